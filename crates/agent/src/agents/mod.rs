@@ -1,0 +1,1 @@
+//! The coding agents: how each is started and how its output is read.

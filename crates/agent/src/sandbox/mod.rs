@@ -1,0 +1,1 @@
+//! The box that every local job runs in.

@@ -1,0 +1,2 @@
+//! The afk binary.
+fn main() {}
