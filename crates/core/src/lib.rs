@@ -1,1 +1,8 @@
-//! See the package description.
+//! Words and decisions of `afk`, and nothing else.
+//!
+//! Everything here is a total function over data: no clock, no environment, no
+//! I/O, no chance. Reading order: [`ids`] and [`issue`] for the words, `gates`
+//! for what may be dispatched, `plan` for what a run does next.
+
+pub mod ids;
+pub mod issue;

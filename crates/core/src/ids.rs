@@ -1,0 +1,315 @@
+//! The names of things: repos, issues, runs, commits, jobs.
+//!
+//! Every id is a newtype that can only be made from well-formed text, so that
+//! the rest of the system never asks again. Ids of what a run creates are
+//! derived from the run's own id: a crash anywhere leads back to the same name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Text that is not the id it should be; says what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct IdError {
+    text: String,
+    expected: &'static str,
+}
+
+impl IdError {
+    fn new(text: &str, expected: &'static str) -> Self {
+        let text = text.chars().take(120).collect();
+        Self { text, expected }
+    }
+}
+
+/// Serde, `Display` and the rest for an id that is stored as its text.
+macro_rules! text_id {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.into()
+            }
+        }
+        impl $name {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+/// A repository, `owner/name`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct RepoName(Box<str>);
+text_id!(RepoName);
+
+impl RepoName {
+    /// The part before the slash.
+    pub fn owner(&self) -> &str {
+        self.0.split_once('/').map_or("", |(owner, _)| owner)
+    }
+
+    /// The part after the slash.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, name)| name)
+    }
+
+    /// Completes a bare `name` with `default_owner`; `owner/name` is taken as it is.
+    pub fn complete(text: &str, default_owner: Option<&str>) -> Result<Self, IdError> {
+        match default_owner {
+            Some(owner) if !text.contains('/') => format!("{owner}/{text}").parse(),
+            Some(_) | None => text.parse(),
+        }
+    }
+}
+
+impl FromStr for RepoName {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let part = |s: &str| {
+            !s.is_empty()
+                && s.len() <= 100
+                && s != "."
+                && s != ".."
+                && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+                && !s.starts_with('-')
+        };
+        match text.split_once('/') {
+            Some((owner, name)) if part(owner) && part(name) => Ok(Self(text.into())),
+            Some(_) | None => Err(IdError::new(text, "a repository name such as owner/name")),
+        }
+    }
+}
+
+/// An issue, `owner/repo#number`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct IssueRef {
+    /// The repository that tracks it.
+    pub repo: RepoName,
+    /// Its number there, from 1.
+    pub number: u64,
+}
+
+impl fmt::Display for IssueRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.repo, self.number)
+    }
+}
+
+impl fmt::Debug for IssueRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for IssueRef {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let wrong = || IdError::new(text, "an issue such as owner/repo#7");
+        let (repo, number) = text.rsplit_once('#').ok_or_else(wrong)?;
+        let number = number.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?;
+        Ok(Self { repo: repo.parse()?, number })
+    }
+}
+
+impl TryFrom<String> for IssueRef {
+    type Error = IdError;
+    fn try_from(text: String) -> Result<Self, IdError> {
+        text.parse()
+    }
+}
+
+impl From<IssueRef> for String {
+    fn from(issue: IssueRef) -> String {
+        issue.to_string()
+    }
+}
+
+/// A run: a UUID whose first bits are the time of its admission.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// Takes an id that the caller minted.
+    pub const fn new(id: Uuid) -> Self {
+        Self(id)
+    }
+
+    /// The thread of this run: one for ever, however often it is asked for.
+    pub fn thread(&self) -> ThreadId {
+        ThreadId(Uuid::new_v5(&self.0, b"afk-thread"))
+    }
+
+    /// The raw id.
+    pub const fn uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for RunId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let id = Uuid::parse_str(text).map_err(|_| IdError::new(text, "a run id (a UUID)"))?;
+        Ok(Self(id))
+    }
+}
+
+/// The executor's conversation for a run, derived from it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ThreadId(Uuid);
+
+impl ThreadId {
+    /// The raw id: what an executor names its session by.
+    pub const fn uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl fmt::Display for ThreadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for ThreadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// A git object id: 40 or 64 lowercase hex digits. A commit unless said otherwise.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Oid(Box<str>);
+text_id!(Oid);
+
+impl Oid {
+    /// The first eight digits, for people.
+    pub fn short(&self) -> &str {
+        self.0.get(..8).unwrap_or(&self.0)
+    }
+}
+
+impl FromStr for Oid {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let hex = text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if hex && matches!(text.len(), 40 | 64) {
+            Ok(Self(text.into()))
+        } else {
+            Err(IdError::new(text, "a git object id (40 or 64 lowercase hex digits)"))
+        }
+    }
+}
+
+/// The key of a job: what starts it twice finds it the second time.
+///
+/// Made of the run, the kind of work and what it works on, so that it can be
+/// derived again by anyone who knows the run.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobKey(Box<str>);
+text_id!(JobKey);
+
+impl JobKey {
+    /// The key for `kind` on `subject` within `run`; `subject` is a commit, a tree or a number.
+    pub fn new(run: RunId, kind: &str, subject: &str) -> Self {
+        Self(format!("{run}.{kind}.{subject}").into())
+    }
+}
+
+impl FromStr for JobKey {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        if !text.is_empty() && text.len() <= 200 && text.bytes().all(plain) {
+            Ok(Self(text.into()))
+        } else {
+            Err(IdError::new(text, "a job key"))
+        }
+    }
+}
+
+/// An account on a tracker. The id decides, the login is for people.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Actor {
+    /// The tracker's own stable id for the account.
+    pub id: String,
+    /// The name that people see; it can be changed and taken over by others.
+    pub login: String,
+    /// A bot or an app, as the tracker says (never told from the name's shape).
+    #[serde(default)]
+    pub bot: bool,
+}
+
+/// When something was seen or done, in UTC.
+pub type At = Timestamp;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_accept_what_they_name_and_refuse_the_rest() {
+        for ok in ["o/r", "my-org/my.repo_2"] {
+            assert_eq!(ok.parse::<RepoName>().map(|r| r.to_string()), Ok(ok.to_owned()));
+        }
+        for bad in ["", "r", "o/", "/r", "o/r/x", "../r", "o/..", "o/r r", "-o/r", "o/r\n"] {
+            assert!(bad.parse::<RepoName>().is_err(), "{bad:?}");
+        }
+        for bad in ["o/r", "o/r#", "o/r#0", "o/r#-1", "o/r#x", "r#1"] {
+            assert!(bad.parse::<IssueRef>().is_err(), "{bad:?}");
+        }
+        assert_eq!("o/r#7".parse::<IssueRef>().map(|i| i.number), Ok(7));
+        assert!("ABCDEF".parse::<Oid>().is_err());
+        assert!("a".repeat(40).parse::<Oid>().is_ok());
+        assert!("../x".parse::<JobKey>().is_err());
+    }
+
+    #[test]
+    fn a_bare_name_is_completed_and_a_full_one_is_not() {
+        let complete = |text| RepoName::complete(text, Some("home")).map(|r| r.to_string());
+        assert_eq!(complete("web"), Ok("home/web".to_owned()));
+        assert_eq!(complete("other/web"), Ok("other/web".to_owned()));
+        assert!(RepoName::complete("web", None).is_err());
+    }
+}
