@@ -1,2 +1,3 @@
-//! The afk binary.
+//! The `afk` binary.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! Git, by the `git` command.

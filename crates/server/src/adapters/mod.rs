@@ -1,0 +1,3 @@
+//! The ports of the engine, made real.
+
+pub mod git;

@@ -1,0 +1,6 @@
+//! The control plane around the engine: adapters, store, configuration and the
+//! command line. `main` wires them; nothing here decides what a run does next.
+
+pub mod adapters;
+pub mod config;
+pub mod store;
