@@ -4,5 +4,8 @@
 //! I/O, no chance. Reading order: [`ids`] and [`issue`] for the words, `gates`
 //! for what may be dispatched, `plan` for what a run does next.
 
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
 pub mod ids;
 pub mod issue;
+pub mod plan;

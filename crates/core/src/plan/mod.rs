@@ -1,0 +1,375 @@
+//! What a run does next: one total function over what was seen.
+//!
+//! The engine observes, [`Situation`] says what was seen in words that decide,
+//! [`plan`] answers with one [`Plan`], the engine carries it out, and the next
+//! pass looks again. Rows are numbered as in the decision table below; the first
+//! that matches wins, and every row is one function, so that the code can be
+//! read beside the table.
+//!
+//! | # | seen | plan |
+//! | --- | --- | --- |
+//! | 1 | an outcome is committed | ensure its effects, look at nothing else |
+//! | 2 | cancelled | nothing landed: interrupt, release; landed: no more turns, green succeeds, red freezes |
+//! | 3 | halted | interrupt, start nothing, keep the lock |
+//! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
+//! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
+//! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
+//! | 7 | no turn yet | gates live: refused: release; else workspace, thread, turn |
+//! | 8 | the agent asks, or hit a usage limit | answer at the deadline; wait for the reset |
+//! | 9 | turn running | stalled: interrupt, then as errored; else wait |
+//! | 10 | turn unknown | wait; row 6 bounds it |
+//! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
+//! | 12 | finished, workspace dirty | one turn to commit or discard |
+//! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
+//! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
+//! | 15 | new head, candidate waits elsewhere | wait to its deadline; red: as refused; merged: landed; closed: cancelled |
+//! | 16 | new head, nothing against it | integrate, judge, land; a frozen repo waits for a person |
+//! | 17 | finished, no new head, nothing landed | escalate before push |
+//! | 18 | landed, red, ours | fix-forwards left: corrective turn; else freeze |
+//! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
+//! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
+//!
+//! Invariants: total; never waits for ever except for people; never concludes
+//! while something that an interrupt can stop is alive.
+
+mod situation;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+pub use situation::{
+    Alive, Candidate, Evidence, Gates, Landed, RedCause, Refusal, Situation, Turn, Work, Workspace,
+};
+
+/// What the engine is to do now. Every step is idempotent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Plan {
+    /// The outcome is committed: ensure its effects until the world shows them.
+    Settle,
+    /// Stop the turn and every job of the run, and look again.
+    Interrupt,
+    /// Commit this outcome.
+    Conclude {
+        /// How the run ends.
+        end: End,
+    },
+    /// Ensure workspace and thread, and begin the opening turn.
+    Open,
+    /// Start the turn that is recorded but that no executor knows.
+    StartTurn,
+    /// Begin another turn on the thread.
+    Turn {
+        /// Why.
+        cause: TurnCause,
+    },
+    /// Answer the agent's question by policy.
+    Answer,
+    /// Fetch the head, merge it with the default head, record the intent.
+    Integrate,
+    /// Check guardrails and prove the candidate; long work is a job.
+    Judge,
+    /// Push the candidate to the default branch, or find that it is there.
+    Land,
+    /// A pull request was merged by people: record what landed.
+    Adopt,
+    /// Ask the stages about the landed commit.
+    AskStages,
+    /// Ask the stages about descendants of the landed commit: the first decisive
+    /// answer speaks for it.
+    AskDescendants,
+    /// Prove what landed without a proof.
+    ProveLanded,
+    /// Nothing to do until something changes or the time comes.
+    Wait {
+        /// For what.
+        reason: Waiting,
+    },
+}
+
+/// How a run ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// Landed, green, evidence complete: the issue is closed.
+    Done,
+    /// Handed to a person.
+    NeedsHuman,
+    /// Handed to a person with the repo frozen and the broken commit in place.
+    Frozen,
+    /// Let go without a word: cancelled, or a gate closed before the first turn.
+    Released,
+}
+
+/// Why a turn is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TurnCause {
+    /// The first.
+    Opening,
+    /// The last one errored, was lost or stalled.
+    Retry,
+    /// The last one was interrupted by us; costs no retry.
+    Interrupted,
+    /// The usage limit that ended the last one has reset; costs no retry.
+    LimitReset,
+    /// The workspace holds work that is not committed.
+    CommitOrDiscard,
+    /// The candidate was refused before landing.
+    Refused,
+    /// The landed commit is red.
+    FixForward,
+}
+
+/// What a waiting run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Waiting {
+    /// A halt to be lifted, by a person.
+    Halt,
+    /// A frozen repo to be lifted, by a person.
+    Freeze,
+    /// An answer to the agent's question, by a person, to its deadline.
+    Question,
+    /// People to merge or close the pull request.
+    PullRequest,
+    /// The usage limit to reset.
+    UsageLimit,
+    /// A gate that could not be read.
+    Gates,
+    /// The turn to end.
+    Turn,
+    /// An executor that cannot say how the turn is.
+    Executor,
+    /// The backoff before a retry.
+    Backoff,
+    /// What cannot be read of the workspace.
+    Workspace,
+    /// A proof, a verify or a guardrail check to end.
+    Judgement,
+    /// The candidate's own stages.
+    Candidate,
+}
+
+impl Waiting {
+    /// Whether only a person can end it: no clock runs meanwhile.
+    pub const fn on_people(self) -> bool {
+        match self {
+            Self::Halt | Self::Freeze | Self::Question | Self::PullRequest => true,
+            Self::UsageLimit
+            | Self::Gates
+            | Self::Turn
+            | Self::Executor
+            | Self::Backoff
+            | Self::Workspace
+            | Self::Judgement
+            | Self::Candidate => false,
+        }
+    }
+}
+
+/// The next step of a run in `now`.
+pub fn plan(now: &Situation) -> Plan {
+    settled(now)
+        .or_else(|| cancelled(now))
+        .or_else(|| halted(now))
+        .or_else(|| green(now))
+        .or_else(|| spent(now))
+        .unwrap_or_else(|| by_turn(now))
+}
+
+/// Row 1.
+fn settled(now: &Situation) -> Option<Plan> {
+    now.concluded.then_some(Plan::Settle)
+}
+
+/// Row 2. A green landing that lacks its proof is proved by row 5, as without a cancel.
+fn cancelled(now: &Situation) -> Option<Plan> {
+    let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
+    (now.cancelled && !unproved).then(|| let_go(now))
+}
+
+/// Row 3.
+fn halted(now: &Situation) -> Option<Plan> {
+    now.halted.then_some(match now.alive {
+        Alive::Nothing => Plan::Wait { reason: Waiting::Halt },
+        Alive::Something { .. } => Plan::Interrupt,
+    })
+}
+
+/// Rows 4 and 5.
+fn green(now: &Situation) -> Option<Plan> {
+    match now.landed {
+        Landed::Green { evidence: Evidence::Complete } => Some(conclude(now, End::Done)),
+        Landed::Green { evidence: Evidence::Refused } => Some(conclude(now, End::NeedsHuman)),
+        Landed::Green { evidence: Evidence::Missing { judging } } => {
+            Some(if now.spent {
+                // Without its own bound a proof that never runs would wait for ever.
+                conclude(now, End::NeedsHuman)
+            } else if judging {
+                Plan::Wait { reason: Waiting::Judgement }
+            } else {
+                Plan::ProveLanded
+            })
+        }
+        Landed::Nothing | Landed::Pending { .. } | Landed::Red { .. } | Landed::Void { .. } => None,
+    }
+}
+
+/// Row 6.
+fn spent(now: &Situation) -> Option<Plan> {
+    now.spent.then_some(match now.landed {
+        Landed::Red { cause: RedCause::Ours, .. } => conclude(now, End::Frozen),
+        Landed::Red { cause: RedCause::NotOurs, overdue }
+        | Landed::Void { overdue }
+        | Landed::Pending { overdue } => await_verdict(now, overdue),
+        // Rows 4 and 5 took green; escalating is what row 5 would say.
+        Landed::Nothing | Landed::Green { .. } => conclude(now, End::NeedsHuman),
+    })
+}
+
+/// Rows 7 to 12, and what a finished turn leads to.
+fn by_turn(now: &Situation) -> Plan {
+    match now.turn {
+        Turn::None { gates: Gates::Refused } => let_go(now),
+        Turn::None { gates: Gates::Unreadable } => Plan::Wait { reason: Waiting::Gates },
+        Turn::None { gates: Gates::Open } => Plan::Open,
+        Turn::NotStarted => Plan::StartTurn,
+        Turn::Asking { overdue: true } => Plan::Answer,
+        Turn::Asking { overdue: false } => Plan::Wait { reason: Waiting::Question },
+        Turn::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },
+        Turn::Limited { reset: false } => Plan::Wait { reason: Waiting::UsageLimit },
+        Turn::Running { stalled: true } => Plan::Interrupt,
+        Turn::Running { stalled: false } => Plan::Wait { reason: Waiting::Turn },
+        Turn::Unknown => Plan::Wait { reason: Waiting::Executor },
+        Turn::Interrupted => Plan::Turn { cause: TurnCause::Interrupted },
+        Turn::Failed { .. } if !now.retries_left => give_up(now),
+        Turn::Failed { backoff_over: true } => Plan::Turn { cause: TurnCause::Retry },
+        Turn::Failed { backoff_over: false } => Plan::Wait { reason: Waiting::Backoff },
+        Turn::Finished { workspace: Workspace::Unreadable, .. } => {
+            Plan::Wait { reason: Waiting::Workspace }
+        }
+        Turn::Finished { workspace: Workspace::Dirty { asked: false }, .. } => {
+            Plan::Turn { cause: TurnCause::CommitOrDiscard }
+        }
+        Turn::Finished { workspace: Workspace::Clean | Workspace::Dirty { asked: true }, work } => {
+            by_work(now, work)
+        }
+    }
+}
+
+/// Rows 13 to 20: the turn is over and what is committed counts.
+fn by_work(now: &Situation, work: Work) -> Plan {
+    match work {
+        Work::New(candidate) => by_candidate(now, candidate),
+        Work::Nothing => by_verdict(now),
+    }
+}
+
+/// Rows 13 to 16.
+fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
+    match candidate {
+        Candidate::Breached => give_up(now),
+        Candidate::Refused(Refusal::Conflict | Refusal::Verify | Refusal::Proof) => refused(now),
+        Candidate::Pushed { red: true, .. } => refused(now),
+        Candidate::Pushed { red: false, overdue: true } => give_up(now),
+        Candidate::Pushed { red: false, overdue: false } => {
+            Plan::Wait { reason: Waiting::Candidate }
+        }
+        Candidate::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
+        Candidate::PullRequestMerged => Plan::Adopt,
+        Candidate::PullRequestClosed => let_go(now),
+        Candidate::Unmerged => Plan::Integrate,
+        Candidate::Unjudged { judging: true } => Plan::Wait { reason: Waiting::Judgement },
+        Candidate::Unjudged { judging: false } => Plan::Judge,
+        Candidate::Clear if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        Candidate::Clear => Plan::Land,
+    }
+}
+
+/// Row 14, and row 15's red candidate.
+fn refused(now: &Situation) -> Plan {
+    if now.refusals_left { Plan::Turn { cause: TurnCause::Refused } } else { give_up(now) }
+}
+
+/// Rows 17 to 20.
+fn by_verdict(now: &Situation) -> Plan {
+    match now.landed {
+        // Green is rows 4 and 5.
+        Landed::Nothing | Landed::Green { .. } => conclude(now, End::NeedsHuman),
+        Landed::Red { cause: RedCause::Ours, .. } if now.fixes_left => {
+            Plan::Turn { cause: TurnCause::FixForward }
+        }
+        Landed::Red { cause: RedCause::Ours, .. } | Landed::Pending { overdue: true } => {
+            conclude(now, End::Frozen)
+        }
+        Landed::Red { cause: RedCause::NotOurs, overdue } | Landed::Void { overdue } => {
+            if overdue {
+                conclude(now, End::NeedsHuman)
+            } else {
+                Plan::AskDescendants
+            }
+        }
+        Landed::Pending { overdue: false } => Plan::AskStages,
+    }
+}
+
+/// Escalate; where the landed commit is red and ours, that leaves it for nobody
+/// to build on, so freeze.
+fn give_up(now: &Situation) -> Plan {
+    match now.landed {
+        Landed::Red { cause: RedCause::Ours, .. } => conclude(now, End::Frozen),
+        Landed::Nothing
+        | Landed::Red { cause: RedCause::NotOurs, .. }
+        | Landed::Void { .. }
+        | Landed::Pending { .. }
+        | Landed::Green { .. } => conclude(now, End::NeedsHuman),
+    }
+}
+
+/// No more turns: release, or follow what landed to its verdict.
+fn let_go(now: &Situation) -> Plan {
+    match now.landed {
+        Landed::Nothing => conclude(now, End::Released),
+        Landed::Green { evidence: Evidence::Complete } => conclude(now, End::Done),
+        Landed::Green { evidence: Evidence::Refused | Evidence::Missing { .. } } => {
+            conclude(now, End::NeedsHuman)
+        }
+        Landed::Red { cause: RedCause::Ours, .. } => conclude(now, End::Frozen),
+        Landed::Red { cause: RedCause::NotOurs, overdue }
+        | Landed::Void { overdue }
+        | Landed::Pending { overdue } => await_verdict(now, overdue),
+    }
+}
+
+/// Commits `end` once nothing is alive. What an interrupt could not stop within
+/// its grace may still be working: the repo is frozen, so that no second agent
+/// comes to it.
+fn conclude(now: &Situation, end: End) -> Plan {
+    match now.alive {
+        Alive::Nothing => Plan::Conclude { end },
+        Alive::Something { grace_over: false } => Plan::Interrupt,
+        Alive::Something { grace_over: true } => Plan::Conclude { end: End::Frozen },
+    }
+}
+
+/// The interrupt, while something is alive that may still be stopped.
+fn stopped(now: &Situation) -> Option<Plan> {
+    match now.alive {
+        Alive::Something { grace_over: false } => Some(Plan::Interrupt),
+        Alive::Something { grace_over: true } | Alive::Nothing => None,
+    }
+}
+
+/// No more turns: only the verdict is followed, to the stage's deadline.
+fn await_verdict(now: &Situation, overdue: bool) -> Plan {
+    if overdue {
+        return conclude(now, End::NeedsHuman);
+    }
+    stopped(now).unwrap_or(match now.landed {
+        Landed::Pending { .. } => Plan::AskStages,
+        Landed::Nothing | Landed::Green { .. } | Landed::Red { .. } | Landed::Void { .. } => {
+            Plan::AskDescendants
+        }
+    })
+}

@@ -1,0 +1,229 @@
+//! What was seen of a run, in the few words that decide what comes next.
+//!
+//! Made from the run's record and the engine's observations; clocks and bounds
+//! are already read off, so that equal situations have equal plans whatever the
+//! time is. Small on purpose: the tests walk every value of it.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that the plan of a run depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+// Each is one independent fact of the table; a type each would only hide that.
+#[allow(clippy::struct_excessive_bools)]
+pub struct Situation {
+    /// An outcome is committed.
+    pub concluded: bool,
+    /// A person took the issue back.
+    pub cancelled: bool,
+    /// Everything is halted.
+    pub halted: bool,
+    /// The repo is frozen.
+    pub frozen: bool,
+    /// The run's budget or its deadline is used up.
+    pub spent: bool,
+    /// Executor retries are left.
+    pub retries_left: bool,
+    /// Landing refusals are left.
+    pub refusals_left: bool,
+    /// Fix-forwards are left and their clock is not spent.
+    pub fixes_left: bool,
+    /// What an interrupt would stop.
+    pub alive: Alive,
+    /// The newest landed commit.
+    pub landed: Landed,
+    /// The newest turn.
+    pub turn: Turn,
+}
+
+/// Whether a turn or a job of the run is alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "alive", rename_all = "snake_case")]
+pub enum Alive {
+    /// Nothing is.
+    Nothing,
+    /// Something is.
+    Something {
+        /// It was interrupted, and has gone on past its grace all the same.
+        grace_over: bool,
+    },
+}
+
+/// What became of the newest landed commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "landed", rename_all = "snake_case")]
+pub enum Landed {
+    /// None of the run's commits is on the default branch.
+    Nothing,
+    /// Its stages have not answered.
+    Pending {
+        /// The stage's deadline has passed.
+        overdue: bool,
+    },
+    /// Every stage succeeded.
+    Green {
+        /// Whether it may close the issue.
+        evidence: Evidence,
+    },
+    /// A stage failed.
+    Red {
+        /// By whom.
+        cause: RedCause,
+        /// The stage's deadline has passed.
+        overdue: bool,
+    },
+    /// A stage could not answer for this commit: cancelled, superseded, not run.
+    Void {
+        /// The stage's deadline has passed.
+        overdue: bool,
+    },
+}
+
+/// Whose a red verdict is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedCause {
+    /// The landed commit brought it.
+    Ours,
+    /// The base had it already, or a later commit by somebody else brought it.
+    NotOurs,
+}
+
+/// Whether a landed, green commit may close its issue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "evidence", rename_all = "snake_case")]
+pub enum Evidence {
+    /// All of it is there.
+    Complete,
+    /// The landed tree was not proved.
+    Missing {
+        /// A proof of it is under way.
+        judging: bool,
+    },
+    /// The proof of the landed tree refused it.
+    Refused,
+}
+
+/// The newest turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "turn", rename_all = "snake_case")]
+pub enum Turn {
+    /// There has been none.
+    None {
+        /// What the gates say now.
+        gates: Gates,
+    },
+    /// Recorded, but its executor has not heard of it.
+    NotStarted,
+    /// The agent waits for an answer.
+    Asking {
+        /// The question's deadline has passed.
+        overdue: bool,
+    },
+    /// A usage limit ended it.
+    Limited {
+        /// The limit has reset.
+        reset: bool,
+    },
+    /// At work.
+    Running {
+        /// No event for the stall timeout, and no tool open.
+        stalled: bool,
+    },
+    /// The executor cannot say.
+    Unknown,
+    /// We stopped it.
+    Interrupted,
+    /// Errored, lost, or stalled and stopped for it.
+    Failed {
+        /// The backoff before a retry is over.
+        backoff_over: bool,
+    },
+    /// Over.
+    Finished {
+        /// How it left the workspace.
+        workspace: Workspace,
+        /// What it left to land.
+        work: Work,
+    },
+}
+
+/// What the gates say before the first turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gates {
+    /// All pass.
+    Open,
+    /// One refuses.
+    Refused,
+    /// One could not be read.
+    Unreadable,
+}
+
+/// The state of the workspace after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "workspace", rename_all = "snake_case")]
+pub enum Workspace {
+    /// Nothing is left uncommitted.
+    Clean,
+    /// Something is.
+    Dirty {
+        /// The agent was asked once to commit or discard it.
+        asked: bool,
+    },
+    /// It is not known yet.
+    Unreadable,
+}
+
+/// What a finished turn left to land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "work", rename_all = "snake_case")]
+pub enum Work {
+    /// No commit that is neither landed nor disposed of.
+    Nothing,
+    /// A new head.
+    New(Candidate),
+}
+
+/// How far a new head has come on its way to the default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "candidate", rename_all = "snake_case")]
+pub enum Candidate {
+    /// Not merged with the default head yet.
+    Unmerged,
+    /// Merged; guardrails or proof not decided.
+    Unjudged {
+        /// A job of it is under way.
+        judging: bool,
+    },
+    /// A guardrail is breached.
+    Breached,
+    /// Refused before landing.
+    Refused(Refusal),
+    /// Nothing stands against it.
+    Clear,
+    /// Pushed to a branch of its own; its stages are awaited there.
+    Pushed {
+        /// They said red.
+        red: bool,
+        /// Their deadline has passed.
+        overdue: bool,
+    },
+    /// People have not decided on its pull request.
+    PullRequestOpen,
+    /// People merged it.
+    PullRequestMerged,
+    /// People closed it.
+    PullRequestClosed,
+}
+
+/// Why a candidate is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum Refusal {
+    /// It does not merge with the default head.
+    Conflict,
+    /// The verify command fails on it.
+    Verify,
+    /// Its tests do not prove it.
+    Proof,
+}

@@ -1,0 +1,362 @@
+//! The table, row by row; and every situation there is, for what must hold of all.
+
+use super::*;
+
+/// A run at work, with everything left to spend.
+const RUNNING: Situation = Situation {
+    concluded: false,
+    cancelled: false,
+    halted: false,
+    frozen: false,
+    spent: false,
+    retries_left: true,
+    refusals_left: true,
+    fixes_left: true,
+    alive: Alive::Something { grace_over: false },
+    landed: Landed::Nothing,
+    turn: Turn::Running { stalled: false },
+};
+
+const STILL: Alive = Alive::Nothing;
+const GREEN: Landed = Landed::Green { evidence: Evidence::Complete };
+const UNPROVED: Landed = Landed::Green { evidence: Evidence::Missing { judging: false } };
+const RED: Landed = Landed::Red { cause: RedCause::Ours, overdue: false };
+const NOT_OURS: Landed = Landed::Red { cause: RedCause::NotOurs, overdue: false };
+const NOTHING_NEW: Turn = Turn::Finished { workspace: Workspace::Clean, work: Work::Nothing };
+
+const fn finished(candidate: Candidate) -> Turn {
+    Turn::Finished { workspace: Workspace::Clean, work: Work::New(candidate) }
+}
+
+/// One turn over, nothing alive, `candidate` on its way.
+fn offering(candidate: Candidate) -> Situation {
+    Situation { alive: STILL, turn: finished(candidate), ..RUNNING }
+}
+
+/// One turn over with nothing new, nothing alive.
+fn landed(landed: Landed) -> Situation {
+    Situation { alive: STILL, turn: NOTHING_NEW, landed, ..RUNNING }
+}
+
+fn ends(end: End) -> Plan {
+    Plan::Conclude { end }
+}
+
+fn turn(cause: TurnCause) -> Plan {
+    Plan::Turn { cause }
+}
+
+fn waits(reason: Waiting) -> Plan {
+    Plan::Wait { reason }
+}
+
+#[track_caller]
+fn check(now: Situation, expected: Plan) {
+    assert_eq!(plan(&now), expected, "{now:#?}");
+}
+
+#[test]
+fn row_1_a_committed_outcome_is_only_settled() {
+    check(Situation { concluded: true, cancelled: true, halted: true, ..RUNNING }, Plan::Settle);
+}
+
+#[test]
+fn row_2_a_cancel_releases_or_follows_the_verdict_without_another_turn() {
+    let cancelled = |landed| Situation { cancelled: true, alive: STILL, landed, ..RUNNING };
+    check(Situation { cancelled: true, ..RUNNING }, Plan::Interrupt);
+    check(cancelled(Landed::Nothing), ends(End::Released));
+    check(cancelled(GREEN), ends(End::Done));
+    check(cancelled(UNPROVED), Plan::ProveLanded);
+    check(cancelled(RED), ends(End::Frozen));
+    check(cancelled(Landed::Pending { overdue: false }), Plan::AskStages);
+    check(cancelled(Landed::Pending { overdue: true }), ends(End::NeedsHuman));
+    check(cancelled(NOT_OURS), Plan::AskDescendants);
+}
+
+#[test]
+fn row_3_a_halt_stops_everything_and_keeps_the_lock() {
+    check(Situation { halted: true, ..RUNNING }, Plan::Interrupt);
+    check(Situation { halted: true, alive: STILL, ..RUNNING }, waits(Waiting::Halt));
+    check(Situation { halted: true, ..offering(Candidate::Clear) }, waits(Waiting::Halt));
+    check(Situation { halted: true, ..landed(RED) }, waits(Waiting::Halt));
+}
+
+#[test]
+fn rows_4_and_5_green_closes_only_with_evidence() {
+    check(Situation { landed: GREEN, ..RUNNING }, Plan::Interrupt);
+    check(landed(GREEN), ends(End::Done));
+    check(landed(UNPROVED), Plan::ProveLanded);
+    check(
+        landed(Landed::Green { evidence: Evidence::Missing { judging: true } }),
+        waits(Waiting::Judgement),
+    );
+    check(landed(Landed::Green { evidence: Evidence::Refused }), ends(End::NeedsHuman));
+    check(Situation { spent: true, ..landed(UNPROVED) }, ends(End::NeedsHuman));
+}
+
+#[test]
+fn row_6_a_spent_run_stops_and_is_judged_by_what_landed() {
+    let spent = |now: Situation| Situation { spent: true, ..now };
+    check(spent(RUNNING), Plan::Interrupt);
+    check(spent(Situation { alive: STILL, ..RUNNING }), ends(End::NeedsHuman));
+    check(spent(landed(RED)), ends(End::Frozen));
+    check(spent(landed(NOT_OURS)), Plan::AskDescendants);
+    check(spent(landed(Landed::Pending { overdue: false })), Plan::AskStages);
+    check(spent(landed(Landed::Pending { overdue: true })), ends(End::NeedsHuman));
+    check(spent(landed(GREEN)), ends(End::Done));
+}
+
+#[test]
+fn row_7_the_gates_are_asked_again_before_the_first_turn() {
+    let gates = |gates| Situation { alive: STILL, turn: Turn::None { gates }, ..RUNNING };
+    check(gates(Gates::Open), Plan::Open);
+    check(gates(Gates::Refused), ends(End::Released));
+    check(gates(Gates::Unreadable), waits(Waiting::Gates));
+}
+
+#[test]
+fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
+    let turn_is = |turn| Situation { turn, ..RUNNING };
+    check(turn_is(Turn::NotStarted), Plan::StartTurn);
+    check(turn_is(Turn::Asking { overdue: false }), waits(Waiting::Question));
+    check(turn_is(Turn::Asking { overdue: true }), Plan::Answer);
+    check(turn_is(Turn::Limited { reset: false }), waits(Waiting::UsageLimit));
+    check(turn_is(Turn::Limited { reset: true }), turn(TurnCause::LimitReset));
+    check(turn_is(Turn::Running { stalled: false }), waits(Waiting::Turn));
+    check(turn_is(Turn::Running { stalled: true }), Plan::Interrupt);
+    check(turn_is(Turn::Unknown), waits(Waiting::Executor));
+    check(Situation { landed: RED, ..turn_is(Turn::Unknown) }, waits(Waiting::Executor));
+    check(turn_is(Turn::Interrupted), turn(TurnCause::Interrupted));
+}
+
+#[test]
+fn row_11_a_failed_turn_is_retried_within_its_bound() {
+    let failed =
+        |backoff_over| Situation { alive: STILL, turn: Turn::Failed { backoff_over }, ..RUNNING };
+    let none_left = Situation { retries_left: false, ..failed(true) };
+    check(failed(false), waits(Waiting::Backoff));
+    check(failed(true), turn(TurnCause::Retry));
+    check(none_left, ends(End::NeedsHuman));
+    check(Situation { landed: RED, ..none_left }, ends(End::Frozen));
+    check(Situation { landed: NOT_OURS, ..none_left }, ends(End::NeedsHuman));
+}
+
+#[test]
+fn row_12_uncommitted_work_is_asked_about_once() {
+    let left = |workspace| Situation {
+        alive: STILL,
+        turn: Turn::Finished { workspace, work: Work::Nothing },
+        ..RUNNING
+    };
+    check(left(Workspace::Unreadable), waits(Waiting::Workspace));
+    check(left(Workspace::Dirty { asked: false }), turn(TurnCause::CommitOrDiscard));
+    check(left(Workspace::Dirty { asked: true }), ends(End::NeedsHuman));
+}
+
+#[test]
+fn rows_13_and_14_a_breach_escalates_and_a_refusal_is_corrected() {
+    let refused = offering(Candidate::Refused(Refusal::Proof));
+    check(offering(Candidate::Breached), ends(End::NeedsHuman));
+    check(Situation { landed: RED, ..offering(Candidate::Breached) }, ends(End::Frozen));
+    check(refused, turn(TurnCause::Refused));
+    check(offering(Candidate::Refused(Refusal::Conflict)), turn(TurnCause::Refused));
+    check(Situation { refusals_left: false, ..refused }, ends(End::NeedsHuman));
+    check(Situation { refusals_left: false, landed: RED, ..refused }, ends(End::Frozen));
+}
+
+#[test]
+fn rows_15_and_16_a_candidate_waits_or_lands() {
+    let pushed = |red, overdue| offering(Candidate::Pushed { red, overdue });
+    check(pushed(false, false), waits(Waiting::Candidate));
+    check(pushed(false, true), ends(End::NeedsHuman));
+    check(pushed(true, false), turn(TurnCause::Refused));
+    check(offering(Candidate::PullRequestOpen), waits(Waiting::PullRequest));
+    check(offering(Candidate::PullRequestMerged), Plan::Adopt);
+    check(offering(Candidate::PullRequestClosed), ends(End::Released));
+    check(offering(Candidate::Unmerged), Plan::Integrate);
+    check(offering(Candidate::Unjudged { judging: false }), Plan::Judge);
+    check(offering(Candidate::Unjudged { judging: true }), waits(Waiting::Judgement));
+    check(offering(Candidate::Clear), Plan::Land);
+    check(Situation { frozen: true, ..offering(Candidate::Clear) }, waits(Waiting::Freeze));
+}
+
+#[test]
+fn rows_17_to_20_a_turn_without_a_new_head_is_judged_by_what_landed() {
+    check(landed(Landed::Nothing), ends(End::NeedsHuman));
+    check(landed(RED), turn(TurnCause::FixForward));
+    check(Situation { fixes_left: false, ..landed(RED) }, ends(End::Frozen));
+    check(landed(NOT_OURS), Plan::AskDescendants);
+    check(landed(Landed::Void { overdue: false }), Plan::AskDescendants);
+    check(landed(Landed::Void { overdue: true }), ends(End::NeedsHuman));
+    check(landed(Landed::Pending { overdue: false }), Plan::AskStages);
+    check(landed(Landed::Pending { overdue: true }), ends(End::Frozen));
+}
+
+#[test]
+fn what_cannot_be_stopped_freezes_the_repo() {
+    let unstoppable = Alive::Something { grace_over: true };
+    check(Situation { cancelled: true, alive: unstoppable, ..RUNNING }, ends(End::Frozen));
+    check(Situation { spent: true, alive: unstoppable, ..RUNNING }, ends(End::Frozen));
+}
+
+const BOTH: [bool; 2] = [false, true];
+
+fn every_landed() -> Vec<Landed> {
+    let mut all = vec![Landed::Nothing, GREEN, Landed::Green { evidence: Evidence::Refused }];
+    for flag in BOTH {
+        all.push(Landed::Pending { overdue: flag });
+        all.push(Landed::Void { overdue: flag });
+        all.push(Landed::Green { evidence: Evidence::Missing { judging: flag } });
+        all.push(Landed::Red { cause: RedCause::Ours, overdue: flag });
+        all.push(Landed::Red { cause: RedCause::NotOurs, overdue: flag });
+    }
+    all
+}
+
+fn every_turn() -> Vec<Turn> {
+    let mut work = vec![
+        Work::Nothing,
+        Work::New(Candidate::Unmerged),
+        Work::New(Candidate::Breached),
+        Work::New(Candidate::Refused(Refusal::Conflict)),
+        Work::New(Candidate::Refused(Refusal::Verify)),
+        Work::New(Candidate::Refused(Refusal::Proof)),
+        Work::New(Candidate::Clear),
+        Work::New(Candidate::PullRequestOpen),
+        Work::New(Candidate::PullRequestMerged),
+        Work::New(Candidate::PullRequestClosed),
+    ];
+    let mut all = vec![Turn::NotStarted, Turn::Unknown, Turn::Interrupted];
+    all.extend([Gates::Open, Gates::Refused, Gates::Unreadable].map(|gates| Turn::None { gates }));
+    for flag in BOTH {
+        all.push(Turn::Asking { overdue: flag });
+        all.push(Turn::Limited { reset: flag });
+        all.push(Turn::Running { stalled: flag });
+        all.push(Turn::Failed { backoff_over: flag });
+        work.push(Work::New(Candidate::Unjudged { judging: flag }));
+        work.extend(BOTH.map(|red| Work::New(Candidate::Pushed { red, overdue: flag })));
+    }
+    let spaces = [
+        Workspace::Clean,
+        Workspace::Unreadable,
+        Workspace::Dirty { asked: false },
+        Workspace::Dirty { asked: true },
+    ];
+    for workspace in spaces {
+        all.extend(work.iter().map(|&work| Turn::Finished { workspace, work }));
+    }
+    all
+}
+
+/// Calls `check` with every situation there is.
+fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
+    let alive = [
+        Alive::Nothing,
+        Alive::Something { grace_over: false },
+        Alive::Something { grace_over: true },
+    ];
+    let (landed, turns) = (every_landed(), every_turn());
+    let mut count = 0;
+    for bits in 0_u32..256 {
+        let flag = |n: u32| bits & (1 << n) != 0;
+        for &landed in &landed {
+            for &turn in &turns {
+                for alive in alive {
+                    count += 1;
+                    check(Situation {
+                        concluded: flag(0),
+                        cancelled: flag(1),
+                        halted: flag(2),
+                        frozen: flag(3),
+                        spent: flag(4),
+                        retries_left: flag(5),
+                        refusals_left: flag(6),
+                        fixes_left: flag(7),
+                        alive,
+                        landed,
+                        turn,
+                    });
+                }
+            }
+        }
+    }
+    count
+}
+
+/// The same world with all the time gone by: every deadline and grace is over.
+fn later(now: Situation) -> Situation {
+    let landed = match now.landed {
+        Landed::Pending { .. } => Landed::Pending { overdue: true },
+        Landed::Void { .. } => Landed::Void { overdue: true },
+        Landed::Red { cause, .. } => Landed::Red { cause, overdue: true },
+        Landed::Nothing | Landed::Green { .. } => now.landed,
+    };
+    let alive = match now.alive {
+        Alive::Nothing => Alive::Nothing,
+        Alive::Something { .. } => Alive::Something { grace_over: true },
+    };
+    Situation { spent: true, landed, alive, ..now }
+}
+
+#[test]
+fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
+    let count = every_situation(|now| {
+        let waits_for_people = matches!(plan(&now), Plan::Wait { reason } if reason.on_people());
+        let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
+        let halted = now.halted && !now.concluded && (!now.cancelled || unproved);
+        match plan(&later(now)) {
+            Plan::Settle | Plan::Conclude { .. } => {}
+            _ if waits_for_people || halted => {}
+            other => panic!("{other:?} for ever in {now:#?}"),
+        }
+    });
+    assert!(count > 500_000, "{count}");
+}
+
+#[test]
+fn in_every_situation_the_promises_hold() {
+    every_situation(|now| {
+        let plan = plan(&now);
+        let next_turn = matches!(plan, Plan::Turn { .. } | Plan::Open | Plan::StartTurn);
+        let acts = next_turn || matches!(plan, Plan::Land | Plan::Judge | Plan::Integrate);
+        if acts {
+            assert!(!now.halted, "acts under a halt: {plan:?} in {now:#?}");
+            assert!(!now.cancelled, "acts for a cancelled run: {plan:?} in {now:#?}");
+            assert!(!now.spent, "spends what is spent: {plan:?} in {now:#?}");
+            assert!(!now.concluded, "acts after the end: {plan:?} in {now:#?}");
+        }
+        if plan == Plan::Land {
+            assert!(!now.frozen, "lands on a frozen repo: {now:#?}");
+            assert_eq!(now.turn, finished(Candidate::Clear).with_space(now.turn), "{now:#?}");
+        }
+        if let Plan::Conclude { end } = plan {
+            if end == End::Done {
+                assert_eq!(now.landed, GREEN, "done without green and evidence: {now:#?}");
+            }
+            if end == End::Released {
+                assert_eq!(now.landed, Landed::Nothing, "let go of: {now:#?}");
+            }
+            let alive = now.alive != Alive::Nothing;
+            let unstoppable = now.alive == Alive::Something { grace_over: true };
+            assert!(!alive || (unstoppable && end == End::Frozen), "left alive: {now:#?}");
+        }
+        if matches!(now.turn, Turn::Unknown) && !now.concluded {
+            let by_turn =
+                !(now.cancelled || now.spent || matches!(now.landed, Landed::Green { .. }));
+            let closes = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. });
+            assert!(!(by_turn && closes), "concludes on unknown: {now:#?}");
+        }
+    });
+}
+
+impl Turn {
+    /// This turn with the workspace of `other`, where both are finished.
+    fn with_space(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Finished { work, .. }, Self::Finished { workspace, .. }) => {
+                Self::Finished { workspace, work }
+            }
+            _ => self,
+        }
+    }
+}
