@@ -1,0 +1,550 @@
+//! A stand-in for the model's API, for driving the real Claude CLI offline.
+//!
+//! Used by the tests of `agent` and by end-to-end tests of `server`. It serves
+//! `/v1/messages` (streamed and not) and `/v1/messages/count_tokens` on loopback,
+//! answers from a [`Script`], and keeps every request for assertions. It lives on
+//! a thread of its own and is gone when dropped, so tests without an async runtime
+//! use it too.
+//!
+//! How an answer is chosen: requests without tools are the CLI's own business
+//! (titles, summaries) and get a harmless text. Any other belongs to the turn of
+//! its last human message; which reply of the turn is due is told by how many
+//! assistant messages follow it. So a retried request gets the same reply, and the
+//! stand-in holds no position of its own. It does not check keys, count tokens or
+//! understand anything.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+/// The largest request that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024 * 1024;
+
+/// What the model answers.
+#[derive(Debug, Clone, Default)]
+pub struct Script {
+    /// The turns. See [`Turn::when`] for how one is chosen.
+    pub turns: Vec<Turn>,
+    /// Tokens that every answer claims.
+    pub usage: Tokens,
+}
+
+/// Tokens that an answer claims.
+#[derive(Debug, Clone, Copy)]
+pub struct Tokens {
+    /// Read.
+    pub input: u64,
+    /// Written.
+    pub output: u64,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            input: 1000,
+            output: 50,
+        }
+    }
+}
+
+/// The answers to one human message.
+#[derive(Debug, Clone, Default)]
+pub struct Turn {
+    /// A text that the human message contains. A turn with one answers every message
+    /// that contains it, whenever it comes; the turns without one answer the messages
+    /// that no other turn claims, in the order in which these first appear.
+    pub when: Option<String>,
+    /// The answers, one a request. After the last the model says "done".
+    pub replies: Vec<Reply>,
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// Says a text and ends the turn.
+    Text(String),
+    /// Calls a tool. The CLI runs it and asks again with the result.
+    Tool {
+        /// The tool, as the CLI names it (`Write`, `Bash`).
+        name: String,
+        /// Its input.
+        input: Value,
+    },
+    /// Answers with an HTTP error.
+    Status(u16),
+    /// Begins an answer and never goes on.
+    Hang,
+}
+
+impl Script {
+    /// A script of turns that are taken in order.
+    pub fn turns(turns: impl IntoIterator<Item = Vec<Reply>>) -> Self {
+        Self {
+            turns: turns
+                .into_iter()
+                .map(|replies| Turn {
+                    when: None,
+                    replies,
+                })
+                .collect(),
+            usage: Tokens::default(),
+        }
+    }
+
+    /// Adds a turn for messages that contain a text.
+    #[must_use]
+    pub fn when(mut self, contains: impl Into<String>, replies: Vec<Reply>) -> Self {
+        self.turns.push(Turn {
+            when: Some(contains.into()),
+            replies,
+        });
+        self
+    }
+}
+
+impl Reply {
+    /// Says a text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text(text.into())
+    }
+
+    /// Writes a file with the CLI's `Write` tool, which wants an absolute path.
+    pub fn write(path: impl Into<String>, content: impl Into<String>) -> Self {
+        let input = json!({"file_path": path.into(), "content": content.into()});
+        Self::tool("Write", input)
+    }
+
+    /// Runs a shell command with the CLI's `Bash` tool.
+    pub fn bash(command: impl Into<String>) -> Self {
+        let input = json!({"command": command.into(), "description": "a scripted call"});
+        Self::tool("Bash", input)
+    }
+
+    /// Calls any tool.
+    pub fn tool(name: impl Into<String>, input: Value) -> Self {
+        Self::Tool {
+            name: name.into(),
+            input,
+        }
+    }
+}
+
+/// A request that came.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// The method and the path with its query.
+    pub target: String,
+    /// The body; null where there was none or it was no JSON.
+    pub body: Value,
+}
+
+impl Recorded {
+    /// Whether it asks the model, with tools at hand: a request of a turn, not of the
+    /// CLI's own business.
+    pub fn is_of_turn(&self) -> bool {
+        self.target.starts_with("POST /v1/messages") && has_tools(&self.body)
+    }
+}
+
+/// A running stand-in. Dropping it ends the server and every open answer.
+#[derive(Debug)]
+pub struct ModelApi {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    script: Script,
+    log: Mutex<Log>,
+    came: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    requests: Vec<Recorded>,
+    /// The human messages that no `when` claims, in the order in which they came.
+    humans: Vec<String>,
+}
+
+impl ModelApi {
+    /// Starts one on a free port of the loopback interface.
+    pub fn start(script: Script) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let shared = Arc::new(Shared {
+            script,
+            ..Shared::default()
+        });
+        let app = axum::Router::new()
+            .fallback(answer)
+            .with_state(Arc::clone(&shared));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new()
+            .name("model-api".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = stopped => {}
+                        _ = axum::serve(listener, app) => {}
+                    }
+                });
+                // The runtime falls here, and with it every open connection.
+            })?;
+        Ok(Self {
+            address,
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// The address for `ANTHROPIC_BASE_URL`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.lock().requests.clone()
+    }
+
+    /// Everything that was ever sent to the model, as one text, JSON escapes undone
+    /// in the strings: for asserting that something is in it, or is not.
+    pub fn everything_sent(&self) -> String {
+        let mut text = String::new();
+        for request in &self.shared.lock().requests {
+            collect_strings(&request.body, &mut text);
+        }
+        text
+    }
+
+    /// Waits until this many requests of turns came; false when that takes longer
+    /// than the bound.
+    #[must_use]
+    pub fn wait_for_turn_requests(&self, count: usize, bound: Duration) -> bool {
+        let deadline = Instant::now() + bound;
+        let mut log = self.shared.lock();
+        loop {
+            if log.requests.iter().filter(|r| r.is_of_turn()).count() >= count {
+                return true;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            log = self
+                .shared
+                .came
+                .wait_timeout(log, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+}
+
+impl Drop for ModelApi {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, target: String, body: &Value) {
+        self.lock().requests.push(Recorded {
+            target,
+            body: body.clone(),
+        });
+        self.came.notify_all();
+    }
+
+    /// The reply that is due.
+    fn reply(&self, body: &Value) -> Reply {
+        if !has_tools(body) {
+            return Reply::text("A scripted answer");
+        }
+        let conversation = Conversation::read(body);
+        let turn = self.turn_of(&conversation);
+        turn.and_then(|turn| turn.replies.get(conversation.answered))
+            .cloned()
+            .unwrap_or_else(|| Reply::text("done"))
+    }
+
+    fn turn_of(&self, conversation: &Conversation) -> Option<&Turn> {
+        let claimed = self.script.turns.iter().find(|turn| {
+            let when = turn.when.as_deref();
+            when.is_some_and(|text| conversation.human.contains(text))
+        });
+        if claimed.is_some() {
+            return claimed;
+        }
+        let humans = &mut self.lock().humans;
+        let index = match humans.iter().position(|known| *known == conversation.key) {
+            Some(index) => index,
+            None => {
+                humans.push(conversation.key.clone());
+                humans.len() - 1
+            }
+        };
+        self.script
+            .turns
+            .iter()
+            .filter(|turn| turn.when.is_none())
+            .nth(index)
+    }
+}
+
+/// What a request says of where its conversation stands.
+struct Conversation {
+    /// The last human message.
+    human: String,
+    /// The same, made different from an equal message at another place.
+    key: String,
+    /// How many assistant messages follow it.
+    answered: usize,
+}
+
+impl Conversation {
+    fn read(body: &Value) -> Self {
+        let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut answered = 0;
+        for (index, message) in messages.iter().enumerate().rev() {
+            if message["role"] == "assistant" {
+                answered += 1;
+            } else if let Some(human) = human_text(&message["content"]) {
+                let before = messages[..index]
+                    .iter()
+                    .filter(|message| message["role"] == "assistant")
+                    .count();
+                return Self {
+                    key: format!("{before} {human}"),
+                    human,
+                    answered,
+                };
+            }
+        }
+        Self {
+            human: String::new(),
+            key: String::new(),
+            answered,
+        }
+    }
+}
+
+/// What a person said in a user message: none in one that only brings the results of
+/// tools or the CLI's own reminders.
+fn human_text(content: &Value) -> Option<String> {
+    let own = |text: &str| text.trim_start().starts_with("<system-reminder>");
+    let texts: Vec<&str> = match content {
+        Value::String(text) => vec![text],
+        Value::Array(blocks) => {
+            if blocks.iter().any(|block| block["type"] == "tool_result") {
+                return None;
+            }
+            blocks.iter().filter_map(|b| b["text"].as_str()).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    };
+    let said: Vec<&str> = texts.into_iter().filter(|text| !own(text)).collect();
+    (!said.is_empty()).then(|| said.join("\n"))
+}
+
+fn has_tools(body: &Value) -> bool {
+    body["tools"]
+        .as_array()
+        .is_some_and(|tools| !tools.is_empty())
+}
+
+fn collect_strings(value: &Value, text: &mut String) {
+    match value {
+        Value::String(string) => {
+            text.push_str(string);
+            text.push('\n');
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_strings(item, text)),
+        Value::Object(fields) => {
+            for (name, item) in fields {
+                text.push_str(name);
+                text.push('\n');
+                collect_strings(item, text);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let target = format!("{} {}", head.method, head.uri);
+    let bytes = axum::body::to_bytes(body, MAX_BODY)
+        .await
+        .unwrap_or_default();
+    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    shared.record(target, &body);
+    match path.as_str() {
+        "/v1/messages" => message(&shared, &body),
+        "/v1/messages/count_tokens" => {
+            axum::Json(json!({"input_tokens": bytes.len() / 4 + 1})).into_response()
+        }
+        _ => error(404, "not_found_error"),
+    }
+}
+
+fn error(status: u16, kind: &str) -> Response {
+    let body = json!({
+        "type": "error",
+        "error": {"type": kind, "message": format!("scripted {status}")},
+    });
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, axum::Json(body)).into_response()
+}
+
+fn error_kind(status: u16) -> &'static str {
+    match status {
+        400 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        429 => "rate_limit_error",
+        529 => "overloaded_error",
+        _ => "api_error",
+    }
+}
+
+fn message(shared: &Shared, body: &Value) -> Response {
+    let reply = shared.reply(body);
+    let number = shared.lock().requests.len();
+    let (block, stop) = match reply {
+        Reply::Status(status) => return error(status, error_kind(status)),
+        Reply::Hang => return stream_of(vec![start_event(shared, body, number)], true),
+        Reply::Text(text) => (json!({"type": "text", "text": text}), "end_turn"),
+        Reply::Tool { name, input } => {
+            let id = format!("toolu_{number:022}");
+            let block = json!({"type": "tool_use", "id": id, "name": name, "input": input});
+            (block, "tool_use")
+        }
+    };
+    if body["stream"] == true {
+        let mut events = vec![start_event(shared, body, number)];
+        events.extend(block_events(&block));
+        let output = shared.script.usage.output;
+        events.push(event(
+            "message_delta",
+            json!({
+                "delta": {"stop_reason": stop, "stop_sequence": null},
+                "usage": {"output_tokens": output},
+            }),
+        ));
+        events.push(event("message_stop", json!({})));
+        return stream_of(events, false);
+    }
+    let mut whole = message_head(shared, body, number);
+    whole["content"] = json!([block]);
+    whole["stop_reason"] = json!(stop);
+    whole["usage"]["output_tokens"] = json!(shared.script.usage.output);
+    axum::Json(whole).into_response()
+}
+
+fn message_head(shared: &Shared, body: &Value, number: usize) -> Value {
+    json!({
+        "id": format!("msg_{number:024}"),
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": [],
+        "stop_reason": null,
+        "stop_sequence": null,
+        "usage": {
+            "input_tokens": shared.script.usage.input,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "output_tokens": 1,
+            "service_tier": "standard",
+        },
+    })
+}
+
+fn start_event(shared: &Shared, body: &Value, number: usize) -> String {
+    let message = message_head(shared, body, number);
+    event("message_start", json!({"message": message})) + &event("ping", json!({}))
+}
+
+/// A block's events: its start without content, the content in small parts, its stop.
+fn block_events(block: &Value) -> Vec<String> {
+    let mut empty = block.clone();
+    let (content, kind, field) = match block["text"].as_str() {
+        Some(text) => {
+            empty["text"] = json!("");
+            (text.to_owned(), "text_delta", "text")
+        }
+        None => {
+            empty["input"] = json!({});
+            let input = block["input"].to_string();
+            (input, "input_json_delta", "partial_json")
+        }
+    };
+    let mut events = vec![event(
+        "content_block_start",
+        json!({"index": 0, "content_block": empty}),
+    )];
+    let characters: Vec<char> = content.chars().collect();
+    for part in characters.chunks(64) {
+        let part: String = part.iter().collect();
+        let delta = json!({"type": kind, field: part});
+        events.push(event(
+            "content_block_delta",
+            json!({"index": 0, "delta": delta}),
+        ));
+    }
+    events.push(event("content_block_stop", json!({"index": 0})));
+    events
+}
+
+fn event(kind: &str, mut data: Value) -> String {
+    data["type"] = json!(kind);
+    format!("event: {kind}\ndata: {data}\n\n")
+}
+
+fn stream_of(events: Vec<String>, hang: bool) -> Response {
+    let parts = stream::iter(events).map(|part| Ok::<_, Infallible>(Bytes::from(part)));
+    let body = if hang {
+        Body::from_stream(parts.chain(stream::pending()))
+    } else {
+        Body::from_stream(parts)
+    };
+    (
+        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
+        body,
+    )
+        .into_response()
+}
