@@ -27,9 +27,7 @@ fn load(name: &str) -> Transcript {
     let lines: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
     Transcript {
         output,
-        exit: Exit::Exited {
-            code: i32::try_from(meta["rc"].as_i64().unwrap()).unwrap(),
-        },
+        exit: Exit::Exited { code: i32::try_from(meta["rc"].as_i64().unwrap()).unwrap() },
         stderr: lines.join("\n"),
     }
 }
@@ -51,27 +49,17 @@ enum Expected {
 use Expected::{Failed, Finished};
 
 fn table() -> Vec<(&'static str, Expected)> {
-    let denied = |tool: &str| FailReason::PermissionDenied {
-        tools: vec![tool.to_owned()],
-    };
-    let api = |status| FailReason::ApiError {
-        status: Some(status),
-    };
+    let denied = |tool: &str| FailReason::PermissionDenied { tools: vec![tool.to_owned()] };
+    let api = |status| FailReason::ApiError { status: Some(status) };
     vec![
         ("new-SIGINT-tool", Failed(FailReason::Aborted)),
-        (
-            "new-SIGTERM-text",
-            Failed(FailReason::Killed { signal: 15 }),
-        ),
+        ("new-SIGTERM-text", Failed(FailReason::Killed { signal: 15 })),
         ("new-agent", Finished("from agent")),
         ("new-agent-missing", Failed(FailReason::UnknownAgent)),
         ("new-budget-exceeded", Failed(FailReason::BudgetExceeded)),
         ("new-budget-ok", Finished("x")),
         ("new-control-protocol", Finished("alive after interrupt")),
-        (
-            "new-dsp-nonroot",
-            Finished("tool said: nobody\n/home/agent/repo2"),
-        ),
+        ("new-dsp-nonroot", Finished("tool said: nobody\n/home/agent/repo2")),
         ("new-dsp-root", Failed(FailReason::StartFailed)),
         ("new-exclude-dynamic", Finished("x")),
         ("new-http400", Failed(api(400))),
@@ -88,10 +76,7 @@ fn table() -> Vec<(&'static str, Expected)> {
         // Plain text output is not what we ask for, whatever the exit code.
         ("new-text", Failed(FailReason::Garbage { lines: 1 })),
         ("new-thinking", Finished("answer")),
-        (
-            "new-tool-bash-fail",
-            Finished("tool said (error): Exit code 3\nout\nerr"),
-        ),
+        ("new-tool-bash-fail", Finished("tool said (error): Exit code 3\nout\nerr")),
         (
             "new-tool-write",
             Finished(
@@ -107,24 +92,14 @@ fn table() -> Vec<(&'static str, Expected)> {
 #[test]
 fn every_transcript_is_judged() {
     fn check(name: &str, expected: &Expected) {
-        let Transcript {
-            output,
-            exit,
-            stderr,
-        } = load(name);
+        let Transcript { output, exit, stderr } = load(name);
         let (reader, events) = read(&output, usize::MAX);
         let outcome = reader.outcome(&exit, &stderr, false);
         match (expected, &outcome) {
             (Finished(text), TurnOutcome::Finished { text: got }) => {
-                assert_eq!(got, text, "{name}")
+                assert_eq!(got, text, "{name}");
             }
-            (
-                Failed(reason),
-                TurnOutcome::Failed {
-                    reason: got,
-                    message,
-                },
-            ) => {
+            (Failed(reason), TurnOutcome::Failed { reason: got, message }) => {
                 assert_eq!(got, reason, "{name}");
                 assert!(!message.is_empty(), "{name}: a failure without a word");
             }
@@ -171,26 +146,14 @@ fn tokens_and_costs_are_counted() {
         let (reader, _) = read(&load(name).output, 100);
         let tokens = reader.tokens();
         assert_eq!((tokens.input, tokens.output), (input, output), "{name}");
-        let usage = reader
-            .end()
-            .map(|end| end.usage.clone())
-            .unwrap_or_default();
+        let usage = reader.end().map(|end| end.usage.clone()).unwrap_or_default();
         assert_eq!(usage.turn_cost_usd(), turn_cost, "{name}");
-        assert!(
-            (usage.cost_usd_cumulative - cumulative).abs() < 1e-9,
-            "{name}"
-        );
+        assert!((usage.cost_usd_cumulative - cumulative).abs() < 1e-9, "{name}");
     }
     check("new-stream", 1000, 50, Some(0.005), 0.005);
     // Cumulative across a resume; the delta is the turn's.
     check("new-resume", 1000, 50, Some(0.005), 0.01);
-    check(
-        "new-warm-stream-json-two-turns",
-        1000,
-        50,
-        Some(0.005),
-        0.01,
-    );
+    check("new-warm-stream-json-two-turns", 1000, 50, Some(0.005), 0.01);
     check("new-tool-write", 2000, 100, Some(0.01), 0.01);
     // Reported as zero; the delta by model has it.
     check("new-budget-exceeded", 100_000, 5000, Some(0.5), 0.5);
@@ -214,12 +177,9 @@ fn events_tell_what_happened() {
                 }
                 AgentEvent::ToolStarted { name, summary, .. } => format!("+{name} {summary}"),
                 AgentEvent::ToolEnded { is_error, .. } => format!("-tool {is_error}"),
-                AgentEvent::Retrying {
-                    attempt,
-                    max,
-                    delay_ms,
-                    status,
-                } => format!("retry {attempt}/{max} {delay_ms} {status:?}"),
+                AgentEvent::Retrying { attempt, max, delay_ms, status } => {
+                    format!("retry {attempt}/{max} {delay_ms} {status:?}")
+                }
                 AgentEvent::PermissionDenied { tool } => format!("denied {tool}"),
                 AgentEvent::UsageLimit { .. } => "limit".to_owned(),
                 AgentEvent::Usage(TokenUsage { input, output, .. }) => {
@@ -255,13 +215,7 @@ fn events_tell_what_happened() {
     );
     check(
         "old-stream",
-        &[
-            "started 2.1.197",
-            "usage 1000/1",
-            "text one two thre",
-            "usage 1000/50",
-            "ended success",
-        ],
+        &["started 2.1.197", "usage 1000/1", "text one two thre", "usage 1000/50", "ended success"],
     );
     check(
         "new-perm-none",
@@ -312,10 +266,7 @@ fn a_reader_goes_on_from_its_checkpoint_at_every_byte() {
         assert_eq!(second.tokens(), whole.tokens());
         assert!(!second.tool_open());
     }
-    assert!(
-        open_somewhere,
-        "a tool is open between its start and its end"
-    );
+    assert!(open_somewhere, "a tool is open between its start and its end");
 }
 
 #[test]
@@ -333,16 +284,8 @@ fn what_is_unknown_is_passed_over_and_what_is_garbage_is_counted() {
     check("{}", 0, 0);
     check(r#"{"type":"keep_alive"}"#, 0, 0);
     check(r#"{"type":"system","subtype":"new_thing"}"#, 0, 0);
-    check(
-        r#"{"type":"assistant","message":{"content":[{"type":"hologram"}]}}"#,
-        0,
-        0,
-    );
-    check(
-        r#"{"type":"user","message":{"role":"user","content":"plain"}}"#,
-        0,
-        0,
-    );
+    check(r#"{"type":"assistant","message":{"content":[{"type":"hologram"}]}}"#, 0, 0);
+    check(r#"{"type":"user","message":{"role":"user","content":"plain"}}"#, 0, 0);
     // The type decides by value, wherever it stands in the line.
     check(r#"{"x":"\"type\":\"result\"","type":"keep_alive"}"#, 0, 0);
     check(r#"{"is_error":false,"type":"result"}"#, 0, 1);
@@ -351,10 +294,7 @@ fn what_is_unknown_is_passed_over_and_what_is_garbage_is_counted() {
         0,
         1,
     );
-    let long = format!(
-        r#"{{"type":"keep_alive","x":"{}"}}"#,
-        "x".repeat(9 * 1024 * 1024)
-    );
+    let long = format!(r#"{{"type":"keep_alive","x":"{}"}}"#, "x".repeat(9 * 1024 * 1024));
     check(&long, 1, 0);
     let image = format!(
         r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t","content":"{}"}}]}}}}"#,
@@ -372,22 +312,10 @@ fn a_result_that_does_not_say_success_is_a_failure() {
         let got = matches!(outcome, TurnOutcome::Finished { .. });
         assert_eq!(got, finished, "{line}: {outcome:?}");
     }
-    check(
-        r#"{"type":"result","subtype":"success","is_error":false,"result":"x"}"#,
-        true,
-    );
-    check(
-        r#"{"type":"result","subtype":"success","is_error":true,"result":"x"}"#,
-        false,
-    );
-    check(
-        r#"{"type":"result","subtype":"success","result":"x"}"#,
-        false,
-    );
-    check(
-        r#"{"type":"result","subtype":"success","is_error":"no"}"#,
-        false,
-    );
+    check(r#"{"type":"result","subtype":"success","is_error":false,"result":"x"}"#, true);
+    check(r#"{"type":"result","subtype":"success","is_error":true,"result":"x"}"#, false);
+    check(r#"{"type":"result","subtype":"success","result":"x"}"#, false);
+    check(r#"{"type":"result","subtype":"success","is_error":"no"}"#, false);
     let denied = |tool: &str| {
         format!(
             r#"{{"type":"result","is_error":false,"permission_denials":[{{"tool_name":"{tool}"}}]}}"#
@@ -403,10 +331,8 @@ fn a_usage_limit_is_told_with_its_reset_time() {
     fn check(lines: &[&str], expected: &FailReason, limits: usize) {
         let mut reader = TurnReader::new(AgentKind::Claude);
         let events = reader.feed(format!("{}\n", lines.join("\n")).as_bytes());
-        let got = events
-            .iter()
-            .filter(|event| matches!(event, AgentEvent::UsageLimit { .. }))
-            .count();
+        let got =
+            events.iter().filter(|event| matches!(event, AgentEvent::UsageLimit { .. })).count();
         assert_eq!(got, limits, "{lines:?}");
         match reader.outcome(&Exit::Exited { code: 1 }, "", false) {
             TurnOutcome::Failed { reason, .. } => assert_eq!(&reason, expected, "{lines:?}"),
@@ -422,11 +348,7 @@ fn a_usage_limit_is_told_with_its_reset_time() {
             r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1800000000}}}}"#
         )
     };
-    check(
-        &[&event("rejected"), failed],
-        &limit(Some(1_800_000_000)),
-        1,
-    );
+    check(&[&event("rejected"), failed], &limit(Some(1_800_000_000)), 1);
     let api = FailReason::ApiError { status: Some(429) };
     check(&[&event("allowed_warning"), failed], &api, 0);
     check(&[&event("rejected"), &event("allowed"), failed], &api, 1);

@@ -38,10 +38,7 @@ pub fn for_test(test: &str) -> Option<PathBuf> {
     match ensure() {
         Ok(path) => Some(path),
         Err(skip) => {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "{test}: no Claude CLI: {skip}"
-            );
+            assert!(std::env::var_os("CI").is_none(), "{test}: no Claude CLI: {skip}");
             let _ = writeln!(std::io::stderr(), "SKIPPED {test}: no Claude CLI: {skip}");
             None
         }
@@ -70,23 +67,15 @@ pub fn ensure() -> Result<PathBuf, Skip> {
 }
 
 fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"),
-        PathBuf::from,
-    )
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from)
 }
 
 fn install(folder: &Path) -> Result<PathBuf, Skip> {
     let mut npm = Command::new("npm");
-    npm.args([
-        "install",
-        "--no-save",
-        "--no-audit",
-        "--no-fund",
-        "--prefix",
-    ])
-    .arg(folder)
-    .arg(format!("{PACKAGE}@{VERSION}"));
+    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--prefix"])
+        .arg(folder)
+        .arg(format!("{PACKAGE}@{VERSION}"));
     run(npm, INSTALL_BOUND)?;
     find(folder).ok_or_else(|| {
         skip(format!(
@@ -107,28 +96,19 @@ fn find(folder: &Path) -> Option<PathBuf> {
         .collect();
     candidates.sort();
     candidates.push(scope.join("claude-code/bin/claude.exe"));
-    candidates
-        .into_iter()
-        .find(|path| path.is_file() && checked(path).is_ok())
+    candidates.into_iter().find(|path| path.is_file() && checked(path).is_ok())
 }
 
 /// Whether a binary is the version that is wanted.
 fn checked(path: &Path) -> Result<(), Skip> {
     let home = std::env::temp_dir();
     let mut command = Command::new(path);
-    command
-        .arg("--version")
-        .env("HOME", home)
-        .env("DISABLE_AUTOUPDATER", "1");
+    command.arg("--version").env("HOME", home).env("DISABLE_AUTOUPDATER", "1");
     let output = run(command, Duration::from_mins(1))?;
     if output.starts_with(VERSION) {
         Ok(())
     } else {
-        Err(skip(format!(
-            "{} is version {:?}, wanted {VERSION}",
-            path.display(),
-            output.trim()
-        )))
+        Err(skip(format!("{} is version {:?}, wanted {VERSION}", path.display(), output.trim())))
     }
 }
 
@@ -145,11 +125,7 @@ fn run(mut command: Command, bound: Duration) -> Result<String, Skip> {
         .map_err(|error| failed("cannot be started", &error))?;
     let deadline = Instant::now() + bound;
     // What these print fits into a pipe.
-    while child
-        .try_wait()
-        .map_err(|error| failed("cannot be waited for", &error))?
-        .is_none()
-    {
+    while child.try_wait().map_err(|error| failed("cannot be waited for", &error))?.is_none() {
         if Instant::now() >= deadline {
             let _ = child.kill();
             let _ = child.wait();
@@ -157,9 +133,7 @@ fn run(mut command: Command, bound: Duration) -> Result<String, Skip> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let output = child
-        .wait_with_output()
-        .map_err(|error| failed("cannot be read", &error))?;
+    let output = child.wait_with_output().map_err(|error| failed("cannot be read", &error))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

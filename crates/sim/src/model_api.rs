@@ -13,23 +13,19 @@
 //! stand-in holds no position of its own. It does not check keys, count tokens or
 //! understand anything.
 
-use std::convert::Infallible;
+mod answer;
+mod conversation;
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-/// The largest request that is read, in bytes.
-const MAX_BODY: usize = 64 * 1024 * 1024;
+use conversation::{Conversation, has_tools};
 
 /// What the model answers.
 #[derive(Debug, Clone, Default)]
@@ -51,10 +47,7 @@ pub struct Tokens {
 
 impl Default for Tokens {
     fn default() -> Self {
-        Self {
-            input: 1000,
-            output: 50,
-        }
+        Self { input: 1000, output: 50 }
     }
 }
 
@@ -62,8 +55,9 @@ impl Default for Tokens {
 #[derive(Debug, Clone, Default)]
 pub struct Turn {
     /// A text that the human message contains. A turn with one answers every message
-    /// that contains it, whenever it comes; the turns without one answer the messages
-    /// that no other turn claims, in the order in which these first appear.
+    /// that contains it, whenever it comes (of several, the one said last counts); the
+    /// turns without one answer the messages that no other turn claims, in the order
+    /// in which these first appear.
     pub when: Option<String>,
     /// The answers, one a request. After the last the model says "done".
     pub replies: Vec<Reply>,
@@ -91,13 +85,7 @@ impl Script {
     /// A script of turns that are taken in order.
     pub fn turns(turns: impl IntoIterator<Item = Vec<Reply>>) -> Self {
         Self {
-            turns: turns
-                .into_iter()
-                .map(|replies| Turn {
-                    when: None,
-                    replies,
-                })
-                .collect(),
+            turns: turns.into_iter().map(|replies| Turn { when: None, replies }).collect(),
             usage: Tokens::default(),
         }
     }
@@ -105,10 +93,7 @@ impl Script {
     /// Adds a turn for messages that contain a text.
     #[must_use]
     pub fn when(mut self, contains: impl Into<String>, replies: Vec<Reply>) -> Self {
-        self.turns.push(Turn {
-            when: Some(contains.into()),
-            replies,
-        });
+        self.turns.push(Turn { when: Some(contains.into()), replies });
         self
     }
 }
@@ -133,10 +118,7 @@ impl Reply {
 
     /// Calls any tool.
     pub fn tool(name: impl Into<String>, input: Value) -> Self {
-        Self::Tool {
-            name: name.into(),
-            input,
-        }
+        Self::Tool { name: name.into(), input }
     }
 }
 
@@ -153,7 +135,8 @@ impl Recorded {
     /// Whether it asks the model, with tools at hand: a request of a turn, not of the
     /// CLI's own business.
     pub fn is_of_turn(&self) -> bool {
-        self.target.starts_with("POST /v1/messages") && has_tools(&self.body)
+        let path = self.target.split('?').next();
+        path == Some("POST /v1/messages") && has_tools(&self.body)
     }
 }
 
@@ -186,37 +169,23 @@ impl ModelApi {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let shared = Arc::new(Shared {
-            script,
-            ..Shared::default()
-        });
-        let app = axum::Router::new()
-            .fallback(answer)
-            .with_state(Arc::clone(&shared));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shared = Arc::new(Shared { script, ..Shared::default() });
+        let app = axum::Router::new().fallback(answer::answer).with_state(Arc::clone(&shared));
         let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::Builder::new()
-            .name("model-api".to_owned())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-                        return;
-                    };
-                    tokio::select! {
-                        _ = stopped => {}
-                        _ = axum::serve(listener, app) => {}
-                    }
-                });
-                // The runtime falls here, and with it every open connection.
-            })?;
-        Ok(Self {
-            address,
-            shared,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("model-api".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                    return;
+                };
+                tokio::select! {
+                    _ = stopped => {}
+                    _ = axum::serve(listener, app) => {}
+                }
+            });
+            // The runtime falls here, and with it every open connection.
+        })?;
+        Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
 
     /// The address for `ANTHROPIC_BASE_URL`.
@@ -253,12 +222,8 @@ impl ModelApi {
             if left.is_zero() {
                 return false;
             }
-            log = self
-                .shared
-                .came
-                .wait_timeout(log, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            log =
+                self.shared.came.wait_timeout(log, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -280,10 +245,7 @@ impl Shared {
     }
 
     fn record(&self, target: String, body: &Value) {
-        self.lock().requests.push(Recorded {
-            target,
-            body: body.clone(),
-        });
+        self.lock().requests.push(Recorded { target, body: body.clone() });
         self.came.notify_all();
     }
 
@@ -300,88 +262,26 @@ impl Shared {
     }
 
     fn turn_of(&self, conversation: &Conversation) -> Option<&Turn> {
-        let claimed = self.script.turns.iter().find(|turn| {
-            let when = turn.when.as_deref();
-            when.is_some_and(|text| conversation.human.contains(text))
-        });
+        // A message that was never answered is sent again before the next one, in one
+        // message; so what is said last decides.
+        let claimed = self
+            .script
+            .turns
+            .iter()
+            .filter_map(|turn| Some((conversation.human.rfind(turn.when.as_deref()?)?, turn)))
+            .max_by_key(|(position, _)| *position)
+            .map(|(_, turn)| turn);
         if claimed.is_some() {
             return claimed;
         }
         let humans = &mut self.lock().humans;
-        let index = match humans.iter().position(|known| *known == conversation.key) {
-            Some(index) => index,
-            None => {
-                humans.push(conversation.key.clone());
-                humans.len() - 1
-            }
-        };
-        self.script
-            .turns
-            .iter()
-            .filter(|turn| turn.when.is_none())
-            .nth(index)
+        let known = humans.iter().position(|key| *key == conversation.key);
+        let index = known.unwrap_or(humans.len());
+        if known.is_none() {
+            humans.push(conversation.key.clone());
+        }
+        self.script.turns.iter().filter(|turn| turn.when.is_none()).nth(index)
     }
-}
-
-/// What a request says of where its conversation stands.
-struct Conversation {
-    /// The last human message.
-    human: String,
-    /// The same, made different from an equal message at another place.
-    key: String,
-    /// How many assistant messages follow it.
-    answered: usize,
-}
-
-impl Conversation {
-    fn read(body: &Value) -> Self {
-        let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
-        let mut answered = 0;
-        for (index, message) in messages.iter().enumerate().rev() {
-            if message["role"] == "assistant" {
-                answered += 1;
-            } else if let Some(human) = human_text(&message["content"]) {
-                let before = messages[..index]
-                    .iter()
-                    .filter(|message| message["role"] == "assistant")
-                    .count();
-                return Self {
-                    key: format!("{before} {human}"),
-                    human,
-                    answered,
-                };
-            }
-        }
-        Self {
-            human: String::new(),
-            key: String::new(),
-            answered,
-        }
-    }
-}
-
-/// What a person said in a user message: none in one that only brings the results of
-/// tools or the CLI's own reminders.
-fn human_text(content: &Value) -> Option<String> {
-    let own = |text: &str| text.trim_start().starts_with("<system-reminder>");
-    let texts: Vec<&str> = match content {
-        Value::String(text) => vec![text],
-        Value::Array(blocks) => {
-            if blocks.iter().any(|block| block["type"] == "tool_result") {
-                return None;
-            }
-            blocks.iter().filter_map(|b| b["text"].as_str()).collect()
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
-    };
-    let said: Vec<&str> = texts.into_iter().filter(|text| !own(text)).collect();
-    (!said.is_empty()).then(|| said.join("\n"))
-}
-
-fn has_tools(body: &Value) -> bool {
-    body["tools"]
-        .as_array()
-        .is_some_and(|tools| !tools.is_empty())
 }
 
 fn collect_strings(value: &Value, text: &mut String) {
@@ -400,151 +300,4 @@ fn collect_strings(value: &Value, text: &mut String) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
-}
-
-async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let path = head.uri.path().to_owned();
-    let target = format!("{} {}", head.method, head.uri);
-    let bytes = axum::body::to_bytes(body, MAX_BODY)
-        .await
-        .unwrap_or_default();
-    let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    shared.record(target, &body);
-    match path.as_str() {
-        "/v1/messages" => message(&shared, &body),
-        "/v1/messages/count_tokens" => {
-            axum::Json(json!({"input_tokens": bytes.len() / 4 + 1})).into_response()
-        }
-        _ => error(404, "not_found_error"),
-    }
-}
-
-fn error(status: u16, kind: &str) -> Response {
-    let body = json!({
-        "type": "error",
-        "error": {"type": kind, "message": format!("scripted {status}")},
-    });
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    (status, axum::Json(body)).into_response()
-}
-
-fn error_kind(status: u16) -> &'static str {
-    match status {
-        400 => "invalid_request_error",
-        401 => "authentication_error",
-        403 => "permission_error",
-        404 => "not_found_error",
-        429 => "rate_limit_error",
-        529 => "overloaded_error",
-        _ => "api_error",
-    }
-}
-
-fn message(shared: &Shared, body: &Value) -> Response {
-    let reply = shared.reply(body);
-    let number = shared.lock().requests.len();
-    let (block, stop) = match reply {
-        Reply::Status(status) => return error(status, error_kind(status)),
-        Reply::Hang => return stream_of(vec![start_event(shared, body, number)], true),
-        Reply::Text(text) => (json!({"type": "text", "text": text}), "end_turn"),
-        Reply::Tool { name, input } => {
-            let id = format!("toolu_{number:022}");
-            let block = json!({"type": "tool_use", "id": id, "name": name, "input": input});
-            (block, "tool_use")
-        }
-    };
-    if body["stream"] == true {
-        let mut events = vec![start_event(shared, body, number)];
-        events.extend(block_events(&block));
-        let output = shared.script.usage.output;
-        events.push(event(
-            "message_delta",
-            json!({
-                "delta": {"stop_reason": stop, "stop_sequence": null},
-                "usage": {"output_tokens": output},
-            }),
-        ));
-        events.push(event("message_stop", json!({})));
-        return stream_of(events, false);
-    }
-    let mut whole = message_head(shared, body, number);
-    whole["content"] = json!([block]);
-    whole["stop_reason"] = json!(stop);
-    whole["usage"]["output_tokens"] = json!(shared.script.usage.output);
-    axum::Json(whole).into_response()
-}
-
-fn message_head(shared: &Shared, body: &Value, number: usize) -> Value {
-    json!({
-        "id": format!("msg_{number:024}"),
-        "type": "message",
-        "role": "assistant",
-        "model": body["model"],
-        "content": [],
-        "stop_reason": null,
-        "stop_sequence": null,
-        "usage": {
-            "input_tokens": shared.script.usage.input,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "output_tokens": 1,
-            "service_tier": "standard",
-        },
-    })
-}
-
-fn start_event(shared: &Shared, body: &Value, number: usize) -> String {
-    let message = message_head(shared, body, number);
-    event("message_start", json!({"message": message})) + &event("ping", json!({}))
-}
-
-/// A block's events: its start without content, the content in small parts, its stop.
-fn block_events(block: &Value) -> Vec<String> {
-    let mut empty = block.clone();
-    let (content, kind, field) = match block["text"].as_str() {
-        Some(text) => {
-            empty["text"] = json!("");
-            (text.to_owned(), "text_delta", "text")
-        }
-        None => {
-            empty["input"] = json!({});
-            let input = block["input"].to_string();
-            (input, "input_json_delta", "partial_json")
-        }
-    };
-    let mut events = vec![event(
-        "content_block_start",
-        json!({"index": 0, "content_block": empty}),
-    )];
-    let characters: Vec<char> = content.chars().collect();
-    for part in characters.chunks(64) {
-        let part: String = part.iter().collect();
-        let delta = json!({"type": kind, field: part});
-        events.push(event(
-            "content_block_delta",
-            json!({"index": 0, "delta": delta}),
-        ));
-    }
-    events.push(event("content_block_stop", json!({"index": 0})));
-    events
-}
-
-fn event(kind: &str, mut data: Value) -> String {
-    data["type"] = json!(kind);
-    format!("event: {kind}\ndata: {data}\n\n")
-}
-
-fn stream_of(events: Vec<String>, hang: bool) -> Response {
-    let parts = stream::iter(events).map(|part| Ok::<_, Infallible>(Bytes::from(part)));
-    let body = if hang {
-        Body::from_stream(parts.chain(stream::pending()))
-    } else {
-        Body::from_stream(parts)
-    };
-    (
-        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
-        body,
-    )
-        .into_response()
 }

@@ -265,21 +265,13 @@ mod tests {
             assert_eq!(serde_json::to_string(event).unwrap(), json);
             assert_eq!(&serde_json::from_str::<AgentEvent>(json).unwrap(), event);
         }
+        check(&AgentEvent::Text { text: "hi".into() }, r#"{"type":"text","text":"hi"}"#);
         check(
-            &AgentEvent::Text { text: "hi".into() },
-            r#"{"type":"text","text":"hi"}"#,
-        );
-        check(
-            &AgentEvent::UsageLimit {
-                resets_at: Some(Timestamp::from_second(0).unwrap()),
-            },
+            &AgentEvent::UsageLimit { resets_at: Some(Timestamp::from_second(0).unwrap()) },
             r#"{"type":"usage_limit","resets_at":"1970-01-01T00:00:00Z"}"#,
         );
         check(
-            &AgentEvent::Usage(TokenUsage {
-                input: 1,
-                ..TokenUsage::default()
-            }),
+            &AgentEvent::Usage(TokenUsage { input: 1, ..TokenUsage::default() }),
             r#"{"type":"usage","input":1,"output":0,"cache_read":0,"cache_write":0}"#,
         );
         let ended = AgentEvent::Ended(TurnEnd::default());

@@ -40,13 +40,7 @@ impl LineReader {
 
     /// [`LineReader::new`] with a limit of the caller's.
     pub fn with_limit(position: LinePosition, max_line: usize) -> Self {
-        Self {
-            buffer: Vec::new(),
-            pending: 0,
-            skipping: false,
-            max_line,
-            position,
-        }
+        Self { buffer: Vec::new(), pending: 0, skipping: false, max_line, position }
     }
 
     /// Takes the next bytes and hands every line that they complete to `each`.

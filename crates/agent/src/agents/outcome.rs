@@ -295,9 +295,7 @@ mod tests {
         check(&api(Some(529)), Recovery::Retry, "529");
         check(&FailReason::BudgetExceeded, Recovery::Person, "budget");
         check(
-            &FailReason::UsageLimit {
-                resets_at: Some(at),
-            },
+            &FailReason::UsageLimit { resets_at: Some(at) },
             Recovery::WaitUntil(Some(at)),
             "2027-01-15T08:00:00Z",
         );
@@ -310,24 +308,14 @@ mod tests {
         check(&FailReason::UnknownSession, Recovery::Open, "open it");
         check(&FailReason::UnknownAgent, Recovery::Person, "name");
         check(
-            &FailReason::PermissionDenied {
-                tools: vec!["Bash".into(), "Write".into()],
-            },
+            &FailReason::PermissionDenied { tools: vec!["Bash".into(), "Write".into()] },
             Recovery::Person,
             "refused Bash, Write",
         );
-        check(
-            &FailReason::Killed { signal: 9 },
-            Recovery::Retry,
-            "signal 9",
-        );
+        check(&FailReason::Killed { signal: 9 }, Recovery::Retry, "signal 9");
         check(&FailReason::Aborted, Recovery::Retry, "outside");
         check(&FailReason::NoResult, Recovery::Retry, "without saying");
-        check(
-            &FailReason::Garbage { lines: 3 },
-            Recovery::Person,
-            "3 lines",
-        );
+        check(&FailReason::Garbage { lines: 3 }, Recovery::Person, "3 lines");
         check(&FailReason::StartFailed, Recovery::Person, "did not start");
         check(&FailReason::AgentError, Recovery::Person, "failed");
     }

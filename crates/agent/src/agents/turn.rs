@@ -59,26 +59,17 @@ impl TurnReader {
             AgentKind::Claude => State::Claude(ClaudeState::default()),
             AgentKind::Scripted => State::Scripted(ScriptedState::default()),
         };
-        Self {
-            lines: LineReader::new(LinePosition::default()),
-            state,
-        }
+        Self { lines: LineReader::new(LinePosition::default()), state }
     }
 
     /// A reader that goes on where another one stood.
     pub fn resume(checkpoint: Checkpoint) -> Self {
-        Self {
-            lines: LineReader::new(checkpoint.position),
-            state: checkpoint.state,
-        }
+        Self { lines: LineReader::new(checkpoint.position), state: checkpoint.state }
     }
 
     /// Where this one stands: after the last complete line.
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            position: self.lines.position(),
-            state: self.state.clone(),
-        }
+        Checkpoint { position: self.lines.position(), state: self.state.clone() }
     }
 
     /// Takes the next bytes, chunked in any way.

@@ -26,65 +26,15 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use uuid::Uuid;
 
+use super::session::{SessionId, SessionUse};
 use super::text::guard_start;
 use crate::agents::invocation::Invocation;
-use crate::agents::outcome::{FailReason, TurnOutcome};
 
 /// How often the CLI asks its model's API again before it gives up.
 pub const DEFAULT_RETRIES: u32 = 5;
 /// The longest prompt, in bytes. Far over what a model reads; a bound all the same.
 pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
-
-/// The id of a conversation: the same thread always has the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct SessionId(Uuid);
-
-impl SessionId {
-    /// The id of a thread, from the thread's own name.
-    pub fn of_thread(thread: &str) -> Self {
-        let name = format!("afk-thread:{thread}");
-        Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
-    }
-}
-
-impl std::fmt::Display for SessionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// How a turn enters its conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionUse {
-    /// Opens it under its id. Refused when the id is taken.
-    Open,
-    /// Goes on with it. Refused when it does not exist. The processes of the turn
-    /// before must be gone: two resumes of one session both run.
-    Resume,
-}
-
-/// How to enter the conversation after a refusal, given how it was tried and
-/// whether the other way was tried in this turn already; none when neither is left
-/// or the turn failed for another reason. A first turn that failed or was killed
-/// leaves its id taken, so neither the turn's number nor a record tells for certain.
-pub fn next_session_step(
-    tried: SessionUse,
-    switched_before: bool,
-    outcome: &TurnOutcome,
-) -> Option<SessionUse> {
-    let TurnOutcome::Failed { reason, .. } = outcome else {
-        return None;
-    };
-    match (tried, reason) {
-        _ if switched_before => None,
-        (SessionUse::Open, FailReason::SessionInUse) => Some(SessionUse::Resume),
-        (SessionUse::Resume, FailReason::UnknownSession) => Some(SessionUse::Open),
-        (SessionUse::Open | SessionUse::Resume, _) => None,
-    }
-}
 
 /// What the agent may do without being asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -213,14 +163,8 @@ fn args(request: &TurnRequest) -> Result<Vec<OsString>, CommandError> {
 
 fn checked_model(model: &str) -> Result<&str, CommandError> {
     let fine = (1..=128).contains(&model.len())
-        && model
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte));
-    if fine {
-        Ok(model)
-    } else {
-        Err(CommandError::Model(model.chars().take(128).collect()))
-    }
+        && model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte));
+    if fine { Ok(model) } else { Err(CommandError::Model(model.chars().take(128).collect())) }
 }
 
 fn env(request: &TurnRequest) -> Result<Vec<(String, SecretString)>, CommandError> {
@@ -367,24 +311,17 @@ mod tests {
     fn secrets_and_prompts_are_in_no_argument_and_no_debug_text() {
         let made = turn(&request()).unwrap();
         let shown = format!("{made:?} {:?}", made.args);
-        assert!(
-            !shown.contains("sk-canary") && !shown.contains("do it"),
-            "{shown}"
-        );
+        assert!(!shown.contains("sk-canary") && !shown.contains("do it"), "{shown}");
         assert!(!format!("{:?}", request()).contains("sk-canary"));
     }
 
     #[test]
     fn the_prompt_is_one_line_that_starts_no_command() {
         fn check(prompt: &str, text: &str) {
-            let made = turn(&TurnRequest {
-                prompt: prompt.into(),
-                ..request()
-            })
-            .unwrap();
-            let bytes = made.stdin;
-            assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
-            let line: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            let made = turn(&TurnRequest { prompt: prompt.into(), ..request() }).unwrap();
+            let line = String::from_utf8(made.stdin).unwrap();
+            assert_eq!(line.find('\n'), Some(line.len() - 1), "one line: {line:?}");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
             assert_eq!(line["message"]["content"][0]["text"], text);
         }
         check("do it\nnow", "do it\nnow");
@@ -399,60 +336,18 @@ mod tests {
         }
         let base = request();
         for model in ["", "--help me", "a b", "x\n"] {
-            let request = TurnRequest {
-                model: Some(model.into()),
-                ..base.clone()
-            };
+            let request = TurnRequest { model: Some(model.into()), ..base.clone() };
             check(&request, &CommandError::Model(model.into()));
         }
         for budget in [0.0, -1.0] {
-            let request = TurnRequest {
-                max_budget_usd: Some(budget),
-                ..base.clone()
-            };
+            let request = TurnRequest { max_budget_usd: Some(budget), ..base.clone() };
             check(&request, &CommandError::BudgetSpent(budget));
         }
-        let request = TurnRequest {
-            prompt: " \n".into(),
-            ..base.clone()
-        };
+        let request = TurnRequest { prompt: " \n".into(), ..base.clone() };
         check(&request, &CommandError::EmptyPrompt);
-        let request = TurnRequest {
-            prompt: "x".repeat(MAX_PROMPT + 1),
-            ..base.clone()
-        };
+        let request = TurnRequest { prompt: "x".repeat(MAX_PROMPT + 1), ..base.clone() };
         check(&request, &CommandError::PromptTooLong(MAX_PROMPT + 1));
-        let request = TurnRequest {
-            max_retries: 21,
-            ..base
-        };
+        let request = TurnRequest { max_retries: 21, ..base };
         check(&request, &CommandError::Retries(21));
-    }
-
-    #[test]
-    fn a_refused_session_is_entered_the_other_way_once() {
-        fn check(tried: SessionUse, switched: bool, reason: FailReason, next: Option<SessionUse>) {
-            let outcome = TurnOutcome::Failed {
-                reason,
-                message: String::new(),
-            };
-            assert_eq!(
-                next_session_step(tried, switched, &outcome),
-                next,
-                "{outcome:?}"
-            );
-        }
-        use SessionUse::{Open, Resume};
-        check(Open, false, FailReason::SessionInUse, Some(Resume));
-        check(Resume, false, FailReason::UnknownSession, Some(Open));
-        check(Open, true, FailReason::SessionInUse, None);
-        check(Resume, true, FailReason::UnknownSession, None);
-        check(Resume, false, FailReason::SessionInUse, None);
-        check(Open, false, FailReason::UnknownSession, None);
-        check(Open, false, FailReason::NoResult, None);
-        assert_eq!(
-            next_session_step(Open, false, &TurnOutcome::Interrupted),
-            None
-        );
     }
 }

@@ -73,37 +73,22 @@ fn success(end: &TurnEnd) -> Option<String> {
 
 fn reason_of_end(end: &TurnEnd) -> FailReason {
     if !end.is_error {
-        return FailReason::PermissionDenied {
-            tools: denials_that_matter(end),
-        };
+        return FailReason::PermissionDenied { tools: denials_that_matter(end) };
     }
-    let texts = || {
-        end.errors
-            .iter()
-            .map(String::as_str)
-            .chain(end.text.as_deref())
-    };
+    let texts = || end.errors.iter().map(String::as_str).chain(end.text.as_deref());
     if let Some(limit) = end.limit {
-        return FailReason::UsageLimit {
-            resets_at: limit.resets_at,
-        };
+        return FailReason::UsageLimit { resets_at: limit.resets_at };
     }
     if end.kind == "error_max_budget_usd" {
         return FailReason::BudgetExceeded;
     }
     if let Some(status) = end.api_status {
-        return FailReason::ApiError {
-            status: Some(status),
-        };
+        return FailReason::ApiError { status: Some(status) };
     }
     if texts().any(|text| text.contains("Please run /login")) {
         return FailReason::NotSignedIn;
     }
-    if end
-        .errors
-        .iter()
-        .any(|error| error.starts_with("No conversation found"))
-    {
+    if end.errors.iter().any(|error| error.starts_with("No conversation found")) {
         return FailReason::UnknownSession;
     }
     match end.stop.as_deref() {
@@ -132,9 +117,7 @@ fn reason_without_end(seen: &Evidence<'_>) -> FailReason {
         return FailReason::UnknownAgent;
     }
     if seen.unread_lines > 0 {
-        return FailReason::Garbage {
-            lines: seen.unread_lines,
-        };
+        return FailReason::Garbage { lines: seen.unread_lines };
     }
     match seen.exit {
         Exit::Exited { code: 0 } => FailReason::NoResult,
@@ -155,24 +138,13 @@ fn said(end: &TurnEnd, stderr_tail: &str) -> String {
 
 fn last_words(seen: &Evidence<'_>) -> String {
     let line = last_line(seen.stderr_tail);
-    if line.is_empty() {
-        seen.exit.to_string()
-    } else {
-        format!("{}: {line}", seen.exit)
-    }
+    if line.is_empty() { seen.exit.to_string() } else { format!("{}: {line}", seen.exit) }
 }
 
 fn last_line(text: &str) -> String {
-    text.lines()
-        .map(str::trim)
-        .rfind(|line| !line.is_empty())
-        .unwrap_or_default()
-        .to_owned()
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
 }
 
 fn failed(reason: FailReason, message: &str) -> TurnOutcome {
-    TurnOutcome::Failed {
-        reason,
-        message: bounded_line(message, MESSAGE_CHARS),
-    }
+    TurnOutcome::Failed { reason, message: bounded_line(message, MESSAGE_CHARS) }
 }

@@ -82,9 +82,7 @@ impl ClaudeState {
 
     /// The turn's tokens as streamed so far.
     pub fn streamed(&self) -> TokenUsage {
-        self.current
-            .values()
-            .fold(self.closed, |sum, (_, tokens)| sum.plus(*tokens))
+        self.current.values().fold(self.closed, |sum, (_, tokens)| sum.plus(*tokens))
     }
 
     /// Lines that were no JSON objects.
@@ -94,39 +92,25 @@ impl ClaudeState {
 
     fn system(&mut self, system: wire::System, events: &mut Vec<AgentEvent>) {
         match system {
-            wire::System::Init {
-                session_id,
-                model,
-                claude_code_version,
-            } => {
+            wire::System::Init { session_id, model, claude_code_version } => {
                 // `init` comes once a turn, also in a process that runs several.
                 let garbage = self.garbage;
-                *self = Self {
-                    started: true,
-                    garbage,
-                    ..Self::default()
-                };
+                *self = Self { started: true, garbage, ..Self::default() };
                 events.push(AgentEvent::Started {
                     session: name(&session_id),
                     model: name(&model),
                     version: name(&claude_code_version),
                 });
             }
-            wire::System::ApiRetry {
-                attempt,
-                max_retries,
-                retry_delay_ms,
-                error_status,
-            } => events.push(AgentEvent::Retrying {
-                attempt,
-                max: max_retries,
-                delay_ms: retry_delay_ms as u64,
-                status: error_status,
-            }),
+            wire::System::ApiRetry { attempt, max_retries, retry_delay_ms, error_status } => events
+                .push(AgentEvent::Retrying {
+                    attempt,
+                    max: max_retries,
+                    delay_ms: retry_delay_ms as u64,
+                    status: error_status,
+                }),
             wire::System::PermissionDenied { tool_name } => {
-                events.push(AgentEvent::PermissionDenied {
-                    tool: name(&tool_name),
-                });
+                events.push(AgentEvent::PermissionDenied { tool: name(&tool_name) });
             }
             wire::System::Unknown => {}
         }
@@ -147,11 +131,7 @@ impl ClaudeState {
         for block in blocks(line.message.content) {
             match block {
                 wire::Block::Text { text } => events.push(AgentEvent::Text { text }),
-                wire::Block::ToolUse {
-                    id,
-                    name: tool,
-                    input,
-                } => {
+                wire::Block::ToolUse { id, name: tool, input } => {
                     let id = name(&id);
                     if self.open_tools.len() < MAX_TRACKED {
                         self.open_tools.insert(id.clone());
@@ -165,27 +145,15 @@ impl ClaudeState {
                 wire::Block::ToolResult { .. } | wire::Block::Unknown => {}
             }
         }
-        self.count(
-            line.parent_tool_use_id,
-            Some(line.message.id),
-            line.message.usage,
-            events,
-        );
+        self.count(line.parent_tool_use_id, Some(line.message.id), line.message.usage, events);
     }
 
     fn user(&mut self, line: wire::Message, events: &mut Vec<AgentEvent>) {
         for block in blocks(line.message.content) {
-            if let wire::Block::ToolResult {
-                tool_use_id,
-                is_error,
-            } = block
-            {
+            if let wire::Block::ToolResult { tool_use_id, is_error } = block {
                 let id = name(&tool_use_id);
                 self.open_tools.remove(&id);
-                events.push(AgentEvent::ToolEnded {
-                    id,
-                    is_error: is_error.unwrap_or(false),
-                });
+                events.push(AgentEvent::ToolEnded { id, is_error: is_error.unwrap_or(false) });
             }
         }
     }
@@ -196,9 +164,8 @@ impl ClaudeState {
             self.limit = None;
             return;
         }
-        let resets_at = info
-            .resets_at
-            .and_then(|seconds| Timestamp::from_second(seconds as i64).ok());
+        let resets_at =
+            info.resets_at.and_then(|seconds| Timestamp::from_second(seconds as i64).ok());
         self.limit = Some(LimitHit { resets_at });
         events.push(AgentEvent::UsageLimit { resets_at });
     }
@@ -207,15 +174,10 @@ impl ClaudeState {
         self.open_tools.clear();
         let is_error = line.is_error.unwrap_or(true);
         let text = line.result.map(plain_text);
-        let limit = if is_error {
-            self.limit.or_else(|| limit_in_text(text.as_deref()?))
-        } else {
-            None
-        };
+        let limit =
+            if is_error { self.limit.or_else(|| limit_in_text(text.as_deref()?)) } else { None };
         if let (None, Some(hit)) = (self.limit, limit) {
-            events.push(AgentEvent::UsageLimit {
-                resets_at: hit.resets_at,
-            });
+            events.push(AgentEvent::UsageLimit { resets_at: hit.resets_at });
         }
         let end = TurnEnd {
             is_error,
@@ -286,9 +248,7 @@ fn blocks(content: wire::Content) -> impl Iterator<Item = wire::Block> {
         // A user line may carry plain text: it is what was asked, not an event.
         wire::Content::Other(_) => Vec::new(),
     };
-    blocks
-        .into_iter()
-        .filter_map(|block| serde_json::from_value(block).ok())
+    blocks.into_iter().filter_map(|block| serde_json::from_value(block).ok())
 }
 
 fn name(text: &str) -> String {
@@ -336,10 +296,8 @@ fn tool_summary(input: &Value) -> String {
 fn limit_in_text(text: &str) -> Option<LimitHit> {
     if let Some((_, rest)) = text.split_once("usage limit reached|") {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        let resets_at = digits
-            .parse()
-            .ok()
-            .and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let resets_at =
+            digits.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
         return Some(LimitHit { resets_at });
     }
     let hit = text.starts_with("You've hit your ") && text.contains("limit")
@@ -350,10 +308,10 @@ fn limit_in_text(text: &str) -> Option<LimitHit> {
 
 fn tokens(usage: wire::Usage) -> TokenUsage {
     TokenUsage {
-        input: usage.input_tokens.unwrap_or_default(),
-        output: usage.output_tokens.unwrap_or_default(),
-        cache_read: usage.cache_read_input_tokens.unwrap_or_default(),
-        cache_write: usage.cache_creation_input_tokens.unwrap_or_default(),
+        input: usage.input.unwrap_or_default(),
+        output: usage.output.unwrap_or_default(),
+        cache_read: usage.cache_read.unwrap_or_default(),
+        cache_write: usage.cache_creation.unwrap_or_default(),
     }
 }
 

@@ -80,10 +80,7 @@ mod tests {
         check("```\n@x\n```", "```\n(at)x\n```");
         check("a\u{ff20}b \u{fe6b}c", "a(at)b (at)c");
         check("/clear", "(slash)clear");
-        check(
-            " \n\u{feff}\u{200b}/clear",
-            " \n\u{feff}\u{200b}(slash)clear",
-        );
+        check(" \n\u{feff}\u{200b}/clear", " \n\u{feff}\u{200b}(slash)clear");
         check("//x", "(slash)(slash)x");
         check("\u{ff0f}clear", "(slash)clear");
         check("@/clear", "(at)/clear");

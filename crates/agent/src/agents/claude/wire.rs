@@ -124,12 +124,16 @@ pub(super) enum Block {
     Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub(super) struct Usage {
-    pub(super) input_tokens: Option<u64>,
-    pub(super) output_tokens: Option<u64>,
-    pub(super) cache_read_input_tokens: Option<u64>,
-    pub(super) cache_creation_input_tokens: Option<u64>,
+    #[serde(rename = "input_tokens")]
+    pub(super) input: Option<u64>,
+    #[serde(rename = "output_tokens")]
+    pub(super) output: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens")]
+    pub(super) cache_read: Option<u64>,
+    #[serde(rename = "cache_creation_input_tokens")]
+    pub(super) cache_creation: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -61,10 +61,7 @@ mod tests {
             prompt: "go".into(),
             env: vec![("PATH".into(), "/bin".into())],
         });
-        assert_eq!(
-            made.args,
-            ["scripted-agent", "/s.json", "--turn=2", "--session=abc"]
-        );
+        assert_eq!(made.args, ["scripted-agent", "/s.json", "--turn=2", "--session=abc"]);
         assert_eq!(made.stdin, b"go");
         assert_eq!(made.env.len(), 1);
     }

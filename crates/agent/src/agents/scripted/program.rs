@@ -57,9 +57,7 @@ fn run(args: &Args, prompt: impl Read, out: impl Write) -> i32 {
         tools: 0,
     };
     // An output that nobody reads any more ends the agent, as a closed pipe would.
-    session
-        .turn(args, script.turns.len(), turn, begun)
-        .unwrap_or(3)
+    session.turn(args, script.turns.len(), turn, begun).unwrap_or(3)
 }
 
 fn refuse(error: &ScriptError) -> i32 {
@@ -94,10 +92,7 @@ impl<W: Write> Session<W> {
             args.turn,
             self.prompt.len()
         ))?;
-        let mut end = TurnEnd {
-            kind: "success".to_owned(),
-            ..TurnEnd::default()
-        };
+        let mut end = TurnEnd { kind: "success".to_owned(), ..TurnEnd::default() };
         let mut text = "[scripted agent] done".to_owned();
         for step in &turn.steps {
             if let Step::Say { text: said } = step {
@@ -149,9 +144,6 @@ impl<W: Write> Session<W> {
     }
 
     fn model_usage(&self) -> crate::agents::event::ModelUsage {
-        crate::agents::event::ModelUsage {
-            tokens: self.tokens,
-            cost_usd: self.cost_usd,
-        }
+        crate::agents::event::ModelUsage { tokens: self.tokens, cost_usd: self.cost_usd }
     }
 }

@@ -188,18 +188,13 @@ pub enum ScriptError {
 impl Script {
     /// Reads a script from a file.
     pub fn read(path: &Path) -> Result<Self, ScriptError> {
-        let read = |source| ScriptError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| ScriptError::Read { path: path.to_owned(), source };
         if std::fs::metadata(path).map_err(read)?.len() > MAX_SCRIPT {
             return Err(ScriptError::TooLarge(path.to_owned()));
         }
         let bytes = std::fs::read(path).map_err(read)?;
-        serde_json::from_slice(&bytes).map_err(|source| ScriptError::Parse {
-            path: path.to_owned(),
-            source,
-        })
+        serde_json::from_slice(&bytes)
+            .map_err(|source| ScriptError::Parse { path: path.to_owned(), source })
     }
 
     /// A turn by its number, from 1.
@@ -207,19 +202,14 @@ impl Script {
         (number as usize)
             .checked_sub(1)
             .and_then(|index| self.turns.get(index))
-            .ok_or(ScriptError::NoTurn {
-                have: self.turns.len(),
-                asked: number,
-            })
+            .ok_or(ScriptError::NoTurn { have: self.turns.len(), asked: number })
     }
 }
 
 /// Whether a path of an editing step stays in the working directory by its words.
 pub(super) fn stays_inside(path: &Path) -> bool {
     !path.as_os_str().is_empty()
-        && path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+        && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 #[cfg(test)]
@@ -234,28 +224,20 @@ mod tests {
         }
         check(r#"{"turns":[]}"#, true);
         check(r#"{"turns":[{"steps":[{"say":{"text":"x"}}]}]}"#, true);
-        check(
-            r#"{"turns":[{"steps":[{"ignore_term":{}},{"silence":{}}]}]}"#,
-            true,
-        );
+        check(r#"{"turns":[{"steps":[{"ignore_term":{}},{"silence":{}}]}]}"#, true);
         check(r#"{"turns":[{"steps":[{"run":{"argv":["true"]}}]}]}"#, true);
         check(r#"{"turns":[{"steps":[{"garbage":{"bytes":3}}]}]}"#, true);
         check(r#"{"turns":[{"steps":[{"wait":{"ms":3}}]}]}"#, true);
         check(r#"{"turns":[{"steps":[{"say":{"txt":"x"}}]}]}"#, false);
         check(r#"{"turns":[{"steps":[{"sing":{}}]}]}"#, false);
         check(r#"{"turns":[{"steps":[],"extra":1}]}"#, false);
-        check(
-            r#"{"turns":[{"steps":[{"run":{"argv":["x"],"shell":true}}]}]}"#,
-            false,
-        );
+        check(r#"{"turns":[{"steps":[{"run":{"argv":["x"],"shell":true}}]}]}"#, false);
         check(r"{}", false);
     }
 
     #[test]
     fn turns_count_from_one() {
-        let script = Script {
-            turns: vec![Turn::default(), Turn::default()],
-        };
+        let script = Script { turns: vec![Turn::default(), Turn::default()] };
         for (number, fine) in [(0, false), (1, true), (2, true), (3, false)] {
             assert_eq!(script.turn(number).is_ok(), fine, "{number}");
         }

@@ -29,10 +29,7 @@ pub(super) enum Flow {
     /// With the next step.
     Next,
     /// Not at all: the turn failed.
-    Fail {
-        message: String,
-        limit: Option<LimitHit>,
-    },
+    Fail { message: String, limit: Option<LimitHit> },
     /// Not at all: the process ends with this code.
     Exit(i32),
 }
@@ -54,23 +51,17 @@ pub(super) fn take<W: Write>(session: &mut Session<W>, step: &Step) -> std::io::
             make_parent(path)?;
             std::fs::write(path, content)
         }),
-        Step::Append { path, content } => edit(session, "append", path, |path| {
-            append(path, content.as_bytes())
-        }),
+        Step::Append { path, content } => {
+            edit(session, "append", path, |path| append(path, content.as_bytes()))
+        }
         Step::Delete { path } => edit(session, "delete", path, |path| std::fs::remove_file(path)),
         Step::LeaveDirty { path } => edit(session, "leave_dirty", path, |path| {
             append(path, b"left uncommitted by the scripted agent\n")
         }),
-        Step::Run {
-            argv,
-            expect,
-            timeout_ms,
-        } => run(session, argv, *expect, patience(*timeout_ms)),
-        Step::Commit {
-            subject,
-            body,
-            paths,
-        } => commit(session, subject, body, paths),
+        Step::Run { argv, expect, timeout_ms } => {
+            run(session, argv, *expect, patience(*timeout_ms))
+        }
+        Step::Commit { subject, body, paths } => commit(session, subject, body, paths),
         Step::Checkout { branch } => checkout(session, branch),
         Step::Wait { until_file, ms } => Ok(wait(until_file.as_deref(), patience(*ms))),
         Step::IgnoreTerm {} => Ok(ignore_term()),
@@ -78,11 +69,7 @@ pub(super) fn take<W: Write>(session: &mut Session<W>, step: &Step) -> std::io::
             garbage(session, *lines, *bytes)?;
             Ok(Flow::Next)
         }
-        Step::Usage {
-            input_tokens,
-            output_tokens,
-            cost,
-        } => {
+        Step::Usage { input_tokens, output_tokens, cost } => {
             session.tokens = session.tokens.plus(TokenUsage {
                 input: *input_tokens,
                 output: *output_tokens,
@@ -110,10 +97,7 @@ pub(super) fn take<W: Write>(session: &mut Session<W>, step: &Step) -> std::io::
 }
 
 fn fail(message: String) -> Flow {
-    Flow::Fail {
-        message,
-        limit: None,
-    }
+    Flow::Fail { message, limit: None }
 }
 
 fn patience(ms: Option<u64>) -> Duration {
@@ -134,10 +118,7 @@ fn tool<W: Write>(
         summary: summarise(summary),
     })?;
     let done = work(session)?;
-    session.emit(&AgentEvent::ToolEnded {
-        id,
-        is_error: done.is_err(),
-    })?;
+    session.emit(&AgentEvent::ToolEnded { id, is_error: done.is_err() })?;
     Ok(match done {
         Ok(()) => Flow::Next,
         Err(message) => fail(format!("{name} {summary}: {message}")),
@@ -168,11 +149,7 @@ fn make_parent(path: &Path) -> std::io::Result<()> {
 
 fn append(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     make_parent(path)?;
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(path)?
-        .write_all(bytes)
+    std::fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(bytes)
 }
 
 fn run<W: Write>(
@@ -182,11 +159,11 @@ fn run<W: Write>(
     patience: Duration,
 ) -> std::io::Result<Flow> {
     tool(session, "run", &argv.join(" "), |session| {
-        let Some((program, args)) = argv.split_first() else {
+        let Some((program, rest)) = argv.split_first() else {
             return Ok(Err("argv is empty".to_owned()));
         };
         let mut command = Command::new(program);
-        command.args(args);
+        command.args(rest);
         let (status, output) = match finish(command, patience) {
             Ok(done) => done,
             Err(message) => return Ok(Err(message)),
@@ -205,13 +182,9 @@ fn run<W: Write>(
 fn finish(mut command: Command, patience: Duration) -> Result<(ExitStatus, String), String> {
     let (reader, writer) =
         std::io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
-    let second = writer
-        .try_clone()
-        .map_err(|error| format!("cannot share a pipe: {error}"))?;
+    let second = writer.try_clone().map_err(|error| format!("cannot share a pipe: {error}"))?;
     command.stdin(Stdio::null()).stdout(writer).stderr(second);
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot start: {error}"))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot start: {error}"))?;
     // The command holds the pipe's writing ends; reading would never end with them.
     drop(command);
     let (sender, tail) = std::sync::mpsc::channel();
@@ -253,29 +226,18 @@ fn git(args: &[&str]) -> Command {
     let mut command = Command::new("git");
     // No hook and no signature: what a commit holds must be what the script says.
     command
-        .args([
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "commit.gpgSign=false",
-        ])
+        .args(["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"])
         .args(args)
         .env("GIT_TERMINAL_PROMPT", "0");
     for who in ["AUTHOR", "COMMITTER"] {
-        command
-            .env(format!("GIT_{who}_NAME"), AUTHOR)
-            .env(format!("GIT_{who}_EMAIL"), AUTHOR_MAIL);
+        command.env(format!("GIT_{who}_NAME"), AUTHOR).env(format!("GIT_{who}_EMAIL"), AUTHOR_MAIL);
     }
     command
 }
 
 fn git_ok(command: Command) -> Result<(), String> {
     let (status, output) = finish(command, PATIENCE)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{status}: {}", output.trim()))
-    }
+    if status.success() { Ok(()) } else { Err(format!("{status}: {}", output.trim())) }
 }
 
 fn commit<W: Write>(
@@ -286,10 +248,7 @@ fn commit<W: Write>(
 ) -> std::io::Result<Flow> {
     tool(session, "commit", subject, |_| {
         if let Some(path) = paths.iter().find(|path| !stays_inside(path)) {
-            return Ok(Err(format!(
-                "{} leaves the working directory",
-                path.display()
-            )));
+            return Ok(Err(format!("{} leaves the working directory", path.display())));
         }
         let staged = if paths.is_empty() {
             Ok(())
@@ -298,11 +257,8 @@ fn commit<W: Write>(
             add.args(paths);
             git_ok(add)
         };
-        let message = if body.is_empty() {
-            subject.to_owned()
-        } else {
-            format!("{subject}\n\n{body}")
-        };
+        let message =
+            if body.is_empty() { subject.to_owned() } else { format!("{subject}\n\n{body}") };
         let mut commit = git(&["commit", "--quiet", "--message", &message]);
         if paths.is_empty() {
             commit.arg("--allow-empty");
@@ -350,9 +306,7 @@ fn wait(until_file: Option<&Path>, patience: Duration) -> Flow {
 fn ignore_term() -> Flow {
     use tokio::signal::unix::{SignalKind, signal};
     let register = || -> std::io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let _guard = runtime.enter();
         drop(signal(SignalKind::terminate())?);
         drop(signal(SignalKind::interrupt())?);

@@ -84,9 +84,7 @@ pub fn fold(
     if let Some(end) = state.end()
         && !end.is_error
     {
-        return TurnOutcome::Finished {
-            text: end.text.clone().unwrap_or_default(),
-        };
+        return TurnOutcome::Finished { text: end.text.clone().unwrap_or_default() };
     }
     if interrupted_by_us {
         return TurnOutcome::Interrupted;
@@ -97,9 +95,7 @@ pub fn fold(
     };
     if let Some(end) = state.end() {
         let reason = match end.limit {
-            Some(limit) => FailReason::UsageLimit {
-                resets_at: limit.resets_at,
-            },
+            Some(limit) => FailReason::UsageLimit { resets_at: limit.resets_at },
             None => FailReason::AgentError,
         };
         return failed(reason, &end.errors.join("; "));
@@ -111,9 +107,7 @@ pub fn fold(
             let reason = match exit.signal() {
                 Some(signal) => FailReason::Killed { signal },
                 None if state.started => FailReason::NoResult,
-                None if unread_lines > 0 => FailReason::Garbage {
-                    lines: unread_lines,
-                },
+                None if unread_lines > 0 => FailReason::Garbage { lines: unread_lines },
                 None => FailReason::StartFailed,
             };
             failed(reason, &format!("{exit}; {stderr_tail}"))
@@ -127,12 +121,12 @@ mod tests {
 
     #[test]
     fn ends_are_told_apart() {
-        fn check(lines: &[&str], exit: Exit, by_us: bool, expected: &str) {
+        fn check(lines: &[&str], exit: &Exit, by_us: bool, expected: &str) {
             let mut state = ScriptedState::default();
             for line in lines {
                 state.line(line, &mut Vec::new());
             }
-            let outcome = fold(&exit, &state, state.garbage(), "", by_us);
+            let outcome = fold(exit, &state, state.garbage(), "", by_us);
             let word = match outcome {
                 TurnOutcome::Finished { text } => format!("finished {text}"),
                 TurnOutcome::Failed { reason, .. } => format!("{reason:?}"),
@@ -153,25 +147,15 @@ mod tests {
         };
         let limit = Some(crate::agents::LimitHit { resets_at: None });
         let code = |code| Exit::Exited { code };
-        check(&[started, &end(false, None)], code(0), false, "finished ok");
-        check(
-            &[started, &end(false, None)],
-            Exit::Lost,
-            true,
-            "finished ok",
-        );
-        check(&[started, &end(true, None)], code(0), false, "AgentError");
-        check(
-            &[started, &end(true, limit)],
-            code(0),
-            false,
-            "UsageLimit { resets_at: None }",
-        );
-        check(&[started], code(143), true, "interrupted");
-        check(&[started], code(143), false, "Killed { signal: 15 }");
-        check(&[started], Exit::Lost, false, "lost");
-        check(&[started], code(0), false, "NoResult");
-        check(&["junk"], code(0), false, "Garbage { lines: 1 }");
-        check(&[], code(2), false, "StartFailed");
+        check(&[started, &end(false, None)], &code(0), false, "finished ok");
+        check(&[started, &end(false, None)], &Exit::Lost, true, "finished ok");
+        check(&[started, &end(true, None)], &code(0), false, "AgentError");
+        check(&[started, &end(true, limit)], &code(0), false, "UsageLimit { resets_at: None }");
+        check(&[started], &code(143), true, "interrupted");
+        check(&[started], &code(143), false, "Killed { signal: 15 }");
+        check(&[started], &Exit::Lost, false, "lost");
+        check(&[started], &code(0), false, "NoResult");
+        check(&["junk"], &code(0), false, "Garbage { lines: 1 }");
+        check(&[], &code(2), false, "StartFailed");
     }
 }
