@@ -128,6 +128,21 @@ fn errors_of_the_api_are_told_apart() {
 }
 
 #[test]
+fn a_usage_limit_is_told_with_its_reset_time() {
+    let reset = 4_000_000_000;
+    let Some(stage) = Stage::new("a_usage_limit", |_| {
+        Script::turns([vec![Reply::UsageLimit { resets_at: reset }]])
+    }) else {
+        return;
+    };
+    let request =
+        TurnRequest { credential: Credential::OauthToken("dummy".into()), ..stage.request("go") };
+    let done = stage.run(&request);
+    let resets_at = jiff::Timestamp::from_second(reset).ok();
+    assert_eq!(done.reason(), &FailReason::UsageLimit { resets_at }, "{:?}", done.events);
+}
+
+#[test]
 fn without_a_credential_it_says_how_to_sign_in() {
     let Some(stage) = Stage::new("without_a_credential", |_| Script::default()) else {
         return;

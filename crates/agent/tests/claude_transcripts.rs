@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use afk_agent::agents::{
     AgentEvent, AgentKind, Exit, FailReason, TokenUsage, TurnOutcome, TurnReader,
 };
+use proptest::prelude::*;
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -366,4 +367,31 @@ fn a_usage_limit_is_told_with_its_reset_time() {
         &limit(None),
         1,
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is done to the bytes, reading them ends in some outcome, and a turn
+    /// without a result line is never a finished one.
+    #[test]
+    fn damaged_output_is_never_a_panic_nor_a_made_up_success(
+        at in 0usize..8000,
+        cut in 0usize..4000,
+        noise in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut output = load("new-tool-write").output;
+        let at = at.min(output.len());
+        let end = (at + cut).min(output.len());
+        output.splice(at..end, noise);
+        let (reader, events) = read(&output, 512);
+        let outcome = reader.outcome(&Exit::Exited { code: 0 }, "", false);
+        let ended = events.iter().any(|event| matches!(event, AgentEvent::Ended(_)));
+        let finished = matches!(outcome, TurnOutcome::Finished { .. });
+        prop_assert!(ended || !finished);
+        for event in events {
+            let json = serde_json::to_string(&event).unwrap();
+            prop_assert_eq!(serde_json::from_str::<AgentEvent>(&json).unwrap(), event);
+        }
+    }
 }

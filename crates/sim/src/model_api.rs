@@ -77,6 +77,12 @@ pub enum Reply {
     },
     /// Answers with an HTTP error.
     Status(u16),
+    /// Answers that a subscription's allowance is used up. The CLI takes it as that only
+    /// with a subscription's credential; with an API key it is a plain 429.
+    UsageLimit {
+        /// When it resets, in seconds since 1970.
+        resets_at: i64,
+    },
     /// Begins an answer and never goes on.
     Hang,
 }

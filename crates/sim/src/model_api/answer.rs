@@ -42,6 +42,15 @@ fn error(status: u16, kind: &str) -> Response {
     (status, axum::Json(body)).into_response()
 }
 
+fn usage_limit(resets_at: i64) -> Response {
+    let headers = [
+        ("anthropic-ratelimit-unified-status", "rejected".to_owned()),
+        ("anthropic-ratelimit-unified-reset", resets_at.to_string()),
+        ("anthropic-ratelimit-unified-representative-claim", "five_hour".to_owned()),
+    ];
+    (headers, error(429, "rate_limit_error")).into_response()
+}
+
 fn error_kind(status: u16) -> &'static str {
     match status {
         400 => "invalid_request_error",
@@ -59,6 +68,7 @@ fn message(shared: &Shared, body: &Value) -> Response {
     let number = shared.lock().requests.len();
     let (block, stop) = match reply {
         Reply::Status(status) => return error(status, error_kind(status)),
+        Reply::UsageLimit { resets_at } => return usage_limit(resets_at),
         Reply::Hang => return stream_of(vec![start_event(shared, body, number)], true),
         Reply::Text(text) => (json!({"type": "text", "text": text}), "end_turn"),
         Reply::Tool { name, input } => {
