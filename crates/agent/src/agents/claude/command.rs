@@ -1,0 +1,353 @@
+//! The command line of one turn of the Claude CLI.
+//!
+//! Called by the executor; the host runs what comes out. Pure: the caller gives
+//! the binary, the home, the credential and every limit.
+//!
+//! Choices, with their reasons:
+//!
+//! - *A process a turn.* The prompt is one line on standard input, then the end:
+//!   an argument would show in the process list, be limited in length, and be
+//!   swallowed by a variadic flag.
+//! - *`--setting-sources=user`, `--strict-mcp-config`.* A repository's content is an
+//!   adversary: its settings may name hooks and servers, which are commands that the
+//!   CLI would run by itself. The flag also drops the repository's CLAUDE.md. Its
+//!   guidance is useful, but as instructions of the CLI's own it would carry more
+//!   weight than the task; the prompt can tell the agent to read the file, and then
+//!   its text is a tool's result like any other.
+//! - *Full access means `--dangerously-skip-permissions`.* What keeps the agent in is
+//!   the sandbox, not a prompt that nobody answers. As root the CLI refuses that flag
+//!   unless `IS_SANDBOX=1`.
+//! - *Retries are bounded*: left alone, a refused key is tried again for over 90 s.
+//! - Options are written `--name=value`, so that no value is read as an option.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::session::{SessionId, SessionUse};
+use super::text::guard_start;
+use crate::agents::invocation::Invocation;
+
+/// How often the CLI asks its model's API again before it gives up.
+pub const DEFAULT_RETRIES: u32 = 5;
+/// The longest prompt, in bytes. Far over what a model reads; a bound all the same.
+pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
+
+/// What the agent may do without being asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Everything; the sandbox is the limit.
+    Full,
+    /// Edit files in its working directory; other tools are denied.
+    Edits,
+}
+
+/// The credential for the model's API.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// What lies in the home: somebody signed in there.
+    Home,
+    /// An API key (`ANTHROPIC_API_KEY`).
+    ApiKey(SecretString),
+    /// A bearer token for a proxy (`ANTHROPIC_AUTH_TOKEN`).
+    AuthToken(SecretString),
+    /// A long-lived token of a subscription (`CLAUDE_CODE_OAUTH_TOKEN`).
+    OauthToken(SecretString),
+}
+
+/// One turn to be run.
+#[derive(Debug, Clone)]
+pub struct TurnRequest {
+    /// The CLI, absolute.
+    pub binary: PathBuf,
+    /// The CLI's home: conversations are kept there, so it is the run's own and lives
+    /// as long as the run.
+    pub home: PathBuf,
+    /// `PATH` of the agent and its tools.
+    pub path: String,
+    /// The conversation.
+    pub session: SessionId,
+    /// How to enter it.
+    pub session_use: SessionUse,
+    /// The prompt. Outside text in it went through [`neutralise`](super::text::neutralise).
+    pub prompt: String,
+    /// The model; none for the CLI's default.
+    pub model: Option<String>,
+    /// What this process may still cost, in US dollars. The CLI checks it after each
+    /// answer, so it is overshot by one.
+    pub max_budget_usd: Option<f64>,
+    /// What the agent may do.
+    pub access: Access,
+    /// The credential.
+    pub credential: Credential,
+    /// Another address of the model's API (a proxy, a stand-in).
+    pub base_url: Option<String>,
+    /// Bound on the CLI's own retries; [`DEFAULT_RETRIES`].
+    pub max_retries: u32,
+    /// Whether partial messages are streamed: needed for exact token counts of a turn
+    /// that is killed, and several times the output.
+    pub partial_messages: bool,
+    /// More variables (caches, proxies). None of them replaces one that is set here.
+    pub extra_env: Vec<(String, String)>,
+}
+
+/// Why no command can be built.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum CommandError {
+    /// The model's name is not one.
+    #[error("model name {0:?} is not valid: use letters, digits and -._:/[]@, at most 128")]
+    Model(String),
+    /// Nothing is left to spend.
+    #[error("the remaining budget is {0} US dollars: raise the run's budget before its next turn")]
+    BudgetSpent(f64),
+    /// The prompt is empty.
+    #[error("the prompt is empty: the agent would wait for one")]
+    EmptyPrompt,
+    /// The prompt is too long.
+    #[error("the prompt has {0} bytes, over the limit of {MAX_PROMPT}: trim the logs in it")]
+    PromptTooLong(usize),
+    /// The number of retries the caller asks for is beyond reason.
+    #[error("{0} retries are more than the allowed 20: a turn would hang on a broken credential")]
+    Retries(u32),
+}
+
+/// Builds the command of one turn.
+pub fn turn(request: &TurnRequest) -> Result<Invocation, CommandError> {
+    Ok(Invocation {
+        program: request.binary.clone(),
+        args: args(request)?,
+        env: env(request)?,
+        stdin: stdin(&request.prompt)?,
+    })
+}
+
+fn args(request: &TurnRequest) -> Result<Vec<OsString>, CommandError> {
+    let mut args: Vec<String> = [
+        "-p",
+        "--output-format=stream-json",
+        "--input-format=stream-json",
+        "--verbose",
+        "--setting-sources=user",
+        "--strict-mcp-config",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    if request.partial_messages {
+        args.push("--include-partial-messages".to_owned());
+    }
+    args.push(match request.session_use {
+        SessionUse::Open => format!("--session-id={}", request.session),
+        SessionUse::Resume => format!("--resume={}", request.session),
+    });
+    args.push(match request.access {
+        Access::Full => "--dangerously-skip-permissions".to_owned(),
+        Access::Edits => "--permission-mode=acceptEdits".to_owned(),
+    });
+    if let Some(model) = &request.model {
+        args.push(format!("--model={}", checked_model(model)?));
+    }
+    if let Some(budget) = request.max_budget_usd {
+        if !(budget.is_finite() && budget > 0.0) {
+            return Err(CommandError::BudgetSpent(budget));
+        }
+        // Rounded up to what the format shows, so that it is never zero.
+        let budget = (budget * 10_000.0).ceil() / 10_000.0;
+        args.push(format!("--max-budget-usd={budget:.4}"));
+    }
+    Ok(args.into_iter().map(OsString::from).collect())
+}
+
+fn checked_model(model: &str) -> Result<&str, CommandError> {
+    let fine = (1..=128).contains(&model.len())
+        && model.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:/[]@".contains(&byte));
+    if fine { Ok(model) } else { Err(CommandError::Model(model.chars().take(128).collect())) }
+}
+
+fn env(request: &TurnRequest) -> Result<Vec<(String, SecretString)>, CommandError> {
+    if request.max_retries > 20 {
+        return Err(CommandError::Retries(request.max_retries));
+    }
+    let mut env: Vec<(String, SecretString)> = Vec::new();
+    let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.into()));
+    set("HOME", &request.home.to_string_lossy());
+    set("PATH", &request.path);
+    set("LANG", "C.UTF-8");
+    // Prompt text must not pull files into the request. The first was enough on both
+    // versions seen; the second is what the newer one offers by name.
+    set("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
+    set("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1");
+    set("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
+    set("DISABLE_AUTOUPDATER", "1");
+    set("CLAUDE_CODE_MAX_RETRIES", &request.max_retries.to_string());
+    if request.access == Access::Full {
+        set("IS_SANDBOX", "1");
+    }
+    if let Some(url) = &request.base_url {
+        set("ANTHROPIC_BASE_URL", url);
+    }
+    match &request.credential {
+        Credential::Home => {}
+        Credential::ApiKey(key) => set("ANTHROPIC_API_KEY", key.expose_secret()),
+        Credential::AuthToken(token) => set("ANTHROPIC_AUTH_TOKEN", token.expose_secret()),
+        Credential::OauthToken(token) => set("CLAUDE_CODE_OAUTH_TOKEN", token.expose_secret()),
+    }
+    for (name, value) in &request.extra_env {
+        if !env.iter().any(|(known, _)| known == name) {
+            env.push((name.clone(), value.as_str().into()));
+        }
+    }
+    Ok(env)
+}
+
+fn stdin(prompt: &str) -> Result<Vec<u8>, CommandError> {
+    if prompt.trim().is_empty() {
+        return Err(CommandError::EmptyPrompt);
+    }
+    if prompt.len() > MAX_PROMPT {
+        return Err(CommandError::PromptTooLong(prompt.len()));
+    }
+    // No turn of ours is meant as one of the CLI's own commands.
+    let text = guard_start(prompt);
+    let line = json!({
+        "type": "user",
+        "message": {"role": "user", "content": [{"type": "text", "text": text}]},
+    });
+    let mut bytes = line.to_string().into_bytes();
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> TurnRequest {
+        TurnRequest {
+            binary: "/opt/claude".into(),
+            home: "/run/home".into(),
+            path: "/usr/bin:/bin".into(),
+            session: SessionId::of_thread("run-1"),
+            session_use: SessionUse::Open,
+            prompt: "do it\nnow".into(),
+            model: Some("claude-sonnet-4-6".into()),
+            max_budget_usd: Some(1.5),
+            access: Access::Full,
+            credential: Credential::ApiKey("sk-canary".into()),
+            base_url: None,
+            max_retries: DEFAULT_RETRIES,
+            partial_messages: false,
+            extra_env: vec![
+                ("CARGO_HOME".into(), "/cache".into()),
+                ("CLAUDE_CODE_DISABLE_ATTACHMENTS".into(), "0".into()),
+            ],
+        }
+    }
+
+    fn args_of(request: &TurnRequest) -> String {
+        turn(request)
+            .unwrap()
+            .args
+            .iter()
+            .map(|arg| arg.to_str().unwrap())
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn the_command_line_of_a_turn() {
+        assert_eq!(
+            args_of(&request()),
+            "-p --output-format=stream-json --input-format=stream-json --verbose \
+             --setting-sources=user --strict-mcp-config \
+             --session-id=7e674577-4fbf-50f9-937c-3e61c906d863 --dangerously-skip-permissions \
+             --model=claude-sonnet-4-6 --max-budget-usd=1.5000"
+        );
+        let plain = TurnRequest {
+            session_use: SessionUse::Resume,
+            model: None,
+            max_budget_usd: None,
+            access: Access::Edits,
+            partial_messages: true,
+            ..request()
+        };
+        assert_eq!(
+            args_of(&plain),
+            "-p --output-format=stream-json --input-format=stream-json --verbose \
+             --setting-sources=user --strict-mcp-config --include-partial-messages \
+             --resume=7e674577-4fbf-50f9-937c-3e61c906d863 --permission-mode=acceptEdits"
+        );
+    }
+
+    #[test]
+    fn the_environment_is_complete_and_nothing_overrides_a_protection() {
+        let made = turn(&request()).unwrap();
+        let value = |name: &str| {
+            let found: Vec<_> = made.env.iter().filter(|(known, _)| known == name).collect();
+            assert!(found.len() <= 1, "{name} twice");
+            found.first().map(|(_, value)| value.expose_secret())
+        };
+        for (name, expected) in [
+            ("HOME", Some("/run/home")),
+            ("PATH", Some("/usr/bin:/bin")),
+            ("CLAUDE_CODE_DISABLE_ATTACHMENTS", Some("1")),
+            ("CLAUDE_CODE_DISABLE_FILE_MENTIONS", Some("1")),
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", Some("1")),
+            ("DISABLE_AUTOUPDATER", Some("1")),
+            ("CLAUDE_CODE_MAX_RETRIES", Some("5")),
+            ("IS_SANDBOX", Some("1")),
+            ("ANTHROPIC_API_KEY", Some("sk-canary")),
+            ("ANTHROPIC_BASE_URL", None),
+            ("CARGO_HOME", Some("/cache")),
+        ] {
+            assert_eq!(value(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn secrets_and_prompts_are_in_no_argument_and_no_debug_text() {
+        let made = turn(&request()).unwrap();
+        let shown = format!("{made:?} {:?}", made.args);
+        assert!(!shown.contains("sk-canary") && !shown.contains("do it"), "{shown}");
+        assert!(!format!("{:?}", request()).contains("sk-canary"));
+    }
+
+    #[test]
+    fn the_prompt_is_one_line_that_starts_no_command() {
+        fn check(prompt: &str, text: &str) {
+            let made = turn(&TurnRequest { prompt: prompt.into(), ..request() }).unwrap();
+            let line = String::from_utf8(made.stdin).unwrap();
+            assert_eq!(line.find('\n'), Some(line.len() - 1), "one line: {line:?}");
+            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(line["message"]["content"][0]["text"], text);
+        }
+        check("do it\nnow", "do it\nnow");
+        check(" /clear", " (slash)clear");
+        check("\u{2028}x", "\u{2028}x");
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused() {
+        fn check(request: &TurnRequest, expected: &CommandError) {
+            assert_eq!(&turn(request).unwrap_err(), expected);
+        }
+        let base = request();
+        for model in ["", "--help me", "a b", "x\n"] {
+            let request = TurnRequest { model: Some(model.into()), ..base.clone() };
+            check(&request, &CommandError::Model(model.into()));
+        }
+        for budget in [0.0, -1.0] {
+            let request = TurnRequest { max_budget_usd: Some(budget), ..base.clone() };
+            check(&request, &CommandError::BudgetSpent(budget));
+        }
+        let request = TurnRequest { prompt: " \n".into(), ..base.clone() };
+        check(&request, &CommandError::EmptyPrompt);
+        let request = TurnRequest { prompt: "x".repeat(MAX_PROMPT + 1), ..base.clone() };
+        check(&request, &CommandError::PromptTooLong(MAX_PROMPT + 1));
+        let request = TurnRequest { max_retries: 21, ..base };
+        check(&request, &CommandError::Retries(21));
+    }
+}

@@ -1,0 +1,333 @@
+//! The CLI's stream, line by line, into events.
+//!
+//! A fold over lines without input or output: [`ClaudeState::line`] takes one
+//! line and appends what it means. Called by [`TurnReader`](crate::agents::TurnReader),
+//! which cuts bytes into lines and stores the state with the offset.
+//!
+//! Text comes from whole `assistant` blocks; partial deltas are read for their
+//! token counts only, so nothing is said twice. State is bounded whatever the
+//! agent prints.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::wire;
+use crate::agents::event::{
+    AgentEvent, LimitHit, ModelUsage, TokenUsage, TurnEnd, TurnUsage, bounded_line, summarise,
+};
+
+/// How many calls and subagents are remembered at once.
+const MAX_TRACKED: usize = 1024;
+/// The longest name, id or error text that is kept, in characters.
+const NAME_CHARS: usize = 200;
+const ERROR_CHARS: usize = 2000;
+
+/// What was read of a turn so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClaudeState {
+    started: bool,
+    open_tools: BTreeSet<String>,
+    /// Tokens of messages that are complete.
+    closed: TokenUsage,
+    /// The message under way of each subagent ("" is the main agent) with its tokens:
+    /// several lines report the same message, each a bit more.
+    current: BTreeMap<String, (String, TokenUsage)>,
+    limit: Option<LimitHit>,
+    end: Option<TurnEnd>,
+    garbage: u64,
+}
+
+impl ClaudeState {
+    /// Takes one line and appends what it means.
+    pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
+        // Two steps, so that a line that is JSON but of a shape unknown to us is
+        // passed over, and only what is no JSON object at all counts as garbage.
+        let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(line) else {
+            self.garbage += 1;
+            return;
+        };
+        let Ok(line) = serde_json::from_value::<wire::Line>(value) else {
+            return;
+        };
+        match line {
+            wire::Line::System(system) => self.system(system, events),
+            wire::Line::StreamEvent(event) => self.stream_event(event, events),
+            wire::Line::Assistant(message) => self.assistant(message, events),
+            wire::Line::User(message) => self.user(message, events),
+            wire::Line::RateLimitEvent { rate_limit_info } => {
+                self.rate_limit(&rate_limit_info, events);
+            }
+            wire::Line::Result(result) => self.result(*result, events),
+            wire::Line::Unknown => {}
+        }
+    }
+
+    /// Whether the agent began a turn at all.
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Whether a tool call began and did not end.
+    pub fn tool_open(&self) -> bool {
+        !self.open_tools.is_empty()
+    }
+
+    /// The end of the last turn that ended; none while a turn is under way.
+    pub fn end(&self) -> Option<&TurnEnd> {
+        self.end.as_ref()
+    }
+
+    /// The turn's tokens as streamed so far.
+    pub fn streamed(&self) -> TokenUsage {
+        self.current.values().fold(self.closed, |sum, (_, tokens)| sum.plus(*tokens))
+    }
+
+    /// Lines that were no JSON objects.
+    pub fn garbage(&self) -> u64 {
+        self.garbage
+    }
+
+    fn system(&mut self, system: wire::System, events: &mut Vec<AgentEvent>) {
+        match system {
+            wire::System::Init { session_id, model, claude_code_version } => {
+                // `init` comes once a turn, also in a process that runs several.
+                let garbage = self.garbage;
+                *self = Self { started: true, garbage, ..Self::default() };
+                events.push(AgentEvent::Started {
+                    session: name(&session_id),
+                    model: name(&model),
+                    version: name(&claude_code_version),
+                });
+            }
+            wire::System::ApiRetry { attempt, max_retries, retry_delay_ms, error_status } => events
+                .push(AgentEvent::Retrying {
+                    attempt,
+                    max: max_retries,
+                    delay_ms: retry_delay_ms as u64,
+                    status: error_status,
+                }),
+            wire::System::PermissionDenied { tool_name } => {
+                events.push(AgentEvent::PermissionDenied { tool: name(&tool_name) });
+            }
+            wire::System::Unknown => {}
+        }
+    }
+
+    fn stream_event(&mut self, event: wire::StreamEvent, events: &mut Vec<AgentEvent>) {
+        let parent = event.parent_tool_use_id;
+        match event.event {
+            wire::ApiEvent::MessageStart { message } => {
+                self.count(parent, Some(message.id), message.usage, events);
+            }
+            wire::ApiEvent::MessageDelta { usage } => self.count(parent, None, usage, events),
+            wire::ApiEvent::Unknown => {}
+        }
+    }
+
+    fn assistant(&mut self, line: wire::Message, events: &mut Vec<AgentEvent>) {
+        for block in blocks(line.message.content) {
+            match block {
+                wire::Block::Text { text } => events.push(AgentEvent::Text { text }),
+                wire::Block::ToolUse { id, name: tool, input } => {
+                    let id = name(&id);
+                    if self.open_tools.len() < MAX_TRACKED {
+                        self.open_tools.insert(id.clone());
+                    }
+                    events.push(AgentEvent::ToolStarted {
+                        id,
+                        name: name(&tool),
+                        summary: tool_summary(&input),
+                    });
+                }
+                wire::Block::ToolResult { .. } | wire::Block::Unknown => {}
+            }
+        }
+        self.count(line.parent_tool_use_id, Some(line.message.id), line.message.usage, events);
+    }
+
+    fn user(&mut self, line: wire::Message, events: &mut Vec<AgentEvent>) {
+        for block in blocks(line.message.content) {
+            if let wire::Block::ToolResult { tool_use_id, is_error } = block {
+                let id = name(&tool_use_id);
+                self.open_tools.remove(&id);
+                events.push(AgentEvent::ToolEnded { id, is_error: is_error.unwrap_or(false) });
+            }
+        }
+    }
+
+    fn rate_limit(&mut self, info: &wire::RateLimitInfo, events: &mut Vec<AgentEvent>) {
+        // `allowed` and `allowed_warning` come with ordinary answers.
+        if info.status != "rejected" {
+            self.limit = None;
+            return;
+        }
+        let resets_at =
+            info.resets_at.and_then(|seconds| Timestamp::from_second(seconds as i64).ok());
+        self.limit = Some(LimitHit { resets_at });
+        events.push(AgentEvent::UsageLimit { resets_at });
+    }
+
+    fn result(&mut self, line: wire::ResultLine, events: &mut Vec<AgentEvent>) {
+        self.open_tools.clear();
+        let is_error = line.is_error.unwrap_or(true);
+        let text = line.result.map(plain_text);
+        let limit =
+            if is_error { self.limit.or_else(|| limit_in_text(text.as_deref()?)) } else { None };
+        if let (None, Some(hit)) = (self.limit, limit) {
+            events.push(AgentEvent::UsageLimit { resets_at: hit.resets_at });
+        }
+        let end = TurnEnd {
+            is_error,
+            kind: name(&line.subtype),
+            text,
+            errors: line
+                .errors
+                .unwrap_or_default()
+                .into_iter()
+                .take(MAX_TRACKED)
+                .map(|error| bounded_line(&plain_text(error), ERROR_CHARS))
+                .collect(),
+            denied_tools: line
+                .permission_denials
+                .unwrap_or_default()
+                .into_iter()
+                .take(MAX_TRACKED)
+                .map(|denial| name(&denial.tool_name))
+                .collect(),
+            api_status: line.api_error_status,
+            stop: line.terminal_reason.map(|reason| name(&reason)),
+            limit,
+            usage: TurnUsage {
+                tokens: line.usage.map(tokens).unwrap_or_default(),
+                cost_usd_cumulative: line.total_cost_usd.unwrap_or_default(),
+                since_last_result: line.model_usage_since_last_result.map(by_model),
+                num_turns: line.num_turns.unwrap_or_default(),
+                duration_ms: line.duration_ms.unwrap_or_default() as u64,
+            },
+        };
+        self.end = Some(end.clone());
+        events.push(AgentEvent::Ended(end));
+    }
+
+    fn count(
+        &mut self,
+        parent: Option<String>,
+        message: Option<String>,
+        usage: Option<wire::Usage>,
+        events: &mut Vec<AgentEvent>,
+    ) {
+        let Some(usage) = usage else { return };
+        let before = self.streamed();
+        let parent = parent.map(|parent| name(&parent)).unwrap_or_default();
+        if self.current.len() >= MAX_TRACKED && !self.current.contains_key(&parent) {
+            for (_, done) in std::mem::take(&mut self.current).into_values() {
+                self.closed = self.closed.plus(done);
+            }
+        }
+        let entry = self.current.entry(parent).or_default();
+        if let Some(message) = message.map(|message| name(&message))
+            && entry.0 != message
+        {
+            self.closed = self.closed.plus(entry.1);
+            *entry = (message, TokenUsage::default());
+        }
+        entry.1 = entry.1.max(tokens(usage));
+        let now = self.streamed();
+        if now != before {
+            events.push(AgentEvent::Usage(now));
+        }
+    }
+}
+
+fn blocks(content: wire::Content) -> impl Iterator<Item = wire::Block> {
+    let blocks = match content {
+        wire::Content::Blocks(blocks) => blocks,
+        // A user line may carry plain text: it is what was asked, not an event.
+        wire::Content::Other(_) => Vec::new(),
+    };
+    blocks.into_iter().filter_map(|block| serde_json::from_value(block).ok())
+}
+
+fn name(text: &str) -> String {
+    bounded_line(text, NAME_CHARS)
+}
+
+fn plain_text(value: Value) -> String {
+    match value {
+        Value::String(text) => text,
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::Array(_)
+        | Value::Object(_)) => other.to_string(),
+    }
+}
+
+/// What a tool is called on: the command, the file, the pattern, whichever of the
+/// known fields is there; else the first text in its input.
+fn tool_summary(input: &Value) -> String {
+    const FIELDS: [&str; 9] = [
+        "command",
+        "file_path",
+        "notebook_path",
+        "pattern",
+        "path",
+        "url",
+        "query",
+        "description",
+        "prompt",
+    ];
+    let Some(input) = input.as_object() else {
+        return String::new();
+    };
+    FIELDS
+        .iter()
+        .find_map(|field| input.get(*field)?.as_str())
+        .or_else(|| input.values().find_map(Value::as_str))
+        .map(summarise)
+        .unwrap_or_default()
+}
+
+/// A usage limit that only the error text tells. Older versions append the reset
+/// time as seconds after a bar; newer ones give it in words, which are not parsed.
+fn limit_in_text(text: &str) -> Option<LimitHit> {
+    if let Some((_, rest)) = text.split_once("usage limit reached|") {
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        let resets_at =
+            digits.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        return Some(LimitHit { resets_at });
+    }
+    let hit = text.starts_with("You've hit your ") && text.contains("limit")
+        || text.contains("usage limit reached")
+        || text.starts_with("You're out of usage credits");
+    hit.then_some(LimitHit { resets_at: None })
+}
+
+fn tokens(usage: wire::Usage) -> TokenUsage {
+    TokenUsage {
+        input: usage.input.unwrap_or_default(),
+        output: usage.output.unwrap_or_default(),
+        cache_read: usage.cache_read.unwrap_or_default(),
+        cache_write: usage.cache_creation.unwrap_or_default(),
+    }
+}
+
+fn by_model(models: BTreeMap<String, wire::ModelUsage>) -> BTreeMap<String, ModelUsage> {
+    models
+        .into_iter()
+        .take(MAX_TRACKED)
+        .map(|(model, usage)| {
+            let tokens = TokenUsage {
+                input: usage.input_tokens,
+                output: usage.output_tokens,
+                cache_read: usage.cache_read_input_tokens,
+                cache_write: usage.cache_creation_input_tokens,
+            };
+            let cost_usd = usage.cost_usd;
+            (name(&model), ModelUsage { tokens, cost_usd })
+        })
+        .collect()
+}

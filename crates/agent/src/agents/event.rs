@@ -1,0 +1,282 @@
+//! What every coding agent says while it works, in one vocabulary.
+//!
+//! The readers of each agent's stream make these; the session log, the console
+//! and the folds consume them. They are stored, so every shape is `serde` with a
+//! `type` tag, and reading one must never depend on which agent wrote it.
+//!
+//! Invariant: text made here from an agent's input (tool summaries) is short and
+//! free of control characters. Text that the agent said is passed on as it is:
+//! who shows it escapes it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The longest tool summary, in characters.
+pub const SUMMARY_CHARS: usize = 200;
+
+/// One thing an agent did or said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AgentEvent {
+    /// A turn began. Comes once a turn, not once a process.
+    Started {
+        /// The agent's own id of the conversation.
+        session: String,
+        /// The model, as the agent names it.
+        model: String,
+        /// The agent's version.
+        version: String,
+    },
+    /// A finished block of text. Blocks come whole and once, never as deltas.
+    Text {
+        /// What was said.
+        text: String,
+    },
+    /// A tool call began.
+    ToolStarted {
+        /// The call's id; the same in [`AgentEvent::ToolEnded`].
+        id: String,
+        /// The tool's name.
+        name: String,
+        /// What it is called on: one short line, see [`summarise`].
+        summary: String,
+    },
+    /// A tool call ended.
+    ToolEnded {
+        /// The call's id.
+        id: String,
+        /// Whether the tool said that it failed (a command that exited non-zero does).
+        is_error: bool,
+    },
+    /// The agent waits and will ask its model again.
+    Retrying {
+        /// Which retry this is, from 1.
+        attempt: u32,
+        /// How many it will make at most.
+        max: u32,
+        /// How long it waits first.
+        delay_ms: u64,
+        /// The HTTP status that made it retry; none for a broken connection.
+        status: Option<u16>,
+    },
+    /// A tool call was refused for want of permission.
+    PermissionDenied {
+        /// The tool's name.
+        tool: String,
+    },
+    /// The account has used up its allowance.
+    UsageLimit {
+        /// When it can go on, where the agent says so.
+        resets_at: Option<Timestamp>,
+    },
+    /// Tokens of this turn as streamed so far. Each replaces the one before.
+    Usage(TokenUsage),
+    /// The agent ended its turn. Its process may live on.
+    Ended(TurnEnd),
+}
+
+/// Tokens by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenUsage {
+    /// Tokens read that came from no cache.
+    pub input: u64,
+    /// Tokens written.
+    pub output: u64,
+    /// Tokens read from a cache.
+    pub cache_read: u64,
+    /// Tokens written to a cache.
+    pub cache_write: u64,
+}
+
+impl TokenUsage {
+    /// The sum by kind.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            output: self.output.saturating_add(other.output),
+            cache_read: self.cache_read.saturating_add(other.cache_read),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+        }
+    }
+
+    /// The larger by kind: two reports of one message, of which either may be partial.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            input: self.input.max(other.input),
+            output: self.output.max(other.output),
+            cache_read: self.cache_read.max(other.cache_read),
+            cache_write: self.cache_write.max(other.cache_write),
+        }
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_zero(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// What one model cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelUsage {
+    /// Its tokens.
+    pub tokens: TokenUsage,
+    /// Its cost in US dollars.
+    pub cost_usd: f64,
+}
+
+/// What a turn used, as the agent reports it at the end.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TurnUsage {
+    /// The turn's tokens. Zero where the agent reports none for an interrupted or
+    /// over-budget turn; then [`TurnUsage::since_last_result`] or the streamed
+    /// [`AgentEvent::Usage`] tells.
+    pub tokens: TokenUsage,
+    /// The cost in US dollars as the agent states it. Raw: Claude 2.1.329 counts
+    /// every turn of the session, also those before a resume; 2.1.197 counts the
+    /// process's own. Use [`TurnUsage::turn_cost_usd`] for the turn's.
+    pub cost_usd_cumulative: f64,
+    /// By model, what was used since the last result; absent in older versions and
+    /// in single-object output.
+    pub since_last_result: Option<BTreeMap<String, ModelUsage>>,
+    /// How often the model was asked.
+    pub num_turns: u32,
+    /// How long the turn took.
+    pub duration_ms: u64,
+}
+
+impl TurnUsage {
+    /// The cost of this turn alone, in US dollars, where the agent says it;
+    /// otherwise none, and the caller subtracts cumulative costs.
+    pub fn turn_cost_usd(&self) -> Option<f64> {
+        self.since_last_result
+            .as_ref()
+            .map(|models| models.values().map(|model| model.cost_usd).sum())
+    }
+
+    /// The best count of the turn's tokens: as reported, else the delta by model,
+    /// else what was streamed.
+    #[must_use]
+    pub fn best_tokens(&self, streamed: TokenUsage) -> TokenUsage {
+        let delta = self
+            .since_last_result
+            .iter()
+            .flat_map(BTreeMap::values)
+            .fold(TokenUsage::default(), |sum, model| sum.plus(model.tokens));
+        [self.tokens, delta, streamed]
+            .into_iter()
+            .find(|tokens| !tokens.is_zero())
+            .unwrap_or_default()
+    }
+}
+
+/// A usage limit that was hit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitHit {
+    /// When it can go on, where the agent says so.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// The agent's own word on how its turn ended. It is a claim: the outcome is
+/// decided from it together with the way the process ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct TurnEnd {
+    /// Whether the agent calls the turn failed.
+    pub is_error: bool,
+    /// The kind of end in the agent's words (`success`, `error_max_budget_usd`).
+    /// `success` says nothing: it also stands on API errors.
+    pub kind: String,
+    /// The last text, or the error's text.
+    pub text: Option<String>,
+    /// Error texts.
+    pub errors: Vec<String>,
+    /// Tools that were refused for want of permission.
+    pub denied_tools: Vec<String>,
+    /// The API's status where it answered with an error.
+    pub api_status: Option<u16>,
+    /// Why the agent's loop stopped (`completed`, `api_error`, `aborted_tools`).
+    pub stop: Option<String>,
+    /// The usage limit that ended the turn.
+    pub limit: Option<LimitHit>,
+    /// What it used.
+    pub usage: TurnUsage,
+}
+
+/// One short line out of any text: control and direction-changing characters
+/// become spaces, runs of blanks become one, at most [`SUMMARY_CHARS`] characters.
+pub fn summarise(text: &str) -> String {
+    bounded_line(text, SUMMARY_CHARS)
+}
+
+/// [`summarise`] with a bound of the caller's.
+pub fn bounded_line(text: &str, max_chars: usize) -> String {
+    let mut line = String::new();
+    let mut count = 0;
+    let mut gap = false;
+    for c in text.chars() {
+        if c.is_whitespace() || c.is_control() || is_invisible(c) {
+            gap = !line.is_empty();
+            continue;
+        }
+        if count + usize::from(gap) >= max_chars {
+            line.push('…');
+            break;
+        }
+        if std::mem::take(&mut gap) {
+            line.push(' ');
+            count += 1;
+        }
+        line.push(c);
+        count += 1;
+    }
+    line
+}
+
+/// Characters that show nothing or turn the direction of what follows.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summaries_are_one_bounded_clean_line() {
+        fn check(text: &str, expected: &str) {
+            assert_eq!(summarise(text), expected, "{text:?}");
+        }
+        check("cargo test", "cargo test");
+        check("  a\n\tb\r\n", "a b");
+        check("a\u{1b}[31mb\u{0}", "a [31mb");
+        check("a\u{202e}b", "a b");
+        check("", "");
+        check(&"x".repeat(500), &format!("{}…", "x".repeat(SUMMARY_CHARS)));
+    }
+
+    #[test]
+    fn events_carry_their_type_and_round_trip() {
+        fn check(event: &AgentEvent, json: &str) {
+            assert_eq!(serde_json::to_string(event).unwrap(), json);
+            assert_eq!(&serde_json::from_str::<AgentEvent>(json).unwrap(), event);
+        }
+        check(&AgentEvent::Text { text: "hi".into() }, r#"{"type":"text","text":"hi"}"#);
+        check(
+            &AgentEvent::UsageLimit { resets_at: Some(Timestamp::from_second(0).unwrap()) },
+            r#"{"type":"usage_limit","resets_at":"1970-01-01T00:00:00Z"}"#,
+        );
+        check(
+            &AgentEvent::Usage(TokenUsage { input: 1, ..TokenUsage::default() }),
+            r#"{"type":"usage","input":1,"output":0,"cache_read":0,"cache_write":0}"#,
+        );
+        let ended = AgentEvent::Ended(TurnEnd::default());
+        let json = serde_json::to_string(&ended).unwrap();
+        assert!(json.starts_with(r#"{"type":"ended","is_error":false,"kind":"""#));
+        assert_eq!(serde_json::from_str::<AgentEvent>(&json).unwrap(), ended);
+    }
+}

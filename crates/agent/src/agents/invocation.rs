@@ -1,0 +1,47 @@
+//! A process to start, as data: what the agents' command builders make and the
+//! host runs.
+//!
+//! Invariants: no secret is in `args` (they show in the process list); the
+//! environment is complete, so who starts it clears the inherited one first; the
+//! prompt is in `stdin`, never in `args`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use secrecy::SecretString;
+
+/// A program with its arguments, its whole environment and its standard input.
+///
+/// `Debug` shows neither values of variables nor the prompt.
+#[derive(Clone)]
+pub struct Invocation {
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its arguments, without the program's name.
+    pub args: Vec<OsString>,
+    /// Its whole environment. Values are wrapped because some are credentials.
+    pub env: Vec<(String, SecretString)>,
+    /// All of its standard input; it ends where these bytes do.
+    pub stdin: Vec<u8>,
+}
+
+impl Invocation {
+    /// Adds a variable, in place of one with the same name.
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.env.retain(|(known, _)| known != name);
+        let value: String = value.into();
+        self.env.push((name.to_owned(), value.into()));
+    }
+}
+
+impl std::fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("Invocation")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &names)
+            .field("stdin_bytes", &self.stdin.len())
+            .finish()
+    }
+}

@@ -1,0 +1,177 @@
+//! Bytes of any chunking into complete, bounded lines.
+//!
+//! Used by the readers of both agents' streams. A line over [`MAX_LINE`] is
+//! skipped and counted, never fatal: an agent that read a huge file prints it
+//! back, and the turn goes on. Invalid UTF-8 is replaced, blank lines are
+//! dropped. Memory held is at most one line.
+
+use serde::{Deserialize, Serialize};
+
+/// The longest line that is read, in bytes: 8 MiB. The longest lines seen are tool
+/// results that carry an image or a whole file, somewhat over 5 MB.
+pub const MAX_LINE: usize = 8 * 1024 * 1024;
+
+/// Splits a byte stream into lines.
+#[derive(Debug, Clone)]
+pub struct LineReader {
+    buffer: Vec<u8>,
+    /// Bytes of the line under way, kept or skipped.
+    pending: u64,
+    skipping: bool,
+    max_line: usize,
+    position: LinePosition,
+}
+
+/// How far a stream was read: enough to go on after a restart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinePosition {
+    /// Bytes up to and with the last newline that was consumed. Going on from here
+    /// repeats no line and loses none.
+    pub offset: u64,
+    /// Lines that were over the limit and were skipped.
+    pub skipped: u64,
+}
+
+impl LineReader {
+    /// A reader at a position; `LinePosition::default()` is the start.
+    pub fn new(position: LinePosition) -> Self {
+        Self::with_limit(position, MAX_LINE)
+    }
+
+    /// [`LineReader::new`] with a limit of the caller's.
+    pub fn with_limit(position: LinePosition, max_line: usize) -> Self {
+        Self { buffer: Vec::new(), pending: 0, skipping: false, max_line, position }
+    }
+
+    /// Takes the next bytes and hands every line that they complete to `each`.
+    pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.extend(&bytes[..end]);
+            self.pending += 1;
+            self.end_line(&mut each);
+            bytes = &bytes[end + 1..];
+        }
+        self.extend(bytes);
+    }
+
+    /// Hands a last line without a newline to `each`. To be called once, when no
+    /// more bytes can come.
+    pub fn finish(&mut self, mut each: impl FnMut(&str)) {
+        self.end_line(&mut each);
+    }
+
+    /// How far this is.
+    pub fn position(&self) -> LinePosition {
+        self.position
+    }
+
+    fn extend(&mut self, bytes: &[u8]) {
+        self.pending += bytes.len() as u64;
+        if self.skipping || self.buffer.len() + bytes.len() > self.max_line {
+            self.skipping = true;
+            self.buffer = Vec::new();
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+    }
+
+    fn end_line(&mut self, each: &mut impl FnMut(&str)) {
+        // The position moves only over whole lines, also over skipped ones, so that
+        // no reader starts in the middle of one.
+        self.position.offset += std::mem::take(&mut self.pending);
+        if std::mem::take(&mut self.skipping) {
+            self.position.skipped += 1;
+            return;
+        }
+        let line = String::from_utf8_lossy(&self.buffer);
+        let line = line.trim();
+        if !line.is_empty() {
+            each(line);
+        }
+        self.buffer.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(chunks: &[&[u8]], max: usize) -> (Vec<String>, LinePosition) {
+        let mut reader = LineReader::with_limit(LinePosition::default(), max);
+        let mut lines = Vec::new();
+        for chunk in chunks {
+            reader.feed(chunk, |line| lines.push(line.to_owned()));
+        }
+        reader.finish(|line| lines.push(line.to_owned()));
+        (lines, reader.position())
+    }
+
+    #[test]
+    fn lines_come_out_whole_bounded_and_clean() {
+        fn check(input: &[u8], lines: &[&str], skipped: u64) {
+            let (got, position) = read(&[input], 8);
+            assert_eq!(got, lines, "{input:?}");
+            assert_eq!(position.skipped, skipped, "{input:?}");
+            assert_eq!(position.offset, input.len() as u64, "{input:?}");
+        }
+        check(b"", &[], 0);
+        check(b"a\nb\n", &["a", "b"], 0);
+        check(b"a\r\n\n  \nb", &["a", "b"], 0);
+        check(b"123456789\nok\n", &["ok"], 1);
+        check(b"12345678\n123456789", &["12345678"], 1);
+        check(b"a\xff\n", &["a\u{fffd}"], 0);
+    }
+
+    #[test]
+    fn a_long_line_costs_no_memory_once_it_is_skipped() {
+        let mut reader = LineReader::with_limit(LinePosition::default(), 1024);
+        for _ in 0..1000 {
+            reader.feed(&[b'x'; 1000], |_| panic!("no line ended"));
+            assert!(reader.buffer.capacity() <= 2048);
+        }
+        let mut lines = Vec::new();
+        reader.feed(b"\nnext\n", |line| lines.push(line.to_owned()));
+        assert_eq!(lines, ["next"]);
+        assert_eq!(reader.position().skipped, 1);
+        assert_eq!(reader.position().offset, 1_000_006);
+    }
+
+    proptest! {
+        #[test]
+        fn chunking_changes_nothing(
+            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'x'), any::<u8>()], 0..200),
+            cuts in proptest::collection::vec(0usize..200, 0..6),
+        ) {
+            let whole = read(&[&input], 16);
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).collect();
+            cuts.sort_unstable();
+            let mut chunks = Vec::new();
+            let mut start = 0;
+            for cut in cuts {
+                chunks.push(&input[start..cut]);
+                start = cut;
+            }
+            chunks.push(&input[start..]);
+            prop_assert_eq!(read(&chunks, 16), whole);
+        }
+
+        #[test]
+        fn going_on_from_an_offset_loses_and_repeats_nothing(
+            input in proptest::collection::vec(prop_oneof![Just(b'\n'), Just(b'x')], 0..100),
+            cut in 0usize..100,
+        ) {
+            let cut = cut.min(input.len());
+            let mut first = LineReader::with_limit(LinePosition::default(), 1000);
+            let mut lines = Vec::new();
+            first.feed(&input[..cut], |line| lines.push(line.to_owned()));
+            let position = first.position();
+            let mut second = LineReader::with_limit(position, 1000);
+            let from = usize::try_from(position.offset).unwrap();
+            second.feed(&input[from..], |line| lines.push(line.to_owned()));
+            second.finish(|line| lines.push(line.to_owned()));
+            prop_assert_eq!(lines, read(&[&input], 1000).0);
+        }
+    }
+}

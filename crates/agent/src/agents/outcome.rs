@@ -1,0 +1,336 @@
+//! How a turn came out, in one vocabulary for every agent.
+//!
+//! The folds of each agent make these from the stream's end and the process's
+//! end; the control plane acts on them. Finished, failed, interrupted by us and
+//! lost are kept apart, and a failure says what happened and how to mend it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// How the agent's process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Exit {
+    /// It ended by itself.
+    Exited {
+        /// Its exit code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It could not be started.
+    NotStarted {
+        /// Why not.
+        message: String,
+    },
+    /// Its host is gone, and how it ended is not known.
+    Lost,
+}
+
+impl Exit {
+    /// The signal that ended the process, also where a shell-like parent or the
+    /// process's own handler turned it into an exit code of 128 and more.
+    pub fn signal(&self) -> Option<i32> {
+        match self {
+            Self::Signalled { signal } => Some(*signal),
+            Self::Exited { code } if (129..=192).contains(code) => Some(code - 128),
+            Self::Exited { .. } | Self::NotStarted { .. } | Self::Lost => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited { code } => write!(f, "exit code {code}"),
+            Self::Signalled { signal } => write!(f, "signal {signal}"),
+            Self::NotStarted { .. } => f.write_str("not started"),
+            Self::Lost => f.write_str("end unknown"),
+        }
+    }
+}
+
+/// How a turn came out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum TurnOutcome {
+    /// The agent ended its turn and nothing went wrong. Says nothing of the work's
+    /// quality.
+    Finished {
+        /// The agent's last text.
+        text: String,
+    },
+    /// The turn failed.
+    Failed {
+        /// Why, as far as anything acts on it.
+        reason: FailReason,
+        /// What the agent or the system said, one bounded line; may be empty.
+        message: String,
+    },
+    /// We interrupted it before it was done.
+    Interrupted,
+    /// Its process or its host went away without a word.
+    Lost,
+}
+
+/// Why a turn failed, as far as anything acts on it. `Display` says what happened
+/// and how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum FailReason {
+    /// The agent has no credential for its model.
+    NotSignedIn,
+    /// The model's API answered with an error, after the agent's own retries.
+    ApiError {
+        /// The HTTP status; none when no answer came.
+        status: Option<u16>,
+    },
+    /// The turn cost more than it was allowed.
+    BudgetExceeded,
+    /// The account has used up its allowance.
+    UsageLimit {
+        /// When it can go on, where that is known.
+        resets_at: Option<Timestamp>,
+    },
+    /// The conversation was to be opened, but its id is taken.
+    SessionInUse,
+    /// The conversation was to be resumed, but the agent does not know it.
+    UnknownSession,
+    /// The named agent definition does not exist.
+    UnknownAgent,
+    /// Tools were refused, so the agent could not do what it wanted.
+    PermissionDenied {
+        /// The tools, each once.
+        tools: Vec<String>,
+    },
+    /// Somebody other than us ended the process with a signal (or memory ran out).
+    Killed {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The agent says that its turn was interrupted, but not by us.
+    Aborted,
+    /// The process ended without saying how its turn ended.
+    NoResult,
+    /// What it printed is not what this agent prints.
+    Garbage {
+        /// How many lines could not be read.
+        lines: u64,
+    },
+    /// The process could not be started, or refused to start.
+    StartFailed,
+    /// The agent says that the turn failed, for none of the reasons above.
+    AgentError,
+}
+
+/// What can mend a failed turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// The same turn again after a while: resume the conversation and ask anew.
+    Retry,
+    /// The same turn again once the allowance is back; unknown means probing slowly.
+    WaitUntil(Option<Timestamp>),
+    /// The same turn now, resuming the conversation instead of opening it.
+    Resume,
+    /// The same turn now, opening the conversation instead of resuming it.
+    Open,
+    /// Nothing but a person: a retry would fail in the same way.
+    Person,
+}
+
+impl FailReason {
+    /// What can mend it.
+    pub fn recovery(&self) -> Recovery {
+        match self {
+            Self::ApiError { status } if is_passing(*status) => Recovery::Retry,
+            Self::Killed { .. } | Self::Aborted | Self::NoResult => Recovery::Retry,
+            Self::UsageLimit { resets_at } => Recovery::WaitUntil(*resets_at),
+            Self::SessionInUse => Recovery::Resume,
+            Self::UnknownSession => Recovery::Open,
+            Self::NotSignedIn
+            | Self::ApiError { .. }
+            | Self::BudgetExceeded
+            | Self::UnknownAgent
+            | Self::PermissionDenied { .. }
+            | Self::Garbage { .. }
+            | Self::StartFailed
+            | Self::AgentError => Recovery::Person,
+        }
+    }
+
+    /// Whether trying again by itself can help at all.
+    pub fn is_retryable(&self) -> bool {
+        self.recovery() != Recovery::Person
+    }
+}
+
+/// Statuses that a later try may not meet: no answer, timeouts, conflicts, rate
+/// limits, and everything that is the server's fault (529 is "overloaded").
+fn is_passing(status: Option<u16>) -> bool {
+    match status {
+        None => true,
+        Some(status) => matches!(status, 408 | 409 | 425 | 429) || status >= 500,
+    }
+}
+
+impl std::fmt::Display for FailReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotSignedIn => f.write_str(
+                "the agent is not signed in: run `claude` once in its home and type /login, or set ANTHROPIC_API_KEY",
+            ),
+            Self::ApiError { status } => api_error(*status, f),
+            Self::BudgetExceeded => f.write_str(
+                "the turn cost more than its budget: raise the budget, or split the issue",
+            ),
+            Self::UsageLimit { resets_at: Some(at) } => write!(
+                f,
+                "the account's usage limit is reached: it goes on by itself after {at}"
+            ),
+            Self::UsageLimit { resets_at: None } => f.write_str(
+                "the account's usage limit is reached: wait until it resets, or use another credential",
+            ),
+            Self::SessionInUse => f.write_str(
+                "the conversation's id is already in use: resume it instead of opening it",
+            ),
+            Self::UnknownSession => f.write_str(
+                "the agent does not know the conversation: open it instead, and keep the agent's home between turns",
+            ),
+            Self::UnknownAgent => f.write_str(
+                "the agent definition does not exist: correct its name, or put it into the agent's home",
+            ),
+            Self::PermissionDenied { tools } => write!(
+                f,
+                "the agent was refused {}: allow it, or give the run full access",
+                tools.join(", ")
+            ),
+            Self::Killed { signal } => write!(
+                f,
+                "signal {signal} ended the agent, and not by our doing: look for a memory limit or an operator, then retry"
+            ),
+            Self::Aborted => f.write_str(
+                "the turn was interrupted from outside, and not by our doing: retry it",
+            ),
+            Self::NoResult => f.write_str(
+                "the agent ended without saying how its turn ended: retry it, and see its standard error",
+            ),
+            Self::Garbage { lines } => write!(
+                f,
+                "the agent printed {lines} lines that are not its event stream: check that the configured program is the agent"
+            ),
+            Self::StartFailed => f.write_str(
+                "the agent did not start: see its standard error, and check the program's path and options",
+            ),
+            Self::AgentError => f.write_str("the agent says that its turn failed"),
+        }
+    }
+}
+
+fn api_error(status: Option<u16>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    match status {
+        None => f.write_str(
+            "the model's API could not be reached: check the network and ANTHROPIC_BASE_URL",
+        ),
+        Some(401) => f.write_str(
+            "the model's API refused the credential (401): renew ANTHROPIC_API_KEY, or run `claude` in the agent's home and type /login",
+        ),
+        Some(403) => f.write_str(
+            "the model's API forbids this (403): check what the account and its key may use",
+        ),
+        Some(404) => f.write_str(
+            "the model's API does not know this (404): check the model's name and ANTHROPIC_BASE_URL",
+        ),
+        Some(429) => f.write_str(
+            "the model's API limits the rate (429): retry later, or run fewer agents at once",
+        ),
+        Some(status) if status >= 500 => write!(
+            f,
+            "the model's API failed ({status}): retry later"
+        ),
+        Some(status) => write!(
+            f,
+            "the model's API rejected the request ({status}): a retry will not help; see its message"
+        ),
+    }
+}
+
+impl std::fmt::Display for TurnOutcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Finished { .. } => f.write_str("the turn finished"),
+            Self::Failed { reason, message } if message.is_empty() => reason.fmt(f),
+            Self::Failed { reason, message } => write!(f, "{reason} (it said: {message})"),
+            Self::Interrupted => f.write_str("the turn was interrupted by us"),
+            Self::Lost => f.write_str(
+                "the agent's process or its host is gone without a word: retry the turn",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_says_what_mends_it() {
+        fn check(reason: &FailReason, recovery: Recovery, says: &str) {
+            assert_eq!(reason.recovery(), recovery, "{reason:?}");
+            assert_eq!(reason.is_retryable(), recovery != Recovery::Person);
+            assert!(reason.to_string().contains(says), "{reason}");
+        }
+        let at = Timestamp::from_second(1_800_000_000).unwrap();
+        let api = |status| FailReason::ApiError { status };
+        check(&FailReason::NotSignedIn, Recovery::Person, "/login");
+        check(&api(None), Recovery::Retry, "ANTHROPIC_BASE_URL");
+        check(&api(Some(400)), Recovery::Person, "will not help");
+        check(&api(Some(401)), Recovery::Person, "renew");
+        check(&api(Some(403)), Recovery::Person, "forbids");
+        check(&api(Some(404)), Recovery::Person, "model's name");
+        check(&api(Some(429)), Recovery::Retry, "fewer agents");
+        check(&api(Some(500)), Recovery::Retry, "later");
+        check(&api(Some(529)), Recovery::Retry, "529");
+        check(&FailReason::BudgetExceeded, Recovery::Person, "budget");
+        check(
+            &FailReason::UsageLimit { resets_at: Some(at) },
+            Recovery::WaitUntil(Some(at)),
+            "2027-01-15T08:00:00Z",
+        );
+        check(
+            &FailReason::UsageLimit { resets_at: None },
+            Recovery::WaitUntil(None),
+            "wait until it resets",
+        );
+        check(&FailReason::SessionInUse, Recovery::Resume, "resume");
+        check(&FailReason::UnknownSession, Recovery::Open, "open it");
+        check(&FailReason::UnknownAgent, Recovery::Person, "name");
+        check(
+            &FailReason::PermissionDenied { tools: vec!["Bash".into(), "Write".into()] },
+            Recovery::Person,
+            "refused Bash, Write",
+        );
+        check(&FailReason::Killed { signal: 9 }, Recovery::Retry, "signal 9");
+        check(&FailReason::Aborted, Recovery::Retry, "outside");
+        check(&FailReason::NoResult, Recovery::Retry, "without saying");
+        check(&FailReason::Garbage { lines: 3 }, Recovery::Person, "3 lines");
+        check(&FailReason::StartFailed, Recovery::Person, "did not start");
+        check(&FailReason::AgentError, Recovery::Person, "failed");
+    }
+
+    #[test]
+    fn a_signal_is_seen_through_an_exit_code() {
+        fn check(exit: &Exit, signal: Option<i32>) {
+            assert_eq!(exit.signal(), signal, "{exit}");
+        }
+        check(&Exit::Exited { code: 0 }, None);
+        check(&Exit::Exited { code: 1 }, None);
+        check(&Exit::Exited { code: 128 }, None);
+        check(&Exit::Exited { code: 143 }, Some(15));
+        check(&Exit::Exited { code: 255 }, None);
+        check(&Exit::Signalled { signal: 9 }, Some(9));
+        check(&Exit::Lost, None);
+    }
+}

@@ -1,0 +1,259 @@
+//! The script: what the agent does in each turn.
+//!
+//! JSON, for example:
+//!
+//! ```json
+//! {"turns": [{"steps": [
+//!   {"say": {"text": "adding the file"}},
+//!   {"write": {"path": "a.txt", "content": "hello\n"}},
+//!   {"run": {"argv": ["sh", "test.sh"], "expect": 0}},
+//!   {"commit": {"subject": "Add a.txt", "body": "It was missing.", "paths": ["a.txt"]}}
+//! ]}]}
+//! ```
+
+use std::path::{Component, Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The largest script that is read, in bytes.
+pub const MAX_SCRIPT: u64 = 16 * 1024 * 1024;
+
+/// A whole script.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Script {
+    /// The turns, in order; the first is turn 1.
+    pub turns: Vec<Turn>,
+}
+
+/// One turn.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Turn {
+    /// What to do, in order. The turn finishes after the last step.
+    pub steps: Vec<Step>,
+}
+
+/// One step. Paths are relative to the working directory and stay in it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Says a text.
+    Say {
+        /// The text.
+        text: String,
+    },
+    /// Fails the turn unless the prompt contains a text.
+    ExpectPrompt {
+        /// The text.
+        contains: String,
+    },
+    /// Writes a file, with the folders above it.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// All of its content.
+        content: String,
+    },
+    /// Appends to a file, which is made if it is not there.
+    Append {
+        /// The file.
+        path: PathBuf,
+        /// What to append.
+        content: String,
+    },
+    /// Deletes a file.
+    Delete {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Runs a program and says the end of its output.
+    Run {
+        /// The program and its arguments.
+        argv: Vec<String>,
+        /// The exit code it must have; none for any.
+        #[serde(default)]
+        expect: Option<i32>,
+        /// How long it may take; ten minutes unless told.
+        #[serde(default)]
+        timeout_ms: Option<u64>,
+    },
+    /// Commits paths, staged by name.
+    Commit {
+        /// The subject.
+        subject: String,
+        /// The body; may be empty.
+        #[serde(default)]
+        body: String,
+        /// The paths; deleted ones too. None commits an empty change.
+        paths: Vec<PathBuf>,
+    },
+    /// Switches to a branch, which is made if it is not there.
+    Checkout {
+        /// The branch.
+        branch: String,
+    },
+    /// Changes a file and leaves it uncommitted.
+    LeaveDirty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Waits until a file is there, or for a time.
+    Wait {
+        /// The file; absolute ones are allowed here, since a test makes them.
+        #[serde(default)]
+        until_file: Option<PathBuf>,
+        /// How long to wait at most. Without a file that is how long it waits; with
+        /// one it is the bound (ten minutes unless told), and passing it fails the turn.
+        #[serde(default)]
+        ms: Option<u64>,
+    },
+    /// Ignores SIGTERM and SIGINT from here on.
+    IgnoreTerm {},
+    /// Prints lines that are no events.
+    Garbage {
+        /// How many.
+        #[serde(default = "one")]
+        lines: u32,
+        /// How long each is, in bytes.
+        bytes: u32,
+    },
+    /// Claims tokens and cost.
+    Usage {
+        /// Tokens read.
+        input_tokens: u64,
+        /// Tokens written.
+        output_tokens: u64,
+        /// Cost in US dollars.
+        #[serde(default)]
+        cost: f64,
+    },
+    /// Claims that the account's usage limit is reached, which fails the turn.
+    UsageLimit {
+        /// When it resets.
+        #[serde(default)]
+        resets_at: Option<Timestamp>,
+    },
+    /// Ends the turn as failed.
+    Fail {
+        /// Why.
+        message: String,
+    },
+    /// Ends the process at once, without an end of the turn.
+    Exit {
+        /// The exit code.
+        code: i32,
+    },
+    /// Says nothing more and stays: until it is killed, at most an hour.
+    Silence {},
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Why there is no script, or no such turn.
+#[derive(Debug, thiserror::Error)]
+pub enum ScriptError {
+    /// The file cannot be read.
+    #[error("cannot read the script {path}: {source}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is too large.
+    #[error("the script {path} is over {MAX_SCRIPT} bytes", path = .0.display())]
+    TooLarge(PathBuf),
+    /// The content is no script.
+    #[error("the script {path} is not valid: {source}", path = path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// There is no such turn.
+    #[error("the script has {have} turns, and turn {asked} was asked for: add it to the script")]
+    NoTurn {
+        /// How many there are.
+        have: usize,
+        /// Which was asked for.
+        asked: u32,
+    },
+}
+
+impl Script {
+    /// Reads a script from a file.
+    pub fn read(path: &Path) -> Result<Self, ScriptError> {
+        let read = |source| ScriptError::Read { path: path.to_owned(), source };
+        if std::fs::metadata(path).map_err(read)?.len() > MAX_SCRIPT {
+            return Err(ScriptError::TooLarge(path.to_owned()));
+        }
+        let bytes = std::fs::read(path).map_err(read)?;
+        serde_json::from_slice(&bytes)
+            .map_err(|source| ScriptError::Parse { path: path.to_owned(), source })
+    }
+
+    /// A turn by its number, from 1.
+    pub fn turn(&self, number: u32) -> Result<&Turn, ScriptError> {
+        (number as usize)
+            .checked_sub(1)
+            .and_then(|index| self.turns.get(index))
+            .ok_or(ScriptError::NoTurn { have: self.turns.len(), asked: number })
+    }
+}
+
+/// Whether a path of an editing step stays in the working directory by its words.
+pub(super) fn stays_inside(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+        && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_read_strictly() {
+        fn check(json: &str, fine: bool) {
+            let parsed = serde_json::from_str::<Script>(json);
+            assert_eq!(parsed.is_ok(), fine, "{json}: {parsed:?}");
+        }
+        check(r#"{"turns":[]}"#, true);
+        check(r#"{"turns":[{"steps":[{"say":{"text":"x"}}]}]}"#, true);
+        check(r#"{"turns":[{"steps":[{"ignore_term":{}},{"silence":{}}]}]}"#, true);
+        check(r#"{"turns":[{"steps":[{"run":{"argv":["true"]}}]}]}"#, true);
+        check(r#"{"turns":[{"steps":[{"garbage":{"bytes":3}}]}]}"#, true);
+        check(r#"{"turns":[{"steps":[{"wait":{"ms":3}}]}]}"#, true);
+        check(r#"{"turns":[{"steps":[{"say":{"txt":"x"}}]}]}"#, false);
+        check(r#"{"turns":[{"steps":[{"sing":{}}]}]}"#, false);
+        check(r#"{"turns":[{"steps":[],"extra":1}]}"#, false);
+        check(r#"{"turns":[{"steps":[{"run":{"argv":["x"],"shell":true}}]}]}"#, false);
+        check(r"{}", false);
+    }
+
+    #[test]
+    fn turns_count_from_one() {
+        let script = Script { turns: vec![Turn::default(), Turn::default()] };
+        for (number, fine) in [(0, false), (1, true), (2, true), (3, false)] {
+            assert_eq!(script.turn(number).is_ok(), fine, "{number}");
+        }
+    }
+
+    #[test]
+    fn edits_stay_in_the_working_directory() {
+        for (path, inside) in [
+            ("a", true),
+            ("./a/b", true),
+            ("", false),
+            ("/a", false),
+            ("../a", false),
+            ("a/../../b", false),
+        ] {
+            assert_eq!(stays_inside(Path::new(path)), inside, "{path}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! One door to reading a turn, whichever agent runs it: bytes in, events out,
+//! and at the end the outcome.
+//!
+//! Called by whoever tails a host job's output. A reader can be stored as a
+//! [`Checkpoint`] and built again from it, so that a control plane that was killed
+//! goes on from the byte where it was.
+
+use serde::{Deserialize, Serialize};
+
+use super::claude::{self, stream::ClaudeState};
+use super::event::{AgentEvent, TokenUsage, TurnEnd};
+use super::lines::{LinePosition, LineReader};
+use super::outcome::{Exit, TurnOutcome};
+use super::scripted::{self, stream::ScriptedState};
+
+/// Which agent runs a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentKind {
+    /// The Claude CLI.
+    Claude,
+    /// The scripted agent: a real process without a model, for trials and tests.
+    Scripted,
+}
+
+/// Reads one turn's standard output.
+#[derive(Debug)]
+pub struct TurnReader {
+    lines: LineReader,
+    state: State,
+}
+
+/// Where a reader stood. Feed the bytes from [`Checkpoint::offset`] on to a reader
+/// made from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    position: LinePosition,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Claude(ClaudeState),
+    Scripted(ScriptedState),
+}
+
+impl Checkpoint {
+    /// The first byte that was not yet consumed.
+    pub fn offset(&self) -> u64 {
+        self.position.offset
+    }
+}
+
+impl TurnReader {
+    /// A reader at the start of a turn's output.
+    pub fn new(agent: AgentKind) -> Self {
+        let state = match agent {
+            AgentKind::Claude => State::Claude(ClaudeState::default()),
+            AgentKind::Scripted => State::Scripted(ScriptedState::default()),
+        };
+        Self { lines: LineReader::new(LinePosition::default()), state }
+    }
+
+    /// A reader that goes on where another one stood.
+    pub fn resume(checkpoint: Checkpoint) -> Self {
+        Self { lines: LineReader::new(checkpoint.position), state: checkpoint.state }
+    }
+
+    /// Where this one stands: after the last complete line.
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { position: self.lines.position(), state: self.state.clone() }
+    }
+
+    /// Takes the next bytes, chunked in any way.
+    #[must_use]
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<AgentEvent> {
+        let mut events = Vec::new();
+        let state = &mut self.state;
+        self.lines.feed(bytes, |line| state.line(line, &mut events));
+        events
+    }
+
+    /// Takes a last line without a newline. To be called once, after the process
+    /// ended and all of its output was fed.
+    #[must_use]
+    pub fn finish(&mut self) -> Vec<AgentEvent> {
+        let mut events = Vec::new();
+        let state = &mut self.state;
+        self.lines.finish(|line| state.line(line, &mut events));
+        events
+    }
+
+    /// Whether a tool call is under way.
+    pub fn tool_open(&self) -> bool {
+        match &self.state {
+            State::Claude(state) => state.tool_open(),
+            State::Scripted(state) => state.tool_open(),
+        }
+    }
+
+    /// The end of the last turn that ended, as the agent told it.
+    pub fn end(&self) -> Option<&TurnEnd> {
+        match &self.state {
+            State::Claude(state) => state.end(),
+            State::Scripted(state) => state.end(),
+        }
+    }
+
+    /// The best count of tokens so far, also where no end came.
+    pub fn tokens(&self) -> TokenUsage {
+        let streamed = match &self.state {
+            State::Claude(state) => state.streamed(),
+            State::Scripted(state) => state.streamed(),
+        };
+        match self.end() {
+            Some(end) => end.usage.best_tokens(streamed),
+            None => streamed,
+        }
+    }
+
+    /// Lines that were too long or not readable.
+    pub fn unread_lines(&self) -> u64 {
+        let garbage = match &self.state {
+            State::Claude(state) => state.garbage(),
+            State::Scripted(state) => state.garbage(),
+        };
+        garbage + self.lines.position().skipped
+    }
+
+    /// How the turn came out, once the process ended and [`TurnReader::finish`] was
+    /// called. `stderr_tail` is the end of its standard error; `interrupted_by_us`
+    /// is whether we asked it to stop.
+    pub fn outcome(&self, exit: &Exit, stderr_tail: &str, interrupted_by_us: bool) -> TurnOutcome {
+        match &self.state {
+            State::Claude(state) => claude::outcome::fold(&claude::outcome::Evidence {
+                exit,
+                started: state.started(),
+                end: state.end(),
+                unread_lines: self.unread_lines(),
+                stderr_tail,
+                interrupted_by_us,
+            }),
+            State::Scripted(state) => scripted::stream::fold(
+                exit,
+                state,
+                self.unread_lines(),
+                stderr_tail,
+                interrupted_by_us,
+            ),
+        }
+    }
+}
+
+impl State {
+    fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
+        match self {
+            Self::Claude(state) => state.line(line, events),
+            Self::Scripted(state) => state.line(line, events),
+        }
+    }
+}

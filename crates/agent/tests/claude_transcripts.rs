@@ -1,0 +1,397 @@
+//! Every transcript of the real CLI, read and judged through one table.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use afk_agent::agents::{
+    AgentEvent, AgentKind, Exit, FailReason, TokenUsage, TurnOutcome, TurnReader,
+};
+use proptest::prelude::*;
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/claude")
+}
+
+struct Transcript {
+    output: Vec<u8>,
+    exit: Exit,
+    stderr: String,
+}
+
+fn load(name: &str) -> Transcript {
+    let output = std::fs::read(folder().join(format!("{name}.jsonl"))).unwrap();
+    let meta = std::fs::read(folder().join(format!("{name}.meta.json"))).unwrap();
+    let meta: Value = serde_json::from_slice(&meta).unwrap();
+    let lines = meta["stderr"].as_array().unwrap();
+    let lines: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
+    Transcript {
+        output,
+        exit: Exit::Exited { code: i32::try_from(meta["rc"].as_i64().unwrap()).unwrap() },
+        stderr: lines.join("\n"),
+    }
+}
+
+fn read(output: &[u8], chunk: usize) -> (TurnReader, Vec<AgentEvent>) {
+    let mut reader = TurnReader::new(AgentKind::Claude);
+    let mut events = Vec::new();
+    for part in output.chunks(chunk) {
+        events.extend(reader.feed(part));
+    }
+    events.extend(reader.finish());
+    (reader, events)
+}
+
+enum Expected {
+    Finished(&'static str),
+    Failed(FailReason),
+}
+use Expected::{Failed, Finished};
+
+fn table() -> Vec<(&'static str, Expected)> {
+    let denied = |tool: &str| FailReason::PermissionDenied { tools: vec![tool.to_owned()] };
+    let api = |status| FailReason::ApiError { status: Some(status) };
+    vec![
+        ("new-SIGINT-tool", Failed(FailReason::Aborted)),
+        ("new-SIGTERM-text", Failed(FailReason::Killed { signal: 15 })),
+        ("new-agent", Finished("from agent")),
+        ("new-agent-missing", Failed(FailReason::UnknownAgent)),
+        ("new-budget-exceeded", Failed(FailReason::BudgetExceeded)),
+        ("new-budget-ok", Finished("x")),
+        ("new-control-protocol", Finished("alive after interrupt")),
+        ("new-dsp-nonroot", Finished("tool said: nobody\n/home/agent/repo2")),
+        ("new-dsp-root", Failed(FailReason::StartFailed)),
+        ("new-exclude-dynamic", Finished("x")),
+        ("new-http400", Failed(api(400))),
+        ("new-http429-retries2", Failed(api(429))),
+        ("new-json", Finished("pong")),
+        ("new-no-key", Failed(FailReason::NotSignedIn)),
+        ("new-perm-none", Failed(denied("Bash"))),
+        ("new-resume", Finished("second turn")),
+        ("new-resume-unknown", Failed(FailReason::UnknownSession)),
+        ("new-session-id", Finished("first turn")),
+        ("new-session-id-reuse", Failed(FailReason::SessionInUse)),
+        ("new-setting-sources-user", Finished("x")),
+        ("new-stream", Finished("one two three")),
+        // Plain text output is not what we ask for, whatever the exit code.
+        ("new-text", Failed(FailReason::Garbage { lines: 1 })),
+        ("new-thinking", Finished("answer")),
+        ("new-tool-bash-fail", Finished("tool said (error): Exit code 3\nout\nerr")),
+        (
+            "new-tool-write",
+            Finished(
+                "tool said: File created successfully at: /home/agent/repo/out.txt (file state is current in your context — no need to Read it back)",
+            ),
+        ),
+        ("new-warm-stream-json-two-turns", Finished("warm two")),
+        ("old-json", Finished("pong")),
+        ("old-stream", Finished("one two three")),
+    ]
+}
+
+#[test]
+fn every_transcript_is_judged() {
+    fn check(name: &str, expected: &Expected) {
+        let Transcript { output, exit, stderr } = load(name);
+        let (reader, events) = read(&output, usize::MAX);
+        let outcome = reader.outcome(&exit, &stderr, false);
+        match (expected, &outcome) {
+            (Finished(text), TurnOutcome::Finished { text: got }) => {
+                assert_eq!(got, text, "{name}");
+            }
+            (Failed(reason), TurnOutcome::Failed { reason: got, message }) => {
+                assert_eq!(got, reason, "{name}");
+                assert!(!message.is_empty(), "{name}: a failure without a word");
+            }
+            _ => panic!("{name}: {outcome:?}"),
+        }
+        // The same bytes in any chunks, and from any checkpoint, say the same.
+        for chunk in [1, 7, 4096] {
+            let (_, again) = read(&output, chunk);
+            assert_eq!(again, events, "{name} in chunks of {chunk}");
+        }
+        // What we interrupted is only then not finished.
+        let by_us = reader.outcome(&exit, &stderr, true);
+        match expected {
+            Finished(_) => assert_eq!(by_us, outcome, "{name}"),
+            Failed(_) => assert_eq!(by_us, TurnOutcome::Interrupted, "{name}"),
+        }
+        // A host that is gone takes no result away, and hides no missing one.
+        let lost = reader.outcome(&Exit::Lost, &stderr, false);
+        if reader.end().is_some() {
+            assert_eq!(lost, outcome, "{name}");
+        } else {
+            assert_eq!(lost, TurnOutcome::Lost, "{name}");
+        }
+    }
+    let table = table();
+    for (name, expected) in &table {
+        check(name, expected);
+    }
+    let listed: BTreeSet<String> = table.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let present: BTreeSet<String> = std::fs::read_dir(folder())
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            Some(name.strip_suffix(".jsonl")?.to_owned())
+        })
+        .collect();
+    assert_eq!(listed, present, "every transcript is in the table");
+    println!("{} transcripts judged", table.len());
+}
+
+#[test]
+fn tokens_and_costs_are_counted() {
+    fn check(name: &str, input: u64, output: u64, turn_cost: Option<f64>, cumulative: f64) {
+        let (reader, _) = read(&load(name).output, 100);
+        let tokens = reader.tokens();
+        assert_eq!((tokens.input, tokens.output), (input, output), "{name}");
+        let usage = reader.end().map(|end| end.usage.clone()).unwrap_or_default();
+        assert_eq!(usage.turn_cost_usd(), turn_cost, "{name}");
+        assert!((usage.cost_usd_cumulative - cumulative).abs() < 1e-9, "{name}");
+    }
+    check("new-stream", 1000, 50, Some(0.005), 0.005);
+    // Cumulative across a resume; the delta is the turn's.
+    check("new-resume", 1000, 50, Some(0.005), 0.01);
+    check("new-warm-stream-json-two-turns", 1000, 50, Some(0.005), 0.01);
+    check("new-tool-write", 2000, 100, Some(0.01), 0.01);
+    // Reported as zero; the delta by model has it.
+    check("new-budget-exceeded", 100_000, 5000, Some(0.5), 0.5);
+    // Killed: no result at all; what was streamed is known.
+    check("new-SIGTERM-text", 1000, 1, None, 0.0);
+    check("old-stream", 1000, 50, None, 0.00625);
+    check("new-json", 1000, 50, None, 0.005);
+    check("new-http400", 0, 0, None, 0.0);
+}
+
+#[test]
+fn events_tell_what_happened() {
+    fn check(name: &str, expected: &[&str]) {
+        let (_, events) = read(&load(name).output, 4096);
+        let words: Vec<String> = events
+            .iter()
+            .map(|event| match event {
+                AgentEvent::Started { version, .. } => format!("started {version}"),
+                AgentEvent::Text { text } => {
+                    format!("text {}", text.chars().take(12).collect::<String>())
+                }
+                AgentEvent::ToolStarted { name, summary, .. } => format!("+{name} {summary}"),
+                AgentEvent::ToolEnded { is_error, .. } => format!("-tool {is_error}"),
+                AgentEvent::Retrying { attempt, max, delay_ms, status } => {
+                    format!("retry {attempt}/{max} {delay_ms} {status:?}")
+                }
+                AgentEvent::PermissionDenied { tool } => format!("denied {tool}"),
+                AgentEvent::UsageLimit { .. } => "limit".to_owned(),
+                AgentEvent::Usage(TokenUsage { input, output, .. }) => {
+                    format!("usage {input}/{output}")
+                }
+                AgentEvent::Ended(end) => format!("ended {}", end.kind),
+            })
+            .collect();
+        assert_eq!(words, expected, "{name}");
+    }
+    check(
+        "new-tool-write",
+        &[
+            "started 2.1.329",
+            "text I will call ",
+            "usage 1000/1",
+            "+Write /home/agent/repo/out.txt",
+            "-tool false",
+            "text tool said: F",
+            "usage 2000/2",
+            "ended success",
+        ],
+    );
+    check(
+        "new-http429-retries2",
+        &[
+            "started 2.1.329",
+            "retry 1/2 1077 Some(429)",
+            "retry 2/2 1114 Some(429)",
+            "text API Error: R",
+            "ended success",
+        ],
+    );
+    check(
+        "old-stream",
+        &["started 2.1.197", "usage 1000/1", "text one two thre", "usage 1000/50", "ended success"],
+    );
+    check(
+        "new-perm-none",
+        &[
+            "started 2.1.329",
+            "text I will call ",
+            "usage 1000/1",
+            "+Bash touch /home/agent/repo/pm_marker_z",
+            "denied Bash",
+            "-tool true",
+            "text tool said (e",
+            "usage 2000/2",
+            "ended success",
+        ],
+    );
+    check("new-agent-missing", &[]);
+}
+
+#[test]
+fn a_warm_process_ends_each_of_its_turns() {
+    let (_, events) = read(&load("new-control-protocol").output, 4096);
+    let ends: Vec<(bool, usize)> = events
+        .iter()
+        .filter_map(|event| match event {
+            AgentEvent::Ended(end) => Some((end.is_error, end.denied_tools.len())),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [(false, 0), (false, 1), (true, 0), (false, 0)]);
+}
+
+#[test]
+fn a_reader_goes_on_from_its_checkpoint_at_every_byte() {
+    let output = load("new-tool-write").output;
+    let (whole, events) = read(&output, usize::MAX);
+    let mut open_somewhere = false;
+    for cut in (0..=output.len()).step_by(97) {
+        let mut first = TurnReader::new(AgentKind::Claude);
+        let mut seen = first.feed(&output[..cut]);
+        open_somewhere |= first.tool_open();
+        let stored = serde_json::to_vec(&first.checkpoint()).unwrap();
+        let stored: afk_agent::agents::turn::Checkpoint = serde_json::from_slice(&stored).unwrap();
+        let from = usize::try_from(stored.offset()).unwrap();
+        let mut second = TurnReader::resume(stored);
+        seen.extend(second.feed(&output[from..]));
+        seen.extend(second.finish());
+        assert_eq!(seen, events, "cut at {cut}");
+        assert_eq!(second.tokens(), whole.tokens());
+        assert!(!second.tool_open());
+    }
+    assert!(open_somewhere, "a tool is open between its start and its end");
+}
+
+#[test]
+fn what_is_unknown_is_passed_over_and_what_is_garbage_is_counted() {
+    fn check(line: &str, unread: u64, events: usize) {
+        let mut reader = TurnReader::new(AgentKind::Claude);
+        let got = reader.feed(format!("{line}\n").as_bytes());
+        assert_eq!(reader.unread_lines(), unread, "{line}");
+        assert_eq!(got.len(), events, "{line}: {got:?}");
+    }
+    check("", 0, 0);
+    check("not json", 1, 0);
+    check("[1]", 1, 0);
+    check("{\"type\":", 1, 0);
+    check("{}", 0, 0);
+    check(r#"{"type":"keep_alive"}"#, 0, 0);
+    check(r#"{"type":"system","subtype":"new_thing"}"#, 0, 0);
+    check(r#"{"type":"assistant","message":{"content":[{"type":"hologram"}]}}"#, 0, 0);
+    check(r#"{"type":"user","message":{"role":"user","content":"plain"}}"#, 0, 0);
+    // The type decides by value, wherever it stands in the line.
+    check(r#"{"x":"\"type\":\"result\"","type":"keep_alive"}"#, 0, 0);
+    check(r#"{"is_error":false,"type":"result"}"#, 0, 1);
+    check(
+        r#"{"type":"assistant","message":{"id":"m","content":[{"type":"hologram"},{"type":"text","text":"x"}]}}"#,
+        0,
+        1,
+    );
+    let long = format!(r#"{{"type":"keep_alive","x":"{}"}}"#, "x".repeat(9 * 1024 * 1024));
+    check(&long, 1, 0);
+    let image = format!(
+        r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"t","content":"{}"}}]}}}}"#,
+        "x".repeat(6 * 1024 * 1024)
+    );
+    check(&image, 0, 1);
+}
+
+#[test]
+fn a_result_that_does_not_say_success_is_a_failure() {
+    fn check(line: &str, finished: bool) {
+        let mut reader = TurnReader::new(AgentKind::Claude);
+        let _ = reader.feed(format!("{line}\n").as_bytes());
+        let outcome = reader.outcome(&Exit::Exited { code: 0 }, "", false);
+        let got = matches!(outcome, TurnOutcome::Finished { .. });
+        assert_eq!(got, finished, "{line}: {outcome:?}");
+    }
+    check(r#"{"type":"result","subtype":"success","is_error":false,"result":"x"}"#, true);
+    check(r#"{"type":"result","subtype":"success","is_error":true,"result":"x"}"#, false);
+    check(r#"{"type":"result","subtype":"success","result":"x"}"#, false);
+    check(r#"{"type":"result","subtype":"success","is_error":"no"}"#, false);
+    let denied = |tool: &str| {
+        format!(
+            r#"{{"type":"result","is_error":false,"permission_denials":[{{"tool_name":"{tool}"}}]}}"#
+        )
+    };
+    check(&denied("Bash"), false);
+    // Nobody is there to be asked; the agent goes on without an answer.
+    check(&denied("AskUserQuestion"), true);
+}
+
+#[test]
+fn a_usage_limit_is_told_with_its_reset_time() {
+    fn check(lines: &[&str], expected: &FailReason, limits: usize) {
+        let mut reader = TurnReader::new(AgentKind::Claude);
+        let events = reader.feed(format!("{}\n", lines.join("\n")).as_bytes());
+        let got =
+            events.iter().filter(|event| matches!(event, AgentEvent::UsageLimit { .. })).count();
+        assert_eq!(got, limits, "{lines:?}");
+        match reader.outcome(&Exit::Exited { code: 1 }, "", false) {
+            TurnOutcome::Failed { reason, .. } => assert_eq!(&reason, expected, "{lines:?}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let limit = |seconds: Option<i64>| FailReason::UsageLimit {
+        resets_at: seconds.map(|at| jiff::Timestamp::from_second(at).unwrap()),
+    };
+    let failed = r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429,"result":"x"}"#;
+    let event = |status: &str| {
+        format!(
+            r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"{status}","resetsAt":1800000000}}}}"#
+        )
+    };
+    check(&[&event("rejected"), failed], &limit(Some(1_800_000_000)), 1);
+    let api = FailReason::ApiError { status: Some(429) };
+    check(&[&event("allowed_warning"), failed], &api, 0);
+    check(&[&event("rejected"), &event("allowed"), failed], &api, 1);
+    check(
+        &[
+            r#"{"type":"result","is_error":true,"result":"Claude AI usage limit reached|1800000000"}"#,
+        ],
+        &limit(Some(1_800_000_000)),
+        1,
+    );
+    check(
+        &[
+            r#"{"type":"result","is_error":true,"result":"You've hit your session limit · resets 3pm"}"#,
+        ],
+        &limit(None),
+        1,
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is done to the bytes, reading them ends in some outcome, and a turn
+    /// without a result line is never a finished one.
+    #[test]
+    fn damaged_output_is_never_a_panic_nor_a_made_up_success(
+        at in 0usize..8000,
+        cut in 0usize..4000,
+        noise in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut output = load("new-tool-write").output;
+        let at = at.min(output.len());
+        let end = (at + cut).min(output.len());
+        output.splice(at..end, noise);
+        let (reader, events) = read(&output, 512);
+        let outcome = reader.outcome(&Exit::Exited { code: 0 }, "", false);
+        let ended = events.iter().any(|event| matches!(event, AgentEvent::Ended(_)));
+        let finished = matches!(outcome, TurnOutcome::Finished { .. });
+        prop_assert!(ended || !finished);
+        for event in events {
+            let json = serde_json::to_string(&event).unwrap();
+            prop_assert_eq!(serde_json::from_str::<AgentEvent>(&json).unwrap(), event);
+        }
+    }
+}

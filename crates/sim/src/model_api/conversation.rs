@@ -1,0 +1,62 @@
+//! What a request to the model's stand-in says of where its conversation stands.
+
+use serde_json::Value;
+
+/// What a request says of where its conversation stands.
+pub(super) struct Conversation {
+    /// The last human message.
+    pub(super) human: String,
+    /// The same, made different from an equal message at another place.
+    pub(super) key: String,
+    /// How many assistant messages follow it.
+    pub(super) answered: usize,
+}
+
+impl Conversation {
+    pub(super) fn read(body: &Value) -> Self {
+        let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut answered = 0;
+        for (index, message) in messages.iter().enumerate().rev() {
+            if message["role"] == "assistant" {
+                answered += 1;
+                continue;
+            }
+            if is_human(message)
+                && let Some(human) = human_text(&message["content"])
+            {
+                let before = messages[..index].iter().filter(|message| is_human(message)).count();
+                return Self { key: format!("{before} {human}"), human, answered };
+            }
+        }
+        Self { human: String::new(), key: String::new(), answered }
+    }
+}
+
+/// Not every message that is no assistant's is a person's: the CLI also sends ones of
+/// the role "system", with reminders.
+fn is_human(message: &Value) -> bool {
+    message["role"] == "user" && human_text(&message["content"]).is_some()
+}
+
+/// What a person said in a user message: none in one that only brings the results of
+/// tools or the CLI's own reminders.
+fn human_text(content: &Value) -> Option<String> {
+    let own = |text: &str| text.trim_start().starts_with("<system-reminder>");
+    let texts: Vec<&str> = match content {
+        Value::String(text) => vec![text],
+        Value::Array(blocks) => {
+            if blocks.iter().any(|block| block["type"] == "tool_result") {
+                return None;
+            }
+            blocks.iter().filter_map(|b| b["text"].as_str()).collect()
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Vec::new(),
+    };
+    let said: Vec<&str> = texts.into_iter().filter(|text| !own(text)).collect();
+    (!said.is_empty()).then(|| said.join("\n"))
+}
+
+/// Whether the model is given tools: the CLI's own business goes without.
+pub(super) fn has_tools(body: &Value) -> bool {
+    body["tools"].as_array().is_some_and(|tools| !tools.is_empty())
+}
