@@ -4,5 +4,16 @@
 //! I/O, no chance. Reading order: [`ids`] and [`issue`] for the words, `gates`
 //! for what may be dispatched, `plan` for what a run does next.
 
+#![deny(clippy::wildcard_enum_match_arm)]
+
+pub mod change;
+pub mod digest;
+pub mod evidence;
+mod globs;
+pub mod guardrails;
 pub mod ids;
 pub mod issue;
+pub mod message;
+pub mod proof;
+pub mod spend;
+pub mod usd;
