@@ -2,10 +2,19 @@
 //!
 //! Everything here is a total function over data: no clock, no environment, no
 //! I/O, no chance. Reading order: [`ids`] and [`issue`] for the words, `gates`
-//! for what may be dispatched, `plan` for what a run does next.
+//! for what may be dispatched, [`run`] for the record, [`plan`] for what comes next.
 
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
+pub mod change;
+pub mod digest;
+pub mod evidence;
+mod globs;
+pub mod guardrails;
 pub mod ids;
 pub mod issue;
+pub mod message;
 pub mod plan;
+pub mod proof;
+pub mod spend;
+pub mod usd;

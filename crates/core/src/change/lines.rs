@@ -1,0 +1,172 @@
+//! Lines of two contents compared: how many came and went, and which.
+//!
+//! Lines are compared as multisets, in time linear in the content, because the
+//! content is an agent's and must not be able to make a comparison slow. A line
+//! that only moved inside its file counts as neither added nor removed.
+
+use std::collections::HashMap;
+use std::ops::AddAssign;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Blob, Blobs, Change};
+
+/// How much a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Paths that differ.
+    pub files: u64,
+    /// Lines added.
+    pub added: u64,
+    /// Lines removed.
+    pub removed: u64,
+}
+
+impl Tally {
+    /// Lines added and removed together.
+    pub fn lines(&self) -> u64 {
+        self.added.saturating_add(self.removed)
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.files = self.files.saturating_add(other.files);
+        self.added = self.added.saturating_add(other.added);
+        self.removed = self.removed.saturating_add(other.removed);
+    }
+}
+
+/// How much one change is. What is no text, or was not read, counts one line a KiB.
+pub fn tally(change: &Change, blobs: &Blobs) -> Tally {
+    let side = |entry: &Option<super::Entry>| entry.as_ref().and_then(|e| blobs.get(e));
+    let (old, new) = (side(&change.old), side(&change.new));
+    let (removed, added) = match (text(old), text(new)) {
+        (Some(old), Some(new)) => (missing(old, new).len() as u64, missing(new, old).len() as u64),
+        _ if change.old.as_ref().map(|e| &e.oid) == change.new.as_ref().map(|e| &e.oid) => (0, 0),
+        _ => (whole(old), whole(new)),
+    };
+    Tally { files: 1, added, removed }
+}
+
+/// The lines of a content, without their ends; a last line without an end is one too.
+pub fn lines(content: &[u8]) -> Vec<&[u8]> {
+    let content = content.strip_suffix(b"\n").unwrap_or(content);
+    if content.is_empty() { Vec::new() } else { content.split(|b| *b == b'\n').collect() }
+}
+
+/// The lines of `old` that `new` has fewer of, in order.
+pub fn removed_lines<'a>(old: &'a [u8], new: &[u8]) -> Vec<&'a [u8]> {
+    missing(old, new)
+}
+
+/// The lines that `new` has beyond those of `old`, in order, when `old`'s lines all
+/// stand in `new` in their order; `None` when one was deleted.
+pub fn added_lines<'a>(old: &[u8], new: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+    let mut old = lines(old).into_iter().peekable();
+    let mut added = Vec::new();
+    for line in lines(new) {
+        if old.next_if_eq(&line).is_none() {
+            added.push(line);
+        }
+    }
+    old.peek().is_none().then_some(added)
+}
+
+/// Whether all of `part` stands in `whole` in its order.
+pub fn is_subsequence(part: &[&[u8]], whole: &[&[u8]]) -> bool {
+    let mut part = part.iter().peekable();
+    for line in whole {
+        let _ = part.next_if(|wanted| *wanted == line);
+    }
+    part.peek().is_none()
+}
+
+/// The lines of `of` that `from` has fewer of, in order.
+fn missing<'a>(of: &'a [u8], from: &[u8]) -> Vec<&'a [u8]> {
+    let mut have: HashMap<&[u8], u64> = HashMap::new();
+    for line in lines(from) {
+        *have.entry(line).or_default() += 1;
+    }
+    let mut gone = lines(of);
+    gone.retain(|line| match have.get_mut(*line) {
+        Some(0) | None => true,
+        Some(count) => {
+            *count -= 1;
+            false
+        }
+    });
+    gone
+}
+
+/// The content when it is text (or there is none, which is an empty text).
+fn text(blob: Option<&Blob>) -> Option<&[u8]> {
+    match blob {
+        None => Some(b""),
+        Some(Blob::Oversize(_)) => None,
+        // As git tells: a NUL among the first bytes.
+        Some(Blob::Content(bytes)) if bytes.iter().take(8000).any(|b| *b == 0) => None,
+        Some(Blob::Content(bytes)) => Some(bytes),
+    }
+}
+
+fn whole(blob: Option<&Blob>) -> u64 {
+    match (blob, text(blob)) {
+        (_, Some(text)) => lines(text).len() as u64,
+        (Some(blob), None) => blob.size().div_ceil(1024),
+        (None, None) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Mode;
+    use super::super::testing::{Side, diff, file};
+    use super::*;
+
+    #[test]
+    fn counts_lines_that_came_and_went() {
+        let check = |old: Side<'_>, new: Side<'_>, expected: (u64, u64)| {
+            let (diff, blobs) = diff(&[("a", old, new)]);
+            let tally = tally(&diff.changes[0], &blobs);
+            assert_eq!((tally.added, tally.removed), expected, "{old:?} {new:?}");
+        };
+        check(None, file("a\nb\n"), (2, 0));
+        check(file("a\nb"), None, (0, 2));
+        check(file("a\nb\nb\n"), file("a\nb\nc\nd\n"), (2, 1));
+        check(file("a\nb\n"), file("b\na\n"), (0, 0));
+        check(file("a"), file("a\n"), (0, 0));
+        check(None, file("\n\n"), (2, 0));
+        check(None, Some((Mode::Regular, &[0; 3000])), (3, 0));
+        check(Some((Mode::Regular, &[0; 3000])), Some((Mode::Executable, &[0; 3000])), (0, 0));
+        check(Some((Mode::Regular, &[0; 3000])), file("a\n"), (1, 3));
+        check(None, Some((Mode::Submodule, b"x")), (0, 0));
+    }
+
+    #[test]
+    fn added_lines_only_where_none_was_deleted() {
+        let check = |old: &str, new: &'static str, expected: Option<&[&str]>| {
+            let seen = added_lines(old.as_bytes(), new.as_bytes());
+            let expected: Option<Vec<&[u8]>> =
+                expected.map(|lines| lines.iter().map(|l| l.as_bytes()).collect());
+            assert_eq!(seen, expected, "{old:?} {new:?}");
+        };
+        check("", "a\nb\n", Some(&["a", "b"]));
+        check("a\nb\n", "a\nx\nb\n", Some(&["x"]));
+        check("a\nb\n", "a\n", None);
+        check("a\nb\n", "b\na\n", None);
+        check("a\na\n", "a\n", None);
+        check("a", "a\nb", Some(&["b"]));
+    }
+
+    #[test]
+    fn subsequences_keep_order_and_count() {
+        let check = |part: &str, whole: &str| {
+            is_subsequence(&lines(part.as_bytes()), &lines(whole.as_bytes()))
+        };
+        assert!(check("a\nc", "a\nb\nc"));
+        assert!(check("", "a"));
+        assert!(!check("c\na", "a\nb\nc"));
+        assert!(!check("a\na", "a\nb"));
+    }
+}

@@ -1,0 +1,348 @@
+//! The evidence bundle: why an issue was allowed to close.
+//!
+//! The engine fills it in as a run goes on and keeps it with the run; an issue is
+//! closed only when [`Evidence::is_complete`] says so. What is missing is named,
+//! one by one. Rendering ([`Evidence::to_markdown`]) is pure; texts from outside
+//! (names, links, outputs) are shortened and put on one line, not otherwise judged.
+
+mod render;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::Tally;
+use crate::digest::Digest;
+use crate::guardrails::GuardrailReport;
+use crate::ids::{Actor, At, IssueRef, Oid, RunId};
+use crate::issue::Permission;
+use crate::proof::ProofReport;
+use crate::spend::Usage;
+use crate::usd::Usd;
+
+/// The version of the bundle's shape; a reader refuses what it does not know.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that shows why a run may close its issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The version of this shape.
+    pub schema: u32,
+    /// The issue.
+    pub issue: IssueRef,
+    /// The run.
+    pub run: RunId,
+    /// Who released it.
+    pub release: Option<Release>,
+    /// The commit that the change was judged against.
+    pub base: Option<Oid>,
+    /// The commit that was judged.
+    pub candidate: Option<Oid>,
+    /// The commit on the default branch.
+    pub landed: Option<Oid>,
+    /// How large the change is.
+    pub diff: Option<Tally>,
+    /// What the guardrails found.
+    pub guardrails: Option<GuardrailReport>,
+    /// The proof.
+    pub proof: Option<ProofReport>,
+    /// The stages that the repo configures, in order.
+    pub stages_configured: Vec<String>,
+    /// The stages' answers for the landed commit, oldest first; the newest of each counts.
+    pub stages: Vec<StageEvidence>,
+    /// Every red verdict on the way, and what was done about it.
+    pub reds: Vec<RedEvidence>,
+    /// What the agent's work came to.
+    pub effort: Option<Effort>,
+    /// The digest of the agent's transcript.
+    pub transcript: Option<Digest>,
+    /// How strong the sandbox was.
+    pub sandbox: Option<SandboxStrength>,
+}
+
+/// Who released an issue, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Who.
+    pub by: Actor,
+    /// With what permission on the repo, where the tracker was asked.
+    pub permission: Option<Permission>,
+    /// When.
+    pub at: At,
+    /// How.
+    pub how: ReleasedBy,
+    /// The digest of the pinned title and body.
+    pub pinned: Digest,
+}
+
+/// How an issue was released.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ReleasedBy {
+    /// By the ready label.
+    Label {
+        /// Its name.
+        label: String,
+    },
+    /// By a person's own dispatch.
+    Command,
+}
+
+/// What a stage answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageAnswer {
+    /// Nothing is there yet.
+    None,
+    /// It goes on.
+    Pending,
+    /// It succeeded.
+    Success,
+    /// It failed.
+    Failure,
+    /// It was cancelled, superseded or could not run.
+    Void,
+}
+
+impl fmt::Display for StageAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "nothing there yet",
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Void => "void",
+        })
+    }
+}
+
+/// A stage's answer for a commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageEvidence {
+    /// The stage's name.
+    pub stage: String,
+    /// The commit that it answers for: the landed one, or a descendant that speaks for it.
+    pub commit: Oid,
+    /// Its answer.
+    pub answer: StageAnswer,
+    /// Where a person can look.
+    pub link: Option<String>,
+    /// When it was read.
+    pub at: At,
+}
+
+/// A red verdict on the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedEvidence {
+    /// The commit that was red.
+    pub commit: Oid,
+    /// The stage that said so.
+    pub stage: String,
+    /// When.
+    pub at: At,
+    /// Whose fault it was.
+    pub attribution: Attribution,
+    /// The attempt that was to mend it, where there was one.
+    pub mended_by: Option<u32>,
+}
+
+/// Whose fault a red verdict was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attribution {
+    /// This run's commit.
+    Ours,
+    /// The base had it already.
+    Base,
+    /// A later commit by somebody else brought it.
+    Later,
+}
+
+impl fmt::Display for Attribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ours => "ours",
+            Self::Base => "the base had it already",
+            Self::Later => "a later commit brought it",
+        })
+    }
+}
+
+/// What the agent's work came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effort {
+    /// Turns, corrective ones with them.
+    pub turns: u32,
+    /// Tokens.
+    pub tokens: Usage,
+    /// Cost.
+    pub cost: Usd,
+    /// Whether a part of the cost is estimated.
+    pub estimated: bool,
+    /// From admission to the last verdict, in seconds.
+    pub wall_seconds: u64,
+}
+
+/// How strong the sandbox was that agent and proof ran in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SandboxStrength {
+    /// Namespaces of their own, and landlock on top.
+    Full,
+    /// Landlock or namespaces alone.
+    Partial,
+    /// None.
+    None,
+}
+
+impl fmt::Display for SandboxStrength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Partial => "partial",
+            Self::None => "none",
+        })
+    }
+}
+
+/// One thing that an issue may not be closed without.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "lacks", rename_all = "snake_case")]
+pub enum Lack {
+    /// The bundle has another shape than this program knows.
+    Schema {
+        /// Its version.
+        schema: u32,
+    },
+    /// Who released the issue.
+    Release,
+    /// The base commit.
+    Base,
+    /// The candidate.
+    Candidate,
+    /// The landed commit.
+    Landed,
+    /// The size of the change.
+    Diff,
+    /// The guardrails' report.
+    Guardrails,
+    /// The guardrails were breached.
+    Breached,
+    /// The proof.
+    Proof,
+    /// The proof was refused.
+    Refused,
+    /// No stage is configured; that is never green.
+    Stages,
+    /// A configured stage did not succeed.
+    Stage {
+        /// Which.
+        stage: String,
+    },
+    /// A red verdict of ours that nothing mended.
+    Red {
+        /// The commit.
+        commit: Oid,
+    },
+    /// Turns, tokens, cost and time.
+    Effort,
+    /// The transcript's digest.
+    Transcript,
+    /// The sandbox's strength.
+    Sandbox,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Schema { schema } => write!(f, "a shape that is known (this is {schema})"),
+            Self::Release => f.write_str("who released the issue"),
+            Self::Base => f.write_str("the base commit"),
+            Self::Candidate => f.write_str("the candidate commit"),
+            Self::Landed => f.write_str("the landed commit"),
+            Self::Diff => f.write_str("the diff's statistics"),
+            Self::Guardrails => f.write_str("the guardrails' report"),
+            Self::Breached => f.write_str("guardrails that are not breached"),
+            Self::Proof => f.write_str("the proof"),
+            Self::Refused => f.write_str("a proof that is not refused"),
+            Self::Stages => f.write_str("a configured stage"),
+            Self::Stage { stage } => write!(f, "success of stage {stage:?}"),
+            Self::Red { commit } => write!(f, "what mended the red commit {}", commit.short()),
+            Self::Effort => f.write_str("turns, tokens, cost and time"),
+            Self::Transcript => f.write_str("the transcript's digest"),
+            Self::Sandbox => f.write_str("the sandbox's strength"),
+        }
+    }
+}
+
+/// Everything that a bundle lacks; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing(pub Vec<Lack>);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lacks: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, "the evidence lacks {}", lacks.join(", "))
+    }
+}
+
+impl std::error::Error for Missing {}
+
+impl Evidence {
+    /// A bundle that holds nothing yet.
+    pub fn new(issue: IssueRef, run: RunId) -> Self {
+        Self {
+            schema: SCHEMA,
+            issue,
+            run,
+            release: None,
+            base: None,
+            candidate: None,
+            landed: None,
+            diff: None,
+            guardrails: None,
+            proof: None,
+            stages_configured: Vec::new(),
+            stages: Vec::new(),
+            reds: Vec::new(),
+            effort: None,
+            transcript: None,
+            sandbox: None,
+        }
+    }
+
+    /// Whether the issue may be closed on this, or everything that is missing.
+    pub fn is_complete(&self) -> Result<(), Missing> {
+        let mut lacks = Vec::new();
+        let mut need = |there: bool, lack: Lack| {
+            if !there {
+                lacks.push(lack);
+            }
+        };
+        need(self.schema == SCHEMA, Lack::Schema { schema: self.schema });
+        need(self.release.is_some(), Lack::Release);
+        need(self.base.is_some(), Lack::Base);
+        need(self.candidate.is_some(), Lack::Candidate);
+        need(self.landed.is_some(), Lack::Landed);
+        need(self.diff.is_some(), Lack::Diff);
+        need(self.guardrails.is_some(), Lack::Guardrails);
+        need(self.guardrails.as_ref().is_none_or(GuardrailReport::passed), Lack::Breached);
+        need(self.proof.is_some(), Lack::Proof);
+        need(self.proof.as_ref().is_none_or(ProofReport::accepted), Lack::Refused);
+        need(!self.stages_configured.is_empty(), Lack::Stages);
+        for stage in &self.stages_configured {
+            let answer = self.stages.iter().rev().find(|s| s.stage == *stage).map(|s| s.answer);
+            need(answer == Some(StageAnswer::Success), Lack::Stage { stage: stage.clone() });
+        }
+        for red in self.reds.iter().filter(|red| red.attribution == Attribution::Ours) {
+            need(red.mended_by.is_some(), Lack::Red { commit: red.commit.clone() });
+        }
+        need(self.effort.is_some(), Lack::Effort);
+        need(self.transcript.is_some(), Lack::Transcript);
+        need(self.sandbox.is_some(), Lack::Sandbox);
+        if lacks.is_empty() { Ok(()) } else { Err(Missing(lacks)) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

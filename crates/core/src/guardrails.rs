@@ -1,0 +1,322 @@
+//! The guardrails: what a change may never hold, however well it is proven.
+//!
+//! Called on the exact candidate before it lands. They judge raw trees and blobs
+//! and every message, total and fail-closed: a content that cannot be read is a
+//! breach. A breach names the kind, the path and the line; never the secret.
+//! Whether a change is *proven* is `proof`'s question, not asked here.
+
+mod breach;
+mod messages;
+mod paths;
+mod secrets;
+
+pub use breach::{Breach, MessageOf};
+pub use secrets::SecretKind;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Blob, Blobs, Change, Diff, Entry, Mode, Tally, TreePath, tally};
+use crate::globs::{GlobError, Globs};
+use crate::proof::ProofPolicy;
+use messages::MessageRules;
+use paths::LinkFault;
+use secrets::SecretShapes;
+
+/// How many breaches a report holds; more add nothing for a person.
+const MAX_BREACHES: usize = 50;
+
+/// The limits and the deny list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardrailPolicy {
+    /// How large a file of a change may be, in bytes.
+    pub max_file_bytes: u64,
+    /// How many lines a change may add and remove together.
+    pub max_diff_lines: u64,
+    /// Patterns of further paths that a change may not touch; a folder covers what it holds.
+    pub deny: Vec<String>,
+}
+
+impl Default for GuardrailPolicy {
+    fn default() -> Self {
+        Self { max_file_bytes: 1 << 20, max_diff_lines: 2_000, deny: Vec::new() }
+    }
+}
+
+/// Guardrails that cannot be set up.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum GuardrailError {
+    /// A pattern is wrong.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// One of our own patterns is wrong.
+    #[error("a built-in pattern of the guardrails is wrong: {0}")]
+    BuiltIn(#[from] regex::Error),
+}
+
+/// The guardrails, compiled once.
+#[derive(Debug, Clone)]
+pub struct Guardrails {
+    policy: GuardrailPolicy,
+    deny: Globs,
+    credentials: Globs,
+    no_credentials: Globs,
+    volume: regex::bytes::Regex,
+    npm_login: regex::bytes::Regex,
+    messages: MessageRules,
+    secrets: SecretShapes,
+}
+
+/// A message that would be published with the change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Whose.
+    pub of: MessageOf,
+    /// The whole message.
+    pub text: String,
+}
+
+/// What the guardrails found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct GuardrailReport {
+    /// What stands against the change, at most 50 entries.
+    pub breaches: Vec<Breach>,
+    /// How many more there are.
+    pub further: u64,
+    /// How large the change is.
+    pub stats: Tally,
+}
+
+impl GuardrailReport {
+    /// Whether nothing stands against the change.
+    pub fn passed(&self) -> bool {
+        self.breaches.is_empty()
+    }
+
+    fn add(&mut self, breach: Breach) {
+        if self.breaches.len() < MAX_BREACHES {
+            self.breaches.push(breach);
+        } else {
+            self.further += 1;
+        }
+    }
+}
+
+impl fmt::Display for GuardrailReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.passed() {
+            let Tally { files, added, removed } = self.stats;
+            return write!(f, "no guardrail is breached ({files} files, +{added} −{removed})");
+        }
+        for (at, breach) in self.breaches.iter().enumerate() {
+            let start = if at == 0 { "- " } else { "\n- " };
+            write!(f, "{start}{breach}")?;
+        }
+        if self.further > 0 { write!(f, "\n- and {} more", self.further) } else { Ok(()) }
+    }
+}
+
+/// `kind: PersistentVolume` or `PersistentVolumeClaim`, in YAML or JSON, also behind a tag.
+const VOLUME: &str =
+    r#"(?-u)\bkind["']?\s*:\s*(?:[!&][^\s]*\s+)*["']?PersistentVolume(?:Claim)?(?:[^A-Za-z]|$)"#;
+
+/// A login in an npm settings file; one that names an environment variable is none.
+const NPM_LOGIN: &str = r"(?m-u)^\s*(?:[^=\s]*:)?_(?:authToken|auth|password)\s*=\s*[^\s$]";
+
+impl Guardrails {
+    /// Compiles a policy.
+    pub fn compile(policy: GuardrailPolicy) -> Result<Self, GuardrailError> {
+        Ok(Self {
+            deny: Globs::compile("guardrails.deny", &policy.deny)?,
+            credentials: Globs::compile_any_case("credential files", paths::CREDENTIAL_FILES)?,
+            no_credentials: Globs::compile_any_case("no credentials", paths::NO_CREDENTIAL_FILES)?,
+            volume: regex::bytes::Regex::new(VOLUME)?,
+            npm_login: regex::bytes::Regex::new(NPM_LOGIN)?,
+            messages: MessageRules::compile()?,
+            secrets: SecretShapes::compile()?,
+            policy,
+        })
+    }
+
+    /// Judges a change and its messages. Protected paths are those of `proof`, which
+    /// also says whether they may be touched.
+    pub fn check(
+        &self,
+        proof: &ProofPolicy,
+        diff: &Diff,
+        blobs: &Blobs,
+        messages: &[Message],
+    ) -> GuardrailReport {
+        let mut report = GuardrailReport::default();
+        for message in messages {
+            self.check_message(message, &mut report);
+        }
+        // A secret that only moved is not new.
+        let old = diff.changes.iter().filter_map(|c| c.old.as_ref());
+        let before: BTreeSet<&[u8]> = old
+            .filter_map(|entry| blobs.content(entry))
+            .flat_map(|content| {
+                let found = self.secrets.find(content).into_iter();
+                found.filter_map(|f| content.get(f.at))
+            })
+            .collect();
+        for change in &diff.changes {
+            report.stats += tally(change, blobs);
+            self.check_path(proof, change, blobs, &mut report);
+            if let Some(new) = &change.new {
+                self.check_entry(change, new, blobs, &before, &mut report);
+            }
+        }
+        let (lines, limit) = (report.stats.lines(), self.policy.max_diff_lines);
+        if lines > limit {
+            report.add(Breach::DiffTooLarge { lines, limit });
+        }
+        report
+    }
+
+    fn check_message(&self, message: &Message, report: &mut GuardrailReport) {
+        let of = || message.of.clone();
+        if let Some(token) = self.messages.skips_ci(&message.text) {
+            report.add(Breach::SkipsCi { of: of(), token: token.to_owned() });
+        }
+        if let Some(words) = self.messages.closes(&message.text) {
+            let words = if self.secrets.find_shapes(words.as_bytes()).is_empty() {
+                words.chars().take(120).collect()
+            } else {
+                "(masked)".to_owned()
+            };
+            report.add(Breach::ClosesIssue { of: of(), words });
+        }
+        let text = message.text.as_bytes();
+        for found in self.secrets.find(text) {
+            let line = line_of(text, found.at.start);
+            report.add(Breach::SecretInMessage { of: of(), kind: found.kind, line });
+        }
+    }
+
+    /// What needs no more than the path, or holds for a deletion too.
+    fn check_path(
+        &self,
+        proof: &ProofPolicy,
+        change: &Change,
+        blobs: &Blobs,
+        report: &mut GuardrailReport,
+    ) {
+        let path = || self.masked(&change.path);
+        if let Some(found) = self.secrets.find_shapes(change.path.bytes()).first() {
+            report.add(Breach::SecretInPath { path: path(), kind: found.kind });
+        }
+        if paths::is_unsafe(&change.path) {
+            report.add(Breach::UnsafePath { path: path() });
+        }
+        if proof.is_protected(&change.path) && !proof.config().allow_protected {
+            report.add(Breach::Protected { path: path() });
+        }
+        if self.deny.covers(&change.path) {
+            report.add(Breach::Denied { path: path() });
+        }
+        let either = |matches: &dyn Fn(&[u8]) -> bool| {
+            let sides = [&change.old, &change.new].into_iter().flatten();
+            sides.filter_map(|e| blobs.content(e)).any(matches)
+        };
+        let npm_login = change.path.file_name() == b".npmrc"
+            && either(&|content| self.npm_login.is_match(content));
+        let named =
+            self.credentials.matches(&change.path) && !self.no_credentials.matches(&change.path);
+        if named || npm_login {
+            report.add(Breach::CredentialFile { path: path() });
+        }
+        if is_manifest(change.path.file_name()) && either(&|content| self.volume.is_match(content))
+        {
+            report.add(Breach::PersistentVolume { path: path() });
+        }
+    }
+
+    /// What stands at the path now.
+    fn check_entry(
+        &self,
+        change: &Change,
+        new: &Entry,
+        blobs: &Blobs,
+        before: &BTreeSet<&[u8]>,
+        report: &mut GuardrailReport,
+    ) {
+        let path = || self.masked(&change.path);
+        if new.mode == Mode::Submodule {
+            let known = change.old.as_ref().is_some_and(|old| old.mode == Mode::Submodule);
+            if !known {
+                report.add(Breach::Submodule { path: path() });
+            }
+            return;
+        }
+        let limit = self.policy.max_file_bytes;
+        let blob = blobs.get(new);
+        if let Some(bytes) = blob.map(Blob::size).filter(|bytes| *bytes > limit) {
+            report.add(Breach::FileTooLarge { path: path(), bytes, limit });
+        }
+        let Some(content) = blob.and_then(Blob::content) else {
+            // What is known to be too large is refused for that.
+            if blob.is_none_or(|blob| blob.size() <= limit) {
+                report.add(Breach::Unreadable { path: path() });
+            }
+            return;
+        };
+        if new.mode == Mode::Symlink {
+            match paths::link_fault(&change.path, content) {
+                None => {}
+                Some(LinkFault::Absolute) => report.add(Breach::AbsoluteLink { path: path() }),
+                Some(LinkFault::Escapes) => report.add(Breach::EscapingLink { path: path() }),
+                Some(LinkFault::IntoGit) => report.add(Breach::LinkIntoGit { path: path() }),
+            }
+        }
+        for found in self.secrets.find(content) {
+            let secret = content.get(found.at.clone()).unwrap_or_default();
+            if !before.contains(secret) {
+                let line = line_of(content, found.at.start);
+                report.add(Breach::Secret { path: path(), kind: found.kind, line });
+            }
+        }
+    }
+
+    /// The path, with what looks like a secret in it put out of sight.
+    fn masked(&self, path: &TreePath) -> TreePath {
+        let found = self.secrets.find_shapes(path.bytes());
+        if found.is_empty() {
+            return path.clone();
+        }
+        let mut masked = Vec::new();
+        let mut from = 0;
+        let mut ranges: Vec<_> = found.into_iter().map(|f| f.at).collect();
+        ranges.sort_by_key(|at| at.start);
+        for at in ranges {
+            masked.extend_from_slice(path.bytes().get(from..at.start).unwrap_or_default());
+            masked.extend_from_slice(b"[secret]");
+            // A shape matches a token's start; the rest of its component goes with it.
+            let rest = path.bytes().get(at.end..).unwrap_or_default();
+            let component = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
+            from = from.max(at.end + component);
+        }
+        masked.extend_from_slice(path.bytes().get(from..).unwrap_or_default());
+        TreePath::new(&masked).unwrap_or_else(|| path.clone())
+    }
+}
+
+/// Whether a file may be a manifest, also as a template (`x.yaml.tpl`).
+fn is_manifest(file_name: &[u8]) -> bool {
+    let name = file_name.to_ascii_lowercase();
+    [&b".yaml"[..], b".yml", b".json"]
+        .iter()
+        .any(|part| name.windows(part.len()).any(|window| window == *part))
+}
+
+fn line_of(content: &[u8], at: usize) -> u64 {
+    let before = content.get(..at).unwrap_or_default();
+    before.split(|b| *b == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Finding what looks like a secret, without ever repeating it.
+//!
+//! Known shapes (a cloud's keys, a forge's tokens, private key blocks) are found
+//! anywhere; a secret without a shape of its own only where a name such as
+//! `password` is given a long random-looking value. Placeholders are passed over.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+
+use regex::bytes::{Regex, RegexSet};
+use serde::{Deserialize, Serialize};
+
+/// What a secret looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretKind {
+    /// A key id of AWS.
+    AwsKey,
+    /// A token of GitHub.
+    GithubToken,
+    /// A token of GitLab.
+    GitlabToken,
+    /// A token or webhook of Slack.
+    SlackToken,
+    /// A key of Anthropic.
+    AnthropicKey,
+    /// A key of OpenAI.
+    OpenAiKey,
+    /// A key of Google.
+    GoogleKey,
+    /// A live key of Stripe.
+    StripeKey,
+    /// A token of npm.
+    NpmToken,
+    /// A token of Vault.
+    VaultToken,
+    /// A private key.
+    PrivateKey,
+    /// A random-looking value that is given to a name such as `password`.
+    Assigned,
+}
+
+impl fmt::Display for SecretKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AwsKey => "an AWS key",
+            Self::GithubToken => "a GitHub token",
+            Self::GitlabToken => "a GitLab token",
+            Self::SlackToken => "a Slack token",
+            Self::AnthropicKey => "an Anthropic key",
+            Self::OpenAiKey => "an OpenAI key",
+            Self::GoogleKey => "a Google key",
+            Self::StripeKey => "a live Stripe key",
+            Self::NpmToken => "an npm token",
+            Self::VaultToken => "a Vault token",
+            Self::PrivateKey => "a private key",
+            Self::Assigned => "a secret that is written out",
+        })
+    }
+}
+
+/// Where a secret stands, and what it looks like.
+pub(super) struct Found {
+    pub(super) kind: SecretKind,
+    pub(super) at: Range<usize>,
+}
+
+/// The shapes that are known by themselves.
+const SHAPES: &[(SecretKind, &str)] = &[
+    (SecretKind::AwsKey, r"(?-u)\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    (SecretKind::GithubToken, r"(?-u)\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22})"),
+    (SecretKind::GitlabToken, r"(?-u)\bglpat-[A-Za-z0-9_-]{20}"),
+    (
+        SecretKind::SlackToken,
+        r"(?-u)\bxox[abeoprs]-[A-Za-z0-9-]{10}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16}",
+    ),
+    (SecretKind::AnthropicKey, r"(?-u)\bsk-ant-[A-Za-z0-9_-]{20}"),
+    (
+        SecretKind::OpenAiKey,
+        r"(?-u)\bsk-(?:(?:proj|svcacct|admin)-[A-Za-z0-9_-]{32}|[A-Za-z0-9]{40})",
+    ),
+    (SecretKind::GoogleKey, r"(?-u)\bAIza[0-9A-Za-z_-]{35}"),
+    (SecretKind::StripeKey, r"(?-u)\b[rs]k_live_[0-9A-Za-z]{20}"),
+    (SecretKind::NpmToken, r"(?-u)\bnpm_[A-Za-z0-9]{36}"),
+    (SecretKind::VaultToken, r"(?-u)\bhvs\.[A-Za-z0-9_-]{24}"),
+    // The head alone is only talk of a key: some of the key must follow.
+    (
+        SecretKind::PrivateKey,
+        r"(?s-u)-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.{1,300}?[A-Za-z0-9+/]{40}",
+    ),
+];
+
+/// A name that gives itself away, and the value that it is given: quoted, or the rest of the line.
+const ASSIGNED: &str = r#"(?mi-u)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)["']?[ \t]*(?::=|=>|[:=])[ \t]*(?:"([A-Za-z0-9+/_=.~-]{20,200})"|'([A-Za-z0-9+/_=.~-]{20,200})'|([A-Za-z0-9+/_=.~-]{20,200})[ \t]*;?\r?$)"#;
+
+/// Words that show a value to be a stand-in.
+const STAND_INS: &str = r"(?i-u)example|dummy|placeholder|changeme|change_me|your[_-]|xxxx|fake|sample|redacted|test|not[_-]?a[_-]?(?:real|secret)|1234567890|abcdef(?:gh|01)|deadbeef";
+
+/// The shapes, compiled once.
+#[derive(Debug, Clone)]
+pub(super) struct SecretShapes {
+    any: RegexSet,
+    shapes: Vec<(SecretKind, Regex)>,
+    assigned: Regex,
+    stand_ins: Regex,
+}
+
+impl SecretShapes {
+    pub(super) fn compile() -> Result<Self, regex::Error> {
+        let shapes = SHAPES
+            .iter()
+            .map(|(kind, shape)| Regex::new(shape).map(|shape| (*kind, shape)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            any: RegexSet::new(SHAPES.iter().map(|(_, shape)| shape))?,
+            shapes,
+            assigned: Regex::new(ASSIGNED)?,
+            stand_ins: Regex::new(STAND_INS)?,
+        })
+    }
+
+    /// Everything in `content` that looks like a secret, in order of place.
+    pub(super) fn find(&self, content: &[u8]) -> Vec<Found> {
+        let mut found = self.find_shapes(content);
+        for captures in self.assigned.captures_iter(content) {
+            let value = captures.iter().skip(1).flatten().next();
+            if let Some(value) = value.filter(|v| self.looks_random(v.as_bytes())) {
+                let at = value.range();
+                if !found.iter().any(|f| f.at.start < at.end && at.start < f.at.end) {
+                    found.push(Found { kind: SecretKind::Assigned, at });
+                }
+            }
+        }
+        found.sort_by_key(|f| f.at.start);
+        found
+    }
+
+    /// Everything that has a known shape.
+    pub(super) fn find_shapes(&self, content: &[u8]) -> Vec<Found> {
+        let mut found = Vec::new();
+        for (kind, shape) in
+            self.any.matches(content).into_iter().filter_map(|i| self.shapes.get(i))
+        {
+            let hits = shape
+                .find_iter(content)
+                .filter(|hit| *kind == SecretKind::PrivateKey || !is_stand_in(hit.as_bytes()));
+            found.extend(hits.map(|hit| Found { kind: *kind, at: hit.range() }));
+        }
+        found
+    }
+
+    /// Whether a value is more than a word: letters and digits, spread widely.
+    fn looks_random(&self, value: &[u8]) -> bool {
+        let count = |class: fn(&u8) -> bool| value.iter().filter(|b| class(b)).count();
+        let digits = count(u8::is_ascii_digit);
+        let (upper, lower) = (count(u8::is_ascii_uppercase), count(u8::is_ascii_lowercase));
+        let hex = value.iter().all(u8::is_ascii_hexdigit);
+        let mixed = digits >= 2 && upper + lower >= 4;
+        let bits = entropy(value);
+        let wide = if hex {
+            value.len() >= 32 && bits >= 3.0
+        } else {
+            upper > 0 && lower > 0 && bits >= 3.8
+        };
+        mixed && wide && !self.stand_ins.is_match(value)
+    }
+}
+
+/// A documented example key, or one letter over and over.
+fn is_stand_in(secret: &[u8]) -> bool {
+    let tail = secret.get(secret.len().saturating_sub(16)..).unwrap_or_default();
+    secret.windows(7).any(|w| w.eq_ignore_ascii_case(b"example")) || entropy(tail) < 2.0
+}
+
+/// Shannon's entropy in bits a byte.
+fn entropy(bytes: &[u8]) -> f64 {
+    let mut counts: HashMap<u8, u32> = HashMap::new();
+    for byte in bytes {
+        *counts.entry(*byte).or_default() += 1;
+    }
+    let all = bytes.len().max(1) as f64;
+    counts.values().map(|n| f64::from(*n) / all).map(|p| -p * p.log2()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(content: &str) -> Vec<SecretKind> {
+        let shapes = SecretShapes::compile().unwrap();
+        shapes.find(content.as_bytes()).into_iter().map(|f| f.kind).collect()
+    }
+
+    /// Put together here, so that no file of ours holds what looks like a secret.
+    fn join(parts: &[&str]) -> String {
+        parts.concat()
+    }
+
+    const RANDOM: &str = "q7Zk2Wm9Xc4Vb8Nn3Ls6Pd1Rf5Tg0Hj";
+
+    #[test]
+    fn known_shapes_are_found() {
+        use SecretKind as K;
+        let pem = join(&["-----BEGIN RSA ", "PRIVATE KEY-----\n", RANDOM, RANDOM, "\n"]);
+        for (content, kind) in [
+            (join(&["AK", "IAQ7ZK2WM9XC4VB8NN"]), K::AwsKey),
+            (join(&["x = \"gh", "p_", RANDOM, "AbC12\""]), K::GithubToken),
+            (join(&["github", "_pat_", RANDOM]), K::GithubToken),
+            (join(&["gl", "pat-", RANDOM]), K::GitlabToken),
+            (join(&["xo", "xb-1203920391-", RANDOM]), K::SlackToken),
+            (join(&["sk-", "ant-api03-", RANDOM]), K::AnthropicKey),
+            (join(&["sk-", "proj-", RANDOM, "Ab"]), K::OpenAiKey),
+            (join(&["AI", "za", RANDOM, "AbCd"]), K::GoogleKey),
+            (join(&["sk_", "live_", RANDOM]), K::StripeKey),
+            (join(&["np", "m_", RANDOM, "AbC12"]), K::NpmToken),
+            (join(&["hv", "s.", RANDOM]), K::VaultToken),
+            (pem, K::PrivateKey),
+            (format!("db_password = \"{RANDOM}\""), K::Assigned),
+            (format!("export API_KEY={RANDOM}\n"), K::Assigned),
+            (format!("{{\"clientSecret\": \"{RANDOM}\"}}"), K::Assigned),
+            (format!("token: '{}'", "0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c"), K::Assigned),
+        ] {
+            assert_eq!(kinds(&content), [kind]);
+        }
+    }
+
+    #[test]
+    fn plain_text_is_left_alone() {
+        for content in [
+            "let token = next_token_from_the_stream(&mut input);",
+            "password = \"correct-horse-battery-staple\"",
+            "api_key: \"YOUR_API_KEY_GOES_HERE_0123\"",
+            "secret = \"${VAULT_SECRET_DATABASE_PASSWORD}\"",
+            "token = process.env.SOME_VERY_LONG_NAME_2",
+            "token: tokenFromTheRequestHeader",
+            "secret_name = \"my-service/database/credentials-v2\"",
+            "checksum = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"",
+            "AKIAIOSFODNN7EXAMPLE",
+            "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "starts with -----BEGIN RSA PRIVATE KEY----- and nothing else",
+            "the sk-ant- prefix, xoxb- and ghp_ are looked for",
+            "task-antics-and-other-things-that-are-long",
+        ] {
+            assert_eq!(kinds(content), [], "{content}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_found_once() {
+        let content = join(&["token = \"gh", "p_", RANDOM, "AbC12\""]);
+        assert_eq!(kinds(&content), [SecretKind::GithubToken]);
+    }
+}

@@ -1,0 +1,200 @@
+//! The message of the commit that lands, and the trailers that name its run.
+//!
+//! The message is the agent's: the subject and body of its newest commit, then
+//! the subjects of the others. The control plane alone says which run it was:
+//! every trailer of that kind the agent wrote, wherever it stands, is taken out
+//! and ours is put once, last. Nothing is judged here; `guardrails` does.
+
+use crate::ids::RunId;
+
+/// The trailer that names the run.
+pub const RUN_TRAILER: &str = "AFK-Run";
+/// The trailer that names the attempt.
+pub const ATTEMPT_TRAILER: &str = "AFK-Attempt";
+
+/// How long a landing message's text may be, in characters, before the trailers.
+const MAX_CHARS: usize = 20_000;
+const MAX_SUBJECT: usize = 200;
+
+/// The message for landing the commits of a run, newest first.
+///
+/// Equal inputs give equal bytes, so that equal candidates have equal ids.
+pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> String {
+    let mut parts = newest_first.iter().map(|message| Parts::of(message, issue));
+    let newest = parts.next().unwrap_or_default();
+    let rest: Vec<Parts> = parts.collect();
+    let subject = if newest.subject.is_empty() {
+        format!("Work on #{issue}")
+    } else {
+        newest.subject.chars().take(MAX_SUBJECT).collect()
+    };
+    let mut sections = vec![newest.body];
+    let others: Vec<String> = rest
+        .iter()
+        .rev()
+        .filter(|part| !part.subject.is_empty())
+        .map(|part| format!("* {}", part.subject))
+        .collect();
+    sections.push(others.join("\n"));
+    let text: Vec<String> = sections.into_iter().filter(|s| !s.is_empty()).collect();
+    let text: String = text.join("\n\n").chars().take(MAX_CHARS).collect();
+
+    let mut trailers: Vec<String> = Vec::new();
+    for trailer in newest.trailers.into_iter().chain(rest.into_iter().flat_map(|p| p.trailers)) {
+        if trailers.len() < 20 && !trailers.contains(&trailer) {
+            trailers.push(trailer);
+        }
+    }
+    trailers.push(format!("{RUN_TRAILER}: {run}"));
+    trailers.push(format!("{ATTEMPT_TRAILER}: {attempt}"));
+
+    // `Refs` is no trailer to git (it has no colon): in their block it would undo them.
+    let refs = format!("Refs #{issue}");
+    let sections = [subject.as_str(), text.trim_end(), &refs, &trailers.join("\n")];
+    let sections: Vec<&str> = sections.into_iter().filter(|s| !s.is_empty()).collect();
+    sections.join("\n\n") + "\n"
+}
+
+/// The value of a trailer, the last where there are several; read as git reads it:
+/// from the last paragraph alone, and only if that holds nothing but trailers.
+pub fn trailer<'m>(message: &'m str, key: &str) -> Option<&'m str> {
+    let lines: Vec<&str> = message.lines().map(str::trim_end).collect();
+    let (_, block) = split_trailers(&lines);
+    let values = block.iter().filter_map(|line| line.split_once(':'));
+    values.rev().find(|(k, _)| k.trim().eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
+}
+
+/// A message taken apart, without what only the control plane may say.
+#[derive(Default)]
+struct Parts {
+    subject: String,
+    body: String,
+    trailers: Vec<String>,
+}
+
+impl Parts {
+    fn of(message: &str, issue: u64) -> Self {
+        let clean: String =
+            message.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
+        let lines: Vec<&str> =
+            clean.lines().map(str::trim_end).filter(|line| !is_ours(line, issue)).collect();
+        let (text, trailers) = split_trailers(&lines);
+        let mut text = text.iter().skip_while(|line| line.is_empty());
+        let subject = text.next().map(|s| s.trim().to_owned()).unwrap_or_default();
+        let body: Vec<&str> = text.copied().collect();
+        Self {
+            subject,
+            body: body.join("\n").trim_matches('\n').to_owned(),
+            trailers: trailers.iter().map(|line| (*line).to_owned()).collect(),
+        }
+    }
+}
+
+/// Whether only the control plane may write this line.
+fn is_ours(line: &str, issue: u64) -> bool {
+    let line = line.trim();
+    let ours = |key: &str| key.trim().to_ascii_lowercase().starts_with("afk-");
+    let refs = line.to_ascii_lowercase();
+    let refs = refs.strip_prefix("refs").map(|r| r.trim_start_matches(':').trim());
+    line.split_once(':').is_some_and(|(key, _)| ours(key)) || refs == Some(&format!("#{issue}"))
+}
+
+/// The lines before the trailers, and the trailers: a last paragraph, after the
+/// subject, of nothing but `Key: value` lines and their continuations.
+fn split_trailers<'a, 'm>(lines: &'a [&'m str]) -> (&'a [&'m str], &'a [&'m str]) {
+    let end = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |at| at + 1);
+    let lines = lines.get(..end).unwrap_or_default();
+    let none = (lines, &lines[end..]);
+    let Some(gap) = lines.iter().rposition(|line| line.is_empty()) else { return none };
+    let (text, block) = lines.split_at(gap + 1);
+    let mut first = true;
+    let all = block.iter().all(|line| {
+        let continues = !first && line.starts_with([' ', '\t']);
+        first = false;
+        continues || is_trailer(line)
+    });
+    if all && text.iter().any(|line| !line.is_empty()) { (text, block) } else { none }
+}
+
+fn is_trailer(line: &str) -> bool {
+    line.split_once(':').is_some_and(|(key, value)| {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        !key.is_empty() && key.bytes().all(plain) && value.starts_with([' ', '\t'])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn run() -> RunId {
+        "01900000-0000-7000-8000-000000000001".parse().unwrap()
+    }
+
+    fn land(messages: &[&str]) -> String {
+        landing(messages, 7, run(), 2)
+    }
+
+    const END: &str = "Refs #7\n\nAFK-Run: 01900000-0000-7000-8000-000000000001\nAFK-Attempt: 2\n";
+
+    #[test]
+    fn the_message_is_the_agents_and_the_trailers_are_ours() {
+        let check = |messages: &[&str], expected: &str| {
+            let message = land(messages);
+            assert_eq!(message, format!("{expected}{END}"));
+            // Landing what was landed changes nothing.
+            assert_eq!(land(&[&message]), message);
+        };
+        check(&["Add it"], "Add it\n\n");
+        check(&["Add it\n\nBecause.\n\nRefs #7\n"], "Add it\n\nBecause.\n\n");
+        check(&["Make it\n\nWhy.", "Test it\n\nLong."], "Make it\n\nWhy.\n\n* Test it\n\n");
+        check(&["C", "B", "A"], "C\n\n* A\n* B\n\n");
+        check(&[], "Work on #7\n\n");
+        check(&["\n\n"], "Work on #7\n\n");
+        check(&["a\0b\r\n\r\nc\u{1b}[1m"], "ab\n\nc[1m\n\n");
+        check(&["Add it\n\nRefs #12\nrefs: #7"], "Add it\n\nRefs #12\n\n");
+    }
+
+    #[test]
+    fn no_run_is_forged_and_other_trailers_stay() {
+        let message = land(&[
+            "Add it\n\nafk-run: someone-else\nText\n AFK-Attempt: 9\n\nCo-authored-by: A <a@b>\nAFK-Run: x",
+            "Test it\n\nCo-authored-by: A <a@b>\nSigned-off-by: C <c@d>",
+        ]);
+        let expected = "Add it\n\nText\n\n* Test it\n\nRefs #7\n\nCo-authored-by: A <a@b>\n\
+            Signed-off-by: C <c@d>\nAFK-Run: 01900000-0000-7000-8000-000000000001\nAFK-Attempt: 2\n";
+        assert_eq!(message, expected);
+        assert_eq!(trailer(&message, "afk-run"), Some("01900000-0000-7000-8000-000000000001"));
+    }
+
+    #[test]
+    fn trailers_are_read_as_git_reads_them() {
+        let check = |message, expected| assert_eq!(trailer(message, RUN_TRAILER), expected);
+        check("A\n\nAFK-Run: 1\n", Some("1"));
+        check("A\n\nAFK-Run: 1\nAFK-Run: 2\n\n\n", Some("2"));
+        check("A\n\nX: y\n  more\nafk-run: 1", Some("1"));
+        check("AFK-Run: 1", None);
+        check("\n\nAFK-Run: 1", None);
+        check("A\n\nAFK-Run: 1\n\nmore text", None);
+        check("A\n\ntext\nAFK-Run: 1", None);
+        check("A\n\nAFK-Runner: 1", None);
+        check("", None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_agent_writes_the_run_is_ours(
+            messages in proptest::collection::vec("([A-Za-z #:\\-]{0,12}|AFK-Run: x|Refs #7|\n){0,8}", 0..4)
+        ) {
+            let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
+            let message = land(&messages);
+            prop_assert!(message.ends_with("AFK-Run: 01900000-0000-7000-8000-000000000001\nAFK-Attempt: 2\n"));
+            let id = run().to_string();
+            prop_assert_eq!(trailer(&message, RUN_TRAILER), Some(id.as_str()));
+            prop_assert_eq!(message.lines().filter(|l| l.starts_with("AFK-Run:")).count(), 1);
+            prop_assert_eq!(land(&[&message]), message);
+        }
+    }
+}

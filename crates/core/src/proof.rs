@@ -1,0 +1,84 @@
+//! The proof: does the change's test fail without the change and pass with it?
+//!
+//! The control plane compares trees with one command; it knows no language and
+//! selects no tests. [`next`] is a total function of the inputs and of the results
+//! so far: it names the runs that are still wanted, or decides. It decides by a
+//! fixed order of questions, so that results may come in any order and further
+//! ones change nothing. A run that could not be made is never proof: it is refused
+//! as such, and the caller may drop that result and ask again, a bounded number of
+//! times.
+//!
+//! Reading order: [`policy`] for what is a test, [`recipe`] for the trees,
+//! [`result`] for what a run came to, `decide` for the rules, [`report`] for the answer.
+
+mod decide;
+pub mod junit;
+pub mod policy;
+pub mod recipe;
+pub mod report;
+pub mod result;
+mod split;
+#[cfg(test)]
+mod tests;
+
+pub use decide::next;
+pub use junit::{JunitReport, TestOutcome};
+pub use policy::{
+    PathClass, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans, RequireRedProof, Verify,
+};
+pub use recipe::{StartTree, TreeRecipe};
+pub use report::{ProofOutcome, ProofReport, RedKind, Refusal, RemovedLines, RunReport, Strength};
+pub use result::{CouldNotRun, ProofResults, ResultKey, RunKind, RunRecord, RunResult, TreeRole};
+pub use split::SplitFault;
+
+use crate::change::{Blobs, Diff};
+use crate::digest::Digest;
+use crate::ids::Oid;
+
+/// What a proof is about.
+#[derive(Debug, Clone, Copy)]
+pub struct ProofInputs<'a> {
+    /// The repo's policy.
+    pub policy: &'a ProofPolicy,
+    /// The raw diff of the base's tree and the candidate's.
+    pub diff: &'a Diff,
+    /// The raw diff of the base's tree and of the base with the agent's first commit
+    /// merged into it; `None` where there is no such commit or it does not merge.
+    pub first: Option<&'a Diff>,
+    /// The blobs that both diffs name.
+    pub blobs: &'a Blobs,
+    /// Whether the candidate mends a landed commit that went red: then that red
+    /// verdict is its red proof.
+    pub corrective: bool,
+}
+
+/// What to do next about a proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProofStep {
+    /// These runs are wanted, the most telling first; each may run beside the others.
+    Run(Vec<Wanted>),
+    /// It is decided.
+    Decided(Box<ProofReport>),
+}
+
+/// A run that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Of which tree.
+    pub role: TreeRole,
+    /// Which run.
+    pub kind: RunKind,
+    /// How to make the tree, where it is not made yet.
+    pub recipe: TreeRecipe,
+    /// What to run.
+    pub argv: Vec<String>,
+    /// The digest of what is run and read.
+    pub command: Digest,
+}
+
+impl Wanted {
+    /// The key of its result, once the tree is made.
+    pub fn key(&self, tree: Oid) -> ResultKey {
+        ResultKey { kind: self.kind, tree, command: self.command.clone() }
+    }
+}

@@ -1,0 +1,343 @@
+//! What counts as a test, as exempt, as protected; what is run to judge a change.
+//!
+//! [`ProofPolicyConfig`] is what people write, [`ProofPolicy`] the same compiled
+//! once. A pattern of `protected` that matches a folder protects all it holds;
+//! `tests` and `exempt` match files alone, because matching more there weakens
+//! the proof.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::change::{Change, Diff, TreePath};
+use crate::digest::Digest;
+use crate::globs::{GlobError, Globs};
+
+/// How a change must be proven.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProofPolicyConfig {
+    /// Patterns of the paths that are tests.
+    pub tests: Vec<String>,
+    /// Patterns of the paths that need no test.
+    pub exempt: Vec<String>,
+    /// Patterns of the paths that judge a change: they always come from the base.
+    pub protected: Vec<String>,
+    /// A command (argv) that only builds the tests, to tell "does not build" from "assertion".
+    pub build: Option<Vec<String>>,
+    /// Path of the `JUnit` report that `verify` writes; needed to prove on a base that fails.
+    pub junit: Option<String>,
+    /// What a failing test must look like without the change.
+    pub red: RedMeans,
+    /// When a change must be seen to fail without its code.
+    pub require_red_proof: RequireRedProof,
+    /// Whether a change may touch protected paths.
+    pub allow_protected: bool,
+    /// Whether a change may delete test files.
+    pub allow_deleted_tests: bool,
+}
+
+impl Default for ProofPolicyConfig {
+    fn default() -> Self {
+        let list = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect();
+        Self {
+            tests: list(&[
+                "**/{test,tests,__tests__,spec,testdata,fixtures,__snapshots__}/**",
+                "**/test_*",
+                "**/*_{test,tests,spec}.*",
+                "**/*.{test,spec}.*",
+                "**/*{Test,Tests,IT}.{java,kt,cs}",
+                "**/conftest.py",
+            ]),
+            exempt: list(&["**/*.md", "docs/**", "**/*.tf"]),
+            protected: list(&[
+                ".github/**",
+                ".forgejo/**",
+                ".gitea/**",
+                ".woodpecker*",
+                ".gitlab-ci.yml",
+                ".afk/**",
+                ".gitmodules",
+                ".gitattributes",
+            ]),
+            build: None,
+            junit: None,
+            red: RedMeans::default(),
+            require_red_proof: RequireRedProof::default(),
+            allow_protected: false,
+            allow_deleted_tests: false,
+        }
+    }
+}
+
+/// What a failure without the change must be, to count as red.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RedMeans {
+    /// Any failure, also one to build.
+    #[default]
+    Any,
+    /// The tests build and fail; needs `build`.
+    Assertion,
+}
+
+/// When a red proof is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequireRedProof {
+    /// When the change touches more than exempt paths and tests.
+    #[default]
+    WhenCodeChanges,
+    /// For every change.
+    Always,
+    /// Never; the candidate must still pass.
+    Never,
+}
+
+/// The command that judges a tree.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub enum Verify {
+    /// `"none"`: there is none, and somebody said so.
+    None,
+    /// The command (argv), never empty.
+    Command(#[schemars(length(min = 1))] Vec<String>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum VerifyText {
+    Word(String),
+    Command(Vec<String>),
+}
+
+impl Serialize for Verify {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::None => VerifyText::Word("none".to_owned()),
+            Self::Command(argv) => VerifyText::Command(argv.clone()),
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Verify {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        match VerifyText::deserialize(from)? {
+            VerifyText::Word(word) if word == "none" => Ok(Self::None),
+            VerifyText::Command(argv) if argv.first().is_some_and(|a| !a.is_empty()) => {
+                Ok(Self::Command(argv))
+            }
+            VerifyText::Word(_) | VerifyText::Command(_) => Err(serde::de::Error::custom(
+                "verify must be a list such as [\"cargo\", \"test\"], or \"none\"",
+            )),
+        }
+    }
+}
+
+/// Settings that cannot work together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProofPolicyError {
+    /// A pattern is wrong.
+    #[error(transparent)]
+    Glob(#[from] GlobError),
+    /// `red = "assertion"` without `build`.
+    #[error(
+        "red = \"assertion\" needs build, a command that only builds the tests \
+         (for instance [\"cargo\", \"test\", \"--no-run\"])"
+    )]
+    NoBuild,
+    /// `build` is there and empty.
+    #[error("build is an empty command: name a program, or leave it out")]
+    EmptyBuild,
+    /// A proof is asked for, and nothing can be run.
+    #[error("require_red_proof = \"always\" needs a verify command, and verify is \"none\"")]
+    NoVerify,
+}
+
+/// [`ProofPolicyConfig`], checked and compiled.
+#[derive(Debug, Clone)]
+pub struct ProofPolicy {
+    config: ProofPolicyConfig,
+    verify: Verify,
+    tests: Globs,
+    exempt: Globs,
+    protected: Globs,
+    named: BTreeSet<TreePath>,
+}
+
+/// What a path is to the proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathClass {
+    /// It judges changes; it comes from the base in every proof run.
+    Protected,
+    /// It is a test.
+    Test,
+    /// It is neither, and needs no test.
+    Exempt,
+    /// It is code.
+    Code,
+}
+
+impl ProofPolicy {
+    /// Compiles the settings for a repo whose command is `verify`.
+    pub fn compile(config: ProofPolicyConfig, verify: Verify) -> Result<Self, ProofPolicyError> {
+        match (&config.build, config.red) {
+            (None, RedMeans::Assertion) => return Err(ProofPolicyError::NoBuild),
+            (Some(argv), RedMeans::Any | RedMeans::Assertion) if argv.is_empty() => {
+                return Err(ProofPolicyError::EmptyBuild);
+            }
+            (None, RedMeans::Any) | (Some(_), RedMeans::Any | RedMeans::Assertion) => {}
+        }
+        if verify == Verify::None && config.require_red_proof == RequireRedProof::Always {
+            return Err(ProofPolicyError::NoVerify);
+        }
+        Ok(Self {
+            named: files_named_in(&verify),
+            tests: Globs::compile("proof.tests", &config.tests)?,
+            exempt: Globs::compile("proof.exempt", &config.exempt)?,
+            protected: Globs::compile("proof.protected", &config.protected)?,
+            config,
+            verify,
+        })
+    }
+
+    /// The settings that this was compiled from.
+    pub fn config(&self) -> &ProofPolicyConfig {
+        &self.config
+    }
+
+    /// The command that judges a tree.
+    pub fn verify(&self) -> &Verify {
+        &self.verify
+    }
+
+    /// What `path` is. Protected wins over test, and test over exempt.
+    pub fn class(&self, path: &TreePath) -> PathClass {
+        if self.is_protected(path) {
+            PathClass::Protected
+        } else if self.tests.matches(path) {
+            PathClass::Test
+        } else if self.exempt.matches(path) {
+            PathClass::Exempt
+        } else {
+            PathClass::Code
+        }
+    }
+
+    /// Whether `path` judges changes.
+    pub fn is_protected(&self, path: &TreePath) -> bool {
+        self.named.contains(path) || self.protected.covers(path)
+    }
+
+    /// The changes of `diff` at paths of one class.
+    pub(super) fn of_class<'a>(
+        &'a self,
+        diff: &'a Diff,
+        class: PathClass,
+    ) -> impl Iterator<Item = &'a Change> {
+        diff.changes.iter().filter(move |c| self.class(&c.path) == class)
+    }
+
+    /// The digest of a command and of what is read from its run.
+    pub(super) fn digest(&self, argv: &[String]) -> Digest {
+        let mut all = argv.to_vec();
+        all.push(format!("junit={}", self.config.junit.as_deref().unwrap_or("")));
+        Digest::of_list(&all)
+    }
+}
+
+/// The files that a command may name, also inside `sh -c` scripts and `--key=file`.
+///
+/// A word that is no file of the tree (a program, a verb, a folder) matches nothing.
+fn files_named_in(verify: &Verify) -> BTreeSet<TreePath> {
+    let argv: &[String] = match verify {
+        Verify::None => &[],
+        Verify::Command(argv) => argv,
+    };
+    let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
+    argv.iter()
+        .flat_map(|arg| arg.split(cut))
+        .map(|word| word.trim_start_matches("./"))
+        .filter_map(|word| TreePath::new(word.as_bytes()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(verify: &[&str]) -> ProofPolicy {
+        let verify = Verify::Command(verify.iter().map(|a| (*a).to_owned()).collect());
+        ProofPolicy::compile(ProofPolicyConfig::default(), verify).unwrap()
+    }
+
+    #[test]
+    fn paths_are_classed_by_the_defaults() {
+        use PathClass::{Code, Exempt, Protected, Test};
+        let policy = policy(&["sh", "-c", "./ci/check.sh && pytest --cfg=tools/py.ini tests/unit"]);
+        for (path, expected) in [
+            ("tests/a.rs", Test),
+            ("crates/x/tests/deep/a.rs", Test),
+            ("src/__tests__/a.ts", Test),
+            ("pkg/a_test.go", Test),
+            ("test_a.py", Test),
+            ("src/a.spec.ts", Test),
+            ("src/main/FooTest.java", Test),
+            ("src/FooIT.kt", Test),
+            ("conftest.py", Test),
+            ("tests/notes.md", Test),
+            ("README.md", Exempt),
+            ("docs/a/b.rs", Exempt),
+            ("infra/main.tf", Exempt),
+            ("src/testing.rs", Code),
+            ("src/latest.rs", Code),
+            ("test_support/lib.rs", Code),
+            ("src/contest.java", Code),
+            (".github/workflows/a.yml", Protected),
+            (".woodpecker.yml", Protected),
+            (".woodpecker/tests/a.yml", Protected),
+            (".gitattributes", Protected),
+            (".afk/WORKFLOW.md", Protected),
+            ("ci/check.sh", Protected),
+            ("tools/py.ini", Protected),
+            ("tests/unit/a.py", Test),
+            ("sub/.gitattributes", Code),
+        ] {
+            let path = TreePath::new(path.as_bytes()).unwrap();
+            assert_eq!(policy.class(&path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let check = |config: ProofPolicyConfig, verify: Verify| {
+            ProofPolicy::compile(config, verify).map(|_| ()).unwrap_err()
+        };
+        let default = ProofPolicyConfig::default;
+        let cargo = || Verify::Command(vec!["cargo".to_owned()]);
+        let assertion = ProofPolicyConfig { red: RedMeans::Assertion, ..default() };
+        assert_eq!(check(assertion, cargo()), ProofPolicyError::NoBuild);
+        let empty = ProofPolicyConfig { build: Some(vec![]), ..default() };
+        assert_eq!(check(empty, cargo()), ProofPolicyError::EmptyBuild);
+        let always = RequireRedProof::Always;
+        let always = ProofPolicyConfig { require_red_proof: always, ..default() };
+        assert_eq!(check(always, Verify::None), ProofPolicyError::NoVerify);
+        let glob = ProofPolicyConfig { tests: vec!["[".to_owned()], ..default() };
+        assert!(matches!(check(glob, cargo()), ProofPolicyError::Glob(_)));
+    }
+
+    #[test]
+    fn verify_is_a_command_or_the_word_none() {
+        let read = |json: &str| serde_json::from_str::<Verify>(json).ok();
+        assert_eq!(read("\"none\""), Some(Verify::None));
+        assert_eq!(read("[\"make\"]"), Some(Verify::Command(vec!["make".to_owned()])));
+        for bad in ["\"make\"", "[]", "[\"\"]", "null", "{}"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+        let json = serde_json::to_string(&Verify::None).unwrap();
+        assert_eq!(read(&json), Some(Verify::None));
+    }
+}

@@ -1,0 +1,140 @@
+//! How to make a tree that does not exist yet: one tree, and entries to put over it.
+//!
+//! The git adapter carries a recipe out with an index of its own: `read-tree` of
+//! the start, `update-index --index-info` of [`TreeRecipe::index_info`],
+//! `write-tree`. Entries are in an order that is valid at every step.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::change::{Change, Diff, Entry, TreePath};
+use crate::ids::Oid;
+
+/// The tree that a recipe starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StartTree {
+    /// The tree of the default head.
+    Base,
+    /// The tree of the candidate.
+    Candidate,
+}
+
+/// How to make a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeRecipe {
+    /// Where to start.
+    pub start: StartTree,
+    /// What to put where; `None` removes. Removals come first, so that a file and
+    /// a folder of the same name never meet.
+    pub take: Vec<(TreePath, Option<Entry>)>,
+}
+
+/// Which side of a diff a recipe takes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Side {
+    Old,
+    New,
+}
+
+impl TreeRecipe {
+    /// The start tree as it is.
+    pub(super) fn plain(start: StartTree) -> Self {
+        Self { start, take: Vec::new() }
+    }
+
+    /// The start tree with one side's entries of the chosen changes.
+    pub(super) fn taking(
+        start: StartTree,
+        side: Side,
+        diff: &Diff,
+        chosen: impl Fn(&TreePath) -> bool,
+    ) -> Self {
+        let entry = |change: &Change| match side {
+            Side::Old => change.old.clone(),
+            Side::New => change.new.clone(),
+        };
+        let (picked, others): (Vec<_>, Vec<_>) = diff.changes.iter().partition(|c| chosen(&c.path));
+        // A path that is put where the start has a folder, or beneath what is a file in
+        // the start, displaces it: the side that is taken from has nothing there.
+        let put: BTreeSet<&[u8]> =
+            picked.iter().filter(|c| entry(c).is_some()).map(|c| c.path.bytes()).collect();
+        let needed: BTreeSet<&[u8]> =
+            picked.iter().filter(|c| entry(c).is_some()).flat_map(|c| c.path.folders()).collect();
+        let displaced = others.into_iter().filter(|c| {
+            needed.contains(c.path.bytes()) || c.path.folders().any(|f| put.contains(f))
+        });
+        let mut take: Vec<_> = picked
+            .iter()
+            .map(|c| (c.path.clone(), entry(c)))
+            .chain(displaced.map(|c| (c.path.clone(), None)))
+            .collect();
+        take.sort_by(|(a, a_entry), (b, b_entry)| {
+            (a_entry.is_some(), a).cmp(&(b_entry.is_some(), b))
+        });
+        Self { start, take }
+    }
+
+    /// The input of `git update-index -z --index-info`. `start` is the start tree's
+    /// id: removals are written with an id of its length.
+    pub fn index_info(&self, start: &Oid) -> Vec<u8> {
+        let zero = "0".repeat(start.as_str().len());
+        let mut info = Vec::new();
+        for (path, entry) in &self.take {
+            let head = match entry {
+                Some(entry) => format!("{} {}\t", entry.mode.octal(), entry.oid),
+                // Mode 0 removes; the id is not looked at.
+                None => format!("0 {zero}\t"),
+            };
+            info.extend_from_slice(head.as_bytes());
+            info.extend_from_slice(path.bytes());
+            info.push(0);
+        }
+        info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::testing::{Side as Content, diff, file, oid};
+
+    #[test]
+    fn takes_the_chosen_and_clears_the_way_for_them() {
+        type Changes<'a> = &'a [(&'a str, Content<'a>, Content<'a>)];
+        let check = |changes: Changes<'_>, expected: &[(&str, bool)]| {
+            let (diff, _) = diff(changes);
+            let recipe = TreeRecipe::taking(StartTree::Base, Side::New, &diff, |p| {
+                p.bytes().windows(1).any(|b| b == b"t")
+            });
+            let seen: Vec<_> =
+                recipe.take.iter().map(|(p, e)| (p.to_string(), e.is_some())).collect();
+            let seen: Vec<_> = seen.iter().map(|(p, e)| (p.as_str(), *e)).collect();
+            assert_eq!(seen, expected);
+        };
+        check(
+            &[
+                ("a", file("1"), file("2")),
+                ("t1", None, file("x")),
+                ("t2", file("x"), None),
+                ("t3", file("x"), file("y")),
+            ],
+            &[("t2", false), ("t1", true), ("t3", true)],
+        );
+        // A code file became a folder of tests.
+        check(&[("a", file("1"), None), ("a/t", None, file("x"))], &[("a", false), ("a/t", true)]);
+        // A folder of code became a test.
+        check(&[("t", None, file("x")), ("u", file("1"), None)], &[("t", true)]);
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_folder_removes_what_it_held() {
+        let (diff, _) = diff(&[("p", None, file("x")), ("p/code", file("1"), None)]);
+        let recipe = TreeRecipe::taking(StartTree::Base, Side::New, &diff, |p| p.bytes() == b"p");
+        let info = String::from_utf8(recipe.index_info(&oid(b"start"))).unwrap();
+        let zero = "0".repeat(64);
+        let put = &recipe.take[1].1.as_ref().unwrap().oid;
+        assert_eq!(info, format!("0 {zero}\tp/code\0100644 {put}\tp\0"));
+    }
+}

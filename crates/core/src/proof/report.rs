@@ -1,0 +1,406 @@
+//! The answer of a proof: for the evidence, the comment and the corrective prompt.
+//!
+//! Outputs of runs are outside text: whoever puts a report before people or agents
+//! neutralises it. Rendering is pure: equal reports, equal bytes.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::result::{CouldNotRun, RunKind, RunResult, TreeRole};
+use super::split::SplitFault;
+use super::{PathClass, ProofInputs};
+use crate::change::{TreePath, removed_lines};
+use crate::ids::Oid;
+
+/// How many removed lines of a file a report shows, and how many characters of each.
+const SHOWN_LINES: usize = 5;
+const SHOWN_CHARS: usize = 160;
+
+/// What a proof came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofReport {
+    /// The decision.
+    pub outcome: ProofOutcome,
+    /// What the failure without the change was, where a build command tells.
+    pub red_kind: Option<RedKind>,
+    /// Where the base fails already: the tests that fail without the change and pass with it.
+    pub red_tests: Vec<String>,
+    /// Every run that is known of.
+    pub runs: Vec<RunReport>,
+    /// Test files that the change deletes and does not put elsewhere unchanged.
+    pub deleted_tests: Vec<TreePath>,
+    /// Lines that the change takes from test files.
+    pub removed_test_lines: Vec<RemovedLines>,
+}
+
+/// The decision of a proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProofOutcome {
+    /// The change may land, as far as the proof goes.
+    Accepted(Strength),
+    /// It may not.
+    Refused(Refusal),
+}
+
+/// How much an accepted proof says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strength {
+    /// The base passes, its tests fail twice without the change, the candidate passes.
+    Proven,
+    /// The base fails already; by the reports, the change mends a test and breaks none.
+    ProvenByReport,
+    /// As proven, but what is test and what is code was split by the agent.
+    WeakerSplitByAgent,
+    /// The candidate passes, and the red verdict that it answers is its red proof.
+    RedVerdict,
+    /// The proof does not apply: nothing changed that needs a test.
+    Exempt,
+    /// The policy asks for no red proof; the candidate passes.
+    NotRequired,
+    /// Nothing was run: the repo has no verify command.
+    NoVerify,
+}
+
+impl fmt::Display for Strength {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Proven => {
+                "proven: the base passes, its tests fail without the change (twice) and pass with it"
+            }
+            Self::ProvenByReport => {
+                "proven by test reports: the base fails already, the change mends a test and breaks none"
+            }
+            Self::WeakerSplitByAgent => {
+                "weaker: split by the agent; its first commit fails alone (twice), and the whole passes"
+            }
+            Self::RedVerdict => {
+                "the red verdict that it answers is its red proof, and the candidate passes"
+            }
+            Self::Exempt => "the proof does not apply: nothing changed that needs a test",
+            Self::NotRequired => "no red proof is required here, and the candidate passes",
+            Self::NoVerify => "nothing was run: this repository has no verify command",
+        })
+    }
+}
+
+/// What a failure without the change was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedKind {
+    /// The tests did not build.
+    DoesNotBuild,
+    /// They built, and failed.
+    Assertion,
+}
+
+impl fmt::Display for RedKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DoesNotBuild => "does not build",
+            Self::Assertion => "assertion",
+        })
+    }
+}
+
+/// Why a change is not proven; `Display` says how to mend it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Refusal {
+    /// It touches what judges it.
+    Protected {
+        /// Where.
+        paths: Vec<TreePath>,
+    },
+    /// It deletes test files.
+    DeletedTests {
+        /// Which.
+        paths: Vec<TreePath>,
+    },
+    /// It comes without a test.
+    NoTest,
+    /// Its tests stand among its code, and its first commit cannot stand for them.
+    NotSplit {
+        /// Why not.
+        #[serde(flatten)]
+        fault: SplitFault,
+    },
+    /// The candidate fails, and the base does not.
+    CandidateFails,
+    /// The base fails already, and nothing tells the two apart.
+    BaseFails,
+    /// The tests pass without the change.
+    Vacuous {
+        /// On which tree.
+        role: TreeRole,
+    },
+    /// The tests failed once without the change and passed once.
+    Flaky {
+        /// On which tree.
+        role: TreeRole,
+    },
+    /// The tests fail to build without the change, and the policy wants an assertion.
+    DoesNotBuild {
+        /// On which tree.
+        role: TreeRole,
+    },
+    /// A run told nothing. Not the change's fault: drop the result and ask again, or hand it on.
+    CouldNotRun {
+        /// Of which tree.
+        role: TreeRole,
+        /// Why.
+        #[serde(rename = "could_not_run")]
+        why: CouldNotRun,
+    },
+    /// The base fails already, and a run left no test report.
+    NoReport {
+        /// Of which tree.
+        role: TreeRole,
+    },
+    /// The base fails already, and no test fails without the change and passes with it.
+    NoRedTest,
+    /// Tests that pass on the base do not pass with the change.
+    Breaks {
+        /// Which.
+        tests: Vec<String>,
+    },
+}
+
+impl Refusal {
+    /// Whether a run told nothing, so that asking again may tell more.
+    pub fn could_not_run(&self) -> bool {
+        self.fault_of() == Fault::Nobody
+    }
+
+    /// Whether it is the base's fault, which a corrective turn on this change cannot mend.
+    pub fn is_of_the_base(&self) -> bool {
+        self.fault_of() == Fault::Base
+    }
+
+    fn fault_of(&self) -> Fault {
+        match self {
+            Self::CouldNotRun { .. } => Fault::Nobody,
+            Self::BaseFails | Self::NoReport { role: TreeRole::Base } => Fault::Base,
+            Self::Protected { .. }
+            | Self::DeletedTests { .. }
+            | Self::NoTest
+            | Self::NotSplit { .. }
+            | Self::CandidateFails
+            | Self::Vacuous { .. }
+            | Self::Flaky { .. }
+            | Self::DoesNotBuild { .. }
+            | Self::NoReport { .. }
+            | Self::NoRedTest
+            | Self::Breaks { .. } => Fault::Change,
+        }
+    }
+
+    /// The run whose output shows it.
+    fn shown_by(&self) -> Option<(TreeRole, RunKind)> {
+        match self {
+            Self::Protected { .. }
+            | Self::DeletedTests { .. }
+            | Self::NoTest
+            | Self::NotSplit { .. } => None,
+            Self::CandidateFails | Self::NoRedTest | Self::Breaks { .. } => {
+                Some((TreeRole::Candidate, RunKind::Verify))
+            }
+            Self::BaseFails => Some((TreeRole::Base, RunKind::Verify)),
+            Self::Vacuous { role } | Self::CouldNotRun { role, .. } | Self::NoReport { role } => {
+                Some((*role, RunKind::Verify))
+            }
+            Self::Flaky { role } => Some((*role, RunKind::VerifyAgain)),
+            Self::DoesNotBuild { role } => Some((*role, RunKind::Build)),
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Fault {
+    Change,
+    Base,
+    Nobody,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protected { paths } => {
+                write!(f, "the change touches {}, which judges it; leave it as it was", list(paths))
+            }
+            Self::DeletedTests { paths } => {
+                write!(f, "the change deletes tests ({}); put them back", list(paths))
+            }
+            Self::NoTest => f.write_str(
+                "the change comes without a test; add one that fails without it, \
+                 in a commit of its own, first",
+            ),
+            Self::NotSplit { fault } => write!(
+                f,
+                "the tests stand among the code, and {fault}; commit the test alone and first, \
+                 let that commit only add lines, and keep them",
+            ),
+            Self::CandidateFails => {
+                f.write_str("the candidate fails where the base passes; mend what it broke")
+            }
+            Self::BaseFails => f.write_str(
+                "the base fails already, without this change; mend the default branch, \
+                 or name a test report (proof.junit) so that the two can be told apart",
+            ),
+            Self::Vacuous { role } => write!(
+                f,
+                "the tests pass without the change ({role} passes); \
+                 write one that fails for the lack of it",
+            ),
+            Self::Flaky { role } => write!(
+                f,
+                "the tests are flaky: {role} failed once and passed once; \
+                 make the new test fail every time without the change",
+            ),
+            Self::DoesNotBuild { role } => write!(
+                f,
+                "{role} does not build, and this repository wants a test that builds and fails; \
+                 add what it calls in the test's commit",
+            ),
+            Self::CouldNotRun { role, why } => {
+                write!(f, "not proven: {role} could not be judged, {why}")
+            }
+            Self::NoReport { role } => {
+                write!(f, "the base fails already, and {role} left no test report that can be read")
+            }
+            Self::NoRedTest => f.write_str(
+                "the base fails already, and no test fails without the change and passes with it",
+            ),
+            Self::Breaks { tests } => {
+                write!(
+                    f,
+                    "tests that pass on the base do not pass with the change: {}",
+                    list(tests)
+                )
+            }
+        }
+    }
+}
+
+/// One run of a proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Of which tree.
+    pub role: TreeRole,
+    /// Which run.
+    pub kind: RunKind,
+    /// The tree's id.
+    pub tree: Oid,
+    /// What was run.
+    pub argv: Vec<String>,
+    /// How it ended.
+    pub result: RunResult,
+    /// The end of its output.
+    pub tail: String,
+}
+
+/// Lines that a change takes from a test file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedLines {
+    /// Which file.
+    pub path: TreePath,
+    /// How many lines.
+    pub count: u64,
+    /// The first of them, cut short.
+    pub first: Vec<String>,
+}
+
+impl ProofReport {
+    /// Whether the change may land, as far as the proof goes.
+    pub fn accepted(&self) -> bool {
+        match self.outcome {
+            ProofOutcome::Accepted(_) => true,
+            ProofOutcome::Refused(_) => false,
+        }
+    }
+
+    /// The decision in one line.
+    pub fn headline(&self) -> String {
+        match (&self.outcome, self.red_kind) {
+            (ProofOutcome::Accepted(strength), Some(kind)) => format!("{strength} (red: {kind})"),
+            (ProofOutcome::Accepted(strength), None) => strength.to_string(),
+            (ProofOutcome::Refused(refusal), _) => refusal.to_string(),
+        }
+    }
+
+    /// The end of the output that shows why it was refused.
+    pub fn telling_tail(&self) -> Option<&str> {
+        let (role, kind) = match &self.outcome {
+            ProofOutcome::Accepted(_) => return None,
+            ProofOutcome::Refused(refusal) => refusal.shown_by()?,
+        };
+        self.runs.iter().find(|r| (r.role, r.kind) == (role, kind)).map(|r| r.tail.as_str())
+    }
+}
+
+impl fmt::Display for ProofReport {
+    /// The headline, every run, and what became of the tests; without outputs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.headline())?;
+        for run in &self.runs {
+            let what = match run.kind {
+                RunKind::Verify => "",
+                RunKind::VerifyAgain => " (again)",
+                RunKind::Build => " (build)",
+            };
+            writeln!(f, "- {}{what}, tree {}: {}", run.role, run.tree.short(), run.result)?;
+        }
+        if !self.red_tests.is_empty() {
+            writeln!(f, "- mended: {}", list(&self.red_tests))?;
+        }
+        if !self.deleted_tests.is_empty() {
+            writeln!(f, "- deleted tests: {}", list(&self.deleted_tests))?;
+        }
+        for removed in &self.removed_test_lines {
+            let s = if removed.count == 1 { "" } else { "s" };
+            writeln!(f, "- {} line{s} removed from {}", removed.count, removed.path)?;
+        }
+        Ok(())
+    }
+}
+
+/// The deleted test files; one whose content stands in another test file was moved.
+pub(super) fn deleted_tests(inputs: &ProofInputs<'_>) -> Vec<TreePath> {
+    let tests = || inputs.policy.of_class(inputs.diff, PathClass::Test);
+    let now: BTreeSet<&Oid> = tests().filter_map(|c| c.new.as_ref()).map(|e| &e.oid).collect();
+    tests()
+        .filter(|c| c.new.is_none() && c.old.as_ref().is_some_and(|e| !now.contains(&e.oid)))
+        .map(|c| c.path.clone())
+        .collect()
+}
+
+pub(super) fn removed_test_lines(inputs: &ProofInputs<'_>) -> Vec<RemovedLines> {
+    let mut all = Vec::new();
+    for change in inputs.policy.of_class(inputs.diff, PathClass::Test) {
+        let content = |entry: &Option<_>| entry.as_ref().and_then(|e| inputs.blobs.content(e));
+        let (Some(old), new) = (content(&change.old), content(&change.new)) else { continue };
+        let gone = removed_lines(old, new.unwrap_or_default());
+        if !gone.is_empty() {
+            let shown = |line: &&[u8]| -> String {
+                String::from_utf8_lossy(line).chars().take(SHOWN_CHARS).collect()
+            };
+            all.push(RemovedLines {
+                path: change.path.clone(),
+                count: gone.len() as u64,
+                first: gone.iter().take(SHOWN_LINES).map(shown).collect(),
+            });
+        }
+    }
+    all
+}
+
+/// Names for a sentence, the first ten and how many more.
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    let shown: Vec<String> = items.iter().take(10).map(ToString::to_string).collect();
+    let more = items.len().saturating_sub(shown.len());
+    let shown = shown.join(", ");
+    if more == 0 { shown } else { format!("{shown} and {more} more") }
+}

@@ -1,0 +1,192 @@
+//! What one run of a command on a tree came to, and the key it is remembered by.
+//!
+//! The engine fills these in from its jobs. A run that could not be made is never
+//! proof of anything and never remembered.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::junit::JunitReport;
+use crate::digest::Digest;
+use crate::ids::Oid;
+
+/// Which tree of a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeRole {
+    /// The default head (B).
+    Base,
+    /// The base with the change's tests alone (R).
+    Red,
+    /// The base with the agent's first commit alone (B + c1).
+    Split,
+    /// What would land (C), judged by the base's protected files.
+    Candidate,
+}
+
+impl fmt::Display for TreeRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base => "the base",
+            Self::Red => "the base with the change's tests alone",
+            Self::Split => "the base with the first commit alone",
+            Self::Candidate => "the candidate",
+        })
+    }
+}
+
+/// Which run of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// The command that judges.
+    Verify,
+    /// The same a second time, to tell a failure from chance.
+    VerifyAgain,
+    /// The command that only builds.
+    Build,
+}
+
+/// The key that a result is remembered by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ResultKey {
+    /// Which run.
+    pub kind: RunKind,
+    /// Of which tree.
+    pub tree: Oid,
+    /// Of which command, see [`super::Wanted::command`].
+    pub command: Digest,
+}
+
+/// Why a run could not be made, or told nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "snake_case")]
+pub enum CouldNotRun {
+    /// It ran out of time.
+    Timeout,
+    /// A signal ended it.
+    Signal {
+        /// Its number.
+        number: i32,
+    },
+    /// Exit code 126: the command may not be run.
+    NotExecutable,
+    /// Exit code 127: the command is not there.
+    NotFound,
+    /// The sandbox or the checkout could not be made.
+    Sandbox {
+        /// What went wrong.
+        detail: String,
+    },
+}
+
+impl fmt::Display for CouldNotRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.write_str("it ran out of time"),
+            Self::Signal { number } => write!(f, "signal {number} ended it"),
+            Self::NotExecutable => f.write_str("the command may not be run (exit code 126)"),
+            Self::NotFound => f.write_str("the command was not found (exit code 127)"),
+            Self::Sandbox { detail } => write!(f, "its sandbox could not be made: {detail}"),
+        }
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ended", rename_all = "snake_case")]
+pub enum RunResult {
+    /// Exit code 0.
+    Passed,
+    /// Any other exit code.
+    Failed {
+        /// The exit code.
+        code: i32,
+    },
+    /// It told nothing.
+    CouldNotRun {
+        /// Why.
+        #[serde(flatten)]
+        why: CouldNotRun,
+    },
+}
+
+impl RunResult {
+    /// The result that an exit code tells.
+    ///
+    /// 129 to 159 are how a shell and the sandbox report that a signal ended the program.
+    pub fn from_exit_code(code: i32) -> Self {
+        match code {
+            0 => Self::Passed,
+            126 => Self::CouldNotRun { why: CouldNotRun::NotExecutable },
+            127 => Self::CouldNotRun { why: CouldNotRun::NotFound },
+            129..=159 => Self::CouldNotRun { why: CouldNotRun::Signal { number: code - 128 } },
+            code => Self::Failed { code },
+        }
+    }
+
+    /// Whether the same run may be answered with this later.
+    pub fn worth_remembering(&self) -> bool {
+        match self {
+            Self::Passed | Self::Failed { .. } => true,
+            Self::CouldNotRun { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for RunResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passes"),
+            Self::Failed { code } => write!(f, "fails (exit code {code})"),
+            Self::CouldNotRun { why } => write!(f, "could not run: {why}"),
+        }
+    }
+}
+
+/// A run's result with what people need to understand it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// How it ended.
+    pub result: RunResult,
+    /// The end of its output, bounded and free of secrets by whoever records it.
+    pub tail: String,
+    /// The report it wrote, where the policy names one and it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<JunitReport>,
+}
+
+/// What is known so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProofResults {
+    /// The trees that recipes were carried out to.
+    pub trees: BTreeMap<TreeRole, Oid>,
+    /// The runs, remembered and new.
+    pub runs: BTreeMap<ResultKey, RunRecord>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_tell_failures_from_runs_that_told_nothing() {
+        let check = |code, expected: &str, kept| {
+            let result = RunResult::from_exit_code(code);
+            assert_eq!((result.to_string().as_str(), result.worth_remembering()), (expected, kept));
+            let json = serde_json::to_string(&result).unwrap();
+            assert_eq!(serde_json::from_str::<RunResult>(&json).unwrap(), result, "{json}");
+        };
+        check(0, "passes", true);
+        check(1, "fails (exit code 1)", true);
+        check(101, "fails (exit code 101)", true);
+        check(125, "fails (exit code 125)", true);
+        check(126, "could not run: the command may not be run (exit code 126)", false);
+        check(127, "could not run: the command was not found (exit code 127)", false);
+        check(137, "could not run: signal 9 ended it", false);
+        check(255, "fails (exit code 255)", true);
+        check(-1, "fails (exit code -1)", true);
+    }
+}

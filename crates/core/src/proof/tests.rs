@@ -1,0 +1,436 @@
+//! The proof's rules, played through: a change, a world that answers runs, a decision.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::change::TreePath;
+use crate::change::testing::{Side, diff, file, oid};
+
+const PASS: i32 = 0;
+const FAIL: i32 = 1;
+const MISSING: i32 = 127;
+
+/// A change and how each run of it ends.
+struct Story {
+    config: ProofPolicyConfig,
+    verify: Verify,
+    changes: Vec<(&'static str, Side<'static>, Side<'static>)>,
+    first: Option<Vec<(&'static str, Side<'static>, Side<'static>)>>,
+    corrective: bool,
+    ends: BTreeMap<(TreeRole, RunKind), RunRecord>,
+}
+
+fn ended(code: i32) -> RunRecord {
+    let result = RunResult::from_exit_code(code);
+    RunRecord { result, tail: format!("ended {code}"), report: None }
+}
+
+fn reported(code: i32, cases: &[(&str, TestOutcome)]) -> RunRecord {
+    let cases = cases.iter().map(|(name, outcome)| ((*name).to_owned(), *outcome)).collect();
+    RunRecord { report: Some(JunitReport(cases)), ..ended(code) }
+}
+
+const CODE: (&str, Side<'static>, Side<'static>) = (
+    "src/lib.rs",
+    Some((crate::change::Mode::Regular, b"one\n")),
+    Some((crate::change::Mode::Regular, b"two\n")),
+);
+
+/// An honest change with a test of its own: base passes, red fails, candidate passes.
+fn honest() -> Story {
+    use RunKind::{Build, Verify as Judge, VerifyAgain};
+    use TreeRole::{Base, Candidate, Red, Split};
+    let ends = [
+        ((Base, Judge), PASS),
+        ((Red, Judge), FAIL),
+        ((Red, VerifyAgain), FAIL),
+        ((Red, Build), PASS),
+        ((Split, Judge), FAIL),
+        ((Split, VerifyAgain), FAIL),
+        ((Split, Build), PASS),
+        ((Candidate, Judge), PASS),
+    ];
+    Story {
+        config: ProofPolicyConfig::default(),
+        verify: Verify::Command(vec!["make".into(), "check".into()]),
+        changes: vec![CODE, ("tests/new.rs", None, file("test\n"))],
+        first: None,
+        corrective: false,
+        ends: ends.map(|(run, code)| (run, ended(code))).into(),
+    }
+}
+
+/// The honest change whose test stands in the code.
+fn inline() -> Story {
+    let first = file("one\ntest\n");
+    Story {
+        changes: vec![("src/lib.rs", file("one\n"), file("two\ntest\n"))],
+        first: Some(vec![("src/lib.rs", file("one\n"), first)]),
+        ..honest()
+    }
+}
+
+impl Story {
+    fn with(mut self, role: TreeRole, kind: RunKind, code: i32) -> Self {
+        self.ends.insert((role, kind), ended(code));
+        self
+    }
+
+    fn report(mut self, role: TreeRole, code: i32, cases: &[(&str, TestOutcome)]) -> Self {
+        for kind in [RunKind::Verify, RunKind::VerifyAgain] {
+            self.ends.insert((role, kind), reported(code, cases));
+        }
+        self
+    }
+
+    fn set(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Plays it to the decision; `pick` says which of the wanted runs ends first.
+    fn play(&self, mut pick: impl FnMut(usize) -> usize) -> ProofReport {
+        let policy = ProofPolicy::compile(self.config.clone(), self.verify.clone()).unwrap();
+        let (all, blobs) = diff(&self.changes);
+        let first = self.first.as_ref().map(|changes| diff(changes));
+        let mut blobs = blobs;
+        if let Some((first, more)) = &first {
+            for entry in first.changes.iter().flat_map(|c| [&c.old, &c.new]).flatten() {
+                if let Some(blob) = more.get(entry) {
+                    blobs.insert(entry.oid.clone(), blob.clone());
+                }
+            }
+        }
+        let inputs = ProofInputs {
+            policy: &policy,
+            diff: &all,
+            first: first.as_ref().map(|(first, _)| first),
+            blobs: &blobs,
+            corrective: self.corrective,
+        };
+        let mut results = ProofResults::default();
+        for _ in 0..20 {
+            match next(&inputs, &results) {
+                ProofStep::Decided(report) => return *report,
+                ProofStep::Run(wanted) => {
+                    assert!(!wanted.is_empty(), "a step that asks for nothing never ends");
+                    let wanted = &wanted[pick(wanted.len()) % wanted.len()];
+                    assert!(!wanted.argv.is_empty());
+                    let tree = oid(format!("{:?}", wanted.role).as_bytes());
+                    results.trees.insert(wanted.role, tree.clone());
+                    let end = self.ends[&(wanted.role, wanted.kind)].clone();
+                    let known = results.runs.insert(wanted.key(tree), end);
+                    assert!(known.is_none(), "asked for what is known: {wanted:?}");
+                }
+            }
+        }
+        panic!("no decision after 20 runs");
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)] // Made for each call.
+fn check(name: &str, story: &Story, expected: ProofOutcome) {
+    let report = story.play(|_| 0);
+    assert_eq!(report.outcome, expected, "{name}");
+    // What is decided does not hang on which run ends first.
+    assert_eq!(story.play(|n| n - 1).outcome, expected, "{name}, in the other order");
+    let json = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<ProofReport>(&json).unwrap(), report, "{name}: {json}");
+}
+
+fn yes(strength: Strength) -> ProofOutcome {
+    ProofOutcome::Accepted(strength)
+}
+
+fn no(refusal: Refusal) -> ProofOutcome {
+    ProofOutcome::Refused(refusal)
+}
+
+fn path(text: &str) -> TreePath {
+    TreePath::new(text.as_bytes()).unwrap()
+}
+
+use RunKind::{Build, Verify as Judge, VerifyAgain};
+use TreeRole::{Base, Candidate, Red, Split};
+
+#[test]
+fn honest_changes_are_proven_and_others_are_not() {
+    check("honest", &honest(), yes(Strength::Proven));
+    let vacuous = honest().with(Red, Judge, PASS);
+    check("vacuous test", &vacuous, no(Refusal::Vacuous { role: Red }));
+    let flaky = honest().with(Red, VerifyAgain, PASS);
+    check("flaky red", &flaky, no(Refusal::Flaky { role: Red }));
+    let broken = honest().with(Candidate, Judge, FAIL);
+    check("candidate fails", &broken, no(Refusal::CandidateFails));
+    let base = honest().with(Base, Judge, FAIL);
+    check("fails for another reason", &base, no(Refusal::BaseFails));
+    let both = honest().with(Base, Judge, FAIL).with(Candidate, Judge, FAIL);
+    check("base and candidate fail", &both, no(Refusal::BaseFails));
+    let untested = honest().set(|s| s.changes.truncate(1));
+    check("no test", &untested, no(Refusal::NoTest));
+}
+
+#[test]
+fn a_run_that_told_nothing_is_never_proof() {
+    for (role, kind) in [(Base, Judge), (Candidate, Judge), (Red, Judge), (Red, VerifyAgain)] {
+        for why in [CouldNotRun::Timeout, CouldNotRun::Signal { number: 9 }, CouldNotRun::NotFound]
+        {
+            let story = honest().set(|s| {
+                let result = RunResult::CouldNotRun { why: why.clone() };
+                s.ends.insert((role, kind), RunRecord { result, ..ended(PASS) });
+            });
+            let refusal = Refusal::CouldNotRun { role, why: why.clone() };
+            assert!(refusal.could_not_run());
+            check("could not run", &story, no(refusal));
+        }
+    }
+}
+
+#[test]
+fn what_judges_may_not_be_touched() {
+    let edited = honest().set(|s| {
+        s.changes.push((".github/workflows/ci.yml", file("run\n"), file("true\n")));
+    });
+    let paths = vec![path(".github/workflows/ci.yml")];
+    check("edited CI", &edited, no(Refusal::Protected { paths }));
+    let script = honest().set(|s| {
+        s.verify = Verify::Command(vec!["./check.sh".into()]);
+        s.changes.push(("check.sh", file("test\n"), file("exit 0\n")));
+    });
+    let paths = vec![path("check.sh")];
+    check("edited verify script", &script, no(Refusal::Protected { paths }));
+    let allowed = edited.set(|s| s.config.allow_protected = true);
+    check("allowed", &allowed, yes(Strength::Proven));
+}
+
+#[test]
+fn protected_files_come_from_the_base_in_every_tree() {
+    let policy = ProofPolicyConfig { allow_protected: true, ..ProofPolicyConfig::default() };
+    let policy = ProofPolicy::compile(policy, honest().verify).unwrap();
+    let ci = ".github/tests/ci.yml";
+    let (all, blobs) = diff(&[CODE, (ci, file("old"), file("new")), ("tests/t", None, file("t"))]);
+    let inputs =
+        ProofInputs { policy: &policy, diff: &all, first: None, blobs: &blobs, corrective: false };
+    let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
+    let take = |role| {
+        let recipe = &wanted.iter().find(|w| w.role == role).unwrap().recipe;
+        recipe
+            .take
+            .iter()
+            .map(|(p, e)| (p.to_string(), e.clone().map(|e| e.oid)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(take(Base), []);
+    assert_eq!(take(Red), [("tests/t".to_owned(), Some(oid(b"t")))]);
+    assert_eq!(take(Candidate), [(ci.to_owned(), Some(oid(b"old")))]);
+}
+
+#[test]
+fn tests_may_not_be_deleted() {
+    let deleted = honest().set(|s| s.changes.push(("tests/old.rs", file("a\nb\n"), None)));
+    let paths = vec![path("tests/old.rs")];
+    check("deleted", &deleted, no(Refusal::DeletedTests { paths }));
+    let moved = honest().set(|s| {
+        s.changes.push(("tests/old.rs", file("a\nb\n"), None));
+        s.changes.push(("tests/sub/old.rs", None, file("a\nb\n")));
+    });
+    check("moved", &moved, yes(Strength::Proven));
+    let allowed = deleted.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed", &allowed, yes(Strength::Proven));
+    let report = allowed.play(|_| 0);
+    assert_eq!(report.deleted_tests, [path("tests/old.rs")]);
+    assert_eq!(report.removed_test_lines[0].count, 2);
+    let thinned = honest().set(|s| s.changes.push(("tests/a.rs", file("a\nb\n"), file("b\nc\n"))));
+    let report = thinned.play(|_| 0);
+    assert!(report.accepted());
+    assert_eq!(report.removed_test_lines[0].first, ["a"]);
+}
+
+#[test]
+fn changes_that_need_no_test() {
+    let docs = honest().set(|s| s.changes = vec![("docs/a.md", file("a"), file("b"))]);
+    check("docs", &docs, yes(Strength::Exempt));
+    assert_eq!(docs.play(|_| 0).runs, [], "nothing is run for an exempt change");
+    let always = RequireRedProof::Always;
+    let asked = docs.set(|s| s.config.require_red_proof = always);
+    check("docs, always", &asked, no(Refusal::NoTest));
+
+    let tests = honest().set(|s| s.changes = vec![("tests/a.rs", file("a"), file("b"))]);
+    check("tests alone", &tests, yes(Strength::Exempt));
+    let failing = tests.set(|s| {
+        s.ends.insert((Candidate, Judge), ended(FAIL));
+    });
+    check("failing tests alone", &failing, no(Refusal::CandidateFails));
+
+    let never = RequireRedProof::Never;
+    let untested = honest().set(|s| {
+        s.changes.truncate(1);
+        s.config.require_red_proof = never;
+    });
+    check("never", &untested, yes(Strength::NotRequired));
+    check("never, red", &untested.with(Candidate, Judge, FAIL), no(Refusal::CandidateFails));
+
+    let none = honest().set(|s| s.verify = Verify::None);
+    check("no verify", &none, yes(Strength::NoVerify));
+}
+
+#[test]
+fn a_corrective_commit_has_its_red_proof() {
+    let mend = || {
+        honest().set(|s| {
+            s.changes.truncate(1);
+            s.corrective = true;
+        })
+    };
+    check("mends", &mend(), yes(Strength::RedVerdict));
+    check("base fails", &mend().with(Base, Judge, FAIL), yes(Strength::RedVerdict));
+    let worse = mend().with(Base, Judge, FAIL).with(Candidate, Judge, FAIL);
+    check("still fails", &worse, no(Refusal::CandidateFails));
+    let timeout = mend().with(Candidate, Judge, MISSING);
+    let why = CouldNotRun::NotFound;
+    check("told nothing", &timeout, no(Refusal::CouldNotRun { role: Candidate, why }));
+}
+
+#[test]
+fn tests_among_the_code_are_split_by_the_first_commit() {
+    check("honest", &inline(), yes(Strength::WeakerSplitByAgent));
+    let vacuous = inline().with(Split, Judge, PASS);
+    check("first commit passes", &vacuous, no(Refusal::Vacuous { role: Split }));
+    let flaky = inline().with(Split, VerifyAgain, PASS);
+    check("flaky", &flaky, no(Refusal::Flaky { role: Split }));
+    check("no first commit", &inline().set(|s| s.first = None), no(Refusal::NoTest));
+    let at = || path("src/lib.rs");
+    let deletes = inline().set(|s| {
+        s.first = Some(vec![("src/lib.rs", file("one\n"), file("test\n"))]);
+    });
+    let fault = SplitFault::DeletesLine { path: at() };
+    check("deletes a line", &deletes, no(Refusal::NotSplit { fault }));
+    let gone = inline().set(|s| s.changes = vec![("src/lib.rs", file("one\n"), file("two\n"))]);
+    let fault = SplitFault::LineGone { path: at() };
+    check("test is gone", &gone, no(Refusal::NotSplit { fault }));
+}
+
+#[test]
+fn a_build_tells_what_red_is() {
+    let build = |code| {
+        honest().set(|s| {
+            s.config.build = Some(vec!["make".into(), "build".into()]);
+            s.ends.insert((Red, Build), ended(code));
+        })
+    };
+    let assertion = |code| build(code).set(|s| s.config.red = RedMeans::Assertion);
+    check("assertion", &build(PASS), yes(Strength::Proven));
+    assert_eq!(build(PASS).play(|_| 0).red_kind, Some(RedKind::Assertion));
+    check("does not build", &build(FAIL), yes(Strength::Proven));
+    assert_eq!(build(FAIL).play(|_| 0).red_kind, Some(RedKind::DoesNotBuild));
+    check("unknown", &build(MISSING), yes(Strength::Proven));
+    assert_eq!(build(MISSING).play(|_| 0).red_kind, None);
+    check("wanted", &assertion(PASS), yes(Strength::Proven));
+    check("wanted, no", &assertion(FAIL), no(Refusal::DoesNotBuild { role: Red }));
+    let why = CouldNotRun::NotFound;
+    check("wanted, unknown", &assertion(MISSING), no(Refusal::CouldNotRun { role: Red, why }));
+}
+
+#[test]
+fn on_a_failing_base_reports_decide() {
+    use TestOutcome::{Failed, Passed, Skipped};
+    let story = || {
+        honest()
+            .set(|s| s.config.junit = Some("junit.xml".into()))
+            .report(Base, FAIL, &[("a", Passed), ("b", Failed)])
+            .report(Red, FAIL, &[("a", Passed), ("b", Failed), ("new", Failed)])
+            .report(Candidate, FAIL, &[("a", Passed), ("b", Failed), ("new", Passed)])
+    };
+    check("honest", &story(), yes(Strength::ProvenByReport));
+    assert_eq!(story().play(|_| 0).red_tests, ["new"]);
+    let green = story().report(Candidate, PASS, &[("a", Passed), ("b", Passed), ("new", Passed)]);
+    check("mends all", &green, yes(Strength::ProvenByReport));
+
+    let broken = |cases| no(Refusal::Breaks { tests: cases });
+    let breaks = story().report(Candidate, FAIL, &[("a", Failed), ("new", Passed)]);
+    check("breaks", &breaks, broken(vec!["a".to_owned()]));
+    for lost in [&[("new", Passed)][..], &[("a", Skipped), ("new", Passed)]] {
+        let lost = story().report(Candidate, FAIL, lost);
+        check("loses", &lost, broken(vec!["a".to_owned()]));
+        let allowed = lost.set(|s| s.config.allow_deleted_tests = true);
+        check("may lose", &allowed, yes(Strength::ProvenByReport));
+    }
+    let vacuous = story().report(Red, FAIL, &[("a", Passed), ("b", Failed), ("new", Passed)]);
+    check("vacuous", &vacuous, no(Refusal::NoRedTest));
+    let flaky = story().set(|s| {
+        s.ends.insert((Red, VerifyAgain), reported(FAIL, &[("b", Failed), ("new", Passed)]));
+    });
+    check("flaky", &flaky, no(Refusal::NoRedTest));
+    for role in [Base, Red, Candidate] {
+        let none = story().with(role, Judge, FAIL);
+        check("no report", &none, no(Refusal::NoReport { role }));
+    }
+}
+
+#[test]
+fn the_report_reads_well() {
+    let proven = honest().set(|s| s.config.build = Some(vec!["make".into()])).play(|_| 0);
+    insta::assert_snapshot!(proven.to_string().trim_end(), @r"
+    proven: the base passes, its tests fail without the change (twice) and pass with it (red: assertion)
+    - the base, tree 7b47361a: passes
+    - the base with the change's tests alone, tree ba19e9c3: fails (exit code 1)
+    - the base with the change's tests alone (again), tree ba19e9c3: fails (exit code 1)
+    - the base with the change's tests alone (build), tree ba19e9c3: passes
+    - the candidate, tree b2452d1e: passes
+    ");
+    let refused = honest().with(Red, Judge, PASS).play(|_| 0);
+    insta::assert_snapshot!(refused.to_string().trim_end(), @r"
+    the tests pass without the change (the base with the change's tests alone passes); write one that fails for the lack of it
+    - the base, tree 7b47361a: passes
+    - the base with the change's tests alone, tree ba19e9c3: passes
+    - the candidate, tree b2452d1e: passes
+    ");
+    assert_eq!(refused.telling_tail(), Some("ended 0"));
+}
+
+fn code() -> impl Strategy<Value = i32> {
+    prop_oneof![Just(PASS), Just(FAIL), Just(MISSING), Just(137)]
+}
+
+proptest! {
+    /// Whatever the runs come to, in whatever order: one and the same decision, and
+    /// a proof only where every part of it was seen.
+    #[test]
+    fn a_proof_is_never_more_than_was_seen(
+        codes in proptest::collection::vec(code(), 8),
+        order in proptest::collection::vec(0usize..4, 20),
+        split in any::<bool>(),
+        build in any::<bool>(),
+        assertion in any::<bool>(),
+        junit in any::<bool>(),
+    ) {
+        let mut story = if split { inline() } else { honest() };
+        let runs: Vec<_> = story.ends.keys().copied().collect();
+        for (run, code) in runs.into_iter().zip(&codes) {
+            story = story.with(run.0, run.1, *code);
+        }
+        if build {
+            story.config.build = Some(vec!["build".into()]);
+            if assertion { story.config.red = RedMeans::Assertion; }
+        }
+        if junit { story.config.junit = Some("report.xml".into()); }
+        let mut order = order.into_iter().cycle();
+        let report = story.play(|_| order.next().unwrap_or(0));
+        prop_assert_eq!(&report.outcome, &story.play(|_| 0).outcome);
+
+        let red = if split { Split } else { Red };
+        let passed = |run| story.ends[&run].result == RunResult::Passed;
+        let failed = |run| matches!(story.ends[&run].result, RunResult::Failed { .. });
+        let seen = passed((Base, Judge)) && passed((Candidate, Judge))
+            && failed((red, Judge)) && failed((red, VerifyAgain))
+            && (!(build && assertion) || passed((red, Build)));
+        prop_assert_eq!(report.accepted(), seen);
+        if seen {
+            let strength = if split { Strength::WeakerSplitByAgent } else { Strength::Proven };
+            prop_assert_eq!(&report.outcome, &yes(strength));
+        }
+        prop_assert!(!report.to_string().is_empty());
+    }
+}

@@ -1,0 +1,123 @@
+//! List prices, for turns that end without saying what they cost.
+//!
+//! An estimate must not be low: a model that no name matches costs what the
+//! dearest costs.
+
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::usd::Usd;
+
+/// Tokens that a turn was seen to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Read, and not cached.
+    pub input: u64,
+    /// Written.
+    pub output: u64,
+    /// Read from the cache.
+    pub cache_read: u64,
+    /// Put into the cache.
+    pub cache_write: u64,
+}
+
+impl AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.cache_read = self.cache_read.saturating_add(other.cache_read);
+        self.cache_write = self.cache_write.saturating_add(other.cache_write);
+    }
+}
+
+/// What a million tokens cost, in US dollars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    /// Read, and not cached.
+    pub input: Usd,
+    /// Written.
+    pub output: Usd,
+    /// Read from the cache.
+    pub cache_read: Usd,
+    /// Put into the cache.
+    pub cache_write: Usd,
+}
+
+impl Price {
+    /// The usual proportions: reading the cache a tenth, writing it double.
+    const fn usual(input: u64, output: u64) -> Self {
+        Self {
+            input: Usd::dollars(input),
+            output: Usd::dollars(output),
+            cache_read: Usd::micros(input * 100_000),
+            cache_write: Usd::dollars(input * 2),
+        }
+    }
+
+    /// What `usage` costs.
+    pub fn of(&self, usage: &Usage) -> Usd {
+        self.input.per_million(usage.input)
+            + self.output.per_million(usage.output)
+            + self.cache_read.per_million(usage.cache_read)
+            + self.cache_write.per_million(usage.cache_write)
+    }
+}
+
+/// Prices by model: the longest name that the model's id contains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct PriceTable(pub BTreeMap<String, Price>);
+
+impl Default for PriceTable {
+    /// The families of the Claude CLI, each at the dearest of its generations.
+    fn default() -> Self {
+        let prices = [("haiku", 1, 5), ("sonnet", 3, 15), ("opus", 15, 75)];
+        let price = |(name, input, output): (&str, u64, u64)| {
+            (name.to_owned(), Price::usual(input, output))
+        };
+        Self(prices.into_iter().map(price).collect())
+    }
+}
+
+impl PriceTable {
+    /// What `usage` of `model` costs at list prices.
+    pub fn estimate(&self, model: &str, usage: &Usage) -> Usd {
+        let named = self.0.iter().filter(|(name, _)| model.contains(name.as_str()));
+        match named.max_by_key(|(name, _)| name.len()) {
+            Some((_, price)) => price.of(usage),
+            None => self
+                .0
+                .values()
+                .map(|price| price.of(usage))
+                .max()
+                .unwrap_or_else(|| Price::usual(15, 75).of(usage)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_not_known_costs_the_dearest() {
+        let usage =
+            Usage { input: 1_000_000, output: 100_000, cache_read: 1_000_000, cache_write: 0 };
+        let check = |table: &PriceTable, model: &str, shown: &str| {
+            assert_eq!(table.estimate(model, &usage).to_string(), shown, "{model}");
+        };
+        let table = PriceTable::default();
+        check(&table, "claude-haiku-4-5-20251001", "$1.60");
+        check(&table, "claude-sonnet-4-5", "$4.80");
+        check(&table, "claude-opus-4-1", "$24.00");
+        check(&table, "another", "$24.00");
+        check(&PriceTable(BTreeMap::new()), "another", "$24.00");
+        let mut own = table;
+        own.0.insert("opus-5".to_owned(), Price::usual(5, 25));
+        check(&own, "claude-opus-5-5", "$8.00");
+    }
+}

@@ -1,0 +1,190 @@
+//! The ledger's rules: what each version's counter means, and what the caps see.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const NEW: &str = "2.1.329";
+const OLD: &str = "2.1.197";
+
+fn run(n: u128) -> RunId {
+    RunId::new(uuid::Uuid::from_u128(n))
+}
+
+fn key(process: u32, turn: u32) -> TurnKey {
+    TurnKey { session: "s".into(), process, turn }
+}
+
+fn entry(version: &str, cost: Cost) -> Entry {
+    Entry {
+        run: run(1),
+        repo: "o/r".parse().unwrap(),
+        at: "2026-03-01T23:30:00Z".parse().unwrap(),
+        cli_version: version.into(),
+        cost,
+    }
+}
+
+fn total(dollars: u64) -> Cost {
+    Cost::Reported { total: Usd::dollars(dollars), delta: None }
+}
+
+/// Turns `(process, turn, version, cost)` and what each is charged, in dollars.
+fn check(turns: &[(u32, u32, &str, Cost)], expected: &[(u64, Basis)]) {
+    let turns = turns.iter().cloned();
+    let entries = turns.map(|(p, t, version, cost)| (key(p, t), entry(version, cost)));
+    let mut ledger = Ledger::default();
+    for (key, entry) in entries.clone().chain(entries.clone()) {
+        ledger.record(key, entry);
+    }
+    let seen: Vec<_> = ledger.charges().map(|(_, _, c)| (c.amount, c.basis)).collect();
+    let expected: Vec<_> = expected.iter().map(|(d, basis)| (Usd::dollars(*d), *basis)).collect();
+    assert_eq!(seen, expected);
+    let other_order: Ledger = entries.rev().collect();
+    assert_eq!(other_order, ledger);
+}
+
+#[test]
+fn what_a_counter_means_hangs_on_the_version() {
+    use Basis::{Delta, Difference, Whole};
+    // Cumulative across turns and resumes.
+    check(
+        &[(0, 0, NEW, total(2)), (0, 1, NEW, total(5)), (1, 0, NEW, total(9))],
+        &[(2, Whole), (3, Difference), (4, Difference)],
+    );
+    // A process's own.
+    check(
+        &[(0, 0, OLD, total(2)), (0, 1, OLD, total(5)), (1, 0, OLD, total(9))],
+        &[(2, Whole), (3, Difference), (9, Whole)],
+    );
+    for version in ["", "3.0.0", "2.1.250", "2.1.330", "2.1.329.1", "nonsense"] {
+        check(&[(0, 0, version, total(2)), (0, 1, version, total(5))], &[(2, Whole), (5, Whole)]);
+    }
+    check(
+        &[(0, 0, NEW, total(2)), (0, 1, "2.1.329 (Claude Code)", total(5))],
+        &[(2, Whole), (3, Difference)],
+    );
+    // Counters of different meaning are not subtracted, nor is one that began anew.
+    check(&[(0, 0, OLD, total(2)), (1, 0, NEW, total(5))], &[(2, Whole), (5, Whole)]);
+    check(&[(0, 0, NEW, total(5)), (1, 0, NEW, total(2))], &[(5, Whole), (2, Whole)]);
+    // The turn's own cost, where it is given; the counter still counts for the next.
+    let own = Cost::Reported { total: Usd::dollars(7), delta: Some(Usd::dollars(1)) };
+    check(
+        &[(0, 0, NEW, total(2)), (0, 1, NEW, own), (0, 2, NEW, total(8))],
+        &[(2, Whole), (1, Delta), (1, Difference)],
+    );
+}
+
+#[test]
+fn a_turn_without_a_result_stays_charged() {
+    let mut ledger = Ledger::default();
+    let budget = Usd::dollars(10);
+    ledger.record(key(0, 0), entry(NEW, Cost::Reserved { left: budget }));
+    assert_eq!((ledger.total(), ledger.spent(run(1))), (budget, Usd::ZERO));
+    assert_eq!(ledger.left(run(1), budget), budget);
+    ledger.record(key(0, 0), entry(NEW, Cost::Estimated { amount: Usd::dollars(4) }));
+    assert_eq!(ledger.left(run(1), budget), Usd::dollars(6));
+    assert!(ledger.has_estimates(run(1)) && !ledger.used_up(run(1), budget));
+    ledger.record(key(1, 0), entry(NEW, total(6)));
+    assert_eq!(ledger.spent(run(1)), Usd::dollars(10));
+    assert!(ledger.used_up(run(1), budget), "at the bound it is spent");
+    assert_eq!(ledger.spent(run(2)), Usd::ZERO);
+}
+
+#[test]
+fn sessions_do_not_mix() {
+    let mut ledger = Ledger::default();
+    ledger.record(key(0, 0), entry(NEW, total(5)));
+    let other = TurnKey { session: "t".into(), process: 0, turn: 0 };
+    ledger.record(other, entry(NEW, total(6)));
+    assert_eq!(ledger.total(), Usd::dollars(11));
+}
+
+#[test]
+fn caps_leave_room_for_a_whole_run_or_none() {
+    let repo: RepoName = "o/r".parse().unwrap();
+    let other: RepoName = "o/other".parse().unwrap();
+    let day = "2026-03-01".parse().unwrap();
+    let mut ledger = Ledger::default();
+    ledger.record(key(0, 0), entry(NEW, total(40)));
+    let caps = |repo_day, all_day| SpendCaps {
+        run: Usd::dollars(100),
+        repo_day: Usd::dollars(repo_day),
+        all_day: Usd::dollars(all_day),
+    };
+    let live = [LiveRun { run: run(1), repo: repo.clone(), budget: Usd::dollars(100) }];
+    let ask = |repo, live: &[LiveRun], day, caps| {
+        ledger.room_for(repo, live, day, &caps).map_err(|reached| reached.cap)
+    };
+    assert_eq!(ask(&repo, &[], day, caps(140, 140)), Ok(()));
+    assert_eq!(ask(&repo, &[], day, caps(139, 140)), Err(Cap::RepoDay));
+    assert_eq!(ask(&other, &[], day, caps(100, 139)), Err(Cap::AllDay));
+    // What the live run has left is set aside: 40 spent + 60 left + 100.
+    assert_eq!(ask(&repo, &live, day, caps(200, 200)), Ok(()));
+    assert_eq!(ask(&repo, &live, day, caps(199, 200)), Err(Cap::RepoDay));
+    assert_eq!(ask(&other, &live, day, caps(100, 199)), Err(Cap::AllDay));
+    // The next day only what is set aside counts.
+    assert_eq!(ask(&repo, &live, "2026-03-02".parse().unwrap(), caps(160, 160)), Ok(()));
+    let reached = ledger.room_for(&repo, &live, day, &caps(199, 200)).unwrap_err();
+    insta::assert_snapshot!(reached, @"the daily cap of $199.00 for this repo has no room for a run of $100.00: $40.00 spent today, $60.00 set aside for live runs");
+}
+
+#[test]
+fn entries_are_read_back() {
+    let cost = Cost::Reported { total: Usd::micros(5), delta: None };
+    for cost in [cost, Cost::Reserved { left: Usd::ZERO }, total(1)] {
+        let entry = entry(NEW, cost);
+        let json = serde_json::to_string(&entry).unwrap();
+        assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry, "{json}");
+    }
+}
+
+fn cost() -> impl Strategy<Value = Cost> {
+    let amount = || (0u64..50).prop_map(Usd::dollars);
+    prop_oneof![
+        amount().prop_map(|left| Cost::Reserved { left }),
+        amount().prop_map(|amount| Cost::Estimated { amount }),
+        (amount(), proptest::option::of(amount()))
+            .prop_map(|(total, delta)| Cost::Reported { total, delta }),
+    ]
+}
+
+proptest! {
+    /// A turn that follows never makes the total less, nor does it matter in which
+    /// order, or how often, turns are recorded.
+    #[test]
+    fn the_total_only_grows(
+        turns in proptest::collection::vec(
+            (prop_oneof![Just(NEW), Just(OLD), Just("9")], cost(), any::<bool>()), 0..20),
+        order in any::<prop::sample::Index>(),
+    ) {
+        let mut process = 0;
+        let mut ledger = Ledger::default();
+        let mut all = Vec::new();
+        for (turn, (version, cost, restart)) in (0u32..).zip(turns) {
+            process += u32::from(restart);
+            let before = ledger.total();
+            ledger.record(key(process, turn), entry(version, cost.clone()));
+            all.push((key(process, turn), entry(version, cost)));
+            prop_assert!(ledger.total() >= before);
+        }
+        if !all.is_empty() {
+            let mid = order.index(all.len());
+            all.rotate_left(mid);
+            let (key, entry) = all[0].clone();
+            all.push((key, entry));
+        }
+        prop_assert_eq!(all.into_iter().collect::<Ledger>(), ledger);
+    }
+
+    /// A session of the newer kind without results missing costs what its counter says.
+    #[test]
+    fn differences_add_up_to_the_counter(steps in proptest::collection::vec(0u64..9, 1..10)) {
+        let mut sum = 0;
+        let ledger: Ledger = (0u32..).zip(&steps).map(|(turn, step)| {
+            sum += step;
+            (key(turn / 2, turn), entry(NEW, total(sum)))
+        }).collect();
+        prop_assert_eq!(ledger.total(), Usd::dollars(sum));
+    }
+}
