@@ -8,13 +8,14 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent, Permission};
 
 /// Whom to trust with the release of an issue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrustPolicy {
     /// The least permission on the repo that makes a person trusted.

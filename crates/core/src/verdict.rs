@@ -81,32 +81,30 @@ impl From<Stages> for Vec<String> {
     }
 }
 
-/// A verdict and the stage that it hangs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Folded {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The stage (by position) that failed or is to be asked next; none at green.
-    pub stage: Option<usize>,
-    /// What that stage said; [`StageAnswer::None`] where it was not asked yet.
-    pub answer: StageAnswer,
-}
-
-/// Folds the answers had so far, in the stages' order.
+/// Folds the answers of all configured stages, in their order: the first that is
+/// no success decides. No answer at all folds to pending, never to green.
 ///
 /// A later stage is not asked while an earlier one has not succeeded, so what
-/// stands behind such a one is not looked at; what is missing was not asked yet.
-pub fn fold(stages: &Stages, answers: &[StageAnswer]) -> Folded {
-    for stage in 0..stages.0.len() {
-        let answer = answers.get(stage).copied().unwrap_or(StageAnswer::None);
-        let verdict = match answer {
-            StageAnswer::Success => continue,
-            StageAnswer::Failure => Verdict::Red,
-            StageAnswer::None | StageAnswer::Pending | StageAnswer::Void => Verdict::Pending,
+/// stands behind such a one is not looked at. A stage that was not asked yet is
+/// [`StageAnswer::None`].
+pub fn fold(answers: impl IntoIterator<Item = StageAnswer>) -> Verdict {
+    let mut verdict = Verdict::Pending;
+    for answer in answers {
+        verdict = match answer {
+            StageAnswer::Success => Verdict::Green,
+            StageAnswer::Failure => return Verdict::Red,
+            StageAnswer::None | StageAnswer::Pending | StageAnswer::Void => {
+                return Verdict::Pending;
+            }
         };
-        return Folded { verdict, stage: Some(stage), answer };
     }
-    Folded { verdict: Verdict::Green, stage: None, answer: StageAnswer::Success }
+    verdict
+}
+
+/// The stage, by position, that the verdict hangs on: it failed, or is the one to
+/// ask next. None when all succeeded.
+pub fn hangs_on(answers: impl IntoIterator<Item = StageAnswer>) -> Option<usize> {
+    answers.into_iter().position(|answer| answer != StageAnswer::Success)
 }
 
 /// A stage's answer that asks for attribution.
@@ -208,27 +206,23 @@ mod tests {
 
     const ALL: [StageAnswer; 5] = [Nothing, Pending, Success, Failure, Void];
 
-    fn stages(n: usize) -> Stages {
-        Stages::new((0..n).map(|i| format!("s{i}")).collect()).unwrap()
-    }
-
     #[track_caller]
     fn check(answers: &[StageAnswer], verdict: Verdict, stage: Option<usize>) {
-        let folded = fold(&stages(3), answers);
-        assert_eq!((folded.verdict, folded.stage), (verdict, stage), "{answers:?}");
+        let all = || answers.iter().copied();
+        assert_eq!((fold(all()), hangs_on(all())), (verdict, stage), "{answers:?}");
     }
 
     #[test]
     fn the_first_that_has_not_passed_decides() {
-        check(&[], Verdict::Pending, Some(0));
-        check(&[Success], Verdict::Pending, Some(1));
+        check(&[Nothing, Nothing], Verdict::Pending, Some(0));
+        check(&[Success, Nothing], Verdict::Pending, Some(1));
         check(&[Success, Pending], Verdict::Pending, Some(1));
         check(&[Success, Void, Failure], Verdict::Pending, Some(1));
         check(&[Pending, Failure], Verdict::Pending, Some(0));
         check(&[Failure, Success, Success], Verdict::Red, Some(0));
         check(&[Success, Success, Failure], Verdict::Red, Some(2));
         check(&[Success, Success, Success], Verdict::Green, None);
-        check(&[Success, Success, Success, Failure], Verdict::Green, None);
+        check(&[], Verdict::Pending, None);
     }
 
     #[test]
@@ -236,7 +230,7 @@ mod tests {
         for a in ALL {
             for b in ALL {
                 for c in ALL {
-                    let green = fold(&stages(3), &[a, b, c]).verdict == Verdict::Green;
+                    let green = fold([a, b, c]) == Verdict::Green;
                     assert_eq!(green, [a, b, c] == [Success; 3]);
                 }
             }
