@@ -6,15 +6,21 @@
 
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
+pub mod blockers;
 pub mod change;
 pub mod digest;
 pub mod evidence;
+pub mod gates;
 mod globs;
 pub mod guardrails;
 pub mod ids;
 pub mod issue;
 pub mod message;
 pub mod plan;
+pub mod priority;
 pub mod proof;
 pub mod spend;
+pub mod text;
+pub mod trust;
 pub mod usd;
+pub mod verdict;

@@ -1,0 +1,221 @@
+//! Which issues an issue's body names as blockers. Whether they are still open is
+//! asked of the tracker by others; a forge's own dependency relations are added
+//! there too.
+//!
+//! Read line by line, without markdown's structure: a clause in a code block or a
+//! quotation counts, because to wait for too much is the safe mistake.
+
+use crate::ids::{IssueRef, RepoName};
+
+/// The issues that `body` says block it, in order, each once.
+///
+/// They stand in a "blocked by" clause (to the end of its line), or in the list
+/// under a "Blocked by" heading. A bare `#n` is an issue of `own`.
+pub fn blockers(body: &str, own: &RepoName) -> Vec<IssueRef> {
+    let mut found = Vec::new();
+    let mut section = Section::Elsewhere;
+    for line in body.lines() {
+        let text = line.trim();
+        if let Some(title) = heading(text) {
+            section = if names_blockers(title) { Section::Blockers } else { Section::Elsewhere };
+        } else if section == Section::Elsewhere && names_blockers(text) && is_title(text) {
+            // `Blocked by:` or `**Blocked by**` alone on its line heads a list as well.
+            section = Section::Lead;
+        }
+        if section != Section::Elsewhere && list_item(text) {
+            if clause(text, Which::Negated).is_none() {
+                references(text, own, &mut found);
+            }
+        } else if section == Section::Lead && !text.is_empty() && !is_title(text) {
+            section = Section::Elsewhere;
+        }
+        let mut rest = text;
+        while let Some(after) = clause(rest, Which::Stated) {
+            // Up to the next clause, which may be a negated one.
+            let end = clause_start(after).unwrap_or(after.len());
+            references(&after[..end], own, &mut found);
+            rest = after;
+        }
+    }
+    found
+}
+
+const CLAUSE: &[u8] = b"blocked by";
+
+/// Where the lines being read stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Section {
+    /// Under no "Blocked by".
+    Elsewhere,
+    /// Under a line that says only "Blocked by": to the first line that is no list.
+    Lead,
+    /// Under a heading: to the next heading.
+    Blockers,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Stated,
+    Negated,
+}
+
+/// Where the first "blocked by" stands, in any case.
+fn clause_start(text: &str) -> Option<usize> {
+    text.as_bytes().windows(CLAUSE.len()).position(|w| w.eq_ignore_ascii_case(CLAUSE))
+}
+
+/// What follows the first "blocked by" that is stated, or that is negated.
+fn clause(text: &str, which: Which) -> Option<&str> {
+    let mut from = 0;
+    while let Some(at) = clause_start(&text[from..]) {
+        let start = from + at;
+        let end = start + CLAUSE.len();
+        let before = &text[..start];
+        // "unblocked by" is another word.
+        let whole = !before.ends_with(|c: char| c.is_alphanumeric());
+        let negated = is_negated(before);
+        if whole && negated == (which == Which::Negated) {
+            return Some(&text[end..]);
+        }
+        from = end;
+    }
+    None
+}
+
+/// Whether the words just before a clause take it back.
+fn is_negated(before: &str) -> bool {
+    let mut words = before
+        .split_whitespace()
+        .rev()
+        .map(|word| word.trim_matches(|c: char| !c.is_alphanumeric() && c != '\'' && c != '’'));
+    let Some(last) = words.next() else { return false };
+    let is = |w: &str| {
+        w.eq_ignore_ascii_case("not")
+            || w.eq_ignore_ascii_case("never")
+            || w.to_ascii_lowercase().ends_with("n't")
+            || w.to_ascii_lowercase().ends_with("n’t")
+    };
+    let filler = ["longer", "currently", "yet", "being", "actually", "anymore", "any", "more"];
+    let no_longer = last.eq_ignore_ascii_case("longer")
+        && words.clone().next().is_some_and(|w| w.eq_ignore_ascii_case("no"));
+    let skipped = filler.iter().any(|f| last.eq_ignore_ascii_case(f));
+    is(last) || no_longer || (skipped && words.next().is_some_and(is))
+}
+
+/// The title of a markdown heading.
+fn heading(text: &str) -> Option<&str> {
+    let title = text.trim_start_matches('#');
+    let level = text.len() - title.len();
+    ((1..=6).contains(&level) && title.starts_with([' ', '\t'])).then(|| title.trim())
+}
+
+fn names_blockers(title: &str) -> bool {
+    clause(title, Which::Stated).is_some() && clause(title, Which::Negated).is_none()
+}
+
+/// Whether a line is nothing but "blocked by" and its decoration.
+fn is_title(text: &str) -> bool {
+    let bare = text.trim_matches(|c: char| !c.is_alphanumeric());
+    bare.len() == CLAUSE.len() && bare.as_bytes().eq_ignore_ascii_case(CLAUSE)
+}
+
+fn list_item(text: &str) -> bool {
+    let numbered = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    ["- ", "* ", "+ "].iter().any(|mark| text.starts_with(mark))
+        || (numbered.len() < text.len()
+            && (numbered.starts_with(". ") || numbered.starts_with(") ")))
+}
+
+/// Adds every `#n` and `owner/repo#n` of `text` that is not there yet.
+fn references(text: &str, own: &RepoName, found: &mut Vec<IssueRef>) {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    for (at, _) in text.match_indices('#') {
+        let digits = text[at + 1..].bytes().take_while(u8::is_ascii_digit).count();
+        let after = &text[at + 1 + digits..];
+        let Ok(number @ 1..) = text[at + 1..at + 1 + digits].parse::<u64>() else { continue };
+        if after.starts_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let before = &text[..at];
+        let name = &before[before.trim_end_matches(in_name).len()..];
+        let repo = if name.is_empty() {
+            own.clone()
+        } else if let Ok(repo) = name.parse() {
+            repo
+        } else if let Ok(repo) = RepoName::complete(name, Some(own.owner())) {
+            // `repo#7`: by this forge's habit, a repo of the same owner.
+            repo
+        } else {
+            continue;
+        };
+        let issue = IssueRef { repo, number };
+        if !found.contains(&issue) {
+            found.push(issue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn check(body: &str, expected: &[&str]) {
+        let own: RepoName = "o/r".parse().unwrap();
+        let found: Vec<_> = blockers(body, &own).iter().map(ToString::to_string).collect();
+        assert_eq!(found, expected, "{body:?}");
+    }
+
+    #[test]
+    fn clauses_count_to_the_end_of_their_line() {
+        check("", &[]);
+        check("Blocked by #7", &["o/r#7"]);
+        check("This is BLOCKED BY: #7, x/y#8 and #9.\n#10", &["o/r#7", "x/y#8", "o/r#9"]);
+        check("blocked by #7\nblocked by #7 and #3", &["o/r#7", "o/r#3"]);
+        check("- blocked by #7", &["o/r#7"]);
+        check("blocked by web#4", &["o/web#4"]);
+        check("see #7", &[]);
+        check("blocked by\n#7", &[]);
+        check("blocked by #0, #x, #7a and nobody", &[]);
+        check("Unblocked by #7", &[]);
+        check("```\nblocked by #7\n```", &["o/r#7"]);
+        check("é blocked by é#7", &["o/r#7"]);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_none() {
+        check("not blocked by #7", &[]);
+        check("It is NOT  blocked by #7.", &[]);
+        check("**not** blocked by #7", &[]);
+        check("isn't blocked by #7", &[]);
+        check("no longer blocked by #7", &[]);
+        check("not currently blocked by #7", &[]);
+        check("not blocked by #7 but blocked by #8", &["o/r#8"]);
+        check("blocked by #8, not blocked by #7", &["o/r#8"]);
+        check("If not, wait: blocked by #7", &["o/r#7"]);
+    }
+
+    #[test]
+    fn a_list_under_its_heading_counts() {
+        check(
+            "## Blocked by\n\n- #7\n* [ ] x/y#8\n1. #9\n\n## Why\n- #10",
+            &["o/r#7", "x/y#8", "o/r#9"],
+        );
+        check("### blocked by:\ntext #1\n- #7", &["o/r#7"]);
+        check("# Not blocked by\n- #7", &[]);
+        check("**Blocked by:**\n- #7\n- #8\nthen\n- #9", &["o/r#7", "o/r#8"]);
+        check("## Blocked by\n- not blocked by #7\n- #8", &["o/r#8"]);
+        check("## Blocked by #3\n- #7", &["o/r#3", "o/r#7"]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read(body in any::<String>(), tail in "[ #a-zA-Z0-9/.-]{0,40}") {
+            let own: RepoName = "o/r".parse().unwrap();
+            let _ = blockers(&body, &own);
+            let found = blockers(&format!("{body}\nblocked by {tail} #77"), &own);
+            prop_assert!(found.iter().any(|i| i.number == 77));
+        }
+    }
+}

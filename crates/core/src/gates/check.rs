@@ -1,0 +1,379 @@
+//! The predicate: one gate asked of one issue. It allocates nothing, since it is
+//! asked for every repo of every tick; its reasons borrow and are put into words
+//! only when somebody reads them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::facts::{
+    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, RemoteFacts, RepoFacts, Switch,
+};
+use crate::ids::{IssueRef, RunId};
+use crate::issue::BlockerState;
+use crate::trust::{Refusal, Trust};
+use crate::verdict::Verdict;
+
+/// One condition that an issue must pass to be dispatched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// The kill switch is off, and nothing is halted.
+    KillSwitch,
+    /// The repo is enrolled.
+    Allowlist,
+    /// The repo is not frozen.
+    Freeze,
+    /// No run is live on the repo, and nobody else holds an issue of it.
+    RepoLock,
+    /// There is room for one more run and its budget.
+    Capacity,
+    /// A trusted actor released what the issue says now.
+    Trust,
+    /// No issue that blocks it is open.
+    Blockers,
+    /// The default branch is well enough.
+    BaseHealth,
+}
+
+impl Gate {
+    /// All of them, the cheap ones first.
+    pub const ALL: [Self; 8] = [
+        Self::KillSwitch,
+        Self::Allowlist,
+        Self::Freeze,
+        Self::RepoLock,
+        Self::Capacity,
+        Self::Trust,
+        Self::Blockers,
+        Self::BaseHealth,
+    ];
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::KillSwitch => "kill switch",
+            Self::Allowlist => "allowlist",
+            Self::Freeze => "freeze",
+            Self::RepoLock => "repo lock",
+            Self::Capacity => "capacity",
+            Self::Trust => "trust",
+            Self::Blockers => "blockers",
+            Self::BaseHealth => "base health",
+        })
+    }
+}
+
+/// What a gate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GateVerdict {
+    /// It lets the issue pass.
+    Passed,
+    /// It refuses.
+    Failed,
+    /// It needs a remote fact that was not looked at yet.
+    NotAsked,
+    /// It could not be decided, which refuses for now.
+    Unknown,
+}
+
+impl fmt::Display for GateVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::NotAsked => "not asked",
+            Self::Unknown => "unknown",
+        })
+    }
+}
+
+/// All that is known of one issue's dispatch.
+#[derive(Clone, Copy)]
+pub(super) struct Case<'a> {
+    pub(super) policy: &'a DispatchPolicy,
+    pub(super) fleet: &'a Fleet,
+    pub(super) dispatcher: Dispatcher,
+    pub(super) repo: Option<&'a RepoFacts>,
+    pub(super) remote: Option<&'a RemoteFacts>,
+}
+
+/// What all gates together say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// At least one refuses.
+    Refused,
+    /// None refuses, but some need remote facts.
+    Open,
+    /// All pass.
+    Eligible,
+}
+
+/// A gate's verdict with its reason.
+pub(super) struct Finding<'a> {
+    pub(super) verdict: GateVerdict,
+    pub(super) why: Why<'a>,
+}
+
+/// The reasons.
+pub(super) enum Why<'a> {
+    SwitchOff,
+    KillSwitchOn,
+    KillSwitchUnreadable,
+    Halted,
+    HaltUnreadable,
+    PersonPasses,
+    NothingKnown,
+    Enrolled,
+    NotEnrolled,
+    NotFrozen,
+    Frozen(Option<&'a str>),
+    FreezeUnreadable,
+    NoLock,
+    LiveRun(RunId),
+    HeldElsewhere(&'a IssueRef),
+    Room { live: u32, max: u32 },
+    NoRoom { live: u32, max: u32 },
+    NoMoney { whose: &'static str, left: u64, budget: u64 },
+    Released(&'a Trust),
+    Distrusted(&'a Refusal),
+    NoBlockers,
+    BlockersClosed(usize),
+    Blocked(&'a [(IssueRef, BlockerState)]),
+    BaseRecorded,
+    BaseNotRed,
+    BaseRed,
+    BaseNotRead,
+    Unreadable(&'a str),
+    NotLookedAt,
+}
+
+impl<'a> Case<'a> {
+    /// All gates at once, stopping at the first that refuses.
+    pub(super) fn standing(&self) -> Standing {
+        let mut standing = Standing::Eligible;
+        for gate in Gate::ALL {
+            match self.ask(gate).verdict {
+                GateVerdict::Passed => {}
+                GateVerdict::NotAsked => standing = Standing::Open,
+                GateVerdict::Failed | GateVerdict::Unknown => return Standing::Refused,
+            }
+        }
+        standing
+    }
+
+    /// One gate.
+    pub(super) fn ask(&self, gate: Gate) -> Finding<'a> {
+        match gate {
+            Gate::KillSwitch => self.kill_switch(),
+            Gate::Allowlist => self.allowlist(),
+            Gate::Freeze => self.freeze(),
+            Gate::RepoLock => self.repo_lock(),
+            Gate::Capacity => self.capacity(),
+            Gate::Trust => self.trust(),
+            Gate::Blockers => self.blockers(),
+            Gate::BaseHealth => self.base_health(),
+        }
+    }
+
+    fn kill_switch(&self) -> Finding<'a> {
+        match (self.fleet.halt, self.dispatcher, self.fleet.kill_switch) {
+            (Switch::On, _, _) => failed(Why::Halted),
+            (Switch::Unreadable, _, _) => unknown(Why::HaltUnreadable),
+            (Switch::Off, Dispatcher::Person, _) => passed(Why::PersonPasses),
+            (Switch::Off, Dispatcher::Loop, Switch::Off) => passed(Why::SwitchOff),
+            (Switch::Off, Dispatcher::Loop, Switch::On) => failed(Why::KillSwitchOn),
+            (Switch::Off, Dispatcher::Loop, Switch::Unreadable) => {
+                unknown(Why::KillSwitchUnreadable)
+            }
+        }
+    }
+
+    fn allowlist(&self) -> Finding<'a> {
+        match (self.dispatcher, self.repo) {
+            (Dispatcher::Person, _) => passed(Why::PersonPasses),
+            (Dispatcher::Loop, Some(repo)) if repo.enrolled => passed(Why::Enrolled),
+            (Dispatcher::Loop, Some(_) | None) => failed(Why::NotEnrolled),
+        }
+    }
+
+    fn freeze(&self) -> Finding<'a> {
+        let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
+        match repo.freeze {
+            Switch::Off => passed(Why::NotFrozen),
+            Switch::On => failed(Why::Frozen(repo.freeze_why.as_deref())),
+            Switch::Unreadable => unknown(Why::FreezeUnreadable),
+        }
+    }
+
+    fn repo_lock(&self) -> Finding<'a> {
+        let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
+        if let Some(run) = repo.live {
+            return failed(Why::LiveRun(run));
+        }
+        self.remote(|remote| match &remote.foreign_lock {
+            Answer::Known(None) => passed(Why::NoLock),
+            Answer::Known(Some(issue)) => failed(Why::HeldElsewhere(issue)),
+            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
+        })
+    }
+
+    fn capacity(&self) -> Finding<'a> {
+        let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
+        let (live, max) = (self.fleet.live_runs, self.policy.max_concurrent_runs);
+        if live >= max {
+            return failed(Why::NoRoom { live, max });
+        }
+        let caps = [("the repo", repo.spend_left), ("all repos", self.fleet.spend_left)];
+        for (whose, left) in caps {
+            if let Some(left) = left.filter(|left| *left < repo.run_budget) {
+                return failed(Why::NoMoney { whose, left, budget: repo.run_budget });
+            }
+        }
+        passed(Why::Room { live, max })
+    }
+
+    fn trust(&self) -> Finding<'a> {
+        self.remote(|remote| match &remote.trust {
+            Answer::Known(trust @ Trust::Trusted { .. }) => passed(Why::Released(trust)),
+            Answer::Known(Trust::Refused { why }) if why.is_unknown() => {
+                unknown(Why::Distrusted(why))
+            }
+            Answer::Known(Trust::Refused { why }) => failed(Why::Distrusted(why)),
+            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
+        })
+    }
+
+    fn blockers(&self) -> Finding<'a> {
+        self.remote(|remote| match &remote.blockers {
+            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
+            Answer::Known(all) if all.is_empty() => passed(Why::NoBlockers),
+            Answer::Known(all) => {
+                let any = |state| all.iter().any(|(_, is)| *is == state);
+                if any(BlockerState::Open) {
+                    failed(Why::Blocked(all))
+                } else if any(BlockerState::Unreadable) {
+                    unknown(Why::Blocked(all))
+                } else {
+                    passed(Why::BlockersClosed(all.len()))
+                }
+            }
+        })
+    }
+
+    fn base_health(&self) -> Finding<'a> {
+        match self.policy.base_health {
+            BaseHealth::Attribute => passed(Why::BaseRecorded),
+            BaseHealth::Wait => self.remote(|remote| match &remote.base {
+                Some(Answer::Known(Verdict::Red)) => failed(Why::BaseRed),
+                Some(Answer::Known(Verdict::Green | Verdict::Pending)) => passed(Why::BaseNotRed),
+                Some(Answer::Unreadable(why)) => unknown(Why::Unreadable(why)),
+                None => unknown(Why::BaseNotRead),
+            }),
+        }
+    }
+
+    fn remote(&self, ask: impl Fn(&'a RemoteFacts) -> Finding<'a>) -> Finding<'a> {
+        match self.remote {
+            Some(remote) => ask(remote),
+            None => Finding { verdict: GateVerdict::NotAsked, why: Why::NotLookedAt },
+        }
+    }
+}
+
+fn passed(why: Why<'_>) -> Finding<'_> {
+    Finding { verdict: GateVerdict::Passed, why }
+}
+
+fn failed(why: Why<'_>) -> Finding<'_> {
+    Finding { verdict: GateVerdict::Failed, why }
+}
+
+fn unknown(why: Why<'_>) -> Finding<'_> {
+    Finding { verdict: GateVerdict::Unknown, why }
+}
+
+impl fmt::Display for Why<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SwitchOff => f.write_str("it is off"),
+            Self::KillSwitchOn => f.write_str("it is on; `afk arm` turns it off"),
+            Self::KillSwitchUnreadable => {
+                f.write_str("the configuration could not be read, so it counts as on")
+            }
+            Self::Halted => f.write_str("everything is halted; `afk resume` goes on"),
+            Self::HaltUnreadable => {
+                f.write_str("whether a halt is on could not be read, so it counts as on")
+            }
+            Self::PersonPasses => f.write_str("not asked of a person's own dispatch"),
+            Self::NothingKnown => f.write_str("nothing is known of this repo; configure it first"),
+            Self::Enrolled => f.write_str("the repo is enrolled"),
+            Self::NotEnrolled => f.write_str("the repo is not enrolled; `afk enroll` enrolls it"),
+            Self::NotFrozen => f.write_str("the repo is not frozen"),
+            Self::Frozen(why) => {
+                f.write_str("the repo is frozen")?;
+                if let Some(why) = why {
+                    write!(f, " ({why})")?;
+                }
+                f.write_str("; `afk unfreeze` lifts it")
+            }
+            Self::FreezeUnreadable => {
+                f.write_str("whether the repo is frozen could not be read, so it counts as frozen")
+            }
+            Self::NoLock => f.write_str("no run is live on the repo"),
+            Self::LiveRun(run) => write!(f, "run {run} is live on the repo"),
+            Self::HeldElsewhere(issue) => write!(
+                f,
+                "{issue} carries an in-progress label that is not ours; `afk release {issue}` takes it off"
+            ),
+            Self::Room { live, max } => write!(f, "{live} of {max} runs are live"),
+            Self::NoRoom { live, max } => {
+                write!(f, "{live} of {max} runs are live; wait for one to end")
+            }
+            Self::NoMoney { whose, left, budget } => write!(
+                f,
+                "{whose} may spend {} more today, and a run needs {}",
+                Dollars(*left),
+                Dollars(*budget)
+            ),
+            Self::Released(Trust::Trusted { by, at, ground }) => {
+                write!(f, "released by {} ({ground}) at {at}", by.login)
+            }
+            Self::Released(Trust::Refused { why }) => why.fmt(f),
+            Self::Distrusted(why) => why.fmt(f),
+            Self::NoBlockers => f.write_str("it names none"),
+            Self::BlockersClosed(count) => write!(f, "all {count} are closed"),
+            Self::Blocked(all) => {
+                let mut gap = "";
+                for (issue, state) in *all {
+                    let word = match state {
+                        BlockerState::Open => "is open",
+                        BlockerState::Unreadable => "could not be read",
+                        BlockerState::Closed => continue,
+                    };
+                    write!(f, "{gap}{issue} {word}")?;
+                    gap = ", ";
+                }
+                Ok(())
+            }
+            Self::BaseRecorded => f.write_str("a red default branch is recorded, not waited for"),
+            Self::BaseNotRed => f.write_str("the default branch is not red"),
+            Self::BaseRed => f.write_str("the default branch is red"),
+            Self::BaseNotRead => f.write_str("the default branch's verdict was not read"),
+            Self::Unreadable(why) => write!(f, "could not be read: {why}"),
+            Self::NotLookedAt => f.write_str("not looked at"),
+        }
+    }
+}
+
+/// Millionths of a dollar, shown in cents.
+struct Dollars(u64);
+
+impl fmt::Display for Dollars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cents = self.0 / 10_000;
+        write!(f, "{}.{:02} USD", cents / 100, cents % 100)
+    }
+}

@@ -1,0 +1,97 @@
+//! Why an issue is or is not dispatched: every gate's answer, for people and the API.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::check::{Case, Gate, GateVerdict};
+use super::facts::{DispatchPolicy, Dispatcher, Fleet, RemoteFacts};
+use crate::ids::IssueRef;
+use crate::issue::Issue;
+use crate::priority::priority;
+use crate::text::{Dropped, clean};
+
+/// One gate's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateResult {
+    /// Which gate.
+    pub gate: Gate,
+    /// What it says.
+    pub verdict: GateVerdict,
+    /// Why, and how to mend it.
+    pub why: String,
+}
+
+/// Every gate's answer for one issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The issue.
+    pub issue: IssueRef,
+    /// Whether it is open; a closed issue is no candidate, whatever the gates say.
+    pub open: bool,
+    /// Its priority, its own or the default.
+    pub priority: Option<i64>,
+    /// All eight gates, in order.
+    pub gates: Vec<GateResult>,
+    /// What of its title and body the agent will not see, since no person did.
+    pub dropped: Vec<Dropped>,
+}
+
+impl Explanation {
+    /// Whether it would be dispatched, were it first in the queue.
+    pub fn eligible(&self) -> bool {
+        self.open && self.gates.iter().all(|gate| gate.verdict == GateVerdict::Passed)
+    }
+
+    /// The gates that refuse it for good, or could not be decided.
+    pub fn refusals(&self) -> impl Iterator<Item = &GateResult> {
+        self.gates.iter().filter(|gate| match gate.verdict {
+            GateVerdict::Failed | GateVerdict::Unknown => true,
+            GateVerdict::Passed | GateVerdict::NotAsked => false,
+        })
+    }
+}
+
+/// Asks all gates for one issue. Without `remote`, those that need it say so.
+pub fn explain(
+    policy: &DispatchPolicy,
+    fleet: &Fleet,
+    dispatcher: Dispatcher,
+    issue: &Issue,
+    remote: Option<&RemoteFacts>,
+) -> Explanation {
+    let repo = fleet.repos.get(&issue.issue.repo);
+    let case = Case { policy, fleet, dispatcher, repo, remote };
+    let ask = |gate| {
+        let finding = case.ask(gate);
+        GateResult { gate, verdict: finding.verdict, why: finding.why.to_string() }
+    };
+    let mut dropped = clean(&issue.title).dropped;
+    dropped.extend(clean(&issue.body).dropped);
+    Explanation {
+        issue: issue.issue.clone(),
+        open: issue.open,
+        priority: priority(&issue.labels).or(policy.default_priority),
+        gates: Gate::ALL.map(ask).into(),
+        dropped,
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.eligible() { "would be dispatched" } else { "is not dispatched" };
+        write!(f, "{} {word} (", self.issue)?;
+        match self.priority {
+            Some(priority) => write!(f, "priority {priority}")?,
+            None => f.write_str("no priority")?,
+        }
+        writeln!(f, "{})", if self.open { "" } else { ", closed" })?;
+        for GateResult { gate, verdict, why } in &self.gates {
+            writeln!(f, "  {verdict:<9}  {gate:<11}  {why}")?;
+        }
+        for dropped in &self.dropped {
+            writeln!(f, "  hidden from the agent: {dropped}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+//! Outside text made safe: issue text for the agent, agent text for people.
+//!
+//! [`clean`] takes from an issue what the person who released it could not see;
+//! [`plain`], [`quote`], [`line`] and [`bounded`] make agent, CI and commit text
+//! fit for a comment; [`neutral`] makes outside text fit for a prompt. All are
+//! total. Nothing here judges what a text says.
+
+mod clean;
+mod plain;
+
+pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean};
+pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote};
+
+/// Text made of the pieces that matter, and of anything.
+#[cfg(test)]
+fn outside() -> impl proptest::strategy::Strategy<Value = String> {
+    use proptest::prelude::*;
+    let piece = prop_oneof![
+        Just("<!--".to_owned()),
+        Just("-->".to_owned()),
+        Just("<!".to_owned()),
+        Just("--".to_owned()),
+        Just("<".to_owned()),
+        Just("[//]: # (".to_owned()),
+        Just(")".to_owned()),
+        Just("\n".to_owned()),
+        Just("\r".to_owned()),
+        Just("\u{1B}[".to_owned()),
+        Just("\u{1B}]".to_owned()),
+        Just("\u{200B}".to_owned()),
+        Just("closes ".to_owned()),
+        Just("#7".to_owned()),
+        Just("@a".to_owned()),
+        Just("/".to_owned()),
+        any::<String>(),
+    ];
+    proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}

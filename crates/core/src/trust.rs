@@ -1,0 +1,434 @@
+//! Whether the release of an issue can be trusted: who put the ready label on
+//! last, with what right, and whether the text is still what they saw.
+//!
+//! Decided from the tracker's events and permissions, never from a field that an
+//! event carries about its author. Fail-closed: what cannot be told is refused.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Actor, At};
+use crate::issue::{IssueChange, IssueEvent, Permission};
+
+/// Whom to trust with the release of an issue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrustPolicy {
+    /// The least permission on the repo that makes a person trusted.
+    pub least: Permission,
+    /// Accounts that are trusted whatever their permission, by the tracker's id.
+    /// The only way for a bot or an app.
+    pub allow_ids: BTreeSet<String>,
+}
+
+impl Default for TrustPolicy {
+    fn default() -> Self {
+        Self { least: Permission::Write, allow_ids: BTreeSet::new() }
+    }
+}
+
+/// Why an account is trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ground {
+    /// It has this permission on the repo.
+    Permission(Permission),
+    /// It is listed by id.
+    Listed,
+}
+
+impl fmt::Display for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permission(permission) => write!(f, "{} permission", word(*permission)),
+            Self::Listed => f.write_str("listed by id"),
+        }
+    }
+}
+
+/// Whether an issue is released by somebody trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "trust", rename_all = "snake_case")]
+pub enum Trust {
+    /// It is.
+    Trusted {
+        /// Who put the ready label on last.
+        by: Actor,
+        /// When.
+        at: At,
+        /// Why they are trusted.
+        ground: Ground,
+    },
+    /// It is not.
+    Refused {
+        /// Why not.
+        why: Refusal,
+    },
+}
+
+/// Why a release is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "refusal", rename_all = "snake_case")]
+pub enum Refusal {
+    /// No event put the ready label on.
+    #[error("nobody is seen to have put the ready label on")]
+    NeverLabelled,
+    /// The label is off again.
+    #[error("the ready label was taken off by {} at {at}", name(.by.as_ref()))]
+    LabelOff {
+        /// By whom, if that is known.
+        by: Option<Actor>,
+        /// When.
+        at: At,
+    },
+    /// The tracker cannot say who put the label on.
+    #[error("the tracker does not say who put the ready label on at {at}")]
+    Unattributed {
+        /// When it was put on.
+        at: At,
+    },
+    /// Whoever put the label on is not trusted.
+    #[error("{} put the ready label on, {why}", name(Some(.by)))]
+    Labeller {
+        /// Who.
+        by: Actor,
+        /// Why they are not.
+        why: Distrust,
+    },
+    /// The text was changed since by somebody who is not trusted.
+    #[error("the {what} was changed at {at}, after the release, by {}; a trusted person must put the ready label on again", editor(.by.as_ref()))]
+    Edited {
+        /// What was changed.
+        what: Part,
+        /// When.
+        at: At,
+        /// By whom and why they are not trusted, if it is known who it was.
+        by: Option<Editor>,
+    },
+}
+
+/// Somebody who changed an issue, and why that is not trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Editor {
+    /// Who.
+    pub by: Actor,
+    /// Why they are not trusted.
+    pub why: Distrust,
+}
+
+/// Why an account is not trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum Distrust {
+    /// Its permission is too low.
+    #[error("who has {} permission and needs {}", word(*.has), word(*.least))]
+    TooLow {
+        /// What it has.
+        has: Permission,
+        /// What it needs.
+        least: Permission,
+    },
+    /// It is a bot or an app that is not listed by id.
+    #[error("a bot that is not listed by id")]
+    Bot,
+    /// Its permission could not be read. May pass later.
+    #[error("whose permission could not be read")]
+    Unknown,
+}
+
+/// What of an issue was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Its title.
+    Title,
+    /// Its body.
+    Body,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Title => "title",
+            Self::Body => "body",
+        })
+    }
+}
+
+impl Refusal {
+    /// Refused only because something could not be read: to wait may mend it.
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Labeller { why, .. } | Self::Edited { by: Some(Editor { why, .. }), .. } => {
+                matches!(why, Distrust::Unknown)
+            }
+            Self::NeverLabelled
+            | Self::LabelOff { .. }
+            | Self::Unattributed { .. }
+            | Self::Edited { by: None, .. } => false,
+        }
+    }
+}
+
+/// Decides from an issue's whole history, oldest first.
+///
+/// `permission_of` answers with an account's permission on the repo as it stands
+/// now, `None` where it could not be read. An edit in the same second as the
+/// label counts as after it: trackers count seconds, and the order of two events
+/// within one is not known.
+pub fn trust(
+    events: &[IssueEvent],
+    label: &str,
+    policy: &TrustPolicy,
+    permission_of: &dyn Fn(&Actor) -> Option<Permission>,
+) -> Trust {
+    match release(events, label, policy, permission_of) {
+        Ok((by, at, ground)) => Trust::Trusted { by, at, ground },
+        Err(why) => Trust::Refused { why },
+    }
+}
+
+/// Whether one account is trusted; also for the author of a comment or a command.
+pub fn trusted(
+    actor: &Actor,
+    policy: &TrustPolicy,
+    permission_of: &dyn Fn(&Actor) -> Option<Permission>,
+) -> Result<Ground, Distrust> {
+    if policy.allow_ids.contains(&actor.id) {
+        return Ok(Ground::Listed);
+    }
+    if actor.bot {
+        return Err(Distrust::Bot);
+    }
+    let has = permission_of(actor).ok_or(Distrust::Unknown)?;
+    // A policy of "none" would trust every stranger: it trusts nobody by permission.
+    if has < policy.least || has == Permission::None {
+        return Err(Distrust::TooLow { has, least: policy.least });
+    }
+    Ok(Ground::Permission(has))
+}
+
+fn release(
+    events: &[IssueEvent],
+    label: &str,
+    policy: &TrustPolicy,
+    permission_of: &dyn Fn(&Actor) -> Option<Permission>,
+) -> Result<(Actor, At, Ground), Refusal> {
+    // The latest by time; within one second the tracker's order decides.
+    let last = events
+        .iter()
+        .enumerate()
+        .filter_map(|(i, event)| on_or_off(event, label).map(|on| (i, event, on)))
+        .min_by_key(|(i, event, _)| Reverse((event.at, *i)));
+    let Some((index, event, on)) = last else { return Err(Refusal::NeverLabelled) };
+    if !on {
+        return Err(Refusal::LabelOff { by: event.actor.clone(), at: event.at });
+    }
+    let by = event.actor.clone().ok_or(Refusal::Unattributed { at: event.at })?;
+    let ground = match trusted(&by, policy, permission_of) {
+        Ok(ground) => ground,
+        Err(why) => return Err(Refusal::Labeller { by, why }),
+    };
+    for (i, edit) in events.iter().enumerate() {
+        let what = match edit.what {
+            IssueChange::Renamed => Part::Title,
+            IssueChange::Edited => Part::Body,
+            IssueChange::Labeled { .. }
+            | IssueChange::Unlabeled { .. }
+            | IssueChange::Closed
+            | IssueChange::Reopened => continue,
+        };
+        let same_second = edit.at.as_second() == event.at.as_second();
+        if i < index && edit.at < event.at && !same_second {
+            continue;
+        }
+        let refused = |by| Refusal::Edited { what, at: edit.at, by };
+        let actor = edit.actor.as_ref().ok_or_else(|| refused(None))?;
+        if let Err(why) = trusted(actor, policy, permission_of) {
+            return Err(refused(Some(Editor { by: actor.clone(), why })));
+        }
+    }
+    Ok((by, event.at, ground))
+}
+
+/// Whether an event puts `label` on or takes it off; trackers ignore its case.
+fn on_or_off(event: &IssueEvent, label: &str) -> Option<bool> {
+    match &event.what {
+        IssueChange::Labeled { label: l } => l.eq_ignore_ascii_case(label).then_some(true),
+        IssueChange::Unlabeled { label: l } => l.eq_ignore_ascii_case(label).then_some(false),
+        IssueChange::Renamed
+        | IssueChange::Edited
+        | IssueChange::Closed
+        | IssueChange::Reopened => None,
+    }
+}
+
+fn word(permission: Permission) -> &'static str {
+    match permission {
+        Permission::None => "no",
+        Permission::Read => "read",
+        Permission::Triage => "triage",
+        Permission::Write => "write",
+        Permission::Maintain => "maintain",
+        Permission::Admin => "admin",
+    }
+}
+
+fn name(actor: Option<&Actor>) -> String {
+    match actor {
+        Some(actor) => format!("{} (id {})", actor.login, actor.id),
+        None => "an unknown account".to_owned(),
+    }
+}
+
+fn editor(by: Option<&Editor>) -> String {
+    match by {
+        Some(Editor { by, why }) => format!("{}, {why}", name(Some(by))),
+        None => "an unknown account".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const READY: &str = "ready-for-agent";
+
+    fn actor(login: &str) -> Actor {
+        Actor { id: format!("id-{login}"), login: login.into(), bot: login.ends_with("[bot]") }
+    }
+
+    /// `<second> <who> <what>`; `?` is an account that the tracker does not name.
+    fn event(text: &str) -> IssueEvent {
+        let mut words = text.split(' ');
+        let at = At::from_second(words.next().unwrap().parse().unwrap()).unwrap();
+        let who = words.next().unwrap();
+        let label = READY.to_owned();
+        let what = match words.next().unwrap() {
+            "on" => IssueChange::Labeled { label },
+            "off" => IssueChange::Unlabeled { label },
+            "other" => IssueChange::Labeled { label: "bug".into() },
+            "title" => IssueChange::Renamed,
+            "body" => IssueChange::Edited,
+            "close" => IssueChange::Closed,
+            other => panic!("{other}"),
+        };
+        IssueEvent { at, actor: (who != "?").then(|| actor(who)), what }
+    }
+
+    fn permission_of(actor: &Actor) -> Option<Permission> {
+        match actor.login.as_str() {
+            "owner" => Some(Permission::Admin),
+            "dev" | "dev[bot]" => Some(Permission::Write),
+            "triager" => Some(Permission::Triage),
+            "dark" => None,
+            _ => Some(Permission::None),
+        }
+    }
+
+    fn ask(events: &[&str], policy: &TrustPolicy) -> Trust {
+        let events: Vec<_> = events.iter().map(|e| event(e)).collect();
+        trust(&events, READY, policy, &permission_of)
+    }
+
+    #[track_caller]
+    fn check(events: &[&str], expected: Result<&str, &str>) {
+        let seen = match ask(events, &TrustPolicy::default()) {
+            Trust::Trusted { by, .. } => Ok(by.login),
+            Trust::Refused { why } => Err(why.to_string()),
+        };
+        match (&seen, expected) {
+            (Ok(by), Ok(who)) => assert_eq!(by, who),
+            (Err(why), Err(part)) => assert!(why.contains(part), "{why:?} lacks {part:?}"),
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => panic!("{events:?}: {seen:?}"),
+        }
+    }
+
+    #[test]
+    fn the_last_label_decides() {
+        check(&[], Err("nobody"));
+        check(&["1 dev other"], Err("nobody"));
+        check(&["1 dev on"], Ok("dev"));
+        check(&["1 stranger on", "2 dev on"], Ok("dev"));
+        check(&["1 dev on", "2 stranger on"], Err("stranger (id id-stranger) put"));
+        check(&["1 dev on", "2 dev off"], Err("taken off by dev"));
+        check(&["1 dev on", "2 dev off", "3 owner on", "4 dev close"], Ok("owner"));
+        check(&["1 dev on", "2 ? off"], Err("taken off by an unknown"));
+        // Delivered in the wrong order: time decides.
+        check(&["5 dev off", "1 dev on"], Err("taken off"));
+    }
+
+    #[test]
+    fn who_cannot_be_told_or_is_too_low_is_refused() {
+        check(&["1 ? on"], Err("does not say who"));
+        check(&["1 triager on"], Err("who has triage permission and needs write"));
+        check(&["1 dark on"], Err("could not be read"));
+        check(&["1 dev[bot] on"], Err("a bot that is not listed"));
+    }
+
+    #[test]
+    fn an_untrusted_edit_after_the_label_stays_until_the_next_label() {
+        check(&["1 stranger body", "3 dev on"], Ok("dev"));
+        check(&["1 dev on", "3 owner title"], Ok("dev"));
+        check(&["1 dev on", "3 stranger title"], Err("the title was changed"));
+        check(&["1 dev on", "3 stranger body", "5 dev body"], Err("the body was changed"));
+        check(&["1 dev on", "3 stranger body", "5 dev on"], Ok("dev"));
+        check(&["1 dev on", "3 ? body"], Err("by an unknown account"));
+        check(&["1 dev on", "3 dark body"], Err("whose permission could not be read"));
+        check(&["3 stranger body", "3 dev on"], Err("the body was changed"));
+    }
+
+    #[test]
+    fn the_policy_can_list_by_id_and_raise_the_bar() {
+        let listed = TrustPolicy { allow_ids: ["id-dev[bot]".into()].into(), ..Default::default() };
+        assert!(matches!(
+            ask(&["1 dev[bot] on"], &listed),
+            Trust::Trusted { ground: Ground::Listed, .. }
+        ));
+        // A name is not an id.
+        let named = TrustPolicy { allow_ids: ["dev[bot]".into()].into(), ..Default::default() };
+        assert!(matches!(ask(&["1 dev[bot] on"], &named), Trust::Refused { .. }));
+        let high = TrustPolicy { least: Permission::Admin, ..Default::default() };
+        assert!(matches!(ask(&["1 dev on"], &high), Trust::Refused { .. }));
+        let none = TrustPolicy { least: Permission::None, ..Default::default() };
+        assert!(matches!(ask(&["1 stranger on"], &none), Trust::Refused { .. }));
+    }
+
+    #[test]
+    fn only_what_could_not_be_read_is_unknown() {
+        let unknown = |events: &[&str]| match ask(events, &TrustPolicy::default()) {
+            Trust::Trusted { .. } => false,
+            Trust::Refused { why } => why.is_unknown(),
+        };
+        assert!(unknown(&["1 dark on"]));
+        assert!(unknown(&["1 dev on", "3 dark body"]));
+        assert!(!unknown(&["1 stranger on"]));
+        assert!(!unknown(&[]));
+    }
+
+    proptest! {
+        /// Against the rule said the other way round: trusted means that somebody
+        /// trusted labelled last and nobody else changed the text since.
+        #[test]
+        fn trusted_only_when_all_that_counts_is_trusted(
+            steps in proptest::collection::vec((0_usize..4, 0_usize..5), 0..12)
+        ) {
+            let who = ["dev", "stranger", "dark", "?"];
+            let what = ["on", "off", "title", "body", "other"];
+            let lines: Vec<_> = steps.iter().enumerate()
+                .map(|(i, (a, w))| format!("{} {} {}", i * 2, who[*a], what[*w])).collect();
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            let last = steps.iter().rposition(|(_, w)| *w <= 1);
+            let expected = last.is_some_and(|i| {
+                steps[i] == (0, 0) && steps[i..].iter().all(|(a, w)| *a == 0 || *w == 4)
+            });
+            let got = ask(&lines, &TrustPolicy::default());
+            prop_assert_eq!(matches!(got, Trust::Trusted { .. }), expected);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What CI and deploy say of a landed commit: answers of stages folded into one
+//! verdict, and whose a failure is.
+
+use serde::{Deserialize, Serialize};
+
+/// What one stage says of one commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageAnswer {
+    /// Nothing is there yet.
+    None,
+    /// It runs, or waits to.
+    Pending,
+    /// It passed.
+    Success,
+    /// It failed.
+    Failure,
+    /// It says nothing of the commit: cancelled, superseded, could not run.
+    Void,
+}
+
+/// The folded answer of all stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Not decided.
+    Pending,
+    /// Every stage passed.
+    Green,
+    /// A stage failed.
+    Red,
+}
+
+/// The stages that a repo configures, in order: never none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct Stages(Vec<String>);
+
+/// A list of stages that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StagesError {
+    /// The list is empty, which would make every commit green.
+    #[error(
+        "no stage is configured, so no commit could ever be called green: name at least one, such as \"checks\""
+    )]
+    Empty,
+    /// Two stages have one name.
+    #[error("stage {0:?} is configured twice")]
+    Twice(String),
+}
+
+impl Stages {
+    /// Takes the names in order.
+    pub fn new(names: Vec<String>) -> Result<Self, StagesError> {
+        if names.is_empty() {
+            return Err(StagesError::Empty);
+        }
+        let twice = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name));
+        if let Some((_, name)) = twice {
+            return Err(StagesError::Twice(name.clone()));
+        }
+        Ok(Self(names))
+    }
+
+    /// The names, in order.
+    pub fn names(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl TryFrom<Vec<String>> for Stages {
+    type Error = StagesError;
+    fn try_from(names: Vec<String>) -> Result<Self, StagesError> {
+        Self::new(names)
+    }
+}
+
+impl From<Stages> for Vec<String> {
+    fn from(stages: Stages) -> Self {
+        stages.0
+    }
+}
+
+/// Folds the answers of all configured stages, in their order: the first that is
+/// no success decides. No answer at all folds to pending, never to green.
+///
+/// A later stage is not asked while an earlier one has not succeeded, so what
+/// stands behind such a one is not looked at. A stage that was not asked yet is
+/// [`StageAnswer::None`].
+pub fn fold(answers: impl IntoIterator<Item = StageAnswer>) -> Verdict {
+    let mut verdict = Verdict::Pending;
+    for answer in answers {
+        verdict = match answer {
+            StageAnswer::Success => Verdict::Green,
+            StageAnswer::Failure => return Verdict::Red,
+            StageAnswer::None | StageAnswer::Pending | StageAnswer::Void => {
+                return Verdict::Pending;
+            }
+        };
+    }
+    verdict
+}
+
+/// The stage, by position, that the verdict hangs on: it failed, or is the one to
+/// ask next. None when all succeeded.
+pub fn hangs_on(answers: impl IntoIterator<Item = StageAnswer>) -> Option<usize> {
+    answers.into_iter().position(|answer| answer != StageAnswer::Success)
+}
+
+/// A stage's answer that asks for attribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trouble {
+    /// It failed on our commit.
+    Failure,
+    /// It said nothing of our commit.
+    Void,
+}
+
+impl StageAnswer {
+    /// The trouble that this answer is, if it is one.
+    pub fn trouble(self) -> Option<Trouble> {
+        match self {
+            Self::Failure => Some(Trouble::Failure),
+            Self::Void => Some(Trouble::Void),
+            Self::None | Self::Pending | Self::Success => None,
+        }
+    }
+}
+
+/// What the stage says of a commit on the default branch after ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descendant {
+    /// Its answer.
+    pub answer: StageAnswer,
+    /// Whether the commit is this run's own.
+    pub ours: bool,
+}
+
+/// Whose a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "attribution", rename_all = "snake_case")]
+pub enum Attribution {
+    /// Ours: to be mended by a corrective turn.
+    Ours,
+    /// Not ours: waited out, never paid for.
+    NotOurs {
+        /// Why not.
+        why: NotOurs,
+    },
+    /// Nothing decisive was said of our commit or of one after it.
+    Void,
+    /// A descendant that contains our commit passed, and speaks for it.
+    SpokenFor {
+        /// Which one, by its position.
+        by: usize,
+    },
+}
+
+/// Why a failure is not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub enum NotOurs {
+    /// The commit that ours was built on failed already.
+    #[error("the commit below ours failed in the same stage")]
+    BaseRed,
+    /// Our commit was not judged, and the one that failed after it is somebody else's.
+    #[error("ours was not judged, and a later commit by somebody else failed")]
+    LaterCommit,
+}
+
+/// Attributes the trouble that a stage has with our commit.
+///
+/// `base` is the same stage's answer for the commit that ours was built on: only
+/// its failure excuses ours. `descendants` are the commits after ours, oldest
+/// first; they are asked when ours was not judged, or failed as its base did. The
+/// first decisive one speaks; a failure that is not ours leaves the word to those
+/// after it.
+pub fn attribute(own: Trouble, base: StageAnswer, descendants: &[Descendant]) -> Attribution {
+    let base_red = base == StageAnswer::Failure;
+    let mut excuse = match own {
+        Trouble::Failure if !base_red => return Attribution::Ours,
+        Trouble::Failure => Some(NotOurs::BaseRed),
+        Trouble::Void => None,
+    };
+    for (by, descendant) in descendants.iter().enumerate() {
+        match descendant.answer {
+            StageAnswer::None | StageAnswer::Pending | StageAnswer::Void => {}
+            StageAnswer::Success => return Attribution::SpokenFor { by },
+            StageAnswer::Failure if excuse.is_some() => {}
+            StageAnswer::Failure if base_red => excuse = Some(NotOurs::BaseRed),
+            StageAnswer::Failure if descendant.ours => return Attribution::Ours,
+            StageAnswer::Failure => excuse = Some(NotOurs::LaterCommit),
+        }
+    }
+    match excuse {
+        Some(why) => Attribution::NotOurs { why },
+        None => Attribution::Void,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StageAnswer::{Failure, None as Nothing, Pending, Success, Void};
+    use super::*;
+
+    const ALL: [StageAnswer; 5] = [Nothing, Pending, Success, Failure, Void];
+
+    #[track_caller]
+    fn check(answers: &[StageAnswer], verdict: Verdict, stage: Option<usize>) {
+        let all = || answers.iter().copied();
+        assert_eq!((fold(all()), hangs_on(all())), (verdict, stage), "{answers:?}");
+    }
+
+    #[test]
+    fn the_first_that_has_not_passed_decides() {
+        check(&[Nothing, Nothing], Verdict::Pending, Some(0));
+        check(&[Success, Nothing], Verdict::Pending, Some(1));
+        check(&[Success, Pending], Verdict::Pending, Some(1));
+        check(&[Success, Void, Failure], Verdict::Pending, Some(1));
+        check(&[Pending, Failure], Verdict::Pending, Some(0));
+        check(&[Failure, Success, Success], Verdict::Red, Some(0));
+        check(&[Success, Success, Failure], Verdict::Red, Some(2));
+        check(&[Success, Success, Success], Verdict::Green, None);
+        check(&[], Verdict::Pending, None);
+    }
+
+    #[test]
+    fn green_is_all_passed_and_nothing_else() {
+        for a in ALL {
+            for b in ALL {
+                for c in ALL {
+                    let green = fold([a, b, c]) == Verdict::Green;
+                    assert_eq!(green, [a, b, c] == [Success; 3]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_stage_is_an_error_and_never_green() {
+        assert_eq!(Stages::new(vec![]), Err(StagesError::Empty));
+        assert!(serde_json::from_str::<Stages>("[]").is_err());
+        assert!(serde_json::from_str::<Stages>(r#"["a","a"]"#).is_err());
+        assert!(serde_json::from_str::<Stages>(r#"["checks"]"#).is_ok());
+    }
+
+    #[track_caller]
+    fn check_whose(
+        own: Trouble,
+        base: StageAnswer,
+        after: &[(StageAnswer, bool)],
+        is: Attribution,
+    ) {
+        let after: Vec<_> = after
+            .iter()
+            .map(|(answer, ours)| Descendant { answer: *answer, ours: *ours })
+            .collect();
+        assert_eq!(attribute(own, base, &after), is);
+    }
+
+    #[test]
+    fn a_failure_is_ours_unless_something_else_explains_it() {
+        use Attribution::{NotOurs as Other, Ours, SpokenFor, Void as Nobody};
+        const BASE: Attribution = Other { why: NotOurs::BaseRed };
+        const LATER: Attribution = Other { why: NotOurs::LaterCommit };
+        for base in [Nothing, Pending, Success, Void] {
+            check_whose(Trouble::Failure, base, &[], Ours);
+            check_whose(Trouble::Failure, base, &[(Success, false)], Ours);
+        }
+        check_whose(Trouble::Failure, Failure, &[], BASE);
+        check_whose(Trouble::Failure, Failure, &[(Failure, false)], BASE);
+        check_whose(
+            Trouble::Failure,
+            Failure,
+            &[(Void, false), (Success, false)],
+            SpokenFor { by: 1 },
+        );
+        check_whose(Trouble::Void, Success, &[], Nobody);
+        check_whose(Trouble::Void, Success, &[(Pending, false), (Void, true)], Nobody);
+        check_whose(
+            Trouble::Void,
+            Success,
+            &[(Void, false), (Success, false)],
+            SpokenFor { by: 1 },
+        );
+        check_whose(Trouble::Void, Success, &[(Failure, false)], LATER);
+        check_whose(Trouble::Void, Success, &[(Failure, true)], Ours);
+        check_whose(Trouble::Void, Failure, &[(Failure, false)], BASE);
+        check_whose(
+            Trouble::Void,
+            Success,
+            &[(Failure, false), (Success, true)],
+            SpokenFor { by: 1 },
+        );
+    }
+}
