@@ -19,6 +19,7 @@ use crate::issue::Permission;
 use crate::proof::ProofReport;
 use crate::spend::Usage;
 use crate::usd::Usd;
+use crate::verdict::StageAnswer;
 
 /// The version of the bundle's shape; a reader refuses what it does not know.
 pub const SCHEMA: u32 = 1;
@@ -86,34 +87,6 @@ pub enum ReleasedBy {
     },
     /// By a person's own dispatch.
     Command,
-}
-
-/// What a stage answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StageAnswer {
-    /// Nothing is there yet.
-    None,
-    /// It goes on.
-    Pending,
-    /// It succeeded.
-    Success,
-    /// It failed.
-    Failure,
-    /// It was cancelled, superseded or could not run.
-    Void,
-}
-
-impl fmt::Display for StageAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "nothing there yet",
-            Self::Pending => "pending",
-            Self::Success => "success",
-            Self::Failure => "failure",
-            Self::Void => "void",
-        })
-    }
 }
 
 /// A stage's answer for a commit.

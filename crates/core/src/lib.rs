@@ -8,7 +8,9 @@
 
 pub mod blockers;
 pub mod change;
+pub mod config;
 pub mod digest;
+pub mod elapsed;
 pub mod evidence;
 pub mod gates;
 mod globs;
@@ -16,9 +18,11 @@ pub mod guardrails;
 pub mod ids;
 pub mod issue;
 pub mod message;
+pub mod phase;
 pub mod plan;
 pub mod priority;
 pub mod proof;
+pub mod run;
 pub mod spend;
 pub mod text;
 pub mod trust;

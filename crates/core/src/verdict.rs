@@ -1,6 +1,8 @@
 //! What CI and deploy say of a landed commit: answers of stages folded into one
 //! verdict, and whose a failure is.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// What one stage says of one commit.
@@ -17,6 +19,18 @@ pub enum StageAnswer {
     Failure,
     /// It says nothing of the commit: cancelled, superseded, could not run.
     Void,
+}
+
+impl fmt::Display for StageAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "nothing there yet",
+            Self::Pending => "pending",
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Void => "void",
+        })
+    }
 }
 
 /// The folded answer of all stages.

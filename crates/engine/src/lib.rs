@@ -1,1 +1,40 @@
-//! See the package description.
+//! The engine: passes that observe, plan and act, and the driver that wakes them.
+//!
+//! Knows the world only through [`ports`]. A *tick* admits new issues; a *pass*
+//! works one run; the [`driver`] gives each live run a task of its own, so that
+//! one repo's trouble stays its own. Everything is level-triggered: any pass may
+//! be the first after a crash.
+//!
+//! Reading order: [`pass`], then [`tick`], then [`driver`].
+
+pub mod dispatch;
+pub mod driver;
+pub mod outbox;
+pub mod pass;
+pub mod ports;
+pub mod show;
+pub mod switches;
+
+use std::sync::Arc;
+
+use ports::Ports;
+
+/// The loop, over one set of ports.
+#[derive(Clone)]
+pub struct Engine {
+    ports: Ports,
+    /// Who we are in leases: one name a process.
+    owner: Arc<str>,
+}
+
+impl Engine {
+    /// An engine over `ports` that signs its leases with `owner`.
+    pub fn new(ports: Ports, owner: &str) -> Self {
+        Self { ports, owner: owner.into() }
+    }
+
+    /// The ports that it works through.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+}

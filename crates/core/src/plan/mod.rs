@@ -152,7 +152,7 @@ pub enum Waiting {
 }
 
 impl Waiting {
-    /// Whether only a person can end it: no clock runs meanwhile.
+    /// Whether only a person can end it.
     pub const fn on_people(self) -> bool {
         match self {
             Self::Halt | Self::Freeze | Self::Question | Self::PullRequest => true,
@@ -165,6 +165,11 @@ impl Waiting {
             | Self::Judgement
             | Self::Candidate => false,
         }
+    }
+
+    /// Whether the run's clocks stand still meanwhile.
+    pub const fn stops_clocks(self) -> bool {
+        self.on_people() || matches!(self, Self::UsageLimit)
     }
 }
 
@@ -269,7 +274,7 @@ fn by_work(now: &Situation, work: Work) -> Plan {
 /// Rows 13 to 16.
 fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
     match candidate {
-        Candidate::Breached => give_up(now),
+        Candidate::Breached | Candidate::Refused(Refusal::Setup) => give_up(now),
         Candidate::Refused(Refusal::Conflict | Refusal::Verify | Refusal::Proof) => refused(now),
         Candidate::Pushed { red: true, .. } => refused(now),
         Candidate::Pushed { red: false, overdue: true } => give_up(now),

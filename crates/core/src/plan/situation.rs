@@ -226,4 +226,7 @@ pub enum Refusal {
     Verify,
     /// Its tests do not prove it.
     Proof,
+    /// What stands against it no agent can mend: the base fails already, or the
+    /// command that judges cannot be run.
+    Setup,
 }

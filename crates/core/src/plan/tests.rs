@@ -159,6 +159,7 @@ fn rows_13_and_14_a_breach_escalates_and_a_refusal_is_corrected() {
     check(offering(Candidate::Breached), ends(End::NeedsHuman));
     check(Situation { landed: RED, ..offering(Candidate::Breached) }, ends(End::Frozen));
     check(refused, turn(TurnCause::Refused));
+    check(offering(Candidate::Refused(Refusal::Setup)), ends(End::NeedsHuman));
     check(offering(Candidate::Refused(Refusal::Conflict)), turn(TurnCause::Refused));
     check(Situation { refusals_left: false, ..refused }, ends(End::NeedsHuman));
     check(Situation { refusals_left: false, landed: RED, ..refused }, ends(End::Frozen));
@@ -221,6 +222,7 @@ fn every_turn() -> Vec<Turn> {
         Work::New(Candidate::Refused(Refusal::Conflict)),
         Work::New(Candidate::Refused(Refusal::Verify)),
         Work::New(Candidate::Refused(Refusal::Proof)),
+        Work::New(Candidate::Refused(Refusal::Setup)),
         Work::New(Candidate::Clear),
         Work::New(Candidate::PullRequestOpen),
         Work::New(Candidate::PullRequestMerged),

@@ -1,0 +1,412 @@
+//! The configuration, as types: what a person may set, with the shipped defaults.
+//!
+//! The defaults are inert: the kill switch is on and the allowlist is empty, and
+//! arming takes a person's edit of both. Reading files and environment is the
+//! server's work; unknown keys are errors everywhere.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::gates::{BaseHealth, TrustPolicy};
+use crate::guardrails::GuardrailPolicy;
+use crate::ids::RepoName;
+use crate::proof::{ProofPolicyConfig, Verify};
+use crate::run::Limits;
+use crate::usd::Usd;
+use crate::verdict::Stages;
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The first gate: while it is on, nothing new is dispatched.
+    pub kill_switch: bool,
+    /// The second gate: repos whose issues may be dispatched.
+    pub allowlist: Vec<RepoName>,
+    /// Observe and plan everything, record it as "would have", do nothing.
+    pub shadow: bool,
+    /// Completes repo names that are written without an owner.
+    pub default_owner: Option<String>,
+    /// The label that releases an issue.
+    pub ready_label: String,
+    /// The label that shows people that a run is live on the issue.
+    pub in_progress_label: String,
+    /// The label of an issue that was handed to a person.
+    pub human_label: String,
+    /// The priority of an issue without one; none sorts it after all that have one.
+    pub default_priority: Option<i64>,
+    /// Runs that may be live at once.
+    pub max_concurrent_runs: u32,
+    /// What one run may spend, in US dollars.
+    pub budget_usd: Usd,
+    /// What one repo may spend a day, in US dollars; none is no cap.
+    pub repo_day_budget_usd: Option<Usd>,
+    /// What all repos together may spend a day, in US dollars; none is no cap.
+    pub day_budget_usd: Option<Usd>,
+    /// Refusals before landing (verify, proof, conflict), after which a run escalates.
+    pub landing_refusals_max: u32,
+    /// Corrective turns on a red landed commit.
+    pub fix_forward_max_attempts: u32,
+    /// Seconds from the first red verdict in which corrective turns may begin.
+    pub fix_forward_max_seconds: u64,
+    /// Retries of a turn that failed, in a row.
+    pub executor_retries_max: u32,
+    /// Seconds of silence, with no tool open, after which a turn is interrupted.
+    pub stall_timeout_seconds: u64,
+    /// Seconds that one stage may take to answer.
+    pub stage_timeout_seconds: u64,
+    /// Seconds that the agent's question waits for a person.
+    pub question_timeout_seconds: u64,
+    /// Seconds that a whole run may take.
+    pub run_timeout_seconds: u64,
+    /// Seconds between two looks at the trackers.
+    pub poll_seconds: u64,
+    /// Where store and workspaces live; none is the platform's data folder.
+    pub data_dir: Option<PathBuf>,
+    /// How strong the sandbox must be.
+    pub sandbox: SandboxRequirement,
+    /// Whether a red default branch is waited for.
+    pub base_health: BaseHealth,
+    /// Whose label counts.
+    pub trust: TrustPolicy,
+    /// Doorbells, each rung for what is at least as urgent as it asks.
+    pub notify: Vec<Notify>,
+    /// The agents.
+    pub agents: Agents,
+    /// The repos, by `owner/name`.
+    pub repos: BTreeMap<RepoName, Repo>,
+}
+
+/// How strong the sandbox must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SandboxRequirement {
+    /// Refuse to run without bubblewrap.
+    #[default]
+    Required,
+    /// Use the strongest there is, and say which it was.
+    Preferred,
+}
+
+/// One repo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Repo {
+    /// Where its git lives: a URL or a path.
+    pub remote: String,
+    /// The command (argv) that judges a tree, or "none".
+    pub verify: Verify,
+    /// Which agent works on it.
+    #[serde(default)]
+    pub agent: AgentName,
+    /// How a change gets to the default branch.
+    #[serde(default)]
+    pub landing: Landing,
+    /// What the landed history shows.
+    #[serde(default)]
+    pub history: History,
+    /// The stages that a landed commit must pass, in order; none is an error.
+    pub stages: Vec<Stage>,
+    /// How a change must be proven.
+    #[serde(default)]
+    pub proof: ProofPolicyConfig,
+    /// What a change must never do.
+    #[serde(default)]
+    pub guardrails: GuardrailPolicy,
+    /// What one run of this repo may spend, in US dollars; none is the general budget.
+    #[serde(default)]
+    pub budget_usd: Option<Usd>,
+    /// Seconds that one run of `verify` may take.
+    #[serde(default = "verify_timeout")]
+    pub verify_timeout_seconds: u64,
+    /// Whether a frozen run freezes the repo, or only its issue.
+    #[serde(default = "yes")]
+    pub freeze_repo: bool,
+    /// What its processes may reach.
+    #[serde(default)]
+    pub network: NetworkPolicy,
+    /// Folders that its processes may read: toolchains and the like.
+    #[serde(default)]
+    pub read: Vec<PathBuf>,
+    /// Commands around a run, in the sandbox.
+    #[serde(default)]
+    pub hooks: Hooks,
+}
+
+/// An agent that a repo can choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AgentName {
+    /// The Claude CLI.
+    #[default]
+    Claude,
+    /// The scripted agent of demo and tests: it follows a script and thinks nothing.
+    Scripted,
+}
+
+/// How the agents are run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Agents {
+    /// The Claude CLI.
+    pub claude: Claude,
+    /// The scripted agent.
+    pub scripted: Scripted,
+}
+
+/// The Claude CLI.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Claude {
+    /// The program; none is `claude` on the path.
+    pub program: Option<PathBuf>,
+    /// The model; none is the CLI's own default.
+    pub model: Option<String>,
+    /// Where its API key comes from; none copies the sign-in of `home`.
+    pub api_key: Option<SecretSource>,
+    /// The folder that holds its sign-in; none is the home of whoever runs afk.
+    pub home: Option<PathBuf>,
+    /// Another address for the model's API.
+    pub base_url: Option<String>,
+}
+
+/// The scripted agent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Scripted {
+    /// Its script.
+    pub script: Option<PathBuf>,
+}
+
+/// Where a secret comes from. It is read each time it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum SecretSource {
+    /// An environment variable.
+    Env(String),
+    /// A file; a trailing newline is not part of it.
+    File(PathBuf),
+    /// The standard output of a command (argv).
+    Command(Vec<String>),
+}
+
+/// How a change gets to the default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Landing {
+    /// Straight: proof is the gate, CI and fix-forward are the net.
+    #[default]
+    Direct,
+}
+
+/// What the landed history shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum History {
+    /// One commit with one parent.
+    #[default]
+    Squash,
+    /// A merge commit that keeps the agent's commits.
+    Merge,
+}
+
+/// One stage that a landed commit must pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Its name, unlike that of any other stage of the repo.
+    pub name: String,
+    /// The command (argv) that answers by its exit code, in a clean clone of the commit.
+    pub command: Vec<String>,
+    /// Seconds that it may run; none is the general bound.
+    #[serde(default)]
+    pub timeout_seconds: Option<u64>,
+}
+
+/// Whether processes may use the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NetworkPolicy {
+    /// The agent: open by default, since agents install packages.
+    pub agent: bool,
+    /// Verify and proof: closed by default.
+    pub verify: bool,
+    /// Command stages: closed by default.
+    pub stages: bool,
+}
+
+impl Default for NetworkPolicy {
+    fn default() -> Self {
+        Self { agent: true, verify: false, stages: false }
+    }
+}
+
+/// Commands (argv) around a run, each in the sandbox, 60 s at most.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hooks {
+    /// After the workspace was made; a failure ends the run.
+    pub after_create: Option<Vec<String>>,
+    /// Before each turn; a failure ends the run.
+    pub before_run: Option<Vec<String>>,
+    /// After each turn; a failure is recorded.
+    pub after_run: Option<Vec<String>>,
+    /// Before the workspace goes; a failure is recorded.
+    pub before_remove: Option<Vec<String>>,
+}
+
+/// A doorbell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Notify {
+    /// A line on the terminal of whoever runs afk.
+    Terminal,
+    /// A signed POST.
+    Webhook {
+        /// Where to.
+        url: String,
+        /// The key of its signature (HMAC-SHA256 of the body, `X-Afk-Signature-256`).
+        secret: SecretSource,
+        /// Also for what went well.
+        #[serde(default = "yes")]
+        done: bool,
+    },
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            kill_switch: true,
+            allowlist: Vec::new(),
+            shadow: false,
+            default_owner: None,
+            ready_label: "ready-for-agent".to_owned(),
+            in_progress_label: "agent-in-progress".to_owned(),
+            human_label: "ready-for-human".to_owned(),
+            default_priority: None,
+            max_concurrent_runs: 2,
+            budget_usd: Usd::dollars(100),
+            repo_day_budget_usd: None,
+            day_budget_usd: None,
+            landing_refusals_max: 3,
+            fix_forward_max_attempts: 5,
+            fix_forward_max_seconds: 3600,
+            executor_retries_max: 3,
+            stall_timeout_seconds: 30 * 60,
+            stage_timeout_seconds: 60 * 60,
+            question_timeout_seconds: 60 * 60,
+            run_timeout_seconds: 12 * 60 * 60,
+            poll_seconds: 30,
+            data_dir: None,
+            sandbox: SandboxRequirement::default(),
+            base_health: BaseHealth::default(),
+            trust: TrustPolicy::default(),
+            notify: vec![Notify::Terminal],
+            agents: Agents::default(),
+            repos: BTreeMap::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The bounds of a run on `repo`.
+    pub fn limits(&self, repo: &Repo) -> Limits {
+        Limits {
+            landing_refusals: self.landing_refusals_max,
+            fix_forwards: self.fix_forward_max_attempts,
+            fix_forward_clock: Duration::from_secs(self.fix_forward_max_seconds),
+            executor_retries: self.executor_retries_max,
+            stall: Duration::from_secs(self.stall_timeout_seconds),
+            stage: Duration::from_secs(self.stage_timeout_seconds),
+            question: Duration::from_secs(self.question_timeout_seconds),
+            run: Duration::from_secs(self.run_timeout_seconds),
+            stop_grace: Duration::from_secs(30),
+            stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
+        }
+    }
+
+    /// What a run on `repo` may spend.
+    pub fn budget(&self, repo: &Repo) -> Usd {
+        repo.budget_usd.map_or(self.budget_usd, |own| own.min(self.budget_usd))
+    }
+
+    /// What is wrong with it beyond its shape, a line each; empty is good.
+    pub fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for (label, key) in [
+            (&self.ready_label, "ready_label"),
+            (&self.in_progress_label, "in_progress_label"),
+            (&self.human_label, "human_label"),
+        ] {
+            if label.trim().is_empty() {
+                found.push(format!("{key}: is blank; name a label, or leave the key out"));
+            }
+        }
+        if self.ready_label == self.in_progress_label || self.ready_label == self.human_label {
+            found.push(format!(
+                "ready_label: {:?} is also another label's name; a run would release itself again",
+                self.ready_label
+            ));
+        }
+        for repo in &self.allowlist {
+            if !self.repos.contains_key(repo) {
+                found.push(format!(
+                    "allowlist: {repo} is enrolled but not configured; add a [repos.\"{repo}\"] table"
+                ));
+            }
+        }
+        for (name, repo) in &self.repos {
+            found.extend(repo.problems().map(|what| format!("repos.\"{name}\".{what}")));
+        }
+        found
+    }
+}
+
+impl Repo {
+    fn problems(&self) -> impl Iterator<Item = String> {
+        let mut found = Vec::new();
+        if self.stages.is_empty() {
+            found.push(
+                "stages: none is configured, so a landed commit could never be green; \
+                 add one, for instance { name = \"ci\", command = [\"sh\", \"ci.sh\"] }"
+                    .to_owned(),
+            );
+        }
+        for (n, stage) in self.stages.iter().enumerate() {
+            if self.stages.iter().take(n).any(|other| other.name == stage.name) {
+                found.push(format!("stages: two are named {:?}", stage.name));
+            }
+            if stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty) {
+                found.push("stages: each needs a name and a command".to_owned());
+            }
+        }
+        let hooks = &self.hooks;
+        for (hook, argv) in [
+            ("after_create", &hooks.after_create),
+            ("before_run", &hooks.before_run),
+            ("after_run", &hooks.after_run),
+            ("before_remove", &hooks.before_remove),
+        ] {
+            if argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
+                found.push(format!("hooks.{hook}: is an empty command; leave it out"));
+            }
+        }
+        let proof = crate::proof::ProofPolicy::compile(self.proof.clone(), self.verify.clone());
+        if let Err(error) = proof {
+            found.push(format!("proof: {error}"));
+        }
+        found.into_iter()
+    }
+}
+
+const fn verify_timeout() -> u64 {
+    30 * 60
+}
+
+const fn yes() -> bool {
+    true
+}

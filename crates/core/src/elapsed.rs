@@ -1,0 +1,89 @@
+//! How much time counts.
+//!
+//! No clock of a run goes on while people decide, while a usage limit is waited
+//! out, or while no control plane ran. Those stretches are recorded as
+//! intervals; deadlines are asked of what is left.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::At;
+
+/// A stretch of time that does not count; open while `to` is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// From when.
+    pub from: At,
+    /// To when; none while it lasts.
+    pub to: Option<At>,
+}
+
+/// The time between `since` and `now` that no pause covers; zero if `now` is earlier.
+pub fn elapsed(since: At, now: At, pauses: &[Pause]) -> Duration {
+    let mut spans: Vec<(At, At)> = pauses
+        .iter()
+        .map(|pause| (pause.from.max(since), pause.to.unwrap_or(now).min(now)))
+        .filter(|(from, to)| from < to)
+        .collect();
+    spans.sort_unstable();
+    let mut paused = Duration::ZERO;
+    let mut covered = since;
+    for (from, to) in spans {
+        let from = from.max(covered);
+        if from < to {
+            paused += between(from, to);
+            covered = to;
+        }
+    }
+    between(since, now).saturating_sub(paused)
+}
+
+/// When `bound` will have elapsed since `since`, if no pause is open and none comes.
+pub fn deadline(since: At, bound: Duration, now: At, pauses: &[Pause]) -> Option<At> {
+    if pauses.iter().any(|pause| pause.to.is_none()) {
+        return None;
+    }
+    let left = bound.saturating_sub(elapsed(since, now, pauses));
+    now.checked_add(left).ok()
+}
+
+fn between(from: At, to: At) -> Duration {
+    to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> At {
+        At::from_second(second).unwrap()
+    }
+
+    fn pause(from: i64, to: i64) -> Pause {
+        Pause { from: at(from), to: Some(at(to)) }
+    }
+
+    #[test]
+    fn pauses_are_taken_off_once_however_they_overlap() {
+        let check = |pauses: &[Pause], expected| {
+            assert_eq!(elapsed(at(100), at(200), pauses).as_secs(), expected, "{pauses:?}");
+        };
+        check(&[], 100);
+        check(&[pause(110, 120)], 90);
+        check(&[pause(110, 130), pause(120, 140)], 70);
+        check(&[pause(110, 140), pause(120, 130)], 70);
+        check(&[pause(0, 150)], 50);
+        check(&[pause(190, 500)], 90);
+        check(&[pause(0, 50), pause(300, 400)], 100);
+        check(&[Pause { from: at(150), to: None }], 50);
+        assert_eq!(elapsed(at(200), at(100), &[]), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_deadline_moves_with_the_pauses_and_stands_still_in_one() {
+        let bound = Duration::from_secs(60);
+        assert_eq!(deadline(at(0), bound, at(30), &[pause(10, 20)]), Some(at(70)));
+        assert_eq!(deadline(at(0), bound, at(30), &[Pause { from: at(10), to: None }]), None);
+    }
+}

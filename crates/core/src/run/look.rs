@@ -1,0 +1,45 @@
+//! What a pass must look at, derived from the record alone: a pass observes only
+//! what its decision needs.
+
+use super::{Run, TurnEnd};
+use crate::ids::Oid;
+
+/// The questions that a pass puts to the world.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools)] // independent questions, asked one by one
+pub struct Look {
+    /// The issue: labels, events, comment. Asked of every run that is not settled.
+    pub issue: bool,
+    /// Every gate, live: asked until the first turn is begun.
+    pub gates: bool,
+    /// The turn with this number.
+    pub turn: Option<u32>,
+    /// The workspace after that turn.
+    pub workspace: Option<u32>,
+    /// The jobs that judge the newest candidate.
+    pub judgement: bool,
+    /// The stages of this landed commit.
+    pub stages: Option<Oid>,
+}
+
+impl Run {
+    /// What the next pass must observe.
+    pub fn look(&self) -> Look {
+        if self.settled_at.is_some() || self.conclusion.is_some() {
+            return Look { issue: self.settled_at.is_none(), ..Look::default() };
+        }
+        let turn = self.turn();
+        let finished = turn
+            .and_then(|turn| turn.ended.as_ref())
+            .is_some_and(|ended| matches!(ended.how, TurnEnd::Finished { .. }));
+        let inspected = self.attempt().is_some_and(|attempt| attempt.left.is_some());
+        Look {
+            issue: true,
+            gates: turn.is_none(),
+            turn: turn.filter(|turn| turn.ended.is_none()).map(|turn| turn.n),
+            workspace: turn.filter(|_| finished && !inspected).map(|turn| turn.n),
+            judgement: self.candidate().is_some_and(|candidate| candidate.proof.is_none()),
+            stages: self.landed().map(|landed| landed.commit.clone()),
+        }
+    }
+}

@@ -1,0 +1,433 @@
+//! A run: what was decided and what was found, from admission to outcome.
+//!
+//! The record grows only by [`Transition`]s, one journal row each; everything
+//! else that is said of a run (its phase, its counters, its situation) is derived.
+//! What a pass must look at is [`Run::look`]; what it saw becomes transitions by
+//! [`record`]; what it does next is the plan of [`Run::situation`].
+
+mod evidence;
+mod look;
+mod record;
+mod situate;
+mod transition;
+
+pub use look::Look;
+pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
+pub use situate::Limits;
+pub use transition::Transition;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::elapsed::Pause;
+use crate::evidence::SandboxStrength;
+use crate::gates::Dispatcher;
+use crate::guardrails::GuardrailReport;
+use crate::ids::{Actor, At, IssueRef, JobKey, Oid, RunId};
+use crate::issue::Permission;
+use crate::phase::Phase;
+use crate::plan::{End, RedCause, Refusal, TurnCause};
+use crate::proof::ProofReport;
+use crate::spend::{Entry, Ledger, TurnKey, Usage};
+use crate::usd::Usd;
+use crate::verdict::StageAnswer;
+
+/// A run and everything that is recorded of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its id; ids of what it creates are derived from this one.
+    pub id: RunId,
+    /// The issue it lands.
+    pub issue: IssueRef,
+    /// Who dispatched it.
+    pub dispatcher: Dispatcher,
+    /// Who released the issue; none where a person dispatched an issue by hand.
+    pub release: Option<Release>,
+    /// The content that was approved; the only issue text an agent ever sees.
+    pub pinned: Pinned,
+    /// When it was admitted.
+    pub admitted_at: At,
+    /// What was reserved of the spend caps for it.
+    pub budget: Usd,
+    /// Where its work starts from; known once the workspace is made.
+    pub start: Option<Start>,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// When the first landed commit went red: the fix-forward clock's start.
+    pub first_red_at: Option<At>,
+    /// Labels that were seen on the issue, so that their loss is an event.
+    pub labels_seen: LabelsSeen,
+    /// A person's cancel.
+    pub cancel: Option<Cancel>,
+    /// Stretches in which none of its clocks goes on.
+    pub pauses: Vec<Pause>,
+    /// How it ended.
+    pub conclusion: Option<Conclusion>,
+    /// When the world showed every effect of the outcome: the lock is free again.
+    pub settled_at: Option<At>,
+}
+
+/// What one turn cost, under the key that the ledger knows it by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnCost {
+    /// The key.
+    pub key: TurnKey,
+    /// The cost, raw.
+    pub entry: Entry,
+}
+
+/// Who released an issue to the loop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Who put the ready label on.
+    pub by: Actor,
+    /// When they did.
+    pub at: At,
+    /// What they may do on the repo; none where they are listed by id.
+    pub permission: Option<Permission>,
+    /// The label that they released it with.
+    pub label: String,
+}
+
+/// An issue's text as it was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// The title, cleaned of what a person cannot see.
+    pub title: String,
+    /// The body, cleaned likewise.
+    pub body: String,
+    /// The digest of title and body as the tracker had them.
+    pub digest: Digest,
+}
+
+/// Where a run's work starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// The default branch.
+    pub branch: String,
+    /// Its head at the time.
+    pub base: Oid,
+}
+
+/// Labels of ours that this run has seen on its issue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelsSeen {
+    /// The ready label.
+    pub ready: bool,
+    /// The in-progress label.
+    pub in_progress: bool,
+}
+
+/// A person took the issue back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancel {
+    /// Who, where it is known.
+    pub by: Option<Actor>,
+    /// How.
+    pub how: CancelHow,
+    /// When it was seen.
+    pub at: At,
+}
+
+/// How a person took an issue back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CancelHow {
+    /// The issue was closed.
+    Closed,
+    /// The ready label was taken off.
+    Unreadied,
+    /// The in-progress label was taken off.
+    Unlocked,
+    /// The repo was taken off the allowlist.
+    Unenrolled,
+    /// The run was stopped by name.
+    Stopped,
+}
+
+impl CancelHow {
+    /// The sentence that says so.
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Closed => "the issue was closed",
+            Self::Unreadied => "the ready label was removed",
+            Self::Unlocked => "the in-progress label was removed",
+            Self::Unenrolled => "the repository was taken off the allowlist",
+            Self::Stopped => "the run was stopped by a person",
+        }
+    }
+}
+
+/// One stretch of a run from a turn to a head commit and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// From 1.
+    pub n: u32,
+    /// Why its first turn was begun.
+    pub cause: TurnCause,
+    /// Its turns: the first, and the retries and clean-ups that followed.
+    pub turns: Vec<Turn>,
+    /// The head that the last turn left, once the workspace was looked at.
+    pub left: Option<Left>,
+    /// The merges of that head with the default head, newest last.
+    pub candidates: Vec<Candidate>,
+    /// Why it was refused, which is the end of it.
+    pub refused: Option<Refused>,
+}
+
+/// One prompt and the agent's work on it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Turn {
+    /// From 1, over the whole run.
+    pub n: u32,
+    /// Why it was begun.
+    pub cause: TurnCause,
+    /// When.
+    pub begun_at: At,
+    /// What the budget had left, all of it reserved for this turn.
+    pub reserved: Usd,
+    /// When and why we told it to stop.
+    pub interrupt: Option<Interrupt>,
+    /// How it ended.
+    pub ended: Option<Ended>,
+}
+
+/// A turn that was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interrupt {
+    /// When.
+    pub at: At,
+    /// Because it had stalled: then its end counts as a failure.
+    pub stalled: bool,
+}
+
+/// The end of a turn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: At,
+    /// How.
+    pub how: TurnEnd,
+    /// What it took.
+    pub facts: TurnFacts,
+}
+
+/// What a turn took, as its executor knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnFacts {
+    /// What it cost; none where nothing ran.
+    pub cost: Option<TurnCost>,
+    /// Its tokens.
+    pub usage: Usage,
+    /// The digest of its transcript.
+    pub transcript: Option<Digest>,
+    /// The strength of the sandbox that it ran in.
+    pub sandbox: Option<SandboxStrength>,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "snake_case")]
+pub enum TurnEnd {
+    /// The agent finished; its last words.
+    Finished {
+        /// The final message, bounded.
+        message: String,
+    },
+    /// It errored; another try may go better.
+    Failed {
+        /// What happened and how to mend it.
+        message: String,
+    },
+    /// It errored in a way that no retry mends (not signed in, no such model).
+    Hopeless {
+        /// What happened and how to mend it.
+        message: String,
+    },
+    /// It made no sound for the stall timeout and was stopped.
+    Stalled,
+    /// Its process or server died.
+    Lost,
+    /// We stopped it.
+    Interrupted,
+    /// A usage limit.
+    Limited {
+        /// When the limit resets, where that is known.
+        resets_at: Option<At>,
+    },
+}
+
+/// What a finished turn left in the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The commit that HEAD names.
+    pub head: Oid,
+    /// Paths that are not committed, bounded.
+    pub dirty: Vec<String>,
+    /// Commits on branches that HEAD does not reach: they do not count.
+    pub elsewhere: Vec<String>,
+}
+
+/// The exact commit that would be landed, recorded before anything is done with it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// The default head that it stands on.
+    pub base: Oid,
+    /// The run's head that it carries.
+    pub head: Oid,
+    /// The commit that would be pushed.
+    pub commit: Oid,
+    /// Its tree.
+    pub tree: Oid,
+    /// When the intent was recorded; also the commit's date.
+    pub at: At,
+    /// What the guardrails said.
+    pub guardrails: Option<GuardrailReport>,
+    /// What the proof said.
+    pub proof: Option<ProofReport>,
+    /// When it was found on the default branch.
+    pub landed_at: Option<At>,
+    /// What its stages answered, in their order.
+    pub stages: Vec<Stage>,
+    /// Whose its red is, once that is decided.
+    pub red: Option<RedCause>,
+}
+
+/// Why an attempt was refused before landing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What kind of refusal.
+    pub why: Refusal,
+    /// What the corrective turn and the comment say about it.
+    pub detail: String,
+}
+
+/// The newest answer of one stage about a landed commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stage {
+    /// The stage's name.
+    pub name: String,
+    /// What it answered.
+    pub answer: StageAnswer,
+    /// When.
+    pub at: At,
+    /// Where a person can look.
+    pub link: Option<String>,
+    /// The end of its output, where it failed.
+    pub tail: Option<String>,
+}
+
+/// How a run ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// The outcome.
+    pub end: End,
+    /// Why it stopped, in a sentence for people.
+    pub why: String,
+    /// When.
+    pub at: At,
+}
+
+impl Run {
+    /// The newest attempt.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// The newest turn.
+    pub fn turn(&self) -> Option<&Turn> {
+        self.attempts.iter().rev().find_map(|attempt| attempt.turns.last())
+    }
+
+    /// The candidate that is on its way to the default branch.
+    pub fn candidate(&self) -> Option<&Candidate> {
+        let attempt = self.attempt()?;
+        let candidate = attempt.candidates.last()?;
+        (attempt.refused.is_none() && candidate.landed_at.is_none()).then_some(candidate)
+    }
+
+    /// The newest landed commit.
+    pub fn landed(&self) -> Option<&Candidate> {
+        let mut all =
+            self.attempts.iter().rev().flat_map(|attempt| attempt.candidates.iter().rev());
+        all.find(|candidate| candidate.landed_at.is_some())
+    }
+
+    /// The commit that the next work is measured against: what landed, else the start.
+    pub fn base(&self) -> Option<&Oid> {
+        self.landed().map(|landed| &landed.head).or(self.start.as_ref().map(|start| &start.base))
+    }
+
+    /// The ledger of this run.
+    pub fn ledger(&self) -> Ledger {
+        let costs = self.ends().filter_map(|ended| ended.facts.cost.as_ref());
+        costs.map(|cost| (cost.key.clone(), cost.entry.clone())).collect()
+    }
+
+    /// The ends of its turns, oldest first.
+    pub fn ends(&self) -> impl Iterator<Item = &Ended> {
+        let turns = self.attempts.iter().flat_map(|attempt| &attempt.turns);
+        turns.filter_map(|turn| turn.ended.as_ref())
+    }
+
+    /// What it has spent.
+    pub fn spent(&self) -> Usd {
+        self.ledger().spent(self.id)
+    }
+
+    /// Attempts that were refused before landing.
+    pub fn refusals(&self) -> u32 {
+        count(&self.attempts, |attempt| attempt.refused.is_some())
+    }
+
+    /// Corrective turns on a landed commit.
+    pub fn fix_forwards(&self) -> u32 {
+        count(&self.attempts, |attempt| attempt.cause == TurnCause::FixForward)
+    }
+
+    /// Failed turns in a row, newest last: what executor retries are counted by.
+    pub fn failures_in_a_row(&self) -> u32 {
+        let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
+        let failed =
+            turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how)).take_while(|how| {
+                matches!(how, Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled))
+            });
+        failed.count() as u32
+    }
+
+    /// How far the run is, by evidence.
+    pub fn phase(&self) -> Phase {
+        if self.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
+            return Phase::Done;
+        }
+        if let Some(landed) = self.landed() {
+            // `command` stages are the repo's CI; a deployer's come behind it.
+            return if landed.stages.iter().any(|stage| stage.answer == StageAnswer::Success) {
+                Phase::Deployed
+            } else {
+                Phase::Ci
+            };
+        }
+        match self.candidate().and_then(|candidate| candidate.proof.as_ref()) {
+            Some(_) => Phase::Pushed,
+            None if self.start.is_some() => Phase::TestsRed,
+            None => Phase::Worktree,
+        }
+    }
+
+    /// The key of the turn's job.
+    pub fn turn_key(&self, n: u32) -> JobKey {
+        JobKey::new(self.id, "turn", &n.to_string())
+    }
+
+    /// When the n-th retry may begin, counted from the failure: min(10 s · 2^(n−1), 5 min).
+    pub fn backoff(failures: u32) -> SignedDuration {
+        let doublings = failures.saturating_sub(1).min(5);
+        SignedDuration::from_secs((10_i64 << doublings).min(300))
+    }
+}
+
+fn count(attempts: &[Attempt], which: impl Fn(&Attempt) -> bool) -> u32 {
+    attempts.iter().filter(|attempt| which(attempt)).count() as u32
+}

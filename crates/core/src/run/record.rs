@@ -1,0 +1,162 @@
+//! What a pass saw, and what of it is worth recording.
+//!
+//! Observations are facts for one pass. The few that later passes must not lose
+//! (a turn's end, what it left, a person's cancel) become transitions here,
+//! before anything is planned on them.
+
+use super::{Cancel, CancelHow, LabelsSeen, Left, Run, Transition, TurnEnd, TurnFacts};
+use crate::gates::Dispatcher;
+use crate::ids::{Actor, At};
+use crate::issue::{IssueChange, IssueEvent};
+use crate::plan::Gates;
+
+/// What one pass saw. What was not looked at, or could not be read, is none.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Seen {
+    /// Everything is halted, or the switch could not be read.
+    pub halted: bool,
+    /// The repo is frozen, or that could not be read.
+    pub frozen: bool,
+    /// The issue.
+    pub issue: Option<IssueSeen>,
+    /// The gates, asked live.
+    pub gates: Option<Gates>,
+    /// The newest turn.
+    pub turn: Option<TurnSeen>,
+    /// What the turn left in the workspace.
+    pub left: Option<Left>,
+    /// A job that judges the candidate is alive.
+    pub judging: bool,
+    /// A turn or a job of the run is alive.
+    pub alive: bool,
+    /// Since when this control plane has been trying to stop what is alive.
+    pub stopping_since: Option<At>,
+}
+
+/// The issue as a pass saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct IssueSeen {
+    /// It is open.
+    pub open: bool,
+    /// The ready label is on it.
+    pub ready: bool,
+    /// The in-progress label is on it.
+    pub in_progress: bool,
+    /// Its repo is on the allowlist.
+    pub enrolled: bool,
+    /// Its events, oldest first.
+    pub events: Vec<IssueEvent>,
+}
+
+/// A turn as its executor showed it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TurnSeen {
+    /// The executor has never heard of it.
+    Absent,
+    /// At work.
+    Running {
+        /// When the newest event came.
+        last_event_at: At,
+        /// A tool is open: silence is no stall.
+        tool_open: bool,
+        /// Since when the agent has waited for an answer.
+        asking_since: Option<At>,
+    },
+    /// Over.
+    Ended {
+        /// How.
+        how: TurnEnd,
+        /// What it took.
+        facts: Box<TurnFacts>,
+    },
+    /// The executor cannot say.
+    Unknown,
+}
+
+/// Names that decide what an event on the issue means.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// The ready label.
+    pub ready: &'a str,
+    /// The in-progress label.
+    pub in_progress: &'a str,
+    /// Our own account's id on the tracker.
+    pub own_account: &'a str,
+}
+
+/// The transitions that `seen` brings to the record, in order.
+pub fn record(run: &Run, seen: &Seen, names: Names<'_>, now: At) -> Vec<Transition> {
+    let mut found = Vec::new();
+    if let Some(issue) = &seen.issue {
+        let labels = LabelsSeen {
+            ready: run.labels_seen.ready || issue.ready,
+            in_progress: run.labels_seen.in_progress || issue.in_progress,
+        };
+        if labels != run.labels_seen {
+            found.push(Transition::LabelsSeen { labels });
+        }
+        if run.cancel.is_none() && run.conclusion.is_none() {
+            found.extend(
+                cancelled(run, issue, names, now).map(|cancel| Transition::Cancelled { cancel }),
+            );
+        }
+    }
+    if let (Some(turn), Some(seen)) = (run.turn().filter(|turn| turn.ended.is_none()), &seen.turn) {
+        let stopped = turn.interrupt.map(|interrupt| {
+            if interrupt.stalled { TurnEnd::Stalled } else { TurnEnd::Interrupted }
+        });
+        match (seen, stopped) {
+            (TurnSeen::Ended { how: TurnEnd::Interrupted, facts }, Some(how)) => {
+                found.push(Transition::TurnEnded { how, facts: facts.clone() });
+            }
+            (TurnSeen::Ended { how, facts }, _) => {
+                found.push(Transition::TurnEnded { how: how.clone(), facts: facts.clone() });
+            }
+            // Stopped before it was ever started.
+            (TurnSeen::Absent, Some(how)) => {
+                found.push(Transition::TurnEnded { how, facts: Box::default() });
+            }
+            (TurnSeen::Absent | TurnSeen::Running { .. } | TurnSeen::Unknown, _) => {}
+        }
+    }
+    if let Some(left) = &seen.left {
+        found.push(Transition::Inspected { left: left.clone() });
+    }
+    found
+}
+
+/// A person's cancel, if the issue's events show one.
+///
+/// Absence alone is never one: a label must have been seen, be gone, and its
+/// removal be an event by somebody else since the run was admitted.
+fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<Cancel> {
+    let cancel = |by: Option<&Actor>, how| Some(Cancel { by: by.cloned(), how, at: now });
+    if !issue.enrolled && run.dispatcher == Dispatcher::Loop {
+        return cancel(None, CancelHow::Unenrolled);
+    }
+    let by_others = |event: &&IssueEvent| {
+        event.at >= run.admitted_at
+            && event.actor.as_ref().is_none_or(|actor| actor.id != names.own_account)
+    };
+    let last = |which: &dyn Fn(&IssueChange) -> bool| {
+        issue.events.iter().rev().filter(by_others).find(|event| which(&event.what))
+    };
+    if !issue.open {
+        let closed = last(&|what| *what == IssueChange::Closed)?;
+        return cancel(closed.actor.as_ref(), CancelHow::Closed);
+    }
+    let removed = |label: &str| {
+        last(&|what| matches!(what, IssueChange::Unlabeled { label: gone } if gone == label))
+    };
+    if run.labels_seen.ready && !issue.ready {
+        if let Some(event) = removed(names.ready) {
+            return cancel(event.actor.as_ref(), CancelHow::Unreadied);
+        }
+    }
+    if run.labels_seen.in_progress && !issue.in_progress {
+        if let Some(event) = removed(names.in_progress) {
+            return cancel(event.actor.as_ref(), CancelHow::Unlocked);
+        }
+    }
+    None
+}

@@ -1,0 +1,208 @@
+//! From record and observation to the situation that is planned on: the only
+//! place where clocks and bounds are read.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+use super::{Attempt, Candidate, Run, Seen, Turn, TurnEnd, TurnSeen};
+use crate::elapsed::elapsed;
+use crate::ids::At;
+use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
+use crate::verdict::{StageAnswer, Stages, Verdict, fold};
+
+/// The bounds of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Refusals before landing, after which the run escalates.
+    pub landing_refusals: u32,
+    /// Corrective turns on a landed commit.
+    pub fix_forwards: u32,
+    /// How long after the first red verdict a corrective turn may begin.
+    pub fix_forward_clock: Duration,
+    /// Retries of a turn that failed, in a row.
+    pub executor_retries: u32,
+    /// Silence of a turn without an open tool.
+    pub stall: Duration,
+    /// How long a stage may take to answer.
+    pub stage: Duration,
+    /// How long the agent's question may wait for a person.
+    pub question: Duration,
+    /// How long the run may take.
+    pub run: Duration,
+    /// How long what was told to stop may go on.
+    pub stop_grace: Duration,
+    /// The stages, in order; without any nothing is ever green.
+    pub stages: Option<Stages>,
+}
+
+/// A usage limit whose end nobody told is tried again after this.
+const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
+
+impl Run {
+    /// The situation of this run, as a pass saw it.
+    pub fn situation(&self, seen: &Seen, limits: &Limits, now: At) -> Situation {
+        let since = |at: At| elapsed(at, now, &self.pauses);
+        let hopeless = matches!(
+            self.turn().and_then(|turn| turn.ended.as_ref()).map(|ended| &ended.how),
+            Some(TurnEnd::Hopeless { .. })
+        );
+        let clock = self.first_red_at.is_none_or(|red| since(red) < limits.fix_forward_clock);
+        Situation {
+            concluded: self.conclusion.is_some(),
+            cancelled: self.cancel.is_some(),
+            halted: seen.halted,
+            frozen: seen.frozen,
+            spent: since(self.admitted_at) >= limits.run || self.spent() >= self.budget,
+            retries_left: !hopeless && self.failures_in_a_row() <= limits.executor_retries,
+            refusals_left: self.refusals() < limits.landing_refusals,
+            fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
+            alive: alive(seen, limits, now),
+            landed: self.landed_now(limits, &since),
+            turn: self.turn_now(seen, limits, now),
+        }
+    }
+
+    fn landed_now(&self, limits: &Limits, since: &dyn Fn(At) -> Duration) -> Landed {
+        let Some(landed) = self.landed() else { return Landed::Nothing };
+        let verdict =
+            limits.stages.as_ref().map_or(Verdict::Pending, |stages| fold(landed.answers(stages)));
+        let overdue = since(landed.waiting_since()) >= limits.stage;
+        match (verdict, landed.red) {
+            (Verdict::Green, _) => {
+                Landed::Green { evidence: self.standing_evidence(landed, limits) }
+            }
+            (Verdict::Red, Some(cause)) => Landed::Red { cause, overdue },
+            // Not attributed yet: it is not paid for before that.
+            (Verdict::Red, None) => Landed::Pending { overdue },
+            (Verdict::Pending, _) if landed.is_void() => Landed::Void { overdue },
+            (Verdict::Pending, _) => Landed::Pending { overdue },
+        }
+    }
+
+    /// Whether the landed commit may close the issue.
+    fn standing_evidence(&self, landed: &Candidate, limits: &Limits) -> Evidence {
+        match &landed.proof {
+            None => Evidence::Missing { judging: false },
+            Some(_) => match self.evidence(limits.stages.as_ref()).is_complete() {
+                Ok(()) => Evidence::Complete,
+                Err(_) => Evidence::Refused,
+            },
+        }
+    }
+
+    fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+        let Some((attempt, turn)) = self.attempt().zip(self.turn()) else {
+            return plan::Turn::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
+        };
+        match &turn.ended {
+            None => under_way(turn, seen, limits, now),
+            Some(ended) => match &ended.how {
+                TurnEnd::Finished { .. } => plan::Turn::Finished {
+                    workspace: workspace(attempt),
+                    work: self.work(attempt, seen),
+                },
+                TurnEnd::Failed { .. }
+                | TurnEnd::Hopeless { .. }
+                | TurnEnd::Stalled
+                | TurnEnd::Lost => {
+                    let ready = ended.at.checked_add(Self::backoff(self.failures_in_a_row()));
+                    plan::Turn::Failed { backoff_over: ready.is_ok_and(|ready| now >= ready) }
+                }
+                TurnEnd::Interrupted => plan::Turn::Interrupted,
+                TurnEnd::Limited { resets_at } => {
+                    let told = resets_at.or_else(|| ended.at.checked_add(UNTOLD_RESET).ok());
+                    plan::Turn::Limited { reset: told.is_some_and(|at| now >= at) }
+                }
+            },
+        }
+    }
+
+    fn work(&self, attempt: &Attempt, seen: &Seen) -> Work {
+        if let Some(refused) = &attempt.refused {
+            return Work::New(plan::Candidate::Refused(refused.why));
+        }
+        let Some(left) = &attempt.left else { return Work::Nothing };
+        let old = self.base() == Some(&left.head) || self.disposed(attempt, left);
+        match attempt.candidates.last() {
+            Some(candidate) if candidate.landed_at.is_some() => Work::Nothing,
+            Some(candidate) => Work::New(standing(candidate, seen)),
+            None if old => Work::Nothing,
+            None => Work::New(plan::Candidate::Unmerged),
+        }
+    }
+
+    /// Whether an earlier attempt already stood or fell with this head.
+    fn disposed(&self, attempt: &Attempt, left: &super::Left) -> bool {
+        let earlier = self.attempts.iter().filter(|other| other.n != attempt.n);
+        let mut heads = earlier.filter_map(|other| other.left.as_ref());
+        heads.any(|other| other.head == left.head)
+    }
+}
+
+impl Candidate {
+    /// What each of `stages` has answered, in their order.
+    pub fn answers(&self, stages: &Stages) -> Vec<StageAnswer> {
+        let answer = |name: &String| {
+            let stage = self.stages.iter().find(|stage| stage.name == *name);
+            stage.map_or(StageAnswer::None, |stage| stage.answer)
+        };
+        stages.names().iter().map(answer).collect()
+    }
+
+    /// Since when the stage that is awaited could have answered.
+    pub fn waiting_since(&self) -> At {
+        let answered = self
+            .stages
+            .iter()
+            .filter(|stage| stage.answer == StageAnswer::Success)
+            .map(|stage| stage.at);
+        answered.chain(self.landed_at).max().unwrap_or(self.at)
+    }
+
+    fn is_void(&self) -> bool {
+        self.stages.iter().any(|stage| stage.answer == StageAnswer::Void)
+    }
+}
+
+fn alive(seen: &Seen, limits: &Limits, now: At) -> Alive {
+    if !seen.alive {
+        return Alive::Nothing;
+    }
+    let grace_over =
+        seen.stopping_since.is_some_and(|since| elapsed(since, now, &[]) >= limits.stop_grace);
+    Alive::Something { grace_over }
+}
+
+fn under_way(turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+    match &seen.turn {
+        Some(TurnSeen::Absent) => plan::Turn::NotStarted,
+        Some(TurnSeen::Running { asking_since: Some(since), .. }) => {
+            plan::Turn::Asking { overdue: elapsed(*since, now, &[]) >= limits.question }
+        }
+        Some(TurnSeen::Running { last_event_at, tool_open, asking_since: None }) => {
+            let silent = elapsed((*last_event_at).max(turn.begun_at), now, &[]);
+            plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }
+        }
+        // `record` takes an end before anything is planned.
+        Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::Turn::Unknown,
+    }
+}
+
+fn workspace(attempt: &Attempt) -> Workspace {
+    match &attempt.left {
+        None => Workspace::Unreadable,
+        Some(left) if left.dirty.is_empty() => Workspace::Clean,
+        Some(_) => Workspace::Dirty {
+            asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
+        },
+    }
+}
+
+fn standing(candidate: &Candidate, seen: &Seen) -> plan::Candidate {
+    match (&candidate.guardrails, &candidate.proof) {
+        (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
+        (Some(_), Some(_)) => plan::Candidate::Clear,
+        (None, _) | (_, None) => plan::Candidate::Unjudged { judging: seen.judging },
+    }
+}

@@ -1,0 +1,278 @@
+//! What can happen to a run's record. One transition is one journal row, and
+//! applying the rows in order gives the record again.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Attempt, Cancel, Candidate, Conclusion, Ended, Interrupt, LabelsSeen, Left, Refused, Run,
+    Stage, Start, Turn, TurnEnd, TurnFacts,
+};
+use crate::elapsed::Pause;
+use crate::guardrails::GuardrailReport;
+use crate::ids::{At, Oid};
+use crate::plan::{End, RedCause, TurnCause};
+use crate::proof::ProofReport;
+use crate::usd::Usd;
+use crate::verdict::StageAnswer;
+
+/// One step of a run's record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "transition", rename_all = "snake_case")]
+pub enum Transition {
+    /// The run was admitted; its record as it began.
+    Admitted {
+        /// The new run.
+        run: Box<Run>,
+    },
+    /// The workspace was made.
+    Opened {
+        /// Where the work starts from.
+        start: Start,
+    },
+    /// A turn is about to be started: from here on its key finds it.
+    TurnBegun {
+        /// Why.
+        cause: TurnCause,
+        /// What the budget has left for it.
+        reserved: Usd,
+        /// Whether it opens a new attempt.
+        attempt: bool,
+    },
+    /// The newest turn was told to stop.
+    TurnInterrupted {
+        /// Because it had stalled.
+        stalled: bool,
+    },
+    /// The newest turn ended.
+    TurnEnded {
+        /// How.
+        how: TurnEnd,
+        /// What it took.
+        facts: Box<TurnFacts>,
+    },
+    /// The workspace was looked at after a turn.
+    Inspected {
+        /// What the turn left.
+        left: Left,
+    },
+    /// A candidate was made: from here on only this commit counts.
+    Integrated {
+        /// The candidate.
+        candidate: Box<Candidate>,
+    },
+    /// The guardrails spoke about the newest candidate.
+    Guarded {
+        /// What they said.
+        report: GuardrailReport,
+    },
+    /// The proof of the newest candidate was decided.
+    Proved {
+        /// What it said.
+        report: Box<ProofReport>,
+    },
+    /// The newest attempt was refused before landing.
+    Refused {
+        /// Why.
+        refused: Refused,
+    },
+    /// The newest candidate was found on the default branch.
+    Landed {
+        /// The commit there; another than the candidate where people merged it.
+        commit: Oid,
+    },
+    /// A stage answered about the landed commit, other than before.
+    StageAnswered {
+        /// What it said.
+        stage: Stage,
+    },
+    /// A red verdict was attributed.
+    Attributed {
+        /// To whom.
+        cause: RedCause,
+    },
+    /// Labels of ours were seen on the issue.
+    LabelsSeen {
+        /// Which, so far.
+        labels: LabelsSeen,
+    },
+    /// A person took the issue back.
+    Cancelled {
+        /// Who and how.
+        cancel: Cancel,
+    },
+    /// A clock pause began.
+    Paused,
+    /// The clock pause ended.
+    Unpaused,
+    /// A stretch in which no control plane ran.
+    Away {
+        /// From when.
+        from: At,
+        /// To when.
+        to: At,
+    },
+    /// The outcome is decided.
+    Concluded {
+        /// How it ended.
+        end: End,
+        /// Why, in a sentence for people.
+        why: String,
+    },
+    /// The world shows every effect of the outcome.
+    Settled,
+}
+
+impl Transition {
+    /// Its name in the journal.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Admitted { .. } => "admitted",
+            Self::Opened { .. } => "opened",
+            Self::TurnBegun { .. } => "turn_begun",
+            Self::TurnInterrupted { .. } => "turn_interrupted",
+            Self::TurnEnded { .. } => "turn_ended",
+            Self::Inspected { .. } => "inspected",
+            Self::Integrated { .. } => "integrated",
+            Self::Guarded { .. } => "guarded",
+            Self::Proved { .. } => "proved",
+            Self::Refused { .. } => "refused",
+            Self::Landed { .. } => "landed",
+            Self::StageAnswered { .. } => "stage_answered",
+            Self::Attributed { .. } => "attributed",
+            Self::LabelsSeen { .. } => "labels_seen",
+            Self::Cancelled { .. } => "cancelled",
+            Self::Paused => "paused",
+            Self::Unpaused => "unpaused",
+            Self::Away { .. } => "away",
+            Self::Concluded { .. } => "concluded",
+            Self::Settled => "settled",
+        }
+    }
+}
+
+impl Run {
+    /// The record after `transition`, which happened `at`.
+    ///
+    /// Total: a transition that does not fit the record changes nothing, since a
+    /// journal that was cut or edited is named by its hash chain, not by a panic.
+    pub fn apply(&mut self, at: At, transition: Transition) {
+        match transition {
+            Transition::Admitted { run } => *self = *run,
+            Transition::Opened { start } => self.start = Some(start),
+            Transition::TurnBegun { cause, reserved, attempt } => {
+                self.begin_turn(at, cause, reserved, attempt);
+            }
+            Transition::TurnInterrupted { stalled } => {
+                if let Some(turn) = self.turn_mut() {
+                    turn.interrupt.get_or_insert(Interrupt { at, stalled });
+                }
+            }
+            Transition::TurnEnded { how, facts } => {
+                if let Some(turn) = self.turn_mut() {
+                    turn.ended = Some(Ended { at, how, facts: *facts });
+                }
+            }
+            Transition::Inspected { left } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.left = Some(left);
+                }
+            }
+            Transition::Integrated { candidate } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.candidates.push(*candidate);
+                }
+            }
+            Transition::Guarded { report } => {
+                self.on_candidate(|candidate| candidate.guardrails = Some(report));
+            }
+            Transition::Proved { report } => {
+                self.on_candidate(|candidate| candidate.proof = Some(*report));
+            }
+            Transition::Refused { refused } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.refused = Some(refused);
+                }
+            }
+            Transition::Landed { commit } => self.on_candidate(|candidate| {
+                candidate.commit = commit;
+                candidate.landed_at = Some(at);
+            }),
+            Transition::StageAnswered { stage } => self.answer(at, stage),
+            Transition::Attributed { cause } => {
+                if let Some(landed) = self.landed_mut() {
+                    landed.red = Some(cause);
+                }
+            }
+            Transition::LabelsSeen { labels } => self.labels_seen = labels,
+            Transition::Cancelled { cancel } => self.cancel = Some(cancel),
+            Transition::Paused => {
+                if self.pauses.iter().all(|pause| pause.to.is_some()) {
+                    self.pauses.push(Pause { from: at, to: None });
+                }
+            }
+            Transition::Unpaused => {
+                for pause in &mut self.pauses {
+                    pause.to.get_or_insert(at);
+                }
+            }
+            Transition::Away { from, to } => self.pauses.push(Pause { from, to: Some(to) }),
+            Transition::Concluded { end, why } => {
+                self.conclusion = Some(Conclusion { end, why, at });
+            }
+            Transition::Settled => self.settled_at = Some(at),
+        }
+    }
+
+    fn begin_turn(&mut self, at: At, cause: TurnCause, reserved: Usd, attempt: bool) {
+        let n = self.turn().map_or(1, |turn| turn.n + 1);
+        let turn = Turn { n, cause, begun_at: at, reserved, interrupt: None, ended: None };
+        match self.attempts.last_mut() {
+            Some(last) if !attempt => {
+                last.turns.push(turn);
+                last.left = None;
+            }
+            Some(_) | None => {
+                let n = self.attempts.len() as u32 + 1;
+                self.attempts.push(Attempt {
+                    n,
+                    cause,
+                    turns: vec![turn],
+                    left: None,
+                    candidates: Vec::new(),
+                    refused: None,
+                });
+            }
+        }
+    }
+
+    fn answer(&mut self, at: At, stage: Stage) {
+        let red = stage.answer == StageAnswer::Failure;
+        if let Some(landed) = self.landed_mut() {
+            match landed.stages.iter_mut().find(|known| known.name == stage.name) {
+                Some(known) => *known = stage,
+                None => landed.stages.push(stage),
+            }
+            if red {
+                self.first_red_at.get_or_insert(at);
+            }
+        }
+    }
+
+    fn turn_mut(&mut self) -> Option<&mut Turn> {
+        self.attempts.iter_mut().rev().find_map(|attempt| attempt.turns.last_mut())
+    }
+
+    fn landed_mut(&mut self) -> Option<&mut Candidate> {
+        let attempts = self.attempts.iter_mut().rev();
+        let mut all = attempts.flat_map(|attempt| attempt.candidates.iter_mut().rev());
+        all.find(|candidate| candidate.landed_at.is_some())
+    }
+
+    fn on_candidate(&mut self, change: impl FnOnce(&mut Candidate)) {
+        if let Some(candidate) =
+            self.attempts.last_mut().and_then(|last| last.candidates.last_mut())
+        {
+            change(candidate);
+        }
+    }
+}

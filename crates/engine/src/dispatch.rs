@@ -1,0 +1,238 @@
+//! A tick: which issues are dispatched now, and the admission of their runs.
+//!
+//! With the switches as shipped nothing but the store is touched. Local gates are
+//! asked first; a tracker is asked only about repos that pass them. The core
+//! decides; here facts are fetched (`facts`) and runs are made.
+
+mod facts;
+
+use std::collections::HashMap;
+
+use afk_core::config::Config;
+use afk_core::digest::Digest;
+use afk_core::gates::{self, Answer, DispatchPolicy, Dispatcher, Explanation, GateVerdict, explain};
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
+use afk_core::issue::Issue;
+use afk_core::plan::Gates;
+use afk_core::run::{LabelsSeen, Pinned, Release, Run};
+use afk_core::text::clean;
+use afk_core::trust::{Ground, Trust};
+use jiff::tz::TimeZone;
+
+use crate::Engine;
+use crate::ports::{Admission, AdmitLimits, AdmitRefusal, PortError, PortResult};
+use crate::switches::Brake;
+
+/// What one look at the trackers came to.
+#[derive(Debug, Clone, Default)]
+pub struct Dispatched {
+    /// Runs that were admitted.
+    pub admitted: Vec<RunId>,
+    /// What would have been admitted under shadow.
+    pub would: Vec<IssueRef>,
+    /// Ready issues that were seen.
+    pub candidates: usize,
+    /// Repos whose tracker could not be read, and why.
+    pub unreadable: Vec<(RepoName, String)>,
+}
+
+/// An issue that was asked for by name and not admitted.
+#[derive(Debug, Clone)]
+pub enum NotAdmitted {
+    /// Gates refuse it.
+    Gates(Explanation),
+    /// The last check, in the store, refused it.
+    Refused(AdmitRefusal),
+}
+
+impl Engine {
+    /// Admits what may be dispatched now.
+    pub async fn dispatch(&self, brake: &Brake) -> PortResult<Dispatched> {
+        let (config, pickup) = self.ports.settings.current();
+        let mut done = Dispatched::default();
+        let stopped = config.kill_switch
+            || pickup.is_some()
+            || brake.switches().is_none_or(|now| now.halt.is_some() || now.pause.is_some());
+        if stopped || config.allowlist.is_empty() {
+            return Ok(done);
+        }
+        let live = self.ports.store.live().await?;
+        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live).await?;
+        let candidates = self.candidates(&config, &fleet, &mut done).await;
+        done.candidates = candidates.len();
+        let policy = policy(&config);
+        let mut remote = HashMap::new();
+        loop {
+            match gates::next(&policy, &fleet, &candidates, &remote) {
+                gates::Next::Nothing => return Ok(done),
+                gates::Next::Look(issues) => {
+                    for issue in issues {
+                        let facts = self.remote_facts(&config, &issue).await;
+                        remote.insert(issue, facts);
+                    }
+                }
+                gates::Next::Admit(issues) if config.shadow => {
+                    tracing::info!(?issues, "shadow: would have been dispatched");
+                    done.would = issues;
+                    return Ok(done);
+                }
+                gates::Next::Admit(issues) => {
+                    for issue in issues {
+                        match self.admit(&config, &issue, Dispatcher::Loop).await? {
+                            Ok(run) => done.admitted.push(run),
+                            Err(why) => tracing::info!(%issue, ?why, "not admitted"),
+                        }
+                    }
+                    return Ok(done);
+                }
+            }
+        }
+    }
+
+    /// A person's own dispatch: it passes kill switch and allowlist, and no other gate.
+    pub async fn dispatch_by_hand(
+        &self,
+        issue: &IssueRef,
+        brake: &Brake,
+    ) -> PortResult<Result<RunId, NotAdmitted>> {
+        let (config, _) = self.ports.settings.current();
+        let explanation = self.explain(issue, Dispatcher::Person, brake).await?;
+        if !explanation.eligible() {
+            return Ok(Err(NotAdmitted::Gates(explanation)));
+        }
+        let admitted = self.admit(&config, issue, Dispatcher::Person).await?;
+        Ok(admitted.map_err(NotAdmitted::Refused))
+    }
+
+    /// Every gate's answer for one issue, by the predicate that dispatches.
+    pub async fn explain(
+        &self,
+        issue: &IssueRef,
+        dispatcher: Dispatcher,
+        brake: &Brake,
+    ) -> PortResult<Explanation> {
+        let (config, pickup) = self.ports.settings.current();
+        if !config.repos.contains_key(&issue.repo) {
+            return Err(not_configured(&issue.repo));
+        }
+        let live = self.ports.store.live().await?;
+        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live).await?;
+        let view = self.ports.tracker.issue(issue).await?;
+        let remote = self.remote_facts(&config, issue).await;
+        Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
+    }
+
+    /// The gates of a run that is admitted and has not begun, asked live.
+    pub(crate) async fn gates_of(&self, run: &Run, config: &Config, brake: &Brake) -> Gates {
+        let asked = async {
+            let mut live = self.ports.store.live().await?;
+            live.retain(|stored| stored.run.id != run.id);
+            let (_, pickup) = self.ports.settings.current();
+            let fleet = self.fleet(config, pickup.as_ref(), brake.switches(), &live).await?;
+            let view = self.ports.tracker.issue(&run.issue).await?;
+            let remote = self.remote_facts(config, &run.issue).await;
+            let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
+            let pinned = pin(&view.issue).digest == run.pinned.digest;
+            PortResult::Ok((said, pinned))
+        };
+        match asked.await {
+            Err(error) => {
+                tracing::warn!(run.id = %run.id, error = error.chain(), "gates unreadable");
+                Gates::Unreadable
+            }
+            Ok((said, pinned)) => {
+                let failed = said.gates.iter().any(|gate| gate.verdict == GateVerdict::Failed);
+                if failed || !said.open || !pinned {
+                    Gates::Refused
+                } else if said.eligible() {
+                    Gates::Open
+                } else {
+                    Gates::Unreadable
+                }
+            }
+        }
+    }
+
+    /// Makes the run and admits it in the store's one transaction.
+    async fn admit(
+        &self,
+        config: &Config,
+        issue: &IssueRef,
+        dispatcher: Dispatcher,
+    ) -> PortResult<Result<RunId, AdmitRefusal>> {
+        let repo = config.repos.get(&issue.repo).ok_or_else(|| not_configured(&issue.repo))?;
+        let view = self.ports.tracker.issue(issue).await?;
+        let release = match self.trust(config, issue, &view).await {
+            Answer::Known(Trust::Trusted { by, at, ground }) => {
+                let permission = match ground {
+                    Ground::Permission(permission) => Some(permission),
+                    Ground::Listed => None,
+                };
+                Some(Release { by, at, permission, label: config.ready_label.clone() })
+            }
+            Answer::Known(Trust::Refused { .. }) | Answer::Unreadable(_) => None,
+        };
+        let now = self.ports.clock.now();
+        let has = |label: &str| view.issue.labels.iter().any(|other| other == label);
+        let run = Run {
+            id: self.ports.ids.run(),
+            issue: issue.clone(),
+            dispatcher,
+            release,
+            pinned: pin(&view.issue),
+            admitted_at: now,
+            budget: config.budget(repo),
+            start: None,
+            attempts: Vec::new(),
+            first_red_at: None,
+            labels_seen: LabelsSeen { ready: has(&config.ready_label), in_progress: false },
+            cancel: None,
+            pauses: Vec::new(),
+            conclusion: None,
+            settled_at: None,
+        };
+        let limits = AdmitLimits {
+            max_live: config.max_concurrent_runs,
+            repo_day: config.repo_day_budget_usd,
+            day: config.day_budget_usd,
+            day_start: day_start(now),
+            by_hand: dispatcher == Dispatcher::Person,
+        };
+        match self.ports.store.admit(&run, &limits, now).await? {
+            Admission::Admitted => {
+                tracing::info!(run.id = %run.id, repo = %issue.repo, issue = issue.number, "admitted");
+                Ok(Ok(run.id))
+            }
+            Admission::Refused(why) => Ok(Err(why)),
+        }
+    }
+}
+
+/// The content of an issue as it is accepted: cleaned of what a person cannot see.
+fn pin(issue: &Issue) -> Pinned {
+    Pinned {
+        title: clean(&issue.title).text,
+        body: clean(&issue.body).text,
+        digest: Digest::of_list(&[&issue.title, &issue.body]),
+    }
+}
+
+fn policy(config: &Config) -> DispatchPolicy {
+    DispatchPolicy {
+        default_priority: config.default_priority,
+        max_concurrent_runs: config.max_concurrent_runs,
+        base_health: config.base_health,
+    }
+}
+
+fn not_configured(repo: &RepoName) -> PortError {
+    PortError::permanent(format!(
+        "{repo} is not configured: add a [repos.\"{repo}\"] table to the configuration"
+    ))
+}
+
+/// The first moment of the day, in UTC.
+fn day_start(now: At) -> At {
+    let day = now.to_zoned(TimeZone::UTC).start_of_day();
+    day.map_or(now, |day| day.timestamp())
+}

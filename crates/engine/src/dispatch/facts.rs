@@ -1,0 +1,167 @@
+//! The facts that gates are asked of, fetched: the fleet from configuration and
+//! store, the rest from the tracker. What cannot be read is said to be unreadable.
+
+use std::collections::HashMap;
+
+use afk_core::blockers::blockers;
+use afk_core::config::Config;
+use afk_core::gates::{Answer, Fleet, RemoteFacts, RepoFacts, Switch};
+use afk_core::ids::{Actor, IssueRef};
+use afk_core::issue::{Issue, Permission};
+use afk_core::trust::{Trust, trust};
+use afk_core::usd::Usd;
+use afk_core::verdict::Verdict;
+
+use super::{Dispatched, day_start};
+use crate::Engine;
+use crate::ports::{IssueView, PortResult, StoredRun, Switches};
+
+impl Engine {
+    /// The local facts: configuration, switches, live runs, spend.
+    pub(super) async fn fleet(
+        &self,
+        config: &Config,
+        pickup: Option<&String>,
+        switches: Option<Switches>,
+        live: &[StoredRun],
+    ) -> PortResult<Fleet> {
+        let readable = switches.is_some();
+        let switches = switches.unwrap_or_default();
+        let thrown = |on: bool| match (readable, on) {
+            (false, _) => Switch::Unreadable,
+            (true, true) => Switch::On,
+            (true, false) => Switch::Off,
+        };
+        let kill_switch = match pickup {
+            Some(_) => Switch::Unreadable,
+            None => thrown(config.kill_switch || switches.pause.is_some()),
+        };
+        let since = day_start(self.ports.clock.now());
+        let capped = config.day_budget_usd.is_some() || config.repo_day_budget_usd.is_some();
+        let left = |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.less(spent).as_micros());
+        let (mut spend_left, mut repos) = (None, HashMap::new());
+        for (name, repo) in &config.repos {
+            let mut repo_left = None;
+            if capped {
+                let (repo_spent, all_spent) = self.ports.store.spent(name, since).await?;
+                repo_left = left(config.repo_day_budget_usd, repo_spent);
+                spend_left = left(config.day_budget_usd, all_spent);
+            }
+            let freeze = switches.freeze_of(name);
+            let facts = RepoFacts {
+                enrolled: config.allowlist.contains(name),
+                freeze: thrown(freeze.is_some()),
+                freeze_why: freeze.map(|state| state.why.clone()),
+                live: live.iter().map(|s| &s.run).find(|r| r.issue.repo == *name).map(|r| r.id),
+                run_budget: config.budget(repo).as_micros(),
+                spend_left: repo_left,
+            };
+            repos.insert(name.clone(), facts);
+        }
+        Ok(Fleet {
+            kill_switch,
+            halt: thrown(switches.halt.is_some()),
+            live_runs: live.len() as u32,
+            spend_left,
+            repos,
+        })
+    }
+
+    /// Open, ready issues of the repos that the local gates let through. A tracker
+    /// that does not answer costs its own repo's turn and no other's.
+    pub(super) async fn candidates(
+        &self,
+        config: &Config,
+        fleet: &Fleet,
+        done: &mut Dispatched,
+    ) -> Vec<Issue> {
+        let mut all = Vec::new();
+        for name in &config.allowlist {
+            let facts = fleet.repos.get(name);
+            if !facts.is_some_and(|facts| facts.live.is_none() && !facts.freeze.stops()) {
+                continue;
+            }
+            match self.ports.tracker.ready(name, &config.ready_label).await {
+                Ok(issues) => all.extend(issues),
+                Err(error) => {
+                    tracing::warn!(repo = %name, error = error.chain(), "tracker unreadable");
+                    done.unreadable.push((name.clone(), error.chain()));
+                }
+            }
+        }
+        all
+    }
+
+    /// The facts that a tracker knows about one issue.
+    pub(super) async fn remote_facts(&self, config: &Config, issue: &IssueRef) -> RemoteFacts {
+        let view = match self.ports.tracker.issue(issue).await {
+            Ok(view) => view,
+            Err(error) => {
+                let why = error.chain();
+                return RemoteFacts {
+                    foreign_lock: Answer::Unreadable(why.clone()),
+                    trust: Answer::Unreadable(why.clone()),
+                    blockers: Answer::Unreadable(why),
+                    base: None,
+                };
+            }
+        };
+        let mut blocking = blockers(&view.issue.body, &issue.repo);
+        let native = view.native_blockers.iter().filter(|native| !blocking.contains(native));
+        let native: Vec<IssueRef> = native.cloned().collect();
+        blocking.extend(native);
+        let mut states = Vec::new();
+        for blocker in blocking {
+            let state = self.ports.tracker.blocker(&blocker).await;
+            states.push((blocker, state));
+        }
+        RemoteFacts {
+            foreign_lock: self.foreign_lock(config, issue).await,
+            trust: self.trust(config, issue, &view).await,
+            blockers: Answer::Known(states),
+            // Stages that are commands say nothing of a head that they did not run on.
+            base: Some(Answer::Known(Verdict::Pending)),
+        }
+    }
+
+    /// An issue of the repo with the in-progress label that no live run of ours put there.
+    async fn foreign_lock(&self, config: &Config, issue: &IssueRef) -> Answer<Option<IssueRef>> {
+        let locks = async {
+            let label = &config.in_progress_label;
+            let locked = self.ports.tracker.labelled(&issue.repo, label).await?;
+            PortResult::Ok((locked, self.ports.store.live().await?))
+        };
+        match locks.await {
+            Err(error) => Answer::Unreadable(error.chain()),
+            Ok((locked, live)) => {
+                let ours = |issue: &IssueRef| live.iter().any(|s| s.run.issue == *issue);
+                Answer::Known(locked.into_iter().find(|issue| !ours(issue)))
+            }
+        }
+    }
+
+    pub(super) async fn trust(
+        &self,
+        config: &Config,
+        issue: &IssueRef,
+        view: &IssueView,
+    ) -> Answer<Trust> {
+        let mut permissions: HashMap<String, Permission> = HashMap::new();
+        for actor in view.events.iter().filter_map(|event| event.actor.as_ref()) {
+            if permissions.contains_key(&actor.id) {
+                continue;
+            }
+            match self.ports.tracker.permission(&issue.repo, actor).await {
+                Ok(permission) => {
+                    permissions.insert(actor.id.clone(), permission);
+                }
+                // Missing from the table is unknown, which the core refuses.
+                Err(error) => {
+                    tracing::warn!(%issue, error = error.chain(), "permission unreadable");
+                }
+            }
+        }
+        let of = |actor: &Actor| permissions.get(&actor.id).copied();
+        Answer::Known(trust(&view.events, &config.ready_label, &config.trust, &of))
+    }
+}

@@ -1,0 +1,299 @@
+//! Gives each live run a task, wakes it when something changes, and keeps the
+//! rest going: switches, dispatch, doorbells, the note that a control plane runs.
+//!
+//! A task holds the lease of its run and works it pass by pass. It is the only
+//! place that waits; passes never do. Whatever a task was doing when the process
+//! died, the next one starts from the store.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use afk_core::ids::{At, RunId};
+use afk_core::run::Transition;
+use jiff::SignedDuration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::Engine;
+use crate::pass::{Next, Wait, Watch};
+use crate::ports::{Commit, Committed, PortResult, StoredRun};
+use crate::switches::Brake;
+
+/// How long a lease lasts without renewal: another control plane may go on after it.
+const LEASE: Duration = Duration::from_secs(30);
+/// How often a lease is renewed.
+const RENEW: SignedDuration = SignedDuration::from_secs(10);
+/// How often the switches are read: people are obeyed within two seconds.
+const BEAT: SignedDuration = SignedDuration::from_millis(500);
+/// A silence longer than this between two notes means that no control plane ran.
+const AWAY: SignedDuration = SignedDuration::from_mins(10);
+/// How long a shutdown waits for passes to come to rest.
+const DRAIN: SignedDuration = SignedDuration::from_secs(8);
+
+/// When the driver stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// When it is told to.
+    Shutdown,
+    /// When this run is settled, or told to.
+    Settled(RunId),
+    /// When every run that it could lease is settled and nothing is left to dispatch.
+    Idle,
+}
+
+/// What the driver does beside working live runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drive {
+    /// Whether it looks for new issues.
+    pub dispatch: bool,
+    /// When it stops.
+    pub until: Until,
+}
+
+impl Engine {
+    /// Drives runs until `drive.until`, or until `shutdown`.
+    pub async fn drive(&self, drive: Drive, shutdown: &CancellationToken) -> PortResult<()> {
+        let brake = Brake::new(shutdown.clone());
+        brake.read(&*self.ports.store).await;
+        self.note_absence().await?;
+        let mut tasks = JoinSet::new();
+        let mut working = HashSet::new();
+        let mut next_look = self.ports.clock.now();
+        while !shutdown.is_cancelled() {
+            let now = self.ports.clock.now();
+            brake.read(&*self.ports.store).await;
+            self.ports.store.beat(now).await?;
+            let mut dispatched = 0;
+            if drive.dispatch && now >= next_look {
+                let poll = self.ports.settings.current().0.poll_seconds;
+                next_look = later(now, SignedDuration::from_secs(poll.cast_signed()));
+                dispatched = self.dispatch(&brake).await?.admitted.len();
+            }
+            self.adopt(&brake, &mut tasks, &mut working).await?;
+            if let Err(error) = self.ring().await {
+                tracing::warn!(error = error.chain(), "outbox unreadable");
+            }
+            let over = match drive.until {
+                Until::Shutdown => false,
+                Until::Settled(run) => self.is_settled(run).await?,
+                Until::Idle => working.is_empty() && dispatched == 0,
+            };
+            if over {
+                break;
+            }
+            tokio::select! {
+                () = self.ports.clock.sleep_until(later(now, BEAT)) => {}
+                Some(done) = tasks.join_next() => {
+                    if let Ok(run) = done {
+                        working.remove(&run);
+                        // A repo is free: do not let its next issue wait for the poll.
+                        next_look = now;
+                    }
+                }
+                () = shutdown.cancelled() => {}
+            }
+        }
+        shutdown.cancel();
+        let deadline = later(self.ports.clock.now(), DRAIN);
+        tokio::select! {
+            () = async { while tasks.join_next().await.is_some() {} } => {}
+            () = self.ports.clock.sleep_until(deadline) => tasks.shutdown().await,
+        }
+        Ok(())
+    }
+
+    /// One tick: admit what may be dispatched, one pass a live run, ring what is due.
+    pub async fn tick(&self, dispatch: bool, shutdown: &CancellationToken) -> PortResult<Ticked> {
+        let brake = Brake::new(shutdown.clone());
+        brake.read(&*self.ports.store).await;
+        self.note_absence().await?;
+        self.ports.store.beat(self.ports.clock.now()).await?;
+        let mut ticked = Ticked::default();
+        if dispatch {
+            ticked.admitted = self.dispatch(&brake).await?.admitted;
+        }
+        for stored in self.ports.store.live().await? {
+            let run = stored.run.id;
+            let now = self.ports.clock.now();
+            let Some(generation) = self.lease(run, now).await? else {
+                ticked.elsewhere.push(run);
+                continue;
+            };
+            match self.pass_leased(run, generation, &brake).await {
+                Some(Ok(_)) => ticked.passed.push(run),
+                Some(Err(error)) => ticked.failed.push((run, error.chain())),
+                None => ticked.elsewhere.push(run),
+            }
+            self.ports.store.unlease(&lease_key(run), &self.owner).await?;
+        }
+        let (rung, not_rung) = self.ring().await?;
+        ticked.rung = rung;
+        ticked.not_rung = not_rung;
+        Ok(ticked)
+    }
+
+    /// Starts a task for every live run that no task here works and nobody else leases.
+    async fn adopt(
+        &self,
+        brake: &Brake,
+        tasks: &mut JoinSet<RunId>,
+        working: &mut HashSet<RunId>,
+    ) -> PortResult<()> {
+        for stored in self.ports.store.live().await? {
+            let run = stored.run.id;
+            if working.contains(&run) {
+                continue;
+            }
+            if let Some(generation) = self.lease(run, self.ports.clock.now()).await? {
+                working.insert(run);
+                let (engine, brake) = (self.clone(), brake.clone());
+                tasks.spawn(async move {
+                    engine.work(run, generation, &brake).await;
+                    run
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.
+    async fn work(&self, run: RunId, mut generation: u64, brake: &Brake) {
+        let mut failures = 0;
+        loop {
+            let wait = match self.pass_leased(run, generation, brake).await {
+                None | Some(Ok(Next::Settled)) => break,
+                Some(Ok(Next::Wait(wait))) => {
+                    failures = 0;
+                    wait
+                }
+                Some(Err(error)) => {
+                    failures += 1;
+                    let pause = SignedDuration::from_secs((1_i64 << failures.min(6)).min(60));
+                    tracing::warn!(run.id = %run, error = error.chain(), "pass failed, will try again");
+                    let until = Some(later(self.ports.clock.now(), pause));
+                    Wait { until, watch: Watch::Nothing }
+                }
+            };
+            if self.wait(run, &wait, brake).await.is_break() {
+                break;
+            }
+            match self.lease(run, self.ports.clock.now()).await {
+                Ok(Some(renewed)) => generation = renewed,
+                Ok(None) => break,
+                // The commit is fenced anyway; the pass finds out.
+                Err(error) => tracing::warn!(run.id = %run, error = error.chain(), "lease not renewed"),
+            }
+        }
+        if let Err(error) = self.ports.store.unlease(&lease_key(run), &self.owner).await {
+            tracing::warn!(run.id = %run, error = error.chain(), "lease not let go");
+        }
+    }
+
+    /// A pass under a lease that is kept fresh; none when the lease was lost on the way.
+    async fn pass_leased(
+        &self,
+        run: RunId,
+        generation: u64,
+        brake: &Brake,
+    ) -> Option<PortResult<Next>> {
+        let renew = async {
+            loop {
+                let now = self.ports.clock.now();
+                self.ports.clock.sleep_until(later(now, RENEW)).await;
+                if let Ok(None) = self.lease(run, self.ports.clock.now()).await {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            next = self.pass(run, generation, brake) => Some(next),
+            () = renew => None,
+        }
+    }
+
+    /// Waits for what the pass waits for; a thrown switch ends every wait.
+    async fn wait(
+        &self,
+        run: RunId,
+        wait: &Wait,
+        brake: &Brake,
+    ) -> std::ops::ControlFlow<()> {
+        let mut switched = brake.subscribe();
+        let now = self.ports.clock.now();
+        let poll = self.ports.settings.current().0.poll_seconds.clamp(1, 30);
+        let latest = later(now, SignedDuration::from_secs(poll.cast_signed()));
+        let until = wait.until.map_or(latest, |until| until.min(latest));
+        let at_most = until.duration_since(now).try_into().unwrap_or(Duration::ZERO);
+        let changed = async {
+            match &wait.watch {
+                Watch::Nothing => std::future::pending().await,
+                Watch::Turn { repo, key } => {
+                    self.ports.executor.changed(repo, key, at_most).await;
+                }
+                Watch::Jobs => self.ports.jobs.changed(run, at_most).await,
+            }
+        };
+        let shutdown = brake.shutdown();
+        tokio::select! {
+            () = changed => std::ops::ControlFlow::Continue(()),
+            () = self.ports.clock.sleep_until(until) => std::ops::ControlFlow::Continue(()),
+            _ = switched.changed() => std::ops::ControlFlow::Continue(()),
+            () = shutdown.cancelled() => std::ops::ControlFlow::Break(()),
+        }
+    }
+
+    /// Takes the stretch in which no control plane ran off every live run's clocks.
+    async fn note_absence(&self) -> PortResult<()> {
+        let to = self.ports.clock.now();
+        let Some(from) = self.ports.store.beat(to).await? else { return Ok(()) };
+        if to.duration_since(from) <= AWAY {
+            return Ok(());
+        }
+        for StoredRun { mut run, version } in self.ports.store.live().await? {
+            let Some(generation) = self.lease(run.id, to).await? else { continue };
+            let transition = Transition::Away { from, to };
+            run.apply(to, transition.clone());
+            let (id, expected) = (run.id, version);
+            let commit = Commit::new(run, expected, generation, transition, to);
+            if self.ports.store.commit(commit).await? == Committed::Conflict {
+                tracing::warn!(run.id = %id, "absence not recorded: the run moved meanwhile");
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_settled(&self, run: RunId) -> PortResult<bool> {
+        let stored = self.ports.store.load(run).await?;
+        Ok(stored.is_none_or(|stored| stored.run.settled_at.is_some()))
+    }
+
+    async fn lease(&self, run: RunId, now: At) -> PortResult<Option<u64>> {
+        self.ports.store.lease(&lease_key(run), &self.owner, LEASE, now).await
+    }
+}
+
+/// What one tick did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ticked {
+    /// Runs that were admitted.
+    pub admitted: Vec<RunId>,
+    /// Runs that had a pass.
+    pub passed: Vec<RunId>,
+    /// Runs that another control plane works.
+    pub elsewhere: Vec<RunId>,
+    /// Runs whose pass failed, and why.
+    pub failed: Vec<(RunId, String)>,
+    /// Doorbells that rang.
+    pub rung: u32,
+    /// Doorbells that did not, and will be tried again.
+    pub not_rung: u32,
+}
+
+fn lease_key(run: RunId) -> String {
+    format!("run:{run}")
+}
+
+/// `at` and `by` more, or the end of time.
+pub(crate) fn later(at: At, by: SignedDuration) -> At {
+    at.checked_add(by).unwrap_or(At::MAX)
+}

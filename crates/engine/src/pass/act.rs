@@ -1,0 +1,153 @@
+//! Carries out one plan. Every arm may be repeated, by this process or the next.
+
+use afk_core::elapsed::deadline;
+use afk_core::plan::{Alive, Plan, Situation, Turn, Waiting};
+use afk_core::run::{Run, Seen, Transition, TurnEnd};
+use jiff::SignedDuration;
+
+use super::{Acted, Next, Pass, Watch};
+use crate::driver::later;
+use crate::ports::{Job, JobKind, PortError, PortResult};
+
+/// How soon a stopped run is looked at again.
+const STOPPING: SignedDuration = SignedDuration::from_millis(200);
+/// How long the look at a workspace may take.
+const STATUS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+
+impl Pass<'_> {
+    pub(super) async fn act(
+        &mut self,
+        plan: Plan,
+        situation: &Situation,
+        seen: &Seen,
+    ) -> PortResult<Acted> {
+        match plan {
+            Plan::Settle => self.settle(seen).await,
+            Plan::Interrupt => self.interrupt(situation).await,
+            Plan::Conclude { end } => self.conclude(end, situation).await,
+            Plan::Open => self.open().await,
+            Plan::StartTurn => self.start_turn().await,
+            Plan::Turn { cause } => self.begin_turn(cause).await,
+            Plan::Integrate => self.integrate().await,
+            Plan::Judge => self.judge().await,
+            Plan::Land => self.land().await,
+            Plan::AskStages => self.ask_stages().await,
+            Plan::AskDescendants => self.ask_descendants().await,
+            Plan::Wait { reason } => self.rest(reason, seen).await,
+            // Local executors never ask, and nothing lands here unproved or by a
+            // pull request: whoever brings those brings their arms.
+            Plan::Answer | Plan::Adopt | Plan::ProveLanded => Err(PortError::permanent(
+                "this build has no executor that asks and lands only what it proved itself",
+            )),
+        }
+    }
+
+    /// Tells the turn and every job to stop, and looks again soon.
+    async fn interrupt(&mut self, situation: &Situation) -> PortResult<Acted> {
+        let under_way = self.run.turn().filter(|turn| turn.ended.is_none());
+        if let Some((key, told)) =
+            under_way.map(|turn| (self.run.turn_key(turn.n), turn.interrupt.is_some()))
+        {
+            let stalled = situation.turn == (Turn::Running { stalled: true });
+            if !told {
+                self.commit(Transition::TurnInterrupted { stalled }).await?;
+            }
+            self.ports().executor.interrupt(&self.run.issue.repo, &key).await?;
+        }
+        if situation.alive != Alive::Nothing {
+            self.engine.note_stopping(self.run.id, self.now());
+            self.ports().jobs.stop(self.run.id).await?;
+        }
+        let soon = later(self.now(), STOPPING);
+        Ok(Acted::wait(Watch::Jobs, Some(soon)))
+    }
+
+    /// Nothing to do but wait; says for what and until when.
+    async fn rest(&mut self, reason: Waiting, seen: &Seen) -> PortResult<Acted> {
+        if !seen.alive {
+            self.engine.forget_stopping(self.run.id);
+        }
+        let now = self.now();
+        let turn = self.run.turn();
+        Ok(match reason {
+            Waiting::Workspace => return self.look_at_workspace().await,
+            Waiting::Turn | Waiting::Executor | Waiting::Question => {
+                let key = turn.map(|turn| self.run.turn_key(turn.n));
+                let repo = self.run.issue.repo.clone();
+                let watch = key.map_or(Watch::Nothing, |key| Watch::Turn { repo, key });
+                Acted::wait(watch, self.run_deadline())
+            }
+            Waiting::Backoff => {
+                let ended = turn.and_then(|turn| turn.ended.as_ref());
+                let backoff = Run::backoff(self.run.failures_in_a_row());
+                Acted::wait(Watch::Nothing, ended.map(|ended| later(ended.at, backoff)))
+            }
+            Waiting::UsageLimit => {
+                let until = turn.and_then(|turn| turn.ended.as_ref()).and_then(|e| match e.how {
+                    TurnEnd::Limited { resets_at } => resets_at,
+                    TurnEnd::Finished { .. }
+                    | TurnEnd::Failed { .. }
+                    | TurnEnd::Hopeless { .. }
+                    | TurnEnd::Stalled
+                    | TurnEnd::Lost
+                    | TurnEnd::Interrupted => None,
+                });
+                Acted::wait(Watch::Nothing, until)
+            }
+            Waiting::Judgement | Waiting::Candidate => Acted::wait(Watch::Jobs, None),
+            Waiting::Halt | Waiting::Freeze | Waiting::PullRequest => {
+                Acted::wait(Watch::Nothing, None)
+            }
+            Waiting::Gates => Acted::wait(Watch::Nothing, Some(later(now, STOPPING * 5))),
+        })
+    }
+
+    /// Asks, in a box, what the last turn left uncommitted; first the hook.
+    async fn look_at_workspace(&mut self) -> PortResult<Acted> {
+        let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
+        if let Some(argv) = self.repo.hooks.after_run.clone() {
+            match self.hook("after_run", &n.to_string(), argv).await? {
+                None => return Ok(Acted::wait(Watch::Jobs, None)),
+                Some(Ok(())) => {}
+                Some(Err(why)) => tracing::warn!(run.id = %self.run.id, why, "after_run failed"),
+            }
+        }
+        let job = Job {
+            key: self.status_key(n),
+            run: self.run.id,
+            repo: self.run.issue.repo.clone(),
+            kind: JobKind::Status,
+            argv: Vec::new(),
+            keep: None,
+            timeout: STATUS_TIMEOUT,
+        };
+        // What it found is read by the next observation.
+        match self.job(job).await? {
+            None => Ok(Acted::wait(Watch::Jobs, None)),
+            Some(_) => Ok(Acted::Again),
+        }
+    }
+
+    fn run_deadline(&self) -> Option<afk_core::ids::At> {
+        let limits = self.config.limits(&self.repo);
+        deadline(self.run.admitted_at, limits.run, self.now(), &self.run.pauses)
+    }
+
+    /// A step failed. What may go better is tried again by the next pass; what only a
+    /// person can mend ends the run with the reason.
+    pub(super) async fn stuck(
+        &mut self,
+        error: PortError,
+        situation: &Situation,
+    ) -> PortResult<Acted> {
+        if self.run.conclusion.is_some() || !error.needs_a_person() {
+            return if Self::stopped(&error) { Ok(Acted::Rest(self.soon())) } else { Err(error) };
+        }
+        self.give_up(error.chain(), situation).await
+    }
+
+    fn soon(&self) -> Next {
+        let until = Some(later(self.now(), STOPPING));
+        Next::Wait(super::Wait { until, watch: Watch::Nothing })
+    }
+}

@@ -1,0 +1,255 @@
+//! Guardrails and proof of the candidate.
+//!
+//! Both are asked of raw trees and blobs in the mirror. The proof names the runs
+//! it wants; each is a job on a fresh checkout of its tree, keyed by the tree and
+//! the command, so that asking again finds it, and remembered so that the base is
+//! run once for all its runs.
+
+use std::time::Duration;
+
+use afk_core::change::{Blobs, Diff};
+use afk_core::guardrails::{Guardrails, Message, MessageOf};
+use afk_core::ids::{JobKey, Oid};
+use afk_core::plan::Refusal;
+use afk_core::proof::{
+    self, CouldNotRun, JunitReport, ProofInputs, ProofOutcome, ProofPolicy, ProofReport,
+    ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult, StartTree, Wanted,
+};
+use afk_core::run::{Candidate, Transition};
+
+use super::{Acted, Pass, Watch};
+use crate::ports::{CommitText, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
+
+/// Blobs beyond this are judged by their size alone.
+const READ_LIMIT: u64 = 4 << 20;
+
+/// The candidate's change, as the core judges it.
+struct Change {
+    policy: ProofPolicy,
+    diff: Diff,
+    first: Option<Diff>,
+    blobs: Blobs,
+    commits: Vec<CommitText>,
+}
+
+impl Pass<'_> {
+    /// Asks the guardrails, then the proof, as far as it has come.
+    pub(super) async fn judge(&mut self) -> PortResult<Acted> {
+        let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
+        let change = self.change(&candidate).await?;
+        if candidate.guardrails.is_none() {
+            return self.guard(&candidate, &change).await;
+        }
+        let inputs = ProofInputs {
+            policy: &change.policy,
+            diff: &change.diff,
+            first: change.first.as_ref(),
+            blobs: &change.blobs,
+            corrective: self.is_corrective(),
+        };
+        let mut results = ProofResults::default();
+        loop {
+            match proof::next(&inputs, &results) {
+                ProofStep::Decided(report) => return self.proved(*report).await,
+                ProofStep::Run(wanted) => {
+                    if !self.run_all(&candidate, wanted, &mut results).await? {
+                        return Ok(Acted::wait(Watch::Jobs, None));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn guard(&mut self, candidate: &Candidate, change: &Change) -> PortResult<Acted> {
+        let guardrails = Guardrails::compile(self.repo.guardrails.clone())
+            .map_err(|error| PortError::permanent(error.to_string()))?;
+        let repo = &self.run.issue.repo;
+        let landing = self.ports().git.message(repo, &candidate.commit).await?;
+        let own = change.commits.iter().map(|commit| Message {
+            of: MessageOf::Commit(commit.id.clone()),
+            text: commit.message.clone(),
+        });
+        let messages: Vec<Message> =
+            std::iter::once(Message { of: MessageOf::Candidate, text: landing }).chain(own).collect();
+        let report = guardrails.check(&change.policy, &change.diff, &change.blobs, &messages);
+        self.commit(Transition::Guarded { report }).await?;
+        Ok(Acted::Again)
+    }
+
+    async fn proved(&mut self, report: ProofReport) -> PortResult<Acted> {
+        let refusal = match &report.outcome {
+            ProofOutcome::Accepted(_) => None,
+            ProofOutcome::Refused(refusal) => Some(refused_as(refusal)),
+        };
+        let mut detail = report.headline();
+        if let Some(tail) = report.telling_tail().filter(|tail| !tail.trim().is_empty()) {
+            detail = format!("{detail}\n\n{tail}");
+        }
+        self.commit(Transition::Proved { report: Box::new(report) }).await?;
+        match refusal {
+            None => Ok(Acted::Again),
+            Some(why) => self.refuse(why, detail).await,
+        }
+    }
+
+    async fn change(&self, candidate: &Candidate) -> PortResult<Change> {
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let policy = ProofPolicy::compile(self.repo.proof.clone(), self.repo.verify.clone())
+            .map_err(|error| PortError::permanent(error.to_string()))?;
+        let diff = self.diff(&candidate.base, &candidate.commit).await?;
+        let commits = self.new_commits(&candidate.base, &candidate.head).await?;
+        let first = match commits.last() {
+            Some(first) => self.first_alone(&candidate.base, &first.id).await?,
+            None => None,
+        };
+        let mut wanted = diff.blobs();
+        wanted.extend(first.iter().flat_map(Diff::blobs));
+        let blobs = git.blobs(repo, &wanted, READ_LIMIT).await?;
+        Ok(Change { policy, diff, first, blobs, commits })
+    }
+
+    /// What the agent's first commit alone changes on the base; none where it does not merge.
+    async fn first_alone(&self, base: &Oid, first: &Oid) -> PortResult<Option<Diff>> {
+        match self.ports().git.merge(&self.run.issue.repo, base, first).await? {
+            crate::ports::Merge::Clean { tree } => self.diff(base, &tree).await.map(Some),
+            crate::ports::Merge::Conflict { .. } => Ok(None),
+        }
+    }
+
+    async fn diff(&self, old: &Oid, new: &Oid) -> PortResult<Diff> {
+        let raw = self.ports().git.raw_diff(&self.run.issue.repo, old, new).await?;
+        Diff::parse(&raw).map_err(|error| PortError::permanent(error.to_string()))
+    }
+
+    /// Whether every wanted run has its result; those that have not are under way.
+    async fn run_all(
+        &self,
+        candidate: &Candidate,
+        wanted: Vec<Wanted>,
+        results: &mut ProofResults,
+    ) -> PortResult<bool> {
+        let mut all = true;
+        for run in wanted {
+            let tree = self.tree_for(candidate, &run, results).await?;
+            let key = run.key(tree.clone());
+            match self.result(&run, &key, tree).await? {
+                Some(record) => {
+                    results.runs.insert(key, record);
+                }
+                None => all = false,
+            }
+        }
+        Ok(all)
+    }
+
+    async fn tree_for(
+        &self,
+        candidate: &Candidate,
+        run: &Wanted,
+        results: &mut ProofResults,
+    ) -> PortResult<Oid> {
+        if let Some(tree) = results.trees.get(&run.role) {
+            return Ok(tree.clone());
+        }
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let start = match run.recipe.start {
+            StartTree::Base => git.tree(repo, &candidate.base).await?,
+            StartTree::Candidate => candidate.tree.clone(),
+        };
+        let tree = git.compose(repo, &start, &run.recipe).await?;
+        results.trees.insert(run.role, tree.clone());
+        Ok(tree)
+    }
+
+    async fn result(
+        &self,
+        run: &Wanted,
+        key: &ResultKey,
+        tree: Oid,
+    ) -> PortResult<Option<RunRecord>> {
+        let store = &self.ports().store;
+        let memo = memo_key(key);
+        if let Some(known) = store.recall(&memo).await? {
+            if let Ok(record) = serde_json::from_value(known) {
+                return Ok(Some(record));
+            }
+        }
+        let subject = format!("{}.{}", tree.short(), key.command.short());
+        let job = Job {
+            key: JobKey::new(self.run.id, job_kind(key.kind), &subject),
+            run: self.run.id,
+            repo: self.run.issue.repo.clone(),
+            kind: JobKind::Judge { tree },
+            argv: run.argv.clone(),
+            keep: self.repo.proof.junit.as_ref().map(Into::into),
+            timeout: Duration::from_secs(self.repo.verify_timeout_seconds),
+        };
+        let Some(end) = self.job(job).await? else { return Ok(None) };
+        let record = run_record(&end);
+        if record.result.worth_remembering() {
+            let value = serde_json::to_value(&record).map_err(PortError::permanent)?;
+            store.remember(&memo, &value, self.now()).await?;
+        }
+        Ok(Some(record))
+    }
+}
+
+fn run_record(end: &JobEnd) -> RunRecord {
+    let result = match (end.code, &end.could_not_run) {
+        (Some(code), None) => RunResult::from_exit_code(code),
+        (_, Some(_)) if end.timed_out => RunResult::CouldNotRun { why: CouldNotRun::Timeout },
+        (_, Some(why)) => {
+            RunResult::CouldNotRun { why: CouldNotRun::Sandbox { detail: why.clone() } }
+        }
+        (None, None) => RunResult::CouldNotRun {
+            why: CouldNotRun::Sandbox { detail: "it ended without an exit code".to_owned() },
+        },
+    };
+    let report = end.kept.as_ref().and_then(|bytes| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        JunitReport::parse(text).ok()
+    });
+    RunRecord { result, tail: end.tail.clone(), report }
+}
+
+/// What the loop does about a refused proof.
+fn refused_as(refusal: &proof::Refusal) -> Refusal {
+    use proof::Refusal as Why;
+    match refusal {
+        Why::CandidateFails | Why::Breaks { .. } => Refusal::Verify,
+        // An agent's test may hang or crash; an absent command is nobody's but ours.
+        Why::CouldNotRun { why: CouldNotRun::Timeout | CouldNotRun::Signal { .. }, .. } => {
+            Refusal::Verify
+        }
+        Why::CouldNotRun {
+            why:
+                CouldNotRun::NotExecutable | CouldNotRun::NotFound | CouldNotRun::Sandbox { .. },
+            ..
+        } => Refusal::Setup,
+        Why::BaseFails | Why::NoReport { .. } => Refusal::Setup,
+        Why::Protected { .. }
+        | Why::DeletedTests { .. }
+        | Why::NoTest
+        | Why::NotSplit { .. }
+        | Why::Vacuous { .. }
+        | Why::Flaky { .. }
+        | Why::DoesNotBuild { .. }
+        | Why::NoRedTest => Refusal::Proof,
+    }
+}
+
+const fn job_kind(kind: RunKind) -> &'static str {
+    match kind {
+        RunKind::Verify => "verify",
+        RunKind::VerifyAgain => "verify-again",
+        RunKind::Build => "verify-build",
+    }
+}
+
+fn memo_key(key: &ResultKey) -> MemoKey {
+    MemoKey {
+        kind: job_kind(key.kind).to_owned(),
+        tree: key.tree.to_string(),
+        command: key.command.to_string(),
+    }
+}

@@ -1,0 +1,175 @@
+//! From a head to the default branch: the intent, and the push.
+//!
+//! The intent (base, candidate) is committed before anything is done with it.
+//! Equal inputs give an equal commit id, so that after a crash the remote can be
+//! asked whether it is there already.
+
+use afk_core::ids::Oid;
+use afk_core::message;
+use afk_core::plan::{Refusal, TurnCause};
+use afk_core::run::{Candidate, Left, Refused, Transition};
+
+use super::{Acted, Pass};
+use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push};
+
+/// How often a moved default branch gives a new candidate within one attempt.
+const MAX_CANDIDATES: usize = 10;
+/// Who commits a landing.
+const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
+
+impl Pass<'_> {
+    /// Merges the attempt's head with the default head and records the intent.
+    pub(super) async fn integrate(&mut self) -> PortResult<Acted> {
+        let Some((attempt, left)) = self.run.attempt().and_then(|a| Some((a.n, a.left.clone()?)))
+        else {
+            return Ok(Acted::Again);
+        };
+        let tried = self.run.attempt().map_or(0, |attempt| attempt.candidates.len());
+        if tried >= MAX_CANDIDATES {
+            return Err(PortError::permanent(format!(
+                "the default branch moved {tried} times while the change was being judged"
+            )));
+        }
+        let repo = self.run.issue.repo.clone();
+        let branch = self.branch();
+        let base = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
+        match self.ports().git.merge(&repo, &base, &left.head).await? {
+            Merge::Conflict { paths } => {
+                let detail = format!(
+                    "the change conflicts with {branch} at {} in: {}",
+                    base.short(),
+                    paths.join(", ")
+                );
+                self.refuse(Refusal::Conflict, detail).await
+            }
+            Merge::Clean { tree } if tree == self.ports().git.tree(&repo, &base).await? => {
+                let detail = format!("the commits change nothing that {branch} does not have");
+                self.refuse(Refusal::Proof, detail).await
+            }
+            Merge::Clean { tree } => {
+                let candidate = self.candidate(attempt, &left, base, tree).await?;
+                let candidate = Box::new(candidate);
+                self.commit(Transition::Integrated { candidate }).await?;
+                Ok(Acted::Again)
+            }
+        }
+    }
+
+    async fn candidate(
+        &self,
+        attempt: u32,
+        left: &Left,
+        base: Oid,
+        tree: Oid,
+    ) -> PortResult<Candidate> {
+        let repo = &self.run.issue.repo;
+        let commits = self.new_commits(&base, &left.head).await?;
+        let texts: Vec<&str> = commits.iter().map(|commit| commit.message.as_str()).collect();
+        let message = message::landing(&texts, self.run.issue.number, self.run.id, attempt);
+        let author = commits.first().map_or_else(
+            || (COMMITTER.0.to_owned(), COMMITTER.1.to_owned()),
+            |commit| commit.author.clone(),
+        );
+        let at = self.now();
+        let parents = match self.repo.history {
+            afk_core::config::History::Squash => vec![base.clone()],
+            afk_core::config::History::Merge => vec![base.clone(), left.head.clone()],
+        };
+        let spec = CommitSpec { tree: tree.clone(), parents, message, author, at };
+        let commit = self.ports().git.commit(repo, &spec).await?;
+        Ok(Candidate {
+            base,
+            head: left.head.clone(),
+            commit,
+            tree,
+            at,
+            guardrails: None,
+            proof: None,
+            landed_at: None,
+            stages: Vec::new(),
+            red: None,
+        })
+    }
+
+    /// The agent's commits that the default branch does not have, newest first.
+    pub(super) async fn new_commits(
+        &self,
+        base: &Oid,
+        head: &Oid,
+    ) -> PortResult<Vec<crate::ports::CommitText>> {
+        // What landed was squashed: its own commits are not on the default branch.
+        let landed = self.run.landed().map(|landed| &landed.head);
+        let without: Vec<&Oid> = std::iter::once(base).chain(landed).collect();
+        self.ports().git.commits(&self.run.issue.repo, &without, head).await
+    }
+
+    /// Ends the attempt before landing.
+    pub(super) async fn refuse(&mut self, why: Refusal, detail: String) -> PortResult<Acted> {
+        self.commit(Transition::Refused { refused: Refused { why, detail } }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Puts the candidate on the default branch, or finds that it is there.
+    ///
+    /// The remote is read before the push and after it: whatever happened on the
+    /// way, or to the process before this one, only what it shows counts.
+    pub(super) async fn land(&mut self) -> PortResult<Acted> {
+        let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
+        if self.found(&candidate).await? {
+            return Ok(Acted::Again);
+        }
+        self.brake.read(&*self.ports().store).await;
+        let repo = self.run.issue.repo.clone();
+        let frozen = self.brake.switches().is_none_or(|now| now.freeze_of(&repo).is_some());
+        if self.brake.halted() || frozen {
+            return Ok(Acted::Again);
+        }
+        let pushed =
+            self.ports().git.push(&repo, &self.branch(), &candidate.commit, &self.token()).await?;
+        if self.found(&candidate).await? {
+            return Ok(Acted::Again);
+        }
+        match pushed {
+            Push::Moved => self.integrate().await,
+            Push::Refused { why } => Err(PortError::permanent(format!(
+                "{} refused the push of {}: {why}",
+                self.repo.remote,
+                candidate.commit.short()
+            ))),
+            Push::Landed | Push::Unknown => Err(PortError::transient(format!(
+                "{} was pushed, but the default branch does not show it yet",
+                candidate.commit.short()
+            ))),
+        }
+    }
+
+    /// Records the landing if the remote shows this attempt's commit.
+    async fn found(&mut self, candidate: &Candidate) -> PortResult<bool> {
+        let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
+        let (repo, branch) = (&self.run.issue.repo, self.branch());
+        let landed = self
+            .ports()
+            .git
+            .landed(repo, &branch, &candidate.base, &candidate.commit, self.run.id, attempt)
+            .await?;
+        match landed {
+            Some(commit) => self.commit(Transition::Landed { commit }).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// The default branch; known from the moment the workspace was made.
+    pub(super) fn branch(&self) -> String {
+        self.run.start.as_ref().map_or_else(String::new, |start| start.branch.clone())
+    }
+
+    /// Whether the newest attempt mends a landed commit that went red.
+    pub(super) fn is_corrective(&self) -> bool {
+        self.run.attempt().is_some_and(|attempt| attempt.cause == TurnCause::FixForward)
+    }
+
+    /// A step that a person must mend, or that a halt stopped.
+    pub(super) fn stopped(error: &PortError) -> bool {
+        error.kind == PortErrorKind::Cancelled
+    }
+}

@@ -1,0 +1,257 @@
+//! One pass over one run: observe, record, plan, act, until there is nothing to
+//! do but wait.
+//!
+//! A pass takes nothing but the run's id and its lease. What it saw and must not
+//! be forgotten is committed before anything is planned on it; what it does is
+//! idempotent, so that a pass that died half way is simply made again. It never
+//! waits: long work is a job, and a pass that finds one under way ends.
+
+mod act;
+mod conclude;
+mod judge;
+mod land;
+mod observe;
+mod stages;
+mod turns;
+
+use std::sync::Arc;
+
+use afk_core::config::{Config, Repo};
+use afk_core::ids::{At, JobKey, RepoName, RunId};
+use afk_core::plan::{Plan, Situation, plan};
+use afk_core::run::{Run, Seen, Transition, record};
+use tokio_util::sync::CancellationToken;
+
+use crate::Engine;
+use crate::ports::{
+    Commit, Committed, Job, JobEnd, JobState, PortError, PortErrorKind, PortResult, Ports,
+};
+use crate::switches::Brake;
+
+/// Steps after which a pass gives way to others, whatever is left to do.
+const MAX_STEPS: u32 = 64;
+
+/// What a run needs after a pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, for ever.
+    Settled,
+    /// Another pass when something changed, or at the latest then.
+    Wait(Wait),
+}
+
+/// What the next pass waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// At the latest until then.
+    pub until: Option<At>,
+    /// What may change before.
+    pub watch: Watch,
+}
+
+/// What is watched while a run waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Watch {
+    /// Only the switches.
+    Nothing,
+    /// A turn.
+    Turn {
+        /// Whose executor.
+        repo: RepoName,
+        /// Its key.
+        key: JobKey,
+    },
+    /// The run's jobs.
+    Jobs,
+}
+
+/// What a step came to.
+enum Acted {
+    /// Look again.
+    Again,
+    /// Nothing more to do now.
+    Rest(Next),
+}
+
+impl Acted {
+    fn wait(watch: Watch, until: Option<At>) -> Self {
+        Self::Rest(Next::Wait(Wait { until, watch }))
+    }
+}
+
+/// One run under one pass.
+struct Pass<'a> {
+    engine: &'a Engine,
+    brake: &'a Brake,
+    config: Arc<Config>,
+    repo: Repo,
+    run: Run,
+    version: u64,
+    generation: u64,
+    /// The situation and the plan under which transitions are committed.
+    context: serde_json::Value,
+}
+
+impl Engine {
+    /// Works `run` until it waits for something or is settled.
+    pub(crate) async fn pass(
+        &self,
+        run: RunId,
+        generation: u64,
+        brake: &Brake,
+    ) -> PortResult<Next> {
+        for _ in 0..MAX_STEPS {
+            let Some(stored) = self.ports.store.load(run).await? else {
+                return Ok(Next::Settled);
+            };
+            if stored.run.settled_at.is_some() {
+                return Ok(Next::Settled);
+            }
+            let (config, _) = self.ports.settings.current();
+            let name = &stored.run.issue.repo;
+            let Some(repo) = config.repos.get(name).cloned() else {
+                return Err(PortError::permanent(format!(
+                    "{name} is not configured any more, so its run {run} cannot go on; \
+                     put its table back into the configuration"
+                )));
+            };
+            let (run, version) = (stored.run, stored.version);
+            let context = serde_json::Value::Null;
+            let mut pass =
+                Pass { engine: self, brake, config, repo, run, version, generation, context };
+            if let Acted::Rest(next) = pass.step().await? {
+                return Ok(next);
+            }
+        }
+        Ok(Next::Wait(Wait { until: Some(self.ports.clock.now()), watch: Watch::Nothing }))
+    }
+}
+
+impl Pass<'_> {
+    async fn step(&mut self) -> PortResult<Acted> {
+        let seen = self.observe().await?;
+        let now = self.now();
+        let found = record(&self.run, &seen, self.names(), now);
+        if !found.is_empty() {
+            for transition in found {
+                self.commit(transition).await?;
+            }
+            return Ok(Acted::Again);
+        }
+        let situation = self.run.situation(&seen, &self.config.limits(&self.repo), now);
+        let plan = plan(&situation);
+        self.context = serde_json::json!({ "situation": situation, "plan": plan });
+        tracing::debug!(
+            run.id = %self.run.id,
+            repo = %self.run.issue.repo,
+            issue = self.run.issue.number,
+            plan = ?plan,
+            "planned"
+        );
+        self.keep_clocks(plan).await?;
+        if self.run.conclusion.is_none() {
+            self.engine.show(&self.run, &self.config, &seen).await;
+        }
+        match self.act(plan, &situation, &seen).await {
+            Ok(acted) => Ok(acted),
+            Err(error) => self.stuck(error, &situation).await,
+        }
+    }
+
+    /// Stops and starts the run's clocks: none goes on while people decide or a
+    /// usage limit is waited out.
+    async fn keep_clocks(&mut self, plan: Plan) -> PortResult<()> {
+        let paused = self.run.pauses.iter().any(|pause| pause.to.is_none());
+        let pause = match plan {
+            Plan::Wait { reason } => reason.stops_clocks(),
+            Plan::Settle
+            | Plan::Interrupt
+            | Plan::Conclude { .. }
+            | Plan::Open
+            | Plan::StartTurn
+            | Plan::Turn { .. }
+            | Plan::Answer
+            | Plan::Integrate
+            | Plan::Judge
+            | Plan::Land
+            | Plan::Adopt
+            | Plan::AskStages
+            | Plan::AskDescendants
+            | Plan::ProveLanded => false,
+        };
+        match (paused, pause) {
+            (false, true) => self.commit(Transition::Paused).await,
+            (true, false) => self.commit(Transition::Unpaused).await,
+            (true, true) | (false, false) => Ok(()),
+        }
+    }
+
+    /// Records one transition: the only way in which a run changes.
+    async fn commit(&mut self, transition: Transition) -> PortResult<()> {
+        self.commit_with(transition, Vec::new(), None).await
+    }
+
+    async fn commit_with(
+        &mut self,
+        transition: Transition,
+        sends: Vec<afk_core::doorbell::Doorbell>,
+        freeze: Option<String>,
+    ) -> PortResult<()> {
+        let at = self.now();
+        let mut run = self.run.clone();
+        run.apply(at, transition.clone());
+        let kind = transition.kind();
+        let commit = Commit {
+            context: self.context.clone(),
+            sends,
+            freeze,
+            ..Commit::new(run.clone(), self.version, self.generation, transition, at)
+        };
+        match self.ports().store.commit(commit).await? {
+            Committed::Yes { version } => {
+                tracing::info!(run.id = %run.id, repo = %run.issue.repo, issue = run.issue.number, transition = kind, "recorded");
+                self.run = run;
+                self.version = version;
+                Ok(())
+            }
+            Committed::Conflict => Err(PortError::transient("the run was changed meanwhile")),
+            Committed::Fenced => Err(PortError::new(
+                PortErrorKind::Cancelled,
+                "another control plane holds the run now",
+            )),
+        }
+    }
+
+    /// How the job is; starts it where nobody has heard of it.
+    ///
+    /// None while it is under way. A job that a halt stopped or that was lost with
+    /// its host told nothing: it is forgotten, and the next pass starts it again.
+    async fn job(&self, job: Job) -> PortResult<Option<JobEnd>> {
+        let (jobs, key) = (&self.ports().jobs, &job.key);
+        match jobs.observe(job.run, key).await? {
+            JobState::Running => Ok(None),
+            JobState::Absent => {
+                jobs.start(&job).await?;
+                Ok(None)
+            }
+            JobState::Ended(end) if !end.stopped => Ok(Some(end)),
+            JobState::Ended(_) | JobState::Lost => {
+                jobs.forget(job.run, key).await?;
+                jobs.start(&job).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn ports(&self) -> &Ports {
+        &self.engine.ports
+    }
+
+    fn now(&self) -> At {
+        self.ports().clock.now()
+    }
+
+    fn token(&self) -> CancellationToken {
+        self.brake.token()
+    }
+}

@@ -1,0 +1,114 @@
+//! What one pass sees: only what [`afk_core::run::Look`] asks for. What cannot be
+//! read is unknown, and never an end.
+
+use afk_core::ids::JobKey;
+use afk_core::run::{IssueSeen, Left, Names, Seen, TurnSeen};
+
+use super::Pass;
+use crate::ports::{JobState, PortResult};
+
+/// Paths that the record of a dirty workspace names at most.
+const NAMED_PATHS: usize = 20;
+
+impl Pass<'_> {
+    pub(super) async fn observe(&self) -> PortResult<Seen> {
+        let look = self.run.look();
+        let (id, repo) = (self.run.id, &self.run.issue.repo);
+        let switches = self.brake.switches();
+        let alive = self.ports().jobs.alive(id).await?;
+        let mut seen = Seen {
+            halted: self.brake.halted(),
+            frozen: switches.as_ref().is_none_or(|switches| switches.freeze_of(repo).is_some()),
+            judging: alive.iter().any(|key| key.as_str().contains(".verify")),
+            alive: !alive.is_empty(),
+            stopping_since: self.engine.stopping_since(id),
+            ..Seen::default()
+        };
+        if !alive.is_empty() {
+            self.ports().jobs.renew(id).await?;
+        }
+        if look.issue {
+            seen.issue = self.issue().await;
+        }
+        if look.gates {
+            seen.gates = Some(self.engine.gates_of(&self.run, &self.config, self.brake).await);
+        }
+        if let Some(n) = look.turn {
+            seen.turn = Some(self.turn(n).await);
+        }
+        if let Some(n) = look.workspace {
+            seen.left = self.left(n).await?;
+        }
+        Ok(seen)
+    }
+
+    async fn issue(&self) -> Option<IssueSeen> {
+        let view = match self.ports().tracker.issue(&self.run.issue).await {
+            Ok(view) => view,
+            Err(error) => {
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "issue unreadable");
+                return None;
+            }
+        };
+        let has = |label: &str| view.issue.labels.iter().any(|other| other == label);
+        Some(IssueSeen {
+            open: view.issue.open,
+            ready: has(&self.config.ready_label),
+            in_progress: has(&self.config.in_progress_label),
+            enrolled: self.config.allowlist.contains(&self.run.issue.repo),
+            events: view.events,
+        })
+    }
+
+    async fn turn(&self, n: u32) -> TurnSeen {
+        let key = self.run.turn_key(n);
+        match self.ports().executor.observe(&self.run.issue.repo, &key).await {
+            Ok(report) => report.seen,
+            Err(error) => {
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "turn unreadable");
+                TurnSeen::Unknown
+            }
+        }
+    }
+
+    /// What the turn left, once the box that looks at it has answered.
+    async fn left(&self, n: u32) -> PortResult<Option<Left>> {
+        let key = self.status_key(n);
+        let JobState::Ended(end) = self.ports().jobs.observe(self.run.id, &key).await? else {
+            return Ok(None);
+        };
+        if end.stopped {
+            return Ok(None);
+        }
+        let fetched = self
+            .ports()
+            .git
+            .fetch_head(&self.run.issue.repo, self.run.id, n, &self.token())
+            .await?;
+        let dirty = if end.code == Some(0) {
+            status_paths(&end.stdout)
+        } else {
+            vec![format!("git status failed: {}", end.tail.trim())]
+        };
+        Ok(Some(Left { head: fetched.head, dirty, elsewhere: fetched.elsewhere }))
+    }
+
+    /// The key of the job that asks what turn `n` left uncommitted.
+    pub(super) fn status_key(&self, n: u32) -> JobKey {
+        JobKey::new(self.run.id, "status", &n.to_string())
+    }
+
+    pub(super) fn names(&self) -> Names<'_> {
+        Names {
+            ready: &self.config.ready_label,
+            in_progress: &self.config.in_progress_label,
+            own_account: crate::OWN_ACCOUNT,
+        }
+    }
+}
+
+/// The paths of `git status --porcelain=v1 -z`, bounded.
+fn status_paths(output: &[u8]) -> Vec<String> {
+    let entries = output.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
+    entries.take(NAMED_PATHS).map(|entry| String::from_utf8_lossy(&entry[3..]).into()).collect()
+}

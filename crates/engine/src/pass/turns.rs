@@ -1,0 +1,109 @@
+//! Begins and starts turns: the workspace, the prompt, the budget.
+//!
+//! A turn is recorded before it is started, with what the budget has left
+//! reserved for it; its key is derived from the record, so that a crash between
+//! the two leads to the same turn.
+
+use std::time::Duration;
+
+use afk_core::elapsed::elapsed;
+use afk_core::ids::JobKey;
+use afk_core::plan::TurnCause;
+use afk_core::prompt;
+use afk_core::run::{Start, Transition};
+
+use super::{Acted, Pass, Watch};
+use crate::ports::{Job, JobKind, PortError, PortResult, TurnRequest};
+
+/// How long a hook may take.
+const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl Pass<'_> {
+    /// Makes the workspace, then begins the opening turn.
+    pub(super) async fn open(&mut self) -> PortResult<Acted> {
+        let (repo, issue) = (self.run.issue.repo.clone(), self.run.issue.clone());
+        if self.run.start.is_none() {
+            let prepared =
+                self.ports().git.prepare(&repo, &issue, self.run.id, &self.token()).await?;
+            let start = Start { branch: prepared.branch, base: prepared.base };
+            self.commit(Transition::Opened { start }).await?;
+            return Ok(Acted::Again);
+        }
+        if let Some(argv) = self.repo.hooks.after_create.clone() {
+            match self.hook("after_create", "0", argv).await? {
+                None => return Ok(Acted::wait(Watch::Jobs, None)),
+                Some(Ok(())) => {}
+                Some(Err(why)) => return Err(PortError::permanent(why)),
+            }
+        }
+        self.begin_turn(TurnCause::Opening).await
+    }
+
+    /// Records the next turn. A refusal or a red verdict opens a new attempt; every
+    /// other cause goes on with the one that is there.
+    pub(super) async fn begin_turn(&mut self, cause: TurnCause) -> PortResult<Acted> {
+        let attempt = match cause {
+            TurnCause::Opening | TurnCause::Refused | TurnCause::FixForward => true,
+            TurnCause::Retry
+            | TurnCause::Interrupted
+            | TurnCause::LimitReset
+            | TurnCause::CommitOrDiscard => false,
+        };
+        let reserved = self.run.budget.less(self.run.spent());
+        self.commit(Transition::TurnBegun { cause, reserved, attempt }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Starts the recorded turn, or finds it by its key.
+    pub(super) async fn start_turn(&mut self) -> PortResult<Acted> {
+        let Some(turn) = self.run.turn().cloned() else { return Ok(Acted::Again) };
+        if let Some(argv) = self.repo.hooks.before_run.clone() {
+            match self.hook("before_run", &turn.n.to_string(), argv).await? {
+                None => return Ok(Acted::wait(Watch::Jobs, None)),
+                Some(Ok(())) => {}
+                Some(Err(why)) => return Err(PortError::permanent(why)),
+            }
+        }
+        let limits = self.config.limits(&self.repo);
+        let used = elapsed(self.run.admitted_at, self.now(), &self.run.pauses);
+        let request = TurnRequest {
+            key: self.run.turn_key(turn.n),
+            run: self.run.id,
+            repo: self.run.issue.repo.clone(),
+            thread: self.run.id.thread(),
+            n: turn.n,
+            prompt: self.prompt(turn.cause),
+            budget: turn.reserved,
+            deadline: limits.run.saturating_sub(used),
+        };
+        self.ports().executor.start(&request).await?;
+        let (repo, key) = (request.repo, request.key);
+        Ok(Acted::wait(Watch::Turn { repo, key }, Some(self.now())))
+    }
+
+    /// Runs a hook once per `subject`: none while it is under way.
+    pub(super) async fn hook(
+        &self,
+        name: &str,
+        subject: &str,
+        argv: Vec<String>,
+    ) -> PortResult<Option<Result<(), String>>> {
+        let job = Job {
+            key: JobKey::new(self.run.id, "hook", &format!("{name}.{subject}")),
+            run: self.run.id,
+            repo: self.run.issue.repo.clone(),
+            kind: JobKind::Hook,
+            argv,
+            keep: None,
+            timeout: HOOK_TIMEOUT,
+        };
+        Ok(self.job(job).await?.map(|end| match (end.code, &end.could_not_run) {
+            (Some(0), None) => Ok(()),
+            (_, Some(why)) => Err(format!("hook {name} could not run: {why}")),
+            (Some(code), None) => {
+                Err(format!("hook {name} failed with exit code {code}: {}", end.tail.trim()))
+            }
+            (None, None) => Err(format!("hook {name} ended without an exit code")),
+        }))
+    }
+}

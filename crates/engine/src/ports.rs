@@ -1,0 +1,78 @@
+//! What the engine needs of the world. Adapters implement these; nothing else of
+//! the world is known here.
+//!
+//! Every call may fail, answer late or be repeated. What creates something takes
+//! the key by which it is found again, so that asking twice makes one thing.
+
+mod error;
+mod git;
+mod jobs;
+mod store;
+mod tracker;
+
+use std::sync::Arc;
+
+use afk_core::config::Config;
+use afk_core::doorbell::Doorbell;
+use afk_core::ids::{At, RunId};
+use async_trait::async_trait;
+
+pub use error::{PortError, PortErrorKind, PortResult};
+pub use git::{CommitSpec, CommitText, Fetched, Git, Merge, Prepared, Push};
+pub use jobs::{Executor, Job, JobEnd, JobKind, JobState, Jobs, TurnReport, TurnRequest};
+pub use store::{
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, JournalRow, MemoKey, Outgoing,
+    Store, StoredRun, Switch, SwitchState, Switches,
+};
+pub use tracker::{IssueView, Labels, Tracker};
+
+/// The time, and waiting for it.
+#[async_trait]
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> At;
+    /// Returns at `at` or later.
+    async fn sleep_until(&self, at: At);
+}
+
+/// Ids that nothing derives.
+pub trait Ids: Send + Sync {
+    /// A fresh run id.
+    fn run(&self) -> RunId;
+}
+
+/// The configuration in force.
+pub trait Settings: Send + Sync {
+    /// The last good configuration, and why pickup pauses where the newest file is bad.
+    fn current(&self) -> (Arc<Config>, Option<String>);
+}
+
+/// A bell that a person hears.
+#[async_trait]
+pub trait Notifier: Send + Sync {
+    /// Rings; asked again with the same stable id until it answered well once.
+    async fn ring(&self, doorbell: &Doorbell) -> PortResult<()>;
+}
+
+/// All the ports, as the engine is given them.
+#[derive(Clone)]
+pub struct Ports {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn Ids>,
+    /// The configuration.
+    pub settings: Arc<dyn Settings>,
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The trackers.
+    pub tracker: Arc<dyn Tracker>,
+    /// The executors.
+    pub executor: Arc<dyn Executor>,
+    /// Long work that is no turn.
+    pub jobs: Arc<dyn Jobs>,
+    /// Mirrors, workspaces and the default branch.
+    pub git: Arc<dyn Git>,
+    /// The doorbells.
+    pub notifier: Arc<dyn Notifier>,
+}

@@ -1,0 +1,93 @@
+//! What can go wrong at a port, in the only differences that the loop acts on.
+
+use std::fmt;
+
+use afk_core::ids::At;
+
+/// The answer of a port.
+pub type PortResult<T> = Result<T, PortError>;
+
+/// A port could not do what it was asked.
+#[derive(Debug)]
+pub struct PortError {
+    /// What the loop does about it.
+    pub kind: PortErrorKind,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// The differences that the loop acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortErrorKind {
+    /// May go better in a moment.
+    Transient,
+    /// The other side asked us to come back later.
+    RateLimited {
+        /// When.
+        until: At,
+    },
+    /// What was asked about is not there.
+    NotFound,
+    /// We are not let in.
+    Auth,
+    /// Asking again gives the same answer; a person has to mend it.
+    Permanent,
+    /// Stopped by a halt or a shutdown.
+    Cancelled,
+}
+
+impl PortError {
+    /// An error of `kind` with what is behind it.
+    pub fn new(
+        kind: PortErrorKind,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind, source: source.into() }
+    }
+
+    /// May go better in a moment.
+    pub fn transient(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(PortErrorKind::Transient, source)
+    }
+
+    /// A person has to mend it.
+    pub fn permanent(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::new(PortErrorKind::Permanent, source)
+    }
+
+    /// Whether a person has to do something before asking again helps.
+    pub const fn needs_a_person(&self) -> bool {
+        match self.kind {
+            PortErrorKind::Auth | PortErrorKind::Permanent | PortErrorKind::NotFound => true,
+            PortErrorKind::Transient
+            | PortErrorKind::RateLimited { .. }
+            | PortErrorKind::Cancelled => false,
+        }
+    }
+
+    /// The whole chain as one sentence.
+    pub fn chain(&self) -> String {
+        let mut text = self.source.to_string();
+        let mut next = self.source.source();
+        while let Some(error) = next {
+            let part = error.to_string();
+            if !text.contains(&part) {
+                text.push_str(": ");
+                text.push_str(&part);
+            }
+            next = error.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.source, f)
+    }
+}
+
+impl std::error::Error for PortError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.source()
+    }
+}

@@ -1,0 +1,158 @@
+//! Mirrors, workspaces, candidates and the default branch.
+
+use std::collections::BTreeSet;
+
+use afk_core::change::Blobs;
+use afk_core::ids::{At, IssueRef, Oid, RepoName, RunId};
+use afk_core::proof::TreeRecipe;
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::PortResult;
+
+/// A workspace that is ready for a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The default branch.
+    pub branch: String,
+    /// Its head, which the workspace stands on.
+    pub base: Oid,
+}
+
+/// The head of a run, brought into the mirror.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// The commit that HEAD names in the run's clone.
+    pub head: Oid,
+    /// Other branches there that HEAD does not reach.
+    pub elsewhere: Vec<String>,
+}
+
+/// Two heads merged in the mirror, without a work tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Merge {
+    /// They merge to this tree.
+    Clean {
+        /// The tree.
+        tree: Oid,
+    },
+    /// They conflict in these paths.
+    Conflict {
+        /// The paths, for people.
+        paths: Vec<String>,
+    },
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Push {
+    /// The remote took it.
+    Landed,
+    /// The default branch moved meanwhile.
+    Moved,
+    /// The remote refused it.
+    Refused {
+        /// What the remote said.
+        why: String,
+    },
+    /// Nobody knows: read the remote.
+    Unknown,
+}
+
+/// A commit to be made of a merged tree. Equal inputs, equal commit id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitSpec {
+    /// Its tree.
+    pub tree: Oid,
+    /// Its parents.
+    pub parents: Vec<Oid>,
+    /// Its whole message.
+    pub message: String,
+    /// Whose work it is: name and address.
+    pub author: (String, String),
+    /// Author and committer date.
+    pub at: At,
+}
+
+/// A commit's message as its author wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitText {
+    /// The commit.
+    pub id: Oid,
+    /// Its parents.
+    pub parents: Vec<Oid>,
+    /// Its author: name and address.
+    pub author: (String, String),
+    /// The message, lossily as UTF-8.
+    pub message: String,
+}
+
+/// The control plane's git. Long calls stop when `cancel` says so.
+#[async_trait]
+pub trait Git: Send + Sync {
+    /// Ensures mirror and workspace for the run, off the latest default branch.
+    async fn prepare(
+        &self,
+        repo: &RepoName,
+        issue: &IssueRef,
+        run: RunId,
+        cancel: &CancellationToken,
+    ) -> PortResult<Prepared>;
+    /// Brings the head of the run's clone into the mirror as `refs/afk/<run>/<n>`.
+    async fn fetch_head(
+        &self,
+        repo: &RepoName,
+        run: RunId,
+        n: u32,
+        cancel: &CancellationToken,
+    ) -> PortResult<Fetched>;
+    /// The default branch's head on the remote, fetched into the mirror.
+    async fn default_head(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<Oid>;
+    /// Merges `head` with `base`.
+    async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
+    /// Makes a commit.
+    async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid>;
+    /// The whole message of a commit.
+    async fn message(&self, repo: &RepoName, commit: &Oid) -> PortResult<String>;
+    /// The tree of a commit.
+    async fn tree(&self, repo: &RepoName, commit: &Oid) -> PortResult<Oid>;
+    /// The raw diff between two trees or commits, renames off.
+    async fn raw_diff(&self, repo: &RepoName, old: &Oid, new: &Oid) -> PortResult<Vec<u8>>;
+    /// Blobs by id; one of more than `limit` bytes gives its size alone.
+    async fn blobs(&self, repo: &RepoName, ids: &BTreeSet<Oid>, limit: u64) -> PortResult<Blobs>;
+    /// The commits of `head` that none of `without` has, newest first, bounded.
+    async fn commits(
+        &self,
+        repo: &RepoName,
+        without: &[&Oid],
+        head: &Oid,
+    ) -> PortResult<Vec<CommitText>>;
+    /// The tree that `recipe` makes of the tree `start`.
+    async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid>;
+    /// Pushes `commit` to the default branch, without force.
+    async fn push(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        cancel: &CancellationToken,
+    ) -> PortResult<Push>;
+    /// What of this attempt is on the remote's default branch: the commit itself, or
+    /// one with the attempt's trailers, since `base`.
+    async fn landed(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        base: &Oid,
+        candidate: &Oid,
+        run: RunId,
+        attempt: u32,
+    ) -> PortResult<Option<Oid>>;
+    /// Removes the run's workspace; `forensics` keeps it, and only lets go of locks.
+    async fn release(&self, repo: &RepoName, run: RunId, forensics: bool) -> PortResult<()>;
+}

@@ -1,0 +1,157 @@
+//! Long work: turns of an agent, and jobs that judge what it left.
+//!
+//! Started or attached to by key, never twice. A job outlives the control plane
+//! that started it; whoever comes next finds it by the same key.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
+use afk_core::run::TurnSeen;
+use afk_core::usd::Usd;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::PortResult;
+
+/// A turn to be started.
+#[derive(Debug, Clone)]
+pub struct TurnRequest {
+    /// Its key.
+    pub key: JobKey,
+    /// The run.
+    pub run: RunId,
+    /// The repo, whose configuration names the executor.
+    pub repo: RepoName,
+    /// The run's thread.
+    pub thread: ThreadId,
+    /// The turn's number, from 1.
+    pub n: u32,
+    /// The whole prompt.
+    pub prompt: String,
+    /// What it may cost.
+    pub budget: Usd,
+    /// When it must be over.
+    pub deadline: Duration,
+}
+
+/// A turn as its executor shows it, with what people like to see live.
+#[derive(Debug, Clone)]
+pub struct TurnReport {
+    /// What decides.
+    pub seen: TurnSeen,
+    /// Tokens so far: into the model and out of it.
+    pub tokens: (u64, u64),
+    /// Cost so far, as far as it is known.
+    pub cost: Option<Usd>,
+    /// The last thing it said or did, one short line.
+    pub last: Option<String>,
+    /// SHA-256 of the transcript so far, in hex, once the turn is over.
+    pub transcript: Option<String>,
+}
+
+/// Who runs the agent.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// Starts the turn, or finds it under way by its key.
+    async fn start(&self, turn: &TurnRequest) -> PortResult<()>;
+    /// How the turn is.
+    async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport>;
+    /// Tells the turn to stop; returns at once.
+    async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()>;
+    /// Returns when the turn may have changed, or after `at_most`.
+    async fn changed(&self, repo: &RepoName, key: &JobKey, at_most: Duration);
+}
+
+/// What a job works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobKind {
+    /// Asks the run's clone what is not committed.
+    Status,
+    /// Runs a command on a fresh checkout of a tree, to judge it.
+    Judge {
+        /// The tree.
+        tree: Oid,
+    },
+    /// Runs a stage on a clean clone of a landed commit.
+    Stage {
+        /// The commit.
+        commit: Oid,
+    },
+    /// Runs a hook in the run's clone.
+    Hook,
+}
+
+/// A job to be started.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its key.
+    pub key: JobKey,
+    /// The run.
+    pub run: RunId,
+    /// The repo.
+    pub repo: RepoName,
+    /// What it works on.
+    pub kind: JobKind,
+    /// The command; empty where the kind implies it.
+    pub argv: Vec<String>,
+    /// Files to be copied out of the box when it ends, relative to its folder.
+    pub keep: Option<PathBuf>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+/// How a job is.
+#[derive(Debug, Clone)]
+pub enum JobState {
+    /// Nobody has heard of it.
+    Absent,
+    /// At work.
+    Running,
+    /// Over.
+    Ended(JobEnd),
+    /// Its host died, and everything it had started is gone.
+    Lost,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JobEnd {
+    /// The exit code; none where it did not exit by itself.
+    pub code: Option<i32>,
+    /// Why it did not exit by itself: a timeout, a signal, a limit.
+    pub could_not_run: Option<String>,
+    /// Whether that was its timeout.
+    pub timed_out: bool,
+    /// Whether we stopped it.
+    pub stopped: bool,
+    /// The whole of standard output, bounded; where it failed its tail is shown.
+    pub stdout: Vec<u8>,
+    /// The end of both streams, for people, bounded.
+    pub tail: String,
+    /// The kept file, where there is one.
+    pub kept: Option<Vec<u8>>,
+    /// When it started and ended.
+    pub span: (At, At),
+    /// The strength of the sandbox it ran in.
+    pub sandbox: String,
+}
+
+/// Long work that is no turn.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Starts the job, or finds it by its key.
+    async fn start(&self, job: &Job) -> PortResult<()>;
+    /// How the job is.
+    async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState>;
+    /// The keys of everything of `run` that is alive, turns included.
+    async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>>;
+    /// Stops everything of `run` that is alive; returns when it was told.
+    async fn stop(&self, run: RunId) -> PortResult<()>;
+    /// Tells the hosts of `run` that a control plane is still there.
+    async fn renew(&self, run: RunId) -> PortResult<()>;
+    /// Returns when something of `run` may have ended, or after `at_most`.
+    async fn changed(&self, run: RunId, at_most: Duration);
+    /// Forgets a job that is over, so that its key may be used again.
+    async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()>;
+}

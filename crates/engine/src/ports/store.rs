@@ -1,0 +1,256 @@
+//! The store: runs, journal, outbox, leases, switches.
+//!
+//! One aggregate is one compare-and-swap. What spans runs (a repo's lock,
+//! capacity, spend, freeze) is rechecked in the one `admit` transaction.
+
+use std::time::Duration;
+
+use afk_core::doorbell::Doorbell;
+use afk_core::ids::{At, RepoName, RunId};
+use afk_core::run::{Run, Transition};
+use afk_core::usd::Usd;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::PortResult;
+
+/// A run with the version that the next commit must name.
+#[derive(Debug, Clone)]
+pub struct StoredRun {
+    /// The record.
+    pub run: Run,
+    /// Its version, from 1.
+    pub version: u64,
+}
+
+/// What admission rechecks in its transaction.
+#[derive(Debug, Clone)]
+pub struct AdmitLimits {
+    /// Runs that may be live at once.
+    pub max_live: u32,
+    /// What one repo may spend a day, reservations included.
+    pub repo_day: Option<Usd>,
+    /// What all may spend a day, reservations included.
+    pub day: Option<Usd>,
+    /// The first moment of today.
+    pub day_start: At,
+    /// A person's own dispatch: a pause does not stop it.
+    pub by_hand: bool,
+}
+
+/// Whether a run was admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It is in the store, at version 1.
+    Admitted,
+    /// It is not.
+    Refused(AdmitRefusal),
+}
+
+/// Why admission refused, at the last moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AdmitRefusal {
+    /// Another run is live on the repo.
+    #[error("a run is live on this repo")]
+    Locked,
+    /// The repo is frozen.
+    #[error("the repo is frozen")]
+    Frozen,
+    /// Everything is halted or paused.
+    #[error("dispatch is stopped by a switch")]
+    Stopped,
+    /// As many runs are live as may be.
+    #[error("as many runs are live as may be")]
+    Full,
+    /// A spend cap has no room for another run's budget.
+    #[error("a spend cap has no room for another run's budget")]
+    Spent,
+}
+
+/// One compare-and-swap: the record after a transition, its journal row, its sends.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The record after the transition.
+    pub run: Run,
+    /// The version that it was made from.
+    pub expected: u64,
+    /// The fencing generation of the lease under which it was made.
+    pub generation: u64,
+    /// What happened.
+    pub transition: Transition,
+    /// What was seen and planned when it happened, for audit and replay.
+    pub context: serde_json::Value,
+    /// When.
+    pub at: At,
+    /// What must be sent because of it.
+    pub sends: Vec<Doorbell>,
+    /// Freezes the run's repo, with the reason.
+    pub freeze: Option<String>,
+}
+
+impl Commit {
+    /// A commit of `transition` alone, with nothing to send.
+    pub fn new(
+        run: Run,
+        expected: u64,
+        generation: u64,
+        transition: Transition,
+        at: At,
+    ) -> Self {
+        let context = serde_json::Value::Null;
+        Self { run, expected, generation, transition, context, at, sends: Vec::new(), freeze: None }
+    }
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// It stands, as this version.
+    Yes {
+        /// The new version.
+        version: u64,
+    },
+    /// Somebody else was first: load again.
+    Conflict,
+    /// The lease is somebody else's now: stop.
+    Fenced,
+}
+
+/// A row of the journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct JournalRow {
+    /// Its number within the run, from 1.
+    pub seq: u64,
+    /// When.
+    pub at: At,
+    /// The transition's kind.
+    pub kind: String,
+    /// The transition and its context.
+    pub body: serde_json::Value,
+    /// The hash that chains it to the one before, in hex.
+    pub hash: String,
+}
+
+/// A doorbell that waits to be rung.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Its stable id.
+    pub id: String,
+    /// The doorbell.
+    pub doorbell: Doorbell,
+    /// How often it was tried before.
+    pub attempts: u32,
+}
+
+/// Which runs to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this repo.
+    pub repo: Option<RepoName>,
+    /// Only of this issue number.
+    pub issue: Option<u64>,
+    /// At most so many; 0 is 100.
+    pub limit: u32,
+}
+
+/// A switch that somebody threw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SwitchState {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: At,
+    /// Why.
+    pub why: String,
+}
+
+/// The switches of the store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switches {
+    /// Everything is halted.
+    pub halt: Option<SwitchState>,
+    /// Nothing new is dispatched.
+    pub pause: Option<SwitchState>,
+    /// Frozen repos.
+    pub frozen: Vec<(RepoName, SwitchState)>,
+}
+
+impl Switches {
+    /// The freeze of `repo`.
+    pub fn freeze_of(&self, repo: &RepoName) -> Option<&SwitchState> {
+        self.frozen.iter().find(|(name, _)| name == repo).map(|(_, state)| state)
+    }
+}
+
+/// Which switch to throw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Switch {
+    /// Halt everything.
+    Halt,
+    /// Pause dispatch.
+    Pause,
+    /// Freeze one repo.
+    Freeze(RepoName),
+}
+
+/// The store. Time is always given; errors leave nothing half done.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Admits `run` in one write transaction that rechecks what spans runs.
+    async fn admit(&self, run: &Run, limits: &AdmitLimits, now: At) -> PortResult<Admission>;
+    /// One run.
+    async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>>;
+    /// One compare-and-swap.
+    async fn commit(&self, commit: Commit) -> PortResult<Committed>;
+    /// Every run that is not settled.
+    async fn live(&self) -> PortResult<Vec<StoredRun>>;
+    /// Runs, newest first.
+    async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>>;
+    /// The journal of a run after row `after`.
+    async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>>;
+    /// Takes or renews the lease on `key`: its fencing generation, or none where another holds it.
+    async fn lease(
+        &self,
+        key: &str,
+        owner: &str,
+        ttl: Duration,
+        now: At,
+    ) -> PortResult<Option<u64>>;
+    /// Lets go of a lease.
+    async fn unlease(&self, key: &str, owner: &str) -> PortResult<()>;
+    /// The switches.
+    async fn switches(&self) -> PortResult<Switches>;
+    /// Throws a switch, or lifts it where `state` is none.
+    async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
+    /// A remembered result: (kind, tree, command digest).
+    async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
+    /// Remembers a result.
+    async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()>;
+    /// Claims doorbells that are due, for `owner` and `ttl`.
+    async fn claim(
+        &self,
+        owner: &str,
+        ttl: Duration,
+        now: At,
+        at_most: u32,
+    ) -> PortResult<Vec<Outgoing>>;
+    /// Records that a doorbell was rung.
+    async fn rung(&self, id: &str, now: At) -> PortResult<()>;
+    /// Records that ringing failed, and when to try again.
+    async fn not_rung(&self, id: &str, error: &str, again: At) -> PortResult<()>;
+    /// What was spent since `since`, by `repo` and by all, live runs' budgets included.
+    async fn spent(&self, repo: &RepoName, since: At) -> PortResult<(Usd, Usd)>;
+    /// Notes that a control plane runs at `now`; gives when the last note was.
+    async fn beat(&self, now: At) -> PortResult<Option<At>>;
+}
+
+/// What a result is remembered by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MemoKey {
+    /// What kind of run gave it.
+    pub kind: String,
+    /// The tree it ran on.
+    pub tree: String,
+    /// The digest of the command.
+    pub command: String,
+}
