@@ -15,9 +15,14 @@ pub mod ports;
 pub mod show;
 pub mod switches;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use afk_core::ids::{At, RunId};
 use ports::Ports;
+
+/// The id of our own account where the tracker is local; forges tell theirs.
+pub const OWN_ACCOUNT: &str = "afk";
 
 /// The loop, over one set of ports.
 #[derive(Clone)]
@@ -25,16 +30,31 @@ pub struct Engine {
     ports: Ports,
     /// Who we are in leases: one name a process.
     owner: Arc<str>,
+    /// Runs that are being stopped, and since when: what an interrupt cannot stop
+    /// is given up on after a grace.
+    stopping: Arc<Mutex<HashMap<RunId, At>>>,
 }
 
 impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
     pub fn new(ports: Ports, owner: &str) -> Self {
-        Self { ports, owner: owner.into() }
+        Self { ports, owner: owner.into(), stopping: Arc::default() }
     }
 
     /// The ports that it works through.
     pub fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    fn stopping_since(&self, run: RunId) -> Option<At> {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).get(&run).copied()
+    }
+
+    fn note_stopping(&self, run: RunId, now: At) {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_insert(now);
+    }
+
+    fn forget_stopping(&self, run: RunId) {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use afk_core::config::Config;
 use afk_core::doorbell::Doorbell;
+use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RunId};
 use async_trait::async_trait;
 
@@ -54,6 +55,13 @@ pub trait Notifier: Send + Sync {
     async fn ring(&self, doorbell: &Doorbell) -> PortResult<()>;
 }
 
+/// Where evidence bundles are kept with their runs.
+#[async_trait]
+pub trait Archive: Send + Sync {
+    /// Keeps the bundle; kept again, it replaces the one before.
+    async fn keep(&self, evidence: &Evidence) -> PortResult<()>;
+}
+
 /// All the ports, as the engine is given them.
 #[derive(Clone)]
 pub struct Ports {
@@ -75,4 +83,6 @@ pub struct Ports {
     pub git: Arc<dyn Git>,
     /// The doorbells.
     pub notifier: Arc<dyn Notifier>,
+    /// The evidence.
+    pub archive: Arc<dyn Archive>,
 }

@@ -301,6 +301,10 @@ pub struct Refused {
     pub why: Refusal,
     /// What the corrective turn and the comment say about it.
     pub detail: String,
+    /// The end of the output that shows it; empty where there is none.
+    pub output: String,
+    /// The paths that conflict, and with which default head.
+    pub conflict: Option<(Oid, Vec<String>)>,
 }
 
 /// The newest answer of one stage about a landed commit.

@@ -42,6 +42,8 @@ pub struct IssueSeen {
     pub ready: bool,
     /// The in-progress label is on it.
     pub in_progress: bool,
+    /// The label of issues handed to a person is on it.
+    pub human: bool,
     /// Its repo is on the allowlist.
     pub enrolled: bool,
     /// Its events, oldest first.

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::{Acted, Next, Pass, Watch};
 use crate::driver::later;
-use crate::ports::{Job, JobKind, PortError, PortResult};
+use crate::ports::{Job, JobKind, PortError, PortErrorKind, PortResult};
 
 /// How soon a stopped run is looked at again.
 const STOPPING: SignedDuration = SignedDuration::from_millis(200);
@@ -135,18 +135,17 @@ impl Pass<'_> {
 
     /// A step failed. What may go better is tried again by the next pass; what only a
     /// person can mend ends the run with the reason.
-    pub(super) async fn stuck(
-        &mut self,
-        error: PortError,
-        situation: &Situation,
-    ) -> PortResult<Acted> {
-        if self.run.conclusion.is_some() || !error.needs_a_person() {
-            return if Self::stopped(&error) { Ok(Acted::Rest(self.soon())) } else { Err(error) };
+    pub(super) async fn stuck(&mut self, error: PortError) -> PortResult<Acted> {
+        if error.kind == PortErrorKind::Cancelled {
+            return Ok(Acted::Rest(self.soon()));
         }
-        self.give_up(error.chain(), situation).await
+        if self.run.conclusion.is_some() || !error.needs_a_person() {
+            return Err(error);
+        }
+        self.hand_over(error.chain()).await
     }
 
-    fn soon(&self) -> Next {
+    pub(super) fn soon(&self) -> Next {
         let until = Some(later(self.now(), STOPPING));
         Next::Wait(super::Wait { until, watch: Watch::Nothing })
     }

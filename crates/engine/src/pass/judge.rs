@@ -15,7 +15,7 @@ use afk_core::proof::{
     self, CouldNotRun, JunitReport, ProofInputs, ProofOutcome, ProofPolicy, ProofReport,
     ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult, StartTree, Wanted,
 };
-use afk_core::run::{Candidate, Transition};
+use afk_core::run::{Candidate, Refused, Transition};
 
 use super::{Acted, Pass, Watch};
 use crate::ports::{CommitText, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
@@ -81,14 +81,12 @@ impl Pass<'_> {
             ProofOutcome::Accepted(_) => None,
             ProofOutcome::Refused(refusal) => Some(refused_as(refusal)),
         };
-        let mut detail = report.headline();
-        if let Some(tail) = report.telling_tail().filter(|tail| !tail.trim().is_empty()) {
-            detail = format!("{detail}\n\n{tail}");
-        }
+        let detail = report.headline();
+        let output = report.telling_tail().unwrap_or_default().to_owned();
         self.commit(Transition::Proved { report: Box::new(report) }).await?;
         match refusal {
             None => Ok(Acted::Again),
-            Some(why) => self.refuse(why, detail).await,
+            Some(why) => self.refuse(Refused { why, detail, output, conflict: None }).await,
         }
     }
 

@@ -10,7 +10,7 @@ use afk_core::plan::{Refusal, TurnCause};
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
-use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push};
+use crate::ports::{CommitSpec, Merge, PortError, PortResult, Push};
 
 /// How often a moved default branch gives a new candidate within one attempt.
 const MAX_CANDIDATES: usize = 10;
@@ -40,11 +40,14 @@ impl Pass<'_> {
                     base.short(),
                     paths.join(", ")
                 );
-                self.refuse(Refusal::Conflict, detail).await
+                let why = Refusal::Conflict;
+                let output = String::new();
+                self.refuse(Refused { why, detail, output, conflict: Some((base, paths)) }).await
             }
             Merge::Clean { tree } if tree == self.ports().git.tree(&repo, &base).await? => {
                 let detail = format!("the commits change nothing that {branch} does not have");
-                self.refuse(Refusal::Proof, detail).await
+                let (why, output) = (Refusal::Proof, String::new());
+                self.refuse(Refused { why, detail, output, conflict: None }).await
             }
             Merge::Clean { tree } => {
                 let candidate = self.candidate(attempt, &left, base, tree).await?;
@@ -104,8 +107,8 @@ impl Pass<'_> {
     }
 
     /// Ends the attempt before landing.
-    pub(super) async fn refuse(&mut self, why: Refusal, detail: String) -> PortResult<Acted> {
-        self.commit(Transition::Refused { refused: Refused { why, detail } }).await?;
+    pub(super) async fn refuse(&mut self, refused: Refused) -> PortResult<Acted> {
+        self.commit(Transition::Refused { refused }).await?;
         Ok(Acted::Again)
     }
 
@@ -166,10 +169,5 @@ impl Pass<'_> {
     /// Whether the newest attempt mends a landed commit that went red.
     pub(super) fn is_corrective(&self) -> bool {
         self.run.attempt().is_some_and(|attempt| attempt.cause == TurnCause::FixForward)
-    }
-
-    /// A step that a person must mend, or that a halt stopped.
-    pub(super) fn stopped(error: &PortError) -> bool {
-        error.kind == PortErrorKind::Cancelled
     }
 }

@@ -129,7 +129,10 @@ impl Engine {
 
 impl Pass<'_> {
     async fn step(&mut self) -> PortResult<Acted> {
-        let seen = self.observe().await?;
+        let seen = match self.observe().await {
+            Ok(seen) => seen,
+            Err(error) => return self.stuck(error).await,
+        };
         let now = self.now();
         let found = record(&self.run, &seen, self.names(), now);
         if !found.is_empty() {
@@ -150,11 +153,15 @@ impl Pass<'_> {
         );
         self.keep_clocks(plan).await?;
         if self.run.conclusion.is_none() {
-            self.engine.show(&self.run, &self.config, &seen).await;
+            let shown = self.engine.show(&self.run, &self.config, seen.issue.as_ref()).await;
+            if let Err(error) = shown {
+                // The tracker's trouble holds up nothing but what it shows.
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");
+            }
         }
         match self.act(plan, &situation, &seen).await {
             Ok(acted) => Ok(acted),
-            Err(error) => self.stuck(error, &situation).await,
+            Err(error) => self.stuck(error).await,
         }
     }
 

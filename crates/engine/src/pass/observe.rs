@@ -55,6 +55,7 @@ impl Pass<'_> {
             open: view.issue.open,
             ready: has(&self.config.ready_label),
             in_progress: has(&self.config.in_progress_label),
+            human: has(&self.config.human_label),
             enrolled: self.config.allowlist.contains(&self.run.issue.repo),
             events: view.events,
         })

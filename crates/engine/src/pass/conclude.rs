@@ -1,0 +1,179 @@
+//! The end of a run: the outcome with its reason, and everything that must follow.
+//!
+//! The outcome is committed first, with its doorbell and its freeze in the same
+//! transaction. Its other effects are asked for again and again until the world
+//! shows them; only then is the run settled and its repo free.
+
+use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::plan::{Alive, Candidate, End, Situation, Turn, Work};
+use afk_core::run::{Seen, Transition, TurnEnd};
+
+use super::{Acted, Next, Pass, Watch};
+use crate::driver::later;
+use crate::ports::PortResult;
+
+/// How soon what did not settle is tried again.
+const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
+
+impl Pass<'_> {
+    /// Commits the outcome.
+    pub(super) async fn conclude(&mut self, end: End, now: &Situation) -> PortResult<Acted> {
+        let why = self.why(end, now);
+        self.end(end, why).await
+    }
+
+    /// Ends the run because only a person can go on, once nothing of it is alive.
+    pub(super) async fn hand_over(&mut self, why: String) -> PortResult<Acted> {
+        if !self.ports().jobs.alive(self.run.id).await?.is_empty() {
+            self.ports().jobs.stop(self.run.id).await?;
+            return Ok(Acted::Rest(self.soon()));
+        }
+        let red = self.run.landed().is_some_and(|landed| landed.red.is_some());
+        self.end(if red { End::Frozen } else { End::NeedsHuman }, why).await
+    }
+
+    async fn end(&mut self, end: End, why: String) -> PortResult<Acted> {
+        let kind = match end {
+            End::Done => Some(DoorbellKind::Done),
+            End::NeedsHuman => Some(DoorbellKind::NeedsHuman),
+            End::Frozen => Some(DoorbellKind::Frozen),
+            End::Released => None,
+        };
+        let sends = kind.map(|kind| {
+            Doorbell::new(&Ring {
+                run: self.run.id,
+                issue: &self.run.issue,
+                kind,
+                reason: Some(&why),
+                detail: &why,
+                link: None,
+                nth: 0,
+            })
+        });
+        let freeze = (end == End::Frozen && self.repo.freeze_repo).then(|| why.clone());
+        let sends = sends.into_iter().collect();
+        self.commit_with(Transition::Concluded { end, why }, sends, freeze).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Ensures every effect of the outcome, then settles the run.
+    pub(super) async fn settle(&mut self, seen: &Seen) -> PortResult<Acted> {
+        let Some(end) = self.run.conclusion.as_ref().map(|conclusion| conclusion.end) else {
+            return Ok(Acted::Again);
+        };
+        if seen.alive {
+            self.ports().jobs.stop(self.run.id).await?;
+            return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
+        }
+        if self.engine.show(&self.run, &self.config, seen.issue.as_ref()).await? {
+            // Shown only once the tracker itself says so.
+            return Ok(Acted::Again);
+        }
+        if seen.issue.is_none() {
+            return Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), SETTLING))));
+        }
+        if let Some(argv) = self.repo.hooks.before_remove.clone().filter(|_| end == End::Done) {
+            match self.hook("before_remove", "0", argv).await? {
+                None => return Ok(Acted::wait(Watch::Jobs, None)),
+                Some(Ok(())) => {}
+                Some(Err(why)) => tracing::warn!(run.id = %self.run.id, why, "before_remove failed"),
+            }
+        }
+        let stages = self.config.limits(&self.repo).stages;
+        self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
+        let forensics = matches!(end, End::NeedsHuman | End::Frozen);
+        self.ports().git.release(&self.run.issue.repo, self.run.id, forensics).await?;
+        self.commit(Transition::Settled).await?;
+        self.engine.forget_stopping(self.run.id);
+        Ok(Acted::Rest(Next::Settled))
+    }
+
+    /// Why the run ends, in a sentence for people.
+    fn why(&self, end: End, now: &Situation) -> String {
+        match end {
+            End::Done => {
+                let landed = self.run.landed().map_or("", |landed| landed.commit.short());
+                format!("{landed} landed on {}, proved and green", self.branch())
+            }
+            End::Released => match &self.run.cancel {
+                Some(cancel) => cancel.how.sentence().to_owned(),
+                None => "a gate closed before the first turn".to_owned(),
+            },
+            End::NeedsHuman | End::Frozen => self.trouble(now),
+        }
+    }
+
+    fn trouble(&self, now: &Situation) -> String {
+        if now.alive != Alive::Nothing {
+            return "what the run had started could not be stopped".to_owned();
+        }
+        if now.spent {
+            return if self.run.spent() >= self.run.budget {
+                format!("the budget of {} is spent", self.run.budget)
+            } else {
+                "the run's deadline has passed".to_owned()
+            };
+        }
+        if let Some(cancel) = &self.run.cancel {
+            return cancel.how.sentence().to_owned();
+        }
+        match now.turn {
+            Turn::Failed { .. } => self.turn_trouble(),
+            Turn::Finished { work: Work::New(Candidate::Breached), .. } => {
+                let report = self.run.candidate().and_then(|one| one.guardrails.as_ref());
+                report.map_or_else(String::new, |report| format!("a guardrail is breached:\n{report}"))
+            }
+            Turn::Finished { work: Work::New(Candidate::Refused(_)), .. } => {
+                let refused = self.run.attempt().and_then(|attempt| attempt.refused.as_ref());
+                let times = self.run.refusals();
+                refused.map_or_else(String::new, |refused| match times {
+                    0 | 1 => refused.detail.clone(),
+                    n => format!("{} (refused {n} times)", refused.detail),
+                })
+            }
+            Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(),
+            Turn::None { .. }
+            | Turn::NotStarted
+            | Turn::Asking { .. }
+            | Turn::Limited { .. }
+            | Turn::Running { .. }
+            | Turn::Unknown
+            | Turn::Interrupted
+            | Turn::Finished { work: Work::New(_), .. } => self.landed_trouble(),
+        }
+    }
+
+    fn turn_trouble(&self) -> String {
+        let failures = self.run.failures_in_a_row();
+        let how = self.run.turn().and_then(|turn| turn.ended.as_ref()).map(|ended| &ended.how);
+        let what = match how {
+            Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message.clone(),
+            Some(TurnEnd::Stalled) => "the agent made no sound and was stopped".to_owned(),
+            Some(TurnEnd::Lost) => "the agent's process was lost".to_owned(),
+            Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted | TurnEnd::Limited { .. })
+            | None => "the agent failed".to_owned(),
+        };
+        if failures > 1 { format!("{what} ({failures} times in a row)") } else { what }
+    }
+
+    /// What is the matter with what landed; without a landing, that nothing was committed.
+    fn landed_trouble(&self) -> String {
+        let Some(landed) = self.run.landed() else {
+            let said = self.run.turn().and_then(|turn| turn.ended.as_ref());
+            return match said.map(|ended| &ended.how) {
+                Some(TurnEnd::Finished { message }) if !message.trim().is_empty() => {
+                    format!("the agent stopped without a commit and said: {}", message.trim())
+                }
+                _ => "the agent stopped without a commit".to_owned(),
+            };
+        };
+        let short = landed.commit.short();
+        let failed = landed.stages.iter().find(|stage| {
+            stage.answer == afk_core::verdict::StageAnswer::Failure
+        });
+        match failed {
+            Some(stage) => format!("stage {} is red on the landed commit {short}", stage.name),
+            None => format!("the stages never answered for the landed commit {short}"),
+        }
+    }
+}
