@@ -7,10 +7,14 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod blockers;
+pub mod comment;
+pub mod doorbell;
 pub mod gates;
 pub mod ids;
 pub mod issue;
+pub mod phase;
 pub mod priority;
+pub mod prompt;
 pub mod text;
 pub mod trust;
 pub mod verdict;
