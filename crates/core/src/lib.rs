@@ -8,8 +8,10 @@
 
 pub mod blockers;
 pub mod change;
+pub mod comment;
 pub mod config;
 pub mod digest;
+pub mod doorbell;
 pub mod elapsed;
 pub mod evidence;
 pub mod gates;
@@ -21,6 +23,7 @@ pub mod message;
 pub mod phase;
 pub mod plan;
 pub mod priority;
+pub mod prompt;
 pub mod proof;
 pub mod run;
 pub mod spend;

@@ -112,12 +112,14 @@ pub fn bounded(text: &str, max: usize, keep: Keep) -> Cow<'_, str> {
 /// One line of at most `max` bytes, for titles and list entries: [`plain`], with
 /// line ends and runs of blanks made one blank.
 pub fn line(text: &str, max: usize) -> String {
-    let text = plain(text).split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.len() <= max {
-        return text;
+    // What is far beyond the cut is not worth reading.
+    let near = &text[..text.floor_char_boundary(max.saturating_mul(16))];
+    let out = plain(near).split_whitespace().collect::<Vec<_>>().join(" ");
+    if out.len() <= max && near.len() == text.len() {
+        return out;
     }
-    let cut = text.floor_char_boundary(max.saturating_sub('…'.len_utf8()));
-    format!("{}…", text[..cut].trim_end())
+    let cut = out.floor_char_boundary(max.saturating_sub('…'.len_utf8()));
+    format!("{}…", out[..cut].trim_end())
 }
 
 /// Removes terminal sequences whole, so that no `[31m` is left of them.

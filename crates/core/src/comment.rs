@@ -1,0 +1,267 @@
+//! The one comment of a run: the checklist, and at the end what a person needs to
+//! know. Written by the reconciler, found again by [`find`].
+//!
+//! Rendering is pure: equal inputs, equal bytes. Text that is not ours is made
+//! inert and cut to size. The hidden marker stands last, since the first line is
+//! the heading's.
+
+use std::cmp::Ordering;
+use std::fmt::{self, Write as _};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{IssueRef, Oid, RunId, ThreadId};
+use crate::issue::Comment;
+use crate::phase::Phase;
+use crate::text::{Keep, bounded, line, plain, quote};
+
+/// What the comment shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The run.
+    pub run: RunId,
+    /// Its issue.
+    pub issue: IssueRef,
+    /// Its thread, once there is one.
+    pub thread: Option<ThreadId>,
+    /// The default branch's name.
+    pub branch: String,
+    /// How far it is: the phase it is in, or the one it stopped in.
+    pub phase: Phase,
+    /// How many corrective turns a red landed commit has had.
+    pub fix_forwards: u32,
+    /// How it ended, once it has.
+    pub closing: Option<Closing>,
+}
+
+/// What a person needs to know at the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// How it ended.
+    pub ending: Ending,
+    /// Why it stopped, in a sentence or two.
+    pub why: String,
+    /// What was tried, oldest first, a line each.
+    pub tried: Vec<String>,
+    /// The commit that landed.
+    pub landed: Option<Oid>,
+    /// The end of the output that speaks against it.
+    pub output: Option<String>,
+}
+
+/// How a run ended, as people are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// Landed, green, with evidence.
+    Done,
+    /// Handed to a person.
+    NeedsHuman,
+    /// Handed to a person, the repo frozen.
+    Frozen,
+    /// Let go: a person took the issue back, or a gate closed.
+    Released,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "Landed",
+            Self::NeedsHuman => "Needs a human",
+            Self::Frozen => "Frozen",
+            Self::Released => "Released",
+        })
+    }
+}
+
+/// The whole comment.
+pub fn render(progress: &Progress) -> String {
+    let mut out = checklist(progress);
+    if let Some(closing) = &progress.closing {
+        out.push('\n');
+        out.push_str(&closing_text(closing));
+    }
+    out.push('\n');
+    out.push_str(&marker(progress.run));
+    out.push('\n');
+    out
+}
+
+/// The hidden line that says whose run a comment is.
+pub fn marker(run: RunId) -> String {
+    format!("<!-- afk-run:{run} -->")
+}
+
+/// This run's comment: it carries the marker and is our own account's. The oldest
+/// one, should there be several.
+pub fn find<'a>(comments: &'a [Comment], run: RunId, own_account_id: &str) -> Option<&'a Comment> {
+    let marker = marker(run);
+    let ours = |comment: &&Comment| {
+        comment.author.as_ref().is_some_and(|author| author.id == own_account_id)
+            && comment.body.contains(&marker)
+    };
+    comments.iter().filter(ours).min_by_key(|comment| comment.at)
+}
+
+/// Whether a comment must be edited to say `wanted`. Forges trim what they are
+/// given and may change its line ends, which is no difference.
+pub fn differs(shown: &str, wanted: &str) -> bool {
+    let lines = |text: &'_ str| text.trim_end().replace("\r\n", "\n");
+    lines(shown) != lines(wanted)
+}
+
+/// The checklist alone, with its trailing newline.
+pub fn checklist(progress: &Progress) -> String {
+    let mut out = format!("### {} — AFK run progress", progress.issue);
+    if let Some(thread) = progress.thread {
+        // Writing to a string cannot fail; so below.
+        let _ = write!(out, " (thread {thread})");
+    }
+    out.push_str("\n\n");
+    let branch = line(&progress.branch, 250);
+    for phase in Phase::ALL {
+        let mark = match phase.cmp(&progress.phase) {
+            Ordering::Less => 'x',
+            Ordering::Equal if phase == Phase::Done => 'x',
+            Ordering::Equal => '~',
+            Ordering::Greater => ' ',
+        };
+        let _ = writeln!(out, "- [{mark}] {}", phase.says(&branch));
+    }
+    if progress.fix_forwards > 0 {
+        let plural = if progress.fix_forwards == 1 { "" } else { "s" };
+        let _ = writeln!(out, "\n_Fix-forward: {} attempt{plural}._", progress.fix_forwards);
+    }
+    out
+}
+
+/// Bounds that keep the comment far under what forges take (65,536 characters).
+const WHY: usize = 4_000;
+const TRIED: usize = 20;
+const TRIED_LINE: usize = 500;
+const OUTPUT: usize = 8_000;
+
+fn closing_text(closing: &Closing) -> String {
+    let why = plain(&closing.why);
+    let why = bounded(why.trim(), WHY, Keep::Head);
+    let mut out = format!("**{}.** {why}\n", closing.ending);
+    if let Some(landed) = &closing.landed {
+        let still = match closing.ending {
+            Ending::Done | Ending::Released => "",
+            Ending::NeedsHuman | Ending::Frozen => " It is still on the default branch.",
+        };
+        let _ = writeln!(out, "\nLanded commit: {landed}.{still}");
+    }
+    if !closing.tried.is_empty() {
+        out.push_str("\nWhat was tried:\n\n");
+        let left_out = closing.tried.len().saturating_sub(TRIED);
+        if left_out > 0 {
+            let _ = writeln!(out, "- … {left_out} earlier left out");
+        }
+        for tried in &closing.tried[left_out..] {
+            let _ = writeln!(out, "- {}", line(tried, TRIED_LINE));
+        }
+    }
+    if let Some(output) = closing.output.as_deref().filter(|output| !output.trim().is_empty()) {
+        let _ = writeln!(out, "\n{}", quote(output, OUTPUT));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Actor, At};
+
+    fn progress(phase: Phase) -> Progress {
+        let run: RunId = "0199c0de-0000-7000-8000-000000000001".parse().unwrap();
+        Progress {
+            run,
+            issue: "owner/repo#7".parse().unwrap(),
+            thread: Some(run.thread()),
+            branch: "master".into(),
+            phase,
+            fix_forwards: 0,
+            closing: None,
+        }
+    }
+
+    #[test]
+    fn the_checklist_in_every_phase() {
+        let all = Phase::ALL.map(|phase| checklist(&progress(phase))).join("\n");
+        insta::assert_snapshot!(all);
+    }
+
+    #[test]
+    fn the_whole_comment_at_each_end() {
+        let mut shown = Vec::new();
+        for ending in [Ending::Done, Ending::NeedsHuman, Ending::Frozen, Ending::Released] {
+            let phase = if ending == Ending::Done { Phase::Done } else { Phase::Ci };
+            let closing = Closing {
+                ending,
+                why: "CI failed on the landed commit, see @octocat; closes #8.".into(),
+                tried: vec![
+                    "fix-forward 1:\ntest <!-- afk-run:x -->".into(),
+                    "fix-forward 2".into(),
+                ],
+                landed: Some("a".repeat(40).parse().unwrap()),
+                output: Some("\u{1B}[31mFAILED\u{1B}[0m tests::rows\n```\n".into()),
+            };
+            let closing = Some(closing);
+            shown.push(render(&Progress { fix_forwards: 2, closing, ..progress(phase) }));
+        }
+        insta::assert_snapshot!(shown.join("=====\n"));
+    }
+
+    #[test]
+    fn the_thread_is_shown_when_known_and_one_attempt_is_no_attempts() {
+        let bare = Progress { thread: None, fix_forwards: 1, ..progress(Phase::Ci) };
+        let text = checklist(&bare);
+        assert!(
+            text.starts_with("### owner/repo#7 — AFK run progress\n\n- [x] Worktree created\n")
+        );
+        assert!(text.ends_with("- [ ] Done — issue closed\n\n_Fix-forward: 1 attempt._\n"));
+    }
+
+    #[test]
+    fn long_text_is_cut_and_nothing_but_our_marker_opens_a_comment() {
+        let long = "@x <!-- afk-run: `".repeat(10_000);
+        let closing = Closing {
+            ending: Ending::NeedsHuman,
+            why: long.clone(),
+            tried: vec![long.clone(); 50],
+            landed: None,
+            output: Some(long),
+        };
+        let text = render(&Progress { closing: Some(closing), ..progress(Phase::Green) });
+        assert!(text.len() < 40_000, "{}", text.len());
+        assert_eq!(text.matches("<!--").count(), 1);
+        assert!(!text.contains('@'));
+        assert!(text.contains("- … 30 earlier left out"));
+    }
+
+    #[test]
+    fn our_comment_is_found_by_marker_and_account() {
+        let progress = progress(Phase::Ci);
+        let body = render(&progress);
+        let comment = |id: &str, author: Option<&str>, second, body: &str| Comment {
+            id: id.into(),
+            author: author.map(|id| Actor { id: id.into(), login: "x".into(), bot: false }),
+            at: At::from_second(second).unwrap(),
+            body: body.into(),
+        };
+        let comments = [
+            comment("forged", Some("stranger"), 1, &body),
+            comment("nobody", None, 2, &body),
+            comment("later", Some("us"), 9, &body),
+            comment("ours", Some("us"), 3, &body.replace('\n', "\r\n")),
+            comment("other", Some("us"), 0, "no marker"),
+        ];
+        let found = |account| find(&comments, progress.run, account).map(|c| c.id.as_str());
+        assert_eq!(found("us"), Some("ours"));
+        assert_eq!(found("them"), None);
+        assert!(!differs(body.trim_end(), &body));
+        assert!(!differs(&body.replace('\n', "\r\n"), &body));
+        assert!(differs(&body.replace("[~]", "[x]"), &body));
+    }
+}

@@ -1,0 +1,255 @@
+//! The notification of a terminal outcome: what it says, and the name it keeps.
+//!
+//! Sent from the outbox at least once. Only terminal outcomes ring; an unknown
+//! kind is an error, never a message that nobody understands. How it is delivered
+//! is the notifiers' business.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ids::{IssueRef, RunId};
+use crate::text::{Keep, bounded, line, plain};
+
+/// Why the doorbell rings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum DoorbellKind {
+    /// A run landed and closed its issue.
+    Done,
+    /// A run was handed to a person.
+    NeedsHuman,
+    /// A run was handed to a person with the broken commit in place.
+    Frozen,
+}
+
+/// A word that is no kind of doorbell.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no kind of doorbell: it is done, needs-human or frozen")]
+pub struct UnknownKind(String);
+
+impl DoorbellKind {
+    /// The kind as a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::NeedsHuman => "needs-human",
+            Self::Frozen => "frozen",
+        }
+    }
+
+    /// How urgent it is.
+    pub fn priority(self) -> DoorbellPriority {
+        match self {
+            Self::Done => DoorbellPriority::Low,
+            Self::NeedsHuman | Self::Frozen => DoorbellPriority::High,
+        }
+    }
+
+    /// What it is filed under.
+    pub fn tags(self) -> &'static [&'static str] {
+        match self {
+            Self::Done => &["afk", "done"],
+            Self::NeedsHuman => &["afk", "escalation", "needs-human"],
+            Self::Frozen => &["afk", "escalation", "frozen"],
+        }
+    }
+}
+
+impl fmt::Display for DoorbellKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for DoorbellKind {
+    type Err = UnknownKind;
+    fn from_str(text: &str) -> Result<Self, UnknownKind> {
+        let all = [Self::Done, Self::NeedsHuman, Self::Frozen];
+        let found = all.into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| UnknownKind(line(text, 60)))
+    }
+}
+
+impl TryFrom<String> for DoorbellKind {
+    type Error = UnknownKind;
+    fn try_from(text: String) -> Result<Self, UnknownKind> {
+        text.parse()
+    }
+}
+
+impl From<DoorbellKind> for String {
+    fn from(kind: DoorbellKind) -> Self {
+        kind.as_str().to_owned()
+    }
+}
+
+/// How urgent a doorbell is, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DoorbellPriority {
+    /// To be read some time.
+    Low,
+    /// To be read now.
+    High,
+}
+
+/// A doorbell, in the shape that webhooks get as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doorbell {
+    /// The same for every delivery of one ring, so that a receiver can drop repeats.
+    pub id: Uuid,
+    /// Why it rings.
+    pub kind: DoorbellKind,
+    /// The issue.
+    pub issue_ref: IssueRef,
+    /// One line.
+    pub title: String,
+    /// The detail, and where there is a thread, a line with its link.
+    pub body: String,
+    /// The thread's link; null without a thread.
+    pub link: Option<String>,
+    /// How urgent it is.
+    pub priority: DoorbellPriority,
+    /// What it is filed under.
+    pub tags: Vec<String>,
+}
+
+/// What a doorbell is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Ring<'a> {
+    /// The run that ended.
+    pub run: RunId,
+    /// Its issue.
+    pub issue: &'a IssueRef,
+    /// Why it rings.
+    pub kind: DoorbellKind,
+    /// Why a frozen run froze, in a few words; none is an exhausted budget.
+    pub reason: Option<&'a str>,
+    /// What a person needs to know.
+    pub detail: &'a str,
+    /// Where the thread can be seen.
+    pub link: Option<&'a str>,
+    /// Which ring this is, from 0: a freeze rings again until it is acknowledged.
+    pub nth: u32,
+}
+
+/// The most that a doorbell's detail may say, in bytes.
+const DETAIL: usize = 4_000;
+
+impl Doorbell {
+    /// Makes the doorbell; equal rings make equal doorbells.
+    pub fn new(ring: &Ring<'_>) -> Self {
+        let Ring { run, issue, kind, reason, detail, link, nth } = *ring;
+        let title = match kind {
+            DoorbellKind::Done => format!("[DONE] {issue} landed"),
+            DoorbellKind::NeedsHuman => format!("[NEEDS-HUMAN] {issue} needs a human"),
+            DoorbellKind::Frozen => {
+                let reason = reason.map(|reason| line(reason, 120)).unwrap_or_default();
+                let reason = if reason.is_empty() { "budget exhausted" } else { &reason };
+                format!("[FROZEN] {issue} frozen — {reason}")
+            }
+        };
+        let mut body = bounded(plain(detail).trim(), DETAIL, Keep::Head).into_owned();
+        if let Some(link) = link {
+            if !body.is_empty() {
+                body.push('\n');
+            }
+            body.push_str("Thread: ");
+            body.push_str(link);
+        }
+        Self {
+            id: id(run, kind, nth),
+            kind,
+            issue_ref: issue.clone(),
+            title,
+            body,
+            link: link.map(str::to_owned),
+            priority: kind.priority(),
+            tags: kind.tags().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// The name of a ring, derived from what it is: made again after a crash, it is
+/// the same.
+fn id(run: RunId, kind: DoorbellKind, nth: u32) -> Uuid {
+    let name = match nth {
+        0 => format!("afk-doorbell:{kind}"),
+        n => format!("afk-doorbell:{kind}:{n}"),
+    };
+    Uuid::new_v5(&run.uuid(), name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring<R>(kind: DoorbellKind, then: impl FnOnce(Ring<'_>) -> R) -> R {
+        let run = "0199c0de-0000-7000-8000-000000000001".parse().unwrap();
+        let issue = "owner/repo#7".parse().unwrap();
+        let (reason, detail, link) = (None, "CI failed, see @octocat.\n", Some("https://x/t/1"));
+        then(Ring { run, issue: &issue, kind, reason, detail, link, nth: 0 })
+    }
+
+    #[track_caller]
+    fn check(kind: &str, title: &str, priority: &str, tags: &[&str]) {
+        ring(kind.parse().unwrap(), |ring| {
+            let json = serde_json::to_value(Doorbell::new(&ring)).unwrap();
+            let expected = serde_json::json!({
+                "id": id(ring.run, ring.kind, 0), "kind": kind, "issue_ref": "owner/repo#7",
+                "title": title, "body": "CI failed, see ＠octocat.\nThread: https://x/t/1",
+                "link": "https://x/t/1", "priority": priority, "tags": tags,
+            });
+            assert_eq!(json, expected);
+        });
+    }
+
+    #[test]
+    fn each_kind_says_what_it_is() {
+        check("done", "[DONE] owner/repo#7 landed", "low", &["afk", "done"]);
+        check(
+            "needs-human",
+            "[NEEDS-HUMAN] owner/repo#7 needs a human",
+            "high",
+            &["afk", "escalation", "needs-human"],
+        );
+        check(
+            "frozen",
+            "[FROZEN] owner/repo#7 frozen — budget exhausted",
+            "high",
+            &["afk", "escalation", "frozen"],
+        );
+    }
+
+    #[test]
+    fn a_reason_and_no_thread_are_shown_as_such() {
+        ring(DoorbellKind::Frozen, |ring| {
+            let bell = Doorbell::new(&Ring { reason: Some("clock\nspent"), link: None, ..ring });
+            assert_eq!(bell.title, "[FROZEN] owner/repo#7 frozen — clock spent");
+            assert_eq!(bell.body, "CI failed, see ＠octocat.");
+            assert_eq!(serde_json::to_value(&bell).unwrap()["link"], serde_json::Value::Null);
+        });
+    }
+
+    #[test]
+    fn an_unknown_kind_is_an_error() {
+        let error = "mystery".parse::<DoorbellKind>().unwrap_err().to_string();
+        assert_eq!(error, r#""mystery" is no kind of doorbell: it is done, needs-human or frozen"#);
+        assert!(serde_json::from_str::<DoorbellKind>(r#""Done""#).is_err());
+    }
+
+    #[test]
+    fn a_ring_keeps_its_name_and_shares_it_with_no_other() {
+        let names = |nth| {
+            use DoorbellKind::{Done, Frozen, NeedsHuman};
+            [Done, NeedsHuman, Frozen].map(|kind| ring(kind, |r| id(r.run, kind, nth)))
+        };
+        assert_eq!(names(0), names(0));
+        let all: std::collections::HashSet<_> = (0..3).flat_map(names).collect();
+        assert_eq!(all.len(), 9);
+        assert_eq!(names(0)[0].to_string(), "3410ca01-3ed4-5011-8836-71f417a4ab54");
+    }
+}
