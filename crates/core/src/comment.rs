@@ -6,13 +6,14 @@
 //! the heading's.
 
 use std::cmp::Ordering;
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{IssueRef, Oid, RunId, ThreadId};
 use crate::issue::Comment;
 use crate::phase::Phase;
+use crate::plan::End;
 use crate::text::{Keep, bounded, line, plain, quote};
 
 /// What the comment shows.
@@ -38,7 +39,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closing {
     /// How it ended.
-    pub ending: Ending,
+    pub end: End,
     /// Why it stopped, in a sentence or two.
     pub why: String,
     /// What was tried, oldest first, a line each.
@@ -49,28 +50,13 @@ pub struct Closing {
     pub output: Option<String>,
 }
 
-/// How a run ended, as people are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// Landed, green, with evidence.
-    Done,
-    /// Handed to a person.
-    NeedsHuman,
-    /// Handed to a person, the repo frozen.
-    Frozen,
-    /// Let go: a person took the issue back, or a gate closed.
-    Released,
-}
-
-impl fmt::Display for Ending {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Done => "Landed",
-            Self::NeedsHuman => "Needs a human",
-            Self::Frozen => "Frozen",
-            Self::Released => "Released",
-        })
+/// The heading of an ending.
+fn heading(end: End) -> &'static str {
+    match end {
+        End::Done => "Landed",
+        End::NeedsHuman => "Needs a human",
+        End::Frozen => "Frozen",
+        End::Released => "Released",
     }
 }
 
@@ -144,11 +130,11 @@ const OUTPUT: usize = 8_000;
 fn closing_text(closing: &Closing) -> String {
     let why = plain(&closing.why);
     let why = bounded(why.trim(), WHY, Keep::Head);
-    let mut out = format!("**{}.** {why}\n", closing.ending);
+    let mut out = format!("**{}.** {why}\n", heading(closing.end));
     if let Some(landed) = &closing.landed {
-        let still = match closing.ending {
-            Ending::Done | Ending::Released => "",
-            Ending::NeedsHuman | Ending::Frozen => " It is still on the default branch.",
+        let still = match closing.end {
+            End::Done | End::Released => "",
+            End::NeedsHuman | End::Frozen => " It is still on the default branch.",
         };
         let _ = writeln!(out, "\nLanded commit: {landed}.{still}");
     }
@@ -195,10 +181,10 @@ mod tests {
     #[test]
     fn the_whole_comment_at_each_end() {
         let mut shown = Vec::new();
-        for ending in [Ending::Done, Ending::NeedsHuman, Ending::Frozen, Ending::Released] {
-            let phase = if ending == Ending::Done { Phase::Done } else { Phase::Ci };
+        for end in [End::Done, End::NeedsHuman, End::Frozen, End::Released] {
+            let phase = if end == End::Done { Phase::Done } else { Phase::Ci };
             let closing = Closing {
-                ending,
+                end,
                 why: "CI failed on the landed commit, see @octocat; closes #8.".into(),
                 tried: vec![
                     "fix-forward 1:\ntest <!-- afk-run:x -->".into(),
@@ -227,7 +213,7 @@ mod tests {
     fn long_text_is_cut_and_nothing_but_our_marker_opens_a_comment() {
         let long = "@x <!-- afk-run: `".repeat(10_000);
         let closing = Closing {
-            ending: Ending::NeedsHuman,
+            end: End::NeedsHuman,
             why: long.clone(),
             tried: vec![long.clone(); 50],
             landed: None,

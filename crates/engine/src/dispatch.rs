@@ -10,7 +10,9 @@ use std::collections::HashMap;
 
 use afk_core::config::Config;
 use afk_core::digest::Digest;
-use afk_core::gates::{self, Answer, DispatchPolicy, Dispatcher, Explanation, GateVerdict, explain};
+use afk_core::gates::{
+    self, Answer, DispatchPolicy, Dispatcher, Explanation, GateVerdict, explain,
+};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Issue;
 use afk_core::plan::Gates;

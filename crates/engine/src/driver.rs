@@ -181,7 +181,9 @@ impl Engine {
                 Ok(Some(renewed)) => generation = renewed,
                 Ok(None) => break,
                 // The commit is fenced anyway; the pass finds out.
-                Err(error) => tracing::warn!(run.id = %run, error = error.chain(), "lease not renewed"),
+                Err(error) => {
+                    tracing::warn!(run.id = %run, error = error.chain(), "lease not renewed")
+                }
             }
         }
         if let Err(error) = self.ports.store.unlease(&lease_key(run), &self.owner).await {
@@ -212,12 +214,7 @@ impl Engine {
     }
 
     /// Waits for what the pass waits for; a thrown switch ends every wait.
-    async fn wait(
-        &self,
-        run: RunId,
-        wait: &Wait,
-        brake: &Brake,
-    ) -> std::ops::ControlFlow<()> {
+    async fn wait(&self, run: RunId, wait: &Wait, brake: &Brake) -> std::ops::ControlFlow<()> {
         let mut switched = brake.subscribe();
         let now = self.ports.clock.now();
         let poll = self.ports.settings.current().0.poll_seconds.clamp(1, 30);

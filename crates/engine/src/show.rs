@@ -76,7 +76,11 @@ fn wanted(run: &Run, config: &Config, seen: &IssueSeen) -> Wanted {
     match end {
         None => {
             // After the thread exists: a failed dispatch leaves no phantom lock.
-            label(begun && run.cancel.is_none() && !seen.in_progress, &config.in_progress_label, add);
+            label(
+                begun && run.cancel.is_none() && !seen.in_progress,
+                &config.in_progress_label,
+                add,
+            );
         }
         Some(End::Done) => {
             label(seen.in_progress, &config.in_progress_label, remove);
@@ -109,13 +113,15 @@ fn wanted(run: &Run, config: &Config, seen: &IssueSeen) -> Wanted {
 fn closed_by_us(seen: &IssueSeen) -> bool {
     let closed = seen.events.iter().rev().find(|event| event.what == IssueChange::Closed);
     !seen.open
-        && closed.and_then(|event| event.actor.as_ref()).is_some_and(|by| by.id == crate::OWN_ACCOUNT)
+        && closed
+            .and_then(|event| event.actor.as_ref())
+            .is_some_and(|by| by.id == crate::OWN_ACCOUNT)
 }
 
 /// What the comment shows of a run.
 pub fn progress(run: &Run) -> Progress {
     let closing = run.conclusion.as_ref().map(|conclusion| Closing {
-        ending: conclusion.end,
+        end: conclusion.end,
         why: conclusion.why.clone(),
         tried: run.attempts.iter().map(tried).collect(),
         landed: run.landed().map(|landed| landed.commit.clone()),
@@ -125,7 +131,10 @@ pub fn progress(run: &Run) -> Progress {
         run: run.id,
         issue: run.issue.clone(),
         thread: run.turn().map(|_| run.id.thread()),
-        branch: run.start.as_ref().map_or_else(|| "master".to_owned(), |start| start.branch.clone()),
+        branch: run
+            .start
+            .as_ref()
+            .map_or_else(|| "master".to_owned(), |start| start.branch.clone()),
         phase: run.phase(),
         fix_forwards: run.fix_forwards(),
         closing,

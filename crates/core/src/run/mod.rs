@@ -170,6 +170,8 @@ pub struct Attempt {
     pub turns: Vec<Turn>,
     /// The head that the last turn left, once the workspace was looked at.
     pub left: Option<Left>,
+    /// Paths that the agent was asked to commit or discard.
+    pub dirty: Vec<String>,
     /// The merges of that head with the default head, newest last.
     pub candidates: Vec<Candidate>,
     /// Why it was refused, which is the end of it.

@@ -229,7 +229,7 @@ impl Run {
         match self.attempts.last_mut() {
             Some(last) if !attempt => {
                 last.turns.push(turn);
-                last.left = None;
+                last.dirty = last.left.take().map_or_else(Vec::new, |left| left.dirty);
             }
             Some(_) | None => {
                 let n = self.attempts.len() as u32 + 1;
@@ -238,6 +238,7 @@ impl Run {
                     cause,
                     turns: vec![turn],
                     left: None,
+                    dirty: Vec::new(),
                     candidates: Vec::new(),
                     refused: None,
                 });

@@ -76,7 +76,9 @@ impl Pass<'_> {
             match self.hook("before_remove", "0", argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}
-                Some(Err(why)) => tracing::warn!(run.id = %self.run.id, why, "before_remove failed"),
+                Some(Err(why)) => {
+                    tracing::warn!(run.id = %self.run.id, why, "before_remove failed")
+                }
             }
         }
         let stages = self.config.limits(&self.repo).stages;
@@ -121,7 +123,9 @@ impl Pass<'_> {
             Turn::Failed { .. } => self.turn_trouble(),
             Turn::Finished { work: Work::New(Candidate::Breached), .. } => {
                 let report = self.run.candidate().and_then(|one| one.guardrails.as_ref());
-                report.map_or_else(String::new, |report| format!("a guardrail is breached:\n{report}"))
+                report.map_or_else(String::new, |report| {
+                    format!("a guardrail is breached:\n{report}")
+                })
             }
             Turn::Finished { work: Work::New(Candidate::Refused(_)), .. } => {
                 let refused = self.run.attempt().and_then(|attempt| attempt.refused.as_ref());
@@ -168,9 +172,10 @@ impl Pass<'_> {
             };
         };
         let short = landed.commit.short();
-        let failed = landed.stages.iter().find(|stage| {
-            stage.answer == afk_core::verdict::StageAnswer::Failure
-        });
+        let failed = landed
+            .stages
+            .iter()
+            .find(|stage| stage.answer == afk_core::verdict::StageAnswer::Failure);
         match failed {
             Some(stage) => format!("stage {} is red on the landed commit {short}", stage.name),
             None => format!("the stages never answered for the landed commit {short}"),

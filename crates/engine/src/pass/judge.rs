@@ -70,7 +70,9 @@ impl Pass<'_> {
             text: commit.message.clone(),
         });
         let messages: Vec<Message> =
-            std::iter::once(Message { of: MessageOf::Candidate, text: landing }).chain(own).collect();
+            std::iter::once(Message { of: MessageOf::Candidate, text: landing })
+                .chain(own)
+                .collect();
         let report = guardrails.check(&change.policy, &change.diff, &change.blobs, &messages);
         self.commit(Transition::Guarded { report }).await?;
         Ok(Acted::Again)
@@ -220,8 +222,7 @@ fn refused_as(refusal: &proof::Refusal) -> Refusal {
             Refusal::Verify
         }
         Why::CouldNotRun {
-            why:
-                CouldNotRun::NotExecutable | CouldNotRun::NotFound | CouldNotRun::Sandbox { .. },
+            why: CouldNotRun::NotExecutable | CouldNotRun::NotFound | CouldNotRun::Sandbox { .. },
             ..
         } => Refusal::Setup,
         Why::BaseFails | Why::NoReport { .. } => Refusal::Setup,

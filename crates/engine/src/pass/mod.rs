@@ -18,8 +18,8 @@ use std::sync::Arc;
 
 use afk_core::config::{Config, Repo};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
-use afk_core::plan::{Plan, Situation, plan};
-use afk_core::run::{Run, Seen, Transition, record};
+use afk_core::plan::{Plan, plan};
+use afk_core::run::{Run, Transition, record};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;

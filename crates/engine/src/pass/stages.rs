@@ -101,9 +101,10 @@ impl Pass<'_> {
 
     fn waiting_stage(&self, landed: &Candidate) -> Option<config::Stage> {
         let succeeded = |stage: &config::Stage| {
-            landed.stages.iter().any(|known| {
-                known.name == stage.name && known.answer == StageAnswer::Success
-            })
+            landed
+                .stages
+                .iter()
+                .any(|known| known.name == stage.name && known.answer == StageAnswer::Success)
         };
         self.repo.stages.iter().find(|stage| !succeeded(stage)).cloned()
     }

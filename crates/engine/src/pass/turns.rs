@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use afk_core::elapsed::elapsed;
 use afk_core::ids::JobKey;
-use afk_core::plan::TurnCause;
-use afk_core::prompt;
-use afk_core::run::{Start, Transition};
+use afk_core::plan::{Refusal, TurnCause};
+use afk_core::prompt::{self, Cause, Lands, Opening};
+use afk_core::proof::Verify;
+use afk_core::run::{Candidate, Refused, Start, Transition, TurnEnd};
+use afk_core::verdict::StageAnswer;
 
 use super::{Acted, Pass, Watch};
 use crate::ports::{Job, JobKind, PortError, PortResult, TurnRequest};
@@ -105,5 +107,76 @@ impl Pass<'_> {
             }
             (None, None) => Err(format!("hook {name} ended without an exit code")),
         }))
+    }
+}
+
+impl Pass<'_> {
+    /// What the turn is asked. Rules and issue are said again where no turn before it
+    /// came to its end, since the thread may not have them.
+    fn prompt(&self, cause: TurnCause) -> String {
+        let branch = self.branch();
+        let opening = Opening {
+            run: self.run.id,
+            issue: &self.run.issue,
+            title: &self.run.pinned.title,
+            body: &self.run.pinned.body,
+            branch: &branch,
+            lands: Lands::ControlPlane,
+            workflow: None,
+        };
+        let attempts = &self.run.attempts;
+        let command = match &self.repo.verify {
+            Verify::None => String::new(),
+            Verify::Command(argv) => argv.join(" "),
+        };
+        let cause = match cause {
+            TurnCause::Opening => return prompt::opening(&opening),
+            TurnCause::Interrupted => Cause::Interrupted,
+            TurnCause::LimitReset => Cause::LimitReset,
+            TurnCause::Retry => Cause::Retry { error: self.last_error() },
+            TurnCause::CommitOrDiscard => Cause::Dirty {
+                paths: self.run.attempt().map_or(&[], |attempt| attempt.dirty.as_slice()),
+            },
+            TurnCause::Refused => match attempts.iter().rev().find_map(|a| a.refused.as_ref()) {
+                Some(Refused { conflict: Some((base, paths)), .. }) => {
+                    Cause::Conflict { base, paths }
+                }
+                Some(Refused { why: Refusal::Verify, output, .. }) => {
+                    Cause::Verify { command: &command, output }
+                }
+                Some(Refused { detail, output, .. }) => Cause::Proof { why: detail, output },
+                None => Cause::Interrupted,
+            },
+            TurnCause::FixForward => match self.run.landed() {
+                Some(landed) => red(landed),
+                None => Cause::Interrupted,
+            },
+        };
+        if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
+            prompt::corrective(self.run.id, Lands::ControlPlane, &cause)
+        } else {
+            prompt::corrective_on_fresh_thread(&opening, &cause)
+        }
+    }
+
+    fn last_error(&self) -> &str {
+        match self.run.ends().last().map(|ended| &ended.how) {
+            Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message,
+            Some(TurnEnd::Stalled) => "it made no sound for too long and was stopped",
+            Some(TurnEnd::Lost) => "its process was lost",
+            Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted | TurnEnd::Limited { .. })
+            | None => "it did not come to its end",
+        }
+    }
+}
+
+/// A fix-forward's cause: the red commit, and the log of the stage that failed.
+fn red(landed: &Candidate) -> Cause<'_> {
+    let failed = landed.stages.iter().find(|stage| stage.answer == StageAnswer::Failure);
+    Cause::Red {
+        commit: &landed.commit,
+        stage: failed.map_or("", |stage| &stage.name),
+        link: failed.and_then(|stage| stage.link.as_deref()),
+        log: failed.and_then(|stage| stage.tail.as_deref()).unwrap_or_default(),
     }
 }

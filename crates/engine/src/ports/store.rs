@@ -90,13 +90,7 @@ pub struct Commit {
 
 impl Commit {
     /// A commit of `transition` alone, with nothing to send.
-    pub fn new(
-        run: Run,
-        expected: u64,
-        generation: u64,
-        transition: Transition,
-        at: At,
-    ) -> Self {
+    pub fn new(run: Run, expected: u64, generation: u64, transition: Transition, at: At) -> Self {
         let context = serde_json::Value::Null;
         Self { run, expected, generation, transition, context, at, sends: Vec::new(), freeze: None }
     }
