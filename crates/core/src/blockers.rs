@@ -13,6 +13,10 @@ use crate::ids::{IssueRef, RepoName};
 /// under a "Blocked by" heading. A bare `#n` is an issue of `own`.
 pub fn blockers(body: &str, own: &RepoName) -> Vec<IssueRef> {
     let mut found = Vec::new();
+    // Most bodies name none.
+    if clause_start(body).is_none() {
+        return found;
+    }
     let mut section = Section::Elsewhere;
     for line in body.lines() {
         let text = line.trim();
@@ -59,10 +63,32 @@ enum Which {
     Negated,
 }
 
-/// Where the first "blocked by" stands, in any case.
+/// Where the first "blocked by" stands, in any case. Horspool's search, since whole
+/// bodies are read for it: it looks at one byte in ten where nothing matches.
 fn clause_start(text: &str) -> Option<usize> {
-    text.as_bytes().windows(CLAUSE.len()).position(|w| w.eq_ignore_ascii_case(CLAUSE))
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(window) = bytes.get(at..at + CLAUSE.len()) {
+        if window.eq_ignore_ascii_case(CLAUSE) {
+            return Some(at);
+        }
+        at += usize::from(SHIFT[usize::from(window[CLAUSE.len() - 1])]);
+    }
+    None
 }
+
+/// How far the window may move, by its last byte.
+const SHIFT: [u8; 256] = {
+    let mut shift = [CLAUSE.len() as u8; 256];
+    let mut i = 0;
+    while i < CLAUSE.len() - 1 {
+        let by = (CLAUSE.len() - 1 - i) as u8;
+        shift[CLAUSE[i] as usize] = by;
+        shift[CLAUSE[i].to_ascii_uppercase() as usize] = by;
+        i += 1;
+    }
+    shift
+};
 
 /// What follows the first "blocked by" that is stated, or that is negated.
 fn clause(text: &str, which: Which) -> Option<&str> {
@@ -210,6 +236,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_search_misses_nothing(text in "(?i-u:[bloked y]|blocked by|é){0,30}") {
+            let slow = text.to_ascii_lowercase().find("blocked by");
+            prop_assert_eq!(clause_start(&text), slow);
+        }
+
         #[test]
         fn any_body_is_read(body in any::<String>(), tail in "[ #a-zA-Z0-9/.-]{0,40}") {
             let own: RepoName = "o/r".parse().unwrap();

@@ -1,0 +1,140 @@
+//! Tables of histories, and trust said the other way round as a property.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use super::*;
+use proptest::prelude::*;
+
+const READY: &str = "ready-for-agent";
+
+fn actor(login: &str) -> Actor {
+    Actor { id: format!("id-{login}"), login: login.into(), bot: login.ends_with("[bot]") }
+}
+
+/// `<second> <who> <what>`; `?` is an account that the tracker does not name.
+fn event(text: &str) -> IssueEvent {
+    let mut words = text.split(' ');
+    let at = At::from_second(words.next().unwrap().parse().unwrap()).unwrap();
+    let who = words.next().unwrap();
+    let label = READY.to_owned();
+    let what = match words.next().unwrap() {
+        "on" => IssueChange::Labeled { label },
+        "off" => IssueChange::Unlabeled { label },
+        "other" => IssueChange::Labeled { label: "bug".into() },
+        "title" => IssueChange::Renamed,
+        "body" => IssueChange::Edited,
+        "close" => IssueChange::Closed,
+        other => panic!("{other}"),
+    };
+    IssueEvent { at, actor: (who != "?").then(|| actor(who)), what }
+}
+
+fn permission_of(actor: &Actor) -> Option<Permission> {
+    match actor.login.as_str() {
+        "owner" => Some(Permission::Admin),
+        "dev" | "dev[bot]" => Some(Permission::Write),
+        "triager" => Some(Permission::Triage),
+        "dark" => None,
+        _ => Some(Permission::None),
+    }
+}
+
+fn ask(events: &[&str], policy: &TrustPolicy) -> Trust {
+    let events: Vec<_> = events.iter().map(|e| event(e)).collect();
+    trust(&events, READY, policy, &permission_of)
+}
+
+#[track_caller]
+fn check(events: &[&str], expected: Result<&str, &str>) {
+    let seen = match ask(events, &TrustPolicy::default()) {
+        Trust::Trusted { by, .. } => Ok(by.login),
+        Trust::Refused { why } => Err(why.to_string()),
+    };
+    match (&seen, expected) {
+        (Ok(by), Ok(who)) => assert_eq!(by, who),
+        (Err(why), Err(part)) => assert!(why.contains(part), "{why:?} lacks {part:?}"),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => panic!("{events:?}: {seen:?}"),
+    }
+}
+
+#[test]
+fn the_last_label_decides() {
+    check(&[], Err("nobody"));
+    check(&["1 dev other"], Err("nobody"));
+    check(&["1 dev on"], Ok("dev"));
+    check(&["1 stranger on", "2 dev on"], Ok("dev"));
+    check(&["1 dev on", "2 stranger on"], Err("stranger (id id-stranger) put"));
+    check(&["1 dev on", "2 dev off"], Err("taken off by dev"));
+    check(&["1 dev on", "2 dev off", "3 owner on", "4 dev close"], Ok("owner"));
+    check(&["1 dev on", "2 ? off"], Err("taken off by an unknown"));
+    // Delivered in the wrong order: time decides.
+    check(&["5 dev off", "1 dev on"], Err("taken off"));
+}
+
+#[test]
+fn who_cannot_be_told_or_is_too_low_is_refused() {
+    check(&["1 ? on"], Err("does not say who"));
+    check(&["1 triager on"], Err("who has triage permission and needs write"));
+    check(&["1 dark on"], Err("could not be read"));
+    check(&["1 dev[bot] on"], Err("a bot that is not listed"));
+}
+
+#[test]
+fn an_untrusted_edit_after_the_label_stays_until_the_next_label() {
+    check(&["1 stranger body", "3 dev on"], Ok("dev"));
+    check(&["1 dev on", "3 owner title"], Ok("dev"));
+    check(&["1 dev on", "3 stranger title"], Err("the title was changed"));
+    check(&["1 dev on", "3 stranger body", "5 dev body"], Err("the body was changed"));
+    check(&["1 dev on", "3 stranger body", "5 dev on"], Ok("dev"));
+    check(&["1 dev on", "3 ? body"], Err("by an unknown account"));
+    check(&["1 dev on", "3 dark body"], Err("whose permission could not be read"));
+    check(&["3 stranger body", "3 dev on"], Err("the body was changed"));
+}
+
+#[test]
+fn the_policy_can_list_by_id_and_raise_the_bar() {
+    let listed = TrustPolicy { allow_ids: ["id-dev[bot]".into()].into(), ..Default::default() };
+    assert!(matches!(
+        ask(&["1 dev[bot] on"], &listed),
+        Trust::Trusted { ground: Ground::Listed, .. }
+    ));
+    // A name is not an id.
+    let named = TrustPolicy { allow_ids: ["dev[bot]".into()].into(), ..Default::default() };
+    assert!(matches!(ask(&["1 dev[bot] on"], &named), Trust::Refused { .. }));
+    let high = TrustPolicy { least: Permission::Admin, ..Default::default() };
+    assert!(matches!(ask(&["1 dev on"], &high), Trust::Refused { .. }));
+    let none = TrustPolicy { least: Permission::None, ..Default::default() };
+    assert!(matches!(ask(&["1 stranger on"], &none), Trust::Refused { .. }));
+}
+
+#[test]
+fn only_what_could_not_be_read_is_unknown() {
+    let unknown = |events: &[&str]| match ask(events, &TrustPolicy::default()) {
+        Trust::Trusted { .. } => false,
+        Trust::Refused { why } => why.is_unknown(),
+    };
+    assert!(unknown(&["1 dark on"]));
+    assert!(unknown(&["1 dev on", "3 dark body"]));
+    assert!(!unknown(&["1 stranger on"]));
+    assert!(!unknown(&[]));
+}
+
+proptest! {
+    /// Against the rule said the other way round: trusted means that somebody
+    /// trusted labelled last and nobody else changed the text since.
+    #[test]
+    fn trusted_only_when_all_that_counts_is_trusted(
+        steps in proptest::collection::vec((0_usize..4, 0_usize..5), 0..12)
+    ) {
+        let who = ["dev", "stranger", "dark", "?"];
+        let what = ["on", "off", "title", "body", "other"];
+        let lines: Vec<_> = steps.iter().enumerate()
+            .map(|(i, (a, w))| format!("{} {} {}", i * 2, who[*a], what[*w])).collect();
+        let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+        let last = steps.iter().rposition(|(_, w)| *w <= 1);
+        let expected = last.is_some_and(|i| {
+            steps[i] == (0, 0) && steps[i..].iter().all(|(a, w)| *a == 0 || *w == 4)
+        });
+        let got = ask(&lines, &TrustPolicy::default());
+        prop_assert_eq!(matches!(got, Trust::Trusted { .. }), expected);
+    }
+}
