@@ -27,16 +27,16 @@ pub fn elapsed(since: At, now: At, pauses: &[Pause]) -> Duration {
         .filter(|(from, to)| from < to)
         .collect();
     spans.sort_unstable();
-    let mut paused = Duration::ZERO;
+    let mut off = Duration::ZERO;
     let mut covered = since;
     for (from, to) in spans {
         let from = from.max(covered);
         if from < to {
-            paused += between(from, to);
+            off += between(from, to);
             covered = to;
         }
     }
-    between(since, now).saturating_sub(paused)
+    between(since, now).saturating_sub(off)
 }
 
 /// When `bound` will have elapsed since `since`, if no pause is open and none comes.
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_deadline_moves_with_the_pauses_and_stands_still_in_one() {
-        let bound = Duration::from_secs(60);
+        let bound = Duration::from_mins(1);
         assert_eq!(deadline(at(0), bound, at(30), &[pause(10, 20)]), Some(at(70)));
         assert_eq!(deadline(at(0), bound, at(30), &[Pause { from: at(10), to: None }]), None);
     }

@@ -182,7 +182,7 @@ impl Engine {
                 Ok(None) => break,
                 // The commit is fenced anyway; the pass finds out.
                 Err(error) => {
-                    tracing::warn!(run.id = %run, error = error.chain(), "lease not renewed")
+                    tracing::warn!(run.id = %run, error = error.chain(), "lease not renewed");
                 }
             }
         }

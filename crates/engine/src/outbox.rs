@@ -11,7 +11,7 @@ use crate::Engine;
 use crate::ports::PortResult;
 
 /// How long a claimed doorbell is ours; a crash gives it back after this.
-const CLAIM: Duration = Duration::from_secs(60);
+const CLAIM: Duration = Duration::from_mins(1);
 /// How many are claimed at once.
 const BATCH: u32 = 20;
 

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 
 /// Everything that the plan of a run depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-// Each is one independent fact of the table; a type each would only hide that.
-#[allow(clippy::struct_excessive_bools)]
 pub struct Situation {
     /// An outcome is committed.
     pub concluded: bool,

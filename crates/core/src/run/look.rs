@@ -6,7 +6,6 @@ use crate::ids::Oid;
 
 /// The questions that a pass puts to the world.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[allow(clippy::struct_excessive_bools)] // independent questions, asked one by one
 pub struct Look {
     /// The issue: labels, events, comment. Asked of every run that is not settled.
     pub issue: bool,

@@ -150,15 +150,14 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
     let removed = |label: &str| {
         last(&|what| matches!(what, IssueChange::Unlabeled { label: gone } if gone == label))
     };
-    if run.labels_seen.ready && !issue.ready {
-        if let Some(event) = removed(names.ready) {
-            return cancel(event.actor.as_ref(), CancelHow::Unreadied);
-        }
-    }
-    if run.labels_seen.in_progress && !issue.in_progress {
-        if let Some(event) = removed(names.in_progress) {
-            return cancel(event.actor.as_ref(), CancelHow::Unlocked);
-        }
-    }
-    None
+    let unreadied = (run.labels_seen.ready && !issue.ready)
+        .then(|| removed(names.ready))
+        .flatten()
+        .map(|event| (event, CancelHow::Unreadied));
+    let unlocked = (run.labels_seen.in_progress && !issue.in_progress)
+        .then(|| removed(names.in_progress))
+        .flatten()
+        .map(|event| (event, CancelHow::Unlocked));
+    let (event, how) = unreadied.or(unlocked)?;
+    cancel(event.actor.as_ref(), how)
 }

@@ -12,7 +12,7 @@ use crate::ports::{Job, JobKind, PortError, PortErrorKind, PortResult};
 /// How soon a stopped run is looked at again.
 const STOPPING: SignedDuration = SignedDuration::from_millis(200);
 /// How long the look at a workspace may take.
-const STATUS_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
+const STATUS_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
 
 impl Pass<'_> {
     pub(super) async fn act(

@@ -77,7 +77,7 @@ impl Pass<'_> {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}
                 Some(Err(why)) => {
-                    tracing::warn!(run.id = %self.run.id, why, "before_remove failed")
+                    tracing::warn!(run.id = %self.run.id, why, "before_remove failed");
                 }
             }
         }

@@ -169,10 +169,9 @@ impl Pass<'_> {
     ) -> PortResult<Option<RunRecord>> {
         let store = &self.ports().store;
         let memo = memo_key(key);
-        if let Some(known) = store.recall(&memo).await? {
-            if let Ok(record) = serde_json::from_value(known) {
-                return Ok(Some(record));
-            }
+        let known = store.recall(&memo).await?;
+        if let Some(record) = known.and_then(|known| serde_json::from_value(known).ok()) {
+            return Ok(Some(record));
         }
         let subject = format!("{}.{}", tree.short(), key.command.short());
         let job = Job {

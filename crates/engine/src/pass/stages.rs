@@ -22,8 +22,9 @@ impl Pass<'_> {
         let answer = |stage: &Stage| stage.answer;
         match landed.stages.iter().find(|known| known.name == stage.name).map(answer) {
             Some(StageAnswer::Failure) => self.attribute(&landed, &stage).await,
-            Some(StageAnswer::None | StageAnswer::Pending | StageAnswer::Void)
-            | Some(StageAnswer::Success)
+            Some(
+                StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
+            )
             | None => match self.ask(&stage, &landed.commit).await? {
                 None => Ok(Acted::wait(Watch::Jobs, None)),
                 Some((answer, tail)) => self.answered(&stage, answer, tail, None).await,

@@ -18,7 +18,7 @@ use super::{Acted, Pass, Watch};
 use crate::ports::{Job, JobKind, PortError, PortResult, TurnRequest};
 
 /// How long a hook may take.
-const HOOK_TIMEOUT: Duration = Duration::from_secs(60);
+const HOOK_TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Pass<'_> {
     /// Makes the workspace, then begins the opening turn.
