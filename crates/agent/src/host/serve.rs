@@ -35,6 +35,10 @@ pub const SUBCOMMAND: &str = "host";
 /// How often the job's memory and processes are looked at.
 const WATCH: Duration = Duration::from_millis(200);
 
+/// How often the machine's threads are counted in between. A fork bomb is faster than [`WATCH`],
+/// and where the job's user is the machine's root, the kernel's own limit does not hold it.
+const PEEK: Duration = Duration::from_millis(20);
+
 /// Between asking a job to end and ending it, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -66,6 +70,8 @@ pub fn main(dir: &Path) -> ExitCode {
     close_inherited();
     // Fails only for a session's leader, who needs no other.
     let _ = rustix::process::setsid();
+    // A job that takes all the processor must not keep its host from ending it. Only root may.
+    let _ = rustix::process::setpriority_process(None, -20);
     rustix::process::umask(Mode::from_raw_mode(0o077));
     match own(dir) {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,6 +162,8 @@ fn run(
         begun: Instant::now(),
         ready: None,
         pumps: 0,
+        limit_tasks: spec.boxed.limits.processes,
+        machine_tasks: 0,
     }
     .watch())
 }
@@ -181,6 +189,8 @@ struct Owner<'a> {
     begun: Instant,
     ready: Option<String>,
     pumps: u32,
+    limit_tasks: Option<u64>,
+    machine_tasks: u64,
 }
 
 impl Owner<'_> {
@@ -191,20 +201,36 @@ impl Owner<'_> {
         let mut looked = Duration::ZERO;
         loop {
             let now = self.begun.elapsed();
-            let due = (looked + WATCH).min(self.life.next_deadline().unwrap_or(Duration::MAX));
-            match self.notices.recv_timeout(due.saturating_sub(now)) {
+            let deadline = self.life.next_deadline().unwrap_or(Duration::MAX);
+            let pause = (looked + WATCH).min(deadline).saturating_sub(now).min(PEEK);
+            match self.notices.recv_timeout(pause) {
                 Ok(Notice::Reaped(pid, status)) if pid.as_raw_pid() == self.started.launcher => {
                     return self.finish(status);
                 }
                 Ok(notice) => self.take(notice),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    looked = self.begun.elapsed();
-                    let usage = processes::usage(&job_processes());
-                    self.tally.max_memory = self.tally.max_memory.max(usage.memory);
-                    self.happen(Event::Tick(usage));
+                    let now = self.begun.elapsed();
+                    if now >= (looked + WATCH).min(deadline) || self.machine_has_grown() {
+                        looked = now;
+                        self.look();
+                    }
                 }
             }
         }
+    }
+
+    /// Counts and measures the job.
+    fn look(&mut self) {
+        self.machine_tasks = processes::tasks_of_machine().unwrap_or(0);
+        let usage = processes::usage(&job_processes());
+        self.tally.max_memory = self.tally.max_memory.max(usage.memory);
+        self.happen(Event::Tick(usage));
+    }
+
+    /// Whether so many threads have come since the last look that the job may be past its limit.
+    fn machine_has_grown(&self) -> bool {
+        let tasks = processes::tasks_of_machine().unwrap_or(0);
+        self.limit_tasks.is_some_and(|limit| tasks > self.machine_tasks + limit / 4 + 16)
     }
 
     fn take(&mut self, notice: Notice) {
@@ -289,8 +315,13 @@ impl Owner<'_> {
 
     /// The launcher is gone: leaves no process, takes the last words, and says how it ended.
     fn finish(mut self, status: ExitStatus) -> EndHow {
+        // However long it takes: an end that is written while something still runs is a lie.
+        while !self.kill() {
+            while let Ok(notice) = self.notices.try_recv() {
+                self.take(notice);
+            }
+        }
         let deadline = Instant::now() + LAST_WORDS;
-        while !self.kill() && Instant::now() < deadline {}
         while (self.pumps < 2 || self.ready.is_none()) && Instant::now() < deadline {
             match self.notices.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(notice) => self.take(notice),

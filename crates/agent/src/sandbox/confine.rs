@@ -84,6 +84,8 @@ pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(ConfineError::Privileges)?;
     }
+    // The host has raised itself over what it watches; a job comes after everything else.
+    let _ = rustix::process::setpriority_process(None, 5);
     limit("a core dump", Resource::Core, Some(0))?;
     limit("file size", Resource::Fsize, plan.file_size)?;
     limit("open files", Resource::Nofile, plan.open_files)?;

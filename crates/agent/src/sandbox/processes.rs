@@ -80,6 +80,12 @@ pub fn all() -> BTreeMap<i32, Process> {
     pids().filter_map(look).map(|process| (process.id.pid, process)).collect()
 }
 
+/// Threads on the whole machine; one short file, so it can be asked often.
+pub fn tasks_of_machine() -> Option<u64> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_ascii_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+}
+
 /// The living processes below `root`, without `root` itself.
 pub fn below(root: i32) -> Vec<Process> {
     descendants(&all(), root)
@@ -118,28 +124,36 @@ pub fn usage(processes: &[Process]) -> Usage {
 /// Kills everything below the caller until nothing is left, or `bound` has passed.
 ///
 /// Only a subreaper may rely on it: without that, an orphan moves out from below.
-/// Each round stops all it sees before it kills, so that a family that forks
-/// faster than it dies stops growing. Answers what is left, which should be nothing.
+/// Answers what is left, which should be nothing.
 pub fn kill_below_self(bound: Duration) -> Vec<Process> {
     let own = rustix::process::getpid().as_raw_pid();
     end_all(bound, || below(own))
 }
 
 /// Kills every process that `list` still finds, again and again, until it finds none or `bound` has passed.
+///
+/// Whole groups first: the kernel kills a group in one step that no fork slips through, while
+/// a family that is killed one by one can fork faster than it dies. The caller's own group
+/// is spared, its members among the found are not. Every group of a found process must
+/// belong to the job, which holds where the job was started in a session of its own.
 pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<Process> {
+    let own = rustix::process::getpgrp().as_raw_pid();
     let deadline = Instant::now() + bound;
     loop {
         let found = list();
         if found.is_empty() || Instant::now() >= deadline {
             return found;
         }
-        for process in &found {
-            process.id.signal(Signal::STOP);
+        let groups: BTreeSet<i32> = found.iter().map(|process| process.group).collect();
+        for group in groups.into_iter().filter(|&group| group > 1 && group != own) {
+            // Gone already is fine.
+            let _ = Pid::from_raw(group)
+                .map(|group| rustix::process::kill_process_group(group, Signal::KILL));
         }
-        for process in &found {
+        for process in found.iter().filter(|process| process.group <= 1 || process.group == own) {
             process.id.signal(Signal::KILL);
         }
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -57,7 +57,12 @@ impl Bench {
     }
 
     /// Runs a script to its end.
-    pub(crate) async fn run(&self, name: &str, script: &str, requirement: Requirement) -> (Job, End) {
+    pub(crate) async fn run(
+        &self,
+        name: &str,
+        script: &str,
+        requirement: Requirement,
+    ) -> (Job, End) {
         self.run_spec(&self.shell(name, script, requirement)).await
     }
 
