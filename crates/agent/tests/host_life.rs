@@ -1,6 +1,6 @@
 //! Jobs under a real host: started once, attached to, ended whole. Real processes, both ways to box.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
 
 mod common;
 

@@ -1,6 +1,7 @@
 //! What the tests of host and sandbox share: a folder, a binary, jobs, and a look at what is left of them.
 
 #![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +13,7 @@ use afk_agent::host::{End, Hosts, Job, JobKey, JobSpec, JobState};
 use afk_agent::sandbox::{Access, BoxSpec, Network, Requirement};
 
 /// Long enough for the slowest machine; reached only by a failing test.
-pub(crate) const BOUND: Duration = Duration::from_secs(60);
+pub(crate) const BOUND: Duration = Duration::from_mins(1);
 
 /// The two ways to box a job.
 pub(crate) const BOTH: [Requirement; 2] = [Requirement::Required, Requirement::LandlockOnly];
