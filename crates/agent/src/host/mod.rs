@@ -1,1 +1,33 @@
 //! The small process that owns a local job.
+//!
+//! A control plane [`Hosts::ensure`]s a job by key: the spec is written to the
+//! job's folder, once, and `afk host FOLDER` ([`main`]) is started, once; from then on
+//! everything about the job is found again from the folder alone, by whoever comes.
+//!
+//! Invariants:
+//! - one key, one folder, at most one host and one box, ever, whoever asks and however often;
+//! - the job lives on when the control plane dies, and dies when its host does;
+//! - when a job is [`JobState::Ended`] or [`JobState::Lost`], none of its processes is left;
+//! - nothing waits without a bound, and a host that nobody renews ends its job.
+//!
+//! ```text
+//! spec.json    what to run; never changes            host.json   which host, which box
+//! stdin        all input so far, a log               end.json    how it ended; never changes
+//! stdout       all output so far                     lost        swept after a host that died
+//! stderr                                             host.lock   held by the living host
+//! sock         control socket                        token       who may use the socket
+//! ```
+
+mod client;
+mod control;
+mod files;
+mod life;
+mod pump;
+mod serve;
+mod spec;
+mod start;
+mod sweep;
+
+pub use client::{HostError, Hosts, Job, JobState};
+pub use serve::{SUBCOMMAND, main};
+pub use spec::{End, EndHow, JobKey, JobSpec, KilledBy, Stdin, StopSignal};

@@ -1,0 +1,19 @@
+//! The host and the sandbox by themselves: `afk-host host DIR`, `afk-host sandbox-init …`.
+//!
+//! What the tests of this crate run; the `afk` binary has the same two as hidden subcommands.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match args.split_first() {
+        Some((word, [dir])) if word == afk_agent::host::SUBCOMMAND => {
+            afk_agent::host::main(dir.as_ref())
+        }
+        Some((word, rest)) if word == afk_agent::sandbox::INIT_SUBCOMMAND => {
+            afk_agent::sandbox::init_main(rest)
+        }
+        Some(_) | None => ExitCode::from(2),
+    }
+}

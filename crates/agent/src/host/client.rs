@@ -1,0 +1,614 @@
+//! The control plane's side: start or attach by key, look, renew, end, clean up.
+//!
+//! Nothing here blocks the async runtime and nothing waits without a bound. Looking at a
+//! job costs a file or two; only asking one to do something talks to its host. Two control
+//! planes may do all of it at once.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::ExposeSecret as _;
+use sha2::{Digest as _, Sha256};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::Instant;
+
+use super::control::{self, Answer, Ask, WRITE_LIMIT};
+use super::files::{Folder, HostRecord, boot, private, random};
+use super::serve::SUBCOMMAND;
+use super::spec::{End, EndHow, JobSpec, KilledBy, Stdin, StopSignal, StoredSpec, hex};
+use super::sweep;
+use crate::sandbox::Strength;
+
+/// How long a new host may take to say that it is there.
+const BIRTH: Duration = Duration::from_secs(15);
+
+/// How long a host may take to kill its job before it is taken for wedged.
+const KILL: Duration = Duration::from_millis(2500);
+
+/// How often a state is looked at while waiting for it.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Starts jobs. `program` is the binary with the `host` and `sandbox-init` subcommands.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    program: PathBuf,
+}
+
+/// One job, by its folder. Cheap to clone; holding one keeps nothing open.
+#[derive(Clone, Debug)]
+pub struct Job {
+    folder: Folder,
+}
+
+/// What a job is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// Its host is there, or on the way; its box is not yet.
+    Starting,
+    /// It runs.
+    Running {
+        /// The first process of its box, as this machine counts.
+        pid: i32,
+        /// Since when.
+        started_at: Timestamp,
+        /// How well it is boxed.
+        sandbox: Strength,
+    },
+    /// It is over, and nothing of it is left.
+    Ended(End),
+    /// Its host died before it could say how the job ended; nothing of it is left.
+    /// Whoever wants it again removes it first.
+    Lost,
+}
+
+/// Why something could not be done with a job.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The folder, or a file in it.
+    #[error("job in {dir}: cannot {what}: {source}")]
+    Io {
+        /// The job's folder.
+        dir: PathBuf,
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder belongs to another key.
+    #[error("job in {dir}: it belongs to the key `{found}`; give each key a folder of its own")]
+    OtherKey {
+        /// The job's folder.
+        dir: PathBuf,
+        /// Whose it is.
+        found: String,
+    },
+    /// The host was started and did not begin.
+    #[error("job in {dir}: its host did not begin{said}")]
+    NotBegun {
+        /// The job's folder.
+        dir: PathBuf,
+        /// What it said, if anything.
+        said: String,
+    },
+    /// The host does not answer. Only [`Job::kill`] helps.
+    #[error("job in {dir}: its host does not answer ({source}); kill the job")]
+    Silent {
+        /// The job's folder.
+        dir: PathBuf,
+        /// How it was silent.
+        source: io::Error,
+    },
+    /// The host refused.
+    #[error("job in {dir}: {reason}")]
+    Refused {
+        /// The job's folder.
+        dir: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The job is over, so there is nothing to ask of it.
+    #[error("job in {dir}: it is over")]
+    Over {
+        /// The job's folder.
+        dir: PathBuf,
+    },
+    /// The job goes on, so it cannot be removed.
+    #[error("job in {dir}: it is still running; end it first")]
+    StillRunning {
+        /// The job's folder.
+        dir: PathBuf,
+    },
+    /// Processes survived everything.
+    #[error("job in {dir}: {reason}")]
+    Undead {
+        /// The job's folder.
+        dir: PathBuf,
+        /// Which.
+        reason: String,
+    },
+}
+
+impl Hosts {
+    /// Hosts are started from this binary.
+    pub fn new(program: impl Into<PathBuf>) -> Self {
+        Self { program: program.into() }
+    }
+
+    /// Hosts are started from the running binary.
+    pub fn of_this_program() -> io::Result<Self> {
+        std::env::current_exe().map(Self::new)
+    }
+
+    /// Starts the job, or attaches to it if its key was ever started; never twice, whoever else
+    /// asks at the same time. A spec that is there already wins. Attaching renews.
+    pub async fn ensure(&self, spec: &JobSpec) -> Result<Job, HostError> {
+        let job = Job { folder: Folder::at(&spec.dir) };
+        job.blocking("write its spec", store_spec(spec)).await?;
+        let stored: StoredSpec = job.read("spec.json").await?.ok_or_else(|| job.gone())?;
+        if stored.key != spec.key {
+            return Err(HostError::OtherKey { dir: job.dir(), found: stored.key.to_string() });
+        }
+        let deadline = Instant::now() + BIRTH;
+        let mut spawned = false;
+        loop {
+            if job.folder.has("end.json") {
+                return Ok(job);
+            }
+            if let Some(record) = job.read::<HostRecord>("host.json").await? {
+                if is_host_alive(&record) {
+                    // One that does not answer is still attached to: the caller will find out.
+                    let _ = job.renew().await;
+                }
+                return Ok(job);
+            }
+            if !spawned {
+                self.spawn(&job, spec).await?;
+                spawned = true;
+            }
+            if Instant::now() >= deadline {
+                return Err(HostError::NotBegun { said: job.last_of_log().await, dir: job.dir() });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Starts a host, which leaves our session, and outlives us.
+    async fn spawn(&self, job: &Job, spec: &JobSpec) -> Result<(), HostError> {
+        let told = |source| job.io("start its host", source);
+        let log =
+            private().create(true).append(true).open(job.folder.file("host.log")).map_err(told)?;
+        let mut child = tokio::process::Command::new(&self.program)
+            .arg(SUBCOMMAND)
+            .arg(job.folder.path())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(told)?;
+        let secrets: BTreeMap<&str, &str> = spec
+            .secrets
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.expose_secret()))
+            .collect();
+        let body = serde_json::to_vec(&secrets).map_err(|error| told(error.into()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // A second host for the same job goes without reading, which is as it should be.
+            let _ = tokio::time::timeout(control::PATIENCE, stdin.write_all(&body)).await;
+        }
+        // Waited for, so that it leaves no zombie while we live.
+        tokio::spawn(async move { child.wait().await });
+        Ok(())
+    }
+}
+
+impl Job {
+    /// The job in this folder; `None` when there is none.
+    pub fn open(dir: impl Into<PathBuf>) -> Option<Self> {
+        let folder = Folder::at(dir);
+        folder.has("spec.json").then_some(Self { folder })
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> PathBuf {
+        self.folder.path().to_path_buf()
+    }
+
+    /// What it is doing. The first look after its host died ends what is left of it, which may
+    /// take seconds; every other look is two small files.
+    pub async fn status(&self) -> Result<JobState, HostError> {
+        if let Some(end) = self.read("end.json").await? {
+            return Ok(JobState::Ended(end));
+        }
+        if self.folder.has("lost") {
+            return Ok(JobState::Lost);
+        }
+        let Some(record) = self.read::<HostRecord>("host.json").await? else {
+            return Ok(JobState::Starting);
+        };
+        if is_host_alive(&record) {
+            return Ok(match record.running {
+                None => JobState::Starting,
+                Some(running) => JobState::Running {
+                    pid: running.root.pid,
+                    started_at: running.started_at,
+                    sandbox: running.sandbox,
+                },
+            });
+        }
+        match self.conclude(record, None).await? {
+            Some(end) => Ok(JobState::Ended(end)),
+            None => Ok(JobState::Lost),
+        }
+    }
+
+    /// Looks until it is over, or `bound` has passed; answers the last look.
+    pub async fn wait(&self, bound: Duration) -> Result<JobState, HostError> {
+        let deadline = Instant::now() + bound;
+        let mut pause = LOOK;
+        loop {
+            match self.status().await? {
+                state @ (JobState::Ended(_) | JobState::Lost) => return Ok(state),
+                state @ (JobState::Starting | JobState::Running { .. })
+                    if Instant::now() >= deadline =>
+                {
+                    return Ok(state);
+                }
+                JobState::Starting | JobState::Running { .. } => {}
+            }
+            tokio::time::sleep(pause.min(deadline.saturating_duration_since(Instant::now()))).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+
+    /// Up to `max` bytes of its standard output from `offset` on; empty at the end so far.
+    pub async fn read_stdout(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
+        self.read_output("stdout", offset, max).await
+    }
+
+    /// The same of its standard error.
+    pub async fn read_stderr(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
+        self.read_output("stderr", offset, max).await
+    }
+
+    /// Tells the host that a control plane is there.
+    pub async fn renew(&self) -> Result<(), HostError> {
+        self.ask(Ask::Renew, &[]).await.map(drop)
+    }
+
+    /// How long its input is so far: the offset for the next [`Job::write`].
+    pub async fn stdin_len(&self) -> Result<u64, HostError> {
+        self.ask(Ask::Renew, &[]).await
+    }
+
+    /// Adds input at `offset`, which must be the end of what there is. Asking again with the same
+    /// offset and bytes changes nothing, so a caller may repeat after a crash. Answers the new length.
+    pub async fn write(&self, offset: u64, bytes: &[u8]) -> Result<u64, HostError> {
+        let mut end = offset;
+        for part in bytes.chunks(WRITE_LIMIT) {
+            end = self.ask(Ask::Write { offset: end, len: part.len() }, part).await?;
+        }
+        Ok(end)
+    }
+
+    /// Ends its input.
+    pub async fn close_stdin(&self) -> Result<(), HostError> {
+        self.ask(Ask::CloseStdin, &[]).await.map(drop)
+    }
+
+    /// Asks the job to end, and has it killed when it has not after `grace`. Returns at once;
+    /// a host that does not answer is taken down with its job. Fine to repeat; over is fine.
+    pub async fn interrupt(
+        &self,
+        signal: StopSignal,
+        grace: Duration,
+        by: KilledBy,
+    ) -> Result<(), HostError> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        match self.ask(Ask::Interrupt { signal, grace_ms, by }, &[]).await {
+            Ok(_) | Err(HostError::Over { .. }) => Ok(()),
+            Err(_) => self.force(by).await,
+        }
+    }
+
+    /// Kills all of the job, and comes back when nothing of it is left, within some five seconds,
+    /// whatever its host does. Over is fine.
+    pub async fn kill(&self, by: KilledBy) -> Result<(), HostError> {
+        match self.ask(Ask::Kill { by }, &[]).await {
+            Ok(_) => match self.wait(KILL).await? {
+                JobState::Ended(_) | JobState::Lost => Ok(()),
+                JobState::Starting | JobState::Running { .. } => self.force(by).await,
+            },
+            Err(HostError::Over { .. }) => Ok(()),
+            Err(_) => self.force(by).await,
+        }
+    }
+
+    /// Deletes a job that is over, with all that is known of it; its key may then be used anew.
+    pub async fn remove(self) -> Result<(), HostError> {
+        match self.status().await? {
+            JobState::Ended(_) | JobState::Lost => {}
+            JobState::Starting | JobState::Running { .. } => {
+                return Err(HostError::StillRunning { dir: self.dir() });
+            }
+        }
+        let folder = self.folder.clone();
+        // The host writes its end while it still holds the lock: for a moment it is in the way.
+        let deadline = Instant::now() + control::PATIENCE;
+        loop {
+            let folder = folder.clone();
+            if self.blocking("remove it", move || remove(&folder)).await? {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(HostError::StillRunning { dir: self.dir() });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Takes down a host that does not do as it is told, and the job with it.
+    async fn force(&self, by: KilledBy) -> Result<(), HostError> {
+        let Some(record) = self.read::<HostRecord>("host.json").await? else {
+            return Err(self.gone());
+        };
+        if record.boot == boot() {
+            record.host.signal(rustix::process::Signal::KILL);
+        }
+        let deadline = Instant::now() + control::PATIENCE;
+        while is_host_alive(&record) && Instant::now() < deadline {
+            tokio::time::sleep(LOOK).await;
+        }
+        // The record may have been written anew until the host died.
+        let record = self.read::<HostRecord>("host.json").await?.unwrap_or(record);
+        self.conclude(record, Some(by)).await.map(drop)
+    }
+
+    /// Writes down the end of a job whose host is dead, after making sure that nothing is left of it:
+    /// as killed, where somebody wanted that, as lost otherwise. An end that is there stays.
+    async fn conclude(
+        &self,
+        record: HostRecord,
+        by: Option<KilledBy>,
+    ) -> Result<Option<End>, HostError> {
+        let deadline = Instant::now() + control::PATIENCE;
+        loop {
+            let (folder, record) = (self.folder.clone(), record.clone());
+            let concluded =
+                self.blocking("conclude it", move || Ok(conclude(&folder, &record, by))).await?;
+            match concluded {
+                Concluded::Ended(end) => return Ok(Some(end)),
+                Concluded::Lost => return Ok(None),
+                Concluded::Undead(reason) => {
+                    return Err(HostError::Undead { dir: self.dir(), reason });
+                }
+                Concluded::Failed(source) => return Err(self.io("conclude it", source)),
+                // Somebody else is at it, or a dying host still has its files.
+                Concluded::Locked if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
+                Concluded::Locked => return Err(self.io("lock it", ErrorKind::TimedOut.into())),
+            }
+        }
+    }
+
+    async fn ask(&self, ask: Ask, bytes: &[u8]) -> Result<u64, HostError> {
+        if self.folder.has("end.json") || self.folder.has("lost") {
+            return Err(HostError::Over { dir: self.dir() });
+        }
+        let silent = |source| HostError::Silent { dir: self.dir(), source };
+        let token = fs::read_to_string(self.folder.file("token"))
+            .map_err(|source| self.io("read its token", source))?;
+        let deadline = Instant::now() + control::PATIENCE;
+        loop {
+            let (_open, socket) =
+                self.folder.socket().map_err(|source| self.io("find its socket", source))?;
+            match control::ask(&socket, &token, ask, bytes).await {
+                Ok(Answer::Done { stdin_len }) => return Ok(stdin_len),
+                Ok(Answer::Refused { reason }) => {
+                    return Err(HostError::Refused { dir: self.dir(), reason });
+                }
+                Err(_) if self.folder.has("end.json") => {
+                    return Err(HostError::Over { dir: self.dir() });
+                }
+                // A host that has just begun listens in a moment.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::NotFound | ErrorKind::ConnectionRefused
+                    ) && Instant::now() < deadline
+                        && self.is_alive().await? =>
+                {
+                    tokio::time::sleep(LOOK).await;
+                }
+                Err(error) => return Err(silent(error)),
+            }
+        }
+    }
+
+    async fn is_alive(&self) -> Result<bool, HostError> {
+        Ok(self.read::<HostRecord>("host.json").await?.as_ref().is_some_and(is_host_alive))
+    }
+
+    async fn read_output(
+        &self,
+        name: &'static str,
+        offset: u64,
+        max: usize,
+    ) -> Result<Vec<u8>, HostError> {
+        let path = self.folder.file(name);
+        self.blocking("read its output", move || read_at(&path, offset, max)).await
+    }
+
+    async fn read<T>(&self, name: &'static str) -> Result<Option<T>, HostError>
+    where
+        T: serde::de::DeserializeOwned + Send + 'static,
+    {
+        let folder = self.folder.clone();
+        self.blocking("read its state", move || folder.read(name)).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        what: &'static str,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, HostError> {
+        let done = tokio::task::spawn_blocking(work)
+            .await
+            .unwrap_or_else(|error| Err(io::Error::other(error)));
+        done.map_err(|source| self.io(what, source))
+    }
+
+    async fn last_of_log(&self) -> String {
+        let path = self.folder.file("host.log");
+        let log = self
+            .blocking("read its log", move || read_at(&path, 0, 4096))
+            .await
+            .unwrap_or_default();
+        match String::from_utf8_lossy(&log).lines().next_back() {
+            Some(line) => format!(": {line}"),
+            None => String::new(),
+        }
+    }
+
+    fn io(&self, what: &'static str, source: io::Error) -> HostError {
+        HostError::Io { dir: self.dir(), what, source }
+    }
+
+    fn gone(&self) -> HostError {
+        self.io("find it", ErrorKind::NotFound.into())
+    }
+}
+
+/// How concluding went.
+enum Concluded {
+    Ended(End),
+    Lost,
+    Undead(String),
+    Failed(io::Error),
+    Locked,
+}
+
+fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy>) -> Concluded {
+    let _lock = match folder.lock() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Concluded::Locked,
+        Err(error) => return Concluded::Failed(error),
+    };
+    // It may have come to its end, or another may have concluded it, before we had the lock.
+    match folder.read("end.json") {
+        Ok(Some(end)) => return Concluded::Ended(end),
+        Ok(None) => {}
+        Err(error) => return Concluded::Failed(error),
+    }
+    if let Err(undead) = sweep::sweep(record) {
+        return Concluded::Undead(undead.to_string());
+    }
+    let Some(by) = by else {
+        return match folder.write("lost", &Timestamp::now()) {
+            Ok(()) => Concluded::Lost,
+            Err(error) => Concluded::Failed(error),
+        };
+    };
+    let end = End {
+        how: EndHow::Killed(by),
+        started_at: record.running.as_ref().map(|running| running.started_at),
+        ended_at: Timestamp::now(),
+        max_memory: 0,
+        cpu_ms: 0,
+        sandbox: record.running.as_ref().map(|running| running.sandbox),
+        sandbox_text: record
+            .running
+            .as_ref()
+            .map(|running| running.sandbox.to_string())
+            .unwrap_or_default(),
+    };
+    match folder.write("end.json", &end) {
+        Ok(()) => Concluded::Ended(end),
+        Err(error) => Concluded::Failed(error),
+    }
+}
+
+/// Writes a job's files, spec last, unless it has a spec.
+fn store_spec(spec: &JobSpec) -> impl FnOnce() -> io::Result<()> + Send + 'static {
+    let folder = Folder::at(&spec.dir);
+    let (first, more_input) = match &spec.stdin {
+        Stdin::Empty => (Vec::new(), false),
+        Stdin::Bytes(bytes) => (bytes.clone(), false),
+        Stdin::Pipe(bytes) => (bytes.clone(), true),
+    };
+    // Named by what is in it: of two who ask at once, neither can change the other's.
+    let input = (!first.is_empty()).then(|| format!("input-{}", hex(&Sha256::digest(&first))));
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let stored = StoredSpec {
+        key: spec.key.clone(),
+        lock: spec.lock.clone(),
+        boxed: spec.boxed.clone(),
+        has_secrets: !spec.secrets.is_empty(),
+        input: input.clone(),
+        more_input,
+        timeout_ms: milliseconds(spec.timeout),
+        renew_within_ms: milliseconds(spec.renew_within),
+        output_limit: spec.output_limit,
+    };
+    move || {
+        folder.make()?;
+        if folder.has("spec.json") {
+            return Ok(());
+        }
+        if let Some(name) = input {
+            folder.claim(&name, &first)?;
+        }
+        folder.claim("token", random()?.as_bytes())?;
+        folder.claim("spec.json", &serde_json::to_vec(&stored)?).map(drop)
+    }
+}
+
+fn is_host_alive(record: &HostRecord) -> bool {
+    record.boot == boot() && record.host.is_alive()
+}
+
+fn read_at(path: &Path, offset: u64, max: usize) -> io::Result<Vec<u8>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // Nothing was written yet.
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let there = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(max);
+    let mut bytes = vec![0; there.min(max)];
+    let read = file.read_at(&mut bytes, offset)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Deletes the folder under its lock; `false` when somebody holds that.
+fn remove(folder: &Folder) -> io::Result<bool> {
+    let Some(_lock) = folder.lock()? else { return Ok(false) };
+    let path = folder.path();
+    // Out of its place first, so that a crash half way leaves no half of a job there.
+    let aside = path.with_file_name(format!(".removed-{}", random()?));
+    fs::rename(path, &aside)?;
+    if fs::remove_dir_all(&aside).is_err() {
+        // A job may have made folders that their owner cannot write, as package caches do.
+        open_up(&aside)?;
+        fs::remove_dir_all(&aside)?;
+    }
+    Ok(true)
+}
+
+fn open_up(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // The entry's own type: links are not followed.
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! The control socket: one question and one answer a connection, as lines of JSON.
+//!
+//! Without bubblewrap a job can connect to any socket it can name, so every question
+//! carries the folder's token, which no job can read. Sizes and waits are bounded on
+//! both sides. This file speaks; what an ask does is [`super::serve`]'s and
+//! [`super::pump`]'s.
+
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::spec::{KilledBy, StopSignal};
+
+/// Bytes of input that one question may carry.
+pub(super) const WRITE_LIMIT: usize = 1 << 20;
+
+/// How long either side waits for the other.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connections at a time; more are turned away.
+const CONNECTIONS: usize = 16;
+
+/// A question's first line, an answer.
+const LINE_LIMIT: u64 = 4096;
+
+/// What a control plane asks of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub(super) enum Ask {
+    /// Is somebody there? And: I am.
+    Renew,
+    /// Ask the job to end, and end it after `grace_ms`.
+    Interrupt { signal: StopSignal, grace_ms: u64, by: KilledBy },
+    /// End the job.
+    Kill { by: KilledBy },
+    /// `len` bytes that follow the line are the input from `offset` on.
+    Write { offset: u64, len: usize },
+    /// There is no more input.
+    CloseStdin,
+}
+
+/// What the host answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub(super) enum Answer {
+    /// Done; the input is this long now.
+    Done { stdin_len: u64 },
+    /// Not done, and why.
+    Refused { reason: String },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    token: String,
+    #[serde(flatten)]
+    ask: Ask,
+}
+
+/// Answers questions on threads of its own until the process ends.
+pub(super) fn listen(
+    socket: &Path,
+    token: String,
+    answer: impl Fn(Ask, Vec<u8>) -> Answer + Send + Sync + 'static,
+) -> io::Result<()> {
+    let listener = UnixListener::bind(socket)?;
+    let answer = Arc::new(answer);
+    let open = Arc::new(AtomicUsize::new(0));
+    let token: Arc<str> = token.into();
+    std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+        for connection in listener.incoming() {
+            let Ok(connection) = connection else { continue };
+            if open.fetch_add(1, Ordering::SeqCst) >= CONNECTIONS {
+                open.fetch_sub(1, Ordering::SeqCst);
+                continue;
+            }
+            let (answer, count, token) =
+                (Arc::clone(&answer), Arc::clone(&open), Arc::clone(&token));
+            let served = std::thread::Builder::new().spawn(move || {
+                // Whoever asks and hangs up gets no answer; there is nobody to tell.
+                let _ = serve(&connection, &token, answer.as_ref());
+                count.fetch_sub(1, Ordering::SeqCst);
+            });
+            if served.is_err() {
+                open.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn serve(
+    connection: &UnixStream,
+    token: &str,
+    answer: impl Fn(Ask, Vec<u8>) -> Answer,
+) -> io::Result<()> {
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_write_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(connection);
+    let answered = match read_ask(&mut reader, token)? {
+        Ok((ask, bytes)) => answer(ask, bytes),
+        Err(reason) => Answer::Refused { reason: reason.to_owned() },
+    };
+    let mut line = serde_json::to_vec(&answered)?;
+    line.push(b'\n');
+    let mut connection = connection;
+    connection.write_all(&line)
+}
+
+fn read_ask(
+    reader: &mut impl BufReadTake,
+    token: &str,
+) -> io::Result<Result<(Ask, Vec<u8>), &'static str>> {
+    let mut line = Vec::new();
+    reader.take(LINE_LIMIT).read_until(b'\n', &mut line)?;
+    let Ok(Line { token: given, ask }) = serde_json::from_slice(&line) else {
+        return Ok(Err("this is no question that this host understands"));
+    };
+    if !same(given.as_bytes(), token.as_bytes()) {
+        return Ok(Err("the token is not this job's"));
+    }
+    let mut bytes = Vec::new();
+    if let Ask::Write { offset: _, len } = ask {
+        if len > WRITE_LIMIT {
+            return Ok(Err("more input than one question may carry"));
+        }
+        bytes.resize(len, 0);
+        reader.read_exact(&mut bytes)?;
+    }
+    Ok(Ok((ask, bytes)))
+}
+
+/// A buffered reader of which a part can be taken by reference.
+trait BufReadTake: io::BufRead {
+    fn take(&mut self, limit: u64) -> io::Take<&mut Self> {
+        Read::take(self, limit)
+    }
+}
+
+impl<R: io::BufRead> BufReadTake for R {}
+
+/// Compares in a time that tells nothing of where they differ.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+}
+
+/// Asks one question. Every failure, silence too, means that the host cannot be talked to.
+pub(super) async fn ask(socket: &Path, token: &str, ask: Ask, bytes: &[u8]) -> io::Result<Answer> {
+    let mut line = serde_json::to_vec(&Line { token: token.to_owned(), ask })?;
+    line.push(b'\n');
+    let exchange = async {
+        let mut connection = tokio::net::UnixStream::connect(socket).await?;
+        connection.write_all(&line).await?;
+        connection.write_all(bytes).await?;
+        let mut answer = Vec::new();
+        connection.take(LINE_LIMIT).read_to_end(&mut answer).await?;
+        Ok(serde_json::from_slice(&answer)?)
+    };
+    tokio::time::timeout(PATIENCE, exchange)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(sent: &[u8], expected: &Result<(Ask, Vec<u8>), &'static str>) {
+        let got = read_ask(&mut BufReader::new(sent), "right").expect("readable");
+        assert_eq!(&got, expected, "{}", String::from_utf8_lossy(sent));
+    }
+
+    #[test]
+    fn questions() {
+        let unknown = "this is no question that this host understands";
+        check(br#"{"token":"right","ask":"renew"}"#, &Ok((Ask::Renew, Vec::new())));
+        check(
+            b"{\"token\":\"right\",\"ask\":\"write\",\"offset\":3,\"len\":2}\n\xff\n",
+            &Ok((Ask::Write { offset: 3, len: 2 }, b"\xff\n".to_vec())),
+        );
+        check(br#"{"token":"wrong","ask":"renew"}"#, &Err("the token is not this job's"));
+        check(br#"{"token":"","ask":"renew"}"#, &Err("the token is not this job's"));
+        check(br#"{"ask":"renew"}"#, &Err(unknown));
+        check(br#"{"token":"right","ask":"dance"}"#, &Err(unknown));
+        check(b"", &Err(unknown));
+        check(&[b'{'; 10_000], &Err(unknown));
+        check(
+            b"{\"token\":\"right\",\"ask\":\"write\",\"offset\":0,\"len\":99999999}\n",
+            &Err("more input than one question may carry"),
+        );
+    }
+}

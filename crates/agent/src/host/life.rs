@@ -1,0 +1,280 @@
+//! When a job ends, and how: the host's decisions, without the host.
+//!
+//! A state, an event and the time give the next state and what is to be done. Time
+//! is what has passed since the host began, on a clock that nobody can set.
+
+use std::time::Duration;
+
+use super::spec::{EndHow, KilledBy, StopSignal};
+use crate::sandbox::processes::Usage;
+
+/// What a job may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Time in all.
+    pub(super) timeout: Duration,
+    /// Time without a renewal.
+    pub(super) renew_within: Duration,
+    /// Time between asking a job to end and ending it, where nobody says otherwise.
+    pub(super) grace: Duration,
+    /// Memory, bytes.
+    pub(super) memory: Option<u64>,
+    /// Threads.
+    pub(super) tasks: Option<u64>,
+}
+
+/// One job's life.
+#[derive(Clone, Debug)]
+pub(super) struct Life {
+    bounds: Bounds,
+    renewed: Duration,
+    phase: Phase,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It works.
+    Running,
+    /// It was asked to end, and will be made to.
+    Stopping { how: EndHow, kill_at: Duration },
+    /// It is being killed.
+    Killing { how: EndHow },
+    /// Nothing more to decide.
+    Over,
+}
+
+/// What the host noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Some time has passed; this is what the job uses.
+    Tick(Usage),
+    /// The box has ended by itself, with this.
+    Gone(EndHow),
+    /// It wrote more than it may.
+    OutputFull,
+    /// What it wrote cannot be stored.
+    OutputLost(String),
+    /// A control plane is there.
+    Renewed,
+    /// A control plane wants it to end.
+    Interrupted { signal: StopSignal, grace: Duration, by: KilledBy },
+    /// A control plane wants it dead.
+    Killed { by: KilledBy },
+}
+
+/// What the host is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Go on.
+    Nothing,
+    /// Ask the job to end.
+    Stop(StopSignal),
+    /// Kill all of it.
+    KillAll,
+    /// Write down how it ended.
+    Finish(EndHow),
+}
+
+impl Life {
+    /// Begins; the clock reads zero.
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, renewed: Duration::ZERO, phase: Phase::Running }
+    }
+
+    /// Takes one event. The first reason to end is the one that stands.
+    pub(super) fn on(&mut self, event: Event, now: Duration) -> Action {
+        match event {
+            Event::Gone(own) => {
+                let how = match std::mem::replace(&mut self.phase, Phase::Over) {
+                    Phase::Running => own,
+                    Phase::Stopping { how, kill_at: _ } | Phase::Killing { how } => how,
+                    Phase::Over => return Action::Nothing,
+                };
+                Action::Finish(how)
+            }
+            Event::Renewed => {
+                self.renewed = now;
+                Action::Nothing
+            }
+            Event::OutputFull => self.kill(EndHow::TooMuchOutput),
+            Event::OutputLost(reason) => self.kill(EndHow::OutputLost(reason)),
+            Event::Killed { by } => self.kill(EndHow::Killed(by)),
+            Event::Interrupted { signal, grace, by } => {
+                self.stop(signal, EndHow::Killed(by), now + grace)
+            }
+            Event::Tick(usage) => self.tick(usage, now),
+        }
+    }
+
+    /// When a tick is due at the latest because something runs out.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Running => Some(self.bounds.timeout.min(self.expires())),
+            Phase::Stopping { kill_at, .. } => Some(kill_at),
+            Phase::Killing { .. } | Phase::Over => None,
+        }
+    }
+
+    fn tick(&mut self, usage: Usage, now: Duration) -> Action {
+        if self.bounds.memory.is_some_and(|most| usage.memory > most) {
+            return self.kill(EndHow::OutOfMemory);
+        }
+        if self.bounds.tasks.is_some_and(|most| usage.tasks > most) {
+            return self.kill(EndHow::TooManyProcesses);
+        }
+        let kill_at = now + self.bounds.grace;
+        match &self.phase {
+            Phase::Running if now >= self.bounds.timeout => {
+                self.stop(StopSignal::Terminate, EndHow::TimedOut, kill_at)
+            }
+            Phase::Running if now >= self.expires() => {
+                self.stop(StopSignal::Terminate, EndHow::Killed(KilledBy::Expired), kill_at)
+            }
+            Phase::Stopping { how, kill_at } if now >= *kill_at => self.kill(how.clone()),
+            // What is being killed is killed until it is gone.
+            Phase::Killing { .. } => Action::KillAll,
+            Phase::Running | Phase::Stopping { .. } | Phase::Over => Action::Nothing,
+        }
+    }
+
+    fn stop(&mut self, signal: StopSignal, how: EndHow, kill_at: Duration) -> Action {
+        match &mut self.phase {
+            Phase::Running => {
+                self.phase = Phase::Stopping { how, kill_at };
+                Action::Stop(signal)
+            }
+            // Asked again: the signal goes out again, and the patience is the shorter one.
+            Phase::Stopping { kill_at: set, .. } => {
+                *set = kill_at.min(*set);
+                Action::Stop(signal)
+            }
+            Phase::Killing { .. } | Phase::Over => Action::Nothing,
+        }
+    }
+
+    fn kill(&mut self, how: EndHow) -> Action {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Running => self.phase = Phase::Killing { how },
+            Phase::Stopping { how, kill_at: _ } | Phase::Killing { how } => {
+                self.phase = Phase::Killing { how }
+            }
+            Phase::Over => return Action::Nothing,
+        }
+        Action::KillAll
+    }
+
+    fn expires(&self) -> Duration {
+        self.renewed + self.bounds.renew_within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: fn(u64) -> Duration = Duration::from_secs;
+
+    fn tick(memory: u64, tasks: u64) -> Event {
+        Event::Tick(Usage { memory, tasks })
+    }
+
+    fn interrupt(grace: u64) -> Event {
+        Event::Interrupted { signal: StopSignal::Interrupt, grace: S(grace), by: KilledBy::Halt }
+    }
+
+    /// Time limit 100 s, renewal 10 s, grace 2 s, 50 bytes, 5 tasks; events at seconds; the last action counts.
+    fn check(events: &[(u64, Event)], expected: Action) {
+        let bounds = Bounds {
+            timeout: S(100),
+            renew_within: S(10),
+            grace: S(2),
+            memory: Some(50),
+            tasks: Some(5),
+        };
+        let mut life = Life::new(bounds);
+        let last = events.iter().map(|(at, event)| life.on(event.clone(), S(*at))).last();
+        assert_eq!(last, Some(expected), "after {events:?}");
+    }
+
+    #[test]
+    fn by_itself() {
+        check(&[(1, tick(50, 5))], Action::Nothing);
+        check(&[(1, Event::Gone(EndHow::Exited(3)))], Action::Finish(EndHow::Exited(3)));
+        check(
+            &[(1, Event::Gone(EndHow::Exited(3))), (2, Event::Gone(EndHow::Exited(4)))],
+            Action::Nothing,
+        );
+        check(&[(1, Event::Gone(EndHow::Exited(3))), (2, tick(99, 99))], Action::Nothing);
+    }
+
+    #[test]
+    fn by_time() {
+        let renewals =
+            |last: u64| (1..=last / 9).map(|n| (n * 9, Event::Renewed)).collect::<Vec<_>>();
+        let with = |more: &[(u64, Event)]| [renewals(99), more.to_vec()].concat();
+        check(&with(&[(99, tick(0, 0))]), Action::Nothing);
+        check(&with(&[(100, tick(0, 0))]), Action::Stop(StopSignal::Terminate));
+        check(&with(&[(100, tick(0, 0)), (101, tick(0, 0))]), Action::Nothing);
+        check(&with(&[(100, tick(0, 0)), (102, tick(0, 0))]), Action::KillAll);
+        check(
+            &with(&[(100, tick(0, 0)), (101, Event::Gone(EndHow::Exited(0)))]),
+            Action::Finish(EndHow::TimedOut),
+        );
+    }
+
+    #[test]
+    fn by_nobody_asking() {
+        check(&[(9, tick(0, 0))], Action::Nothing);
+        check(&[(10, tick(0, 0))], Action::Stop(StopSignal::Terminate));
+        check(&[(9, Event::Renewed), (18, tick(0, 0))], Action::Nothing);
+        check(
+            &[
+                (10, tick(0, 0)),
+                (11, Event::Renewed),
+                (12, tick(0, 0)),
+                (13, Event::Gone(EndHow::Signalled(9))),
+            ],
+            Action::Finish(EndHow::Killed(KilledBy::Expired)),
+        );
+    }
+
+    #[test]
+    fn by_greed() {
+        let gone = (9, Event::Gone(EndHow::Signalled(9)));
+        check(&[(1, tick(51, 1))], Action::KillAll);
+        check(&[(1, tick(51, 1)), gone.clone()], Action::Finish(EndHow::OutOfMemory));
+        check(&[(1, tick(1, 6)), gone.clone()], Action::Finish(EndHow::TooManyProcesses));
+        check(&[(1, Event::OutputFull), gone.clone()], Action::Finish(EndHow::TooMuchOutput));
+        check(&[(1, Event::OutputFull), (2, tick(0, 0))], Action::KillAll);
+    }
+
+    #[test]
+    fn by_request() {
+        let gone = (9, Event::Gone(EndHow::Signalled(9)));
+        let halted = EndHow::Killed(KilledBy::Halt);
+        check(&[(1, interrupt(5))], Action::Stop(StopSignal::Interrupt));
+        check(&[(1, interrupt(5)), (5, tick(0, 0))], Action::Nothing);
+        check(&[(1, interrupt(5)), (6, tick(0, 0))], Action::KillAll);
+        check(&[(1, interrupt(5)), (2, interrupt(1)), (3, tick(0, 0))], Action::KillAll);
+        check(&[(1, interrupt(1)), (1, interrupt(60)), (2, tick(0, 0))], Action::KillAll);
+        check(&[(1, interrupt(5)), (2, tick(99, 0)), gone.clone()], Action::Finish(halted.clone()));
+        let kill = Event::Killed { by: KilledBy::Interrupt };
+        check(&[(1, interrupt(5)), (2, kill.clone())], Action::KillAll);
+        check(&[(1, interrupt(5)), (2, kill.clone()), gone.clone()], Action::Finish(halted));
+        check(&[(1, kill), gone], Action::Finish(EndHow::Killed(KilledBy::Interrupt)));
+    }
+
+    #[test]
+    fn deadlines() {
+        let bounds =
+            Bounds { timeout: S(100), renew_within: S(10), grace: S(2), memory: None, tasks: None };
+        let mut life = Life::new(bounds);
+        assert_eq!(life.next_deadline(), Some(S(10)));
+        life.on(Event::Renewed, S(95));
+        assert_eq!(life.next_deadline(), Some(S(100)));
+        life.on(interrupt(7), S(96));
+        assert_eq!(life.next_deadline(), Some(S(103)));
+        life.on(Event::Killed { by: KilledBy::Halt }, S(97));
+        assert_eq!(life.next_deadline(), None);
+    }
+}

@@ -1,0 +1,215 @@
+//! What a job is and how it ended: the two files of a job's folder that never change.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::sandbox::{BoxSpec, Strength};
+
+/// What makes two requests the same job: run, kind, commit or turn, in the caller's words.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct JobKey(String);
+
+/// A job to be started, or attached to if its key is known.
+#[derive(Clone, Debug)]
+pub struct JobSpec {
+    /// Its key.
+    pub key: JobKey,
+    /// Its state folder: absolute, one for each key; made when missing. Its parent must be there.
+    pub dir: PathBuf,
+    /// The lock file of the workspace it works in, if it must be alone there.
+    pub lock: Option<PathBuf>,
+    /// What runs.
+    pub boxed: BoxSpec,
+    /// Environment entries that reach the job and are written to no file.
+    pub secrets: BTreeMap<String, SecretString>,
+    /// Its standard input.
+    pub stdin: Stdin,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long it goes on when no control plane renews it.
+    pub renew_within: Duration,
+    /// How much it may write to standard output and standard error together, bytes.
+    pub output_limit: u64,
+}
+
+/// A job's standard input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stdin {
+    /// Nothing.
+    Empty,
+    /// These bytes, then the end.
+    Bytes(Vec<u8>),
+    /// These bytes at first, then what [`super::Job::write`] adds until it is closed.
+    Pipe(Vec<u8>),
+}
+
+/// How a job ended, and what it took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct End {
+    /// Why.
+    pub how: EndHow,
+    /// When the box was started; `None` when it never was.
+    pub started_at: Option<Timestamp>,
+    /// When nothing of it was left.
+    pub ended_at: Timestamp,
+    /// The most memory its processes were seen to hold together, bytes.
+    pub max_memory: u64,
+    /// Processor time of all its processes, in milliseconds.
+    pub cpu_ms: u64,
+    /// How well it was boxed; `None` when it never was.
+    pub sandbox: Option<Strength>,
+    /// The same in words, for people and evidence.
+    pub sandbox_text: String,
+}
+
+/// Why a job ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "how", content = "detail", rename_all = "kebab-case")]
+pub enum EndHow {
+    /// It ended by itself with this code.
+    Exited(i32),
+    /// A signal ended it that we did not send. An exit code of 128 + n reads the same.
+    Signalled(i32),
+    /// It took longer than it may.
+    TimedOut,
+    /// It was told to end.
+    Killed(KilledBy),
+    /// It held more memory than it may.
+    OutOfMemory,
+    /// It ran more threads than it may.
+    TooManyProcesses,
+    /// It wrote more output than it may; what is stored is cut there.
+    TooMuchOutput,
+    /// What it wrote, or how it ran, could not be stored, for this reason.
+    OutputLost(String),
+    /// Another job holds its workspace. It never ran; remove it and ask again later.
+    WorkspaceBusy,
+    /// It never ran, for this reason.
+    CouldNotStart(String),
+}
+
+/// Who told a job to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KilledBy {
+    /// The loop is halted.
+    Halt,
+    /// This job was interrupted or cancelled.
+    Interrupt,
+    /// No control plane renewed it in time.
+    Expired,
+}
+
+/// The signal that asks a job to stop, before the one that makes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopSignal {
+    /// `SIGINT`, as from a keyboard.
+    Interrupt,
+    /// `SIGTERM`.
+    Terminate,
+}
+
+impl JobKey {
+    /// Takes any text; equal texts are the same job.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self(key.into())
+    }
+
+    /// A short name for it that fits paths and environments: the first 128 bits of its SHA-256, in hex.
+    pub fn digest(&self) -> String {
+        hex(&Sha256::digest(self.0.as_bytes())[..16])
+    }
+}
+
+impl fmt::Display for JobKey {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl JobSpec {
+    /// A job with no input, an hour's time, ten minutes between renewals, 256 MiB of output.
+    pub fn new(key: JobKey, dir: impl Into<PathBuf>, boxed: BoxSpec) -> Self {
+        Self {
+            key,
+            dir: dir.into(),
+            lock: None,
+            boxed,
+            secrets: BTreeMap::new(),
+            stdin: Stdin::Empty,
+            timeout: Duration::from_hours(1),
+            renew_within: Duration::from_mins(10),
+            output_limit: 256 << 20,
+        }
+    }
+}
+
+impl EndHow {
+    /// Whether it ended by itself, and well.
+    pub fn is_success(&self) -> bool {
+        *self == Self::Exited(0)
+    }
+}
+
+impl fmt::Display for EndHow {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(out, "exited with code {code}"),
+            Self::Signalled(signal) => write!(out, "ended by signal {signal}"),
+            Self::TimedOut => out.write_str("ran out of time"),
+            Self::Killed(KilledBy::Halt) => out.write_str("ended because the loop is halted"),
+            Self::Killed(KilledBy::Interrupt) => out.write_str("interrupted"),
+            Self::Killed(KilledBy::Expired) => {
+                out.write_str("ended because no control plane renewed it")
+            }
+            Self::OutOfMemory => out.write_str("used more memory than it may"),
+            Self::TooManyProcesses => out.write_str("ran more processes than it may"),
+            Self::TooMuchOutput => out.write_str("wrote more output than it may"),
+            Self::OutputLost(reason) => {
+                write!(out, "ended because its output cannot be stored: {reason}")
+            }
+            Self::WorkspaceBusy => out.write_str("did not start: another job holds its workspace"),
+            Self::CouldNotStart(reason) => write!(out, "did not start: {reason}"),
+        }
+    }
+}
+
+/// The spec as it lies in the folder.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct StoredSpec {
+    /// Its key, to notice a folder given to two.
+    pub(super) key: JobKey,
+    /// The workspace's lock file.
+    pub(super) lock: Option<PathBuf>,
+    /// What runs.
+    pub(super) boxed: BoxSpec,
+    /// Whether the starter hands over secrets.
+    pub(super) has_secrets: bool,
+    /// File in the folder with the first input.
+    pub(super) input: Option<String>,
+    /// Whether more input may follow.
+    pub(super) more_input: bool,
+    /// How long it may take, milliseconds.
+    pub(super) timeout_ms: u64,
+    /// How long it goes on without renewal, milliseconds.
+    pub(super) renew_within_ms: u64,
+    /// Bytes of output.
+    pub(super) output_limit: u64,
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,231 @@
+//! Starting the box, and telling from what is left how it went.
+//!
+//! Three things come back from a box that starts: bubblewrap's word for its first
+//! process, our own code's word that it becomes the job now, and the pipes. The
+//! second one is why a job cannot pass its own failure off as ours: the descriptor
+//! is closed when the job begins.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, BufReader, PipeReader, Read as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use jiff::Timestamp;
+use rustix::io::FdFlags;
+
+use super::files::Folder;
+use super::pump::{self, Allowance, Input};
+use super::serve::{Notice, reap};
+use super::spec::{EndHow, StopSignal, StoredSpec};
+use super::sweep::MARKER;
+use crate::sandbox::{
+    Capabilities, Launch, READY, Scratch, Setting, Strength, signal_of, write_plan,
+};
+
+/// A box that was spawned.
+pub(super) struct Started {
+    /// What was spawned: bubblewrap, or our supervisor.
+    pub(super) launcher: i32,
+    /// The box's first process, where it is the launcher itself.
+    pub(super) root: Option<i32>,
+    /// How well it is boxed.
+    pub(super) strength: Strength,
+    /// When.
+    pub(super) at: Timestamp,
+}
+
+/// The job's input, with what the spec has for it.
+pub(super) fn input(folder: &Folder, spec: &StoredSpec) -> Result<Arc<Input>, String> {
+    let first = match &spec.input {
+        Some(name) => fs::read(folder.file(name)),
+        None => Ok(Vec::new()),
+    };
+    first
+        .and_then(|first| Input::new(&folder.file("stdin"), &first, spec.more_input))
+        .map_err(|error| format!("cannot prepare the input: {error}"))
+}
+
+/// Spawns the box from the calling thread, which must be the main one, and sets the helpers to work.
+pub(super) fn start(
+    folder: &Folder,
+    spec: &StoredSpec,
+    machine: &Capabilities,
+    program: &Path,
+    secrets: BTreeMap<String, String>,
+    input: Arc<Input>,
+    notify: &Sender<Notice>,
+) -> Result<Started, String> {
+    let told = |error: io::Error| format!("cannot start the box: {error}");
+    let (info, info_end) = io::pipe().map_err(told)?;
+    let (ready, ready_end) = io::pipe().map_err(told)?;
+    for end in [&info_end, &ready_end] {
+        // These two, and no others, go to the child.
+        rustix::io::fcntl_setfd(end, FdFlags::empty()).map_err(|error| told(error.into()))?;
+    }
+    let digest = spec.key.digest();
+    let mut launch = Launch::new(
+        &spec.boxed,
+        &Setting {
+            machine,
+            scratch: &Scratch::at(folder.path()),
+            program,
+            info: info_end.as_raw_fd(),
+            ready: ready_end.as_raw_fd(),
+            marker: (MARKER, &digest),
+            secrets,
+        },
+    )?;
+    launch.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = launch.command.spawn().map_err(told)?;
+    let at = Timestamp::now();
+    let launcher =
+        i32::try_from(child.id()).map_err(|error| format!("cannot start the box: {error}"))?;
+    drop((info_end, ready_end));
+    help(folder, spec, child, launch.plan, input, info, ready, notify).map_err(told)?;
+    Ok(Started {
+        launcher,
+        root: machine.bubblewrap.is_err().then_some(launcher),
+        strength: launch.strength,
+        at,
+    })
+}
+
+/// One thread each: reaping, the two words, input, two outputs. Reaping comes last, so that
+/// the first error still leaves a child to be killed.
+#[expect(clippy::too_many_arguments, reason = "the ends of six pipes, each for one thread")]
+fn help(
+    folder: &Folder,
+    spec: &StoredSpec,
+    mut child: Child,
+    plan: crate::sandbox::Plan,
+    input: Arc<Input>,
+    info: PipeReader,
+    ready: PipeReader,
+    notify: &Sender<Notice>,
+) -> io::Result<()> {
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let allowance = Arc::new(Allowance::new(spec.output_limit));
+    if let Some(stdout) = child.stdout.take() {
+        let (path, allowance, notify) =
+            (folder.file("stdout"), Arc::clone(&allowance), notify.clone());
+        thread("stdout").spawn(move || {
+            pump::drain(stdout, &path, &allowance, |said| drop(notify.send(Notice::Pump(said))));
+        })?;
+    }
+    if let Some(stderr) = child.stderr.take() {
+        let (path, notify) = (folder.file("stderr"), notify.clone());
+        thread("stderr").spawn(move || {
+            pump::drain(stderr, &path, &allowance, |said| drop(notify.send(Notice::Pump(said))));
+        })?;
+    }
+    if let Some(mut stdin) = child.stdin.take() {
+        // A job that does not read its input ends the feeding, not the job.
+        thread("stdin")
+            .spawn(move || write_plan(&mut stdin, &plan).and_then(|()| input.feed(stdin)))?;
+    }
+    let told = notify.clone();
+    thread("info").spawn(move || {
+        if let Some(pid) = first_process(info) {
+            drop(told.send(Notice::Root(pid)));
+        }
+    })?;
+    let told = notify.clone();
+    thread("ready").spawn(move || {
+        let mut said = Vec::new();
+        // What was read until an error is what was said.
+        let _ = ready.take(8192).read_to_end(&mut said);
+        drop(told.send(Notice::Ready(String::from_utf8_lossy(&said).into_owned())));
+    })?;
+    let told = notify.clone();
+    thread("reap").spawn(move || reap(&told))?;
+    Ok(())
+}
+
+/// Reads `{"child-pid": 123, …}` up to its closing brace.
+fn first_process(info: PipeReader) -> Option<i32> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Info {
+        child_pid: i32,
+    }
+    let text: Vec<u8> = BufReader::new(info.take(4096))
+        .bytes()
+        .map_while(Result::ok)
+        .scan(false, |over, byte| (!std::mem::replace(over, byte == b'}')).then_some(byte))
+        .collect();
+    serde_json::from_slice::<Info>(&text).ok().map(|info| info.child_pid)
+}
+
+/// Why the job never ran, if it did not. `complaint` is asked for what the launcher said.
+pub(super) fn never_ran(ready: Option<&str>, complaint: impl FnOnce() -> String) -> Option<String> {
+    match ready {
+        // Killed before it could say anything, or something still holds the pipe: it ended as it ended.
+        None => None,
+        Some("") => Some(complaint()),
+        Some(said) => match said.strip_prefix(READY) {
+            Some("") => None,
+            Some(reason) => Some(reason.to_owned()),
+            None => Some(said.to_owned()),
+        },
+    }
+}
+
+/// How a launcher's status reads for the job.
+pub(super) fn ended(status: ExitStatus) -> EndHow {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => match signal_of(code) {
+            Some(signal) => EndHow::Signalled(signal),
+            None => EndHow::Exited(code),
+        },
+        (None, Some(signal)) => EndHow::Signalled(signal),
+        (None, None) => EndHow::CouldNotStart(format!("the box ended in an unknown way: {status}")),
+    }
+}
+
+impl From<StopSignal> for rustix::process::Signal {
+    fn from(signal: StopSignal) -> Self {
+        match signal {
+            StopSignal::Interrupt => Self::INT,
+            StopSignal::Terminate => Self::TERM,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_words_tell_whether_it_ran() {
+        let check = |ready: Option<&str>, expected: Option<&str>| {
+            assert_eq!(
+                never_ran(ready, || "bwrap: no".to_owned()).as_deref(),
+                expected,
+                "{ready:?}"
+            );
+        };
+        check(None, None);
+        check(Some(""), Some("bwrap: no"));
+        check(Some(READY), None);
+        check(Some("cannot enter"), Some("cannot enter"));
+        check(Some(&format!("{READY}not found")), Some("not found"));
+    }
+
+    #[test]
+    fn statuses() {
+        for (raw, expected) in [
+            (0, EndHow::Exited(0)),
+            (3 << 8, EndHow::Exited(3)),
+            (137 << 8, EndHow::Signalled(9)),
+            (15, EndHow::Signalled(15)),
+            (255 << 8, EndHow::Exited(255)),
+        ] {
+            assert_eq!(ended(ExitStatus::from_raw(raw)), expected);
+        }
+    }
+}

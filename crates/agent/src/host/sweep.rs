@@ -1,0 +1,61 @@
+//! What is done about a job whose host has died: nothing of it may be left.
+//!
+//! In a full sandbox the kernel has ended the box together with the host, and in a
+//! weaker one the supervisor has; this makes sure. It kills what the host recorded
+//! and what carries the job's marker in its environment, until there is none.
+//! Callers have made sure that the host is dead; while it lives, jobs are its own.
+
+use std::time::Duration;
+
+use super::files::{Folder, HostRecord, boot};
+use crate::sandbox::processes::{self, Process};
+
+/// The variable in the environment of every process of a job; its value is the key's digest.
+pub(super) const MARKER: &str = "AFK_JOB";
+
+/// How long sweeping goes on.
+const BOUND: Duration = Duration::from_secs(5);
+
+/// Processes that would not die.
+#[derive(Debug, thiserror::Error)]
+#[error("processes {0:?} of the job do not die; end them by hand")]
+pub(super) struct Undead(pub(super) Vec<i32>);
+
+/// Ends whatever is left of the job in this folder.
+pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
+    let left = processes::end_all(BOUND, || remains(record));
+    if left.is_empty() {
+        Ok(())
+    } else {
+        Err(Undead(left.iter().map(|process| process.id.pid).collect()))
+    }
+}
+
+/// Ends what is left of the job that held a workspace before, if its host did not come to its end.
+pub(super) fn sweep_predecessor(folder: &Folder) -> Result<(), Undead> {
+    if folder.has("end.json") {
+        return Ok(());
+    }
+    match folder.read::<HostRecord>("host.json") {
+        Ok(Some(record)) => sweep(&record),
+        // Removed since, or never begun: whoever removed it had swept it.
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+fn remains(record: &HostRecord) -> Vec<Process> {
+    // After a reboot nothing is left, and the recorded ids are other people's.
+    if record.boot != boot() {
+        return Vec::new();
+    }
+    let all = processes::all();
+    let mut found = processes::marked(&record.marker);
+    for id in record.running.iter().flat_map(|running| [running.root, running.launcher]) {
+        found.extend(all.get(&id.pid).filter(|process| process.id == id && !process.zombie));
+        if found.iter().any(|process| process.id == id) {
+            found.extend(processes::descendants(&all, id.pid));
+        }
+    }
+    found.retain(|process| process.id != record.host);
+    found
+}

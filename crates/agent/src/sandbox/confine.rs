@@ -1,0 +1,207 @@
+//! The restrictions that a process lays on itself before it becomes the job:
+//! resource limits, no capabilities, no new privileges, landlock.
+//!
+//! Runs inside the box in [`super::init_main`], from a [`Plan`] that the host made.
+//! None of it can be taken back, and all of it is inherited.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use rustix::process::{Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use serde::{Deserialize, Serialize};
+
+/// The newest landlock that these rules were written for; older kernels enforce what they know.
+const ABI_KNOWN: ABI = ABI::V7;
+
+/// What [`super::init_main`] makes of itself. It comes in on standard input, because it holds
+/// the environment, and arguments are for everyone to read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    /// Program and arguments.
+    pub(crate) argv: Vec<String>,
+    /// Working folder.
+    pub(crate) cwd: PathBuf,
+    /// The whole environment.
+    pub(crate) env: BTreeMap<String, String>,
+    /// Largest file, bytes.
+    pub(crate) file_size: Option<u64>,
+    /// Open files.
+    pub(crate) open_files: Option<u64>,
+    /// Threads of this user, counted by the kernel.
+    pub(crate) processes: Option<u64>,
+    /// Give up every capability (bubblewrap has done it otherwise).
+    pub(crate) drop_capabilities: bool,
+    /// Leave the session, and so the terminal (bubblewrap has done it otherwise).
+    pub(crate) new_session: bool,
+    /// Landlock rules; `None` where landlock is not to be used.
+    pub(crate) landlock: Option<Rules>,
+}
+
+/// What landlock lets through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rules {
+    /// Folders and files to read and execute.
+    pub(crate) read: Vec<PathBuf>,
+    /// Folders and files to read, write and execute.
+    pub(crate) write: Vec<PathBuf>,
+    /// Device nodes and terminals.
+    pub(crate) devices: Vec<PathBuf>,
+    /// Refuse TCP.
+    pub(crate) no_tcp: bool,
+}
+
+/// A restriction that could not be laid on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfineError {
+    /// A resource limit.
+    #[error("cannot limit {what} to {value}: {source}")]
+    Limit { what: &'static str, value: u64, source: rustix::io::Errno },
+    /// Capabilities or the no-new-privileges flag.
+    #[error("cannot give up privileges: {0}")]
+    Privileges(rustix::io::Errno),
+    /// Landlock refused the rules.
+    #[error("cannot apply landlock: {0}")]
+    Landlock(#[from] landlock::RulesetError),
+    /// The kernel took the rules and enforces none.
+    #[error(
+        "cannot apply landlock: this kernel does not enforce it; boot with `lsm=landlock,…` or a kernel that has it"
+    )]
+    LandlockAbsent,
+}
+
+/// Lays everything in the plan on the calling thread, which must be the only one.
+pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
+    if plan.new_session {
+        // Fails only where it leads a session already, which is as good.
+        let _ = rustix::process::setsid();
+        // Where the supervisor is killed, the job is not left alone.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(ConfineError::Privileges)?;
+    }
+    // The host has raised itself over what it watches; a job comes after everything else.
+    let _ = rustix::process::setpriority_process(None, 5);
+    limit("a core dump", Resource::Core, Some(0))?;
+    limit("file size", Resource::Fsize, plan.file_size)?;
+    limit("open files", Resource::Nofile, plan.open_files)?;
+    limit("processes", Resource::Nproc, plan.processes)?;
+    // When the machine runs out of memory, the kernel should take the job, not the control plane.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    if plan.drop_capabilities {
+        drop_capabilities().map_err(ConfineError::Privileges)?;
+    }
+    rustix::thread::set_no_new_privs(true).map_err(ConfineError::Privileges)?;
+    if let Some(rules) = &plan.landlock {
+        restrict(rules)?;
+    }
+    Ok(())
+}
+
+/// Applies landlock to the calling thread. Paths that are not there are left out, and stay refused.
+pub(crate) fn restrict(rules: &Rules) -> Result<(), ConfineError> {
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(landlock::CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(ABI_KNOWN))?
+        .scope(Scope::from_all(ABI_KNOWN))?;
+    if rules.no_tcp {
+        ruleset = ruleset.handle_access(AccessNet::from_all(ABI_KNOWN))?;
+    }
+    let read = AccessFs::from_read(ABI_KNOWN);
+    // No device nodes, however it came by the right to make one.
+    let write = AccessFs::from_all(ABI_KNOWN)
+        & !(AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev);
+    let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
+    let allowed = pairs(&rules.read, read)
+        .chain(pairs(&rules.write, write))
+        .chain(pairs(&rules.devices, device));
+    let mut created = ruleset.create()?;
+    for (path, access) in allowed {
+        let Ok(opened) = PathFd::new(path) else { continue };
+        let access = if path.is_dir() { access } else { access & AccessFs::from_file(ABI_KNOWN) };
+        created = created.add_rule(PathBeneath::new(opened, access))?;
+    }
+    match created.restrict_self()?.ruleset {
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
+        RulesetStatus::NotEnforced => Err(ConfineError::LandlockAbsent),
+    }
+}
+
+/// The landlock version in force, by restricting a thread that then ends; 0 where there is none.
+pub(crate) fn landlock_abi() -> u32 {
+    // The restriction is the thread's own, and dies with it.
+    std::thread::spawn(|| {
+        let status = Ruleset::default()
+            .handle_access(AccessFs::MakeBlock)
+            .ok()?
+            .create()
+            .ok()?
+            .restrict_self()
+            .ok()?;
+        match status.landlock {
+            landlock::LandlockStatus::Available { effective_abi, kernel_abi } => Some(
+                kernel_abi.and_then(|abi| u32::try_from(abi).ok()).unwrap_or(effective_abi as u32),
+            ),
+            landlock::LandlockStatus::NotEnabled | landlock::LandlockStatus::NotImplemented => None,
+        }
+    })
+    .join()
+    .ok()
+    .flatten()
+    .unwrap_or(0)
+}
+
+fn pairs(
+    paths: &[PathBuf],
+    access: BitFlags<AccessFs>,
+) -> impl Iterator<Item = (&Path, BitFlags<AccessFs>)> {
+    paths.iter().map(move |path| (path.as_path(), access))
+}
+
+/// Lowers a limit, hard and soft; a hard limit that is lower already stays.
+fn limit(what: &'static str, resource: Resource, value: Option<u64>) -> Result<(), ConfineError> {
+    let Some(value) = value else { return Ok(()) };
+    let hard = rustix::process::getrlimit(resource).maximum.map_or(value, |hard| hard.min(value));
+    let both = Rlimit { current: Some(hard), maximum: Some(hard) };
+    rustix::process::setrlimit(resource, both).map_err(|source| ConfineError::Limit {
+        what,
+        value,
+        source,
+    })
+}
+
+/// Empties every capability set, the bounding one too, so that no exec brings one back.
+fn drop_capabilities() -> Result<(), rustix::io::Errno> {
+    for capability in CapabilitySet::all().iter() {
+        // The bounding set may be shrunk only by who has SETPCAP; who has not has nothing to lose either.
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let _ = rustix::thread::clear_ambient_capability_set();
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: none, permitted: none, inheritable: none },
+    )
+}
+
+/// Turns a failure to become the job into one line for the job's standard error.
+pub(crate) fn exec_failure(program: &str, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            format!(
+                "cannot start `{program}`: not found in the box; bind the folder it is in, and set PATH"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("cannot start `{program}`: no permission to execute it in the box")
+        }
+        _ => format!("cannot start `{program}`: {error}"),
+    }
+}

@@ -1,0 +1,218 @@
+//! `afk sandbox-init`: the first of our code inside a box. Never called by people.
+//!
+//! - `exec <ready>` reads a [`Plan`] from standard input, confines itself, becomes the job;
+//!   what is left on standard input is the job's.
+//! - `supervise <host pid> <ready>` stands in for bubblewrap's first process where there is
+//!   none: the job runs below it, orphans come to it, and nothing below it outlives
+//!   the job or the host.
+//! - `probe` confines itself and ends, to show that this machine can.
+//!
+//! `ready` is a descriptor on which the host hears [`READY`] just before the job begins,
+//! and the reason when it does not. The job itself does not get it.
+//! Exit codes: the job's own; 128 + signal; [`CANNOT_START`] where the job never ran.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Command, ExitCode};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+
+use super::confine::{self, Plan, Rules};
+use super::processes;
+
+/// The hidden subcommand under which the binary reaches [`init_main`].
+pub const SUBCOMMAND: &str = "sandbox-init";
+
+/// Exit code for "the job never ran".
+pub(crate) const CANNOT_START: u8 = 125;
+
+/// What the host hears just before the job begins.
+pub(crate) const READY: &str = "ready\n";
+
+/// A plan larger than this is no plan of ours.
+const PLAN_LIMIT: u64 = 16 << 20;
+
+/// How long the supervisor goes on killing what does not die.
+const KILL_BOUND: Duration = Duration::from_secs(10);
+
+/// Runs the subcommand; `args` are those after its name.
+pub fn init_main(args: &[OsString]) -> ExitCode {
+    let words: Vec<&str> = args.iter().filter_map(|word| word.to_str()).collect();
+    let done = match words.as_slice() {
+        ["exec", ready] => return become_job(ready),
+        ["supervise", host, ready] => supervise(host, ready),
+        ["probe"] => {
+            confine::restrict(&Rules::default()).map(|()| 0).map_err(|error| error.to_string())
+        }
+        _ => Err("this subcommand is for the host only".to_owned()),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(reason) => {
+            let _ = writeln!(io::stderr(), "{reason}");
+            ExitCode::from(CANNOT_START)
+        }
+    }
+}
+
+/// Writes a plan the way `exec` reads it: eight bytes of length, then JSON.
+pub(crate) fn write_plan(mut to: impl io::Write, plan: &Plan) -> io::Result<()> {
+    let body = serde_json::to_vec(plan)?;
+    to.write_all(&(body.len() as u64).to_be_bytes())?;
+    to.write_all(&body)
+}
+
+/// Confines itself and becomes the job; comes back only when it could not, having said why.
+fn become_job(ready: &str) -> ExitCode {
+    // Without the host's ear there is nobody to tell.
+    let Ok(mut host) = take_descriptor(ready) else { return ExitCode::from(CANNOT_START) };
+    let Err(reason) = prepare().and_then(|plan| {
+        host.write_all(READY.as_bytes())
+            .map_err(|error| format!("cannot tell the host: {error}"))?;
+        let (program, args) = plan.argv.split_first().ok_or("no program to run")?;
+        // `PATH` of the plan, not ours, is where the program is looked for.
+        let error = Command::new(program).args(args).env_clear().envs(&plan.env).exec();
+        Err::<Infallible, _>(confine::exec_failure(program, &error))
+    });
+    let _ = host.write_all(reason.as_bytes());
+    ExitCode::from(CANNOT_START)
+}
+
+/// Everything before the job's own program.
+fn prepare() -> Result<Plan, String> {
+    let plan = read_plan().map_err(|error| format!("cannot read what to run: {error}"))?;
+    std::env::set_current_dir(&plan.cwd).map_err(|error| {
+        format!(
+            "cannot enter the working folder {}: {error}; is it bound into the box?",
+            plan.cwd.display()
+        )
+    })?;
+    confine::confine(&plan).map_err(|error| error.to_string())?;
+    Ok(plan)
+}
+
+/// Makes an inherited descriptor, named by its number, ours: close-on-exec, the inherited one closed.
+fn take_descriptor(number: &str) -> io::Result<File> {
+    let number: i32 = number.parse().map_err(io::Error::other)?;
+    let taken = OpenOptions::new().write(true).open(format!("/proc/self/fd/{number}"))?;
+    nix::unistd::close(number)?;
+    Ok(taken)
+}
+
+/// Reads the plan and not a byte more, since the rest is the job's input.
+fn read_plan() -> io::Result<Plan> {
+    // A descriptor of its own, close-on-exec, without the buffer that `Stdin` has.
+    let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut length = [0; 8];
+    input.read_exact(&mut length)?;
+    let length = u64::from_be_bytes(length);
+    if length > PLAN_LIMIT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is too long"));
+    }
+    let mut body = Vec::new();
+    if input.take(length).read_to_end(&mut body)? as u64 != length {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&body)?)
+}
+
+/// What ends the supervisor's wait.
+enum Notice {
+    /// The host has died.
+    HostGone,
+    /// A child has ended.
+    Reaped(Pid, std::process::ExitStatus),
+}
+
+/// Runs the job below itself until it, or the host, is gone; then leaves nothing behind.
+fn supervise(host: &str, ready: &str) -> Result<u8, String> {
+    let host = host.parse().ok().and_then(Pid::from_raw).ok_or("no host to watch")?;
+    let code = watch(host, ready).map_err(|error| format!("cannot watch the job: {error}"));
+    let left = processes::kill_below_self(KILL_BOUND);
+    if left.is_empty() {
+        code
+    } else {
+        Err(format!("{} processes of the job do not die", left.len()))
+    }
+}
+
+fn watch(host: Pid, ready: &str) -> io::Result<u8> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    // A descriptor for the host tells of its death at once. That it is still our parent now
+    // shows that the number was not somebody else's by the time it was opened.
+    let watched = rustix::process::pidfd_open(host, PidfdFlags::empty())?;
+    if rustix::process::getppid() != Some(host) {
+        return Err(io::Error::other("the host is gone"));
+    }
+    // From the main thread: the job dies with the thread that started it.
+    let job = Command::new("/proc/self/exe").args([SUBCOMMAND, "exec", ready]).spawn()?;
+    let job = Pid::from_child(&job);
+    // The host hears the job's end of it only when nobody else holds one.
+    drop(take_descriptor(ready)?);
+    let (notify, notices) = mpsc::channel();
+    let reaping = notify.clone();
+    std::thread::spawn(move || {
+        while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::empty()) {
+            let status = std::process::ExitStatus::from_raw(status.as_raw());
+            if reaping.send(Notice::Reaped(pid, status)).is_err() {
+                return;
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        let mut polled = [PollFd::new(&watched, PollFlags::IN)];
+        while rustix::event::poll(&mut polled, None) == Err(rustix::io::Errno::INTR) {}
+        // After the job nobody listens.
+        let _ = notify.send(Notice::HostGone);
+    });
+    for notice in notices {
+        match notice {
+            Notice::Reaped(pid, status) if pid == job => return Ok(code(status)),
+            // An orphan of the job.
+            Notice::Reaped(_, _) => {}
+            Notice::HostGone => break,
+        }
+    }
+    Err(io::Error::other("the host is gone"))
+}
+
+/// The exit code that tells an end to the host, as bubblewrap tells it.
+fn code(status: std::process::ExitStatus) -> u8 {
+    let signalled = status.signal().map(|signal| 128 + signal);
+    // A status is one or the other; neither would be a failure.
+    status.code().or(signalled).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
+}
+
+/// The signal that an exit code stands for, as shells, bubblewrap and the supervisor tell it.
+pub(crate) fn signal_of(code: i32) -> Option<i32> {
+    let signal = code - 128;
+    (Signal::HUP.as_raw()..=64).contains(&signal).then_some(signal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_above_128_are_signals() {
+        for (code, signal) in [
+            (0, None),
+            (1, None),
+            (128, None),
+            (129, Some(1)),
+            (137, Some(9)),
+            (192, Some(64)),
+            (193, None),
+            (255, None),
+        ] {
+            assert_eq!(signal_of(code), signal, "exit code {code}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What runs below a process, and how all of it is ended.
+//!
+//! The host watches and kills through this; the supervisor of a partial sandbox
+//! does the same from inside; a control plane sweeps with it after a host that
+//! died. A process is named by its id *and* start time, so that a reused id is
+//! never signalled. Reads `/proc` only; it decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+
+/// One process, for good: ids are reused, an id with its start time is not (within one boot).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The process id, as the host's `/proc` counts.
+    pub pid: i32,
+    /// Start time in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
+    pub start: u64,
+}
+
+/// What the kernel says of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Which process.
+    pub id: ProcessId,
+    /// Its parent's process id.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// Dead, and waiting for its parent to notice.
+    pub zombie: bool,
+    /// Its threads.
+    pub threads: u64,
+    /// Resident pages.
+    pub resident_pages: u64,
+}
+
+/// What a set of processes uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Sum of resident memory, bytes; shared pages count once a process.
+    pub memory: u64,
+    /// Threads, which is what the kernel's own limit counts too.
+    pub tasks: u64,
+}
+
+impl ProcessId {
+    /// The process that has this id now; `None` when there is none.
+    pub fn of(pid: i32) -> Option<Self> {
+        look(pid).map(|process| process.id)
+    }
+
+    /// The calling process.
+    pub fn own() -> Option<Self> {
+        Self::of(rustix::process::getpid().as_raw_pid())
+    }
+
+    /// Whether that very process is still there. A zombie is not: it runs nothing and holds no lock.
+    pub fn is_alive(self) -> bool {
+        look(self.pid).is_some_and(|process| process.id == self && !process.zombie)
+    }
+
+    /// Sends a signal to that very process; gone already is fine.
+    pub fn signal(self, signal: Signal) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        // The descriptor pins the process, so the check of its start time cannot go stale before the signal.
+        let Ok(pinned) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
+        if look(self.pid).is_some_and(|process| process.id == self) {
+            // It may have died in between, which is all that was wanted.
+            let _ = rustix::process::pidfd_send_signal(&pinned, signal);
+        }
+    }
+}
+
+/// Every process that `/proc` shows, by process id.
+pub fn all() -> BTreeMap<i32, Process> {
+    pids().filter_map(look).map(|process| (process.id.pid, process)).collect()
+}
+
+/// Threads on the whole machine; one short file, so it can be asked often.
+pub fn tasks_of_machine() -> Option<u64> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_ascii_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
+}
+
+/// The living processes below `root`, without `root` itself.
+pub fn below(root: i32) -> Vec<Process> {
+    descendants(&all(), root)
+}
+
+/// The processes below `root` in a given snapshot, zombies left out (their children are not).
+pub fn descendants(all: &BTreeMap<i32, Process>, root: i32) -> Vec<Process> {
+    let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
+    for process in all.values() {
+        children.entry(process.parent).or_default().push(process.id.pid);
+    }
+    let mut seen = BTreeSet::from([root]);
+    let mut queue = vec![root];
+    let mut found = Vec::new();
+    while let Some(parent) = queue.pop() {
+        for &child in children.get(&parent).into_iter().flatten() {
+            if !seen.insert(child) {
+                continue;
+            }
+            queue.push(child);
+            found.extend(all.get(&child).filter(|process| !process.zombie).copied());
+        }
+    }
+    found
+}
+
+/// What these processes use together.
+pub fn usage(processes: &[Process]) -> Usage {
+    let page = rustix::param::page_size() as u64;
+    processes.iter().fold(Usage::default(), |sum, process| Usage {
+        memory: sum.memory + process.resident_pages * page,
+        tasks: sum.tasks + process.threads,
+    })
+}
+
+/// Kills everything below the caller until nothing is left, or `bound` has passed.
+///
+/// Only a subreaper may rely on it: without that, an orphan moves out from below.
+/// Answers what is left, which should be nothing.
+pub fn kill_below_self(bound: Duration) -> Vec<Process> {
+    let own = rustix::process::getpid().as_raw_pid();
+    end_all(bound, || below(own))
+}
+
+/// Kills every process that `list` still finds, again and again, until it finds none or `bound` has passed.
+///
+/// Whole groups first: the kernel kills a group in one step that no fork slips through, while
+/// a family that is killed one by one can fork faster than it dies. The caller's own group
+/// is spared, its members among the found are not. Every group of a found process must
+/// belong to the job, which holds where the job was started in a session of its own.
+pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<Process> {
+    let own = rustix::process::getpgrp().as_raw_pid();
+    let deadline = Instant::now() + bound;
+    loop {
+        let found = list();
+        if found.is_empty() || Instant::now() >= deadline {
+            return found;
+        }
+        let groups: BTreeSet<i32> = found.iter().map(|process| process.group).collect();
+        for group in groups.into_iter().filter(|&group| group > 1 && group != own) {
+            // Gone already is fine.
+            let _ = Pid::from_raw(group)
+                .map(|group| rustix::process::kill_process_group(group, Signal::KILL));
+        }
+        for process in found.iter().filter(|process| process.group <= 1 || process.group == own) {
+            process.id.signal(Signal::KILL);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Processes whose starting environment has this entry (`NAME=value`), and all below them.
+///
+/// Processes of other users show no environment and are not found.
+pub fn marked(entry: &str) -> Vec<Process> {
+    let own = rustix::process::getpid().as_raw_pid();
+    let all = all();
+    let mut found: BTreeMap<i32, Process> = BTreeMap::new();
+    for process in all.values().filter(|process| process.id.pid != own && !process.zombie) {
+        let Ok(environment) = fs::read(format!("/proc/{}/environ", process.id.pid)) else {
+            continue;
+        };
+        if environment.split(|&byte| byte == 0).any(|held| held == entry.as_bytes()) {
+            found.insert(process.id.pid, *process);
+            for lower in descendants(&all, process.id.pid) {
+                found.insert(lower.id.pid, lower);
+            }
+        }
+    }
+    found.into_values().collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn look(pid: i32) -> Option<Process> {
+    parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Parses `/proc/<pid>/stat`. The name in brackets may hold anything, brackets and blanks too.
+fn parse(stat: &[u8]) -> Option<Process> {
+    let open = stat.iter().position(|&byte| byte == b'(')?;
+    let close = stat.iter().rposition(|&byte| byte == b')')?;
+    let pid = std::str::from_utf8(&stat[..open]).ok()?.trim().parse().ok()?;
+    // From here on field 3 (state) is index 0.
+    let fields: Vec<&str> =
+        std::str::from_utf8(stat.get(close + 1..)?).ok()?.split_ascii_whitespace().collect();
+    Some(Process {
+        id: ProcessId { pid, start: fields.get(19)?.parse().ok()? },
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        zombie: matches!(*fields.first()?, "Z" | "X"),
+        threads: fields.get(17)?.parse().ok()?,
+        resident_pages: fields.get(21)?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(pid: i32, parent: i32, zombie: bool) -> (i32, Process) {
+        let id = ProcessId { pid, start: 1 };
+        (pid, Process { id, parent, group: pid, zombie, threads: 2, resident_pages: 3 })
+    }
+
+    #[test]
+    fn a_name_may_hold_brackets() {
+        let line = b"42 (a) b) (c) S 7 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 9 0 777 1000 55 18446744073709551615 1";
+        let parsed = parse(line).expect("a full line");
+        assert_eq!(parsed.id, ProcessId { pid: 42, start: 777 });
+        assert_eq!(
+            (parsed.parent, parsed.group, parsed.threads, parsed.resident_pages),
+            (7, 42, 9, 55)
+        );
+    }
+
+    #[test]
+    fn a_torn_line_is_no_process() {
+        for line in [&b""[..], b"42", b"42 (a", b"42 (a) S 7", b"x (a) S 7 42"] {
+            assert_eq!(parse(line), None);
+        }
+    }
+
+    #[test]
+    fn descendants_go_through_zombies_and_stop_at_strangers() {
+        let all = BTreeMap::from([
+            process(1, 0, false),
+            process(2, 1, false),
+            process(3, 2, true),
+            process(4, 3, false),
+            process(5, 1, false),
+        ]);
+        let found: Vec<i32> = descendants(&all, 2).iter().map(|process| process.id.pid).collect();
+        assert_eq!(found, [4]);
+        assert_eq!(usage(&descendants(&all, 2)).tasks, 2);
+    }
+
+    #[test]
+    fn a_reused_id_is_another_process() {
+        let own = ProcessId::own().expect("we run");
+        assert!(own.is_alive());
+        assert!(!ProcessId { start: own.start + 1, ..own }.is_alive());
+    }
+}

@@ -1,0 +1,212 @@
+//! What one boxed process may see and use.
+//!
+//! Written by whoever wants a job, stored in the host's spec file, read by the
+//! host. It holds no secrets: those are handed to the host apart from it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// One boxed process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BoxSpec {
+    /// Program and arguments; a program without a slash is looked up on the box's `PATH`.
+    pub argv: Vec<String>,
+    /// Working folder, as seen inside.
+    pub cwd: PathBuf,
+    /// The environment, whole: nothing is inherited. `PATH`, `HOME`, `USER`, `TMPDIR`, `LANG`
+    /// and the like have defaults that an entry here replaces.
+    pub env: BTreeMap<String, String>,
+    /// `HOME` inside. `None` is an empty folder that lives as long as the box does; to keep a
+    /// home between jobs, bind a folder and name its target here.
+    pub home: Option<PathBuf>,
+    /// What is visible beside the system's own read-only folders.
+    pub binds: Vec<Bind>,
+    /// Paths inside that must look empty, though a bind above shows them.
+    /// Only a full sandbox can do it; a weaker one refuses the job.
+    pub masked: Vec<PathBuf>,
+    /// Network access.
+    pub network: Network,
+    /// What it may use.
+    pub limits: Limits,
+    /// What to do where this machine cannot build a full sandbox.
+    pub requirement: Requirement,
+}
+
+/// One folder or file that the box sees.
+///
+/// `source` must not lie where an earlier job could have put a symlink in its way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// Path on this machine.
+    pub source: PathBuf,
+    /// Path inside. Without bubblewrap it must equal `source`.
+    pub target: PathBuf,
+    /// Read or write.
+    pub access: Access,
+}
+
+/// What a bind allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Read and execute.
+    ReadOnly,
+    /// Read, write and execute.
+    ReadWrite,
+}
+
+/// Network access of a box.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Network {
+    /// Nothing but an own loopback. Without bubblewrap only TCP is refused.
+    None,
+    /// The machine's network.
+    Open,
+}
+
+/// What a box may use. `None` is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Resident memory of all its processes together, bytes. The host kills above it.
+    pub memory: Option<u64>,
+    /// Threads of all its processes together. The host kills above it, and the kernel
+    /// refuses more where the box does not run as the machine's root.
+    pub processes: Option<u64>,
+    /// Largest file it may write, bytes.
+    pub file_size: Option<u64>,
+    /// Open files a process.
+    pub open_files: Option<u64>,
+    /// Size of each of its memory-backed folders (`/tmp`, `HOME`, `/dev/shm`, …), bytes.
+    pub scratch: u64,
+}
+
+/// What to do where this machine cannot build a full sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Requirement {
+    /// Refuse without a full sandbox.
+    Required,
+    /// Take the best there is, and say which it was.
+    Preferred,
+    /// Landlock, even where bubblewrap is: for a machine on which it stands in the way.
+    LandlockOnly,
+    /// No sandbox, even where there could be one.
+    Off,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory: Some(8 << 30),
+            processes: Some(4096),
+            file_size: Some(8 << 30),
+            open_files: Some(65_536),
+            scratch: 1 << 30,
+        }
+    }
+}
+
+impl BoxSpec {
+    /// A box that runs `argv` in `cwd` and sees nothing but the system: no network, sandbox required.
+    pub fn new(argv: impl IntoIterator<Item = impl Into<String>>, cwd: impl Into<PathBuf>) -> Self {
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            cwd: cwd.into(),
+            env: BTreeMap::new(),
+            home: None,
+            binds: Vec::new(),
+            masked: Vec::new(),
+            network: Network::None,
+            limits: Limits::default(),
+            requirement: Requirement::Required,
+        }
+    }
+
+    /// Adds a bind at the same path inside.
+    #[must_use]
+    pub fn bind(mut self, path: impl Into<PathBuf>, access: Access) -> Self {
+        let source = path.into();
+        self.binds.push(Bind { target: source.clone(), source, access });
+        self
+    }
+
+    /// Binds, outermost target first, so that an inner one is not covered by an outer one.
+    pub(crate) fn binds_outermost_first(&self) -> Vec<&Bind> {
+        let mut binds: Vec<&Bind> = self.binds.iter().collect();
+        binds.sort_by_key(|bind| bind.target.components().count());
+        binds
+    }
+
+    /// What is wrong with the spec itself, whatever the machine.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if self.argv.first().is_none_or(String::is_empty) {
+            return Some("no program to run".to_owned());
+        }
+        if self.argv.iter().any(|word| word.contains('\0')) {
+            return Some("an argument holds a NUL byte".to_owned());
+        }
+        if let Some(name) =
+            self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
+            return Some(format!(
+                "`{}` is no name of an environment variable",
+                name.escape_debug()
+            ));
+        }
+        if self.binds.iter().any(|bind| bind.target.parent().is_none()) {
+            return Some("a bind cannot cover the root of the box".to_owned());
+        }
+        let paths = self.binds.iter().flat_map(|bind| [&bind.source, &bind.target]);
+        paths
+            .chain(&self.masked)
+            .chain(&self.home)
+            .chain([&self.cwd])
+            .find(|path| !is_plain(path))
+            .map(|path| format!("`{}` is not an absolute path without `..`", path.display()))
+    }
+}
+
+/// Absolute, and the same however it is read.
+fn is_plain(path: &Path) -> bool {
+    path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut BoxSpec), fault: Option<&str>) {
+        let mut spec = BoxSpec::new(["true"], "/");
+        change(&mut spec);
+        assert_eq!(spec.fault().as_deref(), fault);
+    }
+
+    #[test]
+    fn a_spec_says_its_own_faults() {
+        check(|_| {}, None);
+        check(|spec| spec.argv.clear(), Some("no program to run"));
+        check(|spec| spec.argv.push("a\0b".to_owned()), Some("an argument holds a NUL byte"));
+        check(
+            |spec| drop(spec.env.insert("A=B".to_owned(), String::new())),
+            Some("`A=B` is no name of an environment variable"),
+        );
+        check(|spec| spec.cwd = "work".into(), Some("`work` is not an absolute path without `..`"));
+        check(
+            |spec| spec.masked.push("/a/../b".into()),
+            Some("`/a/../b` is not an absolute path without `..`"),
+        );
+    }
+
+    #[test]
+    fn an_inner_bind_comes_after_its_outer_one() {
+        let spec = BoxSpec::new(["true"], "/")
+            .bind("/a/b/c", Access::ReadOnly)
+            .bind("/a", Access::ReadWrite);
+        let targets: Vec<_> =
+            spec.binds_outermost_first().iter().map(|bind| bind.target.clone()).collect();
+        assert_eq!(targets, [PathBuf::from("/a"), PathBuf::from("/a/b/c")]);
+    }
+}

@@ -1,0 +1,395 @@
+//! Jobs under a real host: started once, attached to, ended whole. Real processes, both ways to box.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use afk_agent::host::{
+    EndHow, HostError, Hosts, Job, JobKey, JobSpec, JobState, KilledBy, Stdin, StopSignal,
+};
+use afk_agent::sandbox::{Requirement, Strength};
+use common::{BOTH, BOUND, Bench, ended, host_pid, inner, running, signal, stderr, stdout, until};
+use rustix::process::Signal;
+
+/// Leaves a grandchild in a session of its own that ignores what it can, under an empty
+/// environment, beside a plain child; says when all are there. `env -i` takes the marker away.
+const FAMILY: &str = r#"
+(setsid env -i /bin/sh -c 'trap "" TERM INT HUP; echo up > grandchild; while :; do sleep 1000; done' "$0" &) &
+sleep 1000 &
+until [ -s grandchild ]; do sleep 0.01; done
+echo ready > family
+"#;
+
+#[tokio::test]
+async fn it_runs_and_tells_how() {
+    for (requirement, strength) in BOTH.into_iter().zip([Strength::Full, Strength::Partial]) {
+        let bench = Bench::new();
+        let (job, end) = bench.run("job", "echo out; echo err >&2; exit 3", requirement).await;
+        assert_eq!(end.how, EndHow::Exited(3), "{end:?} {}", stderr(&job).await);
+        assert_eq!((stdout(&job).await.as_str(), stderr(&job).await.as_str()), ("out\n", "err\n"));
+        assert_eq!(end.sandbox, Some(strength));
+        assert!(end.started_at.is_some_and(|at| at <= end.ended_at));
+        println!("{}", end.sandbox_text);
+        job.clone().remove().await.unwrap();
+        assert!(!job.dir().exists());
+    }
+}
+
+#[tokio::test]
+async fn ends_are_told_apart() {
+    let bench = Bench::new();
+    for (n, requirement) in BOTH.into_iter().enumerate() {
+        for (name, script, expected) in [
+            ("well", "exit 0", EndHow::Exited(0)),
+            ("signal", "kill -SEGV $$; sleep 9", EndHow::Signalled(11)),
+            ("pretends-bwrap", "echo 'bwrap: no' >&2; exit 1", EndHow::Exited(1)),
+            ("pretends-ours", "echo 'cannot start' >&2; exit 125", EndHow::Exited(125)),
+        ] {
+            let (_, end) = bench.run(&format!("{name}{n}"), script, requirement).await;
+            assert_eq!(end.how, expected, "{name} {requirement:?}");
+        }
+        let mut spec = bench.shell(&format!("missing{n}"), "", requirement);
+        spec.boxed.argv = vec!["no-such-program".to_owned()];
+        let (_, end) = bench.run_spec(&spec).await;
+        assert!(
+            matches!(&end.how, EndHow::CouldNotStart(why) if why.contains("no-such-program")),
+            "{end:?}"
+        );
+        let mut spec = bench.shell(&format!("cwd{n}"), "", requirement);
+        spec.boxed.cwd = "/no/such/folder".into();
+        let (_, end) = bench.run_spec(&spec).await;
+        assert!(
+            matches!(&end.how, EndHow::CouldNotStart(why) if why.contains("/no/such/folder")),
+            "{end:?}"
+        );
+        let mut spec = bench.shell(&format!("bind{n}"), "", requirement);
+        spec.boxed = spec.boxed.bind("/no/such/source", afk_agent::sandbox::Access::ReadOnly);
+        let (_, end) = bench.run_spec(&spec).await;
+        assert!(
+            matches!(&end.how, EndHow::CouldNotStart(why) if why.contains("/no/such/source")),
+            "{end:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn attaching_twice_is_one_process() {
+    for requirement in BOTH {
+        let bench = Bench::new();
+        let spec = bench.shell("job", "echo started; echo up > up; sleep 1000", requirement);
+        let first = bench.hosts.ensure(&spec).await.unwrap();
+        let pid = running(&first).await;
+        bench.appears("up");
+        let second = bench.hosts.ensure(&spec).await.unwrap();
+        assert_eq!(running(&second).await, pid);
+        assert_eq!(running(&Job::open(&spec.dir).unwrap()).await, pid);
+        assert!(matches!(second.clone().remove().await, Err(HostError::StillRunning { .. })));
+        second.kill(KilledBy::Interrupt).await.unwrap();
+        assert_eq!(ended(&first).await.how, EndHow::Killed(KilledBy::Interrupt));
+        assert_eq!(stdout(&first).await, "started\n");
+        // Over is over: the same key again is the same job, and so is asking it to end.
+        assert_eq!(
+            ended(&bench.hosts.ensure(&spec).await.unwrap()).await.how,
+            EndHow::Killed(KilledBy::Interrupt)
+        );
+        first.kill(KilledBy::Halt).await.unwrap();
+        assert!(matches!(first.renew().await, Err(HostError::Over { .. })));
+    }
+}
+
+#[tokio::test]
+async fn many_starters_at_once_make_one_job() {
+    let bench = Bench::new();
+    let spec = bench.shell("job", "echo once >> ran; sleep 0.3", Requirement::Required);
+    let elsewhere: Vec<_> = (0..3)
+        .map(|_| starter(&bench, "job", "echo once >> ran; sleep 0.3").spawn().unwrap())
+        .collect();
+    let here = (0..8).map(|_| {
+        let (hosts, spec) = (bench.hosts.clone(), spec.clone());
+        tokio::spawn(async move { hosts.ensure(&spec).await.unwrap() })
+    });
+    for one in here.collect::<Vec<_>>() {
+        assert_eq!(ended(&one.await.unwrap()).await.how, EndHow::Exited(0));
+    }
+    for mut one in elsewhere {
+        one.kill().unwrap();
+        one.wait().unwrap();
+    }
+    assert_eq!(fs::read_to_string(bench.work().join("ran")).unwrap(), "once\n");
+}
+
+#[tokio::test]
+async fn another_key_in_the_same_folder_is_refused() {
+    let bench = Bench::new();
+    let mut spec = bench.shell("job", "true", Requirement::Required);
+    bench.run_spec(&spec).await;
+    spec.key = JobKey::new("another");
+    assert!(matches!(bench.hosts.ensure(&spec).await, Err(HostError::OtherKey { .. })));
+}
+
+#[tokio::test]
+async fn the_job_outlives_its_starter() {
+    let bench = Bench::new();
+    let script = "echo first; echo up > up; until [ -e go ]; do sleep 0.01; done; echo second";
+    let mut process = starter(&bench, "job", script).spawn().unwrap();
+    bench.appears("up");
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let job = bench.hosts.ensure(&bench.shell("job", script, Requirement::Required)).await.unwrap();
+    running(&job).await;
+    let first = job.read_stdout(0, 1000).await.unwrap();
+    fs::write(bench.work().join("go"), "").unwrap();
+    assert_eq!(ended(&job).await.how, EndHow::Exited(0));
+    let rest = job.read_stdout(first.len() as u64, 1000).await.unwrap();
+    assert_eq!((&first[..], &rest[..]), (&b"first\n"[..], &b"second\n"[..]));
+    assert!(job.read_stdout(1 << 40, 10).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_starter_killed_at_any_moment_leaves_one_job_or_none() {
+    // From before its first instruction to after its job's end.
+    for delay in [0, 1, 2, 4, 8, 16, 32, 64, 128] {
+        let bench = Bench::new();
+        let mut process = starter(&bench, "job", "echo once >> ran").spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        let (_, end) = bench.run("job", "echo once >> ran", Requirement::Required).await;
+        assert_eq!(end.how, EndHow::Exited(0));
+        assert_eq!(
+            fs::read_to_string(bench.work().join("ran")).unwrap(),
+            "once\n",
+            "killed after {delay} ms"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_outlives_its_host() {
+    for requirement in BOTH {
+        let bench = Bench::new();
+        let spec = bench.shell("job", &format!("{FAMILY} sleep 1000"), requirement);
+        let job = bench.hosts.ensure(&spec).await.unwrap();
+        running(&job).await;
+        bench.appears("family");
+        assert!(bench.survivors().len() >= 2, "{:?}", bench.survivors());
+        signal(host_pid(&job), Signal::KILL);
+        let state = job.wait(BOUND).await.unwrap();
+        assert_eq!(state, JobState::Lost, "{requirement:?}");
+        // Lost says that nothing is left, so there is nothing to wait for.
+        assert_eq!(bench.survivors(), Vec::<String>::new(), "{requirement:?}");
+        assert_eq!(
+            bench.hosts.ensure(&spec).await.unwrap().status().await.unwrap(),
+            JobState::Lost,
+            "never twice"
+        );
+        job.remove().await.unwrap();
+        let (_, end) = bench.run("job", "true", requirement).await;
+        assert_eq!(end.how, EndHow::Exited(0), "the key is free again");
+    }
+}
+
+#[tokio::test]
+async fn nothing_outlives_its_job() {
+    for requirement in BOTH {
+        let bench = Bench::new();
+        let (_, end) = bench.run("end", &format!("{FAMILY} exit 4"), requirement).await;
+        assert_eq!(
+            (end.how, bench.survivors()),
+            (EndHow::Exited(4), Vec::new()),
+            "{requirement:?}"
+        );
+
+        let bench = Bench::new();
+        let job = bench
+            .hosts
+            .ensure(&bench.shell(
+                "kill",
+                &format!("trap '' TERM; {FAMILY} sleep 1000"),
+                requirement,
+            ))
+            .await
+            .unwrap();
+        bench.appears("family");
+        job.kill(KilledBy::Halt).await.unwrap();
+        assert_eq!(
+            (ended(&job).await.how, bench.survivors()),
+            (EndHow::Killed(KilledBy::Halt), Vec::new())
+        );
+
+        let bench = Bench::new();
+        let mut spec = bench.shell(
+            "time",
+            &format!("trap '' TERM; {FAMILY} while :; do sleep 1; done"),
+            requirement,
+        );
+        spec.timeout = Duration::from_secs(1);
+        let (_, end) = bench.run_spec(&spec).await;
+        assert_eq!((end.how, bench.survivors()), (EndHow::TimedOut, Vec::new()), "{requirement:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_interrupt_is_heard_and_then_enforced() {
+    for requirement in BOTH {
+        let bench = Bench::new();
+        let polite = bench.shell(
+            "polite",
+            "trap 'echo bye; exit 0' INT; echo up > up; while :; do sleep 0.01; done",
+            requirement,
+        );
+        let job = bench.hosts.ensure(&polite).await.unwrap();
+        bench.appears("up");
+        job.interrupt(StopSignal::Interrupt, BOUND, KilledBy::Interrupt).await.unwrap();
+        assert_eq!(ended(&job).await.how, EndHow::Killed(KilledBy::Interrupt));
+        assert_eq!(stdout(&job).await, "bye\n");
+        job.interrupt(StopSignal::Interrupt, BOUND, KilledBy::Interrupt).await.unwrap();
+
+        let deaf = bench.shell(
+            "deaf",
+            "trap '' INT TERM; echo up > up2; while :; do sleep 0.1; done",
+            requirement,
+        );
+        let job = bench.hosts.ensure(&deaf).await.unwrap();
+        bench.appears("up2");
+        job.interrupt(StopSignal::Interrupt, Duration::from_millis(200), KilledBy::Halt)
+            .await
+            .unwrap();
+        assert_eq!(ended(&job).await.how, EndHow::Killed(KilledBy::Halt));
+        assert_eq!(bench.survivors(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn a_wedged_host_is_taken_down() {
+    for requirement in BOTH {
+        let bench = Bench::new();
+        let job = bench
+            .hosts
+            .ensure(&bench.shell("job", &format!("{FAMILY} sleep 1000"), requirement))
+            .await
+            .unwrap();
+        running(&job).await;
+        bench.appears("family");
+        signal(host_pid(&job), Signal::STOP);
+        assert!(matches!(job.renew().await, Err(HostError::Silent { .. })));
+        tokio::time::timeout(BOUND, job.kill(KilledBy::Halt)).await.unwrap().unwrap();
+        assert_eq!(
+            (ended(&job).await.how, bench.survivors()),
+            (EndHow::Killed(KilledBy::Halt), Vec::new()),
+            "{requirement:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_renews_ends() {
+    let bench = Bench::new();
+    let mut spec = bench.shell("alone", "sleep 1000", Requirement::Required);
+    spec.renew_within = Duration::from_millis(500);
+    let job = bench.hosts.ensure(&spec).await.unwrap();
+    let end = ended(&job).await;
+    assert_eq!(end.how, EndHow::Killed(KilledBy::Expired));
+
+    let mut spec = bench.shell("renewed", "sleep 3", Requirement::Required);
+    spec.renew_within = Duration::from_secs(1);
+    let job = bench.hosts.ensure(&spec).await.unwrap();
+    while let JobState::Starting | JobState::Running { .. } = job.status().await.unwrap() {
+        // At the very end there is nobody to renew.
+        let _ = job.renew().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(ended(&job).await.how, EndHow::Exited(0));
+}
+
+#[tokio::test]
+async fn one_job_at_a_time_in_a_workspace() {
+    let bench = Bench::new();
+    let in_workspace = |name: &str, script: &str| JobSpec {
+        lock: Some(bench.path().join("workspace.lock")),
+        ..bench.shell(name, script, Requirement::LandlockOnly)
+    };
+    let first =
+        bench.hosts.ensure(&in_workspace("first", &format!("{FAMILY} sleep 1000"))).await.unwrap();
+    bench.appears("family");
+    let (second, end) = bench.run_spec(&in_workspace("second", "true")).await;
+    assert_eq!(end.how, EndHow::WorkspaceBusy);
+    second.remove().await.unwrap();
+    // Its holder's host is killed, and nobody looks at that job: the next one still finds nothing left of it.
+    signal(host_pid(&first), Signal::KILL);
+    let taken = loop {
+        let (second, end) = bench.run_spec(&in_workspace("second", "true")).await;
+        match end.how {
+            EndHow::WorkspaceBusy => second.remove().await.unwrap(),
+            other => break other,
+        }
+    };
+    assert_eq!((taken, bench.survivors()), (EndHow::Exited(0), Vec::new()));
+    assert_eq!(first.status().await.unwrap(), JobState::Lost);
+}
+
+#[tokio::test]
+async fn folders_may_have_long_names() {
+    let mut bench = Bench::new();
+    let long = bench.path().join("a".repeat(150)).join("b".repeat(150));
+    fs::create_dir_all(&long).unwrap();
+    let spec = JobSpec {
+        dir: long.join("job"),
+        ..bench.shell("job", "read line; echo \"$line\"", Requirement::Required)
+    };
+    let spec = JobSpec { stdin: Stdin::Pipe(Vec::new()), ..spec };
+    bench.nonce.push('x');
+    let job = bench.hosts.ensure(&spec).await.unwrap();
+    job.write(0, b"through\n").await.unwrap();
+    assert_eq!(ended(&job).await.how, EndHow::Exited(0));
+    assert_eq!(stdout(&job).await, "through\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_no_zombie_of_ours() {
+    let bench = Bench::new();
+    let (job, _) = bench.run("job", "true", Requirement::Required).await;
+    let pid = host_pid(&job);
+    until(|| (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+}
+
+#[test]
+fn all_of_it_as_nobody() {
+    common::all_again_as_nobody("all_of_it_as_nobody", &[]);
+}
+
+/// A process that asks for a job and then hangs: something to be killed.
+fn starter(bench: &Bench, name: &str, script: &str) -> Command {
+    let words = inner("start_and_hang");
+    let mut command = Command::new(&words[0]);
+    command
+        .args(&words[1..])
+        .env("TEST_DIR", bench.path())
+        .env("TEST_NONCE", &bench.nonce)
+        .env("TEST_NAME", name)
+        .env("TEST_SCRIPT", script)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    command
+}
+
+#[tokio::test]
+#[ignore = "run by other tests, in a process of its own"]
+async fn start_and_hang() {
+    let [dir, nonce, name, script] = ["DIR", "NONCE", "NAME", "SCRIPT"]
+        .map(|name| std::env::var(format!("TEST_{name}")).unwrap());
+    let work = std::path::Path::new(&dir).join("work");
+    let boxed = afk_agent::sandbox::BoxSpec::new(["/bin/sh", "-c", &script, &nonce], &work)
+        .bind(&work, afk_agent::sandbox::Access::ReadWrite);
+    let spec = JobSpec::new(
+        JobKey::new(format!("{nonce}/{name}")),
+        std::path::Path::new(&dir).join(&name),
+        boxed,
+    );
+    Hosts::new(env!("CARGO_BIN_EXE_afk-host")).ensure(&spec).await.unwrap();
+    tokio::time::sleep(BOUND).await;
+}

@@ -1,0 +1,490 @@
+//! What a hostile job tries, and that it does not work: one table, run with and without a box.
+//!
+//! Every attack is first run without a box by the same user, and must succeed there, so that
+//! its failure in the box means something. Attacks that only root could carry out are left to
+//! root's turn. The attacks themselves are [`payload`], in this very binary.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use afk_agent::host::{EndHow, JobKey, JobSpec};
+use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Requirement, Strength};
+use common::{Bench, ended, inner, is_root, open_network, stderr, stdout};
+
+/// What a weaker sandbox makes of an attack.
+#[derive(Clone, Copy, PartialEq)]
+enum Partial {
+    /// Landlock alone stops it too.
+    Stopped,
+    /// Landlock alone is known to let it through, on kernels as old as this.
+    Known,
+}
+use Partial::{Known, Stopped};
+
+/// One attack: its name, its words for [`payload`], who can carry it out without a box.
+struct Attack {
+    name: &'static str,
+    words: Vec<String>,
+    only_root: bool,
+    open_network: bool,
+    partial: Partial,
+}
+
+fn attack(name: &'static str, partial: Partial, words: &[&str]) -> Attack {
+    Attack {
+        name,
+        words: words.iter().map(|&word| word.to_owned()).collect(),
+        only_root: false,
+        open_network: false,
+        partial,
+    }
+}
+
+fn by_root(attack: Attack) -> Attack {
+    Attack { only_root: true, ..attack }
+}
+
+fn on_open_network(attack: Attack) -> Attack {
+    Attack { open_network: true, ..attack }
+}
+
+/// The world around the box that the attacks are after.
+struct World {
+    bench: Bench,
+    victim: Child,
+    tcp: TcpListener,
+    _sockets: Vec<UnixListener>,
+    in_run: Option<PathBuf>,
+    in_home: Option<PathBuf>,
+    abstract_name: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let bench = Bench::new();
+        let outside = bench.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("secret"), "canary").unwrap();
+        fs::create_dir_all(bench.path().join("store")).unwrap();
+        fs::write(bench.path().join("store/afk.db"), "canary").unwrap();
+        fs::create_dir(bench.path().join("read-only")).unwrap();
+        fs::write(bench.path().join("read-only/file"), "canary").unwrap();
+        std::os::unix::fs::symlink(outside.join("secret"), bench.work().join("link")).unwrap();
+        let abstract_name = format!("afk-{}", bench.nonce);
+        let mut sockets = vec![
+            UnixListener::bind(outside.join("socket")).unwrap(),
+            UnixListener::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap())
+                .unwrap(),
+        ];
+        let mut in_run = None;
+        let mut in_home = None;
+        if is_root() {
+            let path = PathBuf::from(format!("/run/afk-{}", bench.nonce));
+            sockets.push(UnixListener::bind(&path).unwrap());
+            in_run = Some(path);
+            // The real home of the user that runs the control plane, as its keys are.
+            let path = PathBuf::from(format!("/root/.afk-{}", bench.nonce));
+            fs::write(&path, "canary").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            in_home = Some(path);
+        }
+        let victim = Command::new("sleep").arg("1000").env("SECRET", "canary").spawn().unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self { bench, victim, tcp, _sockets: sockets, in_run, in_home, abstract_name }
+    }
+
+    fn attacks(&self) -> Vec<Attack> {
+        let path = |name: &str| self.bench.path().join(name).to_str().unwrap().to_owned();
+        let pid = self.victim.id().to_string();
+        let port = self.tcp.local_addr().unwrap().port().to_string();
+        let of = |name: &str| format!("/proc/{pid}/{name}");
+        let mut attacks = vec![
+            attack("read a file beside the workspace", Stopped, &["read", &path("outside/secret")]),
+            attack(
+                "read it through a symlink in the workspace",
+                Stopped,
+                &["read", &path("work/link")],
+            ),
+            attack("read the store", Stopped, &["read", &path("store/afk.db")]),
+            attack("list the folder of all runs", Stopped, &["list", &path(""), "store"]),
+            attack("write beside the workspace", Stopped, &["write", &path("outside/new")]),
+            attack("write to a read-only bind", Stopped, &["write", &path("read-only/new")]),
+            attack(
+                "change a file in a read-only bind",
+                Stopped,
+                &["append", &path("read-only/file")],
+            ),
+            attack(
+                "delete from a read-only bind",
+                Stopped,
+                &["rename", &path("read-only/file"), &path("read-only/gone")],
+            ),
+            attack(
+                "connect to a socket in the machine's /tmp",
+                Known,
+                &["connect", &path("outside/socket")],
+            ),
+            attack("connect to an abstract socket", Stopped, &["abstract", &self.abstract_name]),
+            on_open_network(attack(
+                "the same on the open network",
+                Stopped,
+                &["abstract", &self.abstract_name],
+            )),
+            attack("connect to a loopback port", Stopped, &["tcp", &port]),
+            attack("signal a process outside", Stopped, &["signal", &pid]),
+            attack("see a process outside", Known, &["exists", &of("")]),
+            attack("read another process's environment", Stopped, &["read", &of("environ")]),
+            attack("read another process's memory", Stopped, &["open", &of("mem")]),
+            attack(
+                "read files by any process's root",
+                Stopped,
+                &["any-root", &path("outside/secret")],
+            ),
+            attack("look through descriptors that were left open", Stopped, &["descriptors"]),
+            attack(
+                "make namespaces and mount",
+                Stopped,
+                &["run", "unshare", "-Urm", "mount", "-t", "tmpfs", "none", "/mnt"],
+            ),
+        ];
+        if let (Some(run), Some(home)) = (&self.in_run, &self.in_home) {
+            attacks.push(by_root(attack(
+                "connect to a socket in /run",
+                Known,
+                &["connect", run.to_str().unwrap()],
+            )));
+            attacks.push(by_root(attack(
+                "read the real home",
+                Stopped,
+                &["read", home.to_str().unwrap()],
+            )));
+        }
+        attacks.extend(
+            [
+                attack("read the password hashes", Stopped, &["open", "/etc/shadow"]),
+                attack(
+                    "write a kernel setting",
+                    Stopped,
+                    &["open-write", "/proc/sys/kernel/core_pattern"],
+                ),
+                attack("write to sysfs", Stopped, &["open-write", "/sys/kernel/profiling"]),
+                attack("write to a cgroup", Stopped, &["open-write", &cgroup_file()]),
+                attack("write to a system folder", Stopped, &["write", "/usr/lib/afk-attack"]),
+                attack(
+                    "make a device node",
+                    Stopped,
+                    &["run", "mknod", &path("work/device"), "c", "1", "3"],
+                ),
+                attack("change an owner", Stopped, &["run", "chown", "12345", &path("work/mine")]),
+                attack(
+                    "set the host name",
+                    Stopped,
+                    &["run", "hostname", "-F", &path("work/hostname")],
+                ),
+            ]
+            .map(by_root),
+        );
+        if let Ok(setuid) = std::env::var("TEST_SETUID") {
+            attacks.push(attack("gain root by a setuid program", Stopped, &["setuid", &setuid]));
+        }
+        attacks
+    }
+
+    /// Runs an attack without a box; whether it worked.
+    fn unboxed(&self, attack: &Attack) -> Result<(), String> {
+        let words = inner("payload");
+        let output = Command::new(&words[0])
+            .args(&words[1..])
+            .env("ATTACK", attack.words.join("\n"))
+            .current_dir(self.bench.work())
+            .output()
+            .unwrap();
+        judge(output.status.code().unwrap_or(-1), &String::from_utf8_lossy(&output.stdout))
+    }
+
+    /// Runs it in a box.
+    async fn boxed(
+        &self,
+        attack: &Attack,
+        n: usize,
+        requirement: Requirement,
+    ) -> Result<(), String> {
+        let words = inner("payload");
+        let mut boxed = BoxSpec::new(words.clone(), self.bench.work())
+            .bind(self.bench.work(), Access::ReadWrite)
+            .bind(self.bench.path().join("read-only"), Access::ReadOnly)
+            .bind(Path::new(&words[0]), Access::ReadOnly);
+        boxed.requirement = requirement;
+        boxed.env.insert("ATTACK".to_owned(), attack.words.join("\n"));
+        if let Ok(setuid) = std::env::var("TEST_SETUID") {
+            boxed = boxed.bind(Path::new(&setuid), Access::ReadOnly);
+        }
+        if attack.open_network {
+            boxed = open_network(boxed);
+        }
+        let name = format!("attack-{n}-{requirement:?}");
+        let spec = JobSpec::new(
+            JobKey::new(format!("{}{name}", self.bench.nonce)),
+            self.bench.path().join(&name),
+            boxed,
+        );
+        let job = self.bench.hosts.ensure(&spec).await.unwrap();
+        let end = ended(&job).await;
+        let expected =
+            if requirement == Requirement::Required { Strength::Full } else { Strength::Partial };
+        assert_eq!(end.sandbox, Some(expected), "{end:?}");
+        let EndHow::Exited(code) = end.how else {
+            panic!("{}: {end:?} {}", attack.name, stderr(&job).await)
+        };
+        judge(code, &stdout(&job).await)
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = self.victim.kill();
+        let _ = self.victim.wait();
+        for path in self.in_run.iter().chain(&self.in_home) {
+            let _ = fs::remove_file(path);
+        }
+        let _ = fs::remove_file("/usr/lib/afk-attack");
+    }
+}
+
+/// Reads the payload's verdict. It must have given one: an attack that never ran proves nothing.
+fn judge(code: i32, output: &str) -> Result<(), String> {
+    let verdict =
+        output.lines().find_map(|line| line.split_once("verdict: ").map(|(_, verdict)| verdict));
+    match (code, verdict) {
+        (0, Some("worked")) => Ok(()),
+        (101, Some(failed)) => Err(failed.to_owned()),
+        _ => panic!("the payload gave no verdict: code {code}, {output}"),
+    }
+}
+
+#[tokio::test]
+async fn no_attack_gets_out_of_the_box() {
+    let world = World::new();
+    // Descriptors that we leave open on purpose: the machine's root and a secret.
+    let root = File::open("/").unwrap();
+    let secret = File::open(world.bench.path().join("outside/secret")).unwrap();
+    for file in [&root, &secret] {
+        rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty()).unwrap();
+    }
+    let (mut stopped, mut known, mut without_meaning) = (0, 0, 0);
+    let mut out = Vec::new();
+    for (n, attack) in world.attacks().iter().enumerate() {
+        fs::write(world.bench.work().join("mine"), "").unwrap();
+        fs::write(world.bench.path().join("read-only/file"), "canary").unwrap();
+        let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+        fs::write(world.bench.work().join("hostname"), name).unwrap();
+        if attack.only_root && !is_root() {
+            without_meaning += 1;
+        } else if let Err(reason) = world.unboxed(attack) {
+            out.push(format!(
+                "{}: fails without a box too, so it shows nothing: {reason}",
+                attack.name
+            ));
+        }
+        fs::write(world.bench.path().join("read-only/file"), "canary").unwrap();
+        for leftover in ["work/device", "outside/new", "read-only/new"] {
+            let _ = fs::remove_file(world.bench.path().join(leftover));
+        }
+        let _ = fs::remove_file("/usr/lib/afk-attack");
+        for requirement in common::BOTH {
+            match (world.boxed(attack, n, requirement).await, requirement, attack.partial) {
+                (Err(reason), _, _) => {
+                    stopped += 1;
+                    println!("stopped {requirement:?}: {}: {reason}", attack.name);
+                }
+                (Ok(()), Requirement::LandlockOnly, Known) => known += 1,
+                (Ok(()), _, _) => out.push(format!("{}: gets out, {requirement:?}", attack.name)),
+            }
+        }
+    }
+    assert!(out.is_empty(), "{out:#?}");
+    println!(
+        "{stopped} attacks stopped, {known} known to pass landlock alone, {without_meaning} only root could try"
+    );
+    assert!(stopped > 40);
+}
+
+#[tokio::test]
+async fn a_box_has_no_terminal() {
+    let world = World::new();
+    let attack = attack("open the terminal", Stopped, &["open-write", "/dev/tty"]);
+    // Without the box, under a terminal of its own, it works.
+    let output = Command::new("script")
+        .args(["-qec", &inner("payload").join(" "), "/dev/null"])
+        .env("ATTACK", attack.words.join("\n"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    assert_eq!(judge(output.status.code().unwrap_or(-1), &text), Ok(()));
+    for requirement in common::BOTH {
+        assert!(world.boxed(&attack, 0, requirement).await.is_err(), "{requirement:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_box_is_for_works_in_it() {
+    // Else all of the above could be stopped by a box in which nothing works.
+    let world = World::new();
+    fs::write(world.bench.work().join("mine-too"), "").unwrap();
+    let port = world.tcp.local_addr().unwrap().port().to_string();
+    let path = |name: &str| world.bench.path().join(name).to_str().unwrap().to_owned();
+    let mut n = 100;
+    for requirement in common::BOTH {
+        for good in [
+            attack(
+                "write in the workspace",
+                Stopped,
+                &["write", &path(&format!("work/new-{requirement:?}"))],
+            ),
+            attack("read a read-only bind", Stopped, &["read", &path("read-only/file")]),
+            attack("list the workspace", Stopped, &["list", &path("work"), "mine-too"]),
+            attack("read certificates", Stopped, &["open", "/etc/ssl/openssl.cnf"]),
+            attack("read users", Stopped, &["open", "/etc/passwd"]),
+            attack("write to nothing", Stopped, &["open-write", "/dev/null"]),
+            attack("read chance", Stopped, &["open", "/dev/urandom"]),
+            attack("run a program", Stopped, &["run", "git", "--version"]),
+            attack("look at memory", Stopped, &["open", "/proc/meminfo"]),
+            attack("look at itself", Stopped, &["open", "/proc/self/status"]),
+            attack(
+                "fork a shell pipeline",
+                Stopped,
+                &["run", "sh", "-c", "echo canary | grep -q canary"],
+            ),
+            on_open_network(attack("connect on the open network", Stopped, &["tcp", &port])),
+        ] {
+            n += 1;
+            assert_eq!(
+                world.boxed(&good, n, requirement).await,
+                Ok(()),
+                "{}, {requirement:?}",
+                good.name
+            );
+        }
+    }
+    assert_eq!(fs::read_to_string(world.bench.work().join("new-Required")).unwrap(), "canary");
+}
+
+#[test]
+fn this_machine_in_words() {
+    let found = Capabilities::detect(Path::new(env!("CARGO_BIN_EXE_afk-host")));
+    println!("{found}");
+    assert_eq!(found.strength(), Strength::Full);
+    // A program without our subcommand cannot pass the trial.
+    let wrong = Capabilities::detect(Path::new("/bin/false"));
+    assert_eq!(wrong.strength(), Strength::Partial, "{wrong}");
+}
+
+#[test]
+fn all_of_it_as_nobody() {
+    let folder = tempfile::Builder::new().prefix("afk-setuid-").tempdir_in("/var/tmp").unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("id");
+    fs::copy("/usr/bin/id", &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    common::all_again_as_nobody(
+        "all_of_it_as_nobody",
+        &[("TEST_SETUID", program.to_str().unwrap())],
+    );
+}
+
+#[test]
+#[ignore = "run by other tests, in a box"]
+fn payload() {
+    let words = std::env::var("ATTACK").unwrap();
+    let words: Vec<&str> = words.split('\n').collect();
+    match carry_out(&words) {
+        Ok(()) => println!("verdict: worked"),
+        Err(error) => {
+            println!("verdict: {error}");
+            panic!("{error}");
+        }
+    }
+}
+
+fn carry_out(words: &[&str]) -> io::Result<()> {
+    match words {
+        ["read", path] => {
+            let mut bytes = Vec::new();
+            File::open(path)?.read_to_end(&mut bytes)?;
+            found(bytes.windows(6).any(|window| window == b"canary"))
+        }
+        ["open", path] => File::open(path).map(drop),
+        ["open-write", path] => File::options().write(true).open(path).map(drop),
+        ["write", path] => fs::write(path, "canary"),
+        ["append", path] => {
+            io::Write::write_all(&mut File::options().append(true).open(path)?, b"x")
+        }
+        ["rename", from, to] => fs::rename(from, to),
+        ["list", path, name] => {
+            found(fs::read_dir(path)?.any(|entry| entry.unwrap().file_name() == *name))
+        }
+        ["any-root", path] => {
+            found(pids()?.iter().any(|pid| fs::read(format!("/proc/{pid}/root{path}")).is_ok()))
+        }
+        ["exists", path] => fs::metadata(path).map(drop),
+        ["connect", path] => UnixStream::connect(path).map(drop),
+        ["abstract", name] => {
+            UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(drop)
+        }
+        ["tcp", port] => TcpStream::connect(("127.0.0.1", port.parse().unwrap())).map(drop),
+        // A harmless one: whether it is allowed is all that is asked.
+        ["signal", pid] => Ok(rustix::process::kill_process(
+            rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap(),
+            rustix::process::Signal::CONT,
+        )?),
+        ["descriptors"] => found(fs::read_dir("/proc/self/fd")?.any(|entry| {
+            let path = entry.unwrap().path();
+            fs::read_link(&path)
+                .is_ok_and(|to| to == Path::new("/") || to.ends_with("outside/secret"))
+        })),
+        ["setuid", program] => {
+            let output = Command::new(program).arg("-u").output()?;
+            found(output.stdout == b"0\n")
+        }
+        ["run", program, args @ ..] => {
+            let output = Command::new(program).args(args).output()?;
+            let complaint = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
+            if output.status.success() { Ok(()) } else { Err(io::Error::other(complaint)) }
+        }
+        _ => panic!("no such attack: {words:?}"),
+    }
+}
+
+fn found(yes: bool) -> io::Result<()> {
+    if yes { Ok(()) } else { Err(io::Error::other("nothing there")) }
+}
+
+fn pids() -> io::Result<Vec<String>> {
+    let names = fs::read_dir("/proc")?.map(|entry| Ok(entry?.file_name().into_string().unwrap()));
+    let names: io::Result<Vec<String>> = names.collect();
+    Ok(names?.into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect())
+}
+
+/// A file by which a cgroup is changed, of whichever version this machine has.
+fn cgroup_file() -> String {
+    [
+        "/sys/fs/cgroup/cgroup.procs",
+        "/sys/fs/cgroup/pids/cgroup.procs",
+        "/sys/fs/cgroup/unified/cgroup.procs",
+    ]
+    .into_iter()
+    .find(|path| Path::new(path).exists())
+    .unwrap()
+    .to_owned()
+}
