@@ -80,32 +80,13 @@ impl Store {
         row.map(decode).transpose().map_err(|e| self.fault(e))
     }
 
-    /// By repo and number. With a label, the index on labels drives the query.
+    /// By repo and number.
     pub(crate) async fn issue_list(
         &self,
         filter: &IssueFilter,
         limit: u32,
     ) -> Result<Vec<Issue>, StoreError> {
-        let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
-            "SELECT i.repo, i.number, i.title, i.body, i.is_open, \
-             (SELECT json_group_array(label) FROM (SELECT label FROM issue_labels l \
-             WHERE l.repo = i.repo AND l.number = i.number ORDER BY at, label)) FROM ",
-        );
-        match &filter.label {
-            Some(label) => query
-                .push("issue_labels f JOIN issues i ON i.repo = f.repo AND i.number = f.number ")
-                .push("WHERE f.label = ")
-                .push_bind(label),
-            None => query.push("issues i WHERE 1 = 1"),
-        };
-        if let Some(repo) = &filter.repo {
-            let column = if filter.label.is_some() { " AND f.repo = " } else { " AND i.repo = " };
-            query.push(column).push_bind(repo.to_string());
-        }
-        if let Some(open) = filter.open {
-            query.push(" AND i.is_open = ").push_bind(i64::from(open));
-        }
-        query.push(" ORDER BY i.repo, i.number LIMIT ").push_bind(limit);
+        let mut query = list_query(filter, limit);
         let rows: Vec<Row> =
             query.build_query_as().fetch_all(self.readers()).await.map_err(|e| self.fault(e))?;
         rows.into_iter().map(|row| decode(row).map_err(|e| self.fault(e))).collect()
@@ -248,6 +229,32 @@ impl Store {
     }
 }
 
+/// With a label, the index on labels drives the query: CROSS JOIN keeps that order,
+/// where SQLite would rather walk all issues of the repo.
+fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
+    let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
+        "SELECT i.repo, i.number, i.title, i.body, i.is_open, \
+         (SELECT json_group_array(label) FROM (SELECT label FROM issue_labels l \
+         WHERE l.repo = i.repo AND l.number = i.number ORDER BY at, label)) FROM ",
+    );
+    match &filter.label {
+        Some(label) => query
+            .push("issue_labels f CROSS JOIN issues i ON i.repo = f.repo AND i.number = f.number ")
+            .push("WHERE f.label = ")
+            .push_bind(label.clone()),
+        None => query.push("issues i WHERE 1 = 1"),
+    };
+    if let Some(repo) = &filter.repo {
+        let column = if filter.label.is_some() { " AND f.repo = " } else { " AND i.repo = " };
+        query.push(column).push_bind(repo.to_string());
+    }
+    if let Some(open) = filter.open {
+        query.push(" AND i.is_open = ").push_bind(i64::from(open));
+    }
+    query.push(" ORDER BY i.repo, i.number LIMIT ").push_bind(limit);
+    query
+}
+
 /// What changed, or `None` when nothing had to.
 async fn apply(
     tx: &mut SqliteConnection,
@@ -362,4 +369,29 @@ fn decode(row: Row) -> Result<Issue, StoreError> {
         labels: from_json("the labels of an issue", &labels)?,
         open: open != 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::AssertSqlSafe;
+
+    #[tokio::test]
+    async fn a_list_by_label_reads_the_issues_with_that_label_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        for repo in [None, Some("o/r".parse().unwrap())] {
+            let filter = IssueFilter { repo, label: Some("ready".into()), open: Some(true) };
+            let sql = list_query(&filter, 10).sql().as_str().to_owned();
+            let plan: Vec<(i64, i64, i64, String)> =
+                sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")))
+                    .fetch_all(store.readers())
+                    .await
+                    .unwrap();
+            let steps: Vec<_> = plan.into_iter().map(|row| row.3).collect();
+            let first = "SEARCH f USING COVERING INDEX issue_labels_by_label (label=?";
+            assert!(steps[0].starts_with(first), "{steps:#?}");
+            assert!(steps[1].starts_with("SEARCH i USING PRIMARY KEY (repo=? AND number=?"));
+        }
+    }
 }
