@@ -208,4 +208,26 @@ mod tests {
     fn the_id_in_the_pragma_is_the_constant() {
         assert_eq!(APPLICATION_ID, i64::from(u32::from_be_bytes(*b"afk1")));
     }
+
+    #[tokio::test]
+    async fn the_writer_flushes_every_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        let settings = store
+            .write(|tx| {
+                Box::pin(async move {
+                    let mode: String =
+                        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *tx).await?;
+                    let synchronous: i64 =
+                        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await?;
+                    let keys: i64 =
+                        sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&mut *tx).await?;
+                    Ok((mode, synchronous, keys))
+                })
+            })
+            .await
+            .unwrap();
+        // 2 is FULL.
+        assert_eq!(settings, ("wal".to_owned(), 2, 1));
+    }
 }
