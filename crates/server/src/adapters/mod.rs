@@ -1,3 +1,4 @@
 //! The ports of the engine, made real.
 
 pub mod git;
+pub mod local_tracker;

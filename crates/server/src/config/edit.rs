@@ -1,0 +1,211 @@
+//! A person's edits of the file: arm, disarm, enroll, unenroll.
+//!
+//! Comments and layout stay. The new text is written beside the file, flushed,
+//! and put in its place, with the file's own mode; two edits at once are kept
+//! apart. A symbolic link is not written through: whoever made it may not be
+//! whoever edits. No other code writes the configuration, so nothing arms itself.
+
+use std::fs::{File, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::RepoName;
+use toml_edit::{Array, DocumentMut, Item, Value, value};
+
+/// The switch that `arm` turns off.
+const KILL_SWITCH: &str = "kill_switch";
+/// The list that `enroll` adds to.
+const ALLOWLIST: &str = "allowlist";
+
+/// What a new file begins with.
+const HEADER: &str = "\
+# The configuration of afk. Nothing is dispatched until both of these are changed:
+# `afk arm` turns the kill switch off, `afk enroll owner/name` lists a repository.
+# `afk config check` validates this file, `afk config schema` lists every key.
+
+";
+
+/// Whether an edit changed the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    /// It did.
+    Changed,
+    /// The file said so already.
+    Unchanged,
+}
+
+/// Why the file was left as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum EditError {
+    /// The file or its directory failed.
+    #[error("cannot {doing} {path}: {source}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The file is a link.
+    #[error("{path} is a symbolic link: edit the file that it leads to, or name that one")]
+    Link {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Somebody else edits at this moment.
+    #[error("{path} is being edited by another process: try again")]
+    Busy {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The file is no TOML, or the key is something else than it should be.
+    #[error("{path}: {why}: mend it by hand first")]
+    Malformed {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// Turns the kill switch off.
+pub fn arm(path: &Path) -> Result<Edited, EditError> {
+    edit(path, |document| set(document, false))
+}
+
+/// Turns the kill switch on.
+pub fn disarm(path: &Path) -> Result<Edited, EditError> {
+    edit(path, |document| set(document, true))
+}
+
+/// Lists `repo` among those that may be worked.
+pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
+    edit(path, |document| {
+        let list = allowlist(document)?;
+        if list.iter().any(|item| item.as_str() == Some(repo.as_str())) {
+            return Ok(Edited::Unchanged);
+        }
+        push(list, repo.as_str());
+        Ok(Edited::Changed)
+    })
+}
+
+/// Takes `repo` off that list.
+pub fn unenroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
+    edit(path, |document| {
+        if document.get(ALLOWLIST).is_none() {
+            return Ok(Edited::Unchanged);
+        }
+        let list = allowlist(document)?;
+        let before = list.len();
+        list.retain(|item| item.as_str() != Some(repo.as_str()));
+        Ok(if list.len() == before { Edited::Unchanged } else { Edited::Changed })
+    })
+}
+
+fn set(document: &mut DocumentMut, on: bool) -> Result<Edited, String> {
+    match document.get_mut(KILL_SWITCH) {
+        None => {
+            document.insert(KILL_SWITCH, value(on));
+            Ok(Edited::Changed)
+        }
+        Some(Item::Value(Value::Boolean(old))) if *old.value() == on => Ok(Edited::Unchanged),
+        Some(Item::Value(Value::Boolean(old))) => {
+            // The comment behind the value belongs to it.
+            let decor = old.decor().clone();
+            let mut new = Value::from(on);
+            *new.decor_mut() = decor;
+            document[KILL_SWITCH] = Item::Value(new);
+            Ok(Edited::Changed)
+        }
+        Some(_) => Err(format!("{KILL_SWITCH} is not true or false")),
+    }
+}
+
+fn allowlist(document: &mut DocumentMut) -> Result<&mut Array, String> {
+    document
+        .entry(ALLOWLIST)
+        .or_insert_with(|| value(Array::new()))
+        .as_array_mut()
+        .ok_or_else(|| format!("{ALLOWLIST} is not a list"))
+}
+
+/// Adds an item in the layout of the one before it.
+fn push(list: &mut Array, text: &str) {
+    let prefix = list.iter().last().and_then(|item| item.decor().prefix()?.as_str());
+    let Some(indent) = prefix.and_then(|prefix| Some(prefix.rsplit_once('\n')?.1.to_owned()))
+    else {
+        return list.push(text);
+    };
+    // A comment behind the last item stays behind it.
+    let end = list.len() - 1;
+    let comma = list.trailing_comma();
+    let behind = if comma {
+        list.trailing().as_str().unwrap_or_default().to_owned()
+    } else {
+        let decor = list.get_mut(end).map(Value::decor_mut);
+        let suffix = decor.as_ref().and_then(|decor| decor.suffix()?.as_str());
+        let suffix = suffix.unwrap_or_default().to_owned();
+        if let Some(decor) = decor {
+            decor.set_suffix("");
+        }
+        suffix
+    };
+    let prefix = format!("{}\n{indent}", behind.trim_end());
+    list.push_formatted(Value::from(text).decorated(prefix, if comma { "" } else { "\n" }));
+    if comma {
+        list.set_trailing("\n");
+    }
+}
+
+fn edit(
+    path: &Path,
+    change: impl FnOnce(&mut DocumentMut) -> Result<Edited, String>,
+) -> Result<Edited, EditError> {
+    let failed = |doing| move |source| EditError::Io { doing, path: path.to_owned(), source };
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    };
+    std::fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
+    // The directory, because the file itself is replaced.
+    let guard = File::open(directory).map_err(failed("open the directory of"))?;
+    match guard.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(EditError::Busy { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+    }
+    let (text, mode) = match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => return Err(EditError::Link { path: path.to_owned() }),
+        Ok(found) => {
+            let text = std::fs::read_to_string(path).map_err(failed("read"))?;
+            (text, found.permissions().mode() & 0o7777)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (HEADER.to_owned(), 0o600),
+        Err(error) => return Err(failed("read")(error)),
+    };
+    let malformed = |why: String| EditError::Malformed { path: path.to_owned(), why };
+    // A header with no key under it has no place in a document: it is put before.
+    let (header, body) = if text.as_str() == HEADER { (HEADER, "") } else { ("", text.as_str()) };
+    let mut document: DocumentMut = body
+        .parse()
+        .map_err(|e: toml_edit::TomlError| malformed(format!("is not TOML: {}", e.message())))?;
+    let edited = change(&mut document).map_err(malformed)?;
+    if edited == Edited::Changed {
+        let text = format!("{header}{document}");
+        replace(path, directory, &text, mode).map_err(failed("write"))?;
+        guard.sync_all().map_err(failed("flush the directory of"))?;
+    }
+    Ok(edited)
+}
+
+fn replace(path: &Path, directory: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".afk-").tempfile_in(directory)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

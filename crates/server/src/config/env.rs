@@ -1,0 +1,211 @@
+//! Keys that are given by environment variables, or by files named like them.
+//!
+//! `AFK_<KEY>`, with two underscores between the words of a dotted key. Booleans
+//! are strict: blank, too, is an error, since a kill switch is never guessed. A
+//! blank number or text is as if it were not given. A list is comma-separated, or
+//! a TOML array; a table is a TOML inline table. A variable that names no key is
+//! a warning and not an error: a scheduler plants its own (`AFK_SERVICE_HOST`).
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::NOT_KEYS;
+use super::problem::{Origin, Problem};
+use super::schema::{Child, Kind, Node, nearest};
+
+/// A value of a mounted file is at most this long.
+const MAX_VALUE: u64 = 64 * 1024;
+
+/// A key that was given outside the file.
+#[derive(Debug, Clone)]
+pub(super) struct Variable {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) origin: Origin,
+}
+
+/// What became of a variable.
+pub(super) enum Meant {
+    /// It gives the key this value.
+    Value(Vec<String>, Value),
+    /// It is blank, and so leaves the key as it is.
+    Nothing,
+    /// It is wrong.
+    Wrong(Problem),
+    /// It names no key.
+    Stray(Problem),
+}
+
+/// The variables that begin with `AFK_`, by name.
+pub(super) fn variables(env: &[(String, String)]) -> Vec<Variable> {
+    let mut found: Vec<_> = env
+        .iter()
+        .filter(|(name, _)| name.starts_with("AFK_") && !NOT_KEYS.contains(&name.as_str()))
+        .map(|(name, value)| Variable {
+            name: name.clone(),
+            value: value.clone(),
+            origin: Origin::Variable { name: name.clone() },
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+/// The files of `directory` that are named like variables. Links are followed: a
+/// mounted `ConfigMap` is made of them.
+pub(super) fn mounted(directory: &Path) -> Result<Vec<Variable>, Problem> {
+    let wrong = |path: &Path, what: String| Problem {
+        origin: Origin::Mounted { path: path.to_owned() },
+        key: String::new(),
+        what,
+    };
+    let unreadable = |e: std::io::Error| format!("cannot be read: {e}");
+    let entries = std::fs::read_dir(directory).map_err(|e| wrong(directory, unreadable(e)))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| wrong(directory, unreadable(e)))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !name.starts_with("AFK_") || NOT_KEYS.contains(&name) {
+            continue;
+        }
+        let size = std::fs::metadata(&path).map_err(|e| wrong(&path, unreadable(e)))?;
+        if !size.is_file() || size.len() > MAX_VALUE {
+            return Err(wrong(&path, format!("is not a file of at most {MAX_VALUE} bytes")));
+        }
+        let value = std::fs::read_to_string(&path).map_err(|e| wrong(&path, unreadable(e)))?;
+        let value = value.strip_suffix('\n').unwrap_or(&value).to_owned();
+        let name = name.to_owned();
+        found.push(Variable { name, value, origin: Origin::Mounted { path } });
+    }
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// Which key `variable` gives which value. `aliases` are names of variables with
+/// the dotted key they stand for.
+pub(super) fn meaning(variable: &Variable, root: &Node<'_>, aliases: &[(&str, &str)]) -> Meant {
+    let alias = aliases.iter().find(|(name, _)| *name == variable.name);
+    let plain = || variable.name.strip_prefix("AFK_").unwrap_or_default().to_lowercase();
+    let path: Vec<String> = alias.map_or_else(
+        || plain().split("__").map(str::to_owned).collect(),
+        |(_, key)| key.split('.').map(str::to_owned).collect(),
+    );
+    let problem =
+        |what: String| Problem { origin: variable.origin.clone(), key: path.join("."), what };
+    let mut node = root.clone();
+    for (depth, word) in path.iter().enumerate() {
+        // An entry of a map, such as a repo, has no name that a variable could have.
+        let named = node.keys().contains(&word.as_str());
+        match node.child(word) {
+            Child::Known(child) if named => node = child,
+            Child::Known(_) | Child::Any | Child::Unknown => {
+                let hint = nearest(word, node.keys()).map(|key| {
+                    let words = path[..depth].iter().map(String::as_str).chain([key]);
+                    let name = words.collect::<Vec<_>>().join("__").to_uppercase();
+                    format!("; did you mean AFK_{name}?")
+                });
+                let hint = hint.unwrap_or_default();
+                return Meant::Stray(problem(format!("names no key and is ignored{hint}")));
+            }
+        }
+    }
+    match value(&node, &variable.value) {
+        Ok(Some(value)) => Meant::Value(path, value),
+        Ok(None) => Meant::Nothing,
+        Err(what) => Meant::Wrong(problem(what)),
+    }
+}
+
+/// Puts `value` at `path`, in place of what is there.
+pub(super) fn put(table: &mut Table, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert(key.clone(), value);
+        }
+        [key, rest @ ..] => {
+            let entry = table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
+            if !entry.is_table() {
+                *entry = Value::Table(Table::new());
+            }
+            if let Value::Table(inner) = entry {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// The text as the key's kind; `None` when it is blank and that means "not given".
+fn value(node: &Node<'_>, text: &str) -> Result<Option<Value>, String> {
+    let kinds = node.kinds();
+    let has = |kind| kinds.contains(&kind);
+    let text = text.trim();
+    if has(Kind::Boolean) {
+        match boolean(text) {
+            Some(on) => return Ok(Some(Value::Boolean(on))),
+            None if has(Kind::Text) => {}
+            None => {
+                let found = if text.is_empty() { "it is blank" } else { "it is something else" };
+                return Err(format!("must be 1, true, yes or on, or 0, false, no or off; {found}"));
+            }
+        }
+    }
+    if has(Kind::List) {
+        return list(node, text).map(Some);
+    }
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if has(Kind::Integer)
+        && let Ok(number) = text.parse()
+    {
+        return Ok(Some(Value::Integer(number)));
+    }
+    if has(Kind::Number)
+        && let Ok(number) = text.parse::<f64>()
+        && number.is_finite()
+    {
+        return Ok(Some(Value::Float(number)));
+    }
+    if has(Kind::Table)
+        && let Ok(table @ Value::Table(_)) = text.parse()
+    {
+        return Ok(Some(table));
+    }
+    if has(Kind::Text) {
+        return Ok(Some(Value::String(text.to_owned())));
+    }
+    Err(match kinds.first() {
+        Some(Kind::Integer) => "must be a whole number".to_owned(),
+        Some(Kind::Number) => "must be a number".to_owned(),
+        Some(Kind::Table) => "must be a TOML inline table, such as { env = \"NAME\" }".to_owned(),
+        Some(Kind::Boolean | Kind::Text | Kind::List) | None => {
+            "cannot be given by a variable".to_owned()
+        }
+    })
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn list(node: &Node<'_>, text: &str) -> Result<Value, String> {
+    if text.starts_with('[') {
+        return match text.parse() {
+            Ok(array @ Value::Array(_)) => Ok(array),
+            Ok(_) | Err(_) => Err("begins like a TOML array and is none".to_owned()),
+        };
+    }
+    let item = node.item();
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let values = parts.map(|part| match &item {
+        Some(item) => Ok(value(item, part)?.unwrap_or_else(|| Value::String(part.to_owned()))),
+        None => Ok(Value::String(part.to_owned())),
+    });
+    values.collect::<Result<Vec<_>, String>>().map(Value::Array)
+}

@@ -1,0 +1,83 @@
+//! What is wrong with a configuration, and where.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Everything that is wrong; there is at least one problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigErrors {
+    /// In the order of the file, then of the variables.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.problems.iter().enumerate() {
+            let newline = if n == 0 { "" } else { "\n" };
+            write!(f, "{newline}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub origin: Origin,
+    /// The key, dotted; empty where it is the file as a whole.
+    pub key: String,
+    /// What, and how to mend it. Never the value of a text.
+    pub what: String,
+}
+
+/// Where a value was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In the file; line and column count from 1.
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// The line and column, where they are known.
+        place: Option<(usize, usize)>,
+    },
+    /// In an environment variable.
+    Variable {
+        /// Its name.
+        name: String,
+    },
+    /// In a file of a mounted directory, named as a variable.
+    Mounted {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Nowhere: a default.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { path, place: Some((line, column)) } => {
+                write!(f, "{}:{line}:{column}", path.display())
+            }
+            Self::File { path, place: None } | Self::Mounted { path } => {
+                write!(f, "{}", path.display())
+            }
+            Self::Variable { name } => write!(f, "environment variable {name}"),
+            Self::Default => f.write_str("configuration"),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.key.is_empty() {
+            write!(f, "{}: {}", self.origin, self.what)
+        } else {
+            write!(f, "{}: {}: {}", self.origin, self.key, self.what)
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The keys there are, read off the JSON Schema of the configuration's type.
+//!
+//! Used to name the nearest known key and to tell how a variable's text is meant.
+//! A struct's keys are closed here even where its type does not say so: an unknown
+//! key is always an error.
+
+use serde_json::Value;
+
+/// Alternatives and references are followed this deep; a schema of ours is not deeper.
+const MAX_DEPTH: usize = 32;
+
+/// One place in the schema: every alternative that may stand there.
+#[derive(Debug, Clone)]
+pub(super) struct Node<'a> {
+    root: &'a Value,
+    parts: Vec<&'a Value>,
+}
+
+/// What a key leads to.
+#[derive(Debug, Clone)]
+pub(super) enum Child<'a> {
+    /// A key of a struct, or an entry of a map.
+    Known(Node<'a>),
+    /// Anything may stand there.
+    Any,
+    /// No such key.
+    Unknown,
+}
+
+/// How the text of a variable is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Boolean,
+    Integer,
+    Number,
+    Text,
+    List,
+    Table,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn root(schema: &'a Value) -> Self {
+        Self::at(schema, schema)
+    }
+
+    fn at(root: &'a Value, schema: &'a Value) -> Self {
+        let mut parts = Vec::new();
+        collect(root, schema, &mut parts, 0);
+        Self { root, parts }
+    }
+
+    fn join(&self, schemas: Vec<&'a Value>) -> Self {
+        let mut parts = Vec::new();
+        for schema in schemas {
+            collect(self.root, schema, &mut parts, 0);
+        }
+        Self { root: self.root, parts }
+    }
+
+    pub(super) fn child(&self, key: &str) -> Child<'a> {
+        let property = |part: &&'a Value| part.get("properties")?.get(key);
+        let named: Vec<_> = self.parts.iter().filter_map(property).collect();
+        if !named.is_empty() {
+            return Child::Known(self.join(named));
+        }
+        let entries: Vec<_> =
+            self.parts.iter().filter_map(|part| part.get("additionalProperties")).collect();
+        let typed: Vec<_> = entries.iter().copied().filter(|entry| entry.is_object()).collect();
+        if !typed.is_empty() {
+            return Child::Known(self.join(typed));
+        }
+        let open = entries.iter().any(|entry| entry.as_bool() == Some(true))
+            || self.parts.iter().any(|part| part.as_bool() == Some(true));
+        if open { Child::Any } else { Child::Unknown }
+    }
+
+    pub(super) fn item(&self) -> Option<Self> {
+        let items: Vec<_> = self.parts.iter().filter_map(|part| part.get("items")).collect();
+        (!items.is_empty()).then(|| self.join(items))
+    }
+
+    /// The keys of the struct; entries of a map have none.
+    pub(super) fn keys(&self) -> Vec<&'a str> {
+        let tables = self.parts.iter().filter_map(|part| part.get("properties")?.as_object());
+        tables.flat_map(|table| table.keys().map(String::as_str)).collect()
+    }
+
+    /// The kinds that may stand here, without `null`.
+    pub(super) fn kinds(&self) -> Vec<Kind> {
+        let mut kinds = Vec::new();
+        for part in &self.parts {
+            let names: Vec<_> = match part.get("type") {
+                Some(Value::String(name)) => vec![name.as_str()],
+                Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+                Some(_) | None if part.get("enum").is_some() || part.get("const").is_some() => {
+                    vec!["string"]
+                }
+                Some(_) | None => vec![],
+            };
+            for name in names {
+                kinds.push(match name {
+                    "boolean" => Kind::Boolean,
+                    "integer" => Kind::Integer,
+                    "number" => Kind::Number,
+                    "array" => Kind::List,
+                    "object" => Kind::Table,
+                    "string" => Kind::Text,
+                    _ => continue,
+                });
+            }
+        }
+        kinds
+    }
+}
+
+/// The one of `known` that `given` was most likely meant to be.
+pub(super) fn nearest<'k>(
+    given: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
+    let given = plain(given);
+    known
+        .into_iter()
+        .map(|key| (strsim::jaro_winkler(&given, &plain(key)), key))
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)))
+        .map(|(_, key)| key)
+}
+
+fn collect<'a>(root: &'a Value, schema: &'a Value, parts: &mut Vec<&'a Value>, depth: usize) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    parts.push(schema);
+    let target = schema.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix('#'));
+    if let Some(target) = target.and_then(|pointer| root.pointer(pointer)) {
+        collect(root, target, parts, depth + 1);
+    }
+    for word in ["allOf", "anyOf", "oneOf"] {
+        for alternative in schema.get(word).and_then(Value::as_array).into_iter().flatten() {
+            collect(root, alternative, parts, depth + 1);
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What can go wrong with the store, in the words of whoever must mend it.
+//!
+//! Every public call of [`super::Store`] answers with [`StoreError`]; the path of
+//! the file is filled in there. Clonable, because one failed COMMIT answers many
+//! writers. Holds no row content.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A failed read or write of the store.
+#[derive(Debug, Clone)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    path: Option<Arc<Path>>,
+    source: Option<Arc<sqlx::Error>>,
+}
+
+/// The differences a caller may act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Another process kept the write lock longer than we wait.
+    Locked,
+    /// No room on the disk.
+    DiskFull,
+    /// The file or its directory cannot be written.
+    ReadOnly,
+    /// A file, but not a store of ours.
+    NotOurs,
+    /// A damaged database file.
+    Corrupt,
+    /// The file cannot be opened or made.
+    CannotOpen(String),
+    /// Written by a newer binary.
+    NewerSchema {
+        /// The version in the file.
+        found: i64,
+        /// The newest version that this binary knows.
+        known: i64,
+    },
+    /// A migration that was applied is not the one this binary carries.
+    ForeignSchema(String),
+    /// The store was closed, or a write was dropped by a fault of its own.
+    Closed,
+    /// There is no such thing in the store.
+    NotFound(String),
+    /// A run that is over is not made live again.
+    Finished(String),
+    /// Stored or given content that is not what it should be.
+    Malformed {
+        /// Which content.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The disk or the file system failed.
+    Io,
+    /// The database refused the statement for a reason of its own.
+    Query,
+}
+
+impl StoreError {
+    /// Which kind of failure this is.
+    pub fn kind(&self) -> &StoreErrorKind {
+        &self.kind
+    }
+
+    /// Whether the same call may well succeed later, with nobody mending anything.
+    pub fn is_transient(&self) -> bool {
+        match self.kind {
+            StoreErrorKind::Locked | StoreErrorKind::DiskFull => true,
+            StoreErrorKind::ReadOnly
+            | StoreErrorKind::NotOurs
+            | StoreErrorKind::Corrupt
+            | StoreErrorKind::CannotOpen(_)
+            | StoreErrorKind::NewerSchema { .. }
+            | StoreErrorKind::ForeignSchema(_)
+            | StoreErrorKind::Closed
+            | StoreErrorKind::NotFound(_)
+            | StoreErrorKind::Finished(_)
+            | StoreErrorKind::Malformed { .. }
+            | StoreErrorKind::Io
+            | StoreErrorKind::Query => false,
+        }
+    }
+
+    pub(crate) fn new(kind: StoreErrorKind) -> Self {
+        Self { kind, path: None, source: None }
+    }
+
+    pub(crate) fn not_found(what: impl fmt::Display) -> Self {
+        Self::new(StoreErrorKind::NotFound(what.to_string()))
+    }
+
+    pub(crate) fn malformed(what: impl fmt::Display, why: impl fmt::Display) -> Self {
+        Self::new(StoreErrorKind::Malformed { what: what.to_string(), why: why.to_string() })
+    }
+
+    /// Names the file, where nothing named it yet.
+    pub(crate) fn at(mut self, path: &Arc<Path>) -> Self {
+        self.path.get_or_insert_with(|| Arc::clone(path));
+        self
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.path {
+            Some(path) => write!(f, "the store {} ", path.display())?,
+            None => f.write_str("the store ")?,
+        }
+        match &self.kind {
+            StoreErrorKind::Locked => f.write_str(
+                "is locked: another process held its write lock too long; \
+                 see who has it open and try again",
+            ),
+            StoreErrorKind::DiskFull => {
+                f.write_str("cannot grow: the disk is full; free some space and try again")
+            }
+            StoreErrorKind::ReadOnly => f.write_str(
+                "cannot be written: the file, its directory or the file system is read-only \
+                 for this user; mend the permissions or choose another path",
+            ),
+            StoreErrorKind::NotOurs => f.write_str(
+                "is not a store of afk: it is another program's file; it was left as it is, \
+                 choose another path",
+            ),
+            StoreErrorKind::Corrupt => f.write_str(
+                "is damaged: the database file is malformed; stop all that use it and restore \
+                 a backup",
+            ),
+            StoreErrorKind::CannotOpen(why) => write!(f, "cannot be opened: {why}"),
+            StoreErrorKind::NewerSchema { found, known } => write!(
+                f,
+                "was written by a newer afk (schema {found}, this binary knows up to {known}); \
+                 run the newer binary or restore a backup made before it"
+            ),
+            StoreErrorKind::ForeignSchema(why) => write!(
+                f,
+                "has a schema that this binary does not know ({why}); run the binary that made it"
+            ),
+            StoreErrorKind::Closed => f.write_str("is closed: the write was not done"),
+            StoreErrorKind::NotFound(what) => write!(f, "has no {what}"),
+            StoreErrorKind::Finished(run) => {
+                write!(f, "does not make run {run} live again: it is over")
+            }
+            StoreErrorKind::Malformed { what, why } => write!(f, "refuses {what}: {why}"),
+            StoreErrorKind::Io => f.write_str("cannot be read or written: the disk failed"),
+            StoreErrorKind::Query => f.write_str("could not run a statement"),
+        }?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None => Ok(()),
+        }
+    }
+}
+
+// The cause is already part of the sentence: naming it as the source too would
+// print it twice where chains are printed.
+impl std::error::Error for StoreError {}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(source: sqlx::Error) -> Self {
+        let kind = classify(&source);
+        Self { kind, path: None, source: Some(Arc::new(source)) }
+    }
+}
+
+/// Result codes as <https://www.sqlite.org/rescode.html> gives them; the low byte
+/// of an extended code is the primary one.
+fn classify(error: &sqlx::Error) -> StoreErrorKind {
+    if matches!(error, sqlx::Error::PoolTimedOut) {
+        return StoreErrorKind::Locked;
+    }
+    if matches!(error, sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) {
+        return StoreErrorKind::Closed;
+    }
+    let code = error
+        .as_database_error()
+        .and_then(|e| e.code().and_then(|c| c.parse::<u32>().ok()))
+        .map(|code| code & 0xff);
+    match code {
+        Some(5 | 6) => StoreErrorKind::Locked,
+        Some(8) => StoreErrorKind::ReadOnly,
+        Some(10) => StoreErrorKind::Io,
+        Some(11) => StoreErrorKind::Corrupt,
+        Some(13) => StoreErrorKind::DiskFull,
+        Some(14) => StoreErrorKind::CannotOpen("the file cannot be opened".to_owned()),
+        Some(26) => StoreErrorKind::NotOurs,
+        Some(_) | None => StoreErrorKind::Query,
+    }
+}

@@ -1,0 +1,233 @@
+//! Opening the file: whose it is, which schema it has, who may read it.
+//!
+//! Called by [`super::Store::open`]. Refuses what is not ours before it writes a
+//! byte to it. Migrations of several processes that start at once are kept apart
+//! by a lock on a file next to the store.
+
+use std::fs::{File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection, SqliteConnection};
+
+use super::error::{StoreError, StoreErrorKind};
+use super::writer::Writer;
+use super::{Inner, Store};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// "afk1" in the header of the file: how a store of ours is told from another database.
+const APPLICATION_ID: i64 = 0x6166_6b31;
+
+/// How the store is opened.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// How long a write waits for another process's.
+    pub busy_timeout: Duration,
+    /// Connections that only read.
+    pub readers: u32,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { busy_timeout: Duration::from_secs(10), readers: 4 }
+    }
+}
+
+impl OpenOptions {
+    /// Opens the store at `path`, making it (mode 0600) and its schema where absent.
+    pub async fn open(&self, path: &Path) -> Result<Store, StoreError> {
+        let path: Arc<Path> = path.into();
+        self.open_at(&path).await.map_err(|e| e.at(&path))
+    }
+
+    async fn open_at(&self, path: &Arc<Path>) -> Result<Store, StoreError> {
+        match create_private(path) {
+            Ok(()) => {}
+            Err(Exists::Yes) => keep_private(path)?,
+            Err(Exists::No(error)) => return Err(error),
+        }
+        let _lock = lock_beside(path, self.busy_timeout).await?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .foreign_keys(true)
+            .busy_timeout(self.busy_timeout)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("recursive_triggers", "ON");
+        // WAL is a lasting change of the file: only after it is known to be ours.
+        let mut first = SqliteConnection::connect_with(&options).await?;
+        let checked = check_ownership(&mut first).await;
+        first.close().await?;
+        checked?;
+
+        let options = options.journal_mode(SqliteJournalMode::Wal);
+        let mut writer = SqliteConnection::connect_with(&options).await?;
+        migrate(&mut writer).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(self.readers.max(1))
+            .acquire_timeout(self.busy_timeout)
+            .connect_with(options.read_only(true))
+            .await?;
+        let writer = Writer::start(writer);
+        Ok(Store { inner: Arc::new(Inner { path: Arc::clone(path), writer, readers }) })
+    }
+}
+
+/// Why [`create_private`] made nothing.
+pub(super) enum Exists {
+    /// There is such a file.
+    Yes,
+    /// It could not be made.
+    No(StoreError),
+}
+
+impl From<Exists> for StoreError {
+    fn from(exists: Exists) -> Self {
+        match exists {
+            Exists::Yes => cannot_open("there is a file of that name already"),
+            Exists::No(error) => error,
+        }
+    }
+}
+
+/// Makes an empty file that only its owner reads. Never opens one that is there:
+/// closing it would drop the locks that SQLite holds on it in this process.
+pub(super) fn create_private(path: &Path) -> Result<(), Exists> {
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(Exists::Yes),
+        Err(error) => Err(Exists::No(io_fault(&error).at(&path.into()))),
+    }
+}
+
+/// Takes the rights of others away from a file that has them.
+fn keep_private(path: &Path) -> Result<(), StoreError> {
+    let metadata = std::fs::metadata(path).map_err(|e| io_fault(&e))?;
+    if !metadata.is_file() {
+        return Err(cannot_open("it is not a regular file"));
+    }
+    if metadata.permissions().mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|e| io_fault(&e))?;
+    }
+    Ok(())
+}
+
+fn cannot_open(why: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::CannotOpen(why.to_owned()))
+}
+
+fn io_fault(error: &io::Error) -> StoreError {
+    StoreError::new(match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::DiskFull,
+        io::ErrorKind::NotFound => {
+            StoreErrorKind::CannotOpen("its directory does not exist; make it first".to_owned())
+        }
+        _ => StoreErrorKind::CannotOpen(error.to_string()),
+    })
+}
+
+/// Held while the schema is looked at and changed.
+async fn lock_beside(path: &Path, patience: Duration) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(PathBuf::from(name))
+        .map_err(|e| io_fault(&e))?;
+    let wait = async {
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(TryLockError::Error(error)) => return Err(io_fault(&error)),
+            }
+        }
+    };
+    tokio::time::timeout(patience, wait)
+        .await
+        .map_err(|_| StoreError::new(StoreErrorKind::Locked))??;
+    Ok(file)
+}
+
+/// Ours, or empty: anything else is left alone.
+async fn check_ownership(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await?;
+    if id == APPLICATION_ID || (id == 0 && tables == 0) {
+        Ok(())
+    } else {
+        Err(StoreError::new(StoreErrorKind::NotOurs))
+    }
+}
+
+async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let known = MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0);
+    let has_table: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if has_table > 0 {
+        let found: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
+            .fetch_one(&mut *connection)
+            .await?;
+        if let Some(found) = found.filter(|found| *found > known) {
+            return Err(StoreError::new(StoreErrorKind::NewerSchema { found, known }));
+        }
+    }
+    let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
+    if id != APPLICATION_ID {
+        // First, so that a crash between the two leaves a file that is known as ours.
+        sqlx::query("PRAGMA application_id = 0x61666b31").execute(&mut *connection).await?;
+    }
+    MIGRATIONS.run(connection).await.map_err(|error| match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+        other => StoreError::new(StoreErrorKind::ForeignSchema(other.to_string())),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_in_the_pragma_is_the_constant() {
+        assert_eq!(APPLICATION_ID, i64::from(u32::from_be_bytes(*b"afk1")));
+    }
+
+    #[tokio::test]
+    async fn the_writer_flushes_every_commit() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        let settings = store
+            .write(|tx| {
+                Box::pin(async move {
+                    let mode: String =
+                        sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *tx).await?;
+                    let synchronous: i64 =
+                        sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut *tx).await?;
+                    let keys: i64 =
+                        sqlx::query_scalar("PRAGMA foreign_keys").fetch_one(&mut *tx).await?;
+                    Ok((mode, synchronous, keys))
+                })
+            })
+            .await
+            .unwrap();
+        // 2 is FULL.
+        assert_eq!(settings, ("wal".to_owned(), 2, 1));
+    }
+}
