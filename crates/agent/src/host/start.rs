@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use rustix::io::FdFlags;
 
 use super::files::Folder;
+use super::owner::{Notice, reap};
 use super::pump::{self, Allowance, Input};
-use super::serve::{Notice, reap};
 use super::spec::{EndHow, StopSignal, StoredSpec};
 use super::sweep::MARKER;
 use crate::sandbox::{
