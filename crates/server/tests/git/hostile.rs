@@ -58,6 +58,35 @@ async fn hooks_and_configuration_of_the_clone_are_not_obeyed() {
 }
 
 #[tokio::test]
+async fn a_promised_object_is_not_gone_for() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        world.work(&clone, "new", "x");
+        let tool = world.path("tool");
+        script(&tool, &format!("{}; exit 1", world.fire()));
+        let inside = clone.dir.join(".git");
+        let blob = world.oid(&clone.dir, "HEAD:new").to_string();
+        std::fs::remove_file(inside.join("objects").join(&blob[..2]).join(&blob[2..])).unwrap();
+        append(
+            &inside.join("config"),
+            &format!(
+                "[core]\n\tsshCommand = {}\n\trepositoryFormatVersion = 1\n\
+                 [extensions]\n\tpartialClone = promise\n\
+                 [remote \"promise\"]\n\turl = ssh://x/y\n\tpromisor = true\n",
+                tool.display()
+            ),
+        );
+        plain(&git, &clone.dir, &["-c", "protocol.ssh.allow=always", "cat-file", "-p", &blob]);
+        assert!(world.fired(), "plain git goes for it, so that this test can fail");
+        for boxed in [true, false] {
+            touch(&world, &clone, boxed).await.unwrap_err();
+            assert!(!world.fired(), "boxed: {boxed}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_swapped_git_file_leads_nowhere() {
     for git in gits() {
         let world = World::ready(&git).await;

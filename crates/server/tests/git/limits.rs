@@ -98,6 +98,29 @@ async fn a_flood_is_cut_off() {
     }
 }
 
+#[tokio::test]
+async fn a_huge_pack_is_cut_off_and_does_not_stay() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        let mut noise = std::process::Command::new("head");
+        let noise = noise.args(["-c", "3000000", "/dev/urandom"]).output().unwrap().stdout;
+        std::fs::write(clone.dir.join("noise"), noise).unwrap();
+        let head = world.work(&clone, "new", "x");
+        let upload = world.boxed_upload_pack(&clone);
+        let limits = Limits { pack: 1 << 20, ..Limits::default() };
+        let git = Git::bounded(&world.git, limits);
+        let mirror = Mirror::new(git, world.mirror.dir().into(), world.mirror.remote().clone());
+        let large = clone.fetch_head(&mirror, run_id(), "1", &upload).await.unwrap_err();
+        assert!(matches!(large, GitError::TooLarge { limit: 1_048_576, .. }), "{large:?}");
+        let packs = std::fs::read_dir(mirror.objects().join("pack")).unwrap().flatten();
+        let large = packs.filter(|e| e.metadata().unwrap().len() > 100_000).count();
+        assert_eq!(large, 0, "the rest of it stays");
+        let fetched = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
+        assert_eq!(fetched, head, "it is the bound that refused");
+    }
+}
+
 /// Mounts a small file system; needs root. `None`, visibly, where it cannot.
 fn small_disk(at: &Path) -> Option<impl Drop> {
     struct Mounted(std::path::PathBuf);
@@ -199,7 +222,8 @@ fn read_only_folders_are_removed_by_their_owner() {
             .env("REMOVE_THIS", folder.path())
             .output();
         let status = status.unwrap();
-        assert!(status.status.success(), "{}", String::from_utf8_lossy(&status.stdout));
+        let said = String::from_utf8_lossy(&status.stdout);
+        assert!(status.status.success() && said.contains("1 passed"), "{said}");
         assert!(!folder.path().join("mod").exists());
         return;
     }

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 use afk_core::ids::{Oid, RunId};
 
-use super::command::MAX_PACK;
 use super::error::GitError;
 use super::landing::Identity;
 use super::lock::{MirrorLock, beside};
@@ -191,7 +190,7 @@ impl RunClone {
         mirror
             .call("fetch")
             .remote(&url, None)
-            .file_size(MAX_PACK)
+            .file_size(mirror.git().limits().pack)
             .config("transfer.fsckObjects=true")
             .config("fetch.fsckObjects=true")
             // Always a pack: one file, one bound, and nothing of it stays after a refusal.
@@ -201,7 +200,8 @@ impl RunClone {
             .arg(format!("--upload-pack={}", upload_pack.text()?))
             .args(["--", url.as_str(), &format!("HEAD:{full}")])
             .ok()
-            .await?;
+            .await
+            .map_err(|error| told_by_size(error, mirror))?;
         let fetched = mirror.resolve(&full).await?;
         match (mirror.resolve(&format!("{full}^{{commit}}")).await?, fetched) {
             (Some(commit), Some(named)) if commit == named => Ok(commit),
@@ -326,6 +326,23 @@ pub fn head_ref(branch: &str) -> Result<String, GitError> {
         Ok(format!("refs/heads/{branch}"))
     } else {
         Err(GitError::bad_name("the branch", branch, "git does not take it as a branch's name"))
+    }
+}
+
+/// A pack that hit its bound kills the process that writes it without a word; what
+/// it wrote so far shows why.
+fn told_by_size(error: GitError, mirror: &Mirror) -> GitError {
+    let limit = mirror.git().limits().pack;
+    let packs = std::fs::read_dir(mirror.objects().join("pack")).into_iter().flatten().flatten();
+    let cut_off = |entry: std::fs::DirEntry| {
+        entry.file_name().as_encoded_bytes().starts_with(b"tmp_")
+            && entry.metadata().is_ok_and(|meta| meta.len() >= limit)
+    };
+    match error {
+        GitError::Failed { command, .. } if packs.into_iter().any(cut_off) => {
+            GitError::TooLarge { command, limit }
+        }
+        other => other,
     }
 }
 

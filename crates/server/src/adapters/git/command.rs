@@ -26,8 +26,6 @@ use super::remote::{Credential, RemoteUrl};
 
 /// The oldest git that is relied on (`merge-tree --write-tree`, and its fixes).
 pub(crate) const OLDEST: &str = "2.39";
-/// The most bytes that one file written by a fetch from a clone may have.
-pub(crate) const MAX_PACK: u64 = 2 << 30;
 /// How much of standard error is kept.
 const STDERR_TAIL: usize = 8 << 10;
 /// How long a stopped git may take to remove its own lock files.
@@ -79,11 +77,18 @@ pub struct Limits {
     pub local: Duration,
     /// Bytes of standard output, where the operation has no bound of its own.
     pub output: usize,
+    /// Bytes of the one pack that a fetch from a run's clone may bring.
+    pub pack: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { network: Duration::from_mins(10), local: Duration::from_mins(2), output: 32 << 20 }
+        Self {
+            network: Duration::from_mins(10),
+            local: Duration::from_mins(2),
+            output: 32 << 20,
+            pack: 2 << 30,
+        }
     }
 }
 

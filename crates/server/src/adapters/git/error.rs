@@ -207,10 +207,6 @@ impl GitError {
         let detail = last_words(tail);
         let says = |needles: &[&str]| needles.iter().any(|n| tail.contains(n));
         let url = url.unwrap_or("the remote").to_owned();
-        // Signal 25 is SIGXFSZ: the bound that is set on what a fetch may write.
-        if says(&["died of signal 25", "File size limit exceeded", "File too large"]) {
-            return Self::TooLarge { command, limit: super::command::MAX_PACK };
-        }
         if says(&["No space left on device", "Disk quota exceeded", "isk full"]) {
             return Self::DiskFull { command, detail };
         }
@@ -295,7 +291,6 @@ mod tests {
             "error: object 1234: hasDotgit: contains '.git'\nfatal: fsck error in packed object",
             |e| matches!(e, GitError::Unsound { .. }),
         );
-        check("fatal: index-pack died of signal 25\n", |e| matches!(e, GitError::TooLarge { .. }));
         check("error: object file objects/aa/bb is empty\nfatal: loose object is corrupt", |e| {
             matches!(e, GitError::Corrupt { .. })
         });

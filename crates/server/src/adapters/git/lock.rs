@@ -17,7 +17,15 @@ const AGAIN: Duration = Duration::from_millis(25);
 /// The right to change a mirror; given back when dropped.
 #[derive(Debug)]
 pub(crate) struct MirrorLock {
+    mirror: PathBuf,
     _file: File,
+}
+
+impl Drop for MirrorLock {
+    /// A fetch that was refused leaves its pack, however large, under a temporary name.
+    fn drop(&mut self) {
+        sweep_packs(&self.mirror);
+    }
 }
 
 impl MirrorLock {
@@ -46,7 +54,7 @@ impl MirrorLock {
             }
         }
         sweep(mirror);
-        Ok(Self { _file: file })
+        Ok(Self { mirror: mirror.to_owned(), _file: file })
     }
 }
 
@@ -75,6 +83,10 @@ fn sweep(mirror: &Path) {
             }
         }
     }
+    sweep_packs(mirror);
+}
+
+fn sweep_packs(mirror: &Path) {
     for entry in std::fs::read_dir(mirror.join("objects/pack")).into_iter().flatten().flatten() {
         if entry.file_name().as_encoded_bytes().starts_with(b"tmp_") {
             let _ = std::fs::remove_file(entry.path());
