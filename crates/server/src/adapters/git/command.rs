@@ -2,34 +2,28 @@
 //!
 //! Every other file of this module goes through [`Call`]. Invariants: argv, never
 //! a shell; a cleared environment; no configuration but ours; no hooks, no
-//! helpers, no transport but the remote's own; a process group of its own that
-//! is killed whole on timeout, cancel and drop; bounded output; a secret only in
-//! the environment of the one command that needs it.
+//! helpers, no transport but the remote's own; a process group of its own; a
+//! secret only in the environment of the one command that needs it.
 //!
-//! Not here: what the commands mean.
+//! Not here: what the commands mean, and how a started one is attended (`process`).
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal};
 use secrecy::ExposeSecret as _;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use super::error::GitError;
+use super::process::{self, Bounds, Ended, Output};
 use super::remote::{Credential, RemoteUrl};
 
 /// The oldest git that is relied on (`merge-tree --write-tree`, and its fixes).
 pub(crate) const OLDEST: &str = "2.39";
-/// How much of standard error is kept.
-const STDERR_TAIL: usize = 8 << 10;
-/// How long a stopped git may take to remove its own lock files.
-const GRACE: Duration = Duration::from_secs(1);
 
 /// Answers git's two questions from the environment of the one command.
 const ASKPASS: &str = "#!/bin/sh\n\
@@ -176,17 +170,6 @@ impl Git {
     }
 }
 
-/// What a command that ended left behind, whatever its exit code.
-#[derive(Debug)]
-pub(crate) struct Output {
-    /// The exit code; 128 + n after signal n.
-    pub(crate) code: i32,
-    /// Standard output, whole.
-    pub(crate) stdout: Vec<u8>,
-    /// The tail of standard error, without secrets.
-    pub(crate) stderr: String,
-}
-
 /// One command being put together.
 pub(crate) struct Call<'a> {
     git: &'a Git,
@@ -289,53 +272,27 @@ impl<'a> Call<'a> {
         if self.git.cancel.is_cancelled() {
             return Err(cancelled());
         }
-        let mut child = self.command().spawn().map_err(|source| self.not_started(source))?;
-        let mut group = Group::of(&child);
-        if let (Some(bytes), Some(pid)) = (self.file_size, group.0) {
-            // Inherited by what git starts, which it does after its first round trip.
-            let limit = Rlimit { current: Some(bytes), maximum: Some(bytes) };
-            rustix::process::prlimit(Some(pid), Resource::Fsize, limit)
-                .map_err(|e| GitError::io("bound", &self.git.program.binary, e.into()))?;
-        }
-        let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (input, limit) = (self.input.take(), self.output);
-        let ended = {
-            let work = async {
-                let read = async { read_whole(out, limit).await };
-                let fed = async {
-                    // A git that stops reading says why on standard error.
-                    if let (Some(mut stdin), Some(bytes)) = (stdin, input) {
-                        let _ = stdin.write_all(&bytes).await;
-                    }
-                    Ok::<(), Ended>(())
-                };
-                let tail = async { Ok(read_tail(err).await) };
-                let wait = async { child.wait().await.map_err(Ended::Io) };
-                tokio::try_join!(read, fed, tail, wait)
-            };
-            tokio::select! {
-                done = work => done,
-                () = self.git.cancel.cancelled() => Err(Ended::Cancelled),
-                () = tokio::time::sleep(self.timeout) => Err(Ended::Timeout),
-            }
+        let child = self.command().spawn().map_err(|source| self.not_started(source))?;
+        let bounds = Bounds {
+            output: self.output,
+            file_size: self.file_size,
+            timeout: self.timeout,
+            cancel: &self.git.cancel,
         };
-        match ended {
-            Ok((stdout, (), stderr, status)) => {
-                group.0 = None;
-                let stderr = Credential::redact(self.credential, &stderr);
-                Ok(Output { code: exit_code(status), stdout, stderr })
+        let input = self.input.take();
+        match process::attend(child, input, bounds).await {
+            Ok(mut output) => {
+                output.stderr = Credential::redact(self.credential, &output.stderr);
+                Ok(output)
             }
-            Err(why) => {
-                group.stop(&mut child).await;
-                Err(match why {
-                    Ended::Cancelled => cancelled(),
-                    Ended::Timeout => GitError::Timeout { command: self.name, after: self.timeout },
-                    Ended::Flood => {
-                        GitError::TooLarge { command: self.name, limit: self.output as u64 }
-                    }
-                    Ended::Io(e) => GitError::io("talk to", &self.git.program.binary, e),
-                })
+            Err(Ended::Cancelled) => Err(cancelled()),
+            Err(Ended::Timeout) => {
+                Err(GitError::Timeout { command: self.name, after: self.timeout })
             }
+            Err(Ended::Flood) => {
+                Err(GitError::TooLarge { command: self.name, limit: self.output as u64 })
+            }
+            Err(Ended::Io(e)) => Err(GitError::io("talk to", &self.git.program.binary, e)),
         }
     }
 
@@ -387,75 +344,6 @@ impl<'a> Call<'a> {
             GitError::io("start", binary, source)
         }
     }
-}
-
-/// Why a command was not waited for to its end.
-enum Ended {
-    Cancelled,
-    Timeout,
-    Flood,
-    Io(std::io::Error),
-}
-
-/// The process group of a command that has not ended; killed when dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &tokio::process::Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-
-    /// Asks, waits a moment for lock files to be removed, then kills what is left.
-    async fn stop(&mut self, child: &mut tokio::process::Child) {
-        self.signal(Signal::TERM);
-        let _ = tokio::time::timeout(GRACE, child.wait()).await;
-        self.signal(Signal::KILL);
-        let _ = child.wait().await;
-        self.0 = None;
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = self.0 {
-            // Nothing left to signal is what is wanted.
-            let _ = rustix::process::kill_process_group(pid, signal);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.signal(Signal::KILL);
-    }
-}
-
-async fn read_whole(from: Option<impl AsyncRead + Unpin>, limit: usize) -> Result<Vec<u8>, Ended> {
-    let mut bytes = Vec::new();
-    if let Some(from) = from {
-        let mut bounded = from.take(limit as u64 + 1);
-        bounded.read_to_end(&mut bytes).await.map_err(Ended::Io)?;
-    }
-    if bytes.len() > limit { Err(Ended::Flood) } else { Ok(bytes) }
-}
-
-/// Reads to the end and keeps the last of it.
-async fn read_tail(from: Option<impl AsyncRead + Unpin>) -> String {
-    let mut tail: Vec<u8> = Vec::new();
-    let mut chunk = [0_u8; 4096];
-    if let Some(mut from) = from {
-        while let Ok(n @ 1..) = from.read(&mut chunk).await {
-            tail.extend(chunk.iter().take(n));
-            if tail.len() > 2 * STDERR_TAIL {
-                tail.drain(..tail.len() - STDERR_TAIL);
-            }
-        }
-    }
-    let from = tail.len().saturating_sub(STDERR_TAIL);
-    String::from_utf8_lossy(tail.get(from..).unwrap_or_default()).into_owned()
-}
-
-fn exit_code(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt as _;
-    status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(-1)
 }
 
 /// Major and minor of a version such as `2.39.5 (Apple Git-154)`.
