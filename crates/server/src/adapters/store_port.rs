@@ -347,4 +347,3 @@ fn fault(error: StoreError) -> PortError {
         | StoreErrorKind::Query => PortError::transient(error),
     }
 }
-

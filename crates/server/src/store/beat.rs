@@ -10,9 +10,8 @@ impl Store {
     pub async fn beat(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
-                let last: Option<i64> = sqlx::query_scalar("SELECT at FROM heartbeat")
-                    .fetch_optional(&mut *tx)
-                    .await?;
+                let last: Option<i64> =
+                    sqlx::query_scalar("SELECT at FROM heartbeat").fetch_optional(&mut *tx).await?;
                 sqlx::query(
                     "INSERT INTO heartbeat (id, at) VALUES (1, ?1) \
                      ON CONFLICT (id) DO UPDATE SET at = max(at, ?1)",

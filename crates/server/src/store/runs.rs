@@ -9,8 +9,8 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::error::StoreErrorKind;
 use super::{
-    Fence, JournalEntry, LedgerEntry, NewSend, Store, StoreError, check_document, from_micros,
-    journal, leases, ledger, micros, outbox, parse, signed,
+    Fence, JournalEntry, LedgerEntry, NewSend, Store, StoreError, SwitchName, check_document,
+    from_micros, journal, leases, ledger, micros, outbox, parse, signed, switches,
 };
 
 /// A run as it is stored.
