@@ -110,6 +110,8 @@ impl Group {
         self.signal(Signal::TERM);
         let _ = tokio::time::timeout(GRACE, child.wait()).await;
         self.signal(Signal::KILL);
+        // Should the group be refused to us, its leader is still our child.
+        let _ = child.start_kill();
         let _ = child.wait().await;
         self.0 = None;
     }
