@@ -223,6 +223,24 @@ async fn the_environment_is_the_specs_and_no_other() {
 }
 
 #[tokio::test]
+async fn a_job_has_three_descriptors_and_makes_files_as_usual() {
+    for requirement in BOTH {
+        let bench = Bench::new();
+        let script =
+            "for n in /proc/self/fd/*; do echo ${n##*/}; done; touch made; stat -c %a made";
+        let (job, _) = bench.run("job", script, requirement).await;
+        // The shell's own listing of the folder is closed by the time it prints; 0, 1, 2 stay.
+        let seen: Vec<String> = stdout(&job).await.lines().map(str::to_owned).collect();
+        let extra: Vec<&String> = seen
+            .iter()
+            .filter(|line| !["0", "1", "2", "3", "644"].contains(&line.as_str()))
+            .collect();
+        assert!(extra.is_empty() && seen.last().is_some_and(|mode| mode == "644"), "{seen:?}");
+        println!("{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn home_and_tmp_can_be_written_and_home_can_be_kept() {
     for (n, requirement) in BOTH.into_iter().enumerate() {
         let bench = Bench::new();

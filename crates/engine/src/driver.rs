@@ -25,6 +25,8 @@ const LEASE: Duration = Duration::from_secs(30);
 const RENEW: SignedDuration = SignedDuration::from_secs(10);
 /// How often the switches are read: people are obeyed within two seconds.
 const BEAT: SignedDuration = SignedDuration::from_millis(500);
+/// How often it is noted that a control plane runs.
+const NOTE: SignedDuration = SignedDuration::from_secs(30);
 /// A silence longer than this between two notes means that no control plane ran.
 const AWAY: SignedDuration = SignedDuration::from_mins(10);
 /// How long a shutdown waits for passes to come to rest.
@@ -59,10 +61,14 @@ impl Engine {
         let mut tasks = JoinSet::new();
         let mut working = HashSet::new();
         let mut next_look = self.ports.clock.now();
+        let mut next_beat = next_look;
         while !shutdown.is_cancelled() {
             let now = self.ports.clock.now();
             brake.read(&*self.ports.store).await;
-            self.ports.store.beat(now).await?;
+            if now >= next_beat {
+                next_beat = later(now, NOTE);
+                self.ports.store.beat(now).await?;
+            }
             let mut dispatched = 0;
             if drive.dispatch && now >= next_look {
                 let poll = self.ports.settings.current().0.poll_seconds;

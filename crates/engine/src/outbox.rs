@@ -23,7 +23,7 @@ impl Engine {
         for due in store.claim(&self.owner, CLAIM, clock.now(), BATCH).await? {
             match self.ports.notifier.ring(&due.doorbell).await {
                 Ok(()) => {
-                    store.rung(&due.id, clock.now()).await?;
+                    store.rung(&due.id, &self.owner, clock.now()).await?;
                     rung += 1;
                 }
                 Err(error) => {
@@ -31,7 +31,7 @@ impl Engine {
                     tracing::warn!(doorbell = due.id, error, "doorbell not rung, will try again");
                     let now = clock.now();
                     let again = now.checked_add(backoff(due.attempts)).unwrap_or(now);
-                    store.not_rung(&due.id, &error, again).await?;
+                    store.not_rung(&due.id, &self.owner, &error, again, now).await?;
                     failed += 1;
                 }
             }

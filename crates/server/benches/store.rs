@@ -71,6 +71,7 @@ async fn work(store: Store, n: u128, until: Instant) -> u64 {
             sends: vec![],
             ledger: vec![],
             fence: None,
+            freeze: None,
         };
         let outcome = store.commit(commit).await.unwrap();
         version += 1;

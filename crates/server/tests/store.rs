@@ -55,6 +55,7 @@ fn change(n: u128, expected_version: u64) -> Commit {
         sends: vec![],
         ledger: vec![],
         fence: None,
+        freeze: None,
     }
 }
 

@@ -47,6 +47,13 @@ pub(super) struct Running {
     pub(super) sandbox: Strength,
 }
 
+impl HostRecord {
+    /// Whether that host is still there.
+    pub(super) fn is_alive(&self) -> bool {
+        self.boot == boot() && self.host.is_alive()
+    }
+}
+
 impl Folder {
     /// Names it; makes nothing.
     pub(super) fn at(dir: impl Into<PathBuf>) -> Self {

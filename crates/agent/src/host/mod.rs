@@ -18,16 +18,22 @@
 //! sock         control socket                        token       who may use the socket
 //! ```
 
-mod client;
+mod conclude;
 mod control;
+mod error;
 mod files;
+mod hosts;
+mod job;
 mod life;
+mod owner;
 mod pump;
 mod serve;
 mod spec;
 mod start;
 mod sweep;
 
-pub use client::{HostError, Hosts, Job, JobState};
+pub use error::HostError;
+pub use hosts::Hosts;
+pub use job::{Job, JobState};
 pub use serve::{SUBCOMMAND, main};
 pub use spec::{End, EndHow, JobKey, JobSpec, KilledBy, Stdin, StopSignal};

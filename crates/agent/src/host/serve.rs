@@ -9,61 +9,32 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, ExitStatus};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Sender};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::fs::Mode;
-use rustix::process::Pid;
 
 use super::control::{self, Answer, Ask};
-use super::files::{Folder, HostRecord, Running, boot, private};
-use super::life::{Action, Bounds, Event, Life};
-use super::pump::PumpNotice;
+use super::files::{Folder, HostRecord, boot, private};
+use super::life::Bounds;
+use super::owner::{Notice, Owner, Tally};
 use super::spec::{End, EndHow, StoredSpec};
-use super::start::{self, Started};
+use super::start::{self};
 use super::sweep::{self, MARKER};
+use crate::sandbox::Capabilities;
 use crate::sandbox::processes::{self, ProcessId};
-use crate::sandbox::{Capabilities, Strength};
 
 /// The hidden subcommand under which the binary reaches [`main`].
 pub const SUBCOMMAND: &str = "host";
 
-/// How often the job's memory and processes are looked at.
-const WATCH: Duration = Duration::from_millis(200);
-
-/// How often the machine's threads are counted in between. A fork bomb is faster than [`WATCH`],
-/// and where the job's user is the machine's root, the kernel's own limit does not hold it.
-const PEEK: Duration = Duration::from_millis(20);
-
 /// Between asking a job to end and ending it, where nobody says otherwise.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// One go at killing; it is gone at again with every tick.
-const KILL_ROUND: Duration = Duration::from_millis(500);
-
-/// How long the last words of a dead job may take to reach the disk.
-const LAST_WORDS: Duration = Duration::from_secs(30);
-
 /// How long the starter may take to hand over secrets.
 const HANDOVER: Duration = Duration::from_secs(10);
-
-/// What the helpers tell the main thread.
-pub(super) enum Notice {
-    /// A child of the host ended.
-    Reaped(Pid, ExitStatus),
-    /// The box's first process, as bubblewrap tells it.
-    Root(i32),
-    /// What our code in the box said before it became the job; empty if it never came so far.
-    Ready(String),
-    /// Output.
-    Pump(PumpNotice),
-    /// A question, and where to answer.
-    Asked(Ask, Sender<()>),
-}
 
 /// Owns the job in this folder to its end.
 pub fn main(dir: &Path) -> ExitCode {
@@ -104,9 +75,11 @@ fn own(dir: &Path) -> io::Result<()> {
     let mut tally = Tally::default();
     let how =
         run(&folder, &spec, secrets, &mut record, &mut tally).unwrap_or_else(EndHow::CouldNotStart);
+    // Where starting failed half way; everywhere else nothing is left already.
+    while !processes::kill_below_self(Duration::from_secs(1)).is_empty() {}
     let end = End {
         how,
-        started_at: record.running.as_ref().map(|running| running.started_at),
+        started_at: tally.started_at,
         ended_at: Timestamp::now(),
         max_memory: tally.max_memory,
         cpu_ms: children_cpu_ms().unwrap_or(0),
@@ -118,13 +91,6 @@ fn own(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is known of a job beside how it ended.
-#[derive(Default)]
-struct Tally {
-    max_memory: u64,
-    sandbox: Option<(Strength, String)>,
-}
-
 /// From the workspace's lock to the last process. An error says why the job never ran.
 fn run(
     folder: &Folder,
@@ -133,13 +99,12 @@ fn run(
     record: &mut HostRecord,
     tally: &mut Tally,
 ) -> Result<EndHow, String> {
-    let _workspace = match &spec.lock {
-        None => None,
-        Some(path) => match lock_workspace(path, folder)? {
-            Some(held) => Some(held),
-            None => return Ok(EndHow::WorkspaceBusy),
-        },
-    };
+    if let Some(path) = &spec.lock {
+        tally.workspace = lock_workspace(path, folder)?;
+        if tally.workspace.is_none() {
+            return Ok(EndHow::WorkspaceBusy);
+        }
+    }
     let program = own_program(folder)?;
     let machine = Capabilities::detect(&program)
         .under(spec.boxed.requirement)
@@ -152,20 +117,8 @@ fn run(
     listen(folder, &notify, &input)?;
     let started = start::start(folder, spec, &machine, &program, secrets, input, &notify)?;
     tally.sandbox = Some((started.strength, machine.to_string()));
-    Ok(Owner {
-        folder,
-        record,
-        tally,
-        started,
-        notices,
-        life: Life::new(bounds(spec)),
-        begun: Instant::now(),
-        ready: None,
-        pumps: 0,
-        limit_tasks: spec.boxed.limits.processes,
-        machine_tasks: 0,
-    }
-    .watch())
+    tally.started_at = Some(started.at);
+    Ok(Owner::new(folder, record, tally, started, notices, bounds(spec)).watch())
 }
 
 fn bounds(spec: &StoredSpec) -> Bounds {
@@ -175,183 +128,6 @@ fn bounds(spec: &StoredSpec) -> Bounds {
         grace: GRACE,
         memory: spec.boxed.limits.memory,
         tasks: spec.boxed.limits.processes,
-    }
-}
-
-/// A job that runs, and all that is done about it.
-struct Owner<'a> {
-    folder: &'a Folder,
-    record: &'a mut HostRecord,
-    tally: &'a mut Tally,
-    started: Started,
-    notices: Receiver<Notice>,
-    life: Life,
-    begun: Instant,
-    ready: Option<String>,
-    pumps: u32,
-    limit_tasks: Option<u64>,
-    machine_tasks: u64,
-}
-
-impl Owner<'_> {
-    fn watch(mut self) -> EndHow {
-        if let Some(root) = self.started.root {
-            self.note_root(root);
-        }
-        let mut looked = Duration::ZERO;
-        loop {
-            let now = self.begun.elapsed();
-            let deadline = self.life.next_deadline().unwrap_or(Duration::MAX);
-            let pause = (looked + WATCH).min(deadline).saturating_sub(now).min(PEEK);
-            match self.notices.recv_timeout(pause) {
-                Ok(Notice::Reaped(pid, status)) if pid.as_raw_pid() == self.started.launcher => {
-                    return self.finish(status);
-                }
-                Ok(notice) => self.take(notice),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let now = self.begun.elapsed();
-                    if now >= (looked + WATCH).min(deadline) || self.machine_has_grown() {
-                        looked = now;
-                        self.look();
-                    }
-                }
-            }
-        }
-    }
-
-    /// Counts and measures the job.
-    fn look(&mut self) {
-        self.machine_tasks = processes::tasks_of_machine().unwrap_or(0);
-        let usage = processes::usage(&job_processes());
-        self.tally.max_memory = self.tally.max_memory.max(usage.memory);
-        self.happen(Event::Tick(usage));
-    }
-
-    /// Whether so many threads have come since the last look that the job may be past its limit.
-    fn machine_has_grown(&self) -> bool {
-        let tasks = processes::tasks_of_machine().unwrap_or(0);
-        self.limit_tasks.is_some_and(|limit| tasks > self.machine_tasks + limit / 4 + 16)
-    }
-
-    fn take(&mut self, notice: Notice) {
-        match notice {
-            // An orphan that came to us and ended.
-            Notice::Reaped(_, _) => {}
-            Notice::Root(pid) => self.note_root(pid),
-            Notice::Ready(said) => self.ready = Some(said),
-            Notice::Pump(PumpNotice::Full) => self.happen(Event::OutputFull),
-            Notice::Pump(PumpNotice::Failed(error)) => {
-                self.happen(Event::OutputLost(error.to_string()));
-            }
-            Notice::Pump(PumpNotice::Done) => self.pumps += 1,
-            Notice::Asked(ask, done) => {
-                match ask {
-                    // Input goes past us; it shows that a control plane is there all the same.
-                    Ask::Renew | Ask::Write { .. } | Ask::CloseStdin => self.happen(Event::Renewed),
-                    Ask::Interrupt { signal, grace_ms, by } => {
-                        self.happen(Event::Interrupted {
-                            signal,
-                            grace: Duration::from_millis(grace_ms),
-                            by,
-                        });
-                    }
-                    Ask::Kill { by } => self.happen(Event::Killed { by }),
-                }
-                // Whoever asked may have gone.
-                let _ = done.send(());
-            }
-        }
-    }
-
-    fn happen(&mut self, event: Event) {
-        match self.life.on(event, self.begun.elapsed()) {
-            Action::Nothing | Action::Finish(_) => {}
-            Action::Stop(signal) => self.stop(signal.into()),
-            Action::KillAll => {
-                self.kill();
-            }
-        }
-    }
-
-    /// Signals the group of every process directly below the box's first: the job's own, and
-    /// those of orphans. The first process itself only keeps the rest together.
-    fn stop(&self, signal: rustix::process::Signal) {
-        let Some(running) = &self.record.running else { return };
-        let own = rustix::process::getpgrp().as_raw_pid();
-        for process in job_processes().iter().filter(|process| process.parent == running.root.pid) {
-            match Pid::from_raw(process.group) {
-                // It has not left our own group yet, and we stay.
-                Some(group) if group.as_raw_pid() != own => {
-                    let _ = rustix::process::kill_process_group(group, signal);
-                }
-                Some(_) | None => process.id.signal(signal),
-            }
-        }
-    }
-
-    /// Kills everything: with the box's first process the kernel ends all of a namespace at once;
-    /// then whatever else is below.
-    fn kill(&self) -> bool {
-        if let Some(running) = &self.record.running {
-            running.root.signal(rustix::process::Signal::KILL);
-        }
-        processes::kill_below_self(KILL_ROUND).is_empty()
-    }
-
-    fn note_root(&mut self, pid: i32) {
-        let ids = ProcessId::of(pid).zip(ProcessId::of(self.started.launcher));
-        // Gone already: its end is on the way.
-        let Some((root, launcher)) = ids else { return };
-        self.record.running = Some(Running {
-            root,
-            launcher,
-            started_at: self.started.at,
-            sandbox: self.started.strength,
-        });
-        if let Err(error) = self.folder.write("host.json", &*self.record) {
-            self.happen(Event::OutputLost(error.to_string()));
-        }
-    }
-
-    /// The launcher is gone: leaves no process, takes the last words, and says how it ended.
-    fn finish(mut self, status: ExitStatus) -> EndHow {
-        // However long it takes: an end that is written while something still runs is a lie.
-        while !self.kill() {
-            while let Ok(notice) = self.notices.try_recv() {
-                self.take(notice);
-            }
-        }
-        let deadline = Instant::now() + LAST_WORDS;
-        while (self.pumps < 2 || self.ready.is_none()) && Instant::now() < deadline {
-            match self.notices.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(notice) => self.take(notice),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        let own = self.own_end(status);
-        match self.life.on(Event::Gone(own.clone()), self.begun.elapsed()) {
-            Action::Finish(how) => how,
-            Action::Nothing | Action::Stop(_) | Action::KillAll => own,
-        }
-    }
-
-    fn own_end(&self, status: ExitStatus) -> EndHow {
-        match start::never_ran(self.ready.as_deref(), || self.launcher_complaint()) {
-            Some(reason) => EndHow::CouldNotStart(reason),
-            None => start::ended(status),
-        }
-    }
-
-    /// What bubblewrap said when it could not build the box.
-    fn launcher_complaint(&self) -> String {
-        let mut text = Vec::new();
-        let read = File::open(self.folder.file("stderr"))
-            .and_then(|file| file.take(2000).read_to_end(&mut text));
-        let text = String::from_utf8_lossy(&text);
-        match (read, text.lines().next_back()) {
-            (Ok(_), Some(line)) => line.trim().to_owned(),
-            (Ok(_) | Err(_), _) => "the box was not built, and nothing says why".to_owned(),
-        }
     }
 }
 
@@ -460,25 +236,4 @@ fn children_cpu_ms() -> Option<u64> {
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let ticks = fields.get(13)?.parse::<u64>().ok()? + fields.get(14)?.parse::<u64>().ok()?;
     Some(ticks * 1000 / rustix::param::clock_ticks_per_second())
-}
-
-/// Everything below us is the job.
-fn job_processes() -> Vec<processes::Process> {
-    processes::below(rustix::process::getpid().as_raw_pid())
-}
-
-/// Waits for every child, on a thread of its own, until there is none.
-pub(super) fn reap(notify: &Sender<Notice>) {
-    loop {
-        match rustix::process::wait(rustix::process::WaitOptions::empty()) {
-            Ok(Some((pid, status))) => {
-                if notify.send(Notice::Reaped(pid, ExitStatus::from_raw(status.as_raw()))).is_err()
-                {
-                    return;
-                }
-            }
-            Ok(None) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => return,
-        }
-    }
 }

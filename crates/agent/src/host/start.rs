@@ -19,8 +19,8 @@ use jiff::Timestamp;
 use rustix::io::FdFlags;
 
 use super::files::Folder;
+use super::owner::{Notice, reap};
 use super::pump::{self, Allowance, Input};
-use super::serve::{Notice, reap};
 use super::spec::{EndHow, StopSignal, StoredSpec};
 use super::sweep::MARKER;
 use crate::sandbox::{
@@ -63,8 +63,10 @@ pub(super) fn start(
     let told = |error: io::Error| format!("cannot start the box: {error}");
     let (info, info_end) = io::pipe().map_err(told)?;
     let (ready, ready_end) = io::pipe().map_err(told)?;
-    for end in [&info_end, &ready_end] {
-        // These two, and no others, go to the child.
+    // These, and no others, go to the child; without bubblewrap nobody would close the first one,
+    // and the job could name any process as its first, to be killed by us.
+    let informed = machine.bubblewrap.is_ok().then_some(&info_end);
+    for end in informed.into_iter().chain([&ready_end]) {
         rustix::io::fcntl_setfd(end, FdFlags::empty()).map_err(|error| told(error.into()))?;
     }
     let digest = spec.key.digest();

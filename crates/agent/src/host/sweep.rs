@@ -5,7 +5,7 @@
 //! and what carries the job's marker in its environment, until there is none.
 //! Callers have made sure that the host is dead; while it lives, jobs are its own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::files::{Folder, HostRecord, boot};
 use crate::sandbox::processes::{self, Process};
@@ -13,8 +13,12 @@ use crate::sandbox::processes::{self, Process};
 /// The variable in the environment of every process of a job; its value is the key's digest.
 pub(super) const MARKER: &str = "AFK_JOB";
 
+/// How long a supervisor, which knows more of its job than can be seen from outside, may take to
+/// end it by itself. The kernel, for a full sandbox, takes no time.
+const OWN_END: Duration = Duration::from_millis(1500);
+
 /// How long sweeping goes on.
-const BOUND: Duration = Duration::from_secs(5);
+const BOUND: Duration = Duration::from_secs(3);
 
 /// Processes that would not die.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +27,13 @@ pub(super) struct Undead(pub(super) Vec<i32>);
 
 /// Ends whatever is left of the job in this folder.
 pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
+    let deadline = Instant::now() + OWN_END;
+    while record.boot == boot()
+        && record.running.as_ref().is_some_and(|running| running.root.is_alive())
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let left = processes::end_all(BOUND, || remains(record));
     if left.is_empty() {
         Ok(())

@@ -84,6 +84,8 @@ pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(ConfineError::Privileges)?;
     }
+    // What the host keeps to its owner is its own affair; a job makes files as anybody does.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     // The host has raised itself over what it watches; a job comes after everything else.
     let _ = rustix::process::setpriority_process(None, 5);
     limit("a core dump", Resource::Core, Some(0))?;

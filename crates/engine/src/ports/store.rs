@@ -229,9 +229,16 @@ pub trait Store: Send + Sync {
         at_most: u32,
     ) -> PortResult<Vec<Outgoing>>;
     /// Records that a doorbell was rung.
-    async fn rung(&self, id: &str, now: At) -> PortResult<()>;
+    async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()>;
     /// Records that ringing failed, and when to try again.
-    async fn not_rung(&self, id: &str, error: &str, again: At) -> PortResult<()>;
+    async fn not_rung(
+        &self,
+        id: &str,
+        owner: &str,
+        error: &str,
+        again: At,
+        now: At,
+    ) -> PortResult<()>;
     /// What was spent since `since`, by `repo` and by all, live runs' budgets included.
     async fn spent(&self, repo: &RepoName, since: At) -> PortResult<(Usd, Usd)>;
     /// Notes that a control plane runs at `now`; gives when the last note was.

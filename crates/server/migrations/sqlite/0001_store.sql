@@ -98,3 +98,9 @@ CREATE TABLE results (
     at             INTEGER NOT NULL,
     PRIMARY KEY (kind, tree, command_digest)
 ) STRICT, WITHOUT ROWID;
+
+-- When a control plane last noted that it runs.
+CREATE TABLE heartbeat (
+    id INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+    at INTEGER NOT NULL
+) STRICT;

@@ -2,3 +2,4 @@
 
 pub mod git;
 pub mod local_tracker;
+pub mod store_port;

@@ -12,6 +12,7 @@
 //! known here.
 
 mod admit;
+mod beat;
 mod error;
 mod issues;
 mod journal;
@@ -41,7 +42,7 @@ pub use leases::{Fence, Lease, LeaseHolder};
 pub use ledger::{LedgerEntry, Spend};
 pub use open::OpenOptions;
 pub use outbox::{NewSend, Outgoing};
-pub use runs::{Commit, CommitOutcome, RunFilter, RunRow};
+pub use runs::{Commit, CommitOutcome, FreezeRepo, RunFilter, RunRow};
 pub use switches::{SwitchName, SwitchState, Switches};
 
 /// The most that one document may hold.

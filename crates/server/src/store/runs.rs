@@ -9,8 +9,8 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::error::StoreErrorKind;
 use super::{
-    Fence, JournalEntry, LedgerEntry, NewSend, Store, StoreError, check_document, from_micros,
-    journal, leases, ledger, micros, outbox, parse, signed,
+    Fence, JournalEntry, LedgerEntry, NewSend, Store, StoreError, SwitchName, check_document,
+    from_micros, journal, leases, ledger, micros, outbox, parse, signed, switches,
 };
 
 /// A run as it is stored.
@@ -70,6 +70,17 @@ pub struct Commit {
     pub ledger: Vec<LedgerEntry>,
     /// The lease that the caller works under.
     pub fence: Option<Fence>,
+    /// Freezes the run's repo in the same transaction.
+    pub freeze: Option<FreezeRepo>,
+}
+
+/// A freeze that a run's outcome causes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FreezeRepo {
+    /// By whom: the run.
+    pub by: String,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// What became of a commit.
@@ -196,6 +207,11 @@ async fn apply(
     .await?;
     outbox::enqueue(tx, &run, &commit.sends).await?;
     ledger::record(tx, &run, &repo, &commit.ledger).await?;
+    if let Some(freeze) = &commit.freeze {
+        let name = SwitchName::Freeze(super::parse("the repo of a run", &repo)?);
+        let why = super::to_json(&freeze.why)?;
+        switches::set(tx, &name, true, &why, &freeze.by, commit.at).await?;
+    }
     Ok(CommitOutcome::Committed { version: next as u64 })
 }
 

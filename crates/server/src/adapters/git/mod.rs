@@ -1,1 +1,37 @@
 //! Git, by the `git` command.
+//!
+//! The control plane owns one bare [`Mirror`] a repo and never looks at a work
+//! tree; each run has a [`RunClone`] of its own, in which nothing of ours runs
+//! but `upload-pack`, in the caller's box. Whatever a repository or an agent
+//! leaves behind is data: no hook, filter, driver or configuration of theirs is
+//! obeyed by a command that is started here.
+//!
+//! Not here: what is allowed to land (the guardrails), and when.
+
+mod clone;
+mod command;
+mod commits;
+mod error;
+mod landing;
+mod lock;
+mod mirror;
+mod paths;
+mod process;
+mod read;
+mod remote;
+mod status;
+mod tree;
+mod workspaces;
+
+pub use clone::{Advertised, RunClone, UploadPack, branch_name, head_ref};
+pub use command::{Git, Limits};
+pub use commits::{Commit, Signature, Trailers};
+pub use error::{GitError, Rejection};
+pub use landing::{Identity, MergeOutcome, PushOutcome};
+pub use mirror::{Mirror, RemoteHeads};
+pub use paths::{remove_tree, sanitise};
+pub use read::{Blob, BlobAt, BlobLimits};
+pub use remote::{Credential, RemoteUrl};
+pub use status::Status;
+pub use tree::{Entry, Mode};
+pub use workspaces::{Kept, RunFolders, Workspaces};

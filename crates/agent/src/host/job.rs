@@ -1,55 +1,42 @@
-//! The control plane's side: start or attach by key, look, renew, end, clean up.
+//! One job, from the control plane's side: look, renew, feed, end, clean up.
 //!
 //! Nothing here blocks the async runtime and nothing waits without a bound. Looking at a
 //! job costs a file or two; only asking one to do something talks to its host. Two control
 //! planes may do all of it at once.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use secrecy::ExposeSecret as _;
-use sha2::{Digest as _, Sha256};
-use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
 
+use super::conclude::{Concluded, conclude, remove};
 use super::control::{self, Answer, Ask, WRITE_LIMIT};
-use super::files::{Folder, HostRecord, boot, private, random};
-use super::serve::SUBCOMMAND;
-use super::spec::{End, EndHow, JobSpec, KilledBy, Stdin, StopSignal, StoredSpec, hex};
-use super::sweep;
+use super::error::HostError;
+use super::files::{Folder, HostRecord, boot};
+use super::spec::{End, KilledBy, StopSignal};
 use crate::sandbox::Strength;
-
-/// How long a new host may take to say that it is there.
-const BIRTH: Duration = Duration::from_secs(15);
 
 /// How long a host may take to kill its job before it is taken for wedged.
 const KILL: Duration = Duration::from_millis(2500);
 
 /// How often a state is looked at while waiting for it.
-const LOOK: Duration = Duration::from_millis(10);
-
-/// Starts jobs. `program` is the binary with the `host` and `sandbox-init` subcommands.
-#[derive(Clone, Debug)]
-pub struct Hosts {
-    program: PathBuf,
-}
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// One job, by its folder. Cheap to clone; holding one keeps nothing open.
 #[derive(Clone, Debug)]
 pub struct Job {
-    folder: Folder,
+    pub(super) folder: Folder,
 }
 
 /// What a job is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// Its host is there, or on the way; its box is not yet.
+    /// Its host is there, or on the way; its box is not yet. A job whose starter died before
+    /// there was a host stays so until somebody ensures it again.
     Starting,
     /// It runs.
     Running {
@@ -67,152 +54,15 @@ pub enum JobState {
     Lost,
 }
 
-/// Why something could not be done with a job.
-#[derive(Debug, thiserror::Error)]
-pub enum HostError {
-    /// The folder, or a file in it.
-    #[error("job in {dir}: cannot {what}: {source}")]
-    Io {
-        /// The job's folder.
-        dir: PathBuf,
-        /// What was tried.
-        what: &'static str,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The folder belongs to another key.
-    #[error("job in {dir}: it belongs to the key `{found}`; give each key a folder of its own")]
-    OtherKey {
-        /// The job's folder.
-        dir: PathBuf,
-        /// Whose it is.
-        found: String,
-    },
-    /// The host was started and did not begin.
-    #[error("job in {dir}: its host did not begin{said}")]
-    NotBegun {
-        /// The job's folder.
-        dir: PathBuf,
-        /// What it said, if anything.
-        said: String,
-    },
-    /// The host does not answer. Only [`Job::kill`] helps.
-    #[error("job in {dir}: its host does not answer ({source}); kill the job")]
-    Silent {
-        /// The job's folder.
-        dir: PathBuf,
-        /// How it was silent.
-        source: io::Error,
-    },
-    /// The host refused.
-    #[error("job in {dir}: {reason}")]
-    Refused {
-        /// The job's folder.
-        dir: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// The job is over, so there is nothing to ask of it.
-    #[error("job in {dir}: it is over")]
-    Over {
-        /// The job's folder.
-        dir: PathBuf,
-    },
-    /// The job goes on, so it cannot be removed.
-    #[error("job in {dir}: it is still running; end it first")]
-    StillRunning {
-        /// The job's folder.
-        dir: PathBuf,
-    },
-    /// Processes survived everything.
-    #[error("job in {dir}: {reason}")]
-    Undead {
-        /// The job's folder.
-        dir: PathBuf,
-        /// Which.
-        reason: String,
-    },
-}
-
-impl Hosts {
-    /// Hosts are started from this binary.
-    pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into() }
-    }
-
-    /// Hosts are started from the running binary.
-    pub fn of_this_program() -> io::Result<Self> {
-        std::env::current_exe().map(Self::new)
-    }
-
-    /// Starts the job, or attaches to it if its key was ever started; never twice, whoever else
-    /// asks at the same time. A spec that is there already wins. Attaching renews.
-    pub async fn ensure(&self, spec: &JobSpec) -> Result<Job, HostError> {
-        let job = Job { folder: Folder::at(&spec.dir) };
-        job.blocking("write its spec", store_spec(spec)).await?;
-        let stored: StoredSpec = job.read("spec.json").await?.ok_or_else(|| job.gone())?;
-        if stored.key != spec.key {
-            return Err(HostError::OtherKey { dir: job.dir(), found: stored.key.to_string() });
-        }
-        let deadline = Instant::now() + BIRTH;
-        let mut spawned = false;
-        loop {
-            if job.folder.has("end.json") {
-                return Ok(job);
-            }
-            if let Some(record) = job.read::<HostRecord>("host.json").await? {
-                if is_host_alive(&record) {
-                    // One that does not answer is still attached to: the caller will find out.
-                    let _ = job.renew().await;
-                }
-                return Ok(job);
-            }
-            if !spawned {
-                self.spawn(&job, spec).await?;
-                spawned = true;
-            }
-            if Instant::now() >= deadline {
-                return Err(HostError::NotBegun { said: job.last_of_log().await, dir: job.dir() });
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-
-    /// Starts a host, which leaves our session, and outlives us.
-    async fn spawn(&self, job: &Job, spec: &JobSpec) -> Result<(), HostError> {
-        let told = |source| job.io("start its host", source);
-        let log =
-            private().create(true).append(true).open(job.folder.file("host.log")).map_err(told)?;
-        let mut child = tokio::process::Command::new(&self.program)
-            .arg(SUBCOMMAND)
-            .arg(job.folder.path())
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .map_err(told)?;
-        let secrets: BTreeMap<&str, &str> = spec
-            .secrets
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.expose_secret()))
-            .collect();
-        let body = serde_json::to_vec(&secrets).map_err(|error| told(error.into()))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // A second host for the same job goes without reading, which is as it should be.
-            let _ = tokio::time::timeout(control::PATIENCE, stdin.write_all(&body)).await;
-        }
-        // Waited for, so that it leaves no zombie while we live.
-        tokio::spawn(async move { child.wait().await });
-        Ok(())
-    }
-}
-
 impl Job {
     /// The job in this folder; `None` when there is none.
     pub fn open(dir: impl Into<PathBuf>) -> Option<Self> {
         let folder = Folder::at(dir);
         folder.has("spec.json").then_some(Self { folder })
+    }
+
+    pub(super) fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { folder: Folder::at(dir) }
     }
 
     /// Its folder.
@@ -232,7 +82,7 @@ impl Job {
         let Some(record) = self.read::<HostRecord>("host.json").await? else {
             return Ok(JobState::Starting);
         };
-        if is_host_alive(&record) {
+        if record.is_alive() {
             return Ok(match record.running {
                 None => JobState::Starting,
                 Some(running) => JobState::Running {
@@ -362,7 +212,7 @@ impl Job {
             record.host.signal(rustix::process::Signal::KILL);
         }
         let deadline = Instant::now() + control::PATIENCE;
-        while is_host_alive(&record) && Instant::now() < deadline {
+        while record.is_alive() && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
         // The record may have been written anew until the host died.
@@ -431,7 +281,7 @@ impl Job {
     }
 
     async fn is_alive(&self) -> Result<bool, HostError> {
-        Ok(self.read::<HostRecord>("host.json").await?.as_ref().is_some_and(is_host_alive))
+        Ok(self.read::<HostRecord>("host.json").await?.as_ref().is_some_and(HostRecord::is_alive))
     }
 
     async fn read_output(
@@ -444,7 +294,7 @@ impl Job {
         self.blocking("read its output", move || read_at(&path, offset, max)).await
     }
 
-    async fn read<T>(&self, name: &'static str) -> Result<Option<T>, HostError>
+    pub(super) async fn read<T>(&self, name: &'static str) -> Result<Option<T>, HostError>
     where
         T: serde::de::DeserializeOwned + Send + 'static,
     {
@@ -452,7 +302,7 @@ impl Job {
         self.blocking("read its state", move || folder.read(name)).await
     }
 
-    async fn blocking<T: Send + 'static>(
+    pub(super) async fn blocking<T: Send + 'static>(
         &self,
         what: &'static str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
@@ -463,7 +313,7 @@ impl Job {
         done.map_err(|source| self.io(what, source))
     }
 
-    async fn last_of_log(&self) -> String {
+    pub(super) async fn last_of_log(&self) -> String {
         let path = self.folder.file("host.log");
         let log = self
             .blocking("read its log", move || read_at(&path, 0, 4096))
@@ -475,101 +325,13 @@ impl Job {
         }
     }
 
-    fn io(&self, what: &'static str, source: io::Error) -> HostError {
+    pub(super) fn io(&self, what: &'static str, source: io::Error) -> HostError {
         HostError::Io { dir: self.dir(), what, source }
     }
 
-    fn gone(&self) -> HostError {
+    pub(super) fn gone(&self) -> HostError {
         self.io("find it", ErrorKind::NotFound.into())
     }
-}
-
-/// How concluding went.
-enum Concluded {
-    Ended(End),
-    Lost,
-    Undead(String),
-    Failed(io::Error),
-    Locked,
-}
-
-fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy>) -> Concluded {
-    let _lock = match folder.lock() {
-        Ok(Some(lock)) => lock,
-        Ok(None) => return Concluded::Locked,
-        Err(error) => return Concluded::Failed(error),
-    };
-    // It may have come to its end, or another may have concluded it, before we had the lock.
-    match folder.read("end.json") {
-        Ok(Some(end)) => return Concluded::Ended(end),
-        Ok(None) => {}
-        Err(error) => return Concluded::Failed(error),
-    }
-    if let Err(undead) = sweep::sweep(record) {
-        return Concluded::Undead(undead.to_string());
-    }
-    let Some(by) = by else {
-        return match folder.write("lost", &Timestamp::now()) {
-            Ok(()) => Concluded::Lost,
-            Err(error) => Concluded::Failed(error),
-        };
-    };
-    let end = End {
-        how: EndHow::Killed(by),
-        started_at: record.running.as_ref().map(|running| running.started_at),
-        ended_at: Timestamp::now(),
-        max_memory: 0,
-        cpu_ms: 0,
-        sandbox: record.running.as_ref().map(|running| running.sandbox),
-        sandbox_text: record
-            .running
-            .as_ref()
-            .map(|running| running.sandbox.to_string())
-            .unwrap_or_default(),
-    };
-    match folder.write("end.json", &end) {
-        Ok(()) => Concluded::Ended(end),
-        Err(error) => Concluded::Failed(error),
-    }
-}
-
-/// Writes a job's files, spec last, unless it has a spec.
-fn store_spec(spec: &JobSpec) -> impl FnOnce() -> io::Result<()> + Send + 'static {
-    let folder = Folder::at(&spec.dir);
-    let (first, more_input) = match &spec.stdin {
-        Stdin::Empty => (Vec::new(), false),
-        Stdin::Bytes(bytes) => (bytes.clone(), false),
-        Stdin::Pipe(bytes) => (bytes.clone(), true),
-    };
-    // Named by what is in it: of two who ask at once, neither can change the other's.
-    let input = (!first.is_empty()).then(|| format!("input-{}", hex(&Sha256::digest(&first))));
-    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let stored = StoredSpec {
-        key: spec.key.clone(),
-        lock: spec.lock.clone(),
-        boxed: spec.boxed.clone(),
-        has_secrets: !spec.secrets.is_empty(),
-        input: input.clone(),
-        more_input,
-        timeout_ms: milliseconds(spec.timeout),
-        renew_within_ms: milliseconds(spec.renew_within),
-        output_limit: spec.output_limit,
-    };
-    move || {
-        folder.make()?;
-        if folder.has("spec.json") {
-            return Ok(());
-        }
-        if let Some(name) = input {
-            folder.claim(&name, &first)?;
-        }
-        folder.claim("token", random()?.as_bytes())?;
-        folder.claim("spec.json", &serde_json::to_vec(&stored)?).map(drop)
-    }
-}
-
-fn is_host_alive(record: &HostRecord) -> bool {
-    record.boot == boot() && record.host.is_alive()
 }
 
 fn read_at(path: &Path, offset: u64, max: usize) -> io::Result<Vec<u8>> {
@@ -584,31 +346,4 @@ fn read_at(path: &Path, offset: u64, max: usize) -> io::Result<Vec<u8>> {
     let read = file.read_at(&mut bytes, offset)?;
     bytes.truncate(read);
     Ok(bytes)
-}
-
-/// Deletes the folder under its lock; `false` when somebody holds that.
-fn remove(folder: &Folder) -> io::Result<bool> {
-    let Some(_lock) = folder.lock()? else { return Ok(false) };
-    let path = folder.path();
-    // Out of its place first, so that a crash half way leaves no half of a job there.
-    let aside = path.with_file_name(format!(".removed-{}", random()?));
-    fs::rename(path, &aside)?;
-    if fs::remove_dir_all(&aside).is_err() {
-        // A job may have made folders that their owner cannot write, as package caches do.
-        open_up(&aside)?;
-        fs::remove_dir_all(&aside)?;
-    }
-    Ok(true)
-}
-
-fn open_up(folder: &Path) -> io::Result<()> {
-    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        // The entry's own type: links are not followed.
-        if entry.file_type()?.is_dir() {
-            open_up(&entry.path())?;
-        }
-    }
-    Ok(())
 }

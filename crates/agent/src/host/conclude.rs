@@ -1,0 +1,89 @@
+//! The last things done to a job's folder when its host is dead or done: writing down an end
+//! that the host could not, and deleting it. Both under the host's lock, both blocking.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::files::{Folder, HostRecord, random};
+use super::spec::{End, EndHow, KilledBy};
+use super::sweep;
+
+/// How concluding went.
+pub(super) enum Concluded {
+    Ended(End),
+    Lost,
+    Undead(String),
+    Failed(io::Error),
+    Locked,
+}
+
+pub(super) fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy>) -> Concluded {
+    let _lock = match folder.lock() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Concluded::Locked,
+        Err(error) => return Concluded::Failed(error),
+    };
+    // It may have come to its end, or another may have concluded it, before we had the lock.
+    match folder.read("end.json") {
+        Ok(Some(end)) => return Concluded::Ended(end),
+        Ok(None) => {}
+        Err(error) => return Concluded::Failed(error),
+    }
+    if let Err(undead) = sweep::sweep(record) {
+        return Concluded::Undead(undead.to_string());
+    }
+    let Some(by) = by else {
+        return match folder.write("lost", &Timestamp::now()) {
+            Ok(()) => Concluded::Lost,
+            Err(error) => Concluded::Failed(error),
+        };
+    };
+    let end = End {
+        how: EndHow::Killed(by),
+        started_at: record.running.as_ref().map(|running| running.started_at),
+        ended_at: Timestamp::now(),
+        max_memory: 0,
+        cpu_ms: 0,
+        sandbox: record.running.as_ref().map(|running| running.sandbox),
+        sandbox_text: record
+            .running
+            .as_ref()
+            .map(|running| running.sandbox.to_string())
+            .unwrap_or_default(),
+    };
+    match folder.write("end.json", &end) {
+        Ok(()) => Concluded::Ended(end),
+        Err(error) => Concluded::Failed(error),
+    }
+}
+
+/// Deletes the folder under its lock; `false` when somebody holds that.
+pub(super) fn remove(folder: &Folder) -> io::Result<bool> {
+    let Some(_lock) = folder.lock()? else { return Ok(false) };
+    let path = folder.path();
+    // Out of its place first, so that a crash half way leaves no half of a job there.
+    let aside = path.with_file_name(format!(".removed-{}", random()?));
+    fs::rename(path, &aside)?;
+    if fs::remove_dir_all(&aside).is_err() {
+        // A job may have made folders that their owner cannot write, as package caches do.
+        open_up(&aside)?;
+        fs::remove_dir_all(&aside)?;
+    }
+    Ok(true)
+}
+
+fn open_up(folder: &Path) -> io::Result<()> {
+    fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // The entry's own type: links are not followed.
+        if entry.file_type()?.is_dir() {
+            open_up(&entry.path())?;
+        }
+    }
+    Ok(())
+}

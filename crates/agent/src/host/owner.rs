@@ -1,0 +1,293 @@
+//! The host's main loop: hears the helpers, lets [`Life`] decide, carries it out.
+//!
+//! Called by [`super::serve`] once the box is started, on the thread that started it, and
+//! comes back when nothing of the job is left. Decides nothing itself.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rustix::process::Pid;
+
+use super::control::Ask;
+use super::files::{Folder, HostRecord, Running};
+use super::life::{Action, Bounds, Event, Life};
+use super::pump::PumpNotice;
+use super::spec::EndHow;
+use super::start::{self, Started};
+use crate::sandbox::Strength;
+use crate::sandbox::processes::{self, ProcessId};
+
+/// How often the job's memory and processes are looked at.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// How often the machine's threads are counted in between. A fork bomb is faster than [`WATCH`],
+/// and where the job's user is the machine's root, the kernel's own limit does not hold it.
+const PEEK: Duration = Duration::from_millis(20);
+
+/// One go at killing; it is gone at again with every tick.
+const KILL_ROUND: Duration = Duration::from_millis(500);
+
+/// How long the last words of a dead job may take to reach the disk.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+
+/// What the helpers tell the main thread.
+pub(super) enum Notice {
+    /// A child of the host ended.
+    Reaped(Pid, ExitStatus),
+    /// The box's first process, as bubblewrap tells it.
+    Root(i32),
+    /// What our code in the box said before it became the job; empty if it never came so far.
+    Ready(String),
+    /// Output.
+    Pump(PumpNotice),
+    /// A question, and where to answer.
+    Asked(Ask, Sender<()>),
+}
+
+/// What is known of a job beside how it ended.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// The most memory seen, bytes.
+    pub(super) max_memory: u64,
+    /// How well it is boxed, and in words.
+    pub(super) sandbox: Option<(Strength, String)>,
+    /// When its box was started.
+    pub(super) started_at: Option<Timestamp>,
+    /// Its workspace's lock, which is kept until its end is written.
+    pub(super) workspace: Option<File>,
+}
+
+/// A job that runs, and all that is done about it.
+pub(super) struct Owner<'a> {
+    folder: &'a Folder,
+    record: &'a mut HostRecord,
+    tally: &'a mut Tally,
+    started: Started,
+    notices: Receiver<Notice>,
+    life: Life,
+    begun: Instant,
+    ready: Option<String>,
+    pumps: u32,
+    limit_tasks: Option<u64>,
+    machine_tasks: u64,
+}
+
+impl<'a> Owner<'a> {
+    /// Owns a box that was just started.
+    pub(super) fn new(
+        folder: &'a Folder,
+        record: &'a mut HostRecord,
+        tally: &'a mut Tally,
+        started: Started,
+        notices: Receiver<Notice>,
+        bounds: Bounds,
+    ) -> Self {
+        Self {
+            folder,
+            record,
+            tally,
+            started,
+            notices,
+            life: Life::new(bounds),
+            begun: Instant::now(),
+            ready: None,
+            pumps: 0,
+            limit_tasks: bounds.tasks,
+            machine_tasks: 0,
+        }
+    }
+
+    /// Sees the job to its end.
+    pub(super) fn watch(mut self) -> EndHow {
+        if let Some(root) = self.started.root {
+            self.note_root(root);
+        }
+        let (mut looked, mut peeked) = (Duration::ZERO, Duration::ZERO);
+        loop {
+            let now = self.begun.elapsed();
+            let deadline = self.life.next_deadline().unwrap_or(Duration::MAX);
+            let pause = (looked + WATCH).min(deadline).saturating_sub(now).min(PEEK);
+            match self.notices.recv_timeout(pause) {
+                Ok(Notice::Reaped(pid, status)) if pid.as_raw_pid() == self.started.launcher => {
+                    return self.finish(status);
+                }
+                Ok(notice) => self.take(notice),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            // Also between notices: a job that makes many of them is watched no less.
+            let now = self.begun.elapsed();
+            let peek = now >= peeked + PEEK;
+            if peek {
+                peeked = now;
+            }
+            if now >= (looked + WATCH).min(deadline) || (peek && self.machine_has_grown()) {
+                looked = now;
+                self.look();
+            }
+        }
+    }
+
+    /// Counts and measures the job.
+    fn look(&mut self) {
+        self.machine_tasks = processes::tasks_of_machine().unwrap_or(0);
+        let usage = processes::usage(&job_processes());
+        self.tally.max_memory = self.tally.max_memory.max(usage.memory);
+        self.happen(Event::Tick(usage));
+    }
+
+    /// Whether so many threads have come since the last look that the job may be past its limit.
+    fn machine_has_grown(&self) -> bool {
+        let tasks = processes::tasks_of_machine().unwrap_or(0);
+        self.limit_tasks.is_some_and(|limit| tasks > self.machine_tasks + limit / 4 + 16)
+    }
+
+    fn take(&mut self, notice: Notice) {
+        match notice {
+            // An orphan that came to us and ended.
+            Notice::Reaped(_, _) => {}
+            Notice::Root(pid) => self.note_root(pid),
+            Notice::Ready(said) => self.ready = Some(said),
+            Notice::Pump(PumpNotice::Full) => self.happen(Event::OutputFull),
+            Notice::Pump(PumpNotice::Failed(error)) => {
+                self.happen(Event::OutputLost(error.to_string()));
+            }
+            Notice::Pump(PumpNotice::Done) => self.pumps += 1,
+            Notice::Asked(ask, done) => {
+                match ask {
+                    // Input goes past us; it shows that a control plane is there all the same.
+                    Ask::Renew | Ask::Write { .. } | Ask::CloseStdin => self.happen(Event::Renewed),
+                    Ask::Interrupt { signal, grace_ms, by } => {
+                        self.happen(Event::Interrupted {
+                            signal,
+                            grace: Duration::from_millis(grace_ms),
+                            by,
+                        });
+                    }
+                    Ask::Kill { by } => self.happen(Event::Killed { by }),
+                }
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match self.life.on(event, self.begun.elapsed()) {
+            Action::Nothing | Action::Finish(_) => {}
+            Action::Stop(signal) => self.stop(signal.into()),
+            Action::KillAll => {
+                self.kill();
+            }
+        }
+    }
+
+    /// Signals the group of every process directly below the box's first: the job's own, and
+    /// those of orphans. The first process itself only keeps the rest together.
+    fn stop(&self, signal: rustix::process::Signal) {
+        let Some(running) = &self.record.running else { return };
+        let own = rustix::process::getpgrp().as_raw_pid();
+        for process in job_processes().iter().filter(|process| process.parent == running.root.pid) {
+            match Pid::from_raw(process.group) {
+                // It has not left our own group yet, and we stay.
+                Some(group) if group.as_raw_pid() != own => {
+                    let _ = rustix::process::kill_process_group(group, signal);
+                }
+                Some(_) | None => process.id.signal(signal),
+            }
+        }
+    }
+
+    /// Kills everything: with the box's first process the kernel ends all of a namespace at once;
+    /// then whatever else is below.
+    fn kill(&self) -> bool {
+        if let Some(running) = &self.record.running {
+            running.root.signal(rustix::process::Signal::KILL);
+        }
+        processes::kill_below_self(KILL_ROUND).is_empty()
+    }
+
+    fn note_root(&mut self, pid: i32) {
+        let ids = ProcessId::of(pid).zip(ProcessId::of(self.started.launcher));
+        // Gone already: its end is on the way.
+        let Some((root, launcher)) = ids else { return };
+        self.record.running = Some(Running {
+            root,
+            launcher,
+            started_at: self.started.at,
+            sandbox: self.started.strength,
+        });
+        if let Err(error) = self.folder.write("host.json", &*self.record) {
+            self.happen(Event::OutputLost(error.to_string()));
+        }
+    }
+
+    /// The launcher is gone: leaves no process, takes the last words, and says how it ended.
+    fn finish(mut self, status: ExitStatus) -> EndHow {
+        // However long it takes: an end that is written while something still runs is a lie.
+        while !self.kill() {
+            while let Ok(notice) = self.notices.try_recv() {
+                self.take(notice);
+            }
+        }
+        let deadline = Instant::now() + LAST_WORDS;
+        while (self.pumps < 2 || self.ready.is_none()) && Instant::now() < deadline {
+            match self.notices.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(notice) => self.take(notice),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        let own = self.own_end(status);
+        match self.life.on(Event::Gone(own.clone()), self.begun.elapsed()) {
+            Action::Finish(how) => how,
+            Action::Nothing | Action::Stop(_) | Action::KillAll => own,
+        }
+    }
+
+    fn own_end(&mut self, status: ExitStatus) -> EndHow {
+        match start::never_ran(self.ready.as_deref(), || self.launcher_complaint()) {
+            Some(reason) => {
+                self.tally.started_at = None;
+                EndHow::CouldNotStart(reason)
+            }
+            None => start::ended(status),
+        }
+    }
+
+    /// What bubblewrap said when it could not build the box.
+    fn launcher_complaint(&self) -> String {
+        let mut text = Vec::new();
+        let read = File::open(self.folder.file("stderr"))
+            .and_then(|file| file.take(2000).read_to_end(&mut text));
+        let text = String::from_utf8_lossy(&text);
+        match (read, text.lines().next_back()) {
+            (Ok(_), Some(line)) => line.trim().to_owned(),
+            (Ok(_) | Err(_), _) => "the box was not built, and nothing says why".to_owned(),
+        }
+    }
+}
+
+/// Everything below us is the job.
+fn job_processes() -> Vec<processes::Process> {
+    processes::below(rustix::process::getpid().as_raw_pid())
+}
+
+/// Waits for every child, on a thread of its own, until there is none.
+pub(super) fn reap(notify: &Sender<Notice>) {
+    loop {
+        match rustix::process::wait(rustix::process::WaitOptions::empty()) {
+            Ok(Some((pid, status))) => {
+                if notify.send(Notice::Reaped(pid, ExitStatus::from_raw(status.as_raw()))).is_err()
+                {
+                    return;
+                }
+            }
+            Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}

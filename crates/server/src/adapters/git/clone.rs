@@ -1,0 +1,372 @@
+//! A run's own clone: the agent's only git directory, and never ours.
+//!
+//! Made from the mirror by borrowing its objects; from the moment it has its
+//! name, no git of the control plane runs in it. What it holds is learnt through
+//! `upload-pack` in the caller's box, and taken over with every object checked.
+//! Whether it is dirty is asked by a command that the caller runs in the box
+//! ([`super::Status::argv`]).
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::{Oid, RunId};
+
+use super::error::GitError;
+use super::landing::Identity;
+use super::lock::{MirrorLock, beside};
+use super::mirror::{Mirror, publish, ref_of};
+use super::paths::remove_tree;
+use super::remote::RemoteUrl;
+
+/// The most bytes of a clone's advertisement: some ten thousand refs.
+const MAX_ADVERTISED: usize = 1 << 20;
+
+/// The clone of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunClone {
+    /// Its work tree; `.git` is inside.
+    pub dir: PathBuf,
+    /// The commit of the default branch that it was made from.
+    pub base: Oid,
+}
+
+/// What a repository shows to a client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Advertised {
+    /// The commit of `HEAD`: the run's head, whatever branch it is on.
+    pub head: Option<Oid>,
+    /// The branch that `HEAD` names; `None` when detached or unborn.
+    pub branch: Option<String>,
+    /// Every branch with its commit. Names are lossy text, and untrusted.
+    pub branches: BTreeMap<String, Oid>,
+}
+
+/// How `upload-pack` is run: a command of the caller's, to which git adds the folder.
+#[derive(Debug, Clone)]
+pub struct UploadPack {
+    argv: Vec<OsString>,
+}
+
+impl UploadPack {
+    /// `prefix` is the box, with its options, up to where a command follows; it
+    /// sees the clone, the mirror's objects (read-only) and a git. Empty: no box,
+    /// for tests only.
+    pub fn boxed<A: Into<OsString>>(prefix: impl IntoIterator<Item = A>) -> Self {
+        let mut argv: Vec<OsString> = prefix.into_iter().map(Into::into).collect();
+        // The owner check is for people; here the folder is hostile by assumption, and boxed.
+        let inner = ["git", "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null"];
+        let more = ["-c", "core.fsmonitor=false", "upload-pack", "--strict", "--timeout=120"];
+        argv.extend(inner.iter().chain(&more).map(OsString::from));
+        Self { argv }
+    }
+
+    /// Git hands this to a shell whatever we do, so that every word is quoted.
+    fn quoted(&self) -> OsString {
+        let mut out = Vec::new();
+        for word in &self.argv {
+            if !out.is_empty() {
+                out.push(b' ');
+            }
+            out.push(b'\'');
+            for byte in word.as_bytes() {
+                match byte {
+                    b'\'' => out.extend(b"'\\''"),
+                    other => out.push(*other),
+                }
+            }
+            out.push(b'\'');
+        }
+        OsStr::from_bytes(&out).to_owned()
+    }
+}
+
+impl RunClone {
+    /// Makes the clone of `run` at `dir` (absolute), with `branch` off `base` checked out, or
+    /// finds the one that is there: then its own base is returned, whatever is asked for.
+    ///
+    /// `dir`'s parent must not be writable by the agent.
+    pub async fn create(
+        mirror: &Mirror,
+        run: RunId,
+        dir: &Path,
+        base: &Oid,
+        branch: &str,
+        agent: &Identity,
+    ) -> Result<Self, GitError> {
+        head_ref(branch)?;
+        if let Some(made) = Self::find(mirror, run, dir).await? {
+            return Ok(made);
+        }
+        mirror.keep(run, "base", base).await?;
+        let making = beside(dir, ".making");
+        remove_tree(&making)?;
+        let parent = dir.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(parent).map_err(|e| GitError::io("create", parent, e))?;
+        let git = mirror.git();
+        let format = if base.as_str().len() == 64 { "sha256" } else { "sha1" };
+        git.call("init")
+            .args(["--quiet", "--template="])
+            .arg(format!("--initial-branch={branch}"))
+            .arg(format!("--object-format={format}"))
+            .arg("--")
+            .arg(&making)
+            .ok()
+            .await?;
+        let inside = making.join(".git");
+        configure(&inside, mirror, agent).map_err(|e| GitError::io("configure", &inside, e))?;
+        git.call("reset")
+            .git_dir(&inside)
+            .work_tree(&making)
+            .timeout(git.limits().network)
+            .args(["--hard", "--quiet", base.as_str(), "--"])
+            .ok()
+            .await?;
+        publish(&making, dir)?;
+        Ok(Self { dir: dir.to_owned(), base: base.clone() })
+    }
+
+    /// The clone of `run` at `dir`, where it was made before. Looks at no file in it.
+    pub async fn find(mirror: &Mirror, run: RunId, dir: &Path) -> Result<Option<Self>, GitError> {
+        match dir.symlink_metadata() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(GitError::io("look at", dir, e)),
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => {
+                let text = dir.to_string_lossy();
+                return Err(GitError::bad_name("the run's clone", &text, "it is not a folder"));
+            }
+        }
+        match mirror.run_ref(run, "base").await? {
+            Some(base) => Ok(Some(Self { dir: dir.to_owned(), base })),
+            None => Err(GitError::Unexpected {
+                command: "rev-parse",
+                detail: format!("{} is there, but the mirror has no base for it", dir.display()),
+            }),
+        }
+    }
+
+    /// What the clone shows, asked through the boxed `upload-pack`.
+    pub async fn advertised(
+        &self,
+        mirror: &Mirror,
+        upload_pack: &UploadPack,
+    ) -> Result<Advertised, GitError> {
+        let url = self.url()?;
+        let call = mirror.git().call("ls-remote").remote(&url, None).output(MAX_ADVERTISED);
+        let lines = call
+            .args(["--symref", &format!("--upload-pack={}", upload_pack.text()?), "--"])
+            .args([url.as_str(), "HEAD", "refs/heads/*"])
+            .ok()
+            .await?;
+        Ok(Advertised::parse(&lines))
+    }
+
+    /// Takes the clone's `HEAD` over into `refs/afk/<run>/<name>` of the mirror, every
+    /// object checked. A name that is taken already is answered as it is: what was
+    /// fetched once is what counts.
+    pub async fn fetch_head(
+        &self,
+        mirror: &Mirror,
+        run: RunId,
+        name: &str,
+        upload_pack: &UploadPack,
+    ) -> Result<Oid, GitError> {
+        let full = ref_of(run, name)?;
+        let url = self.url()?;
+        let _lock = MirrorLock::take(mirror.git(), mirror.dir()).await?;
+        if let Some(before) = mirror.resolve(&full).await? {
+            return Ok(before);
+        }
+        mirror
+            .call("fetch")
+            .remote(&url, None)
+            .file_size(mirror.git().limits().pack)
+            .config("transfer.fsckObjects=true")
+            .config("fetch.fsckObjects=true")
+            // Always a pack: one file, one bound, and nothing of it stays after a refusal.
+            .config("fetch.unpackLimit=1")
+            .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"])
+            .arg("--no-recurse-submodules")
+            .arg(format!("--upload-pack={}", upload_pack.text()?))
+            .args(["--", url.as_str(), &format!("HEAD:{full}")])
+            .ok()
+            .await
+            .map_err(|error| told_by_size(error, mirror))?;
+        let fetched = mirror.resolve(&full).await?;
+        match (mirror.resolve(&format!("{full}^{{commit}}")).await?, fetched) {
+            (Some(commit), Some(named)) if commit == named => Ok(commit),
+            (_, _) => {
+                mirror.call("update-ref").args(["--no-deref", "-d", &full]).ok().await?;
+                Err(GitError::Unsound { detail: "the clone's HEAD is not a commit".to_owned() })
+            }
+        }
+    }
+
+    /// The commands, to be run in the box in this order, that put an idle work tree
+    /// to `commit` on `branch`; ignored files (build output) stay.
+    pub fn reset_argv(branch: &str, commit: &Oid) -> Result<[Vec<String>; 2], GitError> {
+        head_ref(branch)?;
+        let git = |args: &[&str]| {
+            ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]
+                .iter()
+                .chain(args)
+                .map(ToString::to_string)
+                .collect()
+        };
+        let checkout =
+            git(&["checkout", "--quiet", "--force", "-B", branch, commit.as_str(), "--"]);
+        Ok([checkout, git(&["clean", "--quiet", "-ffd"])])
+    }
+
+    /// Always a url: git would read a plain path itself (as a bundle, for one).
+    fn url(&self) -> Result<RemoteUrl, GitError> {
+        RemoteUrl::local(&self.dir.join(".git"))
+    }
+}
+
+impl UploadPack {
+    fn text(&self) -> Result<String, GitError> {
+        self.quoted().into_string().map_err(|text| {
+            let text = text.to_string_lossy();
+            GitError::bad_name("the box's command", &text, "it must be UTF-8")
+        })
+    }
+}
+
+impl Advertised {
+    /// Reads `ls-remote --symref`; what is no branch and not `HEAD` is passed over.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let mut seen = Self::default();
+        for line in String::from_utf8_lossy(bytes).lines() {
+            match line.split_once('\t') {
+                Some((what, "HEAD")) => match what.strip_prefix("ref: ") {
+                    Some(target) => {
+                        seen.branch = target.strip_prefix("refs/heads/").map(str::to_owned);
+                    }
+                    None => seen.head = what.parse().ok(),
+                },
+                Some((oid, name)) => {
+                    if let (Some(name), Ok(oid)) = (name.strip_prefix("refs/heads/"), oid.parse()) {
+                        seen.branches.insert(name.to_owned(), oid);
+                    }
+                }
+                None => {}
+            }
+        }
+        seen
+    }
+
+    /// Branches that stand elsewhere than `HEAD` and than `base`: work that would not land.
+    pub fn elsewhere(&self, base: &Oid) -> Vec<(&str, &Oid)> {
+        let other = |oid: &Oid| Some(oid) != self.head.as_ref() && oid != base;
+        self.branches.iter().filter(|(_, oid)| other(oid)).map(|(n, o)| (n.as_str(), o)).collect()
+    }
+}
+
+/// The branch that a run works on: `afk/<issue>-<the run's last eight digits>`.
+pub fn branch_name(issue: u64, run: RunId) -> String {
+    let run = run.to_string();
+    let from = run.len().saturating_sub(8);
+    format!("afk/{issue}-{}", run.get(from..).unwrap_or_default())
+}
+
+/// The full ref of a branch, if git takes it as one (the rules of `check-ref-format`).
+pub fn head_ref(branch: &str) -> Result<String, GitError> {
+    let odd = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    let part = |p: &str| {
+        let lock = p.as_bytes().ends_with(b".lock");
+        !p.is_empty() && !p.starts_with('.') && !p.ends_with('.') && !lock
+    };
+    if branch.len() <= 200
+        && branch.split('/').all(part)
+        && !branch.contains(odd)
+        && !branch.contains("..")
+        && !branch.contains("@{")
+        && branch != "@"
+    {
+        Ok(format!("refs/heads/{branch}"))
+    } else {
+        Err(GitError::bad_name("the branch", branch, "git does not take it as a branch's name"))
+    }
+}
+
+/// A pack that hit its bound kills the process that writes it without a word; what
+/// it wrote so far shows why.
+fn told_by_size(error: GitError, mirror: &Mirror) -> GitError {
+    let limit = mirror.git().limits().pack;
+    let packs = std::fs::read_dir(mirror.objects().join("pack")).into_iter().flatten().flatten();
+    let cut_off = |entry: std::fs::DirEntry| {
+        entry.file_name().as_encoded_bytes().starts_with(b"tmp_")
+            && entry.metadata().is_ok_and(|meta| meta.len() >= limit)
+    };
+    match error {
+        GitError::Failed { command, .. } if packs.into_iter().any(cut_off) => {
+            GitError::TooLarge { command, limit }
+        }
+        other => other,
+    }
+}
+
+/// Alternates and configuration of a clone that is being made.
+fn configure(inside: &Path, mirror: &Mirror, agent: &Identity) -> std::io::Result<()> {
+    let info = inside.join("objects/info");
+    std::fs::create_dir_all(&info)?;
+    let mut borrowed = mirror.objects().into_os_string().into_encoded_bytes();
+    borrowed.push(b'\n');
+    std::fs::write(info.join("alternates"), borrowed)?;
+    let mut config = std::fs::File::options().append(true).open(inside.join("config"))?;
+    let quote = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
+    write!(
+        config,
+        "[user]\n\tname = {}\n\temail = {}\n\
+         [remote \"origin\"]\n\turl = {}\n\tpushurl = no-push://the-control-plane-lands\n\
+         \tfetch = +refs/heads/*:refs/remotes/origin/*\n\
+         [gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n",
+        quote(agent.name()),
+        quote(agent.email()),
+        quote(mirror.remote().as_str()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(branch: &str, good: bool) {
+        assert_eq!(head_ref(branch).is_ok(), good, "{branch:?}");
+    }
+
+    #[test]
+    fn branches_are_what_git_takes_as_branches() {
+        for good in ["main", "a/b-c", "-x", "--upload-pack=x", "feat@1", "ünï"] {
+            check(good, true);
+        }
+        for bad in ["", "/", "a//b", ".a", "a/.b", "a..b", "a.lock", "a.", "a b", "a\n", "a*", "@"]
+        {
+            check(bad, false);
+        }
+        check(&"a".repeat(201), false);
+    }
+
+    #[test]
+    fn work_on_another_branch_is_told_from_head_and_base() {
+        let oid = |c: &str| c.repeat(40).parse::<Oid>().unwrap();
+        let (a, b, c) = ("a".repeat(40), "b".repeat(40), "c".repeat(40));
+        let text = format!(
+            "ref: refs/heads/w\tHEAD\n{b}\tHEAD\n{a}\trefs/heads/old\n{b}\trefs/heads/w\n\
+             {c}\trefs/heads/side\n{c}\trefs/tags/t\n"
+        );
+        let seen = Advertised::parse(text.as_bytes());
+        assert_eq!((seen.branch.as_deref(), &seen.head), (Some("w"), &Some(oid("b"))));
+        assert_eq!(seen.elsewhere(&oid("a")), vec![("side", &oid("c"))]);
+    }
+
+    #[test]
+    fn the_box_is_quoted_word_by_word() {
+        let text = UploadPack::boxed(["/b x", "it's"]).text().unwrap();
+        assert!(text.starts_with(r"'/b x' 'it'\''s' 'git' '-c' "), "{text}");
+    }
+}

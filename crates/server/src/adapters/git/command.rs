@@ -1,0 +1,383 @@
+//! The one way git is run.
+//!
+//! Every other file of this module goes through [`Call`]. Invariants: argv, never
+//! a shell; a cleared environment; no configuration but ours; no hooks, no
+//! helpers, no transport but the remote's own; a process group of its own; a
+//! secret only in the environment of the one command that needs it.
+//!
+//! Not here: what the commands mean, and how a started one is attended (`process`).
+
+use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+use tokio_util::sync::CancellationToken;
+
+use super::error::GitError;
+use super::process::{self, Bounds, Ended, Output};
+use super::remote::{Credential, RemoteUrl};
+
+/// The oldest git that is relied on (`merge-tree --write-tree`, and its fixes).
+pub(crate) const OLDEST: &str = "2.39";
+
+/// Answers git's two questions from the environment of the one command.
+const ASKPASS: &str = "#!/bin/sh\n\
+    case \"$1\" in\n\
+    Username*) printf '%s\\n' \"$AFK_GIT_USERNAME\" ;;\n\
+    Password*) printf '%s\\n' \"$AFK_GIT_SECRET\" ;;\n\
+    *) exit 1 ;;\n\
+    esac\n";
+
+/// Configuration of every command; the last word, since it is given on the command line.
+const CONFIG: &[&str] = &[
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.excludesFile=/dev/null",
+    "core.symlinks=true",
+    "core.fsync=committed,loose-object,reference",
+    "core.logAllRefUpdates=false",
+    "credential.helper=",
+    // A redirect would have askpass answer another host.
+    "http.followRedirects=false",
+    "transfer.credentialsInUrl=die",
+    "submodule.recurse=false",
+    "fetch.recurseSubmodules=false",
+    "push.recurseSubmodules=no",
+    "push.gpgSign=false",
+    "commit.gpgSign=false",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "fetch.writeCommitGraph=false",
+    // What a bare mirror's HEAD holds must not change how two trees merge.
+    "merge.renames=true",
+    // The mirror may lie on a volume of another owner; a clone is never opened by us.
+    "safe.directory=*",
+    "protocol.version=2",
+    "protocol.allow=never",
+];
+
+/// The bounds of a command.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Time for a command that talks to a remote.
+    pub network: Duration,
+    /// Time for a command on our own disk.
+    pub local: Duration,
+    /// Bytes of standard output, where the operation has no bound of its own.
+    pub output: usize,
+    /// Bytes of the one pack that a fetch from a run's clone may bring.
+    pub pack: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            network: Duration::from_mins(10),
+            local: Duration::from_mins(2),
+            output: 32 << 20,
+            pack: 2 << 30,
+        }
+    }
+}
+
+/// A git program that was checked to be new enough; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Git {
+    program: Arc<Program>,
+    limits: Limits,
+    cancel: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Program {
+    binary: PathBuf,
+    askpass: PathBuf,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl Git {
+    /// Checks the program's version and writes the askpass helper into `folder`,
+    /// which only the control plane may write.
+    ///
+    /// `env` is what the environment of every command gets beside our own, for
+    /// instance `HTTPS_PROXY`; without a `PATH` in it the process's own is taken.
+    pub async fn open(
+        binary: &Path,
+        folder: &Path,
+        env: Vec<(OsString, OsString)>,
+        limits: Limits,
+    ) -> Result<Self, GitError> {
+        let mut env = env;
+        if !env.iter().any(|(name, _)| name == "PATH") {
+            let standard = || OsString::from("/usr/local/bin:/usr/bin:/bin");
+            env.push(("PATH".into(), std::env::var_os("PATH").unwrap_or_else(standard)));
+        }
+        let askpass = write_askpass(folder)?;
+        let program = Program { binary: binary.to_owned(), askpass, env };
+        let git = Self { program: Arc::new(program), limits, cancel: CancellationToken::new() };
+        let answer = git.call("version").ok().await?;
+        let answer = String::from_utf8_lossy(&answer).trim().to_owned();
+        let oldest = version(OLDEST);
+        match answer.strip_prefix("git version ").and_then(version) {
+            Some(found) if Some(found) >= oldest => Ok(git),
+            Some(_) | None => Err(GitError::TooOld { binary: binary.to_owned(), found: answer }),
+        }
+    }
+
+    /// The same git, whose commands are killed when `cancel` is.
+    #[must_use]
+    pub fn under(&self, cancel: CancellationToken) -> Self {
+        Self { cancel, ..self.clone() }
+    }
+
+    /// The same git with other bounds.
+    #[must_use]
+    pub fn bounded(&self, limits: Limits) -> Self {
+        Self { limits, ..self.clone() }
+    }
+
+    /// The bounds in force.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What cancels the commands.
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Begins the command `name`.
+    pub(crate) fn call(&self, name: &'static str) -> Call<'_> {
+        Call {
+            git: self,
+            name,
+            options: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            input: None,
+            output: self.limits.output,
+            timeout: self.limits.local,
+            file_size: None,
+            credential: None,
+            url: None,
+        }
+    }
+}
+
+/// One command being put together.
+pub(crate) struct Call<'a> {
+    git: &'a Git,
+    name: &'static str,
+    options: Vec<OsString>,
+    args: Vec<OsString>,
+    env: Vec<(&'static str, OsString)>,
+    input: Option<Vec<u8>>,
+    output: usize,
+    timeout: Duration,
+    file_size: Option<u64>,
+    credential: Option<&'a Credential>,
+    url: Option<&'a RemoteUrl>,
+}
+
+impl<'a> Call<'a> {
+    /// The repository it works on; its work tree is not looked for.
+    pub(crate) fn git_dir(mut self, dir: &Path) -> Self {
+        self.env.push(("GIT_DIR", dir.into()));
+        self
+    }
+
+    /// The work tree that it may write.
+    pub(crate) fn work_tree(mut self, dir: &Path) -> Self {
+        self.env.push(("GIT_WORK_TREE", dir.into()));
+        self
+    }
+
+    /// One more variable.
+    pub(crate) fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.env.push((name, value.into()));
+        self
+    }
+
+    /// One more configuration value, `key=value`.
+    pub(crate) fn config(mut self, pair: &str) -> Self {
+        self.options.extend(["-c".into(), pair.into()]);
+        self
+    }
+
+    /// One more argument.
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    pub(crate) fn args<I: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = I>) -> Self {
+        self.args.extend(args.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// What it reads from standard input.
+    pub(crate) fn input(mut self, bytes: Vec<u8>) -> Self {
+        self.input = Some(bytes);
+        self
+    }
+
+    /// The bound of its standard output in bytes.
+    pub(crate) fn output(mut self, bytes: usize) -> Self {
+        self.output = bytes;
+        self
+    }
+
+    /// The time it may take.
+    pub(crate) fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The bound of every file it writes in bytes.
+    pub(crate) fn file_size(mut self, bytes: u64) -> Self {
+        self.file_size = Some(bytes);
+        self
+    }
+
+    /// It talks to `url`, and to nothing else. The caller puts the url into the arguments.
+    pub(crate) fn remote(mut self, url: &'a RemoteUrl, credential: Option<&'a Credential>) -> Self {
+        self.options.push("-c".into());
+        self.options.push(format!("protocol.{}.allow=always", url.protocol()).into());
+        self.timeout = self.git.limits.network;
+        self.url = Some(url);
+        self.credential = credential;
+        self
+    }
+
+    /// Runs it; anything but exit 0 is an error.
+    pub(crate) async fn ok(self) -> Result<Vec<u8>, GitError> {
+        let (name, url) = (self.name, self.url);
+        let output = self.run().await?;
+        if output.code == 0 {
+            return Ok(output.stdout);
+        }
+        Err(GitError::from_stderr(name, url.map(RemoteUrl::as_str), output.code, &output.stderr))
+    }
+
+    /// Runs it to whatever exit code.
+    pub(crate) async fn run(mut self) -> Result<Output, GitError> {
+        let cancelled = || GitError::Cancelled { command: self.name };
+        if self.git.cancel.is_cancelled() {
+            return Err(cancelled());
+        }
+        let child = self.command().spawn().map_err(|source| self.not_started(source))?;
+        let bounds = Bounds {
+            output: self.output,
+            file_size: self.file_size,
+            timeout: self.timeout,
+            cancel: &self.git.cancel,
+        };
+        let input = self.input.take();
+        match process::attend(child, input, bounds).await {
+            Ok(mut output) => {
+                output.stderr = Credential::redact(self.credential, &output.stderr);
+                Ok(output)
+            }
+            Err(Ended::Cancelled) => Err(cancelled()),
+            Err(Ended::Timeout) => {
+                Err(GitError::Timeout { command: self.name, after: self.timeout })
+            }
+            Err(Ended::Flood) => {
+                Err(GitError::TooLarge { command: self.name, limit: self.output as u64 })
+            }
+            Err(Ended::Io(e)) => Err(GitError::io("talk to", &self.git.program.binary, e)),
+        }
+    }
+
+    fn command(&self) -> tokio::process::Command {
+        let program = &self.git.program;
+        let mut command = tokio::process::Command::new(&program.binary);
+        command
+            .env_clear()
+            .envs(program.env.iter().map(|(n, v)| (n, v)))
+            .env("LC_ALL", "C")
+            // Neither `~/.netrc` nor `~/.gitconfig` nor `~/.config/git` is there.
+            .env("HOME", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_ATTR_NOSYSTEM", "1")
+            .env("GIT_TERMINAL_PROMPT", "0")
+            .env("GIT_LITERAL_PATHSPECS", "1")
+            .env("GIT_NO_REPLACE_OBJECTS", "1")
+            .env("GIT_OPTIONAL_LOCKS", "0")
+            .env("GIT_SSH_COMMAND", "ssh -o BatchMode=yes")
+            .env("SSH_ASKPASS", "/bin/false")
+            .env("GIT_ASKPASS", "/bin/false");
+        if let Some(credential) = self.credential {
+            command
+                .env("GIT_ASKPASS", &program.askpass)
+                .env("AFK_GIT_USERNAME", &credential.username)
+                .env("AFK_GIT_SECRET", credential.secret.expose_secret());
+        }
+        command
+            .envs(self.env.iter().map(|(n, v)| (n, v)))
+            .args(CONFIG.iter().flat_map(|pair| ["-c", pair]))
+            .args(&self.options)
+            .arg(self.name)
+            .args(&self.args)
+            .current_dir("/")
+            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        command
+    }
+
+    fn not_started(&self, source: std::io::Error) -> GitError {
+        let binary = self.git.program.binary.clone();
+        if source.kind() == std::io::ErrorKind::NotFound {
+            GitError::NotFound { binary }
+        } else {
+            GitError::io("start", binary, source)
+        }
+    }
+}
+
+/// Major and minor of a version such as `2.39.5 (Apple Git-154)`.
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split(['.', ' ']);
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// Written beside and renamed, so that another process never runs half of it.
+fn write_askpass(folder: &Path) -> Result<PathBuf, GitError> {
+    let path = folder.join("askpass");
+    let failed = |source| GitError::io("write", &path, source);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    file.write_all(ASKPASS.as_bytes()).map_err(failed)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
+    file.persist(&path).map_err(|e| failed(e.error))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_are_read_as_vendors_write_them() {
+        for (text, expected) in [
+            ("2.39", Some((2, 39))),
+            ("2.47.3", Some((2, 47))),
+            ("2.39.5 (Apple Git-154)", Some((2, 39))),
+            ("2.50.1.windows.1", Some((2, 50))),
+            ("unknown", None),
+        ] {
+            assert_eq!(version(text), expected, "{text}");
+        }
+    }
+}

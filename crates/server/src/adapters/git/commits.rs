@@ -1,0 +1,147 @@
+//! Commit objects taken apart: pure, from the raw bytes that `cat-file` gives.
+//!
+//! Called by `read`. Guardrails want the very bytes of a message, so that
+//! nothing is decoded, cleaned or wrapped here.
+
+use afk_core::ids::{Oid, RunId};
+
+/// A commit as its raw object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// The commit.
+    pub id: Oid,
+    /// Its tree.
+    pub tree: Oid,
+    /// Its parents, in order.
+    pub parents: Vec<Oid>,
+    /// Who wrote it.
+    pub author: Signature,
+    /// Who put it here.
+    pub committer: Signature,
+    /// The message, byte for byte.
+    pub message: Vec<u8>,
+}
+
+/// A name in a commit, as it claims to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The name, lossily as text.
+    pub name: String,
+    /// The address, lossily as text.
+    pub email: String,
+    /// Seconds since 1970; 0 where the object does not say.
+    pub seconds: i64,
+}
+
+/// The control plane's own trailers in a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trailers {
+    /// `AFK-Run`.
+    pub run: RunId,
+    /// `AFK-Attempt`, where there is one.
+    pub attempt: Option<u32>,
+}
+
+impl Commit {
+    /// Reads a raw commit object; `None` where it is none.
+    pub(crate) fn parse(id: &Oid, raw: &[u8]) -> Option<Self> {
+        let split = raw.windows(2).position(|w| w == b"\n\n")?;
+        let (head, message) = (raw.get(..split)?, raw.get(split + 2..)?);
+        let mut lines = head.split(|b| *b == b'\n');
+        let tree = oid(lines.next()?.strip_prefix(b"tree ")?)?;
+        let (mut parents, mut author, mut committer) = (Vec::new(), None, None);
+        for line in lines {
+            if let Some(parent) = line.strip_prefix(b"parent ") {
+                parents.push(oid(parent)?);
+            } else if let Some(who) = line.strip_prefix(b"author ") {
+                author.get_or_insert(signature(who));
+            } else if let Some(who) = line.strip_prefix(b"committer ") {
+                committer.get_or_insert(signature(who));
+            }
+        }
+        Some(Self {
+            id: id.clone(),
+            tree,
+            parents,
+            author: author?,
+            committer: committer?,
+            message: message.to_vec(),
+        })
+    }
+
+    /// Our trailers, wherever they stand at the start of a line: a forge that
+    /// squashes moves them away from the end. Of several runs the last counts.
+    pub fn trailers(&self) -> Option<Trailers> {
+        let mut found: Option<Trailers> = None;
+        for line in self.message.split(|b| *b == b'\n') {
+            let Some((key, value)) = std::str::from_utf8(line).ok().and_then(|l| l.split_once(':'))
+            else {
+                continue;
+            };
+            if key.eq_ignore_ascii_case("AFK-Run") {
+                if let Ok(run) = value.trim().parse() {
+                    found = Some(Trailers { run, attempt: None });
+                }
+            } else if key.eq_ignore_ascii_case("AFK-Attempt")
+                && let Some(trailers) = &mut found
+            {
+                trailers.attempt = value.trim().parse().ok();
+            }
+        }
+        found
+    }
+}
+
+fn oid(bytes: &[u8]) -> Option<Oid> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// Reads `Name <address> seconds zone` from the right, since a name may hold anything.
+fn signature(bytes: &[u8]) -> Signature {
+    let text = String::from_utf8_lossy(bytes);
+    let (who, when) = text.rsplit_once('>').unwrap_or((&text, ""));
+    let (name, email) = who.rsplit_once('<').unwrap_or((who, ""));
+    let seconds = when.split_whitespace().next().and_then(|s| s.parse().ok()).unwrap_or(0);
+    Signature { name: name.trim().to_owned(), email: email.to_owned(), seconds }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "0198c0de-0000-7000-8000-000000000001";
+
+    fn commit(message: &str) -> Commit {
+        let tree = "a".repeat(40);
+        let raw = format!(
+            "tree {tree}\nparent {tree}\nauthor A <b> <a@b> 12 +0200\ncommitter C <c@d> 13 +0000\n\
+             gpgsig x\n author Evil <e@e> 1 +0000\n\n{message}"
+        );
+        Commit::parse(&"b".repeat(40).parse().unwrap(), raw.as_bytes()).unwrap()
+    }
+
+    fn check(message: &str, expected: &[Option<u32>]) {
+        let found = commit(message).trailers();
+        assert_eq!(found.map(|t| t.attempt).as_slice(), expected, "{message:?}");
+    }
+
+    #[test]
+    fn a_commit_is_read_byte_for_byte() {
+        let commit = commit("subject\n\nbody \n\n");
+        assert_eq!(commit.message, b"subject\n\nbody \n\n");
+        assert_eq!((commit.author.name.as_str(), commit.author.seconds), ("A <b>", 12));
+        assert_eq!(commit.committer.email, "c@d");
+        assert_eq!(commit.parents.len(), 1);
+        assert!(Commit::parse(&commit.id, b"blob of text").is_none());
+    }
+
+    #[test]
+    fn trailers_are_found_wherever_a_line_starts_with_them() {
+        check(&format!("s\n\nAFK-Run: {RUN}\nAFK-Attempt: 2\n"), &[Some(2)]);
+        check(&format!("s\n\nafk-run: {RUN}\n\nCo-authored-by: x <x@y>\n"), &[None]);
+        check(&format!("s\r\n\r\nAFK-Run: {RUN}\r\nAFK-Attempt: 3\r\n"), &[Some(3)]);
+        check(&format!("s\n\n see AFK-Run: {RUN}\n"), &[]);
+        check("s\n\nAFK-Run: no-uuid\n", &[]);
+        check("AFK-Attempt: 1\n", &[]);
+    }
+}

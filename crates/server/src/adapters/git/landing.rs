@@ -1,0 +1,269 @@
+//! Landing: merge without a work tree, make the commit, push it.
+//!
+//! Deterministic up to the push: equal inputs give equal ids, on any day. The
+//! push moves one branch, never by force; where its answer is lost, the outcome
+//! is [`PushOutcome::Unknown`] and the caller reads the remote.
+
+use afk_core::ids::Oid;
+
+use super::clone::head_ref;
+use super::error::{GitError, Rejection};
+use super::mirror::{Mirror, one_oid};
+use super::remote::Credential;
+
+/// A name and an address for a commit, without what git's format forbids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    name: String,
+    email: String,
+}
+
+/// What became of merging two commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MergeOutcome {
+    /// They merge to this tree.
+    Clean {
+        /// The merged tree.
+        tree: Oid,
+    },
+    /// They do not merge.
+    Conflict {
+        /// The paths in conflict, as bytes, sorted.
+        paths: Vec<Vec<u8>>,
+    },
+    /// They have no commit in common.
+    Unrelated,
+}
+
+/// What became of a push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PushOutcome {
+    /// The remote took it, or had it.
+    Landed,
+    /// The branch moved meanwhile; nothing was pushed.
+    Moved,
+    /// The remote refused; nothing was pushed.
+    Refused(Rejection),
+    /// The answer was lost: read the remote before anything else.
+    Unknown {
+        /// What happened instead of an answer.
+        why: String,
+    },
+}
+
+impl Identity {
+    /// Takes a name and an address; what a commit cannot hold is dropped.
+    pub fn new(name: &str, email: &str) -> Self {
+        let clean = |text: &str, or: &str| {
+            let kept: String = text.chars().filter(|c| !c.is_control()).collect();
+            let kept = kept.replace(['<', '>'], "");
+            // Git trims these itself, and an identity of nothing else is refused by it.
+            let kept = kept.trim_matches(|c: char| c <= ' ' || ".,:;\"\\'".contains(c));
+            if kept.is_empty() { or.to_owned() } else { kept.chars().take(200).collect() }
+        };
+        Self { name: clean(name, "afk"), email: clean(email, "afk@localhost") }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The address.
+    pub fn email(&self) -> &str {
+        &self.email
+    }
+}
+
+impl Mirror {
+    /// Merges two commits that the mirror has, without a work tree.
+    pub async fn merge(&self, base: &Oid, head: &Oid) -> Result<MergeOutcome, GitError> {
+        let args = ["--write-tree", "-z", "--name-only", "--no-messages"];
+        let call = self.call("merge-tree").args(args).args([base.as_str(), head.as_str()]);
+        let output = call.run().await?;
+        let mut parts = output.stdout.split(|b| *b == 0);
+        match output.code {
+            0 => {
+                let tree = one_oid("merge-tree", parts.next().unwrap_or_default())?;
+                Ok(MergeOutcome::Clean { tree })
+            }
+            1 => {
+                let listed = parts.skip(1).filter(|p| !p.is_empty()).map(<[u8]>::to_vec);
+                let mut paths: Vec<_> = listed.collect();
+                paths.sort();
+                paths.dedup();
+                Ok(MergeOutcome::Conflict { paths })
+            }
+            _ if output.stderr.contains("unrelated histories") => Ok(MergeOutcome::Unrelated),
+            code => Err(GitError::from_stderr("merge-tree", None, code, &output.stderr)),
+        }
+    }
+
+    /// Makes a commit of `tree`. Nothing but these arguments goes into its id.
+    ///
+    /// No ref holds it yet: [`Mirror::keep`] does, once the intent is recorded.
+    pub async fn commit_tree(
+        &self,
+        tree: &Oid,
+        parents: &[Oid],
+        message: &[u8],
+        author: &Identity,
+        committer: &Identity,
+        seconds: i64,
+    ) -> Result<Oid, GitError> {
+        let date = format!("@{seconds} +0000");
+        let parents = parents.iter().flat_map(|p| ["-p", p.as_str()]);
+        let id = self
+            .call("commit-tree")
+            .config("i18n.commitEncoding=UTF-8")
+            .env("GIT_AUTHOR_NAME", author.name())
+            .env("GIT_AUTHOR_EMAIL", author.email())
+            .env("GIT_AUTHOR_DATE", &date)
+            .env("GIT_COMMITTER_NAME", committer.name())
+            .env("GIT_COMMITTER_EMAIL", committer.email())
+            .env("GIT_COMMITTER_DATE", &date)
+            .arg(tree.as_str())
+            .args(parents)
+            .args(["-F", "-"])
+            .input(message.to_vec())
+            .ok()
+            .await?;
+        one_oid("commit-tree", &id)
+    }
+
+    /// Pushes exactly `commit` to `branch` of the remote, without force, hooks or tags.
+    ///
+    /// An error means that nothing was pushed. Cancelling (through [`Mirror::under`])
+    /// or running out of time while it is under way gives [`PushOutcome::Unknown`].
+    pub async fn push(
+        &self,
+        commit: &Oid,
+        branch: &str,
+        credential: Option<&Credential>,
+    ) -> Result<PushOutcome, GitError> {
+        let full = head_ref(branch)?;
+        if self.git().cancel().is_cancelled() {
+            return Err(GitError::Cancelled { command: "push" });
+        }
+        let url = self.remote();
+        let call = self.call("push").remote(url, credential);
+        let args = ["--porcelain", "--no-verify", "--no-follow-tags", "--no-signed"];
+        let call = call.args(args).args(["--no-force", "--recurse-submodules=no", "--"]);
+        let output = match call.args([url.as_str(), &format!("{commit}:{full}")]).run().await {
+            Ok(output) => output,
+            Err(
+                lost @ (GitError::Timeout { .. }
+                | GitError::Cancelled { .. }
+                | GitError::TooLarge { .. }),
+            ) => return Ok(PushOutcome::Unknown { why: lost.to_string() }),
+            Err(other) => return Err(other),
+        };
+        let stdout = String::from_utf8_lossy(&output.stdout);
+        if let Some(outcome) = judge(&stdout, &output.stderr) {
+            return Ok(outcome);
+        }
+        match GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr) {
+            // Refused at the door, before anything was sent.
+            error @ (GitError::AuthFailed { .. } | GitError::NotARepository { .. }) => Err(error),
+            other => Ok(PushOutcome::Unknown { why: other.to_string() }),
+        }
+    }
+}
+
+/// Reads the one status line of `push --porcelain`; `None` where there is none.
+fn judge(stdout: &str, stderr: &str) -> Option<PushOutcome> {
+    let (flag, summary) = stdout.lines().find_map(|line| {
+        let mut parts = line.split('\t');
+        let (flag, refs) = (parts.next()?, parts.next()?);
+        refs.contains(":refs/heads/").then(|| (flag, parts.next().unwrap_or_default()))
+    })?;
+    if matches!(flag, " " | "=" | "*") {
+        return Some(PushOutcome::Landed);
+    }
+    if flag != "!" {
+        return None;
+    }
+    let says = |needles: &[&str]| needles.iter().any(|n| summary.contains(n));
+    if summary.starts_with("[rejected]")
+        || says(&["cannot lock ref", "failed to update ref", "incorrect old value", "fetch first"])
+    {
+        return Some(PushOutcome::Moved);
+    }
+    if !summary.starts_with("[remote rejected]") {
+        return None;
+    }
+    let words: Vec<&str> = stderr
+        .lines()
+        .filter_map(|l| l.strip_prefix("remote:"))
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .collect();
+    let reason = summary.trim_start_matches("[remote rejected]").trim().to_owned();
+    let message = if words.is_empty() { reason.clone() } else { words.join("; ") };
+    let message = message.chars().filter(|c| !c.is_control()).take(2000).collect();
+    let protected = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        text.contains("protected branch") || text.contains("repository rule violations")
+    };
+    Some(PushOutcome::Refused(if protected(&reason) || words.iter().any(|w| protected(w)) {
+        Rejection::Protected { message }
+    } else if reason.contains("hook declined") {
+        Rejection::Hook { message }
+    } else {
+        Rejection::Other { message }
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, stderr: &str, expected: Option<&PushOutcome>) {
+        let stdout = format!("To https://h/o/r\n{line}\nDone\n");
+        assert_eq!(judge(&stdout, stderr).as_ref(), expected, "{line:?}");
+    }
+
+    #[test]
+    fn every_answer_to_a_push_is_told_apart() {
+        let refused = PushOutcome::Refused;
+        let own = |s: &str| s.to_owned();
+        check(" \taa:refs/heads/main\t1..2", "", Some(&PushOutcome::Landed));
+        check("=\taa:refs/heads/main\t[up to date]", "", Some(&PushOutcome::Landed));
+        check("*\taa:refs/heads/main\t[new branch]", "", Some(&PushOutcome::Landed));
+        for why in ["fetch first", "non-fast-forward", "stale info"] {
+            let line = format!("!\taa:refs/heads/main\t[rejected] ({why})");
+            check(&line, "", Some(&PushOutcome::Moved));
+        }
+        let race = "!\taa:refs/heads/main\t[remote rejected] (cannot lock ref 'x': is at a but expected b)";
+        check(race, "", Some(&PushOutcome::Moved));
+        check(
+            "!\taa:refs/heads/main\t[remote rejected] (pre-receive hook declined)",
+            "remote: no thanks  \nremote: \nremote: ask ops\n",
+            Some(&refused(Rejection::Hook { message: own("no thanks; ask ops") })),
+        );
+        let message = own("error: GH006: Protected branch update failed");
+        check(
+            "!\taa:refs/heads/main\t[remote rejected] (protected branch hook declined)",
+            "remote: error: GH006: Protected branch update failed\n",
+            Some(&refused(Rejection::Protected { message })),
+        );
+        check(
+            "!\taa:refs/heads/main\t[remote rejected] (unpacker error)",
+            "",
+            Some(&refused(Rejection::Other { message: own("(unpacker error)") })),
+        );
+        check("!\taa:refs/heads/main\t[remote failure] (failed to report status)", "", None);
+        check("", "fatal: the remote end hung up unexpectedly", None);
+    }
+
+    #[test]
+    fn an_identity_holds_only_what_a_commit_can() {
+        let check = |name: &str, email: &str, expected: (&str, &str)| {
+            let identity = Identity::new(name, email);
+            assert_eq!((identity.name(), identity.email()), expected);
+        };
+        check("A B", "a@b", ("A B", "a@b"));
+        check("A\n<B>", "<a@b>\0", ("AB", "a@b"));
+        check(" ., ", "", ("afk", "afk@localhost"));
+    }
+}

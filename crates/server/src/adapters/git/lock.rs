@@ -1,0 +1,95 @@
+//! One writer a mirror, in this process and in others.
+//!
+//! Held by whatever changes refs or packs of a mirror. Since every such writer
+//! holds it, a `*.lock` file found by its holder is the rest of a git that was
+//! killed, and is removed.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::command::Git;
+use super::error::GitError;
+
+/// How often a held lock is asked for again.
+const AGAIN: Duration = Duration::from_millis(25);
+
+/// The right to change a mirror; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct MirrorLock {
+    mirror: PathBuf,
+    _file: File,
+}
+
+impl Drop for MirrorLock {
+    /// A fetch that was refused leaves its pack, however large, under a temporary name.
+    fn drop(&mut self) {
+        sweep_packs(&self.mirror);
+    }
+}
+
+impl MirrorLock {
+    /// Waits for the lock beside `mirror`, within the network bound (a fetch may hold it).
+    pub(crate) async fn take(git: &Git, mirror: &Path) -> Result<Self, GitError> {
+        let path = beside(mirror, ".lock");
+        let failed = |source| GitError::io("lock", &path, source);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let file =
+            File::options().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+        let since = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+            if since.elapsed() > git.limits().network {
+                return Err(GitError::Locked { path, waited: since.elapsed() });
+            }
+            tokio::select! {
+                () = tokio::time::sleep(AGAIN) => {}
+                () = git.cancel().cancelled() => return Err(GitError::Cancelled { command: "lock" }),
+            }
+        }
+        sweep(mirror);
+        Ok(Self { mirror: mirror.to_owned(), _file: file })
+    }
+}
+
+/// The path of `mirror` with `suffix` put to its name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
+}
+
+/// Removes what a killed git left in the way. What cannot be removed shows up in
+/// the command that trips over it.
+fn sweep(mirror: &Path) {
+    for name in ["HEAD.lock", "config.lock", "packed-refs.lock", "packed-refs.new", "shallow.lock"]
+    {
+        let _ = std::fs::remove_file(mirror.join(name));
+    }
+    let mut folders = vec![mirror.join("refs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if entry.file_name().as_encoded_bytes().ends_with(b".lock") {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+    sweep_packs(mirror);
+}
+
+fn sweep_packs(mirror: &Path) {
+    for entry in std::fs::read_dir(mirror.join("objects/pack")).into_iter().flatten().flatten() {
+        if entry.file_name().as_encoded_bytes().starts_with(b"tmp_") {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}

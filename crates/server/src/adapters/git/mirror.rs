@@ -1,0 +1,282 @@
+//! The control plane's bare mirror of a repo: made, kept fresh, asked.
+//!
+//! `refs/heads/*` are the remote's heads, `refs/afk/<run>/*` are ours and keep
+//! what a run needs. No tags, notes or pull requests, no work tree. Its `HEAD`
+//! names no branch, so that no checked-out state can colour an answer.
+//!
+//! Objects: a live clone borrows from here, and git in a clone writes no object
+//! that it can borrow, reachable or not. So nothing is pruned while any clone of
+//! the repo lives ([`Mirror::tidy`]), and `refs/afk/<run>/base` stays as long as
+//! the run's clone does ([`Mirror::forget`]).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::{Oid, RunId};
+use tokio_util::sync::CancellationToken;
+
+use super::clone::{Advertised, head_ref};
+use super::command::{Call, Git};
+use super::error::GitError;
+use super::lock::{MirrorLock, beside};
+use super::paths::remove_tree;
+use super::remote::{Credential, RemoteUrl};
+use super::tree::sweep_scratch;
+
+/// A repo's bare mirror, at a folder that only the control plane writes.
+#[derive(Debug, Clone)]
+pub struct Mirror {
+    git: Git,
+    dir: PathBuf,
+    remote: RemoteUrl,
+}
+
+/// The heads of a remote and which of them is the default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteHeads {
+    /// The default branch's short name.
+    pub default: String,
+    /// Every branch with its commit.
+    pub heads: BTreeMap<String, Oid>,
+}
+
+impl Mirror {
+    /// Names the mirror at `dir` (absolute); touches nothing.
+    pub fn new(git: Git, dir: PathBuf, remote: RemoteUrl) -> Self {
+        Self { git, dir, remote }
+    }
+
+    /// The same mirror, whose commands are killed when `cancel` is.
+    #[must_use]
+    pub fn under(&self, cancel: CancellationToken) -> Self {
+        Self { git: self.git.under(cancel), ..self.clone() }
+    }
+
+    /// The mirror's folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The folder that clones borrow from; mount it read-only, at this very path.
+    pub fn objects(&self) -> PathBuf {
+        self.dir.join("objects")
+    }
+
+    /// The repository it mirrors.
+    pub fn remote(&self) -> &RemoteUrl {
+        &self.remote
+    }
+
+    /// Makes the mirror unless it is there, and whole: it is made beside and renamed.
+    pub async fn ensure(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+        if self.is_made() {
+            return Ok(());
+        }
+        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+        if self.is_made() {
+            return Ok(());
+        }
+        let heads = self.remote_heads(credential).await?;
+        let making = beside(&self.dir, ".making");
+        remove_tree(&making)?;
+        let format = match heads.heads.values().next().map(|oid| oid.as_str().len()) {
+            Some(64) => "sha256",
+            Some(_) | None => "sha1",
+        };
+        self.git
+            .call("init")
+            .args(["--quiet", "--bare", "--template=", "--initial-branch=afk/no-branch"])
+            .arg(format!("--object-format={format}"))
+            .arg("--")
+            .arg(&making)
+            .ok()
+            .await?;
+        let mut staged = self.clone();
+        staged.dir.clone_from(&making);
+        staged.fetch_heads(credential).await?;
+        publish(&making, &self.dir)
+    }
+
+    /// Brings `refs/heads/*` to the remote's state; heads that are gone there go here.
+    pub async fn fetch(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+        self.fetch_heads(credential).await
+    }
+
+    /// The remote's branches, read from the remote now.
+    pub async fn remote_heads(
+        &self,
+        credential: Option<&Credential>,
+    ) -> Result<RemoteHeads, GitError> {
+        let seen = self.ls_remote(credential, &["HEAD", "refs/heads/*"]).await?;
+        let url = || self.remote.to_string();
+        match seen.branch {
+            Some(default) if seen.branches.contains_key(&default) => {
+                Ok(RemoteHeads { default, heads: seen.branches })
+            }
+            Some(_) | None => Err(GitError::Empty { url: url() }),
+        }
+    }
+
+    /// The default branch's short name, read from the remote now.
+    pub async fn default_branch(
+        &self,
+        credential: Option<&Credential>,
+    ) -> Result<String, GitError> {
+        let seen = self.ls_remote(credential, &["HEAD"]).await?;
+        seen.branch.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
+    }
+
+    /// The commit of a branch, read from the remote now; `None` where it has no such branch.
+    pub async fn head(
+        &self,
+        branch: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Option<Oid>, GitError> {
+        let full = head_ref(branch)?;
+        let mut seen = self.ls_remote(credential, &[&full]).await?;
+        Ok(seen.branches.remove(branch))
+    }
+
+    /// The commit of a branch as of the last fetch.
+    pub async fn known_head(&self, branch: &str) -> Result<Option<Oid>, GitError> {
+        self.resolve(&head_ref(branch)?).await
+    }
+
+    /// Whether `commit` is reachable from a branch as of the last fetch; a commit
+    /// that the mirror does not have is not.
+    pub async fn contains(&self, commit: &Oid, branch: &str) -> Result<bool, GitError> {
+        let full = head_ref(branch)?;
+        let Some(head) = self.resolve(&full).await? else { return Ok(false) };
+        if !self.has(commit).await? {
+            return Ok(false);
+        }
+        let args = ["--is-ancestor", commit.as_str(), head.as_str()];
+        self.yes_or_no(self.call("merge-base").args(args)).await
+    }
+
+    /// Whether the mirror has that commit.
+    pub async fn has(&self, commit: &Oid) -> Result<bool, GitError> {
+        Ok(self.resolve(&format!("{commit}^{{commit}}")).await?.is_some())
+    }
+
+    /// The commit that a run's own ref names, such as `base` or an attempt's number.
+    pub async fn run_ref(&self, run: RunId, name: &str) -> Result<Option<Oid>, GitError> {
+        self.resolve(&ref_of(run, name)?).await
+    }
+
+    /// Points a run's own ref to a commit, so that it is kept.
+    pub async fn keep(&self, run: RunId, name: &str, commit: &Oid) -> Result<(), GitError> {
+        let full = ref_of(run, name)?;
+        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+        self.call("update-ref").args(["--no-deref", &full, commit.as_str()]).ok().await.map(drop)
+    }
+
+    /// Removes every ref of a run. Only once its clone is gone.
+    pub async fn forget(&self, run: RunId) -> Result<(), GitError> {
+        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+        let prefix = format!("refs/afk/{run}/");
+        let args = ["--format=delete %(refname)", "--", &prefix];
+        let refs = self.call("for-each-ref").args(args).ok().await?;
+        self.call("update-ref").args(["--no-deref", "--stdin"]).input(refs).ok().await.map(drop)
+    }
+
+    /// Packs what has come together. `clones_live` is whether any run's clone of
+    /// this repo is still on disk; only without one are unreachable objects, once
+    /// two weeks old, dropped.
+    pub async fn tidy(&self, clones_live: bool) -> Result<(), GitError> {
+        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+        let long = self.git.limits().network;
+        sweep_scratch(&self.dir)?;
+        self.call("pack-refs").arg("--all").ok().await?;
+        let keep: &[&str] =
+            if clones_live { &["-k"] } else { &["-A", "--unpack-unreachable=2.weeks.ago"] };
+        let repack = self.call("repack").args(["-a", "-d", "-l", "-q"]).args(keep);
+        repack.timeout(long).ok().await?;
+        if !clones_live {
+            let prune = self.call("prune").arg("--expire=2.weeks.ago");
+            prune.timeout(long).ok().await?;
+        }
+        Ok(())
+    }
+
+    /// The git program, for operations of other files of this module.
+    pub(crate) fn git(&self) -> &Git {
+        &self.git
+    }
+
+    /// A command on this mirror.
+    pub(crate) fn call(&self, name: &'static str) -> Call<'_> {
+        self.git.call(name).git_dir(&self.dir)
+    }
+
+    /// Resolves a full ref or an object expression made by us.
+    pub(crate) async fn resolve(&self, text: &str) -> Result<Option<Oid>, GitError> {
+        let args = ["--verify", "--quiet", "--end-of-options", text];
+        let output = self.call("rev-parse").args(args).run().await?;
+        match output.code {
+            0 => one_oid("rev-parse", &output.stdout).map(Some),
+            1 => Ok(None),
+            code => Err(GitError::from_stderr("rev-parse", None, code, &output.stderr)),
+        }
+    }
+
+    /// Runs a command that answers by exit code 0 or 1.
+    async fn yes_or_no(&self, call: Call<'_>) -> Result<bool, GitError> {
+        let output = call.run().await?;
+        match output.code {
+            0 => Ok(true),
+            1 => Ok(false),
+            code => Err(GitError::from_stderr("merge-base", None, code, &output.stderr)),
+        }
+    }
+
+    async fn ls_remote(
+        &self,
+        credential: Option<&Credential>,
+        patterns: &[&str],
+    ) -> Result<Advertised, GitError> {
+        let call = self.git.call("ls-remote").remote(&self.remote, credential);
+        let args = ["--symref", "--", self.remote.as_str()];
+        let lines = call.args(args).args(patterns).ok().await?;
+        Ok(Advertised::parse(&lines))
+    }
+
+    async fn fetch_heads(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+        self.call("fetch")
+            .remote(&self.remote, credential)
+            .config("fetch.unpackLimit=1")
+            .args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head"])
+            .args(["--no-auto-maintenance", "--no-recurse-submodules", "--"])
+            .args([self.remote.as_str(), "+refs/heads/*:refs/heads/*"])
+            .ok()
+            .await
+            .map(drop)
+    }
+
+    fn is_made(&self) -> bool {
+        self.dir.symlink_metadata().is_ok_and(|m| m.is_dir())
+    }
+}
+
+/// The full name of a run's own ref.
+pub(crate) fn ref_of(run: RunId, name: &str) -> Result<String, GitError> {
+    head_ref(name)?;
+    Ok(format!("refs/afk/{run}/{name}"))
+}
+
+/// One object id on one line.
+pub(crate) fn one_oid(command: &'static str, bytes: &[u8]) -> Result<Oid, GitError> {
+    let text = String::from_utf8_lossy(bytes);
+    text.trim().parse().map_err(|e| GitError::Unexpected { command, detail: format!("{e}") })
+}
+
+/// Makes a finished folder visible under its name, after what is in it is on disk.
+pub(crate) fn publish(making: &Path, dir: &Path) -> Result<(), GitError> {
+    let failed = |source| GitError::io("publish", dir, source);
+    let folder = std::fs::File::open(making).map_err(failed)?;
+    rustix::fs::syncfs(&folder).map_err(|e| failed(e.into()))?;
+    std::fs::rename(making, dir).map_err(failed)?;
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    std::fs::File::open(parent).and_then(|p| p.sync_all()).map_err(failed)
+}

@@ -1,0 +1,281 @@
+//! Reading the mirror's objects raw: trees, blobs, commits.
+//!
+//! Guardrails and policy see only what comes from here: never a file system,
+//! never a textual diff, nothing that an attribute can colour.
+
+use std::collections::BTreeSet;
+
+use afk_core::ids::{Oid, RunId};
+
+use super::clone::head_ref;
+use super::commits::Commit;
+use super::error::GitError;
+use super::mirror::Mirror;
+
+/// The most commits that one question looks at.
+const MAX_COMMITS: usize = 10_000;
+/// The most bytes of one commit object.
+const MAX_COMMIT_BYTES: u64 = 1 << 20;
+
+/// The bounds for reading blobs.
+#[derive(Debug, Clone, Copy)]
+pub struct BlobLimits {
+    /// Bytes of one blob.
+    pub each: u64,
+    /// Bytes of all together; blobs past it count as too large.
+    pub total: u64,
+}
+
+/// What an object id turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blob {
+    /// The content.
+    Bytes(Vec<u8>),
+    /// Over a limit, not read.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Another kind of object, such as a tree.
+    NotABlob,
+    /// The mirror does not have it (a submodule's commit, for instance).
+    Missing,
+}
+
+/// What stands at a path of a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobAt {
+    /// A plain file of mode 100644.
+    File(Vec<u8>),
+    /// Nothing.
+    Absent,
+    /// A plain file over the limit.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A symlink, an executable, a folder or a submodule: not to be read as policy.
+    NotPlain {
+        /// The mode that the tree gives it, such as `120000`.
+        mode: String,
+    },
+}
+
+impl Mirror {
+    /// The tree of a commit.
+    pub async fn tree_of(&self, commit: &Oid) -> Result<Oid, GitError> {
+        self.resolve(&format!("{commit}^{{tree}}")).await?.ok_or_else(|| unknown(commit))
+    }
+
+    /// The raw difference of two trees (or commits' trees), renames off: the bytes
+    /// of `git diff-tree -r -z --raw`, with whole object ids.
+    pub async fn raw_diff(&self, base: &Oid, commit: &Oid) -> Result<Vec<u8>, GitError> {
+        self.call("diff-tree")
+            .args(["-r", "-z", "--raw", "--no-renames", "--no-commit-id", "--no-abbrev"])
+            .args(["--no-ext-diff", "--no-textconv", "--ignore-submodules=none"])
+            .args([base.as_str(), commit.as_str(), "--"])
+            .ok()
+            .await
+    }
+
+    /// Reads blobs in the order asked for, by two processes however many they are.
+    pub async fn blobs(&self, ids: &[Oid], limits: BlobLimits) -> Result<Vec<Blob>, GitError> {
+        let mut left = limits.total;
+        let mut found = Vec::with_capacity(ids.len());
+        let mut wanted = Vec::new();
+        for (id, object) in ids.iter().zip(self.sizes(ids).await?) {
+            found.push(match object {
+                None => Blob::Missing,
+                Some((kind, _)) if kind != "blob" => Blob::NotABlob,
+                Some((_, size)) if size > limits.each || size > left => Blob::TooLarge { size },
+                Some((_, size)) => {
+                    left -= size;
+                    wanted.push(id.clone());
+                    Blob::Bytes(Vec::new())
+                }
+            });
+        }
+        let mut contents = self.contents(&wanted, limits.total).await?.into_iter();
+        for blob in &mut found {
+            if let Blob::Bytes(bytes) = blob {
+                *bytes = contents.next().ok_or_else(|| strange("it sent too few objects"))?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What stands at `path` in a commit, for files that steer us (repo policy):
+    /// only a blob of mode 100644 is read, never through the file system.
+    pub async fn blob_at(&self, commit: &Oid, path: &str, limit: u64) -> Result<BlobAt, GitError> {
+        let args = ["--full-tree", "-z", commit.as_str(), "--", path];
+        let line = self.call("ls-tree").args(args).ok().await?;
+        let line = String::from_utf8_lossy(&line);
+        let Some((meta, _)) = line.trim_end_matches('\0').split_once('\t') else {
+            return Ok(BlobAt::Absent);
+        };
+        let mut parts = meta.split(' ');
+        let (mode, _kind, id) = (parts.next(), parts.next(), parts.next());
+        let (Some(mode), Some(Ok(id))) = (mode, id.map(str::parse::<Oid>)) else {
+            let detail = "a line without mode and id".to_owned();
+            return Err(GitError::Unexpected { command: "ls-tree", detail });
+        };
+        if mode != "100644" {
+            return Ok(BlobAt::NotPlain { mode: mode.to_owned() });
+        }
+        let limits = BlobLimits { each: limit, total: limit };
+        match self.blobs(std::slice::from_ref(&id), limits).await?.pop() {
+            Some(Blob::Bytes(bytes)) => Ok(BlobAt::File(bytes)),
+            Some(Blob::TooLarge { size }) => Ok(BlobAt::TooLarge { size }),
+            Some(Blob::NotABlob | Blob::Missing) | None => Err(unknown(&id)),
+        }
+    }
+
+    /// The commits of `head` that `base` does not contain, oldest first, raw.
+    pub async fn commits(&self, base: &Oid, head: &Oid) -> Result<Vec<Commit>, GitError> {
+        let call = self.call("rev-list").args(["--reverse", "--topo-order"]);
+        let call = call.arg(format!("--max-count={}", MAX_COMMITS + 1));
+        let list = call.args([head.as_str(), &format!("^{base}"), "--"]).ok().await?;
+        let ids = String::from_utf8_lossy(&list)
+            .lines()
+            .map(str::parse)
+            .collect::<Result<Vec<Oid>, _>>()
+            .map_err(|e| strange(&e.to_string()))?;
+        if ids.len() > MAX_COMMITS {
+            return Err(GitError::TooMany { what: "commits", limit: MAX_COMMITS });
+        }
+        let sizes = self.sizes(&ids).await?;
+        let largest = sizes.iter().flatten().map(|(_, size)| *size).max().unwrap_or(0);
+        if largest > MAX_COMMIT_BYTES {
+            return Err(GitError::TooLarge { command: "cat-file", limit: MAX_COMMIT_BYTES });
+        }
+        let total = sizes.iter().flatten().map(|(_, size)| size).sum();
+        let raw = self.contents(&ids, total).await?;
+        ids.iter()
+            .zip(raw)
+            .map(|(id, raw)| Commit::parse(id, &raw).ok_or_else(|| strange("a malformed commit")))
+            .collect()
+    }
+
+    /// The commit on a branch, newer than `since`, that carries this attempt's
+    /// trailers: what a push left behind when its answer was lost.
+    pub async fn find_trailer(
+        &self,
+        branch: &str,
+        run: RunId,
+        attempt: u32,
+        since: &Oid,
+    ) -> Result<Option<Oid>, GitError> {
+        let ours =
+            |c: &Commit| c.trailers().is_some_and(|t| t.run == run && t.attempt == Some(attempt));
+        Ok(self.since(branch, since).await?.into_iter().rev().find(ours).map(|c| c.id))
+    }
+
+    /// The commits on a branch, newer than `since`, that carry some run's trailer
+    /// and are not among those the control plane `pushed`.
+    pub async fn foreign_run_commits(
+        &self,
+        branch: &str,
+        since: &Oid,
+        pushed: &BTreeSet<Oid>,
+    ) -> Result<Vec<Commit>, GitError> {
+        let mut commits = self.since(branch, since).await?;
+        commits.retain(|c| c.trailers().is_some() && !pushed.contains(&c.id));
+        Ok(commits)
+    }
+
+    /// The first `.gitattributes` of a commit that sends files through git-crypt:
+    /// such a repo cannot be worked on here, since its files stay encrypted.
+    pub async fn git_crypt(&self, commit: &Oid) -> Result<Option<String>, GitError> {
+        let call = self.call("ls-tree").args(["-r", "-z", "--full-tree"]);
+        let listing = call.arg(commit.as_str()).output(256 << 20).ok().await?;
+        let mut files = Vec::new();
+        for entry in listing.split(|b| *b == 0) {
+            let text = String::from_utf8_lossy(entry);
+            let Some((meta, path)) = text.split_once('\t') else { continue };
+            let name = path.rsplit('/').next().unwrap_or(path);
+            if name == ".gitattributes"
+                && let Some(Ok(id)) = meta.split(' ').nth(2).map(str::parse::<Oid>)
+            {
+                files.push((path.to_owned(), id));
+            }
+        }
+        let ids: Vec<Oid> = files.iter().map(|(_, id)| id.clone()).collect();
+        let limits = BlobLimits { each: 1 << 20, total: 16 << 20 };
+        let blobs = self.blobs(&ids, limits).await?;
+        Ok(files.into_iter().zip(blobs).find(|(_, blob)| encrypts(blob)).map(|((path, _), _)| path))
+    }
+
+    async fn since(&self, branch: &str, since: &Oid) -> Result<Vec<Commit>, GitError> {
+        match self.resolve(&head_ref(branch)?).await? {
+            Some(head) => self.commits(since, &head).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Kind and size of objects, in order; `None` for one that is missing.
+    async fn sizes(&self, ids: &[Oid]) -> Result<Vec<Option<(String, u64)>>, GitError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = self.call("cat-file").arg("--batch-check").input(lines(ids)).ok().await?;
+        let answer = String::from_utf8_lossy(&answer);
+        let sizes: Vec<_> = answer
+            .lines()
+            .map(|line| {
+                let mut parts = line.split(' ').skip(1);
+                let kind = parts.next()?.to_owned();
+                Some((kind, parts.next()?.parse().ok()?))
+            })
+            .collect();
+        if sizes.len() == ids.len() { Ok(sizes) } else { Err(strange("a line is missing")) }
+    }
+
+    /// The contents of objects that are there, in order; `total` bounds them.
+    async fn contents(&self, ids: &[Oid], total: u64) -> Result<Vec<Vec<u8>>, GitError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let room = usize::try_from(total).unwrap_or(usize::MAX).saturating_add(ids.len() * 128);
+        let call = self.call("cat-file").arg("--batch").input(lines(ids)).output(room);
+        let answer = call.ok().await?;
+        let mut rest = answer.as_slice();
+        let mut contents = Vec::with_capacity(ids.len());
+        for _ in ids {
+            let end = rest.iter().position(|b| *b == b'\n').ok_or_else(|| strange("no header"))?;
+            let header = String::from_utf8_lossy(rest.get(..end).unwrap_or_default());
+            let size: usize = header
+                .rsplit(' ')
+                .next()
+                .and_then(|s| s.parse().ok())
+                .ok_or_else(|| strange(&header))?;
+            let body =
+                rest.get(end + 1..end + 1 + size).ok_or_else(|| strange("a short object"))?;
+            contents.push(body.to_vec());
+            rest = rest.get(end + 2 + size..).unwrap_or_default();
+        }
+        Ok(contents)
+    }
+}
+
+fn lines(ids: &[Oid]) -> Vec<u8> {
+    ids.iter().flat_map(|id| id.as_str().bytes().chain([b'\n'])).collect()
+}
+
+fn encrypts(blob: &Blob) -> bool {
+    match blob {
+        Blob::Bytes(bytes) => String::from_utf8_lossy(bytes)
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .flat_map(str::split_whitespace)
+            .any(|word| word.starts_with("filter=git-crypt")),
+        Blob::TooLarge { .. } | Blob::NotABlob | Blob::Missing => false,
+    }
+}
+
+fn unknown(id: &Oid) -> GitError {
+    GitError::Unexpected { command: "rev-parse", detail: format!("the mirror has no object {id}") }
+}
+
+fn strange(detail: &str) -> GitError {
+    GitError::Unexpected { command: "cat-file", detail: detail.to_owned() }
+}

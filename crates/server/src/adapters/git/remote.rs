@@ -1,0 +1,196 @@
+//! Where a repository is, and with what it is opened.
+//!
+//! A [`RemoteUrl`] is only made from a url that git will take as one: no option
+//! in disguise, no `ext::` helper, no password that would stand in a process
+//! list. The one protocol it speaks is the only one git is allowed for it.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::error::GitError;
+
+/// The url of a repository: `https`, `http`, `ssh` (also `user@host:path`) or a local path.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RemoteUrl {
+    text: String,
+    protocol: &'static str,
+}
+
+impl RemoteUrl {
+    /// Takes a url apart far enough to know that it is safe to hand to git.
+    pub fn parse(text: &str) -> Result<Self, GitError> {
+        let no = |why| Err(GitError::bad_name("the remote url", &redact(text), why));
+        if text.is_empty() || text.len() > 2000 {
+            return no("it must have 1 to 2000 characters");
+        }
+        if text.starts_with('-') || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return no("it must not start with a dash or contain blanks or control characters");
+        }
+        if text.starts_with('/') {
+            return Ok(Self { text: format!("file://{}", percent(text)), protocol: "file" });
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            // The short form of ssh: `user@host:path`.
+            return match text.split_once(':') {
+                Some((host, path)) if !host.contains('/') && !path.starts_with([':', '-']) => {
+                    let bare = host.rsplit_once('@').map_or(host, |(_, h)| h);
+                    if bare.is_empty() || bare.starts_with('-') || path.is_empty() {
+                        return no("its host or path is missing or starts with a dash");
+                    }
+                    Ok(Self { text: text.to_owned(), protocol: "ssh" })
+                }
+                Some(_) | None => no("it must be https, http, ssh or an absolute path"),
+            };
+        };
+        let protocol = match scheme {
+            "https" => "https",
+            "http" => "http",
+            "ssh" => "ssh",
+            "file" if rest.starts_with('/') => "file",
+            _ => return no("only https, http, ssh and file urls are taken"),
+        };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        if user.contains(':') {
+            return no("a password does not belong into it: configure the credential as a secret");
+        }
+        if protocol != "file" && (host.is_empty() || host.starts_with('-')) {
+            return no("its host is missing or starts with a dash");
+        }
+        Ok(Self { text: text.to_owned(), protocol })
+    }
+
+    /// The url of a git folder on this machine.
+    pub(crate) fn local(path: &std::path::Path) -> Result<Self, GitError> {
+        let text = path.to_str().unwrap_or_default();
+        if !text.starts_with('/') {
+            return Err(GitError::bad_name("the path", text, "it must be absolute UTF-8"));
+        }
+        Ok(Self { text: format!("file://{}", percent(text)), protocol: "file" })
+    }
+
+    /// The url as git takes it; holds no secret.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Git's name for the one transport it needs.
+    pub(crate) fn protocol(&self) -> &'static str {
+        self.protocol
+    }
+}
+
+impl fmt::Display for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for RemoteUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What opens a remote over http(s): handed to one command by askpass.
+///
+/// For ssh the operator's own client configuration decides; it is never asked.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// The account's name; for a forge's token any name, such as `x-access-token`.
+    pub username: String,
+    /// The password or token.
+    pub secret: SecretString,
+}
+
+impl Credential {
+    /// Takes this credential's secret, and passwords in urls, out of a text.
+    pub(crate) fn redact(credential: Option<&Self>, text: &str) -> String {
+        let text = redact(text);
+        match credential.map(|c| c.secret.expose_secret()) {
+            Some(secret) if !secret.is_empty() => text.replace(secret, "***"),
+            Some(_) | None => text,
+        }
+    }
+}
+
+/// Takes what stands before the `@` of a url's authority out of a text.
+fn redact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after
+            .find(|c: char| c == '/' || c.is_whitespace() || c == '\'' || c == '"')
+            .unwrap_or(after.len());
+        let (authority, tail) = after.split_at(end);
+        match authority.rsplit_once('@') {
+            Some((_, host)) => {
+                out.push_str("***@");
+                out.push_str(host);
+            }
+            None => out.push_str(authority),
+        }
+        rest = tail;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Git decodes `%xx` in `file://` urls, so that what is special is encoded.
+fn percent(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~+:@,=".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            use std::fmt::Write as _;
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<&str>) {
+        let protocol = RemoteUrl::parse(text).ok().map(|r| r.protocol);
+        assert_eq!(protocol, expected, "{text:?}");
+    }
+
+    #[test]
+    fn urls_are_taken_by_their_protocol_and_helpers_refused() {
+        check("https://forge.example/o/r.git", Some("https"));
+        check("http://localhost:3000/o/r", Some("http"));
+        check("ssh://git@forge.example:22/o/r", Some("ssh"));
+        check("git@forge.example:o/r.git", Some("ssh"));
+        check("/srv/git/r.git", Some("file"));
+        check("file:///srv/git/r.git", Some("file"));
+        check("ext::sh -c id", None);
+        check("ext::id", None);
+        check("--upload-pack=id", None);
+        check("ssh://-oProxyCommand=id/x", None);
+        check("-oProxyCommand=id:x", None);
+        check("git@-oProxyCommand=id:x", None);
+        check("git://forge.example/o/r", None);
+        check("fd::7", None);
+        check("https://u:secret@forge.example/o/r", None);
+        check("relative/path", None);
+        check("https://forge.example/o/r\n", None);
+        check("", None);
+    }
+
+    #[test]
+    fn secrets_in_urls_never_reach_a_message() {
+        let error = RemoteUrl::parse("https://u:hunter2@h/o").map(|_| ()).unwrap_err().to_string();
+        assert!(!error.contains("hunter2"), "{error}");
+        let credential = Credential { username: "u".into(), secret: "tok-1".into() };
+        let text = "fatal: 'https://u:p@h/x' and https://tok@h: tok-1 refused";
+        let safe = Credential::redact(Some(&credential), text);
+        assert_eq!(safe, "fatal: 'https://***@h/x' and https://***@h: *** refused");
+    }
+}

@@ -1,0 +1,147 @@
+//! Trees put together and written out, each with an index of its own.
+//!
+//! [`Mirror::compose`] makes the tree of a red proof; [`Mirror::checkout`] gives a
+//! proof its files. No filter runs (none is configured), symlinks are written as
+//! they are, and a checkout holds no `.git`.
+
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::Oid;
+
+use super::error::GitError;
+use super::lock::beside;
+use super::mirror::{Mirror, one_oid, publish};
+use super::paths::remove_tree;
+
+/// What kind of thing a tree's entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// `100644`
+    File,
+    /// `100755`
+    Executable,
+    /// `120000`
+    Symlink,
+    /// `160000`, a submodule's commit
+    Gitlink,
+}
+
+impl Mode {
+    /// Reads git's octal; `None` for a folder or an unknown mode.
+    pub fn parse(octal: &str) -> Option<Self> {
+        match octal {
+            // Old trees know a group-writable file; git reads it as a plain one.
+            "100644" | "100664" => Some(Self::File),
+            "100755" => Some(Self::Executable),
+            "120000" => Some(Self::Symlink),
+            "160000" => Some(Self::Gitlink),
+            _ => None,
+        }
+    }
+
+    /// Git's octal.
+    pub fn octal(self) -> &'static str {
+        match self {
+            Self::File => "100644",
+            Self::Executable => "100755",
+            Self::Symlink => "120000",
+            Self::Gitlink => "160000",
+        }
+    }
+}
+
+/// One path to be changed in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The path from the root, as bytes.
+    pub path: Vec<u8>,
+    /// What is to stand there; `None` removes it.
+    pub object: Option<(Mode, Oid)>,
+}
+
+impl Mirror {
+    /// The tree `base` with `entries` put over it.
+    pub async fn compose(&self, base: &Oid, entries: &[Entry]) -> Result<Oid, GitError> {
+        let scratch = self.scratch()?;
+        let index = scratch.path().join("index");
+        let call = |name| self.call(name).env("GIT_INDEX_FILE", &index);
+        call("read-tree").arg(base.as_str()).ok().await?;
+        let mut lines = Vec::new();
+        // Removals first: a file may give way to a folder of the same name.
+        let (gone, put): (Vec<_>, Vec<_>) = entries.iter().partition(|e| e.object.is_none());
+        for entry in gone.into_iter().chain(put) {
+            if entry.path.is_empty() || entry.path.contains(&0) {
+                let text = String::from_utf8_lossy(&entry.path);
+                return Err(GitError::bad_name("the path", &text, "it is empty or holds a NUL"));
+            }
+            let (mode, id) = match &entry.object {
+                Some((mode, id)) => (mode.octal(), id.to_string()),
+                None => ("0", "0".repeat(base.as_str().len())),
+            };
+            lines.extend(format!("{mode} {id}\t").bytes());
+            lines.extend(&entry.path);
+            lines.push(0);
+        }
+        let put = call("update-index").args(["-z", "--index-info"]).input(lines).run().await?;
+        if put.code != 0 {
+            return Err(GitError::from_stderr("update-index", None, put.code, &put.stderr));
+        }
+        // Git passes over what it takes for an attack, such as `.git/config`, and says so only.
+        if let Some((_, path)) = put.stderr.split_once("Ignoring path ") {
+            return Err(GitError::bad_name("the path", path.trim(), "git does not take it"));
+        }
+        one_oid("write-tree", &call("write-tree").ok().await?)
+    }
+
+    /// Writes the files of `tree` into `dir` (absolute), which afterwards holds them
+    /// and nothing else. A checkout of the same tree that is there is left alone, with
+    /// whatever was done in it: who wants it fresh asks for a folder of another name.
+    pub async fn checkout(&self, tree: &Oid, dir: &Path) -> Result<(), GitError> {
+        let stamp = beside(dir, ".tree");
+        let there = dir.symlink_metadata().is_ok_and(|m| m.is_dir());
+        if there && std::fs::read(&stamp).is_ok_and(|s| s == tree.as_str().as_bytes()) {
+            return Ok(());
+        }
+        let making = beside(dir, ".making");
+        remove_tree(dir)?;
+        remove_tree(&making)?;
+        std::fs::create_dir_all(&making).map_err(|e| GitError::io("create", &making, e))?;
+        let scratch = self.scratch()?;
+        let index = scratch.path().join("index");
+        let call = |name| {
+            let call = self.call(name).env("GIT_INDEX_FILE", &index).work_tree(&making);
+            call.timeout(self.git().limits().network)
+        };
+        call("read-tree").arg(tree.as_str()).ok().await?;
+        call("checkout-index").args(["--all", "--quiet"]).ok().await?;
+        // The stamp is there before the name is, so that a name always has its stamp.
+        std::fs::write(&stamp, tree.as_str()).map_err(|e| GitError::io("stamp", &stamp, e))?;
+        publish(&making, dir)
+    }
+
+    /// A folder of its own for an index and its lock.
+    fn scratch(&self) -> Result<tempfile::TempDir, GitError> {
+        tempfile::Builder::new()
+            .prefix(SCRATCH)
+            .tempdir_in(self.dir())
+            .map_err(|e| GitError::io("create a folder in", self.dir(), e))
+    }
+}
+
+/// How folders for an index begin.
+const SCRATCH: &str = "index-";
+
+/// Removes folders for an index that a killed process left a day ago or longer.
+pub(crate) fn sweep_scratch(mirror: &Path) -> Result<(), GitError> {
+    let day = std::time::Duration::from_hours(24);
+    let old = |path: &PathBuf| {
+        let modified = path.symlink_metadata().and_then(|m| m.modified()).ok();
+        modified.and_then(|at| at.elapsed().ok()).is_some_and(|age| age > day)
+    };
+    let entries = std::fs::read_dir(mirror).into_iter().flatten().flatten();
+    entries
+        .filter(|e| e.file_name().as_encoded_bytes().starts_with(SCRATCH.as_bytes()))
+        .map(|e| e.path())
+        .filter(old)
+        .try_for_each(|path| remove_tree(&path))
+}

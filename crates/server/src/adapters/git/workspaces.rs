@@ -1,0 +1,241 @@
+//! Where everything of git lies on disk, and what is removed when it gets too much.
+//!
+//! ```text
+//! root/mirrors/<repo>.git            one bare mirror a repo, ours alone
+//! root/runs/<run>/clone              the agent's work tree and git directory
+//! root/runs/<run>/home               its home
+//! root/runs/<run>/checkouts/<name>   files for proofs
+//! root/caches/<repo>/agent           build caches that agents fill
+//! root/caches/<repo>/proof           build caches that only runs of landed trees fill
+//! ```
+//!
+//! Blocking: callers in async code move it off their thread. Which runs are live
+//! is the caller's to say; refs of a removed run are [`super::Mirror::forget`]'s.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::{RepoName, RunId};
+
+use super::error::GitError;
+use super::paths::{remove_tree, sanitise};
+
+/// The folder under which the control plane keeps everything of git.
+#[derive(Debug, Clone)]
+pub struct Workspaces {
+    root: PathBuf,
+}
+
+/// The folders of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunFolders {
+    /// All of it; not writable by the agent itself.
+    pub dir: PathBuf,
+    /// The clone.
+    pub clone: PathBuf,
+    /// The agent's home.
+    pub home: PathBuf,
+    /// Files for proofs.
+    pub checkouts: PathBuf,
+}
+
+/// A workspace that is still on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its run.
+    pub run: RunId,
+    /// What it takes on disk, in bytes.
+    pub bytes: u64,
+}
+
+impl Workspaces {
+    /// Opens the root (absolute), making what is missing; only the owner may enter it.
+    pub fn open(root: &Path) -> Result<Self, GitError> {
+        if !root.is_absolute() {
+            let text = root.to_string_lossy();
+            return Err(GitError::bad_name("the workspace root", &text, "it must be absolute"));
+        }
+        for folder in ["mirrors", "runs", "caches"] {
+            let path = root.join(folder);
+            let mut builder = std::fs::DirBuilder::new();
+            let made = builder.recursive(true).mode(0o700).create(&path);
+            made.map_err(|e| GitError::io("create", &path, e))?;
+        }
+        let root = root.canonicalize().map_err(|e| GitError::io("open", root, e))?;
+        Ok(Self { root })
+    }
+
+    /// The root, without symlinks.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a repo's mirror.
+    pub fn mirror(&self, repo: &RepoName) -> PathBuf {
+        self.root.join("mirrors").join(format!("{}.git", sanitise(repo.as_str())))
+    }
+
+    /// The folders of a run; touches nothing.
+    pub fn run(&self, run: RunId) -> RunFolders {
+        let dir = self.root.join("runs").join(run.to_string());
+        RunFolders {
+            clone: dir.join("clone"),
+            home: dir.join("home"),
+            checkouts: dir.join("checkouts"),
+            dir,
+        }
+    }
+
+    /// The caches that agents of a repo share, and those of its proofs.
+    pub fn caches(&self, repo: &RepoName) -> [PathBuf; 2] {
+        let dir = self.root.join("caches").join(sanitise(repo.as_str()));
+        [dir.join("agent"), dir.join("proof")]
+    }
+
+    /// Makes a run's folders; those that are there stay.
+    pub fn prepare(&self, run: RunId) -> Result<RunFolders, GitError> {
+        let folders = self.run(run);
+        for path in [&folders.dir, &folders.home, &folders.checkouts] {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.map_err(|e| GitError::io("create", path, e))?;
+        }
+        Ok(folders)
+    }
+
+    /// Removes a run's folders, whatever is in them.
+    pub fn remove_run(&self, run: RunId) -> Result<(), GitError> {
+        remove_tree(&self.run(run).dir)
+    }
+
+    /// Refuses where less than `bytes` are free under the root, or files run out.
+    pub fn require_space(&self, bytes: u64) -> Result<(), GitError> {
+        let stat = rustix::fs::statvfs(&self.root)
+            .map_err(|e| GitError::io("measure", &self.root, e.into()))?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        // A file system without a fixed number of files says 0 of 0.
+        let files = stat.f_files == 0 || stat.f_favail > 1000;
+        if free >= bytes && files {
+            return Ok(());
+        }
+        let mib = |n: u64| n >> 20;
+        let root = self.root.display();
+        let detail = if files {
+            format!("{} MiB are free at {root}, {} MiB are needed", mib(free), mib(bytes))
+        } else {
+            format!("{} files are left to be made at {root}", stat.f_favail)
+        };
+        Err(GitError::DiskFull { command: "dispatch", detail })
+    }
+
+    /// Every run that has a folder, oldest first (a run's id begins with its time).
+    pub fn kept(&self) -> Result<Vec<Kept>, GitError> {
+        let dir = self.root.join("runs");
+        let failed = |e| GitError::io("list", &dir, e);
+        let mut kept = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let name = entry.file_name();
+            // The rest of a removal that was cut off belongs to its run.
+            let name = name.to_string_lossy();
+            if let Ok(run) = name.strip_suffix(".trash").unwrap_or(&name).parse() {
+                kept.push(Kept { run, bytes: disk_usage(&entry.path()) });
+            }
+        }
+        kept.sort_by_key(|k| k.run);
+        kept.dedup_by(|later, first| {
+            let same = later.run == first.run;
+            first.bytes += if same { later.bytes } else { 0 };
+            same
+        });
+        Ok(kept)
+    }
+
+    /// Removes workspaces of runs that are not `live`, oldest first, until what is kept
+    /// of them takes at most `bytes`. Answers those removed.
+    pub fn evict(&self, live: &BTreeSet<RunId>, bytes: u64) -> Result<Vec<RunId>, GitError> {
+        let mut kept = self.kept()?;
+        kept.retain(|k| !live.contains(&k.run));
+        let mut total: u64 = kept.iter().map(|k| k.bytes).sum();
+        let mut removed = Vec::new();
+        for old in kept {
+            if total <= bytes {
+                break;
+            }
+            self.remove_run(old.run)?;
+            total = total.saturating_sub(old.bytes);
+            removed.push(old.run);
+        }
+        Ok(removed)
+    }
+}
+
+/// Bytes on disk under a folder; symlinks are not followed, what cannot be read counts nothing.
+fn disk_usage(path: &Path) -> u64 {
+    let mut total = 0;
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.metadata() else { continue };
+            total += meta.blocks() * 512;
+            if meta.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(n: u8) -> RunId {
+        format!("0198c0de-0000-7000-8000-0000000000{n:02}").parse().unwrap()
+    }
+
+    fn filled(spaces: &Workspaces, n: u8, bytes: usize) {
+        let folders = spaces.prepare(run(n)).unwrap();
+        std::fs::write(folders.home.join("f"), vec![b'x'; bytes]).unwrap();
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_the_live_never() {
+        let root = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(root.path()).unwrap();
+        for n in 1..=4 {
+            filled(&spaces, n, 1 << 20);
+        }
+        let live = BTreeSet::from([run(1)]);
+        let removed = spaces.evict(&live, (5 << 20) / 2).unwrap();
+        assert_eq!(removed, vec![run(2)]);
+        let left: Vec<_> = spaces.kept().unwrap().into_iter().map(|k| k.run).collect();
+        assert_eq!(left, vec![run(1), run(3), run(4)]);
+        assert_eq!(spaces.evict(&live, u64::MAX).unwrap(), vec![]);
+        spaces.remove_run(run(3)).unwrap();
+        spaces.remove_run(run(3)).unwrap();
+    }
+
+    #[test]
+    fn too_little_space_is_refused_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(root.path()).unwrap();
+        spaces.require_space(1).unwrap();
+        let error = spaces.require_space(u64::MAX).unwrap_err().to_string();
+        assert!(error.contains("the disk is full") && error.contains("are needed"), "{error}");
+        assert!(Workspaces::open(Path::new("relative")).is_err());
+    }
+
+    #[test]
+    fn every_folder_is_under_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(root.path()).unwrap();
+        let repo: RepoName = "o.x/r..".parse().unwrap();
+        for path in
+            [spaces.mirror(&repo), spaces.run(run(1)).clone].into_iter().chain(spaces.caches(&repo))
+        {
+            assert!(path.starts_with(spaces.root()), "{path:?}");
+            assert!(!path.components().any(|c| c == std::path::Component::ParentDir));
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The engine's store, made of the SQLite store: records and doorbells as JSON,
+//! money as micro-dollars, leases kept between calls.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use afk_core::ids::{At, RepoName, RunId};
+use afk_core::plan::End;
+use afk_core::run::{Run, Transition};
+use afk_core::spend::{Basis, day_of};
+use afk_core::usd::Usd;
+use afk_engine::ports::{
+    self, Admission, AdmitLimits, AdmitRefusal, Committed, Filter, JournalRow, MemoKey, Outgoing,
+    PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
+};
+use async_trait::async_trait;
+use jiff::SignedDuration;
+
+use crate::store::{self, Lease, Store, StoreError, StoreErrorKind, SwitchName};
+
+/// The most rows of one journal that are read at once.
+const JOURNAL_PAGE: u32 = 10_000;
+
+/// The engine's view of the store.
+#[derive(Debug)]
+pub struct StorePort {
+    store: Store,
+    /// Leases of this process, so that they are renewed and not taken anew.
+    held: Mutex<HashMap<String, Lease>>,
+}
+
+impl StorePort {
+    /// The engine's view of `store`.
+    pub fn new(store: Store) -> Self {
+        Self { store, held: Mutex::default() }
+    }
+
+    fn held(&self, key: &str) -> Option<Lease> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn hold(&self, key: &str, lease: Option<Lease>) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match lease {
+            Some(lease) => held.insert(key.to_owned(), lease),
+            None => held.remove(key),
+        };
+    }
+}
+
+#[async_trait]
+impl ports::Store for StorePort {
+    async fn admit(&self, run: &Run, limits: &AdmitLimits, now: At) -> PortResult<Admission> {
+        let transition = Transition::Admitted { run: Box::new(run.clone()) };
+        let new = store::NewRun {
+            run: run.id,
+            issue: run.issue.clone(),
+            state: json(run)?,
+            reserve: run.budget.as_micros(),
+            at: now,
+            day: day_of(limits.day_start),
+            journal: entry(&transition, &serde_json::Value::Null)?,
+            sends: Vec::new(),
+        };
+        let caps = store::Caps {
+            max_live: limits.max_live,
+            repo_day: limits.repo_day.map(Usd::as_micros),
+            all_day: limits.day.map(Usd::as_micros),
+        };
+        let by_hand = limits.by_hand;
+        let decide = move |facts: &store::Facts| match caps.check(facts) {
+            // A person's own dispatch passes the pause, as it passes the kill switch.
+            Err(store::Refusal::Paused) if by_hand => {
+                let unpaused = store::Switches { pause: None, ..facts.switches.clone() };
+                caps.check(&store::Facts { switches: unpaused, ..facts.clone() })
+            }
+            decided => decided,
+        };
+        let admitted = self.store.admit(new, decide).await.map_err(fault)?;
+        Ok(match admitted {
+            store::Admission::Admitted | store::Admission::AlreadyAdmitted { .. } => {
+                Admission::Admitted
+            }
+            store::Admission::RepoBusy { .. } => Admission::Refused(AdmitRefusal::Locked),
+            store::Admission::Refused(why) => Admission::Refused(match why {
+                store::Refusal::Halted | store::Refusal::Paused => AdmitRefusal::Stopped,
+                store::Refusal::Frozen => AdmitRefusal::Frozen,
+                store::Refusal::Capacity { .. } => AdmitRefusal::Full,
+                store::Refusal::RepoSpend { .. } | store::Refusal::AllSpend { .. } => {
+                    AdmitRefusal::Spent
+                }
+            }),
+        })
+    }
+
+    async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>> {
+        self.store.load(run).await.map_err(fault)?.map(stored).transpose()
+    }
+
+    async fn commit(&self, commit: ports::Commit) -> PortResult<Committed> {
+        let ports::Commit { run, expected, generation, transition, context, at, sends, freeze } =
+            commit;
+        let sends: PortResult<Vec<store::NewSend>> = sends
+            .iter()
+            .map(|doorbell| {
+                Ok(store::NewSend {
+                    id: doorbell.id.to_string(),
+                    kind: doorbell.kind.to_string(),
+                    body: json(doorbell)?,
+                    not_before: at,
+                })
+            })
+            .collect();
+        let done = store::Commit {
+            run: run.id,
+            expected_version: expected,
+            state: json(&run)?,
+            live: run.settled_at.is_none(),
+            reserved: reserved(&run),
+            at,
+            journal: entry(&transition, &context)?,
+            sends: sends?,
+            ledger: ledger(&run)?,
+            fence: Some(store::Fence { key: format!("run:{}", run.id), generation }),
+            freeze: freeze.map(|why| store::FreezeRepo { by: run.id.to_string(), why }),
+        };
+        Ok(match self.store.commit(done).await.map_err(fault)? {
+            store::CommitOutcome::Committed { version } => Committed::Yes { version },
+            store::CommitOutcome::Conflict { .. } => Committed::Conflict,
+            store::CommitOutcome::Fenced { .. } => Committed::Fenced,
+        })
+    }
+
+    async fn live(&self) -> PortResult<Vec<StoredRun>> {
+        self.store.live_runs().await.map_err(fault)?.into_iter().map(stored).collect()
+    }
+
+    async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>> {
+        let limit = if filter.limit == 0 { 100 } else { filter.limit };
+        let filter = store::RunFilter {
+            repo: filter.repo.clone(),
+            number: filter.issue,
+            ..store::RunFilter::default()
+        };
+        self.store.runs(&filter, limit).await.map_err(fault)?.into_iter().map(stored).collect()
+    }
+
+    async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>> {
+        let rows = self.store.journal(run, after + 1, JOURNAL_PAGE).await.map_err(fault)?;
+        rows.into_iter()
+            .map(|row| {
+                let body = parse("a journal row", &row.body)?;
+                Ok(JournalRow {
+                    seq: row.run_seq,
+                    at: row.at,
+                    kind: row.kind,
+                    body,
+                    hash: row.hash,
+                })
+            })
+            .collect()
+    }
+
+    async fn lease(
+        &self,
+        key: &str,
+        owner: &str,
+        ttl: Duration,
+        now: At,
+    ) -> PortResult<Option<u64>> {
+        let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
+        let lease = match self.held(key) {
+            Some(held) => self.store.renew(&held, ttl, now).await.map_err(fault)?,
+            None => self.store.lease(key, owner, ttl, now).await.map_err(fault)?,
+        };
+        let generation = lease.as_ref().map(|lease| lease.generation);
+        self.hold(key, lease);
+        Ok(generation)
+    }
+
+    async fn unlease(&self, key: &str, _owner: &str) -> PortResult<()> {
+        if let Some(held) = self.held(key) {
+            self.store.release(&held).await.map_err(fault)?;
+            self.hold(key, None);
+        }
+        Ok(())
+    }
+
+    async fn switches(&self) -> PortResult<Switches> {
+        let now = self.store.switches().await.map_err(fault)?;
+        if let Some(name) = now.unreadable.first() {
+            return Err(PortError::permanent(format!(
+                "the switch {name:?} in the store is not one that this binary knows: upgrade it, \
+                 or lift the switch with the binary that threw it"
+            )));
+        }
+        let state = |state: store::SwitchState| {
+            state.on.then(|| SwitchState {
+                by: state.by,
+                at: state.at.unwrap_or(At::UNIX_EPOCH),
+                why: serde_json::from_str(&state.value).unwrap_or(state.value),
+            })
+        };
+        Ok(Switches {
+            halt: now.halt.and_then(state),
+            pause: now.pause.and_then(state),
+            frozen: now
+                .freezes
+                .into_iter()
+                .filter_map(|(repo, freeze)| Some((repo, state(freeze)?)))
+                .collect(),
+        })
+    }
+
+    async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()> {
+        let name = match switch {
+            Switch::Halt => SwitchName::Halt,
+            Switch::Pause => SwitchName::Pause,
+            Switch::Freeze(repo) => SwitchName::Freeze(repo.clone()),
+        };
+        let (on, why, by, at) = match state {
+            Some(state) => (true, json(&state.why)?, state.by.as_str(), state.at),
+            None => (false, json(&"")?, "", At::UNIX_EPOCH),
+        };
+        self.store.set_switch(name, on, &why, by, at).await.map_err(fault)
+    }
+
+    async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {
+        let known = self.store.memo(&key.kind, &key.tree, &key.command).await.map_err(fault)?;
+        known.map(|text| parse("a remembered result", &text)).transpose()
+    }
+
+    async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()> {
+        let body = json(value)?;
+        self.store.remember(&key.kind, &key.tree, &key.command, &body, now).await.map_err(fault)
+    }
+
+    async fn claim(
+        &self,
+        owner: &str,
+        ttl: Duration,
+        now: At,
+        at_most: u32,
+    ) -> PortResult<Vec<Outgoing>> {
+        let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
+        let due = self.store.outbox_claim(owner, now, ttl, at_most).await.map_err(fault)?;
+        due.into_iter()
+            .map(|row| {
+                let doorbell = parse("a doorbell", &row.body)?;
+                Ok(Outgoing { id: row.id, doorbell, attempts: row.attempt.saturating_sub(1) })
+            })
+            .collect()
+    }
+
+    async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()> {
+        self.store.outbox_done(id, owner, now).await.map_err(fault).map(drop)
+    }
+
+    async fn not_rung(
+        &self,
+        id: &str,
+        owner: &str,
+        error: &str,
+        again: At,
+        now: At,
+    ) -> PortResult<()> {
+        let done = self.store.outbox_failed(id, owner, error, Some(again), now).await;
+        done.map_err(fault).map(drop)
+    }
+
+    async fn spent(&self, repo: &RepoName, since: At) -> PortResult<(Usd, Usd)> {
+        let day = day_of(since);
+        let one = self.store.spend_today(Some(repo), day).await.map_err(fault)?;
+        let all = self.store.spend_today(None, day).await.map_err(fault)?;
+        Ok((Usd::micros(one.total()), Usd::micros(all.total())))
+    }
+
+    async fn beat(&self, now: At) -> PortResult<Option<At>> {
+        self.store.beat(now).await.map_err(fault)
+    }
+}
+
+/// What a live run may still spend.
+fn reserved(run: &Run) -> u64 {
+    let ended = run.conclusion.as_ref().map(|conclusion| conclusion.end);
+    match ended {
+        Some(End::Done | End::NeedsHuman | End::Frozen | End::Released) => 0,
+        None => run.budget.less(run.spent()).as_micros(),
+    }
+}
+
+fn ledger(run: &Run) -> PortResult<Vec<store::LedgerEntry>> {
+    let ledger = run.ledger();
+    ledger
+        .charges()
+        .filter(|(_, _, charge)| charge.basis != Basis::Reserved)
+        .map(|(key, entry, charge)| {
+            Ok(store::LedgerEntry {
+                session: key.session.clone(),
+                process: key.process.to_string(),
+                turn: key.turn.to_string(),
+                day: day_of(entry.at),
+                micro_usd: charge.amount.as_micros(),
+                estimated: charge.basis == Basis::Estimated,
+                body: json(entry)?,
+            })
+        })
+        .collect()
+}
+
+fn entry(transition: &Transition, context: &serde_json::Value) -> PortResult<store::JournalEntry> {
+    let body = serde_json::json!({ "transition": transition, "context": context });
+    Ok(store::JournalEntry { kind: transition.kind().to_owned(), body: json(&body)? })
+}
+
+fn stored(row: store::RunRow) -> PortResult<StoredRun> {
+    let run = parse(&format!("the record of run {}", row.run), &row.state)?;
+    Ok(StoredRun { run, version: row.version })
+}
+
+fn json<T: serde::Serialize>(value: &T) -> PortResult<String> {
+    store::to_json(value).map_err(fault)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> PortResult<T> {
+    store::from_json(what, text).map_err(fault)
+}
+
+/// A failed read or write, in the differences that the loop acts on.
+fn fault(error: StoreError) -> PortError {
+    match error.kind() {
+        _ if error.is_transient() => PortError::transient(error),
+        StoreErrorKind::NotFound(_) => PortError::new(ports::PortErrorKind::NotFound, error),
+        StoreErrorKind::Locked
+        | StoreErrorKind::DiskFull
+        | StoreErrorKind::ReadOnly
+        | StoreErrorKind::NotOurs
+        | StoreErrorKind::Corrupt
+        | StoreErrorKind::CannotOpen(_)
+        | StoreErrorKind::NewerSchema { .. }
+        | StoreErrorKind::ForeignSchema(_)
+        | StoreErrorKind::Closed
+        | StoreErrorKind::Finished(_)
+        | StoreErrorKind::Malformed { .. }
+        | StoreErrorKind::Io
+        | StoreErrorKind::Query => PortError::transient(error),
+    }
+}
