@@ -2,5 +2,6 @@
 //! command line. `main` wires them; nothing here decides what a run does next.
 
 pub mod adapters;
+pub mod app;
 pub mod config;
 pub mod store;
