@@ -6,6 +6,7 @@ use afk_engine::ports::{PortError, PortErrorKind};
 
 use super::exit::Exit;
 use crate::adapters::local_tracker::TrackerError;
+use crate::app::AppError;
 use crate::config::ConfigErrors;
 use crate::config::edit::EditError;
 use crate::store::{StoreError, StoreErrorKind};
@@ -50,6 +51,20 @@ impl From<ConfigErrors> for Failure {
     }
 }
 
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Config(errors) => errors.into(),
+            AppError::Store(error) => error.into(),
+            AppError::Git(error) => Self::new(Exit::Missing, error.to_string()),
+            error @ AppError::NoDataDir => Self::usage(error.to_string()),
+            error @ (AppError::Folder { .. } | AppError::NoProgram(_) | AppError::Adapter(_)) => {
+                Self::new(Exit::Failure, error.to_string())
+            }
+        }
+    }
+}
+
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
         let exit = match &error {
@@ -64,9 +79,9 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error.kind() {
             // The path of the store helps nobody who asked for an issue.
-            StoreErrorKind::NotFound(what) => Self::usage(format!(
-                "there is no {what}; `afk issue list --all` shows every issue"
-            )),
+            StoreErrorKind::NotFound(what) => {
+                Self::usage(format!("there is no {what}; `afk issue list --all` shows every issue"))
+            }
             _ => Self::new(Exit::Failure, error.to_string()),
         }
     }

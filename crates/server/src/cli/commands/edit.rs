@@ -103,9 +103,7 @@ fn done(
 
 /// The file to edit: the one that is read, else the one to be made.
 fn file(context: &Context<'_>) -> PathBuf {
-    let made = || {
-        default_file(context.config(), |name| std::env::var_os(name), &current_dir())
-    };
+    let made = || default_file(context.config(), |name| std::env::var_os(name), &current_dir());
     sources(context.config()).file.unwrap_or_else(made)
 }
 

@@ -19,7 +19,7 @@ const MAX_TEXT: u64 = 2 * 1024 * 1024;
 
 pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer {
     let out = context.out;
-    let desk = Desk::open(context.config(), out).await?;
+    let desk = Desk::open(context.config()).await?;
     let tracker = &desk.tracker;
     let at = now();
     match command {
@@ -73,7 +73,9 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let issue = desk.issue(&which.issue)?;
             let body = body(&text)?;
             if title.is_none() && body.is_none() {
-                return Err(Failure::usage("nothing to change: give --title, --body or --body-file"));
+                return Err(Failure::usage(
+                    "nothing to change: give --title, --body or --body-file",
+                ));
             }
             let actor = actor(&desk, who.name.as_deref())?;
             let (title, body) = (title.as_deref(), body.as_deref());
@@ -142,9 +144,8 @@ fn body(text: &IssueText) -> Answer<Option<String>> {
     match (&text.body, &text.body_file) {
         (Some(body), _) => text_or_stdin(body.clone()).map(Some),
         (None, Some(path)) => {
-            let failed = |e| {
-                Failure::new(Exit::Failure, format!("cannot read {}: {e}", path.display()))
-            };
+            let failed =
+                |e| Failure::new(Exit::Failure, format!("cannot read {}: {e}", path.display()));
             read(std::fs::File::open(path).map_err(failed)?).map_err(failed).map(Some)
         }
         (None, None) => Ok(None),

@@ -10,7 +10,6 @@ mod switch;
 mod work;
 
 use super::args::{Command, Global};
-use super::exit::Exit;
 use super::failure::Answer;
 use super::out::Out;
 
@@ -51,5 +50,4 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Completions { shell } => Ok(shell::completions(context.out, shell)),
         Command::Man { dir } => shell::man(context.out, dir.as_deref()),
     }
-    .map(|exit: Exit| exit)
 }

@@ -30,12 +30,7 @@ pub(super) fn man(out: &Out, dir: Option<&Path>) -> Answer {
 }
 
 /// Writes the page of `command` and of everything under it.
-fn write(
-    command: &clap::Command,
-    name: &str,
-    dir: &Path,
-    written: &mut Vec<String>,
-) -> Answer<()> {
+fn write(command: &clap::Command, name: &str, dir: &Path, written: &mut Vec<String>) -> Answer<()> {
     let path = dir.join(format!("{name}.1"));
     let shown = path.display().to_string();
     let text = page(command.clone(), name).map_err(|e| failed(&shown, &e))?;

@@ -11,7 +11,7 @@ use crate::cli::failure::Answer;
 use crate::cli::words::many;
 
 pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
-    let desk = Desk::open(context.config(), context.out).await?;
+    let desk = Desk::open(context.config()).await?;
     throw(&desk, &Switch::Pause, why).await?;
     let live = desk.port.live().await?.len();
     let runs = many(live, "live run");
@@ -19,14 +19,14 @@ pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
 }
 
 pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
-    let desk = Desk::open(context.config(), context.out).await?;
+    let desk = Desk::open(context.config()).await?;
     throw(&desk, &Switch::Halt, why).await?;
     let text = "halted: whoever works this store stops agents and jobs within ten seconds";
     say(context, &desk, text).await
 }
 
 pub(super) async fn resume(context: &Context<'_>) -> Answer {
-    let desk = Desk::open(context.config(), context.out).await?;
+    let desk = Desk::open(context.config()).await?;
     let before = desk.port.switches().await?;
     for switch in [Switch::Halt, Switch::Pause] {
         desk.port.switch(&switch, None).await?;
@@ -44,14 +44,14 @@ pub(super) async fn resume(context: &Context<'_>) -> Answer {
 }
 
 pub(super) async fn freeze(context: &Context<'_>, repo: &str, why: &str) -> Answer {
-    let desk = Desk::open(context.config(), context.out).await?;
+    let desk = Desk::open(context.config()).await?;
     let repo = known(context, &desk, repo)?;
     throw(&desk, &Switch::Freeze(repo.clone()), why).await?;
     say(context, &desk, &format!("{repo} is frozen until `afk unfreeze {repo}`")).await
 }
 
 pub(super) async fn unfreeze(context: &Context<'_>, repo: &str) -> Answer {
-    let desk = Desk::open(context.config(), context.out).await?;
+    let desk = Desk::open(context.config()).await?;
     let repo = desk.repo(repo)?;
     let frozen = desk.port.switches().await?.freeze_of(&repo).is_some();
     desk.port.switch(&Switch::Freeze(repo.clone()), None).await?;

@@ -124,9 +124,6 @@ mod tests {
         let runs = [samples::working(), samples::finished()];
         let coloured = board(&runs, 70, Paint::new(true));
         assert!(coloured.contains('\u{1b}'));
-        assert_eq!(
-            crate::cli::words::printable(&coloured),
-            board(&runs, 70, Paint::PLAIN)
-        );
+        assert_eq!(crate::cli::words::printable(&coloured), board(&runs, 70, Paint::PLAIN));
     }
 }
