@@ -4,4 +4,6 @@
 pub mod adapters;
 pub mod app;
 pub mod config;
+pub mod demo;
+pub mod scripted;
 pub mod store;
