@@ -20,13 +20,21 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let options = afk::demo::DemoOptions { scenario: match args.get(0).and_then(|a| a.to_str()) {
-            Some("guardrail") => afk::demo::Scenario::Guardrail,
-            Some("needs-human") => afk::demo::Scenario::NeedsHuman,
-            Some("blocked") => afk::demo::Scenario::Blocked,
-            Some("untrusted") => afk::demo::Scenario::Untrusted,
-            _ => afk::demo::Scenario::Success }, claude: false, keep: None };
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("afk=debug,afk_engine=debug,info").init();
+        let options = afk::demo::DemoOptions {
+            scenario: match args.get(0).and_then(|a| a.to_str()) {
+                Some("guardrail") => afk::demo::Scenario::Guardrail,
+                Some("needs-human") => afk::demo::Scenario::NeedsHuman,
+                Some("blocked") => afk::demo::Scenario::Blocked,
+                Some("untrusted") => afk::demo::Scenario::Untrusted,
+                _ => afk::demo::Scenario::Success,
+            },
+            claude: false,
+            keep: None,
+        };
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_env_filter("afk=debug,afk_engine=debug,info")
+            .init();
         let demo = afk::demo::Demo::set_up(&options).await.unwrap();
         let r = demo.run(&tokio_util::sync::CancellationToken::new()).await.unwrap();
         println!("{}", serde_json::to_string_pretty(&r).unwrap());

@@ -8,10 +8,10 @@ use afk_agent::agents::scripted::script::{Script, Step, Turn};
 use super::Scenario;
 
 /// The sample's repo.
-pub const REPO: &str = "demo/hello";
+pub(super) const REPO: &str = "demo/hello";
 
 /// The files of the first commit: path, content, executable.
-pub const FILES: [(&str, &str, bool); 5] = [
+pub(super) const FILES: [(&str, &str, bool); 5] = [
     (
         "README.md",
         "# hello\n\nGreets people. `sh test.sh` runs the tests, `sh ci.sh` what CI runs.\n",
@@ -67,25 +67,25 @@ sh test.sh
 "#;
 
 /// The issue's title.
-pub const TITLE: &str = "greet without a name prints an empty greeting";
+pub(super) const TITLE: &str = "greet without a name prints an empty greeting";
 
 /// The issue's body.
-pub const BODY: &str = "\
+pub(super) const BODY: &str = "\
 `greet` without a name prints `Hello, !`.
 
 It should greet the world: `Hello, world!`. A name that is given is greeted as before.
 ";
 
 /// The body of an issue that waits for issue `blocker`.
-pub fn blocked_body(blocker: u64) -> String {
+pub(super) fn blocked_body(blocker: u64) -> String {
     format!("{BODY}\nBlocked by #{blocker}.\n")
 }
 
 /// The title of the issue that blocks.
-pub const BLOCKER_TITLE: &str = "decide which languages hello speaks";
+pub(super) const BLOCKER_TITLE: &str = "decide which languages hello speaks";
 
 /// What the scripted agent does in a scenario.
-pub fn script(scenario: Scenario) -> Script {
+pub(super) fn script(scenario: Scenario) -> Script {
     let steps = match scenario {
         Scenario::Success | Scenario::Blocked | Scenario::Untrusted => work(),
         Scenario::NeedsHuman => vec![say(

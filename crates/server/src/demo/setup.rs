@@ -111,7 +111,8 @@ fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
 async fn seed_origin(folder: &Path) -> Result<(), DemoError> {
     let (origin, seed) = (folder.join("origin.git"), folder.join("seed"));
     let path = |path: &Path| path.as_os_str().to_owned();
-    git(folder, &["init", "--quiet", "--bare", "--initial-branch=main"], Some(path(&origin))).await?;
+    git(folder, &["init", "--quiet", "--bare", "--initial-branch=main"], Some(path(&origin)))
+        .await?;
     git(folder, &["init", "--quiet", "--initial-branch=main"], Some(path(&seed))).await?;
     for (name, content, executable) in sample::FILES {
         let file = seed.join(name);
@@ -207,10 +208,9 @@ fn sources(folder: &Path) -> Sources {
 }
 
 async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueRef, DemoError> {
-    let repo: RepoName = sample::REPO.parse().map_err(|error| DemoError::Git {
-        what: "name".to_owned(),
-        detail: format!("{error}"),
-    })?;
+    let repo: RepoName = sample::REPO
+        .parse()
+        .map_err(|error| DemoError::Git { what: "name".to_owned(), detail: format!("{error}") })?;
     let (person, now) = (LocalTracker::user(&user_name()), jiff::Timestamp::now());
     let body = match scenario {
         Scenario::Blocked => {
@@ -225,7 +225,9 @@ async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueR
     let issue = tracker.create(&repo, sample::TITLE, &body, &person, now).await?;
     let labeller = match scenario {
         Scenario::Untrusted => LocalTracker::user("mallory"),
-        Scenario::Success | Scenario::NeedsHuman | Scenario::Guardrail | Scenario::Blocked => person,
+        Scenario::Success | Scenario::NeedsHuman | Scenario::Guardrail | Scenario::Blocked => {
+            person
+        }
     };
     tracker.label(&issue, "ready-for-agent", &labeller, jiff::Timestamp::now()).await?;
     Ok(issue)
