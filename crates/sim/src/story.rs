@@ -15,7 +15,7 @@ use afk_engine::ports::{PortResult, Switch, SwitchState};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-use crate::fakes::Sim;
+use crate::fakes::{Killed, Sim};
 use crate::world::{Act, Script, World, person};
 
 /// Rounds after which a story that has not ended is stuck.
@@ -83,6 +83,26 @@ impl Story {
         self.sim.with(World::step);
         self.sim.advance(SignedDuration::from_secs(1));
         ticked
+    }
+
+    /// A round in which the process may be made to die; whether it did.
+    pub async fn deadly_round(&self) -> bool {
+        let engine = self.engine.clone();
+        let tick = tokio::spawn(async move {
+            // What it answers dies with it, or is told in the world.
+            let _ = engine.tick(true, &CancellationToken::new()).await;
+        });
+        let died = match tick.await {
+            Ok(()) => false,
+            Err(error) => match error.try_into_panic() {
+                Ok(payload) if payload.is::<Killed>() => true,
+                Ok(payload) => std::panic::resume_unwind(payload),
+                Err(error) => panic!("the tick was cancelled: {error}"),
+            },
+        };
+        self.sim.with(World::step);
+        self.sim.advance(SignedDuration::from_secs(1));
+        died
     }
 
     /// `n` rounds; a tick that fails is part of the story.

@@ -13,7 +13,11 @@ use afk_engine::ports::{PortError, PortResult, Ports};
 use jiff::SignedDuration;
 use tokio::sync::watch;
 
-use crate::world::{When, World};
+use crate::world::{Fault, When, World};
+
+/// What a task ends with when the process is made to die in it.
+#[derive(Debug)]
+pub struct Killed;
 
 /// A world that ports share.
 #[derive(Clone)]
@@ -69,26 +73,27 @@ impl Sim {
         act: impl FnOnce(&mut World) -> PortResult<T>,
     ) -> PortResult<T> {
         let mut world = self.lock();
-        let fault = world.enter(name);
-        if fault == Some(When::Before) {
-            return Err(PortError::transient(format!("{name}: connection lost")));
+        let Some(fault) = world.enter(name) else { return act(&mut world) };
+        if fault.when == When::After {
+            // Whatever it answers is lost.
+            let _ = act(&mut world);
         }
-        let answer = act(&mut world);
-        if fault == Some(When::After) {
-            return Err(PortError::transient(format!("{name}: the answer was lost")));
+        if fault.kills {
+            drop(world);
+            std::panic::resume_unwind(Box::new(Killed));
         }
-        answer
+        Err(PortError::transient(format!("{name} failed: {:?}", fault.when)))
     }
 }
 
 impl World {
     /// Writes a call down; the fault that it must suffer.
-    fn enter(&mut self, name: &'static str) -> Option<When> {
+    fn enter(&mut self, name: &'static str) -> Option<Fault> {
         if let Some(only) = self.only {
             assert!(name.starts_with(only), "{name} was called, and only {only} may be");
         }
         let n = self.calls.len();
         self.calls.push(name);
-        self.fault.filter(|fault| fault.call == n).map(|fault| fault.when)
+        self.fault.filter(|fault| fault.call == n)
     }
 }

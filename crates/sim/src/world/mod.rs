@@ -70,6 +70,8 @@ pub struct Fault {
     pub call: usize,
     /// Whether it did its work before it failed.
     pub when: When,
+    /// Whether the process dies of it, instead of being told.
+    pub kills: bool,
 }
 
 /// When a failing call fails.
