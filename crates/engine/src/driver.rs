@@ -116,7 +116,14 @@ impl Engine {
         self.ports.store.beat(self.ports.clock.now()).await?;
         let mut ticked = Ticked::default();
         if dispatch {
-            ticked.admitted = self.dispatch(&brake).await?.admitted;
+            match self.dispatch(&brake).await {
+                Ok(dispatched) => ticked.admitted = dispatched.admitted,
+                // Runs in flight go on whatever keeps new ones from beginning.
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
+                    ticked.not_dispatched = Some(error.chain());
+                }
+            }
         }
         for stored in self.ports.store.live().await? {
             let run = stored.run.id;
@@ -280,6 +287,8 @@ impl Engine {
 pub struct Ticked {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
+    /// Why nothing could be dispatched, where looking for issues failed.
+    pub not_dispatched: Option<String>,
     /// Runs that had a pass.
     pub passed: Vec<RunId>,
     /// Runs that another control plane works.

@@ -5,4 +5,6 @@ pub mod adapters;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod scripted;
 pub mod store;

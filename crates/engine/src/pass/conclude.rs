@@ -66,7 +66,7 @@ impl Pass<'_> {
             self.ports().jobs.stop(self.run.id).await?;
             return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
         }
-        if self.engine.show(&self.run, &self.config, seen.issue.as_ref()).await? {
+        if self.engine.show(&self.run, &self.config, seen).await? {
             // Shown only once the tracker itself says so.
             return Ok(Acted::Again);
         }

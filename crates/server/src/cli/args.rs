@@ -45,7 +45,7 @@ pub(super) struct Cli {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// The configuration file [env: `AFK_CONFIG`; else ./afk.toml, else the user's own]
+    /// The configuration file; else the one that `AFK_CONFIG` names, ./afk.toml, the user's own
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Print one JSON document; errors are JSON on standard error
@@ -54,8 +54,14 @@ pub(super) struct Global {
     /// Log what goes on to standard error; twice for every detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(super) verbose: u8,
-    /// When to use colour; `NO_COLOR` is honoured
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    /// When to use colour: auto, always or never; `NO_COLOR` is honoured
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
     pub(super) color: ColorChoice,
 }
 
@@ -270,7 +276,7 @@ pub(super) struct DemoArgs {
     /// Who writes the code
     #[arg(long, value_enum, default_value = "scripted")]
     pub(super) agent: DemoAgent,
-    /// Work in this folder and leave it there
+    /// Work in this folder, which must not exist yet, in place of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(super) keep: Option<PathBuf>,
 }

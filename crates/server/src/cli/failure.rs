@@ -9,6 +9,7 @@ use crate::adapters::local_tracker::TrackerError;
 use crate::app::AppError;
 use crate::config::ConfigErrors;
 use crate::config::edit::EditError;
+use crate::demo::DemoError;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Why a command did not do what it was asked.
@@ -61,6 +62,19 @@ impl From<AppError> for Failure {
             error @ (AppError::Folder { .. } | AppError::NoProgram(_) | AppError::Adapter(_)) => {
                 Self::new(Exit::Failure, error.to_string())
             }
+        }
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::App(error) => error.into(),
+            DemoError::Tracker(error) => error.into(),
+            DemoError::Loop(error) => error.into(),
+            error @ DemoError::Exists(_) => Self::usage(error.to_string()),
+            error @ DemoError::Git { .. } => Self::new(Exit::Missing, error.to_string()),
+            error @ DemoError::Make { .. } => Self::new(Exit::Failure, error.to_string()),
         }
     }
 }

@@ -132,6 +132,9 @@ impl Screen {
         match &self.bar {
             Some(bar) => {
                 let width = console_width();
+                for view in views.iter().filter(|view| view.settled) {
+                    bar.println(news(self.seen.get(&view.run), view).pop().unwrap_or_default());
+                }
                 bar.set_message(board(&views, width, out.paint_err));
             }
             None => {

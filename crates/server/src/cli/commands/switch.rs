@@ -5,7 +5,8 @@ use afk_engine::ports::{Store as _, Switch, SwitchState, Switches};
 use serde_json::json;
 
 use super::Context;
-use crate::cli::desk::{Desk, now};
+use crate::app::App;
+use crate::cli::desk::{Desk, now, sources};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Answer;
 use crate::cli::words::many;
@@ -21,8 +22,26 @@ pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
 pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
     let desk = Desk::open(context.config()).await?;
     throw(&desk, &Switch::Halt, why).await?;
-    let text = "halted: whoever works this store stops agents and jobs within ten seconds";
-    say(context, &desk, text).await
+    // Whoever works this store obeys by itself; where nobody does, agents would go on.
+    let stopped = match stop_all(context).await {
+        Ok(stopped) => many(stopped, "live run"),
+        Err(error) => {
+            context.out.note(format!("agents and jobs were not told from here: {error}"));
+            "no run".to_owned()
+        }
+    };
+    say(context, &desk, &format!("halted; agents and jobs of {stopped} were told to stop")).await
+}
+
+/// Tells everything that is alive to stop; how many runs were told.
+async fn stop_all(context: &Context<'_>) -> Answer<usize> {
+    let app = App::open(sources(context.config())).await?;
+    let ports = app.engine.ports();
+    let live = ports.store.live().await?;
+    for stored in &live {
+        ports.jobs.stop(stored.run.id).await?;
+    }
+    Ok(live.len())
 }
 
 pub(super) async fn resume(context: &Context<'_>) -> Answer {

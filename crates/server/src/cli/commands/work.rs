@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Context;
 use super::look::brake;
 use crate::app::App;
-use crate::cli::args::DemoArgs;
+use crate::cli::args::{self, DemoAgent, DemoArgs};
 use crate::cli::desk::{configured, issue, sources};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Answer, Failure};
@@ -17,6 +17,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::live::{EngineWatch, beside, glance};
 use crate::cli::render;
 use crate::cli::words::many;
+use crate::demo::{Demo, DemoOptions, Scenario};
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let out = context.out;
@@ -161,6 +162,46 @@ fn summary(ticked: &Ticked) -> String {
 }
 
 pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
-    let _ = (context, args);
-    Err(Failure::new(Exit::Failure, "this build has no demo"))
+    let out = context.out;
+    if context.global.config.is_some() {
+        return Err(Failure::usage("the demo has a configuration of its own: leave --config out"));
+    }
+    let interrupt = Interrupt::new()?;
+    let claude = args.agent == DemoAgent::Claude;
+    let options = DemoOptions { scenario: scenario(args.scenario), claude, keep: args.keep };
+    let demo = Demo::set_up(&options).await?;
+    out.note(format!(
+        "a sample repository and an issue, {}, in {}",
+        demo.issue,
+        demo.folder.display()
+    ));
+    if !claude {
+        out.note("the agent is scripted: it follows fixed steps and thinks nothing");
+    }
+    let token = interrupt.token();
+    let watch = EngineWatch::new(demo.app.engine.clone(), None);
+    let work = beside(out, &watch, demo.run(&token));
+    let (report, interrupted) = interrupt.around(out, work).await;
+    let report = report?;
+    if out.json {
+        // One line, so that the last line of the output is all of it.
+        out.say(serde_json::to_string(&report)?);
+    } else {
+        out.say(render::demo(&report, out.paint));
+    }
+    Ok(match (report.as_expected, interrupted) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::Interrupted,
+        (false, false) => Exit::Failure,
+    })
+}
+
+fn scenario(asked: args::Scenario) -> Scenario {
+    match asked {
+        args::Scenario::Success => Scenario::Success,
+        args::Scenario::NeedsHuman => Scenario::NeedsHuman,
+        args::Scenario::Guardrail => Scenario::Guardrail,
+        args::Scenario::Blocked => Scenario::Blocked,
+        args::Scenario::Untrusted => Scenario::Untrusted,
+    }
 }

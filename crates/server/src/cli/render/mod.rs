@@ -3,6 +3,7 @@
 //! Outside text passes [`super::words::line`] or [`super::words::printable`] on
 //! its way, so that it can neither move the cursor nor hide.
 
+mod demo;
 mod explain;
 mod issue;
 mod live;
@@ -12,6 +13,7 @@ mod status;
 #[cfg(test)]
 pub(super) mod samples;
 
+pub(super) use demo::demo;
 pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};
