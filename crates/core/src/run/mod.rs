@@ -407,18 +407,15 @@ impl Run {
         if self.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
             return Phase::Done;
         }
-        if let Some(landed) = self.landed() {
-            // `command` stages are the repo's CI; a deployer's come behind it.
-            return if landed.stages.iter().any(|stage| stage.answer == StageAnswer::Success) {
-                Phase::Deployed
-            } else {
-                Phase::Ci
-            };
+        if self.landed().is_some() {
+            // `command` stages are the repo's CI, and one that passed is not all of
+            // them: its box is ticked with the last, which is when all is done.
+            return Phase::Ci;
         }
         match self.candidate().and_then(|candidate| candidate.proof.as_ref()) {
-            Some(_) => Phase::Pushed,
-            None if self.start.is_some() => Phase::TestsRed,
-            None => Phase::Worktree,
+            Some(proof) if proof.accepted() => Phase::Pushed,
+            Some(_) | None if self.start.is_some() => Phase::TestsRed,
+            Some(_) | None => Phase::Worktree,
         }
     }
 
