@@ -360,6 +360,12 @@ impl Run {
         all.find(|candidate| candidate.landed_at.is_some())
     }
 
+    /// The first landed commit: its base is the branch before this run touched it.
+    pub fn first_landed(&self) -> Option<&Candidate> {
+        let mut all = self.attempts.iter().flat_map(|attempt| &attempt.candidates);
+        all.find(|candidate| candidate.landed_at.is_some())
+    }
+
     /// The commit that the next work is measured against: what landed, else the start.
     pub fn base(&self) -> Option<&Oid> {
         self.landed().map(|landed| &landed.head).or(self.start.as_ref().map(|start| &start.base))
