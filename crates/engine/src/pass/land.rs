@@ -6,7 +6,7 @@
 
 use afk_core::ids::Oid;
 use afk_core::message;
-use afk_core::plan::{Refusal, TurnCause};
+use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
@@ -166,8 +166,9 @@ impl Pass<'_> {
         self.run.start.as_ref().map_or_else(String::new, |start| start.branch.clone())
     }
 
-    /// Whether the newest attempt mends a landed commit that went red.
+    /// Whether the newest attempt mends a landed commit that went red. After a landing
+    /// there are no other attempts, also where the first fix was refused.
     pub(super) fn is_corrective(&self) -> bool {
-        self.run.attempt().is_some_and(|attempt| attempt.cause == TurnCause::FixForward)
+        self.run.landed().is_some_and(|landed| landed.red.is_some())
     }
 }
