@@ -5,7 +5,7 @@
 //! shows them; only then is the run settled and its repo free.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
-use afk_core::plan::{Alive, Candidate, End, Situation, Turn, Work};
+use afk_core::plan::{Alive, Candidate, End, Landed, Situation, Turn, Work};
 use afk_core::run::{Seen, Transition, TurnEnd};
 
 use super::{Acted, Next, Pass, Watch};
@@ -135,7 +135,7 @@ impl Pass<'_> {
                     n => format!("{} (refused {n} times)", refused.detail),
                 })
             }
-            Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(),
+            Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(now),
             Turn::None { .. }
             | Turn::NotStarted
             | Turn::Asking { .. }
@@ -143,7 +143,7 @@ impl Pass<'_> {
             | Turn::Running { .. }
             | Turn::Unknown
             | Turn::Interrupted
-            | Turn::Finished { work: Work::New(_), .. } => self.landed_trouble(),
+            | Turn::Finished { work: Work::New(_), .. } => self.landed_trouble(now),
         }
     }
 
@@ -161,7 +161,7 @@ impl Pass<'_> {
     }
 
     /// What is the matter with what landed; without a landing, that nothing was committed.
-    fn landed_trouble(&self) -> String {
+    fn landed_trouble(&self, now: &Situation) -> String {
         let Some(landed) = self.run.landed() else {
             let said = self.run.turn().and_then(|turn| turn.ended.as_ref());
             return match said.map(|ended| &ended.how) {
@@ -172,6 +172,13 @@ impl Pass<'_> {
             };
         };
         let short = landed.commit.short();
+        let limits = self.config.limits(&self.repo);
+        if let Landed::Green { .. } = now.landed {
+            return match self.run.evidence(limits.stages.as_ref()).is_complete() {
+                Err(missing) => format!("{short} landed and is green, but {missing}"),
+                Ok(()) => format!("{short} landed and is green"),
+            };
+        }
         let failed = landed
             .stages
             .iter()
