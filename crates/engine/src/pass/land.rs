@@ -10,7 +10,7 @@ use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
-use crate::ports::{CommitSpec, Merge, PortError, PortResult, Push};
+use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push};
 
 /// How often a moved default branch gives a new candidate within one attempt.
 const MAX_CANDIDATES: usize = 10;
@@ -127,6 +127,7 @@ impl Pass<'_> {
         if self.brake.halted() || frozen {
             return Ok(Acted::Again);
         }
+        self.hold_lease().await?;
         let pushed =
             self.ports().git.push(&repo, &self.branch(), &candidate.commit, &self.token()).await?;
         if self.found(&candidate).await? {
@@ -143,6 +144,17 @@ impl Pass<'_> {
                 "{} was pushed, but the default branch does not show it yet",
                 candidate.commit.short()
             ))),
+        }
+    }
+
+    /// Asks for the lease once more: nobody pushes for a run that is another's now.
+    async fn hold_lease(&self) -> PortResult<()> {
+        match self.engine.lease(self.run.id, self.now()).await? {
+            Some(generation) if generation == self.generation => Ok(()),
+            Some(_) | None => Err(PortError::new(
+                PortErrorKind::Cancelled,
+                "another control plane holds the run now",
+            )),
         }
     }
 
