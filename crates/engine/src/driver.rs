@@ -277,7 +277,8 @@ impl Engine {
         Ok(stored.is_none_or(|stored| stored.run.settled_at.is_some()))
     }
 
-    async fn lease(&self, run: RunId, now: At) -> PortResult<Option<u64>> {
+    /// Takes or renews the lease on `run`.
+    pub(crate) async fn lease(&self, run: RunId, now: At) -> PortResult<Option<u64>> {
         self.ports.store.lease(&lease_key(run), &self.owner, LEASE, now).await
     }
 }

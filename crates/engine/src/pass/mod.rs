@@ -151,6 +151,22 @@ impl Pass<'_> {
             plan = ?plan,
             "planned"
         );
+        match plan {
+            Plan::Interrupt | Plan::Settle => {}
+            Plan::Conclude { .. }
+            | Plan::Open
+            | Plan::StartTurn
+            | Plan::Turn { .. }
+            | Plan::Answer
+            | Plan::Integrate
+            | Plan::Judge
+            | Plan::Land
+            | Plan::Adopt
+            | Plan::AskStages
+            | Plan::AskDescendants
+            | Plan::ProveLanded
+            | Plan::Wait { .. } => self.engine.forget_stopping(self.run.id),
+        }
         self.keep_clocks(plan).await?;
         if self.run.conclusion.is_none() {
             let shown = self.engine.show(&self.run, &self.config, &seen).await;
