@@ -74,6 +74,7 @@ impl Demo {
 /// What lies between the journal's rows, summed by what was done in it.
 fn phase_times(journal: &[JournalRow]) -> Vec<PhaseTime> {
     let mut times: Vec<PhaseTime> = Vec::new();
+    let mut phase = "workspace";
     for pair in journal.windows(2) {
         let [before, after] = pair else { continue };
         let phase = match after.kind.as_str() {
