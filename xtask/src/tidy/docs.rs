@@ -47,7 +47,7 @@ pub(super) fn links(sources: &[Source], exists: impl Fn(&str) -> bool) -> Vec<Pr
                 let path = target.split('#').next().unwrap_or_default();
                 let elsewhere =
                     path.is_empty() || path.contains("://") || path.starts_with("mailto:");
-                if !elsewhere && !exists(&format!("{folder}/{path}").trim_start_matches('/')) {
+                if !elsewhere && !exists(format!("{folder}/{path}").trim_start_matches('/')) {
                     found.push(Problem::at(
                         source,
                         n + 1,
