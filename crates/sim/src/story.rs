@@ -221,10 +221,9 @@ pub fn good_work() -> Script {
 /// Good work that also breaks the stage.
 pub fn breaking_work() -> Script {
     let mut script = good_work();
-    script.acts.push(Act::Commit {
-        message: "Add a note",
-        files: vec![("src/note", Some("BREAKS-CI"))],
-    });
+    script
+        .acts
+        .push(Act::Commit { message: "Add a note", files: vec![("src/note", Some("BREAKS-CI"))] });
     script
 }
 

@@ -25,7 +25,12 @@ const PLOTS: [Plot; 3] = [
         landings: 2,
         turns: 2,
     },
-    Plot { name: "refused once", scripts: || vec![untested_work(), tests()], landings: 1, turns: 2 },
+    Plot {
+        name: "refused once",
+        scripts: || vec![untested_work(), tests()],
+        landings: 1,
+        turns: 2,
+    },
 ];
 
 /// Code without a test: the proof refuses it.

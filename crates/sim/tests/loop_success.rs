@@ -67,7 +67,10 @@ async fn a_free_repo_takes_its_next_issue() {
     story.sim.with(|world| {
         world.file("o/r#8", "Say three.", &["ready-for-agent"], "ann");
         let more = vec![
-            Act::Commit { message: "T", files: vec![("tests/three", Some("expect src/lib three"))] },
+            Act::Commit {
+                message: "T",
+                files: vec![("tests/three", Some("expect src/lib three"))],
+            },
             Act::Commit { message: "C", files: vec![("src/lib", Some("one two three"))] },
         ];
         let script = afk_sim::world::Script::acts(more);

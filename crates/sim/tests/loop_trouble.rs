@@ -110,10 +110,7 @@ async fn a_conflict_is_given_back_to_the_agent() {
         Act::Follow,
         Act::Commit {
             message: "Say two, beside theirs",
-            files: vec![
-                ("src/lib", Some("theirs two")),
-                ("tests/two", Some("expect src/lib two")),
-            ],
+            files: vec![("src/lib", Some("theirs two")), ("tests/two", Some("expect src/lib two"))],
         },
     ]);
     let story = Story::new().with_issue(vec![good_work(), merged]);
@@ -307,7 +304,8 @@ async fn a_stage_that_never_answers_freezes_at_its_deadline() {
 
 #[tokio::test]
 async fn a_failed_turn_is_retried_after_a_backoff() {
-    let story = Story::new().with_issue(vec![fails("overloaded"), fails("overloaded"), good_work()]);
+    let story =
+        Story::new().with_issue(vec![fails("overloaded"), fails("overloaded"), good_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Retry, TurnCause::Retry]);

@@ -175,13 +175,7 @@ fn alive(seen: &Seen, limits: &Limits, now: At) -> Alive {
     Alive::Something { grace_over }
 }
 
-fn under_way(
-    turn: &Turn,
-    seen: &Seen,
-    limits: &Limits,
-    now: At,
-    pauses: &[Pause],
-) -> plan::Turn {
+fn under_way(turn: &Turn, seen: &Seen, limits: &Limits, now: At, pauses: &[Pause]) -> plan::Turn {
     match &seen.turn {
         Some(TurnSeen::Absent) => plan::Turn::NotStarted,
         Some(TurnSeen::Running { asking_since: Some(since), .. }) => {

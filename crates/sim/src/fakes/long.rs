@@ -119,12 +119,7 @@ impl Git for Sim {
         self.call("git.raw_diff", |world| world.raw_diff(old, new))
     }
 
-    async fn blobs(
-        &self,
-        _repo: &RepoName,
-        ids: &BTreeSet<Oid>,
-        _limit: u64,
-    ) -> PortResult<Blobs> {
+    async fn blobs(&self, _repo: &RepoName, ids: &BTreeSet<Oid>, _limit: u64) -> PortResult<Blobs> {
         self.call("git.blobs", |world| world.blobs(ids))
     }
 

@@ -196,20 +196,13 @@ impl AgentTurn {
         let request = &self.request;
         TurnFacts {
             cost: Some(TurnCost {
-                key: TurnKey {
-                    session: request.thread.to_string(),
-                    process: request.n,
-                    turn: 1,
-                },
+                key: TurnKey { session: request.thread.to_string(), process: request.n, turn: 1 },
                 entry: Entry {
                     run: request.run,
                     repo: request.repo.clone(),
                     at: self.started_at,
                     cli_version: "scripted".to_owned(),
-                    cost: Cost::Reported {
-                        total: self.script.cost,
-                        delta: Some(self.script.cost),
-                    },
+                    cost: Cost::Reported { total: self.script.cost, delta: Some(self.script.cost) },
                 },
             }),
             usage: Usage { input: 100, output: 10, ..Usage::default() },

@@ -216,9 +216,7 @@ impl World {
 
     pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {
         match self.git.workspaces.get(&run) {
-            Some(workspace) => {
-                Ok(Fetched { head: workspace.head.clone(), elsewhere: Vec::new() })
-            }
+            Some(workspace) => Ok(Fetched { head: workspace.head.clone(), elsewhere: Vec::new() }),
             None => Err(self.complain(format!("run {run} has no workspace"))),
         }
     }
@@ -239,8 +237,7 @@ impl World {
         let Some((old, ours, theirs)) = sides else {
             return Err(self.complain(format!("{base} and {head} have nothing in common")));
         };
-        let paths: BTreeSet<&String> =
-            old.keys().chain(ours.keys()).chain(theirs.keys()).collect();
+        let paths: BTreeSet<&String> = old.keys().chain(ours.keys()).chain(theirs.keys()).collect();
         let (mut merged, mut conflicts) = (BTreeMap::new(), Vec::new());
         for path in paths {
             let (was, left, right) = (old.get(path), ours.get(path), theirs.get(path));
@@ -315,8 +312,7 @@ impl World {
     }
 
     pub(crate) fn commits(&mut self, without: &[&Oid], head: &Oid) -> PortResult<Vec<CommitText>> {
-        let known: BTreeSet<Oid> =
-            without.iter().flat_map(|oid| self.git.ancestors(oid)).collect();
+        let known: BTreeSet<Oid> = without.iter().flat_map(|oid| self.git.ancestors(oid)).collect();
         let new = self.git.ancestors(head).into_iter().filter(|oid| !known.contains(oid));
         let text = |id: Oid| {
             let commit = self.git.commits.get(&id)?;
@@ -360,11 +356,7 @@ impl World {
             return Ok(Push::Moved);
         }
         self.git.remotes.insert(repo.clone(), commit.clone());
-        Ok(if matches!(fate, Some(PushFate::LandedUnknown)) {
-            Push::Unknown
-        } else {
-            Push::Landed
-        })
+        Ok(if matches!(fate, Some(PushFate::LandedUnknown)) { Push::Unknown } else { Push::Landed })
     }
 
     pub(crate) fn landed(

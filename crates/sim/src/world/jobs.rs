@@ -145,9 +145,8 @@ impl World {
         let files = self.git.files(tree);
         let tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
         let lines = tests.flat_map(|(_, text)| text.lines());
-        let expected = lines.filter_map(|line| {
-            line.strip_prefix("expect ").and_then(|rest| rest.split_once(' '))
-        });
+        let expected = lines
+            .filter_map(|line| line.strip_prefix("expect ").and_then(|rest| rest.split_once(' ')));
         expected.into_iter().all(|(path, text)| files.get(path).is_some_and(|f| f.contains(text)))
     }
 }

@@ -282,9 +282,8 @@ impl World {
             let spent = run.spent();
             if run.settled_at.is_some() { spent } else { spent.max(run.budget) }
         };
-        let sum = |runs: &[&Run]| {
-            Usd::micros(runs.iter().map(|run| cost(run).as_micros()).sum::<u64>())
-        };
+        let sum =
+            |runs: &[&Run]| Usd::micros(runs.iter().map(|run| cost(run).as_micros()).sum::<u64>());
         let all = self.store.all();
         let on_repo: Vec<&Run> = all.iter().filter(|run| run.issue.repo == *repo).collect();
         (sum(&on_repo), sum(&all.iter().collect::<Vec<_>>()))
