@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
 use crate::ids::RepoName;
-use crate::proof::{ProofPolicyConfig, Verify};
+use crate::proof::{ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
 use crate::usd::Usd;
 use crate::verdict::Stages;
@@ -374,6 +374,18 @@ impl Config {
 }
 
 impl Repo {
+    /// How a change is proven. Files that a stage's command names judge it as those of
+    /// `verify` do, so they are protected too.
+    pub fn proof_policy(&self) -> Result<ProofPolicy, ProofPolicyError> {
+        let words = self.stages.iter().flat_map(|stage| &stage.command);
+        let plain = |word: &&String| {
+            !word.starts_with(['/', '-']) && !word.contains(['*', '?', '[', '{', '!', '\\'])
+        };
+        let mut proof = self.proof.clone();
+        proof.protected.extend(words.filter(plain).cloned());
+        ProofPolicy::compile(proof, self.verify.clone())
+    }
+
     fn problems(&self) -> impl Iterator<Item = String> {
         let mut found = Vec::new();
         if self.stages.is_empty() {
@@ -402,8 +414,7 @@ impl Repo {
                 found.push(format!("hooks.{hook}: is an empty command; leave it out"));
             }
         }
-        let proof = crate::proof::ProofPolicy::compile(self.proof.clone(), self.verify.clone());
-        if let Err(error) = proof {
+        if let Err(error) = self.proof_policy() {
             found.push(format!("proof: {error}"));
         }
         if let Err(error) = crate::guardrails::Guardrails::compile(self.guardrails.clone()) {

@@ -2,5 +2,9 @@
 //! command line. `main` wires them; nothing here decides what a run does next.
 
 pub mod adapters;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod scripted;
 pub mod store;

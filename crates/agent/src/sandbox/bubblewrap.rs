@@ -103,6 +103,22 @@ pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
     args.0
 }
 
+/// Arguments for a box in which a command of the machine's own reads these paths and
+/// nothing else: no network, nothing to write but memory. The command follows them.
+pub(crate) fn reader(bubblewrap: &Bubblewrap, paths: &[&Path]) -> Vec<OsString> {
+    let mut args = Args::default();
+    args.isolate(bubblewrap, Network::None);
+    args.add(["--clearenv", "--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin"]);
+    args.add(["--setenv", "HOME", HOME, "--setenv", "LC_ALL", "C"]);
+    args.system();
+    args.memory(1 << 20, &BoxSpec::new(["reader"], "/"));
+    for path in paths {
+        args.bind(Access::ReadOnly, path, path);
+    }
+    args.add(["--remount-ro", "/dev", "--remount-ro", "/", "--"]);
+    args.0
+}
+
 /// Whether some bind shows this path inside.
 pub(crate) fn is_bound(spec: &BoxSpec, path: &Path) -> bool {
     spec.binds.iter().any(|bind| path.starts_with(&bind.target))

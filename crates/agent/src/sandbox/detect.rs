@@ -4,7 +4,7 @@
 //! bubblewrap knows but this kernel or container refuses counts as absent: only a
 //! box that was really built counts.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -79,6 +79,19 @@ impl Capabilities {
             (true, false) | (false, true) => Strength::Partial,
             (false, false) => Strength::None,
         }
+    }
+
+    /// The start of a command line that runs what follows it in a box where it can read
+    /// `paths` and reach nothing else. For commands that are attended, such as
+    /// `upload-pack`, and not jobs. Empty where there is no bubblewrap.
+    pub fn reader(&self, paths: &[&Path]) -> Vec<OsString> {
+        self.bubblewrap.as_ref().map_or_else(
+            |_| Vec::new(),
+            |found| {
+                let program = std::iter::once(found.path.clone().into_os_string());
+                program.chain(bubblewrap::reader(found, paths)).collect()
+            },
+        )
     }
 
     /// These, cut down to what the requirement wants; or a refusal.

@@ -119,7 +119,6 @@ impl Pass<'_> {
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Status,
             argv: Vec::new(),
-            keep: None,
             timeout: STATUS_TIMEOUT,
         };
         // What it found is read by the next observation.

@@ -5,6 +5,7 @@
 //! shows them; only then is the run settled and its repo free.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::ids::Oid;
 use afk_core::plan::{Alive, Candidate, End, Landed, Situation, Turn, Work};
 use afk_core::run::{Seen, Transition, TurnEnd};
 
@@ -65,7 +66,7 @@ impl Pass<'_> {
             self.ports().jobs.stop(self.run.id).await?;
             return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
         }
-        if self.engine.show(&self.run, &self.config, seen.issue.as_ref()).await? {
+        if self.engine.show(&self.run, &self.config, seen).await? {
             // Shown only once the tracker itself says so.
             return Ok(Acted::Again);
         }
@@ -84,7 +85,13 @@ impl Pass<'_> {
         let stages = self.config.limits(&self.repo).stages;
         self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
         let forensics = matches!(end, End::NeedsHuman | End::Frozen);
-        self.ports().git.release(&self.run.issue.repo, self.run.id, forensics).await?;
+        let candidates = self.run.attempts.iter().flat_map(|attempt| &attempt.candidates);
+        let judged: Vec<Oid> = candidates
+            .filter(|candidate| candidate.landed_at.is_some())
+            .flat_map(|landed| [landed.commit.clone(), landed.base.clone()])
+            .collect();
+        let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
+        self.ports().git.release(&repo, run, &judged, forensics).await?;
         self.commit(Transition::Settled).await?;
         self.engine.forget_stopping(self.run.id);
         Ok(Acted::Rest(Next::Settled))

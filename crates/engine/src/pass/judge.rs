@@ -5,6 +5,7 @@
 //! the command, so that asking again finds it, and remembered so that the base is
 //! run once for all its runs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use afk_core::change::{Blobs, Diff};
@@ -96,8 +97,8 @@ impl Pass<'_> {
 
     async fn change(&self, candidate: &Candidate) -> PortResult<Change> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
-        let policy = ProofPolicy::compile(self.repo.proof.clone(), self.repo.verify.clone())
-            .map_err(|error| PortError::permanent(error.to_string()))?;
+        let policy =
+            self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
         let diff = self.diff(&candidate.base, &candidate.commit).await?;
         let commits = self.new_commits(&candidate.base, &candidate.head).await?;
         let first = match commits.last() {
@@ -182,11 +183,15 @@ impl Pass<'_> {
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Judge { tree },
             argv: run.argv.clone(),
-            keep: self.repo.proof.junit.as_ref().map(Into::into),
             timeout: Duration::from_secs(self.repo.verify_timeout_seconds),
         };
+        let job_key = job.key.clone();
         let Some(end) = self.job(job).await? else { return Ok(None) };
-        let record = run_record(&end);
+        let report = match &self.repo.proof.junit {
+            Some(file) => self.ports().jobs.left(self.run.id, &job_key, Path::new(file)).await?,
+            None => None,
+        };
+        let record = run_record(&end, report.as_deref());
         if record.result.worth_remembering() {
             let value = serde_json::to_value(&record).map_err(PortError::permanent)?;
             store.remember(&memo, &value, self.now()).await?;
@@ -195,7 +200,7 @@ impl Pass<'_> {
     }
 }
 
-fn run_record(end: &JobEnd) -> RunRecord {
+fn run_record(end: &JobEnd, report: Option<&[u8]>) -> RunRecord {
     let result = match (end.code, &end.could_not_run) {
         (Some(code), None) => RunResult::from_exit_code(code),
         (_, Some(_)) if end.timed_out => RunResult::CouldNotRun { why: CouldNotRun::Timeout },
@@ -206,10 +211,9 @@ fn run_record(end: &JobEnd) -> RunRecord {
             why: CouldNotRun::Sandbox { detail: "it ended without an exit code".to_owned() },
         },
     };
-    let report = end.kept.as_ref().and_then(|bytes| {
-        let text = std::str::from_utf8(bytes).ok()?;
-        JunitReport::parse(text).ok()
-    });
+    let report = report
+        .and_then(|bytes| std::str::from_utf8(bytes).ok())
+        .and_then(|text| JunitReport::parse(text).ok());
     RunRecord { result, tail: end.tail.clone(), report }
 }
 

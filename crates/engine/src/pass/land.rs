@@ -50,8 +50,9 @@ impl Pass<'_> {
                 self.refuse(Refused { why, detail, output, conflict: None }).await
             }
             Merge::Clean { tree } => {
-                let candidate = self.candidate(attempt, &left, base, tree).await?;
-                let candidate = Box::new(candidate);
+                let candidate = Box::new(self.candidate(attempt, &left, base, tree).await?);
+                let name = format!("candidate-{attempt}-{}", tried + 1);
+                self.ports().git.keep(&repo, self.run.id, &name, &candidate.commit).await?;
                 self.commit(Transition::Integrated { candidate }).await?;
                 Ok(Acted::Again)
             }

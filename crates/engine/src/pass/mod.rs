@@ -169,7 +169,7 @@ impl Pass<'_> {
         }
         self.keep_clocks(plan).await?;
         if self.run.conclusion.is_none() {
-            let shown = self.engine.show(&self.run, &self.config, seen.issue.as_ref()).await;
+            let shown = self.engine.show(&self.run, &self.config, &seen).await;
             if let Err(error) = shown {
                 // The tracker's trouble holds up nothing but what it shows.
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");

@@ -97,7 +97,6 @@ impl Pass<'_> {
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Stage { commit: commit.clone() },
             argv: stage.command.clone(),
-            keep: None,
             timeout: Duration::from_secs(bound),
         };
         Ok(self.job(job).await?.map(|end| (answer_of(&end), Some(end.tail))))

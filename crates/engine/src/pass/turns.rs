@@ -96,7 +96,6 @@ impl Pass<'_> {
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Hook,
             argv,
-            keep: None,
             timeout: HOOK_TIMEOUT,
         };
         Ok(self.job(job).await?.map(|end| match (end.code, &end.could_not_run) {

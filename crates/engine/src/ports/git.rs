@@ -117,6 +117,8 @@ pub trait Git: Send + Sync {
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
     /// Makes a commit.
     async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid>;
+    /// Keeps a commit under a name of the run's own, until the run is released.
+    async fn keep(&self, repo: &RepoName, run: RunId, name: &str, commit: &Oid) -> PortResult<()>;
     /// The whole message of a commit.
     async fn message(&self, repo: &RepoName, commit: &Oid) -> PortResult<String>;
     /// The tree of a commit.
@@ -153,6 +155,13 @@ pub trait Git: Send + Sync {
         run: RunId,
         attempt: u32,
     ) -> PortResult<Option<Oid>>;
-    /// Removes the run's workspace; `forensics` keeps it, and only lets go of locks.
-    async fn release(&self, repo: &RepoName, run: RunId, forensics: bool) -> PortResult<()>;
+    /// Removes the run's workspace and what its stages worked on (`judged`). With
+    /// `forensics` the clone, the jobs and the run's refs stay.
+    async fn release(
+        &self,
+        repo: &RepoName,
+        run: RunId,
+        judged: &[Oid],
+        forensics: bool,
+    ) -> PortResult<()>;
 }

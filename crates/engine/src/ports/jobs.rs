@@ -3,7 +3,7 @@
 //! Started or attached to by key, never twice. A job outlives the control plane
 //! that started it; whoever comes next finds it by the same key.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
@@ -95,8 +95,6 @@ pub struct Job {
     pub kind: JobKind,
     /// The command; empty where the kind implies it.
     pub argv: Vec<String>,
-    /// Files to be copied out of the box when it ends, relative to its folder.
-    pub keep: Option<PathBuf>,
     /// How long it may take.
     pub timeout: Duration,
 }
@@ -129,8 +127,6 @@ pub struct JobEnd {
     pub stdout: Vec<u8>,
     /// The end of both streams, for people, bounded.
     pub tail: String,
-    /// The kept file, where there is one.
-    pub kept: Option<Vec<u8>>,
     /// When it started and ended.
     pub span: (At, At),
     /// The strength of the sandbox it ran in.
@@ -144,6 +140,8 @@ pub trait Jobs: Send + Sync {
     async fn start(&self, job: &Job) -> PortResult<()>;
     /// How the job is.
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState>;
+    /// A file that the job left in its folder; none where there is no such plain file.
+    async fn left(&self, run: RunId, key: &JobKey, file: &Path) -> PortResult<Option<Vec<u8>>>;
     /// The keys of everything of `run` that is alive, turns included.
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>>;
     /// Stops everything of `run` that is alive; returns when it was told.

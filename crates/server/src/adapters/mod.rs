@@ -1,5 +1,31 @@
-//! The ports of the engine, made real.
+//! The ports of the engine, made real on one machine.
+//!
+//! Each adapter knows its port and [`world`], and none knows another but for the
+//! folders and boxes that they share.
 
+mod archive;
+mod boxes;
+mod clock;
+mod executor;
 pub mod git;
+mod git_port;
+mod invocations;
+mod jobs;
 pub mod local_tracker;
+mod notify;
+pub mod owner;
+mod settings;
 pub mod store_port;
+mod tracker_port;
+mod world;
+
+pub use archive::FileArchive;
+pub use clock::{FreshIds, SystemClock};
+pub use executor::LocalExecutor;
+pub use git_port::LocalGit;
+pub use invocations::find_claude;
+pub use jobs::LocalJobs;
+pub use notify::Bells;
+pub use settings::FileSettings;
+pub use tracker_port::TrackerPort;
+pub use world::Local;

@@ -10,6 +10,22 @@ pub struct ConfigErrors {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigErrors {
+    /// Problems beyond the shape, in words that name their keys.
+    pub fn of(file: Option<&PathBuf>, problems: Vec<String>) -> Self {
+        let origin =
+            file.map_or(Origin::Default, |path| Origin::File { path: path.clone(), place: None });
+        let problem = |what: String| {
+            let (key, what) = match what.split_once(": ") {
+                Some((key, rest)) => (key.to_owned(), rest.to_owned()),
+                None => (String::new(), what),
+            };
+            Problem { origin: origin.clone(), key, what }
+        };
+        Self { problems: problems.into_iter().map(problem).collect() }
+    }
+}
+
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, problem) in self.problems.iter().enumerate() {

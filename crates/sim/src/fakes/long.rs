@@ -44,6 +44,15 @@ impl Jobs for Sim {
         self.call("jobs.observe", |world| Ok(world.observe_job(run, key)))
     }
 
+    async fn left(
+        &self,
+        _run: RunId,
+        _key: &JobKey,
+        _file: &std::path::Path,
+    ) -> PortResult<Option<Vec<u8>>> {
+        self.call("jobs.left", |_| Ok(None))
+    }
+
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {
         self.call("jobs.alive", |world| Ok(world.alive(run)))
     }
@@ -164,7 +173,23 @@ impl Git for Sim {
         })
     }
 
-    async fn release(&self, _repo: &RepoName, run: RunId, forensics: bool) -> PortResult<()> {
+    async fn keep(
+        &self,
+        _repo: &RepoName,
+        _run: RunId,
+        _name: &str,
+        _commit: &Oid,
+    ) -> PortResult<()> {
+        self.call("git.keep", |_| Ok(()))
+    }
+
+    async fn release(
+        &self,
+        _repo: &RepoName,
+        run: RunId,
+        _judged: &[Oid],
+        forensics: bool,
+    ) -> PortResult<()> {
         self.call("git.release", |world| {
             world.release(run, forensics);
             Ok(())

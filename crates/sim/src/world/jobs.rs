@@ -159,7 +159,6 @@ fn end(now: afk_core::ids::At, code: i32) -> JobEnd {
         stopped: false,
         stdout: Vec::new(),
         tail: if code == 0 { String::new() } else { format!("it failed with {code}") },
-        kept: None,
         span: (now, now),
         sandbox: "full".to_owned(),
     }

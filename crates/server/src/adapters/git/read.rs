@@ -156,6 +156,13 @@ impl Mirror {
             .collect()
     }
 
+    /// One commit, raw.
+    pub async fn commit_of(&self, id: &Oid) -> Result<Commit, GitError> {
+        let raw = self.contents(std::slice::from_ref(id), MAX_COMMIT_BYTES).await?;
+        let commit = raw.first().and_then(|raw| Commit::parse(id, raw));
+        commit.ok_or_else(|| unknown(id))
+    }
+
     /// The commit on a branch, newer than `since`, that carries this attempt's
     /// trailers: what a push left behind when its answer was lost.
     pub async fn find_trailer(

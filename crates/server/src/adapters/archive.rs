@@ -1,0 +1,56 @@
+//! Evidence bundles as files: `evidence/<run>.json`, and the same for people as
+//! Markdown beside it.
+
+use std::path::{Path, PathBuf};
+
+use afk_core::evidence::Evidence;
+use afk_core::ids::RunId;
+use afk_engine::ports::{Archive, PortError, PortResult};
+use async_trait::async_trait;
+
+/// A folder of bundles.
+#[derive(Debug, Clone)]
+pub struct FileArchive {
+    folder: PathBuf,
+}
+
+impl FileArchive {
+    /// Bundles in `folder`, which is made when the first is kept.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Where the bundle of `run` is.
+    pub fn path(&self, run: RunId) -> PathBuf {
+        self.folder.join(format!("{run}.json"))
+    }
+}
+
+#[async_trait]
+impl Archive for FileArchive {
+    async fn keep(&self, evidence: &Evidence) -> PortResult<()> {
+        let json = serde_json::to_vec_pretty(evidence).map_err(PortError::permanent)?;
+        let text = evidence.to_markdown();
+        let (path, folder) = (self.path(evidence.run), self.folder.clone());
+        let write = move || -> std::io::Result<()> {
+            std::fs::create_dir_all(&folder)?;
+            replace(&folder, &path.with_extension("md"), text.as_bytes())?;
+            replace(&folder, &path, &json)
+        };
+        let written = tokio::task::spawn_blocking(write).await.map_err(PortError::transient)?;
+        written.map_err(|error| {
+            let folder = self.folder.display();
+            PortError::transient(format!("could not keep the evidence in {folder}: {error}"))
+        })
+    }
+}
+
+/// Writes a file whole or not at all.
+fn replace(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

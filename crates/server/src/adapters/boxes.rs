@@ -1,0 +1,87 @@
+//! Which box each kind of work gets: what it sees, what it may write, whether it
+//! reaches the network, which caches it finds.
+//!
+//! Everything that a box sees is bound at its own path, so that borrowed objects
+//! and lock files are where git and package managers expect them.
+
+use std::path::{Path, PathBuf};
+
+use afk_agent::sandbox::{Access, BoxSpec, Network};
+use afk_core::config::Repo;
+use afk_core::ids::RepoName;
+
+use super::world::Local;
+
+/// The search path of a box, before the folders that a repo adds.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Who writes to a repo's cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cache {
+    /// Agents share one, and fill it.
+    Agent,
+    /// Proofs read what runs of landed trees have filled.
+    ProofRead,
+    /// Stages of landed commits fill it.
+    ProofFill,
+}
+
+/// A box for `argv` in `cwd`, with the repo's toolchains and a cache.
+pub(super) fn boxed(
+    local: &Local,
+    name: &RepoName,
+    repo: &Repo,
+    argv: Vec<String>,
+    cwd: &Path,
+    cache: Cache,
+) -> std::io::Result<BoxSpec> {
+    let mut spec = BoxSpec::new(argv, cwd);
+    spec.requirement = local.requirement();
+    let mut path = Vec::new();
+    for folder in &repo.read {
+        spec = spec.bind(folder, Access::ReadOnly);
+        if folder.join("bin").is_dir() {
+            path.push(folder.join("bin").to_string_lossy().into_owned());
+        }
+        if folder.file_name().is_some_and(|last| last == ".rustup") {
+            spec.env.insert("RUSTUP_HOME".to_owned(), folder.to_string_lossy().into_owned());
+        }
+    }
+    path.push(PATH.to_owned());
+    spec.env.insert("PATH".to_owned(), path.join(":"));
+    spec.env.insert("CI".to_owned(), "true".to_owned());
+    let [agent, proof] = local.workspaces.caches(name);
+    let (folder, access) = match cache {
+        Cache::Agent => (agent, Access::ReadWrite),
+        Cache::ProofRead => (proof, Access::ReadOnly),
+        Cache::ProofFill => (proof, Access::ReadWrite),
+    };
+    std::fs::create_dir_all(&folder)?;
+    for (variable, part) in [
+        ("CARGO_HOME", "cargo"),
+        ("npm_config_cache", "npm"),
+        ("PIP_CACHE_DIR", "pip"),
+        ("UV_CACHE_DIR", "uv"),
+        ("GOMODCACHE", "go"),
+        ("GOCACHE", "go-build"),
+    ] {
+        let part = folder.join(part);
+        std::fs::create_dir_all(&part)?;
+        spec.env.insert(variable.to_owned(), part.to_string_lossy().into_owned());
+    }
+    Ok(spec.bind(folder, access))
+}
+
+/// The network that a policy's switch gives.
+pub(super) const fn network(open: bool) -> Network {
+    if open { Network::Open } else { Network::None }
+}
+
+/// The folder to bind for a program that lies outside the system's own folders.
+pub(super) fn home_of_program(program: &Path) -> Option<PathBuf> {
+    let real = program.canonicalize().ok()?;
+    let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
+    if system.iter().any(|folder| real.starts_with(folder)) {
+        return None;
+    }
+    Some(real)
+}

@@ -1,0 +1,311 @@
+//! The engine's git, made of mirrors, run clones and boxed `upload-pack`.
+
+use std::collections::BTreeSet;
+
+use afk_core::change::{Blob, Blobs};
+use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
+use afk_core::proof::TreeRecipe;
+use afk_engine::ports::{
+    CommitSpec, CommitText, Fetched, Git, Merge, PortError, PortResult, Prepared, Push,
+};
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::git::{
+    self, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, PushOutcome, RunClone,
+    UploadPack, branch_name,
+};
+use super::jobs::{fault, stage_id};
+use super::world::Local;
+
+/// What must be free before a run begins.
+const FREE: u64 = 512 << 20;
+/// All blobs of one change together.
+const ALL_BLOBS: u64 = 256 << 20;
+/// How long a push that a halt finds under way may still take.
+const PUSH_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+/// Who the agent's commits are by, unless it says otherwise.
+const AGENT: (&str, &str) = ("afk agent", "agent@afk.invalid");
+
+/// Git on this machine.
+pub struct LocalGit {
+    local: Local,
+}
+
+impl LocalGit {
+    /// Git in the folders of `local`.
+    pub fn new(local: Local) -> Self {
+        Self { local }
+    }
+
+    /// `upload-pack` in a box that sees the clone and the mirror's objects, read-only.
+    fn upload_pack(&self, mirror: &Mirror, clone: &RunClone) -> UploadPack {
+        let objects = mirror.objects();
+        UploadPack::boxed(self.local.capabilities.reader(&[&clone.dir, &objects]))
+    }
+
+    async fn clone_of(&self, repo: &RepoName, run: RunId, mirror: &Mirror) -> PortResult<RunClone> {
+        let folders = self.local.workspaces.run(run);
+        let found = RunClone::find(mirror, run, &folders.clone).await.map_err(fault)?;
+        found.ok_or_else(|| {
+            PortError::permanent(format!(
+                "the workspace of run {run} on {repo} is gone ({}); its work cannot be landed",
+                folders.clone.display()
+            ))
+        })
+    }
+}
+
+#[async_trait]
+impl Git for LocalGit {
+    async fn prepare(
+        &self,
+        repo: &RepoName,
+        issue: &IssueRef,
+        run: RunId,
+        cancel: &CancellationToken,
+    ) -> PortResult<Prepared> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        self.local.workspaces.require_space(FREE).map_err(PortError::permanent)?;
+        let folders = self.local.workspaces.prepare(run).map_err(fault)?;
+        mirror.ensure(None).await.map_err(fault)?;
+        let branch = mirror.default_branch(None).await.map_err(fault)?;
+        mirror.fetch(None).await.map_err(fault)?;
+        let head = mirror.known_head(&branch).await.map_err(fault)?;
+        let base = head.ok_or_else(|| {
+            PortError::permanent(format!("{} has no branch {branch}", mirror.remote()))
+        })?;
+        if let Some(file) = mirror.git_crypt(&base).await.map_err(fault)? {
+            return Err(PortError::permanent(format!(
+                "{repo} sends files through git-crypt ({file}), which stay encrypted in a local \
+                 workspace: choose an executor that has the key"
+            )));
+        }
+        let name = branch_name(issue.number, run);
+        let agent = Identity::new(AGENT.0, AGENT.1);
+        let clone = RunClone::create(&mirror, run, &folders.clone, &base, &name, &agent)
+            .await
+            .map_err(fault)?;
+        Ok(Prepared { branch, base: clone.base })
+    }
+
+    async fn fetch_head(
+        &self,
+        repo: &RepoName,
+        run: RunId,
+        n: u32,
+        cancel: &CancellationToken,
+    ) -> PortResult<Fetched> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        let clone = self.clone_of(repo, run, &mirror).await?;
+        let upload_pack = self.upload_pack(&mirror, &clone);
+        let shown = clone.advertised(&mirror, &upload_pack).await.map_err(fault)?;
+        let head =
+            clone.fetch_head(&mirror, run, &n.to_string(), &upload_pack).await.map_err(fault)?;
+        let elsewhere = shown.elsewhere(&clone.base);
+        let elsewhere = elsewhere.into_iter().map(|(name, _)| name.to_owned()).collect();
+        Ok(Fetched { head, elsewhere })
+    }
+
+    async fn default_head(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<Oid> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        mirror.fetch(None).await.map_err(fault)?;
+        mirror.known_head(branch).await.map_err(fault)?.ok_or_else(|| {
+            PortError::permanent(format!("{} has no branch {branch} any more", mirror.remote()))
+        })
+    }
+
+    async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {
+        let merged = self.local.mirror(repo)?.merge(base, head).await.map_err(fault)?;
+        Ok(match merged {
+            MergeOutcome::Clean { tree } => Merge::Clean { tree },
+            MergeOutcome::Conflict { paths } => Merge::Conflict {
+                paths: paths.iter().map(|path| String::from_utf8_lossy(path).into()).collect(),
+            },
+            MergeOutcome::Unrelated => Merge::Conflict {
+                paths: vec!["(the histories have no commit in common)".to_owned()],
+            },
+        })
+    }
+
+    async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid> {
+        let author = Identity::new(&spec.author.0, &spec.author.1);
+        let committer = Identity::new("afk", "afk@localhost");
+        let (message, at) = (spec.message.as_bytes(), spec.at.as_second());
+        let mirror = self.local.mirror(repo)?;
+        let made =
+            mirror.commit_tree(&spec.tree, &spec.parents, message, &author, &committer, at).await;
+        made.map_err(fault)
+    }
+
+    async fn keep(&self, repo: &RepoName, run: RunId, name: &str, commit: &Oid) -> PortResult<()> {
+        self.local.mirror(repo)?.keep(run, name, commit).await.map_err(fault)
+    }
+
+    async fn message(&self, repo: &RepoName, commit: &Oid) -> PortResult<String> {
+        let raw = self.local.mirror(repo)?.commit_of(commit).await.map_err(fault)?;
+        Ok(String::from_utf8_lossy(&raw.message).into_owned())
+    }
+
+    async fn tree(&self, repo: &RepoName, commit: &Oid) -> PortResult<Oid> {
+        self.local.mirror(repo)?.tree_of(commit).await.map_err(fault)
+    }
+
+    async fn raw_diff(&self, repo: &RepoName, old: &Oid, new: &Oid) -> PortResult<Vec<u8>> {
+        self.local.mirror(repo)?.raw_diff(old, new).await.map_err(fault)
+    }
+
+    async fn blobs(&self, repo: &RepoName, ids: &BTreeSet<Oid>, limit: u64) -> PortResult<Blobs> {
+        let ids: Vec<Oid> = ids.iter().cloned().collect();
+        let limits = BlobLimits { each: limit, total: ALL_BLOBS };
+        let found = self.local.mirror(repo)?.blobs(&ids, limits).await.map_err(fault)?;
+        let known = ids.into_iter().zip(found).filter_map(|(id, blob)| match blob {
+            git::Blob::Bytes(bytes) => Some((id, Blob::Content(bytes))),
+            git::Blob::TooLarge { size } => Some((id, Blob::Oversize(size))),
+            // Missing from the map is unreadable, which the judges count as such.
+            git::Blob::NotABlob | git::Blob::Missing => None,
+        });
+        Ok(known.collect())
+    }
+
+    async fn commits(
+        &self,
+        repo: &RepoName,
+        without: &[&Oid],
+        head: &Oid,
+    ) -> PortResult<Vec<CommitText>> {
+        let mirror = self.local.mirror(repo)?;
+        let mut kept: Option<Vec<git::Commit>> = None;
+        for base in without {
+            let commits = mirror.commits(base, head).await.map_err(fault)?;
+            kept = Some(match kept {
+                None => commits,
+                Some(before) => {
+                    let here: BTreeSet<&Oid> = commits.iter().map(|commit| &commit.id).collect();
+                    before.into_iter().filter(|commit| here.contains(&commit.id)).collect()
+                }
+            });
+        }
+        let texts = kept.unwrap_or_default().into_iter().rev().map(|commit| CommitText {
+            id: commit.id,
+            parents: commit.parents,
+            author: (commit.author.name, commit.author.email),
+            message: String::from_utf8_lossy(&commit.message).into_owned(),
+        });
+        Ok(texts.collect())
+    }
+
+    async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
+        if recipe.take.is_empty() {
+            return Ok(start.clone());
+        }
+        let entries: PortResult<Vec<Entry>> = recipe
+            .take
+            .iter()
+            .map(|(path, entry)| {
+                let object = match entry {
+                    Some(entry) => {
+                        let octal = entry.mode.octal();
+                        let mode = Mode::parse(octal).ok_or_else(|| {
+                            PortError::permanent(format!("{path} has the unknown mode {octal}"))
+                        })?;
+                        Some((mode, entry.oid.clone()))
+                    }
+                    None => None,
+                };
+                Ok(Entry { path: path.bytes().to_vec(), object })
+            })
+            .collect();
+        self.local.mirror(repo)?.compose(start, &entries?).await.map_err(fault)
+    }
+
+    async fn push(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        cancel: &CancellationToken,
+    ) -> PortResult<Push> {
+        if cancel.is_cancelled() {
+            return Err(fault(GitError::Cancelled { command: "push" }));
+        }
+        // One that is under way when a halt comes has a moment to end by itself.
+        let late = CancellationToken::new();
+        let mirror = self.local.mirror(repo)?.under(late.clone());
+        let push = mirror.push(commit, branch, None);
+        tokio::pin!(push);
+        let pushed = tokio::select! {
+            pushed = &mut push => pushed,
+            () = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(PUSH_GRACE).await;
+            } => {
+                late.cancel();
+                push.await
+            }
+        };
+        Ok(match pushed.map_err(fault)? {
+            PushOutcome::Landed => Push::Landed,
+            PushOutcome::Moved => Push::Moved,
+            PushOutcome::Refused(why) => Push::Refused { why: why.to_string() },
+            PushOutcome::Unknown { why } => {
+                tracing::warn!(repo = %repo, why, "the push gave no answer: the remote is read");
+                Push::Unknown
+            }
+        })
+    }
+
+    async fn landed(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        base: &Oid,
+        candidate: &Oid,
+        run: RunId,
+        attempt: u32,
+    ) -> PortResult<Option<Oid>> {
+        let mirror = self.local.mirror(repo)?;
+        mirror.fetch(None).await.map_err(fault)?;
+        if mirror.contains(candidate, branch).await.map_err(fault)? {
+            return Ok(Some(candidate.clone()));
+        }
+        mirror.find_trailer(branch, run, attempt, base).await.map_err(fault)
+    }
+
+    async fn release(
+        &self,
+        repo: &RepoName,
+        run: RunId,
+        judged: &[Oid],
+        forensics: bool,
+    ) -> PortResult<()> {
+        let mirror = self.local.mirror(repo)?;
+        let folders = self.local.workspaces.run(run);
+        let checkouts = folders.checkouts.clone();
+        blocking(move || git::remove_tree(&checkouts)).await?;
+        for commit in judged {
+            mirror.forget(stage_id(run, commit)).await.map_err(fault)?;
+        }
+        if forensics {
+            return Ok(());
+        }
+        let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
+        blocking(move || {
+            workspaces.remove_run(run)?;
+            git::remove_tree(&jobs)
+        })
+        .await?;
+        mirror.forget(run).await.map_err(fault)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> PortResult<T> {
+    tokio::task::spawn_blocking(work).await.map_err(PortError::transient)?.map_err(fault)
+}

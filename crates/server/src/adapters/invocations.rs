@@ -1,0 +1,185 @@
+//! The box and the command of one turn of an agent.
+//!
+//! The agent sees its clone and its home, both of which it may write, the mirror's
+//! objects, its repo's cache, and its own program. It gets the model's credential
+//! and no other secret.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use afk_agent::agents::claude::command::{self as claude, Access as ClaudeAccess, Credential};
+use afk_agent::agents::claude::session::{SessionId, SessionUse, next_session_step};
+use afk_agent::agents::{Invocation, TurnOutcome, scripted};
+use afk_agent::sandbox::{Access, BoxSpec};
+use afk_core::config::{AgentName, Claude, SecretSource};
+use afk_engine::ports::{PortError, PortResult, TurnRequest};
+use secrecy::SecretString;
+
+use super::boxes::{Cache, boxed, home_of_program, network};
+use super::world::Local;
+use crate::config::Secret;
+
+/// What a host needs to start a turn.
+pub(super) struct Invoked {
+    /// The box, with the command in it.
+    pub(super) boxed: BoxSpec,
+    /// Its environment, kept out of every file.
+    pub(super) secrets: BTreeMap<String, SecretString>,
+    /// The prompt, in the agent's own form.
+    pub(super) stdin: Vec<u8>,
+}
+
+/// Files of a sign-in that are copied into the run's own home.
+const SIGN_IN: [&str; 2] = [".claude/.credentials.json", ".claude.json"];
+
+/// The box and the command of `turn`; `before` is how the turn before it came out.
+pub(super) async fn invocation(
+    local: &Local,
+    turn: &TurnRequest,
+    before: Option<&TurnOutcome>,
+) -> PortResult<Invoked> {
+    let repo = local.repo(&turn.repo)?;
+    let folders = local.workspaces.prepare(turn.run).map_err(PortError::transient)?;
+    let mirror = local.mirror(&turn.repo)?;
+    let mut spec = boxed(local, &turn.repo, &repo, Vec::new(), &folders.clone, Cache::Agent)
+        .map_err(PortError::transient)?
+        .bind(&folders.clone, Access::ReadWrite)
+        .bind(&folders.home, Access::ReadWrite)
+        .bind(mirror.objects(), Access::ReadOnly);
+    spec.home = Some(folders.home.clone());
+    spec.network = network(repo.network.agent);
+    let (settings, _) = local.settings.current();
+    let made = match repo.agent {
+        AgentName::Claude => {
+            let made =
+                claude_turn(&settings.agents.claude, turn, before, &spec, &folders.home).await?;
+            if let Some(program) = home_of_program(&made.program) {
+                spec = spec.bind(program, Access::ReadOnly);
+            }
+            made
+        }
+        AgentName::Scripted => {
+            let script = settings.agents.scripted.script.clone().ok_or_else(|| {
+                PortError::permanent(
+                    "agents.scripted.script names no script for the scripted agent",
+                )
+            })?;
+            let made = scripted_turn(local, turn, &spec, script.clone());
+            spec = spec.bind(script, Access::ReadOnly).bind(&local.program, Access::ReadOnly);
+            made
+        }
+    };
+    spec.argv = std::iter::once(made.program.clone().into_os_string())
+        .chain(made.args)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    let secrets = made.env.into_iter().collect();
+    Ok(Invoked { boxed: spec, secrets, stdin: made.stdin })
+}
+
+async fn claude_turn(
+    config: &Claude,
+    turn: &TurnRequest,
+    before: Option<&TurnOutcome>,
+    spec: &BoxSpec,
+    home: &Path,
+) -> PortResult<Invocation> {
+    let binary = find_claude(config)?;
+    let credential = match &config.api_key {
+        Some(source) => {
+            let secret = secret(source).read().await.map_err(PortError::permanent)?;
+            Credential::ApiKey(secret)
+        }
+        None => {
+            let from = config.home.clone().or_else(|| std::env::home_dir()).unwrap_or_default();
+            copy_sign_in(&from, home).map_err(PortError::transient)?;
+            Credential::Home
+        }
+    };
+    let request = claude::TurnRequest {
+        binary,
+        home: home.to_owned(),
+        path: spec.env.get("PATH").cloned().unwrap_or_default(),
+        session: SessionId::of_thread(&turn.thread.to_string()),
+        session_use: session_use(turn.n, before),
+        prompt: turn.prompt.clone(),
+        model: config.model.clone(),
+        max_budget_usd: turn.budget.to_decimal().parse().ok(),
+        access: ClaudeAccess::Full,
+        credential,
+        base_url: config.base_url.clone(),
+        max_retries: claude::DEFAULT_RETRIES,
+        partial_messages: false,
+        extra_env: spec.env.clone().into_iter().collect(),
+    };
+    claude::turn(&request).map_err(PortError::permanent)
+}
+
+/// The first turn opens the conversation and later ones go on with it, unless the
+/// agent said last time that it is the other way.
+fn session_use(n: u32, before: Option<&TurnOutcome>) -> SessionUse {
+    let usual = if n == 1 { SessionUse::Open } else { SessionUse::Resume };
+    let tried = if n == 2 { SessionUse::Open } else { SessionUse::Resume };
+    before.and_then(|before| next_session_step(tried, false, before)).unwrap_or(usual)
+}
+
+fn scripted_turn(local: &Local, turn: &TurnRequest, spec: &BoxSpec, script: PathBuf) -> Invocation {
+    scripted::command::turn(&scripted::command::TurnRequest {
+        binary: local.program.clone(),
+        script,
+        turn: turn.n,
+        session: turn.thread.to_string(),
+        prompt: turn.prompt.clone(),
+        env: spec.env.clone().into_iter().collect(),
+    })
+}
+
+/// The CLI that is configured, or the first `claude` on the path.
+pub fn find_claude(config: &Claude) -> PortResult<PathBuf> {
+    let found = match &config.program {
+        Some(program) => Some(program.clone()).filter(|program| program.is_file()),
+        None => std::env::var_os("PATH").and_then(|path| {
+            std::env::split_paths(&path).map(|dir| dir.join("claude")).find(|file| file.is_file())
+        }),
+    };
+    let found = found.and_then(|file| file.canonicalize().ok());
+    found.ok_or_else(|| {
+        PortError::permanent(match &config.program {
+            Some(program) => format!(
+                "the Claude CLI is not at {}: correct agents.claude.program",
+                program.display()
+            ),
+            None => "the Claude CLI was not found on PATH: install it (npm install -g \
+                     @anthropic-ai/claude-code) or set agents.claude.program"
+                .to_owned(),
+        })
+    })
+}
+
+/// Puts the operator's sign-in into the run's own home, readable by nobody else.
+fn copy_sign_in(from: &Path, home: &Path) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    for file in SIGN_IN {
+        let (source, target) = (from.join(file), home.join(file));
+        let Ok(content) = std::fs::read(&source) else { continue };
+        // The agent may have put a symlink there: what is there goes first.
+        let _ = std::fs::remove_file(&target);
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(&target)?.write_all(&content)?;
+    }
+    Ok(())
+}
+
+/// A configured secret as the reader of secrets knows it.
+pub(super) fn secret(source: &SecretSource) -> Secret {
+    match source {
+        SecretSource::Env(name) => Secret::Env { env: name.clone() },
+        SecretSource::File(path) => Secret::File { file: path.clone() },
+        SecretSource::Command(argv) => Secret::Command { command: argv.clone() },
+    }
+}

@@ -1,0 +1,292 @@
+//! The engine's jobs, each in a box under a host of its own.
+//!
+//! A job is found again by its folder alone. What it works on (a checkout, a clean
+//! clone) is made before it starts and named after it, so that no two share one.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, StopSignal};
+use afk_agent::sandbox::{Access, BoxSpec};
+use afk_core::ids::{JobKey, Oid, RunId};
+use afk_engine::ports::{
+    Job, JobEnd, JobKind, JobState, Jobs, PortError, PortErrorKind, PortResult,
+};
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::boxes::{Cache, boxed, network};
+use super::git::{self, GitError, Identity, RunClone, Status};
+use super::world::Local;
+
+/// How much of an output is read to be understood.
+const STDOUT: usize = 4 << 20;
+/// How much of an output's end people are shown.
+const TAIL: usize = 6 << 10;
+/// How large a kept file may be.
+const KEPT: u64 = 8 << 20;
+/// How often a running job is looked at.
+const LOOK: Duration = Duration::from_millis(25);
+/// How long what is told to stop has before it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Jobs on this machine.
+pub struct LocalJobs {
+    local: Local,
+}
+
+impl LocalJobs {
+    /// Jobs in the folders of `local`.
+    pub fn new(local: Local) -> Self {
+        Self { local }
+    }
+
+    /// The job's box, with what it works on made.
+    async fn prepare(&self, job: &Job) -> PortResult<(BoxSpec, Option<PathBuf>)> {
+        let repo = self.local.repo(&job.repo)?;
+        let folders = self.local.workspaces.run(job.run);
+        let mirror = self.local.mirror(&job.repo)?;
+        let lock = folders.dir.join("workspace.lock");
+        let put = |argv, cwd: &Path, cache| {
+            boxed(&self.local, &job.repo, &repo, argv, cwd, cache).map_err(io)
+        };
+        Ok(match &job.kind {
+            JobKind::Status => {
+                let argv = Status::argv().into_iter().map(str::to_owned).collect();
+                let spec = put(argv, &folders.clone, Cache::ProofRead)?
+                    .bind(&folders.clone, Access::ReadWrite)
+                    .bind(mirror.objects(), Access::ReadOnly);
+                (spec, Some(lock))
+            }
+            JobKind::Hook => {
+                let mut spec = put(job.argv.clone(), &folders.clone, Cache::Agent)?
+                    .bind(&folders.clone, Access::ReadWrite)
+                    .bind(mirror.objects(), Access::ReadOnly);
+                spec.network = network(repo.network.agent);
+                (spec, Some(lock))
+            }
+            JobKind::Judge { tree } => {
+                let dir = self.folder_of(job.run, &job.key);
+                mirror.checkout(tree, &dir).await.map_err(fault)?;
+                let mut spec =
+                    put(job.argv.clone(), &dir, Cache::ProofRead)?.bind(&dir, Access::ReadWrite);
+                spec.network = network(repo.network.verify);
+                (spec, None)
+            }
+            JobKind::Stage { commit } => {
+                let dir = self.clean_clone(job, commit).await?;
+                let mut spec = put(job.argv.clone(), &dir, Cache::ProofFill)?
+                    .bind(&dir, Access::ReadWrite)
+                    .bind(mirror.objects(), Access::ReadOnly);
+                spec.network = network(repo.network.stages);
+                (spec, None)
+            }
+        })
+    }
+
+    /// The folder that a job works in, if it is one of its own.
+    fn folder_of(&self, run: RunId, key: &JobKey) -> PathBuf {
+        self.local.workspaces.run(run).checkouts.join(git::sanitise(key.as_str()))
+    }
+
+    /// A clean clone of `commit`, under an id derived from run and commit: its refs are
+    /// its own.
+    async fn clean_clone(&self, job: &Job, commit: &Oid) -> PortResult<PathBuf> {
+        let mirror = self.local.mirror(&job.repo)?;
+        let own = stage_id(job.run, commit);
+        let dir = self.folder_of(job.run, &job.key);
+        let afk = Identity::new("afk", "afk@localhost");
+        let made = RunClone::create(&mirror, own, &dir, commit, "landed", &afk).await;
+        made.map(|clone| clone.dir).map_err(fault)
+    }
+
+    fn hosted(&self, run: RunId, key: &JobKey) -> Option<Hosted> {
+        Hosted::open(self.local.job(run, key))
+    }
+
+    /// Every job of `run` that is not over.
+    async fn all_alive(&self, run: RunId) -> PortResult<Vec<(JobKey, Hosted)>> {
+        let mut alive = Vec::new();
+        let Ok(entries) = std::fs::read_dir(self.local.jobs(run)) else { return Ok(alive) };
+        for entry in entries.flatten() {
+            let Some(key) = Local::key_of(run, &entry.path()) else { continue };
+            let Some(job) = Hosted::open(entry.path()) else { continue };
+            match job.status().await.map_err(PortError::transient)? {
+                host::JobState::Running { .. } | host::JobState::Starting => alive.push((key, job)),
+                host::JobState::Ended(_) | host::JobState::Lost => {}
+            }
+        }
+        Ok(alive)
+    }
+}
+
+#[async_trait]
+impl Jobs for LocalJobs {
+    async fn start(&self, job: &Job) -> PortResult<()> {
+        let (boxed, lock) = self.prepare(job).await?;
+        self.local.make_jobs(job.run)?;
+        let key = host::JobKey::new(job.key.as_str());
+        let mut spec = JobSpec::new(key, self.local.job(job.run, &job.key), boxed);
+        spec.lock = lock;
+        spec.timeout = job.timeout;
+        self.local.hosts.ensure(&spec).await.map_err(PortError::transient)?;
+        Ok(())
+    }
+
+    async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState> {
+        let Some(job) = self.hosted(run, key) else { return Ok(JobState::Absent) };
+        match job.status().await.map_err(PortError::transient)? {
+            host::JobState::Starting | host::JobState::Running { .. } => Ok(JobState::Running),
+            host::JobState::Lost => Ok(JobState::Lost),
+            host::JobState::Ended(end) => {
+                // Another job held the workspace: it never ran.
+                if end.how == EndHow::WorkspaceBusy {
+                    return Ok(JobState::Lost);
+                }
+                Ok(JobState::Ended(ended(&job, &end).await?))
+            }
+        }
+    }
+
+    async fn left(&self, run: RunId, key: &JobKey, file: &Path) -> PortResult<Option<Vec<u8>>> {
+        let (folder, file) = (self.folder_of(run, key), file.to_owned());
+        let read = tokio::task::spawn_blocking(move || read_below(&folder, &file)).await;
+        read.map_err(PortError::transient)?.map_err(io)
+    }
+
+    async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {
+        Ok(self.all_alive(run).await?.into_iter().map(|(key, _)| key).collect())
+    }
+
+    async fn stop(&self, run: RunId) -> PortResult<()> {
+        for (_, job) in self.all_alive(run).await? {
+            job.interrupt(StopSignal::Terminate, GRACE, KilledBy::Halt)
+                .await
+                .map_err(PortError::transient)?;
+        }
+        Ok(())
+    }
+
+    async fn renew(&self, run: RunId) -> PortResult<()> {
+        for (key, job) in self.all_alive(run).await? {
+            if let Err(error) = job.renew().await {
+                tracing::debug!(run.id = %run, job = %key, %error, "not renewed");
+            }
+        }
+        Ok(())
+    }
+
+    async fn changed(&self, run: RunId, at_most: Duration) {
+        let before = self.all_alive(run).await.map(|alive| alive.len());
+        let bound = tokio::time::Instant::now() + at_most;
+        if matches!(before, Ok(0) | Err(_)) {
+            return;
+        }
+        while tokio::time::Instant::now() < bound {
+            tokio::time::sleep(LOOK).await;
+            let now = self.all_alive(run).await.map(|alive| alive.len());
+            if !matches!((&before, &now), (Ok(before), Ok(now)) if before == now) {
+                return;
+            }
+        }
+    }
+
+    async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()> {
+        match self.hosted(run, key) {
+            Some(job) => job.remove().await.map_err(PortError::transient),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The id under which a stage's clean clone keeps its refs.
+pub(super) fn stage_id(run: RunId, commit: &Oid) -> RunId {
+    RunId::new(Uuid::new_v5(&run.uuid(), commit.as_str().as_bytes()))
+}
+
+async fn ended(job: &Hosted, end: &host::End) -> PortResult<JobEnd> {
+    let stdout = job.read_stdout(0, STDOUT).await.map_err(PortError::transient)?;
+    let stderr = job.read_stderr(0, STDOUT).await.map_err(PortError::transient)?;
+    let (code, could_not_run) = match &end.how {
+        EndHow::Exited(code) => (Some(*code), None),
+        EndHow::Signalled(signal) => (Some(128 + signal), None),
+        EndHow::TimedOut
+        | EndHow::Killed(_)
+        | EndHow::OutOfMemory
+        | EndHow::TooManyProcesses
+        | EndHow::TooMuchOutput
+        | EndHow::OutputLost(_)
+        | EndHow::WorkspaceBusy
+        | EndHow::CouldNotStart(_) => (None, Some(format!("it {}", end.how))),
+    };
+    Ok(JobEnd {
+        code,
+        could_not_run,
+        timed_out: end.how == EndHow::TimedOut,
+        stopped: matches!(end.how, EndHow::Killed(_)),
+        tail: tail(&stdout, &stderr),
+        stdout,
+        span: (end.started_at.unwrap_or(end.ended_at), end.ended_at),
+        sandbox: end.sandbox_text.clone(),
+    })
+}
+
+/// The ends of both outputs, lossily as text.
+fn tail(stdout: &[u8], stderr: &[u8]) -> String {
+    let last = |bytes: &[u8]| {
+        let from = bytes.len().saturating_sub(TAIL / 2);
+        String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned()
+    };
+    let (out, err) = (last(stdout), last(stderr));
+    match (out.trim().is_empty(), err.trim().is_empty()) {
+        (_, true) => out,
+        (true, false) => err,
+        (false, false) => format!("{}\n{err}", out.trim_end()),
+    }
+}
+
+fn io(error: std::io::Error) -> PortError {
+    PortError::transient(error)
+}
+
+/// A git failure, in the differences that the loop acts on.
+pub(super) fn fault(error: GitError) -> PortError {
+    let kind = match &error {
+        GitError::Cancelled { .. } => PortErrorKind::Cancelled,
+        GitError::AuthFailed { .. } => PortErrorKind::Auth,
+        GitError::NotARepository { .. } => PortErrorKind::NotFound,
+        GitError::NotFound { .. }
+        | GitError::TooOld { .. }
+        | GitError::Empty { .. }
+        | GitError::Corrupt { .. }
+        | GitError::Unsound { .. }
+        | GitError::TooLarge { .. }
+        | GitError::TooMany { .. }
+        | GitError::BadName { .. } => PortErrorKind::Permanent,
+        GitError::Timeout { .. }
+        | GitError::DiskFull { .. }
+        | GitError::Locked { .. }
+        | GitError::Unexpected { .. }
+        | GitError::Failed { .. }
+        | GitError::Io { .. } => PortErrorKind::Transient,
+    };
+    PortError::new(kind, error)
+}
+
+/// A plain file below `folder`, which a job has written: no symlink on the way is followed.
+fn read_below(folder: &Path, file: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let root = openat(CWD, folder, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let opened = openat2(root, file, flags | OFlags::NONBLOCK, Mode::empty(), beneath);
+    let Ok(descriptor) = opened else { return Ok(None) };
+    let found = std::fs::File::from(descriptor);
+    if !found.metadata()?.is_file() {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    found.take(KEPT).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}

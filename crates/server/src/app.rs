@@ -1,0 +1,159 @@
+//! Everything put together: configuration, store, tracker, and the engine over the
+//! adapters of this machine.
+//!
+//! Made once a command. Opening it touches no tracker, remote or agent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use afk_agent::host::Hosts;
+use afk_agent::sandbox::Capabilities;
+use afk_core::config::Config;
+use afk_engine::Engine;
+use afk_engine::ports::{Ports, Settings};
+
+use crate::adapters::git::{Git, GitError, Limits, Workspaces};
+use crate::adapters::local_tracker::LocalTracker;
+use crate::adapters::store_port::StorePort;
+use crate::adapters::{
+    Bells, FileArchive, FileSettings, FreshIds, Local, LocalExecutor, LocalGit, LocalJobs,
+    SystemClock, TrackerPort, owner,
+};
+use crate::config::{ConfigErrors, Sources};
+use crate::store::{Store, StoreError};
+
+/// The control plane of one machine.
+pub struct App {
+    /// The configuration as it was when the app was opened.
+    pub config: Arc<Config>,
+    /// Where it was read from; none where only defaults and the environment count.
+    pub config_path: Option<PathBuf>,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The store.
+    pub store: Store,
+    /// The local tracker.
+    pub tracker: LocalTracker,
+    /// What this machine can enforce.
+    pub capabilities: Arc<Capabilities>,
+    /// The evidence bundles.
+    pub archive: FileArchive,
+    /// The loop.
+    pub engine: Engine,
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration is not good.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Git is missing, too old, or the workspaces cannot be made.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A folder cannot be made.
+    #[error("could not create {}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Nothing says where to keep things.
+    #[error("neither data_dir nor HOME says where to keep the store: set data_dir")]
+    NoDataDir,
+    /// The running program cannot be named, so that no host can be started from it.
+    #[error("could not find the running program: {0}")]
+    NoProgram(std::io::Error),
+    /// An adapter cannot be made.
+    #[error("{0}")]
+    Adapter(String),
+}
+
+impl App {
+    /// Opens everything that `sources` configure, with git from the path.
+    pub async fn open(sources: Sources) -> Result<Self, AppError> {
+        let config_path = sources.file.clone();
+        let settings = Arc::new(FileSettings::open(sources)?);
+        let config = settings.config();
+        let data_dir = data_dir(&config)?;
+        make_private(&data_dir)?;
+        let store = Store::open(&data_dir.join("afk.db")).await?;
+        let tracker = LocalTracker::new(store.clone(), keeper(), BTreeMap::new());
+        let program = std::env::current_exe().map_err(AppError::NoProgram)?;
+        let workspaces = Workspaces::open(&data_dir.join("work"))?;
+        let git = Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
+        let capabilities = {
+            let program = program.clone();
+            tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await
+        };
+        let capabilities = Arc::new(capabilities.map_err(|e| AppError::Adapter(e.to_string()))?);
+        let archive = FileArchive::new(data_dir.join("evidence"));
+        let settings: Arc<dyn Settings> = settings;
+        let local = Local {
+            workspaces: Arc::new(workspaces),
+            git,
+            hosts: Hosts::new(&program),
+            program,
+            capabilities: capabilities.clone(),
+            settings: settings.clone(),
+        };
+        let bells = Bells::new(settings.clone()).map_err(|e| AppError::Adapter(e.chain()))?;
+        let ports = Ports {
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(FreshIds),
+            settings,
+            store: Arc::new(StorePort::new(store.clone())),
+            tracker: Arc::new(TrackerPort::new(tracker.clone())),
+            executor: Arc::new(LocalExecutor::new(local.clone())),
+            jobs: Arc::new(LocalJobs::new(local.clone())),
+            git: Arc::new(LocalGit::new(local)),
+            notifier: Arc::new(bells),
+            archive: Arc::new(archive.clone()),
+        };
+        let engine = Engine::new(ports, &owner::of_this_process());
+        Ok(Self { config, config_path, data_dir, store, tracker, capabilities, archive, engine })
+    }
+}
+
+/// Where store and workspaces live: `data_dir`, else the platform's data folder.
+pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    config
+        .data_dir
+        .clone()
+        .or_else(|| absolute("XDG_DATA_HOME").map(|base| base.join("afk")))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share/afk")))
+        .ok_or(AppError::NoDataDir)
+}
+
+/// The person at the keyboard, as the local tracker knows them.
+pub fn keeper() -> String {
+    LocalTracker::user(&user_name()).id
+}
+
+/// The name of whoever runs this process.
+pub fn user_name() -> String {
+    let named = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    named
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
+}
+
+fn make_private(path: &Path) -> Result<(), AppError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| AppError::Folder { path: path.to_owned(), source })
+}
+
+/// What git needs of our environment to reach a remote.
+fn proxies() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
+    let found = names.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)));
+    found.chain(std::env::var_os("SSH_AUTH_SOCK").map(|v| ("SSH_AUTH_SOCK".into(), v))).collect()
+}
