@@ -80,9 +80,14 @@ impl Engine {
                 }
                 gates::Next::Admit(issues) => {
                     for issue in issues {
-                        match self.admit(&config, &issue, Dispatcher::Loop).await? {
-                            Ok(run) => done.admitted.push(run),
-                            Err(why) => tracing::info!(%issue, ?why, "not admitted"),
+                        match self.admit(&config, &issue, Dispatcher::Loop).await {
+                            Ok(Ok(run)) => done.admitted.push(run),
+                            Ok(Err(why)) => tracing::info!(%issue, ?why, "not admitted"),
+                            // One repo's trouble is not the next one's.
+                            Err(error) => {
+                                tracing::warn!(%issue, error = error.chain(), "not admitted");
+                                done.unreadable.push((issue.repo, error.chain()));
+                            }
                         }
                     }
                     return Ok(done);
@@ -164,23 +169,14 @@ impl Engine {
     ) -> PortResult<Result<RunId, AdmitRefusal>> {
         let repo = config.repos.get(&issue.repo).ok_or_else(|| not_configured(&issue.repo))?;
         let view = self.ports.tracker.issue(issue).await?;
-        let release = match self.trust(config, issue, &view).await {
-            Answer::Known(Trust::Trusted { by, at, ground }) => {
-                let permission = match ground {
-                    Ground::Permission(permission) => Some(permission),
-                    Ground::Listed => None,
-                };
-                Some(Release { by, at, permission, label: config.ready_label.clone() })
-            }
-            Answer::Known(Trust::Refused { .. }) | Answer::Unreadable(_) => None,
-        };
+        let release = released(config, issue, self.trust(config, issue, &view).await)?;
         let now = self.ports.clock.now();
         let has = |label: &str| view.issue.labels.iter().any(|other| other == label);
         let run = Run {
             id: self.ports.ids.run(),
             issue: issue.clone(),
             dispatcher,
-            release,
+            release: Some(release),
             pinned: pin(&view.issue),
             admitted_at: now,
             budget: config.budget(repo),
@@ -216,6 +212,27 @@ fn pin(issue: &Issue) -> Pinned {
         title: clean(&issue.title).text,
         body: clean(&issue.body).text,
         digest: Digest::of_list(&[&issue.title, &issue.body]),
+    }
+}
+
+/// Who released what is about to be pinned. The text was read again since the gates
+/// passed: without an answer for this very text nothing is admitted, since a run
+/// that does not know its release could never close its issue.
+fn released(config: &Config, issue: &IssueRef, trust: Answer<Trust>) -> PortResult<Release> {
+    match trust {
+        Answer::Known(Trust::Trusted { by, at, ground }) => {
+            let permission = match ground {
+                Ground::Permission(permission) => Some(permission),
+                Ground::Listed => None,
+            };
+            Ok(Release { by, at, permission, label: config.ready_label.clone() })
+        }
+        Answer::Known(Trust::Refused { why }) => Err(PortError::transient(format!(
+            "the release of {issue} did not stand while it was being admitted: {why}"
+        ))),
+        Answer::Unreadable(why) => Err(PortError::transient(format!(
+            "who released {issue} could not be read while it was being admitted: {why}"
+        ))),
     }
 }
 

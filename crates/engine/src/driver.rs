@@ -116,7 +116,14 @@ impl Engine {
         self.ports.store.beat(self.ports.clock.now()).await?;
         let mut ticked = Ticked::default();
         if dispatch {
-            ticked.admitted = self.dispatch(&brake).await?.admitted;
+            match self.dispatch(&brake).await {
+                Ok(dispatched) => ticked.admitted = dispatched.admitted,
+                // Runs in flight go on whatever keeps new ones from beginning.
+                Err(error) => {
+                    tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
+                    ticked.not_dispatched = Some(error.chain());
+                }
+            }
         }
         for stored in self.ports.store.live().await? {
             let run = stored.run.id;
@@ -270,7 +277,8 @@ impl Engine {
         Ok(stored.is_none_or(|stored| stored.run.settled_at.is_some()))
     }
 
-    async fn lease(&self, run: RunId, now: At) -> PortResult<Option<u64>> {
+    /// Takes or renews the lease on `run`.
+    pub(crate) async fn lease(&self, run: RunId, now: At) -> PortResult<Option<u64>> {
         self.ports.store.lease(&lease_key(run), &self.owner, LEASE, now).await
     }
 }
@@ -280,6 +288,8 @@ impl Engine {
 pub struct Ticked {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
+    /// Why nothing could be dispatched, where looking for issues failed.
+    pub not_dispatched: Option<String>,
     /// Runs that had a pass.
     pub passed: Vec<RunId>,
     /// Runs that another control plane works.

@@ -7,7 +7,7 @@ use afk_core::comment::{self, Closing, Progress};
 use afk_core::config::Config;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
-use afk_core::run::{Attempt, CancelHow, IssueSeen, Run};
+use afk_core::run::{Attempt, CancelHow, IssueSeen, Run, Seen, TurnSeen};
 
 use crate::Engine;
 use crate::ports::{Labels, PortResult};
@@ -22,14 +22,11 @@ struct Wanted {
 
 impl Engine {
     /// Writes what the tracker does not show yet; whether anything was written.
-    pub(crate) async fn show(
-        &self,
-        run: &Run,
-        config: &Config,
-        seen: Option<&IssueSeen>,
-    ) -> PortResult<bool> {
-        let Some(seen) = seen else { return Ok(false) };
-        let wanted = wanted(run, config, seen);
+    pub(crate) async fn show(&self, run: &Run, config: &Config, seen: &Seen) -> PortResult<bool> {
+        let started = run.ends().next().is_some()
+            || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
+        let Some(seen) = &seen.issue else { return Ok(false) };
+        let wanted = wanted(run, config, seen, started);
         let mut wrote = false;
         if wanted.labels != Labels::default() {
             self.ports.tracker.label(&run.issue, &wanted.labels).await?;
@@ -63,10 +60,10 @@ impl Engine {
     }
 }
 
-fn wanted(run: &Run, config: &Config, seen: &IssueSeen) -> Wanted {
-    let begun = run.turn().is_some();
+fn wanted(run: &Run, config: &Config, seen: &IssueSeen, started: bool) -> Wanted {
     let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
-    let mut wanted = Wanted { comment: begun, ..Wanted::default() };
+    let escalated = matches!(end, Some(End::NeedsHuman | End::Frozen));
+    let mut wanted = Wanted { comment: started || escalated, ..Wanted::default() };
     let label = |on: bool, name: &str, list: &mut Vec<String>| {
         if on {
             list.push(name.to_owned());
@@ -77,7 +74,7 @@ fn wanted(run: &Run, config: &Config, seen: &IssueSeen) -> Wanted {
         None => {
             // After the thread exists: a failed dispatch leaves no phantom lock.
             label(
-                begun && run.cancel.is_none() && !seen.in_progress,
+                started && run.cancel.is_none() && !seen.in_progress,
                 &config.in_progress_label,
                 add,
             );

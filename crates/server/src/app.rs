@@ -12,14 +12,13 @@ use afk_agent::sandbox::Capabilities;
 use afk_core::config::Config;
 use afk_engine::Engine;
 use afk_engine::ports::{Ports, Settings};
-use uuid::Uuid;
 
 use crate::adapters::git::{Git, GitError, Limits, Workspaces};
 use crate::adapters::local_tracker::LocalTracker;
 use crate::adapters::store_port::StorePort;
 use crate::adapters::{
     Bells, FileArchive, FileSettings, FreshIds, Local, LocalExecutor, LocalGit, LocalJobs,
-    SystemClock, TrackerPort,
+    SystemClock, TrackerPort, owner,
 };
 use crate::config::{ConfigErrors, Sources};
 use crate::store::{Store, StoreError};
@@ -116,7 +115,7 @@ impl App {
             notifier: Arc::new(bells),
             archive: Arc::new(archive.clone()),
         };
-        let engine = Engine::new(ports, &owner());
+        let engine = Engine::new(ports, &owner::of_this_process());
         Ok(Self { config, config_path, data_dir, store, tracker, capabilities, archive, engine })
     }
 }
@@ -144,11 +143,6 @@ pub fn user_name() -> String {
         .ok()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
-}
-
-/// One name a process in leases, never used again: whoever holds one can be told dead.
-fn owner() -> String {
-    format!("{}-{}", std::process::id(), Uuid::now_v7())
 }
 
 fn make_private(path: &Path) -> Result<(), AppError> {

@@ -3,5 +3,8 @@
 
 pub mod adapters;
 pub mod app;
+pub mod cli;
 pub mod config;
+pub mod demo;
+pub mod scripted;
 pub mod store;

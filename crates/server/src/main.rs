@@ -1,3 +1,22 @@
-//! The `afk` binary.
+//! The `afk` binary: hidden subcommands first, then the command line.
 
-fn main() {}
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // Before anything opens a file or starts a thread: a host closes what it inherited.
+    match args.get(1..).unwrap_or_default().split_first() {
+        Some((word, [dir])) if word == afk_agent::host::SUBCOMMAND => {
+            return afk_agent::host::main(dir.as_ref());
+        }
+        Some((word, rest)) if word == afk_agent::sandbox::INIT_SUBCOMMAND => {
+            return afk_agent::sandbox::init_main(rest);
+        }
+        Some((word, rest)) if word == afk_agent::agents::scripted::command::SUBCOMMAND => {
+            return afk::scripted::main(rest);
+        }
+        Some(_) | None => {}
+    }
+    afk::cli::main(args)
+}

@@ -360,6 +360,12 @@ impl Run {
         all.find(|candidate| candidate.landed_at.is_some())
     }
 
+    /// The first landed commit: its base is the branch before this run touched it.
+    pub fn first_landed(&self) -> Option<&Candidate> {
+        let mut all = self.attempts.iter().flat_map(|attempt| &attempt.candidates);
+        all.find(|candidate| candidate.landed_at.is_some())
+    }
+
     /// The commit that the next work is measured against: what landed, else the start.
     pub fn base(&self) -> Option<&Oid> {
         self.landed().map(|landed| &landed.head).or(self.start.as_ref().map(|start| &start.base))
@@ -407,18 +413,15 @@ impl Run {
         if self.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
             return Phase::Done;
         }
-        if let Some(landed) = self.landed() {
-            // `command` stages are the repo's CI; a deployer's come behind it.
-            return if landed.stages.iter().any(|stage| stage.answer == StageAnswer::Success) {
-                Phase::Deployed
-            } else {
-                Phase::Ci
-            };
+        if self.landed().is_some() {
+            // `command` stages are the repo's CI, and one that passed is not all of
+            // them: its box is ticked with the last, which is when all is done.
+            return Phase::Ci;
         }
         match self.candidate().and_then(|candidate| candidate.proof.as_ref()) {
-            Some(_) => Phase::Pushed,
-            None if self.start.is_some() => Phase::TestsRed,
-            None => Phase::Worktree,
+            Some(proof) if proof.accepted() => Phase::Pushed,
+            Some(_) | None if self.start.is_some() => Phase::TestsRed,
+            Some(_) | None => Phase::Worktree,
         }
     }
 

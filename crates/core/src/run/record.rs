@@ -108,7 +108,14 @@ pub fn record(run: &Run, seen: &Seen, names: Names<'_>, now: At) -> Vec<Transiti
             if interrupt.stalled { TurnEnd::Stalled } else { TurnEnd::Interrupted }
         });
         match (seen, stopped) {
-            (TurnSeen::Ended { how: TurnEnd::Interrupted, facts }, Some(how)) => {
+            // What we stopped may end as a failure of its process: that is our doing, too.
+            (
+                TurnSeen::Ended {
+                    how: TurnEnd::Interrupted | TurnEnd::Lost | TurnEnd::Failed { .. },
+                    facts,
+                },
+                Some(how),
+            ) => {
                 found.push(Transition::TurnEnded { how, facts: facts.clone() });
             }
             (TurnSeen::Ended { how, facts }, _) => {

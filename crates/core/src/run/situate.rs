@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{Attempt, Candidate, Run, Seen, Turn, TurnEnd, TurnSeen};
-use crate::elapsed::elapsed;
+use crate::elapsed::{Pause, elapsed};
 use crate::ids::At;
 use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
 use crate::verdict::{StageAnswer, Stages, Verdict, fold};
@@ -96,7 +96,7 @@ impl Run {
             return plan::Turn::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
         };
         match &turn.ended {
-            None => under_way(turn, seen, limits, now),
+            None => under_way(turn, seen, limits, now, &self.pauses),
             Some(ended) => match &ended.how {
                 TurnEnd::Finished { .. } => plan::Turn::Finished {
                     workspace: workspace(attempt),
@@ -123,7 +123,8 @@ impl Run {
             return Work::New(plan::Candidate::Refused(refused.why));
         }
         let Some(left) = &attempt.left else { return Work::Nothing };
-        let old = self.base() == Some(&left.head) || self.disposed(attempt, left);
+        let landed = self.landed().is_some_and(|landed| landed.commit == left.head);
+        let old = landed || self.base() == Some(&left.head) || self.disposed(attempt, left);
         match attempt.candidates.last() {
             Some(candidate) if candidate.landed_at.is_some() => Work::Nothing,
             Some(candidate) => Work::New(standing(candidate, seen)),
@@ -174,14 +175,15 @@ fn alive(seen: &Seen, limits: &Limits, now: At) -> Alive {
     Alive::Something { grace_over }
 }
 
-fn under_way(turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+fn under_way(turn: &Turn, seen: &Seen, limits: &Limits, now: At, pauses: &[Pause]) -> plan::Turn {
     match &seen.turn {
         Some(TurnSeen::Absent) => plan::Turn::NotStarted,
         Some(TurnSeen::Running { asking_since: Some(since), .. }) => {
             plan::Turn::Asking { overdue: elapsed(*since, now, &[]) >= limits.question }
         }
         Some(TurnSeen::Running { last_event_at, tool_open, asking_since: None }) => {
-            let silent = elapsed((*last_event_at).max(turn.begun_at), now, &[]);
+            // A machine that slept slept with its agents.
+            let silent = elapsed((*last_event_at).max(turn.begun_at), now, pauses);
             plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }
         }
         // `record` takes an end before anything is planned.
@@ -202,7 +204,9 @@ fn workspace(attempt: &Attempt) -> Workspace {
 fn standing(candidate: &Candidate, seen: &Seen) -> plan::Candidate {
     match (&candidate.guardrails, &candidate.proof) {
         (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
-        (Some(_), Some(_)) => plan::Candidate::Clear,
+        (Some(_), Some(proof)) if proof.accepted() => plan::Candidate::Clear,
+        // Proved and refused are two steps: whoever died between them goes on.
+        (Some(_), Some(_)) => plan::Candidate::Unjudged { judging: false },
         (None, _) | (_, None) => plan::Candidate::Unjudged { judging: seen.judging },
     }
 }

@@ -33,7 +33,7 @@ impl Pass<'_> {
             Plan::Land => self.land().await,
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,
-            Plan::Wait { reason } => self.rest(reason, seen).await,
+            Plan::Wait { reason } => self.rest(reason).await,
             // Local executors never ask, and nothing lands here unproved or by a
             // pull request: whoever brings those brings their arms.
             Plan::Answer | Plan::Adopt | Plan::ProveLanded => Err(PortError::permanent(
@@ -52,7 +52,11 @@ impl Pass<'_> {
             if !told {
                 self.commit(Transition::TurnInterrupted { stalled }).await?;
             }
-            self.ports().executor.interrupt(&self.run.issue.repo, &key).await?;
+            match self.ports().executor.interrupt(&self.run.issue.repo, &key).await {
+                // It was recorded and never started, or is gone: it stands still.
+                Err(error) if error.kind == PortErrorKind::NotFound => {}
+                told => told?,
+            }
         }
         if situation.alive != Alive::Nothing {
             self.engine.note_stopping(self.run.id, self.now());
@@ -63,10 +67,7 @@ impl Pass<'_> {
     }
 
     /// Nothing to do but wait; says for what and until when.
-    async fn rest(&mut self, reason: Waiting, seen: &Seen) -> PortResult<Acted> {
-        if !seen.alive {
-            self.engine.forget_stopping(self.run.id);
-        }
+    async fn rest(&mut self, reason: Waiting) -> PortResult<Acted> {
         let now = self.now();
         let turn = self.run.turn();
         Ok(match reason {

@@ -6,7 +6,7 @@
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::ids::Oid;
-use afk_core::plan::{Alive, Candidate, End, Situation, Turn, Work};
+use afk_core::plan::{Alive, Candidate, End, Landed, Situation, Turn, Work};
 use afk_core::run::{Seen, Transition, TurnEnd};
 
 use super::{Acted, Next, Pass, Watch};
@@ -66,7 +66,7 @@ impl Pass<'_> {
             self.ports().jobs.stop(self.run.id).await?;
             return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
         }
-        if self.engine.show(&self.run, &self.config, seen.issue.as_ref()).await? {
+        if self.engine.show(&self.run, &self.config, seen).await? {
             // Shown only once the tracker itself says so.
             return Ok(Acted::Again);
         }
@@ -142,7 +142,7 @@ impl Pass<'_> {
                     n => format!("{} (refused {n} times)", refused.detail),
                 })
             }
-            Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(),
+            Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(now),
             Turn::None { .. }
             | Turn::NotStarted
             | Turn::Asking { .. }
@@ -150,7 +150,7 @@ impl Pass<'_> {
             | Turn::Running { .. }
             | Turn::Unknown
             | Turn::Interrupted
-            | Turn::Finished { work: Work::New(_), .. } => self.landed_trouble(),
+            | Turn::Finished { work: Work::New(_), .. } => self.landed_trouble(now),
         }
     }
 
@@ -168,7 +168,7 @@ impl Pass<'_> {
     }
 
     /// What is the matter with what landed; without a landing, that nothing was committed.
-    fn landed_trouble(&self) -> String {
+    fn landed_trouble(&self, now: &Situation) -> String {
         let Some(landed) = self.run.landed() else {
             let said = self.run.turn().and_then(|turn| turn.ended.as_ref());
             return match said.map(|ended| &ended.how) {
@@ -179,6 +179,13 @@ impl Pass<'_> {
             };
         };
         let short = landed.commit.short();
+        let limits = self.config.limits(&self.repo);
+        if let Landed::Green { .. } = now.landed {
+            return match self.run.evidence(limits.stages.as_ref()).is_complete() {
+                Err(missing) => format!("{short} landed and is green, but {missing}"),
+                Ok(()) => format!("{short} landed and is green"),
+            };
+        }
         let failed = landed
             .stages
             .iter()

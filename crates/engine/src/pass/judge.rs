@@ -37,6 +37,13 @@ impl Pass<'_> {
     /// Asks the guardrails, then the proof, as far as it has come.
     pub(super) async fn judge(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
+        if let Some(report) = &candidate.proof {
+            // Whoever proved it died before the refusal was recorded.
+            return match refusal(report) {
+                Some(refused) => self.refuse(refused).await,
+                None => Ok(Acted::Again),
+            };
+        }
         let change = self.change(&candidate).await?;
         if candidate.guardrails.is_none() {
             return self.guard(&candidate, &change).await;
@@ -80,16 +87,11 @@ impl Pass<'_> {
     }
 
     async fn proved(&mut self, report: ProofReport) -> PortResult<Acted> {
-        let refusal = match &report.outcome {
-            ProofOutcome::Accepted(_) => None,
-            ProofOutcome::Refused(refusal) => Some(refused_as(refusal)),
-        };
-        let detail = report.headline();
-        let output = report.telling_tail().unwrap_or_default().to_owned();
+        let refused = refusal(&report);
         self.commit(Transition::Proved { report: Box::new(report) }).await?;
-        match refusal {
+        match refused {
             None => Ok(Acted::Again),
-            Some(why) => self.refuse(Refused { why, detail, output, conflict: None }).await,
+            Some(refused) => self.refuse(refused).await,
         }
     }
 
@@ -213,6 +215,16 @@ fn run_record(end: &JobEnd, report: Option<&[u8]>) -> RunRecord {
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
         .and_then(|text| JunitReport::parse(text).ok());
     RunRecord { result, tail: end.tail.clone(), report }
+}
+
+/// The refusal that a proof comes to; none where it accepts.
+fn refusal(report: &ProofReport) -> Option<Refused> {
+    let why = match &report.outcome {
+        ProofOutcome::Accepted(_) => return None,
+        ProofOutcome::Refused(refusal) => refused_as(refusal),
+    };
+    let output = report.telling_tail().unwrap_or_default().to_owned();
+    Some(Refused { why, detail: report.headline(), output, conflict: None })
 }
 
 /// What the loop does about a refused proof.

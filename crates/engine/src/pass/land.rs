@@ -6,11 +6,11 @@
 
 use afk_core::ids::Oid;
 use afk_core::message;
-use afk_core::plan::{Refusal, TurnCause};
+use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
-use crate::ports::{CommitSpec, Merge, PortError, PortResult, Push};
+use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push};
 
 /// How often a moved default branch gives a new candidate within one attempt.
 const MAX_CANDIDATES: usize = 10;
@@ -128,6 +128,7 @@ impl Pass<'_> {
         if self.brake.halted() || frozen {
             return Ok(Acted::Again);
         }
+        self.hold_lease().await?;
         let pushed =
             self.ports().git.push(&repo, &self.branch(), &candidate.commit, &self.token()).await?;
         if self.found(&candidate).await? {
@@ -144,6 +145,17 @@ impl Pass<'_> {
                 "{} was pushed, but the default branch does not show it yet",
                 candidate.commit.short()
             ))),
+        }
+    }
+
+    /// Asks for the lease once more: nobody pushes for a run that is another's now.
+    async fn hold_lease(&self) -> PortResult<()> {
+        match self.engine.lease(self.run.id, self.now()).await? {
+            Some(generation) if generation == self.generation => Ok(()),
+            Some(_) | None => Err(PortError::new(
+                PortErrorKind::Cancelled,
+                "another control plane holds the run now",
+            )),
         }
     }
 
@@ -167,8 +179,9 @@ impl Pass<'_> {
         self.run.start.as_ref().map_or_else(String::new, |start| start.branch.clone())
     }
 
-    /// Whether the newest attempt mends a landed commit that went red.
+    /// Whether the newest attempt mends a landed commit that went red. After a landing
+    /// there are no other attempts, also where the first fix was refused.
     pub(super) fn is_corrective(&self) -> bool {
-        self.run.attempt().is_some_and(|attempt| attempt.cause == TurnCause::FixForward)
+        self.run.landed().is_some_and(|landed| landed.red.is_some())
     }
 }

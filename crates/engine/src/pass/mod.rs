@@ -151,9 +151,25 @@ impl Pass<'_> {
             plan = ?plan,
             "planned"
         );
+        match plan {
+            Plan::Interrupt | Plan::Settle => {}
+            Plan::Conclude { .. }
+            | Plan::Open
+            | Plan::StartTurn
+            | Plan::Turn { .. }
+            | Plan::Answer
+            | Plan::Integrate
+            | Plan::Judge
+            | Plan::Land
+            | Plan::Adopt
+            | Plan::AskStages
+            | Plan::AskDescendants
+            | Plan::ProveLanded
+            | Plan::Wait { .. } => self.engine.forget_stopping(self.run.id),
+        }
         self.keep_clocks(plan).await?;
         if self.run.conclusion.is_none() {
-            let shown = self.engine.show(&self.run, &self.config, seen.issue.as_ref()).await;
+            let shown = self.engine.show(&self.run, &self.config, &seen).await;
             if let Err(error) = shown {
                 // The tracker's trouble holds up nothing but what it shows.
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");

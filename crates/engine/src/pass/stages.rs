@@ -54,7 +54,10 @@ impl Pass<'_> {
     }
 
     async fn attribute(&mut self, landed: &Candidate, stage: &config::Stage) -> PortResult<Acted> {
-        let Some((base, _)) = self.ask(stage, &landed.base).await? else {
+        // A fix stands on our own red commit, which would excuse whatever it brings:
+        // what counts is the branch as it was before this run landed anything.
+        let base = self.run.first_landed().map_or(&landed.base, |first| &first.base).clone();
+        let Some((base, _)) = self.ask(stage, &base).await? else {
             return Ok(Acted::wait(Watch::Jobs, None));
         };
         // Descendants are asked by row 19, once it is known that the red is not ours.

@@ -49,6 +49,7 @@ pub struct LocalExecutor {
 
 /// How far a turn's output is read, and what it said so far.
 struct Reading {
+    kind: AgentKind,
     reader: TurnReader,
     offset: u64,
     digest: sha2::Sha256,
@@ -143,8 +144,10 @@ impl LocalExecutor {
         let (run, n) = run_and_turn(key)?;
         let told = reading.reader.end().map(|end| &end.usage);
         let tokens = reading.reader.tokens();
+        // The scripted agent costs what its script says, which may be nothing.
+        let free = reading.kind == AgentKind::Scripted || tokens.is_zero();
         let cost = match told {
-            Some(usage) if usage.cost_usd_cumulative > 0.0 || tokens.is_zero() => Cost::Reported {
+            Some(usage) if usage.cost_usd_cumulative > 0.0 || free => Cost::Reported {
                 total: Usd::from_f64(usage.cost_usd_cumulative)?,
                 delta: usage.turn_cost_usd().and_then(Usd::from_f64),
             },
@@ -265,6 +268,7 @@ impl Executor for LocalExecutor {
 impl Reading {
     fn new(kind: AgentKind) -> Self {
         Self {
+            kind,
             reader: TurnReader::new(kind),
             offset: 0,
             digest: sha2::Sha256::new(),

@@ -13,6 +13,7 @@ mod invocations;
 mod jobs;
 pub mod local_tracker;
 mod notify;
+pub mod owner;
 mod settings;
 pub mod store_port;
 mod tracker_port;

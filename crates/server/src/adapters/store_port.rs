@@ -17,6 +17,7 @@ use afk_engine::ports::{
 use async_trait::async_trait;
 use jiff::SignedDuration;
 
+use super::owner;
 use crate::store::{self, Lease, Store, StoreError, StoreErrorKind, SwitchName};
 
 /// The most rows of one journal that are read at once.
@@ -172,7 +173,18 @@ impl ports::Store for StorePort {
         let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
         let lease = match self.held(key) {
             Some(held) => self.store.renew(&held, ttl, now).await.map_err(fault)?,
-            None => self.store.lease(key, owner, ttl, now).await.map_err(fault)?,
+            None => match self.store.lease(key, owner, ttl, now).await.map_err(fault)? {
+                Some(lease) => Some(lease),
+                // SQLite is one machine's: a holder whose process is gone need not be
+                // waited out.
+                None => match self.store.lease_holder(key).await.map_err(fault)? {
+                    Some(holder) if owner::is_dead(&holder.owner) => {
+                        let dead = &holder.owner;
+                        self.store.take_over(key, dead, owner, ttl, now).await.map_err(fault)?
+                    }
+                    Some(_) | None => None,
+                },
+            },
         };
         let generation = lease.as_ref().map(|lease| lease.generation);
         self.hold(key, lease);

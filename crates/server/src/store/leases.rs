@@ -80,6 +80,36 @@ impl Store {
         .await
     }
 
+    /// Takes the lease on `key` from `dead`, an owner that is known to be gone; `None`
+    /// when somebody else holds it by now.
+    pub async fn take_over(
+        &self,
+        key: &str,
+        dead: &str,
+        owner: &str,
+        ttl: SignedDuration,
+        now: Timestamp,
+    ) -> Result<Option<Lease>, StoreError> {
+        let until = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
+        let (key, dead, owner) = (key.to_owned(), dead.to_owned(), owner.to_owned());
+        self.write(move |tx| {
+            Box::pin(async move {
+                let generation: Option<i64> = sqlx::query_scalar(
+                    "UPDATE leases SET owner = ?1, generation = generation + 1, until = ?2 \
+                     WHERE key = ?3 AND owner = ?4 RETURNING generation",
+                )
+                .bind(&owner)
+                .bind(micros(until))
+                .bind(&key)
+                .bind(&dead)
+                .fetch_optional(tx)
+                .await?;
+                Ok(generation.map(|n| Lease { key, owner, generation: n as u64, until }))
+            })
+        })
+        .await
+    }
+
     /// Holds `lease` for `ttl` from now on; `None` when it was lost.
     pub async fn renew(
         &self,

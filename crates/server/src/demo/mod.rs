@@ -1,0 +1,116 @@
+//! The demo: the real loop on a sample repository, in a folder of its own.
+//!
+//! Makes a bare origin, a project with tests and a CI script, an issue and a
+//! configuration that is armed for that folder alone; then lets the engine do what
+//! it does for any repo. Only the scripted agent stands in for a model, and says so.
+
+mod run;
+mod sample;
+mod setup;
+
+use std::path::PathBuf;
+
+use afk_core::ids::{IssueRef, Oid, RunId};
+use serde::Serialize;
+
+pub use setup::{Demo, DemoError, DemoOptions};
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scenario {
+    /// A test, a fix, a landing.
+    Success,
+    /// The agent cannot decide, says so and stops.
+    NeedsHuman,
+    /// The agent edits the CI script.
+    Guardrail,
+    /// Another issue blocks it.
+    Blocked,
+    /// A stranger put the ready label on.
+    Untrusted,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Success, Self::NeedsHuman, Self::Guardrail, Self::Blocked, Self::Untrusted];
+
+    /// The outcome that it ends with.
+    pub const fn expected(self) -> Outcome {
+        match self {
+            Self::Success => Outcome::Done,
+            Self::NeedsHuman | Self::Guardrail => Outcome::NeedsHuman,
+            Self::Blocked | Self::Untrusted => Outcome::Waiting,
+        }
+    }
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::NeedsHuman => "needs-human",
+            Self::Guardrail => "guardrail",
+            Self::Blocked => "blocked",
+            Self::Untrusted => "untrusted",
+        }
+    }
+}
+
+/// How a demo ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Landed, green, the issue closed with evidence.
+    Done,
+    /// Handed to a person.
+    NeedsHuman,
+    /// Handed to a person with the repo frozen.
+    Frozen,
+    /// Let go.
+    Released,
+    /// Not dispatched: a gate refuses it.
+    Waiting,
+}
+
+/// What a demo came to: the one line of `afk demo --json`.
+#[derive(Debug, Clone, Serialize)]
+pub struct DemoReport {
+    /// What was shown.
+    pub scenario: Scenario,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Whether that is how it should end.
+    pub as_expected: bool,
+    /// Which agent worked.
+    pub agent: &'static str,
+    /// The run; none where a gate refused the issue.
+    pub run: Option<RunId>,
+    /// The issue.
+    pub issue: IssueRef,
+    /// The landed commit.
+    pub commit: Option<Oid>,
+    /// Attempts that were made.
+    pub attempts: u32,
+    /// The evidence bundle.
+    pub evidence: Option<PathBuf>,
+    /// Why it ended so, for people.
+    pub why: String,
+    /// The folder with everything.
+    pub folder: PathBuf,
+    /// How strong the sandbox was.
+    pub sandbox: String,
+    /// Wall time by phase, in milliseconds.
+    pub phases: Vec<PhaseTime>,
+    /// All of it, in milliseconds.
+    pub wall_ms: u64,
+}
+
+/// How long one phase took.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PhaseTime {
+    /// What was done: `setup`, `dispatch`, `turn`, `proof`, `land`, `stages`, `close`.
+    pub phase: &'static str,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+}

@@ -1,0 +1,96 @@
+//! Runs a demo to its end and reads off what came of it.
+
+use afk_core::ids::RunId;
+use afk_core::plan::End;
+use afk_core::run::Run;
+use afk_engine::driver::{Drive, Until};
+use afk_engine::ports::{Filter, JournalRow};
+use tokio_util::sync::CancellationToken;
+
+use super::setup::{Demo, DemoError};
+use super::{DemoReport, Outcome, PhaseTime};
+
+impl Demo {
+    /// Lets the loop work until nothing is left to do.
+    pub async fn run(&self, shutdown: &CancellationToken) -> Result<DemoReport, DemoError> {
+        let drive = Drive { dispatch: true, until: Until::Idle };
+        self.app.engine.drive(drive, shutdown).await?;
+        let ports = self.app.engine.ports();
+        let newest = ports.store.runs(&Filter::default()).await?.into_iter().next();
+        let journal = match &newest {
+            Some(stored) => ports.store.journal(stored.run.id, 0).await?,
+            None => Vec::new(),
+        };
+        let why = match &newest {
+            Some(stored) => stored.run.conclusion.as_ref().map_or_else(
+                || "it was stopped before its end".to_owned(),
+                |conclusion| conclusion.why.clone(),
+            ),
+            None => self.refusal().await?,
+        };
+        Ok(self.report(newest.map(|stored| stored.run).as_ref(), &journal, why))
+    }
+
+    /// Why the issue was not dispatched.
+    async fn refusal(&self) -> Result<String, DemoError> {
+        let brake = afk_engine::switches::Brake::new(CancellationToken::new());
+        brake.read(&*self.app.engine.ports().store).await;
+        let dispatcher = afk_core::gates::Dispatcher::Loop;
+        let said = self.app.engine.explain(&self.issue, dispatcher, &brake).await?;
+        let refusals: Vec<String> = said.refusals().map(|gate| gate.why.clone()).collect();
+        Ok(refusals.join("; "))
+    }
+
+    fn report(&self, run: Option<&Run>, journal: &[JournalRow], why: String) -> DemoReport {
+        let outcome = match run.map(|run| run.conclusion.as_ref().map(|end| end.end)) {
+            None => Outcome::Waiting,
+            Some(Some(End::Done)) => Outcome::Done,
+            Some(Some(End::NeedsHuman)) => Outcome::NeedsHuman,
+            Some(Some(End::Frozen)) => Outcome::Frozen,
+            Some(Some(End::Released) | None) => Outcome::Released,
+        };
+        let evidence = |run: RunId| Some(self.app.archive.path(run)).filter(|path| path.exists());
+        let mut phases = vec![PhaseTime { phase: "setup", ms: self.setup_ms }];
+        phases.extend(phase_times(journal));
+        DemoReport {
+            scenario: self.scenario,
+            outcome,
+            as_expected: outcome == self.scenario.expected(),
+            agent: if self.claude { "claude" } else { "scripted" },
+            run: run.map(|run| run.id),
+            issue: self.issue.clone(),
+            commit: run.and_then(Run::landed).map(|landed| landed.commit.clone()),
+            attempts: run.map_or(0, |run| run.attempts.len() as u32),
+            evidence: run.and_then(|run| evidence(run.id)),
+            why,
+            folder: self.folder.clone(),
+            sandbox: self.app.capabilities.to_string(),
+            phases,
+            wall_ms: self.begun.elapsed().as_millis() as u64,
+        }
+    }
+}
+
+/// What lies between the journal's rows, summed by what was done in it.
+fn phase_times(journal: &[JournalRow]) -> Vec<PhaseTime> {
+    let mut times: Vec<PhaseTime> = Vec::new();
+    let mut phase = "workspace";
+    for pair in journal.windows(2) {
+        let [before, after] = pair else { continue };
+        let phase = match after.kind.as_str() {
+            "opened" | "labels_seen" => "workspace",
+            "turn_begun" | "turn_ended" => "turn",
+            "inspected" | "integrated" | "guarded" => "integrate",
+            "proved" | "refused" => "proof",
+            "landed" => "land",
+            "stage_answered" | "attributed" => "stages",
+            _ => "close",
+        };
+        let ms = after.at.duration_since(before.at).as_millis().max(0) as u64;
+        match times.iter_mut().find(|time| time.phase == phase) {
+            Some(time) => time.ms += ms,
+            None => times.push(PhaseTime { phase, ms }),
+        }
+    }
+    times
+}

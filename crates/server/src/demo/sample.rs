@@ -1,0 +1,150 @@
+//! The sample project and what is asked of it: texts and files, nothing done.
+//!
+//! The project needs `sh` and git alone. Its tests are files of their own, so that
+//! the proof can take them apart from the code by path.
+
+use afk_agent::agents::scripted::script::{Script, Step, Turn};
+
+use super::Scenario;
+
+/// The sample's repo.
+pub(super) const REPO: &str = "demo/hello";
+
+/// The files of the first commit: path, content, executable.
+pub(super) const FILES: [(&str, &str, bool); 5] = [
+    (
+        "README.md",
+        "# hello\n\nGreets people. `sh test.sh` runs the tests, `sh ci.sh` what CI runs.\n",
+        false,
+    ),
+    ("hello.sh", HELLO, false),
+    ("tests/greet_by_name.sh", TEST_BY_NAME, false),
+    ("test.sh", TEST_RUNNER, true),
+    ("ci.sh", CI, true),
+];
+
+const HELLO: &str = r#"# Greetings. Source this file, then call `greet NAME`.
+
+greet() {
+    printf 'Hello, %s!\n' "$1"
+}
+"#;
+
+const FIXED_HELLO: &str = r#"# Greetings. Source this file, then call `greet [NAME]`.
+
+greet() {
+    printf 'Hello, %s!\n' "${1:-world}"
+}
+"#;
+
+const TEST_BY_NAME: &str = r#". ./hello.sh
+[ "$(greet Ada)" = "Hello, Ada!" ]
+"#;
+
+const TEST_NOBODY: &str = r#". ./hello.sh
+[ "$(greet)" = "Hello, world!" ]
+"#;
+
+const TEST_RUNNER: &str = r#"#!/bin/sh
+# Runs every file of tests/ in a shell of its own; fails if one fails.
+failed=0
+for test in tests/*.sh; do
+    if sh -e "$test"; then
+        echo "ok   $test"
+    else
+        echo "FAIL $test"
+        failed=1
+    fi
+done
+exit "$failed"
+"#;
+
+const CI: &str = r#"#!/bin/sh
+# What CI runs on every landed commit.
+set -e
+sh -n hello.sh
+sh test.sh
+"#;
+
+/// The issue's title.
+pub(super) const TITLE: &str = "greet without a name prints an empty greeting";
+
+/// The issue's body.
+pub(super) const BODY: &str = "\
+`greet` without a name prints `Hello, !`.
+
+It should greet the world: `Hello, world!`. A name that is given is greeted as before.
+";
+
+/// The body of an issue that waits for issue `blocker`.
+pub(super) fn blocked_body(blocker: u64) -> String {
+    format!("{BODY}\nBlocked by #{blocker}.\n")
+}
+
+/// The title of the issue that blocks.
+pub(super) const BLOCKER_TITLE: &str = "decide which languages hello speaks";
+
+/// What the scripted agent does in a scenario.
+pub(super) fn script(scenario: Scenario) -> Script {
+    let steps = match scenario {
+        Scenario::Success | Scenario::Blocked | Scenario::Untrusted => work(),
+        Scenario::NeedsHuman => vec![say(
+            "The issue does not say which greeting is wanted in languages other than English, \
+             and the README promises all of them. I stop here for a person to decide.",
+        )],
+        Scenario::Guardrail => {
+            let mut steps = work();
+            steps.push(say("CI is slow; I switch its tests off."));
+            steps.push(write("ci.sh", "#!/bin/sh\nexit 0\n"));
+            steps.push(commit("Speed CI up", "It ran the tests twice.", &["ci.sh"]));
+            steps
+        }
+    };
+    Script { turns: vec![Turn { steps }] }
+}
+
+/// The honest work: a test that fails, in a commit of its own; then the least code
+/// that makes it pass.
+fn work() -> Vec<Step> {
+    vec![
+        say("I write a test for a greeting without a name first."),
+        write("tests/greet_nobody.sh", TEST_NOBODY),
+        run(1),
+        commit(
+            "Test a greeting without a name",
+            "It should greet the world; today it prints an empty name.",
+            &["tests/greet_nobody.sh"],
+        ),
+        say("It fails, as it should. Now the least code that makes it pass."),
+        write("hello.sh", FIXED_HELLO),
+        run(0),
+        commit(
+            "Greet the world when no name is given",
+            "An empty name made an empty greeting.",
+            &["hello.sh"],
+        ),
+        Step::Usage { input_tokens: 5200, output_tokens: 640, cost: 0.0 },
+        say("The test passes, and so do the others."),
+    ]
+}
+
+fn say(text: &str) -> Step {
+    Step::Say { text: text.to_owned() }
+}
+
+fn write(path: &str, content: &str) -> Step {
+    Step::Write { path: path.into(), content: content.to_owned() }
+}
+
+fn run(expect: i32) -> Step {
+    let argv = vec!["sh".to_owned(), "test.sh".to_owned()];
+    Step::Run { argv, expect: Some(expect), timeout_ms: None }
+}
+
+fn commit(subject: &str, body: &str, paths: &[&str]) -> Step {
+    Step::Commit {
+        subject: subject.to_owned(),
+        body: body.to_owned(),
+        paths: paths.iter().map(Into::into).collect(),
+    }
+}

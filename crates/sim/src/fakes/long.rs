@@ -1,0 +1,198 @@
+//! Long work and git, over the world.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use afk_core::change::Blobs;
+use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
+use afk_core::proof::TreeRecipe;
+use afk_engine::ports::{
+    CommitSpec, CommitText, Executor, Fetched, Git, Job, JobState, Jobs, Merge, PortResult,
+    Prepared, Push, TurnReport, TurnRequest,
+};
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::Sim;
+
+#[async_trait]
+impl Executor for Sim {
+    async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
+        self.call("executor.start", |world| world.start_turn(turn))
+    }
+
+    async fn observe(&self, _repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
+        self.call("executor.observe", |world| world.observe_turn(key))
+    }
+
+    async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
+        self.call("executor.interrupt", |world| world.interrupt_turn(key))
+    }
+
+    async fn changed(&self, _repo: &RepoName, _key: &JobKey, _at_most: Duration) {
+        self.next_tick().await;
+    }
+}
+
+#[async_trait]
+impl Jobs for Sim {
+    async fn start(&self, job: &Job) -> PortResult<()> {
+        self.call("jobs.start", |world| world.start_job(job))
+    }
+
+    async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState> {
+        self.call("jobs.observe", |world| Ok(world.observe_job(run, key)))
+    }
+
+    async fn left(
+        &self,
+        _run: RunId,
+        _key: &JobKey,
+        _file: &std::path::Path,
+    ) -> PortResult<Option<Vec<u8>>> {
+        self.call("jobs.left", |_| Ok(None))
+    }
+
+    async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {
+        self.call("jobs.alive", |world| Ok(world.alive(run)))
+    }
+
+    async fn stop(&self, run: RunId) -> PortResult<()> {
+        self.call("jobs.stop", |world| {
+            world.stop_jobs(run);
+            Ok(())
+        })
+    }
+
+    async fn renew(&self, _run: RunId) -> PortResult<()> {
+        self.call("jobs.renew", |_| Ok(()))
+    }
+
+    async fn changed(&self, _run: RunId, _at_most: Duration) {
+        self.next_tick().await;
+    }
+
+    async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()> {
+        self.call("jobs.forget", |world| world.forget_job(run, key))
+    }
+}
+
+#[async_trait]
+impl Git for Sim {
+    async fn prepare(
+        &self,
+        repo: &RepoName,
+        issue: &IssueRef,
+        run: RunId,
+        _cancel: &CancellationToken,
+    ) -> PortResult<Prepared> {
+        self.call("git.prepare", |world| world.prepare(repo, issue, run))
+    }
+
+    async fn fetch_head(
+        &self,
+        _repo: &RepoName,
+        run: RunId,
+        _n: u32,
+        _cancel: &CancellationToken,
+    ) -> PortResult<Fetched> {
+        self.call("git.fetch_head", |world| world.fetch_head(run))
+    }
+
+    async fn default_head(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        _cancel: &CancellationToken,
+    ) -> PortResult<Oid> {
+        self.call("git.default_head", |world| world.default_head(repo, branch))
+    }
+
+    async fn merge(&self, _repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {
+        self.call("git.merge", |world| world.merge(base, head))
+    }
+
+    async fn commit(&self, _repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid> {
+        self.call("git.commit", |world| world.make_commit(spec))
+    }
+
+    async fn message(&self, _repo: &RepoName, commit: &Oid) -> PortResult<String> {
+        self.call("git.message", |world| world.commit_of(commit).map(|commit| commit.message))
+    }
+
+    async fn tree(&self, _repo: &RepoName, commit: &Oid) -> PortResult<Oid> {
+        self.call("git.tree", |world| world.commit_of(commit).map(|commit| commit.tree))
+    }
+
+    async fn raw_diff(&self, _repo: &RepoName, old: &Oid, new: &Oid) -> PortResult<Vec<u8>> {
+        self.call("git.raw_diff", |world| world.raw_diff(old, new))
+    }
+
+    async fn blobs(&self, _repo: &RepoName, ids: &BTreeSet<Oid>, _limit: u64) -> PortResult<Blobs> {
+        self.call("git.blobs", |world| world.blobs(ids))
+    }
+
+    async fn commits(
+        &self,
+        _repo: &RepoName,
+        without: &[&Oid],
+        head: &Oid,
+    ) -> PortResult<Vec<CommitText>> {
+        self.call("git.commits", |world| world.commits(without, head))
+    }
+
+    async fn compose(&self, _repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
+        self.call("git.compose", |world| world.compose(start, recipe))
+    }
+
+    async fn push(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        _cancel: &CancellationToken,
+    ) -> PortResult<Push> {
+        self.call("git.push", |world| {
+            world.default_head(repo, branch)?;
+            world.push(repo, commit)
+        })
+    }
+
+    async fn landed(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        base: &Oid,
+        candidate: &Oid,
+        run: RunId,
+        attempt: u32,
+    ) -> PortResult<Option<Oid>> {
+        self.call("git.landed", |world| {
+            world.default_head(repo, branch)?;
+            world.landed(repo, base, candidate, run, attempt)
+        })
+    }
+
+    async fn keep(
+        &self,
+        _repo: &RepoName,
+        _run: RunId,
+        _name: &str,
+        _commit: &Oid,
+    ) -> PortResult<()> {
+        self.call("git.keep", |_| Ok(()))
+    }
+
+    async fn release(
+        &self,
+        _repo: &RepoName,
+        run: RunId,
+        _judged: &[Oid],
+        forensics: bool,
+    ) -> PortResult<()> {
+        self.call("git.release", |world| {
+            world.release(run, forensics);
+            Ok(())
+        })
+    }
+}

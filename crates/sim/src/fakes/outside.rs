@@ -1,0 +1,146 @@
+//! Tracker, bells, archive, settings, clock and ids, over the world.
+
+use std::sync::Arc;
+
+use afk_core::config::Config;
+use afk_core::doorbell::Doorbell;
+use afk_core::evidence::Evidence;
+use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
+use afk_core::issue::{BlockerState, Comment, Issue, Permission};
+use afk_engine::ports::{
+    Archive, Clock, Ids, IssueView, Labels, Notifier, PortError, PortResult, Settings, Tracker,
+};
+use async_trait::async_trait;
+
+use super::Sim;
+use crate::world::own;
+
+#[async_trait]
+impl Clock for Sim {
+    fn now(&self) -> At {
+        self.with(|world| world.now)
+    }
+
+    async fn sleep_until(&self, at: At) {
+        let mut ticks = self.ticks.subscribe();
+        while self.now() < at {
+            if ticks.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Sim {
+    /// Returns when time passes next.
+    pub(super) async fn next_tick(&self) {
+        // The sender lives as long as we do.
+        let _ = self.ticks.subscribe().changed().await;
+    }
+}
+
+impl Ids for Sim {
+    fn run(&self) -> RunId {
+        self.with(crate::world::World::fresh_run)
+    }
+}
+
+impl Settings for Sim {
+    fn current(&self) -> (Arc<Config>, Option<String>) {
+        self.with(|world| (Arc::new(world.config.clone()), world.bad_config.clone()))
+    }
+}
+
+#[async_trait]
+impl Notifier for Sim {
+    async fn ring(&self, doorbell: &Doorbell) -> PortResult<()> {
+        self.call("notifier.ring", |world| {
+            if world.bells_broken {
+                return Err(PortError::transient("the bell is out of order"));
+            }
+            world.rung.push(doorbell.clone());
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl Archive for Sim {
+    async fn keep(&self, evidence: &Evidence) -> PortResult<()> {
+        self.call("archive.keep", |world| {
+            world.archive.push(evidence.clone());
+            Ok(())
+        })
+    }
+}
+
+#[async_trait]
+impl Tracker for Sim {
+    async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
+        self.call("tracker.ready", |world| world.issues_of(repo, label))
+    }
+
+    async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
+        self.call("tracker.labelled", |world| {
+            Ok(world.issues_of(repo, label)?.into_iter().map(|issue| issue.issue).collect())
+        })
+    }
+
+    async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
+        self.call("tracker.issue", |world| world.view(issue))
+    }
+
+    async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission> {
+        self.call("tracker.permission", |world| world.permission_of(repo, actor))
+    }
+
+    async fn blocker(&self, issue: &IssueRef) -> BlockerState {
+        let state = self.call("tracker.blocker", |world| Ok(world.blocker_state(issue)));
+        state.unwrap_or(BlockerState::Unreadable)
+    }
+
+    async fn own_account(&self, _repo: &RepoName) -> PortResult<Actor> {
+        self.call("tracker.own_account", |_| Ok(own()))
+    }
+
+    async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()> {
+        self.call("tracker.label", |world| {
+            world.record(issue)?;
+            for label in &labels.add {
+                world.set_label(issue, label, true, &own());
+            }
+            for label in &labels.remove {
+                world.set_label(issue, label, false, &own());
+            }
+            Ok(())
+        })
+    }
+
+    async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
+        self.call("tracker.comments", |world| world.comments_of(issue))
+    }
+
+    async fn comment(&self, issue: &IssueRef, _run: RunId, body: &str) -> PortResult<()> {
+        self.call("tracker.comment", |world| world.add_comment(issue, body))
+    }
+
+    async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
+        self.call("tracker.edit_comment", |world| world.change_comment(issue, id, body))
+    }
+
+    async fn close(&self, issue: &IssueRef) -> PortResult<()> {
+        self.call("tracker.close", |world| {
+            world.record(issue)?;
+            world.set_open(issue, false, &own());
+            Ok(())
+        })
+    }
+
+    async fn reopen(&self, issue: &IssueRef) -> PortResult<()> {
+        self.call("tracker.reopen", |world| {
+            world.record(issue)?;
+            world.set_open(issue, true, &own());
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! The store, over the world.
+
+use std::time::Duration;
+
+use afk_core::ids::{At, RepoName, RunId};
+use afk_core::run::Run;
+use afk_core::usd::Usd;
+use afk_engine::ports::{
+    Admission, AdmitLimits, Commit, Committed, Filter, JournalRow, MemoKey, Outgoing, PortResult,
+    Store, StoredRun, Switch, SwitchState, Switches,
+};
+use async_trait::async_trait;
+
+use super::Sim;
+use crate::world::World;
+
+#[async_trait]
+impl Store for Sim {
+    async fn admit(&self, run: &Run, limits: &AdmitLimits, _now: At) -> PortResult<Admission> {
+        self.call("store.admit", |world| world.admit(run, limits))
+    }
+
+    async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>> {
+        self.call("store.load", |world| world.load(run))
+    }
+
+    async fn commit(&self, commit: Commit) -> PortResult<Committed> {
+        self.call("store.commit", |world| world.commit(commit))
+    }
+
+    async fn live(&self) -> PortResult<Vec<StoredRun>> {
+        self.call("store.live", |world| Ok(world.live()))
+    }
+
+    async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>> {
+        self.call("store.runs", |world| {
+            let mut found = Vec::new();
+            for id in world.store.runs.keys().rev().copied().collect::<Vec<_>>() {
+                found.extend(world.load(id)?);
+            }
+            found.retain(|stored| {
+                let issue = &stored.run.issue;
+                filter.repo.as_ref().is_none_or(|repo| *repo == issue.repo)
+                    && filter.issue.is_none_or(|number| number == issue.number)
+            });
+            found.truncate(if filter.limit == 0 { 100 } else { filter.limit as usize });
+            Ok(found)
+        })
+    }
+
+    async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>> {
+        self.call("store.journal", |world| Ok(world.journal(run, after)))
+    }
+
+    async fn lease(
+        &self,
+        key: &str,
+        owner: &str,
+        ttl: Duration,
+        now: At,
+    ) -> PortResult<Option<u64>> {
+        self.call("store.lease", |world| Ok(world.lease(key, owner, ttl, now)))
+    }
+
+    async fn unlease(&self, key: &str, owner: &str) -> PortResult<()> {
+        self.call("store.unlease", |world| {
+            world.unlease(key, owner);
+            Ok(())
+        })
+    }
+
+    async fn switches(&self) -> PortResult<Switches> {
+        self.call("store.switches", World::switches)
+    }
+
+    async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()> {
+        self.call("store.switch", |world| {
+            world.throw(switch, state);
+            Ok(())
+        })
+    }
+
+    async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {
+        self.call("store.recall", |world| Ok(world.store.memos.get(&World::memo(key)).cloned()))
+    }
+
+    async fn remember(&self, key: &MemoKey, value: &serde_json::Value, _now: At) -> PortResult<()> {
+        self.call("store.remember", |world| {
+            world.store.memos.insert(World::memo(key), value.clone());
+            Ok(())
+        })
+    }
+
+    async fn claim(
+        &self,
+        owner: &str,
+        ttl: Duration,
+        now: At,
+        at_most: u32,
+    ) -> PortResult<Vec<Outgoing>> {
+        self.call("store.claim", |world| Ok(world.claim(owner, ttl, now, at_most)))
+    }
+
+    async fn rung(&self, id: &str, owner: &str, _now: At) -> PortResult<()> {
+        self.call("store.rung", |world| world.delivered(id, owner, None))
+    }
+
+    async fn not_rung(
+        &self,
+        id: &str,
+        owner: &str,
+        _error: &str,
+        again: At,
+        _now: At,
+    ) -> PortResult<()> {
+        self.call("store.not_rung", |world| world.delivered(id, owner, Some(again)))
+    }
+
+    async fn spent(&self, repo: &RepoName, _since: At) -> PortResult<(Usd, Usd)> {
+        self.call("store.spent", |world| Ok(world.spent(repo)))
+    }
+
+    async fn beat(&self, now: At) -> PortResult<Option<At>> {
+        self.call("store.beat", |world| Ok(world.beat(now)))
+    }
+}

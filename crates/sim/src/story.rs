@@ -1,0 +1,260 @@
+//! A story: one engine over one world, worked tick by tick.
+//!
+//! The world is a small, armed installation: the repo `o/r` with one stage, `ann`
+//! who may release issues, and agents that follow scripts. Each round is a tick,
+//! a step of the world, and a second of time.
+
+use afk_core::config::{Config, Repo};
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
+use afk_core::issue::Permission;
+use afk_core::plan::End;
+use afk_core::run::Run;
+use afk_engine::Engine;
+use afk_engine::driver::Ticked;
+use afk_engine::ports::{PortResult, Switch, SwitchState};
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
+
+use crate::fakes::{Killed, Sim};
+use crate::world::{Act, Script, World, person};
+
+/// Rounds after which a story that has not ended is stuck.
+const MAX_ROUNDS: u32 = 400;
+
+/// One engine over one world.
+pub struct Story {
+    /// The world, and its ports.
+    pub sim: Sim,
+    /// The loop.
+    pub engine: Engine,
+}
+
+impl Default for Story {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Story {
+    /// The armed world, with no issue yet.
+    pub fn new() -> Self {
+        let mut world = World::new(config(), start());
+        world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
+        world.somebody_lands(&repo("o/r"), &[("README.md", "hello"), ("src/lib", "one")]);
+        Self::over(world)
+    }
+
+    /// An engine over `world`.
+    pub fn over(world: World) -> Self {
+        let sim = Sim::new(world);
+        let engine = Engine::new(sim.ports(), "first");
+        Self { sim, engine }
+    }
+
+    /// The same world after the process died: a new engine under a new name.
+    pub fn restarted(self, name: &str) -> Self {
+        let engine = Engine::new(self.sim.ports(), name);
+        Self { sim: self.sim, engine }
+    }
+
+    /// Files `o/r#7`, released by ann, and gives its agent these scripts.
+    pub fn with_issue(self, scripts: Vec<Script>) -> Self {
+        self.sim.with(|world| {
+            world.file("o/r#7", "Say two.", &["ready-for-agent"], "ann");
+            world.agents.scripts.insert(repo("o/r"), scripts.into());
+        });
+        self
+    }
+
+    /// Changes the configuration.
+    pub fn configure(self, change: impl FnOnce(&mut Config)) -> Self {
+        self.sim.with(|world| change(&mut world.config));
+        self
+    }
+
+    /// One tick.
+    pub async fn tick(&self) -> PortResult<Ticked> {
+        self.engine.tick(true, &CancellationToken::new()).await
+    }
+
+    /// A tick, a step of the world, a second.
+    pub async fn round(&self) -> PortResult<Ticked> {
+        let ticked = self.tick().await;
+        self.sim.with(World::step);
+        self.sim.advance(SignedDuration::from_secs(1));
+        ticked
+    }
+
+    /// A round in which the process may be made to die; whether it did.
+    pub async fn deadly_round(&self) -> bool {
+        let engine = self.engine.clone();
+        let tick = tokio::spawn(async move {
+            // What it answers dies with it, or is told in the world.
+            let _ = engine.tick(true, &CancellationToken::new()).await;
+        });
+        let died = match tick.await {
+            Ok(()) => false,
+            Err(error) => match error.try_into_panic() {
+                Ok(payload) if payload.is::<Killed>() => true,
+                Ok(payload) => std::panic::resume_unwind(payload),
+                Err(error) => panic!("the tick was cancelled: {error}"),
+            },
+        };
+        self.sim.with(World::step);
+        self.sim.advance(SignedDuration::from_secs(1));
+        died
+    }
+
+    /// `n` rounds; a tick that fails is part of the story.
+    pub async fn rounds(&self, n: u32) {
+        for _ in 0..n {
+            let _ = self.round().await;
+        }
+    }
+
+    /// Rounds until `done`; panics with the world's journal if that never comes.
+    pub async fn until(&self, what: &str, mut done: impl FnMut(&mut World) -> bool) {
+        for _ in 0..MAX_ROUNDS {
+            if self.sim.with(&mut done) {
+                return;
+            }
+            let _ = self.round().await;
+        }
+        panic!("never: {what}\n{}", self.sim.with(|world| story_of(world)));
+    }
+
+    /// Rounds until the run of `o/r#7` is settled and no bell is left to ring.
+    pub async fn settle(&self) -> Run {
+        self.until("settled", |world| {
+            let runs = world.store.all();
+            !runs.is_empty()
+                && runs.iter().all(|run| run.settled_at.is_some())
+                && world.store.outbox.values().all(|send| send.rung)
+        })
+        .await;
+        self.run()
+    }
+
+    /// The newest run.
+    pub fn run(&self) -> Run {
+        match self.sim.with(|world| world.store.all().pop()) {
+            Some(run) => run,
+            None => panic!("no run was admitted"),
+        }
+    }
+
+    /// Asserts how the one run ended and that nothing was asked that makes no sense.
+    pub fn ended(&self, end: End) {
+        let run = self.run();
+        let text = self.sim.with(|world| story_of(world));
+        let ended = run.conclusion.as_ref().map(|conclusion| conclusion.end);
+        assert_eq!(ended, Some(end), "{text}");
+        self.sim.with(|world| assert!(world.wrong.is_empty(), "{:?}\n{text}", world.wrong));
+    }
+
+    /// Throws a switch, or lifts it.
+    pub fn switch(&self, switch: &Switch, on: bool) {
+        self.sim.with(|world| {
+            let why = "a test says so".to_owned();
+            let state = SwitchState { by: "ann".to_owned(), at: world.now, why };
+            world.throw(switch, on.then_some(&state));
+        });
+    }
+
+    /// How often a port was called.
+    pub fn count(&self, call: &str) -> usize {
+        self.sim.with(|world| world.calls.iter().filter(|name| **name == call).count())
+    }
+}
+
+/// When every story begins.
+pub fn start() -> At {
+    At::from_second(1_800_000_000).unwrap_or(At::UNIX_EPOCH)
+}
+
+/// A repo's name.
+pub fn repo(name: &str) -> RepoName {
+    match name.parse() {
+        Ok(repo) => repo,
+        Err(error) => panic!("a test names a bad repo: {error}"),
+    }
+}
+
+/// `o/r#7`, the issue of most stories.
+pub fn seven() -> IssueRef {
+    IssueRef { repo: repo("o/r"), number: 7 }
+}
+
+/// An armed configuration with the repo `o/r`.
+pub fn config() -> Config {
+    let mut config = Config { kill_switch: false, ..Config::default() };
+    enroll(&mut config, "o/r");
+    config
+}
+
+/// Adds a repo with a verify command and one stage.
+pub fn enroll(config: &mut Config, name: &str) {
+    let table = serde_json::json!({
+        "remote": format!("/srv/git/{name}.git"),
+        "verify": ["verify"],
+        "stages": [{ "name": "ci", "command": ["ci"] }],
+    });
+    let table: Repo = match serde_json::from_value(table) {
+        Ok(table) => table,
+        Err(error) => panic!("the test's repo does not parse: {error}"),
+    };
+    config.allowlist.push(repo(name));
+    config.repos.insert(repo(name), table);
+}
+
+/// A test first, then the code that passes it.
+pub fn good_work() -> Script {
+    Script::acts(vec![
+        Act::Commit {
+            message: "Expect two\n\nSo that it is said.",
+            files: vec![("tests/two", Some("expect src/lib two"))],
+        },
+        Act::Commit { message: "Say two", files: vec![("src/lib", Some("one two"))] },
+    ])
+}
+
+/// Good work that also breaks the stage.
+pub fn breaking_work() -> Script {
+    let mut script = good_work();
+    script
+        .acts
+        .push(Act::Commit { message: "Add a note", files: vec![("src/note", Some("BREAKS-CI"))] });
+    script
+}
+
+/// What mends [`breaking_work`].
+pub fn mending_work() -> Script {
+    Script::acts(vec![
+        Act::Follow,
+        Act::Commit { message: "Mend the note", files: vec![("src/note", Some("fine"))] },
+    ])
+}
+
+/// A person takes a label off `o/r#7`.
+pub fn unlabel(world: &mut World, label: &str, by: &str) {
+    world.set_label(&seven(), label, false, &person(by));
+}
+
+/// What happened, for a failing test.
+pub fn story_of(world: &World) -> String {
+    let mut text = String::new();
+    for run in world.store.runs.keys() {
+        text.push_str(&format!("run {run}\n"));
+        for (at, transition) in world.store.transitions(RunId::new(run.uuid())) {
+            let line = format!("{transition:?}");
+            let line: String = line.chars().take(300).collect();
+            text.push_str(&format!("  {at} {line}\n"));
+        }
+    }
+    for wrong in &world.wrong {
+        text.push_str(&format!("wrong: {wrong}\n"));
+    }
+    let last: Vec<_> = world.calls.iter().rev().take(30).rev().collect();
+    text.push_str(&format!("last calls: {last:?}\n"));
+    text
+}

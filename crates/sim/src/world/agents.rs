@@ -1,0 +1,217 @@
+//! Agents that follow scripts. A turn takes the next script of its repo when it
+//! starts, does it when the world steps, and ends as the script says.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use afk_core::digest::Digest;
+use afk_core::evidence::SandboxStrength;
+use afk_core::ids::{At, JobKey, RepoName};
+use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
+use afk_core::spend::{Cost, Entry, TurnKey, Usage};
+use afk_core::usd::Usd;
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport, TurnRequest};
+
+use super::World;
+
+/// One thing that an agent does in its workspace.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Commits files; no content deletes.
+    Commit {
+        /// The message.
+        message: &'static str,
+        /// Paths and contents.
+        files: Vec<(&'static str, Option<&'static str>)>,
+    },
+    /// Leaves a path uncommitted.
+    Dirty(&'static str),
+    /// Discards what is uncommitted.
+    Discard,
+    /// Puts the workspace on the default branch's head.
+    Follow,
+}
+
+/// What an agent does in one turn.
+#[derive(Debug, Clone)]
+pub struct Script {
+    /// Its acts, in order.
+    pub acts: Vec<Act>,
+    /// How the turn ends; none hangs until it is stopped.
+    pub end: Option<TurnEnd>,
+    /// What it costs.
+    pub cost: Usd,
+    /// Its last event keeps a tool open.
+    pub tool_open: bool,
+}
+
+impl Script {
+    /// Acts, then a good end.
+    pub fn acts(acts: Vec<Act>) -> Self {
+        Self::ends(acts, TurnEnd::Finished { message: "Done.".to_owned() })
+    }
+
+    /// Acts, then `end`.
+    pub fn ends(acts: Vec<Act>, end: TurnEnd) -> Self {
+        Self { acts, end: Some(end), cost: Usd::micros(250_000), tool_open: false }
+    }
+
+    /// No sound for ever.
+    pub fn hangs() -> Self {
+        Self { acts: Vec::new(), end: None, cost: Usd::micros(250_000), tool_open: false }
+    }
+}
+
+/// How a turn is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TurnState {
+    /// At work.
+    Running,
+    /// Over.
+    Ended(TurnEnd),
+}
+
+/// A turn that an agent was given.
+#[derive(Debug, Clone)]
+pub struct AgentTurn {
+    /// What was asked.
+    pub request: TurnRequest,
+    /// What it does.
+    pub script: Script,
+    /// How it is.
+    pub state: TurnState,
+    /// When it was started.
+    pub started_at: At,
+    /// When its newest event came.
+    pub last_event_at: At,
+}
+
+/// All agents.
+#[derive(Debug, Default)]
+pub struct Agents {
+    /// Scripts that wait for a turn, by repo. Without one an agent says that it gave up.
+    pub scripts: BTreeMap<RepoName, VecDeque<Script>>,
+    /// Turns by key.
+    pub turns: BTreeMap<JobKey, AgentTurn>,
+    /// Agents that no interrupt stops.
+    pub stubborn: bool,
+}
+
+impl Agents {
+    /// Turns of `repo` in the order in which they were started.
+    pub fn turns_of(&self, repo: &RepoName) -> Vec<&AgentTurn> {
+        let mut turns: Vec<_> =
+            self.turns.values().filter(|turn| turn.request.repo == *repo).collect();
+        turns.sort_by_key(|turn| (turn.started_at, turn.request.n));
+        turns
+    }
+}
+
+impl World {
+    pub(crate) fn start_turn(&mut self, request: &TurnRequest) -> PortResult<()> {
+        if let Some(known) = self.agents.turns.get(&request.key) {
+            let same = known.request.run == request.run
+                && known.request.prompt == request.prompt
+                && known.request.thread == request.thread;
+            return if same {
+                Ok(())
+            } else {
+                Err(self.complain(format!("{} was started as another turn", request.key)))
+            };
+        }
+        let running = |turn: &&AgentTurn| turn.state == TurnState::Running;
+        if let Some(other) = self.agents.turns_of(&request.repo).into_iter().find(running) {
+            let what = format!("{} starts beside {}", request.key, other.request.key);
+            return Err(self.complain(what));
+        }
+        if !self.git.workspaces.contains_key(&request.run) {
+            return Err(self.complain(format!("{} has no workspace", request.key)));
+        }
+        let gave_up = TurnEnd::Finished { message: "I give up: it is not clear.".to_owned() };
+        let script = self
+            .agents
+            .scripts
+            .get_mut(&request.repo)
+            .and_then(VecDeque::pop_front)
+            .unwrap_or_else(|| Script::ends(Vec::new(), gave_up));
+        let turn = AgentTurn {
+            request: request.clone(),
+            script,
+            state: TurnState::Running,
+            started_at: self.now,
+            last_event_at: self.now,
+        };
+        self.agents.turns.insert(request.key.clone(), turn);
+        Ok(())
+    }
+
+    pub(crate) fn observe_turn(&mut self, key: &JobKey) -> PortResult<TurnReport> {
+        let Some(turn) = self.agents.turns.get(key) else { return Ok(report(TurnSeen::Absent)) };
+        Ok(report(match &turn.state {
+            TurnState::Running => TurnSeen::Running {
+                last_event_at: turn.last_event_at,
+                tool_open: turn.script.tool_open,
+                asking_since: None,
+            },
+            TurnState::Ended(how) => {
+                TurnSeen::Ended { how: how.clone(), facts: Box::new(turn.facts()) }
+            }
+        }))
+    }
+
+    pub(crate) fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
+        let stubborn = self.agents.stubborn;
+        match self.agents.turns.get_mut(key) {
+            Some(turn) if turn.state == TurnState::Running && !stubborn => {
+                turn.state = TurnState::Ended(TurnEnd::Interrupted);
+                Ok(())
+            }
+            Some(_) => Ok(()),
+            None => Err(PortError::new(PortErrorKind::NotFound, format!("no turn {key}"))),
+        }
+    }
+
+    /// Lets every turn that does not hang do its acts and end.
+    pub(super) fn step_turns(&mut self) {
+        let keys: Vec<JobKey> = self.agents.turns.keys().cloned().collect();
+        for key in keys {
+            let Some(turn) = self.agents.turns.get(&key) else { continue };
+            let (TurnState::Running, Some(end)) = (&turn.state, turn.script.end.clone()) else {
+                continue;
+            };
+            let (run, acts) = (turn.request.run, turn.script.acts.clone());
+            for act in acts {
+                self.act(run, &act);
+            }
+            let now = self.now;
+            if let Some(turn) = self.agents.turns.get_mut(&key) {
+                turn.state = TurnState::Ended(end);
+                turn.last_event_at = now;
+            }
+        }
+    }
+}
+
+impl AgentTurn {
+    fn facts(&self) -> TurnFacts {
+        let request = &self.request;
+        TurnFacts {
+            cost: Some(TurnCost {
+                key: TurnKey { session: request.thread.to_string(), process: request.n, turn: 1 },
+                entry: Entry {
+                    run: request.run,
+                    repo: request.repo.clone(),
+                    at: self.started_at,
+                    cli_version: "scripted".to_owned(),
+                    cost: Cost::Reported { total: self.script.cost, delta: Some(self.script.cost) },
+                },
+            }),
+            usage: Usage { input: 100, output: 10, ..Usage::default() },
+            transcript: Some(Digest::of(request.key.as_str())),
+            sandbox: Some(SandboxStrength::Full),
+        }
+    }
+}
+
+fn report(seen: TurnSeen) -> TurnReport {
+    TurnReport { seen, tokens: (0, 0), cost: None, last: None, transcript: None }
+}

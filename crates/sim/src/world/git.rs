@@ -1,0 +1,401 @@
+//! Git as data: blobs, trees and commits by content, remotes by their default
+//! head, workspaces by run. Merges are three-way by path.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use afk_core::change::{Blob, Blobs};
+use afk_core::digest::Digest;
+use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
+use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
+use afk_core::proof::TreeRecipe;
+use afk_engine::ports::{CommitSpec, CommitText, Fetched, Merge, PortResult, Prepared, Push};
+
+use super::{Act, World};
+
+/// The name of every default branch here.
+const BRANCH: &str = "main";
+
+/// Paths and contents.
+pub type Files = BTreeMap<String, String>;
+
+/// A commit.
+#[derive(Debug, Clone)]
+pub struct GitCommit {
+    /// Its tree.
+    pub tree: Oid,
+    /// Its parents.
+    pub parents: Vec<Oid>,
+    /// Its whole message.
+    pub message: String,
+    /// Name and address.
+    pub author: (String, String),
+}
+
+/// The clone of one run.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// Of which repo.
+    pub repo: RepoName,
+    /// What HEAD names.
+    pub head: Oid,
+    /// What is not committed.
+    pub dirty: BTreeSet<String>,
+}
+
+/// What becomes of a push, instead of the usual.
+#[derive(Debug, Clone)]
+pub enum PushFate {
+    /// Somebody else lands these files first.
+    Overtaken(Vec<(&'static str, &'static str)>),
+    /// It lands, but the answer is lost.
+    LandedUnknown,
+    /// It does not land, and the answer is lost.
+    LostUnknown,
+    /// The remote refuses.
+    Refused(&'static str),
+}
+
+/// All of git.
+#[derive(Debug, Default)]
+pub struct GitWorld {
+    /// Blobs.
+    pub blobs: BTreeMap<Oid, String>,
+    /// Trees.
+    pub trees: BTreeMap<Oid, BTreeMap<String, Oid>>,
+    /// Commits.
+    pub commits: BTreeMap<Oid, GitCommit>,
+    /// The default heads of the remotes.
+    pub remotes: BTreeMap<RepoName, Oid>,
+    /// The workspaces.
+    pub workspaces: BTreeMap<RunId, Workspace>,
+    /// Workspaces that were kept for people to look at.
+    pub forensics: BTreeSet<RunId>,
+    /// What becomes of the next pushes.
+    pub fates: VecDeque<PushFate>,
+}
+
+impl GitWorld {
+    /// A commit's files.
+    pub fn files_of(&self, commit: &Oid) -> Option<Files> {
+        self.commits.get(commit).map(|commit| self.files(&commit.tree))
+    }
+
+    /// A tree's files.
+    pub fn files(&self, tree: &Oid) -> Files {
+        let entries = self.trees.get(tree).into_iter().flatten();
+        let text = |oid| self.blobs.get(oid).cloned().unwrap_or_default();
+        entries.map(|(path, oid)| (path.clone(), text(oid))).collect()
+    }
+
+    /// The default branch from its head back, first parents.
+    pub fn history(&self, repo: &RepoName) -> Vec<&GitCommit> {
+        let mut at = self.remotes.get(repo);
+        let mut found = Vec::new();
+        while let Some(commit) = at.and_then(|oid| self.commits.get(oid)) {
+            found.push(commit);
+            at = commit.parents.first();
+        }
+        found
+    }
+
+    fn put_tree(&mut self, entries: BTreeMap<String, Oid>) -> Oid {
+        let oid = oid(&format!("tree {entries:?}"));
+        self.trees.insert(oid.clone(), entries);
+        oid
+    }
+
+    fn put_files<'a>(
+        &mut self,
+        on: Option<&Oid>,
+        files: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+    ) -> Oid {
+        let mut entries = on.and_then(|tree| self.trees.get(tree)).cloned().unwrap_or_default();
+        for (path, text) in files {
+            match text {
+                Some(text) => {
+                    let blob = oid(&format!("blob {text}"));
+                    self.blobs.insert(blob.clone(), text.to_owned());
+                    entries.insert(path.to_owned(), blob);
+                }
+                None => {
+                    entries.remove(path);
+                }
+            }
+        }
+        self.put_tree(entries)
+    }
+
+    fn put_commit(&mut self, commit: GitCommit, date: &str) -> Oid {
+        let oid = oid(&format!("commit {commit:?} {date}"));
+        self.commits.insert(oid.clone(), commit);
+        oid
+    }
+
+    /// `of` and all before it, nearest first.
+    fn ancestors(&self, of: &Oid) -> Vec<Oid> {
+        let (mut found, mut queue) = (Vec::new(), VecDeque::from([of.clone()]));
+        while let Some(next) = queue.pop_front() {
+            if !found.contains(&next) {
+                let parents = self.commits.get(&next).map(|commit| commit.parents.clone());
+                queue.extend(parents.unwrap_or_default());
+                found.push(next);
+            }
+        }
+        found
+    }
+
+    fn entries(&self, of: &Oid) -> Option<BTreeMap<String, Oid>> {
+        let tree = self.commits.get(of).map_or(of, |commit| &commit.tree);
+        self.trees.get(tree).cloned()
+    }
+}
+
+impl World {
+    /// Puts a commit by somebody else on a repo's default branch, made where missing.
+    pub fn somebody_lands(&mut self, repo: &RepoName, files: &[(&str, &str)]) -> Oid {
+        let head = self.git.remotes.get(repo).cloned();
+        let on = head.as_ref().and_then(|head| self.git.commits.get(head)).map(|c| c.tree.clone());
+        let tree = self.git.put_files(on.as_ref(), files.iter().map(|(p, t)| (*p, Some(*t))));
+        let commit = GitCommit {
+            tree,
+            parents: head.into_iter().collect(),
+            message: "Somebody else's work\n".to_owned(),
+            author: ("somebody".to_owned(), "somebody@localhost".to_owned()),
+        };
+        let oid = self.git.put_commit(commit, &self.now.to_string());
+        self.git.remotes.insert(repo.clone(), oid.clone());
+        oid
+    }
+
+    pub(super) fn act(&mut self, run: RunId, act: &Act) {
+        let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
+        match act {
+            Act::Commit { message, files } => {
+                let tree = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
+                let tree = self.git.put_files(tree.as_ref(), files.iter().copied());
+                let commit = GitCommit {
+                    tree,
+                    parents: vec![workspace.head],
+                    message: (*message).to_owned(),
+                    author: ("agent".to_owned(), "agent@localhost".to_owned()),
+                };
+                let head = self.git.put_commit(commit, &self.now.to_string());
+                self.on_workspace(run, |workspace| workspace.head = head);
+            }
+            Act::Dirty(path) => self.on_workspace(run, |w| {
+                w.dirty.insert((*path).to_owned());
+            }),
+            Act::Discard => self.on_workspace(run, |workspace| workspace.dirty.clear()),
+            Act::Follow => {
+                if let Some(head) = self.git.remotes.get(&workspace.repo).cloned() {
+                    self.on_workspace(run, |workspace| workspace.head = head);
+                }
+            }
+        }
+    }
+
+    fn on_workspace(&mut self, run: RunId, change: impl FnOnce(&mut Workspace)) {
+        if let Some(workspace) = self.git.workspaces.get_mut(&run) {
+            change(workspace);
+        }
+    }
+
+    pub(crate) fn prepare(
+        &mut self,
+        repo: &RepoName,
+        issue: &IssueRef,
+        run: RunId,
+    ) -> PortResult<Prepared> {
+        let Some(base) = self.git.remotes.get(repo).cloned() else {
+            return Err(self.complain(format!("{issue} has no remote")));
+        };
+        let made = Workspace { repo: repo.clone(), head: base.clone(), dirty: BTreeSet::new() };
+        self.git.workspaces.entry(run).or_insert(made);
+        Ok(Prepared { branch: BRANCH.to_owned(), base })
+    }
+
+    pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {
+        match self.git.workspaces.get(&run) {
+            Some(workspace) => Ok(Fetched { head: workspace.head.clone(), elsewhere: Vec::new() }),
+            None => Err(self.complain(format!("run {run} has no workspace"))),
+        }
+    }
+
+    pub(crate) fn default_head(&mut self, repo: &RepoName, branch: &str) -> PortResult<Oid> {
+        match self.git.remotes.get(repo) {
+            Some(head) if branch == BRANCH => Ok(head.clone()),
+            Some(_) | None => Err(self.complain(format!("{repo} has no branch {branch:?}"))),
+        }
+    }
+
+    pub(crate) fn merge(&mut self, base: &Oid, head: &Oid) -> PortResult<Merge> {
+        let theirs = self.git.ancestors(head);
+        let common = self.git.ancestors(base).into_iter().find(|oid| theirs.contains(oid));
+        let sides = common.and_then(|common| {
+            Some((self.git.entries(&common)?, self.git.entries(base)?, self.git.entries(head)?))
+        });
+        let Some((old, ours, theirs)) = sides else {
+            return Err(self.complain(format!("{base} and {head} have nothing in common")));
+        };
+        let paths: BTreeSet<&String> = old.keys().chain(ours.keys()).chain(theirs.keys()).collect();
+        let (mut merged, mut conflicts) = (BTreeMap::new(), Vec::new());
+        for path in paths {
+            let (was, left, right) = (old.get(path), ours.get(path), theirs.get(path));
+            let taken = if left == right || right == was {
+                left
+            } else if left == was {
+                right
+            } else {
+                conflicts.push(path.clone());
+                left
+            };
+            if let Some(entry) = taken {
+                merged.insert(path.clone(), entry.clone());
+            }
+        }
+        if conflicts.is_empty() {
+            Ok(Merge::Clean { tree: self.git.put_tree(merged) })
+        } else {
+            Ok(Merge::Conflict { paths: conflicts })
+        }
+    }
+
+    pub(crate) fn make_commit(&mut self, spec: &CommitSpec) -> PortResult<Oid> {
+        let known = spec.parents.iter().all(|parent| self.git.commits.contains_key(parent));
+        if !known || !self.git.trees.contains_key(&spec.tree) {
+            return Err(self.complain("a commit of what is not there".to_owned()));
+        }
+        let commit = GitCommit {
+            tree: spec.tree.clone(),
+            parents: spec.parents.clone(),
+            message: spec.message.clone(),
+            author: spec.author.clone(),
+        };
+        Ok(self.git.put_commit(commit, &spec.at.to_string()))
+    }
+
+    pub(crate) fn commit_of(&mut self, commit: &Oid) -> PortResult<GitCommit> {
+        match self.git.commits.get(commit).cloned() {
+            Some(commit) => Ok(commit),
+            None => Err(self.complain(format!("no commit {commit}"))),
+        }
+    }
+
+    pub(crate) fn raw_diff(&mut self, old: &Oid, new: &Oid) -> PortResult<Vec<u8>> {
+        let (Some(old), Some(new)) = (self.git.entries(old), self.git.entries(new)) else {
+            return Err(self.complain(format!("no diff of {old} and {new}")));
+        };
+        let zero = "0".repeat(40);
+        let paths: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let mut raw = String::new();
+        for path in paths {
+            let line = match (old.get(path), new.get(path)) {
+                (None, Some(new)) => format!(":000000 100644 {zero} {new} A"),
+                (Some(old), None) => format!(":100644 000000 {old} {zero} D"),
+                (Some(old), Some(new)) if old != new => format!(":100644 100644 {old} {new} M"),
+                (Some(_), Some(_)) | (None, None) => continue,
+            };
+            raw.push_str(&format!("{line}\0{path}\0"));
+        }
+        Ok(raw.into_bytes())
+    }
+
+    pub(crate) fn blobs(&mut self, ids: &BTreeSet<Oid>) -> PortResult<Blobs> {
+        let mut found = Blobs::default();
+        for id in ids {
+            let Some(text) = self.git.blobs.get(id) else {
+                return Err(self.complain(format!("no blob {id}")));
+            };
+            found.insert(id.clone(), Blob::Content(text.clone().into_bytes()));
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn commits(&mut self, without: &[&Oid], head: &Oid) -> PortResult<Vec<CommitText>> {
+        let known: BTreeSet<Oid> = without.iter().flat_map(|oid| self.git.ancestors(oid)).collect();
+        let new = self.git.ancestors(head).into_iter().filter(|oid| !known.contains(oid));
+        let text = |id: Oid| {
+            let commit = self.git.commits.get(&id)?;
+            Some(CommitText {
+                id,
+                parents: commit.parents.clone(),
+                author: commit.author.clone(),
+                message: commit.message.clone(),
+            })
+        };
+        Ok(new.filter_map(text).collect())
+    }
+
+    pub(crate) fn compose(&mut self, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
+        let Some(mut entries) = self.git.trees.get(start).cloned() else {
+            return Err(self.complain(format!("no tree {start}")));
+        };
+        for (path, entry) in &recipe.take {
+            let path = String::from_utf8_lossy(path.bytes()).into_owned();
+            match entry {
+                Some(entry) => entries.insert(path, entry.oid.clone()),
+                None => entries.remove(&path),
+            };
+        }
+        Ok(self.git.put_tree(entries))
+    }
+
+    pub(crate) fn push(&mut self, repo: &RepoName, commit: &Oid) -> PortResult<Push> {
+        let fate = self.git.fates.pop_front();
+        match &fate {
+            Some(PushFate::Overtaken(files)) => {
+                self.somebody_lands(repo, files);
+            }
+            Some(PushFate::LostUnknown) => return Ok(Push::Unknown),
+            Some(PushFate::Refused(why)) => return Ok(Push::Refused { why: (*why).to_owned() }),
+            Some(PushFate::LandedUnknown) | None => {}
+        }
+        let head = self.git.remotes.get(repo).cloned();
+        let forward = head.is_some_and(|head| self.git.ancestors(commit).contains(&head));
+        if !forward {
+            return Ok(Push::Moved);
+        }
+        self.git.remotes.insert(repo.clone(), commit.clone());
+        Ok(if matches!(fate, Some(PushFate::LandedUnknown)) { Push::Unknown } else { Push::Landed })
+    }
+
+    pub(crate) fn landed(
+        &mut self,
+        repo: &RepoName,
+        base: &Oid,
+        candidate: &Oid,
+        run: RunId,
+        attempt: u32,
+    ) -> PortResult<Option<Oid>> {
+        let Some(head) = self.git.remotes.get(repo).cloned() else {
+            return Err(self.complain(format!("{repo} has no remote")));
+        };
+        let before = self.git.ancestors(base);
+        let since = self.git.ancestors(&head).into_iter().filter(|oid| !before.contains(oid));
+        let (run, attempt) = (run.to_string(), attempt.to_string());
+        let ours = |oid: &Oid| {
+            oid == candidate
+                || self.git.commits.get(oid).is_some_and(|commit| {
+                    trailer(&commit.message, RUN_TRAILER) == Some(&run)
+                        && trailer(&commit.message, ATTEMPT_TRAILER) == Some(&attempt)
+                })
+        };
+        Ok(since.into_iter().find(ours))
+    }
+
+    pub(crate) fn release(&mut self, run: RunId, forensics: bool) {
+        if !forensics {
+            self.git.workspaces.remove(&run);
+        } else if self.git.workspaces.contains_key(&run) {
+            self.git.forensics.insert(run);
+        }
+    }
+}
+
+fn oid(content: &str) -> Oid {
+    let digest = Digest::of(content);
+    match digest.as_str()[..40].parse() {
+        Ok(oid) => oid,
+        Err(error) => panic!("a digest is hex: {error}"),
+    }
+}

@@ -1,0 +1,165 @@
+//! Jobs: what a workspace holds uncommitted, verify, stages, hooks. Each ends when
+//! the world steps.
+//!
+//! `verify` passes when every line `expect <path> <text>` of every file under
+//! `tests/` is true of its tree. A stage passes unless a file of its commit holds
+//! [`BREAKS`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afk_core::ids::{JobKey, Oid, RunId};
+use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortResult};
+
+use super::{TurnState, World};
+
+/// What fails a stage.
+const BREAKS: &str = "BREAKS-CI";
+
+/// A job and how it is.
+#[derive(Debug, Clone)]
+pub struct JobRecord {
+    /// What was asked.
+    pub job: Job,
+    /// How it is.
+    pub state: JobState,
+}
+
+/// All jobs.
+#[derive(Debug, Default)]
+pub struct JobWorld {
+    /// Jobs by run and key.
+    pub jobs: BTreeMap<(RunId, JobKey), JobRecord>,
+    /// Programs that hang.
+    pub hanging: BTreeSet<String>,
+    /// Programs that cannot be run.
+    pub absent: BTreeSet<String>,
+    /// Every start, forgotten ones included.
+    pub started: Vec<JobKey>,
+}
+
+impl World {
+    pub(crate) fn start_job(&mut self, job: &Job) -> PortResult<()> {
+        let at = (job.run, job.key.clone());
+        if let Some(known) = self.jobs.jobs.get(&at) {
+            return if known.job.kind == job.kind && known.job.argv == job.argv {
+                Ok(())
+            } else {
+                Err(self.complain(format!("{} was started as another job", job.key)))
+            };
+        }
+        let there = match &job.kind {
+            JobKind::Status | JobKind::Hook => self.git.workspaces.contains_key(&job.run),
+            JobKind::Judge { tree } => self.git.trees.contains_key(tree),
+            JobKind::Stage { commit } => self.git.commits.contains_key(commit),
+        };
+        let empty = job.argv.is_empty() != matches!(job.kind, JobKind::Status);
+        if !there || empty {
+            return Err(self.complain(format!("{} has nothing to work on or with", job.key)));
+        }
+        self.jobs.started.push(job.key.clone());
+        self.jobs.jobs.insert(at, JobRecord { job: job.clone(), state: JobState::Running });
+        Ok(())
+    }
+
+    pub(crate) fn observe_job(&mut self, run: RunId, key: &JobKey) -> JobState {
+        let known = self.jobs.jobs.get(&(run, key.clone()));
+        known.map_or(JobState::Absent, |known| known.state.clone())
+    }
+
+    /// The keys of everything of `run` that runs, turns included.
+    pub fn alive(&self, run: RunId) -> Vec<JobKey> {
+        let turns = self.agents.turns.values();
+        let turns = turns.filter(|turn| turn.state == TurnState::Running);
+        let turns = turns.filter(|turn| turn.request.run == run).map(|t| t.request.key.clone());
+        let jobs = self.jobs.jobs.iter().filter(|((of, _), _)| *of == run);
+        let jobs = jobs.filter(|(_, job)| matches!(job.state, JobState::Running));
+        turns.chain(jobs.map(|((_, key), _)| key.clone())).collect()
+    }
+
+    pub(crate) fn stop_jobs(&mut self, run: RunId) {
+        let now = self.now;
+        for ((of, _), job) in &mut self.jobs.jobs {
+            if *of == run && matches!(job.state, JobState::Running) {
+                job.state = JobState::Ended(JobEnd { stopped: true, code: None, ..end(now, 0) });
+            }
+        }
+        let keys: Vec<JobKey> = self.alive(run);
+        for key in keys {
+            // Those that are left are turns.
+            let _ = self.interrupt_turn(&key);
+        }
+    }
+
+    pub(crate) fn forget_job(&mut self, run: RunId, key: &JobKey) -> PortResult<()> {
+        let at = (run, key.clone());
+        match self.jobs.jobs.get(&at).map(|job| &job.state) {
+            Some(JobState::Running) => Err(self.complain(format!("{key} is alive"))),
+            Some(JobState::Ended(_) | JobState::Lost | JobState::Absent) | None => {
+                self.jobs.jobs.remove(&at);
+                Ok(())
+            }
+        }
+    }
+
+    /// Ends every job that does not hang.
+    pub(super) fn step_jobs(&mut self) {
+        let running = |(at, job): (&(RunId, JobKey), &JobRecord)| {
+            matches!(job.state, JobState::Running).then(|| (at.clone(), job.job.clone()))
+        };
+        let running: Vec<_> = self.jobs.jobs.iter().filter_map(running).collect();
+        for (at, job) in running {
+            if job.argv.first().is_some_and(|program| self.jobs.hanging.contains(program)) {
+                continue;
+            }
+            let end = self.end_of(&job);
+            if let Some(job) = self.jobs.jobs.get_mut(&at) {
+                job.state = JobState::Ended(end);
+            }
+        }
+    }
+
+    fn end_of(&self, job: &Job) -> JobEnd {
+        let now = self.now;
+        if job.argv.first().is_some_and(|program| self.jobs.absent.contains(program)) {
+            return end(now, 127);
+        }
+        match &job.kind {
+            JobKind::Status => {
+                let dirty = self.git.workspaces.get(&job.run).map(|w| w.dirty.clone());
+                let mut stdout = Vec::new();
+                for path in dirty.unwrap_or_default() {
+                    stdout.extend_from_slice(format!(" M {path}\0").as_bytes());
+                }
+                JobEnd { stdout, ..end(now, 0) }
+            }
+            JobKind::Judge { tree } => end(now, i32::from(!self.verifies(tree))),
+            JobKind::Stage { commit } => {
+                let files = self.git.files_of(commit).unwrap_or_default();
+                end(now, i32::from(files.values().any(|text| text.contains(BREAKS))))
+            }
+            JobKind::Hook => end(now, 0),
+        }
+    }
+
+    fn verifies(&self, tree: &Oid) -> bool {
+        let files = self.git.files(tree);
+        let tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
+        let lines = tests.flat_map(|(_, text)| text.lines());
+        let expected = lines
+            .filter_map(|line| line.strip_prefix("expect ").and_then(|rest| rest.split_once(' ')));
+        expected.into_iter().all(|(path, text)| files.get(path).is_some_and(|f| f.contains(text)))
+    }
+}
+
+fn end(now: afk_core::ids::At, code: i32) -> JobEnd {
+    JobEnd {
+        code: Some(code),
+        could_not_run: None,
+        timed_out: false,
+        stopped: false,
+        stdout: Vec::new(),
+        tail: if code == 0 { String::new() } else { format!("it failed with {code}") },
+        span: (now, now),
+        sandbox: "full".to_owned(),
+    }
+}

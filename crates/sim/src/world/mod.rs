@@ -1,0 +1,135 @@
+//! One world for tests: trackers, agents, jobs, git, the store, bells, all as data.
+//!
+//! The data stands apart from the ports (`crate::fakes`), so that other doors may
+//! be built over the same world. It is deterministic: the same calls give the same
+//! ids and the same bytes. It is strict: what no real system would accept is
+//! refused, and written to [`World::wrong`], which every test expects to be empty.
+//! Nothing happens by itself: a test lets agents and jobs work by [`World::step`].
+
+mod agents;
+mod git;
+mod jobs;
+mod store;
+mod tracker;
+
+use std::collections::BTreeSet;
+
+use afk_core::config::Config;
+use afk_core::doorbell::Doorbell;
+use afk_core::evidence::Evidence;
+use afk_core::ids::{At, RepoName, RunId};
+use jiff::SignedDuration;
+
+pub use agents::{Act, AgentTurn, Agents, Script, TurnState};
+pub use git::{Files, GitCommit, GitWorld, PushFate, Workspace};
+pub use jobs::{JobRecord, JobWorld};
+pub use store::{Kept, Lease, Row, Send, StoreWorld};
+pub(crate) use tracker::own;
+pub use tracker::{IssueRecord, TrackerWorld, person};
+
+/// Everything outside the loop.
+#[derive(Debug)]
+pub struct World {
+    /// Now.
+    pub now: At,
+    /// The configuration in force.
+    pub config: Config,
+    /// Why the newest configuration file is bad.
+    pub bad_config: Option<String>,
+    /// The store.
+    pub store: StoreWorld,
+    /// Every repo's issues.
+    pub tracker: TrackerWorld,
+    /// The agents and their turns.
+    pub agents: Agents,
+    /// Long work that is no turn.
+    pub jobs: JobWorld,
+    /// Remotes, mirrors and workspaces.
+    pub git: GitWorld,
+    /// Doorbells that rang, repeats included.
+    pub rung: Vec<Doorbell>,
+    /// Bells are out of order.
+    pub bells_broken: bool,
+    /// Evidence bundles, repeats included.
+    pub archive: Vec<Evidence>,
+    /// The name of every port call, in order.
+    pub calls: Vec<&'static str>,
+    /// One call that fails.
+    pub fault: Option<Fault>,
+    /// Only ports whose name starts like this may be called; any other panics.
+    pub only: Option<&'static str>,
+    /// What was asked and makes no sense. Empty at the end of every good story.
+    pub wrong: Vec<String>,
+    run_ids: u64,
+}
+
+/// A failure of one port call, by its place in [`World::calls`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// Which call, from 0.
+    pub call: usize,
+    /// Whether it did its work before it failed.
+    pub when: When,
+    /// Whether the process dies of it, instead of being told.
+    pub kills: bool,
+}
+
+/// When a failing call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Before it did anything.
+    Before,
+    /// After its effect: only the answer is lost.
+    After,
+}
+
+impl World {
+    /// An empty world under `config`, at `now`.
+    pub fn new(config: Config, now: At) -> Self {
+        Self {
+            now,
+            config,
+            bad_config: None,
+            store: StoreWorld::default(),
+            tracker: TrackerWorld::default(),
+            agents: Agents::default(),
+            jobs: JobWorld::default(),
+            git: GitWorld::default(),
+            rung: Vec::new(),
+            bells_broken: false,
+            archive: Vec::new(),
+            calls: Vec::new(),
+            fault: None,
+            only: None,
+            wrong: Vec::new(),
+            run_ids: 0,
+        }
+    }
+
+    /// A run id that no run has: its first bits count, as real ones do.
+    pub fn fresh_run(&mut self) -> RunId {
+        self.run_ids += 1;
+        RunId::new(uuid::Uuid::from_u128((u128::from(self.run_ids) << 96) | 7))
+    }
+
+    /// Lets every agent and every job do its work and end, unless it hangs.
+    pub fn step(&mut self) {
+        self.step_turns();
+        self.step_jobs();
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, by: SignedDuration) {
+        self.now = self.now.checked_add(by).unwrap_or(At::MAX);
+    }
+
+    /// Repos whose tracker does not answer.
+    pub fn mute_trackers(&mut self, repos: impl IntoIterator<Item = RepoName>) {
+        self.tracker.mute = repos.into_iter().collect::<BTreeSet<_>>();
+    }
+
+    fn complain(&mut self, what: String) -> afk_engine::ports::PortError {
+        self.wrong.push(what.clone());
+        afk_engine::ports::PortError::permanent(what)
+    }
+}

@@ -1,0 +1,303 @@
+//! The store as data: records as JSON, journals, outbox, leases, switches, memos.
+//! The rules are those of the real one: one live run a repo, compare-and-swap,
+//! fencing by generation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use afk_core::doorbell::Doorbell;
+use afk_core::ids::{At, RepoName, RunId};
+use afk_core::run::{Run, Transition};
+use afk_core::usd::Usd;
+use afk_engine::ports::{
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, JournalRow, MemoKey, Outgoing,
+    PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
+};
+
+use super::World;
+
+/// A run as it is kept.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Its record, as JSON.
+    pub state: String,
+    /// Its version.
+    pub version: u64,
+    /// Its journal.
+    pub journal: Vec<Row>,
+}
+
+/// A journal row.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// When.
+    pub at: At,
+    /// The transition, as JSON.
+    pub transition: String,
+}
+
+/// A lease.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    /// Whose.
+    pub owner: String,
+    /// Its fencing number.
+    pub generation: u64,
+    /// Until when.
+    pub until: At,
+}
+
+/// A row of the outbox.
+#[derive(Debug, Clone)]
+pub struct Send {
+    /// What is to be sent.
+    pub doorbell: Doorbell,
+    /// Not before.
+    pub due: At,
+    /// Claims so far.
+    pub attempts: u32,
+    /// By whom it is claimed, and until when.
+    pub claim: Option<(String, At)>,
+    /// It was delivered.
+    pub rung: bool,
+}
+
+/// The store.
+#[derive(Debug, Default)]
+pub struct StoreWorld {
+    /// Runs.
+    pub runs: BTreeMap<RunId, Kept>,
+    /// The outbox, by stable id.
+    pub outbox: BTreeMap<String, Send>,
+    /// Leases.
+    pub leases: BTreeMap<String, Lease>,
+    /// Switches.
+    pub switches: Switches,
+    /// The switches cannot be read.
+    pub unreadable_switches: bool,
+    /// Remembered results.
+    pub memos: BTreeMap<String, serde_json::Value>,
+    /// The last note that a control plane runs.
+    pub beat: Option<At>,
+}
+
+impl StoreWorld {
+    /// Every run, oldest first.
+    pub fn all(&self) -> Vec<Run> {
+        self.runs.values().filter_map(|kept| serde_json::from_str(&kept.state).ok()).collect()
+    }
+
+    /// The transitions of a run's journal, oldest first.
+    pub fn transitions(&self, run: RunId) -> Vec<(At, Transition)> {
+        let rows = self.runs.get(&run).into_iter().flat_map(|kept| &kept.journal);
+        rows.filter_map(|row| Some((row.at, serde_json::from_str(&row.transition).ok()?))).collect()
+    }
+
+    fn live(&self) -> Vec<StoredRun> {
+        let stored = |kept: &Kept| {
+            let run: Run = serde_json::from_str(&kept.state).ok()?;
+            run.settled_at.is_none().then_some(StoredRun { run, version: kept.version })
+        };
+        self.runs.values().filter_map(stored).collect()
+    }
+}
+
+impl World {
+    pub(crate) fn admit(&mut self, run: &Run, limits: &AdmitLimits) -> PortResult<Admission> {
+        let refused = |why| Ok(Admission::Refused(why));
+        if self.store.runs.contains_key(&run.id) {
+            return Ok(Admission::Admitted);
+        }
+        let live = self.store.live();
+        let repo = &run.issue.repo;
+        let switches = &self.store.switches;
+        if live.iter().any(|other| other.run.issue.repo == *repo) {
+            return refused(AdmitRefusal::Locked);
+        }
+        if switches.halt.is_some() || (switches.pause.is_some() && !limits.by_hand) {
+            return refused(AdmitRefusal::Stopped);
+        }
+        if switches.freeze_of(repo).is_some() {
+            return refused(AdmitRefusal::Frozen);
+        }
+        if live.len() as u64 >= u64::from(limits.max_live) {
+            return refused(AdmitRefusal::Full);
+        }
+        let (on_repo, on_all) = self.spent(repo);
+        let over = |cap: Option<Usd>, spent: Usd| {
+            cap.is_some_and(|cap| spent.as_micros() + run.budget.as_micros() > cap.as_micros())
+        };
+        if over(limits.repo_day, on_repo) || over(limits.day, on_all) {
+            return refused(AdmitRefusal::Spent);
+        }
+        let first = Transition::Admitted { run: Box::new(run.clone()) };
+        let row = Row { at: self.now, transition: json(&first)? };
+        let kept = Kept { state: json(run)?, version: 1, journal: vec![row] };
+        self.store.runs.insert(run.id, kept);
+        Ok(Admission::Admitted)
+    }
+
+    pub(crate) fn load(&mut self, run: RunId) -> PortResult<Option<StoredRun>> {
+        let Some(kept) = self.store.runs.get(&run) else { return Ok(None) };
+        let run = serde_json::from_str(&kept.state).map_err(PortError::permanent)?;
+        Ok(Some(StoredRun { run, version: kept.version }))
+    }
+
+    pub(crate) fn live(&mut self) -> Vec<StoredRun> {
+        self.store.live()
+    }
+
+    pub(crate) fn commit(&mut self, commit: Commit) -> PortResult<Committed> {
+        let id = commit.run.id;
+        let lease = self.store.leases.get(&format!("run:{id}"));
+        if lease.map_or(0, |lease| lease.generation) != commit.generation {
+            return Ok(Committed::Fenced);
+        }
+        let (state, transition) = (json(&commit.run)?, json(&commit.transition)?);
+        let Some(kept) = self.store.runs.get_mut(&id) else {
+            return Err(self.complain(format!("no run {id}")));
+        };
+        if kept.version != commit.expected {
+            return Ok(Committed::Conflict);
+        }
+        kept.version += 1;
+        kept.state = state;
+        kept.journal.push(Row { at: commit.at, transition });
+        let version = kept.version;
+        for doorbell in commit.sends {
+            let send = Send { doorbell, due: commit.at, attempts: 0, claim: None, rung: false };
+            self.store.outbox.entry(send.doorbell.id.to_string()).or_insert(send);
+        }
+        if let Some(why) = commit.freeze {
+            let repo = commit.run.issue.repo;
+            self.store.switches.frozen.retain(|(name, _)| *name != repo);
+            let state = SwitchState { by: id.to_string(), at: commit.at, why };
+            self.store.switches.frozen.push((repo, state));
+        }
+        Ok(Committed::Yes { version })
+    }
+
+    pub(crate) fn journal(&mut self, run: RunId, after: u64) -> Vec<JournalRow> {
+        let rows = self.store.transitions(run);
+        let row = |(n, (at, transition)): (usize, (At, Transition))| JournalRow {
+            seq: n as u64 + 1,
+            at,
+            kind: transition.kind().to_owned(),
+            body: serde_json::to_value(&transition).unwrap_or_default(),
+            hash: String::new(),
+        };
+        rows.into_iter().enumerate().map(row).filter(|row| row.seq > after).collect()
+    }
+
+    pub(crate) fn lease(&mut self, key: &str, owner: &str, ttl: Duration, now: At) -> Option<u64> {
+        let until = now.checked_add(ttl).unwrap_or(At::MAX);
+        match self.store.leases.get_mut(key) {
+            Some(lease) if lease.owner == owner => {
+                lease.until = until;
+                Some(lease.generation)
+            }
+            Some(lease) if lease.until > now => None,
+            Some(lease) => {
+                let generation = lease.generation + 1;
+                *lease = Lease { owner: owner.to_owned(), generation, until };
+                Some(generation)
+            }
+            None => {
+                let lease = Lease { owner: owner.to_owned(), generation: 1, until };
+                self.store.leases.insert(key.to_owned(), lease);
+                Some(1)
+            }
+        }
+    }
+
+    pub(crate) fn unlease(&mut self, key: &str, owner: &str) {
+        if let Some(lease) = self.store.leases.get_mut(key).filter(|lease| lease.owner == owner) {
+            // Writes under it are refused from now on.
+            lease.generation += 1;
+            lease.owner.clear();
+            lease.until = At::MIN;
+        }
+    }
+
+    /// Throws a switch, or lifts it.
+    pub fn throw(&mut self, switch: &Switch, state: Option<&SwitchState>) {
+        let switches = &mut self.store.switches;
+        match switch {
+            Switch::Halt => switches.halt = state.cloned(),
+            Switch::Pause => switches.pause = state.cloned(),
+            Switch::Freeze(repo) => {
+                switches.frozen.retain(|(name, _)| name != repo);
+                let state = state.map(|state| (repo.clone(), state.clone()));
+                switches.frozen.extend(state);
+            }
+        }
+    }
+
+    pub(crate) fn switches(&mut self) -> PortResult<Switches> {
+        if self.store.unreadable_switches {
+            return Err(PortError::transient("the switches cannot be read"));
+        }
+        Ok(self.store.switches.clone())
+    }
+
+    pub(crate) fn claim(
+        &mut self,
+        owner: &str,
+        ttl: Duration,
+        now: At,
+        at_most: u32,
+    ) -> Vec<Outgoing> {
+        let until = now.checked_add(ttl).unwrap_or(At::MAX);
+        let due = self.store.outbox.iter_mut().filter(|(_, send)| {
+            let free = send.claim.as_ref().is_none_or(|(_, until)| *until <= now);
+            !send.rung && send.due <= now && free
+        });
+        due.take(at_most as usize)
+            .map(|(id, send)| {
+                send.claim = Some((owner.to_owned(), until));
+                send.attempts += 1;
+                let attempts = send.attempts - 1;
+                Outgoing { id: id.clone(), doorbell: send.doorbell.clone(), attempts }
+            })
+            .collect()
+    }
+
+    pub(crate) fn delivered(&mut self, id: &str, owner: &str, again: Option<At>) -> PortResult<()> {
+        let Some(send) = self.store.outbox.get_mut(id) else {
+            return Err(self.complain(format!("no doorbell {id}")));
+        };
+        if send.claim.as_ref().is_some_and(|(by, _)| by == owner) {
+            send.claim = None;
+            match again {
+                None => send.rung = true,
+                Some(again) => send.due = again,
+            }
+        }
+        Ok(())
+    }
+
+    /// What `repo` and all repos spent, live runs' budgets included.
+    pub(crate) fn spent(&self, repo: &RepoName) -> (Usd, Usd) {
+        let cost = |run: &Run| {
+            let spent = run.spent();
+            if run.settled_at.is_some() { spent } else { spent.max(run.budget) }
+        };
+        let sum =
+            |runs: &[&Run]| Usd::micros(runs.iter().map(|run| cost(run).as_micros()).sum::<u64>());
+        let all = self.store.all();
+        let on_repo: Vec<&Run> = all.iter().filter(|run| run.issue.repo == *repo).collect();
+        (sum(&on_repo), sum(&all.iter().collect::<Vec<_>>()))
+    }
+
+    pub(crate) fn beat(&mut self, now: At) -> Option<At> {
+        self.store.beat.replace(now)
+    }
+
+    pub(crate) fn memo(key: &MemoKey) -> String {
+        format!("{} {} {}", key.kind, key.tree, key.command)
+    }
+}
+
+fn json<T: serde::Serialize>(value: &T) -> PortResult<String> {
+    serde_json::to_string(value).map_err(PortError::permanent)
+}

@@ -1,0 +1,210 @@
+//! Issues, their events, comments and labels. An event is written only when
+//! something changed; only its author edits a comment.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afk_core::ids::{Actor, At, IssueRef, RepoName};
+use afk_core::issue::{BlockerState, Comment, Issue, IssueChange, IssueEvent, Permission};
+use afk_engine::ports::{IssueView, PortError, PortErrorKind, PortResult};
+
+use super::World;
+
+/// One issue with its history.
+#[derive(Debug, Clone)]
+pub struct IssueRecord {
+    /// As it stands.
+    pub issue: Issue,
+    /// What happened to it.
+    pub events: Vec<IssueEvent>,
+    /// The tracker's own dependency relations.
+    pub blockers: Vec<IssueRef>,
+    /// Its comments.
+    pub comments: Vec<Comment>,
+}
+
+/// All issues, and who may do what.
+#[derive(Debug, Default)]
+pub struct TrackerWorld {
+    /// The issues.
+    pub issues: BTreeMap<IssueRef, IssueRecord>,
+    /// Permissions by account id, on every repo; others have none.
+    pub permissions: BTreeMap<String, Permission>,
+    /// Repos whose tracker does not answer.
+    pub mute: BTreeSet<RepoName>,
+    comments: u64,
+}
+
+/// An account.
+pub fn person(id: &str) -> Actor {
+    Actor { id: id.to_owned(), login: id.to_owned(), bot: false }
+}
+
+/// The account that the loop writes by.
+pub(crate) fn own() -> Actor {
+    Actor { bot: true, ..person(afk_engine::OWN_ACCOUNT) }
+}
+
+impl World {
+    /// Files an issue by `by`, with `labels` put on by them too.
+    pub fn file(&mut self, name: &str, body: &str, labels: &[&str], by: &str) -> IssueRef {
+        let issue: IssueRef = match name.parse() {
+            Ok(issue) => issue,
+            Err(error) => panic!("a test names a bad issue: {error}"),
+        };
+        let record = IssueRecord {
+            issue: Issue {
+                issue: issue.clone(),
+                title: format!("Work on {name}"),
+                body: body.to_owned(),
+                labels: Vec::new(),
+                open: true,
+            },
+            events: Vec::new(),
+            blockers: Vec::new(),
+            comments: Vec::new(),
+        };
+        self.tracker.issues.insert(issue.clone(), record);
+        for label in labels {
+            self.set_label(&issue, label, true, &person(by));
+        }
+        issue
+    }
+
+    /// Puts a label on or takes it off; whether that changed anything.
+    pub fn set_label(&mut self, issue: &IssueRef, label: &str, on: bool, by: &Actor) -> bool {
+        let at = self.now;
+        let Some(record) = self.tracker.issues.get_mut(issue) else { return false };
+        let has = record.issue.labels.iter().any(|other| other == label);
+        if has == on {
+            return false;
+        }
+        let label = label.to_owned();
+        let what = if on {
+            record.issue.labels.push(label.clone());
+            IssueChange::Labeled { label }
+        } else {
+            record.issue.labels.retain(|other| *other != label);
+            IssueChange::Unlabeled { label }
+        };
+        record.happened(at, by, what);
+        true
+    }
+
+    /// Opens or closes an issue; whether that changed anything.
+    pub fn set_open(&mut self, issue: &IssueRef, open: bool, by: &Actor) -> bool {
+        let at = self.now;
+        let Some(record) = self.tracker.issues.get_mut(issue) else { return false };
+        if record.issue.open == open {
+            return false;
+        }
+        record.issue.open = open;
+        let what = if open { IssueChange::Reopened } else { IssueChange::Closed };
+        record.happened(at, by, what);
+        true
+    }
+
+    /// Replaces an issue's body.
+    pub fn set_body(&mut self, issue: &IssueRef, body: &str, by: &Actor) {
+        let at = self.now;
+        if let Some(record) = self.tracker.issues.get_mut(issue) {
+            body.clone_into(&mut record.issue.body);
+            record.happened(at, by, IssueChange::Edited);
+        }
+    }
+
+    pub(crate) fn issues_of(&mut self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
+        self.tracker_answers(repo)?;
+        let carries = |record: &&IssueRecord| {
+            let issue = &record.issue;
+            issue.issue.repo == *repo && issue.open && issue.labels.iter().any(|l| l == label)
+        };
+        Ok(self.tracker.issues.values().filter(carries).map(|r| r.issue.clone()).collect())
+    }
+
+    pub(crate) fn view(&mut self, issue: &IssueRef) -> PortResult<IssueView> {
+        let record = self.record(issue)?;
+        Ok(IssueView {
+            issue: record.issue.clone(),
+            events: record.events.clone(),
+            native_blockers: record.blockers.clone(),
+        })
+    }
+
+    pub(crate) fn blocker_state(&mut self, issue: &IssueRef) -> BlockerState {
+        match self.tracker.issues.get(issue) {
+            Some(_) if self.tracker.mute.contains(&issue.repo) => BlockerState::Unreadable,
+            Some(record) if record.issue.open => BlockerState::Open,
+            Some(_) => BlockerState::Closed,
+            None => BlockerState::Unreadable,
+        }
+    }
+
+    pub(crate) fn permission_of(
+        &mut self,
+        repo: &RepoName,
+        actor: &Actor,
+    ) -> PortResult<Permission> {
+        self.tracker_answers(repo)?;
+        Ok(self.tracker.permissions.get(&actor.id).copied().unwrap_or(Permission::None))
+    }
+
+    pub(crate) fn comments_of(&mut self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
+        Ok(self.record(issue)?.comments.clone())
+    }
+
+    pub(crate) fn add_comment(&mut self, issue: &IssueRef, body: &str) -> PortResult<()> {
+        self.record(issue)?;
+        self.tracker.comments += 1;
+        let id = self.tracker.comments.to_string();
+        let comment = Comment { id, author: Some(own()), at: self.now, body: body.to_owned() };
+        self.record(issue)?.comments.push(comment);
+        Ok(())
+    }
+
+    pub(crate) fn change_comment(
+        &mut self,
+        issue: &IssueRef,
+        id: &str,
+        body: &str,
+    ) -> PortResult<()> {
+        let comments = &mut self.record(issue)?.comments;
+        match comments.iter_mut().find(|comment| comment.id == id) {
+            Some(comment) if comment.author.as_ref() == Some(&own()) => {
+                body.clone_into(&mut comment.body);
+                Ok(())
+            }
+            Some(_) => Err(self.complain(format!("comment {id} on {issue} is somebody else's"))),
+            None => Err(self.complain(format!("comment {id} on {issue} does not exist"))),
+        }
+    }
+
+    /// The issue, where it exists and its tracker answers.
+    pub(crate) fn record(&mut self, issue: &IssueRef) -> PortResult<&mut IssueRecord> {
+        self.tracker_answers(&issue.repo)?;
+        if !self.tracker.issues.contains_key(issue) {
+            let what = format!("{issue} does not exist");
+            self.wrong.push(what.clone());
+            return Err(PortError::new(PortErrorKind::NotFound, what));
+        }
+        let gone = || PortError::new(PortErrorKind::NotFound, "no such issue");
+        self.tracker.issues.get_mut(issue).ok_or_else(gone)
+    }
+
+    fn tracker_answers(&self, repo: &RepoName) -> PortResult<()> {
+        if self.tracker.mute.contains(repo) {
+            return Err(PortError::transient(format!("the tracker of {repo} does not answer")));
+        }
+        Ok(())
+    }
+}
+
+impl IssueRecord {
+    fn happened(&mut self, at: At, by: &Actor, what: IssueChange) {
+        self.events.push(IssueEvent { at, actor: Some(by.clone()), what });
+    }
+
+    /// Whether it carries `label`.
+    pub fn has(&self, label: &str) -> bool {
+        self.issue.labels.iter().any(|other| other == label)
+    }
+}

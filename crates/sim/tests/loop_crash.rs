@@ -1,0 +1,150 @@
+//! Every single port call of a story fails once, before it did anything and after
+//! its effect; the story must end as if nothing had happened. The same with the
+//! process dying there.
+
+use std::collections::BTreeSet;
+
+use afk_core::doorbell::DoorbellKind;
+use afk_core::plan::End;
+use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven, story_of};
+use afk_sim::world::{Act, Fault, Script, When, World};
+
+/// A story that ends well, and how often it lands.
+struct Plot {
+    name: &'static str,
+    scripts: fn() -> Vec<Script>,
+    landings: usize,
+    turns: usize,
+}
+
+const PLOTS: [Plot; 3] = [
+    Plot { name: "straight", scripts: || vec![good_work()], landings: 1, turns: 1 },
+    Plot {
+        name: "fix-forward",
+        scripts: || vec![breaking_work(), mending_work()],
+        landings: 2,
+        turns: 2,
+    },
+    Plot {
+        name: "refused once",
+        scripts: || vec![untested_work(), tests()],
+        landings: 1,
+        turns: 2,
+    },
+];
+
+/// Code without a test: the proof refuses it.
+fn untested_work() -> Script {
+    Script::acts(vec![Act::Commit {
+        message: "Say two",
+        files: vec![("src/lib", Some("one two"))],
+    }])
+}
+
+/// The test that was missing.
+fn tests() -> Script {
+    Script::acts(vec![Act::Commit {
+        message: "Expect two",
+        files: vec![("tests/two", Some("expect src/lib two"))],
+    }])
+}
+
+/// Asserts the one good end, whatever happened on the way.
+fn assert_ended_well(plot: &Plot, world: &World, what: &str) {
+    let text = || format!("{}, {what}\n{}", plot.name, story_of(world));
+    assert!(world.wrong.is_empty(), "{:?}\n{}", world.wrong, text());
+    let runs = world.store.all();
+    assert_eq!(runs.len(), 1, "{}", text());
+    let end = runs[0].conclusion.as_ref().map(|conclusion| conclusion.end);
+    assert_eq!(end, Some(End::Done), "{}", text());
+    let issue = &world.tracker.issues[&seven()];
+    assert!(!issue.issue.open && issue.issue.labels.is_empty(), "{}", text());
+    assert_eq!(issue.comments.len(), 1, "{}", text());
+    assert!(!issue.comments[0].body.contains("[ ]"), "{}", text());
+    let bells: BTreeSet<_> = world.rung.iter().map(|bell| bell.id).collect();
+    assert_eq!(bells.len(), 1, "{}", text());
+    assert!(world.rung.iter().all(|bell| bell.kind == DoorbellKind::Done), "{}", text());
+    let history = world.git.history(&repo("o/r"));
+    assert_eq!(history.len(), 1 + plot.landings, "{}", text());
+    assert_eq!(world.agents.turns.len(), plot.turns, "{}", text());
+    assert!(!world.archive.is_empty(), "{}", text());
+    assert!(world.git.workspaces.is_empty(), "{}", text());
+}
+
+fn settled(world: &World) -> bool {
+    let runs = world.store.all();
+    !runs.is_empty()
+        && runs.iter().all(|run| run.settled_at.is_some())
+        && world.store.outbox.values().all(|send| send.rung)
+}
+
+/// How many port calls the story makes undisturbed.
+async fn length(plot: &Plot) -> usize {
+    let story = Story::new().with_issue((plot.scripts)());
+    story.settle().await;
+    story.sim.with(|world| {
+        assert_ended_well(plot, world, "undisturbed");
+        world.calls.len()
+    })
+}
+
+/// Tells the story with one fault; where it kills, another process goes on.
+async fn with_fault(plot: &Plot, fault: Fault) {
+    let mut story = Story::new().with_issue((plot.scripts)());
+    story.sim.with(|world| world.fault = Some(fault));
+    for _ in 0..300 {
+        if story.sim.with(|world| settled(world)) {
+            break;
+        }
+        if story.deadly_round().await {
+            story = story.restarted("second");
+        }
+    }
+    story.sim.with(|world| {
+        let called = world.calls.get(fault.call).copied().unwrap_or("nothing");
+        let how = if fault.kills { "killed" } else { "failed" };
+        let what = format!("{called} (call {}) {how} {:?}", fault.call, fault.when);
+        assert!(settled(world), "never settled: {what}\n{}", story_of(world));
+        assert_ended_well(plot, world, &what);
+    });
+}
+
+async fn sweep(plot: &Plot, kills: bool) {
+    let calls = length(plot).await;
+    for call in 0..calls {
+        for when in [When::Before, When::After] {
+            with_fault(plot, Fault { call, when, kills }).await;
+        }
+    }
+    println!("{}: {calls} calls, {} faults", plot.name, 2 * calls);
+}
+
+#[tokio::test]
+async fn any_call_of_the_straight_story_may_fail_once() {
+    sweep(&PLOTS[0], false).await;
+}
+
+#[tokio::test]
+async fn any_call_of_the_fix_forward_may_fail_once() {
+    sweep(&PLOTS[1], false).await;
+}
+
+#[tokio::test]
+async fn any_call_of_the_refused_story_may_fail_once() {
+    sweep(&PLOTS[2], false).await;
+}
+
+#[tokio::test]
+async fn the_process_may_die_at_any_call_of_the_straight_story() {
+    sweep(&PLOTS[0], true).await;
+}
+
+#[tokio::test]
+async fn the_process_may_die_at_any_call_of_the_fix_forward() {
+    sweep(&PLOTS[1], true).await;
+}
+
+#[tokio::test]
+async fn the_process_may_die_at_any_call_of_the_refused_story() {
+    sweep(&PLOTS[2], true).await;
+}

@@ -1,0 +1,110 @@
+//! The loop, tick by tick, where all goes well.
+
+use afk_core::doorbell::DoorbellKind;
+use afk_core::plan::End;
+use afk_core::run::Run;
+use afk_sim::story::{Story, good_work, repo, seven};
+use afk_sim::world::Act;
+
+fn labels(story: &Story) -> Vec<String> {
+    story.sim.with(|world| world.tracker.issues[&seven()].issue.labels.clone())
+}
+
+#[tokio::test]
+async fn an_issue_goes_from_ready_to_closed_with_evidence() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story
+        .until("a turn began", |world| {
+            let marked = world.tracker.issues[&seven()].has("agent-in-progress");
+            let begun = !world.agents.turns.is_empty();
+            assert!(begun || !marked, "marked before the agent began");
+            begun && marked
+        })
+        .await;
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(labels(&story), Vec::<String>::new());
+    story.sim.with(|world| {
+        let issue = &world.tracker.issues[&seven()];
+        assert!(!issue.issue.open);
+        assert_eq!(issue.comments.len(), 1);
+        let shown = &issue.comments[0].body;
+        assert!(shown.starts_with("### o/r#7 — AFK run progress (thread "), "{shown}");
+        assert!(!shown.contains("[ ]") && !shown.contains("[~]"), "{shown}");
+        let bells: Vec<_> = world.rung.iter().map(|bell| bell.kind).collect();
+        assert_eq!(bells, [DoorbellKind::Done]);
+        assert_eq!(world.archive.len(), 1);
+        assert_eq!(world.archive[0].is_complete(), Ok(()));
+        assert!(world.git.workspaces.is_empty(), "the workspace is left behind");
+        let history = world.git.history(&repo("o/r"));
+        assert_eq!(history.len(), 2, "one landing on one base");
+        assert!(history[0].message.contains(&format!("AFK-Run: {}", run.id)));
+        assert!(history[0].message.contains("Refs #7"));
+        assert_eq!(world.agents.turns.len(), 1);
+    });
+}
+
+#[tokio::test]
+async fn the_journal_gives_the_record_again() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    let run = story.settle().await;
+    let rows = story.sim.with(|world| world.store.transitions(run.id));
+    let mut again: Option<Run> = None;
+    for (at, transition) in rows {
+        match (&mut again, transition) {
+            (None, afk_core::run::Transition::Admitted { run }) => again = Some(*run),
+            (Some(run), transition) => run.apply(at, transition),
+            (None, other) => panic!("{} before the admission", other.kind()),
+        }
+    }
+    assert_eq!(again, Some(run));
+}
+
+#[tokio::test]
+async fn a_free_repo_takes_its_next_issue() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.settle().await;
+    story.sim.with(|world| {
+        world.file("o/r#8", "Say three.", &["ready-for-agent"], "ann");
+        let more = vec![
+            Act::Commit {
+                message: "T",
+                files: vec![("tests/three", Some("expect src/lib three"))],
+            },
+            Act::Commit { message: "C", files: vec![("src/lib", Some("one two three"))] },
+        ];
+        let script = afk_sim::world::Script::acts(more);
+        world.agents.scripts.insert(repo("o/r"), vec![script].into());
+    });
+    story.round().await.unwrap();
+    let run = story.settle().await;
+    assert_eq!(run.issue.number, 8);
+    story.ended(End::Done);
+}
+
+#[tokio::test]
+async fn dirt_is_asked_about_once() {
+    let mut work = good_work();
+    work.acts.push(Act::Dirty("notes.txt"));
+    let tidy = afk_sim::world::Script::acts(vec![Act::Discard]);
+    let story = Story::new().with_issue(vec![work, tidy]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.attempts.len(), 1);
+    assert_eq!(run.attempts[0].turns.len(), 2);
+    story.sim.with(|world| {
+        let turns = world.agents.turns_of(&repo("o/r"));
+        assert!(turns[1].request.prompt.contains("notes.txt"));
+    });
+}
+
+#[tokio::test]
+async fn dirt_that_stays_does_not_count() {
+    let mut work = good_work();
+    work.acts.push(Act::Dirty("notes.txt"));
+    let shrug = afk_sim::world::Script::acts(Vec::new());
+    let story = Story::new().with_issue(vec![work, shrug]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.attempts[0].turns.len(), 2, "asked once, and no more");
+}
