@@ -1,5 +1,7 @@
 //! The driver: tasks of live runs, woken by time, until all is settled.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 use afk_core::plan::End;
 use afk_engine::driver::{Drive, Until};
 use afk_engine::ports::Switch;
