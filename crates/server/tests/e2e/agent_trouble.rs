@@ -35,7 +35,8 @@ fn garbage_and_a_line_of_five_megabytes_are_no_obstacle() {
 #[test]
 fn an_agent_that_ends_without_a_word_goes_to_a_person() {
     let world = World::new();
-    for (steps, code) in [(vec![garbage(3, 100), exit(0)], 0), (vec![exit(0)], 0), (vec![exit(3)], 3)]
+    for (steps, code) in
+        [(vec![garbage(3, 100), exit(0)], 0), (vec![exit(0)], 0), (vec![exit(3)], 3)]
     {
         world.script(&[&steps]);
         let ended = world.run(4);
@@ -66,15 +67,27 @@ fn an_agent_that_says_it_failed_goes_to_a_person() {
 }
 
 #[test]
-fn commits_on_another_branch_do_not_count_for_the_run() {
+fn commits_on_another_branch_do_not_count_and_are_named() {
     let world = World::new();
-    let mut steps = vec![json!({ "checkout": { "branch": "elsewhere" } })];
+    let mut steps = vec![json!({ "checkout": { "branch": "sidetrack" } })];
     steps.extend(honest());
+    steps.push(run(&["git", "switch", "--quiet", "-"]));
     world.script(&[&steps]);
     let ended = world.run(4);
-    world.handed_over(&ended, &["without a commit", "elsewhere"]);
+    world.handed_over(&ended, &["without a commit", "sidetrack does not count"]);
     world.nothing_landed();
     world.goes_on();
+}
+
+#[test]
+fn what_is_checked_out_at_the_end_counts_whatever_its_branch() {
+    let world = World::new();
+    let mut steps = vec![json!({ "checkout": { "branch": "sidetrack" } })];
+    steps.extend(honest());
+    world.script(&[&steps]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(git(&world.origin(), &["for-each-ref", "--format=%(refname)"]), "refs/heads/main");
 }
 
 #[test]
@@ -125,32 +138,18 @@ fn an_empty_commit_is_no_change() {
 }
 
 #[test]
-fn an_agent_that_rewrites_what_it_was_given_is_judged_by_what_it_left() {
-    let world = World::new();
-    let mut steps = vec![
+fn a_history_of_its_own_never_lands() {
+    let mut world = World::new();
+    world.set("landing_refusals_max", 1);
+    let steps = [
         run(&["git", "checkout", "--quiet", "--orphan", "fresh"]),
-        run(&["git", "commit", "--quiet", "--message", "All new"]),
-        run(&["git", "branch", "--quiet", "--delete", "--force", "main"]),
+        commit("All new", &["lib.sh", "test.sh", "ci.sh", "tests"]),
     ];
-    steps.truncate(2);
     world.script(&[&steps]);
     let ended = world.run(4);
-    assert_eq!(ended.view["outcome"], "needs-human");
+    world.handed_over(&ended, &["no commit in common"]);
     world.nothing_landed();
     world.goes_on();
-}
-
-#[test]
-fn a_tick_does_what_a_run_does() {
-    let world = World::new();
-    world.script(&[&honest()]);
-    let issue = world.issue("Triple numbers");
-    let said = world.afk(&["tick", "--poll", "--watch", "--json"]).ended(0);
-    assert_eq!(said.json()["live"], json!([]));
-    let view = world.json(&["show", &issue]);
-    assert_eq!(view["summary"]["outcome"], "done");
-    world.shows(&issue, false, &[], &view["summary"]["run"]);
-    assert_eq!(git(&world.origin(), &["rev-list", "--count", "main"]), "2");
 }
 
 #[test]

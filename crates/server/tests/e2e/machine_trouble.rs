@@ -45,7 +45,10 @@ fn no_git_at_all_is_refused() {
 /// A bubblewrap that this machine's kernel lets do nothing.
 fn refused_bubblewrap(world: &World) -> std::path::PathBuf {
     let bin = world.path("bin");
-    write_program(&bin.join("bwrap"), "echo 'bwrap: No permissions to create a namespace' >&2; exit 1");
+    write_program(
+        &bin.join("bwrap"),
+        "echo 'bwrap: No permissions to create a namespace' >&2; exit 1",
+    );
     bin
 }
 
@@ -55,7 +58,7 @@ fn without_bubblewrap_a_required_sandbox_refuses() {
     let bin = refused_bubblewrap(&world);
     world.script(&[&honest()]);
     let (issue, said) = run_with_path(&world, &bin);
-    let ended = world.ended(said.ended(4), issue);
+    let ended = world.ended(&said.ended(4), issue);
     world.handed_over(
         &ended,
         &["a full sandbox is required", "install bubblewrap", "sandbox = \"preferred\""],
@@ -71,7 +74,7 @@ fn without_bubblewrap_a_preferred_sandbox_says_partial() {
     let bin = refused_bubblewrap(&world);
     world.script(&[&honest()]);
     let (issue, said) = run_with_path(&world, &bin);
-    let ended: Ended = world.ended(said.ended(0), issue);
+    let ended: Ended = world.ended(&said.ended(0), issue);
     world.landed(&ended);
     assert_eq!(ended.evidence["sandbox"], "partial");
     let mut status = world.command(&["status", "--json"]);

@@ -9,6 +9,7 @@
 mod agent_trouble;
 mod bad_input;
 mod demo;
+mod dispatch;
 mod inline_tests;
 mod machine_trouble;
 mod proof;

@@ -46,7 +46,6 @@ pub(crate) struct World {
 /// A run that came to its end.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) said: Said,
     /// The run at a glance, as `afk run --json` prints it.
     pub(crate) view: Value,
     /// The evidence bundle that was kept.
@@ -161,17 +160,17 @@ impl World {
     pub(crate) fn run(&self, code: i32) -> Ended {
         let issue = self.issue("Triple numbers");
         let said = self.afk(&["run", &issue, "--json"]).ended(code);
-        self.ended(said, issue)
+        self.ended(&said, issue)
     }
 
     /// The run on `issue` that is over, told by `said`.
     #[track_caller]
-    pub(crate) fn ended(&self, said: Said, issue: String) -> Ended {
+    pub(crate) fn ended(&self, said: &Said, issue: String) -> Ended {
         let view = said.json();
         let run = view["run"].as_str().unwrap_or_else(|| panic!("no run: {said:?}"));
         let bundle = self.path("data/evidence").join(run).with_extension("json");
         let evidence = serde_json::from_str(&std::fs::read_to_string(bundle).unwrap()).unwrap();
-        Ended { said, view, evidence, issue }
+        Ended { view, evidence, issue }
     }
 
     /// The default branch's commit.
@@ -239,10 +238,10 @@ impl World {
         let status = self.json(&["status"]);
         assert_eq!(status["runs"], json!([]));
         assert_eq!(status["switches"]["frozen"], json!([]));
+        let home = std::fs::read_dir(self.path("home")).unwrap();
+        assert_eq!(home.count(), 0, "something lies under HOME");
         // A host takes its leave a moment after its job's end is known.
-        until("every process to end", || {
-            processes_in(self.root.path()).is_empty().then_some(())
-        });
+        until("every process to end", || processes_in(self.root.path()).is_empty().then_some(()));
     }
 
     /// The bare mirror that the control plane keeps.
@@ -308,8 +307,8 @@ pub(crate) fn trees_exist(mirror: &Path, evidence: &Value) {
 /// The one mirror below a data folder.
 pub(crate) fn mirror(data: &Path) -> PathBuf {
     let entries = std::fs::read_dir(data.join("work/mirrors")).unwrap();
-    let found = entries.flatten().map(|e| e.path());
-    found.filter(|path| path.is_dir()).next().expect("a mirror")
+    let mut found = entries.flatten().map(|e| e.path());
+    found.find(|path| path.is_dir()).expect("a mirror")
 }
 
 /// An issue's document is as told, with one comment that is the run's; answers its text.
