@@ -51,10 +51,10 @@ fn page(command: clap::Command, name: &str) -> io::Result<String> {
     let mut text = Vec::new();
     man.render(&mut text)?;
     let mut text = String::from_utf8_lossy(&text).into_owned();
+    let codes =
+        exit::Exit::ALL.map(|exit| format!(".TP\n\\fB{}\\fR\n{}\n", exit.code(), exit.meaning()));
     text.push_str(".SH \"EXIT STATUS\"\n");
-    for exit in exit::Exit::ALL {
-        text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", exit.code(), exit.meaning()));
-    }
+    text.extend(codes);
     Ok(text)
 }
 
