@@ -178,8 +178,7 @@ fn classify(error: &sqlx::Error) -> StoreErrorKind {
     if matches!(error, sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) {
         return StoreErrorKind::Closed;
     }
-    let code =
-        error.as_database_error().and_then(|e| e.code().and_then(|c| c.parse::<u32>().ok()));
+    let code = error.as_database_error().and_then(|e| e.code().and_then(|c| c.parse::<u32>().ok()));
     // The one I/O error that is a full disk: the index of the log cannot be made longer.
     if code == Some(IOERR_SHMSIZE) {
         return StoreErrorKind::DiskFull;

@@ -35,7 +35,8 @@ fn garbage_and_a_line_of_five_megabytes_are_no_obstacle() {
 #[test]
 fn an_agent_that_ends_without_a_word_goes_to_a_person() {
     let world = World::new();
-    for (steps, code) in [(vec![garbage(3, 100), exit(0)], 0), (vec![exit(0)], 0), (vec![exit(3)], 3)]
+    for (steps, code) in
+        [(vec![garbage(3, 100), exit(0)], 0), (vec![exit(0)], 0), (vec![exit(3)], 3)]
     {
         world.script(&[&steps]);
         let ended = world.run(4);

@@ -9,7 +9,8 @@ fn a_malformed_configuration_is_pointed_at() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("afk.toml");
     write(&file, "kill_switch = false\nallowlist = [\"o/calc\"\n\n[repos\n");
-    for command in [&["status"][..], &["tick", "--poll"], &["run", "o/calc#1"], &["config", "check"]]
+    for command in
+        [&["status"][..], &["tick", "--poll"], &["run", "o/calc#1"], &["config", "check"]]
     {
         let mut command = afk(root.path(), command);
         let said = finish({

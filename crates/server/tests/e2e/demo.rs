@@ -126,9 +126,13 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
     }
 
     let files = demo.git(&["ls-tree", "-r", "--name-only", "main"]);
-    let expected = "README.md\nci.sh\nhello.sh\ntest.sh\ntests/greet_by_name.sh\ntests/greet_nobody.sh";
+    let expected =
+        "README.md\nci.sh\nhello.sh\ntest.sh\ntests/greet_by_name.sh\ntests/greet_nobody.sh";
     assert_eq!(files, expected);
-    assert_eq!(demo.git(&["diff", "--name-only", "main~", "main"]), "hello.sh\ntests/greet_nobody.sh");
+    assert_eq!(
+        demo.git(&["diff", "--name-only", "main~", "main"]),
+        "hello.sh\ntests/greet_nobody.sh"
+    );
     assert!(demo.git(&["show", "main:hello.sh"]).contains("${1:-world}"));
 
     let comment =

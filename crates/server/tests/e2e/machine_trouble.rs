@@ -45,7 +45,10 @@ fn no_git_at_all_is_refused() {
 /// A bubblewrap that this machine's kernel lets do nothing.
 fn refused_bubblewrap(world: &World) -> std::path::PathBuf {
     let bin = world.path("bin");
-    write_program(&bin.join("bwrap"), "echo 'bwrap: No permissions to create a namespace' >&2; exit 1");
+    write_program(
+        &bin.join("bwrap"),
+        "echo 'bwrap: No permissions to create a namespace' >&2; exit 1",
+    );
     bin
 }
 

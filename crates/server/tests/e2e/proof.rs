@@ -240,7 +240,10 @@ fn a_closing_keyword_never_reaches_the_default_branch() {
 #[test]
 fn a_change_of_documents_alone_needs_no_test() {
     let world = World::new();
-    world.script(&[&[write_step("README.md", "# calc\n"), commit("Say what it is", &["README.md"])]]);
+    world.script(&[&[
+        write_step("README.md", "# calc\n"),
+        commit("Say what it is", &["README.md"]),
+    ]]);
     let ended = world.run(0);
     world.landed(&ended);
     assert_eq!(ended.proof(), &json!({ "accepted": "exempt" }));
@@ -285,7 +288,10 @@ fn a_landed_commit_that_ci_refuses_is_mended_forward() {
         commit("Forget", &["lib.sh"]),
     ];
     world.script(&[&red, &mended]);
-    let issue = world.issue("x"); let said = world.afk(&["run", &issue, "--json"]); eprintln!("{}", world.afk(&["show", &issue]).out); let ended = world.ended(said.ended(0), issue);
+    let issue = world.issue("x");
+    let said = world.afk(&["run", &issue, "--json"]);
+    eprintln!("{}", world.afk(&["show", &issue]).out);
+    let ended = world.ended(said.ended(0), issue);
     world.landed(&ended);
     assert_eq!(ended.view["fix_forwards"], 1);
     assert_eq!(git(&world.origin(), &["rev-list", "--count", "main"]), "3");

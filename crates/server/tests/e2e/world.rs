@@ -240,9 +240,7 @@ impl World {
         assert_eq!(status["runs"], json!([]));
         assert_eq!(status["switches"]["frozen"], json!([]));
         // A host takes its leave a moment after its job's end is known.
-        until("every process to end", || {
-            processes_in(self.root.path()).is_empty().then_some(())
-        });
+        until("every process to end", || processes_in(self.root.path()).is_empty().then_some(()));
     }
 
     /// The bare mirror that the control plane keeps.
