@@ -159,6 +159,7 @@ fn document(ticked: &Ticked) -> serde_json::Value {
         ticked.failed.iter().map(|(run, error)| json!({ "run": run, "error": error })).collect();
     json!({
         "admitted": ticked.admitted,
+        "would_be_admitted": ticked.would,
         "passed": ticked.passed,
         "elsewhere": ticked.elsewhere,
         "failed": failed,
@@ -178,6 +179,7 @@ fn summary(ticked: &Ticked) -> String {
     if ticked.not_rung > 0 {
         lines.push(format!("{} not rung, to be tried again", ticked.not_rung));
     }
+    lines.extend(ticked.would.iter().map(|issue| format!("shadow: {issue} would be admitted")));
     lines.extend(ticked.failed.iter().map(|(run, error)| format!("run {run}: {error}")));
     lines.join("\n")
 }
