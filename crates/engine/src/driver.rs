@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use afk_core::ids::{At, RunId};
+use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::run::Transition;
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
@@ -141,7 +141,10 @@ impl Engine {
         let mut ticked = Ticked::default();
         if dispatch {
             match self.dispatch(&brake).await {
-                Ok(dispatched) => ticked.admitted = dispatched.admitted,
+                Ok(dispatched) => {
+                    ticked.admitted = dispatched.admitted;
+                    ticked.would = dispatched.would;
+                }
                 // Runs in flight go on whatever keeps new ones from beginning.
                 Err(error) => {
                     tracing::warn!(error = error.chain(), "nothing dispatched, will try again");

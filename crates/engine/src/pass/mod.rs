@@ -167,6 +167,10 @@ impl Pass<'_> {
             | Plan::ProveLanded
             | Plan::Wait { .. } => self.engine.forget_stopping(self.run.id),
         }
+        if self.config.shadow {
+            tracing::info!(run.id = %self.run.id, plan = ?plan, "shadow: would have been done");
+            return Ok(Acted::wait(Watch::Nothing, None));
+        }
         self.keep_clocks(plan).await?;
         if self.run.conclusion.is_none() {
             let shown = self.engine.show(&self.run, &self.config, &seen).await;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::*;
 use crate::change::Tally;
 use crate::ids::{Actor, RepoName};
+use crate::phase::Phase;
 use crate::proof::{ProofOutcome, Refusal as ProofRefusal, Strength};
 use crate::spend::{Cost, Entry};
 use crate::verdict::Stages;

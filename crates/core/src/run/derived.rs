@@ -1,0 +1,117 @@
+//! What is said of a run beyond its record: counters, phase, keys. Derived each time,
+//! stored nowhere.
+
+use jiff::SignedDuration;
+
+use super::{Attempt, Candidate, Ended, Run, Turn, TurnEnd};
+use crate::ids::{JobKey, Oid};
+use crate::phase::Phase;
+use crate::plan::{End, TurnCause};
+use crate::spend::Ledger;
+use crate::usd::Usd;
+
+impl Run {
+    /// The newest attempt.
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.attempts.last()
+    }
+
+    /// The newest turn.
+    pub fn turn(&self) -> Option<&Turn> {
+        self.attempts.iter().rev().find_map(|attempt| attempt.turns.last())
+    }
+
+    /// The candidate that is on its way to the default branch.
+    pub fn candidate(&self) -> Option<&Candidate> {
+        let attempt = self.attempt()?;
+        let candidate = attempt.candidates.last()?;
+        (attempt.refused.is_none() && candidate.landed_at.is_none()).then_some(candidate)
+    }
+
+    /// The newest landed commit.
+    pub fn landed(&self) -> Option<&Candidate> {
+        let mut all =
+            self.attempts.iter().rev().flat_map(|attempt| attempt.candidates.iter().rev());
+        all.find(|candidate| candidate.landed_at.is_some())
+    }
+
+    /// The first landed commit: its base is the branch before this run touched it.
+    pub fn first_landed(&self) -> Option<&Candidate> {
+        let mut all = self.attempts.iter().flat_map(|attempt| &attempt.candidates);
+        all.find(|candidate| candidate.landed_at.is_some())
+    }
+
+    /// The commit that the next work is measured against: what landed, else the start.
+    pub fn base(&self) -> Option<&Oid> {
+        self.landed().map(|landed| &landed.head).or(self.start.as_ref().map(|start| &start.base))
+    }
+
+    /// The ledger of this run.
+    pub fn ledger(&self) -> Ledger {
+        let costs = self.ends().filter_map(|ended| ended.facts.cost.as_ref());
+        costs.map(|cost| (cost.key.clone(), cost.entry.clone())).collect()
+    }
+
+    /// The ends of its turns, oldest first.
+    pub fn ends(&self) -> impl Iterator<Item = &Ended> {
+        let turns = self.attempts.iter().flat_map(|attempt| &attempt.turns);
+        turns.filter_map(|turn| turn.ended.as_ref())
+    }
+
+    /// What it has spent.
+    pub fn spent(&self) -> Usd {
+        self.ledger().spent(self.id)
+    }
+
+    /// Attempts that were refused before landing.
+    pub fn refusals(&self) -> u32 {
+        count(&self.attempts, |attempt| attempt.refused.is_some())
+    }
+
+    /// Corrective turns on a landed commit.
+    pub fn fix_forwards(&self) -> u32 {
+        count(&self.attempts, |attempt| attempt.cause == TurnCause::FixForward)
+    }
+
+    /// Failed turns in a row, newest last: what executor retries are counted by.
+    pub fn failures_in_a_row(&self) -> u32 {
+        let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
+        let failed =
+            turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how)).take_while(|how| {
+                matches!(how, Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled))
+            });
+        failed.count() as u32
+    }
+
+    /// How far the run is, by evidence.
+    pub fn phase(&self) -> Phase {
+        if self.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
+            return Phase::Done;
+        }
+        if self.landed().is_some() {
+            // `command` stages are the repo's CI, and one that passed is not all of
+            // them: its box is ticked with the last, which is when all is done.
+            return Phase::Ci;
+        }
+        match self.candidate().and_then(|candidate| candidate.proof.as_ref()) {
+            Some(proof) if proof.accepted() => Phase::Pushed,
+            Some(_) | None if self.start.is_some() => Phase::TestsRed,
+            Some(_) | None => Phase::Worktree,
+        }
+    }
+
+    /// The key of the turn's job.
+    pub fn turn_key(&self, n: u32) -> JobKey {
+        JobKey::new(self.id, "turn", &n.to_string())
+    }
+
+    /// When the n-th retry may begin, counted from the failure: min(10 s · 2^(n−1), 5 min).
+    pub fn backoff(failures: u32) -> SignedDuration {
+        let doublings = failures.saturating_sub(1).min(5);
+        SignedDuration::from_secs((10_i64 << doublings).min(300))
+    }
+}
+
+fn count(attempts: &[Attempt], which: impl Fn(&Attempt) -> bool) -> u32 {
+    attempts.iter().filter(|attempt| which(attempt)).count() as u32
+}
