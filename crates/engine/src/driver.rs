@@ -312,6 +312,8 @@ impl Engine {
 pub struct Ticked {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
+    /// Issues that would have been admitted, were there no shadow.
+    pub would: Vec<IssueRef>,
     /// Why nothing could be dispatched, where looking for issues failed.
     pub not_dispatched: Option<String>,
     /// Runs that had a pass.
