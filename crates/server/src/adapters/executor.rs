@@ -34,8 +34,6 @@ const CHUNK: usize = 1 << 20;
 const STDERR: usize = 64 << 10;
 /// How much of the last words is kept.
 const WORDS: usize = 8 << 10;
-/// How often a running turn is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 /// How long an interrupted turn has before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -254,14 +252,8 @@ impl Executor for LocalExecutor {
 
     async fn changed(&self, _repo: &RepoName, key: &JobKey, at_most: Duration) {
         let Some(job) = self.hosted(key) else { return };
-        let bound = tokio::time::Instant::now() + at_most;
-        while tokio::time::Instant::now() < bound {
-            match job.status().await {
-                Ok(host::JobState::Starting | host::JobState::Running { .. }) => {}
-                Ok(host::JobState::Ended(_) | host::JobState::Lost) | Err(_) => return,
-            }
-            tokio::time::sleep(LOOK).await;
-        }
+        // Its end or its loss; an error is looked into by the next pass.
+        let _ = job.wait(at_most).await;
     }
 }
 

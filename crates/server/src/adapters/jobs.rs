@@ -26,8 +26,8 @@ const STDOUT: usize = 4 << 20;
 const TAIL: usize = 6 << 10;
 /// How large a kept file may be.
 const KEPT: u64 = 8 << 20;
-/// How often a running job is looked at.
-const LOOK: Duration = Duration::from_millis(25);
+/// How often a running job is looked at: at first, and once it takes its time.
+const LOOK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(250)];
 /// How long what is told to stop has before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -183,8 +183,10 @@ impl Jobs for LocalJobs {
         if matches!(before, Ok(0) | Err(_)) {
             return;
         }
+        let [mut pause, longest] = LOOK;
         while tokio::time::Instant::now() < bound {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
             let now = self.all_alive(run).await.map(|alive| alive.len());
             if !matches!((&before, &now), (Ok(before), Ok(now)) if before == now) {
                 return;
