@@ -56,13 +56,16 @@ fn refused_bubblewrap(world: &World) -> std::path::PathBuf {
 fn without_bubblewrap_a_required_sandbox_refuses() {
     let world = World::new();
     let bin = refused_bubblewrap(&world);
+    let mend = ["a full sandbox is required", "install bubblewrap", "or set sandbox = "];
     world.script(&[&honest()]);
     let (issue, said) = run_with_path(&world, &bin);
-    let ended = world.ended(&said.ended(4), issue);
-    world.handed_over(
-        &ended,
-        &["a full sandbox is required", "install bubblewrap", "sandbox = \"preferred\""],
-    );
+    said.ended(6).complains(&mend);
+    untouched(&world, &issue);
+    // The loop has nobody at the keyboard to tell: it hands the issue over.
+    let mut tick = world.command(&["tick", "--poll", "--watch"]);
+    tick.env("PATH", path_with(&bin));
+    finish(tick).ended(0);
+    world.handed_over(&world.newest(issue), &mend);
     world.nothing_landed();
     world.goes_on();
 }
@@ -85,16 +88,29 @@ fn without_bubblewrap_a_preferred_sandbox_says_partial() {
 }
 
 #[test]
-fn a_missing_claude_cli_goes_to_a_person() {
+fn a_missing_claude_cli_refuses_and_never_gets_lost() {
     let mut world = World::new();
     world.set_repo("agent", "claude");
     let nowhere = world.path("no-claude");
     world.set("agents.claude.program", nowhere.to_str().unwrap());
-    let ended = world.run(4);
-    world.handed_over(&ended, &["the Claude CLI is not at", "agents.claude.program"]);
+    let issue = world.issue("Triple numbers");
+    let mend = ["the Claude CLI is not at", "agents.claude.program"];
+    world.afk(&["run", &issue]).ended(6).complains(&mend);
+    untouched(&world, &issue);
+    world.afk(&["tick", "--poll", "--watch"]).ended(0);
+    world.handed_over(&world.newest(issue), &mend);
     world.nothing_landed();
     world.set_repo("agent", "scripted");
     world.goes_on();
+}
+
+/// The issue is as it was released: nothing was begun.
+#[track_caller]
+fn untouched(world: &World, issue: &str) {
+    let shown = world.json(&["issue", "show", issue]);
+    assert_eq!(shown["issue"]["labels"], serde_json::json!(["ready-for-agent"]));
+    assert_eq!(shown["comments"], serde_json::json!([]));
+    world.at_rest();
 }
 
 /// A small file system of its own at a folder, until it is dropped.

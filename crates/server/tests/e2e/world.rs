@@ -166,8 +166,19 @@ impl World {
     /// The run on `issue` that is over, told by `said`.
     #[track_caller]
     pub(crate) fn ended(&self, said: &Said, issue: String) -> Ended {
-        let view = said.json();
-        let run = view["run"].as_str().unwrap_or_else(|| panic!("no run: {said:?}"));
+        self.with_evidence(said.json(), issue)
+    }
+
+    /// The newest run on `issue`, whoever worked it.
+    #[track_caller]
+    pub(crate) fn newest(&self, issue: String) -> Ended {
+        let view = self.json(&["show", &issue])["summary"].clone();
+        self.with_evidence(view, issue)
+    }
+
+    #[track_caller]
+    fn with_evidence(&self, view: Value, issue: String) -> Ended {
+        let run = view["run"].as_str().unwrap_or_else(|| panic!("no run: {view}"));
         let bundle = self.path("data/evidence").join(run).with_extension("json");
         let evidence = serde_json::from_str(&std::fs::read_to_string(bundle).unwrap()).unwrap();
         Ended { view, evidence, issue }
