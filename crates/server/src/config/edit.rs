@@ -11,12 +11,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::RepoName;
-use toml_edit::{Array, DocumentMut, Item, Value, value};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, Table, Value, value};
 
 /// The switch that `arm` turns off.
 const KILL_SWITCH: &str = "kill_switch";
 /// The list that `enroll` adds to.
 const ALLOWLIST: &str = "allowlist";
+/// The table that holds a table for each repo.
+const REPOS: &str = "repos";
 
 /// What a new file begins with.
 const HEADER: &str = "\
@@ -88,6 +90,47 @@ pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
             return Ok(Edited::Unchanged);
         }
         push(list, repo.as_str());
+        Ok(Edited::Changed)
+    })
+}
+
+/// What the table of a new repo says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRepo {
+    /// Where its git lives.
+    pub remote: String,
+    /// The command (argv) that judges a change.
+    pub verify: Vec<String>,
+    /// The command (argv) that a landed commit must pass.
+    pub ci: Vec<String>,
+}
+
+/// Writes the table of `repo` and lists it, in one edit. A table that is there is
+/// not touched: it is somebody's, and may say more than this knows.
+pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited, EditError> {
+    edit(path, |document| {
+        let repos = document.entry(REPOS).or_insert_with(|| {
+            // Without a header of its own: its tables name it.
+            let mut table = Table::new();
+            table.set_implicit(true);
+            Item::Table(table)
+        });
+        let repos = repos.as_table_like_mut().ok_or_else(|| format!("{REPOS} is not a table"))?;
+        if repos.contains_key(repo.as_str()) {
+            return Err(format!("{repo} has a table already"));
+        }
+        let mut stage = InlineTable::new();
+        stage.insert("name", "ci".into());
+        stage.insert("command", Value::Array(new.ci.iter().collect()));
+        let mut table = Table::new();
+        table.insert("remote", value(&new.remote));
+        table.insert("verify", value(new.verify.iter().collect::<Array>()));
+        table.insert("stages", value(std::iter::once(stage).collect::<Array>()));
+        repos.insert(repo.as_str(), Item::Table(table));
+        let list = allowlist(document)?;
+        if list.iter().all(|item| item.as_str() != Some(repo.as_str())) {
+            push(list, repo.as_str());
+        }
         Ok(Edited::Changed)
     })
 }

@@ -1,0 +1,356 @@
+//! What can be typed: every command, its options, and the help that teaches them.
+//!
+//! Names are stable: scripts and muscle memory stand on them. Examples live in
+//! [`examples`]; what the commands do is in `commands`.
+
+mod examples;
+mod issue;
+mod repo;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+pub(super) use issue::{IssueCommand, IssueText};
+pub(super) use repo::{EnrollArgs, RepoArgs};
+
+/// Lands an issue as tested, deployed code with nobody at the keyboard.
+///
+/// afk takes an issue that a trusted person labelled ready, gives it to a coding
+/// agent in a sandbox, proves the change red then green, lands it on the default
+/// branch, waits for the stages behind it, and closes the issue with the evidence.
+/// Where it cannot go on it hands the issue to a person and says why.
+///
+/// It does nothing by itself until a person has armed it and enrolled a repository.
+#[derive(Debug, Parser)]
+#[command(
+    name = "afk",
+    version,
+    max_term_width = 100,
+    after_help = examples::SHORT,
+    after_long_help = examples::long(),
+    disable_help_subcommand = false,
+    subcommand_required = false,
+    propagate_version = false
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(super) struct Global {
+    /// The configuration file; else the one that `AFK_CONFIG` names, ./afk.toml, the user's own
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Print one JSON document; errors are JSON on standard error
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Log what goes on to standard error; twice for every detail
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// When to use colour: auto, always or never; `NO_COLOR` is honoured
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true
+    )]
+    pub(super) color: ColorChoice,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum ColorChoice {
+    /// On a terminal that did not ask for none.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorChoice {
+    /// Whether a handle gets colour; `terminal` says whether it is one.
+    pub(super) fn wanted(self, terminal: bool, env: impl Fn(&str) -> Option<OsString>) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => {
+                let refused = env("NO_COLOR").is_some_and(|value| !value.is_empty())
+                    || env("TERM").is_some_and(|term| term == "dumb");
+                terminal && !refused
+            }
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Clone, Subcommand)]
+pub(super) enum Command {
+    /// See the whole loop work on a sample repository, from nothing
+    ///
+    /// Makes a sample repository with a remote, a local issue and a configuration of
+    /// its own, and runs the loop on it for real: git, tests, sandbox, landing,
+    /// stages, evidence. Nothing of yours is read or changed. The agent is a script
+    /// unless `--agent claude` is given, and is called scripted wherever it shows.
+    ///
+    /// Ends with 0 when the scenario ended as it is meant to.
+    #[command(after_help = examples::DEMO)]
+    Demo(DemoArgs),
+    /// Land one issue now, in the foreground
+    ///
+    /// A person's own dispatch: it passes the kill switch and the allowlist, and no
+    /// other gate. Shows the run live on a terminal, and a line for each step
+    /// elsewhere. Ctrl-C leaves the run as it is; the next `run` or `tick` goes on
+    /// with it.
+    #[command(after_help = examples::RUN)]
+    Run {
+        /// The issue
+        #[arg(value_name = "OWNER/REPO#N")]
+        issue: String,
+    },
+    /// One pass over everything: admit new issues, go on with live runs
+    ///
+    /// For schedulers: with the switches as shipped it reads the store and nothing
+    /// else. Without `--poll` it goes on with live runs only.
+    #[command(after_help = examples::TICK)]
+    Tick {
+        /// Look for new issues too
+        #[arg(long)]
+        poll: bool,
+        /// Stay until every live run is settled, and show them
+        #[arg(long)]
+        watch: bool,
+    },
+    /// What runs, what waits and why, what is switched how
+    ///
+    /// Live runs with their phase, time, tokens and cost; ready issues and the gate
+    /// that holds each; switches, frozen repositories and the sandbox's strength.
+    #[command(after_help = examples::STATUS)]
+    Status,
+    /// One run: checklist, attempts, timeline
+    ///
+    /// Takes a run's id, the beginning of one, or an issue, which means its newest run.
+    #[command(after_help = examples::SHOW)]
+    Show {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+    },
+    /// Whether an issue would be dispatched, gate by gate
+    ///
+    /// Asks every gate by the code that dispatches, and shows what of the issue's text
+    /// the agent would not see. Ends with 0 when the loop would take the issue, and
+    /// with 3 when a gate refuses or cannot be decided.
+    #[command(after_help = examples::EXPLAIN)]
+    Explain {
+        /// The issue
+        #[arg(value_name = "OWNER/REPO#N")]
+        issue: String,
+    },
+    /// Why an issue was allowed to close
+    ///
+    /// The bundle as Markdown: who released the issue, what changed, the proof with its
+    /// commands and outputs, each stage's answer, cost and sandbox. Ends with 3 while
+    /// the bundle is not complete.
+    #[command(after_help = examples::EVIDENCE)]
+    Evidence {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+    },
+    /// The local tracker: make, read and change issues
+    ///
+    /// Issues kept on this machine, with the same gates and the same loop as a forge's.
+    /// Who does something is recorded and decides whether a label is trusted.
+    #[command(after_help = examples::ISSUE)]
+    Issue {
+        #[command(subcommand)]
+        command: IssueCommand,
+    },
+    /// Turn the kill switch off, in the configuration file
+    ///
+    /// From then on the loop takes ready issues of enrolled repositories. Comments and
+    /// layout of the file stay.
+    #[command(after_help = examples::ARM)]
+    Arm,
+    /// Turn the kill switch on, in the configuration file
+    ///
+    /// Nothing new is dispatched; runs in flight go on. To stop those too: `afk halt`.
+    Disarm,
+    /// Put a repository on the allowlist, in the configuration file
+    ///
+    /// A repository that is not configured yet needs `--remote` and `--verify`, which
+    /// write its table. Comments and layout of the file stay; a file is made where
+    /// there is none.
+    #[command(after_help = examples::ENROLL)]
+    Enroll(EnrollArgs),
+    /// Take a repository off the allowlist, in the configuration file
+    ///
+    /// Its table stays. Runs that the loop dispatched there are cancelled.
+    Unenroll(RepoArgs),
+    /// Dispatch nothing new until `resume`
+    ///
+    /// Runs in flight go on. Obeyed within two seconds by whoever works this store.
+    #[command(after_help = examples::PAUSE)]
+    Pause {
+        /// Why, for whoever wonders
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Lift pause and halt
+    ///
+    /// Agents that a halt stopped go on with a turn that tells them so, free of charge.
+    Resume,
+    /// Stop everything: agents, jobs, landings
+    ///
+    /// No dispatch, no landing, no corrective turn; agents and jobs are interrupted
+    /// within ten seconds. Runs keep their locks, and `resume` goes on with them.
+    #[command(after_help = examples::HALT)]
+    Halt {
+        /// Why, for whoever wonders
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Dispatch and land nothing on one repository until `unfreeze`
+    Freeze {
+        /// The repository
+        #[arg(value_name = "OWNER/NAME")]
+        repo: String,
+        /// Why, for whoever wonders
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Lift the freeze of one repository
+    Unfreeze(RepoArgs),
+    /// Check, describe and find the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Shell completions, on standard output
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Man pages: one on standard output, or all of them into a folder
+    #[command(after_help = examples::MAN)]
+    Man {
+        /// The folder
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// Commands on the configuration.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Say everything that is wrong with the configuration, and where
+    ///
+    /// Reads the file and the variables as every command does. Ends with 2 when
+    /// something is wrong.
+    #[command(after_help = examples::CONFIG_CHECK)]
+    Check,
+    /// Print the JSON Schema of the configuration file
+    #[command(after_help = examples::CONFIG_SCHEMA)]
+    Schema,
+    /// Print which file is read, or would be made
+    Path,
+}
+
+/// What the demo shows.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DemoArgs {
+    /// What happens to the issue
+    #[arg(long, value_enum, default_value = "success")]
+    pub(super) scenario: Scenario,
+    /// Who writes the code
+    #[arg(long, value_enum, default_value = "scripted")]
+    pub(super) agent: DemoAgent,
+    /// Work in this folder, which must not exist yet, in place of a temporary one
+    #[arg(long, value_name = "DIR")]
+    pub(super) keep: Option<PathBuf>,
+}
+
+/// What happens to the demo's issue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Scenario {
+    /// It lands, goes green and is closed with evidence
+    Success,
+    /// The agent cannot prove its change, and a person gets it
+    NeedsHuman,
+    /// The change breaches a guardrail, and nothing lands
+    Guardrail,
+    /// Another issue blocks it, and nothing starts
+    Blocked,
+    /// Nobody trusted released it, and nothing starts
+    Untrusted,
+}
+
+/// Who writes the demo's code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DemoAgent {
+    /// A script that follows fixed steps and thinks nothing
+    Scripted,
+    /// The Claude CLI of this machine, signed in
+    Claude,
+}
+
+/// The whole command line, for help, completions and man pages.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        let env = |name: &'static str, value: &'static str| {
+            move |asked: &str| (asked == name).then(|| OsString::from(value))
+        };
+        let check = |choice: ColorChoice, terminal, name, value, expected| {
+            let wanted = choice.wanted(terminal, env(name, value));
+            assert_eq!(wanted, expected, "{choice:?} {terminal} {name}={value}");
+        };
+        check(ColorChoice::Auto, true, "", "", true);
+        check(ColorChoice::Auto, false, "", "", false);
+        check(ColorChoice::Auto, true, "NO_COLOR", "1", false);
+        check(ColorChoice::Auto, true, "NO_COLOR", "", true);
+        check(ColorChoice::Auto, true, "TERM", "dumb", false);
+        check(ColorChoice::Always, false, "NO_COLOR", "1", true);
+        check(ColorChoice::Never, true, "", "", false);
+    }
+
+    #[test]
+    fn the_help_of_every_command() {
+        let mut pages = String::new();
+        collect(command().term_width(100), "afk", &mut pages);
+        insta::assert_snapshot!(pages);
+    }
+
+    fn collect(command: clap::Command, name: &str, pages: &mut String) {
+        let mut command = command.bin_name(name).term_width(100);
+        command.build();
+        let help = command.render_long_help();
+        pages.push_str(&format!("===== {name} --help\n{help}\n"));
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            collect(sub.clone(), &format!("{name} {}", sub.get_name()), pages);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What stands under the help of each command.
+
+use super::super::exit;
+
+/// Under `afk -h`.
+pub(super) const SHORT: &str = "\
+Start here:
+  afk demo                               see the whole loop work, from nothing
+  afk enroll o/web --remote . --verify 'cargo test'
+  afk issue new o/web 'Add a door' --ready
+  afk run o/web#1                        land it now
+  afk status                             what runs, what waits and why
+
+`afk help COMMAND` tells more. Exit codes and files: `afk --help`.";
+
+/// Under `afk --help`.
+pub(super) fn long() -> String {
+    format!(
+        "{SHORT}\n\nExit codes:\n{}\n\n\
+         Files:\n  \
+         ./afk.toml, else ~/.config/afk/config.toml    the configuration; --config and AFK_CONFIG name another\n  \
+         ~/.local/share/afk                            store, mirrors, workspaces; `data_dir` names another\n\n\
+         Every key of the configuration is also a variable: AFK_KILL_SWITCH, AFK_ALLOWLIST, AFK_BUDGET_USD …",
+        exit::table()
+    )
+}
+
+pub(super) const DEMO: &str = "\
+Examples:
+  afk demo                                  the way to green
+  afk demo --scenario guardrail             a change that must not land
+  afk demo --keep /tmp/afk-demo             and look around afterwards
+  afk demo --agent claude                   a real agent instead of a script";
+
+pub(super) const RUN: &str = "\
+Examples:
+  afk run o/web#7
+  afk run o/web#7 --json                    the outcome as JSON, nothing else
+  afk explain o/web#7 && afk run o/web#7";
+
+pub(super) const TICK: &str = "\
+Examples:
+  afk tick --poll                           what a scheduler calls each minute
+  afk tick --poll --watch                   work until nothing is left to do";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  afk status
+  afk status --json | jq '.runs[].phase'";
+
+pub(super) const SHOW: &str = "\
+Examples:
+  afk show o/web#7                          the newest run on the issue
+  afk show 0199d3c2                         the run whose id begins so";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  afk explain o/web#7
+  afk explain o/web#7 --json | jq '.gates[] | select(.verdict != \"passed\")'";
+
+pub(super) const EVIDENCE: &str = "\
+Examples:
+  afk evidence o/web#7 > evidence.md
+  afk evidence o/web#7 --json | jq .proof";
+
+pub(super) const ISSUE: &str = "\
+Examples:
+  afk issue new o/web 'Add a door' --body 'It must open inwards.' --ready
+  afk issue list o/web
+  afk issue show o/web#1
+  afk issue label o/web#1 --as eve          a label that nobody trusts";
+
+pub(super) const ISSUE_NEW: &str = "\
+Examples:
+  afk issue new o/web 'Add a door' --ready
+  afk issue new o/web 'Paint it' --body 'Blocked by #1' --label priority:2
+  afk issue new o/web 'Long story' --body - < story.md";
+
+pub(super) const ISSUE_LABEL: &str = "\
+Examples:
+  afk issue label o/web#1                   releases it: the ready label
+  afk issue label o/web#1 priority:0";
+
+pub(super) const ARM: &str = "\
+Examples:
+  afk arm
+  afk disarm                                the way back";
+
+pub(super) const ENROLL: &str = "\
+Examples:
+  afk enroll o/web                                      a repository with a table
+  afk enroll o/web --remote . --verify 'cargo test'     one without
+  afk enroll o/web --remote . --verify '[\"make\", \"check all\"]' --ci 'sh ci.sh'";
+
+pub(super) const PAUSE: &str = "\
+Examples:
+  afk pause --why 'release day'
+  afk resume";
+
+pub(super) const HALT: &str = "\
+Examples:
+  afk halt --why 'it eats the disk'
+  afk resume";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  afk completions bash > ~/.local/share/bash-completion/completions/afk
+  afk completions zsh > ~/.zfunc/_afk
+  afk completions fish > ~/.config/fish/completions/afk.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  afk man | man -l -
+  afk man ~/.local/share/man/man1";
+
+pub(super) const CONFIG_CHECK: &str = "\
+Examples:
+  afk config check
+  afk --config ./new.toml config check --json";
+
+pub(super) const CONFIG_SCHEMA: &str = "\
+Examples:
+  afk config schema > afk.schema.json";

@@ -1,0 +1,127 @@
+//! `status`, `show`, `explain`, `evidence`: they read, and change nothing.
+
+use afk_core::gates::Dispatcher;
+use afk_engine::ports::{JournalRow, Store as _};
+use afk_engine::switches::Brake;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use crate::app::App;
+use crate::cli::desk::{Desk, configured, issue, now, sources};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Answer;
+use crate::cli::live::glance;
+use crate::cli::render::{self, Held, Page, Status};
+use crate::cli::view::RunView;
+
+/// Ready issues of a repo that `status` asks the gates for.
+const READY: usize = 20;
+
+pub(super) async fn status(context: &Context<'_>) -> Answer {
+    let app = App::open(sources(context.config())).await?;
+    let ports = app.engine.ports();
+    let switches = ports.store.switches().await?;
+    let mut runs = Vec::new();
+    for stored in ports.store.live().await? {
+        runs.push(glance(&app.engine, &stored.run).await);
+    }
+    let (mut ready, mut unreadable) = (Vec::new(), Vec::new());
+    let brake = brake(&app).await;
+    for repo in app.config.allowlist.iter().filter(|repo| app.config.repos.contains_key(repo)) {
+        match ports.tracker.ready(repo, &app.config.ready_label).await {
+            Err(error) => unreadable.push((repo.clone(), error.chain())),
+            Ok(mut issues) => {
+                issues.retain(|issue| runs.iter().all(|run| run.issue != issue.issue));
+                for issue in issues.into_iter().take(READY) {
+                    let said = app.engine.explain(&issue.issue, Dispatcher::Loop, &brake).await;
+                    let error = said.as_ref().err().map(afk_engine::ports::PortError::chain);
+                    let (issue, title) = (issue.issue, issue.title);
+                    ready.push(Held { issue, title, gates: said.ok(), error });
+                }
+            }
+        }
+    }
+    let stopped = switches.halt.is_some() || switches.pause.is_some();
+    let now = Status {
+        at: now(),
+        takes_issues: !app.config.kill_switch && !app.config.allowlist.is_empty() && !stopped,
+        kill_switch: app.config.kill_switch,
+        allowlist: app.config.allowlist.clone(),
+        switches,
+        runs,
+        ready,
+        unreadable,
+        sandbox: app.capabilities.to_string(),
+        config: app.config_path.clone(),
+        data_dir: app.data_dir.clone(),
+    };
+    context.out.result(&now, |paint| render::status(&now, paint))?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let run = desk.run(text).await?.run;
+    let journal = journal(&desk, &run).await?;
+    let page = Page { summary: RunView::new(&run, None, now()), run, journal };
+    context.out.result(&page, |paint| render::page(&page, paint))?;
+    desk.store.close().await;
+    Ok(Exit::Done)
+}
+
+async fn journal(desk: &Desk, run: &afk_core::run::Run) -> Answer<Vec<JournalRow>> {
+    let mut all: Vec<JournalRow> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |row| row.seq);
+        let more = desk.port.journal(run.id, after).await?;
+        if more.is_empty() {
+            return Ok(all);
+        }
+        all.extend(more);
+    }
+}
+
+pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
+    let app = App::open(sources(context.config())).await?;
+    let issue = issue(text, &app.config)?;
+    configured(&issue.repo, &app.config, app.config_path.as_deref())?;
+    let view = app.engine.ports().tracker.issue(&issue).await?;
+    let said = app.engine.explain(&issue, Dispatcher::Loop, &brake(&app).await).await?;
+    let document = json!({
+        "issue": said.issue,
+        "title": view.issue.title,
+        "eligible": said.eligible(),
+        "open": said.open,
+        "priority": said.priority,
+        "gates": said.gates,
+        "dropped": said.dropped,
+    });
+    let title = &view.issue.title;
+    context.out.result(&document, |paint| render::explanation(&said, title, paint))?;
+    Ok(if said.eligible() { Exit::Done } else { Exit::Waiting })
+}
+
+pub(super) async fn evidence(context: &Context<'_>, text: &str) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let run = desk.run(text).await?.run;
+    let repo = desk.config.repos.get(&run.issue.repo);
+    let stages = repo.and_then(|repo| desk.config.limits(repo).stages);
+    let bundle = run.evidence(stages.as_ref());
+    context.out.result(&bundle, |_| crate::cli::words::printable(&bundle.to_markdown()))?;
+    desk.store.close().await;
+    match bundle.is_complete() {
+        Ok(()) => Ok(Exit::Done),
+        Err(missing) => {
+            context.out.note(format!("not complete: {missing}"));
+            Ok(Exit::Waiting)
+        }
+    }
+}
+
+/// A brake that has read the switches once.
+pub(super) async fn brake(app: &App) -> Brake {
+    let brake = Brake::new(CancellationToken::new());
+    brake.read(&*app.engine.ports().store).await;
+    brake
+}

@@ -1,0 +1,53 @@
+//! What each command does. One file a family; each reads arguments, does one thing
+//! and hands a value to `out`.
+
+mod edit;
+mod issue;
+mod look;
+mod settings;
+mod shell;
+mod switch;
+mod work;
+
+use super::args::{Command, Global};
+use super::failure::Answer;
+use super::out::Out;
+
+/// What every command is given.
+pub(super) struct Context<'a> {
+    pub(super) global: &'a Global,
+    pub(super) out: &'a Out,
+}
+
+impl Context<'_> {
+    /// The configuration file that was named.
+    fn config(&self) -> Option<&std::path::Path> {
+        self.global.config.as_deref()
+    }
+}
+
+/// Does `command`.
+pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
+    match command {
+        Command::Demo(args) => work::demo(context, args).await,
+        Command::Run { issue } => work::run(context, &issue).await,
+        Command::Tick { poll, watch } => work::tick(context, poll, watch).await,
+        Command::Status => look::status(context).await,
+        Command::Show { run } => look::show(context, &run).await,
+        Command::Explain { issue } => look::explain(context, &issue).await,
+        Command::Evidence { run } => look::evidence(context, &run).await,
+        Command::Issue { command } => issue::run(context, command).await,
+        Command::Arm => edit::kill_switch(context, false),
+        Command::Disarm => edit::kill_switch(context, true),
+        Command::Enroll(args) => edit::enroll(context, &args),
+        Command::Unenroll(args) => edit::unenroll(context, &args.repo),
+        Command::Pause { why } => switch::pause(context, &why).await,
+        Command::Resume => switch::resume(context).await,
+        Command::Halt { why } => switch::halt(context, &why).await,
+        Command::Freeze { repo, why } => switch::freeze(context, &repo, &why).await,
+        Command::Unfreeze(args) => switch::unfreeze(context, &args.repo).await,
+        Command::Config { command } => settings::run(context, command),
+        Command::Completions { shell } => Ok(shell::completions(context.out, shell)),
+        Command::Man { dir } => shell::man(context.out, dir.as_deref()),
+    }
+}

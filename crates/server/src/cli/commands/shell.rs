@@ -1,0 +1,63 @@
+//! Completions and man pages, made of the same description as the parser.
+
+use std::io;
+use std::path::Path;
+
+use clap_complete::Shell;
+
+use crate::cli::args;
+use crate::cli::exit::{self, Exit};
+use crate::cli::failure::{Answer, Failure};
+use crate::cli::out::Out;
+
+pub(super) fn completions(out: &Out, shell: Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut args::command(), "afk", &mut script);
+    out.say(String::from_utf8_lossy(&script));
+    Exit::Done
+}
+
+pub(super) fn man(out: &Out, dir: Option<&Path>) -> Answer {
+    let Some(dir) = dir else {
+        out.say(page(args::command(), "afk").map_err(|e| failed("a man page", &e))?);
+        return Ok(Exit::Done);
+    };
+    std::fs::create_dir_all(dir).map_err(|e| failed(&dir.display().to_string(), &e))?;
+    let mut written = Vec::new();
+    write(&args::command(), "afk", dir, &mut written)?;
+    out.result(&written, |_| written.join("\n"))?;
+    Ok(Exit::Done)
+}
+
+/// Writes the page of `command` and of everything under it.
+fn write(command: &clap::Command, name: &str, dir: &Path, written: &mut Vec<String>) -> Answer<()> {
+    let path = dir.join(format!("{name}.1"));
+    let shown = path.display().to_string();
+    let text = page(command.clone(), name).map_err(|e| failed(&shown, &e))?;
+    std::fs::write(&path, text).map_err(|e| failed(&shown, &e))?;
+    written.push(shown);
+    let subs = command.get_subcommands().filter(|sub| !sub.is_hide_set());
+    for sub in subs.filter(|sub| sub.get_name() != "help") {
+        write(sub, &format!("{name}-{}", sub.get_name()), dir, written)?;
+    }
+    Ok(())
+}
+
+fn page(command: clap::Command, name: &str) -> io::Result<String> {
+    // The synopsis shows the words that are typed, the title the name of the page.
+    let command = command.bin_name(name.replace('-', " ")).display_name(name.to_owned());
+    let command = command.after_long_help(None).after_help(None);
+    let man = clap_mangen::Man::new(command).title(name.to_uppercase()).manual("afk");
+    let mut text = Vec::new();
+    man.render(&mut text)?;
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    text.push_str(".SH \"EXIT STATUS\"\n");
+    for exit in exit::Exit::ALL {
+        text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", exit.code(), exit.meaning()));
+    }
+    Ok(text)
+}
+
+fn failed(what: &str, error: &io::Error) -> Failure {
+    Failure::new(Exit::Failure, format!("cannot write {what}: {error}"))
+}

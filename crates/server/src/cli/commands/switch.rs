@@ -1,0 +1,103 @@
+//! The switches of the store, thrown and lifted by a person.
+
+use afk_core::ids::RepoName;
+use afk_engine::ports::{Store as _, Switch, SwitchState, Switches};
+use serde_json::json;
+
+use super::Context;
+use crate::app::App;
+use crate::cli::desk::{Desk, now, sources};
+use crate::cli::exit::Exit;
+use crate::cli::failure::Answer;
+use crate::cli::words::many;
+
+pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    throw(&desk, &Switch::Pause, why).await?;
+    let live = desk.port.live().await?.len();
+    let runs = many(live, "live run");
+    say(context, &desk, &format!("paused: nothing new is dispatched; {runs} go on")).await
+}
+
+pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    throw(&desk, &Switch::Halt, why).await?;
+    // Whoever works this store obeys by itself; where nobody does, agents would go on.
+    let stopped = match stop_all(context).await {
+        Ok(stopped) => many(stopped, "live run"),
+        Err(error) => {
+            context.out.note(format!("agents and jobs were not told from here: {error}"));
+            "no run".to_owned()
+        }
+    };
+    say(context, &desk, &format!("halted; agents and jobs of {stopped} were told to stop")).await
+}
+
+/// Tells everything that is alive to stop; how many runs were told.
+async fn stop_all(context: &Context<'_>) -> Answer<usize> {
+    let app = App::open(sources(context.config())).await?;
+    let ports = app.engine.ports();
+    let live = ports.store.live().await?;
+    for stored in &live {
+        ports.jobs.stop(stored.run.id).await?;
+    }
+    Ok(live.len())
+}
+
+pub(super) async fn resume(context: &Context<'_>) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let before = desk.port.switches().await?;
+    for switch in [Switch::Halt, Switch::Pause] {
+        desk.port.switch(&switch, None).await?;
+    }
+    let text = match (before.halt.is_some(), before.pause.is_some()) {
+        (true, true) => "halt and pause are lifted",
+        (true, false) => "the halt is lifted",
+        (false, true) => "the pause is lifted",
+        (false, false) => "nothing was halted or paused",
+    };
+    if desk.config.kill_switch {
+        context.out.note("the kill switch of the configuration is still on: `afk arm`");
+    }
+    say(context, &desk, text).await
+}
+
+pub(super) async fn freeze(context: &Context<'_>, repo: &str, why: &str) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let repo = known(context, &desk, repo)?;
+    throw(&desk, &Switch::Freeze(repo.clone()), why).await?;
+    say(context, &desk, &format!("{repo} is frozen until `afk unfreeze {repo}`")).await
+}
+
+pub(super) async fn unfreeze(context: &Context<'_>, repo: &str) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let repo = desk.repo(repo)?;
+    let frozen = desk.port.switches().await?.freeze_of(&repo).is_some();
+    desk.port.switch(&Switch::Freeze(repo.clone()), None).await?;
+    let text = if frozen { "is frozen no more" } else { "was not frozen" };
+    say(context, &desk, &format!("{repo} {text}")).await
+}
+
+/// The repo as it was typed, with a remark where nobody configured it: a freeze of
+/// a name that was mistyped would hold nothing.
+fn known(context: &Context<'_>, desk: &Desk, repo: &str) -> Answer<RepoName> {
+    let repo = desk.repo(repo)?;
+    if !desk.config.repos.contains_key(&repo) {
+        context.out.note(format!("{repo} is not configured: is the name right?"));
+    }
+    Ok(repo)
+}
+
+async fn throw(desk: &Desk, switch: &Switch, why: &str) -> Answer<()> {
+    let state =
+        SwitchState { by: desk.keeper.login.clone(), at: now(), why: why.trim().to_owned() };
+    Ok(desk.port.switch(switch, Some(&state)).await?)
+}
+
+/// The switches as they stand now, after what was done.
+async fn say(context: &Context<'_>, desk: &Desk, text: &str) -> Answer {
+    let switches: Switches = desk.port.switches().await?;
+    context.out.result(&json!({ "did": text, "switches": switches }), |_| text.to_owned())?;
+    desk.store.close().await;
+    Ok(Exit::Done)
+}

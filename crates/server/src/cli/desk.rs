@@ -1,0 +1,172 @@
+//! What most commands work at: configuration, store and local tracker, without the
+//! engine. Opened anew by each command; nothing here starts or stops anything.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use afk_core::config::Config;
+use afk_core::ids::{Actor, At, IdError, IssueRef, RepoName, RunId};
+use afk_engine::ports::{Filter, Store as _, StoredRun};
+
+use super::exit::Exit;
+use super::failure::{Answer, Failure};
+use crate::adapters::FileSettings;
+use crate::adapters::local_tracker::LocalTracker;
+use crate::adapters::store_port::StorePort;
+use crate::app;
+use crate::config::{Sources, find_file};
+use crate::store::Store;
+
+/// The store's file in the data folder.
+const STORE_FILE: &str = "afk.db";
+/// Runs that a short id is looked for in.
+const RECENT: u32 = 1_000;
+/// A run id is told from the beginning of it, of at least so many characters.
+const LEAST_PREFIX: usize = 4;
+
+/// Configuration, store and tracker.
+pub(super) struct Desk {
+    pub(super) config: Arc<Config>,
+    pub(super) store: Store,
+    pub(super) port: StorePort,
+    pub(super) tracker: LocalTracker,
+    /// The person at the keyboard.
+    pub(super) keeper: Actor,
+}
+
+/// Where the configuration is read from.
+pub(super) fn sources(config: Option<&Path>) -> Sources {
+    let env = |name: &str| std::env::var_os(name);
+    Sources {
+        file: find_file(config, env, &current_dir()),
+        mounted: env("AFK_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from),
+        // What is no UTF-8 cannot be a value of ours.
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        aliases: Vec::new(),
+    }
+}
+
+/// The working directory, or what stands for it where it is gone.
+pub(super) fn current_dir() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
+}
+
+impl Desk {
+    /// Opens everything; makes the data folder and the store where they are not.
+    pub(super) async fn open(config: Option<&Path>) -> Answer<Self> {
+        let sources = sources(config);
+        let config = FileSettings::open(sources)?.config();
+        let data_dir = app::data_dir(&config)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).map_err(|e| {
+            let path = data_dir.display();
+            Failure::new(Exit::Failure, format!("cannot make the data folder {path}: {e}"))
+        })?;
+        let store = Store::open(&data_dir.join(STORE_FILE)).await?;
+        let keeper = LocalTracker::user(&app::user_name());
+        let tracker = LocalTracker::new(store.clone(), keeper.id.clone(), BTreeMap::new());
+        let port = StorePort::new(store.clone());
+        Ok(Self { config, store, port, tracker, keeper })
+    }
+
+    /// A repository as somebody typed it; the default owner completes it.
+    pub(super) fn repo(&self, text: &str) -> Answer<RepoName> {
+        repo(text, &self.config)
+    }
+
+    /// An issue as somebody typed it; the default owner completes it.
+    pub(super) fn issue(&self, text: &str) -> Answer<IssueRef> {
+        issue(text, &self.config)
+    }
+
+    /// The run that `text` names: an id, the beginning of one, or an issue's newest.
+    pub(super) async fn run(&self, text: &str) -> Answer<StoredRun> {
+        if text.contains('#') {
+            let issue = self.issue(text)?;
+            let filter =
+                Filter { repo: Some(issue.repo.clone()), issue: Some(issue.number), limit: 1 };
+            let newest = self.port.runs(&filter).await?.into_iter().next();
+            return newest.ok_or_else(|| {
+                Failure::usage(format!(
+                    "there is no run on {issue} yet; `afk explain {issue}` says why, and \
+                     `afk run {issue}` starts one"
+                ))
+            });
+        }
+        if let Ok(id) = text.parse::<RunId>() {
+            let found = self.port.load(id).await?;
+            return found.ok_or_else(|| Failure::usage(format!("there is no run {id} here")));
+        }
+        let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        if !hex || text.len() < LEAST_PREFIX {
+            return Err(Failure::usage(format!(
+                "{text:?} is neither a run (its id, or at least {LEAST_PREFIX} characters of its \
+                 beginning) nor an issue such as owner/repo#7"
+            )));
+        }
+        let text = text.to_ascii_lowercase();
+        let filter = Filter { limit: RECENT, ..Filter::default() };
+        let mut found: Vec<_> = self.port.runs(&filter).await?;
+        found.retain(|stored| stored.run.id.to_string().starts_with(&text));
+        match (found.pop(), found.len()) {
+            (Some(only), 0) => Ok(only),
+            (Some(_), more) => Err(Failure::usage(format!(
+                "{} runs begin with {text}: give more of the id",
+                more + 1
+            ))),
+            (None, _) => Err(Failure::usage(format!("no run here begins with {text}"))),
+        }
+    }
+}
+
+/// Refuses a repo that the configuration does not have, and says what to add.
+pub(super) fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Answer<()> {
+    if config.repos.contains_key(repo) {
+        return Ok(());
+    }
+    let file = path.map_or_else(
+        || "no configuration file was found".to_owned(),
+        |path| format!("{} has no table for it", path.display()),
+    );
+    Err(Failure::usage(not_configured(repo, &file)))
+}
+
+/// An issue as somebody typed it; the default owner completes it.
+pub(super) fn issue(text: &str, config: &Config) -> Answer<IssueRef> {
+    let completed = match (&config.default_owner, text.split_once('#')) {
+        (Some(owner), Some((repo, number))) if !repo.contains('/') => {
+            format!("{owner}/{repo}#{number}").parse()
+        }
+        _ => text.parse(),
+    };
+    completed.map_err(|e: IdError| Failure::usage(e.to_string()))
+}
+
+/// A repository as somebody typed it.
+pub(super) fn repo(text: &str, config: &Config) -> Answer<RepoName> {
+    RepoName::complete(text, config.default_owner.as_deref())
+        .map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// What to do about a repo without a table.
+pub(super) fn not_configured(repo: &RepoName, why: &str) -> String {
+    format!(
+        "{repo} is not configured: {why}; a file is looked for at --config, AFK_CONFIG, \
+         ./afk.toml and ~/.config/afk/config.toml\n\n\
+         afk writes it for you:\n\n    \
+         afk enroll {repo} --remote PATH-OR-URL --verify 'COMMAND'\n\n\
+         or add by hand:\n\n    \
+         [repos.\"{repo}\"]\n    \
+         remote = \"/path/to/repository\"\n    \
+         verify = [\"cargo\", \"test\"]\n    \
+         stages = [{{ name = \"ci\", command = [\"cargo\", \"test\"] }}]"
+    )
+}
+
+/// Now.
+pub(super) fn now() -> At {
+    At::now()
+}

@@ -1,0 +1,110 @@
+//! What a command's end tells the shell: one number a meaning, the same for ever.
+
+use std::process::ExitCode;
+
+use afk_core::plan::End;
+
+/// The exit codes of `afk`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done, or as asked.
+    Done,
+    /// Something failed.
+    Failure,
+    /// Wrong use, or a configuration that cannot be used.
+    Usage,
+    /// Nothing was done: a gate refuses, or somebody took the issue back.
+    Waiting,
+    /// A run was handed to a person.
+    NeedsHuman,
+    /// A run was handed to a person, with its repo frozen.
+    Frozen,
+    /// Something is missing on this machine.
+    Missing,
+    /// Interrupted from the keyboard, or told to stop.
+    Interrupted,
+}
+
+impl Exit {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Failure,
+        Self::Usage,
+        Self::Waiting,
+        Self::NeedsHuman,
+        Self::Frozen,
+        Self::Missing,
+        Self::Interrupted,
+    ];
+
+    /// The number.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::Waiting => 3,
+            Self::NeedsHuman => 4,
+            Self::Frozen => 5,
+            Self::Missing => 6,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// What it means, in a line.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done, or as asked",
+            Self::Failure => "something failed; the message says what",
+            Self::Usage => "wrong use, or a configuration that cannot be used",
+            Self::Waiting => "a gate refuses or waits, or somebody took the issue back",
+            Self::NeedsHuman => "the run was handed to a person",
+            Self::Frozen => "the run was handed to a person, and its repository is frozen",
+            Self::Missing => {
+                "something is missing on this machine: git, bubblewrap, the agent's CLI"
+            }
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl From<End> for Exit {
+    fn from(end: End) -> Self {
+        match end {
+            End::Done => Self::Done,
+            End::NeedsHuman => Self::NeedsHuman,
+            End::Frozen => Self::Frozen,
+            End::Released => Self::Waiting,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// The table of codes, as help and the man page show it.
+pub(super) fn table() -> String {
+    let rows = Exit::ALL.map(|exit| format!("  {:>3}  {}", exit.code(), exit.meaning()));
+    rows.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_its_own_and_stays_what_it_is() {
+        let codes = Exit::ALL.map(Exit::code);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 130]);
+    }
+
+    #[test]
+    fn an_outcome_has_a_code_of_its_own() {
+        let ends = [End::Done, End::NeedsHuman, End::Frozen, End::Released];
+        assert_eq!(ends.map(|end| Exit::from(end).code()), [0, 4, 5, 3]);
+    }
+}

@@ -1,0 +1,62 @@
+//! Ctrl-C and the scheduler's TERM: the first asks for a clean stop, the second is
+//! obeyed at once.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::exit::Exit;
+use super::failure::{Answer, Failure};
+use super::out::Out;
+
+const FIRST: &str = "\
+stopping; again to stop at once. Agents go on under their hosts and are found again by
+the next `afk run`, `tick` or `status`; `afk halt` stops them too.";
+
+/// The signals of one command.
+pub(super) struct Interrupt {
+    token: CancellationToken,
+    hit: AtomicBool,
+    keyboard: Signal,
+    term: Signal,
+}
+
+impl Interrupt {
+    /// From now on the signals come here, and no more end the process.
+    pub(super) fn new() -> Answer<Self> {
+        let on = |kind| {
+            signal(kind)
+                .map_err(|e| Failure::new(Exit::Failure, format!("cannot watch for signals: {e}")))
+        };
+        Ok(Self {
+            token: CancellationToken::new(),
+            hit: AtomicBool::new(false),
+            keyboard: on(SignalKind::interrupt())?,
+            term: on(SignalKind::terminate())?,
+        })
+    }
+
+    /// Cancelled by the first signal.
+    pub(super) fn token(&self) -> CancellationToken {
+        self.token.clone()
+    }
+
+    /// Does `work`; the first signal cancels the token and waits for it to come to
+    /// an end, the second ends the process. Whether there was a signal comes with it.
+    pub(super) async fn around<T>(mut self, out: &Out, work: impl Future<Output = T>) -> (T, bool) {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return (done, self.hit.load(Ordering::Relaxed)),
+                _ = self.keyboard.recv() => {}
+                _ = self.term.recv() => {}
+            }
+            if self.hit.swap(true, Ordering::Relaxed) {
+                std::process::exit(i32::from(Exit::Interrupted.code()));
+            }
+            out.note(FIRST);
+            self.token.cancel();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Showing runs while they go on: a board that moves on a terminal, a line for each
+//! change everywhere else, nothing with `--json`.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use afk_core::ids::RunId;
+use afk_core::run::Run;
+use afk_engine::Engine;
+use afk_engine::ports::TurnReport;
+use async_trait::async_trait;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::out::Out;
+use super::render::{board, news};
+use super::view::RunView;
+
+/// How often it is looked.
+const BEAT: Duration = Duration::from_millis(250);
+/// How often the board turns its spinner.
+const TICK: Duration = Duration::from_millis(120);
+/// Columns where the terminal does not say.
+const WIDTH: usize = 80;
+
+/// What is shown comes from here.
+#[async_trait]
+pub(super) trait Watch: Send + Sync {
+    /// The runs as they are now; one that is settled is shown once more.
+    async fn look(&self) -> Vec<RunView>;
+}
+
+/// The runs of an engine: live ones, or one alone.
+pub(super) struct EngineWatch {
+    engine: Engine,
+    only: Option<RunId>,
+    /// Runs to look at, live when last seen.
+    known: Mutex<Vec<RunId>>,
+}
+
+impl EngineWatch {
+    /// Watches all live runs, or `only` this one.
+    pub(super) fn new(engine: Engine, only: Option<RunId>) -> Self {
+        Self { engine, only, known: Mutex::new(only.into_iter().collect()) }
+    }
+}
+
+#[async_trait]
+impl Watch for EngineWatch {
+    async fn look(&self) -> Vec<RunView> {
+        let ports = self.engine.ports();
+        let mut ids = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if self.only.is_none() {
+            match ports.store.live().await {
+                Ok(live) => {
+                    let fresh = live.iter().map(|stored| stored.run.id);
+                    let fresh: Vec<_> = fresh.filter(|id| !ids.contains(id)).collect();
+                    ids.extend(fresh);
+                }
+                Err(error) => tracing::debug!(error = error.chain(), "live runs unreadable"),
+            }
+        }
+        let mut views = Vec::new();
+        for id in &ids {
+            if let Ok(Some(stored)) = ports.store.load(*id).await {
+                views.push(glance(&self.engine, &stored.run).await);
+            }
+        }
+        let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);
+        ids.retain(|id| !settled(id));
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = ids;
+        views
+    }
+}
+
+/// A run at a glance, its running turn with it.
+pub(super) async fn glance(engine: &Engine, run: &Run) -> RunView {
+    let ports = engine.ports();
+    let turn = turn(engine, run).await;
+    RunView::new(run, turn.as_ref(), ports.clock.now())
+}
+
+async fn turn(engine: &Engine, run: &Run) -> Option<TurnReport> {
+    let turn = run.turn().filter(|turn| turn.ended.is_none())?;
+    let report = engine.ports().executor.observe(&run.issue.repo, &run.turn_key(turn.n)).await;
+    report.inspect_err(|e| tracing::debug!(error = e.chain(), "turn unreadable")).ok()
+}
+
+/// Does `work`, and shows what `watch` sees until it is over.
+pub(super) async fn beside<T>(out: &Out, watch: &dyn Watch, work: impl Future<Output = T>) -> T {
+    if out.json {
+        return work.await;
+    }
+    let mut screen = Screen::new(out);
+    tokio::pin!(work);
+    let done = loop {
+        tokio::select! {
+            done = &mut work => break done,
+            () = tokio::time::sleep(BEAT) => {}
+        }
+        // Looked at beside the work, which must not wait for it.
+        tokio::select! {
+            done = &mut work => break done,
+            views = watch.look() => screen.show(out, views),
+        }
+    };
+    screen.show(out, watch.look().await);
+    screen.clear(out);
+    done
+}
+
+struct Screen {
+    bar: Option<ProgressBar>,
+    seen: BTreeMap<RunId, RunView>,
+}
+
+impl Screen {
+    fn new(out: &Out) -> Self {
+        let bar = out.live.then(|| {
+            let bar = out.progress.add(ProgressBar::new_spinner());
+            // Without the template the bar would still move, only plainer.
+            if let Ok(style) = ProgressStyle::with_template("{msg}\n{spinner:.dim}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Self { bar, seen: BTreeMap::new() }
+    }
+
+    fn show(&mut self, out: &Out, views: Vec<RunView>) {
+        match &self.bar {
+            Some(bar) => {
+                let width = console_width();
+                for view in views.iter().filter(|view| view.settled) {
+                    bar.println(news(self.seen.get(&view.run), view).pop().unwrap_or_default());
+                }
+                bar.set_message(board(&views, width, out.paint_err));
+            }
+            None => {
+                for view in &views {
+                    for line in news(self.seen.get(&view.run), view) {
+                        out.note(line);
+                    }
+                }
+            }
+        }
+        self.seen.extend(views.into_iter().map(|view| (view.run, view)));
+    }
+
+    fn clear(&self, out: &Out) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+            out.progress.remove(bar);
+        }
+    }
+}
+
+/// The width of the terminal at standard error.
+fn console_width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr());
+    size.map_or(WIDTH, |size| usize::from(size.ws_col)).max(1)
+}

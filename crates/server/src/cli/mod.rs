@@ -1,0 +1,122 @@
+//! The command line: what a person types and sees.
+//!
+//! `main` hands the arguments to [`main`] after the hidden subcommands (`host`,
+//! `sandbox-init`, `scripted-agent`) had their turn; those must start before any
+//! runtime does. Commands decide nothing about runs: they read the store, edit the
+//! configuration, throw switches, and let the engine work.
+//!
+//! Reading order: [`args`], [`commands`], [`render`]. Results go to standard output,
+//! all else to standard error; with `--json` each command prints one document.
+
+mod args;
+mod commands;
+mod desk;
+mod exit;
+mod failure;
+mod interrupt;
+mod live;
+mod out;
+mod render;
+mod style;
+mod view;
+mod words;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{FromArgMatches as _, ValueEnum as _};
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, ColorChoice};
+use commands::Context;
+pub use exit::Exit;
+use failure::{Answer, Failure};
+use out::{LogWriter, Out};
+
+/// Does what `args` say, the program's name first, and answers with the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = args::command()
+        .try_get_matches_from(&args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return refused(&args, &error).into(),
+    };
+    let out = Out::new(cli.global.json, cli.global.color);
+    log(&out, cli.global.verbose);
+    let Some(command) = cli.command else {
+        out.say(styled(&args::command().render_help(), out.paint.is_on()));
+        return Exit::Done.into();
+    };
+    let context = Context { global: &cli.global, out: &out };
+    let answer = runtime().and_then(|runtime| runtime.block_on(commands::run(command, &context)));
+    let exit = answer.unwrap_or_else(|failure| {
+        out.fail(&failure);
+        failure.exit
+    });
+    exit.into()
+}
+
+fn runtime() -> Answer<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))
+}
+
+/// What clap answers where there is no command to do: help, version, or wrong use.
+fn refused(args: &[OsString], error: &clap::Error) -> Exit {
+    // The arguments did not parse, so the two options that shape the answer are read as they stand.
+    let json = args.iter().any(|arg| arg == "--json");
+    let out = Out::new(json, color_of(args));
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            out.say(styled(&error.render(), out.paint.is_on()));
+            Exit::Done
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+            out.complain(&styled(&error.render(), out.paint_err.is_on()));
+            Exit::Usage
+        }
+        _ if json => {
+            let text = error.render().to_string();
+            out.fail(&Failure::usage(text.trim().trim_start_matches("error: ")));
+            Exit::Usage
+        }
+        _ => {
+            out.complain(&styled(&error.render(), out.paint_err.is_on()));
+            Exit::Usage
+        }
+    }
+}
+
+fn color_of(args: &[OsString]) -> ColorChoice {
+    let words: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    let joined = words.iter().rev().find_map(|word| word.strip_prefix("--color="));
+    let apart = words.windows(2).rev().find(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    let word = joined.or(apart).unwrap_or("auto");
+    ColorChoice::from_str(word, true).unwrap_or_default()
+}
+
+fn styled(text: &clap::builder::StyledStr, color: bool) -> String {
+    if color { text.ansi().to_string() } else { text.to_string() }
+}
+
+/// Log lines on standard error: warnings, or what `-v` and `RUST_LOG` ask for.
+fn log(out: &Out, verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info,sqlx=warn,hyper=warn,reqwest=warn",
+        _ => "debug,sqlx=info,hyper=info,reqwest=info",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(verbose > 1)
+        .with_ansi(out.paint_err.is_on())
+        .with_writer(LogWriter(out.progress.clone()));
+    // A second subscriber in one process is refused, which only tests could try.
+    let _ = if out.json { lines.json().try_init() } else { lines.compact().try_init() };
+}

@@ -1,0 +1,129 @@
+//! The one place that writes to the terminal: results to standard output, the rest
+//! to standard error.
+//!
+//! A reader that went away (`afk status | head -1`) is no error: from then on the
+//! output is dropped, and the command goes on to its own end, since what it does
+//! may matter more than what it prints. Log lines pass the live view by, so that
+//! neither tears the other.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use indicatif::MultiProgress;
+use serde::Serialize;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::args::ColorChoice;
+use super::failure::{Answer, Failure};
+use super::style::Paint;
+
+/// Where a command writes to.
+pub(super) struct Out {
+    /// The result is one JSON document.
+    pub(super) json: bool,
+    /// Colour on standard output.
+    pub(super) paint: Paint,
+    /// Colour on standard error.
+    pub(super) paint_err: Paint,
+    /// What moves on the terminal; hidden where there is none.
+    pub(super) progress: MultiProgress,
+    /// Somebody sees what moves.
+    pub(super) live: bool,
+    gone: AtomicBool,
+}
+
+impl Out {
+    /// For the handles of this process.
+    pub(super) fn new(json: bool, color: ColorChoice) -> Self {
+        let paint = |terminal| Paint::new(color.wanted(terminal, |name| std::env::var_os(name)));
+        let (out, err) = (io::stdout().is_terminal(), io::stderr().is_terminal());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            json,
+            paint: paint(out),
+            paint_err: paint(err),
+            progress: MultiProgress::new(),
+            live: err && out && !json && !dumb,
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Text on standard output, with a line's end.
+    pub(super) fn say(&self, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        if self.gone.load(Ordering::Relaxed) {
+            return;
+        }
+        let wrote = self.progress.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            write!(stdout, "{text}{end}").and_then(|()| stdout.flush())
+        });
+        if wrote.is_err() {
+            // Nobody reads any more, or nobody can: there is nowhere left to say so.
+            self.gone.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A remark on standard error; none with `--json`, where only errors stand there.
+    pub(super) fn note(&self, text: impl AsRef<str>) {
+        if !self.json {
+            self.complain(text.as_ref());
+        }
+    }
+
+    /// Text on standard error, whatever was asked for.
+    pub(super) fn complain(&self, text: &str) {
+        let end = if text.ends_with('\n') { "" } else { "\n" };
+        self.progress.suspend(|| {
+            // Standard error is the last place there is: what fails here is lost.
+            let _ = write!(io::stderr().lock(), "{text}{end}");
+        });
+    }
+
+    /// The result: `document` with `--json`, else `text`.
+    pub(super) fn result<T: Serialize>(
+        &self,
+        document: &T,
+        text: impl FnOnce(Paint) -> String,
+    ) -> Answer<()> {
+        if self.json {
+            self.say(serde_json::to_string_pretty(document)?);
+        } else {
+            self.say(text(self.paint));
+        }
+        Ok(())
+    }
+
+    /// Why the command failed, on standard error.
+    pub(super) fn fail(&self, failure: &Failure) {
+        if self.json {
+            self.complain(&failure.to_json().to_string());
+        } else {
+            let word = self.paint_err.bad("error:");
+            self.complain(&format!("{word} {failure}"));
+        }
+    }
+}
+
+/// Log lines on standard error, above what moves.
+#[derive(Clone)]
+pub(super) struct LogWriter(pub(super) MultiProgress);
+
+impl Write for LogWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().lock().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for LogWriter {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

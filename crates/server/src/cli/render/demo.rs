@@ -1,0 +1,103 @@
+//! What a demo came to.
+
+use crate::cli::style::{Mark, Paint};
+use crate::cli::words::{columns, printable};
+use crate::demo::{DemoReport, Outcome};
+
+/// The report, and where to look around.
+pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
+    let mark = paint.mark(if report.as_expected { Mark::Yes } else { Mark::No });
+    let word = outcome(report.outcome);
+    let as_meant = if report.as_expected { "as it is meant to" } else { "not as it is meant to" };
+    let scenario = report.scenario.name();
+    let mut out = vec![
+        format!("{mark} {}: {word}, {as_meant}", paint.strong(format!("scenario {scenario}"))),
+        format!("  {}", printable(&report.why).replace('\n', "\n  ")),
+        String::new(),
+    ];
+    let mut rows = vec![["agent".to_owned(), agent(report.agent)]];
+    let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
+    row("sandbox", report.sandbox.clone());
+    if let Some(commit) = &report.commit {
+        row("landed", commit.to_string());
+    }
+    if report.attempts > 0 {
+        row("attempts", report.attempts.to_string());
+    }
+    let phases: Vec<_> =
+        report.phases.iter().map(|time| format!("{} {}", time.phase, seconds(time.ms))).collect();
+    row("time", format!("{} ({})", seconds(report.wall_ms), phases.join(", ")));
+    if let Some(evidence) = &report.evidence {
+        row("evidence", evidence.display().to_string());
+    }
+    row("folder", report.folder.display().to_string());
+    out.extend(columns(None, &rows).into_iter().map(|line| format!("  {line}")));
+    out.push(String::new());
+    let config = report.folder.join("afk.toml");
+    let look = if report.run.is_some() { "show" } else { "explain" };
+    let issue = &report.issue;
+    out.push(paint.faint(format!("Look around: afk --config {} {look} {issue}", config.display())));
+    out.join("\n")
+}
+
+fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done => "landed and closed with evidence",
+        Outcome::NeedsHuman => "handed to a person",
+        Outcome::Frozen => "handed to a person, repository frozen",
+        Outcome::Released => "let go",
+        Outcome::Waiting => "not dispatched",
+    }
+}
+
+fn agent(name: &str) -> String {
+    match name {
+        "scripted" => "scripted: a script wrote the code, no model did".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn seconds(ms: u64) -> String {
+    format!("{}.{}s", ms / 1000, ms % 1000 / 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::{PhaseTime, Scenario};
+
+    #[test]
+    fn a_demo_that_went_well_and_one_that_did_not() {
+        let good = DemoReport {
+            scenario: Scenario::Success,
+            outcome: Outcome::Done,
+            as_expected: true,
+            agent: "scripted",
+            run: Some("0199d3c2-0000-7000-8000-000000000007".parse().unwrap()),
+            issue: "demo/hello#1".parse().unwrap(),
+            commit: "e".repeat(40).parse().ok(),
+            attempts: 1,
+            evidence: Some("/tmp/d/evidence/x.json".into()),
+            why: "landed as eeeeeeee".to_owned(),
+            folder: "/tmp/d".into(),
+            sandbox: "full: bubblewrap 0.8.0 + landlock 7".to_owned(),
+            phases: vec![
+                PhaseTime { phase: "setup", ms: 140 },
+                PhaseTime { phase: "turn", ms: 2050 },
+            ],
+            wall_ms: 4321,
+        };
+        let bad = DemoReport {
+            scenario: Scenario::Blocked,
+            as_expected: false,
+            run: None,
+            commit: None,
+            attempts: 0,
+            evidence: None,
+            agent: "claude",
+            ..good.clone()
+        };
+        let shown = [good, bad].map(|report| demo(&report, Paint::PLAIN));
+        insta::assert_snapshot!(shown.join("\n----\n"));
+    }
+}

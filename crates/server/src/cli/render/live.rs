@@ -1,0 +1,129 @@
+//! Runs while they go on: a board for terminals, single lines for everything else.
+
+use afk_core::phase::Phase;
+use afk_core::plan::End;
+
+use crate::cli::style::{Mark, Paint};
+use crate::cli::view::{RunView, outcome};
+use crate::cli::words::{count, duration, line};
+
+/// The board of `runs` for a terminal of `width` columns.
+pub(crate) fn board(runs: &[RunView], width: usize, paint: Paint) -> String {
+    let width = width.clamp(40, 120);
+    let mut lines = Vec::new();
+    for run in runs {
+        if !lines.is_empty() {
+            lines.push(String::new());
+        }
+        let title = line(&run.title, width.saturating_sub(run.issue.to_string().len() + 3));
+        lines.push(format!("{}  {title}", paint.strong(&run.issue)));
+        lines.extend(checklist(run, paint).into_iter().map(|line| format!("  {line}")));
+        lines.push(format!("  {}", paint.faint(effort(run))));
+        if let Some(last) = &run.last {
+            lines.push(format!("  {} {}", paint.faint('│'), line(last, width.saturating_sub(4))));
+        }
+    }
+    lines.join("\n")
+}
+
+/// What of `now` is news after `before`: a line a change, none where nothing happened.
+pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
+    let mut lines = Vec::new();
+    let issue = &now.issue;
+    let mut say = |what: String| lines.push(format!("{issue}  {what}"));
+    let Some(before) = before else {
+        say(format!("run {}: {}", now.run, line(&now.title, 80)));
+        say(format!("waits for {}", now.waits_for));
+        return lines;
+    };
+    if before.attempts != now.attempts && now.attempts > 1 {
+        say(format!("attempt {}", now.attempts));
+    }
+    if now.phase > before.phase {
+        for phase in Phase::ALL.iter().filter(|p| **p >= before.phase && **p < now.phase) {
+            say(format!("✓ {}", phase.says(&now.branch)));
+        }
+    } else if now.phase < before.phase {
+        say(format!("back to: {}", now.phase.says(&now.branch)));
+    }
+    match (before.outcome, now.outcome) {
+        (None, Some(end)) => {
+            let why = now.why.as_deref().unwrap_or_default();
+            say(format!("{}: {}", outcome(end), line(why, 300)));
+        }
+        _ if before.waits_for != now.waits_for && now.outcome.is_none() => {
+            say(format!("waits for {}", now.waits_for));
+        }
+        _ => {}
+    }
+    lines
+}
+
+/// The checklist, a line a phase.
+pub(super) fn checklist(run: &RunView, paint: Paint) -> Vec<String> {
+    let done = run.outcome == Some(End::Done);
+    Phase::ALL
+        .iter()
+        .map(|phase| {
+            let says = phase.says(&run.branch);
+            match phase.cmp(&run.phase) {
+                _ if done => format!("{} {says}", paint.mark(Mark::Yes)),
+                std::cmp::Ordering::Less => format!("{} {says}", paint.mark(Mark::Yes)),
+                std::cmp::Ordering::Equal if run.outcome.is_some() => {
+                    format!("{} {says}  {}", paint.mark(Mark::No), paint.bad(&run.waits_for))
+                }
+                std::cmp::Ordering::Equal => {
+                    let waits = format!("waits for {}", run.waits_for);
+                    format!("{} {says}  {}", paint.mark(Mark::Now), paint.faint(waits))
+                }
+                std::cmp::Ordering::Greater => {
+                    format!("{} {}", paint.mark(Mark::Later), paint.faint(says))
+                }
+            }
+        })
+        .collect()
+}
+
+/// Time, tokens, money and attempts on one line.
+pub(super) fn effort(run: &RunView) -> String {
+    let mut parts = vec![
+        duration(run.elapsed()),
+        format!("{} in, {} out", count(run.tokens_in), count(run.tokens_out)),
+        format!("{} of {}", run.cost_usd, run.budget_usd),
+        format!("attempt {}, turn {}", run.attempts, run.turns),
+    ];
+    if run.fix_forwards > 0 {
+        parts.push(format!("fix-forward {}", run.fix_forwards));
+    }
+    parts.join(" · ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn the_board_of_two_runs() {
+        let runs = [samples::working(), samples::finished()];
+        insta::assert_snapshot!(board(&runs, 70, Paint::PLAIN));
+    }
+
+    #[test]
+    fn each_change_is_told_once() {
+        let (start, done) = (samples::working(), samples::finished());
+        assert_eq!(news(Some(&start), &start), Vec::<String>::new());
+        let later = RunView { elapsed_seconds: 900, last: None, tokens_in: 7, ..start.clone() };
+        assert_eq!(news(Some(&start), &later), Vec::<String>::new());
+        let told = [news(None, &start), news(Some(&start), &done), news(Some(&done), &start)];
+        insta::assert_snapshot!(told.map(|lines| lines.join("\n")).join("\n--\n"));
+    }
+
+    #[test]
+    fn colour_adds_nothing_but_colour() {
+        let runs = [samples::working(), samples::finished()];
+        let coloured = board(&runs, 70, Paint::new(true));
+        assert!(coloured.contains('\u{1b}'));
+        assert_eq!(crate::cli::words::printable(&coloured), board(&runs, 70, Paint::PLAIN));
+    }
+}

@@ -1,0 +1,21 @@
+//! What people read, as pure functions: equal values, equal text.
+//!
+//! Outside text passes [`super::words::line`] or [`super::words::printable`] on
+//! its way, so that it can neither move the cursor nor hide.
+
+mod demo;
+mod explain;
+mod issue;
+mod live;
+mod show;
+mod status;
+
+#[cfg(test)]
+pub(super) mod samples;
+
+pub(super) use demo::demo;
+pub(super) use explain::explanation;
+pub(super) use issue::{issue, issues};
+pub(super) use live::{board, news};
+pub(super) use show::{Page, page};
+pub(super) use status::{Held, Status, status};

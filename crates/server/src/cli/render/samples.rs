@@ -1,0 +1,173 @@
+//! Runs as they might be, for the snapshots. Made by the transitions that make
+//! real ones.
+
+use afk_core::digest::Digest;
+use afk_core::gates::Dispatcher;
+use afk_core::ids::{At, Oid, RunId};
+use afk_core::plan::{End, Refusal, TurnCause};
+use afk_core::run::{
+    Candidate, LabelsSeen, Left, Pinned, Refused, Run, Stage, Start, Transition, TurnEnd,
+    TurnFacts, TurnSeen,
+};
+use afk_core::spend::Usage;
+use afk_core::usd::Usd;
+use afk_core::verdict::StageAnswer;
+use afk_engine::ports::{JournalRow, TurnReport};
+use uuid::Uuid;
+
+use crate::cli::view::RunView;
+
+/// The n-th second of the samples' day.
+pub(crate) fn at(second: i64) -> At {
+    At::from_second(1_770_000_000 + second).unwrap()
+}
+
+fn oid(digit: char) -> Oid {
+    digit.to_string().repeat(40).parse().unwrap()
+}
+
+/// A run that was just admitted.
+pub(crate) fn admitted() -> Run {
+    Run {
+        id: RunId::new(Uuid::from_u128(0x0199_d3c2_0000_7000_8000_0000_0000_0007)),
+        issue: "o/web#7".parse().unwrap(),
+        dispatcher: Dispatcher::Person,
+        release: None,
+        pinned: Pinned {
+            title: "Add a door\u{1b}[2J".to_owned(),
+            body: "It opens inwards.".to_owned(),
+            digest: Digest::of_list(&["Add a door"]),
+        },
+        admitted_at: at(0),
+        budget: Usd::dollars(20),
+        start: None,
+        attempts: Vec::new(),
+        first_red_at: None,
+        labels_seen: LabelsSeen::default(),
+        cancel: None,
+        pauses: Vec::new(),
+        conclusion: None,
+        settled_at: None,
+    }
+}
+
+fn usage(input: u64, output: u64) -> Usage {
+    Usage { input, output, ..Usage::default() }
+}
+
+fn candidate(commit: char, second: i64) -> Box<Candidate> {
+    Box::new(Candidate {
+        base: oid('a'),
+        head: oid('b'),
+        commit: oid(commit),
+        tree: oid('d'),
+        at: at(second),
+        guardrails: None,
+        proof: None,
+        landed_at: None,
+        stages: Vec::new(),
+        red: None,
+    })
+}
+
+fn finished_turn(message: &str) -> Transition {
+    let facts = TurnFacts { usage: usage(12_000, 900), ..TurnFacts::default() };
+    let how = TurnEnd::Finished { message: message.to_owned() };
+    Transition::TurnEnded { how, facts: Box::new(facts) }
+}
+
+fn left() -> Transition {
+    Transition::Inspected {
+        left: Left { head: oid('b'), dirty: Vec::new(), elsewhere: Vec::new() },
+    }
+}
+
+fn begun(cause: TurnCause, attempt: bool) -> Transition {
+    Transition::TurnBegun { cause, reserved: Usd::dollars(19), attempt }
+}
+
+/// Everything that happens to the sample, with the second it happens at.
+pub(crate) fn story() -> Vec<(i64, Transition)> {
+    let stage = |answer, link: Option<&str>| Transition::StageAnswered {
+        stage: Stage {
+            name: "ci".to_owned(),
+            answer,
+            at: at(300),
+            link: link.map(str::to_owned),
+            tail: None,
+        },
+    };
+    vec![
+        (2, Transition::Opened { start: Start { branch: "main".to_owned(), base: oid('a') } }),
+        (3, begun(TurnCause::Opening, true)),
+        (95, finished_turn("A door\nthat opens.")),
+        (96, left()),
+        (97, Transition::Integrated { candidate: candidate('c', 97) }),
+        (
+            120,
+            Transition::Refused {
+                refused: Refused {
+                    why: Refusal::Proof,
+                    detail: "the test passes without the change".to_owned(),
+                    output: "test door ... ok\n".to_owned(),
+                    conflict: None,
+                },
+            },
+        ),
+        (121, begun(TurnCause::Refused, true)),
+        (200, finished_turn("Now it fails first.")),
+        (201, left()),
+        (202, Transition::Integrated { candidate: candidate('e', 202) }),
+        (240, Transition::Landed { commit: oid('e') }),
+        (250, stage(StageAnswer::Pending, None)),
+        (300, stage(StageAnswer::Success, Some("file:///var/log/ci.log"))),
+        (
+            310,
+            Transition::Concluded {
+                end: End::Done,
+                why: "landed as eeeeeeee, every stage succeeded".to_owned(),
+            },
+        ),
+        (312, Transition::Settled),
+    ]
+}
+
+/// The sample after the first `steps` of its story.
+pub(crate) fn after(steps: usize) -> Run {
+    let mut run = admitted();
+    for (second, transition) in story().into_iter().take(steps) {
+        run.apply(at(second), transition);
+    }
+    run
+}
+
+/// The journal of the whole story.
+pub(crate) fn journal() -> Vec<JournalRow> {
+    let opened = (0, Transition::Admitted { run: Box::new(admitted()) });
+    let rows = std::iter::once(opened).chain(story()).zip(1..);
+    rows.map(|((second, transition), seq)| JournalRow {
+        seq,
+        at: at(second),
+        kind: transition.kind().to_owned(),
+        body: serde_json::json!({ "transition": transition, "context": null }),
+        hash: "0".repeat(64),
+    })
+    .collect()
+}
+
+/// A run whose agent is at work, at a glance.
+pub(crate) fn working() -> RunView {
+    let turn = TurnReport {
+        seen: TurnSeen::Running { last_event_at: at(60), tool_open: true, asking_since: None },
+        tokens: (45_678, 1_234),
+        cost: Some(Usd::micros(420_000)),
+        last: Some("Bash: cargo test\u{7} --all".to_owned()),
+        transcript: None,
+    };
+    RunView::new(&after(2), Some(&turn), at(61))
+}
+
+/// A run that is over, at a glance.
+pub(crate) fn finished() -> RunView {
+    RunView::new(&after(usize::MAX), None, at(9_999))
+}

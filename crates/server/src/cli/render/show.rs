@@ -1,0 +1,217 @@
+//! One run in full: checklist, attempts, timeline.
+
+use afk_core::ids::At;
+use afk_core::run::{Attempt, Run, Transition, TurnEnd};
+use afk_engine::ports::JournalRow;
+use serde::Serialize;
+
+use super::live::{checklist, effort};
+use crate::cli::style::Paint;
+use crate::cli::view::{RunView, cause, outcome};
+use crate::cli::words::{between, duration, line, many, moment, printable};
+
+/// Lines of an output that are shown.
+const OUTPUT_LINES: usize = 12;
+
+/// Everything that `show` shows; its JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Page {
+    /// The run at a glance.
+    pub(crate) summary: RunView,
+    /// Its record.
+    pub(crate) run: Run,
+    /// Its journal, oldest first.
+    pub(crate) journal: Vec<JournalRow>,
+}
+
+/// The page.
+pub(crate) fn page(page: &Page, paint: Paint) -> String {
+    let (run, view) = (&page.run, &page.summary);
+    let mut out = vec![format!("{}  {}", paint.strong(&run.issue), line(&view.title, 120))];
+    out.push(paint.faint(format!("run {}, admitted {}", run.id, moment(run.admitted_at))));
+    out.push(String::new());
+    out.extend(checklist(view, paint));
+    out.push(String::new());
+    out.push(effort(view));
+    if let Some(conclusion) = &run.conclusion {
+        out.push(String::new());
+        out.push(paint.strong(format!("{}:", outcome(conclusion.end))));
+        out.push(indent(&printable(&conclusion.why), "  "));
+    }
+    if !run.attempts.is_empty() {
+        out.push(String::new());
+        out.push(paint.strong("Attempts"));
+        out.extend(run.attempts.iter().map(|tried| attempt(tried, paint)));
+    }
+    if !page.journal.is_empty() {
+        out.push(String::new());
+        out.push(paint.strong("Timeline"));
+        out.extend(page.journal.iter().map(|row| timeline(row, run.admitted_at, paint)));
+    }
+    out.join("\n")
+}
+
+fn attempt(attempt: &Attempt, paint: Paint) -> String {
+    let turns = many(attempt.turns.len(), "turn");
+    let mut out = vec![format!("  {}. {}, {turns}", attempt.n, cause(attempt.cause))];
+    for turn in &attempt.turns {
+        let said = turn.ended.as_ref().map_or_else(|| "at work".to_owned(), |e| ended(&e.how));
+        out.push(format!("     {} {said}", paint.faint(format!("turn {}:", turn.n))));
+    }
+    for candidate in &attempt.candidates {
+        let commit = candidate.commit.short();
+        if let Some(report) = &candidate.guardrails {
+            let verdict = if report.passed() {
+                "none is breached".to_owned()
+            } else {
+                format!("breached: {}", line(&report.to_string(), 300))
+            };
+            out.push(format!("     {} {verdict}", paint.faint("guardrails:")));
+        }
+        if let Some(proof) = &candidate.proof {
+            out.push(format!("     {}", paint.faint("proof:")));
+            out.push(indent(&printable(proof.to_string().trim_end()), "       "));
+        }
+        match candidate.landed_at {
+            Some(at) => out.push(format!("     landed as {commit}, {}", moment(at))),
+            None => out.push(format!("     candidate {commit}")),
+        }
+        for stage in &candidate.stages {
+            let link = stage.link.as_deref().map(|link| format!(", {}", line(link, 200)));
+            let link = link.unwrap_or_default();
+            out.push(format!("     stage {}: {}{link}", line(&stage.name, 60), stage.answer));
+            out.extend(stage.tail.as_deref().map(|tail| output(tail, paint)));
+        }
+    }
+    if let Some(refused) = &attempt.refused {
+        out.push(format!("     {} {}", paint.bad("refused:"), line(&refused.detail, 300)));
+        if !refused.output.trim().is_empty() {
+            out.push(output(&refused.output, paint));
+        }
+    }
+    out.join("\n")
+}
+
+fn ended(how: &TurnEnd) -> String {
+    match how {
+        TurnEnd::Finished { message } => format!("finished: {}", line(message, 200)),
+        TurnEnd::Failed { message } => format!("failed: {}", line(message, 300)),
+        TurnEnd::Hopeless { message } => format!("failed for good: {}", line(message, 300)),
+        TurnEnd::Stalled => "stalled, and was stopped".to_owned(),
+        TurnEnd::Lost => "its process died".to_owned(),
+        TurnEnd::Interrupted => "interrupted".to_owned(),
+        TurnEnd::Limited { resets_at: Some(at) } => {
+            format!("stopped by a usage limit until {}", moment(*at))
+        }
+        TurnEnd::Limited { resets_at: None } => "stopped by a usage limit".to_owned(),
+    }
+}
+
+/// The end of an output, indented.
+fn output(text: &str, paint: Paint) -> String {
+    let text = printable(text.trim_end());
+    let lines: Vec<_> = text.lines().collect();
+    let from = lines.len().saturating_sub(OUTPUT_LINES);
+    let shown = lines.get(from..).unwrap_or_default();
+    let bar = paint.faint('│');
+    shown.iter().map(|text| format!("       {bar} {text}")).collect::<Vec<_>>().join("\n")
+}
+
+fn indent(text: &str, by: &str) -> String {
+    text.lines().map(|text| format!("{by}{text}")).collect::<Vec<_>>().join("\n")
+}
+
+fn timeline(row: &JournalRow, start: At, paint: Paint) -> String {
+    let since = format!("+{}", duration(between(start, row.at)));
+    let since = paint.faint(format!("{since:>9}"));
+    format!("  {since}  {}", transition(row).map_or_else(|| line(&row.kind, 60), |t| told(&t)))
+}
+
+/// The transition of a row; none where a newer binary wrote it.
+fn transition(row: &JournalRow) -> Option<Transition> {
+    let inner = row.body.get("transition").filter(|inner| inner.is_object());
+    serde_json::from_value(inner.unwrap_or(&row.body).clone()).ok()
+}
+
+/// What happened, in a line.
+fn told(transition: &Transition) -> String {
+    match transition {
+        Transition::Admitted { .. } => "admitted".to_owned(),
+        Transition::Opened { start } => {
+            format!("workspace made off {} at {}", line(&start.branch, 60), start.base.short())
+        }
+        Transition::TurnBegun { cause: why, reserved, .. } => {
+            format!("turn begun ({}), {reserved} reserved", cause(*why))
+        }
+        Transition::TurnInterrupted { stalled: true } => "turn stopped: it had stalled".to_owned(),
+        Transition::TurnInterrupted { stalled: false } => "turn stopped".to_owned(),
+        Transition::TurnEnded { how, .. } => format!("turn {}", ended(how)),
+        Transition::Inspected { left } if left.dirty.is_empty() => {
+            format!("workspace at {}", left.head.short())
+        }
+        Transition::Inspected { left } => {
+            let dirty = many(left.dirty.len(), "path");
+            format!("workspace at {}, {dirty} not committed", left.head.short())
+        }
+        Transition::Integrated { candidate } => {
+            format!("candidate {} on {}", candidate.commit.short(), candidate.base.short())
+        }
+        Transition::Guarded { report } if report.passed() => "guardrails passed".to_owned(),
+        Transition::Guarded { report } => {
+            format!("guardrails breached: {}", line(&report.to_string(), 200))
+        }
+        Transition::Proved { report } => {
+            format!("proof: {}", line(report.to_string().lines().next().unwrap_or_default(), 200))
+        }
+        Transition::Refused { refused } => format!("refused: {}", line(&refused.detail, 200)),
+        Transition::Landed { commit } => format!("landed as {}", commit.short()),
+        Transition::StageAnswered { stage } => {
+            format!("stage {}: {}", line(&stage.name, 60), stage.answer)
+        }
+        Transition::Attributed { cause } => match cause {
+            afk_core::plan::RedCause::Ours => "the red is ours".to_owned(),
+            afk_core::plan::RedCause::NotOurs => "the red is not ours".to_owned(),
+        },
+        Transition::LabelsSeen { .. } => "labels seen on the issue".to_owned(),
+        Transition::Cancelled { cancel } => {
+            let by = cancel.by.as_ref().map(|by| format!(" by {}", line(&by.login, 40)));
+            format!("cancelled{}: {}", by.unwrap_or_default(), cancel.how.sentence())
+        }
+        Transition::Paused => "clocks stopped".to_owned(),
+        Transition::Unpaused => "clocks go on".to_owned(),
+        Transition::Away { from, to } => {
+            format!("no control plane ran for {}", duration(between(*from, *to)))
+        }
+        Transition::Concluded { end, why } => format!("{}: {}", outcome(*end), line(why, 200)),
+        Transition::Settled => "settled: the issue shows it all".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_whole_run_and_one_that_has_just_begun() {
+        let run = samples::after(usize::MAX);
+        let whole = Page { summary: samples::finished(), run, journal: samples::journal() };
+        let run = samples::admitted();
+        let summary = RunView::new(&run, None, samples::at(1));
+        let begun = Page { summary, run, journal: Vec::new() };
+        let shown = [whole, begun].map(|one| page(&one, Paint::PLAIN));
+        insta::assert_snapshot!(shown.join("\n----\n"));
+    }
+
+    #[test]
+    fn a_row_of_an_unknown_kind_shows_its_kind() {
+        let row = JournalRow {
+            seq: 1,
+            at: samples::at(5),
+            kind: "teleported".to_owned(),
+            body: serde_json::json!({ "transition": { "transition": "teleported" } }),
+            hash: String::new(),
+        };
+        assert_eq!(timeline(&row, samples::at(0), Paint::PLAIN).trim(), "+5s  teleported");
+    }
+}

@@ -1,0 +1,221 @@
+//! Everything at a glance.
+
+use std::path::PathBuf;
+
+use afk_core::ids::{At, IssueRef, RepoName};
+use afk_engine::ports::{SwitchState, Switches};
+use serde::Serialize;
+
+use super::explain::held;
+use crate::cli::style::{Mark, Paint};
+use crate::cli::view::RunView;
+use crate::cli::words::{ago, columns, count, duration, line};
+
+/// Everything that `status` shows; its JSON.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Status {
+    /// When it was looked at.
+    pub(crate) at: At,
+    /// Whether the loop may take issues: armed, and no switch against it.
+    pub(crate) takes_issues: bool,
+    /// The kill switch of the configuration.
+    pub(crate) kill_switch: bool,
+    /// The allowlist of the configuration.
+    pub(crate) allowlist: Vec<RepoName>,
+    /// The switches of the store.
+    pub(crate) switches: Switches,
+    /// Live runs.
+    pub(crate) runs: Vec<RunView>,
+    /// Ready issues and what holds each.
+    pub(crate) ready: Vec<Held>,
+    /// Repos whose issues could not be read, and why.
+    pub(crate) unreadable: Vec<(RepoName, String)>,
+    /// How strong the sandbox is, in a sentence.
+    pub(crate) sandbox: String,
+    /// The configuration file.
+    pub(crate) config: Option<PathBuf>,
+    /// Where store and workspaces are.
+    pub(crate) data_dir: PathBuf,
+}
+
+/// A ready issue and what holds it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Held {
+    /// The issue.
+    pub(crate) issue: IssueRef,
+    /// Its title.
+    pub(crate) title: String,
+    /// Its gates; none where they could not be asked.
+    pub(crate) gates: Option<afk_core::gates::Explanation>,
+    /// Why they could not be asked.
+    pub(crate) error: Option<String>,
+}
+
+/// The page.
+pub(crate) fn status(now: &Status, paint: Paint) -> String {
+    let mut out = Vec::new();
+    switches(now, paint, &mut out);
+    out.push(String::new());
+    runs(&now.runs, paint, &mut out);
+    out.push(String::new());
+    ready(now, paint, &mut out);
+    out.push(String::new());
+    out.push(format!("Sandbox  {}", line(&now.sandbox, 160)));
+    let config = now.config.as_ref().map(|path| path.display().to_string());
+    let config = config.unwrap_or_else(|| "none; `afk enroll` makes one".to_owned());
+    out.push(format!("Config   {config}"));
+    out.push(format!("Data     {}", now.data_dir.display()));
+    out.join("\n")
+}
+
+fn switches(now: &Status, paint: Paint, out: &mut Vec<String>) {
+    let mut say = |mark, text: String| out.push(format!("{} {text}", paint.mark(mark)));
+    match (now.kill_switch, now.allowlist.as_slice()) {
+        (true, _) => say(Mark::No, "kill switch on: nothing is dispatched (`afk arm`)".to_owned()),
+        (false, []) => say(Mark::No, "armed, but no repository is enrolled".to_owned()),
+        (false, repos) => {
+            let names: Vec<_> = repos.iter().map(RepoName::as_str).collect();
+            say(Mark::Yes, format!("armed for {}", names.join(", ")));
+        }
+    }
+    let thrown = |what: &str, mend: &str, state: &SwitchState| {
+        let why = if state.why.trim().is_empty() {
+            String::new()
+        } else {
+            format!(": {}", line(&state.why, 120))
+        };
+        let (by, when) = (line(&state.by, 40), ago(state.at, now.at));
+        format!("{what} by {by}, {when}{why} ({mend})")
+    };
+    if let Some(halt) = &now.switches.halt {
+        say(Mark::No, thrown("halted", "`afk resume`", halt));
+    }
+    if let Some(pause) = &now.switches.pause {
+        say(Mark::No, thrown("paused", "`afk resume`", pause));
+    }
+    for (repo, state) in &now.switches.frozen {
+        let mend = format!("`afk unfreeze {repo}`");
+        say(Mark::No, thrown(&format!("{repo} frozen"), &mend, state));
+    }
+}
+
+fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
+    if runs.is_empty() {
+        out.push(paint.faint("no live runs"));
+        return;
+    }
+    let heading = ["RUNS", "WAITS FOR", "TIME", "TOKENS", "COST", "ATTEMPT", "TITLE"];
+    let rows: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            [
+                run.issue.to_string(),
+                line(&run.waits_for, 40),
+                duration(run.elapsed()),
+                format!("{}/{}", count(run.tokens_in), count(run.tokens_out)),
+                run.cost_usd.to_string(),
+                format!("{}.{}", run.attempts, run.turns),
+                line(&run.title, 50),
+            ]
+        })
+        .collect();
+    out.extend(columns(Some(heading), &rows));
+}
+
+fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
+    if now.ready.is_empty() && now.unreadable.is_empty() {
+        out.push(paint.faint("no ready issues in enrolled repositories"));
+        return;
+    }
+    let rows: Vec<_> = now
+        .ready
+        .iter()
+        .map(|ready| {
+            let why = match (&ready.gates, &ready.error) {
+                (Some(said), _) => held(said),
+                (None, Some(error)) => line(error, 100),
+                (None, None) => "not asked".to_owned(),
+            };
+            [ready.issue.to_string(), why, line(&ready.title, 60)]
+        })
+        .collect();
+    if !rows.is_empty() {
+        out.extend(columns(Some(["READY", "HELD", "TITLE"]), &rows));
+    }
+    for (repo, why) in &now.unreadable {
+        out.push(format!("{} {repo}: {}", paint.mark(Mark::Unknown), line(why, 160)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use afk_core::gates::{Explanation, Gate, GateResult, GateVerdict};
+
+    use super::super::samples;
+    use super::*;
+
+    fn quiet() -> Status {
+        Status {
+            at: samples::at(600),
+            takes_issues: false,
+            kill_switch: true,
+            allowlist: Vec::new(),
+            switches: Switches::default(),
+            runs: Vec::new(),
+            ready: Vec::new(),
+            unreadable: Vec::new(),
+            sandbox: "full: bubblewrap 0.8.0 + landlock 7".to_owned(),
+            config: None,
+            data_dir: "/var/lib/afk".into(),
+        }
+    }
+
+    fn busy() -> Status {
+        let repo = |name: &str| name.parse::<RepoName>().unwrap();
+        let thrown = |by: &str, why: &str| SwitchState {
+            by: by.to_owned(),
+            at: samples::at(480),
+            why: why.to_owned(),
+        };
+        let gate = |gate, verdict| GateResult { gate, verdict, why: "because".to_owned() };
+        let said = |failed: &[Gate]| Explanation {
+            issue: "o/web#8".parse().unwrap(),
+            open: true,
+            priority: None,
+            gates: failed.iter().map(|g| gate(*g, GateVerdict::Failed)).collect(),
+            dropped: Vec::new(),
+        };
+        let held = |n: u64, gates: Result<Explanation, &str>| Held {
+            issue: format!("o/web#{n}").parse().unwrap(),
+            title: "Paint the door".to_owned(),
+            error: gates.as_ref().err().map(|why| (*why).to_owned()),
+            gates: gates.ok(),
+        };
+        Status {
+            kill_switch: false,
+            takes_issues: true,
+            allowlist: vec![repo("o/web"), repo("o/api")],
+            switches: Switches {
+                halt: Some(thrown("ann", "it eats the disk")),
+                pause: Some(thrown("bob", "")),
+                frozen: vec![(repo("o/api"), thrown("afk", "run 7 froze it"))],
+            },
+            runs: vec![samples::working()],
+            ready: vec![
+                held(8, Ok(said(&[Gate::RepoLock, Gate::Trust]))),
+                held(9, Ok(said(&[]))),
+                held(10, Err("the tracker did not answer")),
+            ],
+            unreadable: vec![(repo("o/api"), "no such host".to_owned())],
+            config: Some("/etc/afk.toml".into()),
+            ..quiet()
+        }
+    }
+
+    #[test]
+    fn quiet_armed_and_busy() {
+        let armed = Status { kill_switch: false, ..quiet() };
+        let shown = [quiet(), armed, busy()].map(|now| status(&now, Paint::PLAIN));
+        insta::assert_snapshot!(shown.join("\n----\n"));
+    }
+}

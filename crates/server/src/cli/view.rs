@@ -1,0 +1,193 @@
+//! What is shown of a run at a glance, taken from its record and the running turn.
+//! Shared by `status`, `show`, the live view and their JSON.
+
+use std::time::Duration;
+
+use afk_core::ids::{At, IssueRef, RunId};
+use afk_core::phase::Phase;
+use afk_core::plan::{End, TurnCause};
+use afk_core::run::{Candidate, Run, TurnEnd};
+use afk_core::usd::Usd;
+use afk_core::verdict::StageAnswer;
+use afk_engine::ports::TurnReport;
+use serde::Serialize;
+
+use super::words::between;
+
+/// One run at a glance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct RunView {
+    /// The run.
+    pub(super) run: RunId,
+    /// Its issue.
+    pub(super) issue: IssueRef,
+    /// The issue's title, as it was accepted.
+    pub(super) title: String,
+    /// How far it is.
+    pub(super) phase: Phase,
+    /// The default branch.
+    pub(super) branch: String,
+    /// What it waits for, or how it ended.
+    pub(super) waits_for: String,
+    /// How it ended.
+    pub(super) outcome: Option<End>,
+    /// Why it ended so.
+    pub(super) why: Option<String>,
+    /// The commit that landed.
+    pub(super) landed: Option<String>,
+    /// From admission to now, or to its end.
+    pub(super) elapsed_seconds: u64,
+    /// Attempts so far.
+    pub(super) attempts: u32,
+    /// Turns so far.
+    pub(super) turns: u32,
+    /// Corrective turns on a landed commit.
+    pub(super) fix_forwards: u32,
+    /// Tokens into the model, cached ones with them.
+    pub(super) tokens_in: u64,
+    /// Tokens out of it.
+    pub(super) tokens_out: u64,
+    /// What it cost so far.
+    pub(super) cost_usd: Usd,
+    /// What it may cost.
+    pub(super) budget_usd: Usd,
+    /// The last thing the agent said or did.
+    pub(super) last: Option<String>,
+    /// Whether every effect of the outcome is there.
+    pub(super) settled: bool,
+}
+
+impl RunView {
+    /// `run` as it is `now`; `turn` is the running turn as its executor shows it.
+    pub(super) fn new(run: &Run, turn: Option<&TurnReport>, now: At) -> Self {
+        let (mut tokens_in, mut tokens_out) = (0_u64, 0_u64);
+        for ended in run.ends() {
+            let usage = &ended.facts.usage;
+            tokens_in += usage.input + usage.cache_read + usage.cache_write;
+            tokens_out += usage.output;
+        }
+        // A turn that ended is in the record, whatever its executor still shows.
+        let turn = turn.filter(|_| run.turn().is_some_and(|newest| newest.ended.is_none()));
+        let mut cost = run.spent();
+        if let Some(turn) = turn {
+            tokens_in += turn.tokens.0;
+            tokens_out += turn.tokens.1;
+            cost += turn.cost.unwrap_or(Usd::ZERO);
+        }
+        let conclusion = run.conclusion.as_ref();
+        let end = run.settled_at.or(conclusion.map(|conclusion| conclusion.at)).unwrap_or(now);
+        Self {
+            run: run.id,
+            issue: run.issue.clone(),
+            title: run.pinned.title.clone(),
+            phase: run.phase(),
+            branch: branch(run),
+            waits_for: waits_for(run),
+            outcome: conclusion.map(|conclusion| conclusion.end),
+            why: conclusion.map(|conclusion| conclusion.why.clone()),
+            landed: run.landed().map(|landed| landed.commit.to_string()),
+            elapsed_seconds: between(run.admitted_at, end).as_secs(),
+            attempts: run.attempts.len() as u32,
+            turns: run.turn().map_or(0, |turn| turn.n),
+            fix_forwards: run.fix_forwards(),
+            tokens_in,
+            tokens_out,
+            cost_usd: cost,
+            budget_usd: run.budget,
+            last: turn.and_then(|turn| turn.last.clone()),
+            settled: run.settled_at.is_some(),
+        }
+    }
+
+    /// From admission to now, or to its end.
+    pub(super) fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.elapsed_seconds)
+    }
+}
+
+/// The default branch's name, as far as it is known.
+pub(super) fn branch(run: &Run) -> String {
+    run.start.as_ref().map_or_else(|| "the default branch".to_owned(), |start| start.branch.clone())
+}
+
+/// The word for an outcome.
+pub(super) const fn outcome(end: End) -> &'static str {
+    match end {
+        End::Done => "done",
+        End::NeedsHuman => "needs a human",
+        End::Frozen => "frozen",
+        End::Released => "released",
+    }
+}
+
+/// The word for why a turn was begun.
+pub(super) const fn cause(cause: TurnCause) -> &'static str {
+    match cause {
+        TurnCause::Opening => "opening",
+        TurnCause::Retry => "retry",
+        TurnCause::Interrupted => "after an interrupt",
+        TurnCause::LimitReset => "after a usage limit",
+        TurnCause::CommitOrDiscard => "to commit or discard",
+        TurnCause::Refused => "corrective, before landing",
+        TurnCause::FixForward => "fix-forward",
+    }
+}
+
+/// What a run waits for, from its record alone.
+fn waits_for(run: &Run) -> String {
+    if let Some(conclusion) = &run.conclusion {
+        let word = outcome(conclusion.end);
+        return if run.settled_at.is_some() {
+            word.to_owned()
+        } else {
+            format!("{word}: the issue to show it")
+        };
+    }
+    if run.pauses.iter().any(|pause| pause.to.is_none()) {
+        return "a person, or a limit to reset; its clocks stand still".to_owned();
+    }
+    let Some(turn) = run.turn() else {
+        return if run.start.is_some() { "the agent to start" } else { "the workspace" }.to_owned();
+    };
+    match turn.ended.as_ref().map(|ended| &ended.how) {
+        None if turn.interrupt.is_some() => return format!("turn {} to stop", turn.n),
+        None => return format!("the agent, turn {}", turn.n),
+        Some(TurnEnd::Limited { .. }) => return "a usage limit to reset".to_owned(),
+        Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {
+            return format!("a retry after turn {}", turn.n);
+        }
+        Some(TurnEnd::Interrupted) => return "to go on after an interrupt".to_owned(),
+        Some(TurnEnd::Finished { .. } | TurnEnd::Hopeless { .. }) => {}
+    }
+    if run.attempt().is_some_and(|attempt| attempt.left.is_none()) {
+        return format!("a look at what turn {} left", turn.n);
+    }
+    match (run.candidate(), run.landed()) {
+        (Some(candidate), _) => judged(candidate).to_owned(),
+        (None, Some(landed)) => stage(landed),
+        (None, None) => "the next decision".to_owned(),
+    }
+}
+
+fn judged(candidate: &Candidate) -> &'static str {
+    if candidate.guardrails.is_none() {
+        "the guardrails"
+    } else if candidate.proof.is_none() {
+        "the proof"
+    } else {
+        "the push"
+    }
+}
+
+fn stage(landed: &Candidate) -> String {
+    let open = landed.stages.iter().find(|stage| match stage.answer {
+        StageAnswer::None | StageAnswer::Pending | StageAnswer::Void => true,
+        StageAnswer::Success | StageAnswer::Failure => false,
+    });
+    let red = landed.stages.iter().find(|stage| stage.answer == StageAnswer::Failure);
+    match (red, open) {
+        (Some(red), _) => format!("a decision on red {}", red.name),
+        (None, Some(open)) => format!("stage {}", open.name),
+        (None, None) => "the stages".to_owned(),
+    }
+}

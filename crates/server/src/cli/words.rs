@@ -1,0 +1,120 @@
+//! How times, amounts and outside text are written for people.
+
+use std::time::Duration;
+
+use afk_core::ids::At;
+use afk_core::text::{AT, SLASH, neutral};
+
+/// Text of issues, agents and CI that can go to a terminal: no terminal sequences,
+/// nothing that cannot be seen; line ends stay.
+pub(super) fn printable(text: &str) -> String {
+    // Prompts also have these two replaced, which only a person reading would mind.
+    neutral(text).replace(AT, "@").replace(SLASH, "/")
+}
+
+/// [`printable`] text on one line of at most `max` characters.
+pub(super) fn line(text: &str, max: usize) -> String {
+    let text = printable(text);
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if text.chars().count() <= max {
+        return text;
+    }
+    let cut: String = text.chars().take(max.saturating_sub(1)).collect();
+    format!("{}…", cut.trim_end())
+}
+
+/// A stretch of time in its two largest units: `42s`, `3m 05s`, `2h 10m`, `3d 4h`.
+pub(super) fn duration(length: Duration) -> String {
+    let s = length.as_secs();
+    let (days, hours, minutes) = (s / 86_400, s / 3600 % 24, s / 60 % 60);
+    if days > 0 {
+        format!("{days}d {hours}h")
+    } else if hours > 0 {
+        format!("{hours}h {minutes:02}m")
+    } else if minutes > 0 {
+        format!("{minutes}m {:02}s", s % 60)
+    } else {
+        format!("{s}s")
+    }
+}
+
+/// The time from `from` to `to`; zero where it is the other way round.
+pub(super) fn between(from: At, to: At) -> Duration {
+    to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
+}
+
+/// How long ago `at` was.
+pub(super) fn ago(at: At, now: At) -> String {
+    format!("{} ago", duration(between(at, now)))
+}
+
+/// A moment, to the second, in UTC.
+pub(super) fn moment(at: At) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// A count in few characters: `950`, `12.3k`, `4.5M`.
+pub(super) fn count(n: u64) -> String {
+    match n {
+        0..1000 => n.to_string(),
+        1000..1_000_000 => format!("{}.{}k", n / 1000, n % 1000 / 100),
+        _ => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
+    }
+}
+
+/// `1 issue`, `2 issues`.
+pub(super) fn many(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// Rows as columns, two blanks apart, with a heading where one is given. The last
+/// column is as wide as it needs to be.
+pub(super) fn columns<const N: usize>(
+    heading: Option<[&str; N]>,
+    rows: &[[String; N]],
+) -> Vec<String> {
+    let heading = heading.map(|names| names.map(str::to_owned));
+    let all: Vec<&[String; N]> = heading.iter().chain(rows).collect();
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        all.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+    });
+    let line = |row: &&[String; N]| {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_short() {
+        let check = |seconds, expected: &str| {
+            assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        };
+        check(0, "0s");
+        check(59, "59s");
+        check(185, "3m 05s");
+        check(7800, "2h 10m");
+        check(273_600, "3d 4h");
+        let counts = [999, 1000, 12_345, 999_999, 4_560_000].map(count);
+        assert_eq!(counts, ["999", "1.0k", "12.3k", "999.9k", "4.5M"]);
+    }
+
+    #[test]
+    fn outside_text_cannot_move_the_cursor_or_hide() {
+        let check = |text: &str, expected: &str| assert_eq!(line(text, 20), expected, "{text:?}");
+        check("\u{1b}[2J\u{1b}]0;x\u{7}gone", "gone");
+        check("a\u{202e}b\u{200b}c", "abc");
+        check("mail @ann\n/and run", "mail @ann /and run");
+        check("0123456789012345678901234", "0123456789012345678…");
+    }
+
+    #[test]
+    fn columns_line_up_and_end_without_blanks() {
+        let rows = [["a".to_owned(), "x".to_owned()], ["ccc".to_owned(), String::new()]];
+        assert_eq!(columns(Some(["N", "LAST"]), &rows), ["N    LAST", "a    x", "ccc"]);
+    }
+}
