@@ -1,2 +1,61 @@
-//! Tasks.
-fn main() {}
+//! `cargo xtask`: what people and CI run in this workspace.
+//!
+//! Each task is a module; this file only names them. Nothing here is part of what
+//! is shipped, and no task changes a file of the workspace outside `target/`.
+
+mod bench;
+mod deny;
+mod lint;
+mod metadata;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+/// Tasks of this workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Run every test, after looking for what the tests need
+    ///
+    /// As root on Debian or Ubuntu it installs what is missing with apt. With `CI`
+    /// set, what cannot be had is an error; else the tests that need it skip, visibly.
+    Test(test::Options),
+    /// Formatting, clippy, tidy and deny
+    Lint,
+    /// House rules that no compiler checks: file heads and lengths, crate and module
+    /// arrows, the index of decisions
+    Tidy,
+    /// Licences, banned crates and sources of everything we depend on
+    Deny,
+    /// Run the benches and the demo, and print each figure beside its goal
+    Bench,
+}
+
+fn main() -> ExitCode {
+    let done =
+        run::root().context("cannot find the workspace").and_then(|root| match Cli::parse().task {
+            Task::Test(options) => test::test(&root, &options),
+            Task::Lint => lint::lint(&root),
+            Task::Tidy => tidy::tidy(&root),
+            Task::Deny => deny::deny(&root),
+            Task::Bench => bench::bench(&root),
+        });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            run::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

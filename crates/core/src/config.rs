@@ -352,6 +352,13 @@ impl Config {
                 self.ready_label
             ));
         }
+        if self.in_progress_label == self.human_label && !self.human_label.trim().is_empty() {
+            found.push(format!(
+                "human_label: {:?} is also another label's name; an issue handed to a person \
+                 would look like one under way",
+                self.human_label
+            ));
+        }
         for repo in &self.allowlist {
             if !self.repos.contains_key(repo) {
                 found.push(format!(
@@ -409,6 +416,9 @@ impl Repo {
         }
         if let Err(error) = self.proof_policy() {
             found.push(format!("proof: {error}"));
+        }
+        if let Err(error) = crate::guardrails::Guardrails::compile(self.guardrails.clone()) {
+            found.push(format!("guardrails: {error}"));
         }
         found.into_iter()
     }

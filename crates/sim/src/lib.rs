@@ -1,5 +1,8 @@
 //! Stand-ins and fakes for the tests of afk.
 
+// Support for tests: its panics are its verdicts.
+#![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
+
 pub mod claude_cli;
 pub mod fakes;
 pub mod model_api;

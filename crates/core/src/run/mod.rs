@@ -9,6 +9,8 @@ mod evidence;
 mod look;
 mod record;
 mod situate;
+#[cfg(test)]
+mod tests;
 mod transition;
 
 pub use look::Look;

@@ -85,16 +85,12 @@ async fn claude_turn(
     home: &Path,
 ) -> PortResult<Invocation> {
     let binary = find_claude(config)?;
-    let credential = match &config.api_key {
-        Some(source) => {
-            let secret = secret(source).read().await.map_err(PortError::permanent)?;
-            Credential::ApiKey(secret)
-        }
-        None => {
-            let from = config.home.clone().or_else(|| std::env::home_dir()).unwrap_or_default();
-            copy_sign_in(&from, home).map_err(PortError::transient)?;
-            Credential::Home
-        }
+    let credential = if let Some(source) = &config.api_key {
+        Credential::ApiKey(secret(source).read().await.map_err(PortError::permanent)?)
+    } else {
+        let from = config.home.clone().or_else(std::env::home_dir).unwrap_or_default();
+        copy_sign_in(&from, home).map_err(PortError::transient)?;
+        Credential::Home
     };
     let request = claude::TurnRequest {
         binary,

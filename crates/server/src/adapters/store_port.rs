@@ -96,7 +96,7 @@ impl ports::Store for StorePort {
     }
 
     async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>> {
-        self.store.load(run).await.map_err(fault)?.map(stored).transpose()
+        self.store.load(run).await.map_err(fault)?.as_ref().map(stored).transpose()
     }
 
     async fn commit(&self, commit: ports::Commit) -> PortResult<Committed> {
@@ -134,7 +134,7 @@ impl ports::Store for StorePort {
     }
 
     async fn live(&self) -> PortResult<Vec<StoredRun>> {
-        self.store.live_runs().await.map_err(fault)?.into_iter().map(stored).collect()
+        self.store.live_runs().await.map_err(fault)?.iter().map(stored).collect()
     }
 
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>> {
@@ -144,7 +144,7 @@ impl ports::Store for StorePort {
             number: filter.issue,
             ..store::RunFilter::default()
         };
-        self.store.runs(&filter, limit).await.map_err(fault)?.into_iter().map(stored).collect()
+        self.store.runs(&filter, limit).await.map_err(fault)?.iter().map(stored).collect()
     }
 
     async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>> {
@@ -326,7 +326,7 @@ fn entry(transition: &Transition, context: &serde_json::Value) -> PortResult<sto
     Ok(store::JournalEntry { kind: transition.kind().to_owned(), body: json(&body)? })
 }
 
-fn stored(row: store::RunRow) -> PortResult<StoredRun> {
+fn stored(row: &store::RunRow) -> PortResult<StoredRun> {
     let run = parse(&format!("the record of run {}", row.run), &row.state)?;
     Ok(StoredRun { run, version: row.version })
 }

@@ -74,10 +74,13 @@ impl Demo {
 /// What lies between the journal's rows, summed by what was done in it.
 fn phase_times(journal: &[JournalRow]) -> Vec<PhaseTime> {
     let mut times: Vec<PhaseTime> = Vec::new();
+    let mut phase = "workspace";
     for pair in journal.windows(2) {
         let [before, after] = pair else { continue };
-        let phase = match after.kind.as_str() {
-            "opened" | "labels_seen" => "workspace",
+        phase = match after.kind.as_str() {
+            "opened" => "workspace",
+            // Seen on the way, whatever was being done.
+            "labels_seen" | "paused" | "unpaused" => phase,
             "turn_begun" | "turn_ended" => "turn",
             "inspected" | "integrated" | "guarded" => "integrate",
             "proved" | "refused" => "proof",

@@ -59,12 +59,12 @@ done
 exit "$failed"
 "#;
 
-const CI: &str = r#"#!/bin/sh
+const CI: &str = r"#!/bin/sh
 # What CI runs on every landed commit.
 set -e
 sh -n hello.sh
 sh test.sh
-"#;
+";
 
 /// The issue's title.
 pub(super) const TITLE: &str = "greet without a name prints an empty greeting";

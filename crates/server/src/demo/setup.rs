@@ -191,7 +191,7 @@ script = {script}
         text.push_str("\n[agents.claude]\napi_key = { env = \"ANTHROPIC_API_KEY\" }\n");
         if let Ok(url) = std::env::var("ANTHROPIC_BASE_URL") {
             let url = toml::Value::String(url);
-            text.push_str(&format!("base_url = {url}\n"));
+            text.extend(["base_url = ", &url.to_string(), "\n"]);
         }
     }
     text

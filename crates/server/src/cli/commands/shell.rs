@@ -1,5 +1,6 @@
 //! Completions and man pages, made of the same description as the parser.
 
+use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -53,7 +54,8 @@ fn page(command: clap::Command, name: &str) -> io::Result<String> {
     let mut text = String::from_utf8_lossy(&text).into_owned();
     text.push_str(".SH \"EXIT STATUS\"\n");
     for exit in exit::Exit::ALL {
-        text.push_str(&format!(".TP\n\\fB{}\\fR\n{}\n", exit.code(), exit.meaning()));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, ".TP\n\\fB{}\\fR\n{}", exit.code(), exit.meaning());
     }
     Ok(text)
 }

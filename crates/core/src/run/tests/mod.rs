@@ -1,0 +1,329 @@
+//! Tests of the record: what is recorded, what is derived, and that nothing panics.
+
+mod record;
+mod situation;
+mod totality;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::*;
+use crate::change::Tally;
+use crate::ids::{Actor, RepoName};
+use crate::proof::{ProofOutcome, Refusal as ProofRefusal, Strength};
+use crate::spend::{Cost, Entry};
+use crate::verdict::Stages;
+
+/// So many seconds after the admission.
+fn at(second: i64) -> At {
+    At::from_second(1_000_000 + second).unwrap()
+}
+
+fn who(id: &str) -> Actor {
+    Actor { id: id.to_owned(), login: id.to_owned(), bot: false }
+}
+
+fn oid(digit: char) -> Oid {
+    digit.to_string().repeat(40).parse().unwrap()
+}
+
+fn repo() -> RepoName {
+    "o/r".parse().unwrap()
+}
+
+/// A run that was admitted at second 0.
+fn admitted() -> Run {
+    Run {
+        id: "00000001-0000-0000-0000-000000000007".parse().unwrap(),
+        issue: "o/r#7".parse().unwrap(),
+        dispatcher: Dispatcher::Loop,
+        release: Some(super::Release {
+            by: who("ann"),
+            at: at(-60),
+            permission: Some(Permission::Write),
+            label: "ready".to_owned(),
+        }),
+        pinned: Pinned {
+            title: "Say two".to_owned(),
+            body: String::new(),
+            digest: Digest::of("Say two"),
+        },
+        admitted_at: at(0),
+        budget: Usd::dollars(10),
+        start: None,
+        attempts: Vec::new(),
+        first_red_at: None,
+        labels_seen: LabelsSeen { ready: true, in_progress: false },
+        cancel: None,
+        pauses: Vec::new(),
+        conclusion: None,
+        settled_at: None,
+    }
+}
+
+/// `admitted` and these transitions, at their seconds.
+fn run(steps: &[(i64, Transition)]) -> Run {
+    let mut run = admitted();
+    for (second, transition) in steps {
+        run.apply(at(*second), transition.clone());
+    }
+    run
+}
+
+fn opened() -> Transition {
+    Transition::Opened { start: Start { branch: "main".to_owned(), base: oid('b') } }
+}
+
+fn begun(cause: TurnCause) -> Transition {
+    let attempt = matches!(cause, TurnCause::Opening | TurnCause::Refused | TurnCause::FixForward);
+    Transition::TurnBegun { cause, reserved: Usd::dollars(10), attempt }
+}
+
+fn ended(how: TurnEnd) -> Transition {
+    Transition::TurnEnded { how, facts: Box::default() }
+}
+
+fn finished() -> Transition {
+    ended(TurnEnd::Finished { message: "Done.".to_owned() })
+}
+
+fn failed() -> Transition {
+    ended(TurnEnd::Failed { message: "overloaded".to_owned() })
+}
+
+/// A turn's end with everything that evidence asks of it.
+fn paid(dollars: u64, n: u32) -> Transition {
+    let cost = Usd::dollars(dollars);
+    let key = TurnKey { session: "s".to_owned(), process: n, turn: 1 };
+    let entry = Entry {
+        run: admitted().id,
+        repo: repo(),
+        at: at(0),
+        cli_version: "test".to_owned(),
+        cost: Cost::Reported { total: cost, delta: Some(cost) },
+    };
+    let facts = TurnFacts {
+        cost: Some(TurnCost { key, entry }),
+        usage: Usage::default(),
+        transcript: Some(Digest::of("transcript")),
+        sandbox: Some(SandboxStrength::Full),
+    };
+    let how = TurnEnd::Finished { message: "Done.".to_owned() };
+    Transition::TurnEnded { how, facts: Box::new(facts) }
+}
+
+fn left(head: char, dirty: &[&str]) -> Transition {
+    let dirty = dirty.iter().map(|path| (*path).to_owned()).collect();
+    Transition::Inspected { left: Left { head: oid(head), dirty, elsewhere: Vec::new() } }
+}
+
+/// A candidate of `head` whose commit is `commit`.
+fn integrated(head: char, commit: char) -> Transition {
+    let candidate = Candidate {
+        base: oid('b'),
+        head: oid(head),
+        commit: oid(commit),
+        tree: oid('e'),
+        at: at(0),
+        guardrails: None,
+        proof: None,
+        landed_at: None,
+        stages: Vec::new(),
+        red: None,
+    };
+    Transition::Integrated { candidate: Box::new(candidate) }
+}
+
+fn guarded() -> Transition {
+    let stats = Tally::default();
+    Transition::Guarded { report: GuardrailReport { breaches: Vec::new(), further: 0, stats } }
+}
+
+fn proof(outcome: ProofOutcome) -> Transition {
+    let report = ProofReport {
+        outcome,
+        red_kind: None,
+        red_tests: Vec::new(),
+        runs: Vec::new(),
+        deleted_tests: Vec::new(),
+        removed_test_lines: Vec::new(),
+    };
+    Transition::Proved { report: Box::new(report) }
+}
+
+fn proved() -> Transition {
+    proof(ProofOutcome::Accepted(Strength::Proven))
+}
+
+fn disproved() -> Transition {
+    proof(ProofOutcome::Refused(ProofRefusal::NoTest))
+}
+
+fn refused(why: Refusal) -> Transition {
+    let (detail, output) = ("why".to_owned(), String::new());
+    Transition::Refused { refused: Refused { why, detail, output, conflict: None } }
+}
+
+fn landed(commit: char) -> Transition {
+    Transition::Landed { commit: oid(commit) }
+}
+
+fn stage(name: &str, answer: StageAnswer, second: i64) -> Transition {
+    let stage = Stage { name: name.to_owned(), answer, at: at(second), link: None, tail: None };
+    Transition::StageAnswered { stage }
+}
+
+/// From the admission to a landing at second 100.
+fn to_landing() -> Vec<(i64, Transition)> {
+    vec![
+        (1, opened()),
+        (2, begun(TurnCause::Opening)),
+        (10, paid(1, 1)),
+        (11, left('1', &[])),
+        (12, integrated('1', 'c')),
+        (13, guarded()),
+        (20, proved()),
+        (100, landed('c')),
+    ]
+}
+
+fn with(mut steps: Vec<(i64, Transition)>, more: Vec<(i64, Transition)>) -> Vec<(i64, Transition)> {
+    steps.extend(more);
+    steps
+}
+
+fn limits() -> Limits {
+    Limits {
+        landing_refusals: 3,
+        fix_forwards: 2,
+        fix_forward_clock: Duration::from_secs(3600),
+        executor_retries: 3,
+        stall: Duration::from_secs(1800),
+        stage: Duration::from_secs(600),
+        question: Duration::from_secs(300),
+        run: Duration::from_secs(43_200),
+        stop_grace: Duration::from_secs(30),
+        stages: Stages::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
+    }
+}
+
+#[test]
+fn phases_are_reached_by_evidence_alone() {
+    let check = |steps: &[(i64, Transition)], expected| {
+        assert_eq!(run(steps).phase(), expected, "{:?}", steps.last());
+    };
+    let whole = to_landing();
+    let expected = BTreeMap::from([
+        (0, Phase::Worktree),
+        (1, Phase::TestsRed),
+        (2, Phase::TestsRed),
+        (3, Phase::TestsRed),
+        (4, Phase::TestsRed),
+        (5, Phase::TestsRed),
+        (6, Phase::TestsRed),
+        (7, Phase::Pushed),
+        (8, Phase::Ci),
+    ]);
+    for (steps, phase) in expected {
+        check(&whole[..steps], phase);
+    }
+    let one = with(to_landing(), vec![(110, stage("ci", StageAnswer::Success, 110))]);
+    check(&one, Phase::Ci);
+    let red = with(one, vec![(120, stage("more", StageAnswer::Failure, 120))]);
+    check(&red, Phase::Ci);
+    let disproved = with(whole[..6].to_vec(), vec![(20, disproved())]);
+    check(&disproved, Phase::TestsRed);
+    let end = |end| Transition::Concluded { end, why: String::new() };
+    check(&with(to_landing(), vec![(130, end(End::Done))]), Phase::Done);
+    check(&with(to_landing(), vec![(130, end(End::NeedsHuman))]), Phase::Ci);
+    check(&[(130, end(End::Released))], Phase::Worktree);
+}
+
+#[test]
+fn backoff_doubles_to_five_minutes() {
+    let seconds: Vec<_> = (0..9).map(|n| Run::backoff(n).as_secs()).collect();
+    assert_eq!(seconds, [10, 10, 20, 40, 80, 160, 300, 300, 300]);
+    assert_eq!(Run::backoff(u32::MAX).as_secs(), 300);
+}
+
+#[test]
+fn evidence_is_complete_only_when_every_stage_succeeded() {
+    let stages = limits().stages;
+    let both = vec![
+        (110, stage("ci", StageAnswer::Success, 110)),
+        (120, stage("more", StageAnswer::Success, 120)),
+    ];
+    let full = run(&with(to_landing(), both.clone()));
+    assert_eq!(full.evidence(stages.as_ref()).is_complete(), Ok(()));
+    let lacks = |run: &Run, text: &str| {
+        let missing = run.evidence(stages.as_ref()).is_complete().unwrap_err().to_string();
+        assert!(missing.contains(text), "{missing}");
+    };
+    lacks(&run(&with(to_landing(), both[..1].to_vec())), "success of stage \"more\"");
+    lacks(&Run { release: None, ..full.clone() }, "who released");
+    assert!(full.evidence(None).is_complete().is_err(), "no stage is never green");
+    let mut bare = full.clone();
+    bare.attempts[0].turns[0].ended.as_mut().unwrap().facts = TurnFacts::default();
+    lacks(&bare, "transcript");
+    lacks(&bare, "sandbox");
+    let mut unproved = full.clone();
+    unproved.attempts[0].candidates[0].proof = None;
+    lacks(&unproved, "the proof");
+    let mut unguarded = full;
+    unguarded.attempts[0].candidates[0].guardrails = None;
+    lacks(&unguarded, "guardrails");
+    lacks(&admitted(), "the landed commit");
+}
+
+#[test]
+fn a_red_of_ours_must_be_mended_by_a_later_landing() {
+    let stages = limits().stages;
+    let red = with(
+        to_landing(),
+        vec![
+            (110, stage("ci", StageAnswer::Failure, 110)),
+            (111, Transition::Attributed { cause: RedCause::Ours }),
+        ],
+    );
+    let bundle = run(&red).evidence(stages.as_ref());
+    assert_eq!(bundle.reds.len(), 1);
+    assert_eq!(bundle.reds[0].mended_by, None);
+    let mended = with(
+        red,
+        vec![
+            (112, begun(TurnCause::FixForward)),
+            (120, paid(1, 2)),
+            (121, left('2', &[])),
+            (122, integrated('2', 'd')),
+            (123, guarded()),
+            (124, proved()),
+            (125, landed('d')),
+            (130, stage("ci", StageAnswer::Success, 130)),
+            (131, stage("more", StageAnswer::Success, 131)),
+        ],
+    );
+    let mended = run(&mended);
+    let bundle = mended.evidence(stages.as_ref());
+    assert_eq!(bundle.reds[0].mended_by, Some(2));
+    assert_eq!(bundle.is_complete(), Ok(()));
+    assert_eq!(bundle.landed, Some(oid('d')));
+    assert_eq!(mended.spent(), Usd::dollars(2));
+    assert_eq!(mended.first_landed().map(|first| &first.commit), Some(&oid('c')));
+}
+
+#[test]
+fn a_pass_looks_at_what_its_decision_needs() {
+    let look = |steps: &[(i64, Transition)]| run(steps).look();
+    let whole = to_landing();
+    assert!(look(&[]).gates && look(&whole[..1]).gates);
+    let turn = look(&whole[..2]);
+    assert_eq!((turn.gates, turn.turn, turn.workspace), (false, Some(1), None));
+    assert_eq!(look(&whole[..3]).workspace, Some(1));
+    assert_eq!(look(&whole[..4]).workspace, None);
+    assert!(look(&whole[..5]).judgement && !look(&whole[..7]).judgement);
+    assert_eq!(look(&whole).stages, Some(oid('c')));
+    let end = Transition::Concluded { end: End::Done, why: String::new() };
+    let over = with(whole, vec![(200, end)]);
+    assert_eq!(look(&over), Look { issue: true, ..Look::default() });
+    assert_eq!(look(&with(over, vec![(201, Transition::Settled)])), Look::default());
+}

@@ -1,0 +1,154 @@
+//! What a pass saw, and what of it is recorded.
+
+use super::*;
+use crate::issue::{IssueChange, IssueEvent};
+
+const NAMES: Names<'_> = Names { ready: "ready", in_progress: "busy", own_account: "afk" };
+
+fn event(second: i64, by: Option<&str>, what: IssueChange) -> IssueEvent {
+    IssueEvent { at: at(second), actor: by.map(who), what }
+}
+
+fn off(label: &str) -> IssueChange {
+    IssueChange::Unlabeled { label: label.to_owned() }
+}
+
+/// An open issue that shows both labels.
+fn issue() -> IssueSeen {
+    IssueSeen { open: true, ready: true, in_progress: true, enrolled: true, ..Default::default() }
+}
+
+fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {
+    record(run, seen, NAMES, at(50))
+}
+
+/// How the issue's state is understood by a run that has seen both labels.
+fn check(issue: IssueSeen, expected: Option<CancelHow>) {
+    let mut run = admitted();
+    run.labels_seen = LabelsSeen { ready: true, in_progress: true };
+    let found = recorded(&run, &Seen { issue: Some(issue.clone()), ..Seen::default() });
+    let cancels: Vec<_> = found
+        .iter()
+        .filter_map(|transition| match transition {
+            Transition::Cancelled { cancel } => Some(cancel.how),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(cancels, Vec::from_iter(expected), "{issue:?}");
+}
+
+#[test]
+fn a_cancel_is_an_event_by_somebody_else() {
+    use CancelHow::{Closed, Unenrolled, Unlocked, Unreadied};
+    let closed = |events| IssueSeen { open: false, events, ..issue() };
+    let unready = |events| IssueSeen { ready: false, events, ..issue() };
+    let unlocked = |events| IssueSeen { in_progress: false, events, ..issue() };
+    let by = |by, what| vec![event(10, by, what)];
+
+    check(issue(), None);
+    check(closed(by(Some("ann"), IssueChange::Closed)), Some(Closed));
+    check(closed(by(None, IssueChange::Closed)), Some(Closed));
+    check(closed(by(Some("afk"), IssueChange::Closed)), None);
+    check(closed(Vec::new()), None);
+    check(unready(by(Some("ann"), off("ready"))), Some(Unreadied));
+    check(unready(by(Some("afk"), off("ready"))), None);
+    check(unready(Vec::new()), None);
+    check(unready(by(Some("ann"), off("other"))), None);
+    check(unlocked(by(Some("ann"), off("busy"))), Some(Unlocked));
+    check(unlocked(by(Some("afk"), off("busy"))), None);
+    check(unlocked(Vec::new()), None);
+    // It was put on again since.
+    let again = by(Some("ann"), off("ready"));
+    check(IssueSeen { events: again, ..issue() }, None);
+    // Before this run there was another.
+    check(unready(vec![event(-1, Some("ann"), off("ready"))]), None);
+    check(unready(vec![event(0, Some("ann"), off("ready"))]), Some(Unreadied));
+    check(IssueSeen { enrolled: false, ..issue() }, Some(Unenrolled));
+}
+
+#[test]
+fn a_label_that_was_never_seen_is_not_missed() {
+    let mut run = admitted();
+    run.labels_seen = LabelsSeen::default();
+    let events = vec![event(10, Some("ann"), off("ready")), event(11, Some("ann"), off("busy"))];
+    let seen = IssueSeen { ready: false, in_progress: false, events, ..issue() };
+    assert_eq!(recorded(&run, &Seen { issue: Some(seen), ..Seen::default() }), []);
+}
+
+#[test]
+fn the_allowlist_binds_the_loop_and_no_person() {
+    let run = Run { dispatcher: Dispatcher::Person, ..admitted() };
+    let seen = IssueSeen { enrolled: false, in_progress: false, ..issue() };
+    assert_eq!(recorded(&run, &Seen { issue: Some(seen), ..Seen::default() }), []);
+}
+
+#[test]
+fn what_is_recorded_once_is_not_recorded_again() {
+    let mut run = admitted();
+    let closing = vec![event(10, Some("ann"), IssueChange::Closed)];
+    let seen = IssueSeen { open: false, events: closing, ..issue() };
+    let seen = Seen { issue: Some(seen), ..Seen::default() };
+    let first = recorded(&run, &seen);
+    assert_eq!(first.len(), 2, "the labels and the cancel: {first:?}");
+    for transition in first {
+        run.apply(at(50), transition);
+    }
+    assert_eq!(recorded(&run, &seen), []);
+    assert_eq!(run.labels_seen, LabelsSeen { ready: true, in_progress: true });
+}
+
+#[test]
+fn a_run_that_is_over_is_cancelled_no_more() {
+    let end = Transition::Concluded { end: End::Done, why: String::new() };
+    let mut run = run(&[(5, end)]);
+    run.labels_seen = LabelsSeen { ready: true, in_progress: true };
+    let events = vec![event(10, Some("ann"), IssueChange::Closed)];
+    let seen = IssueSeen { open: false, events, ..issue() };
+    assert_eq!(recorded(&run, &Seen { issue: Some(seen), ..Seen::default() }), []);
+}
+
+#[test]
+fn turns_end_as_they_were_stopped() {
+    let interrupted = |stalled| vec![Transition::TurnInterrupted { stalled }];
+    let check = |stop: Vec<Transition>, seen: TurnSeen, expected: Option<TurnEnd>| {
+        let mut steps = vec![(1, begun(TurnCause::Opening))];
+        steps.extend(stop.into_iter().map(|transition| (2, transition)));
+        let run = run(&steps);
+        let found = recorded(&run, &Seen { turn: Some(seen.clone()), ..Seen::default() });
+        let ends: Vec<_> = found
+            .into_iter()
+            .map(|transition| match transition {
+                Transition::TurnEnded { how, .. } => how,
+                other => panic!("{}", other.kind()),
+            })
+            .collect();
+        assert_eq!(ends, Vec::from_iter(expected), "{seen:?}");
+    };
+    let over = |how| TurnSeen::Ended { how, facts: Box::default() };
+    let failure = || TurnEnd::Failed { message: "exit 1".to_owned() };
+    let done = || TurnEnd::Finished { message: "Done.".to_owned() };
+    let running =
+        || TurnSeen::Running { last_event_at: at(1), tool_open: false, asking_since: None };
+
+    for quiet in [TurnSeen::Absent, TurnSeen::Unknown, running()] {
+        check(Vec::new(), quiet, None);
+    }
+    check(Vec::new(), over(done()), Some(done()));
+    check(Vec::new(), over(TurnEnd::Lost), Some(TurnEnd::Lost));
+    check(Vec::new(), over(TurnEnd::Interrupted), Some(TurnEnd::Interrupted));
+    for (stalled, how) in [(false, TurnEnd::Interrupted), (true, TurnEnd::Stalled)] {
+        for seen in [TurnEnd::Interrupted, TurnEnd::Lost, failure()] {
+            check(interrupted(stalled), over(seen), Some(how.clone()));
+        }
+        check(interrupted(stalled), TurnSeen::Absent, Some(how.clone()));
+        check(interrupted(stalled), over(done()), Some(done()));
+        check(interrupted(stalled), running(), None);
+    }
+}
+
+#[test]
+fn a_turn_that_is_over_stays_as_it_was() {
+    let run = run(&[(1, begun(TurnCause::Opening)), (2, failed())]);
+    let turn = TurnSeen::Ended { how: TurnEnd::Lost, facts: Box::default() };
+    assert_eq!(recorded(&run, &Seen { turn: Some(turn), ..Seen::default() }), []);
+}

@@ -1,0 +1,296 @@
+//! From record and observation to the situation: every bound at its edge.
+
+use super::*;
+use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, Work, Workspace};
+
+fn situation(steps: &[(i64, Transition)], now: i64) -> Situation {
+    run(steps).situation(&Seen::default(), &limits(), at(now))
+}
+
+fn seen(steps: &[(i64, Transition)], seen: &Seen, now: i64) -> Situation {
+    run(steps).situation(seen, &limits(), at(now))
+}
+
+fn repeated(steps: &[(i64, Transition)], n: usize) -> Vec<(i64, Transition)> {
+    std::iter::repeat_n(steps, n).flatten().cloned().collect()
+}
+
+/// A paused stretch.
+fn away(from: i64, to: i64) -> (i64, Transition) {
+    (to, Transition::Away { from: at(from), to: at(to) })
+}
+
+#[test]
+fn the_run_deadline_is_strict_and_pauses_do_not_count() {
+    assert!(!situation(&[], 43_199).spent);
+    assert!(situation(&[], 43_200).spent);
+    let paused = [away(100, 200)];
+    assert!(!situation(&paused, 43_299).spent);
+    assert!(situation(&paused, 43_300).spent);
+    let open = [(100, Transition::Paused)];
+    assert!(!situation(&open, 1_000_000).spent);
+    let closed = [(100, Transition::Paused), (200, Transition::Unpaused)];
+    assert!(situation(&closed, 43_300).spent);
+}
+
+#[test]
+fn a_budget_is_spent_at_its_bound() {
+    let paid = |dollars| {
+        let steps = [(1, begun(TurnCause::Opening)), (2, paid(dollars, 1))];
+        situation(&steps, 3).spent
+    };
+    assert!(!paid(9) && paid(10) && paid(11));
+}
+
+#[test]
+fn executor_retries_are_counted_in_a_row() {
+    let retry = |n: i64| {
+        let mut steps = vec![(0, begun(TurnCause::Opening)), (1, failed())];
+        for i in 1..n {
+            steps.extend([(i * 2, begun(TurnCause::Retry)), (i * 2 + 1, failed())]);
+        }
+        steps
+    };
+    assert!(situation(&retry(3), 50).retries_left);
+    assert!(!situation(&retry(4), 50).retries_left, "three retries are spent");
+    let better = with(retry(3), vec![(60, begun(TurnCause::Retry)), (61, finished())]);
+    assert_eq!(run(&better).failures_in_a_row(), 0);
+    let hopeless = ended(TurnEnd::Hopeless { message: String::new() });
+    assert!(!situation(&[(0, begun(TurnCause::Opening)), (1, hopeless)], 2).retries_left);
+    for how in [TurnEnd::Interrupted, TurnEnd::Limited { resets_at: None }] {
+        let free = with(retry(3), vec![(60, begun(TurnCause::Retry)), (61, ended(how))]);
+        assert!(situation(&free, 62).retries_left, "costs no retry");
+    }
+}
+
+#[test]
+fn a_retry_waits_for_its_backoff() {
+    let turn = |steps: &[(i64, Transition)], now| situation(steps, now).turn;
+    let once = vec![(0, begun(TurnCause::Opening)), (5, failed())];
+    assert_eq!(turn(&once, 14), plan::Turn::Failed { backoff_over: false });
+    assert_eq!(turn(&once, 15), plan::Turn::Failed { backoff_over: true });
+    let twice = with(once, vec![(15, begun(TurnCause::Retry)), (20, ended(TurnEnd::Lost))]);
+    assert_eq!(turn(&twice, 39), plan::Turn::Failed { backoff_over: false });
+    assert_eq!(turn(&twice, 40), plan::Turn::Failed { backoff_over: true });
+}
+
+#[test]
+fn a_usage_limit_is_over_at_its_reset() {
+    let limited = |resets_at| {
+        vec![(0, begun(TurnCause::Opening)), (5, ended(TurnEnd::Limited { resets_at }))]
+    };
+    let turn = |resets_at, now| situation(&limited(resets_at), now).turn;
+    let told = Some(at(100));
+    assert_eq!(turn(told, 99), plan::Turn::Limited { reset: false });
+    assert_eq!(turn(told, 100), plan::Turn::Limited { reset: true });
+    assert_eq!(turn(None, 904), plan::Turn::Limited { reset: false });
+    assert_eq!(turn(None, 905), plan::Turn::Limited { reset: true });
+}
+
+#[test]
+fn refusals_and_fixes_are_spent_at_their_bounds() {
+    let refusals = |n: usize| {
+        let one = [(1, begun(TurnCause::Refused)), (2, refused(Refusal::Proof))];
+        situation(&repeated(&one, n), 5).refusals_left
+    };
+    assert!(refusals(2) && !refusals(3));
+    let fixes = |n: usize| {
+        let one = [(200, begun(TurnCause::FixForward))];
+        situation(&with(to_landing(), repeated(&one, n)), 300).fixes_left
+    };
+    assert!(fixes(1) && !fixes(2));
+}
+
+#[test]
+fn the_fix_forward_clock_runs_from_the_first_red() {
+    let red = with(to_landing(), vec![(200, stage("ci", StageAnswer::Failure, 200))]);
+    assert!(situation(&red, 3799).fixes_left);
+    assert!(!situation(&red, 3800).fixes_left);
+    let again = with(red.clone(), vec![(1000, stage("ci", StageAnswer::Failure, 1000))]);
+    assert!(!situation(&again, 3800).fixes_left, "the first red counts");
+    let slept = with(red, vec![away(300, 400)]);
+    assert!(situation(&slept, 3899).fixes_left && !situation(&slept, 3900).fixes_left);
+}
+
+#[test]
+fn a_stage_is_overdue_from_when_it_could_have_answered() {
+    let landed = |steps: &[(i64, Transition)], now| situation(steps, now).landed;
+    assert_eq!(landed(&to_landing()[..7], 99), Landed::Nothing);
+    let none = to_landing();
+    assert_eq!(landed(&none, 699), Landed::Pending { overdue: false });
+    assert_eq!(landed(&none, 700), Landed::Pending { overdue: true });
+    // The second stage's hour begins when the first has passed.
+    let first = with(none.clone(), vec![(500, stage("ci", StageAnswer::Success, 500))]);
+    assert_eq!(landed(&first, 1099), Landed::Pending { overdue: false });
+    assert_eq!(landed(&first, 1100), Landed::Pending { overdue: true });
+    let slept = with(none, vec![away(100, 1100)]);
+    assert_eq!(landed(&slept, 1699), Landed::Pending { overdue: false });
+    assert_eq!(landed(&slept, 1700), Landed::Pending { overdue: true });
+}
+
+#[test]
+fn a_landing_is_what_its_stages_say() {
+    let check = |more: Vec<(i64, Transition)>, expected| {
+        assert_eq!(situation(&with(to_landing(), more.clone()), 300).landed, expected, "{more:?}");
+    };
+    let answer = |name, answer| (200, stage(name, answer, 200));
+    let attributed = |cause| (201, Transition::Attributed { cause });
+    let fresh = Landed::Pending { overdue: false };
+    check(vec![answer("ci", StageAnswer::Pending)], fresh);
+    check(vec![answer("more", StageAnswer::Failure)], fresh);
+    check(vec![answer("ci", StageAnswer::Void)], Landed::Void { overdue: false });
+    // Not attributed: not paid for.
+    check(vec![answer("ci", StageAnswer::Failure)], fresh);
+    for cause in [RedCause::Ours, RedCause::NotOurs] {
+        check(
+            vec![answer("ci", StageAnswer::Failure), attributed(cause)],
+            Landed::Red { cause, overdue: false },
+        );
+    }
+    let green = vec![answer("ci", StageAnswer::Success), answer("more", StageAnswer::Success)];
+    check(green.clone(), Landed::Green { evidence: Evidence::Complete });
+    let mut poor = run(&with(to_landing(), green));
+    poor.release = None;
+    let poor = poor.situation(&Seen::default(), &limits(), at(300));
+    assert_eq!(poor.landed, Landed::Green { evidence: Evidence::Refused });
+}
+
+#[test]
+fn without_stages_nothing_is_green() {
+    let green = with(to_landing(), vec![(200, stage("ci", StageAnswer::Success, 200))]);
+    let none = Limits { stages: None, ..limits() };
+    let situation = run(&green).situation(&Seen::default(), &none, at(300));
+    assert_eq!(situation.landed, Landed::Pending { overdue: false });
+}
+
+#[test]
+fn gates_count_until_the_first_turn() {
+    let gates = |gates| seen(&[], &Seen { gates, ..Seen::default() }, 1).turn;
+    assert_eq!(gates(Some(Gates::Open)), plan::Turn::None { gates: Gates::Open });
+    assert_eq!(gates(Some(Gates::Refused)), plan::Turn::None { gates: Gates::Refused });
+    assert_eq!(gates(None), plan::Turn::None { gates: Gates::Unreadable }, "unknown is wait");
+}
+
+#[test]
+fn a_turn_under_way_is_as_it_was_seen() {
+    let steps = vec![(10, begun(TurnCause::Opening))];
+    let check = |steps: &[(i64, Transition)], turn: Option<TurnSeen>, now, expected| {
+        let found = seen(steps, &Seen { turn: turn.clone(), ..Seen::default() }, now).turn;
+        assert_eq!(found, expected, "{turn:?} at {now}");
+    };
+    let running = |second: i64, tool_open| {
+        Some(TurnSeen::Running { last_event_at: at(second), tool_open, asking_since: None })
+    };
+    let stalled = |stalled| plan::Turn::Running { stalled };
+    check(&steps, Some(TurnSeen::Absent), 20, plan::Turn::NotStarted);
+    check(&steps, Some(TurnSeen::Unknown), 20, plan::Turn::Unknown);
+    check(&steps, None, 20, plan::Turn::Unknown);
+    check(&steps, running(100, false), 1899, stalled(false));
+    check(&steps, running(100, false), 1900, stalled(true));
+    check(&steps, running(100, true), 99_999, stalled(false));
+    // An event from before the turn is none of it.
+    check(&steps, running(-5000, false), 1809, stalled(false));
+    check(&steps, running(-5000, false), 1810, stalled(true));
+    let slept = with(steps.clone(), vec![away(200, 5200)]);
+    check(&slept, running(100, false), 6899, stalled(false));
+    check(&slept, running(100, false), 6900, stalled(true));
+    let asking = Some(TurnSeen::Running {
+        last_event_at: at(100),
+        tool_open: false,
+        asking_since: Some(at(100)),
+    });
+    check(&steps, asking.clone(), 399, plan::Turn::Asking { overdue: false });
+    check(&steps, asking, 400, plan::Turn::Asking { overdue: true });
+}
+
+fn work(steps: &[(i64, Transition)]) -> plan::Turn {
+    situation(steps, 50).turn
+}
+
+fn finished_with(workspace: Workspace, work: Work) -> plan::Turn {
+    plan::Turn::Finished { workspace, work }
+}
+
+#[test]
+fn dirt_is_asked_about_once() {
+    let turn = vec![(1, opened()), (2, begun(TurnCause::Opening)), (3, finished())];
+    let unreadable = finished_with(Workspace::Unreadable, Work::Nothing);
+    assert_eq!(work(&turn), unreadable);
+    let dirty = with(turn, vec![(4, left('1', &["a"]))]);
+    let new = Work::New(plan::Candidate::Unmerged);
+    assert_eq!(work(&dirty), finished_with(Workspace::Dirty { asked: false }, new));
+    let asked = with(dirty, vec![(5, begun(TurnCause::CommitOrDiscard)), (6, finished())]);
+    assert_eq!(run(&asked).attempts[0].dirty, ["a"]);
+    assert_eq!(work(&asked), unreadable, "it is looked at again");
+    let again = with(asked, vec![(7, left('1', &["a"]))]);
+    assert_eq!(work(&again), finished_with(Workspace::Dirty { asked: true }, new));
+}
+
+#[test]
+fn a_head_is_new_until_it_is_disposed_of() {
+    let turn = vec![(1, opened()), (2, begun(TurnCause::Opening)), (3, finished())];
+    let check = |steps: &[(i64, Transition)], expected| {
+        assert_eq!(work(steps), finished_with(Workspace::Clean, expected), "{:?}", steps.last());
+    };
+    let new = |candidate| Work::New(candidate);
+    check(&with(turn.clone(), vec![(4, left('b', &[]))]), Work::Nothing);
+    let head = with(turn, vec![(4, left('1', &[]))]);
+    check(&head, new(plan::Candidate::Unmerged));
+    let merged = with(head, vec![(5, integrated('1', 'c'))]);
+    check(&merged, new(plan::Candidate::Unjudged { judging: false }));
+    let guarded = with(merged, vec![(6, guarded())]);
+    check(&guarded, new(plan::Candidate::Unjudged { judging: false }));
+    check(&with(guarded.clone(), vec![(7, proved())]), new(plan::Candidate::Clear));
+    // A refused proof is never clear, whatever was recorded after it.
+    let half = with(guarded.clone(), vec![(7, disproved())]);
+    check(&half, new(plan::Candidate::Unjudged { judging: false }));
+    let refused = with(half, vec![(8, refused(Refusal::Proof))]);
+    check(&refused, new(plan::Candidate::Refused(Refusal::Proof)));
+    let same = vec![(9, begun(TurnCause::Refused)), (10, finished()), (11, left('1', &[]))];
+    check(&with(refused, same), Work::Nothing);
+    let landing = with(guarded, vec![(7, proved()), (8, landed('c'))]);
+    check(&landing, Work::Nothing);
+    let fix = vec![(9, begun(TurnCause::FixForward)), (10, finished())];
+    for old in ['1', 'c'] {
+        let fix = with(fix.clone(), vec![(11, left(old, &[]))]);
+        check(&with(landing.clone(), fix), Work::Nothing);
+    }
+    let fix = with(fix, vec![(11, left('2', &[]))]);
+    check(&with(landing, fix), new(plan::Candidate::Unmerged));
+}
+
+#[test]
+fn judging_is_seen_and_a_breach_counts_first() {
+    let steps = with(to_landing()[..5].to_vec(), vec![]);
+    let judging = seen(&steps, &Seen { judging: true, ..Seen::default() }, 50).turn;
+    let unjudged = Work::New(plan::Candidate::Unjudged { judging: true });
+    assert_eq!(judging, finished_with(Workspace::Clean, unjudged));
+    let path = crate::change::TreePath::new(b"a").unwrap();
+    let breach = crate::guardrails::Breach::CredentialFile { path };
+    let report = GuardrailReport { breaches: vec![breach], further: 0, stats: Tally::default() };
+    let breached = with(steps, vec![(13, Transition::Guarded { report }), (14, proved())]);
+    let expected = Work::New(plan::Candidate::Breached);
+    assert_eq!(work(&breached), finished_with(Workspace::Clean, expected));
+}
+
+#[test]
+fn a_stop_has_its_grace() {
+    let alive = |stopping: Option<i64>, now| {
+        let stopping_since = stopping.map(at);
+        seen(&[], &Seen { alive: true, stopping_since, ..Seen::default() }, now).alive
+    };
+    assert_eq!(situation(&[], 1).alive, Alive::Nothing);
+    assert_eq!(alive(None, 999), Alive::Something { grace_over: false });
+    assert_eq!(alive(Some(10), 39), Alive::Something { grace_over: false });
+    assert_eq!(alive(Some(10), 40), Alive::Something { grace_over: true });
+}
+
+#[test]
+fn switches_and_outcomes_are_passed_on() {
+    let now = seen(&[], &Seen { halted: true, frozen: true, ..Seen::default() }, 1);
+    assert!(now.halted && now.frozen && !now.concluded && !now.cancelled);
+    let cancel = Cancel { by: None, how: CancelHow::Stopped, at: at(1) };
+    assert!(situation(&[(1, Transition::Cancelled { cancel })], 2).cancelled);
+    let end = Transition::Concluded { end: End::Released, why: String::new() };
+    assert!(situation(&[(1, end)], 2).concluded);
+}

@@ -1,0 +1,157 @@
+//! No sequence of transitions panics, and what is written is read again.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::{Plan, plan};
+
+fn turn_ends() -> impl Strategy<Value = TurnEnd> {
+    prop_oneof![
+        Just(TurnEnd::Finished { message: "Done.".to_owned() }),
+        Just(TurnEnd::Failed { message: "no".to_owned() }),
+        Just(TurnEnd::Hopeless { message: "no".to_owned() }),
+        Just(TurnEnd::Stalled),
+        Just(TurnEnd::Lost),
+        Just(TurnEnd::Interrupted),
+        proptest::option::of(0..9_000_i64)
+            .prop_map(|second| TurnEnd::Limited { resets_at: second.map(at) }),
+    ]
+}
+
+fn transitions() -> impl Strategy<Value = Transition> {
+    let causes = prop::sample::select(vec![
+        TurnCause::Opening,
+        TurnCause::Retry,
+        TurnCause::Interrupted,
+        TurnCause::LimitReset,
+        TurnCause::CommitOrDiscard,
+        TurnCause::Refused,
+        TurnCause::FixForward,
+    ]);
+    let digits = prop::sample::select(vec!['1', '2', 'b', 'c']);
+    let answers = prop::sample::select(vec![
+        StageAnswer::None,
+        StageAnswer::Pending,
+        StageAnswer::Success,
+        StageAnswer::Failure,
+        StageAnswer::Void,
+    ]);
+    let refusals = prop::sample::select(vec![
+        Refusal::Conflict,
+        Refusal::Verify,
+        Refusal::Proof,
+        Refusal::Setup,
+    ]);
+    let seconds = 0..9_000_i64;
+    prop_oneof![
+        Just(Transition::Admitted { run: Box::new(admitted()) }),
+        Just(opened()),
+        causes.prop_map(begun),
+        any::<bool>().prop_map(|stalled| Transition::TurnInterrupted { stalled }),
+        turn_ends().prop_map(ended),
+        (0..20_u64, 0..4_u32).prop_map(|(dollars, n)| paid(dollars, n)),
+        (digits.clone(), any::<bool>())
+            .prop_map(|(head, dirty)| left(head, if dirty { &["a"] } else { &[] })),
+        (digits.clone(), digits.clone()).prop_map(|(head, commit)| integrated(head, commit)),
+        Just(guarded()),
+        Just(proved()),
+        Just(disproved()),
+        refusals.prop_map(refused),
+        digits.prop_map(landed),
+        (prop::sample::select(vec!["ci", "more"]), answers, seconds.clone())
+            .prop_map(|(name, answer, second)| stage(name, answer, second)),
+        prop::sample::select(vec![RedCause::Ours, RedCause::NotOurs])
+            .prop_map(|cause| Transition::Attributed { cause }),
+        (any::<bool>(), any::<bool>()).prop_map(|(ready, in_progress)| Transition::LabelsSeen {
+            labels: LabelsSeen { ready, in_progress }
+        }),
+        Just(Transition::Cancelled {
+            cancel: Cancel { by: Some(who("ann")), how: CancelHow::Stopped, at: at(1) }
+        }),
+        Just(Transition::Paused),
+        Just(Transition::Unpaused),
+        (seconds.clone(), seconds)
+            .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
+        prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Released])
+            .prop_map(|end| Transition::Concluded { end, why: "why".to_owned() }),
+        Just(Transition::Settled),
+    ]
+}
+
+fn json<T: Serialize + for<'a> Deserialize<'a>>(value: &T) -> T {
+    serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn any_journal_gives_a_record_that_can_be_read_and_planned_on(
+        steps in prop::collection::vec((0..9_000_i64, transitions()), 0..40),
+        now in 0..90_000_i64,
+    ) {
+        let mut live = admitted();
+        for (second, transition) in &steps {
+            live.apply(at(*second), transition.clone());
+        }
+        prop_assert_eq!(&json(&live), &live);
+        // The journal as it was written gives the same record.
+        let mut replayed = admitted();
+        replayed.apply(at(0), json(&Transition::Admitted { run: Box::new(admitted()) }));
+        for (second, transition) in &steps {
+            let written = json(transition);
+            prop_assert_eq!(&written, transition);
+            replayed.apply(at(*second), written);
+        }
+        prop_assert_eq!(&replayed, &live);
+        // Whatever it says is derived without a panic.
+        let _ = (live.look(), live.phase(), live.base(), live.candidate());
+        let _ = live.evidence(limits().stages.as_ref()).is_complete();
+        let situation = live.situation(&Seen::default(), &limits(), at(now));
+        let _ = plan(&situation);
+    }
+
+    #[test]
+    fn nothing_lands_that_was_not_proved(
+        steps in prop::collection::vec((0..9_000_i64, transitions()), 0..40),
+    ) {
+        let run = run(&steps);
+        let situation = run.situation(&Seen::default(), &limits(), at(10_000));
+        if plan(&situation) == Plan::Land {
+            let candidate = run.candidate().unwrap();
+            prop_assert!(candidate.proof.as_ref().unwrap().accepted());
+            prop_assert!(candidate.guardrails.as_ref().unwrap().passed());
+        }
+    }
+
+    #[test]
+    fn time_alone_brings_nothing_back(
+        steps in prop::collection::vec((0..9_000_i64, transitions()), 0..40),
+        sooner in 9_000..50_000_i64,
+        later in 0..50_000_i64,
+    ) {
+        let run = run(&steps);
+        let situation = |now| run.situation(&Seen::default(), &limits(), at(now));
+        let (before, after) = (situation(sooner), situation(sooner + later));
+        prop_assert!(!before.spent || after.spent);
+        prop_assert!(before.fixes_left || !after.fixes_left);
+    }
+}
+
+#[test]
+fn transitions_are_named_as_they_are_written() {
+    for transition in [opened(), finished(), proved(), Transition::Settled, Transition::Paused] {
+        let written = serde_json::to_value(&transition).unwrap();
+        assert_eq!(written["transition"], transition.kind());
+    }
+}
+
+#[test]
+fn a_transition_that_does_not_fit_changes_nothing() {
+    let before = admitted();
+    for stray in
+        [finished(), left('1', &[]), integrated('1', 'c'), guarded(), proved(), landed('c')]
+    {
+        let mut run = before.clone();
+        run.apply(at(1), stray.clone());
+        assert_eq!(run, before, "{}", stray.kind());
+    }
+}

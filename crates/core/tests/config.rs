@@ -1,0 +1,140 @@
+//! The configuration: inert as shipped, and what is wrong with one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use afk_core::config::{Config, Repo};
+use afk_core::usd::Usd;
+
+fn good() -> serde_json::Value {
+    serde_json::json!({
+        "remote": "/srv/git/r.git",
+        "verify": ["cargo", "test"],
+        "stages": [{ "name": "ci", "command": ["sh", "ci.sh"] }],
+    })
+}
+
+/// An enrolled repo whose table was changed.
+fn with(change: impl FnOnce(&mut serde_json::Value)) -> Config {
+    let mut table = good();
+    change(&mut table);
+    let mut config = Config::default();
+    config.allowlist.push("o/r".parse().unwrap());
+    config.repos.insert("o/r".parse().unwrap(), serde_json::from_value(table).unwrap());
+    config
+}
+
+fn the_repo(config: &Config) -> &Repo {
+    &config.repos[&"o/r".parse().unwrap()]
+}
+
+#[test]
+fn as_shipped_it_does_nothing() {
+    for config in [Config::default(), serde_json::from_str("{}").unwrap()] {
+        assert!(config.kill_switch);
+        assert!(config.allowlist.is_empty() && config.repos.is_empty());
+        assert_eq!(config.problems(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = with(|_| {});
+    let limits = config.limits(the_repo(&config));
+    assert_eq!((limits.landing_refusals, limits.fix_forwards, limits.executor_retries), (3, 5, 3));
+    assert_eq!(limits.fix_forward_clock.as_secs(), 3600);
+    assert_eq!((limits.stall.as_secs(), limits.stage.as_secs()), (1800, 3600));
+    assert_eq!(limits.run.as_secs(), 43_200);
+    assert_eq!((config.budget_usd, config.max_concurrent_runs), (Usd::dollars(100), 2));
+    assert_eq!(the_repo(&config).guardrails.max_diff_lines, 2000);
+    assert_eq!(the_repo(&config).guardrails.max_file_bytes, 1 << 20);
+}
+
+#[test]
+fn a_repo_can_tighten_its_budget_and_never_loosen_it() {
+    let budget = |own: Option<u64>| {
+        let config = with(|_| {});
+        let repo = Repo { budget_usd: own.map(Usd::dollars), ..the_repo(&config).clone() };
+        config.budget(&repo)
+    };
+    assert_eq!(budget(None), Usd::dollars(100));
+    assert_eq!(budget(Some(5)), Usd::dollars(5));
+    assert_eq!(budget(Some(500)), Usd::dollars(100));
+}
+
+#[test]
+fn without_stages_there_is_nothing_to_be_green_by() {
+    let config = with(|table| table["stages"] = serde_json::json!([]));
+    assert_eq!(config.limits(the_repo(&config)).stages, None);
+}
+
+#[test]
+fn problems_are_named_by_their_keys() {
+    let check = |config: &Config, expected: &[&str]| {
+        let found = config.problems();
+        assert_eq!(found.len(), expected.len(), "{found:?}");
+        for (found, expected) in found.iter().zip(expected) {
+            assert!(found.contains(expected), "{found:?} lacks {expected:?}");
+        }
+    };
+    let labels = |ready: &str, busy: &str, human: &str| Config {
+        ready_label: ready.to_owned(),
+        in_progress_label: busy.to_owned(),
+        human_label: human.to_owned(),
+        ..Config::default()
+    };
+    check(&with(|_| {}), &[]);
+    check(&labels(" ", "b", "h"), &["ready_label: is blank"]);
+    check(&labels("r", "", ""), &["in_progress_label", "human_label"]);
+    check(&labels("r", "r", "h"), &["another label's name"]);
+    check(&labels("r", "b", "r"), &["another label's name"]);
+    check(&labels("r", "b", "b"), &["another label's name"]);
+    let mut unknown = Config::default();
+    unknown.allowlist.push("o/x".parse().unwrap());
+    check(&unknown, &["allowlist: o/x is enrolled but not configured"]);
+    let stages = |list: serde_json::Value| with(|table| table["stages"] = list);
+    check(&stages(serde_json::json!([])), &["stages: none is configured"]);
+    let one = serde_json::json!({ "name": "ci", "command": ["ci"] });
+    check(&stages(serde_json::json!([one, one])), &["stages: two are named \"ci\""]);
+    let bare = serde_json::json!([{ "name": "ci", "command": [] }]);
+    check(&stages(bare), &["each needs a name and a command"]);
+    let hook = |argv: serde_json::Value| with(|table| table["hooks"] = argv);
+    check(&hook(serde_json::json!({ "before_run": [] })), &["hooks.before_run"]);
+    check(&hook(serde_json::json!({ "after_run": [""] })), &["hooks.after_run"]);
+    let proof = |value: serde_json::Value| with(|table| table["proof"] = value);
+    check(&proof(serde_json::json!({ "tests": ["["] })), &["proof: "]);
+    check(&proof(serde_json::json!({ "red": "assertion" })), &["proof: "]);
+    let guardrails = with(|table| table["guardrails"] = serde_json::json!({ "deny": ["["] }));
+    check(&guardrails, &["guardrails: "]);
+}
+
+#[test]
+fn unknown_keys_are_errors_at_every_depth() {
+    for text in [
+        r#"{ "kill_swich": false }"#,
+        r#"{ "repos": { "o/r": { "remote": "x", "verify": "none", "stages": [], "hook": 1 } } }"#,
+        r#"{ "agents": { "claude": { "modell": "x" } } }"#,
+        r#"{ "trust": { "least": "write", "users": [] } }"#,
+    ] {
+        assert!(serde_json::from_str::<Config>(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_configuration_is_read_as_it_was_written() {
+    let config = with(|_| {});
+    let text = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), config);
+}
+
+#[test]
+fn the_schema_describes_every_key() {
+    let schema = serde_json::to_value(schemars::schema_for!(Config)).unwrap();
+    let keys = schema["properties"].as_object().unwrap();
+    let written = serde_json::to_value(Config::default()).unwrap();
+    let written = written.as_object().unwrap();
+    for key in written.keys() {
+        assert!(keys[key].get("description").is_some(), "{key} is not described");
+    }
+    assert_eq!(keys.len(), written.len());
+    assert_eq!(schema["additionalProperties"], false);
+}

@@ -1,0 +1,477 @@
+//! The loop where something goes wrong: agents, proofs, pushes, stages.
+
+use afk_core::doorbell::DoorbellKind;
+use afk_core::plan::{End, RedCause, Refusal, TurnCause};
+use afk_core::run::{Run, Transition, TurnEnd};
+use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::world::{Act, PushFate, Script, World};
+use jiff::SignedDuration;
+
+fn causes(run: &Run) -> Vec<TurnCause> {
+    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
+}
+
+/// One file, committed alone.
+fn commit(path: &'static str, text: &'static str) -> Script {
+    Script::acts(vec![Act::Commit { message: "Work", files: vec![(path, Some(text))] }])
+}
+
+fn fails(message: &str) -> Script {
+    Script::ends(Vec::new(), TurnEnd::Failed { message: message.to_owned() })
+}
+
+/// What every escalation looks like from outside.
+fn assert_handed_over(story: &Story, kind: DoorbellKind) {
+    story.sim.with(|world| {
+        let issue = &world.tracker.issues[&seven()];
+        assert!(issue.issue.open, "left open");
+        assert_eq!(issue.issue.labels, ["ready-for-human"]);
+        assert_eq!(issue.comments.len(), 1);
+        assert_eq!(world.rung.iter().map(|bell| bell.kind).collect::<Vec<_>>(), [kind]);
+    });
+}
+
+fn why(story: &Story) -> String {
+    story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_agent_that_gives_up_is_handed_to_a_person() {
+    let story = Story::new().with_issue(Vec::new());
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_handed_over(&story, DoorbellKind::NeedsHuman);
+    assert!(why(&story).contains("I give up"), "{}", why(&story));
+    story.sim.with(|world| {
+        assert!(world.git.forensics.contains(&run.id), "its workspace is kept");
+        assert_eq!(world.git.history(&repo("o/r")).len(), 1);
+    });
+}
+
+#[tokio::test]
+async fn a_breached_guardrail_lands_nothing_and_is_named() {
+    let mut work = good_work();
+    work.acts.push(Act::Commit {
+        message: "Skip the checks [skip ci]",
+        files: vec![("src/other", Some("x"))],
+    });
+    let story = Story::new().with_issue(vec![work]);
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_handed_over(&story, DoorbellKind::NeedsHuman);
+    assert!(why(&story).contains("guardrail"), "{}", why(&story));
+    assert_eq!(story.count("git.push"), 0);
+}
+
+#[tokio::test]
+async fn refusals_are_corrected_until_three_are_spent() {
+    let works = ["a", "b", "c", "d"].map(|text| commit("src/lib", text));
+    let story = Story::new().with_issue(works.into());
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(run.refusals(), 3, "strict: at the bound it is spent");
+    let expected = [TurnCause::Opening, TurnCause::Refused, TurnCause::Refused];
+    assert_eq!(causes(&run), expected);
+    assert_eq!(story.count("git.push"), 0);
+}
+
+#[tokio::test]
+async fn a_corrective_turn_without_a_new_commit_ends_the_run() {
+    let story = Story::new().with_issue(vec![commit("src/lib", "untested")]);
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Refused]);
+}
+
+#[tokio::test]
+async fn a_base_that_fails_already_is_no_agents_to_mend() {
+    let story = Story::new().with_issue(vec![good_work(), good_work()]);
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("tests/broken", "expect nowhere anything")]);
+    });
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+    assert_eq!(run.attempts[0].refused.as_ref().map(|r| r.why), Some(Refusal::Setup));
+}
+
+#[tokio::test]
+async fn a_verify_that_cannot_be_run_is_no_agents_to_mend() {
+    let story = Story::new().with_issue(vec![good_work(), good_work()]);
+    story.sim.with(|world| world.jobs.absent.insert("verify".to_owned()));
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+}
+
+#[tokio::test]
+async fn a_conflict_is_given_back_to_the_agent() {
+    let merged = Script::acts(vec![
+        Act::Follow,
+        Act::Commit {
+            message: "Say two, beside theirs",
+            files: vec![("src/lib", Some("theirs two")), ("tests/two", Some("expect src/lib two"))],
+        },
+    ]);
+    let story = Story::new().with_issue(vec![good_work(), merged]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/lib", "theirs")]));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Refused]);
+    assert_eq!(run.attempts[0].refused.as_ref().map(|r| r.why), Some(Refusal::Conflict));
+    story.sim.with(|world| {
+        let turns = world.agents.turns_of(&repo("o/r"));
+        assert!(turns[1].request.prompt.contains("src/lib"), "the paths are named");
+    });
+}
+
+#[tokio::test]
+async fn a_moved_default_branch_means_a_new_candidate_and_a_new_proof() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| {
+        world.git.fates.push_back(PushFate::Overtaken(vec![("src/other", "theirs")]));
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    let candidates = &run.attempts[0].candidates;
+    assert_eq!(candidates.len(), 2);
+    assert!(candidates.iter().all(|one| one.proof.is_some() && one.guardrails.is_some()));
+    assert!(candidates[0].landed_at.is_none() && candidates[1].landed_at.is_some());
+    story.sim.with(|world| {
+        let head = &world.git.remotes[&repo("o/r")];
+        let files = world.git.files_of(head).unwrap();
+        assert_eq!(files["src/other"], "theirs", "nobody's work is lost");
+        assert_eq!(files["src/lib"], "one two");
+    });
+}
+
+#[tokio::test]
+async fn a_branch_that_always_moves_is_not_chased_for_ever() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    const TEXTS: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+    story.sim.with(|world| {
+        for text in TEXTS {
+            world.git.fates.push_back(PushFate::Overtaken(vec![("src/other", text)]));
+        }
+    });
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(why(&story).contains("moved 10 times"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn a_push_whose_answer_was_lost_is_found_or_made_again() {
+    for fate in [PushFate::LandedUnknown, PushFate::LostUnknown] {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.sim.with(|world| world.git.fates.push_back(fate));
+        story.settle().await;
+        story.ended(End::Done);
+        story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 2));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_push_needs_a_person() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.git.fates.push_back(PushFate::Refused("protected branch")));
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(why(&story).contains("protected branch"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn a_red_stage_is_mended_forward() {
+    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
+    assert!(run.first_red_at.is_some());
+    story.sim.with(|world| {
+        assert_eq!(world.git.history(&repo("o/r")).len(), 3);
+        let shown = &world.tracker.issues[&seven()].comments[0].body;
+        assert!(shown.contains("_Fix-forward: 1 attempt._"), "{shown}");
+    });
+}
+
+#[tokio::test]
+async fn a_fix_that_is_red_too_is_still_ours() {
+    let again = Script::acts(vec![
+        Act::Follow,
+        Act::Commit { message: "Try", files: vec![("src/note", Some("still BREAKS-CI"))] },
+    ]);
+    let story = Story::new().with_issue(vec![breaking_work(), again, mending_work()]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    let expected = [TurnCause::Opening, TurnCause::FixForward, TurnCause::FixForward];
+    assert_eq!(causes(&run), expected);
+    let reds: Vec<_> = run.attempts.iter().flat_map(|a| &a.candidates).map(|c| c.red).collect();
+    assert_eq!(reds, [Some(RedCause::Ours), Some(RedCause::Ours), None]);
+}
+
+#[tokio::test]
+async fn a_refused_fix_is_still_judged_as_a_fix() {
+    // Refused for what it says in its message's stead: it fails verify.
+    let wrong = Script::acts(vec![
+        Act::Follow,
+        Act::Commit {
+            message: "Mend the wrong thing",
+            files: vec![("src/note", Some("fine")), ("src/lib", Some("lost"))],
+        },
+    ]);
+    let right = Script::acts(vec![Act::Commit {
+        message: "Put it back",
+        files: vec![("src/lib", Some("one two"))],
+    }]);
+    let story = Story::new().with_issue(vec![breaking_work(), wrong, right]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    let expected = [TurnCause::Opening, TurnCause::FixForward, TurnCause::Refused];
+    assert_eq!(causes(&run), expected);
+}
+
+#[tokio::test]
+async fn fixes_that_mend_nothing_freeze_the_repo() {
+    let story = Story::new()
+        .with_issue(vec![breaking_work()])
+        .configure(|config| config.fix_forward_max_attempts = 2);
+    let run = story.settle().await;
+    story.ended(End::Frozen);
+    assert_handed_over(&story, DoorbellKind::Frozen);
+    assert_eq!(run.fix_forwards(), 2);
+    story.sim.with(|world| {
+        assert!(world.store.switches.freeze_of(&repo("o/r")).is_some());
+        world.file("o/r#8", "Next.", &["ready-for-agent"], "ann");
+    });
+    story.rounds(5).await;
+    assert_eq!(story.sim.with(|world| world.store.all().len()), 1, "a frozen repo is left alone");
+}
+
+#[tokio::test]
+async fn a_red_base_is_not_ours() {
+    let story = Story::new().with_issue(vec![good_work(), mending_work()]);
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
+    });
+    story
+        .until("attributed", |world| {
+            let run = world.store.all().pop();
+            run.is_some_and(|run| run.landed().is_some_and(|landed| landed.red.is_some()))
+        })
+        .await;
+    assert_eq!(story.run().landed().and_then(|landed| landed.red), Some(RedCause::NotOurs));
+    story.rounds(5).await;
+    assert_eq!(causes(&story.run()), [TurnCause::Opening], "nothing is paid for it");
+    // Somebody mends it: that descendant speaks for ours.
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
+    });
+    story.settle().await;
+    story.ended(End::Done);
+}
+
+#[tokio::test]
+async fn a_red_base_that_nobody_mends_is_handed_over_at_the_deadline() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
+    });
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.rounds(6).await;
+    // Not at once, or it would count as time in which no control plane ran.
+    for _ in 0..13 {
+        story.sim.advance(SignedDuration::from_mins(5));
+        story.rounds(2).await;
+    }
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    let freeze = story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).cloned());
+    assert_eq!(freeze, None, "their red freezes nobody");
+}
+
+#[tokio::test]
+async fn a_stage_that_never_answers_freezes_at_its_deadline() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    for _ in 0..14 {
+        story.sim.advance(SignedDuration::from_mins(5));
+        story.rounds(2).await;
+    }
+    story.settle().await;
+    story.ended(End::Frozen);
+}
+
+#[tokio::test]
+async fn a_failed_turn_is_retried_after_a_backoff() {
+    let story =
+        Story::new().with_issue(vec![fails("overloaded"), fails("overloaded"), good_work()]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Retry, TurnCause::Retry]);
+    let turns = &run.attempts[0].turns;
+    let wait = |n: usize| {
+        let ended = turns[n].ended.as_ref().unwrap().at;
+        turns[n + 1].begun_at.duration_since(ended).as_secs()
+    };
+    assert!(wait(0) >= 10 && wait(1) >= 20, "{} {}", wait(0), wait(1));
+}
+
+#[tokio::test]
+async fn retries_in_a_row_are_spent_after_three() {
+    let story = Story::new().with_issue((0..9).map(|_| fails("overloaded")).collect());
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run).len(), 4, "one turn and three retries");
+    assert!(why(&story).contains("overloaded"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn what_no_retry_mends_is_handed_over_at_once() {
+    let hopeless = TurnEnd::Hopeless { message: "not signed in: run claude login".to_owned() };
+    let story = Story::new().with_issue(vec![Script::ends(Vec::new(), hopeless), good_work()]);
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run).len(), 1);
+    assert!(why(&story).contains("claude login"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn a_silent_turn_is_stopped_and_retried() {
+    let story = Story::new().with_issue(vec![Script::hangs(), good_work()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    for _ in 0..5 {
+        story.sim.advance(SignedDuration::from_mins(7));
+        story.rounds(1).await;
+    }
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Retry]);
+    let first = run.ends().next().unwrap();
+    assert_eq!(first.how, TurnEnd::Stalled);
+}
+
+#[tokio::test]
+async fn silence_while_a_tool_is_open_is_no_stall() {
+    let tool = Script { tool_open: true, ..Script::hangs() };
+    let story = Story::new().with_issue(vec![tool]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    for _ in 0..12 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+    }
+    assert_eq!(story.count("executor.interrupt"), 0);
+}
+
+#[tokio::test]
+async fn a_machine_that_slept_has_not_stalled() {
+    let story = Story::new().with_issue(vec![Script::hangs()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.rounds(2).await;
+    story.sim.advance(SignedDuration::from_hours(9));
+    story.rounds(2).await;
+    assert_eq!(story.count("executor.interrupt"), 0);
+    assert_eq!(story.run().pauses.len(), 1);
+}
+
+#[tokio::test]
+async fn a_usage_limit_is_waited_out_and_no_clock_goes_on() {
+    let resets_at = afk_sim::story::start().checked_add(SignedDuration::from_hours(20)).unwrap();
+    let limited = TurnEnd::Limited { resets_at: Some(resets_at) };
+    let story = Story::new().with_issue(vec![Script::ends(Vec::new(), limited), good_work()]);
+    story.until("paused", |world| world.store.all().iter().any(|r| !r.pauses.is_empty())).await;
+    for _ in 0..130 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+    }
+    assert_eq!(causes(&story.run()), [TurnCause::Opening]);
+    story.sim.advance(SignedDuration::from_mins(40));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::LimitReset]);
+    assert!(run.pauses.iter().all(|pause| pause.to.is_some()));
+}
+
+#[tokio::test]
+async fn a_run_ends_at_its_deadline() {
+    let tool = Script { tool_open: true, ..Script::hangs() };
+    let story = Story::new().with_issue(vec![tool]);
+    for _ in 0..90 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+    }
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(why(&story).contains("deadline"), "{}", why(&story));
+    story.sim.with(|world: &mut World| assert!(world.alive(world.store.all()[0].id).is_empty()));
+}
+
+#[tokio::test]
+async fn a_budget_that_is_spent_ends_the_run() {
+    let mut dear = commit("src/lib", "untested");
+    dear.cost = afk_core::usd::Usd::dollars(100);
+    let story = Story::new().with_issue(vec![dear, good_work()]);
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run).len(), 1);
+    assert!(why(&story).contains("budget"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
+    let story = Story::new().with_issue(vec![Script { tool_open: true, ..Script::hangs() }]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| {
+        world.agents.stubborn = true;
+        world.set_open(&seven(), false, &afk_sim::world::person("ann"));
+    });
+    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
+    let conclusion = story.run().conclusion.unwrap();
+    assert_eq!(conclusion.end, End::Frozen);
+    assert!(conclusion.why.contains("could not be stopped"), "{}", conclusion.why);
+    assert!(story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).is_some()));
+}
+
+#[tokio::test]
+async fn a_grace_that_was_once_begun_does_not_run_on_in_the_next_turn() {
+    use afk_engine::ports::Switch;
+    let tool = || Script { tool_open: true, ..Script::hangs() };
+    let story = Story::new().with_issue(vec![tool(), tool()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.switch(&Switch::Halt, true);
+    story.round().await.unwrap();
+    // Lifted before any pass saw it at rest.
+    story.switch(&Switch::Halt, false);
+    story.until("the second turn", |world| world.agents.turns.len() == 2).await;
+    story.sim.advance(SignedDuration::from_mins(5));
+    story.sim.with(|world| {
+        world.set_open(&seven(), false, &afk_sim::world::person("ann"));
+    });
+    story.settle().await;
+    story.ended(End::Released);
+}
+
+#[tokio::test]
+async fn evidence_that_lacks_something_says_what() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.sim.with(|world| {
+        let id = world.store.all()[0].id;
+        let kept = world.store.runs.get_mut(&id).unwrap();
+        let mut run: Run = serde_json::from_str(&kept.state).unwrap();
+        run.release = None;
+        kept.state = serde_json::to_string(&run).unwrap();
+    });
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(why(&story).contains("who released"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn every_conclusion_is_in_the_journal_once() {
+    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let run = story.settle().await;
+    let rows = story.sim.with(|world| world.store.transitions(run.id));
+    let count = |kind| rows.iter().filter(|(_, row): &&(_, Transition)| row.kind() == kind).count();
+    assert_eq!((count("concluded"), count("settled"), count("landed")), (1, 1, 2));
+}

@@ -1,0 +1,215 @@
+//! `cargo xtask bench`: what was measured here, beside what is aimed at.
+//!
+//! Runs the benches of `core` and `server` and one demo of the release binary. The
+//! goals are for a machine with two cores and a local disk; a figure that misses its
+//! goal is shown as such and is no failure, since machines differ.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+
+use crate::run::{self, cargo, print};
+
+/// The slowest that one dispatch decision over 10,000 issues should be, microseconds.
+const DISPATCH_GOAL: f64 = 1_000.0;
+/// The least durable commits a second, by how many commit at once.
+const COMMITS_GOALS: [(u32, f64); 2] = [(1, 100.0), (64, 1_000.0)];
+/// The longest that a demo of the scripted agent should take, milliseconds.
+const DEMO_GOAL: f64 = 30_000.0;
+
+/// A figure beside its goal.
+#[derive(Debug, PartialEq)]
+struct Row {
+    what: String,
+    figure: f64,
+    unit: &'static str,
+    goal: Option<Goal>,
+}
+
+/// What is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+/// Measures everything and prints one table.
+pub(crate) fn bench(root: &Path) -> anyhow::Result<()> {
+    let cargo = cargo();
+    let dispatch = bench_output(root, &cargo, "afk-core", "dispatch")?;
+    let store = bench_output(root, &cargo, "afk", "store")?;
+    run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let binary = target.join("release/afk");
+    let binary = binary.to_str().context("the target folder's path is not text")?;
+    run::say("$ afk demo --json");
+    let demo = run::read(root, &[binary, "demo", "--json"])?;
+    let mut rows = dispatch_rows(&dispatch)?;
+    rows.extend(store_rows(&store)?);
+    rows.extend(demo_rows(&demo)?);
+    for line in table(&rows) {
+        print(&line);
+    }
+    Ok(())
+}
+
+fn bench_output(root: &Path, cargo: &str, package: &str, bench: &str) -> anyhow::Result<String> {
+    run::say(&format!("$ cargo bench --package {package} --bench {bench}"));
+    run::read(root, &[cargo, "bench", "--locked", "--package", package, "--bench", bench])
+}
+
+/// Divan's lines: a tree of names, then `fastest │ slowest │ median │ mean …`.
+fn dispatch_rows(text: &str) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        let mut columns = line.split('│').map(str::trim).filter(|column| !column.is_empty());
+        let (Some(first), Some(_), Some(median)) = (columns.next(), columns.next(), columns.next())
+        else {
+            continue;
+        };
+        let first = first.trim_start_matches(['├', '╰', '─', ' ']);
+        let name = first.split_whitespace().next().unwrap_or_default();
+        if let (true, Some(figure)) = (line.contains('─'), microseconds(median)) {
+            let goal = Some(Goal::AtMost(DISPATCH_GOAL));
+            rows.push(Row { what: format!("dispatch: {name}"), figure, unit: "µs", goal });
+        }
+    }
+    if rows.is_empty() {
+        bail!("the bench of dispatch printed no figure that can be read");
+    }
+    Ok(rows)
+}
+
+fn microseconds(text: &str) -> Option<f64> {
+    let (number, unit) = text.split_once(' ')?;
+    let scale = match unit {
+        "ps" => 1e-6,
+        "ns" => 1e-3,
+        "µs" => 1.0,
+        "ms" => 1e3,
+        "s" => 1e6,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * scale)
+}
+
+/// The store's lines: `  64 committers:     1234 durable commits/s`.
+fn store_rows(text: &str) -> anyhow::Result<Vec<Row>> {
+    let rows: Vec<Row> = text
+        .lines()
+        .filter_map(|line| {
+            let (committers, rest) = line.trim().split_once(" committers:")?;
+            let committers: u32 = committers.parse().ok()?;
+            let figure = rest.trim().strip_suffix(" durable commits/s")?.parse().ok()?;
+            let goal = COMMITS_GOALS.iter().find(|(of, _)| *of == committers);
+            let goal = goal.map(|(_, goal)| Goal::AtLeast(*goal));
+            Some(Row {
+                what: format!("store: {committers} committers"),
+                figure,
+                unit: "commits/s",
+                goal,
+            })
+        })
+        .collect();
+    if rows.is_empty() {
+        bail!("the bench of the store printed no figure that can be read");
+    }
+    Ok(rows)
+}
+
+#[derive(Deserialize)]
+struct Demo {
+    as_expected: bool,
+    why: String,
+    phases: Vec<Phase>,
+    wall_ms: f64,
+}
+
+#[derive(Deserialize)]
+struct Phase {
+    phase: String,
+    ms: f64,
+}
+
+fn demo_rows(json: &str) -> anyhow::Result<Vec<Row>> {
+    let demo: Demo =
+        serde_json::from_str(json).context("`afk demo --json` answered in an unknown shape")?;
+    if !demo.as_expected {
+        bail!("the demo did not end as it should: {}", demo.why);
+    }
+    let phase = |phase: Phase| Row {
+        what: format!("demo: {}", phase.phase),
+        figure: phase.ms,
+        unit: "ms",
+        goal: None,
+    };
+    let mut rows: Vec<Row> = demo.phases.into_iter().map(phase).collect();
+    let goal = Some(Goal::AtMost(DEMO_GOAL));
+    rows.push(Row { what: "demo: all of it".to_owned(), figure: demo.wall_ms, unit: "ms", goal });
+    Ok(rows)
+}
+
+fn table(rows: &[Row]) -> Vec<String> {
+    let mut lines = vec![format!("{:<34} {:>22}   goal", "what", "figure")];
+    for row in rows {
+        let goal = match row.goal {
+            None => String::new(),
+            Some(Goal::AtMost(most)) => verdict(row.figure <= most, "at most", most),
+            Some(Goal::AtLeast(least)) => verdict(row.figure >= least, "at least", least),
+        };
+        let figure = format!("{:.1} {}", row.figure, row.unit);
+        lines.push(format!("{:<34} {figure:>22}   {goal}", row.what).trim_end().to_owned());
+    }
+    lines
+}
+
+fn verdict(met: bool, word: &str, goal: f64) -> String {
+    format!("{word} {goal}{}", if met { "" } else { "   MISSED" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divan_is_read() {
+        let text = "\
+dispatch     fastest       │ slowest       │ median        │ mean          │ samples │ iters
+├─ ordered   612.3 µs      │ 1.101 ms      │ 1.5 ms        │ 650 µs        │ 100     │ 100
+│            max alloc:    │               │               │               │         │
+│              3           │ 3             │ 3             │ 3             │         │
+╰─ mixed     812.3 ns      │ 1.1 µs        │ 900 ns        │ 850.2 ns      │ 100     │ 100
+";
+        let rows = dispatch_rows(text).unwrap();
+        let found: Vec<_> = rows.iter().map(|row| (row.what.as_str(), row.figure)).collect();
+        assert_eq!(found, [("dispatch: ordered", 1500.0), ("dispatch: mixed", 0.9)]);
+        let lines = table(&rows);
+        assert!(lines[1].ends_with("at most 1000   MISSED") && lines[2].ends_with("at most 1000"));
+        assert!(dispatch_rows("error").is_err());
+    }
+
+    #[test]
+    fn the_store_is_read() {
+        let rows = store_rows(
+            "   1 committers:       50 durable commits/s\n  8 committers: 9 durable commits/s\n",
+        );
+        let found: Vec<_> = rows.unwrap().iter().map(|row| (row.figure, row.goal)).collect();
+        assert_eq!(found, [(50.0, Some(Goal::AtLeast(100.0))), (9.0, None)]);
+        assert!(store_rows("").is_err());
+    }
+
+    #[test]
+    fn the_demo_is_read() {
+        let json = |as_expected| {
+            format!(
+                r#"{{"as_expected": {as_expected}, "why": "no", "wall_ms": 12,
+                "phases": [{{"phase": "turn", "ms": 7}}], "run": null}}"#
+            )
+        };
+        let rows = demo_rows(&json(true)).unwrap();
+        assert_eq!(rows.iter().map(|row| row.figure).collect::<Vec<_>>(), [7.0, 12.0]);
+        assert!(demo_rows(&json(false)).is_err());
+    }
+}

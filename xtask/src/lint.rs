@@ -1,0 +1,16 @@
+//! `cargo xtask lint`: everything that is checked without running a test.
+
+use std::path::Path;
+
+use crate::{deny, run, tidy};
+
+/// Formatting, clippy, tidy, deny: the quick ones first.
+pub(crate) fn lint(root: &Path) -> anyhow::Result<()> {
+    let cargo = run::cargo();
+    run::show(root, &[&cargo, "fmt", "--all", "--check"], &[])?;
+    tidy::tidy(root)?;
+    deny::deny(root)?;
+    let clippy =
+        [&cargo, "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    run::show(root, &clippy, &[])
+}

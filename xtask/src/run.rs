@@ -1,0 +1,100 @@
+//! Running programs and saying so: the little that all tasks share.
+//!
+//! Programs get an argv, never a shell string, nothing on standard input, and the
+//! workspace as their folder.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+/// The workspace's folder.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().map(Path::to_owned).context("xtask lies in no workspace")
+}
+
+/// A line for whoever watches, on standard error.
+pub(crate) fn say(line: &str) {
+    // Whoever closed the other end does not want to hear it.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// A line of a task's result, on standard output.
+pub(crate) fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// Runs a program to its end with its output shown; an error unless it succeeds.
+pub(crate) fn show(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<()> {
+    let name = shown(argv);
+    say(&format!("$ {name}"));
+    let status = command(folder, argv)?
+        .envs(env.iter().copied())
+        .status()
+        .with_context(|| format!("cannot run {name}"))?;
+    if !status.success() {
+        bail!("{name} failed: {status}");
+    }
+    Ok(())
+}
+
+/// Runs a program to its end and gives its standard output; its errors are shown.
+pub(crate) fn read(folder: &Path, argv: &[&str]) -> anyhow::Result<String> {
+    let name = shown(argv);
+    let output = command(folder, argv)?
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    if !output.status.success() {
+        bail!("{name} failed: {}", output.status);
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("{name} printed no text"))
+}
+
+/// What a program prints on standard output, where it is there and succeeds.
+pub(crate) fn probe(argv: &[&str]) -> Option<String> {
+    let output = command(Path::new("."), argv).ok()?.stderr(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(text)
+}
+
+fn command(folder: &Path, argv: &[&str]) -> anyhow::Result<Command> {
+    let (program, rest) = argv.split_first().context("an empty command")?;
+    let mut command = Command::new(program);
+    command.args(rest).current_dir(folder).stdin(Stdio::null());
+    Ok(command)
+}
+
+fn shown(argv: &[&str]) -> String {
+    let (program, rest) = argv.split_first().unwrap_or((&"", &[]));
+    let name = Path::new(program)
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    std::iter::once(name.as_str()).chain(rest.iter().copied()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_program_is_an_error_that_names_it() {
+        let error = show(Path::new("."), &["/bin/false", "x"], &[]).unwrap_err().to_string();
+        assert!(error.starts_with("false x failed"), "{error}");
+        assert!(show(Path::new("."), &["/bin/true"], &[]).is_ok());
+    }
+
+    #[test]
+    fn a_program_that_is_missing_or_fails_probes_as_none() {
+        assert_eq!(probe(&["/no/such/program"]), None);
+        assert_eq!(probe(&["/bin/false"]), None);
+        assert_eq!(probe(&["/bin/echo", "a"]).as_deref(), Some("a\n"));
+    }
+}

@@ -1,0 +1,190 @@
+//! `cargo xtask test`: the one command that runs every test.
+//!
+//! Looks for what the tests need beside Rust, gets it where it may, and says what
+//! is missing. nextest runs the tests where it is installed (it bounds each one),
+//! else cargo does. The runner's own summary comes last.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+
+use crate::run::{self, cargo, probe, say, show};
+
+/// The oldest git that will do.
+const GIT: (u32, u32) = (2, 39);
+
+/// How to run the tests.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Install nothing, whatever is missing
+    #[arg(long)]
+    no_install: bool,
+    /// What to hand to the runner, such as a part of a test's name
+    #[arg(last = true)]
+    runner: Vec<String>,
+}
+
+/// Something that tests need beside Rust.
+struct Need {
+    /// What it is.
+    what: &'static str,
+    /// The packages of Debian and Ubuntu that bring it.
+    packages: &'static [&'static str],
+    /// Only CI installs it: a person may not want it on a machine of their own.
+    only_in_ci: bool,
+    /// None where it is there and works; else what is wrong.
+    trouble: fn() -> Option<String>,
+}
+
+const NEEDS: [Need; 3] = [
+    Need { what: "git", packages: &["git"], only_in_ci: false, trouble: git },
+    Need { what: "bubblewrap", packages: &["bubblewrap"], only_in_ci: false, trouble: bubblewrap },
+    Need { what: "npm", packages: &["nodejs", "npm"], only_in_ci: true, trouble: npm },
+];
+
+/// Runs every test.
+pub(crate) fn test(root: &Path, options: &Options) -> anyhow::Result<()> {
+    let ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+    for need in &NEEDS {
+        have(root, need, ci, !options.no_install)?;
+    }
+    let cargo = cargo();
+    // Some tests start the program itself.
+    show(root, &[&cargo, "build", "--locked", "--package=afk", "--bin=afk"], &[])?;
+    if options.runner.is_empty() {
+        show(root, &[&cargo, "test", "--locked", "--workspace", "--doc", "--quiet"], &[])?;
+    }
+    let nextest = probe(&[&cargo, "nextest", "--version"]).is_some();
+    let mut argv = vec![cargo.as_str()];
+    if nextest {
+        argv.extend(["nextest", "run", "--locked", "--workspace"]);
+    } else {
+        say("cargo-nextest is not installed: cargo runs the tests, which has no bound a test");
+        argv.extend([
+            "test",
+            "--locked",
+            "--workspace",
+            "--lib",
+            "--bins",
+            "--tests",
+            "--no-fail-fast",
+        ]);
+    }
+    if !options.runner.is_empty() {
+        argv.push("--");
+        argv.extend(options.runner.iter().map(String::as_str));
+    }
+    show(root, &argv, &[])
+}
+
+fn have(root: &Path, need: &Need, ci: bool, install: bool) -> anyhow::Result<()> {
+    let Some(mut trouble) = (need.trouble)() else { return Ok(()) };
+    let may = install
+        && (ci || !need.only_in_ci)
+        && is_root()
+        && probe(&["apt-get", "--version"]).is_some();
+    if may {
+        say(&format!("{}: {trouble}; installing {}", need.what, need.packages.join(" ")));
+        let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
+        let mut argv = vec!["apt-get", "install", "--yes", "--quiet", "--no-install-recommends"];
+        argv.extend(need.packages);
+        // A list that cannot be refreshed may still do.
+        let installed = show(root, &["apt-get", "update", "--quiet"], &quiet)
+            .or_else(|error| {
+                say(&format!("{error:#}; trying with the lists that are there"));
+                anyhow::Ok(())
+            })
+            .and_then(|()| show(root, &argv, &quiet));
+        match (installed, (need.trouble)()) {
+            (Ok(()), None) => return Ok(()),
+            (Ok(()), Some(left)) => trouble = left,
+            (Err(error), _) => trouble = format!("{error:#}"),
+        }
+    }
+    let mend = format!("{}: {trouble}; install {}", need.what, need.packages.join(" "));
+    if ci {
+        bail!("{mend} (with CI set nothing is skipped)");
+    }
+    say(&format!("MISSING {mend}; tests that need it skip or fail"));
+    Ok(())
+}
+
+fn git() -> Option<String> {
+    let Some(version) = probe(&["git", "--version"]) else {
+        return Some("not installed".to_owned());
+    };
+    match git_version(&version) {
+        Ok(found) if found >= GIT => None,
+        Ok((major, minor)) => {
+            Some(format!("{major}.{minor} is too old, {}.{} is the least", GIT.0, GIT.1))
+        }
+        Err(error) => Some(format!("{error:#}")),
+    }
+}
+
+fn git_version(text: &str) -> anyhow::Result<(u32, u32)> {
+    let parse = || {
+        let mut parts = text.strip_prefix("git version ")?.trim().split('.');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    parse().with_context(|| format!("cannot read the version in {:?}", text.trim()))
+}
+
+/// That it is installed says little: kernels and containers refuse what it needs.
+fn bubblewrap() -> Option<String> {
+    if probe(&["bwrap", "--version"]).is_none() {
+        return Some("not installed".to_owned());
+    }
+    let trial = [
+        "bwrap",
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-net",
+        "--ro-bind",
+        "/",
+        "/",
+        "true",
+    ];
+    probe(&trial).is_none().then(|| {
+        "installed, but no box can be built: this kernel or container refuses user namespaces"
+            .to_owned()
+    })
+}
+
+fn npm() -> Option<String> {
+    probe(&["npm", "--version"]).is_none().then(|| "not installed".to_owned())
+}
+
+fn is_root() -> bool {
+    run::probe(&["id", "-u"]).is_some_and(|id| id.trim() == "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_git() {
+        let check = |text, expected| assert_eq!(git_version(text).ok(), expected);
+        check("git version 2.47.1\n", Some((2, 47)));
+        check("git version 2.39.5 (Apple Git-154)", Some((2, 39)));
+        check("git version 3.0\n", Some((3, 0)));
+        check("hub version 2.14", None);
+        check("", None);
+    }
+
+    #[test]
+    fn what_is_missing_fails_in_ci_and_nowhere_else() {
+        let need = Need {
+            what: "a thing",
+            packages: &["thing"],
+            only_in_ci: false,
+            trouble: || Some("not installed".to_owned()),
+        };
+        let here = Path::new(".");
+        assert!(have(here, &need, false, false).is_ok());
+        let error = have(here, &need, true, false).unwrap_err().to_string();
+        assert!(error.contains("a thing: not installed; install thing"), "{error}");
+    }
+}
