@@ -126,7 +126,7 @@ fn a_lost_host_is_a_retry() {
     assert_eq!(world.landed_file("starts.txt"), "started\nstarted\n");
     let page = world.show();
     let turns = &page["run"]["attempts"][0]["turns"];
-    assert_eq!(turns[0]["ended"]["how"]["kind"], "lost", "{turns:#}");
+    assert_eq!(turns[0]["ended"]["how"]["end"], "lost", "{turns:#}");
     assert_eq!(turns[1]["cause"], "retry", "{turns:#}");
     println!("1 host killed: lost, 1 retry");
 }

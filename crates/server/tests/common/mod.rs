@@ -8,7 +8,7 @@
 //! The gate is a folder that every box of the repo may read: a test that must hold an
 //! agent, a verify or a hook in the middle of its work lets it wait for a file there.
 
-#![allow(dead_code, reason = "each test target uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test target uses a part of it")]
 
 mod bell;
 mod control;
