@@ -30,7 +30,7 @@ fn work(before: Vec<Reply>) -> Script {
              -m 'Test a greeting without a name' -m 'It prints an empty name today.'"
         )),
         Reply::bash(format!(
-            "cat > hello.sh <<'END'\n{FIXED}END\nsh test.sh && git add hello.sh && git commit -q -m \
+            "cat > hello.sh <<'END'\n{FIXED}END\ngit add hello.sh && git commit -q -m \
              'Greet the world when no name is given' -m 'An empty name made an empty greeting.'"
         )),
         Reply::text("The test fails without the fix and passes with it."),
@@ -99,14 +99,14 @@ fn the_demo_lands_with_the_real_cli() {
 
 #[test]
 fn a_file_named_in_an_issue_never_reaches_the_model() {
-    let show = |name: &str| Reply::bash(format!("cat \"$AFK_GATE\"/{name} 2>/dev/null || cat {name}"));
     let dir = tempfile::tempdir().unwrap();
     // Where the agent may read, so that not only the sandbox keeps it from being sent.
     let readable = dir.path().join("readable.txt");
     let control = dir.path().join("control.txt");
     fs::write(&readable, "CANARY-READABLE-71\n").unwrap();
     fs::write(&control, "CANARY-CONTROL-72\n").unwrap();
-    let api = ModelApi::start(work(vec![show(&control.to_string_lossy())])).unwrap();
+    let api =
+        ModelApi::start(work(vec![Reply::bash(format!("cat {}", control.display()))])).unwrap();
     let test = "a_file_named_in_an_issue_never_reaches_the_model";
     let Some(world) = world(test, &api, Plan::default()) else { return };
     let config = fs::read_to_string(world.path("afk.toml")).unwrap();
@@ -144,7 +144,7 @@ fn the_key_is_in_no_file_and_in_no_other_process() {
     assert!(found.unwrap().success());
     let judged = format!("if {search}; then echo 'the key is seen'; exit 3; fi");
     let dir = tempfile::tempdir().unwrap();
-    let (there, go) = (dir.path().join("there"), dir.path().join("go"));
+    let go = dir.path().join("go");
     let hold = format!("touch ~/there; while [ ! -e {} ]; do sleep 0.05; done", go.display());
     let api = ModelApi::start(work(vec![Reply::bash(hold)])).unwrap();
     let plan = Plan { verify: judged.clone(), stage: judged, ..Plan::default() };
@@ -153,7 +153,6 @@ fn the_key_is_in_no_file_and_in_no_other_process() {
     let config = fs::read_to_string(world.path("afk.toml")).unwrap();
     let config = config.replace("read = [", &format!("read = [{:?}, ", dir.path()));
     fs::write(world.path("afk.toml"), config).unwrap();
-    drop(there);
     world.issue("It prints `Hello, !`.");
     let mut run = world.start(&["run", ISSUE, "-vv"]);
     let job = world.job("turn");
@@ -199,7 +198,8 @@ fn the_key_is_in_no_file_and_in_no_other_process() {
 
 #[test]
 fn without_a_cli_a_person_is_told_and_nothing_is_locked() {
-    let config = "\n[agents.claude]\nprogram = \"/nowhere/claude\"\napi_key = { env = \"NO_KEY\" }\n";
+    let config =
+        "\n[agents.claude]\nprogram = \"/nowhere/claude\"\napi_key = { env = \"NO_KEY\" }\n";
     let world = World::new(&Plan { config: config.to_owned(), ..Plan::default() });
     world.issue("It prints `Hello, !`.");
     handed_over(&world, &["the Claude CLI is not at /nowhere/claude", "agents.claude.program"]);

@@ -103,7 +103,9 @@ fn resumes(world: &World, under: Under, control: Option<Control>) {
         .unwrap()
         .iter()
         .flat_map(|attempt| attempt["turns"].as_array().unwrap())
-        .map(|turn| (turn["cause"].as_str().unwrap(), turn["ended"]["how"]["end"].as_str().unwrap()))
+        .map(|turn| {
+            (turn["cause"].as_str().unwrap(), turn["ended"]["how"]["end"].as_str().unwrap())
+        })
         .collect();
     let expected: &[(&str, &str)] = match under {
         Under::Agent => &[("opening", "interrupted"), ("interrupted", "finished")],

@@ -15,11 +15,15 @@ use std::fs;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use afk_agent::agents::scripted::script::Step;
 use common::{ISSUE, Plan, World, git, honest, sh, texts};
 use serde_json::Value;
+
+/// What the agent leaves wherever it can write.
+const PLANT: &str = "evil-plant";
 
 /// One attack: shell words that end with 0 when it worked.
 struct Attack {
@@ -46,15 +50,41 @@ fn attacks() -> Vec<Attack> {
     let alternates = "\"$(cat .git/objects/info/alternates)\"";
     [
         ("read the store", "grep -q SQLite @WORLD@/data/afk.db".to_owned(), By::Anybody, true),
-        ("read the configuration", "grep -q kill_switch @WORLD@/afk.toml".to_owned(), By::Anybody, true),
-        ("read the operator's home", "grep -q canary @WORLD@/home/secret".to_owned(), By::Anybody, true),
-        ("read another run", "grep -q canary @WORLD@/data/work/runs/other/secret".to_owned(), By::Anybody, true),
-        ("list all runs", "ls @WORLD@/data/work/runs | grep -q other".to_owned(), By::Anybody, true),
-        ("read a job's token", "grep -q canary @WORLD@/data/work/jobs/other/job/token".to_owned(), By::Anybody, true),
+        (
+            "read the configuration",
+            "grep -q kill_switch @WORLD@/afk.toml".to_owned(),
+            By::Anybody,
+            true,
+        ),
+        (
+            "read the operator's home",
+            "grep -q canary @WORLD@/home/secret".to_owned(),
+            By::Anybody,
+            true,
+        ),
+        (
+            "read another run",
+            "grep -q canary @WORLD@/data/work/runs/other/secret".to_owned(),
+            By::Anybody,
+            true,
+        ),
+        (
+            "list all runs",
+            "ls @WORLD@/data/work/runs | grep -q other".to_owned(),
+            By::Anybody,
+            true,
+        ),
+        (
+            "read a job's token",
+            "grep -q canary @WORLD@/data/work/jobs/other/job/token".to_owned(),
+            By::Anybody,
+            true,
+        ),
         ("read the password hashes", "head -c1 /etc/shadow | grep -q .".to_owned(), By::Root, true),
         (
             "read the environment of all processes",
-            "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -q '^E2E_CANAR[Y]='".to_owned(),
+            "cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | grep -q '^E2E_CANAR[Y]='"
+                .to_owned(),
             By::Anybody,
             true,
         ),
@@ -62,12 +92,30 @@ fn attacks() -> Vec<Attack> {
         ("kill a process outside", "kill -CONT @VICTIM@".to_owned(), By::Anybody, false),
         ("connect to a socket outside", connect("@WORLD@/socket"), By::Anybody, true),
         ("connect to an abstract socket", connect("@@ABSTRACT@"), By::Anybody, true),
-        ("write beside the world", "touch @WORLD@/canary/file && rm @WORLD@/canary/file".to_owned(), By::Anybody, false),
-        ("write beside the clone", "touch ../evil && rm ../evil".to_owned(), By::Anybody, false),
-        ("write among the mirror's objects", format!("touch {alternates}/evil && rm {alternates}/evil"), By::Anybody, false),
-        ("write a ref of the mirror", format!("touch {alternates}/../evil && rm {alternates}/../evil"), By::Anybody, false),
-        ("push to the origin by its path", "git push -q @WORLD@/origin.git HEAD:refs/heads/evil".to_owned(), By::Anybody, false),
-        ("push to the origin by its name", "git push -q origin HEAD:refs/heads/evil-too".to_owned(), By::Anybody, false),
+        (
+            "write beside the world",
+            "touch @WORLD@/canary/file && rm @WORLD@/canary/file".to_owned(),
+            By::Anybody,
+            false,
+        ),
+        (
+            "write among the mirror's objects",
+            format!("touch {alternates}/evil && rm {alternates}/evil"),
+            By::Anybody,
+            false,
+        ),
+        (
+            "push to the origin by its path",
+            "git push -q @WORLD@/origin.git HEAD:refs/heads/evil".to_owned(),
+            By::Anybody,
+            false,
+        ),
+        (
+            "push to the origin by its name",
+            "git push -q origin HEAD:refs/heads/evil-too".to_owned(),
+            By::Anybody,
+            false,
+        ),
         (
             "read by a setuid program",
             "@WORLD@/gate/setuid-cat @WORLD@/gate/of-root | grep -q canary".to_owned(),
@@ -215,6 +263,8 @@ impl Scene {
             .filter(|name| name != ".keep")
             .collect();
         assert!(fired.is_empty(), "fired: {fired:?}");
+        let got_out = named(&self.world.path(""), PLANT);
+        assert!(got_out.is_empty(), "written outside: {got_out:?}");
         assert!(self.victim.try_wait().unwrap().is_none(), "the process outside is gone");
         let origin = self.world.path("origin.git");
         let refs = git(&origin, &["-c", "safe.directory=*", "for-each-ref", "--format=%(refname)"]);
@@ -228,6 +278,13 @@ impl Scene {
                      reference-transaction post-checkout post-merge post-rewrite post-index-change \
                      post-update push-to-checkout proc-receive pre-auto-gc fsmonitor-watchman";
         vec![
+            // Inside, the folders above a bind are there and empty; what is written to them
+            // must go with the box.
+            sh(&format!(
+                "mirror=\"$(cat .git/objects/info/alternates)/..\"\n\
+                 for d in .. ../.. ../../.. \"$mirror\" \"$mirror/hooks\" \"$mirror/refs/heads\" / \
+                 /tmp /etc /usr/bin; do mkdir -p \"$d\" && touch \"$d/{PLANT}\" || true; done 2>/dev/null"
+            )),
             sh(&format!(
                 "mkdir -p .git/hooks\nfor h in {hooks}; do\n  printf '#!/bin/sh\\ntouch \
                  {canary}/hook-%s\\nexit 0\\n' $h > .git/hooks/$h\n  chmod +x .git/hooks/$h\ndone"
@@ -236,7 +293,7 @@ impl Scene {
                 "printf '#!/bin/sh\\ntouch {canary}/tool\\nexit 1\\n' > .git/tool\nchmod +x .git/tool\n\
                  t=\"$PWD/.git/tool\"\nfor k in core.fsmonitor core.sshCommand core.pager \
                  core.alternateRefsCommand core.gitProxy core.editor core.askPass \
-                 uploadpack.packObjectsHook diff.external filter.x.clean filter.x.process \
+                 uploadpack.packObjectsHook diff.external filter.x.clean \
                  gpg.program sequence.editor; do git config $k \"$t\"; done\n\
                  git config credential.helper \"!$t\"\ngit config alias.status \"!$t\"\n\
                  git config --add remote.origin.uploadpack \"$t\"\n\
@@ -252,6 +309,20 @@ impl Drop for Scene {
         let _ = self.victim.kill();
         let _ = self.victim.wait();
     }
+}
+
+/// The files of this name below `folder`.
+fn named(folder: &Path, name: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name() == name {
+            found.push(entry.path());
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(named(&entry.path(), name));
+        }
+    }
+    found
 }
 
 fn is_root() -> bool {
@@ -366,7 +437,9 @@ fn honest_or_refused(scene: &mut Scene) -> Value {
     let page = scene.world.show();
     match page["summary"]["outcome"].as_str() {
         Some("done") => scene.world.assert_done_once(),
-        Some("needs-human" | "needs_human") => assert_eq!(scene.world.landed().len(), 1, "{page:#}"),
+        Some("needs-human" | "needs_human") => {
+            assert_eq!(scene.world.landed().len(), 1, "{page:#}")
+        }
         _ => panic!("no end: {out}\n{err}\n{page:#}"),
     }
     scene.unharmed();
@@ -417,9 +490,19 @@ fn alternates_that_name_another_repository() {
 
 #[test]
 fn alternates_that_are_gone() {
+    // This one ends with a person and keeps its folders: what was planted would be found.
     let mut scene = Scene::new(Plan::default());
-    let mut turn = honest(vec![]);
-    turn.push(sh("rm -f .git/objects/info/alternates; echo /nowhere > .git/objects/info/alternates"));
+    let mut turn = honest(scene.plants());
+    turn.push(sh(
+        "rm -f .git/objects/info/alternates; echo /nowhere > .git/objects/info/alternates",
+    ));
     scene.world.script(&vec![turn; 5]);
     honest_or_refused(&mut scene);
+    let runs = scene.world.path("data/work/runs");
+    let kept = fs::read_dir(&runs).unwrap().flatten().map(|entry| entry.path());
+    let kept: Vec<PathBuf> = kept.filter(|run| run.join("clone/.git/hooks").exists()).collect();
+    assert_eq!(kept.len(), 1, "the workspace is kept");
+    // The control of the search.
+    fs::write(kept[0].join(PLANT), "").unwrap();
+    assert_eq!(named(&scene.world.path(""), PLANT), [kept[0].join(PLANT)]);
 }

@@ -121,7 +121,10 @@ impl World {
             fs::write(self.path("seed").join(name), text).unwrap();
         };
         put("hello.sh", "greet() { printf 'Hello, %s!\\n' \"$1\"; }\n".to_owned());
-        put("tests/by_name.sh", ". ./hello.sh\n[ \"$(greet Ada)\" = \"Hello, Ada!\" ]\n".to_owned());
+        put(
+            "tests/by_name.sh",
+            ". ./hello.sh\n[ \"$(greet Ada)\" = \"Hello, Ada!\" ]\n".to_owned(),
+        );
         let verify = plan.verify.replace("@GATE@", &gate);
         put(
             "test.sh",
