@@ -14,9 +14,9 @@ use crate::run::{self, cargo, print};
 /// The slowest that one dispatch decision over 10,000 issues should be, microseconds.
 const DISPATCH_GOAL: f64 = 1_000.0;
 /// The least durable commits a second, by how many commit at once.
-const COMMITS_GOALS: [(u32, f64); 2] = [(1, 100.0), (64, 1_000.0)];
+const COMMITS_GOALS: [(u32, f64); 2] = [(1, 300.0), (64, 2_000.0)];
 /// The longest that a demo of the scripted agent should take, milliseconds.
-const DEMO_GOAL: f64 = 30_000.0;
+const DEMO_GOAL: f64 = 20_000.0;
 
 /// A figure beside its goal.
 #[derive(Debug, PartialEq)]

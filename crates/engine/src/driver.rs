@@ -5,7 +5,7 @@
 //! place that waits; passes never do. Whatever a task was doing when the process
 //! died, the next one starts from the store.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use afk_core::ids::{At, RunId};
@@ -68,7 +68,7 @@ impl Engine {
     ) -> PortResult<()> {
         self.note_absence().await?;
         let mut tasks = JoinSet::new();
-        let mut working = HashSet::new();
+        let mut working = HashMap::new();
         let mut next_look = self.ports.clock.now();
         let mut next_beat = next_look;
         while !shutdown.is_cancelled() {
@@ -76,37 +76,61 @@ impl Engine {
             brake.read(&*self.ports.store).await;
             if now >= next_beat {
                 next_beat = later(now, NOTE);
-                self.ports.store.beat(now).await?;
+                if let Err(error) = self.ports.store.beat(now).await {
+                    tracing::warn!(error = error.chain(), "not noted that a control plane runs");
+                }
             }
             let mut dispatched = 0;
             if drive.dispatch && now >= next_look {
                 let poll = self.ports.settings.current().0.poll_seconds;
                 next_look = later(now, SignedDuration::from_secs(poll.cast_signed()));
-                dispatched = self.dispatch(brake).await?.admitted.len();
+                // A store or a tracker that is away for a moment ends no control plane.
+                match self.dispatch(brake).await {
+                    Ok(done) => dispatched = done.admitted.len(),
+                    Err(error) if drive.until == Until::Idle && working.is_empty() => {
+                        return Err(error);
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
+                    }
+                }
             }
-            self.adopt(brake, &mut tasks, &mut working).await?;
+            let adopted = self.adopt(brake, &mut tasks, &mut working).await;
+            if let Err(error) = &adopted {
+                tracing::warn!(error = error.chain(), "live runs unreadable, will try again");
+            }
             if let Err(error) = self.ring().await {
                 tracing::warn!(error = error.chain(), "outbox unreadable");
             }
             let over = match drive.until {
                 Until::Shutdown => false,
-                Until::Settled(run) => self.is_settled(run).await?,
-                Until::Idle => working.is_empty() && dispatched == 0,
+                Until::Settled(run) => self.is_settled(run).await.unwrap_or(false),
+                Until::Idle => adopted.is_ok() && working.is_empty() && dispatched == 0,
             };
             if over {
                 break;
             }
             tokio::select! {
                 () = self.ports.clock.sleep_until(later(now, BEAT)) => {}
-                Some(done) = tasks.join_next() => {
-                    if let Ok(run) = done {
-                        working.remove(&run);
+                Some(done) = tasks.join_next_with_id() => {
+                    let id = match &done {
+                        Ok((id, ())) => *id,
+                        Err(error) => {
+                            tracing::error!(%error, "the task of a run broke off, it is begun anew");
+                            error.id()
+                        }
+                    };
+                    if working.remove(&id).is_some() {
                         // A repo is free: do not let its next issue wait for the poll.
                         next_look = now;
                     }
                 }
                 () = shutdown.cancelled() => {}
             }
+        }
+        // What the last pass left to ring may be newer than the last look.
+        if let Err(error) = self.ring().await {
+            tracing::warn!(error = error.chain(), "outbox unreadable");
         }
         shutdown.cancel();
         let deadline = later(self.ports.clock.now(), DRAIN);
@@ -179,21 +203,18 @@ impl Engine {
     async fn adopt(
         &self,
         brake: &Brake,
-        tasks: &mut JoinSet<RunId>,
-        working: &mut HashSet<RunId>,
+        tasks: &mut JoinSet<()>,
+        working: &mut HashMap<tokio::task::Id, RunId>,
     ) -> PortResult<()> {
         for stored in self.ports.store.live().await? {
             let run = stored.run.id;
-            if working.contains(&run) {
+            if working.values().any(|known| *known == run) {
                 continue;
             }
             if let Some(generation) = self.lease(run, self.ports.clock.now()).await? {
-                working.insert(run);
                 let (engine, brake) = (self.clone(), brake.clone());
-                tasks.spawn(async move {
-                    engine.work(run, generation, &brake).await;
-                    run
-                });
+                let task = tasks.spawn(async move { engine.work(run, generation, &brake).await });
+                working.insert(task.id(), run);
             }
         }
         Ok(())

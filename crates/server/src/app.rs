@@ -136,13 +136,24 @@ pub fn keeper() -> String {
     LocalTracker::user(&user_name()).id
 }
 
-/// The name of whoever runs this process.
+/// The name of whoever runs this process: by its user id, since a scheduler may not
+/// set `USER`, and a person must stay the same person under it.
 pub fn user_name() -> String {
-    let named = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    named
-        .ok()
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()))
+    let uid = rustix::process::getuid().as_raw();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    name_of(uid, &users)
+        .map(str::to_owned)
+        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| format!("uid-{uid}"))
+}
+
+/// The name of a user id in the text of a passwd file.
+fn name_of(uid: u32, users: &str) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
 }
 
 fn make_private(path: &Path) -> Result<(), AppError> {
@@ -156,4 +167,17 @@ fn proxies() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
     let found = names.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)));
     found.chain(std::env::var_os("SSH_AUTH_SOCK").map(|v| ("SSH_AUTH_SOCK".into(), v))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_by_their_id() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nodd\nada:x:1000:1000::/home/ada:/bin/sh\n";
+        assert_eq!(name_of(1000, users), Some("ada"));
+        assert_eq!(name_of(0, users), Some("root"));
+        assert_eq!(name_of(7, users), None);
+    }
 }

@@ -25,3 +25,17 @@ fn the_example_loads_and_is_disarmed() {
 fn the_readme_shows_the_example() {
     assert!(README.contains(&format!("```toml\n{EXAMPLE}```")));
 }
+
+#[test]
+fn every_command_that_the_readme_names_is_one() {
+    let lines = README.lines().filter(|line| line.starts_with("afk "));
+    let verbs: Vec<&str> = lines.filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert!(verbs.len() >= 5, "{verbs:?}");
+    for verb in verbs {
+        let help = std::process::Command::new(env!("CARGO_BIN_EXE_afk"))
+            .args([verb, "--help"])
+            .output()
+            .unwrap();
+        assert!(help.status.success(), "`afk {verb}` is no command");
+    }
+}

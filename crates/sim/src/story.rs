@@ -4,6 +4,8 @@
 //! who may release issues, and agents that follow scripts. Each round is a tick,
 //! a step of the world, and a second of time.
 
+use std::fmt::Write as _;
+
 use afk_core::config::{Config, Repo};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
@@ -244,17 +246,17 @@ pub fn unlabel(world: &mut World, label: &str, by: &str) {
 pub fn story_of(world: &World) -> String {
     let mut text = String::new();
     for run in world.store.runs.keys() {
-        text.push_str(&format!("run {run}\n"));
+        let _ = writeln!(text, "run {run}");
         for (at, transition) in world.store.transitions(RunId::new(run.uuid())) {
             let line = format!("{transition:?}");
             let line: String = line.chars().take(300).collect();
-            text.push_str(&format!("  {at} {line}\n"));
+            let _ = writeln!(text, "  {at} {line}");
         }
     }
     for wrong in &world.wrong {
-        text.push_str(&format!("wrong: {wrong}\n"));
+        let _ = writeln!(text, "wrong: {wrong}");
     }
     let last: Vec<_> = world.calls.iter().rev().take(30).rev().collect();
-    text.push_str(&format!("last calls: {last:?}\n"));
+    let _ = writeln!(text, "last calls: {last:?}");
     text
 }

@@ -2,6 +2,8 @@
 //! its effect; the story must end as if nothing had happened. The same with the
 //! process dying there.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 use std::collections::BTreeSet;
 
 use afk_core::doorbell::DoorbellKind;

@@ -1,5 +1,7 @@
 //! What may begin, what stops, and who may take an issue back.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 use afk_core::config::Config;
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::{CancelHow, TurnEnd};
@@ -243,10 +245,20 @@ async fn taken_back_after_the_landing_its_verdict_is_followed() {
 
 #[tokio::test]
 async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
-    let story = Story::new().with_issue(vec![good_work()]);
+    let hook = vec!["setup".to_owned()];
+    let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
+        config.repos.get_mut(&repo("o/r")).unwrap().hooks.after_create = Some(hook);
+    });
+    story.sim.with(|world| world.jobs.hanging.insert("setup".to_owned()));
+    story.until("opened", |world| world.calls.contains(&"jobs.start")).await;
     story.sim.with(|world| world.tracker.permissions.clear());
-    story.rounds(3).await;
-    assert_nothing_begins(&story);
+    let run = story.settle().await;
+    story.ended(End::Released);
+    story.sim.with(|world| {
+        assert!(world.agents.turns.is_empty() && world.rung.is_empty());
+        assert!(world.tracker.issues[&seven()].comments.is_empty());
+        assert!(world.alive(run.id).is_empty(), "its hook is stopped");
+    });
 }
 
 #[tokio::test]

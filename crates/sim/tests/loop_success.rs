@@ -1,5 +1,7 @@
 //! The loop, tick by tick, where all goes well.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::End;
 use afk_core::run::Run;

@@ -1,5 +1,7 @@
 //! The loop where something goes wrong: agents, proofs, pushes, stages.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, RedCause, Refusal, TurnCause};
 use afk_core::run::{Run, Transition, TurnEnd};
@@ -148,8 +150,8 @@ async fn a_moved_default_branch_means_a_new_candidate_and_a_new_proof() {
 
 #[tokio::test]
 async fn a_branch_that_always_moves_is_not_chased_for_ever() {
-    let story = Story::new().with_issue(vec![good_work()]);
     const TEXTS: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
+    let story = Story::new().with_issue(vec![good_work()]);
     story.sim.with(|world| {
         for text in TEXTS {
             world.git.fates.push_back(PushFate::Overtaken(vec![("src/other", text)]));

@@ -171,11 +171,12 @@ impl Pass<'_> {
     fn landed_trouble(&self, now: &Situation) -> String {
         let Some(landed) = self.run.landed() else {
             let said = self.run.turn().and_then(|turn| turn.ended.as_ref());
+            let without = self.without_a_commit();
             return match said.map(|ended| &ended.how) {
                 Some(TurnEnd::Finished { message }) if !message.trim().is_empty() => {
-                    format!("the agent stopped without a commit and said: {}", message.trim())
+                    format!("{without} and said: {}", message.trim())
                 }
-                _ => "the agent stopped without a commit".to_owned(),
+                _ => without,
             };
         };
         let short = landed.commit.short();
@@ -194,5 +195,19 @@ impl Pass<'_> {
             Some(stage) => format!("stage {} is red on the landed commit {short}", stage.name),
             None => format!("the stages never answered for the landed commit {short}"),
         }
+    }
+
+    /// That nothing was committed where it counts, and where else something was.
+    fn without_a_commit(&self) -> String {
+        let left = self.run.attempt().and_then(|attempt| attempt.left.as_ref());
+        let elsewhere = left.map_or(&[][..], |left| left.elsewhere.as_slice());
+        if elsewhere.is_empty() {
+            return "the agent stopped without a commit".to_owned();
+        }
+        format!(
+            "the agent stopped without a commit on what it had checked out (its work on {} does \
+             not count)",
+            elsewhere.join(", ")
+        )
     }
 }

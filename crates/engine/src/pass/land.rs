@@ -33,7 +33,8 @@ impl Pass<'_> {
         let repo = self.run.issue.repo.clone();
         let branch = self.branch();
         let base = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
-        match self.ports().git.merge(&repo, &base, &left.head).await? {
+        let onto = self.onto(&base).await?;
+        match self.ports().git.merge(&repo, &onto, &left.head).await? {
             Merge::Conflict { paths } => {
                 let detail = format!(
                     "the change conflicts with {branch} at {} in: {}",
@@ -57,6 +58,25 @@ impl Pass<'_> {
                 Ok(Acted::Again)
             }
         }
+    }
+
+    /// What a head of this run is merged with: `base`, once something has landed as a
+    /// commit that also says so.
+    ///
+    /// What landed was squashed, so that for git the head and the default branch made
+    /// the same change twice, and a fix of the very lines that landed would conflict
+    /// with them. The commit is never pushed; its tree is the base's own.
+    async fn onto(&self, base: &Oid) -> PortResult<Oid> {
+        let Some(landed) = self.run.landed() else { return Ok(base.clone()) };
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let spec = CommitSpec {
+            tree: git.tree(repo, base).await?,
+            parents: vec![base.clone(), landed.head.clone()],
+            message: format!("{} landed as {}\n", landed.head, landed.commit),
+            author: (COMMITTER.0.to_owned(), COMMITTER.1.to_owned()),
+            at: landed.at,
+        };
+        git.commit(repo, &spec).await
     }
 
     async fn candidate(

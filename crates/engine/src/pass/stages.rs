@@ -92,7 +92,7 @@ impl Pass<'_> {
     ) -> PortResult<Option<(StageAnswer, Option<String>)>> {
         let bound = stage.timeout_seconds.unwrap_or(self.config.stage_timeout_seconds);
         let job = Job {
-            key: JobKey::new(self.run.id, "stage", &format!("{}.{}", commit.short(), slug(stage))),
+            key: JobKey::new(self.run.id, "stage", &format!("{commit}.{}", slug(stage))),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Stage { commit: commit.clone() },

@@ -348,7 +348,7 @@ mod tests {
         let mut command = command.bin_name(name).term_width(100);
         command.build();
         let help = command.render_long_help();
-        pages.push_str(&format!("===== {name} --help\n{help}\n"));
+        pages.extend([format!("===== {name} --help\n{help}\n")]);
         for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
             collect(sub.clone(), &format!("{name} {}", sub.get_name()), pages);
         }

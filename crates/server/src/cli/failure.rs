@@ -5,6 +5,7 @@ use std::fmt;
 use afk_engine::ports::{PortError, PortErrorKind};
 
 use super::exit::Exit;
+use crate::adapters::git::GitError;
 use crate::adapters::local_tracker::TrackerError;
 use crate::app::AppError;
 use crate::config::ConfigErrors;
@@ -57,7 +58,10 @@ impl From<AppError> for Failure {
         match error {
             AppError::Config(errors) => errors.into(),
             AppError::Store(error) => error.into(),
-            AppError::Git(error) => Self::new(Exit::Missing, error.to_string()),
+            AppError::Git(error @ (GitError::NotFound { .. } | GitError::TooOld { .. })) => {
+                Self::new(Exit::Missing, error.to_string())
+            }
+            AppError::Git(error) => Self::new(Exit::Failure, error.to_string()),
             error @ AppError::NoDataDir => Self::usage(error.to_string()),
             error @ (AppError::Folder { .. } | AppError::NoProgram(_) | AppError::Adapter(_)) => {
                 Self::new(Exit::Failure, error.to_string())
@@ -73,8 +77,12 @@ impl From<DemoError> for Failure {
             DemoError::Tracker(error) => error.into(),
             DemoError::Loop(error) => error.into(),
             error @ DemoError::Exists(_) => Self::usage(error.to_string()),
-            error @ DemoError::Git { .. } => Self::new(Exit::Missing, error.to_string()),
-            error @ DemoError::Make { .. } => Self::new(Exit::Failure, error.to_string()),
+            error @ DemoError::Git { .. } if !on_path("git") => {
+                Self::new(Exit::Missing, error.to_string())
+            }
+            error @ (DemoError::Git { .. } | DemoError::Make { .. }) => {
+                Self::new(Exit::Failure, error.to_string())
+            }
         }
     }
 }
@@ -130,4 +138,9 @@ impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::new(Exit::Failure, format!("cannot write JSON: {error}"))
     }
+}
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

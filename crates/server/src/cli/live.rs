@@ -159,5 +159,6 @@ impl Screen {
 /// The width of the terminal at standard error.
 fn console_width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    size.map_or(WIDTH, |size| usize::from(size.ws_col)).max(1)
+    // A terminal that does not know its size says 0.
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
 }

@@ -143,14 +143,14 @@ fn waits_for(run: &Run) -> String {
             format!("{word}: the issue to show it")
         };
     }
-    if run.pauses.iter().any(|pause| pause.to.is_none()) {
-        return "a person, or a limit to reset; its clocks stand still".to_owned();
-    }
     let Some(turn) = run.turn() else {
         return if run.start.is_some() { "the agent to start" } else { "the workspace" }.to_owned();
     };
     match turn.ended.as_ref().map(|ended| &ended.how) {
         None if turn.interrupt.is_some() => return format!("turn {} to stop", turn.n),
+        None if run.pauses.iter().any(|pause| pause.to.is_none()) => {
+            return format!("a person: turn {} asks, or all is halted", turn.n);
+        }
         None => return format!("the agent, turn {}", turn.n),
         Some(TurnEnd::Limited { .. }) => return "a usage limit to reset".to_owned(),
         Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {

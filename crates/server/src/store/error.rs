@@ -166,6 +166,9 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// The extended result code `SQLITE_IOERR_SHMSIZE`.
+const IOERR_SHMSIZE: u32 = 4874;
+
 /// Result codes as <https://www.sqlite.org/rescode.html> gives them; the low byte
 /// of an extended code is the primary one.
 fn classify(error: &sqlx::Error) -> StoreErrorKind {
@@ -175,11 +178,13 @@ fn classify(error: &sqlx::Error) -> StoreErrorKind {
     if matches!(error, sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed) {
         return StoreErrorKind::Closed;
     }
-    let code = error
-        .as_database_error()
-        .and_then(|e| e.code().and_then(|c| c.parse::<u32>().ok()))
-        .map(|code| code & 0xff);
-    match code {
+    let code =
+        error.as_database_error().and_then(|e| e.code().and_then(|c| c.parse::<u32>().ok()));
+    // The one I/O error that is a full disk: the index of the log cannot be made longer.
+    if code == Some(IOERR_SHMSIZE) {
+        return StoreErrorKind::DiskFull;
+    }
+    match code.map(|code| code & 0xff) {
         Some(5 | 6) => StoreErrorKind::Locked,
         Some(8) => StoreErrorKind::ReadOnly,
         Some(10) => StoreErrorKind::Io,

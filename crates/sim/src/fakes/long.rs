@@ -22,7 +22,7 @@ impl Executor for Sim {
     }
 
     async fn observe(&self, _repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
-        self.call("executor.observe", |world| world.observe_turn(key))
+        self.call("executor.observe", |world| Ok(world.observe_turn(key)))
     }
 
     async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
@@ -138,7 +138,7 @@ impl Git for Sim {
         without: &[&Oid],
         head: &Oid,
     ) -> PortResult<Vec<CommitText>> {
-        self.call("git.commits", |world| world.commits(without, head))
+        self.call("git.commits", |world| Ok(world.commits(without, head)))
     }
 
     async fn compose(&self, _repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
@@ -154,7 +154,7 @@ impl Git for Sim {
     ) -> PortResult<Push> {
         self.call("git.push", |world| {
             world.default_head(repo, branch)?;
-            world.push(repo, commit)
+            Ok(world.push(repo, commit))
         })
     }
 

@@ -144,9 +144,9 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn observe_turn(&mut self, key: &JobKey) -> PortResult<TurnReport> {
-        let Some(turn) = self.agents.turns.get(key) else { return Ok(report(TurnSeen::Absent)) };
-        Ok(report(match &turn.state {
+    pub(crate) fn observe_turn(&mut self, key: &JobKey) -> TurnReport {
+        let Some(turn) = self.agents.turns.get(key) else { return report(TurnSeen::Absent) };
+        report(match &turn.state {
             TurnState::Running => TurnSeen::Running {
                 last_event_at: turn.last_event_at,
                 tool_open: turn.script.tool_open,
@@ -155,7 +155,7 @@ impl World {
             TurnState::Ended(how) => {
                 TurnSeen::Ended { how: how.clone(), facts: Box::new(turn.facts()) }
             }
-        }))
+        })
     }
 
     pub(crate) fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {

@@ -295,7 +295,7 @@ impl World {
                 (Some(old), Some(new)) if old != new => format!(":100644 100644 {old} {new} M"),
                 (Some(_), Some(_)) | (None, None) => continue,
             };
-            raw.push_str(&format!("{line}\0{path}\0"));
+            raw.extend([&line, "\0", path, "\0"]);
         }
         Ok(raw.into_bytes())
     }
@@ -311,7 +311,7 @@ impl World {
         Ok(found)
     }
 
-    pub(crate) fn commits(&mut self, without: &[&Oid], head: &Oid) -> PortResult<Vec<CommitText>> {
+    pub(crate) fn commits(&mut self, without: &[&Oid], head: &Oid) -> Vec<CommitText> {
         let known: BTreeSet<Oid> = without.iter().flat_map(|oid| self.git.ancestors(oid)).collect();
         let new = self.git.ancestors(head).into_iter().filter(|oid| !known.contains(oid));
         let text = |id: Oid| {
@@ -323,7 +323,7 @@ impl World {
                 message: commit.message.clone(),
             })
         };
-        Ok(new.filter_map(text).collect())
+        new.filter_map(text).collect()
     }
 
     pub(crate) fn compose(&mut self, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
@@ -340,23 +340,23 @@ impl World {
         Ok(self.git.put_tree(entries))
     }
 
-    pub(crate) fn push(&mut self, repo: &RepoName, commit: &Oid) -> PortResult<Push> {
+    pub(crate) fn push(&mut self, repo: &RepoName, commit: &Oid) -> Push {
         let fate = self.git.fates.pop_front();
         match &fate {
             Some(PushFate::Overtaken(files)) => {
                 self.somebody_lands(repo, files);
             }
-            Some(PushFate::LostUnknown) => return Ok(Push::Unknown),
-            Some(PushFate::Refused(why)) => return Ok(Push::Refused { why: (*why).to_owned() }),
+            Some(PushFate::LostUnknown) => return Push::Unknown,
+            Some(PushFate::Refused(why)) => return Push::Refused { why: (*why).to_owned() },
             Some(PushFate::LandedUnknown) | None => {}
         }
         let head = self.git.remotes.get(repo).cloned();
         let forward = head.is_some_and(|head| self.git.ancestors(commit).contains(&head));
         if !forward {
-            return Ok(Push::Moved);
+            return Push::Moved;
         }
         self.git.remotes.insert(repo.clone(), commit.clone());
-        Ok(if matches!(fate, Some(PushFate::LandedUnknown)) { Push::Unknown } else { Push::Landed })
+        if matches!(fate, Some(PushFate::LandedUnknown)) { Push::Unknown } else { Push::Landed }
     }
 
     pub(crate) fn landed(

@@ -196,12 +196,12 @@ fn limits() -> Limits {
     Limits {
         landing_refusals: 3,
         fix_forwards: 2,
-        fix_forward_clock: Duration::from_secs(3600),
+        fix_forward_clock: Duration::from_hours(1),
         executor_retries: 3,
-        stall: Duration::from_secs(1800),
-        stage: Duration::from_secs(600),
-        question: Duration::from_secs(300),
-        run: Duration::from_secs(43_200),
+        stall: Duration::from_mins(30),
+        stage: Duration::from_mins(10),
+        question: Duration::from_mins(5),
+        run: Duration::from_hours(12),
         stop_grace: Duration::from_secs(30),
         stages: Stages::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
     }

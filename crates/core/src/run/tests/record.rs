@@ -23,7 +23,7 @@ fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {
 }
 
 /// How the issue's state is understood by a run that has seen both labels.
-fn check(issue: IssueSeen, expected: Option<CancelHow>) {
+fn check(issue: &IssueSeen, expected: Option<CancelHow>) {
     let mut run = admitted();
     run.labels_seen = LabelsSeen { ready: true, in_progress: true };
     let found = recorded(&run, &Seen { issue: Some(issue.clone()), ..Seen::default() });
@@ -45,25 +45,25 @@ fn a_cancel_is_an_event_by_somebody_else() {
     let unlocked = |events| IssueSeen { in_progress: false, events, ..issue() };
     let by = |by, what| vec![event(10, by, what)];
 
-    check(issue(), None);
-    check(closed(by(Some("ann"), IssueChange::Closed)), Some(Closed));
-    check(closed(by(None, IssueChange::Closed)), Some(Closed));
-    check(closed(by(Some("afk"), IssueChange::Closed)), None);
-    check(closed(Vec::new()), None);
-    check(unready(by(Some("ann"), off("ready"))), Some(Unreadied));
-    check(unready(by(Some("afk"), off("ready"))), None);
-    check(unready(Vec::new()), None);
-    check(unready(by(Some("ann"), off("other"))), None);
-    check(unlocked(by(Some("ann"), off("busy"))), Some(Unlocked));
-    check(unlocked(by(Some("afk"), off("busy"))), None);
-    check(unlocked(Vec::new()), None);
+    check(&issue(), None);
+    check(&closed(by(Some("ann"), IssueChange::Closed)), Some(Closed));
+    check(&closed(by(None, IssueChange::Closed)), Some(Closed));
+    check(&closed(by(Some("afk"), IssueChange::Closed)), None);
+    check(&closed(Vec::new()), None);
+    check(&unready(by(Some("ann"), off("ready"))), Some(Unreadied));
+    check(&unready(by(Some("afk"), off("ready"))), None);
+    check(&unready(Vec::new()), None);
+    check(&unready(by(Some("ann"), off("other"))), None);
+    check(&unlocked(by(Some("ann"), off("busy"))), Some(Unlocked));
+    check(&unlocked(by(Some("afk"), off("busy"))), None);
+    check(&unlocked(Vec::new()), None);
     // It was put on again since.
     let again = by(Some("ann"), off("ready"));
-    check(IssueSeen { events: again, ..issue() }, None);
+    check(&IssueSeen { events: again, ..issue() }, None);
     // Before this run there was another.
-    check(unready(vec![event(-1, Some("ann"), off("ready"))]), None);
-    check(unready(vec![event(0, Some("ann"), off("ready"))]), Some(Unreadied));
-    check(IssueSeen { enrolled: false, ..issue() }, Some(Unenrolled));
+    check(&unready(vec![event(-1, Some("ann"), off("ready"))]), None);
+    check(&unready(vec![event(0, Some("ann"), off("ready"))]), Some(Unreadied));
+    check(&IssueSeen { enrolled: false, ..issue() }, Some(Unenrolled));
 }
 
 #[test]

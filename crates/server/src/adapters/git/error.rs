@@ -34,7 +34,7 @@ pub enum GitError {
     },
     /// The remote's repository has no commit yet.
     #[error(
-        "the repository at {url} has no default branch with a commit: push a first commit to it"
+        "the repository at {url} has no default branch with a commit: push a first commit to it, or let its HEAD name a branch that is there (git symbolic-ref HEAD refs/heads/main)"
     )]
     Empty {
         /// The remote.

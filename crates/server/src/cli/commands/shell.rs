@@ -1,6 +1,5 @@
 //! Completions and man pages, made of the same description as the parser.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
 
@@ -52,11 +51,10 @@ fn page(command: clap::Command, name: &str) -> io::Result<String> {
     let mut text = Vec::new();
     man.render(&mut text)?;
     let mut text = String::from_utf8_lossy(&text).into_owned();
+    let codes =
+        exit::Exit::ALL.map(|exit| format!(".TP\n\\fB{}\\fR\n{}\n", exit.code(), exit.meaning()));
     text.push_str(".SH \"EXIT STATUS\"\n");
-    for exit in exit::Exit::ALL {
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, ".TP\n\\fB{}\\fR\n{}", exit.code(), exit.meaning());
-    }
+    text.extend(codes);
     Ok(text)
 }
 

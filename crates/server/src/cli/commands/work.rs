@@ -1,7 +1,8 @@
 //! `run`, `tick`, `demo`: the engine at work in the foreground.
 
-use afk_core::config::Config;
-use afk_core::ids::{IssueRef, RunId};
+use afk_agent::sandbox::{Refusal, Strength};
+use afk_core::config::{AgentName, Config, SandboxRequirement};
+use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
 use afk_engine::driver::{Drive, Ticked, Until};
 use afk_engine::ports::{AdmitRefusal, Filter};
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use super::look::brake;
+use crate::adapters::find_claude;
 use crate::app::App;
 use crate::cli::args::{self, DemoAgent, DemoArgs};
 use crate::cli::desk::{configured, issue, sources};
@@ -25,6 +27,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let app = App::open(sources(context.config())).await?;
     let issue = issue(text, &app.config)?;
     configured(&issue.repo, &app.config, app.config_path.as_deref())?;
+    equipped(&app, &issue.repo)?;
     let interrupt = Interrupt::new()?;
     let run = match live_on(&app, &issue).await? {
         Some(run) => {
@@ -60,6 +63,23 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         _ if interrupted => Ok(Exit::Interrupted),
         _ => Err(Failure::new(Exit::Failure, format!("run {run} stopped before its end"))),
     }
+}
+
+/// Refuses before anything is begun what could only fail on this machine.
+fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
+    let missing = |what: String| Failure::new(Exit::Missing, what);
+    let full = app.capabilities.strength() == Strength::Full;
+    if app.config.sandbox == SandboxRequirement::Required && !full {
+        let refusal = Refusal { found: app.capabilities.to_string() };
+        return Err(missing(refusal.to_string()));
+    }
+    match app.config.repos.get(repo).map(|repo| repo.agent) {
+        Some(AgentName::Claude) => {
+            find_claude(&app.config.agents.claude).map_err(|e| missing(e.chain()))?;
+        }
+        Some(AgentName::Scripted) | None => {}
+    }
+    Ok(())
 }
 
 /// The live run on the issue: one that was left, or that another process works.

@@ -52,7 +52,7 @@ fn outcome(outcome: Outcome) -> &'static str {
 
 fn agent(name: &str) -> String {
     match name {
-        "scripted" => "scripted: a script wrote the code, no model did".to_owned(),
+        "scripted" => "scripted: fixed steps, no model".to_owned(),
         other => other.to_owned(),
     }
 }

@@ -33,7 +33,13 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
     let mut say = |what: String| lines.push(format!("{issue}  {what}"));
     let Some(before) = before else {
         say(format!("run {}: {}", now.run, line(&now.title, 80)));
-        say(format!("waits for {}", now.waits_for));
+        match now.outcome {
+            Some(end) => {
+                let why = now.why.as_deref().unwrap_or_default();
+                say(format!("{}: {}", outcome(end), line(why, 300)));
+            }
+            None => say(format!("waits for {}", now.waits_for)),
+        }
         return lines;
     };
     if before.attempts != now.attempts && now.attempts > 1 {

@@ -1,0 +1,200 @@
+//! `afk demo`: every scenario, checked with plain git and the command line.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::{afk, finish, git, processes_in};
+use crate::world::{codes, mirror, proven_codes, shows, trees_exist};
+
+/// A demo that is over.
+struct Demo {
+    root: tempfile::TempDir,
+    report: Value,
+}
+
+impl Demo {
+    /// Shows a scenario, which must end with 0.
+    #[track_caller]
+    fn of(scenario: &str) -> Self {
+        let root = tempfile::Builder::new().prefix("afk-e2e-").tempdir().unwrap();
+        let home = root.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        let keep = root.path().join("kept");
+        let args = ["demo", "--scenario", scenario, "--json", "--keep", keep.to_str().unwrap()];
+        let said = finish(afk(&home, &args)).ended(0);
+        let last = said.out.lines().last().expect("a last line");
+        let report: Value = serde_json::from_str(last).expect("the last line is JSON");
+        assert_eq!(said.out.lines().count(), 1, "{}", said.out);
+        let demo = Self { root, report };
+        assert_eq!(demo.report["scenario"], scenario);
+        assert_eq!(demo.report["as_expected"], true);
+        assert_eq!(demo.report["agent"], "scripted");
+        for name in ["origin.git", "work", "afk.db", "afk.toml"] {
+            assert!(demo.kept(name).exists(), "{name} was not kept");
+        }
+        assert_eq!(std::fs::read_dir(&home).unwrap().count(), 0, "something lies under HOME");
+        assert_eq!(processes_in(demo.root.path()), [], "something still runs");
+        assert_eq!(demo.afk(&["status"])["runs"], json!([]));
+        demo
+    }
+
+    fn kept(&self, name: &str) -> PathBuf {
+        self.root.path().join("kept").join(name)
+    }
+
+    #[track_caller]
+    fn afk(&self, args: &[&str]) -> Value {
+        let config = self.kept("afk.toml");
+        let args: Vec<&str> =
+            args.iter().copied().chain(["--json", "--config", config.to_str().unwrap()]).collect();
+        finish(afk(&self.root.path().join("home"), &args)).ended(0).json()
+    }
+
+    #[track_caller]
+    fn git(&self, args: &[&str]) -> String {
+        git(&self.kept("origin.git"), args)
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.report[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.report))
+    }
+
+    #[track_caller]
+    fn nothing_landed(&self) {
+        assert_eq!(self.report["commit"], Value::Null);
+        assert_eq!(self.git(&["rev-list", "--all", "--count"]), "1");
+    }
+
+    /// The kept bundle; the report names it.
+    fn evidence(&self) -> Value {
+        let path = Path::new(self.text("evidence"));
+        assert_eq!(path.parent(), Some(self.kept("evidence").canonicalize().unwrap().as_path()));
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    /// The issue that nobody dispatched: as it was made, and the gate that refuses it.
+    #[track_caller]
+    fn waits_at(&self, gate: &str, why: &str) {
+        assert_eq!(self.report["outcome"], "waiting");
+        assert_eq!(self.report["run"], Value::Null);
+        assert_eq!(self.report["attempts"], 0);
+        assert_eq!(self.report["evidence"], Value::Null);
+        assert!(self.text("why").contains(why), "{}", self.report);
+        self.nothing_landed();
+        let issue = self.text("issue");
+        let shown = self.afk(&["issue", "show", issue]);
+        assert_eq!(shown["issue"]["open"], true);
+        assert_eq!(shown["issue"]["labels"], json!(["ready-for-agent"]));
+        assert_eq!(shown["comments"], json!([]));
+        let config = self.kept("afk.toml");
+        let args = ["explain", issue, "--json", "--config", config.to_str().unwrap()];
+        let said = finish(afk(&self.root.path().join("home"), &args)).ended(3).json();
+        let gates = said["gates"].as_array().unwrap();
+        let refusing: Vec<&Value> =
+            gates.iter().filter(|said| said["verdict"] == "failed").map(|g| &g["gate"]).collect();
+        assert_eq!(refusing, [gate], "{said}");
+    }
+}
+
+#[test]
+fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
+    let demo = Demo::of("success");
+    assert_eq!(demo.report["outcome"], "done");
+    assert_eq!(demo.report["attempts"], 1);
+    let (run, commit) = (demo.text("run"), demo.text("commit"));
+
+    assert_eq!(demo.git(&["rev-parse", "main"]), commit);
+    assert_eq!(demo.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/main");
+    assert_eq!(demo.git(&["rev-list", "--count", "main"]), "2");
+    let parents = demo.git(&["log", "-1", "--format=%P", "main"]);
+    assert_eq!(parents, demo.git(&["rev-list", "--max-parents=0", "main"]));
+
+    let trailers = demo.git(&["log", "-1", "--format=%(trailers:only,unfold)", "main"]);
+    assert_eq!(trailers, format!("AFK-Run: {run}\nAFK-Attempt: 1"));
+    let message = demo.git(&["log", "-1", "--format=%B", "main"]);
+    let file = demo.root.path().join("message");
+    std::fs::write(&file, &message).unwrap();
+    let parsed = demo.git(&["interpret-trailers", "--parse", file.to_str().unwrap()]);
+    assert_eq!(parsed, trailers);
+    assert!(message.lines().any(|line| line == "Refs #1"), "{message}");
+    let lower = message.to_lowercase();
+    for word in ["close", "fix", "resolve"] {
+        assert!(!lower.contains(&format!("{word} #")), "{message}");
+        assert!(!lower.contains(&format!("{word}s #")), "{message}");
+        assert!(!lower.contains(&format!("{word}d #")), "{message}");
+    }
+
+    let files = demo.git(&["ls-tree", "-r", "--name-only", "main"]);
+    let expected =
+        "README.md\nci.sh\nhello.sh\ntest.sh\ntests/greet_by_name.sh\ntests/greet_nobody.sh";
+    assert_eq!(files, expected);
+    assert_eq!(
+        demo.git(&["diff", "--name-only", "main~", "main"]),
+        "hello.sh\ntests/greet_nobody.sh"
+    );
+    assert!(demo.git(&["show", "main:hello.sh"]).contains("${1:-world}"));
+
+    let comment =
+        shows(&demo.afk(&["issue", "show", "demo/hello#1"]), false, &[], &demo.report["run"]);
+    assert!(comment.starts_with("### demo/hello#1 — AFK run progress (thread "), "{comment}");
+    assert_eq!(comment.matches("- [x] ").count(), 7, "{comment}");
+    assert!(comment.contains(commit));
+
+    let evidence = demo.evidence();
+    assert_eq!(evidence["landed"], commit);
+    assert_eq!(evidence["base"], parents.as_str());
+    assert_eq!(evidence["proof"]["outcome"], json!({ "accepted": "proven" }));
+    assert_eq!(codes(&evidence), proven_codes("red"));
+    trees_exist(&mirror(demo.kept("origin.git").parent().unwrap()), &evidence);
+    let runs = evidence["proof"]["runs"].as_array().unwrap();
+    let tree = |role: &str| &runs.iter().find(|run| run["role"] == role).unwrap()["tree"];
+    assert_eq!(tree("base"), &demo.git(&["rev-parse", "main~^{tree}"]));
+    assert_eq!(tree("candidate"), &demo.git(&["rev-parse", "main^{tree}"]));
+    assert_eq!(evidence["stages"][0]["answer"], "success");
+    assert_eq!(demo.afk(&["evidence", "demo/hello#1"])["landed"], commit);
+    assert!(Path::new(demo.text("evidence")).with_extension("md").is_file());
+}
+
+#[test]
+fn an_agent_that_cannot_decide_leaves_the_issue_to_a_person() {
+    let demo = Demo::of("needs-human");
+    assert_eq!(demo.report["outcome"], "needs-human");
+    assert_eq!(demo.report["attempts"], 1);
+    demo.nothing_landed();
+    let shown = demo.afk(&["issue", "show", "demo/hello#1"]);
+    let comment = shows(&shown, true, &["ready-for-human"], &demo.report["run"]);
+    assert!(comment.contains("which greeting is wanted"), "{comment}");
+    assert_eq!(demo.evidence()["landed"], Value::Null);
+}
+
+#[test]
+fn an_edited_ci_script_breaches_a_guardrail() {
+    let demo = Demo::of("guardrail");
+    assert_eq!(demo.report["outcome"], "needs-human");
+    demo.nothing_landed();
+    let shown = demo.afk(&["issue", "show", "demo/hello#1"]);
+    let comment = shows(&shown, true, &["ready-for-human"], &demo.report["run"]);
+    assert!(comment.contains("ci.sh is protected"), "{comment}");
+    let breaches = demo.evidence()["guardrails"]["breaches"].as_array().unwrap().len();
+    assert_eq!(breaches, 1);
+}
+
+#[test]
+fn an_open_blocker_holds_an_issue() {
+    Demo::of("blocked").waits_at("blockers", "demo/hello#1 is open");
+}
+
+#[test]
+fn a_stranger_releases_nothing() {
+    Demo::of("untrusted").waits_at("trust", "mallory");
+}
+
+#[test]
+fn a_folder_that_is_there_is_left_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let keep = root.path().to_str().unwrap();
+    let said = finish(afk(root.path(), &["demo", "--keep", keep])).ended(2);
+    said.complains(&[keep, "is there already"]);
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+}

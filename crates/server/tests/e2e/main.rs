@@ -1,0 +1,16 @@
+//! The real binary through the whole loop: real git, store, boxes, hosts, and the
+//! scripted agent.
+//!
+//! Everything lies in a temporary folder of the test; every wait is bounded. What
+//! came of a run is asked of plain git and of the command line, not of our library.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod agent_trouble;
+mod bad_input;
+mod demo;
+mod inline_tests;
+mod machine_trouble;
+mod proof;
+mod support;
+mod world;

@@ -1,0 +1,304 @@
+//! The proof through the whole loop: what it refuses, what a corrective turn mends,
+//! what no corrective turn can, and the honest counterparts.
+
+use serde_json::{Value, json};
+
+use crate::support::git;
+use crate::world::{
+    TEST_TRIPLE, TEST_ZERO, TRIPLE, World, append, commit, delete, expect_prompt, honest,
+    proven_codes, run, strings, trees_exist, write_step,
+};
+
+/// A test that passes without the change.
+const VACUOUS: &str = ". ./lib.sh\n[ \"$(double 3)\" = 6 ]\n";
+
+#[test]
+fn an_honest_change_is_proven() {
+    let world = World::new();
+    world.script(&[&honest()]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(ended.view["attempts"], 1);
+    assert_eq!(ended.proof(), &json!({ "accepted": "proven" }));
+    assert_eq!(ended.codes(), proven_codes("red"));
+    trees_exist(&world.mirror(), &ended.evidence);
+    assert_eq!(world.landed_file("tests/triple.sh"), TEST_TRIPLE.trim_end());
+    world.goes_on();
+}
+
+#[test]
+fn a_vacuous_test_is_refused_and_mended() {
+    let world = World::new();
+    let vacuous = [
+        write_step("tests/triple.sh", VACUOUS),
+        commit("Test triple", &["tests/triple.sh"]),
+        append("lib.sh", TRIPLE),
+        commit("Triple numbers", &["lib.sh"]),
+    ];
+    let mended = [
+        expect_prompt("the tests pass without the change"),
+        write_step("tests/triple.sh", TEST_TRIPLE),
+        commit("Test what triple says", &["tests/triple.sh"]),
+    ];
+    world.script(&[&vacuous, &mended]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(ended.view["attempts"], 2);
+    assert_eq!(ended.codes(), proven_codes("red"));
+    trees_exist(&world.mirror(), &ended.evidence);
+    let trailer = git(&world.origin(), &["log", "-1", "--format=%(trailers:key=AFK-Attempt)"]);
+    assert_eq!(trailer, "AFK-Attempt: 2");
+}
+
+#[test]
+fn three_refusals_hand_the_issue_to_a_person() {
+    let world = World::new();
+    let vacuous = |n: u32| {
+        let test = format!("{VACUOUS}# try {n}\n");
+        let code = format!("{TRIPLE}# try {n}\n");
+        vec![
+            write_step("tests/triple.sh", &test),
+            commit("Test triple", &["tests/triple.sh"]),
+            append("lib.sh", &code),
+            commit("Triple numbers", &["lib.sh"]),
+        ]
+    };
+    world.script(&[&vacuous(1), &vacuous(2), &vacuous(3), &honest()]);
+    let ended = world.run(4);
+    world.handed_over(&ended, &["pass without the change", "refused 3 times"]);
+    world.nothing_landed();
+    assert_eq!(ended.view["attempts"], 3);
+    assert_eq!(refusal(&ended.evidence), "vacuous");
+    let red = ended.codes().into_iter().find(|(role, ..)| role == "red").unwrap();
+    assert_eq!(red.2, Some(0), "the vacuous test passes on the base");
+    trees_exist(&world.mirror(), &ended.evidence);
+    world.goes_on();
+}
+
+#[test]
+fn a_deleted_test_is_refused_and_put_back() {
+    let world = World::new();
+    let mut deletes = honest();
+    deletes.extend([delete("tests/zero.sh"), commit("Drop a test", &["tests/zero.sh"])]);
+    let mended = [
+        expect_prompt("tests/zero.sh"),
+        write_step("tests/zero.sh", TEST_ZERO),
+        commit("Put the test back", &["tests/zero.sh"]),
+    ];
+    world.script(&[&deletes, &mended]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(ended.view["attempts"], 2);
+    assert_eq!(world.landed_file("tests/zero.sh"), TEST_ZERO.trim_end());
+}
+
+#[test]
+fn a_deleted_test_that_stays_deleted_never_lands() {
+    let mut world = World::new();
+    world.set("landing_refusals_max", 1);
+    let mut deletes = honest();
+    deletes.extend([delete("tests/zero.sh"), commit("Drop a test", &["tests/zero.sh"])]);
+    world.script(&[&deletes]);
+    let ended = world.run(4);
+    world.handed_over(&ended, &["deletes tests (tests/zero.sh)"]);
+    world.nothing_landed();
+    assert_eq!(ended.evidence["proof"]["deleted_tests"], json!(["tests/zero.sh"]));
+}
+
+#[test]
+fn code_without_a_test_is_refused_and_mended() {
+    let world = World::new();
+    let bare = [append("lib.sh", TRIPLE), commit("Triple numbers", &["lib.sh"])];
+    let mended = [
+        expect_prompt("test"),
+        write_step("tests/triple.sh", TEST_TRIPLE),
+        commit("Test triple", &["tests/triple.sh"]),
+    ];
+    world.script(&[&bare, &mended]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(ended.view["attempts"], 2);
+    assert_eq!(ended.codes(), proven_codes("red"));
+}
+
+#[test]
+fn code_that_breaks_a_test_is_refused_and_mended() {
+    let world = World::new();
+    let mut breaks = honest();
+    breaks.extend([append("lib.sh", "double() { echo 5; }\n"), commit("Oops", &["lib.sh"])]);
+    let mended = [
+        expect_prompt("FAIL tests/zero.sh"),
+        append("lib.sh", "double() { echo $(($1 + $1)); }\n"),
+        commit("Double again", &["lib.sh"]),
+    ];
+    world.script(&[&breaks, &mended]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(ended.view["attempts"], 2);
+    assert_eq!(ended.codes(), proven_codes("red"));
+}
+
+#[test]
+fn a_base_that_fails_already_is_nobodys_proof() {
+    let world = World::with(&[("tests/broken.sh", "exit 7\n")]);
+    world.script(&[&honest()]);
+    let ended = world.run(4);
+    world.handed_over(&ended, &["the base fails already", "mend the default branch"]);
+    world.nothing_landed();
+    assert_eq!(ended.view["attempts"], 1, "no turn is spent on what no turn can mend");
+    assert_eq!(refusal(&ended.evidence), "base_fails");
+    let base = ended.codes().into_iter().find(|(role, ..)| role == "base").unwrap();
+    assert_eq!(base.2, Some(1));
+    trees_exist(&world.mirror(), &ended.evidence);
+    world.at_rest();
+}
+
+/// Runs the tests and writes a report that names each.
+const REPORTING: &str = r#"#!/bin/sh
+failed=0
+{
+    echo '<testsuite>'
+    for t in tests/*.sh; do
+        if sh -e "$t"; then echo "<testcase name=\"$t\"/>"
+        else echo "<testcase name=\"$t\"><failure/></testcase>"; failed=1; fi
+    done
+    echo '</testsuite>'
+} >report.xml
+exit $failed
+"#;
+
+#[test]
+fn on_a_base_that_fails_already_reports_prove_an_honest_change() {
+    let files = [("tests/broken.sh", "exit 7\n"), ("report.sh", REPORTING)];
+    let mut world = World::with(&files);
+    world.set_repo("verify", strings(&["sh", "report.sh"]));
+    world.set_repo("proof.junit", "report.xml");
+    // CI would be red for the same reason: it asks for less here.
+    let stage = toml::toml! { name = "ci" command = ["sh", "-n", "lib.sh"] };
+    world.set_repo("stages", toml::Value::Array(vec![stage.into()]));
+    // The stage names lib.sh, which would make the code itself protected.
+    let stage = toml::toml! { name = "ci" command = ["true"] };
+    world.set_repo("stages", toml::Value::Array(vec![stage.into()]));
+    world.script(&[&honest()]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(ended.proof(), &json!({ "accepted": "proven_by_report" }));
+    assert_eq!(ended.evidence["proof"]["red_tests"], json!(["tests/triple.sh"]));
+    let failing: Vec<Option<i64>> = ended.codes().into_iter().map(|(.., code)| code).collect();
+    assert_eq!(failing, [Some(1); 4], "every tree fails, the reports tell them apart");
+    trees_exist(&world.mirror(), &ended.evidence);
+}
+
+#[test]
+fn an_edited_judge_is_a_breach_and_no_turn_is_spent_on_it() {
+    let world = World::new();
+    for judge in ["ci.sh", "test.sh", ".github/workflows/ci.yml"] {
+        let mut edits = honest();
+        edits.extend([write_step(judge, "#!/bin/sh\nexit 0\n"), commit("Speed up", &[judge])]);
+        world.script(&[&edits, &honest()]);
+        let ended = world.run(4);
+        world.handed_over(&ended, &["guardrail", judge]);
+        world.nothing_landed();
+        assert_eq!(ended.view["attempts"], 1, "{judge}");
+    }
+    world.at_rest();
+}
+
+#[test]
+fn a_ci_skip_token_in_any_message_is_a_breach() {
+    let world = World::new();
+    let honest = honest();
+    let skip = |message: &str, at: usize| {
+        let mut steps = honest.clone();
+        steps[at] = commit(message, &[["", "tests/triple.sh", "", "lib.sh"][at]]);
+        steps
+    };
+    for (message, at) in [
+        ("Triple numbers [skip ci]", 3),
+        ("Test triple [CI Skip]", 1),
+        ("Triple numbers\n\nskip-checks: true", 3),
+    ] {
+        world.script(&[&skip(message, at), &honest]);
+        let ended = world.run(4);
+        world.handed_over(&ended, &["guardrail", "skip"]);
+        world.nothing_landed();
+        assert_eq!(ended.view["attempts"], 1, "{message}");
+    }
+}
+
+#[test]
+fn a_closing_keyword_never_reaches_the_default_branch() {
+    let world = World::new();
+    let mut closes = honest();
+    closes[3] = commit("Triple numbers, closes #1", &["lib.sh"]);
+    world.script(&[&closes]);
+    let ended = world.run(4);
+    world.handed_over(&ended, &["guardrail", "clos"]);
+    world.nothing_landed();
+}
+
+#[test]
+fn a_change_of_documents_alone_needs_no_test() {
+    let world = World::new();
+    world.script(&[&[
+        write_step("README.md", "# calc\n"),
+        commit("Say what it is", &["README.md"]),
+    ]]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    assert_eq!(ended.proof(), &json!({ "accepted": "exempt" }));
+}
+
+#[test]
+fn a_verify_that_hangs_is_no_proof_and_leaves_nothing_running() {
+    let mut world = World::new();
+    world.set_repo("verify_timeout_seconds", 2);
+    world.set("landing_refusals_max", 1);
+    let mut hangs = honest();
+    hangs.extend([append("lib.sh", "sleep 3600\n"), commit("Wait a little", &["lib.sh"])]);
+    world.script(&[&hangs]);
+    let ended = world.run(4);
+    world.handed_over(&ended, &["could not be judged", "ran out of time"]);
+    world.nothing_landed();
+    world.set_repo("verify_timeout_seconds", 60);
+    world.goes_on();
+}
+
+#[test]
+fn a_verify_that_is_not_there_is_ours_to_mend() {
+    let mut world = World::new();
+    world.set_repo("verify", strings(&["no-such-program"]));
+    world.script(&[&honest()]);
+    let ended = world.run(4);
+    world.handed_over(&ended, &["no-such-program"]);
+    world.nothing_landed();
+    assert_eq!(ended.view["attempts"], 1);
+    world.set_repo("verify", strings(&["sh", "test.sh"]));
+    world.goes_on();
+}
+
+#[test]
+fn a_landed_commit_that_ci_refuses_is_mended_forward() {
+    let world = World::with(&[("ci.sh", "#!/bin/sh\nsh test.sh && ! grep -q TODO lib.sh\n")]);
+    let mut red = honest();
+    red.extend([append("lib.sh", "# TODO\n"), commit("Remember", &["lib.sh"])]);
+    let mended = [
+        expect_prompt("ci"),
+        run(&["sed", "-i", "/TODO/d", "lib.sh"]),
+        commit("Forget", &["lib.sh"]),
+    ];
+    world.script(&[&red, &mended]);
+    let issue = world.issue("x");
+    let said = world.afk(&["run", &issue, "--json"]);
+    eprintln!("{}", world.afk(&["show", &issue]).out);
+    let ended = world.ended(said.ended(0), issue);
+    world.landed(&ended);
+    assert_eq!(ended.view["fix_forwards"], 1);
+    assert_eq!(git(&world.origin(), &["rev-list", "--count", "main"]), "3");
+    assert_eq!(ended.evidence["reds"][0]["attribution"], "ours");
+}
+
+/// The reason of a refused proof.
+fn refusal(evidence: &Value) -> &str {
+    evidence["proof"]["outcome"]["refused"]["reason"].as_str().unwrap()
+}

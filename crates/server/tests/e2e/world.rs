@@ -1,0 +1,368 @@
+//! A repository, a configuration and a script, and `afk` at work on them.
+//!
+//! The repository needs `sh` and git alone. `lib.sh` holds the code; `test.sh` runs
+//! every file of `tests/` and every function of `lib.sh` whose name begins with
+//! `test_`, so that tests stand apart from the code or among it, as one likes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::{Said, afk, finish, git, processes_in, until, write};
+
+/// The repository's name.
+pub(crate) const REPO: &str = "o/calc";
+
+pub(crate) const LIB: &str = "\
+double() { echo $(($1 + $1)); }
+test_double() { [ \"$(double 2)\" = 4 ]; }
+";
+
+pub(crate) const TEST_ZERO: &str = ". ./lib.sh\n[ \"$(double 0)\" = 0 ]\n";
+pub(crate) const TEST_TRIPLE: &str = ". ./lib.sh\n[ \"$(triple 2)\" = 6 ]\n";
+pub(crate) const TRIPLE: &str = "triple() { echo $(($1 + $1 + $1)); }\n";
+pub(crate) const INLINE_TRIPLE: &str = "test_triple() { [ \"$(triple 2)\" = 6 ]; }\n";
+
+const RUNNER: &str = r#"#!/bin/sh
+failed=0
+for t in tests/*.sh $(sed -n 's/^\(test_[a-z_]*\)().*/\1/p' lib.sh); do
+    case $t in
+    tests/*) sh -e "$t" ;;
+    *) sh -ec ". ./lib.sh; $t" ;;
+    esac && echo "ok   $t" || { echo "FAIL $t"; failed=1; }
+done
+exit $failed
+"#;
+
+const CI: &str = "#!/bin/sh\nset -e\nsh -n lib.sh\nsh test.sh\n";
+
+/// A test's own machine. What is left of it when the test ends is ended too.
+pub(crate) struct World {
+    root: tempfile::TempDir,
+    config: toml::Table,
+}
+
+/// A run that came to its end.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) said: Said,
+    /// The run at a glance, as `afk run --json` prints it.
+    pub(crate) view: Value,
+    /// The evidence bundle that was kept.
+    pub(crate) evidence: Value,
+    pub(crate) issue: String,
+}
+
+impl World {
+    /// The usual repository, configured, with a script that does nothing.
+    pub(crate) fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The usual repository with files of its own.
+    pub(crate) fn with(files: &[(&str, &str)]) -> Self {
+        let root = tempfile::Builder::new().prefix("afk-e2e-").tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let (origin, seed) = (at("origin.git"), at("seed"));
+        for folder in ["home", "data", "seed"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        git(root.path(), &["init", "-q", "--bare", "--initial-branch=main", "origin.git"]);
+        git(&seed, &["init", "-q", "--initial-branch=main"]);
+        let usual =
+            [("lib.sh", LIB), ("test.sh", RUNNER), ("ci.sh", CI), ("tests/zero.sh", TEST_ZERO)];
+        for (name, text) in usual.iter().chain(files) {
+            write(&seed.join(name), text);
+        }
+        git(&seed, &["add", "--all"]);
+        git(&seed, &["commit", "-q", "-m", "Double numbers"]);
+        git(&seed, &["push", "-q", origin.to_str().unwrap(), "main"]);
+        let config = toml::toml! {
+            kill_switch = false
+            allowlist = ["o/calc"]
+            poll_seconds = 1
+            budget_usd = 5
+            executor_retries_max = 0
+        };
+        let mut world = Self { root, config };
+        world.set("data_dir", world.path("data").to_str().unwrap());
+        world.set("agents.scripted.script", world.path("script.json").to_str().unwrap());
+        world.set("repos.o/calc.remote", origin.to_str().unwrap());
+        world.set("repos.o/calc.agent", "scripted");
+        world.set("repos.o/calc.verify", strings(&["sh", "test.sh"]));
+        let ci = toml::toml! { name = "ci" command = ["sh", "ci.sh"] };
+        world.set("repos.o/calc.stages", toml::Value::Array(vec![ci.into()]));
+        world.script(&[&[]]);
+        world
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    pub(crate) fn origin(&self) -> PathBuf {
+        self.path("origin.git")
+    }
+
+    /// Sets a key by its dotted path and writes the configuration.
+    pub(crate) fn set(&mut self, key: &str, value: impl Into<toml::Value>) {
+        let words: Vec<&str> = key.split('.').collect();
+        let (last, tables) = words.split_last().unwrap();
+        let mut table = &mut self.config;
+        for word in tables {
+            let inner = table.entry(*word).or_insert_with(|| toml::Table::new().into());
+            table = inner.as_table_mut().unwrap();
+        }
+        table.insert((*last).to_owned(), value.into());
+        write(&self.path("afk.toml"), &toml::to_string(&self.config).unwrap());
+    }
+
+    /// Sets a key of the repository.
+    pub(crate) fn set_repo(&mut self, key: &str, value: impl Into<toml::Value>) {
+        self.set(&format!("repos.{REPO}.{key}"), value);
+    }
+
+    /// What the scripted agent does, turn by turn.
+    pub(crate) fn script(&self, turns: &[&[Value]]) {
+        let turns: Vec<Value> = turns.iter().map(|steps| json!({ "steps": steps })).collect();
+        write(&self.path("script.json"), &json!({ "turns": turns }).to_string());
+    }
+
+    /// `afk` with this world's configuration.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = afk(&self.path("home"), args);
+        command.arg("--config").arg(self.path("afk.toml"));
+        command
+    }
+
+    #[track_caller]
+    pub(crate) fn afk(&self, args: &[&str]) -> Said {
+        finish(self.command(args))
+    }
+
+    /// The JSON document of a command that ends with 0.
+    #[track_caller]
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let mut args = args.to_vec();
+        args.push("--json");
+        self.afk(&args).ended(0).json()
+    }
+
+    /// A new issue that is released; answers its name.
+    #[track_caller]
+    pub(crate) fn issue(&self, title: &str) -> String {
+        let made = self.json(&["issue", "new", REPO, title, "--body", "As said.", "--ready"]);
+        made["issue"].as_str().unwrap().to_owned()
+    }
+
+    /// A new issue, worked to its end; the exit code must be `code`.
+    #[track_caller]
+    pub(crate) fn run(&self, code: i32) -> Ended {
+        let issue = self.issue("Triple numbers");
+        let said = self.afk(&["run", &issue, "--json"]).ended(code);
+        self.ended(said, issue)
+    }
+
+    /// The run on `issue` that is over, told by `said`.
+    #[track_caller]
+    pub(crate) fn ended(&self, said: Said, issue: String) -> Ended {
+        let view = said.json();
+        let run = view["run"].as_str().unwrap_or_else(|| panic!("no run: {said:?}"));
+        let bundle = self.path("data/evidence").join(run).with_extension("json");
+        let evidence = serde_json::from_str(&std::fs::read_to_string(bundle).unwrap()).unwrap();
+        Ended { said, view, evidence, issue }
+    }
+
+    /// The default branch's commit.
+    #[track_caller]
+    pub(crate) fn head(&self) -> String {
+        git(&self.origin(), &["rev-parse", "main"])
+    }
+
+    /// A file as the default branch has it.
+    #[track_caller]
+    pub(crate) fn landed_file(&self, path: &str) -> String {
+        git(&self.origin(), &["show", &format!("main:{path}")])
+    }
+
+    /// Nothing of it landed: the default branch has its one commit.
+    #[track_caller]
+    pub(crate) fn nothing_landed(&self) {
+        assert_eq!(git(&self.origin(), &["rev-list", "--all", "--count"]), "1");
+    }
+
+    /// The issue was handed to a person: its labels, state and one comment say so.
+    #[track_caller]
+    pub(crate) fn handed_over(&self, ended: &Ended, why: &[&str]) {
+        assert_eq!(ended.view["outcome"], "needs-human");
+        let said = ended.view["why"].as_str().unwrap();
+        let comment = self.shows(&ended.issue, true, &["ready-for-human"], &ended.view["run"]);
+        for word in why {
+            assert!(said.contains(word), "{word:?} is not in {said:?}");
+            assert!(comment.contains(word), "{word:?} is not in {comment:?}");
+        }
+    }
+
+    /// The issue landed and was closed.
+    #[track_caller]
+    pub(crate) fn landed(&self, ended: &Ended) {
+        assert_eq!(ended.view["outcome"], "done", "{:?}", ended.view["why"]);
+        assert_eq!(ended.view["landed"], self.head());
+        self.shows(&ended.issue, false, &[], &ended.view["run"]);
+    }
+
+    /// The issue as the tracker shows it; answers its only comment, the run's own.
+    #[track_caller]
+    pub(crate) fn shows(&self, issue: &str, open: bool, labels: &[&str], run: &Value) -> String {
+        shows(&self.json(&["issue", "show", issue]), open, labels, run)
+    }
+
+    /// Nothing is live, locked or running, and the next issue lands.
+    #[track_caller]
+    pub(crate) fn goes_on(&self) {
+        self.at_rest();
+        self.script(&[&[
+            write_step("tests/halve.sh", ". ./lib.sh\n[ \"$(halve 6)\" = 3 ]\n"),
+            commit("Test halve", &["tests/halve.sh"]),
+            append("lib.sh", "halve() { echo $(($1 / 2)); }\n"),
+            commit("Halve numbers", &["lib.sh"]),
+        ]]);
+        let next = self.run(0);
+        self.landed(&next);
+        self.at_rest();
+    }
+
+    /// No run is live, no repository frozen, no process left.
+    #[track_caller]
+    pub(crate) fn at_rest(&self) {
+        let status = self.json(&["status"]);
+        assert_eq!(status["runs"], json!([]));
+        assert_eq!(status["switches"]["frozen"], json!([]));
+        // A host takes its leave a moment after its job's end is known.
+        until("every process to end", || processes_in(self.root.path()).is_empty().then_some(()));
+    }
+
+    /// The bare mirror that the control plane keeps.
+    pub(crate) fn mirror(&self) -> PathBuf {
+        mirror(&self.path("data"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for (pid, _) in processes_in(self.root.path()) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+}
+
+impl Ended {
+    /// What the proof came to.
+    pub(crate) fn proof(&self) -> &Value {
+        &self.evidence["proof"]["outcome"]
+    }
+
+    /// The exit codes of the proof's runs, by tree and run; none for one that told nothing.
+    pub(crate) fn codes(&self) -> Vec<(String, String, Option<i64>)> {
+        codes(&self.evidence)
+    }
+}
+
+/// The exit codes of a bundle's proof runs.
+pub(crate) fn codes(evidence: &Value) -> Vec<(String, String, Option<i64>)> {
+    let word = |value: &Value| value.as_str().unwrap().to_owned();
+    let runs = evidence["proof"]["runs"].as_array().unwrap();
+    let code = |result: &Value| match result["ended"].as_str().unwrap() {
+        "passed" => Some(0),
+        "failed" => Some(result["code"].as_i64().unwrap()),
+        _ => None,
+    };
+    runs.iter().map(|run| (word(&run["role"]), word(&run["kind"]), code(&run["result"]))).collect()
+}
+
+/// The codes of a proof that holds; `red` is the tree that must fail.
+pub(crate) fn proven_codes(red: &str) -> Vec<(String, String, Option<i64>)> {
+    let row = |role: &str, kind: &str, code| (role.to_owned(), kind.to_owned(), Some(code));
+    vec![
+        row("base", "verify", 0),
+        row(red, "verify", 1),
+        row(red, "verify_again", 1),
+        row("candidate", "verify", 0),
+    ]
+}
+
+/// Every proof run of a bundle names a tree that is in the mirror.
+#[track_caller]
+pub(crate) fn trees_exist(mirror: &Path, evidence: &Value) {
+    for run in evidence["proof"]["runs"].as_array().unwrap() {
+        let tree = run["tree"].as_str().unwrap();
+        assert_eq!(git(mirror, &["cat-file", "-t", tree]), "tree", "{run}");
+    }
+}
+
+/// The one mirror below a data folder.
+pub(crate) fn mirror(data: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(data.join("work/mirrors")).unwrap();
+    let found = entries.flatten().map(|e| e.path());
+    found.filter(|path| path.is_dir()).next().expect("a mirror")
+}
+
+/// An issue's document is as told, with one comment that is the run's; answers its text.
+#[track_caller]
+pub(crate) fn shows(shown: &Value, open: bool, labels: &[&str], run: &Value) -> String {
+    assert_eq!(shown["issue"]["open"], open, "{shown}");
+    assert_eq!(shown["issue"]["labels"], json!(labels), "{shown}");
+    let comments = shown["comments"].as_array().unwrap();
+    let [comment] = comments.as_slice() else { panic!("not one comment: {comments:?}") };
+    let body = comment["body"].as_str().unwrap();
+    assert!(body.contains(&format!("afk-run:{}", run.as_str().unwrap())), "{body}");
+    body.to_owned()
+}
+
+/// A test that fails, in a commit of its own, then the code.
+pub(crate) fn honest() -> Vec<Value> {
+    vec![
+        write_step("tests/triple.sh", TEST_TRIPLE),
+        commit("Test triple", &["tests/triple.sh"]),
+        append("lib.sh", TRIPLE),
+        commit("Triple numbers", &["lib.sh"]),
+    ]
+}
+
+pub(crate) fn say(text: &str) -> Value {
+    json!({ "say": { "text": text } })
+}
+
+pub(crate) fn write_step(path: &str, content: &str) -> Value {
+    json!({ "write": { "path": path, "content": content } })
+}
+
+pub(crate) fn append(path: &str, content: &str) -> Value {
+    json!({ "append": { "path": path, "content": content } })
+}
+
+pub(crate) fn delete(path: &str) -> Value {
+    json!({ "delete": { "path": path } })
+}
+
+pub(crate) fn commit(subject: &str, paths: &[&str]) -> Value {
+    json!({ "commit": { "subject": subject, "body": "As the issue asks.", "paths": paths } })
+}
+
+/// Runs a program that must end with 0.
+pub(crate) fn run(argv: &[&str]) -> Value {
+    json!({ "run": { "argv": argv, "expect": 0 } })
+}
+
+/// Fails the turn unless the prompt contains a text.
+pub(crate) fn expect_prompt(text: &str) -> Value {
+    json!({ "expect_prompt": { "contains": text } })
+}
+
+/// A TOML array of strings.
+pub(crate) fn strings(words: &[&str]) -> toml::Value {
+    toml::Value::Array(words.iter().map(|word| (*word).into()).collect())
+}

@@ -1,0 +1,7 @@
+//! The store on real files: races, fences, crashes, and files that are not ours.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+mod decisions;
+mod files;
+mod support;
