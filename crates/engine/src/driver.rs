@@ -57,7 +57,7 @@ impl Engine {
     pub async fn drive(&self, drive: Drive, shutdown: &CancellationToken) -> PortResult<()> {
         let brake = Brake::new(shutdown.clone());
         brake.read(&*self.ports.store).await;
-        self.obeying(&brake, self.drive_under(&brake, drive, shutdown)).await
+        self.obeying(&brake, Box::pin(self.drive_under(&brake, drive, shutdown))).await
     }
 
     async fn drive_under(
@@ -145,7 +145,7 @@ impl Engine {
     pub async fn tick(&self, dispatch: bool, shutdown: &CancellationToken) -> PortResult<Ticked> {
         let brake = Brake::new(shutdown.clone());
         brake.read(&*self.ports.store).await;
-        self.obeying(&brake, self.tick_under(&brake, dispatch)).await
+        self.obeying(&brake, Box::pin(self.tick_under(&brake, dispatch))).await
     }
 
     /// Does `work` and reads the switches beside it, so that a halt reaches what is

@@ -6,6 +6,7 @@
 //! line says so, and with `CI` set that is a failure.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::format_push_string, reason = "a test may be plain")]
 
 mod common;
 
@@ -202,7 +203,15 @@ fn without_a_cli_a_person_is_told_and_nothing_is_locked() {
         "\n[agents.claude]\nprogram = \"/nowhere/claude\"\napi_key = { env = \"NO_KEY\" }\n";
     let world = World::new(&Plan { config: config.to_owned(), ..Plan::default() });
     world.issue("It prints `Hello, !`.");
-    handed_over(&world, &["the Claude CLI is not at /nowhere/claude", "agents.claude.program"]);
+    let words = ["the Claude CLI is not at /nowhere/claude", "agents.claude.program"];
+    // A person at the keyboard is told at once, and no run begins.
+    let output = world.afk(&["run", ISSUE]);
+    let err = texts(&output).1;
+    assert_eq!(output.status.code(), Some(6), "{err}");
+    assert!(words.iter().all(|word| err.contains(word)), "{err}");
+    assert!(world.runs().is_empty());
+    // The loop hands it to one.
+    handed_over(&world, &["tick", "--poll", "--watch"], 0, &words);
 }
 
 #[test]
@@ -212,7 +221,7 @@ fn without_a_key_a_person_is_told_and_nothing_is_locked() {
     let Some(mut world) = world(test, &api, Plan::default()) else { return };
     world.env.retain(|(name, _)| name != "ANTHROPIC_API_KEY");
     world.issue("It prints `Hello, !`.");
-    handed_over(&world, &["ANTHROPIC_API_KEY"]);
+    handed_over(&world, &["run", ISSUE], 4, &["ANTHROPIC_API_KEY"]);
     assert!(api.requests().is_empty());
 }
 
@@ -227,21 +236,22 @@ fn a_signed_out_cli_is_told_to_a_person_and_nothing_is_locked() {
     );
     let world = World::new(&Plan { config, ..Plan::default() });
     world.issue("It prints `Hello, !`.");
-    handed_over(&world, &["Not logged in"]);
+    handed_over(&world, &["run", ISSUE], 4, &["Not logged in"]);
     assert!(api.requests().is_empty());
 }
 
 /// Runs the issue, which must end with a person, told why; and nothing stays behind.
-fn handed_over(world: &World, words: &[&str]) {
-    let output = world.afk(&["run", ISSUE]);
+fn handed_over(world: &World, args: &[&str], code: i32, words: &[&str]) {
+    let output = world.afk(args);
     let (out, err) = texts(&output);
-    assert_eq!(output.status.code(), Some(4), "{out}\n{err}");
+    assert_eq!(output.status.code(), Some(code), "{out}\n{err}");
     let why = world.show()["summary"]["why"].as_str().unwrap().to_owned();
     let issue = world.json(&["issue", "show", ISSUE]);
     let comment = issue["comments"].to_string();
     for word in words {
         assert!(why.contains(word), "{word:?} is not in {why}");
-        assert!(out.contains(word), "{word:?} is not in {out}");
+        let said = format!("{out}\n{err}");
+        assert!(said.contains(word), "{word:?} is not in {said}");
         assert!(comment.contains(word), "{word:?} is not in {comment}");
     }
     let labels = issue["issue"]["labels"].to_string();

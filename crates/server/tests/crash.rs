@@ -164,7 +164,7 @@ fn two_control_planes_at_once_make_one_run() {
     for control in &mut controls {
         until("the end of a control plane", BOUND, || control.over());
     }
-    let last = Duration::from_secs(60);
+    let last = Duration::from_mins(1);
     until("the end of the run", last, || {
         (world.show()["summary"]["settled"] == true).then_some(())
     });

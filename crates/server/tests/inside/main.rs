@@ -8,6 +8,8 @@
 //! shows, by name.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::print_stderr, reason = "a test that is left out says so")]
+#![allow(clippy::format_push_string, reason = "a test may be plain")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -22,7 +24,7 @@ use scene::{PLANT, Scene, as_user, named, nobody};
 use serde_json::Value;
 
 fn a_turn_that_attacks(user: Option<u32>) {
-    let mut scene = Scene::new(Plan { user, ..Plan::default() });
+    let mut scene = Scene::new(&Plan { user, ..Plan::default() });
     let attacks = scene.attacks();
     scene.controls(&attacks);
     let mut steps = scene.plants();
@@ -67,7 +69,7 @@ fn judges_that_attack(user: Option<u32>) {
         turns: vec![honest(vec![])],
         ..Plan::default()
     };
-    let mut scene = Scene::new(plan);
+    let mut scene = Scene::new(&plan);
     let attacks = scene.attacks();
     scene.controls(&attacks);
     fs::write(scene.world.path("gate/attacks.sh"), scene.lines(&attacks)).unwrap();
@@ -104,7 +106,7 @@ fn honest_or_refused(scene: &mut Scene) -> Value {
     match page["summary"]["outcome"].as_str() {
         Some("done") => scene.world.assert_done_once(),
         Some("needs-human" | "needs_human") => {
-            assert_eq!(scene.world.landed().len(), 1, "{page:#}")
+            assert_eq!(scene.world.landed().len(), 1, "{page:#}");
         }
         _ => panic!("no end: {out}\n{err}\n{page:#}"),
     }
@@ -115,7 +117,7 @@ fn honest_or_refused(scene: &mut Scene) -> Value {
 
 #[test]
 fn another_git_folder_in_place_of_the_clones() {
-    let mut scene = Scene::new(Plan::default());
+    let mut scene = Scene::new(&Plan::default());
     let canary = scene.fill("@WORLD@/canary");
     let mut turn = honest(vec![]);
     turn.push(sh(&format!(
@@ -130,7 +132,7 @@ fn another_git_folder_in_place_of_the_clones() {
 
 #[test]
 fn alternates_that_name_another_repository() {
-    let mut scene = Scene::new(Plan::default());
+    let mut scene = Scene::new(&Plan::default());
     let private = scene.world.path("private");
     fs::create_dir(&private).unwrap();
     git(&private, &["init", "-q"]);
@@ -157,7 +159,7 @@ fn alternates_that_name_another_repository() {
 #[test]
 fn alternates_that_are_gone() {
     // This one ends with a person and keeps its folders: what was planted would be found.
-    let mut scene = Scene::new(Plan::default());
+    let mut scene = Scene::new(&Plan::default());
     let mut turn = honest(scene.plants());
     turn.push(sh(
         "rm -f .git/objects/info/alternates; echo /nowhere > .git/objects/info/alternates",

@@ -128,9 +128,9 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    pub(crate) fn new(plan: Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         let user = plan.user;
-        let world = World::new(&plan);
+        let world = World::new(plan);
         world.issue("It prints `Hello, !`.");
         for (path, text) in [
             ("home/secret", "canary"),
