@@ -57,6 +57,15 @@ impl Engine {
     pub async fn drive(&self, drive: Drive, shutdown: &CancellationToken) -> PortResult<()> {
         let brake = Brake::new(shutdown.clone());
         brake.read(&*self.ports.store).await;
+        self.obeying(&brake, Box::pin(self.drive_under(&brake, drive, shutdown))).await
+    }
+
+    async fn drive_under(
+        &self,
+        brake: &Brake,
+        drive: Drive,
+        shutdown: &CancellationToken,
+    ) -> PortResult<()> {
         self.note_absence().await?;
         let mut tasks = JoinSet::new();
         let mut working = HashMap::new();
@@ -76,7 +85,7 @@ impl Engine {
                 let poll = self.ports.settings.current().0.poll_seconds;
                 next_look = later(now, SignedDuration::from_secs(poll.cast_signed()));
                 // A store or a tracker that is away for a moment ends no control plane.
-                match self.dispatch(&brake).await {
+                match self.dispatch(brake).await {
                     Ok(done) => dispatched = done.admitted.len(),
                     Err(error) if drive.until == Until::Idle && working.is_empty() => {
                         return Err(error);
@@ -86,7 +95,7 @@ impl Engine {
                     }
                 }
             }
-            let adopted = self.adopt(&brake, &mut tasks, &mut working).await;
+            let adopted = self.adopt(brake, &mut tasks, &mut working).await;
             if let Err(error) = &adopted {
                 tracing::warn!(error = error.chain(), "live runs unreadable, will try again");
             }
@@ -136,11 +145,32 @@ impl Engine {
     pub async fn tick(&self, dispatch: bool, shutdown: &CancellationToken) -> PortResult<Ticked> {
         let brake = Brake::new(shutdown.clone());
         brake.read(&*self.ports.store).await;
+        self.obeying(&brake, Box::pin(self.tick_under(&brake, dispatch))).await
+    }
+
+    /// Does `work` and reads the switches beside it, so that a halt reaches what is
+    /// under way however long a step of it takes.
+    async fn obeying<T>(&self, brake: &Brake, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            let beat = async {
+                let next = later(self.ports.clock.now(), BEAT);
+                self.ports.clock.sleep_until(next).await;
+                brake.read(&*self.ports.store).await;
+            };
+            tokio::select! {
+                done = &mut work => return done,
+                () = beat => {}
+            }
+        }
+    }
+
+    async fn tick_under(&self, brake: &Brake, dispatch: bool) -> PortResult<Ticked> {
         self.note_absence().await?;
         self.ports.store.beat(self.ports.clock.now()).await?;
         let mut ticked = Ticked::default();
         if dispatch {
-            match self.dispatch(&brake).await {
+            match self.dispatch(brake).await {
                 Ok(dispatched) => {
                     ticked.admitted = dispatched.admitted;
                     ticked.would = dispatched.would;
@@ -159,7 +189,7 @@ impl Engine {
                 ticked.elsewhere.push(run);
                 continue;
             };
-            match self.pass_leased(run, generation, &brake).await {
+            match self.pass_leased(run, generation, brake).await {
                 Some(Ok(_)) => ticked.passed.push(run),
                 Some(Err(error)) => ticked.failed.push((run, error.chain())),
                 None => ticked.elsewhere.push(run),

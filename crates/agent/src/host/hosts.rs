@@ -80,9 +80,14 @@ impl Hosts {
         let told = |source| job.io("start its host", source);
         let log =
             private().create(true).append(true).open(job.folder.file("host.log")).map_err(told)?;
+        // A host outlives us and needs nothing of our environment but where programs are:
+        // what else is in it may be a secret.
+        let path = std::env::var_os("PATH").map(|path| ("PATH", path));
         let mut child = tokio::process::Command::new(&self.program)
             .arg(SUBCOMMAND)
             .arg(job.folder.path())
+            .env_clear()
+            .envs(path)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -133,13 +133,16 @@ impl Pass<'_> {
         deadline(self.run.admitted_at, limits.run, self.now(), &self.run.pauses)
     }
 
-    /// A step failed. What may go better is tried again by the next pass; what only a
-    /// person can mend ends the run with the reason.
+    /// A step failed. What may go better is tried again by the next pass, until the
+    /// run's time is over; what only a person can mend ends the run with the reason.
     pub(super) async fn stuck(&mut self, error: PortError) -> PortResult<Acted> {
         if error.kind == PortErrorKind::Cancelled {
             return Ok(Acted::Rest(self.soon()));
         }
-        if self.run.conclusion.is_some() || !error.needs_a_person() {
+        // A pass that cannot observe never gets to the plan that would look at the clock.
+        let over = self.run.landed().is_none()
+            && self.run_deadline().is_some_and(|deadline| deadline <= self.now());
+        if self.run.conclusion.is_some() || !(error.needs_a_person() || over) {
             return Err(error);
         }
         self.hand_over(error.chain()).await

@@ -263,6 +263,11 @@ impl Pass<'_> {
             }
             JobState::Ended(end) if !end.stopped => Ok(Some(end)),
             JobState::Ended(_) | JobState::Lost => {
+                // The halt that stopped it may be younger than our last look at the switches.
+                self.brake.read(&*self.ports().store).await;
+                if self.brake.halted() {
+                    return Ok(None);
+                }
                 jobs.forget(job.run, key).await?;
                 jobs.start(&job).await?;
                 Ok(None)

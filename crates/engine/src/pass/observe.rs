@@ -2,7 +2,7 @@
 //! read is unknown, and never an end.
 
 use afk_core::ids::JobKey;
-use afk_core::run::{IssueSeen, Left, Names, Seen, TurnSeen};
+use afk_core::run::{IssueSeen, Left, Names, Seen, TurnEnd, TurnSeen};
 
 use super::Pass;
 use crate::ports::{JobState, PortResult};
@@ -14,11 +14,8 @@ impl Pass<'_> {
     pub(super) async fn observe(&self) -> PortResult<Seen> {
         let look = self.run.look();
         let (id, repo) = (self.run.id, &self.run.issue.repo);
-        let switches = self.brake.switches();
         let alive = self.ports().jobs.alive(id).await?;
         let mut seen = Seen {
-            halted: self.brake.halted(),
-            frozen: switches.as_ref().is_none_or(|switches| switches.freeze_of(repo).is_some()),
             judging: alive.iter().any(|key| key.as_str().contains(".verify")),
             alive: !alive.is_empty(),
             stopping_since: self.engine.stopping_since(id),
@@ -34,11 +31,19 @@ impl Pass<'_> {
             seen.gates = Some(self.engine.gates_of(&self.run, &self.config, self.brake).await);
         }
         if let Some(n) = look.turn {
-            seen.turn = Some(self.turn(n).await);
+            let turn = self.turn(n).await;
+            if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {
+                // The halt that stopped it may be younger than our last look at the switches.
+                self.brake.read(&*self.ports().store).await;
+            }
+            seen.turn = Some(turn);
         }
         if let Some(n) = look.workspace {
             seen.left = self.left(n).await?;
         }
+        let switches = self.brake.switches();
+        seen.halted = self.brake.halted();
+        seen.frozen = switches.as_ref().is_none_or(|now| now.freeze_of(repo).is_some());
         Ok(seen)
     }
 

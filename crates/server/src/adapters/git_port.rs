@@ -99,9 +99,9 @@ impl Git for LocalGit {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         let clone = self.clone_of(repo, run, &mirror).await?;
         let upload_pack = self.upload_pack(&mirror, &clone);
-        let shown = clone.advertised(&mirror, &upload_pack).await.map_err(fault)?;
+        let shown = clone.advertised(&mirror, &upload_pack).await.map_err(of_clone)?;
         let head =
-            clone.fetch_head(&mirror, run, &n.to_string(), &upload_pack).await.map_err(fault)?;
+            clone.fetch_head(&mirror, run, &n.to_string(), &upload_pack).await.map_err(of_clone)?;
         let elsewhere = shown.elsewhere(&clone.base);
         let elsewhere = elsewhere.into_iter().map(|(name, _)| name.to_owned()).collect();
         Ok(Fetched { head, elsewhere })
@@ -303,6 +303,36 @@ impl Git for LocalGit {
         mirror.forget(run).await.map_err(fault)
     }
 }
+
+/// A failure to read a run's clone. It is the agent's and on this machine: what git
+/// cannot read in it now, it cannot read by trying again.
+fn of_clone(error: GitError) -> PortError {
+    match &error {
+        GitError::Failed { .. } | GitError::Unexpected { .. } => {
+            PortError::permanent(BrokenClone(error))
+        }
+        GitError::Cancelled { .. }
+        | GitError::AuthFailed { .. }
+        | GitError::NotARepository { .. }
+        | GitError::NotFound { .. }
+        | GitError::TooOld { .. }
+        | GitError::Empty { .. }
+        | GitError::Corrupt { .. }
+        | GitError::Unsound { .. }
+        | GitError::TooLarge { .. }
+        | GitError::TooMany { .. }
+        | GitError::BadName { .. }
+        | GitError::Timeout { .. }
+        | GitError::DiskFull { .. }
+        | GitError::Locked { .. }
+        | GitError::Io { .. } => fault(error),
+    }
+}
+
+/// The git of a run's clone, as the agent left it, does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent left a git that cannot be read, and nothing of it was taken over")]
+struct BrokenClone(#[source] GitError);
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,

@@ -50,18 +50,15 @@ pub struct Kept {
 }
 
 impl Workspaces {
-    /// Opens the root (absolute), making what is missing; only the owner may enter it.
+    /// Opens the root (absolute), making it where it is missing; only the owner may enter
+    /// it. What goes in it is made when it is needed.
     pub fn open(root: &Path) -> Result<Self, GitError> {
         if !root.is_absolute() {
             let text = root.to_string_lossy();
             return Err(GitError::bad_name("the workspace root", &text, "it must be absolute"));
         }
-        for folder in ["mirrors", "runs", "caches"] {
-            let path = root.join(folder);
-            let mut builder = std::fs::DirBuilder::new();
-            let made = builder.recursive(true).mode(0o700).create(&path);
-            made.map_err(|e| GitError::io("create", &path, e))?;
-        }
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(root);
+        made.map_err(|e| GitError::io("create", root, e))?;
         let root = root.canonicalize().map_err(|e| GitError::io("open", root, e))?;
         Ok(Self { root })
     }
@@ -133,7 +130,11 @@ impl Workspaces {
         let dir = self.root.join("runs");
         let failed = |e| GitError::io("list", &dir, e);
         let mut kept = Vec::new();
-        for entry in std::fs::read_dir(&dir).map_err(failed)? {
+        let entries = match std::fs::read_dir(&dir) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(kept),
+            read => read.map_err(failed)?,
+        };
+        for entry in entries {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             // The rest of a removal that was cut off belongs to its run.

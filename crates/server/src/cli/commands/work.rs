@@ -1,7 +1,7 @@
 //! `run`, `tick`, `demo`: the engine at work in the foreground.
 
 use afk_agent::sandbox::{Refusal, Strength};
-use afk_core::config::{AgentName, SandboxRequirement};
+use afk_core::config::{AgentName, Config, SandboxRequirement};
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
 use afk_engine::driver::{Drive, Ticked, Until};
@@ -121,8 +121,8 @@ fn mend(why: &AdmitRefusal) -> &'static str {
 pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answer {
     let out = context.out;
     let app = App::open(sources(context.config())).await?;
-    if poll && app.config.kill_switch {
-        out.note("the kill switch is on: nothing new is dispatched (`afk arm`)");
+    if let Some(how) = disarmed(&app.config) {
+        out.note(format!("disarmed: nothing new is dispatched; {how}"));
     }
     let interrupt = Interrupt::new()?;
     let token = interrupt.token();
@@ -152,6 +152,18 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
         n => format!("{} left", many(n, "live run")),
     })?;
     Ok(if interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+/// Why the configuration lets nothing be dispatched, and how to change that.
+fn disarmed(config: &Config) -> Option<String> {
+    let enroll = "the allowlist is empty (`afk enroll OWNER/NAME --remote … --verify …`)";
+    let arm = "the kill switch is on (`afk arm`)";
+    match (config.kill_switch, config.allowlist.is_empty()) {
+        (true, true) => Some(format!("{arm}, and {enroll}")),
+        (true, false) => Some(arm.to_owned()),
+        (false, true) => Some(enroll.to_owned()),
+        (false, false) => None,
+    }
 }
 
 fn document(ticked: &Ticked) -> serde_json::Value {
