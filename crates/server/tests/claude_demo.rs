@@ -43,10 +43,10 @@ fn work(before: Vec<Reply>) -> Script {
 fn world(test: &str, api: &ModelApi, plan: Plan) -> Option<World> {
     let binary = claude_cli::for_test(test)?;
     let config = format!(
-        "{}\n[agents.claude]\nprogram = {:?}\napi_key = {{ env = \"ANTHROPIC_API_KEY\" }}\nbase_url = \
+        "{}\n[agents.claude]\nprogram = \"{}\"\napi_key = {{ env = \"ANTHROPIC_API_KEY\" }}\nbase_url = \
          {:?}\n",
         plan.config,
-        binary.canonicalize().unwrap(),
+        binary.canonicalize().unwrap().display(),
         api.url(),
     );
     let mut world = World::new(&Plan { config, ..plan });
@@ -231,7 +231,7 @@ fn a_signed_out_cli_is_told_to_a_person_and_nothing_is_locked() {
     let api = ModelApi::start(work(Vec::new())).unwrap();
     let config = format!(
         "\n[agents.claude]\nprogram = {:?}\nbase_url = {:?}\n",
-        binary.canonicalize().unwrap(),
+        binary.canonicalize().unwrap().display(),
         api.url()
     );
     let world = World::new(&Plan { config, ..Plan::default() });
