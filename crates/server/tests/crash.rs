@@ -104,8 +104,7 @@ fn killed_between_push_and_record_it_finds_what_landed() {
     assert!(recorded.is_null(), "nothing is recorded of it: {recorded}");
     control.kill();
     // The push of the dead control plane still hangs in the hook: the next one must not wait for it.
-    let control = attached(&world);
-    control.done();
+    world.start(&WATCH).done();
     world.open("record");
     world.assert_done_once();
     let pushes = std::fs::read_to_string(gate(&world, "pushes")).unwrap();
