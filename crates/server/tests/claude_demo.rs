@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 #![allow(clippy::format_push_string, reason = "a test may be plain")]
+#![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]
 
 mod common;
 
