@@ -521,7 +521,8 @@ fn waiting_agent(machine: &Machine) {
     std::fs::write(&script, wait.to_string()).unwrap();
     let config = REPO.replace("/srv/web", origin);
     machine.config(&format!(
-        "sandbox = \"preferred\"\nallowlist = [\"o/web\"]\n{config}\n[agents.scripted]\nscript = {script:?}\n"
+        "sandbox = \"preferred\"\nallowlist = [\"o/web\"]\n{config}\n[agents.scripted]\nscript = \"{}\"\n",
+        script.display()
     ));
 }
 
