@@ -136,15 +136,14 @@ pub fn keeper() -> String {
     LocalTracker::user(&user_name()).id
 }
 
-/// The name of whoever runs this process: by its user id, since a scheduler may not
-/// set `USER`, and a person must stay the same person under it.
+/// The name of whoever runs this process. A scheduler may not set `USER`; the name of
+/// the user id is the same, so that a person stays the same person under it.
 pub fn user_name() -> String {
     let uid = rustix::process::getuid().as_raw();
-    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    name_of(uid, &users)
-        .map(str::to_owned)
-        .or_else(|| std::env::var("USER").ok().filter(|name| !name.is_empty()))
-        .unwrap_or_else(|| format!("uid-{uid}"))
+    std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        name_of(uid, &users).map_or_else(|| format!("uid-{uid}"), str::to_owned)
+    })
 }
 
 /// The name of a user id in the text of a passwd file.
