@@ -69,6 +69,8 @@ pub struct Config {
     pub poll_seconds: u64,
     /// Where store and workspaces live; none is the platform's data folder.
     pub data_dir: Option<PathBuf>,
+    /// What workspaces kept for forensics may take on disk, in GiB; the oldest go first.
+    pub kept_workspaces_gib: u64,
     /// How strong the sandbox must be.
     pub sandbox: SandboxRequirement,
     /// Whether a red default branch is waited for.
@@ -304,6 +306,7 @@ impl Default for Config {
             run_timeout_seconds: 12 * 60 * 60,
             poll_seconds: 30,
             data_dir: None,
+            kept_workspaces_gib: 20,
             sandbox: SandboxRequirement::default(),
             base_health: BaseHealth::default(),
             trust: TrustPolicy::default(),

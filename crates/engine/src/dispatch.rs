@@ -79,6 +79,10 @@ impl Engine {
                     return Ok(done);
                 }
                 gates::Next::Admit(issues) => {
+                    let working = live.iter().map(|stored| stored.run.id).collect();
+                    if let Err(error) = self.ports.git.clean(&working).await {
+                        tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
+                    }
                     for issue in issues {
                         match self.admit(&config, &issue, Dispatcher::Loop).await {
                             Ok(Ok(run)) => done.admitted.push(run),

@@ -164,4 +164,7 @@ pub trait Git: Send + Sync {
         judged: &[Oid],
         forensics: bool,
     ) -> PortResult<()>;
+    /// Removes workspaces that were kept for forensics, oldest first, past the limit that
+    /// is configured; never one of `live`.
+    async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()>;
 }

@@ -302,6 +302,25 @@ impl Git for LocalGit {
         .await?;
         mirror.forget(run).await.map_err(fault)
     }
+
+    async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
+        let limit = self.local.settings.current().0.kept_workspaces_gib << 30;
+        let (workspaces, live) = (self.local.workspaces.clone(), live.clone());
+        let evicted = blocking(move || workspaces.evict(&live, limit)).await?;
+        for run in evicted {
+            tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
+            let jobs = self.local.jobs(run);
+            blocking(move || git::remove_tree(&jobs)).await?;
+            let (config, _) = self.local.settings.current();
+            for repo in config.repos.keys() {
+                let mirror = self.local.mirror(repo)?;
+                if mirror.dir().is_dir() {
+                    mirror.forget(run).await.map_err(fault)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A failure to read a run's clone. It is the agent's and on this machine: what git

@@ -112,3 +112,28 @@ fn an_issue_that_nobody_released_runs_for_nobody() {
     world.nothing_landed();
     world.at_rest();
 }
+
+#[test]
+fn workspaces_kept_for_forensics_go_when_they_take_too_much() {
+    let mut world = World::new();
+    let kept = |world: &World| {
+        let runs = world.mirror().parent().unwrap().parent().unwrap().join("runs");
+        std::fs::read_dir(runs).unwrap().count()
+    };
+    world.script(&[&[crate::world::say("I cannot decide.")]]);
+    world.issue("Undecided");
+    world.afk(&["tick", "--poll", "--watch"]).ended(0);
+    assert_eq!(kept(&world), 1, "what was handed over is kept");
+
+    world.script(&[&honest()]);
+    world.issue("Triple numbers");
+    world.afk(&["tick", "--poll", "--watch"]).ended(0);
+    assert_eq!(kept(&world), 1, "there is room for it");
+
+    world.set("kept_workspaces_gib", 0);
+    world.script(&[&[run(&["sh", "-c", NEXT_FUNCTION])]]);
+    world.issue("One more");
+    world.afk(&["tick", "--poll", "--watch"]).ended(0);
+    assert_eq!(kept(&world), 0, "there is none any more");
+    world.at_rest();
+}

@@ -195,4 +195,8 @@ impl Git for Sim {
             Ok(())
         })
     }
+
+    async fn clean(&self, _live: &BTreeSet<RunId>) -> PortResult<()> {
+        self.call("git.clean", |_| Ok(()))
+    }
 }
