@@ -196,7 +196,7 @@ dispatch     fastest       │ slowest       │ median        │ mean         
             "   1 committers:       50 durable commits/s\n  8 committers: 9 durable commits/s\n",
         );
         let found: Vec<_> = rows.unwrap().iter().map(|row| (row.figure, row.goal)).collect();
-        assert_eq!(found, [(50.0, Some(Goal::AtLeast(100.0))), (9.0, None)]);
+        assert_eq!(found, [(50.0, Some(Goal::AtLeast(300.0))), (9.0, None)]);
         assert!(store_rows("").is_err());
     }
 
