@@ -1,6 +1,8 @@
 //! The switches of the store, thrown and lifted by a person.
 
-use afk_core::ids::RepoName;
+use std::time::{Duration, Instant};
+
+use afk_core::ids::{JobKey, RepoName};
 use afk_engine::ports::{Store as _, Switch, SwitchState, Switches};
 use serde_json::json;
 
@@ -23,25 +25,49 @@ pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
     let desk = Desk::open(context.config()).await?;
     throw(&desk, &Switch::Halt, why).await?;
     // Whoever works this store obeys by itself; where nobody does, agents would go on.
-    let stopped = match stop_all(context).await {
-        Ok(stopped) => many(stopped, "live run"),
+    let begun = Instant::now();
+    let (stopped, alive) = match stop_all(context).await {
+        Ok(stopped) => stopped,
         Err(error) => {
             context.out.note(format!("agents and jobs were not told from here: {error}"));
-            "no run".to_owned()
+            return say(context, &desk, "halted; whoever works this store stops its runs").await;
         }
     };
-    say(context, &desk, &format!("halted; agents and jobs of {stopped} were told to stop")).await
+    let (runs, seconds) = (many(stopped, "live run"), begun.elapsed().as_secs_f32());
+    if alive.is_empty() {
+        let text = format!("halted; nothing of {runs} is alive after {seconds:.1} s");
+        return say(context, &desk, &text).await;
+    }
+    let alive: Vec<&str> = alive.iter().map(JobKey::as_str).collect();
+    let text = format!("halted; still alive after {seconds:.1} s: {}", alive.join(", "));
+    say(context, &desk, &text).await.map(|_| Exit::Failure)
 }
 
-/// Tells everything that is alive to stop; how many runs were told.
-async fn stop_all(context: &Context<'_>) -> Answer<usize> {
+/// How long what is alive may take to stop.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Stops everything that is alive, and waits until it is gone: how many runs were
+/// live, and what of them would not stop.
+async fn stop_all(context: &Context<'_>) -> Answer<(usize, Vec<JobKey>)> {
     let app = App::open(sources(context.config())).await?;
     let ports = app.engine.ports();
     let live = ports.store.live().await?;
-    for stored in &live {
-        ports.jobs.stop(stored.run.id).await?;
+    let bound = Instant::now() + STOPPED_WITHIN;
+    loop {
+        let mut alive = Vec::new();
+        for stored in &live {
+            let run = stored.run.id;
+            let left = ports.jobs.alive(run).await?;
+            if !left.is_empty() {
+                ports.jobs.stop(run).await?;
+            }
+            alive.extend(left);
+        }
+        if alive.is_empty() || Instant::now() >= bound {
+            return Ok((live.len(), alive));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    Ok(live.len())
 }
 
 pub(super) async fn resume(context: &Context<'_>) -> Answer {
