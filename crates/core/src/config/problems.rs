@@ -3,6 +3,7 @@
 
 use super::{Config, Repo};
 use crate::guardrails::Guardrails;
+use crate::ids::RepoName;
 
 impl Config {
     /// What is wrong with it beyond its shape, a line each; empty is good.
@@ -35,6 +36,13 @@ impl Config {
                 found.push(format!(
                     "allowlist: {repo} is enrolled but not configured; add a [repos.\"{repo}\"] table"
                 ));
+            }
+        }
+        let folded = |name: &RepoName| name.to_string().to_lowercase();
+        for (n, name) in self.repos.keys().enumerate() {
+            if let Some(other) = self.repos.keys().take(n).find(|o| folded(o) == folded(name)) {
+                // A forge takes both for one repository, and two runs would work it.
+                found.push(format!("repos.\"{name}\": is {other} in other letters; keep one"));
             }
         }
         for (name, repo) in &self.repos {

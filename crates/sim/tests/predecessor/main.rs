@@ -1,0 +1,33 @@
+//! Faults of the Python predecessor, one test each, under the number that they
+//! have in the list of its faults: none may be ours. Here are those of the loop
+//! that a local tracker, stages and executors can show.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod memory;
+mod outside;
+mod pickup;
+mod turns;
+
+use afk_core::plan::TurnCause;
+use afk_core::run::Run;
+use afk_sim::story::Story;
+use jiff::SignedDuration;
+
+/// Why each turn of a run was begun, in order.
+fn causes(run: &Run) -> Vec<TurnCause> {
+    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
+}
+
+/// The issues that were admitted, in order.
+fn admitted(story: &Story) -> Vec<String> {
+    story.sim.with(|world| world.store.all().iter().map(|run| run.issue.to_string()).collect())
+}
+
+/// Lets hours pass, in steps that are no absence of the control plane.
+async fn hours(story: &Story, hours: u32) {
+    for _ in 0..hours * 60 / 9 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+    }
+}
