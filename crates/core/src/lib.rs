@@ -31,3 +31,4 @@ pub mod text;
 pub mod trust;
 pub mod usd;
 pub mod verdict;
+pub mod workflow;

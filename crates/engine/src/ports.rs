@@ -19,7 +19,7 @@ use afk_core::ids::{At, RunId};
 use async_trait::async_trait;
 
 pub use error::{PortError, PortErrorKind, PortResult};
-pub use git::{CommitSpec, CommitText, Fetched, Git, Merge, Prepared, Push};
+pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push};
 pub use jobs::{Executor, Job, JobEnd, JobKind, JobState, Jobs, TurnReport, TurnRequest};
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, JournalRow, MemoKey, Outgoing,

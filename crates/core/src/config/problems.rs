@@ -53,7 +53,8 @@ impl Config {
 }
 
 impl Repo {
-    fn problems(&self) -> impl Iterator<Item = String> {
+    /// What is wrong with one repo, a line each.
+    pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
         let mut found = Vec::new();
         if self.stages.is_empty() {
             found.push(

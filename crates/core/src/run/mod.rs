@@ -33,6 +33,7 @@ use crate::proof::ProofReport;
 use crate::spend::{Entry, TurnKey, Usage};
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
+use crate::workflow::Workflow;
 
 /// A run and everything that is recorded of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +110,8 @@ pub struct Start {
     pub branch: String,
     /// Its head at the time.
     pub base: Oid,
+    /// The repo's own policy, as that head has it; none where it has no file.
+    pub workflow: Option<Box<Workflow>>,
 }
 
 /// Labels of ours that this run has seen on its issue.

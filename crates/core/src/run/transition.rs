@@ -158,7 +158,7 @@ impl Run {
     pub fn apply(&mut self, at: At, transition: Transition) {
         match transition {
             Transition::Admitted { run } => *self = *run,
-            Transition::Opened { start } => self.start = Some(start),
+            Transition::Opened { start } => self.open(start),
             Transition::TurnBegun { cause, reserved, attempt } => {
                 self.begin_turn(at, cause, reserved, attempt);
             }
@@ -221,6 +221,12 @@ impl Run {
             }
             Transition::Settled => self.settled_at = Some(at),
         }
+    }
+
+    fn open(&mut self, start: Start) {
+        let asked = start.workflow.as_ref().and_then(|workflow| workflow.policy.budget_usd);
+        self.budget = asked.map_or(self.budget, |asked| asked.min(self.budget));
+        self.start = Some(start);
     }
 
     fn begin_turn(&mut self, at: At, cause: TurnCause, reserved: Usd, attempt: bool) {

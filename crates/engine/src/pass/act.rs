@@ -120,6 +120,7 @@ impl Pass<'_> {
             kind: JobKind::Status,
             argv: Vec::new(),
             timeout: STATUS_TIMEOUT,
+            network: false,
         };
         // What it found is read by the next observation.
         match self.job(job).await? {

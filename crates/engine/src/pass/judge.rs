@@ -186,6 +186,7 @@ impl Pass<'_> {
             kind: JobKind::Judge { tree },
             argv: run.argv.clone(),
             timeout: Duration::from_secs(self.repo.verify_timeout_seconds),
+            network: self.repo.network.verify,
         };
         let job_key = job.key.clone();
         let Some(end) = self.job(job).await? else { return Ok(None) };

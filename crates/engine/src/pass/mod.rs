@@ -13,6 +13,7 @@ mod land;
 mod observe;
 mod stages;
 mod turns;
+mod workflow;
 
 use std::sync::Arc;
 
@@ -116,6 +117,7 @@ impl Engine {
                 )));
             };
             let (run, version) = (stored.run, stored.version);
+            let (config, repo) = workflow::in_force(config, repo, &run);
             let context = serde_json::Value::Null;
             let mut pass =
                 Pass { engine: self, brake, config, repo, run, version, generation, context };

@@ -98,6 +98,7 @@ impl Pass<'_> {
             kind: JobKind::Stage { commit: commit.clone() },
             argv: stage.command.clone(),
             timeout: Duration::from_secs(bound),
+            network: self.repo.network.stages,
         };
         Ok(self.job(job).await?.map(|end| (answer_of(&end), Some(end.tail))))
     }

@@ -27,7 +27,8 @@ impl Pass<'_> {
         if self.run.start.is_none() {
             let prepared =
                 self.ports().git.prepare(&repo, &issue, self.run.id, &self.token()).await?;
-            let start = Start { branch: prepared.branch, base: prepared.base };
+            let workflow = self.read_workflow(&prepared.base).await?.map(Box::new);
+            let start = Start { branch: prepared.branch, base: prepared.base, workflow };
             self.commit(Transition::Opened { start }).await?;
             return Ok(Acted::Again);
         }
@@ -77,6 +78,7 @@ impl Pass<'_> {
             prompt: self.prompt(turn.cause),
             budget: turn.reserved,
             deadline: limits.run.saturating_sub(used),
+            network: self.repo.network.agent,
         };
         self.ports().executor.start(&request).await?;
         let (repo, key) = (request.repo, request.key);
@@ -97,6 +99,7 @@ impl Pass<'_> {
             kind: JobKind::Hook,
             argv,
             timeout: HOOK_TIMEOUT,
+            network: self.repo.network.agent,
         };
         Ok(self.job(job).await?.map(|end| match (end.code, &end.could_not_run) {
             (Some(0), None) => Ok(()),
@@ -114,6 +117,7 @@ impl Pass<'_> {
     /// came to its end, since the thread may not have them.
     fn prompt(&self, cause: TurnCause) -> String {
         let branch = self.branch();
+        let additions = self.additions(&branch);
         let opening = Opening {
             run: self.run.id,
             issue: &self.run.issue,
@@ -121,7 +125,7 @@ impl Pass<'_> {
             body: &self.run.pinned.body,
             branch: &branch,
             lands: Lands::ControlPlane,
-            workflow: None,
+            workflow: additions.as_deref(),
         };
         let attempts = &self.run.attempts;
         let command = match &self.repo.verify {

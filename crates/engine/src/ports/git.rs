@@ -59,6 +59,25 @@ pub enum Push {
     Unknown,
 }
 
+/// What stands at a path of a commit, for files that steer us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileAt {
+    /// Nothing.
+    Absent,
+    /// A plain file of mode 100644.
+    File(Vec<u8>),
+    /// A plain file over the limit.
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A symlink, an executable, a folder or a submodule, or one of these on the way.
+    NotPlain {
+        /// The mode that the tree gives it, such as `120000`.
+        mode: String,
+    },
+}
+
 /// A commit to be made of a merged tree. Equal inputs, equal commit id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitSpec {
@@ -113,6 +132,14 @@ pub trait Git: Send + Sync {
         branch: &str,
         cancel: &CancellationToken,
     ) -> PortResult<Oid>;
+    /// What stands at `path` in a commit, read raw, never through a file system.
+    async fn file_at(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        path: &str,
+        limit: u64,
+    ) -> PortResult<FileAt>;
     /// Merges `head` with `base`.
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
     /// Makes a commit.

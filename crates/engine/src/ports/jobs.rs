@@ -33,6 +33,8 @@ pub struct TurnRequest {
     pub budget: Usd,
     /// When it must be over.
     pub deadline: Duration,
+    /// Whether it reaches the network.
+    pub network: bool,
 }
 
 /// A turn as its executor shows it, with what people like to see live.
@@ -97,6 +99,8 @@ pub struct Job {
     pub argv: Vec<String>,
     /// How long it may take.
     pub timeout: Duration,
+    /// Whether it reaches the network.
+    pub network: bool,
 }
 
 /// How a job is.

@@ -6,7 +6,7 @@ use afk_core::change::{Blob, Blobs};
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Fetched, Git, Merge, PortError, PortResult, Prepared, Push,
+    CommitSpec, CommitText, Fetched, FileAt, Git, Merge, PortError, PortResult, Prepared, Push,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -117,6 +117,22 @@ impl Git for LocalGit {
         mirror.fetch(None).await.map_err(fault)?;
         mirror.known_head(branch).await.map_err(fault)?.ok_or_else(|| {
             PortError::permanent(format!("{} has no branch {branch} any more", mirror.remote()))
+        })
+    }
+
+    async fn file_at(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        path: &str,
+        limit: u64,
+    ) -> PortResult<FileAt> {
+        let found = self.local.mirror(repo)?.blob_at(commit, path, limit).await.map_err(fault)?;
+        Ok(match found {
+            git::BlobAt::Absent => FileAt::Absent,
+            git::BlobAt::File(bytes) => FileAt::File(bytes),
+            git::BlobAt::TooLarge { size } => FileAt::TooLarge { size },
+            git::BlobAt::NotPlain { mode } => FileAt::NotPlain { mode },
         })
     }
 

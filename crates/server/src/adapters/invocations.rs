@@ -47,7 +47,7 @@ pub(super) async fn invocation(
         .bind(&folders.home, Access::ReadWrite)
         .bind(mirror.objects(), Access::ReadOnly);
     spec.home = Some(folders.home.clone());
-    spec.network = network(repo.network.agent);
+    spec.network = network(turn.network);
     let (settings, _) = local.settings.current();
     let made = match repo.agent {
         AgentName::Claude => {

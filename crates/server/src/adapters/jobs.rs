@@ -63,7 +63,7 @@ impl LocalJobs {
                 let mut spec = put(job.argv.clone(), &folders.clone, Cache::Agent)?
                     .bind(&folders.clone, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);
-                spec.network = network(repo.network.agent);
+                spec.network = network(job.network);
                 (spec, Some(lock))
             }
             JobKind::Judge { tree } => {
@@ -71,7 +71,7 @@ impl LocalJobs {
                 mirror.checkout(tree, &dir).await.map_err(fault)?;
                 let mut spec =
                     put(job.argv.clone(), &dir, Cache::ProofRead)?.bind(&dir, Access::ReadWrite);
-                spec.network = network(repo.network.verify);
+                spec.network = network(job.network);
                 (spec, None)
             }
             JobKind::Stage { commit } => {
@@ -79,7 +79,7 @@ impl LocalJobs {
                 let mut spec = put(job.argv.clone(), &dir, Cache::ProofFill)?
                     .bind(&dir, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);
-                spec.network = network(repo.network.stages);
+                spec.network = network(job.network);
                 (spec, None)
             }
         })

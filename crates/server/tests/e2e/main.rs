@@ -14,4 +14,5 @@ mod inline_tests;
 mod machine_trouble;
 mod proof;
 mod support;
+mod workflow;
 mod world;

@@ -98,13 +98,17 @@ async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
         write(&world.seed.join(".afk/WORKFLOW.md"), "policy\n");
         script(&world.seed.join("exec"), "true");
         std::os::unix::fs::symlink("/etc/passwd", world.seed.join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc", world.seed.join("linked")).unwrap();
+        let module = format!("160000,{base},module");
+        std::fs::create_dir(world.seed.join("module")).unwrap();
+        world.must(&world.seed, &["update-index", "--add", "--cacheinfo", &module]);
         let head = world.commit("odd\n\"name", "x", "more\n\nAFK-Run: not one\n");
         world.mirror.fetch(None).await.unwrap();
 
         let raw = world.mirror.raw_diff(&base, &head).await.unwrap();
         let raw = String::from_utf8(raw).unwrap();
         let fields: Vec<_> = raw.split('\0').filter(|f| !f.is_empty()).collect();
-        assert_eq!(fields.len(), 14, "{raw:?}");
+        assert_eq!(fields.len(), 18, "{raw:?}");
         assert!(fields.contains(&"odd\n\"name") && fields.contains(&"secret"));
         let id = |path: &str| world.oid(&world.seed, &format!("HEAD:{path}"));
         let ids = [id("secret"), id("large"), "2".repeat(40).parse().unwrap(), head.clone()];
@@ -123,6 +127,9 @@ async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
         assert_eq!(at("none").await, BlobAt::Absent);
         assert!(world.mirror.blob_at(&head, "../../etc/passwd", 100).await.is_err());
         assert_eq!(at("link").await, BlobAt::NotPlain { mode: "120000".into() });
+        assert_eq!(at("linked/passwd").await, BlobAt::NotPlain { mode: "120000".into() });
+        assert_eq!(at("module/a").await, BlobAt::NotPlain { mode: "160000".into() });
+        assert_eq!(at("none/a/b").await, BlobAt::Absent);
         assert_eq!(at("exec").await, BlobAt::NotPlain { mode: "100755".into() });
         assert_eq!(at(".afk").await, BlobAt::NotPlain { mode: "040000".into() });
         assert_eq!(at("large").await, BlobAt::TooLarge { size: 5000 });

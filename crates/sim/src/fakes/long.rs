@@ -7,7 +7,7 @@ use afk_core::change::Blobs;
 use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Executor, Fetched, Git, Job, JobState, Jobs, Merge, PortResult,
+    CommitSpec, CommitText, Executor, Fetched, FileAt, Git, Job, JobState, Jobs, Merge, PortResult,
     Prepared, Push, TurnReport, TurnRequest,
 };
 use async_trait::async_trait;
@@ -97,6 +97,16 @@ impl Git for Sim {
         _cancel: &CancellationToken,
     ) -> PortResult<Fetched> {
         self.call("git.fetch_head", |world| world.fetch_head(run))
+    }
+
+    async fn file_at(
+        &self,
+        _repo: &RepoName,
+        commit: &Oid,
+        path: &str,
+        limit: u64,
+    ) -> PortResult<FileAt> {
+        self.call("git.file_at", |world| world.file_at(commit, path, limit))
     }
 
     async fn default_head(

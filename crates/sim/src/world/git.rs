@@ -8,7 +8,9 @@ use afk_core::digest::Digest;
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
 use afk_core::proof::TreeRecipe;
-use afk_engine::ports::{CommitSpec, CommitText, Fetched, Merge, PortResult, Prepared, Push};
+use afk_engine::ports::{
+    CommitSpec, CommitText, Fetched, FileAt, Merge, PortResult, Prepared, Push,
+};
 
 use super::{Act, World};
 
@@ -226,6 +228,17 @@ impl World {
             Some(head) if branch == BRANCH => Ok(head.clone()),
             Some(_) | None => Err(self.complain(format!("{repo} has no branch {branch:?}"))),
         }
+    }
+
+    pub(crate) fn file_at(&mut self, commit: &Oid, path: &str, limit: u64) -> PortResult<FileAt> {
+        let Some(files) = self.git.files_of(commit) else {
+            return Err(self.complain(format!("no commit {commit}")));
+        };
+        Ok(match files.get(path) {
+            None => FileAt::Absent,
+            Some(text) if text.len() as u64 > limit => FileAt::TooLarge { size: text.len() as u64 },
+            Some(text) => FileAt::File(text.clone().into_bytes()),
+        })
     }
 
     pub(crate) fn merge(&mut self, base: &Oid, head: &Oid) -> PortResult<Merge> {

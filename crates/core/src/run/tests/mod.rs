@@ -72,7 +72,9 @@ fn run(steps: &[(i64, Transition)]) -> Run {
 }
 
 fn opened() -> Transition {
-    Transition::Opened { start: Start { branch: "main".to_owned(), base: oid('b') } }
+    Transition::Opened {
+        start: Start { branch: "main".to_owned(), base: oid('b'), workflow: None },
+    }
 }
 
 fn begun(cause: TurnCause) -> Transition {

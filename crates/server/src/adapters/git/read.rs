@@ -105,28 +105,46 @@ impl Mirror {
     }
 
     /// What stands at `path` in a commit, for files that steer us (repo policy):
-    /// only a blob of mode 100644 is read, never through the file system.
+    /// only a blob of mode 100644 is read, never through the file system. A symlink or
+    /// a submodule in place of a folder on the way is told, as one in place of the file is.
     pub async fn blob_at(&self, commit: &Oid, path: &str, limit: u64) -> Result<BlobAt, GitError> {
-        let args = ["--full-tree", "-z", commit.as_str(), "--", path];
-        let line = self.call("ls-tree").args(args).ok().await?;
-        let line = String::from_utf8_lossy(&line);
-        let Some((meta, _)) = line.trim_end_matches('\0').split_once('\t') else {
+        for (at, _) in path.match_indices('/') {
+            match self.entry_at(commit, path.get(..at).unwrap_or_default()).await? {
+                None => return Ok(BlobAt::Absent),
+                Some((mode, _)) if mode != "040000" => return Ok(BlobAt::NotPlain { mode }),
+                Some(_) => {}
+            }
+        }
+        let Some((mode, id)) = self.entry_at(commit, path).await? else {
             return Ok(BlobAt::Absent);
         };
-        let mut parts = meta.split(' ');
-        let (mode, _kind, id) = (parts.next(), parts.next(), parts.next());
-        let (Some(mode), Some(Ok(id))) = (mode, id.map(str::parse::<Oid>)) else {
-            let detail = "a line without mode and id".to_owned();
-            return Err(GitError::Unexpected { command: "ls-tree", detail });
-        };
         if mode != "100644" {
-            return Ok(BlobAt::NotPlain { mode: mode.to_owned() });
+            return Ok(BlobAt::NotPlain { mode });
         }
         let limits = BlobLimits { each: limit, total: limit };
         match self.blobs(std::slice::from_ref(&id), limits).await?.pop() {
             Some(Blob::Bytes(bytes)) => Ok(BlobAt::File(bytes)),
             Some(Blob::TooLarge { size }) => Ok(BlobAt::TooLarge { size }),
             Some(Blob::NotABlob | Blob::Missing) | None => Err(unknown(&id)),
+        }
+    }
+
+    /// Mode and id of the entry at exactly `path`.
+    async fn entry_at(&self, commit: &Oid, path: &str) -> Result<Option<(String, Oid)>, GitError> {
+        let args = ["--full-tree", "-z", commit.as_str(), "--", path];
+        let line = self.call("ls-tree").args(args).ok().await?;
+        let line = String::from_utf8_lossy(&line);
+        let Some((meta, _)) = line.trim_end_matches('\0').split_once('\t') else {
+            return Ok(None);
+        };
+        let mut parts = meta.split(' ');
+        let (mode, _kind, id) = (parts.next(), parts.next(), parts.next());
+        match (mode, id.map(str::parse::<Oid>)) {
+            (Some(mode), Some(Ok(id))) => Ok(Some((mode.to_owned(), id))),
+            (Some(_), Some(Err(_)) | None) | (None, _) => {
+                let detail = "a line without mode and id".to_owned();
+                Err(GitError::Unexpected { command: "ls-tree", detail })
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use afk_core::run::{
 use afk_core::spend::Usage;
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
+use afk_core::workflow::Workflow;
 use afk_engine::ports::{JournalRow, TurnReport};
 use uuid::Uuid;
 
@@ -49,6 +50,13 @@ pub(crate) fn admitted() -> Run {
         conclusion: None,
         settled_at: None,
     }
+}
+
+/// A policy that tightens, loosens in vain, and adds to the prompt.
+fn workflow() -> Box<Workflow> {
+    let file = b"+++\nbudget_usd = 12.5\n[guardrails]\ndeny = [\"infra/**\"]\n+++\nMind the gap.\n";
+    let ignored = vec!["run_timeout_seconds = 90000 would loosen the configured 43200".to_owned()];
+    Box::new(Workflow { ignored, ..Workflow::parse(file).unwrap() })
 }
 
 fn usage(input: u64, output: u64) -> Usage {
@@ -98,7 +106,16 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
         },
     };
     vec![
-        (2, Transition::Opened { start: Start { branch: "main".to_owned(), base: oid('a') } }),
+        (
+            2,
+            Transition::Opened {
+                start: Start {
+                    branch: "main".to_owned(),
+                    base: oid('a'),
+                    workflow: Some(workflow()),
+                },
+            },
+        ),
         (3, begun(TurnCause::Opening, true)),
         (95, finished_turn("A door\nthat opens.")),
         (96, left()),

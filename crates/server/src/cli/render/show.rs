@@ -2,6 +2,7 @@
 
 use afk_core::ids::At;
 use afk_core::run::{Attempt, Run, Transition, TurnEnd};
+use afk_core::workflow::{PATH, Workflow};
 use afk_engine::ports::JournalRow;
 use serde::Serialize;
 
@@ -33,6 +34,10 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
     out.extend(checklist(view, paint));
     out.push(String::new());
     out.push(effort(view));
+    if let Some(workflow) = run.start.as_ref().and_then(|start| start.workflow.as_ref()) {
+        out.push(String::new());
+        out.extend(policy(workflow, paint));
+    }
     if let Some(conclusion) = &run.conclusion {
         out.push(String::new());
         out.push(paint.strong(format!("{}:", outcome(conclusion.end))));
@@ -49,6 +54,22 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
         out.extend(page.journal.iter().map(|row| timeline(row, run.admitted_at, paint)));
     }
     out.join("\n")
+}
+
+/// What the repository asked for, and what of it would have loosened the configuration.
+fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
+    let digest = workflow.digest.short();
+    let mut out = vec![paint.strong(format!("Repository's policy ({PATH}, {digest})"))];
+    let keys = toml::to_string(&workflow.policy).unwrap_or_default();
+    let keys = printable(&keys);
+    out.extend(keys.lines().filter(|key| !key.is_empty()).map(|key| format!("  {key}")));
+    if !workflow.template.is_empty() {
+        let lines = many(workflow.template.lines().count(), "line");
+        out.push(format!("  adds {lines} to the prompt"));
+    }
+    let ignored = workflow.ignored.iter();
+    out.extend(ignored.map(|what| format!("  {} {}", paint.warn("ignored:"), line(what, 300))));
+    out
 }
 
 fn attempt(attempt: &Attempt, paint: Paint) -> String {
@@ -138,7 +159,10 @@ fn told(transition: &Transition) -> String {
     match transition {
         Transition::Admitted { .. } => "admitted".to_owned(),
         Transition::Opened { start } => {
-            format!("workspace made off {} at {}", line(&start.branch, 60), start.base.short())
+            let policy =
+                if start.workflow.is_some() { ", under the repository's policy" } else { "" };
+            let (branch, base) = (line(&start.branch, 60), start.base.short());
+            format!("workspace made off {branch} at {base}{policy}")
         }
         Transition::TurnBegun { cause: why, reserved, .. } => {
             format!("turn begun ({}), {reserved} reserved", cause(*why))

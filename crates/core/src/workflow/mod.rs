@@ -1,0 +1,155 @@
+//! A repo's own word on its runs: `.afk/WORKFLOW.md`, front matter and a template.
+//!
+//! The engine reads it once a run, as a blob of the default branch's head, and
+//! records what it found ([`Workflow`]); from then on every pass tightens the
+//! operator's configuration by that record ([`tighten`]) and adds the rendered
+//! template to the prompt. It can only tighten. A file that is there and cannot be
+//! understood whole is an error of the run: what it asked for is never guessed.
+
+mod policy;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use policy::{RepoGuardrails, RepoNetwork, RepoPolicy, RepoProof, Tightened, tighten};
+pub use template::Variables;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Repo};
+use crate::digest::Digest;
+
+/// Where it stands in a repo.
+pub const PATH: &str = ".afk/WORKFLOW.md";
+/// How long it may be, in bytes; a prompt has no room for more.
+pub const MAX_BYTES: u64 = 12_000;
+/// The line before and after the front matter.
+const FENCE: &str = "+++";
+
+/// What a repo asks of its runs, as the default branch had it when the run began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workflow {
+    /// The digest of the whole file.
+    pub digest: Digest,
+    /// Its front matter.
+    pub policy: RepoPolicy,
+    /// Its template: what it adds to the prompt, before the variables are filled in.
+    pub template: String,
+    /// What it asked for and did not get, because it would have loosened what the
+    /// operator configured.
+    pub ignored: Vec<String>,
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{PATH}{}: {what}", .line.map_or_else(String::new, |line| format!(":{line}")))]
+pub struct WorkflowError {
+    /// The line, from 1; none where it is the whole file's fault.
+    pub line: Option<usize>,
+    /// What is wrong, and how to mend it.
+    pub what: String,
+}
+
+impl WorkflowError {
+    /// The file as a whole is at fault.
+    pub fn whole(what: impl Into<String>) -> Self {
+        Self { line: None, what: what.into() }
+    }
+
+    fn at(line: usize, what: impl Into<String>) -> Self {
+        Self { line: Some(line), what: what.into() }
+    }
+}
+
+impl Workflow {
+    /// Reads the file's bytes.
+    pub fn parse(bytes: &[u8]) -> Result<Self, WorkflowError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| WorkflowError::whole("is not UTF-8: save it as UTF-8"))?;
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(too_large(bytes.len() as u64));
+        }
+        let parts = split(text)?;
+        let policy = toml::from_str(&parts.front).map_err(|error| {
+            let before = error.span().and_then(|span| parts.front.get(..span.start));
+            let line = before.map_or(0, |before| before.matches('\n').count());
+            WorkflowError::at(parts.front_line + line, error.message().to_owned())
+        })?;
+        template::check(&parts.template, parts.template_line)?;
+        let template = parts.template.trim().to_owned();
+        Ok(Self { digest: Digest::of(bytes), policy, template, ignored: Vec::new() })
+    }
+
+    /// The same, with what it asks for and will not get under this configuration.
+    pub fn met(self, config: &Config, repo: &Repo) -> Result<Self, WorkflowError> {
+        let tightened = tighten(config, repo, &self.policy);
+        match tightened.problems().first() {
+            Some(problem) => Err(WorkflowError::whole(format!(
+                "asks for what cannot be done under this installation's configuration: {problem}"
+            ))),
+            None => Ok(Self { ignored: tightened.ignored, ..self }),
+        }
+    }
+
+    /// What it adds to the prompt; none where it adds nothing.
+    pub fn additions(&self, variables: &Variables<'_>) -> Option<String> {
+        (!self.template.is_empty()).then(|| template::render(&self.template, variables))
+    }
+}
+
+/// A file of `size` bytes is refused.
+pub fn too_large(size: u64) -> WorkflowError {
+    WorkflowError::whole(format!(
+        "has {size} bytes, and {MAX_BYTES} is the most that is read: keep it short, and point to \
+         other files of the repository"
+    ))
+}
+
+/// The file's two parts, and the lines that they begin at.
+struct Parts {
+    front: String,
+    front_line: usize,
+    template: String,
+    template_line: usize,
+}
+
+fn split(text: &str) -> Result<Parts, WorkflowError> {
+    let lines: Vec<&str> = text.strip_prefix('\u{FEFF}').unwrap_or(text).lines().collect();
+    let first = lines.iter().position(|line| !line.trim().is_empty()).unwrap_or(lines.len());
+    let fenced = |line: &&str| line.trim() == FENCE;
+    let join = |lines: &[&str]| lines.join("\n");
+    let rest = lines.get(first..).unwrap_or_default();
+    match rest.split_first() {
+        Some((line, _)) if line.trim() == "---" => Err(WorkflowError::at(
+            first + 1,
+            "front matter is TOML between two lines of +++, and not YAML between ---",
+        )),
+        Some((line, rest)) if fenced(line) => {
+            let Some(end) = rest.iter().position(&fenced) else {
+                return Err(WorkflowError::at(
+                    first + 1,
+                    "the front matter has no end: close it with a line of +++",
+                ));
+            };
+            Ok(Parts {
+                front: join(rest.get(..end).unwrap_or_default()),
+                front_line: first + 2,
+                template: join(rest.get(end + 1..).unwrap_or_default()),
+                template_line: first + end + 3,
+            })
+        }
+        Some(_) | None => match lines.iter().position(fenced) {
+            // Taken for text it would be a policy that nobody obeys.
+            Some(late) => Err(WorkflowError::at(
+                late + 1,
+                "front matter must begin on the first line of the file",
+            )),
+            None => Ok(Parts {
+                front: String::new(),
+                front_line: 1,
+                template: join(&lines),
+                template_line: 1,
+            }),
+        },
+    }
+}

@@ -1,0 +1,224 @@
+//! What a repo may say of its own runs, and how it meets the operator's word.
+//!
+//! Keys have the names that they have in the configuration. Each takes the
+//! stricter of the two: numbers the smaller, lists the union, switches the safe
+//! side. What would loosen is passed over and told. No key names a command, a
+//! path of this machine, a credential or a person.
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Config, Repo};
+use crate::proof::{RedMeans, RequireRedProof};
+use crate::usd::Usd;
+
+/// The front matter of the workflow file. A key that is not there changes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepoPolicy {
+    /// What one run may spend, in US dollars.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_usd: Option<Usd>,
+    /// Refusals before landing, after which a run escalates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landing_refusals_max: Option<u32>,
+    /// Corrective turns on a red landed commit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_forward_max_attempts: Option<u32>,
+    /// Seconds from the first red verdict in which corrective turns may begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix_forward_max_seconds: Option<u64>,
+    /// Retries of a turn that failed, in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executor_retries_max: Option<u32>,
+    /// Seconds that a whole run may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_timeout_seconds: Option<u64>,
+    /// Seconds that one run of `verify` may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify_timeout_seconds: Option<u64>,
+    /// What a change must never do.
+    #[serde(skip_serializing_if = "is_default")]
+    pub guardrails: RepoGuardrails,
+    /// How a change must be proven.
+    #[serde(skip_serializing_if = "is_default")]
+    pub proof: RepoProof,
+    /// What processes may reach.
+    #[serde(skip_serializing_if = "is_default")]
+    pub network: RepoNetwork,
+}
+
+/// `[guardrails]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepoGuardrails {
+    /// How large a file of a change may be, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_file_bytes: Option<u64>,
+    /// How many lines a change may add and remove together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_diff_lines: Option<u64>,
+    /// Patterns of further paths that a change may not touch, those that judge it among
+    /// them: calling code protected could spare it its proof, denying it cannot.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+/// `[proof]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepoProof {
+    /// What a failing test must look like without the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub red: Option<RedMeans>,
+    /// When a change must be seen to fail without its code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub require_red_proof: Option<RequireRedProof>,
+    /// Whether a change may touch protected paths.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_protected: Option<bool>,
+    /// Whether a change may delete test files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_deleted_tests: Option<bool>,
+}
+
+/// `[network]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RepoNetwork {
+    /// The agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<bool>,
+    /// Verify and proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
+    /// Command stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<bool>,
+}
+
+/// A configuration that a repo's policy was applied to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tightened {
+    /// The general part.
+    pub config: Config,
+    /// The repo's own part.
+    pub repo: Repo,
+    /// What the policy asked for and did not get, a sentence each.
+    pub ignored: Vec<String>,
+}
+
+/// `config` and `repo` with the stricter of each value and the policy's.
+pub fn tighten(config: &Config, repo: &Repo, policy: &RepoPolicy) -> Tightened {
+    let RepoPolicy {
+        budget_usd,
+        landing_refusals_max,
+        fix_forward_max_attempts,
+        fix_forward_max_seconds,
+        executor_retries_max,
+        run_timeout_seconds,
+        verify_timeout_seconds,
+        guardrails,
+        proof,
+        network,
+    } = policy;
+    let mut out = Tightened { config: config.clone(), repo: repo.clone(), ignored: Vec::new() };
+    let Tightened { config, repo, ignored } = &mut out;
+
+    let mut budget = config.budget(repo);
+    least(ignored, "budget_usd", &mut budget, *budget_usd);
+    repo.budget_usd = Some(budget);
+    least(ignored, "landing_refusals_max", &mut config.landing_refusals_max, *landing_refusals_max);
+    let fixes = &mut config.fix_forward_max_attempts;
+    least(ignored, "fix_forward_max_attempts", fixes, *fix_forward_max_attempts);
+    let clock = &mut config.fix_forward_max_seconds;
+    least(ignored, "fix_forward_max_seconds", clock, *fix_forward_max_seconds);
+    let retries = &mut config.executor_retries_max;
+    least(ignored, "executor_retries_max", retries, *executor_retries_max);
+    least(ignored, "run_timeout_seconds", &mut config.run_timeout_seconds, *run_timeout_seconds);
+    let verify = &mut repo.verify_timeout_seconds;
+    least(ignored, "verify_timeout_seconds", verify, *verify_timeout_seconds);
+
+    let RepoGuardrails { max_file_bytes, max_diff_lines, deny } = guardrails;
+    let ours = &mut repo.guardrails;
+    least(ignored, "guardrails.max_file_bytes", &mut ours.max_file_bytes, *max_file_bytes);
+    least(ignored, "guardrails.max_diff_lines", &mut ours.max_diff_lines, *max_diff_lines);
+    for pattern in deny {
+        if !ours.deny.contains(pattern) {
+            ours.deny.push(pattern.clone());
+        }
+    }
+
+    let RepoProof { red, require_red_proof, allow_protected, allow_deleted_tests } = proof;
+    let ours = &mut repo.proof;
+    let strictness = |red: RedMeans| match red {
+        RedMeans::Any => 0_u8,
+        RedMeans::Assertion => 1,
+    };
+    most(ignored, "proof.red", &mut ours.red, *red, strictness);
+    let strictness = |when: RequireRedProof| match when {
+        RequireRedProof::Never => 0_u8,
+        RequireRedProof::WhenCodeChanges => 1,
+        RequireRedProof::Always => 2,
+    };
+    let when = &mut ours.require_red_proof;
+    most(ignored, "proof.require_red_proof", when, *require_red_proof, strictness);
+    least(ignored, "proof.allow_protected", &mut ours.allow_protected, *allow_protected);
+    let deleted = &mut ours.allow_deleted_tests;
+    least(ignored, "proof.allow_deleted_tests", deleted, *allow_deleted_tests);
+
+    let RepoNetwork { agent, verify, stages } = *network;
+    let ours = &mut repo.network;
+    least(ignored, "network.agent", &mut ours.agent, agent);
+    least(ignored, "network.verify", &mut ours.verify, verify);
+    least(ignored, "network.stages", &mut ours.stages, stages);
+    out
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Tightened {
+    /// Why the two cannot both be kept, a line each; empty is good.
+    pub fn problems(&self) -> Vec<String> {
+        self.repo.problems().collect()
+    }
+}
+
+/// The smaller of the two; `false` is smaller than `true`, and every switch here
+/// permits something.
+fn least<T: Ord + Copy + Display>(
+    ignored: &mut Vec<String>,
+    key: &str,
+    ours: &mut T,
+    theirs: Option<T>,
+) {
+    match theirs {
+        Some(theirs) if theirs > *ours => {
+            ignored.push(format!("{key} = {theirs} would loosen the configured {ours}"));
+        }
+        Some(theirs) => *ours = theirs,
+        None => {}
+    }
+}
+
+/// The stricter of the two.
+fn most<T: Copy + Serialize>(
+    ignored: &mut Vec<String>,
+    key: &str,
+    ours: &mut T,
+    theirs: Option<T>,
+    strictness: impl Fn(T) -> u8,
+) {
+    match theirs {
+        Some(theirs) if strictness(theirs) < strictness(*ours) => {
+            let word = |value: T| serde_json::to_string(&value).unwrap_or_default();
+            let (theirs, ours) = (word(theirs), word(*ours));
+            ignored.push(format!("{key} = {theirs} would loosen the configured {ours}"));
+        }
+        Some(theirs) => *ours = theirs,
+        None => {}
+    }
+}

@@ -1,0 +1,62 @@
+//! The repo's own policy: read once a run, before its first turn, and in force in
+//! every pass after it.
+//!
+//! It is read as a raw blob of the commit that the work starts from, in our mirror:
+//! what an agent does to its copy has no effect on any run under way. A file that is
+//! there and cannot be used ends the run before a turn: nobody's policy is guessed.
+
+use std::sync::Arc;
+
+use afk_core::config::{Config, Repo};
+use afk_core::ids::Oid;
+use afk_core::run::Run;
+use afk_core::workflow::{self, Variables, Workflow, WorkflowError, tighten};
+
+use super::Pass;
+use crate::ports::{FileAt, PortError, PortResult};
+
+/// Configuration and repo as they are for `run`: tightened by what its repo asked for.
+pub(super) fn in_force(config: Arc<Config>, repo: Repo, run: &Run) -> (Arc<Config>, Repo) {
+    match run.start.as_ref().and_then(|start| start.workflow.as_ref()) {
+        Some(workflow) => {
+            let tightened = tighten(&config, &repo, &workflow.policy);
+            (Arc::new(tightened.config), tightened.repo)
+        }
+        None => (config, repo),
+    }
+}
+
+impl Pass<'_> {
+    /// What the repo asks of its runs, as `base` has it.
+    pub(super) async fn read_workflow(&self, base: &Oid) -> PortResult<Option<Workflow>> {
+        let (repo, limit) = (&self.run.issue.repo, workflow::MAX_BYTES);
+        let found = match self.ports().git.file_at(repo, base, workflow::PATH, limit).await? {
+            FileAt::Absent => return Ok(None),
+            FileAt::File(bytes) => Workflow::parse(&bytes),
+            FileAt::TooLarge { size } => Err(workflow::too_large(size)),
+            FileAt::NotPlain { mode } => Err(WorkflowError::whole(format!(
+                "is no plain file (mode {mode}): replace it on the default branch by a regular \
+                 file that is not executable"
+            ))),
+        };
+        let met = found.and_then(|workflow| workflow.met(&self.config, &self.repo));
+        met.map(Some).map_err(|error| {
+            let short = base.short();
+            PortError::permanent(format!(
+                "the repository's policy at {short} cannot be used, so nothing was begun: {error}"
+            ))
+        })
+    }
+
+    /// What the repo adds to the prompt of the newest turn.
+    pub(super) fn additions(&self, branch: &str) -> Option<String> {
+        let workflow = self.run.start.as_ref()?.workflow.as_ref()?;
+        workflow.additions(&Variables {
+            run: self.run.id,
+            issue: &self.run.issue,
+            title: &self.run.pinned.title,
+            branch,
+            attempt: self.run.attempt().map_or(1, |attempt| attempt.n),
+        })
+    }
+}
