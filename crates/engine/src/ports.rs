@@ -20,7 +20,9 @@ use async_trait::async_trait;
 
 pub use error::{PortError, PortErrorKind, PortResult};
 pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push};
-pub use jobs::{Executor, Job, JobEnd, JobKind, JobState, Jobs, TurnReport, TurnRequest};
+pub use jobs::{
+    Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, TurnReport, TurnRequest,
+};
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, JournalRow, MemoKey, Outgoing,
     Store, StoredRun, Switch, SwitchState, Switches,

@@ -231,10 +231,10 @@ pub fn breaking_work() -> Script {
 
 /// What mends [`breaking_work`].
 pub fn mending_work() -> Script {
-    Script::acts(vec![
-        Act::Follow,
-        Act::Commit { message: "Mend the note", files: vec![("src/note", Some("fine"))] },
-    ])
+    Script::acts(vec![Act::Commit {
+        message: "Mend the note",
+        files: vec![("src/note", Some("fine"))],
+    }])
 }
 
 /// A person takes a label off `o/r#7`.

@@ -5,8 +5,10 @@
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::run::Run;
+use afk_core::verdict::StageAnswer;
+use afk_engine::ports::Switch;
 use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
-use afk_sim::world::{Act, Script};
+use afk_sim::world::{Act, Script, TurnState};
 use jiff::SignedDuration;
 
 fn causes(run: &Run) -> Vec<TurnCause> {
@@ -40,10 +42,10 @@ async fn a_red_stage_is_mended_forward() {
 
 #[tokio::test]
 async fn a_fix_that_is_red_too_is_still_ours() {
-    let again = Script::acts(vec![
-        Act::Follow,
-        Act::Commit { message: "Try", files: vec![("src/note", Some("still BREAKS-CI"))] },
-    ]);
+    let again = Script::acts(vec![Act::Commit {
+        message: "Try",
+        files: vec![("src/note", Some("still BREAKS-CI"))],
+    }]);
     let story = Story::new().with_issue(vec![breaking_work(), again, mending_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
@@ -56,13 +58,10 @@ async fn a_fix_that_is_red_too_is_still_ours() {
 #[tokio::test]
 async fn a_refused_fix_is_still_judged_as_a_fix() {
     // Refused for what it says in its message's stead: it fails verify.
-    let wrong = Script::acts(vec![
-        Act::Follow,
-        Act::Commit {
-            message: "Mend the wrong thing",
-            files: vec![("src/note", Some("fine")), ("src/lib", Some("lost"))],
-        },
-    ]);
+    let wrong = Script::acts(vec![Act::Commit {
+        message: "Mend the wrong thing",
+        files: vec![("src/note", Some("fine")), ("src/lib", Some("lost"))],
+    }]);
     let right = Script::acts(vec![Act::Commit {
         message: "Put it back",
         files: vec![("src/lib", Some("one two"))],
@@ -104,14 +103,163 @@ async fn a_red_base_is_not_ours() {
         })
         .await;
     assert_eq!(story.run().landed().and_then(|landed| landed.red), Some(RedCause::NotOurs));
+    // What comes after it and is red, too, says no more.
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/more", "theirs, too")]);
+    });
     story.rounds(5).await;
     assert_eq!(causes(&story.run()), [TurnCause::Opening], "nothing is paid for it");
-    // Somebody mends it: that descendant speaks for ours.
+    // Somebody mends it: that descendant speaks for ours, whatever comes later.
     story.sim.with(|world| {
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]);
+        world.somebody_lands(&repo("o/r"), &[("src/later", "BREAKS-CI")]);
     });
-    story.settle().await;
+    let run = story.settle().await;
     story.ended(End::Done);
+    assert_eq!((run.first_red_at, run.fix_forwards()), (None, 0), "no clock of ours ran");
+}
+
+/// Good work whose stage could not run: nothing is said of the landed commit.
+async fn voided() -> Story {
+    let story = Story::new().with_issue(vec![good_work(), mending_work()]);
+    story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
+    story
+        .until("void", |world| {
+            let run = world.store.all().pop();
+            let landed = run.and_then(|run| run.landed().cloned());
+            landed.is_some_and(|one| one.stages.iter().any(|s| s.answer == StageAnswer::Void))
+        })
+        .await;
+    story.sim.with(|world| world.jobs.absent.clear());
+    story
+}
+
+#[tokio::test]
+async fn a_stage_that_could_not_run_costs_nothing_and_a_descendant_speaks() {
+    let story = voided().await;
+    story.rounds(5).await;
+    assert_eq!(causes(&story.run()), [TurnCause::Opening]);
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!((run.first_red_at, run.fix_forwards()), (None, 0));
+    let link = run.landed().and_then(|landed| landed.stages[0].link.clone()).unwrap();
+    assert!(link.contains("descendant"), "{link}");
+}
+
+#[tokio::test]
+async fn a_red_that_a_later_commit_brought_is_not_ours() {
+    let story = voided().await;
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]));
+    story.rounds(10).await;
+    let run = story.run();
+    assert_eq!(run.landed().and_then(|landed| landed.red), Some(RedCause::NotOurs));
+    assert_eq!((causes(&run), run.first_red_at), (vec![TurnCause::Opening], None));
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/theirs", "mended")]));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+}
+
+#[tokio::test]
+async fn only_so_many_descendants_are_asked() {
+    let story = voided().await;
+    story.sim.with(|world| {
+        world.jobs.absent.insert("ci".to_owned());
+        for n in ["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12"] {
+            world.somebody_lands(&repo("o/r"), &[("src/theirs", n)]);
+        }
+    });
+    story.rounds(40).await;
+    let asked = story.sim.with(|world| {
+        world.jobs.started.iter().filter(|key| key.as_str().contains(".stage.")).count()
+    });
+    assert_eq!(asked, 1 + 10, "ours and ten after it, each once");
+}
+
+#[tokio::test]
+async fn a_red_commit_that_a_hundred_passes_see_has_one_corrective_turn() {
+    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs()]);
+    story.until("a fix", |world| world.agents.turns.len() == 2).await;
+    story.rounds(100).await;
+    let run = story.run();
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
+    story.sim.with(|world| {
+        let turns = world.agents.turns_of(&repo("o/r"));
+        assert_eq!(turns.len(), 2);
+        assert_eq!(turns[1].state, TurnState::Running);
+        let resets = world.jobs.started.iter().filter(|key| key.as_str().contains(".reset."));
+        assert_eq!(resets.count(), 5, "and one reset, of five steps");
+        assert!(world.wrong.is_empty(), "{:?}", world.wrong);
+    });
+}
+
+#[tokio::test]
+async fn a_turn_without_a_commit_spends_its_attempt() {
+    let idle = || Script::acts(Vec::new());
+    let story = Story::new().with_issue(vec![breaking_work(), idle(), mending_work()]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    let expected = [TurnCause::Opening, TurnCause::FixForward, TurnCause::FixForward];
+    assert_eq!((causes(&run), run.fix_forwards()), (expected.to_vec(), 2));
+    let story = Story::new()
+        .with_issue(vec![breaking_work(), idle(), mending_work()])
+        .configure(|config| config.fix_forward_max_attempts = 1);
+    let run = story.settle().await;
+    story.ended(End::Frozen);
+    assert_eq!((causes(&run).len(), run.fix_forwards()), (2, 1), "strictly");
+}
+
+#[tokio::test]
+async fn a_fix_stands_on_the_default_head_and_what_was_left_is_kept() {
+    let mut first = breaking_work();
+    first.acts.push(Act::Dirty("scratch"));
+    // The dirt is asked about once, and stays.
+    let story = Story::new().with_issue(vec![first, Script::acts(Vec::new()), Script::hangs()]);
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/theirs", "fine")]));
+    story.until("a fix", |world| world.agents.turns.len() == 3).await;
+    let run = story.run();
+    let reset = run.attempts[1].reset.clone().unwrap();
+    assert_eq!(run.base(), Some(&reset.onto));
+    story.sim.with(|world| {
+        let workspace = &world.git.workspaces[&run.id];
+        assert_eq!(workspace.head, world.git.remotes[&repo("o/r")]);
+        assert_eq!((&workspace.head, workspace.dirty.len()), (&reset.onto, 0));
+        let kept = &world.git.kept[&(run.id, "leftovers-2".to_owned())];
+        assert_eq!(reset.leftovers.as_ref(), Some(kept));
+        assert!(world.git.files_of(kept).unwrap().contains_key("scratch"));
+    });
+}
+
+#[tokio::test]
+async fn the_clock_runs_from_our_first_red_and_stands_while_people_decide() {
+    let idle = Script::acts(Vec::new());
+    let story = Story::new().with_issue(vec![breaking_work(), idle, mending_work()]);
+    story.until("a fix", |world| world.agents.turns.len() == 2).await;
+    story.switch(&Switch::Halt, true);
+    story.rounds(3).await;
+    for _ in 0..61 {
+        story.sim.advance(SignedDuration::from_mins(1));
+        story.tick().await.unwrap();
+    }
+    story.switch(&Switch::Halt, false);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.fix_forwards(), 2, "an hour of halt is none of the clock's");
+}
+
+#[tokio::test]
+async fn a_clock_that_is_spent_freezes() {
+    let idle = Script::acts(Vec::new());
+    let story = Story::new()
+        .with_issue(vec![breaking_work(), idle, mending_work()])
+        .configure(|config| config.fix_forward_max_seconds = 60);
+    story.until("a fix", |world| world.agents.turns.len() == 2).await;
+    story.sim.advance(SignedDuration::from_secs(60));
+    let run = story.settle().await;
+    story.ended(End::Frozen);
+    assert_eq!(run.fix_forwards(), 1);
 }
 
 #[tokio::test]

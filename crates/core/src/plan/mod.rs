@@ -25,7 +25,7 @@
 //! | 15 | new head, candidate waits elsewhere | wait to its deadline; red: as refused; merged: landed; closed: cancelled |
 //! | 16 | new head, nothing against it | integrate, judge, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
-//! | 18 | landed, red, ours | fix-forwards left: corrective turn; else freeze |
+//! | 18 | landed, red, ours | fix-forwards left: workspace reset, corrective turn; else freeze |
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
 //! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
 //!
@@ -56,6 +56,8 @@ pub enum Plan {
     },
     /// Ensure workspace and thread, and begin the opening turn.
     Open,
+    /// Put the idle workspace on the default head, and keep what was left in it.
+    Reset,
     /// Start the turn that is recorded but that no executor knows.
     StartTurn,
     /// Begin another turn on the thread.
@@ -239,7 +241,8 @@ fn by_turn(now: &Situation) -> Plan {
         Turn::None { gates: Gates::Refused } => let_go(now),
         Turn::None { gates: Gates::Unreadable } => Plan::Wait { reason: Waiting::Gates },
         Turn::None { gates: Gates::Open } => Plan::Open,
-        Turn::NotStarted => Plan::StartTurn,
+        Turn::NotStarted { reset: false } => Plan::Reset,
+        Turn::NotStarted { reset: true } => Plan::StartTurn,
         Turn::Asking { overdue: true } => Plan::Answer,
         Turn::Asking { overdue: false } => Plan::Wait { reason: Waiting::Question },
         Turn::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },

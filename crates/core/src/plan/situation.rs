@@ -111,7 +111,10 @@ pub enum Turn {
         gates: Gates,
     },
     /// Recorded, but its executor has not heard of it.
-    NotStarted,
+    NotStarted {
+        /// The workspace stands where the turn is to begin.
+        reset: bool,
+    },
     /// The agent waits for an answer.
     Asking {
         /// The question's deadline has passed.

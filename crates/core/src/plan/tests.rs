@@ -117,7 +117,8 @@ fn row_7_the_gates_are_asked_again_before_the_first_turn() {
 #[test]
 fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
     let turn_is = |turn| Situation { turn, ..RUNNING };
-    check(turn_is(Turn::NotStarted), Plan::StartTurn);
+    check(turn_is(Turn::NotStarted { reset: true }), Plan::StartTurn);
+    check(turn_is(Turn::NotStarted { reset: false }), Plan::Reset);
     check(turn_is(Turn::Asking { overdue: false }), waits(Waiting::Question));
     check(turn_is(Turn::Asking { overdue: true }), Plan::Answer);
     check(turn_is(Turn::Limited { reset: false }), waits(Waiting::UsageLimit));
@@ -228,9 +229,10 @@ fn every_turn() -> Vec<Turn> {
         Work::New(Candidate::PullRequestMerged),
         Work::New(Candidate::PullRequestClosed),
     ];
-    let mut all = vec![Turn::NotStarted, Turn::Unknown, Turn::Interrupted];
+    let mut all = vec![Turn::Unknown, Turn::Interrupted];
     all.extend([Gates::Open, Gates::Refused, Gates::Unreadable].map(|gates| Turn::None { gates }));
     for flag in BOTH {
+        all.push(Turn::NotStarted { reset: flag });
         all.push(Turn::Asking { overdue: flag });
         all.push(Turn::Limited { reset: flag });
         all.push(Turn::Running { stalled: flag });
@@ -319,7 +321,8 @@ fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
 fn in_every_situation_the_promises_hold() {
     every_situation(|now| {
         let plan = plan(&now);
-        let next_turn = matches!(plan, Plan::Turn { .. } | Plan::Open | Plan::StartTurn);
+        let next_turn =
+            matches!(plan, Plan::Turn { .. } | Plan::Open | Plan::Reset | Plan::StartTurn);
         let acts = next_turn || matches!(plan, Plan::Land | Plan::Judge | Plan::Integrate);
         if acts {
             assert!(!now.halted, "acts under a halt: {plan:?} in {now:#?}");

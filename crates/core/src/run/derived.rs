@@ -30,9 +30,7 @@ impl Run {
 
     /// The newest landed commit.
     pub fn landed(&self) -> Option<&Candidate> {
-        let mut all =
-            self.attempts.iter().rev().flat_map(|attempt| attempt.candidates.iter().rev());
-        all.find(|candidate| candidate.landed_at.is_some())
+        self.attempts.iter().rev().find_map(Attempt::landed)
     }
 
     /// The first landed commit: its base is the branch before this run touched it.
@@ -41,9 +39,21 @@ impl Run {
         all.find(|candidate| candidate.landed_at.is_some())
     }
 
-    /// The commit that the next work is measured against: what landed, else the start.
+    /// The commit that the next work is measured against: the newest head that landed
+    /// or commit that the workspace was reset to, else the start.
     pub fn base(&self) -> Option<&Oid> {
-        self.landed().map(|landed| &landed.head).or(self.start.as_ref().map(|start| &start.base))
+        let newest = self.attempts.iter().rev().find_map(Attempt::base);
+        newest.or(self.start.as_ref().map(|start| &start.base))
+    }
+
+    /// Whether the workspace is to be reset before the newest turn is started: for a
+    /// fix-forward, and wherever it still stands on commits that landed as another.
+    pub fn needs_reset(&self) -> bool {
+        let Some((newest, before)) = self.attempts.split_last() else { return false };
+        // The newest that either landed or was reset decides.
+        let last = before.iter().rev().find(|attempt| attempt.base().is_some());
+        let behind = last.is_some_and(|attempt| attempt.landed().is_some());
+        newest.reset.is_none() && (behind || newest.cause == TurnCause::FixForward)
     }
 
     /// The ledger of this run.
@@ -109,6 +119,19 @@ impl Run {
     pub fn backoff(failures: u32) -> SignedDuration {
         let doublings = failures.saturating_sub(1).min(5);
         SignedDuration::from_secs((10_i64 << doublings).min(300))
+    }
+}
+
+impl Attempt {
+    /// What of it landed.
+    fn landed(&self) -> Option<&Candidate> {
+        self.candidates.iter().rev().find(|candidate| candidate.landed_at.is_some())
+    }
+
+    /// What it says of the commit that the next work is measured against.
+    fn base(&self) -> Option<&Oid> {
+        let landed = self.landed().map(|landed| &landed.head);
+        landed.or(self.reset.as_ref().map(|reset| &reset.onto))
     }
 }
 

@@ -56,7 +56,7 @@ pub struct Run {
     pub start: Option<Start>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
-    /// When the first landed commit went red: the fix-forward clock's start.
+    /// When a landed commit first went red by our doing: the fix-forward clock's start.
     pub first_red_at: Option<At>,
     /// Labels that were seen on the issue, so that their loss is an event.
     pub labels_seen: LabelsSeen,
@@ -170,6 +170,8 @@ pub struct Attempt {
     pub n: u32,
     /// Why its first turn was begun.
     pub cause: TurnCause,
+    /// What its workspace was put on before the first turn, where the one before landed.
+    pub reset: Option<Reset>,
     /// Its turns: the first, and the retries and clean-ups that followed.
     pub turns: Vec<Turn>,
     /// The head that the last turn left, once the workspace was looked at.
@@ -180,6 +182,23 @@ pub struct Attempt {
     pub candidates: Vec<Candidate>,
     /// Why it was refused, which is the end of it.
     pub refused: Option<Refused>,
+}
+
+/// The idle workspace put on the default head: the agent's own commits landed as
+/// another commit, and a fix must stand on that one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reset {
+    /// The default head, which the next work is measured against.
+    pub onto: Oid,
+    /// Everything that was there and did not land, as a commit; none where all had.
+    pub leftovers: Option<Oid>,
+}
+
+impl Reset {
+    /// The name under which the run keeps the leftovers of attempt `n`.
+    pub fn name(n: u32) -> String {
+        format!("leftovers-{n}")
+    }
 }
 
 /// One prompt and the agent's work on it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{Attempt, Candidate, Run, Seen, Turn, TurnEnd, TurnSeen};
-use crate::elapsed::{Pause, elapsed};
+use crate::elapsed::elapsed;
 use crate::ids::At;
 use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
 use crate::verdict::{StageAnswer, Stages, Verdict, fold};
@@ -96,7 +96,7 @@ impl Run {
             return plan::Turn::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
         };
         match &turn.ended {
-            None => under_way(turn, seen, limits, now, &self.pauses),
+            None => self.under_way(turn, seen, limits, now),
             Some(ended) => match &ended.how {
                 TurnEnd::Finished { .. } => plan::Turn::Finished {
                     workspace: workspace(attempt),
@@ -115,6 +115,22 @@ impl Run {
                     plan::Turn::Limited { reset: told.is_some_and(|at| now >= at) }
                 }
             },
+        }
+    }
+
+    fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+        match &seen.turn {
+            Some(TurnSeen::Absent) => plan::Turn::NotStarted { reset: !self.needs_reset() },
+            Some(TurnSeen::Running { asking_since: Some(since), .. }) => {
+                plan::Turn::Asking { overdue: elapsed(*since, now, &[]) >= limits.question }
+            }
+            Some(TurnSeen::Running { last_event_at, tool_open, asking_since: None }) => {
+                // A machine that slept slept with its agents.
+                let silent = elapsed((*last_event_at).max(turn.begun_at), now, &self.pauses);
+                plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }
+            }
+            // `record` takes an end before anything is planned.
+            Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::Turn::Unknown,
         }
     }
 
@@ -173,22 +189,6 @@ fn alive(seen: &Seen, limits: &Limits, now: At) -> Alive {
     let grace_over =
         seen.stopping_since.is_some_and(|since| elapsed(since, now, &[]) >= limits.stop_grace);
     Alive::Something { grace_over }
-}
-
-fn under_way(turn: &Turn, seen: &Seen, limits: &Limits, now: At, pauses: &[Pause]) -> plan::Turn {
-    match &seen.turn {
-        Some(TurnSeen::Absent) => plan::Turn::NotStarted,
-        Some(TurnSeen::Running { asking_since: Some(since), .. }) => {
-            plan::Turn::Asking { overdue: elapsed(*since, now, &[]) >= limits.question }
-        }
-        Some(TurnSeen::Running { last_event_at, tool_open, asking_since: None }) => {
-            // A machine that slept slept with its agents.
-            let silent = elapsed((*last_event_at).max(turn.begun_at), now, pauses);
-            plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }
-        }
-        // `record` takes an end before anything is planned.
-        Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::Turn::Unknown,
-    }
 }
 
 fn workspace(attempt: &Attempt) -> Workspace {

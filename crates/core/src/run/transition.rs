@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Cancel, Candidate, Conclusion, Ended, Interrupt, LabelsSeen, Left, Refused, Run,
-    Stage, Start, Turn, TurnEnd, TurnFacts,
+    Attempt, Cancel, Candidate, Conclusion, Ended, Interrupt, LabelsSeen, Left, Refused, Reset,
+    Run, Stage, Start, Turn, TurnEnd, TurnFacts,
 };
 use crate::elapsed::Pause;
 use crate::guardrails::GuardrailReport;
@@ -37,6 +37,11 @@ pub enum Transition {
         reserved: Usd,
         /// Whether it opens a new attempt.
         attempt: bool,
+    },
+    /// The workspace was put on the default head, before the newest attempt's turn.
+    Reset {
+        /// On which, and what was left.
+        reset: Reset,
     },
     /// The newest turn was told to stop.
     TurnInterrupted {
@@ -129,6 +134,7 @@ impl Transition {
             Self::Admitted { .. } => "admitted",
             Self::Opened { .. } => "opened",
             Self::TurnBegun { .. } => "turn_begun",
+            Self::Reset { .. } => "reset",
             Self::TurnInterrupted { .. } => "turn_interrupted",
             Self::TurnEnded { .. } => "turn_ended",
             Self::Inspected { .. } => "inspected",
@@ -161,6 +167,11 @@ impl Run {
             Transition::Opened { start } => self.open(start),
             Transition::TurnBegun { cause, reserved, attempt } => {
                 self.begin_turn(at, cause, reserved, attempt);
+            }
+            Transition::Reset { reset } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.reset = Some(reset);
+                }
             }
             Transition::TurnInterrupted { stalled } => {
                 if let Some(turn) = self.turn_mut() {
@@ -197,12 +208,8 @@ impl Run {
                 candidate.commit = commit;
                 candidate.landed_at = Some(at);
             }),
-            Transition::StageAnswered { stage } => self.answer(at, stage),
-            Transition::Attributed { cause } => {
-                if let Some(landed) = self.landed_mut() {
-                    landed.red = Some(cause);
-                }
-            }
+            Transition::StageAnswered { stage } => self.answer(stage),
+            Transition::Attributed { cause } => self.attribute(at, cause),
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
             Transition::Cancelled { cancel } => self.cancel = Some(cancel),
             Transition::Paused => {
@@ -242,6 +249,7 @@ impl Run {
                 self.attempts.push(Attempt {
                     n,
                     cause,
+                    reset: None,
                     turns: vec![turn],
                     left: None,
                     dirty: Vec::new(),
@@ -252,16 +260,31 @@ impl Run {
         }
     }
 
-    fn answer(&mut self, at: At, stage: Stage) {
-        let red = stage.answer == StageAnswer::Failure;
+    fn answer(&mut self, stage: Stage) {
         if let Some(landed) = self.landed_mut() {
+            if stage.answer == StageAnswer::Failure {
+                // What was said of another stage's failure says nothing of this one.
+                landed.red = None;
+            }
             match landed.stages.iter_mut().find(|known| known.name == stage.name) {
                 Some(known) => *known = stage,
                 None => landed.stages.push(stage),
             }
-            if red {
-                self.first_red_at.get_or_insert(at);
+        }
+    }
+
+    /// The fix-forward clock runs from the first red of ours, when its stage said so,
+    /// and from no other.
+    fn attribute(&mut self, at: At, cause: RedCause) {
+        let Some(landed) = self.landed_mut() else { return };
+        landed.red = Some(cause);
+        let failed = landed.stages.iter().find(|stage| stage.answer == StageAnswer::Failure);
+        let red_at = failed.map_or(at, |stage| stage.at);
+        match cause {
+            RedCause::Ours => {
+                self.first_red_at.get_or_insert(red_at);
             }
+            RedCause::NotOurs => {}
         }
     }
 

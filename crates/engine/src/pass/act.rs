@@ -26,6 +26,7 @@ impl Pass<'_> {
             Plan::Interrupt => self.interrupt(situation).await,
             Plan::Conclude { end } => self.conclude(end, situation).await,
             Plan::Open => self.open().await,
+            Plan::Reset => self.reset().await,
             Plan::StartTurn => self.start_turn().await,
             Plan::Turn { cause } => self.begin_turn(cause).await,
             Plan::Integrate => self.integrate().await,

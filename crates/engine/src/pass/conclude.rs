@@ -5,8 +5,7 @@
 //! shows them; only then is the run settled and its repo free.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
-use afk_core::ids::Oid;
-use afk_core::plan::{Alive, Candidate, End, Landed, Situation, Turn, Work};
+use afk_core::plan::{Alive, Candidate, End, Landed, RedCause, Situation, Turn, Work};
 use afk_core::run::{Seen, Transition, TurnEnd};
 
 use super::{Acted, Next, Pass, Watch};
@@ -29,7 +28,7 @@ impl Pass<'_> {
             self.ports().jobs.stop(self.run.id).await?;
             return Ok(Acted::Rest(self.soon()));
         }
-        let red = self.run.landed().is_some_and(|landed| landed.red.is_some());
+        let red = self.run.landed().is_some_and(|landed| landed.red == Some(RedCause::Ours));
         self.end(if red { End::Frozen } else { End::NeedsHuman }, why).await
     }
 
@@ -85,11 +84,7 @@ impl Pass<'_> {
         let stages = self.config.limits(&self.repo).stages;
         self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
         let forensics = matches!(end, End::NeedsHuman | End::Frozen);
-        let candidates = self.run.attempts.iter().flat_map(|attempt| &attempt.candidates);
-        let judged: Vec<Oid> = candidates
-            .filter(|candidate| candidate.landed_at.is_some())
-            .flat_map(|landed| [landed.commit.clone(), landed.base.clone()])
-            .collect();
+        let judged = self.judged().await?;
         let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
         self.ports().git.release(&repo, run, &judged, forensics).await?;
         self.commit(Transition::Settled).await?;
@@ -144,7 +139,7 @@ impl Pass<'_> {
             }
             Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(now),
             Turn::None { .. }
-            | Turn::NotStarted
+            | Turn::NotStarted { .. }
             | Turn::Asking { .. }
             | Turn::Limited { .. }
             | Turn::Running { .. }

@@ -100,7 +100,7 @@ impl Pass<'_> {
         let policy =
             self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
         let diff = self.diff(&candidate.base, &candidate.commit).await?;
-        let commits = self.new_commits(&candidate.base, &candidate.head).await?;
+        let commits = git.commits(repo, &candidate.base, &candidate.head).await?;
         let first = match commits.last() {
             Some(first) => self.first_alone(&candidate.base, &first.id).await?,
             None => None,

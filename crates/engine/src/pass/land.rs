@@ -6,7 +6,7 @@
 
 use afk_core::ids::Oid;
 use afk_core::message;
-use afk_core::plan::Refusal;
+use afk_core::plan::{RedCause, Refusal};
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
@@ -33,8 +33,7 @@ impl Pass<'_> {
         let repo = self.run.issue.repo.clone();
         let branch = self.branch();
         let base = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
-        let onto = self.onto(&base).await?;
-        match self.ports().git.merge(&repo, &onto, &left.head).await? {
+        match self.ports().git.merge(&repo, &base, &left.head).await? {
             Merge::Conflict { paths } => {
                 let detail = format!(
                     "the change conflicts with {branch} at {} in: {}",
@@ -60,25 +59,6 @@ impl Pass<'_> {
         }
     }
 
-    /// What a head of this run is merged with: `base`, once something has landed as a
-    /// commit that also says so.
-    ///
-    /// What landed was squashed, so that for git the head and the default branch made
-    /// the same change twice, and a fix of the very lines that landed would conflict
-    /// with them. The commit is never pushed; its tree is the base's own.
-    async fn onto(&self, base: &Oid) -> PortResult<Oid> {
-        let Some(landed) = self.run.landed() else { return Ok(base.clone()) };
-        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
-        let spec = CommitSpec {
-            tree: git.tree(repo, base).await?,
-            parents: vec![base.clone(), landed.head.clone()],
-            message: format!("{} landed as {}\n", landed.head, landed.commit),
-            author: (COMMITTER.0.to_owned(), COMMITTER.1.to_owned()),
-            at: landed.at,
-        };
-        git.commit(repo, &spec).await
-    }
-
     async fn candidate(
         &self,
         attempt: u32,
@@ -87,7 +67,7 @@ impl Pass<'_> {
         tree: Oid,
     ) -> PortResult<Candidate> {
         let repo = &self.run.issue.repo;
-        let commits = self.new_commits(&base, &left.head).await?;
+        let commits = self.ports().git.commits(repo, &base, &left.head).await?;
         let texts: Vec<&str> = commits.iter().map(|commit| commit.message.as_str()).collect();
         let message = message::landing(&texts, self.run.issue.number, self.run.id, attempt);
         let author = commits.first().map_or_else(
@@ -113,18 +93,6 @@ impl Pass<'_> {
             stages: Vec::new(),
             red: None,
         })
-    }
-
-    /// The agent's commits that the default branch does not have, newest first.
-    pub(super) async fn new_commits(
-        &self,
-        base: &Oid,
-        head: &Oid,
-    ) -> PortResult<Vec<crate::ports::CommitText>> {
-        // What landed was squashed: its own commits are not on the default branch.
-        let landed = self.run.landed().map(|landed| &landed.head);
-        let without: Vec<&Oid> = std::iter::once(base).chain(landed).collect();
-        self.ports().git.commits(&self.run.issue.repo, &without, head).await
     }
 
     /// Ends the attempt before landing.
@@ -202,6 +170,6 @@ impl Pass<'_> {
     /// Whether the newest attempt mends a landed commit that went red. After a landing
     /// there are no other attempts, also where the first fix was refused.
     pub(super) fn is_corrective(&self) -> bool {
-        self.run.landed().is_some_and(|landed| landed.red.is_some())
+        self.run.landed().is_some_and(|landed| landed.red == Some(RedCause::Ours))
     }
 }

@@ -11,6 +11,7 @@ mod conclude;
 mod judge;
 mod land;
 mod observe;
+mod reset;
 mod stages;
 mod turns;
 mod workflow;
@@ -157,6 +158,7 @@ impl Pass<'_> {
             Plan::Interrupt | Plan::Settle => {}
             Plan::Conclude { .. }
             | Plan::Open
+            | Plan::Reset
             | Plan::StartTurn
             | Plan::Turn { .. }
             | Plan::Answer
@@ -197,6 +199,7 @@ impl Pass<'_> {
             | Plan::Interrupt
             | Plan::Conclude { .. }
             | Plan::Open
+            | Plan::Reset
             | Plan::StartTurn
             | Plan::Turn { .. }
             | Plan::Answer

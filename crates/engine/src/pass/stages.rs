@@ -1,27 +1,39 @@
 //! The verdict: stages asked in order about the landed commit, and whose a red is.
 //!
 //! A `command` stage is a job in a clean clone of the commit. Red is attributed
-//! before it is paid for: the same stage is asked of the base.
+//! before it is paid for: the same stage is asked of the base, and where ours was
+//! not judged or is excused, of the commits that came after it.
 
 use std::time::Duration;
 
 use afk_core::config;
 use afk_core::ids::{JobKey, Oid};
+use afk_core::message;
 use afk_core::plan::RedCause;
 use afk_core::run::{Candidate, Stage, Transition};
-use afk_core::verdict::{Attribution, StageAnswer, Trouble, attribute};
+use afk_core::verdict::{Attribution, Descendant, StageAnswer, Trouble, attribute};
 
 use super::{Acted, Pass, Watch};
-use crate::ports::{Job, JobEnd, JobKind, PortResult};
+use crate::ports::{CommitText, Job, JobEnd, JobKind, PortResult};
+
+/// Commits after ours that are asked, one after another.
+const MAX_DESCENDANTS: usize = 10;
 
 impl Pass<'_> {
     /// Asks the first stage that has not succeeded, and attributes its failure.
     pub(super) async fn ask_stages(&mut self) -> PortResult<Acted> {
         let Some(landed) = self.run.landed().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.waiting_stage(&landed) else { return Ok(Acted::Again) };
-        let answer = |stage: &Stage| stage.answer;
-        match landed.stages.iter().find(|known| known.name == stage.name).map(answer) {
-            Some(StageAnswer::Failure) => self.attribute(&landed, &stage).await,
+        match answer_to(&landed, &stage) {
+            Some(StageAnswer::Failure) => {
+                let Some(base) = self.ask_base(&landed, &stage).await? else {
+                    return Ok(Acted::wait(Watch::Jobs, None));
+                };
+                // Descendants are asked by row 19, once it is known that the red is not ours.
+                let cause = cause_of(attribute(Trouble::Failure, base, &[]));
+                self.commit(Transition::Attributed { cause }).await?;
+                Ok(Acted::Again)
+            }
             Some(
                 StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
             )
@@ -32,43 +44,91 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks the trouble's stage about the default head: where that descends from
-    /// what landed, its success speaks for it.
+    /// Asks the trouble's stage about the commits after ours, oldest first, until one
+    /// of them decides.
     pub(super) async fn ask_descendants(&mut self) -> PortResult<Acted> {
         let Some(landed) = self.run.landed().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.waiting_stage(&landed) else { return Ok(Acted::Again) };
-        let repo = self.run.issue.repo.clone();
-        let branch = self.branch();
-        let head = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
-        if head == landed.commit {
+        let trouble = answer_to(&landed, &stage).and_then(StageAnswer::trouble);
+        let Some(own) = trouble else { return Ok(Acted::Again) };
+        let mut base = StageAnswer::None;
+        if own == Trouble::Failure {
+            match self.ask_base(&landed, &stage).await? {
+                Some(answer) => base = answer,
+                None => return Ok(Acted::wait(Watch::Jobs, None)),
+            }
+        }
+        let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
+        self.ports().git.default_head(&repo, &branch, &self.token()).await?;
+        let commits = self.after(&landed).await?;
+        let mut answers = Vec::new();
+        let mut found = attribute(own, base, &answers);
+        for commit in &commits {
+            let Some((answer, tail)) = self.ask(&stage, &commit.id).await? else {
+                return Ok(Acted::wait(Watch::Jobs, None));
+            };
+            if answer == StageAnswer::Failure && base == StageAnswer::None {
+                // Only now does it matter whether the base had it already.
+                match self.ask_base(&landed, &stage).await? {
+                    Some(answer) => base = answer,
+                    None => return Ok(Acted::wait(Watch::Jobs, None)),
+                }
+            }
+            answers.push(Descendant { answer, ours: self.is_own(commit) });
+            found = attribute(own, base, &answers);
+            let (answer, tail) = match (found, own) {
+                (Attribution::SpokenFor { .. }, _) => (StageAnswer::Success, None),
+                // The next pass attributes it as a failure of our own.
+                (Attribution::Ours, Trouble::Void) => (StageAnswer::Failure, tail),
+                (Attribution::Ours, Trouble::Failure) => break,
+                (Attribution::NotOurs { .. } | Attribution::Void, _) => continue,
+            };
+            let link = Some(format!("its descendant {}", commit.id));
+            return self.answered(&stage, answer, tail, link).await;
+        }
+        let cause = cause_of(found);
+        if found == Attribution::Void || landed.red == Some(cause) {
             return Ok(Acted::wait(Watch::Nothing, None));
         }
-        match self.ask(&stage, &head).await? {
-            None => Ok(Acted::wait(Watch::Jobs, None)),
-            Some((StageAnswer::Success, _)) => {
-                let link = Some(format!("its descendant {head}"));
-                self.answered(&stage, StageAnswer::Success, None, link).await
-            }
-            Some(_) => Ok(Acted::wait(Watch::Nothing, None)),
-        }
-    }
-
-    async fn attribute(&mut self, landed: &Candidate, stage: &config::Stage) -> PortResult<Acted> {
-        // A fix stands on our own red commit, which would excuse whatever it brings:
-        // what counts is the branch as it was before this run landed anything.
-        let base = self.run.first_landed().map_or(&landed.base, |first| &first.base).clone();
-        let Some((base, _)) = self.ask(stage, &base).await? else {
-            return Ok(Acted::wait(Watch::Jobs, None));
-        };
-        // Descendants are asked by row 19, once it is known that the red is not ours.
-        let cause = match attribute(Trouble::Failure, base, &[]) {
-            Attribution::Ours => RedCause::Ours,
-            Attribution::NotOurs { .. } | Attribution::Void | Attribution::SpokenFor { .. } => {
-                RedCause::NotOurs
-            }
-        };
         self.commit(Transition::Attributed { cause }).await?;
         Ok(Acted::Again)
+    }
+
+    /// The stage's answer for the commit that ours was built on: none while it is under way.
+    async fn ask_base(
+        &self,
+        landed: &Candidate,
+        stage: &config::Stage,
+    ) -> PortResult<Option<StageAnswer>> {
+        // A fix stands on our own red commit, which would excuse whatever it brings:
+        // what counts is the branch as it was before this run landed anything.
+        let base = self.run.first_landed().map_or(&landed.base, |first| &first.base);
+        Ok(self.ask(stage, base).await?.map(|(answer, _)| answer))
+    }
+
+    /// The commits after what landed that may speak for it, oldest first.
+    async fn after(&self, landed: &Candidate) -> PortResult<Vec<CommitText>> {
+        let (repo, branch) = (&self.run.issue.repo, self.branch());
+        self.ports().git.descendants(repo, &branch, &landed.commit, MAX_DESCENDANTS).await
+    }
+
+    fn is_own(&self, commit: &CommitText) -> bool {
+        message::trailer(&commit.message, message::RUN_TRAILER)
+            == Some(self.run.id.to_string().as_str())
+    }
+
+    /// Every commit that a stage of this run may have worked on.
+    pub(super) async fn judged(&self) -> PortResult<Vec<Oid>> {
+        let candidates = self.run.attempts.iter().flat_map(|attempt| &attempt.candidates);
+        let mut judged = Vec::new();
+        for landed in candidates.filter(|candidate| candidate.landed_at.is_some()) {
+            judged.extend([landed.commit.clone(), landed.base.clone()]);
+            let void = |stage: &Stage| stage.answer == StageAnswer::Void || stage.link.is_some();
+            if landed.red == Some(RedCause::NotOurs) || landed.stages.iter().any(void) {
+                judged.extend(self.after(landed).await?.into_iter().map(|commit| commit.id));
+            }
+        }
+        Ok(judged)
     }
 
     async fn answered(
@@ -111,6 +171,22 @@ impl Pass<'_> {
                 .any(|known| known.name == stage.name && known.answer == StageAnswer::Success)
         };
         self.repo.stages.iter().find(|stage| !succeeded(stage)).cloned()
+    }
+}
+
+/// What the stage last said of the landed commit.
+fn answer_to(landed: &Candidate, stage: &config::Stage) -> Option<StageAnswer> {
+    let known = landed.stages.iter().find(|known| known.name == stage.name);
+    known.map(|known| known.answer)
+}
+
+/// Only what is ours is ever paid for.
+fn cause_of(found: Attribution) -> RedCause {
+    match found {
+        Attribution::Ours => RedCause::Ours,
+        Attribution::NotOurs { .. } | Attribution::Void | Attribution::SpokenFor { .. } => {
+            RedCause::NotOurs
+        }
     }
 }
 

@@ -125,6 +125,14 @@ pub trait Git: Send + Sync {
         n: u32,
         cancel: &CancellationToken,
     ) -> PortResult<Fetched>;
+    /// Brings the head of the run's idle clone into the mirror as `refs/afk/<run>/<name>`.
+    async fn keep_head(
+        &self,
+        repo: &RepoName,
+        run: RunId,
+        name: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<Oid>;
     /// The default branch's head on the remote, fetched into the mirror.
     async fn default_head(
         &self,
@@ -154,12 +162,17 @@ pub trait Git: Send + Sync {
     async fn raw_diff(&self, repo: &RepoName, old: &Oid, new: &Oid) -> PortResult<Vec<u8>>;
     /// Blobs by id; one of more than `limit` bytes gives its size alone.
     async fn blobs(&self, repo: &RepoName, ids: &BTreeSet<Oid>, limit: u64) -> PortResult<Blobs>;
-    /// The commits of `head` that none of `without` has, newest first, bounded.
-    async fn commits(
+    /// The commits of `head` that `base` does not have, newest first, bounded.
+    async fn commits(&self, repo: &RepoName, base: &Oid, head: &Oid)
+    -> PortResult<Vec<CommitText>>;
+    /// The commits of the default branch as it was last fetched that came after `commit`,
+    /// by first parents, oldest first, at most so many; none where it is not on it.
+    async fn descendants(
         &self,
         repo: &RepoName,
-        without: &[&Oid],
-        head: &Oid,
+        branch: &str,
+        commit: &Oid,
+        at_most: usize,
     ) -> PortResult<Vec<CommitText>>;
     /// The tree that `recipe` makes of the tree `start`.
     async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid>;

@@ -70,6 +70,11 @@ pub trait Executor: Send + Sync {
 pub enum JobKind {
     /// Asks the run's clone what is not committed.
     Status,
+    /// Does one step of putting the run's idle clone on another commit.
+    Reset {
+        /// Which.
+        step: ResetStep,
+    },
     /// Runs a command on a fresh checkout of a tree, to judge it.
     Judge {
         /// The tree.
@@ -82,6 +87,27 @@ pub enum JobKind {
     },
     /// Runs a hook in the run's clone.
     Hook,
+}
+
+/// One command of a reset, in their order: none loses what the ones before it kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ResetStep {
+    /// Removes what a git that was stopped half way left behind.
+    Unlock,
+    /// Takes every file that is not ignored into the index.
+    Add,
+    /// Commits the index on top of what is checked out.
+    Commit,
+    /// Puts branch, index and files on this commit.
+    Checkout {
+        /// Which.
+        onto: Oid,
+    },
+    /// Removes files that this commit does not know; ignored ones stay.
+    Clean {
+        /// Which.
+        onto: Oid,
+    },
 }
 
 /// A job to be started.

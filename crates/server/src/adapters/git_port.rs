@@ -107,6 +107,19 @@ impl Git for LocalGit {
         Ok(Fetched { head, elsewhere })
     }
 
+    async fn keep_head(
+        &self,
+        repo: &RepoName,
+        run: RunId,
+        name: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<Oid> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        let clone = self.clone_of(repo, run, &mirror).await?;
+        let upload_pack = self.upload_pack(&mirror, &clone);
+        clone.fetch_head(&mirror, run, name, &upload_pack).await.map_err(of_clone)
+    }
+
     async fn default_head(
         &self,
         repo: &RepoName,
@@ -192,28 +205,23 @@ impl Git for LocalGit {
     async fn commits(
         &self,
         repo: &RepoName,
-        without: &[&Oid],
+        base: &Oid,
         head: &Oid,
     ) -> PortResult<Vec<CommitText>> {
+        let commits = self.local.mirror(repo)?.commits(base, head).await.map_err(fault)?;
+        Ok(commits.into_iter().rev().map(text_of).collect())
+    }
+
+    async fn descendants(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        at_most: usize,
+    ) -> PortResult<Vec<CommitText>> {
         let mirror = self.local.mirror(repo)?;
-        let mut kept: Option<Vec<git::Commit>> = None;
-        for base in without {
-            let commits = mirror.commits(base, head).await.map_err(fault)?;
-            kept = Some(match kept {
-                None => commits,
-                Some(before) => {
-                    let here: BTreeSet<&Oid> = commits.iter().map(|commit| &commit.id).collect();
-                    before.into_iter().filter(|commit| here.contains(&commit.id)).collect()
-                }
-            });
-        }
-        let texts = kept.unwrap_or_default().into_iter().rev().map(|commit| CommitText {
-            id: commit.id,
-            parents: commit.parents,
-            author: (commit.author.name, commit.author.email),
-            message: String::from_utf8_lossy(&commit.message).into_owned(),
-        });
-        Ok(texts.collect())
+        let after = mirror.descendants(branch, commit, at_most).await.map_err(fault)?;
+        Ok(after.into_iter().map(text_of).collect())
     }
 
     async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
@@ -336,6 +344,15 @@ impl Git for LocalGit {
             }
         }
         Ok(())
+    }
+}
+
+fn text_of(commit: git::Commit) -> CommitText {
+    CommitText {
+        id: commit.id,
+        parents: commit.parents,
+        author: (commit.author.name, commit.author.email),
+        message: String::from_utf8_lossy(&commit.message).into_owned(),
     }
 }
 

@@ -11,7 +11,7 @@ use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, StopSignal
 use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ids::{JobKey, Oid, RunId};
 use afk_engine::ports::{
-    Job, JobEnd, JobKind, JobState, Jobs, PortError, PortErrorKind, PortResult,
+    Job, JobEnd, JobKind, JobState, Jobs, PortError, PortErrorKind, PortResult, ResetStep,
 };
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -54,6 +54,19 @@ impl LocalJobs {
         Ok(match &job.kind {
             JobKind::Status => {
                 let argv = Status::argv().into_iter().map(str::to_owned).collect();
+                let spec = put(argv, &folders.clone, Cache::ProofRead)?
+                    .bind(&folders.clone, Access::ReadWrite)
+                    .bind(mirror.objects(), Access::ReadOnly);
+                (spec, Some(lock))
+            }
+            JobKind::Reset { step } => {
+                let argv = match step {
+                    ResetStep::Unlock => git::reset::unlock(),
+                    ResetStep::Add => git::reset::add(),
+                    ResetStep::Commit => git::reset::commit(),
+                    ResetStep::Checkout { onto } => git::reset::checkout(onto),
+                    ResetStep::Clean { .. } => git::reset::clean(),
+                };
                 let spec = put(argv, &folders.clone, Cache::ProofRead)?
                     .bind(&folders.clone, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);

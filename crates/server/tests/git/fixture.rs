@@ -155,8 +155,14 @@ impl World {
         UploadPack::boxed(Vec::<String>::new())
     }
 
-    /// Bubblewrap as the sandbox does it: the system, the clone, the mirror's objects.
+    /// `upload-pack` in the box.
     pub(crate) fn boxed_upload_pack(&self, clone: &RunClone) -> UploadPack {
+        UploadPack::boxed(self.in_box(clone))
+    }
+
+    /// Bubblewrap as the sandbox does it, up to the command: the system, the clone, which
+    /// is the working directory, the mirror's objects.
+    pub(crate) fn in_box(&self, clone: &RunClone) -> Vec<String> {
         let objects = self.mirror.objects().to_str().unwrap().to_owned();
         let dir = clone.dir.to_str().unwrap().to_owned();
         let mut argv: Vec<String> = ["bwrap", "--unshare-all", "--die-with-parent", "--clearenv"]
@@ -168,8 +174,9 @@ impl World {
         argv.extend(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"].map(String::from));
         argv.extend(["--setenv".into(), "PATH".into(), "/usr/local/bin:/usr/bin:/bin".into()]);
         argv.extend(["--ro-bind".into(), objects.clone(), objects]);
-        argv.extend(["--bind".into(), dir.clone(), dir, "--".into()]);
-        UploadPack::boxed(argv)
+        argv.extend(["--bind".into(), dir.clone(), dir.clone()]);
+        argv.extend(["--chdir".into(), dir, "--".into()]);
+        argv
     }
 
     /// Whether the attack's canary fired; clears it for the next one.

@@ -10,4 +10,5 @@ mod hostile;
 mod landing;
 mod limits;
 mod mirror;
+mod reset;
 mod tree;

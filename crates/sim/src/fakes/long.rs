@@ -109,6 +109,16 @@ impl Git for Sim {
         self.call("git.file_at", |world| world.file_at(commit, path, limit))
     }
 
+    async fn keep_head(
+        &self,
+        _repo: &RepoName,
+        run: RunId,
+        name: &str,
+        _cancel: &CancellationToken,
+    ) -> PortResult<Oid> {
+        self.call("git.keep_head", |world| world.keep_head(run, name))
+    }
+
     async fn default_head(
         &self,
         repo: &RepoName,
@@ -145,10 +155,23 @@ impl Git for Sim {
     async fn commits(
         &self,
         _repo: &RepoName,
-        without: &[&Oid],
+        base: &Oid,
         head: &Oid,
     ) -> PortResult<Vec<CommitText>> {
-        self.call("git.commits", |world| Ok(world.commits(without, head)))
+        self.call("git.commits", |world| Ok(world.commits(base, head)))
+    }
+
+    async fn descendants(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        commit: &Oid,
+        at_most: usize,
+    ) -> PortResult<Vec<CommitText>> {
+        self.call("git.descendants", |world| {
+            world.default_head(repo, branch)?;
+            Ok(world.descendants(repo, commit, at_most))
+        })
     }
 
     async fn compose(&self, _repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {

@@ -9,7 +9,7 @@ use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
 use afk_core::proof::TreeRecipe;
 use afk_engine::ports::{
-    CommitSpec, CommitText, Fetched, FileAt, Merge, PortResult, Prepared, Push,
+    CommitSpec, CommitText, Fetched, FileAt, Merge, PortResult, Prepared, Push, ResetStep,
 };
 
 use super::{Act, World};
@@ -70,6 +70,8 @@ pub struct GitWorld {
     pub remotes: BTreeMap<RepoName, Oid>,
     /// The workspaces.
     pub workspaces: BTreeMap<RunId, Workspace>,
+    /// Heads that were kept under a name, by run.
+    pub kept: BTreeMap<(RunId, String), Oid>,
     /// Workspaces that were kept for people to look at.
     pub forensics: BTreeSet<RunId>,
     /// What becomes of the next pushes.
@@ -144,6 +146,16 @@ impl GitWorld {
             }
         }
         found
+    }
+
+    fn text_of(&self, id: Oid) -> Option<CommitText> {
+        let commit = self.commits.get(&id)?;
+        Some(CommitText {
+            id,
+            parents: commit.parents.clone(),
+            author: commit.author.clone(),
+            message: commit.message.clone(),
+        })
     }
 
     fn entries(&self, of: &Oid) -> Option<BTreeMap<String, Oid>> {
@@ -324,19 +336,60 @@ impl World {
         Ok(found)
     }
 
-    pub(crate) fn commits(&mut self, without: &[&Oid], head: &Oid) -> Vec<CommitText> {
-        let known: BTreeSet<Oid> = without.iter().flat_map(|oid| self.git.ancestors(oid)).collect();
+    pub(crate) fn commits(&mut self, base: &Oid, head: &Oid) -> Vec<CommitText> {
+        let known = self.git.ancestors(base);
         let new = self.git.ancestors(head).into_iter().filter(|oid| !known.contains(oid));
-        let text = |id: Oid| {
-            let commit = self.git.commits.get(&id)?;
-            Some(CommitText {
-                id,
-                parents: commit.parents.clone(),
-                author: commit.author.clone(),
-                message: commit.message.clone(),
-            })
-        };
-        new.filter_map(text).collect()
+        new.filter_map(|id| self.git.text_of(id)).collect()
+    }
+
+    pub(crate) fn descendants(
+        &mut self,
+        repo: &RepoName,
+        commit: &Oid,
+        at_most: usize,
+    ) -> Vec<CommitText> {
+        let mut line = Vec::new();
+        let mut at = self.git.remotes.get(repo).cloned();
+        while let Some(id) = at.filter(|id| id != commit) {
+            at = self.git.commits.get(&id).and_then(|known| known.parents.first().cloned());
+            line.push(id);
+            if at.is_none() {
+                return Vec::new();
+            }
+        }
+        let oldest = line.into_iter().rev().take(at_most);
+        oldest.filter_map(|id| self.git.text_of(id)).collect()
+    }
+
+    pub(crate) fn keep_head(&mut self, run: RunId, name: &str) -> PortResult<Oid> {
+        let head = self.fetch_head(run)?.head;
+        Ok(self.git.kept.entry((run, name.to_owned())).or_insert(head).clone())
+    }
+
+    pub(super) fn reset(&mut self, run: RunId, step: &ResetStep) {
+        let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
+        match step {
+            ResetStep::Unlock | ResetStep::Add => {}
+            ResetStep::Commit => {
+                let on = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
+                let left = workspace.dirty.iter().map(|path| (path.as_str(), Some("left over")));
+                let commit = GitCommit {
+                    tree: self.git.put_files(on.as_ref(), left),
+                    parents: vec![workspace.head],
+                    message: "What was left\n".to_owned(),
+                    author: ("afk".to_owned(), "afk@localhost".to_owned()),
+                };
+                let head = self.git.put_commit(commit, &self.now.to_string());
+                self.on_workspace(run, |workspace| {
+                    workspace.head = head;
+                    workspace.dirty.clear();
+                });
+            }
+            ResetStep::Checkout { onto } => {
+                self.on_workspace(run, |workspace| workspace.head = onto.clone());
+            }
+            ResetStep::Clean { .. } => self.on_workspace(run, |w| w.dirty.clear()),
+        }
     }
 
     pub(crate) fn compose(&mut self, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
@@ -398,6 +451,7 @@ impl World {
 
     pub(crate) fn release(&mut self, run: RunId, forensics: bool) {
         if !forensics {
+            self.git.kept.retain(|(of, _), _| *of != run);
             self.git.workspaces.remove(&run);
         } else if self.git.workspaces.contains_key(&run) {
             self.git.forensics.insert(run);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::ids::{JobKey, Oid, RunId};
 use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortResult};
 
-use super::{TurnState, World};
+use super::{AgentTurn, TurnState, World};
 
 /// What fails a stage.
 const BREAKS: &str = "BREAKS-CI";
@@ -48,13 +48,22 @@ impl World {
             };
         }
         let there = match &job.kind {
-            JobKind::Status | JobKind::Hook => self.git.workspaces.contains_key(&job.run),
+            JobKind::Status | JobKind::Reset { .. } | JobKind::Hook => {
+                self.git.workspaces.contains_key(&job.run)
+            }
             JobKind::Judge { tree } => self.git.trees.contains_key(tree),
             JobKind::Stage { commit } => self.git.commits.contains_key(commit),
         };
-        let empty = job.argv.is_empty() != matches!(job.kind, JobKind::Status);
+        let own = matches!(job.kind, JobKind::Status | JobKind::Reset { .. });
+        let empty = job.argv.is_empty() != own;
         if !there || empty {
             return Err(self.complain(format!("{} has nothing to work on or with", job.key)));
+        }
+        let of_run = |turn: &&AgentTurn| turn.request.run == job.run;
+        let at_work = |turn: &AgentTurn| turn.state == TurnState::Running;
+        let reset = matches!(job.kind, JobKind::Reset { .. });
+        if reset && self.agents.turns.values().filter(of_run).any(at_work) {
+            return Err(self.complain(format!("{} resets under a turn", job.key)));
         }
         self.jobs.started.push(job.key.clone());
         self.jobs.jobs.insert(at, JobRecord { job: job.clone(), state: JobState::Running });
@@ -111,6 +120,9 @@ impl World {
             if job.argv.first().is_some_and(|program| self.jobs.hanging.contains(program)) {
                 continue;
             }
+            if let JobKind::Reset { step } = &job.kind {
+                self.reset(job.run, step);
+            }
             let end = self.end_of(&job);
             if let Some(job) = self.jobs.jobs.get_mut(&at) {
                 job.state = JobState::Ended(end);
@@ -137,7 +149,7 @@ impl World {
                 let files = self.git.files_of(commit).unwrap_or_default();
                 end(now, i32::from(files.values().any(|text| text.contains(BREAKS))))
             }
-            JobKind::Hook => end(now, 0),
+            JobKind::Reset { .. } | JobKind::Hook => end(now, 0),
         }
     }
 

@@ -171,6 +171,10 @@ fn landed(commit: char) -> Transition {
     Transition::Landed { commit: oid(commit) }
 }
 
+fn reset(onto: char) -> Transition {
+    Transition::Reset { reset: super::Reset { onto: oid(onto), leftovers: None } }
+}
+
 fn stage(name: &str, answer: StageAnswer, second: i64) -> Transition {
     let stage = Stage { name: name.to_owned(), answer, at: at(second), link: None, tail: None };
     Transition::StageAnswered { stage }

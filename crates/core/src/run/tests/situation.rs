@@ -103,13 +103,79 @@ fn refusals_and_fixes_are_spent_at_their_bounds() {
 
 #[test]
 fn the_fix_forward_clock_runs_from_the_first_red() {
-    let red = with(to_landing(), vec![(200, stage("ci", StageAnswer::Failure, 200))]);
+    // Attributed later, but red since the stage said so.
+    let failed = (200, stage("ci", StageAnswer::Failure, 200));
+    let by = |second, cause| (second, Transition::Attributed { cause });
+    let red = with(to_landing(), vec![failed.clone(), by(250, RedCause::Ours)]);
     assert!(situation(&red, 3799).fixes_left);
     assert!(!situation(&red, 3800).fixes_left);
-    let again = with(red.clone(), vec![(1000, stage("ci", StageAnswer::Failure, 1000))]);
+    let again = with(
+        red.clone(),
+        vec![(1000, stage("ci", StageAnswer::Failure, 1000)), by(1001, RedCause::Ours)],
+    );
     assert!(!situation(&again, 3800).fixes_left, "the first red counts");
     let slept = with(red, vec![away(300, 400)]);
     assert!(situation(&slept, 3899).fixes_left && !situation(&slept, 3900).fixes_left);
+    // Neither an unattributed red nor somebody else's starts it.
+    let unknown = with(to_landing(), vec![failed]);
+    assert!(situation(&unknown, 99_999).fixes_left);
+    let theirs = with(unknown, vec![by(250, RedCause::NotOurs)]);
+    assert!(situation(&theirs, 99_999).fixes_left);
+    // Another stage's red is asked about anew, and starts it.
+    let ours = with(
+        theirs,
+        vec![
+            (500, stage("ci", StageAnswer::Success, 500)),
+            (600, stage("more", StageAnswer::Failure, 600)),
+        ],
+    );
+    assert_eq!(situation(&ours, 610).landed, Landed::Pending { overdue: false });
+    let ours = with(ours, vec![by(620, RedCause::Ours)]);
+    assert!(situation(&ours, 4199).fixes_left && !situation(&ours, 4200).fixes_left);
+}
+
+#[test]
+fn a_fix_begins_on_the_default_head_and_its_own_corrections_go_on_from_it() {
+    let absent = |steps: &[(i64, Transition)]| {
+        seen(steps, &Seen { turn: Some(TurnSeen::Absent), ..Seen::default() }, 900).turn
+    };
+    let work = |steps: &[(i64, Transition)]| match situation(steps, 900).turn {
+        plan::Turn::Finished { work, .. } => work,
+        other => panic!("{other:?}"),
+    };
+    let base = |steps: &[(i64, Transition)]| run(steps).base().cloned();
+    let is_reset = |reset| plan::Turn::NotStarted { reset };
+    let fix = with(to_landing(), vec![(200, begun(TurnCause::FixForward))]);
+    assert_eq!(absent(&fix), is_reset(false));
+    assert_eq!(base(&fix), Some(oid('1')));
+    let fix = with(fix, vec![(201, reset('d'))]);
+    assert_eq!(absent(&fix), is_reset(true));
+    assert_eq!(base(&fix), Some(oid('d')));
+    // A retry within the attempt keeps what the agent has done.
+    let retried = with(fix.clone(), vec![(202, failed()), (203, begun(TurnCause::Retry))]);
+    assert_eq!(absent(&retried), is_reset(true));
+    // Standing where it was put is no new head; a commit on top is one.
+    let idle = with(fix.clone(), vec![(210, finished()), (211, left('d', &[]))]);
+    assert_eq!(work(&idle), Work::Nothing);
+    let fixed = with(fix, vec![(210, finished()), (211, left('2', &[]))]);
+    assert_eq!(work(&fixed), Work::New(plan::Candidate::Unmerged));
+    // Refused: the next turn goes on from the fix.
+    let refused = with(
+        fixed.clone(),
+        vec![(220, refused(Refusal::Verify)), (221, begun(TurnCause::Refused))],
+    );
+    assert_eq!(absent(&refused), is_reset(true));
+    // Landed, and red again: the next fix begins anew.
+    let again = with(
+        fixed,
+        vec![(220, integrated('2', '3')), (221, landed('3')), (230, begun(TurnCause::FixForward))],
+    );
+    assert_eq!(absent(&again), is_reset(false));
+    assert_eq!(base(&again), Some(oid('2')));
+    assert_eq!(base(&with(again, vec![(231, reset('4'))])), Some(oid('4')));
+    // A fix without a commit is spent; the next one begins anew, too.
+    let spent = with(idle, vec![(230, begun(TurnCause::FixForward))]);
+    assert_eq!(absent(&spent), is_reset(false));
 }
 
 #[test]
@@ -182,7 +248,7 @@ fn a_turn_under_way_is_as_it_was_seen() {
         Some(TurnSeen::Running { last_event_at: at(second), tool_open, asking_since: None })
     };
     let stalled = |stalled| plan::Turn::Running { stalled };
-    check(&steps, Some(TurnSeen::Absent), 20, plan::Turn::NotStarted);
+    check(&steps, Some(TurnSeen::Absent), 20, plan::Turn::NotStarted { reset: true });
     check(&steps, Some(TurnSeen::Unknown), 20, plan::Turn::Unknown);
     check(&steps, None, 20, plan::Turn::Unknown);
     check(&steps, running(100, false), 1899, stalled(false));

@@ -57,6 +57,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Just(proved()),
         Just(disproved()),
         refusals.prop_map(refused),
+        digits.clone().prop_map(reset),
         digits.prop_map(landed),
         (prop::sample::select(vec!["ci", "more"]), answers, seconds.clone())
             .prop_map(|(name, answer, second)| stage(name, answer, second)),
@@ -104,6 +105,7 @@ proptest! {
         prop_assert_eq!(&replayed, &live);
         // Whatever it says is derived without a panic.
         let _ = (live.look(), live.phase(), live.base(), live.candidate());
+        let _ = live.needs_reset();
         let _ = live.evidence(limits().stages.as_ref()).is_complete();
         let situation = live.situation(&Seen::default(), &limits(), at(now));
         let _ = plan(&situation);
@@ -147,9 +149,15 @@ fn transitions_are_named_as_they_are_written() {
 #[test]
 fn a_transition_that_does_not_fit_changes_nothing() {
     let before = admitted();
-    for stray in
-        [finished(), left('1', &[]), integrated('1', 'c'), guarded(), proved(), landed('c')]
-    {
+    for stray in [
+        finished(),
+        reset('d'),
+        left('1', &[]),
+        integrated('1', 'c'),
+        guarded(),
+        proved(),
+        landed('c'),
+    ] {
         let mut run = before.clone();
         run.apply(at(1), stray.clone());
         assert_eq!(run, before, "{}", stray.kind());

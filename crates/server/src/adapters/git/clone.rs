@@ -4,7 +4,7 @@
 //! name, no git of the control plane runs in it. What it holds is learnt through
 //! `upload-pack` in the caller's box, and taken over with every object checked.
 //! Whether it is dirty is asked by a command that the caller runs in the box
-//! ([`super::Status::argv`]).
+//! ([`super::Status::argv`]), and it is reset by others ([`super::reset`]).
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -203,22 +203,6 @@ impl RunClone {
                 Err(GitError::Unsound { detail: "the clone's HEAD is not a commit".to_owned() })
             }
         }
-    }
-
-    /// The commands, to be run in the box in this order, that put an idle work tree
-    /// to `commit` on `branch`; ignored files (build output) stay.
-    pub fn reset_argv(branch: &str, commit: &Oid) -> Result<[Vec<String>; 2], GitError> {
-        head_ref(branch)?;
-        let git = |args: &[&str]| {
-            ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"]
-                .iter()
-                .chain(args)
-                .map(ToString::to_string)
-                .collect()
-        };
-        let checkout =
-            git(&["checkout", "--quiet", "--force", "-B", branch, commit.as_str(), "--"]);
-        Ok([checkout, git(&["clean", "--quiet", "-ffd"])])
     }
 
     /// Always a url: git would read a plain path itself (as a bundle, for one).

@@ -19,6 +19,7 @@ mod paths;
 mod process;
 mod read;
 mod remote;
+pub mod reset;
 mod status;
 mod tree;
 mod workspaces;

@@ -174,6 +174,30 @@ impl Mirror {
             .collect()
     }
 
+    /// The commits of `branch` by first parents that contain `commit`, without itself,
+    /// oldest first, at most so many.
+    pub async fn descendants(
+        &self,
+        branch: &str,
+        commit: &Oid,
+        at_most: usize,
+    ) -> Result<Vec<Commit>, GitError> {
+        let full = head_ref(branch)?;
+        let call = self.call("rev-list").args(["--first-parent", "--ancestry-path"]);
+        let call = call.arg(format!("--max-count={}", MAX_COMMITS + 1));
+        let list = call.args([&full, &format!("^{commit}"), "--"]).ok().await?;
+        let text = String::from_utf8_lossy(&list);
+        let ids: Vec<&str> = text.lines().collect();
+        if ids.len() > MAX_COMMITS {
+            return Err(GitError::TooMany { what: "commits", limit: MAX_COMMITS });
+        }
+        let mut found = Vec::new();
+        for id in ids.into_iter().rev().take(at_most) {
+            found.push(self.commit_of(&id.parse().map_err(|_| strange(id))?).await?);
+        }
+        Ok(found)
+    }
+
     /// One commit, raw.
     pub async fn commit_of(&self, id: &Oid) -> Result<Commit, GitError> {
         let raw = self.contents(std::slice::from_ref(id), MAX_COMMIT_BYTES).await?;

@@ -1,7 +1,7 @@
 //! One run in full: checklist, attempts, timeline.
 
 use afk_core::ids::At;
-use afk_core::run::{Attempt, Run, Transition, TurnEnd};
+use afk_core::run::{Attempt, Reset, Run, Transition, TurnEnd};
 use afk_core::workflow::{PATH, Workflow};
 use afk_engine::ports::JournalRow;
 use serde::Serialize;
@@ -75,6 +75,13 @@ fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
 fn attempt(attempt: &Attempt, paint: Paint) -> String {
     let turns = many(attempt.turns.len(), "turn");
     let mut out = vec![format!("  {}. {}, {turns}", attempt.n, cause(attempt.cause))];
+    if let Some(reset) = &attempt.reset {
+        let kept = reset.leftovers.as_ref().map(|kept| {
+            format!(", what was left is {} ({})", Reset::name(attempt.n), kept.short())
+        });
+        let kept = kept.unwrap_or_default();
+        out.push(format!("     workspace reset to {}{kept}", reset.onto.short()));
+    }
     for turn in &attempt.turns {
         let said = turn.ended.as_ref().map_or_else(|| "at work".to_owned(), |e| ended(&e.how));
         out.push(format!("     {} {said}", paint.faint(format!("turn {}:", turn.n))));
@@ -166,6 +173,10 @@ fn told(transition: &Transition) -> String {
         }
         Transition::TurnBegun { cause: why, reserved, .. } => {
             format!("turn begun ({}), {reserved} reserved", cause(*why))
+        }
+        Transition::Reset { reset } => {
+            let kept = reset.leftovers.as_ref().map(|kept| format!(", leftovers {}", kept.short()));
+            format!("workspace reset to {}{}", reset.onto.short(), kept.unwrap_or_default())
         }
         Transition::TurnInterrupted { stalled: true } => "turn stopped: it had stalled".to_owned(),
         Transition::TurnInterrupted { stalled: false } => "turn stopped".to_owned(),

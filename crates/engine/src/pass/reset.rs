@@ -1,0 +1,91 @@
+//! The workspace before a corrective turn: put on the default head, with everything
+//! that was in it and did not land kept under a ref of the run's own.
+//!
+//! What landed is another commit than the agent's: a fix on top of the agent's own
+//! would meet it as a conflict. The clone is the agent's, so that git runs in it in
+//! the box alone, one job a command; each is found again by its key.
+
+use std::time::Duration;
+
+use afk_core::ids::JobKey;
+use afk_core::run::{Reset, Transition};
+
+use super::{Acted, Pass, Watch};
+use crate::ports::{Job, JobEnd, JobKind, PortError, PortResult, ResetStep};
+
+/// How long one step may take.
+const STEP_TIMEOUT: Duration = Duration::from_mins(5);
+
+impl Pass<'_> {
+    /// Keeps what is there, then puts the workspace on the default head.
+    pub(super) async fn reset(&mut self) -> PortResult<Acted> {
+        let Some(attempt) = self.run.attempt().map(|attempt| attempt.n) else {
+            return Ok(Acted::Again);
+        };
+        let mut whole = true;
+        for step in [ResetStep::Unlock, ResetStep::Add, ResetStep::Commit] {
+            let Some(end) = self.reset_step(attempt, &step).await? else {
+                return Ok(Acted::wait(Watch::Jobs, None));
+            };
+            match (&step, end.code) {
+                (_, Some(0)) => {}
+                // A file that git cannot take stays where it is.
+                (ResetStep::Add, Some(_)) => whole = false,
+                (_, Some(_) | None) => return Err(failed(&step, &end)),
+            }
+        }
+        let (repo, run, branch) = (self.run.issue.repo.clone(), self.run.id, self.branch());
+        let name = Reset::name(attempt);
+        let kept = self.ports().git.keep_head(&repo, run, &name, &self.token()).await?;
+        let onto = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
+        let checkout = ResetStep::Checkout { onto: onto.clone() };
+        let clean = whole.then(|| ResetStep::Clean { onto: onto.clone() });
+        for step in [Some(checkout), clean].into_iter().flatten() {
+            match self.reset_step(attempt, &step).await? {
+                None => return Ok(Acted::wait(Watch::Jobs, None)),
+                Some(end) if end.code == Some(0) => {}
+                Some(end) => return Err(failed(&step, &end)),
+            }
+        }
+        let git = &self.ports().git;
+        let landed = match self.run.base() {
+            Some(base) => git.tree(&repo, &kept).await? == git.tree(&repo, base).await?,
+            None => false,
+        };
+        let reset = Reset { onto, leftovers: (!landed).then_some(kept) };
+        self.commit(Transition::Reset { reset }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// One step, once for this attempt (and commit): none while it is under way.
+    async fn reset_step(&self, attempt: u32, step: &ResetStep) -> PortResult<Option<JobEnd>> {
+        let name = match step {
+            ResetStep::Unlock => "unlock".to_owned(),
+            ResetStep::Add => "add".to_owned(),
+            ResetStep::Commit => "commit".to_owned(),
+            ResetStep::Checkout { onto } => format!("checkout.{onto}"),
+            ResetStep::Clean { onto } => format!("clean.{onto}"),
+        };
+        self.job(Job {
+            key: JobKey::new(self.run.id, "reset", &format!("{attempt}.{name}")),
+            run: self.run.id,
+            repo: self.run.issue.repo.clone(),
+            kind: JobKind::Reset { step: step.clone() },
+            argv: Vec::new(),
+            timeout: STEP_TIMEOUT,
+            network: false,
+        })
+        .await
+    }
+}
+
+/// The agent's clone does not let itself be reset: a person must look at it.
+fn failed(step: &ResetStep, end: &JobEnd) -> PortError {
+    let what = match step {
+        ResetStep::Unlock => "be unlocked",
+        ResetStep::Add | ResetStep::Commit => "have what was left in it kept",
+        ResetStep::Checkout { .. } | ResetStep::Clean { .. } => "be put on the default head",
+    };
+    let why = end.could_not_run.as_deref().unwrap_or_else(|| end.tail.trim());
+    PortError::permanent(format!("the workspace could not {what} for the fix-forward: {why}"))
+}
