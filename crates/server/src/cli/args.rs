@@ -286,6 +286,12 @@ pub(super) struct DemoArgs {
 pub(super) enum Scenario {
     /// It lands, goes green and is closed with evidence
     Success,
+    /// CI fails on what the tests do not see, and the agent mends it forward
+    CiRed,
+    /// No fix makes CI green: the repository is frozen, and the next issue waits
+    Frozen,
+    /// The control plane is killed in the middle of a turn, and another goes on
+    Restart,
     /// The agent cannot prove its change, and a person gets it
     NeedsHuman,
     /// The change breaches a guardrail, and nothing lands

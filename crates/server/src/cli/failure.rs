@@ -80,9 +80,9 @@ impl From<DemoError> for Failure {
             error @ DemoError::Git { .. } if !on_path("git") => {
                 Self::new(Exit::Missing, error.to_string())
             }
-            error @ (DemoError::Git { .. } | DemoError::Make { .. }) => {
-                Self::new(Exit::Failure, error.to_string())
-            }
+            error @ (DemoError::Git { .. }
+            | DemoError::Make { .. }
+            | DemoError::ControlPlane { .. }) => Self::new(Exit::Failure, error.to_string()),
         }
     }
 }

@@ -4,15 +4,18 @@
 //! configuration that is armed for that folder alone; then lets the engine do what
 //! it does for any repo. Only the scripted agent stands in for a model, and says so.
 
+mod restart;
 mod run;
 mod sample;
 mod setup;
 
 use std::path::PathBuf;
 
+use afk_core::gates::Gate;
 use afk_core::ids::{IssueRef, Oid, RunId};
 use serde::Serialize;
 
+pub use restart::Restart;
 pub use setup::{Demo, DemoError, DemoOptions};
 
 /// What is shown.
@@ -21,6 +24,12 @@ pub use setup::{Demo, DemoError, DemoOptions};
 pub enum Scenario {
     /// A test, a fix, a landing.
     Success,
+    /// CI fails on what verify does not see; the agent mends it forward.
+    CiRed,
+    /// CI fails, no fix mends it, and the repo is frozen with the next issue waiting.
+    Frozen,
+    /// The control plane is killed in the middle of a turn, and another goes on.
+    Restart,
     /// The agent cannot decide, says so and stops.
     NeedsHuman,
     /// The agent edits the CI script.
@@ -33,13 +42,22 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Success, Self::NeedsHuman, Self::Guardrail, Self::Blocked, Self::Untrusted];
+    pub const ALL: [Self; 8] = [
+        Self::Success,
+        Self::CiRed,
+        Self::Frozen,
+        Self::Restart,
+        Self::NeedsHuman,
+        Self::Guardrail,
+        Self::Blocked,
+        Self::Untrusted,
+    ];
 
     /// The outcome that it ends with.
     pub const fn expected(self) -> Outcome {
         match self {
-            Self::Success => Outcome::Done,
+            Self::Success | Self::CiRed | Self::Restart => Outcome::Done,
+            Self::Frozen => Outcome::Frozen,
             Self::NeedsHuman | Self::Guardrail => Outcome::NeedsHuman,
             Self::Blocked | Self::Untrusted => Outcome::Waiting,
         }
@@ -49,6 +67,9 @@ impl Scenario {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::CiRed => "ci-red",
+            Self::Frozen => "frozen",
+            Self::Restart => "restart",
             Self::NeedsHuman => "needs-human",
             Self::Guardrail => "guardrail",
             Self::Blocked => "blocked",
@@ -92,6 +113,10 @@ pub struct DemoReport {
     pub commit: Option<Oid>,
     /// Attempts that were made.
     pub attempts: u32,
+    /// The next issue, which a frozen repo holds.
+    pub held: Option<Held>,
+    /// The kill in the middle, and who went on.
+    pub restart: Option<Restart>,
     /// The evidence bundle.
     pub evidence: Option<PathBuf>,
     /// Why it ended so, for people.
@@ -104,6 +129,17 @@ pub struct DemoReport {
     pub phases: Vec<PhaseTime>,
     /// All of it, in milliseconds.
     pub wall_ms: u64,
+}
+
+/// An issue that is released and waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Which.
+    pub issue: IssueRef,
+    /// The gates that refuse it.
+    pub gates: Vec<Gate>,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// How long one phase took.

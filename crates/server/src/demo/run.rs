@@ -1,6 +1,7 @@
 //! Runs a demo to its end and reads off what came of it.
 
-use afk_core::ids::RunId;
+use afk_core::gates::Gate;
+use afk_core::ids::{IssueRef, RunId};
 use afk_core::plan::End;
 use afk_core::run::Run;
 use afk_engine::driver::{Drive, Until};
@@ -8,13 +9,22 @@ use afk_engine::ports::{Filter, JournalRow};
 use tokio_util::sync::CancellationToken;
 
 use super::setup::{Demo, DemoError};
-use super::{DemoReport, Outcome, PhaseTime};
+use super::{DemoReport, Held, Outcome, PhaseTime, Scenario, sample};
 
 impl Demo {
-    /// Lets the loop work until nothing is left to do.
-    pub async fn run(&self, shutdown: &CancellationToken) -> Result<DemoReport, DemoError> {
-        let drive = Drive { dispatch: true, until: Until::Idle };
-        self.app.engine.drive(drive, shutdown).await?;
+    /// Lets the loop work until nothing is left to do; tells what the demo itself does.
+    pub async fn run(
+        &self,
+        shutdown: &CancellationToken,
+        tell: &dyn Fn(String),
+    ) -> Result<DemoReport, DemoError> {
+        let restart = if self.scenario == Scenario::Restart {
+            self.restarted(shutdown, tell).await?
+        } else {
+            let drive = Drive { dispatch: true, until: Until::Idle };
+            self.app.engine.drive(drive, shutdown).await?;
+            None
+        };
         let ports = self.app.engine.ports();
         let newest = ports.store.runs(&Filter::default()).await?.into_iter().next();
         let journal = match &newest {
@@ -26,19 +36,40 @@ impl Demo {
                 || "it was stopped before its end".to_owned(),
                 |conclusion| conclusion.why.clone(),
             ),
-            None => self.refusal().await?,
+            None => self.held(&self.issue).await?.why,
         };
-        Ok(self.report(newest.map(|stored| stored.run).as_ref(), &journal, why))
+        let held = match &self.next_issue {
+            Some(next) => Some(self.held(next).await?),
+            None => None,
+        };
+        let run = newest.map(|stored| stored.run);
+        let mut report = self.report(run.as_ref(), &journal, why);
+        report.as_expected &= match self.scenario {
+            Scenario::Restart => restart.as_ref().is_some_and(|seen| seen.agent_went_on),
+            Scenario::Frozen => held.as_ref().is_some_and(|held| held.gates == [Gate::Freeze]),
+            Scenario::Success
+            | Scenario::CiRed
+            | Scenario::NeedsHuman
+            | Scenario::Guardrail
+            | Scenario::Blocked
+            | Scenario::Untrusted => true,
+        };
+        if let Some(script) = self.next_issue.as_ref().and(sample::next_script(self.scenario)) {
+            // For whoever lifts the freeze and lets the loop go on.
+            self.write_script(&script)?;
+        }
+        Ok(DemoReport { held, restart, ..report })
     }
 
-    /// Why the issue was not dispatched.
-    async fn refusal(&self) -> Result<String, DemoError> {
+    /// Why the issue is not dispatched.
+    async fn held(&self, issue: &IssueRef) -> Result<Held, DemoError> {
         let brake = afk_engine::switches::Brake::new(CancellationToken::new());
         brake.read(&*self.app.engine.ports().store).await;
         let dispatcher = afk_core::gates::Dispatcher::Loop;
-        let said = self.app.engine.explain(&self.issue, dispatcher, &brake).await?;
-        let refusals: Vec<String> = said.refusals().map(|gate| gate.why.clone()).collect();
-        Ok(refusals.join("; "))
+        let said = self.app.engine.explain(issue, dispatcher, &brake).await?;
+        let (gates, refusals): (_, Vec<String>) =
+            said.refusals().map(|refusal| (refusal.gate, refusal.why.clone())).unzip();
+        Ok(Held { issue: issue.clone(), gates, why: refusals.join("; ") })
     }
 
     fn report(&self, run: Option<&Run>, journal: &[JournalRow], why: String) -> DemoReport {
@@ -61,6 +92,8 @@ impl Demo {
             issue: self.issue.clone(),
             commit: run.and_then(Run::landed).map(|landed| landed.commit.clone()),
             attempts: run.map_or(0, |run| run.attempts.len() as u32),
+            held: None,
+            restart: None,
             evidence: run.and_then(|run| evidence(run.id)),
             why,
             folder: self.folder.clone(),

@@ -7,6 +7,9 @@ use afk_agent::agents::scripted::script::{Script, Step, Turn};
 
 use super::Scenario;
 
+/// How long the agent thinks where the control plane is killed meanwhile, in milliseconds.
+const THINKING_MS: u64 = 2500;
+
 /// The sample's repo.
 pub(super) const REPO: &str = "demo/hello";
 
@@ -59,12 +62,16 @@ done
 exit "$failed"
 "#;
 
-const CI: &str = r"#!/bin/sh
+const CI: &str = r#"#!/bin/sh
 # What CI runs on every landed commit.
 set -e
 sh -n hello.sh
+if grep -n '[[:blank:]]$' hello.sh; then
+    echo "hello.sh has blanks at the end of a line"
+    exit 1
+fi
 sh test.sh
-";
+"#;
 
 /// The issue's title.
 pub(super) const TITLE: &str = "greet without a name prints an empty greeting";
@@ -84,29 +91,118 @@ pub(super) fn blocked_body(blocker: u64) -> String {
 /// The title of the issue that blocks.
 pub(super) const BLOCKER_TITLE: &str = "decide which languages hello speaks";
 
+/// The title of the issue after the first, where there is one.
+pub(super) const NEXT_TITLE: &str = "say goodbye, too";
+
+/// Its body.
+pub(super) const NEXT_BODY: &str = "\
+`part NAME` should print `Goodbye, NAME!`, in the same style as `greet`.
+";
+
+const TEST_PART: &str = r#". ./hello.sh
+[ "$(part Ada)" = "Goodbye, Ada!" ]
+"#;
+
+const PART: &str = r#"
+# Partings: `part NAME`.
+part() {
+    printf 'Goodbye, %s!\n' "$1"
+}
+"#;
+
+/// Lines of the configuration that a scenario needs beyond the usual.
+pub(super) fn bounds(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::Frozen => {
+            "# Two fix-forwards instead of five, to come to the end soon.\nfix_forward_max_attempts = 2\n"
+        }
+        Scenario::Success
+        | Scenario::CiRed
+        | Scenario::Restart
+        | Scenario::NeedsHuman
+        | Scenario::Guardrail
+        | Scenario::Blocked
+        | Scenario::Untrusted => "",
+    }
+}
+
 /// What the scripted agent does in a scenario.
 pub(super) fn script(scenario: Scenario) -> Script {
-    let steps = match scenario {
-        Scenario::Success | Scenario::Blocked | Scenario::Untrusted => work(),
-        Scenario::NeedsHuman => vec![say(
+    let turns = match scenario {
+        Scenario::Success | Scenario::Blocked | Scenario::Untrusted => vec![work()],
+        Scenario::CiRed => vec![work_with(&blanks_after(3), vec![]), mend(FIXED_HELLO)],
+        Scenario::Frozen => {
+            let fixes = [1, 0].map(|line| mend(&blanks_after(line)));
+            std::iter::once(work_with(&blanks_after(3), vec![])).chain(fixes).collect()
+        }
+        Scenario::Restart => {
+            let thinking = Step::Wait { until_file: None, ms: Some(THINKING_MS) };
+            vec![work_with(FIXED_HELLO, vec![say("I think for a while."), thinking])]
+        }
+        Scenario::NeedsHuman => vec![vec![say(
             "The issue does not say which greeting is wanted in languages other than English, \
              and the README promises all of them. I stop here for a person to decide.",
-        )],
+        )]],
         Scenario::Guardrail => {
             let mut steps = work();
             steps.push(say("CI is slow; I switch its tests off."));
             steps.push(write("ci.sh", "#!/bin/sh\nexit 0\n"));
             steps.push(commit("Speed CI up", "It ran the tests twice.", &["ci.sh"]));
-            steps
+            vec![steps]
         }
     };
-    Script { turns: vec![Turn { steps }] }
+    Script { turns: turns.into_iter().map(|steps| Turn { steps }).collect() }
+}
+
+/// What the scripted agent does on the issue after the first, once it may be worked.
+pub(super) fn next_script(scenario: Scenario) -> Option<Script> {
+    (scenario == Scenario::Frozen).then(|| {
+        let steps = vec![
+            write("tests/part.sh", TEST_PART),
+            run(1),
+            commit("Test a goodbye", "There is none yet.", &["tests/part.sh"]),
+            write("hello.sh", &format!("{FIXED_HELLO}{PART}")),
+            run(0),
+            commit(
+                "Say goodbye",
+                "As the issue asks; blanks that CI refuses go on the way.",
+                &["hello.sh"],
+            ),
+        ];
+        Script { turns: vec![Turn { steps }] }
+    })
+}
+
+/// The fixed code with blanks at the end of one line: tests pass, CI does not.
+fn blanks_after(line: usize) -> String {
+    let blanks = |n| if n == line { "  " } else { "" };
+    FIXED_HELLO.lines().enumerate().flat_map(|(n, text)| [text, blanks(n), "\n"]).collect()
+}
+
+/// A corrective turn that writes `hello`; it must have been told what CI said.
+fn mend(hello: &str) -> Vec<Step> {
+    vec![
+        Step::ExpectPrompt { contains: "blanks at the end of a line".to_owned() },
+        say("CI refuses blanks at the end of a line; I take them out."),
+        write("hello.sh", hello),
+        run(0),
+        commit(
+            "Take out blanks at the end of a line",
+            "CI refuses them; the tests do not look.",
+            &["hello.sh"],
+        ),
+    ]
 }
 
 /// The honest work: a test that fails, in a commit of its own; then the least code
 /// that makes it pass.
 fn work() -> Vec<Step> {
-    vec![
+    work_with(FIXED_HELLO, vec![])
+}
+
+/// The same with other code, and with `between` before it is written.
+fn work_with(hello: &str, between: Vec<Step>) -> Vec<Step> {
+    let mut steps = vec![
         say("I write a test for a greeting without a name first."),
         write("tests/greet_nobody.sh", TEST_NOBODY),
         run(1),
@@ -115,8 +211,11 @@ fn work() -> Vec<Step> {
             "It should greet the world; today it prints an empty name.",
             &["tests/greet_nobody.sh"],
         ),
+    ];
+    steps.extend(between);
+    steps.extend([
         say("It fails, as it should. Now the least code that makes it pass."),
-        write("hello.sh", FIXED_HELLO),
+        write("hello.sh", hello),
         run(0),
         commit(
             "Greet the world when no name is given",
@@ -125,7 +224,8 @@ fn work() -> Vec<Step> {
         ),
         Step::Usage { input_tokens: 5200, output_tokens: 640, cost: 0.0 },
         say("The test passes, and so do the others."),
-    ]
+    ]);
+    steps
 }
 
 fn say(text: &str) -> Step {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use afk_agent::agents::scripted::script::Script;
 use afk_core::ids::{IssueRef, RepoName};
 use afk_engine::ports::PortError;
 
@@ -36,6 +37,8 @@ pub struct Demo {
     pub app: App,
     /// The issue that is labelled ready.
     pub issue: IssueRef,
+    /// The one after it, labelled ready too.
+    pub next_issue: Option<IssueRef>,
     pub(super) begun: std::time::Instant,
     pub(super) setup_ms: u64,
 }
@@ -71,6 +74,12 @@ pub enum DemoError {
     /// The loop failed.
     #[error("{}", .0.chain())]
     Loop(#[from] PortError),
+    /// The control plane of the demo cannot be started, watched or killed.
+    #[error("the demo's control plane: {what}")]
+    ControlPlane {
+        /// What is the matter.
+        what: String,
+    },
 }
 
 impl Demo {
@@ -79,15 +88,19 @@ impl Demo {
         let begun = std::time::Instant::now();
         let folder = folder(options.keep.as_deref())?;
         seed_origin(&folder).await?;
-        let script = serde_json::to_vec_pretty(&sample::script(options.scenario));
-        let script = script.map_err(|e| made(&folder.join("script.json"))(e.into()))?;
-        write(&folder.join("script.json"), &script)?;
-        write(&folder.join("afk.toml"), configuration(&folder, options.claude).as_bytes())?;
+        write_script(&folder, &sample::script(options.scenario))?;
+        write(&folder.join("afk.toml"), configuration(&folder, options).as_bytes())?;
         let app = App::open(sources(&folder)).await?;
         let issue = make_issue(&app.tracker, options.scenario).await?;
+        let next_issue = make_next(&app.tracker, options.scenario, &issue).await?;
         let setup_ms = begun.elapsed().as_millis() as u64;
         let (scenario, claude) = (options.scenario, options.claude);
-        Ok(Self { scenario, claude, folder, app, issue, begun, setup_ms })
+        Ok(Self { scenario, claude, folder, app, issue, next_issue, begun, setup_ms })
+    }
+
+    /// Gives the scripted agent another script.
+    pub(super) fn write_script(&self, script: &Script) -> Result<(), DemoError> {
+        write_script(&self.folder, script)
     }
 }
 
@@ -161,7 +174,8 @@ async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), 
 }
 
 /// The configuration, as a person would write it.
-fn configuration(folder: &Path, claude: bool) -> String {
+fn configuration(folder: &Path, options: &DemoOptions) -> String {
+    let claude = options.claude;
     let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into()).to_string();
     let agent = if claude { "claude" } else { "scripted" };
     let mut text = format!(
@@ -172,7 +186,7 @@ data_dir = {data}
 sandbox = "preferred"
 poll_seconds = 1
 budget_usd = 5
-
+{bounds}
 [repos."{repo}"]
 remote = {origin}
 verify = ["sh", "test.sh"]
@@ -183,6 +197,7 @@ stages = [{{ name = "ci", command = ["sh", "ci.sh"] }}]
 script = {script}
 "#,
         repo = sample::REPO,
+        bounds = sample::bounds(options.scenario),
         data = quoted(folder),
         origin = quoted(&folder.join("origin.git")),
         script = quoted(&folder.join("script.json")),
@@ -218,19 +233,49 @@ async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueR
             let blocker = tracker.create(&repo, title, "", &person, now).await?;
             sample::blocked_body(blocker.number)
         }
-        Scenario::Success | Scenario::NeedsHuman | Scenario::Guardrail | Scenario::Untrusted => {
-            sample::BODY.to_owned()
-        }
+        Scenario::Success
+        | Scenario::CiRed
+        | Scenario::Frozen
+        | Scenario::Restart
+        | Scenario::NeedsHuman
+        | Scenario::Guardrail
+        | Scenario::Untrusted => sample::BODY.to_owned(),
     };
     let issue = tracker.create(&repo, sample::TITLE, &body, &person, now).await?;
     let labeller = match scenario {
         Scenario::Untrusted => LocalTracker::user("mallory"),
-        Scenario::Success | Scenario::NeedsHuman | Scenario::Guardrail | Scenario::Blocked => {
-            person
-        }
+        Scenario::Success
+        | Scenario::CiRed
+        | Scenario::Frozen
+        | Scenario::Restart
+        | Scenario::NeedsHuman
+        | Scenario::Guardrail
+        | Scenario::Blocked => person,
     };
     tracker.label(&issue, "ready-for-agent", &labeller, jiff::Timestamp::now()).await?;
     Ok(issue)
+}
+
+/// A second issue, released by the same person, where the scenario shows that it waits.
+async fn make_next(
+    tracker: &LocalTracker,
+    scenario: Scenario,
+    first: &IssueRef,
+) -> Result<Option<IssueRef>, DemoError> {
+    if scenario != Scenario::Frozen {
+        return Ok(None);
+    }
+    let (person, now) = (LocalTracker::user(&user_name()), jiff::Timestamp::now());
+    let (title, body) = (sample::NEXT_TITLE, sample::NEXT_BODY);
+    let issue = tracker.create(&first.repo, title, body, &person, now).await?;
+    tracker.label(&issue, "ready-for-agent", &person, now).await?;
+    Ok(Some(issue))
+}
+
+fn write_script(folder: &Path, script: &Script) -> Result<(), DemoError> {
+    let file = folder.join("script.json");
+    let text = serde_json::to_vec_pretty(script).map_err(|e| made(&file)(e.into()))?;
+    write(&file, &text)
 }
 
 fn write(path: &Path, content: &[u8]) -> Result<(), DemoError> {

@@ -60,6 +60,23 @@ impl Demo {
         self.report[key].as_str().unwrap_or_else(|| panic!("no {key} in {}", self.report))
     }
 
+    /// The lines of a file, as `commit` has it, that end with blanks: CI refuses them.
+    fn blanks(&self, commit: &str) -> usize {
+        let text = self.git(&["show", &format!("{commit}:hello.sh")]);
+        text.lines().filter(|line| line.ends_with([' ', '\t'])).count()
+    }
+
+    /// The `AFK-Attempt` of every landed commit, newest first; all must be this run's.
+    fn attempts(&self) -> Vec<String> {
+        let run = self.text("run");
+        let format = "--format=%(trailers:key=AFK-Run,valueonly,separator=) \
+                      %(trailers:key=AFK-Attempt,valueonly,separator=)";
+        let landed = self.git(&["log", "--first-parent", "--max-parents=1", format, "main"]);
+        let lines = landed.lines().map(str::trim).filter(|line| !line.is_empty());
+        let attempt = |line: &str| line.strip_prefix(run).unwrap_or(line).trim().to_owned();
+        lines.map(attempt).collect()
+    }
+
     #[track_caller]
     fn nothing_landed(&self) {
         assert_eq!(self.report["commit"], Value::Null);
@@ -154,6 +171,85 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
     assert_eq!(evidence["stages"][0]["answer"], "success");
     assert_eq!(demo.afk(&["evidence", "demo/hello#1"])["landed"], commit);
     assert!(Path::new(demo.text("evidence")).with_extension("md").is_file());
+}
+
+#[test]
+fn a_red_stage_is_mended_forward() {
+    let demo = Demo::of("ci-red");
+    assert_eq!(demo.report["outcome"], "done");
+    assert_eq!(demo.report["attempts"], 2);
+    assert_eq!(demo.git(&["rev-parse", "main"]), demo.text("commit"));
+    assert_eq!(demo.git(&["rev-list", "--count", "main"]), "3");
+    assert_eq!(demo.attempts(), ["2", "1"]);
+    assert_eq!((demo.blanks("main~1"), demo.blanks("main")), (1, 0));
+
+    let shown = demo.afk(&["issue", "show", "demo/hello#1"]);
+    let comment = shows(&shown, false, &[], &demo.report["run"]);
+    assert!(comment.contains("_Fix-forward: 1 attempt._"), "{comment}");
+    let evidence = demo.evidence();
+    let red = demo.git(&["rev-parse", "main~1"]);
+    let reds = evidence["reds"].as_array().unwrap();
+    assert_eq!(reds.len(), 1, "{reds:?}");
+    assert_eq!(reds[0]["commit"], red.as_str());
+    // Verify saw nothing of it: what landed red had passed there.
+    let page = demo.afk(&["show", "demo/hello#1"]);
+    let candidate = &page["run"]["attempts"][0]["candidates"][0];
+    assert_eq!(candidate["commit"], red.as_str());
+    assert_eq!(candidate["proof"]["outcome"], json!({ "accepted": "proven" }));
+    assert_eq!(candidate["stages"][0]["answer"], "failure");
+    let tail = candidate["stages"][0]["tail"].as_str().unwrap();
+    assert!(tail.contains("blanks at the end of a line"), "{tail}");
+}
+
+#[test]
+fn what_no_fix_mends_freezes_the_repository_until_it_is_lifted() {
+    let demo = Demo::of("frozen");
+    assert_eq!(demo.report["outcome"], "frozen");
+    assert_eq!(demo.report["attempts"], 3);
+    let broken = demo.git(&["rev-parse", "main"]);
+    assert_eq!(broken, demo.text("commit"), "the broken commit stays in place");
+    assert_eq!(demo.attempts(), ["3", "2", "1"]);
+    assert_eq!(demo.blanks("main"), 1);
+    let shown = demo.afk(&["issue", "show", "demo/hello#1"]);
+    let comment = shows(&shown, true, &["ready-for-human"], &demo.report["run"]);
+    assert!(comment.contains("_Fix-forward: 2 attempts._"), "{comment}");
+
+    let frozen = demo.afk(&["status"])["switches"]["frozen"].clone();
+    assert_eq!(frozen.as_array().map(Vec::len), Some(1), "{frozen}");
+    assert!(frozen.to_string().contains("demo/hello"), "{frozen}");
+    assert_eq!(demo.report["held"]["issue"], "demo/hello#2");
+    assert_eq!(demo.report["held"]["gates"], json!(["freeze"]));
+    demo.afk(&["tick", "--poll", "--watch"]);
+    let next = demo.afk(&["issue", "show", "demo/hello#2"]);
+    assert_eq!(next["issue"]["labels"], json!(["ready-for-agent"]));
+    assert_eq!(next["comments"], json!([]), "nobody has touched it");
+    assert_eq!(demo.git(&["rev-parse", "main"]), broken);
+
+    demo.afk(&["unfreeze", "demo/hello"]);
+    demo.afk(&["tick", "--poll", "--watch"]);
+    let page = demo.afk(&["show", "demo/hello#2"]);
+    assert_eq!(page["summary"]["outcome"], "done", "{page}");
+    shows(&demo.afk(&["issue", "show", "demo/hello#2"]), false, &[], &page["summary"]["run"]);
+    assert_eq!(demo.git(&["rev-parse", "main~1"]), broken);
+    assert_eq!(demo.blanks("main"), 0);
+}
+
+#[test]
+fn a_killed_control_plane_is_followed_by_one_that_finds_the_same_agent() {
+    let demo = Demo::of("restart");
+    assert_eq!(demo.report["outcome"], "done");
+    assert_eq!(demo.report["attempts"], 1);
+    let restart = &demo.report["restart"];
+    assert_eq!(restart["agent_went_on"], true);
+    assert_ne!(restart["killed"], restart["went_on"]);
+
+    let page = demo.afk(&["show", "demo/hello#1"]);
+    let attempts = page["run"]["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!(attempts[0]["turns"].as_array().map(Vec::len), Some(1), "one agent ever");
+    assert_eq!(demo.git(&["rev-list", "--count", "main"]), "2");
+    assert_eq!(demo.attempts(), ["1"]);
+    shows(&demo.afk(&["issue", "show", "demo/hello#1"]), false, &[], &demo.report["run"]);
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) fn long() -> String {
 pub(super) const DEMO: &str = "\
 Examples:
   afk demo                                  the way to green
+  afk demo --scenario ci-red                red after landing, mended forward
   afk demo --scenario guardrail             a change that must not land
   afk demo --keep /tmp/afk-demo             and look around afterwards
   afk demo --agent claude                   a real agent instead of a script";

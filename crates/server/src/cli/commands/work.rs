@@ -215,7 +215,8 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     }
     let token = interrupt.token();
     let watch = EngineWatch::new(demo.app.engine.clone(), None);
-    let work = beside(out, &watch, demo.run(&token));
+    let tell = |what: String| out.note(what);
+    let work = beside(out, &watch, Box::pin(demo.run(&token, &tell)));
     let (report, interrupted) = interrupt.around(out, work).await;
     let report = report?;
     if out.json {
@@ -234,6 +235,9 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
 fn scenario(asked: args::Scenario) -> Scenario {
     match asked {
         args::Scenario::Success => Scenario::Success,
+        args::Scenario::CiRed => Scenario::CiRed,
+        args::Scenario::Frozen => Scenario::Frozen,
+        args::Scenario::Restart => Scenario::Restart,
         args::Scenario::NeedsHuman => Scenario::NeedsHuman,
         args::Scenario::Guardrail => Scenario::Guardrail,
         args::Scenario::Blocked => Scenario::Blocked,

@@ -24,6 +24,14 @@ pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
     if report.attempts > 0 {
         row("attempts", report.attempts.to_string());
     }
+    if let Some(seen) = &report.restart {
+        let agent = if seen.agent_went_on { "its agent went on" } else { "its agent ended too" };
+        row("killed", format!("control plane {} in mid-turn; {agent}", seen.killed));
+        row("went on", format!("control plane {}", seen.went_on));
+    }
+    if let Some(held) = &report.held {
+        row("waits", format!("{}: {}", held.issue, printable(&held.why)));
+    }
     let phases: Vec<_> =
         report.phases.iter().map(|time| format!("{} {}", time.phase, seconds(time.ms))).collect();
     row("time", format!("{} ({})", seconds(report.wall_ms), phases.join(", ")));
@@ -36,7 +44,14 @@ pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
     let config = report.folder.join("afk.toml");
     let look = if report.run.is_some() { "show" } else { "explain" };
     let issue = &report.issue;
-    out.push(paint.faint(format!("Look around: afk --config {} {look} {issue}", config.display())));
+    let afk = format!("afk --config {}", config.display());
+    out.push(paint.faint(format!("Look around: {afk} {look} {issue}")));
+    if report.outcome == Outcome::Frozen && report.held.is_some() {
+        let repo = &issue.repo;
+        out.push(paint.faint(format!(
+            "Lift the freeze: {afk} unfreeze {repo}, then {afk} tick --poll --watch"
+        )));
+    }
     out.join("\n")
 }
 
@@ -64,10 +79,10 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{PhaseTime, Scenario};
+    use crate::demo::{Held, PhaseTime, Restart, Scenario};
 
     #[test]
-    fn a_demo_that_went_well_and_one_that_did_not() {
+    fn demos_that_went_well_and_one_that_did_not() {
         let good = DemoReport {
             scenario: Scenario::Success,
             outcome: Outcome::Done,
@@ -77,6 +92,8 @@ mod tests {
             issue: "demo/hello#1".parse().unwrap(),
             commit: "e".repeat(40).parse().ok(),
             attempts: 1,
+            held: None,
+            restart: None,
             evidence: Some("/tmp/d/evidence/x.json".into()),
             why: "landed as eeeeeeee".to_owned(),
             folder: "/tmp/d".into(),
@@ -97,7 +114,23 @@ mod tests {
             agent: "claude",
             ..good.clone()
         };
-        let shown = [good, bad].map(|report| demo(&report, Paint::PLAIN));
+        let frozen = DemoReport {
+            scenario: Scenario::Frozen,
+            outcome: Outcome::Frozen,
+            attempts: 3,
+            held: Some(Held {
+                issue: "demo/hello#2".parse().unwrap(),
+                gates: vec![afk_core::gates::Gate::Freeze],
+                why: "demo/hello is frozen".to_owned(),
+            }),
+            ..good.clone()
+        };
+        let restart = DemoReport {
+            scenario: Scenario::Restart,
+            restart: Some(Restart { killed: 41, went_on: 42, agent_went_on: true }),
+            ..good.clone()
+        };
+        let shown = [good, bad, frozen, restart].map(|report| demo(&report, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
     }
 }

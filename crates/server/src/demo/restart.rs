@@ -1,0 +1,138 @@
+//! The restart: a control plane in a process of its own is killed in the middle of a
+//! turn, and another one goes on to the end.
+//!
+//! Both are this very binary, as a person would start it. The demo only watches the
+//! store and the turn that the first one began; it works nothing itself.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use afk_core::run::TurnSeen;
+use serde::Serialize;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::setup::{Demo, DemoError};
+
+/// How long each control plane may take.
+const BOUND: Duration = Duration::from_mins(5);
+/// How often it is looked whether the turn runs.
+const BEAT: Duration = Duration::from_millis(50);
+
+/// A kill in the middle of a turn, and who went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Restart {
+    /// The process that was killed.
+    pub killed: u32,
+    /// The process that went on to the end.
+    pub went_on: u32,
+    /// Whether the turn ran at the kill and still ran after it.
+    pub agent_went_on: bool,
+}
+
+impl Demo {
+    /// Lets one control plane begin and another end; none where it was interrupted.
+    pub(super) async fn restarted(
+        &self,
+        shutdown: &CancellationToken,
+        tell: &dyn Fn(String),
+    ) -> Result<Option<Restart>, DemoError> {
+        let mut first = self.control_plane("control-1.log")?;
+        let killed = pid(&first)?;
+        tell(format!("control plane {killed} started"));
+        let begun = tokio::select! {
+            begun = within(self.turn_begun(&mut first)) => begun?,
+            () = shutdown.cancelled() => return Ok(None),
+        };
+        // SIGKILL: it has no chance to tidy anything up.
+        first.kill().await.map_err(|e| trouble(format!("it could not be killed: {e}")))?;
+        let agent_went_on = begun && self.turn_runs().await?;
+        tell(format!("control plane {killed} was killed in the middle of the turn"));
+        if agent_went_on {
+            tell("the agent goes on under its host".to_owned());
+        }
+        let mut second = self.control_plane("control-2.log")?;
+        let went_on = pid(&second)?;
+        tell(format!("control plane {went_on} started, and finds the agent at work"));
+        tokio::select! {
+            ended = within(async { second.wait().await.map_err(|e| trouble(e.to_string())) }) => {
+                let status = ended?;
+                if !status.success() {
+                    return Err(trouble(format!(
+                        "{went_on} ended with {status}; {} tells more",
+                        self.folder.join("control-2.log").display()
+                    )));
+                }
+            }
+            () = shutdown.cancelled() => return Ok(None),
+        }
+        Ok(Some(Restart { killed, went_on, agent_went_on }))
+    }
+
+    /// Starts a control plane that works until nothing is left to do.
+    fn control_plane(&self, log: &str) -> Result<Child, DemoError> {
+        let program = std::env::current_exe()
+            .map_err(|e| trouble(format!("the running program cannot be named: {e}")))?;
+        let log = self.folder.join(log);
+        let err = std::fs::File::create(&log)
+            .map_err(|e| trouble(format!("{} cannot be made: {e}", log.display())))?;
+        let mut command = Command::new(&program);
+        command
+            .arg("--config")
+            .arg(self.folder.join("afk.toml"))
+            .args(["tick", "--poll", "--watch", "--verbose"])
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::from(err))
+            .kill_on_drop(true);
+        // As the demo itself: of the environment only what concerns the agents.
+        for (name, _) in std::env::vars_os() {
+            let text = name.to_string_lossy();
+            if text.starts_with("AFK_") && !text.starts_with("AFK_AGENTS__") {
+                command.env_remove(&name);
+            }
+        }
+        command.spawn().map_err(|e| trouble(format!("{} did not start: {e}", program.display())))
+    }
+
+    /// Returns when the first turn runs, or `control` ended before that.
+    async fn turn_begun(&self, control: &mut Child) -> Result<bool, DemoError> {
+        loop {
+            if self.turn_runs().await? {
+                return Ok(true);
+            }
+            if control.try_wait().map_err(|e| trouble(e.to_string()))?.is_some() {
+                return Ok(false);
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    /// Whether the live run's turn is at work now.
+    async fn turn_runs(&self) -> Result<bool, DemoError> {
+        let ports = self.app.engine.ports();
+        for stored in ports.store.live().await? {
+            let run = &stored.run;
+            let Some(turn) = run.turn().filter(|turn| turn.ended.is_none()) else { continue };
+            let seen = ports.executor.observe(&run.issue.repo, &run.turn_key(turn.n)).await?.seen;
+            if matches!(seen, TurnSeen::Running { .. }) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, DemoError>>) -> Result<T, DemoError> {
+    let late = |_| trouble(format!("it came to no end in {} minutes", BOUND.as_secs() / 60));
+    tokio::time::timeout(BOUND, work).await.map_err(late)?
+}
+
+fn pid(control: &Child) -> Result<u32, DemoError> {
+    control.id().ok_or_else(|| trouble("it ended at once".to_owned()))
+}
+
+fn trouble(what: String) -> DemoError {
+    DemoError::ControlPlane { what }
+}
