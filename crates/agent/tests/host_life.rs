@@ -77,6 +77,26 @@ async fn ends_are_told_apart() {
 }
 
 #[tokio::test]
+async fn what_no_host_has_can_be_withdrawn_and_started_anew() {
+    let bench = Bench::new();
+    let spec = bench.shell("job", "echo up > up; sleep 1000", Requirement::Required);
+    // Its starter dies after the spec and before there is a host.
+    let nobody = Hosts::new("/no/such/program");
+    assert!(nobody.ensure(&spec).await.is_err());
+    let job = Job::open(&spec.dir).unwrap();
+    assert_eq!(job.status().await.unwrap(), JobState::Starting);
+    assert!(job.withdraw().await.unwrap());
+    assert!(Job::open(&spec.dir).is_none(), "as if it had never been asked for");
+    assert!(job.withdraw().await.unwrap(), "gone is gone");
+    let job = bench.hosts.ensure(&spec).await.unwrap();
+    assert!(!job.withdraw().await.unwrap(), "its host is there");
+    bench.appears("up");
+    assert!(!job.withdraw().await.unwrap(), "it runs");
+    job.kill(KilledBy::Interrupt).await.unwrap();
+    assert!(!job.withdraw().await.unwrap(), "its end is told");
+}
+
+#[tokio::test]
 async fn attaching_twice_is_one_process() {
     for requirement in BOTH {
         let bench = Bench::new();

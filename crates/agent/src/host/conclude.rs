@@ -64,6 +64,20 @@ pub(super) fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy
 /// Deletes the folder under its lock; `false` when somebody holds that.
 pub(super) fn remove(folder: &Folder) -> io::Result<bool> {
     let Some(_lock) = folder.lock()? else { return Ok(false) };
+    delete(folder).map(|()| true)
+}
+
+/// Deletes the folder of a job that no host has or had; `false` where one has. A host that is
+/// still on its way finds nothing to own, and goes.
+pub(super) fn withdraw(folder: &Folder) -> io::Result<bool> {
+    let Some(_lock) = folder.lock()? else { return Ok(false) };
+    if ["host.json", "end.json", "lost"].iter().any(|name| folder.has(name)) {
+        return Ok(false);
+    }
+    delete(folder).map(|()| true)
+}
+
+fn delete(folder: &Folder) -> io::Result<()> {
     let path = folder.path();
     // Out of its place first, so that a crash half way leaves no half of a job there.
     let aside = path.with_file_name(format!(".removed-{}", random()?));
@@ -73,7 +87,7 @@ pub(super) fn remove(folder: &Folder) -> io::Result<bool> {
         open_up(&aside)?;
         fs::remove_dir_all(&aside)?;
     }
-    Ok(true)
+    Ok(())
 }
 
 fn open_up(folder: &Path) -> io::Result<()> {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::conclude::{Concluded, conclude, remove};
+use super::conclude::{Concluded, conclude, remove, withdraw};
 use super::control::{self, Answer, Ask, WRITE_LIMIT};
 use super::error::HostError;
 use super::files::{Folder, HostRecord, boot};
@@ -36,7 +36,7 @@ pub struct Job {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
     /// Its host is there, or on the way; its box is not yet. A job whose starter died before
-    /// there was a host stays so until somebody ensures it again.
+    /// there was a host stays so until somebody ensures it again or withdraws it.
     Starting,
     /// It runs.
     Running {
@@ -201,6 +201,20 @@ impl Job {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Deletes a job that no host has or had, as its starter leaves it that dies half way; whether
+    /// it is gone. Only for whoever alone may start it, and does not just now.
+    pub async fn withdraw(&self) -> Result<bool, HostError> {
+        if self.folder.has("host.json") {
+            return Ok(false);
+        }
+        let folder = self.folder.clone();
+        self.blocking("withdraw it", move || match withdraw(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
+            done => done,
+        })
+        .await
     }
 
     /// Takes down a host that does not do as it is told, and the job with it.

@@ -118,7 +118,8 @@ impl LocalJobs {
         Hosted::open(self.local.job(run, key))
     }
 
-    /// Every job of `run` that is not over.
+    /// Every job of `run` that is not over. One whose starter died before there was a host is
+    /// none: it is withdrawn, or it would be waited for without end.
     async fn all_alive(&self, run: RunId) -> PortResult<Vec<(JobKey, Hosted)>> {
         let mut alive = Vec::new();
         let Ok(entries) = std::fs::read_dir(self.local.jobs(run)) else { return Ok(alive) };
@@ -126,6 +127,8 @@ impl LocalJobs {
             let Some(key) = Local::key_of(run, &entry.path()) else { continue };
             let Some(job) = Hosted::open(entry.path()) else { continue };
             match job.status().await.map_err(PortError::transient)? {
+                host::JobState::Starting
+                    if job.withdraw().await.map_err(PortError::transient)? => {}
                 host::JobState::Running { .. } | host::JobState::Starting => alive.push((key, job)),
                 host::JobState::Ended(_) | host::JobState::Lost => {}
             }
