@@ -96,6 +96,12 @@ pub enum Basis {
     Whole,
 }
 
+/// Whether it was measured what the cost counter of this version counts. The whole of
+/// any other's counts for each turn, so that a budget is spent sooner.
+pub fn is_measured(cli_version: &str) -> bool {
+    Counter::of(cli_version) != Counter::Unknown
+}
+
 /// What the CLI's counter counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counter {

@@ -39,6 +39,8 @@ pub struct App {
     pub capabilities: Arc<Capabilities>,
     /// The evidence bundles.
     pub archive: FileArchive,
+    /// The machine, as the adapters use it.
+    pub local: Local,
     /// The loop.
     pub engine: Engine,
 }
@@ -111,12 +113,22 @@ impl App {
             tracker: Arc::new(TrackerPort::new(tracker.clone())),
             executor: Arc::new(LocalExecutor::new(local.clone())),
             jobs: Arc::new(LocalJobs::new(local.clone())),
-            git: Arc::new(LocalGit::new(local)),
+            git: Arc::new(LocalGit::new(local.clone())),
             notifier: Arc::new(bells),
             archive: Arc::new(archive.clone()),
         };
         let engine = Engine::new(ports, &owner::of_this_process());
-        Ok(Self { config, config_path, data_dir, store, tracker, capabilities, archive, engine })
+        Ok(Self {
+            config,
+            config_path,
+            data_dir,
+            store,
+            tracker,
+            capabilities,
+            archive,
+            local,
+            engine,
+        })
     }
 }
 

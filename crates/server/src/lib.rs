@@ -3,8 +3,11 @@
 
 pub mod adapters;
 pub mod app;
+mod ask;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod scripted;
+pub mod starter;
 pub mod store;

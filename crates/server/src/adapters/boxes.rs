@@ -16,7 +16,7 @@ use super::world::Local;
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// Who writes to a repo's cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Cache {
+pub(crate) enum Cache {
     /// Agents share one, and fill it.
     Agent,
     /// Proofs read what runs of landed trees have filled.
@@ -26,7 +26,7 @@ pub(super) enum Cache {
 }
 
 /// A box for `argv` in `cwd`, with the repo's toolchains and a cache.
-pub(super) fn boxed(
+pub(crate) fn boxed(
     local: &Local,
     name: &RepoName,
     repo: &Repo,

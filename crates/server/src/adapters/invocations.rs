@@ -172,7 +172,7 @@ fn copy_sign_in(from: &Path, home: &Path) -> std::io::Result<()> {
 }
 
 /// A configured secret as the reader of secrets knows it.
-pub(super) fn secret(source: &SecretSource) -> Secret {
+pub(crate) fn secret(source: &SecretSource) -> Secret {
     match source {
         SecretSource::Env(name) => Secret::Env { env: name.clone() },
         SecretSource::File(path) => Secret::File { file: path.clone() },

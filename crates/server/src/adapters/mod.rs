@@ -20,10 +20,12 @@ mod tracker_port;
 mod world;
 
 pub use archive::FileArchive;
+pub(crate) use boxes::{Cache, boxed};
 pub use clock::{FreshIds, SystemClock};
 pub use executor::LocalExecutor;
 pub use git_port::LocalGit;
 pub use invocations::find_claude;
+pub(crate) use invocations::secret;
 pub use jobs::LocalJobs;
 pub use notify::Bells;
 pub use settings::FileSettings;

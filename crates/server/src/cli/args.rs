@@ -105,6 +105,30 @@ pub(super) enum Command {
     /// Ends with 0 when the scenario ended as it is meant to.
     #[command(after_help = examples::DEMO)]
     Demo(DemoArgs),
+    /// Write a first configuration for what is found here, disarmed
+    ///
+    /// Looks at the repository that it stands in: its remote, how it is tested, the
+    /// toolchain that the sandbox must show; and for a signed-in Claude CLI. Writes a
+    /// commented file that lists no repository and has the kill switch on. A file that
+    /// is there already is never touched.
+    #[command(after_help = examples::INIT)]
+    Init {
+        /// Print the file, and write nothing
+        #[arg(long)]
+        print: bool,
+    },
+    /// Check everything that the loop needs, and say how to mend what is missing
+    ///
+    /// Configuration, store, disk, git, sandbox, hosts, the agent's CLI and its sign-in,
+    /// and each repository: its remote, its commands inside the sandbox, its policy and
+    /// its tests. No model is called. Ends with 0 when nothing fails, with 2 when the
+    /// configuration does, else with 6.
+    #[command(after_help = examples::DOCTOR)]
+    Doctor {
+        /// Make the labels that a tracker lacks
+        #[arg(long)]
+        fix: bool,
+    },
     /// Land one issue now, in the foreground
     ///
     /// A person's own dispatch: it passes the kill switch and the allowlist, and no

@@ -8,6 +8,7 @@ use super::exit::Exit;
 use crate::adapters::git::GitError;
 use crate::adapters::local_tracker::TrackerError;
 use crate::app::AppError;
+use crate::ask::on_path;
 use crate::config::ConfigErrors;
 use crate::config::edit::EditError;
 use crate::demo::DemoError;
@@ -77,7 +78,7 @@ impl From<DemoError> for Failure {
             DemoError::Tracker(error) => error.into(),
             DemoError::Loop(error) => error.into(),
             error @ DemoError::Exists(_) => Self::usage(error.to_string()),
-            error @ DemoError::Git { .. } if !on_path("git") => {
+            error @ DemoError::Git { .. } if on_path("git").is_none() => {
                 Self::new(Exit::Missing, error.to_string())
             }
             error @ (DemoError::Git { .. }
@@ -138,9 +139,4 @@ impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::new(Exit::Failure, format!("cannot write JSON: {error}"))
     }
-}
-
-fn on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| dir.join(program).is_file())
 }

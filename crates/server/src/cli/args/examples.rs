@@ -64,6 +64,17 @@ Examples:
   afk evidence o/web#7 > evidence.md
   afk evidence o/web#7 --json | jq .proof";
 
+pub(super) const DOCTOR: &str = "\
+Examples:
+  afk doctor
+  afk doctor --json | jq '.findings[] | select(.state == \"failure\")'";
+
+pub(super) const INIT: &str = "\
+Examples:
+  cd ~/src/web && afk init
+  afk init --print                          look first
+  afk --config ./afk.toml init              a file of this folder";
+
 pub(super) const ISSUE: &str = "\
 Examples:
   afk issue new o/web 'Add a door' --body 'It must open inwards.' --ready

@@ -1,7 +1,9 @@
 //! What each command does. One file a family; each reads arguments, does one thing
 //! and hands a value to `out`.
 
+mod doctor;
 mod edit;
+mod init;
 mod issue;
 mod look;
 mod settings;
@@ -30,6 +32,8 @@ impl Context<'_> {
 pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
     match command {
         Command::Demo(args) => work::demo(context, args).await,
+        Command::Doctor { fix } => doctor::run(context, fix).await,
+        Command::Init { print } => init::run(context, print).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,
         Command::Status => look::status(context).await,

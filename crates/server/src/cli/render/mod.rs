@@ -4,6 +4,7 @@
 //! its way, so that it can neither move the cursor nor hide.
 
 mod demo;
+mod doctor;
 mod explain;
 mod issue;
 mod live;
@@ -14,6 +15,7 @@ mod status;
 pub(super) mod samples;
 
 pub(super) use demo::demo;
+pub(super) use doctor::doctor;
 pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};

@@ -1,0 +1,91 @@
+//! A first configuration for what is found in a folder: `afk init`.
+//!
+//! [`project`] judges a list of file names, [`text`] writes the file; both are
+//! pure. Looking at the machine is the command's work (`cli`). Whatever is found,
+//! the file is disarmed: kill switch on, allowlist empty.
+
+pub mod project;
+pub mod text;
+
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::RepoName;
+
+use project::Proposal;
+
+/// Everything that a first configuration is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The repository that `afk init` stands in.
+    pub repo: Option<FoundRepo>,
+    /// Where the Claude CLI is.
+    pub claude: Option<PathBuf>,
+    /// How it is signed in.
+    pub sign_in: SignIn,
+}
+
+/// How the Claude CLI gets at the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SignIn {
+    /// By the sign-in of the user's home.
+    Home,
+    /// By `ANTHROPIC_API_KEY`.
+    Key,
+    /// Neither was found.
+    #[default]
+    None,
+}
+
+/// A repository with what is proposed for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundRepo {
+    /// What it is called, guessed from its remote.
+    pub name: RepoName,
+    /// Its remote; none where git knows none.
+    pub remote: Option<String>,
+    /// How it is judged; none where nothing was recognised.
+    pub proposal: Option<Proposal>,
+    /// Folders of its toolchain that a box would not show.
+    pub read: Vec<PathBuf>,
+}
+
+/// `owner/name`, guessed from a remote's last two parts, or from the folder.
+pub fn name_of(remote: Option<&str>, folder: &Path) -> Option<RepoName> {
+    let of_remote = remote.and_then(|remote| {
+        let remote = remote.trim_end_matches('/');
+        let path = remote.strip_suffix(".git").unwrap_or(remote);
+        let mut parts = path.rsplit(['/', ':']).filter(|part| !part.is_empty());
+        let (name, owner) = (parts.next()?, parts.next()?.rsplit('@').next()?);
+        named(owner, name)
+    });
+    let last = || named("local", folder.file_name()?.to_str()?);
+    of_remote.or_else(last)
+}
+
+fn named(owner: &str, name: &str) -> Option<RepoName> {
+    let plain = |text: &str| -> String {
+        let kept = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        text.chars().filter(|c| kept(*c)).collect()
+    };
+    format!("{}/{}", plain(owner), plain(name)).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_is_named_after_its_remote() {
+        let check = |remote: Option<&str>, expected: Option<&str>| {
+            let name = name_of(remote, Path::new("/home/ann/my web"));
+            assert_eq!(name.as_ref().map(RepoName::as_str), expected, "{remote:?}");
+        };
+        check(Some("git@forge.example:you/web.git"), Some("you/web"));
+        check(Some("ssh://git@forge.example:22/you/web"), Some("you/web"));
+        check(Some("https://forge.example/a/b/you/web.git/"), Some("you/web"));
+        check(Some("/home/ann/web.git"), Some("ann/web"));
+        check(Some("git@forge.example:web"), Some("forge.example/web"));
+        check(Some("web"), Some("local/myweb"));
+        check(None, Some("local/myweb"));
+    }
+}

@@ -1,0 +1,206 @@
+//! The file that `afk init` writes: commented, disarmed, and valid as it stands.
+
+use std::fmt::Write as _;
+
+use toml_edit::Value;
+
+use super::{Found, FoundRepo, SignIn};
+
+/// The text of the file.
+pub fn text(found: &Found) -> String {
+    let mut out = String::from(
+        "# The configuration of afk, made by `afk init`. As written here it is disarmed:\n\
+         # `afk enroll OWNER/NAME` fills the allowlist, `afk arm` turns the kill switch off.\n\
+         # `afk config check` validates this file, `afk doctor` what it needs, and\n\
+         # `afk config schema` lists every key.\n\
+         kill_switch = true\n\
+         allowlist = []\n\
+         \n\
+         budget_usd = 10              # what one run may spend\n\
+         day_budget_usd = 50          # what all runs together may spend a day\n\
+         \n",
+    );
+    claude(&mut out, found);
+    match &found.repo {
+        Some(repo) => table(&mut out, repo),
+        None => out.push_str(
+            "\n# No git repository was found here. For each repository, a table such as this one:\n\
+             # [repos.\"you/web\"]\n\
+             # remote = \"/home/you/web.git\"\n\
+             # verify = [\"make\", \"test\"]\n\
+             # stages = [{ name = \"ci\", command = [\"sh\", \"ci.sh\"] }]\n",
+        ),
+    }
+    out
+}
+
+fn claude(out: &mut String, found: &Found) {
+    out.push_str("[agents.claude]\n");
+    match &found.claude {
+        // Writing to a string cannot fail; so below.
+        Some(program) => {
+            let _ = writeln!(out, "# Found at {}.", comment(&program.display().to_string()));
+        }
+        None => out.push_str(
+            "# The Claude CLI was not found on PATH: install it, or name it here.\n\
+             # program = \"/opt/claude/claude\"\n",
+        ),
+    }
+    out.push_str("# model = \"sonnet\"           # else the CLI's own default\n");
+    match found.sign_in {
+        SignIn::Home => out.push_str("# The sign-in of your home is copied for each run.\n"),
+        SignIn::Key => out.push_str("api_key = { env = \"ANTHROPIC_API_KEY\" }\n"),
+        SignIn::None => out.push_str(
+            "# No sign-in was found: run `claude` once and sign in, or name a key's source:\n\
+             # api_key = { env = \"ANTHROPIC_API_KEY\" }\n",
+        ),
+    }
+}
+
+/// The repository's table. Where a part of it could not be found all of it is a
+/// comment: a guess would be obeyed.
+fn table(out: &mut String, repo: &FoundRepo) {
+    let mut body = String::new();
+    let remote = repo.remote.as_deref().unwrap_or("/path/to/a/bare/repository.git");
+    let _ = writeln!(body, "[repos.\"{}\"]", repo.name);
+    let _ = writeln!(body, "remote = {}", Value::from(remote));
+    body.push_str("agent = \"claude\"\n");
+    let unknown = vec!["make".to_owned(), "test".to_owned()];
+    let (verify, ci) = repo
+        .proposal
+        .as_ref()
+        .map_or((&unknown, &unknown), |proposal| (&proposal.verify, &proposal.ci));
+    let told = repo.proposal.as_ref().map_or_else(String::new, |one| format!(" ({})", one.by));
+    let _ = writeln!(body, "# Judges every tree; its exit code counts{told}.");
+    let _ = writeln!(body, "verify = {}", list(verify));
+    if !repo.read.is_empty() {
+        body.push_str("# The toolchain, which the sandbox would not show otherwise.\n");
+        let paths: Vec<String> = repo.read.iter().map(|p| p.display().to_string()).collect();
+        let _ = writeln!(body, "read = {}", list(&paths));
+    }
+    let open = repo.proposal.as_ref().is_some_and(|proposal| proposal.network);
+    if open {
+        body.push_str(
+            "# `verify` fetches dependencies. Vendor them, and close the network again.\n",
+        );
+    }
+    let _ = writeln!(body, "network = {{ agent = true, verify = {open}, stages = {open} }}");
+    if let Some(build) = repo.proposal.as_ref().and_then(|proposal| proposal.build.as_ref()) {
+        let _ = writeln!(body, "# Tells a test that fails from one that does not build.");
+        let _ = writeln!(body, "proof = {{ build = {} }}", list(build));
+    }
+    let _ = writeln!(body, "\n# What a landed commit must pass, in order.");
+    let _ = writeln!(body, "[[repos.\"{}\".stages]]", repo.name);
+    let _ = writeln!(body, "name = \"ci\"\ncommand = {}", list(ci));
+    out.push('\n');
+    let missing = match (&repo.remote, &repo.proposal) {
+        (Some(_), Some(_)) => {
+            out.push_str(&body);
+            return;
+        }
+        (None, Some(_)) => "it has no remote; make a bare one, push to it, and name it",
+        (Some(_), None) => "nothing told how it is tested; name the command",
+        (None, None) => "it has no remote and nothing told how it is tested; name both",
+    };
+    let _ = writeln!(out, "# Here is {}, and {missing}. Then take the # away.", repo.name);
+    for line in body.lines() {
+        let _ = writeln!(out, "{}", format!("# {line}").trim_end());
+    }
+}
+
+fn list(words: &[String]) -> String {
+    let words: toml_edit::Array = words.iter().collect();
+    Value::Array(words).to_string().trim().to_owned()
+}
+
+/// Text on a comment's line.
+fn comment(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use afk_core::config::Config;
+
+    use super::super::project::proposal;
+    use super::*;
+    use crate::config::{Loaded, Sources, load};
+
+    fn found(file: Option<(&str, &str)>, remote: Option<&str>) -> Found {
+        let files: BTreeMap<_, _> =
+            file.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect();
+        let repo = FoundRepo {
+            name: "you/web".parse().unwrap(),
+            remote: remote.map(str::to_owned),
+            proposal: proposal(&files),
+            read: vec![PathBuf::from("/home/you/a \"quoted\" folder")],
+        };
+        Found { repo: Some(repo), claude: Some("/opt/claude".into()), sign_in: SignIn::Home }
+    }
+
+    /// The file must load without a problem, and be disarmed.
+    fn loaded(text: &str) -> Config {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("afk.toml");
+        std::fs::write(&file, text).unwrap();
+        let (env, aliases) = (Vec::new(), Vec::new());
+        let sources = Sources { file: Some(file), mounted: None, env, aliases };
+        let Loaded { config, warnings } =
+            load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
+        assert!(warnings.is_empty(), "{warnings:?}");
+        assert_eq!(config.problems(), Vec::<String>::new(), "{text}");
+        assert!(config.kill_switch && config.allowlist.is_empty());
+        config
+    }
+
+    #[test]
+    fn the_file_is_valid_for_every_kind_of_project() {
+        for (name, content) in [
+            ("Cargo.toml", ""),
+            ("go.mod", ""),
+            ("package.json", "\"test\""),
+            ("pyproject.toml", ""),
+            ("Makefile", "test:"),
+            ("test.sh", ""),
+        ] {
+            let found = found(Some((name, content)), Some("git@forge.example:you/web.git"));
+            let config = loaded(&text(&found));
+            let repo = &config.repos[&"you/web".parse().unwrap()];
+            let proposal = found.repo.unwrap().proposal.unwrap();
+            assert_eq!(repo.verify, afk_core::proof::Verify::Command(proposal.verify));
+            assert_eq!(repo.stages[0].command, proposal.ci);
+            assert_eq!(repo.proof.build, proposal.build);
+            assert_eq!(repo.read, [PathBuf::from("/home/you/a \"quoted\" folder")]);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_to_a_person() {
+        for found in [
+            found(None, Some("/srv/web.git")),
+            found(Some(("test.sh", "")), None),
+            found(None, None),
+            Found::default(),
+            Found { sign_in: SignIn::Key, ..Found::default() },
+        ] {
+            assert!(loaded(&text(&found)).repos.is_empty());
+        }
+        // The comment is a table once it is none.
+        let text = text(&found(None, None));
+        let from = text.find("# [repos").unwrap();
+        let mut table = String::new();
+        for line in text[from..].lines() {
+            table.push_str(line.strip_prefix("# ").unwrap_or(&line[1..]));
+            table.push('\n');
+        }
+        assert_eq!(loaded(&format!("{}\n{}", &text[..from], table)).repos.len(), 1);
+    }
+
+    #[test]
+    fn a_whole_file() {
+        insta::assert_snapshot!(text(&found(Some(("Cargo.toml", "")), Some("/srv/web.git"))));
+    }
+}

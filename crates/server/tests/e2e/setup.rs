@@ -1,0 +1,180 @@
+//! A new machine: the first configuration, and what is said of what is missing.
+
+use serde_json::{Value, json};
+
+use crate::support::{Said, afk, clean, finish, git, write};
+use crate::world::{REPO, World, strings};
+
+/// A folder with an empty home and a repository that has these files.
+fn project(remote: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
+    let root = tempfile::Builder::new().prefix("afk-e2e-").tempdir().unwrap();
+    let web = root.path().join("web");
+    std::fs::create_dir_all(root.path().join("home")).unwrap();
+    std::fs::create_dir_all(&web).unwrap();
+    git(&web, &["init", "-q", "--initial-branch=main"]);
+    if !remote.is_empty() {
+        git(&web, &["remote", "add", "origin", remote]);
+    }
+    for (name, text) in files {
+        write(&web.join(name), text);
+    }
+    root
+}
+
+/// `afk` in the repository.
+#[track_caller]
+fn here(root: &tempfile::TempDir, args: &[&str]) -> Said {
+    let mut command = afk(&root.path().join("home"), args);
+    command.current_dir(root.path().join("web"));
+    finish(command)
+}
+
+#[test]
+fn a_first_configuration_is_valid_and_disarmed_for_each_language() {
+    for (name, text, verify) in [
+        ("Cargo.toml", "[package]\n", json!(["cargo", "test", "--quiet"])),
+        ("go.mod", "module x\n", json!(["go", "test", "./..."])),
+        ("package.json", "{\"scripts\": {\"test\": \"true\"}}", json!(["npm", "test"])),
+        ("pyproject.toml", "", json!(["python3", "-m", "pytest", "-q"])),
+        ("Makefile", "test:\n\ttrue\n", json!(["make", "test"])),
+        ("test.sh", "true\n", json!(["sh", "test.sh"])),
+    ] {
+        let root = project("git@forge.example:you/web.git", &[(name, text)]);
+        let made = here(&root, &["init", "--json"]).ended(0).json();
+        assert_eq!((&made["repo"], &made["written"]), (&json!("you/web"), &json!(true)), "{name}");
+        assert_eq!(made["proposal"]["verify"], verify, "{name}");
+        let file = root.path().join("home/.config/afk/config.toml");
+        let written = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(made["text"], json!(written));
+        let checked = here(&root, &["config", "check", "--json"]).ended(0).json();
+        assert_eq!((&checked["ok"], &checked["warnings"]), (&json!(true), &json!([])), "{written}");
+        assert!(written.contains("kill_switch = true\nallowlist = []"), "{written}");
+        // What it says to do next works.
+        here(&root, &["enroll", "you/web"]).ended(0);
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_left_as_it_is() {
+    let root = project("/srv/you/web.git", &[("test.sh", "true\n"), ("ci.sh", "true\n")]);
+    let file = root.path().join("web/afk.toml");
+    write(&file, "# mine\n");
+    let said = here(&root, &["init"]).ended(2);
+    said.complains(&["changes no file", "afk enroll you/web --remote /srv/you/web.git"]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine\n");
+    // The command that it names does what `init` would have done.
+    let line = said.err.lines().find(|line| line.trim().starts_with("afk enroll")).unwrap();
+    let mut shell = clean("sh", &root.path().join("home"));
+    let program = env!("CARGO_BIN_EXE_afk");
+    shell.arg("-c").arg(line.trim().replacen("afk", program, 1));
+    shell.current_dir(root.path().join("web"));
+    finish(shell).ended(0);
+    let shown = std::fs::read_to_string(&file).unwrap();
+    assert!(shown.contains("# mine") && shown.contains("\"ci.sh\""), "{shown}");
+    here(&root, &["config", "check"]).ended(0);
+}
+
+#[test]
+fn print_writes_nothing_and_no_repository_is_no_obstacle() {
+    let root = project("", &[]);
+    let shown = here(&root, &["init", "--print"]).ended(0).out;
+    assert!(shown.contains("# [repos.\"local/web\"]"), "{shown}");
+    let mut elsewhere = afk(&root.path().join("home"), &["init", "--print"]);
+    elsewhere.env("PATH", "/nowhere");
+    let shown = finish(elsewhere).ended(0).out;
+    assert!(shown.contains("No git repository was found here"), "{shown}");
+    assert!(shown.contains("The Claude CLI was not found"), "{shown}");
+    assert_eq!(std::fs::read_dir(root.path().join("home")).unwrap().count(), 0);
+}
+
+/// The finding of `afk doctor` about one thing of a group.
+#[track_caller]
+fn finding(report: &Value, group: &str, about: &str) -> Value {
+    let all = report["findings"].as_array().unwrap();
+    let found = all.iter().find(|one| one["group"] == group && one["about"] == about);
+    found.unwrap_or_else(|| panic!("nothing on {group} {about}: {report:#}")).clone()
+}
+
+#[track_caller]
+fn doctor(world: &World, code: i32) -> Value {
+    world.afk(&["doctor", "--json"]).ended(code).json()
+}
+
+#[test]
+fn a_sound_installation_has_no_failure() {
+    let world = World::new();
+    let report = doctor(&world, 0);
+    for (group, about) in [
+        ("configuration", "file"),
+        ("configuration", "allowlist"),
+        ("machine", "git"),
+        ("machine", "sandbox"),
+        ("machine", "hosts"),
+        ("machine", "leftovers"),
+        (REPO, "remote"),
+        (REPO, "programs"),
+        (REPO, "policy"),
+        (REPO, "tests"),
+        (REPO, "git-crypt"),
+    ] {
+        assert_eq!(finding(&report, group, about)["state"], "ok", "{group} {about}");
+    }
+    let shown = world.afk(&["doctor", "--fix"]).ended(0).out;
+    assert!(shown.contains("there is none to make"), "{shown}");
+    assert!(!shown.contains('✗'), "{shown}");
+    world.at_rest();
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_mending() {
+    let mut world = World::with(&[
+        (".afk/WORKFLOW.md", "+++\nbugdet_usd = 1\n+++\n"),
+        (".gitattributes", "secret filter=git-crypt\n"),
+    ]);
+    world.set("kill_switch", true);
+    world.set_repo("verify", strings(&["no-such-program"]));
+    world.set_repo("agent", "claude");
+    world.set("agents.claude.program", "/nowhere/claude");
+    let report = doctor(&world, 6);
+    for (group, about, says, mend) in [
+        ("machine", "Claude CLI", "/nowhere/claude", None),
+        (REPO, "programs", "no-such-program", Some("`read`")),
+        (REPO, "policy", ".afk/WORKFLOW.md:2: unknown field `bugdet_usd`", Some("default branch")),
+        (REPO, "git-crypt", ".gitattributes", Some("allowlist")),
+    ] {
+        let found = finding(&report, group, about);
+        assert_eq!(found["state"], "failure", "{found}");
+        assert!(found["says"].as_str().unwrap().contains(says), "{found}");
+        let told = found["mend"].as_str().unwrap_or_default();
+        assert!(mend.is_none_or(|mend| told.contains(mend)), "{found}");
+    }
+    assert_eq!(finding(&report, "configuration", "kill switch")["state"], "note");
+    world.set_repo("remote", world.path("nowhere").to_str().unwrap());
+    let report = doctor(&world, 6);
+    assert_eq!(finding(&report, REPO, "remote")["state"], "failure");
+    world.at_rest();
+}
+
+#[test]
+fn a_bad_configuration_is_told_and_the_machine_all_the_same() {
+    let mut world = World::new();
+    world.set("kill_swich", true);
+    let report = doctor(&world, 2);
+    let found = finding(&report, "configuration", "file");
+    assert!(found["says"].as_str().unwrap().contains("did you mean `kill_switch`?"), "{found}");
+    assert_eq!(finding(&report, "machine", "git")["state"], "ok");
+    assert!(!world.path("data/afk.db").exists(), "it made nothing");
+}
+
+#[test]
+fn a_release_by_nobody_trusted_and_a_repository_without_tests_are_told() {
+    let mut world = World::new();
+    world.set_repo("proof.tests", strings(&["nothing/**"]));
+    world.json(&["issue", "new", REPO, "Title", "--as", "eve"]);
+    world.afk(&["issue", "label", "o/calc#1", "--as", "eve"]).ended(0);
+    let report = doctor(&world, 0);
+    let release = finding(&report, REPO, "release");
+    assert_eq!(release["state"], "warning");
+    assert!(release["says"].as_str().unwrap().starts_with("o/calc#1: "), "{release}");
+    assert_eq!(finding(&report, REPO, "tests")["state"], "warning");
+}
