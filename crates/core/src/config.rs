@@ -67,6 +67,8 @@ pub struct Config {
     pub run_timeout_seconds: u64,
     /// Seconds between two looks at the trackers.
     pub poll_seconds: u64,
+    /// Seconds after which a freeze rings again, until somebody acknowledges it; 0 rings once.
+    pub page_again_seconds: u64,
     /// Where store and workspaces live; none is the platform's data folder.
     pub data_dir: Option<PathBuf>,
     /// What workspaces kept for forensics may take on disk, in GiB; the oldest go first.
@@ -305,6 +307,7 @@ impl Default for Config {
             question_timeout_seconds: 60 * 60,
             run_timeout_seconds: 12 * 60 * 60,
             poll_seconds: 30,
+            page_again_seconds: 3600,
             data_dir: None,
             kept_workspaces_gib: 20,
             sandbox: SandboxRequirement::default(),

@@ -14,6 +14,7 @@ pub mod digest;
 pub mod doorbell;
 pub mod elapsed;
 pub mod evidence;
+pub mod freeze;
 pub mod gates;
 mod globs;
 pub mod guardrails;

@@ -6,7 +6,7 @@
 
 mod facts;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use afk_core::config::Config;
 use afk_core::digest::Digest;
@@ -22,7 +22,9 @@ use afk_core::trust::{Ground, Trust};
 use jiff::tz::TimeZone;
 
 use crate::Engine;
-use crate::ports::{Admission, AdmitLimits, AdmitRefusal, PortError, PortResult};
+use crate::ports::{
+    Admission, AdmitLimits, AdmitRefusal, PortError, PortResult, StoredRun, Switches,
+};
 use crate::switches::Brake;
 
 /// What one look at the trackers came to.
@@ -79,8 +81,8 @@ impl Engine {
                     return Ok(done);
                 }
                 gates::Next::Admit(issues) => {
-                    let working = live.iter().map(|stored| stored.run.id).collect();
-                    if let Err(error) = self.ports.git.clean(&working).await {
+                    let kept = needed(&live, brake.switches());
+                    if let Err(error) = self.ports.git.clean(&kept).await {
                         tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
                     }
                     for issue in issues {
@@ -208,6 +210,13 @@ impl Engine {
             Admission::Refused(why) => Ok(Err(why)),
         }
     }
+}
+
+/// Runs whose workspaces must stay: those at work, and those that hold a freeze.
+fn needed(live: &[StoredRun], switches: Option<Switches>) -> BTreeSet<RunId> {
+    let frozen = switches.into_iter().flat_map(|switches| switches.frozen);
+    let held = frozen.filter_map(|(_, freeze)| freeze.paging.map(|paging| paging.run));
+    live.iter().map(|stored| stored.run.id).chain(held).collect()
 }
 
 /// The content of an issue as it is accepted: cleaned of what a person cannot see.

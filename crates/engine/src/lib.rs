@@ -10,6 +10,7 @@
 pub mod dispatch;
 pub mod driver;
 pub mod outbox;
+pub mod pages;
 pub mod pass;
 pub mod ports;
 pub mod show;

@@ -16,8 +16,11 @@ const CLAIM: Duration = Duration::from_mins(1);
 const BATCH: u32 = 20;
 
 impl Engine {
-    /// Rings what is due; gives how many rang and how many did not.
+    /// Rings what is due, pages included; gives how many rang and how many did not.
     pub async fn ring(&self) -> PortResult<(u32, u32)> {
+        if let Err(error) = self.page_again().await {
+            tracing::warn!(error = error.chain(), "freezes not looked at, will try again");
+        }
         let (store, clock) = (&self.ports.store, &self.ports.clock);
         let (mut rung, mut failed) = (0, 0);
         for due in store.claim(&self.owner, CLAIM, clock.now(), BATCH).await? {

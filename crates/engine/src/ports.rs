@@ -24,8 +24,8 @@ pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, TurnReport, TurnRequest,
 };
 pub use store::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, JournalRow, MemoKey, Outgoing,
-    Store, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, Freeze, JournalRow, MemoKey,
+    Outgoing, Page, Store, StoredRun, Switch, SwitchState, Switches,
 };
 pub use tracker::{IssueView, Labels, Tracker};
 

@@ -285,7 +285,9 @@ fn switches_are_thrown_told_and_lifted() {
     }
     assert!(machine.good(&["resume"]).contains("halt and pause are lifted"));
     assert!(machine.good(&["resume"]).contains("nothing was halted"));
+    assert!(machine.good(&["ack", "o/web"]).contains("was frozen by a person"));
     assert!(machine.good(&["unfreeze", "o/web"]).contains("frozen no more"));
+    assert!(machine.good(&["ack", "o/web"]).contains("o/web is not frozen"));
     let (_, document) = machine.json(&["status"]);
     assert_eq!(
         document["switches"],

@@ -51,7 +51,7 @@ impl Engine {
             let facts = RepoFacts {
                 enrolled: config.allowlist.contains(name),
                 freeze: thrown(freeze.is_some()),
-                freeze_why: freeze.map(|state| state.why.clone()),
+                freeze_why: freeze.map(|freeze| freeze.thrown.why.clone()),
                 live: live.iter().map(|s| &s.run).find(|r| r.issue.repo == *name).map(|r| r.id),
                 run_budget: config.budget(repo).as_micros(),
                 spend_left: repo_left,

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
+use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, RepoName, RunId};
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
@@ -84,7 +85,7 @@ pub struct Commit {
     pub at: At,
     /// What must be sent because of it.
     pub sends: Vec<Doorbell>,
-    /// Freezes the run's repo, with the reason.
+    /// Freezes the run's repo, with the reason; pages about it begin with this.
     pub freeze: Option<String>,
 }
 
@@ -158,6 +159,16 @@ pub struct SwitchState {
     pub why: String,
 }
 
+/// A frozen repo.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Freeze {
+    /// By whom (a run, or a person), when and why.
+    #[serde(flatten)]
+    pub thrown: SwitchState,
+    /// The pages about it, where a run froze it.
+    pub paging: Option<Paging>,
+}
+
 /// The switches of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switches {
@@ -166,14 +177,25 @@ pub struct Switches {
     /// Nothing new is dispatched.
     pub pause: Option<SwitchState>,
     /// Frozen repos.
-    pub frozen: Vec<(RepoName, SwitchState)>,
+    pub frozen: Vec<(RepoName, Freeze)>,
 }
 
 impl Switches {
     /// The freeze of `repo`.
-    pub fn freeze_of(&self, repo: &RepoName) -> Option<&SwitchState> {
-        self.frozen.iter().find(|(name, _)| name == repo).map(|(_, state)| state)
+    pub fn freeze_of(&self, repo: &RepoName) -> Option<&Freeze> {
+        self.frozen.iter().find(|(name, _)| name == repo).map(|(_, freeze)| freeze)
     }
+}
+
+/// One more page about a freeze.
+#[derive(Debug, Clone)]
+pub struct Page<'a> {
+    /// The pages so far.
+    pub before: &'a Paging,
+    /// The pages with this one.
+    pub after: &'a Paging,
+    /// What rings.
+    pub doorbell: &'a Doorbell,
 }
 
 /// Which switch to throw.
@@ -214,8 +236,16 @@ pub trait Store: Send + Sync {
     async fn unlease(&self, key: &str, owner: &str) -> PortResult<()>;
     /// The switches.
     async fn switches(&self) -> PortResult<Switches>;
-    /// Throws a switch, or lifts it where `state` is none.
+    /// Throws a switch, or lifts it where `state` is none. What a person freezes or
+    /// lifts rings no page any more.
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
+    /// Puts a page of a frozen repo into the outbox, with the pages as they are `after`
+    /// it. Does nothing, and says so, where they are not as they were `before`, or
+    /// where a doorbell of that run still waits: pages do not pile up.
+    async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool>;
+    /// Notes that somebody has heard of the freeze of `repo`: the freeze as it is then,
+    /// or none where the repo is not frozen. The first to acknowledge stays.
+    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>>;
     /// A remembered result: (kind, tree, command digest).
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
     /// Remembers a result.

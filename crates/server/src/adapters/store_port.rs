@@ -1,18 +1,21 @@
 //! The engine's store, made of the SQLite store: records and doorbells as JSON,
 //! money as micro-dollars, leases kept between calls.
 
+mod freezes;
+
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use afk_core::freeze::Acknowledged;
 use afk_core::ids::{At, RepoName, RunId};
 use afk_core::plan::End;
 use afk_core::run::{Run, Transition};
 use afk_core::spend::{Basis, day_of};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    self, Admission, AdmitLimits, AdmitRefusal, Committed, Filter, JournalRow, MemoKey, Outgoing,
-    PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
+    self, Admission, AdmitLimits, AdmitRefusal, Committed, Filter, Freeze, JournalRow, MemoKey,
+    Outgoing, Page, PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -124,7 +127,7 @@ impl ports::Store for StorePort {
             sends: sends?,
             ledger: ledger(&run)?,
             fence: Some(store::Fence { key: format!("run:{}", run.id), generation }),
-            freeze: freeze.map(|why| store::FreezeRepo { by: run.id.to_string(), why }),
+            freeze: freeze.map(|why| freezes::by_run(run.id, why, at)).transpose()?,
         };
         Ok(match self.store.commit(done).await.map_err(fault)? {
             store::CommitOutcome::Committed { version } => Committed::Yes { version },
@@ -220,7 +223,7 @@ impl ports::Store for StorePort {
             frozen: now
                 .freezes
                 .into_iter()
-                .filter_map(|(repo, freeze)| Some((repo, state(freeze)?)))
+                .filter_map(|(repo, freeze)| Some((repo, freezes::of(freeze)?)))
                 .collect(),
         })
     }
@@ -231,11 +234,23 @@ impl ports::Store for StorePort {
             Switch::Pause => SwitchName::Pause,
             Switch::Freeze(repo) => SwitchName::Freeze(repo.clone()),
         };
+        let value = |why: &str| match switch {
+            Switch::Halt | Switch::Pause => json(&why),
+            Switch::Freeze(_) => freezes::by_person(why),
+        };
         let (on, why, by, at) = match state {
-            Some(state) => (true, json(&state.why)?, state.by.as_str(), state.at),
-            None => (false, json(&"")?, "", At::UNIX_EPOCH),
+            Some(state) => (true, value(&state.why)?, state.by.as_str(), state.at),
+            None => (false, value("")?, "", At::UNIX_EPOCH),
         };
         self.store.set_switch(name, on, &why, by, at).await.map_err(fault)
+    }
+
+    async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool> {
+        freezes::page(&self.store, repo, page).await
+    }
+
+    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
+        freezes::acknowledge(&self.store, repo, by).await
     }
 
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {

@@ -51,7 +51,7 @@ impl Local {
 
     /// The folder that holds the jobs of a run.
     pub fn jobs(&self, run: RunId) -> PathBuf {
-        self.workspaces.root().join("jobs").join(run.to_string())
+        self.workspaces.jobs(run)
     }
 
     /// The folder of one job. Its name is the key without the run, so that a listing

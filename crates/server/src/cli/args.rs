@@ -244,6 +244,12 @@ pub(super) enum Command {
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,
     },
+    /// Say that you have heard of a freeze: it rings no more
+    ///
+    /// A freeze that a run caused rings every `page_again_seconds` until somebody does.
+    /// The repository stays frozen until `unfreeze`.
+    #[command(after_help = examples::ACK)]
+    Ack(RepoArgs),
     /// Dispatch and land nothing on one repository until `unfreeze`
     Freeze {
         /// The repository

@@ -177,6 +177,21 @@ pub(super) async fn enqueue(
     Ok(())
 }
 
+/// Whether a send of `run` waits to be delivered.
+pub(super) async fn waits(
+    connection: &mut SqliteConnection,
+    run: &str,
+) -> Result<bool, StoreError> {
+    let found: Option<(String,)> = sqlx::query_as(
+        "SELECT id FROM outbox WHERE run = ? AND delivered_at IS NULL AND abandoned_at IS NULL \
+         LIMIT 1",
+    )
+    .bind(run)
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.is_some())
+}
+
 pub(super) fn check(sends: &[NewSend]) -> Result<(), StoreError> {
     sends.iter().try_for_each(|send| check_document("the body of a send", &send.body))
 }

@@ -79,8 +79,8 @@ pub struct Commit {
 pub struct FreezeRepo {
     /// By whom: the run.
     pub by: String,
-    /// Why, for people.
-    pub why: String,
+    /// Why, and what else belongs to it, as JSON.
+    pub value: String,
 }
 
 /// What became of a commit.
@@ -209,8 +209,7 @@ async fn apply(
     ledger::record(tx, &run, &repo, &commit.ledger).await?;
     if let Some(freeze) = &commit.freeze {
         let name = SwitchName::Freeze(super::parse("the repo of a run", &repo)?);
-        let why = super::to_json(&freeze.why)?;
-        switches::set(tx, &name, true, &why, &freeze.by, commit.at).await?;
+        switches::set(tx, &name, true, &freeze.value, &freeze.by, commit.at).await?;
     }
     Ok(CommitOutcome::Committed { version: next as u64 })
 }

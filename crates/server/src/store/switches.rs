@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use afk_core::ids::RepoName;
+use afk_core::ids::{RepoName, RunId};
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
+use super::outbox::{self, NewSend};
 use super::{Store, StoreError, check_document, from_micros, micros};
 
 /// One switch.
@@ -97,6 +98,49 @@ impl Store {
         let (value, by) = (value.to_owned(), by.to_owned());
         self.write(move |tx| Box::pin(async move { set(tx, &name, on, &value, &by, at).await }))
             .await
+    }
+}
+
+impl Store {
+    /// Changes the value of a switch that is on, together with a send of `run`: only
+    /// where the value still is `expected`, and no other send of that run waits.
+    pub async fn swap_switch(
+        &self,
+        name: SwitchName,
+        expected: &str,
+        value: &str,
+        send: Option<(RunId, NewSend)>,
+    ) -> Result<bool, StoreError> {
+        check_document("the value of a switch", value).map_err(|e| self.fault(e))?;
+        let sends: Vec<NewSend> = send.iter().map(|(_, send)| send.clone()).collect();
+        outbox::check(&sends).map_err(|e| self.fault(e))?;
+        let run = send.map(|(run, _)| run.to_string());
+        let (expected, value) = (expected.to_owned(), value.to_owned());
+        self.write(move |tx| {
+            Box::pin(async move {
+                if let Some(run) = &run
+                    && outbox::waits(tx, run).await?
+                {
+                    return Ok(false);
+                }
+                let swapped = sqlx::query(
+                    "UPDATE switches SET value_json = ? \
+                     WHERE name = ? AND is_on <> 0 AND value_json = ?",
+                )
+                .bind(value)
+                .bind(name.to_string())
+                .bind(expected)
+                .execute(&mut *tx)
+                .await?
+                .rows_affected()
+                    > 0;
+                if let Some(run) = run.filter(|_| swapped) {
+                    outbox::enqueue(tx, &run, &sends).await?;
+                }
+                Ok(swapped)
+            })
+        })
+        .await
     }
 }
 

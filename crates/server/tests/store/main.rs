@@ -4,4 +4,5 @@
 
 mod decisions;
 mod files;
+mod freezes;
 mod support;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use afk_core::freeze::Acknowledged;
 use afk_core::ids::{At, RepoName, RunId};
 use afk_core::run::Run;
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, Filter, JournalRow, MemoKey, Outgoing, PortResult,
-    Store, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, Outgoing, Page,
+    PortResult, Store, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 
@@ -78,6 +79,14 @@ impl Store for Sim {
             world.throw(switch, state);
             Ok(())
         })
+    }
+
+    async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool> {
+        self.call("store.page", |world| Ok(world.page(repo, page)))
+    }
+
+    async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
+        self.call("store.acknowledge", |world| Ok(world.acknowledge(repo, by)))
     }
 
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
+use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, RepoName, RunId};
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, JournalRow, MemoKey, Outgoing,
-    PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Freeze, JournalRow, MemoKey, Outgoing,
+    Page, PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
 };
 
 use super::World;
@@ -171,8 +172,9 @@ impl World {
         if let Some(why) = commit.freeze {
             let repo = commit.run.issue.repo;
             self.store.switches.frozen.retain(|(name, _)| *name != repo);
-            let state = SwitchState { by: id.to_string(), at: commit.at, why };
-            self.store.switches.frozen.push((repo, state));
+            let thrown = SwitchState { by: id.to_string(), at: commit.at, why };
+            let paging = Some(Paging::begun(id, commit.at));
+            self.store.switches.frozen.push((repo, Freeze { thrown, paging }));
         }
         Ok(Committed::Yes { version })
     }
@@ -227,10 +229,38 @@ impl World {
             Switch::Pause => switches.pause = state.cloned(),
             Switch::Freeze(repo) => {
                 switches.frozen.retain(|(name, _)| name != repo);
-                let state = state.map(|state| (repo.clone(), state.clone()));
-                switches.frozen.extend(state);
+                let freeze = |thrown: &SwitchState| Freeze { thrown: thrown.clone(), paging: None };
+                switches.frozen.extend(state.map(|state| (repo.clone(), freeze(state))));
             }
         }
+    }
+
+    pub(crate) fn page(&mut self, repo: &RepoName, page: &Page<'_>) -> bool {
+        let bell = page.doorbell;
+        let of_run = |send: &Send| send.doorbell.issue_ref == bell.issue_ref && !send.rung;
+        if self.store.outbox.values().any(of_run) {
+            return false;
+        }
+        let mut frozen = self.store.switches.frozen.iter_mut();
+        let found = frozen.find(|(name, _)| name == repo).map(|(_, freeze)| &mut freeze.paging);
+        let Some(paging) = found.filter(|paging| paging.as_ref() == Some(page.before)) else {
+            return false;
+        };
+        *paging = Some(page.after.clone());
+        let (doorbell, due) = (bell.clone(), page.after.last);
+        let send = Send { doorbell, due, attempts: 0, claim: None, rung: false };
+        self.store.outbox.entry(bell.id.to_string()).or_insert(send);
+        true
+    }
+
+    /// Somebody has heard of a freeze.
+    pub fn acknowledge(&mut self, repo: &RepoName, by: &Acknowledged) -> Option<Freeze> {
+        let mut frozen = self.store.switches.frozen.iter_mut();
+        let (_, freeze) = frozen.find(|(name, _)| name == repo)?;
+        if let Some(paging) = &mut freeze.paging {
+            paging.acknowledged.get_or_insert_with(|| by.clone());
+        }
+        Some(freeze.clone())
     }
 
     pub(crate) fn switches(&mut self) -> PortResult<Switches> {

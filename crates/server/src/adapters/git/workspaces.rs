@@ -84,6 +84,11 @@ impl Workspaces {
         }
     }
 
+    /// The folder that holds the jobs of a run, which the hosts keep.
+    pub fn jobs(&self, run: RunId) -> PathBuf {
+        self.root.join("jobs").join(run.to_string())
+    }
+
     /// The caches that agents of a repo share, and those of its proofs.
     pub fn caches(&self, repo: &RepoName) -> [PathBuf; 2] {
         let dir = self.root.join("caches").join(sanitise(repo.as_str()));

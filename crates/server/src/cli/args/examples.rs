@@ -114,6 +114,11 @@ Examples:
   afk halt --why 'it eats the disk'
   afk resume";
 
+pub(super) const ACK: &str = "\
+Examples:
+  afk ack o/web
+  afk status                                says who has acknowledged what";
+
 pub(super) const COMPLETIONS: &str = "\
 Examples:
   afk completions bash > ~/.local/share/bash-completion/completions/afk

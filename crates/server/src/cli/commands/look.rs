@@ -1,18 +1,23 @@
 //! `status`, `show`, `explain`, `evidence`: they read, and change nothing.
 
+use std::path::PathBuf;
+
 use afk_core::gates::Dispatcher;
+use afk_core::plan::End;
+use afk_core::run::Run;
 use afk_engine::ports::{JournalRow, Store as _};
 use afk_engine::switches::Brake;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use crate::app::App;
+use crate::adapters::git::Workspaces;
+use crate::app::{self, App};
 use crate::cli::desk::{Desk, configured, issue, now, sources};
 use crate::cli::exit::Exit;
-use crate::cli::failure::Answer;
+use crate::cli::failure::{Answer, Failure};
 use crate::cli::live::glance;
-use crate::cli::render::{self, Held, Page, Status};
+use crate::cli::render::{self, Held, Kept, Page, Status};
 use crate::cli::view::RunView;
 
 /// Ready issues of a repo that `status` asks the gates for.
@@ -64,13 +69,32 @@ pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
     let desk = Desk::open(context.config()).await?;
     let run = desk.run(text).await?.run;
     let journal = journal(&desk, &run).await?;
-    let page = Page { summary: RunView::new(&run, None, now()), run, journal };
+    let kept = kept(&desk, &run)?;
+    let page = Page { summary: RunView::new(&run, None, now()), run, journal, kept };
     context.out.result(&page, |paint| render::page(&page, paint))?;
     desk.store.close().await;
     Ok(Exit::Done)
 }
 
-async fn journal(desk: &Desk, run: &afk_core::run::Run) -> Answer<Vec<JournalRow>> {
+/// Where what is kept of a run lies; none where nothing is kept.
+fn kept(desk: &Desk, run: &Run) -> Answer<Option<Kept>> {
+    let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
+    match end {
+        Some(End::NeedsHuman | End::Frozen) => {}
+        Some(End::Done | End::Released) | None => return Ok(None),
+    }
+    let spaces = Workspaces::open(&app::data_dir(&desk.config)?.join("work"))
+        .map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;
+    let there = |path: PathBuf| path.is_dir().then_some(path);
+    Ok(Some(Kept {
+        workspace: there(spaces.run(run.id).clone),
+        jobs: there(spaces.jobs(run.id)),
+        mirror: spaces.mirror(&run.issue.repo),
+        refs: format!("refs/afk/{}/", run.id),
+    }))
+}
+
+async fn journal(desk: &Desk, run: &Run) -> Answer<Vec<JournalRow>> {
     let mut all: Vec<JournalRow> = Vec::new();
     loop {
         let after = all.last().map_or(0, |row| row.seq);

@@ -48,6 +48,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Pause { why } => switch::pause(context, &why).await,
         Command::Resume => switch::resume(context).await,
         Command::Halt { why } => switch::halt(context, &why).await,
+        Command::Ack(args) => switch::acknowledge(context, &args.repo).await,
         Command::Freeze { repo, why } => switch::freeze(context, &repo, &why).await,
         Command::Unfreeze(args) => switch::unfreeze(context, &args.repo).await,
         Command::Config { command } => settings::run(context, command),

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use afk_core::freeze::Acknowledged;
 use afk_core::ids::{JobKey, RepoName};
 use afk_engine::ports::{Store as _, Switch, SwitchState, Switches};
 use serde_json::json;
@@ -11,7 +12,7 @@ use crate::app::App;
 use crate::cli::desk::{Desk, now, sources};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Answer;
-use crate::cli::words::many;
+use crate::cli::words::{line, many};
 
 pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
     let desk = Desk::open(context.config()).await?;
@@ -93,6 +94,26 @@ pub(super) async fn freeze(context: &Context<'_>, repo: &str, why: &str) -> Answ
     let repo = known(context, &desk, repo)?;
     throw(&desk, &Switch::Freeze(repo.clone()), why).await?;
     say(context, &desk, &format!("{repo} is frozen until `afk unfreeze {repo}`")).await
+}
+
+pub(super) async fn acknowledge(context: &Context<'_>, repo: &str) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let repo = known(context, &desk, repo)?;
+    let by = Acknowledged { by: desk.keeper.login.clone(), at: now() };
+    let freeze = desk.port.acknowledge(&repo, &by).await?;
+    let text = match freeze.map(|freeze| freeze.paging) {
+        None => format!("{repo} is not frozen"),
+        Some(None) => format!("{repo} was frozen by a person, which rings for nobody"),
+        Some(Some(paging)) => match paging.acknowledged {
+            Some(other) if other != by => {
+                format!("{repo} was acknowledged before, by {}", line(&other.by, 40))
+            }
+            Some(_) | None => {
+                format!("{repo} rings no more; it is frozen until `afk unfreeze {repo}`")
+            }
+        },
+    };
+    say(context, &desk, &text).await
 }
 
 pub(super) async fn unfreeze(context: &Context<'_>, repo: &str) -> Answer {

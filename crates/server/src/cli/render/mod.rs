@@ -19,5 +19,5 @@ pub(super) use doctor::doctor;
 pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};
-pub(super) use show::{Page, page};
+pub(super) use show::{Kept, Page, page};
 pub(super) use status::{Held, Status, status};

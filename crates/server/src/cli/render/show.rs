@@ -1,5 +1,7 @@
 //! One run in full: checklist, attempts, timeline.
 
+use std::path::PathBuf;
+
 use afk_core::ids::At;
 use afk_core::run::{Attempt, Reset, Run, Transition, TurnEnd};
 use afk_core::workflow::{PATH, Workflow};
@@ -23,6 +25,22 @@ pub(crate) struct Page {
     pub(crate) run: Run,
     /// Its journal, oldest first.
     pub(crate) journal: Vec<JournalRow>,
+    /// What is kept of a run that was handed over or froze.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// Where a person finds what is kept of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Kept {
+    /// The agent's work tree, as it was left; none once it had to make room.
+    pub(crate) workspace: Option<PathBuf>,
+    /// A folder for each job, turns included: what it was asked, its whole output or
+    /// transcript, how it ended.
+    pub(crate) jobs: Option<PathBuf>,
+    /// The repository that holds its heads, candidates and leftovers.
+    pub(crate) mirror: PathBuf,
+    /// The beginning of their refs.
+    pub(crate) refs: String,
 }
 
 /// The page.
@@ -47,6 +65,18 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
         out.push(String::new());
         out.push(paint.strong("Attempts"));
         out.extend(run.attempts.iter().map(|tried| attempt(tried, paint)));
+    }
+    if let Some(kept) = &page.kept {
+        out.push(String::new());
+        out.push(paint.strong("Kept for whoever looks into it"));
+        let path = |path: &Option<PathBuf>| {
+            path.as_ref()
+                .map_or_else(|| "removed to make room".to_owned(), |p| p.display().to_string())
+        };
+        out.push(format!("  workspace  {}", path(&kept.workspace)));
+        out.push(format!("  jobs       {}", path(&kept.jobs)));
+        let mirror = kept.mirror.display();
+        out.push(format!("  commits    git --git-dir {mirror} for-each-ref {}", kept.refs));
     }
     if !page.journal.is_empty() {
         out.push(String::new());
@@ -230,10 +260,17 @@ mod tests {
     #[test]
     fn a_whole_run_and_one_that_has_just_begun() {
         let run = samples::after(usize::MAX);
-        let whole = Page { summary: samples::finished(), run, journal: samples::journal() };
+        let whole =
+            Page { summary: samples::finished(), run, journal: samples::journal(), kept: None };
+        let kept = Kept {
+            workspace: Some("/data/work/runs/1/clone".into()),
+            jobs: None,
+            mirror: "/data/work/mirrors/o_web.git".into(),
+            refs: "refs/afk/1/".to_owned(),
+        };
         let run = samples::admitted();
         let summary = RunView::new(&run, None, samples::at(1));
-        let begun = Page { summary, run, journal: Vec::new() };
+        let begun = Page { summary, run, journal: Vec::new(), kept: Some(kept) };
         let shown = [whole, begun].map(|one| page(&one, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
     }

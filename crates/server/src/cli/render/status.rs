@@ -93,9 +93,16 @@ fn switches(now: &Status, paint: Paint, out: &mut Vec<String>) {
     if let Some(pause) = &now.switches.pause {
         say(Mark::No, thrown("paused", "`afk resume`", pause));
     }
-    for (repo, state) in &now.switches.frozen {
-        let mend = format!("`afk unfreeze {repo}`");
-        say(Mark::No, thrown(&format!("{repo} frozen"), &mend, state));
+    for (repo, freeze) in &now.switches.frozen {
+        let mend = match freeze.paging.as_ref().map(|paging| &paging.acknowledged) {
+            None => format!("`afk unfreeze {repo}`"),
+            Some(None) => format!("rings until `afk ack {repo}`; `afk unfreeze {repo}`"),
+            Some(Some(heard)) => {
+                let (by, when) = (line(&heard.by, 40), ago(heard.at, now.at));
+                format!("acknowledged by {by}, {when}; `afk unfreeze {repo}`")
+            }
+        };
+        say(Mark::No, thrown(&format!("{repo} frozen"), &mend, &freeze.thrown));
     }
 }
 
@@ -149,7 +156,10 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
+    use afk_core::freeze::{Acknowledged, Paging};
     use afk_core::gates::{Explanation, Gate, GateResult, GateVerdict};
+
+    use afk_engine::ports::Freeze;
 
     use super::super::samples;
     use super::*;
@@ -172,6 +182,21 @@ mod tests {
 
     fn busy() -> Status {
         let repo = |name: &str| name.parse::<RepoName>().unwrap();
+        let frozen = |name: &str, acknowledged: Option<Acknowledged>| {
+            let paging =
+                Paging { acknowledged, ..Paging::begun(samples::admitted().id, samples::at(480)) };
+            let thrown = SwitchState {
+                by: "afk".to_owned(),
+                at: samples::at(480),
+                why: "run 7 froze it".to_owned(),
+            };
+            (repo(name), Freeze { thrown, paging: Some(paging) })
+        };
+        let heard = Acknowledged { by: "ann".to_owned(), at: samples::at(540) };
+        let by_hand = Freeze {
+            thrown: SwitchState { by: "bob".to_owned(), at: samples::at(300), why: String::new() },
+            paging: None,
+        };
         let thrown = |by: &str, why: &str| SwitchState {
             by: by.to_owned(),
             at: samples::at(480),
@@ -198,7 +223,11 @@ mod tests {
             switches: Switches {
                 halt: Some(thrown("ann", "it eats the disk")),
                 pause: Some(thrown("bob", "")),
-                frozen: vec![(repo("o/api"), thrown("afk", "run 7 froze it"))],
+                frozen: vec![
+                    frozen("o/api", None),
+                    frozen("o/cli", Some(heard)),
+                    (repo("o/doc"), by_hand),
+                ],
             },
             runs: vec![samples::working()],
             ready: vec![

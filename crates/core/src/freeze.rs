@@ -1,0 +1,82 @@
+//! How often a freeze that a run caused calls for a person: once when the run ends,
+//! and again until somebody says that they have heard it.
+//!
+//! A freeze that a person threw has no pages: whoever threw it knows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::elapsed::elapsed;
+use crate::ids::{At, RunId};
+
+/// The pages about one freeze.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paging {
+    /// The run that froze its repo.
+    pub run: RunId,
+    /// Which page was the last, from 0: the doorbell of the outcome itself.
+    pub nth: u32,
+    /// When that was.
+    pub last: At,
+    /// Who has heard it.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// A person has heard it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: At,
+}
+
+impl Paging {
+    /// The pages of a freeze that `run` causes now.
+    pub fn begun(run: RunId, now: At) -> Self {
+        Self { run, nth: 0, last: now, acknowledged: None }
+    }
+
+    /// These pages with the one that is due `now`, each `every` so long; none where
+    /// none is due. A bound of zero never pages again. However long nobody looked,
+    /// one page is due and not many.
+    pub fn due(&self, every: Duration, now: At) -> Option<Self> {
+        let heard = self.acknowledged.is_some();
+        if heard || every.is_zero() || elapsed(self.last, now, &[]) < every {
+            return None;
+        }
+        Some(Self { nth: self.nth.checked_add(1)?, last: now, ..self.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> At {
+        At::from_second(1_000_000 + second).unwrap()
+    }
+
+    #[test]
+    fn a_page_is_due_at_its_interval_until_somebody_has_heard() {
+        let run = "00000001-0000-0000-0000-000000000007".parse().unwrap();
+        let begun = Paging::begun(run, at(0));
+        let hour = Duration::from_hours(1);
+        let due = |paging: &Paging, now| paging.due(hour, at(now));
+        assert_eq!(due(&begun, 3599), None);
+        let first = Paging { nth: 1, last: at(3600), ..begun.clone() };
+        assert_eq!(due(&begun, 3600), Some(first.clone()));
+        // A night without a control plane is one page, and the next an hour after it.
+        let night = due(&first, 40_000).unwrap();
+        assert_eq!((night.nth, night.last), (2, at(40_000)));
+        assert_eq!(due(&night, 43_599), None);
+        assert_eq!(due(&night, 43_600).map(|paging| paging.nth), Some(3));
+        let heard = Acknowledged { by: "ann".to_owned(), at: at(5000) };
+        assert_eq!(due(&Paging { acknowledged: Some(heard), ..first }, 99_999), None);
+        assert_eq!(begun.due(Duration::ZERO, at(99_999)), None, "zero rings once");
+        assert_eq!(due(&Paging { nth: u32::MAX, ..begun }, 99_999), None);
+        // A clock that was set back pages late, not at once.
+        assert_eq!(due(&night, 0), None);
+    }
+}

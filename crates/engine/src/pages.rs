@@ -1,0 +1,53 @@
+//! Pages again about freezes that nobody has acknowledged.
+//!
+//! A page is a doorbell of the run that froze its repo, with an id of its own: it is
+//! put into the outbox together with the note that it was, and rung from there.
+
+use std::time::Duration;
+
+use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::freeze::Paging;
+use afk_core::ids::RepoName;
+
+use crate::Engine;
+use crate::ports::{Page, PortResult};
+
+impl Engine {
+    /// Puts the pages that are due into the outbox.
+    pub(crate) async fn page_again(&self) -> PortResult<()> {
+        let every = Duration::from_secs(self.ports.settings.current().0.page_again_seconds);
+        let now = self.ports.clock.now();
+        for (repo, freeze) in self.ports.store.switches().await?.frozen {
+            let Some(before) = freeze.paging else { continue };
+            let Some(after) = before.due(every, now) else { continue };
+            if let Some(doorbell) = self.page(&repo, &after).await? {
+                let page = Page { before: &before, after: &after, doorbell: &doorbell };
+                if self.ports.store.page(&repo, &page).await? {
+                    tracing::info!(run.id = %after.run, %repo, nth = after.nth, "paged again");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn page(&self, repo: &RepoName, paging: &Paging) -> PortResult<Option<Doorbell>> {
+        let Some(stored) = self.ports.store.load(paging.run).await? else { return Ok(None) };
+        let run = stored.run;
+        let why = run.conclusion.as_ref().map_or("", |conclusion| conclusion.why.as_str());
+        let detail = format!(
+            "{why}\n\n{repo} has been frozen since, and nobody has acknowledged it (page {}). \
+             `afk ack {repo}` ends the pages, `afk unfreeze {repo}` lifts the freeze, `afk show {}` \
+             shows what was kept.",
+            paging.nth, run.id
+        );
+        Ok(Some(Doorbell::new(&Ring {
+            run: run.id,
+            issue: &run.issue,
+            kind: DoorbellKind::Frozen,
+            reason: Some(why),
+            detail: &detail,
+            link: None,
+            nth: paging.nth,
+        })))
+    }
+}
