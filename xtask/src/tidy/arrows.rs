@@ -75,7 +75,7 @@ const ROOMS: [Room; 6] = [
         folder: "crates/server/src/adapters/",
         never: &["store"],
         // These are the store, seen through a port.
-        except: &["local_tracker.rs", "store_port.rs", "tracker_port.rs"],
+        except: &["local_tracker.rs", "store_port.rs", "store_port/freezes.rs", "tracker_port.rs"],
     },
     Room {
         folder: "crates/server/src/config/",

@@ -1,21 +1,19 @@
 //! Git as data: blobs, trees and commits by content, remotes by their default
-//! head, workspaces by run. Merges are three-way by path.
+//! head. Merges are three-way by path.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use afk_core::change::{Blob, Blobs};
 use afk_core::digest::Digest;
-use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
+use afk_core::ids::{Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
 use afk_core::proof::TreeRecipe;
-use afk_engine::ports::{
-    CommitSpec, CommitText, Fetched, FileAt, Merge, PortResult, Prepared, Push, ResetStep,
-};
+use afk_engine::ports::{CommitSpec, CommitText, FileAt, Merge, PortResult, Push};
 
-use super::{Act, World};
+use super::{Workspace, World};
 
 /// The name of every default branch here.
-const BRANCH: &str = "main";
+pub(super) const BRANCH: &str = "main";
 
 /// Paths and contents.
 pub type Files = BTreeMap<String, String>;
@@ -31,17 +29,6 @@ pub struct GitCommit {
     pub message: String,
     /// Name and address.
     pub author: (String, String),
-}
-
-/// The clone of one run.
-#[derive(Debug, Clone)]
-pub struct Workspace {
-    /// Of which repo.
-    pub repo: RepoName,
-    /// What HEAD names.
-    pub head: Oid,
-    /// What is not committed.
-    pub dirty: BTreeSet<String>,
 }
 
 /// What becomes of a push, instead of the usual.
@@ -102,13 +89,13 @@ impl GitWorld {
         found
     }
 
-    fn put_tree(&mut self, entries: BTreeMap<String, Oid>) -> Oid {
+    pub(super) fn put_tree(&mut self, entries: BTreeMap<String, Oid>) -> Oid {
         let oid = oid(&format!("tree {entries:?}"));
         self.trees.insert(oid.clone(), entries);
         oid
     }
 
-    fn put_files<'a>(
+    pub(super) fn put_files<'a>(
         &mut self,
         on: Option<&Oid>,
         files: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
@@ -129,7 +116,7 @@ impl GitWorld {
         self.put_tree(entries)
     }
 
-    fn put_commit(&mut self, commit: GitCommit, date: &str) -> Oid {
+    pub(super) fn put_commit(&mut self, commit: GitCommit, date: &str) -> Oid {
         let oid = oid(&format!("commit {commit:?} {date}"));
         self.commits.insert(oid.clone(), commit);
         oid
@@ -179,60 +166,6 @@ impl World {
         let oid = self.git.put_commit(commit, &self.now.to_string());
         self.git.remotes.insert(repo.clone(), oid.clone());
         oid
-    }
-
-    pub(super) fn act(&mut self, run: RunId, act: &Act) {
-        let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
-        match act {
-            Act::Commit { message, files } => {
-                let tree = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
-                let tree = self.git.put_files(tree.as_ref(), files.iter().copied());
-                let commit = GitCommit {
-                    tree,
-                    parents: vec![workspace.head],
-                    message: (*message).to_owned(),
-                    author: ("agent".to_owned(), "agent@localhost".to_owned()),
-                };
-                let head = self.git.put_commit(commit, &self.now.to_string());
-                self.on_workspace(run, |workspace| workspace.head = head);
-            }
-            Act::Dirty(path) => self.on_workspace(run, |w| {
-                w.dirty.insert((*path).to_owned());
-            }),
-            Act::Discard => self.on_workspace(run, |workspace| workspace.dirty.clear()),
-            Act::Follow => {
-                if let Some(head) = self.git.remotes.get(&workspace.repo).cloned() {
-                    self.on_workspace(run, |workspace| workspace.head = head);
-                }
-            }
-        }
-    }
-
-    fn on_workspace(&mut self, run: RunId, change: impl FnOnce(&mut Workspace)) {
-        if let Some(workspace) = self.git.workspaces.get_mut(&run) {
-            change(workspace);
-        }
-    }
-
-    pub(crate) fn prepare(
-        &mut self,
-        repo: &RepoName,
-        issue: &IssueRef,
-        run: RunId,
-    ) -> PortResult<Prepared> {
-        let Some(base) = self.git.remotes.get(repo).cloned() else {
-            return Err(self.complain(format!("{issue} has no remote")));
-        };
-        let made = Workspace { repo: repo.clone(), head: base.clone(), dirty: BTreeSet::new() };
-        self.git.workspaces.entry(run).or_insert(made);
-        Ok(Prepared { branch: BRANCH.to_owned(), base })
-    }
-
-    pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {
-        match self.git.workspaces.get(&run) {
-            Some(workspace) => Ok(Fetched { head: workspace.head.clone(), elsewhere: Vec::new() }),
-            None => Err(self.complain(format!("run {run} has no workspace"))),
-        }
     }
 
     pub(crate) fn default_head(&mut self, repo: &RepoName, branch: &str) -> PortResult<Oid> {
@@ -361,37 +294,6 @@ impl World {
         oldest.filter_map(|id| self.git.text_of(id)).collect()
     }
 
-    pub(crate) fn keep_head(&mut self, run: RunId, name: &str) -> PortResult<Oid> {
-        let head = self.fetch_head(run)?.head;
-        Ok(self.git.kept.entry((run, name.to_owned())).or_insert(head).clone())
-    }
-
-    pub(super) fn reset(&mut self, run: RunId, step: &ResetStep) {
-        let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
-        match step {
-            ResetStep::Unlock | ResetStep::Add => {}
-            ResetStep::Commit => {
-                let on = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
-                let left = workspace.dirty.iter().map(|path| (path.as_str(), Some("left over")));
-                let commit = GitCommit {
-                    tree: self.git.put_files(on.as_ref(), left),
-                    parents: vec![workspace.head],
-                    message: "What was left\n".to_owned(),
-                    author: ("afk".to_owned(), "afk@localhost".to_owned()),
-                };
-                let head = self.git.put_commit(commit, &self.now.to_string());
-                self.on_workspace(run, |workspace| {
-                    workspace.head = head;
-                    workspace.dirty.clear();
-                });
-            }
-            ResetStep::Checkout { onto } => {
-                self.on_workspace(run, |workspace| workspace.head = onto.clone());
-            }
-            ResetStep::Clean { .. } => self.on_workspace(run, |w| w.dirty.clear()),
-        }
-    }
-
     pub(crate) fn compose(&mut self, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
         let Some(mut entries) = self.git.trees.get(start).cloned() else {
             return Err(self.complain(format!("no tree {start}")));
@@ -447,15 +349,6 @@ impl World {
                 })
         };
         Ok(since.into_iter().find(ours))
-    }
-
-    pub(crate) fn release(&mut self, run: RunId, forensics: bool) {
-        if !forensics {
-            self.git.kept.retain(|(of, _), _| *of != run);
-            self.git.workspaces.remove(&run);
-        } else if self.git.workspaces.contains_key(&run) {
-            self.git.forensics.insert(run);
-        }
     }
 }
 

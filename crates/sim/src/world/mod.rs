@@ -11,6 +11,7 @@ mod git;
 mod jobs;
 mod store;
 mod tracker;
+mod workspaces;
 
 use std::collections::BTreeSet;
 
@@ -21,11 +22,12 @@ use afk_core::ids::{At, RepoName, RunId};
 use jiff::SignedDuration;
 
 pub use agents::{Act, AgentTurn, Agents, Script, TurnState};
-pub use git::{Files, GitCommit, GitWorld, PushFate, Workspace};
+pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub use jobs::{JobRecord, JobWorld};
 pub use store::{Kept, Lease, Row, Send, StoreWorld};
 pub(crate) use tracker::own;
 pub use tracker::{IssueRecord, TrackerWorld, person};
+pub use workspaces::Workspace;
 
 /// Everything outside the loop.
 #[derive(Debug)]

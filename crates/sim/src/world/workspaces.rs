@@ -1,0 +1,117 @@
+//! The clones of runs as data: what an agent does in one, what is taken over of it,
+//! how it is reset and let go.
+
+use std::collections::BTreeSet;
+
+use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
+use afk_engine::ports::{Fetched, PortResult, Prepared, ResetStep};
+
+use super::git::BRANCH;
+use super::{Act, GitCommit, World};
+
+/// The clone of one run.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// Of which repo.
+    pub repo: RepoName,
+    /// What HEAD names.
+    pub head: Oid,
+    /// What is not committed.
+    pub dirty: BTreeSet<String>,
+}
+
+impl World {
+    pub(super) fn act(&mut self, run: RunId, act: &Act) {
+        let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
+        match act {
+            Act::Commit { message, files } => {
+                let tree = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
+                let tree = self.git.put_files(tree.as_ref(), files.iter().copied());
+                let commit = GitCommit {
+                    tree,
+                    parents: vec![workspace.head],
+                    message: (*message).to_owned(),
+                    author: ("agent".to_owned(), "agent@localhost".to_owned()),
+                };
+                let head = self.git.put_commit(commit, &self.now.to_string());
+                self.on_workspace(run, |workspace| workspace.head = head);
+            }
+            Act::Dirty(path) => self.on_workspace(run, |w| {
+                w.dirty.insert((*path).to_owned());
+            }),
+            Act::Discard => self.on_workspace(run, |workspace| workspace.dirty.clear()),
+            Act::Follow => {
+                if let Some(head) = self.git.remotes.get(&workspace.repo).cloned() {
+                    self.on_workspace(run, |workspace| workspace.head = head);
+                }
+            }
+        }
+    }
+
+    fn on_workspace(&mut self, run: RunId, change: impl FnOnce(&mut Workspace)) {
+        if let Some(workspace) = self.git.workspaces.get_mut(&run) {
+            change(workspace);
+        }
+    }
+
+    pub(crate) fn prepare(
+        &mut self,
+        repo: &RepoName,
+        issue: &IssueRef,
+        run: RunId,
+    ) -> PortResult<Prepared> {
+        let Some(base) = self.git.remotes.get(repo).cloned() else {
+            return Err(self.complain(format!("{issue} has no remote")));
+        };
+        let made = Workspace { repo: repo.clone(), head: base.clone(), dirty: BTreeSet::new() };
+        self.git.workspaces.entry(run).or_insert(made);
+        Ok(Prepared { branch: BRANCH.to_owned(), base })
+    }
+
+    pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {
+        match self.git.workspaces.get(&run) {
+            Some(workspace) => Ok(Fetched { head: workspace.head.clone(), elsewhere: Vec::new() }),
+            None => Err(self.complain(format!("run {run} has no workspace"))),
+        }
+    }
+
+    pub(crate) fn keep_head(&mut self, run: RunId, name: &str) -> PortResult<Oid> {
+        let head = self.fetch_head(run)?.head;
+        Ok(self.git.kept.entry((run, name.to_owned())).or_insert(head).clone())
+    }
+
+    pub(super) fn reset(&mut self, run: RunId, step: &ResetStep) {
+        let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
+        match step {
+            ResetStep::Unlock | ResetStep::Add => {}
+            ResetStep::Commit => {
+                let on = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
+                let left = workspace.dirty.iter().map(|path| (path.as_str(), Some("left over")));
+                let commit = GitCommit {
+                    tree: self.git.put_files(on.as_ref(), left),
+                    parents: vec![workspace.head],
+                    message: "What was left\n".to_owned(),
+                    author: ("afk".to_owned(), "afk@localhost".to_owned()),
+                };
+                let head = self.git.put_commit(commit, &self.now.to_string());
+                self.on_workspace(run, |workspace| {
+                    workspace.head = head;
+                    workspace.dirty.clear();
+                });
+            }
+            ResetStep::Checkout { onto } => {
+                self.on_workspace(run, |workspace| workspace.head = onto.clone());
+            }
+            ResetStep::Clean { .. } => self.on_workspace(run, |w| w.dirty.clear()),
+        }
+    }
+
+    pub(crate) fn release(&mut self, run: RunId, forensics: bool) {
+        if !forensics {
+            self.git.kept.retain(|(of, _), _| *of != run);
+            self.git.workspaces.remove(&run);
+        } else if self.git.workspaces.contains_key(&run) {
+            self.git.forensics.insert(run);
+        }
+    }
+}
