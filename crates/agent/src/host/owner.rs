@@ -249,6 +249,10 @@ impl<'a> Owner<'a> {
     }
 
     fn own_end(&mut self, status: ExitStatus) -> EndHow {
+        if let (Some(""), Some(signal)) = (self.ready.as_deref(), status.signal()) {
+            self.tally.started_at = None;
+            return EndHow::Unbegun(signal);
+        }
         match start::never_ran(self.ready.as_deref(), || self.launcher_complaint()) {
             Some(reason) => {
                 self.tally.started_at = None;

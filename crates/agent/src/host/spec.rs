@@ -91,6 +91,9 @@ pub enum EndHow {
     OutputLost(String),
     /// Another job holds its workspace. It never ran; remove it and ask again later.
     WorkspaceBusy,
+    /// A signal that we did not send ended its box before it began. It never ran, which says
+    /// nothing of it; remove it and ask again.
+    Unbegun(i32),
     /// It never ran, for this reason.
     CouldNotStart(String),
 }
@@ -177,6 +180,9 @@ impl fmt::Display for EndHow {
                 write!(out, "ended because its output cannot be stored: {reason}")
             }
             Self::WorkspaceBusy => out.write_str("did not start: another job holds its workspace"),
+            Self::Unbegun(signal) => {
+                write!(out, "did not start: signal {signal} ended its box before it began")
+            }
             Self::CouldNotStart(reason) => write!(out, "did not start: {reason}"),
         }
     }

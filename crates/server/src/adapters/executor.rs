@@ -348,6 +348,7 @@ fn exit(how: &EndHow) -> Exit {
             Exit::Signalled { signal: 9 }
         }
         EndHow::TooMuchOutput | EndHow::OutputLost(_) => Exit::Signalled { signal: 9 },
+        EndHow::Unbegun(_) => Exit::Lost,
         EndHow::WorkspaceBusy | EndHow::CouldNotStart(_) => {
             Exit::NotStarted { message: format!("the agent {how}") }
         }

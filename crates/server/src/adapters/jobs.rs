@@ -156,8 +156,8 @@ impl Jobs for LocalJobs {
             host::JobState::Starting | host::JobState::Running { .. } => Ok(JobState::Running),
             host::JobState::Lost => Ok(JobState::Lost),
             host::JobState::Ended(end) => {
-                // Another job held the workspace: it never ran.
-                if end.how == EndHow::WorkspaceBusy {
+                // It never ran, and not because of what it is.
+                if matches!(end.how, EndHow::WorkspaceBusy | EndHow::Unbegun(_)) {
                     return Ok(JobState::Lost);
                 }
                 Ok(JobState::Ended(ended(&job, &end).await?))
@@ -236,6 +236,7 @@ async fn ended(job: &Hosted, end: &host::End) -> PortResult<JobEnd> {
         | EndHow::TooMuchOutput
         | EndHow::OutputLost(_)
         | EndHow::WorkspaceBusy
+        | EndHow::Unbegun(_)
         | EndHow::CouldNotStart(_) => (None, Some(format!("it {}", end.how))),
     };
     Ok(JobEnd {
