@@ -26,6 +26,7 @@ pub mod plan;
 pub mod priority;
 pub mod prompt;
 pub mod proof;
+pub mod replay;
 pub mod run;
 pub mod spend;
 pub mod text;

@@ -10,10 +10,11 @@ use afk_core::config::{Config, Repo};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
 use afk_core::plan::End;
+use afk_core::replay::{Row, replay};
 use afk_core::run::Run;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
-use afk_engine::ports::{PortResult, Switch, SwitchState};
+use afk_engine::ports::{JournalRow, PortResult, Switch, SwitchState};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -152,6 +153,15 @@ impl Story {
         let ended = run.conclusion.as_ref().map(|conclusion| conclusion.end);
         assert_eq!(ended, Some(end), "{text}");
         self.sim.with(|world| assert!(world.wrong.is_empty(), "{:?}\n{text}", world.wrong));
+        let replayed = replay(&self.journal(run.id), &run);
+        assert_eq!(replayed.differences, [], "it would be decided otherwise\n{text}");
+    }
+
+    /// A run's journal.
+    pub fn journal(&self, run: RunId) -> Vec<Row> {
+        let rows = self.sim.with(|world| world.journal(run, 0));
+        let row = |row: JournalRow| Row { seq: row.seq, at: row.at, body: row.body };
+        rows.into_iter().map(row).collect()
     }
 
     /// Throws a switch, or lifts it.

@@ -4,6 +4,7 @@
 
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, Refusal, TurnCause};
+use afk_core::replay::{Differs, replay};
 use afk_core::run::{Run, Transition, TurnEnd};
 use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
 use afk_sim::world::{Act, PushFate, Script, World};
@@ -342,9 +343,12 @@ async fn evidence_that_lacks_something_says_what() {
         run.release = None;
         kept.state = serde_json::to_string(&run).unwrap();
     });
-    story.settle().await;
-    story.ended(End::NeedsHuman);
+    let run = story.settle().await;
+    assert_eq!(run.conclusion.as_ref().map(|conclusion| conclusion.end), Some(End::NeedsHuman));
     assert!(why(&story).contains("who released"), "{}", why(&story));
+    // The record was edited behind the journal's back, and replaying tells.
+    let told = replay(&story.journal(run.id), &run).differences;
+    assert!(told.iter().any(|one| one.what == Differs::Record), "{told:?}");
 }
 
 #[tokio::test]

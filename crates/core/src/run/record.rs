@@ -4,6 +4,8 @@
 //! (a turn's end, what it left, a person's cancel) become transitions here,
 //! before anything is planned on them.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Cancel, CancelHow, LabelsSeen, Left, Run, Transition, TurnEnd, TurnFacts};
 use crate::gates::Dispatcher;
 use crate::ids::{Actor, At};
@@ -11,7 +13,7 @@ use crate::issue::{IssueChange, IssueEvent};
 use crate::plan::Gates;
 
 /// What one pass saw. What was not looked at, or could not be read, is none.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seen {
     /// Everything is halted, or the switch could not be read.
     pub halted: bool,
@@ -34,7 +36,7 @@ pub struct Seen {
 }
 
 /// The issue as a pass saw it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct IssueSeen {
     /// It is open.
     pub open: bool,
@@ -51,7 +53,8 @@ pub struct IssueSeen {
 }
 
 /// A turn as its executor showed it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "turn", rename_all = "snake_case")]
 pub enum TurnSeen {
     /// The executor has never heard of it.
     Absent,
@@ -84,6 +87,27 @@ pub struct Names<'a> {
     pub in_progress: &'a str,
     /// Our own account's id on the tracker.
     pub own_account: &'a str,
+}
+
+impl Seen {
+    /// The same for [`record`] of `run`, with no event of the issue that it does not
+    /// look at: what is kept beside a journal row must not grow with the issue.
+    #[must_use]
+    pub fn kept(&self, run: &Run, names: Names<'_>) -> Self {
+        let mut kept = self.clone();
+        if let Some(issue) = &mut kept.issue {
+            let wanted: Vec<&IssueEvent> = [
+                last_by_others(run, &issue.events, names, &|what| *what == IssueChange::Closed),
+                last_by_others(run, &issue.events, names, &|what| removes(what, names.ready)),
+                last_by_others(run, &issue.events, names, &|what| removes(what, names.in_progress)),
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
+            issue.events = wanted.into_iter().cloned().collect();
+        }
+        kept
+    }
 }
 
 /// The transitions that `seen` brings to the record, in order.
@@ -143,20 +167,13 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
     if !issue.enrolled && run.dispatcher == Dispatcher::Loop {
         return cancel(None, CancelHow::Unenrolled);
     }
-    let by_others = |event: &&IssueEvent| {
-        event.at >= run.admitted_at
-            && event.actor.as_ref().is_none_or(|actor| actor.id != names.own_account)
-    };
-    let last = |which: &dyn Fn(&IssueChange) -> bool| {
-        issue.events.iter().rev().filter(by_others).find(|event| which(&event.what))
-    };
+    let last =
+        |which: &dyn Fn(&IssueChange) -> bool| last_by_others(run, &issue.events, names, which);
     if !issue.open {
         let closed = last(&|what| *what == IssueChange::Closed)?;
         return cancel(closed.actor.as_ref(), CancelHow::Closed);
     }
-    let removed = |label: &str| {
-        last(&|what| matches!(what, IssueChange::Unlabeled { label: gone } if gone == label))
-    };
+    let removed = |label: &str| last(&|what| removes(what, label));
     let unreadied = (run.labels_seen.ready && !issue.ready)
         .then(|| removed(names.ready))
         .flatten()
@@ -167,4 +184,22 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
         .map(|event| (event, CancelHow::Unlocked));
     let (event, how) = unreadied.or(unlocked)?;
     cancel(event.actor.as_ref(), how)
+}
+
+/// The newest event of a kind since the run was admitted that is not our own doing.
+fn last_by_others<'a>(
+    run: &Run,
+    events: &'a [IssueEvent],
+    names: Names<'_>,
+    which: &dyn Fn(&IssueChange) -> bool,
+) -> Option<&'a IssueEvent> {
+    let by_others = |event: &&IssueEvent| {
+        event.at >= run.admitted_at
+            && event.actor.as_ref().is_none_or(|actor| actor.id != names.own_account)
+    };
+    events.iter().rev().filter(by_others).find(|event| which(&event.what))
+}
+
+fn removes(what: &IssueChange, label: &str) -> bool {
+    matches!(what, IssueChange::Unlabeled { label: gone } if gone == label)
 }

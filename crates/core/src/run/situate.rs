@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Candidate, Run, Seen, Turn, TurnEnd, TurnSeen};
 use crate::elapsed::elapsed;
@@ -12,7 +13,7 @@ use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Wo
 use crate::verdict::{StageAnswer, Stages, Verdict, fold};
 
 /// The bounds of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Refusals before landing, after which the run escalates.
     pub landing_refusals: u32,

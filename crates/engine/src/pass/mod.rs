@@ -21,6 +21,7 @@ use std::sync::Arc;
 use afk_core::config::{Config, Repo};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::plan::{Plan, plan};
+use afk_core::replay::Context;
 use afk_core::run::{Run, Transition, record};
 use tokio_util::sync::CancellationToken;
 
@@ -90,7 +91,7 @@ struct Pass<'a> {
     run: Run,
     version: u64,
     generation: u64,
-    /// The situation and the plan under which transitions are committed.
+    /// What transitions are committed under: what was seen, and what was planned on it.
     context: serde_json::Value,
 }
 
@@ -137,16 +138,20 @@ impl Pass<'_> {
             Err(error) => return self.stuck(error).await,
         };
         let now = self.now();
+        let limits = self.config.limits(&self.repo);
+        let mut context = Context::new(&self.run, self.version, &seen, self.names(), limits, now);
         let found = record(&self.run, &seen, self.names(), now);
         if !found.is_empty() {
+            self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
             for transition in found {
                 self.commit(transition).await?;
             }
             return Ok(Acted::Again);
         }
-        let situation = self.run.situation(&seen, &self.config.limits(&self.repo), now);
+        let situation = self.run.situation(&seen, &context.limits, now);
         let plan = plan(&situation);
-        self.context = serde_json::json!({ "situation": situation, "plan": plan });
+        (context.situation, context.plan) = (Some(situation), Some(plan));
+        self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
         tracing::debug!(
             run.id = %self.run.id,
             repo = %self.run.issue.repo,

@@ -5,14 +5,16 @@ use afk_engine::ports::{Clock, Ids};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-/// The machine's clock.
+/// The machine's clock, to the microsecond: what the store keeps of a time, so that a
+/// journal gives the very record that was made of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> At {
-        At::now()
+        let now = At::now();
+        At::from_microsecond(now.as_microsecond()).unwrap_or(now)
     }
 
     async fn sleep_until(&self, at: At) {

@@ -191,6 +191,17 @@ pub(super) enum Command {
         #[arg(value_name = "RUN|OWNER/REPO#N")]
         run: String,
     },
+    /// Make a run's decisions again, and report any that would differ
+    ///
+    /// Checks that no row of the run's journal was edited, torn or removed, then feeds
+    /// the rows through this binary's own decisions. Reads only. Ends with 0 when
+    /// nothing differs, else with 1.
+    #[command(after_help = examples::REPLAY)]
+    Replay {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+    },
     /// The local tracker: make, read and change issues
     ///
     /// Issues kept on this machine, with the same gates and the same loop as a forge's.

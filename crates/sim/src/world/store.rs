@@ -35,6 +35,8 @@ pub struct Row {
     pub at: At,
     /// The transition, as JSON.
     pub transition: String,
+    /// What it was decided from.
+    pub context: serde_json::Value,
 }
 
 /// A lease.
@@ -132,7 +134,8 @@ impl World {
             return refused(AdmitRefusal::Spent);
         }
         let first = Transition::Admitted { run: Box::new(run.clone()) };
-        let row = Row { at: self.now, transition: json(&first)? };
+        let context = serde_json::Value::Null;
+        let row = Row { at: self.now, transition: json(&first)?, context };
         let kept = Kept { state: json(run)?, version: 1, journal: vec![row] };
         self.store.runs.insert(run.id, kept);
         Ok(Admission::Admitted)
@@ -163,7 +166,7 @@ impl World {
         }
         kept.version += 1;
         kept.state = state;
-        kept.journal.push(Row { at: commit.at, transition });
+        kept.journal.push(Row { at: commit.at, transition, context: commit.context });
         let version = kept.version;
         for doorbell in commit.sends {
             let send = Send { doorbell, due: commit.at, attempts: 0, claim: None, rung: false };
@@ -180,15 +183,19 @@ impl World {
     }
 
     pub(crate) fn journal(&mut self, run: RunId, after: u64) -> Vec<JournalRow> {
-        let rows = self.store.transitions(run);
-        let row = |(n, (at, transition)): (usize, (At, Transition))| JournalRow {
-            seq: n as u64 + 1,
-            at,
-            kind: transition.kind().to_owned(),
-            body: serde_json::to_value(&transition).unwrap_or_default(),
-            hash: String::new(),
+        let rows = self.store.runs.get(&run).into_iter().flat_map(|kept| &kept.journal);
+        let row = |(n, row): (usize, &Row)| {
+            let transition: serde_json::Value =
+                serde_json::from_str(&row.transition).unwrap_or_default();
+            JournalRow {
+                seq: n as u64 + 1,
+                at: row.at,
+                kind: transition["transition"].as_str().unwrap_or_default().to_owned(),
+                body: serde_json::json!({ "transition": transition, "context": row.context }),
+                hash: String::new(),
+            }
         };
-        rows.into_iter().enumerate().map(row).filter(|row| row.seq > after).collect()
+        rows.enumerate().map(row).filter(|row| row.seq > after).collect()
     }
 
     pub(crate) fn lease(&mut self, key: &str, owner: &str, ttl: Duration, now: At) -> Option<u64> {

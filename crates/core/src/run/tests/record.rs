@@ -26,7 +26,11 @@ fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {
 fn check(issue: &IssueSeen, expected: Option<CancelHow>) {
     let mut run = admitted();
     run.labels_seen = LabelsSeen { ready: true, in_progress: true };
-    let found = recorded(&run, &Seen { issue: Some(issue.clone()), ..Seen::default() });
+    let seen = Seen { issue: Some(issue.clone()), ..Seen::default() };
+    let found = recorded(&run, &seen);
+    let kept = seen.kept(&run, NAMES);
+    assert_eq!(recorded(&run, &kept), found, "what is kept of it says the same: {kept:?}");
+    assert!(kept.issue.is_some_and(|issue| issue.events.len() <= 3));
     let cancels: Vec<_> = found
         .iter()
         .filter_map(|transition| match transition {

@@ -75,6 +75,11 @@ Examples:
   afk init --print                          look first
   afk --config ./afk.toml init              a file of this folder";
 
+pub(super) const REPLAY: &str = "\
+Examples:
+  afk replay o/web#7
+  afk replay 0199d3c2 --json | jq .differences";
+
 pub(super) const ISSUE: &str = "\
 Examples:
   afk issue new o/web 'Add a door' --body 'It must open inwards.' --ready

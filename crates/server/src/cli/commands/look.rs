@@ -94,7 +94,8 @@ fn kept(desk: &Desk, run: &Run) -> Answer<Option<Kept>> {
     }))
 }
 
-async fn journal(desk: &Desk, run: &Run) -> Answer<Vec<JournalRow>> {
+/// The whole journal of a run.
+pub(super) async fn journal(desk: &Desk, run: &Run) -> Answer<Vec<JournalRow>> {
     let mut all: Vec<JournalRow> = Vec::new();
     loop {
         let after = all.last().map_or(0, |row| row.seq);

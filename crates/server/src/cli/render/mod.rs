@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod issue;
 mod live;
+mod replay;
 mod show;
 mod status;
 
@@ -19,5 +20,6 @@ pub(super) use doctor::doctor;
 pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};
+pub(super) use replay::{Chain, ReplayPage, replayed};
 pub(super) use show::{Kept, Page, page};
 pub(super) use status::{Held, Status, status};

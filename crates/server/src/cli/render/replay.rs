@@ -1,0 +1,101 @@
+//! What replaying a run came to.
+
+use afk_core::ids::{IssueRef, RunId};
+use afk_core::replay::Replayed;
+use serde::Serialize;
+
+use crate::cli::style::Paint;
+use crate::cli::words::{line, many};
+
+/// Everything that `replay` shows; its JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplayPage {
+    /// The run.
+    pub(crate) run: RunId,
+    /// Its issue.
+    pub(crate) issue: IssueRef,
+    /// Whether its rows are those that were written.
+    pub(crate) chain: Chain,
+    /// Its decisions, made again; none where the rows cannot be read.
+    pub(crate) replayed: Option<Replayed>,
+}
+
+/// The hash chain of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "chain", rename_all = "lowercase")]
+pub(crate) enum Chain {
+    /// Every row is what was written.
+    Whole,
+    /// One is not.
+    Broken {
+        /// The first of them, from 1.
+        row: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+impl ReplayPage {
+    /// Whether everything came out as it is stored.
+    pub(crate) fn same(&self) -> bool {
+        let none = self.replayed.as_ref().is_some_and(|one| one.differences.is_empty());
+        none && self.chain == Chain::Whole
+    }
+}
+
+/// The page.
+pub(crate) fn replayed(page: &ReplayPage, paint: Paint) -> String {
+    let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
+    out.push(match page.chain {
+        Chain::Whole => format!("{} the journal is what was written", paint.good("ok")),
+        Chain::Broken { row, why } => {
+            format!("{} the journal's row {row}: {why}", paint.bad("broken"))
+        }
+    });
+    match &page.replayed {
+        None => out.push("its rows cannot be read, so nothing was decided again".to_owned()),
+        Some(replayed) => {
+            let (rows, again) = (many(replayed.rows, "row"), many(replayed.decisions, "decision"));
+            let word = match replayed.differences.len() {
+                0 => paint.good("none differs"),
+                n => paint.bad(format!("{n} differ")),
+            };
+            out.push(format!("{rows}, {again} made again: {word}"));
+            let told = replayed.differences.iter();
+            out.extend(told.map(|one| format!("  {}", line(&one.to_string(), 600))));
+        }
+    }
+    out.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use afk_core::plan::Plan;
+    use afk_core::replay::{Difference, Differs};
+
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_run_that_replays_and_one_that_does_not() {
+        let run = samples::admitted();
+        let page =
+            |chain, replayed| ReplayPage { run: run.id, issue: run.issue.clone(), chain, replayed };
+        let differs = [
+            Difference { seq: 3, what: Differs::Plan { stored: Plan::Land, now: Plan::Judge } },
+            Difference { seq: 9, what: Differs::Record },
+        ];
+        let of = |differences: &[Difference]| {
+            Some(Replayed { rows: 9, decisions: 7, differences: differences.to_vec() })
+        };
+        let why = "it was edited: its content does not give its hash";
+        let pages = [
+            page(Chain::Whole, of(&[])),
+            page(Chain::Whole, of(&differs)),
+            page(Chain::Broken { row: 4, why }, None),
+        ];
+        assert_eq!(pages.each_ref().map(ReplayPage::same), [true, false, false]);
+        let shown = pages.map(|page| replayed(&page, Paint::PLAIN));
+        insta::assert_snapshot!(shown.join("\n----\n"));
+    }
+}

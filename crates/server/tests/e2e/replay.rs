@@ -1,0 +1,105 @@
+//! A real run's journal made again, and what somebody with the file in hand did to it.
+
+use std::path::Path;
+
+use afk_core::digest::Digest;
+use serde_json::Value;
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::world::{World, append, commit, honest, write_step};
+
+/// Does something with the store as somebody with the file in hand.
+fn with_store<T>(file: &Path, act: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let url = format!("sqlite://{}", file.display());
+        let mut raw = SqliteConnection::connect(&url).await.unwrap();
+        let drop = "DROP TRIGGER IF EXISTS journal_is_not_edited";
+        sqlx::query(drop).execute(&mut raw).await.unwrap();
+        let done = act(&mut raw).await;
+        raw.close().await.unwrap();
+        done
+    })
+}
+
+type Row = (i64, String, i64, i64, String, String, String, String);
+
+/// Changes the body of the first row that `change` takes, and mends the chain after it.
+async fn forge(raw: &mut SqliteConnection, mut change: impl FnMut(&mut Value) -> bool) -> i64 {
+    let all = "SELECT seq, run, run_seq, at, kind, body_json, prev_hash, hash FROM journal \
+               ORDER BY run_seq";
+    let rows: Vec<Row> = sqlx::query_as(all).fetch_all(&mut *raw).await.unwrap();
+    let (mut prev, mut changed) = (String::new(), None);
+    for (seq, run, run_seq, at, kind, body, ..) in rows {
+        let mut value: Value = serde_json::from_str(&body).unwrap();
+        let body = if changed.is_none() && change(&mut value) {
+            changed = Some(run_seq);
+            value.to_string()
+        } else {
+            body
+        };
+        let mut bytes = Vec::new();
+        for part in [&prev, &run, &run_seq.to_string(), &at.to_string(), &kind, &body] {
+            bytes.extend((part.len() as u64).to_be_bytes());
+            bytes.extend(part.as_bytes());
+        }
+        let hash = Digest::of(&bytes).to_string();
+        sqlx::query("UPDATE journal SET body_json = ?, prev_hash = ?, hash = ? WHERE seq = ?")
+            .bind(&body)
+            .bind(&prev)
+            .bind(&hash)
+            .bind(seq)
+            .execute(&mut *raw)
+            .await
+            .unwrap();
+        sqlx::query("UPDATE runs SET journal_hash = ? WHERE id = ?")
+            .bind(&hash)
+            .bind(&run)
+            .execute(&mut *raw)
+            .await
+            .unwrap();
+        prev = hash;
+    }
+    changed.expect("a row to change")
+}
+
+#[test]
+fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
+    let world = World::new();
+    // A refusal first, so that more than the straight way is decided.
+    let untested = [append("lib.sh", "# nothing\n"), commit("Say nothing", &["lib.sh"])];
+    let mut tested = vec![write_step("note.md", "A note.\n"), commit("Note", &["note.md"])];
+    tested.extend(honest());
+    world.script(&[&untested, &tested]);
+    let ended = world.run(0);
+    let replayed = world.json(&["replay", &ended.issue]);
+    assert_eq!(replayed["chain"]["chain"], "whole");
+    assert_eq!(replayed["replayed"]["differences"], serde_json::json!([]), "{replayed:#}");
+    assert!(replayed["replayed"]["decisions"].as_u64().unwrap() > 15, "{replayed:#}");
+    let shown = world.afk(&["replay", &ended.issue]).ended(0).out;
+    assert!(shown.contains("none differs"), "{shown}");
+
+    // With its hashes made again the row is whole, and what it says still is not decided so.
+    let store = world.path("data/afk.db");
+    let row = with_store(&store, async |raw| {
+        forge(raw, |body| {
+            let spent = body.pointer_mut("/context/situation/spent");
+            spent.map(|spent| *spent = Value::Bool(true)).is_some()
+        })
+        .await
+    });
+    let said = world.afk(&["replay", &ended.issue]).ended(1).out;
+    assert!(said.contains("the journal is what was written"), "{said}");
+    assert!(said.contains(&format!("row {row}: another situation: spent was true")), "{said}");
+
+    // Without them it is torn out of the chain.
+    with_store(&store, async |raw| {
+        let edit = "UPDATE journal SET body_json = replace(body_json, '\"do\":\"land\"', \
+                    '\"do\":\"judge\"')";
+        let done = sqlx::query(edit).execute(raw).await.unwrap();
+        assert!(done.rows_affected() > 0);
+    });
+    let said = world.afk(&["replay", &ended.issue]).ended(1).out;
+    assert!(said.contains("broken the journal's row"), "{said}");
+    assert!(said.contains("it was edited"), "{said}");
+}
