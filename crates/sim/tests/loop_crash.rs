@@ -9,31 +9,53 @@ use std::collections::BTreeSet;
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::End;
 use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven, story_of};
-use afk_sim::world::{Act, Fault, Script, When, World};
+use afk_sim::world::{Act, Fault, PushFate, Script, When, World};
+use jiff::SignedDuration;
 
 /// A story that ends well, and how often it lands.
 struct Plot {
     name: &'static str,
     scripts: fn() -> Vec<Script>,
+    /// What becomes of its pushes, where they have another fate than the usual.
+    fates: fn() -> Vec<PushFate>,
+    /// Commits on the default branch after the first, others' included.
     landings: usize,
     turns: usize,
 }
 
-const PLOTS: [Plot; 3] = [
-    Plot { name: "straight", scripts: || vec![good_work()], landings: 1, turns: 1 },
+const PLOTS: [Plot; 4] = [
+    Plot {
+        name: "straight",
+        scripts: || vec![good_work()],
+        fates: Vec::new,
+        landings: 1,
+        turns: 1,
+    },
     Plot {
         name: "fix-forward",
         scripts: || vec![breaking_work(), mending_work()],
+        fates: Vec::new,
         landings: 2,
         turns: 2,
     },
     Plot {
         name: "refused once",
         scripts: || vec![untested_work(), tests()],
+        fates: Vec::new,
         landings: 1,
         turns: 2,
     },
+    Plot {
+        name: "a descendant speaks",
+        scripts: || vec![voiding_work()],
+        fates: || vec![PushFate::Followed(vec![("src/note", "fine")])],
+        landings: 2,
+        turns: 1,
+    },
 ];
+
+/// Longer than a lease lasts.
+const LEASE: SignedDuration = SignedDuration::from_secs(31);
 
 /// Code without a test: the proof refuses it.
 fn untested_work() -> Script {
@@ -41,6 +63,14 @@ fn untested_work() -> Script {
         message: "Say two",
         files: vec![("src/lib", Some("one two"))],
     }])
+}
+
+/// Good work of which no stage can say anything.
+fn voiding_work() -> Script {
+    let mut script = good_work();
+    let files = vec![("src/note", Some("VOIDS-CI"))];
+    script.acts.push(Act::Commit { message: "Add a note", files });
+    script
 }
 
 /// The test that was missing.
@@ -80,9 +110,16 @@ fn settled(world: &World) -> bool {
         && world.store.outbox.values().all(|send| send.rung)
 }
 
+/// The story before its first tick.
+fn told(plot: &Plot) -> Story {
+    let story = Story::new().with_issue((plot.scripts)());
+    story.sim.with(|world| world.git.fates = (plot.fates)().into());
+    story
+}
+
 /// How many port calls the story makes undisturbed.
 async fn length(plot: &Plot) -> usize {
-    let story = Story::new().with_issue((plot.scripts)());
+    let story = told(plot);
     story.settle().await;
     story.sim.with(|world| {
         assert_ended_well(plot, world, "undisturbed");
@@ -92,7 +129,7 @@ async fn length(plot: &Plot) -> usize {
 
 /// Tells the story with one fault; where it kills, another process goes on.
 async fn with_fault(plot: &Plot, fault: Fault) {
-    let mut story = Story::new().with_issue((plot.scripts)());
+    let mut story = told(plot);
     story.sim.with(|world| world.fault = Some(fault));
     for _ in 0..300 {
         if story.sim.with(|world| settled(world)) {
@@ -100,6 +137,8 @@ async fn with_fault(plot: &Plot, fault: Fault) {
         }
         if story.deadly_round().await {
             story = story.restarted("second");
+            // Nobody goes on before the dead one's lease has run out.
+            story.sim.advance(LEASE);
         }
     }
     story.sim.with(|world| {
@@ -149,4 +188,14 @@ async fn the_process_may_die_at_any_call_of_the_fix_forward() {
 #[tokio::test]
 async fn the_process_may_die_at_any_call_of_the_refused_story() {
     sweep(&PLOTS[2], true).await;
+}
+
+#[tokio::test]
+async fn any_call_of_a_voided_story_may_fail_once() {
+    sweep(&PLOTS[3], false).await;
+}
+
+#[tokio::test]
+async fn the_process_may_die_at_any_call_of_a_voided_story() {
+    sweep(&PLOTS[3], true).await;
 }

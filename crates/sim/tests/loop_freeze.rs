@@ -9,7 +9,7 @@ use afk_core::freeze::Acknowledged;
 use afk_core::plan::End;
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, breaking_work, good_work, repo};
-use afk_sim::world::World;
+use afk_sim::world::{Fault, When, World};
 use jiff::SignedDuration;
 
 /// A repo that a run has frozen.
@@ -85,6 +85,35 @@ async fn a_page_that_is_made_again_after_a_crash_is_the_same() {
     story.rounds(3).await;
     let ids: BTreeSet<_> = bells(&story).iter().map(|bell| bell.id).collect();
     assert_eq!(ids.len(), 2, "the outcome and one page");
+}
+
+#[tokio::test]
+async fn the_process_may_die_wherever_a_page_is_made() {
+    let length = {
+        let story = frozen().await;
+        story.sim.advance(SignedDuration::from_hours(1));
+        let before = story.sim.with(|world| world.calls.len());
+        story.tick().await.unwrap();
+        assert_eq!(bells(&story).len(), 2);
+        story.sim.with(|world| world.calls.len()) - before
+    };
+    for call in 0..length {
+        for when in [When::Before, When::After] {
+            let story = frozen().await;
+            story.sim.advance(SignedDuration::from_hours(1));
+            story.sim.with(|world| {
+                let call = world.calls.len() + call;
+                world.fault = Some(Fault { call, when, kills: true });
+            });
+            assert!(story.deadly_round().await);
+            let story = story.restarted("second");
+            // What was claimed and not rung comes back after a minute.
+            story.sim.advance(SignedDuration::from_mins(2));
+            story.rounds(3).await;
+            let ids: BTreeSet<_> = bells(&story).iter().map(|bell| bell.id).collect();
+            assert_eq!(ids.len(), 2, "call {call}, {when:?}: the outcome and one page");
+        }
+    }
 }
 
 #[tokio::test]

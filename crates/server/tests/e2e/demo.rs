@@ -225,6 +225,21 @@ fn what_no_fix_mends_freezes_the_repository_until_it_is_lifted() {
     assert_eq!(next["comments"], json!([]), "nobody has touched it");
     assert_eq!(demo.git(&["rev-parse", "main"]), broken);
 
+    // What was broken is kept, and named.
+    let kept = demo.afk(&["show", "demo/hello#1"])["kept"].clone();
+    let folder = |name: &str| PathBuf::from(kept[name].as_str().unwrap());
+    assert!(folder("workspace").join("hello.sh").is_file(), "{kept}");
+    for job in ["turn.1", "turn.2", "turn.3", "reset.2.commit"] {
+        assert!(folder("jobs").join(job).join("stdout").is_file(), "{job} of {kept}");
+    }
+    assert!(folder("mirror").join("HEAD").is_file(), "{kept}");
+
+    let heard = demo.afk(&["ack", "demo/hello"]);
+    assert!(heard["did"].as_str().unwrap().contains("rings no more"), "{heard}");
+    let paging = &heard["switches"]["frozen"][0][1]["paging"];
+    assert_eq!(paging["run"], demo.report["run"], "{heard}");
+    assert!(paging["acknowledged"]["by"].is_string(), "{heard}");
+
     demo.afk(&["unfreeze", "demo/hello"]);
     demo.afk(&["tick", "--poll", "--watch"]);
     let page = demo.afk(&["show", "demo/hello#2"]);

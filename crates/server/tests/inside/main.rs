@@ -115,6 +115,48 @@ fn honest_or_refused(scene: &mut Scene) -> Value {
     page
 }
 
+/// A red landing, mended in a workspace that the first turn has filled with plants.
+fn a_reset_over_plants(user: Option<u32>) {
+    let stage = "if grep -q broken hello.sh; then echo it is broken; exit 1; fi".to_owned();
+    let mut scene = Scene::new(&Plan { stage, user, ..Plan::default() });
+    let mut red = honest(vec![]);
+    red.extend([
+        sh("echo '# broken' >> hello.sh"),
+        common::commit("Break it", &["hello.sh"]),
+        sh("echo precious > scratch; mkdir -p deep/er; echo more > deep/er/file"),
+    ]);
+    red.extend(scene.plants());
+    // The dirt is asked about, and stays.
+    let idle = vec![sh("echo started >> \"$HOME/starts\"")];
+    let mend = vec![
+        sh("test ! -e scratch && test ! -e deep && grep -q broken hello.sh"),
+        common::write("hello.sh", common::FIXED),
+        common::commit("Mend it", &["hello.sh"]),
+    ];
+    scene.world.script(&[red, idle, mend]);
+    scene.world.ok(&["run", ISSUE]);
+    let page = scene.world.show();
+    assert_eq!(page["summary"]["outcome"], "done", "{page:#}");
+    let attempts = page["run"]["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 2, "{page:#}");
+    assert!(attempts[1]["reset"]["leftovers"].is_string(), "{:#}", attempts[1]);
+    assert_eq!(scene.world.landed().len(), 3, "the first, the red one and its mending");
+    assert_eq!(scene.world.landed_file("hello.sh"), common::FIXED);
+    scene.unharmed();
+}
+
+#[test]
+fn a_reset_over_plants_as_we_are() {
+    a_reset_over_plants(None);
+}
+
+#[test]
+fn a_reset_over_plants_as_nobody() {
+    if let Some(user) = nobody("a_reset_over_plants_as_nobody") {
+        a_reset_over_plants(Some(user));
+    }
+}
+
 #[test]
 fn another_git_folder_in_place_of_the_clones() {
     let mut scene = Scene::new(&Plan::default());

@@ -36,6 +36,8 @@ pub struct GitCommit {
 pub enum PushFate {
     /// Somebody else lands these files first.
     Overtaken(Vec<(&'static str, &'static str)>),
+    /// It lands, and somebody else lands these files on top at once.
+    Followed(Vec<(&'static str, &'static str)>),
     /// It lands, but the answer is lost.
     LandedUnknown,
     /// It does not land, and the answer is lost.
@@ -316,7 +318,7 @@ impl World {
             }
             Some(PushFate::LostUnknown) => return Push::Unknown,
             Some(PushFate::Refused(why)) => return Push::Refused { why: (*why).to_owned() },
-            Some(PushFate::LandedUnknown) | None => {}
+            Some(PushFate::LandedUnknown | PushFate::Followed(_)) | None => {}
         }
         let head = self.git.remotes.get(repo).cloned();
         let forward = head.is_some_and(|head| self.git.ancestors(commit).contains(&head));
@@ -324,6 +326,9 @@ impl World {
             return Push::Moved;
         }
         self.git.remotes.insert(repo.clone(), commit.clone());
+        if let Some(PushFate::Followed(files)) = &fate {
+            self.somebody_lands(repo, files);
+        }
         if matches!(fate, Some(PushFate::LandedUnknown)) { Push::Unknown } else { Push::Landed }
     }
 

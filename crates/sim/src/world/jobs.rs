@@ -3,7 +3,7 @@
 //!
 //! `verify` passes when every line `expect <path> <text>` of every file under
 //! `tests/` is true of its tree. A stage passes unless a file of its commit holds
-//! [`BREAKS`].
+//! [`BREAKS`], and cannot be run where one holds [`VOIDS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +14,8 @@ use super::{AgentTurn, TurnState, World};
 
 /// What fails a stage.
 const BREAKS: &str = "BREAKS-CI";
+/// What keeps a stage from running.
+const VOIDS: &str = "VOIDS-CI";
 
 /// A job and how it is.
 #[derive(Debug, Clone)]
@@ -147,7 +149,8 @@ impl World {
             JobKind::Judge { tree } => end(now, i32::from(!self.verifies(tree))),
             JobKind::Stage { commit } => {
                 let files = self.git.files_of(commit).unwrap_or_default();
-                end(now, i32::from(files.values().any(|text| text.contains(BREAKS))))
+                let holds = |what| files.values().any(|text| text.contains(what));
+                end(now, if holds(VOIDS) { 127 } else { i32::from(holds(BREAKS)) })
             }
             JobKind::Reset { .. } | JobKind::Hook => end(now, 0),
         }
