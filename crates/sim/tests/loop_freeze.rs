@@ -8,7 +8,7 @@ use afk_core::doorbell::{Doorbell, DoorbellKind};
 use afk_core::freeze::Acknowledged;
 use afk_core::plan::End;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, breaking_work, good_work, repo};
+use afk_sim::story::{Story, breaking_work, enroll, good_work, repo};
 use afk_sim::world::{Fault, When, World};
 use jiff::SignedDuration;
 
@@ -188,6 +188,25 @@ async fn a_freeze_of_the_issue_alone_rings_once() {
     }
     assert_eq!(bells(&story).len(), 1);
     assert!(story.sim.with(|world| world.store.switches.frozen.is_empty()));
+}
+
+#[tokio::test]
+async fn what_a_freeze_keeps_makes_no_room_for_others() {
+    let story = frozen().await.configure(|config| enroll(config, "o/s"));
+    let held = story.run().id;
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/s"), &[("src/lib", "one")]);
+        world.file("o/s#1", "Say two.", &["ready-for-agent"], "ann");
+    });
+    story.until("another repo's run", |world| world.store.all().len() == 2).await;
+    assert!(story.sim.with(|world| world.git.spared.contains(&held)));
+    story.switch(&Switch::Freeze(repo("o/r")), false);
+    story.settle().await;
+    story.sim.with(|world| {
+        world.file("o/s#2", "Say two.", &["ready-for-agent"], "ann");
+    });
+    story.until("one more", |world| world.store.all().len() == 3).await;
+    assert!(!story.sim.with(|world| world.git.spared.contains(&held)), "it is lifted");
 }
 
 #[tokio::test]

@@ -339,9 +339,7 @@ async fn evidence_that_lacks_something_says_what() {
     story.sim.with(|world| {
         let id = world.store.all()[0].id;
         let kept = world.store.runs.get_mut(&id).unwrap();
-        let mut run: Run = serde_json::from_str(&kept.state).unwrap();
-        run.release = None;
-        kept.state = serde_json::to_string(&run).unwrap();
+        kept.run.release = None;
     });
     let run = story.settle().await;
     assert_eq!(run.conclusion.as_ref().map(|conclusion| conclusion.end), Some(End::NeedsHuman));

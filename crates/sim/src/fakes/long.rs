@@ -229,7 +229,10 @@ impl Git for Sim {
         })
     }
 
-    async fn clean(&self, _live: &BTreeSet<RunId>) -> PortResult<()> {
-        self.call("git.clean", |_| Ok(()))
+    async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
+        self.call("git.clean", |world| {
+            world.git.spared.clone_from(live);
+            Ok(())
+        })
     }
 }

@@ -63,6 +63,8 @@ pub struct GitWorld {
     pub kept: BTreeMap<(RunId, String), Oid>,
     /// Workspaces that were kept for people to look at.
     pub forensics: BTreeSet<RunId>,
+    /// Runs whose workspaces were not to make room, when that was asked last.
+    pub spared: BTreeSet<RunId>,
     /// What becomes of the next pushes.
     pub fates: VecDeque<PushFate>,
 }

@@ -20,8 +20,8 @@ use super::World;
 /// A run as it is kept.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    /// Its record, as JSON.
-    pub state: String,
+    /// Its record, as it was read back from JSON.
+    pub run: Run,
     /// Its version.
     pub version: u64,
     /// Its journal.
@@ -87,7 +87,7 @@ pub struct StoreWorld {
 impl StoreWorld {
     /// Every run, oldest first.
     pub fn all(&self) -> Vec<Run> {
-        self.runs.values().filter_map(|kept| serde_json::from_str(&kept.state).ok()).collect()
+        self.runs.values().map(|kept| kept.run.clone()).collect()
     }
 
     /// The transitions of a run's journal, oldest first.
@@ -97,11 +97,8 @@ impl StoreWorld {
     }
 
     fn live(&self) -> Vec<StoredRun> {
-        let stored = |kept: &Kept| {
-            let run: Run = serde_json::from_str(&kept.state).ok()?;
-            run.settled_at.is_none().then_some(StoredRun { run, version: kept.version })
-        };
-        self.runs.values().filter_map(stored).collect()
+        let live = self.runs.values().filter(|kept| kept.run.settled_at.is_none());
+        live.map(|kept| StoredRun { run: kept.run.clone(), version: kept.version }).collect()
     }
 }
 
@@ -136,15 +133,14 @@ impl World {
         let first = Transition::Admitted { run: Box::new(run.clone()) };
         let context = serde_json::Value::Null;
         let row = Row { at: self.now, transition: json(&first)?, context };
-        let kept = Kept { state: json(run)?, version: 1, journal: vec![row] };
+        let kept = Kept { run: read_back(run)?, version: 1, journal: vec![row] };
         self.store.runs.insert(run.id, kept);
         Ok(Admission::Admitted)
     }
 
-    pub(crate) fn load(&mut self, run: RunId) -> PortResult<Option<StoredRun>> {
-        let Some(kept) = self.store.runs.get(&run) else { return Ok(None) };
-        let run = serde_json::from_str(&kept.state).map_err(PortError::permanent)?;
-        Ok(Some(StoredRun { run, version: kept.version }))
+    pub(crate) fn load(&mut self, run: RunId) -> Option<StoredRun> {
+        let kept = self.store.runs.get(&run);
+        kept.map(|kept| StoredRun { run: kept.run.clone(), version: kept.version })
     }
 
     pub(crate) fn live(&mut self) -> Vec<StoredRun> {
@@ -157,7 +153,7 @@ impl World {
         if lease.map_or(0, |lease| lease.generation) != commit.generation {
             return Ok(Committed::Fenced);
         }
-        let (state, transition) = (json(&commit.run)?, json(&commit.transition)?);
+        let (run, transition) = (read_back(&commit.run)?, json(&commit.transition)?);
         let Some(kept) = self.store.runs.get_mut(&id) else {
             return Err(self.complain(format!("no run {id}")));
         };
@@ -165,7 +161,7 @@ impl World {
             return Ok(Committed::Conflict);
         }
         kept.version += 1;
-        kept.state = state;
+        kept.run = run;
         kept.journal.push(Row { at: commit.at, transition, context: commit.context });
         let version = kept.version;
         for doorbell in commit.sends {
@@ -333,6 +329,11 @@ impl World {
     pub(crate) fn memo(key: &MemoKey) -> String {
         format!("{} {} {}", key.kind, key.tree, key.command)
     }
+}
+
+/// A record as whoever comes next will read it.
+fn read_back(run: &Run) -> PortResult<Run> {
+    serde_json::from_str(&json(run)?).map_err(PortError::permanent)
 }
 
 fn json<T: serde::Serialize>(value: &T) -> PortResult<String> {
