@@ -207,6 +207,9 @@ pub enum Landing {
     /// Straight: proof is the gate, CI and fix-forward are the net.
     #[default]
     Direct,
+    /// By a branch of its own, on which stages marked `before_landing` must pass first:
+    /// the default branch is never red.
+    Tested,
 }
 
 /// What the landed history shows.
@@ -231,6 +234,9 @@ pub struct Stage {
     /// Seconds that it may run; none is the general bound.
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
+    /// Whether it must pass before a commit lands; needs `landing = "tested"`.
+    #[serde(default)]
+    pub before_landing: bool,
 }
 
 /// Whether processes may use the network.
@@ -334,6 +340,8 @@ impl Config {
             run: Duration::from_secs(self.run_timeout_seconds),
             stop_grace: Duration::from_secs(30),
             stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
+            candidate: Duration::from_mins(10),
+            before_landing: repo.before_landing(),
         }
     }
 
@@ -344,6 +352,15 @@ impl Config {
 }
 
 impl Repo {
+    /// The stages that a candidate must pass before it lands; none where it lands at once.
+    pub fn before_landing(&self) -> Option<Stages> {
+        let marked = self.stages.iter().filter(|stage| stage.before_landing);
+        match self.landing {
+            Landing::Direct => None,
+            Landing::Tested => Stages::new(marked.map(|stage| stage.name.clone()).collect()).ok(),
+        }
+    }
+
     /// How a change is proven. Files that a stage's command names judge it as those of
     /// `verify` do, so they are protected too.
     pub fn proof_policy(&self) -> Result<ProofPolicy, ProofPolicyError> {

@@ -49,7 +49,8 @@ pub struct Evidence {
     pub proof: Option<ProofReport>,
     /// The stages that the repo configures, in order.
     pub stages_configured: Vec<String>,
-    /// The stages' answers for the landed commit, oldest first; the newest of each counts.
+    /// The stages' answers: for candidates that did not land, then for what landed, oldest
+    /// first; the last of each counts.
     pub stages: Vec<StageEvidence>,
     /// Every red verdict on the way, and what was done about it.
     pub reds: Vec<RedEvidence>,

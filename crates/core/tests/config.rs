@@ -138,3 +138,31 @@ fn the_schema_describes_every_key() {
     assert_eq!(keys.len(), written.len());
     assert_eq!(schema["additionalProperties"], false);
 }
+
+#[test]
+fn tested_landing_and_stages_before_it_go_together() {
+    let landing = |mode: &str, marked: bool| {
+        with(|table| {
+            table["landing"] = mode.into();
+            table["stages"][0]["before_landing"] = marked.into();
+        })
+    };
+    let good = landing("tested", true);
+    assert_eq!(good.problems(), Vec::<String>::new());
+    let limits = good.limits(the_repo(&good));
+    assert_eq!(limits.before_landing.unwrap().names(), ["ci"]);
+    assert_eq!(limits.candidate.as_secs(), 600);
+    let direct = landing("direct", false);
+    assert_eq!(direct.problems(), Vec::<String>::new());
+    assert_eq!(direct.limits(the_repo(&direct)).before_landing, None);
+
+    let check = |config: &Config, words: &[&str]| {
+        let problems = config.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        for word in words {
+            assert!(problems[0].contains(word), "{word:?} is not in {problems:?}");
+        }
+    };
+    check(&landing("tested", false), &["landing", "before_landing = true"]);
+    check(&landing("direct", true), &["\"ci\"", "landing = \"tested\"", "take the mark off"]);
+}

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use afk_core::config::{Config, Repo};
+use afk_core::config::{Config, Landing, Repo};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
 use afk_core::plan::End;
@@ -237,6 +237,24 @@ pub fn breaking_work() -> Script {
         .acts
         .push(Act::Commit { message: "Add a note", files: vec![("src/note", Some("BREAKS-CI"))] });
     script
+}
+
+/// Lands tested: the one stage is asked before landing.
+pub fn tested(config: &mut Config) {
+    for table in config.repos.values_mut() {
+        table.landing = Landing::Tested;
+        for stage in &mut table.stages {
+            stage.before_landing = true;
+        }
+    }
+}
+
+/// What mends [`breaking_work`] before it landed.
+pub fn mending_more() -> Script {
+    Script::acts(vec![Act::Commit {
+        message: "Mend the note",
+        files: vec![("src/note", Some("fine"))],
+    }])
 }
 
 /// What mends [`breaking_work`].

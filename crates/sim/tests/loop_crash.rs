@@ -5,10 +5,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::End;
-use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven, story_of};
+use afk_sim::story::{
+    Story, breaking_work, good_work, mending_more, mending_work, repo, seven, story_of, tested,
+};
 use afk_sim::world::{Act, Fault, PushFate, Script, When, World};
 use jiff::SignedDuration;
 
@@ -21,6 +24,8 @@ struct Plot {
     /// Commits on the default branch after the first, others' included.
     landings: usize,
     turns: usize,
+    /// Whether its stage is asked before landing.
+    tested: bool,
 }
 
 const PLOTS: [Plot; 4] = [
@@ -30,6 +35,7 @@ const PLOTS: [Plot; 4] = [
         fates: Vec::new,
         landings: 1,
         turns: 1,
+        tested: false,
     },
     Plot {
         name: "fix-forward",
@@ -37,6 +43,7 @@ const PLOTS: [Plot; 4] = [
         fates: Vec::new,
         landings: 2,
         turns: 2,
+        tested: false,
     },
     Plot {
         name: "refused once",
@@ -44,6 +51,7 @@ const PLOTS: [Plot; 4] = [
         fates: Vec::new,
         landings: 1,
         turns: 2,
+        tested: false,
     },
     Plot {
         name: "a descendant speaks",
@@ -51,6 +59,27 @@ const PLOTS: [Plot; 4] = [
         fates: || vec![PushFate::Followed(vec![("src/note", "fine")])],
         landings: 2,
         turns: 1,
+        tested: false,
+    },
+];
+
+/// Stories in which stages are asked before landing.
+const TRIES: [Plot; 2] = [
+    Plot {
+        name: "tested",
+        scripts: || vec![good_work()],
+        fates: Vec::new,
+        landings: 1,
+        turns: 1,
+        tested: true,
+    },
+    Plot {
+        name: "tested, red before landing",
+        scripts: || vec![breaking_work(), mending_more()],
+        fates: Vec::new,
+        landings: 1,
+        turns: 2,
+        tested: true,
     },
 ];
 
@@ -101,6 +130,11 @@ fn assert_ended_well(plot: &Plot, world: &World, what: &str) {
     assert_eq!(world.agents.turns.len(), plot.turns, "{}", text());
     assert!(!world.archive.is_empty(), "{}", text());
     assert!(world.git.workspaces.is_empty(), "{}", text());
+    assert!(world.git.branches.is_empty(), "{:?}\n{}", world.git.branches, text());
+    if plot.tested {
+        let red = |tree| world.git.files(tree).values().any(|text| text.contains("BREAKS-CI"));
+        assert!(!history.iter().any(|commit| red(&commit.tree)), "{}", text());
+    }
 }
 
 fn settled(world: &World) -> bool {
@@ -114,16 +148,16 @@ fn settled(world: &World) -> bool {
 fn told(plot: &Plot) -> Story {
     let story = Story::new().with_issue((plot.scripts)());
     story.sim.with(|world| world.git.fates = (plot.fates)().into());
-    story
+    if plot.tested { story.configure(tested) } else { story }
 }
 
-/// How many port calls the story makes undisturbed.
-async fn length(plot: &Plot) -> usize {
+/// The port calls that the story makes undisturbed.
+async fn calls_of(plot: &Plot) -> Vec<&'static str> {
     let story = told(plot);
     story.settle().await;
     story.sim.with(|world| {
         assert_ended_well(plot, world, "undisturbed");
-        world.calls.len()
+        world.calls.clone()
     })
 }
 
@@ -151,13 +185,26 @@ async fn with_fault(plot: &Plot, fault: Fault) {
 }
 
 async fn sweep(plot: &Plot, kills: bool) {
-    let calls = length(plot).await;
-    for call in 0..calls {
+    let calls = calls_of(plot).await;
+    sweep_over(plot, kills, 0..calls.len()).await;
+}
+
+/// Only what a try adds: from its first look at the remote to the end, or to the next turn.
+async fn sweep_tries(plot: &Plot, kills: bool) {
+    let calls = calls_of(plot).await;
+    let from = calls.iter().position(|call| *call == "git.head").unwrap();
+    let next = calls.iter().skip(from).position(|call| *call == "executor.start");
+    sweep_over(plot, kills, from..next.map_or(calls.len(), |next| from + next + 1)).await;
+}
+
+async fn sweep_over(plot: &Plot, kills: bool, calls: Range<usize>) {
+    let faults = 2 * calls.len();
+    for call in calls {
         for when in [When::Before, When::After] {
             with_fault(plot, Fault { call, when, kills }).await;
         }
     }
-    println!("{}: {calls} calls, {} faults", plot.name, 2 * calls);
+    println!("{}: {faults} faults", plot.name);
 }
 
 #[tokio::test]
@@ -173,6 +220,20 @@ async fn any_call_of_the_fix_forward_may_fail_once() {
 #[tokio::test]
 async fn any_call_of_the_refused_story_may_fail_once() {
     sweep(&PLOTS[2], false).await;
+}
+
+#[tokio::test]
+async fn any_call_of_a_try_may_fail_once() {
+    for plot in &TRIES {
+        sweep_tries(plot, false).await;
+    }
+}
+
+#[tokio::test]
+async fn the_process_may_die_at_any_call_of_a_try() {
+    for plot in &TRIES {
+        sweep_tries(plot, true).await;
+    }
 }
 
 #[tokio::test]

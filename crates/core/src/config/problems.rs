@@ -1,7 +1,7 @@
 //! What is wrong with a configuration beyond its shape: names that clash, repos that
 //! are enrolled and not there, commands that are empty, patterns that do not compile.
 
-use super::{Config, Repo};
+use super::{Config, Landing, Repo};
 use crate::guardrails::Guardrails;
 use crate::ids::RepoName;
 
@@ -70,6 +70,20 @@ impl Repo {
             if stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty) {
                 found.push("stages: each needs a name and a command".to_owned());
             }
+        }
+        let marked = self.stages.iter().find(|stage| stage.before_landing);
+        match (self.landing, marked) {
+            (Landing::Tested, None) => found.push(
+                "landing: \"tested\" needs a stage that is asked before landing; mark one with \
+                 before_landing = true"
+                    .to_owned(),
+            ),
+            (Landing::Direct, Some(stage)) => found.push(format!(
+                "stages: {:?} has before_landing = true, but \"direct\" asks no stage before \
+                 landing; set landing = \"tested\", or take the mark off",
+                stage.name
+            )),
+            (Landing::Tested, Some(_)) | (Landing::Direct, None) => {}
         }
         let hooks = &self.hooks;
         for (hook, argv) in [

@@ -22,8 +22,8 @@
 //! | 12 | finished, workspace dirty | one turn to commit or discard |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
-//! | 15 | new head, candidate waits elsewhere | wait to its deadline; red: as refused; merged: landed; closed: cancelled |
-//! | 16 | new head, nothing against it | integrate, judge, land; a frozen repo waits for a person |
+//! | 15 | new head, candidate waits elsewhere | ask its stages to their deadline; red: as refused; merged: landed; closed: cancelled |
+//! | 16 | new head, nothing against it | integrate, judge, try where it is tested first, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
 //! | 18 | landed, red, ours | fix-forwards left: workspace reset, corrective turn; else freeze |
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
@@ -71,6 +71,11 @@ pub enum Plan {
     Integrate,
     /// Check guardrails and prove the candidate; long work is a job.
     Judge,
+    /// Push the candidate to a branch of its own, or find that it is there.
+    Try,
+    /// Ask the stages that must pass before landing about the candidate; a failure is
+    /// recorded as a refusal.
+    AskCandidate,
     /// Push the candidate to the default branch, or find that it is there.
     Land,
     /// A pull request was merged by people: record what landed.
@@ -149,8 +154,6 @@ pub enum Waiting {
     Workspace,
     /// A proof, a verify or a guardrail check to end.
     Judgement,
-    /// The candidate's own stages.
-    Candidate,
 }
 
 impl Waiting {
@@ -164,8 +167,7 @@ impl Waiting {
             | Self::Executor
             | Self::Backoff
             | Self::Workspace
-            | Self::Judgement
-            | Self::Candidate => false,
+            | Self::Judgement => false,
         }
     }
 
@@ -278,12 +280,13 @@ fn by_work(now: &Situation, work: Work) -> Plan {
 fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
     match candidate {
         Candidate::Breached | Candidate::Refused(Refusal::Setup) => give_up(now),
-        Candidate::Refused(Refusal::Conflict | Refusal::Verify | Refusal::Proof) => refused(now),
-        Candidate::Pushed { red: true, .. } => refused(now),
-        Candidate::Pushed { red: false, overdue: true } => give_up(now),
-        Candidate::Pushed { red: false, overdue: false } => {
-            Plan::Wait { reason: Waiting::Candidate }
-        }
+        Candidate::Refused(
+            Refusal::Conflict | Refusal::Verify | Refusal::Proof | Refusal::Stage,
+        ) => refused(now),
+        Candidate::Untried if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        Candidate::Untried => Plan::Try,
+        Candidate::Pushed { overdue: true } => give_up(now),
+        Candidate::Pushed { overdue: false } => Plan::AskCandidate,
         Candidate::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
         Candidate::PullRequestMerged => Plan::Adopt,
         Candidate::PullRequestClosed => let_go(now),
@@ -295,7 +298,7 @@ fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
     }
 }
 
-/// Row 14, and row 15's red candidate.
+/// Row 14.
 fn refused(now: &Situation) -> Plan {
     if now.refusals_left { Plan::Turn { cause: TurnCause::Refused } } else { give_up(now) }
 }

@@ -202,11 +202,11 @@ pub enum Candidate {
     Refused(Refusal),
     /// Nothing stands against it.
     Clear,
+    /// Judged, and not on the branch of its own yet where its stages are asked first.
+    Untried,
     /// Pushed to a branch of its own; its stages are awaited there.
     Pushed {
-        /// They said red.
-        red: bool,
-        /// Their deadline has passed.
+        /// None of them runs, and none answered in time.
         overdue: bool,
     },
     /// People have not decided on its pull request.
@@ -227,6 +227,8 @@ pub enum Refusal {
     Verify,
     /// Its tests do not prove it.
     Proof,
+    /// A stage that is asked before landing fails on it.
+    Stage,
     /// What stands against it no agent can mend: the base fails already, or the
     /// command that judges cannot be run.
     Setup,

@@ -168,10 +168,11 @@ fn rows_13_and_14_a_breach_escalates_and_a_refusal_is_corrected() {
 
 #[test]
 fn rows_15_and_16_a_candidate_waits_or_lands() {
-    let pushed = |red, overdue| offering(Candidate::Pushed { red, overdue });
-    check(pushed(false, false), waits(Waiting::Candidate));
-    check(pushed(false, true), ends(End::NeedsHuman));
-    check(pushed(true, false), turn(TurnCause::Refused));
+    check(offering(Candidate::Untried), Plan::Try);
+    check(Situation { frozen: true, ..offering(Candidate::Untried) }, waits(Waiting::Freeze));
+    check(offering(Candidate::Pushed { overdue: false }), Plan::AskCandidate);
+    check(offering(Candidate::Pushed { overdue: true }), ends(End::NeedsHuman));
+    check(offering(Candidate::Refused(Refusal::Stage)), turn(TurnCause::Refused));
     check(offering(Candidate::PullRequestOpen), waits(Waiting::PullRequest));
     check(offering(Candidate::PullRequestMerged), Plan::Adopt);
     check(offering(Candidate::PullRequestClosed), ends(End::Released));
@@ -224,6 +225,8 @@ fn every_turn() -> Vec<Turn> {
         Work::New(Candidate::Refused(Refusal::Verify)),
         Work::New(Candidate::Refused(Refusal::Proof)),
         Work::New(Candidate::Refused(Refusal::Setup)),
+        Work::New(Candidate::Refused(Refusal::Stage)),
+        Work::New(Candidate::Untried),
         Work::New(Candidate::Clear),
         Work::New(Candidate::PullRequestOpen),
         Work::New(Candidate::PullRequestMerged),
@@ -238,7 +241,7 @@ fn every_turn() -> Vec<Turn> {
         all.push(Turn::Running { stalled: flag });
         all.push(Turn::Failed { backoff_over: flag });
         work.push(Work::New(Candidate::Unjudged { judging: flag }));
-        work.extend(BOTH.map(|red| Work::New(Candidate::Pushed { red, overdue: flag })));
+        work.push(Work::New(Candidate::Pushed { overdue: flag }));
     }
     let spaces = [
         Workspace::Clean,
@@ -323,12 +326,16 @@ fn in_every_situation_the_promises_hold() {
         let plan = plan(&now);
         let next_turn =
             matches!(plan, Plan::Turn { .. } | Plan::Open | Plan::Reset | Plan::StartTurn);
-        let acts = next_turn || matches!(plan, Plan::Land | Plan::Judge | Plan::Integrate);
+        let lands = matches!(plan, Plan::Try | Plan::AskCandidate | Plan::Land);
+        let acts = next_turn || lands || matches!(plan, Plan::Judge | Plan::Integrate);
         if acts {
             assert!(!now.halted, "acts under a halt: {plan:?} in {now:#?}");
             assert!(!now.cancelled, "acts for a cancelled run: {plan:?} in {now:#?}");
             assert!(!now.spent, "spends what is spent: {plan:?} in {now:#?}");
             assert!(!now.concluded, "acts after the end: {plan:?} in {now:#?}");
+        }
+        if plan == Plan::Try {
+            assert!(!now.frozen, "tries on a frozen repo: {now:#?}");
         }
         if plan == Plan::Land {
             assert!(!now.frozen, "lands on a frozen repo: {now:#?}");

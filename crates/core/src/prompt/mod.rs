@@ -66,6 +66,13 @@ pub enum Cause<'a> {
         /// The end of the output that shows it.
         output: &'a str,
     },
+    /// A stage that is asked before landing fails.
+    Stage {
+        /// Which, on what, in words.
+        why: &'a str,
+        /// The end of its log.
+        log: &'a str,
+    },
     /// The work does not merge with the default branch.
     Conflict {
         /// The default head.
@@ -191,6 +198,13 @@ fn asked(run: RunId, cause: &Cause<'_>) -> String {
              as it was and pass with your change. The reason: {}\n\nMend that, and commit.\n\n{}",
             one_line(why, REASON),
             tail("output", output),
+        ),
+        Cause::Stage { why, log } => format!(
+            "Your commits were not landed: {}, which is your work merged with the default branch, \
+             and it must pass first. Find the cause, mend it, and commit. Do not weaken or remove a \
+             check to make it pass.\n\n{}",
+            one_line(why, REASON),
+            tail("log", log),
         ),
         Cause::Conflict { base, paths } => format!(
             "Your commits were not landed: they conflict with the default branch, whose head is now \

@@ -28,6 +28,26 @@ impl Run {
         (attempt.refused.is_none() && candidate.landed_at.is_none()).then_some(candidate)
     }
 
+    /// Every candidate with its number, from 1 over the whole run.
+    pub fn candidates(&self) -> impl Iterator<Item = (u32, &Candidate)> {
+        (1..).zip(self.attempts.iter().flat_map(|attempt| &attempt.candidates))
+    }
+
+    /// The branch on the remote that is candidate `n`'s own.
+    pub fn try_branch(&self, n: u32) -> String {
+        format!("afk/try/{}/{n}", self.id)
+    }
+
+    /// The candidates whose branch may still be on the remote and serves nothing any more:
+    /// landed, refused, superseded, or the run is at its end.
+    pub fn spent_tries(&self) -> Vec<u32> {
+        let newest = self.candidates().last().map(|(n, _)| n);
+        let under_way = newest.filter(|_| self.candidate().is_some() && self.conclusion.is_none());
+        let there = |one: &Candidate| one.tried.is_some_and(|tried| tried.removed_at.is_none());
+        let spent = self.candidates().filter(|(n, one)| Some(*n) != under_way && there(one));
+        spent.map(|(n, _)| n).collect()
+    }
+
     /// The newest landed commit.
     pub fn landed(&self) -> Option<&Candidate> {
         self.attempts.iter().rev().find_map(Attempt::landed)

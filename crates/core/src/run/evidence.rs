@@ -26,6 +26,8 @@ impl Run {
             bundle.guardrails.clone_from(&candidate.guardrails);
             bundle.proof.clone_from(&candidate.proof);
         }
+        let unlanded = self.candidates().map(|(_, one)| one).filter(|c| c.landed_at.is_none());
+        bundle.stages.extend(unlanded.flat_map(stage_answers));
         for (attempt, candidate) in self.landings() {
             bundle.stages.extend(stage_answers(candidate));
             bundle.reds.extend(self.red(attempt, candidate));

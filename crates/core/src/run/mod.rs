@@ -311,12 +311,26 @@ pub struct Candidate {
     pub guardrails: Option<GuardrailReport>,
     /// What the proof said.
     pub proof: Option<ProofReport>,
+    /// Its way over a branch of its own, where stages are asked before landing.
+    pub tried: Option<Tried>,
     /// When it was found on the default branch.
     pub landed_at: Option<At>,
     /// What its stages answered, in their order.
     pub stages: Vec<Stage>,
     /// Whose its red is, once that is decided.
     pub red: Option<RedCause>,
+}
+
+/// A candidate's branch on the remote. Its name follows from the record: it is found
+/// and removed whoever died on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// When it was decided to push it.
+    pub begun_at: At,
+    /// When it was found on the remote.
+    pub pushed_at: Option<At>,
+    /// When it was found gone again.
+    pub removed_at: Option<At>,
 }
 
 /// Why an attempt was refused before landing.
@@ -332,7 +346,7 @@ pub struct Refused {
     pub conflict: Option<(Oid, Vec<String>)>,
 }
 
-/// The newest answer of one stage about a landed commit.
+/// The newest answer of one stage about a commit: a landed one, or a candidate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stage {
     /// The stage's name.

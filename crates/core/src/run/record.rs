@@ -29,6 +29,8 @@ pub struct Seen {
     pub left: Option<Left>,
     /// A job that judges the candidate is alive.
     pub judging: bool,
+    /// A stage is alive, or has ended and is not heard yet.
+    pub staging: bool,
     /// A turn or a job of the run is alive.
     pub alive: bool,
     /// Since when this control plane has been trying to stop what is alive.

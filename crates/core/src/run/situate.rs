@@ -35,6 +35,10 @@ pub struct Limits {
     pub stop_grace: Duration,
     /// The stages, in order; without any nothing is ever green.
     pub stages: Option<Stages>,
+    /// How long none of a candidate's stages may run or answer.
+    pub candidate: Duration,
+    /// The stages that a candidate must pass before it lands; none where it lands at once.
+    pub before_landing: Option<Stages>,
 }
 
 /// A usage limit whose end nobody told is tried again after this.
@@ -101,7 +105,7 @@ impl Run {
             Some(ended) => match &ended.how {
                 TurnEnd::Finished { .. } => plan::Turn::Finished {
                     workspace: workspace(attempt),
-                    work: self.work(attempt, seen),
+                    work: self.work(attempt, seen, limits, now),
                 },
                 TurnEnd::Failed { .. }
                 | TurnEnd::Hopeless { .. }
@@ -135,7 +139,7 @@ impl Run {
         }
     }
 
-    fn work(&self, attempt: &Attempt, seen: &Seen) -> Work {
+    fn work(&self, attempt: &Attempt, seen: &Seen, limits: &Limits, now: At) -> Work {
         if let Some(refused) = &attempt.refused {
             return Work::New(plan::Candidate::Refused(refused.why));
         }
@@ -144,7 +148,10 @@ impl Run {
         let old = landed || self.base() == Some(&left.head) || self.disposed(attempt, left);
         match attempt.candidates.last() {
             Some(candidate) if candidate.landed_at.is_some() => Work::Nothing,
-            Some(candidate) => Work::New(standing(candidate, seen)),
+            Some(candidate) => {
+                let silent = elapsed(candidate.asked_since(), now, &self.pauses);
+                Work::New(standing(candidate, seen, limits, silent))
+            }
             None if old => Work::Nothing,
             None => Work::New(plan::Candidate::Unmerged),
         }
@@ -178,6 +185,13 @@ impl Candidate {
         answered.chain(self.landed_at).max().unwrap_or(self.at)
     }
 
+    /// Since when the stage that is awaited before landing could have answered.
+    pub fn asked_since(&self) -> At {
+        let pushed = self.tried.and_then(|tried| tried.pushed_at);
+        let passed = self.stages.iter().filter(|stage| stage.answer == StageAnswer::Success);
+        passed.map(|stage| stage.at).chain(pushed).max().unwrap_or(self.at)
+    }
+
     fn is_void(&self) -> bool {
         self.stages.iter().any(|stage| stage.answer == StageAnswer::Void)
     }
@@ -202,12 +216,33 @@ fn workspace(attempt: &Attempt) -> Workspace {
     }
 }
 
-fn standing(candidate: &Candidate, seen: &Seen) -> plan::Candidate {
+fn standing(
+    candidate: &Candidate,
+    seen: &Seen,
+    limits: &Limits,
+    silent: Duration,
+) -> plan::Candidate {
     match (&candidate.guardrails, &candidate.proof) {
         (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
-        (Some(_), Some(proof)) if proof.accepted() => plan::Candidate::Clear,
+        (Some(_), Some(proof)) if proof.accepted() => match &limits.before_landing {
+            None => plan::Candidate::Clear,
+            Some(stages) => tried(candidate, stages, !seen.staging && silent >= limits.candidate),
+        },
         // Proved and refused are two steps: whoever died between them goes on.
         (Some(_), Some(_)) => plan::Candidate::Unjudged { judging: false },
         (None, _) | (_, None) => plan::Candidate::Unjudged { judging: seen.judging },
+    }
+}
+
+/// A judged candidate on its way over a branch of its own.
+fn tried(candidate: &Candidate, stages: &Stages, late: bool) -> plan::Candidate {
+    if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
+        return plan::Candidate::Untried;
+    }
+    match fold(candidate.answers(stages)) {
+        Verdict::Green => plan::Candidate::Clear,
+        // Answered and refused are two steps: whoever died between them goes on.
+        Verdict::Red => plan::Candidate::Pushed { overdue: false },
+        Verdict::Pending => plan::Candidate::Pushed { overdue: late },
     }
 }

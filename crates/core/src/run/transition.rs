@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Attempt, Cancel, Candidate, Conclusion, Ended, Interrupt, LabelsSeen, Left, Refused, Reset,
-    Run, Stage, Start, Turn, TurnEnd, TurnFacts,
+    Run, Stage, Start, Tried, Turn, TurnEnd, TurnFacts,
 };
 use crate::elapsed::Pause;
 use crate::guardrails::GuardrailReport;
@@ -80,6 +80,20 @@ pub enum Transition {
         /// Why.
         refused: Refused,
     },
+    /// The newest candidate is about to be pushed to a branch of its own.
+    TryBegun,
+    /// It was found there.
+    TryPushed,
+    /// A stage answered about the newest candidate, other than before.
+    CandidateAnswered {
+        /// What it said.
+        stage: Stage,
+    },
+    /// A candidate's own branch was found gone.
+    TryRemoved {
+        /// The candidate's number, from 1, over the whole run.
+        n: u32,
+    },
     /// The newest candidate was found on the default branch.
     Landed {
         /// The commit there; another than the candidate where people merged it.
@@ -142,6 +156,10 @@ impl Transition {
             Self::Guarded { .. } => "guarded",
             Self::Proved { .. } => "proved",
             Self::Refused { .. } => "refused",
+            Self::TryBegun => "try_begun",
+            Self::TryPushed => "try_pushed",
+            Self::CandidateAnswered { .. } => "candidate_answered",
+            Self::TryRemoved { .. } => "try_removed",
             Self::Landed { .. } => "landed",
             Self::StageAnswered { .. } => "stage_answered",
             Self::Attributed { .. } => "attributed",
@@ -204,7 +222,24 @@ impl Run {
                     attempt.refused = Some(refused);
                 }
             }
+            Transition::TryBegun => self.on_candidate(|candidate| {
+                let tried = Tried { begun_at: at, pushed_at: None, removed_at: None };
+                candidate.tried.get_or_insert(tried);
+            }),
+            Transition::TryPushed => self.on_candidate(|candidate| {
+                if let Some(tried) = &mut candidate.tried {
+                    tried.pushed_at.get_or_insert(at);
+                }
+            }),
+            Transition::CandidateAnswered { stage } => {
+                self.on_candidate(|candidate| candidate.hear(stage));
+            }
+            Transition::TryRemoved { n } => self.remove_try(n, at),
             Transition::Landed { commit } => self.on_candidate(|candidate| {
+                if candidate.commit != commit {
+                    // What was said of another commit says nothing of this one.
+                    candidate.stages.clear();
+                }
                 candidate.commit = commit;
                 candidate.landed_at = Some(at);
             }),
@@ -266,10 +301,15 @@ impl Run {
                 // What was said of another stage's failure says nothing of this one.
                 landed.red = None;
             }
-            match landed.stages.iter_mut().find(|known| known.name == stage.name) {
-                Some(known) => *known = stage,
-                None => landed.stages.push(stage),
-            }
+            landed.hear(stage);
+        }
+    }
+
+    fn remove_try(&mut self, n: u32, at: At) {
+        let mut all = self.attempts.iter_mut().flat_map(|attempt| &mut attempt.candidates);
+        let nth = (n as usize).checked_sub(1).and_then(|before| all.nth(before));
+        if let Some(tried) = nth.and_then(|candidate| candidate.tried.as_mut()) {
+            tried.removed_at.get_or_insert(at);
         }
     }
 
@@ -303,6 +343,16 @@ impl Run {
             self.attempts.last_mut().and_then(|last| last.candidates.last_mut())
         {
             change(candidate);
+        }
+    }
+}
+
+impl Candidate {
+    /// Takes a stage's newest answer.
+    fn hear(&mut self, stage: Stage) {
+        match self.stages.iter_mut().find(|known| known.name == stage.name) {
+            Some(known) => *known = stage,
+            None => self.stages.push(stage),
         }
     }
 }

@@ -31,6 +31,8 @@ impl Pass<'_> {
             Plan::Turn { cause } => self.begin_turn(cause).await,
             Plan::Integrate => self.integrate().await,
             Plan::Judge => self.judge().await,
+            Plan::Try => self.try_candidate().await,
+            Plan::AskCandidate => self.ask_candidate().await,
             Plan::Land => self.land().await,
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,
@@ -96,7 +98,7 @@ impl Pass<'_> {
                 });
                 Acted::wait(Watch::Nothing, until)
             }
-            Waiting::Judgement | Waiting::Candidate => Acted::wait(Watch::Jobs, None),
+            Waiting::Judgement => Acted::wait(Watch::Jobs, None),
             Waiting::Halt | Waiting::Freeze | Waiting::PullRequest => {
                 Acted::wait(Watch::Nothing, None)
             }

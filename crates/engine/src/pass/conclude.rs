@@ -81,6 +81,16 @@ impl Pass<'_> {
                 }
             }
         }
+        match self.remove_tries().await {
+            // What only a person can mend is left to them, and the repo is not held for it.
+            Err(error) if error.needs_a_person() => {
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "try not removed");
+            }
+            removed => removed?,
+        }
+        if self.brake.halted() && !self.run.spent_tries().is_empty() {
+            return Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), SETTLING))));
+        }
         let stages = self.config.limits(&self.repo).stages;
         self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
         let forensics = matches!(end, End::NeedsHuman | End::Frozen);
@@ -137,6 +147,7 @@ impl Pass<'_> {
                     n => format!("{} (refused {n} times)", refused.detail),
                 })
             }
+            Turn::Finished { work: Work::New(Candidate::Pushed { .. }), .. } => self.unanswered(),
             Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(now),
             Turn::None { .. }
             | Turn::NotStarted { .. }

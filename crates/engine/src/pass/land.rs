@@ -89,6 +89,7 @@ impl Pass<'_> {
             at,
             guardrails: None,
             proof: None,
+            tried: None,
             landed_at: None,
             stages: Vec::new(),
             red: None,
@@ -110,13 +111,10 @@ impl Pass<'_> {
         if self.found(&candidate).await? {
             return Ok(Acted::Again);
         }
-        self.brake.read(&*self.ports().store).await;
-        let repo = self.run.issue.repo.clone();
-        let frozen = self.brake.switches().is_none_or(|now| now.freeze_of(&repo).is_some());
-        if self.brake.halted() || frozen {
+        if !self.may_push().await? {
             return Ok(Acted::Again);
         }
-        self.hold_lease().await?;
+        let repo = self.run.issue.repo.clone();
         let pushed =
             self.ports().git.push(&repo, &self.branch(), &candidate.commit, &self.token()).await?;
         if self.found(&candidate).await? {
@@ -134,6 +132,18 @@ impl Pass<'_> {
                 candidate.commit.short()
             ))),
         }
+    }
+
+    /// Whether halt, freeze and lease, read once more, let anything be pushed.
+    pub(super) async fn may_push(&self) -> PortResult<bool> {
+        self.brake.read(&*self.ports().store).await;
+        let repo = &self.run.issue.repo;
+        let frozen = self.brake.switches().is_none_or(|now| now.freeze_of(repo).is_some());
+        if self.brake.halted() || frozen {
+            return Ok(false);
+        }
+        self.hold_lease().await?;
+        Ok(true)
     }
 
     /// Asks for the lease once more: nobody pushes for a run that is another's now.

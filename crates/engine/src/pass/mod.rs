@@ -13,6 +13,7 @@ mod land;
 mod observe;
 mod reset;
 mod stages;
+mod tried;
 mod turns;
 mod workflow;
 
@@ -169,6 +170,8 @@ impl Pass<'_> {
             | Plan::Answer
             | Plan::Integrate
             | Plan::Judge
+            | Plan::Try
+            | Plan::AskCandidate
             | Plan::Land
             | Plan::Adopt
             | Plan::AskStages
@@ -186,6 +189,9 @@ impl Pass<'_> {
             if let Err(error) = shown {
                 // The tracker's trouble holds up nothing but what it shows.
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");
+            }
+            if let Err(error) = self.remove_tries().await {
+                tracing::warn!(run.id = %self.run.id, error = error.chain(), "try not removed");
             }
         }
         match self.act(plan, &situation, &seen).await {
@@ -210,6 +216,8 @@ impl Pass<'_> {
             | Plan::Answer
             | Plan::Integrate
             | Plan::Judge
+            | Plan::Try
+            | Plan::AskCandidate
             | Plan::Land
             | Plan::Adopt
             | Plan::AskStages

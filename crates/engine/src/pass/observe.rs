@@ -17,6 +17,8 @@ impl Pass<'_> {
         let alive = self.ports().jobs.alive(id).await?;
         let mut seen = Seen {
             judging: alive.iter().any(|key| key.as_str().contains(".verify")),
+            staging: alive.iter().any(|key| key.as_str().contains(".stage"))
+                || self.has_unheard().await?,
             alive: !alive.is_empty(),
             stopping_since: self.engine.stopping_since(id),
             ..Seen::default()

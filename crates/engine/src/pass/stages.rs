@@ -128,6 +128,8 @@ impl Pass<'_> {
                 judged.extend(self.after(landed).await?.into_iter().map(|commit| commit.id));
             }
         }
+        let tried = self.run.candidates().filter(|(_, one)| one.tried.is_some());
+        judged.extend(tried.map(|(_, one)| one.commit.clone()));
         Ok(judged)
     }
 
@@ -144,15 +146,20 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
+    /// The key of the job that asks the stage about `commit`.
+    pub(super) fn stage_key(&self, stage: &config::Stage, commit: &Oid) -> JobKey {
+        JobKey::new(self.run.id, "stage", &format!("{commit}.{}", slug(stage)))
+    }
+
     /// What the stage says of `commit`; none while it is under way.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         stage: &config::Stage,
         commit: &Oid,
     ) -> PortResult<Option<(StageAnswer, Option<String>)>> {
         let bound = stage.timeout_seconds.unwrap_or(self.config.stage_timeout_seconds);
         let job = Job {
-            key: JobKey::new(self.run.id, "stage", &format!("{commit}.{}", slug(stage))),
+            key: self.stage_key(stage, commit),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Stage { commit: commit.clone() },
@@ -160,7 +167,7 @@ impl Pass<'_> {
             timeout: Duration::from_secs(bound),
             network: self.repo.network.stages,
         };
-        Ok(self.job(job).await?.map(|end| (answer_of(&end), Some(end.tail))))
+        Ok(self.job(job).await?.map(|end| (answer_of(&end), Some(said(end)))))
     }
 
     fn waiting_stage(&self, landed: &Candidate) -> Option<config::Stage> {
@@ -196,6 +203,14 @@ fn answer_of(end: &JobEnd) -> StageAnswer {
         Some(0) => StageAnswer::Success,
         Some(126 | 127) | None => StageAnswer::Void,
         Some(_) => StageAnswer::Failure,
+    }
+}
+
+/// The end of what it said; where it said nothing, why it could not run.
+fn said(end: JobEnd) -> String {
+    match end.could_not_run {
+        Some(why) if end.tail.trim().is_empty() => why,
+        Some(_) | None => end.tail,
     }
 }
 

@@ -147,6 +147,9 @@ impl Pass<'_> {
                 Some(Refused { why: Refusal::Verify, output, .. }) => {
                     Cause::Verify { command: &command, output }
                 }
+                Some(Refused { why: Refusal::Stage, detail, output, .. }) => {
+                    Cause::Stage { why: detail, log: output }
+                }
                 Some(Refused { detail, output, .. }) => Cause::Proof { why: detail, output },
                 None => Cause::Interrupted,
             },

@@ -176,7 +176,7 @@ pub trait Git: Send + Sync {
     ) -> PortResult<Vec<CommitText>>;
     /// The tree that `recipe` makes of the tree `start`.
     async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid>;
-    /// Pushes `commit` to the default branch, without force.
+    /// Pushes `commit` to a branch, without force.
     async fn push(
         &self,
         repo: &RepoName,
@@ -184,6 +184,20 @@ pub trait Git: Send + Sync {
         commit: &Oid,
         cancel: &CancellationToken,
     ) -> PortResult<Push>;
+    /// The head of a branch, read from the remote; none where it has no such branch.
+    async fn head(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<Option<Oid>>;
+    /// Removes a branch of ours below `afk/try/` from the remote; one that is gone is fine.
+    async fn remove_branch(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<()>;
     /// What of this attempt is on the remote's default branch: the commit itself, or
     /// one with the attempt's trailers, since `base`.
     async fn landed(

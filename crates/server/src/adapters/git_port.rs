@@ -284,6 +284,26 @@ impl Git for LocalGit {
         })
     }
 
+    async fn head(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<Option<Oid>> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        mirror.head(branch, None).await.map_err(fault)
+    }
+
+    async fn remove_branch(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        cancel: &CancellationToken,
+    ) -> PortResult<()> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        mirror.remove_try(branch, None).await.map_err(fault)
+    }
+
     async fn landed(
         &self,
         repo: &RepoName,

@@ -327,6 +327,8 @@ pub(super) struct DemoArgs {
 pub(super) enum Scenario {
     /// It lands, goes green and is closed with evidence
     Success,
+    /// CI is asked before landing: it fails once, and only what passed lands
+    Tested,
     /// CI fails on what the tests do not see, and the agent mends it forward
     CiRed,
     /// No fix makes CI green: the repository is frozen, and the next issue waits

@@ -174,6 +174,8 @@ fn judged(candidate: &Candidate) -> &'static str {
         "the guardrails"
     } else if candidate.proof.is_none() {
         "the proof"
+    } else if candidate.tried.is_some_and(|tried| tried.pushed_at.is_some()) {
+        "its stages, before landing"
     } else {
         "the push"
     }

@@ -24,6 +24,8 @@ pub use setup::{Demo, DemoError, DemoOptions};
 pub enum Scenario {
     /// A test, a fix, a landing.
     Success,
+    /// CI fails before landing; only what passed lands.
+    Tested,
     /// CI fails on what verify does not see; the agent mends it forward.
     CiRed,
     /// CI fails, no fix mends it, and the repo is frozen with the next issue waiting.
@@ -42,8 +44,9 @@ pub enum Scenario {
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Success,
+        Self::Tested,
         Self::CiRed,
         Self::Frozen,
         Self::Restart,
@@ -56,7 +59,7 @@ impl Scenario {
     /// The outcome that it ends with.
     pub const fn expected(self) -> Outcome {
         match self {
-            Self::Success | Self::CiRed | Self::Restart => Outcome::Done,
+            Self::Success | Self::Tested | Self::CiRed | Self::Restart => Outcome::Done,
             Self::Frozen => Outcome::Frozen,
             Self::NeedsHuman | Self::Guardrail => Outcome::NeedsHuman,
             Self::Blocked | Self::Untrusted => Outcome::Waiting,
@@ -67,6 +70,7 @@ impl Scenario {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Success => "success",
+            Self::Tested => "tested",
             Self::CiRed => "ci-red",
             Self::Frozen => "frozen",
             Self::Restart => "restart",

@@ -48,6 +48,7 @@ impl Demo {
             Scenario::Restart => restart.as_ref().is_some_and(|seen| seen.agent_went_on),
             Scenario::Frozen => held.as_ref().is_some_and(|held| held.gates == [Gate::Freeze]),
             Scenario::Success
+            | Scenario::Tested
             | Scenario::CiRed
             | Scenario::NeedsHuman
             | Scenario::Guardrail
@@ -113,12 +114,14 @@ fn phase_times(journal: &[JournalRow]) -> Vec<PhaseTime> {
         phase = match after.kind.as_str() {
             "opened" => "workspace",
             // Seen on the way, whatever was being done.
-            "labels_seen" | "paused" | "unpaused" => phase,
+            "labels_seen" | "paused" | "unpaused" | "try_removed" => phase,
             "turn_begun" | "turn_ended" => "turn",
             "inspected" | "integrated" | "guarded" => "integrate",
             "proved" | "refused" => "proof",
             "landed" => "land",
-            "stage_answered" | "attributed" => "stages",
+            "stage_answered" | "attributed" | "try_begun" | "try_pushed" | "candidate_answered" => {
+                "stages"
+            }
             _ => "close",
         };
         let ms = after.at.duration_since(before.at).as_millis().max(0) as u64;

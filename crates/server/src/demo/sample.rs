@@ -117,6 +117,7 @@ pub(super) fn bounds(scenario: Scenario) -> &'static str {
             "# Two fix-forwards instead of five, to come to the end soon.\nfix_forward_max_attempts = 2\n"
         }
         Scenario::Success
+        | Scenario::Tested
         | Scenario::CiRed
         | Scenario::Restart
         | Scenario::NeedsHuman
@@ -126,11 +127,31 @@ pub(super) fn bounds(scenario: Scenario) -> &'static str {
     }
 }
 
+/// How a change lands and what it must pass.
+pub(super) fn landing(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::Tested => concat!(
+            "landing = \"tested\"\n",
+            "stages = [{ name = \"ci\", command = [\"sh\", \"ci.sh\"], before_landing = true }]",
+        ),
+        Scenario::Success
+        | Scenario::CiRed
+        | Scenario::Frozen
+        | Scenario::Restart
+        | Scenario::NeedsHuman
+        | Scenario::Guardrail
+        | Scenario::Blocked
+        | Scenario::Untrusted => "stages = [{ name = \"ci\", command = [\"sh\", \"ci.sh\"] }]",
+    }
+}
+
 /// What the scripted agent does in a scenario.
 pub(super) fn script(scenario: Scenario) -> Script {
     let turns = match scenario {
         Scenario::Success | Scenario::Blocked | Scenario::Untrusted => vec![work()],
-        Scenario::CiRed => vec![work_with(&blanks_after(3), vec![]), mend(FIXED_HELLO)],
+        Scenario::CiRed | Scenario::Tested => {
+            vec![work_with(&blanks_after(3), vec![]), mend(FIXED_HELLO)]
+        }
         Scenario::Frozen => {
             let fixes = [1, 0].map(|line| mend(&blanks_after(line)));
             std::iter::once(work_with(&blanks_after(3), vec![])).chain(fixes).collect()

@@ -191,13 +191,14 @@ budget_usd = 5
 remote = {origin}
 verify = ["sh", "test.sh"]
 agent = "{agent}"
-stages = [{{ name = "ci", command = ["sh", "ci.sh"] }}]
+{landing}
 
 [agents.scripted]
 script = {script}
 "#,
         repo = sample::REPO,
         bounds = sample::bounds(options.scenario),
+        landing = sample::landing(options.scenario),
         data = quoted(folder),
         origin = quoted(&folder.join("origin.git")),
         script = quoted(&folder.join("script.json")),
@@ -234,6 +235,7 @@ async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueR
             sample::blocked_body(blocker.number)
         }
         Scenario::Success
+        | Scenario::Tested
         | Scenario::CiRed
         | Scenario::Frozen
         | Scenario::Restart
@@ -245,6 +247,7 @@ async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueR
     let labeller = match scenario {
         Scenario::Untrusted => LocalTracker::user("mallory"),
         Scenario::Success
+        | Scenario::Tested
         | Scenario::CiRed
         | Scenario::Frozen
         | Scenario::Restart

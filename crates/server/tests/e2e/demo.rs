@@ -174,6 +174,37 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
 }
 
 #[test]
+fn what_is_red_before_landing_never_reaches_the_default_branch() {
+    let demo = Demo::of("tested");
+    assert_eq!(demo.report["outcome"], "done");
+    assert_eq!(demo.report["attempts"], 2);
+    assert_eq!(demo.git(&["rev-parse", "main"]), demo.text("commit"));
+    assert_eq!(demo.git(&["rev-list", "--count", "main"]), "2");
+    assert_eq!(demo.attempts(), ["2"]);
+    assert_eq!(demo.blanks("main"), 0);
+    let refs = demo.git(&["for-each-ref", "--format=%(refname)"]);
+    assert_eq!(refs, "refs/heads/main", "no try is left");
+
+    let page = demo.afk(&["show", "demo/hello#1"]);
+    let attempts = page["run"]["attempts"].as_array().unwrap();
+    let red = &attempts[0]["candidates"][0];
+    assert_eq!(attempts[0]["refused"]["why"]["refusal"], "stage");
+    assert_eq!(red["stages"][0]["answer"], "failure");
+    assert!(red["tried"]["pushed_at"].is_string() && red["tried"]["removed_at"].is_string());
+    assert_eq!(red["landed_at"], Value::Null);
+    // It was on the remote all the same, and nowhere near the default branch.
+    let commit = red["commit"].as_str().unwrap();
+    assert_eq!(demo.git(&["cat-file", "-t", commit]), "commit");
+    let stages = demo.evidence()["stages"].clone();
+    assert_eq!((&stages[0]["commit"], &stages[0]["answer"]), (&red["commit"], &json!("failure")));
+    assert_eq!(stages[1]["commit"], demo.text("commit"));
+    assert_eq!(stages[1]["answer"], "success");
+    let shown = demo.afk(&["issue", "show", "demo/hello#1"]);
+    let comment = shows(&shown, false, &[], &demo.report["run"]);
+    assert!(!comment.contains("Fix-forward"), "{comment}");
+}
+
+#[test]
 fn a_red_stage_is_mended_forward() {
     let demo = Demo::of("ci-red");
     assert_eq!(demo.report["outcome"], "done");

@@ -50,6 +50,15 @@ async fn a_change_is_merged_committed_pushed_and_seen_on_the_remote() {
         assert!(world.mirror.contains(&first, "main").await.unwrap());
         let tried = world.mirror.push(&first, "afk/try/1/1", None).await.unwrap();
         assert_eq!(tried, PushOutcome::Landed);
+        assert_eq!(world.mirror.head("afk/try/1/1", None).await.unwrap(), Some(first.clone()));
+        for _ in 0..2 {
+            world.mirror.remove_try("afk/try/1/1", None).await.unwrap();
+            assert_eq!(world.mirror.head("afk/try/1/1", None).await.unwrap(), None);
+        }
+        for other in ["main", "afk/else", "../main", "afk/try/../../heads/main"] {
+            world.mirror.remove_try(other, None).await.unwrap_err();
+        }
+        assert_eq!(world.mirror.head("main", None).await.unwrap(), Some(first.clone()));
         // Back is not forward, and there is no force.
         assert_eq!(world.mirror.push(&base, "main", None).await.unwrap(), PushOutcome::Moved);
     }

@@ -186,8 +186,31 @@ impl Git for Sim {
         _cancel: &CancellationToken,
     ) -> PortResult<Push> {
         self.call("git.push", |world| {
-            world.default_head(repo, branch)?;
-            Ok(world.push(repo, commit))
+            if !branch.starts_with("afk/try/") {
+                world.default_head(repo, branch)?;
+            }
+            Ok(world.push(repo, branch, commit))
+        })
+    }
+
+    async fn head(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        _cancel: &CancellationToken,
+    ) -> PortResult<Option<Oid>> {
+        self.call("git.head", |world| Ok(world.head(repo, branch)))
+    }
+
+    async fn remove_branch(
+        &self,
+        repo: &RepoName,
+        branch: &str,
+        _cancel: &CancellationToken,
+    ) -> PortResult<()> {
+        self.call("git.remove_branch", |world| {
+            world.git.branches.remove(&(repo.clone(), branch.to_owned()));
+            Ok(())
         })
     }
 

@@ -57,6 +57,10 @@ pub struct GitWorld {
     pub commits: BTreeMap<Oid, GitCommit>,
     /// The default heads of the remotes.
     pub remotes: BTreeMap<RepoName, Oid>,
+    /// Other branches of the remotes.
+    pub branches: BTreeMap<(RepoName, String), Oid>,
+    /// Every commit that a default branch ever named, oldest first.
+    pub heads_ever: Vec<Oid>,
     /// The workspaces.
     pub workspaces: BTreeMap<RunId, Workspace>,
     /// Heads that were kept under a name, by run.
@@ -312,7 +316,21 @@ impl World {
         Ok(self.git.put_tree(entries))
     }
 
-    pub(crate) fn push(&mut self, repo: &RepoName, commit: &Oid) -> Push {
+    pub(crate) fn head(&self, repo: &RepoName, branch: &str) -> Option<Oid> {
+        let other = || self.git.branches.get(&(repo.clone(), branch.to_owned()));
+        if branch == BRANCH { self.git.remotes.get(repo) } else { other() }.cloned()
+    }
+
+    pub(crate) fn push(&mut self, repo: &RepoName, branch: &str, commit: &Oid) -> Push {
+        if branch != BRANCH {
+            let at = (repo.clone(), branch.to_owned());
+            let head = self.git.branches.get(&at).cloned();
+            if head.is_some_and(|head| !self.git.ancestors(commit).contains(&head)) {
+                return Push::Moved;
+            }
+            self.git.branches.insert(at, commit.clone());
+            return Push::Landed;
+        }
         let fate = self.git.fates.pop_front();
         match &fate {
             Some(PushFate::Overtaken(files)) => {
@@ -328,6 +346,7 @@ impl World {
             return Push::Moved;
         }
         self.git.remotes.insert(repo.clone(), commit.clone());
+        self.git.heads_ever.push(commit.clone());
         if let Some(PushFate::Followed(files)) = &fate {
             self.somebody_lands(repo, files);
         }

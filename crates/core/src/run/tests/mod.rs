@@ -130,6 +130,7 @@ fn integrated(head: char, commit: char) -> Transition {
         at: at(0),
         guardrails: None,
         proof: None,
+        tried: None,
         landed_at: None,
         stages: Vec::new(),
         red: None,
@@ -180,6 +181,14 @@ fn stage(name: &str, answer: StageAnswer, second: i64) -> Transition {
     Transition::StageAnswered { stage }
 }
 
+/// A stage's failure on the newest candidate.
+fn candidate_stage() -> Transition {
+    let (name, answer) = ("ci".to_owned(), StageAnswer::Failure);
+    Transition::CandidateAnswered {
+        stage: Stage { name, answer, at: at(5), link: None, tail: None },
+    }
+}
+
 /// From the admission to a landing at second 100.
 fn to_landing() -> Vec<(i64, Transition)> {
     vec![
@@ -211,6 +220,8 @@ fn limits() -> Limits {
         run: Duration::from_hours(12),
         stop_grace: Duration::from_secs(30),
         stages: Stages::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
+        candidate: Duration::from_mins(10),
+        before_landing: None,
     }
 }
 

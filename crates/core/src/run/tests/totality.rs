@@ -41,6 +41,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Refusal::Verify,
         Refusal::Proof,
         Refusal::Setup,
+        Refusal::Stage,
     ]);
     let seconds = 0..9_000_i64;
     prop_oneof![
@@ -69,6 +70,10 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Just(Transition::Cancelled {
             cancel: Cancel { by: Some(who("ann")), how: CancelHow::Stopped, at: at(1) }
         }),
+        Just(Transition::TryBegun),
+        Just(Transition::TryPushed),
+        (0..4_u32).prop_map(|n| Transition::TryRemoved { n }),
+        Just(candidate_stage()),
         Just(Transition::Paused),
         Just(Transition::Unpaused),
         (seconds.clone(), seconds)

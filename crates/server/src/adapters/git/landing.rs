@@ -11,6 +11,9 @@ use super::error::{GitError, Rejection};
 use super::mirror::{Mirror, one_oid};
 use super::remote::Credential;
 
+/// What the branches of tries begin with: the only ones that are ever removed.
+pub const TRY_PREFIX: &str = "afk/try/";
+
 /// A name and an address for a commit, without what git's format forbids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -167,6 +170,33 @@ impl Mirror {
             error @ (GitError::AuthFailed { .. } | GitError::NotARepository { .. }) => Err(error),
             other => Ok(PushOutcome::Unknown { why: other.to_string() }),
         }
+    }
+
+    /// Removes a branch below [`TRY_PREFIX`] from the remote; one that is gone is fine.
+    ///
+    /// No other branch is ever removed, whatever is asked.
+    pub async fn remove_try(
+        &self,
+        branch: &str,
+        credential: Option<&Credential>,
+    ) -> Result<(), GitError> {
+        if !branch.starts_with(TRY_PREFIX) {
+            let why = "only a branch of a try may be removed";
+            return Err(GitError::bad_name("the branch", branch, why));
+        }
+        if self.head(branch, credential).await?.is_none() {
+            return Ok(());
+        }
+        let url = self.remote();
+        let args = ["--porcelain", "--no-verify", "--no-follow-tags", "--no-signed"];
+        let call = self.call("push").remote(url, credential).args(args);
+        let call = call.args(["--no-force", "--recurse-submodules=no", "--"]);
+        let output = call.args([url.as_str(), &format!(":{}", head_ref(branch)?)]).run().await?;
+        // Whatever it answered: somebody else may have removed it meanwhile.
+        if output.code == 0 || self.head(branch, credential).await?.is_none() {
+            return Ok(());
+        }
+        Err(GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr))
     }
 }
 

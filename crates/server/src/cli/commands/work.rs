@@ -235,6 +235,7 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
 fn scenario(asked: args::Scenario) -> Scenario {
     match asked {
         args::Scenario::Success => Scenario::Success,
+        args::Scenario::Tested => Scenario::Tested,
         args::Scenario::CiRed => Scenario::CiRed,
         args::Scenario::Frozen => Scenario::Frozen,
         args::Scenario::Restart => Scenario::Restart,

@@ -73,6 +73,7 @@ fn candidate(commit: char, second: i64) -> Box<Candidate> {
         guardrails: None,
         proof: None,
         landed_at: None,
+        tried: None,
         stages: Vec::new(),
         red: None,
     })
