@@ -41,7 +41,7 @@ async fn a_red_candidate_never_lands_and_its_mended_one_is_asked_once() {
     assert_eq!(landed.stages[0].answer, StageAnswer::Success);
     story.sim.with(|world| {
         assert_never_red(world);
-        assert_eq!(world.git.heads_ever, [landed.commit.clone()]);
+        assert_eq!(world.git.heads_ever, std::slice::from_ref(&landed.commit));
         assert_eq!(stages_started(world), 2, "one a candidate, none again after landing");
         let prompt = &world.agents.turns.values().last().unwrap().request.prompt;
         assert!(prompt.contains("stage ci fails on"), "{prompt}");

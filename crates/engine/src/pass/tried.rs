@@ -80,15 +80,15 @@ impl Pass<'_> {
     /// Whether the stage that is awaited before landing has ended, and nobody recorded yet
     /// what it said: its silence is over, however long it was.
     pub(super) async fn has_unheard(&self) -> PortResult<bool> {
-        let pushed = |one: &&Candidate| one.tried.is_some_and(|tried| tried.pushed_at.is_some());
-        let Some(candidate) = self.run.candidate().filter(pushed) else { return Ok(false) };
-        let Some(stage) = self.awaited(candidate) else { return Ok(false) };
-        if candidate.stages.iter().any(|known| known.name == stage.name) {
+        let on_remote = |one: &&Candidate| one.tried.is_some_and(|tried| tried.pushed_at.is_some());
+        let Some(candidate) = self.run.candidate().filter(on_remote) else { return Ok(false) };
+        let Some(next) = self.awaited(candidate) else { return Ok(false) };
+        if candidate.stages.iter().any(|known| known.name == next.name) {
             return Ok(false);
         }
-        let key = self.stage_key(&stage, &candidate.commit);
-        let state = self.ports().jobs.observe(self.run.id, &key).await?;
-        Ok(matches!(state, JobState::Ended(end) if !end.stopped))
+        let key = self.stage_key(&next, &candidate.commit);
+        let job = self.ports().jobs.observe(self.run.id, &key).await?;
+        Ok(matches!(job, JobState::Ended(end) if !end.stopped))
     }
 
     /// Removes the branches of candidates that are through. A halt keeps them: it starts

@@ -12,7 +12,7 @@ use super::mirror::{Mirror, one_oid};
 use super::remote::Credential;
 
 /// What the branches of tries begin with: the only ones that are ever removed.
-pub const TRY_PREFIX: &str = "afk/try/";
+pub(super) const TRY_PREFIX: &str = "afk/try/";
 
 /// A name and an address for a commit, without what git's format forbids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl Mirror {
         }
     }
 
-    /// Removes a branch below [`TRY_PREFIX`] from the remote; one that is gone is fine.
+    /// Removes a branch below `afk/try/` from the remote; one that is gone is fine.
     ///
     /// No other branch is ever removed, whatever is asked.
     pub async fn remove_try(

@@ -229,6 +229,12 @@ fn told(transition: &Transition) -> String {
             format!("proof: {}", line(report.to_string().lines().next().unwrap_or_default(), 200))
         }
         Transition::Refused { refused } => format!("refused: {}", line(&refused.detail, 200)),
+        Transition::TryBegun => "to be tried on a branch of its own".to_owned(),
+        Transition::TryPushed => "pushed to that branch".to_owned(),
+        Transition::CandidateAnswered { stage } => {
+            format!("stage {}, before landing: {}", line(&stage.name, 60), stage.answer)
+        }
+        Transition::TryRemoved { n } => format!("the branch of candidate {n} is gone"),
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::StageAnswered { stage } => {
             format!("stage {}: {}", line(&stage.name, 60), stage.answer)
