@@ -109,14 +109,14 @@ impl Demo {
         }
     }
 
-    /// Whether the live run's turn is at work now.
+    /// Whether the live run's turn is at work now: its agent has said something.
     async fn turn_runs(&self) -> Result<bool, DemoError> {
         let ports = self.app.engine.ports();
         for stored in ports.store.live().await? {
             let run = &stored.run;
             let Some(turn) = run.turn().filter(|turn| turn.ended.is_none()) else { continue };
-            let seen = ports.executor.observe(&run.issue.repo, &run.turn_key(turn.n)).await?.seen;
-            if matches!(seen, TurnSeen::Running { .. }) {
+            let report = ports.executor.observe(&run.issue.repo, &run.turn_key(turn.n)).await?;
+            if matches!(report.seen, TurnSeen::Running { .. }) && report.last.is_some() {
                 return Ok(true);
             }
         }
