@@ -48,6 +48,21 @@ pub fn deadline(since: At, bound: Duration, now: At, pauses: &[Pause]) -> Option
     now.checked_add(left).ok()
 }
 
+/// The first moment of `from..to` that no pause covers from `from` on; none where all
+/// of it is covered.
+pub fn uncovered(from: At, to: At, pauses: &[Pause]) -> Option<At> {
+    let mut spans: Vec<(At, At)> =
+        pauses.iter().map(|pause| (pause.from, pause.to.unwrap_or(At::MAX))).collect();
+    spans.sort_unstable();
+    let mut first = from;
+    for (begun, ended) in spans {
+        if begun <= first && ended > first {
+            first = ended;
+        }
+    }
+    (first < to).then_some(first)
+}
+
 fn between(from: At, to: At) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }
@@ -85,5 +100,19 @@ mod tests {
         let bound = Duration::from_mins(1);
         assert_eq!(deadline(at(0), bound, at(30), &[pause(10, 20)]), Some(at(70)));
         assert_eq!(deadline(at(0), bound, at(30), &[Pause { from: at(10), to: None }]), None);
+    }
+
+    #[test]
+    fn what_is_covered_already_is_not_covered_again() {
+        let pause = |from, to: Option<i64>| Pause { from: at(from), to: to.map(at) };
+        let check = |pauses: &[Pause], expected: Option<i64>| {
+            assert_eq!(uncovered(at(10), at(20), pauses), expected.map(at), "{pauses:?}");
+        };
+        check(&[], Some(10));
+        check(&[pause(10, Some(15))], Some(15));
+        check(&[pause(14, Some(18)), pause(10, Some(15))], Some(18));
+        check(&[pause(0, Some(9)), pause(12, Some(30))], Some(10));
+        check(&[pause(5, Some(20))], None);
+        check(&[pause(5, None)], None);
     }
 }

@@ -30,6 +30,7 @@ pub mod replay;
 pub mod run;
 pub mod spend;
 pub mod text;
+pub mod trouble;
 pub mod trust;
 pub mod usd;
 pub mod verdict;

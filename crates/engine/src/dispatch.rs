@@ -6,7 +6,7 @@
 
 mod facts;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use afk_core::config::Config;
 use afk_core::digest::Digest;
@@ -37,7 +37,28 @@ pub struct Dispatched {
     /// Ready issues that were seen.
     pub candidates: usize,
     /// Repos whose tracker could not be read, and why.
-    pub unreadable: Vec<(RepoName, String)>,
+    pub unreadable: Vec<Unreadable>,
+    /// Repos whose tracker answered.
+    pub answered: Vec<RepoName>,
+}
+
+/// A repo that could not be read.
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    /// Which.
+    pub repo: RepoName,
+    /// Why.
+    pub why: String,
+    /// When the rate limit ends that was in the way.
+    pub reset: Option<At>,
+}
+
+impl Dispatched {
+    /// Notes that `repo` could not be read.
+    fn failed(&mut self, repo: &RepoName, error: &PortError) {
+        let (why, reset) = (error.chain(), error.reset());
+        self.unreadable.push(Unreadable { repo: repo.clone(), why, reset });
+    }
 }
 
 /// An issue that was asked for by name and not admitted.
@@ -50,35 +71,41 @@ pub enum NotAdmitted {
 }
 
 impl Engine {
-    /// Admits what may be dispatched now.
+    /// Admits what may be dispatched now. A repo in trouble is left alone for a while.
     pub async fn dispatch(&self, brake: &Brake) -> PortResult<Dispatched> {
-        let (config, pickup) = self.ports.settings.current();
         let mut done = Dispatched::default();
+        let looked = self.look_around(brake, &mut done).await;
+        self.note_troubles(&done);
+        looked.map(|()| done)
+    }
+
+    async fn look_around(&self, brake: &Brake, done: &mut Dispatched) -> PortResult<()> {
+        let (config, pickup) = self.ports.settings.current();
         let stopped = config.kill_switch
             || pickup.is_some()
             || brake.switches().is_none_or(|now| now.halt.is_some() || now.pause.is_some());
         if stopped || config.allowlist.is_empty() {
-            return Ok(done);
+            return Ok(());
         }
         let live = self.ports.store.live().await?;
         let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live).await?;
-        let candidates = self.candidates(&config, &fleet, &mut done).await;
+        let candidates = self.candidates(&config, &fleet, done).await;
         done.candidates = candidates.len();
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
             match gates::next(&policy, &fleet, &candidates, &remote) {
-                gates::Next::Nothing => return Ok(done),
+                gates::Next::Nothing => return Ok(()),
                 gates::Next::Look(issues) => {
                     for issue in issues {
-                        let facts = self.remote_facts(&config, &issue).await;
+                        let facts = self.remote_facts(&config, &issue, done).await;
                         remote.insert(issue, facts);
                     }
                 }
                 gates::Next::Admit(issues) if config.shadow => {
                     tracing::info!(?issues, "shadow: would have been dispatched");
                     done.would = issues;
-                    return Ok(done);
+                    return Ok(());
                 }
                 gates::Next::Admit(issues) => {
                     let kept = needed(&live, brake.switches());
@@ -92,12 +119,31 @@ impl Engine {
                             // One repo's trouble is not the next one's.
                             Err(error) => {
                                 tracing::warn!(%issue, error = error.chain(), "not admitted");
-                                done.unreadable.push((issue.repo, error.chain()));
+                                done.failed(&issue.repo, &error);
                             }
                         }
                     }
-                    return Ok(done);
+                    return Ok(());
                 }
+            }
+        }
+    }
+
+    /// Says each trouble once, and once that it is over.
+    fn note_troubles(&self, done: &Dispatched) {
+        let now = self.ports.clock.now();
+        let mut troubles = self.troubles();
+        let mut failed = HashSet::new();
+        for Unreadable { repo, why, reset } in &done.unreadable {
+            // Several calls may fail in one look; it is one failure.
+            if failed.insert(repo) && troubles.failed(repo, why, *reset, now) {
+                tracing::warn!(repo = %repo, error = why, "repo unreadable: left alone for a while");
+            }
+        }
+        for repo in done.answered.iter().filter(|repo| !failed.contains(repo)) {
+            if let Some(over) = troubles.answered(repo) {
+                let since = tracing::field::display(over.since);
+                tracing::info!(repo = %repo, since, failures = over.failures, "repo readable again");
             }
         }
     }
@@ -131,7 +177,7 @@ impl Engine {
         let live = self.ports.store.live().await?;
         let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live).await?;
         let view = self.ports.tracker.issue(issue).await?;
-        let remote = self.remote_facts(&config, issue).await;
+        let remote = self.remote_facts(&config, issue, &mut Dispatched::default()).await;
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
     }
 
@@ -143,7 +189,7 @@ impl Engine {
             let (_, pickup) = self.ports.settings.current();
             let fleet = self.fleet(config, pickup.as_ref(), brake.switches(), &live).await?;
             let view = self.ports.tracker.issue(&run.issue).await?;
-            let remote = self.remote_facts(config, &run.issue).await;
+            let remote = self.remote_facts(config, &run.issue, &mut Dispatched::default()).await;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
             let pinned = pin(&view.issue).digest == run.pinned.digest;
             PortResult::Ok((said, pinned))

@@ -6,17 +6,21 @@
 //! died, the next one starts from the store.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use afk_core::config::Config;
+use afk_core::elapsed::uncovered;
 use afk_core::ids::{At, IssueRef, RunId};
-use afk_core::run::Transition;
+use afk_core::run::{Run, Transition};
+use afk_core::trouble;
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
 use crate::pass::{Next, Wait, Watch};
-use crate::ports::{Commit, Committed, PortResult, StoredRun};
+use crate::ports::{Commit, Committed, PortError, PortResult, StoredRun};
 use crate::switches::Brake;
 
 /// How long a lease lasts without renewal: another control plane may go on after it.
@@ -29,6 +33,8 @@ const BEAT: SignedDuration = SignedDuration::from_millis(500);
 const NOTE: SignedDuration = SignedDuration::from_secs(30);
 /// A silence longer than this between two notes means that no control plane ran.
 const AWAY: SignedDuration = SignedDuration::from_mins(10);
+/// How often an absence is offered to a run that moves meanwhile.
+const ABSENCE_TRIES: u32 = 5;
 /// How long a shutdown waits for passes to come to rest.
 const DRAIN: SignedDuration = SignedDuration::from_secs(8);
 
@@ -66,23 +72,30 @@ impl Engine {
         drive: Drive,
         shutdown: &CancellationToken,
     ) -> PortResult<()> {
-        self.note_absence().await?;
+        self.note_running().await?;
         let mut tasks = JoinSet::new();
         let mut working = HashMap::new();
         let mut next_look = self.ports.clock.now();
-        let mut next_beat = next_look;
+        let mut next_beat = later(next_look, NOTE);
+        let mut in_force = self.ports.settings.current();
         while !shutdown.is_cancelled() {
             let now = self.ports.clock.now();
             brake.read(&*self.ports.store).await;
             if now >= next_beat {
                 next_beat = later(now, NOTE);
-                if let Err(error) = self.ports.store.beat(now).await {
+                if let Err(error) = self.note_running().await {
                     tracing::warn!(error = error.chain(), "not noted that a control plane runs");
                 }
             }
+            let newest = self.ports.settings.current();
+            if !same(&newest, &in_force) {
+                // Whoever arms, enrols or mends is not made to wait for the poll.
+                in_force = newest;
+                next_look = now;
+            }
             let mut dispatched = 0;
             if drive.dispatch && now >= next_look {
-                let poll = self.ports.settings.current().0.poll_seconds;
+                let poll = in_force.0.poll_seconds;
                 next_look = later(now, SignedDuration::from_secs(poll.cast_signed()));
                 // A store or a tracker that is away for a moment ends no control plane.
                 match self.dispatch(brake).await {
@@ -166,8 +179,7 @@ impl Engine {
     }
 
     async fn tick_under(&self, brake: &Brake, dispatch: bool) -> PortResult<Ticked> {
-        self.note_absence().await?;
-        self.ports.store.beat(self.ports.clock.now()).await?;
+        self.note_running().await?;
         let mut ticked = Ticked::default();
         if dispatch {
             match self.dispatch(brake).await {
@@ -215,8 +227,9 @@ impl Engine {
                 continue;
             }
             if let Some(generation) = self.lease(run, self.ports.clock.now()).await? {
-                let (engine, brake) = (self.clone(), brake.clone());
-                let task = tasks.spawn(async move { engine.work(run, generation, &brake).await });
+                let (engine, brake, issue) = (self.clone(), brake.clone(), stored.run.issue);
+                let work = async move { engine.work(run, &issue, generation, &brake).await };
+                let task = tasks.spawn(work);
                 working.insert(task.id(), run);
             }
         }
@@ -224,7 +237,8 @@ impl Engine {
     }
 
     /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.
-    async fn work(&self, run: RunId, mut generation: u64, brake: &Brake) {
+    async fn work(&self, run: RunId, issue: &IssueRef, mut generation: u64, brake: &Brake) {
+        let (repo, issue) = (&issue.repo, issue.number);
         let mut failures = 0;
         loop {
             let wait = match self.pass_leased(run, generation, brake).await {
@@ -236,9 +250,14 @@ impl Engine {
                 Some(Err(error)) => {
                     failures += 1;
                     let pause = SignedDuration::from_secs((1_i64 << failures.min(6)).min(60));
-                    tracing::warn!(run.id = %run, error = error.chain(), "pass failed, will try again");
-                    let until = Some(later(self.ports.clock.now(), pause));
-                    Wait { until, watch: Watch::Nothing }
+                    let now = self.ports.clock.now();
+                    let until = error.reset().map_or_else(
+                        || later(now, pause),
+                        |reset| trouble::again(failures, Some(reset), now),
+                    );
+                    let why = error.chain();
+                    tracing::warn!(run.id = %run, %repo, issue, error = why, "pass failed, will try again");
+                    Wait { until: Some(until), watch: Watch::Nothing }
                 }
             };
             if self.wait(run, &wait, brake).await.is_break() {
@@ -249,12 +268,12 @@ impl Engine {
                 Ok(None) => break,
                 // The commit is fenced anyway; the pass finds out.
                 Err(error) => {
-                    tracing::warn!(run.id = %run, error = error.chain(), "lease not renewed");
+                    tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not renewed");
                 }
             }
         }
         if let Err(error) = self.ports.store.unlease(&lease_key(run), &self.owner).await {
-            tracing::warn!(run.id = %run, error = error.chain(), "lease not let go");
+            tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not let go");
         }
     }
 
@@ -306,24 +325,45 @@ impl Engine {
         }
     }
 
-    /// Takes the stretch in which no control plane ran off every live run's clocks.
-    async fn note_absence(&self) -> PortResult<()> {
-        let to = self.ports.clock.now();
-        let Some(from) = self.ports.store.beat(to).await? else { return Ok(()) };
-        if to.duration_since(from) <= AWAY {
-            return Ok(());
+    /// Notes that a control plane runs, after the stretch in which none did was taken off
+    /// every live run's clocks: a crash between the two takes it off again, to no effect.
+    async fn note_running(&self) -> PortResult<()> {
+        let now = self.ports.clock.now();
+        let Some(from) = self.ports.store.beat(now, AWAY).await? else { return Ok(()) };
+        for StoredRun { run, version } in self.ports.store.live().await? {
+            self.record_absence(run, version, from, now).await?;
         }
-        for StoredRun { mut run, version } in self.ports.store.live().await? {
-            let Some(generation) = self.lease(run.id, to).await? else { continue };
+        self.ports.store.beat(now, SignedDuration::MAX).await.map(drop)
+    }
+
+    /// Takes what of `from..to` no pause covers yet off the clocks of `run`.
+    async fn record_absence(
+        &self,
+        mut run: Run,
+        mut version: u64,
+        from: At,
+        to: At,
+    ) -> PortResult<()> {
+        let id = run.id;
+        // Whoever holds the lease was there to act, or records it by itself.
+        let Some(generation) = self.lease(id, to).await? else { return Ok(()) };
+        for _ in 0..ABSENCE_TRIES {
+            // A run that was admitted meanwhile was not there to wait.
+            let from = from.max(run.admitted_at);
+            let Some(from) = uncovered(from, to, &run.pauses) else { return Ok(()) };
             let transition = Transition::Away { from, to };
             run.apply(to, transition.clone());
-            let (id, expected) = (run.id, version);
-            let commit = Commit::new(run, expected, generation, transition, to);
-            if self.ports.store.commit(commit).await? == Committed::Conflict {
-                tracing::warn!(run.id = %id, "absence not recorded: the run moved meanwhile");
+            let commit = Commit::new(run, version, generation, transition, to);
+            match self.ports.store.commit(commit).await? {
+                Committed::Yes { .. } | Committed::Fenced => return Ok(()),
+                Committed::Conflict => {}
             }
+            let Some(newest) = self.ports.store.load(id).await? else { return Ok(()) };
+            (run, version) = (newest.run, newest.version);
         }
-        Ok(())
+        Err(PortError::transient(format!(
+            "the absence is not recorded: run {id} moves all the time"
+        )))
     }
 
     async fn is_settled(&self, run: RunId) -> PortResult<bool> {
@@ -356,6 +396,11 @@ pub struct Ticked {
     pub rung: u32,
     /// Doorbells that did not, and will be tried again.
     pub not_rung: u32,
+}
+
+/// Whether two readings of the configuration are the same to dispatch.
+fn same(a: &(Arc<Config>, Option<String>), b: &(Arc<Config>, Option<String>)) -> bool {
+    (Arc::ptr_eq(&a.0, &b.0) || a.0 == b.0) && a.1.is_some() == b.1.is_some()
 }
 
 fn lease_key(run: RunId) -> String {

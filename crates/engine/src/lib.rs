@@ -9,6 +9,7 @@
 
 pub mod dispatch;
 pub mod driver;
+pub mod house;
 pub mod outbox;
 pub mod pages;
 pub mod pass;
@@ -17,9 +18,10 @@ pub mod show;
 pub mod switches;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afk_core::ids::{At, RunId};
+use afk_core::trouble::Troubles;
 use ports::Ports;
 
 /// The id of our own account where the tracker is local; forges tell theirs.
@@ -34,17 +36,24 @@ pub struct Engine {
     /// Runs that are being stopped, and since when: what an interrupt cannot stop
     /// is given up on after a grace.
     stopping: Arc<Mutex<HashMap<RunId, At>>>,
+    /// Repos that could not be read of late.
+    troubles: Arc<Mutex<Troubles>>,
 }
 
 impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
     pub fn new(ports: Ports, owner: &str) -> Self {
-        Self { ports, owner: owner.into(), stopping: Arc::default() }
+        Self { ports, owner: owner.into(), stopping: Arc::default(), troubles: Arc::default() }
     }
 
     /// The ports that it works through.
     pub fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    /// The repos that could not be read of late.
+    pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopping_since(&self, run: RunId) -> Option<At> {

@@ -1,12 +1,12 @@
 //! The facts that gates are asked of, fetched: the fleet from configuration and
 //! store, the rest from the tracker. What cannot be read is said to be unreadable.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use afk_core::blockers::blockers;
 use afk_core::config::Config;
 use afk_core::gates::{Answer, Fleet, RemoteFacts, RepoFacts, Switch};
-use afk_core::ids::{Actor, IssueRef};
+use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::{Issue, Permission};
 use afk_core::trust::{Trust, trust};
 use afk_core::usd::Usd;
@@ -14,7 +14,7 @@ use afk_core::verdict::Verdict;
 
 use super::{Dispatched, day_start};
 use crate::Engine;
-use crate::ports::{IssueView, PortResult, StoredRun, Switches};
+use crate::ports::{IssueView, PortResult, Spent, StoredRun, Switches};
 
 impl Engine {
     /// The local facts: configuration, switches, live runs, spend.
@@ -39,22 +39,19 @@ impl Engine {
         let since = day_start(self.ports.clock.now());
         let capped = config.day_budget_usd.is_some() || config.repo_day_budget_usd.is_some();
         let left = |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.less(spent).as_micros());
-        let (mut spend_left, mut repos) = (None, HashMap::new());
+        let spent = if capped { self.ports.store.spent(since).await? } else { Spent::default() };
+        let enrolled: HashSet<&RepoName> = config.allowlist.iter().collect();
+        let mut repos = HashMap::with_capacity(config.repos.len());
         for (name, repo) in &config.repos {
-            let mut repo_left = None;
-            if capped {
-                let (repo_spent, all_spent) = self.ports.store.spent(name, since).await?;
-                repo_left = left(config.repo_day_budget_usd, repo_spent);
-                spend_left = left(config.day_budget_usd, all_spent);
-            }
+            let here = spent.by_repo.get(name).copied().unwrap_or_default();
             let freeze = switches.freeze_of(name);
             let facts = RepoFacts {
-                enrolled: config.allowlist.contains(name),
+                enrolled: enrolled.contains(name),
                 freeze: thrown(freeze.is_some()),
                 freeze_why: freeze.map(|freeze| freeze.thrown.why.clone()),
                 live: live.iter().map(|s| &s.run).find(|r| r.issue.repo == *name).map(|r| r.id),
                 run_budget: config.budget(repo).as_micros(),
-                spend_left: repo_left,
+                spend_left: left(config.repo_day_budget_usd, here),
             };
             repos.insert(name.clone(), facts);
         }
@@ -62,7 +59,7 @@ impl Engine {
             kill_switch,
             halt: thrown(switches.halt.is_some()),
             live_runs: live.len() as u32,
-            spend_left,
+            spend_left: left(config.day_budget_usd, spent.all),
             repos,
         })
     }
@@ -75,28 +72,42 @@ impl Engine {
         fleet: &Fleet,
         done: &mut Dispatched,
     ) -> Vec<Issue> {
+        let now = self.ports.clock.now();
+        let asked: Vec<&RepoName> = {
+            let mut troubles = self.troubles();
+            troubles.retain(|repo| fleet.repos.get(repo).is_some_and(|facts| facts.enrolled));
+            let may = |name: &&RepoName| {
+                let facts = fleet.repos.get(*name);
+                facts.is_some_and(|facts| facts.live.is_none() && !facts.freeze.stops())
+                    && !troubles.waits(name, now)
+            };
+            config.allowlist.iter().filter(may).collect()
+        };
         let mut all = Vec::new();
-        for name in &config.allowlist {
-            let facts = fleet.repos.get(name);
-            if !facts.is_some_and(|facts| facts.live.is_none() && !facts.freeze.stops()) {
-                continue;
-            }
-            match self.ports.tracker.ready(name, &config.ready_label).await {
-                Ok(issues) => all.extend(issues),
-                Err(error) => {
-                    tracing::warn!(repo = %name, error = error.chain(), "tracker unreadable");
-                    done.unreadable.push((name.clone(), error.chain()));
+        for (repo, ready) in self.ports.tracker.ready_everywhere(&asked, &config.ready_label).await
+        {
+            match ready {
+                Ok(issues) => {
+                    all.extend(issues);
+                    done.answered.push(repo);
                 }
+                Err(error) => done.failed(&repo, &error),
             }
         }
         all
     }
 
     /// The facts that a tracker knows about one issue.
-    pub(super) async fn remote_facts(&self, config: &Config, issue: &IssueRef) -> RemoteFacts {
+    pub(super) async fn remote_facts(
+        &self,
+        config: &Config,
+        issue: &IssueRef,
+        done: &mut Dispatched,
+    ) -> RemoteFacts {
         let view = match self.ports.tracker.issue(issue).await {
             Ok(view) => view,
             Err(error) => {
+                done.failed(&issue.repo, &error);
                 let why = error.chain();
                 return RemoteFacts {
                     foreign_lock: Answer::Unreadable(why.clone()),

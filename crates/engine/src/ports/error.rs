@@ -64,6 +64,18 @@ impl PortError {
         }
     }
 
+    /// When the rate limit ends that was in the way, where it was one.
+    pub const fn reset(&self) -> Option<At> {
+        match self.kind {
+            PortErrorKind::RateLimited { until } => Some(until),
+            PortErrorKind::Transient
+            | PortErrorKind::NotFound
+            | PortErrorKind::Auth
+            | PortErrorKind::Permanent
+            | PortErrorKind::Cancelled => None,
+        }
+    }
+
     /// The whole chain as one sentence.
     pub fn chain(&self) -> String {
         let mut text = self.source.to_string();

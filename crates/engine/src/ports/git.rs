@@ -221,4 +221,7 @@ pub trait Git: Send + Sync {
     /// Removes workspaces that were kept for forensics, oldest first, past the limit that
     /// is configured; never one of `live`.
     async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()>;
+    /// Packs the mirror of `repo` and drops what nothing needs, where that is worth it;
+    /// whether it was. What a clone may borrow stays.
+    async fn tidy(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<bool>;
 }

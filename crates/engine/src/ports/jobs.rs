@@ -3,6 +3,7 @@
 //! Started or attached to by key, never twice. A job outlives the control plane
 //! that started it; whoever comes next finds it by the same key.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -180,6 +181,9 @@ pub trait Jobs: Send + Sync {
     async fn renew(&self, run: RunId) -> PortResult<()>;
     /// Returns when something of `run` may have ended, or after `at_most`.
     async fn changed(&self, run: RunId, at_most: Duration);
+    /// Removes what is left of jobs of runs that are neither `live` nor kept; gives of how
+    /// many runs.
+    async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32>;
     /// Forgets a job that is over, so that its key may be used again.
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()>;
 }

@@ -3,6 +3,7 @@
 //! One aggregate is one compare-and-swap. What spans runs (a repo's lock,
 //! capacity, spend, freeze) is rechecked in the one `admit` transaction.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
@@ -11,6 +12,7 @@ use afk_core::ids::{At, RepoName, RunId};
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::PortResult;
@@ -269,10 +271,20 @@ pub trait Store: Send + Sync {
         again: At,
         now: At,
     ) -> PortResult<()>;
-    /// What was spent since `since`, by `repo` and by all, live runs' budgets included.
-    async fn spent(&self, repo: &RepoName, since: At) -> PortResult<(Usd, Usd)>;
-    /// Notes that a control plane runs at `now`; gives when the last note was.
-    async fn beat(&self, now: At) -> PortResult<Option<At>>;
+    /// What was spent since `since`, live runs' budgets included.
+    async fn spent(&self, since: At) -> PortResult<Spent>;
+    /// Notes that a control plane runs at `now`, unless the last note is older than
+    /// `within`: then nothing is noted, and that note is given.
+    async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>>;
+}
+
+/// What was spent, and what live runs may still spend.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// By repo; those without an entry spent nothing.
+    pub by_repo: BTreeMap<RepoName, Usd>,
+    /// By all of them.
+    pub all: Usd,
 }
 
 /// What a result is remembered by.

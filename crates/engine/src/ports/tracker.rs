@@ -3,8 +3,12 @@
 use afk_core::ids::{Actor, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, IssueEvent, Permission};
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt as _};
 
 use super::PortResult;
+
+/// Repos that are asked at once, so that a slow tracker does not hold up all others.
+const AT_ONCE: usize = 8;
 
 /// One issue as it is now, with what happened to it.
 #[derive(Debug, Clone)]
@@ -31,6 +35,19 @@ pub struct Labels {
 pub trait Tracker: Send + Sync {
     /// Open issues of `repo` that carry `label`.
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>>;
+    /// [`Tracker::ready`] of each of `repos`: a tracker that can, answers for many at once.
+    async fn ready_everywhere(
+        &self,
+        repos: &[&RepoName],
+        label: &str,
+    ) -> Vec<(RepoName, PortResult<Vec<Issue>>)> {
+        let ask = |repo: RepoName| async move {
+            let issues = self.ready(&repo, label).await;
+            (repo, issues)
+        };
+        let repos: Vec<RepoName> = repos.iter().copied().cloned().collect();
+        stream::iter(repos).map(ask).buffered(AT_ONCE).collect().await
+    }
     /// Open issues of `repo` that carry `label`, ready or not: locks that people see.
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>>;
     /// One issue, live.

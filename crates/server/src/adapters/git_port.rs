@@ -365,6 +365,15 @@ impl Git for LocalGit {
         }
         Ok(())
     }
+
+    async fn tidy(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<bool> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        if !mirror.is_untidy() {
+            return Ok(false);
+        }
+        mirror.tidy().await.map_err(fault)?;
+        Ok(true)
+    }
 }
 
 fn text_of(commit: git::Commit) -> CommitText {

@@ -3,6 +3,7 @@
 //! A job is found again by its folder alone. What it works on (a checkout, a clean
 //! clone) is made before it starts and named after it, so that no two share one.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,9 @@ const TAIL: usize = 6 << 10;
 const KEPT: u64 = 8 << 20;
 /// How often a running job is looked at: at first, and once it takes its time.
 const LOOK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(250)];
+/// How long jobs lie untouched before they may be leftovers: another process may have
+/// admitted their run a moment ago.
+const LEFTOVER: Duration = Duration::from_hours(1);
 /// How long what is told to stop has before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -169,6 +173,20 @@ impl Jobs for LocalJobs {
         let (folder, file) = (self.folder_of(run, key), file.to_owned());
         let read = tokio::task::spawn_blocking(move || read_below(&folder, &file)).await;
         read.map_err(PortError::transient)?.map_err(io)
+    }
+
+    async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
+        let mut swept = 0;
+        for run in self.local.leftovers(live, LEFTOVER) {
+            // A job that is still being ended has its host; the next time it has none.
+            if self.all_alive(run).await?.is_empty() {
+                let folder = self.local.jobs(run);
+                let removed = tokio::task::spawn_blocking(move || git::remove_tree(&folder)).await;
+                removed.map_err(PortError::transient)?.map_err(fault)?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
     }
 
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {

@@ -127,6 +127,12 @@ impl LocalTracker {
         self.list(Some(repo), Some(true), Some(label)).await
     }
 
+    /// The open issues of every repo that carry `label`, by repo and number; all of them.
+    pub async fn list_ready_everywhere(&self, label: &str) -> Result<Vec<Issue>, TrackerError> {
+        let filter = IssueFilter { repo: None, label: Some(label.to_owned()), open: Some(true) };
+        Ok(self.store.issue_list(&filter, u32::MAX).await?)
+    }
+
     /// What happened to an issue, oldest first.
     pub async fn events(&self, issue: &IssueRef) -> Result<Vec<IssueEvent>, TrackerError> {
         Ok(self.store.issue_events(issue).await?)

@@ -1,24 +1,83 @@
 //! The name that this process signs its leases with: it says which process it is,
 //! so that others on the machine can tell whether it still lives.
 
-use std::fs;
+use std::{fmt, fs};
 
 use afk_agent::sandbox::processes::ProcessId;
+use jiff::Timestamp;
+use serde::Serialize;
 use uuid::Uuid;
 
-/// A name for this process, never used again: its id, its start, this boot, and chance.
+/// A process, as its name tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its id, as its own machine or container counts.
+    pub pid: i32,
+    /// The machine's name, or the container's.
+    pub host: String,
+    /// Since when it runs.
+    pub since: Timestamp,
+}
+
+impl Holder {
+    /// The process that a name was made for; none where the name is not understood.
+    pub fn of(owner: &str) -> Option<Self> {
+        let parts = parts(owner)?;
+        let (seconds, nanos) = Uuid::try_parse(parts.id).ok()?.get_timestamp()?.to_unix();
+        let since = Timestamp::new(seconds.try_into().ok()?, nanos.try_into().ok()?).ok()?;
+        Some(Self { pid: parts.process.pid, host: parts.host.to_owned(), since })
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.since.strftime("%Y-%m-%d %H:%M:%SZ");
+        write!(f, "process {} on {}, since {since}", self.pid, self.host)
+    }
+}
+
+/// A name for this process, never used again: its id, its start, this boot, whose ids
+/// those are, the host, and chance.
 pub fn of_this_process() -> String {
     let (pid, start) = ProcessId::own().map_or((0, 0), |own| (own.pid, own.start));
-    format!("{pid}/{start}/{}/{}", boot(), Uuid::now_v7())
+    format!("{pid}/{start}/{}/{}/{}/{}", boot(), ids(), host(), Uuid::now_v7())
 }
 
 /// Whether the process that a name was made for is surely gone. A name that is not
-/// understood may be another machine's: it is left alone.
+/// understood, or that another container gave, may be anybody's: it is left alone.
 pub fn is_dead(owner: &str) -> bool {
+    let Some(parts) = parts(owner) else { return false };
+    if parts.boot == boot() {
+        parts.ids == ids() && !parts.process.is_alive()
+    } else {
+        parts.host == host()
+    }
+}
+
+struct Parts<'a> {
+    process: ProcessId,
+    boot: &'a str,
+    ids: &'a str,
+    host: &'a str,
+    id: &'a str,
+}
+
+fn parts(owner: &str) -> Option<Parts<'_>> {
     let parts: Vec<&str> = owner.split('/').collect();
-    let [pid, start, boot_then, _] = parts.as_slice() else { return false };
-    let (Ok(pid), Ok(start)) = (pid.parse(), start.parse()) else { return false };
-    *boot_then != boot() || !ProcessId { pid, start }.is_alive()
+    let [pid, start, boot, ids, host, id] = *parts.as_slice() else { return None };
+    let process = ProcessId { pid: pid.parse().ok()?, start: start.parse().ok()? };
+    Some(Parts { process, boot, ids, host, id })
+}
+
+/// Whose process ids these are: a container counts its own.
+fn ids() -> String {
+    let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    link.to_string_lossy().replace('/', "")
+}
+
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().replace('/', "")
 }
 
 /// This boot of this machine.
@@ -37,11 +96,27 @@ mod tests {
         assert!(!is_dead("somebody-else"));
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let id = ProcessId::of(child.id().cast_signed()).unwrap();
-        let name = format!("{}/{}/{}/x", id.pid, id.start, boot());
+        let made = |boot: &str, ids: &str, host: &str| {
+            format!("{}/{}/{boot}/{ids}/{host}/x", id.pid, id.start)
+        };
+        let name = made(&boot(), &ids(), &host());
         assert!(!is_dead(&name), "{name}");
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(is_dead(&name), "{name}");
-        assert!(is_dead(&format!("{}/{}/other-boot/x", std::process::id(), 1)));
+        // Another container's ids say nothing here; a boot before this one does.
+        assert!(!is_dead(&made(&boot(), "pid:[1]", "other")));
+        assert!(is_dead(&made("other-boot", &ids(), &host())));
+        assert!(!is_dead(&made("other-boot", &ids(), "other")));
+    }
+
+    #[test]
+    fn a_name_tells_who_and_since_when() {
+        let before = Timestamp::now();
+        let own = Holder::of(&of_this_process()).unwrap();
+        assert_eq!(own.pid.cast_unsigned(), std::process::id());
+        assert_eq!(own.host, host());
+        assert!(own.since.duration_since(before).as_secs().abs() <= 1, "{own}");
+        assert_eq!(Holder::of("somebody-else"), None);
     }
 }

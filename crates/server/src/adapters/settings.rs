@@ -1,6 +1,7 @@
 //! The configuration in force: loaded from its file, read again when the file
 //! changes, and kept as it was when what is there now is not good.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -19,16 +20,17 @@ pub struct FileSettings {
 struct State {
     good: Arc<Config>,
     trouble: Option<String>,
-    stamp: Option<Stamp>,
+    stamp: Vec<Option<Stamp>>,
 }
 
-/// What tells one state of the file from another.
-type Stamp = (SystemTime, u64);
+/// What tells one state of a file from another: when it was written, its length, its
+/// inode, and when that changed, which nobody can set back.
+type Stamp = (SystemTime, u64, u64, (i64, i64));
 
 impl FileSettings {
     /// Loads the configuration, which must be good now.
     pub fn open(sources: Sources) -> Result<Self, ConfigErrors> {
-        let stamp = stamp(sources.file.as_ref());
+        let stamp = stamp(&sources);
         let good = Arc::new(checked(&sources)?);
         Ok(Self { sources, state: Mutex::new(State { good, trouble: None, stamp }) })
     }
@@ -39,27 +41,51 @@ impl FileSettings {
     }
 }
 
+impl FileSettings {
+    /// Reads the configuration again, changed or not; what is wrong with it, where it is
+    /// not good.
+    pub fn reload(&self) -> Result<Arc<Config>, String> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.stamp = stamp(&self.sources);
+        self.read_again(&mut state);
+        match &state.trouble {
+            None => Ok(state.good.clone()),
+            Some(trouble) => Err(trouble.clone()),
+        }
+    }
+
+    fn read_again(&self, state: &mut State) {
+        match checked(&self.sources) {
+            Ok(config) => {
+                tracing::info!(repos = config.allowlist.len(), "configuration read again");
+                if config.data_dir != state.good.data_dir {
+                    tracing::warn!(
+                        key = "data_dir",
+                        "a changed data_dir counts from the next start on: the store stays where it is"
+                    );
+                }
+                state.good = Arc::new(config);
+                state.trouble = None;
+            }
+            Err(errors) => {
+                let trouble = errors.to_string();
+                tracing::error!(
+                    error = trouble,
+                    "the new configuration is not good: the last good one stays, and pickup pauses"
+                );
+                state.trouble = Some(trouble);
+            }
+        }
+    }
+}
+
 impl Settings for FileSettings {
     fn current(&self) -> (Arc<Config>, Option<String>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamp(self.sources.file.as_ref());
+        let now = stamp(&self.sources);
         if now != state.stamp {
             state.stamp = now;
-            match checked(&self.sources) {
-                Ok(config) => {
-                    tracing::info!("configuration read again");
-                    state.good = Arc::new(config);
-                    state.trouble = None;
-                }
-                Err(errors) => {
-                    let trouble = errors.to_string();
-                    tracing::error!(
-                        trouble,
-                        "the new configuration is not good: the last good one stays, and pickup pauses"
-                    );
-                    state.trouble = Some(trouble);
-                }
-            }
+            self.read_again(&mut state);
         }
         (state.good.clone(), state.trouble.clone())
     }
@@ -76,7 +102,20 @@ pub(crate) fn checked(sources: &Sources) -> Result<Config, ConfigErrors> {
     }
 }
 
-fn stamp(file: Option<&PathBuf>) -> Option<Stamp> {
-    let metadata = file?.metadata().ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+/// A file that is gone has a stamp too: none.
+fn stamp(sources: &Sources) -> Vec<Option<Stamp>> {
+    let mut files: Vec<PathBuf> = sources.file.iter().cloned().collect();
+    if let Some(dir) = &sources.mounted {
+        // What a ConfigMap mounts is a folder of links, of which a change swaps one.
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut mounted: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        mounted.sort();
+        files.extend(mounted);
+    }
+    let of = |path: &PathBuf| {
+        let metadata = path.metadata().ok()?;
+        let changed = (metadata.ctime(), metadata.ctime_nsec());
+        Some((metadata.modified().ok()?, metadata.len(), metadata.ino(), changed))
+    };
+    files.iter().map(of).collect()
 }

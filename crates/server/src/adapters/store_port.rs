@@ -15,7 +15,7 @@ use afk_core::spend::{Basis, day_of};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     self, Admission, AdmitLimits, AdmitRefusal, Committed, Filter, Freeze, JournalRow, MemoKey,
-    Outgoing, Page, PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
+    Outgoing, Page, PortError, PortResult, Spent, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -296,15 +296,15 @@ impl ports::Store for StorePort {
         done.map_err(fault).map(drop)
     }
 
-    async fn spent(&self, repo: &RepoName, since: At) -> PortResult<(Usd, Usd)> {
-        let day = day_of(since);
-        let one = self.store.spend_today(Some(repo), day).await.map_err(fault)?;
-        let all = self.store.spend_today(None, day).await.map_err(fault)?;
-        Ok((Usd::micros(one.total()), Usd::micros(all.total())))
+    async fn spent(&self, since: At) -> PortResult<Spent> {
+        let spent = self.store.spend_by_repo(day_of(since)).await.map_err(fault)?;
+        let all = spent.iter().fold(0_u64, |sum, (_, micros)| sum.saturating_add(*micros));
+        let by_repo = spent.into_iter().map(|(repo, micros)| (repo, Usd::micros(micros)));
+        Ok(Spent { by_repo: by_repo.collect(), all: Usd::micros(all) })
     }
 
-    async fn beat(&self, now: At) -> PortResult<Option<At>> {
-        self.store.beat(now).await.map_err(fault)
+    async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>> {
+        self.store.beat(now, within).await.map_err(fault)
     }
 }
 

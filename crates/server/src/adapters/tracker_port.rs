@@ -1,5 +1,7 @@
 //! The engine's tracker, made of the local one: `afk` writes as its own account.
 
+use std::collections::BTreeMap;
+
 use afk_core::ids::{Actor, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, Permission};
 use afk_core::{comment, ids::At};
@@ -26,6 +28,28 @@ impl TrackerPort {
 impl Tracker for TrackerPort {
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
         self.tracker.list_ready(repo, label).await.map_err(fault)
+    }
+
+    async fn ready_everywhere(
+        &self,
+        repos: &[&RepoName],
+        label: &str,
+    ) -> Vec<(RepoName, PortResult<Vec<Issue>>)> {
+        let all = match self.tracker.list_ready_everywhere(label).await {
+            Ok(all) => all,
+            Err(error) => {
+                let why = fault(error).chain();
+                let failed =
+                    |repo: &&RepoName| ((*repo).clone(), Err(PortError::transient(why.clone())));
+                return repos.iter().map(failed).collect();
+            }
+        };
+        let mut of: BTreeMap<RepoName, Vec<Issue>> = BTreeMap::new();
+        for issue in all {
+            of.entry(issue.issue.repo.clone()).or_default().push(issue);
+        }
+        let answer = |repo: &&RepoName| ((*repo).clone(), Ok(of.remove(*repo).unwrap_or_default()));
+        repos.iter().map(answer).collect()
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {

@@ -4,8 +4,10 @@
 //! One folder holds everything: `mirrors/`, `runs/`, `caches/` (see
 //! [`Workspaces`]), and `jobs/<run>/<job>` for the hosts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use afk_agent::host::Hosts;
 use afk_agent::sandbox::{Capabilities, Requirement};
@@ -73,6 +75,21 @@ impl Local {
             SandboxRequirement::Required => Requirement::Required,
             SandboxRequirement::Preferred => Requirement::Preferred,
         }
+    }
+
+    /// The runs that have jobs on disk, untouched for `age`, and are neither `live` nor kept.
+    pub fn leftovers(&self, live: &BTreeSet<RunId>, age: Duration) -> Vec<RunId> {
+        let entries = std::fs::read_dir(self.workspaces.root().join("jobs"));
+        let old = |entry: &std::fs::DirEntry| {
+            let touched = entry.metadata().and_then(|metadata| metadata.modified());
+            touched.is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age))
+        };
+        let left = entries.into_iter().flatten().flatten().filter(old).filter_map(|entry| {
+            let run: RunId = entry.file_name().to_str()?.parse().ok()?;
+            let kept = self.workspaces.run(run).dir.exists();
+            (!live.contains(&run) && !kept).then_some(run)
+        });
+        left.collect()
     }
 
     /// Makes the folder of a run's jobs.

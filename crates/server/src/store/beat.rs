@@ -1,17 +1,26 @@
 //! The note that a control plane runs: what tells a pause of the machine, or of
 //! whoever starts us, from time in which somebody was there to act.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::{Store, StoreError, from_micros, micros};
 
 impl Store {
-    /// Notes that a control plane runs at `now`; gives when the last note was.
-    pub async fn beat(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    /// Notes that a control plane runs at `now`, unless the last note is older than
+    /// `within`: then nothing is noted, and that note is given.
+    pub async fn beat(
+        &self,
+        now: Timestamp,
+        within: SignedDuration,
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
                 let last: Option<i64> =
                     sqlx::query_scalar("SELECT at FROM heartbeat").fetch_optional(&mut *tx).await?;
+                let last = last.map(|at| from_micros("the last heartbeat", at)).transpose()?;
+                if let Some(old) = last.filter(|last| now.duration_since(*last) > within) {
+                    return Ok(Some(old));
+                }
                 sqlx::query(
                     "INSERT INTO heartbeat (id, at) VALUES (1, ?1) \
                      ON CONFLICT (id) DO UPDATE SET at = max(at, ?1)",
@@ -19,7 +28,7 @@ impl Store {
                 .bind(micros(now))
                 .execute(&mut *tx)
                 .await?;
-                last.map(|at| from_micros("the last heartbeat", at)).transpose()
+                Ok(None)
             })
         })
         .await

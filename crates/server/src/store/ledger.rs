@@ -56,6 +56,22 @@ impl Store {
         read(&mut connection, repo, day).await.map_err(|e| self.fault(e))
     }
 
+    /// What was spent on `day` and is reserved now, by each repo that did either.
+    pub async fn spend_by_repo(&self, day: Date) -> Result<Vec<(RepoName, u64)>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as(
+            "SELECT repo, sum(micro_usd) FROM (SELECT repo, micro_usd FROM ledger WHERE day = ? \
+             UNION ALL SELECT repo, reserved_micro_usd FROM runs WHERE live = 1) GROUP BY repo",
+        )
+        .bind(day.to_string())
+        .fetch_all(self.readers())
+        .await
+        .map_err(|e| self.fault(e))?;
+        let decoded = rows.into_iter().map(|(repo, sum)| {
+            Ok((super::parse("the repo of a spend", &repo)?, sum.cast_unsigned()))
+        });
+        decoded.collect::<Result<_, StoreError>>().map_err(|e| self.fault(e))
+    }
+
     /// What `run` has spent so far.
     pub async fn spend_of_run(&self, run: RunId) -> Result<u64, StoreError> {
         let spent: i64 =

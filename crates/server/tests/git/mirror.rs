@@ -200,7 +200,7 @@ async fn a_clone_is_made_once_borrows_and_cannot_push() {
         world.must(&world.seed, &["commit", "-q", "-m", "rewritten"]);
         world.must(&world.seed, &["push", "-q", "-f", "origin", "HEAD:main"]);
         world.mirror.fetch(None).await.unwrap();
-        world.mirror.tidy(true).await.unwrap();
+        world.mirror.tidy().await.unwrap();
         world.must(&clone.dir, &["fsck", "--full", "--strict"]);
 
         // Then the run is done with.
@@ -208,8 +208,47 @@ async fn a_clone_is_made_once_borrows_and_cannot_push() {
         world.mirror.forget(run_id()).await.unwrap();
         world.mirror.forget(run_id()).await.unwrap();
         assert_eq!(world.mirror.run_ref(run_id(), "base").await.unwrap(), None);
-        world.mirror.tidy(false).await.unwrap();
+        world.mirror.tidy().await.unwrap();
         world.must(world.mirror.dir(), &["fsck", "--full"]);
+    }
+}
+
+#[tokio::test]
+async fn an_old_object_goes_only_when_no_clone_can_borrow_it() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        let mirror = world.mirror.dir().to_owned();
+        write(&world.seed.join("nobody"), "what no ref reaches");
+        let blob = world.must(&world.seed, &["hash-object", "nobody"]);
+        let (folder, rest) = blob.trim().split_at(2);
+        let path = mirror.join("objects").join(folder).join(rest);
+        world.must(&world.seed, &["hash-object", "-w", "nobody"]);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(world.seed.join(".git/objects").join(folder).join(rest), &path).unwrap();
+        let month = std::time::SystemTime::now() - std::time::Duration::from_hours(31 * 24);
+        let age = |path: &std::path::Path| {
+            let file = std::fs::File::options().read(true).open(path).unwrap();
+            file.set_times(std::fs::FileTimes::new().set_modified(month)).unwrap();
+        };
+        age(&path);
+        let there = || crate::fixture::plain(&git, &mirror, &["cat-file", "-e", blob.trim()]).0;
+
+        // The clone needs no copy of its own of what it can borrow.
+        write(&clone.dir.join("nobody"), "what no ref reaches");
+        world.must(&clone.dir, &["add", "nobody"]);
+        world.mirror.tidy().await.unwrap();
+        assert!(there(), "the clone's index needs it");
+        world.must(&clone.dir, &["fsck", "--full", "--strict"]);
+
+        world.spaces.remove_run(run_id()).unwrap();
+        world.mirror.forget(run_id()).await.unwrap();
+        // What was kept was packed, and is as old as its pack.
+        for entry in std::fs::read_dir(mirror.join("objects/pack")).unwrap().flatten() {
+            age(&entry.path());
+        }
+        world.mirror.tidy().await.unwrap();
+        assert!(!there(), "nobody can need it");
     }
 }
 

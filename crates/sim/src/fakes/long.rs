@@ -53,6 +53,10 @@ impl Jobs for Sim {
         self.call("jobs.left", |_| Ok(None))
     }
 
+    async fn sweep(&self, _live: &BTreeSet<RunId>) -> PortResult<u32> {
+        self.call("jobs.sweep", |_| Ok(0))
+    }
+
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {
         self.call("jobs.alive", |world| Ok(world.alive(run)))
     }
@@ -257,5 +261,9 @@ impl Git for Sim {
             world.git.spared.clone_from(live);
             Ok(())
         })
+    }
+
+    async fn tidy(&self, _repo: &RepoName, _cancel: &CancellationToken) -> PortResult<bool> {
+        self.call("git.tidy", |_| Ok(true))
     }
 }

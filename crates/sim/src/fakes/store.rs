@@ -5,12 +5,12 @@ use std::time::Duration;
 use afk_core::freeze::Acknowledged;
 use afk_core::ids::{At, RepoName, RunId};
 use afk_core::run::Run;
-use afk_core::usd::Usd;
 use afk_engine::ports::{
     Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, Outgoing, Page,
-    PortResult, Store, StoredRun, Switch, SwitchState, Switches,
+    PortResult, Spent, Store, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
+use jiff::SignedDuration;
 
 use super::Sim;
 use crate::world::World;
@@ -125,11 +125,17 @@ impl Store for Sim {
         self.call("store.not_rung", |world| world.delivered(id, owner, Some(again)))
     }
 
-    async fn spent(&self, repo: &RepoName, _since: At) -> PortResult<(Usd, Usd)> {
-        self.call("store.spent", |world| Ok(world.spent(repo)))
+    async fn spent(&self, _since: At) -> PortResult<Spent> {
+        self.call("store.spent", |world| Ok(world.spent()))
     }
 
-    async fn beat(&self, now: At) -> PortResult<Option<At>> {
-        self.call("store.beat", |world| Ok(world.beat(now)))
+    async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>> {
+        self.call("store.beat", |world| {
+            let old = world.store.beat.filter(|last| now.duration_since(*last) > within);
+            if old.is_none() {
+                world.store.beat = Some(now);
+            }
+            Ok(old)
+        })
     }
 }

@@ -12,7 +12,7 @@ use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Freeze, JournalRow, MemoKey, Outgoing,
-    Page, PortError, PortResult, StoredRun, Switch, SwitchState, Switches,
+    Page, PortError, PortResult, Spent, StoredRun, Switch, SwitchState, Switches,
 };
 
 use super::World;
@@ -123,7 +123,9 @@ impl World {
         if live.len() as u64 >= u64::from(limits.max_live) {
             return refused(AdmitRefusal::Full);
         }
-        let (on_repo, on_all) = self.spent(repo);
+        let spent = self.spent();
+        let on_repo = spent.by_repo.get(repo).copied().unwrap_or_default();
+        let on_all = spent.all;
         let over = |cap: Option<Usd>, spent: Usd| {
             cap.is_some_and(|cap| spent.as_micros() + run.budget.as_micros() > cap.as_micros())
         };
@@ -309,21 +311,18 @@ impl World {
         Ok(())
     }
 
-    /// What `repo` and all repos spent, live runs' budgets included.
-    pub(crate) fn spent(&self, repo: &RepoName) -> (Usd, Usd) {
-        let cost = |run: &Run| {
-            let spent = run.spent();
-            if run.settled_at.is_some() { spent } else { spent.max(run.budget) }
-        };
-        let sum =
-            |runs: &[&Run]| Usd::micros(runs.iter().map(|run| cost(run).as_micros()).sum::<u64>());
-        let all = self.store.all();
-        let on_repo: Vec<&Run> = all.iter().filter(|run| run.issue.repo == *repo).collect();
-        (sum(&on_repo), sum(&all.iter().collect::<Vec<_>>()))
-    }
-
-    pub(crate) fn beat(&mut self, now: At) -> Option<At> {
-        self.store.beat.replace(now)
+    /// What was spent, live runs' budgets included.
+    pub(crate) fn spent(&self) -> Spent {
+        let mut spent = Spent::default();
+        for run in self.store.all() {
+            let cost = run.spent();
+            let cost = if run.settled_at.is_some() { cost } else { cost.max(run.budget) };
+            let add = |to: Usd| Usd::micros(to.as_micros() + cost.as_micros());
+            let here = spent.by_repo.entry(run.issue.repo.clone()).or_default();
+            *here = add(*here);
+            spent.all = add(spent.all);
+        }
+        spent
     }
 
     pub(crate) fn memo(key: &MemoKey) -> String {

@@ -31,6 +31,8 @@ pub struct TrackerWorld {
     pub permissions: BTreeMap<String, Permission>,
     /// Repos whose tracker does not answer.
     pub mute: BTreeSet<RepoName>,
+    /// Repos whose tracker answers nothing before a time, and says so.
+    pub limited: BTreeMap<RepoName, At>,
     comments: u64,
 }
 
@@ -191,6 +193,10 @@ impl World {
     }
 
     fn tracker_answers(&self, repo: &RepoName) -> PortResult<()> {
+        if let Some(until) = self.tracker.limited.get(repo).filter(|until| self.now < **until) {
+            let kind = PortErrorKind::RateLimited { until: *until };
+            return Err(PortError::new(kind, "too many requests"));
+        }
         if self.tracker.mute.contains(repo) {
             return Err(PortError::transient(format!("the tracker of {repo} does not answer")));
         }

@@ -23,6 +23,11 @@ use super::paths::remove_tree;
 use super::remote::{Credential, RemoteUrl};
 use super::tree::sweep_scratch;
 
+/// Packs that a mirror may have before it is packed anew.
+const PACKS: usize = 20;
+/// Loose objects that it may have, about.
+const LOOSE: usize = 4096;
+
 /// A repo's bare mirror, at a folder that only the control plane writes.
 #[derive(Debug, Clone)]
 pub struct Mirror {
@@ -181,13 +186,27 @@ impl Mirror {
         self.call("update-ref").args(["--no-deref", "--stdin"]).input(refs).ok().await.map(drop)
     }
 
-    /// Packs what has come together. `clones_live` is whether any run's clone of
-    /// this repo is still on disk; only without one are unreachable objects, once
-    /// two weeks old, dropped.
-    pub async fn tidy(&self, clones_live: bool) -> Result<(), GitError> {
+    /// Whether enough has come together that packing it pays.
+    pub fn is_untidy(&self) -> bool {
+        let count = |dir: PathBuf, counts: fn(&[u8]) -> bool| {
+            let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+            entries.filter(|entry| counts(entry.file_name().as_encoded_bytes())).count()
+        };
+        let packs = count(self.objects().join("pack"), |name| name.ends_with(b".pack"));
+        // Ids are spread evenly: one folder of the 256 tells of all.
+        let loose = count(self.objects().join("17"), |_| true) * 256;
+        packs > PACKS || loose > LOOSE
+    }
+
+    /// Packs what has come together. Unreachable objects, once two weeks old, are dropped
+    /// where no run has a ref here. A clone borrows only after its run has one, and the
+    /// lock keeps a new one out meanwhile.
+    pub async fn tidy(&self) -> Result<(), GitError> {
         let _lock = MirrorLock::take(&self.git, &self.dir).await?;
         let long = self.git.limits().network;
         sweep_scratch(&self.dir)?;
+        let args = ["--count=1", "--format=%(refname)", "--", "refs/afk/"];
+        let clones_live = !self.call("for-each-ref").args(args).ok().await?.is_empty();
         self.call("pack-refs").arg("--all").ok().await?;
         let keep: &[&str] =
             if clones_live { &["-k"] } else { &["-A", "--unpack-unreachable=2.weeks.ago"] };

@@ -1,0 +1,124 @@
+//! Repos that cannot be read at the moment, and when each is asked again.
+//!
+//! One repo's trouble is its own: it is skipped for a while that doubles, or until the
+//! time that its tracker named, while the others are asked as ever. Kept in memory
+//! only: a control plane that starts asks everybody.
+
+use std::collections::BTreeMap;
+
+use jiff::SignedDuration;
+
+use crate::ids::{At, RepoName};
+
+/// How long a repo is left alone after its first failure.
+const FIRST: SignedDuration = SignedDuration::from_secs(10);
+/// The longest that a failing repo is left alone.
+const LONGEST: SignedDuration = SignedDuration::from_mins(5);
+/// The longest that a rate limit is believed: a wrong reset must not lose a repo.
+const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(1);
+
+/// One repo's trouble.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What went wrong last.
+    pub why: String,
+    /// When it went wrong first.
+    pub since: At,
+    /// How often since.
+    pub failures: u32,
+    /// When the repo is asked again.
+    pub until: At,
+}
+
+/// The repos that are in trouble.
+#[derive(Debug, Clone, Default)]
+pub struct Troubles {
+    of: BTreeMap<RepoName, Trouble>,
+}
+
+impl Troubles {
+    /// Whether `repo` is to be left alone at `now`.
+    pub fn waits(&self, repo: &RepoName, now: At) -> bool {
+        self.of.get(repo).is_some_and(|trouble| now < trouble.until)
+    }
+
+    /// Notes a failure; `reset` is when a rate limit ends. Whether that is news: its
+    /// first failure, or another reason than before.
+    pub fn failed(&mut self, repo: &RepoName, why: &str, reset: Option<At>, now: At) -> bool {
+        let before = self.of.remove(repo);
+        let (since, failures) =
+            before.as_ref().map_or((now, 1), |old| (old.since, old.failures.saturating_add(1)));
+        let news = before.is_none_or(|old| old.why != why);
+        let until = again(failures, reset, now);
+        self.of.insert(repo.clone(), Trouble { why: why.to_owned(), since, failures, until });
+        news
+    }
+
+    /// Notes that `repo` answered; the trouble that is over.
+    pub fn answered(&mut self, repo: &RepoName) -> Option<Trouble> {
+        self.of.remove(repo)
+    }
+
+    /// Who is in trouble, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&RepoName, &Trouble)> {
+        self.of.iter()
+    }
+
+    /// Forgets the repos that nobody asks any more.
+    pub fn retain(&mut self, asked: impl Fn(&RepoName) -> bool) {
+        self.of.retain(|repo, _| asked(repo));
+    }
+}
+
+/// When to ask again after so many failures in a row, of which the last may have named
+/// the end of a rate limit.
+pub fn again(failures: u32, reset: Option<At>, now: At) -> At {
+    let doubled = FIRST.checked_mul(1 << failures.saturating_sub(1).min(16));
+    let pause = doubled.unwrap_or(LONGEST).min(LONGEST);
+    let later = |by| now.checked_add(by).unwrap_or(At::MAX);
+    match reset {
+        None => later(pause),
+        Some(reset) => reset.clamp(later(SignedDuration::from_secs(1)), later(LONGEST_LIMIT)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> At {
+        At::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn the_pause_doubles_up_to_five_minutes_and_a_limit_is_waited_out() {
+        let check = |failures, reset: Option<i64>, expected: i64| {
+            assert_eq!(again(failures, reset.map(at), at(1000)), at(1000 + expected));
+        };
+        check(0, None, 10);
+        check(1, None, 10);
+        check(2, None, 20);
+        check(5, None, 160);
+        check(6, None, 300);
+        check(u32::MAX, None, 300);
+        check(1, Some(1900), 900);
+        // A reset that has passed, and one that cannot be meant.
+        check(9, Some(3), 1);
+        check(1, Some(1_000_000), 3600);
+    }
+
+    #[test]
+    fn a_trouble_is_news_once_and_ends_with_an_answer() {
+        let (a, b): (RepoName, RepoName) = ("o/a".parse().unwrap(), "o/b".parse().unwrap());
+        let mut now = Troubles::default();
+        assert!(now.failed(&a, "no such host", None, at(0)));
+        assert!(!now.failed(&a, "no such host", None, at(10)));
+        assert!(now.failed(&a, "no way in", None, at(30)));
+        assert!(now.waits(&a, at(69)) && !now.waits(&a, at(70)) && !now.waits(&b, at(0)));
+        let over = now.answered(&a).unwrap();
+        assert_eq!((over.since, over.failures), (at(0), 3));
+        assert!(now.failed(&a, "no way in", None, at(100)) && now.answered(&b).is_none());
+        now.retain(|repo| *repo == b);
+        assert_eq!(now.all().count(), 0);
+    }
+}
