@@ -259,7 +259,7 @@ impl Engine {
 }
 
 /// Runs whose workspaces must stay: those at work, and those that hold a freeze.
-fn needed(live: &[StoredRun], switches: Option<Switches>) -> BTreeSet<RunId> {
+pub(crate) fn needed(live: &[StoredRun], switches: Option<Switches>) -> BTreeSet<RunId> {
     let frozen = switches.into_iter().flat_map(|switches| switches.frozen);
     let held = frozen.filter_map(|(_, freeze)| freeze.paging.map(|paging| paging.run));
     live.iter().map(|stored| stored.run.id).chain(held).collect()

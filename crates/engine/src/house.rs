@@ -3,12 +3,10 @@
 //! Called by a daemon once in a while, never by a pass. Each thing is done on its own:
 //! what fails is logged and tried again the next time.
 
-use std::collections::BTreeSet;
-
-use afk_core::ids::RunId;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::dispatch::needed;
 use crate::ports::PortResult;
 
 /// What keeping house came to.
@@ -28,7 +26,8 @@ impl Engine {
     pub async fn keep_house(&self, cancel: &CancellationToken) -> PortResult<Housework> {
         let mut done = Housework::default();
         let stored = self.ports.store.live().await?;
-        let live: BTreeSet<RunId> = stored.iter().map(|stored| stored.run.id).collect();
+        // Where the switches cannot be read, nobody knows what a freeze holds.
+        let live = needed(&stored, Some(self.ports.store.switches().await?));
         if let Err(error) = self.ports.git.clean(&live).await {
             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
             done.failed += 1;

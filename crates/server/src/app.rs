@@ -41,6 +41,10 @@ pub struct App {
     pub archive: FileArchive,
     /// The machine, as the adapters use it.
     pub local: Local,
+    /// The configuration as it changes.
+    pub settings: Arc<FileSettings>,
+    /// The name that this process signs its leases with.
+    pub owner: String,
     /// The loop.
     pub engine: Engine,
 }
@@ -95,7 +99,8 @@ impl App {
         };
         let capabilities = Arc::new(capabilities.map_err(|e| AppError::Adapter(e.to_string()))?);
         let archive = FileArchive::new(data_dir.join("evidence"));
-        let settings: Arc<dyn Settings> = settings;
+        let files = settings;
+        let settings: Arc<dyn Settings> = files.clone();
         let local = Local {
             workspaces: Arc::new(workspaces),
             git,
@@ -117,7 +122,8 @@ impl App {
             notifier: Arc::new(bells),
             archive: Arc::new(archive.clone()),
         };
-        let engine = Engine::new(ports, &owner::of_this_process());
+        let owner = owner::of_this_process();
+        let engine = Engine::new(ports, &owner);
         Ok(Self {
             config,
             config_path,
@@ -127,6 +133,8 @@ impl App {
             capabilities,
             archive,
             local,
+            settings: files,
+            owner,
             engine,
         })
     }

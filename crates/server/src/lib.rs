@@ -9,5 +9,6 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod scripted;
+pub mod serve;
 pub mod starter;
 pub mod store;

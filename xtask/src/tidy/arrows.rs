@@ -60,15 +60,15 @@ struct Room {
     except: &'static [&'static str],
 }
 
-const ROOMS: [Room; 6] = [
+const ROOMS: [Room; 7] = [
     Room {
         folder: "crates/server/src/store/",
-        never: &["adapters", "app", "cli", "config", "demo", "http"],
+        never: &["adapters", "app", "cli", "config", "demo", "http", "serve"],
         except: &[],
     },
     Room {
         folder: "crates/server/src/adapters/",
-        never: &["app", "cli", "demo", "http"],
+        never: &["app", "cli", "demo", "http", "serve"],
         except: &[],
     },
     Room {
@@ -79,10 +79,11 @@ const ROOMS: [Room; 6] = [
     },
     Room {
         folder: "crates/server/src/config/",
-        never: &["adapters", "app", "cli", "demo", "http", "store"],
+        never: &["adapters", "app", "cli", "demo", "http", "serve", "store"],
         except: &[],
     },
     Room { folder: "crates/server/src/cli/", never: &["http"], except: &[] },
+    Room { folder: "crates/server/src/serve.rs", never: &["cli", "demo"], except: &[] },
     Room { folder: "crates/server/src/http/", never: &["cli", "demo"], except: &[] },
 ];
 

@@ -141,6 +141,18 @@ pub(super) enum Command {
         #[arg(value_name = "OWNER/REPO#N")]
         issue: String,
     },
+    /// Work issues for as long as it runs: the daemon
+    ///
+    /// Takes released issues of enrolled repositories, as many at once as
+    /// `max_concurrent_runs` says, and works each to its end. One a store: a second one
+    /// refuses, and names the first. `tick` and `run` may be used beside it.
+    ///
+    /// Its log goes to standard output. A changed configuration file is read by itself,
+    /// and at SIGHUP; where it is not good the last good one stays, and nothing new is
+    /// taken until it is mended. SIGTERM stops it within seconds, with exit code 0; a
+    /// second one at once. Agents go on under their hosts, and the next start finds them.
+    #[command(after_help = examples::SERVE)]
+    Serve(ServeArgs),
     /// One pass over everything: admit new issues, go on with live runs
     ///
     /// For schedulers: with the switches as shipped it reads the store and nothing
@@ -306,6 +318,23 @@ pub(super) enum ConfigCommand {
     Schema,
     /// Print which file is read, or would be made
     Path,
+}
+
+/// How the daemon logs.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct ServeArgs {
+    /// How log lines look: `json` unless standard output is a terminal
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(super) log_format: Option<LogFormat>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// One JSON object a line, for collectors
+    Json,
+    /// Words, for people
+    Text,
 }
 
 /// What the demo shows.

@@ -21,13 +21,15 @@ pub enum Exit {
     Frozen,
     /// Something is missing on this machine.
     Missing,
+    /// Another process does it already.
+    Taken,
     /// Interrupted from the keyboard, or told to stop.
     Interrupted,
 }
 
 impl Exit {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Done,
         Self::Failure,
         Self::Usage,
@@ -35,6 +37,7 @@ impl Exit {
         Self::NeedsHuman,
         Self::Frozen,
         Self::Missing,
+        Self::Taken,
         Self::Interrupted,
     ];
 
@@ -48,6 +51,7 @@ impl Exit {
             Self::NeedsHuman => 4,
             Self::Frozen => 5,
             Self::Missing => 6,
+            Self::Taken => 7,
             Self::Interrupted => 130,
         }
     }
@@ -64,6 +68,7 @@ impl Exit {
             Self::Missing => {
                 "something is missing on this machine: git, bubblewrap, the agent's CLI"
             }
+            Self::Taken => "another `afk serve` works this store",
             Self::Interrupted => "interrupted",
         }
     }
@@ -99,7 +104,7 @@ mod tests {
     #[test]
     fn every_code_is_its_own_and_stays_what_it_is() {
         let codes = Exit::ALL.map(Exit::code);
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
     }
 
     #[test]

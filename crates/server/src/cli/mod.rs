@@ -22,13 +22,15 @@ mod view;
 mod words;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{FromArgMatches as _, ValueEnum as _};
 use tracing_subscriber::EnvFilter;
 
-use args::{Cli, ColorChoice};
+use args::{Cli, ColorChoice, Command, LogFormat};
 use commands::Context;
 pub use exit::Exit;
 use failure::{Answer, Failure};
@@ -45,7 +47,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => return refused(&args, &error).into(),
     };
     let out = Out::new(cli.global.json, cli.global.color);
-    log(&out, cli.global.verbose);
+    log(&out, cli.global.verbose, daemon_format(cli.command.as_ref(), &out));
     let Some(command) = cli.command else {
         out.say(styled(&args::command().render_help(), out.paint.is_on()));
         return Exit::Done.into();
@@ -59,8 +61,14 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
+/// The most threads that run our own code.
+const THREADS: usize = 4;
+
 fn runtime() -> Answer<tokio::runtime::Runtime> {
+    // Work is in other processes; what is done here waits for them and for the disk.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))
@@ -104,19 +112,39 @@ fn styled(text: &clap::builder::StyledStr, color: bool) -> String {
     if color { text.ansi().to_string() } else { text.to_string() }
 }
 
-/// Log lines on standard error: warnings, or what `-v` and `RUST_LOG` ask for.
-fn log(out: &Out, verbose: u8) {
-    let default = match verbose {
-        0 => "warn",
-        1 => "info,sqlx=warn,hyper=warn,reqwest=warn",
-        _ => "debug,sqlx=info,hyper=info,reqwest=info",
+/// How the daemon logs, whose lines are its output; none for every other command.
+fn daemon_format(command: Option<&Command>, out: &Out) -> Option<LogFormat> {
+    let Some(Command::Serve(args)) = command else { return None };
+    let words = io::stdout().is_terminal() && !out.json;
+    Some(args.log_format.unwrap_or(if words { LogFormat::Text } else { LogFormat::Json }))
+}
+
+/// Log lines: of the daemon on standard output, what happens and more; of every other
+/// command on standard error, warnings and more. `-v` and `RUST_LOG` ask for more.
+fn log(out: &Out, verbose: u8, daemon: Option<LogFormat>) {
+    let default = match (verbose, daemon) {
+        (0, None) => "warn",
+        (0, Some(_)) | (1, None) => "info,sqlx=warn,hyper=warn,reqwest=warn",
+        (1.., Some(_)) | (2.., None) => "debug,sqlx=info,hyper=info,reqwest=info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(verbose > 1)
-        .with_ansi(out.paint_err.is_on())
-        .with_writer(LogWriter(out.progress.clone()));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(verbose > 1);
     // A second subscriber in one process is refused, which only tests could try.
-    let _ = if out.json { lines.json().try_init() } else { lines.compact().try_init() };
+    let _ = match daemon {
+        Some(LogFormat::Json) => {
+            lines.with_writer(io::stdout).json().flatten_event(true).try_init()
+        }
+        Some(LogFormat::Text) => {
+            lines.with_writer(io::stdout).with_ansi(out.paint.is_on()).compact().try_init()
+        }
+        None => {
+            let lines = lines.with_writer(LogWriter(out.progress.clone()));
+            let lines = lines.with_ansi(out.paint_err.is_on());
+            if out.json {
+                lines.json().flatten_event(true).try_init()
+            } else {
+                lines.compact().try_init()
+            }
+        }
+    };
 }

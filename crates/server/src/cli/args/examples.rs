@@ -39,6 +39,12 @@ Examples:
   afk run o/web#7 --json                    the outcome as JSON, nothing else
   afk explain o/web#7 && afk run o/web#7";
 
+pub(super) const SERVE: &str = "\
+Examples:
+  afk serve                                 as systemd or a container starts it
+  afk serve --log-format json | jq 'select(.repo == \"o/web\")'
+  systemctl reload afk                      SIGHUP: read the configuration again";
+
 pub(super) const TICK: &str = "\
 Examples:
   afk tick --poll                           what a scheduler calls each minute

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use crate::adapters::git::Workspaces;
-use crate::app::{self, App};
+use crate::app::{self, App, AppError};
 use crate::cli::desk::{Desk, configured, issue, now, sources};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Answer, Failure};
@@ -24,7 +24,7 @@ use crate::cli::view::RunView;
 const READY: usize = 20;
 
 pub(super) async fn status(context: &Context<'_>) -> Answer {
-    let app = App::open(sources(context.config())).await?;
+    let app = open(context).await?;
     let ports = app.engine.ports();
     let switches = ports.store.switches().await?;
     let mut runs = Vec::new();
@@ -57,6 +57,7 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
         runs,
         ready,
         unreadable,
+        serving: crate::serve::serving(&app.store).await?,
         sandbox: app.capabilities.to_string(),
         config: app.config_path.clone(),
         data_dir: app.data_dir.clone(),
@@ -108,7 +109,7 @@ pub(super) async fn journal(desk: &Desk, run: &Run) -> Answer<Vec<JournalRow>> {
 }
 
 pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
-    let app = App::open(sources(context.config())).await?;
+    let app = open(context).await?;
     let issue = issue(text, &app.config)?;
     configured(&issue.repo, &app.config, app.config_path.as_deref())?;
     let view = app.engine.ports().tracker.issue(&issue).await?;
@@ -142,6 +143,18 @@ pub(super) async fn evidence(context: &Context<'_>, text: &str) -> Answer {
             Ok(Exit::Waiting)
         }
     }
+}
+
+/// Opens everything. Where the configuration is not good, what that does to the loop is
+/// said too.
+async fn open(context: &Context<'_>) -> Answer<App> {
+    App::open(sources(context.config())).await.map_err(|error| match error {
+        AppError::Config(errors) => Failure::usage(format!(
+            "{errors}\npickup is paused: nothing new is dispatched until this is mended; an `afk \
+             serve` that runs goes on with its live runs under the last good configuration"
+        )),
+        other => other.into(),
+    })
 }
 
 /// A brake that has read the switches once.

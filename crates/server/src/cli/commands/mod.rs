@@ -7,6 +7,7 @@ mod init;
 mod issue;
 mod look;
 mod replay;
+mod serve;
 mod settings;
 mod shell;
 mod switch;
@@ -37,6 +38,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Init { print } => init::run(context, print).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,
+        Command::Serve(_) => serve::serve(context).await,
         Command::Status => look::status(context).await,
         Command::Show { run } => look::show(context, &run).await,
         Command::Explain { issue } => look::explain(context, &issue).await,

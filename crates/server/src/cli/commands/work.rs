@@ -155,7 +155,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
 }
 
 /// Why the configuration lets nothing be dispatched, and how to change that.
-fn disarmed(config: &Config) -> Option<String> {
+pub(super) fn disarmed(config: &Config) -> Option<String> {
     let enroll = "the allowlist is empty (`afk enroll OWNER/NAME --remote … --verify …`)";
     let arm = "the kill switch is on (`afk arm`)";
     match (config.kill_switch, config.allowlist.is_empty()) {

@@ -7,6 +7,7 @@ use afk_engine::ports::{SwitchState, Switches};
 use serde::Serialize;
 
 use super::explain::held;
+use crate::adapters::owner::Holder;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::view::RunView;
 use crate::cli::words::{ago, columns, count, duration, line};
@@ -30,6 +31,8 @@ pub(crate) struct Status {
     pub(crate) ready: Vec<Held>,
     /// Repos whose issues could not be read, and why.
     pub(crate) unreadable: Vec<(RepoName, String)>,
+    /// The daemon that works this store; none where none runs.
+    pub(crate) serving: Option<Holder>,
     /// How strong the sandbox is, in a sentence.
     pub(crate) sandbox: String,
     /// The configuration file.
@@ -60,6 +63,10 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     out.push(String::new());
     ready(now, paint, &mut out);
     out.push(String::new());
+    let serving = now.serving.as_ref().map(|holder| line(&holder.to_string(), 160));
+    let serving =
+        serving.unwrap_or_else(|| "no; `afk serve` or `afk tick --poll` works".to_owned());
+    out.push(format!("Serving  {serving}"));
     out.push(format!("Sandbox  {}", line(&now.sandbox, 160)));
     let config = now.config.as_ref().map(|path| path.display().to_string());
     let config = config.unwrap_or_else(|| "none; `afk enroll` makes one".to_owned());
@@ -174,6 +181,7 @@ mod tests {
             runs: Vec::new(),
             ready: Vec::new(),
             unreadable: Vec::new(),
+            serving: None,
             sandbox: "full: bubblewrap 0.8.0 + landlock 7".to_owned(),
             config: None,
             data_dir: "/var/lib/afk".into(),
@@ -236,6 +244,7 @@ mod tests {
                 held(10, Err("the tracker did not answer")),
             ],
             unreadable: vec![(repo("o/api"), "no such host".to_owned())],
+            serving: Some(Holder { pid: 71, host: "mill".to_owned(), since: samples::at(60) }),
             config: Some("/etc/afk.toml".into()),
             ..quiet()
         }
