@@ -4,11 +4,13 @@
 //! goals are for a machine with two cores and a local disk; a figure that misses its
 //! goal is shown as such and is no failure, since machines differ.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::Subcommand;
 use serde::Deserialize;
 
+use crate::idle;
 use crate::run::{self, cargo, print};
 
 /// The slowest that one dispatch decision over 10,000 issues should be, microseconds.
@@ -20,29 +22,52 @@ const DEMO_GOAL: f64 = 20_000.0;
 
 /// A figure beside its goal.
 #[derive(Debug, PartialEq)]
-struct Row {
-    what: String,
-    figure: f64,
-    unit: &'static str,
-    goal: Option<Goal>,
+pub(crate) struct Row {
+    pub(crate) what: String,
+    pub(crate) figure: f64,
+    pub(crate) unit: &'static str,
+    pub(crate) goal: Option<Goal>,
 }
 
 /// What is aimed at.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Goal {
+pub(crate) enum Goal {
     AtMost(f64),
     AtLeast(f64),
 }
 
-/// Measures everything and prints one table.
-pub(crate) fn bench(root: &Path) -> anyhow::Result<()> {
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// What a daemon costs that has nothing to do: a thousand repositories, no issue
+    Idle(idle::Options),
+}
+
+/// Measures what was asked for, or all that takes no long time.
+pub(crate) fn bench(root: &Path, what: Option<&What>) -> anyhow::Result<()> {
+    match what {
+        None => all(root),
+        Some(What::Idle(options)) => {
+            let cargo = cargo();
+            run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
+            idle::idle(root, &binary(root), options)
+        }
+    }
+}
+
+/// The release build of the program.
+fn binary(root: &Path) -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    target.join("release/afk")
+}
+
+fn all(root: &Path) -> anyhow::Result<()> {
     let cargo = cargo();
     let dispatch = bench_output(root, &cargo, "afk-core", "dispatch")?;
     let store = bench_output(root, &cargo, "afk", "store")?;
     run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
-    let binary = target.join("release/afk");
+    let binary = binary(root);
     let binary = binary.to_str().context("the target folder's path is not text")?;
     run::say("$ afk demo --json");
     let demo = run::read(root, &[binary, "demo", "--json"])?;
@@ -151,7 +176,7 @@ fn demo_rows(json: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn table(rows: &[Row]) -> Vec<String> {
+pub(crate) fn table(rows: &[Row]) -> Vec<String> {
     let mut lines = vec![format!("{:<34} {:>22}   goal", "what", "figure")];
     for row in rows {
         let goal = match row.goal {

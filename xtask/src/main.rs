@@ -5,6 +5,7 @@
 
 mod bench;
 mod deny;
+mod idle;
 mod lint;
 mod metadata;
 mod run;
@@ -39,7 +40,10 @@ enum Task {
     /// Licences, banned crates and sources of everything we depend on
     Deny,
     /// Run the benches and the demo, and print each figure beside its goal
-    Bench,
+    Bench {
+        #[command(subcommand)]
+        what: Option<bench::What>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -49,7 +53,7 @@ fn main() -> ExitCode {
             Task::Lint => lint::lint(&root),
             Task::Tidy => tidy::tidy(&root),
             Task::Deny => deny::deny(&root),
-            Task::Bench => bench::bench(&root),
+            Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

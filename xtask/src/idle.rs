@@ -1,0 +1,182 @@
+//! `cargo xtask bench idle`: what a daemon costs that has nothing to do.
+//!
+//! A thousand enrolled repositories on the local tracker, some issues that nobody has
+//! released, and `afk serve` of the release build left alone. What it used is read off
+//! `/proc`. An idle fleet touches no git, so the repositories need not exist.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::bench::{Goal, Row, table};
+use crate::run::{print, say, show};
+
+/// Repositories of the fleet.
+const REPOS: usize = 1_000;
+/// Issues on them, of which none is released.
+const ISSUES: usize = 20;
+/// CPU seconds that ten idle minutes may cost.
+const CPU_GOAL: f64 = 4.0;
+/// The most memory that it may ever hold, MB.
+const MEMORY_GOAL: f64 = 60.0;
+/// How many ticks of `/proc/<pid>/stat` are a second, on every Linux that we run on.
+const TICKS: f64 = 100.0;
+/// How long the start may take.
+const START: Duration = Duration::from_mins(1);
+
+/// Options of the measurement.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// How long the daemon is watched
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=120))]
+    minutes: u32,
+}
+
+/// What a process used so far.
+#[derive(Debug, Clone, Copy)]
+struct Used {
+    cpu_seconds: f64,
+    peak_mb: f64,
+    now_mb: f64,
+}
+
+/// Measures and prints.
+pub(crate) fn idle(root: &Path, binary: &Path, options: &Options) -> anyhow::Result<()> {
+    let folder = root.join("target/bench-idle");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(folder.join("home"))?;
+    fs::write(folder.join("afk.toml"), configuration(&folder))?;
+    let program = binary.to_str().context("the target folder's path is not text")?;
+    let config = folder.join("afk.toml");
+    let config = config.to_str().context("the workspace's path is not text")?;
+    for n in 0..ISSUES {
+        let repo = format!("fleet/repo-{n:04}");
+        show(&folder, &[program, "--config", config, "issue", "new", &repo, "Not yet"], &[])?;
+    }
+    let log = fs::File::create(folder.join("serve.log"))?;
+    let daemon = Command::new(binary)
+        .args(["--config", config, "serve", "--log-format", "json"])
+        .env("HOME", folder.join("home"))
+        .current_dir(&folder)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .spawn()
+        .context("cannot start the daemon")?;
+    let mut daemon = Daemon(daemon);
+    let measured = daemon.watch(&folder, options.minutes);
+    daemon.stop();
+    let (start, end) = measured?;
+    let idle = (end.cpu_seconds - start.cpu_seconds) * 10.0 / f64::from(options.minutes);
+    let row = |what: &str, figure, unit, goal| Row { what: what.to_owned(), figure, unit, goal };
+    let rows = [
+        row("idle: CPU of the start", start.cpu_seconds, "s", None),
+        row("idle: CPU in ten minutes", idle, "s", Some(Goal::AtMost(CPU_GOAL))),
+        row("idle: memory at most", end.peak_mb, "MB", Some(Goal::AtMost(MEMORY_GOAL))),
+        row("idle: memory in the end", end.now_mb, "MB", None),
+    ];
+    for line in table(&rows) {
+        print(&line);
+    }
+    Ok(())
+}
+
+struct Daemon(Child);
+
+impl Daemon {
+    /// What it had used when it was up, and so many minutes later.
+    fn watch(&mut self, folder: &Path, minutes: u32) -> anyhow::Result<(Used, Used)> {
+        let mut waited = Duration::ZERO;
+        while !fs::read_to_string(folder.join("serve.log"))?.contains("\"serving\"") {
+            if waited > START || self.0.try_wait()?.is_some() {
+                bail!("the daemon does not start: see {}", folder.join("serve.log").display());
+            }
+            sleep(Duration::from_millis(100));
+            waited += Duration::from_millis(100);
+        }
+        // The first look at everything belongs to the start.
+        sleep(Duration::from_secs(2));
+        let start = used(self.0.id())?;
+        say(&format!("watching an idle daemon for {minutes} minutes"));
+        sleep(Duration::from_mins(u64::from(minutes)));
+        if let Some(status) = self.0.try_wait()? {
+            bail!("the daemon ended while it was watched: {status}");
+        }
+        Ok((start, used(self.0.id())?))
+    }
+
+    fn stop(&mut self) {
+        // Whatever is in the way, the last look at the process is behind us.
+        let _ = Command::new("kill").arg(self.0.id().to_string()).status();
+        let _ = self.0.wait();
+    }
+}
+
+/// An armed configuration of the whole fleet.
+fn configuration(folder: &Path) -> String {
+    let names: Vec<String> = (0..REPOS).map(|n| format!("\"fleet/repo-{n:04}\"")).collect();
+    let mut text = format!(
+        "kill_switch = false\ndata_dir = \"{}\"\nsandbox = \"preferred\"\nday_budget_usd = 100\n\
+         repo_day_budget_usd = 20\nallowlist = [{}]\n",
+        folder.join("data").display(),
+        names.join(", ")
+    );
+    for name in &names {
+        let remote = folder.join(format!("{}.git", name.trim_matches('"')));
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n[repos.{name}]\nremote = \"{}\"\nverify = [\"make\", \"test\"]\n\
+             agent = \"scripted\"\nstages = [{{ name = \"ci\", command = [\"make\", \"ci\"] }}]\n",
+            remote.display()
+        );
+    }
+    text
+}
+
+fn used(pid: u32) -> anyhow::Result<Used> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    read(&stat, &status).context("/proc does not look as expected")
+}
+
+fn read(stat: &str, status: &str) -> Option<Used> {
+    // The name in parentheses may hold blanks; the fields are counted behind it.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let ticks: f64 = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
+    let memory = |key: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+        let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        Some(kib * 1024.0 / 1e6)
+    };
+    Some(Used { cpu_seconds: ticks / TICKS, peak_mb: memory("VmHWM:")?, now_mb: memory("VmRSS:")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proc_is_read() {
+        let stat = "7 (a (b) c) S 1 7 7 0 -1 4 1 2 3 4 150 50 9 9 20 0 8";
+        let status = "Name:\tafk\nVmHWM:\t   50000 kB\nVmRSS:\t   40000 kB\n";
+        let used = read(stat, status).unwrap();
+        assert!((used.cpu_seconds - 2.0).abs() < 1e-9, "{used:?}");
+        assert!((used.peak_mb - 51.2).abs() < 1e-9 && (used.now_mb - 40.96).abs() < 1e-9);
+        assert!(read("7 (x) S", status).is_none() && read(stat, "Name: x").is_none());
+        assert!(self::used(std::process::id()).unwrap().peak_mb > 0.0);
+    }
+
+    #[test]
+    fn the_fleet_is_as_large_as_it_says() {
+        let text = configuration(Path::new("/fleet"));
+        assert_eq!(text.matches("\n[repos.").count(), REPOS);
+    }
+}
