@@ -23,6 +23,7 @@ pub mod issue;
 pub mod message;
 pub mod phase;
 pub mod plan;
+pub mod presence;
 pub mod priority;
 pub mod prompt;
 pub mod proof;

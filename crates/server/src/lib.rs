@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod presence;
 pub mod scripted;
 pub mod serve;
 pub mod starter;

@@ -217,6 +217,43 @@ fn a_stop_leaves_the_agent_to_its_host_and_the_next_start_goes_on() {
 }
 
 #[test]
+fn people_and_runs_are_present_until_they_go() {
+    let world = World::new(&Plan::default());
+    let gate = world.path("gate/go");
+    world.script(&[honest(vec![wait_for(gate)])]);
+    assert_eq!(world.json(&["presence"]), serde_json::json!([]));
+    let claim = ["presence", "claim", "host:mill", "--purpose", "new disk", "--ttl", "1h"];
+    let first = world.json(&claim);
+    let again = world.json(&["presence", "claim", "host:mill", "--purpose", "old disk"]);
+    assert_eq!(again["since"], first["since"], "renewed");
+    assert!(again["until"].as_str() < first["until"].as_str(), "by half an hour");
+    world.ok(&["presence", "claim", "brief", "--purpose", "x", "--ttl", "1s"]);
+    world.issue("It prints `Hello, !`.");
+    let control = world.start(&["serve"]);
+    until("an agent", BOUND, || (world.starts() == 1).then_some(()));
+    std::thread::sleep(Duration::from_millis(1100));
+    let all = world.json(&["presence", "list"]);
+    let all: Vec<(&str, &str, &str)> = all
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| ["resource", "holder", "purpose"].map(|key| one[key].as_str().unwrap()))
+        .map(|[resource, holder, purpose]| (resource, holder, purpose))
+        .collect();
+    let expected = [("host:mill", "user:keeper", "old disk"), ("repo:acme/hello", "afk", "AFK #1")];
+    assert_eq!(all, expected);
+    world.open("go");
+    until("settled", BOUND, || world.show()["summary"]["settled"].as_bool().filter(|s| *s));
+    tell(&control, Signal::TERM);
+    assert_eq!(control.wait(STOPPED).status.code(), Some(0));
+    assert_eq!(world.json(&["presence", "release", "host:mill"])["released"], true);
+    assert_eq!(world.json(&["presence", "release", "host:mill"])["released"], false);
+    assert_eq!(world.json(&["presence"]), serde_json::json!([]));
+    let output = world.afk(&["presence", "claim", "a", "--purpose", "x", "--ttl", "25h"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
 fn words_for_people_and_json_on_demand() {
     let world = World::new(&Plan::default());
     let control = world.start(&["serve", "--log-format", "text"]);

@@ -5,6 +5,7 @@
 
 mod examples;
 mod issue;
+mod presence;
 mod repo;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(super) use issue::{IssueCommand, IssueText};
+pub(super) use presence::PresenceCommand;
 pub(super) use repo::{EnrollArgs, RepoArgs};
 
 /// Lands an issue as tested, deployed code with nobody at the keyboard.
@@ -213,6 +215,16 @@ pub(super) enum Command {
         /// The run or its issue
         #[arg(value_name = "RUN|OWNER/REPO#N")]
         run: String,
+    },
+    /// Who works where: people and agents
+    ///
+    /// Lists claims and live runs; each run is at its repository while it lives. A claim
+    /// tells others, ends by itself, and holds up nothing: to keep the loop off a
+    /// repository, `afk freeze` it.
+    #[command(after_help = examples::PRESENCE)]
+    Presence {
+        #[command(subcommand)]
+        command: Option<PresenceCommand>,
     },
     /// The local tracker: make, read and change issues
     ///

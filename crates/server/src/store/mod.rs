@@ -21,6 +21,7 @@ mod ledger;
 mod memo;
 mod open;
 mod outbox;
+mod presence;
 mod runs;
 mod switches;
 mod writer;

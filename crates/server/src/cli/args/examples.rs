@@ -45,6 +45,17 @@ Examples:
   afk serve --log-format json | jq 'select(.repo == \"o/web\")'
   systemctl reload afk                      SIGHUP: read the configuration again";
 
+pub(super) const PRESENCE: &str = "\
+Examples:
+  afk presence
+  afk presence claim repo:o/web --purpose 'bisecting by hand' --ttl 2h
+  afk presence release repo:o/web";
+
+pub(super) const PRESENCE_CLAIM: &str = "\
+Examples:
+  afk presence claim repo:o/web --purpose 'bisecting by hand'
+  afk presence claim host:mill --purpose 'new disk' --ttl 2h";
+
 pub(super) const TICK: &str = "\
 Examples:
   afk tick --poll                           what a scheduler calls each minute

@@ -6,6 +6,7 @@ mod edit;
 mod init;
 mod issue;
 mod look;
+mod presence;
 mod replay;
 mod serve;
 mod settings;
@@ -44,6 +45,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Explain { issue } => look::explain(context, &issue).await,
         Command::Evidence { run } => look::evidence(context, &run).await,
         Command::Replay { run } => replay::run(context, &run).await,
+        Command::Presence { command } => presence::run(context, command).await,
         Command::Issue { command } => issue::run(context, command).await,
         Command::Arm => edit::kill_switch(context, false),
         Command::Disarm => edit::kill_switch(context, true),
