@@ -8,8 +8,8 @@ mod running;
 
 use std::path::{Path, PathBuf};
 
-use afk_agent::agents::claude::command::{self, Access, Credential, TurnRequest};
-use afk_agent::agents::claude::session::{SessionId, SessionUse, next_session_step};
+use afk_agent::agents::claude::command::{self, Access, Credential, ProcessRequest};
+use afk_agent::agents::claude::session::{SessionId, SessionUse, after_refusal};
 use afk_agent::agents::claude::text::neutralise;
 use afk_agent::agents::{AgentEvent, AgentKind, FailReason, Invocation, TurnOutcome};
 use afk_sim::claude_cli;
@@ -39,27 +39,30 @@ impl Stage {
         })
     }
 
-    fn request(&self, prompt: &str) -> TurnRequest {
-        TurnRequest {
+    fn request(&self, prompt: &str) -> ProcessRequest {
+        ProcessRequest {
             binary: self.binary.clone(),
             home: self.home.path().to_owned(),
             path: "/usr/local/bin:/usr/bin:/bin".into(),
             session: SessionId::of_thread("a thread"),
             session_use: SessionUse::Open,
             prompt: prompt.into(),
+            message: uuid::Uuid::now_v7().to_string(),
             model: None,
             max_budget_usd: None,
             access: Access::Full,
             credential: Credential::ApiKey("dummy".into()),
             base_url: Some(self.api.url()),
             max_retries: 1,
-            partial_messages: false,
             extra_env: vec![],
         }
     }
 
-    fn run(&self, request: &TurnRequest) -> Done {
-        self.start(&command::turn(request).unwrap()).finish(false)
+    fn run(&self, request: &ProcessRequest) -> Done {
+        // The CLI passes over a line that the conversation has seen before.
+        let message = uuid::Uuid::now_v7().to_string();
+        let request = ProcessRequest { message, ..request.clone() };
+        self.start(&command::process(&request).unwrap()).finish(false)
     }
 
     fn start(&self, invocation: &Invocation) -> Running {
@@ -135,8 +138,10 @@ fn a_usage_limit_is_told_with_its_reset_time() {
     }) else {
         return;
     };
-    let request =
-        TurnRequest { credential: Credential::OauthToken("dummy".into()), ..stage.request("go") };
+    let request = ProcessRequest {
+        credential: Credential::OauthToken("dummy".into()),
+        ..stage.request("go")
+    };
     let done = stage.run(&request);
     let resets_at = jiff::Timestamp::from_second(reset).ok();
     assert_eq!(done.reason(), &FailReason::UsageLimit { resets_at }, "{:?}", done.events);
@@ -147,7 +152,7 @@ fn without_a_credential_it_says_how_to_sign_in() {
     let Some(stage) = Stage::new("without_a_credential", |_| Script::default()) else {
         return;
     };
-    let request = TurnRequest { credential: Credential::Home, ..stage.request("go") };
+    let request = ProcessRequest { credential: Credential::Home, ..stage.request("go") };
     let done = stage.run(&request);
     assert_eq!(done.reason(), &FailReason::NotSignedIn);
     assert!(done.outcome.to_string().contains("/login"));
@@ -163,13 +168,13 @@ fn a_conversation_is_opened_once_and_resumed_after() {
     let open = stage.request("first question");
     assert_eq!(stage.run(&open).finished(), "one");
 
-    let again = TurnRequest { prompt: "second question".into(), ..open };
+    let again = ProcessRequest { prompt: "second question".into(), ..open };
     let refused = stage.run(&again);
     assert_eq!(refused.reason(), &FailReason::SessionInUse);
-    let next = next_session_step(SessionUse::Open, false, &refused.outcome);
+    let next = after_refusal(&refused.outcome);
     assert_eq!(next, Some(SessionUse::Resume));
 
-    let resume = TurnRequest { session_use: SessionUse::Resume, ..again };
+    let resume = ProcessRequest { session_use: SessionUse::Resume, ..again };
     assert_eq!(stage.run(&resume).finished(), "two");
     let last = stage.api.requests().pop().unwrap();
     let sent = last.body.to_string();
@@ -183,11 +188,11 @@ fn an_unknown_conversation_is_opened_instead() {
     else {
         return;
     };
-    let resume = TurnRequest { session_use: SessionUse::Resume, ..stage.request("go") };
+    let resume = ProcessRequest { session_use: SessionUse::Resume, ..stage.request("go") };
     let refused = stage.run(&resume);
     assert_eq!(refused.reason(), &FailReason::UnknownSession);
-    let next = next_session_step(SessionUse::Resume, false, &refused.outcome).unwrap();
-    let open = TurnRequest { session_use: next, ..resume };
+    let next = after_refusal(&refused.outcome).unwrap();
+    let open = ProcessRequest { session_use: next, ..resume };
     assert_eq!(stage.run(&open).finished(), "one");
 }
 
@@ -204,7 +209,7 @@ fn a_first_turn_that_failed_leaves_the_id_taken_and_resumes() {
     assert_eq!(first.reason(), &FailReason::ApiError { status: Some(400) });
     let refused = stage.run(&stage.request("again"));
     assert_eq!(refused.reason(), &FailReason::SessionInUse);
-    let resume = TurnRequest { session_use: SessionUse::Resume, ..stage.request("mended") };
+    let resume = ProcessRequest { session_use: SessionUse::Resume, ..stage.request("mended") };
     assert_eq!(stage.run(&resume).finished(), "well");
 }
 
@@ -217,8 +222,8 @@ fn a_signal_in_the_middle_is_ours_or_a_failure_and_the_conversation_goes_on() {
     }) else {
         return;
     };
-    let stop = |request: &TurnRequest, count: usize, signal: Signal, by_us: bool| {
-        let running = stage.start(&command::turn(request).unwrap());
+    let stop = |request: &ProcessRequest, count: usize, signal: Signal, by_us: bool| {
+        let running = stage.start(&command::process(request).unwrap());
         assert!(stage.api.wait_for_turn_requests(count, BOUND));
         running.signal(signal);
         running.finish(by_us)
@@ -227,13 +232,16 @@ fn a_signal_in_the_middle_is_ours_or_a_failure_and_the_conversation_goes_on() {
     let ours = stop(&open, 1, Signal::TERM, true);
     assert_eq!(ours.outcome, TurnOutcome::Interrupted);
 
-    let resume = TurnRequest { session_use: SessionUse::Resume, ..open };
+    let resume = ProcessRequest { session_use: SessionUse::Resume, ..open };
     let theirs = stop(&resume, 2, Signal::TERM, false);
     assert_eq!(theirs.reason(), &FailReason::Killed { signal: 15 });
-    let hard = stop(&resume, 3, Signal::KILL, false);
+    // The CLI passes over a line that it has seen before.
+    let anew = ProcessRequest { message: uuid::Uuid::now_v7().to_string(), ..resume };
+    let hard = stop(&anew, 3, Signal::KILL, false);
     assert_eq!(hard.reason(), &FailReason::Killed { signal: 9 });
 
-    let go_on = TurnRequest { prompt: "go on".into(), ..resume };
+    let message = uuid::Uuid::now_v7().to_string();
+    let go_on = ProcessRequest { prompt: "go on".into(), message, ..anew };
     assert_eq!(stage.run(&go_on).finished(), "went on");
 }
 
@@ -247,7 +255,7 @@ fn a_budget_that_is_spent_ends_the_turn() {
     }) else {
         return;
     };
-    let request = TurnRequest { max_budget_usd: Some(0.01), ..stage.request("go") };
+    let request = ProcessRequest { max_budget_usd: Some(0.01), ..stage.request("go") };
     let done = stage.run(&request);
     assert_eq!(done.reason(), &FailReason::BudgetExceeded);
     assert_eq!(done.reader.tokens().input, 100_000, "what it cost is known");
@@ -262,7 +270,11 @@ fn a_denied_tool_is_no_success() {
     }) else {
         return;
     };
-    let request = TurnRequest { access: Access::Edits, ..stage.request("go") };
+    // Denied by a rule, and not by our answer.
+    std::fs::create_dir_all(stage.home.path().join(".claude")).unwrap();
+    let rules = r#"{"permissions": {"deny": ["Bash(touch:*)"]}}"#;
+    std::fs::write(stage.home.path().join(".claude/settings.json"), rules).unwrap();
+    let request = ProcessRequest { access: Access::Ask, ..stage.request("go") };
     let done = stage.run(&request);
     let tools = vec!["Bash".to_owned()];
     assert_eq!(done.reason(), &FailReason::PermissionDenied { tools });
@@ -285,11 +297,11 @@ fn hooks_settings_and_guidance_of_the_repository_are_not_loaded() {
         std::fs::create_dir_all(repo.join(".claude")).unwrap();
         std::fs::write(repo.join(".claude/settings.json"), settings.to_string()).unwrap();
         std::fs::write(repo.join("CLAUDE.md"), "GUIDANCE-CANARY").unwrap();
-        let request = TurnRequest {
+        let request = ProcessRequest {
             session: SessionId::of_thread(&format!("hooks {with_protection}")),
             ..stage.request(&format!("hooks {with_protection}"))
         };
-        let mut invocation = command::turn(&request).unwrap();
+        let mut invocation = command::process(&request).unwrap();
         if !with_protection {
             invocation.args.retain(|arg| arg != "--setting-sources=user");
         }
@@ -317,8 +329,8 @@ const CANARY: &str = "CANARY-7f3a91";
 
 fn canary_reaches_the_model(stage: &Stage, name: &str, prompt: &str, env_off: bool) -> bool {
     let before = stage.api.requests().len();
-    let request = TurnRequest { session: SessionId::of_thread(name), ..stage.request(prompt) };
-    let mut invocation = command::turn(&request).unwrap();
+    let request = ProcessRequest { session: SessionId::of_thread(name), ..stage.request(prompt) };
+    let mut invocation = command::process(&request).unwrap();
     if env_off {
         let switches = ["CLAUDE_CODE_DISABLE_ATTACHMENTS", "CLAUDE_CODE_DISABLE_FILE_MENTIONS"];
         invocation.env.retain(|(name, _)| !switches.contains(&name.as_str()));
@@ -380,8 +392,9 @@ fn a_leading_slash_runs_no_command_of_the_cli() {
 
     // The check can fail: unguarded, the command answers and no model is asked.
     let before = stage.api.requests().len();
-    let request = TurnRequest { session: SessionId::of_thread("unguarded"), ..stage.request("x") };
-    let mut invocation = command::turn(&request).unwrap();
+    let request =
+        ProcessRequest { session: SessionId::of_thread("unguarded"), ..stage.request("x") };
+    let mut invocation = command::process(&request).unwrap();
     let line = String::from_utf8(invocation.stdin).unwrap();
     invocation.stdin = line.replace("\"x\"", "\"/context\"").into_bytes();
     stage.start(&invocation).finish(false);

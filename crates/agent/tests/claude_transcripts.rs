@@ -245,7 +245,7 @@ fn a_warm_process_ends_each_of_its_turns() {
             _ => None,
         })
         .collect();
-    assert_eq!(ends, [(false, 0), (false, 1), (true, 0), (false, 0)]);
+    assert_eq!(ends, [(false, 0), (false, 0), (true, 0), (false, 0)]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ask::Permissions;
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
 use crate::ids::RepoName;
@@ -178,6 +179,8 @@ pub struct Claude {
     pub home: Option<PathBuf>,
     /// Another address for the model's API.
     pub base_url: Option<String>,
+    /// What it may do without asking: "full-access", or "ask" for each tool.
+    pub permissions: Permissions,
 }
 
 /// The scripted agent.
@@ -336,12 +339,24 @@ impl Config {
             executor_retries: self.executor_retries_max,
             stall: Duration::from_secs(self.stall_timeout_seconds),
             stage: Duration::from_secs(self.stage_timeout_seconds),
-            question: Duration::from_secs(self.question_timeout_seconds),
+            question: match self.permissions(repo) {
+                // Nobody is there to be waited for.
+                Permissions::FullAccess => Duration::ZERO,
+                Permissions::Ask => Duration::from_secs(self.question_timeout_seconds),
+            },
             run: Duration::from_secs(self.run_timeout_seconds),
             stop_grace: Duration::from_secs(30),
             stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
             candidate: Duration::from_mins(10),
             before_landing: repo.before_landing(),
+        }
+    }
+
+    /// What the agent of `repo` may do without asking.
+    pub fn permissions(&self, repo: &Repo) -> Permissions {
+        match repo.agent {
+            AgentName::Claude => self.agents.claude.permissions,
+            AgentName::Scripted => Permissions::FullAccess,
         }
     }
 

@@ -6,6 +6,7 @@
 
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
+pub mod ask;
 pub mod blockers;
 pub mod change;
 pub mod comment;

@@ -52,6 +52,10 @@ pub enum Cost {
         total: Usd,
         /// The turn's own cost, where the line gave that too.
         delta: Option<Usd>,
+        /// What an answer that was cut off had streamed, at list prices: counters without
+        /// a turn's own cost leave it out, though it is paid for.
+        #[serde(default)]
+        cut: Option<Usd>,
     },
 }
 
@@ -149,7 +153,7 @@ impl Ledger {
             let charge = match &entry.cost {
                 Cost::Reserved { left } => Charge { amount: *left, basis: Basis::Reserved },
                 Cost::Estimated { amount } => Charge { amount: *amount, basis: Basis::Estimated },
-                Cost::Reported { total, delta } => {
+                Cost::Reported { total, delta, cut } => {
                     let counter = Counter::of(&entry.cli_version);
                     let before = last.filter(|(k, c, t)| {
                         *c == counter
@@ -163,12 +167,18 @@ impl Ledger {
                             }
                     });
                     last = Some((key, counter, *total));
-                    match (delta, before) {
+                    let told = match (delta, before) {
                         (Some(delta), _) => Charge { amount: *delta, basis: Basis::Delta },
                         (None, Some((_, _, before))) => {
                             Charge { amount: total.less(before), basis: Basis::Difference }
                         }
                         (None, None) => Charge { amount: *total, basis: Basis::Whole },
+                    };
+                    match cut {
+                        Some(cut) if delta.is_none() => {
+                            Charge { amount: told.amount + *cut, basis: Basis::Estimated }
+                        }
+                        Some(_) | None => told,
                     }
                 }
             };

@@ -157,7 +157,7 @@ fn the_key_is_in_no_file_and_in_no_other_process() {
     fs::write(world.path("afk.toml"), config).unwrap();
     world.issue("It prints `Hello, !`.");
     let mut run = world.start(&["run", ISSUE, "-vv"]);
-    let job = world.job("turn");
+    let job = world.job("thread");
     until("the agent's tool call", common::BOUND, || {
         assert!(run.over().is_none(), "{}", run.said());
         let homes = fs::read_dir(world.path("data/work/runs")).ok()?;

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// The version that the tests are about.
 pub const VERSION: &str = "2.1.329";
+/// An older one, which counts costs otherwise.
+pub const OLD_VERSION: &str = "2.1.197";
 const PACKAGE: &str = "@anthropic-ai/claude-code";
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
 
@@ -36,7 +38,16 @@ impl std::fmt::Display for Skip {
 /// Where it cannot be had though `CI` is set, or though `AFK_TEST_CLAUDE` names one: a
 /// check that is never run is none.
 pub fn for_test(test: &str) -> Option<PathBuf> {
-    match ensure() {
+    of_version(test, VERSION)
+}
+
+/// The same of one of the two versions.
+///
+/// # Panics
+///
+/// As [`for_test`] does.
+pub fn of_version(test: &str, version: &str) -> Option<PathBuf> {
+    match ensure(version) {
         Ok(path) => Some(path),
         Err(skip) => {
             let wanted =
@@ -49,21 +60,21 @@ pub fn for_test(test: &str) -> Option<PathBuf> {
 }
 
 /// The CLI's native binary, installed where it was not.
-pub fn ensure() -> Result<PathBuf, Skip> {
-    if let Some(given) = std::env::var_os("AFK_TEST_CLAUDE") {
+pub fn ensure(version: &str) -> Result<PathBuf, Skip> {
+    if let Some(given) = std::env::var_os("AFK_TEST_CLAUDE").filter(|_| version == VERSION) {
         let path = PathBuf::from(given);
-        return checked(&path).map(|()| path);
+        return checked(&path, version).map(|()| path);
     }
-    let folder = target_folder().join(format!("test-tools/claude-{VERSION}"));
+    let folder = target_folder().join(format!("test-tools/claude-{version}"));
     std::fs::create_dir_all(&folder)
         .map_err(|error| skip(format!("cannot make {}: {error}", folder.display())))?;
     let lock = folder.join("install.lock");
     let lock = File::create(&lock)
         .and_then(|file| file.lock().map(|()| file))
         .map_err(|error| skip(format!("cannot lock {}: {error}", lock.display())))?;
-    let found = match find(&folder) {
+    let found = match find(&folder, version) {
         Some(path) => Ok(path),
-        None => install(&folder),
+        None => install(&folder, version),
     };
     drop(lock);
     found
@@ -74,15 +85,15 @@ fn target_folder() -> PathBuf {
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target"), PathBuf::from)
 }
 
-fn install(folder: &Path) -> Result<PathBuf, Skip> {
+fn install(folder: &Path, version: &str) -> Result<PathBuf, Skip> {
     let mut npm = Command::new("npm");
     npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--prefix"])
         .arg(folder)
-        .arg(format!("{PACKAGE}@{VERSION}"));
+        .arg(format!("{PACKAGE}@{version}"));
     run(npm, INSTALL_BOUND)?;
-    find(folder).ok_or_else(|| {
+    find(folder, version).ok_or_else(|| {
         skip(format!(
-            "npm installed {PACKAGE}@{VERSION} into {}, but no binary in it says that version",
+            "npm installed {PACKAGE}@{version} into {}, but no binary in it says that version",
             folder.display()
         ))
     })
@@ -90,7 +101,7 @@ fn install(folder: &Path) -> Result<PathBuf, Skip> {
 
 /// The binary in an installation. It lies in the package of the platform; the main
 /// package holds a copy only where npm ran its install script.
-fn find(folder: &Path) -> Option<PathBuf> {
+fn find(folder: &Path, version: &str) -> Option<PathBuf> {
     let scope = folder.join("node_modules/@anthropic-ai");
     let mut candidates: Vec<PathBuf> = std::fs::read_dir(&scope)
         .into_iter()
@@ -99,19 +110,19 @@ fn find(folder: &Path) -> Option<PathBuf> {
         .collect();
     candidates.sort();
     candidates.push(scope.join("claude-code/bin/claude.exe"));
-    candidates.into_iter().find(|path| path.is_file() && checked(path).is_ok())
+    candidates.into_iter().find(|path| path.is_file() && checked(path, version).is_ok())
 }
 
 /// Whether a binary is the version that is wanted.
-fn checked(path: &Path) -> Result<(), Skip> {
+fn checked(path: &Path, version: &str) -> Result<(), Skip> {
     let home = std::env::temp_dir();
     let mut command = Command::new(path);
     command.arg("--version").env("HOME", home).env("DISABLE_AUTOUPDATER", "1");
     let output = run(command, Duration::from_mins(1))?;
-    if output.starts_with(VERSION) {
+    if output.starts_with(version) {
         Ok(())
     } else {
-        Err(skip(format!("{} is version {:?}, wanted {VERSION}", path.display(), output.trim())))
+        Err(skip(format!("{} is version {:?}, wanted {version}", path.display(), output.trim())))
     }
 }
 

@@ -357,3 +357,18 @@ async fn every_conclusion_is_in_the_journal_once() {
     let count = |kind| rows.iter().filter(|(_, row): &&(_, Transition)| row.kind() == kind).count();
     assert_eq!((count("concluded"), count("settled"), count("landed")), (1, 1, 2));
 }
+
+#[tokio::test]
+async fn a_question_is_answered_by_policy_and_the_turn_goes_on() {
+    let asking = Script { asks: Some("Which greeting?"), ..good_work() };
+    let story = Story::new().with_issue(vec![asking]);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening], "one turn, asked and answered");
+    assert!(story.count("executor.answer") >= 1);
+    story.sim.with(|world| {
+        let turns = world.agents.turns_of(&repo("o/r"));
+        let answer = format!("{:?}", turns[0].answered);
+        assert!(answer.contains("Nobody is there"), "{answer}");
+    });
+}

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::claude::control::Ask;
 use super::claude::{self, stream::ClaudeState};
 use super::event::{AgentEvent, TokenUsage, TurnEnd};
 use super::lines::{LinePosition, LineReader};
@@ -104,6 +105,30 @@ impl TurnReader {
         match &self.state {
             State::Claude(state) => state.end(),
             State::Scripted(state) => state.end(),
+        }
+    }
+
+    /// What the agent waits to be told.
+    pub fn asks(&self) -> &[Ask] {
+        match &self.state {
+            State::Claude(state) => state.asks(),
+            State::Scripted(_) => &[],
+        }
+    }
+
+    /// The id of the newest line of ours that the agent took up.
+    pub fn echoed(&self) -> Option<&str> {
+        match &self.state {
+            State::Claude(state) => state.echoed(),
+            State::Scripted(_) => None,
+        }
+    }
+
+    /// Tokens of answers that had not ended when the turn did.
+    pub fn cut_off(&self) -> TokenUsage {
+        match &self.state {
+            State::Claude(state) => state.cut_off(),
+            State::Scripted(_) => TokenUsage::default(),
         }
     }
 

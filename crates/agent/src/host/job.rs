@@ -127,6 +127,11 @@ impl Job {
         self.read_output("stderr", offset, max).await
     }
 
+    /// The same of what it was given as input.
+    pub async fn read_stdin(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
+        self.read_output("stdin", offset, max).await
+    }
+
     /// Tells the host that a control plane is there.
     pub async fn renew(&self) -> Result<(), HostError> {
         self.ask(Ask::Renew, &[]).await.map(drop)

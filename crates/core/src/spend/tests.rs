@@ -26,7 +26,7 @@ fn entry(version: &str, cost: Cost) -> Entry {
 }
 
 fn total(dollars: u64) -> Cost {
-    Cost::Reported { total: Usd::dollars(dollars), delta: None }
+    Cost::Reported { total: Usd::dollars(dollars), delta: None, cut: None }
 }
 
 /// Turns `(process, turn, version, cost)` and what each is charged, in dollars.
@@ -68,10 +68,29 @@ fn what_a_counter_means_hangs_on_the_version() {
     check(&[(0, 0, OLD, total(2)), (1, 0, NEW, total(5))], &[(2, Whole), (5, Whole)]);
     check(&[(0, 0, NEW, total(5)), (1, 0, NEW, total(2))], &[(5, Whole), (2, Whole)]);
     // The turn's own cost, where it is given; the counter still counts for the next.
-    let own = Cost::Reported { total: Usd::dollars(7), delta: Some(Usd::dollars(1)) };
+    let own = Cost::Reported { total: Usd::dollars(7), delta: Some(Usd::dollars(1)), cut: None };
     check(
         &[(0, 0, NEW, total(2)), (0, 1, NEW, own), (0, 2, NEW, total(8))],
         &[(2, Whole), (1, Delta), (1, Difference)],
+    );
+}
+
+#[test]
+fn what_a_counter_leaves_out_of_a_turn_that_was_cut_is_charged_once() {
+    let cut = |total, delta: Option<u64>| Cost::Reported {
+        total: Usd::dollars(total),
+        delta: delta.map(Usd::dollars),
+        cut: Some(Usd::dollars(3)),
+    };
+    // The next turn's difference is taken from the counter, which never had the cut call.
+    check(
+        &[(0, 1, OLD, total(2)), (0, 2, OLD, cut(2, None)), (0, 3, OLD, total(4))],
+        &[(2, Basis::Whole), (3, Basis::Estimated), (2, Basis::Difference)],
+    );
+    // A turn's own cost has it already.
+    check(
+        &[(0, 1, NEW, total(2)), (0, 2, NEW, cut(3, Some(1)))],
+        &[(2, Basis::Whole), (1, Basis::Delta)],
     );
 }
 
@@ -131,7 +150,7 @@ fn caps_leave_room_for_a_whole_run_or_none() {
 
 #[test]
 fn entries_are_read_back() {
-    let cost = Cost::Reported { total: Usd::micros(5), delta: None };
+    let cost = Cost::Reported { total: Usd::micros(5), delta: None, cut: None };
     for cost in [cost, Cost::Reserved { left: Usd::ZERO }, total(1)] {
         let entry = entry(NEW, cost);
         let json = serde_json::to_string(&entry).unwrap();
@@ -144,8 +163,11 @@ fn cost() -> impl Strategy<Value = Cost> {
     prop_oneof![
         amount().prop_map(|left| Cost::Reserved { left }),
         amount().prop_map(|amount| Cost::Estimated { amount }),
-        (amount(), proptest::option::of(amount()))
-            .prop_map(|(total, delta)| Cost::Reported { total, delta }),
+        (amount(), proptest::option::of(amount())).prop_map(|(total, delta)| Cost::Reported {
+            total,
+            delta,
+            cut: None
+        }),
     ]
 }
 

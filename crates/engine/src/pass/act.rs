@@ -1,7 +1,7 @@
 //! Carries out one plan. Every arm may be repeated, by this process or the next.
 
 use afk_core::elapsed::deadline;
-use afk_core::plan::{Alive, Plan, Situation, Turn, Waiting};
+use afk_core::plan::{Alive, Plan, Situation, Turn, Waiting, plan};
 use afk_core::run::{Run, Seen, Transition, TurnEnd};
 use jiff::SignedDuration;
 
@@ -37,11 +37,12 @@ impl Pass<'_> {
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,
-            // Local executors never ask, and nothing lands here unproved or by a
-            // pull request: whoever brings those brings their arms.
-            Plan::Answer | Plan::Adopt | Plan::ProveLanded => Err(PortError::permanent(
-                "this build has no executor that asks and lands only what it proved itself",
-            )),
+            Plan::Answer => self.answer().await,
+            // Nothing lands here unproved or by a pull request: whoever brings those
+            // brings their arms.
+            Plan::Adopt | Plan::ProveLanded => {
+                Err(PortError::permanent("this build lands only what it proved itself"))
+            }
         }
     }
 
@@ -61,12 +62,29 @@ impl Pass<'_> {
                 told => told?,
             }
         }
-        if situation.alive != Alive::Nothing {
+        // A stall alone ends the turn and not what else there is: the thread goes on.
+        let unstalled = Situation { turn: Turn::Running { stalled: false }, ..*situation };
+        let stall_alone = situation.turn == (Turn::Running { stalled: true })
+            && plan(&unstalled) != Plan::Interrupt;
+        if situation.alive != Alive::Nothing && !stall_alone {
             self.engine.note_stopping(self.run.id, self.now());
             self.ports().jobs.stop(self.run.id).await?;
         }
         let soon = later(self.now(), STOPPING);
         Ok(Acted::wait(Watch::Jobs, Some(soon)))
+    }
+
+    /// Answers by policy what the agent asks.
+    async fn answer(&mut self) -> PortResult<Acted> {
+        let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
+        let (repo, key) = (self.run.issue.repo.clone(), self.run.turn_key(n));
+        let executor = &self.ports().executor;
+        for asked in executor.observe(&repo, &key).await?.asks {
+            let answer = self.config.permissions(&self.repo).answer(&asked);
+            executor.answer(&repo, &key, &asked.id, &answer).await?;
+            tracing::info!(run.id = %self.run.id, turn = n, what = asked.what, ?answer, "answered by policy");
+        }
+        Ok(Acted::wait(Watch::Turn { repo, key }, Some(later(self.now(), STOPPING))))
     }
 
     /// Nothing to do but wait; says for what and until when.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use afk_core::ask::{Answer, Asked};
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
 use afk_core::run::TurnSeen;
 use afk_core::usd::Usd;
@@ -51,6 +52,8 @@ pub struct TurnReport {
     pub last: Option<String>,
     /// SHA-256 of the transcript so far, in hex, once the turn is over.
     pub transcript: Option<String>,
+    /// What the agent waits to be told, oldest first.
+    pub asks: Vec<Asked>,
 }
 
 /// Who runs the agent.
@@ -60,7 +63,16 @@ pub trait Executor: Send + Sync {
     async fn start(&self, turn: &TurnRequest) -> PortResult<()>;
     /// How the turn is.
     async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport>;
-    /// Tells the turn to stop; returns at once.
+    /// Tells the agent what it asked by `request`. Fine to repeat: the first answer counts,
+    /// and one to a request that is no longer open is passed over.
+    async fn answer(
+        &self,
+        repo: &RepoName,
+        key: &JobKey,
+        request: &str,
+        answer: &Answer,
+    ) -> PortResult<()>;
+    /// Tells the turn to stop; returns within a moment. Asked again, it insists.
     async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()>;
     /// Returns when the turn may have changed, or after `at_most`.
     async fn changed(&self, repo: &RepoName, key: &JobKey, at_most: Duration);

@@ -1,4 +1,5 @@
-//! The box and the command of one turn of an agent.
+//! The box and the command of an agent's process: one turn of the scripted agent, or
+//! a thread of the Claude CLI.
 //!
 //! The agent sees its clone and its home, both of which it may write, the mirror's
 //! objects, its repo's cache, and its own program. It gets the model's credential
@@ -8,10 +9,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use afk_agent::agents::claude::command::{self as claude, Access as ClaudeAccess, Credential};
-use afk_agent::agents::claude::session::{SessionId, SessionUse, next_session_step};
-use afk_agent::agents::{Invocation, TurnOutcome, scripted};
+use afk_agent::agents::claude::session::{SessionId, SessionUse};
+use afk_agent::agents::{Invocation, scripted};
 use afk_agent::sandbox::{Access, BoxSpec};
-use afk_core::config::{AgentName, Claude, SecretSource};
+use afk_core::ask::Permissions;
+use afk_core::config::{Claude, SecretSource};
+use afk_core::digest::Digest;
 use afk_engine::ports::{PortError, PortResult, TurnRequest};
 use secrecy::SecretString;
 
@@ -32,12 +35,84 @@ pub(super) struct Invoked {
 /// Files of a sign-in that are copied into the run's own home.
 const SIGN_IN: [&str; 2] = [".claude/.credentials.json", ".claude.json"];
 
-/// The box and the command of `turn`; `before` is how the turn before it came out.
-pub(super) async fn invocation(
-    local: &Local,
-    turn: &TurnRequest,
-    before: Option<&TurnOutcome>,
-) -> PortResult<Invoked> {
+/// How a process of the Claude CLI enters its thread.
+pub(super) struct Enter {
+    /// Opens or resumes the conversation.
+    pub(super) session_use: SessionUse,
+    /// The id of its first turn's line.
+    pub(super) message: String,
+}
+
+/// The box and the command of one turn of the scripted agent.
+pub(super) fn scripted(local: &Local, turn: &TurnRequest) -> PortResult<Invoked> {
+    let (spec, _) = agent_box(local, turn)?;
+    let (settings, _) = local.settings.current();
+    let script = settings.agents.scripted.script.clone().ok_or_else(|| {
+        PortError::permanent("agents.scripted.script names no script for the scripted agent")
+    })?;
+    let made = scripted::command::turn(&scripted::command::TurnRequest {
+        binary: local.program.clone(),
+        script: script.clone(),
+        turn: turn.n,
+        session: turn.thread.to_string(),
+        prompt: turn.prompt.clone(),
+        env: spec.env.clone().into_iter().collect(),
+    });
+    let spec = spec.bind(script, Access::ReadOnly).bind(&local.program, Access::ReadOnly);
+    Ok(invoked(spec, made))
+}
+
+/// The box and the command of a process of the Claude CLI that begins with `turn`.
+pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> PortResult<Invoked> {
+    let (spec, home) = agent_box(local, turn)?;
+    let (settings, _) = local.settings.current();
+    let config = &settings.agents.claude;
+    let binary = find_claude(config)?;
+    let credential = if let Some(source) = &config.api_key {
+        Credential::ApiKey(secret(source).read().await.map_err(PortError::permanent)?)
+    } else {
+        let from = config.home.clone().or_else(std::env::home_dir).unwrap_or_default();
+        copy_sign_in(&from, &home).map_err(PortError::transient)?;
+        Credential::Home
+    };
+    let request = claude::ProcessRequest {
+        binary,
+        home,
+        path: spec.env.get("PATH").cloned().unwrap_or_default(),
+        session: SessionId::of_thread(&turn.thread.to_string()),
+        session_use: enter.session_use,
+        prompt: turn.prompt.clone(),
+        message: enter.message,
+        model: config.model.clone(),
+        max_budget_usd: turn.budget.to_decimal().parse().ok(),
+        access: match config.permissions {
+            Permissions::FullAccess => ClaudeAccess::Full,
+            Permissions::Ask => ClaudeAccess::Ask,
+        },
+        credential,
+        base_url: config.base_url.clone(),
+        max_retries: claude::DEFAULT_RETRIES,
+        extra_env: spec.env.clone().into_iter().collect(),
+    };
+    let made = claude::process(&request).map_err(PortError::permanent)?;
+    let spec = match home_of_program(&made.program) {
+        Some(program) => spec.bind(program, Access::ReadOnly),
+        None => spec,
+    };
+    Ok(invoked(spec, made))
+}
+
+/// What of the configuration a living process was started with: another means a new one.
+pub(super) fn shape(config: &Claude, network: bool) -> String {
+    let Claude { program, model, api_key, home, base_url, permissions } = config;
+    let all = format!(
+        "{program:?} {model:?} {api_key:?} {home:?} {base_url:?} {permissions:?} {network}"
+    );
+    Digest::of(&all).to_string()
+}
+
+/// The box of an agent, and its home.
+fn agent_box(local: &Local, turn: &TurnRequest) -> PortResult<(BoxSpec, PathBuf)> {
     let repo = local.repo(&turn.repo)?;
     let folders = local.workspaces.prepare(turn.run).map_err(PortError::transient)?;
     let mirror = local.mirror(&turn.repo)?;
@@ -48,86 +123,15 @@ pub(super) async fn invocation(
         .bind(mirror.objects(), Access::ReadOnly);
     spec.home = Some(folders.home.clone());
     spec.network = network(turn.network);
-    let (settings, _) = local.settings.current();
-    let made = match repo.agent {
-        AgentName::Claude => {
-            let made =
-                claude_turn(&settings.agents.claude, turn, before, &spec, &folders.home).await?;
-            if let Some(program) = home_of_program(&made.program) {
-                spec = spec.bind(program, Access::ReadOnly);
-            }
-            made
-        }
-        AgentName::Scripted => {
-            let script = settings.agents.scripted.script.clone().ok_or_else(|| {
-                PortError::permanent(
-                    "agents.scripted.script names no script for the scripted agent",
-                )
-            })?;
-            let made = scripted_turn(local, turn, &spec, script.clone());
-            spec = spec.bind(script, Access::ReadOnly).bind(&local.program, Access::ReadOnly);
-            made
-        }
-    };
-    spec.argv = std::iter::once(made.program.clone().into_os_string())
+    Ok((spec, folders.home))
+}
+
+fn invoked(mut spec: BoxSpec, made: Invocation) -> Invoked {
+    spec.argv = std::iter::once(made.program.into_os_string())
         .chain(made.args)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let secrets = made.env.into_iter().collect();
-    Ok(Invoked { boxed: spec, secrets, stdin: made.stdin })
-}
-
-async fn claude_turn(
-    config: &Claude,
-    turn: &TurnRequest,
-    before: Option<&TurnOutcome>,
-    spec: &BoxSpec,
-    home: &Path,
-) -> PortResult<Invocation> {
-    let binary = find_claude(config)?;
-    let credential = if let Some(source) = &config.api_key {
-        Credential::ApiKey(secret(source).read().await.map_err(PortError::permanent)?)
-    } else {
-        let from = config.home.clone().or_else(std::env::home_dir).unwrap_or_default();
-        copy_sign_in(&from, home).map_err(PortError::transient)?;
-        Credential::Home
-    };
-    let request = claude::TurnRequest {
-        binary,
-        home: home.to_owned(),
-        path: spec.env.get("PATH").cloned().unwrap_or_default(),
-        session: SessionId::of_thread(&turn.thread.to_string()),
-        session_use: session_use(turn.n, before),
-        prompt: turn.prompt.clone(),
-        model: config.model.clone(),
-        max_budget_usd: turn.budget.to_decimal().parse().ok(),
-        access: ClaudeAccess::Full,
-        credential,
-        base_url: config.base_url.clone(),
-        max_retries: claude::DEFAULT_RETRIES,
-        partial_messages: false,
-        extra_env: spec.env.clone().into_iter().collect(),
-    };
-    claude::turn(&request).map_err(PortError::permanent)
-}
-
-/// The first turn opens the conversation and later ones go on with it, unless the
-/// agent said last time that it is the other way.
-fn session_use(n: u32, before: Option<&TurnOutcome>) -> SessionUse {
-    let usual = if n == 1 { SessionUse::Open } else { SessionUse::Resume };
-    let tried = if n == 2 { SessionUse::Open } else { SessionUse::Resume };
-    before.and_then(|before| next_session_step(tried, false, before)).unwrap_or(usual)
-}
-
-fn scripted_turn(local: &Local, turn: &TurnRequest, spec: &BoxSpec, script: PathBuf) -> Invocation {
-    scripted::command::turn(&scripted::command::TurnRequest {
-        binary: local.program.clone(),
-        script,
-        turn: turn.n,
-        session: turn.thread.to_string(),
-        prompt: turn.prompt.clone(),
-        env: spec.env.clone().into_iter().collect(),
-    })
+    Invoked { boxed: spec, secrets: made.env.into_iter().collect(), stdin: made.stdin }
 }
 
 /// The CLI that is configured, or the first `claude` on the path.

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::boxes::{Cache, boxed, network};
+use super::executor::{idle_too_long, is_thread};
 use super::git::{self, GitError, Identity, RunClone, Status};
 use super::world::Local;
 
@@ -32,6 +33,8 @@ const LOOK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(25
 /// How long jobs lie untouched before they may be leftovers: another process may have
 /// admitted their run a moment ago.
 const LEFTOVER: Duration = Duration::from_hours(1);
+/// How long it is waited for a thread alone.
+const STOPPING: Duration = Duration::from_millis(100);
 /// How long what is told to stop has before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -204,7 +207,10 @@ impl Jobs for LocalJobs {
 
     async fn renew(&self, run: RunId) -> PortResult<()> {
         for (key, job) in self.all_alive(run).await? {
-            if let Err(error) = job.renew().await {
+            // An idle thread holds memory: its next turn resumes it.
+            let kept =
+                if idle_too_long(&key, &job) { job.close_stdin().await } else { job.renew().await };
+            if let Err(error) = kept {
                 tracing::debug!(run.id = %run, job = %key, %error, "not renewed");
             }
         }
@@ -212,11 +218,16 @@ impl Jobs for LocalJobs {
     }
 
     async fn changed(&self, run: RunId, at_most: Duration) {
-        let before = self.all_alive(run).await.map(|alive| alive.len());
-        let bound = tokio::time::Instant::now() + at_most;
-        if matches!(before, Ok(0) | Err(_)) {
+        let Ok(alive) = self.all_alive(run).await else { return };
+        if alive.is_empty() {
             return;
         }
+        // What was waited for may have ended just now: a thread that idles ends by itself
+        // no sooner than it is told to.
+        let only_thread = alive.iter().all(|(key, _)| is_thread(key));
+        let at_most = if only_thread { at_most.min(STOPPING) } else { at_most };
+        let bound = tokio::time::Instant::now() + at_most;
+        let before = Ok::<_, PortError>(alive.len());
         let [mut pause, longest] = LOOK;
         while tokio::time::Instant::now() < bound {
             tokio::time::sleep(pause).await;

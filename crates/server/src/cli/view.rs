@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use afk_core::ask::Asked;
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::phase::Phase;
 use afk_core::plan::{End, TurnCause};
@@ -53,6 +54,8 @@ pub(super) struct RunView {
     pub(super) budget_usd: Usd,
     /// The last thing the agent said or did.
     pub(super) last: Option<String>,
+    /// What the agent waits to be told.
+    pub(super) asks: Vec<Asked>,
     /// Whether every effect of the outcome is there.
     pub(super) settled: bool,
 }
@@ -82,7 +85,11 @@ impl RunView {
             title: run.pinned.title.clone(),
             phase: run.phase(),
             branch: branch(run),
-            waits_for: waits_for(run),
+            waits_for: match turn.and_then(|turn| turn.asks.first()) {
+                Some(asked) => format!("an answer: {}", asked.what),
+                None => waits_for(run),
+            },
+            asks: turn.map(|turn| turn.asks.clone()).unwrap_or_default(),
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
             landed: run.landed().map(|landed| landed.commit.to_string()),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use afk_core::ask::Answer;
 use afk_core::change::Blobs;
 use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
@@ -27,6 +28,16 @@ impl Executor for Sim {
 
     async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
         self.call("executor.interrupt", |world| world.interrupt_turn(key))
+    }
+
+    async fn answer(
+        &self,
+        _repo: &RepoName,
+        key: &JobKey,
+        _request: &str,
+        answer: &Answer,
+    ) -> PortResult<()> {
+        self.call("executor.answer", |world| world.answer_turn(key, answer))
     }
 
     async fn changed(&self, _repo: &RepoName, _key: &JobKey, _at_most: Duration) {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use afk_core::ask::{Answer, Asked};
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
 use afk_core::ids::{At, JobKey, RepoName};
@@ -42,6 +43,8 @@ pub struct Script {
     pub cost: Usd,
     /// Its last event keeps a tool open.
     pub tool_open: bool,
+    /// It asks for this first, and goes on once it is answered.
+    pub asks: Option<&'static str>,
 }
 
 impl Script {
@@ -52,12 +55,18 @@ impl Script {
 
     /// Acts, then `end`.
     pub fn ends(acts: Vec<Act>, end: TurnEnd) -> Self {
-        Self { acts, end: Some(end), cost: Usd::micros(250_000), tool_open: false }
+        Self { acts, end: Some(end), cost: Usd::micros(250_000), tool_open: false, asks: None }
     }
 
     /// No sound for ever.
     pub fn hangs() -> Self {
-        Self { acts: Vec::new(), end: None, cost: Usd::micros(250_000), tool_open: false }
+        Self {
+            acts: Vec::new(),
+            end: None,
+            cost: Usd::micros(250_000),
+            tool_open: false,
+            asks: None,
+        }
     }
 }
 
@@ -83,6 +92,8 @@ pub struct AgentTurn {
     pub started_at: At,
     /// When its newest event came.
     pub last_event_at: At,
+    /// What it was answered.
+    pub answered: Option<Answer>,
 }
 
 /// All agents.
@@ -139,6 +150,7 @@ impl World {
             state: TurnState::Running,
             started_at: self.now,
             last_event_at: self.now,
+            answered: None,
         };
         self.agents.turns.insert(request.key.clone(), turn);
         Ok(())
@@ -146,16 +158,28 @@ impl World {
 
     pub(crate) fn observe_turn(&mut self, key: &JobKey) -> TurnReport {
         let Some(turn) = self.agents.turns.get(key) else { return report(TurnSeen::Absent) };
-        report(match &turn.state {
+        let asks: Vec<Asked> = turn.asks().into_iter().collect();
+        let seen = match &turn.state {
             TurnState::Running => TurnSeen::Running {
                 last_event_at: turn.last_event_at,
                 tool_open: turn.script.tool_open,
-                asking_since: None,
+                asking_since: asks.first().map(|asked| asked.since),
             },
             TurnState::Ended(how) => {
                 TurnSeen::Ended { how: how.clone(), facts: Box::new(turn.facts()) }
             }
-        })
+        };
+        TurnReport { asks, ..report(seen) }
+    }
+
+    pub(crate) fn answer_turn(&mut self, key: &JobKey, answer: &Answer) -> PortResult<()> {
+        match self.agents.turns.get_mut(key) {
+            Some(turn) => {
+                turn.answered.get_or_insert_with(|| answer.clone());
+                Ok(())
+            }
+            None => Err(PortError::new(PortErrorKind::NotFound, format!("no turn {key}"))),
+        }
     }
 
     pub(crate) fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
@@ -178,6 +202,9 @@ impl World {
             let (TurnState::Running, Some(end)) = (&turn.state, turn.script.end.clone()) else {
                 continue;
             };
+            if turn.asks().is_some() {
+                continue;
+            }
             let (run, acts) = (turn.request.run, turn.script.acts.clone());
             for act in acts {
                 self.act(run, &act);
@@ -192,6 +219,12 @@ impl World {
 }
 
 impl AgentTurn {
+    /// What it waits to be told.
+    fn asks(&self) -> Option<Asked> {
+        let what = self.script.asks.filter(|_| self.answered.is_none())?.to_owned();
+        Some(Asked { id: "ask".to_owned(), question: true, what, since: self.started_at })
+    }
+
     fn facts(&self) -> TurnFacts {
         let request = &self.request;
         TurnFacts {
@@ -202,7 +235,11 @@ impl AgentTurn {
                     repo: request.repo.clone(),
                     at: self.started_at,
                     cli_version: "scripted".to_owned(),
-                    cost: Cost::Reported { total: self.script.cost, delta: Some(self.script.cost) },
+                    cost: Cost::Reported {
+                        total: self.script.cost,
+                        delta: Some(self.script.cost),
+                        cut: None,
+                    },
                 },
             }),
             usage: Usage { input: 100, output: 10, ..Usage::default() },
@@ -213,5 +250,5 @@ impl AgentTurn {
 }
 
 fn report(seen: TurnSeen) -> TurnReport {
-    TurnReport { seen, tokens: (0, 0), cost: None, last: None, transcript: None }
+    TurnReport { seen, tokens: (0, 0), cost: None, last: None, transcript: None, asks: Vec::new() }
 }

@@ -1,13 +1,20 @@
-//! The command line of one turn of the Claude CLI.
+//! The command line of one process of the Claude CLI, which serves a thread's turns.
 //!
 //! Called by the executor; the host runs what comes out. Pure: the caller gives
 //! the binary, the home, the credential and every limit.
 //!
 //! Choices, with their reasons:
 //!
-//! - *A process a turn.* The prompt is one line on standard input, then the end:
-//!   an argument would show in the process list, be limited in length, and be
-//!   swallowed by a variadic flag.
+//! - *Prompts go to standard input*, a line each ([`control`](super::control)): an
+//!   argument would show in the process list, be limited in length, and be swallowed
+//!   by a variadic flag. Standard input stays open, so that a later turn needs no new
+//!   process; `--replay-user-messages` tells which turn is whose.
+//! - *`--permission-prompt-tool=stdio`* puts what the CLI would ask a person on its
+//!   output. Without it the model's question tool is not there at all.
+//! - *`--include-partial-messages`*: without them the tokens of a turn that is killed
+//!   are not known, and a long answer is silence.
+//! - *Nothing begins a turn by itself*: no background commands, timers or schedules,
+//!   which would work on while what the turn left is judged; nor another worktree.
 //! - *`--setting-sources=user`, `--strict-mcp-config`.* A repository's content is an
 //!   adversary: its settings may name hooks and servers, which are commands that the
 //!   CLI would run by itself. The flag also drops the repository's CLAUDE.md. Its
@@ -16,7 +23,8 @@
 //!   its text is a tool's result like any other.
 //! - *Full access means `--dangerously-skip-permissions`.* What keeps the agent in is
 //!   the sandbox, not a prompt that nobody answers. As root the CLI refuses that flag
-//!   unless `IS_SANDBOX=1`.
+//!   unless `IS_SANDBOX=1`. With it only questions to a person are asked, on both
+//!   versions seen; without it every tool is.
 //! - *Retries are bounded*: left alone, a refused key is tried again for over 90 s.
 //! - Options are written `--name=value`, so that no value is read as an option.
 
@@ -25,10 +33,9 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
+use super::control;
 use super::session::{SessionId, SessionUse};
-use super::text::guard_start;
 use crate::agents::invocation::Invocation;
 
 /// How often the CLI asks its model's API again before it gives up.
@@ -42,8 +49,8 @@ pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
 pub enum Access {
     /// Everything; the sandbox is the limit.
     Full,
-    /// Edit files in its working directory; other tools are denied.
-    Edits,
+    /// What it is allowed when it asks.
+    Ask,
 }
 
 /// The credential for the model's API.
@@ -59,9 +66,9 @@ pub enum Credential {
     OauthToken(SecretString),
 }
 
-/// One turn to be run.
+/// A process to be started, with its first turn.
 #[derive(Debug, Clone)]
-pub struct TurnRequest {
+pub struct ProcessRequest {
     /// The CLI, absolute.
     pub binary: PathBuf,
     /// The CLI's home: conversations are kept there, so it is the run's own and lives
@@ -73,8 +80,10 @@ pub struct TurnRequest {
     pub session: SessionId,
     /// How to enter it.
     pub session_use: SessionUse,
-    /// The prompt. Outside text in it went through [`neutralise`](super::text::neutralise).
+    /// The prompt of its first turn. Outside text in it went through [`neutralise`](super::text::neutralise).
     pub prompt: String,
+    /// The id under which the CLI echoes that turn's line.
+    pub message: String,
     /// The model; none for the CLI's default.
     pub model: Option<String>,
     /// What this process may still cost, in US dollars. The CLI checks it after each
@@ -88,9 +97,6 @@ pub struct TurnRequest {
     pub base_url: Option<String>,
     /// Bound on the CLI's own retries; [`DEFAULT_RETRIES`].
     pub max_retries: u32,
-    /// Whether partial messages are streamed: needed for exact token counts of a turn
-    /// that is killed, and several times the output.
-    pub partial_messages: bool,
     /// More variables (caches, proxies). None of them replaces one that is set here.
     pub extra_env: Vec<(String, String)>,
 }
@@ -115,17 +121,23 @@ pub enum CommandError {
     Retries(u32),
 }
 
-/// Builds the command of one turn.
-pub fn turn(request: &TurnRequest) -> Result<Invocation, CommandError> {
+/// Tools that begin turns by themselves, wait for a person, or leave the clone.
+const WITHOUT: &str =
+    "--disallowedTools=CronCreate,ScheduleWakeup,Monitor,EnterPlanMode,EnterWorktree";
+
+/// Builds the command. Standard input is what comes first: more may follow.
+pub fn process(request: &ProcessRequest) -> Result<Invocation, CommandError> {
+    let mut stdin = control::initialize();
+    stdin.extend(control::user(&request.prompt, &request.message)?);
     Ok(Invocation {
         program: request.binary.clone(),
         args: args(request)?,
         env: env(request)?,
-        stdin: stdin(&request.prompt)?,
+        stdin,
     })
 }
 
-fn args(request: &TurnRequest) -> Result<Vec<OsString>, CommandError> {
+fn args(request: &ProcessRequest) -> Result<Vec<OsString>, CommandError> {
     let mut args: Vec<String> = [
         "-p",
         "--output-format=stream-json",
@@ -133,20 +145,20 @@ fn args(request: &TurnRequest) -> Result<Vec<OsString>, CommandError> {
         "--verbose",
         "--setting-sources=user",
         "--strict-mcp-config",
+        "--include-partial-messages",
+        "--replay-user-messages",
+        "--permission-prompt-tool=stdio",
+        WITHOUT,
     ]
     .map(str::to_owned)
     .to_vec();
-    if request.partial_messages {
-        args.push("--include-partial-messages".to_owned());
-    }
     args.push(match request.session_use {
         SessionUse::Open => format!("--session-id={}", request.session),
         SessionUse::Resume => format!("--resume={}", request.session),
     });
-    args.push(match request.access {
-        Access::Full => "--dangerously-skip-permissions".to_owned(),
-        Access::Edits => "--permission-mode=acceptEdits".to_owned(),
-    });
+    if request.access == Access::Full {
+        args.push("--dangerously-skip-permissions".to_owned());
+    }
     if let Some(model) = &request.model {
         args.push(format!("--model={}", checked_model(model)?));
     }
@@ -167,7 +179,7 @@ fn checked_model(model: &str) -> Result<&str, CommandError> {
     if fine { Ok(model) } else { Err(CommandError::Model(model.chars().take(128).collect())) }
 }
 
-fn env(request: &TurnRequest) -> Result<Vec<(String, SecretString)>, CommandError> {
+fn env(request: &ProcessRequest) -> Result<Vec<(String, SecretString)>, CommandError> {
     if request.max_retries > 20 {
         return Err(CommandError::Retries(request.max_retries));
     }
@@ -181,6 +193,7 @@ fn env(request: &TurnRequest) -> Result<Vec<(String, SecretString)>, CommandErro
     set("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
     set("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1");
     set("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
+    set("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1");
     set("DISABLE_AUTOUPDATER", "1");
     set("CLAUDE_CODE_MAX_RETRIES", &request.max_retries.to_string());
     if request.access == Access::Full {
@@ -203,43 +216,25 @@ fn env(request: &TurnRequest) -> Result<Vec<(String, SecretString)>, CommandErro
     Ok(env)
 }
 
-fn stdin(prompt: &str) -> Result<Vec<u8>, CommandError> {
-    if prompt.trim().is_empty() {
-        return Err(CommandError::EmptyPrompt);
-    }
-    if prompt.len() > MAX_PROMPT {
-        return Err(CommandError::PromptTooLong(prompt.len()));
-    }
-    // No turn of ours is meant as one of the CLI's own commands.
-    let text = guard_start(prompt);
-    let line = json!({
-        "type": "user",
-        "message": {"role": "user", "content": [{"type": "text", "text": text}]},
-    });
-    let mut bytes = line.to_string().into_bytes();
-    bytes.push(b'\n');
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request() -> TurnRequest {
-        TurnRequest {
+    fn request() -> ProcessRequest {
+        ProcessRequest {
             binary: "/opt/claude".into(),
             home: "/run/home".into(),
             path: "/usr/bin:/bin".into(),
             session: SessionId::of_thread("run-1"),
             session_use: SessionUse::Open,
             prompt: "do it\nnow".into(),
+            message: "m".into(),
             model: Some("claude-sonnet-4-6".into()),
             max_budget_usd: Some(1.5),
             access: Access::Full,
             credential: Credential::ApiKey("sk-canary".into()),
             base_url: None,
             max_retries: DEFAULT_RETRIES,
-            partial_messages: false,
             extra_env: vec![
                 ("CARGO_HOME".into(), "/cache".into()),
                 ("CLAUDE_CODE_DISABLE_ATTACHMENTS".into(), "0".into()),
@@ -247,8 +242,8 @@ mod tests {
         }
     }
 
-    fn args_of(request: &TurnRequest) -> String {
-        turn(request)
+    fn args_of(request: &ProcessRequest) -> String {
+        process(request)
             .unwrap()
             .args
             .iter()
@@ -258,33 +253,36 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_of_a_turn() {
+    fn the_command_line_of_a_process() {
         assert_eq!(
             args_of(&request()),
             "-p --output-format=stream-json --input-format=stream-json --verbose \
-             --setting-sources=user --strict-mcp-config \
+             --setting-sources=user --strict-mcp-config --include-partial-messages \
+             --replay-user-messages --permission-prompt-tool=stdio \
+             --disallowedTools=CronCreate,ScheduleWakeup,Monitor,EnterPlanMode,EnterWorktree \
              --session-id=7e674577-4fbf-50f9-937c-3e61c906d863 --dangerously-skip-permissions \
              --model=claude-sonnet-4-6 --max-budget-usd=1.5000"
         );
-        let plain = TurnRequest {
+        let plain = ProcessRequest {
             session_use: SessionUse::Resume,
             model: None,
             max_budget_usd: None,
-            access: Access::Edits,
-            partial_messages: true,
+            access: Access::Ask,
             ..request()
         };
         assert_eq!(
             args_of(&plain),
             "-p --output-format=stream-json --input-format=stream-json --verbose \
              --setting-sources=user --strict-mcp-config --include-partial-messages \
-             --resume=7e674577-4fbf-50f9-937c-3e61c906d863 --permission-mode=acceptEdits"
+             --replay-user-messages --permission-prompt-tool=stdio \
+             --disallowedTools=CronCreate,ScheduleWakeup,Monitor,EnterPlanMode,EnterWorktree \
+             --resume=7e674577-4fbf-50f9-937c-3e61c906d863"
         );
     }
 
     #[test]
     fn the_environment_is_complete_and_nothing_overrides_a_protection() {
-        let made = turn(&request()).unwrap();
+        let made = process(&request()).unwrap();
         let value = |name: &str| {
             let found: Vec<_> = made.env.iter().filter(|(known, _)| known == name).collect();
             assert!(found.len() <= 1, "{name} twice");
@@ -296,6 +294,7 @@ mod tests {
             ("CLAUDE_CODE_DISABLE_ATTACHMENTS", Some("1")),
             ("CLAUDE_CODE_DISABLE_FILE_MENTIONS", Some("1")),
             ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", Some("1")),
+            ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", Some("1")),
             ("DISABLE_AUTOUPDATER", Some("1")),
             ("CLAUDE_CODE_MAX_RETRIES", Some("5")),
             ("IS_SANDBOX", Some("1")),
@@ -309,45 +308,29 @@ mod tests {
 
     #[test]
     fn secrets_and_prompts_are_in_no_argument_and_no_debug_text() {
-        let made = turn(&request()).unwrap();
+        let made = process(&request()).unwrap();
         let shown = format!("{made:?} {:?}", made.args);
         assert!(!shown.contains("sk-canary") && !shown.contains("do it"), "{shown}");
         assert!(!format!("{:?}", request()).contains("sk-canary"));
     }
 
     #[test]
-    fn the_prompt_is_one_line_that_starts_no_command() {
-        fn check(prompt: &str, text: &str) {
-            let made = turn(&TurnRequest { prompt: prompt.into(), ..request() }).unwrap();
-            let line = String::from_utf8(made.stdin).unwrap();
-            assert_eq!(line.find('\n'), Some(line.len() - 1), "one line: {line:?}");
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-            assert_eq!(line["message"]["content"][0]["text"], text);
-        }
-        check("do it\nnow", "do it\nnow");
-        check(" /clear", " (slash)clear");
-        check("\u{2028}x", "\u{2028}x");
-    }
-
-    #[test]
     fn what_cannot_be_run_is_refused() {
-        fn check(request: &TurnRequest, expected: &CommandError) {
-            assert_eq!(&turn(request).unwrap_err(), expected);
+        fn check(request: &ProcessRequest, expected: &CommandError) {
+            assert_eq!(&process(request).unwrap_err(), expected);
         }
         let base = request();
         for model in ["", "--help me", "a b", "x\n"] {
-            let request = TurnRequest { model: Some(model.into()), ..base.clone() };
+            let request = ProcessRequest { model: Some(model.into()), ..base.clone() };
             check(&request, &CommandError::Model(model.into()));
         }
         for budget in [0.0, -1.0] {
-            let request = TurnRequest { max_budget_usd: Some(budget), ..base.clone() };
+            let request = ProcessRequest { max_budget_usd: Some(budget), ..base.clone() };
             check(&request, &CommandError::BudgetSpent(budget));
         }
-        let request = TurnRequest { prompt: " \n".into(), ..base.clone() };
+        let request = ProcessRequest { prompt: " \n".into(), ..base.clone() };
         check(&request, &CommandError::EmptyPrompt);
-        let request = TurnRequest { prompt: "x".repeat(MAX_PROMPT + 1), ..base.clone() };
-        check(&request, &CommandError::PromptTooLong(MAX_PROMPT + 1));
-        let request = TurnRequest { max_retries: 21, ..base };
+        let request = ProcessRequest { max_retries: 21, ..base };
         check(&request, &CommandError::Retries(21));
     }
 }

@@ -1,6 +1,6 @@
 //! The CLI's conversations: their ids, and how a turn enters one.
 //!
-//! Used by the executor around the [command](super::command) of each turn. The id is
+//! Used by the executor around the [command](super::command) of each process. The id is
 //! derived from the thread, so that asking twice never makes a second conversation.
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,12 @@ impl SessionId {
     pub fn of_thread(thread: &str) -> Self {
         let name = format!("afk-thread:{thread}");
         Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
+    }
+
+    /// The id of the line that begins turn `n` in `process`. The CLI passes over a line
+    /// whose id the conversation has seen, so no two are the same.
+    pub fn message(self, n: u32, process: u32) -> String {
+        Uuid::new_v5(&self.0, format!("turn {n}.{process}").as_bytes()).to_string()
     }
 }
 
@@ -37,23 +43,17 @@ pub enum SessionUse {
     Resume,
 }
 
-/// How to enter the conversation after a refusal, given how it was tried and
-/// whether the other way was tried in this turn already; none when neither is left
-/// or the turn failed for another reason. A first turn that failed or was killed
-/// leaves its id taken, so neither the turn's number nor a record tells for certain.
-pub fn next_session_step(
-    tried: SessionUse,
-    switched_before: bool,
-    outcome: &TurnOutcome,
-) -> Option<SessionUse> {
-    let TurnOutcome::Failed { reason, .. } = outcome else {
-        return None;
-    };
-    match (tried, reason) {
-        _ if switched_before => None,
-        (SessionUse::Open, FailReason::SessionInUse) => Some(SessionUse::Resume),
-        (SessionUse::Resume, FailReason::UnknownSession) => Some(SessionUse::Open),
-        (SessionUse::Open | SessionUse::Resume, _) => None,
+/// How to enter the conversation after a process that was refused it; none where it
+/// was not. A first turn that failed or was killed may leave its id taken or not, so
+/// neither the turn's number nor a record tells for certain.
+pub fn after_refusal(outcome: &TurnOutcome) -> Option<SessionUse> {
+    match outcome {
+        TurnOutcome::Failed { reason: FailReason::SessionInUse, .. } => Some(SessionUse::Resume),
+        TurnOutcome::Failed { reason: FailReason::UnknownSession, .. } => Some(SessionUse::Open),
+        TurnOutcome::Failed { .. }
+        | TurnOutcome::Finished { .. }
+        | TurnOutcome::Interrupted
+        | TurnOutcome::Lost => None,
     }
 }
 
@@ -70,19 +70,23 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_session_is_entered_the_other_way_once() {
-        fn check(tried: SessionUse, switched: bool, reason: FailReason, next: Option<SessionUse>) {
+    fn a_refused_session_is_entered_the_other_way() {
+        fn check(reason: FailReason, next: Option<SessionUse>) {
             let outcome = TurnOutcome::Failed { reason, message: String::new() };
-            assert_eq!(next_session_step(tried, switched, &outcome), next, "{outcome:?}");
+            assert_eq!(after_refusal(&outcome), next, "{outcome:?}");
         }
-        use SessionUse::{Open, Resume};
-        check(Open, false, FailReason::SessionInUse, Some(Resume));
-        check(Resume, false, FailReason::UnknownSession, Some(Open));
-        check(Open, true, FailReason::SessionInUse, None);
-        check(Resume, true, FailReason::UnknownSession, None);
-        check(Resume, false, FailReason::SessionInUse, None);
-        check(Open, false, FailReason::UnknownSession, None);
-        check(Open, false, FailReason::NoResult, None);
-        assert_eq!(next_session_step(Open, false, &TurnOutcome::Interrupted), None);
+        check(FailReason::SessionInUse, Some(SessionUse::Resume));
+        check(FailReason::UnknownSession, Some(SessionUse::Open));
+        check(FailReason::NoResult, None);
+        assert_eq!(after_refusal(&TurnOutcome::Interrupted), None);
+    }
+
+    #[test]
+    fn each_turn_of_a_thread_has_a_message_of_its_own() {
+        let session = SessionId::of_thread("run-1");
+        assert_eq!(session.message(2, 1), session.message(2, 1));
+        assert_ne!(session.message(1, 1), session.message(2, 1));
+        assert_ne!(session.message(2, 1), session.message(2, 2));
+        assert_ne!(session.message(1, 1), SessionId::of_thread("run-2").message(1, 1));
     }
 }

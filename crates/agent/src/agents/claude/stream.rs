@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::control::Ask;
 use super::wire;
 use crate::agents::event::{
     AgentEvent, LimitHit, ModelUsage, TokenUsage, TurnEnd, TurnUsage, bounded_line, summarise,
@@ -24,6 +25,10 @@ const MAX_TRACKED: usize = 1024;
 /// The longest name, id or error text that is kept, in characters.
 const NAME_CHARS: usize = 200;
 const ERROR_CHARS: usize = 2000;
+/// How many asks may be open at once.
+const MAX_ASKS: usize = 64;
+/// The longest input of a tool that is kept to be given back with an answer, in bytes.
+const ASK_BYTES: usize = 1 << 20;
 
 /// What was read of a turn so far.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +40,14 @@ pub struct ClaudeState {
     /// The message under way of each subagent ("" is the main agent) with its tokens:
     /// several lines report the same message, each a bit more.
     current: BTreeMap<String, (String, TokenUsage)>,
+    /// Of these, the ones whose message has begun and not ended.
+    unfinished: BTreeSet<String>,
+    /// What the CLI waits to be told.
+    asks: Vec<Ask>,
+    /// Tool calls that were asked for: we answered, so their denial is no news.
+    asked_calls: BTreeSet<String>,
+    /// The id of the newest line of ours that was taken up.
+    echoed: Option<String>,
     limit: Option<LimitHit>,
     end: Option<TurnEnd>,
     garbage: u64,
@@ -59,6 +72,10 @@ impl ClaudeState {
             wire::Line::User(message) => self.user(message, events),
             wire::Line::RateLimitEvent { rate_limit_info } => {
                 self.rate_limit(&rate_limit_info, events);
+            }
+            wire::Line::ControlRequest { request_id, request } => self.asked(&request_id, request),
+            wire::Line::ControlCancelRequest { request_id } => {
+                self.asks.retain(|ask| ask.id != request_id);
             }
             wire::Line::Result(result) => self.result(*result, events),
             wire::Line::Unknown => {}
@@ -85,6 +102,22 @@ impl ClaudeState {
         self.current.values().fold(self.closed, |sum, (_, tokens)| sum.plus(*tokens))
     }
 
+    /// The tokens, as far as streamed, of answers that had not ended when the turn did.
+    pub fn cut_off(&self) -> TokenUsage {
+        let open = self.current.iter().filter(|(parent, _)| self.unfinished.contains(*parent));
+        open.fold(TokenUsage::default(), |sum, (_, (_, tokens))| sum.plus(*tokens))
+    }
+
+    /// What the CLI waits to be told.
+    pub fn asks(&self) -> &[Ask] {
+        &self.asks
+    }
+
+    /// The id of the newest line of ours that the CLI took up.
+    pub fn echoed(&self) -> Option<&str> {
+        self.echoed.as_deref()
+    }
+
     /// Lines that were no JSON objects.
     pub fn garbage(&self) -> u64 {
         self.garbage
@@ -94,8 +127,8 @@ impl ClaudeState {
         match system {
             wire::System::Init { session_id, model, claude_code_version } => {
                 // `init` comes once a turn, also in a process that runs several.
-                let garbage = self.garbage;
-                *self = Self { started: true, garbage, ..Self::default() };
+                let (garbage, echoed) = (self.garbage, self.echoed.take());
+                *self = Self { started: true, garbage, echoed, ..Self::default() };
                 events.push(AgentEvent::Started {
                     session: name(&session_id),
                     model: name(&model),
@@ -120,14 +153,20 @@ impl ClaudeState {
         let parent = event.parent_tool_use_id;
         match event.event {
             wire::ApiEvent::MessageStart { message } => {
+                if self.unfinished.len() < MAX_TRACKED {
+                    self.unfinished.insert(name(parent.as_deref().unwrap_or_default()));
+                }
                 self.count(parent, Some(message.id), message.usage, events);
             }
-            wire::ApiEvent::MessageDelta { usage } => self.count(parent, None, usage, events),
+            wire::ApiEvent::MessageDelta { usage } => {
+                self.unfinished.remove(&name(parent.as_deref().unwrap_or_default()));
+                self.count(parent, None, usage, events);
+            }
             wire::ApiEvent::Unknown => {}
         }
     }
 
-    fn assistant(&mut self, line: wire::Message, events: &mut Vec<AgentEvent>) {
+    fn assistant(&mut self, line: wire::Spoken, events: &mut Vec<AgentEvent>) {
         for block in blocks(line.message.content) {
             match block {
                 wire::Block::Text { text } => events.push(AgentEvent::Text { text }),
@@ -148,13 +187,33 @@ impl ClaudeState {
         self.count(line.parent_tool_use_id, Some(line.message.id), line.message.usage, events);
     }
 
-    fn user(&mut self, line: wire::Message, events: &mut Vec<AgentEvent>) {
+    fn user(&mut self, line: wire::Spoken, events: &mut Vec<AgentEvent>) {
+        if line.is_replay {
+            self.echoed = line.uuid.map(|id| name(&id));
+        }
         for block in blocks(line.message.content) {
             if let wire::Block::ToolResult { tool_use_id, is_error } = block {
                 let id = name(&tool_use_id);
                 self.open_tools.remove(&id);
+                self.asks.retain(|ask| ask.call != id);
                 events.push(AgentEvent::ToolEnded { id, is_error: is_error.unwrap_or(false) });
             }
+        }
+    }
+
+    fn asked(&mut self, id: &str, request: wire::ControlRequest) {
+        match request {
+            wire::ControlRequest::CanUseTool { tool_name, input, tool_use_id } => {
+                if self.asks.len() >= MAX_ASKS || self.asked_calls.len() >= MAX_TRACKED {
+                    return;
+                }
+                let call = name(&tool_use_id);
+                self.asked_calls.insert(call.clone());
+                let short = input.to_string().len() <= ASK_BYTES;
+                let input = if short { input } else { Value::Null };
+                self.asks.push(Ask { id: name(id), tool: name(&tool_name), call, input });
+            }
+            wire::ControlRequest::Unknown => {}
         }
     }
 
@@ -172,6 +231,7 @@ impl ClaudeState {
 
     fn result(&mut self, line: wire::ResultLine, events: &mut Vec<AgentEvent>) {
         self.open_tools.clear();
+        self.asks.clear();
         let is_error = line.is_error.unwrap_or(true);
         let text = line.result.map(plain_text);
         let limit =
@@ -195,6 +255,7 @@ impl ClaudeState {
                 .unwrap_or_default()
                 .into_iter()
                 .take(MAX_TRACKED)
+                .filter(|denial| !self.asked_calls.contains(&name(&denial.tool_use_id)))
                 .map(|denial| name(&denial.tool_name))
                 .collect(),
             api_status: line.api_error_status,

@@ -15,10 +15,17 @@ use serde_json::Value;
 pub(super) enum Line {
     System(System),
     StreamEvent(StreamEvent),
-    Assistant(Message),
-    User(Message),
+    Assistant(Spoken),
+    User(Spoken),
     RateLimitEvent {
         rate_limit_info: RateLimitInfo,
+    },
+    ControlRequest {
+        request_id: String,
+        request: ControlRequest,
+    },
+    ControlCancelRequest {
+        request_id: String,
     },
     Result(Box<ResultLine>),
     #[serde(other)]
@@ -55,6 +62,20 @@ pub(super) enum System {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(tag = "subtype", rename_all = "snake_case")]
+pub(super) enum ControlRequest {
+    CanUseTool {
+        tool_name: String,
+        #[serde(default)]
+        input: Value,
+        #[serde(default)]
+        tool_use_id: String,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct StreamEvent {
     pub(super) event: ApiEvent,
     pub(super) parent_tool_use_id: Option<String>,
@@ -74,9 +95,13 @@ pub(super) enum ApiEvent {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Message {
+pub(super) struct Spoken {
     pub(super) message: ApiMessage,
     pub(super) parent_tool_use_id: Option<String>,
+    /// The sender's own id, on a line that was sent by us and is echoed.
+    pub(super) uuid: Option<String>,
+    #[serde(default, rename = "isReplay")]
+    pub(super) is_replay: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,4 +202,5 @@ pub(super) struct ModelUsage {
 #[serde(default)]
 pub(super) struct Denial {
     pub(super) tool_name: String,
+    pub(super) tool_use_id: String,
 }

@@ -103,7 +103,7 @@ fn paid(dollars: u64, n: u32) -> Transition {
         repo: repo(),
         at: at(0),
         cli_version: "test".to_owned(),
-        cost: Cost::Reported { total: cost, delta: Some(cost) },
+        cost: Cost::Reported { total: cost, delta: Some(cost), cut: None },
     };
     let facts = TurnFacts {
         cost: Some(TurnCost { key, entry }),

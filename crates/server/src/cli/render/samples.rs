@@ -181,6 +181,7 @@ pub(crate) fn working() -> RunView {
         cost: Some(Usd::micros(420_000)),
         last: Some("Bash: cargo test\u{7} --all".to_owned()),
         transcript: None,
+        asks: Vec::new(),
     };
     RunView::new(&after(2), Some(&turn), at(61))
 }

@@ -1,0 +1,229 @@
+//! What is written to a living CLI: the lines of its standard input, and what they
+//! and its output say of each other.
+//!
+//! One process serves a thread: the control request `initialize` shows that it is
+//! there, a `user` line begins a turn, `interrupt` ends one, and a `control_response`
+//! answers what the CLI asks. Lines are made here and written by the executor, which
+//! finds in the log of what was written whether it has already said a thing.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::command::{CommandError, MAX_PROMPT};
+use super::text::guard_start;
+
+/// The tool with which the model asks a person.
+pub const QUESTION: &str = "AskUserQuestion";
+
+/// Something that the CLI waits to be told: whether a tool may run, or what a person
+/// answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Its id; an answer names it.
+    pub id: String,
+    /// The tool; [`QUESTION`] where a person is asked.
+    pub tool: String,
+    /// The tool call's id.
+    pub call: String,
+    /// What the tool is called with; the answer gives it back.
+    pub input: Value,
+}
+
+/// What the CLI is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// It may.
+    Allow,
+    /// It may not, or nobody answers; the text goes to the model.
+    Deny(String),
+    /// A person's own words.
+    Say(String),
+}
+
+impl Ask {
+    /// Whether a person is asked, rather than for a permission.
+    pub fn is_question(&self) -> bool {
+        self.tool == QUESTION
+    }
+
+    /// The questions' own texts.
+    fn questions(&self) -> impl Iterator<Item = &str> {
+        let questions = self.input.get("questions").and_then(Value::as_array);
+        questions.into_iter().flatten().filter_map(|one| one.get("question")?.as_str())
+    }
+}
+
+/// The line that asks whether the CLI is there.
+pub fn initialize() -> Vec<u8> {
+    request("initialize", "initialize")
+}
+
+/// The line that ends the turn under way and keeps the process.
+pub fn interrupt(id: &str) -> Vec<u8> {
+    request(id, "interrupt")
+}
+
+/// The line that begins a turn. The CLI echoes `message`, an id of the caller's, where
+/// it takes the line up.
+pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, CommandError> {
+    if prompt.trim().is_empty() {
+        return Err(CommandError::EmptyPrompt);
+    }
+    if prompt.len() > MAX_PROMPT {
+        return Err(CommandError::PromptTooLong(prompt.len()));
+    }
+    // No turn of ours is meant as one of the CLI's own commands.
+    let text = guard_start(prompt);
+    Ok(line(&json!({
+        "type": "user",
+        "uuid": message,
+        "message": {"role": "user", "content": [{"type": "text", "text": text}]},
+    })))
+}
+
+/// The line that answers `ask`. One that is answered already is passed over by the CLI.
+pub fn answer(ask: &Ask, reply: &Reply) -> Vec<u8> {
+    let told = match reply {
+        // Too long to be kept, so it cannot be given back.
+        Reply::Allow if ask.input.is_null() => {
+            json!({"behavior": "deny", "message": "what this tool is called with is too long"})
+        }
+        Reply::Allow => json!({"behavior": "allow", "updatedInput": ask.input}),
+        Reply::Deny(why) => json!({"behavior": "deny", "message": why}),
+        Reply::Say(words) if ask.is_question() => {
+            let mut input = ask.input.clone();
+            let answers = ask.questions().map(|text| (text.to_owned(), json!(words))).collect();
+            if let Value::Object(fields) = &mut input {
+                fields.insert("answers".to_owned(), Value::Object(answers));
+            }
+            json!({"behavior": "allow", "updatedInput": input})
+        }
+        Reply::Say(words) => json!({"behavior": "deny", "message": words}),
+    };
+    line(&json!({
+        "type": "control_response",
+        "response": {"subtype": "success", "request_id": ask.id, "response": told},
+    }))
+}
+
+/// The ids of all requests and answers in a log of standard input.
+pub fn said(log: &[u8]) -> BTreeSet<String> {
+    let id = |line: Value| {
+        let own = line.get("request_id").or_else(|| line.get("response")?.get("request_id"))?;
+        own.as_str().map(str::to_owned)
+    };
+    lines(log).filter_map(id).collect()
+}
+
+/// Whether the CLI is between two turns, told by the end of its output.
+pub fn is_idle(tail: &[u8]) -> bool {
+    let kind = |line: Value| {
+        let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();
+        match (text("type"), text("subtype")) {
+            ("result", _) => Some(true),
+            ("assistant" | "user" | "stream_event" | "control_request", _) | ("system", "init") => {
+                Some(false)
+            }
+            (_, _) => None,
+        }
+    };
+    lines(tail).filter_map(kind).last().unwrap_or(false)
+}
+
+fn request(id: &str, subtype: &str) -> Vec<u8> {
+    line(&json!({"type": "control_request", "request_id": id, "request": {"subtype": subtype}}))
+}
+
+fn line(value: &Value) -> Vec<u8> {
+    let mut bytes = value.to_string().into_bytes();
+    bytes.push(b'\n');
+    bytes
+}
+
+fn lines(log: &[u8]) -> impl Iterator<Item = Value> {
+    log.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(tool: &str, input: Value) -> Ask {
+        Ask { id: "r-1".into(), tool: tool.into(), call: "t-1".into(), input }
+    }
+
+    #[test]
+    fn answers_are_in_the_cli_s_own_form() {
+        fn check(ask: &Ask, reply: &Reply, told: &Value) {
+            let line: Value = serde_json::from_slice(&answer(ask, reply)).unwrap();
+            assert_eq!(line["type"], "control_response");
+            assert_eq!(line["response"]["request_id"], "r-1");
+            assert_eq!(&line["response"]["response"], told);
+        }
+        let bash = ask("Bash", json!({"command": "ls"}));
+        let question = ask(QUESTION, json!({"questions": [{"question": "Which?"}]}));
+        check(
+            &bash,
+            &Reply::Allow,
+            &json!({"behavior": "allow", "updatedInput": {"command": "ls"}}),
+        );
+        check(&bash, &Reply::Deny("no".into()), &json!({"behavior": "deny", "message": "no"}));
+        check(
+            &bash,
+            &Reply::Say("ask Ann".into()),
+            &json!({"behavior": "deny", "message": "ask Ann"}),
+        );
+        check(
+            &question,
+            &Reply::Say("the first".into()),
+            &json!({"behavior": "allow", "updatedInput":
+                {"questions": [{"question": "Which?"}], "answers": {"Which?": "the first"}}}),
+        );
+    }
+
+    #[test]
+    fn a_prompt_is_one_line_that_starts_no_command() {
+        fn check(prompt: &str, text: &str) {
+            let line = user(prompt, "m").unwrap();
+            assert_eq!(line.iter().position(|byte| *byte == b'\n'), Some(line.len() - 1));
+            let line: Value = serde_json::from_slice(&line).unwrap();
+            assert_eq!(line["message"]["content"][0]["text"], text);
+            assert_eq!(line["uuid"], "m");
+        }
+        check("do it\nnow", "do it\nnow");
+        check(" /clear", " (slash)clear");
+        check("\u{2028}x", "\u{2028}x");
+        assert_eq!(user(" \n", "m"), Err(CommandError::EmptyPrompt));
+        let long = "x".repeat(MAX_PROMPT + 1);
+        assert_eq!(user(&long, "m"), Err(CommandError::PromptTooLong(MAX_PROMPT + 1)));
+    }
+
+    #[test]
+    fn a_log_tells_what_was_said() {
+        let mut log = initialize();
+        log.extend(user("request_id", "m").unwrap());
+        log.extend(answer(&ask("Bash", Value::Null), &Reply::Allow));
+        log.extend(interrupt("stop-1"));
+        log.extend(b"{\"request_id\":\"cut off");
+        let said: Vec<String> = said(&log).into_iter().collect();
+        assert_eq!(said, ["initialize", "r-1", "stop-1"]);
+    }
+
+    #[test]
+    fn it_is_idle_between_turns_alone() {
+        fn check(tail: &str, idle: bool) {
+            assert_eq!(is_idle(tail.as_bytes()), idle, "{tail}");
+        }
+        let result = r#"{"x":1,"type":"result"}"#;
+        let begun = r#"{"type":"system","subtype":"init"}"#;
+        check("", false);
+        check("cut off\"}\n", false);
+        check(result, true);
+        check(&format!("lf\"}}\n{result}\n{{\"type\":\"control_response\"}}\n"), true);
+        check(&format!("{result}\n{begun}\n"), false);
+        check(&format!("{begun}\n{{\"type\":\"assistant\"}}\n{result}\n"), true);
+        check(&format!("{result}\n{{\"type\":\"control_request\"}}\n"), false);
+    }
+}

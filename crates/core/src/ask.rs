@@ -1,0 +1,89 @@
+//! What an agent asks of a person, and what policy answers where no person does.
+//!
+//! An agent never stalls on a question: under `full-access` policy answers at once,
+//! under `ask` at the question's deadline.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::At;
+
+/// What an agent may do without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Permissions {
+    /// Everything; the sandbox is the limit, and a question is answered at once.
+    #[default]
+    FullAccess,
+    /// What a person allows, each time it asks; refused at the question's deadline.
+    Ask,
+}
+
+/// Something that an agent waits to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Its id; an answer names it.
+    pub id: String,
+    /// Whether a person is asked a question, rather than for a permission.
+    pub question: bool,
+    /// What is asked, one short line.
+    pub what: String,
+    /// Since when.
+    pub since: At,
+}
+
+/// What an agent is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// It may.
+    Allow,
+    /// It may not, or nobody answers.
+    Deny {
+        /// Told to the agent.
+        why: String,
+    },
+    /// A person's own words.
+    Say {
+        /// The words.
+        text: String,
+    },
+}
+
+impl Permissions {
+    /// The answer to `asked` where no person gives one.
+    pub fn answer(self, asked: &Asked) -> Answer {
+        let deny = |why: &str| Answer::Deny { why: why.to_owned() };
+        match (self, asked.question) {
+            (Self::FullAccess | Self::Ask, true) => deny(
+                "Nobody is there to answer. Decide it yourself by what the issue says, go on, and \
+                 record the decision and its reason in a commit message.",
+            ),
+            (Self::FullAccess, false) => Answer::Allow,
+            (Self::Ask, false) => deny(
+                "Nobody has allowed this in time. Find another way; if there is none, say in a \
+                 final message what you need, and stop.",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policy_never_leaves_an_agent_without_an_answer() {
+        let check = |permissions: Permissions, question: bool, allowed: bool| {
+            let (id, what) = ("r".to_owned(), "x".to_owned());
+            let asked = Asked { id, question, what, since: At::UNIX_EPOCH };
+            let answer = permissions.answer(&asked);
+            assert_eq!(answer == Answer::Allow, allowed, "{permissions:?} {answer:?}");
+            assert!(!matches!(answer, Answer::Say { .. }), "nobody has said anything");
+        };
+        check(Permissions::FullAccess, false, true);
+        check(Permissions::FullAccess, true, false);
+        check(Permissions::Ask, false, false);
+        check(Permissions::Ask, true, false);
+    }
+}

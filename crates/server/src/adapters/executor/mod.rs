@@ -1,0 +1,133 @@
+//! The engine's executor for agents that run on this machine, in a box, under a host.
+//!
+//! The Claude CLI is a living thread ([`thread`]): one process serves turn after turn.
+//! The scripted agent is a fresh process a turn ([`fresh`]). Which of them a turn is
+//! can be told from its folder alone. Conversations are the agent's own, in a home
+//! that the run keeps.
+
+mod fresh;
+mod report;
+mod talk;
+mod thread;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use afk_agent::host::Job as Hosted;
+use afk_core::ask::Answer;
+use afk_core::config::AgentName;
+use afk_core::ids::{JobKey, RepoName, RunId};
+use afk_core::spend::PriceTable;
+use afk_engine::ports::{Executor, PortError, PortErrorKind, PortResult, TurnReport, TurnRequest};
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::world::Local;
+use report::Reading;
+pub(super) use thread::{idle_too_long, is_thread};
+
+/// How much is read at once.
+const CHUNK: usize = 1 << 20;
+/// How much of standard error tells why a turn failed.
+const STDERR: usize = 64 << 10;
+/// How long an interrupted turn has before it is killed.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// Readings by turn and process.
+type Readers = HashMap<(JobKey, u32), Arc<Mutex<Reading>>>;
+
+/// Agents on this machine.
+pub struct LocalExecutor {
+    local: Local,
+    prices: PriceTable,
+    /// The turns that this process has looked at, by key and process: how far their
+    /// output is read.
+    readers: Mutex<Readers>,
+}
+
+impl LocalExecutor {
+    /// Agents in the folders of `local`.
+    pub fn new(local: Local) -> Self {
+        Self { local, prices: PriceTable::default(), readers: Mutex::default() }
+    }
+
+    /// A turn's output as far as it is written, read once however often it is asked.
+    async fn read(
+        &self,
+        key: (JobKey, u32),
+        new: impl FnOnce() -> Reading,
+        job: &Hosted,
+    ) -> PortResult<Arc<Mutex<Reading>>> {
+        let reading = {
+            let mut readers = self.readers.lock().await;
+            readers.entry(key).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
+        };
+        let mut now = reading.lock().await;
+        while !now.over {
+            let bytes = job.read_stdout(now.offset, CHUNK).await.map_err(PortError::transient)?;
+            if bytes.is_empty() {
+                break;
+            }
+            now.take(&bytes);
+        }
+        drop(now);
+        Ok(reading)
+    }
+}
+
+#[async_trait]
+impl Executor for LocalExecutor {
+    async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
+        let begun = self.begun(&turn.key)?.is_some();
+        match self.local.repo(&turn.repo)?.agent {
+            AgentName::Claude => self.start_thread(turn).await,
+            AgentName::Scripted if begun => self.start_thread(turn).await,
+            AgentName::Scripted => self.start_fresh(turn).await,
+        }
+    }
+
+    async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
+        match self.begun(key)? {
+            Some(begun) => self.observe_thread(repo, key, &begun).await,
+            None => self.observe_fresh(repo, key).await,
+        }
+    }
+
+    async fn answer(
+        &self,
+        _repo: &RepoName,
+        key: &JobKey,
+        request: &str,
+        answer: &Answer,
+    ) -> PortResult<()> {
+        match self.begun(key)? {
+            Some(begun) => self.answer_thread(key, &begun, request, answer).await,
+            None => Err(PortError::new(PortErrorKind::NotFound, format!("{key} asks nothing"))),
+        }
+    }
+
+    async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
+        match self.begun(key)? {
+            Some(begun) => self.interrupt_thread(key, &begun).await,
+            None => self.interrupt_fresh(key).await,
+        }
+    }
+
+    async fn changed(&self, _repo: &RepoName, key: &JobKey, at_most: Duration) {
+        match self.begun(key) {
+            Ok(Some(begun)) => self.thread_changed(key, &begun, at_most).await,
+            Ok(None) => self.fresh_changed(key, at_most).await,
+            // Looked into by the next pass.
+            Err(_) => {}
+        }
+    }
+}
+
+/// The run and the turn's number of a turn's key.
+fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
+    let parts = key.as_str().split_once('.').and_then(|(run, rest)| {
+        Some((run.parse().ok()?, rest.strip_prefix("turn.")?.parse().ok()?))
+    });
+    parts.ok_or_else(|| PortError::permanent(format!("{key} is no turn's key")))
+}

@@ -1,0 +1,279 @@
+//! Reading an agent's output, and what is reported of a turn.
+//!
+//! One reading a turn: from where its output begins, each byte once, however often it
+//! is asked. Where one process serves several turns, a turn ends with the first result
+//! that is its own.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::SystemTime;
+
+use afk_agent::agents::{
+    AgentEvent, AgentKind, Exit, Recovery, TokenUsage, TurnOutcome, TurnReader,
+};
+use afk_agent::host::EndHow;
+use afk_agent::sandbox::Strength;
+use afk_core::ask::Asked;
+use afk_core::evidence::SandboxStrength;
+use afk_core::ids::{At, RepoName, RunId};
+use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
+use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
+use afk_core::text::{Keep, bounded};
+use afk_core::usd::Usd;
+use afk_engine::ports::TurnReport;
+use sha2::Digest as _;
+
+/// How much of the last words is kept.
+const WORDS: usize = 8 << 10;
+
+/// How far a turn's output is read, and what it said so far.
+pub(super) struct Reading {
+    kind: AgentKind,
+    pub(super) reader: TurnReader,
+    pub(super) offset: u64,
+    digest: sha2::Sha256,
+    version: String,
+    model: String,
+    last: Option<String>,
+    finished: bool,
+    /// In a process of several turns, the id of this one's line.
+    message: Option<String>,
+    /// This turn's own result was read, and nothing is read after it.
+    pub(super) over: bool,
+    /// Asks for which a waiting pass was woken.
+    pub(super) woken: BTreeSet<String>,
+}
+
+/// How a turn ended, beside what it said.
+pub(super) struct Over<'a> {
+    pub(super) run: RunId,
+    pub(super) repo: &'a RepoName,
+    /// The key of its entry in the ledger.
+    pub(super) key: TurnKey,
+    /// When it began.
+    pub(super) at: At,
+    pub(super) sandbox: Option<Strength>,
+    pub(super) exit: Exit,
+    pub(super) stderr: &'a str,
+    /// Whether we told it to stop.
+    pub(super) ours: bool,
+}
+
+impl Reading {
+    /// The output of a process that serves one turn.
+    pub(super) fn new(kind: AgentKind) -> Self {
+        Self {
+            kind,
+            reader: TurnReader::new(kind),
+            offset: 0,
+            digest: sha2::Sha256::new(),
+            version: String::new(),
+            model: String::new(),
+            last: None,
+            finished: false,
+            message: None,
+            over: false,
+            woken: BTreeSet::new(),
+        }
+    }
+
+    /// The part of a thread's output from `offset` on that belongs to the turn of `message`.
+    pub(super) fn of_turn(kind: AgentKind, offset: u64, message: String) -> Self {
+        Self { offset, message: Some(message), ..Self::new(kind) }
+    }
+
+    /// Takes a last line without a newline, once.
+    fn finish(&mut self) {
+        if !self.finished && !self.over {
+            self.finished = true;
+            let events = self.reader.finish();
+            self.note(&events);
+        }
+    }
+
+    /// Takes the next bytes, up to the turn's end.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            if self.over {
+                return;
+            }
+            self.offset += line.len() as u64;
+            self.digest.update(line);
+            let events = self.reader.feed(line);
+            self.note(&events);
+            let (Some(message), Some(end)) = (&self.message, self.reader.end()) else { continue };
+            // A turn over its budget ends before its line is taken up.
+            if end.is_error || self.reader.echoed() == Some(message) {
+                self.over = true;
+            } else {
+                // The agent had begun a turn of its own.
+                self.reader = TurnReader::new(self.kind);
+            }
+        }
+    }
+
+    /// Keeps what people see live.
+    fn note(&mut self, events: &[AgentEvent]) {
+        for event in events {
+            match event {
+                AgentEvent::Started { model, version, .. } => {
+                    self.model.clone_from(model);
+                    self.version.clone_from(version);
+                }
+                AgentEvent::Text { text } => self.last = Some(afk_core::text::line(text, 120)),
+                AgentEvent::ToolStarted { name, summary, .. } => {
+                    self.last = Some(afk_core::text::line(&format!("{name}: {summary}"), 120));
+                }
+                AgentEvent::Retrying { attempt, max, .. } => {
+                    self.last = Some(format!("the model's API is asked again ({attempt}/{max})"));
+                }
+                AgentEvent::ToolEnded { .. }
+                | AgentEvent::PermissionDenied { .. }
+                | AgentEvent::UsageLimit { .. }
+                | AgentEvent::Usage(_)
+                | AgentEvent::Ended(_) => {}
+            }
+        }
+    }
+
+    /// What is known of a turn that is not over.
+    pub(super) fn running(&self, seen: TurnSeen, asks: Vec<Asked>) -> TurnReport {
+        TurnReport { asks, ..self.report(seen, None) }
+    }
+
+    fn report(&self, seen: TurnSeen, transcript: Option<String>) -> TurnReport {
+        let tokens = self.reader.tokens();
+        let usage = self.reader.end().map(|end| &end.usage);
+        let told = usage.and_then(|usage| {
+            Usd::from_f64(usage.turn_cost_usd().unwrap_or(usage.cost_usd_cumulative))
+        });
+        TurnReport {
+            seen,
+            tokens: (tokens.input + tokens.cache_read + tokens.cache_write, tokens.output),
+            cost: told,
+            last: self.last.clone(),
+            transcript,
+            asks: Vec::new(),
+        }
+    }
+
+    /// How the turn came out.
+    pub(super) fn outcome(&mut self, exit: &Exit, stderr: &str, ours: bool) -> TurnOutcome {
+        self.finish();
+        self.reader.outcome(exit, stderr, ours)
+    }
+
+    /// Everything about a turn that is over.
+    pub(super) fn over(&mut self, prices: &PriceTable, over: Over<'_>) -> TurnReport {
+        let outcome = self.outcome(&over.exit, over.stderr, over.ours);
+        let transcript = hex_digest(&self.digest);
+        let facts = TurnFacts {
+            usage: usage(self.reader.tokens()),
+            transcript: transcript.parse().ok(),
+            sandbox: over.sandbox.map(strength),
+            cost: self.cost(prices, over),
+        };
+        let seen = TurnSeen::Ended { how: turn_end(outcome), facts: Box::new(facts) };
+        self.report(seen, Some(transcript))
+    }
+
+    fn cost(&self, prices: &PriceTable, over: Over<'_>) -> Option<TurnCost> {
+        let told = self.reader.end().map(|end| &end.usage);
+        let tokens = self.reader.tokens();
+        let estimate = |tokens| prices.estimate(&self.model, &usage(tokens));
+        // The scripted agent costs what its script says, which may be nothing.
+        let free = self.kind == AgentKind::Scripted || tokens.is_zero();
+        let cut = self.reader.cut_off();
+        let cost = match told {
+            Some(usage) if usage.cost_usd_cumulative > 0.0 || free => Cost::Reported {
+                total: Usd::from_f64(usage.cost_usd_cumulative)?,
+                delta: usage.turn_cost_usd().and_then(Usd::from_f64),
+                cut: (!cut.is_zero()).then(|| estimate(cut)),
+            },
+            Some(_) | None => Cost::Estimated { amount: estimate(tokens) },
+        };
+        let (run, repo, at) = (over.run, over.repo.clone(), over.at);
+        let entry = Entry { run, repo, at, cli_version: self.version.clone(), cost };
+        Some(TurnCost { key: over.key, entry })
+    }
+}
+
+/// A turn that nobody has heard of.
+pub(super) fn absent() -> TurnReport {
+    TurnReport {
+        seen: TurnSeen::Absent,
+        tokens: (0, 0),
+        cost: None,
+        last: None,
+        transcript: None,
+        asks: Vec::new(),
+    }
+}
+
+/// A turn at work.
+pub(super) fn at_work(last: SystemTime, tool_open: bool, asking_since: Option<At>) -> TurnSeen {
+    let last_event_at = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
+    TurnSeen::Running { last_event_at, tool_open, asking_since }
+}
+
+/// When the job in `dir` last wrote something.
+pub(super) fn written(dir: &Path) -> Option<SystemTime> {
+    dir.join("stdout").metadata().ok()?.modified().ok()
+}
+
+fn usage(tokens: TokenUsage) -> Usage {
+    Usage {
+        input: tokens.input,
+        output: tokens.output,
+        cache_read: tokens.cache_read,
+        cache_write: tokens.cache_write,
+    }
+}
+
+pub(super) fn exit(how: &EndHow) -> Exit {
+    match how {
+        EndHow::Exited(code) => Exit::Exited { code: *code },
+        EndHow::Signalled(signal) => Exit::Signalled { signal: *signal },
+        EndHow::Killed(_) => Exit::Signalled { signal: 15 },
+        EndHow::TimedOut | EndHow::OutOfMemory | EndHow::TooManyProcesses => {
+            Exit::Signalled { signal: 9 }
+        }
+        EndHow::TooMuchOutput | EndHow::OutputLost(_) => Exit::Signalled { signal: 9 },
+        EndHow::Unbegun(_) => Exit::Lost,
+        EndHow::WorkspaceBusy | EndHow::CouldNotStart(_) => {
+            Exit::NotStarted { message: format!("the agent {how}") }
+        }
+    }
+}
+
+fn turn_end(outcome: TurnOutcome) -> TurnEnd {
+    match outcome {
+        TurnOutcome::Finished { text } => {
+            TurnEnd::Finished { message: bounded(&text, WORDS, Keep::Tail).into_owned() }
+        }
+        TurnOutcome::Interrupted => TurnEnd::Interrupted,
+        TurnOutcome::Lost => TurnEnd::Lost,
+        TurnOutcome::Failed { reason, message } => match reason.recovery() {
+            Recovery::WaitUntil(resets_at) => TurnEnd::Limited { resets_at },
+            Recovery::Person => TurnEnd::Hopeless { message },
+            // The next turn enters the conversation the other way.
+            Recovery::Retry | Recovery::Resume | Recovery::Open => TurnEnd::Failed { message },
+        },
+    }
+}
+
+fn strength(strength: Strength) -> SandboxStrength {
+    match strength {
+        Strength::None => SandboxStrength::None,
+        Strength::Partial => SandboxStrength::Partial,
+        Strength::Full => SandboxStrength::Full,
+    }
+}
+
+fn hex_digest(digest: &sha2::Sha256) -> String {
+    use std::fmt::Write as _;
+    digest.clone().finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
