@@ -76,18 +76,39 @@ impl Parts {
     fn of(message: &str, issue: u64) -> Self {
         let clean: String =
             message.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
-        let lines: Vec<&str> =
-            clean.lines().map(str::trim_end).filter(|line| !is_ours(line, issue)).collect();
-        let (text, trailers) = split_trailers(&lines);
+        let lines: Vec<&str> = clean.lines().map(str::trim_end).collect();
+        let (text, block) = split_trailers(&lines);
+        // A block of ours at the end is the end: what stands above it is text, however it looks.
+        let landed_before = block.iter().any(|line| is_ours(line, issue));
+        let kept = without_ours(if landed_before { text } else { &lines }, issue);
+        let (text, trailers) = if landed_before {
+            (kept.as_slice(), without_ours(block, issue))
+        } else {
+            let (text, block) = split_trailers(&kept);
+            (text, block.to_vec())
+        };
         let mut text = text.iter().skip_while(|line| line.is_empty());
         let subject = text.next().map(|s| s.trim().to_owned()).unwrap_or_default();
         let body: Vec<&str> = text.copied().collect();
         Self {
             subject,
             body: body.join("\n").trim_matches('\n').to_owned(),
-            trailers: trailers.iter().map(|line| (*line).to_owned()).collect(),
+            trailers: trailers.into_iter().map(str::to_owned).collect(),
         }
     }
+}
+
+/// The lines that others may write, too, without what continues one of ours.
+fn without_ours<'m>(lines: &[&'m str], issue: u64) -> Vec<&'m str> {
+    let mut ours = false;
+    let mut kept = Vec::new();
+    for line in lines {
+        ours = is_ours(line, issue) || (ours && line.starts_with([' ', '\t']));
+        if !ours {
+            kept.push(*line);
+        }
+    }
+    kept
 }
 
 /// Whether only the control plane may write this line.
@@ -155,6 +176,7 @@ mod tests {
         check(&["\n\n"], "Work on #7\n\n");
         check(&["a\0b\r\n\r\nc\u{1b}[1m"], "ab\n\nc[1m\n\n");
         check(&["Add it\n\nRefs #12\nrefs: #7"], "Add it\n\nRefs #12\n\n");
+        check(&["#\na: :"], "#\n\na: :\n\n");
     }
 
     #[test]
