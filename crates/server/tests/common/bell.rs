@@ -68,6 +68,10 @@ fn take(mut stream: &TcpStream) -> Option<Rung> {
         }
         line.clear();
     }
+    // Whoever was killed before it said anything has not rung.
+    if id.is_empty() {
+        return None;
+    }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").ok()?;

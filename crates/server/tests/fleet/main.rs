@@ -1,0 +1,13 @@
+//! The daemon on a fleet of its own: three repositories, many issues, people who
+//! change their minds, restarts.
+//!
+//! The real binary, real git, real hosts and boxes, SQLite; only the agent follows a
+//! script.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod kills;
+mod story;
+mod world;

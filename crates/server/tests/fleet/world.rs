@@ -1,0 +1,267 @@
+//! A fleet: repositories with one project each, an agent that adds what its issue's
+//! number says, gates that hold an agent in mid-turn, and `afk serve` over them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use afk_agent::agents::scripted::script::{Script, Step, Turn};
+use serde_json::Value;
+
+use crate::common::{BOUND, Bell, Control, git, sh, texts, until};
+
+/// What the agent does: the test of its issue, then the code, each in a commit. It
+/// waits where a gate holds its issue and gives up where one tells it to.
+const AGENT: &str = r#"
+branch=$(git symbolic-ref --short HEAD); n=${branch#afk/}; n=${n%%-*}
+me=@GATE@/$(cat NAME)-$n
+rm -f .git/index.lock
+while [ -e "$me.hold" ]; do sleep 0.05; done
+[ ! -e "$me.give-up" ] || exit 0
+if [ -e @GATE@/slow ]; then sleep "0.$((($$ * 7) % 9))"; fi
+if [ ! -e "tests/$n.sh" ]; then
+  printf '. ./lib.sh\n[ "$(say_%s)" = %s ]\n' "$n" "$n" > "tests/$n.sh"
+  git add "tests/$n.sh"; git commit -q -m "Test say_$n"
+fi
+if ! grep -q "^say_$n" lib.sh; then
+  printf 'say_%s() { echo %s; }\n' "$n" "$n" >> lib.sh
+  git add lib.sh; git commit -q -m "Add say_$n"
+fi
+"#;
+
+const TEST: &str =
+    "failed=0\nfor t in tests/*.sh; do sh -e \"$t\" || failed=1; done\nexit $failed\n";
+
+/// The fleet. What is left of it when the test ends is ended too.
+pub(crate) struct Fleet {
+    dir: tempfile::TempDir,
+    pub(crate) bell: Bell,
+    repos: Vec<&'static str>,
+}
+
+impl Fleet {
+    /// A fleet of these repositories (`o/<name>`), armed, with `capacity` runs at once.
+    pub(crate) fn new(repos: &[&'static str], capacity: u32) -> Self {
+        let dir = tempfile::Builder::new().prefix("afk-fleet-").tempdir().unwrap();
+        let fleet = Self { dir, bell: Bell::start(), repos: repos.to_vec() };
+        fs::create_dir_all(fleet.path("home")).unwrap();
+        fs::create_dir_all(fleet.path("gate")).unwrap();
+        for repo in repos {
+            fleet.seed(repo);
+        }
+        let agent = AGENT.replace("@GATE@", &fleet.path("gate").to_string_lossy());
+        let turn = || Turn { steps: vec![sh(&agent), usage()] };
+        let script = Script { turns: (0..20).map(|_| turn()).collect() };
+        fs::write(fleet.path("script.json"), serde_json::to_vec(&script).unwrap()).unwrap();
+        fleet.configure(capacity, "");
+        fleet
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn seed(&self, repo: &str) {
+        let seed = self.path(&format!("seed-{repo}"));
+        fs::create_dir_all(seed.join("tests")).unwrap();
+        for (name, text) in [
+            ("NAME", repo),
+            ("lib.sh", "say_0() { echo 0; }\n"),
+            ("tests/0.sh", ". ./lib.sh\n[ \"$(say_0)\" = 0 ]\n"),
+            ("test.sh", TEST),
+            ("ci.sh", "set -e\nsh -n lib.sh\nsh test.sh\n"),
+        ] {
+            fs::write(seed.join(name), text).unwrap();
+        }
+        let origin = format!("{repo}.git");
+        git(self.dir.path(), &["init", "-q", "--bare", "--initial-branch=main", &origin]);
+        git(&seed, &["init", "-q", "--initial-branch=main"]);
+        git(&seed, &["add", "--all"]);
+        git(&seed, &["commit", "-q", "-m", "Say nought"]);
+        git(&seed, &["push", "-q", &self.path(&origin).to_string_lossy(), "main"]);
+    }
+
+    /// Writes the configuration; `broken` is appended as it is.
+    pub(crate) fn configure(&self, capacity: u32, broken: &str) {
+        let quoted = |path: PathBuf| toml::Value::String(path.to_string_lossy().into()).to_string();
+        let names: Vec<String> = self.repos.iter().map(|repo| format!("\"o/{repo}\"")).collect();
+        let mut text = format!(
+            "kill_switch = false\nallowlist = [{}]\nmax_concurrent_runs = {capacity}\n\
+             poll_seconds = 1\nbudget_usd = 5\n\
+             executor_retries_max = 99\ndata_dir = {}\n\
+             notify = [{{ kind = \"webhook\", url = {:?}, secret = {{ env = \"AFK_E2E_BELL\" }} }}]\n\
+             [agents.scripted]\nscript = {}\n",
+            names.join(", "),
+            quoted(self.path("data")),
+            self.bell.url(),
+            quoted(self.path("script.json")),
+        );
+        for repo in &self.repos {
+            let table = format!(
+                "[repos.\"o/{repo}\"]\nremote = {}\nagent = \"scripted\"\nread = [{gate}]\n\
+                 verify = [\"sh\", \"test.sh\"]\n\
+                 stages = [{{ name = \"ci\", command = [\"sh\", \"ci.sh\"] }}]\n",
+                quoted(self.path(&format!("{repo}.git"))),
+                gate = quoted(self.path("gate")),
+            );
+            text.push_str(&table);
+        }
+        text.push_str(broken);
+        // Never seen half written.
+        fs::write(self.path("afk.toml.new"), text).unwrap();
+        fs::rename(self.path("afk.toml.new"), self.path("afk.toml")).unwrap();
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_afk"));
+        command
+            .args(args)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path("home"))
+            .env("USER", "keeper")
+            .env("AFK_CONFIG", self.path("afk.toml"))
+            .env("AFK_E2E_BELL", "a secret of the doorbell")
+            .current_dir(self.dir.path());
+        command
+    }
+
+    /// `afk serve`, under way.
+    pub(crate) fn serve(&self) -> Control {
+        Control::start(self.command(&["serve", "--log-format", "json"]), &self.path("out"))
+    }
+
+    /// Runs `afk`, which must succeed, and gives its standard output.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let output = Control::start(self.command(args), &self.path("out")).wait(BOUND);
+        let (out, err) = texts(&output);
+        assert!(output.status.success(), "afk {args:?}: {}\n{out}\n{err}", output.status);
+        out
+    }
+
+    /// The JSON that `afk` answers, whatever its exit code; null where it is none.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let args: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
+        let output = Control::start(self.command(&args), &self.path("out")).wait(BOUND);
+        serde_json::from_slice(&output.stdout).unwrap_or_default()
+    }
+
+    /// What `afk` answers, whatever its exit code.
+    pub(crate) fn told(&self, args: &[&str]) -> String {
+        let output = Control::start(self.command(args), &self.path("out")).wait(BOUND);
+        let (out, err) = texts(&output);
+        format!("{out}\n{err}")
+    }
+
+    /// Files issue after issue: the repository, its labels, its body.
+    pub(crate) fn issue(&self, repo: &str, labels: &[&str], body: &str) {
+        let repo = format!("o/{repo}");
+        let mut args = vec!["issue", "new", &repo, "say one more", "--body", body];
+        for label in labels {
+            args.extend(["--label", label]);
+        }
+        self.ok(&args);
+    }
+
+    /// Holds the agent of `a-1` and its like in mid-turn.
+    pub(crate) fn hold(&self, issue: &str) {
+        fs::write(self.gate(issue, "hold"), "").unwrap();
+    }
+
+    pub(crate) fn let_go(&self, issue: &str) {
+        fs::remove_file(self.gate(issue, "hold")).unwrap();
+    }
+
+    pub(crate) fn give_up(&self, issue: &str) {
+        fs::write(self.gate(issue, "give-up"), "").unwrap();
+    }
+
+    /// Lets every agent take up to a second.
+    pub(crate) fn slow_agent(&self) {
+        fs::write(self.path("gate/slow"), "").unwrap();
+    }
+
+    /// The process ids of the fleet's hosts.
+    pub(crate) fn hosts(&self) -> Vec<u32> {
+        let of_host = |line: &str| line.contains(" host ");
+        self.table().into_iter().filter(|(_, line)| of_host(line)).map(|(pid, _)| pid).collect()
+    }
+
+    fn gate(&self, issue: &str, what: &str) -> PathBuf {
+        self.path("gate").join(format!("{}.{what}", issue.replace('#', "-")))
+    }
+
+    /// The newest run on `a#1` and its like; null where there is none.
+    pub(crate) fn run(&self, issue: &str) -> Value {
+        self.json(&["show", &format!("o/{issue}")])
+    }
+
+    /// The outcome of an issue's newest run; `live`, or `-` where there is none.
+    pub(crate) fn outcome(&self, issue: &str) -> String {
+        let run = self.run(issue);
+        match (run["summary"]["settled"].as_bool(), run["summary"]["outcome"].as_str()) {
+            (Some(true), Some(outcome)) => outcome.to_owned(),
+            (Some(_), _) => "live".to_owned(),
+            (None, _) => "-".to_owned(),
+        }
+    }
+
+    /// Waits until an issue's run came to `outcome`.
+    pub(crate) fn until(&self, issue: &str, outcome: &str) {
+        until(&format!("{issue} is {outcome}"), Duration::from_mins(2), || {
+            (self.outcome(issue) == outcome).then_some(())
+        });
+    }
+
+    /// The subjects on the default branch of a repository, newest first.
+    pub(crate) fn landed(&self, repo: &str) -> Vec<String> {
+        let log = git(&self.path(&format!("{repo}.git")), &["log", "--format=%s", "main"]);
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// Processes of the fleet's folder: agents, hosts, control planes.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        self.table().into_iter().map(|(_, line)| line).collect()
+    }
+
+    fn table(&self) -> Vec<(u32, String)> {
+        let name = self.dir.path().to_string_lossy().into_owned();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).replace('\0', " ");
+            if line.contains(&name) {
+                found.push((pid, line));
+            }
+        }
+        found
+    }
+}
+
+fn usage() -> Step {
+    Step::Usage { input_tokens: 10, output_tokens: 5, cost: 0.01 }
+}
+
+/// The dispatch order that a table says, by admission.
+pub(crate) fn by_admission(runs: &[(String, Value)]) -> Vec<String> {
+    let mut begun: Vec<(&str, &str)> = runs
+        .iter()
+        .filter_map(|(issue, run)| Some((run["run"]["admitted_at"].as_str()?, issue.as_str())))
+        .collect();
+    begun.sort_unstable();
+    begun.into_iter().map(|(_, issue)| issue.to_owned()).collect()
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if std::env::var_os("AFK_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            println!("kept: {}", self.dir.path().display());
+        }
+        // Control planes end with their handles; what their hosts hold ends with this.
+        let _ = self.command(&["halt", "--why", "the test is over"]).output();
+    }
+}
