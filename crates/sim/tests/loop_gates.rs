@@ -244,6 +244,19 @@ async fn taken_back_after_the_landing_its_verdict_is_followed() {
 }
 
 #[tokio::test]
+async fn taken_back_after_the_landing_a_slow_stage_is_let_to_its_end() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.sim.with(|world| world.set_open(&seven(), false, &person("ann")));
+    story.rounds(20).await;
+    assert_eq!(story.count("jobs.stop"), 0, "its verdict is awaited");
+    story.sim.with(|world| world.jobs.hanging.clear());
+    story.settle().await;
+    story.ended(End::Done);
+}
+
+#[tokio::test]
 async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
     let hook = vec!["setup".to_owned()];
     let story = Story::new().with_issue(vec![good_work()]).configure(|config| {

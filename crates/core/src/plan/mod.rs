@@ -202,7 +202,7 @@ fn cancelled(now: &Situation) -> Option<Plan> {
 fn halted(now: &Situation) -> Option<Plan> {
     now.halted.then_some(match now.alive {
         Alive::Nothing => Plan::Wait { reason: Waiting::Halt },
-        Alive::Something { .. } => Plan::Interrupt,
+        Alive::Stages { .. } | Alive::Something { .. } => Plan::Interrupt,
     })
 }
 
@@ -359,16 +359,20 @@ fn let_go(now: &Situation) -> Plan {
 fn conclude(now: &Situation, end: End) -> Plan {
     match now.alive {
         Alive::Nothing => Plan::Conclude { end },
-        Alive::Something { grace_over: false } => Plan::Interrupt,
-        Alive::Something { grace_over: true } => Plan::Conclude { end: End::Frozen },
+        Alive::Stages { grace_over: false } | Alive::Something { grace_over: false } => {
+            Plan::Interrupt
+        }
+        Alive::Stages { grace_over: true } | Alive::Something { grace_over: true } => {
+            Plan::Conclude { end: End::Frozen }
+        }
     }
 }
 
-/// The interrupt, while something is alive that may still be stopped.
+/// The interrupt, while something is alive that may still be stopped and brings no verdict.
 fn stopped(now: &Situation) -> Option<Plan> {
     match now.alive {
         Alive::Something { grace_over: false } => Some(Plan::Interrupt),
-        Alive::Something { grace_over: true } | Alive::Nothing => None,
+        Alive::Something { grace_over: true } | Alive::Stages { .. } | Alive::Nothing => None,
     }
 }
 

@@ -39,7 +39,12 @@ pub struct Situation {
 pub enum Alive {
     /// Nothing is.
     Nothing,
-    /// Something is.
+    /// Stages of the landed commit, and nothing else: they bring its verdict.
+    Stages {
+        /// They were interrupted, and have gone on past their grace all the same.
+        grace_over: bool,
+    },
+    /// Something else is.
     Something {
         /// It was interrupted, and has gone on past its grace all the same.
         grace_over: bool,

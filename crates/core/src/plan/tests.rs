@@ -71,6 +71,13 @@ fn row_2_a_cancel_releases_or_follows_the_verdict_without_another_turn() {
     check(cancelled(Landed::Pending { overdue: false }), Plan::AskStages);
     check(cancelled(Landed::Pending { overdue: true }), ends(End::NeedsHuman));
     check(cancelled(NOT_OURS), Plan::AskDescendants);
+    // A stage under way is what brings the verdict.
+    let staging =
+        |landed| Situation { alive: Alive::Stages { grace_over: false }, ..cancelled(landed) };
+    check(staging(Landed::Pending { overdue: false }), Plan::AskStages);
+    check(staging(Landed::Pending { overdue: true }), Plan::Interrupt);
+    check(staging(NOT_OURS), Plan::AskDescendants);
+    check(staging(Landed::Nothing), Plan::Interrupt);
 }
 
 #[test]
@@ -259,6 +266,8 @@ fn every_turn() -> Vec<Turn> {
 fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     let alive = [
         Alive::Nothing,
+        Alive::Stages { grace_over: false },
+        Alive::Stages { grace_over: true },
         Alive::Something { grace_over: false },
         Alive::Something { grace_over: true },
     ];
@@ -300,6 +309,7 @@ fn later(now: Situation) -> Situation {
     };
     let alive = match now.alive {
         Alive::Nothing => Alive::Nothing,
+        Alive::Stages { .. } => Alive::Stages { grace_over: true },
         Alive::Something { .. } => Alive::Something { grace_over: true },
     };
     Situation { spent: true, landed, alive, ..now }
@@ -349,7 +359,10 @@ fn in_every_situation_the_promises_hold() {
                 assert_eq!(now.landed, Landed::Nothing, "let go of: {now:#?}");
             }
             let alive = now.alive != Alive::Nothing;
-            let unstoppable = now.alive == Alive::Something { grace_over: true };
+            let unstoppable = matches!(
+                now.alive,
+                Alive::Stages { grace_over: true } | Alive::Something { grace_over: true }
+            );
             assert!(!alive || (unstoppable && end == End::Frozen), "left alive: {now:#?}");
         }
         if matches!(now.turn, Turn::Unknown) && !now.concluded {

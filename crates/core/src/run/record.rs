@@ -33,6 +33,8 @@ pub struct Seen {
     pub staging: bool,
     /// A turn or a job of the run is alive.
     pub alive: bool,
+    /// Something is alive that is no stage.
+    pub working: bool,
     /// Since when this control plane has been trying to stop what is alive.
     pub stopping_since: Option<At>,
 }

@@ -203,7 +203,7 @@ fn alive(seen: &Seen, limits: &Limits, now: At) -> Alive {
     }
     let grace_over =
         seen.stopping_since.is_some_and(|since| elapsed(since, now, &[]) >= limits.stop_grace);
-    Alive::Something { grace_over }
+    if seen.working { Alive::Something { grace_over } } else { Alive::Stages { grace_over } }
 }
 
 fn workspace(attempt: &Attempt) -> Workspace {

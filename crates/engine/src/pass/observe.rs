@@ -20,6 +20,7 @@ impl Pass<'_> {
             staging: alive.iter().any(|key| key.as_str().contains(".stage"))
                 || self.has_unheard().await?,
             alive: !alive.is_empty(),
+            working: alive.iter().any(|key| !key.as_str().contains(".stage")),
             stopping_since: self.engine.stopping_since(id),
             ..Seen::default()
         };

@@ -341,11 +341,14 @@ fn judging_is_seen_and_a_breach_counts_first() {
 
 #[test]
 fn a_stop_has_its_grace() {
-    let alive = |stopping: Option<i64>, now| {
+    let alive_as = |working, stopping: Option<i64>, now| {
         let stopping_since = stopping.map(at);
-        seen(&[], &Seen { alive: true, stopping_since, ..Seen::default() }, now).alive
+        seen(&[], &Seen { alive: true, working, stopping_since, ..Seen::default() }, now).alive
     };
+    let alive = |stopping, now| alive_as(true, stopping, now);
     assert_eq!(situation(&[], 1).alive, Alive::Nothing);
+    assert_eq!(alive_as(false, None, 1), Alive::Stages { grace_over: false });
+    assert_eq!(alive_as(false, Some(10), 40), Alive::Stages { grace_over: true });
     assert_eq!(alive(None, 999), Alive::Something { grace_over: false });
     assert_eq!(alive(Some(10), 39), Alive::Something { grace_over: false });
     assert_eq!(alive(Some(10), 40), Alive::Something { grace_over: true });
