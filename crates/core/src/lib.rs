@@ -29,6 +29,7 @@ pub mod priority;
 pub mod prompt;
 pub mod proof;
 pub mod replay;
+pub mod request;
 pub mod run;
 pub mod spend;
 pub mod text;

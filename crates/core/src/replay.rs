@@ -23,7 +23,7 @@ pub struct Context {
     pub now: At,
     /// What it saw, without what no decision looks at.
     pub seen: Seen,
-    /// The labels and the account that events were judged by.
+    /// The labels that events were judged by.
     pub names: KeptNames,
     /// The bounds in force, the repo's own among them.
     pub limits: Limits,
@@ -42,14 +42,12 @@ pub struct KeptNames {
     pub ready: String,
     /// The in-progress label.
     pub in_progress: String,
-    /// Our own account's id on the tracker.
-    pub own_account: String,
 }
 
 impl KeptNames {
     fn names(&self) -> Names<'_> {
-        let Self { ready, in_progress, own_account } = self;
-        Names { ready, in_progress, own_account }
+        let Self { ready, in_progress } = self;
+        Names { ready, in_progress }
     }
 }
 
@@ -63,11 +61,8 @@ impl Context {
         limits: Limits,
         now: At,
     ) -> Self {
-        let kept = KeptNames {
-            ready: names.ready.to_owned(),
-            in_progress: names.in_progress.to_owned(),
-            own_account: names.own_account.to_owned(),
-        };
+        let kept =
+            KeptNames { ready: names.ready.to_owned(), in_progress: names.in_progress.to_owned() };
         let seen = seen.kept(run, names);
         Self { version, now, seen, names: kept, limits, situation: None, plan: None }
     }

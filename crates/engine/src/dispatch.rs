@@ -237,6 +237,8 @@ impl Engine {
             first_red_at: None,
             labels_seen: LabelsSeen { ready: has(&config.ready_label), in_progress: false },
             cancel: None,
+            heard: Vec::new(),
+            stopping_since: None,
             pauses: Vec::new(),
             conclusion: None,
             settled_at: None,

@@ -17,15 +17,10 @@ pub mod ports;
 pub mod show;
 pub mod switches;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use afk_core::ids::{At, RunId};
 use afk_core::trouble::Troubles;
 use ports::Ports;
-
-/// The id of our own account where the tracker is local; forges tell theirs.
-pub const OWN_ACCOUNT: &str = "afk";
 
 /// The loop, over one set of ports.
 #[derive(Clone)]
@@ -33,9 +28,6 @@ pub struct Engine {
     ports: Ports,
     /// Who we are in leases: one name a process.
     owner: Arc<str>,
-    /// Runs that are being stopped, and since when: what an interrupt cannot stop
-    /// is given up on after a grace.
-    stopping: Arc<Mutex<HashMap<RunId, At>>>,
     /// Repos that could not be read of late.
     troubles: Arc<Mutex<Troubles>>,
 }
@@ -43,7 +35,7 @@ pub struct Engine {
 impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
     pub fn new(ports: Ports, owner: &str) -> Self {
-        Self { ports, owner: owner.into(), stopping: Arc::default(), troubles: Arc::default() }
+        Self { ports, owner: owner.into(), troubles: Arc::default() }
     }
 
     /// The ports that it works through.
@@ -54,17 +46,5 @@ impl Engine {
     /// The repos that could not be read of late.
     pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stopping_since(&self, run: RunId) -> Option<At> {
-        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).get(&run).copied()
-    }
-
-    fn note_stopping(&self, run: RunId, now: At) {
-        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).entry(run).or_insert(now);
-    }
-
-    fn forget_stopping(&self, run: RunId) {
-        self.stopping.lock().unwrap_or_else(PoisonError::into_inner).remove(&run);
     }
 }

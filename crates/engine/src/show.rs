@@ -110,9 +110,7 @@ fn wanted(run: &Run, config: &Config, seen: &IssueSeen, started: bool) -> Wanted
 fn closed_by_us(seen: &IssueSeen) -> bool {
     let closed = seen.events.iter().rev().find(|event| event.what == IssueChange::Closed);
     !seen.open
-        && closed
-            .and_then(|event| event.actor.as_ref())
-            .is_some_and(|by| by.id == crate::OWN_ACCOUNT)
+        && closed.and_then(|event| event.actor.as_ref()).is_some_and(|by| by.id == seen.own_account)
 }
 
 /// What the comment shows of a run.
@@ -146,7 +144,8 @@ fn tried(attempt: &Attempt) -> String {
         | TurnCause::Retry
         | TurnCause::Interrupted
         | TurnCause::LimitReset
-        | TurnCause::CommitOrDiscard => "attempt",
+        | TurnCause::CommitOrDiscard
+        | TurnCause::Said => "attempt",
     };
     let turns = attempt.turns.len();
     let came = match (attempt.candidates.last(), &attempt.refused) {

@@ -5,12 +5,14 @@
 
 use afk_core::ids::At;
 use afk_core::presence::{ClaimError, Presence, of_run};
-use afk_engine::OWN_ACCOUNT;
 use afk_engine::ports::{PortError, Store as _};
 use jiff::SignedDuration;
 
 use crate::adapters::store_port::StorePort;
 use crate::store::{Store, StoreError};
+
+/// Who is named as present where a run is at work.
+const HOLDER: &str = "afk";
 
 /// Why presence was not given or changed.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub async fn list(store: &Store, now: At) -> Result<Vec<Presence>, PresenceError
     let live = StorePort::new(store.clone()).live().await.map_err(PresenceError::Runs)?;
     let mut all = store.presence_claims(now).await?;
     let runs = live.iter().map(|stored| &stored.run);
-    all.extend(runs.map(|run| of_run(&run.issue, OWN_ACCOUNT, run.admitted_at)));
+    all.extend(runs.map(|run| of_run(&run.issue, HOLDER, run.admitted_at)));
     all.sort_by(|a, b| (&a.resource, &a.holder).cmp(&(&b.resource, &b.holder)));
     Ok(all)
 }

@@ -19,6 +19,7 @@
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
+//! | 11a | finished, nothing decided, a person's words wait | a turn that tells them |
 //! | 12 | finished, workspace dirty | one turn to commit or discard |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
@@ -126,6 +127,8 @@ pub enum TurnCause {
     Refused,
     /// The landed commit is red.
     FixForward,
+    /// A person says something; costs nothing of what is counted.
+    Said,
 }
 
 /// What a waiting run waits for.
@@ -259,12 +262,38 @@ fn by_turn(now: &Situation) -> Plan {
         Turn::Finished { workspace: Workspace::Unreadable, .. } => {
             Plan::Wait { reason: Waiting::Workspace }
         }
+        // Before anything else is decided for the attempt.
+        Turn::Finished { work, .. } if now.said && undecided(work) => {
+            Plan::Turn { cause: TurnCause::Said }
+        }
         Turn::Finished { workspace: Workspace::Dirty { asked: false }, .. } => {
             Plan::Turn { cause: TurnCause::CommitOrDiscard }
         }
         Turn::Finished { workspace: Workspace::Clean | Workspace::Dirty { asked: true }, work } => {
             by_work(now, work)
         }
+    }
+}
+
+/// Whether nothing stands against the work and nothing of it is under way.
+fn undecided(work: Work) -> bool {
+    match work {
+        Work::Nothing
+        | Work::New(
+            Candidate::Unmerged
+            | Candidate::Unjudged { judging: false }
+            | Candidate::Untried
+            | Candidate::Clear,
+        ) => true,
+        Work::New(
+            Candidate::Unjudged { judging: true }
+            | Candidate::Breached
+            | Candidate::Refused(_)
+            | Candidate::Pushed { .. }
+            | Candidate::PullRequestOpen
+            | Candidate::PullRequestMerged
+            | Candidate::PullRequestClosed,
+        ) => false,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Situation {
     pub refusals_left: bool,
     /// Fix-forwards are left and their clock is not spent.
     pub fixes_left: bool,
+    /// A person's words wait to be told to the agent.
+    pub said: bool,
     /// What an interrupt would stop.
     pub alive: Alive,
     /// The newest landed commit.

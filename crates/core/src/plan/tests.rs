@@ -12,6 +12,7 @@ const RUNNING: Situation = Situation {
     retries_left: true,
     refusals_left: true,
     fixes_left: true,
+    said: false,
     alive: Alive::Something { grace_over: false },
     landed: Landed::Nothing,
     turn: Turn::Running { stalled: false },
@@ -162,6 +163,37 @@ fn row_12_uncommitted_work_is_asked_about_once() {
 }
 
 #[test]
+fn what_a_person_says_is_told_before_anything_is_decided() {
+    let said = |now: Situation| Situation { said: true, ..now };
+    let told = turn(TurnCause::Said);
+    check(said(RUNNING), waits(Waiting::Turn));
+    // Words answer no question about a permission.
+    let asking = Turn::Asking { overdue: false };
+    check(said(Situation { turn: asking, ..RUNNING }), waits(Waiting::Question));
+    let dirty = Workspace::Dirty { asked: false };
+    let left = |workspace| Turn::Finished { workspace, work: Work::Nothing };
+    check(said(Situation { turn: left(dirty), alive: STILL, ..RUNNING }), told);
+    let unread = Situation { turn: left(Workspace::Unreadable), alive: STILL, ..RUNNING };
+    check(said(unread), waits(Waiting::Workspace));
+    for candidate in [Candidate::Unmerged, Candidate::Unjudged { judging: false }, Candidate::Clear]
+    {
+        check(said(offering(candidate)), told);
+    }
+    check(said(landed(RED)), told);
+    check(said(landed(Landed::Pending { overdue: true })), told);
+    // Decided already, or under way.
+    let judging = Candidate::Unjudged { judging: true };
+    check(said(offering(judging)), waits(Waiting::Judgement));
+    check(said(offering(Candidate::Refused(Refusal::Proof))), turn(TurnCause::Refused));
+    check(said(offering(Candidate::Breached)), ends(End::NeedsHuman));
+    // Never against a switch, a cancel or the budget.
+    check(said(Situation { halted: true, ..offering(Candidate::Clear) }), waits(Waiting::Halt));
+    check(said(Situation { cancelled: true, ..landed(Landed::Nothing) }), ends(End::Released));
+    check(said(Situation { spent: true, ..landed(Landed::Nothing) }), ends(End::NeedsHuman));
+    check(said(landed(GREEN)), ends(End::Done));
+}
+
+#[test]
 fn rows_13_and_14_a_breach_escalates_and_a_refusal_is_corrected() {
     let refused = offering(Candidate::Refused(Refusal::Proof));
     check(offering(Candidate::Breached), ends(End::NeedsHuman));
@@ -273,7 +305,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     ];
     let (landed, turns) = (every_landed(), every_turn());
     let mut count = 0;
-    for bits in 0_u32..256 {
+    for bits in 0_u32..512 {
         let flag = |n: u32| bits & (1 << n) != 0;
         for &landed in &landed {
             for &turn in &turns {
@@ -288,6 +320,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         retries_left: flag(5),
                         refusals_left: flag(6),
                         fixes_left: flag(7),
+                        said: flag(8),
                         alive,
                         landed,
                         turn,

@@ -30,6 +30,7 @@ use crate::ids::{Actor, At, IssueRef, Oid, RunId};
 use crate::issue::Permission;
 use crate::plan::{End, RedCause, Refusal, TurnCause};
 use crate::proof::ProofReport;
+use crate::request::Asked;
 use crate::spend::{Entry, TurnKey, Usage};
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
@@ -62,6 +63,10 @@ pub struct Run {
     pub labels_seen: LabelsSeen,
     /// A person's cancel.
     pub cancel: Option<Cancel>,
+    /// What people asked of it, oldest first.
+    pub heard: Vec<Heard>,
+    /// Since when what is alive has been told to stop; none while nothing is.
+    pub stopping_since: Option<At>,
     /// Stretches in which none of its clocks goes on.
     pub pauses: Vec<Pause>,
     /// How it ended.
@@ -121,6 +126,19 @@ pub struct LabelsSeen {
     pub ready: bool,
     /// The in-progress label.
     pub in_progress: bool,
+}
+
+/// A request that the run has taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// The request.
+    pub asked: Asked,
+    /// When it was taken.
+    pub at: At,
+    /// What was done about it.
+    pub answer: String,
+    /// The turn that told it to the agent.
+    pub turn: Option<u32>,
 }
 
 /// A person took the issue back.

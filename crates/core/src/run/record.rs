@@ -11,6 +11,7 @@ use crate::gates::Dispatcher;
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent};
 use crate::plan::Gates;
+use crate::request::{Asked, answer};
 
 /// What one pass saw. What was not looked at, or could not be read, is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -35,8 +36,8 @@ pub struct Seen {
     pub alive: bool,
     /// Something is alive that is no stage.
     pub working: bool,
-    /// Since when this control plane has been trying to stop what is alive.
-    pub stopping_since: Option<At>,
+    /// What people ask of the run and it has not answered.
+    pub asked: Vec<Asked>,
 }
 
 /// The issue as a pass saw it.
@@ -52,6 +53,8 @@ pub struct IssueSeen {
     pub human: bool,
     /// Its repo is on the allowlist.
     pub enrolled: bool,
+    /// Our own account's id there.
+    pub own_account: String,
     /// Its events, oldest first.
     pub events: Vec<IssueEvent>,
 }
@@ -89,8 +92,6 @@ pub struct Names<'a> {
     pub ready: &'a str,
     /// The in-progress label.
     pub in_progress: &'a str,
-    /// Our own account's id on the tracker.
-    pub own_account: &'a str,
 }
 
 impl Seen {
@@ -100,10 +101,11 @@ impl Seen {
     pub fn kept(&self, run: &Run, names: Names<'_>) -> Self {
         let mut kept = self.clone();
         if let Some(issue) = &mut kept.issue {
+            let own = &issue.own_account;
             let wanted: Vec<&IssueEvent> = [
-                last_by_others(run, &issue.events, names, &|what| *what == IssueChange::Closed),
-                last_by_others(run, &issue.events, names, &|what| removes(what, names.ready)),
-                last_by_others(run, &issue.events, names, &|what| removes(what, names.in_progress)),
+                last_by_others(run, &issue.events, own, &|what| *what == IssueChange::Closed),
+                last_by_others(run, &issue.events, own, &|what| removes(what, names.ready)),
+                last_by_others(run, &issue.events, own, &|what| removes(what, names.in_progress)),
             ]
             .into_iter()
             .flatten()
@@ -117,6 +119,13 @@ impl Seen {
 /// The transitions that `seen` brings to the record, in order.
 pub fn record(run: &Run, seen: &Seen, names: Names<'_>, now: At) -> Vec<Transition> {
     let mut found = Vec::new();
+    // One at a time: what the first brings decides what becomes of the next.
+    let new = |asked: &&Asked| run.heard.iter().all(|heard| heard.asked.id != asked.id);
+    let taken = seen.asked.iter().filter(new).find_map(|asked| {
+        let answer = answer(run, &asked.what).ok()?;
+        Some(Transition::Asked { asked: asked.clone(), answer })
+    });
+    found.extend(taken);
     if let Some(issue) = &seen.issue {
         let labels = LabelsSeen {
             ready: run.labels_seen.ready || issue.ready,
@@ -171,8 +180,9 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
     if !issue.enrolled && run.dispatcher == Dispatcher::Loop {
         return cancel(None, CancelHow::Unenrolled);
     }
+    let own = &issue.own_account;
     let last =
-        |which: &dyn Fn(&IssueChange) -> bool| last_by_others(run, &issue.events, names, which);
+        |which: &dyn Fn(&IssueChange) -> bool| last_by_others(run, &issue.events, own, which);
     if !issue.open {
         let closed = last(&|what| *what == IssueChange::Closed)?;
         return cancel(closed.actor.as_ref(), CancelHow::Closed);
@@ -194,12 +204,11 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
 fn last_by_others<'a>(
     run: &Run,
     events: &'a [IssueEvent],
-    names: Names<'_>,
+    own: &str,
     which: &dyn Fn(&IssueChange) -> bool,
 ) -> Option<&'a IssueEvent> {
     let by_others = |event: &&IssueEvent| {
-        event.at >= run.admitted_at
-            && event.actor.as_ref().is_none_or(|actor| actor.id != names.own_account)
+        event.at >= run.admitted_at && event.actor.as_ref().is_none_or(|actor| actor.id != own)
     };
     events.iter().rev().filter(by_others).find(|event| which(&event.what))
 }

@@ -62,7 +62,8 @@ impl Run {
             retries_left: !hopeless && self.failures_in_a_row() <= limits.executor_retries,
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
-            alive: alive(seen, limits, now),
+            said: self.unsaid().next().is_some(),
+            alive: alive(seen, self.stopping_since, limits, now),
             landed: self.landed_now(limits, &since),
             turn: self.turn_now(seen, limits, now),
         }
@@ -112,12 +113,14 @@ impl Run {
                 | TurnEnd::Stalled
                 | TurnEnd::Lost => {
                     let ready = ended.at.checked_add(Self::backoff(self.failures_in_a_row()));
-                    plan::Turn::Failed { backoff_over: ready.is_ok_and(|ready| now >= ready) }
+                    let over = ready.is_ok_and(|ready| now >= ready);
+                    plan::Turn::Failed { backoff_over: over || self.retry_asked_since(ended.at) }
                 }
                 TurnEnd::Interrupted => plan::Turn::Interrupted,
                 TurnEnd::Limited { resets_at } => {
                     let told = resets_at.or_else(|| ended.at.checked_add(UNTOLD_RESET).ok());
-                    plan::Turn::Limited { reset: told.is_some_and(|at| now >= at) }
+                    let over = told.is_some_and(|at| now >= at);
+                    plan::Turn::Limited { reset: over || self.retry_asked_since(ended.at) }
                 }
             },
         }
@@ -148,12 +151,13 @@ impl Run {
         let old = landed || self.base() == Some(&left.head) || self.disposed(attempt, left);
         match attempt.candidates.last() {
             Some(candidate) if candidate.landed_at.is_some() => Work::Nothing,
-            Some(candidate) => {
+            Some(candidate) if candidate.head == left.head => {
                 let silent = elapsed(candidate.asked_since(), now, &self.pauses);
                 Work::New(standing(candidate, seen, limits, silent))
             }
-            None if old => Work::Nothing,
-            None => Work::New(plan::Candidate::Unmerged),
+            // A turn that told the agent something may have brought another head.
+            Some(_) | None if old => Work::Nothing,
+            Some(_) | None => Work::New(plan::Candidate::Unmerged),
         }
     }
 
@@ -197,12 +201,11 @@ impl Candidate {
     }
 }
 
-fn alive(seen: &Seen, limits: &Limits, now: At) -> Alive {
+fn alive(seen: &Seen, since: Option<At>, limits: &Limits, now: At) -> Alive {
     if !seen.alive {
         return Alive::Nothing;
     }
-    let grace_over =
-        seen.stopping_since.is_some_and(|since| elapsed(since, now, &[]) >= limits.stop_grace);
+    let grace_over = since.is_some_and(|since| elapsed(since, now, &[]) >= limits.stop_grace);
     if seen.working { Alive::Something { grace_over } } else { Alive::Stages { grace_over } }
 }
 

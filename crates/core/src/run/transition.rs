@@ -4,14 +4,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Cancel, Candidate, Conclusion, Ended, Interrupt, LabelsSeen, Left, Refused, Reset,
-    Run, Stage, Start, Tried, Turn, TurnEnd, TurnFacts,
+    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Heard, Interrupt, LabelsSeen, Left,
+    Refused, Reset, Run, Stage, Start, Tried, Turn, TurnEnd, TurnFacts,
 };
 use crate::elapsed::Pause;
 use crate::guardrails::GuardrailReport;
 use crate::ids::{At, Oid};
 use crate::plan::{End, RedCause, TurnCause};
 use crate::proof::ProofReport;
+use crate::request::{Asked, Request};
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
 
@@ -119,6 +120,17 @@ pub enum Transition {
         /// Who and how.
         cancel: Cancel,
     },
+    /// The run took a person's request.
+    Asked {
+        /// The request.
+        asked: Asked,
+        /// What is done about it.
+        answer: String,
+    },
+    /// What is alive was told to stop.
+    Stopping,
+    /// It need not stop any more, or is gone.
+    Stopped,
     /// A clock pause began.
     Paused,
     /// The clock pause ended.
@@ -165,6 +177,9 @@ impl Transition {
             Self::Attributed { .. } => "attributed",
             Self::LabelsSeen { .. } => "labels_seen",
             Self::Cancelled { .. } => "cancelled",
+            Self::Asked { .. } => "asked",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
             Self::Paused => "paused",
             Self::Unpaused => "unpaused",
             Self::Away { .. } => "away",
@@ -247,6 +262,11 @@ impl Run {
             Transition::Attributed { cause } => self.attribute(at, cause),
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
             Transition::Cancelled { cancel } => self.cancel = Some(cancel),
+            Transition::Asked { asked, answer } => self.hear(at, asked, answer),
+            Transition::Stopping => {
+                self.stopping_since.get_or_insert(at);
+            }
+            Transition::Stopped => self.stopping_since = None,
             Transition::Paused => {
                 if self.pauses.iter().all(|pause| pause.to.is_some()) {
                     self.pauses.push(Pause { from: at, to: None });
@@ -271,8 +291,29 @@ impl Run {
         self.start = Some(start);
     }
 
+    fn hear(&mut self, at: At, asked: Asked, answer: String) {
+        if self.heard.iter().any(|heard| heard.asked.id == asked.id) {
+            return;
+        }
+        match &asked.what {
+            Request::Stop => {
+                let (by, how) = (Some(asked.by.clone()), CancelHow::Stopped);
+                self.cancel.get_or_insert(Cancel { by, how, at });
+            }
+            Request::Budget { usd } => self.budget = *usd,
+            Request::Retry | Request::Say { .. } | Request::Unfreeze => {}
+        }
+        self.heard.push(Heard { asked, at, answer, turn: None });
+    }
+
     fn begin_turn(&mut self, at: At, cause: TurnCause, reserved: Usd, attempt: bool) {
         let n = self.turn().map_or(1, |turn| turn.n + 1);
+        if cause == TurnCause::Said {
+            let unsaid: Vec<String> = self.unsaid().map(|heard| heard.asked.id.clone()).collect();
+            for heard in self.heard.iter_mut().filter(|one| unsaid.contains(&one.asked.id)) {
+                heard.turn = Some(n);
+            }
+        }
         let turn = Turn { n, cause, begun_at: at, reserved, interrupt: None, ended: None };
         match self.attempts.last_mut() {
             Some(last) if !attempt => {

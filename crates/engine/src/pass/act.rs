@@ -67,7 +67,9 @@ impl Pass<'_> {
         let stall_alone = situation.turn == (Turn::Running { stalled: true })
             && plan(&unstalled) != Plan::Interrupt;
         if situation.alive != Alive::Nothing && !stall_alone {
-            self.engine.note_stopping(self.run.id, self.now());
+            if self.run.stopping_since.is_none() {
+                self.commit(Transition::Stopping).await?;
+            }
             self.ports().jobs.stop(self.run.id).await?;
         }
         let soon = later(self.now(), STOPPING);

@@ -98,7 +98,6 @@ impl Pass<'_> {
         let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
         self.ports().git.release(&repo, run, &judged, forensics).await?;
         self.commit(Transition::Settled).await?;
-        self.engine.forget_stopping(self.run.id);
         Ok(Acted::Rest(Next::Settled))
     }
 

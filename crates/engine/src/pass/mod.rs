@@ -11,6 +11,7 @@ mod conclude;
 mod judge;
 mod land;
 mod observe;
+mod requests;
 mod reset;
 mod stages;
 mod tried;
@@ -149,6 +150,7 @@ impl Pass<'_> {
             }
             return Ok(Acted::Again);
         }
+        self.answer_requests(&seen).await?;
         let situation = self.run.situation(&seen, &context.limits, now);
         let plan = plan(&situation);
         (context.situation, context.plan) = (Some(situation), Some(plan));
@@ -160,24 +162,10 @@ impl Pass<'_> {
             plan = ?plan,
             "planned"
         );
-        match plan {
-            Plan::Interrupt | Plan::Settle => {}
-            Plan::Conclude { .. }
-            | Plan::Open
-            | Plan::Reset
-            | Plan::StartTurn
-            | Plan::Turn { .. }
-            | Plan::Answer
-            | Plan::Integrate
-            | Plan::Judge
-            | Plan::Try
-            | Plan::AskCandidate
-            | Plan::Land
-            | Plan::Adopt
-            | Plan::AskStages
-            | Plan::AskDescendants
-            | Plan::ProveLanded
-            | Plan::Wait { .. } => self.engine.forget_stopping(self.run.id),
+        let stopping = matches!(plan, Plan::Interrupt | Plan::Settle);
+        if self.run.stopping_since.is_some() && !stopping {
+            // Whatever is stopped next has its own grace.
+            self.commit(Transition::Stopped).await?;
         }
         if self.config.shadow {
             tracing::info!(run.id = %self.run.id, plan = ?plan, "shadow: would have been done");

@@ -21,7 +21,7 @@ impl Pass<'_> {
                 || self.has_unheard().await?,
             alive: !alive.is_empty(),
             working: alive.iter().any(|key| !key.as_str().contains(".stage")),
-            stopping_since: self.engine.stopping_since(id),
+            asked: self.open_requests().await?,
             ..Seen::default()
         };
         if !alive.is_empty() {
@@ -51,8 +51,13 @@ impl Pass<'_> {
     }
 
     async fn issue(&self) -> Option<IssueSeen> {
-        let view = match self.ports().tracker.issue(&self.run.issue).await {
-            Ok(view) => view,
+        let tracker = &self.ports().tracker;
+        let both = async {
+            let view = tracker.issue(&self.run.issue).await?;
+            PortResult::Ok((view, tracker.own_account(&self.run.issue.repo).await?))
+        };
+        let (view, own) = match both.await {
+            Ok(both) => both,
             Err(error) => {
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "issue unreadable");
                 return None;
@@ -65,6 +70,7 @@ impl Pass<'_> {
             in_progress: has(&self.config.in_progress_label),
             human: has(&self.config.human_label),
             enrolled: self.config.allowlist.contains(&self.run.issue.repo),
+            own_account: own.id,
             events: view.events,
         })
     }
@@ -108,11 +114,7 @@ impl Pass<'_> {
     }
 
     pub(super) fn names(&self) -> Names<'_> {
-        Names {
-            ready: &self.config.ready_label,
-            in_progress: &self.config.in_progress_label,
-            own_account: crate::OWN_ACCOUNT,
-        }
+        Names { ready: &self.config.ready_label, in_progress: &self.config.in_progress_label }
     }
 }
 

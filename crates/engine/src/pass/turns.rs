@@ -51,6 +51,11 @@ impl Pass<'_> {
             | TurnCause::Interrupted
             | TurnCause::LimitReset
             | TurnCause::CommitOrDiscard => false,
+            // What landed is done with; what did not may stand as it is.
+            TurnCause::Said => {
+                let newest = self.run.attempt().and_then(|attempt| attempt.candidates.last());
+                newest.is_some_and(|candidate| candidate.landed_at.is_some())
+            }
         };
         let reserved = self.run.budget.less(self.run.spent());
         self.commit(Transition::TurnBegun { cause, reserved, attempt }).await?;
@@ -127,6 +132,7 @@ impl Pass<'_> {
             lands: Lands::ControlPlane,
             workflow: additions.as_deref(),
         };
+        let words = self.run.turn().map_or_else(String::new, |turn| self.run.words(turn.n));
         let attempts = &self.run.attempts;
         let command = match &self.repo.verify {
             Verify::None => String::new(),
@@ -137,6 +143,7 @@ impl Pass<'_> {
             TurnCause::Interrupted => Cause::Interrupted,
             TurnCause::LimitReset => Cause::LimitReset,
             TurnCause::Retry => Cause::Retry { error: self.last_error() },
+            TurnCause::Said => Cause::Said { text: &words },
             TurnCause::CommitOrDiscard => Cause::Dirty {
                 paths: self.run.attempt().map_or(&[], |attempt| attempt.dirty.as_slice()),
             },

@@ -9,6 +9,7 @@ use std::time::Duration;
 use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, RepoName, RunId};
+use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use async_trait::async_trait;
@@ -273,6 +274,12 @@ pub trait Store: Send + Sync {
     ) -> PortResult<()>;
     /// What was spent since `since`, live runs' budgets included.
     async fn spent(&self, since: At) -> PortResult<Spent>;
+    /// Keeps a request to `run`; false where one with its id is kept already.
+    async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool>;
+    /// The requests to `run`, oldest first.
+    async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>>;
+    /// Records what came of a request; the first answer stays.
+    async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()>;
     /// Notes that a control plane runs at `now`, unless the last note is older than
     /// `within`: then nothing is noted, and that note is given.
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>>;
@@ -285,6 +292,16 @@ pub struct Spent {
     pub by_repo: BTreeMap<RepoName, Usd>,
     /// By all of them.
     pub all: Usd,
+}
+
+/// A request of a person, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requested {
+    /// The request.
+    #[serde(flatten)]
+    pub asked: Asked,
+    /// When it was answered, and how; none while it is open.
+    pub answered: Option<(At, String)>,
 }
 
 /// What a result is remembered by.

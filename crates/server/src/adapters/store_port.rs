@@ -10,12 +10,14 @@ use std::time::Duration;
 use afk_core::freeze::Acknowledged;
 use afk_core::ids::{At, RepoName, RunId};
 use afk_core::plan::End;
+use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
 use afk_core::spend::{Basis, day_of};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     self, Admission, AdmitLimits, AdmitRefusal, Committed, Filter, Freeze, JournalRow, MemoKey,
-    Outgoing, Page, PortError, PortResult, Spent, StoredRun, Switch, SwitchState, Switches,
+    Outgoing, Page, PortError, PortResult, Requested, Spent, StoredRun, Switch, SwitchState,
+    Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -301,6 +303,23 @@ impl ports::Store for StorePort {
         let all = spent.iter().fold(0_u64, |sum, (_, micros)| sum.saturating_add(*micros));
         let by_repo = spent.into_iter().map(|(repo, micros)| (repo, Usd::micros(micros)));
         Ok(Spent { by_repo: by_repo.collect(), all: Usd::micros(all) })
+    }
+
+    async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool> {
+        self.store.request_add(run, &asked.id, &json(asked)?).await.map_err(fault)
+    }
+
+    async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {
+        let rows = self.store.requests(run).await.map_err(fault)?;
+        let read = |row: store::RequestRow| {
+            let asked = parse("a request", &row.body)?;
+            Ok(Requested { asked, answered: row.answered })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()> {
+        self.store.request_answer(id, answer, now).await.map_err(fault)
     }
 
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>> {

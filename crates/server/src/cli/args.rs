@@ -183,6 +183,65 @@ pub(super) enum Command {
         #[arg(value_name = "RUN|OWNER/REPO#N")]
         run: String,
     },
+    /// Every run, newest first
+    ///
+    /// Live ones with their phase, the others with their outcome; attempts, cost and age.
+    #[command(after_help = examples::RUNS)]
+    Runs {
+        /// Only those of this repository
+        #[arg(long, value_name = "OWNER/NAME")]
+        repo: Option<String>,
+        /// At most so many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
+    },
+    /// Stop a run and let its issue go
+    ///
+    /// Its agent and jobs are interrupted, and nothing more of it lands. The ready label
+    /// comes off, so that nobody takes the issue up again until a person releases it.
+    /// What has landed already stays, and is followed to its verdict.
+    #[command(after_help = examples::STOP)]
+    Stop {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+    },
+    /// Try again now, or release an issue again
+    ///
+    /// A live run that waits for a retry or a usage limit goes on at once. An issue whose
+    /// run has ended is released again in your name: the label that handed it to a person
+    /// comes off and the ready label goes on, and every gate is asked as ever.
+    #[command(after_help = examples::RETRY)]
+    Retry {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+    },
+    /// Tell a run's agent something
+    ///
+    /// It hears it in a turn of its own, when the turn that is under way is over. That
+    /// turn costs no retry and no attempt.
+    #[command(after_help = examples::SAY)]
+    Say {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+        /// What it is told; `-` reads standard input
+        text: String,
+    },
+    /// Change what a live run may spend in all
+    ///
+    /// A run that has spent its budget and has not ended goes on with more. The turn that
+    /// is under way keeps what it began with.
+    #[command(after_help = examples::BUDGET)]
+    Budget {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+        /// US dollars, all in all
+        #[arg(value_name = "USD", allow_negative_numbers = true)]
+        usd: String,
+    },
     /// Whether an issue would be dispatched, gate by gate
     ///
     /// Asks every gate by the code that dispatches, and shows what of the issue's text

@@ -134,6 +134,7 @@ pub(super) const fn cause(cause: TurnCause) -> &'static str {
         TurnCause::Retry => "retry",
         TurnCause::Interrupted => "after an interrupt",
         TurnCause::LimitReset => "after a usage limit",
+        TurnCause::Said => "to hear a person",
         TurnCause::CommitOrDiscard => "to commit or discard",
         TurnCause::Refused => "corrective, before landing",
         TurnCause::FixForward => "fix-forward",

@@ -22,6 +22,7 @@ mod memo;
 mod open;
 mod outbox;
 mod presence;
+mod requests;
 mod runs;
 mod switches;
 mod writer;
@@ -43,6 +44,7 @@ pub use leases::{Fence, Lease, LeaseHolder};
 pub use ledger::{LedgerEntry, Spend};
 pub use open::OpenOptions;
 pub use outbox::{NewSend, Outgoing};
+pub use requests::RequestRow;
 pub use runs::{Commit, CommitOutcome, FreezeRepo, RunFilter, RunRow};
 pub use switches::{SwitchName, SwitchState, Switches};
 

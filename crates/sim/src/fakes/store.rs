@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use afk_core::freeze::Acknowledged;
 use afk_core::ids::{At, RepoName, RunId};
+use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
     Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, Outgoing, Page,
-    PortResult, Spent, Store, StoredRun, Switch, SwitchState, Switches,
+    PortResult, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -127,6 +128,18 @@ impl Store for Sim {
 
     async fn spent(&self, _since: At) -> PortResult<Spent> {
         self.call("store.spent", |world| Ok(world.spent()))
+    }
+
+    async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool> {
+        self.call("store.ask", |world| Ok(world.ask(run, asked)))
+    }
+
+    async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {
+        self.call("store.requests", |world| Ok(world.store.requests_to(run)))
+    }
+
+    async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()> {
+        self.call("store.answer", |world| world.answer(id, answer, now))
     }
 
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>> {

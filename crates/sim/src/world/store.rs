@@ -8,11 +8,12 @@ use std::time::Duration;
 use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, RepoName, RunId};
+use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Freeze, JournalRow, MemoKey, Outgoing,
-    Page, PortError, PortResult, Spent, StoredRun, Switch, SwitchState, Switches,
+    Page, PortError, PortResult, Requested, Spent, StoredRun, Switch, SwitchState, Switches,
 };
 
 use super::World;
@@ -80,6 +81,8 @@ pub struct StoreWorld {
     pub unreadable_switches: bool,
     /// Remembered results.
     pub memos: BTreeMap<String, serde_json::Value>,
+    /// Requests of people, oldest first, each with its run.
+    pub requests: Vec<(RunId, Requested)>,
     /// The last note that a control plane runs.
     pub beat: Option<At>,
 }
@@ -94,6 +97,12 @@ impl StoreWorld {
     pub fn transitions(&self, run: RunId) -> Vec<(At, Transition)> {
         let rows = self.runs.get(&run).into_iter().flat_map(|kept| &kept.journal);
         rows.filter_map(|row| Some((row.at, serde_json::from_str(&row.transition).ok()?))).collect()
+    }
+
+    /// The requests to a run.
+    pub fn requests_to(&self, run: RunId) -> Vec<Requested> {
+        let of_run = self.requests.iter().filter(|(to, _)| *to == run);
+        of_run.map(|(_, request)| request.clone()).collect()
     }
 
     fn live(&self) -> Vec<StoredRun> {
@@ -323,6 +332,25 @@ impl World {
             spent.all = add(spent.all);
         }
         spent
+    }
+
+    /// Keeps a person's request; false where it is kept already.
+    pub fn ask(&mut self, run: RunId, asked: &Asked) -> bool {
+        if self.store.requests.iter().any(|(_, other)| other.asked.id == asked.id) {
+            return false;
+        }
+        let request = Requested { asked: asked.clone(), answered: None };
+        self.store.requests.push((run, request));
+        true
+    }
+
+    pub(crate) fn answer(&mut self, id: &str, answer: &str, now: At) -> PortResult<()> {
+        let found = self.store.requests.iter_mut().find(|(_, other)| other.asked.id == id);
+        let Some((_, request)) = found else {
+            return Err(self.complain(format!("no request {id}")));
+        };
+        request.answered.get_or_insert_with(|| (now, answer.to_owned()));
+        Ok(())
     }
 
     pub(crate) fn memo(key: &MemoKey) -> String {

@@ -43,7 +43,7 @@ pub fn person(id: &str) -> Actor {
 
 /// The account that the loop writes by.
 pub(crate) fn own() -> Actor {
-    Actor { bot: true, ..person(afk_engine::OWN_ACCOUNT) }
+    Actor { bot: true, ..person("afk") }
 }
 
 impl World {

@@ -1,6 +1,7 @@
 //! Tests of the record: what is recorded, what is derived, and that nothing panics.
 
 mod record;
+mod requests;
 mod situation;
 mod totality;
 
@@ -12,6 +13,7 @@ use crate::change::Tally;
 use crate::ids::{Actor, RepoName};
 use crate::phase::Phase;
 use crate::proof::{ProofOutcome, Refusal as ProofRefusal, Strength};
+use crate::request::{Asked, Request};
 use crate::spend::{Cost, Entry};
 use crate::verdict::Stages;
 
@@ -56,6 +58,8 @@ fn admitted() -> Run {
         first_red_at: None,
         labels_seen: LabelsSeen { ready: true, in_progress: false },
         cancel: None,
+        heard: Vec::new(),
+        stopping_since: None,
         pauses: Vec::new(),
         conclusion: None,
         settled_at: None,
@@ -170,6 +174,14 @@ fn refused(why: Refusal) -> Transition {
 
 fn landed(commit: char) -> Transition {
     Transition::Landed { commit: oid(commit) }
+}
+
+fn request(id: &str, what: Request) -> Asked {
+    Asked { id: id.to_owned(), by: who("ann"), at: at(0), what }
+}
+
+fn asked(id: &str, what: Request) -> Transition {
+    Transition::Asked { asked: request(id, what), answer: "taken".to_owned() }
 }
 
 fn reset(onto: char) -> Transition {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::issue::{IssueChange, IssueEvent};
 
-const NAMES: Names<'_> = Names { ready: "ready", in_progress: "busy", own_account: "afk" };
+const NAMES: Names<'_> = Names { ready: "ready", in_progress: "busy" };
 
 fn event(second: i64, by: Option<&str>, what: IssueChange) -> IssueEvent {
     IssueEvent { at: at(second), actor: by.map(who), what }
@@ -15,7 +15,14 @@ fn off(label: &str) -> IssueChange {
 
 /// An open issue that shows both labels.
 fn issue() -> IssueSeen {
-    IssueSeen { open: true, ready: true, in_progress: true, enrolled: true, ..Default::default() }
+    IssueSeen {
+        open: true,
+        ready: true,
+        in_progress: true,
+        enrolled: true,
+        own_account: "afk".to_owned(),
+        ..Default::default()
+    }
 }
 
 fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {

@@ -342,8 +342,9 @@ fn judging_is_seen_and_a_breach_counts_first() {
 #[test]
 fn a_stop_has_its_grace() {
     let alive_as = |working, stopping: Option<i64>, now| {
-        let stopping_since = stopping.map(at);
-        seen(&[], &Seen { alive: true, working, stopping_since, ..Seen::default() }, now).alive
+        let told = stopping.map(|second| (second, Transition::Stopping));
+        let steps = Vec::from_iter(told);
+        seen(&steps, &Seen { alive: true, working, ..Seen::default() }, now).alive
     };
     let alive = |stopping, now| alive_as(true, stopping, now);
     assert_eq!(situation(&[], 1).alive, Alive::Nothing);

@@ -18,6 +18,18 @@ fn turn_ends() -> impl Strategy<Value = TurnEnd> {
     ]
 }
 
+fn asks(id: &str, what: usize) -> Transition {
+    let what = [
+        Request::Stop,
+        Request::Retry,
+        Request::Unfreeze,
+        Request::Budget { usd: Usd::dollars(3) },
+        Request::Say { text: "mind it".to_owned() },
+    ][what]
+        .clone();
+    asked(id, what)
+}
+
 fn transitions() -> impl Strategy<Value = Transition> {
     let causes = prop::sample::select(vec![
         TurnCause::Opening,
@@ -27,6 +39,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         TurnCause::CommitOrDiscard,
         TurnCause::Refused,
         TurnCause::FixForward,
+        TurnCause::Said,
     ]);
     let digits = prop::sample::select(vec!['1', '2', 'b', 'c']);
     let answers = prop::sample::select(vec![
@@ -74,6 +87,9 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Just(Transition::TryPushed),
         (0..4_u32).prop_map(|n| Transition::TryRemoved { n }),
         Just(candidate_stage()),
+        Just(Transition::Stopping),
+        Just(Transition::Stopped),
+        (0..4_u32, 0..5_usize).prop_map(|(id, what)| asks(&id.to_string(), what)),
         Just(Transition::Paused),
         Just(Transition::Unpaused),
         (seconds.clone(), seconds)

@@ -71,6 +71,32 @@ Examples:
   afk show o/web#7                          the newest run on the issue
   afk show 0199d3c2                         the run whose id begins so";
 
+pub(super) const RUNS: &str = "\
+Examples:
+  afk runs
+  afk runs --repo o/web --limit 100
+  afk runs --json | jq '.runs[] | select(.outcome == \"needs-human\") | .issue'";
+
+pub(super) const STOP: &str = "\
+Examples:
+  afk stop o/web#7                          the live run on the issue
+  afk stop 0199d3c2                         the run whose id begins so";
+
+pub(super) const RETRY: &str = "\
+Examples:
+  afk retry o/web#7                         after you mended what it stopped at
+  afk retry 0199d3c2                        do not wait for the usage limit";
+
+pub(super) const SAY: &str = "\
+Examples:
+  afk say o/web#7 'The door opens inwards.'
+  afk say o/web#7 - < notes.md";
+
+pub(super) const BUDGET: &str = "\
+Examples:
+  afk budget o/web#7 20
+  afk show o/web#7                          what was asked, and what came of it";
+
 pub(super) const EXPLAIN: &str = "\
 Examples:
   afk explain o/web#7

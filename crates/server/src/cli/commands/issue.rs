@@ -152,7 +152,7 @@ fn body(text: &IssueText) -> Answer<Option<String>> {
     }
 }
 
-fn text_or_stdin(text: String) -> Answer<String> {
+pub(super) fn text_or_stdin(text: String) -> Answer<String> {
     if text != "-" {
         return Ok(text);
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use afk_core::gates::Dispatcher;
 use afk_core::plan::End;
 use afk_core::run::Run;
-use afk_engine::ports::{JournalRow, Store as _};
+use afk_engine::ports::{Filter, JournalRow, Store as _};
 use afk_engine::switches::Brake;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -66,12 +66,26 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
     Ok(Exit::Done)
 }
 
+pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let repo = repo.map(|repo| desk.repo(repo)).transpose()?;
+    let found = desk.port.runs(&Filter { repo, issue: None, limit }).await?;
+    let at = now();
+    let rows: Vec<_> =
+        found.iter().map(|one| (one.run.admitted_at, RunView::new(&one.run, None, at))).collect();
+    let views: Vec<_> = rows.iter().map(|(_, view)| view).collect();
+    context.out.result(&json!({ "runs": views }), |_| render::runs(&rows, at))?;
+    desk.store.close().await;
+    Ok(Exit::Done)
+}
+
 pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
     let desk = Desk::open(context.config()).await?;
     let run = desk.run(text).await?.run;
     let journal = journal(&desk, &run).await?;
     let kept = kept(&desk, &run)?;
-    let page = Page { summary: RunView::new(&run, None, now()), run, journal, kept };
+    let requests = desk.port.requests(run.id).await?;
+    let page = Page { requests, summary: RunView::new(&run, None, now()), run, journal, kept };
     context.out.result(&page, |paint| render::page(&page, paint))?;
     desk.store.close().await;
     Ok(Exit::Done)

@@ -11,6 +11,7 @@ mod replay;
 mod serve;
 mod settings;
 mod shell;
+mod steer;
 mod switch;
 mod work;
 
@@ -42,6 +43,11 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Serve(_) => serve::serve(context).await,
         Command::Status => look::status(context).await,
         Command::Show { run } => look::show(context, &run).await,
+        Command::Runs { repo, limit } => look::runs(context, repo.as_deref(), limit).await,
+        Command::Stop { run } => steer::stop(context, &run).await,
+        Command::Retry { run } => steer::retry(context, &run).await,
+        Command::Say { run, text } => steer::say(context, &run, text).await,
+        Command::Budget { run, usd } => steer::budget(context, &run, &usd).await,
         Command::Explain { issue } => look::explain(context, &issue).await,
         Command::Evidence { run } => look::evidence(context, &run).await,
         Command::Replay { run } => replay::run(context, &run).await,

@@ -9,6 +9,7 @@ mod explain;
 mod issue;
 mod live;
 mod replay;
+mod runs;
 mod show;
 mod status;
 
@@ -21,5 +22,6 @@ pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};
 pub(super) use replay::{Chain, ReplayPage, replayed};
+pub(super) use runs::runs;
 pub(super) use show::{Kept, Page, page};
 pub(super) use status::{Held, Status, status};

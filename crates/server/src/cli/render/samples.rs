@@ -3,8 +3,9 @@
 
 use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
-use afk_core::ids::{At, Oid, RunId};
+use afk_core::ids::{Actor, At, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
+use afk_core::request::{Asked, Request};
 use afk_core::run::{
     Candidate, LabelsSeen, Left, Pinned, Refused, Run, Stage, Start, Transition, TurnEnd,
     TurnFacts, TurnSeen,
@@ -13,7 +14,7 @@ use afk_core::spend::Usage;
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_core::workflow::Workflow;
-use afk_engine::ports::{JournalRow, TurnReport};
+use afk_engine::ports::{JournalRow, Requested, TurnReport};
 use uuid::Uuid;
 
 use crate::cli::view::RunView;
@@ -46,6 +47,8 @@ pub(crate) fn admitted() -> Run {
         first_red_at: None,
         labels_seen: LabelsSeen::default(),
         cancel: None,
+        heard: Vec::new(),
+        stopping_since: None,
         pauses: Vec::new(),
         conclusion: None,
         settled_at: None,
@@ -189,4 +192,18 @@ pub(crate) fn working() -> RunView {
 /// A run that is over, at a glance.
 pub(crate) fn finished() -> RunView {
     RunView::new(&after(usize::MAX), None, at(9_999))
+}
+
+/// A request that was taken, and one that was not yet.
+pub(crate) fn requests() -> Vec<Requested> {
+    let asked = |id: &str, second, what| Asked {
+        id: id.to_owned(),
+        by: Actor { id: "user:ann".to_owned(), login: "ann".to_owned(), bot: false },
+        at: at(second),
+        what,
+    };
+    let budget = asked("a", 70, Request::Budget { usd: Usd::dollars(20) });
+    let said = asked("b", 80, Request::Say { text: "Mind the\nhinges.".to_owned() });
+    let answer = Some((at(71), "the budget is $20.00, of which $0.42 is spent".to_owned()));
+    vec![Requested { asked: budget, answered: answer }, Requested { asked: said, answered: None }]
 }

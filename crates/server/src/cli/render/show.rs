@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use afk_core::ids::At;
+use afk_core::request::Request;
 use afk_core::run::{Attempt, Reset, Run, Transition, TurnEnd};
 use afk_core::workflow::{PATH, Workflow};
-use afk_engine::ports::JournalRow;
+use afk_engine::ports::{JournalRow, Requested};
 use serde::Serialize;
 
 use super::live::{checklist, effort};
@@ -23,6 +24,8 @@ pub(crate) struct Page {
     pub(crate) summary: RunView,
     /// Its record.
     pub(crate) run: Run,
+    /// What people asked of it, oldest first.
+    pub(crate) requests: Vec<Requested>,
     /// Its journal, oldest first.
     pub(crate) journal: Vec<JournalRow>,
     /// What is kept of a run that was handed over or froze.
@@ -78,6 +81,11 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
         let mirror = kept.mirror.display();
         out.push(format!("  commits    git --git-dir {mirror} for-each-ref {}", kept.refs));
     }
+    if !page.requests.is_empty() {
+        out.push(String::new());
+        out.push(paint.strong("Asked by people"));
+        out.extend(page.requests.iter().map(request));
+    }
     if !page.journal.is_empty() {
         out.push(String::new());
         out.push(paint.strong("Timeline"));
@@ -100,6 +108,27 @@ fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
     let ignored = workflow.ignored.iter();
     out.extend(ignored.map(|what| format!("  {} {}", paint.warn("ignored:"), line(what, 300))));
     out
+}
+
+fn request(request: &Requested) -> String {
+    let asked = &request.asked;
+    let by = line(&asked.by.login, 40);
+    let answer = match &request.answered {
+        Some((_, answer)) => line(answer, 200),
+        None => "not taken yet".to_owned(),
+    };
+    format!("  {by}, {}: {}: {answer}", moment(asked.at), verb(&asked.what))
+}
+
+/// What was asked for, in few words.
+fn verb(what: &Request) -> String {
+    match what {
+        Request::Retry => "retry".to_owned(),
+        Request::Stop => "stop".to_owned(),
+        Request::Budget { usd } => format!("budget {usd}"),
+        Request::Unfreeze => "unfreeze".to_owned(),
+        Request::Say { text } => format!("say {:?}", line(text, 120)),
+    }
 }
 
 fn attempt(attempt: &Attempt, paint: Paint) -> String {
@@ -248,6 +277,12 @@ fn told(transition: &Transition) -> String {
             let by = cancel.by.as_ref().map(|by| format!(" by {}", line(&by.login, 40)));
             format!("cancelled{}: {}", by.unwrap_or_default(), cancel.how.sentence())
         }
+        Transition::Asked { asked, answer } => {
+            let by = line(&asked.by.login, 40);
+            format!("{by} asked: {}: {}", verb(&asked.what), line(answer, 200))
+        }
+        Transition::Stopping => "what is alive is told to stop".to_owned(),
+        Transition::Stopped => "what was told to stop is done with".to_owned(),
         Transition::Paused => "clocks stopped".to_owned(),
         Transition::Unpaused => "clocks go on".to_owned(),
         Transition::Away { from, to } => {
@@ -266,8 +301,13 @@ mod tests {
     #[test]
     fn a_whole_run_and_one_that_has_just_begun() {
         let run = samples::after(usize::MAX);
-        let whole =
-            Page { summary: samples::finished(), run, journal: samples::journal(), kept: None };
+        let whole = Page {
+            summary: samples::finished(),
+            run,
+            requests: samples::requests(),
+            journal: samples::journal(),
+            kept: None,
+        };
         let kept = Kept {
             workspace: Some("/data/work/runs/1/clone".into()),
             jobs: None,
@@ -276,7 +316,8 @@ mod tests {
         };
         let run = samples::admitted();
         let summary = RunView::new(&run, None, samples::at(1));
-        let begun = Page { summary, run, journal: Vec::new(), kept: Some(kept) };
+        let begun =
+            Page { summary, run, requests: Vec::new(), journal: Vec::new(), kept: Some(kept) };
         let shown = [whole, begun].map(|one| page(&one, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
     }

@@ -1,0 +1,159 @@
+//! What a person asks of a run while it lives: the words for it, how they are read
+//! from a comment, and what a run makes of them.
+//!
+//! A request is kept under an id that tells it from every other, so that it is
+//! carried out once however often it is seen. Who may ask is decided elsewhere.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Actor, At};
+use crate::run::{Run, TurnEnd};
+use crate::usd::Usd;
+
+/// The most that a person may say at once, in bytes.
+pub const MAX_WORDS: usize = 16_000;
+
+/// The verbs, as the answer to an unknown one names them.
+const VERBS: &str = "/afk retry, /afk stop, /afk budget 20, /afk unfreeze, /afk say …";
+
+/// What a person asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Try again now: end the wait for a retry or a usage limit.
+    Retry,
+    /// Stop the run and let the issue go.
+    Stop,
+    /// Let the run spend so much in all.
+    Budget {
+        /// How much.
+        usd: Usd,
+    },
+    /// Lift the freeze of the repo.
+    Unfreeze,
+    /// Tell the agent something.
+    Say {
+        /// What.
+        text: String,
+    },
+}
+
+/// A request with its id, and who made it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What tells it from every other.
+    pub id: String,
+    /// Who asked.
+    pub by: Actor,
+    /// When.
+    pub at: At,
+    /// For what.
+    #[serde(flatten)]
+    pub what: Request,
+}
+
+/// Words after `/afk` that ask for nothing that there is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// No such verb.
+    #[error("{0:?} is no request; there are {VERBS}")]
+    Verb(String),
+    /// A budget that is no amount of money above nothing.
+    #[error("a budget is an amount in US dollars above 0, such as `/afk budget 20`")]
+    Amount,
+    /// Nothing is said, or too much.
+    #[error("say something of at most {MAX_WORDS} bytes, such as `/afk say mind the tests`")]
+    Words,
+}
+
+/// The request that a comment makes; none where it does not begin with `/afk `.
+pub fn in_comment(body: &str) -> Option<Result<Request, Unclear>> {
+    let (first, rest) = body.trim_start().split_once('\n').unwrap_or((body.trim_start(), ""));
+    let asked = first.trim_end().strip_prefix("/afk")?;
+    if !asked.is_empty() && !asked.starts_with([' ', '\t']) {
+        return None;
+    }
+    let (verb, words) = asked.trim().split_once(char::is_whitespace).unwrap_or((asked.trim(), ""));
+    Some(match verb.to_ascii_lowercase().as_str() {
+        "retry" => Ok(Request::Retry),
+        "stop" => Ok(Request::Stop),
+        "unfreeze" => Ok(Request::Unfreeze),
+        "budget" => budget(words),
+        "say" => say(&format!("{words}\n{rest}")),
+        _ => Err(Unclear::Verb(verb.chars().take(40).collect())),
+    })
+}
+
+/// A request for another budget.
+pub fn budget(amount: &str) -> Result<Request, Unclear> {
+    let usd: Usd = amount.trim().trim_start_matches('$').parse().map_err(|_| Unclear::Amount)?;
+    if usd == Usd::ZERO { Err(Unclear::Amount) } else { Ok(Request::Budget { usd }) }
+}
+
+/// A request to tell the agent `text`.
+pub fn say(text: &str) -> Result<Request, Unclear> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > MAX_WORDS {
+        return Err(Unclear::Words);
+    }
+    Ok(Request::Say { text: text.to_owned() })
+}
+
+/// What comes of a request to `run`: what is done about it, or why nothing is.
+pub fn answer(run: &Run, what: &Request) -> Result<String, String> {
+    if run.conclusion.is_some() {
+        return Err("the run had ended".to_owned());
+    }
+    if let Some(cancel) = &run.cancel {
+        return Err(format!("nothing more is begun: {}", cancel.how.sentence()));
+    }
+    match what {
+        Request::Stop => Ok("stopped".to_owned()),
+        Request::Budget { usd } => {
+            Ok(format!("the budget is {usd}, of which {} is spent", run.spent()))
+        }
+        Request::Say { .. } => Ok("the agent is told when its turn is over".to_owned()),
+        Request::Retry => match run.turn().and_then(|turn| turn.ended.as_ref()).map(|e| &e.how) {
+            Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {
+                Ok("the retry begins now".to_owned())
+            }
+            Some(TurnEnd::Limited { .. }) => Ok("the usage limit is tried now".to_owned()),
+            Some(TurnEnd::Finished { .. } | TurnEnd::Hopeless { .. } | TurnEnd::Interrupted)
+            | None => Err("it is under way: there is nothing to try again".to_owned()),
+        },
+        Request::Unfreeze => Err("a freeze is a repository's: `afk unfreeze`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_asks_by_its_first_line() {
+        let check = |body: &str, expected: Option<Result<Request, Unclear>>| {
+            assert_eq!(in_comment(body), expected, "{body:?}");
+        };
+        let say = |text: &str| Some(Ok(Request::Say { text: text.to_owned() }));
+        check("/afk stop", Some(Ok(Request::Stop)));
+        check("  \n/afk STOP please\nthanks", Some(Ok(Request::Stop)));
+        check("/afk\tretry\r\n", Some(Ok(Request::Retry)));
+        check("/afk unfreeze", Some(Ok(Request::Unfreeze)));
+        check("/afk budget $20", Some(Ok(Request::Budget { usd: Usd::dollars(20) })));
+        check("/afk say use the old door\nand the key", say("use the old door\nand the key"));
+        check("/afk say\nbelow", say("below"));
+        check("please /afk stop", None);
+        check("Well.\n/afk stop", None);
+        check("> /afk stop", None);
+        check("/afkstop", None);
+        check("", None);
+        check("/afk", Some(Err(Unclear::Verb(String::new()))));
+        check("/afk dance", Some(Err(Unclear::Verb("dance".to_owned()))));
+        for amount in ["", "0", "-3", "much", "1e99", "NaN"] {
+            check(&format!("/afk budget {amount}"), Some(Err(Unclear::Amount)));
+        }
+        check("/afk say", Some(Err(Unclear::Words)));
+        check(&format!("/afk say {}", "x".repeat(MAX_WORDS + 1)), Some(Err(Unclear::Words)));
+        assert!(Unclear::Verb("dance".to_owned()).to_string().contains("/afk retry"));
+    }
+}

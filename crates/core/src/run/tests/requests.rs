@@ -1,0 +1,149 @@
+//! What people ask of a run: taken once, and what follows.
+
+use super::*;
+use crate::plan::{self, Work};
+
+fn say(text: &str) -> Request {
+    Request::Say { text: text.to_owned() }
+}
+
+fn look(run: &Run, asked: Vec<Asked>) -> Vec<Transition> {
+    let names = Names { ready: "ready", in_progress: "busy" };
+    record(run, &Seen { asked, ..Seen::default() }, names, at(50))
+}
+
+/// What of these a run takes, pass by pass.
+fn take(run: &mut Run, asked: &[Asked]) -> usize {
+    for taken in 0.. {
+        let found = look(run, asked.to_vec());
+        if found.is_empty() {
+            return taken;
+        }
+        for transition in found {
+            run.apply(at(50), transition);
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_request_is_taken_once_however_often_it_is_seen() {
+    let mut run = run(&[(1, begun(TurnCause::Opening))]);
+    let budget = request("a", Request::Budget { usd: Usd::dollars(30) });
+    assert_eq!(take(&mut run, &[budget.clone(), budget.clone()]), 1);
+    assert_eq!(take(&mut run, &[budget]), 0);
+    assert_eq!(run.budget, Usd::dollars(30));
+    assert_eq!(run.heard.len(), 1);
+}
+
+#[test]
+fn a_stop_cancels_by_name_and_nothing_is_taken_after_it() {
+    let mut run = run(&[(1, begun(TurnCause::Opening))]);
+    let asked = [request("a", Request::Stop), request("b", say("wait"))];
+    assert_eq!(take(&mut run, &asked), 1);
+    let cancel = run.cancel.clone().unwrap();
+    assert_eq!((cancel.how, cancel.by), (CancelHow::Stopped, Some(who("ann"))));
+    assert!(crate::request::answer(&run, &say("wait")).unwrap_err().contains("stopped"));
+}
+
+#[test]
+fn an_ended_run_takes_nothing_more() {
+    let end = Transition::Concluded { end: End::NeedsHuman, why: String::new() };
+    let mut run = run(&[(1, end)]);
+    let budget = Request::Budget { usd: Usd::dollars(30) };
+    for what in [Request::Stop, Request::Retry, budget, say("hello")] {
+        assert_eq!(take(&mut run, &[request("a", what)]), 0);
+    }
+    assert_eq!(run.cancel, None);
+}
+
+#[test]
+fn a_raised_budget_lets_a_spent_run_go_on() {
+    let spent = |run: &Run| run.situation(&Seen::default(), &limits(), at(60)).spent;
+    let mut run = run(&[(1, begun(TurnCause::Opening)), (2, paid(10, 1))]);
+    assert!(spent(&run));
+    assert_eq!(take(&mut run, &[request("a", Request::Budget { usd: Usd::dollars(11) })]), 1);
+    assert!(!spent(&run));
+    assert_eq!(take(&mut run, &[request("b", Request::Budget { usd: Usd::dollars(9) })]), 1);
+    assert!(spent(&run));
+}
+
+#[test]
+fn a_retry_ends_the_wait_and_only_a_wait() {
+    let turn = |run: &Run| run.situation(&Seen::default(), &limits(), at(51)).turn;
+    let resets_at = Some(at(9_000));
+    for (how, waits, goes_on) in [
+        (
+            TurnEnd::Failed { message: "busy".to_owned() },
+            plan::Turn::Failed { backoff_over: false },
+            plan::Turn::Failed { backoff_over: true },
+        ),
+        (
+            TurnEnd::Limited { resets_at },
+            plan::Turn::Limited { reset: false },
+            plan::Turn::Limited { reset: true },
+        ),
+    ] {
+        let mut run = run(&[(1, begun(TurnCause::Opening)), (49, ended(how))]);
+        assert_eq!(turn(&run), waits);
+        assert_eq!(take(&mut run, &[request("a", Request::Retry)]), 1);
+        assert_eq!(turn(&run), goes_on);
+    }
+    let mut working = run(&[(1, begun(TurnCause::Opening))]);
+    assert_eq!(take(&mut working, &[request("a", Request::Retry)]), 0);
+    // It counts for the wait it was asked in, and for no later one.
+    let later = run(&[
+        (1, begun(TurnCause::Opening)),
+        (2, failed()),
+        (3, asked("a", Request::Retry)),
+        (4, begun(TurnCause::Retry)),
+        (50, failed()),
+    ]);
+    assert_eq!(turn(&later), plan::Turn::Failed { backoff_over: false });
+}
+
+#[test]
+fn words_are_told_together_and_again_where_the_turn_broke_off() {
+    let words = |run: &Run| run.unsaid().count();
+    let steps = vec![
+        (1, begun(TurnCause::Opening)),
+        (2, asked("a", say("one"))),
+        (3, asked("b", say("two"))),
+        (4, finished()),
+        (5, left('1', &[])),
+        (6, begun(TurnCause::Said)),
+    ];
+    let telling = run(&steps);
+    assert_eq!((words(&run(&steps[..5])), words(&telling)), (2, 0));
+    assert_eq!(telling.words(2), "one\n\ntwo");
+    assert_eq!(words(&run(&with(steps.clone(), vec![(7, finished())]))), 0);
+    let broken = with(steps, vec![(7, ended(TurnEnd::Interrupted))]);
+    assert_eq!(words(&run(&broken)), 2);
+    let counts = run(&broken);
+    assert_eq!((counts.refusals(), counts.fix_forwards(), counts.failures_in_a_row()), (0, 0, 0));
+    assert_eq!(counts.attempts.len(), 1);
+}
+
+#[test]
+fn a_head_that_words_brought_is_a_new_candidate_and_the_old_one_stands_without() {
+    let told = with(
+        vec![
+            (1, begun(TurnCause::Opening)),
+            (2, finished()),
+            (3, left('1', &[])),
+            (4, integrated('1', 'c')),
+            (5, guarded()),
+            (6, proved()),
+        ],
+        vec![(7, asked("a", say("x"))), (8, begun(TurnCause::Said)), (9, finished())],
+    );
+    let work = |head| {
+        let run = run(&with(told.clone(), vec![(10, left(head, &[]))]));
+        match run.situation(&Seen::default(), &limits(), at(60)).turn {
+            plan::Turn::Finished { work, .. } => work,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(work('1'), Work::New(plan::Candidate::Clear));
+    assert_eq!(work('2'), Work::New(plan::Candidate::Unmerged));
+}

@@ -1,0 +1,34 @@
+//! What people ask of the run: read with everything else, taken into the record by
+//! the core, and answered in the store once the record has it.
+
+use afk_core::request::{Asked, answer};
+use afk_core::run::Seen;
+
+use super::Pass;
+use crate::ports::PortResult;
+
+impl Pass<'_> {
+    /// Requests that have no answer yet, oldest first.
+    pub(super) async fn open_requests(&self) -> PortResult<Vec<Asked>> {
+        let all = self.ports().store.requests(self.run.id).await?;
+        let open = all.into_iter().filter(|request| request.answered.is_none());
+        Ok(open.map(|request| request.asked).collect())
+    }
+
+    /// Answers what was asked: with what the record says was done, or why nothing is.
+    pub(super) async fn answer_requests(&self, seen: &Seen) -> PortResult<()> {
+        for asked in &seen.asked {
+            let heard = self.run.heard.iter().find(|heard| heard.asked.id == asked.id);
+            let text = match heard {
+                Some(heard) => heard.answer.clone(),
+                None => match answer(&self.run, &asked.what) {
+                    Err(why) => why,
+                    // Not taken yet: the next pass takes it.
+                    Ok(_) => continue,
+                },
+            };
+            self.ports().store.answer(&asked.id, &text, self.now()).await?;
+        }
+        Ok(())
+    }
+}

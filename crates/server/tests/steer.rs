@@ -1,0 +1,82 @@
+//! A person steers runs with the real binary: what they ask is kept, carried out by
+//! whoever works the store, and shown; what makes no sense is refused with the way on.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use common::{BOUND, ISSUE, Plan, World, honest, texts, until, wait_for};
+use serde_json::Value;
+
+const WATCH: [&str; 3] = ["tick", "--poll", "--watch"];
+
+/// A world whose agent waits, at work under a control plane.
+fn at_work() -> (World, common::Control) {
+    let world = World::new(&Plan::default());
+    world.script(&[honest(vec![wait_for(world.path("gate/go"))]), Vec::new()]);
+    world.issue("It prints `Hello, !`.");
+    let control = world.start(&WATCH);
+    until("the agent at work", BOUND, || (world.starts() == 1).then_some(()));
+    (world, control)
+}
+
+/// Refused with this code, and these words on standard error.
+#[track_caller]
+fn refused(world: &World, args: &[&str], code: i32, words: &[&str]) {
+    let output = world.afk(args);
+    let (out, err) = texts(&output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {out}{err}");
+    for word in words {
+        assert!(err.contains(word), "{args:?}: {word:?} is not in {err}");
+    }
+}
+
+fn answers(page: &Value) -> Vec<&str> {
+    let all = page["requests"].as_array().unwrap().iter();
+    all.map(|request| request["answered"][1].as_str().unwrap_or("none")).collect()
+}
+
+#[test]
+fn words_and_a_budget_reach_the_run_and_are_shown() {
+    let (world, control) = at_work();
+    refused(&world, &["budget", ISSUE, "0"], 2, &["US dollars above 0"]);
+    refused(&world, &["say", ISSUE, " "], 2, &["say something"]);
+    refused(&world, &["retry", ISSUE], 3, &["under way"]);
+    assert!(world.ok(&["say", ISSUE, "Mind the hinges."]).contains("when its turn is over"));
+    let asked = world.json(&["budget", ISSUE, "7"]);
+    assert_eq!(asked["asked"]["request"], "budget");
+    world.open("go");
+    control.done();
+    world.assert_done_once();
+    let page = world.show();
+    let turns = page["run"]["attempts"][0]["turns"].as_array().unwrap();
+    let causes: Vec<_> = turns.iter().map(|turn| turn["cause"].as_str().unwrap()).collect();
+    assert_eq!(causes, ["opening", "said"]);
+    assert_eq!(answers(&page).len(), 2);
+    assert!(answers(&page)[1].contains("the budget is"), "{:?}", answers(&page));
+    assert!(world.ok(&["show", ISSUE]).contains("say \"Mind the hinges.\""));
+    let runs = world.json(&["runs"]);
+    assert_eq!(runs["runs"][0]["outcome"], "done");
+    assert!(world.ok(&["runs", "--repo", "acme/other"]).contains("no run yet"));
+}
+
+#[test]
+fn a_stop_lets_the_issue_go_and_a_retry_releases_it_again() {
+    let (world, control) = at_work();
+    assert!(world.ok(&["stop", ISSUE]).contains("stopped"));
+    control.done();
+    let page = world.show();
+    assert_eq!(page["summary"]["outcome"], "released");
+    assert_eq!(answers(&page), ["stopped"]);
+    assert_eq!(world.landed().len(), 1, "nothing landed");
+    for verb in [&["stop", ISSUE][..], &["say", ISSUE, "hello"], &["budget", ISSUE, "3"]] {
+        refused(&world, verb, 2, &["has ended (released)", "afk retry"]);
+    }
+    world.open("go");
+    assert!(world.ok(&["retry", ISSUE]).contains("released again by"));
+    world.start(&WATCH).done();
+    assert_eq!(world.show()["summary"]["outcome"], "done");
+    assert_eq!(world.json(&["runs"])["runs"].as_array().unwrap().len(), 2);
+    refused(&world, &["retry", ISSUE], 2, &["is closed", "afk issue reopen"]);
+    refused(&world, &["stop", "acme/hello#99"], 2, &["no run on acme/hello#99"]);
+}
