@@ -166,9 +166,9 @@ fn args(request: &ProcessRequest) -> Result<Vec<OsString>, CommandError> {
         if !(budget.is_finite() && budget > 0.0) {
             return Err(CommandError::BudgetSpent(budget));
         }
-        // Rounded up to what the format shows, so that it is never zero.
-        let budget = (budget * 10_000.0).ceil() / 10_000.0;
-        args.push(format!("--max-budget-usd={budget:.4}"));
+        // To the millionth: a cap rounded up more lets several small calls through.
+        let budget = budget.max(0.000_001);
+        args.push(format!("--max-budget-usd={budget:.6}"));
     }
     Ok(args.into_iter().map(OsString::from).collect())
 }
@@ -261,7 +261,7 @@ mod tests {
              --replay-user-messages --permission-prompt-tool=stdio \
              --disallowedTools=CronCreate,ScheduleWakeup,Monitor,EnterPlanMode,EnterWorktree \
              --session-id=7e674577-4fbf-50f9-937c-3e61c906d863 --dangerously-skip-permissions \
-             --model=claude-sonnet-4-6 --max-budget-usd=1.5000"
+             --model=claude-sonnet-4-6 --max-budget-usd=1.500000"
         );
         let plain = ProcessRequest {
             session_use: SessionUse::Resume,

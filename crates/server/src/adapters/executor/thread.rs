@@ -36,8 +36,9 @@ const CLOSING: Duration = Duration::from_secs(2);
 const OUTPUT: u64 = 1 << 30;
 /// How much of an output's end tells whether it is idle.
 const TAIL: u64 = 1 << 20;
-/// How far a process's cap may be from what the budget has left: what rounding makes.
-const CAP_SLACK: Usd = Usd::micros(500);
+/// How far a process's cap may be from what the budget has left: what rounding makes,
+/// a millionth a turn.
+const CAP_SLACK: Usd = Usd::micros(10);
 
 /// Where a turn is: committed before anything of it is sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
