@@ -85,10 +85,26 @@ pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
     let journal = journal(&desk, &run).await?;
     let kept = kept(&desk, &run)?;
     let requests = desk.port.requests(run.id).await?;
-    let page = Page { requests, summary: RunView::new(&run, None, now()), run, journal, kept };
+    let summary = summary(context, &run).await;
+    let page = Page { summary, run, requests, journal, kept };
     context.out.result(&page, |paint| render::page(&page, paint))?;
     desk.store.close().await;
     Ok(Exit::Done)
+}
+
+/// A run at a glance; a live one with its running turn, where the machine can be asked.
+async fn summary(context: &Context<'_>, run: &Run) -> RunView {
+    let recorded = || RunView::new(run, None, now());
+    if run.conclusion.is_some() {
+        return recorded();
+    }
+    match App::open(sources(context.config())).await {
+        Ok(app) => glance(&app.engine, run).await,
+        Err(error) => {
+            tracing::debug!(%error, "the running turn is not looked at");
+            recorded()
+        }
+    }
 }
 
 /// Where what is kept of a run lies; none where nothing is kept.
