@@ -1,0 +1,123 @@
+//! Killed hosts, killed control planes, halts: the conversation goes on, in one agent,
+//! and nothing is said to it twice.
+
+use afk_sim::model_api::{Reply, Script};
+use rustix::process::Signal;
+
+use crate::common::{BOUND, Control, FIXED, Found, Plan, until};
+use crate::held::{
+    BEFORE, HELD_VERIFY, HOLD, Thread, VERSIONS, WRONG, attached, mend, place, story, work,
+};
+
+/// Kills the control plane and starts it again, twice; the thread's process must stay
+/// what it was.
+fn kill_and_attach(thread: &Thread, mut control: Control, job: &Found) -> Control {
+    for n in 1..=2 {
+        control.kill();
+        assert!(job.host.is_alive(), "kill {n} took the host along");
+        assert!(job.root.unwrap().is_alive(), "kill {n} took the agent along");
+        control = attached(&thread.world);
+        let threads = thread.world.jobs().into_iter().filter(|one| one.name.starts_with("thread"));
+        assert_eq!(threads.collect::<Vec<_>>(), std::slice::from_ref(job), "after kill {n}");
+    }
+    control
+}
+
+#[test]
+fn a_killed_control_plane_finds_the_same_agent_in_a_turn_and_between_two() {
+    for (version, price) in VERSIONS {
+        let held = Reply::bash(HOLD);
+        let script = Script::turns([
+            vec![held, work(WRONG), Reply::text("Done.")],
+            vec![mend(), Reply::text("Mended.")],
+        ]);
+        let verify = HELD_VERIFY.to_owned();
+        let config = "executor_retries_max = 0".to_owned();
+        let plan = Plan { verify, config, ..Plan::default() };
+        let test = "a_killed_control_plane_finds_the_same_agent";
+        let Some(thread) = Thread::with_key(test, version, script, plan) else { continue };
+        let mut control = attached(&thread.world);
+        thread.held(&mut control);
+        let job = thread.world.job("thread");
+        let control = kill_and_attach(&thread, control, &job);
+        thread.let_go();
+        // Between the two turns, while the work of the first is judged.
+        thread.world.job("verify");
+        let control = kill_and_attach(&thread, control, &job);
+        thread.world.open("verify");
+        control.done();
+        thread.world.assert_done_once();
+        let turns = thread.turns();
+        assert_eq!(story(&turns), [("opening", "finished"), ("refused", "finished")]);
+        assert_eq!((place(&turns[0]), place(&turns[1])), ((1, 1), (1, 2)), "{version}");
+        // Three calls and two, and each message once.
+        assert_eq!((thread.calls().len(), thread.said()), (5, 2), "{version}");
+        assert_eq!(thread.charged(), 5 * price, "{version}");
+        println!("{version}: 2 kills in a turn and 2 between: 1 agent, 5 calls, 2 messages");
+    }
+}
+
+#[test]
+fn a_killed_host_is_one_retry_of_the_same_conversation_when_all_of_it_is_gone() {
+    for (version, _) in VERSIONS {
+        // The first turn never ends by itself; the second looks whether the first still works.
+        let beat = "touch ~/there; while :; do date +%s%N > ~/beat; sleep 0.02; done";
+        let look = "a=$(cat ~/beat); sleep 0.5; b=$(cat ~/beat); test \"$a\" = \"$b\" && echo gone \
+                    > alone.txt && git add alone.txt && git commit -q -m 'Tell that it works alone' \
+                    -m 'The test reads it.'";
+        let script = Script::turns([
+            vec![Reply::bash(BEFORE), Reply::bash(beat)],
+            vec![work(FIXED), Reply::bash(look), Reply::text("Done.")],
+        ]);
+        let config = "executor_retries_max = 1".to_owned();
+        let plan = Plan { config, ..Plan::default() };
+        let test = "a_killed_host_is_one_retry";
+        let Some(thread) = Thread::with_key(test, version, script, plan) else { continue };
+        let mut control = attached(&thread.world);
+        thread.held(&mut control);
+        let job = thread.world.job("thread");
+        job.host.signal(Signal::KILL);
+        until("the end of the box", BOUND, || (!job.root.unwrap().is_alive()).then_some(()));
+        control.done();
+        thread.world.assert_done_once();
+        assert_eq!(thread.world.landed_file("alone.txt"), "gone\n");
+        let turns = thread.turns();
+        assert_eq!(story(&turns), [("opening", "lost"), ("retry", "finished")], "{turns:#?}");
+        assert_eq!(place(&turns[1]), (2, 1), "{turns:#?}");
+        let last = thread.calls().pop().unwrap().to_string();
+        assert!(last.contains(BEFORE), "{version}: the first turn is remembered");
+        assert_eq!(thread.said(), 2, "{version}: {last}");
+        println!("{version}: 1 host killed: 1 retry in a new process, same conversation");
+    }
+}
+
+#[test]
+fn a_halt_in_a_turn_and_a_resume_go_on_with_the_same_conversation() {
+    for (version, price) in VERSIONS {
+        let script = Script::turns([
+            vec![Reply::bash(BEFORE), Reply::bash(HOLD), Reply::text("Never said.")],
+            vec![work(FIXED), Reply::text("Done.")],
+        ]);
+        let config = "executor_retries_max = 0".to_owned();
+        let plan = Plan { config, ..Plan::default() };
+        let test = "a_halt_and_a_resume";
+        let Some(thread) = Thread::with_key(test, version, script, plan) else { continue };
+        let mut control = attached(&thread.world);
+        thread.held(&mut control);
+        thread.world.ok(&["halt", "--why", "a test"]);
+        until("that nothing runs", BOUND, || {
+            thread.world.processes(&[control.id()]).is_empty().then_some(())
+        });
+        let calls = thread.calls().len();
+        thread.world.ok(&["resume"]);
+        control.done();
+        thread.world.assert_done_once();
+        let turns = thread.turns();
+        assert_eq!(story(&turns), [("opening", "interrupted"), ("interrupted", "finished")]);
+        let last = thread.calls().pop().unwrap().to_string();
+        assert!(last.contains(BEFORE), "{version}: the first turn is remembered");
+        assert_eq!((calls, thread.calls().len()), (2, 4), "{version}");
+        assert!(thread.charged() >= 4 * price, "{version}: {}", thread.charged());
+        println!("{version}: halted and resumed, charged {}", thread.charged());
+    }
+}

@@ -1,0 +1,19 @@
+//! The real Claude CLI as a living thread, in both versions that count costs otherwise.
+//!
+//! Later turns go to the process of the first, no budget is overspent by more than a
+//! call, crashes and halts go on with the same conversation, and what the agent asks is
+//! answered.
+//!
+//! Where a version cannot be had a visible line says so, and with `CI` set that is a failure.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]
+#![allow(unreachable_pub, reason = "shared by the modules of a test")]
+
+mod ask;
+mod budget;
+#[path = "../common/mod.rs"]
+mod common;
+mod crash;
+mod held;
+mod turns;

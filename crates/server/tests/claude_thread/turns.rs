@@ -1,0 +1,38 @@
+//! Two turns on one process: the conversation is whole, and each is charged once.
+
+use afk_sim::model_api::{Reply, Script};
+
+use crate::common::{FIXED, ISSUE, NEW_TEST, Plan};
+use crate::held::{Thread, VERSIONS, place};
+
+/// A first turn that leaves its work uncommitted, and a second one that commits it.
+fn two_turns() -> Script {
+    let write = Reply::bash(format!(
+        "cat > tests/nobody.sh <<'END'\n{NEW_TEST}END\ncat > hello.sh <<'END'\n{FIXED}END"
+    ));
+    let commit = Reply::bash(
+        "git add tests/nobody.sh && git commit -q -m 'Test a greeting without a name' && git add \
+         hello.sh && git commit -q -m 'Greet the world when no name is given'",
+    );
+    Script::turns([vec![write, Reply::text("Written.")], vec![commit, Reply::text("Committed.")]])
+}
+
+#[test]
+fn a_second_turn_goes_to_the_process_of_the_first_and_is_charged_once() {
+    for (version, price) in VERSIONS {
+        let test = "a_second_turn_goes_to_the_process_of_the_first";
+        let Some(thread) = Thread::with_key(test, version, two_turns(), Plan::default()) else {
+            continue;
+        };
+        thread.world.ok(&["run", ISSUE]);
+        thread.world.assert_done_once();
+        let turns = thread.turns();
+        assert_eq!((place(&turns[0]), place(&turns[1])), ((1, 1), (1, 2)), "{version}: {turns:#?}");
+        // Four calls of 1000 and 50 tokens: twice a tool and a text.
+        assert_eq!(thread.charged(), 4 * price, "{version}");
+        let last = thread.calls().pop().unwrap().to_string();
+        assert!(last.contains("nobody.sh"), "the conversation is whole");
+        assert_eq!(thread.world.processes(&[]), Vec::new(), "nothing of it is left");
+        println!("{version}: two turns on one process, {} millionths of a dollar", 4 * price);
+    }
+}
