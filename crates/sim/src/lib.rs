@@ -4,6 +4,7 @@
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
 pub mod claude_cli;
+pub mod explore;
 pub mod fakes;
 pub mod model_api;
 pub mod story;

@@ -19,15 +19,15 @@ use super::Sim;
 #[async_trait]
 impl Executor for Sim {
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
-        self.call("executor.start", |world| world.start_turn(turn))
+        self.call("executor.start", |world| world.start_turn(turn)).await
     }
 
     async fn observe(&self, _repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
-        self.call("executor.observe", |world| Ok(world.observe_turn(key)))
+        self.call("executor.observe", |world| Ok(world.observe_turn(key))).await
     }
 
     async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
-        self.call("executor.interrupt", |world| world.interrupt_turn(key))
+        self.call("executor.interrupt", |world| world.interrupt_turn(key)).await
     }
 
     async fn answer(
@@ -37,7 +37,7 @@ impl Executor for Sim {
         _request: &str,
         answer: &Answer,
     ) -> PortResult<()> {
-        self.call("executor.answer", |world| world.answer_turn(key, answer))
+        self.call("executor.answer", |world| world.answer_turn(key, answer)).await
     }
 
     async fn changed(&self, _repo: &RepoName, _key: &JobKey, _at_most: Duration) {
@@ -48,11 +48,11 @@ impl Executor for Sim {
 #[async_trait]
 impl Jobs for Sim {
     async fn start(&self, job: &Job) -> PortResult<()> {
-        self.call("jobs.start", |world| world.start_job(job))
+        self.call("jobs.start", |world| world.start_job(job)).await
     }
 
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState> {
-        self.call("jobs.observe", |world| Ok(world.observe_job(run, key)))
+        self.call("jobs.observe", |world| Ok(world.observe_job(run, key))).await
     }
 
     async fn left(
@@ -61,15 +61,15 @@ impl Jobs for Sim {
         _key: &JobKey,
         _file: &std::path::Path,
     ) -> PortResult<Option<Vec<u8>>> {
-        self.call("jobs.left", |_| Ok(None))
+        self.call("jobs.left", |_| Ok(None)).await
     }
 
     async fn sweep(&self, _live: &BTreeSet<RunId>) -> PortResult<u32> {
-        self.call("jobs.sweep", |_| Ok(0))
+        self.call("jobs.sweep", |_| Ok(0)).await
     }
 
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {
-        self.call("jobs.alive", |world| Ok(world.alive(run)))
+        self.call("jobs.alive", |world| Ok(world.alive(run))).await
     }
 
     async fn stop(&self, run: RunId) -> PortResult<()> {
@@ -77,10 +77,11 @@ impl Jobs for Sim {
             world.stop_jobs(run);
             Ok(())
         })
+        .await
     }
 
     async fn renew(&self, _run: RunId) -> PortResult<()> {
-        self.call("jobs.renew", |_| Ok(()))
+        self.call("jobs.renew", |_| Ok(())).await
     }
 
     async fn changed(&self, _run: RunId, _at_most: Duration) {
@@ -88,7 +89,7 @@ impl Jobs for Sim {
     }
 
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()> {
-        self.call("jobs.forget", |world| world.forget_job(run, key))
+        self.call("jobs.forget", |world| world.forget_job(run, key)).await
     }
 }
 
@@ -101,7 +102,7 @@ impl Git for Sim {
         run: RunId,
         _cancel: &CancellationToken,
     ) -> PortResult<Prepared> {
-        self.call("git.prepare", |world| world.prepare(repo, issue, run))
+        self.call("git.prepare", |world| world.prepare(repo, issue, run)).await
     }
 
     async fn fetch_head(
@@ -111,7 +112,7 @@ impl Git for Sim {
         _n: u32,
         _cancel: &CancellationToken,
     ) -> PortResult<Fetched> {
-        self.call("git.fetch_head", |world| world.fetch_head(run))
+        self.call("git.fetch_head", |world| world.fetch_head(run)).await
     }
 
     async fn file_at(
@@ -121,7 +122,7 @@ impl Git for Sim {
         path: &str,
         limit: u64,
     ) -> PortResult<FileAt> {
-        self.call("git.file_at", |world| world.file_at(commit, path, limit))
+        self.call("git.file_at", |world| world.file_at(commit, path, limit)).await
     }
 
     async fn keep_head(
@@ -131,7 +132,7 @@ impl Git for Sim {
         name: &str,
         _cancel: &CancellationToken,
     ) -> PortResult<Oid> {
-        self.call("git.keep_head", |world| world.keep_head(run, name))
+        self.call("git.keep_head", |world| world.keep_head(run, name)).await
     }
 
     async fn default_head(
@@ -140,31 +141,31 @@ impl Git for Sim {
         branch: &str,
         _cancel: &CancellationToken,
     ) -> PortResult<Oid> {
-        self.call("git.default_head", |world| world.default_head(repo, branch))
+        self.call("git.default_head", |world| world.default_head(repo, branch)).await
     }
 
     async fn merge(&self, _repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {
-        self.call("git.merge", |world| world.merge(base, head))
+        self.call("git.merge", |world| world.merge(base, head)).await
     }
 
     async fn commit(&self, _repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid> {
-        self.call("git.commit", |world| world.make_commit(spec))
+        self.call("git.commit", |world| world.make_commit(spec)).await
     }
 
     async fn message(&self, _repo: &RepoName, commit: &Oid) -> PortResult<String> {
-        self.call("git.message", |world| world.commit_of(commit).map(|commit| commit.message))
+        self.call("git.message", |world| world.commit_of(commit).map(|commit| commit.message)).await
     }
 
     async fn tree(&self, _repo: &RepoName, commit: &Oid) -> PortResult<Oid> {
-        self.call("git.tree", |world| world.commit_of(commit).map(|commit| commit.tree))
+        self.call("git.tree", |world| world.commit_of(commit).map(|commit| commit.tree)).await
     }
 
     async fn raw_diff(&self, _repo: &RepoName, old: &Oid, new: &Oid) -> PortResult<Vec<u8>> {
-        self.call("git.raw_diff", |world| world.raw_diff(old, new))
+        self.call("git.raw_diff", |world| world.raw_diff(old, new)).await
     }
 
     async fn blobs(&self, _repo: &RepoName, ids: &BTreeSet<Oid>, _limit: u64) -> PortResult<Blobs> {
-        self.call("git.blobs", |world| world.blobs(ids))
+        self.call("git.blobs", |world| world.blobs(ids)).await
     }
 
     async fn commits(
@@ -173,7 +174,7 @@ impl Git for Sim {
         base: &Oid,
         head: &Oid,
     ) -> PortResult<Vec<CommitText>> {
-        self.call("git.commits", |world| Ok(world.commits(base, head)))
+        self.call("git.commits", |world| Ok(world.commits(base, head))).await
     }
 
     async fn descendants(
@@ -187,10 +188,11 @@ impl Git for Sim {
             world.default_head(repo, branch)?;
             Ok(world.descendants(repo, commit, at_most))
         })
+        .await
     }
 
     async fn compose(&self, _repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
-        self.call("git.compose", |world| world.compose(start, recipe))
+        self.call("git.compose", |world| world.compose(start, recipe)).await
     }
 
     async fn push(
@@ -206,6 +208,7 @@ impl Git for Sim {
             }
             Ok(world.push(repo, branch, commit))
         })
+        .await
     }
 
     async fn head(
@@ -214,7 +217,7 @@ impl Git for Sim {
         branch: &str,
         _cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>> {
-        self.call("git.head", |world| Ok(world.head(repo, branch)))
+        self.call("git.head", |world| Ok(world.head(repo, branch))).await
     }
 
     async fn remove_branch(
@@ -227,6 +230,7 @@ impl Git for Sim {
             world.git.branches.remove(&(repo.clone(), branch.to_owned()));
             Ok(())
         })
+        .await
     }
 
     async fn landed(
@@ -242,6 +246,7 @@ impl Git for Sim {
             world.default_head(repo, branch)?;
             world.landed(repo, base, candidate, run, attempt)
         })
+        .await
     }
 
     async fn keep(
@@ -251,7 +256,7 @@ impl Git for Sim {
         _name: &str,
         _commit: &Oid,
     ) -> PortResult<()> {
-        self.call("git.keep", |_| Ok(()))
+        self.call("git.keep", |_| Ok(())).await
     }
 
     async fn release(
@@ -265,6 +270,7 @@ impl Git for Sim {
             world.release(run, forensics);
             Ok(())
         })
+        .await
     }
 
     async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
@@ -272,9 +278,10 @@ impl Git for Sim {
             world.git.spared.clone_from(live);
             Ok(())
         })
+        .await
     }
 
     async fn tidy(&self, _repo: &RepoName, _cancel: &CancellationToken) -> PortResult<bool> {
-        self.call("git.tidy", |_| Ok(true))
+        self.call("git.tidy", |_| Ok(true)).await
     }
 }

@@ -3,6 +3,7 @@
 //! Each call is written down by name, may be told to fail once, and then asks the
 //! world. No decision is taken here.
 
+mod gate;
 mod long;
 mod outside;
 mod store;
@@ -10,6 +11,8 @@ mod store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afk_engine::ports::{PortError, PortResult, Ports};
+use gate::Door;
+pub use gate::{Fate, Gate, Waiting};
 use jiff::SignedDuration;
 use tokio::sync::watch;
 
@@ -25,13 +28,20 @@ pub struct Sim {
     world: Arc<Mutex<World>>,
     /// Counts the steps of time, for those who sleep.
     ticks: Arc<watch::Sender<u64>>,
+    /// Where calls wait to be let through, if somebody lets them.
+    door: Option<Door>,
 }
 
 impl Sim {
     /// Shares `world`.
     pub fn new(world: World) -> Self {
         let (ticks, _) = watch::channel(0);
-        Self { world: Arc::new(Mutex::new(world)), ticks: Arc::new(ticks) }
+        Self { world: Arc::new(Mutex::new(world)), ticks: Arc::new(ticks), door: None }
+    }
+
+    /// The same world for control plane `plane`, whose calls wait at `gate`.
+    pub fn behind(&self, gate: &Gate, plane: usize) -> Self {
+        Self { door: Some(Door { gate: gate.clone(), plane }), ..self.clone() }
     }
 
     /// The ports over it.
@@ -67,7 +77,40 @@ impl Sim {
     }
 
     /// One port call: written down, failed if that was asked for, else done.
-    fn call<T>(
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        act: impl FnOnce(&mut World) -> PortResult<T>,
+    ) -> PortResult<T> {
+        let Some(door) = &self.door else { return self.call_now(name, act) };
+        let since = self.lock().now;
+        let fate = door.enter(name, since).await;
+        match fate {
+            Fate::Done => self.call_now(name, act),
+            Fate::Stale if name.starts_with("tracker.") => {
+                self.with(World::swap_stale);
+                let answer = self.call_now(name, act);
+                self.with(World::swap_stale);
+                answer
+            }
+            Fate::Stale => self.call_now(name, act),
+            Fate::Before(kind) => Err(PortError::new(kind, format!("{name} failed"))),
+            Fate::After(kind) => {
+                // Whatever it answers is lost.
+                let _ = self.call_now(name, act);
+                Err(PortError::new(kind, format!("the answer of {name} was lost")))
+            }
+            Fate::DiesBefore | Fate::DiesAfter => {
+                if fate == Fate::DiesAfter {
+                    let _ = self.call_now(name, act);
+                }
+                door.die().await;
+                Err(PortError::transient("the process died"))
+            }
+        }
+    }
+
+    fn call_now<T>(
         &self,
         name: &'static str,
         act: impl FnOnce(&mut World) -> PortResult<T>,

@@ -61,6 +61,7 @@ impl Notifier for Sim {
             world.rung.push(doorbell.clone());
             Ok(())
         })
+        .await
     }
 }
 
@@ -71,36 +72,38 @@ impl Archive for Sim {
             world.archive.push(evidence.clone());
             Ok(())
         })
+        .await
     }
 }
 
 #[async_trait]
 impl Tracker for Sim {
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
-        self.call("tracker.ready", |world| world.issues_of(repo, label))
+        self.call("tracker.ready", |world| world.issues_of(repo, label)).await
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
         self.call("tracker.labelled", |world| {
             Ok(world.issues_of(repo, label)?.into_iter().map(|issue| issue.issue).collect())
         })
+        .await
     }
 
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
-        self.call("tracker.issue", |world| world.view(issue))
+        self.call("tracker.issue", |world| world.view(issue)).await
     }
 
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission> {
-        self.call("tracker.permission", |world| world.permission_of(repo, actor))
+        self.call("tracker.permission", |world| world.permission_of(repo, actor)).await
     }
 
     async fn blocker(&self, issue: &IssueRef) -> BlockerState {
-        let state = self.call("tracker.blocker", |world| Ok(world.blocker_state(issue)));
+        let state = self.call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await;
         state.unwrap_or(BlockerState::Unreadable)
     }
 
     async fn own_account(&self, _repo: &RepoName) -> PortResult<Actor> {
-        self.call("tracker.own_account", |_| Ok(own()))
+        self.call("tracker.own_account", |_| Ok(own())).await
     }
 
     async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()> {
@@ -114,18 +117,19 @@ impl Tracker for Sim {
             }
             Ok(())
         })
+        .await
     }
 
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
-        self.call("tracker.comments", |world| world.comments_of(issue))
+        self.call("tracker.comments", |world| world.comments_of(issue)).await
     }
 
     async fn comment(&self, issue: &IssueRef, _run: RunId, body: &str) -> PortResult<()> {
-        self.call("tracker.comment", |world| world.add_comment(issue, body))
+        self.call("tracker.comment", |world| world.add_comment(issue, body)).await
     }
 
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
-        self.call("tracker.edit_comment", |world| world.change_comment(issue, id, body))
+        self.call("tracker.edit_comment", |world| world.change_comment(issue, id, body)).await
     }
 
     async fn close(&self, issue: &IssueRef) -> PortResult<()> {
@@ -134,6 +138,7 @@ impl Tracker for Sim {
             world.set_open(issue, false, &own());
             Ok(())
         })
+        .await
     }
 
     async fn reopen(&self, issue: &IssueRef) -> PortResult<()> {
@@ -142,5 +147,6 @@ impl Tracker for Sim {
             world.set_open(issue, true, &own());
             Ok(())
         })
+        .await
     }
 }

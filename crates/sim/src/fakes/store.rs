@@ -19,19 +19,19 @@ use crate::world::World;
 #[async_trait]
 impl Store for Sim {
     async fn admit(&self, run: &Run, limits: &AdmitLimits, _now: At) -> PortResult<Admission> {
-        self.call("store.admit", |world| world.admit(run, limits))
+        self.call("store.admit", |world| world.admit(run, limits)).await
     }
 
     async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>> {
-        self.call("store.load", |world| Ok(world.load(run)))
+        self.call("store.load", |world| Ok(world.load(run))).await
     }
 
     async fn commit(&self, commit: Commit) -> PortResult<Committed> {
-        self.call("store.commit", |world| world.commit(commit))
+        self.call("store.commit", |world| world.commit(commit)).await
     }
 
     async fn live(&self) -> PortResult<Vec<StoredRun>> {
-        self.call("store.live", |world| Ok(world.live()))
+        self.call("store.live", |world| Ok(world.live())).await
     }
 
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>> {
@@ -48,10 +48,11 @@ impl Store for Sim {
             found.truncate(if filter.limit == 0 { 100 } else { filter.limit as usize });
             Ok(found)
         })
+        .await
     }
 
     async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>> {
-        self.call("store.journal", |world| Ok(world.journal(run, after)))
+        self.call("store.journal", |world| Ok(world.journal(run, after))).await
     }
 
     async fn lease(
@@ -61,7 +62,7 @@ impl Store for Sim {
         ttl: Duration,
         now: At,
     ) -> PortResult<Option<u64>> {
-        self.call("store.lease", |world| Ok(world.lease(key, owner, ttl, now)))
+        self.call("store.lease", |world| Ok(world.lease(key, owner, ttl, now))).await
     }
 
     async fn unlease(&self, key: &str, owner: &str) -> PortResult<()> {
@@ -69,10 +70,11 @@ impl Store for Sim {
             world.unlease(key, owner);
             Ok(())
         })
+        .await
     }
 
     async fn switches(&self) -> PortResult<Switches> {
-        self.call("store.switches", World::switches)
+        self.call("store.switches", World::switches).await
     }
 
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()> {
@@ -80,18 +82,20 @@ impl Store for Sim {
             world.throw(switch, state);
             Ok(())
         })
+        .await
     }
 
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool> {
-        self.call("store.page", |world| Ok(world.page(repo, page)))
+        self.call("store.page", |world| Ok(world.page(repo, page))).await
     }
 
     async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
-        self.call("store.acknowledge", |world| Ok(world.acknowledge(repo, by)))
+        self.call("store.acknowledge", |world| Ok(world.acknowledge(repo, by))).await
     }
 
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {
         self.call("store.recall", |world| Ok(world.store.memos.get(&World::memo(key)).cloned()))
+            .await
     }
 
     async fn remember(&self, key: &MemoKey, value: &serde_json::Value, _now: At) -> PortResult<()> {
@@ -99,6 +103,7 @@ impl Store for Sim {
             world.store.memos.insert(World::memo(key), value.clone());
             Ok(())
         })
+        .await
     }
 
     async fn claim(
@@ -108,11 +113,11 @@ impl Store for Sim {
         now: At,
         at_most: u32,
     ) -> PortResult<Vec<Outgoing>> {
-        self.call("store.claim", |world| Ok(world.claim(owner, ttl, now, at_most)))
+        self.call("store.claim", |world| Ok(world.claim(owner, ttl, now, at_most))).await
     }
 
     async fn rung(&self, id: &str, owner: &str, _now: At) -> PortResult<()> {
-        self.call("store.rung", |world| world.delivered(id, owner, None))
+        self.call("store.rung", |world| world.delivered(id, owner, None)).await
     }
 
     async fn not_rung(
@@ -123,23 +128,23 @@ impl Store for Sim {
         again: At,
         _now: At,
     ) -> PortResult<()> {
-        self.call("store.not_rung", |world| world.delivered(id, owner, Some(again)))
+        self.call("store.not_rung", |world| world.delivered(id, owner, Some(again))).await
     }
 
     async fn spent(&self, _since: At) -> PortResult<Spent> {
-        self.call("store.spent", |world| Ok(world.spent()))
+        self.call("store.spent", |world| Ok(world.spent())).await
     }
 
     async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool> {
-        self.call("store.ask", |world| Ok(world.ask(run, asked)))
+        self.call("store.ask", |world| Ok(world.ask(run, asked))).await
     }
 
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {
-        self.call("store.requests", |world| Ok(world.store.requests_to(run)))
+        self.call("store.requests", |world| Ok(world.store.requests_to(run))).await
     }
 
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()> {
-        self.call("store.answer", |world| world.answer(id, answer, now))
+        self.call("store.answer", |world| world.answer(id, answer, now)).await
     }
 
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>> {
@@ -150,5 +155,6 @@ impl Store for Sim {
             }
             Ok(old)
         })
+        .await
     }
 }

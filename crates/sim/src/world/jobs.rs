@@ -13,7 +13,7 @@ use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortResult};
 use super::{AgentTurn, TurnState, World};
 
 /// What fails a stage.
-const BREAKS: &str = "BREAKS-CI";
+pub(crate) const BREAKS: &str = "BREAKS-CI";
 /// What keeps a stage from running.
 const VOIDS: &str = "VOIDS-CI";
 
@@ -156,7 +156,8 @@ impl World {
         }
     }
 
-    fn verifies(&self, tree: &Oid) -> bool {
+    /// Whether `verify` passes on `tree`.
+    pub(crate) fn verifies(&self, tree: &Oid) -> bool {
         let files = self.git.files(tree);
         let tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
         let lines = tests.flat_map(|(_, text)| text.lines());

@@ -33,6 +33,8 @@ pub struct TrackerWorld {
     pub mute: BTreeSet<RepoName>,
     /// Repos whose tracker answers nothing before a time, and says so.
     pub limited: BTreeMap<RepoName, At>,
+    /// The issues as a late replica has them.
+    pub replica: BTreeMap<IssueRef, IssueRecord>,
     comments: u64,
 }
 
@@ -112,6 +114,16 @@ impl World {
             body.clone_into(&mut record.issue.body);
             record.happened(at, by, IssueChange::Edited);
         }
+    }
+
+    /// Brings the late replica up to date.
+    pub fn replicate(&mut self) {
+        self.tracker.replica.clone_from(&self.tracker.issues);
+    }
+
+    /// Puts the late replica in the issues' place, or back.
+    pub(crate) fn swap_stale(&mut self) {
+        std::mem::swap(&mut self.tracker.issues, &mut self.tracker.replica);
     }
 
     pub(crate) fn issues_of(&mut self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {

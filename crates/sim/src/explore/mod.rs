@@ -1,0 +1,22 @@
+//! Seeded exploration of the whole loop: one `u64` gives a world, people, faults,
+//! crashes and an interleaving, and the [`judge`] looks after every step.
+//!
+//! Single-threaded and without a clock: the same seed twice gives the same calls.
+//! A [`scenario::Scenario`] is data, so that a failing one can be cut down.
+
+mod judge;
+mod people;
+mod rng;
+mod run;
+pub mod scenario;
+mod shrink;
+mod truth;
+
+pub use run::{Report, run, run_bent};
+pub use scenario::Scenario;
+pub use shrink::shrink;
+
+/// Tells the story of one seed.
+pub fn explore(seed: u64) -> Report {
+    run(&Scenario::new(seed))
+}

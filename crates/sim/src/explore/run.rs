@@ -1,0 +1,337 @@
+//! Tells the story of a scenario: lets calls through one by one, lets the world go
+//! on between them, and asks the judge after each step.
+//!
+//! First a wild stretch, in which people act and ports fail; then a calm one, in
+//! which every run must come to its end. Engines are polled by hand: nothing here
+//! waits, and a control plane dies by being dropped.
+
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+
+use afk_engine::Engine;
+use afk_engine::driver::Ticked;
+use afk_engine::ports::{JobState, PortResult};
+use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
+
+use super::judge::{By, Judge};
+use super::rng::Rng;
+use super::scenario::{Happens, STEPS, Scenario};
+use crate::fakes::{Fate, Gate, Sim, Waiting};
+use crate::story::story_of;
+use crate::world::World;
+
+/// Rounds of calm after which whatever has not ended is stuck.
+const CALM: u32 = 500;
+/// Calls of one tick after which it is said to go in circles.
+const CIRCLES: u32 = 20_000;
+/// Lines of the story that a report keeps.
+const TAIL: usize = 40;
+
+/// How the story of a scenario went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The first thing that must not have happened.
+    pub wrong: Option<String>,
+    /// A number that is the same for the same story.
+    pub hash: u64,
+    /// Port calls.
+    pub calls: u64,
+    /// Faults that calls suffered.
+    pub faults: u32,
+    /// Control planes that died and were followed by others.
+    pub crashes: u32,
+    /// Runs that were admitted.
+    pub runs: u32,
+    /// The end of the story, for people; only where something is wrong.
+    pub tail: String,
+}
+
+type Ticking = Pin<Box<dyn Future<Output = PortResult<Ticked>>>>;
+
+struct Plane {
+    engine: Engine,
+    ticking: Option<Ticking>,
+    /// The step at which the tick began, or of the oldest answer that it was given.
+    began: u64,
+}
+
+struct Story<'a> {
+    scenario: &'a Scenario,
+    sim: Sim,
+    gate: Gate,
+    planes: Vec<Plane>,
+    judge: Judge,
+    rng: Rng,
+    step: u64,
+    replicated: u64,
+    wild: bool,
+    report: Report,
+    lines: Vec<String>,
+    bend: &'a dyn Fn(&Sim) -> afk_engine::ports::Ports,
+}
+
+/// Tells the story of `scenario`.
+pub fn run(scenario: &Scenario) -> Report {
+    run_bent(scenario, &Sim::ports)
+}
+
+/// The same over ports that `bend` makes: a known-bad loop must be caught.
+pub fn run_bent(scenario: &Scenario, bend: &dyn Fn(&Sim) -> afk_engine::ports::Ports) -> Report {
+    let report = Report {
+        wrong: None,
+        hash: 0xCBF2_9CE4_8422_2325,
+        calls: 0,
+        faults: 0,
+        crashes: 0,
+        runs: 0,
+        tail: String::new(),
+    };
+    let mut story = Story {
+        scenario,
+        sim: Sim::new(scenario.world()),
+        gate: Gate::default(),
+        planes: Vec::new(),
+        judge: Judge::default(),
+        rng: Rng::new(scenario.seed, 4),
+        step: 0,
+        replicated: 0,
+        wild: true,
+        report,
+        lines: Vec::new(),
+        bend,
+    };
+    for plane in 0..scenario.planes {
+        let new = story.new_plane(plane);
+        story.planes.push(new);
+    }
+    story.look(None);
+    story.wild();
+    story.calm();
+    story.end()
+}
+
+impl Story<'_> {
+    fn new_plane(&self, plane: usize) -> Plane {
+        let ports = (self.bend)(&self.sim.behind(&self.gate, plane));
+        let owner = format!("plane-{plane}-{}", self.step);
+        Plane { engine: Engine::new(ports, &owner), ticking: None, began: self.step }
+    }
+
+    fn wild(&mut self) {
+        let mut acts = self.scenario.acts.iter().peekable();
+        while self.step < STEPS && self.sound() {
+            while let Some((_, act)) = acts.next_if(|(at, _)| *at <= self.step) {
+                self.happens(act);
+            }
+            let waiting = self.gate.waiting();
+            match self.rng.below(100) {
+                0..=79 if !waiting.is_empty() => {
+                    let one = self.rng.pick(&waiting);
+                    self.let_through(one);
+                }
+                80..=87 => self.world_goes_on(),
+                88..=95 => {
+                    let millis = self.rng.pick(&[100, 500, 2_000, 12_000]);
+                    self.time_passes(SignedDuration::from_millis(millis));
+                }
+                _ => {
+                    let plane = self.rng.below(self.planes.len() as u64) as usize;
+                    self.tick(plane);
+                }
+            }
+        }
+        for (_, act) in acts {
+            self.happens(act);
+        }
+    }
+
+    fn calm(&mut self) {
+        self.wild = false;
+        self.sim.with(calmed);
+        self.note("calm");
+        for round in 0..CALM {
+            for plane in 0..self.planes.len() {
+                self.whole_tick(plane);
+            }
+            if !self.sound() {
+                return;
+            }
+            self.world_goes_on();
+            self.time_passes(SignedDuration::from_secs(5));
+            if round > 3 && self.sim.with(|world| at_rest(world)) {
+                break;
+            }
+        }
+        let mut judge = std::mem::take(&mut self.judge);
+        self.sim.with(|world| judge.rest(world));
+        self.judge = judge;
+    }
+
+    /// A tick from where it is to its end.
+    fn whole_tick(&mut self, plane: usize) {
+        self.tick(plane);
+        for _ in 0..CIRCLES {
+            let waiting = self.gate.waiting();
+            let Some(one) = waiting.into_iter().find(|one| one.plane == plane) else { break };
+            self.let_through(one);
+            if !self.sound() {
+                return;
+            }
+        }
+        if self.planes[plane].ticking.is_some() {
+            self.judge.wrong.push("a tick neither ends nor asks".to_owned());
+        }
+    }
+
+    fn tick(&mut self, plane: usize) {
+        if self.planes[plane].ticking.is_none() {
+            let engine = self.planes[plane].engine.clone();
+            self.planes[plane].ticking =
+                Some(Box::pin(async move { engine.tick(true, &CancellationToken::new()).await }));
+            self.planes[plane].began = self.step;
+            self.note(&format!("{plane} ticks"));
+            self.poll(plane);
+        }
+    }
+
+    fn let_through(&mut self, one: Waiting) {
+        let due = |(call, _): &&(u64, Fate)| *call == self.report.calls && self.wild;
+        let fate = self.scenario.faults.iter().find(due).map_or(Fate::Done, |(_, fate)| *fate);
+        self.report.calls += 1;
+        self.report.faults += u32::from(fate != Fate::Done);
+        if fate == Fate::Stale {
+            let began = &mut self.planes[one.plane].began;
+            *began = (*began).min(self.replicated);
+        }
+        self.note(&format!("{} {} {fate:?}", one.plane, one.name));
+        self.gate.grant(one.ticket, fate);
+        let tick = self.planes[one.plane].began;
+        self.poll(one.plane);
+        if self.gate.take_died() {
+            self.crash(one.plane);
+        }
+        let answered = fate == Fate::Done;
+        let Waiting { plane, name: call, since, .. } = one;
+        self.look(Some(By { plane, call, since, tick, answered }));
+    }
+
+    fn poll(&mut self, plane: usize) {
+        let Some(ticking) = &mut self.planes[plane].ticking else { return };
+        let mut context = Context::from_waker(Waker::noop());
+        if ticking.as_mut().poll(&mut context).is_ready() {
+            self.planes[plane].ticking = None;
+        }
+    }
+
+    fn crash(&mut self, plane: usize) {
+        self.note(&format!("{plane} dies"));
+        self.report.crashes += 1;
+        self.planes[plane] = self.new_plane(plane);
+        self.judge.died(plane);
+    }
+
+    fn world_goes_on(&mut self) {
+        self.note("the world goes on");
+        self.sim.with(|world| {
+            // An agent that reaches its budget is stopped by its own process.
+            for turn in world.agents.turns.values_mut() {
+                turn.script.cost = turn.script.cost.min(turn.request.budget);
+            }
+            world.step();
+        });
+        self.look(None);
+    }
+
+    fn time_passes(&mut self, by: SignedDuration) {
+        self.note(&format!("{by} pass"));
+        self.sim.advance(by);
+        for plane in 0..self.planes.len() {
+            self.poll(plane);
+        }
+        if self.rng.chance(30) {
+            self.sim.with(World::replicate);
+            self.replicated = self.step + 1;
+        }
+        self.look(None);
+    }
+
+    fn happens(&mut self, act: &Happens) {
+        self.note(&format!("{act:?}"));
+        match act {
+            Happens::Crash(plane) => self.crash(*plane),
+            Happens::Jump(seconds) => self.time_passes(SignedDuration::from_secs(*seconds)),
+            act => self.sim.with(|world| act.on(world)),
+        }
+        self.look(None);
+    }
+
+    fn look(&mut self, by: Option<By>) {
+        self.step += 1;
+        let (step, mut judge) = (self.step, std::mem::take(&mut self.judge));
+        self.sim.with(|world| judge.look(world, step, by));
+        self.judge = judge;
+    }
+
+    fn sound(&self) -> bool {
+        self.judge.wrong.is_empty()
+    }
+
+    fn note(&mut self, what: &str) {
+        let line = self.sim.with(|world| format!("{} {} {what}", self.step, world.now));
+        for byte in line.bytes() {
+            self.report.hash = (self.report.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+        if self.lines.len() >= 2 * TAIL {
+            self.lines.drain(..TAIL);
+        }
+        self.lines.push(line);
+    }
+
+    fn end(mut self) -> Report {
+        let journals = self.sim.with(|world| {
+            let rows = world.store.runs.values().flat_map(|kept| &kept.journal);
+            rows.map(|row| row.transition.clone()).collect::<Vec<_>>()
+        });
+        for row in journals {
+            self.note(&row);
+        }
+        self.report.runs = self.sim.with(|world| world.store.runs.len() as u32);
+        self.report.wrong = self.judge.wrong.first().cloned();
+        if self.report.wrong.is_some() {
+            let from = self.lines.len().saturating_sub(TAIL);
+            let mut tail = self.sim.with(|world| story_of(world));
+            for line in &self.lines[from..] {
+                let line: String = line.chars().take(160).collect();
+                let _ = writeln!(tail, "{line}");
+            }
+            self.report.tail = tail;
+        }
+        self.report
+    }
+}
+
+/// Faults and people stop, and switches are lifted.
+fn calmed(world: &mut World) {
+    let switches = &mut world.store.switches;
+    (switches.halt, switches.pause) = (None, None);
+    switches.frozen.clear();
+    world.store.unreadable_switches = false;
+    world.config.kill_switch = false;
+    world.bad_config = None;
+    world.bells_broken = false;
+    world.tracker.mute.clear();
+    world.git.fates.clear();
+    for repo in super::scenario::all_repos() {
+        if world.config.repos.contains_key(&repo) && !world.config.allowlist.contains(&repo) {
+            world.config.allowlist.push(repo);
+        }
+    }
+}
+
+fn at_rest(world: &World) -> bool {
+    let live = world.store.all().iter().any(|run| run.settled_at.is_none());
+    let jobs = world.jobs.jobs.values().any(|job| matches!(job.state, JobState::Running));
+    !live && !jobs && world.store.outbox.values().all(|send| send.rung)
+}

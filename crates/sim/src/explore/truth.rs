@@ -1,0 +1,81 @@
+//! What the gates ought to say, told from the world without the loop's own code:
+//! for each issue and gate, the last step at which the gate stood open.
+
+use std::collections::BTreeMap;
+
+use afk_core::ids::IssueRef;
+use afk_core::issue::{IssueChange, IssueEvent};
+
+use crate::world::{IssueRecord, World};
+
+/// The gates that a dispatch must have found open.
+const GATES: [&str; 7] =
+    ["switches", "kill switch", "allowlist", "freeze", "trust", "blockers", "open and ready"];
+
+/// The last step at which each gate of each issue stood open.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    open: BTreeMap<IssueRef, [Option<u64>; GATES.len()]>,
+}
+
+impl Truth {
+    /// Looks at every gate at `step`.
+    pub(super) fn look(&mut self, world: &World, step: u64) {
+        for (issue, record) in &world.tracker.issues {
+            let known = self.open.entry(issue.clone()).or_default();
+            for (last, open) in known.iter_mut().zip(gates(world, issue, record)) {
+                if open {
+                    *last = Some(step);
+                }
+            }
+        }
+    }
+
+    /// The gates of `issue` that were shut at every step since `since`.
+    pub(super) fn shut(&self, issue: &IssueRef, since: u64) -> Vec<&'static str> {
+        let known = self.open.get(issue).copied().unwrap_or_default();
+        let shut = |last: Option<u64>| last.is_none_or(|last| last < since);
+        GATES.into_iter().zip(known).filter(|(_, last)| shut(*last)).map(|(gate, _)| gate).collect()
+    }
+}
+
+fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.len()] {
+    let (config, switches) = (&world.config, &world.store.switches);
+    let ready = record.has(&config.ready_label);
+    [
+        switches.halt.is_none() && switches.pause.is_none(),
+        !config.kill_switch && world.bad_config.is_none(),
+        config.allowlist.contains(&issue.repo),
+        switches.freeze_of(&issue.repo).is_none(),
+        ready && trusted(&record.events, &config.ready_label),
+        unblocked(world, issue, &record.issue.body),
+        ready && record.issue.open,
+    ]
+}
+
+/// Only ann may release: her label stands, and nobody else changed the text since.
+fn trusted(events: &[IssueEvent], label: &str) -> bool {
+    let by_ann = |event: &IssueEvent| event.actor.as_ref().is_some_and(|by| by.id == "ann");
+    let mut released = false;
+    for event in events {
+        match &event.what {
+            IssueChange::Labeled { label: on } if on == label => released = by_ann(event),
+            IssueChange::Unlabeled { label: off } if off == label => released = false,
+            IssueChange::Edited | IssueChange::Renamed => released &= by_ann(event),
+            IssueChange::Labeled { .. }
+            | IssueChange::Unlabeled { .. }
+            | IssueChange::Closed
+            | IssueChange::Reopened => {}
+        }
+    }
+    released
+}
+
+/// These worlds know one clause: `Blocked by #1`, at the beginning of the body.
+fn unblocked(world: &World, issue: &IssueRef, body: &str) -> bool {
+    if !body.starts_with("Blocked by #1") {
+        return true;
+    }
+    let first = IssueRef { repo: issue.repo.clone(), number: 1 };
+    world.tracker.issues.get(&first).is_some_and(|first| !first.issue.open)
+}

@@ -1,0 +1,67 @@
+//! Seeds of the explorer: a fixed number of them, those that once found something,
+//! and that the same seed tells the same story.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+use std::time::Instant;
+
+use afk_sim::explore::{Scenario, explore, shrink};
+
+/// Seeds that are always told.
+const SEEDS: u64 = 60;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Tells a seed; a failing one is cut down and printed.
+fn tell(seed: u64) -> (afk_sim::explore::Report, bool) {
+    let report = explore(seed);
+    if let Some(wrong) = &report.wrong {
+        let (small, told) = shrink(&Scenario::new(seed));
+        println!("seed {seed}: {wrong}");
+        println!("cut down: {small:#?}\n{}: {}", told.wrong.unwrap_or_default(), told.tail);
+    }
+    let wrong = report.wrong.is_some();
+    (report, wrong)
+}
+
+/// `AFK_SIM_FROM`, `AFK_SIM_SEEDS` and `AFK_SIM_SECONDS` choose other seeds and more.
+#[test]
+fn no_seed_breaks_an_invariant() {
+    let from = number("AFK_SIM_FROM").unwrap_or(0);
+    let seeds = number("AFK_SIM_SEEDS").unwrap_or(SEEDS);
+    let seconds = number("AFK_SIM_SECONDS").unwrap_or(u64::MAX);
+    let began = Instant::now();
+    let (mut told, mut calls, mut faults, mut crashes, mut runs) = (0_u64, 0, 0, 0, 0);
+    let mut failed = Vec::new();
+    for seed in from..from + seeds {
+        if began.elapsed().as_secs() >= seconds || failed.len() >= 5 {
+            break;
+        }
+        let (report, wrong) = tell(seed);
+        told += 1;
+        calls += report.calls;
+        faults += report.faults;
+        crashes += report.crashes;
+        runs += report.runs;
+        if wrong {
+            failed.push(seed);
+        }
+    }
+    println!(
+        "{told} seeds from {from}: {runs} runs, {calls} calls, {faults} faults, \
+         {crashes} crashes, {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
+    assert!(failed.is_empty(), "seeds {failed:?}");
+}
+
+#[test]
+fn the_same_seed_twice_tells_the_same_story() {
+    for seed in 0..20 {
+        let first = explore(seed);
+        assert_eq!(first, explore(seed), "seed {seed}");
+        assert_ne!(first.hash, explore(seed + 1).hash, "seed {seed}");
+    }
+}
