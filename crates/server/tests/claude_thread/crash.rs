@@ -59,7 +59,7 @@ fn a_killed_control_plane_finds_the_same_agent_in_a_turn_and_between_two() {
 
 #[test]
 fn a_killed_host_is_one_retry_of_the_same_conversation_when_all_of_it_is_gone() {
-    for (version, _) in VERSIONS {
+    for (version, price) in VERSIONS {
         // The first turn never ends by itself; the second looks whether the first still works.
         let beat = "touch ~/there; while :; do date +%s%N > ~/beat; sleep 0.02; done";
         let look = "a=$(cat ~/beat); sleep 0.5; b=$(cat ~/beat); test \"$a\" = \"$b\" && echo gone \
@@ -87,7 +87,13 @@ fn a_killed_host_is_one_retry_of_the_same_conversation_when_all_of_it_is_gone() 
         let last = thread.calls().pop().unwrap().to_string();
         assert!(last.contains(BEFORE), "{version}: the first turn is remembered");
         assert_eq!(thread.said(), 2, "{version}: {last}");
-        println!("{version}: 1 host killed: 1 retry in a new process, same conversation");
+        // What the lost turn cost nobody told: it is estimated, and never low.
+        let (charged, real) = (thread.charged(), thread.calls().len() as u64 * price);
+        assert!(charged >= real, "{version}: {charged} of {real}");
+        println!(
+            "{version}: 1 host killed: 1 retry in a new process, same conversation; charged \
+             {charged} for {real}"
+        );
     }
 }
 

@@ -16,4 +16,5 @@ mod budget;
 mod common;
 mod crash;
 mod held;
+mod limit;
 mod turns;

@@ -1,0 +1,59 @@
+//! A subscription's allowance that is used up: the run waits for its reset, and goes on
+//! with the same conversation.
+
+use std::fs;
+
+use afk_sim::model_api::{Reply, Script};
+use serde_json::json;
+
+use crate::common::{BOUND, FIXED, Plan, until};
+use crate::held::{Thread, VERSIONS, attached, place, story, work};
+
+/// How long until the reset, in seconds: long enough to be seen waiting.
+const WAIT: i64 = 12;
+
+#[test]
+fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
+    for (version, _) in VERSIONS {
+        let resets_at = jiff::Timestamp::now().as_second() + WAIT;
+        let script = Script::turns([
+            vec![Reply::UsageLimit { resets_at }],
+            vec![work(FIXED), Reply::text("Done.")],
+        ]);
+        let config = "executor_retries_max = 0".to_owned();
+        let plan = Plan { config, ..Plan::default() };
+        // Only a subscription has an allowance: the sign-in of the home, and no key.
+        let test = "a_usage_limit_is_waited_out";
+        let Some(thread) = Thread::new(test, version, script, plan, "") else { continue };
+        let sign_in = json!({"claudeAiOauth": {
+            "accessToken": "sk-ant-oat01-dummy",
+            "refreshToken": "sk-ant-ort01-dummy",
+            "expiresAt": 4_102_444_800_000_u64,
+            "scopes": ["user:inference", "user:profile"],
+            "subscriptionType": "max",
+        }});
+        let folder = thread.world.path("home/.claude");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(".credentials.json"), sign_in.to_string()).unwrap();
+        let control = attached(&thread.world);
+        let ended = until("the end of the first turn", BOUND, || {
+            let turns = thread.turns();
+            turns.first().filter(|turn| !turn["ended"].is_null()).cloned()
+        });
+        assert_eq!(ended["ended"]["how"]["end"], "limited", "{version}: {ended:#}");
+        let refused = thread.calls().len();
+        assert!(thread.api.wait_for_turn_requests(refused + 1, BOUND), "it goes on");
+        let now = jiff::Timestamp::now().as_second();
+        assert!(now >= resets_at, "{version}: {} s too soon", resets_at - now);
+        control.done();
+        thread.world.assert_done_once();
+        let turns = thread.turns();
+        assert_eq!(story(&turns), [("opening", "limited"), ("limit_reset", "finished")]);
+        assert_eq!(thread.calls().len(), refused + 2, "{version}");
+        // With no answer between them the CLI makes one message of both turns' lines.
+        let last = thread.calls().pop().unwrap().to_string();
+        let said = last.matches("It prints `Hello, !`.").count();
+        assert_eq!(said, 2, "{version}: {last}");
+        println!("{version}: waited for the reset, went on in {:?}", place(&turns[1]));
+    }
+}
