@@ -1,6 +1,8 @@
 //! What is wrong with a configuration beyond its shape: names that clash, repos that
 //! are enrolled and not there, commands that are empty, patterns that do not compile.
 
+use std::collections::BTreeMap;
+
 use super::{Config, Landing, Repo};
 use crate::guardrails::Guardrails;
 use crate::ids::RepoName;
@@ -38,23 +40,71 @@ impl Config {
                 ));
             }
         }
-        let folded = |name: &RepoName| name.to_string().to_lowercase();
-        for (n, name) in self.repos.keys().enumerate() {
-            if let Some(other) = self.repos.keys().take(n).find(|o| folded(o) == folded(name)) {
+        let mut folded: BTreeMap<String, &RepoName> = BTreeMap::new();
+        for name in self.repos.keys() {
+            if let Some(other) = folded.insert(name.to_string().to_lowercase(), name) {
                 // A forge takes both for one repository, and two runs would work it.
                 found.push(format!("repos.\"{name}\": is {other} in other letters; keep one"));
             }
         }
+        let mut patterns = Patterns::default();
         for (name, repo) in &self.repos {
-            found.extend(repo.problems().map(|what| format!("repos.\"{name}\".{what}")));
+            let wrong = repo.problems_with(&mut patterns);
+            found.extend(wrong.into_iter().map(|what| format!("repos.\"{name}\".{what}")));
         }
         found
     }
 }
 
+/// What was found of patterns that were compiled already. That costs milliseconds, and the
+/// repos of a large fleet say the same.
+#[derive(Default)]
+struct Patterns<'a> {
+    proofs: Vec<(&'a Repo, Option<String>)>,
+    guardrails: Vec<(&'a Repo, Option<String>)>,
+}
+
+impl<'a> Patterns<'a> {
+    fn problems(&mut self, repo: &'a Repo) -> impl Iterator<Item = String> {
+        let alike = |other: &Repo| {
+            let commands = |repo: &'a Repo| repo.stages.iter().map(|stage| &stage.command);
+            (&other.proof, &other.verify) == (&repo.proof, &repo.verify)
+                && other.stages.iter().map(|stage| &stage.command).eq(commands(repo))
+        };
+        let proof = ask(&mut self.proofs, repo, alike, || {
+            repo.proof_policy().err().map(|error| format!("proof: {error}"))
+        });
+        let alike = |other: &Repo| other.guardrails == repo.guardrails;
+        let guardrails = ask(&mut self.guardrails, repo, alike, || {
+            let compiled = Guardrails::compile(repo.guardrails.clone());
+            compiled.err().map(|error| format!("guardrails: {error}"))
+        });
+        proof.into_iter().chain(guardrails)
+    }
+}
+
+/// What is known of a repo `alike`, else what `find` finds, which is kept.
+fn ask<'a>(
+    known: &mut Vec<(&'a Repo, Option<String>)>,
+    repo: &'a Repo,
+    alike: impl Fn(&Repo) -> bool,
+    find: impl FnOnce() -> Option<String>,
+) -> Option<String> {
+    if let Some((_, found)) = known.iter().find(|(other, _)| alike(other)) {
+        return found.clone();
+    }
+    let found = find();
+    known.push((repo, found.clone()));
+    found
+}
+
 impl Repo {
     /// What is wrong with one repo, a line each.
-    pub(crate) fn problems(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.problems_with(&mut Patterns::default())
+    }
+
+    fn problems_with<'a>(&'a self, patterns: &mut Patterns<'a>) -> Vec<String> {
         let mut found = Vec::new();
         if self.stages.is_empty() {
             found.push(
@@ -96,12 +146,7 @@ impl Repo {
                 found.push(format!("hooks.{hook}: is an empty command; leave it out"));
             }
         }
-        if let Err(error) = self.proof_policy() {
-            found.push(format!("proof: {error}"));
-        }
-        if let Err(error) = Guardrails::compile(self.guardrails.clone()) {
-            found.push(format!("guardrails: {error}"));
-        }
-        found.into_iter()
+        found.extend(patterns.problems(self));
+        found
     }
 }

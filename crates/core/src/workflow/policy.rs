@@ -183,7 +183,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 impl Tightened {
     /// Why the two cannot both be kept, a line each; empty is good.
     pub fn problems(&self) -> Vec<String> {
-        self.repo.problems().collect()
+        self.repo.problems()
     }
 }
 
