@@ -102,7 +102,7 @@ fn a_fleet_is_worked_as_the_rules_say_whatever_happens_to_the_daemon() {
     let serve = fleet.serve();
 
     // Taken back by a person: no bell, and the next of its repository is begun.
-    fleet.ok(&["issue", "close", "o/b#4"]);
+    fleet.ok(&["stop", "o/b#4"]);
     fleet.until("b#4", "released");
     until_live(&fleet, &["a#2", "b#2", "c#2"]);
 
