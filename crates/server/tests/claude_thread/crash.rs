@@ -75,6 +75,7 @@ fn a_killed_host_is_one_retry_of_the_same_conversation_when_all_of_it_is_gone() 
         let Some(thread) = Thread::with_key(test, version, script, plan) else { continue };
         let mut control = attached(&thread.world);
         thread.held(&mut control);
+        thread.remembered();
         let job = thread.world.job("thread");
         job.host.signal(Signal::KILL);
         until("the end of the box", BOUND, || (!job.root.unwrap().is_alive()).then_some(()));
@@ -110,6 +111,7 @@ fn a_halt_in_a_turn_and_a_resume_go_on_with_the_same_conversation() {
         let Some(thread) = Thread::with_key(test, version, script, plan) else { continue };
         let mut control = attached(&thread.world);
         thread.held(&mut control);
+        thread.remembered();
         thread.world.ok(&["halt", "--why", "a test"]);
         until("that nothing runs", BOUND, || {
             thread.world.processes(&[control.id()]).is_empty().then_some(())

@@ -73,6 +73,21 @@ impl Thread {
         });
     }
 
+    /// Waits until the CLI has written down how [`BEFORE`] ended: it does so a moment later,
+    /// and what is killed before that forgets it.
+    pub fn remembered(&self) {
+        let says =
+            |file: &PathBuf| fs::read_to_string(file).is_ok_and(|t| t.contains("tool_result"));
+        let below = |folder: PathBuf| {
+            let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect::<Vec<_>>()
+        };
+        until("the conversation on disk", BOUND, || {
+            let projects = self.homes().into_iter().flat_map(|h| below(h.join(".claude/projects")));
+            projects.flat_map(below).any(|file| says(&file)).then_some(())
+        });
+    }
+
     /// Lets [`HOLD`] go on.
     pub fn let_go(&self) {
         for home in self.homes() {
