@@ -217,6 +217,18 @@ pub(super) enum Command {
         #[arg(value_name = "RUN|OWNER/REPO#N")]
         run: String,
     },
+    /// Take a lock off an issue that no run here holds
+    ///
+    /// The in-progress label that a person put on by hand, or that another control plane
+    /// left, keeps the loop off the whole repository. It comes off in your name, and the
+    /// repo lock lets the next issue pass. A live run's own lock stays: `afk stop` ends
+    /// that run. Ends with 3 where one holds the issue, with 0 where there is no lock.
+    #[command(after_help = examples::RELEASE)]
+    Release {
+        /// The issue
+        #[arg(value_name = "OWNER/REPO#N")]
+        issue: String,
+    },
     /// Tell a run's agent something
     ///
     /// It hears it in a turn of its own, when the turn that is under way is over. That

@@ -87,6 +87,12 @@ Examples:
   afk retry o/web#7                         after you mended what it stopped at
   afk retry 0199d3c2                        do not wait for the usage limit";
 
+pub(super) const RELEASE: &str = "\
+Examples:
+  afk explain o/web#8                       repo-lock names the issue that is locked
+  afk release o/web#7
+  afk release o/web#7 --json | jq .released";
+
 pub(super) const SAY: &str = "\
 Examples:
   afk say o/web#7 'The door opens inwards.'

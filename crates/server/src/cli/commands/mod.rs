@@ -7,6 +7,7 @@ mod init;
 mod issue;
 mod look;
 mod presence;
+mod release;
 mod replay;
 mod serve;
 mod settings;
@@ -46,6 +47,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Runs { repo, limit } => look::runs(context, repo.as_deref(), limit).await,
         Command::Stop { run } => steer::stop(context, &run).await,
         Command::Retry { run } => steer::retry(context, &run).await,
+        Command::Release { issue } => release::run(context, &issue).await,
         Command::Say { run, text } => steer::say(context, &run, text).await,
         Command::Budget { run, usd } => steer::budget(context, &run, &usd).await,
         Command::Explain { issue } => look::explain(context, &issue).await,
