@@ -5,10 +5,13 @@
 
 use std::time::Instant;
 
-use afk_sim::explore::{Scenario, explore, shrink};
+use afk_sim::explore::{Scenario, explore, run_bad, shrink};
+use afk_sim::fakes::Bad;
 
 /// Seeds that are always told.
 const SEEDS: u64 = 60;
+/// Seeds within which every known-bad loop must be caught.
+const CAUGHT: u64 = 150;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -59,9 +62,25 @@ fn no_seed_breaks_an_invariant() {
 
 #[test]
 fn the_same_seed_twice_tells_the_same_story() {
-    for seed in 0..20 {
+    for seed in 0..6 {
         let first = explore(seed);
         assert_eq!(first, explore(seed), "seed {seed}");
         assert_ne!(first.hash, explore(seed + 1).hash, "seed {seed}");
     }
+}
+
+#[test]
+fn every_known_bad_loop_is_caught() {
+    let mut missed = Vec::new();
+    for bad in Bad::ALL {
+        let told = (0..CAUGHT).find_map(|seed| {
+            let wrong = run_bad(&Scenario::new(seed), Some(bad)).wrong?;
+            Some((seed + 1, wrong))
+        });
+        match told {
+            Some((seeds, wrong)) => println!("{bad:?}: {seeds} seeds: {wrong}"),
+            None => missed.push(bad),
+        }
+    }
+    assert!(missed.is_empty(), "not caught in {CAUGHT} seeds: {missed:?}");
 }

@@ -12,7 +12,7 @@ pub mod scenario;
 mod shrink;
 mod truth;
 
-pub use run::{Report, run, run_bent};
+pub use run::{Report, run, run_bad};
 pub use scenario::Scenario;
 pub use shrink::shrink;
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::judge::{By, Judge};
 use super::rng::Rng;
 use super::scenario::{Happens, STEPS, Scenario};
-use crate::fakes::{Fate, Gate, Sim, Waiting};
+use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
 use crate::story::story_of;
 use crate::world::World;
 
@@ -69,16 +69,17 @@ struct Story<'a> {
     wild: bool,
     report: Report,
     lines: Vec<String>,
-    bend: &'a dyn Fn(&Sim) -> afk_engine::ports::Ports,
 }
 
 /// Tells the story of `scenario`.
 pub fn run(scenario: &Scenario) -> Report {
-    run_bent(scenario, &Sim::ports)
+    run_bad(scenario, None)
 }
 
-/// The same over ports that `bend` makes: a known-bad loop must be caught.
-pub fn run_bent(scenario: &Scenario, bend: &dyn Fn(&Sim) -> afk_engine::ports::Ports) -> Report {
+/// The same with a known-bad loop, where one is named.
+pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
+    let mut world = scenario.world();
+    world.bad = bad;
     let report = Report {
         wrong: None,
         hash: 0xCBF2_9CE4_8422_2325,
@@ -90,7 +91,7 @@ pub fn run_bent(scenario: &Scenario, bend: &dyn Fn(&Sim) -> afk_engine::ports::P
     };
     let mut story = Story {
         scenario,
-        sim: Sim::new(scenario.world()),
+        sim: Sim::new(world),
         gate: Gate::default(),
         planes: Vec::new(),
         judge: Judge::default(),
@@ -100,7 +101,6 @@ pub fn run_bent(scenario: &Scenario, bend: &dyn Fn(&Sim) -> afk_engine::ports::P
         wild: true,
         report,
         lines: Vec::new(),
-        bend,
     };
     for plane in 0..scenario.planes {
         let new = story.new_plane(plane);
@@ -114,7 +114,7 @@ pub fn run_bent(scenario: &Scenario, bend: &dyn Fn(&Sim) -> afk_engine::ports::P
 
 impl Story<'_> {
     fn new_plane(&self, plane: usize) -> Plane {
-        let ports = (self.bend)(&self.sim.behind(&self.gate, plane));
+        let ports = self.sim.behind(&self.gate, plane).ports();
         let owner = format!("plane-{plane}-{}", self.step);
         Plane { engine: Engine::new(ports, &owner), ticking: None, began: self.step }
     }

@@ -3,6 +3,7 @@
 //! Each call is written down by name, may be told to fail once, and then asks the
 //! world. No decision is taken here.
 
+mod bad;
 mod gate;
 mod long;
 mod outside;
@@ -11,6 +12,7 @@ mod store;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afk_engine::ports::{PortError, PortResult, Ports};
+pub use bad::Bad;
 use gate::Door;
 pub use gate::{Fate, Gate, Waiting};
 use jiff::SignedDuration;
@@ -116,7 +118,12 @@ impl Sim {
         act: impl FnOnce(&mut World) -> PortResult<T>,
     ) -> PortResult<T> {
         let mut world = self.lock();
-        let Some(fault) = world.enter(name) else { return act(&mut world) };
+        let Some(fault) = world.enter(name) else {
+            return match world.bad {
+                Some(bad) => bad.around(&mut world, name, act),
+                None => act(&mut world),
+            };
+        };
         if fault.when == When::After {
             // Whatever it answers is lost.
             let _ = act(&mut world);

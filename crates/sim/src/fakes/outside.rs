@@ -47,7 +47,13 @@ impl Ids for Sim {
 
 impl Settings for Sim {
     fn current(&self) -> (Arc<Config>, Option<String>) {
-        self.with(|world| (Arc::new(world.config.clone()), world.bad_config.clone()))
+        self.with(|world| {
+            let mut config = world.config.clone();
+            if let Some(bad) = world.bad {
+                bad.config(&mut config);
+            }
+            (Arc::new(config), world.bad_config.clone())
+        })
     }
 }
 

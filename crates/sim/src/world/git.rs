@@ -176,6 +176,15 @@ impl World {
         oid
     }
 
+    /// Puts another commit with the same message in the place of a default head.
+    pub(crate) fn amend_default(&mut self, repo: &RepoName, path: &str, text: &str) {
+        let head = self.git.remotes.get(repo).and_then(|head| self.git.commits.get(head));
+        let Some(mut commit) = head.cloned() else { return };
+        commit.tree = self.git.put_files(Some(&commit.tree), [(path, Some(text))]);
+        let amended = self.git.put_commit(commit, &self.now.to_string());
+        self.git.remotes.insert(repo.clone(), amended);
+    }
+
     pub(crate) fn default_head(&mut self, repo: &RepoName, branch: &str) -> PortResult<Oid> {
         match self.git.remotes.get(repo) {
             Some(head) if branch == BRANCH => Ok(head.clone()),

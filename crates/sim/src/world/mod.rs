@@ -59,6 +59,8 @@ pub struct World {
     pub calls: Vec<&'static str>,
     /// One call that fails.
     pub fault: Option<Fault>,
+    /// The loop is a known-bad one.
+    pub bad: Option<crate::fakes::Bad>,
     /// Only ports whose name starts like this may be called; any other panics.
     pub only: Option<&'static str>,
     /// What was asked and makes no sense. Empty at the end of every good story.
@@ -103,6 +105,7 @@ impl World {
             archive: Vec::new(),
             calls: Vec::new(),
             fault: None,
+            bad: None,
             only: None,
             wrong: Vec::new(),
             run_ids: 0,
