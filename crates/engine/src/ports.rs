@@ -21,7 +21,7 @@ use async_trait::async_trait;
 pub use error::{PortError, PortErrorKind, PortResult};
 pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push};
 pub use jobs::{
-    Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, TurnReport, TurnRequest,
+    Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, Transcript, TurnReport, TurnRequest,
 };
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, Freeze, JournalRow, MemoKey,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use afk_core::ask::{Answer, Asked};
+use afk_core::config::AgentName;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
 use afk_core::run::TurnSeen;
 use afk_core::usd::Usd;
@@ -56,6 +57,15 @@ pub struct TurnReport {
     pub asks: Vec<Asked>,
 }
 
+/// A part of what an agent wrote in a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transcript {
+    /// Whose lines they are.
+    pub agent: AgentName,
+    /// At most a MiB of them, which may begin and end within one; empty at the end so far.
+    pub bytes: Vec<u8>,
+}
+
 /// Who runs the agent.
 #[async_trait]
 pub trait Executor: Send + Sync {
@@ -74,6 +84,14 @@ pub trait Executor: Send + Sync {
     ) -> PortResult<()>;
     /// Tells the turn to stop; returns within a moment. Asked again, it insists.
     async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()>;
+    /// What the agent wrote in the turn, from `offset` of it on; none where it has not
+    /// begun, or nothing of it is kept. Reads only.
+    async fn transcript(
+        &self,
+        repo: &RepoName,
+        key: &JobKey,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>>;
     /// Returns when the turn may have changed, or after `at_most`.
     async fn changed(&self, repo: &RepoName, key: &JobKey, at_most: Duration);
 }

@@ -5,6 +5,7 @@
 
 mod examples;
 mod issue;
+mod logs;
 mod presence;
 mod repo;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(super) use issue::{IssueCommand, IssueText};
+pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
 pub(super) use repo::{EnrollArgs, RepoArgs};
 
@@ -183,6 +185,14 @@ pub(super) enum Command {
         #[arg(value_name = "RUN|OWNER/REPO#N")]
         run: String,
     },
+    /// What a run's agent said and did, turn by turn
+    ///
+    /// The transcript: the agent's words, a line for each tool call, those that failed
+    /// marked, and how each turn ended. It lies in the run's workspace, and goes with it.
+    /// With `--json` the lines of the agent's own output, as they are. Ends with 1 where
+    /// nothing of it is left.
+    #[command(after_help = examples::LOGS)]
+    Logs(LogsArgs),
     /// Every run, newest first
     ///
     /// Live ones with their phase, the others with their outcome; attempts, cost and age.

@@ -65,6 +65,25 @@ impl Out {
         }
     }
 
+    /// Bytes on standard output, as they are.
+    pub(super) fn raw(&self, bytes: &[u8]) {
+        if self.is_gone() {
+            return;
+        }
+        let wrote = self.progress.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes).and_then(|()| stdout.flush())
+        });
+        if wrote.is_err() {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Nobody reads standard output any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
     /// A remark on standard error; none with `--json`, where only errors stand there.
     pub(super) fn note(&self, text: impl AsRef<str>) {
         if !self.json {

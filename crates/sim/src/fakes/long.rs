@@ -9,7 +9,7 @@ use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_engine::ports::{
     CommitSpec, CommitText, Executor, Fetched, FileAt, Git, Job, JobState, Jobs, Merge, PortResult,
-    Prepared, Push, TurnReport, TurnRequest,
+    Prepared, Push, Transcript, TurnReport, TurnRequest,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,16 @@ impl Executor for Sim {
         answer: &Answer,
     ) -> PortResult<()> {
         self.call("executor.answer", |world| world.answer_turn(key, answer)).await
+    }
+
+    /// Nothing that these agents write is kept.
+    async fn transcript(
+        &self,
+        _repo: &RepoName,
+        _key: &JobKey,
+        _offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        self.call("executor.transcript", |_| Ok(None)).await
     }
 
     async fn changed(&self, _repo: &RepoName, _key: &JobKey, _at_most: Duration) {

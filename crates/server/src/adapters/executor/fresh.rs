@@ -4,13 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use afk_agent::agents::{AgentKind, Exit};
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, Stdin, StopSignal};
+use afk_core::config::AgentName;
 use afk_core::ids::{At, JobKey, RepoName};
 use afk_core::spend::TurnKey;
-use afk_engine::ports::{PortError, PortResult, TurnReport, TurnRequest};
+use afk_engine::ports::{PortError, PortResult, Transcript, TurnReport, TurnRequest};
 
 use super::super::invocations::{Invoked, scripted};
 use super::report::{Over, Reading, absent, at_work, exit, written};
-use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
+use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
 
 impl LocalExecutor {
     pub(super) async fn start_fresh(&self, turn: &TurnRequest) -> PortResult<()> {
@@ -89,6 +90,16 @@ impl LocalExecutor {
         let Ok(Some(job)) = self.fresh(key) else { return };
         // Its end or its loss; an error is looked into by the next pass.
         let _ = job.wait(at_most).await;
+    }
+
+    pub(super) async fn fresh_transcript(
+        &self,
+        key: &JobKey,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        let Some(job) = self.fresh(key)? else { return Ok(None) };
+        let bytes = job.read_stdout(offset, CHUNK).await.map_err(PortError::transient)?;
+        Ok(Some(Transcript { agent: AgentName::Scripted, bytes }))
     }
 
     fn fresh(&self, key: &JobKey) -> PortResult<Option<Hosted>> {

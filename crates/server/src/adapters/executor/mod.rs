@@ -19,7 +19,9 @@ use afk_core::ask::Answer;
 use afk_core::config::AgentName;
 use afk_core::ids::{JobKey, RepoName, RunId};
 use afk_core::spend::PriceTable;
-use afk_engine::ports::{Executor, PortError, PortErrorKind, PortResult, TurnReport, TurnRequest};
+use afk_engine::ports::{
+    Executor, PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
+};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
@@ -111,6 +113,18 @@ impl Executor for LocalExecutor {
         match self.begun(key)? {
             Some(begun) => self.interrupt_thread(key, &begun).await,
             None => self.interrupt_fresh(key).await,
+        }
+    }
+
+    async fn transcript(
+        &self,
+        _repo: &RepoName,
+        key: &JobKey,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        match self.begun(key)? {
+            Some(begun) => self.thread_transcript(key, &begun, offset).await,
+            None => self.fresh_transcript(key, offset).await,
         }
     }
 

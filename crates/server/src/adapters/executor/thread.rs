@@ -19,14 +19,15 @@ use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::{SessionId, SessionUse, after_refusal};
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{self, EndHow, HostError, Job as Hosted, JobSpec, JobState, KilledBy, Stdin};
+use afk_core::config::AgentName;
 use afk_core::ids::{At, JobKey, RunId};
 use afk_core::usd::Usd;
-use afk_engine::ports::{PortError, PortResult, TurnRequest};
+use afk_engine::ports::{PortError, PortResult, Transcript, TurnRequest};
 use serde::{Deserialize, Serialize};
 
 use super::super::invocations::{self, Enter};
 use super::report::Reading;
-use super::{LocalExecutor, STDERR, run_and_turn};
+use super::{CHUNK, LocalExecutor, STDERR, run_and_turn};
 
 /// How long a thread may be idle before its process is let go; the next turn resumes.
 const IDLE: Duration = Duration::from_mins(10);
@@ -278,6 +279,25 @@ impl LocalExecutor {
     ) -> PortResult<std::sync::Arc<tokio::sync::Mutex<Reading>>> {
         let new = || Reading::of_turn(AgentKind::Claude, begun.stdout, begun.message.clone());
         self.read((key.clone(), begun.process), new, job).await
+    }
+
+    /// The turn's part of its process's output: what comes after its result is another's.
+    pub(super) async fn thread_transcript(
+        &self,
+        key: &JobKey,
+        begun: &Begun,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        let (run, _) = run_and_turn(key)?;
+        let Some(job) = self.process(run, begun.process) else { return Ok(None) };
+        let end = self.read_turn(key, begun, &job).await?.lock().await.offset;
+        let from = begun.stdout.saturating_add(offset);
+        let most = usize::try_from(end.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
+        let bytes = match most {
+            0 => Vec::new(),
+            most => job.read_stdout(from, most).await.map_err(PortError::transient)?,
+        };
+        Ok(Some(Transcript { agent: AgentName::Claude, bytes }))
     }
 
     fn last_process(&self, run: RunId) -> u32 {

@@ -71,6 +71,12 @@ Examples:
   afk show o/web#7                          the newest run on the issue
   afk show 0199d3c2                         the run whose id begins so";
 
+pub(super) const LOGS: &str = "\
+Examples:
+  afk logs o/web#7                          the newest run on the issue
+  afk logs o/web#7 -f                       until the run is settled
+  afk logs 0199d3c2 --turn 2 --json | jq -r .type";
+
 pub(super) const RUNS: &str = "\
 Examples:
   afk runs

@@ -5,6 +5,7 @@ mod doctor;
 mod edit;
 mod init;
 mod issue;
+mod logs;
 mod look;
 mod presence;
 mod release;
@@ -44,6 +45,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Serve(_) => serve::serve(context).await,
         Command::Status => look::status(context).await,
         Command::Show { run } => look::show(context, &run).await,
+        Command::Logs(args) => logs::run(context, &args).await,
         Command::Runs { repo, limit } => look::runs(context, repo.as_deref(), limit).await,
         Command::Stop { run } => steer::stop(context, &run).await,
         Command::Retry { run } => steer::retry(context, &run).await,

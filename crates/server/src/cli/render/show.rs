@@ -179,7 +179,8 @@ fn attempt(attempt: &Attempt, paint: Paint) -> String {
     out.join("\n")
 }
 
-fn ended(how: &TurnEnd) -> String {
+/// How a turn ended, in a line.
+pub(super) fn ended(how: &TurnEnd) -> String {
     match how {
         TurnEnd::Finished { message } => format!("finished: {}", line(message, 200)),
         TurnEnd::Failed { message } => format!("failed: {}", line(message, 300)),
