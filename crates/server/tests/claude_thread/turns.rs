@@ -1,8 +1,10 @@
-//! Two turns on one process: the conversation is whole, and each is charged once.
+//! Two turns on one process: the conversation is whole, each is charged once, and
+//! told as its own part of the output.
 
 use afk_sim::model_api::{Reply, Script};
+use serde_json::Value;
 
-use crate::common::{FIXED, ISSUE, NEW_TEST, Plan};
+use crate::common::{Control, FIXED, ISSUE, NEW_TEST, Plan};
 use crate::held::{Thread, VERSIONS, place};
 
 /// A first turn that leaves its work uncommitted, and a second one that commits it.
@@ -24,7 +26,12 @@ fn a_second_turn_goes_to_the_process_of_the_first_and_is_charged_once() {
         let Some(thread) = Thread::with_key(test, version, two_turns(), Plan::default()) else {
             continue;
         };
-        thread.world.ok(&["run", ISSUE]);
+        let control = thread.world.start(&["run", ISSUE]);
+        thread.world.job("thread.1");
+        let logs = |args: &[&str]| thread.world.start(&[&["logs", ISSUE, "-f"], args].concat());
+        let (told, raw) = (["1", "2"].map(|n| logs(&["--turn", n])), logs(&["--json"]));
+        control.done();
+        let (told, raw) = (told.map(Control::done), raw.done());
         thread.world.assert_done_once();
         let turns = thread.turns();
         assert_eq!((place(&turns[0]), place(&turns[1])), ((1, 1), (1, 2)), "{version}: {turns:#?}");
@@ -32,6 +39,12 @@ fn a_second_turn_goes_to_the_process_of_the_first_and_is_charged_once() {
         assert_eq!(thread.charged(), 4 * price, "{version}");
         let last = thread.calls().pop().unwrap().to_string();
         assert!(last.contains("nobody.sh"), "the conversation is whole");
+        assert!(told[0].contains("Written.") && !told[0].contains("Committed."), "{told:#?}");
+        assert!(told[1].contains("Committed.") && !told[1].contains("Written."), "{told:#?}");
+        assert!(told.iter().all(|one| one.contains("Bash  ")), "{version}: {told:#?}");
+        let lines = raw.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let results = lines.filter(|line| line["type"] == "result").count();
+        assert_eq!(results, 2, "{version}: each turn's part once: {raw}");
         assert_eq!(thread.world.processes(&[]), Vec::new(), "nothing of it is left");
         println!("{version}: two turns on one process, {} millionths of a dollar", 4 * price);
     }
