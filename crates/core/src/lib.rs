@@ -32,6 +32,7 @@ pub mod replay;
 pub mod request;
 pub mod run;
 pub mod spend;
+pub mod steer;
 pub mod text;
 pub mod trouble;
 pub mod trust;

@@ -36,6 +36,13 @@ pub struct Dispatched {
     pub would: Vec<IssueRef>,
     /// Ready issues that were seen.
     pub candidates: usize,
+    /// Who answered, and who did not.
+    pub looked: Looked,
+}
+
+/// Whose tracker answered when it was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Looked {
     /// Repos whose tracker could not be read, and why.
     pub unreadable: Vec<Unreadable>,
     /// Repos whose tracker answered.
@@ -53,9 +60,9 @@ pub struct Unreadable {
     pub reset: Option<At>,
 }
 
-impl Dispatched {
+impl Looked {
     /// Notes that `repo` could not be read.
-    fn failed(&mut self, repo: &RepoName, error: &PortError) {
+    pub(crate) fn failed(&mut self, repo: &RepoName, error: &PortError) {
         let (why, reset) = (error.chain(), error.reset());
         self.unreadable.push(Unreadable { repo: repo.clone(), why, reset });
     }
@@ -75,7 +82,7 @@ impl Engine {
     pub async fn dispatch(&self, brake: &Brake) -> PortResult<Dispatched> {
         let mut done = Dispatched::default();
         let looked = self.look_around(brake, &mut done).await;
-        self.note_troubles(&done);
+        self.note_troubles(&done.looked);
         looked.map(|()| done)
     }
 
@@ -98,7 +105,7 @@ impl Engine {
                 gates::Next::Nothing => return Ok(()),
                 gates::Next::Look(issues) => {
                     for issue in issues {
-                        let facts = self.remote_facts(&config, &issue, done).await;
+                        let facts = self.remote_facts(&config, &issue, &mut done.looked).await;
                         remote.insert(issue, facts);
                     }
                 }
@@ -119,7 +126,7 @@ impl Engine {
                             // One repo's trouble is not the next one's.
                             Err(error) => {
                                 tracing::warn!(%issue, error = error.chain(), "not admitted");
-                                done.failed(&issue.repo, &error);
+                                done.looked.failed(&issue.repo, &error);
                             }
                         }
                     }
@@ -130,17 +137,17 @@ impl Engine {
     }
 
     /// Says each trouble once, and once that it is over.
-    fn note_troubles(&self, done: &Dispatched) {
+    pub(crate) fn note_troubles(&self, looked: &Looked) {
         let now = self.ports.clock.now();
         let mut troubles = self.troubles();
         let mut failed = HashSet::new();
-        for Unreadable { repo, why, reset } in &done.unreadable {
+        for Unreadable { repo, why, reset } in &looked.unreadable {
             // Several calls may fail in one look; it is one failure.
             if failed.insert(repo) && troubles.failed(repo, why, *reset, now) {
                 tracing::warn!(repo = %repo, error = why, "repo unreadable: left alone for a while");
             }
         }
-        for repo in done.answered.iter().filter(|repo| !failed.contains(repo)) {
+        for repo in looked.answered.iter().filter(|repo| !failed.contains(repo)) {
             if let Some(over) = troubles.answered(repo) {
                 let since = tracing::field::display(over.since);
                 tracing::info!(repo = %repo, since, failures = over.failures, "repo readable again");
@@ -177,7 +184,7 @@ impl Engine {
         let live = self.ports.store.live().await?;
         let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live).await?;
         let view = self.ports.tracker.issue(issue).await?;
-        let remote = self.remote_facts(&config, issue, &mut Dispatched::default()).await;
+        let remote = self.remote_facts(&config, issue, &mut Looked::default()).await;
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
     }
 
@@ -189,7 +196,7 @@ impl Engine {
             let (_, pickup) = self.ports.settings.current();
             let fleet = self.fleet(config, pickup.as_ref(), brake.switches(), &live).await?;
             let view = self.ports.tracker.issue(&run.issue).await?;
-            let remote = self.remote_facts(config, &run.issue, &mut Dispatched::default()).await;
+            let remote = self.remote_facts(config, &run.issue, &mut Looked::default()).await;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
             let pinned = pin(&view.issue).digest == run.pinned.digest;
             PortResult::Ok((said, pinned))

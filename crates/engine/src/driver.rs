@@ -94,9 +94,13 @@ impl Engine {
                 next_look = now;
             }
             let mut dispatched = 0;
-            if drive.dispatch && now >= next_look {
+            let looks = now >= next_look;
+            if looks {
                 let poll = in_force.0.poll_seconds;
                 next_look = later(now, SignedDuration::from_secs(poll.cast_signed()));
+                self.hear_or_warn(brake).await;
+            }
+            if drive.dispatch && looks {
                 // A store or a tracker that is away for a moment ends no control plane.
                 match self.dispatch(brake).await {
                     Ok(done) => dispatched = done.admitted.len(),
@@ -181,6 +185,7 @@ impl Engine {
     async fn tick_under(&self, brake: &Brake, dispatch: bool) -> PortResult<Ticked> {
         self.note_running().await?;
         let mut ticked = Ticked::default();
+        self.hear_or_warn(brake).await;
         if dispatch {
             match self.dispatch(brake).await {
                 Ok(dispatched) => {
@@ -212,6 +217,13 @@ impl Engine {
         ticked.rung = rung;
         ticked.not_rung = not_rung;
         Ok(ticked)
+    }
+
+    /// Hears comments; what keeps them from being read keeps nothing else.
+    async fn hear_or_warn(&self, brake: &Brake) {
+        if let Err(error) = self.hear(brake).await {
+            tracing::warn!(error = error.chain(), "comments not heard, will try again");
+        }
     }
 
     /// Starts a task for every live run that no task here works and nobody else leases.

@@ -7,6 +7,7 @@
 //!
 //! Reading order: [`pass`], then [`tick`], then [`driver`].
 
+mod comments;
 pub mod dispatch;
 pub mod driver;
 pub mod house;
@@ -19,6 +20,7 @@ pub mod switches;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use afk_core::steer::CommentsHeard;
 use afk_core::trouble::Troubles;
 use ports::Ports;
 
@@ -30,17 +32,23 @@ pub struct Engine {
     owner: Arc<str>,
     /// Repos that could not be read of late.
     troubles: Arc<Mutex<Troubles>>,
+    /// Comments that were heard already.
+    heard: Arc<Mutex<CommentsHeard>>,
 }
 
 impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
     pub fn new(ports: Ports, owner: &str) -> Self {
-        Self { ports, owner: owner.into(), troubles: Arc::default() }
+        Self { ports, owner: owner.into(), troubles: Arc::default(), heard: Arc::default() }
     }
 
     /// The ports that it works through.
     pub fn ports(&self) -> &Ports {
         &self.ports
+    }
+
+    fn heard(&self) -> MutexGuard<'_, CommentsHeard> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The repos that could not be read of late.

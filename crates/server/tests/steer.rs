@@ -36,6 +36,10 @@ fn answers(page: &Value) -> Vec<&str> {
     all.map(|request| request["answered"][1].as_str().unwrap_or("none")).collect()
 }
 
+fn answers_open(world: &World) -> usize {
+    world.show()["requests"].as_array().unwrap().len()
+}
+
 #[test]
 fn words_and_a_budget_reach_the_run_and_are_shown() {
     let (world, control) = at_work();
@@ -79,4 +83,36 @@ fn a_stop_lets_the_issue_go_and_a_retry_releases_it_again() {
     assert_eq!(world.json(&["runs"])["runs"].as_array().unwrap().len(), 2);
     refused(&world, &["retry", ISSUE], 2, &["is closed", "afk issue reopen"]);
     refused(&world, &["stop", "acme/hello#99"], 2, &["no run on acme/hello#99"]);
+}
+
+#[test]
+fn a_stop_in_a_comment_of_the_keeper_is_followed_and_a_strangers_is_not() {
+    let (world, control) = at_work();
+    world.ok(&["issue", "comment", ISSUE, "/afk stop", "--as", "mallory"]);
+    world.ok(&["issue", "comment", ISSUE, "/afk say Mind the hinges."]);
+    until("the words", BOUND, || (answers_open(&world) == 1).then_some(()));
+    world.ok(&["issue", "comment", ISSUE, "/afk stop\nThe wrong door."]);
+    control.done();
+    let page = world.show();
+    assert_eq!(page["summary"]["outcome"], "released");
+    assert_eq!(answers(&page)[1], "stopped");
+    assert_eq!(answers(&page).len(), 2, "{page}");
+    assert_eq!(world.landed().len(), 1, "nothing landed");
+}
+
+#[test]
+fn a_comment_of_the_keeper_lifts_the_freeze_that_it_is_younger_than() {
+    let world = World::new(&Plan::default());
+    world.ok(&["issue", "new", common::REPO, "Greet", "--body", "It prints `Hello, !`."]);
+    world.ok(&["issue", "comment", ISSUE, "/afk unfreeze"]);
+    world.ok(&["freeze", common::REPO]);
+    world.ok(&["tick", "--poll"]);
+    let frozen = || !world.json(&["status"])["switches"]["frozen"].as_array().unwrap().is_empty();
+    assert!(frozen());
+    world.ok(&["issue", "comment", ISSUE, "/afk unfreeze", "--as", "mallory"]);
+    world.ok(&["tick", "--poll"]);
+    assert!(frozen());
+    world.ok(&["issue", "comment", ISSUE, "/afk unfreeze"]);
+    world.ok(&["tick", "--poll"]);
+    assert!(!frozen());
 }

@@ -12,7 +12,7 @@ use afk_core::trust::{Trust, trust};
 use afk_core::usd::Usd;
 use afk_core::verdict::Verdict;
 
-use super::{Dispatched, day_start};
+use super::{Dispatched, Looked, day_start};
 use crate::Engine;
 use crate::ports::{IssueView, PortResult, Spent, StoredRun, Switches};
 
@@ -89,9 +89,9 @@ impl Engine {
             match ready {
                 Ok(issues) => {
                     all.extend(issues);
-                    done.answered.push(repo);
+                    done.looked.answered.push(repo);
                 }
-                Err(error) => done.failed(&repo, &error),
+                Err(error) => done.looked.failed(&repo, &error),
             }
         }
         all
@@ -102,12 +102,12 @@ impl Engine {
         &self,
         config: &Config,
         issue: &IssueRef,
-        done: &mut Dispatched,
+        looked: &mut Looked,
     ) -> RemoteFacts {
         let view = match self.ports.tracker.issue(issue).await {
             Ok(view) => view,
             Err(error) => {
-                done.failed(&issue.repo, &error);
+                looked.failed(&issue.repo, &error);
                 let why = error.chain();
                 return RemoteFacts {
                     foreign_lock: Answer::Unreadable(why.clone()),

@@ -242,6 +242,9 @@ pub trait Store: Send + Sync {
     /// Throws a switch, or lifts it where `state` is none. What a person freezes or
     /// lifts rings no page any more.
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
+    /// Lifts the freeze of `repo` in the name of `by`, who asked at `asked`: only one from
+    /// before that. Whether there was one.
+    async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool>;
     /// Puts a page of a frozen repo into the outbox, with the pages as they are `after`
     /// it. Does nothing, and says so, where they are not as they were `before`, or
     /// where a doorbell of that run still waits: pages do not pile up.

@@ -1,6 +1,6 @@
 //! Issue trackers.
 
-use afk_core::ids::{Actor, IssueRef, RepoName, RunId};
+use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, IssueEvent, Permission};
 use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
@@ -62,6 +62,23 @@ pub trait Tracker: Send + Sync {
     async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()>;
     /// The comments of `issue`, oldest first.
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>>;
+    /// The comments on all issues of `repo` that were written at `since` or later, oldest first.
+    async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: At,
+    ) -> PortResult<Vec<(IssueRef, Comment)>>;
+    /// [`Tracker::comments_since`] of each repo, several at once.
+    async fn comments_everywhere(
+        &self,
+        asked: &[(RepoName, At)],
+    ) -> Vec<(RepoName, PortResult<Vec<(IssueRef, Comment)>>)> {
+        let ask = |(repo, since): (RepoName, At)| async move {
+            let comments = self.comments_since(&repo, since).await;
+            (repo, comments)
+        };
+        stream::iter(asked.to_vec()).map(ask).buffered(AT_ONCE).collect().await
+    }
     /// Posts a comment that carries the marker of `run`; an adapter that can, posts
     /// none where our own account already has one with that marker.
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<()>;

@@ -216,6 +216,15 @@ impl LocalTracker {
         Ok(self.store.comments(issue).await?)
     }
 
+    /// The comments on any issue of `repo` from `since` on, oldest first.
+    pub async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: Timestamp,
+    ) -> Result<Vec<(IssueRef, Comment)>, TrackerError> {
+        Ok(self.store.comments_since(repo, since).await?)
+    }
+
     /// Writes a comment and answers with its id.
     pub async fn comment(
         &self,

@@ -247,6 +247,11 @@ impl ports::Store for StorePort {
         self.store.set_switch(name, on, &why, by, at).await.map_err(fault)
     }
 
+    async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool> {
+        let (name, value) = (SwitchName::Freeze(repo.clone()), freezes::by_person("")?);
+        self.store.lift_older(name, &value, by, asked).await.map_err(fault)
+    }
+
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool> {
         freezes::page(&self.store, repo, page).await
     }

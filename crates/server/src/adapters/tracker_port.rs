@@ -93,6 +93,14 @@ impl Tracker for TrackerPort {
         self.tracker.comments(issue).await.map_err(fault)
     }
 
+    async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: At,
+    ) -> PortResult<Vec<(IssueRef, Comment)>> {
+        self.tracker.comments_since(repo, since).await.map_err(fault)
+    }
+
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<()> {
         let own = LocalTracker::own_account();
         let there = self.tracker.comments(issue).await.map_err(fault)?;

@@ -3,7 +3,7 @@
 //! `adapters::local_tracker`, the only caller.
 
 use afk_core::ids::{Actor, IssueRef, RepoName};
-use afk_core::issue::{Comment, Issue, IssueChange, IssueEvent};
+use afk_core::issue::{Issue, IssueChange, IssueEvent};
 use jiff::Timestamp;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
@@ -137,96 +137,6 @@ impl Store {
             .map(|row: Result<_, StoreError>| row.map_err(|e| self.fault(e)))
             .collect()
     }
-
-    pub(crate) async fn comment_add(
-        &self,
-        issue: &IssueRef,
-        body: String,
-        actor: Actor,
-        at: Timestamp,
-    ) -> Result<i64, StoreError> {
-        let issue = issue.clone();
-        self.write(move |tx| {
-            Box::pin(async move {
-                require(tx, &issue).await?;
-                let id = sqlx::query_scalar(
-                    "INSERT INTO issue_comments (repo, number, at, author_id, author_login, \
-                     author_bot, body) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
-                )
-                .bind(issue.repo.as_str())
-                .bind(signed(issue.number))
-                .bind(micros(at))
-                .bind(actor.id)
-                .bind(actor.login)
-                .bind(i64::from(actor.bot))
-                .bind(body)
-                .fetch_one(&mut *tx)
-                .await?;
-                touch(tx, &issue, at).await?;
-                Ok(id)
-            })
-        })
-        .await
-    }
-
-    /// Replaces the text of a comment that `author` wrote; `None` where there is
-    /// no such comment of theirs, false where the text is as asked already.
-    pub(crate) async fn comment_edit(
-        &self,
-        issue: &IssueRef,
-        id: i64,
-        body: String,
-        author: &str,
-        at: Timestamp,
-    ) -> Result<Option<bool>, StoreError> {
-        let (issue, author) = (issue.clone(), author.to_owned());
-        self.write(move |tx| {
-            Box::pin(async move {
-                let old: Option<String> = sqlx::query_scalar(
-                    "SELECT body FROM issue_comments \
-                     WHERE id = ? AND repo = ? AND number = ? AND author_id = ?",
-                )
-                .bind(id)
-                .bind(issue.repo.as_str())
-                .bind(signed(issue.number))
-                .bind(author)
-                .fetch_optional(&mut *tx)
-                .await?;
-                let Some(old) = old else { return Ok(None) };
-                if old == body {
-                    return Ok(Some(false));
-                }
-                sqlx::query("UPDATE issue_comments SET body = ?, edited_at = ? WHERE id = ?")
-                    .bind(body)
-                    .bind(micros(at))
-                    .bind(id)
-                    .execute(&mut *tx)
-                    .await?;
-                touch(tx, &issue, at).await?;
-                Ok(Some(true))
-            })
-        })
-        .await
-    }
-
-    pub(crate) async fn comments(&self, issue: &IssueRef) -> Result<Vec<Comment>, StoreError> {
-        let rows: Vec<(i64, i64, String, String, i64, String)> = sqlx::query_as(
-            "SELECT id, at, author_id, author_login, author_bot, body FROM issue_comments \
-             WHERE repo = ? AND number = ? ORDER BY id",
-        )
-        .bind(issue.repo.as_str())
-        .bind(signed(issue.number))
-        .fetch_all(self.readers())
-        .await
-        .map_err(|e| self.fault(e))?;
-        rows.into_iter()
-            .map(|(id, at, author, login, bot, body)| {
-                let at = from_micros("the time of a comment", at).map_err(|e| self.fault(e))?;
-                let author = Some(Actor { id: author, login, bot: bot != 0 });
-                Ok(Comment { id: id.to_string(), author, at, body })
-            })
-            .collect()
-    }
 }
 
 /// With a label, the index on labels drives the query: CROSS JOIN keeps that order,
@@ -333,7 +243,7 @@ async fn record(
     touch(tx, issue, at).await
 }
 
-async fn require(tx: &mut SqliteConnection, issue: &IssueRef) -> Result<(), StoreError> {
+pub(super) async fn require(tx: &mut SqliteConnection, issue: &IssueRef) -> Result<(), StoreError> {
     let found: Option<i64> =
         sqlx::query_scalar("SELECT number FROM issues WHERE repo = ? AND number = ?")
             .bind(issue.repo.as_str())
@@ -343,7 +253,7 @@ async fn require(tx: &mut SqliteConnection, issue: &IssueRef) -> Result<(), Stor
     found.map(|_| ()).ok_or_else(|| StoreError::not_found(format_args!("issue {issue}")))
 }
 
-async fn touch(
+pub(super) async fn touch(
     tx: &mut SqliteConnection,
     issue: &IssueRef,
     at: Timestamp,

@@ -13,6 +13,7 @@
 
 mod admit;
 mod beat;
+mod comments;
 mod error;
 mod issues;
 mod journal;

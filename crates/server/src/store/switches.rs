@@ -102,6 +102,34 @@ impl Store {
 }
 
 impl Store {
+    /// Turns a switch off that was thrown before `at`; false where none was.
+    pub async fn lift_older(
+        &self,
+        name: SwitchName,
+        value: &str,
+        by: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        check_document("the value of a switch", value).map_err(|e| self.fault(e))?;
+        let (value, by) = (value.to_owned(), by.to_owned());
+        self.write(move |tx| {
+            Box::pin(async move {
+                let lifted = sqlx::query(
+                    "UPDATE switches SET is_on = 0, value_json = ?2, by = ?3, at = ?4 \
+                     WHERE name = ?1 AND is_on <> 0 AND at < ?4",
+                )
+                .bind(name.to_string())
+                .bind(value)
+                .bind(by)
+                .bind(micros(at))
+                .execute(tx)
+                .await?;
+                Ok(lifted.rows_affected() > 0)
+            })
+        })
+        .await
+    }
+
     /// Changes the value of a switch that is on, together with a send of `run`: only
     /// where the value still is `expected`, and no other send of that run waits.
     pub async fn swap_switch(

@@ -130,8 +130,16 @@ impl Tracker for Sim {
         self.call("tracker.comments", |world| world.comments_of(issue)).await
     }
 
+    async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: At,
+    ) -> PortResult<Vec<(IssueRef, Comment)>> {
+        self.call("tracker.comments_since", |world| world.comments_since(repo, since)).await
+    }
+
     async fn comment(&self, issue: &IssueRef, _run: RunId, body: &str) -> PortResult<()> {
-        self.call("tracker.comment", |world| world.add_comment(issue, body)).await
+        self.call("tracker.comment", |world| world.add_comment(issue, body, &own())).await
     }
 
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {

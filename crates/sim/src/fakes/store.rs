@@ -85,6 +85,10 @@ impl Store for Sim {
         .await
     }
 
+    async fn unfreeze(&self, repo: &RepoName, _by: &str, asked: At) -> PortResult<bool> {
+        self.call("store.unfreeze", |world| Ok(world.unfreeze(repo, asked))).await
+    }
+
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool> {
         self.call("store.page", |world| Ok(world.page(repo, page))).await
     }

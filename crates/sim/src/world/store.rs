@@ -249,6 +249,15 @@ impl World {
         }
     }
 
+    pub(crate) fn unfreeze(&mut self, repo: &RepoName, asked: At) -> bool {
+        let older = |freeze: &Freeze| freeze.thrown.at < asked;
+        let lifted = self.store.switches.freeze_of(repo).is_some_and(older);
+        if lifted {
+            self.throw(&Switch::Freeze(repo.clone()), None);
+        }
+        lifted
+    }
+
     pub(crate) fn page(&mut self, repo: &RepoName, page: &Page<'_>) -> bool {
         let bell = page.doorbell;
         let of_run = |send: &Send| send.doorbell.issue_ref == bell.issue_ref && !send.rung;

@@ -29,6 +29,8 @@ pub struct TrackerWorld {
     pub issues: BTreeMap<IssueRef, IssueRecord>,
     /// Permissions by account id, on every repo; others have none.
     pub permissions: BTreeMap<String, Permission>,
+    /// Accounts whose permission cannot be read.
+    pub unknown: BTreeSet<String>,
     /// Repos whose tracker does not answer.
     pub mute: BTreeSet<RepoName>,
     /// Repos whose tracker answers nothing before a time, and says so.
@@ -159,6 +161,9 @@ impl World {
         actor: &Actor,
     ) -> PortResult<Permission> {
         self.tracker_answers(repo)?;
+        if self.tracker.unknown.contains(&actor.id) {
+            return Err(PortError::transient(format!("the permission of {} is hidden", actor.id)));
+        }
         Ok(self.tracker.permissions.get(&actor.id).copied().unwrap_or(Permission::None))
     }
 
@@ -166,11 +171,37 @@ impl World {
         Ok(self.record(issue)?.comments.clone())
     }
 
-    pub(crate) fn add_comment(&mut self, issue: &IssueRef, body: &str) -> PortResult<()> {
+    pub(crate) fn comments_since(
+        &mut self,
+        repo: &RepoName,
+        since: At,
+    ) -> PortResult<Vec<(IssueRef, Comment)>> {
+        self.tracker_answers(repo)?;
+        let records = self.tracker.issues.iter().filter(|(issue, _)| issue.repo == *repo);
+        let all = records.flat_map(|(issue, record)| {
+            record.comments.iter().map(|comment| (issue.clone(), comment.clone()))
+        });
+        let mut all: Vec<_> = all.filter(|(_, comment)| comment.at >= since).collect();
+        all.sort_by_key(|(_, comment)| comment.at);
+        Ok(all)
+    }
+
+    /// Somebody writes a comment.
+    pub fn write_comment(&mut self, issue: &IssueRef, body: &str, by: &Actor) {
+        let written = self.add_comment(issue, body, by);
+        assert!(written.is_ok(), "a test comments where nobody can: {written:?}");
+    }
+
+    pub(crate) fn add_comment(
+        &mut self,
+        issue: &IssueRef,
+        body: &str,
+        by: &Actor,
+    ) -> PortResult<()> {
         self.record(issue)?;
         self.tracker.comments += 1;
         let id = self.tracker.comments.to_string();
-        let comment = Comment { id, author: Some(own()), at: self.now, body: body.to_owned() };
+        let comment = Comment { id, author: Some(by.clone()), at: self.now, body: body.to_owned() };
         self.record(issue)?.comments.push(comment);
         Ok(())
     }

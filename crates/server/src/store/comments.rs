@@ -1,0 +1,147 @@
+//! The comments of the local tracker. Who may write one, and what it steers, is not
+//! known here.
+
+use afk_core::ids::{Actor, IssueRef, RepoName};
+use afk_core::issue::Comment;
+use jiff::Timestamp;
+
+use super::issues::{require, touch};
+use super::{Store, StoreError, from_micros, micros, signed};
+
+/// The comments of a repo since a time, by an index of that.
+const SINCE: &str = "SELECT number, id, at, author_id, author_login, author_bot, body \
+                     FROM issue_comments WHERE repo = ? AND at >= ? ORDER BY at, id";
+
+impl Store {
+    pub(crate) async fn comment_add(
+        &self,
+        issue: &IssueRef,
+        body: String,
+        actor: Actor,
+        at: Timestamp,
+    ) -> Result<i64, StoreError> {
+        let issue = issue.clone();
+        self.write(move |tx| {
+            Box::pin(async move {
+                require(tx, &issue).await?;
+                let id = sqlx::query_scalar(
+                    "INSERT INTO issue_comments (repo, number, at, author_id, author_login, \
+                     author_bot, body) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                )
+                .bind(issue.repo.as_str())
+                .bind(signed(issue.number))
+                .bind(micros(at))
+                .bind(actor.id)
+                .bind(actor.login)
+                .bind(i64::from(actor.bot))
+                .bind(body)
+                .fetch_one(&mut *tx)
+                .await?;
+                touch(tx, &issue, at).await?;
+                Ok(id)
+            })
+        })
+        .await
+    }
+
+    /// Replaces the text of a comment that `author` wrote; `None` where there is
+    /// no such comment of theirs, false where the text is as asked already.
+    pub(crate) async fn comment_edit(
+        &self,
+        issue: &IssueRef,
+        id: i64,
+        body: String,
+        author: &str,
+        at: Timestamp,
+    ) -> Result<Option<bool>, StoreError> {
+        let (issue, author) = (issue.clone(), author.to_owned());
+        self.write(move |tx| {
+            Box::pin(async move {
+                let old: Option<String> = sqlx::query_scalar(
+                    "SELECT body FROM issue_comments \
+                     WHERE id = ? AND repo = ? AND number = ? AND author_id = ?",
+                )
+                .bind(id)
+                .bind(issue.repo.as_str())
+                .bind(signed(issue.number))
+                .bind(author)
+                .fetch_optional(&mut *tx)
+                .await?;
+                let Some(old) = old else { return Ok(None) };
+                if old == body {
+                    return Ok(Some(false));
+                }
+                sqlx::query("UPDATE issue_comments SET body = ?, edited_at = ? WHERE id = ?")
+                    .bind(body)
+                    .bind(micros(at))
+                    .bind(id)
+                    .execute(&mut *tx)
+                    .await?;
+                touch(tx, &issue, at).await?;
+                Ok(Some(true))
+            })
+        })
+        .await
+    }
+
+    pub(crate) async fn comments(&self, issue: &IssueRef) -> Result<Vec<Comment>, StoreError> {
+        let rows: Vec<CommentRow> = sqlx::query_as(
+            "SELECT id, at, author_id, author_login, author_bot, body FROM issue_comments \
+             WHERE repo = ? AND number = ? ORDER BY id",
+        )
+        .bind(issue.repo.as_str())
+        .bind(signed(issue.number))
+        .fetch_all(self.readers())
+        .await
+        .map_err(|e| self.fault(e))?;
+        let read = |row| comment(row).map_err(|e| self.fault(e));
+        rows.into_iter().map(read).collect()
+    }
+
+    /// The comments on any issue of `repo` from `since` on, oldest first.
+    pub(crate) async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: Timestamp,
+    ) -> Result<Vec<(IssueRef, Comment)>, StoreError> {
+        let rows: Vec<(i64, i64, i64, String, String, i64, String)> = sqlx::query_as(SINCE)
+            .bind(repo.as_str())
+            .bind(micros(since))
+            .fetch_all(self.readers())
+            .await
+            .map_err(|e| self.fault(e))?;
+        let read = |(number, id, at, author, login, bot, body)| {
+            let issue = IssueRef { repo: repo.clone(), number: i64::cast_unsigned(number) };
+            let comment = comment((id, at, author, login, bot, body));
+            Ok((issue, comment.map_err(|e| self.fault(e))?))
+        };
+        rows.into_iter().map(read).collect()
+    }
+}
+
+type CommentRow = (i64, i64, String, String, i64, String);
+
+fn comment((id, at, author, login, bot, body): CommentRow) -> Result<Comment, StoreError> {
+    let author = Some(Actor { id: author, login, bot: bot != 0 });
+    Ok(Comment { id: id.to_string(), author, at: from_micros("the time of a comment", at)?, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::AssertSqlSafe;
+
+    #[tokio::test]
+    async fn comments_since_a_time_are_found_by_their_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {SINCE}")))
+                .fetch_all(store.readers())
+                .await
+                .unwrap();
+        let steps: Vec<_> = plan.into_iter().map(|row| row.3).collect();
+        let only = "SEARCH issue_comments USING INDEX issue_comments_since (repo=? AND at>?)";
+        assert_eq!(steps, [only]);
+    }
+}
