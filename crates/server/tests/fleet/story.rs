@@ -96,7 +96,7 @@ fn a_fleet_is_worked_as_the_rules_say_whatever_happens_to_the_daemon() {
     assert!(agents() > 0, "agents outlive the daemon");
     let serve = fleet.serve();
     until("the daemon is back", Duration::from_secs(30), || {
-        serve.said().contains("o/a").then_some(())
+        serve.said().contains("serving").then_some(())
     });
     serve.kill();
     let serve = fleet.serve();
