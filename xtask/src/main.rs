@@ -9,6 +9,7 @@ mod idle;
 mod lint;
 mod metadata;
 mod run;
+mod sim;
 mod test;
 mod tidy;
 
@@ -39,6 +40,8 @@ enum Task {
     Tidy,
     /// Licences, banned crates and sources of everything we depend on
     Deny,
+    /// Tell many seeds of the simulation: people, faults, crashes, and what must hold
+    Sim(sim::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
             Task::Lint => lint::lint(&root),
             Task::Tidy => tidy::tidy(&root),
             Task::Deny => deny::deny(&root),
+            Task::Sim(options) => sim::sim(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {
