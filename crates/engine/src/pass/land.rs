@@ -134,16 +134,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Whether halt, freeze and lease, read once more, let anything be pushed.
+    /// Whether lease, halt and freeze, read once more, let anything be pushed. The
+    /// switches come last: after them a halt has only the push itself to stop.
     pub(super) async fn may_push(&self) -> PortResult<bool> {
+        self.hold_lease().await?;
         self.brake.read(&*self.ports().store).await;
         let repo = &self.run.issue.repo;
         let frozen = self.brake.switches().is_none_or(|now| now.freeze_of(repo).is_some());
-        if self.brake.halted() || frozen {
-            return Ok(false);
-        }
-        self.hold_lease().await?;
-        Ok(true)
+        Ok(!(self.brake.halted() || frozen))
     }
 
     /// Asks for the lease once more: nobody pushes for a run that is another's now.

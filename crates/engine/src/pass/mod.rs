@@ -263,6 +263,8 @@ impl Pass<'_> {
         let (jobs, key) = (&self.ports().jobs, &job.key);
         match jobs.observe(job.run, key).await? {
             JobState::Running => Ok(None),
+            // A halt that came while this pass was on its way here starts nothing more.
+            JobState::Absent if self.brake.halted() => Ok(None),
             JobState::Absent => {
                 jobs.start(&job).await?;
                 Ok(None)

@@ -85,6 +85,10 @@ impl Pass<'_> {
             deadline: limits.run.saturating_sub(used),
             network: self.repo.network.agent,
         };
+        if self.brake.halted() {
+            // It came while this pass was on its way here: the next look plans by it.
+            return Ok(Acted::Again);
+        }
         self.ports().executor.start(&request).await?;
         let (repo, key) = (request.repo, request.key);
         Ok(Acted::wait(Watch::Turn { repo, key }, Some(self.now())))

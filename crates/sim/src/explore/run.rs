@@ -23,7 +23,7 @@ use crate::story::story_of;
 use crate::world::World;
 
 /// Rounds of calm after which whatever has not ended is stuck.
-const CALM: u32 = 500;
+const CALM: u32 = 600;
 /// Calls of one tick after which it is said to go in circles.
 const CIRCLES: u32 = 20_000;
 /// Lines of the story that a report keeps.
@@ -159,7 +159,9 @@ impl Story<'_> {
                 return;
             }
             self.world_goes_on();
-            self.time_passes(SignedDuration::from_secs(5));
+            // Usage limits are waited out a quarter of an hour each.
+            let pause = if round < CALM / 2 { 5 } else { 60 };
+            self.time_passes(SignedDuration::from_secs(pause));
             if round > 3 && self.sim.with(|world| at_rest(world)) {
                 break;
             }
