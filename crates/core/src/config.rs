@@ -74,6 +74,9 @@ pub struct Config {
     pub data_dir: Option<PathBuf>,
     /// What workspaces kept for forensics may take on disk, in GiB; the oldest go first.
     pub kept_workspaces_gib: u64,
+    /// What transcripts of runs whose workspace is gone may take on disk, in MiB, compressed;
+    /// the oldest go first.
+    pub kept_transcripts_mib: u64,
     /// How strong the sandbox must be.
     pub sandbox: SandboxRequirement,
     /// Whether a red default branch is waited for.
@@ -319,6 +322,7 @@ impl Default for Config {
             page_again_seconds: 3600,
             data_dir: None,
             kept_workspaces_gib: 20,
+            kept_transcripts_mib: 1024,
             sandbox: SandboxRequirement::default(),
             base_health: BaseHealth::default(),
             trust: TrustPolicy::default(),

@@ -23,8 +23,13 @@ pub struct NotADigest;
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self::of_hash(Sha256::new_with_prefix(bytes.as_ref()))
+    }
+
+    /// The digest of bytes that were hashed in parts.
+    pub fn of_hash(hash: Sha256) -> Self {
         let mut hex = String::with_capacity(64);
-        for byte in Sha256::digest(bytes.as_ref()) {
+        for byte in hash.finalize() {
             // Writing to a string cannot fail.
             let _ = write!(hex, "{byte:02x}");
         }

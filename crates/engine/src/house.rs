@@ -16,6 +16,8 @@ pub struct Housework {
     pub packed: u32,
     /// Runs whose leftover jobs were removed.
     pub swept: u32,
+    /// Transcripts that were removed.
+    pub pruned: u32,
     /// Things that could not be done.
     pub failed: u32,
 }
@@ -36,6 +38,13 @@ impl Engine {
             Ok(swept) => done.swept = swept,
             Err(error) => {
                 tracing::warn!(error = error.chain(), "leftover jobs not removed");
+                done.failed += 1;
+            }
+        }
+        match self.ports.archive.prune().await {
+            Ok(pruned) => done.pruned = pruned,
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "kept transcripts not cleaned");
                 done.failed += 1;
             }
         }

@@ -57,11 +57,13 @@ pub trait Notifier: Send + Sync {
     async fn ring(&self, doorbell: &Doorbell) -> PortResult<()>;
 }
 
-/// Where evidence bundles are kept with their runs.
+/// Where evidence bundles and transcripts are kept, which outlive their runs.
 #[async_trait]
 pub trait Archive: Send + Sync {
     /// Keeps the bundle; kept again, it replaces the one before.
     async fn keep(&self, evidence: &Evidence) -> PortResult<()>;
+    /// Removes kept transcripts, oldest first, past the limit that is configured; how many.
+    async fn prune(&self) -> PortResult<u32>;
 }
 
 /// All the ports, as the engine is given them.

@@ -18,7 +18,7 @@ use crate::adapters::local_tracker::LocalTracker;
 use crate::adapters::store_port::StorePort;
 use crate::adapters::{
     Bells, FileArchive, FileSettings, FreshIds, Local, LocalExecutor, LocalGit, LocalJobs,
-    SystemClock, TrackerPort, owner,
+    SystemClock, TrackerPort, Transcripts, owner,
 };
 use crate::config::{ConfigErrors, Sources};
 use crate::store::{Store, StoreError};
@@ -98,9 +98,11 @@ impl App {
             tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await
         };
         let capabilities = Arc::new(capabilities.map_err(|e| AppError::Adapter(e.to_string()))?);
-        let archive = FileArchive::new(data_dir.join("evidence"));
         let files = settings;
         let settings: Arc<dyn Settings> = files.clone();
+        let transcripts = Transcripts::new(data_dir.join("transcripts"));
+        let evidence = data_dir.join("evidence");
+        let archive = FileArchive::new(evidence, transcripts.clone(), settings.clone());
         let local = Local {
             workspaces: Arc::new(workspaces),
             git,
@@ -108,6 +110,7 @@ impl App {
             program,
             capabilities: capabilities.clone(),
             settings: settings.clone(),
+            transcripts,
         };
         let bells = Bells::new(settings.clone()).map_err(|e| AppError::Adapter(e.chain()))?;
         let ports = Ports {

@@ -153,6 +153,7 @@ async fn housekeeping(app: &App, stop: &CancellationToken) {
             Ok(Ok(done)) => tracing::info!(
                 packed = done.packed,
                 swept = done.swept,
+                pruned = done.pruned,
                 failed = done.failed,
                 duration_ms,
                 "house kept"

@@ -62,8 +62,11 @@ pub struct TurnReport {
 pub struct Transcript {
     /// Whose lines they are.
     pub agent: AgentName,
-    /// At most a MiB of them, which may begin and end within one; empty at the end so far.
+    /// A bounded part of them, which may begin and end within one; empty at the end so far.
     pub bytes: Vec<u8>,
+    /// How many bytes are missing in the middle of the turn, where a note stands for them:
+    /// what is kept past its workspace is bounded.
+    pub cut: u64,
 }
 
 /// Who runs the agent.
@@ -85,7 +88,7 @@ pub trait Executor: Send + Sync {
     /// Tells the turn to stop; returns within a moment. Asked again, it insists.
     async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()>;
     /// What the agent wrote in the turn, from `offset` of it on; none where it has not
-    /// begun, or nothing of it is kept. Reads only.
+    /// begun, or nothing of it is kept. Reads only, wherever it lies by now.
     async fn transcript(
         &self,
         repo: &RepoName,

@@ -1,23 +1,28 @@
 //! Evidence bundles as files: `evidence/<run>.json`, and the same for people as
-//! Markdown beside it.
+//! Markdown beside it; and the limit of what transcripts take.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use afk_core::evidence::Evidence;
 use afk_core::ids::RunId;
-use afk_engine::ports::{Archive, PortError, PortResult};
+use afk_engine::ports::{Archive, PortError, PortResult, Settings};
 use async_trait::async_trait;
 
+use super::transcripts::Transcripts;
+
 /// A folder of bundles.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FileArchive {
     folder: PathBuf,
+    transcripts: Transcripts,
+    settings: Arc<dyn Settings>,
 }
 
 impl FileArchive {
-    /// Bundles in `folder`, which is made when the first is kept.
-    pub fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    /// Bundles in `folder`, which is made when the first is kept, and `transcripts`.
+    pub fn new(folder: PathBuf, transcripts: Transcripts, settings: Arc<dyn Settings>) -> Self {
+        Self { folder, transcripts, settings }
     }
 
     /// Where the bundle of `run` is.
@@ -42,6 +47,17 @@ impl Archive for FileArchive {
             let folder = self.folder.display();
             PortError::transient(format!("could not keep the evidence in {folder}: {error}"))
         })
+    }
+
+    async fn prune(&self) -> PortResult<u32> {
+        let limit = self.settings.current().0.kept_transcripts_mib << 20;
+        let transcripts = self.transcripts.clone();
+        let pruned = tokio::task::spawn_blocking(move || transcripts.prune(limit)).await;
+        let pruned = pruned.map_err(PortError::transient)?.map_err(PortError::transient)?;
+        for run in &pruned {
+            tracing::info!(run.id = %run, "kept transcript removed: the limit is reached");
+        }
+        Ok(pruned.len() as u32)
     }
 }
 

@@ -11,6 +11,7 @@ use afk_engine::ports::{
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+use super::executor::keep_transcripts;
 use super::git::{
     self, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, PushOutcome, RunClone,
     UploadPack, branch_name,
@@ -338,6 +339,12 @@ impl Git for LocalGit {
         if forensics {
             return Ok(());
         }
+        if let Err(error) = keep_transcripts(&self.local, run).await {
+            // The repo is not held for it: the workspace stays until it is cleaned away.
+            let error = error.chain();
+            tracing::warn!(run.id = %run, error, "transcript not kept, so its workspace is");
+            return Ok(());
+        }
         let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
         blocking(move || {
             workspaces.remove_run(run)?;
@@ -350,11 +357,19 @@ impl Git for LocalGit {
     async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
         let limit = self.local.settings.current().0.kept_workspaces_gib << 30;
         let (workspaces, live) = (self.local.workspaces.clone(), live.clone());
-        let evicted = blocking(move || workspaces.evict(&live, limit)).await?;
-        for run in evicted {
+        let surplus = blocking(move || workspaces.surplus(&live, limit)).await?;
+        for run in surplus {
+            if let Err(error) = keep_transcripts(&self.local, run).await {
+                // The limit holds all the same.
+                tracing::warn!(run.id = %run, error = error.chain(), "transcript not kept");
+            }
+            let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
+            blocking(move || {
+                workspaces.remove_run(run)?;
+                git::remove_tree(&jobs)
+            })
+            .await?;
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
-            let jobs = self.local.jobs(run);
-            blocking(move || git::remove_tree(&jobs)).await?;
             let (config, _) = self.local.settings.current();
             for repo in config.repos.keys() {
                 let mirror = self.local.mirror(repo)?;

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::boxes::{Cache, boxed, network};
-use super::executor::{idle_too_long, is_thread};
+use super::executor::{idle_too_long, is_thread, keep_transcripts};
 use super::git::{self, GitError, Identity, RunClone, Status};
 use super::world::Local;
 
@@ -183,6 +183,7 @@ impl Jobs for LocalJobs {
         for run in self.local.leftovers(live, LEFTOVER) {
             // A job that is still being ended has its host; the next time it has none.
             if self.all_alive(run).await?.is_empty() {
+                keep_transcripts(&self.local, run).await?;
                 let folder = self.local.jobs(run);
                 let removed = tokio::task::spawn_blocking(move || git::remove_tree(&folder)).await;
                 removed.map_err(PortError::transient)?.map_err(fault)?;

@@ -17,6 +17,7 @@ pub mod owner;
 mod settings;
 pub mod store_port;
 mod tracker_port;
+mod transcripts;
 mod world;
 
 pub use archive::FileArchive;
@@ -30,4 +31,5 @@ pub use jobs::LocalJobs;
 pub use notify::Bells;
 pub use settings::FileSettings;
 pub use tracker_port::TrackerPort;
+pub use transcripts::Transcripts;
 pub use world::Local;

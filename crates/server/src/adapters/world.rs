@@ -16,6 +16,7 @@ use afk_core::ids::{JobKey, RepoName, RunId};
 use afk_engine::ports::{PortError, PortResult, Settings};
 
 use super::git::{Git, Mirror, RemoteUrl, Workspaces};
+use super::transcripts::Transcripts;
 
 /// The machine, as the adapters use it. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +33,8 @@ pub struct Local {
     pub capabilities: Arc<Capabilities>,
     /// The configuration.
     pub settings: Arc<dyn Settings>,
+    /// What is kept of agents' words past their workspace.
+    pub transcripts: Transcripts,
 }
 
 impl Local {

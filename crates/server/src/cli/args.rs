@@ -188,7 +188,8 @@ pub(super) enum Command {
     /// What a run's agent said and did, turn by turn
     ///
     /// The transcript: the agent's words, a line for each tool call, those that failed
-    /// marked, and how each turn ended. It lies in the run's workspace, and goes with it.
+    /// marked, and how each turn ended. When the run's workspace goes it is kept,
+    /// compressed, while there is room; of more than 16 MiB a turn the middle is left out.
     /// With `--json` the lines of the agent's own output, as they are. Ends with 1 where
     /// nothing of it is left.
     #[command(after_help = examples::LOGS)]

@@ -80,6 +80,10 @@ impl Archive for Sim {
         })
         .await
     }
+
+    async fn prune(&self) -> PortResult<u32> {
+        self.call("archive.prune", |_| Ok(0)).await
+    }
 }
 
 #[async_trait]

@@ -99,7 +99,7 @@ impl LocalExecutor {
     ) -> PortResult<Option<Transcript>> {
         let Some(job) = self.fresh(key)? else { return Ok(None) };
         let bytes = job.read_stdout(offset, CHUNK).await.map_err(PortError::transient)?;
-        Ok(Some(Transcript { agent: AgentName::Scripted, bytes }))
+        Ok(Some(Transcript { agent: AgentName::Scripted, bytes, cut: 0 }))
     }
 
     fn fresh(&self, key: &JobKey) -> PortResult<Option<Hosted>> {

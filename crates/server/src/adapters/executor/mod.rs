@@ -6,6 +6,7 @@
 //! that the run keeps.
 
 mod fresh;
+mod keep;
 mod report;
 mod talk;
 mod thread;
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::world::Local;
+pub(super) use keep::keep_transcripts;
 use report::Reading;
 pub(super) use thread::{idle_too_long, is_thread};
 
@@ -122,9 +124,9 @@ impl Executor for LocalExecutor {
         key: &JobKey,
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
-        match self.begun(key)? {
-            Some(begun) => self.thread_transcript(key, &begun, offset).await,
-            None => self.fresh_transcript(key, offset).await,
+        match self.lying_here(key, offset).await? {
+            Some(part) => Ok(Some(part)),
+            None => self.kept_transcript(key, offset).await,
         }
     }
 

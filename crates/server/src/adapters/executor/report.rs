@@ -14,6 +14,7 @@ use afk_agent::agents::{
 use afk_agent::host::EndHow;
 use afk_agent::sandbox::Strength;
 use afk_core::ask::Asked;
+use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
 use afk_core::ids::{At, RepoName, RunId};
 use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
@@ -166,15 +167,15 @@ impl Reading {
     /// Everything about a turn that is over.
     pub(super) fn over(&mut self, prices: &PriceTable, over: Over<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
-        let transcript = hex_digest(&self.digest);
+        let transcript = Digest::of_hash(self.digest.clone());
         let facts = TurnFacts {
             usage: usage(self.reader.tokens()),
-            transcript: transcript.parse().ok(),
+            transcript: Some(transcript.clone()),
             sandbox: over.sandbox.map(strength),
             cost: self.cost(prices, over),
         };
         let seen = TurnSeen::Ended { how: turn_end(outcome), facts: Box::new(facts) };
-        self.report(seen, Some(transcript))
+        self.report(seen, Some(transcript.to_string()))
     }
 
     fn cost(&self, prices: &PriceTable, over: Over<'_>) -> Option<TurnCost> {
@@ -268,12 +269,4 @@ fn strength(strength: Strength) -> SandboxStrength {
         Strength::Partial => SandboxStrength::Partial,
         Strength::Full => SandboxStrength::Full,
     }
-}
-
-fn hex_digest(digest: &sha2::Sha256) -> String {
-    use std::fmt::Write as _;
-    digest.clone().finalize().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -297,7 +297,7 @@ impl LocalExecutor {
             0 => Vec::new(),
             most => job.read_stdout(from, most).await.map_err(PortError::transient)?,
         };
-        Ok(Some(Transcript { agent: AgentName::Claude, bytes }))
+        Ok(Some(Transcript { agent: AgentName::Claude, bytes, cut: 0 }))
     }
 
     fn last_process(&self, run: RunId) -> u32 {

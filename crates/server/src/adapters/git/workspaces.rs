@@ -157,22 +157,21 @@ impl Workspaces {
         Ok(kept)
     }
 
-    /// Removes workspaces of runs that are not `live`, oldest first, until what is kept
-    /// of them takes at most `bytes`. Answers those removed.
-    pub fn evict(&self, live: &BTreeSet<RunId>, bytes: u64) -> Result<Vec<RunId>, GitError> {
+    /// The runs, none of them `live`, whose workspaces must go so that what is kept takes at
+    /// most `bytes`: oldest first.
+    pub fn surplus(&self, live: &BTreeSet<RunId>, bytes: u64) -> Result<Vec<RunId>, GitError> {
         let mut kept = self.kept()?;
         kept.retain(|k| !live.contains(&k.run));
         let mut total: u64 = kept.iter().map(|k| k.bytes).sum();
-        let mut removed = Vec::new();
+        let mut surplus = Vec::new();
         for old in kept {
             if total <= bytes {
                 break;
             }
-            self.remove_run(old.run)?;
             total = total.saturating_sub(old.bytes);
-            removed.push(old.run);
+            surplus.push(old.run);
         }
-        Ok(removed)
+        Ok(surplus)
     }
 }
 
@@ -213,11 +212,12 @@ mod tests {
             filled(&spaces, n, 1 << 20);
         }
         let live = BTreeSet::from([run(1)]);
-        let removed = spaces.evict(&live, (5 << 20) / 2).unwrap();
-        assert_eq!(removed, vec![run(2)]);
+        let surplus = spaces.surplus(&live, (5 << 20) / 2).unwrap();
+        assert_eq!(surplus, vec![run(2)]);
+        spaces.remove_run(run(2)).unwrap();
         let left: Vec<_> = spaces.kept().unwrap().into_iter().map(|k| k.run).collect();
         assert_eq!(left, vec![run(1), run(3), run(4)]);
-        assert_eq!(spaces.evict(&live, u64::MAX).unwrap(), vec![]);
+        assert_eq!(spaces.surplus(&live, u64::MAX).unwrap(), vec![]);
         spaces.remove_run(run(3)).unwrap();
         spaces.remove_run(run(3)).unwrap();
     }

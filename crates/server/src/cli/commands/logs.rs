@@ -61,6 +61,8 @@ struct Cursor {
     offset: u64,
     /// The last byte ended a line.
     whole: bool,
+    /// Bytes of it that were not kept.
+    cut: u64,
     reader: Option<TurnReader>,
     told: Told,
 }
@@ -112,6 +114,7 @@ impl<'a> View<'a> {
             let part = self.executor.transcript(&run.issue.repo, &key, at).await?;
             let Some(part) = part else { return Ok(()) };
             self.cursor.there = true;
+            self.cursor.cut = part.cut;
             let Some(last) = part.bytes.last() else { return Ok(()) };
             self.cursor.whole = *last == b'\n';
             self.cursor.offset += part.bytes.len() as u64;
@@ -150,7 +153,7 @@ impl<'a> View<'a> {
         let events = cursor.reader.as_mut().map(TurnReader::finish).unwrap_or_default();
         let (told, paint) = (&mut cursor.told, self.out.paint);
         events.iter().filter_map(|event| told.line(event, paint)).for_each(|l| self.out.say(l));
-        self.out.say(turn_over(run, turn, cursor.there, paint));
+        self.out.say(turn_over(run, turn, cursor.there.then_some(cursor.cut), paint));
     }
 
     /// What is left to say once nothing more is shown.
@@ -164,8 +167,8 @@ impl<'a> View<'a> {
             return Err(Failure::new(
                 Exit::Failure,
                 format!(
-                    "the transcript of run {id} on {issue} is gone with its workspace: `afk \
-                     evidence {id}` shows what it came to, `afk show {id}` its turns"
+                    "the transcript of run {id} on {issue} is kept no more: `afk evidence {id}` \
+                     shows what it came to, `afk show {id}` its turns"
                 ),
             ));
         }

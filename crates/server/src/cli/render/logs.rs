@@ -73,12 +73,13 @@ pub(crate) fn turn_begun(turn: &Turn, paint: Paint) -> String {
     format!("{} {why}, {}", paint.strong(format!("Turn {n}:")), paint.faint(at))
 }
 
-/// How a turn ended, and what it took; `there` says whether there is a transcript of it.
-pub(crate) fn turn_over(run: &Run, turn: &Turn, there: bool, paint: Paint) -> String {
+/// How a turn ended, and what it took; `cut` says how many bytes of its transcript were not
+/// kept, and none that there is none.
+pub(crate) fn turn_over(run: &Run, turn: &Turn, cut: Option<u64>, paint: Paint) -> String {
     let Some(end) = &turn.ended else { return String::new() };
     let how = match &end.how {
         // Its last words are the transcript's.
-        TurnEnd::Finished { .. } if there => "finished".to_owned(),
+        TurnEnd::Finished { .. } if cut.is_some() => "finished".to_owned(),
         how => ended(how),
     };
     let usage = &end.facts.usage;
@@ -93,8 +94,14 @@ pub(crate) fn turn_over(run: &Run, turn: &Turn, there: bool, paint: Paint) -> St
         count(usage.output),
         charge.map(|charge| format!(", {}", cost(charge))).unwrap_or_default(),
     );
-    let gone = "  its transcript is gone with the run's workspace\n";
-    let gone = if there { String::new() } else { paint.warn(gone) };
+    let gone = match cut {
+        Some(0) => String::new(),
+        Some(bytes) => {
+            let text = format!("  {} bytes in the middle of it were not kept\n", count(bytes));
+            paint.warn(text)
+        }
+        None => paint.warn("  its transcript is kept no more\n"),
+    };
     format!(
         "{gone}{} {how} {}\n\n",
         paint.strong(format!("Turn {}", turn.n)),
@@ -153,8 +160,9 @@ mod tests {
         let shown = [
             turn_begun(turn, Paint::PLAIN),
             lines.join("\n"),
-            turn_over(&run, turn, true, Paint::PLAIN),
-            turn_over(&run, turn, false, Paint::PLAIN),
+            turn_over(&run, turn, Some(0), Paint::PLAIN),
+            turn_over(&run, turn, Some(1_234_567), Paint::PLAIN),
+            turn_over(&run, turn, None, Paint::PLAIN),
         ];
         insta::assert_snapshot!(shown.join("\n"));
     }

@@ -1,0 +1,344 @@
+//! Transcripts that outlive their run's workspace: `transcripts/<run>/`, with a line of
+//! JSON a turn in `index.json` and each turn's lines in `turn-<n>.jsonl.gz`.
+//!
+//! A run's folder is made beside its place and moved there when it is whole, so that it is
+//! there altogether or not at all; whoever comes after a crash makes it anew. What is in it
+//! is what the agent wrote, byte for byte, but for the middle of what is longer than
+//! [`TURN`]. Blocking: callers in async code move it off their thread. Which transcripts a
+//! run has is the executor's to say.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use afk_core::config::AgentName;
+use afk_core::digest::Digest;
+use afk_core::ids::RunId;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+/// How much of one turn is kept, bytes: half of it from its beginning, half from its end.
+pub(super) const TURN: usize = 16 << 20;
+/// How large an index may be that is read back, bytes.
+const INDEX: u64 = 16 << 20;
+
+/// A folder of transcripts.
+#[derive(Debug, Clone)]
+pub struct Transcripts {
+    root: PathBuf,
+}
+
+/// One turn of a kept transcript.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTurn {
+    /// The turn's number in its run.
+    pub n: u32,
+    /// Whose lines they are.
+    pub agent: AgentName,
+    /// How many bytes the agent wrote.
+    pub bytes: u64,
+    /// Their digest, which evidence is made of: of all of them, also of what was cut.
+    pub sha256: Digest,
+    /// How many of them were cut out of the middle.
+    pub cut: u64,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Index {
+    turns: Vec<KeptTurn>,
+}
+
+impl Transcripts {
+    /// Transcripts in `root`, which is made when the first is kept.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where the transcript of `run` is, once it is kept.
+    pub fn path(&self, run: RunId) -> PathBuf {
+        self.root.join(run.to_string())
+    }
+
+    /// Whether the transcript of `run` is kept.
+    pub fn has(&self, run: RunId) -> bool {
+        self.path(run).is_dir()
+    }
+
+    /// Begins to keep the transcript of `run`, anew where somebody was cut off.
+    pub fn draft(&self, run: RunId) -> io::Result<Draft> {
+        let (to, part) = (self.path(run), self.root.join(format!("{run}.part")));
+        remove(&part)?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&part)?;
+        Ok(Draft { root: self.root.clone(), part, to, index: Index::default() })
+    }
+
+    /// What is kept of turn `n` of `run`, and its lines, at most [`TURN`] bytes and a note.
+    pub fn read(&self, run: RunId, n: u32) -> io::Result<Option<(KeptTurn, Vec<u8>)>> {
+        let folder = self.path(run);
+        let index = match File::open(folder.join("index.json")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let index: Index = serde_json::from_reader(index.take(INDEX))?;
+        let Some(turn) = index.turns.into_iter().find(|turn| turn.n == n) else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        let file = File::open(folder.join(file_name(n)))?;
+        // A note stands where something was cut.
+        GzDecoder::new(file).take(TURN as u64 + 4096).read_to_end(&mut bytes)?;
+        let whole = turn.cut > 0 || Digest::of(&bytes) == turn.sha256;
+        whole.then_some(()).ok_or_else(|| {
+            let text = format!("turn {n} in {} is not what was kept", folder.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?;
+        Ok(Some((turn, bytes)))
+    }
+
+    /// Removes the oldest until what is kept takes at most `bytes`; those removed.
+    pub fn prune(&self, bytes: u64) -> io::Result<Vec<RunId>> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read?,
+        };
+        let mut kept: Vec<(RunId, u64)> = Vec::new();
+        for entry in entries {
+            let entry = entry?;
+            // A draft is its writer's.
+            let run = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            if let Some(run) = run {
+                kept.push((run, size(&entry.path())?));
+            }
+        }
+        // A run's id begins with its time.
+        kept.sort_unstable();
+        let mut total: u64 = kept.iter().map(|(_, bytes)| bytes).sum();
+        let mut removed = Vec::new();
+        for (run, size) in kept {
+            if total <= bytes {
+                break;
+            }
+            remove(&self.path(run))?;
+            total = total.saturating_sub(size);
+            removed.push(run);
+        }
+        Ok(removed)
+    }
+}
+
+/// A transcript that is being kept.
+#[derive(Debug)]
+pub struct Draft {
+    root: PathBuf,
+    part: PathBuf,
+    to: PathBuf,
+    index: Index,
+}
+
+impl Draft {
+    /// Adds turn `n`.
+    pub fn add(&mut self, n: u32, agent: AgentName, written: Written) -> io::Result<()> {
+        let (bytes, sha256) = (written.bytes, written.digest());
+        let (body, cut) = written.kept();
+        let mut gz = GzEncoder::new(create(&self.part.join(file_name(n)))?, Compression::default());
+        gz.write_all(&body)?;
+        gz.finish()?.sync_all()?;
+        self.index.turns.push(KeptTurn { n, agent, bytes, sha256, cut });
+        Ok(())
+    }
+
+    /// Puts it where it is found. One that is there already stays.
+    pub fn keep(self) -> io::Result<()> {
+        let mut file = create(&self.part.join("index.json"))?;
+        serde_json::to_writer(&mut file, &self.index)?;
+        file.sync_all()?;
+        File::open(&self.part)?.sync_all()?;
+        if self.to.is_dir() {
+            return remove(&self.part);
+        }
+        fs::rename(&self.part, &self.to)?;
+        File::open(&self.root)?.sync_all()
+    }
+}
+
+/// What an agent wrote in one turn, taken in parts, of which a bounded part is held.
+#[derive(Debug)]
+pub struct Written {
+    half: usize,
+    digest: sha2::Sha256,
+    bytes: u64,
+    head: Vec<u8>,
+    tail: VecDeque<u8>,
+    cut: u64,
+}
+
+impl Written {
+    /// Nothing yet, of which at most `limit` bytes will be kept.
+    pub fn within(limit: usize) -> Self {
+        Self {
+            half: limit / 2,
+            digest: sha2::Sha256::new(),
+            bytes: 0,
+            head: Vec::new(),
+            tail: VecDeque::new(),
+            cut: 0,
+        }
+    }
+
+    /// Takes the next of its bytes.
+    pub fn take(&mut self, bytes: &[u8]) {
+        self.digest.update(bytes);
+        self.bytes += bytes.len() as u64;
+        let room = self.half.saturating_sub(self.head.len());
+        let (head, rest) = bytes.split_at(room.min(bytes.len()));
+        self.head.extend(head);
+        self.tail.extend(rest);
+        let over = self.tail.len().saturating_sub(self.half);
+        self.tail.drain(..over);
+        self.cut += over as u64;
+    }
+
+    fn digest(&self) -> Digest {
+        Digest::of_hash(self.digest.clone())
+    }
+
+    /// What is kept, and how many bytes of the middle are not. A cut is between lines where
+    /// there are any, and a line of its own says so.
+    fn kept(mut self) -> (Vec<u8>, u64) {
+        let mut body = self.head;
+        if self.cut > 0 {
+            if let Some(end) = body.iter().rposition(|byte| *byte == b'\n') {
+                self.cut += (body.len() - end - 1) as u64;
+                body.truncate(end + 1);
+            } else {
+                body.push(b'\n');
+            }
+            if let Some(end) = self.tail.iter().position(|byte| *byte == b'\n') {
+                self.cut += end as u64 + 1;
+                self.tail.drain(..=end);
+            }
+            body.extend(format!("{{\"type\":\"cut\",\"bytes\":{}}}\n", self.cut).into_bytes());
+        }
+        body.extend(self.tail);
+        (body, self.cut)
+    }
+}
+
+fn file_name(n: u32) -> String {
+    format!("turn-{n}.jsonl.gz")
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn remove(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+fn size(folder: &Path) -> io::Result<u64> {
+    fs::read_dir(folder)?.try_fold(0, |sum, entry| Ok(sum + entry?.metadata()?.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(n: u8) -> RunId {
+        format!("0198c0de-0000-7000-8000-0000000000{n:02}").parse().unwrap()
+    }
+
+    /// How much is kept here.
+    const LIMIT: usize = 1 << 14;
+
+    fn keep(kept: &Transcripts, run: RunId, parts: &[&[u8]]) {
+        let mut written = Written::within(LIMIT);
+        for part in parts {
+            written.take(part);
+        }
+        let mut draft = kept.draft(run).unwrap();
+        draft.add(1, AgentName::Scripted, written).unwrap();
+        draft.keep().unwrap();
+    }
+
+    #[test]
+    fn what_was_written_is_read_again_and_is_nobody_elses() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Transcripts::new(folder.path().join("transcripts"));
+        // A draft of somebody who was cut off is in nobody's way.
+        drop(kept.draft(run(1)).unwrap());
+        assert_eq!((kept.has(run(1)), kept.read(run(1), 1).unwrap()), (false, None));
+        keep(&kept, run(1), &[b"{\"a\":1}\n", b"", b"{\"b\"", b":2}"]);
+        let (turn, bytes) = kept.read(run(1), 1).unwrap().unwrap();
+        assert_eq!(bytes, b"{\"a\":1}\n{\"b\":2}");
+        assert_eq!((turn.bytes, turn.cut, turn.sha256), (15, 0, Digest::of(&bytes)));
+        assert_eq!(kept.read(run(1), 2).unwrap(), None);
+        // Kept again, the first stays: nothing was left to make another of.
+        keep(&kept, run(1), &[]);
+        assert_eq!(kept.read(run(1), 1).unwrap().unwrap().1, bytes);
+
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&kept.root), 0o700);
+        assert_eq!(mode(&kept.path(run(1))), 0o700);
+        for entry in fs::read_dir(kept.path(run(1))).unwrap() {
+            assert_eq!(mode(&entry.unwrap().path()), 0o600);
+        }
+        assert!(!kept.root.join(format!("{}.part", run(1))).exists());
+
+        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+        gz.write_all(b"another").unwrap();
+        fs::write(kept.path(run(1)).join(file_name(1)), gz.finish().unwrap()).unwrap();
+        let error = kept.read(run(1), 1).unwrap_err().to_string();
+        assert!(error.contains("is not what was kept"), "{error}");
+    }
+
+    #[test]
+    fn a_long_one_keeps_its_ends_and_says_how_much_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Transcripts::new(folder.path().to_owned());
+        let line = |n: usize| format!("{{\"n\":{n:>90}}}\n");
+        let all: String = (0..LIMIT / 50).map(line).collect();
+        let parts: Vec<&[u8]> = all.as_bytes().chunks(LIMIT / 3).collect();
+        keep(&kept, run(1), &parts);
+        let (turn, bytes) = kept.read(run(1), 1).unwrap().unwrap();
+        assert_eq!((turn.bytes, turn.sha256), (all.len() as u64, Digest::of(&all)));
+        assert!(turn.cut > 0 && bytes.len() <= LIMIT + 100, "{} of {}", turn.cut, bytes.len());
+        let text = String::from_utf8(bytes).unwrap();
+        let note = format!("{{\"type\":\"cut\",\"bytes\":{}}}\n", turn.cut);
+        let (head, tail) = text.split_once(&note).unwrap();
+        assert!(all.starts_with(head) && all.ends_with(tail));
+        assert_eq!(head.len() as u64 + turn.cut + tail.len() as u64, turn.bytes);
+        assert!(head.ends_with('\n') && tail.starts_with('{'), "whole lines");
+
+        // Of what has no lines both ends are kept as they are.
+        keep(&kept, run(2), &[&vec![b'x'; LIMIT], b"y"]);
+        let (turn, bytes) = kept.read(run(2), 1).unwrap().unwrap();
+        assert_eq!(turn.cut, 1);
+        assert!(bytes.starts_with(b"xx") && bytes.ends_with(b"xy"));
+    }
+
+    #[test]
+    fn the_oldest_goes_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Transcripts::new(folder.path().join("none"));
+        assert_eq!(kept.prune(0).unwrap(), vec![]);
+        for n in [3, 1, 2] {
+            keep(&kept, run(n), &[b"{}\n"]);
+        }
+        drop(kept.draft(run(4)).unwrap());
+        let one = size(&kept.path(run(1))).unwrap();
+        assert_eq!(kept.prune(3 * one).unwrap(), vec![]);
+        assert_eq!(kept.prune(2 * one).unwrap(), vec![run(1)]);
+        assert_eq!(kept.prune(0).unwrap(), vec![run(2), run(3)]);
+        assert!(kept.root.join(format!("{}.part", run(4))).exists());
+    }
+}
