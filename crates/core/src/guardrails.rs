@@ -15,6 +15,7 @@ pub use secrets::SecretKind;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::OnceLock;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -63,12 +64,36 @@ pub enum GuardrailError {
 pub struct Guardrails {
     policy: GuardrailPolicy,
     deny: Globs,
+    built_in: &'static BuiltIn,
+}
+
+/// What no policy changes: compiled once a process, since every candidate asks for it.
+#[derive(Debug)]
+struct BuiltIn {
     credentials: Globs,
     no_credentials: Globs,
     volume: regex::bytes::Regex,
     npm_login: regex::bytes::Regex,
     messages: MessageRules,
     secrets: SecretShapes,
+}
+
+impl BuiltIn {
+    fn get() -> Result<&'static Self, GuardrailError> {
+        static COMPILED: OnceLock<Result<BuiltIn, GuardrailError>> = OnceLock::new();
+        COMPILED.get_or_init(Self::compile).as_ref().map_err(Clone::clone)
+    }
+
+    fn compile() -> Result<Self, GuardrailError> {
+        Ok(Self {
+            credentials: Globs::compile_any_case("credential files", paths::CREDENTIAL_FILES)?,
+            no_credentials: Globs::compile_any_case("no credentials", paths::NO_CREDENTIAL_FILES)?,
+            volume: regex::bytes::Regex::new(VOLUME)?,
+            npm_login: regex::bytes::Regex::new(NPM_LOGIN)?,
+            messages: MessageRules::compile()?,
+            secrets: SecretShapes::compile()?,
+        })
+    }
 }
 
 /// A message that would be published with the change.
@@ -130,16 +155,8 @@ const NPM_LOGIN: &str = r"(?m-u)^\s*(?:[^=\s]*:)?_(?:authToken|auth|password)\s*
 impl Guardrails {
     /// Compiles a policy.
     pub fn compile(policy: GuardrailPolicy) -> Result<Self, GuardrailError> {
-        Ok(Self {
-            deny: Globs::compile("guardrails.deny", &policy.deny)?,
-            credentials: Globs::compile_any_case("credential files", paths::CREDENTIAL_FILES)?,
-            no_credentials: Globs::compile_any_case("no credentials", paths::NO_CREDENTIAL_FILES)?,
-            volume: regex::bytes::Regex::new(VOLUME)?,
-            npm_login: regex::bytes::Regex::new(NPM_LOGIN)?,
-            messages: MessageRules::compile()?,
-            secrets: SecretShapes::compile()?,
-            policy,
-        })
+        let deny = Globs::compile("guardrails.deny", &policy.deny)?;
+        Ok(Self { policy, deny, built_in: BuiltIn::get()? })
     }
 
     /// Judges a change and its messages. Protected paths are those of `proof`, which
@@ -160,7 +177,7 @@ impl Guardrails {
         let before: BTreeSet<&[u8]> = old
             .filter_map(|entry| blobs.content(entry))
             .flat_map(|content| {
-                let found = self.secrets.find(content).into_iter();
+                let found = self.built_in.secrets.find(content).into_iter();
                 found.filter_map(|f| content.get(f.at))
             })
             .collect();
@@ -180,11 +197,11 @@ impl Guardrails {
 
     fn check_message(&self, message: &Message, report: &mut GuardrailReport) {
         let of = || message.of.clone();
-        if let Some(token) = self.messages.skips_ci(&message.text) {
+        if let Some(token) = self.built_in.messages.skips_ci(&message.text) {
             report.add(Breach::SkipsCi { of: of(), token: token.to_owned() });
         }
-        if let Some(words) = self.messages.closes(&message.text) {
-            let words = if self.secrets.find_shapes(words.as_bytes()).is_empty() {
+        if let Some(words) = self.built_in.messages.closes(&message.text) {
+            let words = if self.built_in.secrets.find_shapes(words.as_bytes()).is_empty() {
                 words.chars().take(120).collect()
             } else {
                 "(masked)".to_owned()
@@ -192,7 +209,7 @@ impl Guardrails {
             report.add(Breach::ClosesIssue { of: of(), words });
         }
         let text = message.text.as_bytes();
-        for found in self.secrets.find(text) {
+        for found in self.built_in.secrets.find(text) {
             let line = line_of(text, found.at.start);
             report.add(Breach::SecretInMessage { of: of(), kind: found.kind, line });
         }
@@ -207,7 +224,7 @@ impl Guardrails {
         report: &mut GuardrailReport,
     ) {
         let path = || self.masked(&change.path);
-        if let Some(found) = self.secrets.find_shapes(change.path.bytes()).first() {
+        if let Some(found) = self.built_in.secrets.find_shapes(change.path.bytes()).first() {
             report.add(Breach::SecretInPath { path: path(), kind: found.kind });
         }
         if paths::is_unsafe(&change.path) {
@@ -224,13 +241,14 @@ impl Guardrails {
             sides.filter_map(|e| blobs.content(e)).any(matches)
         };
         let npm_login = change.path.file_name() == b".npmrc"
-            && either(&|content| self.npm_login.is_match(content));
-        let named =
-            self.credentials.matches(&change.path) && !self.no_credentials.matches(&change.path);
+            && either(&|content| self.built_in.npm_login.is_match(content));
+        let named = self.built_in.credentials.matches(&change.path)
+            && !self.built_in.no_credentials.matches(&change.path);
         if named || npm_login {
             report.add(Breach::CredentialFile { path: path() });
         }
-        if is_manifest(change.path.file_name()) && either(&|content| self.volume.is_match(content))
+        if is_manifest(change.path.file_name())
+            && either(&|content| self.built_in.volume.is_match(content))
         {
             report.add(Breach::PersistentVolume { path: path() });
         }
@@ -273,7 +291,7 @@ impl Guardrails {
                 Some(LinkFault::IntoGit) => report.add(Breach::LinkIntoGit { path: path() }),
             }
         }
-        for found in self.secrets.find(content) {
+        for found in self.built_in.secrets.find(content) {
             let secret = content.get(found.at.clone()).unwrap_or_default();
             if !before.contains(secret) {
                 let line = line_of(content, found.at.start);
@@ -284,7 +302,7 @@ impl Guardrails {
 
     /// The path, with what looks like a secret in it put out of sight.
     fn masked(&self, path: &TreePath) -> TreePath {
-        let found = self.secrets.find_shapes(path.bytes());
+        let found = self.built_in.secrets.find_shapes(path.bytes());
         if found.is_empty() {
             return path.clone();
         }
