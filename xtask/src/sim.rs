@@ -35,7 +35,7 @@ pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
         cargo.as_str(),
         "run",
         "--locked",
-        "--release",
+        "--profile=sim",
         "--quiet",
         "--package=afk-sim",
         "--bin=explore",

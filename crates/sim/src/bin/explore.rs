@@ -21,6 +21,7 @@ const ENOUGH: usize = 5;
 struct Told {
     seeds: u64,
     runs: u64,
+    steps: u64,
     calls: u64,
     faults: u64,
     crashes: u64,
@@ -50,11 +51,15 @@ fn main() -> ExitCode {
         }
     });
     let told = told.into_inner().unwrap_or_default();
-    let Told { seeds, runs, calls, faults, crashes, mut broken } = told;
+    let Told { seeds, runs, steps, calls, faults, crashes, mut broken } = told;
+    let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{seeds} seeds from {from}: {runs} runs, {calls} port calls, {faults} faults, \
-         {crashes} crashes survived, {:.1} s",
-        began.elapsed().as_secs_f64()
+        "{seeds} scenarios, seeds {from}..{}: {runs} runs, {steps} steps ({calls} port calls), \
+         {faults} faults injected, {crashes} crashes survived, in {seconds:.1} s: \
+         {:.0} seeds/s, {:.0} steps/s",
+        from + seeds,
+        seeds as f64 / seconds,
+        steps as f64 / seconds,
     );
     broken.sort();
     for (seed, wrong) in &broken {
@@ -73,6 +78,7 @@ fn main() -> ExitCode {
 fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
     let Ok(mut told) = told.lock() else { return false };
     told.seeds += 1;
+    told.steps += report.steps;
     told.runs += u64::from(report.runs);
     told.calls += report.calls;
     told.faults += u64::from(report.faults);

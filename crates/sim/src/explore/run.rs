@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 use std::pin::Pin;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
@@ -15,7 +15,7 @@ use afk_engine::ports::{JobState, PortResult};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
-use super::judge::{By, Judge};
+use super::judge::{By, Judge, Whole};
 use super::rng::Rng;
 use super::scenario::{Happens, STEPS, Scenario};
 use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
@@ -36,6 +36,8 @@ pub struct Report {
     pub wrong: Option<String>,
     /// A number that is the same for the same story.
     pub hash: u64,
+    /// Steps: port calls, stretches of time, things that happened.
+    pub steps: u64,
     /// Port calls.
     pub calls: u64,
     /// Faults that calls suffered.
@@ -55,6 +57,10 @@ struct Plane {
     ticking: Option<Ticking>,
     /// The step at which the tick began, or of the oldest answer that it was given.
     began: u64,
+    /// The same, while nothing has disturbed it.
+    whole: Option<u64>,
+    /// What it came to, when that is to be judged.
+    ticked: Option<Whole>,
 }
 
 struct Story<'a> {
@@ -83,6 +89,7 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
     let report = Report {
         wrong: None,
         hash: 0xCBF2_9CE4_8422_2325,
+        steps: 0,
         calls: 0,
         faults: 0,
         crashes: 0,
@@ -116,7 +123,8 @@ impl Story<'_> {
     fn new_plane(&self, plane: usize) -> Plane {
         let ports = self.sim.behind(&self.gate, plane).ports();
         let owner = format!("plane-{plane}-{}", self.step);
-        Plane { engine: Engine::new(ports, &owner), ticking: None, began: self.step }
+        let engine = Engine::new(ports, &owner);
+        Plane { engine, ticking: None, began: self.step, whole: None, ticked: None }
     }
 
     fn wild(&mut self) {
@@ -193,6 +201,8 @@ impl Story<'_> {
             self.planes[plane].ticking =
                 Some(Box::pin(async move { engine.tick(true, &CancellationToken::new()).await }));
             self.planes[plane].began = self.step;
+            let alone = self.planes.len() == 1;
+            self.planes[plane].whole = alone.then_some(self.step);
             self.note(&format!("{plane} ticks"));
             self.poll(plane);
         }
@@ -208,6 +218,9 @@ impl Story<'_> {
             *began = (*began).min(self.replicated);
         }
         self.note(&format!("{} {} {fate:?}", one.plane, one.name));
+        if fate != Fate::Done {
+            self.planes[one.plane].whole = None;
+        }
         self.gate.grant(one.ticket, fate);
         let tick = self.planes[one.plane].began;
         self.poll(one.plane);
@@ -216,14 +229,25 @@ impl Story<'_> {
         }
         let answered = fate == Fate::Done;
         let Waiting { plane, name: call, since, .. } = one;
+        if call == "executor.start" {
+            self.sim.with(capped);
+        }
         self.look(Some(By { plane, call, since, tick, answered }));
+        if let Some(tick) = self.planes[plane].ticked.take() {
+            let mut judge = std::mem::take(&mut self.judge);
+            self.sim.with(|world| judge.ticked(world, &tick));
+            self.judge = judge;
+        }
     }
 
     fn poll(&mut self, plane: usize) {
         let Some(ticking) = &mut self.planes[plane].ticking else { return };
         let mut context = Context::from_waker(Waker::noop());
-        if ticking.as_mut().poll(&mut context).is_ready() {
-            self.planes[plane].ticking = None;
+        if let Poll::Ready(done) = ticking.as_mut().poll(&mut context) {
+            let plane = &mut self.planes[plane];
+            plane.ticking = None;
+            let whole = plane.whole.zip(done.ok());
+            plane.ticked = whole.map(|(began, done)| Whole { began, passed: done.passed });
         }
     }
 
@@ -236,13 +260,7 @@ impl Story<'_> {
 
     fn world_goes_on(&mut self) {
         self.note("the world goes on");
-        self.sim.with(|world| {
-            // An agent that reaches its budget is stopped by its own process.
-            for turn in world.agents.turns.values_mut() {
-                turn.script.cost = turn.script.cost.min(turn.request.budget);
-            }
-            world.step();
-        });
+        self.sim.with(World::step);
         self.look(None);
     }
 
@@ -261,6 +279,9 @@ impl Story<'_> {
 
     fn happens(&mut self, act: &Happens) {
         self.note(&format!("{act:?}"));
+        for plane in &mut self.planes {
+            plane.whole = None;
+        }
         match act {
             Happens::Crash(plane) => self.crash(*plane),
             Happens::Jump(seconds) => self.time_passes(SignedDuration::from_secs(*seconds)),
@@ -282,13 +303,17 @@ impl Story<'_> {
 
     fn note(&mut self, what: &str) {
         let line = self.sim.with(|world| format!("{} {} {what}", self.step, world.now));
-        for byte in line.bytes() {
-            self.report.hash = (self.report.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
-        }
+        self.add_to_hash(&line);
         if self.lines.len() >= 2 * TAIL {
             self.lines.drain(..TAIL);
         }
         self.lines.push(line);
+    }
+
+    fn add_to_hash(&mut self, line: &str) {
+        for byte in line.bytes() {
+            self.report.hash = (self.report.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
     }
 
     fn end(mut self) -> Report {
@@ -297,8 +322,9 @@ impl Story<'_> {
             rows.map(|row| row.transition.clone()).collect::<Vec<_>>()
         });
         for row in journals {
-            self.note(&row);
+            self.add_to_hash(&row);
         }
+        self.report.steps = self.step;
         self.report.runs = self.sim.with(|world| world.store.runs.len() as u32);
         self.report.wrong = self.judge.wrong.first().cloned();
         if self.report.wrong.is_some() {
@@ -329,6 +355,13 @@ fn calmed(world: &mut World) {
         if world.config.repos.contains_key(&repo) && !world.config.allowlist.contains(&repo) {
             world.config.allowlist.push(repo);
         }
+    }
+}
+
+/// An agent that reaches its budget is stopped by its own process.
+fn capped(world: &mut World) {
+    for turn in world.agents.turns.values_mut() {
+        turn.script.cost = turn.script.cost.min(turn.request.budget);
     }
 }
 

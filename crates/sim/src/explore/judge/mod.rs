@@ -1,0 +1,132 @@
+//! The invariants. After every step the judge compares the world with what it saw
+//! before, and says what must not have happened.
+//!
+//! It believes the world and the journal's rows, and no answer that the loop gave.
+//! Each file beside this one judges one thing.
+
+mod landing;
+mod record;
+mod rest;
+mod tick;
+mod tracker;
+mod work;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::ids::{At, IssueRef, JobKey, Oid, RepoName, RunId};
+use afk_core::plan::End;
+use afk_core::run::Run;
+use afk_core::usd::Usd;
+use jiff::SignedDuration;
+
+use super::truth::Truth;
+use crate::world::World;
+
+pub(super) use tick::Whole;
+
+/// How long a control plane that has seen a halt may still start or push.
+const HALT: SignedDuration = SignedDuration::from_secs(2);
+
+/// Who did the step, where a control plane did.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct By {
+    pub(super) plane: usize,
+    pub(super) call: &'static str,
+    /// When the call was made.
+    pub(super) since: At,
+    /// The step at which its tick began, or of the oldest answer that it was given.
+    pub(super) tick: u64,
+    /// Whether it was answered with what the world said.
+    pub(super) answered: bool,
+}
+
+/// What was seen so far, and what is wrong.
+#[derive(Debug, Default)]
+pub(super) struct Judge {
+    pub(super) wrong: Vec<String>,
+    truth: Truth,
+    runs: BTreeMap<RunId, (usize, Option<Run>)>,
+    /// The largest budget that each run ever had.
+    budgets: BTreeMap<RunId, Usd>,
+    turns: BTreeSet<JobKey>,
+    jobs: usize,
+    /// Starts of each job that nothing excuses: a stopped or lost one may start again.
+    starts: BTreeMap<JobKey, u32>,
+    heads: BTreeMap<RepoName, Oid>,
+    landings: BTreeSet<(String, String)>,
+    bells: usize,
+    /// Events and comments of each issue that were judged.
+    tracked: BTreeMap<IssueRef, (usize, usize)>,
+    /// Since which step an issue has shown what its run is not.
+    untrue: BTreeMap<IssueRef, (String, u64)>,
+    halted: BTreeMap<usize, At>,
+}
+
+impl Judge {
+    /// Judges the step that has just been made.
+    pub(super) fn look(&mut self, world: &World, step: u64, by: Option<By>) {
+        self.truth.look(world, step);
+        self.switches(world, by);
+        self.rows(world, by);
+        self.turns(world, by);
+        self.jobs(world, by);
+        self.landings(world, by);
+        self.tracker(world);
+        self.shown(world, step);
+        for bell in world.rung.iter().skip(self.bells) {
+            if !world.store.outbox.contains_key(&bell.id.to_string()) {
+                self.wrong.push(format!("a bell rang before its outcome was kept: {}", bell.title));
+            }
+        }
+        self.bells = world.rung.len();
+        self.wrong.extend(world.wrong.iter().cloned());
+    }
+
+    /// A control plane died: what it had seen is forgotten.
+    pub(super) fn died(&mut self, plane: usize) {
+        self.halted.remove(&plane);
+    }
+
+    fn switches(&mut self, world: &World, by: Option<By>) {
+        let Some(by) = by.filter(|by| by.call == "store.switches" && by.answered) else { return };
+        if world.store.switches.halt.is_some() && !world.store.unreadable_switches {
+            self.halted.entry(by.plane).or_insert(world.now);
+        } else {
+            self.halted.remove(&by.plane);
+        }
+    }
+
+    /// Complains where `by` began something although it had known of a halt.
+    fn not_halted(&mut self, by: Option<By>, what: &str) {
+        let Some(by) = by else { return };
+        let seen = self.halted.get(&by.plane);
+        if seen.is_some_and(|seen| by.since.duration_since(*seen) > HALT) {
+            self.wrong.push(format!("{what} although a halt was known"));
+        }
+    }
+
+    /// The runs whose journal is readable.
+    fn known(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values().filter_map(|(_, run)| run.as_ref())
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Run> {
+        self.known().filter(|run| run.settled_at.is_none())
+    }
+}
+
+/// The bells of a run that may ring about its end, and whether each must for `end`.
+fn bells(run: &Run, end: End) -> [(DoorbellKind, String, bool); 3] {
+    let wanted = match end {
+        End::Done => Some(DoorbellKind::Done),
+        End::NeedsHuman => Some(DoorbellKind::NeedsHuman),
+        End::Frozen => Some(DoorbellKind::Frozen),
+        End::Released => None,
+    };
+    [DoorbellKind::Done, DoorbellKind::NeedsHuman, DoorbellKind::Frozen].map(|kind| {
+        let (issue, detail) = (&run.issue, "");
+        let ring = Ring { run: run.id, issue, kind, reason: None, detail, link: None, nth: 0 };
+        (kind, Doorbell::new(&ring).id.to_string(), wanted == Some(kind))
+    })
+}

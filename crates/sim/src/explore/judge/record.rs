@@ -1,0 +1,187 @@
+//! The journal: what each new row may say after the rows before it.
+
+use std::collections::BTreeSet;
+
+use afk_core::ids::{At, RepoName};
+use afk_core::plan::{End, RedCause, TurnCause};
+use afk_core::request::Request;
+use afk_core::run::{Run, Stage, Transition};
+use afk_core::verdict::StageAnswer;
+use jiff::SignedDuration;
+
+use super::{By, Judge, bells, tracker};
+use crate::world::World;
+
+impl Judge {
+    pub(super) fn rows(&mut self, world: &World, by: Option<By>) {
+        for (id, kept) in &world.store.runs {
+            let (known, mut run) = self.runs.remove(id).unwrap_or_default();
+            let fresh = kept.journal.iter().skip(known);
+            for row in fresh {
+                let Ok(transition) = serde_json::from_str::<Transition>(&row.transition) else {
+                    self.wrong.push(format!("a row of {id} cannot be read"));
+                    continue;
+                };
+                self.row(world, run.as_ref(), row.at, &transition, by);
+                match (&mut run, transition) {
+                    (None, Transition::Admitted { run: first }) => run = Some(*first),
+                    (Some(run), transition) => run.apply(row.at, transition),
+                    (None, _) => self.wrong.push(format!("the journal of {id} has no beginning")),
+                }
+                if let Some(run) = &run {
+                    self.bounds(world, run);
+                }
+            }
+            self.runs.insert(*id, (kept.journal.len(), run));
+        }
+        let live = self.live().count();
+        if live > world.config.max_concurrent_runs as usize {
+            self.wrong.push(format!("{live} runs are live"));
+        }
+        let repos: BTreeSet<&RepoName> = self.live().map(|run| &run.issue.repo).collect();
+        if repos.len() != live {
+            self.wrong.push("two runs are live on one repo".to_owned());
+        }
+    }
+
+    /// One new row, over the record before it.
+    fn row(
+        &mut self,
+        world: &World,
+        before: Option<&Run>,
+        at: At,
+        row: &Transition,
+        by: Option<By>,
+    ) {
+        let Some(run) = before else {
+            let Transition::Admitted { run } = row else { return };
+            self.room(world, run);
+            return;
+        };
+        if run.settled_at.is_some() {
+            self.wrong.push(format!("{} goes on after it was settled", run.id));
+        }
+        match row {
+            Transition::TurnBegun { cause, reserved, .. } => {
+                if run.spent().as_micros() + reserved.as_micros()
+                    > run.budget.max(run.spent()).as_micros()
+                {
+                    self.wrong.push(format!("a turn of {} reserves more than is left", run.id));
+                }
+                self.turn_begun(world, run, at, *cause, by);
+            }
+            Transition::Concluded { end, why } => {
+                self.concluded(world, run, at, *end, why);
+                for (kind, bell, wanted) in bells(run, *end) {
+                    if world.store.outbox.contains_key(&bell) != wanted {
+                        self.wrong.push(format!(
+                            "{} ends as {end:?}, and {kind} is kept wrongly",
+                            run.id
+                        ));
+                    }
+                }
+            }
+            Transition::Settled => self.settled(world, run),
+            _ => {}
+        }
+    }
+
+    /// What no run may have more of, whatever happens to it.
+    fn bounds(&mut self, world: &World, run: &Run) {
+        let config = &world.config;
+        let (refused, fixes) = (run.refusals(), run.fix_forwards());
+        let said = run.heard.iter().filter(|heard| matches!(heard.asked.what, Request::Say { .. }));
+        let most = 1 + config.landing_refusals_max + config.fix_forward_max_attempts;
+        if refused > config.landing_refusals_max
+            || fixes > config.fix_forward_max_attempts
+            || run.attempts.len() > most as usize + said.count()
+        {
+            let attempts = run.attempts.len();
+            let what = format!("{attempts} attempts, {refused} refusals, {fixes} fix-forwards");
+            self.wrong.push(format!("{} has {what}", run.id));
+        }
+        let most = self.budgets.entry(run.id).or_default();
+        *most = run.budget.max(*most);
+    }
+
+    /// Its repo is free for the next: nothing of this run may be left there.
+    fn settled(&mut self, world: &World, run: &Run) {
+        let Some(record) = world.tracker.issues.get(&run.issue) else { return };
+        if run.conclusion.is_none() {
+            self.wrong.push(format!("{} is settled without an end", run.id));
+        }
+        if tracker::put_on(record, &world.config.in_progress_label).is_some_and(tracker::by_us) {
+            self.wrong.push(format!("{} is settled and its issue still locked", run.id));
+        }
+    }
+
+    fn room(&mut self, world: &World, new: &Run) {
+        let Some(cap) = world.config.day_budget_usd else { return };
+        let spent = |run: &Run| match run.settled_at {
+            Some(_) => run.spent(),
+            None => run.spent().max(run.budget),
+        };
+        let sum: u64 = self.known().map(|run| spent(run).as_micros()).sum();
+        if sum + new.budget.as_micros() > cap.as_micros() {
+            self.wrong.push(format!("{} was admitted beyond the day's budget", new.id));
+        }
+    }
+
+    fn turn_begun(&mut self, world: &World, run: &Run, at: At, cause: TurnCause, by: Option<By>) {
+        let mut wrong = Vec::new();
+        if run.turn().is_some_and(|turn| turn.ended.is_none()) {
+            wrong.push("while another is under way".to_owned());
+        }
+        if run.cancel.is_some() || run.conclusion.is_some() {
+            wrong.push("after the end".to_owned());
+        }
+        match cause {
+            TurnCause::Opening => {
+                let shut = self.truth.shut(&run.issue, by.map_or(0, |by| by.tick));
+                wrong.extend(shut.iter().map(|gate| format!("against the gate {gate}")));
+            }
+            TurnCause::FixForward
+                if run.fix_forwards() >= world.config.fix_forward_max_attempts =>
+            {
+                wrong.push("beyond the fix-forwards".to_owned());
+            }
+            TurnCause::Refused if run.refusals() >= world.config.landing_refusals_max => {
+                wrong.push("beyond the refusals".to_owned());
+            }
+            TurnCause::Retry => {
+                let failures = run.failures_in_a_row();
+                let due = run.ends().last().map(|ended| ended.at + Run::backoff(failures));
+                if failures > world.config.executor_retries_max || due.is_some_and(|due| at < due) {
+                    wrong.push("beyond the retries or before its time".to_owned());
+                }
+            }
+            _ => {}
+        }
+        self.wrong.extend(wrong.iter().map(|how| format!("a turn ({cause:?}) begins {how}")));
+    }
+
+    fn concluded(&mut self, world: &World, run: &Run, at: At, end: End, why: &str) {
+        if !world.agents.stubborn && end != End::Frozen {
+            let alive = world.alive(run.id);
+            if !alive.is_empty() {
+                self.wrong.push(format!("an outcome while {alive:?} is alive"));
+            }
+        }
+        let failed = |stage: &&Stage| stage.answer == StageAnswer::Failure;
+        let landed = run.landed();
+        // A red that nobody has attributed by its deadline is nobody's to mend.
+        let ours = landed.filter(|one| one.red == Some(RedCause::Ours));
+        let red = ours.and_then(|one| one.stages.iter().find(failed));
+        let first = run.attempts.iter().flat_map(|a| &a.candidates).flat_map(|c| &c.stages);
+        let first_red = first.filter(failed).map(|s| s.at).min();
+        let clock = SignedDuration::from_secs(world.config.fix_forward_max_seconds.cast_signed());
+        let in_time = first_red.is_some_and(|first| at.duration_since(first) < clock);
+        let withheld = end == End::Frozen
+            && red.is_some_and(|stage| why.starts_with(&format!("stage {} is red", stage.name)))
+            && run.cancel.is_none()
+            && run.fix_forwards() < world.config.fix_forward_max_attempts;
+        if withheld && in_time {
+            self.wrong.push("a fix-forward was withheld".to_owned());
+        }
+    }
+}

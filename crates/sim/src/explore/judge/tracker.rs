@@ -1,0 +1,89 @@
+//! The issues: what our own account did to them, and on what grounds.
+
+use std::collections::BTreeMap;
+
+use afk_core::comment::marker;
+use afk_core::ids::{IssueRef, RunId};
+use afk_core::issue::{IssueChange, IssueEvent};
+use afk_core::plan::End;
+use afk_core::run::Run;
+
+use super::Judge;
+use crate::world::{BREAKS, IssueRecord, World, own};
+
+impl Judge {
+    pub(super) fn tracker(&mut self, world: &World) {
+        for (issue, record) in &world.tracker.issues {
+            let now = (record.events.len(), record.comments.len());
+            let known = self.tracked.insert(issue.clone(), now).unwrap_or_default();
+            if known == now {
+                continue;
+            }
+            let events = record.events.iter().skip(known.0).filter(|event| by_us(event));
+            for event in events {
+                match &event.what {
+                    IssueChange::Closed => self.closed(world, issue),
+                    IssueChange::Labeled { label } if *label == world.config.in_progress_label => {
+                        let mut turns = world.agents.turns.values();
+                        if !turns.any(|turn| self.of(turn.request.run, issue)) {
+                            self.wrong.push(format!("{issue} was locked before its thread"));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            let own = record.comments.iter().filter(|comment| {
+                comment.author.as_ref().is_some_and(|author| author.id == own().id)
+            });
+            let mut marked = BTreeMap::new();
+            for comment in own {
+                for id in self.runs.keys().filter(|id| comment.body.contains(&marker(**id))) {
+                    *marked.entry(*id).or_insert(0) += 1;
+                }
+            }
+            if let Some((run, count)) = marked.iter().find(|(_, count)| **count > 1) {
+                self.wrong.push(format!("{run} has {count} comments on {issue}"));
+            }
+        }
+    }
+
+    fn of(&self, run: RunId, issue: &IssueRef) -> bool {
+        self.live().any(|live| live.id == run && live.issue == *issue)
+    }
+
+    fn closed(&mut self, world: &World, issue: &IssueRef) {
+        let done = self.known().filter(|run| run.issue == *issue).find(|run| {
+            let ended = run.conclusion.as_ref().is_some_and(|one| one.end == End::Done);
+            let stages = world.config.repos.get(&issue.repo);
+            let stages = stages.and_then(|repo| world.config.limits(repo).stages);
+            ended && run.evidence(stages.as_ref()).is_complete().is_ok()
+        });
+        let Some(landed) = done.and_then(Run::landed) else {
+            self.wrong.push(format!("{issue} was closed without its evidence"));
+            return;
+        };
+        // Green in truth: the landed commit, or one that came after it.
+        let mut at = world.git.remotes.get(&issue.repo);
+        let (mut green, mut there) = (false, false);
+        while let Some(id) = at.filter(|_| !there) {
+            let files = world.git.files_of(id).unwrap_or_default();
+            green |= !files.values().any(|text| text.contains(BREAKS));
+            there = *id == landed.commit;
+            at = world.git.commits.get(id).and_then(|commit| commit.parents.first());
+        }
+        if !(green && there) {
+            self.wrong.push(format!("{issue} was closed and what landed is not green"));
+        }
+    }
+}
+
+/// The event that put `label` on an issue that carries it.
+pub(super) fn put_on<'a>(record: &'a IssueRecord, label: &str) -> Option<&'a IssueEvent> {
+    let on = |event: &&IssueEvent| matches!(&event.what, IssueChange::Labeled { label: on } if on == label);
+    record.events.iter().rev().find(on).filter(|_| record.has(label))
+}
+
+/// Whether our own account did it.
+pub(super) fn by_us(event: &IssueEvent) -> bool {
+    event.actor.as_ref().is_some_and(|actor| actor.id == own().id)
+}

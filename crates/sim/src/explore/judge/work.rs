@@ -1,0 +1,72 @@
+//! Turns and jobs: who may start which, what it may cost, and what may be alive.
+
+use std::collections::BTreeMap;
+
+use afk_core::run::Run;
+use afk_engine::ports::JobState;
+
+use super::{By, Judge};
+use crate::world::{TurnState, World};
+
+impl Judge {
+    pub(super) fn turns(&mut self, world: &World, by: Option<By>) {
+        let mut at_work = BTreeMap::new();
+        for (key, turn) in &world.agents.turns {
+            let request = &turn.request;
+            if turn.state == TurnState::Running {
+                *at_work.entry(&request.repo).or_insert(0) += 1;
+                let settled = self.runs.get(&request.run).and_then(|(_, run)| run.as_ref());
+                if settled.is_none_or(|run| run.settled_at.is_some()) {
+                    self.wrong.push(format!("{key} is alive and its run is not"));
+                }
+            }
+            if !self.turns.insert(key.clone()) {
+                continue;
+            }
+            self.not_halted(by, "a turn was started");
+            let run = self.runs.get(&request.run).and_then(|(_, run)| run.as_ref());
+            let recorded = run.and_then(Run::turn).is_some_and(|t| t.n == request.n);
+            if !recorded {
+                self.wrong.push(format!("{key} was started and is not recorded"));
+            }
+            let reserved = run.and_then(Run::turn).map(|turn| turn.reserved);
+            if reserved.is_none_or(|reserved| reserved < request.budget) {
+                self.wrong.push(format!("{key} may spend more than is reserved"));
+            }
+            let all = world.agents.turns.values().filter(|other| other.request.run == request.run);
+            let ended = all.filter(|other| other.state != TurnState::Running);
+            let spent: u64 = ended.map(|other| other.script.cost.as_micros()).sum();
+            let most = self.budgets.get(&request.run).copied().unwrap_or_default();
+            if spent > most.as_micros() + reserved.unwrap_or_default().as_micros() {
+                self.wrong.push(format!("{} spent more than its budget", request.run));
+            }
+        }
+        for (repo, count) in at_work {
+            if count > 1 {
+                self.wrong.push(format!("{count} agents are at work on {repo}"));
+            }
+        }
+    }
+
+    pub(super) fn jobs(&mut self, world: &World, by: Option<By>) {
+        for key in world.jobs.started.iter().skip(self.jobs) {
+            if !key.as_str().contains(".hook.") {
+                self.not_halted(by, "a job was started");
+            }
+            let starts = self.starts.entry(key.clone()).or_insert(0);
+            *starts += 1;
+            // Each of a scenario's few halts, crashes and losses may cost one more start.
+            if *starts > 12 {
+                self.wrong.push(format!("{key} was started {starts} times"));
+            }
+        }
+        self.jobs = world.jobs.started.len();
+        for ((run, key), job) in &world.jobs.jobs {
+            let settled = self.runs.get(run).and_then(|(_, run)| run.as_ref());
+            let over = settled.is_some_and(|run| run.settled_at.is_some());
+            if over && matches!(job.state, JobState::Running) {
+                self.wrong.push(format!("{key} is alive and its run is settled"));
+            }
+        }
+    }
+}
