@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::boxes::{Cache, boxed, network};
-use super::executor::{idle_too_long, is_thread, keep_transcripts};
+use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
 use super::git::{self, GitError, Identity, RunClone, Status};
 use super::world::Local;
 
@@ -41,12 +41,14 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Jobs on this machine.
 pub struct LocalJobs {
     local: Local,
+    /// Agents, to be told to end before they are stopped.
+    agents: LocalExecutor,
 }
 
 impl LocalJobs {
     /// Jobs in the folders of `local`.
     pub fn new(local: Local) -> Self {
-        Self { local }
+        Self { agents: LocalExecutor::new(local.clone()), local }
     }
 
     /// The job's box, with what it works on made.
@@ -198,7 +200,18 @@ impl Jobs for LocalJobs {
     }
 
     async fn stop(&self, run: RunId) -> PortResult<()> {
-        for (_, job) in self.all_alive(run).await? {
+        for (key, job) in self.all_alive(run).await? {
+            if is_thread(&key) {
+                match self.agents.lets_end(run, &job).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    // What it would have told is worth nothing beside that it stops.
+                    Err(error) => {
+                        let error = error.chain();
+                        tracing::warn!(run.id = %run, error, "the turn was not told to end");
+                    }
+                }
+            }
             job.interrupt(StopSignal::Terminate, GRACE, KilledBy::Halt)
                 .await
                 .map_err(PortError::transient)?;

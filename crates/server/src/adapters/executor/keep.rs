@@ -68,7 +68,7 @@ impl LocalExecutor {
 }
 
 /// The turns of `run` that have a folder, in their order.
-fn turns(local: &Local, run: RunId) -> Vec<u32> {
+pub(super) fn turns(local: &Local, run: RunId) -> Vec<u32> {
     let entries = std::fs::read_dir(local.jobs(run)).into_iter().flatten().flatten();
     let number = |name: &str| name.strip_prefix("turn.")?.parse().ok();
     let mut turns: Vec<u32> =

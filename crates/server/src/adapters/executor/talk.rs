@@ -9,7 +9,7 @@ use afk_agent::agents::claude::session::SessionId;
 use afk_agent::agents::event::bounded_line;
 use afk_agent::host::{EndHow, HostError, Job as Hosted, JobState, KilledBy, StopSignal};
 use afk_core::ask::{Answer, Asked};
-use afk_core::ids::{At, JobKey, RepoName};
+use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
@@ -26,6 +26,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const STATUS: Duration = Duration::from_millis(500);
 /// How long an interrupt is given to show before the caller goes on.
 const MOMENT: Duration = Duration::from_millis(300);
+/// How long a turn may take to end by itself when everything is told to stop. What it cost
+/// is known only from its result.
+const LAST_WORDS: Duration = Duration::from_millis(2500);
 /// The longest line that says what is asked, in characters.
 const WHAT: usize = 160;
 
@@ -138,6 +141,19 @@ impl LocalExecutor {
         // Its result tells what it cost, so a moment's patience is worth it.
         self.thread_changed(key, begun, MOMENT).await;
         Ok(())
+    }
+
+    /// Gives the turn that a thread's process has under way the time to say what it came to,
+    /// before the process is stopped for good: it is told to end, once, and true says that it
+    /// may still take its time. False where there is no turn, it is over, or its time is up.
+    pub(in crate::adapters) async fn lets_end(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
+        let Some((key, begun)) = self.turn_of(run, &job.dir())? else { return Ok(false) };
+        let late = |at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LAST_WORDS);
+        if self.interrupted(&key)?.is_some_and(late) {
+            return Ok(false);
+        }
+        self.interrupt_thread(&key, &begun).await?;
+        Ok(!self.read_turn(&key, &begun, job).await?.lock().await.over)
     }
 
     /// Returns when the turn is over or asks something new, or after `at_most`.

@@ -156,6 +156,16 @@ impl LocalExecutor {
         Hosted::open(self.local.job(run, &process_key(run, n)))
     }
 
+    /// The newest turn that the thread's process in `dir` was given.
+    pub(super) fn turn_of(&self, run: RunId, dir: &Path) -> PortResult<Option<(JobKey, Begun)>> {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let process = name.and_then(|name| name.strip_prefix("thread.")?.parse::<u32>().ok());
+        let Some(newest) = super::keep::turns(&self.local, run).pop() else { return Ok(None) };
+        let key = JobKey::new(run, "turn", &newest.to_string());
+        let begun = self.begun(&key)?.filter(|begun| Some(begun.process) == process);
+        Ok(begun.map(|begun| (key, begun)))
+    }
+
     /// Decides where `turn` goes, and writes it down.
     async fn bind(&self, turn: &TurnRequest, enter: Option<SessionUse>) -> PortResult<Begun> {
         let last = self.last_process(turn.run);
