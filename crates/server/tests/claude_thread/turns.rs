@@ -1,6 +1,7 @@
 //! Two turns on one process: the conversation is whole, each is charged once, and
 //! told as its own part of the output.
 
+use afk_core::digest::Digest;
 use afk_sim::model_api::{Reply, Script};
 use serde_json::Value;
 
@@ -45,6 +46,13 @@ fn a_second_turn_goes_to_the_process_of_the_first_and_is_charged_once() {
         let lines = raw.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let results = lines.filter(|line| line["type"] == "result").count();
         assert_eq!(results, 2, "{version}: each turn's part once: {raw}");
+        // Their workspace is gone; what is kept is what evidence is of.
+        assert!(thread.world.runs().is_empty(), "{version}");
+        let kept = ["1", "2"].map(|n| thread.world.ok(&["logs", ISSUE, "--json", "--turn", n]));
+        assert_eq!(kept.concat(), raw, "{version}");
+        let digests = kept.map(|bytes| Digest::of(bytes).to_string());
+        let evidence = thread.world.json(&["evidence", ISSUE]);
+        assert_eq!(evidence["transcript"], Digest::of_list(&digests).to_string(), "{version}");
         assert_eq!(thread.world.processes(&[]), Vec::new(), "nothing of it is left");
         println!("{version}: two turns on one process, {} millionths of a dollar", 4 * price);
     }
