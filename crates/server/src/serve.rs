@@ -9,7 +9,7 @@ use std::time::Duration;
 use afk_engine::driver::{Drive, Until};
 use afk_engine::ports::PortError;
 use jiff::Timestamp;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::adapters::owner::Holder;
@@ -22,12 +22,6 @@ const KEY: &str = "serve";
 const LEASE: Duration = Duration::from_secs(30);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(10);
-/// How long after a start house is kept first, so that a restart is not slowed by it.
-const SETTLE: Duration = Duration::from_mins(5);
-/// How often house is kept.
-const HOUSE: Duration = Duration::from_hours(1);
-/// How long that may take.
-const HOUSE_BOUND: Duration = Duration::from_mins(20);
 /// How long a stop may take: the driver's own bound, and some for what it awaits.
 const STOP_BOUND: Duration = Duration::from_secs(12);
 
@@ -81,7 +75,7 @@ async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bo
     tokio::pin!(drive);
     let lost = CancellationToken::new();
     let beside = async {
-        tokio::join!(guard(app, stop, &lost), housekeeping(app, stop));
+        tokio::join!(guard(app, stop, &lost), app.engine.housekeeping(stop));
     };
     tokio::pin!(beside);
     let bound = async {
@@ -128,40 +122,6 @@ async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
             }
             Err(error) => {
                 tracing::warn!(error = error.chain(), "lease not renewed, will try again");
-            }
-        }
-    }
-}
-
-/// Keeps house once in a while until `stop`.
-async fn housekeeping(app: &App, stop: &CancellationToken) {
-    let mut next = Instant::now() + SETTLE;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep_until(next) => {}
-            () = stop.cancelled() => return,
-        }
-        next = Instant::now() + HOUSE;
-        let within = stop.child_token();
-        let begun = Instant::now();
-        let done = tokio::select! {
-            done = timeout(HOUSE_BOUND, app.engine.keep_house(&within)) => done,
-            () = stop.cancelled() => return,
-        };
-        let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match done {
-            Ok(Ok(done)) => tracing::info!(
-                packed = done.packed,
-                swept = done.swept,
-                pruned = done.pruned,
-                failed = done.failed,
-                duration_ms,
-                "house kept"
-            ),
-            Ok(Err(error)) => tracing::warn!(error = error.chain(), "house not kept"),
-            Err(_) => {
-                within.cancel();
-                tracing::warn!(duration_ms, "house not kept to the end: it took too long");
             }
         }
     }

@@ -74,8 +74,12 @@ impl Jobs for Sim {
         self.call("jobs.left", |_| Ok(None)).await
     }
 
-    async fn sweep(&self, _live: &BTreeSet<RunId>) -> PortResult<u32> {
-        self.call("jobs.sweep", |_| Ok(0)).await
+    async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
+        self.call("jobs.sweep", |world| {
+            world.jobs.spared.clone_from(live);
+            Ok(0)
+        })
+        .await
     }
 
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {

@@ -37,6 +37,8 @@ pub struct JobWorld {
     pub absent: BTreeSet<String>,
     /// Every start, forgotten ones included.
     pub started: Vec<JobKey>,
+    /// The runs whose jobs the last sweep had to leave.
+    pub spared: BTreeSet<RunId>,
 }
 
 impl World {
