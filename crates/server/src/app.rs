@@ -84,7 +84,18 @@ impl App {
     /// Opens everything that `sources` configure, with git from the path.
     pub async fn open(sources: Sources) -> Result<Self, AppError> {
         let config_path = sources.file.clone();
-        let settings = Arc::new(FileSettings::open(sources)?);
+        Self::with(FileSettings::open(sources)?, config_path).await
+    }
+
+    /// The same for those who only look or stop things, who need no good configuration: see
+    /// [`FileSettings::open_to_look`].
+    pub async fn open_to_look(sources: Sources) -> Result<Self, AppError> {
+        let config_path = sources.file.clone();
+        Self::with(FileSettings::open_to_look(sources)?, config_path).await
+    }
+
+    async fn with(settings: FileSettings, config_path: Option<PathBuf>) -> Result<Self, AppError> {
+        let settings = Arc::new(settings);
         let config = settings.config();
         let data_dir = data_dir(&config)?;
         make_private(&data_dir)?;

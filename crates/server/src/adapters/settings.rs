@@ -2,14 +2,14 @@
 //! changes, and kept as it was when what is there now is not good.
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use afk_core::config::Config;
 use afk_engine::ports::Settings;
 
-use crate::config::{ConfigErrors, Sources, load};
+use crate::config::{ConfigErrors, Sources, Unknown, load, salvage};
 
 /// The configuration of one file and its environment.
 pub struct FileSettings {
@@ -33,6 +33,26 @@ impl FileSettings {
         let stamp = stamp(&sources);
         let good = Arc::new(checked(&sources)?);
         Ok(Self { sources, state: Mutex::new(State { good, trouble: None, stamp }) })
+    }
+
+    /// The same, also where what they configure is not good, if they still say where things
+    /// are kept: then it is as shipped, which dispatches nothing, and [`Self::current`] tells
+    /// the trouble. For those who look, and those who stop.
+    pub fn open_to_look(sources: Sources) -> Result<Self, ConfigErrors> {
+        let stamp = stamp(&sources);
+        let (good, trouble) = match checked(&sources) {
+            Ok(config) => (config, None),
+            Err(errors) => match salvage::<Config>(&sources, "data_dir") {
+                Ok(dir) if dir.as_ref().is_none_or(|dir| Path::new(dir).is_absolute()) => {
+                    let data_dir = dir.map(PathBuf::from);
+                    let shipped = Config { data_dir, kill_switch: true, ..Config::default() };
+                    (shipped, Some(errors.to_string()))
+                }
+                Ok(_) | Err(Unknown) => return Err(errors),
+            },
+        };
+        let state = State { good: Arc::new(good), trouble, stamp };
+        Ok(Self { sources, state: Mutex::new(state) })
     }
 
     /// The configuration that was loaded last and was good.

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use afk_core::config::Config;
 use afk_core::ids::{Actor, At, IdError, IssueRef, RepoName, RunId};
-use afk_engine::ports::{Filter, Store as _, StoredRun};
+use afk_engine::ports::{Filter, Settings as _, Store as _, StoredRun};
 
 use super::exit::Exit;
 use super::failure::{Answer, Failure};
+use super::out::Out;
 use crate::adapters::FileSettings;
 use crate::adapters::local_tracker::LocalTracker;
 use crate::adapters::store_port::StorePort;
@@ -58,8 +59,28 @@ pub(super) fn current_dir() -> PathBuf {
 impl Desk {
     /// Opens everything; makes the data folder and the store where they are not.
     pub(super) async fn open(config: Option<&Path>) -> Answer<Self> {
-        let sources = sources(config);
-        let config = FileSettings::open(sources)?.config();
+        Self::with(FileSettings::open(sources(config))?.config()).await
+    }
+
+    /// The same for who only looks, or stops things: also where the configuration is not
+    /// good, which is said, with the store that is worked at instead.
+    pub(super) async fn open_to_look(out: &Out, config: Option<&Path>) -> Answer<Self> {
+        let settings = FileSettings::open_to_look(sources(config))?;
+        let (config, trouble) = settings.current();
+        let desk = Self::with(config).await?;
+        if let Some(trouble) = trouble {
+            let store = desk.store.path().display();
+            out.complain(&format!(
+                "{} the configuration is not good, and this is the store at {store}:\n{trouble}\n\
+                 pickup is paused: nothing new is dispatched until this is mended; an `afk serve` \
+                 that runs goes on with its live runs under the last good configuration",
+                out.paint_err.warn("warning:")
+            ));
+        }
+        Ok(desk)
+    }
+
+    async fn with(config: Arc<Config>) -> Answer<Self> {
         let data_dir = app::data_dir(&config)?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).map_err(|e| {
             let path = data_dir.display();

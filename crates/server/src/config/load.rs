@@ -74,6 +74,52 @@ where
     }
 }
 
+/// The text of one key at the top level, where the whole cannot be loaded: none where nobody
+/// gave it.
+///
+/// Decides nothing about the rest. An error where the key may have been given and cannot be
+/// read: then nobody knows, and a default would be a guess.
+pub fn salvage<T: JsonSchema>(sources: &Sources, key: &str) -> Result<Option<String>, Unknown> {
+    let schema = schemars::schema_for!(T).to_value();
+    let root = Node::root(&schema);
+    let mut draft = Draft::default();
+    if let Some(path) = &sources.file {
+        let text = read_text(path).map_err(|_| Unknown)?;
+        let (parsed, errors) = DeTable::parse_recoverable(&text);
+        let at = |_| Origin::Default;
+        draft.table = draft.check_table(parsed.get_ref(), Some(&root), &mut Vec::new(), &at);
+        // What is no TOML may have lost the key, made one up, or have it twice: only a line
+        // that is whole by itself counts.
+        if !errors.is_empty() {
+            let lines = text.lines().filter(|line| line.trim_start().starts_with(key));
+            let given: Vec<_> = lines.map(str::parse::<Table>).collect();
+            let found = draft.table.get(key);
+            match given.as_slice() {
+                [] if found.is_none() => {}
+                [Ok(one)] if found.is_some() && one.get(key) == found => {}
+                _ => return Err(Unknown),
+            }
+        }
+    }
+    let mut variables = Vec::new();
+    if let Some(directory) = &sources.mounted {
+        variables.extend(env::mounted(directory).map_err(|_| Unknown)?);
+    }
+    variables.extend(env::variables(&sources.env));
+    for variable in &variables {
+        draft.apply(variable, &root, &sources.aliases);
+    }
+    match draft.table.remove(key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Unknown),
+    }
+}
+
+/// A key that may have been given, and cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown;
+
 #[derive(Debug, Default)]
 struct Draft {
     table: Table,

@@ -16,7 +16,7 @@ mod secret;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use load::{Loaded, Sources, load};
+pub use load::{Loaded, Sources, Unknown, load, salvage};
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use secret::{Secret, SecretError};
 

@@ -24,9 +24,9 @@ use crate::cli::render::{Told, turn_begun, turn_over};
 const BEAT: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     let run = desk.run(&args.run).await?.run;
-    let app = App::open(sources(context.config())).await?;
+    let app = App::open_to_look(sources(context.config())).await?;
     let executor = &*app.engine.ports().executor;
     let mut view = View::new(context.out, executor, args.turn);
     let shown = tokio::select! {

@@ -24,7 +24,11 @@ use crate::cli::view::RunView;
 const READY: usize = 20;
 
 pub(super) async fn status(context: &Context<'_>) -> Answer {
-    let app = open(context).await?;
+    // Says what is wrong with the configuration, where something is.
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
+    desk.store.close().await;
+    let app = App::open_to_look(sources(context.config())).await?;
+    let trouble = app.engine.ports().settings.current().1;
     let ports = app.engine.ports();
     let switches = ports.store.switches().await?;
     let mut runs = Vec::new();
@@ -63,11 +67,11 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
         data_dir: app.data_dir.clone(),
     };
     context.out.result(&now, |paint| render::status(&now, paint))?;
-    Ok(Exit::Done)
+    Ok(if trouble.is_none() { Exit::Done } else { Exit::Usage })
 }
 
 pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     let repo = repo.map(|repo| desk.repo(repo)).transpose()?;
     let found = desk.port.runs(&Filter { repo, issue: None, limit }).await?;
     let at = now();
@@ -80,7 +84,7 @@ pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) 
 }
 
 pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     let run = desk.run(text).await?.run;
     let journal = journal(&desk, &run).await?;
     let kept = kept(&desk, &run)?;
@@ -98,7 +102,7 @@ async fn summary(context: &Context<'_>, run: &Run) -> RunView {
     if run.conclusion.is_some() {
         return recorded();
     }
-    match App::open(sources(context.config())).await {
+    match App::open_to_look(sources(context.config())).await {
         Ok(app) => glance(&app.engine, run).await,
         Err(error) => {
             tracing::debug!(%error, "the running turn is not looked at");
@@ -159,7 +163,7 @@ pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
 }
 
 pub(super) async fn evidence(context: &Context<'_>, text: &str) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     let run = desk.run(text).await?.run;
     let repo = desk.config.repos.get(&run.issue.repo);
     let stages = repo.and_then(|repo| desk.config.limits(repo).stages);

@@ -11,7 +11,7 @@ use crate::cli::render::{self, Chain, ReplayPage};
 use crate::store::{JournalFault, JournalReport};
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     let run = desk.run(text).await?.run;
     let chain = match desk.store.verify_journal(run.id).await? {
         JournalReport::Intact { .. } => Chain::Whole,

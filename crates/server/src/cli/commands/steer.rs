@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Answer, Failure};
 
 pub(super) async fn stop(context: &Context<'_>, run: &str) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     let found = live(&desk, run).await?;
     ask(context, &desk, &found, Request::Stop).await
 }

@@ -15,7 +15,7 @@ use crate::cli::failure::Answer;
 use crate::cli::words::{line, many};
 
 pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     throw(&desk, &Switch::Pause, why).await?;
     let live = desk.port.live().await?.len();
     let runs = many(live, "live run");
@@ -23,7 +23,7 @@ pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
 }
 
 pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     throw(&desk, &Switch::Halt, why).await?;
     // Whoever works this store obeys by itself; where nobody does, agents would go on.
     let begun = Instant::now();
@@ -50,7 +50,7 @@ const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 /// Stops everything that is alive, and waits until it is gone: how many runs were
 /// live, and what of them would not stop.
 async fn stop_all(context: &Context<'_>) -> Answer<(usize, Vec<JobKey>)> {
-    let app = App::open(sources(context.config())).await?;
+    let app = App::open_to_look(sources(context.config())).await?;
     let ports = app.engine.ports();
     let live = ports.store.live().await?;
     let bound = Instant::now() + STOPPED_WITHIN;
@@ -90,7 +90,7 @@ pub(super) async fn resume(context: &Context<'_>) -> Answer {
 }
 
 pub(super) async fn freeze(context: &Context<'_>, repo: &str, why: &str) -> Answer {
-    let desk = Desk::open(context.config()).await?;
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
     let repo = known(context, &desk, repo)?;
     throw(&desk, &Switch::Freeze(repo.clone()), why).await?;
     say(context, &desk, &format!("{repo} is frozen until `afk unfreeze {repo}`")).await

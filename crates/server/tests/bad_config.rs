@@ -1,0 +1,115 @@
+//! A configuration file that is not good any more: who only looks still sees the store that it
+//! names, who stops things still stops them, and nothing new begins.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod common;
+
+use std::fs;
+
+use afk_agent::agents::scripted::script::Step;
+use common::{BOUND, ISSUE, Plan, REPO, World, honest, sh, texts, until, wait_for};
+
+const WATCH: [&str; 3] = ["tick", "--poll", "--watch"];
+/// An unknown key; no TOML after the folder was named; a value of the wrong kind.
+const BAD: [&str; 3] = ["bugdet_usd = 6", "budget_usd = five = 5", "poll_seconds = \"often\""];
+
+/// Spoils the file by `line`, at its head or before its first table.
+fn spoil(world: &World, good: &str, line: &str) {
+    let (head, tables) = good.split_once("\n[").unwrap();
+    let key = |line: &str| line.split(" = ").next().map(str::to_owned);
+    let head: Vec<&str> = head.lines().filter(|own| key(own) != key(line)).collect();
+    let head = head.join("\n");
+    fs::write(world.path("afk.toml"), format!("{head}\n{line}\n\n[{tables}")).unwrap();
+}
+
+#[test]
+fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
+    let world = World::new(&Plan {
+        config: "executor_retries_max = 0\n".to_owned(),
+        turns: vec![vec![Step::Say { text: "I look around.".to_owned() }, sh("exit 3")]],
+        ..Plan::default()
+    });
+    world.issue("It prints `Hello, !`.");
+    world.start(&WATCH).done();
+    world.ok(&["issue", "new", REPO, "Another", "--ready"]);
+    let good = fs::read_to_string(world.path("afk.toml")).unwrap();
+    let store = world.path("data/afk.db").to_string_lossy().into_owned();
+    for bad in BAD {
+        spoil(&world, &good, bad);
+        let said = |args: &[&str], code: i32| {
+            let output = world.afk(args);
+            let (out, err) = texts(&output);
+            assert_eq!(output.status.code(), Some(code), "{bad}: {args:?}: {out}\n{err}");
+            let key = bad.split(' ').next().unwrap();
+            let line = good.lines().count();
+            assert!(err.contains(key) || err.contains("is not TOML"), "{bad}, {line}: {err}");
+            (out, err)
+        };
+        for (args, shows) in [
+            (&["runs"][..], ISSUE),
+            (&["show", ISSUE], "needs a human"),
+            (&["logs", ISSUE], "I look around."),
+            (&["replay", ISSUE], ISSUE),
+        ] {
+            let (out, err) = said(args, 0);
+            assert!(out.contains(shows), "{bad}: {args:?}: {out}");
+            assert!(err.contains("warning: ") && err.contains(&store), "{bad}: {args:?}: {err}");
+        }
+        // Whoever asks whether it works is told by the code, too, that it does not.
+        let (out, err) = said(&["status"], 2);
+        assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("pickup is paused"));
+        for args in [&["pause", "--why", bad][..], &["freeze", REPO, "--why", bad], &["halt"]] {
+            let (_, err) = said(args, 0);
+            assert!(err.contains("warning: ") && err.contains(&store), "{bad}: {args:?}: {err}");
+        }
+        // Nothing begins, and nothing is loosened.
+        for args in [&["run", "acme/hello#2"][..], &WATCH, &["resume"], &["unfreeze", REPO]] {
+            said(args, 2);
+        }
+        fs::write(world.path("afk.toml"), &good).unwrap();
+        let switches = &world.json(&["status"])["switches"];
+        for (switch, why) in [("pause", bad), ("halt", "")] {
+            assert_eq!(switches[switch]["why"], why, "{bad}: {switches:#}");
+        }
+        assert!(switches["frozen"].to_string().contains(REPO), "{switches:#}");
+        world.ok(&["resume"]);
+        world.ok(&["unfreeze", REPO]);
+    }
+    assert_eq!(world.json(&["runs"])["runs"].as_array().unwrap().len(), 1, "nothing new began");
+}
+
+#[test]
+fn a_file_that_does_not_tell_its_data_folder_is_no_guess() {
+    let world = World::new(&Plan::default());
+    let good = fs::read_to_string(world.path("afk.toml")).unwrap();
+    let other = world.path("other").to_string_lossy().into_owned();
+    let twice = format!("data_dir = \"{other}\"\ndata_dir = \"{other}\"");
+    let relative = "data_dir = \"here\"\nbugdet_usd = 6";
+    for bad in [&format!("data_dir = {other}"), "data_dir = 7", relative, &twice] {
+        spoil(&world, &good, bad);
+        for args in [&["runs"][..], &["halt"], &["status"]] {
+            let output = world.afk(args);
+            let (out, err) = texts(&output);
+            assert_eq!(output.status.code(), Some(2), "{bad}: {args:?}: {out}\n{err}");
+        }
+    }
+    for folder in ["home/.local/share/afk", "other", "data", "here"] {
+        assert!(!world.path(folder).exists(), "no store is made in {folder}");
+    }
+}
+
+#[test]
+fn a_halt_under_a_bad_file_stops_an_agent_that_nobody_works() {
+    let world = World::new(&Plan::default());
+    world.script(&[honest(vec![wait_for(world.path("gate/go"))])]);
+    world.issue("It prints `Hello, !`.");
+    let control = world.start(&WATCH);
+    until("the agent at work", BOUND, || (world.starts() == 1).then_some(()));
+    control.kill();
+    let good = fs::read_to_string(world.path("afk.toml")).unwrap();
+    spoil(&world, &good, BAD[1]);
+    assert!(!world.processes(&[]).is_empty(), "nothing runs that could be stopped");
+    world.ok(&["halt", "--why", "a test"]);
+    until("that nothing runs", BOUND, || world.processes(&[]).is_empty().then_some(()));
+}
