@@ -3,6 +3,7 @@
 //! Names are stable: scripts and muscle memory stand on them. Examples live in
 //! [`examples`]; what the commands do is in `commands`.
 
+mod backup;
 mod examples;
 mod issue;
 mod logs;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+pub(super) use backup::BackupArgs;
 pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
@@ -378,6 +380,13 @@ pub(super) enum Command {
     },
     /// Lift the freeze of one repository
     Unfreeze(RepoArgs),
+    /// Copy the store to a file, also while it is worked
+    ///
+    /// Runs, journal, switches, spend and local issues, as they are at one moment; whole or
+    /// not at all. It says what it does not contain. To go back to it: stop everything that
+    /// works the store, remove afk.db-wal and afk.db-shm, and put the copy at afk.db.
+    #[command(after_help = examples::BACKUP)]
+    Backup(BackupArgs),
     /// Check, describe and find the configuration
     Config {
         #[command(subcommand)]

@@ -12,6 +12,7 @@
 //! known here.
 
 mod admit;
+mod backup;
 mod beat;
 mod comments;
 mod error;
@@ -82,23 +83,6 @@ impl Store {
         // The writer last: the last to close folds the WAL into the file, which a reader cannot.
         self.inner.readers.close().await;
         self.inner.writer.close().await;
-    }
-
-    /// Writes a consistent copy to `target`, which must not exist, with mode 0600.
-    pub async fn backup(&self, target: &Path) -> Result<(), StoreError> {
-        open::create_private(target)?;
-        let result = sqlx::query("VACUUM INTO ?")
-            .bind(target.to_string_lossy().into_owned())
-            .execute(&self.inner.readers)
-            .await;
-        match result {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                // A half-written copy must not be taken for a whole one.
-                let _ = std::fs::remove_file(target);
-                Err(self.fault(error))
-            }
-        }
     }
 
     /// Runs `work` in the write transaction and answers once it is durable. An

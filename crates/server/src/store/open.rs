@@ -118,11 +118,11 @@ fn keep_private(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn cannot_open(why: &str) -> StoreError {
+pub(super) fn cannot_open(why: &str) -> StoreError {
     StoreError::new(StoreErrorKind::CannotOpen(why.to_owned()))
 }
 
-fn io_fault(error: &io::Error) -> StoreError {
+pub(super) fn io_fault(error: &io::Error) -> StoreError {
     StoreError::new(match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::ReadOnly,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::DiskFull,

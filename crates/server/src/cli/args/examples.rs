@@ -56,6 +56,11 @@ Examples:
   afk presence claim repo:o/web --purpose 'bisecting by hand'
   afk presence claim host:mill --purpose 'new disk' --ttl 2h";
 
+pub(super) const BACKUP: &str = "\
+Examples:
+  afk backup /var/backups/afk-$(date +%F).db
+  afk backup ~/afk.db --force               in place of the one before";
+
 pub(super) const TICK: &str = "\
 Examples:
   afk tick --poll                           what a scheduler calls each minute

@@ -1,6 +1,7 @@
 //! What each command does. One file a family; each reads arguments, does one thing
 //! and hands a value to `out`.
 
+mod backup;
 mod doctor;
 mod edit;
 mod init;
@@ -67,6 +68,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Ack(args) => switch::acknowledge(context, &args.repo).await,
         Command::Freeze { repo, why } => switch::freeze(context, &repo, &why).await,
         Command::Unfreeze(args) => switch::unfreeze(context, &args.repo).await,
+        Command::Backup(args) => backup::run(context, &args).await,
         Command::Config { command } => settings::run(context, command),
         Command::Completions { shell } => Ok(shell::completions(context.out, shell)),
         Command::Man { dir } => shell::man(context.out, dir.as_deref()),

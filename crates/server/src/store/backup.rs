@@ -1,0 +1,81 @@
+//! A copy of the store while others write it.
+//!
+//! SQLite makes it from one snapshot, so that it is consistent whatever is committed
+//! meanwhile. It is made beside its place, looked over, flushed, and moved there whole.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
+
+use super::error::{StoreError, StoreErrorKind};
+use super::open::{cannot_open, io_fault};
+use super::{OpenOptions, Store};
+
+impl Store {
+    /// Writes a consistent copy to `target`, readable by its owner alone, and answers with
+    /// its size in bytes. A file that is there is replaced only with `overwrite`, and the
+    /// store itself never.
+    pub async fn backup(&self, target: &Path, overwrite: bool) -> Result<u64, StoreError> {
+        let path: Arc<Path> = target.into();
+        self.copy_to(target, overwrite).await.map_err(|error| error.at(&path))
+    }
+
+    async fn copy_to(&self, target: &Path, overwrite: bool) -> Result<u64, StoreError> {
+        let folder = match target.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            Some(_) | None => Path::new("."),
+        };
+        let folder = folder.canonicalize().map_err(|e| io_fault(&e))?;
+        let name = target.file_name().ok_or_else(|| cannot_open("it names no file"))?;
+        let target = folder.join(name);
+        if self.files().contains(&target) {
+            return Err(cannot_open("it is a file of the store itself"));
+        }
+        if target.symlink_metadata().is_ok() && !overwrite {
+            return Err(cannot_open("there is a file of that name already"));
+        }
+        let part = tempfile::Builder::new().prefix(".afk-backup-").tempfile_in(&folder);
+        let part = part.map_err(|e| io_fault(&e))?;
+        let name = part.path().to_str().ok_or_else(|| cannot_open("its path is not UTF-8"))?;
+        let copied = sqlx::query("VACUUM INTO ?").bind(name.to_owned());
+        copied.execute(self.readers()).await.map_err(StoreError::from)?;
+        look_over(part.path()).await?;
+        let keep = move || {
+            part.as_file().sync_all()?;
+            let bytes = part.as_file().metadata()?.len();
+            if overwrite {
+                part.persist(&target)?;
+            } else {
+                part.persist_noclobber(&target)?;
+            }
+            File::open(&folder)?.sync_all()?;
+            Ok(bytes)
+        };
+        let kept = tokio::task::spawn_blocking(keep).await;
+        let kept = kept.map_err(|_| StoreError::new(StoreErrorKind::Closed))?;
+        kept.map_err(|e: std::io::Error| io_fault(&e))
+    }
+
+    /// The files that are the store, none of which a copy may replace.
+    fn files(&self) -> [PathBuf; 4] {
+        let own = self.path().canonicalize().unwrap_or_else(|_| self.path().to_owned());
+        ["", "-wal", "-shm", ".lock"].map(|end| {
+            let mut name = own.as_os_str().to_owned();
+            name.push(end);
+            PathBuf::from(name)
+        })
+    }
+}
+
+/// Refuses a copy that SQLite itself finds a fault in.
+async fn look_over(path: &Path) -> Result<(), StoreError> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true);
+    let options = options.busy_timeout(OpenOptions::default().busy_timeout);
+    let mut copy = SqliteConnection::connect_with(&options).await?;
+    let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut copy).await?;
+    copy.close().await?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::new(StoreErrorKind::Corrupt)) }
+}
