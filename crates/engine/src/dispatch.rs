@@ -238,6 +238,7 @@ impl Engine {
             release: Some(release),
             pinned: pin(&view.issue),
             admitted_at: now,
+            last_event: view.events.last().cloned(),
             budget: config.budget(repo),
             start: None,
             attempts: Vec::new(),

@@ -1,5 +1,5 @@
 //! Gives each live run a task, wakes it when something changes, and keeps the
-//! rest going: switches, dispatch, doorbells, the note that a control plane runs.
+//! rest going: switches, requests, dispatch, doorbells, the note that a control plane runs.
 //!
 //! A task holds the lease of its run and works it pass by pass. It is the only
 //! place that waits; passes never do. Whatever a task was doing when the process
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
+use crate::asked::Heed;
 use crate::pass::{Next, Wait, Watch};
 use crate::ports::{Commit, Committed, PortError, PortResult, StoredRun};
 use crate::switches::Brake;
@@ -27,7 +28,7 @@ use crate::switches::Brake;
 const LEASE: Duration = Duration::from_secs(30);
 /// How often a lease is renewed.
 const RENEW: SignedDuration = SignedDuration::from_secs(10);
-/// How often the switches are read: people are obeyed within two seconds.
+/// How often switches and requests are read: people are obeyed within two seconds.
 const BEAT: SignedDuration = SignedDuration::from_millis(500);
 /// How often it is noted that a control plane runs.
 const NOTE: SignedDuration = SignedDuration::from_secs(30);
@@ -81,7 +82,8 @@ impl Engine {
         while !shutdown.is_cancelled() {
             let now = self.ports.clock.now();
             brake.read(&*self.ports.store).await;
-            if now >= next_beat {
+            if now >= next_beat || now >= next_look {
+                // Whoever reads the note sees by it that the trackers were looked at.
                 next_beat = later(now, NOTE);
                 if let Err(error) = self.note_running().await {
                     tracing::warn!(error = error.chain(), "not noted that a control plane runs");
@@ -165,8 +167,8 @@ impl Engine {
         self.obeying(&brake, Box::pin(self.tick_under(&brake, dispatch))).await
     }
 
-    /// Does `work` and reads the switches beside it, so that a halt reaches what is
-    /// under way however long a step of it takes.
+    /// Does `work` and reads switches and requests beside it, so that people reach what
+    /// is under way however long a step of it takes.
     async fn obeying<T>(&self, brake: &Brake, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         loop {
@@ -174,6 +176,7 @@ impl Engine {
                 let next = later(self.ports.clock.now(), BEAT);
                 self.ports.clock.sleep_until(next).await;
                 brake.read(&*self.ports.store).await;
+                self.asked.read(&*self.ports.store).await;
             };
             tokio::select! {
                 done = &mut work => return done,
@@ -251,8 +254,9 @@ impl Engine {
     /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.
     async fn work(&self, run: RunId, issue: &IssueRef, mut generation: u64, brake: &Brake) {
         let (repo, issue) = (&issue.repo, issue.number);
-        let mut failures = 0;
+        let (mut failures, mut heed) = (0, self.asked.heed(run));
         loop {
+            heed.about_to_read();
             let wait = match self.pass_leased(run, generation, brake).await {
                 None | Some(Ok(Next::Settled)) => break,
                 Some(Ok(Next::Wait(wait))) => {
@@ -272,7 +276,7 @@ impl Engine {
                     Wait { until: Some(until), watch: Watch::Nothing }
                 }
             };
-            if self.wait(run, &wait, brake).await.is_break() {
+            if self.wait(run, &wait, brake, &mut heed).await.is_break() {
                 break;
             }
             match self.lease(run, self.ports.clock.now()).await {
@@ -311,8 +315,15 @@ impl Engine {
         }
     }
 
-    /// Waits for what the pass waits for; a thrown switch ends every wait.
-    async fn wait(&self, run: RunId, wait: &Wait, brake: &Brake) -> std::ops::ControlFlow<()> {
+    /// Waits for what the pass waits for; a thrown switch ends every wait, and a request
+    /// that of its run.
+    async fn wait(
+        &self,
+        run: RunId,
+        wait: &Wait,
+        brake: &Brake,
+        heed: &mut Heed,
+    ) -> std::ops::ControlFlow<()> {
         let mut switched = brake.subscribe();
         let now = self.ports.clock.now();
         let poll = self.ports.settings.current().0.poll_seconds.clamp(1, 30);
@@ -333,6 +344,7 @@ impl Engine {
             () = changed => std::ops::ControlFlow::Continue(()),
             () = self.ports.clock.sleep_until(until) => std::ops::ControlFlow::Continue(()),
             _ = switched.changed() => std::ops::ControlFlow::Continue(()),
+            () = heed.asked() => std::ops::ControlFlow::Continue(()),
             () = shutdown.cancelled() => std::ops::ControlFlow::Break(()),
         }
     }

@@ -7,6 +7,7 @@
 //!
 //! Reading order: [`pass`], then [`tick`], then [`driver`].
 
+mod asked;
 mod comments;
 pub mod dispatch;
 pub mod driver;
@@ -34,12 +35,20 @@ pub struct Engine {
     troubles: Arc<Mutex<Troubles>>,
     /// Comments that were heard already.
     heard: Arc<Mutex<CommentsHeard>>,
+    /// Requests that end waits.
+    asked: Arc<asked::AskedOf>,
 }
 
 impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
     pub fn new(ports: Ports, owner: &str) -> Self {
-        Self { ports, owner: owner.into(), troubles: Arc::default(), heard: Arc::default() }
+        Self {
+            ports,
+            owner: owner.into(),
+            troubles: Arc::default(),
+            heard: Arc::default(),
+            asked: Arc::default(),
+        }
     }
 
     /// The ports that it works through.

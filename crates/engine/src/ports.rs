@@ -25,7 +25,7 @@ pub use jobs::{
 };
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, Freeze, JournalRow, MemoKey,
-    Outgoing, Page, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
+    OpenRequest, Outgoing, Page, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
 };
 pub use tracker::{IssueView, Labels, Tracker};
 

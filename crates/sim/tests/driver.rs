@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::plan::End;
+use afk_core::request::{Asked, Request};
+use afk_core::usd::Usd;
 use afk_engine::driver::{Drive, Until};
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, good_work, repo, seven, story_of};
-use afk_sim::world::{Fault, Script, When, World};
+use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +68,33 @@ async fn a_port_that_fails_once_ends_no_driver() {
             });
         }
     }
+}
+
+/// A waiting run looks by itself each half minute; a request does not wait for that.
+#[tokio::test]
+async fn a_request_reaches_a_run_that_waits_within_two_seconds() {
+    let story = Story::new().with_issue(vec![Script::hangs()]);
+    let mut asked_at = None;
+    drive(&story, Until::Shutdown, |world| {
+        // After its first look at the turn it rests.
+        if !world.tracker.issues[&seven()].has("agent-in-progress") {
+            return false;
+        }
+        let run = world.store.all()[0].clone();
+        let since = *asked_at.get_or_insert_with(|| {
+            let what = Request::Budget { usd: Usd::dollars(20) };
+            let asked = Asked { id: "a".to_owned(), by: person("ann"), at: world.now, what };
+            world.ask(run.id, &asked);
+            world.now
+        });
+        let waited = world.now.duration_since(since);
+        assert!(waited <= SignedDuration::from_secs(2), "not taken after {waited}");
+        run.budget == Usd::dollars(20)
+    })
+    .await;
+    assert!(asked_at.is_some());
+    let asks = story.count("store.open_requests");
+    assert!(asks > 0, "it was seen by the reading beside the switches");
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use afk_core::request::{Asked, Request};
 use afk_core::run::{CancelHow, Run, Transition, TurnEnd};
 use afk_core::usd::Usd;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, good_work, repo, seven, story_of, unlabel};
 use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
 
@@ -256,4 +256,38 @@ async fn any_call_may_fail_while_words_are_told() {
         }
     }
     println!("{calls} calls, {} faults", 3 * calls);
+}
+
+/// The tracker's clock may be minutes from ours: what people did after the admission is
+/// heard, what they did before it is no cancel.
+#[tokio::test]
+async fn a_cancel_does_not_depend_on_the_trackers_clock() {
+    for minutes in [-10, 0, 10] {
+        let skewed = || {
+            let story = Story::new();
+            story.sim.with(|world| world.tracker.skew = SignedDuration::from_mins(minutes));
+            story
+        };
+        let story = skewed().with_issue(vec![Script::hangs()]);
+        at_work(&story).await;
+        story.sim.with(|world| unlabel(world, "ready-for-agent", "ann"));
+        let run = story.settle().await;
+        story.ended(End::Released);
+        assert_eq!(run.cancel.map(|cancel| cancel.how), Some(CancelHow::Unreadied), "{minutes}");
+
+        // She had closed it and opened it again; then a forge closes it by our own commit.
+        let story = skewed().with_issue(vec![Script::hangs()]);
+        story.sim.with(|world| {
+            world.set_open(&seven(), false, &person("ann"));
+            world.set_open(&seven(), true, &person("ann"));
+        });
+        at_work(&story).await;
+        story.sim.with(|world| {
+            world.set_open(&seven(), false, &person("afk"));
+            world.agents.turns.values_mut().next().expect("a turn").script = good_work();
+        });
+        let run = story.settle().await;
+        story.ended(End::Done);
+        assert_eq!(run.cancel, None, "{minutes}");
+    }
 }

@@ -27,7 +27,7 @@ use crate::evidence::SandboxStrength;
 use crate::gates::Dispatcher;
 use crate::guardrails::GuardrailReport;
 use crate::ids::{Actor, At, IssueRef, Oid, RunId};
-use crate::issue::Permission;
+use crate::issue::{IssueEvent, Permission};
 use crate::plan::{End, RedCause, Refusal, TurnCause};
 use crate::proof::ProofReport;
 use crate::request::Asked;
@@ -51,6 +51,10 @@ pub struct Run {
     pub pinned: Pinned,
     /// When it was admitted.
     pub admitted_at: At,
+    /// The issue's newest event then: what the tracker tells after it is since the
+    /// admission, whatever either clock says. None in records from before it was kept.
+    #[serde(default)]
+    pub last_event: Option<IssueEvent>,
     /// What was reserved of the spend caps for it.
     pub budget: Usd,
     /// Where its work starts from; known once the workspace is made.

@@ -103,6 +103,7 @@ impl Seen {
         if let Some(issue) = &mut kept.issue {
             let own = &issue.own_account;
             let wanted: Vec<&IssueEvent> = [
+                run.last_event.as_ref().filter(|last| issue.events.contains(last)),
                 last_by_others(run, &issue.events, own, &|what| *what == IssueChange::Closed),
                 last_by_others(run, &issue.events, own, &|what| removes(what, names.ready)),
                 last_by_others(run, &issue.events, own, &|what| removes(what, names.in_progress)),
@@ -207,10 +208,25 @@ fn last_by_others<'a>(
     own: &str,
     which: &dyn Fn(&IssueChange) -> bool,
 ) -> Option<&'a IssueEvent> {
-    let by_others = |event: &&IssueEvent| {
-        event.at >= run.admitted_at && event.actor.as_ref().is_none_or(|actor| actor.id != own)
+    let by_others = |event: &&IssueEvent| event.actor.as_ref().is_none_or(|actor| actor.id != own);
+    since_admission(run, events).into_iter().rev().filter(by_others).find(|e| which(&e.what))
+}
+
+/// The events since the run was admitted, by the tracker's own order and clock: ours
+/// may be minutes away from it.
+fn since_admission<'a>(run: &Run, events: &'a [IssueEvent]) -> Vec<&'a IssueEvent> {
+    let numbered = events.iter().enumerate();
+    let Some(last) = &run.last_event else {
+        let since = |event: &&IssueEvent| event.at >= run.admitted_at;
+        return events.iter().filter(since).collect();
     };
-    events.iter().rev().filter(by_others).find(|event| which(&event.what))
+    // A tracker that shows less than it did then is late: what is in its last second
+    // may be from before.
+    let place = events.iter().rposition(|event| event == last).unwrap_or(events.len());
+    let since = |(i, event): &(usize, &IssueEvent)| {
+        event.at > last.at || (event.at == last.at && *i > place)
+    };
+    numbered.filter(since).map(|(_, event)| event).collect()
 }
 
 fn removes(what: &IssueChange, label: &str) -> bool {

@@ -27,6 +27,7 @@ fn run(issue: &str, second: i64) -> Run {
         release: None,
         pinned: Pinned { title: String::new(), body: String::new(), digest: Digest::of("") },
         admitted_at: at(second),
+        last_event: None,
         budget: Usd::dollars(10),
         start: None,
         attempts: Vec::new(),

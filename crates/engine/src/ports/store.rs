@@ -281,6 +281,8 @@ pub trait Store: Send + Sync {
     async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool>;
     /// The requests to `run`, oldest first.
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>>;
+    /// The requests to whatever run that have no answer and come after the `after`th.
+    async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>>;
     /// Records what came of a request; the first answer stays.
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()>;
     /// Notes that a control plane runs at `now`, unless the last note is older than
@@ -305,6 +307,17 @@ pub struct Requested {
     pub asked: Asked,
     /// When it was answered, and how; none while it is open.
     pub answered: Option<(At, String)>,
+}
+
+/// A request that has no answer yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// Its number among all that the store keeps, from 1.
+    pub seq: u64,
+    /// The run that it was asked of.
+    pub run: RunId,
+    /// The request.
+    pub asked: Asked,
 }
 
 /// What a result is remembered by.

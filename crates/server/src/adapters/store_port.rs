@@ -16,8 +16,8 @@ use afk_core::spend::{Basis, day_of};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     self, Admission, AdmitLimits, AdmitRefusal, Committed, Filter, Freeze, JournalRow, MemoKey,
-    Outgoing, Page, PortError, PortResult, Requested, Spent, StoredRun, Switch, SwitchState,
-    Switches,
+    OpenRequest, Outgoing, Page, PortError, PortResult, Requested, Spent, StoredRun, Switch,
+    SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -319,6 +319,14 @@ impl ports::Store for StorePort {
         let read = |row: store::RequestRow| {
             let asked = parse("a request", &row.body)?;
             Ok(Requested { asked, answered: row.answered })
+        };
+        rows.into_iter().map(read).collect()
+    }
+
+    async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>> {
+        let rows = self.store.requests_open(after).await.map_err(fault)?;
+        let read = |(seq, run, body): (u64, RunId, String)| {
+            Ok(OpenRequest { seq, run, asked: parse("a request", &body)? })
         };
         rows.into_iter().map(read).collect()
     }

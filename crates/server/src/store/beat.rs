@@ -33,4 +33,14 @@ impl Store {
         })
         .await
     }
+
+    /// When a control plane last noted that it runs; none where none ever did.
+    pub async fn last_beat(&self) -> Result<Option<Timestamp>, StoreError> {
+        let last: Option<i64> = sqlx::query_scalar("SELECT at FROM heartbeat")
+            .fetch_optional(self.readers())
+            .await
+            .map_err(|e| self.fault(e))?;
+        let last = last.map(|at| from_micros("the last heartbeat", at)).transpose();
+        last.map_err(|e| self.fault(e))
+    }
 }

@@ -4,7 +4,11 @@
 use afk_core::ids::RunId;
 use jiff::Timestamp;
 
-use super::{Store, StoreError, check_document, from_micros, micros};
+use super::{Store, StoreError, check_document, from_micros, micros, parse, signed};
+
+/// What nobody has answered, read along the numbers.
+const OPEN: &str =
+    "SELECT seq, run, body_json FROM requests WHERE seq > ? AND answer IS NULL ORDER BY seq";
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +57,21 @@ impl Store {
                 Ok(RequestRow { body, answered })
             })
             .collect()
+    }
+
+    /// The requests without an answer after number `after`: their numbers, runs and
+    /// bodies, oldest first.
+    pub async fn requests_open(&self, after: u64) -> Result<Vec<(u64, RunId, String)>, StoreError> {
+        let rows: Vec<(i64, String, String)> = sqlx::query_as(OPEN)
+            .bind(signed(after))
+            .fetch_all(self.readers())
+            .await
+            .map_err(|e| self.fault(e))?;
+        let read = |(seq, run, body): (i64, String, String)| {
+            let run = parse("the run of a request", &run).map_err(|e| self.fault(e))?;
+            Ok((i64::cast_unsigned(seq), run, body))
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// Answers a request; the first answer stays.

@@ -7,8 +7,8 @@ use afk_core::ids::{At, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, Outgoing, Page,
-    PortResult, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, OpenRequest,
+    Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -145,6 +145,10 @@ impl Store for Sim {
 
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {
         self.call("store.requests", |world| Ok(world.store.requests_to(run))).await
+    }
+
+    async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>> {
+        self.call("store.open_requests", |world| Ok(world.store.open_requests(after))).await
     }
 
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()> {

@@ -12,8 +12,9 @@ use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Freeze, JournalRow, MemoKey, Outgoing,
-    Page, PortError, PortResult, Requested, Spent, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Freeze, JournalRow, MemoKey,
+    OpenRequest, Outgoing, Page, PortError, PortResult, Requested, Spent, StoredRun, Switch,
+    SwitchState, Switches,
 };
 
 use super::World;
@@ -97,6 +98,18 @@ impl StoreWorld {
     pub fn transitions(&self, run: RunId) -> Vec<(At, Transition)> {
         let rows = self.runs.get(&run).into_iter().flat_map(|kept| &kept.journal);
         rows.filter_map(|row| Some((row.at, serde_json::from_str(&row.transition).ok()?))).collect()
+    }
+
+    /// The requests that have no answer, after the `after`th.
+    pub fn open_requests(&self, after: u64) -> Vec<OpenRequest> {
+        let numbered = (1_u64..).zip(&self.requests).filter(|(seq, _)| *seq > after);
+        let open = numbered.filter(|(_, (_, request))| request.answered.is_none());
+        let open = open.map(|(seq, (run, request))| OpenRequest {
+            seq,
+            run: *run,
+            asked: request.asked.clone(),
+        });
+        open.collect()
     }
 
     /// The requests to a run.

@@ -7,6 +7,8 @@ use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::{BlockerState, Comment, Issue, IssueChange, IssueEvent, Permission};
 use afk_engine::ports::{IssueView, PortError, PortErrorKind, PortResult};
 
+use jiff::SignedDuration;
+
 use super::World;
 
 /// One issue with its history.
@@ -37,6 +39,8 @@ pub struct TrackerWorld {
     pub limited: BTreeMap<RepoName, At>,
     /// The issues as a late replica has them.
     pub replica: BTreeMap<IssueRef, IssueRecord>,
+    /// How far the trackers' clock is ahead of ours.
+    pub skew: SignedDuration,
     comments: u64,
 }
 
@@ -78,7 +82,7 @@ impl World {
 
     /// Puts a label on or takes it off; whether that changed anything.
     pub fn set_label(&mut self, issue: &IssueRef, label: &str, on: bool, by: &Actor) -> bool {
-        let at = self.now;
+        let at = self.tracker_now();
         let Some(record) = self.tracker.issues.get_mut(issue) else { return false };
         let has = record.issue.labels.iter().any(|other| other == label);
         if has == on {
@@ -98,7 +102,7 @@ impl World {
 
     /// Opens or closes an issue; whether that changed anything.
     pub fn set_open(&mut self, issue: &IssueRef, open: bool, by: &Actor) -> bool {
-        let at = self.now;
+        let at = self.tracker_now();
         let Some(record) = self.tracker.issues.get_mut(issue) else { return false };
         if record.issue.open == open {
             return false;
@@ -111,7 +115,7 @@ impl World {
 
     /// Replaces an issue's body.
     pub fn set_body(&mut self, issue: &IssueRef, body: &str, by: &Actor) {
-        let at = self.now;
+        let at = self.tracker_now();
         if let Some(record) = self.tracker.issues.get_mut(issue) {
             body.clone_into(&mut record.issue.body);
             record.happened(at, by, IssueChange::Edited);
@@ -201,7 +205,8 @@ impl World {
         self.record(issue)?;
         self.tracker.comments += 1;
         let id = self.tracker.comments.to_string();
-        let comment = Comment { id, author: Some(by.clone()), at: self.now, body: body.to_owned() };
+        let comment =
+            Comment { id, author: Some(by.clone()), at: self.tracker_now(), body: body.to_owned() };
         self.record(issue)?.comments.push(comment);
         Ok(())
     }
@@ -233,6 +238,11 @@ impl World {
         }
         let gone = || PortError::new(PortErrorKind::NotFound, "no such issue");
         self.tracker.issues.get_mut(issue).ok_or_else(gone)
+    }
+
+    /// What the trackers' clock says.
+    fn tracker_now(&self) -> At {
+        self.now.checked_add(self.tracker.skew).unwrap_or(self.now)
     }
 
     fn tracker_answers(&self, repo: &RepoName) -> PortResult<()> {

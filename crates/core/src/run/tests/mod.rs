@@ -52,6 +52,7 @@ fn admitted() -> Run {
             digest: Digest::of("Say two"),
         },
         admitted_at: at(0),
+        last_event: None,
         budget: Usd::dollars(10),
         start: None,
         attempts: Vec::new(),

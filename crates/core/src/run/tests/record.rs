@@ -37,7 +37,7 @@ fn check(issue: &IssueSeen, expected: Option<CancelHow>) {
     let found = recorded(&run, &seen);
     let kept = seen.kept(&run, NAMES);
     assert_eq!(recorded(&run, &kept), found, "what is kept of it says the same: {kept:?}");
-    assert!(kept.issue.is_some_and(|issue| issue.events.len() <= 3));
+    assert!(kept.issue.is_some_and(|issue| issue.events.len() <= 4));
     let cancels: Vec<_> = found
         .iter()
         .filter_map(|transition| match transition {
@@ -75,6 +75,75 @@ fn a_cancel_is_an_event_by_somebody_else() {
     check(&unready(vec![event(-1, Some("ann"), off("ready"))]), None);
     check(&unready(vec![event(0, Some("ann"), off("ready"))]), Some(Unreadied));
     check(&IssueSeen { enrolled: false, ..issue() }, Some(Unenrolled));
+}
+
+/// The tracker's clock is ten minutes from ours, to either side: what people did since
+/// the admission counts, what they did before it does not.
+#[test]
+fn a_cancel_is_told_by_the_trackers_own_order_whatever_its_clock_says() {
+    let on = |label: &str| IssueChange::Labeled { label: label.to_owned() };
+    for skew in [-600, 0, 600] {
+        let event = |second: i64, by, what| event(second + skew, Some(by), what);
+        // Seconds are ours; the run was admitted at 0. A lock of hers was taken off, and
+        // the issue closed and opened again, after the release and before the admission.
+        let before = vec![
+            event(-60, "ann", on("ready")),
+            event(-50, "ann", on("busy")),
+            event(-10, "ann", off("busy")),
+            event(-9, "ann", IssueChange::Closed),
+            event(-8, "ann", IssueChange::Reopened),
+        ];
+        let mut run = admitted();
+        run.labels_seen = LabelsSeen { ready: true, in_progress: true };
+        run.last_event = before.last().cloned();
+        let check = |more: &[IssueEvent], shown: IssueSeen, expected: Option<CancelHow>| {
+            let all = [before.clone(), more.to_vec()].concat();
+            let told = |events: &[IssueEvent]| {
+                let issue = IssueSeen { events: events.to_vec(), ..shown.clone() };
+                let seen = Seen { issue: Some(issue), ..Seen::default() };
+                let found = recorded(&run, &seen);
+                assert_eq!(recorded(&run, &seen.kept(&run, NAMES)), found, "what is kept of it");
+                found.into_iter().find_map(|transition| match transition {
+                    Transition::Cancelled { cancel } => Some(cancel.how),
+                    _ => None,
+                })
+            };
+            assert_eq!(told(&all), expected, "{skew} {more:?}");
+            let late: Vec<_> = all.iter().rev().cloned().collect();
+            assert_eq!(told(&late), expected, "{skew} {more:?}, newest first");
+        };
+        let unlocked = IssueSeen { in_progress: false, ..issue() };
+        let unready = IssueSeen { ready: false, ..issue() };
+        let closed = IssueSeen { open: false, ..issue() };
+        check(&[], unlocked.clone(), None);
+        check(&[], closed.clone(), None);
+        check(&[event(5, "afk", IssueChange::Closed)], closed.clone(), None);
+        check(&[event(5, "ann", off("busy"))], unlocked, Some(CancelHow::Unlocked));
+        check(&[event(5, "ann", off("ready"))], unready, Some(CancelHow::Unreadied));
+        check(&[event(5, "ann", IssueChange::Closed)], closed.clone(), Some(CancelHow::Closed));
+        // A late replica shows less than was seen at the admission, and nothing since.
+        let issue = IssueSeen { events: before[..4].to_vec(), ..closed };
+        let seen = Seen { issue: Some(issue), ..Seen::default() };
+        assert_eq!(recorded(&run, &seen), []);
+    }
+}
+
+/// In the second of the admission itself the tracker's order tells before from since.
+#[test]
+fn what_happens_in_the_second_of_the_newest_event_is_since_only_after_it() {
+    let mut run = admitted();
+    run.labels_seen = LabelsSeen { ready: true, in_progress: true };
+    let on = IssueChange::Labeled { label: "ready".to_owned() };
+    let released = event(-60, Some("ann"), on);
+    run.last_event = Some(released.clone());
+    let gone = event(-60, Some("ann"), off("ready"));
+    let cancels = |events: Vec<IssueEvent>| {
+        let issue = IssueSeen { ready: false, events, ..issue() };
+        !recorded(&run, &Seen { issue: Some(issue), ..Seen::default() }).is_empty()
+    };
+    assert!(cancels(vec![released.clone(), gone.clone()]));
+    assert!(!cancels(vec![gone.clone(), released]));
+    assert!(!cancels(vec![gone]), "the newest event is not shown: a late answer");
 }
 
 #[test]

@@ -62,6 +62,7 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
         ready,
         unreadable,
         serving: crate::serve::serving(&app.store).await?,
+        looked_at: app.store.last_beat().await?,
         sandbox: app.capabilities.to_string(),
         config: app.config_path.clone(),
         data_dir: app.data_dir.clone(),

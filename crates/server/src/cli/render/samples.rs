@@ -41,6 +41,7 @@ pub(crate) fn admitted() -> Run {
             digest: Digest::of_list(&["Add a door"]),
         },
         admitted_at: at(0),
+        last_event: None,
         budget: Usd::dollars(20),
         start: None,
         attempts: Vec::new(),

@@ -33,6 +33,9 @@ pub(crate) struct Status {
     pub(crate) unreadable: Vec<(RepoName, String)>,
     /// The daemon that works this store; none where none runs.
     pub(crate) serving: Option<Holder>,
+    /// When a control plane last noted that it runs, which it does before each look at
+    /// the trackers; none where none ever ran.
+    pub(crate) looked_at: Option<At>,
     /// How strong the sandbox is, in a sentence.
     pub(crate) sandbox: String,
     /// The configuration file.
@@ -67,6 +70,8 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     let serving =
         serving.unwrap_or_else(|| "no; `afk serve` or `afk tick --poll` works".to_owned());
     out.push(format!("Serving  {serving}"));
+    let looked = now.looked_at.map_or_else(|| "never".to_owned(), |at| ago(at, now.at));
+    out.push(format!("Looked   {looked}"));
     out.push(format!("Sandbox  {}", line(&now.sandbox, 160)));
     let config = now.config.as_ref().map(|path| path.display().to_string());
     let config = config.unwrap_or_else(|| "none; `afk enroll` makes one".to_owned());
@@ -182,6 +187,7 @@ mod tests {
             ready: Vec::new(),
             unreadable: Vec::new(),
             serving: None,
+            looked_at: None,
             sandbox: "full: bubblewrap 0.8.0 + landlock 7".to_owned(),
             config: None,
             data_dir: "/var/lib/afk".into(),
@@ -245,6 +251,7 @@ mod tests {
             ],
             unreadable: vec![(repo("o/api"), "no such host".to_owned())],
             serving: Some(Holder { pid: 71, host: "mill".to_owned(), since: samples::at(60) }),
+            looked_at: Some(samples::at(590)),
             config: Some("/etc/afk.toml".into()),
             ..quiet()
         }
