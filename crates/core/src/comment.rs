@@ -31,6 +31,8 @@ pub struct Progress {
     pub phase: Phase,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
+    /// Answers to comments that the run did not follow, oldest first, a line each.
+    pub told: Vec<String>,
     /// How it ended, once it has.
     pub closing: Option<Closing>,
 }
@@ -66,6 +68,13 @@ pub fn render(progress: &Progress) -> String {
     if let Some(closing) = &progress.closing {
         out.push('\n');
         out.push_str(&closing_text(closing));
+    }
+    let left_out = progress.told.len().saturating_sub(TOLD);
+    if !progress.told.is_empty() {
+        out.push_str("\nAnswers to comments:\n\n");
+    }
+    for told in &progress.told[left_out..] {
+        let _ = writeln!(out, "- {}", line(told, TRIED_LINE));
     }
     out.push('\n');
     out.push_str(&marker(progress.run));
@@ -125,6 +134,7 @@ pub fn checklist(progress: &Progress) -> String {
 const WHY: usize = 4_000;
 const TRIED: usize = 20;
 const TRIED_LINE: usize = 500;
+const TOLD: usize = 5;
 const OUTPUT: usize = 8_000;
 
 fn closing_text(closing: &Closing) -> String {
@@ -168,6 +178,7 @@ mod tests {
             branch: "master".into(),
             phase,
             fix_forwards: 0,
+            told: Vec::new(),
             closing: None,
         }
     }
@@ -207,6 +218,17 @@ mod tests {
             text.starts_with("### owner/repo#7 — AFK run progress\n\n- [x] Worktree created\n")
         );
         assert!(text.ends_with("- [ ] Done — issue closed\n\n_Fix-forward: 1 attempt._\n"));
+    }
+
+    #[test]
+    fn the_newest_answers_to_comments_are_told_in_one_line_each_and_made_inert() {
+        let told =
+            (1..=7).map(|n| format!("ann, {n}: \"dance\"\nis for @octocat <!-- x")).collect();
+        let text = render(&Progress { told, ..progress(Phase::Ci) });
+        assert_eq!(text.matches("- ann, ").count(), 5);
+        assert!(!text.contains("- ann, 2:") && text.contains("- ann, 7:"), "{text}");
+        assert!(!text.contains('@'));
+        assert_eq!(text.matches("<!--").count(), 1);
     }
 
     #[test]

@@ -86,6 +86,11 @@ pub enum ReleasedBy {
         /// Its name.
         label: String,
     },
+    /// By a comment, for which our own account put the label on.
+    Asked {
+        /// The request's id, which names the comment.
+        request: String,
+    },
     /// By a person's own dispatch.
     Command,
 }

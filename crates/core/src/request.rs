@@ -36,6 +36,13 @@ pub enum Request {
         /// What.
         text: String,
     },
+    /// Release the issue again, now that the run has ended.
+    Release,
+    /// Words that ask for nothing that there is.
+    Unclear {
+        /// What is the matter with them.
+        why: String,
+    },
 }
 
 /// A request with its id, and who made it.
@@ -101,8 +108,11 @@ pub fn say(text: &str) -> Result<Request, Unclear> {
 
 /// What comes of a request to `run`: what is done about it, or why nothing is.
 pub fn answer(run: &Run, what: &Request) -> Result<String, String> {
+    if let Request::Unclear { why } = what {
+        return Err(why.clone());
+    }
     if run.conclusion.is_some() {
-        return Err("the run had ended".to_owned());
+        return Err("the run had ended; `/afk retry` releases the issue again".to_owned());
     }
     if let Some(cancel) = &run.cancel {
         return Err(format!("nothing more is begun: {}", cancel.how.sentence()));
@@ -122,6 +132,8 @@ pub fn answer(run: &Run, what: &Request) -> Result<String, String> {
             | None => Err("it is under way: there is nothing to try again".to_owned()),
         },
         Request::Unfreeze => Err("a freeze is a repository's: `afk unfreeze`".to_owned()),
+        Request::Release => Err("the run has not ended: there is nothing to release".to_owned()),
+        Request::Unclear { why } => Err(why.clone()),
     }
 }
 

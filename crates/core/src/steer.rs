@@ -1,26 +1,31 @@
-//! What a comment steers: the run that lives on its issue, or the freeze of its repo.
+//! What a comment steers: the newest run on its issue, or the freeze of its repo.
 //!
-//! Comments are read only where they could steer something, and only those from after
-//! it began: words from before a run or a freeze were not said to it. What was heard
-//! is remembered in memory alone; a control plane that starts hears everything again,
-//! and a request's id and the age of a freeze keep that from being done twice.
+//! A run that has ended is steered, too: its issue can be released again, and whoever asks
+//! for anything else is told that it is too late. Words from before an issue's release were
+//! not said to its run; both times are the tracker's. What was heard is remembered by how
+//! far a tracker was read; a request's id and the age of a freeze keep anything from being
+//! done twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
 use crate::ids::{Actor, At, IssueRef, RepoName, RunId};
-use crate::issue::Comment;
-use crate::request::{Asked, Request, Unclear, in_comment};
+use crate::issue::{Comment, Issue};
+use crate::request::{Asked, Request, in_comment};
 use crate::run::Run;
+use crate::trust::Put;
 
 /// How far back a tracker is asked again: it may show a comment late.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(1);
 
+/// What the ids of requests that were made in comments begin with.
+pub const IN_COMMENT: &str = "comment:";
+
 /// What a comment is about to do, if its author is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steer {
-    /// Ask this of a live run.
+    /// Ask this of a run.
     Run {
         /// Which.
         run: RunId,
@@ -45,51 +50,51 @@ pub enum Idle {
     /// Our own account wrote it.
     #[error("our own account wrote it")]
     Own,
-    /// It asks for nothing that there is.
-    #[error(transparent)]
-    Unclear(Unclear),
-    /// No run was live on the issue when it was written.
-    #[error(
-        "no run that is older than it is live on the issue; `afk retry` releases an issue again"
-    )]
+    /// The issue has no run that is older than the comment.
+    #[error("the issue has no run that is older than it")]
     NoRun,
+    /// The run has ended and its issue does not show it yet: to be heard again.
+    #[error("the run on the issue is just ending")]
+    Ending,
 }
 
-/// What `comment` on `issue` steers among the live runs; none where it asks nothing.
-pub fn steers<'a>(
+/// What `comment` on `issue` steers, whose newest run is `newest`; none where it asks nothing.
+pub fn steers(
     issue: &IssueRef,
     comment: &Comment,
     own: &Actor,
-    live: impl IntoIterator<Item = &'a Run>,
+    newest: Option<&Run>,
 ) -> Option<Result<Steer, Idle>> {
     let what = in_comment(&comment.body)?;
-    Some(what.map_err(Idle::Unclear).and_then(|what| {
-        let by = comment.author.clone().ok_or(Idle::Unattributed)?;
+    Some(comment.author.clone().ok_or(Idle::Unattributed).and_then(|by| {
         if by.id == own.id {
             return Err(Idle::Own);
         }
         let at = comment.at;
-        match what {
-            Request::Unfreeze => Ok(Steer::Unfreeze { by, at }),
-            Request::Retry | Request::Stop | Request::Budget { .. } | Request::Say { .. } => {
-                let mut live = live.into_iter();
-                let run = live.find(|run| run.issue == *issue && run.admitted_at < at);
-                let run = run.ok_or(Idle::NoRun)?.id;
-                let id = format!("comment:{}:{}", issue.repo, comment.id);
-                Ok(Steer::Run { run, asked: Asked { id, by, at, what } })
-            }
+        let what = what.unwrap_or_else(|why| Request::Unclear { why: why.to_string() });
+        if what == Request::Unfreeze {
+            return Ok(Steer::Unfreeze { by, at });
         }
+        let run = newest.filter(|run| run.released_at() < at).ok_or(Idle::NoRun)?;
+        let what = match (&run.conclusion, run.settled_at, what) {
+            (None, _, what) => what,
+            (Some(_), None, _) => return Err(Idle::Ending),
+            (Some(_), Some(_), Request::Retry) => Request::Release,
+            (Some(_), Some(_), what) => what,
+        };
+        let id = format!("{IN_COMMENT}{}:{}", issue.repo, comment.id);
+        Ok(Steer::Run { run: run.id, asked: Asked { id, by, at, what } })
     }))
 }
 
-/// Since when comments may steer something, by repo: since the oldest live run there
-/// was admitted, or since the repo was frozen.
+/// Since when comments may steer something, by repo: since the issue of the oldest live run
+/// there was released, or since the repo was frozen.
 pub fn since<'a>(
     live: impl IntoIterator<Item = &'a Run>,
     frozen: impl IntoIterator<Item = (RepoName, At)>,
 ) -> BTreeMap<RepoName, At> {
     let mut since: BTreeMap<RepoName, At> = BTreeMap::new();
-    let live = live.into_iter().map(|run| (run.issue.repo.clone(), run.admitted_at));
+    let live = live.into_iter().map(|run| (run.issue.repo.clone(), run.released_at()));
     for (repo, at) in live.chain(frozen) {
         let first = since.entry(repo).or_insert(at);
         *first = at.min(*first);
@@ -97,38 +102,62 @@ pub fn since<'a>(
     since
 }
 
-/// The comments that were heard already.
-#[derive(Debug, Clone, Default)]
-pub struct CommentsHeard {
-    of: BTreeMap<RepoName, Repo>,
+/// From when on a tracker is asked, of which everything until `until` was heard, where
+/// comments since `from` matter.
+pub fn ask_from(from: At, until: Option<At>) -> At {
+    let back = until.and_then(|until| until.checked_sub(OVERLAP).ok());
+    back.map_or(from, |back| from.max(back))
 }
 
+/// What becomes of a request to release the issue of `run` again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// The ready label is put on; where it is on already, it is taken off first, since a
+    /// release stands for the text as it was when it was asked for.
+    Put {
+        /// Whether it is on.
+        off: bool,
+    },
+    /// Nothing more is done, and this is the answer.
+    Answer(String),
+}
+
+/// Decides about `asked`, a request to `run` whose issue has the newest run `newest`.
+pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) -> Again {
+    match put {
+        Put::Stands | Put::Spent => Again::Answer(RELEASED.to_owned()),
+        Put::Withdrawn => Again::Answer("the ready label was taken off since".to_owned()),
+        Put::NotYet if newest != run => {
+            Again::Answer("another run on the issue has begun since".to_owned())
+        }
+        Put::NotYet if !issue.open => {
+            Again::Answer("the issue is closed: open it, then ask again".to_owned())
+        }
+        Put::NotYet => {
+            Again::Put { off: issue.labels.iter().any(|label| label.eq_ignore_ascii_case(ready)) }
+        }
+    }
+}
+
+/// The answer to whoever asked for another release and got it.
+const RELEASED: &str = "the issue is released again";
+
+/// Comments that were heard already, of those that are read again for being near the
+/// newest one.
 #[derive(Debug, Clone, Default)]
-struct Repo {
-    /// Everything from before this was heard.
-    until: Option<At>,
-    /// What was heard of the last answer.
-    ids: BTreeSet<String>,
+pub struct CommentsHeard {
+    of: BTreeMap<RepoName, BTreeSet<String>>,
 }
 
 impl CommentsHeard {
-    /// From when on `repo` is asked, where comments since `from` matter.
-    pub fn ask_from(&self, repo: &RepoName, from: At) -> At {
-        let until = self.of.get(repo).and_then(|repo| repo.until);
-        until.and_then(|until| until.checked_sub(OVERLAP).ok()).map_or(from, |back| from.max(back))
-    }
-
     /// Whether this comment was heard.
     pub fn knows(&self, repo: &RepoName, id: &str) -> bool {
-        self.of.get(repo).is_some_and(|repo| repo.ids.contains(id))
+        self.of.get(repo).is_some_and(|ids| ids.contains(id))
     }
 
-    /// Notes what was heard of an answer; `all` is when it was asked for, where that
-    /// was all of it. What is not heard yet is asked for again.
-    pub fn note(&mut self, repo: &RepoName, ids: BTreeSet<String>, all: Option<At>) {
-        let noted = self.of.entry(repo.clone()).or_default();
-        noted.ids = ids;
-        noted.until = all.or(noted.until);
+    /// Notes what was heard of an answer.
+    pub fn note(&mut self, repo: &RepoName, ids: BTreeSet<String>) {
+        self.of.insert(repo.clone(), ids);
     }
 
     /// Forgets the repos where nothing can be steered any more.

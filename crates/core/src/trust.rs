@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent, Permission};
+use crate::request::{Asked, Request};
 
 /// Whom to trust with the release of an issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -56,12 +57,14 @@ impl fmt::Display for Ground {
 pub enum Trust {
     /// It is.
     Trusted {
-        /// Who put the ready label on last.
+        /// Who put the ready label on last, or asked for it.
         by: Actor,
-        /// When.
+        /// When; where they asked, when they did.
         at: At,
         /// Why they are trusted.
         ground: Ground,
+        /// The request by which they asked for it, where our own account put the label on.
+        asked: Option<String>,
     },
     /// It is not.
     Refused {
@@ -94,6 +97,14 @@ pub enum Refusal {
     /// Whoever put the label on is not trusted.
     #[error("{} put the ready label on, {why}", name(Some(.by)))]
     Labeller {
+        /// Who.
+        by: Actor,
+        /// Why they are not.
+        why: Distrust,
+    },
+    /// Whoever asked for the label in a comment is not trusted any more.
+    #[error("{} asked for the ready label in a comment, {why}", name(Some(.by)))]
+    Asker {
         /// Who.
         by: Actor,
         /// Why they are not.
@@ -163,9 +174,9 @@ impl Refusal {
     /// Refused only because something could not be read: to wait may mend it.
     pub fn is_unknown(&self) -> bool {
         match self {
-            Self::Labeller { why, .. } | Self::Edited { by: Some(Editor { why, .. }), .. } => {
-                matches!(why, Distrust::Unknown)
-            }
+            Self::Labeller { why, .. }
+            | Self::Asker { why, .. }
+            | Self::Edited { by: Some(Editor { why, .. }), .. } => matches!(why, Distrust::Unknown),
             Self::NeverLabelled
             | Self::LabelOff { .. }
             | Self::Unattributed { .. }
@@ -174,7 +185,70 @@ impl Refusal {
     }
 }
 
+/// For whom our own account may have put the ready label on.
+#[derive(Debug, Clone, Copy)]
+pub struct OnBehalf<'a> {
+    /// Our own account's id.
+    pub own: &'a str,
+    /// What trusted people asked of the issue's runs; only [`Request::Release`] counts.
+    pub asked: &'a [Asked],
+}
+
+/// What became of a request to release an issue again, as the issue's events tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Our account has not put the label on since.
+    NotYet,
+    /// It has, once, and the label is on still: that counts as the asker's.
+    Stands,
+    /// It has, and the label was taken off since.
+    Spent,
+    /// Somebody else took the label off since: it is not put on for this request any more.
+    Withdrawn,
+}
+
+impl OnBehalf<'_> {
+    /// No request at all: our account's labels are no more than any bot's.
+    pub const NOBODY: OnBehalf<'static> = OnBehalf { own: "", asked: &[] };
+
+    /// What became of `asked`. Only the first putting on since counts as the asker's: one
+    /// comment is one release, and ends when that label goes, whoever takes it off.
+    pub fn put(&self, events: &[IssueEvent], label: &str, asked: &Asked) -> Put {
+        let mut since: Vec<_> = events
+            .iter()
+            .filter(|event| event.at >= asked.at)
+            .filter_map(|event| Some((event, on_or_off(event, label)?)))
+            .collect();
+        since.sort_by_key(|(event, _)| event.at);
+        let mut put = Put::NotYet;
+        for (event, on) in since {
+            let ours = event.actor.as_ref().is_some_and(|actor| actor.id == self.own);
+            put = match (put, on, ours) {
+                (Put::NotYet, true, true) => Put::Stands,
+                (Put::NotYet, true, false) | (Put::NotYet, false, true) => Put::NotYet,
+                (Put::NotYet, false, false) => Put::Withdrawn,
+                // A label that is on is put on no second time.
+                (Put::Stands, true, _) => Put::Stands,
+                (Put::Stands, false, _) => Put::Spent,
+                (Put::Spent, _, _) => Put::Spent,
+                (Put::Withdrawn, _, _) => Put::Withdrawn,
+            };
+        }
+        put
+    }
+
+    /// The newest request that the label stands for now.
+    fn stands_for(&self, events: &[IssueEvent], label: &str) -> Option<&Asked> {
+        let releases = self.asked.iter().filter(|asked| asked.what == Request::Release);
+        let stand = releases.filter(|asked| self.put(events, label, asked) == Put::Stands);
+        stand.max_by_key(|asked| asked.at)
+    }
+}
+
 /// Decides from an issue's whole history, oldest first.
+///
+/// The ready label that our own account put on counts as theirs who asked for it, from
+/// when they asked: what was edited after their comment they did not see.
 ///
 /// `permission_of` answers with an account's permission on the repo as it stands
 /// now, `None` where it could not be read. An edit in the same second as the
@@ -184,12 +258,11 @@ pub fn trust(
     events: &[IssueEvent],
     label: &str,
     policy: &TrustPolicy,
+    behalf: OnBehalf<'_>,
     permission_of: &dyn Fn(&Actor) -> Option<Permission>,
 ) -> Trust {
-    match release(events, label, policy, permission_of) {
-        Ok((by, at, ground)) => Trust::Trusted { by, at, ground },
-        Err(why) => Trust::Refused { why },
-    }
+    let decided = release(events, label, policy, behalf, permission_of);
+    decided.unwrap_or_else(|why| Trust::Refused { why })
 }
 
 /// Whether one account is trusted; also for the author of a comment or a command.
@@ -216,8 +289,9 @@ fn release(
     events: &[IssueEvent],
     label: &str,
     policy: &TrustPolicy,
+    behalf: OnBehalf<'_>,
     permission_of: &dyn Fn(&Actor) -> Option<Permission>,
-) -> Result<(Actor, At, Ground), Refusal> {
+) -> Result<Trust, Refusal> {
     // The latest by time; within one second the tracker's order decides.
     let last = events
         .iter()
@@ -228,9 +302,12 @@ fn release(
     if !on {
         return Err(Refusal::LabelOff { by: event.actor.clone(), at: event.at });
     }
-    let by = event.actor.clone().ok_or(Refusal::Unattributed { at: event.at })?;
+    let labeller = event.actor.clone().ok_or(Refusal::Unattributed { at: event.at })?;
+    let asked = behalf.stands_for(events, label).filter(|_| labeller.id == behalf.own);
+    let (by, at) = asked.map_or((labeller, event.at), |asked| (asked.by.clone(), asked.at));
     let ground = match trusted(&by, policy, permission_of) {
         Ok(ground) => ground,
+        Err(why) if asked.is_some() => return Err(Refusal::Asker { by, why }),
         Err(why) => return Err(Refusal::Labeller { by, why }),
     };
     for (i, edit) in events.iter().enumerate() {
@@ -242,8 +319,8 @@ fn release(
             | IssueChange::Closed
             | IssueChange::Reopened => continue,
         };
-        let same_second = edit.at.as_second() == event.at.as_second();
-        if i < index && edit.at < event.at && !same_second {
+        let same_second = edit.at.as_second() == at.as_second();
+        if i < index && edit.at < at && !same_second {
             continue;
         }
         let refused = |by| Refusal::Edited { what, at: edit.at, by };
@@ -252,7 +329,7 @@ fn release(
             return Err(refused(Some(Editor { by: actor.clone(), why })));
         }
     }
-    Ok((by, event.at, ground))
+    Ok(Trust::Trusted { by, at, ground, asked: asked.map(|asked| asked.id.clone()) })
 }
 
 /// Whether an event puts `label` on or takes it off; trackers ignore its case.

@@ -1,52 +1,76 @@
 //! What trusted people ask in comments, heard and done.
 //!
-//! A tracker is asked only about repos where a run is live or a freeze holds: as
-//! shipped, none. The core decides what a comment steers; here it is fetched, its
-//! author's permission is asked live, and the store is told. A run takes up what is
-//! asked of it by itself.
+//! A tracker is asked only about repos where a run is live, a freeze holds, or the loop is
+//! armed and an issue had a run: as shipped, none. One call a repo and poll lists what was
+//! written since the newest comment that was heard. The core decides what a comment steers;
+//! here it is fetched, its author's permission is asked live, and the store is told. A live
+//! run takes up what is asked of it by itself; what is asked of one that has ended is done
+//! in [`again`].
 
-use std::collections::BTreeSet;
+mod again;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::config::Config;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::Comment;
 use afk_core::request::in_comment;
-use afk_core::steer::{Steer, since, steers};
+use afk_core::steer::{Idle, Steer, ask_from, since, steers};
 use afk_core::trust::trusted;
 
 use crate::Engine;
 use crate::dispatch::Looked;
-use crate::ports::{PortResult, StoredRun};
+use crate::ports::{Filter, PortResult};
 use crate::switches::Brake;
 
+/// What became of a comment.
+enum Obeyed {
+    /// It need not be heard again.
+    Heard,
+    /// Likewise, and a freeze was lifted.
+    Lifted,
+    /// What it is about is just ending.
+    TooSoon,
+}
+
 impl Engine {
-    /// Hears what was written since the last time, where it may steer something.
+    /// Hears what was written since the last time, where it may steer something, and does
+    /// what is asked of runs that have ended.
     pub(crate) async fn hear(&self, brake: &Brake) -> PortResult<()> {
-        let (config, _) = self.ports.settings.current();
+        let (config, pickup) = self.ports.settings.current();
+        let switches = brake.switches();
+        let armed = !config.kill_switch
+            && !config.shadow
+            && pickup.is_none()
+            && switches.as_ref().is_some_and(|now| now.halt.is_none() && now.pause.is_none());
         let live = self.ports.store.live().await?;
-        let frozen = brake.switches().unwrap_or_default().frozen.into_iter();
+        let frozen = switches.unwrap_or_default().frozen.into_iter();
         let frozen = frozen.filter(|(repo, _)| config.allowlist.contains(repo));
         let mut from = since(
             live.iter().map(|stored| &stored.run),
             frozen.map(|(repo, freeze)| (repo, freeze.thrown.at)),
         );
+        let until = self.ports.store.heard().await?;
+        if armed {
+            self.since_runs(&config.allowlist, &until, &mut from).await?;
+        }
         from.retain(|repo, _| config.repos.contains_key(repo));
         let now = self.ports.clock.now();
         let asked: Vec<(RepoName, At)> = {
             let (troubles, mut heard) = (self.troubles(), self.heard());
             heard.retain(|repo| from.contains_key(repo));
             let asked = from.into_iter().filter(|(repo, _)| !troubles.waits(repo, now));
-            let from = |(repo, from)| {
-                let from = heard.ask_from(&repo, from);
+            let back = |(repo, from)| {
+                let from = ask_from(from, until.get(&repo).copied());
                 (repo, from)
             };
-            asked.map(from).collect()
+            asked.map(back).collect()
         };
         let (mut looked, mut lifted) = (Looked::default(), false);
         for (repo, answer) in self.ports.tracker.comments_everywhere(&asked).await {
             match answer {
                 Ok(comments) => {
-                    lifted |= self.follow(&config, &repo, comments, now).await;
+                    lifted |= self.follow(&config, &repo, comments, until.get(&repo)).await?;
                     looked.answered.push(repo);
                 }
                 Err(error) => looked.failed(&repo, &error),
@@ -56,6 +80,33 @@ impl Engine {
         if lifted {
             // What is dispatched next need not wait for the next reading.
             brake.read(&*self.ports.store).await;
+        }
+        if armed {
+            self.do_again(&config).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the enrolled repos where an issue had a run: everything since the newest comment
+    /// that was heard matters there; before any was, everything since the oldest of its
+    /// latest runs.
+    async fn since_runs(
+        &self,
+        enrolled: &[RepoName],
+        until: &BTreeMap<RepoName, At>,
+        from: &mut BTreeMap<RepoName, At>,
+    ) -> PortResult<()> {
+        for repo in enrolled {
+            if until.contains_key(repo) {
+                from.insert(repo.clone(), At::MIN);
+                continue;
+            }
+            let filter = Filter { repo: Some(repo.clone()), ..Filter::default() };
+            let runs = self.ports.store.runs(&filter).await?;
+            if let Some(oldest) = runs.iter().map(|stored| stored.run.released_at()).min() {
+                let first = from.entry(repo.clone()).or_insert(oldest);
+                *first = oldest.min(*first);
+            }
         }
         Ok(())
     }
@@ -67,15 +118,21 @@ impl Engine {
         config: &Config,
         repo: &RepoName,
         mut comments: Vec<(IssueRef, Comment)>,
-        now: At,
-    ) -> bool {
+        until: Option<&At>,
+    ) -> PortResult<bool> {
+        let newest = comments.iter().map(|(_, comment)| comment.at).max();
         comments.retain(|(_, comment)| in_comment(&comment.body).is_some());
         let mut ids = BTreeSet::new();
         let (mut all, mut lifted) = (true, false);
         for (issue, comment) in comments {
             if !self.heard().knows(repo, &comment.id) {
                 match self.obey(config, &issue, &comment).await {
-                    Ok(freeze) => lifted |= freeze,
+                    Ok(Obeyed::Lifted) => lifted = true,
+                    Ok(Obeyed::Heard) => {}
+                    Ok(Obeyed::TooSoon) => {
+                        all = false;
+                        continue;
+                    }
                     Err(error) => {
                         let (error, comment) = (error.chain(), &comment.id);
                         tracing::warn!(%issue, comment, error, "comment not followed, will try again");
@@ -86,22 +143,33 @@ impl Engine {
             }
             ids.insert(comment.id);
         }
-        self.heard().note(repo, ids, all.then_some(now));
-        lifted
+        self.heard().note(repo, ids);
+        // What is not heard yet is asked for again.
+        if let Some(newest) = newest.filter(|newest| all && Some(newest) > until) {
+            self.ports.store.note_heard(repo, newest).await?;
+        }
+        Ok(lifted)
     }
 
-    /// Does what one comment asks, where its author may. Whether that lifted a freeze.
-    async fn obey(&self, config: &Config, issue: &IssueRef, comment: &Comment) -> PortResult<bool> {
+    /// Does what one comment asks, where its author may.
+    async fn obey(
+        &self,
+        config: &Config,
+        issue: &IssueRef,
+        comment: &Comment,
+    ) -> PortResult<Obeyed> {
         let own = self.ports.tracker.own_account(&issue.repo).await?;
-        // Read after the comment was: a run that it is younger than is among them.
-        let live: Vec<StoredRun> = self.ports.store.live().await?;
-        let runs = live.iter().map(|stored| &stored.run);
+        // Read after the comment was: a run that it is younger than is seen.
+        let (repo, issue_number) = (Some(issue.repo.clone()), Some(issue.number));
+        let filter = Filter { repo, issue: issue_number, limit: 1 };
+        let newest = self.ports.store.runs(&filter).await?.pop();
         let id = &comment.id;
-        let steer = match steers(issue, comment, &own, runs) {
-            None => return Ok(false),
+        let steer = match steers(issue, comment, &own, newest.as_ref().map(|stored| &stored.run)) {
+            None => return Ok(Obeyed::Heard),
+            Some(Err(Idle::Ending)) => return Ok(Obeyed::TooSoon),
             Some(Err(why)) => {
                 tracing::debug!(%issue, comment = id, %why, "a comment steers nothing");
-                return Ok(false);
+                return Ok(Obeyed::Heard);
             }
             Some(Ok(steer)) => steer,
         };
@@ -117,7 +185,7 @@ impl Engine {
         };
         if let Err(why) = trusted(by, &config.trust, &|_: &Actor| permission) {
             tracing::debug!(%issue, comment = id, by = by.login, %why, "a comment is not trusted");
-            return Ok(false);
+            return Ok(Obeyed::Heard);
         }
         match steer {
             Steer::Run { run, asked } => {
@@ -125,7 +193,7 @@ impl Engine {
                     let by = asked.by.login;
                     tracing::info!(run.id = %run, %issue, comment = id, by, "asked in a comment");
                 }
-                Ok(false)
+                Ok(Obeyed::Heard)
             }
             Steer::Unfreeze { by, at } => {
                 let lifted = self.ports.store.unfreeze(&issue.repo, &by.login, at).await?;
@@ -133,7 +201,7 @@ impl Engine {
                     let (repo, by) = (&issue.repo, by.login);
                     tracing::info!(%repo, %issue, comment = id, by, "freeze lifted by a comment");
                 }
-                Ok(lifted)
+                Ok(if lifted { Obeyed::Lifted } else { Obeyed::Heard })
             }
         }
     }

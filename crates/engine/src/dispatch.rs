@@ -289,12 +289,12 @@ fn pin(issue: &Issue) -> Pinned {
 /// that does not know its release could never close its issue.
 fn released(config: &Config, issue: &IssueRef, trust: Answer<Trust>) -> PortResult<Release> {
     match trust {
-        Answer::Known(Trust::Trusted { by, at, ground }) => {
+        Answer::Known(Trust::Trusted { by, at, ground, asked }) => {
             let permission = match ground {
                 Ground::Permission(permission) => Some(permission),
                 Ground::Listed => None,
             };
-            Ok(Release { by, at, permission, label: config.ready_label.clone() })
+            Ok(Release { by, at, permission, label: config.ready_label.clone(), asked })
         }
         Answer::Known(Trust::Refused { why }) => Err(PortError::transient(format!(
             "the release of {issue} did not stand while it was being admitted: {why}"

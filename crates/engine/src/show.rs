@@ -7,7 +7,9 @@ use afk_core::comment::{self, Closing, Progress};
 use afk_core::config::Config;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
+use afk_core::request::Asked;
 use afk_core::run::{Attempt, CancelHow, IssueSeen, Run, Seen, TurnSeen};
+use afk_core::steer::IN_COMMENT;
 
 use crate::Engine;
 use crate::ports::{Labels, PortResult};
@@ -33,7 +35,7 @@ impl Engine {
             wrote = true;
         }
         if wanted.comment {
-            wrote |= self.comment(run).await?;
+            wrote |= self.comment(run, &[]).await?;
         }
         match wanted.open {
             Some(false) if seen.open => self.ports.tracker.close(&run.issue).await?,
@@ -43,12 +45,30 @@ impl Engine {
         Ok(true)
     }
 
-    /// Ensures the run's one comment, found again by its marker.
-    async fn comment(&self, run: &Run) -> PortResult<bool> {
+    /// Tells in the comment of a run that has ended what is answered to `asked`. A run that
+    /// has no comment gets none for that.
+    pub(crate) async fn tell(&self, run: &Run, asked: &Asked, answer: &str) -> PortResult<()> {
+        let own = self.ports.tracker.own_account(&run.issue.repo).await?;
+        let comments = self.ports.tracker.comments(&run.issue).await?;
+        if comment::find(&comments, run.id, &own.id).is_some() {
+            self.comment(run, &[(asked.clone(), answer.to_owned())]).await?;
+        }
+        Ok(())
+    }
+
+    /// Ensures the run's one comment, found again by its marker, with what was answered to
+    /// comments and is about to be.
+    async fn comment(&self, run: &Run, about: &[(Asked, String)]) -> PortResult<bool> {
         let tracker = &self.ports.tracker;
         let own = tracker.own_account(&run.issue.repo).await?;
+        let requests = self.ports.store.requests(run.id).await?;
+        let answered = requests.into_iter().filter_map(|request| {
+            let (_, answer) = request.answered?;
+            Some((request.asked, answer))
+        });
+        let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
         let comments = tracker.comments(&run.issue).await?;
-        let text = comment::render(&progress(run));
+        let text = comment::render(&Progress { told: told(run, &answered), ..progress(run) });
         match comment::find(&comments, run.id, &own.id) {
             None => tracker.comment(&run.issue, run.id, &text).await?,
             Some(shown) if comment::differs(&shown.body, &text) => {
@@ -132,8 +152,19 @@ pub fn progress(run: &Run) -> Progress {
             .map_or_else(|| "master".to_owned(), |start| start.branch.clone()),
         phase: run.phase(),
         fix_forwards: run.fix_forwards(),
+        told: Vec::new(),
         closing,
     }
+}
+
+/// What whoever asked in a comment must be told, oldest first: that it was unclear, came
+/// too late, or released the issue again. What the run took it shows by what it does.
+fn told(run: &Run, answered: &[(Asked, String)]) -> Vec<String> {
+    let told = answered.iter().filter(|(asked, _)| {
+        let taken = run.heard.iter().any(|heard| heard.asked.id == asked.id);
+        asked.id.starts_with(IN_COMMENT) && !taken
+    });
+    told.map(|(asked, answer)| format!("{}, {}: {answer}", asked.by.login, asked.at)).collect()
 }
 
 fn tried(attempt: &Attempt) -> String {

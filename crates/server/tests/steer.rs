@@ -116,3 +116,24 @@ fn a_comment_of_the_keeper_lifts_the_freeze_that_it_is_younger_than() {
     world.ok(&["tick", "--poll"]);
     assert!(!frozen());
 }
+
+#[test]
+fn a_retry_in_a_comment_of_the_keeper_releases_the_issue_again_and_a_strangers_does_not() {
+    let (world, control) = at_work();
+    world.ok(&["stop", ISSUE]);
+    control.done();
+    world.open("go");
+    world.ok(&["issue", "comment", ISSUE, "/afk retry", "--as", "mallory"]);
+    world.ok(&["issue", "comment", ISSUE, "/afk budget much"]);
+    world.ok(&["tick", "--poll"]);
+    assert_eq!(world.json(&["runs"])["runs"].as_array().unwrap().len(), 1);
+    let page = world.show();
+    assert_eq!(answers(&page).len(), 2, "{page}");
+    assert!(answers(&page)[1].contains("US dollars above 0"), "{page}");
+    assert!(world.ok(&["issue", "show", ISSUE]).contains("Answers to comments"));
+    world.ok(&["issue", "comment", ISSUE, "/afk retry"]);
+    world.start(&WATCH).done();
+    assert_eq!(world.show()["summary"]["outcome"], "done");
+    assert_eq!(world.json(&["runs"])["runs"].as_array().unwrap().len(), 2);
+    assert!(world.ok(&["evidence", ISSUE]).contains("by comment:"));
+}

@@ -133,8 +133,8 @@ async fn nobody_else_steers() {
             write(&story, body, by);
         }
     }
-    // Said by somebody trusted, and no request: not first in its comment, or no verb.
-    for body in ["> /afk stop", "Do not write /afk stop.", "/afk dance", "/afk budget 0"] {
+    // Said by somebody trusted, and no request: not first in its comment.
+    for body in ["> /afk stop", "Do not write /afk stop."] {
         write(&story, body, &person("ann"));
     }
     story.rounds(5).await;
@@ -188,7 +188,6 @@ async fn a_comment_lifts_the_freeze_that_it_is_younger_than_and_no_later_one() {
     story = story.restarted("second");
     story.rounds(3).await;
     assert!(frozen(&story), "it was asked of the one before");
-    assert_eq!(story.count("store.unfreeze"), 1, "older comments are not even looked at");
 }
 
 #[tokio::test]
@@ -207,30 +206,53 @@ async fn a_permission_that_cannot_be_read_is_asked_for_again_and_holds_up_nobody
     assert_eq!(requests(&story), ["comment:o/r:3 ann", "comment:o/r:2 bob"]);
 }
 
+/// One call a repo and poll, which lists what came since the newest comment that was heard.
 #[tokio::test]
 async fn only_where_something_can_be_steered_is_anybody_asked_for_comments() {
-    let story = Story::new().with_issue(vec![good_work()]);
+    let story = Story::new();
+    story.rounds(5).await;
+    assert_eq!(story.count("tracker.comments_since"), 0, "no issue ever had a run");
+    let story = story.with_issue(vec![good_work()]);
     story.settle().await;
     story.ended(End::Done);
     let before = story.count("tracker.comments_since");
     assert!(before > 0);
     story.rounds(5).await;
-    assert_eq!(story.count("tracker.comments_since"), before, "no run is live, nothing frozen");
+    assert_eq!(story.count("tracker.comments_since"), before + 5, "it may be released again");
+    story.sim.with(|world| world.config.kill_switch = true);
+    story.rounds(5).await;
+    assert_eq!(story.count("tracker.comments_since"), before + 5, "disarmed, and no run is live");
     story.switch(&Switch::Freeze(repo("o/r")), true);
     story.rounds(2).await;
-    assert_eq!(story.count("tracker.comments_since"), before + 2);
+    assert_eq!(story.count("tracker.comments_since"), before + 7, "a freeze may be lifted");
     story.sim.with(|world| world.config.allowlist.clear());
     story.rounds(2).await;
-    assert_eq!(story.count("tracker.comments_since"), before + 2, "nobody is enrolled");
+    assert_eq!(story.count("tracker.comments_since"), before + 7, "nobody is enrolled");
+}
+
+/// However long ago an issue's run ended, and whoever looks: old comments are not read again.
+#[tokio::test]
+async fn a_process_that_starts_reads_no_old_comments() {
+    let mut story = Story::new().with_issue(vec![good_work()]);
+    story.settle().await;
+    story.sim.advance(SignedDuration::from_hours(24 * 90));
+    write(&story, "A word.", &person("stranger"));
+    story.rounds(1).await;
+    story = story.restarted("second");
+    story.rounds(1).await;
+    let (until, now) = story.sim.with(|world| (world.store.heard[&repo("o/r")], world.now));
+    let back = now.duration_since(until);
+    assert!(back < SignedDuration::from_mins(1), "everything was heard until {back} ago");
 }
 
 /// The calls by which comments are heard.
-const HEARING: [&str; 5] = [
+const HEARING: [&str; 6] = [
     "tracker.comments_since",
     "tracker.own_account",
     "tracker.permission",
-    "store.live",
+    "store.runs",
     "store.ask",
+    "store.note_heard",
 ];
 
 /// Every call by which comments are heard fails once, or the process dies of it: what

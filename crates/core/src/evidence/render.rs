@@ -38,6 +38,7 @@ impl Evidence {
         };
         let how = match &release.how {
             ReleasedBy::Label { label } => format!("by the label {}", word(label)),
+            ReleasedBy::Asked { request } => format!("by {}", word(request)),
             ReleasedBy::Command => "by their own dispatch".to_owned(),
         };
         let permission = match release.permission {

@@ -338,8 +338,13 @@ impl fmt::Display for Why<'_> {
                 Dollars(*left),
                 Dollars(*budget)
             ),
-            Self::Released(Trust::Trusted { by, at, ground }) => {
-                write!(f, "released by {} ({ground}) at {at}", by.login)
+            Self::Released(Trust::Trusted { by, at, ground, asked }) => {
+                write!(f, "released by {} ({ground}) at {at}", by.login)?;
+                if asked.is_some() {
+                    f.write_str(", by a comment that asks for it")
+                } else {
+                    Ok(())
+                }
             }
             Self::Released(Trust::Refused { why }) => why.fmt(f),
             Self::Distrusted(why) => why.fmt(f),

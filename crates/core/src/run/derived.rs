@@ -98,9 +98,20 @@ impl Run {
         let said = self.heard.iter().filter(|heard| heard.turn == Some(n));
         let texts = said.filter_map(|heard| match &heard.asked.what {
             Request::Say { text } => Some(text.as_str()),
-            Request::Retry | Request::Stop | Request::Budget { .. } | Request::Unfreeze => None,
+            Request::Retry
+            | Request::Stop
+            | Request::Budget { .. }
+            | Request::Unfreeze
+            | Request::Release
+            | Request::Unclear { .. } => None,
         });
         texts.collect::<Vec<_>>().join("\n\n")
+    }
+
+    /// When the issue was released, by the tracker's clock: what people wrote on it
+    /// after that, they wrote to this run.
+    pub fn released_at(&self) -> At {
+        self.release.as_ref().map_or(self.admitted_at, |release| release.at)
     }
 
     /// Whether a person asked for another try since `at`.

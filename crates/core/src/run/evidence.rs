@@ -42,9 +42,10 @@ impl Run {
 
     fn released(&self) -> Option<Release> {
         let release = self.release.as_ref()?;
-        let how = match self.dispatcher {
-            Dispatcher::Loop => ReleasedBy::Label { label: release.label.clone() },
-            Dispatcher::Person => ReleasedBy::Command,
+        let how = match (self.dispatcher, &release.asked) {
+            (Dispatcher::Loop, None) => ReleasedBy::Label { label: release.label.clone() },
+            (Dispatcher::Loop, Some(asked)) => ReleasedBy::Asked { request: asked.clone() },
+            (Dispatcher::Person, _) => ReleasedBy::Command,
         };
         Some(Release {
             by: release.by.clone(),

@@ -91,7 +91,7 @@ pub struct TurnCost {
 /// Who released an issue to the loop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// Who put the ready label on.
+    /// Who put the ready label on, or asked for it.
     pub by: Actor,
     /// When they did.
     pub at: At,
@@ -99,6 +99,9 @@ pub struct Release {
     pub permission: Option<Permission>,
     /// The label that they released it with.
     pub label: String,
+    /// The request by which they asked for it, where our own account put it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
 }
 
 /// An issue's text as it was accepted.

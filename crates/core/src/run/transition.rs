@@ -301,7 +301,11 @@ impl Run {
                 self.cancel.get_or_insert(Cancel { by, how, at });
             }
             Request::Budget { usd } => self.budget = *usd,
-            Request::Retry | Request::Say { .. } | Request::Unfreeze => {}
+            Request::Retry
+            | Request::Say { .. }
+            | Request::Unfreeze
+            | Request::Release
+            | Request::Unclear { .. } => {}
         }
         self.heard.push(Heard { asked, at, answer, turn: None });
     }

@@ -3,7 +3,9 @@
 use super::*;
 use crate::digest::Digest;
 use crate::gates::Dispatcher;
-use crate::run::{LabelsSeen, Pinned};
+use crate::plan::End;
+use crate::request::Unclear;
+use crate::run::{Conclusion, LabelsSeen, Pinned};
 use crate::usd::Usd;
 
 fn at(second: i64) -> At {
@@ -42,36 +44,93 @@ fn run(issue: &str, second: i64) -> Run {
     }
 }
 
+fn asks(second: i64, what: Request) -> Option<Result<Steer, Idle>> {
+    let id = "comment:o/r:5".to_owned();
+    let asked = Asked { id, by: who("ann"), at: at(second), what };
+    Some(Ok(Steer::Run { run: run("o/r#7", 10).id, asked }))
+}
+
+fn heard(newest: &Run, second: i64, by: Option<&str>, body: &str) -> Option<Result<Steer, Idle>> {
+    let author = by.map(who);
+    let comment = Comment { id: "5".to_owned(), author, at: at(second), body: body.to_owned() };
+    steers(&newest.issue, &comment, &who("afk"), Some(newest))
+}
+
 #[test]
 fn a_comment_steers_the_run_that_it_is_younger_than_and_the_freeze_of_its_repo() {
-    let live = [run("o/r#7", 10), run("o/s#1", 10)];
-    let check = |issue: &str, second, by: Option<&str>, body: &str, expected| {
-        let author = by.map(who);
-        let comment = Comment { id: "5".to_owned(), author, at: at(second), body: body.to_owned() };
-        let got = steers(&issue.parse().unwrap(), &comment, &who("afk"), &live);
-        assert_eq!(got, expected, "{issue} {second} {by:?} {body:?}");
-    };
-    let asks = |second, what| {
-        let id = "comment:o/r:5".to_owned();
-        let asked = Asked { id, by: who("ann"), at: at(second), what };
-        Some(Ok(Steer::Run { run: live[0].id, asked }))
+    let live = run("o/r#7", 10);
+    let check = |second, by: Option<&str>, body: &str, expected| {
+        assert_eq!(heard(&live, second, by, body), expected, "{second} {by:?} {body:?}");
     };
     let ann = Some("ann");
-    check("o/r#7", 11, ann, "/afk stop", asks(11, Request::Stop));
-    check("o/r#7", 11, ann, "/afk retry", asks(11, Request::Retry));
-    check("o/r#7", 11, ann, "/afk budget 3", asks(11, Request::Budget { usd: Usd::dollars(3) }));
-    check("o/r#7", 11, ann, "/afk say hi", asks(11, Request::Say { text: "hi".to_owned() }));
-    check("o/r#7", 11, ann, "stop", None);
-    check("o/r#7", 10, ann, "/afk stop", Some(Err(Idle::NoRun)));
-    check("o/r#8", 11, ann, "/afk stop", Some(Err(Idle::NoRun)));
-    let unfreeze = Some(Ok(Steer::Unfreeze { by: who("ann"), at: at(3) }));
-    check("o/r#8", 3, ann, "/afk unfreeze", unfreeze);
-    check("o/r#7", 11, Some("afk"), "/afk stop", Some(Err(Idle::Own)));
-    check("o/r#7", 11, Some("afk"), "/afk unfreeze", Some(Err(Idle::Own)));
-    check("o/r#7", 11, None, "/afk stop", Some(Err(Idle::Unattributed)));
-    check("o/r#7", 11, None, "/afk unfreeze", Some(Err(Idle::Unattributed)));
-    let unclear = Unclear::Verb("dance".to_owned());
-    check("o/r#7", 11, ann, "/afk dance", Some(Err(Idle::Unclear(unclear))));
+    check(11, ann, "/afk stop", asks(11, Request::Stop));
+    check(11, ann, "/afk retry", asks(11, Request::Retry));
+    check(11, ann, "/afk budget 3", asks(11, Request::Budget { usd: Usd::dollars(3) }));
+    check(11, ann, "/afk say hi", asks(11, Request::Say { text: "hi".to_owned() }));
+    check(11, ann, "stop", None);
+    check(10, ann, "/afk stop", Some(Err(Idle::NoRun)));
+    check(10, ann, "/afk dance", Some(Err(Idle::NoRun)));
+    check(3, ann, "/afk unfreeze", Some(Ok(Steer::Unfreeze { by: who("ann"), at: at(3) })));
+    check(11, Some("afk"), "/afk stop", Some(Err(Idle::Own)));
+    check(11, Some("afk"), "/afk dance", Some(Err(Idle::Own)));
+    check(11, Some("afk"), "/afk unfreeze", Some(Err(Idle::Own)));
+    check(11, None, "/afk stop", Some(Err(Idle::Unattributed)));
+    check(11, None, "/afk dance", Some(Err(Idle::Unattributed)));
+    check(11, None, "/afk unfreeze", Some(Err(Idle::Unattributed)));
+    let why = Unclear::Verb("dance".to_owned()).to_string();
+    check(11, ann, "/afk dance", asks(11, Request::Unclear { why }));
+    let comment = Comment {
+        id: "5".to_owned(),
+        author: Some(who("ann")),
+        at: at(11),
+        body: "/afk stop".to_owned(),
+    };
+    let none = steers(&live.issue, &comment, &who("afk"), None);
+    assert_eq!(none, Some(Err(Idle::NoRun)));
+}
+
+#[test]
+fn a_run_that_has_ended_is_asked_for_another_release_once_its_issue_shows_the_end() {
+    let mut ended = run("o/r#7", 10);
+    let why = String::new();
+    ended.conclusion = Some(Conclusion { end: End::NeedsHuman, why, at: at(20) });
+    let ann = Some("ann");
+    assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Err(Idle::Ending)));
+    ended.settled_at = Some(at(21));
+    assert_eq!(heard(&ended, 30, ann, "/afk retry"), asks(30, Request::Release));
+    assert_eq!(heard(&ended, 30, ann, "/afk stop"), asks(30, Request::Stop));
+    assert_eq!(heard(&ended, 10, ann, "/afk retry"), Some(Err(Idle::NoRun)));
+}
+
+#[test]
+fn an_issue_is_released_again_once_and_only_where_nothing_came_between() {
+    let (old, new) = (run("o/r#7", 10).id, "00000002-0000-0000-0000-000000000007".parse().unwrap());
+    let issue = |open, labels: &[&str]| Issue {
+        issue: "o/r#7".parse().unwrap(),
+        title: String::new(),
+        body: String::new(),
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        open,
+    };
+    let check = |newest, issue: &Issue, put, expected: Result<bool, &str>| {
+        let got = match again(old, newest, issue, put, "ready") {
+            Again::Put { off } => Ok(off),
+            Again::Answer(text) => Err(text),
+        };
+        match (&got, expected) {
+            (Err(text), Err(part)) => assert!(text.contains(part), "{text:?} lacks {part:?}"),
+            (got, expected) => assert_eq!(got.as_ref().ok(), expected.as_ref().ok(), "{put:?}"),
+        }
+    };
+    check(old, &issue(true, &[]), Put::NotYet, Ok(false));
+    check(old, &issue(true, &["Ready"]), Put::NotYet, Ok(true));
+    check(old, &issue(false, &[]), Put::NotYet, Err("closed"));
+    check(new, &issue(true, &[]), Put::NotYet, Err("another run"));
+    check(old, &issue(true, &[]), Put::Withdrawn, Err("taken off"));
+    for put in [Put::Stands, Put::Spent] {
+        check(old, &issue(true, &["ready"]), put, Err("released again"));
+        check(new, &issue(false, &[]), put, Err("released again"));
+    }
 }
 
 #[test]
@@ -85,19 +144,17 @@ fn comments_matter_since_the_first_thing_that_they_could_steer() {
 
 #[test]
 fn what_was_heard_is_asked_for_again_for_a_minute_and_never_from_before_it_matters() {
+    assert_eq!(ask_from(at(0), None), at(0));
+    assert_eq!(ask_from(at(0), Some(at(30))), at(0));
+    assert_eq!(ask_from(at(0), Some(at(100))), at(40));
+    assert_eq!(ask_from(at(70), Some(at(100))), at(70));
     let (r, s) = (repo("o/r"), repo("o/s"));
     let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
     let mut heard = CommentsHeard::default();
-    assert_eq!(heard.ask_from(&r, at(0)), at(0));
-    heard.note(&r, ids(&["1", "2"]), Some(at(30)));
-    assert_eq!(heard.ask_from(&r, at(0)), at(0));
+    heard.note(&r, ids(&["1", "2"]));
     assert!(heard.knows(&r, "1") && !heard.knows(&r, "3") && !heard.knows(&s, "1"));
-    heard.note(&r, ids(&["2"]), Some(at(100)));
-    assert_eq!((heard.ask_from(&r, at(0)), heard.ask_from(&r, at(70))), (at(40), at(70)));
-    assert!(!heard.knows(&r, "1"));
-    // Not all of it was heard: the next time reaches as far back.
-    heard.note(&r, ids(&["3"]), None);
-    assert_eq!(heard.ask_from(&r, at(0)), at(40));
+    heard.note(&r, ids(&["2"]));
+    assert!(!heard.knows(&r, "1") && heard.knows(&r, "2"));
     heard.retain(|repo| *repo != r);
-    assert_eq!(heard.ask_from(&r, at(0)), at(0));
+    assert!(!heard.knows(&r, "2"));
 }

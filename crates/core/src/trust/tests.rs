@@ -40,7 +40,7 @@ fn permission_of(actor: &Actor) -> Option<Permission> {
 
 fn ask(events: &[&str], policy: &TrustPolicy) -> Trust {
     let events: Vec<_> = events.iter().map(|e| event(e)).collect();
-    trust(&events, READY, policy, &permission_of)
+    trust(&events, READY, policy, OnBehalf::NOBODY, &permission_of)
 }
 
 #[track_caller]
@@ -116,6 +116,85 @@ fn only_what_could_not_be_read_is_unknown() {
     assert!(unknown(&["1 dev on", "3 dark body"]));
     assert!(!unknown(&["1 stranger on"]));
     assert!(!unknown(&[]));
+}
+
+/// Requests as `<second> <who>`, asked in comments, and our account `afk[bot]`.
+#[track_caller]
+fn check_asked(asked: &[&str], events: &[&str], expected: Result<&str, &str>) {
+    let request = |(n, line): (usize, &&str)| {
+        let (second, who) = line.split_once(' ').unwrap();
+        let at = At::from_second(second.parse().unwrap()).unwrap();
+        Asked { id: format!("comment:{n}"), by: actor(who), at, what: Request::Release }
+    };
+    let asked: Vec<_> = asked.iter().enumerate().map(request).collect();
+    let events: Vec<_> = events.iter().map(|e| event(e)).collect();
+    let behalf = OnBehalf { own: "id-afk[bot]", asked: &asked };
+    let seen = match trust(&events, READY, &TrustPolicy::default(), behalf, &permission_of) {
+        Trust::Trusted { by, at, asked, .. } => {
+            let asked = asked.unwrap_or_else(|| "no request".to_owned());
+            Ok(format!("{} at {} by {asked}", by.login, at.as_second()))
+        }
+        Trust::Refused { why } => Err(why.to_string()),
+    };
+    match (&seen, expected) {
+        (Ok(by), Ok(who)) => assert_eq!(by, who),
+        (Err(why), Err(part)) => assert!(why.contains(part), "{why:?} lacks {part:?}"),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => panic!("{asked:?} {events:?}: {seen:?}"),
+    }
+}
+
+#[test]
+fn our_own_label_is_theirs_who_asked_for_it() {
+    let afk = "3 afk[bot] on";
+    check_asked(&[], &[afk], Err("a bot that is not listed"));
+    check_asked(&["2 dev"], &[afk], Ok("dev at 2 by comment:0"));
+    check_asked(&["2 dev"], &["1 owner on", "2 afk[bot] off", afk], Ok("dev at 2 by comment:0"));
+    // Asked after the label was put on: not the cause of it.
+    check_asked(&["4 dev"], &[afk], Err("a bot that is not listed"));
+    // The newest of those that it can stand for, with their rights of now.
+    check_asked(&["1 owner", "2 dev"], &[afk], Ok("dev at 2 by comment:1"));
+    check_asked(
+        &["1 owner", "2 triager"],
+        &[afk],
+        Err("asked for the ready label in a comment, who has triage"),
+    );
+    check_asked(&["2 dark"], &[afk], Err("could not be read"));
+    check_asked(&["2 dev[bot]"], &[afk], Err("a bot that is not listed"));
+    // Somebody else's label is theirs, whatever was asked.
+    check_asked(&["2 dev"], &["3 stranger on"], Err("stranger (id id-stranger) put"));
+    check_asked(&["2 dev"], &["3 owner on"], Ok("owner at 3 by no request"));
+}
+
+#[test]
+fn a_request_is_one_release_and_ends_with_its_label() {
+    check_asked(&["2 dev"], &["3 afk[bot] on", "4 afk[bot] off", "9 afk[bot] on"], Err("a bot"));
+    check_asked(&["2 dev"], &["3 afk[bot] on", "4 owner off", "9 afk[bot] on"], Err("a bot"));
+    check_asked(&["2 dev"], &["3 owner off", "4 afk[bot] on"], Err("a bot"));
+    check_asked(&["2 dev"], &["3 ? off", "4 afk[bot] on"], Err("a bot"));
+    check_asked(&["2 dev"], &["3 afk[bot] on", "4 owner off"], Err("taken off by owner"));
+    let twice = ["3 afk[bot] on", "4 afk[bot] off", "6 afk[bot] on"];
+    check_asked(&["2 dev", "5 owner"], &twice, Ok("owner at 5 by comment:1"));
+}
+
+#[test]
+fn what_was_changed_after_the_comment_its_author_did_not_see() {
+    check_asked(&["5 dev"], &["3 stranger body", "7 afk[bot] on"], Ok("dev at 5 by comment:0"));
+    check_asked(&["5 dev"], &["5 stranger body", "7 afk[bot] on"], Err("the body was changed"));
+    check_asked(&["5 dev"], &["6 stranger body", "7 afk[bot] on"], Err("the body was changed"));
+    check_asked(&["5 dev"], &["7 afk[bot] on", "8 stranger title"], Err("the title was changed"));
+    check_asked(&["5 dev"], &["6 owner body", "7 afk[bot] on"], Ok("dev at 5 by comment:0"));
+}
+
+#[test]
+fn no_other_request_puts_the_label_on() {
+    let events = [event("3 afk[bot] on")];
+    let at = At::from_second(2).unwrap();
+    for what in [Request::Retry, Request::Stop, Request::Unfreeze] {
+        let asked = [Asked { id: "a".into(), by: actor("dev"), at, what }];
+        let behalf = OnBehalf { own: "id-afk[bot]", asked: &asked };
+        let got = trust(&events, READY, &TrustPolicy::default(), behalf, &permission_of);
+        assert!(matches!(got, Trust::Refused { .. }));
+    }
 }
 
 proptest! {

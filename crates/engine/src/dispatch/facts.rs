@@ -8,7 +8,8 @@ use afk_core::config::Config;
 use afk_core::gates::{Answer, Fleet, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::{Issue, Permission};
-use afk_core::trust::{Trust, trust};
+use afk_core::request::Request;
+use afk_core::trust::{OnBehalf, Trust, trust};
 use afk_core::usd::Usd;
 use afk_core::verdict::Verdict;
 
@@ -157,8 +158,24 @@ impl Engine {
         issue: &IssueRef,
         view: &IssueView,
     ) -> Answer<Trust> {
+        let behalf = async {
+            let mut asked = self.ports.store.requests_on(issue).await?;
+            asked.retain(|asked| asked.what == Request::Release);
+            // Without a request our own account is any other bot.
+            let own = match asked.is_empty() {
+                true => None,
+                false => Some(self.ports.tracker.own_account(&issue.repo).await?.id),
+            };
+            PortResult::Ok((asked, own))
+        };
+        let (asked, own) = match behalf.await {
+            Ok(behalf) => behalf,
+            Err(error) => return Answer::Unreadable(error.chain()),
+        };
+        let behalf = own.as_ref().map_or(OnBehalf::NOBODY, |own| OnBehalf { own, asked: &asked });
+        let actors = view.events.iter().filter_map(|event| event.actor.as_ref());
         let mut permissions: HashMap<String, Permission> = HashMap::new();
-        for actor in view.events.iter().filter_map(|event| event.actor.as_ref()) {
+        for actor in actors.chain(asked.iter().map(|asked| &asked.by)) {
             if permissions.contains_key(&actor.id) {
                 continue;
             }
@@ -173,6 +190,6 @@ impl Engine {
             }
         }
         let of = |actor: &Actor| permissions.get(&actor.id).copied();
-        Answer::Known(trust(&view.events, &config.ready_label, &config.trust, &of))
+        Answer::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
     }
 }

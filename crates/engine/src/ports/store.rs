@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
-use afk_core::ids::{At, RepoName, RunId};
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
@@ -281,10 +281,17 @@ pub trait Store: Send + Sync {
     async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool>;
     /// The requests to `run`, oldest first.
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>>;
+    /// The requests to any run on `issue`, oldest first.
+    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<Asked>>;
     /// The requests to whatever run that have no answer and come after the `after`th.
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>>;
     /// Records what came of a request; the first answer stays.
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()>;
+    /// Until when, by the tracker's clock, the comments of each repo were heard; none for
+    /// a repo of which none ever was.
+    async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>>;
+    /// Notes that the comments of `repo` were heard until then; never goes back.
+    async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()>;
     /// Notes that a control plane runs at `now`, unless the last note is older than
     /// `within`: then nothing is noted, and that note is given.
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>>;

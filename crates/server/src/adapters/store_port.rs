@@ -3,12 +3,12 @@
 
 mod freezes;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use afk_core::freeze::Acknowledged;
-use afk_core::ids::{At, RepoName, RunId};
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::plan::End;
 use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
@@ -321,6 +321,19 @@ impl ports::Store for StorePort {
             Ok(Requested { asked, answered: row.answered })
         };
         rows.into_iter().map(read).collect()
+    }
+
+    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<Asked>> {
+        let rows = self.store.requests_on(issue).await.map_err(fault)?;
+        rows.iter().map(|body| parse("a request", body)).collect()
+    }
+
+    async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>> {
+        self.store.heard().await.map_err(fault)
+    }
+
+    async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()> {
+        self.store.note_heard(repo, until).await.map_err(fault)
     }
 
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>> {

@@ -1,5 +1,7 @@
-//! The comments of the local tracker. Who may write one, and what it steers, is not
-//! known here.
+//! The comments of the local tracker, and how far any tracker's were heard. Who may write
+//! one, and what it steers, is not known here.
+
+use std::collections::BTreeMap;
 
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::Comment;
@@ -116,6 +118,42 @@ impl Store {
             Ok((issue, comment.map_err(|e| self.fault(e))?))
         };
         rows.into_iter().map(read).collect()
+    }
+
+    /// Until when the comments of each repo were heard.
+    pub(crate) async fn heard(&self) -> Result<BTreeMap<RepoName, Timestamp>, StoreError> {
+        let rows: Vec<(String, i64)> = sqlx::query_as("SELECT repo, until FROM comments_heard")
+            .fetch_all(self.readers())
+            .await
+            .map_err(|e| self.fault(e))?;
+        let read = |(repo, until): (String, i64)| {
+            let until = from_micros("until when comments were heard", until)?;
+            Ok((super::parse("the repo of comments", &repo)?, until))
+        };
+        rows.into_iter().map(|row| read(row).map_err(|e: StoreError| self.fault(e))).collect()
+    }
+
+    /// Notes that the comments of `repo` were heard until then; never goes back.
+    pub(crate) async fn note_heard(
+        &self,
+        repo: &RepoName,
+        until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let repo = repo.clone();
+        self.write(move |tx| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO comments_heard (repo, until) VALUES (?1, ?2) \
+                     ON CONFLICT (repo) DO UPDATE SET until = max(until, ?2)",
+                )
+                .bind(repo.as_str())
+                .bind(micros(until))
+                .execute(tx)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
     }
 }
 

@@ -1,7 +1,7 @@
 //! What people ask of runs, as rows that are written once and answered once. What
 //! they mean is not known here.
 
-use afk_core::ids::RunId;
+use afk_core::ids::{IssueRef, RunId};
 use jiff::Timestamp;
 
 use super::{Store, StoreError, check_document, from_micros, micros, parse, signed};
@@ -59,6 +59,19 @@ impl Store {
             .collect()
     }
 
+    /// The requests to any run on `issue`, as JSON, oldest first.
+    pub async fn requests_on(&self, issue: &IssueRef) -> Result<Vec<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT q.body_json FROM runs r JOIN requests q ON q.run = r.id \
+             WHERE r.repo = ? AND r.issue_number = ? ORDER BY q.seq",
+        )
+        .bind(issue.repo.as_str())
+        .bind(signed(issue.number))
+        .fetch_all(self.readers())
+        .await
+        .map_err(|e| self.fault(e))
+    }
+
     /// The requests without an answer after number `after`: their numbers, runs and
     /// bodies, oldest first.
     pub async fn requests_open(&self, after: u64) -> Result<Vec<(u64, RunId, String)>, StoreError> {
@@ -97,5 +110,24 @@ impl Store {
             })
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sqlx::AssertSqlSafe;
+
+    #[tokio::test]
+    async fn what_is_open_is_found_by_its_index_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {OPEN}")))
+                .fetch_all(store.readers())
+                .await
+                .unwrap();
+        let steps: Vec<_> = plan.into_iter().map(|row| row.3).collect();
+        assert_eq!(steps, ["SEARCH requests USING INDEX requests_open (seq>?)"]);
     }
 }

@@ -1,9 +1,10 @@
 //! The store, over the world.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use afk_core::freeze::Acknowledged;
-use afk_core::ids::{At, RepoName, RunId};
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
@@ -145,6 +146,23 @@ impl Store for Sim {
 
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {
         self.call("store.requests", |world| Ok(world.store.requests_to(run))).await
+    }
+
+    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<Asked>> {
+        self.call("store.requests_on", |world| Ok(world.store.requests_on(issue))).await
+    }
+
+    async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>> {
+        self.call("store.heard", |world| Ok(world.store.heard.clone())).await
+    }
+
+    async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()> {
+        self.call("store.note_heard", |world| {
+            let noted = world.store.heard.entry(repo.clone()).or_insert(until);
+            *noted = until.max(*noted);
+            Ok(())
+        })
+        .await
     }
 
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
-use afk_core::ids::{At, RepoName, RunId};
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
@@ -84,6 +84,8 @@ pub struct StoreWorld {
     pub memos: BTreeMap<String, serde_json::Value>,
     /// Requests of people, oldest first, each with its run.
     pub requests: Vec<(RunId, Requested)>,
+    /// Until when the comments of each repo were heard.
+    pub heard: BTreeMap<RepoName, At>,
     /// The last note that a control plane runs.
     pub beat: Option<At>,
 }
@@ -98,6 +100,14 @@ impl StoreWorld {
     pub fn transitions(&self, run: RunId) -> Vec<(At, Transition)> {
         let rows = self.runs.get(&run).into_iter().flat_map(|kept| &kept.journal);
         rows.filter_map(|row| Some((row.at, serde_json::from_str(&row.transition).ok()?))).collect()
+    }
+
+    /// The requests to any run on an issue.
+    pub fn requests_on(&self, issue: &IssueRef) -> Vec<Asked> {
+        let runs = self.all();
+        let of = |run: &RunId| runs.iter().any(|one| one.id == *run && one.issue == *issue);
+        let on = self.requests.iter().filter(|(run, _)| of(run));
+        on.map(|(_, request)| request.asked.clone()).collect()
     }
 
     /// The requests that have no answer, after the `after`th.

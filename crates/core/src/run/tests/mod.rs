@@ -45,6 +45,7 @@ fn admitted() -> Run {
             at: at(-60),
             permission: Some(Permission::Write),
             label: "ready".to_owned(),
+            asked: None,
         }),
         pinned: Pinned {
             title: "Say two".to_owned(),

@@ -24,6 +24,8 @@ fn asks(id: &str, what: usize) -> Transition {
         Request::Retry,
         Request::Unfreeze,
         Request::Budget { usd: Usd::dollars(3) },
+        Request::Release,
+        Request::Unclear { why: "what?".to_owned() },
         Request::Say { text: "mind it".to_owned() },
     ][what]
         .clone();

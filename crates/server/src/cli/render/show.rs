@@ -128,6 +128,8 @@ fn verb(what: &Request) -> String {
         Request::Budget { usd } => format!("budget {usd}"),
         Request::Unfreeze => "unfreeze".to_owned(),
         Request::Say { text } => format!("say {:?}", line(text, 120)),
+        Request::Release => "release the issue again".to_owned(),
+        Request::Unclear { .. } => "nothing that there is".to_owned(),
     }
 }
 

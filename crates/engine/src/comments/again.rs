@@ -1,0 +1,126 @@
+//! What is asked of runs that have ended: another release of the issue, or something that
+//! comes too late.
+//!
+//! The request stands in the store before anything is written. Our own account then puts
+//! the ready label on, which the trust gate counts as the asker's by that very request; it
+//! is answered once the issue shows the label, so that whoever comes after a crash does
+//! what is left. Two control planes are kept apart by a lease.
+
+use std::time::Duration;
+
+use afk_core::config::Config;
+use afk_core::ids::RunId;
+use afk_core::request::{Asked, Request, answer};
+use afk_core::run::Run;
+use afk_core::steer::{Again, again};
+use afk_core::trust::OnBehalf;
+
+use crate::Engine;
+use crate::ports::{Filter, Labels, OpenRequest, PortError, PortResult};
+
+/// How long a control plane that died keeps another from going on.
+const LEASE: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Does and answers what runs that have ended were asked. One that cannot be done now
+    /// holds up no other, and is done the next time.
+    pub(super) async fn do_again(&self, config: &Config) -> PortResult<()> {
+        for open in self.ports.store.open_requests(0).await? {
+            let Some(stored) = self.ports.store.load(open.run).await? else { continue };
+            let run = stored.run;
+            let ours = config.allowlist.contains(&run.issue.repo)
+                && config.repos.contains_key(&run.issue.repo)
+                && !self.troubles().waits(&run.issue.repo, self.ports.clock.now());
+            // A live run takes up and answers by itself.
+            if run.settled_at.is_none() || !ours {
+                continue;
+            }
+            if let Err(error) = self.answer_ended(config, &run, &open).await {
+                let (issue, id, error) = (&run.issue, &open.asked.id, error.chain());
+                tracing::warn!(%issue, request = id, error, "not done, will try again");
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer_ended(&self, config: &Config, run: &Run, open: &OpenRequest) -> PortResult<()> {
+        let asked = &open.asked;
+        let said = match &asked.what {
+            Request::Release => match self.release_leased(config, run, asked).await? {
+                Some(said) => said,
+                None => return Ok(()),
+            },
+            what @ (Request::Retry
+            | Request::Stop
+            | Request::Budget { .. }
+            | Request::Unfreeze
+            | Request::Say { .. }
+            | Request::Unclear { .. }) => match answer(run, what) {
+                Ok(said) | Err(said) => said,
+            },
+        };
+        match self.tell(run, asked, &said).await {
+            // What only a person can mend is left to them.
+            Err(error) if error.needs_a_person() => {
+                tracing::warn!(issue = %run.issue, error = error.chain(), "not told");
+            }
+            told => told?,
+        }
+        self.ports.store.answer(&asked.id, &said, self.ports.clock.now()).await
+    }
+
+    /// The answer to a request for another release; none while the issue does not show it.
+    async fn release_leased(
+        &self,
+        config: &Config,
+        run: &Run,
+        asked: &Asked,
+    ) -> PortResult<Option<String>> {
+        let (store, key) = (&self.ports.store, format!("release:{}", run.issue));
+        let now = self.ports.clock.now();
+        if store.lease(&key, &self.owner, LEASE, now).await?.is_none() {
+            return Ok(None);
+        }
+        let done = self.release(config, run, asked).await;
+        store.unlease(&key, &self.owner).await?;
+        done
+    }
+
+    async fn release(
+        &self,
+        config: &Config,
+        run: &Run,
+        asked: &Asked,
+    ) -> PortResult<Option<String>> {
+        let (tracker, issue, ready) = (&self.ports.tracker, &run.issue, &config.ready_label);
+        let own = tracker.own_account(&issue.repo).await?;
+        let behalf = OnBehalf { own: &own.id, asked: std::slice::from_ref(asked) };
+        // Once to put the label on, once to see it there.
+        for _ in 0..2 {
+            let view = tracker.issue(issue).await?;
+            let put = behalf.put(&view.events, ready, asked);
+            match again(run.id, self.newest(run).await?, &view.issue, put, ready) {
+                Again::Answer(said) => return Ok(Some(said)),
+                Again::Put { off } => {
+                    let mut remove = vec![config.human_label.clone()];
+                    remove.extend(off.then(|| ready.clone()));
+                    let remove = Labels { add: Vec::new(), remove };
+                    tracker.label(issue, &remove).await?;
+                    let add = Labels { add: vec![ready.clone()], remove: Vec::new() };
+                    tracker.label(issue, &add).await?;
+                    let (by, id) = (&asked.by.login, &asked.id);
+                    tracing::info!(%issue, by, request = id, "released again for whoever asked");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest run on the issue of `run`.
+    async fn newest(&self, run: &Run) -> PortResult<RunId> {
+        let (repo, issue) = (Some(run.issue.repo.clone()), Some(run.issue.number));
+        let newest = self.ports.store.runs(&Filter { repo, issue, limit: 1 }).await?.pop();
+        let gone = || PortError::transient(format!("the store shows no run on {}", run.issue));
+        newest.map(|stored| stored.run.id).ok_or_else(gone)
+    }
+}
