@@ -277,7 +277,8 @@ async fn the_trackers_clock_may_be_minutes_from_ours() {
 /// meanwhile is done when it is.
 #[tokio::test]
 async fn disarmed_nobody_is_asked_and_nothing_is_written() {
-    let throws: [(&str, fn(&Story, bool)); 4] = [
+    type Throw = fn(&Story, bool);
+    let throws: [(&str, Throw); 4] = [
         ("kill switch", |story, on| story.sim.with(|world| world.config.kill_switch = on)),
         ("shadow", |story, on| story.sim.with(|world| world.config.shadow = on)),
         ("pause", |story, on| story.switch(&Switch::Pause, on)),
@@ -303,7 +304,8 @@ async fn two_control_planes_release_once() {
     let shutdown = CancellationToken::new();
     for _ in 0..60 {
         let (a, b) = tokio::join!(story.tick(), other.tick(true, &shutdown));
-        (a.unwrap(), b.unwrap());
+        a.unwrap();
+        b.unwrap();
         story.sim.with(World::step);
         story.sim.advance(SignedDuration::from_secs(1));
     }

@@ -44,10 +44,10 @@ fn run(issue: &str, second: i64) -> Run {
     }
 }
 
-fn asks(second: i64, what: Request) -> Option<Result<Steer, Idle>> {
+fn asks(second: i64, what: Request) -> Steer {
     let id = "comment:o/r:5".to_owned();
     let asked = Asked { id, by: who("ann"), at: at(second), what };
-    Some(Ok(Steer::Run { run: run("o/r#7", 10).id, asked }))
+    Steer::Run { run: run("o/r#7", 10).id, asked }
 }
 
 fn heard(newest: &Run, second: i64, by: Option<&str>, body: &str) -> Option<Result<Steer, Idle>> {
@@ -63,10 +63,10 @@ fn a_comment_steers_the_run_that_it_is_younger_than_and_the_freeze_of_its_repo()
         assert_eq!(heard(&live, second, by, body), expected, "{second} {by:?} {body:?}");
     };
     let ann = Some("ann");
-    check(11, ann, "/afk stop", asks(11, Request::Stop));
-    check(11, ann, "/afk retry", asks(11, Request::Retry));
-    check(11, ann, "/afk budget 3", asks(11, Request::Budget { usd: Usd::dollars(3) }));
-    check(11, ann, "/afk say hi", asks(11, Request::Say { text: "hi".to_owned() }));
+    check(11, ann, "/afk stop", Some(Ok(asks(11, Request::Stop))));
+    check(11, ann, "/afk retry", Some(Ok(asks(11, Request::Retry))));
+    check(11, ann, "/afk budget 3", Some(Ok(asks(11, Request::Budget { usd: Usd::dollars(3) }))));
+    check(11, ann, "/afk say hi", Some(Ok(asks(11, Request::Say { text: "hi".to_owned() }))));
     check(11, ann, "stop", None);
     check(10, ann, "/afk stop", Some(Err(Idle::NoRun)));
     check(10, ann, "/afk dance", Some(Err(Idle::NoRun)));
@@ -78,7 +78,7 @@ fn a_comment_steers_the_run_that_it_is_younger_than_and_the_freeze_of_its_repo()
     check(11, None, "/afk dance", Some(Err(Idle::Unattributed)));
     check(11, None, "/afk unfreeze", Some(Err(Idle::Unattributed)));
     let why = Unclear::Verb("dance".to_owned()).to_string();
-    check(11, ann, "/afk dance", asks(11, Request::Unclear { why }));
+    check(11, ann, "/afk dance", Some(Ok(asks(11, Request::Unclear { why }))));
     let comment = Comment {
         id: "5".to_owned(),
         author: Some(who("ann")),
@@ -97,8 +97,8 @@ fn a_run_that_has_ended_is_asked_for_another_release_once_its_issue_shows_the_en
     let ann = Some("ann");
     assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Err(Idle::Ending)));
     ended.settled_at = Some(at(21));
-    assert_eq!(heard(&ended, 30, ann, "/afk retry"), asks(30, Request::Release));
-    assert_eq!(heard(&ended, 30, ann, "/afk stop"), asks(30, Request::Stop));
+    assert_eq!(heard(&ended, 30, ann, "/afk retry"), Some(Ok(asks(30, Request::Release))));
+    assert_eq!(heard(&ended, 30, ann, "/afk stop"), Some(Ok(asks(30, Request::Stop))));
     assert_eq!(heard(&ended, 10, ann, "/afk retry"), Some(Err(Idle::NoRun)));
 }
 

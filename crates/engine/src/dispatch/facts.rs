@@ -162,9 +162,10 @@ impl Engine {
             let mut asked = self.ports.store.requests_on(issue).await?;
             asked.retain(|asked| asked.what == Request::Release);
             // Without a request our own account is any other bot.
-            let own = match asked.is_empty() {
-                true => None,
-                false => Some(self.ports.tracker.own_account(&issue.repo).await?.id),
+            let own = if asked.is_empty() {
+                None
+            } else {
+                Some(self.ports.tracker.own_account(&issue.repo).await?.id)
             };
             PortResult::Ok((asked, own))
         };
