@@ -17,7 +17,7 @@ use crate::ask::Permissions;
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
 use crate::ids::RepoName;
-use crate::proof::{ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
+use crate::proof::{Conditions, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
 use crate::usd::Usd;
 use crate::verdict::Stages;
@@ -361,6 +361,15 @@ impl Config {
         match repo.agent {
             AgentName::Claude => self.agents.claude.permissions,
             AgentName::Scripted => Permissions::FullAccess,
+        }
+    }
+
+    /// What the runs of a proof on `repo` may reach.
+    pub fn conditions(&self, repo: &Repo) -> Conditions {
+        Conditions {
+            network: repo.network.verify,
+            lax: self.sandbox == SandboxRequirement::Preferred,
+            read: repo.read.clone(),
         }
     }
 

@@ -28,7 +28,9 @@ pub use policy::{
 };
 pub use recipe::{StartTree, TreeRecipe};
 pub use report::{ProofOutcome, ProofReport, RedKind, Refusal, RemovedLines, RunReport, Strength};
-pub use result::{CouldNotRun, ProofResults, ResultKey, RunKind, RunRecord, RunResult, TreeRole};
+pub use result::{
+    Conditions, CouldNotRun, ProofResults, ResultKey, RunKind, RunRecord, RunResult, TreeRole,
+};
 pub use split::SplitFault;
 
 use crate::change::{Blobs, Diff};
@@ -50,6 +52,8 @@ pub struct ProofInputs<'a> {
     /// Whether the candidate mends a landed commit that went red: then that red
     /// verdict is its red proof.
     pub corrective: bool,
+    /// What its runs may reach.
+    pub conditions: &'a Conditions,
 }
 
 /// What to do next about a proof.
@@ -72,7 +76,7 @@ pub struct Wanted {
     pub recipe: TreeRecipe,
     /// What to run.
     pub argv: Vec<String>,
-    /// The digest of what is run and read.
+    /// The digest of what is run and read, and of what it may reach.
     pub command: Digest,
 }
 

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+use std::collections::BTreeSet;
+
+use afk_core::config::Config;
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::End;
 use afk_core::run::Run;
@@ -109,4 +112,24 @@ async fn dirt_that_stays_does_not_count() {
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(run.attempts[0].turns.len(), 2, "asked once, and no more");
+}
+
+#[tokio::test]
+async fn a_proof_is_remembered_with_what_its_runs_could_reach() {
+    let remembered = async |change: fn(&mut Config)| {
+        let story = Story::new().with_issue(vec![good_work()]).configure(change);
+        story.settle().await;
+        story.ended(End::Done);
+        story.sim.with(|world| world.store.memos.keys().cloned().collect::<BTreeSet<_>>())
+    };
+    let closed = remembered(|_| {}).await;
+    let open = remembered(|config| {
+        for table in config.repos.values_mut() {
+            table.network.verify = true;
+        }
+    });
+    let open = open.await;
+    assert!(!closed.is_empty() && closed.len() == open.len());
+    assert!(closed.is_disjoint(&open), "{closed:?} {open:?}");
+    assert_eq!(remembered(|_| {}).await, closed, "and found again under the same");
 }

@@ -300,7 +300,7 @@ impl Proof<'_> {
             RunKind::Verify | RunKind::VerifyAgain => self.verify.to_vec(),
             RunKind::Build => policy.config().build.clone().unwrap_or_default(),
         };
-        let command = policy.digest(&argv);
+        let command = policy.digest(&argv, self.inputs.conditions);
         Wanted { role, kind, recipe: self.recipe(role), argv, command }
     }
 

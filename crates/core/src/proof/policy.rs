@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::result::Conditions;
 use crate::change::{Change, Diff, TreePath};
 use crate::digest::Digest;
 use crate::globs::{GlobError, Globs};
@@ -241,10 +242,11 @@ impl ProofPolicy {
         diff.changes.iter().filter(move |c| self.class(&c.path) == class)
     }
 
-    /// The digest of a command and of what is read from its run.
-    pub(super) fn digest(&self, argv: &[String]) -> Digest {
+    /// The digest of a command, of what is read from its run, and of what it may reach.
+    pub(super) fn digest(&self, argv: &[String], conditions: &Conditions) -> Digest {
         let mut all = argv.to_vec();
         all.push(format!("junit={}", self.config.junit.as_deref().unwrap_or("")));
+        all.extend(conditions.words());
         Digest::of_list(&all)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,27 @@ pub enum RunKind {
     Build,
 }
 
+/// What a run may reach beside its tree. A result tells nothing of a run under others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// The network is open.
+    pub network: bool,
+    /// The sandbox may be weaker than its policy, where the machine gives no better.
+    pub lax: bool,
+    /// Folders outside of the sandbox that may be read, in the order of the search path.
+    pub read: Vec<PathBuf>,
+}
+
+impl Conditions {
+    /// The words that stand for them in a digest.
+    pub(super) fn words(&self) -> impl Iterator<Item = String> {
+        let switches = [format!("network={}", self.network), format!("lax={}", self.lax)];
+        switches
+            .into_iter()
+            .chain(self.read.iter().map(|folder| format!("read={}", folder.display())))
+    }
+}
+
 /// The key that a result is remembered by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ResultKey {
@@ -56,7 +78,7 @@ pub struct ResultKey {
     pub kind: RunKind,
     /// Of which tree.
     pub tree: Oid,
-    /// Of which command, see [`super::Wanted::command`].
+    /// Of which command under which conditions, see [`super::Wanted::command`].
     pub command: Digest,
 }
 

@@ -109,6 +109,7 @@ impl Story {
             first: first.as_ref().map(|(first, _)| first),
             blobs: &blobs,
             corrective: self.corrective,
+            conditions: &Conditions::default(),
         };
         let mut results = ProofResults::default();
         for _ in 0..20 {
@@ -211,8 +212,14 @@ fn protected_files_come_from_the_base_in_every_tree() {
     let policy = ProofPolicy::compile(policy, honest().verify).unwrap();
     let ci = ".github/tests/ci.yml";
     let (all, blobs) = diff(&[CODE, (ci, file("old"), file("new")), ("tests/t", None, file("t"))]);
-    let inputs =
-        ProofInputs { policy: &policy, diff: &all, first: None, blobs: &blobs, corrective: false };
+    let inputs = ProofInputs {
+        policy: &policy,
+        diff: &all,
+        first: None,
+        blobs: &blobs,
+        corrective: false,
+        conditions: &Conditions::default(),
+    };
     let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
     let take = |role| {
         let recipe = &wanted.iter().find(|w| w.role == role).unwrap().recipe;
@@ -432,5 +439,41 @@ proptest! {
             prop_assert_eq!(&report.outcome, &yes(strength));
         }
         prop_assert!(!report.to_string().is_empty());
+    }
+}
+
+#[test]
+fn a_result_counts_only_where_a_run_may_reach_the_same() {
+    let policy = ProofPolicy::compile(ProofPolicyConfig::default(), honest().verify).unwrap();
+    let (all, blobs) = diff(&honest().changes);
+    let keys = |conditions: &Conditions| {
+        let inputs = ProofInputs {
+            policy: &policy,
+            diff: &all,
+            first: None,
+            blobs: &blobs,
+            corrective: false,
+            conditions,
+        };
+        let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
+        wanted.into_iter().map(|one| one.key(oid(b"tree"))).collect::<Vec<_>>()
+    };
+    let read = |folders: &[&str]| Conditions {
+        read: folders.iter().map(Into::into).collect(),
+        ..Conditions::default()
+    };
+    let others = [
+        Conditions::default(),
+        Conditions { network: true, ..Conditions::default() },
+        Conditions { lax: true, ..Conditions::default() },
+        read(&["/opt/a"]),
+        read(&["/opt/a", "/opt/b"]),
+        read(&["/opt/b", "/opt/a"]),
+    ];
+    for (n, one) in others.iter().enumerate() {
+        assert_eq!(keys(one), keys(&one.clone()), "told again");
+        for other in &others[n + 1..] {
+            assert!(keys(one).iter().all(|key| !keys(other).contains(key)), "{one:?} {other:?}");
+        }
     }
 }

@@ -48,12 +48,14 @@ impl Pass<'_> {
         if candidate.guardrails.is_none() {
             return self.guard(&candidate, &change).await;
         }
+        let conditions = self.config.conditions(&self.repo);
         let inputs = ProofInputs {
             policy: &change.policy,
             diff: &change.diff,
             first: change.first.as_ref(),
             blobs: &change.blobs,
             corrective: self.is_corrective(),
+            conditions: &conditions,
         };
         let mut results = ProofResults::default();
         loop {
@@ -119,7 +121,7 @@ impl Pass<'_> {
         }
     }
 
-    async fn diff(&self, old: &Oid, new: &Oid) -> PortResult<Diff> {
+    pub(super) async fn diff(&self, old: &Oid, new: &Oid) -> PortResult<Diff> {
         let raw = self.ports().git.raw_diff(&self.run.issue.repo, old, new).await?;
         Diff::parse(&raw).map_err(|error| PortError::permanent(error.to_string()))
     }
