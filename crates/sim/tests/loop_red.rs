@@ -42,11 +42,7 @@ async fn a_red_stage_is_mended_forward() {
 
 #[tokio::test]
 async fn a_fix_that_is_red_too_is_still_ours() {
-    let again = Script::acts(vec![Act::Commit {
-        message: "Try",
-        files: vec![("src/note", Some("still BREAKS-CI"))],
-    }]);
-    let story = Story::new().with_issue(vec![breaking_work(), again, mending_work()]);
+    let story = Story::new().with_issue(vec![breaking_work(), still_breaking(), mending_work()]);
     let run = story.settle().await;
     story.ended(End::Done);
     let expected = [TurnCause::Opening, TurnCause::FixForward, TurnCause::FixForward];
@@ -117,6 +113,62 @@ async fn a_red_base_is_not_ours() {
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!((run.first_red_at, run.fix_forwards()), (None, 0), "no clock of ours ran");
+}
+
+/// Breaking work landed; somebody lands `theirs` on it before the fix does.
+async fn fixed_on_theirs(theirs: &'static [(&'static str, &'static str)], fix: Script) -> Story {
+    let story = Story::new().with_issue(vec![breaking_work(), fix, mending_work()]);
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), theirs));
+    story
+        .until("the fix attributed", |world| {
+            let run = world.store.all().pop();
+            let landed = run.and_then(|run| run.landed().cloned());
+            world.git.heads_ever.len() == 2 && landed.is_some_and(|one| one.red.is_some())
+        })
+        .await;
+    story
+}
+
+fn still_breaking() -> Script {
+    Script::acts(vec![Act::Commit {
+        message: "Try",
+        files: vec![("src/note", Some("still BREAKS-CI"))],
+    }])
+}
+
+#[tokio::test]
+async fn a_fix_that_stands_on_somebody_elses_red_is_not_ours() {
+    let story = fixed_on_theirs(&[("src/theirs", "BREAKS-CI")], mending_work()).await;
+    let run = story.run();
+    assert_eq!(run.landed().and_then(|landed| landed.red), Some(RedCause::NotOurs));
+    story.rounds(5).await;
+    assert_eq!(causes(&story.run()), [TurnCause::Opening, TurnCause::FixForward]);
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/theirs", "mended")]));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.fix_forwards(), 1, "their red costs none");
+}
+
+#[tokio::test]
+async fn a_fix_that_mends_nothing_is_ours_whoever_landed_below_it() {
+    // Theirs is red for what we had landed, and for nothing of its own.
+    let story = fixed_on_theirs(&[("src/theirs", "fine")], still_breaking()).await;
+    let run = story.run();
+    assert_eq!(run.landed().and_then(|landed| landed.red), Some(RedCause::Ours));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.fix_forwards(), 2);
+}
+
+#[tokio::test]
+async fn what_somebody_does_to_our_own_files_excuses_nothing() {
+    let theirs = &[("src/note", "their BREAKS-CI")];
+    let story = fixed_on_theirs(theirs, still_breaking()).await;
+    let run = story.run();
+    assert_eq!(run.landed().and_then(|landed| landed.red), Some(RedCause::Ours));
+    story.settle().await;
+    story.ended(End::Done);
 }
 
 /// Good work whose stage could not run: nothing is said of the landed commit.

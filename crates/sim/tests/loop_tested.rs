@@ -42,7 +42,7 @@ async fn a_red_candidate_never_lands_and_its_mended_one_is_asked_once() {
     story.sim.with(|world| {
         assert_never_red(world);
         assert_eq!(world.git.heads_ever, std::slice::from_ref(&landed.commit));
-        assert_eq!(stages_started(world), 2, "one a candidate, none again after landing");
+        assert_eq!(stages_started(world), 3, "one a candidate, one its base, none after landing");
         let prompt = &world.agents.turns.values().last().unwrap().request.prompt;
         assert!(prompt.contains("stage ci fails on"), "{prompt}");
         let stages = &world.archive.last().unwrap().stages;
@@ -70,27 +70,136 @@ async fn a_default_branch_that_moved_means_a_new_candidate_tried_again() {
     });
 }
 
+fn voids_heard(world: &mut World) -> usize {
+    let run = world.store.all().pop();
+    let stage = run.and_then(|run| run.candidate().and_then(|one| one.stage("ci").cloned()));
+    stage.map_or(0, |stage| stage.again as usize + 1)
+}
+
 #[tokio::test]
-async fn a_stage_that_could_not_run_is_handed_over_by_its_name() {
+async fn a_stage_that_could_not_run_is_asked_again() {
     let story = story(vec![good_work()]);
     story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
-    story.until("pushed", |world| !world.git.branches.is_empty()).await;
-    story.rounds(5).await;
-    assert!(story.run().conclusion.is_none(), "ten minutes are not over");
-    for _ in 0..3 {
+    story.until("void", |world| voids_heard(world) == 1).await;
+    story.sim.with(|world| world.jobs.absent.clear());
+    let before = story.sim.with(|world| world.now);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    let landed = run.landed().unwrap();
+    assert!(landed.landed_at.unwrap().duration_since(before) < SignedDuration::from_mins(1));
+    assert_eq!((landed.stages[0].answer, landed.stages[0].again), (StageAnswer::Success, 1));
+    assert_eq!(run.refusals(), 0);
+    story.sim.with(|world| assert_eq!(stages_started(world), 2));
+}
+
+#[tokio::test]
+async fn a_stage_that_never_runs_is_handed_over_by_its_name() {
+    let story = story(vec![good_work()]);
+    story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
+    let before = story.sim.with(|world| world.now);
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    let ended = run.conclusion.unwrap();
+    assert!(ended.at.duration_since(before) < SignedDuration::from_mins(2), "not waited out");
+    for word in ["stage ci", "asked 3 times", "it failed with 127", "afk/try/"] {
+        assert!(ended.why.contains(word), "{word:?} is not in {:?}", ended.why);
+    }
+    story.sim.with(|world| {
+        assert_never_red(world);
+        assert_eq!(stages_started(world), 3);
+        assert!(world.git.heads_ever.is_empty(), "nothing landed");
+    });
+}
+
+#[tokio::test]
+async fn a_stage_that_runs_long_after_it_could_not_is_heard() {
+    let story = story(vec![good_work()]);
+    story.sim.with(|world| world.jobs.absent.insert("ci".to_owned()));
+    story.until("void", |world| voids_heard(world) == 1).await;
+    story.sim.with(|world| {
+        world.jobs.absent.clear();
+        world.jobs.hanging.insert("ci".to_owned());
+    });
+    story.until("asked again", |world| stages_started(world) == 2).await;
+    for _ in 0..5 {
         story.sim.advance(SignedDuration::from_mins(4));
+        story.rounds(2).await;
+    }
+    story.sim.with(|world| world.jobs.hanging.clear());
+    story.settle().await;
+    story.ended(End::Done);
+}
+
+/// Good work on a default branch that somebody had broken.
+async fn on_a_red_base() -> Story {
+    let story = story(vec![good_work()]);
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
+    });
+    story.until("excused", |world| red_bases(world) == 1).await;
+    story
+}
+
+fn red_bases(world: &mut World) -> usize {
+    let run = world.store.all().pop();
+    run.and_then(|run| run.candidate().map(|one| one.red_bases.len())).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_red_that_the_base_has_costs_no_refusal_and_lands_when_it_is_mended() {
+    let story = on_a_red_base().await;
+    // Another head that is red, too, gets no candidate.
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/more", "theirs, too")]);
+    });
+    story.until("asked", |world| red_bases(world) == 2).await;
+    story.rounds(5).await;
+    assert_eq!(story.run().candidates().count(), 1);
+    story.sim.with(|world| {
+        assert_eq!(stages_started(world), 3, "the candidate, its base, the head after it");
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "mended")]);
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!((run.refusals(), run.attempts.len(), run.candidates().count()), (0, 1, 2));
+    story.sim.with(|world| assert_never_red(world));
+}
+
+#[tokio::test]
+async fn a_red_base_that_nobody_mends_is_handed_over_by_its_name() {
+    let story = on_a_red_base().await;
+    for n in 0..13 {
+        assert!(n > 11 || story.run().conclusion.is_none(), "after {n} times five minutes");
+        story.sim.advance(SignedDuration::from_mins(5));
         story.rounds(2).await;
     }
     let run = story.settle().await;
     story.ended(End::NeedsHuman);
+    assert_eq!((run.refusals(), run.attempts.len()), (0, 1));
+    let base = run.candidates().last().unwrap().1.base.clone();
     let why = run.conclusion.unwrap().why;
-    for word in ["stage ci", "within 10 minutes", "could not run: it failed with 127", "afk/try/"] {
+    for word in ["stage ci fails on", base.short(), "main", "within 60 minutes"] {
         assert!(why.contains(word), "{word:?} is not in {why:?}");
     }
     story.sim.with(|world| {
-        assert_never_red(world);
         assert!(world.git.heads_ever.is_empty(), "nothing landed");
+        assert!(world.git.branches.is_empty(), "no try is left");
+        assert_eq!(world.store.switches.freeze_of(&repo("o/r")), None, "their red freezes nobody");
     });
+}
+
+#[tokio::test]
+async fn what_is_red_on_a_mended_base_is_refused() {
+    let story = story(vec![breaking_work(), mending_more()]);
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/r"), &[("src/theirs", "BREAKS-CI")]);
+    });
+    story.until("excused", |world| red_bases(world) == 1).await;
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/theirs", "mended")]));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!((run.refusals(), run.attempts.len(), run.candidates().count()), (1, 2, 3));
+    story.sim.with(|world| assert_never_red(world));
 }
 
 #[tokio::test]

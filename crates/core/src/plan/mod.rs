@@ -23,7 +23,7 @@
 //! | 12 | finished, workspace dirty | one turn to commit or discard |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
-//! | 15 | new head, candidate waits elsewhere | ask its stages to their deadline; red: as refused; merged: landed; closed: cancelled |
+//! | 15 | new head, candidate waits elsewhere | ask its stages to their deadline; red: as refused; red as its base is: wait for a mended base, at the deadline escalate; merged: landed; closed: cancelled |
 //! | 16 | new head, nothing against it | integrate, judge, try where it is tested first, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
 //! | 18 | landed, red, ours | fix-forwards left: workspace reset, corrective turn; else freeze |
@@ -75,8 +75,11 @@ pub enum Plan {
     /// Push the candidate to a branch of its own, or find that it is there.
     Try,
     /// Ask the stages that must pass before landing about the candidate; a failure is
-    /// recorded as a refusal.
+    /// recorded as a refusal, unless the base fails there, too.
     AskCandidate,
+    /// Look whether the default branch passes again where it and the candidate failed,
+    /// and make a candidate on top of what does.
+    AskBase,
     /// Push the candidate to the default branch, or find that it is there.
     Land,
     /// A pull request was merged by people: record what landed.
@@ -290,6 +293,7 @@ fn undecided(work: Work) -> bool {
             | Candidate::Breached
             | Candidate::Refused(_)
             | Candidate::Pushed { .. }
+            | Candidate::Excused { .. }
             | Candidate::PullRequestOpen
             | Candidate::PullRequestMerged
             | Candidate::PullRequestClosed,
@@ -314,8 +318,9 @@ fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
         ) => refused(now),
         Candidate::Untried if now.frozen => Plan::Wait { reason: Waiting::Freeze },
         Candidate::Untried => Plan::Try,
-        Candidate::Pushed { overdue: true } => give_up(now),
+        Candidate::Pushed { overdue: true } | Candidate::Excused { overdue: true } => give_up(now),
         Candidate::Pushed { overdue: false } => Plan::AskCandidate,
+        Candidate::Excused { overdue: false } => Plan::AskBase,
         Candidate::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
         Candidate::PullRequestMerged => Plan::Adopt,
         Candidate::PullRequestClosed => let_go(now),

@@ -213,7 +213,12 @@ pub enum Candidate {
     Untried,
     /// Pushed to a branch of its own; its stages are awaited there.
     Pushed {
-        /// None of them runs, and none answered in time.
+        /// None of them runs, and none answered in time, or one could not be run at all.
+        overdue: bool,
+    },
+    /// It failed there, and so does the default branch: its red is not its own.
+    Excused {
+        /// The stage's deadline has passed.
         overdue: bool,
     },
     /// People have not decided on its pull request.

@@ -212,6 +212,12 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(offering(Candidate::Pushed { overdue: false }), Plan::AskCandidate);
     check(offering(Candidate::Pushed { overdue: true }), ends(End::NeedsHuman));
     check(offering(Candidate::Refused(Refusal::Stage)), turn(TurnCause::Refused));
+    // A base that is red costs no refusal, and is waited out.
+    let excused = |overdue| offering(Candidate::Excused { overdue });
+    check(excused(false), Plan::AskBase);
+    check(Situation { refusals_left: false, ..excused(false) }, Plan::AskBase);
+    check(excused(true), ends(End::NeedsHuman));
+    check(Situation { landed: RED, ..excused(true) }, ends(End::Frozen));
     check(offering(Candidate::PullRequestOpen), waits(Waiting::PullRequest));
     check(offering(Candidate::PullRequestMerged), Plan::Adopt);
     check(offering(Candidate::PullRequestClosed), ends(End::Released));
@@ -281,6 +287,7 @@ fn every_turn() -> Vec<Turn> {
         all.push(Turn::Failed { backoff_over: flag });
         work.push(Work::New(Candidate::Unjudged { judging: flag }));
         work.push(Work::New(Candidate::Pushed { overdue: flag }));
+        work.push(Work::New(Candidate::Excused { overdue: flag }));
     }
     let spaces = [
         Workspace::Clean,
@@ -369,7 +376,7 @@ fn in_every_situation_the_promises_hold() {
         let plan = plan(&now);
         let next_turn =
             matches!(plan, Plan::Turn { .. } | Plan::Open | Plan::Reset | Plan::StartTurn);
-        let lands = matches!(plan, Plan::Try | Plan::AskCandidate | Plan::Land);
+        let lands = matches!(plan, Plan::Try | Plan::AskCandidate | Plan::AskBase | Plan::Land);
         let acts = next_turn || lands || matches!(plan, Plan::Judge | Plan::Integrate);
         if acts {
             assert!(!now.halted, "acts under a halt: {plan:?} in {now:#?}");

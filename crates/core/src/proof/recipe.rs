@@ -76,6 +76,14 @@ impl TreeRecipe {
         Self { start, take }
     }
 
+    /// The newer tree of `whole` without what `ours` brought: every path that one of them
+    /// changed stands as in the older.
+    pub fn without(whole: &Diff, ours: &[Diff]) -> Self {
+        let paths: BTreeSet<&TreePath> =
+            ours.iter().flat_map(|diff| &diff.changes).map(|change| &change.path).collect();
+        Self::taking(StartTree::Candidate, Side::Old, whole, |path| paths.contains(path))
+    }
+
     /// The input of `git update-index -z --index-info`. `start` is the start tree's
     /// id: removals are written with an id of its length.
     pub fn index_info(&self, start: &Oid) -> Vec<u8> {
@@ -126,6 +134,23 @@ mod tests {
         check(&[("a", file("1"), None), ("a/t", None, file("x"))], &[("a", false), ("a/t", true)]);
         // A folder of code became a test.
         check(&[("t", None, file("x")), ("u", file("1"), None)], &[("t", true)]);
+    }
+
+    #[test]
+    fn what_is_ours_is_taken_out_and_the_rest_stays() {
+        let (whole, _) = diff(&[
+            ("added", None, file("x")),
+            ("both", file("1"), file("3")),
+            ("gone", file("1"), None),
+            ("theirs", file("1"), file("2")),
+        ]);
+        let (first, _) = diff(&[("added", None, file("x")), ("both", file("1"), file("2"))]);
+        let (second, _) = diff(&[("gone", file("1"), None), ("undone", file("1"), file("2"))]);
+        let recipe = TreeRecipe::without(&whole, &[first, second]);
+        let take: Vec<_> = recipe.take.iter().map(|(p, e)| (p.to_string(), e.clone())).collect();
+        let old = |n: usize| whole.changes[n].old.clone();
+        let expected = [("added", None), ("both", old(1)), ("gone", old(2))];
+        assert_eq!(take, expected.map(|(path, entry)| (path.to_owned(), entry)));
     }
 
     #[test]

@@ -54,10 +54,16 @@ impl Run {
         self.attempts.iter().rev().find_map(Attempt::landed)
     }
 
-    /// The first landed commit: its base is the branch before this run touched it.
-    pub fn first_landed(&self) -> Option<&Candidate> {
-        let mut all = self.attempts.iter().flat_map(|attempt| &attempt.candidates);
-        all.find(|candidate| candidate.landed_at.is_some())
+    /// What stands below this run's `commit`, which was put on `base`: the newest commit
+    /// that is not the run's own, and what the run had landed below that, oldest first.
+    pub fn foundation<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
+        let all = self.candidates().map(|(_, one)| one).take_while(|one| one.commit != *commit);
+        let mut landed: Vec<_> = all.filter(|one| one.landed_at.is_some()).collect();
+        let mut base = base;
+        while let Some(own) = landed.pop_if(|one| one.commit == *base) {
+            base = &own.base;
+        }
+        (base, landed)
     }
 
     /// The commit that the next work is measured against: the newest head that landed

@@ -10,6 +10,7 @@ mod evidence;
 mod look;
 mod record;
 mod situate;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod transition;
@@ -17,6 +18,7 @@ mod transition;
 pub use look::Look;
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
 pub use situate::Limits;
+pub use stage::Stage;
 pub use transition::Transition;
 
 use serde::{Deserialize, Serialize};
@@ -33,7 +35,6 @@ use crate::proof::ProofReport;
 use crate::request::Asked;
 use crate::spend::{Entry, TurnKey, Usage};
 use crate::usd::Usd;
-use crate::verdict::StageAnswer;
 use crate::workflow::Workflow;
 
 /// A run and everything that is recorded of it.
@@ -344,6 +345,10 @@ pub struct Candidate {
     pub stages: Vec<Stage>,
     /// Whose its red is, once that is decided.
     pub red: Option<RedCause>,
+    /// Heads of the default branch that fail where it failed before landing, oldest
+    /// first: with any, its red is not its own.
+    #[serde(default)]
+    pub red_bases: Vec<Oid>,
 }
 
 /// A candidate's branch on the remote. Its name follows from the record: it is found
@@ -369,21 +374,6 @@ pub struct Refused {
     pub output: String,
     /// The paths that conflict, and with which default head.
     pub conflict: Option<(Oid, Vec<String>)>,
-}
-
-/// The newest answer of one stage about a commit: a landed one, or a candidate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stage {
-    /// The stage's name.
-    pub name: String,
-    /// What it answered.
-    pub answer: StageAnswer,
-    /// When.
-    pub at: At,
-    /// Where a person can look.
-    pub link: Option<String>,
-    /// The end of its output, where it failed.
-    pub tail: Option<String>,
 }
 
 /// How a run ended, and why.

@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Candidate, Run, Seen, Turn, TurnEnd, TurnSeen};
+use super::{Attempt, Candidate, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
 use crate::elapsed::elapsed;
 use crate::ids::At;
 use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
-use crate::verdict::{StageAnswer, Stages, Verdict, fold};
+use crate::verdict::{Stages, Verdict, fold};
 
 /// The bounds of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,8 +152,8 @@ impl Run {
         match attempt.candidates.last() {
             Some(candidate) if candidate.landed_at.is_some() => Work::Nothing,
             Some(candidate) if candidate.head == left.head => {
-                let silent = elapsed(candidate.asked_since(), now, &self.pauses);
-                Work::New(standing(candidate, seen, limits, silent))
+                let since = |at| elapsed(at, now, &self.pauses);
+                Work::New(standing(candidate, seen, limits, &since))
             }
             // A turn that told the agent something may have brought another head.
             Some(_) | None if old => Work::Nothing,
@@ -166,38 +166,6 @@ impl Run {
         let earlier = self.attempts.iter().filter(|other| other.n != attempt.n);
         let mut heads = earlier.filter_map(|other| other.left.as_ref());
         heads.any(|other| other.head == left.head)
-    }
-}
-
-impl Candidate {
-    /// What each of `stages` has answered, in their order.
-    pub fn answers(&self, stages: &Stages) -> Vec<StageAnswer> {
-        let answer = |name: &String| {
-            let stage = self.stages.iter().find(|stage| stage.name == *name);
-            stage.map_or(StageAnswer::None, |stage| stage.answer)
-        };
-        stages.names().iter().map(answer).collect()
-    }
-
-    /// Since when the stage that is awaited could have answered.
-    pub fn waiting_since(&self) -> At {
-        let answered = self
-            .stages
-            .iter()
-            .filter(|stage| stage.answer == StageAnswer::Success)
-            .map(|stage| stage.at);
-        answered.chain(self.landed_at).max().unwrap_or(self.at)
-    }
-
-    /// Since when the stage that is awaited before landing could have answered.
-    pub fn asked_since(&self) -> At {
-        let pushed = self.tried.and_then(|tried| tried.pushed_at);
-        let passed = self.stages.iter().filter(|stage| stage.answer == StageAnswer::Success);
-        passed.map(|stage| stage.at).chain(pushed).max().unwrap_or(self.at)
-    }
-
-    fn is_void(&self) -> bool {
-        self.stages.iter().any(|stage| stage.answer == StageAnswer::Void)
     }
 }
 
@@ -223,13 +191,13 @@ fn standing(
     candidate: &Candidate,
     seen: &Seen,
     limits: &Limits,
-    silent: Duration,
+    since: &dyn Fn(At) -> Duration,
 ) -> plan::Candidate {
     match (&candidate.guardrails, &candidate.proof) {
         (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
         (Some(_), Some(proof)) if proof.accepted() => match &limits.before_landing {
             None => plan::Candidate::Clear,
-            Some(stages) => tried(candidate, stages, !seen.staging && silent >= limits.candidate),
+            Some(stages) => tried(candidate, stages, seen, limits, since),
         },
         // Proved and refused are two steps: whoever died between them goes on.
         (Some(_), Some(_)) => plan::Candidate::Unjudged { judging: false },
@@ -238,14 +206,30 @@ fn standing(
 }
 
 /// A judged candidate on its way over a branch of its own.
-fn tried(candidate: &Candidate, stages: &Stages, late: bool) -> plan::Candidate {
+fn tried(
+    candidate: &Candidate,
+    stages: &Stages,
+    seen: &Seen,
+    limits: &Limits,
+    since: &dyn Fn(At) -> Duration,
+) -> plan::Candidate {
     if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
         return plan::Candidate::Untried;
     }
     match fold(candidate.answers(stages)) {
         Verdict::Green => plan::Candidate::Clear,
         // Answered and refused are two steps: whoever died between them goes on.
-        Verdict::Red => plan::Candidate::Pushed { overdue: false },
-        Verdict::Pending => plan::Candidate::Pushed { overdue: late },
+        Verdict::Red if candidate.red_bases.is_empty() => {
+            plan::Candidate::Pushed { overdue: false }
+        }
+        Verdict::Red => {
+            let late = candidate.failed_at().is_none_or(|at| since(at) >= limits.stage);
+            plan::Candidate::Excused { overdue: !seen.staging && late }
+        }
+        Verdict::Pending => {
+            let never_ran = candidate.stages.iter().any(Stage::never_ran);
+            let silent = !seen.staging && since(candidate.asked_since()) >= limits.candidate;
+            plan::Candidate::Pushed { overdue: never_ran || silent }
+        }
     }
 }

@@ -90,6 +90,11 @@ pub enum Transition {
         /// What it said.
         stage: Stage,
     },
+    /// The default branch fails where the newest candidate failed.
+    BaseRed {
+        /// Its head.
+        commit: Oid,
+    },
     /// A candidate's own branch was found gone.
     TryRemoved {
         /// The candidate's number, from 1, over the whole run.
@@ -171,6 +176,7 @@ impl Transition {
             Self::TryBegun => "try_begun",
             Self::TryPushed => "try_pushed",
             Self::CandidateAnswered { .. } => "candidate_answered",
+            Self::BaseRed { .. } => "base_red",
             Self::TryRemoved { .. } => "try_removed",
             Self::Landed { .. } => "landed",
             Self::StageAnswered { .. } => "stage_answered",
@@ -249,6 +255,11 @@ impl Run {
             Transition::CandidateAnswered { stage } => {
                 self.on_candidate(|candidate| candidate.hear(stage));
             }
+            Transition::BaseRed { commit } => self.on_candidate(|candidate| {
+                if !candidate.red_bases.contains(&commit) {
+                    candidate.red_bases.push(commit);
+                }
+            }),
             Transition::TryRemoved { n } => self.remove_try(n, at),
             Transition::Landed { commit } => self.on_candidate(|candidate| {
                 if candidate.commit != commit {
@@ -388,16 +399,6 @@ impl Run {
             self.attempts.last_mut().and_then(|last| last.candidates.last_mut())
         {
             change(candidate);
-        }
-    }
-}
-
-impl Candidate {
-    /// Takes a stage's newest answer.
-    fn hear(&mut self, stage: Stage) {
-        match self.stages.iter_mut().find(|known| known.name == stage.name) {
-            Some(known) => *known = stage,
-            None => self.stages.push(stage),
         }
     }
 }

@@ -33,6 +33,7 @@ impl Pass<'_> {
             Plan::Judge => self.judge().await,
             Plan::Try => self.try_candidate().await,
             Plan::AskCandidate => self.ask_candidate().await,
+            Plan::AskBase => self.ask_base_again().await,
             Plan::Land => self.land().await,
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,

@@ -147,6 +147,9 @@ impl Pass<'_> {
                 })
             }
             Turn::Finished { work: Work::New(Candidate::Pushed { .. }), .. } => self.unanswered(),
+            Turn::Finished { work: Work::New(Candidate::Excused { .. }), .. } => {
+                self.never_mended()
+            }
             Turn::Finished { work: Work::Nothing, .. } => self.landed_trouble(now),
             Turn::None { .. }
             | Turn::NotStarted { .. }

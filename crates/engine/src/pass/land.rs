@@ -15,7 +15,7 @@ use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push
 /// How often a moved default branch gives a new candidate within one attempt.
 const MAX_CANDIDATES: usize = 10;
 /// Who commits a landing.
-const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
+pub(super) const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
 
 impl Pass<'_> {
     /// Merges the attempt's head with the default head and records the intent.
@@ -93,6 +93,7 @@ impl Pass<'_> {
             landed_at: None,
             stages: Vec::new(),
             red: None,
+            red_bases: Vec::new(),
         })
     }
 

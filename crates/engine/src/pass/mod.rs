@@ -7,6 +7,7 @@
 //! waits: long work is a job, and a pass that finds one under way ends.
 
 mod act;
+mod below;
 mod conclude;
 mod judge;
 mod land;
@@ -206,6 +207,7 @@ impl Pass<'_> {
             | Plan::Judge
             | Plan::Try
             | Plan::AskCandidate
+            | Plan::AskBase
             | Plan::Land
             | Plan::Adopt
             | Plan::AskStages

@@ -37,7 +37,7 @@ impl Pass<'_> {
             Some(
                 StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
             )
-            | None => match self.ask(&stage, &landed.commit).await? {
+            | None => match self.ask(&stage, &landed.commit, 0).await? {
                 None => Ok(Acted::wait(Watch::Jobs, None)),
                 Some((answer, tail)) => self.answered(&stage, answer, tail, None).await,
             },
@@ -64,7 +64,7 @@ impl Pass<'_> {
         let mut answers = Vec::new();
         let mut found = attribute(own, base, &answers);
         for commit in &commits {
-            let Some((answer, tail)) = self.ask(&stage, &commit.id).await? else {
+            let Some((answer, tail)) = self.ask(&stage, &commit.id, 0).await? else {
                 return Ok(Acted::wait(Watch::Jobs, None));
             };
             if answer == StageAnswer::Failure && base == StageAnswer::None {
@@ -100,10 +100,7 @@ impl Pass<'_> {
         landed: &Candidate,
         stage: &config::Stage,
     ) -> PortResult<Option<StageAnswer>> {
-        // A fix stands on our own red commit, which would excuse whatever it brings:
-        // what counts is the branch as it was before this run landed anything.
-        let base = self.run.first_landed().map_or(&landed.base, |first| &first.base);
-        Ok(self.ask(stage, base).await?.map(|(answer, _)| answer))
+        self.ask_below(&landed.base, &landed.commit, stage).await
     }
 
     /// The commits after what landed that may speak for it, oldest first.
@@ -122,14 +119,19 @@ impl Pass<'_> {
         let candidates = self.run.attempts.iter().flat_map(|attempt| &attempt.candidates);
         let mut judged = Vec::new();
         for landed in candidates.filter(|candidate| candidate.landed_at.is_some()) {
-            judged.extend([landed.commit.clone(), landed.base.clone()]);
+            judged.push(landed.commit.clone());
+            judged.extend(self.all_below(&landed.base, &landed.commit).await?);
             let void = |stage: &Stage| stage.answer == StageAnswer::Void || stage.link.is_some();
             if landed.red == Some(RedCause::NotOurs) || landed.stages.iter().any(void) {
                 judged.extend(self.after(landed).await?.into_iter().map(|commit| commit.id));
             }
         }
-        let tried = self.run.candidates().filter(|(_, one)| one.tried.is_some());
-        judged.extend(tried.map(|(_, one)| one.commit.clone()));
+        for (_, tried) in self.run.candidates().filter(|(_, one)| one.tried.is_some()) {
+            judged.push(tried.commit.clone());
+            for base in tried.red_bases.iter().chain([&tried.base]) {
+                judged.extend(self.all_below(base, &tried.commit).await?);
+            }
+        }
         Ok(judged)
     }
 
@@ -141,25 +143,29 @@ impl Pass<'_> {
         link: Option<String>,
     ) -> PortResult<Acted> {
         let at = self.now();
-        let stage = Stage { name: stage.name.clone(), answer, at, link, tail };
+        let stage = Stage { name: stage.name.clone(), answer, at, link, tail, again: 0 };
         self.commit(Transition::StageAnswered { stage }).await?;
         Ok(Acted::Again)
     }
 
-    /// The key of the job that asks the stage about `commit`.
-    pub(super) fn stage_key(&self, stage: &config::Stage, commit: &Oid) -> JobKey {
-        JobKey::new(self.run.id, "stage", &format!("{commit}.{}", slug(stage)))
+    /// The key of the job that asks the stage about `commit`, after `again` that could
+    /// not run.
+    pub(super) fn stage_key(&self, stage: &config::Stage, commit: &Oid, again: u32) -> JobKey {
+        let nth = if again == 0 { String::new() } else { format!(".{}", again + 1) };
+        JobKey::new(self.run.id, "stage", &format!("{commit}.{}{nth}", slug(stage)))
     }
 
-    /// What the stage says of `commit`; none while it is under way.
+    /// What the stage says of `commit`, asked once more after `again` that could not run;
+    /// none while it is under way.
     pub(super) async fn ask(
         &self,
         stage: &config::Stage,
         commit: &Oid,
+        again: u32,
     ) -> PortResult<Option<(StageAnswer, Option<String>)>> {
         let bound = stage.timeout_seconds.unwrap_or(self.config.stage_timeout_seconds);
         let job = Job {
-            key: self.stage_key(stage, commit),
+            key: self.stage_key(stage, commit, again),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Stage { commit: commit.clone() },
@@ -183,8 +189,7 @@ impl Pass<'_> {
 
 /// What the stage last said of the landed commit.
 fn answer_to(landed: &Candidate, stage: &config::Stage) -> Option<StageAnswer> {
-    let known = landed.stages.iter().find(|known| known.name == stage.name);
-    known.map(|known| known.answer)
+    landed.stage(&stage.name).map(|known| known.answer)
 }
 
 /// Only what is ours is ever paid for.

@@ -48,32 +48,76 @@ impl Pass<'_> {
         })
     }
 
-    /// Asks the first marked stage that has not passed; its failure refuses the candidate.
+    /// Asks the first marked stage that has not passed, again where it could not run; its
+    /// failure refuses the candidate, unless the base has it, too.
     pub(super) async fn ask_candidate(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
-        let known = candidate.stages.iter().find(|known| known.name == stage.name).cloned();
-        if let Some(failed) = known.as_ref().filter(|one| one.answer == StageAnswer::Failure) {
-            // Whoever heard it died before the refusal was recorded.
-            return self.refuse(refused(failed, &candidate)).await;
+        let known = candidate.stage(&stage.name);
+        if let Some(failed) = known.filter(|one| one.answer == StageAnswer::Failure) {
+            return self.attribute_try(&candidate, &stage, failed).await;
         }
-        let Some((answer, tail)) = self.ask(&stage, &candidate.commit).await? else {
+        let now = self.now();
+        let silence = self.config.limits(&self.repo).candidate;
+        let silent = deadline(candidate.asked_since(), silence, now, &self.run.pauses);
+        let Some((again, from)) = candidate.next_asking(&stage.name) else {
+            return Ok(Acted::wait(Watch::Nothing, silent));
+        };
+        if let Some(from) = from.filter(|from| now < *from) {
+            return Ok(Acted::wait(Watch::Nothing, Some(from)));
+        }
+        let Some((answer, tail)) = self.ask(&stage, &candidate.commit, again).await? else {
             return Ok(Acted::wait(Watch::Jobs, None));
         };
-        if known.is_some_and(|known| known.answer == answer) {
-            let limit = self.config.limits(&self.repo).candidate;
-            let (since, now) = (candidate.asked_since(), self.now());
-            let until = deadline(since, limit, now, &self.run.pauses);
-            return Ok(Acted::wait(Watch::Nothing, until));
+        if known.is_some_and(|known| (known.answer, known.again) == (answer, again)) {
+            return Ok(Acted::wait(Watch::Nothing, silent));
         }
-        let at = self.now();
-        let stage = Stage { name: stage.name, answer, at, link: None, tail };
-        self.commit(Transition::CandidateAnswered { stage: stage.clone() }).await?;
-        match answer {
-            StageAnswer::Failure => self.refuse(refused(&stage, &candidate)).await,
-            StageAnswer::None | StageAnswer::Pending | StageAnswer::Success | StageAnswer::Void => {
+        let stage = Stage { name: stage.name, answer, at: now, link: None, tail, again };
+        self.commit(Transition::CandidateAnswered { stage }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// A failure before landing costs a refusal only where what it stands on passes.
+    async fn attribute_try(
+        &mut self,
+        candidate: &Candidate,
+        stage: &config::Stage,
+        failed: &Stage,
+    ) -> PortResult<Acted> {
+        match self.ask_below(&candidate.base, &candidate.commit, stage).await? {
+            None => Ok(Acted::wait(Watch::Jobs, None)),
+            Some(StageAnswer::Failure) => {
+                self.commit(Transition::BaseRed { commit: candidate.base.clone() }).await?;
                 Ok(Acted::Again)
             }
+            Some(
+                StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
+            ) => self.refuse(refused(failed, candidate)).await,
+        }
+    }
+
+    /// Asks a default head that is new about the failure that it shared with the candidate;
+    /// one without it gets a candidate of its own.
+    pub(super) async fn ask_base_again(&mut self) -> PortResult<Acted> {
+        let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
+        let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
+        let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
+        let head = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
+        if candidate.red_bases.contains(&head) {
+            let (bound, now) = (self.config.limits(&self.repo).stage, self.now());
+            let since = candidate.failed_at().unwrap_or(candidate.at);
+            let until = deadline(since, bound, now, &self.run.pauses);
+            return Ok(Acted::wait(Watch::Nothing, until));
+        }
+        match self.ask_below(&head, &candidate.commit, &stage).await? {
+            None => Ok(Acted::wait(Watch::Jobs, None)),
+            Some(StageAnswer::Failure) => {
+                self.commit(Transition::BaseRed { commit: head }).await?;
+                Ok(Acted::Again)
+            }
+            Some(
+                StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
+            ) => self.integrate().await,
         }
     }
 
@@ -83,10 +127,11 @@ impl Pass<'_> {
         let on_remote = |one: &&Candidate| one.tried.is_some_and(|tried| tried.pushed_at.is_some());
         let Some(candidate) = self.run.candidate().filter(on_remote) else { return Ok(false) };
         let Some(next) = self.awaited(candidate) else { return Ok(false) };
-        if candidate.stages.iter().any(|known| known.name == next.name) {
+        let Some((again, _)) = candidate.next_asking(&next.name) else { return Ok(false) };
+        if candidate.stage(&next.name).is_some_and(|known| known.again == again) {
             return Ok(false);
         }
-        let key = self.stage_key(&next, &candidate.commit);
+        let key = self.stage_key(&next, &candidate.commit, again);
         let job = self.ports().jobs.observe(self.run.id, &key).await?;
         Ok(matches!(job, JobState::Ended(end) if !end.stopped))
     }
@@ -109,22 +154,43 @@ impl Pass<'_> {
     pub(super) fn unanswered(&self) -> String {
         let Some(candidate) = self.run.candidate() else { return String::new() };
         let Some(stage) = self.awaited(candidate) else { return String::new() };
-        let branch = self.run.candidates().last().map(|(n, _)| self.run.try_branch(n));
-        let minutes = self.config.limits(&self.repo).candidate.as_secs() / 60;
-        let said = candidate.stages.iter().find(|known| known.name == stage.name);
-        let cause = match said.map(|known| (known.answer, known.tail.as_deref())) {
-            Some((StageAnswer::Void, tail)) => {
-                format!("it could not run: {}", tail.unwrap_or_default().trim())
-            }
-            Some(_) | None => "nothing of it was ever there".to_owned(),
-        };
+        let (name, about) = (&stage.name, self.on_its_branch(candidate));
+        let void = candidate.stage(name).filter(|known| known.answer == StageAnswer::Void);
+        match void {
+            Some(void) => format!(
+                "stage {name} could not run about {about}, asked {} times, so it did not land: {}",
+                void.again + 1,
+                void.tail.as_deref().unwrap_or_default().trim()
+            ),
+            None => format!(
+                "stage {name} gave no answer within {} minutes about {about}, so it did not land: \
+                 nothing of it was ever there",
+                self.config.limits(&self.repo).candidate.as_secs() / 60
+            ),
+        }
+    }
+
+    /// Why a candidate whose base nobody mended ends the run.
+    pub(super) fn never_mended(&self) -> String {
+        let Some(candidate) = self.run.candidate() else { return String::new() };
+        let Some(stage) = self.awaited(candidate) else { return String::new() };
+        let base = candidate.red_bases.last().unwrap_or(&candidate.base);
         format!(
-            "stage {} gave no answer within {minutes} minutes about {} on {}, so it did not land: \
-             {cause}",
+            "stage {} fails on {}, and on {} of {}, too, which nobody mended within {} minutes, \
+             so it did not land: mend {}, then label the issue again",
             stage.name,
-            candidate.commit.short(),
-            branch.unwrap_or_default()
+            self.on_its_branch(candidate),
+            base.short(),
+            self.branch(),
+            self.config.limits(&self.repo).stage.as_secs() / 60,
+            self.branch()
         )
+    }
+
+    /// The newest candidate, for people, and where it was pushed to be tried.
+    fn on_its_branch(&self, candidate: &Candidate) -> String {
+        let branch = self.run.candidates().last().map(|(n, _)| self.run.try_branch(n));
+        format!("{} on {}", candidate.commit.short(), branch.unwrap_or_default())
     }
 
     /// The first stage that must pass before landing and has not.

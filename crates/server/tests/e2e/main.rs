@@ -13,6 +13,7 @@ mod dispatch;
 mod inline_tests;
 mod machine_trouble;
 mod proof;
+mod red;
 mod replay;
 mod setup;
 mod support;

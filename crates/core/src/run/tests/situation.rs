@@ -364,3 +364,97 @@ fn switches_and_outcomes_are_passed_on() {
     let end = Transition::Concluded { end: End::Released, why: String::new() };
     assert!(situation(&[(1, end)], 2).concluded);
 }
+
+#[test]
+fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
+    let tested = Limits {
+        before_landing: Stages::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
+        candidate: Duration::from_mins(5),
+        ..limits()
+    };
+    let tried = |more: Vec<(i64, Transition)>| {
+        let pushed = vec![(30, Transition::TryBegun), (40, Transition::TryPushed)];
+        run(&with(with(to_landing()[..7].to_vec(), pushed), more))
+    };
+    let check = |run: &Run, staging, now, expected| {
+        let seen = Seen { staging, ..Seen::default() };
+        let found = run.situation(&seen, &tested, at(now)).turn;
+        assert_eq!(found, finished_with(Workspace::Clean, Work::New(expected)), "at {now}");
+    };
+    let heard = |name, answer, second, again| {
+        (second, Transition::CandidateAnswered { stage: said(name, answer, second, again) })
+    };
+    let pushed = |overdue| plan::Candidate::Pushed { overdue };
+    let excused = |overdue| plan::Candidate::Excused { overdue };
+    let silent = tried(Vec::new());
+    assert_eq!(silent.candidate().unwrap().next_asking("ci"), Some((0, None)));
+    check(&silent, false, 339, pushed(false));
+    check(&silent, false, 340, pushed(true));
+    check(&silent, true, 340, pushed(false));
+    // What could not run is asked again twice, after a pause, and has its time again.
+    let once = vec![heard("ci", StageAnswer::Void, 100, 0)];
+    assert_eq!(
+        tried(once.clone()).candidate().unwrap().next_asking("ci"),
+        Some((1, Some(at(110))))
+    );
+    check(&tried(once.clone()), false, 399, pushed(false));
+    check(&tried(once.clone()), false, 400, pushed(true));
+    let twice = with(once, vec![heard("ci", StageAnswer::Void, 200, 1)]);
+    assert_eq!(
+        tried(twice.clone()).candidate().unwrap().next_asking("ci"),
+        Some((2, Some(at(220))))
+    );
+    check(&tried(twice.clone()), false, 220, pushed(false));
+    let passed = with(twice.clone(), vec![heard("ci", StageAnswer::Success, 250, 2)]);
+    assert_eq!(tried(passed.clone()).candidate().unwrap().next_asking("ci"), None);
+    check(&tried(passed), false, 549, pushed(false));
+    let thrice = with(twice, vec![heard("ci", StageAnswer::Void, 300, 2)]);
+    assert_eq!(tried(thrice.clone()).candidate().unwrap().next_asking("ci"), None);
+    check(&tried(thrice), false, 300, pushed(true));
+    // Red, and then known to stand on red: its deadline is the stage's.
+    let red = vec![heard("ci", StageAnswer::Failure, 100, 0)];
+    check(&tried(red.clone()), false, 9999, pushed(false));
+    let red = with(red, vec![(110, Transition::BaseRed { commit: oid('b') })]);
+    check(&tried(red.clone()), false, 699, excused(false));
+    check(&tried(red.clone()), false, 700, excused(true));
+    check(&tried(red.clone()), true, 700, excused(false));
+    let again = with(red, vec![(120, Transition::BaseRed { commit: oid('b') })]);
+    assert_eq!(tried(again).candidate().unwrap().red_bases, [oid('b')]);
+}
+
+#[test]
+fn a_commit_stands_on_what_is_not_the_runs_own() {
+    let fix = |base: char, head: char, commit: char| {
+        let Transition::Integrated { mut candidate } = integrated(head, commit) else {
+            panic!("a candidate");
+        };
+        candidate.base = oid(base);
+        vec![
+            (200, begun(TurnCause::FixForward)),
+            (210, finished()),
+            (211, left(head, &[])),
+            (212, Transition::Integrated { candidate }),
+        ]
+    };
+    let check = |run: &Run, base: char, commit: char, expected: (char, &[char])| {
+        let (base, commit) = (oid(base), oid(commit));
+        let (found, below) = run.foundation(&base, &commit);
+        let below: Vec<_> = below.iter().map(|one| one.commit.clone()).collect();
+        let (on, own) = expected;
+        assert_eq!(*found, oid(on));
+        assert_eq!(below, own.iter().copied().map(oid).collect::<Vec<_>>());
+    };
+    let first = to_landing();
+    check(&run(&first), 'b', 'c', ('b', &[]));
+    // On our own landing: what counts is what that one stood on.
+    let own = with(first.clone(), fix('c', '2', 'd'));
+    check(&run(&own), 'c', 'd', ('b', &[]));
+    // On somebody else's.
+    let theirs = with(first, fix('a', '2', 'd'));
+    check(&run(&theirs), 'a', 'd', ('a', &['c']));
+    let landed = with(theirs, vec![(220, landed('d'))]);
+    check(&run(&landed), 'a', 'd', ('a', &['c']));
+    let next = with(landed, fix('d', '3', '4'));
+    check(&run(&next), 'd', '4', ('a', &['c']));
+    check(&run(&next), 'f', '4', ('f', &['c', 'd']));
+}

@@ -87,6 +87,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         }),
         Just(Transition::TryBegun),
         Just(Transition::TryPushed),
+        Just(Transition::BaseRed { commit: oid('b') }),
         (0..4_u32).prop_map(|n| Transition::TryRemoved { n }),
         Just(candidate_stage()),
         Just(Transition::Stopping),

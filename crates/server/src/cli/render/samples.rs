@@ -80,6 +80,7 @@ fn candidate(commit: char, second: i64) -> Box<Candidate> {
         tried: None,
         stages: Vec::new(),
         red: None,
+        red_bases: Vec::new(),
     })
 }
 
@@ -108,6 +109,7 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
             at: at(300),
             link: link.map(str::to_owned),
             tail: None,
+            again: 0,
         },
     };
     vec![

@@ -266,6 +266,9 @@ fn told(transition: &Transition) -> String {
         Transition::CandidateAnswered { stage } => {
             format!("stage {}, before landing: {}", line(&stage.name, 60), stage.answer)
         }
+        Transition::BaseRed { commit } => {
+            format!("the default branch fails there, too, at {}", commit.short())
+        }
         Transition::TryRemoved { n } => format!("the branch of candidate {n} is gone"),
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::StageAnswered { stage } => {
