@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::doorbell::DoorbellKind;
+use afk_core::ids::JobOf;
 use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::run::Run;
 use afk_core::verdict::StageAnswer;
@@ -224,7 +225,7 @@ async fn only_so_many_descendants_are_asked() {
     });
     story.rounds(40).await;
     let asked = story.sim.with(|world| {
-        world.jobs.started.iter().filter(|key| key.as_str().contains(".stage.")).count()
+        world.jobs.started.iter().filter(|key| key.of() == Some(JobOf::Stage)).count()
     });
     assert_eq!(asked, 1 + 10, "ours and ten after it, each once");
 }
@@ -240,7 +241,7 @@ async fn a_red_commit_that_a_hundred_passes_see_has_one_corrective_turn() {
         let turns = world.agents.turns_of(&repo("o/r"));
         assert_eq!(turns.len(), 2);
         assert_eq!(turns[1].state, TurnState::Running);
-        let resets = world.jobs.started.iter().filter(|key| key.as_str().contains(".reset."));
+        let resets = world.jobs.started.iter().filter(|key| key.of() == Some(JobOf::Reset));
         assert_eq!(resets.count(), 5, "and one reset, of five steps");
         assert!(world.wrong.is_empty(), "{:?}", world.wrong);
     });

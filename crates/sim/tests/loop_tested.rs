@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+use afk_core::ids::JobOf;
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::Switch;
@@ -23,7 +24,7 @@ fn assert_never_red(world: &World) {
 }
 
 fn stages_started(world: &World) -> usize {
-    world.jobs.started.iter().filter(|key| key.as_str().contains(".stage")).count()
+    world.jobs.started.iter().filter(|key| key.of() == Some(JobOf::Stage)).count()
 }
 
 #[tokio::test]

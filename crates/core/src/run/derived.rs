@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 
 use super::{Attempt, Candidate, Ended, Heard, Run, Turn, TurnEnd};
-use crate::ids::{At, JobKey, Oid};
+use crate::ids::{At, JobKey, JobOf, Oid};
 use crate::phase::Phase;
 use crate::plan::{End, TurnCause};
 use crate::request::Request;
@@ -181,7 +181,7 @@ impl Run {
 
     /// The key of the turn's job.
     pub fn turn_key(&self, n: u32) -> JobKey {
-        JobKey::new(self.id, "turn", &n.to_string())
+        JobKey::new(self.id, JobOf::Turn, &n.to_string())
     }
 
     /// When the n-th retry may begin, counted from the failure: min(10 s · 2^(n−1), 5 min).

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use afk_core::change::{Blobs, Diff};
 use afk_core::guardrails::{Guardrails, Message, MessageOf};
-use afk_core::ids::{JobKey, Oid};
+use afk_core::ids::{JobKey, JobOf, Oid};
 use afk_core::plan::Refusal;
 use afk_core::proof::{
     self, CouldNotRun, JunitReport, ProofInputs, ProofOutcome, ProofPolicy, ProofReport,
@@ -182,7 +182,7 @@ impl Pass<'_> {
         // would be judged by the other's result.
         let subject = format!("{tree}.{}", key.command.short());
         let job = Job {
-            key: JobKey::new(self.run.id, job_kind(key.kind), &subject),
+            key: JobKey::new(self.run.id, job_of(key.kind), &subject),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Judge { tree },
@@ -257,17 +257,17 @@ fn refused_as(refusal: &proof::Refusal) -> Refusal {
     }
 }
 
-const fn job_kind(kind: RunKind) -> &'static str {
+const fn job_of(kind: RunKind) -> JobOf {
     match kind {
-        RunKind::Verify => "verify",
-        RunKind::VerifyAgain => "verify-again",
-        RunKind::Build => "verify-build",
+        RunKind::Verify => JobOf::Verify,
+        RunKind::VerifyAgain => JobOf::VerifyAgain,
+        RunKind::Build => JobOf::VerifyBuild,
     }
 }
 
 fn memo_key(key: &ResultKey) -> MemoKey {
     MemoKey {
-        kind: job_kind(key.kind).to_owned(),
+        kind: job_of(key.kind).word().to_owned(),
         tree: key.tree.to_string(),
         command: key.command.to_string(),
     }

@@ -1,7 +1,7 @@
 //! What one pass sees: only what [`afk_core::run::Look`] asks for. What cannot be
 //! read is unknown, and never an end.
 
-use afk_core::ids::JobKey;
+use afk_core::ids::{JobKey, JobOf};
 use afk_core::run::{IssueSeen, Left, Names, Seen, TurnEnd, TurnSeen};
 
 use super::Pass;
@@ -15,12 +15,13 @@ impl Pass<'_> {
         let look = self.run.look();
         let (id, repo) = (self.run.id, &self.run.issue.repo);
         let alive = self.ports().jobs.alive(id).await?;
+        // What is of no kind that is known here is no stage: it may be at work.
+        let staging = |key: &JobKey| key.of() == Some(JobOf::Stage);
         let mut seen = Seen {
-            judging: alive.iter().any(|key| key.as_str().contains(".verify")),
-            staging: alive.iter().any(|key| key.as_str().contains(".stage"))
-                || self.has_unheard().await?,
+            judging: alive.iter().any(|key| key.of().is_some_and(JobOf::judges)),
+            staging: alive.iter().any(staging) || self.has_unheard().await?,
             alive: !alive.is_empty(),
-            working: alive.iter().any(|key| !key.as_str().contains(".stage")),
+            working: !alive.iter().all(staging),
             asked: self.open_requests().await?,
             ..Seen::default()
         };
@@ -110,7 +111,7 @@ impl Pass<'_> {
 
     /// The key of the job that asks what turn `n` left uncommitted.
     pub(super) fn status_key(&self, n: u32) -> JobKey {
-        JobKey::new(self.run.id, "status", &n.to_string())
+        JobKey::new(self.run.id, JobOf::Status, &n.to_string())
     }
 
     pub(super) fn names(&self) -> Names<'_> {

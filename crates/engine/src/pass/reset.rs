@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use afk_core::ids::JobKey;
+use afk_core::ids::{JobKey, JobOf};
 use afk_core::run::{Reset, Transition};
 
 use super::{Acted, Pass, Watch};
@@ -67,7 +67,7 @@ impl Pass<'_> {
             ResetStep::Clean { onto } => format!("clean.{onto}"),
         };
         self.job(Job {
-            key: JobKey::new(self.run.id, "reset", &format!("{attempt}.{name}")),
+            key: JobKey::new(self.run.id, JobOf::Reset, &format!("{attempt}.{name}")),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Reset { step: step.clone() },

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use afk_core::config;
-use afk_core::ids::{JobKey, Oid};
+use afk_core::ids::{JobKey, JobOf, Oid};
 use afk_core::message;
 use afk_core::plan::RedCause;
 use afk_core::run::{Candidate, Stage, Transition};
@@ -152,7 +152,7 @@ impl Pass<'_> {
     /// not run.
     pub(super) fn stage_key(&self, stage: &config::Stage, commit: &Oid, again: u32) -> JobKey {
         let nth = if again == 0 { String::new() } else { format!(".{}", again + 1) };
-        JobKey::new(self.run.id, "stage", &format!("{commit}.{}{nth}", slug(stage)))
+        JobKey::new(self.run.id, JobOf::Stage, &format!("{commit}.{}{nth}", slug(stage)))
     }
 
     /// What the stage says of `commit`, asked once more after `again` that could not run;

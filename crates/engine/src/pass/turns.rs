@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use afk_core::elapsed::elapsed;
-use afk_core::ids::JobKey;
+use afk_core::ids::{JobKey, JobOf};
 use afk_core::plan::{Refusal, TurnCause};
 use afk_core::prompt::{self, Cause, Lands, Opening};
 use afk_core::proof::Verify;
@@ -102,7 +102,7 @@ impl Pass<'_> {
         argv: Vec<String>,
     ) -> PortResult<Option<Result<(), String>>> {
         let job = Job {
-            key: JobKey::new(self.run.id, "hook", &format!("{name}.{subject}")),
+            key: JobKey::new(self.run.id, JobOf::Hook, &format!("{name}.{subject}")),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Hook,

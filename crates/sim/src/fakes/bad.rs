@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use afk_core::config::Config;
-use afk_core::ids::{JobKey, RunId};
+use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_core::issue::{IssueChange, Permission};
 use afk_core::message::{RUN_TRAILER, trailer};
 use afk_core::plan::TurnCause;
@@ -255,7 +255,7 @@ impl Bad {
                 continue;
             }
             let request = TurnRequest {
-                key: JobKey::new(run.id, "turn", "1"),
+                key: JobKey::new(run.id, JobOf::Turn, "1"),
                 run: run.id,
                 repo: run.issue.repo.clone(),
                 thread: run.id.thread(),

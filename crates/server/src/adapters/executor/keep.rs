@@ -1,7 +1,7 @@
 //! What of an agent's words outlives the run's workspace: every turn's transcript is put
 //! among the kept ones before the workspace goes, and read from there afterwards.
 
-use afk_core::ids::{JobKey, RunId};
+use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_engine::ports::{PortError, PortResult, Transcript};
 
 use super::super::transcripts::{TURN, Written};
@@ -19,7 +19,7 @@ pub(in crate::adapters) async fn keep_transcripts(local: &Local, run: RunId) -> 
     let executor = LocalExecutor::new(local.clone());
     let mut draft = blocking(move || kept.draft(run)).await?;
     for n in turns {
-        let key = JobKey::new(run, "turn", &n.to_string());
+        let key = JobKey::new(run, JobOf::Turn, &n.to_string());
         let (mut written, mut agent) = (Written::within(TURN), None);
         let mut offset = 0;
         while let Some(part) = executor.lying_here(&key, offset).await? {
@@ -70,9 +70,9 @@ impl LocalExecutor {
 /// The turns of `run` that have a folder, in their order.
 pub(super) fn turns(local: &Local, run: RunId) -> Vec<u32> {
     let entries = std::fs::read_dir(local.jobs(run)).into_iter().flatten().flatten();
-    let number = |name: &str| name.strip_prefix("turn.")?.parse().ok();
+    let keys = entries.filter_map(|entry| Local::key_of(run, &entry.path()));
     let mut turns: Vec<u32> =
-        entries.filter_map(|entry| number(entry.file_name().to_str()?)).collect();
+        keys.filter_map(|key| run_and_turn(&key).ok().map(|(_, n)| n)).collect();
     turns.sort_unstable();
     turns
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 use afk_agent::host::Job as Hosted;
 use afk_core::ask::Answer;
 use afk_core::config::AgentName;
-use afk_core::ids::{JobKey, RepoName, RunId};
+use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
 use afk_core::spend::PriceTable;
 use afk_engine::ports::{
     Executor, PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
@@ -142,8 +142,7 @@ impl Executor for LocalExecutor {
 
 /// The run and the turn's number of a turn's key.
 fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
-    let parts = key.as_str().split_once('.').and_then(|(run, rest)| {
-        Some((run.parse().ok()?, rest.strip_prefix("turn.")?.parse().ok()?))
-    });
+    let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
+    let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));
     parts.ok_or_else(|| PortError::permanent(format!("{key} is no turn's key")))
 }

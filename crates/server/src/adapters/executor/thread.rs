@@ -20,7 +20,7 @@ use afk_agent::agents::claude::session::{SessionId, SessionUse, after_refusal};
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{self, EndHow, HostError, Job as Hosted, JobSpec, JobState, KilledBy, Stdin};
 use afk_core::config::AgentName;
-use afk_core::ids::{At, JobKey, RunId};
+use afk_core::ids::{At, JobKey, JobOf, RunId};
 use afk_core::usd::Usd;
 use afk_engine::ports::{PortError, PortResult, Transcript, TurnRequest};
 use serde::{Deserialize, Serialize};
@@ -161,7 +161,7 @@ impl LocalExecutor {
         let name = dir.file_name().and_then(|name| name.to_str());
         let process = name.and_then(|name| name.strip_prefix("thread.")?.parse::<u32>().ok());
         let Some(newest) = super::keep::turns(&self.local, run).pop() else { return Ok(None) };
-        let key = JobKey::new(run, "turn", &newest.to_string());
+        let key = JobKey::new(run, JobOf::Turn, &newest.to_string());
         let begun = self.begun(&key)?.filter(|begun| Some(begun.process) == process);
         Ok(begun.map(|begun| (key, begun)))
     }
@@ -216,7 +216,7 @@ impl LocalExecutor {
     ) -> PortResult<Option<Begun>> {
         let mut before = None;
         for n in (1..turn.n).rev() {
-            let key = JobKey::new(turn.run, "turn", &n.to_string());
+            let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
             before = self.begun(&key)?.filter(|b| b.process == process).map(|b| (key, b));
             if before.is_some() {
                 break;
@@ -342,11 +342,11 @@ pub(in crate::adapters) fn idle_too_long(key: &JobKey, job: &Hosted) -> bool {
 
 /// Whether the key is that of a thread's process.
 pub(in crate::adapters) fn is_thread(key: &JobKey) -> bool {
-    key.as_str().split_once('.').is_some_and(|(_, rest)| rest.starts_with("thread."))
+    key.of() == Some(JobOf::Thread)
 }
 
 fn process_key(run: RunId, n: u32) -> JobKey {
-    JobKey::new(run, "thread", &n.to_string())
+    JobKey::new(run, JobOf::Thread, &n.to_string())
 }
 
 /// How long the output of the process in `dir` is, and whether it is between two turns.

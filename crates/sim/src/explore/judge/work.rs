@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use afk_core::ids::JobOf;
 use afk_core::run::Run;
 use afk_engine::ports::JobState;
 
@@ -50,7 +51,7 @@ impl Judge {
 
     pub(super) fn jobs(&mut self, world: &World, by: Option<By>) {
         for key in world.jobs.started.iter().skip(self.jobs) {
-            if !key.as_str().contains(".hook.") {
+            if key.of() != Some(JobOf::Hook) {
                 self.not_halted(by, "a job was started");
             }
             let starts = self.starts.entry(key.clone()).or_insert(0);
