@@ -23,11 +23,13 @@ pub enum DoorbellKind {
     NeedsHuman,
     /// A run was handed to a person with the broken commit in place.
     Frozen,
+    /// The agent of a run asks a person, and the run goes on.
+    Question,
 }
 
 /// A word that is no kind of doorbell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of doorbell: it is done, needs-human or frozen")]
+#[error("{0:?} is no kind of doorbell: it is done, needs-human, frozen or question")]
 pub struct UnknownKind(String);
 
 impl DoorbellKind {
@@ -37,6 +39,7 @@ impl DoorbellKind {
             Self::Done => "done",
             Self::NeedsHuman => "needs-human",
             Self::Frozen => "frozen",
+            Self::Question => "question",
         }
     }
 
@@ -44,7 +47,7 @@ impl DoorbellKind {
     pub fn priority(self) -> DoorbellPriority {
         match self {
             Self::Done => DoorbellPriority::Low,
-            Self::NeedsHuman | Self::Frozen => DoorbellPriority::High,
+            Self::NeedsHuman | Self::Frozen | Self::Question => DoorbellPriority::High,
         }
     }
 
@@ -54,6 +57,7 @@ impl DoorbellKind {
             Self::Done => &["afk", "done"],
             Self::NeedsHuman => &["afk", "escalation", "needs-human"],
             Self::Frozen => &["afk", "escalation", "frozen"],
+            Self::Question => &["afk", "question"],
         }
     }
 }
@@ -67,7 +71,7 @@ impl fmt::Display for DoorbellKind {
 impl FromStr for DoorbellKind {
     type Err = UnknownKind;
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
-        let all = [Self::Done, Self::NeedsHuman, Self::Frozen];
+        let all = [Self::Done, Self::NeedsHuman, Self::Frozen, Self::Question];
         let found = all.into_iter().find(|kind| kind.as_str() == text);
         found.ok_or_else(|| UnknownKind(line(text, 60)))
     }
@@ -120,7 +124,7 @@ pub struct Doorbell {
 /// What a doorbell is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'a> {
-    /// The run that ended.
+    /// The run.
     pub run: RunId,
     /// Its issue.
     pub issue: &'a IssueRef,
@@ -132,7 +136,8 @@ pub struct Ring<'a> {
     pub detail: &'a str,
     /// Where the thread can be seen.
     pub link: Option<&'a str>,
-    /// Which ring this is, from 0: a freeze rings again until it is acknowledged.
+    /// Which ring of its kind this is, from 0: a freeze rings again until it is
+    /// acknowledged, and each question rings once.
     pub nth: u32,
 }
 
@@ -151,6 +156,7 @@ impl Doorbell {
                 let reason = if reason.is_empty() { "budget exhausted" } else { &reason };
                 format!("[FROZEN] {issue} frozen — {reason}")
             }
+            DoorbellKind::Question => format!("[QUESTION] {issue} asks a person"),
         };
         let mut body = bounded(plain(detail).trim(), DETAIL, Keep::Head).into_owned();
         if let Some(link) = link {
@@ -222,6 +228,7 @@ mod tests {
             "high",
             &["afk", "escalation", "frozen"],
         );
+        check("question", "[QUESTION] owner/repo#7 asks a person", "high", &["afk", "question"]);
     }
 
     #[test]
@@ -237,19 +244,22 @@ mod tests {
     #[test]
     fn an_unknown_kind_is_an_error() {
         let error = "mystery".parse::<DoorbellKind>().unwrap_err().to_string();
-        assert_eq!(error, r#""mystery" is no kind of doorbell: it is done, needs-human or frozen"#);
+        assert_eq!(
+            error,
+            r#""mystery" is no kind of doorbell: it is done, needs-human, frozen or question"#
+        );
         assert!(serde_json::from_str::<DoorbellKind>(r#""Done""#).is_err());
     }
 
     #[test]
     fn a_ring_keeps_its_name_and_shares_it_with_no_other() {
         let names = |nth| {
-            use DoorbellKind::{Done, Frozen, NeedsHuman};
-            [Done, NeedsHuman, Frozen].map(|kind| ring(kind, |r| id(r.run, kind, nth)))
+            use DoorbellKind::{Done, Frozen, NeedsHuman, Question};
+            [Done, NeedsHuman, Frozen, Question].map(|kind| ring(kind, |r| id(r.run, kind, nth)))
         };
         assert_eq!(names(0), names(0));
         let all: std::collections::HashSet<_> = (0..3).flat_map(names).collect();
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 12);
         assert_eq!(names(0)[0].to_string(), "3410ca01-3ed4-5011-8836-71f417a4ab54");
     }
 }

@@ -241,7 +241,7 @@ fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs
     if context.version != stood_at {
         differ(Differs::OutOfOrder { looked_at: context.version, stood_at });
     }
-    let found = record(run, &context.seen, context.names.names(), context.now);
+    let found = record(run, &context.seen, context.names.names(), &context.limits, context.now);
     if let (Some(stored), Some(planned)) = (context.situation, context.plan) {
         if let Some(first) = found.first() {
             differ(recorded(None, Some(first)));

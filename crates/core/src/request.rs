@@ -7,14 +7,15 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At};
-use crate::run::{Run, TurnEnd};
+use crate::run::{Run, TurnEnd, Wants};
 use crate::usd::Usd;
 
 /// The most that a person may say at once, in bytes.
 pub const MAX_WORDS: usize = 16_000;
 
 /// The verbs, as the answer to an unknown one names them.
-const VERBS: &str = "/afk retry, /afk stop, /afk budget 20, /afk unfreeze, /afk say …";
+const VERBS: &str = "/afk retry, /afk stop, /afk budget 20, /afk unfreeze, /afk say …, \
+                     /afk answer …, /afk allow, /afk deny …";
 
 /// What a person asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,28 @@ pub enum Request {
         /// What is the matter with them.
         why: String,
     },
+    /// Answer the agent's question.
+    Answer {
+        /// Its number; none where one alone is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ask: Option<u32>,
+        /// The words.
+        text: String,
+    },
+    /// Give the agent the permission that it asks for, this once.
+    Allow {
+        /// Its number; none where one alone is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ask: Option<u32>,
+    },
+    /// Refuse it.
+    Deny {
+        /// Its number; none where one alone is open.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ask: Option<u32>,
+        /// What the agent is told about it; may be empty.
+        why: String,
+    },
 }
 
 /// A request with its id, and who made it.
@@ -69,8 +92,14 @@ pub enum Unclear {
     #[error("a budget is an amount in US dollars above 0, such as `/afk budget 20`")]
     Amount,
     /// Nothing is said, or too much.
-    #[error("say something of at most {MAX_WORDS} bytes, such as `/afk say mind the tests`")]
-    Words,
+    #[error("say something of at most {MAX_WORDS} bytes, such as `/afk {0}`")]
+    Words(&'static str),
+    /// What follows the verb names nothing that an agent asks.
+    #[error(
+        "name what the agent asks by its number, such as `/afk allow --ask 2`, or leave it out \
+         where it asks one thing alone"
+    )]
+    Ask,
 }
 
 /// The request that a comment makes; none where it does not begin with `/afk `.
@@ -87,6 +116,13 @@ pub fn in_comment(body: &str) -> Option<Result<Request, Unclear>> {
         "unfreeze" => Ok(Request::Unfreeze),
         "budget" => budget(words),
         "say" => say(&format!("{words}\n{rest}")),
+        "answer" => named(words).and_then(|(ask, text)| reply(ask, &format!("{text}\n{rest}"))),
+        "deny" => named(words).and_then(|(ask, why)| deny(ask, &format!("{why}\n{rest}"))),
+        "allow" => match named(words) {
+            Ok((ask, "")) => Ok(Request::Allow { ask }),
+            // Whatever it means, it is no plain yes.
+            Ok(_) | Err(_) => Err(Unclear::Ask),
+        },
         _ => Err(Unclear::Verb(verb.chars().take(40).collect())),
     })
 }
@@ -99,16 +135,43 @@ pub fn budget(amount: &str) -> Result<Request, Unclear> {
 
 /// A request to tell the agent `text`.
 pub fn say(text: &str) -> Result<Request, Unclear> {
+    spoken(text, "say mind the tests").map(|text| Request::Say { text })
+}
+
+/// A request to answer the agent's question by `text`.
+pub fn reply(ask: Option<u32>, text: &str) -> Result<Request, Unclear> {
+    spoken(text, "answer the first one").map(|text| Request::Answer { ask, text })
+}
+
+/// A request to refuse what the agent asks a permission for; `why` may be empty.
+pub fn deny(ask: Option<u32>, why: &str) -> Result<Request, Unclear> {
+    let why = why.trim();
+    if why.len() > MAX_WORDS {
+        return Err(Unclear::Words("deny there is a test for that"));
+    }
+    Ok(Request::Deny { ask, why: why.to_owned() })
+}
+
+fn spoken(text: &str, example: &'static str) -> Result<String, Unclear> {
     let text = text.trim();
     if text.is_empty() || text.len() > MAX_WORDS {
-        return Err(Unclear::Words);
+        return Err(Unclear::Words(example));
     }
-    Ok(Request::Say { text: text.to_owned() })
+    Ok(text.to_owned())
+}
+
+/// The number after `--ask`, where the words begin with it, and the other words.
+fn named(words: &str) -> Result<(Option<u32>, &str), Unclear> {
+    let words = words.trim();
+    let Some(rest) = words.strip_prefix("--ask") else { return Ok((None, words)) };
+    let rest = rest.strip_prefix('=').unwrap_or(rest).trim_start();
+    let (number, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    Ok((Some(number.parse().map_err(|_| Unclear::Ask)?), rest.trim()))
 }
 
 /// What comes of a request to `run`: what is done about it, or why nothing is.
-pub fn answer(run: &Run, what: &Request) -> Result<String, String> {
-    if let Request::Unclear { why } = what {
+pub fn answer(run: &Run, asked: &Asked) -> Result<String, String> {
+    if let Request::Unclear { why } = &asked.what {
         return Err(why.clone());
     }
     if run.conclusion.is_some() {
@@ -117,7 +180,7 @@ pub fn answer(run: &Run, what: &Request) -> Result<String, String> {
     if let Some(cancel) = &run.cancel {
         return Err(format!("nothing more is begun: {}", cancel.how.sentence()));
     }
-    match what {
+    match &asked.what {
         Request::Stop => Ok("stopped".to_owned()),
         Request::Budget { usd } => {
             Ok(format!("the budget is {usd}, of which {} is spent", run.spent()))
@@ -134,12 +197,42 @@ pub fn answer(run: &Run, what: &Request) -> Result<String, String> {
         Request::Unfreeze => Err("a freeze is a repository's: `afk unfreeze`".to_owned()),
         Request::Release => Err("the run has not ended: there is nothing to release".to_owned()),
         Request::Unclear { why } => Err(why.clone()),
+        Request::Answer { ask, .. } => run.meant(*ask, Wants::Words, asked.at).map(|question| {
+            format!("the agent is told, as the answer to what it asked as {}", question.n)
+        }),
+        Request::Allow { ask } => run
+            .meant(*ask, Wants::Permission, asked.at)
+            .map(|question| format!("the agent may, this once: {}", question.line())),
+        Request::Deny { ask, .. } => run
+            .meant(*ask, Wants::Permission, asked.at)
+            .map(|question| format!("the agent may not: {}", question.line())),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comment_answers_what_it_names() {
+        let check = |body: &str, expected: Result<Request, Unclear>| {
+            assert_eq!(in_comment(body), Some(expected), "{body:?}");
+        };
+        let told = |ask, text: &str| Ok(Request::Answer { ask, text: text.to_owned() });
+        let deny = |ask, why: &str| Ok(Request::Deny { ask, why: why.to_owned() });
+        check("/afk allow", Ok(Request::Allow { ask: None }));
+        check("/afk Allow --ask 2\nGo on.", Ok(Request::Allow { ask: Some(2) }));
+        check("/afk allow --ask=12 ", Ok(Request::Allow { ask: Some(12) }));
+        for unclear in ["2", "--ask", "--ask two", "--ask -1", "nothing of it", "--ask 2 never"] {
+            check(&format!("/afk allow {unclear}"), Err(Unclear::Ask));
+        }
+        check("/afk deny", deny(None, ""));
+        check("/afk deny --ask 3 not\nthat one", deny(Some(3), "not\nthat one"));
+        check("/afk deny --ask all", Err(Unclear::Ask));
+        check("/afk answer 2", told(None, "2"));
+        check("/afk answer --ask 4 the first\nof both", told(Some(4), "the first\nof both"));
+        check("/afk answer\nbelow", told(None, "below"));
+    }
 
     #[test]
     fn a_comment_asks_by_its_first_line() {
@@ -164,8 +257,12 @@ mod tests {
         for amount in ["", "0", "-3", "much", "1e99", "NaN"] {
             check(&format!("/afk budget {amount}"), Some(Err(Unclear::Amount)));
         }
-        check("/afk say", Some(Err(Unclear::Words)));
-        check(&format!("/afk say {}", "x".repeat(MAX_WORDS + 1)), Some(Err(Unclear::Words)));
+        let words = |example| Some(Err(Unclear::Words(example)));
+        check("/afk say", words("say mind the tests"));
+        let long = "x".repeat(MAX_WORDS + 1);
+        check(&format!("/afk say {long}"), words("say mind the tests"));
+        check("/afk answer --ask 2", words("answer the first one"));
+        check(&format!("/afk deny {long}"), words("deny there is a test for that"));
         assert!(Unclear::Verb("dance".to_owned()).to_string().contains("/afk retry"));
     }
 }

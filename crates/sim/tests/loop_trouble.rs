@@ -7,7 +7,7 @@ use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::replay::{Differs, replay};
 use afk_core::run::{Run, Transition, TurnEnd};
 use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
-use afk_sim::world::{Act, PushFate, Script, World};
+use afk_sim::world::{Act, Asks, PushFate, Script, World};
 use jiff::SignedDuration;
 
 fn causes(run: &Run) -> Vec<TurnCause> {
@@ -360,7 +360,7 @@ async fn every_conclusion_is_in_the_journal_once() {
 
 #[tokio::test]
 async fn a_question_is_answered_by_policy_and_the_turn_goes_on() {
-    let asking = Script { asks: Some("Which greeting?"), ..good_work() };
+    let asking = Script { asks: Some(Asks::Question("Which greeting?")), ..good_work() };
     let story = Story::new().with_issue(vec![asking]);
     let run = story.settle().await;
     story.ended(End::Done);

@@ -124,8 +124,9 @@ pub enum Turn {
     },
     /// The agent waits for an answer.
     Asking {
-        /// The question's deadline has passed.
-        overdue: bool,
+        /// The record has an answer that it has not been told, or the deadline has passed.
+        #[serde(alias = "overdue")]
+        due: bool,
     },
     /// A usage limit ended it.
     Limited {

@@ -127,8 +127,8 @@ fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
     let turn_is = |turn| Situation { turn, ..RUNNING };
     check(turn_is(Turn::NotStarted { reset: true }), Plan::StartTurn);
     check(turn_is(Turn::NotStarted { reset: false }), Plan::Reset);
-    check(turn_is(Turn::Asking { overdue: false }), waits(Waiting::Question));
-    check(turn_is(Turn::Asking { overdue: true }), Plan::Answer);
+    check(turn_is(Turn::Asking { due: false }), waits(Waiting::Question));
+    check(turn_is(Turn::Asking { due: true }), Plan::Answer);
     check(turn_is(Turn::Limited { reset: false }), waits(Waiting::UsageLimit));
     check(turn_is(Turn::Limited { reset: true }), turn(TurnCause::LimitReset));
     check(turn_is(Turn::Running { stalled: false }), waits(Waiting::Turn));
@@ -168,7 +168,7 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
     let told = turn(TurnCause::Said);
     check(said(RUNNING), waits(Waiting::Turn));
     // Words answer no question about a permission.
-    let asking = Turn::Asking { overdue: false };
+    let asking = Turn::Asking { due: false };
     check(said(Situation { turn: asking, ..RUNNING }), waits(Waiting::Question));
     let dirty = Workspace::Dirty { asked: false };
     let left = |workspace| Turn::Finished { workspace, work: Work::Nothing };
@@ -281,7 +281,7 @@ fn every_turn() -> Vec<Turn> {
     all.extend([Gates::Open, Gates::Refused, Gates::Unreadable].map(|gates| Turn::None { gates }));
     for flag in BOTH {
         all.push(Turn::NotStarted { reset: flag });
-        all.push(Turn::Asking { overdue: flag });
+        all.push(Turn::Asking { due: flag });
         all.push(Turn::Limited { reset: flag });
         all.push(Turn::Running { stalled: flag });
         all.push(Turn::Failed { backoff_over: flag });

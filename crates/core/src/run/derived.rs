@@ -109,7 +109,10 @@ impl Run {
             | Request::Budget { .. }
             | Request::Unfreeze
             | Request::Release
-            | Request::Unclear { .. } => None,
+            | Request::Unclear { .. }
+            | Request::Answer { .. }
+            | Request::Allow { .. }
+            | Request::Deny { .. } => None,
         });
         texts.collect::<Vec<_>>().join("\n\n")
     }

@@ -5,6 +5,7 @@
 //! What a pass must look at is [`Run::look`]; what it saw becomes transitions by
 //! [`record`]; what it does next is the plan of [`Run::situation`].
 
+mod asks;
 mod derived;
 mod evidence;
 mod look;
@@ -15,6 +16,7 @@ mod stage;
 mod tests;
 mod transition;
 
+pub use asks::{Given, Question, Wants};
 pub use look::Look;
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
 pub use situate::Limits;
@@ -240,6 +242,9 @@ pub struct Turn {
     pub reserved: Usd,
     /// When and why we told it to stop.
     pub interrupt: Option<Interrupt>,
+    /// What the agent asked in it, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
     /// How it ended.
     pub ended: Option<Ended>,
 }

@@ -6,7 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cancel, CancelHow, LabelsSeen, Left, Run, Transition, TurnEnd, TurnFacts};
+use super::{Cancel, CancelHow, LabelsSeen, Left, Limits, Run, Transition, TurnEnd, TurnFacts};
+use crate::ask;
 use crate::gates::Dispatcher;
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent};
@@ -71,8 +72,9 @@ pub enum TurnSeen {
         last_event_at: At,
         /// A tool is open: silence is no stall.
         tool_open: bool,
-        /// Since when the agent has waited for an answer.
-        asking_since: Option<At>,
+        /// What the agent waits to be told, oldest first.
+        #[serde(default)]
+        asks: Vec<ask::Asked>,
     },
     /// Over.
     Ended {
@@ -118,12 +120,18 @@ impl Seen {
 }
 
 /// The transitions that `seen` brings to the record, in order.
-pub fn record(run: &Run, seen: &Seen, names: Names<'_>, now: At) -> Vec<Transition> {
+pub fn record(
+    run: &Run,
+    seen: &Seen,
+    names: Names<'_>,
+    limits: &Limits,
+    now: At,
+) -> Vec<Transition> {
     let mut found = Vec::new();
     // One at a time: what the first brings decides what becomes of the next.
     let new = |asked: &&Asked| run.heard.iter().all(|heard| heard.asked.id != asked.id);
     let taken = seen.asked.iter().filter(new).find_map(|asked| {
-        let answer = answer(run, &asked.what).ok()?;
+        let answer = answer(run, asked).ok()?;
         Some(Transition::Asked { asked: asked.clone(), answer })
     });
     found.extend(taken);
@@ -141,6 +149,7 @@ pub fn record(run: &Run, seen: &Seen, names: Names<'_>, now: At) -> Vec<Transiti
             );
         }
     }
+    let stops = seen.halted || run.cancel.is_some() || run.conclusion.is_some();
     if let (Some(turn), Some(seen)) = (run.turn().filter(|turn| turn.ended.is_none()), &seen.turn) {
         let stopped = turn.interrupt.map(|interrupt| {
             if interrupt.stalled { TurnEnd::Stalled } else { TurnEnd::Interrupted }
@@ -162,6 +171,14 @@ pub fn record(run: &Run, seen: &Seen, names: Names<'_>, now: At) -> Vec<Transiti
             // Stopped before it was ever started.
             (TurnSeen::Absent, Some(how)) => {
                 found.push(Transition::TurnEnded { how, facts: Box::default() });
+            }
+            // Of what is about to be stopped nobody is asked anything.
+            (TurnSeen::Running { asks, .. }, None) if !stops => {
+                let new = asks.iter().filter(|asked| turn.question(&asked.id).is_none());
+                found.extend(new.map(|asked| {
+                    let until = now.checked_add(limits.question).unwrap_or(At::MAX);
+                    Transition::Questioned { asked: asked.clone(), until }
+                }));
             }
             (TurnSeen::Absent | TurnSeen::Running { .. } | TurnSeen::Unknown, _) => {}
         }

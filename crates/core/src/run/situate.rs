@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Candidate, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
+use crate::ask::Asked;
 use crate::elapsed::elapsed;
 use crate::ids::At;
 use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
@@ -129,10 +130,12 @@ impl Run {
     fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
         match &seen.turn {
             Some(TurnSeen::Absent) => plan::Turn::NotStarted { reset: !self.needs_reset() },
-            Some(TurnSeen::Running { asking_since: Some(since), .. }) => {
-                plan::Turn::Asking { overdue: elapsed(*since, now, &[]) >= limits.question }
+            Some(TurnSeen::Running { asks, .. }) if !asks.is_empty() => {
+                let known = |asked: &Asked| turn.question(&asked.id);
+                let due = asks.iter().filter_map(known).any(|question| question.is_due(now));
+                plan::Turn::Asking { due }
             }
-            Some(TurnSeen::Running { last_event_at, tool_open, asking_since: None }) => {
+            Some(TurnSeen::Running { last_event_at, tool_open, .. }) => {
                 // A machine that slept slept with its agents.
                 let silent = elapsed((*last_event_at).max(turn.begun_at), now, &self.pauses);
                 plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }

@@ -4,9 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Heard, Interrupt, LabelsSeen, Left,
-    Refused, Reset, Run, Stage, Start, Tried, Turn, TurnEnd, TurnFacts,
+    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, LabelsSeen,
+    Left, Refused, Reset, Run, Stage, Start, Tried, Turn, TurnEnd, TurnFacts,
 };
+use crate::ask::{self, Answer};
 use crate::elapsed::Pause;
 use crate::guardrails::GuardrailReport;
 use crate::ids::{At, Oid};
@@ -132,6 +133,20 @@ pub enum Transition {
         /// What is done about it.
         answer: String,
     },
+    /// The agent asked something in the newest turn.
+    Questioned {
+        /// What.
+        asked: ask::Asked,
+        /// When policy answers it, unless a person has.
+        until: At,
+    },
+    /// Policy answered it.
+    Answered {
+        /// Its number, from 1, over the whole run.
+        n: u32,
+        /// What the agent is told.
+        answer: Answer,
+    },
     /// What is alive was told to stop.
     Stopping,
     /// It need not stop any more, or is gone.
@@ -184,6 +199,8 @@ impl Transition {
             Self::LabelsSeen { .. } => "labels_seen",
             Self::Cancelled { .. } => "cancelled",
             Self::Asked { .. } => "asked",
+            Self::Questioned { .. } => "questioned",
+            Self::Answered { .. } => "answered",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Paused => "paused",
@@ -274,6 +291,8 @@ impl Run {
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
             Transition::Cancelled { cancel } => self.cancel = Some(cancel),
             Transition::Asked { asked, answer } => self.hear(at, asked, answer),
+            Transition::Questioned { asked, until } => self.question(at, asked, until),
+            Transition::Answered { n, answer } => self.give(n, Given { at, by: None, answer }),
             Transition::Stopping => {
                 self.stopping_since.get_or_insert(at);
             }
@@ -283,11 +302,7 @@ impl Run {
                     self.pauses.push(Pause { from: at, to: None });
                 }
             }
-            Transition::Unpaused => {
-                for pause in &mut self.pauses {
-                    pause.to.get_or_insert(at);
-                }
-            }
+            Transition::Unpaused => self.unpause(at),
             Transition::Away { from, to } => self.pauses.push(Pause { from, to: Some(to) }),
             Transition::Concluded { end, why } => {
                 self.conclusion = Some(Conclusion { end, why, at });
@@ -312,6 +327,9 @@ impl Run {
                 self.cancel.get_or_insert(Cancel { by, how, at });
             }
             Request::Budget { usd } => self.budget = *usd,
+            Request::Answer { .. } | Request::Allow { .. } | Request::Deny { .. } => {
+                self.give_asked(at, &asked);
+            }
             Request::Retry
             | Request::Say { .. }
             | Request::Unfreeze
@@ -319,6 +337,13 @@ impl Run {
             | Request::Unclear { .. } => {}
         }
         self.heard.push(Heard { asked, at, answer, turn: None });
+    }
+
+    /// Closes whatever pause is open.
+    pub(super) fn unpause(&mut self, at: At) {
+        for pause in &mut self.pauses {
+            pause.to.get_or_insert(at);
+        }
     }
 
     fn begin_turn(&mut self, at: At, cause: TurnCause, reserved: Usd, attempt: bool) {
@@ -329,7 +354,15 @@ impl Run {
                 heard.turn = Some(n);
             }
         }
-        let turn = Turn { n, cause, begun_at: at, reserved, interrupt: None, ended: None };
+        let turn = Turn {
+            n,
+            cause,
+            begun_at: at,
+            reserved,
+            interrupt: None,
+            questions: Vec::new(),
+            ended: None,
+        };
         match self.attempts.last_mut() {
             Some(last) if !attempt => {
                 last.turns.push(turn);
@@ -384,7 +417,7 @@ impl Run {
         }
     }
 
-    fn turn_mut(&mut self) -> Option<&mut Turn> {
+    pub(super) fn turn_mut(&mut self) -> Option<&mut Turn> {
         self.attempts.iter_mut().rev().find_map(|attempt| attempt.turns.last_mut())
     }
 

@@ -50,12 +50,15 @@ impl Engine {
                 Some(said) => said,
                 None => return Ok(()),
             },
-            what @ (Request::Retry
+            Request::Retry
             | Request::Stop
             | Request::Budget { .. }
             | Request::Unfreeze
             | Request::Say { .. }
-            | Request::Unclear { .. }) => match answer(run, what) {
+            | Request::Answer { .. }
+            | Request::Allow { .. }
+            | Request::Deny { .. }
+            | Request::Unclear { .. } => match answer(run, asked) {
                 Ok(said) | Err(said) => said,
             },
         };

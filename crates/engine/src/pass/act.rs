@@ -10,7 +10,7 @@ use crate::driver::later;
 use crate::ports::{Job, JobKind, PortError, PortErrorKind, PortResult};
 
 /// How soon a stopped run is looked at again.
-const STOPPING: SignedDuration = SignedDuration::from_millis(200);
+pub(super) const STOPPING: SignedDuration = SignedDuration::from_millis(200);
 /// How long the look at a workspace may take.
 const STATUS_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
 
@@ -38,7 +38,7 @@ impl Pass<'_> {
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,
-            Plan::Answer => self.answer().await,
+            Plan::Answer => self.answer(seen).await,
             // Nothing lands here unproved or by a pull request: whoever brings those
             // brings their arms.
             Plan::Adopt | Plan::ProveLanded => {
@@ -77,30 +77,18 @@ impl Pass<'_> {
         Ok(Acted::wait(Watch::Jobs, Some(soon)))
     }
 
-    /// Answers by policy what the agent asks.
-    async fn answer(&mut self) -> PortResult<Acted> {
-        let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
-        let (repo, key) = (self.run.issue.repo.clone(), self.run.turn_key(n));
-        let executor = &self.ports().executor;
-        for asked in executor.observe(&repo, &key).await?.asks {
-            let answer = self.config.permissions(&self.repo).answer(&asked);
-            executor.answer(&repo, &key, &asked.id, &answer).await?;
-            tracing::info!(run.id = %self.run.id, turn = n, what = asked.what, ?answer, "answered by policy");
-        }
-        Ok(Acted::wait(Watch::Turn { repo, key }, Some(later(self.now(), STOPPING))))
-    }
-
     /// Nothing to do but wait; says for what and until when.
     async fn rest(&mut self, reason: Waiting) -> PortResult<Acted> {
         let now = self.now();
         let turn = self.run.turn();
         Ok(match reason {
             Waiting::Workspace => return self.look_at_workspace().await,
-            Waiting::Turn | Waiting::Executor | Waiting::Question => {
-                let key = turn.map(|turn| self.run.turn_key(turn.n));
-                let repo = self.run.issue.repo.clone();
-                let watch = key.map_or(Watch::Nothing, |key| Watch::Turn { repo, key });
-                Acted::wait(watch, self.run_deadline())
+            Waiting::Question => {
+                let first = self.run.open_questions().map(|question| question.until).min();
+                Acted::wait(self.watch_turn(), first)
+            }
+            Waiting::Turn | Waiting::Executor => {
+                Acted::wait(self.watch_turn(), self.run_deadline())
             }
             Waiting::Backoff => {
                 let ended = turn.and_then(|turn| turn.ended.as_ref());
@@ -151,6 +139,13 @@ impl Pass<'_> {
             None => Ok(Acted::wait(Watch::Jobs, None)),
             Some(_) => Ok(Acted::Again),
         }
+    }
+
+    /// The newest turn, to be watched.
+    pub(super) fn watch_turn(&self) -> Watch {
+        let repo = self.run.issue.repo.clone();
+        let key = self.run.turn().map(|turn| self.run.turn_key(turn.n));
+        key.map_or(Watch::Nothing, |key| Watch::Turn { repo, key })
     }
 
     fn run_deadline(&self) -> Option<afk_core::ids::At> {

@@ -7,6 +7,7 @@
 //! waits: long work is a job, and a pass that finds one under way ends.
 
 mod act;
+mod answer;
 mod below;
 mod conclude;
 mod judge;
@@ -143,11 +144,12 @@ impl Pass<'_> {
         let now = self.now();
         let limits = self.config.limits(&self.repo);
         let mut context = Context::new(&self.run, self.version, &seen, self.names(), limits, now);
-        let found = record(&self.run, &seen, self.names(), now);
+        let found = record(&self.run, &seen, self.names(), &context.limits, now);
         if !found.is_empty() {
             self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
             for transition in found {
-                self.commit(transition).await?;
+                let bells = self.bell(&transition);
+                self.commit_with(transition, bells, None).await?;
             }
             return Ok(Acted::Again);
         }
@@ -195,6 +197,8 @@ impl Pass<'_> {
         let paused = self.run.pauses.iter().any(|pause| pause.to.is_none());
         let pause = match plan {
             Plan::Wait { reason } => reason.stops_clocks(),
+            // The answer itself lets them go on, where it is the last that was awaited.
+            Plan::Answer => paused,
             Plan::Settle
             | Plan::Interrupt
             | Plan::Conclude { .. }
@@ -202,7 +206,6 @@ impl Pass<'_> {
             | Plan::Reset
             | Plan::StartTurn
             | Plan::Turn { .. }
-            | Plan::Answer
             | Plan::Integrate
             | Plan::Judge
             | Plan::Try

@@ -21,7 +21,7 @@ impl Pass<'_> {
             let heard = self.run.heard.iter().find(|heard| heard.asked.id == asked.id);
             let text = match heard {
                 Some(heard) => heard.answer.clone(),
-                None => match answer(&self.run, &asked.what) {
+                None => match answer(&self.run, asked) {
                     Err(why) => why,
                     // Not taken yet: the next pass takes it.
                     Ok(_) => continue,

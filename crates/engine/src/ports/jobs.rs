@@ -53,8 +53,16 @@ pub struct TurnReport {
     pub last: Option<String>,
     /// SHA-256 of the transcript so far, in hex, once the turn is over.
     pub transcript: Option<String>,
+}
+
+impl TurnReport {
     /// What the agent waits to be told, oldest first.
-    pub asks: Vec<Asked>,
+    pub fn asks(&self) -> &[Asked] {
+        match &self.seen {
+            TurnSeen::Running { asks, .. } => asks,
+            TurnSeen::Absent | TurnSeen::Ended { .. } | TurnSeen::Unknown => &[],
+        }
+    }
 }
 
 /// A part of what an agent wrote in a turn.

@@ -254,6 +254,48 @@ pub(super) enum Command {
         /// What it is told; `-` reads standard input
         text: String,
     },
+    /// Answer what a run's agent asks
+    ///
+    /// Where `permissions = "ask"`, a question waits `question_timeout_seconds` for a
+    /// person, and then the agent is told to decide by itself. `afk show` says what is
+    /// asked, and by when.
+    #[command(after_help = examples::ANSWER)]
+    Answer {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+        /// The answer; `-` reads standard input
+        text: String,
+        #[command(flatten)]
+        ask: AskArg,
+    },
+    /// Let a run's agent do what it asks a permission for, this once
+    ///
+    /// Where `permissions = "ask"`, each tool call that needs a permission waits
+    /// `question_timeout_seconds` for a person, and is refused then. `afk show` says what
+    /// is asked, and by when.
+    #[command(after_help = examples::ALLOW)]
+    Allow {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+        #[command(flatten)]
+        ask: AskArg,
+    },
+    /// Refuse what a run's agent asks a permission for
+    ///
+    /// The agent is told so, with your reason, and goes on without it.
+    #[command(after_help = examples::DENY)]
+    Deny {
+        /// The run or its issue
+        #[arg(value_name = "RUN|OWNER/REPO#N")]
+        run: String,
+        /// Why, for the agent; `-` reads standard input
+        #[arg(default_value = "")]
+        why: String,
+        #[command(flatten)]
+        ask: AskArg,
+    },
     /// Change what a live run may spend in all
     ///
     /// A run that has spent its budget and has not ended goes on with more. The turn that
@@ -405,6 +447,14 @@ pub(super) enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+}
+
+/// Which of the things that an agent asks is meant.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct AskArg {
+    /// What is answered, by its number; needed where the agent asks more than one thing
+    #[arg(long, value_name = "N")]
+    pub(super) ask: Option<u32>,
 }
 
 /// Commands on the configuration.

@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use afk_core::ask::Asked;
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::phase::Phase;
 use afk_core::plan::{End, TurnCause};
-use afk_core::run::{Candidate, Run, TurnEnd};
+use afk_core::run::{Candidate, Question, Run, TurnEnd};
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::TurnReport;
 use serde::Serialize;
 
-use super::words::between;
+use super::words::{between, line};
 
 /// One run at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,10 +53,49 @@ pub(super) struct RunView {
     pub(super) budget_usd: Usd,
     /// The last thing the agent said or did.
     pub(super) last: Option<String>,
-    /// What the agent waits to be told.
-    pub(super) asks: Vec<Asked>,
+    /// What the agent waits to be told by people.
+    pub(super) asks: Vec<AskView>,
     /// Whether every effect of the outcome is there.
     pub(super) settled: bool,
+}
+
+/// Something that the agent waits to be told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct AskView {
+    /// Its number, by which people name it.
+    pub(super) n: u32,
+    /// The id that its executor knows it by.
+    pub(super) id: String,
+    /// Whether it is a question, rather than a permission.
+    pub(super) question: bool,
+    /// What is asked.
+    pub(super) what: String,
+    /// Since when.
+    pub(super) since: At,
+    /// When policy answers it.
+    pub(super) until: At,
+    /// The commands that answer it.
+    pub(super) commands: Vec<String>,
+}
+
+impl AskView {
+    fn new(question: &Question, issue: &IssueRef) -> Self {
+        let asked = &question.asked;
+        Self {
+            n: question.n,
+            id: asked.id.clone(),
+            question: asked.question,
+            what: asked.what.clone(),
+            since: asked.since,
+            until: question.until,
+            commands: question.commands(issue),
+        }
+    }
+
+    /// What becomes of it at its deadline, in few words.
+    pub(super) const fn otherwise(&self) -> &'static str {
+        if self.question { "it decides by itself" } else { "it is refused" }
+    }
 }
 
 impl RunView {
@@ -77,6 +115,12 @@ impl RunView {
             tokens_out += turn.tokens.1;
             cost += turn.cost.unwrap_or(Usd::ZERO);
         }
+        // What is withdrawn is open in the record until its turn is over.
+        let asked = |question: &&Question| {
+            turn.is_none_or(|turn| turn.asks().iter().any(|one| one.id == question.asked.id))
+        };
+        let asks: Vec<AskView> =
+            run.open_questions().filter(asked).map(|one| AskView::new(one, &run.issue)).collect();
         let conclusion = run.conclusion.as_ref();
         let end = run.settled_at.or(conclusion.map(|conclusion| conclusion.at)).unwrap_or(now);
         Self {
@@ -85,11 +129,11 @@ impl RunView {
             title: run.pinned.title.clone(),
             phase: run.phase(),
             branch: branch(run),
-            waits_for: match turn.and_then(|turn| turn.asks.first()) {
-                Some(asked) => format!("an answer: {}", asked.what),
+            waits_for: match asks.first() {
+                Some(asked) => format!("an answer: {}", line(&asked.what, 160)),
                 None => waits_for(run),
             },
-            asks: turn.map(|turn| turn.asks.clone()).unwrap_or_default(),
+            asks,
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
             landed: run.landed().map(|landed| landed.commit.to_string()),

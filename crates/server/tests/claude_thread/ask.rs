@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use afk_sim::model_api::{Reply, Script};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::common::{BOUND, FIXED, Plan, until};
+use crate::common::{BOUND, Control, FIXED, ISSUE, Plan, texts, until};
 use crate::held::{KEY, Thread, VERSIONS, attached, story, work};
 
 #[test]
@@ -40,6 +40,79 @@ fn a_permission_that_nobody_gives_is_refused_at_its_deadline_and_the_turn_goes_o
         assert!(waited < Duration::from_secs(10), "{version}: {waited:?}");
         assert_eq!(thread.world.show()["summary"]["outcome"], "needs-human");
         println!("{version}: asked, refused {:.1} s after it was seen", waited.as_secs_f64());
+    }
+}
+
+/// A thread whose agent asks for the permission to do its work, and what it asks.
+fn asking(test: &str, version: &str, replies: Vec<Reply>) -> Option<(Thread, Control, Value)> {
+    let config = "question_timeout_seconds = 600".to_owned();
+    let plan = Plan { config, ..Plan::default() };
+    let agent = format!("{KEY}\npermissions = \"ask\"");
+    let thread = Thread::new(test, version, Script::turns([replies]), plan, &agent)?;
+    let control = attached(&thread.world);
+    let asked = until("a run that asks", BOUND, || {
+        let status = thread.world.json(&["status"]);
+        let asks = status["runs"].get(0)?["asks"].as_array()?.clone();
+        (asks.len() == 1).then(|| asks[0].clone())
+    });
+    Some((thread, control, asked))
+}
+
+#[test]
+fn a_permission_that_a_person_gives_lets_the_tool_run() {
+    for (version, _) in VERSIONS {
+        let replies = vec![work(FIXED), Reply::text("Done.")];
+        let test = "a_permission_that_a_person_gives";
+        let Some((thread, control, asked)) = asking(test, version, replies) else { continue };
+        let (world, n) = (&thread.world, asked["n"].to_string());
+        assert_eq!(asked["commands"][0], format!("afk allow {ISSUE} --ask {n}"));
+        assert!(world.ok(&["status"]).contains(&format!("`afk allow {ISSUE} --ask {n}`")));
+        assert!(world.ok(&["show", ISSUE]).contains("1. permission: Bash: "));
+        let other = world.afk(&["answer", ISSUE, "yes"]);
+        let (_, said) = texts(&other);
+        assert_eq!(other.status.code(), Some(3), "{said}");
+        assert!(said.contains("is a permission: `afk allow` or `afk deny` it"), "{said}");
+        let begun = Instant::now();
+        let allowed = world.json(&["allow", ISSUE]);
+        assert_eq!(allowed["asked"]["request"], "allow", "{allowed:#}");
+        assert!(thread.api.wait_for_turn_requests(2, BOUND), "the tool has run");
+        let waited = begun.elapsed();
+        control.done();
+        world.assert_done_once();
+        let last = thread.calls().pop().unwrap().to_string();
+        assert!(!last.contains("is_error\":true"), "{version}: {last}");
+        assert_eq!(story(&thread.turns()), [("opening", "finished")], "{:#?}", thread.turns());
+        let page = world.show();
+        let given = &thread.turns()[0]["questions"][0]["given"];
+        assert_eq!(given["answer"]["answer"], "allow", "{page:#}");
+        assert!(given["by"].is_object(), "{page:#}");
+        let late = world.afk(&["allow", ISSUE, "--ask", "1"]);
+        let (_, said) = texts(&late);
+        assert_eq!(late.status.code(), Some(2), "{said}");
+        assert!(said.contains("has ended"), "{said}");
+        println!("{version}: allowed, the turn went on after {:.2} s", waited.as_secs_f64());
+    }
+}
+
+#[test]
+fn a_permission_that_a_person_refuses_keeps_the_tool_from_running() {
+    for (version, _) in VERSIONS {
+        let replies = vec![work(FIXED), Reply::text("I may not.")];
+        let test = "a_permission_that_a_person_refuses";
+        let Some((thread, control, _)) = asking(test, version, replies) else { continue };
+        let world = &thread.world;
+        let nobody = world.afk(&["allow", ISSUE, "--ask", "7"]);
+        let (_, said) = texts(&nobody);
+        assert_eq!(nobody.status.code(), Some(3), "{said}");
+        assert!(said.contains("asked nothing as 7"), "{said}");
+        world.ok(&["issue", "comment", ISSUE, "/afk allow", "--as", "mallory"]);
+        world.ok(&["deny", ISSUE, "Mind the hinges.", "--ask", "1"]);
+        assert!(thread.api.wait_for_turn_requests(2, BOUND), "the turn goes on");
+        control.wait(BOUND);
+        let last = thread.calls().pop().unwrap().to_string();
+        assert!(last.contains("Mind the hinges."), "{version}: {last}");
+        assert_eq!(world.show()["summary"]["outcome"], "needs-human");
+        assert_eq!(world.landed().len(), 1, "{version}: nothing landed");
     }
 }
 

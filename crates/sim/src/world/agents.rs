@@ -43,8 +43,17 @@ pub struct Script {
     pub cost: Usd,
     /// Its last event keeps a tool open.
     pub tool_open: bool,
-    /// It asks for this first, and goes on once it is answered.
-    pub asks: Option<&'static str>,
+    /// It asks this first, and goes on once it is answered.
+    pub asks: Option<Asks>,
+}
+
+/// What an agent asks before it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// A question; it works whatever the answer.
+    Question(&'static str),
+    /// A permission; refused, it does nothing.
+    Permission(&'static str),
 }
 
 impl Script {
@@ -158,18 +167,17 @@ impl World {
 
     pub(crate) fn observe_turn(&mut self, key: &JobKey) -> TurnReport {
         let Some(turn) = self.agents.turns.get(key) else { return report(TurnSeen::Absent) };
-        let asks: Vec<Asked> = turn.asks().into_iter().collect();
         let seen = match &turn.state {
             TurnState::Running => TurnSeen::Running {
                 last_event_at: turn.last_event_at,
                 tool_open: turn.script.tool_open,
-                asking_since: asks.first().map(|asked| asked.since),
+                asks: turn.asks().into_iter().collect(),
             },
             TurnState::Ended(how) => {
                 TurnSeen::Ended { how: how.clone(), facts: Box::new(turn.facts()) }
             }
         };
-        TurnReport { asks, ..report(seen) }
+        report(seen)
     }
 
     pub(crate) fn answer_turn(&mut self, key: &JobKey, answer: &Answer) -> PortResult<()> {
@@ -205,7 +213,8 @@ impl World {
             if turn.asks().is_some() {
                 continue;
             }
-            let (run, acts) = (turn.request.run, turn.script.acts.clone());
+            let run = turn.request.run;
+            let acts = if turn.is_refused() { Vec::new() } else { turn.script.acts.clone() };
             for act in acts {
                 self.act(run, &act);
             }
@@ -221,8 +230,16 @@ impl World {
 impl AgentTurn {
     /// What it waits to be told.
     fn asks(&self) -> Option<Asked> {
-        let what = self.script.asks.filter(|_| self.answered.is_none())?.to_owned();
-        Some(Asked { id: "ask".to_owned(), question: true, what, since: self.started_at })
+        let (question, what) = match self.script.asks.filter(|_| self.answered.is_none())? {
+            Asks::Question(what) => (true, what.to_owned()),
+            Asks::Permission(what) => (false, what.to_owned()),
+        };
+        Some(Asked { id: "ask".to_owned(), question, what, since: self.started_at })
+    }
+
+    fn is_refused(&self) -> bool {
+        let permission = matches!(self.script.asks, Some(Asks::Permission(_)));
+        permission && self.answered != Some(Answer::Allow)
     }
 
     fn facts(&self) -> TurnFacts {
@@ -250,5 +267,5 @@ impl AgentTurn {
 }
 
 fn report(seen: TurnSeen) -> TurnReport {
-    TurnReport { seen, tokens: (0, 0), cost: None, last: None, transcript: None, asks: Vec::new() }
+    TurnReport { seen, tokens: (0, 0), cost: None, last: None, transcript: None }
 }

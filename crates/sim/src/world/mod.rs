@@ -21,7 +21,7 @@ use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RepoName, RunId};
 use jiff::SignedDuration;
 
-pub use agents::{Act, AgentTurn, Agents, Script, TurnState};
+pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub(crate) use jobs::BREAKS;
 pub use jobs::{JobRecord, JobWorld};

@@ -48,6 +48,28 @@ impl Ask {
         self.tool == QUESTION
     }
 
+    /// What a person is asked, with what there is to choose from; none where it is for a
+    /// permission.
+    pub fn question(&self) -> Option<String> {
+        if !self.is_question() {
+            return None;
+        }
+        let asked = self.input.get("questions").and_then(Value::as_array).into_iter().flatten();
+        let texts = asked.filter_map(|one| {
+            let text = one.get("question")?.as_str()?;
+            let options = one.get("options").and_then(Value::as_array).into_iter().flatten();
+            let labels: Vec<&str> =
+                options.filter_map(|option| option.get("label")?.as_str()).collect();
+            let choice = if labels.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", labels.join(" / "))
+            };
+            Some(format!("{text}{choice}"))
+        });
+        Some(texts.collect::<Vec<_>>().join(" "))
+    }
+
     /// The questions' own texts.
     fn questions(&self) -> impl Iterator<Item = &str> {
         let questions = self.input.get("questions").and_then(Value::as_array);
@@ -181,6 +203,15 @@ mod tests {
             &json!({"behavior": "allow", "updatedInput":
                 {"questions": [{"question": "Which?"}], "answers": {"Which?": "the first"}}}),
         );
+    }
+
+    #[test]
+    fn a_question_says_what_there_is_to_choose_from() {
+        let options = json!([{"label": "world"}, {"label": "you", "description": "Whoever."}]);
+        let questions = json!([{"question": "Which?", "options": options}, {"question": "Why?"}]);
+        let question = ask(QUESTION, json!({"questions": questions}));
+        assert_eq!(question.question().as_deref(), Some("Which? (world / you) Why?"));
+        assert_eq!(ask("Bash", json!({"questions": questions})).question(), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Tests of the record: what is recorded, what is derived, and that nothing panics.
 
+mod asks;
 mod record;
 mod requests;
 mod situation;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
+use crate::ask::{self, Answer};
 use crate::change::Tally;
 use crate::ids::{Actor, RepoName};
 use crate::phase::Phase;
@@ -86,6 +88,15 @@ fn opened() -> Transition {
 fn begun(cause: TurnCause) -> Transition {
     let attempt = matches!(cause, TurnCause::Opening | TurnCause::Refused | TurnCause::FixForward);
     Transition::TurnBegun { cause, reserved: Usd::dollars(10), attempt }
+}
+
+/// What an agent asks under `id`.
+fn ask(id: &str, question: bool) -> ask::Asked {
+    ask::Asked { id: id.to_owned(), question, what: format!("Bash: {id}"), since: at(100) }
+}
+
+fn questioned(id: &str, question: bool, until: i64) -> Transition {
+    Transition::Questioned { asked: ask(id, question), until: at(until) }
 }
 
 fn ended(how: TurnEnd) -> Transition {

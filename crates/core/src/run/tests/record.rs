@@ -26,7 +26,7 @@ fn issue() -> IssueSeen {
 }
 
 fn recorded(run: &Run, seen: &Seen) -> Vec<Transition> {
-    record(run, seen, NAMES, at(50))
+    record(run, seen, NAMES, &limits(), at(50))
 }
 
 /// How the issue's state is understood by a run that has seen both labels.
@@ -207,8 +207,7 @@ fn turns_end_as_they_were_stopped() {
     let over = |how| TurnSeen::Ended { how, facts: Box::default() };
     let failure = || TurnEnd::Failed { message: "exit 1".to_owned() };
     let done = || TurnEnd::Finished { message: "Done.".to_owned() };
-    let running =
-        || TurnSeen::Running { last_event_at: at(1), tool_open: false, asking_since: None };
+    let running = || TurnSeen::Running { last_event_at: at(1), tool_open: false, asks: Vec::new() };
 
     for quiet in [TurnSeen::Absent, TurnSeen::Unknown, running()] {
         check(Vec::new(), quiet, None);

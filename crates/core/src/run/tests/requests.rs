@@ -9,7 +9,7 @@ fn say(text: &str) -> Request {
 
 fn look(run: &Run, asked: Vec<Asked>) -> Vec<Transition> {
     let names = Names { ready: "ready", in_progress: "busy" };
-    record(run, &Seen { asked, ..Seen::default() }, names, at(50))
+    record(run, &Seen { asked, ..Seen::default() }, names, &limits(), at(50))
 }
 
 /// What of these a run takes, pass by pass.
@@ -43,7 +43,9 @@ fn a_stop_cancels_by_name_and_nothing_is_taken_after_it() {
     assert_eq!(take(&mut run, &asked), 1);
     let cancel = run.cancel.clone().unwrap();
     assert_eq!((cancel.how, cancel.by), (CancelHow::Stopped, Some(who("ann"))));
-    assert!(crate::request::answer(&run, &say("wait")).unwrap_err().contains("stopped"));
+    assert!(
+        crate::request::answer(&run, &request("b", say("wait"))).unwrap_err().contains("stopped")
+    );
 }
 
 #[test]

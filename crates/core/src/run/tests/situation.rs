@@ -245,7 +245,7 @@ fn a_turn_under_way_is_as_it_was_seen() {
         assert_eq!(found, expected, "{turn:?} at {now}");
     };
     let running = |second: i64, tool_open| {
-        Some(TurnSeen::Running { last_event_at: at(second), tool_open, asking_since: None })
+        Some(TurnSeen::Running { last_event_at: at(second), tool_open, asks: Vec::new() })
     };
     let stalled = |stalled| plan::Turn::Running { stalled };
     check(&steps, Some(TurnSeen::Absent), 20, plan::Turn::NotStarted { reset: true });
@@ -263,10 +263,14 @@ fn a_turn_under_way_is_as_it_was_seen() {
     let asking = Some(TurnSeen::Running {
         last_event_at: at(100),
         tool_open: false,
-        asking_since: Some(at(100)),
+        asks: vec![ask("q", true)],
     });
-    check(&steps, asking.clone(), 399, plan::Turn::Asking { overdue: false });
-    check(&steps, asking, 400, plan::Turn::Asking { overdue: true });
+    let asked = with(steps, vec![(100, questioned("q", true, 400))]);
+    check(&asked, asking.clone(), 399, plan::Turn::Asking { due: false });
+    check(&asked, asking.clone(), 400, plan::Turn::Asking { due: true });
+    let answer = Answer::Say { text: "The first.".to_owned() };
+    let answered = with(asked, vec![(200, Transition::Answered { n: 1, answer })]);
+    check(&answered, asking, 200, plan::Turn::Asking { due: true });
 }
 
 fn work(steps: &[(i64, Transition)]) -> plan::Turn {

@@ -27,6 +27,9 @@ fn asks(id: &str, what: usize) -> Transition {
         Request::Release,
         Request::Unclear { why: "what?".to_owned() },
         Request::Say { text: "mind it".to_owned() },
+        Request::Allow { ask: None },
+        Request::Deny { ask: Some(1), why: String::new() },
+        Request::Answer { ask: None, text: "the first".to_owned() },
     ][what]
         .clone();
     asked(id, what)
@@ -92,7 +95,13 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Just(candidate_stage()),
         Just(Transition::Stopping),
         Just(Transition::Stopped),
-        (0..4_u32, 0..5_usize).prop_map(|(id, what)| asks(&id.to_string(), what)),
+        (0..4_u32, 0..8_usize).prop_map(|(id, what)| asks(&id.to_string(), what)),
+        (0..3_u32, any::<bool>(), 0..9_000_i64).prop_map(|(id, question, until)| questioned(
+            &id.to_string(),
+            question,
+            until
+        )),
+        (0..4_u32).prop_map(|n| Transition::Answered { n, answer: Answer::Allow }),
         Just(Transition::Paused),
         Just(Transition::Unpaused),
         (seconds.clone(), seconds)

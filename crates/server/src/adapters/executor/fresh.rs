@@ -47,12 +47,12 @@ impl LocalExecutor {
         let mut reading = reading.lock().await;
         let end = match &state {
             host::JobState::Starting => {
-                return Ok(reading.running(at_work(SystemTime::now(), false, None), Vec::new()));
+                return Ok(reading.running(at_work(SystemTime::now(), false, Vec::new())));
             }
             host::JobState::Running { .. } => {
                 let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
-                let seen = at_work(last, reading.reader.tool_open(), None);
-                return Ok(reading.running(seen, Vec::new()));
+                let seen = at_work(last, reading.reader.tool_open(), Vec::new());
+                return Ok(reading.running(seen));
             }
             host::JobState::Ended(end) => Some(end),
             host::JobState::Lost => None,

@@ -138,8 +138,8 @@ impl Reading {
     }
 
     /// What is known of a turn that is not over.
-    pub(super) fn running(&self, seen: TurnSeen, asks: Vec<Asked>) -> TurnReport {
-        TurnReport { asks, ..self.report(seen, None) }
+    pub(super) fn running(&self, seen: TurnSeen) -> TurnReport {
+        self.report(seen, None)
     }
 
     fn report(&self, seen: TurnSeen, transcript: Option<String>) -> TurnReport {
@@ -154,7 +154,6 @@ impl Reading {
             cost: told,
             last: self.last.clone(),
             transcript,
-            asks: Vec::new(),
         }
     }
 
@@ -201,20 +200,13 @@ impl Reading {
 
 /// A turn that nobody has heard of.
 pub(super) fn absent() -> TurnReport {
-    TurnReport {
-        seen: TurnSeen::Absent,
-        tokens: (0, 0),
-        cost: None,
-        last: None,
-        transcript: None,
-        asks: Vec::new(),
-    }
+    TurnReport { seen: TurnSeen::Absent, tokens: (0, 0), cost: None, last: None, transcript: None }
 }
 
-/// A turn at work.
-pub(super) fn at_work(last: SystemTime, tool_open: bool, asking_since: Option<At>) -> TurnSeen {
+/// A turn at work, and what it waits to be told.
+pub(super) fn at_work(last: SystemTime, tool_open: bool, asks: Vec<Asked>) -> TurnSeen {
     let last_event_at = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
-    TurnSeen::Running { last_event_at, tool_open, asking_since }
+    TurnSeen::Running { last_event_at, tool_open, asks }
 }
 
 /// When the job in `dir` last wrote something.

@@ -29,8 +29,8 @@ const MOMENT: Duration = Duration::from_millis(300);
 /// How long a turn may take to end by itself when everything is told to stop. What it cost
 /// is known only from its result.
 const LAST_WORDS: Duration = Duration::from_millis(2500);
-/// The longest line that says what is asked, in characters.
-const WHAT: usize = 160;
+/// The longest line that says what is asked, in characters: whoever allows it must see it.
+const WHAT: usize = 2_000;
 
 impl LocalExecutor {
     pub(super) async fn observe_thread(
@@ -47,7 +47,7 @@ impl LocalExecutor {
         let mut reading = reading.lock().await;
         let (end, sandbox) = match &state {
             JobState::Starting if !reading.over => {
-                return Ok(reading.running(at_work(SystemTime::now(), false, None), Vec::new()));
+                return Ok(reading.running(at_work(SystemTime::now(), false, Vec::new())));
             }
             JobState::Running { started_at, .. } if !reading.over => {
                 if reading.offset == 0
@@ -205,8 +205,7 @@ async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnReport> {
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     let open = open_asks(reading, job).await?;
     let asks: Vec<Asked> = open.iter().map(|ask| asked(ask, since)).collect();
-    let asking = asks.first().map(|first| first.since);
-    Ok(reading.running(at_work(last, reading.reader.tool_open(), asking), asks))
+    Ok(reading.running(at_work(last, reading.reader.tool_open(), asks)))
 }
 
 /// What the agent asked and was not answered.
@@ -219,7 +218,10 @@ async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<Ask>> {
 }
 
 fn asked(ask: &Ask, since: At) -> Asked {
-    let what = format!("{}: {}", ask.tool, ask.input);
+    let what = match ask.question() {
+        Some(question) => question,
+        None => format!("{}: {}", ask.tool, ask.input),
+    };
     Asked {
         id: ask.id.clone(),
         question: ask.is_question(),

@@ -109,6 +109,22 @@ Examples:
   afk say o/web#7 'The door opens inwards.'
   afk say o/web#7 - < notes.md";
 
+pub(super) const ANSWER: &str = "\
+Examples:
+  afk answer o/web#7 'The first one.'
+  afk answer o/web#7 --ask 2 - < answer.md";
+
+pub(super) const ALLOW: &str = "\
+Examples:
+  afk show o/web#7                          what is asked, by when, and its number
+  afk allow o/web#7
+  afk allow o/web#7 --ask 2";
+
+pub(super) const DENY: &str = "\
+Examples:
+  afk deny o/web#7
+  afk deny o/web#7 'Use what is there.' --ask 2";
+
 pub(super) const BUDGET: &str = "\
 Examples:
   afk budget o/web#7 20

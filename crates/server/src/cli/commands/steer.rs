@@ -25,6 +25,36 @@ pub(super) async fn say(context: &Context<'_>, run: &str, text: String) -> Answe
     ask(context, &desk, &found, said).await
 }
 
+pub(super) async fn reply(
+    context: &Context<'_>,
+    run: &str,
+    text: String,
+    question: Option<u32>,
+) -> Answer {
+    let told = request::reply(question, &text_or_stdin(text)?).map_err(|why| unclear(&why))?;
+    let desk = Desk::open(context.config()).await?;
+    let found = live(&desk, run).await?;
+    ask(context, &desk, &found, told).await
+}
+
+pub(super) async fn allow(context: &Context<'_>, run: &str, permission: Option<u32>) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let found = live(&desk, run).await?;
+    ask(context, &desk, &found, Request::Allow { ask: permission }).await
+}
+
+pub(super) async fn deny(
+    context: &Context<'_>,
+    run: &str,
+    why: String,
+    permission: Option<u32>,
+) -> Answer {
+    let refused = request::deny(permission, &text_or_stdin(why)?).map_err(|why| unclear(&why))?;
+    let desk = Desk::open(context.config()).await?;
+    let found = live(&desk, run).await?;
+    ask(context, &desk, &found, refused).await
+}
+
 pub(super) async fn budget(context: &Context<'_>, run: &str, usd: &str) -> Answer {
     let asked = request::budget(usd).map_err(|why| unclear(&why))?;
     let desk = Desk::open(context.config()).await?;
@@ -98,13 +128,13 @@ async fn live(desk: &Desk, text: &str) -> Answer<StoredRun> {
 async fn ask(context: &Context<'_>, desk: &Desk, found: &StoredRun, what: Request) -> Answer {
     let (run, issue) = (found.run.id, &found.run.issue);
     // What can be told now need not be waited for; the run may still be elsewhere then.
-    let answer = match request::answer(&found.run, &what) {
+    let asked = Asked { id: fresh_id(run), by: desk.keeper.clone(), at: now(), what };
+    let answer = match request::answer(&found.run, &asked) {
         Ok(answer) => answer,
         Err(why) => {
             return Err(Failure::new(Exit::Waiting, format!("run {run} on {issue}: {why}")));
         }
     };
-    let asked = Asked { id: fresh_id(run), by: desk.keeper.clone(), at: now(), what };
     desk.port.ask(run, &asked).await?;
     let document = json!({ "run": run, "issue": issue, "asked": asked, "expected": answer });
     context.out.result(&document, |_| {

@@ -182,14 +182,31 @@ pub(crate) fn journal() -> Vec<JournalRow> {
 /// A run whose agent is at work, at a glance.
 pub(crate) fn working() -> RunView {
     let turn = TurnReport {
-        seen: TurnSeen::Running { last_event_at: at(60), tool_open: true, asking_since: None },
+        seen: TurnSeen::Running { last_event_at: at(60), tool_open: true, asks: Vec::new() },
         tokens: (45_678, 1_234),
         cost: Some(Usd::micros(420_000)),
         last: Some("Bash: cargo test\u{7} --all".to_owned()),
         transcript: None,
-        asks: Vec::new(),
     };
     RunView::new(&after(2), Some(&turn), at(61))
+}
+
+/// A run whose agent waits to be told two things, at a glance.
+pub(crate) fn asking() -> RunView {
+    let asked = |id: &str, question, what: &str| afk_core::ask::Asked {
+        id: id.to_owned(),
+        question,
+        what: what.to_owned(),
+        since: at(30),
+    };
+    let mut run = after(2);
+    for asked in [
+        asked("r-1", false, "Bash: {\"command\":\"cargo add serde\"}"),
+        asked("r-2", true, "Which way? (inwards / outwards)"),
+    ] {
+        run.apply(at(30), Transition::Questioned { asked, until: at(3_630) });
+    }
+    RunView::new(&run, None, at(61))
 }
 
 /// A run that is over, at a glance.

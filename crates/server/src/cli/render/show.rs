@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::request::Request;
 use afk_core::run::{Attempt, Reset, Run, Transition, TurnEnd};
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::live::{checklist, effort};
 use crate::cli::style::Paint;
-use crate::cli::view::{RunView, cause, outcome};
+use crate::cli::view::{AskView, RunView, cause, outcome};
 use crate::cli::words::{between, duration, line, many, moment, printable};
 
 /// Lines of an output that are shown.
@@ -55,6 +56,11 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
     out.extend(checklist(view, paint));
     out.push(String::new());
     out.push(effort(view));
+    if !view.asks.is_empty() {
+        out.push(String::new());
+        out.push(paint.strong("The agent asks"));
+        out.extend(view.asks.iter().map(|one| ask(one, paint)));
+    }
     if let Some(workflow) = run.start.as_ref().and_then(|start| start.workflow.as_ref()) {
         out.push(String::new());
         out.extend(policy(workflow, paint));
@@ -110,6 +116,17 @@ fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
     out
 }
 
+/// What the agent waits to be told: all of it, by when, and how it is answered.
+fn ask(ask: &AskView, paint: Paint) -> String {
+    let what = if ask.question { "question" } else { "permission" };
+    let mut out = vec![
+        format!("  {}. {what}: {}", ask.n, line(&ask.what, 2_000)),
+        format!("     unless answered by {}, {}", moment(ask.until), ask.otherwise()),
+    ];
+    out.extend(ask.commands.iter().map(|command| format!("     {}", paint.strong(command))));
+    out.join("\n")
+}
+
 fn request(request: &Requested) -> String {
     let asked = &request.asked;
     let by = line(&asked.by.login, 40);
@@ -130,7 +147,15 @@ fn verb(what: &Request) -> String {
         Request::Say { text } => format!("say {:?}", line(text, 120)),
         Request::Release => "release the issue again".to_owned(),
         Request::Unclear { .. } => "nothing that there is".to_owned(),
+        Request::Answer { ask, text } => format!("answer{} {:?}", named(*ask), line(text, 120)),
+        Request::Allow { ask } => format!("allow{}", named(*ask)),
+        Request::Deny { ask, why } if why.is_empty() => format!("deny{}", named(*ask)),
+        Request::Deny { ask, why } => format!("deny{} {:?}", named(*ask), line(why, 120)),
     }
+}
+
+fn named(ask: Option<u32>) -> String {
+    ask.map_or_else(String::new, |n| format!(" {n}"))
 }
 
 fn attempt(attempt: &Attempt, paint: Paint) -> String {
@@ -287,6 +312,16 @@ fn told(transition: &Transition) -> String {
             let by = line(&asked.by.login, 40);
             format!("{by} asked: {}: {}", verb(&asked.what), line(answer, 200))
         }
+        Transition::Questioned { asked, until } => {
+            let what = if asked.question { "asks" } else { "asks for a permission" };
+            format!("the agent {what}, until {}: {}", moment(*until), line(&asked.what, 200))
+        }
+        Transition::Answered { n, answer } => match answer {
+            Answer::Allow => format!("policy allows what was asked as {n}"),
+            Answer::Deny { why } | Answer::Say { text: why } => {
+                format!("policy answers what was asked as {n}: {}", line(why, 200))
+            }
+        },
         Transition::Stopping => "what is alive is told to stop".to_owned(),
         Transition::Stopped => "what was told to stop is done with".to_owned(),
         Transition::Paused => "clocks stopped".to_owned(),
@@ -324,7 +359,14 @@ mod tests {
         let summary = RunView::new(&run, None, samples::at(1));
         let begun =
             Page { summary, run, requests: Vec::new(), journal: Vec::new(), kept: Some(kept) };
-        let shown = [whole, begun].map(|one| page(&one, Paint::PLAIN));
+        let asks = Page {
+            summary: samples::asking(),
+            run: samples::admitted(),
+            requests: Vec::new(),
+            journal: Vec::new(),
+            kept: None,
+        };
+        let shown = [whole, begun, asks].map(|one| page(&one, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
     }
 

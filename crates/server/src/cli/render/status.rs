@@ -10,7 +10,7 @@ use super::explain::held;
 use crate::adapters::owner::Holder;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::view::RunView;
-use crate::cli::words::{ago, columns, count, duration, line};
+use crate::cli::words::{ago, columns, count, duration, line, moment};
 
 /// Everything that `status` shows; its JSON.
 #[derive(Debug, Clone, Serialize)]
@@ -139,6 +139,13 @@ fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
         })
         .collect();
     out.extend(columns(Some(heading), &rows));
+    for (run, ask) in runs.iter().flat_map(|run| run.asks.iter().map(move |ask| (run, ask))) {
+        let (what, until) = (line(&ask.what, 160), moment(ask.until));
+        out.push(format!("{} {} asks: {what}", paint.mark(Mark::Now), run.issue));
+        let commands = ask.commands.iter().map(|one| format!("`{one}`"));
+        let commands = commands.collect::<Vec<_>>().join(" or ");
+        out.push(format!("  {commands}; at {until} {}", ask.otherwise()));
+    }
 }
 
 fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
@@ -243,7 +250,7 @@ mod tests {
                     (repo("o/doc"), by_hand),
                 ],
             },
-            runs: vec![samples::working()],
+            runs: vec![samples::working(), samples::asking()],
             ready: vec![
                 held(8, Ok(said(&[Gate::RepoLock, Gate::Trust]))),
                 held(9, Ok(said(&[]))),

@@ -1,0 +1,188 @@
+//! What the agent asks: recorded once, answered once, and who is meant by an answer.
+
+use super::*;
+
+/// A person's request, said at `second`.
+fn said(second: i64, what: Request) -> Asked {
+    Asked { at: at(second), ..request(&format!("{second}"), what) }
+}
+
+fn allow(ask: Option<u32>) -> Request {
+    Request::Allow { ask }
+}
+
+fn deny(ask: Option<u32>) -> Request {
+    Request::Deny { ask, why: String::new() }
+}
+
+fn reply(ask: Option<u32>) -> Request {
+    Request::Answer { ask, text: "The first.".to_owned() }
+}
+
+/// A turn under way, and these questions as (id, whether it is a question, second).
+fn asking(asked: &[(&str, bool, i64)]) -> Run {
+    let questions = asked
+        .iter()
+        .map(|(id, question, second)| (*second, questioned(id, *question, second + 300)));
+    let steps: Vec<_> = [(10, begun(TurnCause::Opening))].into_iter().chain(questions).collect();
+    run(&steps)
+}
+
+/// The run after the request is taken at `second`; it must be one that it takes.
+#[track_caller]
+fn taken(run: &Run, second: i64, asked: &Asked) -> Run {
+    let names = Names { ready: "ready", in_progress: "busy" };
+    let seen = Seen { asked: vec![asked.clone()], ..Seen::default() };
+    let found = record(run, &seen, names, &limits(), at(second));
+    assert_eq!(found.len(), 1, "{found:?}");
+    let mut after = run.clone();
+    for transition in found {
+        after.apply(at(second), transition);
+    }
+    after
+}
+
+#[test]
+fn what_is_asked_is_recorded_when_it_is_first_seen_and_no_more() {
+    let names = Names { ready: "ready", in_progress: "busy" };
+    let look = |run: &Run, halted: bool| {
+        let asks = vec![ask("a", false), ask("b", true)];
+        let turn = TurnSeen::Running { last_event_at: at(100), tool_open: false, asks };
+        let seen = Seen { turn: Some(turn), halted, ..Seen::default() };
+        record(run, &seen, names, &limits(), at(100))
+    };
+    let mut now = asking(&[]);
+    assert_eq!(look(&now, true), [], "what is about to be stopped asks nobody");
+    let found = look(&now, false);
+    assert_eq!(found, [questioned("a", false, 400), questioned("b", true, 400)]);
+    for transition in found {
+        now.apply(at(100), transition.clone());
+        now.apply(at(101), transition);
+    }
+    assert_eq!(look(&now, false), []);
+    let numbers: Vec<_> = now.questions().map(|one| (one.n, one.asked.id.as_str())).collect();
+    assert_eq!(numbers, [(1, "a"), (2, "b")]);
+    let cancel = Cancel { by: None, how: CancelHow::Closed, at: at(102) };
+    let mut other = asking(&[]);
+    other.apply(at(102), Transition::Cancelled { cancel });
+    assert_eq!(look(&other, false), []);
+}
+
+#[test]
+fn an_answer_means_what_was_open_when_it_was_given() {
+    let check = |run: &Run, second: i64, what: Request, expected: Result<u32, &str>| {
+        let asked = said(second, what);
+        let found = crate::request::answer(run, &asked);
+        match (&found, expected) {
+            (Ok(_), Ok(n)) => {
+                let after = taken(run, 500, &asked);
+                let given: Vec<_> =
+                    after.questions().filter(|one| one.given.is_some()).map(|one| one.n).collect();
+                assert_eq!(given, [n], "{asked:?}");
+            }
+            (Err(why), Err(words)) => assert!(why.contains(words), "{asked:?}: {why}"),
+            (found, expected) => panic!("{asked:?}: {found:?}, and not {expected:?}"),
+        }
+    };
+    let none = asking(&[]);
+    check(&none, 200, allow(None), Err("asks for no permission now"));
+    check(&none, 200, reply(None), Err("asks no question now"));
+    check(&none, 200, allow(Some(1)), Err("asked nothing as 1"));
+
+    let permission = asking(&[("a", false, 100)]);
+    check(&permission, 200, allow(None), Ok(1));
+    check(&permission, 200, deny(None), Ok(1));
+    check(&permission, 200, allow(Some(1)), Ok(1));
+    check(&permission, 200, reply(None), Err("`afk allow` or `afk deny`"));
+    check(&permission, 200, reply(Some(1)), Err("`afk allow` or `afk deny`"));
+    check(&permission, 200, allow(Some(2)), Err("asked nothing as 2"));
+    // Said before it came up, it was about something else.
+    check(&permission, 99, allow(None), Err("asks for no permission now"));
+    check(&permission, 99, allow(Some(1)), Ok(1));
+
+    let question = asking(&[("a", true, 100)]);
+    check(&question, 200, reply(None), Ok(1));
+    check(&question, 200, allow(None), Err("`afk answer` it"));
+
+    let both = asking(&[("a", true, 100), ("b", false, 110)]);
+    check(&both, 200, reply(None), Ok(1));
+    check(&both, 200, deny(None), Ok(2));
+
+    let two = asking(&[("a", false, 100), ("b", false, 110)]);
+    check(&two, 200, allow(None), Err("name one: `--ask 1` (Bash: a), `--ask 2` (Bash: b)"));
+    check(&two, 105, allow(None), Ok(1));
+    check(&two, 200, allow(Some(2)), Ok(2));
+}
+
+#[test]
+fn the_first_answer_stays_whoever_gives_it() {
+    let policy = || Transition::Answered { n: 1, answer: Answer::Deny { why: "late".to_owned() } };
+    let asked = asking(&[("a", false, 100)]);
+    let mut person = taken(&asked, 150, &said(140, allow(None)));
+    person.apply(at(400), policy());
+    let given = person.questions().next().unwrap().given.clone().unwrap();
+    assert_eq!((given.answer, given.by, given.at), (Answer::Allow, Some(who("ann")), at(150)));
+
+    let mut late = asked;
+    late.apply(at(400), policy());
+    // Also where something else has come up since: that was not meant.
+    late.apply(at(405), questioned("b", false, 705));
+    for what in [allow(None), allow(Some(1)), deny(None)] {
+        let why = crate::request::answer(&late, &said(390, what)).unwrap_err();
+        assert!(why.contains("answered already, by policy"), "{why}");
+    }
+    late.apply(at(410), Transition::Asked { asked: said(390, allow(None)), answer: String::new() });
+    let given: Vec<_> = late.questions().map(|one| one.given.clone()).collect();
+    assert!(matches!(&given[0], Some(Given { by: None, answer: Answer::Deny { .. }, .. })));
+    assert_eq!(given[1], None);
+}
+
+#[test]
+fn clocks_stand_still_to_the_last_answer() {
+    let mut now = asking(&[("a", false, 100), ("b", true, 100)]);
+    now.apply(at(100), Transition::Paused);
+    let now = taken(&now, 150, &said(150, deny(None)));
+    assert_eq!(now.pauses, [Pause { from: at(100), to: None }], "a question is open");
+    let now = taken(&now, 180, &said(180, reply(None)));
+    assert_eq!(now.pauses, [Pause { from: at(100), to: Some(at(180)) }]);
+    assert_eq!(now.open_questions().count(), 0);
+    let told = now.questions().map(|one| one.given.clone().unwrap().answer).collect::<Vec<_>>();
+    assert!(matches!(&told[0], Answer::Deny { why } if why.contains("A person has refused")));
+    assert_eq!(told[1], Answer::Say { text: "The first.".to_owned() });
+
+    let mut policy = asking(&[("a", false, 100)]);
+    policy.apply(at(100), Transition::Paused);
+    policy.apply(at(400), Transition::Answered { n: 1, answer: Answer::Allow });
+    assert_eq!(policy.pauses, [Pause { from: at(100), to: Some(at(400)) }]);
+}
+
+#[test]
+fn what_was_asked_in_a_turn_is_over_with_it() {
+    let mut now = asking(&[("a", false, 100)]);
+    now.apply(at(120), ended(TurnEnd::Lost));
+    assert_eq!(now.open_questions().count(), 0);
+    let why = crate::request::answer(&now, &said(130, allow(Some(1)))).unwrap_err();
+    assert!(why.contains("over with its turn"), "{why}");
+    now.apply(at(130), begun(TurnCause::Retry));
+    now.apply(at(140), questioned("a", false, 440));
+    assert_eq!(now.open_questions().map(|one| one.n).collect::<Vec<_>>(), [2]);
+    assert!(crate::request::answer(&now, &said(150, allow(None))).is_ok());
+}
+
+#[test]
+fn what_a_bell_says_names_the_commands_that_answer_it() {
+    let now = asking(&[("a", false, 100), ("b", true, 110)]);
+    let told: Vec<_> = now.questions().map(|one| one.detail(&now.issue)).collect();
+    insta::assert_snapshot!(told.join("\n----\n"), @"
+    The agent asks for a permission: Bash: a
+    Without an answer until 1970-01-12 13:53:20 UTC it is refused.
+    afk allow o/r#7 --ask 1
+    afk deny o/r#7 --ask 1 'WHY'
+    Or, in a comment on the issue: /afk allow --ask 1, /afk deny --ask 1 WHY
+    ----
+    The agent asks: Bash: b
+    Without an answer until 1970-01-12 13:53:30 UTC it decides by itself.
+    afk answer o/r#7 --ask 2 'TEXT'
+    Or, in a comment on the issue: /afk answer --ask 2 TEXT
+    ");
+}
