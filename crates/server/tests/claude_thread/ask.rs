@@ -78,7 +78,7 @@ fn a_permission_that_a_person_gives_lets_the_tool_run() {
         assert!(thread.api.wait_for_turn_requests(2, BOUND), "the tool has run");
         let waited = begun.elapsed();
         control.done();
-        world.assert_done_once();
+        world.assert_done_ringing(2);
         let last = thread.calls().pop().unwrap().to_string();
         assert!(!last.contains("is_error\":true"), "{version}: {last}");
         assert_eq!(story(&thread.turns()), [("opening", "finished")], "{:#?}", thread.turns());

@@ -268,6 +268,11 @@ impl World {
     /// Asserts that the issue was landed as promised: one commit, one comment, one
     /// doorbell (of one id), closed, with complete evidence.
     pub fn assert_done_once(&self) {
+        self.assert_done_ringing(1);
+    }
+
+    /// The same, with this many doorbells: a question rings, too.
+    pub fn assert_done_ringing(&self, bells: usize) {
         let page = self.show();
         assert_eq!(page["summary"]["outcome"], "done", "{page:#}");
         assert_eq!(page["summary"]["settled"], true, "{page:#}");
@@ -278,7 +283,7 @@ impl World {
         assert_eq!(issue["issue"]["open"], false, "{issue:#}");
         assert_eq!(issue["comments"].as_array().unwrap().len(), 1, "{issue:#}");
         let ids = self.bell.ids();
-        assert_eq!(ids.len(), 1, "doorbells by id: {ids:?}");
+        assert_eq!(ids.len(), bells, "doorbells by id: {ids:?}");
         self.ok(&["evidence", ISSUE]);
         let kept = fs::read_dir(self.path("data/evidence")).unwrap().flatten();
         let bundles = kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "json"));
