@@ -119,46 +119,51 @@ impl Run {
 
     /// What the agent asked in the turn under way and nobody has answered, oldest first.
     pub fn open_questions(&self) -> impl Iterator<Item = &Question> {
-        let under_way = self.turn().filter(|turn| turn.ended.is_none());
-        let asked = under_way.into_iter().flat_map(|turn| &turn.questions);
-        asked.filter(|question| question.given.is_none())
+        self.asked_in_turn().filter(|question| question.given.is_none())
     }
 
     /// The question that somebody answers who said so `at`, by its number or because it
     /// alone was open then; or why there is none. What came up later was not meant.
     pub fn meant(&self, ask: Option<u32>, wants: Wants, at: At) -> Result<&Question, String> {
-        let under_way = self.turn().filter(|turn| turn.ended.is_none());
-        let newest = || under_way.into_iter().flat_map(|turn| &turn.questions);
-        let found = match ask {
-            Some(n) => match newest().find(|question| question.n == n) {
-                Some(question) if question.wants() == wants => question,
-                Some(other) => return Err(other.wants_another()),
-                None if self.questions().any(|question| question.n == n) => {
-                    return Err(format!("what the agent asked as {n} is over with its turn"));
-                }
-                None => return Err(format!("the agent asked nothing as {n}")),
-            },
-            None => {
-                let then = |question: &&Question| {
-                    let given = question.given.as_ref();
-                    question.at <= at && given.is_none_or(|given| given.at > at)
-                };
-                let (fits, others): (Vec<&Question>, Vec<&Question>) =
-                    newest().filter(then).partition(|question| question.wants() == wants);
-                match (fits.as_slice(), others.first()) {
-                    (&[one], _) => one,
-                    (&[], Some(other)) => return Err(other.wants_another()),
-                    (&[], None) => return Err(wants.nothing_open()),
-                    (several, _) => return Err(name_one(several)),
-                }
-            }
-        };
+        let found = ask.map_or_else(|| self.alone(wants, at), |n| self.numbered(n, wants))?;
         match &found.given {
             None => Ok(found),
             Some(given) => {
                 let by = given.by.as_ref().map_or("policy", |by| by.login.as_str());
                 Err(format!("what the agent asked as {} was answered already, by {by}", found.n))
             }
+        }
+    }
+
+    fn asked_in_turn(&self) -> impl Iterator<Item = &Question> {
+        let under_way = self.turn().filter(|turn| turn.ended.is_none());
+        under_way.into_iter().flat_map(|turn| &turn.questions)
+    }
+
+    fn numbered(&self, n: u32, wants: Wants) -> Result<&Question, String> {
+        match self.asked_in_turn().find(|question| question.n == n) {
+            Some(question) if question.wants() == wants => Ok(question),
+            Some(other) => Err(other.wants_another()),
+            None if self.questions().any(|question| question.n == n) => {
+                Err(format!("what the agent asked as {n} is over with its turn"))
+            }
+            None => Err(format!("the agent asked nothing as {n}")),
+        }
+    }
+
+    /// The one question that was open `at`.
+    fn alone(&self, wants: Wants, at: At) -> Result<&Question, String> {
+        let then = |question: &&Question| {
+            let given = question.given.as_ref();
+            question.at <= at && given.is_none_or(|given| given.at > at)
+        };
+        let (fits, others): (Vec<&Question>, Vec<&Question>) =
+            self.asked_in_turn().filter(then).partition(|question| question.wants() == wants);
+        match (fits.as_slice(), others.first()) {
+            (&[one], _) => Ok(one),
+            (&[], Some(other)) => Err(other.wants_another()),
+            (&[], None) => Err(wants.nothing_open()),
+            (several, _) => Err(name_one(several)),
         }
     }
 

@@ -47,14 +47,13 @@ impl Pass<'_> {
             let Some(question) = known.filter(|question| question.is_due(self.now())) else {
                 continue;
             };
-            let answer = match question.given {
-                Some(given) => given.answer,
-                None => {
-                    let answer = self.config.permissions(&self.repo).answer(asked);
-                    let policy = Transition::Answered { n: question.n, answer: answer.clone() };
-                    self.commit(policy).await?;
-                    answer
-                }
+            let answer = if let Some(given) = question.given {
+                given.answer
+            } else {
+                let answer = self.config.permissions(&self.repo).answer(asked);
+                let policy = Transition::Answered { n: question.n, answer: answer.clone() };
+                self.commit(policy).await?;
+                answer
             };
             if self.brake.halted() {
                 // It came while this pass was on its way here: the next look plans by it.
