@@ -89,14 +89,14 @@ pub enum Unclear {
     #[error("{0:?} is no request; there are {VERBS}")]
     Verb(String),
     /// A budget that is no amount of money above nothing.
-    #[error("a budget is an amount in US dollars above 0, such as `/afk budget 20`")]
+    #[error("a budget is an amount in US dollars above 0, such as `budget 20`")]
     Amount,
     /// Nothing is said, or too much.
-    #[error("say something of at most {MAX_WORDS} bytes, such as `/afk {0}`")]
+    #[error("say something of at most {MAX_WORDS} bytes, such as `{0}`")]
     Words(&'static str),
     /// What follows the verb names nothing that an agent asks.
     #[error(
-        "name what the agent asks by its number, such as `/afk allow --ask 2`, or leave it out \
+        "name what the agent asks by its number, such as `allow --ask 2`, or leave it out \
          where it asks one thing alone"
     )]
     Ask,

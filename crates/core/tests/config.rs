@@ -91,6 +91,8 @@ fn problems_are_named_by_their_keys() {
     let mut unknown = Config::default();
     unknown.allowlist.push("o/x".parse().unwrap());
     check(&unknown, &["allowlist: o/x is enrolled but not configured"]);
+    let scripted = with(|table| table["agent"] = "scripted".into());
+    check(&scripted, &["agents.scripted.script names, and none is named"]);
     let stages = |list: serde_json::Value| with(|table| table["stages"] = list);
     check(&stages(serde_json::json!([])), &["stages: none is configured"]);
     let one = serde_json::json!({ "name": "ci", "command": ["ci"] });

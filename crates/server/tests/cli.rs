@@ -108,6 +108,9 @@ const REPO: &str = "\
 # Ours.
 kill_switch = true # until the weekend
 
+[agents.scripted]
+script = \"/srv/script.json\"
+
 [repos.\"o/web\"]
 remote = \"/srv/web\"
 verify = [\"sh\", \"test.sh\"]
@@ -521,11 +524,9 @@ fn waiting_agent(machine: &Machine) {
     let script = machine.path("script.json");
     let wait = serde_json::json!({ "turns": [{ "steps": [{ "wait": { "ms": 600_000 } }] }] });
     std::fs::write(&script, wait.to_string()).unwrap();
-    let config = REPO.replace("/srv/web", origin);
-    machine.config(&format!(
-        "sandbox = \"preferred\"\nallowlist = [\"o/web\"]\n{config}\n[agents.scripted]\nscript = \"{}\"\n",
-        script.display()
-    ));
+    let script = script.to_str().unwrap();
+    let config = REPO.replace("/srv/web", origin).replace("/srv/script.json", script);
+    machine.config(&format!("sandbox = \"preferred\"\nallowlist = [\"o/web\"]\n{config}"));
 }
 
 /// Asks until it is so; two minutes is long past any sound answer.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Landing, Repo};
+use super::{AgentName, Config, Landing, Repo};
 use crate::guardrails::Guardrails;
 use crate::ids::RepoName;
 
@@ -49,6 +49,12 @@ impl Config {
         }
         let mut patterns = Patterns::default();
         for (name, repo) in &self.repos {
+            if repo.agent == AgentName::Scripted && self.agents.scripted.script.is_none() {
+                found.push(format!(
+                    "repos.\"{name}\".agent: the scripted agent follows the file that \
+                     agents.scripted.script names, and none is named; \"claude\" needs no script"
+                ));
+            }
             let wrong = repo.problems_with(&mut patterns);
             found.extend(wrong.into_iter().map(|what| format!("repos.\"{name}\".{what}")));
         }

@@ -73,14 +73,18 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
     if !run.attempts.is_empty() {
         out.push(String::new());
         out.push(paint.strong("Attempts"));
-        out.extend(run.attempts.iter().map(|tried| attempt(tried, paint)));
+        // What a turn that nobody saw end is: still at work, or not, by the run.
+        let open = if run.conclusion.is_none() { "at work" } else { "no end of it was seen" };
+        out.extend(run.attempts.iter().map(|tried| attempt(tried, open, paint)));
     }
     if let Some(kept) = &page.kept {
         out.push(String::new());
         out.push(paint.strong("Kept for whoever looks into it"));
         let path = |path: &Option<PathBuf>| {
-            path.as_ref()
-                .map_or_else(|| "removed to make room".to_owned(), |p| p.display().to_string())
+            path.as_ref().map_or_else(
+                || "none: never made, or removed to make room".to_owned(),
+                |p| p.display().to_string(),
+            )
         };
         out.push(format!("  workspace  {}", path(&kept.workspace)));
         out.push(format!("  jobs       {}", path(&kept.jobs)));
@@ -158,7 +162,7 @@ fn named(ask: Option<u32>) -> String {
     ask.map_or_else(String::new, |n| format!(" {n}"))
 }
 
-fn attempt(attempt: &Attempt, paint: Paint) -> String {
+fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {
     let turns = many(attempt.turns.len(), "turn");
     let mut out = vec![format!("  {}. {}, {turns}", attempt.n, cause(attempt.cause))];
     if let Some(reset) = &attempt.reset {
@@ -169,7 +173,7 @@ fn attempt(attempt: &Attempt, paint: Paint) -> String {
         out.push(format!("     workspace reset to {}{kept}", reset.onto.short()));
     }
     for turn in &attempt.turns {
-        let said = turn.ended.as_ref().map_or_else(|| "at work".to_owned(), |e| ended(&e.how));
+        let said = turn.ended.as_ref().map_or_else(|| open.to_owned(), |e| ended(&e.how));
         out.push(format!("     {} {said}", paint.faint(format!("turn {}:", turn.n))));
     }
     for candidate in &attempt.candidates {
