@@ -7,5 +7,6 @@ pub mod claude_cli;
 pub mod explore;
 pub mod fakes;
 pub mod model_api;
+pub mod sites;
 pub mod story;
 pub mod world;

@@ -1,0 +1,48 @@
+//! Two deaths a story: the process dies at one site, and the one that goes on at another.
+//! Every pair of the shortest stories; they are told in four tests, so that they run side
+//! by side.
+
+use afk_sim::world::Fault;
+
+use super::plots::{GIVES_UP, Plot};
+use super::sweep::{assert_same, sites, through, undisturbed};
+
+/// Every pair whose first site is in this quarter.
+async fn pairs(plot: &Plot, quarter: usize) {
+    let told = undisturbed(plot).await;
+    let firsts = sites(&told.calls, 0..told.calls.len());
+    let mut pairs = 0_u32;
+    for (call, when) in firsts.iter().skip(quarter).step_by(4) {
+        let first = Fault { call: *call, when: *when, kills: true };
+        let once = through(plot, &[first]).await;
+        assert_same(plot, &told, &once, &[first]);
+        let calls = once.sim.with(|world| world.calls.clone());
+        for (call, when) in sites(&calls, call + 1..calls.len()) {
+            let faults = [first, Fault { call, when, kills: true }];
+            let twice = through(plot, &faults).await;
+            assert_same(plot, &told, &twice, &faults);
+            pairs += 1;
+        }
+    }
+    println!("{}: {pairs} pairs of deaths, quarter {quarter}", plot.name);
+}
+
+#[tokio::test]
+async fn two_processes_may_die_one() {
+    pairs(&GIVES_UP, 0).await;
+}
+
+#[tokio::test]
+async fn two_processes_may_die_two() {
+    pairs(&GIVES_UP, 1).await;
+}
+
+#[tokio::test]
+async fn two_processes_may_die_three() {
+    pairs(&GIVES_UP, 2).await;
+}
+
+#[tokio::test]
+async fn two_processes_may_die_four() {
+    pairs(&GIVES_UP, 3).await;
+}

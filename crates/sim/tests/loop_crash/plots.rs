@@ -1,0 +1,298 @@
+//! The stories that the sweep tells: what agents and people do in each, and how it ends
+//! when nothing goes wrong.
+
+use afk_core::ask::Permissions;
+use afk_core::config::Config;
+use afk_core::ids::Actor;
+use afk_core::plan::End;
+use afk_core::request::{Asked, Request};
+use afk_core::run::TurnEnd;
+use afk_core::usd::Usd;
+use afk_engine::ports::{JobKind, JobState, Switch, SwitchState};
+use afk_sim::story::{
+    Story, breaking_work, good_work, mending_more, mending_work, repo, seven, start, tested,
+};
+use afk_sim::world::{Act, Asks, JobRecord, PushFate, Script, TurnState, World, person};
+use jiff::SignedDuration;
+
+/// A story. Its end is compared with its own undisturbed one, and that with these.
+pub(super) struct Plot {
+    pub(super) name: &'static str,
+    /// What the agent does, turn by turn.
+    pub(super) scripts: fn() -> Vec<Script>,
+    pub(super) configure: fn(&mut Config),
+    /// What else is so before the first tick.
+    pub(super) world: fn(&mut World),
+    /// What people do between ticks; the number counts what they have done.
+    pub(super) people: fn(&mut World, &mut u32),
+    /// What must be so, too, before it is over.
+    pub(super) over: fn(&World) -> bool,
+    /// Its agent waits. A switch that cannot be read interrupts it, and that is another
+    /// story, so none fails to be read in this one.
+    pub(super) waits: bool,
+    pub(super) end: End,
+    /// Commits on the default branch after the first, others' included.
+    pub(super) landings: usize,
+    pub(super) turns: usize,
+}
+
+const DONE: Plot = Plot {
+    name: "straight",
+    scripts: || vec![good_work()],
+    configure: |_| {},
+    world: |_| {},
+    people: |_, _| {},
+    over: |_| true,
+    waits: false,
+    end: End::Done,
+    landings: 1,
+    turns: 1,
+};
+
+const STOPPED: Plot = Plot { end: End::NeedsHuman, landings: 0, ..DONE };
+
+/// Those that land by themselves.
+pub(super) const STRAIGHT: Plot = DONE;
+pub(super) const FIX_FORWARD: Plot = Plot {
+    name: "fix-forward",
+    scripts: || vec![breaking_work(), mending_work()],
+    landings: 2,
+    turns: 2,
+    ..DONE
+};
+pub(super) const REFUSED_ONCE: Plot =
+    Plot { name: "refused once", scripts: || vec![untested_work(), tests()], turns: 2, ..DONE };
+pub(super) const DESCENDANT: Plot = Plot {
+    name: "a descendant speaks",
+    scripts: || vec![voiding_work()],
+    world: |world| {
+        world.git.fates = [PushFate::Followed(vec![("src/note", "fine")])].into();
+    },
+    landings: 2,
+    ..DONE
+};
+pub(super) const TESTED: Plot = Plot { name: "tested", configure: tested, ..DONE };
+pub(super) const TESTED_RED: Plot = Plot {
+    name: "tested, red before landing",
+    scripts: || vec![breaking_work(), mending_more()],
+    configure: tested,
+    turns: 2,
+    ..DONE
+};
+pub(super) const RACED: Plot = Plot {
+    name: "somebody else lands first",
+    world: |world| {
+        world.git.fates = [PushFate::Overtaken(vec![("src/other", "theirs")])].into();
+    },
+    landings: 2,
+    ..DONE
+};
+
+/// Those in which something waits, or people speak.
+pub(super) const LIMITED: Plot = Plot {
+    name: "a usage limit",
+    scripts: || {
+        let resets_at = start().checked_add(SignedDuration::from_secs(20)).ok();
+        vec![Script::ends(Vec::new(), TurnEnd::Limited { resets_at }), good_work()]
+    },
+    turns: 2,
+    ..DONE
+};
+pub(super) const ASKED: Plot = Plot {
+    name: "the agent asks, and nobody answers in time",
+    scripts: || vec![Script { asks: Some(Asks::Question("Which greeting?")), ..good_work() }],
+    configure: |config| {
+        config.agents.claude.permissions = Permissions::Ask;
+        config.question_timeout_seconds = 10;
+    },
+    waits: true,
+    ..DONE
+};
+pub(super) const SAID: Plot = Plot {
+    name: "a comment says something",
+    scripts: || vec![Script::hangs(), good_work()],
+    people: |world, done| {
+        if *done == 0 && at_work(world) {
+            world.write_comment(&seven(), "/afk say Mind the hinges.", &person("ann"));
+            *done = 1;
+        } else if *done == 1 && !world.store.requests.is_empty() {
+            let end = TurnEnd::Finished { message: "Done.".to_owned() };
+            world.agents.turns.values_mut().next().expect("a turn").state = TurnState::Ended(end);
+            *done = 2;
+        }
+    },
+    turns: 2,
+    waits: true,
+    ..DONE
+};
+pub(super) const HALTED: Plot = Plot {
+    name: "halted and resumed",
+    scripts: || vec![Script::hangs(), good_work()],
+    people: |world, done| {
+        let halt = Switch::Halt;
+        if *done == 0 && at_work(world) {
+            let why = "lunch".to_owned();
+            let state = SwitchState { by: "ann".to_owned(), at: world.now, why };
+            world.throw(&halt, Some(&state));
+            *done = 1;
+        } else if *done == 1 && !running(world) {
+            world.throw(&halt, None);
+            *done = 2;
+        }
+    },
+    turns: 2,
+    waits: true,
+    ..DONE
+};
+
+pub(super) const CAPPED: Plot = Plot {
+    name: "caps, a blocker that is closed, tests that report, a host that dies",
+    configure: |config| {
+        config.day_budget_usd = Some(Usd::dollars(500));
+        for table in config.repos.values_mut() {
+            table.proof.junit = Some("report.xml".to_owned());
+        }
+    },
+    world: |world| {
+        let three = world.file("o/r#3", "Say one.", &[], "ann");
+        world.set_open(&three, false, &person("ann"));
+        world.set_body(&seven(), "Say two.\n\nBlocked by #3", &person("ann"));
+    },
+    people: |world, done| {
+        let judged = |job: &&mut JobRecord| matches!(job.job.kind, JobKind::Judge { .. });
+        if *done == 0
+            && let Some(job) = world.jobs.jobs.values_mut().find(judged)
+        {
+            job.state = JobState::Lost;
+            *done = 1;
+        }
+    },
+    ..DONE
+};
+pub(super) const MUTE: Plot = Plot {
+    name: "a bell out of order at first",
+    world: |world| world.bells_broken = true,
+    people: |world, _| {
+        if world.store.all().iter().any(|run| run.settled_at.is_some()) {
+            world.bells_broken = false;
+        }
+    },
+    over: |world| !world.bells_broken,
+    ..DONE
+};
+
+/// Those that are handed back.
+pub(super) const GIVES_UP: Plot =
+    Plot { name: "gives up", scripts: || vec![Script::acts(Vec::new())], ..STOPPED };
+pub(super) const FROZEN: Plot = Plot {
+    name: "closed by its own commit, frozen, paged and lifted",
+    scripts: || vec![breaking_work()],
+    configure: |config| config.fix_forward_max_attempts = 0,
+    people: |world, done| {
+        let landed = world.git.history(&repo("o/r")).len() > 1;
+        let ended = world.store.all().iter().any(|run| run.settled_at.is_some());
+        match *done {
+            // As a forge does that finds a closing keyword in a commit.
+            0 if landed => world.set_open(&seven(), false, &own()),
+            1 if ended && !world.rung.is_empty() => {
+                world.advance(SignedDuration::from_hours(1));
+                true
+            }
+            2 if world.rung.iter().any(|bell| bell.body.contains("page 1")) => {
+                world.write_comment(&seven(), "/afk unfreeze", &person("ann"));
+                true
+            }
+            _ => return,
+        };
+        *done += 1;
+    },
+    over: |world| {
+        let frozen = world.store.switches.freeze_of(&repo("o/r")).is_some();
+        !frozen && world.rung.len() > 1
+    },
+    end: End::Frozen,
+    landings: 1,
+    ..DONE
+};
+pub(super) const LET_GO: Plot = Plot {
+    name: "a person stops it",
+    scripts: || vec![Script::hangs()],
+    people: |world, done| {
+        if *done == 0 && at_work(world) {
+            let run = world.store.all().pop().expect("a run").id;
+            let (by, at) = (person("ann"), world.now);
+            world.ask(run, &Asked { id: "stop".to_owned(), by, at, what: Request::Stop });
+            *done = 1;
+        }
+    },
+    end: End::Released,
+    waits: true,
+    ..STOPPED
+};
+
+/// All of them.
+pub(super) const ALL: [&Plot; 16] = [
+    &STRAIGHT,
+    &FIX_FORWARD,
+    &REFUSED_ONCE,
+    &DESCENDANT,
+    &TESTED,
+    &TESTED_RED,
+    &RACED,
+    &LIMITED,
+    &ASKED,
+    &SAID,
+    &HALTED,
+    &CAPPED,
+    &MUTE,
+    &GIVES_UP,
+    &FROZEN,
+    &LET_GO,
+];
+
+impl Plot {
+    /// The story before its first tick.
+    pub(super) fn told(&self) -> Story {
+        let story = Story::new().with_issue((self.scripts)()).configure(self.configure);
+        story.sim.with(self.world);
+        story
+    }
+}
+
+/// A turn was seen at work: the label says so to people.
+fn at_work(world: &World) -> bool {
+    running(world) && world.tracker.issues[&seven()].has("agent-in-progress")
+}
+
+/// Whom the loop is on the tracker.
+fn own() -> Actor {
+    Actor { bot: true, ..person("afk") }
+}
+
+fn running(world: &World) -> bool {
+    world.agents.turns_of(&repo("o/r")).iter().any(|turn| turn.state == TurnState::Running)
+}
+
+/// Code without a test: the proof refuses it.
+fn untested_work() -> Script {
+    Script::acts(vec![Act::Commit {
+        message: "Say two",
+        files: vec![("src/lib", Some("one two"))],
+    }])
+}
+
+/// The test that was missing.
+fn tests() -> Script {
+    Script::acts(vec![Act::Commit {
+        message: "Expect two",
+        files: vec![("tests/two", Some("expect src/lib two"))],
+    }])
+}
+
+/// Good work of which no stage can say anything.
+fn voiding_work() -> Script {
+    let mut script = good_work();
+    let files = vec![("src/note", Some("VOIDS-CI"))];
+    script.acts.push(Act::Commit { message: "Add a note", files });
+    script
+}
