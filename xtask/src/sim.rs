@@ -1,7 +1,8 @@
 //! `cargo xtask sim`: tells many seeds of the explorer, built for speed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use crate::run::{cargo, show};
@@ -21,15 +22,27 @@ pub(crate) struct Options {
     /// Only this seed
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
+    /// Show instead that each known-bad loop is caught, and how many seeds it takes
+    #[arg(long, conflicts_with = "seed")]
+    bad: bool,
+    /// Write what is found, cut down, as stories into this folder
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
 }
 
-/// Tells the seeds; fails where one broke an invariant.
+/// Tells the seeds; fails where one broke an invariant, or the time was over first.
 pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
     let (from, seeds) = match options.seed {
         Some(seed) => (seed, 1),
         None => (options.from, options.seeds),
     };
-    let words = [from, seeds, options.minutes.saturating_mul(60)].map(|n| n.to_string());
+    let mut words: Vec<String> =
+        [from, seeds, options.minutes.saturating_mul(60)].map(|n| n.to_string()).into();
+    words.push(if options.bad { "bad" } else { "good" }.to_owned());
+    if let Some(folder) = &options.keep {
+        let folder = std::path::absolute(folder).context("no such folder")?;
+        words.push(folder.to_string_lossy().into_owned());
+    }
     let cargo = cargo();
     let mut argv = vec![
         cargo.as_str(),

@@ -8,12 +8,14 @@
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{IssueRef, Oid, RunId, ThreadId};
+use crate::ids::{At, IssueRef, Oid, RunId, ThreadId};
 use crate::issue::Comment;
 use crate::phase::Phase;
 use crate::plan::End;
+use crate::run::Posted;
 use crate::text::{Keep, bounded, line, plain, quote};
 
 /// What the comment shows.
@@ -98,6 +100,69 @@ pub fn find<'a>(comments: &'a [Comment], run: RunId, own_account_id: &str) -> Op
     comments.iter().filter(ours).min_by_key(|comment| comment.at)
 }
 
+/// How long after it was posted a comment may not be shown yet: a call that broke off
+/// has ended by then, and a tracker that answers from a copy has caught up.
+pub const SETTLES: SignedDuration = SignedDuration::from_mins(2);
+
+/// How long posting it may take before it is given up.
+pub const ANSWERS: SignedDuration = SignedDuration::from_secs(30);
+
+/// What is to be done about the run's one comment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: it says what it should.
+    Nothing,
+    /// Its id, which an answer that was lost would have told, is recorded.
+    Note {
+        /// The id.
+        id: String,
+    },
+    /// Its text is replaced.
+    Edit {
+        /// Its id.
+        id: String,
+        /// The tracker does not list it: it may be gone.
+        unseen: bool,
+    },
+    /// It is posted, after that was recorded.
+    Post,
+    /// It may have been posted and not be shown yet: whether it was is asked again then.
+    Wait {
+        /// When.
+        until: At,
+    },
+}
+
+/// What is to be done, where the comment should say `wanted`. `there` was asked for at
+/// `asked_at` or later. A comment that may be there is posted again only once a look
+/// has missed it that was made when it had long been settled.
+pub fn step(
+    posted: Option<&Posted>,
+    there: &[Comment],
+    run: RunId,
+    own_account_id: &str,
+    wanted: &str,
+    asked_at: At,
+) -> Step {
+    let known = posted.and_then(|posted| posted.id.as_ref());
+    let by_id = known.and_then(|id| there.iter().find(|comment| comment.id == *id));
+    match (by_id.or_else(|| find(there, run, own_account_id)), known) {
+        (Some(shown), None) => Step::Note { id: shown.id.clone() },
+        (Some(shown), Some(_)) if differs(&shown.body, wanted) => {
+            Step::Edit { id: shown.id.clone(), unseen: false }
+        }
+        (Some(_), Some(_)) => Step::Nothing,
+        (None, Some(id)) => Step::Edit { id: id.clone(), unseen: true },
+        (None, None) => {
+            let settled = posted.map(|posted| posted.at.checked_add(SETTLES).unwrap_or(At::MAX));
+            match settled {
+                Some(until) if asked_at < until => Step::Wait { until },
+                Some(_) | None => Step::Post,
+            }
+        }
+    }
+}
+
 /// Whether a comment must be edited to say `wanted`. Forges trim what they are
 /// given and may change its line ends, which is no difference.
 pub fn differs(shown: &str, wanted: &str) -> bool {
@@ -167,7 +232,7 @@ fn closing_text(closing: &Closing) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Actor, At};
+    use crate::ids::Actor;
 
     fn progress(phase: Phase) -> Progress {
         let run: RunId = "0199c0de-0000-7000-8000-000000000001".parse().unwrap();
@@ -271,5 +336,47 @@ mod tests {
         assert!(!differs(body.trim_end(), &body));
         assert!(!differs(&body.replace('\n', "\r\n"), &body));
         assert!(differs(&body.replace("[~]", "[x]"), &body));
+    }
+
+    #[test]
+    fn a_comment_that_may_be_there_is_not_posted_twice() {
+        let run = progress(Phase::Ci).run;
+        let body = format!("text\n{}", marker(run));
+        let at = |second| At::from_second(second).unwrap();
+        let ours = |id: &str, body: &str| Comment {
+            id: id.into(),
+            author: Some(Actor { id: "us".into(), login: "us".into(), bot: true }),
+            at: at(1_000),
+            body: body.into(),
+        };
+        let check = |posted: Option<(i64, Option<&str>)>, there: &[Comment], now, expected| {
+            let id = |id: Option<&str>| id.map(str::to_owned);
+            let posted = posted.map(|(second, known)| Posted { at: at(second), id: id(known) });
+            let step = step(posted.as_ref(), there, run, "us", &body, at(now));
+            assert_eq!(step, expected, "{posted:?} {there:?} {now}");
+        };
+        let edit = |id: &str, unseen| Step::Edit { id: id.into(), unseen };
+        let older = marker(run);
+        let until = at(1_000 + SETTLES.as_secs());
+        check(None, &[], 1_000, Step::Post);
+        // It was there before anything was recorded, or the answer was lost.
+        check(None, &[ours("7", &body)], 1_000, Step::Note { id: "7".into() });
+        check(Some((1_000, None)), &[ours("7", &older)], 1_001, Step::Note { id: "7".into() });
+        // Nobody knows whether it was posted.
+        check(Some((1_000, None)), &[], 1_000, Step::Wait { until });
+        check(Some((1_000, None)), &[], 1_119, Step::Wait { until });
+        check(Some((1_000, None)), &[], 1_120, Step::Post);
+        check(Some((1_000, None)), &[], 900, Step::Wait { until });
+        // It was, whatever a late copy says.
+        check(Some((1_000, Some("7"))), &[ours("7", &body)], 2_000, Step::Nothing);
+        check(Some((1_000, Some("7"))), &[ours("7", &older)], 2_000, edit("7", false));
+        check(Some((1_000, Some("7"))), &[], 9_000, edit("7", true));
+        // The one that is known stays the one.
+        check(
+            Some((1_000, Some("8"))),
+            &[ours("7", &older), ours("8", &body)],
+            2_000,
+            Step::Nothing,
+        );
     }
 }

@@ -95,7 +95,7 @@ impl Engine {
             return Ok(());
         }
         let live = self.ports.store.live().await?;
-        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live).await?;
+        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
         let candidates = self.candidates(&config, &fleet, done).await;
         done.candidates = candidates.len();
         let policy = policy(&config);
@@ -182,7 +182,7 @@ impl Engine {
             return Err(not_configured(&issue.repo));
         }
         let live = self.ports.store.live().await?;
-        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live).await?;
+        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
         let view = self.ports.tracker.issue(issue).await?;
         let remote = self.remote_facts(&config, issue, &mut Looked::default()).await;
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
@@ -194,7 +194,8 @@ impl Engine {
             let mut live = self.ports.store.live().await?;
             live.retain(|stored| stored.run.id != run.id);
             let (_, pickup) = self.ports.settings.current();
-            let fleet = self.fleet(config, pickup.as_ref(), brake.switches(), &live).await?;
+            let fleet =
+                self.fleet(config, pickup.as_ref(), brake.switches(), &live, Some(run)).await?;
             let view = self.ports.tracker.issue(&run.issue).await?;
             let remote = self.remote_facts(config, &run.issue, &mut Looked::default()).await;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
@@ -246,6 +247,7 @@ impl Engine {
             labels_seen: LabelsSeen { ready: has(&config.ready_label), in_progress: false },
             cancel: None,
             heard: Vec::new(),
+            posted: None,
             stopping_since: None,
             pauses: Vec::new(),
             conclusion: None,

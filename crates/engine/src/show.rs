@@ -1,14 +1,15 @@
 //! What people see of a run on its issue: labels, the one comment, open or closed.
 //!
 //! Ensured, not logged and ticked off: what is wanted is derived from the record,
-//! compared with what the tracker shows, and only the difference is written.
+//! compared with what the tracker shows, and only the difference is written. The
+//! comment, which is created, has a key of its own: `pass::comment`.
 
 use afk_core::comment::{self, Closing, Progress};
 use afk_core::config::Config;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::Asked;
-use afk_core::run::{Attempt, CancelHow, IssueSeen, Run, Seen, TurnSeen};
+use afk_core::run::{Attempt, CancelHow, Ended, IssueSeen, Run, Seen, TurnSeen};
 use afk_core::steer::IN_COMMENT;
 
 use crate::Engine;
@@ -16,67 +17,69 @@ use crate::ports::{Labels, PortResult};
 
 /// What is wanted of an issue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Wanted {
+pub(crate) struct Wanted {
     labels: Labels,
-    comment: bool,
+    /// Whether the run has something to say in its comment.
+    pub(crate) comment: bool,
     open: Option<bool>,
 }
 
-impl Engine {
-    /// Writes what the tracker does not show yet; whether anything was written.
-    pub(crate) async fn show(&self, run: &Run, config: &Config, seen: &Seen) -> PortResult<bool> {
-        let started = run.ends().next().is_some()
+impl Wanted {
+    /// What is wanted of the issue of `run`; none while the issue is not seen.
+    pub(crate) fn of(run: &Run, config: &Config, seen: &Seen) -> Option<Self> {
+        let started = run.ends().any(Ended::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
-        let Some(seen) = &seen.issue else { return Ok(false) };
-        let wanted = wanted(run, config, seen, started);
-        let mut wrote = false;
-        if wanted.labels != Labels::default() {
-            self.ports.tracker.label(&run.issue, &wanted.labels).await?;
-            wrote = true;
+        seen.issue.as_ref().map(|issue| wanted(run, config, issue, started))
+    }
+}
+
+impl Engine {
+    /// Writes the labels that the tracker does not show yet; whether anything was written.
+    pub(crate) async fn label(&self, run: &Run, wanted: &Wanted) -> PortResult<bool> {
+        if wanted.labels == Labels::default() {
+            return Ok(false);
         }
-        if wanted.comment {
-            wrote |= self.comment(run, &[]).await?;
+        self.ports.tracker.label(&run.issue, &wanted.labels).await.map(|()| true)
+    }
+
+    /// Closes the issue, or opens it again, where it is not as it should be; whether it was not.
+    pub(crate) async fn open(&self, run: &Run, wanted: &Wanted, seen: &Seen) -> PortResult<bool> {
+        let tracker = &self.ports.tracker;
+        match (wanted.open, seen.issue.as_ref().is_some_and(|issue| issue.open)) {
+            (Some(false), true) => tracker.close(&run.issue).await.map(|()| true),
+            (Some(true), false) => tracker.reopen(&run.issue).await.map(|()| true),
+            (Some(_) | None, _) => Ok(false),
         }
-        match wanted.open {
-            Some(false) if seen.open => self.ports.tracker.close(&run.issue).await?,
-            Some(true) if !seen.open => self.ports.tracker.reopen(&run.issue).await?,
-            Some(_) | None => return Ok(wrote),
-        }
-        Ok(true)
     }
 
     /// Tells in the comment of a run that has ended what is answered to `asked`. A run that
     /// has no comment gets none for that.
     pub(crate) async fn tell(&self, run: &Run, asked: &Asked, answer: &str) -> PortResult<()> {
-        let own = self.ports.tracker.own_account(&run.issue.repo).await?;
-        let comments = self.ports.tracker.comments(&run.issue).await?;
-        if comment::find(&comments, run.id, &own.id).is_some() {
-            self.comment(run, &[(asked.clone(), answer.to_owned())]).await?;
+        let tracker = &self.ports.tracker;
+        let own = tracker.own_account(&run.issue.repo).await?;
+        let comments = tracker.comments(&run.issue).await?;
+        if let Some(shown) = comment::find(&comments, run.id, &own.id) {
+            let text = self.comment_text(run, &[(asked.clone(), answer.to_owned())]).await?;
+            if comment::differs(&shown.body, &text) {
+                tracker.edit_comment(&run.issue, &shown.id, &text).await?;
+            }
         }
         Ok(())
     }
 
-    /// Ensures the run's one comment, found again by its marker, with what was answered to
-    /// comments and is about to be.
-    async fn comment(&self, run: &Run, about: &[(Asked, String)]) -> PortResult<bool> {
-        let tracker = &self.ports.tracker;
-        let own = tracker.own_account(&run.issue.repo).await?;
+    /// What the comment of `run` says, with what was answered to comments and is about to be.
+    pub(crate) async fn comment_text(
+        &self,
+        run: &Run,
+        about: &[(Asked, String)],
+    ) -> PortResult<String> {
         let requests = self.ports.store.requests(run.id).await?;
         let answered = requests.into_iter().filter_map(|request| {
             let (_, answer) = request.answered?;
             Some((request.asked, answer))
         });
         let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
-        let comments = tracker.comments(&run.issue).await?;
-        let text = comment::render(&Progress { told: told(run, &answered), ..progress(run) });
-        match comment::find(&comments, run.id, &own.id) {
-            None => tracker.comment(&run.issue, run.id, &text).await?,
-            Some(shown) if comment::differs(&shown.body, &text) => {
-                tracker.edit_comment(&run.issue, &shown.id, &text).await?;
-            }
-            Some(_) => return Ok(false),
-        }
-        Ok(true)
+        Ok(comment::render(&Progress { told: told(run, &answered), ..progress(run) }))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Attempt, Candidate, Ended, Heard, Run, Turn, TurnEnd};
+use super::{Attempt, Candidate, Ended, Heard, Run, Turn, TurnEnd, TurnFacts};
 use crate::ids::{At, JobKey, JobOf, Oid};
 use crate::phase::Phase;
 use crate::plan::{End, TurnCause};
@@ -191,6 +191,15 @@ impl Run {
     pub fn backoff(failures: u32) -> SignedDuration {
         let doublings = failures.saturating_sub(1).min(5);
         SignedDuration::from_secs((10_i64 << doublings).min(300))
+    }
+}
+
+impl Ended {
+    /// Whether its executor ever heard of the turn: one that was stopped on the way there
+    /// left nothing.
+    pub fn started(&self) -> bool {
+        !(matches!(self.how, TurnEnd::Interrupted | TurnEnd::Stalled)
+            && self.facts == TurnFacts::default())
     }
 }
 

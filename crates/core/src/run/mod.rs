@@ -72,6 +72,9 @@ pub struct Run {
     pub cancel: Option<Cancel>,
     /// What people asked of it, oldest first.
     pub heard: Vec<Heard>,
+    /// Its comment on the issue; none before it is posted for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posted: Option<Posted>,
     /// Since when what is alive has been told to stop; none while nothing is.
     pub stopping_since: Option<At>,
     /// Stretches in which none of its clocks goes on.
@@ -136,6 +139,15 @@ pub struct LabelsSeen {
     pub ready: bool,
     /// The in-progress label.
     pub in_progress: bool,
+}
+
+/// The run's comment, from the moment in which it was about to be posted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// When that was.
+    pub at: At,
+    /// Its id on the tracker; none while the answer is awaited, or was lost.
+    pub id: Option<String>,
 }
 
 /// A request that the run has taken.

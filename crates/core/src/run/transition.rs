@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, LabelsSeen,
-    Left, Refused, Reset, Run, Stage, Start, Tried, Turn, TurnEnd, TurnFacts,
+    Left, Posted, Refused, Reset, Run, Stage, Start, Tried, Turn, TurnEnd, TurnFacts,
 };
 use crate::ask::{self, Answer};
 use crate::elapsed::Pause;
@@ -147,6 +147,13 @@ pub enum Transition {
         /// What the agent is told.
         answer: Answer,
     },
+    /// The comment is about to be posted: from here on it may be there.
+    CommentBegun,
+    /// The comment was posted, or found.
+    CommentPosted {
+        /// Its id on the tracker.
+        id: String,
+    },
     /// What is alive was told to stop.
     Stopping,
     /// It need not stop any more, or is gone.
@@ -201,6 +208,8 @@ impl Transition {
             Self::Asked { .. } => "asked",
             Self::Questioned { .. } => "questioned",
             Self::Answered { .. } => "answered",
+            Self::CommentBegun => "comment_begun",
+            Self::CommentPosted { .. } => "comment_posted",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
             Self::Paused => "paused",
@@ -293,6 +302,11 @@ impl Run {
             Transition::Asked { asked, answer } => self.hear(at, asked, answer),
             Transition::Questioned { asked, until } => self.question(at, asked, until),
             Transition::Answered { n, answer } => self.give(n, Given { at, by: None, answer }),
+            Transition::CommentBegun => self.posted = Some(Posted { at, id: None }),
+            Transition::CommentPosted { id } => {
+                let posted = self.posted.get_or_insert(Posted { at, id: None });
+                posted.id = Some(id);
+            }
             Transition::Stopping => {
                 self.stopping_since.get_or_insert(at);
             }

@@ -37,6 +37,7 @@ fn run(issue: &str, second: i64) -> Run {
         labels_seen: LabelsSeen { ready: true, in_progress: false },
         cancel: None,
         heard: Vec::new(),
+        posted: None,
         stopping_since: None,
         pauses: Vec::new(),
         conclusion: None,

@@ -9,6 +9,7 @@ use afk_core::gates::{Answer, Fleet, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::{Issue, Permission};
 use afk_core::request::Request;
+use afk_core::run::Run;
 use afk_core::trust::{OnBehalf, Trust, trust};
 use afk_core::usd::Usd;
 use afk_core::verdict::Verdict;
@@ -18,13 +19,15 @@ use crate::Engine;
 use crate::ports::{IssueView, PortResult, Spent, StoredRun, Switches};
 
 impl Engine {
-    /// The local facts: configuration, switches, live runs, spend.
+    /// The local facts: configuration, switches, live runs, spend. What is asked for
+    /// `own`, a run that is admitted, leaves out what that run takes up by itself.
     pub(super) async fn fleet(
         &self,
         config: &Config,
         pickup: Option<&String>,
         switches: Option<Switches>,
         live: &[StoredRun],
+        own: Option<&Run>,
     ) -> PortResult<Fleet> {
         let readable = switches.is_some();
         let switches = switches.unwrap_or_default();
@@ -40,7 +43,16 @@ impl Engine {
         let since = day_start(self.ports.clock.now());
         let capped = config.day_budget_usd.is_some() || config.repo_day_budget_usd.is_some();
         let left = |cap: Option<Usd>, spent| cap.map(|cap: Usd| cap.less(spent).as_micros());
-        let spent = if capped { self.ports.store.spent(since).await? } else { Spent::default() };
+        let mut spent =
+            if capped { self.ports.store.spent(since).await? } else { Spent::default() };
+        if let Some(run) = own {
+            // What is reserved for the run itself is not in its way.
+            let reserved = run.budget.max(run.spent());
+            spent.all = spent.all.less(reserved);
+            if let Some(here) = spent.by_repo.get_mut(&run.issue.repo) {
+                *here = here.less(reserved);
+            }
+        }
         let enrolled: HashSet<&RepoName> = config.allowlist.iter().collect();
         let mut repos = HashMap::with_capacity(config.repos.len());
         for (name, repo) in &config.repos {

@@ -8,6 +8,7 @@ use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::plan::{Alive, Candidate, End, Landed, RedCause, Situation, Turn, Work};
 use afk_core::run::{Seen, Transition, TurnEnd};
 
+use super::comment::Shown;
 use super::{Acted, Next, Pass, Watch};
 use crate::driver::later;
 use crate::ports::PortResult;
@@ -65,9 +66,11 @@ impl Pass<'_> {
             self.ports().jobs.stop(self.run.id).await?;
             return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
         }
-        if self.engine.show(&self.run, &self.config, seen).await? {
+        match self.show(seen).await? {
+            Shown::Already => {}
             // Shown only once the tracker itself says so.
-            return Ok(Acted::Again);
+            Shown::Wrote => return Ok(Acted::Again),
+            Shown::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
         }
         if seen.issue.is_none() {
             return Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), SETTLING))));

@@ -9,6 +9,7 @@
 mod act;
 mod answer;
 mod below;
+mod comment;
 mod conclude;
 mod judge;
 mod land;
@@ -176,10 +177,15 @@ impl Pass<'_> {
         }
         self.keep_clocks(plan).await?;
         if self.run.conclusion.is_none() {
-            let shown = self.engine.show(&self.run, &self.config, &seen).await;
-            if let Err(error) = shown {
+            match self.show(&seen).await {
+                Ok(_) => {}
+                Err(error) if error.kind == PortErrorKind::Cancelled => {
+                    return self.stuck(error).await;
+                }
                 // The tracker's trouble holds up nothing but what it shows.
-                tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");
+                Err(error) => {
+                    tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");
+                }
             }
             if let Err(error) = self.remove_tries().await {
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "try not removed");

@@ -14,7 +14,15 @@ impl Pass<'_> {
     pub(super) async fn observe(&self) -> PortResult<Seen> {
         let look = self.run.look();
         let (id, repo) = (self.run.id, &self.run.issue.repo);
-        let alive = self.ports().jobs.alive(id).await?;
+        let mut alive = self.ports().jobs.alive(id).await?;
+        if !alive.is_empty() {
+            self.ports().jobs.renew(id).await?;
+        }
+        if self.run.conclusion.is_some() {
+            // The last hook belongs to settling the run, which stops everything else.
+            let last = self.hook_key("before_remove", "0");
+            alive.retain(|key| *key != last);
+        }
         // What is of no kind that is known here is no stage: it may be at work.
         let staging = |key: &JobKey| key.of() == Some(JobOf::Stage);
         let mut seen = Seen {
@@ -25,9 +33,6 @@ impl Pass<'_> {
             asked: self.open_requests().await?,
             ..Seen::default()
         };
-        if !alive.is_empty() {
-            self.ports().jobs.renew(id).await?;
-        }
         if look.issue {
             seen.issue = self.issue().await;
         }

@@ -94,6 +94,11 @@ impl Pass<'_> {
         Ok(Acted::wait(Watch::Turn { repo, key }, Some(self.now())))
     }
 
+    /// The key of the job that runs a hook for `subject`.
+    pub(super) fn hook_key(&self, name: &str, subject: &str) -> JobKey {
+        JobKey::new(self.run.id, JobOf::Hook, &format!("{name}.{subject}"))
+    }
+
     /// Runs a hook once per `subject`: none while it is under way.
     pub(super) async fn hook(
         &self,
@@ -102,7 +107,7 @@ impl Pass<'_> {
         argv: Vec<String>,
     ) -> PortResult<Option<Result<(), String>>> {
         let job = Job {
-            key: JobKey::new(self.run.id, JobOf::Hook, &format!("{name}.{subject}")),
+            key: self.hook_key(name, subject),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Hook,

@@ -79,9 +79,11 @@ pub trait Tracker: Send + Sync {
         };
         stream::iter(asked.to_vec()).map(ask).buffered(AT_ONCE).collect().await
     }
-    /// Posts a comment that carries the marker of `run`; an adapter that can, posts
-    /// none where our own account already has one with that marker.
-    async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<()>;
+    /// Posts a comment that carries the marker of `run`, and gives its id; an adapter
+    /// that can, posts none where our own account already has one with that marker. A
+    /// call that breaks off has done its work before [`afk_core::comment::SETTLES`], or
+    /// never does.
+    async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String>;
     /// Replaces the text of our comment `id`.
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()>;
     /// Closes the issue as completed.

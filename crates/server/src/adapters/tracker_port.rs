@@ -101,13 +101,13 @@ impl Tracker for TrackerPort {
         self.tracker.comments_since(repo, since).await.map_err(fault)
     }
 
-    async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<()> {
+    async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String> {
         let own = LocalTracker::own_account();
         let there = self.tracker.comments(issue).await.map_err(fault)?;
-        if comment::find(&there, run, &own.id).is_none() {
-            self.tracker.comment(issue, body, &own, At::now()).await.map_err(fault)?;
+        match comment::find(&there, run, &own.id) {
+            Some(known) => Ok(known.id.clone()),
+            None => self.tracker.comment(issue, body, &own, At::now()).await.map_err(fault),
         }
-        Ok(())
     }
 
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {

@@ -1,16 +1,19 @@
-//! Tells many seeds, two at a time, and prints what was told and what broke.
+//! Tells many seeds, two at a time, and prints what was told and what broke; or shows
+//! that every known-bad loop is caught.
 //!
 //! `cargo xtask sim` builds and starts it. Each seed is told by one thread alone, so
 //! that it is the same whoever tells it.
 
 #![allow(clippy::print_stdout)]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use afk_sim::explore::{Report, Scenario, explore, shrink};
+use afk_sim::explore::{Report, Scenario, explore, run_bad, shrink};
+use afk_sim::fakes::Bad;
 
 /// Threads that tell.
 const TELLERS: usize = 2;
@@ -28,14 +31,39 @@ struct Told {
     broken: Vec<(u64, String)>,
 }
 
+/// What is asked for.
+struct Ask {
+    from: u64,
+    seeds: u64,
+    seconds: u64,
+    /// The known-bad loops instead of the good one.
+    bad: bool,
+    /// Where cut-down stories are written to.
+    keep: Option<PathBuf>,
+}
+
+/// The seed that caught a bad loop, and by what.
+type Caught = (u64, String);
+
+fn ask() -> Option<Ask> {
+    let mut args = std::env::args().skip(1);
+    let mut number = || args.next()?.parse::<u64>().ok();
+    let (from, seeds, seconds) = (number()?, number()?, number()?);
+    let bad = args.next()? == "bad";
+    Some(Ask { from, seeds, seconds, bad, keep: args.next().map(PathBuf::from) })
+}
+
 fn main() -> ExitCode {
-    let mut args = std::env::args().skip(1).map(|arg| arg.parse::<u64>().ok());
-    let (Some(Some(from)), Some(Some(seeds)), Some(Some(seconds))) =
-        (args.next(), args.next(), args.next())
-    else {
-        println!("usage: explore FROM SEEDS SECONDS");
+    let Some(ask) = ask() else {
+        println!("usage: explore FROM SEEDS SECONDS good|bad [FOLDER]");
         return ExitCode::from(2);
     };
+    let sound = if ask.bad { tell_bad(&ask) } else { tell(&ask) };
+    if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn tell(ask: &Ask) -> bool {
+    let Ask { from, seeds, seconds, .. } = *ask;
     let (next, told) = (AtomicU64::new(from), Mutex::new(Told::default()));
     let began = Instant::now();
     std::thread::scope(|scope| {
@@ -66,12 +94,17 @@ fn main() -> ExitCode {
         println!("seed {seed}: {wrong}");
     }
     if let Some((seed, _)) = broken.first() {
-        let (small, report) = shrink(&Scenario::new(*seed));
-        println!("\nseed {seed}, cut down to what it takes:\n{small:#?}\n{}", report.tail);
-        println!("tell it again: cargo xtask sim --seed {seed}");
-        return ExitCode::FAILURE;
+        let (small, report) = shrink(&Scenario::new(*seed), None);
+        let text = text_of(&small);
+        println!("\n{}\nseed {seed}, cut down to what it takes:\n{text}", report.tail);
+        println!("\ntell it again: cargo xtask sim --seed {seed}");
+        write(ask, &format!("seed-{seed}"), &text);
     }
-    ExitCode::SUCCESS
+    let whole = seeds == ask.seeds;
+    if !whole && broken.is_empty() {
+        println!("the time was over before all {} seeds were told", ask.seeds);
+    }
+    broken.is_empty() && whole
 }
 
 /// Adds what a seed told; whether to go on.
@@ -87,4 +120,54 @@ fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
         told.broken.push((seed, wrong.clone()));
     }
     told.broken.len() < ENOUGH
+}
+
+/// Says for each known-bad loop how many seeds it takes to catch it, and by what.
+fn tell_bad(ask: &Ask) -> bool {
+    let next = AtomicU64::new(0);
+    let lines = Mutex::<Vec<(Bad, Option<Caught>)>>::default();
+    std::thread::scope(|scope| {
+        for _ in 0..TELLERS {
+            scope.spawn(|| {
+                while let Some(bad) = Bad::ALL.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+                    let caught = (ask.from..ask.from + ask.seeds).find_map(|seed| {
+                        let wrong = run_bad(&Scenario::new(seed), Some(*bad)).wrong?;
+                        Some((seed, wrong))
+                    });
+                    if let (Some((seed, _)), Some(_)) = (&caught, &ask.keep) {
+                        let (mut small, _) = shrink(&Scenario::new(*seed), Some(*bad));
+                        small.about = format!("catches {bad:?}");
+                        write(ask, &format!("{bad:?}"), &text_of(&small));
+                    }
+                    if let Ok(mut lines) = lines.lock() {
+                        lines.push((*bad, caught));
+                    }
+                }
+            });
+        }
+    });
+    let mut lines = lines.into_inner().unwrap_or_default();
+    lines.sort_by_key(|(bad, _)| format!("{bad:?}"));
+    for (bad, caught) in &lines {
+        match caught {
+            Some((seed, wrong)) => println!("{bad:?}: {} seeds: {wrong}", seed - ask.from + 1),
+            None => println!("{bad:?}: NOT CAUGHT in {} seeds", ask.seeds),
+        }
+    }
+    let caught = lines.iter().filter(|(_, caught)| caught.is_some()).count();
+    println!("{caught} of {} known-bad loops are caught", lines.len());
+    caught == lines.len()
+}
+
+fn text_of(scenario: &Scenario) -> String {
+    serde_json::to_string_pretty(scenario).unwrap_or_else(|error| error.to_string())
+}
+
+fn write(ask: &Ask, name: &str, text: &str) {
+    let Some(folder) = &ask.keep else { return };
+    let path = folder.join(format!("{name}.json"));
+    match std::fs::write(&path, format!("{text}\n")) {
+        Ok(()) => println!("written to {}", path.display()),
+        Err(error) => println!("cannot write {}: {error}", path.display()),
+    }
 }

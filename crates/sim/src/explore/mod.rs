@@ -4,11 +4,13 @@
 //! Single-threaded and without a clock: the same seed twice gives the same calls.
 //! A [`scenario::Scenario`] is data, so that a failing one can be cut down.
 
+mod draw;
 mod judge;
 mod people;
 mod rng;
 mod run;
 pub mod scenario;
+pub mod scripts;
 mod shrink;
 mod truth;
 

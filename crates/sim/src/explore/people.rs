@@ -1,12 +1,13 @@
 //! What happens outside the loop, done to the world.
 
 use afk_core::ids::IssueRef;
+use afk_core::request::{Asked, in_comment};
 use afk_core::run::TurnEnd;
 use afk_engine::ports::{JobState, Switch, SwitchState};
 
-use super::scenario::Happens;
+use super::scenario::{Happens, Pushed};
 use crate::story::repo;
-use crate::world::{TurnState, World, person};
+use crate::world::{PushFate, TurnState, World, person};
 
 impl Happens {
     /// Makes it so; what names an issue that is not there does nothing.
@@ -27,6 +28,13 @@ impl Happens {
                     world.set_body(&issue, body, &person(who));
                 }
             }
+            Self::Comment(issue, body, who) => {
+                let there = named(issue).filter(|issue| world.tracker.issues.contains_key(issue));
+                if let Some(issue) = there.filter(|it| !world.tracker.mute.contains(&it.repo)) {
+                    world.write_comment(&issue, body, &person(who));
+                }
+            }
+            Self::Ask(issue, words) => ask(world, issue, words),
             Self::Push(name, path, text) => {
                 world.somebody_lands(&repo(name), &[(path, text)]);
             }
@@ -43,7 +51,7 @@ impl Happens {
             }
             Self::Bad(on) => world.bad_config = on.then(|| "it does not parse".to_owned()),
             Self::Unreadable(on) => world.store.unreadable_switches = *on,
-            Self::Fate(fate) => world.git.fates.push_back(fate.clone()),
+            Self::NextPush(pushed) => world.git.fates.push_back(pushed.fate()),
             Self::LoseTurns => {
                 for turn in world.agents.turns.values_mut() {
                     if turn.state == TurnState::Running {
@@ -58,6 +66,7 @@ impl Happens {
                     }
                 }
             }
+            Self::Stubborn(on) => world.agents.stubborn = *on,
             Self::Bells(broken) => world.bells_broken = *broken,
             Self::Mute(name, on) => {
                 let name = repo(name);
@@ -73,8 +82,30 @@ impl Happens {
     }
 }
 
+impl Pushed {
+    fn fate(self) -> PushFate {
+        match self {
+            Self::Overtaken => PushFate::Overtaken(vec![("src/other", "first")]),
+            Self::Followed => PushFate::Followed(vec![("src/other", "next")]),
+            Self::AnswerLost => PushFate::LandedUnknown,
+            Self::Lost => PushFate::LostUnknown,
+            Self::Refused => PushFate::Refused("protected"),
+        }
+    }
+}
+
 fn named(issue: &str) -> Option<IssueRef> {
     issue.parse().ok()
+}
+
+/// Asks the live run of `issue` by hand, as `afk say` and its like do.
+fn ask(world: &mut World, issue: &str, words: &str) {
+    let Some(Ok(what)) = in_comment(words) else { return };
+    let runs = world.store.all();
+    let live = runs.iter().find(|run| run.settled_at.is_none() && run.issue.to_string() == issue);
+    let Some(run) = live.map(|run| run.id) else { return };
+    let id = format!("by-hand:{}", world.store.requests.len());
+    world.ask(run, &Asked { id, by: person("ann"), at: world.now, what });
 }
 
 fn throw(world: &mut World, switch: &Switch, on: bool) {

@@ -5,27 +5,32 @@
 //! which every run must come to its end. Engines are polled by hand: nothing here
 //! waits, and a control plane dies by being dropped.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use afk_core::ids::RepoName;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
-use afk_engine::ports::{JobState, PortResult};
+use afk_engine::ports::{JobState, PortErrorKind, PortResult};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
+use super::draw::STEPS;
 use super::judge::{By, Judge, Whole};
 use super::rng::Rng;
-use super::scenario::{Happens, STEPS, Scenario};
+use super::scenario::{Call, Error, Fault, Happens, Scenario, When};
 use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
-use crate::story::story_of;
+use crate::story::{self, story_of};
 use crate::world::World;
 
 /// Rounds of calm after which whatever has not ended is stuck.
 const CALM: u32 = 600;
 /// Calls of one tick after which it is said to go in circles.
 const CIRCLES: u32 = 20_000;
+/// Rounds of a story without a seed in which people act and ports fail.
+const ROUNDS: u32 = 60;
 /// Lines of the story that a report keeps.
 const TAIL: usize = 40;
 
@@ -48,6 +53,10 @@ pub struct Report {
     pub runs: u32,
     /// The end of the story, for people; only where something is wrong.
     pub tail: String,
+    /// Where each fault of the scenario fell, by name and count.
+    pub fell: Vec<(usize, Call)>,
+    /// After which call each act of the scenario was done.
+    pub done: Vec<(usize, When)>,
 }
 
 type Ticking = Pin<Box<dyn Future<Output = PortResult<Ticked>>>>;
@@ -73,6 +82,11 @@ struct Story<'a> {
     step: u64,
     replicated: u64,
     wild: bool,
+    /// Acts that are still to come.
+    acts: Vec<(usize, &'a When, &'a Happens)>,
+    /// How often each call was made, and the newest one.
+    made: BTreeMap<&'static str, u64>,
+    newest: Option<&'static str>,
     report: Report,
     lines: Vec<String>,
 }
@@ -84,7 +98,7 @@ pub fn run(scenario: &Scenario) -> Report {
 
 /// The same with a known-bad loop, where one is named.
 pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
-    let mut world = scenario.world();
+    let mut world = scenario.setting.world();
     world.bad = bad;
     let report = Report {
         wrong: None,
@@ -95,6 +109,8 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         crashes: 0,
         runs: 0,
         tail: String::new(),
+        fell: Vec::new(),
+        done: Vec::new(),
     };
     let mut story = Story {
         scenario,
@@ -102,10 +118,13 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         gate: Gate::default(),
         planes: Vec::new(),
         judge: Judge::default(),
-        rng: Rng::new(scenario.seed, 4),
+        rng: Rng::new(scenario.seed.unwrap_or_default(), 4),
         step: 0,
         replicated: 0,
         wild: true,
+        acts: (0..).zip(&scenario.acts).map(|(n, (when, act))| (n, when, act)).collect(),
+        made: BTreeMap::new(),
+        newest: None,
         report,
         lines: Vec::new(),
     };
@@ -114,7 +133,11 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         story.planes.push(new);
     }
     story.look(None);
-    story.wild();
+    if scenario.seed.is_some() {
+        story.wild();
+    } else {
+        story.in_turn();
+    }
     story.calm();
     story.end()
 }
@@ -128,11 +151,8 @@ impl Story<'_> {
     }
 
     fn wild(&mut self) {
-        let mut acts = self.scenario.acts.iter().peekable();
         while self.step < STEPS && self.sound() {
-            while let Some((_, act)) = acts.next_if(|(at, _)| *at <= self.step) {
-                self.happens(act);
-            }
+            self.due();
             let waiting = self.gate.waiting();
             match self.rng.below(100) {
                 0..=79 if !waiting.is_empty() => {
@@ -150,14 +170,48 @@ impl Story<'_> {
                 }
             }
         }
-        for (_, act) in acts {
+    }
+
+    /// The same without chance: a tick of each, the world, five seconds.
+    fn in_turn(&mut self) {
+        for _ in 0..ROUNDS {
+            for plane in 0..self.planes.len() {
+                self.whole_tick(plane);
+            }
+            self.due();
+            if !self.sound() {
+                return;
+            }
+            self.world_goes_on();
+            self.time_passes(SignedDuration::from_secs(5));
+        }
+    }
+
+    /// Does the acts whose time has come.
+    fn due(&mut self) {
+        let (step, made) = (self.step, &self.made);
+        let due = |when: &When| match when {
+            When::Step(at) => *at <= step,
+            When::After(name, n) => made.get(name.as_str()).is_some_and(|made| made >= n),
+        };
+        let due: Vec<_> = self.acts.extract_if(.., |(_, when, _)| due(when)).collect();
+        for (n, _, act) in due {
+            let after = self.newest.map_or(When::Step(0), |name| {
+                When::After(name.to_owned(), self.made.get(name).copied().unwrap_or_default())
+            });
+            self.report.done.push((n, after));
             self.happens(act);
         }
     }
 
     fn calm(&mut self) {
         self.wild = false;
-        self.sim.with(calmed);
+        for plane in &mut self.planes {
+            plane.whole = None;
+        }
+        self.sim.happen_late();
+        let repos = self.scenario.setting.repos();
+        self.sim.with(|world| calmed(world, &repos));
         self.note("calm");
         for round in 0..CALM {
             for plane in 0..self.planes.len() {
@@ -209,8 +263,19 @@ impl Story<'_> {
     }
 
     fn let_through(&mut self, one: Waiting) {
-        let due = |(call, _): &&(u64, Fate)| *call == self.report.calls && self.wild;
-        let fate = self.scenario.faults.iter().find(due).map_or(Fate::Done, |(_, fate)| *fate);
+        let nth = self.made.get(one.name).copied().unwrap_or_default() + 1;
+        let due = |(_, (call, _)): &(usize, &(Call, Fault))| match call {
+            Call::Any(n) => *n == self.report.calls,
+            Call::Named(name, n) => name == one.name && *n == nth,
+        };
+        let mut faults = self.scenario.faults.iter().enumerate().filter(|_| self.wild);
+        let fault = faults.find(due);
+        let fate = fault.map_or(Fate::Done, |(_, (_, fault))| fault.fate());
+        if let Some((n, _)) = fault {
+            self.report.fell.push((n, Call::Named(one.name.to_owned(), nth)));
+        }
+        self.made.insert(one.name, nth);
+        self.newest = Some(one.name);
         self.report.calls += 1;
         self.report.faults += u32::from(fate != Fate::Done);
         if fate == Fate::Stale {
@@ -238,6 +303,9 @@ impl Story<'_> {
             self.sim.with(|world| judge.ticked(world, &tick));
             self.judge = judge;
         }
+        if self.wild && self.scenario.seed.is_none() {
+            self.due();
+        }
     }
 
     fn poll(&mut self, plane: usize) {
@@ -260,12 +328,16 @@ impl Story<'_> {
 
     fn world_goes_on(&mut self) {
         self.note("the world goes on");
+        self.sim.happen_late();
         self.sim.with(World::step);
         self.look(None);
     }
 
     fn time_passes(&mut self, by: SignedDuration) {
         self.note(&format!("{by} pass"));
+        if by.is_negative() {
+            self.judge.went_back();
+        }
         self.sim.advance(by);
         for plane in 0..self.planes.len() {
             self.poll(plane);
@@ -284,7 +356,13 @@ impl Story<'_> {
         }
         match act {
             Happens::Crash(plane) => self.crash(*plane),
-            Happens::Jump(seconds) => self.time_passes(SignedDuration::from_secs(*seconds)),
+            Happens::Jump(seconds) => {
+                let by = SignedDuration::from_secs(*seconds);
+                // Our clock may be put back; that of a tracker is not.
+                let back = SignedDuration::ZERO.max(-by);
+                self.sim.with(|world| world.tracker.skew += back);
+                self.time_passes(by);
+            }
             act => self.sim.with(|world| act.on(world)),
         }
         self.look(None);
@@ -341,7 +419,7 @@ impl Story<'_> {
 }
 
 /// Faults and people stop, and switches are lifted.
-fn calmed(world: &mut World) {
+fn calmed(world: &mut World, repos: &[RepoName]) {
     let switches = &mut world.store.switches;
     (switches.halt, switches.pause) = (None, None);
     switches.frozen.clear();
@@ -351,9 +429,32 @@ fn calmed(world: &mut World) {
     world.bells_broken = false;
     world.tracker.mute.clear();
     world.git.fates.clear();
-    for repo in super::scenario::all_repos() {
-        if world.config.repos.contains_key(&repo) && !world.config.allowlist.contains(&repo) {
-            world.config.allowlist.push(repo);
+    world.agents.stubborn = false;
+    for repo in repos {
+        if !world.config.allowlist.contains(repo) {
+            world.config.allowlist.push(repo.clone());
+        }
+    }
+}
+
+impl Fault {
+    fn fate(self) -> Fate {
+        let kind = |error| match error {
+            Error::Transient => PortErrorKind::Transient,
+            Error::Auth => PortErrorKind::Auth,
+            Error::Limited(seconds) => {
+                let until = story::start() + SignedDuration::from_secs(seconds.cast_signed());
+                PortErrorKind::RateLimited { until }
+            }
+        };
+        match self {
+            Self::Fails(error) => Fate::Before(kind(error)),
+            Self::AnswerLost(error) => Fate::After(kind(error)),
+            Self::Late => Fate::Late,
+            Self::Stale => Fate::Stale,
+            Self::Twice => Fate::Twice,
+            Self::DiesBefore => Fate::DiesBefore,
+            Self::DiesAfter => Fate::DiesAfter,
         }
     }
 }

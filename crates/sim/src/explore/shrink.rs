@@ -1,10 +1,15 @@
-//! Cuts a failing scenario down to what it takes to fail.
+//! Cuts a failing scenario down to what it takes to fail, and ties what is left to
+//! calls by name, so that it stays the same story when the loop makes other calls.
 
-use super::{Report, Scenario, run};
+use super::{Report, Scenario, run, run_bad};
+use crate::fakes::Bad;
 
-/// Leaves out acts and faults as long as the same thing still goes wrong.
-pub fn shrink(scenario: &Scenario) -> (Scenario, Report) {
-    let (mut small, mut report) = (scenario.clone(), run(scenario));
+/// Leaves out acts and faults as long as something still goes wrong; then, as far as
+/// that goes on, names the calls that the rest hangs on and leaves out chance.
+///
+/// With a known-bad loop, the good one goes right all along.
+pub fn shrink(scenario: &Scenario, bad: Option<Bad>) -> (Scenario, Report) {
+    let (mut small, mut report) = (scenario.clone(), run_bad(scenario, bad));
     let mut again = report.wrong.is_some();
     while again {
         again = false;
@@ -15,11 +20,68 @@ pub fn shrink(scenario: &Scenario) -> (Scenario, Report) {
             } else {
                 less.faults.remove(n - less.acts.len());
             }
-            let told = run(&less);
-            if told.wrong.is_some() {
-                (small, report, again) = (less, told, true);
-            }
+            again |= keep(less, bad, &mut small, &mut report);
+        }
+        while let Some(less) = smaller(&small).into_iter().find_map(|less| {
+            let told = tell(&less, bad);
+            told.wrong.is_some().then_some((less, told))
+        }) {
+            (small, report) = less;
         }
     }
+    if report.wrong.is_some() {
+        let mut named = small.clone();
+        for (n, call) in &report.fell {
+            named.faults[*n].0 = call.clone();
+        }
+        for (n, when) in &report.done {
+            named.acts[*n].0 = when.clone();
+        }
+        keep(named, bad, &mut small, &mut report);
+        let steady = Scenario { seed: None, ..small.clone() };
+        keep(steady, bad, &mut small, &mut report);
+    }
     (small, report)
+}
+
+/// Keeps `less` where it goes wrong, too.
+fn keep(less: Scenario, bad: Option<Bad>, small: &mut Scenario, report: &mut Report) -> bool {
+    let told = tell(&less, bad);
+    let wrong = told.wrong.is_some();
+    if wrong {
+        (*small, *report) = (less, told);
+    }
+    wrong
+}
+
+fn tell(scenario: &Scenario, bad: Option<Bad>) -> Report {
+    let mut told = run_bad(scenario, bad);
+    if bad.is_some() && told.wrong.is_some() && run(scenario).wrong.is_some() {
+        told.wrong = None;
+    }
+    told
+}
+
+/// The scenario with one control plane, repo, issue or turn less.
+fn smaller(scenario: &Scenario) -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let mut without = |change: &dyn Fn(&mut Scenario)| {
+        let mut less = scenario.clone();
+        change(&mut less);
+        if less != *scenario {
+            all.push(less);
+        }
+    };
+    without(&|less| less.planes = 1);
+    for n in 0..scenario.setting.repos.len() {
+        without(&|less| drop(less.setting.repos.remove(n)));
+        for i in 0..scenario.setting.repos[n].issues.len() {
+            without(&|less| drop(less.setting.repos[n].issues.remove(i)));
+        }
+        without(&|less| {
+            let kept = less.setting.repos[n].turns.len().saturating_sub(1);
+            less.setting.repos[n].turns.truncate(kept);
+        });
+    }
+    all
 }

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use afk_core::ids::IssueRef;
+use afk_core::ids::{Actor, IssueRef};
 use afk_core::issue::{IssueChange, IssueEvent};
 
+use super::judge::by_us;
 use crate::world::{IssueRecord, World};
 
 /// The gates that a dispatch must have found open.
@@ -47,19 +48,23 @@ fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.
         !config.kill_switch && world.bad_config.is_none(),
         config.allowlist.contains(&issue.repo),
         switches.freeze_of(&issue.repo).is_none(),
-        ready && trusted(&record.events, &config.ready_label),
+        ready && trusted(record, &config.ready_label),
         unblocked(world, issue, &record.issue.body),
         ready && record.issue.open,
     ]
 }
 
-/// Only ann may release: her label stands, and nobody else changed the text since.
-fn trusted(events: &[IssueEvent], label: &str) -> bool {
+/// Only ann may release: her label stands, or ours that she asked for, and nobody else
+/// changed the text since.
+fn trusted(record: &IssueRecord, label: &str) -> bool {
+    let events = &record.events;
     let by_ann = |event: &IssueEvent| event.actor.as_ref().is_some_and(|by| by.id == "ann");
     let mut released = false;
     for event in events {
         match &event.what {
-            IssueChange::Labeled { label: on } if on == label => released = by_ann(event),
+            IssueChange::Labeled { label: on } if on == label => {
+                released = by_ann(event) || (by_us(event) && asked_again(record));
+            }
             IssueChange::Unlabeled { label: off } if off == label => released = false,
             IssueChange::Edited | IssueChange::Renamed => released &= by_ann(event),
             IssueChange::Labeled { .. }
@@ -69,6 +74,22 @@ fn trusted(events: &[IssueEvent], label: &str) -> bool {
         }
     }
     released
+}
+
+/// Whether ann asked in a comment that the issue be tried again, and nobody else has
+/// changed its text since.
+fn asked_again(record: &IssueRecord) -> bool {
+    let ann = |actor: Option<&Actor>| actor.is_some_and(|actor| actor.id == "ann");
+    let edited = |event: &&IssueEvent| {
+        matches!(event.what, IssueChange::Edited | IssueChange::Renamed)
+            && !ann(event.actor.as_ref())
+    };
+    let spoiled = record.events.iter().filter(edited).map(|event| event.at).max();
+    record.comments.iter().any(|comment| {
+        ann(comment.author.as_ref())
+            && comment.body == "/afk retry"
+            && spoiled.is_none_or(|spoiled| spoiled <= comment.at)
+    })
 }
 
 /// These worlds know one clause: `Blocked by #1`, at the beginning of the body.

@@ -20,8 +20,13 @@ pub enum Fate {
     Before(PortErrorKind),
     /// It fails after its effect: only the answer is lost.
     After(PortErrorKind),
-    /// It is answered with the tracker as it was a while ago, where it only reads.
+    /// It fails, and its effect comes later, where it is one that may.
+    Late,
+    /// It is answered with the world as it was a while ago, where it only reads what is
+    /// far away.
     Stale,
+    /// It is answered in another order and each thing twice, where it reads many.
+    Twice,
     /// Its process dies before it did anything.
     DiesBefore,
     /// Its process dies after its effect.

@@ -11,7 +11,7 @@ mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use afk_engine::ports::{PortError, PortResult, Ports};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, Ports};
 pub use bad::Bad;
 use gate::Door;
 pub use gate::{Fate, Gate, Waiting};
@@ -32,13 +32,35 @@ pub struct Sim {
     ticks: Arc<watch::Sender<u64>>,
     /// Where calls wait to be let through, if somebody lets them.
     door: Option<Door>,
+    /// Effects that come after their call broke off.
+    late: Arc<Mutex<Vec<Effect>>>,
 }
+
+/// An effect that has not come yet.
+type Effect = Box<dyn FnOnce(&mut World) + Send>;
+
+/// Reads that another machine answers, which may be behind.
+const FAR: [&str; 8] = [
+    "tracker.ready",
+    "tracker.labelled",
+    "tracker.issue",
+    "tracker.permission",
+    "tracker.blocker",
+    "tracker.comments",
+    "tracker.comments_since",
+    "executor.observe",
+];
 
 impl Sim {
     /// Shares `world`.
     pub fn new(world: World) -> Self {
         let (ticks, _) = watch::channel(0);
-        Self { world: Arc::new(Mutex::new(world)), ticks: Arc::new(ticks), door: None }
+        Self {
+            world: Arc::new(Mutex::new(world)),
+            ticks: Arc::new(ticks),
+            door: None,
+            late: Arc::default(),
+        }
     }
 
     /// The same world for control plane `plane`, whose calls wait at `gate`.
@@ -85,21 +107,62 @@ impl Sim {
         act: impl FnOnce(&mut World) -> PortResult<T>,
     ) -> PortResult<T> {
         let Some(door) = &self.door else { return self.call_now(name, act) };
-        let since = self.lock().now;
-        let fate = door.enter(name, since).await;
+        let fate = door.enter(name, self.with(|world| world.now)).await;
+        self.suffer(door, fate, name, act).await
+    }
+
+    /// A call whose effect may come after it broke off.
+    async fn effect<T>(
+        &self,
+        name: &'static str,
+        act: impl FnOnce(&mut World) -> PortResult<T> + Send + 'static,
+    ) -> PortResult<T> {
+        let Some(door) = &self.door else { return self.call_now(name, act) };
+        let fate = door.enter(name, self.with(|world| world.now)).await;
+        if fate == Fate::Late {
+            // Whatever it will answer is lost.
+            let effect: Effect = Box::new(|world| drop(act(world)));
+            self.late.lock().unwrap_or_else(PoisonError::into_inner).push(effect);
+            return Err(PortError::transient(format!("{name} was not answered in time")));
+        }
+        self.suffer(door, fate, name, act).await
+    }
+
+    /// Lets the effects come that are late.
+    pub fn happen_late(&self) {
+        let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
+        for effect in late {
+            self.with(effect);
+        }
+    }
+
+    async fn suffer<T>(
+        &self,
+        door: &Door,
+        fate: Fate,
+        name: &'static str,
+        act: impl FnOnce(&mut World) -> PortResult<T>,
+    ) -> PortResult<T> {
         match fate {
-            Fate::Done => self.call_now(name, act),
-            // Comments are left out: whose tracker shows them late must itself refuse a
-            // second one with the same marker, as the port says.
-            Fate::Stale if name.starts_with("tracker.") && name != "tracker.comments" => {
+            Fate::Stale if FAR.contains(&name) => {
                 self.with(World::swap_stale);
                 let answer = self.call_now(name, act);
                 self.with(World::swap_stale);
                 answer
             }
-            Fate::Stale => self.call_now(name, act),
+            Fate::Twice => {
+                self.with(|world| world.tracker.twice = true);
+                let answer = self.call_now(name, act);
+                self.with(|world| world.tracker.twice = false);
+                answer
+            }
+            Fate::Done | Fate::Stale => self.call_now(name, act),
             Fate::Before(kind) => Err(PortError::new(kind, format!("{name} failed"))),
-            Fate::After(kind) => {
+            Fate::After(_) | Fate::Late => {
+                let kind = match fate {
+                    Fate::After(kind) => kind,
+                    _ => PortErrorKind::Transient,
+                };
                 // Whatever it answers is lost.
                 let _ = self.call_now(name, act);
                 Err(PortError::new(kind, format!("the answer of {name} was lost")))

@@ -60,11 +60,12 @@ impl Settings for Sim {
 #[async_trait]
 impl Notifier for Sim {
     async fn ring(&self, doorbell: &Doorbell) -> PortResult<()> {
-        self.call("notifier.ring", |world| {
+        let doorbell = doorbell.clone();
+        self.effect("notifier.ring", move |world| {
             if world.bells_broken {
                 return Err(PortError::transient("the bell is out of order"));
             }
-            world.rung.push(doorbell.clone());
+            world.rung.push(doorbell);
             Ok(())
         })
         .await
@@ -142,8 +143,9 @@ impl Tracker for Sim {
         self.call("tracker.comments_since", |world| world.comments_since(repo, since)).await
     }
 
-    async fn comment(&self, issue: &IssueRef, _run: RunId, body: &str) -> PortResult<()> {
-        self.call("tracker.comment", |world| world.add_comment(issue, body, &own())).await
+    async fn comment(&self, issue: &IssueRef, _run: RunId, body: &str) -> PortResult<String> {
+        let (issue, body) = (issue.clone(), body.to_owned());
+        self.effect("tracker.comment", move |world| world.add_comment(&issue, &body, &own())).await
     }
 
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {

@@ -114,6 +114,10 @@ pub struct Agents {
     pub turns: BTreeMap<JobKey, AgentTurn>,
     /// Agents that no interrupt stops.
     pub stubborn: bool,
+    /// An interrupt ends a turn as its script would have.
+    pub unruly: bool,
+    /// The turns as an executor that is behind has them.
+    pub replica: BTreeMap<JobKey, AgentTurn>,
 }
 
 impl Agents {
@@ -166,7 +170,12 @@ impl World {
     }
 
     pub(crate) fn observe_turn(&mut self, key: &JobKey) -> TurnReport {
-        let Some(turn) = self.agents.turns.get(key) else { return report(TurnSeen::Absent) };
+        let Some(turn) = self.agents.turns.get(key) else {
+            // An executor that is behind says that it does not know, and never that it has
+            // not heard of what it was given.
+            let heard = self.agents.replica.contains_key(key);
+            return report(if heard { TurnSeen::Unknown } else { TurnSeen::Absent });
+        };
         let seen = match &turn.state {
             TurnState::Running => TurnSeen::Running {
                 last_event_at: turn.last_event_at,
@@ -191,10 +200,11 @@ impl World {
     }
 
     pub(crate) fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
-        let stubborn = self.agents.stubborn;
+        let (stubborn, unruly) = (self.agents.stubborn, self.agents.unruly);
         match self.agents.turns.get_mut(key) {
             Some(turn) if turn.state == TurnState::Running && !stubborn => {
-                turn.state = TurnState::Ended(TurnEnd::Interrupted);
+                let end = turn.script.end.clone().filter(|_| unruly);
+                turn.state = TurnState::Ended(end.unwrap_or(TurnEnd::Interrupted));
                 Ok(())
             }
             Some(_) => Ok(()),

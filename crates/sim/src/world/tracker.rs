@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use afk_core::comment::{ANSWERS, SETTLES};
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::{BlockerState, Comment, Issue, IssueChange, IssueEvent, Permission};
 use afk_engine::ports::{IssueView, PortError, PortErrorKind, PortResult};
-
 use jiff::SignedDuration;
 
 use super::World;
+
+/// How far a tracker that answers from a copy is behind with comments, at most.
+const LAG: SignedDuration = SignedDuration::from_secs(SETTLES.as_secs() - ANSWERS.as_secs());
 
 /// One issue with its history.
 #[derive(Debug, Clone)]
@@ -41,6 +44,8 @@ pub struct TrackerWorld {
     pub replica: BTreeMap<IssueRef, IssueRecord>,
     /// How far the trackers' clock is ahead of ours.
     pub skew: SignedDuration,
+    /// Answers of many are given in another order, and each twice.
+    pub(crate) twice: bool,
     comments: u64,
 }
 
@@ -125,11 +130,31 @@ impl World {
     /// Brings the late replica up to date.
     pub fn replicate(&mut self) {
         self.tracker.replica.clone_from(&self.tracker.issues);
+        self.agents.replica.clone_from(&self.agents.turns);
     }
 
-    /// Puts the late replica in the issues' place, or back.
+    /// Puts the late replica in the place of issues and turns, or back.
     pub(crate) fn swap_stale(&mut self) {
+        let settled = self.tracker_now().checked_sub(LAG).unwrap_or(self.now);
+        for (issue, known) in &self.tracker.issues {
+            let Some(late) = self.tracker.replica.get_mut(issue) else { continue };
+            // No loop can tell a comment that is shown later still from one that is not there.
+            let missing = known.comments.iter().filter(|comment| {
+                comment.at <= settled && !late.comments.iter().any(|one| one.id == comment.id)
+            });
+            late.comments.extend(missing.cloned().collect::<Vec<_>>());
+        }
         std::mem::swap(&mut self.tracker.issues, &mut self.tracker.replica);
+        std::mem::swap(&mut self.agents.turns, &mut self.agents.replica);
+    }
+
+    /// What a list is answered as.
+    fn listed<T: Clone>(&self, mut all: Vec<T>) -> Vec<T> {
+        if self.tracker.twice {
+            all.reverse();
+            all.extend(all.clone());
+        }
+        all
     }
 
     pub(crate) fn issues_of(&mut self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
@@ -138,7 +163,8 @@ impl World {
             let issue = &record.issue;
             issue.issue.repo == *repo && issue.open && issue.labels.iter().any(|l| l == label)
         };
-        Ok(self.tracker.issues.values().filter(carries).map(|r| r.issue.clone()).collect())
+        let found = self.tracker.issues.values().filter(carries).map(|r| r.issue.clone());
+        Ok(self.listed(found.collect()))
     }
 
     pub(crate) fn view(&mut self, issue: &IssueRef) -> PortResult<IssueView> {
@@ -172,7 +198,8 @@ impl World {
     }
 
     pub(crate) fn comments_of(&mut self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
-        Ok(self.record(issue)?.comments.clone())
+        let all = self.record(issue)?.comments.clone();
+        Ok(self.listed(all))
     }
 
     pub(crate) fn comments_since(
@@ -187,7 +214,7 @@ impl World {
         });
         let mut all: Vec<_> = all.filter(|(_, comment)| comment.at >= since).collect();
         all.sort_by_key(|(_, comment)| comment.at);
-        Ok(all)
+        Ok(self.listed(all))
     }
 
     /// Somebody writes a comment.
@@ -201,14 +228,18 @@ impl World {
         issue: &IssueRef,
         body: &str,
         by: &Actor,
-    ) -> PortResult<()> {
+    ) -> PortResult<String> {
         self.record(issue)?;
         self.tracker.comments += 1;
         let id = self.tracker.comments.to_string();
-        let comment =
-            Comment { id, author: Some(by.clone()), at: self.tracker_now(), body: body.to_owned() };
+        let comment = Comment {
+            id: id.clone(),
+            author: Some(by.clone()),
+            at: self.tracker_now(),
+            body: body.to_owned(),
+        };
         self.record(issue)?.comments.push(comment);
-        Ok(())
+        Ok(id)
     }
 
     pub(crate) fn change_comment(

@@ -63,6 +63,7 @@ fn admitted() -> Run {
         labels_seen: LabelsSeen { ready: true, in_progress: false },
         cancel: None,
         heard: Vec::new(),
+        posted: None,
         stopping_since: None,
         pauses: Vec::new(),
         conclusion: None,

@@ -94,6 +94,8 @@ fn transitions() -> impl Strategy<Value = Transition> {
         (0..4_u32).prop_map(|n| Transition::TryRemoved { n }),
         Just(candidate_stage()),
         Just(Transition::Stopping),
+        Just(Transition::CommentBegun),
+        Just(Transition::CommentPosted { id: "7".to_owned() }),
         Just(Transition::Stopped),
         (0..4_u32, 0..8_usize).prop_map(|(id, what)| asks(&id.to_string(), what)),
         (0..3_u32, any::<bool>(), 0..9_000_i64).prop_map(|(id, question, until)| questioned(

@@ -49,6 +49,7 @@ pub(crate) fn admitted() -> Run {
         labels_seen: LabelsSeen::default(),
         cancel: None,
         heard: Vec::new(),
+        posted: None,
         stopping_since: None,
         pauses: Vec::new(),
         conclusion: None,

@@ -326,6 +326,8 @@ fn told(transition: &Transition) -> String {
                 format!("policy answers what was asked as {n}: {}", line(why, 200))
             }
         },
+        Transition::CommentBegun => "the comment is about to be posted".to_owned(),
+        Transition::CommentPosted { .. } => "the comment is on the issue".to_owned(),
         Transition::Stopping => "what is alive is told to stop".to_owned(),
         Transition::Stopped => "what was told to stop is done with".to_owned(),
         Transition::Paused => "clocks stopped".to_owned(),

@@ -24,6 +24,7 @@ use super::truth::Truth;
 use crate::world::World;
 
 pub(super) use tick::Whole;
+pub(super) use tracker::by_us;
 
 /// How long a control plane that has seen a halt may still start or push.
 const HALT: SignedDuration = SignedDuration::from_secs(2);
@@ -53,6 +54,9 @@ pub(super) struct Judge {
     jobs: usize,
     /// Starts of each job that nothing excuses: a stopped or lost one may start again.
     starts: BTreeMap<JobKey, u32>,
+    /// Jobs that came to be by a call from before their run was settled: such a call
+    /// cannot be taken back, and its host ends the job when nobody renews it.
+    strays: BTreeSet<JobKey>,
     heads: BTreeMap<RepoName, Oid>,
     landings: BTreeSet<(String, String)>,
     bells: usize,
@@ -61,6 +65,8 @@ pub(super) struct Judge {
     /// Since which step an issue has shown what its run is not.
     untrue: BTreeMap<IssueRef, (String, u64)>,
     halted: BTreeMap<usize, At>,
+    /// The clock was put back: a row may be older than what it was decided at.
+    back: bool,
 }
 
 impl Judge {
@@ -81,6 +87,11 @@ impl Judge {
         }
         self.bells = world.rung.len();
         self.wrong.extend(world.wrong.iter().cloned());
+    }
+
+    /// The clock was put back.
+    pub(super) fn went_back(&mut self) {
+        self.back = true;
     }
 
     /// A control plane died: what it had seen is forgotten.

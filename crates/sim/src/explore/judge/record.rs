@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use afk_core::ids::{At, RepoName};
 use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::request::Request;
-use afk_core::run::{Run, Stage, Transition};
+use afk_core::run::{Ended, Run, Stage, Transition};
 use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
 
@@ -81,6 +81,9 @@ impl Judge {
                     }
                 }
             }
+            Transition::Asked { asked, .. } if asked.by.id != "ann" => {
+                self.wrong.push(format!("{} does what {} asks", run.id, asked.by.id));
+            }
             Transition::Settled => self.settled(world, run),
             _ => {}
         }
@@ -150,7 +153,9 @@ impl Judge {
             }
             TurnCause::Retry => {
                 let failures = run.failures_in_a_row();
-                let due = run.ends().last().map(|ended| ended.at + Run::backoff(failures));
+                let asked = |ended: &Ended| run.retry_asked_since(ended.at);
+                let ended = run.ends().last().filter(|ended| !self.back && !asked(ended));
+                let due = ended.map(|ended| ended.at + Run::backoff(failures));
                 if failures > world.config.executor_retries_max || due.is_some_and(|due| at < due) {
                     wrong.push("beyond the retries or before its time".to_owned());
                 }

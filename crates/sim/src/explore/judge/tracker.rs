@@ -84,6 +84,6 @@ pub(super) fn put_on<'a>(record: &'a IssueRecord, label: &str) -> Option<&'a Iss
 }
 
 /// Whether our own account did it.
-pub(super) fn by_us(event: &IssueEvent) -> bool {
+pub(in super::super) fn by_us(event: &IssueEvent) -> bool {
     event.actor.as_ref().is_some_and(|actor| actor.id == own().id)
 }

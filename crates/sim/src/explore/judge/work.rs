@@ -54,6 +54,11 @@ impl Judge {
             if key.of() != Some(JobOf::Hook) {
                 self.not_halted(by, "a job was started");
             }
+            let of = |run: &&Run| key.as_str().contains(&run.id.to_string());
+            let settled = self.known().find(of).and_then(|run| run.settled_at);
+            if settled.zip(by).is_some_and(|(at, by)| by.since <= at) {
+                self.strays.insert(key.clone());
+            }
             let starts = self.starts.entry(key.clone()).or_insert(0);
             *starts += 1;
             // Each of a scenario's few halts, crashes and losses may cost one more start.
@@ -65,7 +70,8 @@ impl Judge {
         for ((run, key), job) in &world.jobs.jobs {
             let settled = self.runs.get(run).and_then(|(_, run)| run.as_ref());
             let over = settled.is_some_and(|run| run.settled_at.is_some());
-            if over && matches!(job.state, JobState::Running) {
+            let alive = matches!(job.state, JobState::Running) && !self.strays.contains(key);
+            if over && alive {
                 self.wrong.push(format!("{key} is alive and its run is settled"));
             }
         }

@@ -4,18 +4,20 @@
 //! A bad loop is made by changing the world around a call and putting it back; no
 //! code of the loop itself knows of it.
 
-use std::collections::BTreeMap;
+mod bends;
 
 use afk_core::config::Config;
 use afk_core::ids::{JobKey, JobOf, RunId};
-use afk_core::issue::{IssueChange, Permission};
+use afk_core::issue::Permission;
 use afk_core::message::{RUN_TRAILER, trailer};
-use afk_core::plan::TurnCause;
 use afk_core::run::{Run, TurnEnd};
-use afk_engine::ports::{JobKind, JobState, TurnRequest};
-use jiff::SignedDuration;
+use afk_engine::ports::TurnRequest;
 
-use crate::world::{Kept, TurnState, World, own};
+use crate::world::{TurnState, World, own};
+use bends::{
+    bell_first, bell_twice, clock_from_dispatch, hiding, long_ago, proves_again, ready_left_on,
+    rewriting, uncorrected, without_costs,
+};
 
 /// A fault that a loop may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +66,21 @@ pub enum Bad {
     ConcludesOverTheLiving,
     /// Bells that did not ring are struck off.
     BellsLost,
+    /// An end rings two bells.
+    BellsTwice,
+    /// The in-progress label is not put on.
+    LockNotShown,
+    /// Leases are not let go.
+    LeasesKept,
+    /// Branches of candidates stay on the remote.
+    TriesLeft,
+    /// A comment that is not shown is posted at once.
+    CommentUnsettled,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -91,6 +103,11 @@ impl Bad {
         Self::AllowlistIgnored,
         Self::ConcludesOverTheLiving,
         Self::BellsLost,
+        Self::BellsTwice,
+        Self::LockNotShown,
+        Self::LeasesKept,
+        Self::TriesLeft,
+        Self::CommentUnsettled,
     ];
 
     /// The configuration as this loop sees it.
@@ -156,6 +173,16 @@ impl Bad {
                 answer
             }
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),
+            (Self::BellsTwice, "store.commit") => bell_twice(world, act),
+            (Self::LeasesKept, "store.unlease") => {
+                let leases = world.store.leases.clone();
+                let answer = act(world);
+                world.store.leases = leases;
+                answer
+            }
+            (Self::CommentUnsettled | Self::CommentReposted, "store.load") => {
+                rewriting(world, |run| run.posted = None, act)
+            }
             _ => act(world),
         }
     }
@@ -192,6 +219,24 @@ impl Bad {
             }
             (Self::ReadyLabelLeftOn, "tracker.label" | "tracker.issue" | "tracker.ready") => {
                 ready_left_on(world, name, act)
+            }
+            (Self::LockNotShown, "tracker.label") => {
+                let label = world.config.in_progress_label.clone();
+                let before = world.tracker.issues.clone();
+                let answer = act(world);
+                for (issue, now) in &mut world.tracker.issues {
+                    let had = before.get(issue).filter(|then| !then.has(&label));
+                    if let Some(then) = had.filter(|_| now.has(&label)) {
+                        now.clone_from(then);
+                    }
+                }
+                answer
+            }
+            (Self::TriesLeft, "git.remove_branch") => {
+                let branches = world.git.branches.clone();
+                let answer = act(world);
+                world.git.branches = branches;
+                answer
             }
             (Self::ProvesForEver, "jobs.observe") => proves_again(world, act),
             (Self::ConcludesOverTheLiving, "jobs.alive") => {
@@ -269,111 +314,4 @@ impl Bad {
             let _ = world.start_turn(&request);
         }
     }
-}
-
-/// `act` on a world without the runs that `hidden` names; they come back after it.
-fn hiding<T>(
-    world: &mut World,
-    hidden: impl Fn(&Kept) -> bool,
-    act: impl FnOnce(&mut World) -> T,
-) -> T {
-    let (gone, left): (BTreeMap<_, _>, BTreeMap<_, _>) =
-        std::mem::take(&mut world.store.runs).into_iter().partition(|(_, kept)| hidden(kept));
-    world.store.runs = left;
-    let answer = act(world);
-    world.store.runs.extend(gone);
-    answer
-}
-
-/// `act` on a world whose runs are rewritten; they are put back after it.
-fn rewriting<T>(
-    world: &mut World,
-    change: impl Fn(&mut Run),
-    act: impl FnOnce(&mut World) -> T,
-) -> T {
-    let runs = world.store.runs.clone();
-    world.store.runs.values_mut().for_each(|kept| change(&mut kept.run));
-    let answer = act(world);
-    world.store.runs = runs;
-    answer
-}
-
-fn clock_from_dispatch(run: &mut Run) {
-    run.first_red_at = run.first_red_at.map(|_| run.admitted_at);
-}
-
-fn without_costs(run: &mut Run) {
-    let turns = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns);
-    for ended in turns.filter_map(|turn| turn.ended.as_mut()) {
-        ended.facts.cost = None;
-    }
-}
-
-fn long_ago(run: &mut Run) {
-    let turns = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns);
-    for ended in turns.filter_map(|turn| turn.ended.as_mut()) {
-        ended.at = ended.at.checked_sub(SignedDuration::from_mins(10)).unwrap_or(ended.at);
-    }
-}
-
-/// The record before the corrective turn that is under way.
-fn uncorrected(run: &mut Run) {
-    let corrects = run.attempt().is_some_and(|attempt| {
-        matches!(attempt.cause, TurnCause::FixForward | TurnCause::Refused)
-            && attempt.turns.iter().all(|turn| turn.ended.is_none())
-    });
-    if corrects {
-        run.attempts.pop();
-    }
-}
-
-/// The label comes back by itself, and nobody looks at it once the run has ended.
-fn ready_left_on<T>(world: &mut World, name: &str, act: impl FnOnce(&mut World) -> T) -> T {
-    let ready = world.config.ready_label.clone();
-    let before = world.tracker.issues.clone();
-    if name == "tracker.label" {
-        let answer = act(world);
-        for (issue, now) in &mut world.tracker.issues {
-            if before.get(issue).is_some_and(|then| then.has(&ready)) && !now.has(&ready) {
-                now.issue.labels.push(ready.clone());
-                now.events.retain(|event| {
-                    event.actor.as_ref() != Some(&own())
-                        || event.what != IssueChange::Unlabeled { label: ready.clone() }
-                });
-            }
-        }
-        return answer;
-    }
-    let human = world.config.human_label.clone();
-    for one in world.tracker.issues.values_mut() {
-        if one.has(&human) || !one.issue.open {
-            one.issue.labels.retain(|label| *label != ready);
-        }
-    }
-    let answer = act(world);
-    world.tracker.issues = before;
-    answer
-}
-
-fn proves_again<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
-    for record in world.jobs.jobs.values_mut() {
-        let judges = matches!(record.job.kind, JobKind::Judge { .. });
-        if judges && matches!(record.state, JobState::Ended(_)) {
-            record.state = JobState::Lost;
-        }
-    }
-    act(world)
-}
-
-/// Rings what the commit would send, and loses the commit.
-fn bell_first<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
-    let (runs, outbox) = (world.store.runs.clone(), world.store.outbox.clone());
-    let answer = act(world);
-    let sent = world.store.outbox.iter().filter(|(id, _)| !outbox.contains_key(*id));
-    let sent: Vec<_> = sent.map(|(_, send)| send.doorbell.clone()).collect();
-    if !sent.is_empty() {
-        world.rung.extend(sent);
-        (world.store.runs, world.store.outbox) = (runs, outbox);
-    }
-    answer
 }

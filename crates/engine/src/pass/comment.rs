@@ -1,0 +1,84 @@
+//! The run's one comment, and everything else that its issue shows.
+//!
+//! A tracker may list a comment late, and the answer to posting it may be lost. So
+//! that it is posted is committed first, and its id after; while the id is not known,
+//! nothing is posted again before a look that a late comment would no longer escape.
+
+use afk_core::comment::{self, Step};
+use afk_core::ids::At;
+use afk_core::run::{Seen, Transition};
+
+use super::Pass;
+use crate::driver::later;
+use crate::ports::{PortError, PortErrorKind, PortResult};
+use crate::show::Wanted;
+
+/// What showing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shown {
+    /// The tracker shows everything already.
+    Already,
+    /// Something was written.
+    Wrote,
+    /// Whether the comment is there cannot be told before this.
+    Later(At),
+}
+
+impl Pass<'_> {
+    /// Writes what the tracker does not show yet.
+    pub(super) async fn show(&mut self, seen: &Seen) -> PortResult<Shown> {
+        let Some(wanted) = Wanted::of(&self.run, &self.config, seen) else {
+            return Ok(Shown::Already);
+        };
+        let labelled = self.engine.label(&self.run, &wanted).await?;
+        let said = if wanted.comment { self.say().await? } else { Shown::Already };
+        let moved = self.engine.open(&self.run, &wanted, seen).await?;
+        Ok(if labelled || moved { Shown::Wrote } else { said })
+    }
+
+    /// Ensures the comment.
+    async fn say(&mut self) -> PortResult<Shown> {
+        let issue = self.run.issue.clone();
+        let own = self.ports().tracker.own_account(&issue.repo).await?;
+        let text = self.engine.comment_text(&self.run, &[]).await?;
+        let asked_at = self.now();
+        let there = self.ports().tracker.comments(&issue).await?;
+        let posted = self.run.posted.as_ref();
+        match comment::step(posted, &there, self.run.id, &own.id, &text, asked_at) {
+            Step::Nothing => Ok(Shown::Already),
+            Step::Wait { until } => Ok(Shown::Later(until)),
+            Step::Note { id } => {
+                self.commit(Transition::CommentPosted { id }).await?;
+                Ok(Shown::Wrote)
+            }
+            Step::Edit { id, unseen } => {
+                match self.ports().tracker.edit_comment(&issue, &id, &text).await {
+                    // The answer to the edit says that it is there.
+                    Ok(()) if unseen => Ok(Shown::Already),
+                    Ok(()) => Ok(Shown::Wrote),
+                    // Somebody deleted it.
+                    Err(error) if unseen && error.kind == PortErrorKind::NotFound => {
+                        self.post(&text).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Step::Post => self.post(&text).await,
+        }
+    }
+
+    async fn post(&mut self, text: &str) -> PortResult<Shown> {
+        self.commit(Transition::CommentBegun).await?;
+        let begun = self.run.posted.as_ref().map_or_else(|| self.now(), |posted| posted.at);
+        let id = tokio::select! {
+            biased;
+            // Late enough, or the commit took so long that nobody knows when this would be.
+            () = self.ports().clock.sleep_until(later(begun, comment::ANSWERS)) => {
+                return Err(PortError::transient("posting the comment was not answered in time"));
+            }
+            id = self.ports().tracker.comment(&self.run.issue, self.run.id, text) => id?,
+        };
+        self.commit(Transition::CommentPosted { id }).await?;
+        Ok(Shown::Wrote)
+    }
+}

@@ -1,0 +1,158 @@
+//! Draws a scenario from a seed.
+//!
+//! Everything but the interleaving is drawn up front, so that an act or a fault can be
+//! left out and the rest stays.
+
+use super::rng::Rng;
+use super::scenario::{
+    Call, Error, Fault, Happens, IssueSetting, Pushed, RepoSetting, Scenario, Setting, When,
+};
+use super::scripts::{Does, Work};
+
+/// Steps in which people act and ports fail; after them all is calm.
+pub(super) const STEPS: u64 = 700;
+
+const REPOS: [&str; 3] = ["o/r", "o/s", "p/q"];
+
+impl Scenario {
+    /// What `seed` stands for.
+    pub fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, 1);
+        let planes = if rng.chance(40) { 2 } else { 1 };
+        let repos = &REPOS[..=Rng::new(seed, 3).below(3) as usize];
+        let calm = rng.chance(10);
+        let count = if calm { 0 } else { rng.below(10) };
+        let mut acts: Vec<_> =
+            (0..count).map(|_| (rng.below(STEPS), happens(&mut rng, repos, planes))).collect();
+        acts.sort_by_key(|(step, _)| *step);
+        let count = if calm { 0 } else { rng.below(14) };
+        let mut faults: Vec<_> = (0..count).map(|_| (rng.below(STEPS), fault(&mut rng))).collect();
+        faults.sort_by_key(|(call, _)| *call);
+        faults.dedup_by_key(|(call, _)| *call);
+        Self {
+            about: String::new(),
+            seed: Some(seed),
+            planes,
+            setting: setting(&mut Rng::new(seed, 2), repos),
+            acts: acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect(),
+            faults: faults.into_iter().map(|(call, fault)| (Call::Any(call), fault)).collect(),
+        }
+    }
+}
+
+fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
+    let mut setting = Setting {
+        runs: 1 + rng.below(2) as u32,
+        retries: 1 + rng.below(2) as u32,
+        day: rng.chance(30).then_some(7),
+        merge: rng.chance(20),
+        alone: rng.chance(15),
+        tested: rng.chance(25),
+        hooks: rng.chance(15),
+        unruly: rng.chance(20),
+        repos: Vec::new(),
+    };
+    for repo in repos {
+        let turns = (0..rng.below(9)).map(|n| work(rng, n as usize)).collect();
+        let issues = 1..=rng.below(3) + u64::from(*repo == "o/r");
+        let issues = issues.map(|number| issue(rng, number)).collect();
+        setting.repos.push(RepoSetting { name: (*repo).to_owned(), turns, issues });
+    }
+    setting
+}
+
+fn issue(rng: &mut Rng, number: u64) -> IssueSetting {
+    let body = match rng.below(6) {
+        0 if number > 1 => "Blocked by #1",
+        1 => "Not blocked by #99; see #1",
+        _ => "Do the work.",
+    };
+    let by = if rng.chance(80) { "ann" } else { "mallory" };
+    let labels: &[&str] = match rng.below(5) {
+        0 => &["priority:1", "ready-for-agent"],
+        1 => &["ready-for-agent", "P0"],
+        _ => &["ready-for-agent"],
+    };
+    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    IssueSetting { number, body: body.to_owned(), labels, by: by.to_owned() }
+}
+
+fn work(rng: &mut Rng, feature: usize) -> Work {
+    let does = match rng.below(22) {
+        0..=6 => Does::Good,
+        7 | 8 => Does::Breaks,
+        9 | 10 => Does::Mends,
+        11 => Does::Untested,
+        12 => Does::Unpassable,
+        13 => Does::Hangs,
+        14 => Does::ServiceAway,
+        15 => Does::BreaksOff,
+        16 => Does::Limited,
+        17 => Does::LeavesDirt,
+        18 => Does::SkipsCi,
+        19 => Does::Voids,
+        20 => Does::HangsInTool,
+        _ => Does::Nothing,
+    };
+    Work { does, feature, cost: rng.pick(&[100_000, 400_000, 2_000_000]), asks: rng.chance(8) }
+}
+
+fn fault(rng: &mut Rng) -> Fault {
+    let error = match rng.below(12) {
+        0 | 1 => Error::Limited(rng.below(200)),
+        2 => Error::Auth,
+        _ => Error::Transient,
+    };
+    match rng.below(12) {
+        0..=2 => Fault::Fails(error),
+        3..=5 => Fault::AnswerLost(error),
+        6 => Fault::Late,
+        7 | 8 => Fault::Stale,
+        9 => Fault::Twice,
+        10 => Fault::DiesBefore,
+        _ => Fault::DiesAfter,
+    }
+}
+
+fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {
+    let name = rng.pick(repos);
+    let (repo, issue) = (name.to_owned(), format!("{name}#{}", 1 + rng.below(3)));
+    let who = rng.pick(&["ann", "ann", "bob", "mallory"]).to_owned();
+    let on = rng.chance(50);
+    let said = rng.pick(&["stop", "retry", "budget 1", "budget 5", "say mind it", "unfreeze"]);
+    match rng.below(27) {
+        0 | 1 => Happens::Label(issue, "ready-for-agent".to_owned(), on, who),
+        2 => Happens::Label(issue, "agent-in-progress".to_owned(), on, who),
+        3 => Happens::Open(issue, on, who),
+        4 | 5 => Happens::Edit(issue, rng.pick(&["Other work.", "Blocked by #1"]).to_owned(), who),
+        6 => Happens::Push(
+            repo,
+            "src/other".to_owned(),
+            rng.pick(&["fine", "BREAKS-CI", "VOIDS-CI"]).to_owned(),
+        ),
+        7 => Happens::Push(repo, "src/two".to_owned(), "theirs".to_owned()),
+        8 | 9 => Happens::Halt(on || rng.chance(40)),
+        10 => Happens::Pause(on),
+        11 => Happens::Freeze(repo, on),
+        12 => Happens::Kill(on),
+        13 => Happens::Enroll(repo, on),
+        14 => Happens::Bad(on),
+        15 => Happens::Unreadable(on),
+        16 => Happens::NextPush(rng.pick(&[
+            Pushed::Overtaken,
+            Pushed::Followed,
+            Pushed::AnswerLost,
+            Pushed::Lost,
+            Pushed::Refused,
+        ])),
+        17 => Happens::LoseTurns,
+        18 => Happens::LoseJobs,
+        19 if on => Happens::Bells(rng.chance(50)),
+        19 => Happens::Mute(repo, rng.chance(60)),
+        20 => Happens::Jump(rng.pick(&[7, 35, 70, 400, 5_000, -7, -70, -400])),
+        21 => Happens::Stubborn(on),
+        22..=24 => Happens::Comment(issue, format!("/afk {said}"), who),
+        25 => Happens::Ask(issue, format!("/afk {said}")),
+        _ => Happens::Crash(rng.below(planes as u64) as usize),
+    }
+}

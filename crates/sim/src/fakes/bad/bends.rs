@@ -1,0 +1,151 @@
+//! How the world is bent around a call of a known-bad loop, and put back.
+
+use std::collections::BTreeMap;
+
+use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::issue::IssueChange;
+use afk_core::plan::TurnCause;
+use afk_core::run::Run;
+use afk_engine::ports::{JobKind, JobState};
+use jiff::SignedDuration;
+
+use crate::world::{Kept, Send, World, own};
+
+/// `act` on a world without the runs that `hidden` names; they come back after it.
+pub(super) fn hiding<T>(
+    world: &mut World,
+    hidden: impl Fn(&Kept) -> bool,
+    act: impl FnOnce(&mut World) -> T,
+) -> T {
+    let (gone, left): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        std::mem::take(&mut world.store.runs).into_iter().partition(|(_, kept)| hidden(kept));
+    world.store.runs = left;
+    let answer = act(world);
+    world.store.runs.extend(gone);
+    answer
+}
+
+/// `act` on a world whose runs are rewritten; they are put back after it.
+pub(super) fn rewriting<T>(
+    world: &mut World,
+    change: impl Fn(&mut Run),
+    act: impl FnOnce(&mut World) -> T,
+) -> T {
+    let runs = world.store.runs.clone();
+    world.store.runs.values_mut().for_each(|kept| change(&mut kept.run));
+    let answer = act(world);
+    world.store.runs = runs;
+    answer
+}
+
+pub(super) fn clock_from_dispatch(run: &mut Run) {
+    run.first_red_at = run.first_red_at.map(|_| run.admitted_at);
+}
+
+pub(super) fn without_costs(run: &mut Run) {
+    let turns = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns);
+    for ended in turns.filter_map(|turn| turn.ended.as_mut()) {
+        ended.facts.cost = None;
+    }
+}
+
+pub(super) fn long_ago(run: &mut Run) {
+    let turns = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns);
+    for ended in turns.filter_map(|turn| turn.ended.as_mut()) {
+        ended.at = ended.at.checked_sub(SignedDuration::from_mins(10)).unwrap_or(ended.at);
+    }
+}
+
+/// The record before the corrective turn that is under way.
+pub(super) fn uncorrected(run: &mut Run) {
+    let corrects = run.attempt().is_some_and(|attempt| {
+        matches!(attempt.cause, TurnCause::FixForward | TurnCause::Refused)
+            && attempt.turns.iter().all(|turn| turn.ended.is_none())
+    });
+    if corrects {
+        run.attempts.pop();
+    }
+}
+
+/// The label comes back by itself, and nobody looks at it once the run has ended.
+pub(super) fn ready_left_on<T>(
+    world: &mut World,
+    name: &str,
+    act: impl FnOnce(&mut World) -> T,
+) -> T {
+    let ready = world.config.ready_label.clone();
+    let before = world.tracker.issues.clone();
+    if name == "tracker.label" {
+        let answer = act(world);
+        for (issue, now) in &mut world.tracker.issues {
+            if before.get(issue).is_some_and(|then| then.has(&ready)) && !now.has(&ready) {
+                now.issue.labels.push(ready.clone());
+                now.events.retain(|event| {
+                    event.actor.as_ref() != Some(&own())
+                        || event.what != IssueChange::Unlabeled { label: ready.clone() }
+                });
+            }
+        }
+        return answer;
+    }
+    let human = world.config.human_label.clone();
+    for one in world.tracker.issues.values_mut() {
+        if one.has(&human) || !one.issue.open {
+            one.issue.labels.retain(|label| *label != ready);
+        }
+    }
+    let answer = act(world);
+    world.tracker.issues = before;
+    answer
+}
+
+/// Keeps a second bell beside the one of an end.
+pub(super) fn bell_twice<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let known = world.store.outbox.len();
+    let answer = act(world);
+    if world.store.outbox.len() > known {
+        let runs = world.store.runs.values();
+        let over =
+            runs.filter(|kept| kept.run.conclusion.is_some() && kept.run.settled_at.is_none());
+        for kept in over.map(|kept| kept.run.clone()).collect::<Vec<_>>() {
+            for kind in [DoorbellKind::Done, DoorbellKind::NeedsHuman] {
+                let ring = Ring {
+                    run: kept.id,
+                    issue: &kept.issue,
+                    kind,
+                    reason: None,
+                    detail: "",
+                    link: None,
+                    nth: 0,
+                };
+                let (doorbell, due) = (Doorbell::new(&ring), world.now);
+                let send = Send { doorbell, due, attempts: 0, claim: None, rung: false };
+                world.store.outbox.entry(send.doorbell.id.to_string()).or_insert(send);
+            }
+        }
+    }
+    answer
+}
+
+pub(super) fn proves_again<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    for record in world.jobs.jobs.values_mut() {
+        let judges = matches!(record.job.kind, JobKind::Judge { .. });
+        if judges && matches!(record.state, JobState::Ended(_)) {
+            record.state = JobState::Lost;
+        }
+    }
+    act(world)
+}
+
+/// Rings what the commit would send, and loses the commit.
+pub(super) fn bell_first<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let (runs, outbox) = (world.store.runs.clone(), world.store.outbox.clone());
+    let answer = act(world);
+    let sent = world.store.outbox.iter().filter(|(id, _)| !outbox.contains_key(*id));
+    let sent: Vec<_> = sent.map(|(_, send)| send.doorbell.clone()).collect();
+    if !sent.is_empty() {
+        world.rung.extend(sent);
+        (world.store.runs, world.store.outbox) = (runs, outbox);
+    }
+    answer
+}
