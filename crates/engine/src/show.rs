@@ -167,7 +167,7 @@ fn told(run: &Run, answered: &[(Asked, String)]) -> Vec<String> {
         let taken = run.heard.iter().any(|heard| heard.asked.id == asked.id);
         asked.id.starts_with(IN_COMMENT) && !taken
     });
-    told.map(|(asked, answer)| format!("{}, {}: {answer}", asked.by.login, asked.at)).collect()
+    told.map(|(asked, answer)| format!("{}, {:.0}: {answer}", asked.by.login, asked.at)).collect()
 }
 
 fn tried(attempt: &Attempt) -> String {

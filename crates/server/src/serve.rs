@@ -45,12 +45,17 @@ pub enum ServeError {
     Loop(PortError),
 }
 
-/// Serves until `shutdown`, or until the lease is lost. Agents and jobs go on under their
-/// hosts either way.
-pub async fn serve(app: &App, shutdown: &CancellationToken) -> Result<(), ServeError> {
+/// Serves until `shutdown`, or until the lease is lost; `begun` tells of it once it is held.
+/// Agents and jobs go on under their hosts either way.
+pub async fn serve(
+    app: &App,
+    begun: impl Future<Output = ()>,
+    shutdown: &CancellationToken,
+) -> Result<(), ServeError> {
     if !hold(app).await.map_err(ServeError::Loop)? {
         return Err(ServeError::Taken(holder(&app.store).await?));
     }
+    begun.await;
     let stop = shutdown.child_token();
     let (driven, lost) = work(app, &stop).await;
     if lost {

@@ -83,6 +83,7 @@ fn a_second_one_refuses_and_names_the_first_and_a_dead_ones_place_is_taken_at_on
     let second = world.start(&["serve"]).wait(STOPPED);
     let (out, err) = texts(&second);
     assert_eq!(second.status.code(), Some(7), "{out}\n{err}");
+    assert!(!out.contains("serving"), "{out}");
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     for word in [format!("process {}", first.id()), host.trim().to_owned(), "since 20".to_owned()] {
         assert!(err.contains(&word), "{word:?} is not in {err}");

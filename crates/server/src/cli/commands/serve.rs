@@ -23,10 +23,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     let mut signals = Signals::new()?;
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
-    let work = async {
-        say_start(&app).await;
-        daemon(&app, &shutdown).await
-    };
+    let work = daemon(&app, say_start(&app), &shutdown);
     tokio::pin!(work);
     let mut told = None;
     let done = loop {
