@@ -157,6 +157,9 @@ pub(super) enum Command {
     /// and at SIGHUP; where it is not good the last good one stays, and nothing new is
     /// taken until it is mended. SIGTERM stops it within seconds, with exit code 0; a
     /// second one at once. Agents go on under their hosts, and the next start finds them.
+    ///
+    /// One that was killed keeps no start on its machine waiting; a start in another
+    /// container is refused until the dead one's lease is over, at most 30 seconds.
     #[command(after_help = examples::SERVE)]
     Serve(ServeArgs),
     /// One pass over everything: admit new issues, go on with live runs
