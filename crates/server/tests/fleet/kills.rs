@@ -1,20 +1,27 @@
-//! The daemon and its hosts are killed with SIGKILL at random moments, many times
+//! `afk serve` and its hosts are killed with SIGKILL at random moments, many times
 //! through a backlog; afterwards the same is true, from outside, as if nobody had.
 //!
-//! `AFK_KILLS` and `AFK_KILL_ISSUES` set how much; the seed is printed and taken from
-//! `AFK_KILL_SEED`. Every run of the tests does a short one.
+//! Every run of the tests does a short one. `cargo xtask kills` does a long one: it sets
+//! `AFK_KILLS`, `AFK_KILL_ISSUES`, `AFK_KILL_SEED` and `AFK_KILL_MINUTES`. With `AFK_KEEP`
+//! the fleet's folder stays.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{Control, git};
+use crate::common::{BOUND, Control, until};
+use crate::judge::{Found, Raw};
+use crate::sampler::{Sampler, Seen};
 use crate::world::Fleet;
 
 const REPOS: [&str; 3] = ["a", "b", "c"];
 
-/// A small generator (xorshift64*): equal seeds, equal kills.
+/// How long the lease of a daemon lasts that nobody renews: no start on its machine may
+/// wait for a dead one's.
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A small generator (xorshift64*): equal seeds, equal choices.
 struct Dice(u64);
 
 impl Dice {
@@ -27,13 +34,15 @@ impl Dice {
 }
 
 fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
 }
 
 #[test]
 fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
     let (kills, issues) = (setting("AFK_KILLS", 12), setting("AFK_KILL_ISSUES", 6));
     let seed = setting("AFK_KILL_SEED", 0x00C0_FFEE).max(1);
+    let deadline = Instant::now() + Duration::from_mins(setting("AFK_KILL_MINUTES", 5));
     println!("seed {seed}: {kills} kills over {issues} issues");
     let fleet = Fleet::new(&REPOS, 3);
     fleet.slow_agent();
@@ -45,100 +54,148 @@ fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
         })
         .collect();
 
-    let mut dice = Dice(seed);
-    let (mut planes, mut hosts) = (0, 0);
-    let mut serve = fleet.serve();
     let begun = Instant::now();
-    while planes + hosts < kills {
-        std::thread::sleep(Duration::from_millis(50 + dice.below(900)));
-        assert!(begun.elapsed() < Duration::from_mins(20), "too slow: {planes} and {hosts}");
-        let victims = fleet.hosts();
-        if dice.below(5) == 0 && !victims.is_empty() {
-            let victim = victims[dice.below(victims.len() as u64) as usize];
-            // It may have ended by itself meanwhile.
-            hosts += u64::from(kill(victim));
-        } else {
-            assert!(serve.over().is_none(), "it ended by itself: {}", serve.said());
-            serve.kill();
-            planes += 1;
-            serve = fleet.serve();
-        }
+    let sampler = Sampler::start(fleet.path("").to_string_lossy().into_owned());
+    let mut killer = Killer::begin(&fleet, Dice(seed));
+    while killer.killed() < kills {
+        assert!(Instant::now() < deadline, "too slow: {} kills", killer.killed());
+        killer.kill_one(names.len());
     }
-    let over = |issue: &String| !matches!(fleet.outcome(issue).as_str(), "-" | "live");
-    let deadline = Instant::now() + Duration::from_mins(5);
-    while Instant::now() < deadline && !names.iter().all(over) {
+    killer.until_held();
+    let mut over = 0;
+    while over < names.len() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(200));
+        let runs = fleet.json(&["runs", "--limit", "1000"]);
+        let settled = |run: &&serde_json::Value| run["settled"] == true;
+        over = runs["runs"].as_array().map_or(0, |all| all.iter().filter(settled).count());
     }
-    for issue in names.iter().filter(|issue| !over(issue)) {
-        println!("{issue} is not over:\n{}", fleet.told(&["show", &format!("o/{issue}")]));
-        println!("{}", fleet.told(&["status"]));
-        println!("{}", serve.said());
+    if over < names.len() {
+        println!("{}\n{}", fleet.told(&["status"]), killer.said());
     }
-    end(serve);
-    let found = Found::of(&fleet, &names);
-    println!(
-        "{planes} kills of the control plane, {hosts} of hosts, {issues} issues in {} s:\n{} done, \
-         {} duplicates, {} lost, {} stuck, {} processes left",
-        begun.elapsed().as_secs(),
-        found.done,
-        found.duplicates.len(),
-        found.lost.len(),
-        found.stuck.len(),
-        found.left.len(),
-    );
+    let told = killer.end();
+    let watched = sampler.seen();
+    let found = Found::of(&fleet, &names, &watched);
+    print_table(&told, &found, &watched, &fleet, begun.elapsed());
+    assert!(told.slowest < LEASE, "a dead daemon's lease was waited for: {:?}", told.slowest);
+    assert!(told.mid_work * 2 > kills, "most kills must fall into work: {}", told.mid_work);
+    assert!(watched.at_work > 0, "no agent was ever seen");
     assert_eq!(found, Found { done: names.len(), ..Found::default() });
 }
 
-/// What is wrong, seen from outside.
-#[derive(Debug, Default, PartialEq)]
-struct Found {
-    done: usize,
-    duplicates: Vec<String>,
-    lost: Vec<String>,
-    stuck: Vec<String>,
-    left: Vec<String>,
+/// What was done to the fleet.
+#[derive(Debug, Default)]
+struct Told {
+    /// Kills of `afk serve`, each with a start after it.
+    planes: u64,
+    /// Kills of hosts, by the kind of their job.
+    hosts: BTreeMap<String, u64>,
+    /// Kills at a moment when not every issue was over.
+    mid_work: u64,
+    /// Starts that were killed before they held the store.
+    early: u64,
+    /// The longest time from a start to its holding the store.
+    slowest: Duration,
 }
 
-impl Found {
-    fn of(fleet: &Fleet, names: &[String]) -> Self {
-        let mut found = Self::default();
-        let mut landed: BTreeMap<String, usize> = BTreeMap::new();
-        for repo in REPOS {
-            let origin = fleet.path(&format!("{repo}.git"));
-            let log =
-                git(&origin, &["log", "--format=%s|%(trailers:key=AFK-Run,valueonly)", "main"]);
-            for line in log.lines().filter(|line| line.contains("Test say_")) {
-                *landed.entry(format!("{repo} {line}")).or_default() += 1;
-            }
-            let refs = git(&origin, &["for-each-ref", "--format=%(refname)"]);
-            found.left.extend(refs.lines().filter(|r| r.contains("afk/")).map(str::to_owned));
+/// Whoever kills, and the daemon that it kills next.
+struct Killer<'a> {
+    fleet: &'a Fleet,
+    raw: Raw,
+    dice: Dice,
+    serve: Option<Control>,
+    since: Instant,
+    held: bool,
+    told: Told,
+}
+
+impl<'a> Killer<'a> {
+    fn begin(fleet: &'a Fleet, dice: Dice) -> Self {
+        let (raw, since) = (Raw::open(fleet), Instant::now());
+        let serve = Some(fleet.serve());
+        Self { fleet, raw, dice, serve, since, held: false, told: Told::default() }
+    }
+
+    fn killed(&self) -> u64 {
+        self.told.planes + self.told.hosts.values().sum::<u64>()
+    }
+
+    /// Lets the fleet work for a moment, then kills.
+    fn kill_one(&mut self, issues: usize) {
+        let moment = Instant::now() + Duration::from_millis(30 + self.dice.below(500));
+        while Instant::now() < moment {
+            self.look();
+            std::thread::sleep(Duration::from_millis(5));
         }
-        for (commit, times) in landed {
-            if times > 1 {
-                found.duplicates.push(format!("{commit} landed {times} times"));
+        let victim = if self.dice.below(6) == 0 { self.host() } else { None };
+        let over = self.raw.texts("SELECT id FROM runs WHERE live = 0").len();
+        if let Some((pid, kind)) = victim {
+            // It may have ended by itself meanwhile.
+            if !kill(pid) {
+                return;
+            }
+            *self.told.hosts.entry(kind).or_default() += 1;
+        } else {
+            self.must_live();
+            self.told.planes += 1;
+            self.told.early += u64::from(!self.held);
+            if let Some(serve) = self.serve.take() {
+                serve.kill();
+            }
+            (self.since, self.held) = (Instant::now(), false);
+            self.serve = Some(self.fleet.serve());
+        }
+        self.told.mid_work += u64::from(over < issues);
+    }
+
+    /// One of the hosts that run; none where none comes for a while.
+    fn host(&mut self) -> Option<(u32, String)> {
+        let patience = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < patience {
+            self.look();
+            let mut hosts = self.fleet.hosts();
+            if !hosts.is_empty() {
+                let chosen = self.dice.below(hosts.len() as u64) as usize;
+                return Some(hosts.swap_remove(chosen));
             }
         }
-        for name in names {
-            let issue = fleet.json(&["issue", "show", &format!("o/{name}")]);
-            let comments = issue["comments"].as_array().map_or(0, Vec::len);
-            if comments != 1 {
-                found.duplicates.push(format!("{name} has {comments} comments"));
-            }
-            let labels = issue["issue"]["labels"].to_string();
-            match (fleet.outcome(name).as_str(), issue["issue"]["open"].as_bool()) {
-                ("done", Some(false)) if labels == "[]" => found.done += 1,
-                ("live", _) => found.stuck.push(name.clone()),
-                (outcome, open) => {
-                    found.lost.push(format!("{name} is {outcome}, open {open:?}, {labels}"));
-                }
-            }
+        None
+    }
+
+    /// Looks whether the daemon that was started last holds the store by now.
+    fn look(&mut self) {
+        let owners = self.raw.texts("SELECT owner FROM leases WHERE key = 'serve' AND until > 0");
+        let own = self.serve.as_ref().map(|serve| format!("{}/", serve.id()));
+        if !self.held && own.is_some_and(|own| owners.iter().any(|owner| owner.starts_with(&own))) {
+            self.held = true;
+            self.told.slowest = self.told.slowest.max(self.since.elapsed());
         }
-        let bells = fleet.bell.ids().len();
-        if bells != names.len() {
-            found.lost.push(format!("{bells} doorbells for {} issues", names.len()));
-        }
-        found.left.extend(fleet.processes());
-        found
+    }
+
+    fn until_held(&mut self) {
+        until("the last daemon holds the store", BOUND, || {
+            self.must_live();
+            self.look();
+            self.held.then_some(())
+        });
+    }
+
+    /// A daemon that is refused the store, or fails, ends by itself.
+    fn must_live(&mut self) {
+        let serve = self.serve.as_mut().unwrap();
+        assert!(serve.over().is_none(), "it ended by itself: {}", serve.said());
+    }
+
+    fn said(&self) -> String {
+        self.serve.as_ref().map(Control::said).unwrap_or_default()
+    }
+
+    /// Ends the last daemon as a service manager would.
+    fn end(mut self) -> Told {
+        let serve = self.serve.take().unwrap();
+        let pid = i32::try_from(serve.id()).ok().and_then(Pid::from_raw).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        serve.done();
+        self.told
     }
 }
 
@@ -147,9 +204,29 @@ fn kill(pid: u32) -> bool {
     pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
 }
 
-/// Ends the daemon as a service manager would.
-fn end(control: Control) {
-    let pid = i32::try_from(control.id()).ok().and_then(Pid::from_raw).unwrap();
-    kill_process(pid, Signal::TERM).unwrap();
-    control.done();
+fn print_table(told: &Told, found: &Found, seen: &Seen, fleet: &Fleet, took: Duration) {
+    let row = |what: &str, n: usize, more: String| println!("{what:<12} {n:>5}  {more}");
+    let hosts: u64 = told.hosts.values().sum();
+    let kinds: Vec<_> = told.hosts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+    let (planes, mid_work, early) = (told.planes, told.mid_work, told.early);
+    let kills = format!("{planes} of afk serve, {hosts} of hosts; {mid_work} in mid-work");
+    row("kills", (planes + hosts) as usize, kills);
+    row("hosts", hosts as usize, kinds.join(", "));
+    let slowest = told.slowest.as_millis();
+    let held = format!("the store held after at most {slowest} ms; {early} killed before");
+    row("restarts", planes as usize, held);
+    let Seen { looks, at_work, agents, .. } = seen;
+    row("agents", agents.len(), format!("seen in {at_work} of {looks} looks at the processes"));
+    let ids = fleet.bell.ids().len();
+    row("doorbells", ids, format!("ids, in {} deliveries", fleet.bell.rung().len()));
+    row("seconds", took.as_secs() as usize, String::new());
+    row("done", found.done, "issues closed, their one commit on main".to_owned());
+    let Found { commits, comments, bells, agents, .. } = found;
+    let twice = [commits, comments, bells, agents].map(Vec::len);
+    let [c, t, b, a] = twice;
+    let each = format!("commits {c}, comments {t}, doorbell ids {b}, agents at once {a}");
+    row("duplicates", twice.iter().sum(), each);
+    row("lost", found.lost.len(), String::new());
+    row("stuck", found.stuck.len(), "runs, leases, locks, labels, deliveries".to_owned());
+    row("left", found.left.len(), "processes, refs".to_owned());
 }

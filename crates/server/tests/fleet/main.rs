@@ -1,5 +1,5 @@
 //! The daemon on a fleet of its own: three repositories, many issues, people who
-//! change their minds, restarts.
+//! change their minds, restarts, kills.
 //!
 //! The real binary, real git, real hosts and boxes, SQLite; only the agent follows a
 //! script.
@@ -8,6 +8,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod judge;
 mod kills;
+mod sampler;
 mod story;
 mod world;

@@ -46,11 +46,6 @@ fn until_live(fleet: &Fleet, expected: &[&str]) {
     });
 }
 
-/// Time in which the daemon, which polls each second, would have taken an issue.
-fn let_polls_pass() {
-    std::thread::sleep(Duration::from_millis(2500));
-}
-
 fn terminate(control: Control) {
     let pid = Pid::from_raw(i32::try_from(control.id()).unwrap()).unwrap();
     kill_process(pid, Signal::TERM).unwrap();
@@ -79,7 +74,7 @@ fn a_fleet_is_worked_as_the_rules_say_whatever_happens_to_the_daemon() {
     until("the bell of c#1", Duration::from_mins(1), || {
         (fleet.bell.ids().len() == 1).then_some(())
     });
-    let_polls_pass();
+    fleet.looked();
     fleet.hold("c#2");
     let mended = jiff::Timestamp::now();
     fleet.configure(3, "");
@@ -110,7 +105,7 @@ fn a_fleet_is_worked_as_the_rules_say_whatever_happens_to_the_daemon() {
     fleet.ok(&["pause", "--why", "lunch"]);
     fleet.let_go("a#2");
     fleet.until("a#2", "done");
-    let_polls_pass();
+    fleet.looked();
     assert_eq!(live(&fleet), ["b#2", "c#2"], "nothing is taken while paused");
     fleet.ok(&["resume"]);
     fleet.until("a#1", "done");

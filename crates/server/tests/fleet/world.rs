@@ -7,24 +7,27 @@ use std::process::Command;
 use std::time::Duration;
 
 use afk_agent::agents::scripted::script::{Script, Step, Turn};
+use afk_agent::sandbox::processes;
 use serde_json::Value;
 
 use crate::common::{BOUND, Bell, Control, git, sh, texts, until};
 
 /// What the agent does: the test of its issue, then the code, each in a commit. It
-/// waits where a gate holds its issue and gives up where one tells it to.
+/// waits where a gate holds its issue and gives up where one tells it to. What it finds
+/// uncommitted is of a turn that was killed, as are git's locks, and is written anew.
 const AGENT: &str = r#"
 branch=$(git symbolic-ref --short HEAD); n=${branch#afk/}; n=${n%%-*}
 me=@GATE@/$(cat NAME)-$n
-rm -f .git/index.lock
+find .git -name '*.lock' -delete
 while [ -e "$me.hold" ]; do sleep 0.05; done
 [ ! -e "$me.give-up" ] || exit 0
-if [ -e @GATE@/slow ]; then sleep "0.$((($$ * 7) % 9))"; fi
-if [ ! -e "tests/$n.sh" ]; then
+if [ -e @GATE@/slow ]; then sleep "0.$(date +%N | cut -c1)"; fi
+git reset -q --hard
+if ! git cat-file -e "HEAD:tests/$n.sh" 2>/dev/null; then
   printf '. ./lib.sh\n[ "$(say_%s)" = %s ]\n' "$n" "$n" > "tests/$n.sh"
   git add "tests/$n.sh"; git commit -q -m "Test say_$n"
 fi
-if ! grep -q "^say_$n" lib.sh; then
+if ! grep -q "^say_$n()" lib.sh; then
   printf 'say_%s() { echo %s; }\n' "$n" "$n" >> lib.sh
   git add lib.sh; git commit -q -m "Add say_$n"
 fi
@@ -183,10 +186,13 @@ impl Fleet {
         fs::write(self.path("gate/slow"), "").unwrap();
     }
 
-    /// The process ids of the fleet's hosts.
-    pub(crate) fn hosts(&self) -> Vec<u32> {
-        let of_host = |line: &str| line.contains(" host ");
-        self.table().into_iter().filter(|(_, line)| of_host(line)).map(|(pid, _)| pid).collect()
+    /// The fleet's hosts: the process id, and the kind of the job.
+    pub(crate) fn hosts(&self) -> Vec<(u32, String)> {
+        let kind = |line: &str| {
+            let (_, folder) = line.split_once(" host ")?;
+            folder.trim().rsplit('/').next()?.split('.').next().map(str::to_owned)
+        };
+        self.table().into_iter().filter_map(|(pid, line)| Some((pid, kind(&line)?))).collect()
     }
 
     fn gate(&self, issue: &str, what: &str) -> PathBuf {
@@ -208,6 +214,19 @@ impl Fleet {
         }
     }
 
+    /// Waits until the daemon, which notes that it runs before each look at the trackers,
+    /// has looked and acted on what it saw: a note that is newer than the first one after
+    /// now was made when that look was over.
+    pub(crate) fn looked(&self) {
+        for _ in 0..2 {
+            let noted = || self.json(&["status"])["looked_at"].as_str().map(str::to_owned);
+            let before = noted();
+            until("a look at the trackers", Duration::from_mins(1), || {
+                (noted() != before).then_some(())
+            });
+        }
+    }
+
     /// Waits until an issue's run came to `outcome`.
     pub(crate) fn until(&self, issue: &str, outcome: &str) {
         until(&format!("{issue} is {outcome}"), Duration::from_mins(2), || {
@@ -221,7 +240,8 @@ impl Fleet {
         log.lines().map(str::to_owned).collect()
     }
 
-    /// Processes of the fleet's folder: agents, hosts, control planes.
+    /// Processes that have to do with the fleet's folder: agents, hosts, control planes,
+    /// and what they started.
     pub(crate) fn processes(&self) -> Vec<String> {
         self.table().into_iter().map(|(_, line)| line).collect()
     }
@@ -229,12 +249,20 @@ impl Fleet {
     fn table(&self) -> Vec<(u32, String)> {
         let name = self.dir.path().to_string_lossy().into_owned();
         let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if line.contains(&name) {
-                found.push((pid, line));
+        for (pid, process) in processes::all() {
+            if process.zombie || pid.unsigned_abs() == std::process::id() {
+                continue;
+            }
+            let proc = PathBuf::from(format!("/proc/{pid}"));
+            let read = |file: &str| {
+                let bytes = fs::read(proc.join(file)).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let line = read("cmdline");
+            let cwd = fs::read_link(proc.join("cwd")).unwrap_or_default();
+            if [&line, &read("environ"), &*cwd.to_string_lossy()].iter().any(|t| t.contains(&name))
+            {
+                found.push((pid.unsigned_abs(), line));
             }
         }
         found
