@@ -6,6 +6,7 @@
 mod bench;
 mod deny;
 mod idle;
+mod kills;
 mod lint;
 mod metadata;
 mod run;
@@ -42,6 +43,9 @@ enum Task {
     Deny,
     /// Tell many seeds of the simulation: people, faults, crashes, and what must hold
     Sim(sim::Options),
+    /// Kill the daemon and its hosts many times through a backlog: nothing may be done
+    /// twice, lost or stuck
+    Kills(kills::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
             Task::Tidy => tidy::tidy(&root),
             Task::Deny => deny::deny(&root),
             Task::Sim(options) => sim::sim(&root, &options),
+            Task::Kills(options) => kills::kills(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {

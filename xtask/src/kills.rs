@@ -1,0 +1,54 @@
+//! `cargo xtask kills`: `afk serve` and its hosts are killed many times through a backlog,
+//! and what came of it is judged from outside.
+//!
+//! It is a test of the program, which tells a short form of it on every run; here cargo
+//! runs it, because nextest bounds each test by minutes.
+
+use std::path::Path;
+
+use clap::Args;
+
+use crate::run::{cargo, show};
+
+/// The test that does it.
+const TEST: &str = "kills::killed_at_any_moment_nothing_is_done_twice_lost_or_stuck";
+
+/// How much is killed.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How many kills: of the daemon, and one in five of a host
+    #[arg(long, default_value_t = 200)]
+    kills: u64,
+    /// Issues to work meanwhile, over three repositories
+    #[arg(long, default_value_t = 51)]
+    issues: u64,
+    /// Chooses who is killed and when
+    #[arg(long, default_value_t = 12_648_430)]
+    seed: u64,
+    /// Minutes in which every issue must be over
+    #[arg(long, default_value_t = 30)]
+    minutes: u64,
+    /// Leave the folder with repositories, store and logs where it is
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Kills, judges and prints the table; fails where anything is wrong.
+pub(crate) fn kills(root: &Path, options: &Options) -> anyhow::Result<()> {
+    let cargo = cargo();
+    let argv =
+        [&cargo, "test", "--locked", "--quiet", "--package=afk", "--test=fleet", "--", "--exact"];
+    let argv = [&argv[..], &[TEST, "--nocapture"]].concat();
+    let Options { kills, issues, seed, minutes, keep } = options;
+    let [kills, issues, seed, minutes] = [kills, issues, seed, minutes].map(u64::to_string);
+    let mut env = vec![
+        ("AFK_KILLS", kills.as_str()),
+        ("AFK_KILL_ISSUES", &issues),
+        ("AFK_KILL_SEED", &seed),
+        ("AFK_KILL_MINUTES", &minutes),
+    ];
+    if *keep {
+        env.push(("AFK_KEEP", "1"));
+    }
+    show(root, &argv, &env)
+}
