@@ -106,7 +106,7 @@ pub struct AgentTurn {
 }
 
 /// All agents.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Agents {
     /// Scripts that wait for a turn, by repo. Without one an agent says that it gave up.
     pub scripts: BTreeMap<RepoName, VecDeque<Script>>,

@@ -47,7 +47,7 @@ pub enum PushFate {
 }
 
 /// All of git.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct GitWorld {
     /// Blobs.
     pub blobs: BTreeMap<Oid, String>,

@@ -27,7 +27,7 @@ pub struct JobRecord {
 }
 
 /// All jobs.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct JobWorld {
     /// Jobs by run and key.
     pub jobs: BTreeMap<(RunId, JobKey), JobRecord>,

@@ -31,7 +31,7 @@ pub use tracker::{IssueRecord, TrackerWorld, person};
 pub use workspaces::Workspace;
 
 /// Everything outside the loop.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// Now.
     pub now: At,

@@ -68,7 +68,7 @@ pub struct Send {
 }
 
 /// The store.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct StoreWorld {
     /// Runs.
     pub runs: BTreeMap<RunId, Kept>,

@@ -28,7 +28,7 @@ pub struct IssueRecord {
 }
 
 /// All issues, and who may do what.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct TrackerWorld {
     /// The issues.
     pub issues: BTreeMap<IssueRef, IssueRecord>,
