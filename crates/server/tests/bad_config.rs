@@ -59,6 +59,12 @@ fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
         // Whoever asks whether it works is told by the code, too, that it does not.
         let (out, err) = said(&["status"], 2);
         assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("pickup is paused"));
+        // A gate is decided by what is configured, so none is.
+        let (out, err) = said(&["explain", "acme/hello#2"], 2);
+        assert_eq!(out, "", "{bad}");
+        for told in ["no gate is decided", "nothing new is dispatched", "`afk config check`"] {
+            assert!(err.contains(told), "{bad}: no {told:?}: {err}");
+        }
         for args in [&["pause", "--why", bad][..], &["freeze", REPO, "--why", bad], &["halt"]] {
             let (_, err) = said(args, 0);
             assert!(err.contains("warning: ") && err.contains(&store), "{bad}: {args:?}: {err}");
@@ -112,4 +118,33 @@ fn a_halt_under_a_bad_file_stops_an_agent_that_nobody_works() {
     assert!(!world.processes(&[]).is_empty(), "nothing runs that could be stopped");
     world.ok(&["halt", "--why", "a test"]);
     until("that nothing runs", BOUND, || world.processes(&[]).is_empty().then_some(()));
+}
+
+#[test]
+fn a_stop_under_a_bad_file_is_kept_and_carried_out_once_it_is_mended() {
+    let world = World::new(&Plan::default());
+    world.script(&[honest(vec![wait_for(world.path("gate/go"))])]);
+    world.issue("It prints `Hello, !`.");
+    let control = world.start(&WATCH);
+    until("the agent at work", BOUND, || (world.starts() == 1).then_some(()));
+    control.kill();
+    let good = fs::read_to_string(world.path("afk.toml")).unwrap();
+    let store = world.path("data/afk.db").to_string_lossy().into_owned();
+    for bad in BAD {
+        spoil(&world, &good, bad);
+        let output = world.afk(&["stop", ISSUE]);
+        let (out, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(0), "{bad}: {out}\n{err}");
+        assert!(err.contains("warning: ") && err.contains(&store), "{bad}: {err}");
+        let asked = world.json(&["show", ISSUE])["requests"].clone();
+        assert!(asked.to_string().contains("\"stop\""), "{bad}: {asked:#}");
+    }
+    fs::write(world.path("afk.toml"), &good).unwrap();
+    world.start(&["tick", "--watch"]).done();
+    let page = world.json(&["show", ISSUE]);
+    assert_eq!(page["summary"]["outcome"], "released", "{page:#}");
+    assert!(world.processes(&[]).is_empty(), "the agent was not stopped");
+    let attempts = page["run"]["attempts"].as_array().unwrap();
+    let turns = |attempt: &serde_json::Value| attempt["turns"].as_array().unwrap().len();
+    assert_eq!(attempts.iter().map(turns).collect::<Vec<_>>(), [1], "no turn began after it");
 }

@@ -180,13 +180,16 @@ pub(super) async fn evidence(context: &Context<'_>, text: &str) -> Answer {
     }
 }
 
-/// Opens everything. Where the configuration is not good, what that does to the loop is
-/// said too.
+/// Opens everything. Where the configuration is not good, what that does to the loop and
+/// how to mend it is said too.
 async fn open(context: &Context<'_>) -> Answer<App> {
     App::open(sources(context.config())).await.map_err(|error| match error {
         AppError::Config(errors) => Failure::usage(format!(
-            "{errors}\npickup is paused: nothing new is dispatched until this is mended; an `afk \
-             serve` that runs goes on with its live runs under the last good configuration"
+            "{errors}\nno gate is decided under a configuration that is not good, and pickup is \
+             paused: nothing new is dispatched until this is mended; an `afk serve` that runs \
+             goes on with its live runs under the last good configuration\n\
+             to mend it: change what is named above in the file until `afk config check` ends \
+             with 0, then explain again"
         )),
         other => other.into(),
     })
