@@ -14,8 +14,9 @@ fn with_store<T>(file: &Path, act: impl AsyncFnOnce(&mut SqliteConnection) -> T)
     runtime.block_on(async {
         let url = format!("sqlite://{}", file.display());
         let mut raw = SqliteConnection::connect(&url).await.unwrap();
-        let drop = "DROP TRIGGER IF EXISTS journal_is_not_edited";
-        sqlx::query(drop).execute(&mut raw).await.unwrap();
+        let drop = "DROP TRIGGER IF EXISTS journal_is_not_edited; \
+                    DROP TRIGGER IF EXISTS journal_is_not_cut";
+        sqlx::raw_sql(drop).execute(&mut raw).await.unwrap();
         let done = act(&mut raw).await;
         raw.close().await.unwrap();
         done
@@ -102,4 +103,40 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
     let said = world.afk(&["replay", &ended.issue]).ended(1).out;
     assert!(said.contains("broken the journal's row"), "{said}");
     assert!(said.contains("it was edited"), "{said}");
+}
+
+#[test]
+fn a_torn_journal_and_a_torn_store_are_named() {
+    let world = World::new();
+    world.script(&[&honest()]);
+    let ended = world.run(0);
+    let store = world.path("data/afk.db");
+    let whole = world.json(&["replay", &ended.issue]);
+    let rows = whole["replayed"]["rows"].as_u64().unwrap();
+    assert!(rows > 6, "{whole:#}");
+    let cut = |place: u64| {
+        with_store(&store, async |raw| {
+            let cut =
+                sqlx::query("DELETE FROM journal WHERE run_seq = ?").bind(place.cast_signed());
+            assert_eq!(cut.execute(raw).await.unwrap().rows_affected(), 1, "row {place}");
+        });
+    };
+    // The last, then one in the middle, then the first; the first that is gone is named.
+    for place in [rows, rows / 2, 1] {
+        cut(place);
+        let said = world.json_of(1, &["replay", &ended.issue]);
+        let chain = &said["chain"];
+        assert_eq!((&chain["chain"], &chain["row"]), (&"broken".into(), &place.into()), "{said:#}");
+        assert!(chain["why"].as_str().unwrap().contains("it is missing"), "{said:#}");
+        assert_ne!(said["replayed"]["differences"], serde_json::json!([]), "{said:#}");
+    }
+
+    // Of the file itself only a part is left.
+    with_store(&store, async |raw| {
+        sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(raw).await.unwrap();
+    });
+    let bytes = std::fs::read(&store).unwrap();
+    std::fs::write(&store, &bytes[..bytes.len() / 2]).unwrap();
+    let said = world.afk(&["replay", &ended.issue]).ended(1);
+    said.complains(&[store.to_str().unwrap(), "damaged"]);
 }

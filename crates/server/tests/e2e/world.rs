@@ -143,9 +143,15 @@ impl World {
     /// The JSON document of a command that ends with 0.
     #[track_caller]
     pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.json_of(0, args)
+    }
+
+    /// The JSON document of a command that ends with `code`.
+    #[track_caller]
+    pub(crate) fn json_of(&self, code: i32, args: &[&str]) -> Value {
         let mut args = args.to_vec();
         args.push("--json");
-        self.afk(&args).ended(0).json()
+        self.afk(&args).ended(code).json()
     }
 
     /// A new issue that is released; answers its name.
