@@ -5,6 +5,7 @@
 //! one by one. Rendering ([`Evidence::to_markdown`]) is pure; texts from outside
 //! (names, links, outputs) are shortened and put on one line, not otherwise judged.
 
+pub mod bundle;
 mod render;
 
 use std::fmt;

@@ -8,6 +8,7 @@
 
 pub mod ask;
 pub mod blockers;
+pub mod chain;
 pub mod change;
 pub mod comment;
 pub mod config;

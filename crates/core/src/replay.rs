@@ -81,9 +81,9 @@ pub struct Row {
 
 /// A row, read.
 #[derive(Deserialize)]
-struct Body {
-    transition: Transition,
-    context: Option<Context>,
+pub(crate) struct Body {
+    pub(crate) transition: Transition,
+    pub(crate) context: Option<Context>,
 }
 
 /// Something that would not come out as it is stored.

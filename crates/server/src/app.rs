@@ -15,7 +15,7 @@ use afk_engine::ports::{Ports, Settings};
 
 use crate::adapters::git::{Git, GitError, Limits, Workspaces};
 use crate::adapters::local_tracker::LocalTracker;
-use crate::adapters::store_port::StorePort;
+use crate::adapters::store_port::{Chains, StorePort};
 use crate::adapters::{
     Bells, FileArchive, FileSettings, FreshIds, Local, LocalExecutor, LocalGit, LocalJobs,
     SystemClock, TrackerPort, Transcripts, owner,
@@ -113,7 +113,8 @@ impl App {
         let settings: Arc<dyn Settings> = files.clone();
         let transcripts = Transcripts::new(data_dir.join("transcripts"));
         let evidence = data_dir.join("evidence");
-        let archive = FileArchive::new(evidence, transcripts.clone(), settings.clone());
+        let chains = Chains::new(store.clone());
+        let archive = FileArchive::new(evidence, chains, transcripts.clone(), settings.clone());
         let local = Local {
             workspaces: Arc::new(workspaces),
             git,

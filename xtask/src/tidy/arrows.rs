@@ -75,7 +75,13 @@ const ROOMS: [Room; 7] = [
         folder: "crates/server/src/adapters/",
         never: &["store"],
         // These are the store, seen through a port.
-        except: &["local_tracker.rs", "store_port.rs", "store_port/freezes.rs", "tracker_port.rs"],
+        except: &[
+            "local_tracker.rs",
+            "store_port.rs",
+            "store_port/chains.rs",
+            "store_port/freezes.rs",
+            "tracker_port.rs",
+        ],
     },
     Room {
         folder: "crates/server/src/config/",

@@ -1,28 +1,37 @@
-//! Evidence bundles as files: `evidence/<run>.json`, and the same for people as
-//! Markdown beside it; and the limit of what transcripts take.
+//! Evidence bundles as files: `evidence/<run>.json` with the journal that it was made of,
+//! and the same for people as Markdown beside it; and the limit of what transcripts take.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use afk_core::evidence::Evidence;
+use afk_core::evidence::bundle::Bundle;
 use afk_core::ids::RunId;
 use afk_engine::ports::{Archive, PortError, PortResult, Settings};
 use async_trait::async_trait;
 
+use super::store_port::Chains;
 use super::transcripts::Transcripts;
 
 /// A folder of bundles.
 #[derive(Clone)]
 pub struct FileArchive {
     folder: PathBuf,
+    chains: Chains,
     transcripts: Transcripts,
     settings: Arc<dyn Settings>,
 }
 
 impl FileArchive {
-    /// Bundles in `folder`, which is made when the first is kept, and `transcripts`.
-    pub fn new(folder: PathBuf, transcripts: Transcripts, settings: Arc<dyn Settings>) -> Self {
-        Self { folder, transcripts, settings }
+    /// Bundles in `folder`, which is made when the first is kept, with journals of `chains`,
+    /// and `transcripts`.
+    pub fn new(
+        folder: PathBuf,
+        chains: Chains,
+        transcripts: Transcripts,
+        settings: Arc<dyn Settings>,
+    ) -> Self {
+        Self { folder, chains, transcripts, settings }
     }
 
     /// Where the bundle of `run` is.
@@ -34,8 +43,10 @@ impl FileArchive {
 #[async_trait]
 impl Archive for FileArchive {
     async fn keep(&self, evidence: &Evidence) -> PortResult<()> {
-        let json = serde_json::to_vec_pretty(evidence).map_err(PortError::permanent)?;
-        let text = evidence.to_markdown();
+        let rows = self.chains.of(evidence.run).await?;
+        let bundle = Bundle::new(evidence.clone(), rows);
+        let json = bundle.to_bytes().map_err(PortError::permanent)?;
+        let text = bundle.evidence.to_markdown();
         let (path, folder) = (self.path(evidence.run), self.folder.clone());
         let write = move || -> std::io::Result<()> {
             std::fs::create_dir_all(&folder)?;

@@ -1,6 +1,7 @@
 //! The engine's store, made of the SQLite store: records and doorbells as JSON,
 //! money as micro-dollars, leases kept between calls.
 
+mod chains;
 mod freezes;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,8 @@ use afk_engine::ports::{
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
+
+pub use chains::Chains;
 
 use super::owner;
 use crate::store::{self, Lease, Store, StoreError, StoreErrorKind, SwitchName};

@@ -4,6 +4,7 @@
 //! [`examples`]; what the commands do is in `commands`.
 
 mod backup;
+mod evidence;
 mod examples;
 mod issue;
 mod logs;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 pub(super) use backup::BackupArgs;
+pub(super) use evidence::{EvidenceArgs, EvidenceCommand, VerifyArgs};
 pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
@@ -329,11 +331,7 @@ pub(super) enum Command {
     /// commands and outputs, each stage's answer, cost and sandbox. Ends with 3 while
     /// the bundle is not complete.
     #[command(after_help = examples::EVIDENCE)]
-    Evidence {
-        /// The run or its issue
-        #[arg(value_name = "RUN|OWNER/REPO#N")]
-        run: String,
-    },
+    Evidence(EvidenceArgs),
     /// Make a run's decisions again, and report any that would differ
     ///
     /// Checks that no row of the run's journal was edited, torn or removed, then feeds

@@ -5,9 +5,9 @@
 //! with the file in hand. `hash` covers the row and the hash before it, and the
 //! run's own row keeps the newest hash and the count, so that a cut tail shows too.
 
+use afk_core::chain;
 use afk_core::ids::RunId;
 use jiff::Timestamp;
-use sha2::{Digest, Sha256};
 use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, from_micros, micros, parse, signed};
@@ -152,7 +152,8 @@ pub(super) async fn append(
     entry: &JournalEntry,
     prev_hash: &str,
 ) -> Result<String, StoreError> {
-    let hash = chain(run, run_seq, micros(at), &entry.kind, &entry.body, prev_hash);
+    let (kind, body) = (&entry.kind, &entry.body);
+    let hash = chain::hash(run, run_seq as u64, micros(at), kind, body, prev_hash);
     sqlx::query(
         "INSERT INTO journal (run, run_seq, at, kind, body_json, prev_hash, hash) \
          VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -174,29 +175,13 @@ fn check(row: &Row, expected: i64, prev: &str) -> Option<JournalReport> {
     let broken = |fault, seq| Some(JournalReport::Broken { run_seq: expected as u64, seq, fault });
     if *run_seq != expected {
         broken(JournalFault::Missing, None)
-    } else if chain(run, *run_seq, *at, kind, body, prev_hash) != *hash {
+    } else if chain::hash(run, *run_seq as u64, *at, kind, body, prev_hash) != *hash {
         broken(JournalFault::Edited, Some(*seq as u64))
     } else if prev_hash != prev {
         broken(JournalFault::Unchained, Some(*seq as u64))
     } else {
         None
     }
-}
-
-/// Each part goes in with its length, so that no two rows give the same bytes.
-fn chain(run: &str, run_seq: i64, at: i64, kind: &str, body: &str, prev_hash: &str) -> String {
-    let mut digest = Sha256::new();
-    for part in [prev_hash, run, &run_seq.to_string(), &at.to_string(), kind, body] {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part.as_bytes());
-    }
-    hex(&digest.finalize())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |n: u8| char::from(DIGITS[usize::from(n)]);
-    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect()
 }
 
 fn decode(row: Row) -> Result<JournalRow, StoreError> {

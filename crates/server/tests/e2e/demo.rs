@@ -171,6 +171,16 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
     assert_eq!(evidence["stages"][0]["answer"], "success");
     assert_eq!(demo.afk(&["evidence", "demo/hello#1"])["landed"], commit);
     assert!(Path::new(demo.text("evidence")).with_extension("md").is_file());
+
+    // It proves itself, to whoever has nothing but the files.
+    let nowhere = tempfile::tempdir().unwrap();
+    let verify = ["evidence", "verify", demo.text("evidence"), "--json"];
+    let said = finish(afk(nowhere.path(), &verify)).ended(0).json();
+    let states: Vec<&Value> =
+        said["checks"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
+    assert_eq!(states, ["holds"; 5], "{said:#}");
+    assert_eq!((&said["sound"], &said["run"]), (&json!(true), &demo.report["run"]));
+    assert_eq!(std::fs::read_dir(nowhere.path()).unwrap().count(), 0, "something was made");
 }
 
 #[test]

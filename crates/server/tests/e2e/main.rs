@@ -8,6 +8,7 @@
 
 mod agent_trouble;
 mod bad_input;
+mod bundle;
 mod demo;
 mod dispatch;
 mod inline_tests;

@@ -1,6 +1,7 @@
 //! Tests of the record: what is recorded, what is derived, and that nothing panics.
 
 mod asks;
+mod bundle;
 mod record;
 mod requests;
 mod situation;

@@ -16,9 +16,10 @@ mod settings;
 mod shell;
 mod steer;
 mod switch;
+mod verify;
 mod work;
 
-use super::args::{Command, Global};
+use super::args::{Command, EvidenceArgs, EvidenceCommand, Global};
 use super::failure::Answer;
 use super::out::Out;
 
@@ -57,7 +58,12 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Deny { run, why, ask } => steer::deny(context, &run, why, ask.ask).await,
         Command::Budget { run, usd } => steer::budget(context, &run, &usd).await,
         Command::Explain { issue } => look::explain(context, &issue).await,
-        Command::Evidence { run } => look::evidence(context, &run).await,
+        Command::Evidence(EvidenceArgs { command: Some(command), .. }) => match command {
+            EvidenceCommand::Verify(args) => verify::run(context, &args),
+        },
+        Command::Evidence(EvidenceArgs { run, command: None }) => {
+            look::evidence(context, &run.unwrap_or_default()).await
+        }
         Command::Replay { run } => replay::run(context, &run).await,
         Command::Presence { command } => presence::run(context, command).await,
         Command::Issue { command } => issue::run(context, command).await,

@@ -13,6 +13,7 @@ mod replay;
 mod runs;
 mod show;
 mod status;
+mod verify;
 
 #[cfg(test)]
 pub(super) mod samples;
@@ -27,3 +28,4 @@ pub(super) use replay::{Chain, ReplayPage, replayed};
 pub(super) use runs::runs;
 pub(super) use show::{Kept, Page, page};
 pub(super) use status::{Held, Status, status};
+pub(super) use verify::{Check, State, VerifyPage, verified};

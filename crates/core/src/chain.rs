@@ -1,0 +1,252 @@
+//! The journal's rows as a chain of hashes, and what is wrong with one that was changed.
+//!
+//! The hash of a row covers the row and the hash before it. So whoever knows the last hash
+//! knows every row; whoever does not can still tell a chain that hangs together from one
+//! that does not. A chain that somebody made anew, whole, is the one thing that is not told.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::Digest;
+
+/// A row of a run's journal, as it was hashed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its place in the run, from 1.
+    pub seq: u64,
+    /// When, in microseconds since 1970.
+    pub at: i64,
+    /// Which kind of step.
+    pub kind: String,
+    /// The rest, as JSON, byte for byte.
+    pub body: String,
+    /// The hash of the row before, empty for the first.
+    pub prev_hash: String,
+    /// SHA-256 over this row and `prev_hash`, in hex.
+    pub hash: String,
+}
+
+/// The hash of a row of `run`. Each part goes in with its length, so that no two rows give
+/// the same bytes.
+pub fn hash(run: &str, seq: u64, at: i64, kind: &str, body: &str, prev_hash: &str) -> String {
+    let mut digest = Sha256::new();
+    for part in [prev_hash, run, &seq.to_string(), &at.to_string(), kind, body] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part.as_bytes());
+    }
+    Digest::of_hash(digest).into()
+}
+
+/// A row that is not what was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// The row's place in the run, from 1.
+    pub row: u64,
+    /// What is wrong with it.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What is wrong with a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "fault", rename_all = "snake_case")]
+pub enum What {
+    /// It is not there, nor are those after it up to `to`.
+    Missing {
+        /// The last of those that are not there; the row itself where it is the only one.
+        to: u64,
+    },
+    /// It is there more than once.
+    Twice,
+    /// It stands where another belongs.
+    OutOfPlace {
+        /// The row that belongs there.
+        belongs: u64,
+    },
+    /// Its time, its kind or its body was edited: they do not give its hash.
+    Edited,
+    /// Its `hash` was edited: the row, and the row after it, say another.
+    Hash,
+    /// Its `prev_hash` was edited: its own hash is of the right one.
+    PrevHash,
+    /// It hangs together, and does not follow on the row before it.
+    Unchained,
+    /// There are more rows than the journal says.
+    Surplus,
+    /// The last hash is not the one that is stated.
+    Head {
+        /// The one that is stated.
+        stated: String,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = self.row;
+        match &self.what {
+            What::Missing { to } if *to > row => write!(f, "rows {row} to {to} are missing"),
+            What::Missing { .. } => write!(f, "row {row} is missing"),
+            What::Twice => write!(f, "row {row} is there more than once"),
+            What::OutOfPlace { belongs } => {
+                write!(f, "row {row} stands where row {belongs} belongs")
+            }
+            What::Edited => {
+                write!(f, "row {row} was edited: its at, kind or body does not give its hash")
+            }
+            What::Hash => write!(f, "row {row}: its hash was edited"),
+            What::PrevHash => write!(f, "row {row}: its prev_hash was edited"),
+            What::Unchained => write!(f, "row {row} does not follow on the row before it"),
+            What::Surplus => write!(f, "row {row} is more than the journal says to have"),
+            What::Head { stated } => {
+                write!(f, "the last hash, of row {row}, is not the head that is stated: {stated:?}")
+            }
+        }
+    }
+}
+
+/// Everything that is wrong with the chain of `run`, which says to have `count` rows and to
+/// end with the hash `head`.
+pub fn faults(run: &str, count: u64, head: &str, rows: &[Link]) -> Vec<Fault> {
+    let mut out = Vec::new();
+    let mut tell = |row, what| out.push(Fault { row, what });
+    let mut ordered: Vec<&Link> = rows.iter().collect();
+    ordered.sort_by_key(|row| row.seq);
+    for (stands, belongs) in rows.iter().zip(&ordered).filter(|(one, other)| one.seq != other.seq) {
+        tell(stands.seq, What::OutOfPlace { belongs: belongs.seq });
+    }
+    // The row before, and the hash that the next one must name.
+    let (mut before, mut prev) = (0_u64, String::new());
+    for (n, row) in ordered.iter().enumerate() {
+        let gap = row.seq > before.saturating_add(1);
+        if gap {
+            tell(before + 1, What::Missing { to: row.seq - 1 });
+        }
+        if row.seq == before && n > 0 {
+            tell(row.seq, What::Twice);
+        }
+        if row.seq > count || row.seq == 0 {
+            tell(row.seq, What::Surplus);
+        }
+        let of = |prev: &str| hash(run, row.seq, row.at, &row.kind, &row.body, prev);
+        let whole = of(&row.prev_hash);
+        let next = ordered.get(n + 1).map_or(head, |next| next.prev_hash.as_str());
+        let follows = row.prev_hash == prev;
+        if whole == row.hash {
+            // After a gap nothing tells what it must follow on.
+            if !follows && !gap {
+                tell(row.seq, What::Unchained);
+            }
+            prev = whole;
+        } else if !follows && of(&prev) == row.hash {
+            tell(row.seq, What::PrevHash);
+            prev.clone_from(&row.hash);
+        } else if follows && next == whole {
+            tell(row.seq, What::Hash);
+            prev = whole;
+        } else {
+            tell(row.seq, What::Edited);
+            prev.clone_from(&row.hash);
+        }
+        before = row.seq;
+    }
+    if before < count {
+        tell(before + 1, What::Missing { to: count });
+    } else if prev != head {
+        tell(before, What::Head { stated: head.to_owned() });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUN: &str = "01900000-0000-7000-8000-000000000001";
+
+    fn chain(count: u64) -> Vec<Link> {
+        let mut prev_hash = String::new();
+        let row = |seq: u64| {
+            let (at, kind, body) =
+                (1_000 + seq.cast_signed(), format!("k{seq}"), format!("[{seq}]"));
+            let hash = hash(RUN, seq, at, &kind, &body, &prev_hash);
+            let link = Link { seq, at, kind, body, prev_hash: prev_hash.clone(), hash };
+            prev_hash.clone_from(&link.hash);
+            link
+        };
+        (1..=count).map(row).collect()
+    }
+
+    /// What is told of a chain of six rows after `change`.
+    fn told(change: impl FnOnce(&mut Vec<Link>)) -> Vec<String> {
+        let mut rows = chain(6);
+        let head = rows[5].hash.clone();
+        change(&mut rows);
+        faults(RUN, 6, &head, &rows).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_hash_is_of_these_bytes() {
+        // A chain that was written once must be read for ever.
+        assert_eq!(
+            hash(RUN, 1, 1_772_359_200_000_000, "admitted", "{}", ""),
+            "5d057f885f61efb3d8b08a5b8426939774f62d5845d633ca695403277eeab70d"
+        );
+        // Parts that only together are the same are not the same row.
+        assert_ne!(hash(RUN, 1, 1, "ab", "c", ""), hash(RUN, 1, 1, "a", "bc", ""));
+    }
+
+    #[test]
+    fn each_change_is_named_with_its_row() {
+        assert_eq!(told(|_| {}), [""; 0]);
+        let edited = "row 3 was edited: its at, kind or body does not give its hash";
+        assert_eq!(told(|rows| rows[2].at += 1), [edited]);
+        assert_eq!(told(|rows| rows[2].kind.push('x')), [edited]);
+        assert_eq!(told(|rows| rows[2].body.push(' ')), [edited]);
+        assert_eq!(told(|rows| rows[2].hash.push('x')), ["row 3: its hash was edited"]);
+        assert_eq!(told(|rows| rows[5].hash.push('x')), ["row 6: its hash was edited"]);
+        assert_eq!(told(|rows| rows[2].prev_hash.clear()), ["row 3: its prev_hash was edited"]);
+        assert_eq!(told(|rows| drop(rows.remove(0))), ["row 1 is missing"]);
+        assert_eq!(told(|rows| drop(rows.drain(2..4))), ["rows 3 to 4 are missing"]);
+        assert_eq!(told(|rows| rows.truncate(4)), ["rows 5 to 6 are missing"]);
+        assert_eq!(told(Vec::clear), ["rows 1 to 6 are missing"]);
+        let swapped = ["row 5 stands where row 2 belongs", "row 2 stands where row 5 belongs"];
+        assert_eq!(told(|rows| rows.swap(1, 4)), swapped);
+        let twice = ["row 2 is there more than once", "row 2 does not follow on the row before it"];
+        assert_eq!(told(|rows| rows.insert(1, rows[1].clone())), twice);
+        // Whoever edits a row and its hash must make all after it anew, and the head.
+        let again = |row: &mut Link| {
+            row.hash = hash(RUN, row.seq, row.at, &row.kind, &row.body, &row.prev_hash);
+        };
+        let one = |rows: &mut Vec<Link>| {
+            rows[2].at += 1;
+            again(&mut rows[2]);
+        };
+        assert_eq!(told(one), ["row 4 does not follow on the row before it"]);
+        let all = |rows: &mut Vec<Link>| {
+            rows[2].at += 1;
+            for n in 2..6 {
+                rows[n].prev_hash = rows[n - 1].hash.clone();
+                again(&mut rows[n]);
+            }
+        };
+        let head = chain(6)[5].hash.clone();
+        let other = format!("the last hash, of row 6, is not the head that is stated: {head:?}");
+        assert_eq!(told(all), [other]);
+    }
+
+    #[test]
+    fn what_was_put_behind_the_last_row_is_named() {
+        let rows = chain(6);
+        let head = &rows[4].hash;
+        let told: Vec<String> =
+            faults(RUN, 5, head, &rows).iter().map(ToString::to_string).collect();
+        assert_eq!(told[0], "row 6 is more than the journal says to have");
+        assert!(told[1].starts_with("the last hash, of row 6, is not the head"), "{told:?}");
+        // Numbers that no journal has are no reason to run for ever.
+        let mut rows = chain(2);
+        rows[1].seq = u64::MAX;
+        assert!(!faults(RUN, u64::MAX, "", &rows).is_empty());
+    }
+}

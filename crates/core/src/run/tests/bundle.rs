@@ -1,0 +1,178 @@
+//! A kept bundle: sound as it is written, and no change of it goes unnoticed.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::chain::{self, Link};
+use crate::evidence::bundle::{Bundle, Flaw, NotABundle};
+
+/// The run of a small journal, from its admission to its end.
+fn steps() -> Vec<Transition> {
+    vec![
+        Transition::Admitted { run: Box::new(admitted()) },
+        opened(),
+        begun(TurnCause::Opening),
+        paid(2, 1),
+        left('c', &[]),
+        integrated('c', 'd'),
+        guarded(),
+        proved(),
+        landed('d'),
+        stage("ci", StageAnswer::Success, 900),
+        Transition::Concluded { end: End::Done, why: "landed".to_owned() },
+    ]
+}
+
+/// The rows of `steps`, a second apart, hashed anew.
+fn rows(steps: &[Transition]) -> Vec<Link> {
+    let (run, mut prev_hash) = (admitted().id.to_string(), String::new());
+    let row = |(seq, step): (u64, &Transition)| {
+        let (at, kind) = (at(seq.cast_signed()).as_microsecond(), step.kind().to_owned());
+        let body = json!({ "transition": step, "context": null }).to_string();
+        let hash = chain::hash(&run, seq, at, &kind, &body, &prev_hash);
+        let row = Link { seq, at, kind, body, prev_hash: prev_hash.clone(), hash };
+        prev_hash.clone_from(&row.hash);
+        row
+    };
+    (1..).zip(steps).map(row).collect()
+}
+
+fn bundle() -> Bundle {
+    let mut run = admitted();
+    for (second, step) in (1..).zip(steps()) {
+        run.apply(at(second), step);
+    }
+    Bundle::new(run.evidence(None), rows(&steps()))
+}
+
+/// The bytes, and where the journal begins in them.
+static KEPT: LazyLock<(Vec<u8>, usize)> = LazyLock::new(|| {
+    let bytes = bundle().to_bytes().unwrap();
+    let text = std::str::from_utf8(&bytes).unwrap();
+    let begin = text.find("\"journal\": {").unwrap();
+    (bytes, begin)
+});
+
+/// Everything that is told of some bytes.
+fn told(bytes: &[u8]) -> Result<Vec<Flaw>, NotABundle> {
+    Bundle::read(bytes).map(|bundle| bundle.check(bytes).flaws)
+}
+
+/// Everything that is told of the bundle after `change`, written as it is always written.
+fn after(change: impl FnOnce(&mut Bundle)) -> Vec<String> {
+    let mut bundle = bundle();
+    change(&mut bundle);
+    let flaws = told(&bundle.to_bytes().unwrap()).unwrap();
+    flaws.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_was_kept_is_sound_and_names_its_transcripts() {
+    let (bytes, begin) = &*KEPT;
+    assert!(*begin > 100 && bytes.ends_with(b"}\n"));
+    let read = Bundle::read(bytes).unwrap();
+    assert_eq!(read, bundle());
+    let checked = read.check(bytes);
+    assert_eq!(checked.flaws, []);
+    assert_eq!(checked.transcripts(), [(1, Digest::of("transcript"))]);
+    assert_eq!(checked.run.unwrap().conclusion.unwrap().end, End::Done);
+}
+
+#[test]
+fn a_statement_that_the_rows_do_not_give_is_named_with_its_field() {
+    let refused = || ProofOutcome::Refused(ProofRefusal::NoTest);
+    let edited = after(|b| b.evidence.proof.as_mut().unwrap().outcome = refused());
+    let (accepted, refused) = (
+        r#"/proof/outcome/accepted: stated null, the rows come to "proven""#,
+        r#"/proof/outcome/refused: stated {"reason":"no_test"}, the rows come to null"#,
+    );
+    assert_eq!(edited, [refused, accepted]);
+    let edited = after(|b| b.evidence.effort.as_mut().unwrap().turns = 9);
+    assert_eq!(edited, ["/effort/turns: stated 9, the rows come to 1"]);
+    let edited = after(|b| b.evidence.stages.clear());
+    assert!(edited[0].starts_with("/stages: stated [], the rows come to [{"), "{edited:?}");
+    let edited = after(|b| b.evidence.stages_configured.push("ci".to_owned()));
+    assert_eq!(edited, [r#"/stages_configured: stated ["ci"], the rows come to []"#]);
+    let none = after(|b| b.journal = None);
+    assert!(none[0].starts_with("no journal is in it"), "{none:?}");
+}
+
+#[test]
+fn a_row_that_was_changed_is_named() {
+    let rows = |b: &mut Bundle, change: fn(&mut Vec<Link>)| {
+        change(&mut b.journal.as_mut().unwrap().rows);
+    };
+    let check = |change: fn(&mut Vec<Link>), expected: &[&str]| {
+        assert_eq!(after(|b| rows(b, change)), expected);
+    };
+    check(
+        |rows| drop(rows.remove(7)),
+        &[
+            "row 8 is missing",
+            r#"/proof: stated {"deleted_tests":[],"outcome":{"accepted":"proven"},"red_kind":null,"red_tests":[],"removed_test_lines":[],"runs":[]}, the rows come to null"#,
+        ],
+    );
+    check(
+        |rows| rows.swap(3, 4),
+        &["row 5 stands where row 4 belongs", "row 4 stands where row 5 belongs"],
+    );
+    check(
+        |rows| rows[7].kind = "guarded".to_owned(),
+        &[
+            "row 8 was edited: its at, kind or body does not give its hash",
+            r#"row 8: its kind says "guarded", its body "proved""#,
+        ],
+    );
+    check(
+        |rows| drop(rows.remove(0)),
+        &[
+            "row 1 is missing",
+            "row 2 cannot be read: the first row there is does not admit the run",
+        ],
+    );
+    check(Vec::clear, &["rows 1 to 11 are missing", "row 1 cannot be read: there is no row"]);
+    let other = after(|b| rows(b, |rows| rows[7].body = rows[7].body.replace("proven", "exempt")));
+    assert_eq!(other[0], "row 8 was edited: its at, kind or body does not give its hash");
+    assert!(other[1..].iter().any(|flaw| flaw.contains("row 8") || flaw.contains("/proof")));
+}
+
+#[test]
+fn a_file_that_ends_anywhere_in_its_middle_is_told() {
+    let (bytes, _) = &*KEPT;
+    for end in 0..bytes.len() - 1 {
+        let expected = Err(NotABundle::Torn { bytes: end });
+        assert_eq!(told(&bytes[..end]), expected, "torn at {end}");
+    }
+    // The last byte is the line's end.
+    let end = bytes.len() - 1;
+    assert_eq!(told(&bytes[..end]), Ok(vec![Flaw::Text { byte: end }]));
+    let newer = String::from_utf8(bytes.clone()).unwrap().replace("\"schema\": 1", "\"schema\": 9");
+    assert_eq!(told(newer.as_bytes()), Err(NotABundle::Schema(9)));
+    assert!(matches!(told(b"{}"), Err(NotABundle::Malformed(_))));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn any_byte_of_the_journal_that_is_edited_is_found(
+        place in any::<prop::sample::Index>(),
+        flip in 1..=u8::MAX,
+    ) {
+        let (bytes, begin) = &*KEPT;
+        let mut bytes = bytes.clone();
+        let place = begin + place.index(bytes.len() - begin);
+        bytes[place] ^= flip;
+        prop_assert_ne!(told(&bytes), Ok(Vec::new()), "byte {}", place);
+    }
+
+    #[test]
+    fn any_blank_more_is_found(place in any::<prop::sample::Index>()) {
+        let (bytes, begin) = &*KEPT;
+        let mut bytes = bytes.clone();
+        bytes.insert(begin + place.index(bytes.len() - begin), b' ');
+        prop_assert_ne!(told(&bytes), Ok(Vec::new()));
+    }
+}

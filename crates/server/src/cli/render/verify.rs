@@ -1,0 +1,146 @@
+//! What checking a kept bundle came to.
+
+use std::path::PathBuf;
+
+use afk_core::evidence::bundle::Flaw;
+use afk_core::ids::{IssueRef, RunId};
+use serde::Serialize;
+
+use crate::cli::style::Paint;
+use crate::cli::words::line;
+
+/// How much is told of one difference, in characters.
+const TOLD: usize = 600;
+
+/// Everything that `evidence verify` shows; its JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct VerifyPage {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The issue, as it states.
+    pub(crate) issue: IssueRef,
+    /// The run, as it states.
+    pub(crate) run: RunId,
+    /// The last hash of its journal, as it states.
+    pub(crate) head: Option<String>,
+    /// Nothing that was checked differs.
+    pub(crate) sound: bool,
+    /// What it lacks for the issue to be closed on it, as it states.
+    pub(crate) incomplete: Option<String>,
+    /// What was checked, in order.
+    pub(crate) checks: Vec<Check>,
+    /// Each difference inside the file.
+    pub(crate) flaws: Vec<Flaw>,
+}
+
+/// One thing that was checked.
+#[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    /// What must hold.
+    pub(crate) what: String,
+    /// Whether it does.
+    pub(crate) state: State,
+    /// Each thing that differs, or why nothing can be said.
+    pub(crate) told: Vec<String>,
+}
+
+/// How a check went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// It holds.
+    Holds,
+    /// It does not.
+    Broken,
+    /// What it needs is not there.
+    Unknown,
+}
+
+impl Check {
+    /// Something that holds where nothing is told against it.
+    pub(crate) fn of(what: impl Into<String>, told: impl IntoIterator<Item = String>) -> Self {
+        let told: Vec<String> = told.into_iter().collect();
+        let state = if told.is_empty() { State::Holds } else { State::Broken };
+        Self { what: what.into(), state, told }
+    }
+
+    /// Something that cannot be checked here.
+    pub(crate) fn unknown(what: String, why: &str) -> Self {
+        Self { what, state: State::Unknown, told: vec![why.to_owned()] }
+    }
+}
+
+/// The page.
+pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
+    let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
+    for check in &page.checks {
+        let word = match check.state {
+            State::Holds => paint.good("ok"),
+            State::Broken => paint.bad("broken"),
+            State::Unknown => paint.warn("not checked"),
+        };
+        out.push(format!("{word} {}", line(&check.what, TOLD)));
+        out.extend(check.told.iter().map(|told| format!("  {}", line(told, TOLD))));
+    }
+    if let Some(missing) = &page.incomplete {
+        out.push(format!("not complete: {}", line(missing, TOLD)));
+    }
+    if let Some(head) = &page.head {
+        out.push(format!("last hash: {}", line(head, TOLD)));
+    }
+    out.push(if page.sound {
+        format!("{}, unless it was made anew as a whole: see the help", paint.good("sound"))
+    } else {
+        paint.bad("not sound")
+    });
+    out.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples;
+    use super::*;
+
+    #[test]
+    fn a_sound_bundle_and_one_that_is_not() {
+        let run = samples::admitted();
+        let page = |checks: Vec<Check>, incomplete: Option<String>| VerifyPage {
+            file: "/tmp/bundle.json".into(),
+            issue: run.issue.clone(),
+            run: run.id,
+            head: Some("5d057f88".to_owned()),
+            sound: checks.iter().all(|check| check.state != State::Broken),
+            incomplete,
+            checks,
+            flaws: Vec::new(),
+        };
+        let sound = vec![
+            Check::of("the 9 rows of its journal hang together", None),
+            Check::unknown("the transcript of turn 1 is the one".to_owned(), "it is not kept here"),
+        ];
+        let told = ["row 3 is missing", "row 5 \u{1b}[2J was edited"].map(str::to_owned);
+        let broken = vec![
+            Check::of("the 8 rows of its journal hang together", told),
+            Check::of("its text is as it is written", None),
+        ];
+        let lacks = Some("the evidence lacks the proof".to_owned());
+        let shown = [page(sound, None), page(broken, lacks)].map(|p| verified(&p, Paint::PLAIN));
+        insta::assert_snapshot!(shown.join("\n----\n"), @r"
+        o/web#7  run 0199d3c2-0000-7000-8000-000000000007
+        ok the 9 rows of its journal hang together
+        not checked the transcript of turn 1 is the one
+          it is not kept here
+        last hash: 5d057f88
+        sound, unless it was made anew as a whole: see the help
+        ----
+        o/web#7  run 0199d3c2-0000-7000-8000-000000000007
+        broken the 8 rows of its journal hang together
+          row 3 is missing
+          row 5 was edited
+        ok its text is as it is written
+        not complete: the evidence lacks the proof
+        last hash: 5d057f88
+        not sound
+        ");
+    }
+}

@@ -1,0 +1,176 @@
+//! A real run's kept bundle, checked by `afk evidence verify` with nothing else at hand, and
+//! what somebody did to it.
+
+use std::path::{Path, PathBuf};
+
+use afk_core::evidence::bundle::{Bundle, NotABundle};
+use afk_core::proof::{ProofOutcome, Strength};
+use serde_json::Value;
+
+use crate::support::{Said, afk, finish};
+use crate::world::{World, append, commit, honest, write_step};
+
+/// A bundle in a data folder of its own, and a home where no configuration is.
+struct Kept {
+    root: tempfile::TempDir,
+    bytes: Vec<u8>,
+    run: String,
+}
+
+impl Kept {
+    /// What is kept of a run with a refusal on its way.
+    fn new() -> Self {
+        let world = World::new();
+        let untested = [append("lib.sh", "# nothing\n"), commit("Say nothing", &["lib.sh"])];
+        let mut tested = vec![write_step("note.md", "A note.\n"), commit("Note", &["note.md"])];
+        tested.extend(honest());
+        world.script(&[&untested, &tested]);
+        let ended = world.run(0);
+        let run = ended.view["run"].as_str().unwrap().to_owned();
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["home", "data"] {
+            std::fs::create_dir(root.path().join(folder)).unwrap();
+        }
+        for folder in ["evidence", "transcripts"] {
+            let from = world.path("data").join(folder);
+            std::fs::rename(from, root.path().join("data").join(folder)).unwrap();
+        }
+        let file = root.path().join("data/evidence").join(format!("{run}.json"));
+        Self { bytes: std::fs::read(file).unwrap(), root, run }
+    }
+
+    fn file(&self, ending: &str) -> PathBuf {
+        self.root.path().join("data/evidence").join(format!("{}.{ending}", self.run))
+    }
+
+    #[track_caller]
+    fn verify(&self, file: &Path, more: &[&str]) -> Said {
+        let mut args = vec!["evidence", "verify", file.to_str().unwrap()];
+        args.extend(more);
+        let said = finish(afk(&self.root.path().join("home"), &args));
+        let home = std::fs::read_dir(self.root.path().join("home")).unwrap();
+        assert_eq!(home.count(), 0, "something was made");
+        said
+    }
+
+    /// What is said of these bytes, in a folder where nothing else lies.
+    #[track_caller]
+    fn alone(&self, bytes: &[u8], code: i32) -> Said {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bundle.json");
+        std::fs::write(&file, bytes).unwrap();
+        self.verify(&file, &[]).ended(code)
+    }
+
+    /// What is said of the bundle after `change`, written as it is always written.
+    #[track_caller]
+    fn after(&self, change: impl FnOnce(&mut Bundle)) -> String {
+        let mut bundle = Bundle::read(&self.bytes).unwrap();
+        change(&mut bundle);
+        self.alone(&bundle.to_bytes().unwrap(), 1).out
+    }
+}
+
+#[test]
+fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
+    let kept = Kept::new();
+    let said = kept.verify(&kept.file("json"), &[]).ended(0).out;
+    for told in ["ok what it states", "ok the transcript of turn 1", "ok the transcript of turn 2"]
+    {
+        assert!(said.contains(told), "no {told:?}: {said}");
+    }
+    let said = kept.alone(&kept.bytes, 0).out;
+    assert!(said.contains("not checked the transcript of turn 1"), "{said}");
+    assert!(said.contains("sound, unless it was made anew as a whole"), "{said}");
+
+    let whole = Bundle::read(&kept.bytes).unwrap();
+    let rows = whole.journal.as_ref().unwrap().rows.clone();
+    let of = |kind: &str| rows.iter().position(|row| row.kind == kind).unwrap();
+    let (proved, landed) = (of("proved"), of("landed"));
+    let named = |said: &str, told: &str| assert!(said.contains(told), "no {told:?}: {said}");
+    let edit = |change: &dyn Fn(&mut Vec<afk_core::chain::Link>)| {
+        kept.after(|bundle| change(&mut bundle.journal.as_mut().unwrap().rows))
+    };
+    let said = edit(&|rows| rows[landed].body = rows[landed].body.replacen('a', "b", 1));
+    named(&said, &format!("row {} was edited", landed + 1));
+    let said = edit(&|rows| rows[landed].at += 1);
+    named(&said, &format!("row {} was edited", landed + 1));
+    let said = edit(&|rows| drop(rows.remove(proved)));
+    named(&said, &format!("row {} is missing", proved + 1));
+    let said = edit(&|rows| drop(rows.pop()));
+    named(&said, &format!("row {} is missing", rows.len()));
+    let said = edit(&|rows| rows.swap(proved, landed));
+    named(&said, &format!("row {} stands where row {} belongs", landed + 1, proved + 1));
+    let weak = ProofOutcome::Accepted(Strength::Exempt);
+    let said = kept.after(|one| one.evidence.proof.as_mut().unwrap().outcome = weak);
+    named(&said, "/proof/outcome/accepted: stated \"exempt\", the rows come to \"proven\"");
+    let said = kept.after(|one| one.evidence.stages_configured.clear());
+    named(&said, "/stages_configured: stated [], the rows come to [\"ci\"]");
+    let said = kept.after(|one| one.journal = None);
+    named(&said, "no journal is in it");
+
+    // A file that ends in its middle is told as such.
+    for end in (0..kept.bytes.len() - 1).step_by(kept.bytes.len() / 150) {
+        let torn = Err(NotABundle::Torn { bytes: end });
+        assert_eq!(Bundle::read(&kept.bytes[..end]), torn, "{end}");
+    }
+    kept.alone(&kept.bytes[..kept.bytes.len() / 2], 2).complains(&["the file is torn"]);
+    kept.alone(b"", 2).complains(&["the file is torn"]);
+    kept.alone(b"PK\x03", 2).complains(&["no evidence bundle"]);
+    kept.verify(Path::new("/nowhere/x.json"), &[]).ended(2).complains(&["cannot be read"]);
+}
+
+#[test]
+fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
+    let kept = Kept::new();
+    let json = kept.file("json");
+    let head = Bundle::read(&kept.bytes).unwrap().journal.unwrap().head;
+    kept.verify(&json, &["--head", &head]).ended(0);
+
+    // Made anew as a whole it says of itself that it is sound; the known hash tells.
+    let mut other = Bundle::read(&kept.bytes).unwrap();
+    let run = other.evidence.run.to_string();
+    let journal = other.journal.as_mut().unwrap();
+    let mut prev = String::new();
+    for row in &mut journal.rows {
+        row.at += 1_000_000;
+        row.prev_hash = prev;
+        let (at, kind, body) = (row.at, &row.kind, &row.body);
+        row.hash = afk_core::chain::hash(&run, row.seq, at, kind, body, &row.prev_hash);
+        prev = row.hash.clone();
+    }
+    journal.head = prev;
+    // Its times stand in the statements, too.
+    let checked = other.check(&other.to_bytes().unwrap());
+    other.evidence = checked.run.unwrap().evidence(stages(&other).as_ref());
+    std::fs::write(&json, other.to_bytes().unwrap()).unwrap();
+    std::fs::write(kept.file("md"), other.evidence.to_markdown()).unwrap();
+    kept.verify(&json, &[]).ended(0);
+    let said = kept.verify(&json, &["--head", &head]).ended(1).out;
+    assert!(said.contains("broken its last hash is the one that is known"), "{said}");
+
+    std::fs::write(&json, &kept.bytes).unwrap();
+    let said = kept.verify(&json, &[]).ended(1).out;
+    assert!(said.contains("says something else"), "{said}");
+    std::fs::remove_file(kept.file("md")).unwrap();
+    kept.verify(&json, &[]).ended(0);
+
+    let transcript = kept.root.path().join("data/transcripts").join(&kept.run);
+    let turns = ["turn-1.jsonl.gz", "turn-2.jsonl.gz"].map(|name| transcript.join(name));
+    std::fs::copy(&turns[0], &turns[1]).unwrap();
+    let said = kept.verify(&json, &["--json"]).ended(1).json();
+    let broken: Vec<&Value> =
+        said["checks"].as_array().unwrap().iter().filter(|one| one["state"] == "broken").collect();
+    assert_eq!(broken.len(), 1, "{said:#}");
+    let told = broken[0].to_string();
+    assert!(
+        told.contains("transcript of turn 2") && told.contains("is not what was kept"),
+        "{told}"
+    );
+    assert_eq!((&said["sound"], &said["flaws"]), (&false.into(), &Value::Array(vec![])));
+}
+
+/// The stages that a bundle says were configured.
+fn stages(bundle: &Bundle) -> Option<afk_core::verdict::Stages> {
+    afk_core::verdict::Stages::new(bundle.evidence.stages_configured.clone()).ok()
+}
