@@ -236,7 +236,15 @@ fn a_variable_that_wins_over_an_edit_is_named() {
 fn a_wrong_configuration_is_named_by_file_line_and_column() {
     let machine = Machine::new();
     machine.config("kill_switch = true\nalowlist = []\nbudget_usd = \"much\"\n");
-    machine.refused(&["status"], 2, &["afk.toml:2:1", "allowlist", "afk.toml:3:"]);
+    let named = ["afk.toml:2:1", "allowlist", "afk.toml:3:"];
+    machine.refused(&["explain", "o/web#1"], 2, &named);
+    // It shows the store all the same, and names the same.
+    let said = machine.afk(&["status"]);
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    for word in named {
+        assert!(said.err.contains(word), "{word:?} is not in {:?}", said.err);
+    }
+    assert_eq!(machine.json(&["status"]).0, 2);
     machine.refused(&["issue", "list"], 2, &["afk.toml:2:1"]);
     let said = machine.afk(&["config", "check"]);
     assert_eq!(said.code, 2);
