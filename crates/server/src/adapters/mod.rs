@@ -14,7 +14,7 @@ mod jobs;
 pub mod local_tracker;
 mod notify;
 pub mod owner;
-mod settings;
+pub(crate) mod settings;
 pub mod store_port;
 mod tracker_port;
 mod transcripts;

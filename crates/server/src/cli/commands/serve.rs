@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
-use afk_engine::ports::Store as _;
+use afk_engine::ports::{Settings as _, Store as _};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::work::disarmed;
+use crate::adapters::FileSettings;
+use crate::adapters::settings::RESTS;
 use crate::adapters::store_port::StorePort;
 use crate::app::App;
 use crate::cli::desk::sources;
@@ -32,7 +34,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
             _ = signals.term.recv() => Exit::Done,
             _ = signals.keyboard.recv() => Exit::Interrupted,
             _ = signals.hup.recv() => {
-                reload(&app);
+                reload(app.settings.clone());
                 continue;
             }
         };
@@ -73,14 +75,15 @@ async fn say_start(app: &App) {
     }
 }
 
-/// Reads the configuration again; what came of it is logged where it is read.
-fn reload(app: &App) {
-    let before = app.settings.config();
-    if let Ok(now) = app.settings.reload()
-        && (Arc::ptr_eq(&before, &now) || before == now)
-    {
-        tracing::info!("nothing changed by it");
-    }
+/// Has the configuration read again; what came of it is logged where it is read.
+fn reload(settings: Arc<FileSettings>) {
+    settings.ask_again();
+    tokio::spawn(async move {
+        // Once to see how it is, and once more when it has rested.
+        settings.current();
+        tokio::time::sleep(RESTS).await;
+        settings.current();
+    });
 }
 
 struct Signals {
