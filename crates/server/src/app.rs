@@ -91,7 +91,7 @@ impl App {
     /// [`FileSettings::open_to_look`].
     pub async fn open_to_look(sources: Sources) -> Result<Self, AppError> {
         let config_path = sources.file.clone();
-        Self::with(FileSettings::open_to_look(sources)?, config_path).await
+        Self::with(FileSettings::open_to_look(sources, store_is_there)?, config_path).await
     }
 
     async fn with(settings: FileSettings, config_path: Option<PathBuf>) -> Result<Self, AppError> {
@@ -99,7 +99,7 @@ impl App {
         let config = settings.config();
         let data_dir = data_dir(&config)?;
         make_private(&data_dir)?;
-        let store = Store::open(&data_dir.join("afk.db")).await?;
+        let store = Store::open(&data_dir.join(STORE_FILE)).await?;
         let tracker = LocalTracker::new(store.clone(), keeper(), BTreeMap::new());
         let program = std::env::current_exe().map_err(AppError::NoProgram)?;
         let workspaces = Workspaces::open(&data_dir.join("work"))?;
@@ -164,6 +164,14 @@ pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
         .or_else(|| absolute("XDG_DATA_HOME").map(|base| base.join("afk")))
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share/afk")))
         .ok_or(AppError::NoDataDir)
+}
+
+/// The store's file in the data folder.
+pub(crate) const STORE_FILE: &str = "afk.db";
+
+/// Whether there is a store where `config` keeps things.
+pub(crate) fn store_is_there(config: &Config) -> bool {
+    data_dir(config).is_ok_and(|dir| dir.join(STORE_FILE).exists())
 }
 
 /// The person at the keyboard, as the local tracker knows them.

@@ -71,9 +71,13 @@ impl FileSettings {
     }
 
     /// The same, also where what they configure is not good, if they still say where things
-    /// are kept: then it is as shipped, which dispatches nothing, and [`Self::current`] tells
-    /// the trouble. For those who look, and those who stop.
-    pub fn open_to_look(sources: Sources) -> Result<Self, ConfigErrors> {
+    /// are kept and `there` finds a store there: then it is as shipped, which dispatches
+    /// nothing, and [`Self::current`] tells the trouble. For those who look, and those who
+    /// stop; a file that is not good makes no store.
+    pub fn open_to_look(
+        sources: Sources,
+        there: impl Fn(&Config) -> bool,
+    ) -> Result<Self, ConfigErrors> {
         let stamp = stamp(&sources);
         let (good, trouble) = match checked(&sources) {
             Ok(config) => (config, None),
@@ -81,6 +85,9 @@ impl FileSettings {
                 Ok(dir) if dir.as_ref().is_none_or(|dir| Path::new(dir).is_absolute()) => {
                     let data_dir = dir.map(PathBuf::from);
                     let shipped = Config { data_dir, kill_switch: true, ..Config::default() };
+                    if !there(&shipped) {
+                        return Err(errors);
+                    }
                     (shipped, Some(errors.to_string()))
                 }
                 Ok(_) | Err(Unknown) => return Err(errors),

@@ -16,12 +16,10 @@ use super::out::Out;
 use crate::adapters::FileSettings;
 use crate::adapters::local_tracker::LocalTracker;
 use crate::adapters::store_port::StorePort;
-use crate::app;
+use crate::app::{self, STORE_FILE};
 use crate::config::{Sources, find_file};
 use crate::store::Store;
 
-/// The store's file in the data folder.
-const STORE_FILE: &str = "afk.db";
 /// Runs that a short id is looked for in.
 const RECENT: u32 = 1_000;
 /// A run id is told from the beginning of it, of at least so many characters.
@@ -65,7 +63,7 @@ impl Desk {
     /// The same for who only looks, or stops things: also where the configuration is not
     /// good, which is said, with the store that is worked at instead.
     pub(super) async fn open_to_look(out: &Out, config: Option<&Path>) -> Answer<Self> {
-        let settings = FileSettings::open_to_look(sources(config))?;
+        let settings = FileSettings::open_to_look(sources(config), app::store_is_there)?;
         let (config, trouble) = settings.current();
         let desk = Self::with(config).await?;
         if let Some(trouble) = trouble {
