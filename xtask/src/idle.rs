@@ -134,7 +134,7 @@ fn configuration(folder: &Path) -> String {
         let _ = write!(
             text,
             "\n[repos.{name}]\nremote = \"{}\"\nverify = [\"make\", \"test\"]\n\
-             agent = \"scripted\"\nstages = [{{ name = \"ci\", command = [\"make\", \"ci\"] }}]\n",
+             stages = [{{ name = \"ci\", command = [\"make\", \"ci\"] }}]\n",
             remote.display()
         );
     }
