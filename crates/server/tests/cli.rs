@@ -235,10 +235,15 @@ fn a_variable_that_wins_over_an_edit_is_named() {
 #[test]
 fn a_wrong_configuration_is_named_by_file_line_and_column() {
     let machine = Machine::new();
-    machine.config("kill_switch = true\nalowlist = []\nbudget_usd = \"much\"\n");
+    let bad = "kill_switch = true\nalowlist = []\nbudget_usd = \"much\"\n";
+    machine.config(bad);
     let named = ["afk.toml:2:1", "allowlist", "afk.toml:3:"];
     machine.refused(&["explain", "o/web#1"], 2, &named);
-    // It shows the store all the same, and names the same.
+    machine.refused(&["status"], 2, &named);
+    // Where there is a store, it is shown all the same, and the same is named.
+    machine.config("");
+    machine.good(&["status"]);
+    machine.config(bad);
     let said = machine.afk(&["status"]);
     assert_eq!(said.code, 2, "{}{}", said.out, said.err);
     for word in named {
