@@ -402,23 +402,11 @@ fn parse<T: serde::de::DeserializeOwned>(what: &str, text: &str) -> PortResult<T
     store::from_json(what, text).map_err(fault)
 }
 
-/// A failed read or write, in the differences that the loop acts on.
+/// A failed read or write, in the differences that the loop acts on: whatever is not
+/// plainly absent may be there at the next pass.
 fn fault(error: StoreError) -> PortError {
     match error.kind() {
-        _ if error.is_transient() => PortError::transient(error),
         StoreErrorKind::NotFound(_) => PortError::new(ports::PortErrorKind::NotFound, error),
-        StoreErrorKind::Locked
-        | StoreErrorKind::DiskFull
-        | StoreErrorKind::ReadOnly
-        | StoreErrorKind::NotOurs
-        | StoreErrorKind::Corrupt
-        | StoreErrorKind::CannotOpen(_)
-        | StoreErrorKind::NewerSchema { .. }
-        | StoreErrorKind::ForeignSchema(_)
-        | StoreErrorKind::Closed
-        | StoreErrorKind::Finished(_)
-        | StoreErrorKind::Malformed { .. }
-        | StoreErrorKind::Io
-        | StoreErrorKind::Query => PortError::transient(error),
+        _ => PortError::transient(error),
     }
 }

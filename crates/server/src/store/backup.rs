@@ -5,13 +5,12 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{fmt, io};
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
 
 use super::error::{StoreError, StoreErrorKind};
-use super::open::{cannot_open, io_fault};
 use super::{OpenOptions, Store};
 
 impl Store {
@@ -19,27 +18,37 @@ impl Store {
     /// its size in bytes. A file that is there is replaced only with `overwrite`, and the
     /// store itself never.
     pub async fn backup(&self, target: &Path, overwrite: bool) -> Result<u64, StoreError> {
-        let path: Arc<Path> = target.into();
-        self.copy_to(target, overwrite).await.map_err(|error| error.at(&path))
+        self.copy_to(target, overwrite).await.map_err(|error| self.fault(error))
     }
 
     async fn copy_to(&self, target: &Path, overwrite: bool) -> Result<u64, StoreError> {
+        let failed = |why: &dyn fmt::Display| {
+            StoreError::new(StoreErrorKind::NotCopied(format!("{}: {why}", target.display())))
+        };
+        let io_failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotFound => failed(&"its directory does not exist; make it first"),
+            io::ErrorKind::AlreadyExists => failed(
+                &"there is a file of that name, which was left as it was; name another one, or \
+                  replace it with --force",
+            ),
+            _ => failed(&error),
+        };
         let folder = match target.parent() {
             Some(folder) if folder != Path::new("") => folder,
             Some(_) | None => Path::new("."),
         };
-        let folder = folder.canonicalize().map_err(|e| io_fault(&e))?;
-        let name = target.file_name().ok_or_else(|| cannot_open("it names no file"))?;
-        let target = folder.join(name);
-        if self.files().contains(&target) {
-            return Err(cannot_open("it is a file of the store itself"));
+        let folder = folder.canonicalize().map_err(io_failed)?;
+        let name = target.file_name().ok_or_else(|| failed(&"that names no file"))?;
+        let place = folder.join(name);
+        if self.files().contains(&place) {
+            return Err(failed(&"that is a file of the store itself; name another one"));
         }
-        if target.symlink_metadata().is_ok() && !overwrite {
-            return Err(cannot_open("there is a file of that name already"));
+        if place.symlink_metadata().is_ok() && !overwrite {
+            return Err(io_failed(io::ErrorKind::AlreadyExists.into()));
         }
         let part = tempfile::Builder::new().prefix(".afk-backup-").tempfile_in(&folder);
-        let part = part.map_err(|e| io_fault(&e))?;
-        let name = part.path().to_str().ok_or_else(|| cannot_open("its path is not UTF-8"))?;
+        let part = part.map_err(io_failed)?;
+        let name = part.path().to_str().ok_or_else(|| failed(&"its path is not UTF-8"))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(name.to_owned());
         copied.execute(self.readers()).await.map_err(StoreError::from)?;
         look_over(part.path()).await?;
@@ -47,16 +56,16 @@ impl Store {
             part.as_file().sync_all()?;
             let bytes = part.as_file().metadata()?.len();
             if overwrite {
-                part.persist(&target)?;
+                part.persist(&place)?;
             } else {
-                part.persist_noclobber(&target)?;
+                part.persist_noclobber(&place)?;
             }
             File::open(&folder)?.sync_all()?;
             Ok(bytes)
         };
         let kept = tokio::task::spawn_blocking(keep).await;
         let kept = kept.map_err(|_| StoreError::new(StoreErrorKind::Closed))?;
-        kept.map_err(|e: std::io::Error| io_fault(&e))
+        kept.map_err(io_failed)
     }
 
     /// The files that are the store, none of which a copy may replace.

@@ -31,6 +31,8 @@ pub enum StoreErrorKind {
     Corrupt,
     /// The file cannot be opened or made.
     CannotOpen(String),
+    /// No backup was made: of which file, and why.
+    NotCopied(String),
     /// Written by a newer binary.
     NewerSchema {
         /// The version in the file.
@@ -73,6 +75,7 @@ impl StoreError {
             | StoreErrorKind::NotOurs
             | StoreErrorKind::Corrupt
             | StoreErrorKind::CannotOpen(_)
+            | StoreErrorKind::NotCopied(_)
             | StoreErrorKind::NewerSchema { .. }
             | StoreErrorKind::ForeignSchema(_)
             | StoreErrorKind::Closed
@@ -130,6 +133,7 @@ impl fmt::Display for StoreError {
                  a backup",
             ),
             StoreErrorKind::CannotOpen(why) => write!(f, "cannot be opened: {why}"),
+            StoreErrorKind::NotCopied(why) => write!(f, "was not copied to {why}"),
             StoreErrorKind::NewerSchema { found, known } => write!(
                 f,
                 "was written by a newer afk (schema {found}, this binary knows up to {known}); \

@@ -332,7 +332,16 @@ async fn a_backup_is_whole_private_and_never_written_over_a_file() {
     let target = home.dir.path().join("copy.db");
     let bytes = store.backup(&target, false).await.unwrap();
     assert_eq!((mode(&target), bytes), (0o600, target.metadata().unwrap().len()));
-    assert!(store.backup(&target, false).await.unwrap_err().to_string().contains("already"));
+    let refused = store.backup(&target, false).await.unwrap_err().to_string();
+    for said in
+        ["afk.db was not copied to", "copy.db: there is a file", "left as it was", "--force"]
+    {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    let nowhere = store.backup(&home.dir.path().join("no/copy.db"), false).await.unwrap_err();
+    assert!(
+        nowhere.to_string().ends_with("no/copy.db: its directory does not exist; make it first")
+    );
     admit(&store, 2, "o/b#1", FREE).await;
     store.backup(&target, true).await.unwrap();
     for name in ["afk.db", "afk.db-wal", "afk.db.lock"] {
