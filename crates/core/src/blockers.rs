@@ -22,7 +22,7 @@ pub fn blockers(body: &str, own: &RepoName) -> Vec<IssueRef> {
         let text = line.trim();
         if let Some(title) = heading(text) {
             section = if names_blockers(title) { Section::Blockers } else { Section::Elsewhere };
-        } else if section == Section::Elsewhere && names_blockers(text) && is_title(text) {
+        } else if section == Section::Elsewhere && is_title(text) {
             // `Blocked by:` or `**Blocked by**` alone on its line heads a list as well.
             section = Section::Lead;
         }
@@ -142,7 +142,7 @@ fn names_blockers(title: &str) -> bool {
 /// Whether a line is nothing but "blocked by" and its decoration.
 fn is_title(text: &str) -> bool {
     let bare = text.trim_matches(|c: char| !c.is_alphanumeric());
-    bare.len() == CLAUSE.len() && bare.as_bytes().eq_ignore_ascii_case(CLAUSE)
+    bare.as_bytes().eq_ignore_ascii_case(CLAUSE)
 }
 
 fn list_item(text: &str) -> bool {
@@ -220,6 +220,7 @@ mod tests {
         check("not blocked by #7 but blocked by #8", &["o/r#8"]);
         check("blocked by #8, not blocked by #7", &["o/r#8"]);
         check("If not, wait: blocked by #7", &["o/r#7"]);
+        check("No joke, blocked by #7", &["o/r#7"]);
     }
 
     #[test]
@@ -233,6 +234,9 @@ mod tests {
         check("**Blocked by:**\n- #7\n- #8\nthen\n- #9", &["o/r#7", "o/r#8"]);
         check("## Blocked by\n- not blocked by #7\n- #8", &["o/r#8"]);
         check("## Blocked by #3\n- #7", &["o/r#3", "o/r#7"]);
+        check("- blocked by #7\n- #8", &["o/r#7"]);
+        check("####### Blocked by\ntext\n- #7", &[]);
+        check("## Blocked by\n. #7\n2 of #8", &[]);
     }
 
     proptest! {
