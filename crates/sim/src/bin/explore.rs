@@ -9,7 +9,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use afk_sim::explore::{Report, Scenario, explore, run_bad, shrink};
@@ -41,9 +41,6 @@ struct Ask {
     /// Where cut-down stories are written to.
     keep: Option<PathBuf>,
 }
-
-/// The seed that caught a bad loop, and by what.
-type Caught = (u64, String);
 
 fn ask() -> Option<Ask> {
     let mut args = std::env::args().skip(1);
@@ -122,41 +119,41 @@ fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
     told.broken.len() < ENOUGH
 }
 
-/// Says for each known-bad loop how many seeds it takes to catch it, and by what.
+/// Says for each known-bad loop how many seeds it takes to catch it, and by what, as
+/// soon as that is known.
 fn tell_bad(ask: &Ask) -> bool {
-    let next = AtomicU64::new(0);
-    let lines = Mutex::<Vec<(Bad, Option<Caught>)>>::default();
+    let (next, caught) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..TELLERS {
             scope.spawn(|| {
-                while let Some(bad) = Bad::ALL.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
-                    let caught = (ask.from..ask.from + ask.seeds).find_map(|seed| {
-                        let wrong = run_bad(&Scenario::new(seed), Some(*bad)).wrong?;
-                        Some((seed, wrong))
-                    });
-                    if let (Some((seed, _)), Some(_)) = (&caught, &ask.keep) {
-                        let (mut small, _) = shrink(&Scenario::new(*seed), Some(*bad));
-                        small.about = format!("catches {bad:?}");
-                        write(ask, &format!("{bad:?}"), &text_of(&small));
-                    }
-                    if let Ok(mut lines) = lines.lock() {
-                        lines.push((*bad, caught));
-                    }
+                while let Some(bad) = Bad::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    caught.fetch_add(usize::from(is_caught(ask, *bad)), Ordering::Relaxed);
                 }
             });
         }
     });
-    let mut lines = lines.into_inner().unwrap_or_default();
-    lines.sort_by_key(|(bad, _)| format!("{bad:?}"));
-    for (bad, caught) in &lines {
-        match caught {
-            Some((seed, wrong)) => println!("{bad:?}: {} seeds: {wrong}", seed - ask.from + 1),
-            None => println!("{bad:?}: NOT CAUGHT in {} seeds", ask.seeds),
-        }
+    let caught = caught.into_inner();
+    println!("{caught} of {} known-bad loops are caught", Bad::ALL.len());
+    caught == Bad::ALL.len()
+}
+
+fn is_caught(ask: &Ask, bad: Bad) -> bool {
+    let began = Instant::now();
+    let caught = (ask.from..ask.from.saturating_add(ask.seeds))
+        .take_while(|_| began.elapsed() < Duration::from_secs(ask.seconds))
+        .zip(1_u64..)
+        .find_map(|(seed, nth)| Some((seed, nth, run_bad(&Scenario::new(seed), Some(bad)).wrong?)));
+    let Some((seed, nth, wrong)) = caught else {
+        println!("{bad:?}: NOT CAUGHT in {} seeds or {} s", ask.seeds, ask.seconds);
+        return false;
+    };
+    println!("{bad:?}: {nth} seeds: {wrong}");
+    if ask.keep.is_some() {
+        let (mut small, _) = shrink(&Scenario::new(seed), Some(bad));
+        small.about = format!("catches {bad:?}");
+        write(ask, &format!("{bad:?}"), &text_of(&small));
     }
-    let caught = lines.iter().filter(|(_, caught)| caught.is_some()).count();
-    println!("{caught} of {} known-bad loops are caught", lines.len());
-    caught == lines.len()
+    true
 }
 
 fn text_of(scenario: &Scenario) -> String {
