@@ -56,6 +56,9 @@ fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
             assert!(out.contains(shows), "{bad}: {args:?}: {out}");
             assert!(err.contains("warning: ") && err.contains(&store), "{bad}: {args:?}: {err}");
         }
+        let (_, err) = said(&["runs", "--json"], 0);
+        let warned: serde_json::Value = serde_json::from_str(&err).expect("one JSON document");
+        assert!(warned["warning"].as_str().unwrap().contains(&store), "{bad}: {err}");
         // Whoever asks whether it works is told by the code, too, that it does not.
         let (out, err) = said(&["status"], 2);
         assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("pickup is paused"));

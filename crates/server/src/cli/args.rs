@@ -4,24 +4,31 @@
 //! [`examples`]; what the commands do is in `commands`.
 
 mod backup;
+mod color;
+mod config;
+mod demo;
 mod evidence;
 mod examples;
 mod issue;
 mod logs;
 mod presence;
 mod repo;
+mod serve;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 pub(super) use backup::BackupArgs;
+pub(super) use color::ColorChoice;
+pub(super) use config::ConfigCommand;
+pub(super) use demo::{DemoAgent, DemoArgs, Scenario};
 pub(super) use evidence::{EvidenceArgs, EvidenceCommand, VerifyArgs};
 pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
 pub(super) use repo::{EnrollArgs, RepoArgs};
+pub(super) use serve::{LogFormat, ServeArgs};
 
 /// Lands an issue as tested, deployed code with nobody at the keyboard.
 ///
@@ -56,7 +63,7 @@ pub(super) struct Global {
     /// The configuration file; else the one that `AFK_CONFIG` names, ./afk.toml, the user's own
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Print one JSON document; errors are JSON on standard error
+    /// Print one JSON document; errors and warnings are JSON on standard error
     #[arg(long, global = true)]
     pub(super) json: bool,
     /// Log what goes on to standard error; twice for every detail
@@ -71,33 +78,6 @@ pub(super) struct Global {
         hide_possible_values = true
     )]
     pub(super) color: ColorChoice,
-}
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum ColorChoice {
-    /// On a terminal that did not ask for none.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl ColorChoice {
-    /// Whether a handle gets colour; `terminal` says whether it is one.
-    pub(super) fn wanted(self, terminal: bool, env: impl Fn(&str) -> Option<OsString>) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Never => false,
-            Self::Auto => {
-                let refused = env("NO_COLOR").is_some_and(|value| !value.is_empty())
-                    || env("TERM").is_some_and(|term| term == "dumb");
-                terminal && !refused
-            }
-        }
-    }
 }
 
 /// The commands.
@@ -179,8 +159,9 @@ pub(super) enum Command {
     },
     /// What runs, what waits and why, what is switched how
     ///
-    /// Live runs with their phase, time, tokens and cost; ready issues and the gate
-    /// that holds each; switches, frozen repositories and the sandbox's strength.
+    /// Live runs with their phase, time, tokens and cost; issues that were handed to a
+    /// person; ready issues and the gate that holds each; switches, frozen repositories
+    /// and the sandbox's strength.
     #[command(after_help = examples::STATUS)]
     Status,
     /// One run: checklist, attempts, timeline
@@ -458,85 +439,6 @@ pub(super) struct AskArg {
     pub(super) ask: Option<u32>,
 }
 
-/// Commands on the configuration.
-#[derive(Debug, Clone, Copy, Subcommand)]
-pub(super) enum ConfigCommand {
-    /// Say everything that is wrong with the configuration, and where
-    ///
-    /// Reads the file and the variables as every command does. Ends with 2 when
-    /// something is wrong.
-    #[command(after_help = examples::CONFIG_CHECK)]
-    Check,
-    /// Print the JSON Schema of the configuration file
-    #[command(after_help = examples::CONFIG_SCHEMA)]
-    Schema,
-    /// Print which file is read, or would be made
-    Path,
-}
-
-/// How the daemon logs.
-#[derive(Debug, Clone, Copy, Args)]
-pub(super) struct ServeArgs {
-    /// How log lines look: `json` unless standard output is a terminal
-    #[arg(long, value_enum, value_name = "FORMAT")]
-    pub(super) log_format: Option<LogFormat>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum LogFormat {
-    /// One JSON object a line, for collectors
-    Json,
-    /// Words, for people
-    Text,
-}
-
-/// What the demo shows.
-#[derive(Debug, Clone, Args)]
-pub(super) struct DemoArgs {
-    /// What happens to the issue
-    #[arg(long, value_enum, default_value = "success")]
-    pub(super) scenario: Scenario,
-    /// Who writes the code
-    #[arg(long, value_enum, default_value = "scripted")]
-    pub(super) agent: DemoAgent,
-    /// Work in this folder, which must not exist yet, in place of a temporary one
-    #[arg(long, value_name = "DIR")]
-    pub(super) keep: Option<PathBuf>,
-}
-
-/// What happens to the demo's issue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Scenario {
-    /// It lands, goes green and is closed with evidence
-    Success,
-    /// CI is asked before landing: it fails once, and only what passed lands
-    Tested,
-    /// CI fails on what the tests do not see, and the agent mends it forward
-    CiRed,
-    /// No fix makes CI green: the repository is frozen, and the next issue waits
-    Frozen,
-    /// The control plane is killed in the middle of a turn, and another goes on
-    Restart,
-    /// The agent cannot prove its change, and a person gets it
-    NeedsHuman,
-    /// The change breaches a guardrail, and nothing lands
-    Guardrail,
-    /// Another issue blocks it, and nothing starts
-    Blocked,
-    /// Nobody trusted released it, and nothing starts
-    Untrusted,
-}
-
-/// Who writes the demo's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum DemoAgent {
-    /// A script that follows fixed steps and thinks nothing
-    Scripted,
-    /// The Claude CLI of this machine, signed in
-    Claude,
-}
-
 /// The whole command line, for help, completions and man pages.
 pub(super) fn command() -> clap::Command {
     Cli::command()
@@ -549,24 +451,6 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         command().debug_assert();
-    }
-
-    #[test]
-    fn colour_is_for_terminals_that_want_it() {
-        let env = |name: &'static str, value: &'static str| {
-            move |asked: &str| (asked == name).then(|| OsString::from(value))
-        };
-        let check = |choice: ColorChoice, terminal, name, value, expected| {
-            let wanted = choice.wanted(terminal, env(name, value));
-            assert_eq!(wanted, expected, "{choice:?} {terminal} {name}={value}");
-        };
-        check(ColorChoice::Auto, true, "", "", true);
-        check(ColorChoice::Auto, false, "", "", false);
-        check(ColorChoice::Auto, true, "NO_COLOR", "1", false);
-        check(ColorChoice::Auto, true, "NO_COLOR", "", true);
-        check(ColorChoice::Auto, true, "TERM", "dumb", false);
-        check(ColorChoice::Always, false, "NO_COLOR", "1", true);
-        check(ColorChoice::Never, true, "", "", false);
     }
 
     #[test]

@@ -68,11 +68,10 @@ impl Desk {
         let desk = Self::with(config).await?;
         if let Some(trouble) = trouble {
             let store = desk.store.path().display();
-            out.complain(&format!(
-                "{} the configuration is not good, and this is the store at {store}:\n{trouble}\n\
+            out.warn(&format!(
+                "the configuration is not good, and this is the store at {store}:\n{trouble}\n\
                  pickup is paused: nothing new is dispatched until this is mended; an `afk serve` \
-                 that runs goes on with its live runs under the last good configuration",
-                out.paint_err.warn("warning:")
+                 that runs goes on with its live runs under the last good configuration"
             ));
         }
         Ok(desk)

@@ -91,6 +91,15 @@ impl Out {
         }
     }
 
+    /// What whoever acts on the result has to know of it, on standard error.
+    pub(super) fn warn(&self, text: &str) {
+        if self.json {
+            self.complain(&serde_json::json!({ "warning": text }).to_string());
+        } else {
+            self.complain(&format!("{} {text}", self.paint_err.warn("warning:")));
+        }
+    }
+
     /// Text on standard error, whatever was asked for.
     pub(super) fn complain(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };

@@ -116,7 +116,7 @@ fn in_force(context: &Context<'_>) -> Option<Config> {
     match load::<Config>(&sources) {
         Ok(Loaded { config, .. }) => Some(config),
         Err(errors) => {
-            context.out.note(format!("{} {errors}", context.out.paint_err.warn("warning:")));
+            context.out.warn(&errors.to_string());
             None
         }
     }
