@@ -85,7 +85,7 @@ impl Engine {
 
 fn wanted(run: &Run, config: &Config, seen: &IssueSeen, started: bool) -> Wanted {
     let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
-    let escalated = matches!(end, Some(End::NeedsHuman | End::Frozen));
+    let escalated = end.is_some_and(End::is_handed_back);
     let mut wanted = Wanted { comment: started || escalated, ..Wanted::default() };
     let label = |on: bool, name: &str, list: &mut Vec<String>| {
         if on {

@@ -112,6 +112,16 @@ pub enum End {
     Released,
 }
 
+impl End {
+    /// Whether the issue is a person's from then on.
+    pub const fn is_handed_back(self) -> bool {
+        match self {
+            Self::NeedsHuman | Self::Frozen => true,
+            Self::Done | Self::Released => false,
+        }
+    }
+}
+
 /// Why a turn is begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

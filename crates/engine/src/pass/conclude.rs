@@ -96,7 +96,7 @@ impl Pass<'_> {
         }
         let stages = self.config.limits(&self.repo).stages;
         self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
-        let forensics = matches!(end, End::NeedsHuman | End::Frozen);
+        let forensics = end.is_handed_back();
         let judged = self.judged().await?;
         let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
         self.ports().git.release(&repo, run, &judged, forensics).await?;

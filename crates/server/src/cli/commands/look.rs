@@ -1,11 +1,11 @@
 //! `status`, `show`, `explain`, `evidence`: they read, and change nothing.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use afk_core::gates::Dispatcher;
-use afk_core::plan::End;
 use afk_core::run::Run;
-use afk_engine::ports::{Filter, JournalRow, Store as _};
+use afk_engine::ports::{Filter, JournalRow, Store as _, StoredRun};
 use afk_engine::switches::Brake;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -17,9 +17,11 @@ use crate::cli::desk::{Desk, configured, issue, now, sources};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Answer, Failure};
 use crate::cli::live::glance;
-use crate::cli::render::{self, Held, Kept, Page, Status};
+use crate::cli::render::{self, HandedBack, Held, Kept, Page, Status};
 use crate::cli::view::RunView;
 
+/// Issues in the hands of people that `status` shows, the newest.
+const HANDED_BACK: usize = 20;
 /// Ready issues of a repo that `status` asks the gates for.
 const READY: usize = 20;
 
@@ -35,6 +37,7 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
     for stored in ports.store.live().await? {
         runs.push(glance(&app.engine, &stored.run).await);
     }
+    let handed_back = handed_back(&app).await?;
     let (mut ready, mut unreadable) = (Vec::new(), Vec::new());
     let brake = brake(&app).await;
     for repo in app.config.allowlist.iter().filter(|repo| app.config.repos.contains_key(repo)) {
@@ -59,6 +62,7 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
         allowlist: app.config.allowlist.clone(),
         switches,
         runs,
+        handed_back,
         ready,
         unreadable,
         serving: crate::serve::serving(&app.store).await?,
@@ -69,6 +73,30 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
     };
     context.out.result(&now, |paint| render::status(&now, paint))?;
     Ok(if trouble.is_none() { Exit::Done } else { Exit::Usage })
+}
+
+/// What the newest runs handed to a person, as far as their trackers still show it there.
+async fn handed_back(app: &App) -> Answer<Vec<HandedBack>> {
+    let (ports, mut seen, mut back) = (app.engine.ports(), BTreeSet::new(), Vec::new());
+    for StoredRun { run, .. } in ports.store.runs(&Filter::default()).await? {
+        if !seen.insert(run.issue.clone()) {
+            continue;
+        }
+        let Some(end) = run.conclusion.filter(|end| end.end.is_handed_back()) else { continue };
+        // Where the tracker does not answer, nothing says that somebody has taken it.
+        let taken = ports.tracker.issue(&run.issue).await.is_ok_and(|view| {
+            !view.issue.open || !view.issue.labels.contains(&app.config.human_label)
+        });
+        if !taken {
+            let title = run.pinned.title;
+            let (issue, run, at, why) = (run.issue, run.id, end.at, end.why);
+            back.push(HandedBack { issue, title, run, at, why });
+            if back.len() == HANDED_BACK {
+                break;
+            }
+        }
+    }
+    Ok(back)
 }
 
 pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) -> Answer {
@@ -114,10 +142,8 @@ async fn summary(context: &Context<'_>, run: &Run) -> RunView {
 
 /// Where what is kept of a run lies; none where nothing is kept.
 fn kept(desk: &Desk, run: &Run) -> Answer<Option<Kept>> {
-    let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
-    match end {
-        Some(End::NeedsHuman | End::Frozen) => {}
-        Some(End::Done | End::Released) | None => return Ok(None),
+    if !run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end.is_handed_back()) {
+        return Ok(None);
     }
     let spaces = Workspaces::open(&app::data_dir(&desk.config)?.join("work"))
         .map_err(|error| Failure::new(Exit::Failure, error.to_string()))?;

@@ -27,5 +27,5 @@ pub(super) use logs::{Told, turn_begun, turn_over};
 pub(super) use replay::{Chain, ReplayPage, replayed};
 pub(super) use runs::runs;
 pub(super) use show::{Kept, Page, page};
-pub(super) use status::{Held, Status, status};
+pub(super) use status::{HandedBack, Held, Status, status};
 pub(super) use verify::{Check, State, VerifyPage, verified};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use afk_core::ids::{At, IssueRef, RepoName};
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_engine::ports::{SwitchState, Switches};
 use serde::Serialize;
 
@@ -27,6 +27,8 @@ pub(crate) struct Status {
     pub(crate) switches: Switches,
     /// Live runs.
     pub(crate) runs: Vec<RunView>,
+    /// Issues that wait for a person since their newest run.
+    pub(crate) handed_back: Vec<HandedBack>,
     /// Ready issues and what holds each.
     pub(crate) ready: Vec<Held>,
     /// Repos whose issues could not be read, and why.
@@ -57,6 +59,21 @@ pub(crate) struct Held {
     pub(crate) error: Option<String>,
 }
 
+/// An issue that a run handed to a person, and that nobody has taken from there.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HandedBack {
+    /// The issue.
+    pub(crate) issue: IssueRef,
+    /// Its title, as it was accepted.
+    pub(crate) title: String,
+    /// Its newest run.
+    pub(crate) run: RunId,
+    /// When that ended.
+    pub(crate) at: At,
+    /// Why it went no further.
+    pub(crate) why: String,
+}
+
 /// The page.
 pub(crate) fn status(now: &Status, paint: Paint) -> String {
     let mut out = Vec::new();
@@ -64,6 +81,7 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     out.push(String::new());
     runs(&now.runs, paint, &mut out);
     out.push(String::new());
+    handed_back(now, &mut out);
     ready(now, paint, &mut out);
     out.push(String::new());
     let serving = now.serving.as_ref().map(|holder| line(&holder.to_string(), 160));
@@ -148,6 +166,21 @@ fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
     }
 }
 
+fn handed_back(now: &Status, out: &mut Vec<String>) {
+    let rows: Vec<_> = now
+        .handed_back
+        .iter()
+        .map(|back| {
+            let (why, title) = (line(&back.why, 60), line(&back.title, 50));
+            [back.issue.to_string(), ago(back.at, now.at), why, title]
+        })
+        .collect();
+    if !rows.is_empty() {
+        out.extend(columns(Some(["NEEDS A HUMAN", "SINCE", "WHY", "TITLE"]), &rows));
+        out.push(String::new());
+    }
+}
+
 fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
     if now.ready.is_empty() && now.unreadable.is_empty() {
         out.push(paint.faint("no ready issues in enrolled repositories"));
@@ -191,6 +224,7 @@ mod tests {
             allowlist: Vec::new(),
             switches: Switches::default(),
             runs: Vec::new(),
+            handed_back: Vec::new(),
             ready: Vec::new(),
             unreadable: Vec::new(),
             serving: None,
@@ -251,6 +285,13 @@ mod tests {
                 ],
             },
             runs: vec![samples::working(), samples::asking()],
+            handed_back: vec![HandedBack {
+                issue: "o/web#6".parse().unwrap(),
+                title: "Move the door".to_owned(),
+                run: samples::admitted().id,
+                at: samples::at(300),
+                why: "three attempts were refused".to_owned(),
+            }],
             ready: vec![
                 held(8, Ok(said(&[Gate::RepoLock, Gate::Trust]))),
                 held(9, Ok(said(&[]))),

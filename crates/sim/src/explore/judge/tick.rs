@@ -66,7 +66,7 @@ fn difference(world: &World, run: &Run, record: &IssueRecord) -> Option<String> 
         return None;
     }
     let ours = put_on(record, &config.in_progress_label).is_some_and(by_us);
-    let human = matches!(end, End::NeedsHuman | End::Frozen);
+    let human = end.is_handed_back();
     let ready = record.has(&config.ready_label) && end != End::Released;
     let untrue = [
         (ours, "is still locked"),
