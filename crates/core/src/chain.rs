@@ -215,6 +215,18 @@ mod tests {
         assert_eq!(told(|rows| rows.swap(1, 4)), swapped);
         let twice = ["row 2 is there more than once", "row 2 does not follow on the row before it"];
         assert_eq!(told(|rows| rows.insert(1, rows[1].clone())), twice);
+        let nought = "row 0 is more than the journal says to have";
+        let before = |rows: &mut Vec<Link>| {
+            let zero = Link { seq: 0, prev_hash: String::new(), ..rows[0].clone() };
+            let hash = hash(RUN, 0, zero.at, &zero.kind, &zero.body, "");
+            rows.insert(0, Link { hash, ..zero });
+        };
+        assert_eq!(told(before), [nought, "row 1 does not follow on the row before it"]);
+        let both = |rows: &mut Vec<Link>| {
+            rows[2].body.push(' ');
+            rows[2].prev_hash.clear();
+        };
+        assert_eq!(told(both), [edited]);
         // Whoever edits a row and its hash must make all after it anew, and the head.
         let again = |row: &mut Link| {
             row.hash = hash(RUN, row.seq, row.at, &row.kind, &row.body, &row.prev_hash);

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use afk_core::config::{Config, Repo};
+use afk_core::ask::Permissions;
+use afk_core::change::TreePath;
+use afk_core::config::{Config, Repo, SandboxRequirement};
+use afk_core::proof::Conditions;
 use afk_core::usd::Usd;
 
 fn good() -> serde_json::Value {
@@ -65,6 +68,46 @@ fn a_repo_can_tighten_its_budget_and_never_loosen_it() {
 fn without_stages_there_is_nothing_to_be_green_by() {
     let config = with(|table| table["stages"] = serde_json::json!([]));
     assert_eq!(config.limits(the_repo(&config)).stages, None);
+}
+
+#[test]
+fn only_an_agent_that_may_ask_is_waited_for() {
+    let question = |agent: &str, permissions| {
+        let mut config = with(|table| table["agent"] = agent.into());
+        config.agents.claude.permissions = permissions;
+        let repo = the_repo(&config);
+        (config.permissions(repo), config.limits(repo).question.as_secs())
+    };
+    assert_eq!(question("claude", Permissions::Ask), (Permissions::Ask, 3_600));
+    assert_eq!(question("claude", Permissions::FullAccess), (Permissions::FullAccess, 0));
+    assert_eq!(question("scripted", Permissions::Ask), (Permissions::FullAccess, 0));
+}
+
+#[test]
+fn a_proof_is_run_as_the_repo_says() {
+    let config = with(|_| {});
+    assert_eq!(the_repo(&config).verify_timeout_seconds, 1_800);
+    assert_eq!(config.conditions(the_repo(&config)), Conditions::default());
+    let mut config = with(|table| {
+        table["network"] = serde_json::json!({ "verify": true });
+        table["read"] = serde_json::json!(["/opt/sdk"]);
+    });
+    config.sandbox = SandboxRequirement::Preferred;
+    let conditions = Conditions { network: true, lax: true, read: vec!["/opt/sdk".into()] };
+    assert_eq!(config.conditions(the_repo(&config)), conditions);
+}
+
+#[test]
+fn what_the_stages_run_judges_the_change_and_is_protected() {
+    let config = with(|table| {
+        table["stages"][0]["command"] = serde_json::json!(["sh", "ci/run.sh", "-x", "src/*.rs"]);
+    });
+    let policy = the_repo(&config).proof_policy().unwrap();
+    let is_protected = |path: &str| policy.is_protected(&TreePath::new(path.as_bytes()).unwrap());
+    assert!(is_protected("ci/run.sh"));
+    for free in ["-x", "src/main.rs"] {
+        assert!(!is_protected(free), "{free}");
+    }
 }
 
 #[test]
