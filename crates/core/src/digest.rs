@@ -103,6 +103,8 @@ mod tests {
         );
         assert_eq!(Digest::of("abc").to_string().parse(), Ok(Digest::of("abc")));
         assert_eq!("abc".parse::<Digest>(), Err(NotADigest));
+        assert_eq!(Digest::of("abc").short(), "ba7816bf8f01");
+        assert_eq!(format!("{:?}", Digest::of("abc")), Digest::of("abc").to_string());
     }
 
     #[test]

@@ -21,20 +21,14 @@ pub struct Pause {
 
 /// The time between `since` and `now` that no pause covers; zero if `now` is earlier.
 pub fn elapsed(since: At, now: At, pauses: &[Pause]) -> Duration {
-    let mut spans: Vec<(At, At)> = pauses
-        .iter()
-        .map(|pause| (pause.from.max(since), pause.to.unwrap_or(now).min(now)))
-        .filter(|(from, to)| from < to)
-        .collect();
+    let mut spans: Vec<(At, At)> =
+        pauses.iter().map(|pause| (pause.from, pause.to.unwrap_or(now).min(now))).collect();
     spans.sort_unstable();
     let mut off = Duration::ZERO;
     let mut covered = since;
     for (from, to) in spans {
-        let from = from.max(covered);
-        if from < to {
-            off += between(from, to);
-            covered = to;
-        }
+        off += between(from.max(covered), to);
+        covered = covered.max(to);
     }
     between(since, now).saturating_sub(off)
 }
@@ -56,13 +50,14 @@ pub fn uncovered(from: At, to: At, pauses: &[Pause]) -> Option<At> {
     spans.sort_unstable();
     let mut first = from;
     for (begun, ended) in spans {
-        if begun <= first && ended > first {
-            first = ended;
+        if begun <= first {
+            first = first.max(ended);
         }
     }
     (first < to).then_some(first)
 }
 
+/// Zero where `to` is the earlier one.
 fn between(from: At, to: At) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }
@@ -114,5 +109,6 @@ mod tests {
         check(&[pause(0, Some(9)), pause(12, Some(30))], Some(10));
         check(&[pause(5, Some(20))], None);
         check(&[pause(5, None)], None);
+        check(&[pause(2, Some(14)), pause(3, Some(12))], Some(14));
     }
 }
