@@ -43,8 +43,9 @@ impl Truth {
 fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.len()] {
     let (config, switches) = (&world.config, &world.store.switches);
     let ready = record.has(&config.ready_label);
+    let readable = !world.store.unreadable_switches;
     [
-        switches.halt.is_none() && switches.pause.is_none(),
+        readable && switches.halt.is_none() && switches.pause.is_none(),
         !config.kill_switch && world.bad_config.is_none(),
         config.allowlist.contains(&issue.repo),
         switches.freeze_of(&issue.repo).is_none(),

@@ -15,7 +15,7 @@ use super::{AgentTurn, TurnState, World};
 /// What fails a stage.
 pub(crate) const BREAKS: &str = "BREAKS-CI";
 /// What keeps a stage from running.
-const VOIDS: &str = "VOIDS-CI";
+pub(crate) const VOIDS: &str = "VOIDS-CI";
 
 /// A job and how it is.
 #[derive(Debug, Clone)]

@@ -23,7 +23,7 @@ use jiff::SignedDuration;
 
 pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
-pub(crate) use jobs::BREAKS;
+pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
 pub use store::{Kept, Lease, Row, Send, StoreWorld};
 pub(crate) use tracker::own;

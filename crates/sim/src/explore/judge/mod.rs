@@ -101,7 +101,8 @@ impl Judge {
 
     fn switches(&mut self, world: &World, by: Option<By>) {
         let Some(by) = by.filter(|by| by.call == "store.switches" && by.answered) else { return };
-        if world.store.switches.halt.is_some() && !world.store.unreadable_switches {
+        // What cannot be read counts as on.
+        if world.store.switches.halt.is_some() || world.store.unreadable_switches {
             self.halted.entry(by.plane).or_insert(world.now);
         } else {
             self.halted.remove(&by.plane);

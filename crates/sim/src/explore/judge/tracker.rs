@@ -9,7 +9,7 @@ use afk_core::plan::End;
 use afk_core::run::Run;
 
 use super::Judge;
-use crate::world::{BREAKS, IssueRecord, World, own};
+use crate::world::{BREAKS, IssueRecord, VOIDS, World, own};
 
 impl Judge {
     pub(super) fn tracker(&mut self, world: &World) {
@@ -67,7 +67,8 @@ impl Judge {
         let (mut green, mut there) = (false, false);
         while let Some(id) = at.filter(|_| !there) {
             let files = world.git.files_of(id).unwrap_or_default();
-            green |= !files.values().any(|text| text.contains(BREAKS));
+            let holds = |what| files.values().any(|text| text.contains(what));
+            green |= !holds(BREAKS) && !holds(VOIDS);
             there = *id == landed.commit;
             at = world.git.commits.get(id).and_then(|commit| commit.parents.first());
         }

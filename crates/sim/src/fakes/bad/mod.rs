@@ -16,7 +16,7 @@ use afk_engine::ports::TurnRequest;
 use crate::world::{TurnState, World, own};
 use bends::{
     bell_first, bell_twice, clock_from_dispatch, hiding, long_ago, proves_again, ready_left_on,
-    rewriting, uncorrected, without_costs,
+    rewriting, uncorrected, voids_pass, without_costs,
 };
 
 /// A fault that a loop may have.
@@ -76,11 +76,15 @@ pub enum Bad {
     TriesLeft,
     /// A comment that is not shown is posted at once.
     CommentUnsettled,
+    /// Switches that cannot be read count as off.
+    UnreadableIsOff,
+    /// A stage that could not run counts as green.
+    VoidIsGreen,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 29] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -108,6 +112,8 @@ impl Bad {
         Self::LeasesKept,
         Self::TriesLeft,
         Self::CommentUnsettled,
+        Self::UnreadableIsOff,
+        Self::VoidIsGreen,
     ];
 
     /// The configuration as this loop sees it.
@@ -150,6 +156,12 @@ impl Bad {
                 let frozen = std::mem::take(&mut world.store.switches.frozen);
                 let answer = act(world);
                 world.store.switches.frozen = frozen;
+                answer
+            }
+            (Self::UnreadableIsOff, "store.switches") => {
+                let unreadable = std::mem::take(&mut world.store.unreadable_switches);
+                let answer = act(world);
+                world.store.unreadable_switches = unreadable;
                 answer
             }
             (Self::AdmitsUnchecked, "store.admit") => hiding(world, |_| true, act),
@@ -239,6 +251,7 @@ impl Bad {
                 answer
             }
             (Self::ProvesForEver, "jobs.observe") => proves_again(world, act),
+            (Self::VoidIsGreen, "jobs.observe") => voids_pass(world, act),
             (Self::ConcludesOverTheLiving, "jobs.alive") => {
                 let turns = std::mem::take(&mut world.agents.turns);
                 let jobs = std::mem::take(&mut world.jobs.jobs);
