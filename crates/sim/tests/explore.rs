@@ -60,14 +60,53 @@ fn the_same_seed_twice_tells_the_same_story() {
     }
 }
 
+/// What the judge says of each known-bad loop: caught for another reason, it would not
+/// show that the invariant it is there for can fail.
+fn says(bad: Bad) -> &'static str {
+    match bad {
+        Bad::DispatchBeforeRecord => "was started and is not recorded",
+        Bad::LabelBeforeThread => "was locked before its thread",
+        Bad::CorrectiveTurnEveryPass => "begins while another is under way",
+        Bad::ReadyLabelLeftOn => "is ready still",
+        Bad::LockReadFromLabels => "never ended",
+        Bad::CompletedIsSuccess => "was closed without its evidence",
+        Bad::CommentReposted | Bad::CommentUnsettled => "has 2 comments",
+        Bad::DoorbellBeforeCommit => "a bell rang before its outcome was kept",
+        Bad::ClockFromDispatch => "a fix-forward was withheld",
+        Bad::ProvesForEver => "was started 13 times",
+        Bad::LandsUnproved => "unproved",
+        Bad::FreezeForgotten => "against the gate freeze",
+        Bad::AdmitsUnchecked => "2 runs are live",
+        Bad::SpendIgnored => "reserves more than is left",
+        Bad::HaltIgnored => "although a halt was known",
+        Bad::TrustsAnyone => "against the gate trust",
+        Bad::RetriesAtOnce => "beyond the retries or before its time",
+        Bad::BlockersIgnored => "against the gate blockers",
+        Bad::KillSwitchIgnored => "against the gate kill switch",
+        Bad::AllowlistIgnored => "against the gate allowlist",
+        Bad::ConcludesOverTheLiving => "an outcome while",
+        Bad::BellsLost => "rang wrongly",
+        Bad::BellsTwice => "is kept wrongly",
+        Bad::LockNotShown => "is not locked after a whole tick",
+        Bad::LeasesKept => "is settled and still leased",
+        Bad::TriesLeft => "left a branch of its own on the remote",
+        Bad::UnreadableIsOff => "against the gate switches",
+        Bad::VoidIsGreen => "was closed and what landed is not green",
+    }
+}
+
 #[test]
 fn every_known_bad_loop_is_caught() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/bad");
+    let mut missed = Vec::new();
     for bad in Bad::ALL {
         let story = kept(&folder.join(format!("{bad:?}.json")));
         assert_eq!(run(&story).wrong, None, "{bad:?}: the good loop fails, too");
         let wrong = run_bad(&story, Some(bad)).wrong;
         println!("{bad:?}: {}", wrong.as_deref().unwrap_or("NOT CAUGHT"));
-        assert!(wrong.is_some(), "{bad:?} is not caught by its story");
+        if !wrong.is_some_and(|wrong| wrong.contains(says(bad))) {
+            missed.push(bad);
+        }
     }
+    assert!(missed.is_empty(), "not caught for what they are: {missed:?}");
 }

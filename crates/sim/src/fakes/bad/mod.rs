@@ -16,7 +16,7 @@ use afk_engine::ports::TurnRequest;
 use crate::world::{TurnState, World, own};
 use bends::{
     bell_first, bell_twice, clock_from_dispatch, hiding, long_ago, proves_again, ready_left_on,
-    rewriting, uncorrected, voids_pass, without_costs,
+    recording, rewriting, uncorrected, voids_pass, without_costs,
 };
 
 /// A fault that a loop may have.
@@ -184,6 +184,15 @@ impl Bad {
                 world.store.memos = memos;
                 answer
             }
+            (
+                Self::ClockFromDispatch
+                | Self::SpendIgnored
+                | Self::RetriesAtOnce
+                | Self::CorrectiveTurnEveryPass
+                | Self::CommentUnsettled
+                | Self::CommentReposted,
+                "store.commit",
+            ) => recording(world, act),
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),
             (Self::BellsTwice, "store.commit") => bell_twice(world, act),
             (Self::LeasesKept, "store.unlease") => {
