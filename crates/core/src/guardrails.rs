@@ -209,8 +209,9 @@ impl Guardrails {
             report.add(Breach::ClosesIssue { of: of(), words });
         }
         let text = message.text.as_bytes();
+        let mut lines = Lines::of(text);
         for found in self.built_in.secrets.find(text) {
-            let line = line_of(text, found.at.start);
+            let line = lines.at(found.at.start);
             report.add(Breach::SecretInMessage { of: of(), kind: found.kind, line });
         }
     }
@@ -291,10 +292,11 @@ impl Guardrails {
                 Some(LinkFault::IntoGit) => report.add(Breach::LinkIntoGit { path: path() }),
             }
         }
+        let mut lines = Lines::of(content);
         for found in self.built_in.secrets.find(content) {
             let secret = content.get(found.at.clone()).unwrap_or_default();
             if !before.contains(secret) {
-                let line = line_of(content, found.at.start);
+                let line = lines.at(found.at.start);
                 report.add(Breach::Secret { path: path(), kind: found.kind, line });
             }
         }
@@ -331,9 +333,26 @@ fn is_manifest(file_name: &[u8]) -> bool {
         .any(|part| name.windows(part.len()).any(|window| window == *part))
 }
 
-fn line_of(content: &[u8], at: usize) -> u64 {
-    let before = content.get(..at).unwrap_or_default();
-    before.split(|b| *b == b'\n').count() as u64
+/// The numbers of lines, asked in order of place: a file of nothing but findings is read
+/// once, not once a finding.
+struct Lines<'a> {
+    content: &'a [u8],
+    counted: usize,
+    line: u64,
+}
+
+impl<'a> Lines<'a> {
+    const fn of(content: &'a [u8]) -> Self {
+        Self { content, counted: 0, line: 1 }
+    }
+
+    /// The line of the byte at `at`, which is not before the one asked for last.
+    fn at(&mut self, at: usize) -> u64 {
+        let between = self.content.get(self.counted..at).unwrap_or_default();
+        self.line += between.iter().filter(|b| **b == b'\n').count() as u64;
+        self.counted = at;
+        self.line
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! anywhere; a secret without a shape of its own only where a name such as
 //! `password` is given a long random-looking value. Placeholders are passed over.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -123,11 +122,13 @@ impl SecretShapes {
     /// Everything in `content` that looks like a secret, in order of place.
     pub(super) fn find(&self, content: &[u8]) -> Vec<Found> {
         let mut found = self.find_shapes(content);
+        let shaped = merged(found.iter().map(|f| f.at.clone()).collect());
         for captures in self.assigned.captures_iter(content) {
             let value = captures.iter().skip(1).flatten().next();
             if let Some(value) = value.filter(|v| self.looks_random(v.as_bytes())) {
                 let at = value.range();
-                if !found.iter().any(|f| f.at.start < at.end && at.start < f.at.end) {
+                let next = shaped.partition_point(|shape| shape.end <= at.start);
+                if shaped.get(next).is_none_or(|shape| at.end <= shape.start) {
                     found.push(Found { kind: SecretKind::Assigned, at });
                 }
             }
@@ -167,6 +168,19 @@ impl SecretShapes {
     }
 }
 
+/// The same places as ranges that neither touch nor overlap, in order.
+fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    ranges.sort_by_key(|at| at.start);
+    ranges.dedup_by(|next, before| {
+        let touches = next.start <= before.end;
+        if touches {
+            before.end = before.end.max(next.end);
+        }
+        touches
+    });
+    ranges
+}
+
 /// A documented example key, or one letter over and over.
 fn is_stand_in(secret: &[u8]) -> bool {
     let tail = secret.get(secret.len().saturating_sub(16)..).unwrap_or_default();
@@ -175,12 +189,13 @@ fn is_stand_in(secret: &[u8]) -> bool {
 
 /// Shannon's entropy in bits a byte.
 fn entropy(bytes: &[u8]) -> f64 {
-    let mut counts: HashMap<u8, u32> = HashMap::new();
+    let mut counts = [0_u32; 256];
     for byte in bytes {
-        *counts.entry(*byte).or_default() += 1;
+        counts[usize::from(*byte)] += 1;
     }
-    let all = bytes.len().max(1) as f64;
-    counts.values().map(|n| f64::from(*n) / all).map(|p| -p * p.log2()).sum()
+    let all = bytes.len() as f64;
+    let shares = counts.iter().filter(|n| **n > 0).map(|n| f64::from(*n) / all);
+    shares.map(|p| -p * p.log2()).sum()
 }
 
 #[cfg(test)]
@@ -250,5 +265,21 @@ mod tests {
     fn a_value_is_found_once() {
         let content = join(&["token = \"gh", "p_", RANDOM, "AbC12\""]);
         assert_eq!(kinds(&content), [SecretKind::GithubToken]);
+        let other = join(&["secret = \"", RANDOM, "\""]);
+        let assigned = SecretKind::Assigned;
+        let between = [content.as_str(), &other, &content, &other].join("\n");
+        let github = SecretKind::GithubToken;
+        assert_eq!(kinds(&between), [github, assigned, github, assigned]);
+    }
+
+    #[test]
+    fn ranges_that_touch_are_one() {
+        let check = |ranges: &[Range<usize>], expected: &[Range<usize>]| {
+            assert_eq!(merged(ranges.to_vec()), expected, "{ranges:?}");
+        };
+        check(&[], &[]);
+        check(&[5..9, 0..3], &[0..3, 5..9]);
+        check(&[0..3, 3..4, 5..6], &[0..4, 5..6]);
+        check(&[0..9, 2..4, 8..10], &[0..10]);
     }
 }

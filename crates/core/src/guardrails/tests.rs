@@ -147,6 +147,18 @@ fn sizes_have_limits_that_may_be_reached() {
 }
 
 #[test]
+fn a_file_of_nothing_but_secrets_is_read_once() {
+    // Whoever reads it again for each of them does not come to an end here.
+    let value = ["q7Zk2Wm9Xc4Vb8Nn3", "Ls6Pd1Rf5Tg0Hj"].concat();
+    let lines = 20_000;
+    let report = judge(&[("a", None, file(&format!("\ntoken = \"{value}\"").repeat(lines)))]);
+    let told = report.breaches.iter().filter(|b| matches!(b, Breach::Secret { .. })).count();
+    assert_eq!(report.further + told as u64, lines as u64 + 1);
+    let last = report.breaches.last();
+    assert!(matches!(last, Some(Breach::Secret { line: 51, .. })), "{last:?}");
+}
+
+#[test]
 fn what_cannot_be_read_is_not_let_through() {
     let (diff, _) = diff(&[("a", None, file("a"))]);
     let rails = Guardrails::compile(GuardrailPolicy::default()).unwrap();
