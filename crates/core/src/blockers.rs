@@ -7,7 +7,12 @@
 
 use crate::ids::{IssueRef, RepoName};
 
-/// The issues that `body` says block it, in order, each once.
+/// Blockers that are asked about. Each costs a call of the tracker, and a body may name
+/// more than anybody could want to be asked.
+pub const MOST: usize = 100;
+
+/// The issues that `body` says block it, in order, each once; no more than one over
+/// [`MOST`], so that who asks can tell that there are too many.
 ///
 /// They stand in a "blocked by" clause (to the end of its line), or in the list
 /// under a "Blocked by" heading. A bare `#n` is an issue of `own`.
@@ -175,7 +180,7 @@ fn references(text: &str, own: &RepoName, found: &mut Vec<IssueRef>) {
             continue;
         };
         let issue = IssueRef { repo, number };
-        if !found.contains(&issue) {
+        if found.len() <= MOST && !found.contains(&issue) {
             found.push(issue);
         }
     }
@@ -237,6 +242,15 @@ mod tests {
         check("- blocked by #7\n- #8", &["o/r#7"]);
         check("####### Blocked by\ntext\n- #7", &[]);
         check("## Blocked by\n. #7\n2 of #8", &[]);
+    }
+
+    #[test]
+    fn a_body_that_names_too_many_is_told_by_one_too_many() {
+        let body =
+            |n: usize| (1..=n).fold("blocked by".to_owned(), |body, i| body + &format!(" #{i}"));
+        let own: RepoName = "o/r".parse().unwrap();
+        let count = |n: usize| blockers(&body(n), &own).len();
+        assert_eq!([99, 100, 101, 5_000].map(count), [99, 100, 101, 101]);
     }
 
     proptest! {

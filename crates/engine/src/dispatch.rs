@@ -115,9 +115,12 @@ impl Engine {
                     return Ok(());
                 }
                 gates::Next::Admit(issues) => {
-                    let kept = needed(&live, brake.switches());
-                    if let Err(error) = self.ports.git.clean(&kept).await {
-                        tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
+                    // Without the switches nobody knows what a freeze holds.
+                    if let Some(switches) = brake.switches() {
+                        let cleaned = self.ports.git.clean(&needed(&live, &switches)).await;
+                        if let Err(error) = cleaned {
+                            tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
+                        }
                     }
                     for issue in issues {
                         match self.admit(&config, &issue, Dispatcher::Loop).await {
@@ -271,9 +274,9 @@ impl Engine {
 }
 
 /// Runs whose workspaces must stay: those at work, and those that hold a freeze.
-pub(crate) fn needed(live: &[StoredRun], switches: Option<Switches>) -> BTreeSet<RunId> {
-    let frozen = switches.into_iter().flat_map(|switches| switches.frozen);
-    let held = frozen.filter_map(|(_, freeze)| freeze.paging.map(|paging| paging.run));
+pub(crate) fn needed(live: &[StoredRun], switches: &Switches) -> BTreeSet<RunId> {
+    let freezes = switches.frozen.iter().map(|(_, freeze)| freeze);
+    let held = freezes.filter_map(|freeze| freeze.paging.as_ref().map(|paging| paging.run));
     live.iter().map(|stored| stored.run.id).chain(held).collect()
 }
 

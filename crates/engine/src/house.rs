@@ -94,7 +94,7 @@ impl Engine {
         let mut done = Housework::default();
         let stored = self.ports.store.live().await?;
         // Where the switches cannot be read, nobody knows what a freeze holds.
-        let live = needed(&stored, Some(self.ports.store.switches().await?));
+        let live = needed(&stored, &self.ports.store.switches().await?);
         if let Err(error) = self.ports.git.clean(&live).await {
             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
             done.failed += 1;

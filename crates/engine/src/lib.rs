@@ -5,13 +5,14 @@
 //! one repo's trouble stays its own. Everything is level-triggered: any pass may
 //! be the first after a crash.
 //!
-//! Reading order: [`pass`], then [`tick`], then [`driver`].
+//! Reading order: [`pass`], then [`dispatch`], then [`driver`].
 
 mod asked;
 mod comments;
 pub mod dispatch;
 pub mod driver;
 pub mod house;
+mod limits;
 pub mod outbox;
 pub mod pages;
 pub mod pass;
@@ -23,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afk_core::steer::CommentsHeard;
 use afk_core::trouble::Troubles;
+use limits::Limited;
 use ports::Ports;
 
 /// The loop, over one set of ports.
@@ -41,7 +43,8 @@ pub struct Engine {
 
 impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
-    pub fn new(ports: Ports, owner: &str) -> Self {
+    pub fn new(mut ports: Ports, owner: &str) -> Self {
+        ports.tracker = Arc::new(Limited::new(ports.tracker, Arc::clone(&ports.clock)));
         Self {
             ports,
             owner: owner.into(),

@@ -15,6 +15,8 @@ pub struct Brake {
 }
 
 struct Inner {
+    /// Held while the switches are read, so that an answer that took long does not undo a newer one.
+    reading: tokio::sync::Mutex<()>,
     /// None when they could not be read.
     seen: watch::Sender<Option<Switches>>,
     /// Cancelled by a halt or a shutdown, renewed when the halt is lifted.
@@ -27,11 +29,13 @@ impl Brake {
     pub fn new(shutdown: CancellationToken) -> Self {
         let token = Mutex::new(shutdown.child_token());
         let (seen, _) = watch::channel(None);
-        Self { inner: Arc::new(Inner { seen, token, shutdown }) }
+        let reading = tokio::sync::Mutex::default();
+        Self { inner: Arc::new(Inner { reading, seen, token, shutdown }) }
     }
 
     /// Reads the switches; a halt cancels what is under way.
     pub async fn read(&self, store: &dyn Store) {
+        let _reading = self.inner.reading.lock().await;
         let read = store.switches().await;
         if let Err(error) = &read {
             tracing::warn!(error = error.chain(), "switches unreadable: counted as on");

@@ -95,6 +95,12 @@ async fn a_live_run_waits_out_the_rate_limit_of_its_tracker() {
     let now = story.sim.with(|world| world.now);
     let reset = now.checked_add(SignedDuration::from_secs(90)).unwrap();
     story.sim.with(|world| world.tracker.limited.insert(repo("o/r"), reset));
+    let asked =
+        || story.sim.with(|world| world.calls.iter().filter(|c| c.starts_with("tracker.")).count());
+    story.rounds(1).await;
+    let told = asked();
+    story.rounds(10).await;
+    assert_eq!(asked(), told, "asked before the limit is over");
     story.settle().await;
     story.ended(End::Done);
 }

@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use afk_core::blockers::blockers;
+use afk_core::blockers::{MOST, blockers};
 use afk_core::config::Config;
 use afk_core::gates::{Answer, Fleet, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, RepoName};
-use afk_core::issue::{Issue, Permission};
+use afk_core::issue::{BlockerState, Issue, Permission};
 use afk_core::request::Request;
 use afk_core::run::Run;
 use afk_core::trust::{OnBehalf, Trust, trust};
@@ -134,18 +134,25 @@ impl Engine {
         let native = view.native_blockers.iter().filter(|native| !blocking.contains(native));
         let native: Vec<IssueRef> = native.cloned().collect();
         blocking.extend(native);
+        RemoteFacts {
+            foreign_lock: self.foreign_lock(config, issue).await,
+            trust: self.trust(config, issue, &view).await,
+            blockers: self.states(blocking).await,
+            // Stages that are commands say nothing of a head that they did not run on.
+            base: Some(Answer::Known(Verdict::Pending)),
+        }
+    }
+
+    async fn states(&self, blocking: Vec<IssueRef>) -> Answer<Vec<(IssueRef, BlockerState)>> {
+        if blocking.len() > MOST {
+            return Answer::Unreadable(format!("it names more than {MOST} issues as blockers"));
+        }
         let mut states = Vec::new();
         for blocker in blocking {
             let state = self.ports.tracker.blocker(&blocker).await;
             states.push((blocker, state));
         }
-        RemoteFacts {
-            foreign_lock: self.foreign_lock(config, issue).await,
-            trust: self.trust(config, issue, &view).await,
-            blockers: Answer::Known(states),
-            // Stages that are commands say nothing of a head that they did not run on.
-            base: Some(Answer::Known(Verdict::Pending)),
-        }
+        Answer::Known(states)
     }
 
     /// An issue of the repo with the in-progress label that no live run of ours put there.
