@@ -349,7 +349,7 @@ impl<'a> Lines<'a> {
     /// The line of the byte at `at`, which is not before the one asked for last.
     fn at(&mut self, at: usize) -> u64 {
         let between = self.content.get(self.counted..at).unwrap_or_default();
-        self.line += between.iter().filter(|b| **b == b'\n').count() as u64;
+        self.line += between.split(|b| *b == b'\n').skip(1).count() as u64;
         self.counted = at;
         self.line
     }
