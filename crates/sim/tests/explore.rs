@@ -92,6 +92,14 @@ fn says(bad: Bad) -> &'static str {
         Bad::TriesLeft => "left a branch of its own on the remote",
         Bad::UnreadableIsOff => "against the gate switches",
         Bad::VoidIsGreen => "was closed and what landed is not green",
+        Bad::DispatchesNothing => "could be dispatched and is not",
+        Bad::HumanLabelLeftOff => "is settled and its issue is not given to people",
+        Bad::LeftOpen => "is settled and its issue is not closed",
+        Bad::CommentUnmarked => "ended as Done and has no comment",
+        Bad::BoxesLeftOpen => "ended as Done and its comment does not say so",
+        Bad::FreezeNotKept => "ends as Frozen and its repo is not",
+        Bad::RequestsUnanswered => "was never answered",
+        Bad::BundleLost => "left no evidence",
     }
 }
 

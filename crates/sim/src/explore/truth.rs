@@ -40,6 +40,11 @@ impl Truth {
     }
 }
 
+/// Whether every gate that `issue` has of its own stands open now.
+pub(super) fn all_open(world: &World, issue: &IssueRef, record: &IssueRecord) -> bool {
+    gates(world, issue, record).into_iter().all(|open| open)
+}
+
 fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.len()] {
     let (config, switches) = (&world.config, &world.store.switches);
     let ready = record.has(&config.ready_label);

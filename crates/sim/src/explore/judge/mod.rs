@@ -62,6 +62,8 @@ pub(super) struct Judge {
     bells: usize,
     /// Events and comments of each issue that were judged.
     tracked: BTreeMap<IssueRef, (usize, usize)>,
+    /// How many events the issue of a run had when the run ended.
+    ended: BTreeMap<RunId, usize>,
     /// Since which step an issue has shown what its run is not.
     untrue: BTreeMap<IssueRef, (String, u64)>,
     halted: BTreeMap<usize, At>,

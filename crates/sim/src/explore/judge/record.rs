@@ -6,6 +6,7 @@ use afk_core::ids::{At, RepoName};
 use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::request::Request;
 use afk_core::run::{Ended, Run, Stage, Transition};
+use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
 
@@ -72,6 +73,9 @@ impl Judge {
             }
             Transition::Concluded { end, why } => {
                 self.concluded(world, run, at, *end, why);
+                self.kept_frozen(world, run, *end);
+                let events = world.tracker.issues.get(&run.issue).map(|one| one.events.len());
+                self.ended.insert(run.id, events.unwrap_or_default());
                 for (kind, bell, wanted) in bells(run, *end) {
                     if world.store.outbox.contains_key(&bell) != wanted {
                         self.wrong.push(format!(
@@ -116,18 +120,35 @@ impl Judge {
         if tracker::put_on(record, &world.config.in_progress_label).is_some_and(tracker::by_us) {
             self.wrong.push(format!("{} is settled and its issue still locked", run.id));
         }
+        if let Some(what) = self.untold(world, run, record) {
+            self.wrong.push(format!("{} is settled and its issue {what}", run.id));
+        }
+    }
+
+    /// A freeze is kept with the end that it follows from.
+    fn kept_frozen(&mut self, world: &World, run: &Run, end: End) {
+        let freezes = world.config.repos.get(&run.issue.repo).is_some_and(|repo| repo.freeze_repo);
+        let frozen = world.store.switches.freeze_of(&run.issue.repo).is_some();
+        if end == End::Frozen && freezes && !frozen {
+            self.wrong.push(format!("{} ends as Frozen and its repo is not", run.id));
+        }
     }
 
     fn room(&mut self, world: &World, new: &Run) {
-        let Some(cap) = world.config.day_budget_usd else { return };
+        if !self.fits(world, new.budget) {
+            self.wrong.push(format!("{} was admitted beyond the day's budget", new.id));
+        }
+    }
+
+    /// Whether the day's cap has room for `budget`.
+    pub(super) fn fits(&self, world: &World, budget: Usd) -> bool {
+        let Some(cap) = world.config.day_budget_usd else { return true };
         let spent = |run: &Run| match run.settled_at {
             Some(_) => run.spent(),
             None => run.spent().max(run.budget),
         };
         let sum: u64 = self.known().map(|run| spent(run).as_micros()).sum();
-        if sum + new.budget.as_micros() > cap.as_micros() {
-            self.wrong.push(format!("{} was admitted beyond the day's budget", new.id));
-        }
+        sum + budget.as_micros() <= cap.as_micros()
     }
 
     fn turn_begun(&mut self, world: &World, run: &Run, at: At, cause: TurnCause, by: Option<By>) {

@@ -1,9 +1,12 @@
 //! The end: what must be so when all has been calm for long.
 
+use afk_core::comment::marker;
 use afk_core::ids::IssueRef;
 use afk_core::plan::End;
+use afk_core::run::Run;
 
-use super::tracker::{by_us, put_on};
+use super::super::truth::all_open;
+use super::tracker::{by_us, ours, put_on};
 use super::{Judge, bells};
 use crate::world::{IssueRecord, World};
 
@@ -40,18 +43,55 @@ impl Judge {
             if world.git.branches.keys().any(|(_, branch)| branch.starts_with(&tries)) {
                 self.wrong.push(format!("{id} left a branch of its own on the remote"));
             }
+            if run.settled_at.is_some() && !world.archive.iter().any(|kept| kept.run == *id) {
+                self.wrong.push(format!("{id} left no evidence"));
+            }
             let kept = world.git.forensics.contains(id);
             if world.git.workspaces.contains_key(id) && !kept {
                 self.wrong.push(format!("{id} left its workspace"));
             }
         }
-        for (issue, record) in &world.tracker.issues {
-            self.labels(world, issue, record);
-            let runs = self.known().filter(|run| run.issue == *issue).count();
-            if runs > DISPATCHES {
-                self.wrong.push(format!("{issue} was dispatched {runs} times"));
+        for (_, request) in &world.store.requests {
+            if request.answered.is_none() {
+                let asked = &request.asked;
+                self.wrong.push(format!("{:?} of {} was never answered", asked.what, asked.by.id));
             }
         }
+        for (issue, record) in &world.tracker.issues {
+            self.labels(world, issue, record);
+            let runs: Vec<&Run> = self.known().filter(|run| run.issue == *issue).collect();
+            let told =
+                runs.iter().filter_map(|run| comment(world, run, record)).collect::<Vec<_>>();
+            let count = runs.len();
+            self.wrong.extend(told);
+            if count > DISPATCHES {
+                self.wrong.push(format!("{issue} was dispatched {count} times"));
+            }
+        }
+        if let Some(issue) = self.waiting(world) {
+            self.wrong.push(format!("{issue} could be dispatched and is not"));
+        }
+    }
+
+    /// An issue that nothing keeps from being dispatched.
+    pub(in super::super) fn waiting<'a>(&self, world: &'a World) -> Option<&'a IssueRef> {
+        let config = &world.config;
+        let locked = |issue: &IssueRef| {
+            let mut issues = world.tracker.issues.iter();
+            issues.any(|(other, record)| {
+                other.repo == issue.repo
+                    && record.issue.open
+                    && record.has(&config.in_progress_label)
+            })
+        };
+        let mut issues = world.tracker.issues.iter();
+        let waiting = issues.find(|(issue, record)| {
+            let repo = config.repos.get(&issue.repo);
+            all_open(world, issue, record)
+                && repo.is_some_and(|repo| self.fits(world, config.budget(repo)))
+                && !locked(issue)
+        });
+        waiting.map(|(issue, _)| issue)
     }
 
     /// No label of ours says what is not so; what people put on stays theirs.
@@ -61,13 +101,32 @@ impl Judge {
             self.wrong.push(format!("{issue} is locked by no run"));
         }
         let of_issue = self.known().filter(|run| run.issue == *issue);
-        let newest = of_issue.max_by_key(|run| run.admitted_at);
-        let Some(end) = newest.and_then(|run| run.conclusion.as_ref()) else { return };
-        let ready =
-            put_on(record, &world.config.ready_label).is_some_and(|event| event.at < end.at);
-        // Where the clock was put back, times do not tell what was first.
-        if ready && end.end != End::Released && !self.back {
-            self.wrong.push(format!("{issue} is ready still, and its run ended as {:?}", end.end));
+        let Some(newest) = of_issue.max_by_key(|run| run.id) else { return };
+        if let Some(what) = self.untold(world, newest, record) {
+            let end = newest.conclusion.as_ref().map(|conclusion| conclusion.end);
+            self.wrong.push(format!("{issue} {what}, and its run ended as {end:?}"));
         }
     }
+}
+
+/// What is wrong with the comment of a run that has ended: whoever looks at the issue
+/// finds one for every run that began, and for every one that is handed back.
+fn comment(world: &World, run: &Run, record: &IssueRecord) -> Option<String> {
+    let end = run.conclusion.as_ref()?.end;
+    let began = world.agents.turns.values().any(|turn| turn.request.run == run.id);
+    let all = record.comments.iter().filter(|comment| ours(comment));
+    let of_run: Vec<_> = all.filter(|comment| comment.body.contains(&marker(run.id))).collect();
+    let Some(comment) = of_run.first() else {
+        let what = format!("{} ended as {end:?} and has no comment", run.id);
+        return (began || end.is_handed_back()).then_some(what);
+    };
+    let open = ["- [ ]", "- [~]"].iter().any(|text| comment.body.contains(text));
+    let says = match end {
+        End::Done => "**Landed.**",
+        End::NeedsHuman => "**Needs a human.**",
+        End::Frozen => "**Frozen.**",
+        End::Released => "**Released.**",
+    };
+    let stale = !comment.body.contains(says) || (end == End::Done && open);
+    stale.then(|| format!("{} ended as {end:?} and its comment does not say so", run.id))
 }

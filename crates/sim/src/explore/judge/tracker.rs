@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use afk_core::comment::marker;
 use afk_core::ids::{IssueRef, RunId};
-use afk_core::issue::{IssueChange, IssueEvent};
+use afk_core::issue::{Comment, IssueChange, IssueEvent};
 use afk_core::plan::End;
 use afk_core::run::Run;
 
@@ -32,11 +32,8 @@ impl Judge {
                     _ => {}
                 }
             }
-            let own = record.comments.iter().filter(|comment| {
-                comment.author.as_ref().is_some_and(|author| author.id == own().id)
-            });
             let mut marked = BTreeMap::new();
-            for comment in own {
+            for comment in record.comments.iter().filter(|comment| ours(comment)) {
                 for id in self.runs.keys().filter(|id| comment.body.contains(&marker(**id))) {
                     *marked.entry(*id).or_insert(0) += 1;
                 }
@@ -45,6 +42,30 @@ impl Judge {
                 self.wrong.push(format!("{run} has {count} comments on {issue}"));
             }
         }
+    }
+
+    /// What the issue of a run that has ended does not show, and nobody undid since.
+    pub(super) fn untold(
+        &self,
+        world: &World,
+        run: &Run,
+        record: &IssueRecord,
+    ) -> Option<&'static str> {
+        let config = &world.config;
+        let since = self.ended.get(&run.id).copied().unwrap_or_default();
+        let undone = |what: &IssueChange| record.events[since..].iter().any(|e| e.what == *what);
+        let on = |label: &str| IssueChange::Labeled { label: label.to_owned() };
+        let off = |label: &str| IssueChange::Unlabeled { label: label.to_owned() };
+        let (human, ready) = (&config.human_label, &config.ready_label);
+        let end = run.conclusion.as_ref().map(|conclusion| conclusion.end)?;
+        let handed = !record.has(human) && !undone(&off(human));
+        let open = record.issue.open && !undone(&IssueChange::Reopened);
+        let untold = [
+            (end.is_handed_back() && handed, "is not given to people"),
+            (end == End::Done && open, "is not closed"),
+            (end != End::Released && record.has(ready) && !undone(&on(ready)), "is ready still"),
+        ];
+        untold.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
     }
 
     fn of(&self, run: RunId, issue: &IssueRef) -> bool {
@@ -82,6 +103,11 @@ impl Judge {
 pub(super) fn put_on<'a>(record: &'a IssueRecord, label: &str) -> Option<&'a IssueEvent> {
     let on = |event: &&IssueEvent| matches!(&event.what, IssueChange::Labeled { label: on } if on == label);
     record.events.iter().rev().find(on).filter(|_| record.has(label))
+}
+
+/// Whether our own account wrote it.
+pub(super) fn ours(comment: &Comment) -> bool {
+    comment.author.as_ref().is_some_and(|author| author.id == own().id)
 }
 
 /// Whether our own account did it.

@@ -5,28 +5,28 @@
 //! which every run must come to its end. Engines are polled by hand: nothing here
 //! waits, and a control plane dies by being dropped.
 
+mod acts;
+mod calm;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use afk_core::ids::RepoName;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
-use afk_engine::ports::{JobState, PortErrorKind, PortResult};
+use afk_engine::ports::PortResult;
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
 use super::draw::STEPS;
 use super::judge::{By, Judge, Whole};
 use super::rng::Rng;
-use super::scenario::{Call, Error, Fault, Happens, Scenario, When};
+use super::scenario::{Call, Fault, Happens, Scenario, When};
 use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
-use crate::story::{self, story_of};
+use crate::story::story_of;
 use crate::world::World;
 
-/// Rounds of calm after which whatever has not ended is stuck.
-const CALM: u32 = 600;
 /// Calls of one tick after which it is said to go in circles.
 const CIRCLES: u32 = 20_000;
 /// Rounds of a story without a seed in which people act and ports fail.
@@ -187,52 +187,6 @@ impl Story<'_> {
         }
     }
 
-    /// Does the acts whose time has come.
-    fn due(&mut self) {
-        let (step, made) = (self.step, &self.made);
-        let due = |when: &When| match when {
-            When::Step(at) => *at <= step,
-            When::After(name, n) => made.get(name.as_str()).is_some_and(|made| made >= n),
-        };
-        let due: Vec<_> = self.acts.extract_if(.., |(_, when, _)| due(when)).collect();
-        for (n, _, act) in due {
-            let after = self.newest.map_or(When::Step(0), |name| {
-                When::After(name.to_owned(), self.made.get(name).copied().unwrap_or_default())
-            });
-            self.report.done.push((n, after));
-            self.happens(act);
-        }
-    }
-
-    fn calm(&mut self) {
-        self.wild = false;
-        for plane in &mut self.planes {
-            plane.whole = None;
-        }
-        self.sim.happen_late();
-        let repos = self.scenario.setting.repos();
-        self.sim.with(|world| calmed(world, &repos));
-        self.note("calm");
-        for round in 0..CALM {
-            for plane in 0..self.planes.len() {
-                self.whole_tick(plane);
-            }
-            if !self.sound() {
-                return;
-            }
-            self.world_goes_on();
-            // Usage limits are waited out a quarter of an hour each.
-            let pause = if round < CALM / 2 { 5 } else { 60 };
-            self.time_passes(SignedDuration::from_secs(pause));
-            if round > 3 && self.sim.with(|world| at_rest(world)) {
-                break;
-            }
-        }
-        let mut judge = std::mem::take(&mut self.judge);
-        self.sim.with(|world| judge.rest(world));
-        self.judge = judge;
-    }
-
     /// A tick from where it is to its end.
     fn whole_tick(&mut self, plane: usize) {
         self.tick(plane);
@@ -295,7 +249,7 @@ impl Story<'_> {
         let answered = fate == Fate::Done;
         let Waiting { plane, name: call, since, .. } = one;
         if call == "executor.start" {
-            self.sim.with(capped);
+            self.sim.with(acts::capped);
         }
         self.look(Some(By { plane, call, since, tick, answered }));
         if let Some(tick) = self.planes[plane].ticked.take() {
@@ -349,25 +303,6 @@ impl Story<'_> {
         self.look(None);
     }
 
-    fn happens(&mut self, act: &Happens) {
-        self.note(&format!("{act:?}"));
-        for plane in &mut self.planes {
-            plane.whole = None;
-        }
-        match act {
-            Happens::Crash(plane) => self.crash(*plane),
-            Happens::Jump(seconds) => {
-                let by = SignedDuration::from_secs(*seconds);
-                // Our clock may be put back; that of a tracker is not.
-                let back = SignedDuration::ZERO.max(-by);
-                self.sim.with(|world| world.tracker.skew += back);
-                self.time_passes(by);
-            }
-            act => self.sim.with(|world| act.on(world)),
-        }
-        self.look(None);
-    }
-
     fn look(&mut self, by: Option<By>) {
         self.step += 1;
         let (step, mut judge) = (self.step, std::mem::take(&mut self.judge));
@@ -416,58 +351,4 @@ impl Story<'_> {
         }
         self.report
     }
-}
-
-/// Faults and people stop, and switches are lifted.
-fn calmed(world: &mut World, repos: &[RepoName]) {
-    let switches = &mut world.store.switches;
-    (switches.halt, switches.pause) = (None, None);
-    switches.frozen.clear();
-    world.store.unreadable_switches = false;
-    world.config.kill_switch = false;
-    world.bad_config = None;
-    world.bells_broken = false;
-    world.tracker.mute.clear();
-    world.git.fates.clear();
-    world.agents.stubborn = false;
-    for repo in repos {
-        if !world.config.allowlist.contains(repo) {
-            world.config.allowlist.push(repo.clone());
-        }
-    }
-}
-
-impl Fault {
-    fn fate(self) -> Fate {
-        let kind = |error| match error {
-            Error::Transient => PortErrorKind::Transient,
-            Error::Auth => PortErrorKind::Auth,
-            Error::Limited(seconds) => {
-                let until = story::start() + SignedDuration::from_secs(seconds.cast_signed());
-                PortErrorKind::RateLimited { until }
-            }
-        };
-        match self {
-            Self::Fails(error) => Fate::Before(kind(error)),
-            Self::AnswerLost(error) => Fate::After(kind(error)),
-            Self::Late => Fate::Late,
-            Self::Stale => Fate::Stale,
-            Self::Twice => Fate::Twice,
-            Self::DiesBefore => Fate::DiesBefore,
-            Self::DiesAfter => Fate::DiesAfter,
-        }
-    }
-}
-
-/// An agent that reaches its budget is stopped by its own process.
-fn capped(world: &mut World) {
-    for turn in world.agents.turns.values_mut() {
-        turn.script.cost = turn.script.cost.min(turn.request.budget);
-    }
-}
-
-fn at_rest(world: &World) -> bool {
-    let live = world.store.all().iter().any(|run| run.settled_at.is_none());
-    let jobs = world.jobs.jobs.values().any(|job| matches!(job.state, JobState::Running));
-    !live && !jobs && world.store.outbox.values().all(|send| send.rung)
 }

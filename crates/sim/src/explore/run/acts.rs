@@ -1,0 +1,77 @@
+//! What is done to the world and to the control planes, and what calls suffer.
+
+use afk_engine::ports::PortErrorKind;
+use jiff::SignedDuration;
+
+use super::super::scenario::{Error, Fault, Happens, When};
+use super::Story;
+use crate::fakes::Fate;
+use crate::story;
+use crate::world::World;
+
+impl Story<'_> {
+    /// Does the acts whose time has come.
+    pub(super) fn due(&mut self) {
+        let (step, made) = (self.step, &self.made);
+        let due = |when: &When| match when {
+            When::Step(at) => *at <= step,
+            When::After(name, n) => made.get(name.as_str()).is_some_and(|made| made >= n),
+        };
+        let due: Vec<_> = self.acts.extract_if(.., |(_, when, _)| due(when)).collect();
+        for (n, _, act) in due {
+            let after = self.newest.map_or(When::Step(0), |name| {
+                When::After(name.to_owned(), self.made.get(name).copied().unwrap_or_default())
+            });
+            self.report.done.push((n, after));
+            self.happens(act);
+        }
+    }
+
+    fn happens(&mut self, act: &Happens) {
+        self.note(&format!("{act:?}"));
+        for plane in &mut self.planes {
+            plane.whole = None;
+        }
+        match act {
+            Happens::Crash(plane) => self.crash(*plane),
+            Happens::Jump(seconds) => {
+                let by = SignedDuration::from_secs(*seconds);
+                // Our clock may be put back; that of a tracker is not.
+                let back = SignedDuration::ZERO.max(-by);
+                self.sim.with(|world| world.tracker.skew += back);
+                self.time_passes(by);
+            }
+            act => self.sim.with(|world| act.on(world)),
+        }
+        self.look(None);
+    }
+}
+
+impl Fault {
+    pub(super) fn fate(self) -> Fate {
+        let kind = |error| match error {
+            Error::Transient => PortErrorKind::Transient,
+            Error::Auth => PortErrorKind::Auth,
+            Error::Limited(seconds) => {
+                let until = story::start() + SignedDuration::from_secs(seconds.cast_signed());
+                PortErrorKind::RateLimited { until }
+            }
+        };
+        match self {
+            Self::Fails(error) => Fate::Before(kind(error)),
+            Self::AnswerLost(error) => Fate::After(kind(error)),
+            Self::Late => Fate::Late,
+            Self::Stale => Fate::Stale,
+            Self::Twice => Fate::Twice,
+            Self::DiesBefore => Fate::DiesBefore,
+            Self::DiesAfter => Fate::DiesAfter,
+        }
+    }
+}
+
+/// An agent that reaches its budget is stopped by its own process.
+pub(super) fn capped(world: &mut World) {
+    for turn in world.agents.turns.values_mut() {
+        turn.script.cost = turn.script.cost.min(turn.request.budget);
+    }
+}

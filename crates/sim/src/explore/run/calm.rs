@@ -1,0 +1,72 @@
+//! The calm stretch: nothing fails any more, nobody acts, and all must come to its end.
+
+use afk_core::ids::RepoName;
+use afk_engine::ports::JobState;
+use jiff::SignedDuration;
+
+use super::Story;
+use crate::world::World;
+
+/// Rounds of calm after which whatever has not ended is stuck.
+const CALM: u32 = 600;
+
+impl Story<'_> {
+    /// Goes on until nothing is under way and nothing could be begun.
+    pub(super) fn calm(&mut self) {
+        self.wild = false;
+        for plane in &mut self.planes {
+            plane.whole = None;
+        }
+        self.sim.happen_late();
+        let repos = self.scenario.setting.repos();
+        self.sim.with(|world| calmed(world, &repos));
+        self.note("calm");
+        for round in 0..CALM {
+            for plane in 0..self.planes.len() {
+                self.whole_tick(plane);
+            }
+            if !self.sound() {
+                return;
+            }
+            self.world_goes_on();
+            // Usage limits are waited out a quarter of an hour each.
+            let pause = if round < CALM / 2 { 5 } else { 60 };
+            self.time_passes(SignedDuration::from_secs(pause));
+            let judge = &self.judge;
+            let over = |world: &mut World| at_rest(world) && judge.waiting(world).is_none();
+            if round > 3 && self.sim.with(over) {
+                break;
+            }
+        }
+        let mut judge = std::mem::take(&mut self.judge);
+        self.sim.with(|world| judge.rest(world));
+        self.judge = judge;
+    }
+}
+
+/// Faults and people stop, and switches are lifted.
+fn calmed(world: &mut World, repos: &[RepoName]) {
+    let switches = &mut world.store.switches;
+    (switches.halt, switches.pause) = (None, None);
+    switches.frozen.clear();
+    world.store.unreadable_switches = false;
+    world.config.kill_switch = false;
+    world.bad_config = None;
+    world.bells_broken = false;
+    world.tracker.mute.clear();
+    world.git.fates.clear();
+    world.agents.stubborn = false;
+    for repo in repos {
+        if !world.config.allowlist.contains(repo) {
+            world.config.allowlist.push(repo.clone());
+        }
+    }
+}
+
+/// Nothing is under way.
+fn at_rest(world: &World) -> bool {
+    let live = world.store.all().iter().any(|run| run.settled_at.is_none());
+    let jobs = world.jobs.jobs.values().any(|job| matches!(job.state, JobState::Running));
+    let answered = world.store.requests.iter().all(|(_, request)| request.answered.is_some());
+    !live && !jobs && answered && world.store.outbox.values().all(|send| send.rung)
+}

@@ -1,0 +1,109 @@
+//! What the known-bad loops see and do of agents, jobs, git and bells.
+
+use afk_core::ids::{JobKey, JobOf, RunId};
+use afk_core::message::{RUN_TRAILER, trailer};
+use afk_core::run::{Run, TurnEnd};
+use afk_engine::ports::TurnRequest;
+
+use super::Bad;
+use super::bends::{proves_again, voids_pass};
+use crate::world::{TurnState, World, own};
+
+impl Bad {
+    pub(super) fn around_outside<T>(
+        self,
+        world: &mut World,
+        name: &str,
+        act: impl FnOnce(&mut World) -> T,
+    ) -> T {
+        match (self, name) {
+            (Self::BundleLost, "archive.keep") => {
+                let kept = world.archive.len();
+                let answer = act(world);
+                world.archive.truncate(kept);
+                answer
+            }
+            (Self::TriesLeft, "git.remove_branch") => {
+                let branches = world.git.branches.clone();
+                let answer = act(world);
+                world.git.branches = branches;
+                answer
+            }
+            (Self::ProvesForEver, "jobs.observe") => proves_again(world, act),
+            (Self::VoidIsGreen, "jobs.observe") => voids_pass(world, act),
+            (Self::ConcludesOverTheLiving, "jobs.alive") => {
+                let turns = std::mem::take(&mut world.agents.turns);
+                let jobs = std::mem::take(&mut world.jobs.jobs);
+                let answer = act(world);
+                (world.agents.turns, world.jobs.jobs) = (turns, jobs);
+                answer
+            }
+            (Self::BellsLost, "notifier.ring") => {
+                let rung = world.rung.len();
+                let answer = act(world);
+                world.rung.truncate(rung);
+                answer
+            }
+            (Self::DispatchBeforeRecord | Self::LabelBeforeThread, "git.prepare") => {
+                let answer = act(world);
+                self.too_early(world);
+                answer
+            }
+            (Self::CompletedIsSuccess, "executor.observe") => {
+                let answer = act(world);
+                let finished = world.agents.turns.values().filter(|turn| {
+                    matches!(turn.state, TurnState::Ended(TurnEnd::Finished { .. }))
+                });
+                let runs: Vec<RunId> = finished.map(|turn| turn.request.run).collect();
+                for run in runs {
+                    if let Some(issue) = world.store.runs.get(&run).map(|k| k.run.issue.clone()) {
+                        world.set_open(&issue, false, &own());
+                    }
+                }
+                answer
+            }
+            (Self::LandsUnproved, "git.push") => {
+                let before = world.git.remotes.clone();
+                let answer = act(world);
+                for (repo, head) in world.git.remotes.clone() {
+                    let message = world.git.commits.get(&head).map(|commit| commit.message.clone());
+                    let ours = message.is_some_and(|text| trailer(&text, RUN_TRAILER).is_some());
+                    if ours && before.get(&repo) != Some(&head) {
+                        world.amend_default(&repo, "src/unproved", "x");
+                    }
+                }
+                answer
+            }
+            _ => act(world),
+        }
+    }
+
+    /// Does what comes later as soon as there is a workspace.
+    fn too_early(self, world: &mut World) {
+        let fresh = world.store.runs.values().map(|kept| &kept.run).filter(|run| {
+            let there = world.git.workspaces.contains_key(&run.id);
+            there && run.start.is_none() && run.settled_at.is_none()
+        });
+        let fresh: Vec<Run> = fresh.cloned().collect();
+        for run in fresh {
+            if self == Self::LabelBeforeThread {
+                let label = world.config.in_progress_label.clone();
+                world.set_label(&run.issue, &label, true, &own());
+                continue;
+            }
+            let request = TurnRequest {
+                key: JobKey::new(run.id, JobOf::Turn, "1"),
+                run: run.id,
+                repo: run.issue.repo.clone(),
+                thread: run.id.thread(),
+                n: 1,
+                prompt: String::new(),
+                budget: run.budget,
+                deadline: std::time::Duration::from_mins(10),
+                network: true,
+            };
+            // Whether it started is for the judge to see.
+            let _ = world.start_turn(&request);
+        }
+    }
+}
