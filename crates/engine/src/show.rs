@@ -27,7 +27,9 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// What is wanted of the issue of `run`; none while the issue is not seen.
     pub(crate) fn of(run: &Run, config: &Config, seen: &Seen) -> Option<Self> {
-        let started = run.ends().any(Ended::started)
+        // A turn whose end nobody saw was there all the same where the comment is.
+        let started = run.posted.is_some()
+            || run.ends().any(Ended::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
         seen.issue.as_ref().map(|issue| wanted(run, config, issue, started))
     }
