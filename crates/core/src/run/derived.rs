@@ -142,7 +142,7 @@ impl Run {
 
     /// What it has spent.
     pub fn spent(&self) -> Usd {
-        self.ledger().spent(self.id)
+        self.ledger().total()
     }
 
     /// Attempts that were refused before landing.

@@ -95,8 +95,8 @@ impl Run {
         Effort {
             turns: self.ends().count() as u32,
             tokens,
-            cost: ledger.spent(self.id),
-            estimated: ledger.has_estimates(self.id),
+            cost: ledger.total(),
+            estimated: ledger.has_estimates(),
             wall_seconds: elapsed(self.admitted_at, until, &[]).as_secs(),
         }
     }

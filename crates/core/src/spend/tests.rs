@@ -1,4 +1,4 @@
-//! The ledger's rules: what each version's counter means, and what the caps see.
+//! The ledger's rules: what each version's counter means, and what it adds up to.
 
 use proptest::prelude::*;
 
@@ -95,19 +95,15 @@ fn what_a_counter_leaves_out_of_a_turn_that_was_cut_is_charged_once() {
 }
 
 #[test]
-fn a_turn_without_a_result_stays_charged() {
+fn a_turn_without_a_result_is_charged_by_its_estimate() {
     let mut ledger = Ledger::default();
-    let budget = Usd::dollars(10);
-    ledger.record(key(0, 0), entry(NEW, Cost::Reserved { left: budget }));
-    assert_eq!((ledger.total(), ledger.spent(run(1))), (budget, Usd::ZERO));
-    assert_eq!(ledger.left(run(1), budget), budget);
     ledger.record(key(0, 0), entry(NEW, Cost::Estimated { amount: Usd::dollars(4) }));
-    assert_eq!(ledger.left(run(1), budget), Usd::dollars(6));
-    assert!(ledger.has_estimates(run(1)) && !ledger.used_up(run(1), budget));
+    assert!(ledger.has_estimates());
     ledger.record(key(1, 0), entry(NEW, total(6)));
-    assert_eq!(ledger.spent(run(1)), Usd::dollars(10));
-    assert!(ledger.used_up(run(1), budget), "at the bound it is spent");
-    assert_eq!(ledger.spent(run(2)), Usd::ZERO);
+    assert_eq!(ledger.total(), Usd::dollars(10));
+    ledger.record(key(0, 0), entry(NEW, total(5)));
+    assert!(!ledger.has_estimates(), "what it was charged by before is gone");
+    assert_eq!(ledger.total(), Usd::dollars(6));
 }
 
 #[test]
@@ -120,38 +116,9 @@ fn sessions_do_not_mix() {
 }
 
 #[test]
-fn caps_leave_room_for_a_whole_run_or_none() {
-    let repo: RepoName = "o/r".parse().unwrap();
-    let other: RepoName = "o/other".parse().unwrap();
-    let day = "2026-03-01".parse().unwrap();
-    let mut ledger = Ledger::default();
-    ledger.record(key(0, 0), entry(NEW, total(40)));
-    let caps = |repo_day, all_day| SpendCaps {
-        run: Usd::dollars(100),
-        repo_day: Usd::dollars(repo_day),
-        all_day: Usd::dollars(all_day),
-    };
-    let live = [LiveRun { run: run(1), repo: repo.clone(), budget: Usd::dollars(100) }];
-    let ask = |repo, live: &[LiveRun], day, caps| {
-        ledger.room_for(repo, live, day, &caps).map_err(|reached| reached.cap)
-    };
-    assert_eq!(ask(&repo, &[], day, caps(140, 140)), Ok(()));
-    assert_eq!(ask(&repo, &[], day, caps(139, 140)), Err(Cap::RepoDay));
-    assert_eq!(ask(&other, &[], day, caps(100, 139)), Err(Cap::AllDay));
-    // What the live run has left is set aside: 40 spent + 60 left + 100.
-    assert_eq!(ask(&repo, &live, day, caps(200, 200)), Ok(()));
-    assert_eq!(ask(&repo, &live, day, caps(199, 200)), Err(Cap::RepoDay));
-    assert_eq!(ask(&other, &live, day, caps(100, 199)), Err(Cap::AllDay));
-    // The next day only what is set aside counts.
-    assert_eq!(ask(&repo, &live, "2026-03-02".parse().unwrap(), caps(160, 160)), Ok(()));
-    let reached = ledger.room_for(&repo, &live, day, &caps(199, 200)).unwrap_err();
-    insta::assert_snapshot!(reached, @"the daily cap of $199.00 for this repo has no room for a run of $100.00: $40.00 spent today, $60.00 set aside for live runs");
-}
-
-#[test]
 fn entries_are_read_back() {
     let cost = Cost::Reported { total: Usd::micros(5), delta: None, cut: None };
-    for cost in [cost, Cost::Reserved { left: Usd::ZERO }, total(1)] {
+    for cost in [cost, Cost::Estimated { amount: Usd::ZERO }, total(1)] {
         let entry = entry(NEW, cost);
         let json = serde_json::to_string(&entry).unwrap();
         assert_eq!(serde_json::from_str::<Entry>(&json).unwrap(), entry, "{json}");
@@ -161,7 +128,6 @@ fn entries_are_read_back() {
 fn cost() -> impl Strategy<Value = Cost> {
     let amount = || (0u64..50).prop_map(Usd::dollars);
     prop_oneof![
-        amount().prop_map(|left| Cost::Reserved { left }),
         amount().prop_map(|amount| Cost::Estimated { amount }),
         (amount(), proptest::option::of(amount())).prop_map(|(total, delta)| Cost::Reported {
             total,

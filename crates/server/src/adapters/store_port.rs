@@ -369,7 +369,6 @@ fn ledger(run: &Run) -> PortResult<Vec<store::LedgerEntry>> {
     let ledger = run.ledger();
     ledger
         .charges()
-        .filter(|(_, _, charge)| charge.basis != Basis::Reserved)
         .map(|(key, entry, charge)| {
             Ok(store::LedgerEntry {
                 session: key.session.clone(),

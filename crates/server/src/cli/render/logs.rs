@@ -111,7 +111,6 @@ pub(crate) fn turn_over(run: &Run, turn: &Turn, cut: Option<u64>, paint: Paint) 
 
 fn cost(charge: Charge) -> String {
     match charge.basis {
-        Basis::Reserved => format!("{} set aside", charge.amount),
         Basis::Estimated => format!("about {}", charge.amount),
         Basis::Delta | Basis::Difference | Basis::Whole => charge.amount.to_string(),
     }
