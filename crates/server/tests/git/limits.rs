@@ -121,6 +121,39 @@ async fn a_huge_pack_is_cut_off_and_does_not_stay() {
     }
 }
 
+#[tokio::test]
+async fn many_large_messages_are_not_read_into_memory() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        let mut input = Vec::new();
+        let message = "a".repeat(1_000_000);
+        for n in 0..68 {
+            input.extend(b"commit refs/heads/large\ncommitter a <a@b> 1 +0000\n");
+            input.extend(format!("data {}\n{message}\n", message.len()).into_bytes());
+            if n == 0 {
+                input.extend(format!("from {}\n", clone.base).into_bytes());
+            }
+        }
+        let file = world.path("stream");
+        std::fs::write(&file, input).unwrap();
+        let import = std::process::Command::new(&git)
+            .args(["fast-import", "--quiet"])
+            .current_dir(&clone.dir)
+            .stdin(std::fs::File::open(&file).unwrap())
+            .status();
+        assert!(import.unwrap().success());
+        world.must(&clone.dir, &["reset", "-q", "--hard", "large"]);
+        let few = world.oid(&clone.dir, "large~60");
+        let upload = world.boxed_upload_pack(&clone);
+        let head = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
+
+        assert_eq!(world.mirror.commits(&clone.base, &few).await.unwrap().len(), 8);
+        let large = world.mirror.commits(&clone.base, &head).await.unwrap_err();
+        assert!(matches!(large, GitError::TooLarge { command: "cat-file", .. }), "{large:?}");
+    }
+}
+
 /// Mounts a small file system; needs root. `None`, visibly, where it cannot.
 fn small_disk(at: &Path) -> Option<impl Drop> {
     struct Mounted(std::path::PathBuf);

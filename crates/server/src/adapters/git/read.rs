@@ -16,6 +16,8 @@ use super::mirror::Mirror;
 const MAX_COMMITS: usize = 10_000;
 /// The most bytes of one commit object.
 const MAX_COMMIT_BYTES: u64 = 1 << 20;
+/// The most bytes of all commits of one question: an agent chooses how many and how large.
+const MAX_COMMITS_BYTES: u64 = 64 << 20;
 
 /// The bounds for reading blobs.
 #[derive(Debug, Clone, Copy)]
@@ -167,6 +169,9 @@ impl Mirror {
             return Err(GitError::TooLarge { command: "cat-file", limit: MAX_COMMIT_BYTES });
         }
         let total = sizes.iter().flatten().map(|(_, size)| size).sum();
+        if total > MAX_COMMITS_BYTES {
+            return Err(GitError::TooLarge { command: "cat-file", limit: MAX_COMMITS_BYTES });
+        }
         let raw = self.contents(&ids, total).await?;
         ids.iter()
             .zip(raw)
