@@ -3,13 +3,17 @@
 //! Used by the readers of both agents' streams. A line over [`MAX_LINE`] is
 //! skipped and counted, never fatal: an agent that read a huge file prints it
 //! back, and the turn goes on. Invalid UTF-8 is replaced, blank lines are
-//! dropped. Memory held is at most one line.
+//! dropped. Memory held is at most one line, and little once it has ended.
 
 use serde::{Deserialize, Serialize};
 
 /// The longest line that is read, in bytes: 8 MiB. The longest lines seen are tool
 /// results that carry an image or a whole file, somewhat over 5 MB.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
+
+/// How much room of a line that has ended is kept for the next, in bytes. A reader lives
+/// as long as its run, and most lines are short.
+const KEPT: usize = 64 * 1024;
 
 /// Splits a byte stream into lines.
 #[derive(Debug, Clone)]
@@ -89,6 +93,7 @@ impl LineReader {
             each(line);
         }
         self.buffer.clear();
+        self.buffer.shrink_to(KEPT);
     }
 }
 
@@ -136,6 +141,16 @@ mod tests {
         assert_eq!(lines, ["next"]);
         assert_eq!(reader.position().skipped, 1);
         assert_eq!(reader.position().offset, 1_000_006);
+    }
+
+    #[test]
+    fn a_long_line_costs_no_memory_once_it_has_ended() {
+        let mut reader = LineReader::new(LinePosition::default());
+        let mut lines = 0;
+        reader.feed(&vec![b'x'; 1 << 20], |_| panic!("no line ended"));
+        reader.feed(b"\nnext\n", |_| lines += 1);
+        assert_eq!(lines, 2);
+        assert!(reader.buffer.capacity() <= 2 * KEPT, "{}", reader.buffer.capacity());
     }
 
     proptest! {

@@ -38,6 +38,9 @@ const STDERR: usize = 64 << 10;
 /// How long an interrupted turn has before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How many turns' readings are kept before those that nobody needs go.
+const READERS: usize = 64;
+
 /// Readings by turn and process.
 type Readers = HashMap<(JobKey, u32), Arc<Mutex<Reading>>>;
 
@@ -65,6 +68,7 @@ impl LocalExecutor {
     ) -> PortResult<Arc<Mutex<Reading>>> {
         let reading = {
             let mut readers = self.readers.lock().await;
+            make_room(&mut readers, &key.0);
             readers.entry(key).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
         };
         let mut now = reading.lock().await;
@@ -140,9 +144,48 @@ impl Executor for LocalExecutor {
     }
 }
 
+/// Drops the readings of other runs than that of `key` that nobody holds, where there are
+/// many: whoever asks for one again reads its output again.
+fn make_room(readers: &mut Readers, key: &JobKey) {
+    if readers.len() < READERS {
+        return;
+    }
+    let run = |key: &JobKey| key.parts().map(|(run, ..)| run);
+    let own = run(key);
+    readers.retain(|(key, _), reading| run(key) == own || Arc::strong_count(reading) > 1);
+}
+
 /// The run and the turn's number of a turn's key.
 fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
     let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
     let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));
     parts.ok_or_else(|| PortError::permanent(format!("{key} is no turn's key")))
+}
+
+#[cfg(test)]
+mod tests {
+    use afk_agent::agents::AgentKind;
+
+    use super::*;
+
+    #[test]
+    fn readings_of_runs_that_are_over_go() {
+        let key = |run: u128, turn: u32| {
+            let run = RunId::new(uuid::Uuid::from_u128(run));
+            (JobKey::new(run, JobOf::Turn, &turn.to_string()), 1)
+        };
+        let reading = || Arc::new(Mutex::new(Reading::new(AgentKind::Scripted)));
+        let mut readers: Readers =
+            (0..READERS as u128 - 2).map(|n| (key(n, 1), reading())).collect();
+        readers.insert(key(1_000, 1), reading());
+        make_room(&mut readers, &key(1_000, 2).0);
+        assert_eq!(readers.len(), READERS - 1, "few stay");
+        let held = reading();
+        readers.insert(key(2_000, 1), held.clone());
+        make_room(&mut readers, &key(1_000, 2).0);
+        let mut left: Vec<_> = readers.into_keys().collect();
+        left.sort();
+        assert_eq!(left, [key(1_000, 1), key(2_000, 1)], "its own, and what is held");
+        drop(held);
+    }
 }
