@@ -6,7 +6,7 @@
 //! and no other secret.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use afk_agent::agents::claude::command::{self as claude, Access as ClaudeAccess, Credential};
 use afk_agent::agents::claude::session::{SessionId, SessionUse};
@@ -19,6 +19,7 @@ use afk_engine::ports::{PortError, PortResult, TurnRequest};
 use secrecy::SecretString;
 
 use super::boxes::{Cache, boxed, home_of_program, network};
+use super::sign_in;
 use super::world::Local;
 use crate::config::Secret;
 
@@ -31,9 +32,6 @@ pub(super) struct Invoked {
     /// The prompt, in the agent's own form.
     pub(super) stdin: Vec<u8>,
 }
-
-/// Files of a sign-in that are copied into the run's own home.
-const SIGN_IN: [&str; 2] = [".claude/.credentials.json", ".claude.json"];
 
 /// How a process of the Claude CLI enters its thread.
 pub(super) struct Enter {
@@ -72,7 +70,7 @@ pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> P
         Credential::ApiKey(secret(source).read().await.map_err(PortError::permanent)?)
     } else {
         let from = config.home.clone().or_else(std::env::home_dir).unwrap_or_default();
-        copy_sign_in(&from, &home).map_err(PortError::transient)?;
+        sign_in::copy(&from, &home).map_err(PortError::transient)?;
         Credential::Home
     };
     let request = claude::ProcessRequest {
@@ -154,25 +152,6 @@ pub fn find_claude(config: &Claude) -> PortResult<PathBuf> {
                 .to_owned(),
         })
     })
-}
-
-/// Puts the operator's sign-in into the run's own home, readable by nobody else.
-fn copy_sign_in(from: &Path, home: &Path) -> std::io::Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    for file in SIGN_IN {
-        let (source, target) = (from.join(file), home.join(file));
-        let Ok(content) = std::fs::read(&source) else { continue };
-        // The agent may have put a symlink there: what is there goes first.
-        let _ = std::fs::remove_file(&target);
-        if let Some(folder) = target.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true).mode(0o600);
-        options.open(&target)?.write_all(&content)?;
-    }
-    Ok(())
 }
 
 /// A configured secret as the reader of secrets knows it.

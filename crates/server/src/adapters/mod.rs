@@ -15,6 +15,7 @@ pub mod local_tracker;
 mod notify;
 pub mod owner;
 pub(crate) mod settings;
+mod sign_in;
 pub mod store_port;
 mod tracker_port;
 mod transcripts;

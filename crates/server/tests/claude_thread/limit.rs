@@ -2,6 +2,7 @@
 //! with the same conversation.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use afk_sim::model_api::{Reply, Script};
 use serde_json::json;
@@ -11,6 +12,8 @@ use crate::held::{Thread, VERSIONS, attached, place, story, work};
 
 /// How long until the reset, in seconds: long enough to be seen waiting.
 const WAIT: i64 = 12;
+/// What the operator's home holds beside the sign-in.
+const CANARY: &str = "CANARY-OF-ANOTHER-SERVER";
 
 #[test]
 fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
@@ -35,6 +38,8 @@ fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
         let folder = thread.world.path("home/.claude");
         fs::create_dir_all(&folder).unwrap();
         fs::write(folder.join(".credentials.json"), sign_in.to_string()).unwrap();
+        let other = json!({"mcpServers": {"s": {"command": "true", "env": {"TOKEN": CANARY}}}});
+        fs::write(thread.world.path("home/.claude.json"), other.to_string()).unwrap();
         let control = attached(&thread.world);
         let ended = until("the end of the first turn", BOUND, || {
             let turns = thread.turns();
@@ -47,6 +52,8 @@ fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
         assert!(now >= resets_at, "{version}: {} s too soon", resets_at - now);
         control.done();
         thread.world.assert_done_once();
+        let runs = thread.world.path("data/work/runs");
+        assert_eq!(files_with(&runs, CANARY), Vec::<PathBuf>::new(), "an agent may read it");
         let turns = thread.turns();
         assert_eq!(story(&turns), [("opening", "limited"), ("limit_reset", "finished")]);
         assert_eq!(thread.calls().len(), refused + 2, "{version}");
@@ -56,4 +63,18 @@ fn a_usage_limit_is_waited_out_and_the_conversation_goes_on() {
         assert_eq!(said, 2, "{version}: {last}");
         println!("{version}: waited for the reset, went on in {:?}", place(&turns[1]));
     }
+}
+
+/// The files below `folder` that hold `needle`.
+fn files_with(folder: &Path, needle: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(files_with(&path, needle));
+        } else if fs::read(&path).is_ok_and(|b| String::from_utf8_lossy(&b).contains(needle)) {
+            found.push(path);
+        }
+    }
+    found
 }

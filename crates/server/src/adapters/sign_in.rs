@@ -1,0 +1,163 @@
+//! The operator's sign-in to the model, put into a run's own home.
+//!
+//! Called before a process of the Claude CLI starts. The agent may write that home, so
+//! nothing in it is followed. It also reads everything there, so that only what signs in
+//! is copied: the CLI keeps tokens of other servers and histories of other projects in
+//! the same files.
+
+use std::fs::File;
+use std::io::{Result, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, mkdirat, openat, unlinkat};
+use rustix::io::Errno;
+use serde_json::{Map, Value};
+
+/// Where the CLI keeps what it is signed in with.
+const FOLDER: &str = ".claude";
+/// A subscription: in this file, under this key.
+const SUBSCRIPTION: [&str; 2] = [".credentials.json", "claudeAiOauth"];
+/// A key of the console: in this file beside [`FOLDER`], under this key.
+const CONSOLE: [&str; 2] = [".claude.json", "primaryApiKey"];
+
+/// Copies the sign-in in the home `from` to `home`, readable by nobody else. What `from`
+/// does not have is passed over: the CLI says that it is not signed in.
+pub(super) fn copy(from: &Path, home: &Path) -> Result<()> {
+    let root = openat(CWD, home, FOLDER_ONLY, Mode::empty())?;
+    let folder = real_folder(root.as_fd(), FOLDER)?;
+    let [file, key] = SUBSCRIPTION;
+    if let Some(kept) = only(&from.join(FOLDER).join(file), key) {
+        put(folder.as_fd(), file, &kept)?;
+    }
+    let [file, key] = CONSOLE;
+    if let Some(kept) = only(&from.join(file), key) {
+        put(root.as_fd(), file, &kept)?;
+    }
+    Ok(())
+}
+
+/// A folder itself, and no link to one.
+const FOLDER_ONLY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// The folder `name` in `root`; what else stands there goes.
+fn real_folder(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
+    let open = || openat(root, name, FOLDER_ONLY, Mode::empty());
+    let folder = match open() {
+        Ok(folder) => folder,
+        Err(Errno::NOENT) => {
+            mkdirat(root, name, Mode::RWXU)?;
+            open()?
+        }
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            unlinkat(root, name, AtFlags::empty())?;
+            mkdirat(root, name, Mode::RWXU)?;
+            open()?
+        }
+        Err(error) => return Err(error.into()),
+    };
+    fchmod(&folder, Mode::RWXU)?;
+    Ok(folder)
+}
+
+/// The one `key` of a JSON file, as a file of its own; none where it has none.
+fn only(file: &Path, key: &str) -> Option<String> {
+    let mut found: Map<String, Value> = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    let kept = found.remove(key)?;
+    Some(Value::from(Map::from_iter([(key.to_owned(), kept)])).to_string())
+}
+
+/// Makes the file `name` anew in `folder`.
+fn put(folder: BorrowedFd<'_>, name: &str, content: &str) -> Result<()> {
+    match unlinkat(folder, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // What is made exclusively is made here, and not where a link leads.
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
+    File::from(file).write_all(content.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const CREDENTIALS: &str =
+        r#"{"claudeAiOauth": {"accessToken": "a"}, "mcpOAuth": {"s": {"token": "CANARY"}}}"#;
+    const SETTINGS: &str = r#"{"primaryApiKey": "k", "oauthAccount": {"emailAddress": "CANARY"},
+        "mcpServers": {"s": {"env": {"TOKEN": "CANARY"}, "headers": {"Authorization": "CANARY"}}},
+        "projects": {"/other": {"history": ["CANARY"]}}}"#;
+
+    /// The operator's home and a run's, in one folder.
+    fn homes(credentials: &str, settings: &str) -> (tempfile::TempDir, PathBuf, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, home) = (dir.path().join("operator"), dir.path().join("home"));
+        fs::create_dir_all(from.join(".claude")).unwrap();
+        fs::create_dir(&home).unwrap();
+        fs::write(from.join(".claude/.credentials.json"), credentials).unwrap();
+        fs::write(from.join(".claude.json"), settings).unwrap();
+        (dir, from, home)
+    }
+
+    #[test]
+    fn only_what_signs_in_is_copied() {
+        let (_dir, from, home) = homes(CREDENTIALS, SETTINGS);
+        copy(&from, &home).unwrap();
+        copy(&from, &home).unwrap();
+        for (file, expected) in [
+            (".claude/.credentials.json", r#"{"claudeAiOauth":{"accessToken":"a"}}"#),
+            (".claude.json", r#"{"primaryApiKey":"k"}"#),
+        ] {
+            assert_eq!(fs::read_to_string(home.join(file)).unwrap(), expected);
+            let mode = fs::metadata(home.join(file)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_or_has_no_sign_in_is_not_copied() {
+        for (credentials, settings) in
+            [("CANARY", "CANARY"), ("[\"CANARY\"]", "{\"x\": \"CANARY\"}"), ("", "")]
+        {
+            let (_dir, from, home) = homes(credentials, settings);
+            copy(&from, &home).unwrap();
+            assert!(!home.join(".claude/.credentials.json").exists(), "{credentials}");
+            assert!(!home.join(".claude.json").exists(), "{settings}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_the_agent_planted_is_followed() {
+        let (dir, from, home) = homes(CREDENTIALS, SETTINGS);
+        let victim = dir.path().join("victim");
+        fs::create_dir(&victim).unwrap();
+        for file in [".credentials.json", ".claude.json"] {
+            fs::write(victim.join(file), "mine").unwrap();
+        }
+        symlink(&victim, home.join(".claude")).unwrap();
+        symlink(victim.join(".claude.json"), home.join(".claude.json")).unwrap();
+        copy(&from, &home).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(&victim).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".claude.json", ".credentials.json"]);
+        for name in names {
+            assert_eq!(fs::read_to_string(victim.join(name)).unwrap(), "mine");
+        }
+        let folder = fs::symlink_metadata(home.join(".claude")).unwrap();
+        assert!(folder.is_dir());
+        assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+        assert!(home.join(".claude/.credentials.json").is_file());
+
+        // A home that is a link itself is refused.
+        let linked = dir.path().join("linked");
+        symlink(&victim, &linked).unwrap();
+        copy(&from, &linked).unwrap_err();
+    }
+}
