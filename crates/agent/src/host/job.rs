@@ -127,7 +127,17 @@ impl Job {
         self.read_output("stderr", offset, max).await
     }
 
-    /// The same of what it was given as input.
+    /// The last bytes of its standard output so far, up to `max`.
+    pub async fn stdout_tail(&self, max: usize) -> Result<Vec<u8>, HostError> {
+        self.read_tail("stdout", max).await
+    }
+
+    /// The same of its standard error.
+    pub async fn stderr_tail(&self, max: usize) -> Result<Vec<u8>, HostError> {
+        self.read_tail("stderr", max).await
+    }
+
+    /// Up to `max` bytes of what it was given as input, from `offset` on.
     pub async fn read_stdin(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stdin", offset, max).await
     }
@@ -311,6 +321,15 @@ impl Job {
     ) -> Result<Vec<u8>, HostError> {
         let path = self.folder.file(name);
         self.blocking("read its output", move || read_at(&path, offset, max)).await
+    }
+
+    async fn read_tail(&self, name: &'static str, max: usize) -> Result<Vec<u8>, HostError> {
+        let path = self.folder.file(name);
+        self.blocking("read its output", move || {
+            let len = path.metadata().map_or(0, |data| data.len());
+            read_at(&path, len.saturating_sub(max as u64), max)
+        })
+        .await
     }
 
     pub(super) async fn read<T>(&self, name: &'static str) -> Result<Option<T>, HostError>

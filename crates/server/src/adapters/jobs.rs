@@ -127,22 +127,46 @@ impl LocalJobs {
         Hosted::open(self.local.job(run, key))
     }
 
-    /// Every job of `run` that is not over. One whose starter died before there was a host is
-    /// none: it is withdrawn, or it would be waited for without end.
-    async fn all_alive(&self, run: RunId) -> PortResult<Vec<(JobKey, Hosted)>> {
-        let mut alive = Vec::new();
-        let Ok(entries) = std::fs::read_dir(self.local.jobs(run)) else { return Ok(alive) };
-        for entry in entries.flatten() {
+    /// Every job of `run` that is not over, or of which nobody can say so.
+    async fn all_alive(&self, run: RunId) -> PortResult<Alive> {
+        let folder = self.local.jobs(run);
+        let mut found = Alive { jobs: Vec::new(), unseen: None };
+        let entries = match std::fs::read_dir(&folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+            read => read.map_err(|error| unread(&folder, &error))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| unread(&folder, &error))?;
             let Some(key) = Local::key_of(run, &entry.path()) else { continue };
             let Some(job) = Hosted::open(entry.path()) else { continue };
-            match job.status().await.map_err(PortError::transient)? {
-                host::JobState::Starting
-                    if job.withdraw().await.map_err(PortError::transient)? => {}
-                host::JobState::Running { .. } | host::JobState::Starting => alive.push((key, job)),
-                host::JobState::Ended(_) | host::JobState::Lost => {}
+            match is_over(&job).await {
+                Ok(true) => {}
+                Ok(false) => found.jobs.push((key, job)),
+                Err(error) => {
+                    found.jobs.push((key, job));
+                    found.unseen.get_or_insert(error);
+                }
             }
         }
-        Ok(alive)
+        Ok(found)
+    }
+}
+
+/// Jobs of a run.
+struct Alive {
+    /// Those that are not over, with those that cannot be looked at.
+    jobs: Vec<(JobKey, Hosted)>,
+    /// Why the first of these cannot: what is to be done with the others is done first.
+    unseen: Option<PortError>,
+}
+
+/// Whether a job is over. One whose starter died before there was a host is: it is withdrawn,
+/// or it would be waited for without end.
+async fn is_over(job: &Hosted) -> PortResult<bool> {
+    match job.status().await.map_err(PortError::transient)? {
+        host::JobState::Starting => job.withdraw().await.map_err(PortError::transient),
+        host::JobState::Running { .. } => Ok(false),
+        host::JobState::Ended(_) | host::JobState::Lost => Ok(true),
     }
 }
 
@@ -181,10 +205,12 @@ impl Jobs for LocalJobs {
     }
 
     async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
-        let mut swept = 0;
+        let (mut swept, mut failed) = (0, None);
         for run in self.local.leftovers(live, LEFTOVER) {
+            let alive = self.all_alive(run).await?;
+            failed = failed.or(alive.unseen);
             // A job that is still being ended has its host; the next time it has none.
-            if self.all_alive(run).await?.is_empty() {
+            if alive.jobs.is_empty() {
                 keep_transcripts(&self.local, run).await?;
                 let folder = self.local.jobs(run);
                 let removed = tokio::task::spawn_blocking(move || git::remove_tree(&folder)).await;
@@ -192,15 +218,17 @@ impl Jobs for LocalJobs {
                 swept += 1;
             }
         }
-        Ok(swept)
+        failed.map_or(Ok(swept), Err)
     }
 
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {
-        Ok(self.all_alive(run).await?.into_iter().map(|(key, _)| key).collect())
+        Ok(self.all_alive(run).await?.jobs.into_iter().map(|(key, _)| key).collect())
     }
 
     async fn stop(&self, run: RunId) -> PortResult<()> {
-        for (key, job) in self.all_alive(run).await? {
+        let alive = self.all_alive(run).await?;
+        let mut failed = alive.unseen;
+        for (key, job) in alive.jobs {
             if is_thread(&key) {
                 match self.agents.lets_end(run, &job).await {
                     Ok(true) => continue,
@@ -212,15 +240,15 @@ impl Jobs for LocalJobs {
                     }
                 }
             }
-            job.interrupt(StopSignal::Terminate, GRACE, KilledBy::Halt)
-                .await
-                .map_err(PortError::transient)?;
+            let told = job.interrupt(StopSignal::Terminate, GRACE, KilledBy::Halt).await;
+            failed = failed.or(told.map_err(PortError::transient).err());
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn renew(&self, run: RunId) -> PortResult<()> {
-        for (key, job) in self.all_alive(run).await? {
+        let alive = self.all_alive(run).await?;
+        for (key, job) in alive.jobs {
             // An idle thread holds memory: its next turn resumes it.
             let kept =
                 if idle_too_long(&key, &job) { job.close_stdin().await } else { job.renew().await };
@@ -228,11 +256,11 @@ impl Jobs for LocalJobs {
                 tracing::debug!(run.id = %run, job = %key, %error, "not renewed");
             }
         }
-        Ok(())
+        alive.unseen.map_or(Ok(()), Err)
     }
 
     async fn changed(&self, run: RunId, at_most: Duration) {
-        let Ok(alive) = self.all_alive(run).await else { return };
+        let Ok(Alive { jobs: alive, .. }) = self.all_alive(run).await else { return };
         if alive.is_empty() {
             return;
         }
@@ -246,7 +274,7 @@ impl Jobs for LocalJobs {
         while tokio::time::Instant::now() < bound {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
-            let now = self.all_alive(run).await.map(|alive| alive.len());
+            let now = self.all_alive(run).await.map(|alive| alive.jobs.len());
             if !matches!((&before, &now), (Ok(before), Ok(now)) if before == now) {
                 return;
             }
@@ -268,7 +296,8 @@ pub(super) fn stage_id(run: RunId, commit: &Oid) -> RunId {
 
 async fn ended(job: &Hosted, end: &host::End) -> PortResult<JobEnd> {
     let stdout = job.read_stdout(0, STDOUT).await.map_err(PortError::transient)?;
-    let stderr = job.read_stderr(0, STDOUT).await.map_err(PortError::transient)?;
+    let out = job.stdout_tail(TAIL / 2).await.map_err(PortError::transient)?;
+    let err = job.stderr_tail(TAIL / 2).await.map_err(PortError::transient)?;
     let (code, could_not_run) = match &end.how {
         EndHow::Exited(code) => (Some(*code), None),
         EndHow::Signalled(signal) => (Some(128 + signal), None),
@@ -287,25 +316,25 @@ async fn ended(job: &Hosted, end: &host::End) -> PortResult<JobEnd> {
         could_not_run,
         timed_out: end.how == EndHow::TimedOut,
         stopped: matches!(end.how, EndHow::Killed(_)),
-        tail: tail(&stdout, &stderr),
+        tail: tail(&out, &err),
         stdout,
         span: (end.started_at.unwrap_or(end.ended_at), end.ended_at),
         sandbox: end.sandbox_text.clone(),
     })
 }
 
-/// The ends of both outputs, lossily as text.
-fn tail(stdout: &[u8], stderr: &[u8]) -> String {
-    let last = |bytes: &[u8]| {
-        let from = bytes.len().saturating_sub(TAIL / 2);
-        String::from_utf8_lossy(bytes.get(from..).unwrap_or_default()).into_owned()
-    };
-    let (out, err) = (last(stdout), last(stderr));
+/// The ends of both outputs, lossily as one text.
+fn tail(out: &[u8], err: &[u8]) -> String {
+    let (out, err) = (String::from_utf8_lossy(out), String::from_utf8_lossy(err));
     match (out.trim().is_empty(), err.trim().is_empty()) {
-        (_, true) => out,
-        (true, false) => err,
+        (_, true) => out.into_owned(),
+        (true, false) => err.into_owned(),
         (false, false) => format!("{}\n{err}", out.trim_end()),
     }
+}
+
+fn unread(folder: &Path, error: &std::io::Error) -> PortError {
+    PortError::transient(format!("the jobs in {} cannot be listed: {error}", folder.display()))
 }
 
 fn io(error: std::io::Error) -> PortError {

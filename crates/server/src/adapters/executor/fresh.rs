@@ -57,7 +57,7 @@ impl LocalExecutor {
             host::JobState::Ended(end) => Some(end),
             host::JobState::Lost => None,
         };
-        let stderr = job.read_stderr(0, STDERR).await.map_err(PortError::transient)?;
+        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
         let ours = end.is_some_and(|end| {
             matches!(end.how, EndHow::Killed(KilledBy::Halt | KilledBy::Interrupt))
         });

@@ -61,7 +61,7 @@ impl LocalExecutor {
             JobState::Running { sandbox, .. } => (None, Some(*sandbox)),
             JobState::Ended(end) => (Some(end), end.sandbox),
         };
-        let stderr = job.read_stderr(0, STDERR).await.map_err(PortError::transient)?;
+        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
         let killed = |by| end.is_some_and(|end| end.how == EndHow::Killed(by));
         let told = self.interrupted(key)?.is_some();
         let dumb = killed(KilledBy::Interrupt) && !told && reading.offset == 0;

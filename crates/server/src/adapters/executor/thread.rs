@@ -275,7 +275,7 @@ impl LocalExecutor {
     /// How the conversation must be entered after a process that was refused it.
     async fn refused(&self, job: &Hosted, exit: &Exit) -> PortResult<Option<SessionUse>> {
         let stdout = job.read_stdout(0, STDERR).await.map_err(PortError::transient)?;
-        let stderr = job.read_stderr(0, STDERR).await.map_err(PortError::transient)?;
+        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
         let mut reader = TurnReader::new(AgentKind::Claude);
         let _ = reader.feed(&stdout);
         Ok(after_refusal(&reader.outcome(exit, &String::from_utf8_lossy(&stderr), false)))
