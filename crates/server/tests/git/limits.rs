@@ -1,6 +1,6 @@
 //! Bounds: time, bytes, disk, secrets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use afk::adapters::git::{
@@ -151,6 +151,55 @@ async fn many_large_messages_are_not_read_into_memory() {
         assert_eq!(world.mirror.commits(&clone.base, &few).await.unwrap().len(), 8);
         let large = world.mirror.commits(&clone.base, &head).await.unwrap_err();
         assert!(matches!(large, GitError::TooLarge { command: "cat-file", .. }), "{large:?}");
+    }
+}
+
+/// Where the control plane of the next test works; set for its process alone.
+const SCENE: &str = "AFK_TEST_GIT_SCENE";
+
+/// Not a test: the control plane that is killed while its git works.
+#[tokio::test]
+#[ignore = "the child of another test"]
+async fn a_control_plane_that_fetches() {
+    let root = PathBuf::from(std::env::var_os(SCENE).unwrap());
+    let env = Vec::new();
+    let git = Git::open(&root.join("slow-git"), &root.join("bin-2"), env, Limits::default()).await;
+    let remote = RemoteUrl::parse(root.join("origin.git").to_str().unwrap()).unwrap();
+    let mirror = Workspaces::open(&root.join("work")).unwrap().mirror(&"o/r".parse().unwrap());
+    Mirror::new(git.unwrap(), mirror, remote).fetch(None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_git_that_outlives_a_killed_control_plane_keeps_the_mirrors_lock() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let [started, go] = ["started", "go"].map(|name| world.path(name));
+        let wait = format!(
+            "case \"$*\" in *' fetch '*) touch {}; until [ -e {} ]; do sleep 0.02; done ;; esac\n\
+             exec {} \"$@\"",
+            started.display(),
+            go.display(),
+            git.display(),
+        );
+        script(&world.path("slow-git"), &wait);
+        let mut control = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "limits::a_control_plane_that_fetches", "--ignored"])
+            .env(SCENE, world.path(""))
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        until("its git works", || started.exists()).await;
+        control.kill().unwrap();
+        control.wait().unwrap();
+
+        let limits = Limits { network: Duration::from_millis(300), ..Limits::default() };
+        let short = Git::bounded(&world.git, limits);
+        let base = world.mirror.known_head("main").await.unwrap().unwrap();
+        let mirror = Mirror::new(short, world.mirror.dir().into(), world.mirror.remote().clone());
+        let locked = mirror.keep(run_id(), "x", &base).await.unwrap_err();
+        assert!(matches!(locked, GitError::Locked { .. }), "{locked:?}");
+        std::fs::write(&go, "").unwrap();
+        world.mirror.keep(run_id(), "x", &base).await.unwrap();
     }
 }
 

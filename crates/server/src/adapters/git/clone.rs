@@ -176,12 +176,13 @@ impl RunClone {
     ) -> Result<Oid, GitError> {
         let full = ref_of(run, name)?;
         let url = self.url()?;
-        let _lock = MirrorLock::take(mirror.git(), mirror.dir()).await?;
+        let lock = MirrorLock::take(mirror.git(), mirror.dir()).await?;
         if let Some(before) = mirror.resolve(&full).await? {
             return Ok(before);
         }
         mirror
             .call("fetch")
+            .under_lock(&lock)
             .remote(&url, None)
             .file_size(mirror.git().limits().pack)
             .config("transfer.fsckObjects=true")

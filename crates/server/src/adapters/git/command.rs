@@ -19,6 +19,7 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use super::error::GitError;
+use super::lock::MirrorLock;
 use super::process::{self, Bounds, Ended, Output};
 use super::remote::{Credential, RemoteUrl};
 
@@ -161,6 +162,7 @@ impl Git {
             args: Vec::new(),
             env: Vec::new(),
             input: None,
+            lock: None,
             output: self.limits.output,
             timeout: self.limits.local,
             file_size: None,
@@ -178,6 +180,7 @@ pub(crate) struct Call<'a> {
     args: Vec<OsString>,
     env: Vec<(&'static str, OsString)>,
     input: Option<Vec<u8>>,
+    lock: Option<&'a MirrorLock>,
     output: usize,
     timeout: Duration,
     file_size: Option<u64>,
@@ -225,6 +228,13 @@ impl<'a> Call<'a> {
     /// What it reads from standard input.
     pub(crate) fn input(mut self, bytes: Vec<u8>) -> Self {
         self.input = Some(bytes);
+        self
+    }
+
+    /// It holds this lock until it ends, whatever becomes of us: the lock's file is its
+    /// standard input. Not for one that reads an input.
+    pub(crate) fn under_lock(mut self, lock: &'a MirrorLock) -> Self {
+        self.lock = Some(lock);
         self
     }
 
@@ -328,12 +338,20 @@ impl<'a> Call<'a> {
             .arg(self.name)
             .args(&self.args)
             .current_dir("/")
-            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdin(self.stdin())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
         command
+    }
+
+    fn stdin(&self) -> Stdio {
+        let lock = || self.lock.and_then(|lock| lock.file().try_clone().ok());
+        match &self.input {
+            Some(_) => Stdio::piped(),
+            None => lock().map_or_else(Stdio::null, Stdio::from),
+        }
     }
 
     fn not_started(&self, source: std::io::Error) -> GitError {

@@ -2,7 +2,8 @@
 //!
 //! Held by whatever changes refs or packs of a mirror. Since every such writer
 //! holds it, a `*.lock` file found by its holder is the rest of a git that was
-//! killed, and is removed.
+//! killed, and is removed. A git that works long holds it itself, too
+//! ([`MirrorLock::file`]): it outlives a control plane that is killed.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ const AGAIN: Duration = Duration::from_millis(25);
 #[derive(Debug)]
 pub(crate) struct MirrorLock {
     mirror: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Drop for MirrorLock {
@@ -54,7 +55,12 @@ impl MirrorLock {
             }
         }
         sweep(mirror);
-        Ok(Self { mirror: mirror.to_owned(), _file: file })
+        Ok(Self { mirror: mirror.to_owned(), file })
+    }
+
+    /// The lock's file: whoever has it open holds the lock.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 }
 

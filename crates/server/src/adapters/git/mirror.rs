@@ -77,7 +77,7 @@ impl Mirror {
         if self.is_made() {
             return Ok(());
         }
-        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+        let lock = MirrorLock::take(&self.git, &self.dir).await?;
         if self.is_made() {
             return Ok(());
         }
@@ -98,14 +98,14 @@ impl Mirror {
             .await?;
         let mut staged = self.clone();
         staged.dir.clone_from(&making);
-        staged.fetch_heads(credential).await?;
+        staged.fetch_heads(credential, &lock).await?;
         publish(&making, &self.dir)
     }
 
     /// Brings `refs/heads/*` to the remote's state; heads that are gone there go here.
     pub async fn fetch(&self, credential: Option<&Credential>) -> Result<(), GitError> {
-        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
-        self.fetch_heads(credential).await
+        let lock = MirrorLock::take(&self.git, &self.dir).await?;
+        self.fetch_heads(credential, &lock).await
     }
 
     /// The remote's branches, read from the remote now.
@@ -173,8 +173,9 @@ impl Mirror {
     /// Points a run's own ref to a commit, so that it is kept.
     pub async fn keep(&self, run: RunId, name: &str, commit: &Oid) -> Result<(), GitError> {
         let full = ref_of(run, name)?;
-        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
-        self.call("update-ref").args(["--no-deref", &full, commit.as_str()]).ok().await.map(drop)
+        let lock = MirrorLock::take(&self.git, &self.dir).await?;
+        let call = self.call("update-ref").args(["--no-deref", &full, commit.as_str()]);
+        call.under_lock(&lock).ok().await.map(drop)
     }
 
     /// Removes every ref of a run. Only once its clone is gone.
@@ -202,19 +203,19 @@ impl Mirror {
     /// where no run has a ref here. A clone borrows only after its run has one, and the
     /// lock keeps a new one out meanwhile.
     pub async fn tidy(&self) -> Result<(), GitError> {
-        let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+        let lock = MirrorLock::take(&self.git, &self.dir).await?;
         let long = self.git.limits().network;
         sweep_scratch(&self.dir)?;
         let args = ["--count=1", "--format=%(refname)", "--", "refs/afk/"];
         let clones_live = !self.call("for-each-ref").args(args).ok().await?.is_empty();
-        self.call("pack-refs").arg("--all").ok().await?;
+        self.call("pack-refs").arg("--all").under_lock(&lock).ok().await?;
         let keep: &[&str] =
             if clones_live { &["-k"] } else { &["-A", "--unpack-unreachable=2.weeks.ago"] };
         let repack = self.call("repack").args(["-a", "-d", "-l", "-q"]).args(keep);
-        repack.timeout(long).ok().await?;
+        repack.under_lock(&lock).timeout(long).ok().await?;
         if !clones_live {
             let prune = self.call("prune").arg("--expire=2.weeks.ago");
-            prune.timeout(long).ok().await?;
+            prune.under_lock(&lock).timeout(long).ok().await?;
         }
         Ok(())
     }
@@ -261,8 +262,13 @@ impl Mirror {
         Ok(Advertised::parse(&lines))
     }
 
-    async fn fetch_heads(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+    async fn fetch_heads(
+        &self,
+        credential: Option<&Credential>,
+        lock: &MirrorLock,
+    ) -> Result<(), GitError> {
         self.call("fetch")
+            .under_lock(lock)
             .remote(&self.remote, credential)
             .config("fetch.unpackLimit=1")
             .args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head"])
