@@ -112,7 +112,7 @@ impl App {
         let files = settings;
         let settings: Arc<dyn Settings> = files.clone();
         let transcripts = Transcripts::new(data_dir.join("transcripts"));
-        let evidence = data_dir.join("evidence");
+        let evidence = data_dir.join(EVIDENCE);
         let chains = Chains::new(store.clone());
         let archive = FileArchive::new(evidence, chains, transcripts.clone(), settings.clone());
         let local = Local {
@@ -168,6 +168,9 @@ pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
 
 /// The store's file in the data folder.
 pub(crate) const STORE_FILE: &str = "afk.db";
+
+/// The folder of kept bundles in the data folder.
+pub(crate) const EVIDENCE: &str = "evidence";
 
 /// Whether there is a store where `config` keeps things.
 pub(crate) fn store_is_there(config: &Config) -> bool {

@@ -33,6 +33,8 @@ pub(super) struct Desk {
     pub(super) tracker: LocalTracker,
     /// The person at the keyboard.
     pub(super) keeper: Actor,
+    /// The configuration that was found is not good, and this is another.
+    pub(super) trouble: bool,
 }
 
 /// Where the configuration is read from.
@@ -65,8 +67,9 @@ impl Desk {
     pub(super) async fn open_to_look(out: &Out, config: Option<&Path>) -> Answer<Self> {
         let settings = FileSettings::open_to_look(sources(config), app::store_is_there)?;
         let (config, trouble) = settings.current();
-        let desk = Self::with(config).await?;
+        let mut desk = Self::with(config).await?;
         if let Some(trouble) = trouble {
+            desk.trouble = true;
             let store = desk.store.path().display();
             out.warn(&format!(
                 "the configuration is not good, and this is the store at {store}:\n{trouble}\n\
@@ -87,7 +90,7 @@ impl Desk {
         let keeper = LocalTracker::user(&app::user_name());
         let tracker = LocalTracker::new(store.clone(), keeper.id.clone(), BTreeMap::new());
         let port = StorePort::new(store.clone());
-        Ok(Self { config, store, port, tracker, keeper })
+        Ok(Self { config, store, port, tracker, keeper, trouble: false })
     }
 
     /// A repository as somebody typed it; the default owner completes it.

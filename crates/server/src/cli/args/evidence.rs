@@ -20,10 +20,11 @@ pub(in crate::cli) struct EvidenceArgs {
 /// Commands on kept bundles.
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum EvidenceCommand {
-    /// Check a kept bundle by itself: no store, no network, no configuration
+    /// Check that a kept bundle is whole, and was not edited
     ///
-    /// Bundles are kept as `evidence/RUN.json` in the data folder, with the journal that
-    /// they were made of. Checks that its rows hang together by their hashes, that each
+    /// Bundles are written when a run settles, as `evidence/RUN.json` in the data folder,
+    /// with the journal that they were made of. What exists as a path is taken as a file;
+    /// a run or an issue stands for the file that the data folder has. Checks that its rows hang together by their hashes, that each
     /// statement is what this binary makes of the rows, and that the text is as it is
     /// written; then, where they lie where the data folder has them, the Markdown beside it
     /// and the digests of the kept transcripts. Names each row and field that differs. Ends
@@ -41,9 +42,9 @@ pub(in crate::cli) enum EvidenceCommand {
 /// The bundle, and what is known of it.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct VerifyArgs {
-    /// The bundle's JSON file
-    #[arg(value_name = "FILE")]
-    pub(in crate::cli) file: PathBuf,
+    /// The bundle's JSON file, or the run or its issue
+    #[arg(value_name = "FILE|RUN|OWNER/REPO#N")]
+    pub(in crate::cli) bundle: PathBuf,
     /// The hash that its journal must end with, where it is known from elsewhere
     #[arg(long, value_name = "HASH")]
     pub(in crate::cli) head: Option<String>,

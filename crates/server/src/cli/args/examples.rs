@@ -139,11 +139,12 @@ pub(super) const EVIDENCE: &str = "\
 Examples:
   afk evidence o/web#7 > evidence.md
   afk evidence o/web#7 --json | jq .proof
-  afk evidence verify 0199d3c2-….json       a kept bundle, wherever it lies";
+  afk evidence verify o/web#7               that it was not edited";
 
 pub(super) const EVIDENCE_VERIFY: &str = "\
 Examples:
-  afk evidence verify ~/.local/share/afk/evidence/0199d3c2-….json
+  afk evidence verify o/web#7               the file that the data folder has
+  afk evidence verify bundle.json           one that lies anywhere
   afk evidence verify bundle.json --head 5d057f88…
   afk evidence verify bundle.json --json | jq -r '.flaws[].flaw'";
 

@@ -1,4 +1,4 @@
-//! `status`, `show`, `explain`, `evidence`: they read, and change nothing.
+//! `status`, `show`, `runs`, `explain`: they read, and change nothing.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::evidence::bundle_file;
 use crate::adapters::git::Workspaces;
 use crate::app::{self, App, AppError};
 use crate::cli::desk::{Desk, configured, issue, now, sources};
@@ -117,9 +118,11 @@ pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
     let run = desk.run(text).await?.run;
     let journal = journal(&desk, &run).await?;
     let kept = kept(&desk, &run)?;
+    let bundle = bundle_file(&desk, run.id)?;
+    let bundle = bundle.is_file().then_some(bundle);
     let requests = desk.port.requests(run.id).await?;
     let summary = summary(context, &run).await;
-    let page = Page { summary, run, requests, journal, kept };
+    let page = Page { summary, run, requests, journal, bundle, kept };
     context.out.result(&page, |paint| render::page(&page, paint))?;
     desk.store.close().await;
     Ok(Exit::Done)
@@ -187,23 +190,6 @@ pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
     let title = &view.issue.title;
     context.out.result(&document, |paint| render::explanation(&said, title, paint))?;
     Ok(if said.eligible() { Exit::Done } else { Exit::Waiting })
-}
-
-pub(super) async fn evidence(context: &Context<'_>, text: &str) -> Answer {
-    let desk = Desk::open_to_look(context.out, context.config()).await?;
-    let run = desk.run(text).await?.run;
-    let repo = desk.config.repos.get(&run.issue.repo);
-    let stages = repo.and_then(|repo| desk.config.limits(repo).stages);
-    let bundle = run.evidence(stages.as_ref());
-    context.out.result(&bundle, |_| crate::cli::words::printable(&bundle.to_markdown()))?;
-    desk.store.close().await;
-    match bundle.is_complete() {
-        Ok(()) => Ok(Exit::Done),
-        Err(missing) => {
-            context.out.note(format!("not complete: {missing}"));
-            Ok(Exit::Waiting)
-        }
-    }
 }
 
 /// Opens everything. Where the configuration is not good, what that does to the loop and

@@ -4,6 +4,7 @@
 mod backup;
 mod doctor;
 mod edit;
+mod evidence;
 mod init;
 mod issue;
 mod logs;
@@ -59,10 +60,10 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Budget { run, usd } => steer::budget(context, &run, &usd).await,
         Command::Explain { issue } => look::explain(context, &issue).await,
         Command::Evidence(EvidenceArgs { command: Some(command), .. }) => match command {
-            EvidenceCommand::Verify(args) => verify::run(context, &args),
+            EvidenceCommand::Verify(args) => verify::run(context, &args).await,
         },
         Command::Evidence(EvidenceArgs { run, command: None }) => {
-            look::evidence(context, &run.unwrap_or_default()).await
+            evidence::run(context, &run.unwrap_or_default()).await
         }
         Command::Replay { run } => replay::run(context, &run).await,
         Command::Presence { command } => presence::run(context, command).await,

@@ -1,26 +1,25 @@
-//! `evidence verify`: a kept bundle, checked by itself. Opens no store and no
-//! configuration; reads the file, and what the data folder has beside it.
+//! `evidence verify`: a kept bundle, checked by itself. Reads the file, and what the data
+//! folder has beside it; store and configuration only where a run is named, to find its file.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use afk_core::digest::Digest;
 use afk_core::evidence::bundle::{Bundle, Checked, Flaw};
 use afk_core::ids::RunId;
 
 use super::Context;
+use super::evidence::{bundle_file, read};
 use crate::adapters::Transcripts;
 use crate::cli::args::VerifyArgs;
+use crate::cli::desk::Desk;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Answer, Failure};
 use crate::cli::render::{self, Check, State, VerifyPage};
 
-/// How large a bundle may be, bytes.
-const LARGEST: u64 = 256 << 20;
-
-pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
-    let file = &args.file;
+pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
+    let file = &named(context, &args.bundle).await?;
     let unread = |what: String| Failure::usage(format!("{}: {what}", file.display()));
     let bytes = read(file).map_err(|error| unread(format!("cannot be read: {error}")))?;
     let bundle = Bundle::read(&bytes).map_err(|why| unread(why.to_string()))?;
@@ -49,15 +48,27 @@ pub(super) fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     Ok(if page.sound { Exit::Done } else { Exit::Failure })
 }
 
-/// The whole file, where it is not larger than any bundle.
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LARGEST {
-        let text = format!("it is larger than {} MiB", LARGEST >> 20);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+/// The file that is meant: what exists as a path is one, and then nothing else is opened;
+/// what could name a run is its bundle in the data folder.
+async fn named(context: &Context<'_>, what: &Path) -> Answer<PathBuf> {
+    let text = what.to_str().filter(|text| !what.exists() && may_name_a_run(text));
+    let Some(text) = text else { return Ok(what.to_owned()) };
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
+    let run = desk.run(text).await?.run.id;
+    let file = bundle_file(&desk, run)?;
+    desk.store.close().await;
+    if file.is_file() {
+        return Ok(file);
     }
-    Ok(bytes)
+    let folder = file.parent().unwrap_or(&file).display();
+    Err(Failure::usage(format!(
+        "run {run} has no kept bundle in {folder} yet; bundles are written when a run settles"
+    )))
+}
+
+/// Whether this is an issue, or a run's id or the beginning of one.
+fn may_name_a_run(text: &str) -> bool {
+    text.contains('#') || text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
 /// What the file itself says, by what it was asked.

@@ -29,6 +29,8 @@ pub(crate) struct Page {
     pub(crate) requests: Vec<Requested>,
     /// Its journal, oldest first.
     pub(crate) journal: Vec<JournalRow>,
+    /// Its kept evidence bundle; none before it has settled.
+    pub(crate) bundle: Option<PathBuf>,
     /// What is kept of a run that was handed over or froze.
     pub(crate) kept: Option<Kept>,
 }
@@ -76,6 +78,10 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
         // What a turn that nobody saw end is: still at work, or not, by the run.
         let open = if run.conclusion.is_none() { "at work" } else { "no end of it was seen" };
         out.extend(run.attempts.iter().map(|tried| attempt(tried, open, paint)));
+    }
+    if let Some(bundle) = &page.bundle {
+        out.push(String::new());
+        out.push(format!("{} {}", paint.strong("Evidence bundle:"), bundle.display()));
     }
     if let Some(kept) = &page.kept {
         out.push(String::new());
@@ -353,6 +359,7 @@ mod tests {
             run,
             requests: samples::requests(),
             journal: samples::journal(),
+            bundle: Some("/data/evidence/1.json".into()),
             kept: None,
         };
         let kept = Kept {
@@ -363,13 +370,20 @@ mod tests {
         };
         let run = samples::admitted();
         let summary = RunView::new(&run, None, samples::at(1));
-        let begun =
-            Page { summary, run, requests: Vec::new(), journal: Vec::new(), kept: Some(kept) };
+        let begun = Page {
+            summary,
+            run,
+            requests: Vec::new(),
+            journal: Vec::new(),
+            bundle: None,
+            kept: Some(kept),
+        };
         let asks = Page {
             summary: samples::asking(),
             run: samples::admitted(),
             requests: Vec::new(),
             journal: Vec::new(),
+            bundle: None,
             kept: None,
         };
         let shown = [whole, begun, asks].map(|one| page(&one, Paint::PLAIN));
