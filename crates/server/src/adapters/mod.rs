@@ -30,6 +30,7 @@ pub use invocations::find_claude;
 pub(crate) use invocations::secret;
 pub use jobs::LocalJobs;
 pub use notify::Bells;
+pub(crate) use notify::shown_by;
 pub use settings::FileSettings;
 pub use tracker_port::TrackerPort;
 pub use transcripts::Transcripts;

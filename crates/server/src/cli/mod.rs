@@ -36,6 +36,8 @@ pub use exit::Exit;
 use failure::{Answer, Failure};
 use out::{LogWriter, Out};
 
+use crate::adapters::shown_by;
+
 /// Does what `args` say, the program's name first, and answers with the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
@@ -48,6 +50,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let out = Out::new(cli.global.json, cli.global.color);
     log(&out, cli.global.verbose, daemon_format(cli.command.as_ref(), &out));
+    shown_by(out.bell());
     let Some(command) = cli.command else {
         out.say(styled(&args::command().render_help(), out.paint.is_on()));
         return Exit::Done.into();
@@ -127,7 +130,10 @@ fn log(out: &Out, verbose: u8, daemon: Option<LogFormat>) {
         (0, Some(_)) | (1, None) => "info,sqlx=warn,hyper=warn,reqwest=warn",
         (1.., Some(_)) | (2.., None) => "debug,sqlx=info,hyper=info,reqwest=info",
     };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // Blank is as if it were not given: taken as it is, it would silence the daemon.
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
+    let wanted = wanted.and_then(|text| EnvFilter::try_new(text).ok());
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(verbose > 1);
     // A second subscriber in one process is refused, which only tests could try.
     let _ = match daemon {

@@ -9,6 +9,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use afk_core::doorbell::Doorbell;
 use indicatif::MultiProgress;
 use serde::Serialize;
 use tracing_subscriber::fmt::MakeWriter;
@@ -107,6 +108,21 @@ impl Out {
             // Standard error is the last place there is: what fails here is lost.
             let _ = write!(io::stderr().lock(), "{text}{end}");
         });
+    }
+
+    /// How doorbells are shown on standard error, above what moves.
+    pub(super) fn bell(&self) -> impl Fn(&Doorbell) + Send + Sync + 'static {
+        let (json, progress) = (self.json, self.progress.clone());
+        move |doorbell| {
+            let text = if json {
+                serde_json::json!({ "doorbell": doorbell }).to_string()
+            } else {
+                doorbell.title.clone()
+            };
+            progress.suspend(|| {
+                let _ = writeln!(io::stderr().lock(), "{text}");
+            });
+        }
     }
 
     /// The result: `document` with `--json`, else `text`.
