@@ -1,29 +1,30 @@
-//! The engine's jobs over real hosts and boxes: what is told of their output, and that one
-//! which cannot be looked at is in nobody's way.
+//! The adapters of this machine over real hosts, boxes and folders: what is told of a job's
+//! output, and that one job or repo which is odd is in nobody's way.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use afk::adapters::git::{Git, Limits, Workspaces};
-use afk::adapters::{Local, LocalJobs, Transcripts};
+use afk::adapters::git::{self, Limits, Workspaces};
+use afk::adapters::{Local, LocalGit, LocalJobs, Transcripts};
 use afk_agent::host::{self, Hosts, JobSpec};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities};
 use afk_core::config::Config;
 use afk_core::ids::{JobKey, JobOf, RunId};
-use afk_engine::ports::{JobEnd, JobState, Jobs as _, Settings};
+use afk_engine::ports::{Git as _, JobEnd, JobState, Jobs as _, Settings};
 
 /// Reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(1);
 
-struct AsShipped;
+struct Fixed(Arc<Config>);
 
-impl Settings for AsShipped {
+impl Settings for Fixed {
     fn current(&self) -> (Arc<Config>, Option<String>) {
-        (Arc::new(Config::default()), None)
+        (self.0.clone(), None)
     }
 }
 
@@ -38,19 +39,24 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with("").await
+    }
+
+    async fn with(config: &str) -> Self {
+        let config = Arc::new(toml::from_str(config).unwrap());
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         let work = at("work");
         fs::create_dir(&work).unwrap();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_afk"));
-        let git = Git::open(Path::new("git"), &at("bin"), Vec::new(), Limits::default()).await;
+        let git = git::Git::open(Path::new("git"), &at("bin"), Vec::new(), Limits::default()).await;
         let local = Local {
             workspaces: Arc::new(Workspaces::open(&at("root")).unwrap()),
             git: git.unwrap(),
             hosts: Hosts::new(&program),
             capabilities: Arc::new(Capabilities::detect(&program)),
             program,
-            settings: Arc::new(AsShipped),
+            settings: Arc::new(Fixed(config)),
             transcripts: Transcripts::new(at("transcripts")),
         };
         let run: RunId = "0198c0de-0000-7000-8000-0000000000aa".parse().unwrap();
@@ -112,4 +118,33 @@ async fn a_job_that_cannot_be_looked_at_is_in_nobodys_way() {
     fs::remove_dir(planted).unwrap();
     bench.jobs.stop(bench.run).await.unwrap();
     assert!(bench.ended(&odd).await.stopped);
+}
+
+#[tokio::test]
+async fn a_remote_that_is_none_keeps_no_other_repo_from_being_cleaned() {
+    let repo = |name: &str, remote: &str| {
+        format!(
+            "[repos.{name:?}]\nremote = {remote:?}\nverify = [\"true\"]\nstages = [{{ name = \"ci\", command = [\"true\"] }}]\n"
+        )
+    };
+    let config = format!("kept_workspaces_gib = 0\n{}{}", repo("a/odd", "x"), repo("b/r", "/r"));
+    let bench = Bench::with(&config).await;
+    let local = &bench.local;
+    let run = bench.run;
+    let kept = local.workspaces.prepare(run).unwrap();
+    fs::write(kept.home.join("file"), "x").unwrap();
+    let mirror = local.workspaces.mirror(&"b/r".parse().unwrap());
+    fs::create_dir_all(&mirror).unwrap();
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        let output = git.args(args).current_dir(&mirror).output().unwrap();
+        assert!(output.status.success(), "{args:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    git(&["init", "-q", "--bare"]);
+    let tree = git(&["hash-object", "-w", "-t", "tree", "/dev/null"]);
+    git(&["update-ref", &format!("refs/afk/{run}/1"), tree.trim()]);
+    LocalGit::new(local.clone()).clean(&BTreeSet::new()).await.unwrap();
+    assert!(!kept.dir.exists());
+    assert_eq!(git(&["for-each-ref"]), "", "the run's refs are gone");
 }

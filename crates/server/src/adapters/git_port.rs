@@ -372,9 +372,16 @@ impl Git for LocalGit {
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
             let (config, _) = self.local.settings.current();
             for repo in config.repos.keys() {
-                let mirror = self.local.mirror(repo)?;
-                if mirror.dir().is_dir() {
-                    mirror.forget(run).await.map_err(fault)?;
+                // One repo's trouble does not stop the others.
+                match self.local.mirror(repo) {
+                    Ok(mirror) if mirror.dir().is_dir() => {
+                        mirror.forget(run).await.map_err(fault)?;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        let error = error.chain();
+                        tracing::warn!(repo = %repo, error, "the run's refs were not looked for");
+                    }
                 }
             }
         }

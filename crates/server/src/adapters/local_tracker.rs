@@ -292,7 +292,8 @@ fn check_text(what: &'static str, text: &str) -> Result<String, TrackerError> {
     Ok(text.to_owned())
 }
 
-fn check_label(label: &str) -> Result<String, TrackerError> {
+/// A label as it is kept, or why it cannot be one.
+pub(crate) fn check_label(label: &str) -> Result<String, TrackerError> {
     let label = label.trim();
     let plain = !label.chars().any(|c| c.is_control() || c == ',');
     if label.is_empty() || label.len() > MAX_LABEL || !plain {

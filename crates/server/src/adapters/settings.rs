@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use afk_core::config::Config;
 use afk_engine::ports::Settings;
 
-use crate::config::{ConfigErrors, Sources, Unknown, load, salvage};
+use super::git::RemoteUrl;
+use crate::config::{ConfigErrors, Sources, Unknown, load, salvage, warn_once};
 
 /// The configuration of one file and its environment.
 pub struct FileSettings {
@@ -154,12 +155,22 @@ impl Settings for FileSettings {
 /// Loads the configuration and checks what its shape alone does not say.
 pub(crate) fn checked(sources: &Sources) -> Result<Config, ConfigErrors> {
     let loaded = load::<Config>(sources)?;
-    let problems = loaded.config.problems();
+    warn_once(&loaded.mistyped);
+    let problems = problems(&loaded.config);
     if problems.is_empty() {
         Ok(loaded.config)
     } else {
         Err(ConfigErrors::of(sources.file.as_ref(), problems))
     }
+}
+
+/// What is wrong with a configuration whose shape is sound, a line each.
+pub(crate) fn problems(config: &Config) -> Vec<String> {
+    let remotes = config.repos.iter().filter_map(|(name, repo)| {
+        let why = RemoteUrl::parse(&repo.remote).err()?.reason();
+        Some(format!("repos.\"{name}\".remote: {why}"))
+    });
+    config.problems().into_iter().chain(remotes).collect()
 }
 
 /// What is wrong with a file that says nothing any more. To begin with nothing is fine; to

@@ -33,8 +33,8 @@ pub(super) enum Meant {
     Nothing,
     /// It is wrong.
     Wrong(Problem),
-    /// It names no key.
-    Stray(Problem),
+    /// It names no key; whether it is spelt like one.
+    Stray(Problem, bool),
 }
 
 /// The variables that begin with `AFK_`, by name.
@@ -105,8 +105,10 @@ pub(super) fn meaning(variable: &Variable, root: &Node<'_>, aliases: &[(&str, &s
                     let name = words.collect::<Vec<_>>().join("__").to_uppercase();
                     format!("; did you mean AFK_{name}?")
                 });
+                let mistyped = hint.is_some();
                 let hint = hint.unwrap_or_default();
-                return Meant::Stray(problem(format!("names no key and is ignored{hint}")));
+                let stray = problem(format!("names no key and is ignored{hint}"));
+                return Meant::Stray(stray, mistyped);
             }
         }
     }

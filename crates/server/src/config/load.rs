@@ -41,6 +41,8 @@ pub struct Loaded<T> {
     pub config: T,
     /// What is odd and does no harm: variables that name no key.
     pub warnings: Vec<Problem>,
+    /// Those of them that are spelt like a key: whoever gave one meant that key.
+    pub mistyped: Vec<Problem>,
 }
 
 /// Loads the configuration, or says everything that is wrong with it.
@@ -68,7 +70,7 @@ where
     let config = draft.deserialize();
     match config {
         Some(config) if draft.problems.is_empty() => {
-            Ok(Loaded { config, warnings: draft.warnings })
+            Ok(Loaded { config, warnings: draft.warnings, mistyped: draft.mistyped })
         }
         Some(_) | None => Err(ConfigErrors { problems: in_order(draft.problems) }),
     }
@@ -127,6 +129,7 @@ struct Draft {
     origins: BTreeMap<Vec<String>, Origin>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    mistyped: Vec<Problem>,
 }
 
 impl Draft {
@@ -248,7 +251,10 @@ impl Draft {
             }
             Meant::Nothing => {}
             Meant::Wrong(problem) => self.problems.push(problem),
-            Meant::Stray(problem) => self.warnings.push(problem),
+            Meant::Stray(problem, mistyped) => {
+                self.mistyped.extend(mistyped.then(|| problem.clone()));
+                self.warnings.push(problem);
+            }
         }
     }
 

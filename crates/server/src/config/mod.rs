@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use load::{Loaded, Sources, Unknown, load, salvage};
-pub use problem::{ConfigErrors, Origin, Problem};
+pub use problem::{ConfigErrors, Origin, Problem, warn_once};
 pub use secret::{Secret, SecretError};
 
 /// Variables that steer the program itself and are no keys.

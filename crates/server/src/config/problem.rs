@@ -1,7 +1,9 @@
 //! What is wrong with a configuration, and where.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 /// Everything that is wrong; there is at least one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,18 @@ pub struct Problem {
     pub key: String,
     /// What, and how to mend it. Never the value of a text.
     pub what: String,
+}
+
+/// Warns of each in the log, once in this process however often a configuration is read. A
+/// switch whose name is mistyped leaves things as they are, which nobody must take for done.
+pub fn warn_once(mistyped: &[Problem]) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    for problem in mistyped {
+        let problem = problem.to_string();
+        if TOLD.lock().unwrap_or_else(PoisonError::into_inner).insert(problem.clone()) {
+            tracing::warn!("{problem}");
+        }
+    }
 }
 
 /// Where a value was given.

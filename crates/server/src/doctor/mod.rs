@@ -15,6 +15,7 @@ use std::time::Duration;
 use afk_core::config::Config;
 use serde::Serialize;
 
+use crate::adapters::settings::problems;
 use crate::app::{App, data_dir};
 use crate::config::{Loaded, Sources, load};
 
@@ -93,11 +94,11 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
             findings.extend(told);
             None
         }
-        Ok(Loaded { config, warnings }) => {
+        Ok(Loaded { config, warnings, .. }) => {
             for warning in warnings {
                 findings.push(Finding::new(CONFIG, "file", State::Warning, warning.to_string()));
             }
-            for problem in config.problems() {
+            for problem in problems(&config) {
                 findings.push(
                     Finding::new(CONFIG, "file", State::Failure, problem)
                         .mend("correct it; `afk config check` tells when it is good"),

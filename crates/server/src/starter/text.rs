@@ -148,7 +148,7 @@ mod tests {
         std::fs::write(&file, text).unwrap();
         let (env, aliases) = (Vec::new(), Vec::new());
         let sources = Sources { file: Some(file), mounted: None, env, aliases };
-        let Loaded { config, warnings } =
+        let Loaded { config, warnings, .. } =
             load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.problems(), Vec::<String>::new(), "{text}");

@@ -15,6 +15,8 @@ const SINCE: &str = "SELECT number, id, at, author_id, author_login, author_bot,
                      FROM issue_comments WHERE repo = ? AND at >= ? ORDER BY at, id";
 
 impl Store {
+    /// Its time is never before that of the repo's newest comment: comments are heard from the
+    /// newest that was heard on, and who wrote it may have waited long for this write.
     pub(crate) async fn comment_add(
         &self,
         issue: &IssueRef,
@@ -28,7 +30,8 @@ impl Store {
                 require(tx, &issue).await?;
                 let id = sqlx::query_scalar(
                     "INSERT INTO issue_comments (repo, number, at, author_id, author_login, \
-                     author_bot, body) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING id",
+                     author_bot, body) VALUES (?1, ?2, max(?3, coalesce((SELECT max(at) FROM \
+                     issue_comments WHERE repo = ?1), ?3)), ?4, ?5, ?6, ?7) RETURNING id",
                 )
                 .bind(issue.repo.as_str())
                 .bind(signed(issue.number))
@@ -168,6 +171,23 @@ fn comment((id, at, author, login, bot, body): CommentRow) -> Result<Comment, St
 mod tests {
     use super::*;
     use sqlx::AssertSqlSafe;
+
+    #[tokio::test]
+    async fn a_comment_is_never_before_the_newest_that_may_be_heard() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        let repo: RepoName = "o/r".parse().unwrap();
+        let ann = Actor { id: "user:ann".to_owned(), login: "ann".to_owned(), bot: false };
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let made = store.issue_create(repo.clone(), "t".into(), String::new(), ann.clone(), at(1));
+        let issue = made.await.unwrap();
+        for (second, body) in [(20, "first"), (10, "/afk stop"), (30, "later")] {
+            store.comment_add(&issue, body.to_owned(), ann.clone(), at(second)).await.unwrap();
+        }
+        let since = store.comments_since(&repo, at(20)).await.unwrap();
+        let told: Vec<_> = since.iter().map(|(_, one)| (one.at, one.body.as_str())).collect();
+        assert_eq!(told, [(at(20), "first"), (at(20), "/afk stop"), (at(30), "later")]);
+    }
 
     #[tokio::test]
     async fn comments_since_a_time_are_found_by_their_index() {

@@ -229,7 +229,8 @@ async fn record(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO issue_events (repo, number, at, actor_id, actor_login, actor_bot, \
-         change_json) VALUES (?, ?, ?, ?, ?, ?, ?)",
+         change_json) VALUES (?1, ?2, max(?3, coalesce((SELECT max(at) FROM issue_events \
+         WHERE repo = ?1 AND number = ?2), ?3)), ?4, ?5, ?6, ?7)",
     )
     .bind(issue.repo.as_str())
     .bind(signed(issue.number))

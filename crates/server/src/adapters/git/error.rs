@@ -192,6 +192,14 @@ impl GitError {
         Self::Io { what, path, source }
     }
 
+    /// Why a name is refused, without the name, which may hold a secret; else all of it.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::BadName { why, .. } => (*why).to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// A name that is refused, kept short.
     pub(crate) fn bad_name(what: &'static str, text: &str, why: &'static str) -> Self {
         Self::BadName { what, text: text.chars().take(120).collect(), why }

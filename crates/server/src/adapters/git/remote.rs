@@ -52,8 +52,12 @@ impl RemoteUrl {
         };
         let authority = rest.split('/').next().unwrap_or_default();
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        if user.contains(':') {
-            return no("a password does not belong into it: configure the credential as a secret");
+        // For http even a user alone may be a token, and would stand in argv and in the clone.
+        if user.contains(':') || (scheme.starts_with("http") && authority.contains('@')) {
+            return no(
+                "it must hold no user, password or token, which every process could read: give \
+                 the url alone, or reach the repository by ssh",
+            );
         }
         if protocol != "file" && (host.is_empty() || host.starts_with('-')) {
             return no("its host is missing or starts with a dash");
@@ -179,6 +183,9 @@ mod tests {
         check("git://forge.example/o/r", None);
         check("fd::7", None);
         check("https://u:secret@forge.example/o/r", None);
+        check("https://token@forge.example/o/r", None);
+        check("http://@forge.example/o/r", None);
+        check("ssh://u:secret@forge.example/o/r", None);
         check("relative/path", None);
         check("https://forge.example/o/r\n", None);
         check("", None);

@@ -10,12 +10,13 @@ use afk_core::ids::RepoName;
 use serde_json::json;
 
 use super::Context;
+use crate::adapters::git::RemoteUrl;
 use crate::cli::args::EnrollArgs;
 use crate::cli::desk::{current_dir, not_configured, repo, sources};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Answer, Failure};
 use crate::config::edit::{self, Edited, NewRepo};
-use crate::config::{Loaded, default_file, load};
+use crate::config::{Loaded, default_file, load, warn_once};
 
 pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
     let path = file(context);
@@ -51,7 +52,10 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
             let verify = command("--verify", verify)?;
             let ci = args.ci.as_ref().map(|ci| command("--ci", ci)).transpose()?;
             let ci = ci.unwrap_or_else(|| verify.clone());
-            edit::enroll_new(&path, &repo, &NewRepo { remote: absolute(remote), verify, ci })?
+            let remote = absolute(remote);
+            RemoteUrl::parse(&remote)
+                .map_err(|error| Failure::usage(format!("--remote: {}", error.reason())))?;
+            edit::enroll_new(&path, &repo, &NewRepo { remote, verify, ci })?
         }
         // A list that names a repo without a table makes the whole file unusable.
         _ if known == Some(false) => {
@@ -114,7 +118,10 @@ fn in_force(context: &Context<'_>) -> Option<Config> {
     // A named file that is to be made reads as an empty one.
     sources.file = sources.file.filter(|path| path.exists());
     match load::<Config>(&sources) {
-        Ok(Loaded { config, .. }) => Some(config),
+        Ok(Loaded { config, mistyped, .. }) => {
+            warn_once(&mistyped);
+            Some(config)
+        }
         Err(errors) => {
             context.out.warn(&errors.to_string());
             None

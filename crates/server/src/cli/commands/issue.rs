@@ -7,7 +7,7 @@ use afk_core::issue::Issue;
 use serde_json::json;
 
 use super::Context;
-use crate::adapters::local_tracker::LocalTracker;
+use crate::adapters::local_tracker::{LocalTracker, check_label};
 use crate::cli::args::{IssueCommand, IssueText};
 use crate::cli::desk::{Desk, now};
 use crate::cli::exit::Exit;
@@ -21,16 +21,20 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
     let out = context.out;
     let desk = Desk::open(context.config()).await?;
     let tracker = &desk.tracker;
-    let at = now();
     match command {
         IssueCommand::New { repo, title, text, mut label, ready, who } => {
             let repo = desk.repo(&repo)?;
             let body = body(&text)?.unwrap_or_default();
             let actor = actor(&desk, who.name.as_deref())?;
-            let issue = tracker.create(&repo, &title, &body, &actor, at).await?;
             if ready {
                 label.push(desk.config.ready_label.clone());
             }
+            // All of it is looked at before anything is made.
+            for name in &label {
+                check_label(name)?;
+            }
+            let at = now();
+            let issue = tracker.create(&repo, &title, &body, &actor, at).await?;
             for name in &label {
                 tracker.label(&issue, name, &actor, at).await?;
             }
@@ -53,20 +57,20 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let events = tracker.events(&issue.issue).await?;
             let comments = tracker.comments(&issue.issue).await?;
             let document = json!({ "issue": issue, "events": events, "comments": comments });
-            out.result(&document, |paint| render::issue(&issue, &events, &comments, at, paint))?;
+            out.result(&document, |paint| render::issue(&issue, &events, &comments, now(), paint))?;
         }
         IssueCommand::Label { which, label, who } => {
             let issue = desk.issue(&which.issue)?;
             let label = label.unwrap_or_else(|| desk.config.ready_label.clone());
             let actor = actor(&desk, who.name.as_deref())?;
-            let changed = tracker.label(&issue, &label, &actor, at).await?;
+            let changed = tracker.label(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("has {label} now"), "had it already")?;
         }
         IssueCommand::Unlabel { which, label, who } => {
             let issue = desk.issue(&which.issue)?;
             let label = label.unwrap_or_else(|| desk.config.ready_label.clone());
             let actor = actor(&desk, who.name.as_deref())?;
-            let changed = tracker.unlabel(&issue, &label, &actor, at).await?;
+            let changed = tracker.unlabel(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("has {label} no more"), "did not have it")?;
         }
         IssueCommand::Edit { which, title, text, who } => {
@@ -79,27 +83,27 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             }
             let actor = actor(&desk, who.name.as_deref())?;
             let (title, body) = (title.as_deref(), body.as_deref());
-            let changed = tracker.edit(&issue, title, body, &actor, at).await?;
+            let changed = tracker.edit(&issue, title, body, &actor, now()).await?;
             told(context, &issue, changed, "is changed", "said so already")?;
         }
         IssueCommand::Comment { which, text, who } => {
             let issue = desk.issue(&which.issue)?;
             let text = text_or_stdin(text)?;
             let actor = actor(&desk, who.name.as_deref())?;
-            let id = tracker.comment(&issue, &text, &actor, at).await?;
+            let id = tracker.comment(&issue, &text, &actor, now()).await?;
             let document = json!({ "issue": issue, "comment": id });
             out.result(&document, |_| format!("{issue} has comment {id} now"))?;
         }
         IssueCommand::Close { which, who } => {
             let issue = desk.issue(&which.issue)?;
             let actor = actor(&desk, who.name.as_deref())?;
-            let changed = tracker.close(&issue, &actor, at).await?;
+            let changed = tracker.close(&issue, &actor, now()).await?;
             told(context, &issue, changed, "is closed", "was closed already")?;
         }
         IssueCommand::Reopen { which, who } => {
             let issue = desk.issue(&which.issue)?;
             let actor = actor(&desk, who.name.as_deref())?;
-            let changed = tracker.reopen(&issue, &actor, at).await?;
+            let changed = tracker.reopen(&issue, &actor, now()).await?;
             told(context, &issue, changed, "is open again", "was open already")?;
         }
     }

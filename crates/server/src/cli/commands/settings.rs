@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Context;
+use crate::adapters::settings::problems;
 use crate::cli::args::ConfigCommand;
 use crate::cli::desk::{current_dir, sources};
 use crate::cli::exit::Exit;
@@ -78,7 +79,7 @@ fn check(context: &Context<'_>) -> Answer {
     let file = sources.file.as_ref().map(|path| path.display().to_string());
     let (problems, warnings, config) = match load::<Config>(&sources) {
         Err(errors) => (errors.problems, Vec::new(), None),
-        Ok(Loaded { config, warnings }) => (meaning(&config, &sources), warnings, Some(config)),
+        Ok(Loaded { config, warnings, .. }) => (meaning(&config, &sources), warnings, Some(config)),
     };
     let told = |list: &[Problem]| list.iter().map(Told::from).collect::<Vec<_>>();
     let good = problems.is_empty();
@@ -117,6 +118,6 @@ fn meaning(config: &Config, sources: &crate::config::Sources) -> Vec<Problem> {
         Some((key, what)) => (key.to_owned(), what.to_owned()),
         None => (String::new(), text),
     };
-    let all = config.problems().into_iter().map(split);
+    let all = problems(config).into_iter().map(split);
     all.map(|(key, what)| Problem { origin: origin(), key, what }).collect()
 }
