@@ -113,7 +113,7 @@ async fn a_job_that_cannot_be_looked_at_is_in_nobodys_way() {
 
     bench.jobs.stop(bench.run).await.unwrap_err();
     assert!(bench.ended(&good).await.stopped);
-    assert_eq!(bench.jobs.alive(bench.run).await.unwrap(), [odd.clone()]);
+    assert_eq!(bench.jobs.alive(bench.run).await.unwrap(), std::slice::from_ref(&odd));
 
     fs::remove_dir(planted).unwrap();
     bench.jobs.stop(bench.run).await.unwrap();
