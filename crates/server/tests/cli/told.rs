@@ -1,0 +1,93 @@
+//! What a person is told early: a mistyped switch, a remote that cannot be used, a doorbell;
+//! and that what they type slowly counts from when they said it.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::{Machine, REPO, eventually, said_by};
+
+#[test]
+fn a_variable_that_is_spelt_like_a_switch_is_told_of() {
+    let machine = Machine::new();
+    let mistyped = |args: &[&str]| {
+        let mut command = machine.command(args);
+        command.env("AFK_KILL_SWICH", "true").env("AFK_SERVICE_HOST", "10.0.0.1");
+        let said = said_by(&command.output().unwrap());
+        assert_eq!(said.code, 0, "{args:?}: {}{}", said.out, said.err);
+        assert_eq!(said.err.matches("AFK_KILL_SWITCH").count(), 1, "{args:?}: {}", said.err);
+        assert!(!said.err.contains("AFK_SERVICE_HOST"), "a scheduler's own: {}", said.err);
+    };
+    for args in [&["tick"][..], &["status"], &["issue", "list"], &["disarm"]] {
+        mistyped(args);
+    }
+}
+
+#[test]
+fn a_remote_is_refused_where_it_is_configured() {
+    let machine = Machine::new();
+    let check = |remote: &str, why: Option<&str>| {
+        machine.config(&REPO.replace("/srv/web", remote));
+        let said = machine.afk(&["config", "check"]);
+        let told = format!("{}{}", said.out, said.err);
+        assert_eq!(said.code, if why.is_some() { 2 } else { 0 }, "{remote}: {told}");
+        if let Some(why) = why {
+            assert!(told.contains("repos.\"o/web\".remote: ") && told.contains(why), "{told}");
+            assert!(!told.contains("s3cret"), "{told}");
+            machine.refused(&["tick"], 2, &[why]);
+        }
+        std::fs::remove_file(machine.path("here/afk.toml")).unwrap();
+        let enroll = ["enroll", "o/web", "--remote", remote, "--verify", "true"];
+        match why {
+            Some(why) => machine.refused(&enroll, 2, &["--remote", why]),
+            None => drop(machine.good(&enroll)),
+        }
+        let _ = std::fs::remove_dir_all(machine.path("home/.config"));
+    };
+    check("/srv/web", None);
+    check("file:///srv/web", None);
+    check("https://forge.example/o/web", None);
+    check("git@forge.example:o/web.git", None);
+    check("ssh://git@forge.example:22/o/web", None);
+    check("https://s3cret@forge.example/o/web", Some("no user, password or token"));
+    check("https://u:s3cret@forge.example/o/web", Some("no user, password or token"));
+    check("http://s3cret@localhost:3000/o/web", Some("no user, password or token"));
+    check("../s3cret", Some("absolute path"));
+    check("ext::sh -c s3cret", Some("blanks"));
+}
+
+#[test]
+fn what_is_typed_slowly_carries_the_time_when_it_was_said() {
+    let machine = Machine::new();
+    machine.good(&["issue", "new", "o/web", "Add a door"]);
+    let mut slow = machine
+        .command(&["issue", "comment", "o/web#1", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let fds = format!("/proc/{}/fd", slow.id());
+    eventually("it has begun, and reads", || {
+        let open = std::fs::read_dir(&fds).unwrap().flatten();
+        let mut open = open.filter_map(|fd| std::fs::read_link(fd.path()).ok());
+        open.any(|file| file.ends_with("afk.db"))
+    });
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let before = jiff::Timestamp::now();
+    slow.stdin.take().unwrap().write_all(b"/afk stop").unwrap();
+    assert!(slow.wait().unwrap().success());
+    let (_, shown) = machine.json(&["issue", "show", "o/web#1"]);
+    let at: jiff::Timestamp = shown["comments"][0]["at"].as_str().unwrap().parse().unwrap();
+    assert!(at.as_microsecond() >= before.as_microsecond(), "{at} is before {before}: {shown:#}");
+}
+
+#[test]
+fn a_doorbell_is_json_where_json_was_asked_for() {
+    let machine = Machine::new();
+    let said = machine.afk(&["demo", "--scenario", "guardrail", "--json"]);
+    let lines: Vec<Value> = said.err.lines().map(|l| serde_json::from_str(l).expect(l)).collect();
+    let rung: Vec<&Value> = lines.iter().filter(|line| !line["doorbell"].is_null()).collect();
+    assert_eq!(rung.len(), 1, "{}", said.err);
+    assert_eq!(rung[0]["doorbell"]["kind"], "needs-human");
+}
