@@ -1,17 +1,20 @@
-//! A halt comes after any call of a story, in the middle of a pass: once it has been
-//! read, nothing more is started and nothing is pushed.
+//! A halt, wherever it comes. After any call of a story, in the middle of a pass: once it
+//! has been read, nothing more is started and nothing is pushed. On the way to a turn: once
+//! it is lifted, that turn is what it was to be.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use afk_core::ids::At;
+use afk_core::config::Config;
+use afk_core::ids::{At, JobOf};
+use afk_core::plan::End;
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
 use afk_sim::fakes::{Fate, Gate, Sim, Waiting};
 use afk_sim::story::{Story, breaking_work, mending_work, repo};
-use afk_sim::world::World;
+use afk_sim::world::{Act, Script, World};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -121,4 +124,91 @@ fn nothing_begins_once_a_halt_was_read_wherever_a_pass_is() {
     let told = (0..5_000).take_while(|n| halted_after(*n)).count();
     assert!(told > 100, "only {told} calls");
     println!("halted after each of {told} calls");
+}
+
+/// Halts while a job of this kind is at work after `turns` turns, and lifts the halt: what
+/// the turn that is started then is told.
+async fn halted_at(story: &Story, of: JobOf, turns: usize) -> String {
+    let at_work = |world: &mut World| {
+        let run = world.store.all().pop().map(|run| run.id);
+        let alive = run.map(|run| world.alive(run)).unwrap_or_default();
+        world.agents.turns.len() == turns && alive.iter().any(|key| key.of() == Some(of))
+    };
+    for _ in 0..100 {
+        story.tick().await.unwrap();
+        if story.sim.with(at_work) {
+            break;
+        }
+        story.sim.with(World::step);
+        story.sim.advance(SignedDuration::from_secs(1));
+    }
+    assert!(story.sim.with(at_work), "no {of:?} after {turns} turns");
+    story.switch(&Switch::Halt, true);
+    story.rounds(3).await;
+    story.switch(&Switch::Halt, false);
+    story.until("the next turn", |world| world.agents.turns.len() == turns + 1).await;
+    story.sim.with(|world| world.agents.turns_of(&repo("o/r"))[turns].request.prompt.clone())
+}
+
+/// A hook is at work before each turn.
+fn with_a_hook(config: &mut Config) {
+    for table in config.repos.values_mut() {
+        table.hooks.before_run = Some(vec!["prepare".to_owned()]);
+    }
+}
+
+#[tokio::test]
+async fn a_halt_before_a_fix_is_started_loses_nothing_of_what_it_is_for() {
+    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let prompt = halted_at(&story, JobOf::Reset, 1).await;
+    let red = story.run().attempts[0].candidates[0].commit.clone();
+    assert!(prompt.contains(&format!("Your landed commit {red} is red")), "{prompt}");
+    assert!(prompt.contains("it failed with 1"), "the log: {prompt}");
+    assert!(!prompt.contains("You were interrupted"), "it had not begun: {prompt}");
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!((run.fix_forwards(), run.attempts.len()), (1, 2), "attempts, not turns");
+}
+
+#[tokio::test]
+async fn a_halt_before_any_turn_is_started_loses_nothing_of_what_it_is_for() {
+    // It lands nothing that does not say two.
+    let wrong = Script::acts(vec![
+        Act::Commit { message: "Expect", files: vec![("tests/two", Some("expect src/lib two"))] },
+        Act::Commit { message: "Say", files: vec![("src/lib", Some("one"))] },
+        Act::Dirty("scratch"),
+    ]);
+    let right = Script::acts(vec![Act::Commit {
+        message: "Say two",
+        files: vec![("src/lib", Some("one two"))],
+    }]);
+    let discards = Script::acts(vec![Act::Discard]);
+    let story = Story::new().with_issue(vec![wrong, discards, right]).configure(with_a_hook);
+    let opening = halted_at(&story, JobOf::Hook, 0).await;
+    assert!(opening.contains("# The issue") && !opening.contains("# What is asked"), "{opening}");
+    let discard = halted_at(&story, JobOf::Hook, 1).await;
+    assert!(discard.contains("is not committed") && discard.contains("scratch"), "{discard}");
+    let refused = halted_at(&story, JobOf::Hook, 2).await;
+    assert!(refused.contains("the verify command `verify` fails"), "{refused}");
+    assert!(refused.contains("it failed with 1"), "the output: {refused}");
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!((run.refusals(), run.attempts.len()), (1, 2));
+}
+
+#[tokio::test]
+async fn what_broke_off_is_told_again() {
+    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs(), mending_work()]);
+    story.until("a fix", |world| world.agents.turns.len() == 2).await;
+    story.switch(&Switch::Halt, true);
+    story.rounds(3).await;
+    story.switch(&Switch::Halt, false);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.fix_forwards(), 1);
+    let turns = story.sim.with(|world| world.agents.clone());
+    let prompt = &turns.turns_of(&repo("o/r"))[2].request.prompt;
+    for told in ["You were interrupted", "is red", "it failed with 1"] {
+        assert!(prompt.contains(told), "{prompt}");
+    }
 }

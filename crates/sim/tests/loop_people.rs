@@ -123,8 +123,13 @@ async fn words_that_a_halt_cut_off_are_said_again() {
     });
     let run = story.settle().await;
     story.ended(End::Done);
-    let expected = [TurnCause::Opening, TurnCause::Said, TurnCause::Interrupted, TurnCause::Said];
+    let expected = [TurnCause::Opening, TurnCause::Said, TurnCause::Interrupted];
     assert_eq!(causes(&run), expected);
+    story.sim.with(|world| {
+        let prompt = &world.agents.turns_of(&repo("o/r"))[2].request.prompt;
+        assert!(prompt.contains("You were interrupted"), "{prompt}");
+        assert!(prompt.contains("Mind the hinges."), "{prompt}");
+    });
 }
 
 #[tokio::test]

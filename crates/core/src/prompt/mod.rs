@@ -117,9 +117,10 @@ pub fn opening(opening: &Opening<'_>) -> String {
     opening_within(opening, LIMIT)
 }
 
-/// The prompt of a corrective turn on the thread that has the rules and the issue.
-pub fn corrective(run: RunId, lands: Lands, cause: &Cause<'_>) -> String {
-    let mut out = asked(run, cause);
+/// The prompt of a corrective turn on the thread that has the rules and the issue: that
+/// the last one broke off comes before what that one was about.
+pub fn corrective(run: RunId, lands: Lands, causes: &[Cause<'_>]) -> String {
+    let mut out = asked(run, causes);
     out.push('\n');
     out.push_str(match lands {
         Lands::ControlPlane => {
@@ -132,11 +133,11 @@ pub fn corrective(run: RunId, lands: Lands, cause: &Cause<'_>) -> String {
 
 /// The prompt of a corrective turn on a fresh thread: rules and issue again, then
 /// what went wrong.
-pub fn corrective_on_fresh_thread(first: &Opening<'_>, cause: &Cause<'_>) -> String {
+pub fn corrective_on_fresh_thread(first: &Opening<'_>, causes: &[Cause<'_>]) -> String {
     let asked = format!(
         "\n# What is asked now\n\nThis run has worked on the issue before, on another thread; \
          its commits are in your worktree.\n\n{}",
-        asked(first.run, cause)
+        asked(first.run, causes)
     );
     let mut out = opening_within(first, LIMIT.saturating_sub(asked.len()));
     out.push_str(&asked);
@@ -183,7 +184,12 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
 }
 
 /// What a corrective turn asks for.
-fn asked(run: RunId, cause: &Cause<'_>) -> String {
+fn asked(run: RunId, causes: &[Cause<'_>]) -> String {
+    let each: Vec<String> = causes.iter().map(|cause| asked_by(run, cause)).collect();
+    each.join("\nIn case it did not come through to you, this is what you were told:\n\n")
+}
+
+fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
     let tail = |what, text| outside(run, what, text, OUTPUT, Keep::Tail);
     match *cause {
         Cause::Verify { command, output } => format!(

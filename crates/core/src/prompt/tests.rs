@@ -66,9 +66,12 @@ fn the_opening_where_the_agent_pushes() {
 fn every_corrective_prompt() {
     let mut shown = String::new();
     with_all_causes(&mut |name, cause| {
-        let text = corrective(run(), Lands::ControlPlane, cause);
+        let text = corrective(run(), Lands::ControlPlane, std::slice::from_ref(cause));
         let _ = write!(shown, "===== {name}\n{text}");
     });
+    let again = [Cause::Interrupted, Cause::Said { text: "use the old parser" }];
+    let text = corrective(run(), Lands::ControlPlane, &again);
+    let _ = write!(shown, "===== interrupted, and told again\n{text}");
     let _ = write!(shown, "===== nobody answers\n{NOBODY_ANSWERS}");
     insta::assert_snapshot!(shown);
 }
@@ -77,9 +80,10 @@ fn every_corrective_prompt() {
 fn a_fresh_thread_gets_rules_and_issue_again() {
     let issue = issue();
     with_all_causes(&mut |_, cause| {
-        let text = corrective_on_fresh_thread(&first(&issue), cause);
+        let causes = [*cause];
+        let text = corrective_on_fresh_thread(&first(&issue), &causes);
         assert!(text.starts_with(&opening(&first(&issue))));
-        assert!(text.ends_with(&asked(run(), cause)));
+        assert!(text.ends_with(&asked(run(), &causes)));
     });
 }
 
@@ -133,9 +137,10 @@ fn no_prompt_is_longer_than_the_limit() {
             Cause::Red { commit: &oid, stage: &long, link: Some(&long), log: &long },
             Cause::Said { text: &long },
         ] {
-            let text = corrective_on_fresh_thread(&first, &cause);
+            let causes = [Cause::Retry { error: &long }, cause];
+            let text = corrective_on_fresh_thread(&first, &causes);
             assert!(text.len() <= LIMIT, "{}", text.len());
-            assert!(text.ends_with(&asked(run(), &cause)));
+            assert!(text.ends_with(&asked(run(), &causes)));
         }
     }
 }

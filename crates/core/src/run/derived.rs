@@ -3,7 +3,7 @@
 
 use jiff::SignedDuration;
 
-use super::{Attempt, Candidate, Ended, Heard, Run, Turn, TurnEnd, TurnFacts};
+use super::{Attempt, Candidate, Ended, Run, Turn, TurnEnd, TurnFacts};
 use crate::ids::{At, JobKey, JobOf, Oid};
 use crate::phase::Phase;
 use crate::plan::{End, TurnCause};
@@ -81,40 +81,6 @@ impl Run {
         let last = before.iter().rev().find(|attempt| attempt.base().is_some());
         let behind = last.is_some_and(|attempt| attempt.landed().is_some());
         newest.reset.is_none() && (behind || newest.cause == TurnCause::FixForward)
-    }
-
-    /// Words of people that no finished turn has told the agent. One that broke off
-    /// may not have come to them: they are said again.
-    pub fn unsaid(&self) -> impl Iterator<Item = &Heard> {
-        let told = |n: u32| {
-            let mut turns = self.attempts.iter().flat_map(|attempt| &attempt.turns);
-            turns.find(|turn| turn.n == n).is_some_and(|turn| match &turn.ended {
-                None => true,
-                Some(ended) => matches!(ended.how, TurnEnd::Finished { .. }),
-            })
-        };
-        self.heard.iter().filter(move |heard| {
-            let words = matches!(heard.asked.what, Request::Say { .. });
-            words && !heard.turn.is_some_and(told)
-        })
-    }
-
-    /// What turn `n` tells the agent of people's words, oldest first.
-    pub fn words(&self, n: u32) -> String {
-        let said = self.heard.iter().filter(|heard| heard.turn == Some(n));
-        let texts = said.filter_map(|heard| match &heard.asked.what {
-            Request::Say { text } => Some(text.as_str()),
-            Request::Retry
-            | Request::Stop
-            | Request::Budget { .. }
-            | Request::Unfreeze
-            | Request::Release
-            | Request::Unclear { .. }
-            | Request::Answer { .. }
-            | Request::Allow { .. }
-            | Request::Deny { .. } => None,
-        });
-        texts.collect::<Vec<_>>().join("\n\n")
     }
 
     /// When the issue was released, by the tracker's clock: what people wrote on it

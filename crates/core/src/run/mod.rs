@@ -14,6 +14,7 @@ mod situate;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod told;
 mod transition;
 
 pub use asks::{Given, Question, Wants};
@@ -21,6 +22,7 @@ pub use look::Look;
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
 pub use situate::Limits;
 pub use stage::Stage;
+pub use told::Told;
 pub use transition::Transition;
 
 use serde::{Deserialize, Serialize};

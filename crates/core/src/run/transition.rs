@@ -380,7 +380,9 @@ impl Run {
         match self.attempts.last_mut() {
             Some(last) if !attempt => {
                 last.turns.push(turn);
-                last.dirty = last.left.take().map_or_else(Vec::new, |left| left.dirty);
+                if let Some(left) = last.left.take() {
+                    last.dirty = left.dirty;
+                }
             }
             Some(_) | None => {
                 let n = self.attempts.len() as u32 + 1;

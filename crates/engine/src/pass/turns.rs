@@ -80,7 +80,7 @@ impl Pass<'_> {
             repo: self.run.issue.repo.clone(),
             thread: self.run.id.thread(),
             n: turn.n,
-            prompt: self.prompt(turn.cause),
+            prompt: self.prompt(),
             budget: turn.reserved,
             deadline: limits.run.saturating_sub(used),
             network: self.repo.network.agent,
@@ -129,7 +129,7 @@ impl Pass<'_> {
 impl Pass<'_> {
     /// What the turn is asked. Rules and issue are said again where no turn before it
     /// came to its end, since the thread may not have them.
-    fn prompt(&self, cause: TurnCause) -> String {
+    fn prompt(&self) -> String {
         let branch = self.branch();
         let additions = self.additions(&branch);
         let opening = Opening {
@@ -141,54 +141,69 @@ impl Pass<'_> {
             lands: Lands::ControlPlane,
             workflow: additions.as_deref(),
         };
-        let words = self.run.turn().map_or_else(String::new, |turn| self.run.words(turn.n));
-        let attempts = &self.run.attempts;
+        let told = self.run.told();
+        let words = told.map_or_else(String::new, |told| self.run.words(told.about.n));
         let command = match &self.repo.verify {
             Verify::None => String::new(),
             Verify::Command(argv) => argv.join(" "),
         };
-        let cause = match cause {
-            TurnCause::Opening => return prompt::opening(&opening),
-            TurnCause::Interrupted => Cause::Interrupted,
-            TurnCause::LimitReset => Cause::LimitReset,
-            TurnCause::Retry => Cause::Retry { error: self.last_error() },
-            TurnCause::Said => Cause::Said { text: &words },
-            TurnCause::CommitOrDiscard => Cause::Dirty {
-                paths: self.run.attempt().map_or(&[], |attempt| attempt.dirty.as_slice()),
-            },
-            TurnCause::Refused => match attempts.iter().rev().find_map(|a| a.refused.as_ref()) {
-                Some(Refused { conflict: Some((base, paths)), .. }) => {
-                    Cause::Conflict { base, paths }
-                }
-                Some(Refused { why: Refusal::Verify, output, .. }) => {
-                    Cause::Verify { command: &command, output }
-                }
-                Some(Refused { why: Refusal::Stage, detail, output, .. }) => {
-                    Cause::Stage { why: detail, log: output }
-                }
-                Some(Refused { detail, output, .. }) => Cause::Proof { why: detail, output },
-                None => Cause::Interrupted,
-            },
-            TurnCause::FixForward => match self.run.landed() {
-                Some(landed) => red(landed),
-                None => Cause::Interrupted,
-            },
-        };
-        if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
-            prompt::corrective(self.run.id, Lands::ControlPlane, &cause)
+        let causes = [told.and_then(|told| told.broken), told.map(|told| told.about.cause)];
+        let causes = causes.into_iter().flatten();
+        let causes: Vec<_> =
+            causes.filter_map(|cause| self.cause(cause, &words, &command)).collect();
+        if causes.is_empty() {
+            prompt::opening(&opening)
+        } else if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
+            prompt::corrective(self.run.id, Lands::ControlPlane, &causes)
         } else {
-            prompt::corrective_on_fresh_thread(&opening, &cause)
+            prompt::corrective_on_fresh_thread(&opening, &causes)
+        }
+    }
+
+    /// What is told of `cause`; none for what the opening prompt tells.
+    fn cause<'a>(
+        &'a self,
+        cause: TurnCause,
+        words: &'a str,
+        command: &'a str,
+    ) -> Option<Cause<'a>> {
+        match cause {
+            TurnCause::Opening => None,
+            TurnCause::Interrupted => Some(Cause::Interrupted),
+            TurnCause::LimitReset => Some(Cause::LimitReset),
+            TurnCause::Retry => Some(Cause::Retry { error: self.last_error() }),
+            TurnCause::Said => Some(Cause::Said { text: words }),
+            TurnCause::CommitOrDiscard => Some(Cause::Dirty {
+                paths: self.run.attempt().map_or(&[], |attempt| attempt.dirty.as_slice()),
+            }),
+            TurnCause::Refused => {
+                let refused = self.run.attempts.iter().rev().find_map(|a| a.refused.as_ref());
+                refused.map(|refused| against(refused, command))
+            }
+            TurnCause::FixForward => self.run.landed().map(red),
         }
     }
 
     fn last_error(&self) -> &str {
-        match self.run.ends().last().map(|ended| &ended.how) {
+        match self.run.ends().filter(|ended| ended.started()).last().map(|ended| &ended.how) {
             Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message,
             Some(TurnEnd::Stalled) => "it made no sound for too long and was stopped",
             Some(TurnEnd::Lost) => "its process was lost",
             Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted | TurnEnd::Limited { .. })
             | None => "it did not come to its end",
         }
+    }
+}
+
+/// What was said against a candidate.
+fn against<'a>(refused: &'a Refused, command: &'a str) -> Cause<'a> {
+    match refused {
+        Refused { conflict: Some((base, paths)), .. } => Cause::Conflict { base, paths },
+        Refused { why: Refusal::Verify, output, .. } => Cause::Verify { command, output },
+        Refused { why: Refusal::Stage, detail, output, .. } => {
+            Cause::Stage { why: detail, log: output }
+        }
+        Refused { detail, output, .. } => Cause::Proof { why: detail, output },
     }
 }
 

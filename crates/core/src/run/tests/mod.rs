@@ -5,6 +5,7 @@ mod bundle;
 mod record;
 mod requests;
 mod situation;
+mod told;
 mod totality;
 
 use std::collections::BTreeMap;
