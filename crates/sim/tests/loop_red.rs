@@ -9,7 +9,7 @@ use afk_core::run::Run;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
-use afk_sim::world::{Act, Script, TurnState};
+use afk_sim::world::{Act, Script, TurnState, World};
 use jiff::SignedDuration;
 
 fn causes(run: &Run) -> Vec<TurnCause> {
@@ -323,15 +323,43 @@ async fn a_red_base_that_nobody_mends_is_handed_over_at_the_deadline() {
     });
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
     story.rounds(6).await;
-    // Not at once, or it would count as time in which no control plane ran.
-    for _ in 0..13 {
-        story.sim.advance(SignedDuration::from_mins(5));
-        story.rounds(2).await;
-    }
+    hang_on(&story, 65).await;
     story.settle().await;
     story.ended(End::NeedsHuman);
     let freeze = story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).cloned());
     assert_eq!(freeze, None, "their red freezes nobody");
+}
+
+/// So long of a story in which only what hangs is at work.
+async fn hang_on(story: &Story, minutes: u32) {
+    // Not at once, or it would count as time in which no control plane ran.
+    for _ in 0..minutes / 5 {
+        story.sim.advance(SignedDuration::from_mins(5));
+        story.rounds(2).await;
+    }
+}
+
+#[tokio::test]
+async fn a_slow_stage_that_is_red_by_us_is_mended_forward() {
+    let story = Story::new().with_issue(vec![breaking_work(), mending_work()]);
+    let slow = |hangs: bool| {
+        story.sim.with(|world| {
+            world.jobs.hanging = hangs.then(|| "ci".to_owned()).into_iter().collect();
+        });
+    };
+    slow(true);
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    // Ours takes forty minutes, and what it stands on does, too.
+    for _ in 0..2 {
+        hang_on(&story, 40).await;
+        slow(false);
+        story.sim.with(World::step);
+        slow(true);
+    }
+    slow(false);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
 }
 
 #[tokio::test]
@@ -339,10 +367,7 @@ async fn a_stage_that_never_answers_freezes_at_its_deadline() {
     let story = Story::new().with_issue(vec![good_work()]);
     story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
-    for _ in 0..14 {
-        story.sim.advance(SignedDuration::from_mins(5));
-        story.rounds(2).await;
-    }
+    hang_on(&story, 70).await;
     story.settle().await;
     story.ended(End::Frozen);
 }

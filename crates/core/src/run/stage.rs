@@ -65,9 +65,11 @@ impl Candidate {
         stages.names().iter().map(answer).collect()
     }
 
-    /// Since when the stage that is awaited could have answered.
+    /// Since when what is awaited could be known: the next stage's answer, or once one
+    /// failed, whose that is and who mends it.
     pub fn waiting_since(&self) -> At {
-        self.answered(&[StageAnswer::Success]).chain(self.landed_at).max().unwrap_or(self.at)
+        let heard = self.answered(&[StageAnswer::Success, StageAnswer::Failure]);
+        heard.chain(self.landed_at).max().unwrap_or(self.at)
     }
 
     /// Since when the stage that is awaited before landing could have answered.

@@ -189,6 +189,14 @@ fn a_stage_is_overdue_from_when_it_could_have_answered() {
     let first = with(none.clone(), vec![(500, stage("ci", StageAnswer::Success, 500))]);
     assert_eq!(landed(&first, 1099), Landed::Pending { overdue: false });
     assert_eq!(landed(&first, 1100), Landed::Pending { overdue: true });
+    // Red: from then on it is asked whose it is, and who mends it.
+    let red = with(none.clone(), vec![(650, stage("ci", StageAnswer::Failure, 650))]);
+    assert_eq!(landed(&red, 1249), Landed::Pending { overdue: false });
+    assert_eq!(landed(&red, 1250), Landed::Pending { overdue: true });
+    let cause = RedCause::NotOurs;
+    let theirs = with(red, vec![(1200, Transition::Attributed { cause })]);
+    assert_eq!(landed(&theirs, 1249), Landed::Red { cause, overdue: false });
+    assert_eq!(landed(&theirs, 1250), Landed::Red { cause, overdue: true });
     let slept = with(none, vec![away(100, 1100)]);
     assert_eq!(landed(&slept, 1699), Landed::Pending { overdue: false });
     assert_eq!(landed(&slept, 1700), Landed::Pending { overdue: true });

@@ -194,10 +194,13 @@ impl Judge {
             }
         }
         let failed = |stage: &&Stage| stage.answer == StageAnswer::Failure;
-        let landed = run.landed();
-        // A red that nobody has attributed by its deadline is nobody's to mend.
-        let ours = landed.filter(|one| one.red == Some(RedCause::Ours));
-        let red = ours.and_then(|one| one.stages.iter().find(failed));
+        // Whose a red is may be asked for as long as a stage may take.
+        let deadline = SignedDuration::from_secs(world.config.stage_timeout_seconds.cast_signed());
+        let red = run.landed().and_then(|one| {
+            let asked = one.red == Some(RedCause::Ours);
+            let young = |stage: &&Stage| asked || at.duration_since(stage.at) < deadline;
+            one.stages.iter().find(failed).filter(young)
+        });
         let first = run.attempts.iter().flat_map(|a| &a.candidates).flat_map(|c| &c.stages);
         let first_red = first.filter(failed).map(|s| s.at).min();
         let clock = SignedDuration::from_secs(world.config.fix_forward_max_seconds.cast_signed());
