@@ -155,6 +155,28 @@ async fn a_budget_raised_in_time_lets_the_run_go_on() {
 }
 
 #[tokio::test]
+async fn a_budget_raised_during_the_turn_that_spends_it_lets_the_run_go_on() {
+    // How an agent ends that is stopped at its cap.
+    let capped = || {
+        let message = "the turn cost more than its budget".to_owned();
+        let mut script = Script::ends(Vec::new(), TurnEnd::Failed { message });
+        script.cost = Usd::dollars(100);
+        script
+    };
+    let story = Story::new().with_issue(vec![capped(), good_work()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    ask(&story, "a", Request::Budget { usd: Usd::dollars(130) });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Retry]);
+    // Raised by nobody, it is spent, and not tried again.
+    let story = Story::new().with_issue(vec![capped(), good_work()]);
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+}
+
+#[tokio::test]
 async fn a_retry_does_not_wait_for_the_limit_to_reset() {
     let resets_at = afk_sim::story::start().checked_add(SignedDuration::from_hours(5)).ok();
     let limited = Script::ends(Vec::new(), TurnEnd::Limited { resets_at });

@@ -147,12 +147,14 @@ impl FailReason {
         match self {
             Self::ApiError { status } if is_passing(*status) => Recovery::Retry,
             Self::Killed { .. } | Self::Aborted | Self::NoResult => Recovery::Retry,
+            // It may have been raised meanwhile; where it was not, there is nothing left to
+            // try again with.
+            Self::BudgetExceeded => Recovery::Retry,
             Self::UsageLimit { resets_at } => Recovery::WaitUntil(*resets_at),
             Self::SessionInUse => Recovery::Resume,
             Self::UnknownSession => Recovery::Open,
             Self::NotSignedIn
             | Self::ApiError { .. }
-            | Self::BudgetExceeded
             | Self::UnknownAgent
             | Self::PermissionDenied { .. }
             | Self::Garbage { .. }
@@ -293,7 +295,7 @@ mod tests {
         check(&api(Some(429)), Recovery::Retry, "fewer agents");
         check(&api(Some(500)), Recovery::Retry, "later");
         check(&api(Some(529)), Recovery::Retry, "529");
-        check(&FailReason::BudgetExceeded, Recovery::Person, "budget");
+        check(&FailReason::BudgetExceeded, Recovery::Retry, "budget");
         check(
             &FailReason::UsageLimit { resets_at: Some(at) },
             Recovery::WaitUntil(Some(at)),

@@ -67,7 +67,7 @@ fn overspend(way: Way, usage: Tokens, prices: [u64; 2]) {
         assert_eq!(charged, real, "{version} {way:?}: what the stand-in answered: {page:#}");
         // It ends there, and a person is told why.
         assert_eq!(turns.len(), 2, "{version} {way:?}: {turns:#?}");
-        assert_eq!(story(&turns), [("opening", "finished"), ("refused", "hopeless")], "{turns:#?}");
+        assert_eq!(story(&turns), [("opening", "finished"), ("refused", "failed")], "{turns:#?}");
         assert_eq!(summary["outcome"], "needs-human", "{summary:#}");
         let why = summary["why"].as_str().unwrap();
         assert!(why.contains("budget"), "{why}");
