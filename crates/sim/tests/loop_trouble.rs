@@ -274,6 +274,30 @@ async fn a_usage_limit_is_waited_out_and_no_clock_goes_on() {
 }
 
 #[tokio::test]
+async fn a_usage_limit_that_never_resets_is_asked_ever_less_often_and_then_handed_over() {
+    let told = afk_sim::story::start().checked_sub(SignedDuration::from_hours(1)).unwrap();
+    let limited = || Script::ends(Vec::new(), TurnEnd::Limited { resets_at: Some(told) });
+    let story = Story::new().with_issue((0..40).map(|_| limited()).collect());
+    let over = |world: &mut World| world.store.all().iter().any(|run| run.settled_at.is_some());
+    for _ in 0..1_500 {
+        if story.sim.with(over) {
+            break;
+        }
+        story.rounds(1).await;
+        story.sim.advance(SignedDuration::from_secs(9));
+    }
+    story.ended(End::NeedsHuman);
+    assert!(why(&story).contains("usage limit ended 12 turns"), "{}", why(&story));
+    let turns = story.sim.with(|world| world.agents.clone());
+    let starts: Vec<_> = turns.turns_of(&repo("o/r")).iter().map(|turn| turn.started_at).collect();
+    assert_eq!(starts.len(), 12);
+    let apart = starts.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs());
+    for (n, seconds) in apart.enumerate() {
+        assert!(seconds >= (10 << n).min(3600), "{seconds} s after turn {}", n + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_run_ends_at_its_deadline() {
     let tool = Script { tool_open: true, ..Script::hangs() };
     let story = Story::new().with_issue(vec![tool]);

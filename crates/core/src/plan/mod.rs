@@ -15,7 +15,7 @@
 //! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
 //! | 7 | no turn yet | gates live: refused: release; else workspace, thread, turn |
-//! | 8 | the agent asks, or hit a usage limit | tell it a person's answer, at the deadline policy's; wait for the reset |
+//! | 8 | the agent asks, or hit a usage limit | tell it a person's answer, at the deadline policy's; wait for the reset, unless that was in vain too often: as row 11 |
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
@@ -263,6 +263,7 @@ fn by_turn(now: &Situation) -> Plan {
         Turn::NotStarted { reset: true } => Plan::StartTurn,
         Turn::Asking { due: true } => Plan::Answer,
         Turn::Asking { due: false } => Plan::Wait { reason: Waiting::Question },
+        Turn::Limited { .. } if !now.retries_left => give_up(now),
         Turn::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },
         Turn::Limited { reset: false } => Plan::Wait { reason: Waiting::UsageLimit },
         Turn::Running { stalled: true } => Plan::Interrupt,

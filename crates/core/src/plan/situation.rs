@@ -19,7 +19,7 @@ pub struct Situation {
     pub frozen: bool,
     /// The run's budget or its deadline is used up.
     pub spent: bool,
-    /// Executor retries are left.
+    /// Executor retries are left, and usage limits to wait out.
     pub retries_left: bool,
     /// Landing refusals are left.
     pub refusals_left: bool,

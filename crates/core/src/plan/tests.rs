@@ -131,6 +131,12 @@ fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
     check(turn_is(Turn::Asking { due: true }), Plan::Answer);
     check(turn_is(Turn::Limited { reset: false }), waits(Waiting::UsageLimit));
     check(turn_is(Turn::Limited { reset: true }), turn(TurnCause::LimitReset));
+    for reset in BOTH {
+        let limited = Situation { alive: STILL, ..turn_is(Turn::Limited { reset }) };
+        let in_vain = Situation { retries_left: false, ..limited };
+        check(in_vain, ends(End::NeedsHuman));
+        check(Situation { landed: RED, ..in_vain }, ends(End::Frozen));
+    }
     check(turn_is(Turn::Running { stalled: false }), waits(Waiting::Turn));
     check(turn_is(Turn::Running { stalled: true }), Plan::Interrupt);
     check(turn_is(Turn::Unknown), waits(Waiting::Executor));

@@ -11,6 +11,11 @@ use crate::request::Request;
 use crate::spend::Ledger;
 use crate::usd::Usd;
 
+/// A usage limit whose end nobody told is tried again after this, at the earliest.
+const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
+/// No usage limit lasts longer: a week, and clocks that differ.
+const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(8 * 24);
+
 impl Run {
     /// The newest attempt.
     pub fn attempt(&self) -> Option<&Attempt> {
@@ -129,6 +134,35 @@ impl Run {
                 matches!(how, Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled))
             });
         failed.count() as u32
+    }
+
+    /// Turns that a usage limit ended since one last came further, failures between them or not.
+    pub fn limits_in_a_row(&self) -> u32 {
+        let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
+        let ends = turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how));
+        let broken = ends.take_while(|how| match how {
+            Some(
+                TurnEnd::Limited { .. }
+                | TurnEnd::Failed { .. }
+                | TurnEnd::Hopeless { .. }
+                | TurnEnd::Stalled
+                | TurnEnd::Lost,
+            ) => true,
+            Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted) | None => false,
+        });
+        broken.filter(|how| matches!(how, Some(TurnEnd::Limited { .. }))).count() as u32
+    }
+
+    /// When the usage limit that ended the newest turn is taken to have reset. What is told
+    /// of it is believed between a pause that grows and the longest that a limit lasts.
+    pub fn limit_over(&self) -> Option<At> {
+        let ended = self.turn()?.ended.as_ref()?;
+        let TurnEnd::Limited { resets_at } = ended.how else { return None };
+        let doublings = self.limits_in_a_row().saturating_sub(1).min(9);
+        let pause = SignedDuration::from_secs((10_i64 << doublings).min(3600));
+        let after = |by| ended.at.checked_add(by).unwrap_or(At::MAX);
+        let told = resets_at.unwrap_or_else(|| after(UNTOLD_RESET));
+        Some(told.clamp(after(pause), after(LONGEST_LIMIT)))
     }
 
     /// How far the run is, by evidence.

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Candidate, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
@@ -42,8 +41,9 @@ pub struct Limits {
     pub before_landing: Option<Stages>,
 }
 
-/// A usage limit whose end nobody told is tried again after this.
-const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
+/// Usage limits in a row, after which nobody waits for another to reset: some hours of
+/// limits that are told to have reset, or of which nothing is told.
+const LIMITS_IN_A_ROW: u32 = 12;
 
 impl Run {
     /// The situation of this run, as a pass saw it.
@@ -60,7 +60,9 @@ impl Run {
             halted: seen.halted,
             frozen: seen.frozen,
             spent: since(self.admitted_at) >= limits.run || self.spent() >= self.budget,
-            retries_left: !hopeless && self.failures_in_a_row() <= limits.executor_retries,
+            retries_left: !hopeless
+                && self.failures_in_a_row() <= limits.executor_retries
+                && self.limits_in_a_row() < LIMITS_IN_A_ROW,
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
             said: self.unsaid().next().is_some(),
@@ -118,9 +120,8 @@ impl Run {
                     plan::Turn::Failed { backoff_over: over || self.retry_asked_since(ended.at) }
                 }
                 TurnEnd::Interrupted => plan::Turn::Interrupted,
-                TurnEnd::Limited { resets_at } => {
-                    let told = resets_at.or_else(|| ended.at.checked_add(UNTOLD_RESET).ok());
-                    let over = told.is_some_and(|at| now >= at);
+                TurnEnd::Limited { .. } => {
+                    let over = self.limit_over().is_some_and(|at| now >= at);
                     plan::Turn::Limited { reset: over || self.retry_asked_since(ended.at) }
                 }
             },

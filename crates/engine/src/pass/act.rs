@@ -2,7 +2,7 @@
 
 use afk_core::elapsed::deadline;
 use afk_core::plan::{Alive, Plan, Situation, Turn, Waiting, plan};
-use afk_core::run::{Run, Seen, Transition, TurnEnd};
+use afk_core::run::{Run, Seen, Transition};
 use jiff::SignedDuration;
 
 use super::{Acted, Next, Pass, Watch};
@@ -95,18 +95,7 @@ impl Pass<'_> {
                 let backoff = Run::backoff(self.run.failures_in_a_row());
                 Acted::wait(Watch::Nothing, ended.map(|ended| later(ended.at, backoff)))
             }
-            Waiting::UsageLimit => {
-                let until = turn.and_then(|turn| turn.ended.as_ref()).and_then(|e| match e.how {
-                    TurnEnd::Limited { resets_at } => resets_at,
-                    TurnEnd::Finished { .. }
-                    | TurnEnd::Failed { .. }
-                    | TurnEnd::Hopeless { .. }
-                    | TurnEnd::Stalled
-                    | TurnEnd::Lost
-                    | TurnEnd::Interrupted => None,
-                });
-                Acted::wait(Watch::Nothing, until)
-            }
+            Waiting::UsageLimit => Acted::wait(Watch::Nothing, self.run.limit_over()),
             Waiting::Judgement => Acted::wait(Watch::Jobs, None),
             Waiting::Halt | Waiting::Freeze | Waiting::PullRequest => {
                 Acted::wait(Watch::Nothing, None)

@@ -134,7 +134,7 @@ impl Pass<'_> {
             return cancel.how.sentence().to_owned();
         }
         match now.turn {
-            Turn::Failed { .. } => self.turn_trouble(),
+            Turn::Failed { .. } | Turn::Limited { .. } => self.turn_trouble(),
             Turn::Finished { work: Work::New(Candidate::Breached), .. } => {
                 let report = self.run.candidate().and_then(|one| one.guardrails.as_ref());
                 report.map_or_else(String::new, |report| {
@@ -157,7 +157,6 @@ impl Pass<'_> {
             Turn::None { .. }
             | Turn::NotStarted { .. }
             | Turn::Asking { .. }
-            | Turn::Limited { .. }
             | Turn::Running { .. }
             | Turn::Unknown
             | Turn::Interrupted
@@ -172,8 +171,16 @@ impl Pass<'_> {
             Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message.clone(),
             Some(TurnEnd::Stalled) => "the agent made no sound and was stopped".to_owned(),
             Some(TurnEnd::Lost) => "the agent's process was lost".to_owned(),
-            Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted | TurnEnd::Limited { .. })
-            | None => "the agent failed".to_owned(),
+            Some(TurnEnd::Limited { .. }) => {
+                return format!(
+                    "a usage limit ended {} turns, one after the other: see what the account may \
+                     use, or give the agent another credential, then label the issue again",
+                    self.run.limits_in_a_row()
+                );
+            }
+            Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted) | None => {
+                "the agent failed".to_owned()
+            }
         };
         if failures > 1 { format!("{what} ({failures} times in a row)") } else { what }
     }

@@ -85,6 +85,34 @@ fn a_usage_limit_is_over_at_its_reset() {
     assert_eq!(turn(told, 100), plan::Turn::Limited { reset: true });
     assert_eq!(turn(None, 904), plan::Turn::Limited { reset: false });
     assert_eq!(turn(None, 905), plan::Turn::Limited { reset: true });
+    // Neither what is over already is believed, nor what is far away.
+    let days = 8 * 86_400;
+    for (told, over) in [(-999, 15), (14, 15), (days + 4, days + 4), (days + 6, days + 5)] {
+        let told = Some(at(told));
+        assert_eq!(turn(told, over - 1), plan::Turn::Limited { reset: false }, "{told:?}");
+        assert_eq!(turn(told, over), plan::Turn::Limited { reset: true }, "{told:?}");
+    }
+}
+
+#[test]
+fn usage_limits_in_a_row_are_tried_again_ever_later_and_not_for_ever() {
+    let limited = || (100, ended(TurnEnd::Limited { resets_at: Some(at(0)) }));
+    let again = |end: (i64, Transition)| [(99, begun(TurnCause::LimitReset)), end];
+    let all = |n| repeated(&again(limited()), n);
+    let waits = |steps: &[(i64, Transition)]| {
+        run(steps).limit_over().map(|over| over.duration_since(at(100)).as_secs())
+    };
+    for (n, seconds) in [(1, 10), (2, 20), (3, 40), (9, 2560), (10, 3600), (40, 3600)] {
+        assert_eq!(waits(&all(n)), Some(seconds), "{n}");
+    }
+    let left = |steps: &[(i64, Transition)]| situation(steps, 100).retries_left;
+    assert!(left(&all(11)) && !left(&all(12)));
+    // A failure between them is no progress; a turn that came to its end is.
+    let failing = with(all(11), again((100, failed())).to_vec());
+    assert!(left(&failing) && !left(&with(failing, all(1))));
+    let finished = with(all(11), again((100, finished())).to_vec());
+    assert_eq!(waits(&finished), None);
+    assert_eq!(waits(&with(finished, all(1))), Some(10));
 }
 
 #[test]
