@@ -13,8 +13,8 @@ use afk_core::plan::End;
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
 use afk_sim::fakes::{Fate, Gate, Sim, Waiting};
-use afk_sim::story::{Story, breaking_work, mending_work, repo};
-use afk_sim::world::{Act, Script, World};
+use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::world::{Act, Script, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -211,4 +211,23 @@ async fn what_broke_off_is_told_again() {
     for told in ["You were interrupted", "is red", "it failed with 1"] {
         assert!(prompt.contains(told), "{prompt}");
     }
+}
+
+#[tokio::test]
+async fn a_halt_stops_the_stage_of_a_run_that_was_taken_back_after_it_landed() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.sim.with(|world| world.set_open(&seven(), false, &person("ann")));
+    story.rounds(5).await;
+    let run = story.run().id;
+    assert_eq!(story.sim.with(|world| world.alive(run).len()), 1, "its verdict is awaited");
+    story.switch(&Switch::Halt, true);
+    story.rounds(10).await;
+    assert_eq!(story.sim.with(|world| world.alive(run)), []);
+    assert_eq!(story.run().conclusion, None);
+    story.switch(&Switch::Halt, false);
+    story.sim.with(|world| world.jobs.hanging.clear());
+    story.settle().await;
+    story.ended(End::Done);
 }

@@ -9,7 +9,7 @@
 //! | # | seen | plan |
 //! | --- | --- | --- |
 //! | 1 | an outcome is committed | ensure its effects, look at nothing else |
-//! | 2 | cancelled | nothing landed: interrupt, release; landed: no more turns, green succeeds, red freezes |
+//! | 2 | cancelled | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
 //! | 3 | halted | interrupt, start nothing, keep the lock |
 //! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
 //! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
@@ -208,10 +208,12 @@ fn settled(now: &Situation) -> Option<Plan> {
     now.concluded.then_some(Plan::Settle)
 }
 
-/// Row 2. A green landing that lacks its proof is proved by row 5, as without a cancel.
+/// Row 2. A green landing that lacks its proof is proved by row 5, as without a cancel;
+/// and what landed is not followed under a halt, which is row 3.
 fn cancelled(now: &Situation) -> Option<Plan> {
     let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
-    (now.cancelled && !unproved).then(|| let_go(now))
+    let stands_still = now.halted && now.landed != Landed::Nothing;
+    (now.cancelled && !unproved && !stands_still).then(|| let_go(now))
 }
 
 /// Row 3.

@@ -87,6 +87,13 @@ fn row_3_a_halt_stops_everything_and_keeps_the_lock() {
     check(Situation { halted: true, alive: STILL, ..RUNNING }, waits(Waiting::Halt));
     check(Situation { halted: true, ..offering(Candidate::Clear) }, waits(Waiting::Halt));
     check(Situation { halted: true, ..landed(RED) }, waits(Waiting::Halt));
+    // A cancel releases all the same; what landed is followed once the halt is lifted.
+    let cancelled = |now| Situation { halted: true, cancelled: true, ..now };
+    check(cancelled(landed(Landed::Nothing)), ends(End::Released));
+    let pending = landed(Landed::Pending { overdue: false });
+    check(cancelled(pending), waits(Waiting::Halt));
+    let staging = Situation { alive: Alive::Stages { grace_over: false }, ..pending };
+    check(cancelled(staging), Plan::Interrupt);
 }
 
 #[test]
@@ -365,8 +372,8 @@ fn later(now: Situation) -> Situation {
 fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
     let count = every_situation(|now| {
         let waits_for_people = matches!(plan(&now), Plan::Wait { reason } if reason.on_people());
-        let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
-        let halted = now.halted && !now.concluded && (!now.cancelled || unproved);
+        let released = now.cancelled && now.landed == Landed::Nothing;
+        let halted = now.halted && !now.concluded && !released;
         match plan(&later(now)) {
             Plan::Settle | Plan::Conclude { .. } => {}
             _ if waits_for_people || halted => {}
@@ -389,6 +396,13 @@ fn in_every_situation_the_promises_hold() {
             assert!(!now.cancelled, "acts for a cancelled run: {plan:?} in {now:#?}");
             assert!(!now.spent, "spends what is spent: {plan:?} in {now:#?}");
             assert!(!now.concluded, "acts after the end: {plan:?} in {now:#?}");
+        }
+        let stops = matches!(
+            now.alive,
+            Alive::Stages { grace_over: false } | Alive::Something { grace_over: false }
+        );
+        if now.halted && stops && !now.concluded {
+            assert_eq!(plan, Plan::Interrupt, "alive under a halt: {now:#?}");
         }
         if plan == Plan::Try {
             assert!(!now.frozen, "tries on a frozen repo: {now:#?}");
