@@ -10,6 +10,7 @@ use std::task::{Context, Waker};
 use afk_core::config::Config;
 use afk_core::ids::{At, JobOf};
 use afk_core::plan::End;
+use afk_core::run::CancelHow;
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
 use afk_sim::fakes::{Fate, Gate, Sim, Waiting};
@@ -230,4 +231,55 @@ async fn a_halt_stops_the_stage_of_a_run_that_was_taken_back_after_it_landed() {
     story.sim.with(|world| world.jobs.hanging.clear());
     story.settle().await;
     story.ended(End::Done);
+}
+
+/// The operator takes the repo out of the configuration.
+fn drop_repo(story: &Story) {
+    story.sim.with(|world| {
+        world.config.allowlist.clear();
+        world.config.repos.clear();
+        world.calls.clear();
+    });
+}
+
+/// What became of the run of a repo that was taken out of the configuration.
+async fn dropped(story: &Story, end: End) {
+    let run = story.settle().await;
+    story.ended(end);
+    assert_eq!(run.cancel.map(|cancel| cancel.how), Some(CancelHow::Unenrolled));
+    story.sim.with(|world| {
+        assert_eq!(world.alive(run.id), []);
+        assert!(!world.tracker.issues[&seven()].has("agent-in-progress"));
+        let git: Vec<_> = world.calls.iter().filter(|call| call.starts_with("git.")).collect();
+        assert!(git.is_empty(), "without a table there is no remote: {git:?}");
+    });
+}
+
+#[tokio::test]
+async fn a_run_whose_repo_is_not_configured_any_more_is_stopped_and_let_go() {
+    for halted in [false, true] {
+        let story = Story::new().with_issue(vec![Script::hangs()]);
+        story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+        story.rounds(3).await;
+        drop_repo(&story);
+        story.switch(&Switch::Halt, halted);
+        story.rounds(10).await;
+        let run = story.run().id;
+        assert_eq!(story.sim.with(|world| world.alive(run)), [], "halted: {halted}");
+        dropped(&story, End::Released).await;
+        assert!(story.sim.with(|world| world.rung.is_empty()), "a cancel rings no bell");
+    }
+}
+
+#[tokio::test]
+async fn what_a_repo_that_is_not_configured_any_more_landed_is_handed_over() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.rounds(3).await;
+    drop_repo(&story);
+    dropped(&story, End::NeedsHuman).await;
+    let why = story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default();
+    assert!(why.contains("not configured any more"), "{why}");
+    assert_eq!(story.sim.with(|world| world.rung.len()), 1);
 }

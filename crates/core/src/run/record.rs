@@ -39,6 +39,9 @@ pub struct Seen {
     pub working: bool,
     /// What people ask of the run and it has not answered.
     pub asked: Vec<Asked>,
+    /// Its repo has no table in the configuration any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
 }
 
 /// The issue as a pass saw it.
@@ -143,11 +146,14 @@ pub fn record(
         if labels != run.labels_seen {
             found.push(Transition::LabelsSeen { labels });
         }
-        if run.cancel.is_none() && run.conclusion.is_none() {
-            found.extend(
-                cancelled(run, issue, names, now).map(|cancel| Transition::Cancelled { cancel }),
-            );
-        }
+    }
+    if run.cancel.is_none() && run.conclusion.is_none() {
+        let cancel = if seen.dropped {
+            Some(Cancel { by: None, how: CancelHow::Unenrolled, at: now })
+        } else {
+            seen.issue.as_ref().and_then(|issue| cancelled(run, issue, names, now))
+        };
+        found.extend(cancel.map(|cancel| Transition::Cancelled { cancel }));
     }
     let stops = seen.halted || run.cancel.is_some() || run.conclusion.is_some();
     if let (Some(turn), Some(seen)) = (run.turn().filter(|turn| turn.ended.is_none()), &seen.turn) {

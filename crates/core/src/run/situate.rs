@@ -67,7 +67,7 @@ impl Run {
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
             said: self.unsaid().next().is_some(),
             alive: alive(seen, self.stopping_since, limits, now),
-            landed: self.landed_now(limits, &since),
+            landed: if seen.dropped { self.landed_last() } else { self.landed_now(limits, &since) },
             turn: self.turn_now(seen, limits, now),
         }
     }
@@ -86,6 +86,16 @@ impl Run {
             (Verdict::Red, None) => Landed::Pending { overdue },
             (Verdict::Pending, _) if landed.is_void() => Landed::Void { overdue },
             (Verdict::Pending, _) => Landed::Pending { overdue },
+        }
+    }
+
+    /// What is known of the landed commit where nobody can ask any more.
+    fn landed_last(&self) -> Landed {
+        let overdue = true;
+        match self.landed().map(|landed| landed.red) {
+            None => Landed::Nothing,
+            Some(None) => Landed::Pending { overdue },
+            Some(Some(cause)) => Landed::Red { cause, overdue },
         }
     }
 

@@ -97,9 +97,11 @@ impl Pass<'_> {
         let stages = self.config.limits(&self.repo).stages;
         self.ports().archive.keep(&self.run.evidence(stages.as_ref())).await?;
         let forensics = end.is_handed_back();
-        let judged = self.judged().await?;
-        let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
-        self.ports().git.release(&repo, run, &judged, forensics).await?;
+        if !self.dropped {
+            let judged = self.judged().await?;
+            let (repo, run) = (self.run.issue.repo.clone(), self.run.id);
+            self.ports().git.release(&repo, run, &judged, forensics).await?;
+        }
         self.commit(Transition::Settled).await?;
         Ok(Acted::Rest(Next::Settled))
     }
@@ -131,7 +133,14 @@ impl Pass<'_> {
             };
         }
         if let Some(cancel) = &self.run.cancel {
-            return cancel.how.sentence().to_owned();
+            return match self.run.landed().filter(|_| self.dropped) {
+                Some(landed) => format!(
+                    "the repository is not configured any more, so that nobody follows what \
+                     landed as {}: see what its stages say",
+                    landed.commit.short()
+                ),
+                None => cancel.how.sentence().to_owned(),
+            };
         }
         match now.turn {
             Turn::Failed { .. } | Turn::Limited { .. } => self.turn_trouble(),

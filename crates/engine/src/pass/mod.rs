@@ -11,6 +11,7 @@ mod answer;
 mod below;
 mod comment;
 mod conclude;
+mod dropped;
 mod judge;
 mod land;
 mod observe;
@@ -93,6 +94,8 @@ struct Pass<'a> {
     brake: &'a Brake,
     config: Arc<Config>,
     repo: Repo,
+    /// The repo has no table any more.
+    dropped: bool,
     run: Run,
     version: u64,
     generation: u64,
@@ -117,17 +120,23 @@ impl Engine {
             }
             let (config, _) = self.ports.settings.current();
             let name = &stored.run.issue.repo;
-            let Some(repo) = config.repos.get(name).cloned() else {
-                return Err(PortError::permanent(format!(
-                    "{name} is not configured any more, so its run {run} cannot go on; \
-                     put its table back into the configuration"
-                )));
-            };
+            let table = config.repos.get(name).cloned();
+            let dropped = table.is_none();
+            let repo = table.unwrap_or_else(dropped::stand_in);
             let (run, version) = (stored.run, stored.version);
             let (config, repo) = workflow::in_force(config, repo, &run);
             let context = serde_json::Value::Null;
-            let mut pass =
-                Pass { engine: self, brake, config, repo, run, version, generation, context };
+            let mut pass = Pass {
+                engine: self,
+                brake,
+                config,
+                repo,
+                dropped,
+                run,
+                version,
+                generation,
+                context,
+            };
             if let Acted::Rest(next) = pass.step().await? {
                 return Ok(next);
             }

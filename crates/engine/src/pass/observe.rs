@@ -31,6 +31,7 @@ impl Pass<'_> {
             alive: !alive.is_empty(),
             working: !alive.iter().all(staging),
             asked: self.open_requests().await?,
+            dropped: self.dropped,
             ..Seen::default()
         };
         if look.issue {
@@ -47,7 +48,7 @@ impl Pass<'_> {
             }
             seen.turn = Some(turn);
         }
-        if let Some(n) = look.workspace {
+        if let Some(n) = look.workspace.filter(|_| !self.dropped) {
             seen.left = self.left(n).await?;
         }
         let switches = self.brake.switches();
