@@ -33,7 +33,10 @@ impl Scenario {
             about: String::new(),
             seed: Some(seed),
             planes,
-            setting: setting(&mut Rng::new(seed, 2), repos),
+            setting: Setting {
+                buries: Rng::new(seed, 5).chance(50),
+                ..setting(&mut Rng::new(seed, 2), repos)
+            },
             acts: acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect(),
             faults: faults.into_iter().map(|(call, fault)| (Call::Any(call), fault)).collect(),
         }
@@ -50,6 +53,7 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         tested: rng.chance(25),
         hooks: rng.chance(15),
         unruly: rng.chance(20),
+        buries: false,
         repos: Vec::new(),
     };
     for repo in repos {

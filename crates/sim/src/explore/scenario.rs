@@ -62,6 +62,9 @@ pub struct Setting {
     /// Agents that are told to stop end as they like.
     #[serde(default)]
     pub unruly: bool,
+    /// A control plane that died is seen to be gone: its leases are not waited out.
+    #[serde(default)]
+    pub buries: bool,
     /// The repos.
     pub repos: Vec<RepoSetting>,
 }

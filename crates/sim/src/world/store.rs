@@ -2,7 +2,7 @@
 //! The rules are those of the real one: one live run a repo, compare-and-swap,
 //! fencing by generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
@@ -74,6 +74,8 @@ pub struct StoreWorld {
     pub runs: BTreeMap<RunId, Kept>,
     /// The outbox, by stable id.
     pub outbox: BTreeMap<String, Send>,
+    /// Who is known to be gone: their leases are not waited out.
+    pub dead: BTreeSet<String>,
     /// Leases.
     pub leases: BTreeMap<String, Lease>,
     /// Switches.
@@ -228,6 +230,12 @@ impl World {
         rows.enumerate().map(row).filter(|row| row.seq > after).collect()
     }
 
+    /// Everyone who holds a lease is gone, and is seen to be.
+    pub fn bury(&mut self) {
+        let owners = self.store.leases.values().map(|lease| lease.owner.clone());
+        self.store.dead.extend(owners.collect::<Vec<_>>());
+    }
+
     pub(crate) fn lease(&mut self, key: &str, owner: &str, ttl: Duration, now: At) -> Option<u64> {
         let until = now.checked_add(ttl).unwrap_or(At::MAX);
         match self.store.leases.get_mut(key) {
@@ -235,7 +243,7 @@ impl World {
                 lease.until = until;
                 Some(lease.generation)
             }
-            Some(lease) if lease.until > now => None,
+            Some(lease) if lease.until > now && !self.store.dead.contains(&lease.owner) => None,
             Some(lease) => {
                 let generation = lease.generation + 1;
                 *lease = Lease { owner: owner.to_owned(), generation, until };

@@ -154,9 +154,14 @@ pub(super) async fn through(plot: &Plot, faults: &[Fault]) -> Story {
             break;
         }
         if story.deadly_round().await {
+            let at_once = story.died_at_odd();
             story = story.restarted(&format!("after {round}"));
-            // Nobody goes on before the dead one's lease has run out.
-            story.sim.advance(LEASE);
+            if at_once {
+                story.sim.with(World::bury);
+            } else {
+                // Nobody goes on before the dead one's lease has run out.
+                story.sim.advance(LEASE);
+            }
             story.sim.with(|world| world.fault = faults.next().copied());
         }
         story.sim.with(|world| (plot.people)(world, &mut done));

@@ -63,6 +63,7 @@ type Ticking = Pin<Box<dyn Future<Output = PortResult<Ticked>>>>;
 
 struct Plane {
     engine: Engine,
+    owner: String,
     ticking: Option<Ticking>,
     /// The step at which the tick began, or of the oldest answer that it was given.
     began: u64,
@@ -147,7 +148,7 @@ impl Story<'_> {
         let ports = self.sim.behind(&self.gate, plane).ports();
         let owner = format!("plane-{plane}-{}", self.step);
         let engine = Engine::new(ports, &owner);
-        Plane { engine, ticking: None, began: self.step, whole: None, ticked: None }
+        Plane { engine, owner, ticking: None, began: self.step, whole: None, ticked: None }
     }
 
     fn wild(&mut self) {
@@ -276,7 +277,11 @@ impl Story<'_> {
     fn crash(&mut self, plane: usize) {
         self.note(&format!("{plane} dies"));
         self.report.crashes += 1;
-        self.planes[plane] = self.new_plane(plane);
+        let new = self.new_plane(plane);
+        let dead = std::mem::replace(&mut self.planes[plane], new).owner;
+        if self.scenario.setting.buries {
+            self.sim.with(|world| world.store.dead.insert(dead));
+        }
         self.judge.died(plane);
     }
 
