@@ -100,6 +100,10 @@ fn says(bad: Bad) -> &'static str {
         Bad::FreezeNotKept => "ends as Frozen and its repo is not",
         Bad::RequestsUnanswered => "was never answered",
         Bad::BundleLost => "left no evidence",
+        Bad::PushesUnmarked => "was pushed and does not say by which run",
+        Bad::ForeignLockIgnored => "against the gate repo lock",
+        Bad::StrangersUnfreeze => "was lifted and ann did not ask",
+        Bad::RedIsGreen => "although its candidate was not green",
     }
 }
 

@@ -3,25 +3,39 @@
 
 use std::collections::BTreeMap;
 
-use afk_core::ids::{Actor, IssueRef};
+use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::{IssueChange, IssueEvent};
 
 use super::judge::by_us;
 use crate::world::{IssueRecord, World};
 
 /// The gates that a dispatch must have found open.
-const GATES: [&str; 7] =
-    ["switches", "kill switch", "allowlist", "freeze", "trust", "blockers", "open and ready"];
+const GATES: [&str; 8] = [
+    "switches",
+    "kill switch",
+    "allowlist",
+    "freeze",
+    "repo lock",
+    "trust",
+    "blockers",
+    "open and ready",
+];
 
 /// The last step at which each gate of each issue stood open.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
+    /// The same of the halt.
+    running: u64,
     open: BTreeMap<IssueRef, [Option<u64>; GATES.len()]>,
 }
 
 impl Truth {
     /// Looks at every gate at `step`.
     pub(super) fn look(&mut self, world: &World, step: u64) {
+        let switches = &world.store.switches;
+        if switches.halt.is_none() && !world.store.unreadable_switches {
+            self.running = step;
+        }
         for (issue, record) in &world.tracker.issues {
             let known = self.open.entry(issue.clone()).or_default();
             for (last, open) in known.iter_mut().zip(gates(world, issue, record)) {
@@ -30,6 +44,11 @@ impl Truth {
                 }
             }
         }
+    }
+
+    /// Whether all was halted at every step since `since`.
+    pub(super) fn halted(&self, since: u64) -> bool {
+        self.running < since
     }
 
     /// The gates of `issue` that were shut at every step since `since`.
@@ -54,10 +73,24 @@ fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.
         !config.kill_switch && world.bad_config.is_none(),
         config.allowlist.contains(&issue.repo),
         switches.freeze_of(&issue.repo).is_none(),
+        !locked(world, &issue.repo),
         ready && trusted(record, &config.ready_label),
         unblocked(world, issue, &record.issue.body),
         ready && record.issue.open,
     ]
+}
+
+/// Whether an open issue says that somebody works on it, and no live run is theirs.
+fn locked(world: &World, repo: &RepoName) -> bool {
+    let label = &world.config.in_progress_label;
+    let known = |issue: &IssueRef| {
+        let mut runs = world.store.runs.values().map(|kept| &kept.run);
+        runs.any(|run| run.issue == *issue && run.settled_at.is_none())
+    };
+    let mut issues = world.tracker.issues.iter();
+    issues.any(|(issue, record)| {
+        issue.repo == *repo && record.issue.open && record.has(label) && !known(issue)
+    })
 }
 
 /// Only ann may release: her label stands, or ours that she asked for, and nobody else

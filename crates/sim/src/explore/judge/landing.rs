@@ -5,7 +5,7 @@ use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
 use afk_core::run::Run;
 
 use super::{By, Judge};
-use crate::world::World;
+use crate::world::{BREAKS, VOIDS, World};
 
 impl Judge {
     pub(super) fn landings(&mut self, world: &World, by: Option<By>) {
@@ -24,6 +24,39 @@ impl Judge {
                     self.landed(world, repo, &id, (run, attempt), by);
                 }
                 at = commit.parents.first().cloned();
+            }
+        }
+    }
+
+    /// Whatever is pushed says whose it is.
+    pub(super) fn pushes(&mut self, world: &World) {
+        for id in world.git.heads_ever.iter().skip(self.pushes) {
+            let message = world.git.commits.get(id).map(|commit| commit.message.as_str());
+            let says = |name| message.and_then(|message| trailer(message, name)).is_some();
+            if !says(RUN_TRAILER) || !says(ATTEMPT_TRAILER) {
+                self.wrong.push(format!("{id} was pushed and does not say by which run"));
+            }
+        }
+        self.pushes = world.git.heads_ever.len();
+    }
+
+    /// A comment lifts a freeze only where ann wrote it, and after the freeze.
+    pub(super) fn thawed(&mut self, world: &World, by: Option<By>) {
+        let frozen = world.store.switches.frozen.iter();
+        let frozen = frozen.map(|(repo, freeze)| (repo.clone(), freeze.thrown.at)).collect();
+        let before = std::mem::replace(&mut self.frozen, frozen);
+        if by.is_none_or(|by| by.call != "store.unfreeze") {
+            return;
+        }
+        for (repo, since) in before {
+            let issues = world.tracker.issues.iter().filter(|(issue, _)| issue.repo == repo);
+            let mut comments = issues.flat_map(|(_, record)| &record.comments);
+            let asked = comments.any(|comment| {
+                let ann = comment.author.as_ref().is_some_and(|author| author.id == "ann");
+                ann && comment.body == "/afk unfreeze" && comment.at > since
+            });
+            if !self.frozen.contains_key(&repo) && !asked {
+                self.wrong.push(format!("the freeze of {repo} was lifted and ann did not ask"));
             }
         }
     }
@@ -48,6 +81,9 @@ impl Judge {
         if !clear || !passes {
             self.wrong.push(format!("{id} landed on {repo} unproved"));
         }
+        if asked_before(world, repo) && brings_red(world, id) {
+            self.wrong.push(format!("{id} landed on {repo} although its candidate was not green"));
+        }
         if let (Some(run), Some(by)) = (run, by)
             && self.truth.shut(&run.issue, by.tick).contains(&"freeze")
         {
@@ -57,4 +93,20 @@ impl Judge {
             self.wrong.push(format!("an attempt landed on {repo} twice"));
         }
     }
+}
+
+/// Whether stages are asked about candidates of `repo`.
+fn asked_before(world: &World, repo: &RepoName) -> bool {
+    let repo = world.config.repos.get(repo);
+    repo.is_some_and(|repo| repo.stages.iter().any(|stage| stage.before_landing))
+}
+
+/// Whether no stage would pass a commit, and its base it would have passed.
+fn brings_red(world: &World, id: &Oid) -> bool {
+    let red = |id: &Oid| {
+        let files = world.git.files_of(id).unwrap_or_default();
+        files.values().any(|text| text.contains(BREAKS) || text.contains(VOIDS))
+    };
+    let base = world.git.commits.get(id).and_then(|commit| commit.parents.first());
+    red(id) && !base.is_some_and(red)
 }

@@ -59,6 +59,10 @@ pub(super) struct Judge {
     strays: BTreeSet<JobKey>,
     heads: BTreeMap<RepoName, Oid>,
     landings: BTreeSet<(String, String)>,
+    /// Our pushes to default branches that were judged.
+    pushes: usize,
+    /// The frozen repos, and since when.
+    frozen: BTreeMap<RepoName, At>,
     bells: usize,
     /// Events and comments of each issue that were judged.
     tracked: BTreeMap<IssueRef, (usize, usize)>,
@@ -79,7 +83,9 @@ impl Judge {
         self.rows(world, by);
         self.turns(world, by);
         self.jobs(world, by);
+        self.pushes(world);
         self.landings(world, by);
+        self.thawed(world, by);
         self.tracker(world);
         self.shown(world, step);
         for bell in world.rung.iter().skip(self.bells) {
@@ -117,6 +123,8 @@ impl Judge {
         let seen = self.halted.get(&by.plane);
         if seen.is_some_and(|seen| by.since.duration_since(*seen) > HALT) {
             self.wrong.push(format!("{what} although a halt was known"));
+        } else if self.truth.halted(by.tick) {
+            self.wrong.push(format!("{what} by a tick that began under a halt"));
         }
     }
 

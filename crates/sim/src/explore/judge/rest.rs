@@ -76,20 +76,11 @@ impl Judge {
     /// An issue that nothing keeps from being dispatched.
     pub(in super::super) fn waiting<'a>(&self, world: &'a World) -> Option<&'a IssueRef> {
         let config = &world.config;
-        let locked = |issue: &IssueRef| {
-            let mut issues = world.tracker.issues.iter();
-            issues.any(|(other, record)| {
-                other.repo == issue.repo
-                    && record.issue.open
-                    && record.has(&config.in_progress_label)
-            })
-        };
         let mut issues = world.tracker.issues.iter();
         let waiting = issues.find(|(issue, record)| {
             let repo = config.repos.get(&issue.repo);
             all_open(world, issue, record)
                 && repo.is_some_and(|repo| self.fits(world, config.budget(repo)))
-                && !locked(issue)
         });
         waiting.map(|(issue, _)| issue)
     }

@@ -90,11 +90,19 @@ pub enum Bad {
     RequestsUnanswered,
     /// Evidence is not kept.
     BundleLost,
+    /// What is pushed does not say by which run.
+    PushesUnmarked,
+    /// A lock that somebody else put on is not seen.
+    ForeignLockIgnored,
+    /// Whoever asks may lift a freeze.
+    StrangersUnfreeze,
+    /// A stage that failed counts as green.
+    RedIsGreen,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 41] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -132,6 +140,10 @@ impl Bad {
         Self::FreezeNotKept,
         Self::RequestsUnanswered,
         Self::BundleLost,
+        Self::PushesUnmarked,
+        Self::ForeignLockIgnored,
+        Self::StrangersUnfreeze,
+        Self::RedIsGreen,
     ];
 
     /// The configuration as this loop sees it.

@@ -6,7 +6,7 @@ use afk_core::run::{Run, TurnEnd};
 use afk_engine::ports::TurnRequest;
 
 use super::Bad;
-use super::bends::{proves_again, voids_pass};
+use super::bends::{proves_again, stages_pass};
 use crate::world::{TurnState, World, own};
 
 impl Bad {
@@ -30,7 +30,8 @@ impl Bad {
                 answer
             }
             (Self::ProvesForEver, "jobs.observe") => proves_again(world, act),
-            (Self::VoidIsGreen, "jobs.observe") => voids_pass(world, act),
+            (Self::VoidIsGreen, "jobs.observe") => stages_pass(world, 127, act),
+            (Self::RedIsGreen, "jobs.observe") => stages_pass(world, 1, act),
             (Self::ConcludesOverTheLiving, "jobs.alive") => {
                 let turns = std::mem::take(&mut world.agents.turns);
                 let jobs = std::mem::take(&mut world.jobs.jobs);
@@ -58,6 +59,16 @@ impl Bad {
                 for run in runs {
                     if let Some(issue) = world.store.runs.get(&run).map(|k| k.run.issue.clone()) {
                         world.set_open(&issue, false, &own());
+                    }
+                }
+                answer
+            }
+            (Self::PushesUnmarked, "git.push") => {
+                let pushed = world.git.heads_ever.len();
+                let answer = act(world);
+                for head in world.git.heads_ever.iter().skip(pushed) {
+                    if let Some(commit) = world.git.commits.get_mut(head) {
+                        commit.message = String::from("Do the work\n");
                     }
                 }
                 answer

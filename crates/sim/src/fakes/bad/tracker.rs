@@ -53,7 +53,17 @@ impl Bad {
                 }
                 answer
             }
-            (Self::DispatchesNothing, "tracker.ready") => {
+            (Self::StrangersUnfreeze, "tracker.permission")
+                if !world.store.switches.frozen.is_empty() =>
+            {
+                let permissions = world.tracker.permissions.clone();
+                world.tracker.permissions.insert("mallory".to_owned(), Permission::Admin);
+                let answer = act(world);
+                world.tracker.permissions = permissions;
+                answer
+            }
+            (Self::ForeignLockIgnored, "tracker.labelled")
+            | (Self::DispatchesNothing, "tracker.ready") => {
                 let issues = std::mem::take(&mut world.tracker.issues);
                 let answer = act(world);
                 world.tracker.issues = issues;
