@@ -15,6 +15,8 @@ use afk_sim::story::{
 use afk_sim::world::{Act, Asks, JobRecord, PushFate, Script, TurnState, World, person};
 use jiff::SignedDuration;
 
+use super::sweep::Part;
+
 /// A story. Its end is compared with its own undisturbed one, and that with these.
 pub(super) struct Plot {
     pub(super) name: &'static str,
@@ -34,6 +36,8 @@ pub(super) struct Plot {
     /// Commits on the default branch after the first, others' included.
     pub(super) landings: usize,
     pub(super) turns: usize,
+    /// Which of its calls are swept.
+    pub(super) part: Part,
 }
 
 const DONE: Plot = Plot {
@@ -47,6 +51,7 @@ const DONE: Plot = Plot {
     end: End::Done,
     landings: 1,
     turns: 1,
+    part: Part::All,
 };
 
 const STOPPED: Plot = Plot { end: End::NeedsHuman, landings: 0, ..DONE };
@@ -71,12 +76,13 @@ pub(super) const DESCENDANT: Plot = Plot {
     landings: 2,
     ..DONE
 };
-pub(super) const TESTED: Plot = Plot { name: "tested", configure: tested, ..DONE };
+pub(super) const TESTED: Plot = Plot { name: "tested", configure: tested, part: Part::Try, ..DONE };
 pub(super) const TESTED_RED: Plot = Plot {
     name: "tested, red before landing",
     scripts: || vec![breaking_work(), mending_more()],
     configure: tested,
     turns: 2,
+    part: Part::Try,
     ..DONE
 };
 pub(super) const RACED: Plot = Plot {
@@ -85,6 +91,7 @@ pub(super) const RACED: Plot = Plot {
         world.git.fates = [PushFate::Overtaken(vec![("src/other", "theirs")])].into();
     },
     landings: 2,
+    part: Part::FromPush,
     ..DONE
 };
 
@@ -96,6 +103,7 @@ pub(super) const LIMITED: Plot = Plot {
         vec![Script::ends(Vec::new(), TurnEnd::Limited { resets_at }), good_work()]
     },
     turns: 2,
+    part: Part::UntilTurn(2),
     ..DONE
 };
 pub(super) const ASKED: Plot = Plot {
@@ -106,6 +114,7 @@ pub(super) const ASKED: Plot = Plot {
         config.question_timeout_seconds = 10;
     },
     waits: true,
+    part: Part::UntilTurn(2),
     ..DONE
 };
 pub(super) const SAID: Plot = Plot {
@@ -123,6 +132,7 @@ pub(super) const SAID: Plot = Plot {
     },
     turns: 2,
     waits: true,
+    part: Part::UntilTurn(2),
     ..DONE
 };
 pub(super) const HALTED: Plot = Plot {
@@ -142,6 +152,7 @@ pub(super) const HALTED: Plot = Plot {
     },
     turns: 2,
     waits: true,
+    part: Part::UntilTurn(2),
     ..DONE
 };
 
@@ -167,6 +178,7 @@ pub(super) const CAPPED: Plot = Plot {
             *done = 1;
         }
     },
+    part: Part::UntilTurn(2),
     ..DONE
 };
 pub(super) const MUTE: Plot = Plot {
@@ -178,6 +190,7 @@ pub(super) const MUTE: Plot = Plot {
         }
     },
     over: |world| !world.bells_broken,
+    part: Part::FromPush,
     ..DONE
 };
 
@@ -212,6 +225,7 @@ pub(super) const FROZEN: Plot = Plot {
     },
     end: End::Frozen,
     landings: 1,
+    part: Part::FromPush,
     ..DONE
 };
 pub(super) const LET_GO: Plot = Plot {

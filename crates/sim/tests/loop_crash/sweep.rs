@@ -30,7 +30,7 @@ pub(super) enum Part {
 }
 
 impl Part {
-    fn of(self, calls: &[&str]) -> Range<usize> {
+    pub(super) fn of(self, calls: &[&str]) -> Range<usize> {
         let first = |name: &str| calls.iter().position(|call| *call == name);
         let end = calls.len();
         match self {
@@ -202,9 +202,9 @@ pub(super) fn sites(calls: &[&'static str], part: Range<usize>) -> Vec<(usize, W
 
 /// One story a site. A call that only reads and fails after its effect is one that fails
 /// before it, so it has one site.
-pub(super) async fn sweep(plot: &Plot, kills: bool, part: Part) {
+pub(super) async fn sweep(plot: &Plot, kills: bool) {
     let told = undisturbed(plot).await;
-    let mut sites = sites(&told.calls, part.of(&told.calls));
+    let mut sites = sites(&told.calls, plot.part.of(&told.calls));
     sites.retain(|(call, _)| kills || !plot.waits || told.calls[*call] != "store.switches");
     for (call, when) in &sites {
         let faults = [Fault { call: *call, when: *when, kills }];
