@@ -6,8 +6,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+use std::mem::discriminant;
 use std::path::Path;
 
+use afk_core::plan::End;
+use afk_sim::explore::scenario::{Error, Fault};
 use afk_sim::explore::{Scenario, explore, run, run_bad, shrink};
 use afk_sim::fakes::Bad;
 
@@ -22,9 +25,15 @@ fn kept(path: &Path) -> Scenario {
 
 #[test]
 fn no_seed_breaks_an_invariant() {
-    let mut failed = Vec::new();
+    let (mut failed, mut suffered, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut runs, mut faults, mut crashes) = (0, 0, 0);
     for seed in 0..SEEDS {
-        if let Some(wrong) = explore(seed).wrong {
+        let told = explore(seed);
+        (runs, faults) = (runs + told.runs, faults + told.faults);
+        crashes += told.crashes;
+        suffered.extend(told.suffered);
+        ends.extend(told.ends);
+        if let Some(wrong) = told.wrong {
             let (small, told) = shrink(&Scenario::new(seed), None);
             let text = serde_json::to_string_pretty(&small).unwrap();
             println!("seed {seed}: {wrong}\n{}\ncut down: {text}", told.tail);
@@ -32,6 +41,27 @@ fn no_seed_breaks_an_invariant() {
         }
     }
     assert!(failed.is_empty(), "seeds {failed:?}");
+    println!("{runs} runs, {faults} faults, {crashes} crashes");
+    assert!(
+        runs > 0 && faults > 0 && crashes > 0,
+        "{runs} runs, {faults} faults, {crashes} crashes"
+    );
+    for end in [End::Done, End::NeedsHuman, End::Frozen, End::Released] {
+        assert!(ends.contains(&end), "no run ends as {end:?}");
+    }
+    for fault in [
+        Fault::Fails(Error::Transient),
+        Fault::AnswerLost(Error::Transient),
+        Fault::Late,
+        Fault::Stale,
+        Fault::Twice,
+        Fault::DiesBefore,
+        Fault::DiesAfter,
+        Fault::DiesLate,
+    ] {
+        let is = |one: &Fault| discriminant(one) == discriminant(&fault);
+        assert!(suffered.iter().any(is), "no call suffers {fault:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::scenario::{
     Call, Error, Fault, Happens, IssueSetting, Pushed, RepoSetting, Scenario, Setting, When,
 };
 use super::scripts::{Does, Work};
+use crate::fakes::{FAR, LATE, MANY};
 
 /// Steps in which people act and ports fail; after them all is calm.
 pub(super) const STEPS: u64 = 700;
@@ -26,9 +27,11 @@ impl Scenario {
             (0..count).map(|_| (rng.below(STEPS), happens(&mut rng, repos, planes))).collect();
         acts.sort_by_key(|(step, _)| *step);
         let count = if calm { 0 } else { rng.below(14) };
-        let mut faults: Vec<_> = (0..count).map(|_| (rng.below(STEPS), fault(&mut rng))).collect();
-        faults.sort_by_key(|(call, _)| *call);
-        faults.dedup_by_key(|(call, _)| *call);
+        let faults = (0..count).map(|_| {
+            let fault = fault(&mut rng);
+            (suffers(&mut rng, fault), fault)
+        });
+        let faults: Vec<_> = faults.collect();
         Self {
             about: String::new(),
             seed: Some(seed),
@@ -38,7 +41,7 @@ impl Scenario {
                 ..setting(&mut Rng::new(seed, 2), repos)
             },
             acts: acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect(),
-            faults: faults.into_iter().map(|(call, fault)| (Call::Any(call), fault)).collect(),
+            faults,
         }
     }
 }
@@ -107,15 +110,29 @@ fn fault(rng: &mut Rng) -> Fault {
         2 => Error::Auth,
         _ => Error::Transient,
     };
-    match rng.below(12) {
+    match rng.below(13) {
         0..=2 => Fault::Fails(error),
         3..=5 => Fault::AnswerLost(error),
         6 => Fault::Late,
         7 | 8 => Fault::Stale,
         9 => Fault::Twice,
         10 => Fault::DiesBefore,
+        11 => Fault::DiesLate,
         _ => Fault::DiesAfter,
     }
+}
+
+/// A call that can suffer `fault`: few can suffer some, and hardly one would be met.
+fn suffers(rng: &mut Rng, fault: Fault) -> Call {
+    let (names, most): (&[&str], u64) = match fault {
+        Fault::Late | Fault::DiesLate => (&LATE, 3),
+        Fault::Stale => (&FAR, 25),
+        Fault::Twice => (&MANY, 25),
+        Fault::Fails(_) | Fault::AnswerLost(_) | Fault::DiesBefore | Fault::DiesAfter => {
+            return Call::Any(rng.below(STEPS));
+        }
+    };
+    Call::Named(rng.pick(names).to_owned(), 1 + rng.below(most))
 }
 
 fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {

@@ -133,6 +133,8 @@ pub enum Fault {
     DiesBefore,
     /// Its process dies after its effect.
     DiesAfter,
+    /// Its process dies, and its effect comes later, where it is one that may.
+    DiesLate,
 }
 
 /// How a call fails.

@@ -31,6 +31,8 @@ pub enum Fate {
     DiesBefore,
     /// Its process dies after its effect.
     DiesAfter,
+    /// Its process dies, and its effect comes later, where it is one that may.
+    DiesLate,
 }
 
 /// A call that waits to be let through.

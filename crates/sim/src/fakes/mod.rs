@@ -40,7 +40,7 @@ pub struct Sim {
 type Effect = Box<dyn FnOnce(&mut World) + Send>;
 
 /// Reads that another machine answers, which may be behind.
-const FAR: [&str; 8] = [
+pub const FAR: [&str; 8] = [
     "tracker.ready",
     "tracker.labelled",
     "tracker.issue",
@@ -50,6 +50,26 @@ const FAR: [&str; 8] = [
     "tracker.comments_since",
     "executor.observe",
 ];
+
+/// Calls whose effect may come after they broke off.
+pub const LATE: [&str; 2] = ["notifier.ring", "tracker.comment"];
+
+/// Reads of many, which may be answered in another order and each thing twice.
+pub const MANY: [&str; 4] =
+    ["tracker.ready", "tracker.labelled", "tracker.comments", "tracker.comments_since"];
+
+impl Fate {
+    /// Whether the call `name` suffers by it.
+    pub fn bites(self, name: &str) -> bool {
+        match self {
+            Self::Done => false,
+            Self::Late | Self::DiesLate => LATE.contains(&name),
+            Self::Stale => FAR.contains(&name),
+            Self::Twice => MANY.contains(&name),
+            Self::Before(_) | Self::After(_) | Self::DiesBefore | Self::DiesAfter => true,
+        }
+    }
+}
 
 impl Sim {
     /// Shares `world`.
@@ -119,10 +139,13 @@ impl Sim {
     ) -> PortResult<T> {
         let Some(door) = &self.door else { return self.call_now(name, act) };
         let fate = door.enter(name, self.with(|world| world.now)).await;
-        if fate == Fate::Late {
+        if matches!(fate, Fate::Late | Fate::DiesLate) && LATE.contains(&name) {
             // Whatever it will answer is lost.
             let effect: Effect = Box::new(|world| drop(act(world)));
             self.late.lock().unwrap_or_else(PoisonError::into_inner).push(effect);
+            if fate == Fate::DiesLate {
+                door.die().await;
+            }
             return Err(PortError::transient(format!("{name} was not answered in time")));
         }
         self.suffer(door, fate, name, act).await
@@ -167,8 +190,8 @@ impl Sim {
                 let _ = self.call_now(name, act);
                 Err(PortError::new(kind, format!("the answer of {name} was lost")))
             }
-            Fate::DiesBefore | Fate::DiesAfter => {
-                if fate == Fate::DiesAfter {
+            Fate::DiesBefore | Fate::DiesAfter | Fate::DiesLate => {
+                if fate != Fate::DiesBefore {
                     let _ = self.call_now(name, act);
                 }
                 door.die().await;

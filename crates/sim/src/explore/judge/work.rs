@@ -1,7 +1,5 @@
 //! Turns and jobs: who may start which, what it may cost, and what may be alive.
 
-use std::collections::BTreeMap;
-
 use afk_core::ids::JobOf;
 use afk_core::run::Run;
 use afk_engine::ports::JobState;
@@ -10,12 +8,11 @@ use super::{By, Judge};
 use crate::world::{TurnState, World};
 
 impl Judge {
+    /// That two agents work on one repo the world itself refuses.
     pub(super) fn turns(&mut self, world: &World, by: Option<By>) {
-        let mut at_work = BTreeMap::new();
         for (key, turn) in &world.agents.turns {
             let request = &turn.request;
             if turn.state == TurnState::Running {
-                *at_work.entry(&request.repo).or_insert(0) += 1;
                 let settled = self.runs.get(&request.run).and_then(|(_, run)| run.as_ref());
                 if settled.is_none_or(|run| run.settled_at.is_some()) {
                     self.wrong.push(format!("{key} is alive and its run is not"));
@@ -40,11 +37,6 @@ impl Judge {
             let most = self.budgets.get(&request.run).copied().unwrap_or_default();
             if spent + request.budget.as_micros() > spent.max(most.as_micros()) {
                 self.wrong.push(format!("{} may spend more than its budget", request.run));
-            }
-        }
-        for (repo, count) in at_work {
-            if count > 1 {
-                self.wrong.push(format!("{count} agents are at work on {repo}"));
             }
         }
     }

@@ -65,6 +65,7 @@ impl Fault {
             Self::Twice => Fate::Twice,
             Self::DiesBefore => Fate::DiesBefore,
             Self::DiesAfter => Fate::DiesAfter,
+            Self::DiesLate => Fate::DiesLate,
         }
     }
 }

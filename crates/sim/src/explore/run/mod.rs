@@ -13,9 +13,11 @@ use std::fmt::Write as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use afk_core::ids::At;
+use afk_core::plan::End;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
-use afk_engine::ports::PortResult;
+use afk_engine::ports::{PortErrorKind, PortResult};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +53,10 @@ pub struct Report {
     pub crashes: u32,
     /// Runs that were admitted.
     pub runs: u32,
+    /// How they ended.
+    pub ends: Vec<End>,
+    /// The faults by which calls did suffer.
+    pub suffered: Vec<Fault>,
     /// The end of the story, for people; only where something is wrong.
     pub tail: String,
     /// Where each fault of the scenario fell, by name and count.
@@ -83,6 +89,8 @@ struct Story<'a> {
     step: u64,
     replicated: u64,
     wild: bool,
+    /// Until when a tracker has said that it is to be left alone.
+    limited: At,
     /// Acts that are still to come.
     acts: Vec<(usize, &'a When, &'a Happens)>,
     /// How often each call was made, and the newest one.
@@ -109,6 +117,8 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         faults: 0,
         crashes: 0,
         runs: 0,
+        ends: Vec::new(),
+        suffered: Vec::new(),
         tail: String::new(),
         fell: Vec::new(),
         done: Vec::new(),
@@ -123,6 +133,7 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         step: 0,
         replicated: 0,
         wild: true,
+        limited: At::MIN,
         acts: (0..).zip(&scenario.acts).map(|(n, (when, act))| (n, when, act)).collect(),
         made: BTreeMap::new(),
         newest: None,
@@ -211,7 +222,8 @@ impl Story<'_> {
                 Some(Box::pin(async move { engine.tick(true, &CancellationToken::new()).await }));
             self.planes[plane].began = self.step;
             let alone = self.planes.len() == 1;
-            self.planes[plane].whole = alone.then_some(self.step);
+            let limited = self.sim.with(|world| world.now < self.limited);
+            self.planes[plane].whole = (alone && !limited).then_some(self.step);
             self.note(&format!("{plane} ticks"));
             self.poll(plane);
         }
@@ -226,7 +238,10 @@ impl Story<'_> {
         let mut faults = self.scenario.faults.iter().enumerate().filter(|_| self.wild);
         let fault = faults.find(due);
         let fate = fault.map_or(Fate::Done, |(_, (_, fault))| fault.fate());
-        if let Some((n, _)) = fault {
+        if let Some((n, (_, fault))) = fault {
+            if fate.bites(one.name) {
+                self.report.suffered.push(*fault);
+            }
             self.report.fell.push((n, Call::Named(one.name.to_owned(), nth)));
         }
         self.made.insert(one.name, nth);
@@ -240,6 +255,11 @@ impl Story<'_> {
         self.note(&format!("{} {} {fate:?}", one.plane, one.name));
         if fate != Fate::Done {
             self.planes[one.plane].whole = None;
+        }
+        if let Fate::Before(kind) | Fate::After(kind) = fate
+            && let PortErrorKind::RateLimited { until } = kind
+        {
+            self.limited = self.limited.max(until);
         }
         self.gate.grant(one.ticket, fate);
         let tick = self.planes[one.plane].began;
@@ -335,15 +355,21 @@ impl Story<'_> {
     }
 
     fn end(mut self) -> Report {
-        let journals = self.sim.with(|world| {
+        let told = self.sim.with(|world| {
             let rows = world.store.runs.values().flat_map(|kept| &kept.journal);
-            rows.map(|row| row.transition.clone()).collect::<Vec<_>>()
+            let rows = rows.map(|row| row.transition.clone());
+            let (issues, remotes) = (&world.tracker.issues, &world.git.remotes);
+            let rest = format!("{issues:?} {:?} {remotes:?} {:?}", world.rung, world.archive);
+            rows.chain([rest]).collect::<Vec<_>>()
         });
-        for row in journals {
-            self.add_to_hash(&row);
+        for text in told {
+            self.add_to_hash(&text);
         }
+        let runs = self.sim.with(|world| world.store.all());
+        let ends = runs.iter().filter_map(|run| run.conclusion.as_ref());
+        self.report.ends = ends.map(|conclusion| conclusion.end).collect();
         self.report.steps = self.step;
-        self.report.runs = self.sim.with(|world| world.store.runs.len() as u32);
+        self.report.runs = runs.len() as u32;
         self.report.wrong = self.judge.wrong.first().cloned();
         if self.report.wrong.is_some() {
             let from = self.lines.len().saturating_sub(TAIL);
