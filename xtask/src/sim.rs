@@ -25,7 +25,8 @@ pub(crate) struct Options {
     /// Show instead that each known-bad loop is caught, and how many seeds it takes
     #[arg(long, conflicts_with = "seed")]
     bad: bool,
-    /// Write what is found, cut down, as stories into this folder
+    /// Write what is found, cut down, as stories into this folder; without it a seed that
+    /// fails is kept in target/sim
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
 }
@@ -39,8 +40,11 @@ pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
     let mut words: Vec<String> =
         [from, seeds, options.minutes.saturating_mul(60)].map(|n| n.to_string()).into();
     words.push(if options.bad { "bad" } else { "good" }.to_owned());
-    if let Some(folder) = &options.keep {
+    let kept = || (!options.bad).then(|| root.join("target/sim"));
+    if let Some(folder) = options.keep.clone().or_else(kept) {
         let folder = std::path::absolute(folder).context("no such folder")?;
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         words.push(folder.to_string_lossy().into_owned());
     }
     let cargo = cargo();
