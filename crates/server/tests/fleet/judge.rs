@@ -123,12 +123,25 @@ impl Found {
             self.stuck.push(format!("{issue} has labels: {labels}"));
         }
         match (fleet.outcome(issue).as_str(), told["issue"]["open"].as_bool()) {
-            ("done", Some(false)) => self.done += 1,
+            ("done", Some(false)) => {
+                self.done += 1;
+                self.records(fleet, issue);
+            }
             (outcome, open) => {
                 println!("{}", fleet.told(&["show", &format!("o/{issue}")]));
                 let kind = if outcome == "live" { &mut self.stuck } else { &mut self.lost };
                 kind.push(format!("{issue} is {outcome}, open: {open:?}"));
             }
+        }
+    }
+
+    /// What is kept of a run bears out by itself what was done.
+    fn records(&mut self, fleet: &Fleet, issue: &str) {
+        let run = fleet.run(issue)["run"]["id"].as_str().unwrap_or("?").to_owned();
+        let bundle = fleet.path(&format!("data/evidence/{run}.json"));
+        let bundle = bundle.to_string_lossy();
+        for args in [&["replay", run.as_str()][..], &["evidence", "verify", &bundle]] {
+            self.lost.extend(fleet.fails(args).map(|why| format!("{issue}: {args:?}: {why}")));
         }
     }
 

@@ -158,6 +158,13 @@ impl Fleet {
         format!("{out}\n{err}")
     }
 
+    /// What `afk` answers where it does not succeed.
+    pub(crate) fn fails(&self, args: &[&str]) -> Option<String> {
+        let output = Control::start(self.command(args), &self.path("out")).wait(BOUND);
+        let (out, err) = texts(&output);
+        (!output.status.success()).then(|| format!("{out}\n{err}"))
+    }
+
     /// Files issue after issue: the repository, its labels, its body.
     pub(crate) fn issue(&self, repo: &str, labels: &[&str], body: &str) {
         let repo = format!("o/{repo}");
