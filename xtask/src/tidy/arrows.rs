@@ -80,6 +80,7 @@ const ROOMS: [Room; 7] = [
             "store_port.rs",
             "store_port/chains.rs",
             "store_port/freezes.rs",
+            "store_port/switches.rs",
             "tracker_port.rs",
         ],
     },

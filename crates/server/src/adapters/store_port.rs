@@ -3,6 +3,7 @@
 
 mod chains;
 mod freezes;
+mod switches;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -43,6 +44,11 @@ impl StorePort {
     /// The engine's view of `store`.
     pub fn new(store: Store) -> Self {
         Self { store, held: Mutex::default() }
+    }
+
+    /// Lifts a switch, and notes who did.
+    pub async fn lift(&self, switch: &Switch, by: &str, at: At) -> PortResult<()> {
+        switches::lift(&self.store, switch, by, at).await
     }
 
     fn held(&self, key: &str) -> Option<Lease> {
@@ -208,46 +214,11 @@ impl ports::Store for StorePort {
     }
 
     async fn switches(&self) -> PortResult<Switches> {
-        let now = self.store.switches().await.map_err(fault)?;
-        if let Some(name) = now.unreadable.first() {
-            return Err(PortError::permanent(format!(
-                "the switch {name:?} in the store is not one that this binary knows: upgrade it, \
-                 or lift the switch with the binary that threw it"
-            )));
-        }
-        let state = |state: store::SwitchState| {
-            state.on.then(|| SwitchState {
-                by: state.by,
-                at: state.at.unwrap_or(At::UNIX_EPOCH),
-                why: serde_json::from_str(&state.value).unwrap_or(state.value),
-            })
-        };
-        Ok(Switches {
-            halt: now.halt.and_then(state),
-            pause: now.pause.and_then(state),
-            frozen: now
-                .freezes
-                .into_iter()
-                .filter_map(|(repo, freeze)| Some((repo, freezes::of(freeze)?)))
-                .collect(),
-        })
+        switches::read(&self.store).await
     }
 
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()> {
-        let name = match switch {
-            Switch::Halt => SwitchName::Halt,
-            Switch::Pause => SwitchName::Pause,
-            Switch::Freeze(repo) => SwitchName::Freeze(repo.clone()),
-        };
-        let value = |why: &str| match switch {
-            Switch::Halt | Switch::Pause => json(&why),
-            Switch::Freeze(_) => freezes::by_person(why),
-        };
-        let (on, why, by, at) = match state {
-            Some(state) => (true, value(&state.why)?, state.by.as_str(), state.at),
-            None => (false, value("")?, "", At::UNIX_EPOCH),
-        };
-        self.store.set_switch(name, on, &why, by, at).await.map_err(fault)
+        switches::set(&self.store, switch, state).await
     }
 
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool> {
@@ -282,12 +253,23 @@ impl ports::Store for StorePort {
     ) -> PortResult<Vec<Outgoing>> {
         let ttl = SignedDuration::try_from(ttl).unwrap_or(SignedDuration::MAX);
         let due = self.store.outbox_claim(owner, now, ttl, at_most).await.map_err(fault)?;
-        due.into_iter()
-            .map(|row| {
-                let doorbell = parse("a doorbell", &row.body)?;
-                Ok(Outgoing { id: row.id, doorbell, attempts: row.attempt.saturating_sub(1) })
-            })
-            .collect()
+        let mut claimed = Vec::with_capacity(due.len());
+        for row in due {
+            match parse("a doorbell", &row.body) {
+                Ok(doorbell) => {
+                    let attempts = row.attempt.saturating_sub(1);
+                    claimed.push(Outgoing { id: row.id, doorbell, attempts });
+                }
+                // It can never be rung, and must not be in the way of the others.
+                Err(error) => {
+                    let why = error.chain();
+                    tracing::error!(doorbell = row.id, error = why, "doorbell given up");
+                    let given_up = self.store.outbox_failed(&row.id, owner, &why, None, now);
+                    given_up.await.map_err(fault)?;
+                }
+            }
+        }
+        Ok(claimed)
     }
 
     async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()> {

@@ -20,8 +20,6 @@ use crate::app::{self, STORE_FILE};
 use crate::config::{Sources, find_file};
 use crate::store::Store;
 
-/// Runs that a short id is looked for in.
-const RECENT: u32 = 1_000;
 /// A run id is told from the beginning of it, of at least so many characters.
 const LEAST_PREFIX: usize = 4;
 
@@ -129,17 +127,15 @@ impl Desk {
             )));
         }
         let text = text.to_ascii_lowercase();
-        let filter = Filter { limit: RECENT, ..Filter::default() };
-        let mut found: Vec<_> = self.port.runs(&filter).await?;
-        found.retain(|stored| stored.run.id.to_string().starts_with(&text));
-        match (found.pop(), found.len()) {
-            (Some(only), 0) => Ok(only),
-            (Some(_), more) => Err(Failure::usage(format!(
-                "{} runs begin with {text}: give more of the id",
-                more + 1
-            ))),
-            (None, _) => Err(Failure::usage(format!("no run here begins with {text}"))),
-        }
+        let found = match self.store.runs_beginning(&text, 2).await?.as_slice() {
+            [] => None,
+            [only] => self.port.load(*only).await?,
+            [..] => {
+                let told = format!("more than one run begins with {text}: give more of the id");
+                return Err(Failure::usage(told));
+            }
+        };
+        found.ok_or_else(|| Failure::usage(format!("no run here begins with {text}")))
     }
 }
 

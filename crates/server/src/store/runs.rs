@@ -135,6 +135,21 @@ impl Store {
         rows.into_iter().map(|row| decode(row).map_err(|e| self.fault(e))).collect()
     }
 
+    /// The runs whose id begins so, newest first, at most so many.
+    pub async fn runs_beginning(&self, prefix: &str, limit: u32) -> Result<Vec<RunId>, StoreError> {
+        // Letters and digits sort before `~`, so that the index on ids finds them.
+        let ids: Vec<String> = sqlx::query_scalar(
+            "SELECT id FROM runs WHERE id >= ?1 AND id < ?1 || '~' \
+                                ORDER BY id DESC LIMIT ?2",
+        )
+        .bind(prefix)
+        .bind(limit)
+        .fetch_all(self.readers())
+        .await
+        .map_err(|e| self.fault(e))?;
+        ids.iter().map(|id| parse("the id of a run", id).map_err(|e| self.fault(e))).collect()
+    }
+
     /// The runs that match, newest first.
     pub async fn runs(&self, filter: &RunFilter, limit: u32) -> Result<Vec<RunRow>, StoreError> {
         let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(

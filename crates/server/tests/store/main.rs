@@ -5,4 +5,5 @@
 mod decisions;
 mod files;
 mod freezes;
+mod port;
 mod support;

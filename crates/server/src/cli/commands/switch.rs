@@ -55,17 +55,24 @@ async fn stop_all(context: &Context<'_>) -> Answer<(usize, Vec<JobKey>)> {
     let live = ports.store.live().await?;
     let bound = Instant::now() + STOPPED_WITHIN;
     loop {
-        let mut alive = Vec::new();
+        let (mut alive, mut failed) = (Vec::new(), None);
+        // One that cannot be looked at or told keeps no other from being stopped.
         for stored in &live {
             let run = stored.run.id;
-            let left = ports.jobs.alive(run).await?;
-            if !left.is_empty() {
-                ports.jobs.stop(run).await?;
+            match ports.jobs.alive(run).await {
+                Ok(left) if left.is_empty() => {}
+                Ok(left) => {
+                    failed = failed.or(ports.jobs.stop(run).await.err());
+                    alive.extend(left);
+                }
+                Err(error) => failed = failed.or(Some(error)),
             }
-            alive.extend(left);
         }
-        if alive.is_empty() || Instant::now() >= bound {
-            return Ok((live.len(), alive));
+        match failed {
+            None if alive.is_empty() => return Ok((live.len(), alive)),
+            Some(error) if Instant::now() >= bound => return Err(error.into()),
+            None if Instant::now() >= bound => return Ok((live.len(), alive)),
+            Some(_) | None => {}
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -75,7 +82,7 @@ pub(super) async fn resume(context: &Context<'_>) -> Answer {
     let desk = Desk::open(context.config()).await?;
     let before = desk.port.switches().await?;
     for switch in [Switch::Halt, Switch::Pause] {
-        desk.port.switch(&switch, None).await?;
+        desk.port.lift(&switch, &desk.keeper.login, now()).await?;
     }
     let text = match (before.halt.is_some(), before.pause.is_some()) {
         (true, true) => "halt and pause are lifted",
@@ -120,7 +127,7 @@ pub(super) async fn unfreeze(context: &Context<'_>, repo: &str) -> Answer {
     let desk = Desk::open(context.config()).await?;
     let repo = desk.repo(repo)?;
     let frozen = desk.port.switches().await?.freeze_of(&repo).is_some();
-    desk.port.switch(&Switch::Freeze(repo.clone()), None).await?;
+    desk.port.lift(&Switch::Freeze(repo.clone()), &desk.keeper.login, now()).await?;
     let text = if frozen { "is frozen no more" } else { "was not frozen" };
     say(context, &desk, &format!("{repo} {text}")).await
 }
