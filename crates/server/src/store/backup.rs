@@ -27,6 +27,9 @@ impl Store {
         };
         let io_failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => failed(&"its directory does not exist; make it first"),
+            io::ErrorKind::AlreadyExists if target.is_dir() => {
+                failed(&"that is a folder; name a file in it")
+            }
             io::ErrorKind::AlreadyExists => failed(
                 &"there is a file of that name, which was left as it was; name another one, or \
                   replace it with --force",
@@ -50,8 +53,12 @@ impl Store {
         let part = part.map_err(io_failed)?;
         let name = part.path().to_str().ok_or_else(|| failed(&"its path is not UTF-8"))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(name.to_owned());
-        copied.execute(self.readers()).await.map_err(StoreError::from)?;
-        look_over(part.path()).await?;
+        // What fails here may be the copy's disk as well as the store's.
+        copied.execute(self.readers()).await.map_err(|error| failed(&in_words(&error)))?;
+        look_over(part.path()).await.map_err(|error| match error.kind() {
+            StoreErrorKind::Corrupt => error,
+            _ => failed(&"the copy cannot be read back; try again, or name another place"),
+        })?;
         let keep = move || {
             part.as_file().sync_all()?;
             let bytes = part.as_file().metadata()?.len();
@@ -76,6 +83,14 @@ impl Store {
             name.push(end);
             PathBuf::from(name)
         })
+    }
+}
+
+/// Why no copy was made, as SQLite says it: a full disk is the copy's, which alone is written.
+fn in_words(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        other => other.to_string(),
     }
 }
 

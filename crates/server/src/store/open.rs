@@ -49,7 +49,7 @@ impl OpenOptions {
     async fn open_at(&self, path: &Arc<Path>) -> Result<Store, StoreError> {
         match create_private(path) {
             Ok(()) => {}
-            Err(Exists::Yes) => keep_private(path)?,
+            Err(Exists::Yes) => check_file(path)?,
             Err(Exists::No(error)) => return Err(error),
         }
         let _lock = lock_beside(path, self.busy_timeout).await?;
@@ -64,6 +64,7 @@ impl OpenOptions {
         let checked = check_ownership(&mut first).await;
         first.close().await?;
         checked?;
+        keep_private(path)?;
 
         let options = options.journal_mode(SqliteJournalMode::Wal);
         let mut writer = SqliteConnection::connect_with(&options).await?;
@@ -106,12 +107,14 @@ pub(super) fn create_private(path: &Path) -> Result<(), Exists> {
     }
 }
 
-/// Takes the rights of others away from a file that has them.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    let metadata = std::fs::metadata(path).map_err(|e| io_fault(&e))?;
+    if metadata.is_file() { Ok(()) } else { Err(cannot_open("it is not a regular file")) }
+}
+
+/// Takes the rights of others away from a store of ours that gives them.
 fn keep_private(path: &Path) -> Result<(), StoreError> {
     let metadata = std::fs::metadata(path).map_err(|e| io_fault(&e))?;
-    if !metadata.is_file() {
-        return Err(cannot_open("it is not a regular file"));
-    }
     if metadata.permissions().mode() & 0o077 != 0 {
         std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(|e| io_fault(&e))?;
     }

@@ -338,6 +338,8 @@ async fn a_backup_is_whole_private_and_never_written_over_a_file() {
     {
         assert!(refused.contains(said), "{said}: {refused}");
     }
+    let folder = store.backup(home.dir.path(), false).await.unwrap_err().to_string();
+    assert!(folder.contains("that is a folder; name a file in it"), "{folder}");
     let nowhere = store.backup(&home.dir.path().join("no/copy.db"), false).await.unwrap_err();
     assert!(
         nowhere.to_string().ends_with("no/copy.db: its directory does not exist; make it first")

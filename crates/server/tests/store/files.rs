@@ -36,8 +36,10 @@ async fn refused(home: &Home) -> String {
 async fn files_that_cannot_be_the_store_are_refused_and_left_as_they_are() {
     let home = Home::new();
     std::fs::write(home.file(), "not a database, but a file of another program").unwrap();
+    std::fs::set_permissions(home.file(), PermissionsExt::from_mode(0o640)).unwrap();
     insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is not a store of afk: it is another program's file; it was left as it is, choose another path: error returned from database: (code: 26) file is not a database");
     assert!(std::fs::read_to_string(home.file()).unwrap().starts_with("not a database"));
+    assert_eq!(mode(&home.file()), 0o640);
 
     let home = Home::new();
     std::fs::write(home.file(), "").unwrap();
@@ -110,6 +112,26 @@ async fn a_full_disk_and_a_read_only_file_are_told_apart_and_leave_the_store_who
     let store = home.open().await;
     let report = store.verify_journal(run_id(1)).await.unwrap();
     assert_eq!(report, JournalReport::Intact { rows: 1 });
+}
+
+#[tokio::test]
+async fn a_backup_to_a_full_disk_names_the_copy_and_not_the_store() {
+    let home = Home::new();
+    let store = home.open().await;
+    let small = home.dir.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mount = ["-t", "tmpfs", "-o", "size=16k", "tmpfs"];
+    let mounted = Command::new("mount").args(mount).arg(&small).stderr(Stdio::null()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no file system could be mounted to fill it");
+        return;
+    }
+    let refused = store.backup(&small.join("copy.db"), false).await;
+    Command::new("umount").arg("-l").arg(&small).status().unwrap();
+    let error = refused.unwrap_err();
+    assert!(matches!(error.kind(), StoreErrorKind::NotCopied(_)), "{error:?}");
+    let told = error.to_string();
+    assert!(told.contains("was not copied to") && told.contains("small/copy.db"), "{told}");
 }
 
 const CHILD_FILE: &str = "AFK_TEST_STORE_FILE";
