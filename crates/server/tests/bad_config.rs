@@ -26,7 +26,7 @@ fn spoil(world: &World, good: &str, line: &str) {
 #[test]
 fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
     let world = World::new(&Plan {
-        config: "executor_retries_max = 0\n".to_owned(),
+        config: "executor_retries_max = 0\nhuman_label = \"a-person\"\n".to_owned(),
         turns: vec![vec![Step::Say { text: "I look around.".to_owned() }, sh("exit 3")]],
         ..Plan::default()
     });
@@ -62,6 +62,7 @@ fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
         // Whoever asks whether it works is told by the code, too, that it does not.
         let (out, err) = said(&["status"], 2);
         assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("pickup is paused"));
+        assert!(out.contains(ISSUE), "which label hands over is not known: {out}");
         // A gate is decided by what is configured, so none is.
         let (out, err) = said(&["explain", "acme/hello#2"], 2);
         assert_eq!(out, "", "{bad}");

@@ -1,5 +1,6 @@
 //! What the loop needs of this machine, whatever the repositories are.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -61,6 +62,7 @@ async fn store(config: &Config) -> Vec<Finding> {
         Err(error) => return vec![found(State::Failure, error.to_string())],
     };
     let mut all = vec![disk(&folder)];
+    all.extend(open_to_others(&folder));
     let file = folder.join("afk.db");
     if !file.exists() {
         all.push(found(State::Note, format!("{} is made by the first command", file.display())));
@@ -76,6 +78,15 @@ async fn store(config: &Config) -> Vec<Finding> {
         ),
     });
     all
+}
+
+/// A data folder that was there before may let others in.
+fn open_to_others(folder: &Path) -> Option<Finding> {
+    let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
+    let says = format!("{} may be looked into by others (mode {mode:04o})", folder.display());
+    let mend = format!("chmod 700 {}", folder.display());
+    let found = Finding::new(MACHINE, "data folder", State::Warning, says);
+    (mode & 0o077 != 0).then(|| found.mend(mend))
 }
 
 fn disk(folder: &Path) -> Finding {
@@ -275,6 +286,19 @@ mod tests {
     fn a_clock_that_cannot_be_is_told() {
         let state = |second| clock(At::from_second(second).unwrap())[0].state;
         assert_eq!((state(0), state(OLDEST)), (State::Failure, State::Ok));
+    }
+
+    #[test]
+    fn a_data_folder_that_lets_others_in_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let says = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(folder.path(), mode).unwrap();
+            open_to_others(folder.path()).map(|found| found.says)
+        };
+        assert!(says(0o755).unwrap().ends_with("(mode 0755)"));
+        assert_eq!(says(0o700), None);
+        assert_eq!(open_to_others(Path::new("/nonexistent")), None);
     }
 
     #[test]

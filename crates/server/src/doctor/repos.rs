@@ -18,8 +18,9 @@ use crate::adapters::git::{BlobAt, Mirror};
 use crate::adapters::{Cache, boxed};
 use crate::app::App;
 
-/// Git's name for a tree without entries.
+/// Git's name for a tree without entries, in repositories of either kind.
 const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
 /// Prints those of its arguments that no program is found for.
 const MISSING: &str = "for p; do command -v \"$p\" >/dev/null || echo \"$p\"; done";
 /// Ready issues of a repository whose release is looked at.
@@ -135,7 +136,9 @@ async fn policy(app: &App, mirror: &Mirror, name: &RepoName, repo: &Repo, head: 
 async fn tests(mirror: &Mirror, name: &RepoName, repo: &Repo, head: &Oid) -> Finding {
     let found = |state, says: String| Finding::new(name.as_str(), "tests", state, says);
     let count = async {
-        let empty: Oid = EMPTY_TREE.parse().map_err(|_| "not an object id".to_owned())?;
+        let long = head.as_str().len() == EMPTY_TREE_SHA256.len();
+        let empty = if long { EMPTY_TREE_SHA256 } else { EMPTY_TREE };
+        let empty: Oid = empty.parse().map_err(|_| "not an object id".to_owned())?;
         let raw = mirror.raw_diff(&empty, head).await.map_err(|error| error.to_string())?;
         let diff = Diff::parse(&raw).map_err(|error| error.to_string())?;
         let policy = repo.proof_policy().map_err(|error| error.to_string())?;

@@ -23,6 +23,8 @@ use crate::cli::view::RunView;
 
 /// Issues in the hands of people that `status` shows, the newest.
 const HANDED_BACK: usize = 20;
+/// Runs among which they are looked for, the newest.
+const RECENT: u32 = 1_000;
 /// Ready issues of a repo that `status` asks the gates for.
 const READY: usize = 20;
 
@@ -38,7 +40,7 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
     for stored in ports.store.live().await? {
         runs.push(glance(&app.engine, &stored.run).await);
     }
-    let handed_back = handed_back(&app).await?;
+    let handed_back = handed_back(&app, trouble.is_none()).await?;
     let (mut ready, mut unreadable) = (Vec::new(), Vec::new());
     let brake = brake(&app).await;
     for repo in app.config.allowlist.iter().filter(|repo| app.config.repos.contains_key(repo)) {
@@ -76,17 +78,20 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
     Ok(if trouble.is_none() { Exit::Done } else { Exit::Usage })
 }
 
-/// What the newest runs handed to a person, as far as their trackers still show it there.
-async fn handed_back(app: &App) -> Answer<Vec<HandedBack>> {
+/// What the newest runs handed to a person, as far as their trackers still show it there. By
+/// which label they do is only `known` under a good configuration.
+async fn handed_back(app: &App, known: bool) -> Answer<Vec<HandedBack>> {
     let (ports, mut seen, mut back) = (app.engine.ports(), BTreeSet::new(), Vec::new());
-    for StoredRun { run, .. } in ports.store.runs(&Filter::default()).await? {
+    let recent = Filter { limit: RECENT, ..Filter::default() };
+    for StoredRun { run, .. } in ports.store.runs(&recent).await? {
         if !seen.insert(run.issue.clone()) {
             continue;
         }
         let Some(end) = run.conclusion.filter(|end| end.end.is_handed_back()) else { continue };
         // Where the tracker does not answer, nothing says that somebody has taken it.
         let taken = ports.tracker.issue(&run.issue).await.is_ok_and(|view| {
-            !view.issue.open || !view.issue.labels.contains(&app.config.human_label)
+            let labelled = view.issue.labels.contains(&app.config.human_label);
+            !view.issue.open || (known && !labelled)
         });
         if !taken {
             let title = run.pinned.title;
