@@ -79,5 +79,5 @@ fn replace(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    Ok(())
+    std::fs::File::open(folder)?.sync_all()
 }

@@ -65,10 +65,21 @@ pub(crate) fn boxed(
         ("GOCACHE", "go-build"),
     ] {
         let part = folder.join(part);
-        std::fs::create_dir_all(&part)?;
+        make_folder(&part)?;
         spec.env.insert(variable.to_owned(), part.to_string_lossy().into_owned());
     }
     Ok(spec.bind(folder, access))
+}
+
+/// Makes a part of a cache. An agent may have put something else in its place, which goes.
+fn make_folder(part: &Path) -> std::io::Result<()> {
+    if part.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+        std::fs::remove_file(part)?;
+    }
+    std::fs::create_dir_all(part).map_err(|error| {
+        let text = format!("the cache folder {} cannot be made: {error}", part.display());
+        std::io::Error::new(error.kind(), text)
+    })
 }
 
 /// The network that a policy's switch gives.
@@ -84,4 +95,26 @@ pub(super) fn home_of_program(program: &Path) -> Option<PathBuf> {
         return None;
     }
     Some(real)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_put_in_the_place_of_a_cache_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("cargo");
+        std::fs::write(&part, "in the way").unwrap();
+        make_folder(&part).unwrap();
+        std::fs::write(part.join("kept"), "").unwrap();
+        make_folder(&part).unwrap();
+        assert!(part.join("kept").exists());
+        let link = dir.path().join("npm");
+        std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+        make_folder(&link).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_dir());
+        let error = make_folder(&part.join("kept/below")).unwrap_err().to_string();
+        assert!(error.contains("kept/below"), "{error}");
+    }
 }

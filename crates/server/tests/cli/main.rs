@@ -519,27 +519,28 @@ fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
     assert_eq!((code, &document["admitted"]), (3, &false.into()));
 }
 
+fn git(folder: &Path, args: &[&str]) {
+    let done = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@e.invalid"])
+        .args(args)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
 /// A repository whose agent begins a turn and waits.
 fn waiting_agent(machine: &Machine) {
     let (origin, seed) = (machine.path("origin.git"), machine.path("seed"));
     std::fs::create_dir_all(&seed).unwrap();
     std::fs::write(seed.join("test.sh"), "true\n").unwrap();
-    let git = |args: &[&str]| {
-        let done = Command::new("git")
-            .args(["-c", "user.name=a", "-c", "user.email=a@e.invalid"])
-            .args(args)
-            .current_dir(&seed)
-            .env("GIT_CONFIG_GLOBAL", "/dev/null")
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
-    };
     let origin = origin.to_str().unwrap();
-    git(&["init", "-q", "--bare", "--initial-branch=main", origin]);
-    git(&["init", "-q", "--initial-branch=main"]);
-    git(&["add", "test.sh"]);
-    git(&["commit", "-q", "-m", "Begin"]);
-    git(&["push", "-q", origin, "main"]);
+    git(&seed, &["init", "-q", "--bare", "--initial-branch=main", origin]);
+    git(&seed, &["init", "-q", "--initial-branch=main"]);
+    git(&seed, &["add", "test.sh"]);
+    git(&seed, &["commit", "-q", "-m", "Begin"]);
+    git(&seed, &["push", "-q", origin, "main"]);
     let script = machine.path("script.json");
     let wait = serde_json::json!({ "turns": [{ "steps": [{ "wait": { "ms": 600_000 } }] }] });
     std::fs::write(&script, wait.to_string()).unwrap();

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::{Machine, REPO, eventually, said_by};
+use crate::{Machine, REPO, eventually, git, said_by};
 
 #[test]
 fn a_variable_that_is_spelt_like_a_switch_is_told_of() {
@@ -14,6 +14,8 @@ fn a_variable_that_is_spelt_like_a_switch_is_told_of() {
     let mistyped = |args: &[&str]| {
         let mut command = machine.command(args);
         command.env("AFK_KILL_SWICH", "true").env("AFK_SERVICE_HOST", "10.0.0.1");
+        // Blank is as if it were not given.
+        command.env("RUST_LOG", "");
         let said = said_by(&command.output().unwrap());
         assert_eq!(said.code, 0, "{args:?}: {}{}", said.out, said.err);
         assert_eq!(said.err.matches("AFK_KILL_SWITCH").count(), 1, "{args:?}: {}", said.err);
@@ -58,6 +60,16 @@ fn a_remote_is_refused_where_it_is_configured() {
 }
 
 #[test]
+fn a_token_in_a_remote_is_not_written_into_a_new_file() {
+    let machine = Machine::new();
+    let here = machine.path("here");
+    git(&here, &["init", "-q"]);
+    git(&here, &["remote", "add", "origin", "https://s3cret@forge.example/o/web"]);
+    let text = machine.good(&["init", "--print"]);
+    assert!(text.contains("[repos.\"o/web\"]") && !text.contains("s3cret"), "{text}");
+}
+
+#[test]
 fn what_is_typed_slowly_carries_the_time_when_it_was_said() {
     let machine = Machine::new();
     machine.good(&["issue", "new", "o/web", "Add a door"]);
@@ -90,4 +102,26 @@ fn a_doorbell_is_json_where_json_was_asked_for() {
     let rung: Vec<&Value> = lines.iter().filter(|line| !line["doorbell"].is_null()).collect();
     assert_eq!(rung.len(), 1, "{}", said.err);
     assert_eq!(rung[0]["doorbell"]["kind"], "needs-human");
+}
+
+#[test]
+fn the_doctor_reads_repositories_of_either_kind() {
+    for format in ["sha1", "sha256"] {
+        let machine = Machine::new();
+        let (origin, seed) = (machine.path("origin.git"), machine.path("seed"));
+        std::fs::create_dir_all(seed.join("tests")).unwrap();
+        std::fs::write(seed.join("tests/one.sh"), "true\n").unwrap();
+        let format = format!("--object-format={format}");
+        let bare = origin.to_str().unwrap();
+        git(&seed, &["init", "-q", "--bare", "--initial-branch=main", &format, bare]);
+        git(&seed, &["init", "-q", "--initial-branch=main", &format]);
+        git(&seed, &["add", "tests"]);
+        git(&seed, &["commit", "-q", "-m", "Begin"]);
+        git(&seed, &["push", "-q", bare, "main"]);
+        machine.config(&format!("sandbox = \"preferred\"\n{}", REPO.replace("/srv/web", bare)));
+        let (_, report) = machine.json(&["doctor"]);
+        let found = report["findings"].as_array().unwrap().iter();
+        let mut found = found.filter(|one| one["group"] == "o/web" && one["about"] == "tests");
+        assert_eq!(found.next().unwrap()["state"], "ok", "{format}: {report:#}");
+    }
 }

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::adapters::find_claude;
+use crate::adapters::git::RemoteUrl;
 use crate::ask::{ask, on_path};
 use crate::cli::desk::{current_dir, sources};
 use crate::cli::exit::Exit;
@@ -115,6 +116,8 @@ async fn repository(top: &Path) -> Option<FoundRepo> {
     let remote = ask("git", &["config", "--get", "remote.origin.url"], top).await;
     let remote = remote.map(|remote| absolute(top, remote));
     let name = name_of(remote.as_deref(), top)?;
+    // One that holds a token, or that git cannot take, would make the file unusable.
+    let remote = remote.filter(|remote| RemoteUrl::parse(remote).is_ok());
     let proposal = proposal(&files(top));
     let mut read = Vec::new();
     for program in proposal.iter().flat_map(|proposal| &proposal.programs) {
