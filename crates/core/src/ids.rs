@@ -275,8 +275,20 @@ mod tests {
             assert!(bad.parse::<IssueRef>().is_err(), "{bad:?}");
         }
         assert_eq!("o/r#7".parse::<IssueRef>().map(|i| i.number), Ok(7));
+        let repo: RepoName = "o/r".parse().unwrap();
+        assert_eq!((repo.owner(), repo.name()), ("o", "r"));
         assert!("ABCDEF".parse::<Oid>().is_err());
         assert!("a".repeat(40).parse::<Oid>().is_ok());
+    }
+
+    #[test]
+    fn ids_look_the_same_in_messages_and_in_logs() {
+        let run: RunId = "01900000-0000-7000-8000-000000000001".parse().unwrap();
+        let issue: IssueRef = "o/r#7".parse().unwrap();
+        assert_eq!(format!("{issue:?}"), "o/r#7");
+        assert_eq!(format!("{run:?}"), "01900000-0000-7000-8000-000000000001");
+        assert_eq!(format!("{:?}", run.thread()), run.thread().to_string());
+        assert!(!run.thread().to_string().is_empty());
     }
 
     #[test]

@@ -201,6 +201,9 @@ mod tests {
         check("\n\nAFK-Run: 1", None);
         check("A\n\nAFK-Run: 1\n\nmore text", None);
         check("A\n\ntext\nAFK-Run: 1", None);
+        check("A\n\n  more\nAFK-Run: 1", None);
+        check("A\n\nX: y\ntext\nAFK-Run: 1", None);
+        check("A\n\nNot a key: x\nAFK-Run: 1", None);
         check("A\n\nAFK-Runner: 1", None);
         check("", None);
     }

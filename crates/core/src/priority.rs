@@ -33,6 +33,7 @@ mod tests {
         check(&["bug", "ready-for-agent", ""], None);
         check(&["priority:2"], Some(2));
         check(&["P1"], Some(1));
+        check(&["P000000012"], Some(12));
         check(&["p0", "priority:3"], Some(0));
         check(&["Priority: 4"], Some(4));
         check(&["priority:-5", "P0"], Some(-5));

@@ -194,6 +194,24 @@ mod tests {
         assert_eq!((Usd::from_f64(f64::NAN), Usd::from_f64(1e300)), (None, None));
         assert_eq!(Usd::dollars(15).per_million(1), Usd::micros(15));
         assert_eq!(Usd::micros(1).per_million(1), Usd::micros(1));
+        assert_eq!(format!("{:?}", Usd::micros(1_230_001)), "$1.230001");
+    }
+
+    #[test]
+    fn amounts_add_up_and_stop_at_the_largest() {
+        let mut sum = Usd::dollars(1);
+        sum += Usd::micros(5);
+        assert_eq!(sum, Usd::micros(1_000_005));
+        sum += Usd::micros(u64::MAX);
+        assert_eq!(sum, Usd::micros(u64::MAX));
+    }
+
+    #[test]
+    fn a_schema_takes_numbers_and_text() {
+        let schema = serde_json::to_value(schemars::schema_for!(Usd)).unwrap();
+        assert_eq!(schema["title"], "Usd");
+        assert_eq!(schema["anyOf"][0]["type"], "number");
+        assert_eq!(schema["anyOf"][1]["type"], "string");
     }
 
     proptest! {

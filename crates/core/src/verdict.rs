@@ -233,6 +233,20 @@ mod tests {
     }
 
     #[test]
+    fn stages_are_written_as_their_names() {
+        let stages = Stages::new(vec!["ci".to_owned(), "deploy".to_owned()]).unwrap();
+        let json = serde_json::to_string(&stages).unwrap();
+        assert_eq!(json, r#"["ci","deploy"]"#);
+        assert_eq!(serde_json::from_str::<Stages>(&json).unwrap(), stages);
+    }
+
+    #[test]
+    fn a_failure_and_a_void_are_trouble() {
+        let trouble = ALL.map(StageAnswer::trouble);
+        assert_eq!(trouble, [None, None, None, Some(Trouble::Failure), Some(Trouble::Void)]);
+    }
+
+    #[test]
     fn green_is_all_passed_and_nothing_else() {
         for a in ALL {
             for b in ALL {

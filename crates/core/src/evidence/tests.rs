@@ -1,6 +1,7 @@
 //! A bundle with everything, and every single thing taken away from it.
 
 use super::*;
+use crate::guardrails::Breach;
 use crate::proof::{ProofOutcome, Refusal, RunKind, RunReport, RunResult, Strength, TreeRole};
 
 fn oid(digit: &str) -> Oid {
@@ -131,6 +132,18 @@ fn an_empty_bundle_names_all_that_it_lacks() {
 fn it_is_stored_and_read_back() {
     let json = serde_json::to_string(&whole()).unwrap();
     assert_eq!(serde_json::from_str::<Evidence>(&json).unwrap(), whole());
+}
+
+#[test]
+fn breached_guardrails_are_named() {
+    let mut evidence = whole();
+    let report = evidence.guardrails.as_mut().unwrap();
+    report.breaches.push(Breach::DiffTooLarge { lines: 9_000, limit: 2_000 });
+    let text = evidence.to_markdown();
+    assert!(
+        text.contains("- guardrails are breached:\n- the change adds and removes 9000"),
+        "{text}"
+    );
 }
 
 #[test]

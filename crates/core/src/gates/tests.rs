@@ -67,6 +67,12 @@ fn name(text: &str) -> IssueRef {
     text.parse().unwrap()
 }
 
+#[test]
+fn what_is_on_or_unknown_stops() {
+    let stops = [Switch::On, Switch::Unreadable, Switch::Off].map(Switch::stops);
+    assert_eq!(stops, [true, true, false]);
+}
+
 /// One gate's answer after one fact was changed from the all-passing world.
 #[track_caller]
 fn check(
@@ -122,6 +128,7 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Capacity, Failed, "the repo may spend 99.99 USD more", |_, _, r, _| {
         r.spend_left = Some(100 * USD - 1);
     });
+    check(Gate::Capacity, Failed, "a run needs 100.00 USD", |_, f, _, _| f.spend_left = Some(0));
     check(Gate::Capacity, Failed, "all repos", |_, f, _, _| f.spend_left = Some(0));
     check(Gate::Capacity, Passed, "", |_, f, _, _| f.spend_left = Some(100 * USD));
     check(Gate::Trust, Passed, "released by dev (write permission)", |_, _, _, _| {});

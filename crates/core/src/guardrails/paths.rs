@@ -90,6 +90,7 @@ mod tests {
         check("a", "C:\\x", Some(LinkFault::Absolute));
         check("a", "..", Some(LinkFault::Escapes));
         check("d/a", "../../x", Some(LinkFault::Escapes));
+        check("d/a", ".//../x", None);
         check("d/a", "..\\..\\x", Some(LinkFault::Escapes));
         check("a", "b/../../x", Some(LinkFault::Escapes));
         // Through a link `b` that points deeper or higher, this could be anywhere.

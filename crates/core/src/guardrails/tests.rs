@@ -114,6 +114,8 @@ fn new_secrets_are_named_and_not_repeated() {
     check("l", None, link(&token), &["l holds what looks like a GitHub token, line 1"]);
     let masked = ["the name of d/[secret] holds what looks like a GitHub token"];
     check(&format!("d/{token}"), None, file("a"), &masked);
+    let within = ["the name of d/[secret]/e.rs holds what looks like a GitHub token"];
+    check(&format!("d/{token}xyz/e.rs"), None, file("a"), &within);
 }
 
 #[test]

@@ -72,6 +72,15 @@ fn inline() -> Story {
     }
 }
 
+/// Adds the content that `diff` is about.
+fn add(blobs: &mut Blobs, diff: &Diff, more: &Blobs) {
+    for entry in diff.changes.iter().flat_map(|c| [&c.old, &c.new]).flatten() {
+        if let Some(blob) = more.get(entry) {
+            blobs.insert(entry.oid.clone(), blob.clone());
+        }
+    }
+}
+
 impl Story {
     fn with(mut self, role: TreeRole, kind: RunKind, code: i32) -> Self {
         self.ends.insert((role, kind), ended(code));
@@ -97,11 +106,7 @@ impl Story {
         let first = self.first.as_ref().map(|changes| diff(changes));
         let mut blobs = blobs;
         if let Some((first, more)) = &first {
-            for entry in first.changes.iter().flat_map(|c| [&c.old, &c.new]).flatten() {
-                if let Some(blob) = more.get(entry) {
-                    blobs.insert(entry.oid.clone(), blob.clone());
-                }
-            }
+            add(&mut blobs, first, more);
         }
         let inputs = ProofInputs {
             policy: &policy,
@@ -174,6 +179,42 @@ fn honest_changes_are_proven_and_others_are_not() {
 }
 
 #[test]
+fn a_refusal_says_whose_it_is_and_shows_its_output() {
+    let base = [Refusal::BaseFails, Refusal::NoReport { role: Base }];
+    let change = [Refusal::NoTest, Refusal::CandidateFails, Refusal::NoReport { role: Candidate }];
+    for refusal in &base {
+        assert!(refusal.is_of_the_base() && !refusal.could_not_run(), "{refusal}");
+    }
+    for refusal in &change {
+        assert!(!refusal.is_of_the_base() && !refusal.could_not_run(), "{refusal}");
+    }
+    let broken = honest().with(Candidate, Judge, FAIL).play(|_| 0);
+    assert_eq!(broken.telling_tail(), Some("ended 1"));
+    let base = honest().with(Base, Judge, 7).play(|_| 0);
+    assert_eq!(base.telling_tail(), Some("ended 7"));
+    assert_eq!(honest().play(|_| 0).telling_tail(), None);
+}
+
+#[test]
+fn a_report_names_ten_and_counts_the_rest() {
+    let names = |n: usize| (1..=n).map(|i| format!("t{i}")).collect::<Vec<_>>();
+    let removed =
+        |count| RemovedLines { path: path("tests/a.rs"), count, first: vec!["a".to_owned()] };
+    let shown = |n, count| {
+        let report = honest().play(|_| 0);
+        let report =
+            ProofReport { red_tests: names(n), removed_test_lines: vec![removed(count)], ..report };
+        report.to_string()
+    };
+    let ten = shown(10, 1);
+    assert!(ten.contains("- mended: t1, t2, t3, t4, t5, t6, t7, t8, t9, t10\n"), "{ten}");
+    assert!(ten.ends_with("- 1 line removed from tests/a.rs\n"), "{ten}");
+    let more = shown(12, 2);
+    assert!(more.contains(", t10 and 2 more\n"), "{more}");
+    assert!(more.ends_with("- 2 lines removed from tests/a.rs\n"), "{more}");
+}
+
+#[test]
 fn a_run_that_told_nothing_is_never_proof() {
     for (role, kind) in [(Base, Judge), (Candidate, Judge), (Red, Judge), (Red, VerifyAgain)] {
         for why in [CouldNotRun::Timeout, CouldNotRun::Signal { number: 9 }, CouldNotRun::NotFound]
@@ -235,6 +276,29 @@ fn protected_files_come_from_the_base_in_every_tree() {
 }
 
 #[test]
+fn a_split_takes_the_first_commit_but_nothing_that_judges() {
+    let policy = ProofPolicyConfig { allow_protected: true, ..ProofPolicyConfig::default() };
+    let policy = ProofPolicy::compile(policy, honest().verify).unwrap();
+    let story = inline();
+    let (all, mut blobs) = diff(&story.changes);
+    let ci = (".github/tests/ci.yml", file("old"), file("new"));
+    let (first, more) = diff(&[story.first.unwrap()[0], ci]);
+    add(&mut blobs, &first, &more);
+    let inputs = ProofInputs {
+        policy: &policy,
+        diff: &all,
+        first: Some(&first),
+        blobs: &blobs,
+        corrective: false,
+        conditions: &Conditions::default(),
+    };
+    let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
+    let split = &wanted.iter().find(|one| one.role == Split).unwrap().recipe;
+    let taken: Vec<String> = split.take.iter().map(|(path, _)| path.to_string()).collect();
+    assert_eq!(taken, ["src/lib.rs"]);
+}
+
+#[test]
 fn tests_may_not_be_deleted() {
     let deleted = honest().set(|s| s.changes.push(("tests/old.rs", file("a\nb\n"), None)));
     let paths = vec![path("tests/old.rs")];
@@ -278,6 +342,19 @@ fn changes_that_need_no_test() {
     });
     check("never", &untested, yes(Strength::NotRequired));
     check("never, red", &untested.with(Candidate, Judge, FAIL), no(Refusal::CandidateFails));
+
+    let red = |other| [("old", TestOutcome::Failed), ("other", other)];
+    let as_before = honest()
+        .set(|s| {
+            s.changes = vec![("tests/a.rs", file("a"), file("b"))];
+            s.config.junit = Some("junit.xml".into());
+        })
+        .report(Base, FAIL, &red(TestOutcome::Passed))
+        .report(Candidate, FAIL, &red(TestOutcome::Passed));
+    check("as red as before", &as_before, yes(Strength::Exempt));
+    let worse = as_before.report(Candidate, FAIL, &red(TestOutcome::Failed));
+    let tests = vec!["other".to_owned()];
+    check("redder than before", &worse, no(Refusal::Breaks { tests }));
 
     let none = honest().set(|s| s.verify = Verify::None);
     check("no verify", &none, yes(Strength::NoVerify));

@@ -104,6 +104,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn usage_adds_up_part_by_part() {
+        let mut sum = Usage { input: 1, output: 2, cache_read: 3, cache_write: u64::MAX };
+        sum += Usage { input: 10, output: 20, cache_read: 30, cache_write: 40 };
+        let all = Usage { input: 11, output: 22, cache_read: 33, cache_write: u64::MAX };
+        assert_eq!(sum, all);
+    }
+
+    #[test]
     fn a_model_that_is_not_known_costs_the_dearest() {
         let usage =
             Usage { input: 1_000_000, output: 100_000, cache_read: 1_000_000, cache_write: 0 };

@@ -47,6 +47,8 @@ fn check(turns: &[(u32, u32, &str, Cost)], expected: &[(u64, Basis)]) {
 #[test]
 fn what_a_counter_means_hangs_on_the_version() {
     use Basis::{Delta, Difference, Whole};
+    let measured = [NEW, OLD, "2.1.329 (Claude Code)", "2.1.330", ""].map(is_measured);
+    assert_eq!(measured, [true, true, true, false, false]);
     // Cumulative across turns and resumes.
     check(
         &[(0, 0, NEW, total(2)), (0, 1, NEW, total(5)), (1, 0, NEW, total(9))],

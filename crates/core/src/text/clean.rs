@@ -268,6 +268,7 @@ mod tests {
         check_clean("a<!--->b", "ab", &[(HtmlComment, 1)]);
         check_clean("a <!-- x --!> y --> z", "a  z", &[(HtmlComment, 1)]);
         check_clean("<!<!-- x -->-- seen -->", "<! -- seen -->", &[(HtmlComment, 1)]);
+        check_clean("a <<!-- x -->b", "a <b", &[(HtmlComment, 1)]);
         check_clean("<\u{200B}!-- x -->b", "b", &[(HtmlComment, 1), (Invisible, 1)]);
         check_clean("```\n<!-- x -->\n```", "```\n\n```", &[(HtmlComment, 1)]);
         check_clean("a\u{200B}\u{FEFF}\u{AD}\u{3164}b", "ab", &[(Invisible, 4)]);
@@ -290,6 +291,10 @@ mod tests {
             shown("\u{202E}\u{202C}"),
             Some("2 bidirectional control: U+202E U+202C".to_owned())
         );
+        let two = "<!-- a --><!-- b -->";
+        assert_eq!(shown(two), Some("2 HTML comment: <!-- a -->".to_owned()));
+        let letters = clean(&"\u{E0068}".repeat(5_000));
+        assert_eq!(letters.dropped[0].sample, "h".repeat(SAMPLE));
         let long = clean(&"\u{200B}".repeat(5_000));
         assert_eq!(long.dropped[0].count, 5_000);
         assert!(long.dropped[0].sample.chars().count() <= SAMPLE);

@@ -51,6 +51,19 @@ fn rendered(template: &str, title: &str) -> String {
 }
 
 #[test]
+fn every_variable_has_its_value() {
+    let all = "{{run}} {{issue}} {{repo}} {{number}} {{title}} {{branch}} {{attempt}}";
+    let run = "00000001-0000-0000-0000-000000000007";
+    assert_eq!(rendered(all, "A door"), format!("{run} o/r#7 o/r 7 A door main 2"));
+}
+
+#[test]
+fn what_a_policy_leaves_out_is_not_written() {
+    let read = parse("+++\n+++\n").unwrap();
+    assert_eq!(serde_json::to_value(&read.policy).unwrap(), serde_json::json!({}));
+}
+
+#[test]
 fn a_whole_file_is_read() {
     let read = parse(WHOLE).unwrap();
     assert_eq!(read.policy.budget_usd, Some(Usd::micros(2_500_000)));

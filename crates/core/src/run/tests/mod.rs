@@ -3,6 +3,7 @@
 mod asks;
 mod bundle;
 mod record;
+mod replay;
 mod requests;
 mod situation;
 mod told;

@@ -1,0 +1,114 @@
+//! A journal made over by replaying it: what is as it was, and each way to differ.
+
+use super::*;
+use crate::plan::{Plan, plan};
+use crate::replay::{Context, Row, replay};
+
+const NAMES: Names<'_> = Names { ready: "ready", in_progress: "busy" };
+
+/// A run's journal: three rows that no pass looked at anything for, two that one pass
+/// recorded of a turn's end and its issue, and one that a plan led to.
+fn journal() -> (Vec<Row>, Run) {
+    let mut run = admitted();
+    let mut rows = Vec::new();
+    let mut write = |run: &mut Run, transition: Transition, context: Option<&Context>| {
+        let seq = rows.len() as u64 + 1;
+        let now = at(seq.cast_signed());
+        let body = serde_json::json!({ "transition": transition, "context": context });
+        rows.push(Row { seq, at: now, body });
+        run.apply(now, transition);
+    };
+    let admission = Transition::Admitted { run: Box::new(run.clone()) };
+    write(&mut run, admission, None);
+    write(&mut run, opened(), None);
+    write(&mut run, begun(TurnCause::Opening), None);
+    let turn = TurnSeen::Ended { how: TurnEnd::Interrupted, facts: Box::default() };
+    let issue = IssueSeen {
+        open: true,
+        ready: true,
+        in_progress: true,
+        enrolled: true,
+        ..IssueSeen::default()
+    };
+    let seen = Seen { turn: Some(turn), issue: Some(issue), ..Seen::default() };
+    let context = Context::new(&run, 3, &seen, NAMES, limits(), at(4));
+    let found = record(&run, &seen, NAMES, &limits(), at(4));
+    assert_eq!(found.len(), 2, "{found:?}");
+    for transition in found {
+        write(&mut run, transition, Some(&context));
+    }
+    let mut context = Context::new(&run, 5, &Seen::default(), NAMES, limits(), at(6));
+    let situation = run.situation(&Seen::default(), &limits(), at(6));
+    (context.situation, context.plan) = (Some(situation), Some(plan(&situation)));
+    write(&mut run, begun(TurnCause::Interrupted), Some(&context));
+    (rows, run)
+}
+
+/// What is told of the journal after `change`: the decisions, and the differences in words.
+fn told(change: impl FnOnce(&mut Vec<Row>, &mut Run)) -> (usize, Vec<String>) {
+    let (mut rows, mut run) = journal();
+    change(&mut rows, &mut run);
+    let replayed = replay(&rows, &run);
+    assert_eq!(replayed.rows, rows.len());
+    (replayed.decisions, replayed.differences.iter().map(ToString::to_string).collect())
+}
+
+fn differs(expected: &str, change: impl FnOnce(&mut Vec<Row>, &mut Run)) {
+    let (_, differences) = told(change);
+    let first = differences.first().map_or("nothing differs", String::as_str);
+    assert!(first.starts_with(expected), "{first:?} is not {expected:?}");
+}
+
+#[test]
+fn a_journal_replays_as_it_was_written() {
+    assert_eq!(told(|_, _| {}), (2, vec![]), "one decision a pass, whatever it wrote");
+    let shorter = told(|rows, run| {
+        rows.truncate(3);
+        *run = self::run(&[(2, opened()), (3, begun(TurnCause::Opening))]);
+    });
+    assert_eq!(shorter, (0, vec![]));
+}
+
+#[test]
+fn each_difference_is_named_with_its_row() {
+    differs("row 4: its pass looked at version 2, and the record was at 3", |rows, _| {
+        for row in &mut rows[3..5] {
+            row.body["context"]["version"] = 2.into();
+        }
+    });
+    differs("row 5: recorded opened, would record ", |rows, _| {
+        rows[4].body["transition"] = serde_json::to_value(opened()).unwrap();
+    });
+    differs(
+        "row 5: recorded turn_ended, would record turn_ended with another content",
+        |rows, _| {
+            rows[4].body["transition"] = serde_json::to_value(failed()).unwrap();
+        },
+    );
+    differs("row 6: recorded stopped, would record nothing", |rows, _| {
+        // One more than what its pass saw gives cause for.
+        rows[5].body["context"] = rows[4].body["context"].clone();
+        rows[5].body["transition"] = serde_json::to_value(Transition::Stopped).unwrap();
+    });
+    differs("row 6: recorded nothing, would record labels_seen", |rows, _| {
+        rows[5].body["context"]["seen"] = rows[3].body["context"]["seen"].clone();
+        rows.drain(3..5);
+        rows[3].seq = 6;
+    });
+    differs("row 6: another situation: halted was true, would be false", |rows, _| {
+        rows[5].body["context"]["situation"]["halted"] = true.into();
+    });
+    let settle = serde_json::to_value(Plan::Settle).unwrap();
+    differs("row 6: planned Settle, would plan ", |rows, _| {
+        rows[5].body["context"]["plan"] = settle;
+    });
+    differs("row 6: the journal does not give the record that is stored", |_, run| {
+        run.budget = Usd::dollars(11);
+    });
+    differs("row 2: cannot be read by this version: ", |rows, _| rows[1].body = 7.into());
+    let admits = "cannot be read by this version: the first row, and no other, admits the run";
+    differs(&format!("row 2: {admits}"), |rows, _| drop(rows.remove(0)));
+    differs(&format!("row 7: {admits}"), |rows, _| {
+        rows.push(Row { seq: 7, ..rows[0].clone() });
+    });
+}
