@@ -74,13 +74,15 @@ impl Pass<'_> {
         }
         let limits = self.config.limits(&self.repo);
         let used = elapsed(self.run.admitted_at, self.now(), &self.run.pauses);
+        let (prompt, anew) = self.prompts();
         let request = TurnRequest {
             key: self.run.turn_key(turn.n),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             thread: self.run.id.thread(),
             n: turn.n,
-            prompt: self.prompt(),
+            prompt,
+            anew,
             budget: turn.reserved,
             deadline: limits.run.saturating_sub(used),
             network: self.repo.network.agent,
@@ -127,9 +129,10 @@ impl Pass<'_> {
 }
 
 impl Pass<'_> {
-    /// What the turn is asked. Rules and issue are said again where no turn before it
-    /// came to its end, since the thread may not have them.
-    fn prompt(&self) -> String {
+    /// What the turn is asked, and the same on a thread that knows nothing. Rules and issue
+    /// are said again where no turn before it came to its end, since the thread may not
+    /// have them.
+    fn prompts(&self) -> (String, String) {
         let branch = self.branch();
         let additions = self.additions(&branch);
         let opening = Opening {
@@ -151,12 +154,15 @@ impl Pass<'_> {
         let causes = causes.into_iter().flatten();
         let causes: Vec<_> =
             causes.filter_map(|cause| self.cause(cause, &words, &command)).collect();
-        if causes.is_empty() {
+        let anew = if causes.is_empty() {
             prompt::opening(&opening)
-        } else if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
-            prompt::corrective(self.run.id, Lands::ControlPlane, &causes)
         } else {
             prompt::corrective_on_fresh_thread(&opening, &causes)
+        };
+        if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
+            (prompt::corrective(self.run.id, Lands::ControlPlane, &causes), anew)
+        } else {
+            (anew.clone(), anew)
         }
     }
 

@@ -30,8 +30,10 @@ pub struct TurnRequest {
     pub thread: ThreadId,
     /// The turn's number, from 1.
     pub n: u32,
-    /// The whole prompt.
+    /// What is asked.
     pub prompt: String,
+    /// The same with rules and issue, where the conversation has to be opened anew.
+    pub anew: String,
     /// What it may cost.
     pub budget: Usd,
     /// When it must be over.

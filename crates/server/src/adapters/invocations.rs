@@ -79,7 +79,10 @@ pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> P
         path: spec.env.get("PATH").cloned().unwrap_or_default(),
         session: SessionId::of_thread(&turn.thread.to_string()),
         session_use: enter.session_use,
-        prompt: turn.prompt.clone(),
+        prompt: match enter.session_use {
+            SessionUse::Open => turn.anew.clone(),
+            SessionUse::Resume => turn.prompt.clone(),
+        },
         message: enter.message,
         model: config.model.clone(),
         max_budget_usd: turn.budget.to_decimal().parse().ok(),

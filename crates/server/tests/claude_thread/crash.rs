@@ -99,6 +99,41 @@ fn a_killed_host_is_one_retry_of_the_same_conversation_when_all_of_it_is_gone() 
 }
 
 #[test]
+fn a_conversation_that_is_gone_is_opened_anew_with_rules_and_issue() {
+    for (version, _) in VERSIONS {
+        let script = Script::turns([
+            vec![work(WRONG), Reply::text("Done.")],
+            vec![mend(), Reply::text("Mended.")],
+        ]);
+        let (verify, config) = (HELD_VERIFY.to_owned(), "executor_retries_max = 1".to_owned());
+        let plan = Plan { verify, config, ..Plan::default() };
+        let test = "a_conversation_that_is_gone";
+        let Some(thread) = Thread::with_key(test, version, script, plan) else { continue };
+        let control = attached(&thread.world);
+        let job = thread.world.job("thread");
+        thread.world.job("verify");
+        job.host.signal(Signal::KILL);
+        until("its end", BOUND, || (!job.root.unwrap().is_alive()).then_some(()));
+        thread.forget();
+        thread.world.open("verify");
+        control.done();
+        thread.world.assert_done_once();
+        // Where the process says so and is not gone yet, that is the end of a turn.
+        let turns = thread.turns();
+        match story(&turns).as_slice() {
+            [("opening", "finished"), ("refused", "finished")]
+            | [("opening", "finished"), ("refused", "failed"), ("retry", "finished")] => {}
+            other => panic!("{version}: {other:?}"),
+        }
+        let last = thread.calls().pop().unwrap().to_string();
+        assert_eq!(thread.said(), 1, "{version}: {last}");
+        for told in ["# The issue", "It prints `Hello, !`.", "the verify command"] {
+            assert!(last.contains(told), "{version}: {told}: {last}");
+        }
+    }
+}
+
+#[test]
 fn a_halt_in_a_turn_and_a_resume_go_on_with_the_same_conversation() {
     for (version, price) in VERSIONS {
         let script = Script::turns([

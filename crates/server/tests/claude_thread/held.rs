@@ -88,6 +88,13 @@ impl Thread {
         });
     }
 
+    /// Takes every conversation from the agent's homes.
+    pub fn forget(&self) {
+        for home in self.homes() {
+            fs::remove_dir_all(home.join(".claude/projects")).unwrap();
+        }
+    }
+
     /// Lets [`HOLD`] go on.
     pub fn let_go(&self) {
         for home in self.homes() {

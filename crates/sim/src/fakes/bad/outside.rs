@@ -109,6 +109,7 @@ impl Bad {
                 thread: run.id.thread(),
                 n: 1,
                 prompt: String::new(),
+                anew: String::new(),
                 budget: run.budget,
                 deadline: std::time::Duration::from_mins(10),
                 network: true,
