@@ -134,6 +134,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::ForeignLockIgnored => "against the gate repo lock",
         Bad::StrangersUnfreeze => "was lifted and ann did not ask",
         Bad::RedIsGreen => "although its candidate was not green",
+        Bad::PushForgotten => "does not know of it",
     }
 }
 

@@ -30,6 +30,9 @@
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
 //! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
 //!
+//! Before any row that would leave a push behind of which nobody knows what became, the
+//! remote is read.
+//!
 //! Invariants: total; never waits for ever except for people; never concludes
 //! while something that an interrupt can stop is alive.
 
@@ -82,6 +85,8 @@ pub enum Plan {
     AskBase,
     /// Push the candidate to the default branch, or find that it is there.
     Land,
+    /// Look whether the push that was begun put the candidate on the default branch.
+    Find,
     /// A pull request was merged by people: record what landed.
     Adopt,
     /// Ask the stages about the landed commit.
@@ -195,12 +200,38 @@ impl Waiting {
 
 /// The next step of a run in `now`.
 pub fn plan(now: &Situation) -> Plan {
-    settled(now)
+    let next = settled(now)
         .or_else(|| cancelled(now))
         .or_else(|| halted(now))
         .or_else(|| green(now))
         .or_else(|| spent(now))
-        .unwrap_or_else(|| by_turn(now))
+        .unwrap_or_else(|| by_turn(now));
+    if now.sent && leaves_a_push(next) { Plan::Find } else { next }
+}
+
+/// Whether `next` goes on as if nothing had been pushed. What was begun lands whatever
+/// the record says, and nobody would follow its verdict.
+fn leaves_a_push(next: Plan) -> bool {
+    match next {
+        // A halted run comes back to it; landing itself reads the remote first.
+        Plan::Settle | Plan::Interrupt | Plan::Land | Plan::Find => false,
+        Plan::Wait { reason } => reason == Waiting::Freeze,
+        Plan::Conclude { .. }
+        | Plan::Open
+        | Plan::Reset
+        | Plan::StartTurn
+        | Plan::Turn { .. }
+        | Plan::Answer
+        | Plan::Integrate
+        | Plan::Judge
+        | Plan::Try
+        | Plan::AskCandidate
+        | Plan::AskBase
+        | Plan::Adopt
+        | Plan::AskStages
+        | Plan::AskDescendants
+        | Plan::ProveLanded => true,
+    }
 }
 
 /// Row 1.

@@ -25,6 +25,9 @@ pub struct Situation {
     pub refusals_left: bool,
     /// Fix-forwards are left and their clock is not spent.
     pub fixes_left: bool,
+    /// A push of the newest candidate was begun, and nobody has read since whether it landed.
+    #[serde(default)]
+    pub sent: bool,
     /// A person's words wait to be told to the agent.
     pub said: bool,
     /// What an interrupt would stop.

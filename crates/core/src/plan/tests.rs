@@ -12,6 +12,7 @@ const RUNNING: Situation = Situation {
     retries_left: true,
     refusals_left: true,
     fixes_left: true,
+    sent: false,
     said: false,
     alive: Alive::Something { grace_over: false },
     landed: Landed::Nothing,
@@ -260,6 +261,24 @@ fn what_cannot_be_stopped_freezes_the_repo() {
     check(Situation { spent: true, alive: unstoppable, ..RUNNING }, ends(End::Frozen));
 }
 
+#[test]
+fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
+    let sent = |now: Situation| Situation { sent: true, ..now };
+    let clear = sent(offering(Candidate::Clear));
+    check(clear, Plan::Land);
+    check(Situation { said: true, ..clear }, Plan::Find);
+    check(Situation { cancelled: true, ..clear }, Plan::Find);
+    check(Situation { spent: true, ..clear }, Plan::Find);
+    check(Situation { frozen: true, ..clear }, Plan::Find);
+    check(Situation { halted: true, ..clear }, waits(Waiting::Halt));
+    check(Situation { concluded: true, ..clear }, Plan::Settle);
+    // A fix-forward that was pushed may be what the run is judged by.
+    check(Situation { cancelled: true, landed: NOT_OURS, ..clear }, Plan::Find);
+    check(sent(landed(GREEN)), Plan::Find);
+    // What is alive is stopped first.
+    check(sent(Situation { cancelled: true, ..RUNNING }), Plan::Interrupt);
+}
+
 const BOTH: [bool; 2] = [false, true];
 
 fn every_landed() -> Vec<Landed> {
@@ -325,7 +344,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     ];
     let (landed, turns) = (every_landed(), every_turn());
     let mut count = 0;
-    for bits in 0_u32..512 {
+    for bits in 0_u32..1024 {
         let flag = |n: u32| bits & (1 << n) != 0;
         for &landed in &landed {
             for &turn in &turns {
@@ -341,6 +360,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         refusals_left: flag(6),
                         fixes_left: flag(7),
                         said: flag(8),
+                        sent: flag(9),
                         alive,
                         landed,
                         turn,
@@ -352,7 +372,8 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     count
 }
 
-/// The same world with all the time gone by: every deadline and grace is over.
+/// The same world with all the time gone by: every deadline and grace is over, and
+/// whoever could not read what became of a push has handed it over.
 fn later(now: Situation) -> Situation {
     let landed = match now.landed {
         Landed::Pending { .. } => Landed::Pending { overdue: true },
@@ -365,7 +386,7 @@ fn later(now: Situation) -> Situation {
         Alive::Stages { .. } => Alive::Stages { grace_over: true },
         Alive::Something { .. } => Alive::Something { grace_over: true },
     };
-    Situation { spent: true, landed, alive, ..now }
+    Situation { spent: true, sent: false, landed, alive, ..now }
 }
 
 #[test]
@@ -425,6 +446,8 @@ fn in_every_situation_the_promises_hold() {
             );
             assert!(!alive || (unstoppable && end == End::Frozen), "left alive: {now:#?}");
         }
+        let goes_on = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. } | Plan::Integrate);
+        assert!(!(now.sent && goes_on), "a push is left behind: {plan:?} in {now:#?}");
         if matches!(now.turn, Turn::Unknown) && !now.concluded {
             let by_turn =
                 !(now.cancelled || now.spent || matches!(now.landed, Landed::Green { .. }));

@@ -34,6 +34,13 @@ impl Run {
         (attempt.refused.is_none() && candidate.landed_at.is_none()).then_some(candidate)
     }
 
+    /// The newest candidate, where a push of it was begun and nobody has read since
+    /// whether it landed.
+    pub fn sent(&self) -> Option<&Candidate> {
+        let newest = self.attempt()?.candidates.last()?;
+        (newest.sent_at.is_some() && newest.landed_at.is_none()).then_some(newest)
+    }
+
     /// Every candidate with its number, from 1 over the whole run.
     pub fn candidates(&self) -> impl Iterator<Item = (u32, &Candidate)> {
         (1..).zip(self.attempts.iter().flat_map(|attempt| &attempt.candidates))

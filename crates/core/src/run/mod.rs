@@ -358,6 +358,10 @@ pub struct Candidate {
     pub proof: Option<ProofReport>,
     /// Its way over a branch of its own, where stages are asked before landing.
     pub tried: Option<Tried>,
+    /// Since when a push to the default branch may have landed it; none where none was
+    /// begun, or the remote was read since and does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_at: Option<At>,
     /// When it was found on the default branch.
     pub landed_at: Option<At>,
     /// What its stages answered, in their order.

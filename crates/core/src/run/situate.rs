@@ -65,6 +65,7 @@ impl Run {
                 && self.limits_in_a_row() < LIMITS_IN_A_ROW,
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
+            sent: self.sent().is_some(),
             said: self.unsaid().next().is_some(),
             alive: alive(seen, self.stopping_since, limits, now),
             landed: if seen.dropped { self.landed_last() } else { self.landed_now(limits, &since) },

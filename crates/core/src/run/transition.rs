@@ -101,6 +101,11 @@ pub enum Transition {
         /// The candidate's number, from 1, over the whole run.
         n: u32,
     },
+    /// The newest candidate is about to be pushed to the default branch: from here on
+    /// it may be there.
+    PushBegun,
+    /// It was not found there.
+    NotLanded,
     /// The newest candidate was found on the default branch.
     Landed {
         /// The commit there; another than the candidate where people merged it.
@@ -200,6 +205,8 @@ impl Transition {
             Self::CandidateAnswered { .. } => "candidate_answered",
             Self::BaseRed { .. } => "base_red",
             Self::TryRemoved { .. } => "try_removed",
+            Self::PushBegun => "push_begun",
+            Self::NotLanded => "not_landed",
             Self::Landed { .. } => "landed",
             Self::StageAnswered { .. } => "stage_answered",
             Self::Attributed { .. } => "attributed",
@@ -287,6 +294,10 @@ impl Run {
                 }
             }),
             Transition::TryRemoved { n } => self.remove_try(n, at),
+            Transition::PushBegun => self.on_candidate(|candidate| {
+                candidate.sent_at.get_or_insert(at);
+            }),
+            Transition::NotLanded => self.on_candidate(|candidate| candidate.sent_at = None),
             Transition::Landed { commit } => self.on_candidate(|candidate| {
                 if candidate.commit != commit {
                     // What was said of another commit says nothing of this one.

@@ -35,6 +35,7 @@ impl Pass<'_> {
             Plan::AskCandidate => self.ask_candidate().await,
             Plan::AskBase => self.ask_base_again().await,
             Plan::Land => self.land().await,
+            Plan::Find => self.find().await.map(|_| Acted::Again),
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,
@@ -148,13 +149,17 @@ impl Pass<'_> {
         if error.kind == PortErrorKind::Cancelled {
             return Ok(Acted::Rest(self.soon()));
         }
-        // A pass that cannot observe never gets to the plan that would look at the clock.
-        let over = self.run.landed().is_none()
-            && self.run_deadline().is_some_and(|deadline| deadline <= self.now());
-        if self.run.conclusion.is_some() || !(error.needs_a_person() || over) {
+        if self.run.conclusion.is_some() || !(error.needs_a_person() || self.is_over()) {
             return Err(error);
         }
         self.hand_over(error.chain()).await
+    }
+
+    /// Whether nothing is waited for any more that may go better. A pass that cannot
+    /// observe never gets to the plan that would look at the clock.
+    pub(super) fn is_over(&self) -> bool {
+        self.run.landed().is_none()
+            && self.run_deadline().is_some_and(|deadline| deadline <= self.now())
     }
 
     pub(super) fn soon(&self) -> Next {

@@ -11,7 +11,7 @@ use afk_core::run::{Seen, Transition, TurnEnd};
 use super::comment::Shown;
 use super::{Acted, Next, Pass, Watch};
 use crate::driver::later;
-use crate::ports::PortResult;
+use crate::ports::{PortErrorKind, PortResult};
 
 /// How soon what did not settle is tried again.
 const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
@@ -23,14 +23,31 @@ impl Pass<'_> {
         self.end(end, why).await
     }
 
-    /// Ends the run because only a person can go on, once nothing of it is alive.
-    pub(super) async fn hand_over(&mut self, why: String) -> PortResult<Acted> {
+    /// Ends the run because only a person can go on, once nothing of it is alive and it is
+    /// known what became of its push, or time is over.
+    pub(super) async fn hand_over(&mut self, mut why: String) -> PortResult<Acted> {
         if !self.ports().jobs.alive(self.run.id).await?.is_empty() {
             self.ports().jobs.stop(self.run.id).await?;
             return Ok(Acted::Rest(self.soon()));
         }
+        match self.find().await {
+            Ok(false) => {}
+            // Then its verdict is followed.
+            Ok(true) => return Ok(Acted::Again),
+            Err(error) if error.kind == PortErrorKind::Cancelled => {
+                return Ok(Acted::Rest(self.soon()));
+            }
+            Err(error) if !(self.is_over() || self.dropped) => return Err(error),
+            Err(_) => why.push_str(&self.unknown_push()),
+        }
         let red = self.run.landed().is_some_and(|landed| landed.red == Some(RedCause::Ours));
         self.end(if red { End::Frozen } else { End::NeedsHuman }, why).await
+    }
+
+    /// That nobody knows whether what was pushed landed.
+    fn unknown_push(&self) -> String {
+        let sent = self.run.sent().map_or("", |sent| sent.commit.short());
+        format!("; it is not known whether {sent} landed on {}: look there first", self.branch())
     }
 
     async fn end(&mut self, end: End, why: String) -> PortResult<Acted> {

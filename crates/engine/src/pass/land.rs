@@ -2,7 +2,8 @@
 //!
 //! The intent (base, candidate) is committed before anything is done with it.
 //! Equal inputs give an equal commit id, so that after a crash the remote can be
-//! asked whether it is there already.
+//! asked whether it is there already. That a push is begun is recorded before it, so that
+//! whatever the run does next asks first.
 
 use afk_core::ids::Oid;
 use afk_core::message;
@@ -90,6 +91,7 @@ impl Pass<'_> {
             guardrails: None,
             proof: None,
             tried: None,
+            sent_at: None,
             landed_at: None,
             stages: Vec::new(),
             red: None,
@@ -112,6 +114,9 @@ impl Pass<'_> {
         if self.found(&candidate).await? {
             return Ok(Acted::Again);
         }
+        if candidate.sent_at.is_none() {
+            self.commit(Transition::PushBegun).await?;
+        }
         if !self.may_push().await? {
             return Ok(Acted::Again);
         }
@@ -133,6 +138,22 @@ impl Pass<'_> {
                 candidate.commit.short()
             ))),
         }
+    }
+
+    /// Reads what became of a push that was begun, where that is not known: whether it
+    /// landed. What did not is not asked about again.
+    pub(super) async fn find(&mut self) -> PortResult<bool> {
+        let Some(candidate) = self.run.sent().cloned() else { return Ok(false) };
+        if self.dropped {
+            return Err(PortError::permanent(format!(
+                "{} is not configured any more, so that its remote cannot be read",
+                self.run.issue.repo
+            )));
+        }
+        if self.found(&candidate).await? {
+            return Ok(true);
+        }
+        self.commit(Transition::NotLanded).await.map(|()| false)
     }
 
     /// Whether lease, halt and freeze, read once more, let anything be pushed. The

@@ -227,6 +227,7 @@ impl Pass<'_> {
             | Plan::AskCandidate
             | Plan::AskBase
             | Plan::Land
+            | Plan::Find
             | Plan::Adopt
             | Plan::AskStages
             | Plan::AskDescendants

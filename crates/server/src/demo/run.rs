@@ -118,7 +118,7 @@ fn phase_times(journal: &[JournalRow]) -> Vec<PhaseTime> {
             "turn_begun" | "turn_ended" => "turn",
             "inspected" | "integrated" | "guarded" => "integrate",
             "proved" | "refused" => "proof",
-            "landed" => "land",
+            "push_begun" | "not_landed" | "landed" => "land",
             "stage_answered" | "attributed" | "try_begun" | "try_pushed" | "candidate_answered" => {
                 "stages"
             }

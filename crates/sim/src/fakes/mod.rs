@@ -206,7 +206,11 @@ impl Sim {
         act: impl FnOnce(&mut World) -> PortResult<T>,
     ) -> PortResult<T> {
         let mut world = self.lock();
-        let Some(fault) = world.enter(name) else {
+        let fault = world.enter(name);
+        if world.broken.contains(name) {
+            return Err(PortError::transient(format!("{name} is out of order")));
+        }
+        let Some(fault) = fault else {
             return match world.bad {
                 Some(bad) => bad.around(&mut world, name, act),
                 None => act(&mut world),

@@ -59,6 +59,8 @@ pub struct World {
     pub calls: Vec<&'static str>,
     /// One call that fails.
     pub fault: Option<Fault>,
+    /// Calls that fail each time, each time for a moment.
+    pub broken: BTreeSet<&'static str>,
     /// The loop is a known-bad one.
     pub bad: Option<crate::fakes::Bad>,
     /// Only ports whose name starts like this may be called; any other panics.
@@ -105,6 +107,7 @@ impl World {
             archive: Vec::new(),
             calls: Vec::new(),
             fault: None,
+            broken: BTreeSet::new(),
             bad: None,
             only: None,
             wrong: Vec::new(),

@@ -152,6 +152,7 @@ fn integrated(head: char, commit: char) -> Transition {
         guardrails: None,
         proof: None,
         tried: None,
+        sent_at: None,
         landed_at: None,
         stages: Vec::new(),
         red: None,

@@ -88,6 +88,8 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Just(Transition::Cancelled {
             cancel: Cancel { by: Some(who("ann")), how: CancelHow::Stopped, at: at(1) }
         }),
+        Just(Transition::PushBegun),
+        Just(Transition::NotLanded),
         Just(Transition::TryBegun),
         Just(Transition::TryPushed),
         Just(Transition::BaseRed { commit: oid('b') }),
@@ -191,6 +193,8 @@ fn a_transition_that_does_not_fit_changes_nothing() {
         integrated('1', 'c'),
         guarded(),
         proved(),
+        Transition::PushBegun,
+        Transition::NotLanded,
         landed('c'),
     ] {
         let mut run = before.clone();

@@ -77,6 +77,7 @@ fn candidate(commit: char, second: i64) -> Box<Candidate> {
         at: at(second),
         guardrails: None,
         proof: None,
+        sent_at: None,
         landed_at: None,
         tried: None,
         stages: Vec::new(),

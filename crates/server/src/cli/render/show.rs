@@ -305,6 +305,8 @@ fn told(transition: &Transition) -> String {
             format!("the default branch fails there, too, at {}", commit.short())
         }
         Transition::TryRemoved { n } => format!("the branch of candidate {n} is gone"),
+        Transition::PushBegun => "to be pushed".to_owned(),
+        Transition::NotLanded => "not found on the default branch".to_owned(),
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::StageAnswered { stage } => {
             format!("stage {}: {}", line(&stage.name, 60), stage.answer)

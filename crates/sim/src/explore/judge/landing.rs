@@ -2,7 +2,7 @@
 
 use afk_core::ids::{Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
-use afk_core::run::Run;
+use afk_core::run::{Conclusion, Run};
 
 use super::{By, Judge};
 use crate::world::{BREAKS, VOIDS, World};
@@ -89,10 +89,39 @@ impl Judge {
         {
             self.wrong.push(format!("{id} landed on {repo}, which is frozen"));
         }
+        let ours = run.zip(by).filter(|(run, by)| leases(world, run.id, by.plane));
+        if let Some((run, _)) = ours {
+            if run.sent().is_none_or(|sent| sent.commit != *id) {
+                self.wrong.push(format!("{id} landed on {repo} and its push was not begun"));
+            }
+            self.pushed.insert(id.clone(), run.id);
+        }
         if !self.landings.insert(of) {
             self.wrong.push(format!("an attempt landed on {repo} twice"));
         }
     }
+
+    /// What was landed is recorded as landed, or a person knows that nobody knows.
+    pub(super) fn followed(&mut self) {
+        for (id, run) in &self.pushed {
+            let Some((_, Some(run))) = self.runs.get(run) else { continue };
+            let mut all = run.candidates();
+            let landed = all.any(|(_, one)| one.commit == *id && one.landed_at.is_some());
+            let unknown = |end: &Conclusion| end.why.contains("it is not known whether");
+            if !landed && !run.conclusion.as_ref().is_some_and(unknown) {
+                self.wrong.push(format!("{id} landed and {} does not know of it", run.id));
+            }
+        }
+    }
+}
+
+/// Whether control plane `plane` holds the lease of the run: who has lost it on the way
+/// to a call can take that back no more, and nobody waits for it.
+fn leases(world: &World, run: RunId, plane: usize) -> bool {
+    let lease = world.store.leases.get(&format!("run:{run}"));
+    lease.is_some_and(|one| {
+        one.until > world.now && one.owner.starts_with(&format!("plane-{plane}-"))
+    })
 }
 
 /// Whether stages are asked about candidates of `repo`.

@@ -63,6 +63,8 @@ pub(super) struct Judge {
     pushes: usize,
     /// The frozen repos, and since when.
     frozen: BTreeMap<RepoName, At>,
+    /// What a run pushed that had its lease.
+    pushed: BTreeMap<Oid, RunId>,
     bells: usize,
     /// Events and comments of each issue that were judged.
     tracked: BTreeMap<IssueRef, (usize, usize)>,

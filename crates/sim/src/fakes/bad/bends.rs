@@ -80,6 +80,12 @@ pub(super) fn long_ago(run: &mut Run) {
     }
 }
 
+pub(super) fn unsent(run: &mut Run) {
+    for candidate in run.attempts.iter_mut().flat_map(|attempt| &mut attempt.candidates) {
+        candidate.sent_at = None;
+    }
+}
+
 /// The record before the corrective turn that is under way.
 pub(super) fn uncorrected(run: &mut Run) {
     let corrects = run.attempt().is_some_and(|attempt| {

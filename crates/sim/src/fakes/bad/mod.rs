@@ -98,11 +98,13 @@ pub enum Bad {
     StrangersUnfreeze,
     /// A stage that failed counts as green.
     RedIsGreen,
+    /// That something was pushed is not remembered.
+    PushForgotten,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -144,6 +146,7 @@ impl Bad {
         Self::ForeignLockIgnored,
         Self::StrangersUnfreeze,
         Self::RedIsGreen,
+        Self::PushForgotten,
     ];
 
     /// The configuration as this loop sees it.

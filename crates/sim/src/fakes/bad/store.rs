@@ -3,7 +3,7 @@
 use super::Bad;
 use super::bends::{
     bell_first, bell_twice, clock_from_dispatch, hiding, long_ago, recording, rewriting,
-    uncorrected, without_costs,
+    uncorrected, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -47,6 +47,7 @@ impl Bad {
             (Self::SpendIgnored, "store.load") => rewriting(world, without_costs, act),
             (Self::RetriesAtOnce, "store.load") => rewriting(world, long_ago, act),
             (Self::CorrectiveTurnEveryPass, "store.load") => rewriting(world, uncorrected, act),
+            (Self::PushForgotten, "store.load") => rewriting(world, unsent, act),
             (Self::ProvesForEver, "store.recall") => {
                 let memos = std::mem::take(&mut world.store.memos);
                 let answer = act(world);
@@ -59,7 +60,8 @@ impl Bad {
                 | Self::RetriesAtOnce
                 | Self::CorrectiveTurnEveryPass
                 | Self::CommentUnsettled
-                | Self::CommentReposted,
+                | Self::CommentReposted
+                | Self::PushForgotten,
                 "store.commit",
             ) => recording(world, act),
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),
