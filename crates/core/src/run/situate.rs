@@ -68,16 +68,18 @@ impl Run {
             sent: self.sent().is_some(),
             said: self.unsaid().next().is_some(),
             alive: alive(seen, self.stopping_since, limits, now),
-            landed: if seen.dropped { self.landed_last() } else { self.landed_now(limits, &since) },
+            landed: if seen.dropped { self.landed_last() } else { self.landed_now(limits, now) },
             turn: self.turn_now(seen, limits, now),
         }
     }
 
-    fn landed_now(&self, limits: &Limits, since: &dyn Fn(At) -> Duration) -> Landed {
+    /// What became of the newest landed commit, as far as it is recorded.
+    pub fn landed_now(&self, limits: &Limits, now: At) -> Landed {
         let Some(landed) = self.landed() else { return Landed::Nothing };
         let verdict =
             limits.stages.as_ref().map_or(Verdict::Pending, |stages| fold(landed.answers(stages)));
-        let overdue = since(landed.waiting_since()) >= limits.stage;
+        let waited = elapsed(landed.waiting_since(), now, &self.pauses);
+        let overdue = waited >= limits.stage;
         match (verdict, landed.red) {
             (Verdict::Green, _) => {
                 Landed::Green { evidence: self.standing_evidence(landed, limits) }

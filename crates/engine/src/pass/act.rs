@@ -158,8 +158,13 @@ impl Pass<'_> {
     /// Whether nothing is waited for any more that may go better. A pass that cannot
     /// observe never gets to the plan that would look at the clock.
     pub(super) fn is_over(&self) -> bool {
-        self.run.landed().is_none()
-            && self.run_deadline().is_some_and(|deadline| deadline <= self.now())
+        let (now, limits) = (self.now(), self.config.limits(&self.repo));
+        let past = |since, bound| {
+            deadline(since, bound, now, &self.run.pauses).is_some_and(|until| until <= now)
+        };
+        let landed = self.run.landed();
+        past(self.run.admitted_at, limits.run)
+            && landed.is_none_or(|landed| past(landed.waiting_since(), limits.stage))
     }
 
     pub(super) fn soon(&self) -> Next {

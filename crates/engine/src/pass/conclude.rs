@@ -40,8 +40,17 @@ impl Pass<'_> {
             Err(error) if !(self.is_over() || self.dropped) => return Err(error),
             Err(_) => why.push_str(&self.unknown_push()),
         }
-        let red = self.run.landed().is_some_and(|landed| landed.red == Some(RedCause::Ours));
-        self.end(if red { End::Frozen } else { End::NeedsHuman }, why).await
+        let end = match self.run.landed_now(&self.config.limits(&self.repo), self.now()) {
+            Landed::Red { cause: RedCause::Ours, .. } | Landed::Pending { overdue: true } => {
+                End::Frozen
+            }
+            Landed::Nothing
+            | Landed::Pending { overdue: false }
+            | Landed::Red { cause: RedCause::NotOurs, .. }
+            | Landed::Void { .. }
+            | Landed::Green { .. } => End::NeedsHuman,
+        };
+        self.end(end, why).await
     }
 
     /// That nobody knows whether what was pushed landed.

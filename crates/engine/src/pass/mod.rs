@@ -146,11 +146,16 @@ impl Engine {
 }
 
 impl Pass<'_> {
+    /// One step; whatever of it fails has the same bounds.
     async fn step(&mut self) -> PortResult<Acted> {
-        let seen = match self.observe().await {
-            Ok(seen) => seen,
-            Err(error) => return self.stuck(error).await,
-        };
+        match self.look_and_act().await {
+            Ok(acted) => Ok(acted),
+            Err(error) => self.stuck(error).await,
+        }
+    }
+
+    async fn look_and_act(&mut self) -> PortResult<Acted> {
+        let seen = self.observe().await?;
         let now = self.now();
         let limits = self.config.limits(&self.repo);
         let mut context = Context::new(&self.run, self.version, &seen, self.names(), limits, now);
@@ -188,9 +193,7 @@ impl Pass<'_> {
         if self.run.conclusion.is_none() {
             match self.show(&seen).await {
                 Ok(_) => {}
-                Err(error) if error.kind == PortErrorKind::Cancelled => {
-                    return self.stuck(error).await;
-                }
+                Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
                 // The tracker's trouble holds up nothing but what it shows.
                 Err(error) => {
                     tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");
@@ -200,10 +203,7 @@ impl Pass<'_> {
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "try not removed");
             }
         }
-        match self.act(plan, &situation, &seen).await {
-            Ok(acted) => Ok(acted),
-            Err(error) => self.stuck(error).await,
-        }
+        self.act(plan, &situation, &seen).await
     }
 
     /// Stops and starts the run's clocks: none goes on while people decide or a
