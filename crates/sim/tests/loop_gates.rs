@@ -275,6 +275,29 @@ async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
 }
 
 #[tokio::test]
+async fn a_gate_that_closes_before_the_recorded_turn_starts_releases_the_run() {
+    let freeze = |story: &Story| story.switch(&Switch::Freeze(repo("o/r")), true);
+    let pause = |story: &Story| story.switch(&Switch::Pause, true);
+    let kill = |story: &Story| story.sim.with(|world| world.config.kill_switch = true);
+    let distrust = |story: &Story| story.sim.with(|world| world.tracker.permissions.clear());
+    let shut: [&dyn Fn(&Story); 4] = [&freeze, &pause, &kill, &distrust];
+    for (n, shut) in shut.into_iter().enumerate() {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.sim.with(|world| world.broken.insert("executor.start"));
+        story.until("recorded", |world| world.calls.contains(&"executor.start")).await;
+        shut(&story);
+        story.rounds(2).await;
+        story.sim.with(|world| world.broken.clear());
+        story.settle().await;
+        story.ended(End::Released);
+        story.sim.with(|world| {
+            assert!(world.agents.turns.is_empty() && world.rung.is_empty(), "gate {n}");
+            assert!(world.tracker.issues[&seven()].comments.is_empty(), "gate {n}");
+        });
+    }
+}
+
+#[tokio::test]
 async fn what_nobody_trusted_released_waits() {
     for by in ["eve", "bot"] {
         let story = Story::new();

@@ -14,7 +14,7 @@
 //! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
 //! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
-//! | 7 | no turn yet | gates live: refused: release; else workspace, thread, turn |
+//! | 7 | no turn yet, or none that started | gates live: refused: release; else workspace, thread, turn |
 //! | 8 | the agent asks, or hit a usage limit | tell it a person's answer, at the deadline policy's; wait for the reset, unless that was in vain too often: as row 11 |
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |

@@ -115,7 +115,7 @@ pub enum Evidence {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "turn", rename_all = "snake_case")]
 pub enum Turn {
-    /// There has been none.
+    /// There has been none, or none that an executor has heard of and a gate is not open.
     None {
         /// What the gates say now.
         gates: Gates,

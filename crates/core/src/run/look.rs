@@ -1,7 +1,7 @@
 //! What a pass must look at, derived from the record alone: a pass observes only
 //! what its decision needs.
 
-use super::{Run, TurnEnd};
+use super::{Ended, Run, TurnEnd, TurnSeen};
 use crate::ids::Oid;
 
 /// The questions that a pass puts to the world.
@@ -9,7 +9,8 @@ use crate::ids::Oid;
 pub struct Look {
     /// The issue: labels, events, comment. Asked of every run that is not settled.
     pub issue: bool,
-    /// Every gate, live: asked until the first turn is begun.
+    /// Every gate, live: asked until the first turn is begun, and after that while
+    /// [`Run::is_unstarted`].
     pub gates: bool,
     /// The turn with this number.
     pub turn: Option<u32>,
@@ -22,6 +23,13 @@ pub struct Look {
 }
 
 impl Run {
+    /// Whether no executor has heard of any turn of this run, where the newest was seen as
+    /// `turn`. Between the record of a turn and its start there may be a crash, a hook, an
+    /// executor that is away: what closes meanwhile closes in time.
+    pub fn is_unstarted(&self, turn: Option<&TurnSeen>) -> bool {
+        turn == Some(&TurnSeen::Absent) && !self.ends().any(Ended::started)
+    }
+
     /// What the next pass must observe.
     pub fn look(&self) -> Look {
         if self.settled_at.is_some() || self.conclusion.is_some() {

@@ -143,7 +143,16 @@ impl Run {
 
     fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
         match &seen.turn {
-            Some(TurnSeen::Absent) => plan::Turn::NotStarted { reset: !self.needs_reset() },
+            Some(absent @ TurnSeen::Absent) => {
+                match seen.gates.filter(|_| self.is_unstarted(Some(absent))) {
+                    Some(gates @ (Gates::Refused | Gates::Unreadable)) => {
+                        plan::Turn::None { gates }
+                    }
+                    Some(Gates::Open) | None => {
+                        plan::Turn::NotStarted { reset: !self.needs_reset() }
+                    }
+                }
+            }
             Some(TurnSeen::Running { asks, .. }) if !asks.is_empty() => {
                 let known = |asked: &Asked| turn.question(&asked.id);
                 let due = asks.iter().filter_map(known).any(|question| question.is_due(now));

@@ -37,9 +37,6 @@ impl Pass<'_> {
         if look.issue {
             seen.issue = self.issue().await;
         }
-        if look.gates {
-            seen.gates = Some(self.engine.gates_of(&self.run, &self.config, self.brake).await);
-        }
         if let Some(n) = look.turn {
             let turn = self.turn(n).await;
             if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {
@@ -47,6 +44,9 @@ impl Pass<'_> {
                 self.brake.read(&*self.ports().store).await;
             }
             seen.turn = Some(turn);
+        }
+        if look.gates || self.run.is_unstarted(seen.turn.as_ref()) {
+            seen.gates = Some(self.engine.gates_of(&self.run, &self.config, self.brake).await);
         }
         if let Some(n) = look.workspace.filter(|_| !self.dropped) {
             seen.left = self.left(n).await?;

@@ -23,6 +23,15 @@ impl Judge {
             }
             self.not_halted(by, "a turn was started");
             let run = self.runs.get(&request.run).and_then(|(_, run)| run.as_ref());
+            let first =
+                !world.agents.turns.values().any(|other| {
+                    other.request.run == request.run && other.request.key != request.key
+                });
+            if let (true, Some(run), Some(by)) = (first, run, by) {
+                for gate in self.truth.shut(&run.issue, by.tick) {
+                    self.wrong.push(format!("{key} was started against the gate {gate}"));
+                }
+            }
             let recorded = run.and_then(Run::turn).is_some_and(|t| t.n == request.n);
             if !recorded {
                 self.wrong.push(format!("{key} was started and is not recorded"));
