@@ -307,6 +307,7 @@ mod tests {
         );
         check_whose(Trouble::Void, Success, &[(Failure, false)], LATER);
         check_whose(Trouble::Void, Success, &[(Failure, true)], Ours);
+        check_whose(Trouble::Void, Success, &[(Failure, false), (Failure, true)], LATER);
         check_whose(Trouble::Void, Failure, &[(Failure, false)], BASE);
         check_whose(
             Trouble::Void,

@@ -9,7 +9,7 @@ use super::check::Gate;
 use super::*;
 use crate::ids::{Actor, At, IssueRef, RepoName, RunId};
 use crate::issue::{BlockerState, Issue, Permission};
-use crate::trust::{Ground, Refusal, Trust};
+use crate::trust::{Distrust, Ground, Refusal, Trust};
 use crate::verdict::Verdict;
 
 const USD: u64 = 1_000_000;
@@ -134,6 +134,11 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Trust, Passed, "released by dev (write permission)", |_, _, _, _| {});
     check(Gate::Trust, Failed, "nobody", |_, _, _, m| {
         m.trust = Answer::Known(Trust::Refused { why: Refusal::NeverLabelled });
+    });
+    check(Gate::Trust, Unknown, "dev", |_, _, _, m| {
+        let by = Actor { id: "1".into(), login: "dev".into(), bot: false };
+        m.trust =
+            Answer::Known(Trust::Refused { why: Refusal::Labeller { by, why: Distrust::Unknown } });
     });
     check(Gate::Trust, Unknown, "timeout", |_, _, _, m| {
         m.trust = Answer::Unreadable("timeout".into());

@@ -253,6 +253,8 @@ mod tests {
             "checksum = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"",
             "secret = \"QwErTyUiOpAsDfGhJkLzXcVb\"",
             "token: '0f9e8d7c6b5a4f3e2d1c0b9a'",
+            "secret = \"q7zk2wm9xc4vb8nn3ls6pd1rf5tg0hj\"",
+            "secret = \"Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1\"",
             "AKIAIOSFODNN7EXAMPLE",
             "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
             "starts with -----BEGIN RSA PRIVATE KEY----- and nothing else",

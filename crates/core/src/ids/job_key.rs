@@ -156,6 +156,10 @@ mod tests {
         // What a subject says is no kind.
         let hook = JobKey::new(run, JobOf::Hook, "after_run.stage.verify");
         assert_eq!(hook.of(), Some(JobOf::Hook));
-        assert!("../x".parse::<JobKey>().is_err());
+        let long = "x".repeat(201);
+        for bad in ["../x", "", "a b", &long] {
+            assert!(bad.parse::<JobKey>().is_err(), "{bad:?}");
+        }
+        assert!(long[1..].parse::<JobKey>().is_ok());
     }
 }

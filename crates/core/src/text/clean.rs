@@ -278,6 +278,7 @@ mod tests {
         check_clean("a\0b\u{1B}[31mc\u{85}", "ab[31mc", &[(Control, 3)]);
         check_clean("a\r\nb\rc\u{2028}d", "a\nb\nc\nd", &[]);
         check_clean("a\n[//]: # (evil\nmore)\nb", "a\nb", &[(MarkdownComment, 1)]);
+        check_clean("a\n[//]: # (evil\nmore\nstill)\nb", "a\nb", &[(MarkdownComment, 1)]);
         check_clean("[c]: <> \"evil\"\nb", "b", &[(MarkdownComment, 1)]);
         check_clean("[docs]: https://example.org/#a", "[docs]: https://example.org/#a", &[]);
     }

@@ -92,6 +92,8 @@ fn a_statement_that_the_rows_do_not_give_is_named_with_its_field() {
     assert_eq!(edited, [refused, accepted]);
     let edited = after(|b| b.evidence.effort.as_mut().unwrap().turns = 9);
     assert_eq!(edited, ["/effort/turns: stated 9, the rows come to 1"]);
+    let edited = after(|b| b.evidence.stages[0].stage = "more".to_owned());
+    assert_eq!(edited, [r#"/stages/0/stage: stated "more", the rows come to "ci""#]);
     let edited = after(|b| b.evidence.stages.clear());
     assert!(edited[0].starts_with("/stages: stated [], the rows come to [{"), "{edited:?}");
     let edited = after(|b| b.evidence.stages_configured.push("ci".to_owned()));
