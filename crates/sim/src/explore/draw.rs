@@ -85,7 +85,7 @@ fn issue(rng: &mut Rng, number: u64) -> IssueSetting {
 }
 
 fn work(rng: &mut Rng, feature: usize) -> Work {
-    let does = match rng.below(22) {
+    let does = match rng.below(23) {
         0..=6 => Does::Good,
         7 | 8 => Does::Breaks,
         9 | 10 => Does::Mends,
@@ -99,6 +99,7 @@ fn work(rng: &mut Rng, feature: usize) -> Work {
         18 => Does::SkipsCi,
         19 => Does::Voids,
         20 => Does::HangsInTool,
+        21 => Does::Hopeless,
         _ => Does::Nothing,
     };
     Work { does, feature, cost: rng.pick(&[100_000, 400_000, 2_000_000]), asks: rng.chance(8) }
@@ -108,6 +109,7 @@ fn fault(rng: &mut Rng) -> Fault {
     let error = match rng.below(12) {
         0 | 1 => Error::Limited(rng.below(200)),
         2 => Error::Auth,
+        3 => Error::Permanent,
         _ => Error::Transient,
     };
     match rng.below(13) {
@@ -126,8 +128,8 @@ fn fault(rng: &mut Rng) -> Fault {
 fn suffers(rng: &mut Rng, fault: Fault) -> Call {
     let (names, most): (&[&str], u64) = match fault {
         Fault::Late | Fault::DiesLate => (&LATE, 3),
-        Fault::Stale => (&FAR, 25),
-        Fault::Twice => (&MANY, 25),
+        Fault::Stale => (&FAR, 12),
+        Fault::Twice => (&MANY, 6),
         Fault::Fails(_) | Fault::AnswerLost(_) | Fault::DiesBefore | Fault::DiesAfter => {
             return Call::Any(rng.below(STEPS));
         }
@@ -141,7 +143,7 @@ fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {
     let who = rng.pick(&["ann", "ann", "bob", "mallory"]).to_owned();
     let on = rng.chance(50);
     let said = rng.pick(&["stop", "retry", "budget 1", "budget 5", "say mind it", "unfreeze"]);
-    match rng.below(27) {
+    match rng.below(31) {
         0 | 1 => Happens::Label(issue, "ready-for-agent".to_owned(), on, who),
         2 => Happens::Label(issue, "agent-in-progress".to_owned(), on, who),
         3 => Happens::Open(issue, on, who),
@@ -174,6 +176,10 @@ fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {
         21 => Happens::Stubborn(on),
         22..=24 => Happens::Comment(issue, format!("/afk {said}"), who),
         25 => Happens::Ask(issue, format!("/afk {said}")),
+        26 => Happens::Limit(repo, rng.pick(&[3, 30, 300])),
+        27 => Happens::HangStages(on),
+        28 => Happens::NoStages(on),
+        29 => Happens::Permit(on),
         _ => Happens::Crash(rng.below(planes as u64) as usize),
     }
 }

@@ -1,9 +1,14 @@
 //! What happens outside the loop, done to the world.
 
+use std::collections::BTreeSet;
+
 use afk_core::ids::IssueRef;
+use afk_core::issue::Permission;
 use afk_core::request::{Asked, in_comment};
 use afk_core::run::TurnEnd;
 use afk_engine::ports::{JobState, Switch, SwitchState};
+
+use jiff::SignedDuration;
 
 use super::scenario::{Happens, Pushed};
 use crate::story::repo;
@@ -31,7 +36,10 @@ impl Happens {
             Self::Comment(issue, body, who) => {
                 let there = named(issue).filter(|issue| world.tracker.issues.contains_key(issue));
                 if let Some(issue) = there.filter(|it| !world.tracker.mute.contains(&it.repo)) {
+                    // It is our account that is limited, and no person's.
+                    let limited = std::mem::take(&mut world.tracker.limited);
                     world.write_comment(&issue, body, &person(who));
+                    world.tracker.limited = limited;
                 }
             }
             Self::Ask(issue, words) => ask(world, issue, words),
@@ -76,6 +84,16 @@ impl Happens {
                     world.tracker.mute.remove(&name);
                 }
             }
+            Self::Limit(name, seconds) => {
+                let until = world.now + SignedDuration::from_secs(*seconds);
+                world.tracker.limited.insert(repo(name), until);
+            }
+            Self::HangStages(on) => put(&mut world.jobs.hanging, *on),
+            Self::NoStages(on) => put(&mut world.jobs.absent, *on),
+            Self::Permit(on) => {
+                let may = if *on { Permission::Write } else { Permission::Read };
+                world.tracker.permissions.insert("ann".to_owned(), may);
+            }
             // These are done to control planes and to time, not to the world.
             Self::Jump(_) | Self::Crash(_) => {}
         }
@@ -106,6 +124,15 @@ fn ask(world: &mut World, issue: &str, words: &str) {
     let Some(run) = live.map(|run| run.id) else { return };
     let id = format!("by-hand:{}", world.store.requests.len());
     world.ask(run, &Asked { id, by: person("ann"), at: world.now, what });
+}
+
+/// The program of every stage.
+fn put(programs: &mut BTreeSet<String>, on: bool) {
+    if on {
+        programs.insert("ci".to_owned());
+    } else {
+        programs.remove("ci");
+    }
 }
 
 fn throw(world: &mut World, switch: &Switch, on: bool) {

@@ -147,6 +147,8 @@ pub enum Error {
     Limited(u64),
     /// We are not let in.
     Auth,
+    /// For good.
+    Permanent,
 }
 
 /// One thing that happens outside the loop.
@@ -191,6 +193,14 @@ pub enum Happens {
     Bells(bool),
     /// A tracker does not answer, or answers again.
     Mute(String, bool),
+    /// A tracker answers nothing for so many seconds, and says so.
+    Limit(String, i64),
+    /// Stages hang, or go on.
+    HangStages(bool),
+    /// Stages cannot be run, or can again.
+    NoStages(bool),
+    /// Ann may not write any more, or may again.
+    Permit(bool),
     /// The clock goes forward by so many seconds, or back.
     Jump(i64),
     /// A control plane dies between two calls.

@@ -44,6 +44,8 @@ pub enum Does {
     HangsInTool,
     /// Its service is away.
     ServiceAway,
+    /// Its service will not have it.
+    Hopeless,
     /// Good work that breaks off.
     BreaksOff,
     /// A usage limit ends it.
@@ -87,6 +89,10 @@ impl Work {
             Does::Hangs => Script::hangs(),
             Does::HangsInTool => Script { tool_open: true, ..Script::hangs() },
             Does::ServiceAway => Script::ends(Vec::new(), failed("the service is away")),
+            Does::Hopeless => {
+                let message = "it is not logged in".to_owned();
+                Script::ends(Vec::new(), TurnEnd::Hopeless { message })
+            }
             Does::BreaksOff => Script::ends(good, failed("it broke off")),
             Does::Limited => Script::ends(Vec::new(), TurnEnd::Limited { resets_at: None }),
             Does::LeavesDirt => Script::acts(with(Act::Dirty("src/left"))),

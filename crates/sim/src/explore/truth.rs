@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use afk_core::ids::{Actor, IssueRef, RepoName};
-use afk_core::issue::{IssueChange, IssueEvent};
+use afk_core::issue::{IssueChange, IssueEvent, Permission};
 
 use super::judge::by_us;
 use crate::world::{IssueRecord, World};
@@ -74,7 +74,7 @@ fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.
         config.allowlist.contains(&issue.repo),
         switches.freeze_of(&issue.repo).is_none(),
         !locked(world, &issue.repo),
-        ready && trusted(record, &config.ready_label),
+        ready && ann_may(world) && trusted(record, &config.ready_label),
         unblocked(world, issue, &record.issue.body),
         ready && record.issue.open,
     ]
@@ -91,6 +91,11 @@ fn locked(world: &World, repo: &RepoName) -> bool {
     issues.any(|(issue, record)| {
         issue.repo == *repo && record.issue.open && record.has(label) && !known(issue)
     })
+}
+
+/// Whether ann may write at this moment: nobody else ever may.
+fn ann_may(world: &World) -> bool {
+    world.tracker.permissions.get("ann").is_some_and(|may| *may >= Permission::Write)
 }
 
 /// Only ann may release: her label stands, or ours that she asked for, and nobody else

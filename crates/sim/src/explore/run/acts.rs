@@ -43,6 +43,10 @@ impl Story<'_> {
             }
             act => self.sim.with(|world| act.on(world)),
         }
+        let limits = self.sim.with(|world| world.tracker.limited.values().max().copied());
+        if let Some(until) = limits {
+            self.limited = self.limited.max(until);
+        }
         self.look(None);
     }
 }
@@ -52,6 +56,7 @@ impl Fault {
         let kind = |error| match error {
             Error::Transient => PortErrorKind::Transient,
             Error::Auth => PortErrorKind::Auth,
+            Error::Permanent => PortErrorKind::Permanent,
             Error::Limited(seconds) => {
                 let until = story::start() + SignedDuration::from_secs(seconds.cast_signed());
                 PortErrorKind::RateLimited { until }

@@ -1,6 +1,7 @@
 //! The calm stretch: nothing fails any more, nobody acts, and all must come to its end.
 
 use afk_core::ids::RepoName;
+use afk_core::issue::Permission;
 use afk_engine::ports::JobState;
 use jiff::SignedDuration;
 
@@ -54,6 +55,10 @@ fn calmed(world: &mut World, repos: &[RepoName]) {
     world.bad_config = None;
     world.bells_broken = false;
     world.tracker.mute.clear();
+    world.tracker.limited.clear();
+    world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
+    world.jobs.hanging.clear();
+    world.jobs.absent.clear();
     world.git.fates.clear();
     world.agents.stubborn = false;
     for repo in repos {
