@@ -133,6 +133,8 @@ fn says(bad: Bad) -> &'static str {
         Bad::PushesUnmarked => "was pushed and does not say by which run",
         Bad::ForeignLockIgnored => "against the gate repo lock",
         Bad::StrangersUnfreeze => "was lifted and ann did not ask",
+        Bad::StoppedStaysReady => "is settled and its issue is ready still",
+        Bad::ReleasesForEver => "was released again more often than was asked",
         Bad::RedIsGreen => "although its candidate was not green",
         Bad::PushForgotten => "does not know of it",
     }

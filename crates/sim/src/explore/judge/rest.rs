@@ -1,8 +1,10 @@
 //! The end: what must be so when all has been calm for long.
 
 use afk_core::comment::marker;
-use afk_core::ids::IssueRef;
+use afk_core::ids::{IssueRef, RunId};
+use afk_core::issue::IssueChange;
 use afk_core::plan::End;
+use afk_core::request::Request;
 use afk_core::run::Run;
 
 use super::super::truth::all_open;
@@ -63,7 +65,17 @@ impl Judge {
             let runs: Vec<&Run> = self.known().filter(|run| run.issue == *issue).collect();
             let told =
                 runs.iter().filter_map(|run| comment(world, run, record)).collect::<Vec<_>>();
-            let count = runs.len();
+            let of_issue = |run: &RunId| runs.iter().any(|one| one.id == *run);
+            let asked =
+                world.store.requests.iter().filter(|(run, request)| {
+                    request.asked.what == Request::Release && of_issue(run)
+                });
+            let (asked, count) = (asked.count(), runs.len());
+            let on = IssueChange::Labeled { label: world.config.ready_label.clone() };
+            let put = record.events.iter().filter(|event| event.what == on && by_us(event));
+            if put.count() > asked {
+                self.wrong.push(format!("{issue} was released again more often than was asked"));
+            }
             self.wrong.extend(told);
             if count > DISPATCHES {
                 self.wrong.push(format!("{issue} was dispatched {count} times"));

@@ -6,7 +6,7 @@ use afk_core::comment::marker;
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::issue::{Comment, IssueChange, IssueEvent};
 use afk_core::plan::End;
-use afk_core::run::Run;
+use afk_core::run::{Cancel, CancelHow, Run};
 
 use super::Judge;
 use crate::world::{BREAKS, IssueRecord, VOIDS, World, own};
@@ -59,11 +59,13 @@ impl Judge {
         let (human, ready) = (&config.human_label, &config.ready_label);
         let end = run.conclusion.as_ref().map(|conclusion| conclusion.end)?;
         let handed = !record.has(human) && !undone(&off(human));
+        // What a person took back is not to be dispatched again by itself.
+        let over = end != End::Released || run.cancel.as_ref().is_some_and(taken_back);
         let open = record.issue.open && !undone(&IssueChange::Reopened);
         let untold = [
             (end.is_handed_back() && handed, "is not given to people"),
             (end == End::Done && open, "is not closed"),
-            (end != End::Released && record.has(ready) && !undone(&on(ready)), "is ready still"),
+            (over && record.has(ready) && !undone(&on(ready)), "is ready still"),
         ];
         untold.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
     }
@@ -97,6 +99,11 @@ impl Judge {
             self.wrong.push(format!("{issue} was closed and what landed is not green"));
         }
     }
+}
+
+fn taken_back(cancel: &Cancel) -> bool {
+    use CancelHow::{Closed, Stopped, Unlocked, Unreadied};
+    matches!(cancel.how, Closed | Stopped | Unlocked | Unreadied)
 }
 
 /// The event that put `label` on an issue that carries it.

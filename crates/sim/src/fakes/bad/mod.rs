@@ -100,11 +100,15 @@ pub enum Bad {
     RedIsGreen,
     /// That something was pushed is not remembered.
     PushForgotten,
+    /// An issue whose run was stopped counts as not ready any more.
+    StoppedStaysReady,
+    /// That an issue was released again for a comment is not seen.
+    ReleasesForEver,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 44] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -147,6 +151,8 @@ impl Bad {
         Self::StrangersUnfreeze,
         Self::RedIsGreen,
         Self::PushForgotten,
+        Self::StoppedStaysReady,
+        Self::ReleasesForEver,
     ];
 
     /// The configuration as this loop sees it.

@@ -69,9 +69,20 @@ impl Bad {
                 world.tracker.issues = issues;
                 answer
             }
-            (Self::HumanLabelLeftOff | Self::LeftOpen, "tracker.issue") => {
-                self.shown_already(world, act)
+            (Self::ReleasesForEver, "tracker.issue")
+                if world.store.requests.iter().any(|(_, one)| one.answered.is_none()) =>
+            {
+                let issues = world.tracker.issues.clone();
+                let all = world.tracker.issues.values_mut();
+                all.for_each(|one| one.events.retain(|event| event.actor != Some(own())));
+                let answer = act(world);
+                world.tracker.issues = issues;
+                answer
             }
+            (
+                Self::HumanLabelLeftOff | Self::LeftOpen | Self::StoppedStaysReady,
+                "tracker.issue",
+            ) => self.shown_already(world, act),
             (
                 Self::CommentUnmarked | Self::BoxesLeftOpen,
                 "tracker.comment" | "tracker.edit_comment",
@@ -95,6 +106,7 @@ impl Bad {
     fn shown_already<T>(self, world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
         let issues = world.tracker.issues.clone();
         let human = world.config.human_label.clone();
+        let ready = world.config.ready_label.clone();
         for run in world.store.all().iter().filter(|run| run.settled_at.is_none()) {
             let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
             let Some(record) = world.tracker.issues.get_mut(&run.issue) else { continue };
@@ -102,6 +114,9 @@ impl Bad {
                 Some(End::Done) if self == Self::LeftOpen => record.issue.open = false,
                 Some(End::NeedsHuman | End::Frozen) if self == Self::HumanLabelLeftOff => {
                     record.issue.labels.push(human.clone());
+                }
+                Some(End::Released) if self == Self::StoppedStaysReady => {
+                    record.issue.labels.retain(|label| *label != ready);
                 }
                 _ => {}
             }
