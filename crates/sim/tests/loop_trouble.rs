@@ -396,3 +396,25 @@ async fn a_question_is_answered_by_policy_and_the_turn_goes_on() {
         assert!(answer.contains("Nobody is there"), "{answer}");
     });
 }
+
+#[tokio::test]
+async fn a_commit_in_the_runs_name_that_nobody_here_pushed_freezes_the_repo() {
+    // While the candidate is judged, and while its push cannot be made.
+    for at in ["git.keep", "git.push"] {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.sim.with(|world| world.broken.insert("git.push"));
+        story.until("so far", |world| world.calls.contains(&at)).await;
+        assert!(story.sim.with(|world| world.somebody_forges(&repo("o/r"))));
+        story.sim.with(|world| world.broken.clear());
+        let run = story.settle().await;
+        story.ended(End::Frozen);
+        assert_handed_over(&story, DoorbellKind::Frozen);
+        assert!(run.landed().is_none());
+        let why = why(&story);
+        story.sim.with(|world| {
+            let forged = &world.git.remotes[&repo("o/r")];
+            assert!(why.contains(forged.short()), "{why}");
+            assert!(world.store.switches.freeze_of(&repo("o/r")).is_some());
+        });
+    }
+}

@@ -302,6 +302,7 @@ impl Run {
                 if candidate.commit != commit {
                     // What was said of another commit says nothing of this one.
                     candidate.stages.clear();
+                    (candidate.guardrails, candidate.proof) = (None, None);
                 }
                 candidate.commit = commit;
                 candidate.landed_at = Some(at);

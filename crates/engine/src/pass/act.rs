@@ -35,7 +35,7 @@ impl Pass<'_> {
             Plan::AskCandidate => self.ask_candidate().await,
             Plan::AskBase => self.ask_base_again().await,
             Plan::Land => self.land().await,
-            Plan::Find => self.find().await.map(|_| Acted::Again),
+            Plan::Find => Ok(self.find().await?.unwrap_or(Acted::Again)),
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,

@@ -31,9 +31,9 @@ impl Pass<'_> {
             return Ok(Acted::Rest(self.soon()));
         }
         match self.find().await {
-            Ok(false) => {}
+            Ok(None) => {}
             // Then its verdict is followed.
-            Ok(true) => return Ok(Acted::Again),
+            Ok(Some(acted)) => return Ok(acted),
             Err(error) if error.kind == PortErrorKind::Cancelled => {
                 return Ok(Acted::Rest(self.soon()));
             }
@@ -50,6 +50,15 @@ impl Pass<'_> {
             | Landed::Void { .. }
             | Landed::Green { .. } => End::NeedsHuman,
         };
+        self.end(end, why).await
+    }
+
+    /// Ends the run as `end` once nothing of it is alive.
+    pub(super) async fn hand_over_as(&mut self, end: End, why: String) -> PortResult<Acted> {
+        if !self.ports().jobs.alive(self.run.id).await?.is_empty() {
+            self.ports().jobs.stop(self.run.id).await?;
+            return Ok(Acted::Rest(self.soon()));
+        }
         self.end(end, why).await
     }
 

@@ -7,7 +7,7 @@
 
 use afk_core::ids::Oid;
 use afk_core::message;
-use afk_core::plan::{RedCause, Refusal};
+use afk_core::plan::{End, RedCause, Refusal};
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
@@ -111,8 +111,8 @@ impl Pass<'_> {
     /// way, or to the process before this one, only what it shows counts.
     pub(super) async fn land(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
-        if self.found(&candidate).await? {
-            return Ok(Acted::Again);
+        if let Some(acted) = self.found(&candidate).await? {
+            return Ok(acted);
         }
         if candidate.sent_at.is_none() {
             self.commit(Transition::PushBegun).await?;
@@ -123,8 +123,8 @@ impl Pass<'_> {
         let repo = self.run.issue.repo.clone();
         let pushed =
             self.ports().git.push(&repo, &self.branch(), &candidate.commit, &self.token()).await?;
-        if self.found(&candidate).await? {
-            return Ok(Acted::Again);
+        if let Some(acted) = self.found(&candidate).await? {
+            return Ok(acted);
         }
         match pushed {
             Push::Moved => self.integrate().await,
@@ -140,20 +140,21 @@ impl Pass<'_> {
         }
     }
 
-    /// Reads what became of a push that was begun, where that is not known: whether it
-    /// landed. What did not is not asked about again.
-    pub(super) async fn find(&mut self) -> PortResult<bool> {
-        let Some(candidate) = self.run.sent().cloned() else { return Ok(false) };
+    /// Reads what became of a push that was begun, where that is not known: none where it
+    /// did not land, which is not asked again.
+    pub(super) async fn find(&mut self) -> PortResult<Option<Acted>> {
+        let Some(candidate) = self.run.sent().cloned() else { return Ok(None) };
         if self.dropped {
             return Err(PortError::permanent(format!(
                 "{} is not configured any more, so that its remote cannot be read",
                 self.run.issue.repo
             )));
         }
-        if self.found(&candidate).await? {
-            return Ok(true);
+        let found = self.found(&candidate).await?;
+        if found.is_none() {
+            self.commit(Transition::NotLanded).await?;
         }
-        self.commit(Transition::NotLanded).await.map(|()| false)
+        Ok(found)
     }
 
     /// Whether lease, halt and freeze, read once more, let anything be pushed. The
@@ -177,8 +178,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Records the landing if the remote shows this attempt's commit.
-    async fn found(&mut self, candidate: &Candidate) -> PortResult<bool> {
+    /// Records the landing if the remote shows the candidate; none while it shows nothing
+    /// of this attempt.
+    async fn found(&mut self, candidate: &Candidate) -> PortResult<Option<Acted>> {
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (repo, branch) = (&self.run.issue.repo, self.branch());
         let landed = self
@@ -187,9 +189,27 @@ impl Pass<'_> {
             .landed(repo, &branch, &candidate.base, &candidate.commit, self.run.id, attempt)
             .await?;
         match landed {
-            Some(commit) => self.commit(Transition::Landed { commit }).await.map(|()| true),
-            None => Ok(false),
+            None => Ok(None),
+            Some(commit) if commit == candidate.commit => {
+                self.commit(Transition::Landed { commit }).await?;
+                Ok(Some(Acted::Again))
+            }
+            Some(other) => {
+                let why = self.forged(&other);
+                self.hand_over_as(End::Frozen, why).await.map(Some)
+            }
         }
+    }
+
+    /// Why a commit in this run's name that is not its candidate ends it: nobody proved
+    /// that tree, and whoever pushed it may push more.
+    fn forged(&self, commit: &Oid) -> String {
+        format!(
+            "{} on {} carries the trailers of this run, and the control plane did not push it: \
+             find out who did, then lift the freeze",
+            commit.short(),
+            self.branch()
+        )
     }
 
     /// The default branch; known from the moment the workspace was made.

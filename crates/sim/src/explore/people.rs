@@ -46,6 +46,9 @@ impl Happens {
             Self::Push(name, path, text) => {
                 world.somebody_lands(&repo(name), &[(path, text)]);
             }
+            Self::Forge(name) => {
+                world.somebody_forges(&repo(name));
+            }
             Self::Halt(on) => throw(world, &Switch::Halt, *on),
             Self::Pause(on) => throw(world, &Switch::Pause, *on),
             Self::Freeze(name, on) => throw(world, &Switch::Freeze(repo(name)), *on),

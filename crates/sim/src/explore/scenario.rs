@@ -167,6 +167,8 @@ pub enum Happens {
     Ask(String, String),
     /// Somebody else pushes a file and its text.
     Push(String, String, String),
+    /// Somebody else pushes a commit in the name of a repo's run.
+    Forge(String),
     /// Everything is halted, or goes on.
     Halt(bool),
     /// Dispatch is paused, or goes on.

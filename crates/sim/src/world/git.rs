@@ -176,6 +176,28 @@ impl World {
         oid
     }
 
+    /// Puts a commit by somebody else on a repo's default branch that carries the trailers
+    /// of the run that is live there; whether there is one.
+    pub fn somebody_forges(&mut self, repo: &RepoName) -> bool {
+        let runs = self.store.all();
+        let live = runs.iter().find(|run| run.settled_at.is_none() && run.issue.repo == *repo);
+        let of = live.and_then(|run| Some((run.id, run.attempt()?.n)));
+        let head = self.git.remotes.get(repo).cloned();
+        let Some(((run, attempt), head)) = of.zip(head) else { return false };
+        let on = self.git.commits.get(&head).map(|commit| commit.tree.clone());
+        let commit = GitCommit {
+            tree: self.git.put_files(on.as_ref(), [("src/forged", Some("fine"))]),
+            parents: vec![head],
+            message: format!(
+                "Somebody's own\n\n{RUN_TRAILER}: {run}\n{ATTEMPT_TRAILER}: {attempt}\n"
+            ),
+            author: ("somebody".to_owned(), "somebody@localhost".to_owned()),
+        };
+        let forged = self.git.put_commit(commit, &self.now.to_string());
+        self.git.remotes.insert(repo.clone(), forged);
+        true
+    }
+
     /// Puts another commit with the same message in the place of a default head.
     pub(crate) fn amend_default(&mut self, repo: &RepoName, path: &str, text: &str) {
         let head = self.git.remotes.get(repo).and_then(|head| self.git.commits.get(head));
@@ -383,6 +405,9 @@ impl World {
                         && trailer(&commit.message, ATTEMPT_TRAILER) == Some(&attempt)
                 })
         };
+        let mut since: Vec<Oid> = since.collect();
+        // As the real one, which asks for the candidate first.
+        since.sort_by_key(|oid| oid != candidate);
         Ok(since.into_iter().find(ours))
     }
 }

@@ -19,7 +19,10 @@ impl Judge {
                 let Some(commit) = world.git.commits.get(&id) else { break };
                 let of = trailer(&commit.message, RUN_TRAILER)
                     .zip(trailer(&commit.message, ATTEMPT_TRAILER));
-                if let Some((run, attempt)) = of {
+                if let (Some((run, _)), None) = (of, by) {
+                    // No control plane did that step: it is a run's by its name alone.
+                    self.forged.extend(run.parse::<RunId>().map(|run| (id.clone(), run)));
+                } else if let Some((run, attempt)) = of {
                     let (run, attempt) = (run.to_owned(), attempt.to_owned());
                     self.landed(world, repo, &id, (run, attempt), by);
                 }
@@ -98,6 +101,16 @@ impl Judge {
         }
         if !self.landings.insert(of) {
             self.wrong.push(format!("an attempt landed on {repo} twice"));
+        }
+    }
+
+    /// No proof and no verdict of something else close an issue on what was forged.
+    pub(super) fn unforged(&mut self) {
+        for (id, run) in &self.forged {
+            let Some((_, Some(run))) = self.runs.get(run) else { continue };
+            if run.candidates().any(|(_, one)| one.commit == *id && one.landed_at.is_some()) {
+                self.wrong.push(format!("{} took {id}, which was forged, for its own", run.id));
+            }
         }
     }
 

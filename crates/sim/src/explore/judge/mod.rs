@@ -63,6 +63,8 @@ pub(super) struct Judge {
     pushes: usize,
     /// The frozen repos, and since when.
     frozen: BTreeMap<RepoName, At>,
+    /// Commits that no loop pushed, with the run whose trailers they carry.
+    forged: BTreeMap<Oid, RunId>,
     /// What a run pushed that had its lease.
     pushed: BTreeMap<Oid, RunId>,
     bells: usize,

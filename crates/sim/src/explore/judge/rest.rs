@@ -19,6 +19,7 @@ impl Judge {
     /// What must be so when all has been calm for long.
     pub(in super::super) fn rest(&mut self, world: &World) {
         self.followed();
+        self.unforged();
         for (id, (_, run)) in &self.runs {
             let Some(run) = run else { continue };
             let stored = world.store.runs.get(id).map(|kept| &kept.run);
