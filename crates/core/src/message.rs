@@ -192,6 +192,14 @@ mod tests {
     }
 
     #[test]
+    fn twenty_trailers_of_others_are_kept() {
+        let theirs: Vec<String> = (0..25).map(|n| format!("X-{n}: y")).collect();
+        let message = land(&[&format!("Add it\n\n{}", theirs.join("\n"))]);
+        assert_eq!(message.matches("X-").count(), 20);
+        assert!(message.contains("X-19: y\nAFK-Run: "), "{message}");
+    }
+
+    #[test]
     fn trailers_are_read_as_git_reads_them() {
         let check = |message, expected| assert_eq!(trailer(message, RUN_TRAILER), expected);
         check("A\n\nAFK-Run: 1\n", Some("1"));

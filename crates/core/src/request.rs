@@ -235,6 +235,14 @@ mod tests {
     }
 
     #[test]
+    fn words_have_a_length_that_may_be_reached() {
+        let words = |n: usize| "x".repeat(n);
+        assert!(say(&words(MAX_WORDS)).is_ok() && say(&words(MAX_WORDS + 1)).is_err());
+        assert!(deny(None, &words(MAX_WORDS)).is_ok());
+        assert!(deny(None, &words(MAX_WORDS + 1)).is_err());
+    }
+
+    #[test]
     fn a_comment_asks_by_its_first_line() {
         let check = |body: &str, expected: Option<Result<Request, Unclear>>| {
             assert_eq!(in_comment(body), expected, "{body:?}");

@@ -319,8 +319,8 @@ fn release(
             | IssueChange::Closed
             | IssueChange::Reopened => continue,
         };
-        let same_second = edit.at.as_second() == at.as_second();
-        if i < index && edit.at < at && !same_second {
+        // Trackers tell whole seconds: within one, nobody knows which came first.
+        if i < index && edit.at.as_second() < at.as_second() {
             continue;
         }
         let refused = |by| Refusal::Edited { what, at: edit.at, by };

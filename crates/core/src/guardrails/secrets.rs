@@ -220,6 +220,7 @@ mod tests {
         let pem = join(&["-----BEGIN RSA ", "PRIVATE KEY-----\n", RANDOM, RANDOM, "\n"]);
         for (content, kind) in [
             (join(&["AK", "IAQ7ZK2WM9XC4VB8NN"]), K::AwsKey),
+            (join(&["AK", "IAQ7ZKQ7ZKQ7ZKQ7ZK"]), K::AwsKey),
             (join(&["x = \"gh", "p_", RANDOM, "AbC12\""]), K::GithubToken),
             (join(&["github", "_pat_", RANDOM]), K::GithubToken),
             (join(&["gl", "pat-", RANDOM]), K::GitlabToken),
@@ -254,6 +255,7 @@ mod tests {
             "secret = \"QwErTyUiOpAsDfGhJkLzXcVb\"",
             "token: '0f9e8d7c6b5a4f3e2d1c0b9a'",
             "secret = \"q7zk2wm9xc4vb8nn3ls6pd1rf5tg0hj\"",
+            "secret = \"Q7ZK2WM9XC4VB8NN3LS6PD1RF5TG0HJ\"",
             "secret = \"Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1\"",
             "AKIAIOSFODNN7EXAMPLE",
             "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",

@@ -111,6 +111,7 @@ mod tests {
         assert!(matches!(JunitReport::parse(laughs), Err(JunitError::Xml(_))));
         let large = " ".repeat(MAX_REPORT_BYTES + 1);
         assert_eq!(JunitReport::parse(&large), Err(JunitError::TooLarge));
+        assert!(matches!(JunitReport::parse(&large[1..]), Err(JunitError::Xml(_))));
     }
 
     #[test]

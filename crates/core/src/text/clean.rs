@@ -279,6 +279,7 @@ mod tests {
         check_clean("a\r\nb\rc\u{2028}d", "a\nb\nc\nd", &[]);
         check_clean("a\n[//]: # (evil\nmore)\nb", "a\nb", &[(MarkdownComment, 1)]);
         check_clean("a\n[//]: # (evil\nmore\nstill)\nb", "a\nb", &[(MarkdownComment, 1)]);
+        check_clean("[c]: <> \"\nevil\"\nb", "b", &[(MarkdownComment, 1)]);
         check_clean("[c]: <> \"evil\"\nb", "b", &[(MarkdownComment, 1)]);
         check_clean("[docs]: https://example.org/#a", "[docs]: https://example.org/#a", &[]);
     }
@@ -298,6 +299,7 @@ mod tests {
         assert_eq!(letters.dropped[0].sample, "h".repeat(SAMPLE));
         let long = clean(&"\u{200B}".repeat(5_000));
         assert_eq!(long.dropped[0].count, 5_000);
+        assert_eq!(long.dropped[0].sample, ["U+200B"; 11].join(" "));
         assert!(long.dropped[0].sample.chars().count() <= SAMPLE);
     }
 

@@ -95,6 +95,7 @@ fn what_cannot_be_understood_names_its_line() {
         assert!(said.starts_with(&format!(".afk/WORKFLOW.md{expected}")), "{text:?}: {said}");
     };
     check("+++\nbudget_usd = 1\n", ":1: the front matter has no end");
+    check("+++\nbudget_usd = 1\n+++\n\n{{ isue }}\n", ":5: \"isue\" is no variable");
     check("\n\n+++\nbudget_usd = 1\n", ":3: the front matter has no end");
     check("---\nbudget_usd: 1\n---\n", ":1: front matter is TOML");
     check("Text.\n+++\nbudget_usd = 1\n+++\n", ":2: front matter must begin");
@@ -150,6 +151,15 @@ fn the_stricter_counts_and_the_rest_is_told() {
         network: RepoNetwork { agent: Some(false), verify: Some(true), stages: None },
         ..RepoPolicy::default()
     };
+    let same = RepoPolicy {
+        budget_usd: Some(Usd::dollars(100)),
+        proof: RepoProof {
+            require_red_proof: Some(RequireRedProof::WhenCodeChanges),
+            ..RepoProof::default()
+        },
+        ..RepoPolicy::default()
+    };
+    assert_eq!(tighten(&config, &repo(), &same).ignored, [""; 0], "what is so already is kept");
     let got = tighten(&config, &repo(), &asked);
     assert_eq!(got.config.landing_refusals_max, 1);
     assert_eq!(got.config.budget(&got.repo), Usd::dollars(100));
@@ -268,4 +278,11 @@ proptest! {
             prop_assert!(out.len() <= text.len() * 1_000);
         }
     }
+}
+
+#[test]
+fn a_file_may_be_as_long_as_is_said() {
+    let size = MAX_BYTES as usize;
+    assert!(Workflow::parse(&vec![b'x'; size]).is_ok());
+    assert!(Workflow::parse(&vec![b'x'; size + 1]).is_err());
 }
