@@ -66,6 +66,8 @@ fn row_1_a_committed_outcome_is_only_settled() {
 fn row_2_a_cancel_releases_or_follows_the_verdict_without_another_turn() {
     let cancelled = |landed| Situation { cancelled: true, alive: STILL, landed, ..RUNNING };
     check(Situation { cancelled: true, ..RUNNING }, Plan::Interrupt);
+    let landed = Landed::Pending { overdue: false };
+    check(Situation { cancelled: true, landed, ..RUNNING }, Plan::Interrupt);
     check(cancelled(Landed::Nothing), ends(End::Released));
     check(cancelled(GREEN), ends(End::Done));
     check(cancelled(UNPROVED), Plan::ProveLanded);

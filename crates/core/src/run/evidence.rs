@@ -82,11 +82,7 @@ impl Run {
     fn effort(&self) -> Effort {
         let mut tokens = Usage::default();
         for ended in self.ends() {
-            let usage = ended.facts.usage;
-            tokens.input += usage.input;
-            tokens.output += usage.output;
-            tokens.cache_read += usage.cache_read;
-            tokens.cache_write += usage.cache_write;
+            tokens += ended.facts.usage;
         }
         let last = self.conclusion.as_ref().map(|conclusion| conclusion.at);
         let last = last.or_else(|| self.ends().last().map(|ended| ended.at));

@@ -186,3 +186,12 @@ fn what_a_bell_says_names_the_commands_that_answer_it() {
     Or, in a comment on the issue: /afk answer --ask 2 TEXT
     ");
 }
+
+#[test]
+fn a_question_is_for_people_where_it_gives_them_time() {
+    let until = |second| {
+        let run = run(&[(10, begun(TurnCause::Opening)), (100, questioned("a", true, second))]);
+        run.questions().next().unwrap().is_for_people()
+    };
+    assert!(until(101) && !until(100) && !until(99));
+}

@@ -2,6 +2,7 @@
 
 mod asks;
 mod bundle;
+mod derived;
 mod record;
 mod replay;
 mod requests;

@@ -1,0 +1,106 @@
+//! What is derived of the record: which candidate counts, what is left of tries, what a
+//! run has cost.
+
+use super::*;
+
+fn steps(more: &[Transition]) -> Run {
+    let mut all = to_landing();
+    // Without the landing.
+    all.pop();
+    all.extend((101..).zip(more.iter().cloned()));
+    run(&all)
+}
+
+#[test]
+fn a_candidate_is_on_its_way_until_it_is_refused_or_has_landed() {
+    assert!(steps(&[]).candidate().is_some());
+    assert!(steps(&[refused(Refusal::Verify)]).candidate().is_none());
+    assert!(steps(&[landed('c')]).candidate().is_none());
+    assert!(admitted().candidate().is_none());
+}
+
+#[test]
+fn a_push_is_open_from_its_beginning_until_somebody_has_looked() {
+    let sent = |more: &[Transition]| steps(more).sent().is_some();
+    assert!(!sent(&[]));
+    assert!(sent(&[Transition::PushBegun]));
+    assert!(!sent(&[Transition::PushBegun, Transition::NotLanded]));
+    assert!(!sent(&[Transition::PushBegun, landed('c')]));
+    assert!(!sent(&[landed('c')]));
+}
+
+#[test]
+fn what_was_said_of_a_commit_is_said_of_no_other() {
+    let same = steps(&[landed('c')]);
+    let kept = same.landed().unwrap();
+    assert!(kept.proof.is_some() && kept.guardrails.is_some());
+    let other = steps(&[candidate_stage(), landed('d')]);
+    let other = other.landed().unwrap();
+    assert!(other.proof.is_none() && other.guardrails.is_none() && other.stages.is_empty());
+}
+
+#[test]
+fn a_try_is_spent_once_nothing_waits_for_it_and_until_it_is_removed() {
+    let spent = |more: &[Transition]| steps(more).spent_tries();
+    let tried = || vec![Transition::TryBegun, Transition::TryPushed];
+    let and = |more: Vec<Transition>| [tried(), more].concat();
+    assert_eq!(spent(&[]), [0; 0], "it was never on the remote");
+    assert_eq!(spent(&tried()), [0; 0], "it is under way");
+    assert_eq!(spent(&and(vec![landed('c')])), [1]);
+    assert_eq!(spent(&and(vec![refused(Refusal::Verify)])), [1]);
+    assert_eq!(spent(&and(vec![integrated('1', 'd')])), [1], "another took its place");
+    let over = Transition::Concluded { end: End::Released, why: String::new() };
+    assert_eq!(spent(&and(vec![over])), [1]);
+    let removed = Transition::TryRemoved { n: 1 };
+    assert_eq!(spent(&and(vec![landed('c'), removed])), [0; 0]);
+}
+
+#[test]
+fn a_failure_is_attributed_anew_and_a_success_changes_nothing() {
+    let red = |second| stage("ci", StageAnswer::Failure, second);
+    let ours = Transition::Attributed { cause: RedCause::Ours };
+    let after = |more: Transition| {
+        steps(&[landed('c'), red(110), ours.clone(), more]).landed().unwrap().red.is_some()
+    };
+    assert!(after(stage("more", StageAnswer::Success, 120)));
+    assert!(!after(stage("more", StageAnswer::Failure, 120)));
+}
+
+#[test]
+fn a_run_is_unstarted_while_no_executor_has_heard_of_it() {
+    let begun = run(&[(1, opened()), (2, begun(TurnCause::Opening))]);
+    let running = TurnSeen::Running { last_event_at: at(3), tool_open: false, asks: Vec::new() };
+    assert!(begun.is_unstarted(Some(&TurnSeen::Absent)));
+    assert!(!begun.is_unstarted(Some(&running)));
+    assert!(!begun.is_unstarted(None));
+    let worked = run(&with(to_landing(), vec![(110, super::begun(TurnCause::FixForward))]));
+    assert!(!worked.is_unstarted(Some(&TurnSeen::Absent)));
+}
+
+#[test]
+fn effort_and_transcripts_are_of_all_turns_that_have_them() {
+    let worked = |n: u32| {
+        let Transition::TurnEnded { how, mut facts } = paid(1, n) else { unreachable!() };
+        facts.usage = Usage { input: 1, output: 20, cache_read: 300, cache_write: 4_000 };
+        Transition::TurnEnded { how, facts }
+    };
+    let run = run(&[
+        (1, opened()),
+        (2, begun(TurnCause::Opening)),
+        (3, worked(1)),
+        (4, begun(TurnCause::Retry)),
+        (5, failed()),
+        (6, begun(TurnCause::Retry)),
+        (7, worked(2)),
+    ]);
+    let evidence = run.evidence(None);
+    let effort = evidence.effort.unwrap();
+    let all = Usage { input: 2, output: 40, cache_read: 600, cache_write: 8_000 };
+    assert_eq!((effort.turns, effort.tokens, effort.wall_seconds), (3, all, 7));
+    assert!(evidence.transcript.is_some(), "a turn that failed may have none");
+}
+
+#[test]
+fn leftovers_are_kept_by_attempt() {
+    assert_eq!(super::super::Reset::name(2), "leftovers-2");
+}
