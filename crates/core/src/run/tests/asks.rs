@@ -112,6 +112,9 @@ fn an_answer_means_what_was_open_when_it_was_given() {
     check(&two, 200, allow(None), Err("name one: `--ask 1` (Bash: a), `--ask 2` (Bash: b)"));
     check(&two, 105, allow(None), Ok(1));
     check(&two, 200, allow(Some(2)), Ok(2));
+    let answered = taken(&two, 150, &said(140, allow(Some(1))));
+    let open = |second| crate::request::answer(&answered, &said(second, allow(None)));
+    assert!(open(149).is_err() && open(150).is_ok(), "from its answer on it is open no more");
 }
 
 #[test]

@@ -49,6 +49,23 @@ fn check(issue: &IssueSeen, expected: Option<CancelHow>) {
 }
 
 #[test]
+fn what_happened_last_before_the_admission_is_not_the_runs() {
+    let last = event(10, Some("ann"), off("ready"));
+    let mut run = admitted();
+    run.labels_seen = LabelsSeen { ready: true, in_progress: true };
+    run.last_event = Some(last.clone());
+    let cancels = |events: &[IssueEvent]| {
+        let issue = IssueSeen { ready: false, events: events.to_vec(), ..issue() };
+        let seen = Seen { issue: Some(issue), ..Seen::default() };
+        let found = recorded(&run, &seen);
+        found.iter().any(|one| matches!(one, Transition::Cancelled { .. }))
+    };
+    assert!(!cancels(std::slice::from_ref(&last)));
+    let on = event(10, Some("ann"), IssueChange::Labeled { label: "ready".to_owned() });
+    assert!(cancels(&[last.clone(), on, event(10, Some("bob"), off("ready"))]));
+}
+
+#[test]
 fn a_cancel_is_an_event_by_somebody_else() {
     use CancelHow::{Closed, Unenrolled, Unlocked, Unreadied};
     let closed = |events| IssueSeen { open: false, events, ..issue() };
