@@ -153,6 +153,25 @@ fn problems_are_named_by_their_keys() {
 }
 
 #[test]
+fn each_repo_has_its_own_problems() {
+    for (key, wrong) in [
+        ("proof", serde_json::json!({ "tests": ["["] })),
+        ("guardrails", serde_json::json!({ "deny": ["["] })),
+    ] {
+        let mut config = with(|_| {});
+        let mut table = good();
+        table[key] = wrong;
+        let repo: Repo = serde_json::from_value(table).unwrap();
+        for name in ["o/s", "o/t"] {
+            config.repos.insert(name.parse().unwrap(), repo.clone());
+        }
+        let found = config.problems();
+        assert_eq!(found.len(), 2, "{key}: {found:?}");
+        assert!(found[0].contains("o/s") && found[1].contains("o/t"), "{key}: {found:?}");
+    }
+}
+
+#[test]
 fn unknown_keys_are_errors_at_every_depth() {
     for text in [
         r#"{ "kill_swich": false }"#,

@@ -98,6 +98,8 @@ fn effort_and_transcripts_are_of_all_turns_that_have_them() {
     let all = Usage { input: 2, output: 40, cache_read: 600, cache_write: 8_000 };
     assert_eq!((effort.turns, effort.tokens, effort.wall_seconds), (3, all, 7));
     assert!(evidence.transcript.is_some(), "a turn that failed may have none");
+    let none = super::run(&[(1, opened()), (2, begun(TurnCause::Opening)), (3, failed())]);
+    assert_eq!(none.evidence(None).transcript, None);
 }
 
 #[test]
