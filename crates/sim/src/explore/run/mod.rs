@@ -15,6 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use afk_core::ids::At;
 use afk_core::plan::End;
+use afk_core::trouble;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
 use afk_engine::ports::{PortErrorKind, PortResult};
@@ -259,7 +260,9 @@ impl Story<'_> {
         if let Fate::Before(kind) | Fate::After(kind) = fate
             && let PortErrorKind::RateLimited { until } = kind
         {
-            self.limited = self.limited.max(until);
+            // As the loop waits it out: one that is over already, for a moment all the same.
+            let now = self.sim.with(|world| world.now);
+            self.limited = self.limited.max(trouble::again(1, Some(until), now));
         }
         self.gate.grant(one.ticket, fate);
         let tick = self.planes[one.plane].began;
