@@ -49,6 +49,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(limits.run.as_secs(), 43_200);
     assert_eq!((config.budget_usd, config.max_concurrent_runs), (Usd::dollars(100), 2));
     assert_eq!(the_repo(&config).guardrails.max_diff_lines, 2000);
+    assert!(the_repo(&config).freeze_repo);
     assert_eq!(the_repo(&config).guardrails.max_file_bytes, 1 << 20);
 }
 

@@ -153,6 +153,8 @@ mod tests {
             let key: JobKey = format!("{run}.{other}").parse().unwrap();
             assert_eq!(key.of(), None, "{other:?}");
         }
+        let judges = JobOf::ALL.into_iter().filter(|of| of.judges()).map(JobOf::word);
+        assert_eq!(judges.collect::<Vec<_>>(), ["verify", "verify-again", "verify-build"]);
         // What a subject says is no kind.
         let hook = JobKey::new(run, JobOf::Hook, "after_run.stage.verify");
         assert_eq!(hook.of(), Some(JobOf::Hook));

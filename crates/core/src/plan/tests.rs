@@ -58,6 +58,24 @@ fn check(now: Situation, expected: Plan) {
 }
 
 #[test]
+fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
+    use Waiting::{
+        Backoff, Executor, Freeze, Gates, Halt, Judgement, PullRequest, Question, Turn, UsageLimit,
+        Workspace,
+    };
+    let check = |all: &[Waiting], people: bool, clocks_stop: bool| {
+        for one in all {
+            assert_eq!((one.on_people(), one.stops_clocks()), (people, clocks_stop), "{one:?}");
+        }
+    };
+    check(&[Halt, Freeze, Question, PullRequest], true, true);
+    check(&[UsageLimit], false, true);
+    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement], false, false);
+    let back = [End::Done, End::NeedsHuman, End::Frozen, End::Released].map(End::is_handed_back);
+    assert_eq!(back, [false, true, true, false]);
+}
+
+#[test]
 fn row_1_a_committed_outcome_is_only_settled() {
     check(Situation { concluded: true, cancelled: true, halted: true, ..RUNNING }, Plan::Settle);
 }
