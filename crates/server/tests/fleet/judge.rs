@@ -34,6 +34,10 @@ impl Raw {
     }
 }
 
+/// Doorbells that nobody has heard yet.
+pub(crate) const UNDELIVERED: &str =
+    "SELECT 'the doorbell ' || id || ' is not delivered' FROM outbox WHERE delivered_at IS NULL";
+
 /// Everything that is wrong, a sentence each.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Found {
@@ -170,8 +174,7 @@ impl Found {
             "SELECT 'the lease ' || key || ' of ' || owner FROM leases \
              WHERE until > unixepoch() * 1000000 AND key <> 'house'",
             "SELECT 'the run ' || id || ' holds ' || repo FROM runs WHERE live = 1",
-            "SELECT 'the doorbell ' || id || ' is not delivered' FROM outbox \
-             WHERE delivered_at IS NULL",
+            UNDELIVERED,
         ] {
             self.stuck.extend(raw.texts(sql));
         }

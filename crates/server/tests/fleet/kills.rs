@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::{BOUND, Control, until};
-use crate::judge::{Found, Raw};
+use crate::judge::{Found, Raw, UNDELIVERED};
 use crate::sampler::{Sampler, Seen};
 use crate::world::Fleet;
 
@@ -71,6 +71,12 @@ fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
     }
     if over < names.len() {
         println!("{}\n{}", fleet.told(&["status"]), killer.said());
+    }
+    // One that was rung by a daemon which died of it is that daemon's for a minute.
+    let mut store = Raw::open(&fleet);
+    let heard = Instant::now() + Duration::from_secs(90);
+    while !store.texts(UNDELIVERED).is_empty() && Instant::now() < heard {
+        std::thread::sleep(Duration::from_millis(200));
     }
     let told = killer.end();
     let watched = sampler.seen();
