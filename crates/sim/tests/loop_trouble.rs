@@ -298,65 +298,6 @@ async fn a_usage_limit_that_never_resets_is_asked_ever_less_often_and_then_hande
 }
 
 #[tokio::test]
-async fn a_run_ends_at_its_deadline() {
-    let tool = Script { tool_open: true, ..Script::hangs() };
-    let story = Story::new().with_issue(vec![tool]);
-    for _ in 0..90 {
-        story.sim.advance(SignedDuration::from_mins(9));
-        story.rounds(1).await;
-    }
-    story.settle().await;
-    story.ended(End::NeedsHuman);
-    assert!(why(&story).contains("deadline"), "{}", why(&story));
-    story.sim.with(|world: &mut World| assert!(world.alive(world.store.all()[0].id).is_empty()));
-}
-
-#[tokio::test]
-async fn a_budget_that_is_spent_ends_the_run() {
-    let mut dear = commit("src/lib", "untested");
-    dear.cost = afk_core::usd::Usd::dollars(100);
-    let story = Story::new().with_issue(vec![dear, good_work()]);
-    let run = story.settle().await;
-    story.ended(End::NeedsHuman);
-    assert_eq!(causes(&run).len(), 1);
-    assert!(why(&story).contains("budget"), "{}", why(&story));
-}
-
-#[tokio::test]
-async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
-    let story = Story::new().with_issue(vec![Script { tool_open: true, ..Script::hangs() }]);
-    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
-    story.sim.with(|world| {
-        world.agents.stubborn = true;
-        world.set_open(&seven(), false, &afk_sim::world::person("ann"));
-    });
-    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
-    let conclusion = story.run().conclusion.unwrap();
-    assert_eq!(conclusion.end, End::Frozen);
-    assert!(conclusion.why.contains("could not be stopped"), "{}", conclusion.why);
-    assert!(story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).is_some()));
-}
-
-#[tokio::test]
-async fn a_grace_that_was_once_begun_does_not_run_on_in_the_next_turn() {
-    use afk_engine::ports::Switch;
-    let tool = || Script { tool_open: true, ..Script::hangs() };
-    let story = Story::new().with_issue(vec![tool(), tool()]);
-    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
-    story.switch(&Switch::Halt, true);
-    story.round().await.unwrap();
-    // Lifted before any pass saw it at rest.
-    story.switch(&Switch::Halt, false);
-    story.until("the second turn", |world| world.agents.turns.len() == 2).await;
-    story.sim.advance(SignedDuration::from_mins(5));
-    story.sim.with(|world| {
-        world.set_open(&seven(), false, &afk_sim::world::person("ann"));
-    });
-    story.settle().await;
-    story.ended(End::Released);
-}
-
-#[tokio::test]
 async fn evidence_that_lacks_something_says_what() {
     let story = Story::new().with_issue(vec![good_work()]);
     story.until("landed", |world| world.calls.contains(&"git.push")).await;
@@ -399,8 +340,8 @@ async fn a_question_is_answered_by_policy_and_the_turn_goes_on() {
 
 #[tokio::test]
 async fn a_commit_in_the_runs_name_that_nobody_here_pushed_freezes_the_repo() {
-    // While the candidate is judged, and while its push cannot be made.
-    for at in ["git.keep", "git.push"] {
+    // Before there is a candidate, while it is judged, and while its push cannot be made.
+    for at in ["executor.start", "git.keep", "git.push"] {
         let story = Story::new().with_issue(vec![good_work()]);
         story.sim.with(|world| world.broken.insert("git.push"));
         story.until("so far", |world| world.calls.contains(&at)).await;

@@ -183,10 +183,12 @@ impl Pass<'_> {
     async fn found(&mut self, candidate: &Candidate) -> PortResult<Option<Acted>> {
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (repo, branch) = (&self.run.issue.repo, self.branch());
+        // What is forged may be older than the candidate's base, but not than the run.
+        let since = self.run.start.as_ref().map_or(&candidate.base, |start| &start.base);
         let landed = self
             .ports()
             .git
-            .landed(repo, &branch, &candidate.base, &candidate.commit, self.run.id, attempt)
+            .landed(repo, &branch, since, &candidate.commit, self.run.id, attempt)
             .await?;
         match landed {
             None => Ok(None),
