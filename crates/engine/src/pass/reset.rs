@@ -1,5 +1,6 @@
 //! The workspace before a corrective turn: put on the default head, with everything
-//! that was in it and did not land kept under a ref of the run's own.
+//! that was in it and did not land kept under a ref of the run's own. Before any turn that
+//! follows one that was killed: freed of git's locks.
 //!
 //! What landed is another commit than the agent's: a fix on top of the agent's own
 //! would meet it as a conflict. The clone is the agent's, so that git runs in it in
@@ -23,8 +24,9 @@ impl Pass<'_> {
             return Ok(Acted::Again);
         };
         let mut whole = true;
-        for step in [ResetStep::Unlock, ResetStep::Add, ResetStep::Commit] {
-            let Some(end) = self.reset_step(attempt, &step).await? else {
+        let keep = [ResetStep::Unlock, ResetStep::Abandon, ResetStep::Add, ResetStep::Commit];
+        for step in keep {
+            let Some(end) = self.reset_step(&attempt.to_string(), &step).await? else {
                 return Ok(Acted::wait(Watch::Jobs, None));
             };
             match (&step, end.code) {
@@ -41,7 +43,7 @@ impl Pass<'_> {
         let checkout = ResetStep::Checkout { onto: onto.clone() };
         let clean = whole.then(|| ResetStep::Clean { onto: onto.clone() });
         for step in [Some(checkout), clean].into_iter().flatten() {
-            match self.reset_step(attempt, &step).await? {
+            match self.reset_step(&attempt.to_string(), &step).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(end) if end.code == Some(0) => {}
                 Some(end) => return Err(failed(&step, &end)),
@@ -57,17 +59,25 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// One step, once for this attempt (and commit): none while it is under way.
-    async fn reset_step(&self, attempt: u32, step: &ResetStep) -> PortResult<Option<JobEnd>> {
+    /// Removes what a turn that was killed may have left locked, before turn `n` meets it:
+    /// whether that is done. What cannot be removed is the agent's to deal with.
+    pub(super) async fn unlock(&self, n: u32) -> PortResult<bool> {
+        let end = self.reset_step(&format!("turn-{n}"), &ResetStep::Unlock).await?;
+        Ok(end.is_some())
+    }
+
+    /// One step, once for `subject` (and commit): none while it is under way.
+    async fn reset_step(&self, subject: &str, step: &ResetStep) -> PortResult<Option<JobEnd>> {
         let name = match step {
             ResetStep::Unlock => "unlock".to_owned(),
+            ResetStep::Abandon => "abandon".to_owned(),
             ResetStep::Add => "add".to_owned(),
             ResetStep::Commit => "commit".to_owned(),
             ResetStep::Checkout { onto } => format!("checkout.{onto}"),
             ResetStep::Clean { onto } => format!("clean.{onto}"),
         };
         self.job(Job {
-            key: JobKey::new(self.run.id, JobOf::Reset, &format!("{attempt}.{name}")),
+            key: JobKey::new(self.run.id, JobOf::Reset, &format!("{subject}.{name}")),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
             kind: JobKind::Reset { step: step.clone() },
@@ -82,7 +92,7 @@ impl Pass<'_> {
 /// The agent's clone does not let itself be reset: a person must look at it.
 fn failed(step: &ResetStep, end: &JobEnd) -> PortError {
     let what = match step {
-        ResetStep::Unlock => "be unlocked",
+        ResetStep::Unlock | ResetStep::Abandon => "be unlocked",
         ResetStep::Add | ResetStep::Commit => "have what was left in it kept",
         ResetStep::Checkout { .. } | ResetStep::Clean { .. } => "be put on the default head",
     };

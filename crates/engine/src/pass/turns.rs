@@ -11,7 +11,7 @@ use afk_core::ids::{JobKey, JobOf};
 use afk_core::plan::{Refusal, TurnCause};
 use afk_core::prompt::{self, Cause, Lands, Opening};
 use afk_core::proof::Verify;
-use afk_core::run::{Candidate, Refused, Start, Transition, TurnEnd};
+use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
 
 use super::{Acted, Pass, Watch};
@@ -65,6 +65,9 @@ impl Pass<'_> {
     /// Starts the recorded turn, or finds it by its key.
     pub(super) async fn start_turn(&mut self) -> PortResult<Acted> {
         let Some(turn) = self.run.turn().cloned() else { return Ok(Acted::Again) };
+        if self.run.ends().last().is_some_and(was_killed) && !self.unlock(turn.n).await? {
+            return Ok(Acted::wait(Watch::Jobs, None));
+        }
         if let Some(argv) = self.repo.hooks.before_run.clone() {
             match self.hook("before_run", &turn.n.to_string(), argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
@@ -198,6 +201,18 @@ impl Pass<'_> {
             Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted | TurnEnd::Limited { .. })
             | None => "it did not come to its end",
         }
+    }
+}
+
+/// Whether a turn that ended so may have been stopped in the middle of a git of its own.
+fn was_killed(ended: &Ended) -> bool {
+    match ended.how {
+        TurnEnd::Failed { .. }
+        | TurnEnd::Hopeless { .. }
+        | TurnEnd::Stalled
+        | TurnEnd::Lost
+        | TurnEnd::Interrupted => ended.started(),
+        TurnEnd::Finished { .. } | TurnEnd::Limited { .. } => false,
     }
 }
 

@@ -114,7 +114,7 @@ pub trait Executor: Send + Sync {
 pub enum JobKind {
     /// Asks the run's clone what is not committed.
     Status,
-    /// Does one step of putting the run's idle clone on another commit.
+    /// Does one step of putting the run's idle clone in order.
     Reset {
         /// Which.
         step: ResetStep,
@@ -136,8 +136,11 @@ pub enum JobKind {
 /// One command of a reset, in their order: none loses what the ones before it kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResetStep {
-    /// Removes what a git that was stopped half way left behind.
+    /// Removes the locks that a git which was killed left behind. Alone it is done before a
+    /// turn that follows one that was killed.
     Unlock,
+    /// Gives up what a git had begun and not ended, such as a rebase.
+    Abandon,
     /// Takes every file that is not ignored into the index.
     Add,
     /// Commits the index on top of what is checked out.

@@ -71,6 +71,7 @@ impl LocalJobs {
             JobKind::Reset { step } => {
                 let argv = match step {
                     ResetStep::Unlock => git::reset::unlock(),
+                    ResetStep::Abandon => git::reset::abandon(),
                     ResetStep::Add => git::reset::add(),
                     ResetStep::Commit => git::reset::commit(),
                     ResetStep::Checkout { onto } => git::reset::checkout(onto),

@@ -14,11 +14,10 @@ use crate::common::{BOUND, Bell, Control, git, sh, texts, until};
 
 /// What the agent does: the test of its issue, then the code, each in a commit. It
 /// waits where a gate holds its issue and gives up where one tells it to. What it finds
-/// uncommitted is of a turn that was killed, as are git's locks, and is written anew.
+/// uncommitted is of a turn that was killed, and is written anew.
 const AGENT: &str = r#"
 branch=$(git symbolic-ref --short HEAD); n=${branch#afk/}; n=${n%%-*}
 me=@GATE@/$(cat NAME)-$n
-find .git -name '*.lock' -delete
 while [ -e "$me.hold" ]; do sleep 0.05; done
 [ ! -e "$me.give-up" ] || exit 0
 if [ -e @GATE@/slow ]; then sleep "0.$(date +%N | cut -c1)"; fi

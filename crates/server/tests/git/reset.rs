@@ -21,6 +21,7 @@ fn boxed(world: &World, clone: &RunClone, argv: &[String]) -> i32 {
 /// All of a reset, as the engine orders it; the leftovers.
 async fn reset_onto(world: &World, clone: &RunClone, onto: &Oid) -> Oid {
     assert_eq!(boxed(world, clone, &reset::unlock()), 0);
+    assert_eq!(boxed(world, clone, &reset::abandon()), 0);
     let whole = boxed(world, clone, &reset::add()) == 0;
     assert_eq!(boxed(world, clone, &reset::commit()), 0);
     let upload = world.boxed_upload_pack(clone);

@@ -83,7 +83,7 @@ impl World {
     pub(super) fn reset(&mut self, run: RunId, step: &ResetStep) {
         let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
         match step {
-            ResetStep::Unlock | ResetStep::Add => {}
+            ResetStep::Unlock | ResetStep::Abandon | ResetStep::Add => {}
             ResetStep::Commit => {
                 let on = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
                 let left = workspace.dirty.iter().map(|path| (path.as_str(), Some("left over")));

@@ -7,18 +7,17 @@
 
 use afk_core::ids::Oid;
 
-/// What a git that was stopped half way may have left: each of it would stop the next.
-const LEFT_BEHIND: [&str; 5] = [
-    ".git/index.lock",
-    ".git/HEAD.lock",
-    ".git/rebase-merge",
-    ".git/rebase-apply",
-    ".git/sequencer",
-];
+/// What a git that is to be gone on with keeps of what it had begun.
+const BEGUN: [&str; 3] = [".git/rebase-merge", ".git/rebase-apply", ".git/sequencer"];
 
-/// Removes what a stopped git left behind.
+/// Removes the locks that a git which was killed left behind: each would stop the next.
 pub fn unlock() -> Vec<String> {
-    ["rm", "-rf", "--"].into_iter().chain(LEFT_BEHIND).map(str::to_owned).collect()
+    ["find", ".git", "-type", "f", "-name", "*.lock", "-delete"].map(str::to_owned).into()
+}
+
+/// Gives up what a git had begun and not ended, such as a rebase.
+pub fn abandon() -> Vec<String> {
+    ["rm", "-rf", "--"].into_iter().chain(BEGUN).map(str::to_owned).collect()
 }
 
 /// Takes every file into the index that is not ignored; fails, with all others taken,
