@@ -5,6 +5,8 @@
 //! shows them; only then is the run settled and its repo free.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::elapsed::deadline;
+use afk_core::ids::At;
 use afk_core::plan::{Alive, Candidate, End, Landed, RedCause, Situation, Turn, Work};
 use afk_core::run::{Seen, Transition, TurnEnd};
 
@@ -16,6 +18,20 @@ use crate::ports::{PortErrorKind, PortResult};
 /// How soon what did not settle is tried again.
 const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
+/// How long after its end a run is held for an issue that its tracker does not have: a
+/// forge says that of any, too, while it is out of order.
+const GONE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
+
+/// What became of the work that a run was to stop.
+enum Stopped {
+    /// Nothing is alive.
+    Yes,
+    /// That is awaited.
+    NotYet,
+    /// Something is, and its grace is over.
+    Never,
+}
+
 impl Pass<'_> {
     /// Commits the outcome.
     pub(super) async fn conclude(&mut self, end: End, now: &Situation) -> PortResult<Acted> {
@@ -26,9 +42,13 @@ impl Pass<'_> {
     /// Ends the run because only a person can go on, once nothing of it is alive and it is
     /// known what became of its push, or time is over.
     pub(super) async fn hand_over(&mut self, mut why: String) -> PortResult<Acted> {
-        if !self.ports().jobs.alive(self.run.id).await?.is_empty() {
-            self.ports().jobs.stop(self.run.id).await?;
-            return Ok(Acted::Rest(self.soon()));
+        match self.stop().await? {
+            Stopped::Yes => {}
+            Stopped::NotYet => return Ok(Acted::Rest(self.soon())),
+            Stopped::Never => {
+                why.push_str("; what the run had started could not be stopped");
+                return self.end(End::Frozen, why).await;
+            }
         }
         match self.find().await {
             Ok(None) => {}
@@ -55,11 +75,30 @@ impl Pass<'_> {
 
     /// Ends the run as `end` once nothing of it is alive.
     pub(super) async fn hand_over_as(&mut self, end: End, why: String) -> PortResult<Acted> {
-        if !self.ports().jobs.alive(self.run.id).await?.is_empty() {
-            self.ports().jobs.stop(self.run.id).await?;
-            return Ok(Acted::Rest(self.soon()));
+        match self.stop().await? {
+            Stopped::Yes => self.end(end, why).await,
+            Stopped::NotYet => Ok(Acted::Rest(self.soon())),
+            Stopped::Never => self.end(End::Frozen, why).await,
         }
-        self.end(end, why).await
+    }
+
+    /// Stops what of the run is alive. That it was in vain is known only of a run whose time
+    /// is over: until then its next plan says what becomes of it.
+    async fn stop(&mut self) -> PortResult<Stopped> {
+        if self.ports().jobs.alive(self.run.id).await?.is_empty() {
+            return Ok(Stopped::Yes);
+        }
+        self.ports().jobs.stop(self.run.id).await?;
+        if !self.is_over() {
+            return Ok(Stopped::NotYet);
+        }
+        if self.run.stopping_since.is_none() {
+            self.commit(Transition::Stopping).await?;
+        }
+        let grace = self.config.limits(&self.repo).stop_grace;
+        let until = self.run.stopping_since.and_then(|at| deadline(at, grace, self.now(), &[]));
+        let over = until.is_some_and(|until| until <= self.now());
+        Ok(if over { Stopped::Never } else { Stopped::NotYet })
     }
 
     /// That nobody knows whether what was pushed landed.
@@ -99,15 +138,18 @@ impl Pass<'_> {
         };
         if seen.alive {
             self.ports().jobs.stop(self.run.id).await?;
-            return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
         }
+        // Also beside what cannot be stopped: people must hear of it.
         match self.show(seen).await? {
             Shown::Already => {}
             // Shown only once the tracker itself says so.
             Shown::Wrote => return Ok(Acted::Again),
             Shown::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
         }
-        if seen.issue.is_none() {
+        if seen.alive {
+            return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
+        }
+        if seen.issue.is_none() && !self.is_gone().await? {
             return Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), SETTLING))));
         }
         if let Some(argv) = self.repo.hooks.before_remove.clone().filter(|_| end == End::Done) {
@@ -139,6 +181,22 @@ impl Pass<'_> {
         }
         self.commit(Transition::Settled).await?;
         Ok(Acted::Rest(Next::Settled))
+    }
+
+    /// Whether the tracker has no such issue, for good: then there is nothing to show it on.
+    async fn is_gone(&self) -> PortResult<bool> {
+        let ended = self.run.conclusion.as_ref().map_or(At::MAX, |conclusion| conclusion.at);
+        if self.now() < later(ended, GONE) {
+            return Ok(false);
+        }
+        match self.ports().tracker.issue(&self.run.issue).await {
+            Err(error) if error.kind == PortErrorKind::NotFound => {
+                tracing::warn!(run.id = %self.run.id, issue = %self.run.issue, "issue gone, its end is not shown");
+                Ok(true)
+            }
+            Err(error) => Err(error),
+            Ok(_) => Ok(false),
+        }
     }
 
     /// Why the run ends, in a sentence for people.

@@ -36,6 +36,8 @@ pub struct TrackerWorld {
     pub permissions: BTreeMap<String, Permission>,
     /// Accounts whose permission cannot be read.
     pub unknown: BTreeSet<String>,
+    /// Issues that somebody deleted.
+    pub deleted: BTreeSet<IssueRef>,
     /// Repos whose tracker does not answer.
     pub mute: BTreeSet<RepoName>,
     /// Repos whose tracker answers nothing before a time, and says so.
@@ -259,12 +261,20 @@ impl World {
         }
     }
 
+    /// Deletes an issue, as people can on some trackers.
+    pub fn delete_issue(&mut self, issue: &IssueRef) {
+        self.tracker.issues.remove(issue);
+        self.tracker.deleted.insert(issue.clone());
+    }
+
     /// The issue, where it exists and its tracker answers.
     pub(crate) fn record(&mut self, issue: &IssueRef) -> PortResult<&mut IssueRecord> {
         self.tracker_answers(&issue.repo)?;
         if !self.tracker.issues.contains_key(issue) {
             let what = format!("{issue} does not exist");
-            self.wrong.push(what.clone());
+            if !self.tracker.deleted.contains(issue) {
+                self.wrong.push(what.clone());
+            }
             return Err(PortError::new(PortErrorKind::NotFound, what));
         }
         let gone = || PortError::new(PortErrorKind::NotFound, "no such issue");

@@ -1,0 +1,137 @@
+//! The loop where a run comes to its end: time and money that are over, what cannot be
+//! stopped, and an issue that is not there any more.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use afk_core::plan::{End, TurnCause};
+use afk_engine::ports::Switch;
+use afk_sim::story::{Story, good_work, repo, seven};
+use afk_sim::world::{Act, Script, World, person};
+use jiff::SignedDuration;
+
+fn why(story: &Story) -> String {
+    story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default()
+}
+
+fn hangs() -> Script {
+    Script { tool_open: true, ..Script::hangs() }
+}
+
+#[tokio::test]
+async fn a_run_ends_at_its_deadline() {
+    let story = Story::new().with_issue(vec![hangs()]);
+    for _ in 0..90 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+    }
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(why(&story).contains("deadline"), "{}", why(&story));
+    story.sim.with(|world: &mut World| assert!(world.alive(world.store.all()[0].id).is_empty()));
+}
+
+#[tokio::test]
+async fn a_budget_that_is_spent_ends_the_run() {
+    let files = vec![("src/lib", Some("untested"))];
+    let mut dear = Script::acts(vec![Act::Commit { message: "Work", files }]);
+    dear.cost = afk_core::usd::Usd::dollars(100);
+    let story = Story::new().with_issue(vec![dear, good_work()]);
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    let turns = run.attempts.iter().flat_map(|attempt| &attempt.turns);
+    assert_eq!(turns.map(|turn| turn.cause).collect::<Vec<_>>(), [TurnCause::Opening]);
+    assert!(why(&story).contains("budget"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
+    let story = Story::new().with_issue(vec![hangs()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| {
+        world.agents.stubborn = true;
+        world.set_open(&seven(), false, &person("ann"));
+    });
+    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
+    let conclusion = story.run().conclusion.unwrap();
+    assert_eq!(conclusion.end, End::Frozen);
+    assert!(conclusion.why.contains("could not be stopped"), "{}", conclusion.why);
+    assert!(story.sim.with(|world| world.store.switches.freeze_of(&repo("o/r")).is_some()));
+
+    // People hear of it while it goes on; the run is over only once it does not.
+    story.until("told", |world| world.tracker.issues[&seven()].comments.len() == 1).await;
+    story.sim.with(|world| {
+        assert!(world.tracker.issues[&seven()].has("ready-for-human"));
+        assert!(world.store.all()[0].settled_at.is_none());
+        world.agents.stubborn = false;
+    });
+    story.settle().await;
+    story.ended(End::Frozen);
+}
+
+#[tokio::test]
+async fn a_grace_that_was_once_begun_does_not_run_on_in_the_next_turn() {
+    let story = Story::new().with_issue(vec![hangs(), hangs()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.switch(&Switch::Halt, true);
+    story.round().await.unwrap();
+    // Lifted before any pass saw it at rest.
+    story.switch(&Switch::Halt, false);
+    story.until("the second turn", |world| world.agents.turns.len() == 2).await;
+    story.sim.advance(SignedDuration::from_mins(5));
+    story.sim.with(|world| {
+        world.set_open(&seven(), false, &person("ann"));
+    });
+    story.settle().await;
+    story.ended(End::Released);
+}
+
+#[tokio::test]
+async fn what_cannot_be_stopped_freezes_its_repo_where_nothing_can_be_seen_either() {
+    let story = Story::new().with_issue(vec![hangs()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| {
+        world.agents.stubborn = true;
+        world.broken.insert("store.requests");
+    });
+    for _ in 0..90 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+        if story.run().stopping_since.is_some() {
+            break;
+        }
+    }
+    story.rounds(20).await;
+    assert!(story.run().conclusion.is_none(), "it has a grace");
+    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
+    assert_eq!(story.run().conclusion.unwrap().end, End::Frozen);
+    assert!(why(&story).contains("could not be stopped"), "{}", why(&story));
+}
+
+#[tokio::test]
+async fn an_issue_that_was_deleted_holds_its_repo_for_an_hour() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| world.delete_issue(&seven()));
+    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
+    story.rounds(60).await;
+    assert!(story.run().settled_at.is_none(), "its tracker may have lost it for a moment only");
+    story.sim.advance(SignedDuration::from_hours(1));
+    story.settle().await;
+    story.ended(End::Done);
+}
+
+#[tokio::test]
+async fn an_issue_that_comes_back_within_the_hour_shows_the_end_of_its_run() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    let record = story.sim.with(|world| {
+        let record = world.tracker.issues[&seven()].clone();
+        world.delete_issue(&seven());
+        record
+    });
+    story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
+    story.sim.with(|world| world.tracker.issues.insert(seven(), record));
+    story.settle().await;
+    story.ended(End::Done);
+    story.sim.with(|world| assert!(!world.tracker.issues[&seven()].issue.open));
+}
