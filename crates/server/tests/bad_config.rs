@@ -109,14 +109,20 @@ fn a_file_that_does_not_tell_its_data_folder_is_no_guess() {
     }
 }
 
-#[test]
-fn a_halt_under_a_bad_file_stops_an_agent_that_nobody_works() {
+/// A world whose agent goes on after its control plane was killed.
+fn with_an_agent_that_nobody_works() -> World {
     let world = World::new(&Plan::default());
     world.script(&[honest(vec![wait_for(world.path("gate/go"))])]);
     world.issue("It prints `Hello, !`.");
     let control = world.start(&WATCH);
     until("the agent at work", BOUND, || (world.starts() == 1).then_some(()));
     control.kill();
+    world
+}
+
+#[test]
+fn a_halt_under_a_bad_file_stops_an_agent_that_nobody_works() {
+    let world = with_an_agent_that_nobody_works();
     let good = fs::read_to_string(world.path("afk.toml")).unwrap();
     spoil(&world, &good, BAD[1]);
     assert!(!world.processes(&[]).is_empty(), "nothing runs that could be stopped");
@@ -126,12 +132,7 @@ fn a_halt_under_a_bad_file_stops_an_agent_that_nobody_works() {
 
 #[test]
 fn a_stop_under_a_bad_file_is_kept_and_carried_out_once_it_is_mended() {
-    let world = World::new(&Plan::default());
-    world.script(&[honest(vec![wait_for(world.path("gate/go"))])]);
-    world.issue("It prints `Hello, !`.");
-    let control = world.start(&WATCH);
-    until("the agent at work", BOUND, || (world.starts() == 1).then_some(()));
-    control.kill();
+    let world = with_an_agent_that_nobody_works();
     let good = fs::read_to_string(world.path("afk.toml")).unwrap();
     let store = world.path("data/afk.db").to_string_lossy().into_owned();
     for bad in BAD {

@@ -22,7 +22,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 pub(super) use backup::BackupArgs;
 pub(super) use color::ColorChoice;
 pub(super) use config::ConfigCommand;
-pub(super) use demo::{DemoAgent, DemoArgs, Scenario};
+pub(super) use demo::{DemoAgent, DemoArgs};
 pub(super) use evidence::{EvidenceArgs, EvidenceCommand, VerifyArgs};
 pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;

@@ -13,49 +13,37 @@ use std::path::PathBuf;
 
 use afk_core::gates::Gate;
 use afk_core::ids::{IssueRef, Oid, RunId};
+use clap::ValueEnum;
 use serde::Serialize;
 
 pub use restart::Restart;
 pub use setup::{Demo, DemoError, DemoOptions};
 
-/// What is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What happens to the demo's issue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
-    /// A test, a fix, a landing.
+    /// It lands, goes green and is closed with evidence
     Success,
-    /// CI fails before landing; only what passed lands.
+    /// CI is asked before landing: it fails once, and only what passed lands
     Tested,
-    /// CI fails on what verify does not see; the agent mends it forward.
+    /// CI fails on what the tests do not see, and the agent mends it forward
     CiRed,
-    /// CI fails, no fix mends it, and the repo is frozen with the next issue waiting.
+    /// No fix makes CI green: the repository is frozen, and the next issue waits
     Frozen,
-    /// The control plane is killed in the middle of a turn, and another goes on.
+    /// The control plane is killed in the middle of a turn, and another goes on
     Restart,
-    /// The agent cannot decide, says so and stops.
+    /// The agent cannot prove its change, and a person gets it
     NeedsHuman,
-    /// The agent edits the CI script.
+    /// The change breaches a guardrail, and nothing lands
     Guardrail,
-    /// Another issue blocks it.
+    /// Another issue blocks it, and nothing starts
     Blocked,
-    /// A stranger put the ready label on.
+    /// Nobody trusted released it, and nothing starts
     Untrusted,
 }
 
 impl Scenario {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::Success,
-        Self::Tested,
-        Self::CiRed,
-        Self::Frozen,
-        Self::Restart,
-        Self::NeedsHuman,
-        Self::Guardrail,
-        Self::Blocked,
-        Self::Untrusted,
-    ];
-
     /// The outcome that it ends with.
     pub const fn expected(self) -> Outcome {
         match self {

@@ -8,7 +8,7 @@ use afk_core::proof::{ProofOutcome, Strength};
 use serde_json::Value;
 
 use crate::support::{Said, afk, finish};
-use crate::world::{World, append, commit, honest, write_step};
+use crate::world::World;
 
 /// A bundle in a data folder of its own, and a home where no configuration is.
 struct Kept {
@@ -21,11 +21,7 @@ impl Kept {
     /// What is kept of a run with a refusal on its way.
     fn new() -> Self {
         let world = World::new();
-        let untested = [append("lib.sh", "# nothing\n"), commit("Say nothing", &["lib.sh"])];
-        let mut tested = vec![write_step("note.md", "A note.\n"), commit("Note", &["note.md"])];
-        tested.extend(honest());
-        world.script(&[&untested, &tested]);
-        let ended = world.run(0);
+        let ended = world.run_refused_once();
         let run = ended.view["run"].as_str().unwrap().to_owned();
         let root = tempfile::tempdir().unwrap();
         for folder in ["home", "data"] {

@@ -6,7 +6,7 @@ use afk_core::digest::Digest;
 use serde_json::Value;
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::world::{World, append, commit, honest, write_step};
+use crate::world::{World, honest};
 
 /// Does something with the store as somebody with the file in hand.
 fn with_store<T>(file: &Path, act: impl AsyncFnOnce(&mut SqliteConnection) -> T) -> T {
@@ -67,12 +67,7 @@ async fn forge(raw: &mut SqliteConnection, mut change: impl FnMut(&mut Value) ->
 #[test]
 fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
     let world = World::new();
-    // A refusal first, so that more than the straight way is decided.
-    let untested = [append("lib.sh", "# nothing\n"), commit("Say nothing", &["lib.sh"])];
-    let mut tested = vec![write_step("note.md", "A note.\n"), commit("Note", &["note.md"])];
-    tested.extend(honest());
-    world.script(&[&untested, &tested]);
-    let ended = world.run(0);
+    let ended = world.run_refused_once();
     let replayed = world.json(&["replay", &ended.issue]);
     assert_eq!(replayed["chain"]["chain"], "whole");
     assert_eq!(replayed["replayed"]["differences"], serde_json::json!([]), "{replayed:#}");

@@ -169,6 +169,16 @@ impl World {
         self.ended(&said, issue)
     }
 
+    /// A new issue, done in its second attempt: of more than the straight way.
+    #[track_caller]
+    pub(crate) fn run_refused_once(&self) -> Ended {
+        let untested = [append("lib.sh", "# nothing\n"), commit("Say nothing", &["lib.sh"])];
+        let mut tested = vec![write_step("note.md", "A note.\n"), commit("Note", &["note.md"])];
+        tested.extend(honest());
+        self.script(&[&untested, &tested]);
+        self.run(0)
+    }
+
     /// The run on `issue` that is over, told by `said`.
     #[track_caller]
     pub(crate) fn ended(&self, said: &Said, issue: String) -> Ended {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::demo::Scenario;
+
 /// What the demo shows.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct DemoArgs {
@@ -16,29 +18,6 @@ pub(in crate::cli) struct DemoArgs {
     /// Work in this folder, which must not exist yet, in place of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) keep: Option<PathBuf>,
-}
-
-/// What happens to the demo's issue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Scenario {
-    /// It lands, goes green and is closed with evidence
-    Success,
-    /// CI is asked before landing: it fails once, and only what passed lands
-    Tested,
-    /// CI fails on what the tests do not see, and the agent mends it forward
-    CiRed,
-    /// No fix makes CI green: the repository is frozen, and the next issue waits
-    Frozen,
-    /// The control plane is killed in the middle of a turn, and another goes on
-    Restart,
-    /// The agent cannot prove its change, and a person gets it
-    NeedsHuman,
-    /// The change breaches a guardrail, and nothing lands
-    Guardrail,
-    /// Another issue blocks it, and nothing starts
-    Blocked,
-    /// Nobody trusted released it, and nothing starts
-    Untrusted,
 }
 
 /// Who writes the demo's code.

@@ -12,7 +12,7 @@ use super::Context;
 use super::look::brake;
 use crate::adapters::find_claude;
 use crate::app::App;
-use crate::cli::args::{self, DemoAgent, DemoArgs};
+use crate::cli::args::{DemoAgent, DemoArgs};
 use crate::cli::desk::{configured, issue, sources};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Answer, Failure};
@@ -20,7 +20,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::live::{EngineWatch, beside, glance};
 use crate::cli::render;
 use crate::cli::words::many;
-use crate::demo::{Demo, DemoOptions, Scenario};
+use crate::demo::{Demo, DemoOptions};
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let out = context.out;
@@ -203,7 +203,7 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     }
     let interrupt = Interrupt::new()?;
     let claude = args.agent == DemoAgent::Claude;
-    let options = DemoOptions { scenario: scenario(args.scenario), claude, keep: args.keep };
+    let options = DemoOptions { scenario: args.scenario, claude, keep: args.keep };
     let demo = Demo::set_up(&options).await?;
     out.note(format!(
         "a sample repository and an issue, {}, in {}",
@@ -230,18 +230,4 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
         (false, true) => Exit::Interrupted,
         (false, false) => Exit::Failure,
     })
-}
-
-fn scenario(asked: args::Scenario) -> Scenario {
-    match asked {
-        args::Scenario::Success => Scenario::Success,
-        args::Scenario::Tested => Scenario::Tested,
-        args::Scenario::CiRed => Scenario::CiRed,
-        args::Scenario::Frozen => Scenario::Frozen,
-        args::Scenario::Restart => Scenario::Restart,
-        args::Scenario::NeedsHuman => Scenario::NeedsHuman,
-        args::Scenario::Guardrail => Scenario::Guardrail,
-        args::Scenario::Blocked => Scenario::Blocked,
-        args::Scenario::Untrusted => Scenario::Untrusted,
-    }
 }
