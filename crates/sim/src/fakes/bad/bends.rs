@@ -9,7 +9,31 @@ use afk_core::run::{Run, Transition};
 use afk_engine::ports::{JobKind, JobState};
 use jiff::SignedDuration;
 
-use crate::world::{Kept, Send, World, own};
+use crate::world::{IssueRecord, JobRecord, Kept, Send, World, own};
+
+/// `act` on a world of which `part` is bent; it is put back after it, whatever `act` made
+/// of it.
+pub(super) fn bending<P: Clone, T>(
+    world: &mut World,
+    part: fn(&mut World) -> &mut P,
+    bend: impl FnOnce(&mut P),
+    act: impl FnOnce(&mut World) -> T,
+) -> T {
+    let before = part(world).clone();
+    bend(part(world));
+    let answer = act(world);
+    *part(world) = before;
+    answer
+}
+
+/// `act`, of whose effect on `part` nothing is left.
+pub(super) fn undoing<P: Clone, T>(
+    world: &mut World,
+    part: fn(&mut World) -> &mut P,
+    act: impl FnOnce(&mut World) -> T,
+) -> T {
+    bending(world, part, |_| {}, act)
+}
 
 /// `act` on a world without the runs that `hidden` names; they come back after it.
 pub(super) fn hiding<T>(
@@ -31,11 +55,9 @@ pub(super) fn rewriting<T>(
     change: impl Fn(&mut Run),
     act: impl FnOnce(&mut World) -> T,
 ) -> T {
-    let runs = world.store.runs.clone();
-    world.store.runs.values_mut().for_each(|kept| change(&mut kept.run));
-    let answer = act(world);
-    world.store.runs = runs;
-    answer
+    let bend =
+        |runs: &mut BTreeMap<_, Kept>| runs.values_mut().for_each(|one| change(&mut one.run));
+    bending(world, |world| &mut world.store.runs, bend, act)
 }
 
 /// `act` on a world that keeps what its journal says, whatever the loop believed of it:
@@ -104,8 +126,8 @@ pub(super) fn ready_left_on<T>(
     act: impl FnOnce(&mut World) -> T,
 ) -> T {
     let ready = world.config.ready_label.clone();
-    let before = world.tracker.issues.clone();
     if name == "tracker.label" {
+        let before = world.tracker.issues.clone();
         let answer = act(world);
         for (issue, now) in &mut world.tracker.issues {
             if before.get(issue).is_some_and(|then| then.has(&ready)) && !now.has(&ready) {
@@ -119,14 +141,12 @@ pub(super) fn ready_left_on<T>(
         return answer;
     }
     let human = world.config.human_label.clone();
-    for one in world.tracker.issues.values_mut() {
-        if one.has(&human) || !one.issue.open {
+    let bend = |issues: &mut BTreeMap<_, IssueRecord>| {
+        for one in issues.values_mut().filter(|one| one.has(&human) || !one.issue.open) {
             one.issue.labels.retain(|label| *label != ready);
         }
-    }
-    let answer = act(world);
-    world.tracker.issues = before;
-    answer
+    };
+    bending(world, |world| &mut world.tracker.issues, bend, act)
 }
 
 /// Keeps a second bell beside the one of an end.
@@ -169,17 +189,15 @@ pub(super) fn proves_again<T>(world: &mut World, act: impl FnOnce(&mut World) ->
 
 /// Stages that ended with this code are seen to have passed.
 pub(super) fn stages_pass<T>(world: &mut World, code: i32, act: impl FnOnce(&mut World) -> T) -> T {
-    let jobs = world.jobs.jobs.clone();
-    for record in world.jobs.jobs.values_mut() {
-        if let (JobKind::Stage { .. }, JobState::Ended(end)) = (&record.job.kind, &mut record.state)
-            && end.code == Some(code)
-        {
-            end.code = Some(0);
+    let bend = |jobs: &mut BTreeMap<_, JobRecord>| {
+        for record in jobs.values_mut() {
+            let JobState::Ended(end) = &mut record.state else { continue };
+            if matches!(record.job.kind, JobKind::Stage { .. }) && end.code == Some(code) {
+                end.code = Some(0);
+            }
         }
-    }
-    let answer = act(world);
-    world.jobs.jobs = jobs;
-    answer
+    };
+    bending(world, |world| &mut world.jobs.jobs, bend, act)
 }
 
 /// Rings what the commit would send, and loses the commit.

@@ -1,12 +1,14 @@
 //! What the known-bad loops see and do of agents, jobs, git and bells.
 
+use std::collections::BTreeMap;
+
 use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_core::message::{RUN_TRAILER, trailer};
 use afk_core::run::{Run, TurnEnd};
 use afk_engine::ports::TurnRequest;
 
 use super::Bad;
-use super::bends::{proves_again, stages_pass};
+use super::bends::{bending, proves_again, stages_pass, undoing};
 use crate::world::{TurnState, World, own};
 
 impl Bad {
@@ -17,34 +19,20 @@ impl Bad {
         act: impl FnOnce(&mut World) -> T,
     ) -> T {
         match (self, name) {
-            (Self::BundleLost, "archive.keep") => {
-                let kept = world.archive.len();
-                let answer = act(world);
-                world.archive.truncate(kept);
-                answer
-            }
+            (Self::BundleLost, "archive.keep") => undoing(world, |world| &mut world.archive, act),
             (Self::TriesLeft, "git.remove_branch") => {
-                let branches = world.git.branches.clone();
-                let answer = act(world);
-                world.git.branches = branches;
-                answer
+                undoing(world, |world| &mut world.git.branches, act)
             }
             (Self::ProvesForEver, "jobs.observe") => proves_again(world, act),
             (Self::VoidIsGreen, "jobs.observe") => stages_pass(world, 127, act),
             (Self::RedIsGreen, "jobs.observe") => stages_pass(world, 1, act),
             (Self::ConcludesOverTheLiving, "jobs.alive") => {
-                let turns = std::mem::take(&mut world.agents.turns);
-                let jobs = std::mem::take(&mut world.jobs.jobs);
-                let answer = act(world);
-                (world.agents.turns, world.jobs.jobs) = (turns, jobs);
-                answer
+                let rest = |world: &mut World| {
+                    bending(world, |world| &mut world.jobs.jobs, BTreeMap::clear, act)
+                };
+                bending(world, |world| &mut world.agents.turns, BTreeMap::clear, rest)
             }
-            (Self::BellsLost, "notifier.ring") => {
-                let rung = world.rung.len();
-                let answer = act(world);
-                world.rung.truncate(rung);
-                answer
-            }
+            (Self::BellsLost, "notifier.ring") => undoing(world, |world| &mut world.rung, act),
             (Self::DispatchBeforeRecord | Self::LabelBeforeThread, "git.prepare") => {
                 let answer = act(world);
                 self.too_early(world);

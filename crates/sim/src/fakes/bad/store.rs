@@ -1,9 +1,11 @@
 //! What the known-bad loops see and do of the store.
 
+use std::collections::BTreeMap;
+
 use super::Bad;
 use super::bends::{
-    bell_first, bell_twice, clock_from_dispatch, hiding, long_ago, recording, rewriting,
-    uncorrected, unsent, without_costs,
+    bell_first, bell_twice, bending, clock_from_dispatch, hiding, long_ago, recording, rewriting,
+    uncorrected, undoing, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -16,22 +18,14 @@ impl Bad {
     ) -> T {
         match (self, name) {
             (Self::HaltIgnored, "store.switches" | "store.admit") => {
-                let halt = world.store.switches.halt.take();
-                let answer = act(world);
-                world.store.switches.halt = halt;
-                answer
+                bending(world, |world| &mut world.store.switches.halt, |halt| *halt = None, act)
             }
             (Self::FreezeForgotten, "store.switches" | "store.admit") => {
-                let frozen = std::mem::take(&mut world.store.switches.frozen);
-                let answer = act(world);
-                world.store.switches.frozen = frozen;
-                answer
+                bending(world, |world| &mut world.store.switches.frozen, Vec::clear, act)
             }
             (Self::UnreadableIsOff, "store.switches") => {
-                let unreadable = std::mem::take(&mut world.store.unreadable_switches);
-                let answer = act(world);
-                world.store.unreadable_switches = unreadable;
-                answer
+                let readable = |unreadable: &mut bool| *unreadable = false;
+                bending(world, |world| &mut world.store.unreadable_switches, readable, act)
             }
             (Self::AdmitsUnchecked, "store.admit") => hiding(world, |_| true, act),
             (Self::LockReadFromLabels, "store.live") => {
@@ -49,10 +43,7 @@ impl Bad {
             (Self::CorrectiveTurnEveryPass, "store.load") => rewriting(world, uncorrected, act),
             (Self::PushForgotten, "store.load") => rewriting(world, unsent, act),
             (Self::ProvesForEver, "store.recall") => {
-                let memos = std::mem::take(&mut world.store.memos);
-                let answer = act(world);
-                world.store.memos = memos;
-                answer
+                bending(world, |world| &mut world.store.memos, BTreeMap::clear, act)
             }
             (
                 Self::ClockFromDispatch
@@ -66,23 +57,14 @@ impl Bad {
             ) => recording(world, act),
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),
             (Self::FreezeNotKept, "store.commit") => {
-                let frozen = world.store.switches.frozen.clone();
-                let answer = act(world);
-                world.store.switches.frozen = frozen;
-                answer
+                undoing(world, |world| &mut world.store.switches.frozen, act)
             }
             (Self::RequestsUnanswered, "store.answer") => {
-                let requests = world.store.requests.clone();
-                let answer = act(world);
-                world.store.requests = requests;
-                answer
+                undoing(world, |world| &mut world.store.requests, act)
             }
             (Self::BellsTwice, "store.commit") => bell_twice(world, act),
             (Self::LeasesKept, "store.unlease") => {
-                let leases = world.store.leases.clone();
-                let answer = act(world);
-                world.store.leases = leases;
-                answer
+                undoing(world, |world| &mut world.store.leases, act)
             }
             (Self::CommentUnsettled | Self::CommentReposted, "store.load") => {
                 rewriting(world, |run| run.posted = None, act)

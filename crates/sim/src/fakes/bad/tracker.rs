@@ -1,11 +1,14 @@
 //! What the known-bad loops see and do of the tracker.
 
+use std::collections::BTreeMap;
+
 use afk_core::issue::Permission;
 use afk_core::plan::End;
+use afk_core::run::Run;
 
 use super::Bad;
-use super::bends::ready_left_on;
-use crate::world::{World, own};
+use super::bends::{bending, ready_left_on};
+use crate::world::{IssueRecord, World, own};
 
 impl Bad {
     pub(super) fn around_tracker<T>(
@@ -16,27 +19,11 @@ impl Bad {
     ) -> T {
         match (self, name) {
             (Self::CommentReposted, "tracker.comments") => {
-                let issues = world.tracker.issues.clone();
-                world.tracker.issues.values_mut().for_each(|one| one.comments.clear());
-                let answer = act(world);
-                world.tracker.issues = issues;
-                answer
+                bent(world, |one| one.comments.clear(), act)
             }
-            (Self::TrustsAnyone, "tracker.permission") => {
-                let permissions = world.tracker.permissions.clone();
-                for who in ["bob", "mallory"] {
-                    world.tracker.permissions.insert(who.to_owned(), Permission::Admin);
-                }
-                let answer = act(world);
-                world.tracker.permissions = permissions;
-                answer
-            }
+            (Self::TrustsAnyone, "tracker.permission") => trusting(world, &["bob", "mallory"], act),
             (Self::BlockersIgnored, "tracker.blocker") => {
-                let issues = world.tracker.issues.clone();
-                world.tracker.issues.values_mut().for_each(|one| one.issue.open = false);
-                let answer = act(world);
-                world.tracker.issues = issues;
-                answer
+                bent(world, |one| one.issue.open = false, act)
             }
             (Self::ReadyLabelLeftOn, "tracker.label" | "tracker.issue" | "tracker.ready") => {
                 ready_left_on(world, name, act)
@@ -56,28 +43,16 @@ impl Bad {
             (Self::StrangersUnfreeze, "tracker.permission")
                 if !world.store.switches.frozen.is_empty() =>
             {
-                let permissions = world.tracker.permissions.clone();
-                world.tracker.permissions.insert("mallory".to_owned(), Permission::Admin);
-                let answer = act(world);
-                world.tracker.permissions = permissions;
-                answer
+                trusting(world, &["mallory"], act)
             }
             (Self::ForeignLockIgnored, "tracker.labelled")
             | (Self::DispatchesNothing, "tracker.ready") => {
-                let issues = std::mem::take(&mut world.tracker.issues);
-                let answer = act(world);
-                world.tracker.issues = issues;
-                answer
+                bending(world, |world| &mut world.tracker.issues, BTreeMap::clear, act)
             }
             (Self::ReleasesForEver, "tracker.issue")
                 if world.store.requests.iter().any(|(_, one)| one.answered.is_none()) =>
             {
-                let issues = world.tracker.issues.clone();
-                let all = world.tracker.issues.values_mut();
-                all.for_each(|one| one.events.retain(|event| event.actor != Some(own())));
-                let answer = act(world);
-                world.tracker.issues = issues;
-                answer
+                bent(world, |one| one.events.retain(|event| event.actor != Some(own())), act)
             }
             (
                 Self::HumanLabelLeftOff | Self::LeftOpen | Self::StoppedStaysReady,
@@ -88,15 +63,11 @@ impl Bad {
                 "tracker.comment" | "tracker.edit_comment",
             ) => {
                 let answer = act(world);
-                self.comments(world, false);
+                world.tracker.issues.values_mut().for_each(|one| self.comments(one, false));
                 answer
             }
             (Self::CommentUnmarked | Self::BoxesLeftOpen, "tracker.comments") => {
-                let issues = world.tracker.issues.clone();
-                self.comments(world, true);
-                let answer = act(world);
-                world.tracker.issues = issues;
-                answer
+                bent(world, |one| self.comments(one, true), act)
             }
             _ => act(world),
         }
@@ -104,40 +75,60 @@ impl Bad {
 
     /// `act` on a world whose issues show what they should at the end of their runs.
     fn shown_already<T>(self, world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
-        let issues = world.tracker.issues.clone();
         let human = world.config.human_label.clone();
         let ready = world.config.ready_label.clone();
-        for run in world.store.all().iter().filter(|run| run.settled_at.is_none()) {
-            let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
-            let Some(record) = world.tracker.issues.get_mut(&run.issue) else { continue };
-            match end {
-                Some(End::Done) if self == Self::LeftOpen => record.issue.open = false,
-                Some(End::NeedsHuman | End::Frozen) if self == Self::HumanLabelLeftOff => {
-                    record.issue.labels.push(human.clone());
+        let runs = world.store.all();
+        bent(
+            world,
+            |record| {
+                let ours = |run: &&Run| run.settled_at.is_none() && run.issue == record.issue.issue;
+                let end = runs.iter().find(ours).and_then(|run| run.conclusion.as_ref());
+                match end.map(|conclusion| conclusion.end) {
+                    Some(End::Done) if self == Self::LeftOpen => record.issue.open = false,
+                    Some(End::NeedsHuman | End::Frozen) if self == Self::HumanLabelLeftOff => {
+                        record.issue.labels.push(human.clone());
+                    }
+                    Some(End::Released) if self == Self::StoppedStaysReady => {
+                        record.issue.labels.retain(|label| *label != ready);
+                    }
+                    _ => {}
                 }
-                Some(End::Released) if self == Self::StoppedStaysReady => {
-                    record.issue.labels.retain(|label| *label != ready);
-                }
-                _ => {}
-            }
-        }
-        let answer = act(world);
-        world.tracker.issues = issues;
-        answer
+            },
+            act,
+        )
     }
 
     /// Our comments as this loop believes that they are, or as it writes them.
-    fn comments(self, world: &mut World, believed: bool) {
+    fn comments(self, record: &mut IssueRecord, believed: bool) {
         let (good, bad) = match self {
             Self::CommentUnmarked => ("<!-- afk-run:", "<!-- a-run:"),
             _ => ("- [x] ", "- [ ] "),
         };
         let (from, to) = if believed { (bad, good) } else { (good, bad) };
-        let comments = world.tracker.issues.values_mut().flat_map(|one| &mut one.comments);
-        let ours = comments.filter(|one| one.author.as_ref().is_some_and(|by| *by == own()));
+        let ours = record
+            .comments
+            .iter_mut()
+            .filter(|one| one.author.as_ref().is_some_and(|by| *by == own()));
         let ended = |body: &str| self == Self::CommentUnmarked || body.contains("**Landed.**");
         for comment in ours.filter(|comment| ended(&comment.body)) {
             comment.body = comment.body.replace(from, to);
         }
     }
+}
+
+/// `act` on a world whose issues are all bent.
+fn bent<T>(
+    world: &mut World,
+    mut bend: impl FnMut(&mut IssueRecord),
+    act: impl FnOnce(&mut World) -> T,
+) -> T {
+    let all = |issues: &mut BTreeMap<_, _>| issues.values_mut().for_each(&mut bend);
+    bending(world, |world| &mut world.tracker.issues, all, act)
+}
+
+/// `act` on a world in which these may do everything.
+fn trusting<T>(world: &mut World, who: &[&str], act: impl FnOnce(&mut World) -> T) -> T {
+    let all = who.iter().map(|one| ((*one).to_owned(), Permission::Admin));
+    let bend = |permissions: &mut BTreeMap<_, _>| permissions.extend(all);
+    bending(world, |world| &mut world.tracker.permissions, bend, act)
 }
