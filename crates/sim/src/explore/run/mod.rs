@@ -30,8 +30,9 @@ use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
 use crate::story::story_of;
 use crate::world::World;
 
-/// Calls of one tick after which it is said to go in circles.
-const CIRCLES: u32 = 20_000;
+/// Calls of one tick after which it is said to go in circles: the longest of a good loop have
+/// a few hundred.
+const CIRCLES: u32 = 2_000;
 /// Rounds of a story without a seed in which people act and ports fail.
 const ROUNDS: u32 = 60;
 /// Lines of the story that a report keeps.
