@@ -9,6 +9,7 @@ mod idle;
 mod kills;
 mod lint;
 mod metadata;
+mod mutants;
 mod run;
 mod sim;
 mod test;
@@ -46,6 +47,8 @@ enum Task {
     /// Kill the daemon and its hosts many times through a backlog: nothing may be done
     /// twice, lost or stuck
     Kills(kills::Options),
+    /// Change one thing of the code at a time: a test must fail (needs cargo-mutants)
+    Mutants(mutants::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
             Task::Deny => deny::deny(&root),
             Task::Sim(options) => sim::sim(&root, &options),
             Task::Kills(options) => kills::kills(&root, &options),
+            Task::Mutants(options) => mutants::mutants(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {

@@ -5,7 +5,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, bail};
 
@@ -33,16 +33,25 @@ pub(crate) fn cargo() -> String {
 
 /// Runs a program to its end with its output shown; an error unless it succeeds.
 pub(crate) fn show(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<()> {
-    let name = shown(argv);
-    say(&format!("$ {name}"));
-    let status = command(folder, argv)?
-        .envs(env.iter().copied())
-        .status()
-        .with_context(|| format!("cannot run {name}"))?;
+    let status = status(folder, argv, env)?;
     if !status.success() {
-        bail!("{name} failed: {status}");
+        bail!("{} failed: {status}", shown(argv));
     }
     Ok(())
+}
+
+/// Runs a program to its end with its output shown, and gives its exit code.
+pub(crate) fn code(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<i32> {
+    let status = status(folder, argv, env)?;
+    status.code().with_context(|| format!("{} was ended: {status}", shown(argv)))
+}
+
+fn status(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<ExitStatus> {
+    let name = shown(argv);
+    say(&format!("$ {name}"));
+    let mut command = command(folder, argv)?;
+    command.envs(env.iter().copied());
+    command.status().with_context(|| format!("cannot run {name}"))
 }
 
 /// Runs a program to its end and gives its standard output; its errors are shown.

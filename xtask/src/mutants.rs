@@ -1,0 +1,141 @@
+//! `cargo xtask mutants`: one sign, word or answer of the code is changed at a time, and a
+//! test must fail.
+//!
+//! cargo-mutants makes, builds and judges the mutants; here stands which tests judge which
+//! crate, and what share of them must be caught. What no test can catch is listed in
+//! `.cargo/mutants.toml`, each with its reason, and is not made.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+
+use crate::run::{cargo, code, print, probe};
+
+/// Of a hundred mutants that compile, as many must be caught.
+const ENOUGH: u32 = 95;
+/// Exit codes of cargo-mutants: all caught, some missed, some never ended.
+const JUDGED: [i32; 3] = [0, 2, 3];
+
+/// Which mutants.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The crate that is changed
+    #[arg(value_enum, default_value = "core")]
+    which: Which,
+    /// Make only one in so many mutants, always the same ones
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    one_in: u32,
+    /// How many are built and judged at once
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    jobs: u32,
+}
+
+/// A crate whose tests are tested.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Which {
+    /// The decisions, judged by their own tests: two hours on two cores
+    Core,
+    /// The loop, judged by the simulation's stories: half a minute a mutant, so `--one-in 16`
+    Engine,
+}
+
+/// What became of the mutants, as cargo-mutants writes it.
+#[derive(Debug, Deserialize)]
+struct Outcomes {
+    caught: u32,
+    timeout: u32,
+    missed: u32,
+    unviable: u32,
+}
+
+/// Makes the mutants and prints how many a test caught; fails where too few were.
+pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
+    let cargo = cargo();
+    if probe(&[&cargo, "mutants", "--version"]).is_none() {
+        bail!("cargo-mutants is not installed: cargo install --locked cargo-mutants");
+    }
+    let (shard, jobs) = (format!("0/{}", options.one_in.max(1)), options.jobs.to_string());
+    let mut argv = vec![cargo.as_str(), "mutants", "--shard", &shard, "--jobs", &jobs];
+    argv.extend(["--sharding=round-robin", "--timeout=120", "--output=target/mutants"]);
+    argv.extend(options.which.judges());
+    let env = [
+        ("CARGO_PROFILE_DEV_DEBUG", "0"),
+        ("CARGO_PROFILE_TEST_DEBUG", "0"),
+        ("PROPTEST_CASES", "16"),
+        ("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true"),
+    ];
+    let ended = code(root, &argv, &env)?;
+    if !JUDGED.contains(&ended) {
+        bail!("cargo mutants ended with {ended}: what it says is above");
+    }
+    let written = root.join("target/mutants/mutants.out");
+    let read = |name: &str| {
+        let file = written.join(name);
+        std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
+    };
+    let outcomes: Outcomes = serde_json::from_str(&read("outcomes.json")?)?;
+    for survivor in read("missed.txt")?.lines() {
+        print(&format!("missed: {survivor}"));
+    }
+    print(&outcomes.figure());
+    if !outcomes.enough() {
+        bail!("fewer than {ENOUGH} % are caught: test what was missed");
+    }
+    Ok(())
+}
+
+impl Which {
+    /// The crate, and the tests that judge it.
+    fn judges(self) -> &'static [&'static str] {
+        match self {
+            Self::Core => &["--package=afk-core", "-C=--lib", "-C=--test=config"],
+            Self::Engine => &[
+                "--package=afk-engine",
+                "--test-package=afk-sim",
+                "-C=--test=loop_*",
+                "-C=--test=predecessor",
+                "-C=--test=explore",
+                "-C=--test=driver",
+                "-C=--test=house",
+                "-C=--test=replay",
+            ],
+        }
+    }
+}
+
+impl Outcomes {
+    fn viable(&self) -> u32 {
+        self.caught + self.timeout + self.missed
+    }
+
+    fn enough(&self) -> bool {
+        (self.caught + self.timeout) * 100 >= self.viable() * ENOUGH
+    }
+
+    fn figure(&self) -> String {
+        let (viable, Self { caught, timeout, missed, unviable }) = (self.viable(), self);
+        let share = f64::from(caught + timeout) * 100.0 / f64::from(viable.max(1));
+        format!(
+            "{} mutants: {unviable} do not compile; of the other {viable}, {caught} were caught by \
+             a test, {timeout} by never ending, {missed} missed: {share:.1} %",
+            viable + unviable,
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutant_that_never_ends_counts_as_caught_and_one_that_does_not_compile_not_at_all() {
+        let text = r#"{"caught": 93, "timeout": 2, "missed": 5, "unviable": 20, "success": 0}"#;
+        let mut outcomes: Outcomes = serde_json::from_str(text).unwrap();
+        assert!(outcomes.enough());
+        assert!(outcomes.figure().ends_with("5 missed: 95.0 %"), "{}", outcomes.figure());
+        outcomes.missed += 1;
+        assert!(!outcomes.enough());
+    }
+}
