@@ -15,6 +15,7 @@ mod decide;
 pub mod junit;
 pub mod policy;
 pub mod recipe;
+mod refusal;
 pub mod report;
 pub mod result;
 mod split;
@@ -27,7 +28,8 @@ pub use policy::{
     PathClass, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans, RequireRedProof, Verify,
 };
 pub use recipe::{StartTree, TreeRecipe};
-pub use report::{ProofOutcome, ProofReport, RedKind, Refusal, RemovedLines, RunReport, Strength};
+pub use refusal::Refusal;
+pub use report::{ProofOutcome, ProofReport, RedKind, RemovedLines, RunReport, Strength};
 pub use result::{
     Conditions, CouldNotRun, ProofResults, ResultKey, RunKind, RunRecord, RunResult, TreeRole,
 };

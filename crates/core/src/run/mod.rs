@@ -5,6 +5,7 @@
 //! What a pass must look at is [`Run::look`]; what it saw becomes transitions by
 //! [`record`]; what it does next is the plan of [`Run::situation`].
 
+mod apply;
 mod asks;
 mod derived;
 mod evidence;
@@ -16,6 +17,7 @@ mod stage;
 mod tests;
 mod told;
 mod transition;
+mod turn;
 
 pub use asks::{Given, Question, Wants};
 pub use look::Look;
@@ -24,12 +26,12 @@ pub use situate::Limits;
 pub use stage::Stage;
 pub use told::Told;
 pub use transition::Transition;
+pub use turn::{Ended, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::elapsed::Pause;
-use crate::evidence::SandboxStrength;
 use crate::gates::Dispatcher;
 use crate::guardrails::GuardrailReport;
 use crate::ids::{Actor, At, IssueRef, Oid, RunId};
@@ -37,7 +39,6 @@ use crate::issue::{IssueEvent, Permission};
 use crate::plan::{End, RedCause, Refusal, TurnCause};
 use crate::proof::ProofReport;
 use crate::request::Asked;
-use crate::spend::{Entry, TurnKey, Usage};
 use crate::usd::Usd;
 use crate::workflow::Workflow;
 
@@ -85,15 +86,6 @@ pub struct Run {
     pub conclusion: Option<Conclusion>,
     /// When the world showed every effect of the outcome: the lock is free again.
     pub settled_at: Option<At>,
-}
-
-/// What one turn cost, under the key that the ledger knows it by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TurnCost {
-    /// The key.
-    pub key: TurnKey,
-    /// The cost, raw.
-    pub entry: Entry,
 }
 
 /// Who released an issue to the loop.
@@ -241,91 +233,6 @@ impl Reset {
     pub fn name(n: u32) -> String {
         format!("leftovers-{n}")
     }
-}
-
-/// One prompt and the agent's work on it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Turn {
-    /// From 1, over the whole run.
-    pub n: u32,
-    /// Why it was begun.
-    pub cause: TurnCause,
-    /// When.
-    pub begun_at: At,
-    /// What the budget had left, all of it reserved for this turn.
-    pub reserved: Usd,
-    /// When and why we told it to stop.
-    pub interrupt: Option<Interrupt>,
-    /// What the agent asked in it, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub questions: Vec<Question>,
-    /// How it ended.
-    pub ended: Option<Ended>,
-}
-
-/// A turn that was told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interrupt {
-    /// When.
-    pub at: At,
-    /// Because it had stalled: then its end counts as a failure.
-    pub stalled: bool,
-}
-
-/// The end of a turn.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ended {
-    /// When.
-    pub at: At,
-    /// How.
-    pub how: TurnEnd,
-    /// What it took.
-    pub facts: TurnFacts,
-}
-
-/// What a turn took, as its executor knows it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TurnFacts {
-    /// What it cost; none where nothing ran.
-    pub cost: Option<TurnCost>,
-    /// Its tokens.
-    pub usage: Usage,
-    /// The digest of its transcript.
-    pub transcript: Option<Digest>,
-    /// The strength of the sandbox that it ran in.
-    pub sandbox: Option<SandboxStrength>,
-}
-
-/// How a turn ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "end", rename_all = "snake_case")]
-pub enum TurnEnd {
-    /// The agent finished; its last words.
-    Finished {
-        /// The final message, bounded.
-        message: String,
-    },
-    /// It errored; another try may go better.
-    Failed {
-        /// What happened and how to mend it.
-        message: String,
-    },
-    /// It errored in a way that no retry mends (not signed in, no such model).
-    Hopeless {
-        /// What happened and how to mend it.
-        message: String,
-    },
-    /// It made no sound for the stall timeout and was stopped.
-    Stalled,
-    /// Its process or server died.
-    Lost,
-    /// We stopped it.
-    Interrupted,
-    /// A usage limit.
-    Limited {
-        /// When the limit resets, where that is known.
-        resets_at: Option<At>,
-    },
 }
 
 /// What a finished turn left in the workspace.

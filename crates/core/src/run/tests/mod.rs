@@ -16,11 +16,12 @@ use std::time::Duration;
 use super::*;
 use crate::ask::{self, Answer};
 use crate::change::Tally;
+use crate::evidence::SandboxStrength;
 use crate::ids::{Actor, RepoName};
 use crate::phase::Phase;
 use crate::proof::{ProofOutcome, Refusal as ProofRefusal, Strength};
 use crate::request::{Asked, Request};
-use crate::spend::{Cost, Entry};
+use crate::spend::{Cost, Entry, TurnKey, Usage};
 use crate::verdict::{StageAnswer, Stages};
 
 /// So many seconds after the admission.

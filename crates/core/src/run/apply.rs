@@ -1,0 +1,248 @@
+//! What each transition does to the record.
+
+use super::{
+    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, Posted, Run,
+    Stage, Start, Transition, Tried, Turn,
+};
+use crate::elapsed::Pause;
+use crate::ids::At;
+use crate::plan::{RedCause, TurnCause};
+use crate::request::{Asked, Request};
+use crate::usd::Usd;
+use crate::verdict::StageAnswer;
+
+impl Run {
+    /// The record after `transition`, which happened `at`.
+    ///
+    /// Total: a transition that does not fit the record changes nothing, since a
+    /// journal that was cut or edited is named by its hash chain, not by a panic.
+    pub fn apply(&mut self, at: At, transition: Transition) {
+        match transition {
+            Transition::Admitted { run } => *self = *run,
+            Transition::Opened { start } => self.open(start),
+            Transition::TurnBegun { cause, reserved, attempt } => {
+                self.begin_turn(at, cause, reserved, attempt);
+            }
+            Transition::Reset { reset } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.reset = Some(reset);
+                }
+            }
+            Transition::TurnInterrupted { stalled } => {
+                if let Some(turn) = self.turn_mut() {
+                    turn.interrupt.get_or_insert(Interrupt { at, stalled });
+                }
+            }
+            Transition::TurnEnded { how, facts } => {
+                if let Some(turn) = self.turn_mut() {
+                    turn.ended = Some(Ended { at, how, facts: *facts });
+                }
+            }
+            Transition::Inspected { left } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.left = Some(left);
+                }
+            }
+            Transition::Integrated { candidate } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.candidates.push(*candidate);
+                }
+            }
+            Transition::Guarded { report } => {
+                self.on_candidate(|candidate| candidate.guardrails = Some(report));
+            }
+            Transition::Proved { report } => {
+                self.on_candidate(|candidate| candidate.proof = Some(*report));
+            }
+            Transition::Refused { refused } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.refused = Some(refused);
+                }
+            }
+            Transition::TryBegun => self.on_candidate(|candidate| {
+                let tried = Tried { begun_at: at, pushed_at: None, removed_at: None };
+                candidate.tried.get_or_insert(tried);
+            }),
+            Transition::TryPushed => self.on_candidate(|candidate| {
+                if let Some(tried) = &mut candidate.tried {
+                    tried.pushed_at.get_or_insert(at);
+                }
+            }),
+            Transition::CandidateAnswered { stage } => {
+                self.on_candidate(|candidate| candidate.hear(stage));
+            }
+            Transition::BaseRed { commit } => self.on_candidate(|candidate| {
+                if !candidate.red_bases.contains(&commit) {
+                    candidate.red_bases.push(commit);
+                }
+            }),
+            Transition::TryRemoved { n } => self.remove_try(n, at),
+            Transition::PushBegun => self.on_candidate(|candidate| {
+                candidate.sent_at.get_or_insert(at);
+            }),
+            Transition::NotLanded => self.on_candidate(|candidate| candidate.sent_at = None),
+            Transition::Landed { commit } => self.on_candidate(|candidate| {
+                if candidate.commit != commit {
+                    // What was said of another commit says nothing of this one.
+                    candidate.stages.clear();
+                    (candidate.guardrails, candidate.proof) = (None, None);
+                }
+                candidate.commit = commit;
+                candidate.landed_at = Some(at);
+            }),
+            Transition::StageAnswered { stage } => self.answer(stage),
+            Transition::Attributed { cause } => self.attribute(at, cause),
+            Transition::LabelsSeen { labels } => self.labels_seen = labels,
+            Transition::Cancelled { cancel } => self.cancel = Some(cancel),
+            Transition::Asked { asked, answer } => self.hear(at, asked, answer),
+            Transition::Questioned { asked, until } => self.question(at, asked, until),
+            Transition::Answered { n, answer } => self.give(n, Given { at, by: None, answer }),
+            Transition::CommentBegun => self.posted = Some(Posted { at, id: None }),
+            Transition::CommentPosted { id } => {
+                let posted = self.posted.get_or_insert(Posted { at, id: None });
+                posted.id = Some(id);
+            }
+            Transition::Stopping => {
+                self.stopping_since.get_or_insert(at);
+            }
+            Transition::Stopped => self.stopping_since = None,
+            Transition::Paused => {
+                if self.pauses.iter().all(|pause| pause.to.is_some()) {
+                    self.pauses.push(Pause { from: at, to: None });
+                }
+            }
+            Transition::Unpaused => self.unpause(at),
+            Transition::Away { from, to } => self.pauses.push(Pause { from, to: Some(to) }),
+            Transition::Concluded { end, why } => {
+                self.conclusion = Some(Conclusion { end, why, at });
+            }
+            Transition::Settled => self.settled_at = Some(at),
+        }
+    }
+
+    fn open(&mut self, start: Start) {
+        let asked = start.workflow.as_ref().and_then(|workflow| workflow.policy.budget_usd);
+        self.budget = asked.map_or(self.budget, |asked| asked.min(self.budget));
+        self.start = Some(start);
+    }
+
+    fn hear(&mut self, at: At, asked: Asked, answer: String) {
+        if self.heard.iter().any(|heard| heard.asked.id == asked.id) {
+            return;
+        }
+        match &asked.what {
+            Request::Stop => {
+                let (by, how) = (Some(asked.by.clone()), CancelHow::Stopped);
+                self.cancel.get_or_insert(Cancel { by, how, at });
+            }
+            Request::Budget { usd } => self.budget = *usd,
+            Request::Answer { .. } | Request::Allow { .. } | Request::Deny { .. } => {
+                self.give_asked(at, &asked);
+            }
+            Request::Retry
+            | Request::Say { .. }
+            | Request::Unfreeze
+            | Request::Release
+            | Request::Unclear { .. } => {}
+        }
+        self.heard.push(Heard { asked, at, answer, turn: None });
+    }
+
+    /// Closes whatever pause is open.
+    pub(super) fn unpause(&mut self, at: At) {
+        for pause in &mut self.pauses {
+            pause.to.get_or_insert(at);
+        }
+    }
+
+    fn begin_turn(&mut self, at: At, cause: TurnCause, reserved: Usd, attempt: bool) {
+        let n = self.turn().map_or(1, |turn| turn.n + 1);
+        if cause == TurnCause::Said {
+            let unsaid: Vec<String> = self.unsaid().map(|heard| heard.asked.id.clone()).collect();
+            for heard in self.heard.iter_mut().filter(|one| unsaid.contains(&one.asked.id)) {
+                heard.turn = Some(n);
+            }
+        }
+        let turn = Turn {
+            n,
+            cause,
+            begun_at: at,
+            reserved,
+            interrupt: None,
+            questions: Vec::new(),
+            ended: None,
+        };
+        match self.attempts.last_mut() {
+            Some(last) if !attempt => {
+                last.turns.push(turn);
+                if let Some(left) = last.left.take() {
+                    last.dirty = left.dirty;
+                }
+            }
+            Some(_) | None => {
+                let n = self.attempts.len() as u32 + 1;
+                self.attempts.push(Attempt {
+                    n,
+                    cause,
+                    reset: None,
+                    turns: vec![turn],
+                    left: None,
+                    dirty: Vec::new(),
+                    candidates: Vec::new(),
+                    refused: None,
+                });
+            }
+        }
+    }
+
+    fn answer(&mut self, stage: Stage) {
+        if let Some(landed) = self.landed_mut() {
+            if stage.answer == StageAnswer::Failure {
+                // What was said of another stage's failure says nothing of this one.
+                landed.red = None;
+            }
+            landed.hear(stage);
+        }
+    }
+
+    fn remove_try(&mut self, n: u32, at: At) {
+        let mut all = self.attempts.iter_mut().flat_map(|attempt| &mut attempt.candidates);
+        let nth = (n as usize).checked_sub(1).and_then(|before| all.nth(before));
+        if let Some(tried) = nth.and_then(|candidate| candidate.tried.as_mut()) {
+            tried.removed_at.get_or_insert(at);
+        }
+    }
+
+    /// The fix-forward clock runs from the first red of ours, when its stage said so,
+    /// and from no other.
+    fn attribute(&mut self, at: At, cause: RedCause) {
+        let Some(landed) = self.landed_mut() else { return };
+        landed.red = Some(cause);
+        let failed = landed.stages.iter().find(|stage| stage.answer == StageAnswer::Failure);
+        let red_at = failed.map_or(at, |stage| stage.at);
+        match cause {
+            RedCause::Ours => {
+                self.first_red_at.get_or_insert(red_at);
+            }
+            RedCause::NotOurs => {}
+        }
+    }
+
+    pub(super) fn turn_mut(&mut self) -> Option<&mut Turn> {
+        self.attempts.iter_mut().rev().find_map(|attempt| attempt.turns.last_mut())
+    }
+
+    fn landed_mut(&mut self) -> Option<&mut Candidate> {
+        let attempts = self.attempts.iter_mut().rev();
+        let mut all = attempts.flat_map(|attempt| attempt.candidates.iter_mut().rev());
+        all.find(|candidate| candidate.landed_at.is_some())
+    }
+
+    fn on_candidate(&mut self, change: impl FnOnce(&mut Candidate)) {
+        if let Some(candidate) =
+            self.attempts.last_mut().and_then(|last| last.candidates.last_mut())
+        {
+            change(candidate);
+        }
+    }
+}
