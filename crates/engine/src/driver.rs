@@ -5,6 +5,8 @@
 //! place that waits; passes never do. Whatever a task was doing when the process
 //! died, the next one starts from the store.
 
+mod work;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,21 +15,16 @@ use afk_core::config::Config;
 use afk_core::elapsed::uncovered;
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::run::{Run, Transition};
-use afk_core::trouble;
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
-use crate::asked::Heed;
-use crate::pass::{Next, Wait, Watch};
 use crate::ports::{Commit, Committed, PortError, PortResult, StoredRun};
 use crate::switches::Brake;
 
 /// How long a lease lasts without renewal: another control plane may go on after it.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often a lease is renewed.
-const RENEW: SignedDuration = SignedDuration::from_secs(10);
 /// How often switches and requests are read: people are obeyed within two seconds.
 const BEAT: SignedDuration = SignedDuration::from_millis(500);
 /// How often it is noted that a control plane runs.
@@ -226,126 +223,6 @@ impl Engine {
     async fn hear_or_warn(&self, brake: &Brake) {
         if let Err(error) = self.hear(brake).await {
             tracing::warn!(error = error.chain(), "comments not heard, will try again");
-        }
-    }
-
-    /// Starts a task for every live run that no task here works and nobody else leases.
-    async fn adopt(
-        &self,
-        brake: &Brake,
-        tasks: &mut JoinSet<()>,
-        working: &mut HashMap<tokio::task::Id, RunId>,
-    ) -> PortResult<()> {
-        for stored in self.ports.store.live().await? {
-            let run = stored.run.id;
-            if working.values().any(|known| *known == run) {
-                continue;
-            }
-            if let Some(generation) = self.lease(run, self.ports.clock.now()).await? {
-                let (engine, brake, issue) = (self.clone(), brake.clone(), stored.run.issue);
-                let work = async move { engine.work(run, &issue, generation, &brake).await };
-                let task = tasks.spawn(work);
-                working.insert(task.id(), run);
-            }
-        }
-        Ok(())
-    }
-
-    /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.
-    async fn work(&self, run: RunId, issue: &IssueRef, mut generation: u64, brake: &Brake) {
-        let (repo, issue) = (&issue.repo, issue.number);
-        let (mut failures, mut heed) = (0, self.asked.heed(run));
-        loop {
-            heed.about_to_read();
-            let wait = match self.pass_leased(run, generation, brake).await {
-                None | Some(Ok(Next::Settled)) => break,
-                Some(Ok(Next::Wait(wait))) => {
-                    failures = 0;
-                    wait
-                }
-                Some(Err(error)) => {
-                    failures += 1;
-                    let pause = SignedDuration::from_secs((1_i64 << failures.min(6)).min(60));
-                    let now = self.ports.clock.now();
-                    let until = error.reset().map_or_else(
-                        || later(now, pause),
-                        |reset| trouble::again(failures, Some(reset), now),
-                    );
-                    let why = error.chain();
-                    tracing::warn!(run.id = %run, %repo, issue, error = why, "pass failed, will try again");
-                    Wait { until: Some(until), watch: Watch::Nothing }
-                }
-            };
-            if self.wait(run, &wait, brake, &mut heed).await.is_break() {
-                break;
-            }
-            match self.lease(run, self.ports.clock.now()).await {
-                Ok(Some(renewed)) => generation = renewed,
-                Ok(None) => break,
-                // The commit is fenced anyway; the pass finds out.
-                Err(error) => {
-                    tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not renewed");
-                }
-            }
-        }
-        if let Err(error) = self.ports.store.unlease(&lease_key(run), &self.owner).await {
-            tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not let go");
-        }
-    }
-
-    /// A pass under a lease that is kept fresh; none when the lease was lost on the way.
-    async fn pass_leased(
-        &self,
-        run: RunId,
-        generation: u64,
-        brake: &Brake,
-    ) -> Option<PortResult<Next>> {
-        let renew = async {
-            loop {
-                let now = self.ports.clock.now();
-                self.ports.clock.sleep_until(later(now, RENEW)).await;
-                if let Ok(None) = self.lease(run, self.ports.clock.now()).await {
-                    break;
-                }
-            }
-        };
-        tokio::select! {
-            next = self.pass(run, generation, brake) => Some(next),
-            () = renew => None,
-        }
-    }
-
-    /// Waits for what the pass waits for; a thrown switch ends every wait, and a request
-    /// that of its run.
-    async fn wait(
-        &self,
-        run: RunId,
-        wait: &Wait,
-        brake: &Brake,
-        heed: &mut Heed,
-    ) -> std::ops::ControlFlow<()> {
-        let mut switched = brake.subscribe();
-        let now = self.ports.clock.now();
-        let poll = self.ports.settings.current().0.poll_seconds.clamp(1, 30);
-        let latest = later(now, SignedDuration::from_secs(poll.cast_signed()));
-        let until = wait.until.map_or(latest, |until| until.min(latest));
-        let at_most = until.duration_since(now).try_into().unwrap_or(Duration::ZERO);
-        let changed = async {
-            match &wait.watch {
-                Watch::Nothing => std::future::pending().await,
-                Watch::Turn { repo, key } => {
-                    self.ports.executor.changed(repo, key, at_most).await;
-                }
-                Watch::Jobs => self.ports.jobs.changed(run, at_most).await,
-            }
-        };
-        let shutdown = brake.shutdown();
-        tokio::select! {
-            () = changed => std::ops::ControlFlow::Continue(()),
-            () = self.ports.clock.sleep_until(until) => std::ops::ControlFlow::Continue(()),
-            _ = switched.changed() => std::ops::ControlFlow::Continue(()),
-            () = heed.asked() => std::ops::ControlFlow::Continue(()),
-            () = shutdown.cancelled() => std::ops::ControlFlow::Break(()),
         }
     }
 

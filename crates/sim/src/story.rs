@@ -7,10 +7,12 @@
 use std::fmt::Write as _;
 
 use afk_core::config::{Config, Landing, Repo};
+use afk_core::doorbell::DoorbellKind;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
-use afk_core::plan::End;
+use afk_core::plan::{End, TurnCause};
 use afk_core::replay::{Row, replay};
+use afk_core::request::{Asked, Request};
 use afk_core::run::Run;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
@@ -135,6 +137,12 @@ impl Story {
         panic!("never: {what}\n{}", self.sim.with(|world| story_of(world)));
     }
 
+    /// Rounds until `o/r#7` shows that an agent works on it.
+    pub async fn marked(&self) {
+        let marked = |world: &mut World| world.tracker.issues[&seven()].has("agent-in-progress");
+        self.until("marked", marked).await;
+    }
+
     /// Rounds until the run of `o/r#7` is settled and no bell is left to ring.
     pub async fn settle(&self) -> Run {
         self.until("settled", |world| {
@@ -153,6 +161,23 @@ impl Story {
             Some(run) => run,
             None => panic!("no run was admitted"),
         }
+    }
+
+    /// Why the newest run ended; empty while it has not.
+    pub fn why(&self) -> String {
+        self.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default()
+    }
+
+    /// Asserts what every escalation looks like from outside.
+    #[track_caller]
+    pub fn handed_over(&self, kind: DoorbellKind) {
+        self.sim.with(|world| {
+            let issue = &world.tracker.issues[&seven()];
+            assert!(issue.issue.open, "left open");
+            assert_eq!(issue.issue.labels, ["ready-for-human"]);
+            assert_eq!(issue.comments.len(), 1);
+            assert_eq!(world.rung.iter().map(|bell| bell.kind).collect::<Vec<_>>(), [kind]);
+        });
     }
 
     /// Asserts how the one run ended and that nothing was asked that makes no sense.
@@ -272,6 +297,21 @@ pub fn mending_work() -> Script {
         message: "Mend the note",
         files: vec![("src/note", Some("fine"))],
     }])
+}
+
+/// Why each turn of a run was begun.
+pub fn causes(run: &Run) -> Vec<TurnCause> {
+    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
+}
+
+/// Ann asks something of the newest run, not in a comment.
+pub fn ask(world: &mut World, id: &str, what: Request) {
+    let run = world.store.all().pop().map(|run| run.id);
+    let asked = Asked { id: id.to_owned(), by: person("ann"), at: world.now, what };
+    match run {
+        Some(run) => world.ask(run, &asked),
+        None => panic!("there is no run of which {asked:?} could be asked"),
+    };
 }
 
 /// A person takes a label off `o/r#7`.

@@ -6,11 +6,11 @@
 use afk_core::ask::{Answer, Permissions};
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
-use afk_core::request::{Asked, Request};
+use afk_core::request::Request;
 use afk_core::run::{Run, Transition};
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, ask, causes, good_work, repo, seven, story_of};
 use afk_sim::world::{Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -27,16 +27,6 @@ fn asking(asks: Asks) -> Story {
         config.agents.claude.permissions = Permissions::Ask;
         config.question_timeout_seconds = PATIENCE;
     })
-}
-
-fn say_in(world: &mut World, id: &str, what: Request) {
-    let run = world.store.all().pop().expect("a run");
-    let asked = Asked { id: id.to_owned(), by: person("ann"), at: world.now, what };
-    world.ask(run.id, &asked);
-}
-
-fn say(story: &Story, id: &str, what: Request) {
-    story.sim.with(|world| say_in(world, id, what));
 }
 
 fn allow(ask: Option<u32>) -> Request {
@@ -69,10 +59,6 @@ fn told(story: &Story) -> Option<Answer> {
     story.sim.with(|world| world.agents.turns_of(&repo("o/r"))[0].answered.clone())
 }
 
-fn causes(run: &Run) -> Vec<TurnCause> {
-    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
-}
-
 #[tokio::test]
 async fn an_allowed_agent_goes_on_and_people_were_told_once() {
     let story = asking(PERMISSION);
@@ -84,7 +70,7 @@ async fn an_allowed_agent_goes_on_and_people_were_told_once() {
     for words in ["[QUESTION] o/r#7", "Bash: cargo add serde", "afk allow o/r#7 --ask 1"] {
         assert!(rung[0].contains(words), "{}", rung[0]);
     }
-    say(&story, "a", allow(None));
+    story.sim.with(|world| ask(world, "a", allow(None)));
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(told(&story), Some(Answer::Allow));
@@ -104,7 +90,7 @@ async fn an_allowed_agent_goes_on_and_people_were_told_once() {
 async fn a_refused_agent_does_not_do_it() {
     let story = asking(PERMISSION);
     story.until("it asks", |world| waits(world)).await;
-    say(&story, "a", deny());
+    story.sim.with(|world| ask(world, "a", deny()));
     story.settle().await;
     story.ended(End::NeedsHuman);
     assert_eq!(told(&story), Some(Answer::Deny { why: "Use what is there.".to_owned() }));
@@ -136,8 +122,8 @@ async fn at_the_deadline_policy_answers_and_a_late_answer_does_nothing() {
     });
     let asked_at = story.run().questions().next().unwrap().at;
     story.until("an answer", |world| !waits(world)).await;
-    say(&story, "late", allow(None));
-    say(&story, "late, by its number", allow(Some(1)));
+    story.sim.with(|world| ask(world, "late", allow(None)));
+    story.sim.with(|world| ask(world, "late, by its number", allow(Some(1))));
     story.rounds(3).await;
     let run = story.run();
     assert_eq!(run.heard, [], "nothing was taken");
@@ -158,7 +144,7 @@ async fn at_the_deadline_policy_answers_and_a_late_answer_does_nothing() {
 async fn an_answer_in_time_counts_although_it_is_read_after_the_deadline() {
     let story = asking(PERMISSION);
     story.until("it asks", |world| waits(world)).await;
-    say(&story, "a", allow(None));
+    story.sim.with(|world| ask(world, "a", allow(None)));
     story.sim.advance(SignedDuration::from_hours(2));
     story.settle().await;
     story.ended(End::Done);
@@ -169,9 +155,9 @@ async fn an_answer_in_time_counts_although_it_is_read_after_the_deadline() {
 async fn an_answer_said_twice_is_told_once() {
     let story = asking(PERMISSION);
     story.until("it asks", |world| waits(world)).await;
-    say(&story, "a", allow(None));
-    say(&story, "b", deny());
-    say(&story, "a", allow(None));
+    story.sim.with(|world| ask(world, "a", allow(None)));
+    story.sim.with(|world| ask(world, "b", deny()));
+    story.sim.with(|world| ask(world, "a", allow(None)));
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!((told(&story), run.heard.len()), (Some(Answer::Allow), 1));
@@ -194,7 +180,7 @@ async fn a_halt_lets_nothing_be_allowed() {
     let story = asking(PERMISSION);
     story.until("it asks", |world| waits(world)).await;
     story.switch(&Switch::Halt, true);
-    say(&story, "a", allow(None));
+    story.sim.with(|world| ask(world, "a", allow(None)));
     story.rounds(5).await;
     assert_eq!(told(&story), None);
     assert_eq!(story.count("executor.answer"), 0);
@@ -221,7 +207,7 @@ async fn two_control_planes_tell_people_and_the_agent_once() {
         both().await;
     }
     assert!(story.sim.with(|world| waits(world)));
-    say(&story, "a", allow(None));
+    story.sim.with(|world| ask(world, "a", allow(None)));
     for _ in 0..20 {
         both().await;
     }
@@ -249,7 +235,7 @@ async fn any_call_may_fail_while_the_agent_asks() {
             story.sim.with(|world| {
                 let open: Vec<u32> = world.store.all().iter().flat_map(numbers).collect();
                 for n in open {
-                    say_in(world, &format!("allow {n}"), allow(Some(n)));
+                    ask(world, &format!("allow {n}"), allow(Some(n)));
                 }
             });
             if story.deadly_round().await {

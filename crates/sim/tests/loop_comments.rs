@@ -5,16 +5,12 @@
 use afk_core::ids::Actor;
 use afk_core::issue::Permission;
 use afk_core::plan::{End, TurnCause};
-use afk_core::run::{CancelHow, Run, TurnEnd};
+use afk_core::run::{CancelHow, TurnEnd};
 use afk_core::usd::Usd;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, breaking_work, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, breaking_work, causes, good_work, repo, seven, story_of};
 use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
-
-fn causes(run: &Run) -> Vec<TurnCause> {
-    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
-}
 
 fn write(story: &Story, body: &str, by: &Actor) {
     story.sim.with(|world| world.write_comment(&seven(), body, by));

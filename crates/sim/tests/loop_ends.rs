@@ -1,17 +1,15 @@
 //! The loop where a run comes to its end: time and money that are over, what cannot be
-//! stopped, and an issue that is not there any more.
+//! stopped, and an issue that is gone.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
+use afk_core::request::Request;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, good_work, repo, seven};
+use afk_sim::story::{Story, ask, breaking_work, good_work, mending_work, repo, seven};
 use afk_sim::world::{Act, Script, World, person};
 use jiff::SignedDuration;
-
-fn why(story: &Story) -> String {
-    story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default()
-}
 
 fn hangs() -> Script {
     Script { tool_open: true, ..Script::hangs() }
@@ -26,7 +24,7 @@ async fn a_run_ends_at_its_deadline() {
     }
     story.settle().await;
     story.ended(End::NeedsHuman);
-    assert!(why(&story).contains("deadline"), "{}", why(&story));
+    assert!(story.why().contains("deadline"), "{}", story.why());
     story.sim.with(|world: &mut World| assert!(world.alive(world.store.all()[0].id).is_empty()));
 }
 
@@ -40,7 +38,7 @@ async fn a_budget_that_is_spent_ends_the_run() {
     story.ended(End::NeedsHuman);
     let turns = run.attempts.iter().flat_map(|attempt| &attempt.turns);
     assert_eq!(turns.map(|turn| turn.cause).collect::<Vec<_>>(), [TurnCause::Opening]);
-    assert!(why(&story).contains("budget"), "{}", why(&story));
+    assert!(story.why().contains("budget"), "{}", story.why());
 }
 
 #[tokio::test]
@@ -104,7 +102,7 @@ async fn what_cannot_be_stopped_freezes_its_repo_where_nothing_can_be_seen_eithe
     assert!(story.run().conclusion.is_none(), "it has a grace");
     story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
     assert_eq!(story.run().conclusion.unwrap().end, End::Frozen);
-    assert!(why(&story).contains("could not be stopped"), "{}", why(&story));
+    assert!(story.why().contains("could not be stopped"), "{}", story.why());
 }
 
 #[tokio::test]
@@ -134,4 +132,48 @@ async fn an_issue_that_comes_back_within_the_hour_shows_the_end_of_its_run() {
     story.settle().await;
     story.ended(End::Done);
     story.sim.with(|world| assert!(!world.tracker.issues[&seven()].issue.open));
+}
+
+/// Five minutes at a time, or it would count as time in which no control plane ran; to
+/// the end of the run, if that is sooner.
+async fn hours_pass(story: &Story, hours: u32) {
+    for _ in 0..hours * 12 {
+        if story.run().conclusion.is_none() {
+            story.sim.advance(SignedDuration::from_mins(5));
+            story.rounds(1).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_red_run_whose_passes_all_fail_is_frozen_when_its_time_is_over() {
+    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs(), mending_work()]);
+    story.until("a fix", |world| world.agents.turns.len() == 2).await;
+    story.sim.with(|world| {
+        world.broken.insert("git.fetch_head");
+        let turn = world.agents.turns.values_mut().last().unwrap();
+        turn.script = mending_work();
+    });
+    hours_pass(&story, 11).await;
+    assert!(story.run().conclusion.is_none(), "it may go better yet");
+    hours_pass(&story, 3).await;
+    story.settle().await;
+    story.ended(End::Frozen);
+    story.handed_over(DoorbellKind::Frozen);
+    story.sim.with(|world| {
+        assert!(world.store.switches.freeze_of(&repo("o/r")).is_some());
+    });
+}
+
+#[tokio::test]
+async fn a_run_whose_requests_cannot_be_answered_is_handed_over_when_its_time_is_over() {
+    let story = Story::new().with_issue(vec![Script::hangs()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| {
+        world.broken.insert("store.answer");
+        ask(world, "a", Request::Retry);
+    });
+    hours_pass(&story, 13).await;
+    let ended = story.run().conclusion.map(|ended| ended.end);
+    assert_eq!(ended, Some(End::NeedsHuman));
 }

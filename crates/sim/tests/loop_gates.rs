@@ -1,13 +1,13 @@
-//! What may begin, what stops, and who may take an issue back.
+//! What may begin, and what stops.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::config::Config;
 use afk_core::plan::{End, TurnCause};
-use afk_core::run::{CancelHow, TurnEnd};
+use afk_core::run::TurnEnd;
 use afk_core::usd::Usd;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, config, enroll, good_work, repo, seven, start, unlabel};
+use afk_sim::story::{Story, config, enroll, good_work, repo, seven, start};
 use afk_sim::world::{Script, World, person};
 use jiff::SignedDuration;
 
@@ -186,74 +186,6 @@ async fn a_halt_at_any_moment_only_delays() {
         story.ended(End::Done);
         story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 2));
     }
-}
-
-/// Takes the issue back while its agent works; says how that was understood.
-async fn taken_back(how: CancelHow, take: impl Fn(&mut World)) {
-    let story = Story::new().with_issue(vec![Script::hangs()]);
-    story.until("marked", |world| world.tracker.issues[&seven()].has("agent-in-progress")).await;
-    story.rounds(2).await;
-    story.sim.with(|world| take(world));
-    let run = story.settle().await;
-    story.ended(End::Released);
-    assert_eq!(run.cancel.map(|cancel| cancel.how), Some(how));
-    story.sim.with(|world| {
-        let issue = &world.tracker.issues[&seven()];
-        assert!(!issue.has("agent-in-progress"), "{how:?}");
-        assert!(!issue.has("ready-for-human"), "{how:?}");
-        assert!(world.rung.is_empty(), "a cancel rings no bell");
-        assert!(world.alive(run.id).is_empty());
-    });
-    story.rounds(5).await;
-    assert_eq!(admitted(&story).len(), 1, "{how:?}: not dispatched again");
-}
-
-#[tokio::test]
-async fn a_person_takes_an_issue_back() {
-    let ann = || person("ann");
-    taken_back(CancelHow::Closed, |world| {
-        world.set_open(&seven(), false, &ann());
-    })
-    .await;
-    taken_back(CancelHow::Unreadied, |world| unlabel(world, "ready-for-agent", "ann")).await;
-    taken_back(CancelHow::Unlocked, |world| unlabel(world, "agent-in-progress", "ann")).await;
-    taken_back(CancelHow::Unenrolled, |world| world.config.allowlist.clear()).await;
-}
-
-#[tokio::test]
-async fn a_label_that_is_merely_not_seen_is_put_back() {
-    let story = Story::new().with_issue(vec![Script::hangs()]);
-    story.until("marked", |world| world.tracker.issues[&seven()].has("agent-in-progress")).await;
-    story.rounds(2).await;
-    story.sim.with(|world| {
-        let labels = &mut world.tracker.issues.get_mut(&seven()).unwrap().issue.labels;
-        labels.clear();
-    });
-    story.rounds(3).await;
-    assert_eq!(story.run().cancel, None);
-    story.sim.with(|world| assert!(world.tracker.issues[&seven()].has("agent-in-progress")));
-}
-
-#[tokio::test]
-async fn taken_back_after_the_landing_its_verdict_is_followed() {
-    let story = Story::new().with_issue(vec![good_work()]);
-    story.until("landed", |world| world.calls.contains(&"git.push")).await;
-    story.sim.with(|world| world.set_open(&seven(), false, &person("ann")));
-    story.settle().await;
-    story.ended(End::Done);
-}
-
-#[tokio::test]
-async fn taken_back_after_the_landing_a_slow_stage_is_let_to_its_end() {
-    let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
-    story.until("landed", |world| world.calls.contains(&"git.push")).await;
-    story.sim.with(|world| world.set_open(&seven(), false, &person("ann")));
-    story.rounds(20).await;
-    assert_eq!(story.count("jobs.stop"), 0, "its verdict is awaited");
-    story.sim.with(|world| world.jobs.hanging.clear());
-    story.settle().await;
-    story.ended(End::Done);
 }
 
 #[tokio::test]

@@ -3,27 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::plan::{End, TurnCause};
-use afk_core::request::{Asked, Request};
-use afk_core::run::{CancelHow, Run, Transition, TurnEnd};
+use afk_core::request::Request;
+use afk_core::run::{CancelHow, Transition, TurnEnd};
 use afk_core::usd::Usd;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, good_work, repo, seven, story_of, unlabel};
+use afk_sim::story::{Story, ask, causes, good_work, repo, seven, story_of};
 use afk_sim::world::{Fault, Script, When, World, person};
 use jiff::SignedDuration;
-
-fn causes(run: &Run) -> Vec<TurnCause> {
-    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
-}
-
-fn ask_in(world: &mut World, id: &str, what: Request) {
-    let run = world.store.all().pop().expect("a run");
-    let asked = Asked { id: id.to_owned(), by: person("ann"), at: world.now, what };
-    world.ask(run.id, &asked);
-}
-
-fn ask(story: &Story, id: &str, what: Request) {
-    story.sim.with(|world| ask_in(world, id, what));
-}
 
 fn say(text: &str) -> Request {
     Request::Say { text: text.to_owned() }
@@ -36,19 +22,11 @@ fn answers(story: &Story) -> Vec<Option<String>> {
     })
 }
 
-async fn at_work(story: &Story) {
-    story
-        .until("a turn is seen at work", |world| {
-            world.tracker.issues[&seven()].has("agent-in-progress")
-        })
-        .await;
-}
-
 #[tokio::test]
 async fn a_stop_in_the_middle_of_a_turn_lets_the_issue_go() {
     let story = Story::new().with_issue(vec![Script::hangs()]);
-    at_work(&story).await;
-    ask(&story, "a", Request::Stop);
+    story.marked().await;
+    story.sim.with(|world| ask(world, "a", Request::Stop));
     let run = story.settle().await;
     story.ended(End::Released);
     let cancel = run.cancel.expect("a cancel");
@@ -63,9 +41,9 @@ async fn a_stop_in_the_middle_of_a_turn_lets_the_issue_go() {
 #[tokio::test]
 async fn a_stop_is_obeyed_under_a_pause() {
     let story = Story::new().with_issue(vec![Script::hangs()]);
-    at_work(&story).await;
+    story.marked().await;
     story.switch(&Switch::Pause, true);
-    ask(&story, "a", Request::Stop);
+    story.sim.with(|world| ask(world, "a", Request::Stop));
     story.settle().await;
     story.ended(End::Released);
 }
@@ -77,9 +55,9 @@ async fn what_is_said_during_a_turn_is_one_free_turn_before_anything_is_decided(
         files: vec![("src/loud", Some("two!"))],
     }]);
     let story = Story::new().with_issue(vec![Script::hangs(), heard]);
-    at_work(&story).await;
-    ask(&story, "a", say("Louder."));
-    ask(&story, "b", say("And @everybody."));
+    story.marked().await;
+    story.sim.with(|world| ask(world, "a", say("Louder.")));
+    story.sim.with(|world| ask(world, "b", say("And @everybody.")));
     story.rounds(3).await;
     assert_eq!(causes(&story.run()), [TurnCause::Opening], "the turn is not cut short");
     story.sim.with(|world| {
@@ -102,7 +80,7 @@ async fn what_is_said_during_a_turn_is_one_free_turn_before_anything_is_decided(
 async fn words_that_bring_no_commit_lose_no_work() {
     let story = Story::new().with_issue(vec![good_work(), Script::acts(Vec::new())]);
     story.until("a turn", |world| !world.agents.turns.is_empty()).await;
-    ask(&story, "a", say("Well done."));
+    story.sim.with(|world| ask(world, "a", say("Well done.")));
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said]);
@@ -112,7 +90,7 @@ async fn words_that_bring_no_commit_lose_no_work() {
 async fn words_that_a_halt_cut_off_are_said_again() {
     let story = Story::new().with_issue(vec![good_work(), Script::hangs()]);
     story.until("a turn", |world| !world.agents.turns.is_empty()).await;
-    ask(&story, "a", say("Mind the hinges."));
+    story.sim.with(|world| ask(world, "a", say("Mind the hinges.")));
     story.until("it is told", |world| world.agents.turns.len() == 2).await;
     story.switch(&Switch::Halt, true);
     story.rounds(2).await;
@@ -147,7 +125,7 @@ async fn a_budget_raised_in_time_lets_the_run_go_on() {
 
     let story = Story::new().with_issue(works());
     story.until("the second turn", |world| world.agents.turns.len() == 2).await;
-    ask(&story, "a", Request::Budget { usd: Usd::dollars(130) });
+    story.sim.with(|world| ask(world, "a", Request::Budget { usd: Usd::dollars(130) }));
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(run.budget, Usd::dollars(130));
@@ -165,7 +143,7 @@ async fn a_budget_raised_during_the_turn_that_spends_it_lets_the_run_go_on() {
     };
     let story = Story::new().with_issue(vec![capped(), good_work()]);
     story.until("a turn", |world| !world.agents.turns.is_empty()).await;
-    ask(&story, "a", Request::Budget { usd: Usd::dollars(130) });
+    story.sim.with(|world| ask(world, "a", Request::Budget { usd: Usd::dollars(130) }));
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Retry]);
@@ -189,7 +167,7 @@ async fn a_retry_does_not_wait_for_the_limit_to_reset() {
         .await;
     story.rounds(20).await;
     assert_eq!(causes(&story.run()).len(), 1, "it waits");
-    ask(&story, "a", Request::Retry);
+    story.sim.with(|world| ask(world, "a", Request::Retry));
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::LimitReset]);
@@ -199,7 +177,7 @@ async fn a_retry_does_not_wait_for_the_limit_to_reset() {
 async fn what_is_asked_of_an_ended_run_is_answered_and_changes_nothing() {
     let story = Story::new().with_issue(Vec::new());
     story.settle().await;
-    ask(&story, "a", Request::Stop);
+    story.sim.with(|world| ask(world, "a", Request::Stop));
     story.rounds(3).await;
     story.ended(End::NeedsHuman);
     assert_eq!(story.run().cancel, None);
@@ -208,9 +186,9 @@ async fn what_is_asked_of_an_ended_run_is_answered_and_changes_nothing() {
 #[tokio::test]
 async fn an_agent_that_cannot_be_stopped_is_given_up_on_by_one_shot_ticks_of_new_processes() {
     let mut story = Story::new().with_issue(vec![Script::hangs()]);
-    at_work(&story).await;
+    story.marked().await;
     story.sim.with(|world| world.agents.stubborn = true);
-    ask(&story, "a", Request::Stop);
+    story.sim.with(|world| ask(world, "a", Request::Stop));
     for n in 0..60 {
         story = story.restarted(&format!("process {n}"));
         let _ = story.round().await;
@@ -221,7 +199,7 @@ async fn an_agent_that_cannot_be_stopped_is_given_up_on_by_one_shot_ticks_of_new
 #[tokio::test]
 async fn a_halt_that_ended_leaves_no_grace_behind() {
     let story = Story::new().with_issue(vec![Script::hangs(), Script::hangs()]);
-    at_work(&story).await;
+    story.marked().await;
     story.switch(&Switch::Halt, true);
     story.rounds(2).await;
     story.switch(&Switch::Halt, false);
@@ -251,8 +229,8 @@ async fn any_call_may_fail_while_words_are_told() {
             }
             story.sim.with(|world| {
                 if !world.agents.turns.is_empty() {
-                    ask_in(world, "a", say("Mind the hinges."));
-                    ask_in(world, "b", Request::Budget { usd: Usd::dollars(50) });
+                    ask(world, "a", say("Mind the hinges."));
+                    ask(world, "b", Request::Budget { usd: Usd::dollars(50) });
                 }
             });
             if story.deadly_round().await {
@@ -283,137 +261,4 @@ async fn any_call_may_fail_while_words_are_told() {
         }
     }
     println!("{calls} calls, {} faults", 3 * calls);
-}
-
-/// The process died when its push had landed, and nothing of that is recorded.
-async fn pushed_and_died() -> Story {
-    let told = || Story::new().with_issue(vec![good_work(), Script::acts(Vec::new())]);
-    let first = told();
-    first.settle().await;
-    let call = first
-        .sim
-        .with(|world| world.calls.iter().position(|call| *call == "git.push").expect("a push"));
-    let story = told();
-    let fault = Fault { call, when: When::After, kills: true };
-    story.sim.with(|world| world.fault = Some(fault));
-    while !story.deadly_round().await {}
-    story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 2, "it landed"));
-    assert!(story.run().landed().is_none(), "and nobody knows");
-    // Nobody goes on before the dead one's lease has run out.
-    story.sim.advance(SignedDuration::from_secs(31));
-    story.restarted("second")
-}
-
-#[tokio::test]
-async fn what_landed_unseen_is_followed_to_its_verdict_whatever_people_do() {
-    let close = |world: &mut World| {
-        world.set_open(&seven(), false, &person("ann"));
-    };
-    let stop = |world: &mut World| ask_in(world, "a", Request::Stop);
-    let words = |world: &mut World| ask_in(world, "a", say("Louder."));
-    let less = |world: &mut World| ask_in(world, "a", Request::Budget { usd: Usd::micros(1) });
-    let acts: [&dyn Fn(&mut World); 4] = [&close, &stop, &words, &less];
-    for (n, act) in acts.into_iter().enumerate() {
-        let story = pushed_and_died().await;
-        story.sim.with(act);
-        let run = story.settle().await;
-        story.ended(End::Done);
-        assert!(run.attempts[0].candidates[0].landed_at.is_some(), "act {n}");
-        story.sim.with(|world| {
-            assert_eq!(world.git.history(&repo("o/r")).len(), 2, "act {n}: it landed once");
-        });
-    }
-}
-
-#[tokio::test]
-async fn what_cannot_be_read_of_a_push_is_waited_for_and_then_handed_over_as_unknown() {
-    let story = pushed_and_died().await;
-    story.sim.with(|world| {
-        world.broken.insert("git.landed");
-        ask_in(world, "a", Request::Stop);
-    });
-    story.rounds(5).await;
-    assert!(story.run().cancel.is_some());
-    for _ in 0..13 * 12 {
-        assert_eq!(story.run().conclusion.map(|end| end.end == End::Released), None);
-        story.sim.advance(SignedDuration::from_mins(5));
-        story.rounds(1).await;
-        if story.run().conclusion.is_some() {
-            break;
-        }
-    }
-    let run = story.settle().await;
-    story.ended(End::NeedsHuman);
-    let why = run.conclusion.map(|end| end.why).unwrap_or_default();
-    assert!(why.contains("it is not known whether"), "{why}");
-    assert!(
-        run.admitted_at.duration_since(story.sim.with(|world| world.now)).abs().as_hours() >= 12
-    );
-
-    // Read in time, it is what it is.
-    let story = pushed_and_died().await;
-    story.sim.with(|world| {
-        world.broken.insert("git.landed");
-        ask_in(world, "a", Request::Stop);
-    });
-    story.rounds(5).await;
-    story.sim.with(|world| world.broken.clear());
-    story.settle().await;
-    story.ended(End::Done);
-}
-
-#[tokio::test]
-async fn a_push_to_a_repo_that_is_not_configured_any_more_is_handed_over_as_unknown() {
-    let story = pushed_and_died().await.configure(|config| config.repos.clear());
-    story.settle().await;
-    story.ended(End::NeedsHuman);
-    let why = story.run().conclusion.map(|end| end.why).unwrap_or_default();
-    assert!(why.contains("it is not known whether"), "{why}");
-}
-
-#[tokio::test]
-async fn a_push_that_never_was_holds_nobody() {
-    let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| {
-        world.broken.insert("git.push");
-    });
-    story.until("a push", |world| world.calls.contains(&"git.push")).await;
-    ask(&story, "a", Request::Stop);
-    let run = story.settle().await;
-    story.ended(End::Released);
-    assert!(run.landed().is_none() && run.sent().is_none());
-}
-
-/// The tracker's clock may be minutes from ours: what people did after the admission is
-/// heard, what they did before it is no cancel.
-#[tokio::test]
-async fn a_cancel_does_not_depend_on_the_trackers_clock() {
-    for minutes in [-10, 0, 10] {
-        let skewed = || {
-            let story = Story::new();
-            story.sim.with(|world| world.tracker.skew = SignedDuration::from_mins(minutes));
-            story
-        };
-        let story = skewed().with_issue(vec![Script::hangs()]);
-        at_work(&story).await;
-        story.sim.with(|world| unlabel(world, "ready-for-agent", "ann"));
-        let run = story.settle().await;
-        story.ended(End::Released);
-        assert_eq!(run.cancel.map(|cancel| cancel.how), Some(CancelHow::Unreadied), "{minutes}");
-
-        // She had closed it and opened it again; then a forge closes it by our own commit.
-        let story = skewed().with_issue(vec![Script::hangs()]);
-        story.sim.with(|world| {
-            world.set_open(&seven(), false, &person("ann"));
-            world.set_open(&seven(), true, &person("ann"));
-        });
-        at_work(&story).await;
-        story.sim.with(|world| {
-            world.set_open(&seven(), false, &person("afk"));
-            world.agents.turns.values_mut().next().expect("a turn").script = good_work();
-        });
-        let run = story.settle().await;
-        story.ended(End::Done);
-        assert_eq!(run.cancel, None, "{minutes}");
-    }
 }

@@ -5,28 +5,11 @@
 use afk_core::doorbell::DoorbellKind;
 use afk_core::ids::JobOf;
 use afk_core::plan::{End, RedCause, TurnCause};
-use afk_core::request::{Asked, Request};
-use afk_core::run::Run;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
-use afk_sim::world::{Act, Script, TurnState, World, person};
+use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven};
+use afk_sim::world::{Act, Script, TurnState, World};
 use jiff::SignedDuration;
-
-fn causes(run: &Run) -> Vec<TurnCause> {
-    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
-}
-
-/// What every escalation looks like from outside.
-fn assert_handed_over(story: &Story, kind: DoorbellKind) {
-    story.sim.with(|world| {
-        let issue = &world.tracker.issues[&seven()];
-        assert!(issue.issue.open, "left open");
-        assert_eq!(issue.issue.labels, ["ready-for-human"]);
-        assert_eq!(issue.comments.len(), 1);
-        assert_eq!(world.rung.iter().map(|bell| bell.kind).collect::<Vec<_>>(), [kind]);
-    });
-}
 
 #[tokio::test]
 async fn a_red_stage_is_mended_forward() {
@@ -81,7 +64,7 @@ async fn fixes_that_mend_nothing_freeze_the_repo() {
         .configure(|config| config.fix_forward_max_attempts = 2);
     let run = story.settle().await;
     story.ended(End::Frozen);
-    assert_handed_over(&story, DoorbellKind::Frozen);
+    story.handed_over(DoorbellKind::Frozen);
     assert_eq!(run.fix_forwards(), 2);
     story.sim.with(|world| {
         assert!(world.store.switches.freeze_of(&repo("o/r")).is_some());
@@ -374,50 +357,4 @@ async fn a_stage_that_never_answers_freezes_at_its_deadline() {
     hang_on(&story, 70).await;
     story.settle().await;
     story.ended(End::Frozen);
-}
-
-/// Five minutes at a time, or it would count as time in which no control plane ran; to
-/// the end of the run, if that is sooner.
-async fn hours_pass(story: &Story, hours: u32) {
-    for _ in 0..hours * 12 {
-        if story.run().conclusion.is_none() {
-            story.sim.advance(SignedDuration::from_mins(5));
-            story.rounds(1).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_red_run_whose_passes_all_fail_is_frozen_when_its_time_is_over() {
-    let story = Story::new().with_issue(vec![breaking_work(), Script::hangs(), mending_work()]);
-    story.until("a fix", |world| world.agents.turns.len() == 2).await;
-    story.sim.with(|world| {
-        world.broken.insert("git.fetch_head");
-        let turn = world.agents.turns.values_mut().last().unwrap();
-        turn.script = mending_work();
-    });
-    hours_pass(&story, 11).await;
-    assert!(story.run().conclusion.is_none(), "it may go better yet");
-    hours_pass(&story, 3).await;
-    story.settle().await;
-    story.ended(End::Frozen);
-    assert_handed_over(&story, DoorbellKind::Frozen);
-    story.sim.with(|world| {
-        assert!(world.store.switches.freeze_of(&repo("o/r")).is_some());
-    });
-}
-
-#[tokio::test]
-async fn a_run_whose_requests_cannot_be_answered_is_handed_over_when_its_time_is_over() {
-    let story = Story::new().with_issue(vec![Script::hangs()]);
-    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
-    story.sim.with(|world| {
-        world.broken.insert("store.answer");
-        let (by, at, what) = (person("ann"), world.now, Request::Retry);
-        let run = world.store.all().pop().unwrap().id;
-        world.ask(run, &Asked { id: "a".to_owned(), by, at, what });
-    });
-    hours_pass(&story, 13).await;
-    let ended = story.run().conclusion.map(|ended| ended.end);
-    assert_eq!(ended, Some(End::NeedsHuman));
 }

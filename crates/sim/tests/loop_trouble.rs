@@ -5,14 +5,10 @@
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::replay::{Differs, replay};
-use afk_core::run::{Run, Transition, TurnEnd};
-use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
+use afk_core::run::{Transition, TurnEnd};
+use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo};
 use afk_sim::world::{Act, Asks, PushFate, Script, World};
 use jiff::SignedDuration;
-
-fn causes(run: &Run) -> Vec<TurnCause> {
-    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
-}
 
 /// One file, committed alone.
 fn commit(path: &'static str, text: &'static str) -> Script {
@@ -23,28 +19,13 @@ fn fails(message: &str) -> Script {
     Script::ends(Vec::new(), TurnEnd::Failed { message: message.to_owned() })
 }
 
-/// What every escalation looks like from outside.
-fn assert_handed_over(story: &Story, kind: DoorbellKind) {
-    story.sim.with(|world| {
-        let issue = &world.tracker.issues[&seven()];
-        assert!(issue.issue.open, "left open");
-        assert_eq!(issue.issue.labels, ["ready-for-human"]);
-        assert_eq!(issue.comments.len(), 1);
-        assert_eq!(world.rung.iter().map(|bell| bell.kind).collect::<Vec<_>>(), [kind]);
-    });
-}
-
-fn why(story: &Story) -> String {
-    story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default()
-}
-
 #[tokio::test]
 async fn an_agent_that_gives_up_is_handed_to_a_person() {
     let story = Story::new().with_issue(Vec::new());
     let run = story.settle().await;
     story.ended(End::NeedsHuman);
-    assert_handed_over(&story, DoorbellKind::NeedsHuman);
-    assert!(why(&story).contains("I give up"), "{}", why(&story));
+    story.handed_over(DoorbellKind::NeedsHuman);
+    assert!(story.why().contains("I give up"), "{}", story.why());
     story.sim.with(|world| {
         assert!(world.git.forensics.contains(&run.id), "its workspace is kept");
         assert_eq!(world.git.history(&repo("o/r")).len(), 1);
@@ -61,8 +42,8 @@ async fn a_breached_guardrail_lands_nothing_and_is_named() {
     let story = Story::new().with_issue(vec![work]);
     story.settle().await;
     story.ended(End::NeedsHuman);
-    assert_handed_over(&story, DoorbellKind::NeedsHuman);
-    assert!(why(&story).contains("guardrail"), "{}", why(&story));
+    story.handed_over(DoorbellKind::NeedsHuman);
+    assert!(story.why().contains("guardrail"), "{}", story.why());
     assert_eq!(story.count("git.push"), 0);
 }
 
@@ -160,7 +141,7 @@ async fn a_branch_that_always_moves_is_not_chased_for_ever() {
     });
     story.settle().await;
     story.ended(End::NeedsHuman);
-    assert!(why(&story).contains("moved 10 times"), "{}", why(&story));
+    assert!(story.why().contains("moved 10 times"), "{}", story.why());
 }
 
 #[tokio::test]
@@ -180,7 +161,7 @@ async fn a_refused_push_needs_a_person() {
     story.sim.with(|world| world.git.fates.push_back(PushFate::Refused("protected branch")));
     story.settle().await;
     story.ended(End::NeedsHuman);
-    assert!(why(&story).contains("protected branch"), "{}", why(&story));
+    assert!(story.why().contains("protected branch"), "{}", story.why());
 }
 
 #[tokio::test]
@@ -204,7 +185,7 @@ async fn retries_in_a_row_are_spent_after_three() {
     let run = story.settle().await;
     story.ended(End::NeedsHuman);
     assert_eq!(causes(&run).len(), 4, "one turn and three retries");
-    assert!(why(&story).contains("overloaded"), "{}", why(&story));
+    assert!(story.why().contains("overloaded"), "{}", story.why());
 }
 
 #[tokio::test]
@@ -214,7 +195,7 @@ async fn what_no_retry_mends_is_handed_over_at_once() {
     let run = story.settle().await;
     story.ended(End::NeedsHuman);
     assert_eq!(causes(&run).len(), 1);
-    assert!(why(&story).contains("claude login"), "{}", why(&story));
+    assert!(story.why().contains("claude login"), "{}", story.why());
 }
 
 #[tokio::test]
@@ -287,7 +268,7 @@ async fn a_usage_limit_that_never_resets_is_asked_ever_less_often_and_then_hande
         story.sim.advance(SignedDuration::from_secs(9));
     }
     story.ended(End::NeedsHuman);
-    assert!(why(&story).contains("usage limit ended 12 turns"), "{}", why(&story));
+    assert!(story.why().contains("usage limit ended 12 turns"), "{}", story.why());
     let turns = story.sim.with(|world| world.agents.clone());
     let starts: Vec<_> = turns.turns_of(&repo("o/r")).iter().map(|turn| turn.started_at).collect();
     assert_eq!(starts.len(), 12);
@@ -308,7 +289,7 @@ async fn evidence_that_lacks_something_says_what() {
     });
     let run = story.settle().await;
     assert_eq!(run.conclusion.as_ref().map(|conclusion| conclusion.end), Some(End::NeedsHuman));
-    assert!(why(&story).contains("who released"), "{}", why(&story));
+    assert!(story.why().contains("who released"), "{}", story.why());
     // The record was edited behind the journal's back, and replaying tells.
     let told = replay(&story.journal(run.id), &run).differences;
     assert!(told.iter().any(|one| one.what == Differs::Record), "{told:?}");
@@ -349,9 +330,9 @@ async fn a_commit_in_the_runs_name_that_nobody_here_pushed_freezes_the_repo() {
         story.sim.with(|world| world.broken.clear());
         let run = story.settle().await;
         story.ended(End::Frozen);
-        assert_handed_over(&story, DoorbellKind::Frozen);
+        story.handed_over(DoorbellKind::Frozen);
         assert!(run.landed().is_none());
-        let why = why(&story);
+        let why = story.why();
         story.sim.with(|world| {
             let forged = &world.git.remotes[&repo("o/r")];
             assert!(why.contains(forged.short()), "{why}");

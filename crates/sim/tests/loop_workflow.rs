@@ -15,10 +15,6 @@ fn under(policy: &str) -> Story {
     story
 }
 
-fn why(story: &Story) -> String {
-    story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default()
-}
-
 fn untested() -> Script {
     Script::acts(vec![Act::Commit { message: "Work", files: vec![("src/lib", Some("x"))] }])
 }
@@ -51,7 +47,7 @@ async fn a_policy_is_in_force_after_a_restart_whatever_the_branch_says_by_then()
     let story = story.restarted("second");
     let run = story.settle().await;
     story.ended(End::NeedsHuman);
-    assert_eq!(run.refusals(), 1, "{}", why(&story));
+    assert_eq!(run.refusals(), 1, "{}", story.why());
     assert_eq!(story.count("git.file_at"), 1);
 }
 
@@ -65,7 +61,7 @@ async fn a_policy_that_cannot_be_used_stops_the_run_before_a_turn() {
         let story = under(file).with_issue(vec![good_work()]);
         let run = story.settle().await;
         story.ended(End::NeedsHuman);
-        assert!(why(&story).contains(expected), "{}", why(&story));
+        assert!(story.why().contains(expected), "{}", story.why());
         assert!(run.attempts.is_empty() && run.start.is_none(), "no turn was begun");
         let (labels, comments) = story.sim.with(|world| {
             let issue = &world.tracker.issues[&afk_sim::story::seven()];
@@ -84,7 +80,7 @@ async fn an_agent_cannot_loosen_the_policy_by_an_edit() {
     let story = under("+++\nlanding_refusals_max = 1\n+++\n").with_issue(vec![work]);
     story.settle().await;
     story.ended(End::NeedsHuman);
-    assert!(why(&story).contains("guardrail") && why(&story).contains(PATH), "{}", why(&story));
+    assert!(story.why().contains("guardrail") && story.why().contains(PATH), "{}", story.why());
     assert_eq!(story.count("git.push"), 0);
     assert_eq!(story.count("git.file_at"), 1);
 }

@@ -1,8 +1,9 @@
 //! The proof's rules, played through: a change, a world that answers runs, a decision.
 
-use std::collections::BTreeMap;
+mod protected;
+mod totality;
 
-use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::change::TreePath;
@@ -231,95 +232,6 @@ fn a_run_that_told_nothing_is_never_proof() {
 }
 
 #[test]
-fn what_judges_may_not_be_touched() {
-    let edited = honest().set(|s| {
-        s.changes.push((".github/workflows/ci.yml", file("run\n"), file("true\n")));
-    });
-    let paths = vec![path(".github/workflows/ci.yml")];
-    check("edited CI", &edited, no(Refusal::Protected { paths }));
-    let script = honest().set(|s| {
-        s.verify = Verify::Command(vec!["./check.sh".into()]);
-        s.changes.push(("check.sh", file("test\n"), file("exit 0\n")));
-    });
-    let paths = vec![path("check.sh")];
-    check("edited verify script", &script, no(Refusal::Protected { paths }));
-    let allowed = edited.set(|s| s.config.allow_protected = true);
-    check("allowed", &allowed, yes(Strength::Proven));
-}
-
-#[test]
-fn protected_files_come_from_the_base_in_every_tree() {
-    let policy = ProofPolicyConfig { allow_protected: true, ..ProofPolicyConfig::default() };
-    let policy = ProofPolicy::compile(policy, honest().verify).unwrap();
-    let ci = ".github/tests/ci.yml";
-    let (all, blobs) = diff(&[CODE, (ci, file("old"), file("new")), ("tests/t", None, file("t"))]);
-    let inputs = ProofInputs {
-        policy: &policy,
-        diff: &all,
-        first: None,
-        blobs: &blobs,
-        corrective: false,
-        conditions: &Conditions::default(),
-    };
-    let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
-    let take = |role| {
-        let recipe = &wanted.iter().find(|w| w.role == role).unwrap().recipe;
-        recipe
-            .take
-            .iter()
-            .map(|(p, e)| (p.to_string(), e.clone().map(|e| e.oid)))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(take(Base), []);
-    assert_eq!(take(Red), [("tests/t".to_owned(), Some(oid(b"t")))]);
-    assert_eq!(take(Candidate), [(ci.to_owned(), Some(oid(b"old")))]);
-}
-
-#[test]
-fn a_split_takes_the_first_commit_but_nothing_that_judges() {
-    let policy = ProofPolicyConfig { allow_protected: true, ..ProofPolicyConfig::default() };
-    let policy = ProofPolicy::compile(policy, honest().verify).unwrap();
-    let story = inline();
-    let (all, mut blobs) = diff(&story.changes);
-    let ci = (".github/tests/ci.yml", file("old"), file("new"));
-    let (first, more) = diff(&[story.first.unwrap()[0], ci]);
-    add(&mut blobs, &first, &more);
-    let inputs = ProofInputs {
-        policy: &policy,
-        diff: &all,
-        first: Some(&first),
-        blobs: &blobs,
-        corrective: false,
-        conditions: &Conditions::default(),
-    };
-    let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
-    let split = &wanted.iter().find(|one| one.role == Split).unwrap().recipe;
-    let taken: Vec<String> = split.take.iter().map(|(path, _)| path.to_string()).collect();
-    assert_eq!(taken, ["src/lib.rs"]);
-}
-
-#[test]
-fn tests_may_not_be_deleted() {
-    let deleted = honest().set(|s| s.changes.push(("tests/old.rs", file("a\nb\n"), None)));
-    let paths = vec![path("tests/old.rs")];
-    check("deleted", &deleted, no(Refusal::DeletedTests { paths }));
-    let moved = honest().set(|s| {
-        s.changes.push(("tests/old.rs", file("a\nb\n"), None));
-        s.changes.push(("tests/sub/old.rs", None, file("a\nb\n")));
-    });
-    check("moved", &moved, yes(Strength::Proven));
-    let allowed = deleted.set(|s| s.config.allow_deleted_tests = true);
-    check("allowed", &allowed, yes(Strength::Proven));
-    let report = allowed.play(|_| 0);
-    assert_eq!(report.deleted_tests, [path("tests/old.rs")]);
-    assert_eq!(report.removed_test_lines[0].count, 2);
-    let thinned = honest().set(|s| s.changes.push(("tests/a.rs", file("a\nb\n"), file("b\nc\n"))));
-    let report = thinned.play(|_| 0);
-    assert!(report.accepted());
-    assert_eq!(report.removed_test_lines[0].first, ["a"]);
-}
-
-#[test]
 fn changes_that_need_no_test() {
     let docs = honest().set(|s| s.changes = vec![("docs/a.md", file("a"), file("b"))]);
     check("docs", &docs, yes(Strength::Exempt));
@@ -472,85 +384,4 @@ fn the_report_reads_well() {
     - the candidate, tree b2452d1e: passes
     ");
     assert_eq!(refused.telling_tail(), Some("ended 0"));
-}
-
-fn code() -> impl Strategy<Value = i32> {
-    prop_oneof![Just(PASS), Just(FAIL), Just(MISSING), Just(137)]
-}
-
-proptest! {
-    /// Whatever the runs come to, in whatever order: one and the same decision, and
-    /// a proof only where every part of it was seen.
-    #[test]
-    fn a_proof_is_never_more_than_was_seen(
-        codes in proptest::collection::vec(code(), 8),
-        order in proptest::collection::vec(0usize..4, 20),
-        split in any::<bool>(),
-        build in any::<bool>(),
-        assertion in any::<bool>(),
-        junit in any::<bool>(),
-    ) {
-        let mut story = if split { inline() } else { honest() };
-        let runs: Vec<_> = story.ends.keys().copied().collect();
-        for (run, code) in runs.into_iter().zip(&codes) {
-            story = story.with(run.0, run.1, *code);
-        }
-        if build {
-            story.config.build = Some(vec!["build".into()]);
-            if assertion { story.config.red = RedMeans::Assertion; }
-        }
-        if junit { story.config.junit = Some("report.xml".into()); }
-        let mut order = order.into_iter().cycle();
-        let report = story.play(|_| order.next().unwrap_or(0));
-        prop_assert_eq!(&report.outcome, &story.play(|_| 0).outcome);
-
-        let red = if split { Split } else { Red };
-        let passed = |run| story.ends[&run].result == RunResult::Passed;
-        let failed = |run| matches!(story.ends[&run].result, RunResult::Failed { .. });
-        let seen = passed((Base, Judge)) && passed((Candidate, Judge))
-            && failed((red, Judge)) && failed((red, VerifyAgain))
-            && (!(build && assertion) || passed((red, Build)));
-        prop_assert_eq!(report.accepted(), seen);
-        if seen {
-            let strength = if split { Strength::WeakerSplitByAgent } else { Strength::Proven };
-            prop_assert_eq!(&report.outcome, &yes(strength));
-        }
-        prop_assert!(!report.to_string().is_empty());
-    }
-}
-
-#[test]
-fn a_result_counts_only_where_a_run_may_reach_the_same() {
-    let policy = ProofPolicy::compile(ProofPolicyConfig::default(), honest().verify).unwrap();
-    let (all, blobs) = diff(&honest().changes);
-    let keys = |conditions: &Conditions| {
-        let inputs = ProofInputs {
-            policy: &policy,
-            diff: &all,
-            first: None,
-            blobs: &blobs,
-            corrective: false,
-            conditions,
-        };
-        let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
-        wanted.into_iter().map(|one| one.key(oid(b"tree"))).collect::<Vec<_>>()
-    };
-    let read = |folders: &[&str]| Conditions {
-        read: folders.iter().map(Into::into).collect(),
-        ..Conditions::default()
-    };
-    let others = [
-        Conditions::default(),
-        Conditions { network: true, ..Conditions::default() },
-        Conditions { lax: true, ..Conditions::default() },
-        read(&["/opt/a"]),
-        read(&["/opt/a", "/opt/b"]),
-        read(&["/opt/b", "/opt/a"]),
-    ];
-    for (n, one) in others.iter().enumerate() {
-        assert_eq!(keys(one), keys(&one.clone()), "told again");
-        for other in &others[n + 1..] {
-            assert!(keys(one).iter().all(|key| !keys(other).contains(key)), "{one:?} {other:?}");
-        }
-    }
 }

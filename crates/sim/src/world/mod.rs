@@ -9,6 +9,8 @@
 mod agents;
 mod git;
 mod jobs;
+mod others;
+mod outbox;
 mod store;
 mod tracker;
 mod workspaces;
@@ -25,7 +27,8 @@ pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
-pub use store::{Kept, Lease, Row, Send, StoreWorld};
+pub use outbox::Send;
+pub use store::{Kept, Lease, Row, StoreWorld};
 pub(crate) use tracker::own;
 pub use tracker::{IssueRecord, TrackerWorld, person};
 pub use workspaces::Workspace;

@@ -9,15 +9,8 @@ mod outside;
 mod pickup;
 mod turns;
 
-use afk_core::plan::TurnCause;
-use afk_core::run::Run;
 use afk_sim::story::Story;
 use jiff::SignedDuration;
-
-/// Why each turn of a run was begun, in order.
-fn causes(run: &Run) -> Vec<TurnCause> {
-    run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
-}
 
 /// The issues that were admitted, in order.
 fn admitted(story: &Story) -> Vec<String> {

@@ -3,10 +3,10 @@
 use afk_core::plan::{End, TurnCause};
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven};
 use afk_sim::world::{Fault, Script, When, World, person};
 
-use crate::{admitted, causes};
+use crate::admitted;
 
 #[tokio::test]
 async fn fault_3_an_escalated_issue_is_not_dispatched_again() {

@@ -2,10 +2,8 @@
 //! guardrails.
 
 use afk_core::plan::{End, RedCause, TurnCause};
-use afk_sim::story::{Story, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, causes, good_work, mending_work, repo, seven};
 use afk_sim::world::{Act, PushFate};
-
-use crate::causes;
 
 #[tokio::test]
 async fn fault_5_the_pushed_commit_is_found() {

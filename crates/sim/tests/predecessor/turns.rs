@@ -3,11 +3,11 @@
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::TurnEnd;
 use afk_core::usd::Usd;
-use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
+use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven};
 use afk_sim::world::{Script, person};
 use jiff::SignedDuration;
 
-use crate::{admitted, causes, hours};
+use crate::{admitted, hours};
 
 #[tokio::test]
 async fn fault_2_what_was_approved_is_what_is_worked() {

@@ -3,6 +3,7 @@
 mod asks;
 mod bundle;
 mod derived;
+mod landing;
 mod record;
 mod replay;
 mod requests;

@@ -1,0 +1,191 @@
+//! Every situation there is, for what must hold of all.
+
+use super::*;
+
+fn every_landed() -> Vec<Landed> {
+    let mut all = vec![Landed::Nothing, GREEN, Landed::Green { evidence: Evidence::Refused }];
+    for flag in BOTH {
+        all.push(Landed::Pending { overdue: flag });
+        all.push(Landed::Void { overdue: flag });
+        all.push(Landed::Green { evidence: Evidence::Missing { judging: flag } });
+        all.push(Landed::Red { cause: RedCause::Ours, overdue: flag });
+        all.push(Landed::Red { cause: RedCause::NotOurs, overdue: flag });
+    }
+    all
+}
+
+fn every_turn() -> Vec<Turn> {
+    let mut work = vec![
+        Work::Nothing,
+        Work::New(Candidate::Unmerged),
+        Work::New(Candidate::Breached),
+        Work::New(Candidate::Refused(Refusal::Conflict)),
+        Work::New(Candidate::Refused(Refusal::Verify)),
+        Work::New(Candidate::Refused(Refusal::Proof)),
+        Work::New(Candidate::Refused(Refusal::Setup)),
+        Work::New(Candidate::Refused(Refusal::Stage)),
+        Work::New(Candidate::Untried),
+        Work::New(Candidate::Clear),
+        Work::New(Candidate::PullRequestOpen),
+        Work::New(Candidate::PullRequestMerged),
+        Work::New(Candidate::PullRequestClosed),
+    ];
+    let mut all = vec![Turn::Unknown, Turn::Interrupted];
+    all.extend([Gates::Open, Gates::Refused, Gates::Unreadable].map(|gates| Turn::None { gates }));
+    for flag in BOTH {
+        all.push(Turn::NotStarted { reset: flag });
+        all.push(Turn::Asking { due: flag });
+        all.push(Turn::Limited { reset: flag });
+        all.push(Turn::Running { stalled: flag });
+        all.push(Turn::Failed { backoff_over: flag });
+        work.push(Work::New(Candidate::Unjudged { judging: flag }));
+        work.push(Work::New(Candidate::Pushed { overdue: flag }));
+        work.push(Work::New(Candidate::Excused { overdue: flag }));
+    }
+    let spaces = [
+        Workspace::Clean,
+        Workspace::Unreadable,
+        Workspace::Dirty { asked: false },
+        Workspace::Dirty { asked: true },
+    ];
+    for workspace in spaces {
+        all.extend(work.iter().map(|&work| Turn::Finished { workspace, work }));
+    }
+    all
+}
+
+/// Calls `check` with every situation there is.
+fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
+    let alive = [
+        Alive::Nothing,
+        Alive::Stages { grace_over: false },
+        Alive::Stages { grace_over: true },
+        Alive::Something { grace_over: false },
+        Alive::Something { grace_over: true },
+    ];
+    let (landed, turns) = (every_landed(), every_turn());
+    let mut count = 0;
+    for bits in 0_u32..1024 {
+        let flag = |n: u32| bits & (1 << n) != 0;
+        for &landed in &landed {
+            for &turn in &turns {
+                for alive in alive {
+                    count += 1;
+                    check(Situation {
+                        concluded: flag(0),
+                        cancelled: flag(1),
+                        halted: flag(2),
+                        frozen: flag(3),
+                        spent: flag(4),
+                        retries_left: flag(5),
+                        refusals_left: flag(6),
+                        fixes_left: flag(7),
+                        said: flag(8),
+                        sent: flag(9),
+                        alive,
+                        landed,
+                        turn,
+                    });
+                }
+            }
+        }
+    }
+    count
+}
+
+/// The same world with all the time gone by: every deadline and grace is over, and
+/// whoever could not read what became of a push has handed it over.
+fn later(now: Situation) -> Situation {
+    let landed = match now.landed {
+        Landed::Pending { .. } => Landed::Pending { overdue: true },
+        Landed::Void { .. } => Landed::Void { overdue: true },
+        Landed::Red { cause, .. } => Landed::Red { cause, overdue: true },
+        Landed::Nothing | Landed::Green { .. } => now.landed,
+    };
+    let alive = match now.alive {
+        Alive::Nothing => Alive::Nothing,
+        Alive::Stages { .. } => Alive::Stages { grace_over: true },
+        Alive::Something { .. } => Alive::Something { grace_over: true },
+    };
+    Situation { spent: true, sent: false, landed, alive, ..now }
+}
+
+#[test]
+fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
+    let count = every_situation(|now| {
+        let waits_for_people = matches!(plan(&now), Plan::Wait { reason } if reason.on_people());
+        let released = now.cancelled && now.landed == Landed::Nothing;
+        let halted = now.halted && !now.concluded && !released;
+        match plan(&later(now)) {
+            Plan::Settle | Plan::Conclude { .. } => {}
+            _ if waits_for_people || halted => {}
+            other => panic!("{other:?} for ever in {now:#?}"),
+        }
+    });
+    assert!(count > 500_000, "{count}");
+}
+
+#[test]
+fn in_every_situation_the_promises_hold() {
+    every_situation(|now| {
+        let plan = plan(&now);
+        let next_turn =
+            matches!(plan, Plan::Turn { .. } | Plan::Open | Plan::Reset | Plan::StartTurn);
+        let lands = matches!(plan, Plan::Try | Plan::AskCandidate | Plan::AskBase | Plan::Land);
+        let acts = next_turn || lands || matches!(plan, Plan::Judge | Plan::Integrate);
+        if acts {
+            assert!(!now.halted, "acts under a halt: {plan:?} in {now:#?}");
+            assert!(!now.cancelled, "acts for a cancelled run: {plan:?} in {now:#?}");
+            assert!(!now.spent, "spends what is spent: {plan:?} in {now:#?}");
+            assert!(!now.concluded, "acts after the end: {plan:?} in {now:#?}");
+        }
+        let stops = matches!(
+            now.alive,
+            Alive::Stages { grace_over: false } | Alive::Something { grace_over: false }
+        );
+        if now.halted && stops && !now.concluded {
+            assert_eq!(plan, Plan::Interrupt, "alive under a halt: {now:#?}");
+        }
+        if plan == Plan::Try {
+            assert!(!now.frozen, "tries on a frozen repo: {now:#?}");
+        }
+        if plan == Plan::Land {
+            assert!(!now.frozen, "lands on a frozen repo: {now:#?}");
+            assert_eq!(now.turn, finished(Candidate::Clear).with_space(now.turn), "{now:#?}");
+        }
+        if let Plan::Conclude { end } = plan {
+            if end == End::Done {
+                assert_eq!(now.landed, GREEN, "done without green and evidence: {now:#?}");
+            }
+            if end == End::Released {
+                assert_eq!(now.landed, Landed::Nothing, "let go of: {now:#?}");
+            }
+            let alive = now.alive != Alive::Nothing;
+            let unstoppable = matches!(
+                now.alive,
+                Alive::Stages { grace_over: true } | Alive::Something { grace_over: true }
+            );
+            assert!(!alive || (unstoppable && end == End::Frozen), "left alive: {now:#?}");
+        }
+        let goes_on = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. } | Plan::Integrate);
+        assert!(!(now.sent && goes_on), "a push is left behind: {plan:?} in {now:#?}");
+        if matches!(now.turn, Turn::Unknown) && !now.concluded {
+            let by_turn =
+                !(now.cancelled || now.spent || matches!(now.landed, Landed::Green { .. }));
+            let closes = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. });
+            assert!(!(by_turn && closes), "concludes on unknown: {now:#?}");
+        }
+    });
+}
+
+impl Turn {
+    /// This turn with the workspace of `other`, where both are finished.
+    fn with_space(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Finished { work, .. }, Self::Finished { workspace, .. }) => {
+                Self::Finished { workspace, work }
+            }
+            _ => self,
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! The task of a live run: it holds the run's lease and works it pass by pass.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use afk_core::ids::{IssueRef, RunId};
+use afk_core::trouble;
+use jiff::SignedDuration;
+use tokio::task::JoinSet;
+
+use super::{later, lease_key};
+use crate::Engine;
+use crate::asked::Heed;
+use crate::pass::{Next, Wait, Watch};
+use crate::ports::PortResult;
+use crate::switches::Brake;
+
+/// How often a lease is renewed.
+const RENEW: SignedDuration = SignedDuration::from_secs(10);
+
+impl Engine {
+    /// Starts a task for every live run that no task here works and nobody else leases.
+    pub(super) async fn adopt(
+        &self,
+        brake: &Brake,
+        tasks: &mut JoinSet<()>,
+        working: &mut HashMap<tokio::task::Id, RunId>,
+    ) -> PortResult<()> {
+        for stored in self.ports.store.live().await? {
+            let run = stored.run.id;
+            if working.values().any(|known| *known == run) {
+                continue;
+            }
+            if let Some(generation) = self.lease(run, self.ports.clock.now()).await? {
+                let (engine, brake, issue) = (self.clone(), brake.clone(), stored.run.issue);
+                let work = async move { engine.work(run, &issue, generation, &brake).await };
+                let task = tasks.spawn(work);
+                working.insert(task.id(), run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.
+    async fn work(&self, run: RunId, issue: &IssueRef, mut generation: u64, brake: &Brake) {
+        let (repo, issue) = (&issue.repo, issue.number);
+        let (mut failures, mut heed) = (0, self.asked.heed(run));
+        loop {
+            heed.about_to_read();
+            let wait = match self.pass_leased(run, generation, brake).await {
+                None | Some(Ok(Next::Settled)) => break,
+                Some(Ok(Next::Wait(wait))) => {
+                    failures = 0;
+                    wait
+                }
+                Some(Err(error)) => {
+                    failures += 1;
+                    let pause = SignedDuration::from_secs((1_i64 << failures.min(6)).min(60));
+                    let now = self.ports.clock.now();
+                    let until = error.reset().map_or_else(
+                        || later(now, pause),
+                        |reset| trouble::again(failures, Some(reset), now),
+                    );
+                    let why = error.chain();
+                    tracing::warn!(run.id = %run, %repo, issue, error = why, "pass failed, will try again");
+                    Wait { until: Some(until), watch: Watch::Nothing }
+                }
+            };
+            if self.wait(run, &wait, brake, &mut heed).await.is_break() {
+                break;
+            }
+            match self.lease(run, self.ports.clock.now()).await {
+                Ok(Some(renewed)) => generation = renewed,
+                Ok(None) => break,
+                // The commit is fenced anyway; the pass finds out.
+                Err(error) => {
+                    tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not renewed");
+                }
+            }
+        }
+        if let Err(error) = self.ports.store.unlease(&lease_key(run), &self.owner).await {
+            tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not let go");
+        }
+    }
+
+    /// A pass under a lease that is kept fresh; none when the lease was lost on the way.
+    pub(super) async fn pass_leased(
+        &self,
+        run: RunId,
+        generation: u64,
+        brake: &Brake,
+    ) -> Option<PortResult<Next>> {
+        let renew = async {
+            loop {
+                let now = self.ports.clock.now();
+                self.ports.clock.sleep_until(later(now, RENEW)).await;
+                if let Ok(None) = self.lease(run, self.ports.clock.now()).await {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            next = self.pass(run, generation, brake) => Some(next),
+            () = renew => None,
+        }
+    }
+
+    /// Waits for what the pass waits for; a thrown switch ends every wait, and a request
+    /// that of its run.
+    async fn wait(
+        &self,
+        run: RunId,
+        wait: &Wait,
+        brake: &Brake,
+        heed: &mut Heed,
+    ) -> ControlFlow<()> {
+        let mut switched = brake.subscribe();
+        let now = self.ports.clock.now();
+        let poll = self.ports.settings.current().0.poll_seconds.clamp(1, 30);
+        let latest = later(now, SignedDuration::from_secs(poll.cast_signed()));
+        let until = wait.until.map_or(latest, |until| until.min(latest));
+        let at_most = until.duration_since(now).try_into().unwrap_or(Duration::ZERO);
+        let changed = async {
+            match &wait.watch {
+                Watch::Nothing => std::future::pending().await,
+                Watch::Turn { repo, key } => {
+                    self.ports.executor.changed(repo, key, at_most).await;
+                }
+                Watch::Jobs => self.ports.jobs.changed(run, at_most).await,
+            }
+        };
+        let shutdown = brake.shutdown();
+        tokio::select! {
+            () = changed => ControlFlow::Continue(()),
+            () = self.ports.clock.sleep_until(until) => ControlFlow::Continue(()),
+            _ = switched.changed() => ControlFlow::Continue(()),
+            () = heed.asked() => ControlFlow::Continue(()),
+            () = shutdown.cancelled() => ControlFlow::Break(()),
+        }
+    }
+}
