@@ -16,7 +16,8 @@ use super::git::{
     self, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, PushOutcome, RunClone,
     UploadPack, branch_name,
 };
-use super::jobs::{fault, stage_id};
+use super::git_faults::{fault, of_clone};
+use super::jobs::stage_id;
 use super::world::Local;
 
 /// What must be free before a run begins.
@@ -406,36 +407,6 @@ fn text_of(commit: git::Commit) -> CommitText {
         message: String::from_utf8_lossy(&commit.message).into_owned(),
     }
 }
-
-/// A failure to read a run's clone. It is the agent's and on this machine: what git
-/// cannot read in it now, it cannot read by trying again.
-fn of_clone(error: GitError) -> PortError {
-    match &error {
-        GitError::Failed { .. } | GitError::Unexpected { .. } => {
-            PortError::permanent(BrokenClone(error))
-        }
-        GitError::Cancelled { .. }
-        | GitError::AuthFailed { .. }
-        | GitError::NotARepository { .. }
-        | GitError::NotFound { .. }
-        | GitError::TooOld { .. }
-        | GitError::Empty { .. }
-        | GitError::Corrupt { .. }
-        | GitError::Unsound { .. }
-        | GitError::TooLarge { .. }
-        | GitError::TooMany { .. }
-        | GitError::BadName { .. }
-        | GitError::Timeout { .. }
-        | GitError::DiskFull { .. }
-        | GitError::Locked { .. }
-        | GitError::Io { .. } => fault(error),
-    }
-}
-
-/// The git of a run's clone, as the agent left it, does not answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the agent left a git that cannot be read, and nothing of it was taken over")]
-struct BrokenClone(#[source] GitError);
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,

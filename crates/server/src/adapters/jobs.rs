@@ -11,15 +11,14 @@ use std::time::Duration;
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, StopSignal};
 use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ids::{JobKey, Oid, RunId};
-use afk_engine::ports::{
-    Job, JobEnd, JobKind, JobState, Jobs, PortError, PortErrorKind, PortResult, ResetStep,
-};
+use afk_engine::ports::{Job, JobEnd, JobKind, JobState, Jobs, PortError, PortResult, ResetStep};
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::boxes::{Cache, boxed, network};
 use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
-use super::git::{self, GitError, Identity, RunClone, Status};
+use super::git::{self, Identity, RunClone, Status};
+use super::git_faults::fault;
 use super::world::Local;
 
 /// How much of an output is read to be understood.
@@ -340,30 +339,6 @@ fn unread(folder: &Path, error: &std::io::Error) -> PortError {
 
 fn io(error: std::io::Error) -> PortError {
     PortError::transient(error)
-}
-
-/// A git failure, in the differences that the loop acts on.
-pub(super) fn fault(error: GitError) -> PortError {
-    let kind = match &error {
-        GitError::Cancelled { .. } => PortErrorKind::Cancelled,
-        GitError::AuthFailed { .. } => PortErrorKind::Auth,
-        GitError::NotARepository { .. } => PortErrorKind::NotFound,
-        GitError::NotFound { .. }
-        | GitError::TooOld { .. }
-        | GitError::Empty { .. }
-        | GitError::Corrupt { .. }
-        | GitError::Unsound { .. }
-        | GitError::TooLarge { .. }
-        | GitError::TooMany { .. }
-        | GitError::BadName { .. } => PortErrorKind::Permanent,
-        GitError::Timeout { .. }
-        | GitError::DiskFull { .. }
-        | GitError::Locked { .. }
-        | GitError::Unexpected { .. }
-        | GitError::Failed { .. }
-        | GitError::Io { .. } => PortErrorKind::Transient,
-    };
-    PortError::new(kind, error)
 }
 
 /// A plain file below `folder`, which a job has written: no symlink on the way is followed.

@@ -8,6 +8,7 @@ mod boxes;
 mod clock;
 mod executor;
 pub mod git;
+mod git_faults;
 mod git_port;
 mod invocations;
 mod jobs;

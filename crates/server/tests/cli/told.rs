@@ -6,7 +6,8 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::{Machine, REPO, eventually, git, said_by};
+use crate::processes::{eventually, git};
+use crate::{Machine, REPO, said_by};
 
 #[test]
 fn a_variable_that_is_spelt_like_a_switch_is_told_of() {

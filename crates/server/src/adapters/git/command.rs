@@ -8,8 +8,6 @@
 //! Not here: what the commands mean, and how a started one is attended (`process`).
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -18,6 +16,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
+use super::askpass;
 use super::error::GitError;
 use super::lock::MirrorLock;
 use super::process::{self, Bounds, Ended, Output};
@@ -25,14 +24,6 @@ use super::remote::{Credential, RemoteUrl};
 
 /// The oldest git that is relied on (`merge-tree --write-tree`, and its fixes).
 pub(crate) const OLDEST: &str = "2.39";
-
-/// Answers git's two questions from the environment of the one command.
-const ASKPASS: &str = "#!/bin/sh\n\
-    case \"$1\" in\n\
-    Username*) printf '%s\\n' \"$AFK_GIT_USERNAME\" ;;\n\
-    Password*) printf '%s\\n' \"$AFK_GIT_SECRET\" ;;\n\
-    *) exit 1 ;;\n\
-    esac\n";
 
 /// Configuration of every command; the last word, since it is given on the command line.
 const CONFIG: &[&str] = &[
@@ -119,7 +110,7 @@ impl Git {
             let standard = || OsString::from("/usr/local/bin:/usr/bin:/bin");
             env.push(("PATH".into(), std::env::var_os("PATH").unwrap_or_else(standard)));
         }
-        let askpass = write_askpass(folder)?;
+        let askpass = askpass::write(folder)?;
         let program = Program { binary: binary.to_owned(), askpass, env };
         let git = Self { program: Arc::new(program), limits, cancel: CancellationToken::new() };
         let answer = git.call("version").ok().await?;
@@ -368,18 +359,6 @@ impl<'a> Call<'a> {
 fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split(['.', ' ']);
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
-}
-
-/// Written beside and renamed, so that another process never runs half of it.
-fn write_askpass(folder: &Path) -> Result<PathBuf, GitError> {
-    let path = folder.join("askpass");
-    let failed = |source| GitError::io("write", &path, source);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(ASKPASS.as_bytes()).map_err(failed)?;
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
-    file.persist(&path).map_err(|e| failed(e.error))?;
-    Ok(path)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //!
 //! Not here: what is allowed to land (the guardrails), and when.
 
+mod askpass;
 mod clone;
 mod command;
 mod commits;

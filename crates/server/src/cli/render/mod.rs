@@ -13,6 +13,7 @@ mod replay;
 mod runs;
 mod show;
 mod status;
+mod timeline;
 mod verify;
 
 #[cfg(test)]

@@ -2,18 +2,17 @@
 
 use std::path::PathBuf;
 
-use afk_core::ask::Answer;
-use afk_core::ids::At;
 use afk_core::request::Request;
-use afk_core::run::{Attempt, Reset, Run, Transition, TurnEnd};
+use afk_core::run::{Attempt, Reset, Run, TurnEnd};
 use afk_core::workflow::{PATH, Workflow};
 use afk_engine::ports::{JournalRow, Requested};
 use serde::Serialize;
 
 use super::live::{checklist, effort};
+use super::timeline;
 use crate::cli::style::Paint;
 use crate::cli::view::{AskView, RunView, cause, outcome};
-use crate::cli::words::{between, duration, line, many, moment, printable};
+use crate::cli::words::{line, many, moment, printable};
 
 /// Lines of an output that are shown.
 const OUTPUT_LINES: usize = 12;
@@ -105,7 +104,7 @@ pub(crate) fn page(page: &Page, paint: Paint) -> String {
     if !page.journal.is_empty() {
         out.push(String::new());
         out.push(paint.strong("Timeline"));
-        out.extend(page.journal.iter().map(|row| timeline(row, run.admitted_at, paint)));
+        out.extend(page.journal.iter().map(|row| timeline::row(row, run.admitted_at, paint)));
     }
     out.join("\n")
 }
@@ -148,7 +147,7 @@ fn request(request: &Requested) -> String {
 }
 
 /// What was asked for, in few words.
-fn verb(what: &Request) -> String {
+pub(super) fn verb(what: &Request) -> String {
     match what {
         Request::Retry => "retry".to_owned(),
         Request::Stop => "stop".to_owned(),
@@ -246,108 +245,6 @@ fn indent(text: &str, by: &str) -> String {
     text.lines().map(|text| format!("{by}{text}")).collect::<Vec<_>>().join("\n")
 }
 
-fn timeline(row: &JournalRow, start: At, paint: Paint) -> String {
-    let since = format!("+{}", duration(between(start, row.at)));
-    let since = paint.faint(format!("{since:>9}"));
-    format!("  {since}  {}", transition(row).map_or_else(|| line(&row.kind, 60), |t| told(&t)))
-}
-
-/// The transition of a row; none where a newer binary wrote it.
-fn transition(row: &JournalRow) -> Option<Transition> {
-    let inner = row.body.get("transition").filter(|inner| inner.is_object());
-    serde_json::from_value(inner.unwrap_or(&row.body).clone()).ok()
-}
-
-/// What happened, in a line.
-fn told(transition: &Transition) -> String {
-    match transition {
-        Transition::Admitted { .. } => "admitted".to_owned(),
-        Transition::Opened { start } => {
-            let policy =
-                if start.workflow.is_some() { ", under the repository's policy" } else { "" };
-            let (branch, base) = (line(&start.branch, 60), start.base.short());
-            format!("workspace made off {branch} at {base}{policy}")
-        }
-        Transition::TurnBegun { cause: why, reserved, .. } => {
-            format!("turn begun ({}), {reserved} reserved", cause(*why))
-        }
-        Transition::Reset { reset } => {
-            let kept = reset.leftovers.as_ref().map(|kept| format!(", leftovers {}", kept.short()));
-            format!("workspace reset to {}{}", reset.onto.short(), kept.unwrap_or_default())
-        }
-        Transition::TurnInterrupted { stalled: true } => "turn stopped: it had stalled".to_owned(),
-        Transition::TurnInterrupted { stalled: false } => "turn stopped".to_owned(),
-        Transition::TurnEnded { how, .. } => format!("turn {}", ended(how)),
-        Transition::Inspected { left } if left.dirty.is_empty() => {
-            format!("workspace at {}", left.head.short())
-        }
-        Transition::Inspected { left } => {
-            let dirty = many(left.dirty.len(), "path");
-            format!("workspace at {}, {dirty} not committed", left.head.short())
-        }
-        Transition::Integrated { candidate } => {
-            format!("candidate {} on {}", candidate.commit.short(), candidate.base.short())
-        }
-        Transition::Guarded { report } if report.passed() => "guardrails passed".to_owned(),
-        Transition::Guarded { report } => {
-            format!("guardrails breached: {}", line(&report.to_string(), 200))
-        }
-        Transition::Proved { report } => {
-            format!("proof: {}", line(report.to_string().lines().next().unwrap_or_default(), 200))
-        }
-        Transition::Refused { refused } => format!("refused: {}", line(&refused.detail, 200)),
-        Transition::TryBegun => "to be tried on a branch of its own".to_owned(),
-        Transition::TryPushed => "pushed to that branch".to_owned(),
-        Transition::CandidateAnswered { stage } => {
-            format!("stage {}, before landing: {}", line(&stage.name, 60), stage.answer)
-        }
-        Transition::BaseRed { commit } => {
-            format!("the default branch fails there, too, at {}", commit.short())
-        }
-        Transition::TryRemoved { n } => format!("the branch of candidate {n} is gone"),
-        Transition::PushBegun => "to be pushed".to_owned(),
-        Transition::NotLanded => "not found on the default branch".to_owned(),
-        Transition::Landed { commit } => format!("landed as {}", commit.short()),
-        Transition::StageAnswered { stage } => {
-            format!("stage {}: {}", line(&stage.name, 60), stage.answer)
-        }
-        Transition::Attributed { cause } => match cause {
-            afk_core::plan::RedCause::Ours => "the red is ours".to_owned(),
-            afk_core::plan::RedCause::NotOurs => "the red is not ours".to_owned(),
-        },
-        Transition::LabelsSeen { .. } => "labels seen on the issue".to_owned(),
-        Transition::Cancelled { cancel } => {
-            let by = cancel.by.as_ref().map(|by| format!(" by {}", line(&by.login, 40)));
-            format!("cancelled{}: {}", by.unwrap_or_default(), cancel.how.sentence())
-        }
-        Transition::Asked { asked, answer } => {
-            let by = line(&asked.by.login, 40);
-            format!("{by} asked: {}: {}", verb(&asked.what), line(answer, 200))
-        }
-        Transition::Questioned { asked, until } => {
-            let what = if asked.question { "asks" } else { "asks for a permission" };
-            format!("the agent {what}, until {}: {}", moment(*until), line(&asked.what, 200))
-        }
-        Transition::Answered { n, answer } => match answer {
-            Answer::Allow => format!("policy allows what was asked as {n}"),
-            Answer::Deny { why } | Answer::Say { text: why } => {
-                format!("policy answers what was asked as {n}: {}", line(why, 200))
-            }
-        },
-        Transition::CommentBegun => "the comment is about to be posted".to_owned(),
-        Transition::CommentPosted { .. } => "the comment is on the issue".to_owned(),
-        Transition::Stopping => "what is alive is told to stop".to_owned(),
-        Transition::Stopped => "what was told to stop is done with".to_owned(),
-        Transition::Paused => "clocks stopped".to_owned(),
-        Transition::Unpaused => "clocks go on".to_owned(),
-        Transition::Away { from, to } => {
-            format!("no control plane ran for {}", duration(between(*from, *to)))
-        }
-        Transition::Concluded { end, why } => format!("{}: {}", outcome(*end), line(why, 200)),
-        Transition::Settled => "settled: the issue shows it all".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::samples;
@@ -401,6 +298,6 @@ mod tests {
             body: serde_json::json!({ "transition": { "transition": "teleported" } }),
             hash: String::new(),
         };
-        assert_eq!(timeline(&row, samples::at(0), Paint::PLAIN).trim(), "+5s  teleported");
+        assert_eq!(timeline::row(&row, samples::at(0), Paint::PLAIN).trim(), "+5s  teleported");
     }
 }

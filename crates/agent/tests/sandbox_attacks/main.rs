@@ -6,14 +6,15 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod payload;
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -202,7 +203,7 @@ impl World {
 
     /// Runs an attack without a box; whether it worked.
     fn unboxed(&self, attack: &Attack) -> Result<(), String> {
-        let words = inner("payload");
+        let words = inner("payload::payload");
         let output = Command::new(&words[0])
             .args(&words[1..])
             .env("ATTACK", attack.words.join("\n"))
@@ -219,7 +220,7 @@ impl World {
         n: usize,
         requirement: Requirement,
     ) -> Result<(), String> {
-        let words = inner("payload");
+        let words = inner("payload::payload");
         let mut boxed = BoxSpec::new(words.clone(), self.bench.work())
             .bind(self.bench.work(), Access::ReadWrite)
             .bind(self.bench.path().join("read-only"), Access::ReadOnly)
@@ -325,7 +326,7 @@ async fn a_box_has_no_terminal() {
     let attack = attack("open the terminal", Stopped, &["open-write", "/dev/tty"]);
     // Without the box, under a terminal of its own, it works.
     let output = Command::new("script")
-        .args(["-qec", &inner("payload").join(" "), "/dev/null"])
+        .args(["-qec", &inner("payload::payload").join(" "), "/dev/null"])
         .env("ATTACK", attack.words.join("\n"))
         .stdin(Stdio::null())
         .output()
@@ -401,79 +402,6 @@ fn all_of_it_as_nobody() {
         "all_of_it_as_nobody",
         &[("TEST_SETUID", program.to_str().unwrap())],
     );
-}
-
-#[test]
-#[ignore = "run by other tests, in a box"]
-fn payload() {
-    let words = std::env::var("ATTACK").unwrap();
-    let words: Vec<&str> = words.split('\n').collect();
-    match carry_out(&words) {
-        Ok(()) => println!("verdict: worked"),
-        Err(error) => {
-            println!("verdict: {error}");
-            panic!("{error}");
-        }
-    }
-}
-
-fn carry_out(words: &[&str]) -> io::Result<()> {
-    match words {
-        ["read", path] => {
-            let mut bytes = Vec::new();
-            File::open(path)?.read_to_end(&mut bytes)?;
-            found(bytes.windows(6).any(|window| window == b"canary"))
-        }
-        ["open", path] => File::open(path).map(drop),
-        ["open-write", path] => File::options().write(true).open(path).map(drop),
-        ["write", path] => fs::write(path, "canary"),
-        ["append", path] => {
-            io::Write::write_all(&mut File::options().append(true).open(path)?, b"x")
-        }
-        ["rename", from, to] => fs::rename(from, to),
-        ["list", path, name] => {
-            found(fs::read_dir(path)?.any(|entry| entry.unwrap().file_name() == *name))
-        }
-        ["any-root", path] => {
-            found(pids()?.iter().any(|pid| fs::read(format!("/proc/{pid}/root{path}")).is_ok()))
-        }
-        ["exists", path] => fs::metadata(path).map(drop),
-        ["connect", path] => UnixStream::connect(path).map(drop),
-        ["abstract", name] => {
-            UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?).map(drop)
-        }
-        ["tcp", port] => TcpStream::connect(("127.0.0.1", port.parse().unwrap())).map(drop),
-        // A harmless one: whether it is allowed is all that is asked.
-        ["signal", pid] => Ok(rustix::process::kill_process(
-            rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap(),
-            rustix::process::Signal::CONT,
-        )?),
-        ["descriptors"] => found(fs::read_dir("/proc/self/fd")?.any(|entry| {
-            let path = entry.unwrap().path();
-            fs::read_link(&path)
-                .is_ok_and(|to| to == Path::new("/") || to.ends_with("outside/secret"))
-        })),
-        ["setuid", program] => {
-            let output = Command::new(program).arg("-u").output()?;
-            found(output.stdout == b"0\n")
-        }
-        ["run", program, args @ ..] => {
-            let output = Command::new(program).args(args).output()?;
-            let complaint = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-            if output.status.success() { Ok(()) } else { Err(io::Error::other(complaint)) }
-        }
-        _ => panic!("no such attack: {words:?}"),
-    }
-}
-
-fn found(yes: bool) -> io::Result<()> {
-    if yes { Ok(()) } else { Err(io::Error::other("nothing there")) }
-}
-
-fn pids() -> io::Result<Vec<String>> {
-    let names = fs::read_dir("/proc")?.map(|entry| Ok(entry?.file_name().into_string().unwrap()));
-    let names: io::Result<Vec<String>> = names.collect();
-    Ok(names?.into_iter().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).collect())
 }
 
 /// A file by which a cgroup is changed, of whichever version this machine has.

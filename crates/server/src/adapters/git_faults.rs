@@ -1,0 +1,59 @@
+//! Failures of git, in the differences that the loop acts on.
+
+use afk_engine::ports::{PortError, PortErrorKind};
+
+use super::git::GitError;
+
+/// A git failure, in the differences that the loop acts on.
+pub(super) fn fault(error: GitError) -> PortError {
+    let kind = match &error {
+        GitError::Cancelled { .. } => PortErrorKind::Cancelled,
+        GitError::AuthFailed { .. } => PortErrorKind::Auth,
+        GitError::NotARepository { .. } => PortErrorKind::NotFound,
+        GitError::NotFound { .. }
+        | GitError::TooOld { .. }
+        | GitError::Empty { .. }
+        | GitError::Corrupt { .. }
+        | GitError::Unsound { .. }
+        | GitError::TooLarge { .. }
+        | GitError::TooMany { .. }
+        | GitError::BadName { .. } => PortErrorKind::Permanent,
+        GitError::Timeout { .. }
+        | GitError::DiskFull { .. }
+        | GitError::Locked { .. }
+        | GitError::Unexpected { .. }
+        | GitError::Failed { .. }
+        | GitError::Io { .. } => PortErrorKind::Transient,
+    };
+    PortError::new(kind, error)
+}
+
+/// A failure to read a run's clone. It is the agent's and on this machine: what git
+/// cannot read in it now, it cannot read by trying again.
+pub(super) fn of_clone(error: GitError) -> PortError {
+    match &error {
+        GitError::Failed { .. } | GitError::Unexpected { .. } => {
+            PortError::permanent(BrokenClone(error))
+        }
+        GitError::Cancelled { .. }
+        | GitError::AuthFailed { .. }
+        | GitError::NotARepository { .. }
+        | GitError::NotFound { .. }
+        | GitError::TooOld { .. }
+        | GitError::Empty { .. }
+        | GitError::Corrupt { .. }
+        | GitError::Unsound { .. }
+        | GitError::TooLarge { .. }
+        | GitError::TooMany { .. }
+        | GitError::BadName { .. }
+        | GitError::Timeout { .. }
+        | GitError::DiskFull { .. }
+        | GitError::Locked { .. }
+        | GitError::Io { .. } => fault(error),
+    }
+}
+
+/// The git of a run's clone, as the agent left it, does not answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the agent left a git that cannot be read, and nothing of it was taken over")]
+struct BrokenClone(#[source] GitError);

@@ -1,0 +1,125 @@
+//! The configuration file: edited by commands, and wrong.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{Machine, REPO, read, said_by};
+
+#[test]
+fn arming_and_enrolling_keep_the_comments_of_the_file() {
+    let machine = Machine::new();
+    let file = machine.config(REPO);
+    machine.good(&["enroll", "o/web"]);
+    machine.good(&["arm"]);
+    let text = read(&file);
+    for kept in ["# Ours.", "# until the weekend", "kill_switch = false", "[\"o/web\"]"] {
+        assert!(text.contains(kept), "{kept:?} is not in {text}");
+    }
+    let (code, document) = machine.json(&["arm"]);
+    assert_eq!(
+        (code, &document["changed"], &document["kill_switch"]),
+        (0, &false.into(), &false.into())
+    );
+    machine.good(&["disarm"]);
+    machine.good(&["unenroll", "o/web"]);
+    let (_, document) = machine.json(&["unenroll", "o/web"]);
+    assert_eq!(document["allowlist"], serde_json::json!([]));
+    assert!(read(&file).contains("kill_switch = true # until the weekend"));
+    machine.good(&["config", "check"]);
+}
+
+#[test]
+fn enrolling_a_new_repository_makes_a_configuration_that_holds() {
+    let machine = Machine::new();
+    machine.refused(&["enroll", "o/web"], 2, &["not configured", "--remote", "[repos.\"o/web\"]"]);
+    let file = machine.path("home/.config/afk/config.toml");
+    assert!(!file.exists());
+    machine.good(&[
+        "enroll",
+        "o/web",
+        "--remote",
+        ".",
+        "--verify",
+        "sh test.sh",
+        "--ci",
+        "sh ci.sh",
+    ]);
+    let text = read(&file);
+    let here = machine.path("here").canonicalize().unwrap();
+    assert!(text.contains(here.to_str().unwrap()), "{text}");
+    assert!(text.contains("afk arm"), "the header explains: {text}");
+    let checked = machine.good(&["config", "check"]);
+    assert!(checked.contains("kill switch on, 1 configured, 1 enrolled"), "{checked}");
+    machine.good(&["enroll", "o/api", "--remote", "https://e.invalid/a.git", "--verify", "make"]);
+    machine.refused(
+        &["enroll", "o/api", "--remote", "x", "--verify", "y"],
+        2,
+        &["configured already"],
+    );
+    machine.refused(&["enroll", "o/x", "--remote", "x", "--verify", "a && b"], 2, &["shell"]);
+    let (_, document) = machine.json(&["status"]);
+    assert_eq!(document["allowlist"], serde_json::json!(["o/web", "o/api"]));
+}
+
+#[test]
+fn a_variable_that_wins_over_an_edit_is_named() {
+    let machine = Machine::new();
+    machine.config(REPO);
+    let said = said_by(&machine.command(&["arm"]).env("AFK_KILL_SWITCH", "on").output().unwrap());
+    assert_eq!(said.code, 0);
+    assert!(said.err.contains("AFK_KILL_SWITCH"), "{}", said.err);
+}
+
+#[test]
+fn a_wrong_configuration_is_named_by_file_line_and_column() {
+    let machine = Machine::new();
+    let bad = "kill_switch = true\nalowlist = []\nbudget_usd = \"much\"\n";
+    machine.config(bad);
+    let named = ["afk.toml:2:1", "allowlist", "afk.toml:3:"];
+    machine.refused(&["explain", "o/web#1"], 2, &named);
+    machine.refused(&["status"], 2, &named);
+    // Where there is a store, it is shown all the same, and the same is named.
+    machine.config("");
+    machine.good(&["status"]);
+    machine.config(bad);
+    let said = machine.afk(&["status"]);
+    assert_eq!(said.code, 2, "{}{}", said.out, said.err);
+    for word in named {
+        assert!(said.err.contains(word), "{word:?} is not in {:?}", said.err);
+    }
+    assert_eq!(machine.json(&["status"]).0, 2);
+    machine.refused(&["issue", "list"], 2, &["afk.toml:2:1"]);
+    let said = machine.afk(&["config", "check"]);
+    assert_eq!(said.code, 2);
+    assert!(said.err.contains("afk.toml:2:1"), "{}", said.err);
+    let (code, document) = machine.json(&["config", "check"]);
+    assert_eq!((code, &document["ok"]), (2, &false.into()));
+    assert_eq!(
+        (&document["problems"][0]["line"], &document["problems"][0]["column"]),
+        (&2.into(), &1.into())
+    );
+    machine.config("allowlist = [\"o/web\"]\n");
+    let (code, document) = machine.json(&["config", "check"]);
+    assert_eq!((code, &document["problems"][0]["key"]), (2, &"allowlist".into()));
+    machine.config("kill_switch = true\n");
+    let output = machine.command(&["config", "check"]).env("AFK_KILSWITCH", "1").output().unwrap();
+    let said = said_by(&output);
+    assert_eq!(said.code, 0);
+    assert!(said.err.contains("AFK_KILL_SWITCH"), "{}", said.err);
+}
+
+#[test]
+fn the_schema_and_the_path_of_the_configuration() {
+    let machine = Machine::new();
+    let schema: Value = serde_json::from_str(&machine.good(&["config", "schema"])).unwrap();
+    assert!(schema["properties"]["kill_switch"].is_object());
+    let (_, document) = machine.json(&["config", "path"]);
+    assert_eq!(document["exists"], false);
+    let file = machine.config("");
+    let said = machine.good(&["config", "path"]);
+    assert_eq!(Path::new(said.trim()), file.canonicalize().unwrap());
+    let named = machine.good(&["--config", "/nowhere/afk.toml", "config", "path"]);
+    assert_eq!(named, "/nowhere/afk.toml\n");
+    machine.refused(&["--config", "/nowhere/afk.toml", "status"], 2, &["/nowhere/afk.toml"]);
+}

@@ -1,0 +1,138 @@
+//! The program as a process: pipes that close, interrupts, and what it leaves at work.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::{Machine, REPO, kept_evidence};
+
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let machine = Machine::new();
+    let mut child = machine
+        .command(&["config", "schema"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
+    let machine = Machine::new();
+    let said = machine.afk(&["demo", "--keep", "demo", "--json"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    let report: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
+    assert_eq!((&report["outcome"], &report["agent"]), (&"done".into(), &"scripted".into()));
+    machine.refused(&["demo", "--keep", "demo"], 2, &["is there already"]);
+    let config = machine.path("here/demo/afk.toml");
+    let afk = |args: &[&str]| {
+        let args: Vec<_> =
+            ["--config", config.to_str().unwrap()].iter().chain(args).copied().collect();
+        machine.good(&args)
+    };
+    let issue = report["issue"].as_str().unwrap();
+    let page: Value = serde_json::from_str(&afk(&["show", issue, "--json"])).unwrap();
+    assert_eq!(
+        (&page["summary"]["phase"], &page["summary"]["outcome"]),
+        (&"done".into(), &"done".into())
+    );
+    assert_eq!(page["summary"]["run"], report["run"]);
+    let prefix = report["run"].as_str().unwrap().get(..13).unwrap();
+    let shown = afk(&["show", prefix]);
+    for word in ["✓ Done", "proven", "stage ci: success", "settled"] {
+        assert!(shown.contains(word), "{word:?} is not in {shown}");
+    }
+    let bundle: Value = serde_json::from_str(&afk(&["evidence", issue, "--json"])).unwrap();
+    assert_eq!(bundle["landed"], report["commit"]);
+    assert!(afk(&["evidence", prefix]).contains("Complete: the issue may be closed on this."));
+    kept_evidence::is_shown_as_it_is(&machine, &config, &report);
+}
+
+#[test]
+fn the_first_interrupt_leaves_the_agent_to_its_host_and_halt_stops_it() {
+    let machine = Machine::new();
+    waiting_agent(&machine);
+    machine.good(&["issue", "new", "o/web", "Add a door", "--ready"]);
+    let mut run = machine
+        .command(&["run", "o/web#1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let waits = |word: &str| {
+        let (_, status) = machine.json(&["status"]);
+        status["runs"][0]["waits_for"].as_str().is_some_and(|waits| waits.contains(word))
+    };
+    eventually("the agent is at work", || waits("the agent, turn 1"));
+    let pid = rustix::process::Pid::from_child(&run);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let mut told = String::new();
+    run.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(130), "{told}");
+    assert!(told.contains("afk halt"), "{told}");
+    assert!(waits("the agent, turn 1"), "the run is as it was");
+
+    assert!(machine.good(&["halt"]).contains("1 live run"));
+    eventually("the turn was stopped", || {
+        machine.good(&["tick"]);
+        waits("an interrupt")
+    });
+    // A person takes the issue back, which lets the run go.
+    machine.good(&["issue", "close", "o/web#1"]);
+    eventually("the run is let go", || {
+        machine.good(&["tick"]);
+        machine.json(&["status"]).1["runs"] == serde_json::json!([])
+    });
+    let shown = machine.good(&["show", "o/web#1"]);
+    assert!(shown.contains("released") && shown.contains("cancelled by ann"), "{shown}");
+    assert_eq!(machine.afk(&["evidence", "o/web#1"]).code, 3);
+    let (code, document) = machine.json(&["run", "o/web#1"]);
+    assert_eq!((code, &document["admitted"]), (3, &false.into()));
+}
+
+pub(crate) fn git(folder: &Path, args: &[&str]) {
+    let done = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@e.invalid"])
+        .args(args)
+        .current_dir(folder)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// A repository whose agent begins a turn and waits.
+fn waiting_agent(machine: &Machine) {
+    let (origin, seed) = (machine.path("origin.git"), machine.path("seed"));
+    std::fs::create_dir_all(&seed).unwrap();
+    std::fs::write(seed.join("test.sh"), "true\n").unwrap();
+    let origin = origin.to_str().unwrap();
+    git(&seed, &["init", "-q", "--bare", "--initial-branch=main", origin]);
+    git(&seed, &["init", "-q", "--initial-branch=main"]);
+    git(&seed, &["add", "test.sh"]);
+    git(&seed, &["commit", "-q", "-m", "Begin"]);
+    git(&seed, &["push", "-q", origin, "main"]);
+    let script = machine.path("script.json");
+    let wait = serde_json::json!({ "turns": [{ "steps": [{ "wait": { "ms": 600_000 } }] }] });
+    std::fs::write(&script, wait.to_string()).unwrap();
+    let script = script.to_str().unwrap();
+    let config = REPO.replace("/srv/web", origin).replace("/srv/script.json", script);
+    machine.config(&format!("sandbox = \"preferred\"\nallowlist = [\"o/web\"]\n{config}"));
+}
+
+/// Asks until it is so; two minutes is long past any sound answer.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut so: impl FnMut() -> bool) {
+    let bound = std::time::Instant::now() + std::time::Duration::from_mins(2);
+    while !so() {
+        assert!(std::time::Instant::now() < bound, "still not: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
