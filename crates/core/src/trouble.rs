@@ -115,6 +115,8 @@ mod tests {
         assert!(!now.failed(&a, "no such host", None, at(10)));
         assert!(now.failed(&a, "no way in", None, at(30)));
         assert!(now.waits(&a, at(69)) && !now.waits(&a, at(70)) && !now.waits(&b, at(0)));
+        let told: Vec<_> = now.all().map(|(repo, trouble)| (repo, trouble.failures)).collect();
+        assert_eq!(told, [(&a, 3)]);
         let over = now.answered(&a).unwrap();
         assert_eq!((over.since, over.failures), (at(0), 3));
         assert!(now.failed(&a, "no way in", None, at(100)) && now.answered(&b).is_none());

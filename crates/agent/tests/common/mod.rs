@@ -187,3 +187,20 @@ pub(crate) fn all_again_as_nobody(skip: &str, env: &[(&str, &str)]) {
     assert!(!text.contains(" 0 passed"), "{text}");
     println!("{text}");
 }
+
+/// Reads in small pieces, as a control plane that follows does.
+pub(crate) async fn all(job: &Job, stream: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let offset = bytes.len() as u64;
+        let part = match stream {
+            "stdout" => job.read_stdout(offset, 100_000).await,
+            _ => job.read_stderr(offset, 100_000).await,
+        };
+        let part = part.unwrap();
+        if part.is_empty() {
+            return bytes;
+        }
+        bytes.extend(part);
+    }
+}

@@ -115,6 +115,7 @@ mod tests {
         let shown = |bytes: &[u8]| TreePath::new(bytes).unwrap().to_string();
         assert_eq!(shown("src/grün.rs".as_bytes()), "src/grün.rs");
         assert_eq!(shown(b"a\\b\n\xff"), "a\\\\b\\x0a\\xff");
+        assert_eq!(format!("{:?}", TreePath::new(b"a").unwrap()), "a");
         for bad in ["", "\\", "\\x", "\\x0", "\\xzz", "\\n"] {
             assert_eq!(TreePath::try_from(bad.to_owned()), Err(NotAPath), "{bad:?}");
         }

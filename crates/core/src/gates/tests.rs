@@ -90,6 +90,9 @@ fn check(
     let result = explanation.gates.iter().find(|result| result.gate == gate).unwrap();
     assert_eq!(result.verdict, expected, "{result:?}");
     assert!(result.why.contains(why), "{result:?} lacks {why:?}");
+    let refusals: Vec<_> = explanation.refusals().map(|result| result.gate).collect();
+    let refused = if expected == GateVerdict::Passed { vec![] } else { vec![gate] };
+    assert_eq!(refusals, refused);
     let others = explanation.gates.iter().filter(|result| result.gate != gate);
     assert!(others.into_iter().all(|result| result.verdict == GateVerdict::Passed));
     // Dispatch agrees.

@@ -124,6 +124,9 @@ mod tests {
         check(&table, "claude-opus-4-1", "$24.00");
         check(&table, "another", "$24.00");
         check(&PriceTable(BTreeMap::new()), "another", "$24.00");
+        // What is put into the cache costs double.
+        let written = Usage { cache_write: 1_000_000, ..Usage::default() };
+        assert_eq!(table.estimate("claude-sonnet-4-5", &written), Usd::dollars(6));
         let mut own = table;
         own.0.insert("opus-5".to_owned(), Price::usual(5, 25));
         check(&own, "claude-opus-5-5", "$8.00");

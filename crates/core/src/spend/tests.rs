@@ -109,6 +109,13 @@ fn a_turn_without_a_result_is_charged_by_its_estimate() {
 }
 
 #[test]
+fn a_day_is_utcs() {
+    let day = |at: &str| day_of(at.parse().unwrap()).to_string();
+    assert_eq!(day("2026-03-01T23:30:00Z"), "2026-03-01");
+    assert_eq!(day("2026-03-01T23:30:00-02:00"), "2026-03-02");
+}
+
+#[test]
 fn sessions_do_not_mix() {
     let mut ledger = Ledger::default();
     ledger.record(key(0, 0), entry(NEW, total(5)));

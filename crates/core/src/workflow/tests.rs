@@ -160,7 +160,10 @@ fn the_stricter_counts_and_the_rest_is_told() {
         ..RepoPolicy::default()
     };
     assert_eq!(tighten(&config, &repo(), &same).ignored, [""; 0], "what is so already is kept");
+    let text = format!("+++\n{}+++\n", toml::to_string(&asked).unwrap());
+    let met = Workflow::parse(text.as_bytes()).unwrap().met(&config, &repo()).unwrap();
     let got = tighten(&config, &repo(), &asked);
+    assert_eq!(met.ignored, got.ignored);
     assert_eq!(got.config.landing_refusals_max, 1);
     assert_eq!(got.config.budget(&got.repo), Usd::dollars(100));
     assert!(!got.repo.network.agent && !got.repo.network.verify);

@@ -16,7 +16,7 @@ use super::git::{
     self, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, PushOutcome, RunClone,
     UploadPack, branch_name,
 };
-use super::git_faults::{fault, of_clone};
+use super::git_words::{fault, of_clone, text_of};
 use super::jobs::stage_id;
 use super::world::Local;
 
@@ -396,15 +396,6 @@ impl Git for LocalGit {
         }
         mirror.tidy().await.map_err(fault)?;
         Ok(true)
-    }
-}
-
-fn text_of(commit: git::Commit) -> CommitText {
-    CommitText {
-        id: commit.id,
-        parents: commit.parents,
-        author: (commit.author.name, commit.author.email),
-        message: String::from_utf8_lossy(&commit.message).into_owned(),
     }
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::boxes::{Cache, boxed, network};
 use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
 use super::git::{self, Identity, RunClone, Status};
-use super::git_faults::fault;
+use super::git_words::fault;
 use super::world::Local;
 
 /// How much of an output is read to be understood.

@@ -53,6 +53,8 @@ fn a_try_is_spent_once_nothing_waits_for_it_and_until_it_is_removed() {
     assert_eq!(spent(&and(vec![over])), [1]);
     let removed = Transition::TryRemoved { n: 1 };
     assert_eq!(spent(&and(vec![landed('c'), removed])), [0; 0]);
+    let run = admitted();
+    assert_eq!(run.try_branch(2), format!("afk/try/{}/2", run.id));
 }
 
 #[test]

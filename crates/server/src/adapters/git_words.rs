@@ -1,8 +1,18 @@
-//! Failures of git, in the differences that the loop acts on.
+//! What git says, in the loop's words: its commits, and the differences between its failures
+//! that the loop acts on.
 
-use afk_engine::ports::{PortError, PortErrorKind};
+use afk_engine::ports::{CommitText, PortError, PortErrorKind};
 
-use super::git::GitError;
+use super::git::{self, GitError};
+
+pub(super) fn text_of(commit: git::Commit) -> CommitText {
+    CommitText {
+        id: commit.id,
+        parents: commit.parents,
+        author: (commit.author.name, commit.author.email),
+        message: String::from_utf8_lossy(&commit.message).into_owned(),
+    }
+}
 
 /// A git failure, in the differences that the loop acts on.
 pub(super) fn fault(error: GitError) -> PortError {
