@@ -229,7 +229,7 @@ async fn a_red_commit_that_a_hundred_passes_see_has_one_corrective_turn() {
         assert_eq!(turns.len(), 2);
         assert_eq!(turns[1].state, TurnState::Running);
         let resets = world.jobs.started.iter().filter(|key| key.of() == Some(JobOf::Reset));
-        assert_eq!(resets.count(), 5, "and one reset, of five steps");
+        assert_eq!(resets.count(), 6, "and one reset, of six steps");
         assert!(world.wrong.is_empty(), "{:?}", world.wrong);
     });
 }
