@@ -21,7 +21,14 @@ use crate::cli::render::{self, Check, State, VerifyPage};
 pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     let file = &named(context, &args.bundle).await?;
     let unread = |what: String| Failure::usage(format!("{}: {what}", file.display()));
-    let bytes = read(file).map_err(|error| unread(format!("cannot be read: {error}")))?;
+    let bytes = read(file).map_err(|error| {
+        unread(match error.kind() {
+            io::ErrorKind::NotFound => {
+                "is no file, and names no run (its id) or issue (owner/repo#7)".to_owned()
+            }
+            _ => format!("cannot be read: {error}"),
+        })
+    })?;
     let bundle = Bundle::read(&bytes).map_err(|why| unread(why.to_string()))?;
     let checked = bundle.check(&bytes);
     let head = bundle.journal.as_ref().map(|journal| journal.head.clone());
