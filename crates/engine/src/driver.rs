@@ -249,6 +249,10 @@ impl Engine {
         // Whoever holds the lease was there to act, or records it by itself.
         let Some(generation) = self.lease(id, to).await? else { return Ok(()) };
         for _ in 0..ABSENCE_TRIES {
+            if run.settled_at.is_some() {
+                // Somebody brought it to its end since it was listed.
+                return Ok(());
+            }
             // A run that was admitted meanwhile was not there to wait.
             let from = from.max(run.admitted_at);
             let Some(from) = uncovered(from, to, &run.pauses) else { return Ok(()) };
