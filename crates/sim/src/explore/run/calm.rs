@@ -6,7 +6,7 @@ use afk_engine::ports::JobState;
 use jiff::SignedDuration;
 
 use super::Story;
-use crate::world::World;
+use crate::world::{Lease, World};
 
 /// Rounds of calm after which whatever has not ended is stuck.
 const CALM: u32 = 600;
@@ -33,8 +33,14 @@ impl Story<'_> {
             // Usage limits are waited out a quarter of an hour each.
             let pause = if round < CALM / 2 { 5 } else { 60 };
             self.time_passes(SignedDuration::from_secs(pause));
-            let judge = &self.judge;
-            let over = |world: &mut World| at_rest(world) && judge.waiting(world).is_none();
+            let (judge, planes) = (&self.judge, &self.planes);
+            let dead = |lease: &Lease| !planes.iter().any(|plane| plane.owner == lease.owner);
+            let over = |world: &mut World| {
+                // What a dead control plane had leased is free only once that is over.
+                let mut leases = world.store.leases.values();
+                let awaited = leases.any(|lease| lease.until > world.now && dead(lease));
+                !awaited && at_rest(world) && judge.waiting(world).is_none()
+            };
             if round > 3 && self.sim.with(over) {
                 break;
             }
