@@ -122,3 +122,20 @@ async fn a_halt_reaches_a_running_agent_within_seconds() {
     .await;
     assert!(halted_at.is_some());
 }
+
+#[tokio::test]
+async fn an_edit_of_the_configuration_does_not_wait_for_the_poll() {
+    let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
+        config.kill_switch = true;
+        config.poll_seconds = 3_600;
+    });
+    let began = story.sim.with(|world| world.now);
+    drive(&story, Until::Shutdown, |world| {
+        if world.now.duration_since(began) > SignedDuration::from_secs(30) {
+            world.config.kill_switch = false;
+        }
+        assert!(world.now.duration_since(began) < SignedDuration::from_mins(10), "not dispatched");
+        !world.store.all().is_empty()
+    })
+    .await;
+}

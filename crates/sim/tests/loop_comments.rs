@@ -308,3 +308,11 @@ async fn any_call_may_fail_while_comments_are_heard() {
     }
     println!("{} calls, {} faults", hearing.len(), 3 * hearing.len());
 }
+
+#[tokio::test]
+async fn how_far_comments_were_heard_is_noted_once() {
+    let story = at_work(Vec::new()).await;
+    write(&story, "Nice.", &person("ann"));
+    story.rounds(6).await;
+    assert_eq!(story.count("store.note_heard"), 1);
+}

@@ -207,6 +207,30 @@ async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
 }
 
 #[tokio::test]
+async fn a_text_that_changes_before_the_first_turn_is_worked_by_another_run() {
+    let hook = vec!["setup".to_owned()];
+    let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
+        config.repos.get_mut(&repo("o/r")).unwrap().hooks.after_create = Some(hook);
+    });
+    story.sim.with(|world| world.jobs.hanging.insert("setup".to_owned()));
+    story.until("opened", |world| world.calls.contains(&"jobs.start")).await;
+    story.sim.with(|world| {
+        world.set_body(&seven(), "Say three.", &person("ann"));
+        world.jobs.hanging.clear();
+    });
+    let over = |world: &mut World| {
+        let runs = world.store.all();
+        runs.len() == 2 && runs.iter().all(|run| run.settled_at.is_some())
+    };
+    story.until("two runs over", over).await;
+    story.sim.with(|world| {
+        let ends = world.store.all().into_iter().map(|run| run.conclusion.map(|one| one.end));
+        assert_eq!(ends.collect::<Vec<_>>(), [Some(End::Released), Some(End::Done)]);
+        assert_eq!(world.agents.turns.len(), 1, "no turn was told the old text");
+    });
+}
+
+#[tokio::test]
 async fn a_gate_that_closes_before_the_recorded_turn_starts_releases_the_run() {
     let freeze = |story: &Story| story.switch(&Switch::Freeze(repo("o/r")), true);
     let pause = |story: &Story| story.switch(&Switch::Pause, true);
@@ -259,6 +283,16 @@ async fn a_blocked_issue_waits_for_its_blocker() {
     story.sim.with(|world| world.set_open(&blocker, false, &person("ann")));
     story.settle().await;
     story.ended(End::Done);
+}
+
+#[tokio::test]
+async fn an_issue_that_names_too_many_blockers_waits_and_none_is_asked() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    let body = (1000..1101).map(|n| format!("Blocked by #{n}")).collect::<Vec<_>>().join("\n");
+    story.sim.with(|world| world.tracker.issues.get_mut(&seven()).unwrap().issue.body = body);
+    story.rounds(3).await;
+    assert_nothing_begins(&story);
+    assert_eq!(story.count("tracker.blocker"), 0);
 }
 
 #[tokio::test]
@@ -330,8 +364,14 @@ async fn a_bell_that_does_not_ring_is_rung_until_it_does() {
         story.rounds(1).await;
     }
     assert!(story.count("notifier.ring") > 5);
+    let told = async || {
+        story.sim.advance(SignedDuration::from_mins(11));
+        let ticked = story.tick().await.unwrap();
+        (ticked.rung, ticked.not_rung)
+    };
+    assert_eq!(told().await, (0, 1));
     story.sim.with(|world| world.bells_broken = false);
-    story.sim.advance(SignedDuration::from_mins(11));
+    assert_eq!(told().await, (1, 0));
     story.settle().await;
     story.sim.with(|world| assert_eq!(world.rung.len(), 1));
 }

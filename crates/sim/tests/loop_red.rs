@@ -8,7 +8,7 @@ use afk_core::plan::{End, RedCause, TurnCause};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven};
-use afk_sim::world::{Act, Script, TurnState, World};
+use afk_sim::world::{Act, Script, TurnState, World, person};
 use jiff::SignedDuration;
 
 #[tokio::test]
@@ -357,4 +357,15 @@ async fn a_stage_that_never_answers_freezes_at_its_deadline() {
     hang_on(&story, 70).await;
     story.settle().await;
     story.ended(End::Frozen);
+}
+
+#[tokio::test]
+async fn what_our_own_commit_closed_is_open_again_for_a_person() {
+    let story = Story::new().with_issue(vec![breaking_work()]);
+    let story = story.configure(|config| config.fix_forward_max_attempts = 0);
+    story.until("landed", |world| world.calls.contains(&"git.push")).await;
+    story.sim.with(|world| world.set_open(&seven(), false, &person("afk")));
+    story.settle().await;
+    story.ended(End::Frozen);
+    story.handed_over(DoorbellKind::Frozen);
 }

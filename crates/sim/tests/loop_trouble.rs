@@ -6,7 +6,7 @@ use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::replay::{Differs, replay};
 use afk_core::run::{Transition, TurnEnd};
-use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo};
+use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven, start};
 use afk_sim::world::{Act, Asks, PushFate, Script, World};
 use jiff::SignedDuration;
 
@@ -162,6 +162,10 @@ async fn a_refused_push_needs_a_person() {
     story.settle().await;
     story.ended(End::NeedsHuman);
     assert!(story.why().contains("protected branch"), "{}", story.why());
+    story.sim.with(|world| {
+        let comment = &world.tracker.issues[&seven()].comments[0].body;
+        assert!(comment.contains("(1 turn): a candidate that did not land"), "{comment}");
+    });
 }
 
 #[tokio::test]
@@ -339,4 +343,21 @@ async fn a_commit_in_the_runs_name_that_nobody_here_pushed_freezes_the_repo() {
             assert!(world.store.switches.freeze_of(&repo("o/r")).is_some());
         });
     }
+}
+
+#[tokio::test]
+async fn a_turn_after_one_that_was_killed_finds_no_lock_of_gits() {
+    let unlocks = async |first: TurnEnd| {
+        let first = Script::ends(good_work().acts, first);
+        let story = Story::new().with_issue(vec![first, good_work()]);
+        story.settle().await;
+        story.ended(End::Done);
+        story.sim.with(|world| {
+            let keys = world.jobs.started.iter().map(|key| key.as_str());
+            keys.filter(|key| key.ends_with(".turn-2.unlock")).count()
+        })
+    };
+    assert_eq!(unlocks(TurnEnd::Lost).await, 1);
+    assert_eq!(unlocks(TurnEnd::Failed { message: "no".to_owned() }).await, 1);
+    assert_eq!(unlocks(TurnEnd::Limited { resets_at: Some(start()) }).await, 0);
 }

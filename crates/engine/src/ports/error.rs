@@ -103,3 +103,16 @@ impl std::error::Error for PortError {
         self.source.source()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_says_what_is_behind_it_once() {
+        let inner = std::io::Error::other("the disk is full");
+        let error = PortError::transient(inner);
+        assert_eq!(error.to_string(), "the disk is full");
+        assert_eq!(error.chain(), "the disk is full");
+    }
+}

@@ -13,6 +13,10 @@ use jiff::SignedDuration;
 use super::{By, Judge, bells, tracker};
 use crate::world::World;
 
+/// Rows of a journal after which its run is said to go in circles: the longest of a good
+/// loop have a few hundred.
+const ROWS: usize = 1_000;
+
 impl Judge {
     pub(super) fn rows(&mut self, world: &World, by: Option<By>) {
         for (id, kept) in &world.store.runs {
@@ -32,6 +36,9 @@ impl Judge {
                 if let Some(run) = &run {
                     self.bounds(world, run);
                 }
+            }
+            if kept.journal.len() > ROWS {
+                self.wrong.push(format!("the journal of {id} has no end"));
             }
             self.runs.insert(*id, (kept.journal.len(), run));
         }
