@@ -1,5 +1,5 @@
 //! The loop where a run comes to its end: time and money that are over, what cannot be
-//! stopped, and an issue that is gone.
+//! stopped, an issue that is gone, and a bell that does not ring.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -176,4 +176,26 @@ async fn a_run_whose_requests_cannot_be_answered_is_handed_over_when_its_time_is
     hours_pass(&story, 13).await;
     let ended = story.run().conclusion.map(|ended| ended.end);
     assert_eq!(ended, Some(End::NeedsHuman));
+}
+
+#[tokio::test]
+async fn a_bell_that_does_not_ring_is_rung_until_it_does() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.bells_broken = true);
+    story.until("over", |world| world.store.all().iter().any(|run| run.settled_at.is_some())).await;
+    for _ in 0..20 {
+        story.sim.advance(SignedDuration::from_mins(2));
+        story.rounds(1).await;
+    }
+    assert!(story.count("notifier.ring") > 5);
+    let told = async || {
+        story.sim.advance(SignedDuration::from_mins(11));
+        let ticked = story.tick().await.unwrap();
+        (ticked.rung, ticked.not_rung)
+    };
+    assert_eq!(told().await, (0, 1));
+    story.sim.with(|world| world.bells_broken = false);
+    assert_eq!(told().await, (1, 0));
+    story.settle().await;
+    story.sim.with(|world| assert_eq!(world.rung.len(), 1));
 }

@@ -355,28 +355,6 @@ async fn two_control_planes_make_one_run() {
 }
 
 #[tokio::test]
-async fn a_bell_that_does_not_ring_is_rung_until_it_does() {
-    let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.bells_broken = true);
-    story.until("over", |world| world.store.all().iter().any(|run| run.settled_at.is_some())).await;
-    for _ in 0..20 {
-        story.sim.advance(SignedDuration::from_mins(2));
-        story.rounds(1).await;
-    }
-    assert!(story.count("notifier.ring") > 5);
-    let told = async || {
-        story.sim.advance(SignedDuration::from_mins(11));
-        let ticked = story.tick().await.unwrap();
-        (ticked.rung, ticked.not_rung)
-    };
-    assert_eq!(told().await, (0, 1));
-    story.sim.with(|world| world.bells_broken = false);
-    assert_eq!(told().await, (1, 0));
-    story.settle().await;
-    story.sim.with(|world| assert_eq!(world.rung.len(), 1));
-}
-
-#[tokio::test]
 async fn one_repos_mute_tracker_holds_up_no_other() {
     let story = repos(&["o/r", "o/s"]);
     story.sim.with(|world| world.mute_trackers([repo("o/r")]));

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::doorbell::DoorbellKind;
+use afk_core::ids::JobKey;
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::replay::{Differs, replay};
 use afk_core::run::{Transition, TurnEnd};
@@ -353,7 +354,7 @@ async fn a_turn_after_one_that_was_killed_finds_no_lock_of_gits() {
         story.settle().await;
         story.ended(End::Done);
         story.sim.with(|world| {
-            let keys = world.jobs.started.iter().map(|key| key.as_str());
+            let keys = world.jobs.started.iter().map(JobKey::as_str);
             keys.filter(|key| key.ends_with(".turn-2.unlock")).count()
         })
     };
