@@ -31,7 +31,12 @@ impl Wanted {
         let started = run.posted.is_some()
             || run.ends().any(Ended::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
-        seen.issue.as_ref().map(|issue| wanted(run, config, issue, started))
+        let mut wanted = wanted(run, config, seen.issue.as_ref()?, started);
+        if seen.alive {
+            // Whoever else looks at the repo is to see that something is at work there.
+            wanted.labels.remove.retain(|label| *label != config.in_progress_label);
+        }
+        Some(wanted)
     }
 }
 

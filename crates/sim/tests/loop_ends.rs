@@ -44,7 +44,7 @@ async fn a_budget_that_is_spent_ends_the_run() {
 #[tokio::test]
 async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
     let story = Story::new().with_issue(vec![hangs()]);
-    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.marked().await;
     story.sim.with(|world| {
         world.agents.stubborn = true;
         world.set_open(&seven(), false, &person("ann"));
@@ -58,12 +58,14 @@ async fn an_agent_that_cannot_be_stopped_freezes_its_repo() {
     // People hear of it while it goes on; the run is over only once it does not.
     story.until("told", |world| world.tracker.issues[&seven()].comments.len() == 1).await;
     story.sim.with(|world| {
-        assert!(world.tracker.issues[&seven()].has("ready-for-human"));
+        let issue = &world.tracker.issues[&seven()];
+        assert!(issue.has("ready-for-human") && issue.has("agent-in-progress"));
         assert!(world.store.all()[0].settled_at.is_none());
         world.agents.stubborn = false;
     });
     story.settle().await;
     story.ended(End::Frozen);
+    story.sim.with(|world| assert!(!world.tracker.issues[&seven()].has("agent-in-progress")));
 }
 
 #[tokio::test]
@@ -89,7 +91,7 @@ async fn what_cannot_be_stopped_freezes_its_repo_where_nothing_can_be_seen_eithe
     story.until("a turn", |world| !world.agents.turns.is_empty()).await;
     story.sim.with(|world| {
         world.agents.stubborn = true;
-        world.broken.insert("store.requests");
+        world.broken.extend(["jobs.renew", "jobs.stop"]);
     });
     for _ in 0..90 {
         story.sim.advance(SignedDuration::from_mins(9));
@@ -103,6 +105,13 @@ async fn what_cannot_be_stopped_freezes_its_repo_where_nothing_can_be_seen_eithe
     story.until("concluded", |world| world.store.all()[0].conclusion.is_some()).await;
     assert_eq!(story.run().conclusion.unwrap().end, End::Frozen);
     assert!(story.why().contains("could not be stopped"), "{}", story.why());
+    story.until("told", |world| world.tracker.issues[&seven()].comments.len() == 1).await;
+    story.sim.with(|world| {
+        assert!(world.tracker.issues[&seven()].has("ready-for-human"));
+        world.agents.stubborn = false;
+        world.broken.clear();
+    });
+    story.settle().await;
 }
 
 #[tokio::test]

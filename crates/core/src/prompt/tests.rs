@@ -123,11 +123,13 @@ fn the_rules_say_what_they_must() {
 fn no_prompt_is_longer_than_the_limit() {
     let issue = issue();
     for filler in ["x", "@", "/\n", "漢", "\u{200B}"] {
-        let long = filler.repeat(130_000);
+        let of = |bytes: usize| filler.repeat(bytes / filler.len());
+        // Longer than all of it may be, and longer than each part of it.
+        let (body, long) = (of(130_000), of(30_000));
         let paths = vec![long.chars().take(3_000).collect(); 60];
         let oid: Oid = "a".repeat(40).parse().unwrap();
         let workflow = Some(long.as_str());
-        let first = Opening { title: &long, body: &long, branch: &long, workflow, ..first(&issue) };
+        let first = Opening { title: &long, body: &body, branch: &long, workflow, ..first(&issue) };
         assert!(opening(&first).len() <= LIMIT);
         for cause in [
             Cause::Verify { command: &long, output: &long },

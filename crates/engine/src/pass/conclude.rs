@@ -47,6 +47,9 @@ impl Pass<'_> {
             Stopped::NotYet => return Ok(Acted::Rest(self.soon())),
             Stopped::Never => {
                 why.push_str("; what the run had started could not be stopped");
+                if self.run.sent().is_some() {
+                    why.push_str(&self.unknown_push());
+                }
                 return self.end(End::Frozen, why).await;
             }
         }
@@ -82,23 +85,22 @@ impl Pass<'_> {
         }
     }
 
-    /// Stops what of the run is alive. That it was in vain is known only of a run whose time
-    /// is over: until then its next plan says what becomes of it.
+    /// Stops what of the run is alive. Its grace begins here only where time is over: until
+    /// then its next plan says what becomes of it.
     async fn stop(&mut self) -> PortResult<Stopped> {
         if self.ports().jobs.alive(self.run.id).await?.is_empty() {
             return Ok(Stopped::Yes);
         }
-        self.ports().jobs.stop(self.run.id).await?;
-        if !self.is_over() {
-            return Ok(Stopped::NotYet);
-        }
-        if self.run.stopping_since.is_none() {
+        let told = self.ports().jobs.stop(self.run.id).await;
+        if self.run.stopping_since.is_none() && self.is_over() {
             self.commit(Transition::Stopping).await?;
         }
         let grace = self.config.limits(&self.repo).stop_grace;
         let until = self.run.stopping_since.and_then(|at| deadline(at, grace, self.now(), &[]));
-        let over = until.is_some_and(|until| until <= self.now());
-        Ok(if over { Stopped::Never } else { Stopped::NotYet })
+        if until.is_some_and(|until| until <= self.now()) {
+            return Ok(Stopped::Never);
+        }
+        told.map(|()| Stopped::NotYet)
     }
 
     /// That nobody knows whether what was pushed landed.
@@ -136,9 +138,7 @@ impl Pass<'_> {
         let Some(end) = self.run.conclusion.as_ref().map(|conclusion| conclusion.end) else {
             return Ok(Acted::Again);
         };
-        if seen.alive {
-            self.ports().jobs.stop(self.run.id).await?;
-        }
+        let stopped = if seen.alive { self.ports().jobs.stop(self.run.id).await } else { Ok(()) };
         // Also beside what cannot be stopped: people must hear of it.
         match self.show(seen).await? {
             Shown::Already => {}
@@ -146,6 +146,7 @@ impl Pass<'_> {
             Shown::Wrote => return Ok(Acted::Again),
             Shown::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
         }
+        stopped?;
         if seen.alive {
             return Ok(Acted::wait(Watch::Jobs, Some(later(self.now(), SETTLING))));
         }

@@ -180,7 +180,8 @@ impl Pass<'_> {
             plan = ?plan,
             "planned"
         );
-        let stopping = matches!(plan, Plan::Interrupt | Plan::Settle);
+        // A push is looked for between the grace and the end.
+        let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find);
         if self.run.stopping_since.is_some() && !stopping {
             // Whatever is stopped next has its own grace.
             self.commit(Transition::Stopped).await?;

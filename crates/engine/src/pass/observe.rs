@@ -16,7 +16,13 @@ impl Pass<'_> {
         let (id, repo) = (self.run.id, &self.run.issue.repo);
         let mut alive = self.ports().jobs.alive(id).await?;
         if !alive.is_empty() {
-            self.ports().jobs.renew(id).await?;
+            match self.ports().jobs.renew(id).await {
+                // Nothing of it is to go on; its end is shown all the same.
+                Err(error) if self.run.conclusion.is_some() => {
+                    tracing::warn!(run.id = %id, error = error.chain(), "a job cannot be looked at");
+                }
+                renewed => renewed?,
+            }
         }
         if self.run.conclusion.is_some() {
             // The last hook belongs to settling the run, which stops everything else.

@@ -31,6 +31,8 @@ impl Pass<'_> {
             };
             match (&step, end.code) {
                 (_, Some(0)) => {}
+                // What is still locked is told by the steps that meet it.
+                (ResetStep::Unlock, Some(_)) => {}
                 // A file that git cannot take stays where it is.
                 (ResetStep::Add, Some(_)) => whole = false,
                 (_, Some(_) | None) => return Err(failed(&step, &end)),
@@ -60,8 +62,13 @@ impl Pass<'_> {
     }
 
     /// Removes what a turn that was killed may have left locked, before turn `n` meets it:
-    /// whether that is done. What cannot be removed is the agent's to deal with.
+    /// whether that is done. What cannot be removed is the agent's to deal with, and what is
+    /// there beside a thread that lives may be a living git's.
     pub(super) async fn unlock(&self, n: u32) -> PortResult<bool> {
+        let alive = self.ports().jobs.alive(self.run.id).await?;
+        if alive.iter().any(|key| key.of() == Some(JobOf::Thread)) {
+            return Ok(true);
+        }
         let end = self.reset_step(&format!("turn-{n}"), &ResetStep::Unlock).await?;
         Ok(end.is_some())
     }

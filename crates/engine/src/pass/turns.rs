@@ -65,7 +65,8 @@ impl Pass<'_> {
     /// Starts the recorded turn, or finds it by its key.
     pub(super) async fn start_turn(&mut self) -> PortResult<Acted> {
         let Some(turn) = self.run.turn().cloned() else { return Ok(Acted::Again) };
-        if self.run.ends().last().is_some_and(was_killed) && !self.unlock(turn.n).await? {
+        let last = self.run.ends().filter(|ended| ended.started()).last();
+        if last.is_some_and(was_killed) && !self.unlock(turn.n).await? {
             return Ok(Acted::wait(Watch::Jobs, None));
         }
         if let Some(argv) = self.repo.hooks.before_run.clone() {
@@ -211,7 +212,7 @@ fn was_killed(ended: &Ended) -> bool {
         | TurnEnd::Hopeless { .. }
         | TurnEnd::Stalled
         | TurnEnd::Lost
-        | TurnEnd::Interrupted => ended.started(),
+        | TurnEnd::Interrupted => true,
         TurnEnd::Finished { .. } | TurnEnd::Limited { .. } => false,
     }
 }

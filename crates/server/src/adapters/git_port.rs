@@ -16,7 +16,7 @@ use super::git::{
     self, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, PushOutcome, RunClone,
     UploadPack, branch_name,
 };
-use super::git_words::{fault, of_clone, text_of};
+use super::git_words::{blocking, fault, of_clone, text_of};
 use super::jobs::stage_id;
 use super::world::Local;
 
@@ -397,10 +397,4 @@ impl Git for LocalGit {
         mirror.tidy().await.map_err(fault)?;
         Ok(true)
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
-) -> PortResult<T> {
-    tokio::task::spawn_blocking(work).await.map_err(PortError::transient)?.map_err(fault)
 }

@@ -1,7 +1,7 @@
 //! What git says, in the loop's words: its commits, and the differences between its failures
 //! that the loop acts on.
 
-use afk_engine::ports::{CommitText, PortError, PortErrorKind};
+use afk_engine::ports::{CommitText, PortError, PortErrorKind, PortResult};
 
 use super::git::{self, GitError};
 
@@ -41,25 +41,11 @@ pub(super) fn fault(error: GitError) -> PortError {
 /// A failure to read a run's clone. It is the agent's and on this machine: what git
 /// cannot read in it now, it cannot read by trying again.
 pub(super) fn of_clone(error: GitError) -> PortError {
-    match &error {
+    match error {
         GitError::Failed { .. } | GitError::Unexpected { .. } => {
             PortError::permanent(BrokenClone(error))
         }
-        GitError::Cancelled { .. }
-        | GitError::AuthFailed { .. }
-        | GitError::NotARepository { .. }
-        | GitError::NotFound { .. }
-        | GitError::TooOld { .. }
-        | GitError::Empty { .. }
-        | GitError::Corrupt { .. }
-        | GitError::Unsound { .. }
-        | GitError::TooLarge { .. }
-        | GitError::TooMany { .. }
-        | GitError::BadName { .. }
-        | GitError::Timeout { .. }
-        | GitError::DiskFull { .. }
-        | GitError::Locked { .. }
-        | GitError::Io { .. } => fault(error),
+        other => fault(other),
     }
 }
 
@@ -67,3 +53,10 @@ pub(super) fn of_clone(error: GitError) -> PortError {
 #[derive(Debug, thiserror::Error)]
 #[error("the agent left a git that cannot be read, and nothing of it was taken over")]
 struct BrokenClone(#[source] GitError);
+
+/// Work that blocks, on a thread of its own.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> PortResult<T> {
+    tokio::task::spawn_blocking(work).await.map_err(PortError::transient)?.map_err(fault)
+}

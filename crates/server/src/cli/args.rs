@@ -1,7 +1,7 @@
 //! What can be typed: every command, its options, and the help that teaches them.
 //!
 //! Names are stable: scripts and muscle memory stand on them. Examples live in
-//! [`examples`]; what the commands do is in `commands`.
+//! [`examples`]; what the commands do is in `cli::commands`.
 
 mod backup;
 mod color;
