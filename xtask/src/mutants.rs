@@ -35,7 +35,7 @@ pub(crate) struct Options {
 /// A crate whose tests are tested.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Which {
-    /// The decisions, judged by their own tests: two hours on two cores
+    /// The decisions, judged by their own tests: hours on two cores
     Core,
     /// The loop, judged by the simulation's stories: half a minute a mutant, so `--one-in 16`
     Engine,

@@ -188,14 +188,20 @@ async fn a_halt_at_any_moment_only_delays() {
     }
 }
 
-#[tokio::test]
-async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
+/// A run whose workspace is there and whose first turn waits for a hook.
+async fn opened() -> Story {
     let hook = vec!["setup".to_owned()];
     let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
         config.repos.get_mut(&repo("o/r")).unwrap().hooks.after_create = Some(hook);
     });
     story.sim.with(|world| world.jobs.hanging.insert("setup".to_owned()));
     story.until("opened", |world| world.calls.contains(&"jobs.start")).await;
+    story
+}
+
+#[tokio::test]
+async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
+    let story = opened().await;
     story.sim.with(|world| world.tracker.permissions.clear());
     let run = story.settle().await;
     story.ended(End::Released);
@@ -208,12 +214,7 @@ async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
 
 #[tokio::test]
 async fn a_text_that_changes_before_the_first_turn_is_worked_by_another_run() {
-    let hook = vec!["setup".to_owned()];
-    let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
-        config.repos.get_mut(&repo("o/r")).unwrap().hooks.after_create = Some(hook);
-    });
-    story.sim.with(|world| world.jobs.hanging.insert("setup".to_owned()));
-    story.until("opened", |world| world.calls.contains(&"jobs.start")).await;
+    let story = opened().await;
     story.sim.with(|world| {
         world.set_body(&seven(), "Say three.", &person("ann"));
         world.jobs.hanging.clear();
