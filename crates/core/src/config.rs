@@ -335,13 +335,8 @@ impl Repo {
     /// How a change is proven. Files that a stage's command names judge it as those of
     /// `verify` do, so they are protected too.
     pub fn proof_policy(&self) -> Result<ProofPolicy, ProofPolicyError> {
-        let words = self.stages.iter().flat_map(|stage| &stage.command);
-        let plain = |word: &&String| {
-            !word.starts_with(['/', '-']) && !word.contains(['*', '?', '[', '{', '!', '\\'])
-        };
-        let mut proof = self.proof.clone();
-        proof.protected.extend(words.filter(plain).cloned());
-        ProofPolicy::compile(proof, self.verify.clone())
+        let stages = self.stages.iter().map(|stage| &stage.command[..]);
+        ProofPolicy::compile(self.proof.clone(), self.verify.clone(), stages)
     }
 }
 

@@ -106,7 +106,7 @@ fn what_the_stages_run_judges_the_change_and_is_protected() {
     let policy = the_repo(&config).proof_policy().unwrap();
     let is_protected = |path: &str| policy.is_protected(&TreePath::new(path.as_bytes()).unwrap());
     assert!(is_protected("ci/run.sh"));
-    for free in ["-x", "src/main.rs"] {
+    for free in ["-x", "src/main.rs", "ci/run.sh/below", "sh/main.rs"] {
         assert!(!is_protected(free), "{free}");
     }
 }

@@ -8,7 +8,7 @@ const SECRET: &str = "q7Zk2Wm9Xc4Vb8Nn3Ls6Pd1Rf5Tg0HjAbC12";
 
 fn proof(allow_protected: bool) -> ProofPolicy {
     let config = ProofPolicyConfig { allow_protected, ..ProofPolicyConfig::default() };
-    ProofPolicy::compile(config, Verify::Command(vec!["./check.sh".into()])).unwrap()
+    ProofPolicy::compile(config, Verify::Command(vec!["./check.sh".into()]), []).unwrap()
 }
 
 fn token() -> String {

@@ -3,7 +3,8 @@
 //! [`ProofPolicyConfig`] is what people write, [`ProofPolicy`] the same compiled
 //! once. A pattern of `protected` that matches a folder protects all it holds;
 //! `tests` and `exempt` match files alone, because matching more there weakens
-//! the proof.
+//! the proof. A word of a command protects the file of that path and nothing below
+//! it: `npm test` beside a folder `test/` says nothing about the tests.
 
 use std::collections::BTreeSet;
 
@@ -183,8 +184,13 @@ pub enum PathClass {
 }
 
 impl ProofPolicy {
-    /// Compiles the settings for a repo whose command is `verify`.
-    pub fn compile(config: ProofPolicyConfig, verify: Verify) -> Result<Self, ProofPolicyError> {
+    /// Compiles the settings for a repo whose command is `verify`, and whose `stages` run
+    /// these commands: what they name judges a change as what `verify` names does.
+    pub fn compile<'a>(
+        config: ProofPolicyConfig,
+        verify: Verify,
+        stages: impl IntoIterator<Item = &'a [String]>,
+    ) -> Result<Self, ProofPolicyError> {
         match (&config.build, config.red) {
             (None, RedMeans::Assertion) => return Err(ProofPolicyError::NoBuild),
             (Some(argv), RedMeans::Any | RedMeans::Assertion) if argv.is_empty() => {
@@ -195,8 +201,13 @@ impl ProofPolicy {
         if verify == Verify::None && config.require_red_proof == RequireRedProof::Always {
             return Err(ProofPolicyError::NoVerify);
         }
+        let mut named = match &verify {
+            Verify::None => BTreeSet::new(),
+            Verify::Command(argv) => files_named_in(argv),
+        };
+        named.extend(stages.into_iter().flat_map(files_named_in));
         Ok(Self {
-            named: files_named_in(&verify),
+            named,
             tests: Globs::compile("proof.tests", &config.tests)?,
             exempt: Globs::compile("proof.exempt", &config.exempt)?,
             protected: Globs::compile("proof.protected", &config.protected)?,
@@ -254,26 +265,63 @@ impl ProofPolicy {
 /// The files that a command may name, also inside `sh -c` scripts and `--key=file`.
 ///
 /// A word that is no file of the tree (a program, a verb, a folder) matches nothing.
-fn files_named_in(verify: &Verify) -> BTreeSet<TreePath> {
-    let argv: &[String] = match verify {
-        Verify::None => &[],
-        Verify::Command(argv) => argv,
-    };
+fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
     let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
-    argv.iter()
-        .flat_map(|arg| arg.split(cut))
-        .map(|word| word.trim_start_matches("./"))
-        .filter_map(|word| TreePath::new(word.as_bytes()))
-        .collect()
+    argv.iter().flat_map(|arg| arg.split(cut)).filter_map(file_named_by).collect()
+}
+
+/// The path in the tree that a word spells, if it may be a file's.
+fn file_named_by(word: &str) -> Option<TreePath> {
+    if word.starts_with('/') || word.ends_with('/') {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for part in word.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    TreePath::new(parts.join("/").as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn argv(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
     fn policy(verify: &[&str]) -> ProofPolicy {
-        let verify = Verify::Command(verify.iter().map(|a| (*a).to_owned()).collect());
-        ProofPolicy::compile(ProofPolicyConfig::default(), verify).unwrap()
+        ProofPolicy::compile(ProofPolicyConfig::default(), Verify::Command(argv(verify)), [])
+            .unwrap()
+    }
+
+    #[test]
+    fn a_word_of_a_command_protects_a_file_and_no_folder() {
+        let check = |words: &[&str], path: &str, expected: bool| {
+            let (config, command) = (ProofPolicyConfig::default, argv(words));
+            let path = TreePath::new(path.as_bytes()).unwrap();
+            let verify = Verify::Command(command.clone());
+            let by_verify = ProofPolicy::compile(config(), verify, []).unwrap();
+            assert_eq!(by_verify.is_protected(&path), expected, "verify {words:?}: {path}");
+            let by_stage = ProofPolicy::compile(config(), Verify::None, [&command[..]]).unwrap();
+            assert_eq!(by_stage.is_protected(&path), expected, "stage {words:?}: {path}");
+        };
+        check(&["npm", "test"], "test/double.test.js", false);
+        check(&["npm", "test"], "npm/index.js", false);
+        check(&["npm", "test"], "test", true);
+        check(&["sh", "ci/run.sh"], "ci/run.sh", true);
+        check(&["sh", "./ci//run.sh"], "ci/run.sh", true);
+        check(&["sh", "ci/../tools/./run.sh"], "tools/run.sh", true);
+        check(&["sh", "../run.sh"], "run.sh", false);
+        check(&["sh", "/run.sh"], "run.sh", false);
+        check(&["pytest", "tests/", "tests"], "tests/a.py", false);
+        check(&["sh", "-c", "cd x && ./check.sh --rc=tools/py.ini"], "check.sh", true);
+        check(&["sh", "-c", "cd x && ./check.sh --rc=tools/py.ini"], "tools/py.ini", true);
+        check(&["ls", "src/*.rs", "."], "src/main.rs", false);
     }
 
     #[test]
@@ -316,7 +364,7 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_refused() {
         let check = |config: ProofPolicyConfig, verify: Verify| {
-            ProofPolicy::compile(config, verify).map(|_| ()).unwrap_err()
+            ProofPolicy::compile(config, verify, []).map(|_| ()).unwrap_err()
         };
         let default = ProofPolicyConfig::default;
         let cargo = || Verify::Command(vec!["cargo".to_owned()]);

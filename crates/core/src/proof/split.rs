@@ -89,9 +89,12 @@ mod tests {
 
     #[test]
     fn only_an_honest_split_is_taken() {
-        let policy =
-            ProofPolicy::compile(ProofPolicyConfig::default(), Verify::Command(vec!["x".into()]))
-                .unwrap();
+        let policy = ProofPolicy::compile(
+            ProofPolicyConfig::default(),
+            Verify::Command(vec!["x".into()]),
+            [],
+        )
+        .unwrap();
         let check = |base: Side<'_>, first: Side<'_>, candidate: Side<'_>| {
             let (first, mut blobs) = diff(&[("src/a.rs", base, first)]);
             let (all, more) = diff(&[("src/a.rs", base, candidate)]);

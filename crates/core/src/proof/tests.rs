@@ -102,7 +102,7 @@ impl Story {
 
     /// Plays it to the decision; `pick` says which of the wanted runs ends first.
     fn play(&self, mut pick: impl FnMut(usize) -> usize) -> ProofReport {
-        let policy = ProofPolicy::compile(self.config.clone(), self.verify.clone()).unwrap();
+        let policy = ProofPolicy::compile(self.config.clone(), self.verify.clone(), []).unwrap();
         let (all, blobs) = diff(&self.changes);
         let first = self.first.as_ref().map(|changes| diff(changes));
         let mut blobs = blobs;

@@ -22,7 +22,7 @@ fn what_judges_may_not_be_touched() {
 #[test]
 fn protected_files_come_from_the_base_in_every_tree() {
     let policy = ProofPolicyConfig { allow_protected: true, ..ProofPolicyConfig::default() };
-    let policy = ProofPolicy::compile(policy, honest().verify).unwrap();
+    let policy = ProofPolicy::compile(policy, honest().verify, []).unwrap();
     let ci = ".github/tests/ci.yml";
     let (all, blobs) = diff(&[CODE, (ci, file("old"), file("new")), ("tests/t", None, file("t"))]);
     let inputs = ProofInputs {
@@ -50,7 +50,7 @@ fn protected_files_come_from_the_base_in_every_tree() {
 #[test]
 fn a_split_takes_the_first_commit_but_nothing_that_judges() {
     let policy = ProofPolicyConfig { allow_protected: true, ..ProofPolicyConfig::default() };
-    let policy = ProofPolicy::compile(policy, honest().verify).unwrap();
+    let policy = ProofPolicy::compile(policy, honest().verify, []).unwrap();
     let story = inline();
     let (all, mut blobs) = diff(&story.changes);
     let ci = (".github/tests/ci.yml", file("old"), file("new"));

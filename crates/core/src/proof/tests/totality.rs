@@ -51,7 +51,7 @@ proptest! {
 
 #[test]
 fn a_result_counts_only_where_a_run_may_reach_the_same() {
-    let policy = ProofPolicy::compile(ProofPolicyConfig::default(), honest().verify).unwrap();
+    let policy = ProofPolicy::compile(ProofPolicyConfig::default(), honest().verify, []).unwrap();
     let (all, blobs) = diff(&honest().changes);
     let keys = |conditions: &Conditions| {
         let inputs = ProofInputs {
