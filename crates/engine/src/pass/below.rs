@@ -27,12 +27,12 @@ impl Pass<'_> {
         stage: &config::Stage,
     ) -> PortResult<Option<StageAnswer>> {
         let (below, own) = self.run.foundation(base, commit);
-        let answer = self.ask(stage, below, 0).await?.map(|(answer, _)| answer);
+        let answer = self.ask(stage, below, true, 0).await?.map(|(answer, _)| answer);
         if answer != Some(StageAnswer::Failure) || own.is_empty() {
             return Ok(answer);
         }
         let without = self.without(below, &own).await?;
-        Ok(self.ask(stage, &without, 0).await?.map(|(answer, _)| answer))
+        Ok(self.ask(stage, &without, false, 0).await?.map(|(answer, _)| answer))
     }
 
     /// Every commit that may have been asked about for one that stands on `base`.

@@ -37,7 +37,7 @@ impl Pass<'_> {
             Some(
                 StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
             )
-            | None => match self.ask(&stage, &landed.commit, 0).await? {
+            | None => match self.ask(&stage, &landed.commit, true, 0).await? {
                 None => Ok(Acted::wait(Watch::Jobs, None)),
                 Some((answer, tail)) => self.answered(&stage, answer, tail, None).await,
             },
@@ -64,7 +64,7 @@ impl Pass<'_> {
         let mut answers = Vec::new();
         let mut found = attribute(own, base, &answers);
         for commit in &commits {
-            let Some((answer, tail)) = self.ask(&stage, &commit.id, 0).await? else {
+            let Some((answer, tail)) = self.ask(&stage, &commit.id, true, 0).await? else {
                 return Ok(Acted::wait(Watch::Jobs, None));
             };
             if answer == StageAnswer::Failure && base == StageAnswer::None {
@@ -155,12 +155,13 @@ impl Pass<'_> {
         JobKey::new(self.run.id, JobOf::Stage, &format!("{commit}.{}{nth}", slug(stage)))
     }
 
-    /// What the stage says of `commit`, asked once more after `again` that could not run;
-    /// none while it is under way.
+    /// What the stage says of `commit`, which the default branch has or has not, asked once
+    /// more after `again` that could not run; none while it is under way.
     pub(super) async fn ask(
         &self,
         stage: &config::Stage,
         commit: &Oid,
+        landed: bool,
         again: u32,
     ) -> PortResult<Option<(StageAnswer, Option<String>)>> {
         let bound = stage.timeout_seconds.unwrap_or(self.config.stage_timeout_seconds);
@@ -168,7 +169,7 @@ impl Pass<'_> {
             key: self.stage_key(stage, commit, again),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
-            kind: JobKind::Stage { commit: commit.clone() },
+            kind: JobKind::Stage { commit: commit.clone(), landed },
             argv: stage.command.clone(),
             timeout: Duration::from_secs(bound),
             network: self.repo.network.stages,

@@ -66,7 +66,7 @@ impl Pass<'_> {
         if let Some(from) = from.filter(|from| now < *from) {
             return Ok(Acted::wait(Watch::Nothing, Some(from)));
         }
-        let Some((answer, tail)) = self.ask(&stage, &candidate.commit, again).await? else {
+        let Some((answer, tail)) = self.ask(&stage, &candidate.commit, false, again).await? else {
             return Ok(Acted::wait(Watch::Jobs, None));
         };
         if known.is_some_and(|known| (known.answer, known.again) == (answer, again)) {

@@ -124,10 +124,13 @@ pub enum JobKind {
         /// The tree.
         tree: Oid,
     },
-    /// Runs a stage on a clean clone of a landed commit.
+    /// Runs a stage on a clean clone of a commit.
     Stage {
         /// The commit.
         commit: Oid,
+        /// Whether the default branch has it. What a stage of another commit leaves must
+        /// never be in a cache that later proofs read.
+        landed: bool,
     },
     /// Runs a hook in the run's clone.
     Hook,

@@ -19,7 +19,8 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(crate) enum Cache {
     /// Agents share one, and fill it.
     Agent,
-    /// Proofs read what runs of landed trees have filled.
+    /// Whatever runs before a commit has landed, and every proof, reads what stages of landed
+    /// commits have filled: who could write there would decide the proofs that come after.
     ProofRead,
     /// Stages of landed commits fill it.
     ProofFill,

@@ -96,9 +96,10 @@ impl LocalJobs {
                 spec.network = network(job.network);
                 (spec, None)
             }
-            JobKind::Stage { commit } => {
+            JobKind::Stage { commit, landed } => {
                 let dir = self.clean_clone(job, commit).await?;
-                let mut spec = put(job.argv.clone(), &dir, Cache::ProofFill)?
+                let cache = if *landed { Cache::ProofFill } else { Cache::ProofRead };
+                let mut spec = put(job.argv.clone(), &dir, cache)?
                     .bind(&dir, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);
                 spec.network = network(job.network);

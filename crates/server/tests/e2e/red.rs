@@ -13,10 +13,14 @@ use crate::world::{Ended, World, commit, honest, strings, write_step};
 const CI: &str = "! grep -qs broken ours theirs";
 
 fn world(files: &[(&str, &str)], before_landing: bool) -> World {
+    world_with(files, before_landing, CI)
+}
+
+fn world_with(files: &[(&str, &str)], before_landing: bool, stage: &str) -> World {
     let mut world = World::with(files);
     let mut ci = toml::Table::new();
     ci.insert("name".to_owned(), "ci".into());
-    ci.insert("command".to_owned(), strings(&["sh", "-c", CI]));
+    ci.insert("command".to_owned(), strings(&["sh", "-c", stage]));
     ci.insert("before_landing".to_owned(), before_landing.into());
     world.set_repo("stages", toml::Value::Array(vec![ci.into()]));
     if before_landing {
@@ -135,4 +139,21 @@ fn a_fix_that_mends_nothing_is_ours_on_whatever_it_stands() {
     let (_, ended) = fix_on(("theirs", "fine\n"), "broken still\n");
     assert_eq!(ended.view["outcome"], "frozen", "{}", ended.view);
     assert_eq!(ended.evidence["reds"][1]["attribution"], "ours", "{}", ended.evidence["reds"]);
+}
+
+#[test]
+fn only_stages_of_landed_commits_write_the_cache_that_proofs_read() {
+    let check = |before_landing: bool, expected: bool| {
+        let plant = "echo runner > \"$CARGO_HOME/config.toml\" || true";
+        let world = world_with(&[], before_landing, plant);
+        world.script(&[&honest()]);
+        world.landed(&world.run(0));
+        let mut caches = std::fs::read_dir(world.path("data/work/caches")).unwrap();
+        let cache = caches.next().unwrap().unwrap().path().join("proof/cargo");
+        assert!(cache.is_dir(), "{} is not the cache", cache.display());
+        let planted = cache.join("config.toml").exists();
+        assert_eq!(planted, expected, "stages before landing: {before_landing}");
+    };
+    check(true, false);
+    check(false, true);
 }

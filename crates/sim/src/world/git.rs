@@ -97,6 +97,11 @@ impl GitWorld {
         found
     }
 
+    /// Whether a default branch has the commit.
+    pub(super) fn has_landed(&self, commit: &Oid) -> bool {
+        self.remotes.values().any(|head| self.ancestors(head).contains(commit))
+    }
+
     pub(super) fn put_tree(&mut self, entries: BTreeMap<String, Oid>) -> Oid {
         let oid = oid(&format!("tree {entries:?}"));
         self.trees.insert(oid.clone(), entries);

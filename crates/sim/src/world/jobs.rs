@@ -56,7 +56,14 @@ impl World {
                 self.git.workspaces.contains_key(&job.run)
             }
             JobKind::Judge { tree } => self.git.trees.contains_key(tree),
-            JobKind::Stage { commit } => self.git.commits.contains_key(commit),
+            JobKind::Stage { commit, landed } => {
+                if *landed && !self.git.has_landed(commit) {
+                    let what =
+                        format!("{} may fill the cache of proofs before {commit} landed", job.key);
+                    return Err(self.complain(what));
+                }
+                self.git.commits.contains_key(commit)
+            }
         };
         let own = matches!(job.kind, JobKind::Status | JobKind::Reset { .. });
         let empty = job.argv.is_empty() != own;
@@ -149,7 +156,7 @@ impl World {
                 JobEnd { stdout, ..end(now, 0) }
             }
             JobKind::Judge { tree } => end(now, i32::from(!self.verifies(tree))),
-            JobKind::Stage { commit } => {
+            JobKind::Stage { commit, landed: _ } => {
                 let files = self.git.files_of(commit).unwrap_or_default();
                 let holds = |what| files.values().any(|text| text.contains(what));
                 end(now, if holds(VOIDS) { 127 } else { i32::from(holds(BREAKS)) })
@@ -179,5 +186,43 @@ fn end(now: afk_core::ids::At, code: i32) -> JobEnd {
         tail: if code == 0 { String::new() } else { format!("it failed with {code}") },
         span: (now, now),
         sandbox: "full".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use afk_core::config::Config;
+    use afk_core::ids::JobOf;
+
+    use super::*;
+
+    #[test]
+    fn a_stage_that_could_fill_the_cache_before_its_commit_landed_is_complained_of() {
+        let mut world = World::new(Config::default(), afk_core::ids::At::UNIX_EPOCH);
+        let (one, other) = ("o/one".parse().unwrap(), "o/other".parse().unwrap());
+        world.somebody_lands(&one, &[("src/lib", "one")]);
+        let landed = world.git.remotes[&one].clone();
+        world.somebody_lands(&one, &[("src/lib", "two")]);
+        world.somebody_lands(&other, &[("src/lib", "three")]);
+        let tried = world.git.remotes.remove(&other).unwrap();
+        let run = RunId::new(uuid::Uuid::nil());
+        let mut check = |commit: &Oid, landed: bool, expected: bool| {
+            let job = Job {
+                key: JobKey::new(run, JobOf::Stage, &format!("{commit}.{landed}")),
+                run,
+                repo: one.clone(),
+                kind: JobKind::Stage { commit: commit.clone(), landed },
+                argv: vec!["ci".to_owned()],
+                timeout: Duration::from_mins(1),
+                network: false,
+            };
+            assert_eq!(world.start_job(&job).is_ok(), expected, "{}", job.key);
+        };
+        check(&landed, true, true);
+        check(&landed, false, true);
+        check(&tried, false, true);
+        check(&tried, true, false);
     }
 }
