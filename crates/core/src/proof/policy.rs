@@ -272,7 +272,7 @@ fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
 
 /// The path in the tree that a word spells, if it may be a file's.
 fn file_named_by(word: &str) -> Option<TreePath> {
-    if word.starts_with('/') || word.ends_with('/') {
+    if word.starts_with(['/', '-']) || word.ends_with('/') {
         return None;
     }
     let mut parts = Vec::new();
