@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: what was measured here, beside what is aimed at.
 //!
-//! Runs the benches of `core` and `server` and one demo of the release binary. The
+//! Runs the benches of `core` and `store` and one demo of the release binary. The
 //! goals are for a machine with two cores and a local disk; a figure that misses its
 //! goal is shown as such and is no failure, since machines differ.
 
@@ -65,7 +65,7 @@ fn binary(root: &Path) -> PathBuf {
 fn all(root: &Path) -> anyhow::Result<()> {
     let cargo = cargo();
     let dispatch = bench_output(root, &cargo, "afk-core", "dispatch")?;
-    let store = bench_output(root, &cargo, "afk", "store")?;
+    let store = bench_output(root, &cargo, "afk-store", "store")?;
     run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
     let binary = binary(root);
     let binary = binary.to_str().context("the target folder's path is not text")?;

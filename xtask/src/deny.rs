@@ -106,10 +106,9 @@ mod tests {
             version: "1.0.0".to_owned(),
             license: license.map(str::to_owned),
             source: source.map(str::to_owned),
-            dependencies: Vec::new(),
         };
         let metadata = Metadata::parse(
-            r#"{"packages": [], "workspace_members": ["ours"], "resolve": {"nodes": []}}"#,
+            r#"{"packages": [], "workspace_members": ["ours"]}"#,
         )
         .unwrap();
         let found = problems(&metadata, &package, &licensees().unwrap());

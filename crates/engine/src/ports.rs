@@ -12,11 +12,13 @@ mod tracker;
 
 use std::sync::Arc;
 
-use afk_core::config::Config;
+use afk_core::chain::Link;
+use afk_core::config::{Config, SecretSource};
 use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RunId};
 use async_trait::async_trait;
+use secrecy::SecretString;
 
 pub use error::{PortError, PortErrorKind, PortResult};
 pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push};
@@ -64,6 +66,20 @@ pub trait Archive: Send + Sync {
     async fn keep(&self, evidence: &Evidence) -> PortResult<()>;
     /// Removes kept transcripts, oldest first, past the limit that is configured; how many.
     async fn prune(&self) -> PortResult<u32>;
+}
+
+/// Journals as they were hashed, for whoever keeps them with what was made of them.
+#[async_trait]
+pub trait Journals: Send + Sync {
+    /// Every row of the run's journal, oldest first.
+    async fn chain(&self, run: RunId) -> PortResult<Vec<Link>>;
+}
+
+/// Where secrets come from. Each is read at its use, so that a rotated one counts at once.
+#[async_trait]
+pub trait Secrets: Send + Sync {
+    /// The secret, without the white space at its end. An error names the source alone.
+    async fn read(&self, source: &SecretSource) -> PortResult<SecretString>;
 }
 
 /// All the ports, as the engine is given them.

@@ -1,0 +1,185 @@
+//! A person's edits of the configuration file: arm, disarm, enroll, unenroll.
+//!
+//! The file alone is changed; what is in force may differ where a variable says
+//! otherwise, and then that is said.
+
+use std::path::{Path, PathBuf};
+
+use afk_core::config::Config;
+use afk_core::ids::RepoName;
+use serde_json::json;
+
+use super::Context;
+use crate::cli::args::EnrollArgs;
+use crate::cli::desk::{current_dir, not_configured, repo, sources};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Answer, Failure};
+use afk_app::config::edit::{self, Edited, NewRepo};
+use afk_app::config::{Loaded, default_file, load, warn_once};
+use afk_local::git::RemoteUrl;
+
+pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
+    let path = file(context);
+    let edited = if on { edit::disarm(&path)? } else { edit::arm(&path)? };
+    let config = in_force(context);
+    let word = if on { "on" } else { "off" };
+    if let Some(config) = &config {
+        if config.kill_switch != on {
+            context.out.note(format!(
+                "AFK_KILL_SWITCH says otherwise and wins: the kill switch stays {}",
+                if config.kill_switch { "on" } else { "off" }
+            ));
+        } else if !on && config.allowlist.is_empty() {
+            context.out.note("no repository is enrolled yet: `afk enroll OWNER/NAME`");
+        }
+    }
+    done(context, &path, edited, config.as_ref(), &format!("the kill switch is {word}"))
+}
+
+pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
+    let path = file(context);
+    let before = in_force(context);
+    let repo = named(&args.repo, before.as_ref())?;
+    let known = before.as_ref().map(|config| config.repos.contains_key(&repo));
+    let edited = match (&args.remote, &args.verify) {
+        (Some(_), Some(_)) if known == Some(true) => {
+            return Err(Failure::usage(format!(
+                "{repo} is configured already: leave --remote and --verify out, or edit {}",
+                path.display()
+            )));
+        }
+        (Some(remote), Some(verify)) => {
+            let verify = command("--verify", verify)?;
+            let ci = args.ci.as_ref().map(|ci| command("--ci", ci)).transpose()?;
+            let ci = ci.unwrap_or_else(|| verify.clone());
+            let remote = absolute(remote);
+            RemoteUrl::parse(&remote)
+                .map_err(|error| Failure::usage(format!("--remote: {}", error.reason())))?;
+            edit::enroll_new(&path, &repo, &NewRepo { remote, verify, ci })?
+        }
+        // A list that names a repo without a table makes the whole file unusable.
+        _ if known == Some(false) => {
+            let why = if path.exists() {
+                format!("{} has no table for it", path.display())
+            } else {
+                "there is no configuration file yet".to_owned()
+            };
+            return Err(Failure::usage(not_configured(&repo, &why)));
+        }
+        _ => edit::enroll(&path, &repo)?,
+    };
+    let config = in_force(context);
+    if config.as_ref().is_some_and(|config| config.kill_switch) {
+        context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
+    }
+    done(context, &path, edited, config.as_ref(), &format!("{repo} is enrolled"))
+}
+
+pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
+    let path = file(context);
+    let repo = named(text, in_force(context).as_ref())?;
+    let edited = if path.exists() { edit::unenroll(&path, &repo)? } else { Edited::Unchanged };
+    let config = in_force(context);
+    if config.as_ref().is_some_and(|config| config.allowlist.contains(&repo)) {
+        context.out.note(format!("AFK_ALLOWLIST still names {repo}, and wins"));
+    }
+    done(context, &path, edited, config.as_ref(), &format!("{repo} is not enrolled"))
+}
+
+fn done(
+    context: &Context<'_>,
+    path: &Path,
+    edited: Edited,
+    config: Option<&Config>,
+    text: &str,
+) -> Answer {
+    let changed = edited == Edited::Changed;
+    let document = json!({
+        "file": path.display().to_string(),
+        "changed": changed,
+        "kill_switch": config.map(|config| config.kill_switch),
+        "allowlist": config.map(|config| &config.allowlist),
+    });
+    let already = if changed { "" } else { " already" };
+    context.out.result(&document, |_| format!("{text}{already} in {}", path.display()))?;
+    Ok(Exit::Done)
+}
+
+/// The file to edit: the one that is read, else the one to be made.
+fn file(context: &Context<'_>) -> PathBuf {
+    let made = || default_file(context.config(), |name| std::env::var_os(name), &current_dir());
+    sources(context.config()).file.unwrap_or_else(made)
+}
+
+/// The configuration as it is read now; none where something is wrong with it,
+/// which is no reason not to mend the file.
+fn in_force(context: &Context<'_>) -> Option<Config> {
+    let mut sources = sources(context.config());
+    // A named file that is to be made reads as an empty one.
+    sources.file = sources.file.filter(|path| path.exists());
+    match load::<Config>(&sources) {
+        Ok(Loaded { config, mistyped, .. }) => {
+            warn_once(&mistyped);
+            Some(config)
+        }
+        Err(errors) => {
+            context.out.warn(&errors.to_string());
+            None
+        }
+    }
+}
+
+fn named(text: &str, config: Option<&Config>) -> Answer<RepoName> {
+    repo(text, config.unwrap_or(&Config::default()))
+}
+
+/// A command as it is typed: a TOML list of words, or words between blanks.
+fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
+    let wrong = |why: &str| Failure::usage(format!("{flag} {text:?} {why}"));
+    let words: Vec<String> = if text.trim_start().starts_with('[') {
+        let list: toml::Value = text.trim().parse().map_err(|_| wrong("is not a TOML list"))?;
+        list.try_into().map_err(|_| wrong("is not a list of texts"))?
+    } else if text.contains(['\'', '"', '\\', '$', '|', ';', '&', '>', '<']) {
+        // No shell reads it, so its signs would reach the program as they are.
+        return Err(wrong(
+            "has shell signs, and no shell reads it: give a TOML list such as \
+             '[\"sh\", \"-c\", \"a && b\"]'",
+        ));
+    } else {
+        text.split_whitespace().map(str::to_owned).collect()
+    };
+    if words.first().is_none_or(String::is_empty) {
+        return Err(wrong("names no command"));
+    }
+    Ok(words)
+}
+
+/// A path as it is from everywhere; a URL stays.
+fn absolute(remote: &str) -> String {
+    let path = Path::new(remote);
+    let full = if path.exists() { path.canonicalize().ok() } else { None };
+    full.and_then(|full| full.to_str().map(str::to_owned)).unwrap_or_else(|| remote.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_words_or_a_list_and_never_a_shell_line() {
+        let check = |text: &str, expected: Option<&[&str]>| {
+            let words = command("--verify", text).ok();
+            let expected = expected.map(|words| words.iter().map(ToString::to_string).collect());
+            assert_eq!(words, expected, "{text:?}");
+        };
+        check("cargo  test", Some(&["cargo", "test"]));
+        check("[\"make\", \"check all\"]", Some(&["make", "check all"]));
+        check("make test && make lint", None);
+        check("echo \"x\"", None);
+        check("", None);
+        check("[]", None);
+        check("[\"\"]", None);
+        check("[1]", None);
+        check("[oops", None);
+    }
+}

@@ -1,0 +1,93 @@
+//! `evidence`: the bundle that was kept when the run settled, as it is kept; of a run that
+//! has none, what its record comes to under the configuration of now.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use afk_core::evidence::bundle::Bundle;
+use afk_core::ids::RunId;
+use afk_core::run::Run;
+
+use super::Context;
+use crate::cli::desk::Desk;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Answer, Failure};
+use crate::cli::words::printable;
+
+/// How large a bundle may be, bytes.
+const LARGEST: u64 = 256 << 20;
+
+pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
+    let run = desk.run(text).await?.run;
+    let file = bundle_file(&desk, run.id)?;
+    let ended = match read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => computed(context, &desk, &run)?,
+        read => {
+            let failed = |why: String| {
+                Failure::new(Exit::Failure, format!("the kept bundle {}: {why}", file.display()))
+            };
+            let bytes = read.map_err(|error| failed(format!("cannot be read: {error}")))?;
+            kept(context, &bytes).map_err(|why| failed(why.to_string()))?
+        }
+    };
+    desk.store.close().await;
+    Ok(ended)
+}
+
+/// Where the bundle of a run is kept, once the run has settled.
+pub(super) fn bundle_file(desk: &Desk, run: RunId) -> Answer<PathBuf> {
+    let folder = afk_app::data_dir(&desk.config)?.join(afk_app::EVIDENCE);
+    Ok(folder.join(format!("{run}.json")))
+}
+
+/// The whole file, where it is not larger than any bundle.
+pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        let text = format!("it is larger than {} MiB", LARGEST >> 20);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    Ok(bytes)
+}
+
+/// Shows a kept bundle; its JSON byte for byte, so that it can be checked by itself.
+fn kept(
+    context: &Context<'_>,
+    bytes: &[u8],
+) -> Result<Exit, afk_core::evidence::bundle::NotABundle> {
+    let evidence = Bundle::read(bytes)?.evidence;
+    if context.out.json {
+        context.out.raw(bytes);
+    } else {
+        context.out.say(printable(&evidence.to_markdown()));
+    }
+    Ok(complete(context, evidence.is_complete()))
+}
+
+fn computed(context: &Context<'_>, desk: &Desk, run: &Run) -> Answer {
+    let repo = desk.config.repos.get(&run.issue.repo);
+    let stages = repo.and_then(|repo| desk.config.limits(repo).stages);
+    let evidence = run.evidence(stages.as_ref());
+    context.out.result(&evidence, |_| printable(&evidence.to_markdown()))?;
+    if desk.trouble {
+        context.out.warn(
+            "whether this is complete cannot be told: no bundle is kept of this run, and the \
+             configuration, which names the stages, is not good",
+        );
+        return Ok(Exit::Usage);
+    }
+    Ok(complete(context, evidence.is_complete()))
+}
+
+fn complete<E: std::fmt::Display>(context: &Context<'_>, complete: Result<(), E>) -> Exit {
+    match complete {
+        Ok(()) => Exit::Done,
+        Err(missing) => {
+            context.out.note(format!("not complete: {missing}"));
+            Exit::Waiting
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A run's transcript, turn by turn, to its end so far or to the run's.
+//!
+//! Level-triggered: each look reads the run's record first and then what its turns have
+//! written, so that what a look finds of a turn that the record calls over is all of it.
+
+use std::time::Duration;
+
+use afk_agent::agents::{AgentKind, TurnReader};
+use afk_core::config::AgentName;
+use afk_core::ids::RunId;
+use afk_core::run::{Run, Turn};
+use afk_engine::ports::{Executor, Store as _};
+
+use super::Context;
+use crate::cli::args::LogsArgs;
+use crate::cli::desk::{Desk, sources};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Answer, Failure};
+use crate::cli::out::Out;
+use crate::cli::render::{Told, turn_begun, turn_over};
+use afk_app::App;
+
+/// How often a followed run is looked at.
+const BEAT: Duration = Duration::from_millis(250);
+
+pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
+    let desk = Desk::open_to_look(context.out, context.config()).await?;
+    let run = desk.run(&args.run).await?.run;
+    let app = App::open_to_look(sources(context.config())).await?;
+    let executor = &*app.engine.ports().executor;
+    let mut view = View::new(context.out, executor, args.turn);
+    let shown = tokio::select! {
+        shown = view.show(&desk, run.id, args.follow) => shown?,
+        // Nothing is held up by a reader that goes away.
+        Ok(()) = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+    };
+    view.finish(&shown)?;
+    desk.store.close().await;
+    Ok(Exit::Done)
+}
+
+/// How far a run is shown.
+struct View<'a> {
+    out: &'a Out,
+    executor: &'a dyn Executor,
+    /// This turn alone.
+    only: Option<u32>,
+    /// The first turn that is not shown to its end.
+    next: u32,
+    cursor: Cursor,
+    /// Turns with a transcript, and turns without.
+    found: u32,
+    gone: u32,
+}
+
+/// How far one turn is shown.
+#[derive(Default)]
+struct Cursor {
+    begun: bool,
+    there: bool,
+    offset: u64,
+    /// The last byte ended a line.
+    whole: bool,
+    /// Bytes of it that were not kept.
+    cut: u64,
+    reader: Option<TurnReader>,
+    told: Told,
+}
+
+impl<'a> View<'a> {
+    fn new(out: &'a Out, executor: &'a dyn Executor, only: Option<u32>) -> Self {
+        let cursor = Cursor::default();
+        Self { out, executor, only, next: 1, cursor, found: 0, gone: 0 }
+    }
+
+    /// Shows what there is, and with `follow` what comes; the run as it was seen last.
+    async fn show(&mut self, desk: &Desk, id: RunId, follow: bool) -> Answer<Run> {
+        loop {
+            let stored = desk.port.load(id).await?;
+            let run = stored.ok_or_else(|| Failure::usage(format!("there is no run {id} here")))?;
+            let run = run.run;
+            self.look(&run).await?;
+            let whole = self.only.is_some_and(|only| self.next > only);
+            if !follow || whole || run.settled_at.is_some() || self.out.is_gone() {
+                return Ok(run);
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+    }
+
+    async fn look(&mut self, run: &Run) -> Answer<()> {
+        let turns = run.attempts.iter().flat_map(|attempt| &attempt.turns);
+        let from = self.next;
+        let wanted = |turn: &&Turn| turn.n >= from && self.only.is_none_or(|only| only == turn.n);
+        let turns: Vec<&Turn> = turns.filter(wanted).collect();
+        for turn in turns {
+            self.read(run, turn).await?;
+            if turn.ended.is_none() {
+                return Ok(());
+            }
+            self.end(run, turn);
+        }
+        Ok(())
+    }
+
+    /// Shows what `turn` has written since the last look.
+    async fn read(&mut self, run: &Run, turn: &Turn) -> Answer<()> {
+        if !std::mem::replace(&mut self.cursor.begun, true) && !self.out.json {
+            self.out.say(turn_begun(turn, self.out.paint));
+        }
+        let key = run.turn_key(turn.n);
+        loop {
+            let at = self.cursor.offset;
+            let part = self.executor.transcript(&run.issue.repo, &key, at).await?;
+            let Some(part) = part else { return Ok(()) };
+            self.cursor.there = true;
+            self.cursor.cut = part.cut;
+            let Some(last) = part.bytes.last() else { return Ok(()) };
+            self.cursor.whole = *last == b'\n';
+            self.cursor.offset += part.bytes.len() as u64;
+            if self.out.json {
+                self.out.raw(&part.bytes);
+                continue;
+            }
+            let reader = self.cursor.reader.get_or_insert_with(|| {
+                TurnReader::new(match part.agent {
+                    AgentName::Claude => AgentKind::Claude,
+                    AgentName::Scripted => AgentKind::Scripted,
+                })
+            });
+            let events = reader.feed(&part.bytes);
+            let (told, paint) = (&mut self.cursor.told, self.out.paint);
+            events.iter().filter_map(|event| told.line(event, paint)).for_each(|l| self.out.say(l));
+        }
+    }
+
+    /// Shows how `turn` ended, after all that it wrote.
+    fn end(&mut self, run: &Run, turn: &Turn) {
+        let mut cursor = std::mem::take(&mut self.cursor);
+        self.next = turn.n + 1;
+        if cursor.there {
+            self.found += 1;
+        } else {
+            self.gone += 1;
+        }
+        if self.out.json {
+            // The next turn's first line is not to stand on this one's last.
+            if cursor.offset > 0 && !cursor.whole {
+                self.out.raw(b"\n");
+            }
+            return;
+        }
+        let events = cursor.reader.as_mut().map(TurnReader::finish).unwrap_or_default();
+        let (told, paint) = (&mut cursor.told, self.out.paint);
+        events.iter().filter_map(|event| told.line(event, paint)).for_each(|l| self.out.say(l));
+        self.out.say(turn_over(run, turn, cursor.there.then_some(cursor.cut), paint));
+    }
+
+    /// What is left to say once nothing more is shown.
+    fn finish(&self, run: &Run) -> Answer<()> {
+        let (id, issue) = (run.id, &run.issue);
+        let turns = run.turn().map_or(0, |turn| turn.n);
+        if let Some(only) = self.only.filter(|only| *only > turns) {
+            return Err(Failure::usage(format!("run {id} on {issue} has no turn {only} yet")));
+        }
+        if self.gone > 0 && self.found == 0 && !self.cursor.there {
+            return Err(Failure::new(
+                Exit::Failure,
+                format!(
+                    "the transcript of run {id} on {issue} is kept no more: `afk evidence {id}` \
+                     shows what it came to, `afk show {id}` its turns"
+                ),
+            ));
+        }
+        match (&run.conclusion, self.cursor.begun) {
+            _ if turns == 0 => self.out.note(format!("run {id} on {issue} has begun no turn")),
+            (None, true) => self.out.note("the turn is under way: -f follows it"),
+            (Some(_), true) | (_, false) => {}
+        }
+        Ok(())
+    }
+}

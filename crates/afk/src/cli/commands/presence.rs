@@ -1,0 +1,69 @@
+//! `presence`: who works where.
+
+use serde_json::json;
+
+use super::Context;
+use crate::cli::args::PresenceCommand;
+use crate::cli::desk::{Desk, now};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Answer, Failure};
+use crate::cli::words::{ago, between, columns, duration, line};
+use afk_app::presence::{PresenceError, claim, list, release};
+
+pub(super) async fn run(context: &Context<'_>, command: Option<PresenceCommand>) -> Answer {
+    let desk = Desk::open(context.config()).await?;
+    let (store, holder, now) = (&desk.store, desk.keeper.id.as_str(), now());
+    match command.unwrap_or(PresenceCommand::List) {
+        PresenceCommand::List => {
+            let all = list(store, now).await?;
+            context.out.result(&all, |_| {
+                if all.is_empty() {
+                    return "nobody is anywhere".to_owned();
+                }
+                let rows: Vec<_> = all
+                    .iter()
+                    .map(|one| {
+                        let left = one.until.map(|until| duration(between(now, until)));
+                        [
+                            line(&one.resource, 60),
+                            line(&one.holder, 40),
+                            ago(one.since, now),
+                            left.unwrap_or_else(|| "while it runs".to_owned()),
+                            line(&one.purpose, 80),
+                        ]
+                    })
+                    .collect();
+                let heading = ["WHERE", "WHO", "SINCE", "STILL", "WHAT FOR"];
+                columns(Some(heading), &rows).join("\n")
+            })?;
+        }
+        PresenceCommand::Claim { resource, purpose, ttl } => {
+            let made = claim(store, &resource, holder, &purpose, ttl, now).await?;
+            context.out.result(&made, |_| {
+                let left = made.until.map(|until| duration(between(now, until)));
+                let (resource, left) = (line(&made.resource, 200), left.unwrap_or_default());
+                format!("you are at {resource} for {left}; nothing is held up by it")
+            })?;
+        }
+        PresenceCommand::Release { resource } => {
+            let ended = release(store, &resource, holder, now).await?;
+            let document = json!({ "resource": resource, "holder": holder, "released": ended });
+            context.out.result(&document, |_| {
+                let word = if ended { "you are no more at" } else { "you were not at" };
+                format!("{word} {}", line(&resource, 200))
+            })?;
+        }
+    }
+    desk.store.close().await;
+    Ok(Exit::Done)
+}
+
+impl From<PresenceError> for Failure {
+    fn from(error: PresenceError) -> Self {
+        match error {
+            PresenceError::Claim(error) => Self::usage(error.to_string()),
+            PresenceError::Store(error) => error.into(),
+            PresenceError::Runs(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! `serve`: the daemon in the foreground, for systemd, containers and terminals.
+//!
+//! Its log lines are its output. SIGTERM and Ctrl-C stop it cleanly, a second one at once;
+//! SIGHUP reads the configuration again.
+
+use std::sync::Arc;
+
+use afk_engine::ports::Settings as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::work::disarmed;
+use crate::cli::desk::sources;
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Answer, Failure};
+use afk_app::App;
+use afk_app::serve::{ServeError, serve as daemon};
+use afk_app::settings::FileSettings;
+use afk_app::settings::RESTS;
+
+pub(super) async fn serve(context: &Context<'_>) -> Answer {
+    // From here on no signal ends the process by itself.
+    let mut signals = Signals::new()?;
+    let app = App::open(sources(context.config())).await?;
+    let shutdown = CancellationToken::new();
+    let work = daemon(&app, say_start(&app), &shutdown);
+    tokio::pin!(work);
+    let mut told = None;
+    let done = loop {
+        let exit = tokio::select! {
+            done = &mut work => break done,
+            _ = signals.term.recv() => Exit::Done,
+            _ = signals.keyboard.recv() => Exit::Interrupted,
+            _ = signals.hup.recv() => {
+                reload(app.settings.clone());
+                continue;
+            }
+        };
+        if told.is_some() {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        told = Some(exit);
+        tracing::info!("stopping: agents go on under their hosts, and are found again");
+        shutdown.cancel();
+    };
+    app.store.close().await;
+    done?;
+    tracing::info!("stopped");
+    Ok(told.unwrap_or(Exit::Done))
+}
+
+/// One line that says what is served, and how it stands.
+async fn say_start(app: &App) {
+    let config = app.config_path.as_ref().map(|path| path.display().to_string());
+    let switches = app.engine.ports().store.switches().await;
+    // What cannot be read counts as thrown.
+    let thrown = |on: fn(&afk_engine::ports::Switches) -> bool| switches.as_ref().map_or(true, on);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        config = config.as_deref().unwrap_or("none"),
+        data_dir = %app.data_dir.display(),
+        repos = app.config.allowlist.len(),
+        kill_switch = app.config.kill_switch,
+        paused = thrown(|now| now.pause.is_some()),
+        halted = thrown(|now| now.halt.is_some()),
+        frozen = switches.as_ref().map_or(0, |now| now.frozen.len()),
+        sandbox = %app.capabilities,
+        "serving"
+    );
+    if let Some(how) = disarmed(&app.config) {
+        tracing::info!(how, "disarmed: nothing new is dispatched");
+    }
+}
+
+/// Has the configuration read again; what came of it is logged where it is read.
+fn reload(settings: Arc<FileSettings>) {
+    settings.ask_again();
+    tokio::spawn(async move {
+        // Once to see how it is, and once more when it has rested.
+        settings.current();
+        tokio::time::sleep(RESTS).await;
+        settings.current();
+    });
+}
+
+struct Signals {
+    keyboard: Signal,
+    term: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn new() -> Answer<Self> {
+        let on = |kind| {
+            signal(kind)
+                .map_err(|e| Failure::new(Exit::Failure, format!("cannot watch for signals: {e}")))
+        };
+        Ok(Self {
+            keyboard: on(SignalKind::interrupt())?,
+            term: on(SignalKind::terminate())?,
+            hup: on(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Store(error) => error.into(),
+            ServeError::Loop(error) => error.into(),
+            error @ (ServeError::Taken(_) | ServeError::Lost(_)) => {
+                Self::new(Exit::Taken, error.to_string())
+            }
+        }
+    }
+}

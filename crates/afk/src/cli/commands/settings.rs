@@ -1,0 +1,123 @@
+//! `config check`, `config schema`, `config path`.
+
+use afk_core::config::Config;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Context;
+use crate::cli::args::ConfigCommand;
+use crate::cli::desk::{current_dir, sources};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Answer, Failure};
+use afk_app::config::{Loaded, Origin, Problem, default_file, load};
+use afk_app::settings::problems;
+
+/// One problem or warning, as JSON.
+#[derive(Debug, Serialize)]
+struct Told {
+    /// The file, or none.
+    file: Option<String>,
+    /// From 1.
+    line: Option<usize>,
+    /// From 1.
+    column: Option<usize>,
+    /// The variable, or none.
+    variable: Option<String>,
+    /// The dotted key.
+    key: String,
+    /// What is wrong, and how to mend it.
+    what: String,
+}
+
+impl From<&Problem> for Told {
+    fn from(problem: &Problem) -> Self {
+        let (key, what) = (problem.key.clone(), problem.what.clone());
+        let none = Self { file: None, line: None, column: None, variable: None, key, what };
+        match &problem.origin {
+            Origin::File { path, place } => Self {
+                file: Some(path.display().to_string()),
+                line: place.map(|(line, _)| line),
+                column: place.map(|(_, column)| column),
+                ..none
+            },
+            Origin::Mounted { path } => Self { file: Some(path.display().to_string()), ..none },
+            Origin::Variable { name } => Self { variable: Some(name.clone()), ..none },
+            Origin::Default => none,
+        }
+    }
+}
+
+pub(super) fn run(context: &Context<'_>, command: ConfigCommand) -> Answer {
+    match command {
+        ConfigCommand::Check => check(context),
+        ConfigCommand::Schema => {
+            let schema = schemars::schema_for!(Config).to_value();
+            context.out.say(serde_json::to_string_pretty(&schema)?);
+            Ok(Exit::Done)
+        }
+        ConfigCommand::Path => path(context),
+    }
+}
+
+fn path(context: &Context<'_>) -> Answer {
+    let found = sources(context.config()).file;
+    let env = |name: &str| std::env::var_os(name);
+    let made = default_file(context.config(), env, &current_dir());
+    let exists = found.as_ref().is_some_and(|path| path.exists());
+    let shown = found.unwrap_or(made);
+    let document = json!({ "path": shown.display().to_string(), "exists": exists });
+    context.out.result(&document, |_| shown.display().to_string())?;
+    if !exists {
+        context.out.note("there is no such file yet: `afk enroll` makes it");
+    }
+    Ok(Exit::Done)
+}
+
+fn check(context: &Context<'_>) -> Answer {
+    let out = context.out;
+    let sources = sources(context.config());
+    let file = sources.file.as_ref().map(|path| path.display().to_string());
+    let (problems, warnings, config) = match load::<Config>(&sources) {
+        Err(errors) => (errors.problems, Vec::new(), None),
+        Ok(Loaded { config, warnings, .. }) => (meaning(&config, &sources), warnings, Some(config)),
+    };
+    let told = |list: &[Problem]| list.iter().map(Told::from).collect::<Vec<_>>();
+    let good = problems.is_empty();
+    let document = json!({
+        "ok": good,
+        "file": file,
+        "problems": told(&problems),
+        "warnings": told(&warnings),
+    });
+    if !good && !out.json {
+        let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        return Err(Failure::usage(lines.join("\n")));
+    }
+    for warning in &warnings {
+        out.note(format!("{} {warning}", out.paint_err.warn("warning:")));
+    }
+    out.result(&document, |paint| {
+        let file = file.as_deref().unwrap_or("no file, the defaults");
+        let state = config.as_ref().map_or_else(String::new, |config| {
+            let armed = if config.kill_switch { "kill switch on" } else { "armed" };
+            let (repos, listed) = (config.repos.len(), config.allowlist.len());
+            format!(": {armed}, {repos} configured, {listed} enrolled")
+        });
+        format!("{} {file}{state}", paint.good("ok"))
+    })?;
+    Ok(if good { Exit::Done } else { Exit::Usage })
+}
+
+/// What is wrong with a configuration whose shape is sound.
+fn meaning(config: &Config, sources: &afk_app::config::Sources) -> Vec<Problem> {
+    let origin = || {
+        let file = sources.file.clone();
+        file.map_or(Origin::Default, |path| Origin::File { path, place: None })
+    };
+    let split = |text: String| match text.split_once(": ") {
+        Some((key, what)) => (key.to_owned(), what.to_owned()),
+        None => (String::new(), text),
+    };
+    let all = problems(config).into_iter().map(split);
+    all.map(|(key, what)| Problem { origin: origin(), key, what }).collect()
+}

@@ -1,0 +1,233 @@
+//! `run`, `tick`, `demo`: the engine at work in the foreground.
+
+use afk_agent::sandbox::{Refusal, Strength};
+use afk_core::config::{AgentName, Config, SandboxRequirement};
+use afk_core::ids::{IssueRef, RepoName, RunId};
+use afk_engine::dispatch::NotAdmitted;
+use afk_engine::driver::{Drive, Ticked, Until};
+use afk_engine::ports::{AdmitRefusal, Filter};
+use serde_json::json;
+
+use super::Context;
+use super::look::brake;
+use crate::cli::args::{DemoAgent, DemoArgs};
+use crate::cli::desk::{configured, issue, sources};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Answer, Failure};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::live::{EngineWatch, beside, glance};
+use crate::cli::render;
+use crate::cli::words::many;
+use crate::demo::{Demo, DemoOptions};
+use afk_app::App;
+use afk_local::find_claude;
+
+pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
+    let out = context.out;
+    let app = App::open(sources(context.config())).await?;
+    let issue = issue(text, &app.config)?;
+    configured(&issue.repo, &app.config, app.config_path.as_deref())?;
+    equipped(&app, &issue.repo)?;
+    let interrupt = Interrupt::new()?;
+    let run = match live_on(&app, &issue).await? {
+        Some(run) => {
+            out.note(format!("{issue} has a live run; going on with it"));
+            run
+        }
+        None => match admit(context, &app, &issue).await? {
+            Ok(run) => run,
+            Err(refused) => return Ok(refused),
+        },
+    };
+    let token = interrupt.token();
+    let watch = EngineWatch::new(app.engine.clone(), Some(run));
+    let drive = Drive { dispatch: false, until: Until::Settled(run) };
+    let work = beside(out, &watch, app.engine.drive(drive, &token));
+    let (driven, interrupted) = interrupt.around(out, work).await;
+    driven?;
+    let stored = app.engine.ports().store.load(run).await?;
+    let stored = stored.ok_or_else(|| Failure::new(Exit::Failure, format!("run {run} is gone")))?;
+    let view = glance(&app.engine, &stored.run).await;
+    out.result(&view, |paint| {
+        let why = view.why.as_deref().unwrap_or_default();
+        let board = render::board(std::slice::from_ref(&view), 100, paint);
+        format!("{board}\n\n{}", crate::cli::words::printable(why)).trim_end().to_owned()
+    })?;
+    match view.outcome {
+        Some(end) if view.settled => {
+            if !out.json {
+                out.note(format!("more: afk show {issue}, afk evidence {issue}"));
+            }
+            Ok(end.into())
+        }
+        _ if interrupted => Ok(Exit::Interrupted),
+        _ => Err(Failure::new(Exit::Failure, format!("run {run} stopped before its end"))),
+    }
+}
+
+/// Refuses before anything is begun what could only fail on this machine.
+fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
+    let missing = |what: String| Failure::new(Exit::Missing, what);
+    let full = app.capabilities.strength() == Strength::Full;
+    if app.config.sandbox == SandboxRequirement::Required && !full {
+        let refusal = Refusal { found: app.capabilities.to_string() };
+        return Err(missing(refusal.to_string()));
+    }
+    match app.config.repos.get(repo).map(|repo| repo.agent) {
+        Some(AgentName::Claude) => {
+            find_claude(&app.config.agents.claude).map_err(|e| missing(e.chain()))?;
+        }
+        Some(AgentName::Scripted) | None => {}
+    }
+    Ok(())
+}
+
+/// The live run on the issue: one that was left, or that another process works.
+async fn live_on(app: &App, issue: &IssueRef) -> Answer<Option<RunId>> {
+    let filter = Filter { repo: Some(issue.repo.clone()), issue: Some(issue.number), limit: 1 };
+    let newest = app.engine.ports().store.runs(&filter).await?.into_iter().next();
+    Ok(newest.filter(|stored| stored.run.settled_at.is_none()).map(|stored| stored.run.id))
+}
+
+/// Admits the issue, or says which gate refuses.
+async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Result<RunId, Exit>> {
+    let out = context.out;
+    match app.engine.dispatch_by_hand(issue, &brake(app).await).await? {
+        Ok(run) => Ok(Ok(run)),
+        Err(NotAdmitted::Gates(said)) => {
+            let view = app.engine.ports().tracker.issue(issue).await?;
+            let document = json!({ "issue": issue, "admitted": false, "gates": said.gates });
+            let title = &view.issue.title;
+            out.result(&document, |paint| render::explanation(&said, title, paint))?;
+            Ok(Err(Exit::Waiting))
+        }
+        Err(NotAdmitted::Refused(why)) => Err(Failure::new(
+            Exit::Waiting,
+            format!("{issue} was not admitted: {why}; {}", mend(&why)),
+        )),
+    }
+}
+
+fn mend(why: &AdmitRefusal) -> &'static str {
+    match why {
+        AdmitRefusal::Locked => "`afk status` shows it",
+        AdmitRefusal::Frozen => "`afk unfreeze` lifts it",
+        AdmitRefusal::Stopped => "`afk resume` lifts it",
+        AdmitRefusal::Full => "wait, or raise max_concurrent_runs",
+        AdmitRefusal::Spent => "wait for the next day, or raise the cap",
+    }
+}
+
+pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answer {
+    let out = context.out;
+    let app = App::open(sources(context.config())).await?;
+    if let Some(how) = disarmed(&app.config) {
+        out.note(format!("disarmed: nothing new is dispatched; {how}"));
+    }
+    let interrupt = Interrupt::new()?;
+    let token = interrupt.token();
+    if !watch {
+        let (ticked, interrupted) = interrupt.around(out, app.engine.tick(poll, &token)).await;
+        let ticked = ticked?;
+        out.result(&document(&ticked), |_| summary(&ticked))?;
+        let failed = !ticked.failed.is_empty();
+        return Ok(match (interrupted, failed) {
+            (true, _) => Exit::Interrupted,
+            (false, true) => Exit::Failure,
+            (false, false) => Exit::Done,
+        });
+    }
+    let view = EngineWatch::new(app.engine.clone(), None);
+    let drive = Drive { dispatch: poll, until: Until::Idle };
+    let work = beside(out, &view, app.engine.drive(drive, &token));
+    let (driven, interrupted) = interrupt.around(out, work).await;
+    driven?;
+    let live = app.engine.ports().store.live().await?;
+    let mut left = Vec::new();
+    for stored in &live {
+        left.push(glance(&app.engine, &stored.run).await);
+    }
+    out.result(&json!({ "live": left }), |_| match left.len() {
+        0 => "nothing left to do".to_owned(),
+        n => format!("{} left", many(n, "live run")),
+    })?;
+    Ok(if interrupted { Exit::Interrupted } else { Exit::Done })
+}
+
+/// Why the configuration lets nothing be dispatched, and how to change that.
+pub(super) fn disarmed(config: &Config) -> Option<String> {
+    let enroll = "the allowlist is empty (`afk enroll OWNER/NAME --remote … --verify …`)";
+    let arm = "the kill switch is on (`afk arm`)";
+    match (config.kill_switch, config.allowlist.is_empty()) {
+        (true, true) => Some(format!("{arm}, and {enroll}")),
+        (true, false) => Some(arm.to_owned()),
+        (false, true) => Some(enroll.to_owned()),
+        (false, false) => None,
+    }
+}
+
+fn document(ticked: &Ticked) -> serde_json::Value {
+    let failed: Vec<_> =
+        ticked.failed.iter().map(|(run, error)| json!({ "run": run, "error": error })).collect();
+    json!({
+        "admitted": ticked.admitted,
+        "would_be_admitted": ticked.would,
+        "passed": ticked.passed,
+        "elsewhere": ticked.elsewhere,
+        "failed": failed,
+        "rung": ticked.rung,
+        "not_rung": ticked.not_rung,
+    })
+}
+
+fn summary(ticked: &Ticked) -> String {
+    let mut lines = vec![format!(
+        "{} admitted, {}, {} worked elsewhere, {} rung",
+        many(ticked.admitted.len(), "issue"),
+        many(ticked.passed.len(), "pass").replace("passs", "passes"),
+        ticked.elsewhere.len(),
+        many(ticked.rung as usize, "doorbell"),
+    )];
+    if ticked.not_rung > 0 {
+        lines.push(format!("{} not rung, to be tried again", ticked.not_rung));
+    }
+    lines.extend(ticked.would.iter().map(|issue| format!("shadow: {issue} would be admitted")));
+    lines.extend(ticked.failed.iter().map(|(run, error)| format!("run {run}: {error}")));
+    lines.join("\n")
+}
+
+pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
+    let out = context.out;
+    if context.global.config.is_some() {
+        return Err(Failure::usage("the demo has a configuration of its own: leave --config out"));
+    }
+    let interrupt = Interrupt::new()?;
+    let claude = args.agent == DemoAgent::Claude;
+    let options = DemoOptions { scenario: args.scenario, claude, keep: args.keep };
+    let demo = Demo::set_up(&options).await?;
+    out.note(format!(
+        "a sample repository and an issue, {}, in {}",
+        demo.issue,
+        demo.folder.display()
+    ));
+    if !claude {
+        out.note("the agent is scripted: it follows fixed steps and thinks nothing");
+    }
+    let token = interrupt.token();
+    let watch = EngineWatch::new(demo.app.engine.clone(), None);
+    let tell = |what: String| out.note(what);
+    let work = beside(out, &watch, Box::pin(demo.run(&token, &tell)));
+    let (report, interrupted) = interrupt.around(out, work).await;
+    let report = report?;
+    if out.json {
+        // One line, so that the last line of the output is all of it.
+        out.say(serde_json::to_string(&report)?);
+    } else {
+        out.say(render::demo(&report, out.paint));
+    }
+    Ok(match (report.as_expected, interrupted) {
+        (true, _) => Exit::Done,
+        (false, true) => Exit::Interrupted,
+        (false, false) => Exit::Failure,
+    })
+}

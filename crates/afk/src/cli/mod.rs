@@ -1,0 +1,156 @@
+//! The command line: what a person types and sees.
+//!
+//! `main` hands the arguments to [`main`] after the hidden subcommands (`host`,
+//! `sandbox-init`, `scripted-agent`) had their turn; those must start before any
+//! runtime does. Commands decide nothing about runs: they read the store, edit the
+//! configuration, throw switches, and let the engine work.
+//!
+//! Reading order: [`args`], [`commands`], [`render`]. Results go to standard output,
+//! all else to standard error; with `--json` each command prints one document.
+
+mod args;
+mod commands;
+mod desk;
+mod exit;
+mod failure;
+mod interrupt;
+mod live;
+mod out;
+mod render;
+mod style;
+mod view;
+mod words;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
+use std::num::NonZero;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{FromArgMatches as _, ValueEnum as _};
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, ColorChoice, Command, LogFormat};
+use commands::Context;
+pub use exit::Exit;
+use failure::{Answer, Failure};
+use out::{LogWriter, Out};
+
+use afk_app::bells::shown_by;
+
+/// Does what `args` say, the program's name first, and answers with the exit code.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let parsed = args::command()
+        .try_get_matches_from(&args)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return refused(&args, &error).into(),
+    };
+    let out = Out::new(cli.global.json, cli.global.color);
+    log(&out, cli.global.verbose, daemon_format(cli.command.as_ref(), &out));
+    shown_by(out.bell());
+    let Some(command) = cli.command else {
+        out.say(styled(&args::command().render_help(), out.paint.is_on()));
+        return Exit::Done.into();
+    };
+    let context = Context { global: &cli.global, out: &out };
+    let answer = runtime().and_then(|runtime| runtime.block_on(commands::run(command, &context)));
+    let exit = answer.unwrap_or_else(|failure| {
+        out.fail(&failure);
+        failure.exit
+    });
+    exit.into()
+}
+
+/// The most threads that run our own code.
+const THREADS: usize = 4;
+
+fn runtime() -> Answer<tokio::runtime::Runtime> {
+    // Work is in other processes; what is done here waits for them and for the disk.
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))
+}
+
+/// What clap answers where there is no command to do: help, version, or wrong use.
+fn refused(args: &[OsString], error: &clap::Error) -> Exit {
+    // The arguments did not parse, so the two options that shape the answer are read as they stand.
+    let json = args.iter().any(|arg| arg == "--json");
+    let out = Out::new(json, color_of(args));
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            out.say(styled(&error.render(), out.paint.is_on()));
+            Exit::Done
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand if !json => {
+            out.complain(&styled(&error.render(), out.paint_err.is_on()));
+            Exit::Usage
+        }
+        _ if json => {
+            let text = error.render().to_string();
+            out.fail(&Failure::usage(text.trim().trim_start_matches("error: ")));
+            Exit::Usage
+        }
+        _ => {
+            out.complain(&styled(&error.render(), out.paint_err.is_on()));
+            Exit::Usage
+        }
+    }
+}
+
+fn color_of(args: &[OsString]) -> ColorChoice {
+    let words: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    let joined = words.iter().rev().find_map(|word| word.strip_prefix("--color="));
+    let apart = words.windows(2).rev().find(|pair| pair[0] == "--color").map(|pair| pair[1]);
+    let word = joined.or(apart).unwrap_or("auto");
+    ColorChoice::from_str(word, true).unwrap_or_default()
+}
+
+fn styled(text: &clap::builder::StyledStr, color: bool) -> String {
+    if color { text.ansi().to_string() } else { text.to_string() }
+}
+
+/// How the daemon logs, whose lines are its output; none for every other command.
+fn daemon_format(command: Option<&Command>, out: &Out) -> Option<LogFormat> {
+    let Some(Command::Serve(args)) = command else { return None };
+    let words = io::stdout().is_terminal() && !out.json;
+    Some(args.log_format.unwrap_or(if words { LogFormat::Text } else { LogFormat::Json }))
+}
+
+/// Log lines: of the daemon on standard output, what happens and more; of every other
+/// command on standard error, warnings and more. `-v` and `RUST_LOG` ask for more.
+fn log(out: &Out, verbose: u8, daemon: Option<LogFormat>) {
+    let default = match (verbose, daemon) {
+        (0, None) => "warn",
+        (0, Some(_)) | (1, None) => "info,sqlx=warn,hyper=warn,reqwest=warn",
+        (1.., Some(_)) | (2.., None) => "debug,sqlx=info,hyper=info,reqwest=info",
+    };
+    // Blank is as if it were not given: taken as it is, it would silence the daemon.
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
+    let wanted = wanted.and_then(|text| EnvFilter::try_new(text).ok());
+    let filter = wanted.unwrap_or_else(|| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(verbose > 1);
+    // A second subscriber in one process is refused, which only tests could try.
+    let _ = match daemon {
+        Some(LogFormat::Json) => {
+            lines.with_writer(io::stdout).json().flatten_event(true).try_init()
+        }
+        Some(LogFormat::Text) => {
+            lines.with_writer(io::stdout).with_ansi(out.paint.is_on()).compact().try_init()
+        }
+        None => {
+            let lines = lines.with_writer(LogWriter(out.progress.clone()));
+            let lines = lines.with_ansi(out.paint_err.is_on());
+            if out.json {
+                lines.json().flatten_event(true).try_init()
+            } else {
+                lines.compact().try_init()
+            }
+        }
+    };
+}

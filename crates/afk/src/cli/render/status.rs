@@ -1,0 +1,314 @@
+//! Everything at a glance.
+
+use std::path::PathBuf;
+
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
+use afk_engine::ports::{SwitchState, Switches};
+use serde::Serialize;
+
+use super::explain::held;
+use crate::cli::style::{Mark, Paint};
+use crate::cli::view::RunView;
+use crate::cli::words::{ago, columns, count, duration, line, moment};
+use afk_local::owner::Holder;
+
+/// Everything that `status` shows; its JSON.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Status {
+    /// When it was looked at.
+    pub(crate) at: At,
+    /// Whether the loop may take issues: armed, and no switch against it.
+    pub(crate) takes_issues: bool,
+    /// The kill switch of the configuration.
+    pub(crate) kill_switch: bool,
+    /// The allowlist of the configuration.
+    pub(crate) allowlist: Vec<RepoName>,
+    /// The switches of the store.
+    pub(crate) switches: Switches,
+    /// Live runs.
+    pub(crate) runs: Vec<RunView>,
+    /// Issues that wait for a person since their newest run.
+    pub(crate) handed_back: Vec<HandedBack>,
+    /// Ready issues and what holds each.
+    pub(crate) ready: Vec<Held>,
+    /// Repos whose issues could not be read, and why.
+    pub(crate) unreadable: Vec<(RepoName, String)>,
+    /// The daemon that works this store; none where none runs.
+    pub(crate) serving: Option<Holder>,
+    /// When a control plane last noted that it runs, which it does before each look at
+    /// the trackers; none where none ever ran.
+    pub(crate) looked_at: Option<At>,
+    /// How strong the sandbox is, in a sentence.
+    pub(crate) sandbox: String,
+    /// The configuration file.
+    pub(crate) config: Option<PathBuf>,
+    /// Where store and workspaces are.
+    pub(crate) data_dir: PathBuf,
+}
+
+/// A ready issue and what holds it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Held {
+    /// The issue.
+    pub(crate) issue: IssueRef,
+    /// Its title.
+    pub(crate) title: String,
+    /// Its gates; none where they could not be asked.
+    pub(crate) gates: Option<afk_core::gates::Explanation>,
+    /// Why they could not be asked.
+    pub(crate) error: Option<String>,
+}
+
+/// An issue that a run handed to a person, and that nobody has taken from there.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct HandedBack {
+    /// The issue.
+    pub(crate) issue: IssueRef,
+    /// Its title, as it was accepted.
+    pub(crate) title: String,
+    /// Its newest run.
+    pub(crate) run: RunId,
+    /// When that ended.
+    pub(crate) at: At,
+    /// Why it went no further.
+    pub(crate) why: String,
+}
+
+/// The page.
+pub(crate) fn status(now: &Status, paint: Paint) -> String {
+    let mut out = Vec::new();
+    switches(now, paint, &mut out);
+    out.push(String::new());
+    runs(&now.runs, paint, &mut out);
+    out.push(String::new());
+    handed_back(now, &mut out);
+    ready(now, paint, &mut out);
+    out.push(String::new());
+    let serving = now.serving.as_ref().map(|holder| line(&holder.to_string(), 160));
+    let serving =
+        serving.unwrap_or_else(|| "no; `afk serve` or `afk tick --poll` works".to_owned());
+    out.push(format!("Serving  {serving}"));
+    let looked = now.looked_at.map_or_else(|| "never".to_owned(), |at| ago(at, now.at));
+    out.push(format!("Looked   {looked}"));
+    out.push(format!("Sandbox  {}", line(&now.sandbox, 160)));
+    let config = now.config.as_ref().map(|path| path.display().to_string());
+    let config = config.unwrap_or_else(|| "none; `afk enroll` makes one".to_owned());
+    out.push(format!("Config   {config}"));
+    out.push(format!("Data     {}", now.data_dir.display()));
+    out.join("\n")
+}
+
+fn switches(now: &Status, paint: Paint, out: &mut Vec<String>) {
+    let mut say = |mark, text: String| out.push(format!("{} {text}", paint.mark(mark)));
+    match (now.kill_switch, now.allowlist.as_slice()) {
+        (true, _) => say(Mark::No, "kill switch on: nothing is dispatched (`afk arm`)".to_owned()),
+        (false, []) => say(Mark::No, "armed, but no repository is enrolled".to_owned()),
+        (false, repos) => {
+            let names: Vec<_> = repos.iter().map(RepoName::as_str).collect();
+            say(Mark::Yes, format!("armed for {}", names.join(", ")));
+        }
+    }
+    let thrown = |what: &str, mend: &str, state: &SwitchState| {
+        let why = if state.why.trim().is_empty() {
+            String::new()
+        } else {
+            format!(": {}", line(&state.why, 120))
+        };
+        let (by, when) = (line(&state.by, 40), ago(state.at, now.at));
+        format!("{what} by {by}, {when}{why} ({mend})")
+    };
+    if let Some(halt) = &now.switches.halt {
+        say(Mark::No, thrown("halted", "`afk resume`", halt));
+    }
+    if let Some(pause) = &now.switches.pause {
+        say(Mark::No, thrown("paused", "`afk resume`", pause));
+    }
+    for (repo, freeze) in &now.switches.frozen {
+        let mend = match freeze.paging.as_ref().map(|paging| &paging.acknowledged) {
+            None => format!("`afk unfreeze {repo}`"),
+            Some(None) => format!("rings until `afk ack {repo}`; `afk unfreeze {repo}`"),
+            Some(Some(heard)) => {
+                let (by, when) = (line(&heard.by, 40), ago(heard.at, now.at));
+                format!("acknowledged by {by}, {when}; `afk unfreeze {repo}`")
+            }
+        };
+        say(Mark::No, thrown(&format!("{repo} frozen"), &mend, &freeze.thrown));
+    }
+}
+
+fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
+    if runs.is_empty() {
+        out.push(paint.faint("no live runs"));
+        return;
+    }
+    let heading = ["RUNS", "WAITS FOR", "TIME", "TOKENS", "COST", "ATTEMPT", "TITLE"];
+    let rows: Vec<_> = runs
+        .iter()
+        .map(|run| {
+            [
+                run.issue.to_string(),
+                line(&run.waits_for, 40),
+                duration(run.elapsed()),
+                format!("{}/{}", count(run.tokens_in), count(run.tokens_out)),
+                run.cost_usd.to_string(),
+                format!("{}.{}", run.attempts, run.turns),
+                line(&run.title, 50),
+            ]
+        })
+        .collect();
+    out.extend(columns(Some(heading), &rows));
+    for (run, ask) in runs.iter().flat_map(|run| run.asks.iter().map(move |ask| (run, ask))) {
+        let (what, until) = (line(&ask.what, 160), moment(ask.until));
+        out.push(format!("{} {} asks: {what}", paint.mark(Mark::Now), run.issue));
+        let commands = ask.commands.iter().map(|one| format!("`{one}`"));
+        let commands = commands.collect::<Vec<_>>().join(" or ");
+        out.push(format!("  {commands}; at {until} {}", ask.otherwise()));
+    }
+}
+
+fn handed_back(now: &Status, out: &mut Vec<String>) {
+    let rows: Vec<_> = now
+        .handed_back
+        .iter()
+        .map(|back| {
+            let (why, title) = (line(&back.why, 60), line(&back.title, 50));
+            [back.issue.to_string(), ago(back.at, now.at), why, title]
+        })
+        .collect();
+    if !rows.is_empty() {
+        out.extend(columns(Some(["NEEDS A HUMAN", "SINCE", "WHY", "TITLE"]), &rows));
+        out.push(String::new());
+    }
+}
+
+fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
+    if now.ready.is_empty() && now.unreadable.is_empty() {
+        out.push(paint.faint("no ready issues in enrolled repositories"));
+        return;
+    }
+    let rows: Vec<_> = now
+        .ready
+        .iter()
+        .map(|ready| {
+            let why = match (&ready.gates, &ready.error) {
+                (Some(said), _) => held(said),
+                (None, Some(error)) => line(error, 100),
+                (None, None) => "not asked".to_owned(),
+            };
+            [ready.issue.to_string(), why, line(&ready.title, 60)]
+        })
+        .collect();
+    if !rows.is_empty() {
+        out.extend(columns(Some(["READY", "HELD", "TITLE"]), &rows));
+    }
+    for (repo, why) in &now.unreadable {
+        out.push(format!("{} {repo}: {}", paint.mark(Mark::Unknown), line(why, 160)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use afk_core::freeze::{Acknowledged, Paging};
+    use afk_core::gates::{Explanation, Gate, GateResult, GateVerdict};
+
+    use afk_engine::ports::Freeze;
+
+    use super::super::samples;
+    use super::*;
+
+    fn quiet() -> Status {
+        Status {
+            at: samples::at(600),
+            takes_issues: false,
+            kill_switch: true,
+            allowlist: Vec::new(),
+            switches: Switches::default(),
+            runs: Vec::new(),
+            handed_back: Vec::new(),
+            ready: Vec::new(),
+            unreadable: Vec::new(),
+            serving: None,
+            looked_at: None,
+            sandbox: "full: bubblewrap 0.8.0 + landlock 7".to_owned(),
+            config: None,
+            data_dir: "/var/lib/afk".into(),
+        }
+    }
+
+    fn busy() -> Status {
+        let repo = |name: &str| name.parse::<RepoName>().unwrap();
+        let frozen = |name: &str, acknowledged: Option<Acknowledged>| {
+            let paging =
+                Paging { acknowledged, ..Paging::begun(samples::admitted().id, samples::at(480)) };
+            let thrown = SwitchState {
+                by: "afk".to_owned(),
+                at: samples::at(480),
+                why: "run 7 froze it".to_owned(),
+            };
+            (repo(name), Freeze { thrown, paging: Some(paging) })
+        };
+        let heard = Acknowledged { by: "ann".to_owned(), at: samples::at(540) };
+        let by_hand = Freeze {
+            thrown: SwitchState { by: "bob".to_owned(), at: samples::at(300), why: String::new() },
+            paging: None,
+        };
+        let thrown = |by: &str, why: &str| SwitchState {
+            by: by.to_owned(),
+            at: samples::at(480),
+            why: why.to_owned(),
+        };
+        let gate = |gate, verdict| GateResult { gate, verdict, why: "because".to_owned() };
+        let said = |failed: &[Gate]| Explanation {
+            issue: "o/web#8".parse().unwrap(),
+            open: true,
+            priority: None,
+            gates: failed.iter().map(|g| gate(*g, GateVerdict::Failed)).collect(),
+            dropped: Vec::new(),
+        };
+        let held = |n: u64, gates: Result<Explanation, &str>| Held {
+            issue: format!("o/web#{n}").parse().unwrap(),
+            title: "Paint the door".to_owned(),
+            error: gates.as_ref().err().map(|why| (*why).to_owned()),
+            gates: gates.ok(),
+        };
+        Status {
+            kill_switch: false,
+            takes_issues: true,
+            allowlist: vec![repo("o/web"), repo("o/api")],
+            switches: Switches {
+                halt: Some(thrown("ann", "it eats the disk")),
+                pause: Some(thrown("bob", "")),
+                frozen: vec![
+                    frozen("o/api", None),
+                    frozen("o/cli", Some(heard)),
+                    (repo("o/doc"), by_hand),
+                ],
+            },
+            runs: vec![samples::working(), samples::asking()],
+            handed_back: vec![HandedBack {
+                issue: "o/web#6".parse().unwrap(),
+                title: "Move the door".to_owned(),
+                run: samples::admitted().id,
+                at: samples::at(300),
+                why: "three attempts were refused".to_owned(),
+            }],
+            ready: vec![
+                held(8, Ok(said(&[Gate::RepoLock, Gate::Trust]))),
+                held(9, Ok(said(&[]))),
+                held(10, Err("the tracker did not answer")),
+            ],
+            unreadable: vec![(repo("o/api"), "no such host".to_owned())],
+            serving: Some(Holder { pid: 71, host: "mill".to_owned(), since: samples::at(60) }),
+            looked_at: Some(samples::at(590)),
+            config: Some("/etc/afk.toml".into()),
+            ..quiet()
+        }
+    }
+
+    #[test]
+    fn quiet_armed_and_busy() {
+        let armed = Status { kill_switch: false, ..quiet() };
+        let shown = [quiet(), armed, busy()].map(|now| status(&now, Paint::PLAIN));
+        insta::assert_snapshot!(shown.join("\n----\n"));
+    }
+}

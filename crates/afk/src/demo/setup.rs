@@ -1,0 +1,294 @@
+//! Makes the demo's folder: origin, project, script, configuration, issue.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use afk_agent::agents::scripted::script::Script;
+use afk_core::ids::{IssueRef, RepoName};
+use afk_engine::ports::PortError;
+
+use super::{Scenario, sample};
+use afk_app::config::Sources;
+use afk_app::{App, AppError, user_name};
+use afk_store::local_tracker::{LocalTracker, TrackerError};
+
+/// What is asked of a demo.
+#[derive(Debug, Clone)]
+pub struct DemoOptions {
+    /// What is shown.
+    pub scenario: Scenario,
+    /// Use the Claude CLI in place of the scripted agent.
+    pub claude: bool,
+    /// Where everything goes; must not be there yet. None makes a folder beside other
+    /// temporary files.
+    pub keep: Option<PathBuf>,
+}
+
+/// A demo that is ready to run.
+pub struct Demo {
+    /// What is shown.
+    pub scenario: Scenario,
+    /// Whether the Claude CLI works on it.
+    pub claude: bool,
+    /// Everything is in here.
+    pub folder: PathBuf,
+    /// The control plane, armed for this folder alone.
+    pub app: App,
+    /// The issue that is labelled ready.
+    pub issue: IssueRef,
+    /// The one after it, labelled ready too.
+    pub next_issue: Option<IssueRef>,
+    pub(super) begun: std::time::Instant,
+    pub(super) setup_ms: u64,
+}
+
+/// Why a demo cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The folder is there already.
+    #[error("{} is there already: name a folder that does not exist yet", .0.display())]
+    Exists(PathBuf),
+    /// Something in the folder cannot be made.
+    #[error("could not make {}: {source}", path.display())]
+    Make {
+        /// What.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Git could not make the sample.
+    #[error("git {what} failed while the sample was made: {detail}")]
+    Git {
+        /// Which command.
+        what: String,
+        /// Its words.
+        detail: String,
+    },
+    /// The control plane cannot start.
+    #[error(transparent)]
+    App(#[from] AppError),
+    /// The issue cannot be made.
+    #[error(transparent)]
+    Tracker(#[from] TrackerError),
+    /// The loop failed.
+    #[error("{}", .0.chain())]
+    Loop(#[from] PortError),
+    /// The control plane of the demo cannot be started, watched or killed.
+    #[error("the demo's control plane: {what}")]
+    ControlPlane {
+        /// What is the matter.
+        what: String,
+    },
+}
+
+impl Demo {
+    /// Makes everything, and labels the issue.
+    pub async fn set_up(options: &DemoOptions) -> Result<Self, DemoError> {
+        let begun = std::time::Instant::now();
+        let folder = folder(options.keep.as_deref())?;
+        seed_origin(&folder).await?;
+        write_script(&folder, &sample::script(options.scenario))?;
+        write(&folder.join("afk.toml"), configuration(&folder, options).as_bytes())?;
+        let app = App::open(sources(&folder)).await?;
+        let issue = make_issue(&app.tracker, options.scenario).await?;
+        let next_issue = make_next(&app.tracker, options.scenario, &issue).await?;
+        let setup_ms = begun.elapsed().as_millis() as u64;
+        let (scenario, claude) = (options.scenario, options.claude);
+        Ok(Self { scenario, claude, folder, app, issue, next_issue, begun, setup_ms })
+    }
+
+    /// Gives the scripted agent another script.
+    pub(super) fn write_script(&self, script: &Script) -> Result<(), DemoError> {
+        write_script(&self.folder, script)
+    }
+}
+
+fn folder(keep: Option<&Path>) -> Result<PathBuf, DemoError> {
+    let folder = match keep {
+        Some(path) if path.exists() => return Err(DemoError::Exists(path.to_owned())),
+        Some(path) => {
+            std::fs::create_dir_all(path).map_err(made(path))?;
+            path.to_owned()
+        }
+        None => {
+            let base = std::env::temp_dir();
+            let made_dir = tempfile::Builder::new().prefix("afk-demo-").tempdir_in(&base);
+            made_dir.map_err(made(&base))?.keep()
+        }
+    };
+    folder.canonicalize().map_err(made(&folder))
+}
+
+/// The bare origin with the project's first commit on `main`.
+async fn seed_origin(folder: &Path) -> Result<(), DemoError> {
+    let (origin, seed) = (folder.join("origin.git"), folder.join("seed"));
+    let path = |path: &Path| path.as_os_str().to_owned();
+    git(folder, &["init", "--quiet", "--bare", "--initial-branch=main"], Some(path(&origin)))
+        .await?;
+    git(folder, &["init", "--quiet", "--initial-branch=main"], Some(path(&seed))).await?;
+    for (name, content, executable) in sample::FILES {
+        let file = seed.join(name);
+        write(&file, content.as_bytes())?;
+        if executable {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&file, mode).map_err(made(&file))?;
+        }
+    }
+    git(&seed, &["add", "--all"], None).await?;
+    git(&seed, &["commit", "--quiet", "--message=Greet people by name"], None).await?;
+    git(&seed, &["push", "--quiet"], Some(path(&origin))).await?;
+    std::fs::remove_dir_all(&seed).map_err(made(&seed))
+}
+
+/// Git for the sample: our own files, nobody's configuration.
+async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), DemoError> {
+    let mut command = tokio::process::Command::new("git");
+    command
+        .current_dir(dir)
+        .args(["-c", "user.name=afk demo", "-c", "user.email=demo@afk.invalid"])
+        .args(["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"])
+        .args(args)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env_remove("GIT_DIR")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let what = args.first().copied().unwrap_or_default().to_owned();
+    if let Some(target) = target {
+        command.arg(target);
+        if what == "push" {
+            command.arg("main");
+        }
+    }
+    let output = command.output().await.map_err(|error| DemoError::Git {
+        what: what.clone(),
+        detail: format!("{error}; is git 2.39 or newer installed?"),
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(DemoError::Git { what, detail })
+}
+
+/// The configuration, as a person would write it.
+fn configuration(folder: &Path, options: &DemoOptions) -> String {
+    let claude = options.claude;
+    let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into()).to_string();
+    let agent = if claude { "claude" } else { "scripted" };
+    let mut text = format!(
+        r#"# The demo's own configuration: armed for this folder alone.
+kill_switch = false
+allowlist = ["{repo}"]
+data_dir = {data}
+sandbox = "preferred"
+poll_seconds = 1
+budget_usd = 5
+{bounds}
+[repos."{repo}"]
+remote = {origin}
+verify = ["sh", "test.sh"]
+agent = "{agent}"
+{landing}
+
+[agents.scripted]
+script = {script}
+"#,
+        repo = sample::REPO,
+        bounds = sample::bounds(options.scenario),
+        landing = sample::landing(options.scenario),
+        data = quoted(folder),
+        origin = quoted(&folder.join("origin.git")),
+        script = quoted(&folder.join("script.json")),
+    );
+    if claude && std::env::var_os("ANTHROPIC_API_KEY").is_some() {
+        text.push_str("\n[agents.claude]\napi_key = { env = \"ANTHROPIC_API_KEY\" }\n");
+        if let Ok(url) = std::env::var("ANTHROPIC_BASE_URL") {
+            let url = toml::Value::String(url);
+            text.extend(["base_url = ", &url.to_string(), "\n"]);
+        }
+    }
+    text
+}
+
+/// The demo's file, and of the environment only what concerns the agents: whatever
+/// else is set is meant for the real configuration.
+fn sources(folder: &Path) -> Sources {
+    let env = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with("AFK_AGENTS__"))?;
+        Some((name, value.into_string().ok()?))
+    });
+    Sources { file: Some(folder.join("afk.toml")), env: env.collect(), ..Sources::default() }
+}
+
+async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueRef, DemoError> {
+    let repo: RepoName = sample::REPO
+        .parse()
+        .map_err(|error| DemoError::Git { what: "name".to_owned(), detail: format!("{error}") })?;
+    let (person, now) = (LocalTracker::user(&user_name()), jiff::Timestamp::now());
+    let body = match scenario {
+        Scenario::Blocked => {
+            let title = sample::BLOCKER_TITLE;
+            let blocker = tracker.create(&repo, title, "", &person, now).await?;
+            sample::blocked_body(blocker.number)
+        }
+        Scenario::Success
+        | Scenario::Tested
+        | Scenario::CiRed
+        | Scenario::Frozen
+        | Scenario::Restart
+        | Scenario::NeedsHuman
+        | Scenario::Guardrail
+        | Scenario::Untrusted => sample::BODY.to_owned(),
+    };
+    let issue = tracker.create(&repo, sample::TITLE, &body, &person, now).await?;
+    let labeller = match scenario {
+        Scenario::Untrusted => LocalTracker::user("mallory"),
+        Scenario::Success
+        | Scenario::Tested
+        | Scenario::CiRed
+        | Scenario::Frozen
+        | Scenario::Restart
+        | Scenario::NeedsHuman
+        | Scenario::Guardrail
+        | Scenario::Blocked => person,
+    };
+    tracker.label(&issue, "ready-for-agent", &labeller, jiff::Timestamp::now()).await?;
+    Ok(issue)
+}
+
+/// A second issue, released by the same person, where the scenario shows that it waits.
+async fn make_next(
+    tracker: &LocalTracker,
+    scenario: Scenario,
+    first: &IssueRef,
+) -> Result<Option<IssueRef>, DemoError> {
+    if scenario != Scenario::Frozen {
+        return Ok(None);
+    }
+    let (person, now) = (LocalTracker::user(&user_name()), jiff::Timestamp::now());
+    let (title, body) = (sample::NEXT_TITLE, sample::NEXT_BODY);
+    let issue = tracker.create(&first.repo, title, body, &person, now).await?;
+    tracker.label(&issue, "ready-for-agent", &person, now).await?;
+    Ok(Some(issue))
+}
+
+fn write_script(folder: &Path, script: &Script) -> Result<(), DemoError> {
+    let file = folder.join("script.json");
+    let text = serde_json::to_vec_pretty(script).map_err(|e| made(&file)(e.into()))?;
+    write(&file, &text)
+}
+
+fn write(path: &Path, content: &[u8]) -> Result<(), DemoError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(made(folder))?;
+    }
+    std::fs::write(path, content).map_err(made(path))
+}
+
+fn made(path: &Path) -> impl Fn(std::io::Error) -> DemoError {
+    let path = path.to_owned();
+    move |source| DemoError::Make { path: path.clone(), source }
+}

@@ -1,0 +1,90 @@
+//! The configuration: one TOML file, and an environment variable for each key.
+//!
+//! `main` finds and loads it ([`find_file`], [`load`]), `arm` and `enroll` edit it
+//! ([`edit`]). Generic over the type that holds the keys: its JSON Schema says
+//! which there are. Fail-closed: whatever cannot be read is an error of the whole,
+//! with the file, line and key, or the variable; nothing is guessed. What the keys
+//! mean is not known here, and values that might be secrets are not shown.
+
+pub mod edit;
+mod env;
+mod load;
+mod problem;
+mod schema;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+pub use load::{Loaded, Sources, Unknown, load, salvage};
+pub use problem::{ConfigErrors, Origin, Problem, warn_once};
+
+/// Variables that steer the program itself and are no keys.
+const NOT_KEYS: [&str; 2] = ["AFK_CONFIG", "AFK_CONFIG_DIR"];
+
+/// The file to read: the one that was named by flag or `AFK_CONFIG`, whether it
+/// exists or not; else the first that exists of `./afk.toml` and the user's own.
+pub fn find_file(
+    flag: Option<&Path>,
+    env: impl Fn(&str) -> Option<OsString>,
+    directory: &Path,
+) -> Option<PathBuf> {
+    if let Some(named) = named_file(flag, &env) {
+        return Some(named);
+    }
+    let here = directory.join("afk.toml");
+    [Some(here), user_file(env)].into_iter().flatten().find(|path| path.exists())
+}
+
+/// The file to make where [`find_file`] finds none.
+pub fn default_file(
+    flag: Option<&Path>,
+    env: impl Fn(&str) -> Option<OsString>,
+    directory: &Path,
+) -> PathBuf {
+    named_file(flag, &env).or_else(|| user_file(env)).unwrap_or_else(|| directory.join("afk.toml"))
+}
+
+fn named_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let variable = || env("AFK_CONFIG").filter(|value| !value.is_empty()).map(PathBuf::from);
+    flag.map(Path::to_owned).or_else(variable)
+}
+
+fn user_file(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    // By the XDG rules a path that is not absolute is as good as none.
+    let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
+    Some(base.join("afk/config.toml"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_file_wins_and_the_nearest_is_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(path("xdg/afk")).unwrap();
+        let env = |pairs: &[(&'static str, PathBuf)]| {
+            let pairs = pairs.to_vec();
+            move |name: &str| {
+                let found = pairs.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| value.clone().into_os_string())
+            }
+        };
+        let xdg = env(&[("XDG_CONFIG_HOME", path("xdg"))]);
+        assert_eq!(find_file(None, &xdg, dir.path()), None);
+        assert_eq!(default_file(None, &xdg, dir.path()), path("xdg/afk/config.toml"));
+        std::fs::write(path("xdg/afk/config.toml"), "").unwrap();
+        assert_eq!(find_file(None, &xdg, dir.path()), Some(path("xdg/afk/config.toml")));
+        std::fs::write(path("afk.toml"), "").unwrap();
+        assert_eq!(find_file(None, &xdg, dir.path()), Some(path("afk.toml")));
+        let named = env(&[("AFK_CONFIG", path("missing.toml"))]);
+        assert_eq!(find_file(None, &named, dir.path()), Some(path("missing.toml")));
+        let flag = path("flag.toml");
+        assert_eq!(find_file(Some(&flag), &named, dir.path()), Some(flag));
+        let relative = env(&[("XDG_CONFIG_HOME", "xdg".into()), ("HOME", path("home"))]);
+        let expected = path("home/.config/afk/config.toml");
+        assert_eq!(default_file(None, relative, dir.path()), expected);
+    }
+}

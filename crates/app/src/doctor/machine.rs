@@ -1,0 +1,309 @@
+//! What the loop needs of this machine, whatever the repositories are.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use afk_agent::host::{EndHow, Hosts, Job, JobKey, JobSpec, JobState};
+use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Refusal, Requirement, Strength};
+use afk_core::config::{AgentName, Config, SandboxRequirement};
+use afk_core::ids::{At, RunId};
+use afk_core::spend::is_measured;
+use afk_engine::ports::{Filter, Secrets as _};
+
+use super::{Finding, MACHINE, State, within};
+use crate::{App, data_dir};
+use afk_local::ask::ask;
+use afk_local::git::{Git, Limits};
+use afk_local::{LocalSecrets, find_claude};
+use afk_store::Store;
+
+/// A run does not begin with less.
+const LEAST_FREE: u64 = 512 << 20;
+/// Below this it is told.
+const LITTLE_FREE: u64 = 4 << 30;
+/// How long a box that does nothing may take.
+const HOST: Duration = Duration::from_secs(30);
+/// No clock of a machine that this was made for is before this, in seconds.
+const OLDEST: i64 = 1_735_689_600;
+
+/// Everything, in a fixed order.
+pub(super) async fn examine(config: &Config) -> Vec<Finding> {
+    let (git, store, boxes, host, agent) = tokio::join!(
+        within(MACHINE, "git", git()),
+        within(MACHINE, "store", store(config)),
+        within(MACHINE, "sandbox", sandbox(config)),
+        within(MACHINE, "hosts", host(config)),
+        within(MACHINE, "Claude CLI", claude(config)),
+    );
+    [git, store, boxes, host, agent, clock(At::now())].concat()
+}
+
+async fn git() -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, "git", state, says);
+    let Ok(folder) = tempfile::tempdir() else {
+        return vec![found(State::Failure, "no temporary folder can be made".to_owned())];
+    };
+    let opened = Git::open(Path::new("git"), folder.path(), Vec::new(), Limits::default()).await;
+    vec![match opened {
+        Ok(_) => {
+            let version = ask("git", &["version"], folder.path()).await;
+            found(State::Ok, version.unwrap_or_default())
+        }
+        Err(error) => found(State::Failure, error.to_string())
+            .mend("install git 2.39 or newer, where PATH finds it"),
+    }]
+}
+
+async fn store(config: &Config) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, "store", state, says);
+    let folder = match data_dir(config) {
+        Ok(folder) => folder,
+        Err(error) => return vec![found(State::Failure, error.to_string())],
+    };
+    let mut all = vec![disk(&folder)];
+    all.extend(open_to_others(&folder));
+    let file = folder.join("afk.db");
+    if !file.exists() {
+        all.push(found(State::Note, format!("{} is made by the first command", file.display())));
+        return all;
+    }
+    all.push(match Store::open(&file).await {
+        Ok(store) => {
+            store.close().await;
+            found(State::Ok, file.display().to_string())
+        }
+        Err(error) => found(State::Failure, error.to_string()).mend(
+            "the folder must be writable and the file whole; a newer schema needs the newer afk",
+        ),
+    });
+    all
+}
+
+/// A data folder that was there before may let others in.
+fn open_to_others(folder: &Path) -> Option<Finding> {
+    let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
+    let says = format!("{} may be looked into by others (mode {mode:04o})", folder.display());
+    let mend = format!("chmod 700 {}", folder.display());
+    let found = Finding::new(MACHINE, "data folder", State::Warning, says);
+    (mode & 0o077 != 0).then(|| found.mend(mend))
+}
+
+fn disk(folder: &Path) -> Finding {
+    let found = |state, says: String| Finding::new(MACHINE, "disk", state, says);
+    let there = folder.ancestors().find(|path| path.is_dir()).map(Path::to_owned);
+    let there = there.unwrap_or_else(|| PathBuf::from("/"));
+    match rustix::fs::statvfs(&there) {
+        Err(error) => found(State::Failure, format!("{}: {error}", there.display())),
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let says = format!("{:.1} GiB free at {}", gib(free), there.display());
+            let mend = "free some, or set data_dir to a larger disk";
+            match free {
+                0..LEAST_FREE => found(State::Failure, says).mend(mend),
+                LEAST_FREE..LITTLE_FREE => found(State::Warning, says).mend(mend),
+                _ => found(State::Ok, says),
+            }
+        }
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1_u32 << 30)
+}
+
+async fn sandbox(config: &Config) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, "sandbox", state, says);
+    let Ok(program) = std::env::current_exe() else {
+        return vec![found(State::Failure, "the running program cannot be named".to_owned())];
+    };
+    let detected = tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await;
+    let Ok(able) = detected else {
+        return vec![found(State::Failure, "the trial of the sandbox broke off".to_owned())];
+    };
+    let refusal = || Refusal { found: able.to_string() }.to_string();
+    vec![match (able.strength(), config.sandbox) {
+        (Strength::Full, _) => found(State::Ok, able.to_string()),
+        (Strength::Partial | Strength::None, SandboxRequirement::Required) => {
+            found(State::Failure, able.to_string()).mend(refusal())
+        }
+        (Strength::Partial | Strength::None, SandboxRequirement::Preferred) => {
+            found(State::Warning, able.to_string()).mend(refusal())
+        }
+    }]
+}
+
+/// A host starts a box, and what is in it ends well.
+async fn host(config: &Config) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, "hosts", state, says);
+    vec![match boxed_trial(config).await {
+        Ok(()) => found(State::Ok, "a command ran in a box under a host of its own".to_owned()),
+        Err(why) => found(State::Failure, format!("a command could not be run in a box: {why}"))
+            .mend("mend the sandbox first; then look at the log of `afk -vv doctor`"),
+    }]
+}
+
+async fn boxed_trial(config: &Config) -> Result<(), String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let hosts = Hosts::of_this_program().map_err(|error| error.to_string())?;
+    let work = folder.path().join("work");
+    std::fs::create_dir(&work).map_err(|error| error.to_string())?;
+    let mut spec = BoxSpec::new(vec!["true".to_owned()], &work).bind(&work, Access::ReadWrite);
+    spec.requirement = match config.sandbox {
+        SandboxRequirement::Required => Requirement::Required,
+        SandboxRequirement::Preferred => Requirement::Preferred,
+    };
+    spec.env.insert("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned());
+    run_boxed(&hosts, folder.path(), spec).await.map(drop)
+}
+
+/// Runs a box to its end in `folder`; what it printed, or why it did not end well.
+pub(super) async fn run_boxed(
+    hosts: &Hosts,
+    folder: &Path,
+    spec: BoxSpec,
+) -> Result<String, String> {
+    let mut job = JobSpec::new(JobKey::new("doctor"), folder.join("job"), spec);
+    job.timeout = HOST;
+    let job: Job = hosts.ensure(&job).await.map_err(|error| error.to_string())?;
+    match job.wait(HOST + HOST).await.map_err(|error| error.to_string())? {
+        JobState::Ended(end) if end.how == EndHow::Exited(0) => {
+            let said = job.read_stdout(0, 64 << 10).await.map_err(|error| error.to_string())?;
+            Ok(String::from_utf8_lossy(&said).into_owned())
+        }
+        JobState::Ended(end) => {
+            let said = job.read_stderr(0, 4 << 10).await.unwrap_or_default();
+            Err(format!("it {}: {}", end.how, String::from_utf8_lossy(&said).trim()))
+        }
+        JobState::Lost => Err("its host was lost".to_owned()),
+        JobState::Starting | JobState::Running { .. } => Err("it did not end".to_owned()),
+    }
+}
+
+async fn claude(config: &Config) -> Vec<Finding> {
+    let found = |about: &str, state, says: String| Finding::new(MACHINE, about, state, says);
+    let wanted = config.repos.values().any(|repo| repo.agent == AgentName::Claude);
+    // Without a repository that wants it, its absence stops nothing.
+    let missing = if wanted { State::Failure } else { State::Note };
+    let program = match find_claude(&config.agents.claude) {
+        Ok(program) => program,
+        Err(error) => return vec![found("Claude CLI", missing, error.chain())],
+    };
+    let here = std::env::temp_dir();
+    let mut all = Vec::new();
+    all.push(match ask(&program, &["--version"], &here).await {
+        Some(version) if is_measured(&version) => {
+            found("Claude CLI", State::Ok, format!("{version} at {}", program.display()))
+        }
+        Some(version) => {
+            let says =
+                format!("{version} at {}: how it counts cost was not measured", program.display());
+            found("Claude CLI", State::Warning, says).mend(
+                "nothing breaks; each turn is charged the whole counter, so budgets end sooner",
+            )
+        }
+        None => {
+            let says = format!("{} does not say its version", program.display());
+            found("Claude CLI", missing, says).mend("run it by hand and see what it says")
+        }
+    });
+    let sign_in = |state, says: String| found("sign-in", state, says);
+    all.push(if let Some(source) = &config.agents.claude.api_key {
+        match LocalSecrets.read(source).await {
+            Ok(_) => sign_in(State::Ok, "the API key can be read".to_owned()),
+            Err(error) => sign_in(missing, error.to_string())
+                .mend("correct agents.claude.api_key, or give it what it names"),
+        }
+    } else {
+        let home = config.agents.claude.home.clone().or_else(std::env::home_dir);
+        let file = home.unwrap_or_default().join(".claude/.credentials.json");
+        if std::fs::File::open(&file).is_ok() {
+            sign_in(State::Ok, format!("of {}", file.display()))
+        } else {
+            sign_in(missing, format!("{} cannot be read", file.display()))
+                .mend("run `claude` once and sign in, or set agents.claude.api_key")
+        }
+    });
+    all
+}
+
+fn clock(now: At) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, "clock", state, says);
+    vec![if now.as_second() < OLDEST {
+        found(State::Failure, format!("it is {now}, which cannot be")).mend("set the clock")
+    } else {
+        found(State::Ok, format!("{now:.0}"))
+    }]
+}
+
+/// What runs have left: hosts of no live run, and a clock that went back.
+pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
+    let store = &app.engine.ports().store;
+    let (live, newest) =
+        match (store.live().await, store.runs(&Filter { limit: 1, ..Filter::default() }).await) {
+            (Ok(live), Ok(newest)) => (live, newest),
+            (Err(error), _) | (_, Err(error)) => {
+                return vec![Finding::new(MACHINE, "store", State::Failure, error.chain())];
+            }
+        };
+    let mut all = Vec::new();
+    if let Some(last) = newest.iter().find(|last| last.run.admitted_at > At::now()) {
+        let says =
+            format!("run {} was admitted at {}, later than now", last.run.id, last.run.admitted_at);
+        let found = Finding::new(MACHINE, "clock", State::Warning, says);
+        all.push(found.mend("the clock went back: set it right, or deadlines come late"));
+    }
+    let mut stray = Vec::new();
+    let entries = std::fs::read_dir(app.local.workspaces.root().join("jobs"));
+    for entry in entries.into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(run) = name.to_str().and_then(|name| name.parse::<RunId>().ok()) else { continue };
+        if live.iter().any(|stored| stored.run.id == run) {
+            continue;
+        }
+        let jobs = std::fs::read_dir(entry.path()).into_iter().flatten().flatten();
+        for job in jobs.filter_map(|job| Job::open(job.path())) {
+            if matches!(job.status().await, Ok(JobState::Running { .. } | JobState::Starting)) {
+                stray.push(job.dir().display().to_string());
+            }
+        }
+    }
+    all.push(if stray.is_empty() {
+        Finding::new(MACHINE, "leftovers", State::Ok, "no host of a run that is over")
+    } else {
+        let says = format!("hosts of runs that are over: {}", stray.join(", "));
+        Finding::new(MACHINE, "leftovers", State::Warning, says)
+            .mend("they end by themselves within ten minutes; look again then")
+    });
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_cannot_be_is_told() {
+        let state = |second| clock(At::from_second(second).unwrap())[0].state;
+        assert_eq!((state(0), state(OLDEST)), (State::Failure, State::Ok));
+    }
+
+    #[test]
+    fn a_data_folder_that_lets_others_in_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let says = |mode| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(folder.path(), mode).unwrap();
+            open_to_others(folder.path()).map(|found| found.says)
+        };
+        assert!(says(0o755).unwrap().ends_with("(mode 0755)"));
+        assert_eq!(says(0o700), None);
+        assert_eq!(open_to_others(Path::new("/nonexistent")), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_measured_where_the_folder_will_be() {
+        let found = disk(Path::new("/nonexistent/by/far"));
+        assert!(found.says.ends_with("free at /"), "{}", found.says);
+    }
+}

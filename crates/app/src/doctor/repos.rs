@@ -1,0 +1,267 @@
+//! What the loop needs of each configured repository.
+
+use std::path::Path;
+
+use afk_core::change::Diff;
+use afk_core::config::{AgentName, Repo};
+use afk_core::gates::{Dispatcher, Gate, GateVerdict};
+use afk_core::ids::{Oid, RepoName};
+use afk_core::proof::{PathClass, Verify};
+use afk_core::workflow::{self, Workflow};
+use afk_engine::switches::Brake;
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use super::machine::run_boxed;
+use super::{Finding, State, within};
+use crate::App;
+use afk_local::git::{BlobAt, Mirror};
+use afk_local::{Cache, boxed};
+
+/// Git's name for a tree without entries, in repositories of either kind.
+const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
+const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
+/// Prints those of its arguments that no program is found for.
+const MISSING: &str = "for p; do command -v \"$p\" >/dev/null || echo \"$p\"; done";
+/// Ready issues of a repository whose release is looked at.
+const READY: usize = 20;
+
+/// Every repository, side by side; their order stays.
+pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
+    let brake = Brake::new(CancellationToken::new());
+    brake.read(&*app.engine.ports().store).await;
+    let brake = &brake;
+    let all = app.config.repos.iter().map(|(name, repo)| async move {
+        let (git, programs, trust) = tokio::join!(
+            within(name.as_str(), "remote", remote(app, name, repo)),
+            within(name.as_str(), "programs", programs(app, name, repo)),
+            within(name.as_str(), "labels", labels(app, name, brake, fix)),
+        );
+        [settings(name, repo), git, programs, trust].concat()
+    });
+    join_all(all).await.concat()
+}
+
+/// What its table alone tells.
+fn settings(name: &RepoName, repo: &Repo) -> Vec<Finding> {
+    let found = |about, state, says: &str| Finding::new(name.as_str(), about, state, says);
+    let mut all = Vec::new();
+    if repo.verify == Verify::None {
+        all.push(
+            found("verify", State::Warning, "none: no change is proven by a test")
+                .mend("give it tests, and name the command that runs them"),
+        );
+    }
+    if repo.agent == AgentName::Scripted {
+        all.push(found("agent", State::Note, "scripted: it follows a script and thinks nothing"));
+    }
+    all
+}
+
+/// The remote, and what its default branch holds.
+async fn remote(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
+    let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
+    let failed = |says: String| {
+        vec![found("remote", State::Failure, says).mend(
+            "the remote must be there and be opened without a question, such as by your ssh-agent",
+        )]
+    };
+    let mirror = match app.local.mirror(name) {
+        Ok(mirror) => mirror,
+        Err(error) => return failed(error.chain()),
+    };
+    let heads = match mirror.remote_heads(None).await {
+        Ok(heads) => heads,
+        Err(error) => return failed(error.to_string()),
+    };
+    let Some(head) = heads.heads.get(&heads.default).cloned() else {
+        return failed(format!("{} has no branch {}", repo.remote, heads.default));
+    };
+    let says = format!("{} at {}", heads.default, head.short());
+    let mut all = vec![found("remote", State::Ok, says)];
+    let fetched = async {
+        mirror.ensure(None).await?;
+        mirror.fetch(None).await
+    };
+    if let Err(error) = fetched.await {
+        all.push(found("mirror", State::Failure, error.to_string()));
+        return all;
+    }
+    all.push(encrypted(&mirror, name, &head).await);
+    all.push(policy(app, &mirror, name, repo, &head).await);
+    all.push(tests(&mirror, name, repo, &head).await);
+    all
+}
+
+async fn encrypted(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
+    let found = |state, says: String| Finding::new(name.as_str(), "git-crypt", state, says);
+    match mirror.git_crypt(head).await {
+        Ok(None) => found(State::Ok, "not used".to_owned()),
+        Ok(Some(file)) => found(
+            State::Failure,
+            format!("{file} sends files through git-crypt, which stay encrypted in a workspace"),
+        )
+        .mend("this repository cannot be worked here: take it off the allowlist"),
+        Err(error) => found(State::Failure, error.to_string()),
+    }
+}
+
+async fn policy(app: &App, mirror: &Mirror, name: &RepoName, repo: &Repo, head: &Oid) -> Finding {
+    let found = |state, says: String| Finding::new(name.as_str(), "policy", state, says);
+    let bad = |says: String| {
+        found(State::Failure, says).mend(format!("mend {} on the default branch", workflow::PATH))
+    };
+    let read = match mirror.blob_at(head, workflow::PATH, workflow::MAX_BYTES).await {
+        Err(error) => return found(State::Failure, error.to_string()),
+        Ok(BlobAt::Absent) => return found(State::Ok, format!("no {}", workflow::PATH)),
+        Ok(BlobAt::NotPlain { mode }) => {
+            return bad(format!("{} is no plain file (mode {mode})", workflow::PATH));
+        }
+        Ok(BlobAt::TooLarge { size }) => Err(workflow::too_large(size)),
+        Ok(BlobAt::File(bytes)) => Workflow::parse(&bytes),
+    };
+    match read.and_then(|read| read.met(&app.config, repo)) {
+        Err(error) => bad(error.to_string()),
+        Ok(met) if met.ignored.is_empty() => {
+            found(State::Ok, format!("{} is valid", workflow::PATH))
+        }
+        Ok(met) => {
+            let says = format!("{}: {}", workflow::PATH, met.ignored.join("; "));
+            found(State::Warning, says).mend("a policy can only tighten: take these keys out")
+        }
+    }
+}
+
+/// Whether the repository has tests that stand apart.
+async fn tests(mirror: &Mirror, name: &RepoName, repo: &Repo, head: &Oid) -> Finding {
+    let found = |state, says: String| Finding::new(name.as_str(), "tests", state, says);
+    let count = async {
+        let long = head.as_str().len() == EMPTY_TREE_SHA256.len();
+        let empty = if long { EMPTY_TREE_SHA256 } else { EMPTY_TREE };
+        let empty: Oid = empty.parse().map_err(|_| "not an object id".to_owned())?;
+        let raw = mirror.raw_diff(&empty, head).await.map_err(|error| error.to_string())?;
+        let diff = Diff::parse(&raw).map_err(|error| error.to_string())?;
+        let policy = repo.proof_policy().map_err(|error| error.to_string())?;
+        let is_test = |path| policy.class(path) == PathClass::Test;
+        Ok::<_, String>(diff.changes.iter().filter(|change| is_test(&change.path)).count())
+    };
+    match count.await {
+        Err(why) => found(State::Failure, why),
+        Ok(0) => found(State::Warning, "no file matches proof.tests".to_owned())
+            .mend("tests inside source files are proven more weakly; else correct proof.tests"),
+        Ok(n) => found(State::Ok, format!("{n} files match proof.tests")),
+    }
+}
+
+/// Whether the programs of its commands are there inside a box.
+async fn programs(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(name.as_str(), "programs", state, says);
+    let wanted = wanted(repo);
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let missing = match look_inside(app, name, repo, &wanted).await {
+        Err(why) => return vec![found(State::Failure, format!("no box could look: {why}"))],
+        Ok(missing) => missing,
+    };
+    vec![if missing.is_empty() {
+        found(State::Ok, format!("the sandbox shows {}", wanted.join(", ")))
+    } else {
+        found(State::Failure, format!("the sandbox does not show {}", missing.join(", "))).mend(
+            "install it below /usr, or name its toolchain's folder in the repository's `read`",
+        )
+    }]
+}
+
+/// The first words of the repository's commands that are no file of it.
+fn wanted(repo: &Repo) -> Vec<String> {
+    let verify = match &repo.verify {
+        Verify::None => None,
+        Verify::Command(argv) => Some(argv),
+    };
+    let hooks = &repo.hooks;
+    let hooks = [&hooks.after_create, &hooks.before_run, &hooks.after_run, &hooks.before_remove];
+    let commands = verify
+        .into_iter()
+        .chain(&repo.proof.build)
+        .chain(repo.stages.iter().map(|stage| &stage.command))
+        .chain(hooks.into_iter().flatten());
+    let mut wanted: Vec<String> = Vec::new();
+    for program in commands.filter_map(|argv| argv.first()) {
+        let inside = program.contains('/') && !program.starts_with('/');
+        if !inside && !wanted.contains(program) {
+            wanted.push(program.clone());
+        }
+    }
+    wanted
+}
+
+async fn look_inside(
+    app: &App,
+    name: &RepoName,
+    repo: &Repo,
+    wanted: &[String],
+) -> Result<Vec<String>, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let words = ["sh", "-c", MISSING, "sh"].map(str::to_owned);
+    let argv = words.into_iter().chain(wanted.iter().cloned()).collect();
+    let cwd: &Path = Path::new("/");
+    let spec = boxed(&app.local, name, repo, argv, cwd, Cache::ProofRead);
+    let spec = spec.map_err(|error| error.to_string())?;
+    let said = run_boxed(&app.local.hosts, folder.path(), spec).await?;
+    Ok(said.lines().map(str::to_owned).collect())
+}
+
+/// The labels, and whether those who released what is ready are trusted.
+async fn labels(app: &App, name: &RepoName, brake: &Brake, fix: bool) -> Vec<Finding> {
+    let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
+    // The one tracker there is takes any label: a forge's would be asked for, and made.
+    let made = if fix { "; there is none to make" } else { "" };
+    let says = format!("the local tracker makes labels as they are used{made}");
+    let mut all = vec![found("labels", State::Ok, says)];
+    let ready = app.engine.ports().tracker.ready(name, &app.config.ready_label).await;
+    let ready = match ready {
+        Ok(ready) => ready,
+        Err(error) => {
+            all.push(found("tracker", State::Failure, error.chain()));
+            return all;
+        }
+    };
+    let count = ready.len();
+    for issue in ready.into_iter().take(READY) {
+        let said = app.engine.explain(&issue.issue, Dispatcher::Loop, brake).await;
+        let gates = said.map(|said| said.gates).unwrap_or_default();
+        let refused =
+            gates.iter().find(|one| one.gate == Gate::Trust && one.verdict != GateVerdict::Passed);
+        if let Some(refused) = refused {
+            let says = format!("{}: {}", issue.issue, refused.why);
+            all.push(
+                found("release", State::Warning, says)
+                    .mend("somebody with the trusted permission must put the ready label on"),
+            );
+        }
+    }
+    all.push(found("tracker", State::Ok, format!("{count} ready")));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_those_that_the_repository_does_not_bring() {
+        let table = serde_json::json!({
+            "remote": "/srv/r.git",
+            "verify": ["make", "test"],
+            "stages": [
+                { "name": "ci", "command": [".ci/run"] },
+                { "name": "lint", "command": ["make", "lint"] },
+                { "name": "own", "command": ["/opt/x"] },
+            ],
+            "hooks": { "before_run": ["npm", "ci"] },
+        });
+        let repo: Repo = serde_json::from_value(table).unwrap();
+        assert_eq!(wanted(&repo), ["make", "/opt/x", "npm"]);
+    }
+}

@@ -1,0 +1,18 @@
+//! The composed control plane: the configuration, the wiring of every adapter, and what a
+//! person or a program can ask for.
+//!
+//! The doors (command line, HTTP) ask here, so that all of them give the same answer.
+//! Nothing here prints, and nothing here decides what a run does next.
+
+pub mod bells;
+pub mod config;
+pub mod doctor;
+pub mod presence;
+pub mod serve;
+pub mod settings;
+pub mod starter;
+mod wiring;
+
+pub use wiring::{
+    App, AppError, EVIDENCE, STORE_FILE, data_dir, keeper, store_is_there, user_name,
+};

@@ -1,0 +1,65 @@
+//! Presence as every door shows it: what people claimed, and where runs are at work.
+//!
+//! The command line is one door; others take the same four words (resource, holder,
+//! purpose, time to live) and get the same answers.
+
+use afk_core::ids::At;
+use afk_core::presence::{ClaimError, Presence, of_run};
+use afk_engine::ports::{PortError, Store as _};
+use jiff::SignedDuration;
+
+use afk_store::StorePort;
+use afk_store::{Store, StoreError};
+
+/// Who is named as present where a run is at work.
+const HOLDER: &str = "afk";
+
+/// Why presence was not given or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PresenceError {
+    /// What was asked for cannot be kept.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Live runs could not be read.
+    #[error("{}", .0.chain())]
+    Runs(PortError),
+}
+
+/// Everybody who is present at `now`: claims and live runs, by resource and holder.
+pub async fn list(store: &Store, now: At) -> Result<Vec<Presence>, PresenceError> {
+    let live = StorePort::new(store.clone(), afk_local::owner::is_dead)
+        .live()
+        .await
+        .map_err(PresenceError::Runs)?;
+    let mut all = store.presence_claims(now).await?;
+    let runs = live.iter().map(|stored| &stored.run);
+    all.extend(runs.map(|run| of_run(&run.issue, HOLDER, run.admitted_at)));
+    all.sort_by(|a, b| (&a.resource, &a.holder).cmp(&(&b.resource, &b.holder)));
+    Ok(all)
+}
+
+/// Claims `resource` for `holder`, or renews their claim.
+pub async fn claim(
+    store: &Store,
+    resource: &str,
+    holder: &str,
+    purpose: &str,
+    ttl: SignedDuration,
+    now: At,
+) -> Result<Presence, PresenceError> {
+    let claim = afk_core::presence::Claim::new(resource, purpose, ttl)?;
+    Ok(store.presence_claim(&claim, holder, now).await?)
+}
+
+/// Ends the claim of `holder`; false where they had none.
+pub async fn release(
+    store: &Store,
+    resource: &str,
+    holder: &str,
+    now: At,
+) -> Result<bool, PresenceError> {
+    Ok(store.presence_release(resource, holder, now).await?)
+}

@@ -1,0 +1,143 @@
+//! The daemon: one a store, driving the loop and keeping house until it is told to stop.
+//!
+//! Knows no terminal and no signal; `cli` hands it a token. That it is the only one is a
+//! lease in the store, renewed while it lives; ticks and foreground runs share the store
+//! by the runs' own leases and are not kept out.
+
+use std::time::Duration;
+
+use afk_engine::driver::{Drive, Until};
+use afk_engine::ports::PortError;
+use jiff::Timestamp;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::App;
+use afk_local::owner::Holder;
+use afk_store::{Store, StoreError};
+
+/// The lease of the one daemon of a store.
+const KEY: &str = "serve";
+/// How long it lasts without renewal.
+const LEASE: Duration = Duration::from_secs(30);
+/// How often it is renewed.
+const RENEW: Duration = Duration::from_secs(10);
+/// How long a stop may take: the driver's own bound, and some for what it awaits.
+const STOP_BOUND: Duration = Duration::from_secs(12);
+
+/// Why the daemon does not run, or runs no more.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Another one works this store.
+    #[error(
+        "another `afk serve` works this store: {0}; stop that one first. \
+         `afk tick` and `afk run` may be used beside it"
+    )]
+    Taken(String),
+    /// Somebody took the lease over, so that this one had to stop.
+    #[error("the lease of this `afk serve` was lost to {0}: it stopped, its runs go on there")]
+    Lost(String),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The loop cannot run.
+    #[error("{}", .0.chain())]
+    Loop(PortError),
+}
+
+/// Serves until `shutdown`, or until the lease is lost; `begun` tells of it once it is held.
+/// Agents and jobs go on under their hosts either way.
+pub async fn serve(
+    app: &App,
+    begun: impl Future<Output = ()>,
+    shutdown: &CancellationToken,
+) -> Result<(), ServeError> {
+    if !hold(app).await.map_err(ServeError::Loop)? {
+        return Err(ServeError::Taken(holder(&app.store).await?));
+    }
+    begun.await;
+    let stop = shutdown.child_token();
+    let (driven, lost) = work(app, &stop).await;
+    if lost {
+        return Err(ServeError::Lost(holder(&app.store).await?));
+    }
+    if let Err(error) = app.engine.ports().store.unlease(KEY, &app.owner).await {
+        tracing::warn!(error = error.chain(), "lease not let go");
+    }
+    driven.map_err(ServeError::Loop)
+}
+
+/// Who serves this store; none where nobody does.
+pub async fn serving(store: &Store) -> Result<Option<Holder>, StoreError> {
+    let found = store.lease_holder(KEY).await?.filter(|held| held.until > Timestamp::now());
+    let alive = found.filter(|held| !afk_local::owner::is_dead(&held.owner));
+    Ok(alive.and_then(|held| Holder::of(&held.owner)))
+}
+
+/// Drives and keeps house until `stop`, which a lost lease causes too; whether it was lost.
+async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bool) {
+    let drive = app.engine.drive(Drive { dispatch: true, until: Until::Shutdown }, stop);
+    tokio::pin!(drive);
+    let lost = CancellationToken::new();
+    let beside = async {
+        tokio::join!(guard(app, stop, &lost), app.engine.housekeeping(stop));
+    };
+    tokio::pin!(beside);
+    let bound = async {
+        stop.cancelled().await;
+        sleep(STOP_BOUND).await;
+    };
+    tokio::pin!(bound);
+    let mut resting = false;
+    loop {
+        tokio::select! {
+            driven = &mut drive => {
+                stop.cancel();
+                return (driven, lost.is_cancelled());
+            }
+            () = &mut beside, if !resting => resting = true,
+            () = &mut bound => {
+                tracing::warn!("what was under way is left as it is: the next start goes on with it");
+                return (Ok(()), lost.is_cancelled());
+            }
+        }
+    }
+}
+
+/// Takes or renews the lease; false while another holds it.
+async fn hold(app: &App) -> Result<bool, PortError> {
+    let store = &app.engine.ports().store;
+    Ok(store.lease(KEY, &app.owner, LEASE, Timestamp::now()).await?.is_some())
+}
+
+/// Renews the lease until `stop`, and stops everything when it is lost. A store that does
+/// not answer is no loss: every write of a run is fenced by the run's own lease.
+async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = sleep(RENEW) => {}
+            () = stop.cancelled() => return,
+        }
+        match hold(app).await {
+            Ok(true) => {}
+            Ok(false) => {
+                tracing::error!("the lease of this daemon is lost: stopping");
+                lost.cancel();
+                stop.cancel();
+            }
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "lease not renewed, will try again");
+            }
+        }
+    }
+}
+
+/// Who holds the lease, for people.
+async fn holder(store: &Store) -> Result<String, StoreError> {
+    let found = store.lease_holder(KEY).await?;
+    let known = found.map(|held| match Holder::of(&held.owner) {
+        Some(holder) => holder.to_string(),
+        None => held.owner,
+    });
+    Ok(known.unwrap_or_else(|| "nobody any more".to_owned()))
+}

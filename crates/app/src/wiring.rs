@@ -1,0 +1,232 @@
+//! Everything put together: configuration, store, tracker, and the engine over the
+//! adapters of this machine.
+//!
+//! Made once a command. Opening it touches no tracker, remote or agent.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use afk_agent::host::Hosts;
+use afk_agent::sandbox::Capabilities;
+use afk_core::config::Config;
+use afk_engine::Engine;
+use afk_engine::ports::{Ports, Settings};
+
+use afk_local::git::{Git, GitError, Limits, Workspaces};
+use afk_local::{
+    FileArchive, FreshIds, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets, SystemClock,
+    Transcripts, owner,
+};
+use afk_store::local_tracker::LocalTracker;
+use afk_store::{Chains, Store, StoreError, StorePort, TrackerPort};
+
+use crate::bells::Bells;
+use crate::config::{ConfigErrors, Sources};
+use crate::settings::FileSettings;
+
+/// The control plane of one machine.
+pub struct App {
+    /// The configuration as it was when the app was opened.
+    pub config: Arc<Config>,
+    /// Where it was read from; none where only defaults and the environment count.
+    pub config_path: Option<PathBuf>,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// The store.
+    pub store: Store,
+    /// The local tracker.
+    pub tracker: LocalTracker,
+    /// What this machine can enforce.
+    pub capabilities: Arc<Capabilities>,
+    /// The evidence bundles.
+    pub archive: FileArchive,
+    /// The machine, as the adapters use it.
+    pub local: Local,
+    /// The configuration as it changes.
+    pub settings: Arc<FileSettings>,
+    /// The name that this process signs its leases with.
+    pub owner: String,
+    /// The loop.
+    pub engine: Engine,
+}
+
+/// Why the control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The configuration is not good.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Git is missing, too old, or the workspaces cannot be made.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A folder cannot be made.
+    #[error("could not create {}: {source}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Nothing says where to keep things.
+    #[error("neither data_dir nor HOME says where to keep the store: set data_dir")]
+    NoDataDir,
+    /// The running program cannot be named, so that no host can be started from it.
+    #[error("could not find the running program: {0}")]
+    NoProgram(std::io::Error),
+    /// An adapter cannot be made.
+    #[error("{0}")]
+    Adapter(String),
+}
+
+impl App {
+    /// Opens everything that `sources` configure, with git from the path.
+    pub async fn open(sources: Sources) -> Result<Self, AppError> {
+        let config_path = sources.file.clone();
+        Self::with(FileSettings::open(sources)?, config_path).await
+    }
+
+    /// The same for those who only look or stop things, who need no good configuration: see
+    /// [`FileSettings::open_to_look`].
+    pub async fn open_to_look(sources: Sources) -> Result<Self, AppError> {
+        let config_path = sources.file.clone();
+        Self::with(FileSettings::open_to_look(sources, store_is_there)?, config_path).await
+    }
+
+    async fn with(settings: FileSettings, config_path: Option<PathBuf>) -> Result<Self, AppError> {
+        let settings = Arc::new(settings);
+        let config = settings.config();
+        let data_dir = data_dir(&config)?;
+        make_private(&data_dir)?;
+        let store = Store::open(&data_dir.join(STORE_FILE)).await?;
+        let tracker = LocalTracker::new(store.clone(), keeper(), BTreeMap::new());
+        let program = std::env::current_exe().map_err(AppError::NoProgram)?;
+        let workspaces = Workspaces::open(&data_dir.join("work"))?;
+        let git = Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
+        let capabilities = {
+            let program = program.clone();
+            tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await
+        };
+        let capabilities = Arc::new(capabilities.map_err(|e| AppError::Adapter(e.to_string()))?);
+        let files = settings;
+        let settings: Arc<dyn Settings> = files.clone();
+        let transcripts = Transcripts::new(data_dir.join("transcripts"));
+        let evidence = data_dir.join(EVIDENCE);
+        let chains = Arc::new(Chains::new(store.clone()));
+        let archive = FileArchive::new(evidence, chains, transcripts.clone(), settings.clone());
+        let local = Local {
+            workspaces: Arc::new(workspaces),
+            git,
+            hosts: Hosts::new(&program),
+            program,
+            capabilities: capabilities.clone(),
+            settings: settings.clone(),
+            secrets: Arc::new(LocalSecrets),
+            transcripts,
+        };
+        let bells = Bells::new(settings.clone(), local.secrets.clone())
+            .map_err(|e| AppError::Adapter(e.chain()))?;
+        let ports = Ports {
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(FreshIds),
+            settings,
+            store: Arc::new(StorePort::new(store.clone(), owner::is_dead)),
+            tracker: Arc::new(TrackerPort::new(tracker.clone())),
+            executor: Arc::new(LocalExecutor::new(local.clone())),
+            jobs: Arc::new(LocalJobs::new(local.clone())),
+            git: Arc::new(LocalGit::new(local.clone())),
+            notifier: Arc::new(bells),
+            archive: Arc::new(archive.clone()),
+        };
+        let owner = owner::of_this_process();
+        let engine = Engine::new(ports, &owner);
+        Ok(Self {
+            config,
+            config_path,
+            data_dir,
+            store,
+            tracker,
+            capabilities,
+            archive,
+            local,
+            settings: files,
+            owner,
+            engine,
+        })
+    }
+}
+
+/// Where store and workspaces live: `data_dir`, else the platform's data folder.
+pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+    config
+        .data_dir
+        .clone()
+        .or_else(|| absolute("XDG_DATA_HOME").map(|base| base.join("afk")))
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share/afk")))
+        .ok_or(AppError::NoDataDir)
+}
+
+/// The store's file in the data folder.
+pub const STORE_FILE: &str = "afk.db";
+
+/// The folder of kept bundles in the data folder.
+pub const EVIDENCE: &str = "evidence";
+
+/// Whether there is a store where `config` keeps things.
+pub fn store_is_there(config: &Config) -> bool {
+    data_dir(config).is_ok_and(|dir| dir.join(STORE_FILE).exists())
+}
+
+/// The person at the keyboard, as the local tracker knows them.
+pub fn keeper() -> String {
+    LocalTracker::user(&user_name()).id
+}
+
+/// The name of whoever runs this process. A scheduler may not set `USER`; the name of
+/// the user id is the same, so that a person stays the same person under it.
+pub fn user_name() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        name_of(uid, &users).map_or_else(|| format!("uid-{uid}"), str::to_owned)
+    })
+}
+
+/// The name of a user id in the text of a passwd file.
+fn name_of(uid: u32, users: &str) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next().filter(|name| !name.is_empty())?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
+}
+
+fn make_private(path: &Path) -> Result<(), AppError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|source| AppError::Folder { path: path.to_owned(), source })
+}
+
+/// What git needs of our environment to reach a remote.
+fn proxies() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
+    let found = names.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)));
+    found.chain(std::env::var_os("SSH_AUTH_SOCK").map(|v| ("SSH_AUTH_SOCK".into(), v))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_named_by_their_id() {
+        let users = "root:x:0:0:root:/root:/bin/sh\nodd\nada:x:1000:1000::/home/ada:/bin/sh\n";
+        assert_eq!(name_of(1000, users), Some("ada"));
+        assert_eq!(name_of(0, users), Some("root"));
+        assert_eq!(name_of(7, users), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Evidence bundles as files: `evidence/<run>.json` with the journal that it was made of,
+//! and the same for people as Markdown beside it; and the limit of what transcripts take.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use afk_core::evidence::Evidence;
+use afk_core::evidence::bundle::Bundle;
+use afk_core::ids::RunId;
+use afk_engine::ports::{Archive, Journals, PortError, PortResult, Settings};
+use async_trait::async_trait;
+
+use super::transcripts::Transcripts;
+
+/// A folder of bundles.
+#[derive(Clone)]
+pub struct FileArchive {
+    folder: PathBuf,
+    journals: Arc<dyn Journals>,
+    transcripts: Transcripts,
+    settings: Arc<dyn Settings>,
+}
+
+impl FileArchive {
+    /// Bundles in `folder`, which is made when the first is kept, with journals of `journals`,
+    /// and `transcripts`.
+    pub fn new(
+        folder: PathBuf,
+        journals: Arc<dyn Journals>,
+        transcripts: Transcripts,
+        settings: Arc<dyn Settings>,
+    ) -> Self {
+        Self { folder, journals, transcripts, settings }
+    }
+
+    /// Where the bundle of `run` is.
+    pub fn path(&self, run: RunId) -> PathBuf {
+        self.folder.join(format!("{run}.json"))
+    }
+}
+
+#[async_trait]
+impl Archive for FileArchive {
+    async fn keep(&self, evidence: &Evidence) -> PortResult<()> {
+        let rows = self.journals.chain(evidence.run).await?;
+        let bundle = Bundle::new(evidence.clone(), rows);
+        let json = bundle.to_bytes().map_err(PortError::permanent)?;
+        let text = bundle.evidence.to_markdown();
+        let (path, folder) = (self.path(evidence.run), self.folder.clone());
+        let write = move || -> std::io::Result<()> {
+            std::fs::create_dir_all(&folder)?;
+            replace(&folder, &path.with_extension("md"), text.as_bytes())?;
+            replace(&folder, &path, &json)
+        };
+        let written = tokio::task::spawn_blocking(write).await.map_err(PortError::transient)?;
+        written.map_err(|error| {
+            let folder = self.folder.display();
+            PortError::transient(format!("could not keep the evidence in {folder}: {error}"))
+        })
+    }
+
+    async fn prune(&self) -> PortResult<u32> {
+        let limit = self.settings.current().0.kept_transcripts_mib << 20;
+        let transcripts = self.transcripts.clone();
+        let pruned = tokio::task::spawn_blocking(move || transcripts.prune(limit)).await;
+        let pruned = pruned.map_err(PortError::transient)?.map_err(PortError::transient)?;
+        for run in &pruned {
+            tracing::info!(run.id = %run, "kept transcript removed: the limit is reached");
+        }
+        Ok(pruned.len() as u32)
+    }
+}
+
+/// Writes a file whole or not at all.
+fn replace(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    std::fs::File::open(folder)?.sync_all()
+}

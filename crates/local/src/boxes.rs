@@ -1,0 +1,121 @@
+//! Which box each kind of work gets: what it sees, what it may write, whether it
+//! reaches the network, which caches it finds.
+//!
+//! Everything that a box sees is bound at its own path, so that borrowed objects
+//! and lock files are where git and package managers expect them.
+
+use std::path::{Path, PathBuf};
+
+use afk_agent::sandbox::{Access, BoxSpec, Network};
+use afk_core::config::Repo;
+use afk_core::ids::RepoName;
+
+use super::world::Local;
+
+/// The search path of a box, before the folders that a repo adds.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// Who writes to a repo's cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cache {
+    /// Agents share one, and fill it.
+    Agent,
+    /// Whatever runs before a commit has landed, and every proof, reads what stages of landed
+    /// commits have filled: who could write there would decide the proofs that come after.
+    ProofRead,
+    /// Stages of landed commits fill it.
+    ProofFill,
+}
+
+/// A box for `argv` in `cwd`, with the repo's toolchains and a cache.
+pub fn boxed(
+    local: &Local,
+    name: &RepoName,
+    repo: &Repo,
+    argv: Vec<String>,
+    cwd: &Path,
+    cache: Cache,
+) -> std::io::Result<BoxSpec> {
+    let mut spec = BoxSpec::new(argv, cwd);
+    spec.requirement = local.requirement();
+    let mut path = Vec::new();
+    for folder in &repo.read {
+        spec = spec.bind(folder, Access::ReadOnly);
+        if folder.join("bin").is_dir() {
+            path.push(folder.join("bin").to_string_lossy().into_owned());
+        }
+        if folder.file_name().is_some_and(|last| last == ".rustup") {
+            spec.env.insert("RUSTUP_HOME".to_owned(), folder.to_string_lossy().into_owned());
+        }
+    }
+    path.push(PATH.to_owned());
+    spec.env.insert("PATH".to_owned(), path.join(":"));
+    spec.env.insert("CI".to_owned(), "true".to_owned());
+    let [agent, proof] = local.workspaces.caches(name);
+    let (folder, access) = match cache {
+        Cache::Agent => (agent, Access::ReadWrite),
+        Cache::ProofRead => (proof, Access::ReadOnly),
+        Cache::ProofFill => (proof, Access::ReadWrite),
+    };
+    std::fs::create_dir_all(&folder)?;
+    for (variable, part) in [
+        ("CARGO_HOME", "cargo"),
+        ("npm_config_cache", "npm"),
+        ("PIP_CACHE_DIR", "pip"),
+        ("UV_CACHE_DIR", "uv"),
+        ("GOMODCACHE", "go"),
+        ("GOCACHE", "go-build"),
+    ] {
+        let part = folder.join(part);
+        make_folder(&part)?;
+        spec.env.insert(variable.to_owned(), part.to_string_lossy().into_owned());
+    }
+    Ok(spec.bind(folder, access))
+}
+
+/// Makes a part of a cache. An agent may have put something else in its place, which goes.
+fn make_folder(part: &Path) -> std::io::Result<()> {
+    if part.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
+        std::fs::remove_file(part)?;
+    }
+    std::fs::create_dir_all(part).map_err(|error| {
+        let text = format!("the cache folder {} cannot be made: {error}", part.display());
+        std::io::Error::new(error.kind(), text)
+    })
+}
+
+/// The network that a policy's switch gives.
+pub(super) const fn network(open: bool) -> Network {
+    if open { Network::Open } else { Network::None }
+}
+
+/// The folder to bind for a program that lies outside the system's own folders.
+pub(super) fn home_of_program(program: &Path) -> Option<PathBuf> {
+    let real = program.canonicalize().ok()?;
+    let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];
+    if system.iter().any(|folder| real.starts_with(folder)) {
+        return None;
+    }
+    Some(real)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_put_in_the_place_of_a_cache_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join("cargo");
+        std::fs::write(&part, "in the way").unwrap();
+        make_folder(&part).unwrap();
+        std::fs::write(part.join("kept"), "").unwrap();
+        make_folder(&part).unwrap();
+        assert!(part.join("kept").exists());
+        let link = dir.path().join("npm");
+        std::os::unix::fs::symlink("/nowhere", &link).unwrap();
+        make_folder(&link).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_dir());
+        let error = make_folder(&part.join("kept/below")).unwrap_err().to_string();
+        assert!(error.contains("kept/below"), "{error}");
+    }
+}

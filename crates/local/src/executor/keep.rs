@@ -1,0 +1,85 @@
+//! What of an agent's words outlives the run's workspace: every turn's transcript is put
+//! among the kept ones before the workspace goes, and read from there afterwards.
+
+use afk_core::ids::{JobKey, JobOf, RunId};
+use afk_engine::ports::{PortError, PortResult, Transcript};
+
+use super::super::transcripts::{TURN, Written};
+use super::super::world::Local;
+use super::{LocalExecutor, run_and_turn};
+
+/// Keeps the transcripts of `run`, whose workspace is about to go. One that is kept already
+/// stays as it is.
+pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()> {
+    let kept = local.transcripts.clone();
+    let turns = turns(local, run);
+    if turns.is_empty() || kept.has(run) {
+        return Ok(());
+    }
+    let executor = LocalExecutor::new(local.clone());
+    let mut draft = blocking(move || kept.draft(run)).await?;
+    for n in turns {
+        let key = JobKey::new(run, JobOf::Turn, &n.to_string());
+        let (mut written, mut agent) = (Written::within(TURN), None);
+        let mut offset = 0;
+        while let Some(part) = executor.lying_here(&key, offset).await? {
+            agent = Some(part.agent);
+            if part.bytes.is_empty() {
+                break;
+            }
+            offset += part.bytes.len() as u64;
+            written.take(&part.bytes);
+        }
+        // One that never had a process has no words.
+        let Some(agent) = agent else { continue };
+        draft = blocking(move || draft.add(n, agent, written).map(|()| draft)).await?;
+    }
+    blocking(move || draft.keep()).await
+}
+
+impl LocalExecutor {
+    /// A part of a turn's transcript where its workspace is still there.
+    pub(super) async fn lying_here(
+        &self,
+        key: &JobKey,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        match self.begun(key)? {
+            Some(begun) => self.thread_transcript(key, &begun, offset).await,
+            None => self.fresh_transcript(key, offset).await,
+        }
+    }
+
+    /// The same where it is gone.
+    pub(super) async fn kept_transcript(
+        &self,
+        key: &JobKey,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        let (run, n) = run_and_turn(key)?;
+        let kept = self.local.transcripts.clone();
+        let Some((turn, mut bytes)) = blocking(move || kept.read(run, n)).await? else {
+            return Ok(None);
+        };
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        bytes.drain(..from);
+        Ok(Some(Transcript { agent: turn.agent, bytes, cut: turn.cut }))
+    }
+}
+
+/// The turns of `run` that have a folder, in their order.
+pub(super) fn turns(local: &Local, run: RunId) -> Vec<u32> {
+    let entries = std::fs::read_dir(local.jobs(run)).into_iter().flatten().flatten();
+    let keys = entries.filter_map(|entry| Local::key_of(run, &entry.path()));
+    let mut turns: Vec<u32> =
+        keys.filter_map(|key| run_and_turn(&key).ok().map(|(_, n)| n)).collect();
+    turns.sort_unstable();
+    turns
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> PortResult<T> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(PortError::transient)?;
+    done.map_err(|error| PortError::transient(format!("kept transcripts: {error}")))
+}

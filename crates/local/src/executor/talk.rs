@@ -1,0 +1,260 @@
+//! A turn on a living thread, once it is under way: how it is, what it asks, what it
+//! is answered, how it is stopped.
+
+use std::time::{Duration, SystemTime};
+
+use afk_agent::agents::Exit;
+use afk_agent::agents::claude::control::{self, Ask, Reply};
+use afk_agent::agents::claude::session::SessionId;
+use afk_agent::agents::event::bounded_line;
+use afk_agent::host::{EndHow, HostError, Job as Hosted, JobState, KilledBy, StopSignal};
+use afk_core::ask::{Answer, Asked};
+use afk_core::ids::{At, JobKey, RepoName, RunId};
+use afk_core::run::{TurnEnd, TurnSeen};
+use afk_core::spend::TurnKey;
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport};
+
+use super::report::{Over, Reading, absent, at_work, exit, written};
+use super::thread::{Begun, Standing, put};
+use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
+
+/// How long a process that was started may take to say that it is there.
+const READY: Duration = Duration::from_mins(1);
+/// How often output is looked at for growth.
+const LOOK: Duration = Duration::from_millis(50);
+/// How often the process itself is looked at meanwhile.
+const STATUS: Duration = Duration::from_millis(500);
+/// How long an interrupt is given to show before the caller goes on.
+const MOMENT: Duration = Duration::from_millis(300);
+/// How long a turn may take to end by itself when everything is told to stop. What it cost
+/// is known only from its result.
+const LAST_WORDS: Duration = Duration::from_millis(2500);
+/// The longest line that says what is asked, in characters: whoever allows it must see it.
+const WHAT: usize = 2_000;
+
+impl LocalExecutor {
+    pub(super) async fn observe_thread(
+        &self,
+        repo: &RepoName,
+        key: &JobKey,
+        begun: &Begun,
+    ) -> PortResult<TurnReport> {
+        let Standing::Sent(job, state) = self.standing(key, begun).await? else {
+            return Ok(absent());
+        };
+        let (run, _) = run_and_turn(key)?;
+        let reading = self.read_turn(key, begun, &job).await?;
+        let mut reading = reading.lock().await;
+        let (end, sandbox) = match &state {
+            JobState::Starting if !reading.over => {
+                return Ok(reading.running(at_work(SystemTime::now(), false, Vec::new())));
+            }
+            JobState::Running { started_at, .. } if !reading.over => {
+                if reading.offset == 0
+                    && At::now().duration_since(*started_at).unsigned_abs() > READY
+                {
+                    stop(&job).await?;
+                }
+                return running(&reading, &job).await;
+            }
+            JobState::Starting | JobState::Lost => (None, None),
+            JobState::Running { sandbox, .. } => (None, Some(*sandbox)),
+            JobState::Ended(end) => (Some(end), end.sandbox),
+        };
+        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
+        let killed = |by| end.is_some_and(|end| end.how == EndHow::Killed(by));
+        let told = self.interrupted(key)?.is_some();
+        let dumb = killed(KilledBy::Interrupt) && !told && reading.offset == 0;
+        let mut report = reading.over(
+            &self.prices,
+            Over {
+                run,
+                repo,
+                key: TurnKey {
+                    session: SessionId::of_thread(&run.thread().to_string()).to_string(),
+                    process: begun.process,
+                    turn: begun.of_process,
+                },
+                at: begun.at,
+                sandbox,
+                exit: end.map_or(Exit::Lost, |end| exit(&end.how)),
+                stderr: &String::from_utf8_lossy(&stderr),
+                ours: told || killed(KilledBy::Halt) || killed(KilledBy::Interrupt),
+            },
+        );
+        if let (true, TurnSeen::Ended { how, .. }) = (dumb, &mut report.seen) {
+            let message = format!(
+                "the Claude CLI did not answer within {} s of its start: try it by hand, and check \
+                 agents.claude.program",
+                READY.as_secs()
+            );
+            *how = TurnEnd::Failed { message };
+        }
+        Ok(report)
+    }
+
+    /// Says an answer once, however often it is asked to.
+    pub(super) async fn answer_thread(
+        &self,
+        key: &JobKey,
+        begun: &Begun,
+        request: &str,
+        answer: &Answer,
+    ) -> PortResult<()> {
+        let Standing::Sent(job, JobState::Running { .. }) = self.standing(key, begun).await? else {
+            return Err(PortError::new(PortErrorKind::NotFound, format!("{key} is not at work")));
+        };
+        let reading = self.read_turn(key, begun, &job).await?;
+        let reading = reading.lock().await;
+        let open = open_asks(&reading, &job).await?;
+        let Some(ask) = open.iter().find(|ask| ask.id == request) else { return Ok(()) };
+        let reply = match answer {
+            Answer::Allow => Reply::Allow,
+            Answer::Deny { why } => Reply::Deny(why.clone()),
+            Answer::Say { text } => Reply::Say(text.clone()),
+        };
+        say(&job, &control::answer(ask, &reply)).await
+    }
+
+    /// Ends the turn and keeps the process; asked again after the grace, ends that too.
+    pub(super) async fn interrupt_thread(&self, key: &JobKey, begun: &Begun) -> PortResult<()> {
+        let Standing::Sent(job, state) = self.standing(key, begun).await? else { return Ok(()) };
+        if matches!(state, JobState::Ended(_) | JobState::Lost) {
+            return Ok(());
+        }
+        if self.read_turn(key, begun, &job).await?.lock().await.over {
+            return Ok(());
+        }
+        let (_, n) = run_and_turn(key)?;
+        match self.interrupted(key)? {
+            None => put(&self.begun_path(key)?.with_file_name("interrupted"), b"")
+                .map_err(PortError::transient)?,
+            Some(at) if SystemTime::now().duration_since(at).is_ok_and(|age| age > GRACE) => {
+                return stop(&job).await;
+            }
+            Some(_) => {}
+        }
+        let id = format!("interrupt-{n}");
+        if !said(&job).await?.contains(&id) && say(&job, &control::interrupt(&id)).await.is_err() {
+            return stop(&job).await;
+        }
+        // Its result tells what it cost, so a moment's patience is worth it.
+        self.thread_changed(key, begun, MOMENT).await;
+        Ok(())
+    }
+
+    /// Gives the turn that a thread's process has under way the time to say what it came to,
+    /// before the process is stopped for good: it is told to end, once, and true says that it
+    /// may still take its time. False where there is no turn, it is over, or its time is up.
+    pub(crate) async fn lets_end(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
+        let Some((key, begun)) = self.turn_of(run, &job.dir())? else { return Ok(false) };
+        let late = |at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LAST_WORDS);
+        if self.interrupted(&key)?.is_some_and(late) {
+            return Ok(false);
+        }
+        self.interrupt_thread(&key, &begun).await?;
+        Ok(!self.read_turn(&key, &begun, job).await?.lock().await.over)
+    }
+
+    /// Returns when the turn is over or asks something new, or after `at_most`.
+    pub(super) async fn thread_changed(&self, key: &JobKey, begun: &Begun, at_most: Duration) {
+        let bound = tokio::time::Instant::now() + at_most;
+        let mut looked = tokio::time::Instant::now();
+        let mut len = 0;
+        let Ok(Standing::Sent(job, JobState::Starting | JobState::Running { .. })) =
+            self.standing(key, begun).await
+        else {
+            return;
+        };
+        let path = job.dir().join("stdout");
+        while tokio::time::Instant::now() < bound {
+            let now = path.metadata().map_or(0, |data| data.len());
+            if now != len {
+                len = now;
+                let Ok(reading) = self.read_turn(key, begun, &job).await else { return };
+                let mut reading = reading.lock().await;
+                let asks: Vec<String> =
+                    reading.reader.asks().iter().map(|ask| ask.id.clone()).collect();
+                let new = asks.into_iter().filter(|id| reading.woken.insert(id.clone())).count();
+                if reading.over || new > 0 {
+                    return;
+                }
+            }
+            if looked.elapsed() >= STATUS {
+                looked = tokio::time::Instant::now();
+                if !matches!(job.status().await, Ok(JobState::Starting | JobState::Running { .. }))
+                {
+                    return;
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// When the turn was told to stop.
+    fn interrupted(&self, key: &JobKey) -> PortResult<Option<SystemTime>> {
+        let path = self.begun_path(key)?.with_file_name("interrupted");
+        Ok(path.metadata().and_then(|data| data.modified()).ok())
+    }
+}
+
+/// A turn under way, with what it waits to be told.
+async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnReport> {
+    let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
+    // What waits for an answer says nothing more: its last word is the question.
+    let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
+    let open = open_asks(reading, job).await?;
+    let asks: Vec<Asked> = open.iter().map(|ask| asked(ask, since)).collect();
+    Ok(reading.running(at_work(last, reading.reader.tool_open(), asks)))
+}
+
+/// What the agent asked and was not answered.
+async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<Ask>> {
+    if reading.reader.asks().is_empty() {
+        return Ok(Vec::new());
+    }
+    let said = said(job).await?;
+    Ok(reading.reader.asks().iter().filter(|ask| !said.contains(&ask.id)).cloned().collect())
+}
+
+fn asked(ask: &Ask, since: At) -> Asked {
+    let what = match ask.question() {
+        Some(question) => question,
+        None => format!("{}: {}", ask.tool, ask.input),
+    };
+    Asked {
+        id: ask.id.clone(),
+        question: ask.is_question(),
+        what: bounded_line(&what, WHAT),
+        since,
+    }
+}
+
+/// The ids of all that the process was told.
+async fn said(job: &Hosted) -> PortResult<std::collections::BTreeSet<String>> {
+    let mut log = Vec::new();
+    loop {
+        let part =
+            job.read_stdin(log.len() as u64, super::CHUNK).await.map_err(PortError::transient)?;
+        if part.is_empty() {
+            return Ok(control::said(&log));
+        }
+        log.extend(part);
+    }
+}
+
+/// Adds a line to the process's input. One that is over hears nothing more.
+async fn say(job: &Hosted, line: &[u8]) -> PortResult<()> {
+    let end = match job.stdin_len().await {
+        Ok(end) => end,
+        Err(HostError::Over { .. }) => return Ok(()),
+        Err(error) => return Err(PortError::transient(error)),
+    };
+    job.write(end, line).await.map(drop).map_err(PortError::transient)
+}
+
+async fn stop(job: &Hosted) -> PortResult<()> {
+    job.interrupt(StopSignal::Terminate, GRACE, KilledBy::Interrupt)
+        .await
+        .map_err(PortError::transient)
+}

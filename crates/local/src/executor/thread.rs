@@ -1,0 +1,392 @@
+//! A living thread: one process of the Claude CLI that serves turn after turn.
+//!
+//! A thread's processes are host jobs `thread.1`, `thread.2` and so on. Before anything
+//! of a turn is sent, [`Begun`] is written into the turn's folder: which process, where
+//! in its input the turn's line goes, where in its output the turn begins. So whoever
+//! comes after a crash sends the same line to the same place, which the host takes once.
+//!
+//! A process is used again while it is idle, was started with the configuration in
+//! force, and its own cap is what the budget has left; otherwise it is ended and the
+//! conversation resumed in a new one, which begins only after the old one's whole
+//! process group is gone. `thread.lock` keeps two from running at once; the workspace's
+//! own lock stays free for the jobs that look at the clone between turns.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use afk_agent::agents::claude::control;
+use afk_agent::agents::claude::session::{SessionId, SessionUse, after_refusal};
+use afk_agent::agents::{AgentKind, Exit, TurnReader};
+use afk_agent::host::{self, EndHow, HostError, Job as Hosted, JobSpec, JobState, KilledBy, Stdin};
+use afk_core::config::AgentName;
+use afk_core::ids::{At, JobKey, JobOf, RunId};
+use afk_core::usd::Usd;
+use afk_engine::ports::{PortError, PortResult, Transcript, TurnRequest};
+use serde::{Deserialize, Serialize};
+
+use super::super::invocations::{self, Enter};
+use super::report::Reading;
+use super::{CHUNK, LocalExecutor, STDERR, run_and_turn};
+
+/// How long a thread may be idle before its process is let go; the next turn resumes.
+const IDLE: Duration = Duration::from_mins(10);
+/// How long a process may take to end once its input is closed.
+const CLOSING: Duration = Duration::from_secs(2);
+/// How much a process may write in all its turns, bytes.
+const OUTPUT: u64 = 1 << 30;
+/// How much of an output's end tells whether it is idle.
+const TAIL: u64 = 1 << 20;
+/// How far a process's cap may be from what the budget has left: what rounding makes,
+/// a millionth a turn.
+const CAP_SLACK: Usd = Usd::micros(10);
+
+/// Where a turn is: committed before anything of it is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Begun {
+    /// The thread's process, from 1.
+    pub(super) process: u32,
+    /// Which turn of that process it is, from 1.
+    pub(super) of_process: u32,
+    /// When.
+    pub(super) at: At,
+    /// Where its line begins in the process's input, and the line; the first turn's is
+    /// part of what the process is started with.
+    stdin: u64,
+    line: String,
+    /// Where its output begins.
+    pub(super) stdout: u64,
+    /// The id of its line.
+    pub(super) message: String,
+    /// What the process may still cost by its own count.
+    cap: Usd,
+    /// The CLI's counter before it; none before the first turn of a process.
+    counter: Option<Usd>,
+    /// What the process was started with.
+    shape: String,
+    /// How the process entered the conversation.
+    session_use: SessionUse,
+    /// Whether that is the other way than was tried first.
+    switched: bool,
+}
+
+/// How far a turn that is written down has come.
+pub(super) enum Standing {
+    /// The process has it, or had it.
+    Sent(Hosted, JobState),
+    /// It goes where it is written down.
+    Unsent,
+    /// It cannot go there, and nothing of it was done: another process must take it, and
+    /// enter the conversation in this way where that is known.
+    Void(Option<SessionUse>),
+}
+
+impl LocalExecutor {
+    pub(super) async fn start_thread(&self, turn: &TurnRequest) -> PortResult<()> {
+        let begun = match self.begun(&turn.key)? {
+            None => self.bind(turn, None).await?,
+            Some(begun) => match self.standing(&turn.key, &begun).await? {
+                Standing::Sent(..) => return Ok(()),
+                Standing::Unsent => begun,
+                Standing::Void(enter) => self.bind(turn, enter).await?,
+            },
+        };
+        if begun.of_process == 1 {
+            return self.launch(turn, &begun).await;
+        }
+        let Some(job) = self.process(turn.run, begun.process) else { return Ok(()) };
+        match job.write(begun.stdin, begun.line.as_bytes()).await {
+            // It ended meanwhile: the next look finds that out.
+            Ok(_) | Err(HostError::Over { .. }) => Ok(()),
+            Err(error) => Err(PortError::transient(error)),
+        }
+    }
+
+    pub(super) async fn standing(&self, key: &JobKey, begun: &Begun) -> PortResult<Standing> {
+        let (run, _) = run_and_turn(key)?;
+        let Some(job) = self.process(run, begun.process) else { return Ok(Standing::Unsent) };
+        let state = job.status().await.map_err(PortError::transient)?;
+        if begun.of_process > 1 {
+            let log = job
+                .read_stdin(begun.stdin, begun.line.len() + 1)
+                .await
+                .map_err(PortError::transient)?;
+            return Ok(match &state {
+                _ if log.starts_with(begun.line.as_bytes()) => Standing::Sent(job, state),
+                JobState::Running { .. } if log.is_empty() => Standing::Unsent,
+                JobState::Starting
+                | JobState::Running { .. }
+                | JobState::Ended(_)
+                | JobState::Lost => Standing::Void(None),
+            });
+        }
+        match &state {
+            // Whoever wrote its spec may have died before there was a host.
+            JobState::Starting if !job.dir().join("host.json").exists() => Ok(Standing::Unsent),
+            JobState::Ended(end) if end.how == EndHow::WorkspaceBusy => {
+                job.remove().await.map_err(PortError::transient)?;
+                Ok(Standing::Unsent)
+            }
+            JobState::Ended(end) if !begun.switched => {
+                let refused = self.refused(&job, &super::report::exit(&end.how)).await?;
+                Ok(match refused {
+                    Some(enter) => Standing::Void(Some(enter)),
+                    None => Standing::Sent(job, state),
+                })
+            }
+            JobState::Starting | JobState::Running { .. } | JobState::Ended(_) | JobState::Lost => {
+                Ok(Standing::Sent(job, state))
+            }
+        }
+    }
+
+    /// Where `key` is, if it was ever begun on a thread.
+    pub(super) fn begun(&self, key: &JobKey) -> PortResult<Option<Begun>> {
+        let path = self.begun_path(key)?;
+        let body = match std::fs::read(&path) {
+            Ok(body) => body,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unusable(&path, error)),
+        };
+        serde_json::from_slice(&body).map(Some).map_err(|error| unusable(&path, error))
+    }
+
+    /// The process `n` of the thread of `run`.
+    pub(super) fn process(&self, run: RunId, n: u32) -> Option<Hosted> {
+        Hosted::open(self.local.job(run, &process_key(run, n)))
+    }
+
+    /// The newest turn that the thread's process in `dir` was given.
+    pub(super) fn turn_of(&self, run: RunId, dir: &Path) -> PortResult<Option<(JobKey, Begun)>> {
+        let name = dir.file_name().and_then(|name| name.to_str());
+        let process = name.and_then(|name| name.strip_prefix("thread.")?.parse::<u32>().ok());
+        let Some(newest) = super::keep::turns(&self.local, run).pop() else { return Ok(None) };
+        let key = JobKey::new(run, JobOf::Turn, &newest.to_string());
+        let begun = self.begun(&key)?.filter(|begun| Some(begun.process) == process);
+        Ok(begun.map(|begun| (key, begun)))
+    }
+
+    /// Decides where `turn` goes, and writes it down.
+    async fn bind(&self, turn: &TurnRequest, enter: Option<SessionUse>) -> PortResult<Begun> {
+        let last = self.last_process(turn.run);
+        let session = SessionId::of_thread(&turn.thread.to_string());
+        let mut refused = None;
+        if let Some(job) = self.process(turn.run, last) {
+            // The first look after its host died makes sure that nothing of it is left.
+            match job.status().await.map_err(PortError::transient)? {
+                JobState::Starting | JobState::Running { .. } => {
+                    let next = self.usable(turn, last, &job, session).await?;
+                    if let Some(begun) = next {
+                        return self.write(&turn.key, begun);
+                    }
+                    retire(&job).await?;
+                }
+                JobState::Ended(end) => {
+                    refused = self.refused(&job, &super::report::exit(&end.how)).await?;
+                }
+                JobState::Lost => {}
+            }
+        }
+        let process = last + 1;
+        let usual = if process == 1 { SessionUse::Open } else { SessionUse::Resume };
+        let begun = Begun {
+            process,
+            of_process: 1,
+            at: At::now(),
+            stdin: 0,
+            line: String::new(),
+            stdout: 0,
+            message: session.message(turn.n, process),
+            cap: turn.budget,
+            counter: None,
+            shape: self.shape(turn),
+            session_use: enter.or(refused).unwrap_or(usual),
+            switched: enter.is_some(),
+        };
+        self.write(&turn.key, begun)
+    }
+
+    /// Where `turn` goes in a living process; none where it must have a new one.
+    async fn usable(
+        &self,
+        turn: &TurnRequest,
+        process: u32,
+        job: &Hosted,
+        session: SessionId,
+    ) -> PortResult<Option<Begun>> {
+        let mut before = None;
+        for n in (1..turn.n).rev() {
+            let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
+            before = self.begun(&key)?.filter(|b| b.process == process).map(|b| (key, b));
+            if before.is_some() {
+                break;
+            }
+        }
+        let Some((key, before)) = before else { return Ok(None) };
+        let reading = self.read_turn(&key, &before, job).await?;
+        let reading = reading.lock().await;
+        let usage = match reading.reader.end() {
+            Some(end) if reading.over => end.usage.clone(),
+            Some(_) | None => return Ok(None),
+        };
+        let Some(counter) = Usd::from_f64(usage.cost_usd_cumulative) else { return Ok(None) };
+        let own = usage.turn_cost_usd().and_then(Usd::from_f64);
+        let spent = own.unwrap_or_else(|| counter.less(before.counter.unwrap_or(Usd::ZERO)));
+        let cap = before.cap.less(spent);
+        let apart = cap.less(turn.budget).max(turn.budget.less(cap));
+        let (stdout, idle) = idle(&job.dir()).map_err(PortError::transient)?;
+        if !idle || apart > CAP_SLACK || before.shape != self.shape(turn) {
+            return Ok(None);
+        }
+        let message = session.message(turn.n, process);
+        let line = control::user(&turn.prompt, &message).map_err(PortError::permanent)?;
+        // One that does not answer is ended, and the turn gets a new one.
+        let Ok(stdin) = job.stdin_len().await else { return Ok(None) };
+        Ok(Some(Begun {
+            of_process: before.of_process + 1,
+            at: At::now(),
+            stdin,
+            line: String::from_utf8_lossy(&line).into_owned(),
+            stdout,
+            message,
+            cap,
+            counter: Some(counter),
+            ..before
+        }))
+    }
+
+    /// Starts the process that `begun` names, or attaches to it.
+    async fn launch(&self, turn: &TurnRequest, begun: &Begun) -> PortResult<()> {
+        let enter = Enter { session_use: begun.session_use, message: begun.message.clone() };
+        let invoked = invocations::claude(&self.local, turn, enter).await?;
+        let key = process_key(turn.run, begun.process);
+        let dir = self.local.job(turn.run, &key);
+        let mut spec = JobSpec::new(host::JobKey::new(key.as_str()), dir, invoked.boxed);
+        spec.secrets = invoked.secrets;
+        spec.stdin = Stdin::Pipe(invoked.stdin);
+        // The run's own deadline stands still while people decide; this one does not.
+        spec.timeout = turn.deadline.max(Duration::from_secs(1)) * 2;
+        spec.output_limit = OUTPUT;
+        spec.lock = Some(self.local.workspaces.run(turn.run).dir.join("thread.lock"));
+        self.local.hosts.ensure(&spec).await.map_err(PortError::transient)?;
+        Ok(())
+    }
+
+    /// How the conversation must be entered after a process that was refused it.
+    async fn refused(&self, job: &Hosted, exit: &Exit) -> PortResult<Option<SessionUse>> {
+        let stdout = job.read_stdout(0, STDERR).await.map_err(PortError::transient)?;
+        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
+        let mut reader = TurnReader::new(AgentKind::Claude);
+        let _ = reader.feed(&stdout);
+        Ok(after_refusal(&reader.outcome(exit, &String::from_utf8_lossy(&stderr), false)))
+    }
+
+    pub(super) async fn read_turn(
+        &self,
+        key: &JobKey,
+        begun: &Begun,
+        job: &Hosted,
+    ) -> PortResult<std::sync::Arc<tokio::sync::Mutex<Reading>>> {
+        let new = || Reading::of_turn(AgentKind::Claude, begun.stdout, begun.message.clone());
+        self.read((key.clone(), begun.process), new, job).await
+    }
+
+    /// The turn's part of its process's output: what comes after its result is another's.
+    pub(super) async fn thread_transcript(
+        &self,
+        key: &JobKey,
+        begun: &Begun,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        let (run, _) = run_and_turn(key)?;
+        let Some(job) = self.process(run, begun.process) else { return Ok(None) };
+        let end = self.read_turn(key, begun, &job).await?.lock().await.offset;
+        let from = begun.stdout.saturating_add(offset);
+        let most = usize::try_from(end.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
+        let bytes = match most {
+            0 => Vec::new(),
+            most => job.read_stdout(from, most).await.map_err(PortError::transient)?,
+        };
+        Ok(Some(Transcript { agent: AgentName::Claude, bytes, cut: 0 }))
+    }
+
+    fn last_process(&self, run: RunId) -> u32 {
+        let entries = std::fs::read_dir(self.local.jobs(run)).into_iter().flatten().flatten();
+        let number = |name: &str| name.strip_prefix("thread.")?.parse().ok();
+        entries.filter_map(|entry| number(entry.file_name().to_str()?)).max().unwrap_or(0)
+    }
+
+    fn shape(&self, turn: &TurnRequest) -> String {
+        invocations::shape(&self.local.settings.current().0.agents.claude, turn.network)
+    }
+
+    pub(super) fn begun_path(&self, key: &JobKey) -> PortResult<PathBuf> {
+        let (run, _) = run_and_turn(key)?;
+        Ok(self.local.job(run, key).join("begun.json"))
+    }
+
+    fn write(&self, key: &JobKey, begun: Begun) -> PortResult<Begun> {
+        let path = self.begun_path(key)?;
+        let body = serde_json::to_vec(&begun).map_err(PortError::permanent)?;
+        put(&path, &body).map_err(|error| unusable(&path, error))?;
+        Ok(begun)
+    }
+}
+
+/// Whether this is a thread's process that nobody has used for long.
+pub(crate) fn idle_too_long(key: &JobKey, job: &Hosted) -> bool {
+    let age = |last: SystemTime| SystemTime::now().duration_since(last).ok();
+    let silent = || super::report::written(&job.dir()).and_then(age).is_some_and(|age| age >= IDLE);
+    is_thread(key) && silent() && idle(&job.dir()).is_ok_and(|(_, idle)| idle)
+}
+
+/// Whether the key is that of a thread's process.
+pub(crate) fn is_thread(key: &JobKey) -> bool {
+    key.of() == Some(JobOf::Thread)
+}
+
+fn process_key(run: RunId, n: u32) -> JobKey {
+    JobKey::new(run, JobOf::Thread, &n.to_string())
+}
+
+/// How long the output of the process in `dir` is, and whether it is between two turns.
+fn idle(dir: &Path) -> std::io::Result<(u64, bool)> {
+    let mut file = match std::fs::File::open(dir.join("stdout")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((0, false)),
+        Err(error) => return Err(error),
+    };
+    let len = file.metadata()?.len();
+    file.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
+    let mut tail = Vec::new();
+    file.take(TAIL).read_to_end(&mut tail)?;
+    Ok((len, control::is_idle(&tail)))
+}
+
+/// Ends a process that no turn will use again, and comes back when it is gone.
+async fn retire(job: &Hosted) -> PortResult<()> {
+    // Closed input ends one that is idle; whatever else it is, it is killed.
+    let _ = job.close_stdin().await;
+    match job.wait(CLOSING).await.map_err(PortError::transient)? {
+        JobState::Ended(_) | JobState::Lost => Ok(()),
+        JobState::Starting | JobState::Running { .. } => {
+            job.kill(KilledBy::Interrupt).await.map_err(PortError::transient)
+        }
+    }
+}
+
+/// Writes a file whole or not at all, its folder with it.
+pub(super) fn put(path: &Path, body: &[u8]) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(body)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn unusable(path: &Path, error: impl std::fmt::Display) -> PortError {
+    PortError::transient(format!("cannot use {}: {error}", path.display()))
+}

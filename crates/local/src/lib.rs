@@ -1,0 +1,33 @@
+//! The ports of the engine, made real on one machine: git mirrors and workspaces, jobs
+//! under hosts, and the agents that run as processes here.
+//!
+//! Each adapter knows its port and [`world`], and none knows another but for the
+//! folders and boxes that they share. What is configured comes through the engine's
+//! `Settings`; nothing here reads a file of settings or prints.
+
+mod archive;
+pub mod ask;
+mod boxes;
+mod clock;
+mod executor;
+pub mod git;
+mod git_port;
+mod git_words;
+mod invocations;
+mod jobs;
+pub mod owner;
+pub mod secret;
+mod sign_in;
+mod transcripts;
+mod world;
+
+pub use archive::FileArchive;
+pub use boxes::{Cache, boxed};
+pub use clock::{FreshIds, SystemClock};
+pub use executor::LocalExecutor;
+pub use git_port::LocalGit;
+pub use invocations::find_claude;
+pub use jobs::LocalJobs;
+pub use secret::LocalSecrets;
+pub use transcripts::Transcripts;
+pub use world::Local;

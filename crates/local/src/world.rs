@@ -1,0 +1,107 @@
+//! What the local adapters share: where things lie on this machine, which programs
+//! there are, and the configuration in force.
+//!
+//! One folder holds everything: `mirrors/`, `runs/`, `caches/` (see
+//! [`Workspaces`]), and `jobs/<run>/<job>` for the hosts.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use afk_agent::host::Hosts;
+use afk_agent::sandbox::{Capabilities, Requirement};
+use afk_core::config::{Repo, SandboxRequirement};
+use afk_core::ids::{JobKey, RepoName, RunId};
+use afk_engine::ports::{PortError, PortResult, Secrets, Settings};
+
+use super::git::{Git, Mirror, RemoteUrl, Workspaces};
+use super::transcripts::Transcripts;
+
+/// The machine, as the adapters use it. Cheap to clone.
+#[derive(Clone)]
+pub struct Local {
+    /// The folders.
+    pub workspaces: Arc<Workspaces>,
+    /// Git.
+    pub git: Git,
+    /// Starts hosts.
+    pub hosts: Hosts,
+    /// Our own binary: hosts, boxes and the scripted agent are made of it.
+    pub program: PathBuf,
+    /// What this machine can enforce.
+    pub capabilities: Arc<Capabilities>,
+    /// The configuration.
+    pub settings: Arc<dyn Settings>,
+    /// Reads configured secrets.
+    pub secrets: Arc<dyn Secrets>,
+    /// What is kept of agents' words past their workspace.
+    pub transcripts: Transcripts,
+}
+
+impl Local {
+    /// The configuration of one repo.
+    pub fn repo(&self, name: &RepoName) -> PortResult<Repo> {
+        let (config, _) = self.settings.current();
+        config.repos.get(name).cloned().ok_or_else(|| {
+            PortError::permanent(format!(
+                "{name} is not configured: add a [repos.\"{name}\"] table"
+            ))
+        })
+    }
+
+    /// The mirror of one repo.
+    pub fn mirror(&self, name: &RepoName) -> PortResult<Mirror> {
+        let remote = RemoteUrl::parse(&self.repo(name)?.remote).map_err(PortError::permanent)?;
+        Ok(Mirror::new(self.git.clone(), self.workspaces.mirror(name), remote))
+    }
+
+    /// The folder that holds the jobs of a run.
+    pub fn jobs(&self, run: RunId) -> PathBuf {
+        self.workspaces.jobs(run)
+    }
+
+    /// The folder of one job. Its name is the key without the run, so that a listing
+    /// of the run's jobs gives their keys again.
+    pub fn job(&self, run: RunId, key: &JobKey) -> PathBuf {
+        let prefix = format!("{run}.");
+        let name = key.as_str().strip_prefix(&prefix).unwrap_or(key.as_str());
+        self.jobs(run).join(name)
+    }
+
+    /// The key of the job in `folder`.
+    pub fn key_of(run: RunId, folder: &Path) -> Option<JobKey> {
+        format!("{run}.{}", folder.file_name()?.to_str()?).parse().ok()
+    }
+
+    /// How strong a box must be.
+    pub fn requirement(&self) -> Requirement {
+        match self.settings.current().0.sandbox {
+            SandboxRequirement::Required => Requirement::Required,
+            SandboxRequirement::Preferred => Requirement::Preferred,
+        }
+    }
+
+    /// The runs that have jobs on disk, untouched for `age`, and are neither `live` nor kept.
+    pub fn leftovers(&self, live: &BTreeSet<RunId>, age: Duration) -> Vec<RunId> {
+        let entries = std::fs::read_dir(self.workspaces.root().join("jobs"));
+        let old = |entry: &std::fs::DirEntry| {
+            let touched = entry.metadata().and_then(|metadata| metadata.modified());
+            touched.is_ok_and(|at| at.elapsed().is_ok_and(|since| since >= age))
+        };
+        let left = entries.into_iter().flatten().flatten().filter(old).filter_map(|entry| {
+            let run: RunId = entry.file_name().to_str()?.parse().ok()?;
+            let kept = self.workspaces.run(run).dir.exists();
+            (!live.contains(&run) && !kept).then_some(run)
+        });
+        left.collect()
+    }
+
+    /// Makes the folder of a run's jobs.
+    pub fn make_jobs(&self, run: RunId) -> PortResult<()> {
+        let folder = self.jobs(run);
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            PortError::permanent(format!("could not create {}: {error}", folder.display()))
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! The mirror: made whole, kept fresh, asked; the clone made from it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use afk_local::git::{
+    Blob, BlobAt, BlobLimits, Git, GitError, Limits, Mirror, RemoteUrl, RunClone, Status,
+};
+
+use crate::fixture::{World, agent, gits, run_id, script, write};
+
+#[tokio::test]
+async fn a_mirror_is_made_once_and_follows_the_remote() {
+    for git in gits() {
+        let world = World::new(&git).await;
+        world.must(&world.seed, &["tag", "v1"]);
+        world.must(&world.seed, &["branch", "old"]);
+        world.must(&world.seed, &["push", "-q", "origin", "v1", "old"]);
+        // What a killed process left behind.
+        write(&world.mirror.dir().with_extension("git.making").join("half"), "x");
+        world.mirror.ensure(None).await.unwrap();
+        world.mirror.ensure(None).await.unwrap();
+        let first = world.mirror.known_head("main").await.unwrap();
+        assert_eq!(first, Some(world.oid(&world.seed, "HEAD")));
+        assert_eq!(world.mirror.default_branch(None).await.unwrap(), "main");
+
+        world.must(&world.seed, &["push", "-q", "origin", ":old"]);
+        world.must(&world.seed, &["push", "-q", "origin", "HEAD:refs/heads/old/new"]);
+        let second = world.commit("a", "1", "second");
+        assert_eq!(world.mirror.known_head("main").await.unwrap(), first);
+        assert_eq!(world.mirror.head("main", None).await.unwrap(), Some(second.clone()));
+        assert_eq!(world.mirror.head("none", None).await.unwrap(), None);
+        world.mirror.fetch(None).await.unwrap();
+        assert_eq!(world.mirror.known_head("main").await.unwrap(), Some(second.clone()));
+        assert!(world.mirror.contains(&second, "main").await.unwrap());
+        assert!(!world.mirror.contains(&second, "old/new").await.unwrap());
+        assert!(!world.mirror.contains(&"1".repeat(40).parse().unwrap(), "main").await.unwrap());
+        let refs = world.must(world.mirror.dir(), &["for-each-ref", "--format=%(refname)"]);
+        assert_eq!(refs, "refs/heads/main\nrefs/heads/old/new");
+    }
+}
+
+#[tokio::test]
+async fn many_fetch_at_once_and_a_killed_ones_locks_are_swept() {
+    for git in gits() {
+        let world = World::new(&git).await;
+        let ensure = || async { world.mirror.ensure(None).await };
+        let (a, b, c) = tokio::join!(ensure(), ensure(), ensure());
+        a.and(b).and(c).unwrap();
+        let head = world.commit("a", "1", "second");
+        write(&world.mirror.dir().join("refs/heads/main.lock"), "");
+        write(&world.mirror.dir().join("packed-refs.lock"), "");
+        let fetch = || async { world.mirror.fetch(None).await };
+        let (a, b, c, d) = tokio::join!(fetch(), fetch(), fetch(), fetch());
+        a.and(b).and(c).and(d).unwrap();
+        assert_eq!(world.mirror.known_head("main").await.unwrap(), Some(head));
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_git_or_the_remote_is_named() {
+    for git in gits() {
+        let world = World::new(&git).await;
+        let at = |path: &Path| {
+            let url = RemoteUrl::parse(path.to_str().unwrap()).unwrap();
+            Mirror::new(world.git.clone(), world.path("other.git"), url)
+        };
+        let gone = at(&world.path("gone")).ensure(None).await.unwrap_err();
+        assert!(matches!(gone, GitError::NotARepository { .. }), "{gone:?}");
+        let empty = world.path("empty");
+        world.must(&world.seed, &["init", "-q", "--bare", empty.to_str().unwrap()]);
+        let none = at(&empty).ensure(None).await.unwrap_err();
+        assert!(matches!(none, GitError::Empty { .. }), "{none:?}");
+        assert!(!world.path("other.git").exists());
+
+        let folder = world.path("bin");
+        let open = |binary: std::path::PathBuf| {
+            let folder = folder.clone();
+            async move { Git::open(&binary, &folder, Vec::new(), Limits::default()).await }
+        };
+        let missing = open(world.path("no-git")).await.unwrap_err();
+        assert!(matches!(missing, GitError::NotFound { .. }), "{missing:?}");
+        let old = world.path("old-git");
+        script(&old, "echo git version 2.38.1");
+        let old = open(old).await.unwrap_err();
+        assert!(old.to_string().contains("2.38.1, but 2.39"), "{old}");
+    }
+}
+
+#[tokio::test]
+async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let base = world.oid(&world.seed, "HEAD");
+        write(&world.seed.join(".gitattributes"), "secret -diff\n");
+        write(&world.seed.join("secret"), "key\n");
+        write(&world.seed.join("large"), &"x".repeat(5000));
+        write(&world.seed.join(".afk/WORKFLOW.md"), "policy\n");
+        script(&world.seed.join("exec"), "true");
+        std::os::unix::fs::symlink("/etc/passwd", world.seed.join("link")).unwrap();
+        std::os::unix::fs::symlink("/etc", world.seed.join("linked")).unwrap();
+        let module = format!("160000,{base},module");
+        std::fs::create_dir(world.seed.join("module")).unwrap();
+        world.must(&world.seed, &["update-index", "--add", "--cacheinfo", &module]);
+        let head = world.commit("odd\n\"name", "x", "more\n\nAFK-Run: not one\n");
+        world.mirror.fetch(None).await.unwrap();
+
+        let raw = world.mirror.raw_diff(&base, &head).await.unwrap();
+        let raw = String::from_utf8(raw).unwrap();
+        let fields: Vec<_> = raw.split('\0').filter(|f| !f.is_empty()).collect();
+        assert_eq!(fields.len(), 18, "{raw:?}");
+        assert!(fields.contains(&"odd\n\"name") && fields.contains(&"secret"));
+        let id = |path: &str| world.oid(&world.seed, &format!("HEAD:{path}"));
+        let ids = [id("secret"), id("large"), "2".repeat(40).parse().unwrap(), head.clone()];
+        let limits = BlobLimits { each: 4096, total: 1 << 20 };
+        let blobs = world.mirror.blobs(&ids, limits).await.unwrap();
+        let expected = [
+            Blob::Bytes(b"key\n".to_vec()),
+            Blob::TooLarge { size: 5000 },
+            Blob::Missing,
+            Blob::NotABlob,
+        ];
+        assert_eq!(blobs, expected);
+
+        let at = async |path: &str| world.mirror.blob_at(&head, path, 100).await.unwrap();
+        assert_eq!(at(".afk/WORKFLOW.md").await, BlobAt::File(b"policy\n".to_vec()));
+        assert_eq!(at("none").await, BlobAt::Absent);
+        assert!(world.mirror.blob_at(&head, "../../etc/passwd", 100).await.is_err());
+        assert_eq!(at("link").await, BlobAt::NotPlain { mode: "120000".into() });
+        assert_eq!(at("linked/passwd").await, BlobAt::NotPlain { mode: "120000".into() });
+        assert_eq!(at("module/a").await, BlobAt::NotPlain { mode: "160000".into() });
+        assert_eq!(at("none/a/b").await, BlobAt::Absent);
+        assert_eq!(at("exec").await, BlobAt::NotPlain { mode: "100755".into() });
+        assert_eq!(at(".afk").await, BlobAt::NotPlain { mode: "040000".into() });
+        assert_eq!(at("large").await, BlobAt::TooLarge { size: 5000 });
+        assert_eq!(at("*").await, BlobAt::Absent);
+
+        let commits = world.mirror.commits(&base, &head).await.unwrap();
+        assert_eq!(commits.len(), 1);
+        assert_eq!(commits[0].message, b"more\n\nAFK-Run: not one\n");
+        assert_eq!(commits[0].parents, vec![base]);
+        assert_eq!(world.mirror.git_crypt(&head).await.unwrap(), None);
+        let head =
+            world.commit("sub/.gitattributes", "*.key filter=git-crypt diff=git-crypt\n", "c");
+        world.mirror.fetch(None).await.unwrap();
+        let found = world.mirror.git_crypt(&head).await.unwrap();
+        assert_eq!(found.as_deref(), Some("sub/.gitattributes"));
+    }
+}
+
+#[tokio::test]
+async fn a_runs_commits_are_found_by_their_trailers() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let base = world.oid(&world.seed, "HEAD");
+        let run = run_id();
+        let ours = world.commit("a", "1", &format!("s\n\nAFK-Run: {run}\nAFK-Attempt: 2"));
+        let theirs = "0198c0de-0000-7000-8000-0000000000bb";
+        let foreign = world.commit("a", "2", &format!("s\n\nAFK-Run: {theirs}\nAFK-Attempt: 1"));
+        world.commit("a", "3", "plain");
+        world.mirror.fetch(None).await.unwrap();
+        let find = async |n, since| world.mirror.find_trailer("main", run, n, since).await.unwrap();
+        assert_eq!(find(2, &base).await, Some(ours.clone()));
+        assert_eq!(find(1, &base).await, None);
+        assert_eq!(find(2, &ours).await, None);
+        let pushed = BTreeSet::from([ours]);
+        let found = world.mirror.foreign_run_commits("main", &base, &pushed).await.unwrap();
+        assert_eq!(found.into_iter().map(|c| c.id).collect::<Vec<_>>(), vec![foreign]);
+    }
+}
+
+#[tokio::test]
+async fn a_clone_is_made_once_borrows_and_cannot_push() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let folders = world.spaces.run(run_id());
+        write(&folders.dir.join("clone.making/half"), "x");
+        let clone = world.clone().await;
+        assert_eq!(std::fs::read_to_string(clone.dir.join("README")).unwrap(), "one\n");
+        assert_eq!(world.must(&clone.dir, &["status", "--porcelain"]), "");
+        let branch = world.must(&clone.dir, &["symbolic-ref", "--short", "HEAD"]);
+        assert_eq!(branch, "afk/7-000000aa");
+        let count = world.must(&clone.dir, &["count-objects", "-v"]);
+        assert!(count.contains("count: 0\n") && count.contains("in-pack: 0"), "{count}");
+        let pushed = crate::fixture::plain(&git, &clone.dir, &["push", "origin", "HEAD:main"]);
+        assert!(!pushed.0, "{}", pushed.1);
+        let who = world.must(&clone.dir, &["config", "--local", "user.name"]);
+        assert_eq!(who, "agent");
+
+        // Asked again it is the same clone, with what was done in it, off its own base.
+        let work = world.work(&clone, "new", "x");
+        world.commit("b", "1", "moved");
+        world.mirror.fetch(None).await.unwrap();
+        let again = world.clone().await;
+        assert_eq!(again, clone);
+        assert_eq!(world.oid(&clone.dir, "HEAD"), work);
+
+        // It outlives a history that was rewritten and tidied away.
+        world.must(&world.seed, &["checkout", "-q", "--orphan", "fresh"]);
+        world.must(&world.seed, &["commit", "-q", "-m", "rewritten"]);
+        world.must(&world.seed, &["push", "-q", "-f", "origin", "HEAD:main"]);
+        world.mirror.fetch(None).await.unwrap();
+        world.mirror.tidy().await.unwrap();
+        world.must(&clone.dir, &["fsck", "--full", "--strict"]);
+
+        // Then the run is done with.
+        world.spaces.remove_run(run_id()).unwrap();
+        world.mirror.forget(run_id()).await.unwrap();
+        world.mirror.forget(run_id()).await.unwrap();
+        assert_eq!(world.mirror.run_ref(run_id(), "base").await.unwrap(), None);
+        world.mirror.tidy().await.unwrap();
+        world.must(world.mirror.dir(), &["fsck", "--full"]);
+    }
+}
+
+#[tokio::test]
+async fn an_old_object_goes_only_when_no_clone_can_borrow_it() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        let mirror = world.mirror.dir().to_owned();
+        write(&world.seed.join("nobody"), "what no ref reaches");
+        let blob = world.must(&world.seed, &["hash-object", "nobody"]);
+        let (folder, rest) = blob.trim().split_at(2);
+        let path = mirror.join("objects").join(folder).join(rest);
+        world.must(&world.seed, &["hash-object", "-w", "nobody"]);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::copy(world.seed.join(".git/objects").join(folder).join(rest), &path).unwrap();
+        let month = std::time::SystemTime::now() - std::time::Duration::from_hours(31 * 24);
+        let age = |path: &std::path::Path| {
+            let file = std::fs::File::options().read(true).open(path).unwrap();
+            file.set_times(std::fs::FileTimes::new().set_modified(month)).unwrap();
+        };
+        age(&path);
+        let there = || crate::fixture::plain(&git, &mirror, &["cat-file", "-e", blob.trim()]).0;
+
+        // The clone needs no copy of its own of what it can borrow.
+        write(&clone.dir.join("nobody"), "what no ref reaches");
+        world.must(&clone.dir, &["add", "nobody"]);
+        world.mirror.tidy().await.unwrap();
+        assert!(there(), "the clone's index needs it");
+        world.must(&clone.dir, &["fsck", "--full", "--strict"]);
+
+        world.spaces.remove_run(run_id()).unwrap();
+        world.mirror.forget(run_id()).await.unwrap();
+        // What was kept was packed, and is as old as its pack.
+        for entry in std::fs::read_dir(mirror.join("objects/pack")).unwrap().flatten() {
+            age(&entry.path());
+        }
+        world.mirror.tidy().await.unwrap();
+        assert!(!there(), "nobody can need it");
+    }
+}
+
+#[tokio::test]
+async fn head_status_and_stray_branches_are_seen_from_outside() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        let side = world.work(&clone, "side", "1");
+        world.must(&clone.dir, &["branch", "side"]);
+        world.must(&clone.dir, &["checkout", "-q", "--detach", "HEAD~1"]);
+        let head = world.work(&clone, "new", "1");
+        let upload = world.boxed_upload_pack(&clone);
+        let seen = clone.advertised(&world.mirror, &upload).await.unwrap();
+        assert_eq!((seen.head.as_ref(), seen.branch.as_deref()), (Some(&head), None));
+        let stray: Vec<_> = seen.elsewhere(&clone.base).into_iter().map(|(_, o)| o).collect();
+        assert_eq!(stray, vec![&side, &side]);
+
+        let status = |clone: &RunClone| {
+            let argv = Status::argv();
+            let output = std::process::Command::new(argv[0])
+                .args(&argv[1..])
+                .current_dir(&clone.dir)
+                .output()
+                .unwrap();
+            Status::parse(&output.stdout).unwrap()
+        };
+        assert!(!status(&clone).is_dirty());
+        write(&clone.dir.join("left over"), "x");
+        assert_eq!(status(&clone).entries, vec![(*b"??", b"left over".to_vec())]);
+
+        let fetched = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
+        assert_eq!(fetched, head);
+        // What was fetched once is what counts.
+        world.work(&clone, "later", "1");
+        let again = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
+        assert_eq!(again, head);
+    }
+}
+
+#[tokio::test]
+async fn a_branch_with_a_dash_is_a_branch_and_no_option() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let evil = format!("--upload-pack={};x", world.fire().replace(' ', "${IFS}"));
+        let full = "refs/heads/-x";
+        world.must(&world.seed, &["push", "-q", "origin", &format!("HEAD:{full}")]);
+        world.must(&world.origin, &["symbolic-ref", "HEAD", full]);
+        world.mirror.fetch(None).await.unwrap();
+        assert_eq!(world.mirror.default_branch(None).await.unwrap(), "-x");
+        let head = world.mirror.known_head("-x").await.unwrap().unwrap();
+        assert_eq!(world.mirror.head("-x", None).await.unwrap(), Some(head.clone()));
+        let dir = world.spaces.prepare(run_id()).unwrap().clone;
+        let bad = RunClone::create(&world.mirror, run_id(), &dir, &head, "a b", &agent()).await;
+        assert!(matches!(bad, Err(GitError::BadName { .. })));
+        let made = RunClone::create(&world.mirror, run_id(), &dir, &head, "-y", &agent()).await;
+        assert_eq!(made.unwrap().base, head);
+        let odd = world.mirror.head(&evil, None).await;
+        assert!(matches!(odd, Ok(None) | Err(GitError::BadName { .. })), "{odd:?}");
+        assert!(!world.fired());
+    }
+}

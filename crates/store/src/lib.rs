@@ -1,0 +1,168 @@
+//! The store: one SQLite file that holds runs, their journal, the outbox, leases,
+//! switches, the spend ledger, remembered results and the local tracker.
+//!
+//! The engine's ports are made of it; the command line reads it. All writes of a
+//! process go through one group-commit writer ([`writer`]), so that many runs
+//! share one flush of the disk; an answer is given only after the COMMIT, with
+//! `synchronous = FULL`. Other processes (ticks, the command line) write the same
+//! file: every decision is made inside its write transaction, never before it.
+//!
+//! Time is always a parameter. Documents (`state`, `body`) are JSON text of the
+//! caller's own types: see [`to_json`] and [`from_json`]. What they mean is not
+//! known here.
+
+mod admit;
+mod backup;
+mod beat;
+mod comments;
+mod error;
+mod issues;
+mod journal;
+mod leases;
+mod ledger;
+pub mod local_tracker;
+mod memo;
+mod open;
+mod outbox;
+mod port;
+mod presence;
+mod requests;
+mod runs;
+mod switches;
+mod tracker_port;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::{SqliteConnection, SqlitePool};
+
+pub use admit::{Admission, Caps, Facts, LiveRun, NewRun, Refusal};
+pub use error::{StoreError, StoreErrorKind};
+pub(crate) use issues::{IssueEdit, IssueFilter};
+pub use journal::{JournalEntry, JournalFault, JournalReport, JournalRow};
+pub use leases::{Fence, Lease, LeaseHolder};
+pub use ledger::{LedgerEntry, Spend};
+pub use open::OpenOptions;
+pub use outbox::{NewSend, Outgoing};
+pub use port::{Chains, StorePort};
+pub use requests::RequestRow;
+pub use runs::{Commit, CommitOutcome, FreezeRepo, RunFilter, RunRow};
+pub use switches::{SwitchName, SwitchState, Switches};
+pub use tracker_port::TrackerPort;
+
+/// The most that one document may hold.
+pub const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
+
+/// An open store. Clones share the same connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: Arc<Path>,
+    writer: writer::Writer,
+    readers: SqlitePool,
+}
+
+impl Store {
+    /// Opens the store at `path`, making it (mode 0600) and its schema where absent.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        OpenOptions::default().open(path).await
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Finishes the writes that were handed in, then closes every connection.
+    /// Later writes are refused.
+    pub async fn close(&self) {
+        // The writer last: the last to close folds the WAL into the file, which a reader cannot.
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+
+    /// Runs `work` in the write transaction and answers once it is durable. An
+    /// error undoes what this work wrote and nothing else. The work is done even
+    /// when the caller stops waiting.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
+    {
+        self.inner.writer.write(work).await.map_err(|e| e.at(&self.inner.path))
+    }
+
+    /// The connections that only read.
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        &self.inner.readers
+    }
+
+    /// A failed read, with the name of the file.
+    pub(crate) fn fault(&self, error: impl Into<StoreError>) -> StoreError {
+        error.into().at(&self.inner.path)
+    }
+}
+
+/// A document as the store keeps it.
+pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    let text = serde_json::to_string(value).map_err(|e| StoreError::malformed("a document", e))?;
+    check_size("a document", &text)?;
+    Ok(text)
+}
+
+/// A document as it was given; `what` names it in the error.
+pub fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+    // The message of serde_json may quote the text: the place alone is said.
+    serde_json::from_str(text).map_err(|e| {
+        let why = format!("not of the expected shape (line {}, column {})", e.line(), e.column());
+        StoreError::malformed(what, why)
+    })
+}
+
+/// Checks a caller's document before it goes near the database.
+fn check_document(what: &str, text: &str) -> Result<(), StoreError> {
+    check_size(what, text)?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text)
+        .map(|_| ())
+        .map_err(|_| StoreError::malformed(what, "not JSON"))
+}
+
+fn check_size(what: &str, text: &str) -> Result<(), StoreError> {
+    if text.len() > MAX_DOCUMENT {
+        let why = format!("{} bytes, more than the {MAX_DOCUMENT} allowed", text.len());
+        return Err(StoreError::malformed(what, why));
+    }
+    Ok(())
+}
+
+fn micros(at: Timestamp) -> i64 {
+    at.as_microsecond()
+}
+
+fn from_micros(what: &str, micros: i64) -> Result<Timestamp, StoreError> {
+    Timestamp::from_microsecond(micros).map_err(|e| StoreError::malformed(what, e))
+}
+
+/// Numbers of ours fit; one that does not is as good as endless.
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn parse<T>(what: &str, text: &str) -> Result<T, StoreError>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|e: T::Err| StoreError::malformed(what, e))
+}

@@ -1,0 +1,304 @@
+//! The local tracker: issues kept in the store of this machine.
+//!
+//! For one machine and for trying things: the same gates, the same loop. The
+//! command line writes it for the person at the keyboard, the loop for `afk`
+//! itself; who did what is an event, and an event is written only when something
+//! changed, so that asking twice is done once.
+//!
+//! Permission is fail-closed: the person at the keyboard is admin, others have
+//! what was configured, and `afk`'s own account has none, so that no label of its
+//! own making is ever trusted. Blockers are parsed elsewhere.
+
+use std::collections::BTreeMap;
+
+use afk_core::ids::{Actor, IssueRef, RepoName};
+use afk_core::issue::{BlockerState, Comment, Issue, IssueEvent, Permission};
+use jiff::Timestamp;
+
+use crate::{IssueEdit, IssueFilter, Store, StoreError};
+
+/// The most that is listed at once.
+const MAX_LIST: u32 = 10_000;
+const MAX_TITLE: usize = 1000;
+const MAX_TEXT: usize = 1024 * 1024;
+const MAX_LABEL: usize = 100;
+
+/// A refused or failed call of the tracker.
+#[derive(Debug, thiserror::Error)]
+pub enum TrackerError {
+    /// The store failed, or has no such issue.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Text that no issue can have.
+    #[error("{what} {why}")]
+    Invalid {
+        /// Which text.
+        what: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A comment that is not there, or that somebody else wrote.
+    #[error("comment {id} on {issue} was not written by {actor}: only its author edits it")]
+    NotTheirs {
+        /// The comment.
+        id: String,
+        /// The issue.
+        issue: IssueRef,
+        /// Who asked.
+        actor: String,
+    },
+}
+
+/// The tracker, as one account sees it.
+#[derive(Debug, Clone)]
+pub struct LocalTracker {
+    store: Store,
+    keeper: String,
+    granted: BTreeMap<String, Permission>,
+}
+
+impl LocalTracker {
+    /// `keeper` is the id of the person at the keyboard (`user:<name>`); `granted`
+    /// what was configured for other ids.
+    pub fn new(
+        store: Store,
+        keeper: impl Into<String>,
+        granted: BTreeMap<String, Permission>,
+    ) -> Self {
+        Self { store, keeper: keeper.into(), granted }
+    }
+
+    /// The account that `afk` itself writes by.
+    pub fn own_account() -> Actor {
+        Actor { id: "afk".to_owned(), login: "afk".to_owned(), bot: true }
+    }
+
+    /// An account of the machine, by its name.
+    pub fn user(name: &str) -> Actor {
+        Actor { id: format!("user:{name}"), login: name.to_owned(), bot: false }
+    }
+
+    /// What `actor_id` may do on any repo here.
+    pub fn permission(&self, actor_id: &str) -> Permission {
+        if actor_id == Self::own_account().id {
+            Permission::None
+        } else if actor_id == self.keeper {
+            Permission::Admin
+        } else {
+            self.granted.get(actor_id).copied().unwrap_or(Permission::None)
+        }
+    }
+
+    /// Makes an issue; numbers count from 1 in each repo.
+    pub async fn create(
+        &self,
+        repo: &RepoName,
+        title: &str,
+        body: &str,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<IssueRef, TrackerError> {
+        let (title, body) = (check_title(title)?, check_text("the body", body)?);
+        Ok(self.store.issue_create(repo.clone(), title, body, actor.clone(), at).await?)
+    }
+
+    /// One issue.
+    pub async fn get(&self, issue: &IssueRef) -> Result<Option<Issue>, TrackerError> {
+        Ok(self.store.issue(issue).await?)
+    }
+
+    /// Issues by repo and number.
+    pub async fn list(
+        &self,
+        repo: Option<&RepoName>,
+        open: Option<bool>,
+        label: Option<&str>,
+    ) -> Result<Vec<Issue>, TrackerError> {
+        let filter = IssueFilter { repo: repo.cloned(), label: label.map(str::to_owned), open };
+        Ok(self.store.issue_list(&filter, MAX_LIST).await?)
+    }
+
+    /// The open issues of `repo` that carry `label`, by number.
+    pub async fn list_ready(
+        &self,
+        repo: &RepoName,
+        label: &str,
+    ) -> Result<Vec<Issue>, TrackerError> {
+        self.list(Some(repo), Some(true), Some(label)).await
+    }
+
+    /// The open issues of every repo that carry `label`, by repo and number; all of them.
+    pub async fn list_ready_everywhere(&self, label: &str) -> Result<Vec<Issue>, TrackerError> {
+        let filter = IssueFilter { repo: None, label: Some(label.to_owned()), open: Some(true) };
+        Ok(self.store.issue_list(&filter, u32::MAX).await?)
+    }
+
+    /// What happened to an issue, oldest first.
+    pub async fn events(&self, issue: &IssueRef) -> Result<Vec<IssueEvent>, TrackerError> {
+        Ok(self.store.issue_events(issue).await?)
+    }
+
+    /// Whether an issue that another names still blocks it.
+    pub async fn blocker(&self, issue: &IssueRef) -> BlockerState {
+        match self.store.issue(issue).await {
+            Ok(Some(found)) if found.open => BlockerState::Open,
+            Ok(Some(_)) => BlockerState::Closed,
+            Ok(None) | Err(_) => BlockerState::Unreadable,
+        }
+    }
+
+    /// Puts a label on; false when it was there.
+    pub async fn label(
+        &self,
+        issue: &IssueRef,
+        label: &str,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, TrackerError> {
+        self.edit_once(issue, IssueEdit::Label(check_label(label)?), actor, at).await
+    }
+
+    /// Takes a label off; false when it was not there.
+    pub async fn unlabel(
+        &self,
+        issue: &IssueRef,
+        label: &str,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, TrackerError> {
+        self.edit_once(issue, IssueEdit::Unlabel(check_label(label)?), actor, at).await
+    }
+
+    /// Closes an issue; false when it was closed.
+    pub async fn close(
+        &self,
+        issue: &IssueRef,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, TrackerError> {
+        self.edit_once(issue, IssueEdit::Close, actor, at).await
+    }
+
+    /// Opens an issue again; false when it was open.
+    pub async fn reopen(
+        &self,
+        issue: &IssueRef,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, TrackerError> {
+        self.edit_once(issue, IssueEdit::Reopen, actor, at).await
+    }
+
+    /// Gives an issue another title or body; false when it has them.
+    pub async fn edit(
+        &self,
+        issue: &IssueRef,
+        title: Option<&str>,
+        body: Option<&str>,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, TrackerError> {
+        // Both are looked at before either is written.
+        let title = title.map(check_title).transpose()?;
+        let body = body.map(|body| check_text("the body", body)).transpose()?;
+        let mut changed = false;
+        if let Some(title) = title {
+            changed |= self.edit_once(issue, IssueEdit::Title(title), actor, at).await?;
+        }
+        if let Some(body) = body {
+            changed |= self.edit_once(issue, IssueEdit::Body(body), actor, at).await?;
+        }
+        Ok(changed)
+    }
+
+    /// The comments of an issue, oldest first.
+    pub async fn comments(&self, issue: &IssueRef) -> Result<Vec<Comment>, TrackerError> {
+        Ok(self.store.comments(issue).await?)
+    }
+
+    /// The comments on any issue of `repo` from `since` on, oldest first.
+    pub async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: Timestamp,
+    ) -> Result<Vec<(IssueRef, Comment)>, TrackerError> {
+        Ok(self.store.comments_since(repo, since).await?)
+    }
+
+    /// Writes a comment and answers with its id.
+    pub async fn comment(
+        &self,
+        issue: &IssueRef,
+        body: &str,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<String, TrackerError> {
+        let body = check_text("the comment", body)?;
+        Ok(self.store.comment_add(issue, body, actor.clone(), at).await?.to_string())
+    }
+
+    /// Replaces the text of a comment in place, by its author; false when it has it.
+    pub async fn edit_comment(
+        &self,
+        issue: &IssueRef,
+        id: &str,
+        body: &str,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, TrackerError> {
+        let body = check_text("the comment", body)?;
+        let not_theirs = || TrackerError::NotTheirs {
+            id: id.chars().take(40).collect(),
+            issue: issue.clone(),
+            actor: actor.login.clone(),
+        };
+        let number = id.parse().map_err(|_| not_theirs())?;
+        let edited = self.store.comment_edit(issue, number, body, &actor.id, at).await?;
+        edited.ok_or_else(not_theirs)
+    }
+
+    async fn edit_once(
+        &self,
+        issue: &IssueRef,
+        edit: IssueEdit,
+        actor: &Actor,
+        at: Timestamp,
+    ) -> Result<bool, TrackerError> {
+        Ok(self.store.issue_edit(issue, edit, actor.clone(), at).await?)
+    }
+}
+
+fn invalid(what: &'static str, why: impl Into<String>) -> TrackerError {
+    TrackerError::Invalid { what, why: why.into() }
+}
+
+fn check_title(title: &str) -> Result<String, TrackerError> {
+    let title = title.trim();
+    if title.is_empty() {
+        Err(invalid("the title", "is empty: say in one line what is wanted"))
+    } else if title.len() > MAX_TITLE {
+        Err(invalid("the title", format!("is longer than {MAX_TITLE} bytes")))
+    } else if title.chars().any(char::is_control) {
+        Err(invalid("the title", "is more than one line of plain text"))
+    } else {
+        Ok(title.to_owned())
+    }
+}
+
+fn check_text(what: &'static str, text: &str) -> Result<String, TrackerError> {
+    if text.len() > MAX_TEXT {
+        return Err(invalid(what, format!("is longer than {MAX_TEXT} bytes")));
+    }
+    Ok(text.to_owned())
+}
+
+/// A label as it is kept, or why it cannot be one.
+pub fn check_label(label: &str) -> Result<String, TrackerError> {
+    let label = label.trim();
+    let plain = !label.chars().any(|c| c.is_control() || c == ',');
+    if label.is_empty() || label.len() > MAX_LABEL || !plain {
+        let why = format!("is not 1 to {MAX_LABEL} bytes of plain text without commas");
+        return Err(invalid("the label", why));
+    }
+    Ok(label.to_owned())
+}

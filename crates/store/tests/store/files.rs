@@ -1,0 +1,220 @@
+//! The file itself: whose it is, what it survives, and what is no store.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use afk_store::*;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection, SqliteConnection};
+
+use crate::support::*;
+
+#[tokio::test]
+async fn the_file_is_for_its_owner_alone() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", FREE).await;
+    for name in ["afk.db", "afk.db-wal", "afk.db-shm"] {
+        assert_eq!(mode(&home.dir.path().join(name)), 0o600, "{name}");
+    }
+    store.close().await;
+    std::fs::set_permissions(home.file(), PermissionsExt::from_mode(0o644)).unwrap();
+    home.open().await;
+    assert_eq!(mode(&home.file()), 0o600);
+}
+
+async fn refused(home: &Home) -> String {
+    let quick = OpenOptions { busy_timeout: Duration::from_millis(100), readers: 1 };
+    let text = quick.open(&home.file()).await.unwrap_err().to_string();
+    text.replace(&home.dir.path().display().to_string(), "<dir>")
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_the_store_are_refused_and_left_as_they_are() {
+    let home = Home::new();
+    std::fs::write(home.file(), "not a database, but a file of another program").unwrap();
+    std::fs::set_permissions(home.file(), PermissionsExt::from_mode(0o640)).unwrap();
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is not a store of afk: it is another program's file; it was left as it is, choose another path: error returned from database: (code: 26) file is not a database");
+    assert!(std::fs::read_to_string(home.file()).unwrap().starts_with("not a database"));
+    assert_eq!(mode(&home.file()), 0o640);
+
+    let home = Home::new();
+    std::fs::write(home.file(), "").unwrap();
+    sql(&mut home.raw().await, "CREATE TABLE recipes (name TEXT)").await.unwrap();
+    let before = std::fs::read(home.file()).unwrap();
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is not a store of afk: it is another program's file; it was left as it is, choose another path");
+    assert_eq!(std::fs::read(home.file()).unwrap(), before);
+
+    let home = Home::new();
+    home.open().await.close().await;
+    sql(
+        &mut home.raw().await,
+        "INSERT INTO _sqlx_migrations VALUES (9000, 'later', '2030-01-01', 1, x'00', 1)",
+    )
+    .await
+    .unwrap();
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db was written by a newer afk (schema 9000, this binary knows up to 6); run the newer binary or restore a backup made before it");
+
+    let home = Home::new();
+    home.open().await.close().await;
+    let mut bytes = std::fs::read(home.file()).unwrap();
+    bytes[100..4096].fill(0xa5);
+    std::fs::write(home.file(), bytes).unwrap();
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db is damaged: the database file is malformed; stop all that use it and restore a backup: error returned from database: (code: 11) database disk image is malformed");
+
+    let home = Home::new();
+    std::fs::create_dir(home.file()).unwrap();
+    insta::assert_snapshot!(refused(&home).await, @"the store <dir>/afk.db cannot be opened: it is not a regular file");
+
+    let home = Home::new();
+    let missing = home.dir.path().join("no/afk.db");
+    let error = Store::open(&missing).await.unwrap_err().to_string();
+    assert!(error.ends_with("cannot be opened: its directory does not exist; make it first"));
+}
+
+#[tokio::test]
+async fn a_lock_held_too_long_is_said_and_the_next_write_goes_through() {
+    let home = Home::new();
+    let quick = OpenOptions { busy_timeout: Duration::from_millis(50), readers: 1 };
+    let store = quick.open(&home.file()).await.unwrap();
+    let mut raw = home.raw().await;
+    sql(&mut raw, "BEGIN IMMEDIATE").await.unwrap();
+    let error = store.set_switch(SwitchName::Halt, true, "{}", "x", at(0)).await.unwrap_err();
+    assert_eq!(*error.kind(), StoreErrorKind::Locked);
+    assert!(error.is_transient());
+    sql(&mut raw, "ROLLBACK").await.unwrap();
+    store.set_switch(SwitchName::Halt, true, "{}", "x", at(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_and_a_read_only_file_are_told_apart_and_leave_the_store_whole() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", FREE).await;
+    store.close().await;
+    // The nearest to a full disk that needs no mount: a cap on pages, of this connection.
+    let options = SqliteConnectOptions::new().filename(home.file()).pragma("max_page_count", "1");
+    let mut raw = SqliteConnection::connect_with(&options).await.unwrap();
+    let text = "INSERT INTO outbox VALUES ('x', (SELECT id FROM runs), 'k', \
+        json_quote(hex(zeroblob(1000000))), 0, 0, NULL, NULL, NULL, NULL, NULL)";
+    let error = sqlx::query(text).execute(&mut raw).await.unwrap_err();
+    let error = afk_store::StoreError::from(error);
+    assert_eq!(*error.kind(), StoreErrorKind::DiskFull);
+    raw.close().await.unwrap();
+    let options = SqliteConnectOptions::new().filename(home.file()).read_only(true);
+    let mut raw = SqliteConnection::connect_with(&options).await.unwrap();
+    let error = sqlx::query("DELETE FROM outbox").execute(&mut raw).await.unwrap_err();
+    assert_eq!(*afk_store::StoreError::from(error).kind(), StoreErrorKind::ReadOnly);
+    raw.close().await.unwrap();
+    let store = home.open().await;
+    let report = store.verify_journal(run_id(1)).await.unwrap();
+    assert_eq!(report, JournalReport::Intact { rows: 1 });
+}
+
+#[tokio::test]
+async fn a_backup_to_a_full_disk_names_the_copy_and_not_the_store() {
+    let home = Home::new();
+    let store = home.open().await;
+    let small = home.dir.path().join("small");
+    std::fs::create_dir(&small).unwrap();
+    let mount = ["-t", "tmpfs", "-o", "size=16k", "tmpfs"];
+    let mounted = Command::new("mount").args(mount).arg(&small).stderr(Stdio::null()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: no file system could be mounted to fill it");
+        return;
+    }
+    let refused = store.backup(&small.join("copy.db"), false).await;
+    Command::new("umount").arg("-l").arg(&small).status().unwrap();
+    let error = refused.unwrap_err();
+    assert!(matches!(error.kind(), StoreErrorKind::NotCopied(_)), "{error:?}");
+    let told = error.to_string();
+    assert!(told.contains("was not copied to") && told.contains("small/copy.db"), "{told}");
+}
+
+const CHILD_FILE: &str = "AFK_TEST_STORE_FILE";
+const CHILD_RUNS: u128 = 16;
+
+/// Started by the test below; commits on many runs until it is killed, and says
+/// each commit that was answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the child of another test"]
+async fn child_that_commits() {
+    let Some(file) = std::env::var_os(CHILD_FILE) else { return };
+    let store = Store::open(Path::new(&file)).await.unwrap();
+    let tasks: Vec<_> = (1..=CHILD_RUNS)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut version = store.load(run_id(n)).await.unwrap().unwrap().version;
+                loop {
+                    let sends = vec![send(&format!("{n}-{version}"))];
+                    let commit = Commit { sends, ..change(n, version) };
+                    let outcome = store.commit(commit).await.unwrap();
+                    version += 1;
+                    assert_eq!(outcome, CommitOutcome::Committed { version });
+                    let mut out = std::io::stdout().lock();
+                    writeln!(out, "\ncommitted {n} {version}").unwrap();
+                }
+            })
+        })
+        .collect();
+    futures_util::future::join_all(tasks).await;
+}
+
+#[tokio::test]
+async fn a_process_killed_while_it_commits_loses_nothing_it_was_answered() {
+    let home = Home::new();
+    let store = home.open().await;
+    for n in 1..=CHILD_RUNS {
+        admit(&store, n, &format!("o/r{n}#1"), FREE).await;
+    }
+    store.close().await;
+    let mut answered = vec![1_u64; CHILD_RUNS as usize + 1];
+    for round in 1..=4 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "files::child_that_commits", "--ignored", "--nocapture"])
+            .env(CHILD_FILE, home.file())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut seen = 0;
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            let Some(rest) = line.strip_prefix("committed ") else { continue };
+            let (n, version) = rest.split_once(' ').unwrap();
+            answered[n.parse::<usize>().unwrap()] = version.parse().unwrap();
+            seen += 1;
+            if seen == 150 * round {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(seen >= 150 * round, "the child ended by itself after {seen}");
+
+        let store = home.open().await;
+        let mut total = 0;
+        for n in 1..=CHILD_RUNS {
+            let row = store.load(run_id(n)).await.unwrap().unwrap();
+            assert!(row.version >= answered[n as usize], "run {n} lost a commit");
+            assert_eq!(
+                row.state,
+                format!(r#"{{"step":{}}}"#, row.version - 1)
+                    .replace(r#"{"step":0}"#, r#"{"phase":"worktree"}"#)
+            );
+            let report = store.verify_journal(run_id(n)).await.unwrap();
+            assert_eq!(report, JournalReport::Intact { rows: row.version });
+            total += row.version - 1;
+        }
+        assert_eq!(store.outbox_backlog().await.unwrap().0, total);
+        store.close().await;
+        let check: String = sqlx::query_scalar("PRAGMA integrity_check")
+            .fetch_one(&mut home.raw().await)
+            .await
+            .unwrap();
+        assert_eq!(check, "ok");
+    }
+}

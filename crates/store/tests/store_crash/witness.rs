@@ -1,0 +1,158 @@
+//! The real store of a process, watched: what would be left if the process died now?
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use afk_core::freeze::Acknowledged;
+use afk_core::ids::{At, IssueRef, RepoName, RunId};
+use afk_core::request::Asked;
+use afk_core::run::Run;
+use afk_engine::ports::{
+    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, OpenRequest,
+    Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
+};
+use afk_sim::fakes::Sim;
+use afk_sim::world::World;
+use afk_store::Store as Sqlite;
+use afk_store::StorePort;
+use async_trait::async_trait;
+use jiff::SignedDuration;
+
+use crate::files::log;
+
+/// A call that was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Called {
+    pub(crate) name: &'static str,
+    pub(crate) wrote: bool,
+}
+
+/// A moment at which the process may die, and all that it would leave.
+#[derive(Debug, Clone)]
+pub(crate) struct Moment {
+    /// At which call, from 0, and its name.
+    pub(crate) call: (usize, &'static str),
+    pub(crate) when: When,
+    /// The world as it was then.
+    pub(crate) world: World,
+    /// How long the log was.
+    pub(crate) log: usize,
+}
+
+/// Where in a call the process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Before it did anything.
+    Before,
+    /// While it wrote: of what makes the log this long only a part is on the disk.
+    During(usize),
+    /// After it was committed: only the answer is lost.
+    After,
+}
+
+/// What a witness has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Witnessed {
+    pub(crate) calls: Vec<Called>,
+    /// Moments that differ, each from the one before it.
+    pub(crate) moments: Vec<Moment>,
+    /// How often other ports had been called at the newest call.
+    others: usize,
+}
+
+/// The store of a process, and of each moment what a process that died then would leave.
+/// The log only grows meanwhile, so its length is enough.
+pub(crate) struct Witness {
+    real: StorePort,
+    path: PathBuf,
+    /// The other ports, where moments are kept.
+    sim: Option<Sim>,
+    pub(crate) witnessed: Mutex<Witnessed>,
+}
+
+impl Witness {
+    /// Of `store`, beside the ports of `sim`; without them no moment is kept.
+    pub(crate) fn new(store: &Sqlite, sim: Option<&Sim>) -> Self {
+        let (real, path) =
+            (StorePort::new(store.clone(), crate::sweep::is_gone), store.path().to_owned());
+        Self { real, path, sim: sim.cloned(), witnessed: Mutex::default() }
+    }
+
+    /// One call, and the moments before, in and after it. Before a call nothing differs
+    /// where no other port was called since the one before.
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        work: impl Future<Output = PortResult<T>> + Send,
+    ) -> PortResult<T> {
+        let Some(sim) = &self.sim else { return work.await };
+        let before = log(&self.path);
+        let world = sim.with(|world| world.clone());
+        let answer = work.await;
+        let after = log(&self.path);
+        assert!(after.starts_with(&before), "{name}: the log was begun anew");
+        let mut witnessed = self.witnessed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (others, wrote) = (world.calls.len(), after.len() > before.len());
+        let apart = witnessed.calls.is_empty() || witnessed.others != others;
+        let call = (witnessed.calls.len(), name);
+        let moment = |when, log| Moment { call, when, world: world.clone(), log };
+        if apart && !wrote {
+            witnessed.moments.push(moment(When::Before, before.len()));
+        }
+        if wrote {
+            if !apart {
+                // In it, with nothing written yet, is what the newest one is.
+                witnessed.moments.pop();
+            }
+            witnessed.moments.push(moment(When::During(after.len()), before.len()));
+            witnessed.moments.push(moment(When::After, after.len()));
+        }
+        witnessed.others = others;
+        witnessed.calls.push(Called { name, wrote });
+        answer
+    }
+}
+
+/// Each call by its name, handed on to the real store.
+macro_rules! hand_on {
+    ($($name:ident($($arg:ident: $kind:ty),*) -> $answer:ty;)*) => {
+        #[async_trait]
+        impl Store for Witness {
+            $(async fn $name(&self, $($arg: $kind),*) -> PortResult<$answer> {
+                self.call(stringify!($name), self.real.$name($($arg),*)).await
+            })*
+        }
+    };
+}
+
+hand_on! {
+    admit(run: &Run, limits: &AdmitLimits, now: At) -> Admission;
+    load(run: RunId) -> Option<StoredRun>;
+    commit(commit: Commit) -> Committed;
+    live() -> Vec<StoredRun>;
+    runs(filter: &Filter) -> Vec<StoredRun>;
+    journal(run: RunId, after: u64) -> Vec<JournalRow>;
+    lease(key: &str, owner: &str, ttl: Duration, now: At) -> Option<u64>;
+    unlease(key: &str, owner: &str) -> ();
+    switches() -> Switches;
+    switch(switch: &Switch, state: Option<&SwitchState>) -> ();
+    unfreeze(repo: &RepoName, by: &str, asked: At) -> bool;
+    page(repo: &RepoName, page: &Page<'_>) -> bool;
+    acknowledge(repo: &RepoName, by: &Acknowledged) -> Option<Freeze>;
+    recall(key: &MemoKey) -> Option<serde_json::Value>;
+    remember(key: &MemoKey, value: &serde_json::Value, now: At) -> ();
+    claim(owner: &str, ttl: Duration, now: At, at_most: u32) -> Vec<Outgoing>;
+    rung(id: &str, owner: &str, now: At) -> ();
+    not_rung(id: &str, owner: &str, error: &str, again: At, now: At) -> ();
+    spent(since: At) -> Spent;
+    ask(run: RunId, asked: &Asked) -> bool;
+    requests(run: RunId) -> Vec<Requested>;
+    requests_on(issue: &IssueRef) -> Vec<Asked>;
+    open_requests(after: u64) -> Vec<OpenRequest>;
+    answer(id: &str, answer: &str, now: At) -> ();
+    heard() -> BTreeMap<RepoName, At>;
+    note_heard(repo: &RepoName, until: At) -> ();
+    beat(now: At, within: SignedDuration) -> Option<At>;
+}
