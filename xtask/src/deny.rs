@@ -107,10 +107,8 @@ mod tests {
             license: license.map(str::to_owned),
             source: source.map(str::to_owned),
         };
-        let metadata = Metadata::parse(
-            r#"{"packages": [], "workspace_members": ["ours"]}"#,
-        )
-        .unwrap();
+        let metadata =
+            Metadata::parse(r#"{"packages": [], "workspace_members": ["ours"]}"#).unwrap();
         let found = problems(&metadata, &package, &licensees().unwrap());
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {

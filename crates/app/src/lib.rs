@@ -7,12 +7,18 @@
 pub mod bells;
 pub mod config;
 pub mod doctor;
+mod error;
+pub mod operations;
+pub mod operator;
 pub mod presence;
 pub mod serve;
 pub mod settings;
 pub mod starter;
+pub mod views;
 mod wiring;
+pub mod words;
 
+pub use error::{Error, ErrorKind};
 pub use wiring::{
     App, AppError, EVIDENCE, STORE_FILE, data_dir, keeper, store_is_there, user_name,
 };

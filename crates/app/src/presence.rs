@@ -6,10 +6,9 @@
 use afk_core::ids::At;
 use afk_core::presence::{ClaimError, Presence, of_run};
 use afk_engine::ports::{PortError, Store as _};
-use jiff::SignedDuration;
-
 use afk_store::StorePort;
 use afk_store::{Store, StoreError};
+use jiff::SignedDuration;
 
 /// Who is named as present where a run is at work.
 const HOLDER: &str = "afk";

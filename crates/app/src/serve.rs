@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use afk_engine::driver::{Drive, Until};
 use afk_engine::ports::PortError;
+use afk_local::owner::Holder;
+use afk_store::{Store, StoreError};
 use jiff::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::App;
-use afk_local::owner::Holder;
-use afk_store::{Store, StoreError};
 
 /// The lease of the one daemon of a store.
 const KEY: &str = "serve";

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use afk_core::config::Config;
 use afk_engine::ports::Settings;
+use afk_local::git::RemoteUrl;
 
 use crate::config::{ConfigErrors, Sources, Unknown, load, salvage, warn_once};
-use afk_local::git::RemoteUrl;
 
 /// The configuration of one file and its environment.
 pub struct FileSettings {

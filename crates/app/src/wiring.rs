@@ -12,7 +12,7 @@ use afk_agent::sandbox::Capabilities;
 use afk_core::config::Config;
 use afk_engine::Engine;
 use afk_engine::ports::{Ports, Settings};
-
+use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
 use afk_local::{
     FileArchive, FreshIds, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets, SystemClock,
@@ -20,6 +20,7 @@ use afk_local::{
 };
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{Chains, Store, StoreError, StorePort, TrackerPort};
+use tokio_util::sync::CancellationToken;
 
 use crate::bells::Bells;
 use crate::config::{ConfigErrors, Sources};
@@ -156,6 +157,15 @@ impl App {
             owner,
             engine,
         })
+    }
+}
+
+impl App {
+    /// A brake that has read the switches once.
+    pub async fn brake(&self) -> Brake {
+        let brake = Brake::new(CancellationToken::new());
+        brake.read(&*self.engine.ports().store).await;
+        brake
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
+use afk_app::{Error, ErrorKind};
 use afk_core::plan::End;
+
+/// The answer of a command: its exit code, or why it has none.
+pub(super) type Answer<T = Exit> = Result<T, Error>;
 
 /// The exit codes of `afk`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -81,6 +85,19 @@ impl From<End> for Exit {
             End::NeedsHuman => Self::NeedsHuman,
             End::Frozen => Self::Frozen,
             End::Released => Self::Waiting,
+        }
+    }
+}
+
+impl From<ErrorKind> for Exit {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::Invalid => Self::Usage,
+            ErrorKind::Waiting => Self::Waiting,
+            ErrorKind::Missing => Self::Missing,
+            ErrorKind::Taken => Self::Taken,
+            ErrorKind::Interrupted => Self::Interrupted,
+            ErrorKind::Failed => Self::Failure,
         }
     }
 }

@@ -3,11 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use afk_app::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::exit::Answer;
 use super::exit::Exit;
-use super::failure::{Answer, Failure};
 use super::out::Out;
 
 const FIRST: &str = "\
@@ -26,8 +27,7 @@ impl Interrupt {
     /// From now on the signals come here, and no more end the process.
     pub(super) fn new() -> Answer<Self> {
         let on = |kind| {
-            signal(kind)
-                .map_err(|e| Failure::new(Exit::Failure, format!("cannot watch for signals: {e}")))
+            signal(kind).map_err(|e| Error::failed(format!("cannot watch for signals: {e}")))
         };
         Ok(Self {
             token: CancellationToken::new(),

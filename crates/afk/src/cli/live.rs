@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use afk_app::views::RunView;
 use afk_core::ids::RunId;
-use afk_core::run::Run;
 use afk_engine::Engine;
-use afk_engine::ports::TurnReport;
 use async_trait::async_trait;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::out::Out;
 use super::render::{board, news};
-use super::view::RunView;
 
 /// How often it is looked.
 const BEAT: Duration = Duration::from_millis(250);
@@ -63,7 +61,7 @@ impl Watch for EngineWatch {
         let mut views = Vec::new();
         for id in &ids {
             if let Ok(Some(stored)) = ports.store.load(*id).await {
-                views.push(glance(&self.engine, &stored.run).await);
+                views.push(RunView::look(&self.engine, &stored.run).await);
             }
         }
         let settled = |id: &RunId| views.iter().any(|view| view.run == *id && view.settled);
@@ -71,19 +69,6 @@ impl Watch for EngineWatch {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = ids;
         views
     }
-}
-
-/// A run at a glance, its running turn with it.
-pub(super) async fn glance(engine: &Engine, run: &Run) -> RunView {
-    let ports = engine.ports();
-    let turn = turn(engine, run).await;
-    RunView::new(run, turn.as_ref(), ports.clock.now())
-}
-
-async fn turn(engine: &Engine, run: &Run) -> Option<TurnReport> {
-    let turn = run.turn().filter(|turn| turn.ended.is_none())?;
-    let report = engine.ports().executor.observe(&run.issue.repo, &run.turn_key(turn.n)).await;
-    report.inspect_err(|e| tracing::debug!(error = e.chain(), "turn unreadable")).ok()
 }
 
 /// Does `work`, and shows what `watch` sees until it is over.

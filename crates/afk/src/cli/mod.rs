@@ -10,15 +10,13 @@
 
 mod args;
 mod commands;
-mod desk;
 mod exit;
-mod failure;
 mod interrupt;
 mod live;
 mod out;
 mod render;
+mod sources;
 mod style;
-mod view;
 mod words;
 
 use std::ffi::OsString;
@@ -30,10 +28,11 @@ use clap::error::ErrorKind;
 use clap::{FromArgMatches as _, ValueEnum as _};
 use tracing_subscriber::EnvFilter;
 
+use afk_app::Error;
 use args::{Cli, ColorChoice, Command, LogFormat};
 use commands::Context;
+use exit::Answer;
 pub use exit::Exit;
-use failure::{Answer, Failure};
 use out::{LogWriter, Out};
 
 use afk_app::bells::shown_by;
@@ -57,9 +56,9 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let context = Context { global: &cli.global, out: &out };
     let answer = runtime().and_then(|runtime| runtime.block_on(commands::run(command, &context)));
-    let exit = answer.unwrap_or_else(|failure| {
-        out.fail(&failure);
-        failure.exit
+    let exit = answer.unwrap_or_else(|error| {
+        out.fail(&error);
+        error.kind.into()
     });
     exit.into()
 }
@@ -74,7 +73,7 @@ fn runtime() -> Answer<tokio::runtime::Runtime> {
         .worker_threads(threads)
         .enable_all()
         .build()
-        .map_err(|e| Failure::new(Exit::Failure, format!("cannot start: {e}")))
+        .map_err(|e| Error::failed(format!("cannot start: {e}")))
 }
 
 /// What clap answers where there is no command to do: help, version, or wrong use.
@@ -93,7 +92,7 @@ fn refused(args: &[OsString], error: &clap::Error) -> Exit {
         }
         _ if json => {
             let text = error.render().to_string();
-            out.fail(&Failure::usage(text.trim().trim_start_matches("error: ")));
+            out.fail(&Error::invalid(text.trim().trim_start_matches("error: ")));
             Exit::Usage
         }
         _ => {

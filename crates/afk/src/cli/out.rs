@@ -9,13 +9,14 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use afk_app::Error;
 use afk_core::doorbell::Doorbell;
 use indicatif::MultiProgress;
 use serde::Serialize;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::args::ColorChoice;
-use super::failure::{Answer, Failure};
+use super::exit::{Answer, Exit};
 use super::style::Paint;
 
 /// Where a command writes to.
@@ -140,12 +141,14 @@ impl Out {
     }
 
     /// Why the command failed, on standard error.
-    pub(super) fn fail(&self, failure: &Failure) {
+    pub(super) fn fail(&self, error: &Error) {
         if self.json {
-            self.complain(&failure.to_json().to_string());
+            let exit = Exit::from(error.kind).code();
+            let document = serde_json::json!({ "error": error.message, "exit": exit });
+            self.complain(&document.to_string());
         } else {
             let word = self.paint_err.bad("error:");
-            self.complain(&format!("{word} {failure}"));
+            self.complain(&format!("{word} {error}"));
         }
     }
 }

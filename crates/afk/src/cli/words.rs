@@ -2,26 +2,8 @@
 
 use std::time::Duration;
 
+pub(super) use afk_app::words::{between, line, printable};
 use afk_core::ids::At;
-use afk_core::text::{AT, SLASH, neutral};
-
-/// Text of issues, agents and CI that can go to a terminal: no terminal sequences,
-/// nothing that cannot be seen; line ends stay.
-pub(super) fn printable(text: &str) -> String {
-    // Prompts also have these two replaced, which only a person reading would mind.
-    neutral(text).replace(AT, "@").replace(SLASH, "/")
-}
-
-/// [`printable`] text on one line of at most `max` characters.
-pub(super) fn line(text: &str, max: usize) -> String {
-    let text = printable(text);
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    if text.chars().count() <= max {
-        return text;
-    }
-    let cut: String = text.chars().take(max.saturating_sub(1)).collect();
-    format!("{}…", cut.trim_end())
-}
 
 /// A stretch of time in its two largest units: `42s`, `3m 05s`, `2h 10m`, `3d 4h`.
 pub(super) fn duration(length: Duration) -> String {
@@ -36,11 +18,6 @@ pub(super) fn duration(length: Duration) -> String {
     } else {
         format!("{s}s")
     }
-}
-
-/// The time from `from` to `to`; zero where it is the other way round.
-pub(super) fn between(from: At, to: At) -> Duration {
-    to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }
 
 /// How long ago `at` was.

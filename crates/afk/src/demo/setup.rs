@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use afk_agent::agents::scripted::script::Script;
+use afk_app::config::Sources;
+use afk_app::{App, AppError, Error, ErrorKind, user_name};
 use afk_core::ids::{IssueRef, RepoName};
 use afk_engine::ports::PortError;
+use afk_local::ask::on_path;
+use afk_store::local_tracker::{LocalTracker, TrackerError};
 
 use super::{Scenario, sample};
-use afk_app::config::Sources;
-use afk_app::{App, AppError, user_name};
-use afk_store::local_tracker::{LocalTracker, TrackerError};
 
 /// What is asked of a demo.
 #[derive(Debug, Clone)]
@@ -80,6 +81,23 @@ pub enum DemoError {
         /// What is the matter.
         what: String,
     },
+}
+
+impl From<DemoError> for Error {
+    fn from(error: DemoError) -> Self {
+        match error {
+            DemoError::App(error) => error.into(),
+            DemoError::Tracker(error) => error.into(),
+            DemoError::Loop(error) => error.into(),
+            error @ DemoError::Exists(_) => Self::invalid(error.to_string()),
+            error @ DemoError::Git { .. } if on_path("git").is_none() => {
+                Self::new(ErrorKind::Missing, error.to_string())
+            }
+            error @ (DemoError::Git { .. }
+            | DemoError::Make { .. }
+            | DemoError::ControlPlane { .. }) => Self::failed(error.to_string()),
+        }
+    }
 }
 
 impl Demo {

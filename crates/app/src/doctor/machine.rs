@@ -10,13 +10,13 @@ use afk_core::config::{AgentName, Config, SandboxRequirement};
 use afk_core::ids::{At, RunId};
 use afk_core::spend::is_measured;
 use afk_engine::ports::{Filter, Secrets as _};
-
-use super::{Finding, MACHINE, State, within};
-use crate::{App, data_dir};
 use afk_local::ask::ask;
 use afk_local::git::{Git, Limits};
 use afk_local::{LocalSecrets, find_claude};
 use afk_store::Store;
+
+use super::{Finding, MACHINE, State, within};
+use crate::{App, data_dir};
 
 /// A run does not begin with less.
 const LEAST_FREE: u64 = 512 << 20;

@@ -9,14 +9,14 @@ use afk_core::ids::{Oid, RepoName};
 use afk_core::proof::{PathClass, Verify};
 use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
+use afk_local::git::{BlobAt, Mirror};
+use afk_local::{Cache, boxed};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use super::machine::run_boxed;
 use super::{Finding, State, within};
 use crate::App;
-use afk_local::git::{BlobAt, Mirror};
-use afk_local::{Cache, boxed};
 
 /// Git's name for a tree without entries, in repositories of either kind.
 const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";

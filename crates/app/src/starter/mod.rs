@@ -10,7 +10,6 @@ pub mod text;
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::RepoName;
-
 use project::Proposal;
 
 /// Everything that a first configuration is made of.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_engine::ports::{Store as _, Switch, SwitchState};
 use afk_store::StorePort;
-
 use afk_store::{NewRun, NewSend, Store};
 
 use crate::support::*;

@@ -4,9 +4,7 @@ use serde_json::json;
 
 use super::Context;
 use crate::cli::args::BackupArgs;
-use crate::cli::desk::Desk;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Answer;
+use crate::cli::exit::{Answer, Exit};
 use crate::cli::words::count;
 
 /// What else a machine would need, and where it is.
@@ -18,20 +16,20 @@ const WITHOUT: [&str; 4] = [
 ];
 
 pub(super) async fn run(context: &Context<'_>, args: &BackupArgs) -> Answer {
-    let desk = Desk::open_to_look(context.out, context.config()).await?;
-    let bytes = desk.store.backup(&args.file, args.force).await?;
+    let operator = context.operator_to_look().await?;
+    let bytes = operator.store.backup(&args.file, args.force).await?;
     let document = json!({
         "file": args.file,
         "bytes": bytes,
-        "store": desk.store.path(),
+        "store": operator.store.path(),
         "without": WITHOUT,
     });
     context.out.result(&document, |_| {
-        let (store, file) = (desk.store.path().display(), args.file.display());
+        let (store, file) = (operator.store.path().display(), args.file.display());
         let without = WITHOUT.join("\n  ");
         let size = count(bytes);
         format!("{store} is copied to {file}, {size} bytes\nnot in it:\n  {without}")
     })?;
-    desk.store.close().await;
+    operator.store.close().await;
     Ok(Exit::Done)
 }

@@ -1,11 +1,11 @@
 //! `doctor`: what is found, and how to mend it.
 
-use super::Context;
-use crate::cli::desk::sources;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Answer;
-use crate::cli::render;
 use afk_app::doctor::{State, examine};
+
+use super::Context;
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::render;
+use crate::cli::sources::sources;
 
 pub(super) async fn run(context: &Context<'_>, fix: bool) -> Answer {
     let report = Box::pin(examine(sources(context.config()), fix)).await;

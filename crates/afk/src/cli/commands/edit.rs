@@ -5,18 +5,19 @@
 
 use std::path::{Path, PathBuf};
 
+use afk_app::Error;
+use afk_app::config::edit::{self, Edited, NewRepo};
+use afk_app::config::{Loaded, default_file, load, warn_once};
+use afk_app::operator::{not_configured, repo};
 use afk_core::config::Config;
 use afk_core::ids::RepoName;
+use afk_local::git::RemoteUrl;
 use serde_json::json;
 
 use super::Context;
 use crate::cli::args::EnrollArgs;
-use crate::cli::desk::{current_dir, not_configured, repo, sources};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
-use afk_app::config::edit::{self, Edited, NewRepo};
-use afk_app::config::{Loaded, default_file, load, warn_once};
-use afk_local::git::RemoteUrl;
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::sources::{current_dir, sources};
 
 pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
     let path = file(context);
@@ -43,7 +44,7 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     let known = before.as_ref().map(|config| config.repos.contains_key(&repo));
     let edited = match (&args.remote, &args.verify) {
         (Some(_), Some(_)) if known == Some(true) => {
-            return Err(Failure::usage(format!(
+            return Err(Error::invalid(format!(
                 "{repo} is configured already: leave --remote and --verify out, or edit {}",
                 path.display()
             )));
@@ -54,7 +55,7 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
             let ci = ci.unwrap_or_else(|| verify.clone());
             let remote = absolute(remote);
             RemoteUrl::parse(&remote)
-                .map_err(|error| Failure::usage(format!("--remote: {}", error.reason())))?;
+                .map_err(|error| Error::invalid(format!("--remote: {}", error.reason())))?;
             edit::enroll_new(&path, &repo, &NewRepo { remote, verify, ci })?
         }
         // A list that names a repo without a table makes the whole file unusable.
@@ -64,7 +65,7 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
             } else {
                 "there is no configuration file yet".to_owned()
             };
-            return Err(Failure::usage(not_configured(&repo, &why)));
+            return Err(Error::invalid(not_configured(&repo, &why)));
         }
         _ => edit::enroll(&path, &repo)?,
     };
@@ -135,7 +136,7 @@ fn named(text: &str, config: Option<&Config>) -> Answer<RepoName> {
 
 /// A command as it is typed: a TOML list of words, or words between blanks.
 fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
-    let wrong = |why: &str| Failure::usage(format!("{flag} {text:?} {why}"));
+    let wrong = |why: &str| Error::invalid(format!("{flag} {text:?} {why}"));
     let words: Vec<String> = if text.trim_start().starts_with('[') {
         let list: toml::Value = text.trim().parse().map_err(|_| wrong("is not a TOML list"))?;
         list.try_into().map_err(|_| wrong("is not a list of texts"))?

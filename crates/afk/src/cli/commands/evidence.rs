@@ -3,43 +3,37 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use afk_app::Error;
+use afk_app::operator::{Operator, bundle_file};
 use afk_core::evidence::bundle::Bundle;
-use afk_core::ids::RunId;
 use afk_core::run::Run;
 
 use super::Context;
-use crate::cli::desk::Desk;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
+use crate::cli::exit::{Answer, Exit};
 use crate::cli::words::printable;
 
 /// How large a bundle may be, bytes.
 const LARGEST: u64 = 256 << 20;
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
-    let desk = Desk::open_to_look(context.out, context.config()).await?;
-    let run = desk.run(text).await?.run;
-    let file = bundle_file(&desk, run.id)?;
+    let operator = context.operator_to_look().await?;
+    let run = operator.run(text).await?.run;
+    let file = bundle_file(&operator.config, run.id)?;
     let ended = match read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => computed(context, &desk, &run)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            computed(context, &operator, &run)?
+        }
         read => {
-            let failed = |why: String| {
-                Failure::new(Exit::Failure, format!("the kept bundle {}: {why}", file.display()))
-            };
+            let failed =
+                |why: String| Error::failed(format!("the kept bundle {}: {why}", file.display()));
             let bytes = read.map_err(|error| failed(format!("cannot be read: {error}")))?;
             kept(context, &bytes).map_err(|why| failed(why.to_string()))?
         }
     };
-    desk.store.close().await;
+    operator.store.close().await;
     Ok(ended)
-}
-
-/// Where the bundle of a run is kept, once the run has settled.
-pub(super) fn bundle_file(desk: &Desk, run: RunId) -> Answer<PathBuf> {
-    let folder = afk_app::data_dir(&desk.config)?.join(afk_app::EVIDENCE);
-    Ok(folder.join(format!("{run}.json")))
 }
 
 /// The whole file, where it is not larger than any bundle.
@@ -67,12 +61,12 @@ fn kept(
     Ok(complete(context, evidence.is_complete()))
 }
 
-fn computed(context: &Context<'_>, desk: &Desk, run: &Run) -> Answer {
-    let repo = desk.config.repos.get(&run.issue.repo);
-    let stages = repo.and_then(|repo| desk.config.limits(repo).stages);
+fn computed(context: &Context<'_>, operator: &Operator, run: &Run) -> Answer {
+    let repo = operator.config.repos.get(&run.issue.repo);
+    let stages = repo.and_then(|repo| operator.config.limits(repo).stages);
     let evidence = run.evidence(stages.as_ref());
     context.out.result(&evidence, |_| printable(&evidence.to_markdown()))?;
-    if desk.trouble {
+    if operator.trouble.is_some() {
         context.out.warn(
             "whether this is complete cannot be told: no bundle is kept of this run, and the \
              configuration, which names the stages, is not good",

@@ -5,20 +5,20 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use afk_core::config::Claude;
-use serde_json::json;
-
-use super::Context;
-use crate::cli::desk::{current_dir, sources};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
+use afk_app::Error;
 use afk_app::config::default_file;
 use afk_app::starter::project::{READ, proposal};
 use afk_app::starter::text::text;
 use afk_app::starter::{Found, FoundRepo, SignIn, name_of};
+use afk_core::config::Claude;
 use afk_local::ask::{ask, on_path};
 use afk_local::find_claude;
 use afk_local::git::RemoteUrl;
+use serde_json::json;
+
+use super::Context;
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::sources::{current_dir, sources};
 
 /// How much of a project's file is read.
 const FILE: usize = 256 << 10;
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context<'_>, print: bool) -> Answer {
     let made = default_file(context.config(), |name| std::env::var_os(name), &here);
     let path = there.clone().unwrap_or(made);
     if let (Some(there), false) = (&there, print) {
-        return Err(Failure::usage(taken(there, repo)));
+        return Err(Error::invalid(taken(there, repo)));
     }
     if !print {
         write(&path, &text)?;
@@ -84,9 +84,8 @@ fn taken(path: &Path, repo: Option<&FoundRepo>) -> String {
 }
 
 fn write(path: &Path, text: &str) -> Answer<()> {
-    let failed = |error: std::io::Error| {
-        Failure::new(Exit::Failure, format!("cannot write {}: {error}", path.display()))
-    };
+    let failed =
+        |error: std::io::Error| Error::failed(format!("cannot write {}: {error}", path.display()));
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }

@@ -2,32 +2,33 @@
 
 use std::io::Read;
 
+use afk_app::Error;
+use afk_app::operator::Operator;
 use afk_core::ids::{Actor, IssueRef};
 use afk_core::issue::Issue;
+use afk_store::local_tracker::{LocalTracker, check_label};
 use serde_json::json;
 
 use super::Context;
 use crate::cli::args::{IssueCommand, IssueText};
-use crate::cli::desk::{Desk, now};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
+use crate::cli::exit::{Answer, Exit};
 use crate::cli::render;
-use afk_store::local_tracker::{LocalTracker, check_label};
+use crate::cli::sources::now;
 
 /// A body or comment is at most this long; the tracker has its own bound below.
 const MAX_TEXT: u64 = 2 * 1024 * 1024;
 
 pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer {
     let out = context.out;
-    let desk = Desk::open(context.config()).await?;
-    let tracker = &desk.tracker;
+    let operator = context.operator().await?;
+    let tracker = &operator.tracker;
     match command {
         IssueCommand::New { repo, title, text, mut label, ready, who } => {
-            let repo = desk.repo(&repo)?;
+            let repo = operator.repo(&repo)?;
             let body = body(&text)?.unwrap_or_default();
-            let actor = actor(&desk, who.name.as_deref())?;
+            let actor = actor(&operator, who.name.as_deref())?;
             if ready {
-                label.push(desk.config.ready_label.clone());
+                label.push(operator.config.ready_label.clone());
             }
             // All of it is looked at before anything is made.
             for name in &label {
@@ -38,7 +39,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             for name in &label {
                 tracker.label(&issue, name, &actor, at).await?;
             }
-            if !desk.config.repos.contains_key(&repo) {
+            if !operator.config.repos.contains_key(&repo) {
                 out.note(format!(
                     "{repo} is not configured yet: `afk enroll {repo} --remote … --verify …`"
                 ));
@@ -47,67 +48,67 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             out.result(&made, |_| issue.to_string())?;
         }
         IssueCommand::List { repo, label, all } => {
-            let repo = repo.map(|repo| desk.repo(&repo)).transpose()?;
+            let repo = repo.map(|repo| operator.repo(&repo)).transpose()?;
             let open = (!all).then_some(true);
             let found = tracker.list(repo.as_ref(), open, label.as_deref()).await?;
             out.result(&found, |paint| render::issues(&found, paint))?;
         }
         IssueCommand::Show(which) => {
-            let issue = find(tracker, &desk.issue(&which.issue)?).await?;
+            let issue = find(tracker, &operator.issue(&which.issue)?).await?;
             let events = tracker.events(&issue.issue).await?;
             let comments = tracker.comments(&issue.issue).await?;
             let document = json!({ "issue": issue, "events": events, "comments": comments });
             out.result(&document, |paint| render::issue(&issue, &events, &comments, now(), paint))?;
         }
         IssueCommand::Label { which, label, who } => {
-            let issue = desk.issue(&which.issue)?;
-            let label = label.unwrap_or_else(|| desk.config.ready_label.clone());
-            let actor = actor(&desk, who.name.as_deref())?;
+            let issue = operator.issue(&which.issue)?;
+            let label = label.unwrap_or_else(|| operator.config.ready_label.clone());
+            let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.label(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("has {label} now"), "had it already")?;
         }
         IssueCommand::Unlabel { which, label, who } => {
-            let issue = desk.issue(&which.issue)?;
-            let label = label.unwrap_or_else(|| desk.config.ready_label.clone());
-            let actor = actor(&desk, who.name.as_deref())?;
+            let issue = operator.issue(&which.issue)?;
+            let label = label.unwrap_or_else(|| operator.config.ready_label.clone());
+            let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.unlabel(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("has {label} no more"), "did not have it")?;
         }
         IssueCommand::Edit { which, title, text, who } => {
-            let issue = desk.issue(&which.issue)?;
+            let issue = operator.issue(&which.issue)?;
             let body = body(&text)?;
             if title.is_none() && body.is_none() {
-                return Err(Failure::usage(
+                return Err(Error::invalid(
                     "nothing to change: give --title, --body or --body-file",
                 ));
             }
-            let actor = actor(&desk, who.name.as_deref())?;
+            let actor = actor(&operator, who.name.as_deref())?;
             let (title, body) = (title.as_deref(), body.as_deref());
             let changed = tracker.edit(&issue, title, body, &actor, now()).await?;
             told(context, &issue, changed, "is changed", "said so already")?;
         }
         IssueCommand::Comment { which, text, who } => {
-            let issue = desk.issue(&which.issue)?;
+            let issue = operator.issue(&which.issue)?;
             let text = text_or_stdin(text)?;
-            let actor = actor(&desk, who.name.as_deref())?;
+            let actor = actor(&operator, who.name.as_deref())?;
             let id = tracker.comment(&issue, &text, &actor, now()).await?;
             let document = json!({ "issue": issue, "comment": id });
             out.result(&document, |_| format!("{issue} has comment {id} now"))?;
         }
         IssueCommand::Close { which, who } => {
-            let issue = desk.issue(&which.issue)?;
-            let actor = actor(&desk, who.name.as_deref())?;
+            let issue = operator.issue(&which.issue)?;
+            let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.close(&issue, &actor, now()).await?;
             told(context, &issue, changed, "is closed", "was closed already")?;
         }
         IssueCommand::Reopen { which, who } => {
-            let issue = desk.issue(&which.issue)?;
-            let actor = actor(&desk, who.name.as_deref())?;
+            let issue = operator.issue(&which.issue)?;
+            let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.reopen(&issue, &actor, now()).await?;
             told(context, &issue, changed, "is open again", "was open already")?;
         }
     }
-    desk.store.close().await;
+    operator.store.close().await;
     Ok(Exit::Done)
 }
 
@@ -125,18 +126,18 @@ fn told(
 
 async fn find(tracker: &LocalTracker, issue: &IssueRef) -> Answer<Issue> {
     tracker.get(issue).await?.ok_or_else(|| {
-        Failure::usage(format!(
+        Error::invalid(format!(
             "there is no issue {issue}; `afk issue list --all` shows every issue"
         ))
     })
 }
 
 /// Who does it: the person at the keyboard, or the account they want to try.
-fn actor(desk: &Desk, name: Option<&str>) -> Answer<Actor> {
-    let Some(name) = name else { return Ok(desk.keeper.clone()) };
+fn actor(operator: &Operator, name: Option<&str>) -> Answer<Actor> {
+    let Some(name) = name else { return Ok(operator.person.clone()) };
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if name.is_empty() || name.len() > 60 || !name.bytes().all(plain) {
-        return Err(Failure::usage(format!(
+        return Err(Error::invalid(format!(
             "{name:?} is not the name of an account: up to 60 letters, digits, dots, dashes and \
              underscores"
         )));
@@ -148,8 +149,7 @@ fn body(text: &IssueText) -> Answer<Option<String>> {
     match (&text.body, &text.body_file) {
         (Some(body), _) => text_or_stdin(body.clone()).map(Some),
         (None, Some(path)) => {
-            let failed =
-                |e| Failure::new(Exit::Failure, format!("cannot read {}: {e}", path.display()));
+            let failed = |e| Error::failed(format!("cannot read {}: {e}", path.display()));
             read(std::fs::File::open(path).map_err(failed)?).map_err(failed).map(Some)
         }
         (None, None) => Ok(None),
@@ -161,7 +161,7 @@ pub(super) fn text_or_stdin(text: String) -> Answer<String> {
         return Ok(text);
     }
     read(std::io::stdin().lock())
-        .map_err(|e| Failure::new(Exit::Failure, format!("cannot read standard input: {e}")))
+        .map_err(|e| Error::failed(format!("cannot read standard input: {e}")))
 }
 
 fn read(from: impl Read) -> std::io::Result<String> {

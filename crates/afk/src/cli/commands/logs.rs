@@ -6,6 +6,9 @@
 use std::time::Duration;
 
 use afk_agent::agents::{AgentKind, TurnReader};
+use afk_app::App;
+use afk_app::Error;
+use afk_app::operator::Operator;
 use afk_core::config::AgentName;
 use afk_core::ids::RunId;
 use afk_core::run::{Run, Turn};
@@ -13,29 +16,27 @@ use afk_engine::ports::{Executor, Store as _};
 
 use super::Context;
 use crate::cli::args::LogsArgs;
-use crate::cli::desk::{Desk, sources};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
+use crate::cli::exit::{Answer, Exit};
 use crate::cli::out::Out;
 use crate::cli::render::{Told, turn_begun, turn_over};
-use afk_app::App;
+use crate::cli::sources::sources;
 
 /// How often a followed run is looked at.
 const BEAT: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
-    let desk = Desk::open_to_look(context.out, context.config()).await?;
-    let run = desk.run(&args.run).await?.run;
+    let operator = context.operator_to_look().await?;
+    let run = operator.run(&args.run).await?.run;
     let app = App::open_to_look(sources(context.config())).await?;
     let executor = &*app.engine.ports().executor;
     let mut view = View::new(context.out, executor, args.turn);
     let shown = tokio::select! {
-        shown = view.show(&desk, run.id, args.follow) => shown?,
+        shown = view.show(&operator, run.id, args.follow) => shown?,
         // Nothing is held up by a reader that goes away.
         Ok(()) = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
     };
     view.finish(&shown)?;
-    desk.store.close().await;
+    operator.store.close().await;
     Ok(Exit::Done)
 }
 
@@ -74,10 +75,10 @@ impl<'a> View<'a> {
     }
 
     /// Shows what there is, and with `follow` what comes; the run as it was seen last.
-    async fn show(&mut self, desk: &Desk, id: RunId, follow: bool) -> Answer<Run> {
+    async fn show(&mut self, operator: &Operator, id: RunId, follow: bool) -> Answer<Run> {
         loop {
-            let stored = desk.port.load(id).await?;
-            let run = stored.ok_or_else(|| Failure::usage(format!("there is no run {id} here")))?;
+            let stored = operator.port.load(id).await?;
+            let run = stored.ok_or_else(|| Error::invalid(format!("there is no run {id} here")))?;
             let run = run.run;
             self.look(&run).await?;
             let whole = self.only.is_some_and(|only| self.next > only);
@@ -161,16 +162,13 @@ impl<'a> View<'a> {
         let (id, issue) = (run.id, &run.issue);
         let turns = run.turn().map_or(0, |turn| turn.n);
         if let Some(only) = self.only.filter(|only| *only > turns) {
-            return Err(Failure::usage(format!("run {id} on {issue} has no turn {only} yet")));
+            return Err(Error::invalid(format!("run {id} on {issue} has no turn {only} yet")));
         }
         if self.gone > 0 && self.found == 0 && !self.cursor.there {
-            return Err(Failure::new(
-                Exit::Failure,
-                format!(
-                    "the transcript of run {id} on {issue} is kept no more: `afk evidence {id}` \
+            return Err(Error::failed(format!(
+                "the transcript of run {id} on {issue} is kept no more: `afk evidence {id}` \
                      shows what it came to, `afk show {id}` its turns"
-                ),
-            ));
+            )));
         }
         match (&run.conclusion, self.cursor.begun) {
             _ if turns == 0 => self.out.note(format!("run {id} on {issue} has begun no turn")),

@@ -20,9 +20,12 @@ mod switch;
 mod verify;
 mod work;
 
+use afk_app::operator::Operator;
+
 use super::args::{Command, EvidenceArgs, EvidenceCommand, Global};
-use super::failure::Answer;
+use super::exit::Answer;
 use super::out::Out;
+use super::sources::sources;
 
 /// What every command is given.
 pub(super) struct Context<'a> {
@@ -34,6 +37,26 @@ impl Context<'_> {
     /// The configuration file that was named.
     fn config(&self) -> Option<&std::path::Path> {
         self.global.config.as_deref()
+    }
+
+    /// The person at the keyboard, under a good configuration.
+    async fn operator(&self) -> Answer<Operator> {
+        Operator::open(sources(self.config())).await
+    }
+
+    /// The same for who only looks, or stops things. A configuration that is not good is
+    /// said, with the store that is worked at instead.
+    async fn operator_to_look(&self) -> Answer<Operator> {
+        let operator = Operator::open_to_look(sources(self.config())).await?;
+        if let Some(trouble) = &operator.trouble {
+            let store = operator.store.path().display();
+            self.out.warn(&format!(
+                "the configuration is not good, and this is the store at {store}:\n{trouble}\n\
+                 pickup is paused: nothing new is dispatched until this is mended; an `afk serve` \
+                 that runs goes on with its live runs under the last good configuration"
+            ));
+        }
+        Ok(operator)
     }
 }
 

@@ -1,18 +1,17 @@
 //! `presence`: who works where.
 
+use afk_app::presence::{claim, list, release};
 use serde_json::json;
 
 use super::Context;
 use crate::cli::args::PresenceCommand;
-use crate::cli::desk::{Desk, now};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::sources::now;
 use crate::cli::words::{ago, between, columns, duration, line};
-use afk_app::presence::{PresenceError, claim, list, release};
 
 pub(super) async fn run(context: &Context<'_>, command: Option<PresenceCommand>) -> Answer {
-    let desk = Desk::open(context.config()).await?;
-    let (store, holder, now) = (&desk.store, desk.keeper.id.as_str(), now());
+    let operator = context.operator().await?;
+    let (store, holder, now) = (&operator.store, operator.person.id.as_str(), now());
     match command.unwrap_or(PresenceCommand::List) {
         PresenceCommand::List => {
             let all = list(store, now).await?;
@@ -54,16 +53,6 @@ pub(super) async fn run(context: &Context<'_>, command: Option<PresenceCommand>)
             })?;
         }
     }
-    desk.store.close().await;
+    operator.store.close().await;
     Ok(Exit::Done)
-}
-
-impl From<PresenceError> for Failure {
-    fn from(error: PresenceError) -> Self {
-        match error {
-            PresenceError::Claim(error) => Self::usage(error.to_string()),
-            PresenceError::Store(error) => error.into(),
-            PresenceError::Runs(error) => error.into(),
-        }
-    }
 }

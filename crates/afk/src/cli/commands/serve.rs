@@ -5,19 +5,19 @@
 
 use std::sync::Arc;
 
+use afk_app::App;
+use afk_app::Error;
+use afk_app::serve::serve as daemon;
+use afk_app::settings::FileSettings;
+use afk_app::settings::RESTS;
 use afk_engine::ports::Settings as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::work::disarmed;
-use crate::cli::desk::sources;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
-use afk_app::App;
-use afk_app::serve::{ServeError, serve as daemon};
-use afk_app::settings::FileSettings;
-use afk_app::settings::RESTS;
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::sources::sources;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
     // From here on no signal ends the process by itself.
@@ -94,25 +94,12 @@ struct Signals {
 impl Signals {
     fn new() -> Answer<Self> {
         let on = |kind| {
-            signal(kind)
-                .map_err(|e| Failure::new(Exit::Failure, format!("cannot watch for signals: {e}")))
+            signal(kind).map_err(|e| Error::failed(format!("cannot watch for signals: {e}")))
         };
         Ok(Self {
             keyboard: on(SignalKind::interrupt())?,
             term: on(SignalKind::terminate())?,
             hup: on(SignalKind::hangup())?,
         })
-    }
-}
-
-impl From<ServeError> for Failure {
-    fn from(error: ServeError) -> Self {
-        match error {
-            ServeError::Store(error) => error.into(),
-            ServeError::Loop(error) => error.into(),
-            error @ (ServeError::Taken(_) | ServeError::Lost(_)) => {
-                Self::new(Exit::Taken, error.to_string())
-            }
-        }
     }
 }

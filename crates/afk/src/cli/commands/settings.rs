@@ -1,16 +1,16 @@
 //! `config check`, `config schema`, `config path`.
 
+use afk_app::Error;
+use afk_app::config::{Loaded, Origin, Problem, default_file, load};
+use afk_app::settings::problems;
 use afk_core::config::Config;
 use serde::Serialize;
 use serde_json::json;
 
 use super::Context;
 use crate::cli::args::ConfigCommand;
-use crate::cli::desk::{current_dir, sources};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
-use afk_app::config::{Loaded, Origin, Problem, default_file, load};
-use afk_app::settings::problems;
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::sources::{current_dir, sources};
 
 /// One problem or warning, as JSON.
 #[derive(Debug, Serialize)]
@@ -91,7 +91,7 @@ fn check(context: &Context<'_>) -> Answer {
     });
     if !good && !out.json {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        return Err(Failure::usage(lines.join("\n")));
+        return Err(Error::invalid(lines.join("\n")));
     }
     for warning in &warnings {
         out.note(format!("{} {warning}", out.paint_err.warn("warning:")));

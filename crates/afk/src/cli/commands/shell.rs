@@ -3,11 +3,11 @@
 use std::io;
 use std::path::Path;
 
+use afk_app::Error;
 use clap_complete::Shell;
 
 use crate::cli::args;
-use crate::cli::exit::{self, Exit};
-use crate::cli::failure::{Answer, Failure};
+use crate::cli::exit::{self, Answer, Exit};
 use crate::cli::out::Out;
 
 pub(super) fn completions(out: &Out, shell: Shell) -> Exit {
@@ -58,6 +58,6 @@ fn page(command: clap::Command, name: &str) -> io::Result<String> {
     Ok(text)
 }
 
-fn failed(what: &str, error: &io::Error) -> Failure {
-    Failure::new(Exit::Failure, format!("cannot write {what}: {error}"))
+fn failed(what: &str, error: &io::Error) -> Error {
+    Error::failed(format!("cannot write {what}: {error}"))
 }

@@ -5,22 +5,22 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use afk_app::Error;
+use afk_app::operator::bundle_file;
 use afk_core::digest::Digest;
 use afk_core::evidence::bundle::{Bundle, Checked, Flaw};
 use afk_core::ids::RunId;
+use afk_local::Transcripts;
 
 use super::Context;
-use super::evidence::{bundle_file, read};
+use super::evidence::read;
 use crate::cli::args::VerifyArgs;
-use crate::cli::desk::Desk;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
+use crate::cli::exit::{Answer, Exit};
 use crate::cli::render::{self, Check, State, VerifyPage};
-use afk_local::Transcripts;
 
 pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     let file = &named(context, &args.bundle).await?;
-    let unread = |what: String| Failure::usage(format!("{}: {what}", file.display()));
+    let unread = |what: String| Error::invalid(format!("{}: {what}", file.display()));
     let bytes = read(file).map_err(|error| {
         unread(match error.kind() {
             io::ErrorKind::NotFound => {
@@ -60,15 +60,15 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
 async fn named(context: &Context<'_>, what: &Path) -> Answer<PathBuf> {
     let text = what.to_str().filter(|text| !what.exists() && may_name_a_run(text));
     let Some(text) = text else { return Ok(what.to_owned()) };
-    let desk = Desk::open_to_look(context.out, context.config()).await?;
-    let run = desk.run(text).await?.run.id;
-    let file = bundle_file(&desk, run)?;
-    desk.store.close().await;
+    let operator = context.operator_to_look().await?;
+    let run = operator.run(text).await?.run.id;
+    let file = bundle_file(&operator.config, run)?;
+    operator.store.close().await;
     if file.is_file() {
         return Ok(file);
     }
     let folder = file.parent().unwrap_or(&file).display();
-    Err(Failure::usage(format!(
+    Err(Error::invalid(format!(
         "run {run} has no kept bundle in {folder} yet; bundles are written when a run settles"
     )))
 }

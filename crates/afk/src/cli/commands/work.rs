@@ -1,26 +1,27 @@
 //! `run`, `tick`, `demo`: the engine at work in the foreground.
 
 use afk_agent::sandbox::{Refusal, Strength};
+use afk_app::App;
+use afk_app::operator::{configured, issue};
+use afk_app::views::RunView;
+use afk_app::{Error, ErrorKind};
 use afk_core::config::{AgentName, Config, SandboxRequirement};
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
 use afk_engine::driver::{Drive, Ticked, Until};
 use afk_engine::ports::{AdmitRefusal, Filter};
+use afk_local::find_claude;
 use serde_json::json;
 
 use super::Context;
-use super::look::brake;
 use crate::cli::args::{DemoAgent, DemoArgs};
-use crate::cli::desk::{configured, issue, sources};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Answer, Failure};
+use crate::cli::exit::{Answer, Exit};
 use crate::cli::interrupt::Interrupt;
-use crate::cli::live::{EngineWatch, beside, glance};
+use crate::cli::live::{EngineWatch, beside};
 use crate::cli::render;
+use crate::cli::sources::sources;
 use crate::cli::words::many;
 use crate::demo::{Demo, DemoOptions};
-use afk_app::App;
-use afk_local::find_claude;
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let out = context.out;
@@ -46,8 +47,8 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let (driven, interrupted) = interrupt.around(out, work).await;
     driven?;
     let stored = app.engine.ports().store.load(run).await?;
-    let stored = stored.ok_or_else(|| Failure::new(Exit::Failure, format!("run {run} is gone")))?;
-    let view = glance(&app.engine, &stored.run).await;
+    let stored = stored.ok_or_else(|| Error::failed(format!("run {run} is gone")))?;
+    let view = RunView::look(&app.engine, &stored.run).await;
     out.result(&view, |paint| {
         let why = view.why.as_deref().unwrap_or_default();
         let board = render::board(std::slice::from_ref(&view), 100, paint);
@@ -61,13 +62,13 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
             Ok(end.into())
         }
         _ if interrupted => Ok(Exit::Interrupted),
-        _ => Err(Failure::new(Exit::Failure, format!("run {run} stopped before its end"))),
+        _ => Err(Error::failed(format!("run {run} stopped before its end"))),
     }
 }
 
 /// Refuses before anything is begun what could only fail on this machine.
 fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
-    let missing = |what: String| Failure::new(Exit::Missing, what);
+    let missing = |what: String| Error::new(ErrorKind::Missing, what);
     let full = app.capabilities.strength() == Strength::Full;
     if app.config.sandbox == SandboxRequirement::Required && !full {
         let refusal = Refusal { found: app.capabilities.to_string() };
@@ -92,7 +93,7 @@ async fn live_on(app: &App, issue: &IssueRef) -> Answer<Option<RunId>> {
 /// Admits the issue, or says which gate refuses.
 async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Result<RunId, Exit>> {
     let out = context.out;
-    match app.engine.dispatch_by_hand(issue, &brake(app).await).await? {
+    match app.engine.dispatch_by_hand(issue, &app.brake().await).await? {
         Ok(run) => Ok(Ok(run)),
         Err(NotAdmitted::Gates(said)) => {
             let view = app.engine.ports().tracker.issue(issue).await?;
@@ -101,10 +102,9 @@ async fn admit(context: &Context<'_>, app: &App, issue: &IssueRef) -> Answer<Res
             out.result(&document, |paint| render::explanation(&said, title, paint))?;
             Ok(Err(Exit::Waiting))
         }
-        Err(NotAdmitted::Refused(why)) => Err(Failure::new(
-            Exit::Waiting,
-            format!("{issue} was not admitted: {why}; {}", mend(&why)),
-        )),
+        Err(NotAdmitted::Refused(why)) => {
+            Err(Error::waiting(format!("{issue} was not admitted: {why}; {}", mend(&why))))
+        }
     }
 }
 
@@ -145,7 +145,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     let live = app.engine.ports().store.live().await?;
     let mut left = Vec::new();
     for stored in &live {
-        left.push(glance(&app.engine, &stored.run).await);
+        left.push(RunView::look(&app.engine, &stored.run).await);
     }
     out.result(&json!({ "live": left }), |_| match left.len() {
         0 => "nothing left to do".to_owned(),
@@ -199,7 +199,7 @@ fn summary(ticked: &Ticked) -> String {
 pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let out = context.out;
     if context.global.config.is_some() {
-        return Err(Failure::usage("the demo has a configuration of its own: leave --config out"));
+        return Err(Error::invalid("the demo has a configuration of its own: leave --config out"));
     }
     let interrupt = Interrupt::new()?;
     let claude = args.agent == DemoAgent::Claude;

@@ -1,8 +1,9 @@
 //! What the doctor found, by group, with the sentence that mends it.
 
+use afk_app::doctor::{Finding, Report, State};
+
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{line, many};
-use afk_app::doctor::{Finding, Report, State};
 
 /// How wide the column of names is.
 const NAMES: usize = 12;

@@ -1,10 +1,10 @@
 //! Runs while they go on: a board for terminals, single lines for everything else.
 
+use afk_app::views::{RunView, outcome};
 use afk_core::phase::Phase;
 use afk_core::plan::End;
 
 use crate::cli::style::{Mark, Paint};
-use crate::cli::view::{RunView, outcome};
 use crate::cli::words::{count, duration, line};
 
 /// The board of `runs` for a terminal of `width` columns.

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use afk_agent::agents::AgentEvent;
+use afk_app::views::cause;
 use afk_core::run::{Run, Turn, TurnEnd};
 use afk_core::spend::{Basis, Charge};
 
 use super::show::ended;
 use crate::cli::style::{Mark, Paint};
-use crate::cli::view::cause;
 use crate::cli::words::{between, count, duration, line, moment, printable};
 
 /// Tool calls under way that are known by name; an agent that opens more is shown without.

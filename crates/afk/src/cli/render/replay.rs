@@ -1,47 +1,9 @@
 //! What replaying a run came to.
 
-use afk_core::ids::{IssueRef, RunId};
-use afk_core::replay::Replayed;
-use serde::Serialize;
+use afk_app::views::{Chain, ReplayPage};
 
 use crate::cli::style::Paint;
 use crate::cli::words::{line, many};
-
-/// Everything that `replay` shows; its JSON.
-#[derive(Debug, Serialize)]
-pub(crate) struct ReplayPage {
-    /// The run.
-    pub(crate) run: RunId,
-    /// Its issue.
-    pub(crate) issue: IssueRef,
-    /// Whether its rows are those that were written.
-    pub(crate) chain: Chain,
-    /// Its decisions, made again; none where the rows cannot be read.
-    pub(crate) replayed: Option<Replayed>,
-}
-
-/// The hash chain of a journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "chain", rename_all = "lowercase")]
-pub(crate) enum Chain {
-    /// Every row is what was written.
-    Whole,
-    /// One is not.
-    Broken {
-        /// The first of them, from 1.
-        row: u64,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-}
-
-impl ReplayPage {
-    /// Whether everything came out as it is stored.
-    pub(crate) fn same(&self) -> bool {
-        let none = self.replayed.as_ref().is_some_and(|one| one.differences.is_empty());
-        none && self.chain == Chain::Whole
-    }
-}
 
 /// The page.
 pub(crate) fn replayed(page: &ReplayPage, paint: Paint) -> String {
@@ -71,7 +33,7 @@ pub(crate) fn replayed(page: &ReplayPage, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use afk_core::plan::Plan;
-    use afk_core::replay::{Difference, Differs};
+    use afk_core::replay::{Difference, Differs, Replayed};
 
     use super::super::samples;
     use super::*;

@@ -1,8 +1,8 @@
 //! Every run, a line each.
 
+use afk_app::views::RunView;
 use afk_core::ids::At;
 
-use super::super::view::RunView;
 use super::super::words::{between, columns, duration, line};
 
 /// The runs with the time of their admission, newest first.

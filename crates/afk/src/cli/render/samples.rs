@@ -1,6 +1,7 @@
 //! Runs as they might be, for the snapshots. Made by the transitions that make
 //! real ones.
 
+use afk_app::views::RunView;
 use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
 use afk_core::ids::{Actor, At, Oid, RunId};
@@ -16,8 +17,6 @@ use afk_core::verdict::StageAnswer;
 use afk_core::workflow::Workflow;
 use afk_engine::ports::{JournalRow, Requested, TurnReport};
 use uuid::Uuid;
-
-use crate::cli::view::RunView;
 
 /// The n-th second of the samples' day.
 pub(crate) fn at(second: i64) -> At {

@@ -2,54 +2,22 @@
 
 use std::path::PathBuf;
 
+use afk_app::views::{AskView, RunPage, cause, outcome};
 use afk_core::request::Request;
-use afk_core::run::{Attempt, Reset, Run, TurnEnd};
+use afk_core::run::{Attempt, Reset, TurnEnd};
 use afk_core::workflow::{PATH, Workflow};
-use afk_engine::ports::{JournalRow, Requested};
-use serde::Serialize;
+use afk_engine::ports::Requested;
 
 use super::live::{checklist, effort};
 use super::timeline;
 use crate::cli::style::Paint;
-use crate::cli::view::{AskView, RunView, cause, outcome};
 use crate::cli::words::{line, many, moment, printable};
 
 /// Lines of an output that are shown.
 const OUTPUT_LINES: usize = 12;
 
-/// Everything that `show` shows; its JSON.
-#[derive(Debug, Serialize)]
-pub(crate) struct Page {
-    /// The run at a glance.
-    pub(crate) summary: RunView,
-    /// Its record.
-    pub(crate) run: Run,
-    /// What people asked of it, oldest first.
-    pub(crate) requests: Vec<Requested>,
-    /// Its journal, oldest first.
-    pub(crate) journal: Vec<JournalRow>,
-    /// Its kept evidence bundle; none before it has settled.
-    pub(crate) bundle: Option<PathBuf>,
-    /// What is kept of a run that was handed over or froze.
-    pub(crate) kept: Option<Kept>,
-}
-
-/// Where a person finds what is kept of a run.
-#[derive(Debug, Serialize)]
-pub(crate) struct Kept {
-    /// The agent's work tree, as it was left; none once it had to make room.
-    pub(crate) workspace: Option<PathBuf>,
-    /// A folder for each job, turns included: what it was asked, its whole output or
-    /// transcript, how it ended.
-    pub(crate) jobs: Option<PathBuf>,
-    /// The repository that holds its heads, candidates and leftovers.
-    pub(crate) mirror: PathBuf,
-    /// The beginning of their refs.
-    pub(crate) refs: String,
-}
-
 /// The page.
-pub(crate) fn page(page: &Page, paint: Paint) -> String {
+pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     let (run, view) = (&page.run, &page.summary);
     let mut out = vec![format!("{}  {}", paint.strong(&run.issue), line(&view.title, 120))];
     out.push(paint.faint(format!("run {}, admitted {}", run.id, moment(run.admitted_at))));
@@ -247,13 +215,16 @@ fn indent(text: &str, by: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use afk_app::views::{Kept, RunView};
+    use afk_engine::ports::JournalRow;
+
     use super::super::samples;
     use super::*;
 
     #[test]
     fn a_whole_run_and_one_that_has_just_begun() {
         let run = samples::after(usize::MAX);
-        let whole = Page {
+        let whole = RunPage {
             summary: samples::finished(),
             run,
             requests: samples::requests(),
@@ -269,7 +240,7 @@ mod tests {
         };
         let run = samples::admitted();
         let summary = RunView::new(&run, None, samples::at(1));
-        let begun = Page {
+        let begun = RunPage {
             summary,
             run,
             requests: Vec::new(),
@@ -277,7 +248,7 @@ mod tests {
             bundle: None,
             kept: Some(kept),
         };
-        let asks = Page {
+        let asks = RunPage {
             summary: samples::asking(),
             run: samples::admitted(),
             requests: Vec::new(),

@@ -1,78 +1,12 @@
 //! Everything at a glance.
 
-use std::path::PathBuf;
-
-use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_engine::ports::{SwitchState, Switches};
-use serde::Serialize;
+use afk_app::views::{RunView, Status};
+use afk_core::ids::RepoName;
+use afk_engine::ports::SwitchState;
 
 use super::explain::held;
 use crate::cli::style::{Mark, Paint};
-use crate::cli::view::RunView;
 use crate::cli::words::{ago, columns, count, duration, line, moment};
-use afk_local::owner::Holder;
-
-/// Everything that `status` shows; its JSON.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Status {
-    /// When it was looked at.
-    pub(crate) at: At,
-    /// Whether the loop may take issues: armed, and no switch against it.
-    pub(crate) takes_issues: bool,
-    /// The kill switch of the configuration.
-    pub(crate) kill_switch: bool,
-    /// The allowlist of the configuration.
-    pub(crate) allowlist: Vec<RepoName>,
-    /// The switches of the store.
-    pub(crate) switches: Switches,
-    /// Live runs.
-    pub(crate) runs: Vec<RunView>,
-    /// Issues that wait for a person since their newest run.
-    pub(crate) handed_back: Vec<HandedBack>,
-    /// Ready issues and what holds each.
-    pub(crate) ready: Vec<Held>,
-    /// Repos whose issues could not be read, and why.
-    pub(crate) unreadable: Vec<(RepoName, String)>,
-    /// The daemon that works this store; none where none runs.
-    pub(crate) serving: Option<Holder>,
-    /// When a control plane last noted that it runs, which it does before each look at
-    /// the trackers; none where none ever ran.
-    pub(crate) looked_at: Option<At>,
-    /// How strong the sandbox is, in a sentence.
-    pub(crate) sandbox: String,
-    /// The configuration file.
-    pub(crate) config: Option<PathBuf>,
-    /// Where store and workspaces are.
-    pub(crate) data_dir: PathBuf,
-}
-
-/// A ready issue and what holds it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Held {
-    /// The issue.
-    pub(crate) issue: IssueRef,
-    /// Its title.
-    pub(crate) title: String,
-    /// Its gates; none where they could not be asked.
-    pub(crate) gates: Option<afk_core::gates::Explanation>,
-    /// Why they could not be asked.
-    pub(crate) error: Option<String>,
-}
-
-/// An issue that a run handed to a person, and that nobody has taken from there.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct HandedBack {
-    /// The issue.
-    pub(crate) issue: IssueRef,
-    /// Its title, as it was accepted.
-    pub(crate) title: String,
-    /// Its newest run.
-    pub(crate) run: RunId,
-    /// When that ended.
-    pub(crate) at: At,
-    /// Why it went no further.
-    pub(crate) why: String,
-}
 
 /// The page.
 pub(crate) fn status(now: &Status, paint: Paint) -> String {
@@ -211,7 +145,9 @@ mod tests {
     use afk_core::freeze::{Acknowledged, Paging};
     use afk_core::gates::{Explanation, Gate, GateResult, GateVerdict};
 
-    use afk_engine::ports::Freeze;
+    use afk_app::views::{HandedBack, Held};
+    use afk_engine::ports::{Freeze, Switches};
+    use afk_local::owner::Holder;
 
     use super::super::samples;
     use super::*;

@@ -1,5 +1,6 @@
 //! The journal of a run, a line for each row.
 
+use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::run::Transition;
@@ -7,7 +8,6 @@ use afk_engine::ports::JournalRow;
 
 use super::show::{ended, verb};
 use crate::cli::style::Paint;
-use crate::cli::view::{cause, outcome};
 use crate::cli::words::{between, duration, line, many, moment};
 
 /// The line of a row.

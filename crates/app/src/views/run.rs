@@ -1,5 +1,5 @@
 //! What is shown of a run at a glance, taken from its record and the running turn.
-//! Shared by `status`, `show`, the live view and their JSON.
+//! Shared by every page and document that shows runs.
 
 use std::time::Duration;
 
@@ -9,73 +9,74 @@ use afk_core::plan::{End, TurnCause};
 use afk_core::run::{Candidate, Question, Run, TurnEnd};
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
+use afk_engine::Engine;
 use afk_engine::ports::TurnReport;
 use serde::Serialize;
 
-use super::words::{between, line};
+use crate::words::{between, line};
 
 /// One run at a glance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct RunView {
+pub struct RunView {
     /// The run.
-    pub(super) run: RunId,
+    pub run: RunId,
     /// Its issue.
-    pub(super) issue: IssueRef,
+    pub issue: IssueRef,
     /// The issue's title, as it was accepted.
-    pub(super) title: String,
+    pub title: String,
     /// How far it is.
-    pub(super) phase: Phase,
+    pub phase: Phase,
     /// The default branch.
-    pub(super) branch: String,
+    pub branch: String,
     /// What it waits for, or how it ended.
-    pub(super) waits_for: String,
+    pub waits_for: String,
     /// How it ended.
-    pub(super) outcome: Option<End>,
+    pub outcome: Option<End>,
     /// Why it ended so.
-    pub(super) why: Option<String>,
+    pub why: Option<String>,
     /// The commit that landed.
-    pub(super) landed: Option<String>,
+    pub landed: Option<String>,
     /// From admission to now, or to its end.
-    pub(super) elapsed_seconds: u64,
+    pub elapsed_seconds: u64,
     /// Attempts so far.
-    pub(super) attempts: u32,
+    pub attempts: u32,
     /// Turns so far.
-    pub(super) turns: u32,
+    pub turns: u32,
     /// Corrective turns on a landed commit.
-    pub(super) fix_forwards: u32,
+    pub fix_forwards: u32,
     /// Tokens into the model, cached ones with them.
-    pub(super) tokens_in: u64,
+    pub tokens_in: u64,
     /// Tokens out of it.
-    pub(super) tokens_out: u64,
+    pub tokens_out: u64,
     /// What it cost so far.
-    pub(super) cost_usd: Usd,
+    pub cost_usd: Usd,
     /// What it may cost.
-    pub(super) budget_usd: Usd,
+    pub budget_usd: Usd,
     /// The last thing the agent said or did.
-    pub(super) last: Option<String>,
+    pub last: Option<String>,
     /// What the agent waits to be told by people.
-    pub(super) asks: Vec<AskView>,
+    pub asks: Vec<AskView>,
     /// Whether every effect of the outcome is there.
-    pub(super) settled: bool,
+    pub settled: bool,
 }
 
 /// Something that the agent waits to be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct AskView {
+pub struct AskView {
     /// Its number, by which people name it.
-    pub(super) n: u32,
+    pub n: u32,
     /// The id that its executor knows it by.
-    pub(super) id: String,
+    pub id: String,
     /// Whether it is a question, rather than a permission.
-    pub(super) question: bool,
+    pub question: bool,
     /// What is asked.
-    pub(super) what: String,
+    pub what: String,
     /// Since when.
-    pub(super) since: At,
+    pub since: At,
     /// When policy answers it.
-    pub(super) until: At,
+    pub until: At,
     /// The commands that answer it.
-    pub(super) commands: Vec<String>,
+    pub commands: Vec<String>,
 }
 
 impl AskView {
@@ -93,14 +94,14 @@ impl AskView {
     }
 
     /// What becomes of it at its deadline, in few words.
-    pub(super) const fn otherwise(&self) -> &'static str {
+    pub const fn otherwise(&self) -> &'static str {
         if self.question { "it decides by itself" } else { "it is refused" }
     }
 }
 
 impl RunView {
     /// `run` as it is `now`; `turn` is the running turn as its executor shows it.
-    pub(super) fn new(run: &Run, turn: Option<&TurnReport>, now: At) -> Self {
+    pub fn new(run: &Run, turn: Option<&TurnReport>, now: At) -> Self {
         let (mut tokens_in, mut tokens_out) = (0_u64, 0_u64);
         for ended in run.ends() {
             let usage = &ended.facts.usage;
@@ -150,19 +151,31 @@ impl RunView {
         }
     }
 
+    /// `run` as it is now, its running turn with it where that can be read.
+    pub async fn look(engine: &Engine, run: &Run) -> Self {
+        let turn = running_turn(engine, run).await;
+        Self::new(run, turn.as_ref(), engine.ports().clock.now())
+    }
+
     /// From admission to now, or to its end.
-    pub(super) fn elapsed(&self) -> Duration {
+    pub fn elapsed(&self) -> Duration {
         Duration::from_secs(self.elapsed_seconds)
     }
 }
 
+async fn running_turn(engine: &Engine, run: &Run) -> Option<TurnReport> {
+    let turn = run.turn().filter(|turn| turn.ended.is_none())?;
+    let report = engine.ports().executor.observe(&run.issue.repo, &run.turn_key(turn.n)).await;
+    report.inspect_err(|e| tracing::debug!(error = e.chain(), "turn unreadable")).ok()
+}
+
 /// The default branch's name, as far as it is known.
-pub(super) fn branch(run: &Run) -> String {
+pub fn branch(run: &Run) -> String {
     run.start.as_ref().map_or_else(|| "the default branch".to_owned(), |start| start.branch.clone())
 }
 
 /// The word for an outcome.
-pub(super) const fn outcome(end: End) -> &'static str {
+pub const fn outcome(end: End) -> &'static str {
     match end {
         End::Done => "done",
         End::NeedsHuman => "needs a human",
@@ -172,7 +185,7 @@ pub(super) const fn outcome(end: End) -> &'static str {
 }
 
 /// The word for why a turn was begun.
-pub(super) const fn cause(cause: TurnCause) -> &'static str {
+pub const fn cause(cause: TurnCause) -> &'static str {
     match cause {
         TurnCause::Opening => "opening",
         TurnCause::Retry => "retry",

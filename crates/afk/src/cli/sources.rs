@@ -1,0 +1,31 @@
+//! Where the configuration is read from, and the time: what the environment of a command
+//! gives it.
+
+use std::path::{Path, PathBuf};
+
+use afk_app::config::{Sources, find_file};
+use afk_core::ids::At;
+
+/// Where the configuration is read from.
+pub(super) fn sources(config: Option<&Path>) -> Sources {
+    let env = |name: &str| std::env::var_os(name);
+    Sources {
+        file: find_file(config, env, &current_dir()),
+        mounted: env("AFK_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from),
+        // What is no UTF-8 cannot be a value of ours.
+        env: std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect(),
+        aliases: Vec::new(),
+    }
+}
+
+/// The working directory, or what stands for it where it is gone.
+pub(super) fn current_dir() -> PathBuf {
+    std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
+}
+
+/// Now.
+pub(super) fn now() -> At {
+    At::now()
+}

@@ -1,0 +1,169 @@
+//! Why something that was asked for was not done: one error for every door, with the
+//! differences that an exit code or an HTTP status tells.
+
+use std::fmt;
+
+use afk_engine::ports::{PortError, PortErrorKind};
+use afk_local::git::GitError;
+use afk_store::local_tracker::TrackerError;
+use afk_store::{StoreError, StoreErrorKind};
+
+use crate::AppError;
+use crate::config::ConfigErrors;
+use crate::config::edit::EditError;
+use crate::presence::PresenceError;
+use crate::serve::ServeError;
+
+/// Why something that was asked for was not done.
+#[derive(Debug)]
+pub struct Error {
+    /// What whoever asked can do about it.
+    pub kind: ErrorKind,
+    /// What happened, to what, and how to mend it; may have several lines.
+    pub message: String,
+}
+
+/// The differences that a door tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// It cannot be asked for so, or the configuration cannot be used.
+    Invalid,
+    /// It cannot be done now: a gate refuses, or something has to happen first.
+    Waiting,
+    /// Something is missing on this machine.
+    Missing,
+    /// Another process does it already.
+    Taken,
+    /// It was interrupted.
+    Interrupted,
+    /// It failed.
+    Failed,
+}
+
+impl Error {
+    /// An error of `kind`.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into() }
+    }
+
+    /// It cannot be asked for so.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// It cannot be done now.
+    pub fn waiting(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Waiting, message)
+    }
+
+    /// It failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Failed, message)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<ConfigErrors> for Error {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::invalid(errors.to_string())
+    }
+}
+
+impl From<AppError> for Error {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Config(errors) => errors.into(),
+            AppError::Store(error) => error.into(),
+            AppError::Git(error @ (GitError::NotFound { .. } | GitError::TooOld { .. })) => {
+                Self::new(ErrorKind::Missing, error.to_string())
+            }
+            AppError::Git(error) => Self::failed(error.to_string()),
+            error @ AppError::NoDataDir => Self::invalid(error.to_string()),
+            error @ (AppError::Folder { .. } | AppError::NoProgram(_) | AppError::Adapter(_)) => {
+                Self::failed(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<EditError> for Error {
+    fn from(error: EditError) -> Self {
+        let kind = match &error {
+            EditError::Io { .. } | EditError::Busy { .. } => ErrorKind::Failed,
+            EditError::Link { .. } | EditError::Malformed { .. } => ErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error.kind() {
+            // The path of the store helps nobody who asked for an issue.
+            StoreErrorKind::NotFound(what) => Self::invalid(format!(
+                "there is no {what}; `afk issue list --all` shows every issue"
+            )),
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<TrackerError> for Error {
+    fn from(error: TrackerError) -> Self {
+        match error {
+            TrackerError::Store(error) => error.into(),
+            error @ (TrackerError::Invalid { .. } | TrackerError::NotTheirs { .. }) => {
+                Self::invalid(error.to_string())
+            }
+        }
+    }
+}
+
+impl From<PresenceError> for Error {
+    fn from(error: PresenceError) -> Self {
+        match error {
+            PresenceError::Claim(error) => Self::invalid(error.to_string()),
+            PresenceError::Store(error) => error.into(),
+            PresenceError::Runs(error) => error.into(),
+        }
+    }
+}
+
+impl From<ServeError> for Error {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Store(error) => error.into(),
+            ServeError::Loop(error) => error.into(),
+            error @ (ServeError::Taken(_) | ServeError::Lost(_)) => {
+                Self::new(ErrorKind::Taken, error.to_string())
+            }
+        }
+    }
+}
+
+impl From<PortError> for Error {
+    fn from(error: PortError) -> Self {
+        let kind = match error.kind {
+            PortErrorKind::NotFound => ErrorKind::Invalid,
+            PortErrorKind::Cancelled => ErrorKind::Interrupted,
+            PortErrorKind::RateLimited { .. } => ErrorKind::Waiting,
+            PortErrorKind::Transient | PortErrorKind::Auth | PortErrorKind::Permanent => {
+                ErrorKind::Failed
+            }
+        };
+        Self::new(kind, error.chain())
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::failed(format!("cannot write JSON: {error}"))
+    }
+}

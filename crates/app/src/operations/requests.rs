@@ -1,0 +1,109 @@
+//! Requests to a run: kept in the store, and carried out by whoever works it. An issue whose
+//! run has ended is released again here, in the name of the person.
+
+use afk_core::ids::{At, IssueRef, RunId};
+use afk_core::request::{self, Asked, Request, Unclear};
+use afk_engine::ports::{Store as _, StoredRun};
+use serde::Serialize;
+
+use crate::Error;
+use crate::operator::Operator;
+use crate::views::outcome;
+
+/// A request that was made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Requested {
+    /// The run.
+    pub run: RunId,
+    /// Its issue.
+    pub issue: IssueRef,
+    /// What was asked for, by whom, when.
+    pub asked: Asked,
+    /// What the run will answer, as far as it can be told now.
+    pub expected: String,
+}
+
+/// What a retry came to.
+#[derive(Debug, Clone)]
+pub enum Retried {
+    /// The run goes on: it was asked to.
+    Requested(Box<Requested>),
+    /// The run had ended: the issue is released again.
+    Released(IssueRef),
+}
+
+/// The run that `text` names, while something can be asked of it.
+pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Error> {
+    let found = operator.run(text).await?;
+    if let Some(conclusion) = &found.run.conclusion {
+        let (id, issue) = (found.run.id, &found.run.issue);
+        let how = outcome(conclusion.end);
+        return Err(Error::invalid(format!(
+            "run {id} on {issue} has ended ({how}): `afk retry {issue}` releases the issue again"
+        )));
+    }
+    Ok(found)
+}
+
+/// Asks the run for `what`. What would be refused for sure is refused here.
+pub async fn request(
+    operator: &Operator,
+    found: &StoredRun,
+    what: Request,
+    now: At,
+) -> Result<Requested, Error> {
+    let (run, issue) = (found.run.id, &found.run.issue);
+    let id = format!("cli:{run}:{}", uuid::Uuid::now_v7());
+    let asked = Asked { id, by: operator.person.clone(), at: now, what };
+    let expected = request::answer(&found.run, &asked)
+        .map_err(|why| Error::waiting(format!("run {run} on {issue}: {why}")))?;
+    operator.port.ask(run, &asked).await?;
+    Ok(Requested { run, issue: issue.clone(), asked, expected })
+}
+
+/// Lets a run go on at once, or releases its issue again where the run has ended.
+pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, Error> {
+    let found = operator.run(text).await?;
+    let issue = &found.run.issue;
+    if found.run.conclusion.is_none() {
+        let requested = request(operator, &found, Request::Retry, now).await?;
+        return Ok(Retried::Requested(Box::new(requested)));
+    }
+    if found.run.settled_at.is_none() {
+        return Err(Error::waiting(format!(
+            "the run on {issue} has ended and {issue} does not show it yet: `afk tick`, then try \
+             again"
+        )));
+    }
+    release(operator, issue, now).await?;
+    Ok(Retried::Released(issue.clone()))
+}
+
+/// Releases an issue again: who puts a label on is whom the gates ask about.
+async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<(), Error> {
+    let newest = operator.run(&issue.to_string()).await?.run;
+    if newest.settled_at.is_none() {
+        return Err(Error::invalid(format!(
+            "{issue} has a live run already, {}: `afk show {issue}`",
+            newest.id
+        )));
+    }
+    let (tracker, person) = (&operator.tracker, &operator.person);
+    if !tracker.get(issue).await?.is_some_and(|issue| issue.open) {
+        return Err(Error::invalid(format!(
+            "{issue} is closed: `afk issue reopen {issue}`, then try again"
+        )));
+    }
+    let (human, ready) = (&operator.config.human_label, &operator.config.ready_label);
+    tracker.unlabel(issue, human, person, now).await?;
+    // Put on anew: a release stands for the text as it is when it is made.
+    tracker.unlabel(issue, ready, person, now).await?;
+    tracker.label(issue, ready, person, now).await?;
+    Ok(())
+}
+
+impl From<Unclear> for Error {
+    fn from(why: Unclear) -> Self {
+        Self::invalid(why.to_string())
+    }
+}

@@ -1,0 +1,123 @@
+//! The switches of the store, thrown and lifted by a person.
+
+use std::time::{Duration, Instant};
+
+use afk_core::freeze::{self, Paging};
+use afk_core::ids::{At, JobKey, RepoName};
+use afk_engine::ports::{Store as _, Switch, SwitchState};
+
+use crate::operator::Operator;
+use crate::{App, Error};
+
+/// How long what is alive may take to stop.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+
+/// What an acknowledgement met.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The repo is not frozen.
+    NotFrozen,
+    /// A person froze it, which rings for nobody.
+    ByPerson,
+    /// Somebody acknowledged it before.
+    Before {
+        /// Who.
+        by: String,
+    },
+    /// It rings no more.
+    Now,
+}
+
+/// What was lifted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resumed {
+    /// A halt.
+    pub halt: bool,
+    /// A pause.
+    pub pause: bool,
+}
+
+/// What stopping everything came to.
+#[derive(Debug, Clone)]
+pub struct Stopped {
+    /// How many runs were live.
+    pub runs: usize,
+    /// What of them would not stop in time.
+    pub alive: Vec<JobKey>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Throws a switch.
+pub async fn throw(operator: &Operator, switch: &Switch, why: &str, now: At) -> Result<(), Error> {
+    let state =
+        SwitchState { by: operator.person.login.clone(), at: now, why: why.trim().to_owned() };
+    Ok(operator.port.switch(switch, Some(&state)).await?)
+}
+
+/// Lifts halt and pause.
+pub async fn resume(operator: &Operator, now: At) -> Result<Resumed, Error> {
+    let before = operator.port.switches().await?;
+    for switch in [Switch::Halt, Switch::Pause] {
+        operator.port.lift(&switch, &operator.person.login, now).await?;
+    }
+    Ok(Resumed { halt: before.halt.is_some(), pause: before.pause.is_some() })
+}
+
+/// Lifts the freeze of a repo; whether it was frozen.
+pub async fn unfreeze(operator: &Operator, repo: &RepoName, now: At) -> Result<bool, Error> {
+    let frozen = operator.port.switches().await?.freeze_of(repo).is_some();
+    operator.port.lift(&Switch::Freeze(repo.clone()), &operator.person.login, now).await?;
+    Ok(frozen)
+}
+
+/// Acknowledges the freeze of a repo, which ends its pages.
+pub async fn acknowledge(
+    operator: &Operator,
+    repo: &RepoName,
+    now: At,
+) -> Result<Acknowledged, Error> {
+    let by = freeze::Acknowledged { by: operator.person.login.clone(), at: now };
+    let freeze = operator.port.acknowledge(repo, &by).await?;
+    Ok(match freeze.map(|freeze| freeze.paging) {
+        None => Acknowledged::NotFrozen,
+        Some(None) => Acknowledged::ByPerson,
+        Some(Some(Paging { acknowledged: Some(other), .. })) if other != by => {
+            Acknowledged::Before { by: other.by }
+        }
+        Some(Some(_)) => Acknowledged::Now,
+    })
+}
+
+/// Stops everything that is alive, and waits until it is gone or time is over.
+///
+/// Whoever works the store obeys a halt by itself; where nobody does, agents would go on.
+pub async fn stop_all(app: &App) -> Result<Stopped, Error> {
+    let begun = Instant::now();
+    let ports = app.engine.ports();
+    let live = ports.store.live().await?;
+    loop {
+        let (mut alive, mut failed) = (Vec::new(), None);
+        // One that cannot be looked at or told keeps no other from being stopped.
+        for stored in &live {
+            let run = stored.run.id;
+            match ports.jobs.alive(run).await {
+                Ok(left) if left.is_empty() => {}
+                Ok(left) => {
+                    failed = failed.or(ports.jobs.stop(run).await.err());
+                    alive.extend(left);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        let (over, took) = (begun.elapsed() >= STOPPED_WITHIN, begun.elapsed());
+        match failed {
+            Some(error) if over => return Err(error.into()),
+            None if over || alive.is_empty() => {
+                return Ok(Stopped { runs: live.len(), alive, took });
+            }
+            Some(_) | None => {}
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

@@ -1,0 +1,162 @@
+//! The person who looks at the control plane and steers it, with what they need for that:
+//! configuration, store and local tracker, without the engine.
+//!
+//! Opened anew by each command. Opening it starts and stops nothing.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use afk_core::config::Config;
+use afk_core::ids::{Actor, IdError, IssueRef, RepoName, RunId};
+use afk_engine::ports::{Filter, Settings as _, Store as _, StoredRun};
+use afk_local::owner;
+use afk_store::local_tracker::LocalTracker;
+use afk_store::{Store, StorePort};
+
+use crate::config::Sources;
+use crate::settings::FileSettings;
+use crate::{EVIDENCE, Error, STORE_FILE, data_dir, store_is_there, user_name};
+
+/// A run id is told from the beginning of it, of at least so many characters.
+const LEAST_PREFIX: usize = 4;
+
+/// A person, and what they work with.
+pub struct Operator {
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// What is wrong with the configuration that was found, where this is another.
+    pub trouble: Option<String>,
+    /// The store, as it is.
+    pub store: Store,
+    /// The store, as the engine sees it.
+    pub port: StorePort,
+    /// The local tracker.
+    pub tracker: LocalTracker,
+    /// Who they are.
+    pub person: Actor,
+}
+
+impl Operator {
+    /// Opens everything; makes the data folder and the store where they are not.
+    pub async fn open(sources: Sources) -> Result<Self, Error> {
+        Self::with(FileSettings::open(sources)?.config(), None).await
+    }
+
+    /// The same for who only looks, or stops things: also where the configuration is not
+    /// good; then [`Self::trouble`] says what is wrong with it.
+    pub async fn open_to_look(sources: Sources) -> Result<Self, Error> {
+        let (config, trouble) = FileSettings::open_to_look(sources, store_is_there)?.current();
+        Self::with(config, trouble).await
+    }
+
+    async fn with(config: Arc<Config>, trouble: Option<String>) -> Result<Self, Error> {
+        let data_dir = data_dir(&config)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&data_dir).map_err(|e| {
+            let path = data_dir.display();
+            Error::failed(format!("cannot make the data folder {path}: {e}"))
+        })?;
+        let store = Store::open(&data_dir.join(STORE_FILE)).await?;
+        let person = LocalTracker::user(&user_name());
+        let tracker = LocalTracker::new(store.clone(), person.id.clone(), BTreeMap::new());
+        let port = StorePort::new(store.clone(), owner::is_dead);
+        Ok(Self { config, trouble, store, port, tracker, person })
+    }
+
+    /// A repository as somebody typed it; the default owner completes it.
+    pub fn repo(&self, text: &str) -> Result<RepoName, Error> {
+        repo(text, &self.config)
+    }
+
+    /// An issue as somebody typed it; the default owner completes it.
+    pub fn issue(&self, text: &str) -> Result<IssueRef, Error> {
+        issue(text, &self.config)
+    }
+
+    /// The run that `text` names: an id, the beginning of one, or an issue's newest.
+    pub async fn run(&self, text: &str) -> Result<StoredRun, Error> {
+        if text.contains('#') {
+            let issue = self.issue(text)?;
+            let filter =
+                Filter { repo: Some(issue.repo.clone()), issue: Some(issue.number), limit: 1 };
+            let newest = self.port.runs(&filter).await?.into_iter().next();
+            return newest.ok_or_else(|| {
+                Error::invalid(format!(
+                    "there is no run on {issue} yet; `afk explain {issue}` says why, and \
+                     `afk run {issue}` starts one"
+                ))
+            });
+        }
+        if let Ok(id) = text.parse::<RunId>() {
+            let found = self.port.load(id).await?;
+            return found.ok_or_else(|| Error::invalid(format!("there is no run {id} here")));
+        }
+        let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+        if !hex || text.len() < LEAST_PREFIX {
+            return Err(Error::invalid(format!(
+                "{text:?} is neither a run (its id, or at least {LEAST_PREFIX} characters of its \
+                 beginning) nor an issue such as owner/repo#7"
+            )));
+        }
+        let text = text.to_ascii_lowercase();
+        let found = match self.store.runs_beginning(&text, 2).await?.as_slice() {
+            [] => None,
+            [only] => self.port.load(*only).await?,
+            [..] => {
+                let told = format!("more than one run begins with {text}: give more of the id");
+                return Err(Error::invalid(told));
+            }
+        };
+        found.ok_or_else(|| Error::invalid(format!("no run here begins with {text}")))
+    }
+}
+
+/// Where the bundle of a run is kept, once the run has settled.
+pub fn bundle_file(config: &Config, run: RunId) -> Result<PathBuf, Error> {
+    Ok(data_dir(config)?.join(EVIDENCE).join(format!("{run}.json")))
+}
+
+/// Refuses a repo that the configuration does not have, and says what to add.
+pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Result<(), Error> {
+    if config.repos.contains_key(repo) {
+        return Ok(());
+    }
+    let file = path.map_or_else(
+        || "no configuration file was found".to_owned(),
+        |path| format!("{} has no table for it", path.display()),
+    );
+    Err(Error::invalid(not_configured(repo, &file)))
+}
+
+/// An issue as somebody typed it; the default owner completes it.
+pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
+    let completed = match (&config.default_owner, text.split_once('#')) {
+        (Some(owner), Some((repo, number))) if !repo.contains('/') => {
+            format!("{owner}/{repo}#{number}").parse()
+        }
+        _ => text.parse(),
+    };
+    completed.map_err(|e: IdError| Error::invalid(e.to_string()))
+}
+
+/// A repository as somebody typed it.
+pub fn repo(text: &str, config: &Config) -> Result<RepoName, Error> {
+    RepoName::complete(text, config.default_owner.as_deref())
+        .map_err(|e| Error::invalid(e.to_string()))
+}
+
+/// What to do about a repo without a table.
+pub fn not_configured(repo: &RepoName, why: &str) -> String {
+    format!(
+        "{repo} is not configured: {why}; a file is looked for at --config, AFK_CONFIG, \
+         ./afk.toml and ~/.config/afk/config.toml\n\n\
+         afk writes it for you:\n\n    \
+         afk enroll {repo} --remote PATH-OR-URL --verify 'COMMAND'\n\n\
+         or add by hand:\n\n    \
+         [repos.\"{repo}\"]\n    \
+         remote = \"/path/to/repository\"\n    \
+         verify = [\"cargo\", \"test\"]\n    \
+         stages = [{{ name = \"ci\", command = [\"cargo\", \"test\"] }}]"
+    )
+}

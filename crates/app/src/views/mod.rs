@@ -1,0 +1,14 @@
+//! What can be looked at, as values that every door shows in its own way: a page of text,
+//! a JSON document, a web page.
+
+mod explain;
+mod replay;
+mod run;
+mod show;
+mod status;
+
+pub use explain::Explained;
+pub use replay::{Chain, ReplayPage};
+pub use run::{AskView, RunView, branch, cause, outcome};
+pub use show::{Kept, RunPage, journal};
+pub use status::{HandedBack, Held, Status};

@@ -1,0 +1,91 @@
+//! One run in full: its record, its journal, and where what is kept of it lies.
+
+use std::path::PathBuf;
+
+use afk_core::run::Run;
+use afk_engine::ports::{JournalRow, PortResult, Requested, Store};
+use afk_local::git::Workspaces;
+use serde::Serialize;
+
+use super::RunView;
+use crate::operator::{Operator, bundle_file};
+use crate::{App, Error, data_dir};
+
+/// One run in full.
+#[derive(Debug, Serialize)]
+pub struct RunPage {
+    /// The run at a glance.
+    pub summary: RunView,
+    /// Its record.
+    pub run: Run,
+    /// What people asked of it, oldest first.
+    pub requests: Vec<Requested>,
+    /// Its journal, oldest first.
+    pub journal: Vec<JournalRow>,
+    /// Its kept evidence bundle; none before it has settled.
+    pub bundle: Option<PathBuf>,
+    /// What is kept of a run that was handed over or froze.
+    pub kept: Option<Kept>,
+}
+
+/// Where a person finds what is kept of a run.
+#[derive(Debug, Serialize)]
+pub struct Kept {
+    /// The agent's work tree, as it was left; none once it had to make room.
+    pub workspace: Option<PathBuf>,
+    /// A folder for each job, turns included: what it was asked, its whole output or
+    /// transcript, how it ended.
+    pub jobs: Option<PathBuf>,
+    /// The repository that holds its heads, candidates and leftovers.
+    pub mirror: PathBuf,
+    /// The beginning of their refs.
+    pub refs: String,
+}
+
+impl RunPage {
+    /// Everything of `run`; a live one with its running turn where `app` is there to ask.
+    pub async fn look(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
+        let summary = match app.filter(|_| run.conclusion.is_none()) {
+            Some(app) => RunView::look(&app.engine, &run).await,
+            None => RunView::new(&run, None, afk_core::ids::At::now()),
+        };
+        let bundle = bundle_file(&operator.config, run.id)?;
+        Ok(Self {
+            summary,
+            requests: operator.port.requests(run.id).await?,
+            journal: journal(&operator.port, &run).await?,
+            bundle: bundle.is_file().then_some(bundle),
+            kept: kept(operator, &run)?,
+            run,
+        })
+    }
+}
+
+/// The whole journal of a run, oldest row first.
+pub async fn journal(store: &dyn Store, run: &Run) -> PortResult<Vec<JournalRow>> {
+    let mut all: Vec<JournalRow> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |row| row.seq);
+        let more = store.journal(run.id, after).await?;
+        if more.is_empty() {
+            return Ok(all);
+        }
+        all.extend(more);
+    }
+}
+
+/// Where what is kept of a run lies; none where nothing is kept.
+fn kept(operator: &Operator, run: &Run) -> Result<Option<Kept>, Error> {
+    if !run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end.is_handed_back()) {
+        return Ok(None);
+    }
+    let spaces = Workspaces::open(&data_dir(&operator.config)?.join("work"))
+        .map_err(|error| Error::failed(error.to_string()))?;
+    let there = |path: PathBuf| path.is_dir().then_some(path);
+    Ok(Some(Kept {
+        workspace: there(spaces.run(run.id).clone),
+        jobs: there(spaces.jobs(run.id)),
+        mirror: spaces.mirror(&run.issue.repo),
+        refs: format!("refs/afk/{}/", run.id),
+    }))
+}
