@@ -154,14 +154,18 @@ fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
             .push_bind(label.clone()),
         None => query.push("issues i WHERE 1 = 1"),
     };
+    // Of the table that drives the query, so that it is read in order and not sorted.
+    let (column, order) = match filter.label {
+        Some(_) => (" AND f.repo = ", " ORDER BY f.repo, f.number LIMIT "),
+        None => (" AND i.repo = ", " ORDER BY i.repo, i.number LIMIT "),
+    };
     if let Some(repo) = &filter.repo {
-        let column = if filter.label.is_some() { " AND f.repo = " } else { " AND i.repo = " };
         query.push(column).push_bind(repo.to_string());
     }
     if let Some(open) = filter.open {
         query.push(" AND i.is_open = ").push_bind(i64::from(open));
     }
-    query.push(" ORDER BY i.repo, i.number LIMIT ").push_bind(limit);
+    query.push(order).push_bind(limit);
     query
 }
 

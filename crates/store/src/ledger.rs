@@ -84,22 +84,23 @@ impl Store {
     }
 }
 
+/// What was spent on a day, and what live runs may still spend: each by its own index.
+const OF_ALL: &str = "SELECT (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?), \
+     (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs WHERE live = 1)";
+const OF_REPO: &str = "SELECT \
+     (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?1 AND repo = ?2), \
+     (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs WHERE live = 1 AND repo = ?2)";
+
 pub(super) async fn read(
     connection: &mut SqliteConnection,
     repo: Option<&RepoName>,
     day: Date,
 ) -> Result<Spend, StoreError> {
-    let repo = repo.map(ToString::to_string);
-    let (spent, reserved): (i64, i64) = sqlx::query_as(
-        "SELECT (SELECT coalesce(sum(micro_usd), 0) FROM ledger \
-             WHERE day = ?1 AND (?2 IS NULL OR repo = ?2)), \
-         (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs \
-             WHERE live = 1 AND (?2 IS NULL OR repo = ?2))",
-    )
-    .bind(day.to_string())
-    .bind(repo)
-    .fetch_one(connection)
-    .await?;
+    let query = match repo {
+        Some(repo) => sqlx::query_as(OF_REPO).bind(day.to_string()).bind(repo.to_string()),
+        None => sqlx::query_as(OF_ALL).bind(day.to_string()),
+    };
+    let (spent, reserved): (i64, i64) = query.fetch_one(connection).await?;
     Ok(Spend { spent: spent as u64, reserved: reserved as u64 })
 }
 

@@ -112,22 +112,3 @@ impl Store {
         .await
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sqlx::AssertSqlSafe;
-
-    #[tokio::test]
-    async fn what_is_open_is_found_by_its_index_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
-        let plan: Vec<(i64, i64, i64, String)> =
-            sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {OPEN}")))
-                .fetch_all(store.readers())
-                .await
-                .unwrap();
-        let steps: Vec<_> = plan.into_iter().map(|row| row.3).collect();
-        assert_eq!(steps, ["SEARCH requests USING INDEX requests_open (seq>?)"]);
-    }
-}
