@@ -8,10 +8,9 @@
 mod breach;
 mod messages;
 mod paths;
-mod secrets;
 
+pub use crate::secrets::SecretKind;
 pub use breach::{Breach, MessageOf};
-pub use secrets::SecretKind;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,9 +22,9 @@ use serde::{Deserialize, Serialize};
 use crate::change::{Blob, Blobs, Change, Diff, Entry, Mode, Tally, TreePath, tally};
 use crate::globs::{GlobError, Globs};
 use crate::proof::ProofPolicy;
+use crate::secrets::SecretShapes;
 use messages::MessageRules;
 use paths::LinkFault;
-use secrets::SecretShapes;
 
 /// How many breaches a report holds; more add nothing for a person.
 const MAX_BREACHES: usize = 50;
@@ -75,7 +74,7 @@ struct BuiltIn {
     volume: regex::bytes::Regex,
     npm_login: regex::bytes::Regex,
     messages: MessageRules,
-    secrets: SecretShapes,
+    secrets: &'static SecretShapes,
 }
 
 impl BuiltIn {
@@ -91,7 +90,7 @@ impl BuiltIn {
             volume: regex::bytes::Regex::new(VOLUME)?,
             npm_login: regex::bytes::Regex::new(NPM_LOGIN)?,
             messages: MessageRules::compile()?,
-            secrets: SecretShapes::compile()?,
+            secrets: SecretShapes::get()?,
         })
     }
 }

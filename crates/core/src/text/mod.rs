@@ -2,13 +2,16 @@
 //!
 //! [`clean`] takes from an issue what the person who released it could not see;
 //! [`plain`], [`quote`], [`line`] and [`bounded`] make agent, CI and commit text
-//! fit for a comment; [`neutral`] makes outside text fit for a prompt. All are
+//! fit for a comment; [`neutral`] makes outside text fit for a prompt; a [`Mask`]
+//! takes the secrets out of what agents and jobs write, where it comes in. All are
 //! total. Nothing here judges what a text says.
 
 mod clean;
+mod mask;
 mod plain;
 
 pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean};
+pub use mask::{MASKED, Mask, REACH};
 pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote};
 
 /// Text made of the pieces that matter, and of anything.

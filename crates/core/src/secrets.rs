@@ -3,9 +3,12 @@
 //! Known shapes (a cloud's keys, a forge's tokens, private key blocks) are found
 //! anywhere; a secret without a shape of its own only where a name such as
 //! `password` is given a long random-looking value. Placeholders are passed over.
+//! `guardrails` asks whether a change holds one, `text::Mask` where it stands in
+//! what somebody wrote.
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use regex::bytes::{Regex, RegexSet};
 use serde::{Deserialize, Serialize};
@@ -60,29 +63,32 @@ impl fmt::Display for SecretKind {
 }
 
 /// Where a secret stands, and what it looks like.
-pub(super) struct Found {
-    pub(super) kind: SecretKind,
-    pub(super) at: Range<usize>,
+pub(crate) struct Found {
+    pub(crate) kind: SecretKind,
+    pub(crate) at: Range<usize>,
 }
 
-/// The shapes that are known by themselves.
+/// The shapes that are known by themselves; all but a private key begin where a word does.
 const SHAPES: &[(SecretKind, &str)] = &[
-    (SecretKind::AwsKey, r"(?-u)\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    (SecretKind::GithubToken, r"(?-u)\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{22})"),
-    (SecretKind::GitlabToken, r"(?-u)\bglpat-[A-Za-z0-9_-]{20}"),
+    (SecretKind::AwsKey, r"(?-u)(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    (
+        SecretKind::GithubToken,
+        r"(?-u)gh[pousr]_[A-Za-z0-9]{36}|ghs_[A-Za-z0-9._-]{36}|github_pat_[A-Za-z0-9_]{22}",
+    ),
+    (SecretKind::GitlabToken, r"(?-u)glpat-[A-Za-z0-9_-]{20}"),
     (
         SecretKind::SlackToken,
-        r"(?-u)\bxox[abeoprs]-[A-Za-z0-9-]{10}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16}",
+        r"(?-u)xox[abeoprs]-[A-Za-z0-9-]{10}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16}",
     ),
-    (SecretKind::AnthropicKey, r"(?-u)\bsk-ant-[A-Za-z0-9_-]{20}"),
+    (SecretKind::AnthropicKey, r"(?-u)sk-ant-[A-Za-z0-9_-]{20}"),
     (
         SecretKind::OpenAiKey,
-        r"(?-u)\bsk-(?:(?:proj|svcacct|admin)-[A-Za-z0-9_-]{32}|[A-Za-z0-9]{40})",
+        r"(?-u)sk-(?:(?:proj|svcacct|admin)-[A-Za-z0-9_-]{32}|[A-Za-z0-9]{40})",
     ),
-    (SecretKind::GoogleKey, r"(?-u)\bAIza[0-9A-Za-z_-]{35}"),
-    (SecretKind::StripeKey, r"(?-u)\b[rs]k_live_[0-9A-Za-z]{20}"),
-    (SecretKind::NpmToken, r"(?-u)\bnpm_[A-Za-z0-9]{36}"),
-    (SecretKind::VaultToken, r"(?-u)\bhvs\.[A-Za-z0-9_-]{24}"),
+    (SecretKind::GoogleKey, r"(?-u)AIza[0-9A-Za-z_-]{35}"),
+    (SecretKind::StripeKey, r"(?-u)[rs]k_live_[0-9A-Za-z]{20}"),
+    (SecretKind::NpmToken, r"(?-u)npm_[A-Za-z0-9]{36}"),
+    (SecretKind::VaultToken, r"(?-u)hvs\.[A-Za-z0-9_-]{24}"),
     // The head alone is only talk of a key: some of the key must follow.
     (
         SecretKind::PrivateKey,
@@ -90,23 +96,49 @@ const SHAPES: &[(SecretKind, &str)] = &[
     ),
 ];
 
+/// The end of a private key.
+const KEY_END: &str = r"(?-u)-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----";
+
+/// What may stand right before a word and ends in a letter: an escape of JSON, or of a terminal.
+const ESCAPE: &str =
+    r"(?-u)(?:\\[bfnrt]|\\u[0-9A-Fa-f]{4}|(?:\x1b|\\u001[bB])\[[0-9;]{0,12}[A-Za-z])$";
+
+/// How much after the part of a secret that tells it can still be part of it, bytes.
+const LONGEST: usize = 15 << 10;
+
+/// How far back an escape may begin, bytes.
+const ESCAPE_LEN: usize = 24;
+
 /// A name that gives itself away, and the value that it is given: quoted, or the rest of the line.
 const ASSIGNED: &str = r#"(?mi-u)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)["']?[ \t]*(?::=|=>|[:=])[ \t]*(?:"([A-Za-z0-9+/_=.~-]{20,200})"|'([A-Za-z0-9+/_=.~-]{20,200})'|([A-Za-z0-9+/_=.~-]{20,200})[ \t]*;?\r?$)"#;
+
+/// The same in what a program printed, which may stand in JSON.
+const ASSIGNED_IN_OUTPUT: &str = r#"(?mi-u)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)\\?["']?[ \t]*(?::=|=>|[:=])[ \t]*\\?["']?([A-Za-z0-9+/_=.~-]{20,200})[ \t]*;?(?:["']|\\["nrt]|\r?$)"#;
 
 /// Words that show a value to be a stand-in.
 const STAND_INS: &str = r"(?i-u)example|dummy|placeholder|changeme|change_me|your[_-]|xxxx|fake|sample|redacted|test|not[_-]?a[_-]?(?:real|secret)|1234567890|abcdef(?:gh|01)|deadbeef";
 
 /// The shapes, compiled once.
 #[derive(Debug, Clone)]
-pub(super) struct SecretShapes {
+pub(crate) struct SecretShapes {
     any: RegexSet,
     shapes: Vec<(SecretKind, Regex)>,
+    key_end: Regex,
+    escape: Regex,
     assigned: Regex,
+    assigned_in_output: Regex,
     stand_ins: Regex,
 }
 
 impl SecretShapes {
-    pub(super) fn compile() -> Result<Self, regex::Error> {
+    /// The shapes; compiled once a process. An error is one of this file.
+    pub(crate) fn get() -> Result<&'static Self, regex::Error> {
+        static COMPILED: LazyLock<Result<SecretShapes, regex::Error>> =
+            LazyLock::new(SecretShapes::compile);
+        COMPILED.as_ref().map_err(Clone::clone)
+    }
+
+    fn compile() -> Result<Self, regex::Error> {
         let shapes = SHAPES
             .iter()
             .map(|(kind, shape)| Regex::new(shape).map(|shape| (*kind, shape)))
@@ -114,13 +146,16 @@ impl SecretShapes {
         Ok(Self {
             any: RegexSet::new(SHAPES.iter().map(|(_, shape)| shape))?,
             shapes,
+            key_end: Regex::new(KEY_END)?,
+            escape: Regex::new(ESCAPE)?,
             assigned: Regex::new(ASSIGNED)?,
+            assigned_in_output: Regex::new(ASSIGNED_IN_OUTPUT)?,
             stand_ins: Regex::new(STAND_INS)?,
         })
     }
 
     /// Everything in `content` that looks like a secret, in order of place.
-    pub(super) fn find(&self, content: &[u8]) -> Vec<Found> {
+    pub(crate) fn find(&self, content: &[u8]) -> Vec<Found> {
         let mut found = self.find_shapes(content);
         let shaped = merged(found.iter().map(|f| f.at.clone()).collect());
         for captures in self.assigned.captures_iter(content) {
@@ -138,17 +173,68 @@ impl SecretShapes {
     }
 
     /// Everything that has a known shape.
-    pub(super) fn find_shapes(&self, content: &[u8]) -> Vec<Found> {
+    pub(crate) fn find_shapes(&self, content: &[u8]) -> Vec<Found> {
         let mut found = Vec::new();
         for (kind, shape) in
             self.any.matches(content).into_iter().filter_map(|i| self.shapes.get(i))
         {
-            let hits = shape
-                .find_iter(content)
-                .filter(|hit| *kind == SecretKind::PrivateKey || !is_stand_in(hit.as_bytes()));
-            found.extend(hits.map(|hit| Found { kind: *kind, at: hit.range() }));
+            let mut from = 0;
+            while let Some(hit) = shape.find_at(content, from) {
+                let key = *kind == SecretKind::PrivateKey;
+                if !key && !self.begins_a_word(content, hit.start()) {
+                    from = hit.start() + 1;
+                    continue;
+                }
+                if key || !is_stand_in(hit.as_bytes()) {
+                    found.push(Found { kind: *kind, at: hit.range() });
+                }
+                from = hit.end();
+            }
         }
         found
+    }
+
+    /// Where secrets stand in what a program wrote, each to its end: plain, or within JSON.
+    pub(crate) fn find_whole(&self, content: &[u8]) -> Vec<Range<usize>> {
+        let shaped = self.find_shapes(content).into_iter();
+        let mut found: Vec<_> = shaped.map(|found| self.whole(content, &found)).collect();
+        let assigned = self.assigned_in_output.captures_iter(content);
+        let values = assigned.filter_map(|captures| captures.get(1));
+        found.extend(values.filter(|v| self.looks_random(v.as_bytes())).map(|v| v.range()));
+        found
+    }
+
+    /// What was found with the rest of it: a shape says how a secret begins.
+    fn whole(&self, content: &[u8], found: &Found) -> Range<usize> {
+        let Range { start, end } = found.at;
+        let rest = content.get(end..).unwrap_or_default();
+        let rest = rest.get(..LONGEST).unwrap_or(rest);
+        let more = if found.kind == SecretKind::PrivateKey {
+            // No key has a quote in it: what comes after one is another text.
+            let text = rest.split(|byte| *byte == b'"').next().unwrap_or_default();
+            match self.key_end.find(text) {
+                Some(hit) => hit.end(),
+                None => text
+                    .iter()
+                    .take_while(|b| b.is_ascii_alphanumeric() || b"+/=\\\r\n \t".contains(b))
+                    .count(),
+            }
+        } else {
+            let dotted = |at: usize| {
+                rest.get(at) == Some(&b'.')
+                    && rest.get(at + 1).is_some_and(u8::is_ascii_alphanumeric)
+            };
+            let word = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+            (0..rest.len()).find(|at| !word(&rest[*at]) && !dotted(*at)).unwrap_or(rest.len())
+        };
+        start..end + more
+    }
+
+    /// Whether a word may begin at `at`.
+    fn begins_a_word(&self, content: &[u8], at: usize) -> bool {
+        let before = content.get(at.saturating_sub(ESCAPE_LEN)..at).unwrap_or_default();
+        let word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        !before.last().is_some_and(word) || self.escape.is_match(before)
     }
 
     /// Whether a value is more than a word: letters and digits, spread widely.
@@ -169,7 +255,7 @@ impl SecretShapes {
 }
 
 /// The same places as ranges that neither touch nor overlap, in order.
-fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
+pub(crate) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.sort_by_key(|at| at.start);
     ranges.dedup_by(|next, before| {
         let touches = next.start <= before.end;
@@ -203,7 +289,7 @@ mod tests {
     use super::*;
 
     fn kinds(content: &str) -> Vec<SecretKind> {
-        let shapes = SecretShapes::compile().unwrap();
+        let shapes = SecretShapes::get().unwrap();
         shapes.find(content.as_bytes()).into_iter().map(|f| f.kind).collect()
     }
 
@@ -223,6 +309,10 @@ mod tests {
             (join(&["AK", "IAQ7ZKQ7ZKQ7ZKQ7ZK"]), K::AwsKey),
             (join(&["x = \"gh", "p_", RANDOM, "AbC12\""]), K::GithubToken),
             (join(&["github", "_pat_", RANDOM]), K::GithubToken),
+            (join(&["gh", "s_123_eyJhbGciOiJSUzI1NiJ9.", RANDOM, ".x"]), K::GithubToken),
+            (join(&["\\nAK", "IAQ7ZK2WM9XC4VB8NN"]), K::AwsKey),
+            (join(&["\x1b[1;32msk-", "ant-api03-", RANDOM]), K::AnthropicKey),
+            (join(&["zsk-ant-sk-", "ant-api03-", RANDOM]), K::AnthropicKey),
             (join(&["gl", "pat-", RANDOM]), K::GitlabToken),
             (join(&["xo", "xb-1203920391-", RANDOM]), K::SlackToken),
             (join(&["sk-", "ant-api03-", RANDOM]), K::AnthropicKey),
@@ -262,6 +352,7 @@ mod tests {
             "starts with -----BEGIN RSA PRIVATE KEY----- and nothing else",
             "the sk-ant- prefix, xoxb- and ghp_ are looked for",
             "task-antics-and-other-things-that-are-long",
+            "disk-0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e",
         ] {
             assert_eq!(kinds(content), [], "{content}");
         }
