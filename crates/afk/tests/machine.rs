@@ -15,7 +15,7 @@ use afk_core::config::Config;
 use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_engine::ports::{Git as _, JobEnd, JobState, Jobs as _, Settings};
 use afk_local::git::{self, Limits, Workspaces};
-use afk_local::{Local, LocalGit, LocalJobs, LocalSecrets, Transcripts};
+use afk_local::{KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, Transcripts};
 
 /// Reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(1);
@@ -50,6 +50,7 @@ impl Bench {
         fs::create_dir(&work).unwrap();
         let program = PathBuf::from(env!("CARGO_BIN_EXE_afk"));
         let git = git::Git::open(Path::new("git"), &at("bin"), Vec::new(), Limits::default()).await;
+        let known = KnownSecrets::default();
         let local = Local {
             workspaces: Arc::new(Workspaces::open(&at("root")).unwrap()),
             git: git.unwrap(),
@@ -57,7 +58,8 @@ impl Bench {
             capabilities: Arc::new(Capabilities::detect(&program)),
             program,
             settings: Arc::new(Fixed(config)),
-            secrets: Arc::new(LocalSecrets),
+            secrets: Arc::new(LocalSecrets::new(known.clone())),
+            known,
             transcripts: Transcripts::new(at("transcripts")),
         };
         let run: RunId = "0198c0de-0000-7000-8000-0000000000aa".parse().unwrap();

@@ -118,7 +118,7 @@ mod tests {
                       url = \"http://127.0.0.1:1/\", secret = { env = \"PATH\" } }]";
         let bells = Bells::new(
             Arc::new(Fixed(Arc::new(toml::from_str(config).unwrap()))),
-            Arc::new(afk_local::LocalSecrets),
+            Arc::new(afk_local::LocalSecrets::default()),
         )
         .unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));

@@ -15,8 +15,8 @@ use afk_engine::ports::{Ports, Settings};
 use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
 use afk_local::{
-    FileArchive, FreshIds, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets, SystemClock,
-    Transcripts, owner,
+    FileArchive, FreshIds, KnownSecrets, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets,
+    SystemClock, Transcripts, owner,
 };
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{Chains, Store, StoreError, StorePort, TrackerPort};
@@ -118,6 +118,7 @@ impl App {
         let evidence = data_dir.join(EVIDENCE);
         let chains = Arc::new(Chains::new(store.clone()));
         let archive = FileArchive::new(evidence, chains, transcripts.clone(), settings.clone());
+        let known = KnownSecrets::default();
         let local = Local {
             workspaces: Arc::new(workspaces),
             git,
@@ -125,7 +126,8 @@ impl App {
             program,
             capabilities: capabilities.clone(),
             settings: settings.clone(),
-            secrets: Arc::new(LocalSecrets),
+            secrets: Arc::new(LocalSecrets::new(known.clone())),
+            known,
             transcripts,
         };
         let bells = Bells::new(settings.clone(), local.secrets.clone())

@@ -105,7 +105,9 @@ impl Git for LocalGit {
         let head =
             clone.fetch_head(&mirror, run, &n.to_string(), &upload_pack).await.map_err(of_clone)?;
         let elsewhere = shown.elsewhere(&clone.base);
-        let elsewhere = elsewhere.into_iter().map(|(name, _)| name.to_owned()).collect();
+        let mask = self.local.mask().await;
+        let elsewhere = elsewhere.into_iter().map(|(name, _)| mask.text(name).into_owned());
+        let elsewhere = elsewhere.collect();
         Ok(Fetched { head, elsewhere })
     }
 
@@ -211,7 +213,8 @@ impl Git for LocalGit {
         head: &Oid,
     ) -> PortResult<Vec<CommitText>> {
         let commits = self.local.mirror(repo)?.commits(base, head).await.map_err(fault)?;
-        Ok(commits.into_iter().rev().map(text_of).collect())
+        let mask = self.local.mask().await;
+        Ok(commits.into_iter().rev().map(|commit| text_of(commit, &mask)).collect())
     }
 
     async fn descendants(
@@ -223,7 +226,8 @@ impl Git for LocalGit {
     ) -> PortResult<Vec<CommitText>> {
         let mirror = self.local.mirror(repo)?;
         let after = mirror.descendants(branch, commit, at_most).await.map_err(fault)?;
-        Ok(after.into_iter().map(text_of).collect())
+        let mask = self.local.mask().await;
+        Ok(after.into_iter().map(|commit| text_of(commit, &mask)).collect())
     }
 
     async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {

@@ -1,16 +1,20 @@
 //! What git says, in the loop's words: its commits, and the differences between its failures
 //! that the loop acts on.
 
+use afk_core::text::Mask;
 use afk_engine::ports::{CommitText, PortError, PortErrorKind, PortResult};
 
 use super::git::{self, GitError};
 
-pub(super) fn text_of(commit: git::Commit) -> CommitText {
+/// A commit's text, with the secrets masked that are known. What only looks like one is
+/// left for the guardrails to find.
+pub(super) fn text_of(commit: git::Commit, mask: &Mask) -> CommitText {
+    let known = |text: &str| mask.known(text).into_owned();
     CommitText {
         id: commit.id,
         parents: commit.parents,
-        author: (commit.author.name, commit.author.email),
-        message: String::from_utf8_lossy(&commit.message).into_owned(),
+        author: (known(&commit.author.name), known(&commit.author.email)),
+        message: known(&String::from_utf8_lossy(&commit.message)),
     }
 }
 

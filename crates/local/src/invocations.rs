@@ -68,8 +68,14 @@ pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> P
     let credential = if let Some(source) = &config.api_key {
         Credential::ApiKey(local.secrets.read(source).await.map_err(PortError::permanent)?)
     } else {
-        let from = config.home.clone().or_else(std::env::home_dir).unwrap_or_default();
-        sign_in::copy(&from, &home).map_err(PortError::transient)?;
+        let (from, to) = (sign_in::home(config), home.clone());
+        let copied = tokio::task::spawn_blocking(move || {
+            sign_in::copy(&from, &to).map(|()| sign_in::values(&from))
+        });
+        let tokens = copied.await.map_err(PortError::transient)?.map_err(PortError::transient)?;
+        for token in tokens {
+            local.known.learn(&token);
+        }
         Credential::Home
     };
     let request = claude::ProcessRequest {

@@ -194,7 +194,7 @@ impl Jobs for LocalJobs {
                 if matches!(end.how, EndHow::WorkspaceBusy | EndHow::Unbegun(_)) {
                     return Ok(JobState::Lost);
                 }
-                Ok(JobState::Ended(ended(&job, &end).await?))
+                Ok(JobState::Ended(ended(&self.local, &job, &end).await?))
             }
         }
     }
@@ -202,7 +202,9 @@ impl Jobs for LocalJobs {
     async fn left(&self, run: RunId, key: &JobKey, file: &Path) -> PortResult<Option<Vec<u8>>> {
         let (folder, file) = (self.folder_of(run, key), file.to_owned());
         let read = tokio::task::spawn_blocking(move || read_below(&folder, &file)).await;
-        read.map_err(PortError::transient)?.map_err(io)
+        let left = read.map_err(PortError::transient)?.map_err(io)?;
+        let mask = self.local.mask().await;
+        Ok(left.map(|left| mask.bytes(&left).into_owned()))
     }
 
     async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
@@ -295,10 +297,11 @@ pub(super) fn stage_id(run: RunId, commit: &Oid) -> RunId {
     RunId::new(Uuid::new_v5(&run.uuid(), commit.as_str().as_bytes()))
 }
 
-async fn ended(job: &Hosted, end: &host::End) -> PortResult<JobEnd> {
-    let stdout = job.read_stdout(0, STDOUT).await.map_err(PortError::transient)?;
-    let out = job.stdout_tail(TAIL / 2).await.map_err(PortError::transient)?;
-    let err = job.stderr_tail(TAIL / 2).await.map_err(PortError::transient)?;
+async fn ended(local: &Local, job: &Hosted, end: &host::End) -> PortResult<JobEnd> {
+    let output = local.output(job).await;
+    let stdout = output.stdout(0, STDOUT, true).await?;
+    let out = output.stdout_tail(TAIL / 2).await?;
+    let err = output.stderr_tail(TAIL / 2).await?;
     let (code, could_not_run) = match &end.how {
         EndHow::Exited(code) => (Some(*code), None),
         EndHow::Signalled(signal) => (Some(128 + signal), None),

@@ -18,6 +18,8 @@ use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use super::known::KnownSecrets;
+
 /// A secret is at most this long.
 const MAX_SECRET: u64 = 64 * 1024;
 /// A command or a file has this long to answer.
@@ -98,18 +100,30 @@ impl Secret {
 }
 
 /// Secrets as this machine has them: in the environment, in files, printed by commands.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LocalSecrets;
+/// What is read is known from then on, to be masked.
+#[derive(Debug, Clone, Default)]
+pub struct LocalSecrets {
+    known: KnownSecrets,
+}
+
+impl LocalSecrets {
+    /// Secrets that `known` remembers when they are read.
+    pub fn new(known: KnownSecrets) -> Self {
+        Self { known }
+    }
+}
 
 #[async_trait]
 impl Secrets for LocalSecrets {
     async fn read(&self, source: &SecretSource) -> PortResult<SecretString> {
-        let source = match source.clone() {
+        let from = match source.clone() {
             SecretSource::Env(env) => Secret::Env { env },
             SecretSource::File(file) => Secret::File { file },
             SecretSource::Command(command) => Secret::Command { command },
         };
-        source.read().await.map_err(PortError::transient)
+        let value = from.read().await.map_err(PortError::transient)?;
+        self.known.learn_from(source, &value);
+        Ok(value)
     }
 }
 

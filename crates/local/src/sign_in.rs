@@ -8,10 +8,12 @@
 use std::fs::File;
 use std::io::{Result, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use afk_core::config::Claude;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 /// Where the CLI keeps what it is signed in with.
@@ -20,6 +22,9 @@ const FOLDER: &str = ".claude";
 const SUBSCRIPTION: [&str; 2] = [".credentials.json", "claudeAiOauth"];
 /// A key of the console: in this file beside [`FOLDER`], under this key.
 const CONSOLE: [&str; 2] = [".claude.json", "primaryApiKey"];
+
+/// The shortest token, bytes.
+const TOKEN: usize = 20;
 
 /// Copies the sign-in in the home `from` to `home`, readable by nobody else. What `from`
 /// does not have is passed over: the CLI says that it is not signed in.
@@ -35,6 +40,41 @@ pub(super) fn copy(from: &Path, home: &Path) -> Result<()> {
         put(root.as_fd(), file, &kept)?;
     }
     Ok(())
+}
+
+/// The home whose sign-in agents are given.
+pub(super) fn home(config: &Claude) -> PathBuf {
+    config.home.clone().or_else(std::env::home_dir).unwrap_or_default()
+}
+
+/// The tokens of the sign-in in the home `from`: what of it must be masked.
+pub(super) fn values(from: &Path) -> Vec<SecretString> {
+    let mut found = Vec::new();
+    let [file, key] = SUBSCRIPTION;
+    let [other, other_key] = CONSOLE;
+    for (file, key) in [(from.join(FOLDER).join(file), key), (from.join(other), other_key)] {
+        let kept = only(&file, key).and_then(|kept| serde_json::from_str(&kept).ok());
+        collect(&kept.unwrap_or_default(), &mut found);
+    }
+    found
+}
+
+/// Texts that are long enough for a token: what stands beside one is short.
+fn collect(value: &Value, found: &mut Vec<SecretString>) {
+    match value {
+        Value::String(text) if text.len() >= TOKEN => found.push(SecretString::from(text.as_str())),
+        Value::Array(all) => {
+            for one in all {
+                collect(one, found);
+            }
+        }
+        Value::Object(all) => {
+            for one in all.values() {
+                collect(one, found);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// A folder itself, and no link to one.
@@ -82,11 +122,9 @@ fn put(folder: BorrowedFd<'_>, name: &str, content: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt as _, symlink};
-    use std::path::PathBuf;
-
-    use super::*;
 
     const CREDENTIALS: &str =
         r#"{"claudeAiOauth": {"accessToken": "a"}, "mcpOAuth": {"s": {"token": "CANARY"}}}"#;
@@ -118,6 +156,21 @@ mod tests {
             let mode = fs::metadata(home.join(file)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }
+    }
+
+    #[test]
+    fn the_tokens_of_a_sign_in_are_told_from_what_stands_beside_them() {
+        use secrecy::ExposeSecret as _;
+        let token = "one-token-of-the-subscription";
+        let credentials = format!(
+            r#"{{"claudeAiOauth": {{"accessToken": "{token}", "expiresAt": 1, "scopes": ["user:inference"],
+                "subscriptionType": "max"}}, "mcpOAuth": {{"s": {{"token": "another-servers-own-token"}}}}}}"#
+        );
+        let (_dir, from, _) = homes(&credentials, r#"{"primaryApiKey": "one-key-of-the-console"}"#);
+        let found: Vec<_> =
+            values(&from).iter().map(|value| value.expose_secret().to_owned()).collect();
+        assert_eq!(found, [token, "one-key-of-the-console"]);
+        assert!(values(Path::new("/nowhere")).is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use afk_core::ids::{JobKey, RepoName, RunId};
 use afk_engine::ports::{PortError, PortResult, Secrets, Settings};
 
 use super::git::{Git, Mirror, RemoteUrl, Workspaces};
+use super::known::KnownSecrets;
 use super::transcripts::Transcripts;
 
 /// The machine, as the adapters use it. Cheap to clone.
@@ -35,6 +36,8 @@ pub struct Local {
     pub settings: Arc<dyn Settings>,
     /// Reads configured secrets.
     pub secrets: Arc<dyn Secrets>,
+    /// The secrets that were read, to be masked.
+    pub known: KnownSecrets,
     /// What is kept of agents' words past their workspace.
     pub transcripts: Transcripts,
 }

@@ -16,6 +16,7 @@ mod machine_trouble;
 mod proof;
 mod red;
 mod replay;
+mod secrets;
 mod setup;
 mod support;
 mod workflow;

@@ -4,8 +4,9 @@
 //! job costs a file or two; only asking one to do something talks to its host. Two control
 //! planes may do all of it at once.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -140,6 +141,27 @@ impl Job {
     /// Up to `max` bytes of what it was given as input, from `offset` on.
     pub async fn read_stdin(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stdin", offset, max).await
+    }
+
+    /// Overwrites `places` of its standard output with `byte`: parts that are written already.
+    /// The host only ever appends.
+    pub async fn overwrite_stdout(
+        &self,
+        places: Vec<Range<u64>>,
+        byte: u8,
+    ) -> Result<(), HostError> {
+        let path = self.folder.file("stdout");
+        self.blocking("overwrite its output", move || {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            let len = file.metadata()?.len();
+            for place in places {
+                let end = place.end.min(len);
+                let bytes = usize::try_from(end.saturating_sub(place.start)).unwrap_or(0);
+                file.write_all_at(&vec![byte; bytes], place.start)?;
+            }
+            file.sync_data()
+        })
+        .await
     }
 
     /// Tells the host that a control plane is there.

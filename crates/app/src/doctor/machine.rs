@@ -209,7 +209,7 @@ async fn claude(config: &Config) -> Vec<Finding> {
     });
     let sign_in = |state, says: String| found("sign-in", state, says);
     all.push(if let Some(source) = &config.agents.claude.api_key {
-        match LocalSecrets.read(source).await {
+        match LocalSecrets::default().read(source).await {
             Ok(_) => sign_in(State::Ok, "the API key can be read".to_owned()),
             Err(error) => sign_in(missing, error.to_string())
                 .mend("correct agents.claude.api_key, or give it what it names"),

@@ -53,7 +53,9 @@ impl Mask {
             let value = value.trim();
             spell(value, SHORTEST, &mut spelled);
             if value.contains('\n') {
-                value.lines().for_each(|line| spell(line.trim(), LINE, &mut spelled));
+                for line in value.lines() {
+                    spell(line.trim(), LINE, &mut spelled);
+                }
             }
         }
         if spelled.is_empty() {
@@ -66,43 +68,25 @@ impl Mask {
 
     /// `text` with its secrets masked; as long as before.
     pub fn bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        let places = self.places(text);
-        if places.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let mut text = text.to_vec();
-        for place in places {
-            text[place].fill(MASKED);
-        }
-        Cow::Owned(text)
+        filled(text, self.places(text))
     }
 
     /// The same of text.
     pub fn text<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match self.bytes(text.as_bytes()) {
-            Cow::Borrowed(_) => Cow::Borrowed(text),
-            Cow::Owned(masked) => Cow::Owned(String::from_utf8_lossy(&masked).into_owned()),
-        }
+        lossy(text, self.bytes(text.as_bytes()))
     }
 
     /// `text` with only the known values masked: for whoever asks about shapes afterwards.
     pub fn known<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let places = self.known_places(text.as_bytes());
-        if places.is_empty() {
-            return Cow::Borrowed(text);
-        }
-        let mut masked = text.as_bytes().to_vec();
-        for place in merged(places) {
-            masked[place].fill(MASKED);
-        }
-        Cow::Owned(String::from_utf8_lossy(&masked).into_owned())
+        lossy(text, filled(text.as_bytes(), self.known_places(text.as_bytes())))
     }
 
     /// Where secrets stand in `text`, in order, apart from each other.
     pub fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut places = self.known_places(text);
         match SecretShapes::get() {
-            Ok(shapes) => places.extend(shapes.find_whole(text)),
+            // What follows a known value begins a word of its own.
+            Ok(shapes) => places.extend(shapes.find_whole(&filled(text, places.clone()))),
             // Only if a pattern of ours did not compile, which a test rules out.
             Err(_) => places.push(0..text.len()),
         }
@@ -111,6 +95,25 @@ impl Mask {
 
     fn known_places(&self, text: &[u8]) -> Vec<Range<usize>> {
         self.known.iter().flat_map(|known| known.find_iter(text)).map(|hit| hit.range()).collect()
+    }
+}
+
+fn filled(text: &[u8], places: Vec<Range<usize>>) -> Cow<'_, [u8]> {
+    if places.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut text = text.to_vec();
+    for place in places {
+        text[place].fill(MASKED);
+    }
+    Cow::Owned(text)
+}
+
+/// `masked`, which was made of `text`, as text.
+fn lossy<'a>(text: &'a str, masked: Cow<'_, [u8]>) -> Cow<'a, str> {
+    match masked {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(masked) => Cow::Owned(String::from_utf8_lossy(&masked).into_owned()),
     }
 }
 
@@ -152,11 +155,10 @@ fn in_html(json: &str) -> String {
 
 fn url(value: &str, upper: bool) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    let encoded = value.bytes().map(|byte| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{}", hex(&[byte], upper)),
-    });
-    encoded.collect()
+    let encode = |byte| {
+        if plain(byte) { char::from(byte).to_string() } else { format!("%{}", hex(&[byte], upper)) }
+    };
+    value.bytes().map(encode).collect()
 }
 
 fn hex(bytes: &[u8], upper: bool) -> String {
@@ -291,6 +293,12 @@ mod tests {
         let mask = Mask::new([format!("{one}\n{two}\nend\n").as_str()]);
         let text = format!("1 {one}\n2 {two}\nend");
         assert_eq!(mask.text(&text), stars(&stars(&text, one), two));
+    }
+
+    #[test]
+    fn one_secret_right_after_another_is_masked_too() {
+        let shaped = ["sk-", "ant-api03-", RANDOM].concat();
+        check(&format!("{KEY}{shaped}"), &"*".repeat(KEY.len() + shaped.len()));
     }
 
     #[test]

@@ -43,7 +43,8 @@ impl LocalExecutor {
             return Ok(absent());
         }
         let new = || Reading::new(AgentKind::Scripted);
-        let reading = self.read((key.clone(), n), new, &job).await?;
+        let ended = matches!(state, host::JobState::Ended(_) | host::JobState::Lost);
+        let reading = self.read((key.clone(), n), new, &job, ended).await?;
         let mut reading = reading.lock().await;
         let end = match &state {
             host::JobState::Starting => {
@@ -57,7 +58,9 @@ impl LocalExecutor {
             host::JobState::Ended(end) => Some(end),
             host::JobState::Lost => None,
         };
-        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
+        let output = self.local.output(&job).await;
+        let stderr = output.stderr_tail(STDERR).await?;
+        reading.seal(&output).await?;
         let ours = end.is_some_and(|end| {
             matches!(end.how, EndHow::Killed(KilledBy::Halt | KilledBy::Interrupt))
         });
@@ -98,7 +101,9 @@ impl LocalExecutor {
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
         let Some(job) = self.fresh(key)? else { return Ok(None) };
-        let bytes = job.read_stdout(offset, CHUNK).await.map_err(PortError::transient)?;
+        let state = job.status().await.map_err(PortError::transient)?;
+        let ended = matches!(state, host::JobState::Ended(_) | host::JobState::Lost);
+        let bytes = self.local.output(&job).await.stdout(offset, CHUNK, ended).await?;
         Ok(Some(Transcript { agent: AgentName::Scripted, bytes, cut: 0 }))
     }
 

@@ -1,5 +1,6 @@
 //! The engine's executor for agents that run on this machine, in a box, under a host.
 //!
+//! What an agent says is read through [`super::output`], which masks the secrets in it.
 //! The Claude CLI is a living thread ([`thread`]): one process serves turn after turn.
 //! The scripted agent is a fresh process a turn ([`fresh`]). Which of them a turn is
 //! can be told from its folder alone. Conversations are the agent's own, in a home
@@ -13,7 +14,7 @@ mod thread;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use afk_agent::host::Job as Hosted;
 use afk_core::ask::Answer;
@@ -38,11 +39,20 @@ const STDERR: usize = 64 << 10;
 /// How long an interrupted turn has before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How many turns' readings are kept before those that nobody needs go.
-const READERS: usize = 64;
+/// How long a turn's reading is kept that nobody asks for: one that is under way is looked
+/// at all the time, by whoever works its run.
+const FORGOTTEN: Duration = Duration::from_mins(5);
+/// How many readings of turns that are over are kept.
+const OVER: usize = 64;
 
 /// Readings by turn and process.
-type Readers = HashMap<(JobKey, u32), Arc<Mutex<Reading>>>;
+type Readers = HashMap<(JobKey, u32), Kept>;
+
+/// A turn's reading, and when it was last asked for.
+struct Kept {
+    reading: Arc<Mutex<Reading>>,
+    asked: Instant,
+}
 
 /// Agents on this machine.
 pub struct LocalExecutor {
@@ -59,26 +69,36 @@ impl LocalExecutor {
         Self { local, prices: PriceTable::default(), readers: Mutex::default() }
     }
 
-    /// A turn's output as far as it is written, read once however often it is asked.
+    /// A turn's output as far as it is written, read once however often it is asked; to its
+    /// very end where the process has `ended`.
     async fn read(
         &self,
         key: (JobKey, u32),
         new: impl FnOnce() -> Reading,
         job: &Hosted,
+        ended: bool,
     ) -> PortResult<Arc<Mutex<Reading>>> {
         let reading = {
+            let now = Instant::now();
             let mut readers = self.readers.lock().await;
-            make_room(&mut readers, &key.0);
-            readers.entry(key).or_insert_with(|| Arc::new(Mutex::new(new()))).clone()
+            if !readers.contains_key(&key) {
+                make_room(&mut readers, now);
+            }
+            let new = || Kept { reading: Arc::new(Mutex::new(new())), asked: now };
+            let kept = readers.entry(key).or_insert_with(new);
+            kept.asked = now;
+            kept.reading.clone()
         };
         let mut now = reading.lock().await;
+        let output = self.local.output(job).await;
         while !now.over {
-            let bytes = job.read_stdout(now.offset, CHUNK).await.map_err(PortError::transient)?;
+            let bytes = output.stdout(now.offset, CHUNK, ended).await?;
             if bytes.is_empty() {
                 break;
             }
             now.take(&bytes);
         }
+        now.ended |= ended;
         drop(now);
         Ok(reading)
     }
@@ -144,15 +164,21 @@ impl Executor for LocalExecutor {
     }
 }
 
-/// Drops the readings of other runs than that of `key` that nobody holds, where there are
-/// many: whoever asks for one again reads its output again.
-fn make_room(readers: &mut Readers, key: &JobKey) {
-    if readers.len() < READERS {
-        return;
+/// Drops the readings that nobody has asked for lately, and of those of turns that are over
+/// the ones asked for longest ago. One of a turn under way stays, however many there are:
+/// without it every look would read all of the turn again.
+fn make_room(readers: &mut Readers, now: Instant) {
+    readers.retain(|_, kept| now.saturating_duration_since(kept.asked) < FORGOTTEN);
+    let is_over = |kept: &Kept| {
+        // One that is being read is needed.
+        kept.reading.try_lock().is_ok_and(|reading| reading.over || reading.ended)
+    };
+    let over = readers.iter().filter(|(_, kept)| is_over(kept));
+    let mut over: Vec<_> = over.map(|(key, kept)| (kept.asked, key.clone())).collect();
+    over.sort_unstable();
+    for (_, key) in over.iter().rev().skip(OVER) {
+        readers.remove(key);
     }
-    let run = |key: &JobKey| key.parts().map(|(run, ..)| run);
-    let own = run(key);
-    readers.retain(|(key, _), reading| run(key) == own || Arc::strong_count(reading) > 1);
 }
 
 /// The run and the turn's number of a turn's key.
@@ -168,24 +194,32 @@ mod tests {
 
     use super::*;
 
+    fn key(run: u32, turn: u32) -> (JobKey, u32) {
+        let run = RunId::new(uuid::Uuid::from_u128(run.into()));
+        (JobKey::new(run, JobOf::Turn, &turn.to_string()), 1)
+    }
+
     #[test]
-    fn readings_of_runs_that_are_over_go() {
-        let key = |run: u128, turn: u32| {
-            let run = RunId::new(uuid::Uuid::from_u128(run));
-            (JobKey::new(run, JobOf::Turn, &turn.to_string()), 1)
+    fn readings_of_turns_under_way_stay_however_many_and_others_go() {
+        let began = Instant::now();
+        let seconds = |n: u32| began + Duration::from_secs(n.into());
+        let kept = |over: bool, asked: Instant| {
+            let mut reading = Reading::new(AgentKind::Scripted);
+            reading.over = over;
+            Kept { reading: Arc::new(Mutex::new(reading)), asked }
         };
-        let reading = || Arc::new(Mutex::new(Reading::new(AgentKind::Scripted)));
+        let many = OVER as u32 * 3;
         let mut readers: Readers =
-            (0..READERS as u128 - 2).map(|n| (key(n, 1), reading())).collect();
-        readers.insert(key(1_000, 1), reading());
-        make_room(&mut readers, &key(1_000, 2).0);
-        assert_eq!(readers.len(), READERS - 1, "few stay");
-        let held = reading();
-        readers.insert(key(2_000, 1), held.clone());
-        make_room(&mut readers, &key(1_000, 2).0);
+            (0..many).map(|run| (key(run, 1), kept(false, seconds(200)))).collect();
+        readers.extend((0..many).map(|run| (key(run, 2), kept(true, seconds(200 + run)))));
+        readers.insert(key(0, 3), kept(false, seconds(0)));
+        readers.insert(key(0, 4), kept(true, seconds(0)));
+        make_room(&mut readers, seconds(FORGOTTEN.as_secs() as u32));
         let mut left: Vec<_> = readers.into_keys().collect();
         left.sort();
-        assert_eq!(left, [key(1_000, 1), key(2_000, 1)], "its own, and what is held");
-        drop(held);
+        let newest = (many - OVER as u32..many).map(|run| key(run, 2));
+        let mut expected: Vec<_> = (0..many).map(|run| key(run, 1)).chain(newest).collect();
+        expected.sort();
+        assert_eq!(left, expected);
     }
 }

@@ -21,8 +21,9 @@ use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
 use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
 use afk_core::text::{Keep, bounded};
 use afk_core::usd::Usd;
-use afk_engine::ports::TurnReport;
-use sha2::Digest as _;
+use afk_engine::ports::{PortResult, TurnReport};
+
+use super::super::output::Output;
 
 /// How much of the last words is kept.
 const WORDS: usize = 8 << 10;
@@ -31,8 +32,11 @@ const WORDS: usize = 8 << 10;
 pub(super) struct Reading {
     kind: AgentKind,
     pub(super) reader: TurnReader,
+    /// Where its output begins, and how far it is read.
+    from: u64,
     pub(super) offset: u64,
-    digest: sha2::Sha256,
+    /// The digest of all of it, once it is over and sealed.
+    sealed: Option<Digest>,
     version: String,
     model: String,
     last: Option<String>,
@@ -41,6 +45,8 @@ pub(super) struct Reading {
     message: Option<String>,
     /// This turn's own result was read, and nothing is read after it.
     pub(super) over: bool,
+    /// Its process has ended, and all that it wrote is read.
+    pub(super) ended: bool,
     /// Asks for which a waiting pass was woken.
     pub(super) woken: BTreeSet<String>,
 }
@@ -66,21 +72,31 @@ impl Reading {
         Self {
             kind,
             reader: TurnReader::new(kind),
+            from: 0,
             offset: 0,
-            digest: sha2::Sha256::new(),
+            sealed: None,
             version: String::new(),
             model: String::new(),
             last: None,
             finished: false,
             message: None,
             over: false,
+            ended: false,
             woken: BTreeSet::new(),
         }
     }
 
     /// The part of a thread's output from `offset` on that belongs to the turn of `message`.
     pub(super) fn of_turn(kind: AgentKind, offset: u64, message: String) -> Self {
-        Self { offset, message: Some(message), ..Self::new(kind) }
+        Self { from: offset, offset, message: Some(message), ..Self::new(kind) }
+    }
+
+    /// Seals the output of a turn that is over, once.
+    pub(super) async fn seal(&mut self, output: &Output<'_>) -> PortResult<()> {
+        if self.sealed.is_none() {
+            self.sealed = Some(output.seal(self.from..self.offset).await?);
+        }
+        Ok(())
     }
 
     /// Takes a last line without a newline, once.
@@ -99,7 +115,6 @@ impl Reading {
                 return;
             }
             self.offset += line.len() as u64;
-            self.digest.update(line);
             let events = self.reader.feed(line);
             self.note(&events);
             let (Some(message), Some(end)) = (&self.message, self.reader.end()) else { continue };
@@ -163,18 +178,18 @@ impl Reading {
         self.reader.outcome(exit, stderr, ours)
     }
 
-    /// Everything about a turn that is over.
+    /// Everything about a turn that is over and sealed.
     pub(super) fn over(&mut self, prices: &PriceTable, over: Over<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
-        let transcript = Digest::of_hash(self.digest.clone());
+        let transcript = self.sealed.clone();
         let facts = TurnFacts {
             usage: usage(self.reader.tokens()),
-            transcript: Some(transcript.clone()),
+            transcript: transcript.clone(),
             sandbox: over.sandbox.map(strength),
             cost: self.cost(prices, over),
         };
         let seen = TurnSeen::Ended { how: turn_end(outcome), facts: Box::new(facts) };
-        self.report(seen, Some(transcript.to_string()))
+        self.report(seen, transcript.map(|digest| digest.to_string()))
     }
 
     fn cost(&self, prices: &PriceTable, over: Over<'_>) -> Option<TurnCost> {

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use afk_agent::agents::Exit;
 use afk_agent::agents::claude::control::{self, Ask, Reply};
 use afk_agent::agents::claude::session::SessionId;
 use afk_agent::agents::event::bounded_line;
+use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{EndHow, HostError, Job as Hosted, JobState, KilledBy, StopSignal};
 use afk_core::ask::{Answer, Asked};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
@@ -43,7 +43,8 @@ impl LocalExecutor {
             return Ok(absent());
         };
         let (run, _) = run_and_turn(key)?;
-        let reading = self.read_turn(key, begun, &job).await?;
+        let ended = matches!(state, JobState::Ended(_) | JobState::Lost);
+        let reading = self.read_turn(key, begun, &job, ended).await?;
         let mut reading = reading.lock().await;
         let (end, sandbox) = match &state {
             JobState::Starting if !reading.over => {
@@ -61,10 +62,12 @@ impl LocalExecutor {
             JobState::Running { sandbox, .. } => (None, Some(*sandbox)),
             JobState::Ended(end) => (Some(end), end.sandbox),
         };
-        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
+        let output = self.local.output(&job).await;
+        let stderr = output.stderr_tail(STDERR).await?;
+        reading.seal(&output).await?;
         let killed = |by| end.is_some_and(|end| end.how == EndHow::Killed(by));
         let told = self.interrupted(key)?.is_some();
-        let dumb = killed(KilledBy::Interrupt) && !told && reading.offset == 0;
+        let silent = killed(KilledBy::Interrupt) && !told && reading.offset == 0;
         let mut report = reading.over(
             &self.prices,
             Over {
@@ -82,7 +85,7 @@ impl LocalExecutor {
                 ours: told || killed(KilledBy::Halt) || killed(KilledBy::Interrupt),
             },
         );
-        if let (true, TurnSeen::Ended { how, .. }) = (dumb, &mut report.seen) {
+        if let (true, TurnSeen::Ended { how, .. }) = (silent, &mut report.seen) {
             let message = format!(
                 "the Claude CLI did not answer within {} s of its start: try it by hand, and check \
                  agents.claude.program",
@@ -104,16 +107,21 @@ impl LocalExecutor {
         let Standing::Sent(job, JobState::Running { .. }) = self.standing(key, begun).await? else {
             return Err(PortError::new(PortErrorKind::NotFound, format!("{key} is not at work")));
         };
-        let reading = self.read_turn(key, begun, &job).await?;
-        let reading = reading.lock().await;
-        let open = open_asks(&reading, &job).await?;
-        let Some(ask) = open.iter().find(|ask| ask.id == request) else { return Ok(()) };
+        let open = {
+            let reading = self.read_turn(key, begun, &job, false).await?;
+            let reading = reading.lock().await;
+            open_asks(&reading, &job).await?
+        };
+        if open.iter().all(|ask| ask.id != request) {
+            return Ok(());
+        }
+        let ask = as_written(&job, begun, request).await?;
         let reply = match answer {
             Answer::Allow => Reply::Allow,
             Answer::Deny { why } => Reply::Deny(why.clone()),
             Answer::Say { text } => Reply::Say(text.clone()),
         };
-        say(&job, &control::answer(ask, &reply)).await
+        say(&job, &control::answer(&ask, &reply)).await
     }
 
     /// Ends the turn and keeps the process; asked again after the grace, ends that too.
@@ -122,7 +130,7 @@ impl LocalExecutor {
         if matches!(state, JobState::Ended(_) | JobState::Lost) {
             return Ok(());
         }
-        if self.read_turn(key, begun, &job).await?.lock().await.over {
+        if self.read_turn(key, begun, &job, false).await?.lock().await.over {
             return Ok(());
         }
         let (_, n) = run_and_turn(key)?;
@@ -153,7 +161,7 @@ impl LocalExecutor {
             return Ok(false);
         }
         self.interrupt_thread(&key, &begun).await?;
-        Ok(!self.read_turn(&key, &begun, job).await?.lock().await.over)
+        Ok(!self.read_turn(&key, &begun, job, false).await?.lock().await.over)
     }
 
     /// Returns when the turn is over or asks something new, or after `at_most`.
@@ -171,7 +179,7 @@ impl LocalExecutor {
             let now = path.metadata().map_or(0, |data| data.len());
             if now != len {
                 len = now;
-                let Ok(reading) = self.read_turn(key, begun, &job).await else { return };
+                let Ok(reading) = self.read_turn(key, begun, &job, false).await else { return };
                 let mut reading = reading.lock().await;
                 let asks: Vec<String> =
                     reading.reader.asks().iter().map(|ask| ask.id.clone()).collect();
@@ -215,6 +223,24 @@ async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<Ask>> {
     }
     let said = said(job).await?;
     Ok(reading.reader.asks().iter().filter(|ask| !said.contains(&ask.id)).cloned().collect())
+}
+
+/// What was asked, with the very input that the agent wrote: the answer gives it back to it
+/// and to nobody else, so that a tool is not run with what was masked for people.
+async fn as_written(job: &Hosted, begun: &Begun, request: &str) -> PortResult<Ask> {
+    let mut reader = TurnReader::new(AgentKind::Claude);
+    let mut offset = begun.stdout;
+    loop {
+        let part = job.read_stdout(offset, super::CHUNK).await.map_err(PortError::transient)?;
+        if part.is_empty() {
+            return Err(PortError::transient(format!("the agent's request {request} is gone")));
+        }
+        offset += part.len() as u64;
+        let _ = reader.feed(&part);
+        if let Some(ask) = reader.asks().iter().find(|ask| ask.id == request) {
+            return Ok(ask.clone());
+        }
+    }
 }
 
 fn asked(ask: &Ask, since: At) -> Asked {

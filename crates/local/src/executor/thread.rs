@@ -223,7 +223,7 @@ impl LocalExecutor {
             }
         }
         let Some((key, before)) = before else { return Ok(None) };
-        let reading = self.read_turn(&key, &before, job).await?;
+        let reading = self.read_turn(&key, &before, job, false).await?;
         let reading = reading.lock().await;
         let usage = match reading.reader.end() {
             Some(end) if reading.over => end.usage.clone(),
@@ -274,8 +274,9 @@ impl LocalExecutor {
 
     /// How the conversation must be entered after a process that was refused it.
     async fn refused(&self, job: &Hosted, exit: &Exit) -> PortResult<Option<SessionUse>> {
-        let stdout = job.read_stdout(0, STDERR).await.map_err(PortError::transient)?;
-        let stderr = job.stderr_tail(STDERR).await.map_err(PortError::transient)?;
+        let output = self.local.output(job).await;
+        let stdout = output.stdout(0, STDERR, true).await?;
+        let stderr = output.stderr_tail(STDERR).await?;
         let mut reader = TurnReader::new(AgentKind::Claude);
         let _ = reader.feed(&stdout);
         Ok(after_refusal(&reader.outcome(exit, &String::from_utf8_lossy(&stderr), false)))
@@ -286,9 +287,10 @@ impl LocalExecutor {
         key: &JobKey,
         begun: &Begun,
         job: &Hosted,
+        ended: bool,
     ) -> PortResult<std::sync::Arc<tokio::sync::Mutex<Reading>>> {
         let new = || Reading::of_turn(AgentKind::Claude, begun.stdout, begun.message.clone());
-        self.read((key.clone(), begun.process), new, job).await
+        self.read((key.clone(), begun.process), new, job, ended).await
     }
 
     /// The turn's part of its process's output: what comes after its result is another's.
@@ -300,12 +302,15 @@ impl LocalExecutor {
     ) -> PortResult<Option<Transcript>> {
         let (run, _) = run_and_turn(key)?;
         let Some(job) = self.process(run, begun.process) else { return Ok(None) };
-        let end = self.read_turn(key, begun, &job).await?.lock().await.offset;
+        let state = job.status().await.map_err(PortError::transient)?;
+        let ended = matches!(state, JobState::Ended(_) | JobState::Lost);
+        let end = self.read_turn(key, begun, &job, ended).await?.lock().await.offset;
         let from = begun.stdout.saturating_add(offset);
         let most = usize::try_from(end.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
         let bytes = match most {
             0 => Vec::new(),
-            most => job.read_stdout(from, most).await.map_err(PortError::transient)?,
+            // Up to where it is read it is whole.
+            most => self.local.output(&job).await.stdout(from, most, true).await?,
         };
         Ok(Some(Transcript { agent: AgentName::Claude, bytes, cut: 0 }))
     }

@@ -1,0 +1,142 @@
+//! The secrets that this process knows, to be masked in what agents and jobs write.
+//!
+//! Whatever is read is remembered for as long as the process lives, so that a rotated value
+//! stays masked where it was written before. What an agent may have been given by a process
+//! before this one is read once more before the first mask is made ([`Local::mask`]).
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use afk_core::config::SecretSource;
+use afk_core::text::Mask;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::sign_in;
+use super::world::Local;
+
+/// When a source that could not be read is tried again.
+const AGAIN: Duration = Duration::from_mins(1);
+
+/// Secrets, and the mask that they make. Cheap to clone; clones share what they know.
+#[derive(Clone, Debug, Default)]
+pub struct KnownSecrets(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    values: Vec<SecretString>,
+    mask: Arc<Mask>,
+    sources: HashMap<Origin, Tried>,
+}
+
+/// Where an agent's credential comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Origin {
+    Source(SecretSource),
+    SignIn(PathBuf),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Tried {
+    Read,
+    Failed(Instant),
+}
+
+impl KnownSecrets {
+    /// Remembers a secret.
+    pub fn learn(&self, value: &SecretString) {
+        let mut state = self.state();
+        if state.values.iter().all(|known| known.expose_secret() != value.expose_secret()) {
+            state.values.push(value.clone());
+            state.mask = Arc::new(Mask::new(state.values.iter().map(ExposeSecret::expose_secret)));
+        }
+    }
+
+    /// Remembers what was read from `source`.
+    pub(super) fn learn_from(&self, source: &SecretSource, value: &SecretString) {
+        self.learn(value);
+        self.state().sources.insert(Origin::Source(source.clone()), Tried::Read);
+    }
+
+    fn mask(&self) -> Arc<Mask> {
+        self.state().mask.clone()
+    }
+
+    /// Whether it is time to read `origin`; it counts as failed until it was read.
+    fn is_due(&self, origin: &Origin) -> bool {
+        let mut state = self.state();
+        let due = match state.sources.get(origin) {
+            None => true,
+            Some(Tried::Read) => false,
+            Some(Tried::Failed(at)) => at.elapsed() >= AGAIN,
+        };
+        if due {
+            state.sources.insert(origin.clone(), Tried::Failed(Instant::now()));
+        }
+        due
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is whole at every unlock, so a thread that panicked has broken nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Local {
+    /// The mask for what agents and jobs write.
+    pub(super) async fn mask(&self) -> Arc<Mask> {
+        let (settings, _) = self.settings.current();
+        let claude = &settings.agents.claude;
+        if let Some(source) = &claude.api_key {
+            if self.known.is_due(&Origin::Source(source.clone())) {
+                match self.secrets.read(source).await {
+                    Ok(value) => self.known.learn_from(source, &value),
+                    // No agent starts without it; one that runs was given it before.
+                    Err(error) => tracing::debug!(%error, "a secret cannot be masked by its value"),
+                }
+            }
+        } else {
+            let home = sign_in::home(claude);
+            let origin = Origin::SignIn(home.clone());
+            if self.known.is_due(&origin) {
+                let values = tokio::task::spawn_blocking(move || sign_in::values(&home)).await;
+                for value in values.unwrap_or_default() {
+                    self.known.learn(&value);
+                }
+                self.known.state().sources.insert(origin, Tried::Read);
+            }
+        }
+        self.known.mask()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_learned_once_stays_masked() {
+        let known = KnownSecrets::default();
+        let shared = known.clone();
+        for value in ["first-value", "second-value", "first-value"] {
+            shared.learn(&SecretString::from(value));
+        }
+        let masked = known.mask().text("first-value and second-value").into_owned();
+        assert_eq!(masked, "*********** and ************");
+        assert_eq!(known.state().values.len(), 2);
+        assert!(!format!("{known:?}").contains("value-"), "{known:?}");
+    }
+
+    #[test]
+    fn a_source_is_read_once_and_a_failed_one_not_at_once_again() {
+        let known = KnownSecrets::default();
+        let source = SecretSource::Env("AFK_KEY".to_owned());
+        let origin = Origin::Source(source.clone());
+        assert!(known.is_due(&origin));
+        assert!(!known.is_due(&origin), "it failed a moment ago");
+        known.learn_from(&source, &SecretString::from("some-value"));
+        assert!(!known.is_due(&origin));
+        assert!(known.is_due(&Origin::SignIn(PathBuf::from("/home/ada"))));
+    }
+}
