@@ -11,13 +11,13 @@ use std::sync::Arc;
 use afk_core::config::Config;
 use afk_core::ids::{Actor, IdError, IssueRef, RepoName, RunId};
 use afk_engine::ports::{Filter, Settings as _, Store as _, StoredRun};
-use afk_local::owner;
+use afk_store::Store;
 use afk_store::local_tracker::LocalTracker;
-use afk_store::{Store, StorePort};
 
 use crate::config::Sources;
 use crate::settings::FileSettings;
-use crate::{EVIDENCE, Error, STORE_FILE, data_dir, store_is_there, user_name};
+use crate::wiring::open_store;
+use crate::{EVIDENCE, Error, data_dir, store_is_there, user_name};
 
 /// A run id is told from the beginning of it, of at least so many characters.
 const LEAST_PREFIX: usize = 4;
@@ -28,10 +28,8 @@ pub struct Operator {
     pub config: Arc<Config>,
     /// What is wrong with the configuration that was found, where this is another.
     pub trouble: Option<String>,
-    /// The store, as it is.
+    /// The store.
     pub store: Store,
-    /// The store, as the engine sees it.
-    pub port: StorePort,
     /// The local tracker.
     pub tracker: LocalTracker,
     /// Who they are.
@@ -57,11 +55,10 @@ impl Operator {
             let path = data_dir.display();
             Error::failed(format!("cannot make the data folder {path}: {e}"))
         })?;
-        let store = Store::open(&data_dir.join(STORE_FILE)).await?;
+        let store = open_store(&data_dir).await?;
         let person = LocalTracker::user(&user_name());
         let tracker = LocalTracker::new(store.clone(), person.id.clone(), BTreeMap::new());
-        let port = StorePort::new(store.clone(), owner::is_dead);
-        Ok(Self { config, trouble, store, port, tracker, person })
+        Ok(Self { config, trouble, store, tracker, person })
     }
 
     /// A repository as somebody typed it; the default owner completes it.
@@ -80,7 +77,7 @@ impl Operator {
             let issue = self.issue(text)?;
             let filter =
                 Filter { repo: Some(issue.repo.clone()), issue: Some(issue.number), limit: 1 };
-            let newest = self.port.runs(&filter).await?.into_iter().next();
+            let newest = self.store.runs(&filter).await?.into_iter().next();
             return newest.ok_or_else(|| {
                 Error::invalid(format!(
                     "there is no run on {issue} yet; `afk explain {issue}` says why, and \
@@ -89,7 +86,7 @@ impl Operator {
             });
         }
         if let Ok(id) = text.parse::<RunId>() {
-            let found = self.port.load(id).await?;
+            let found = self.store.load(id).await?;
             return found.ok_or_else(|| Error::invalid(format!("there is no run {id} here")));
         }
         let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
@@ -102,7 +99,7 @@ impl Operator {
         let text = text.to_ascii_lowercase();
         let found = match self.store.runs_beginning(&text, 2).await?.as_slice() {
             [] => None,
-            [only] => self.port.load(*only).await?,
+            [only] => self.store.load(*only).await?,
             [..] => {
                 let told = format!("more than one run begins with {text}: give more of the id");
                 return Err(Error::invalid(told));

@@ -6,7 +6,6 @@
 use afk_core::ids::At;
 use afk_core::presence::{ClaimError, Presence, of_run};
 use afk_engine::ports::{PortError, Store as _};
-use afk_store::StorePort;
 use afk_store::{Store, StoreError};
 use jiff::SignedDuration;
 
@@ -29,10 +28,7 @@ pub enum PresenceError {
 
 /// Everybody who is present at `now`: claims and live runs, by resource and holder.
 pub async fn list(store: &Store, now: At) -> Result<Vec<Presence>, PresenceError> {
-    let live = StorePort::new(store.clone(), afk_local::owner::is_dead)
-        .live()
-        .await
-        .map_err(PresenceError::Runs)?;
+    let live = store.live().await.map_err(PresenceError::Runs)?;
     let mut all = store.presence_claims(now).await?;
     let runs = live.iter().map(|stored| &stored.run);
     all.extend(runs.map(|run| of_run(&run.issue, HOLDER, run.admitted_at)));

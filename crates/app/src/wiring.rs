@@ -19,7 +19,7 @@ use afk_local::{
     SystemClock, Transcripts, owner,
 };
 use afk_store::local_tracker::LocalTracker;
-use afk_store::{Chains, Store, StoreError, StorePort, TrackerPort};
+use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
 use tokio_util::sync::CancellationToken;
 
 use crate::bells::Bells;
@@ -102,7 +102,7 @@ impl App {
         let config = settings.config();
         let data_dir = data_dir(&config)?;
         make_private(&data_dir)?;
-        let store = Store::open(&data_dir.join(STORE_FILE)).await?;
+        let store = open_store(&data_dir).await?;
         let tracker = LocalTracker::new(store.clone(), keeper(), BTreeMap::new());
         let program = std::env::current_exe().map_err(AppError::NoProgram)?;
         let workspaces = Workspaces::open(&data_dir.join("work"))?;
@@ -116,8 +116,8 @@ impl App {
         let settings: Arc<dyn Settings> = files.clone();
         let transcripts = Transcripts::new(data_dir.join("transcripts"));
         let evidence = data_dir.join(EVIDENCE);
-        let chains = Arc::new(Chains::new(store.clone()));
-        let archive = FileArchive::new(evidence, chains, transcripts.clone(), settings.clone());
+        let journals = Arc::new(store.clone());
+        let archive = FileArchive::new(evidence, journals, transcripts.clone(), settings.clone());
         let known = KnownSecrets::default();
         let local = Local {
             workspaces: Arc::new(workspaces),
@@ -136,7 +136,7 @@ impl App {
             clock: Arc::new(SystemClock),
             ids: Arc::new(FreshIds),
             settings,
-            store: Arc::new(StorePort::new(store.clone(), owner::is_dead)),
+            store: Arc::new(store.clone()),
             tracker: Arc::new(TrackerPort::new(tracker.clone())),
             executor: Arc::new(LocalExecutor::new(local.clone())),
             jobs: Arc::new(LocalJobs::new(local.clone())),
@@ -187,6 +187,12 @@ pub const STORE_FILE: &str = "afk.db";
 
 /// The folder of kept bundles in the data folder.
 pub const EVIDENCE: &str = "evidence";
+
+/// Opens the store in the data folder. Leases of processes that are gone are not waited out.
+pub(crate) async fn open_store(data_dir: &Path) -> Result<Store, StoreError> {
+    let options = OpenOptions { is_dead: owner::is_dead, ..OpenOptions::default() };
+    options.open(&data_dir.join(STORE_FILE)).await
+}
 
 /// Whether there is a store where `config` keeps things.
 pub fn store_is_there(config: &Config) -> bool {

@@ -8,9 +8,11 @@
 use std::time::{Duration, Instant};
 
 use afk_core::ids::RunId;
-use afk_store::{Admission, Commit, CommitOutcome, JournalEntry, NewRun, Store};
+use afk_core::run::{Run, Transition};
+use afk_engine::ports::{Admission, AdmitLimits, Commit, Committed, Store as _};
+use afk_sim::story::{Story, good_work};
+use afk_store::Store;
 use jiff::Timestamp;
-use jiff::civil::date;
 use uuid::Uuid;
 
 const WINDOW: Duration = Duration::from_secs(3);
@@ -29,23 +31,34 @@ fn main() {
 
 async fn measure(file: &std::path::Path, tasks: u128) -> (u64, Duration) {
     let store = Store::open(file).await.unwrap();
-    for n in 1..=tasks {
-        let new = NewRun {
-            run: RunId::new(Uuid::from_u128(n)),
+    let told = Story::new().with_issue(vec![good_work()]);
+    told.until("admitted", |world| !world.store.all().is_empty()).await;
+    let mut run = told.run();
+    // About what a run's record weighs.
+    run.pinned.body = "x".repeat(2000);
+    let now = Timestamp::UNIX_EPOCH;
+    let limits = AdmitLimits {
+        max_live: u32::MAX,
+        repo_day: None,
+        day: None,
+        day_start: now,
+        by_hand: false,
+    };
+    let runs: Vec<Run> = (1..=tasks)
+        .map(|n| Run {
+            id: RunId::new(Uuid::from_u128(n)),
             issue: format!("o/r{n}#1").parse().unwrap(),
-            state: "{}".into(),
-            reserve: 0,
-            at: Timestamp::UNIX_EPOCH,
-            day: date(2026, 3, 1),
-            journal: JournalEntry { kind: "admitted".into(), body: "{}".into() },
-            sends: vec![],
-        };
-        let admitted = store.admit(new, |_| Ok::<(), ()>(())).await.unwrap();
-        assert_eq!(admitted, Admission::Admitted);
+            ..run.clone()
+        })
+        .collect();
+    for run in &runs {
+        assert_eq!(store.admit(run, &limits, now).await.unwrap(), Admission::Admitted);
     }
     let start = Instant::now();
-    let workers: Vec<_> =
-        (1..=tasks).map(|n| tokio::spawn(work(store.clone(), n, start + WINDOW))).collect();
+    let workers: Vec<_> = runs
+        .into_iter()
+        .map(|run| tokio::spawn(work(store.clone(), run, start + WINDOW)))
+        .collect();
     let mut commits = 0;
     for worker in workers {
         commits += worker.await.unwrap();
@@ -55,27 +68,14 @@ async fn measure(file: &std::path::Path, tasks: u128) -> (u64, Duration) {
     (commits, took)
 }
 
-async fn work(store: Store, n: u128, until: Instant) -> u64 {
-    // About what a run's state weighs.
-    let state = format!(r#"{{"pad":"{}"}}"#, "x".repeat(2000));
+async fn work(store: Store, run: Run, until: Instant) -> u64 {
+    let now = Timestamp::UNIX_EPOCH;
     let mut version = 1;
     while Instant::now() < until {
-        let commit = Commit {
-            run: RunId::new(Uuid::from_u128(n)),
-            expected_version: version,
-            state: state.clone(),
-            live: true,
-            reserved: 0,
-            at: Timestamp::UNIX_EPOCH,
-            journal: JournalEntry { kind: "step".into(), body: r#"{"pass":1}"#.into() },
-            sends: vec![],
-            ledger: vec![],
-            fence: None,
-            freeze: None,
-        };
-        let outcome = store.commit(commit).await.unwrap();
+        let step = Transition::Away { from: now, to: now };
+        let outcome = store.commit(Commit::new(run.clone(), version, 0, step, now)).await.unwrap();
         version += 1;
-        assert_eq!(outcome, CommitOutcome::Committed { version });
+        assert_eq!(outcome, Committed::Yes { version });
     }
     version - 1
 }

@@ -5,15 +5,15 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{Store, StoreError, from_micros, micros};
 
-impl Store {
-    /// Notes that a control plane runs at `now`, unless the last note is older than
-    /// `within`: then nothing is noted, and that note is given.
-    pub async fn beat(
-        &self,
-        now: Timestamp,
-        within: SignedDuration,
-    ) -> Result<Option<Timestamp>, StoreError> {
-        self.write(move |tx| {
+/// Notes that a control plane runs at `now`, unless the last note is older than `within`:
+/// then nothing is noted, and that note is given.
+pub(super) async fn beat(
+    store: &Store,
+    now: Timestamp,
+    within: SignedDuration,
+) -> Result<Option<Timestamp>, StoreError> {
+    store
+        .write(move |tx| {
             Box::pin(async move {
                 let last: Option<i64> =
                     sqlx::query_scalar("SELECT at FROM heartbeat").fetch_optional(&mut *tx).await?;
@@ -32,8 +32,9 @@ impl Store {
             })
         })
         .await
-    }
+}
 
+impl Store {
     /// When a control plane last noted that it runs; none where none ever did.
     pub async fn last_beat(&self) -> Result<Option<Timestamp>, StoreError> {
         let last: Option<i64> = sqlx::query_scalar("SELECT at FROM heartbeat")

@@ -122,28 +122,28 @@ impl Store {
         };
         rows.into_iter().map(read).collect()
     }
+}
 
-    /// Until when the comments of each repo were heard.
-    pub(crate) async fn heard(&self) -> Result<BTreeMap<RepoName, Timestamp>, StoreError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as("SELECT repo, until FROM comments_heard")
-            .fetch_all(self.readers())
-            .await
-            .map_err(|e| self.fault(e))?;
-        let read = |(repo, until): (String, i64)| {
-            let until = from_micros("until when comments were heard", until)?;
-            Ok((super::parse("the repo of comments", &repo)?, until))
-        };
-        rows.into_iter().map(|row| read(row).map_err(|e: StoreError| self.fault(e))).collect()
-    }
+/// Until when the comments of each repo were heard.
+pub(super) async fn heard(store: &Store) -> Result<BTreeMap<RepoName, Timestamp>, StoreError> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT repo, until FROM comments_heard").fetch_all(store.readers()).await?;
+    let read = |(repo, until): (String, i64)| {
+        let until = from_micros("until when comments were heard", until)?;
+        Ok((super::parse("the repo of comments", &repo)?, until))
+    };
+    rows.into_iter().map(read).collect()
+}
 
-    /// Notes that the comments of `repo` were heard until then; never goes back.
-    pub(crate) async fn note_heard(
-        &self,
-        repo: &RepoName,
-        until: Timestamp,
-    ) -> Result<(), StoreError> {
-        let repo = repo.clone();
-        self.write(move |tx| {
+/// Notes that the comments of `repo` were heard until then; never goes back.
+pub(super) async fn note_heard(
+    store: &Store,
+    repo: &RepoName,
+    until: Timestamp,
+) -> Result<(), StoreError> {
+    let repo = repo.clone();
+    store
+        .write(move |tx| {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT INTO comments_heard (repo, until) VALUES (?1, ?2) \
@@ -157,7 +157,6 @@ impl Store {
             })
         })
         .await
-    }
 }
 
 type CommentRow = (i64, i64, String, String, i64, String);

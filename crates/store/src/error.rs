@@ -48,6 +48,8 @@ pub enum StoreErrorKind {
     NotFound(String),
     /// A run that is over is not made live again.
     Finished(String),
+    /// A switch that this binary does not understand: everything is halted by it.
+    UnknownSwitch(String),
     /// Stored or given content that is not what it should be.
     Malformed {
         /// Which content.
@@ -81,6 +83,7 @@ impl StoreError {
             | StoreErrorKind::Closed
             | StoreErrorKind::NotFound(_)
             | StoreErrorKind::Finished(_)
+            | StoreErrorKind::UnknownSwitch(_)
             | StoreErrorKind::Malformed { .. }
             | StoreErrorKind::Io
             | StoreErrorKind::Query => false,
@@ -148,6 +151,11 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Finished(run) => {
                 write!(f, "does not make run {run} live again: it is over")
             }
+            StoreErrorKind::UnknownSwitch(name) => write!(
+                f,
+                "has the switch {name:?}, which this binary does not know: upgrade it, or lift \
+                 the switch with the binary that threw it"
+            ),
             StoreErrorKind::Malformed { what, why } => write!(f, "refuses {what}: {why}"),
             StoreErrorKind::Io => f.write_str("cannot be read or written: the disk failed"),
             StoreErrorKind::Query => f.write_str("could not run a statement"),

@@ -5,41 +5,32 @@
 //! with the file in hand. `hash` covers the row and the hash before it, and the
 //! run's own row keeps the newest hash and the count, so that a cut tail shows too.
 
-use afk_core::chain;
-use afk_core::ids::RunId;
-use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use afk_core::chain::{self, Link};
+use afk_core::ids::{At, RunId};
+use afk_core::run::Transition;
+use afk_engine::ports::JournalRow;
+use serde_json::{Value, json};
+use sqlx::{SqliteConnection, SqliteExecutor};
 
-use super::{Store, StoreError, from_micros, micros, parse, signed};
+use super::{Store, StoreError, from_json, from_micros, micros, signed, to_json};
 
-/// What one commit says about itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JournalEntry {
+/// The most rows of a journal that are in memory at once.
+const PAGE: u32 = 500;
+
+/// What one commit says about itself, as it is written.
+pub(super) struct Entry {
     /// Which kind of step: a stable word.
-    pub kind: String,
+    kind: &'static str,
     /// Everything else, as JSON.
-    pub body: String,
+    body: String,
 }
 
-/// A row of the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JournalRow {
-    /// Its place among all rows of the store.
-    pub seq: u64,
-    /// Whose.
-    pub run: RunId,
-    /// Its place in the run, from 1; equal to the run's version after it.
-    pub run_seq: u64,
-    /// When, to the microsecond.
-    pub at: Timestamp,
-    /// Which kind of step.
-    pub kind: String,
-    /// The rest, as JSON.
-    pub body: String,
-    /// The hash of the row before, empty for the first.
-    pub prev_hash: String,
-    /// SHA-256 over this row and `prev_hash`, in hex.
-    pub hash: String,
+impl Entry {
+    /// What happened, and what was seen and planned when it did.
+    pub(super) fn new(transition: &Transition, context: &Value) -> Result<Self, StoreError> {
+        let body = json!({ "transition": transition, "context": context });
+        Ok(Self { kind: transition.kind(), body: to_json(&body)? })
+    }
 }
 
 /// What [`Store::verify_journal`] found.
@@ -74,29 +65,10 @@ pub enum JournalFault {
     HeadDiffers,
 }
 
-type Row = (i64, String, i64, i64, String, String, String, String);
+/// `seq`, `run_seq`, time, kind, body, hash of the row before, hash.
+type Row = (i64, i64, i64, String, String, String, String);
 
 impl Store {
-    /// The rows of `run` from place `from` (1 is the first) on, at most `limit`.
-    pub async fn journal(
-        &self,
-        run: RunId,
-        from: u64,
-        limit: u32,
-    ) -> Result<Vec<JournalRow>, StoreError> {
-        let rows: Vec<Row> = sqlx::query_as(
-            "SELECT seq, run, run_seq, at, kind, body_json, prev_hash, hash FROM journal \
-             WHERE run = ? AND run_seq >= ? ORDER BY run_seq LIMIT ?",
-        )
-        .bind(run.to_string())
-        .bind(signed(from))
-        .bind(limit)
-        .fetch_all(self.readers())
-        .await
-        .map_err(|e| self.fault(e))?;
-        rows.into_iter().map(|row| decode(row).map_err(|e| self.fault(e))).collect()
-    }
-
     /// Checks the whole chain of `run` and names the first row that is torn,
     /// edited or gone.
     pub async fn verify_journal(&self, run: RunId) -> Result<JournalReport, StoreError> {
@@ -112,23 +84,15 @@ impl Store {
         let mut expected = 1_i64;
         let mut prev = String::new();
         loop {
-            let rows: Vec<Row> = sqlx::query_as(
-                "SELECT seq, run, run_seq, at, kind, body_json, prev_hash, hash FROM journal \
-                 WHERE run = ? AND run_seq >= ? ORDER BY run_seq LIMIT 500",
-            )
-            .bind(run.to_string())
-            .bind(expected)
-            .fetch_all(&mut *snapshot)
-            .await
-            .map_err(|e| self.fault(e))?;
+            let rows = rows(&mut *snapshot, run, expected).await.map_err(|e| self.fault(e))?;
             if rows.is_empty() {
                 break;
             }
             for row in rows {
-                if let Some(report) = check(&row, expected, &prev) {
+                if let Some(report) = check(run, &row, expected, &prev) {
                     return Ok(report);
                 }
-                prev = row.7;
+                prev = row.6;
                 expected += 1;
             }
         }
@@ -143,17 +107,69 @@ impl Store {
     }
 }
 
+/// The rows of `run` after row `after`, of which there may be more than are given.
+pub(super) async fn page(
+    store: &Store,
+    run: RunId,
+    after: u64,
+) -> Result<Vec<JournalRow>, StoreError> {
+    let rows = rows(store.readers(), run, signed(after.saturating_add(1))).await?;
+    let read = |(_, seq, at, kind, body, _, hash): Row| {
+        let at = from_micros("a time in the journal", at)?;
+        let body = from_json("a journal row", &body)?;
+        Ok(JournalRow { seq: seq as u64, at, kind, body, hash })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// Every row of `run` as it was hashed.
+pub(super) async fn chain(store: &Store, run: RunId) -> Result<Vec<Link>, StoreError> {
+    let mut links: Vec<Link> = Vec::new();
+    loop {
+        let from = links.last().map_or(1, |link| signed(link.seq) + 1);
+        let rows = rows(store.readers(), run, from).await?;
+        if rows.is_empty() {
+            return Ok(links);
+        }
+        links.extend(rows.into_iter().map(|(_, seq, at, kind, body, prev_hash, hash)| Link {
+            seq: seq as u64,
+            at,
+            kind,
+            body,
+            prev_hash,
+            hash,
+        }));
+    }
+}
+
+/// A page of `run`, from place `from` (1 is the first) on.
+async fn rows<'c>(
+    reader: impl SqliteExecutor<'c>,
+    run: RunId,
+    from: i64,
+) -> Result<Vec<Row>, StoreError> {
+    let rows = sqlx::query_as(
+        "SELECT seq, run_seq, at, kind, body_json, prev_hash, hash FROM journal \
+         WHERE run = ? AND run_seq >= ? ORDER BY run_seq LIMIT ?",
+    )
+    .bind(run.to_string())
+    .bind(from)
+    .bind(PAGE)
+    .fetch_all(reader)
+    .await?;
+    Ok(rows)
+}
+
 /// Writes the row at place `run_seq` and answers with its hash.
 pub(super) async fn append(
-    connection: &mut SqliteConnection,
+    tx: &mut SqliteConnection,
     run: &str,
     run_seq: i64,
-    at: Timestamp,
-    entry: &JournalEntry,
+    at: At,
+    entry: &Entry,
     prev_hash: &str,
 ) -> Result<String, StoreError> {
-    let (kind, body) = (&entry.kind, &entry.body);
-    let hash = chain::hash(run, run_seq as u64, micros(at), kind, body, prev_hash);
+    let hash = chain::hash(run, run_seq as u64, micros(at), entry.kind, &entry.body, prev_hash);
     sqlx::query(
         "INSERT INTO journal (run, run_seq, at, kind, body_json, prev_hash, hash) \
          VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -161,39 +177,26 @@ pub(super) async fn append(
     .bind(run)
     .bind(run_seq)
     .bind(micros(at))
-    .bind(&entry.kind)
+    .bind(entry.kind)
     .bind(&entry.body)
     .bind(prev_hash)
     .bind(&hash)
-    .execute(connection)
+    .execute(tx)
     .await?;
     Ok(hash)
 }
 
-fn check(row: &Row, expected: i64, prev: &str) -> Option<JournalReport> {
-    let (seq, run, run_seq, at, kind, body, prev_hash, hash) = row;
+fn check(run: RunId, row: &Row, expected: i64, prev: &str) -> Option<JournalReport> {
+    let (seq, run_seq, at, kind, body, prev_hash, hash) = row;
+    let told = chain::hash(&run.to_string(), *run_seq as u64, *at, kind, body, prev_hash);
     let broken = |fault, seq| Some(JournalReport::Broken { run_seq: expected as u64, seq, fault });
     if *run_seq != expected {
         broken(JournalFault::Missing, None)
-    } else if chain::hash(run, *run_seq as u64, *at, kind, body, prev_hash) != *hash {
+    } else if told != *hash {
         broken(JournalFault::Edited, Some(*seq as u64))
     } else if prev_hash != prev {
         broken(JournalFault::Unchained, Some(*seq as u64))
     } else {
         None
     }
-}
-
-fn decode(row: Row) -> Result<JournalRow, StoreError> {
-    let (seq, run, run_seq, at, kind, body, prev_hash, hash) = row;
-    Ok(JournalRow {
-        seq: seq as u64,
-        run: parse("a run id in the journal", &run)?,
-        run_seq: run_seq as u64,
-        at: from_micros("a time in the journal", at)?,
-        kind,
-        body,
-        prev_hash,
-        hash,
-    })
 }

@@ -1,42 +1,21 @@
 //! Leases: who may work on what, for a while, among several processes.
 //!
-//! Every grant has a generation that only grows. Whoever writes under a lease
-//! names its generation ([`Fence`]), and a write by a holder that lost the lease
-//! meanwhile is refused, however late it comes. A lease is exclusive: its own
-//! holder asks in vain too, until it is released or its time is over.
+//! Every grant has a generation that only grows. Whoever writes under a lease names its
+//! generation ([`Fence`]), and a write by a holder that lost the lease meanwhile is refused,
+//! however late it comes. An owner is one process, whose name is never used again: what is
+//! in its name already is its own to renew.
 
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use afk_core::ids::At;
 use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, from_micros, micros, signed};
 
-/// A lease that was granted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease {
-    /// On what.
-    pub key: String,
-    /// To whom: one name a process, never used again.
-    pub owner: String,
-    /// The fencing number.
-    pub generation: u64,
-    /// Until when, to the microsecond.
-    pub until: Timestamp,
-}
-
-impl Lease {
-    /// What a write under this lease is checked by.
-    pub fn fence(&self) -> Fence {
-        Fence { key: self.key.clone(), generation: self.generation }
-    }
-}
-
 /// The grant that a write relies on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fence {
-    /// The lease's key.
-    pub key: String,
-    /// Its generation.
-    pub generation: u64,
+pub(super) struct Fence {
+    pub(super) key: String,
+    pub(super) generation: u64,
 }
 
 /// Who holds a lease.
@@ -47,142 +26,116 @@ pub struct LeaseHolder {
     /// The fencing number now.
     pub generation: u64,
     /// Until when; in the past where nobody holds it.
-    pub until: Timestamp,
+    pub until: At,
 }
 
 impl Store {
-    /// Takes the lease on `key` for `ttl`, or answers `None` while it is held.
-    pub async fn lease(
-        &self,
-        key: &str,
-        owner: &str,
-        ttl: SignedDuration,
-        now: Timestamp,
-    ) -> Result<Option<Lease>, StoreError> {
-        let until = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
-        let (key, owner) = (key.to_owned(), owner.to_owned());
-        self.write(move |tx| {
-            Box::pin(async move {
-                let generation: Option<i64> = sqlx::query_scalar(
-                    "INSERT INTO leases (key, owner, generation, until) VALUES (?1, ?2, 1, ?3) \
-                     ON CONFLICT (key) DO UPDATE SET owner = ?2, generation = generation + 1, \
-                     until = ?3 WHERE until <= ?4 RETURNING generation",
-                )
-                .bind(&key)
-                .bind(&owner)
-                .bind(micros(until))
-                .bind(micros(now))
-                .fetch_optional(tx)
-                .await?;
-                Ok(generation.map(|n| Lease { key, owner, generation: n as u64, until }))
-            })
-        })
-        .await
-    }
-
-    /// Takes the lease on `key` from `dead`, an owner that is known to be gone; `None`
-    /// when somebody else holds it by now.
-    pub async fn take_over(
-        &self,
-        key: &str,
-        dead: &str,
-        owner: &str,
-        ttl: SignedDuration,
-        now: Timestamp,
-    ) -> Result<Option<Lease>, StoreError> {
-        let until = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
-        let (key, dead, owner) = (key.to_owned(), dead.to_owned(), owner.to_owned());
-        self.write(move |tx| {
-            Box::pin(async move {
-                let generation: Option<i64> = sqlx::query_scalar(
-                    "UPDATE leases SET owner = ?1, generation = generation + 1, until = ?2 \
-                     WHERE key = ?3 AND owner = ?4 RETURNING generation",
-                )
-                .bind(&owner)
-                .bind(micros(until))
-                .bind(&key)
-                .bind(&dead)
-                .fetch_optional(tx)
-                .await?;
-                Ok(generation.map(|n| Lease { key, owner, generation: n as u64, until }))
-            })
-        })
-        .await
-    }
-
-    /// Holds `lease` for `ttl` from now on; `None` when it was lost.
-    pub async fn renew(
-        &self,
-        lease: &Lease,
-        ttl: SignedDuration,
-        now: Timestamp,
-    ) -> Result<Option<Lease>, StoreError> {
-        let until = now.saturating_add(ttl).unwrap_or(Timestamp::MAX);
-        let renewed = Lease { until, ..lease.clone() };
-        self.write(move |tx| {
-            Box::pin(async move {
-                // Over, but with nobody's grant in between: it may go on.
-                let done = sqlx::query(
-                    "UPDATE leases SET until = ? WHERE key = ? AND owner = ? AND generation = ?",
-                )
-                .bind(micros(until))
-                .bind(&renewed.key)
-                .bind(&renewed.owner)
-                .bind(signed(renewed.generation))
-                .execute(tx)
-                .await?;
-                Ok((done.rows_affected() > 0).then_some(renewed))
-            })
-        })
-        .await
-    }
-
-    /// Gives `lease` back; false when it was lost before. Writes under it are
-    /// refused from then on.
-    pub async fn release(&self, lease: &Lease) -> Result<bool, StoreError> {
-        let lease = lease.clone();
-        self.write(move |tx| {
-            Box::pin(async move {
-                let done = sqlx::query(
-                    "UPDATE leases SET until = 0, generation = generation + 1 \
-                     WHERE key = ? AND owner = ? AND generation = ?",
-                )
-                .bind(&lease.key)
-                .bind(&lease.owner)
-                .bind(signed(lease.generation))
-                .execute(tx)
-                .await?;
-                Ok(done.rows_affected() > 0)
-            })
-        })
-        .await
-    }
-
     /// Who holds `key`, or held it last.
     pub async fn lease_holder(&self, key: &str) -> Result<Option<LeaseHolder>, StoreError> {
-        let row: Option<(String, i64, i64)> =
-            sqlx::query_as("SELECT owner, generation, until FROM leases WHERE key = ?")
-                .bind(key)
-                .fetch_optional(self.readers())
-                .await
-                .map_err(|e| self.fault(e))?;
-        row.map(|(owner, generation, until)| {
-            let until = from_micros("the end of a lease", until).map_err(|e| self.fault(e))?;
-            Ok(LeaseHolder { owner, generation: generation as u64, until })
-        })
-        .transpose()
+        let mut reader = self.readers().acquire().await.map_err(|e| self.fault(e))?;
+        holder(&mut reader, key).await.map_err(|e| self.fault(e))
     }
 }
 
-/// `Some` with the generation that is in force when `fence` is not.
-pub(super) async fn fenced_off(
-    connection: &mut SqliteConnection,
-    fence: &Fence,
+/// Takes the lease on `key` for `ttl`, or renews it for who holds it: its generation, or none
+/// while somebody else does.
+pub(super) async fn lease(
+    store: &Store,
+    key: &str,
+    owner: &str,
+    ttl: Duration,
+    now: At,
 ) -> Result<Option<u64>, StoreError> {
+    let until = now.checked_add(ttl).unwrap_or(At::MAX);
+    let (granted, holder) = take(store, key, owner, None, until, now).await?;
+    // SQLite is one machine's: a holder whose process is gone need not be waited out.
+    match holder.filter(|holder| (store.inner.is_dead)(&holder.owner)) {
+        Some(dead) => Ok(take(store, key, owner, Some(dead.owner), until, now).await?.0),
+        None => Ok(granted),
+    }
+}
+
+/// The generation where it is granted, and else whose it is. `dead` is an owner that is known
+/// to be gone, and in nobody's way.
+async fn take(
+    store: &Store,
+    key: &str,
+    owner: &str,
+    dead: Option<String>,
+    until: At,
+    now: At,
+) -> Result<(Option<u64>, Option<LeaseHolder>), StoreError> {
+    let (key, owner) = (key.to_owned(), owner.to_owned());
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                // Over, but with nobody's grant in between, a lease goes on as it was.
+                let granted: Option<i64> = sqlx::query_scalar(
+                    "INSERT INTO leases (key, owner, generation, until) VALUES (?1, ?2, 1, ?3) \
+                     ON CONFLICT (key) DO UPDATE SET owner = ?2, until = ?3, \
+                     generation = generation + (owner <> ?2) \
+                     WHERE owner = ?2 OR until <= ?4 OR owner = ?5 RETURNING generation",
+                )
+                .bind(&key)
+                .bind(owner)
+                .bind(micros(until))
+                .bind(micros(now))
+                .bind(dead)
+                .fetch_optional(&mut *tx)
+                .await?;
+                match granted {
+                    Some(generation) => Ok((Some(generation as u64), None)),
+                    None => Ok((None, holder(tx, &key).await?)),
+                }
+            })
+        })
+        .await
+}
+
+/// Gives the lease back, where it is `owner`'s: writes under it are refused from then on.
+pub(super) async fn unlease(store: &Store, key: &str, owner: &str) -> Result<(), StoreError> {
+    let (key, owner) = (key.to_owned(), owner.to_owned());
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE leases SET until = 0, generation = generation + 1 \
+                     WHERE key = ? AND owner = ?",
+                )
+                .bind(key)
+                .bind(owner)
+                .execute(tx)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
+}
+
+/// Whether the grant of `fence` is the newest. Nothing is fenced where nothing was granted.
+pub(super) async fn is_in_force(
+    tx: &mut SqliteConnection,
+    fence: &Fence,
+) -> Result<bool, StoreError> {
     let now: Option<i64> = sqlx::query_scalar("SELECT generation FROM leases WHERE key = ?")
         .bind(&fence.key)
-        .fetch_optional(connection)
+        .fetch_optional(tx)
         .await?;
-    let now = now.unwrap_or(0) as u64;
-    Ok((now != fence.generation).then_some(now))
+    Ok(now.unwrap_or(0) == signed(fence.generation))
+}
+
+async fn holder(
+    connection: &mut SqliteConnection,
+    key: &str,
+) -> Result<Option<LeaseHolder>, StoreError> {
+    let row: Option<(String, i64, i64)> =
+        sqlx::query_as("SELECT owner, generation, until FROM leases WHERE key = ?")
+            .bind(key)
+            .fetch_optional(connection)
+            .await?;
+    row.map(|(owner, generation, until)| {
+        let until = from_micros("the end of a lease", until)?;
+        Ok(LeaseHolder { owner, generation: generation as u64, until })
+    })
+    .transpose()
 }

@@ -4,113 +4,89 @@
 //! better number: an estimate is replaced by what was charged, never added to it.
 //! What a live run may still spend is its reservation, kept with the run.
 
-use afk_core::ids::{RepoName, RunId};
+use afk_core::ids::At;
+use afk_core::spend::{Basis, Ledger, day_of};
+use afk_core::usd::Usd;
+use afk_engine::ports::Spent;
 use jiff::civil::Date;
 use sqlx::SqliteConnection;
 
-use super::{Store, StoreError, check_document, signed};
-
-/// The cost of one turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerEntry {
-    /// The executor's session.
-    pub session: String,
-    /// The process of that session.
-    pub process: String,
-    /// The turn within it.
-    pub turn: String,
-    /// The day that it counts for.
-    pub day: Date,
-    /// What it cost, in micro-dollars.
-    pub micro_usd: u64,
-    /// Priced from what was streamed, since no result came.
-    pub estimated: bool,
-    /// The raw counters and the executor's version, as JSON.
-    pub body: String,
-}
-
-/// A sum over the ledger, and what live runs may still add to it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Spend {
-    /// Charged, in micro-dollars.
-    pub spent: u64,
-    /// Reserved by live runs, in micro-dollars.
-    pub reserved: u64,
-}
-
-impl Spend {
-    /// Both together.
-    pub fn total(self) -> u64 {
-        self.spent.saturating_add(self.reserved)
-    }
-}
-
-impl Store {
-    /// What was spent on `day` and is reserved now, on one repo or on all.
-    pub async fn spend_today(
-        &self,
-        repo: Option<&RepoName>,
-        day: Date,
-    ) -> Result<Spend, StoreError> {
-        let mut connection = self.readers().acquire().await.map_err(|e| self.fault(e))?;
-        read(&mut connection, repo, day).await.map_err(|e| self.fault(e))
-    }
-
-    /// What was spent on `day` and is reserved now, by each repo that did either.
-    pub async fn spend_by_repo(&self, day: Date) -> Result<Vec<(RepoName, u64)>, StoreError> {
-        let rows: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT repo, sum(micro_usd) FROM (SELECT repo, micro_usd FROM ledger WHERE day = ? \
-             UNION ALL SELECT repo, reserved_micro_usd FROM runs WHERE live = 1) GROUP BY repo",
-        )
-        .bind(day.to_string())
-        .fetch_all(self.readers())
-        .await
-        .map_err(|e| self.fault(e))?;
-        let decoded = rows.into_iter().map(|(repo, sum)| {
-            Ok((super::parse("the repo of a spend", &repo)?, sum.cast_unsigned()))
-        });
-        decoded.collect::<Result<_, StoreError>>().map_err(|e| self.fault(e))
-    }
-
-    /// What `run` has spent so far.
-    pub async fn spend_of_run(&self, run: RunId) -> Result<u64, StoreError> {
-        let spent: i64 =
-            sqlx::query_scalar("SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE run = ?")
-                .bind(run.to_string())
-                .fetch_one(self.readers())
-                .await
-                .map_err(|e| self.fault(e))?;
-        Ok(spent as u64)
-    }
-}
+use super::{Store, StoreError, parse, signed, to_json};
 
 /// What was spent on a day, and what live runs may still spend: each by its own index.
-const OF_ALL: &str = "SELECT (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?), \
+const OF_ALL: &str = "SELECT (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?) + \
      (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs WHERE live = 1)";
 const OF_REPO: &str = "SELECT \
-     (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?1 AND repo = ?2), \
+     (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?1 AND repo = ?2) + \
      (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs WHERE live = 1 AND repo = ?2)";
+const BY_REPO: &str = "SELECT repo, sum(micro_usd) FROM \
+     (SELECT repo, micro_usd FROM ledger WHERE day = ? \
+     UNION ALL SELECT repo, reserved_micro_usd FROM runs WHERE live = 1) GROUP BY repo";
 
-pub(super) async fn read(
-    connection: &mut SqliteConnection,
-    repo: Option<&RepoName>,
+/// The cost of one turn, as it is written.
+pub(super) struct Charged {
+    session: String,
+    process: String,
+    turn: String,
+    day: String,
+    micro_usd: u64,
+    estimated: bool,
+    /// The raw counters and the executor's version, as JSON.
+    body: String,
+}
+
+/// What each turn of a run cost.
+pub(super) fn charged(ledger: &Ledger) -> Result<Vec<Charged>, StoreError> {
+    ledger
+        .charges()
+        .map(|(key, entry, charge)| {
+            Ok(Charged {
+                session: key.session.clone(),
+                process: key.process.to_string(),
+                turn: key.turn.to_string(),
+                day: day_of(entry.at).to_string(),
+                micro_usd: charge.amount.as_micros(),
+                estimated: charge.basis == Basis::Estimated,
+                body: to_json(entry)?,
+            })
+        })
+        .collect()
+}
+
+/// What was spent on the day of `since`, and is reserved now, by each repo that did either.
+pub(super) async fn spent(store: &Store, since: At) -> Result<Spent, StoreError> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as(BY_REPO).bind(day_of(since).to_string()).fetch_all(store.readers()).await?;
+    let mut spent = Spent::default();
+    for (repo, sum) in rows {
+        let sum = Usd::micros(sum.cast_unsigned());
+        spent.all += sum;
+        spent.by_repo.insert(parse("the repo of a spend", &repo)?, sum);
+    }
+    Ok(spent)
+}
+
+/// The same of one repo or of all, in the transaction that acts on it.
+pub(super) async fn spent_on(
+    tx: &mut SqliteConnection,
+    repo: Option<&str>,
     day: Date,
-) -> Result<Spend, StoreError> {
+) -> Result<Usd, StoreError> {
     let query = match repo {
-        Some(repo) => sqlx::query_as(OF_REPO).bind(day.to_string()).bind(repo.to_string()),
-        None => sqlx::query_as(OF_ALL).bind(day.to_string()),
+        Some(repo) => sqlx::query_scalar(OF_REPO).bind(day.to_string()).bind(repo.to_owned()),
+        None => sqlx::query_scalar(OF_ALL).bind(day.to_string()),
     };
-    let (spent, reserved): (i64, i64) = query.fetch_one(connection).await?;
-    Ok(Spend { spent: spent as u64, reserved: reserved as u64 })
+    let sum: i64 = query.fetch_one(tx).await?;
+    Ok(Usd::micros(sum.cast_unsigned()))
 }
 
 pub(super) async fn record(
-    connection: &mut SqliteConnection,
+    tx: &mut SqliteConnection,
     run: &str,
     repo: &str,
-    entries: &[LedgerEntry],
+    charges: &[Charged],
 ) -> Result<(), StoreError> {
-    for entry in entries {
+    for charged in charges {
         // A number that was charged is not put back to an estimate by a late pass.
         sqlx::query(
             "INSERT INTO ledger (session, process, turn, run, repo, day, micro_usd, estimated, \
@@ -118,21 +94,81 @@ pub(super) async fn record(
              ON CONFLICT (session, process, turn) DO UPDATE SET micro_usd = ?7, estimated = ?8, \
              body_json = ?9 WHERE estimated = 1 OR ?8 = 0",
         )
-        .bind(&entry.session)
-        .bind(&entry.process)
-        .bind(&entry.turn)
+        .bind(&charged.session)
+        .bind(&charged.process)
+        .bind(&charged.turn)
         .bind(run)
         .bind(repo)
-        .bind(entry.day.to_string())
-        .bind(signed(entry.micro_usd))
-        .bind(i64::from(entry.estimated))
-        .bind(&entry.body)
-        .execute(&mut *connection)
+        .bind(&charged.day)
+        .bind(signed(charged.micro_usd))
+        .bind(i64::from(charged.estimated))
+        .bind(&charged.body)
+        .execute(&mut *tx)
         .await?;
     }
     Ok(())
 }
 
-pub(super) fn check(entries: &[LedgerEntry]) -> Result<(), StoreError> {
-    entries.iter().try_for_each(|entry| check_document("a ledger entry", &entry.body))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use afk_core::ids::RunId;
+    use afk_core::spend::{Cost, Entry, TurnKey};
+
+    #[tokio::test]
+    async fn spend_is_charged_once_a_turn_and_an_estimate_gives_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        let (id, repo, at) = (RunId::new(uuid::Uuid::from_u128(1)), "o/a", At::UNIX_EPOCH);
+        let row = "INSERT INTO runs VALUES (?, 'o/a', 1, 1, 1, '{}', 5, '', 0, 0)";
+        store
+            .write(move |tx| {
+                Box::pin(async move {
+                    sqlx::query(row).bind(id.to_string()).execute(tx).await?;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        let charged = |micros, estimated| {
+            let amount = Usd::micros(micros);
+            let cost = if estimated {
+                Cost::Estimated { amount }
+            } else {
+                Cost::Reported { total: amount, delta: None, cut: None }
+            };
+            let key = TurnKey { session: "s".to_owned(), process: 1, turn: 1 };
+            let repo = repo.parse().unwrap();
+            let entry = Entry { run: id, repo, at, cli_version: String::new(), cost };
+            charged(&Ledger::from_iter([(key, entry)])).unwrap()
+        };
+        for (given, expected) in [
+            (charged(70, true), 70),
+            (charged(90, true), 90),
+            (charged(80, false), 80),
+            (charged(500, true), 80),
+            (charged(81, false), 81),
+        ] {
+            let sums = store.write(move |tx| {
+                Box::pin(async move {
+                    record(tx, &id.to_string(), repo, &given).await?;
+                    let (day, next) = (day_of(at), day_of(at).tomorrow().unwrap());
+                    Ok([
+                        spent_on(tx, None, day).await?,
+                        spent_on(tx, Some(repo), day).await?,
+                        spent_on(tx, Some("o/b"), day).await?,
+                        spent_on(tx, None, next).await?,
+                    ])
+                })
+            });
+            // What the run may still spend is reserved on whatever day.
+            let expected = [expected + 5, expected + 5, 0, 5].map(Usd::micros);
+            assert_eq!(sums.await.unwrap(), expected);
+            let spent = spent(&store, at).await.unwrap();
+            assert_eq!(
+                (spent.all, spent.by_repo[&repo.parse().unwrap()]),
+                (expected[0], expected[0])
+            );
+        }
+    }
 }

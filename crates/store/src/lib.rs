@@ -1,21 +1,21 @@
 //! The store: one SQLite file that holds runs, their journal, the outbox, leases,
 //! switches, the spend ledger, remembered results and the local tracker.
 //!
-//! The engine's ports are made of it; the command line reads it. All writes of a
-//! process go through one group-commit writer ([`writer`]), so that many runs
+//! All writes of a process go through one group-commit writer ([`writer`]), so that many runs
 //! share one flush of the disk; an answer is given only after the COMMIT, with
 //! `synchronous = FULL`. Other processes (ticks, the command line) write the same
 //! file: every decision is made inside its write transaction, never before it.
 //!
-//! Time is always a parameter. Documents (`state`, `body`) are JSON text of the
-//! caller's own types: see [`to_json`] and [`from_json`]. What they mean is not
-//! known here.
+//! [`Store`] *is* the engine's store ([`port`]); the command line calls it by the same trait,
+//! and by a few calls of its own. Time is always a parameter. Records, doorbells and requests
+//! are JSON documents in their rows; money is micro-dollars.
 
 mod admit;
 mod backup;
 mod beat;
 mod comments;
 mod error;
+mod freezes;
 mod issues;
 mod journal;
 mod leases;
@@ -32,6 +32,7 @@ mod switches;
 mod tracker_port;
 mod writer;
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,22 +42,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::{SqliteConnection, SqlitePool};
 
-pub use admit::{Admission, Caps, Facts, LiveRun, NewRun, Refusal};
 pub use error::{StoreError, StoreErrorKind};
 pub(crate) use issues::{IssueEdit, IssueFilter};
-pub use journal::{JournalEntry, JournalFault, JournalReport, JournalRow};
-pub use leases::{Fence, Lease, LeaseHolder};
-pub use ledger::{LedgerEntry, Spend};
+pub use journal::{JournalFault, JournalReport};
+pub use leases::LeaseHolder;
 pub use open::OpenOptions;
-pub use outbox::{NewSend, Outgoing};
-pub use port::{Chains, StorePort};
-pub use requests::RequestRow;
-pub use runs::{Commit, CommitOutcome, FreezeRepo, RunFilter, RunRow};
-pub use switches::{SwitchName, SwitchState, Switches};
 pub use tracker_port::TrackerPort;
 
 /// The most that one document may hold.
-pub const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
+const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
 /// An open store. Clones share the same connections.
 #[derive(Debug, Clone)]
@@ -69,6 +63,8 @@ struct Inner {
     path: Arc<Path>,
     writer: writer::Writer,
     readers: SqlitePool,
+    /// Whether the process that signed a lease with this name is surely gone.
+    is_dead: fn(&str) -> bool,
 }
 
 impl Store {
@@ -115,35 +111,22 @@ impl Store {
 }
 
 /// A document as the store keeps it.
-pub fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
+fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     let text = serde_json::to_string(value).map_err(|e| StoreError::malformed("a document", e))?;
-    check_size("a document", &text)?;
+    if text.len() > MAX_DOCUMENT {
+        let why = format!("{} bytes, more than the {MAX_DOCUMENT} allowed", text.len());
+        return Err(StoreError::malformed("a document", why));
+    }
     Ok(text)
 }
 
 /// A document as it was given; `what` names it in the error.
-pub fn from_json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError> {
+fn from_json<T: DeserializeOwned>(what: impl Display, text: &str) -> Result<T, StoreError> {
     // The message of serde_json may quote the text: the place alone is said.
     serde_json::from_str(text).map_err(|e| {
         let why = format!("not of the expected shape (line {}, column {})", e.line(), e.column());
         StoreError::malformed(what, why)
     })
-}
-
-/// Checks a caller's document before it goes near the database.
-fn check_document(what: &str, text: &str) -> Result<(), StoreError> {
-    check_size(what, text)?;
-    serde_json::from_str::<serde::de::IgnoredAny>(text)
-        .map(|_| ())
-        .map_err(|_| StoreError::malformed(what, "not JSON"))
-}
-
-fn check_size(what: &str, text: &str) -> Result<(), StoreError> {
-    if text.len() > MAX_DOCUMENT {
-        let why = format!("{} bytes, more than the {MAX_DOCUMENT} allowed", text.len());
-        return Err(StoreError::malformed(what, why));
-    }
-    Ok(())
 }
 
 fn micros(at: Timestamp) -> i64 {

@@ -31,11 +31,14 @@ pub struct OpenOptions {
     pub busy_timeout: Duration,
     /// Connections that only read.
     pub readers: u32,
+    /// Whether the process that signed a lease with this name is surely gone, so that nobody
+    /// waits for the lease to run out. Of no process by default.
+    pub is_dead: fn(&str) -> bool,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { busy_timeout: Duration::from_secs(10), readers: 4 }
+        Self { busy_timeout: Duration::from_secs(10), readers: 4, is_dead: |_| false }
     }
 }
 
@@ -75,7 +78,8 @@ impl OpenOptions {
             .connect_with(options.read_only(true))
             .await?;
         let writer = Writer::start(writer);
-        Ok(Store { inner: Arc::new(Inner { path: Arc::clone(path), writer, readers }) })
+        let (path, is_dead) = (Arc::clone(path), self.is_dead);
+        Ok(Store { inner: Arc::new(Inner { path, writer, readers, is_dead }) })
     }
 }
 

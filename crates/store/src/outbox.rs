@@ -5,70 +5,99 @@
 //! rows for a while and says how it went; a claimant that dies loses its claim by
 //! time, so delivery is at least once and the id is for the receiver to tell.
 
-use afk_core::ids::RunId;
-use jiff::{SignedDuration, Timestamp};
+use std::time::Duration;
+
+use afk_core::doorbell::Doorbell;
+use afk_core::ids::At;
+use afk_engine::ports::Outgoing;
 use sqlx::SqliteConnection;
 
-use super::{Store, StoreError, check_document, from_micros, micros, parse};
+use super::{Store, StoreError, from_json, from_micros, micros, to_json};
 
 /// Text of a failure is kept up to this many characters.
 const MAX_ERROR: usize = 2000;
 
-/// A send that a transition causes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewSend {
+/// A send that a transition causes, as it is written.
+pub(super) struct Send {
     /// Its stable id: the same id twice is sent once.
-    pub id: String,
-    /// Which kind: a stable word.
-    pub kind: String,
-    /// What to send, as JSON.
-    pub body: String,
-    /// Not to be sent earlier.
-    pub not_before: Timestamp,
+    id: String,
+    kind: String,
+    body: String,
+    not_before: At,
 }
 
-/// A send that was claimed for delivery.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// Its stable id.
-    pub id: String,
-    /// Whose.
-    pub run: RunId,
-    /// Which kind.
-    pub kind: String,
-    /// What to send, as JSON.
-    pub body: String,
-    /// Which try this is, from 1.
-    pub attempt: u32,
-    /// When it became due first, or again.
-    pub not_before: Timestamp,
+impl Send {
+    /// Rings `doorbell`, not before then.
+    pub(super) fn new(doorbell: &Doorbell, not_before: At) -> Result<Self, StoreError> {
+        let (id, kind) = (doorbell.id.to_string(), doorbell.kind.to_string());
+        Ok(Self { id, kind, body: to_json(doorbell)?, not_before })
+    }
 }
 
-impl Store {
-    /// Claims up to `limit` sends that are due, oldest first, for `ttl`.
-    pub async fn outbox_claim(
-        &self,
-        owner: &str,
-        now: Timestamp,
-        ttl: SignedDuration,
-        limit: u32,
-    ) -> Result<Vec<Outgoing>, StoreError> {
-        if !self.outbox_is_due(now).await? {
-            // Asked twice a second: the write lock is taken for what there is.
-            return Ok(Vec::new());
+/// Claims up to `limit` sends that are due, oldest first, for `ttl`. One that cannot be read
+/// can never be rung: it is given up, so that it is not in the way of the others.
+pub(super) async fn claim(
+    store: &Store,
+    owner: &str,
+    ttl: Duration,
+    now: At,
+    limit: u32,
+) -> Result<Vec<Outgoing>, StoreError> {
+    if !is_due(store, now).await? {
+        // Asked twice a second: the write lock is taken for what there is.
+        return Ok(Vec::new());
+    }
+    let mut claimed = Vec::new();
+    for (id, body, attempts, _) in claim_rows(store, owner, ttl, now, limit).await? {
+        match from_json("a doorbell", &body) {
+            Ok(doorbell) => {
+                claimed.push(Outgoing { id, doorbell, attempts: attempts.saturating_sub(1) });
+            }
+            Err(error) => {
+                let error = store.fault(error).to_string();
+                tracing::error!(doorbell = id, error, "doorbell given up");
+                failed(store, &id, owner, &error, None, now).await?;
+            }
         }
-        let owner = owner.to_owned();
-        let until = micros(now.saturating_add(ttl).unwrap_or(Timestamp::MAX));
-        let now = micros(now);
-        self.write(move |tx| {
+    }
+    Ok(claimed)
+}
+
+async fn is_due(store: &Store, now: At) -> Result<bool, StoreError> {
+    let due = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL \
+         AND abandoned_at IS NULL AND not_before <= ?1 \
+         AND (lease_until IS NULL OR lease_until <= ?1))",
+    )
+    .bind(micros(now))
+    .fetch_one(store.readers())
+    .await?;
+    Ok(due)
+}
+
+/// Id, body, which try this is (from 1), since when it is due.
+type Claimed = (String, String, u32, i64);
+
+async fn claim_rows(
+    store: &Store,
+    owner: &str,
+    ttl: Duration,
+    now: At,
+    limit: u32,
+) -> Result<Vec<Claimed>, StoreError> {
+    let owner = owner.to_owned();
+    let until = micros(now.checked_add(ttl).unwrap_or(At::MAX));
+    let now = micros(now);
+    store
+        .write(move |tx| {
             Box::pin(async move {
-                let rows: Vec<(String, String, String, String, u32, i64)> = sqlx::query_as(
+                let mut rows: Vec<Claimed> = sqlx::query_as(
                     "UPDATE outbox SET lease_owner = ?1, lease_until = ?2, attempts = attempts + 1 \
                      WHERE id IN (SELECT id FROM outbox WHERE delivered_at IS NULL \
                          AND abandoned_at IS NULL AND not_before <= ?3 \
                          AND (lease_until IS NULL OR lease_until <= ?3) \
                          ORDER BY not_before, id LIMIT ?4) \
-                     RETURNING id, run, kind, body_json, attempts, not_before",
+                     RETURNING id, body_json, attempts, not_before",
                 )
                 .bind(owner)
                 .bind(until)
@@ -76,37 +105,24 @@ impl Store {
                 .bind(limit)
                 .fetch_all(tx)
                 .await?;
-                let mut sends =
-                    rows.into_iter().map(decode).collect::<Result<Vec<_>, StoreError>>()?;
                 // RETURNING has no order of its own.
-                sends.sort_by(|a, b| (a.not_before, &a.id).cmp(&(b.not_before, &b.id)));
-                Ok(sends)
+                rows.sort_by(|a, b| (a.3, &a.0).cmp(&(b.3, &b.0)));
+                Ok(rows)
             })
         })
         .await
-    }
+}
 
-    async fn outbox_is_due(&self, now: Timestamp) -> Result<bool, StoreError> {
-        sqlx::query_scalar(
-            "SELECT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL \
-             AND abandoned_at IS NULL AND not_before <= ?1 \
-             AND (lease_until IS NULL OR lease_until <= ?1))",
-        )
-        .bind(micros(now))
-        .fetch_one(self.readers())
-        .await
-        .map_err(|e| self.fault(e))
-    }
-
-    /// Says that `id` was delivered; false when the claim was no longer `owner`'s.
-    pub async fn outbox_done(
-        &self,
-        id: &str,
-        owner: &str,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let (id, owner, now) = (id.to_owned(), owner.to_owned(), micros(now));
-        self.write(move |tx| {
+/// Says that `id` was delivered; false when the claim was no longer `owner`'s.
+pub(super) async fn done(
+    store: &Store,
+    id: &str,
+    owner: &str,
+    now: At,
+) -> Result<bool, StoreError> {
+    let (id, owner, now) = (id.to_owned(), owner.to_owned(), micros(now));
+    store
+        .write(move |tx| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "UPDATE outbox SET delivered_at = ?, lease_owner = NULL, lease_until = NULL, \
@@ -121,23 +137,24 @@ impl Store {
             })
         })
         .await
-    }
+}
 
-    /// Says that `id` failed and is due again at `retry_at`, or is given up where
-    /// that is `None`; false when the claim was no longer `owner`'s.
-    pub async fn outbox_failed(
-        &self,
-        id: &str,
-        owner: &str,
-        error: &str,
-        retry_at: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let (id, owner) = (id.to_owned(), owner.to_owned());
-        let error: String = error.chars().take(MAX_ERROR).collect();
-        let abandoned_at = retry_at.is_none().then(|| micros(now));
-        let not_before = retry_at.map(micros);
-        self.write(move |tx| {
+/// Says that `id` failed and is due again at `again`, or is given up where that is none;
+/// false when the claim was no longer `owner`'s.
+pub(super) async fn failed(
+    store: &Store,
+    id: &str,
+    owner: &str,
+    error: &str,
+    again: Option<At>,
+    now: At,
+) -> Result<bool, StoreError> {
+    let (id, owner) = (id.to_owned(), owner.to_owned());
+    let error: String = error.chars().take(MAX_ERROR).collect();
+    let abandoned_at = again.is_none().then(|| micros(now));
+    let not_before = again.map(micros);
+    store
+        .write(move |tx| {
             Box::pin(async move {
                 let done = sqlx::query(
                     "UPDATE outbox SET not_before = coalesce(?, not_before), abandoned_at = ?, \
@@ -155,10 +172,11 @@ impl Store {
             })
         })
         .await
-    }
+}
 
+impl Store {
     /// How many sends wait, and since when the oldest of them has been due.
-    pub async fn outbox_backlog(&self) -> Result<(u64, Option<Timestamp>), StoreError> {
+    pub async fn outbox_backlog(&self) -> Result<(u64, Option<At>), StoreError> {
         let (count, oldest): (i64, Option<i64>) = sqlx::query_as(
             "SELECT count(*), min(not_before) FROM outbox \
              WHERE delivered_at IS NULL AND abandoned_at IS NULL",
@@ -175,7 +193,7 @@ impl Store {
 pub(super) async fn enqueue(
     connection: &mut SqliteConnection,
     run: &str,
-    sends: &[NewSend],
+    sends: &[Send],
 ) -> Result<(), StoreError> {
     for send in sends {
         sqlx::query(
@@ -206,20 +224,4 @@ pub(super) async fn waits(
     .fetch_optional(connection)
     .await?;
     Ok(found.is_some())
-}
-
-pub(super) fn check(sends: &[NewSend]) -> Result<(), StoreError> {
-    sends.iter().try_for_each(|send| check_document("the body of a send", &send.body))
-}
-
-fn decode(row: (String, String, String, String, u32, i64)) -> Result<Outgoing, StoreError> {
-    let (id, run, kind, body, attempt, not_before) = row;
-    Ok(Outgoing {
-        id,
-        run: parse("a run id in the outbox", &run)?,
-        kind,
-        body,
-        attempt,
-        not_before: from_micros("a time in the outbox", not_before)?,
-    })
 }

@@ -181,3 +181,20 @@ async fn execute(connection: &mut SqliteConnection, sql: &'static str) -> Result
     sqlx::query(sql).execute(connection).await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+
+    #[tokio::test]
+    async fn a_panic_of_one_work_is_its_own_error_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
+        let panics = store.write(|_| -> BoxFuture<'_, Result<(), StoreError>> {
+            Box::pin(async { panic!("its own") })
+        });
+        assert_eq!(*panics.await.unwrap_err().kind(), StoreErrorKind::Closed);
+        assert_eq!(store.write(|_| Box::pin(async { Ok(7) })).await.unwrap(), 7);
+    }
+}

@@ -27,7 +27,7 @@ pub async fn release_lock(
     issue: IssueRef,
     now: At,
 ) -> Result<LockReleased, Error> {
-    let live = operator.port.live().await?;
+    let live = operator.store.live().await?;
     if let Some(holder) = live.iter().find(|stored| stored.run.issue == issue) {
         return Err(held(&issue, holder));
     }

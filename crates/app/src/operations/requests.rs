@@ -57,7 +57,7 @@ pub async fn request(
     let asked = Asked { id, by: operator.person.clone(), at: now, what };
     let expected = request::answer(&found.run, &asked)
         .map_err(|why| Error::waiting(format!("run {run} on {issue}: {why}")))?;
-    operator.port.ask(run, &asked).await?;
+    operator.store.ask(run, &asked).await?;
     Ok(Requested { run, issue: issue.clone(), asked, expected })
 }
 

@@ -52,22 +52,22 @@ pub struct Stopped {
 pub async fn throw(operator: &Operator, switch: &Switch, why: &str, now: At) -> Result<(), Error> {
     let state =
         SwitchState { by: operator.person.login.clone(), at: now, why: why.trim().to_owned() };
-    Ok(operator.port.switch(switch, Some(&state)).await?)
+    Ok(operator.store.switch(switch, Some(&state)).await?)
 }
 
 /// Lifts halt and pause.
 pub async fn resume(operator: &Operator, now: At) -> Result<Resumed, Error> {
-    let before = operator.port.switches().await?;
+    let before = operator.store.switches().await?;
     for switch in [Switch::Halt, Switch::Pause] {
-        operator.port.lift(&switch, &operator.person.login, now).await?;
+        operator.store.lift(&switch, &operator.person.login, now).await?;
     }
     Ok(Resumed { halt: before.halt.is_some(), pause: before.pause.is_some() })
 }
 
 /// Lifts the freeze of a repo; whether it was frozen.
 pub async fn unfreeze(operator: &Operator, repo: &RepoName, now: At) -> Result<bool, Error> {
-    let frozen = operator.port.switches().await?.freeze_of(repo).is_some();
-    operator.port.lift(&Switch::Freeze(repo.clone()), &operator.person.login, now).await?;
+    let frozen = operator.store.switches().await?.freeze_of(repo).is_some();
+    operator.store.lift(&Switch::Freeze(repo.clone()), &operator.person.login, now).await?;
     Ok(frozen)
 }
 
@@ -78,7 +78,7 @@ pub async fn acknowledge(
     now: At,
 ) -> Result<Acknowledged, Error> {
     let by = freeze::Acknowledged { by: operator.person.login.clone(), at: now };
-    let freeze = operator.port.acknowledge(repo, &by).await?;
+    let freeze = operator.store.acknowledge(repo, &by).await?;
     Ok(match freeze.map(|freeze| freeze.paging) {
         None => Acknowledged::NotFrozen,
         Some(None) => Acknowledged::ByPerson,

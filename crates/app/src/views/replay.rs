@@ -55,7 +55,7 @@ impl ReplayPage {
             }
         };
         // A row that is no JSON any more cannot be read: then the chain tells all there is.
-        let replayed = match journal(&operator.port, &run).await {
+        let replayed = match journal(&operator.store, &run).await {
             Ok(rows) => {
                 let row = |row: JournalRow| Row { seq: row.seq, at: row.at, body: row.body };
                 Some(replay(&rows.into_iter().map(row).collect::<Vec<_>>(), &run))

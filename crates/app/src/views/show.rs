@@ -52,8 +52,8 @@ impl RunPage {
         let bundle = bundle_file(&operator.config, run.id)?;
         Ok(Self {
             summary,
-            requests: operator.port.requests(run.id).await?,
-            journal: journal(&operator.port, &run).await?,
+            requests: operator.store.requests(run.id).await?,
+            journal: journal(&operator.store, &run).await?,
             bundle: bundle.is_file().then_some(bundle),
             kept: kept(operator, &run)?,
             run,

@@ -225,7 +225,7 @@ pub trait Store: Send + Sync {
     async fn live(&self) -> PortResult<Vec<StoredRun>>;
     /// Runs, newest first.
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>>;
-    /// The journal of a run after row `after`.
+    /// A page of the journal of a run, from after row `after` on; empty at its end.
     async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>>;
     /// Takes or renews the lease on `key`: its fencing generation, or none where another holds it.
     async fn lease(

@@ -1,5 +1,6 @@
 //! Backups: whole, private, each of one moment.
 
+use afk_engine::ports::Store as _;
 use afk_store::*;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
@@ -10,7 +11,7 @@ use crate::support::*;
 async fn a_backup_is_whole_private_and_never_written_over_a_file() {
     let home = Home::new();
     let store = home.open().await;
-    admit(&store, 1, "o/a#1", FREE).await;
+    admit(&store, 1, "o/a#1", &free()).await;
     let target = home.dir.path().join("copy.db");
     let bytes = store.backup(&target, false).await.unwrap();
     assert_eq!((mode(&target), bytes), (0o600, target.metadata().unwrap().len()));
@@ -26,7 +27,7 @@ async fn a_backup_is_whole_private_and_never_written_over_a_file() {
     assert!(
         nowhere.to_string().ends_with("no/copy.db: its directory does not exist; make it first")
     );
-    admit(&store, 2, "o/b#1", FREE).await;
+    admit(&store, 2, "o/b#1", &free()).await;
     store.backup(&target, true).await.unwrap();
     for name in ["afk.db", "afk.db-wal", "afk.db.lock"] {
         let own = home.dir.path().join(name);
@@ -46,14 +47,14 @@ async fn a_backup_is_whole_private_and_never_written_over_a_file() {
 async fn backups_beside_a_writer_are_each_one_moment_of_the_store() {
     let home = Home::new();
     let store = home.open().await;
-    admit(&store, 1, "o/a#1", FREE).await;
+    admit(&store, 1, "o/a#1", &free()).await;
     let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let writer = tokio::spawn({
         let (store, done) = (store.clone(), done.clone());
         async move {
             let mut version = 1;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                store.commit(change(1, version)).await.unwrap();
+                store.commit(change(1, version).await).await.unwrap();
                 version += 1;
             }
             version

@@ -1,43 +1,27 @@
 //! The pages about a freeze, and who has heard of it.
 
-use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::RepoName;
 use afk_engine::ports::{Page, Store as _, Switch, SwitchState};
-use afk_store::StorePort;
-use afk_store::SwitchName;
+use afk_store::Store;
 
 use crate::support::*;
 
 fn repo() -> RepoName {
-    "o/r".parse().unwrap()
-}
-
-/// The doorbell of a page.
-fn bell(nth: u32) -> Doorbell {
-    let issue = "o/r#7".parse().unwrap();
-    Doorbell::new(&Ring {
-        run: run_id(1),
-        issue: &issue,
-        kind: DoorbellKind::Frozen,
-        reason: None,
-        detail: "red",
-        link: None,
-        nth,
-    })
+    "o/a".parse().unwrap()
 }
 
 /// A store with a freeze that run 1 caused.
-async fn frozen(home: &Home) -> StorePort {
+async fn frozen(home: &Home) -> Store {
     let store = home.open().await;
-    admit(&store, 1, "o/r#7", FREE).await;
-    let value = serde_json::json!({ "why": "red", "paging": Paging::begun(run_id(1), at(0)) });
-    let (name, value) = (SwitchName::Freeze(repo()), value.to_string());
-    store.set_switch(name, true, &value, "run 1", at(0)).await.unwrap();
-    StorePort::new(store, |_| false)
+    admit(&store, 1, "o/a#1", &free()).await;
+    let mut commit = change(1, 1).await;
+    (commit.freeze, commit.at) = (Some("red".to_owned()), at(0));
+    store.commit(commit).await.unwrap();
+    store
 }
 
-async fn paging(port: &StorePort) -> Option<Paging> {
+async fn paging(port: &Store) -> Option<Paging> {
     port.switches().await.unwrap().freeze_of(&repo()).and_then(|freeze| freeze.paging.clone())
 }
 
@@ -45,23 +29,23 @@ async fn paging(port: &StorePort) -> Option<Paging> {
 async fn of_two_control_planes_one_puts_a_page_into_the_outbox() {
     let home = Home::new();
     let left = frozen(&home).await;
-    let right = StorePort::new(home.open().await, |_| false);
+    let right = home.open().await;
     let before = Paging::begun(run_id(1), at(0));
     let after = Paging { nth: 1, last: at(10), ..before.clone() };
-    let bell = bell(1);
-    let page = Page { before: &before, after: &after, doorbell: &bell };
+    let first = bell(1, 1);
+    let page = Page { before: &before, after: &after, doorbell: &first };
     let repo = repo();
     let (a, b) = tokio::join!(left.page(&repo, &page), right.page(&repo, &page));
     assert_ne!(a.unwrap(), b.unwrap());
     assert_eq!(paging(&left).await, Some(after.clone()));
     let hour = std::time::Duration::from_hours(1);
     let due = left.claim("me", hour, at(10), 9).await.unwrap();
-    assert_eq!(due.iter().map(|due| &due.doorbell).collect::<Vec<_>>(), [&bell]);
+    assert_eq!(due.iter().map(|due| &due.doorbell).collect::<Vec<_>>(), [&first]);
 
     // The next one waits until this one is delivered.
     let later = Paging { nth: 2, last: at(20), ..after.clone() };
-    let bell_of_two = self::bell(2);
-    let next = Page { before: &after, after: &later, doorbell: &bell_of_two };
+    let second = bell(1, 2);
+    let next = Page { before: &after, after: &later, doorbell: &second };
     assert!(!left.page(&repo, &next).await.unwrap());
     left.rung(&due[0].id, "me", at(11)).await.unwrap();
     assert!(left.page(&repo, &next).await.unwrap());
@@ -74,12 +58,12 @@ async fn who_has_heard_first_stays_and_a_person_ends_the_pages() {
     let by = |by: &str, second| Acknowledged { by: by.to_owned(), at: at(second) };
     for (who, second) in [("ann", 5), ("bob", 6)] {
         let freeze = port.acknowledge(&repo(), &by(who, second)).await.unwrap().unwrap();
-        assert_eq!((freeze.thrown.why.as_str(), freeze.thrown.by.as_str()), ("red", "run 1"));
+        assert_eq!((freeze.thrown.why.as_str(), freeze.thrown.by), ("red", run_id(1).to_string()));
         assert_eq!(freeze.paging.unwrap().acknowledged, Some(by("ann", 5)));
     }
     let before = Paging::begun(run_id(1), at(0));
     let after = Paging { nth: 1, last: at(10), ..before.clone() };
-    let page = Page { before: &before, after: &after, doorbell: &bell(1) };
+    let page = Page { before: &before, after: &after, doorbell: &bell(1, 1) };
     assert!(!port.page(&repo(), &page).await.unwrap(), "somebody has heard meanwhile");
 
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };
@@ -95,10 +79,9 @@ async fn who_has_heard_first_stays_and_a_person_ends_the_pages() {
 async fn a_freeze_that_cannot_be_read_freezes_all_the_same() {
     let home = Home::new();
     let store = home.open().await;
-    let name = SwitchName::Freeze(repo());
-    store.set_switch(name, true, r#"{"else":1}"#, "x", at(0)).await.unwrap();
-    let port = StorePort::new(store, |_| false);
-    let switches = port.switches().await.unwrap();
+    let insert = r#"INSERT INTO switches VALUES ('freeze:o/a', 1, '{"else":1}', 'x', 0)"#;
+    sql(&mut home.raw().await, insert).await.unwrap();
+    let switches = store.switches().await.unwrap();
     let freeze = switches.freeze_of(&repo()).unwrap();
     assert_eq!((freeze.thrown.why.as_str(), &freeze.paging), (r#"{"else":1}"#, &None));
 }

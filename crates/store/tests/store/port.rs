@@ -1,11 +1,9 @@
-//! The store as the engine sees it: what of it people ask later, and what is in its way.
+//! What people ask of the store later, and what in it is in its way.
 
 use std::time::Duration;
 
-use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
-use afk_engine::ports::{Store as _, Switch, SwitchState};
-use afk_store::StorePort;
-use afk_store::{NewRun, NewSend, Store};
+use afk_engine::ports::{Store as _, Switch, SwitchState, Switches};
+use afk_store::Store;
 
 use crate::support::*;
 
@@ -13,44 +11,45 @@ use crate::support::*;
 async fn who_lifted_a_switch_and_when_stays() {
     let home = Home::new();
     let store = home.open().await;
-    let port = StorePort::new(store.clone(), |_| false);
     let thrown = SwitchState { by: "bob".to_owned(), at: at(1), why: "disk".to_owned() };
-    for switch in [Switch::Halt, Switch::Pause, Switch::Freeze("o/a".parse().unwrap())] {
-        port.switch(&switch, Some(&thrown)).await.unwrap();
-        port.lift(&switch, "ann", at(2)).await.unwrap();
+    let switches = [Switch::Halt, Switch::Pause, Switch::Freeze("o/a".parse().unwrap())];
+    for switch in &switches {
+        store.switch(switch, Some(&thrown)).await.unwrap();
     }
     let now = store.switches().await.unwrap();
-    let all = now.freezes.values().chain(now.halt.as_ref()).chain(now.pause.as_ref());
-    let all: Vec<_> = all.map(|one| (one.on, one.by.as_str(), one.at)).collect();
-    assert_eq!(all, [(false, "ann", Some(at(2))); 3]);
+    let frozen = now.frozen.into_iter().map(|(_, freeze)| freeze.thrown);
+    let all: Vec<_> = now.halt.into_iter().chain(now.pause).chain(frozen).collect();
+    assert_eq!(all, vec![thrown; 3]);
+    for switch in &switches {
+        store.lift(switch, "ann", at(2)).await.unwrap();
+    }
+    assert_eq!(store.switches().await.unwrap(), Switches::default());
+    let rows: Vec<(i64, String, i64)> = sqlx::query_as("SELECT is_on, by, at FROM switches")
+        .fetch_all(&mut home.raw().await)
+        .await
+        .unwrap();
+    assert_eq!(rows, vec![(0, "ann".to_owned(), at(2).as_microsecond()); 3]);
 }
 
 #[tokio::test]
 async fn a_doorbell_that_cannot_be_read_is_given_up_and_in_no_others_way() {
     let home = Home::new();
     let store = home.open().await;
-    let issue = "o/a#1".parse().unwrap();
-    let good = Doorbell::new(&Ring {
-        run: run_id(1),
-        issue: &issue,
-        kind: DoorbellKind::Done,
-        reason: None,
-        detail: "",
-        link: None,
-        nth: 0,
-    });
-    let body = serde_json::to_string(&good).unwrap();
-    let sends = vec![send("odd"), NewSend { body, ..send("good") }];
-    let run = NewRun { sends, ..new_run(1, "o/a#1") };
-    store.admit(run, |facts| FREE.check(facts)).await.unwrap();
-    let port = StorePort::new(store.clone(), |_| false);
-    let ttl = Duration::from_secs(10);
-    let claimed = port.claim("me", ttl, at(6), 10).await.unwrap();
-    let claimed: Vec<_> = claimed.iter().map(|one| (one.id.as_str(), &one.doorbell)).collect();
-    assert_eq!(claimed, [("good", &good)]);
+    admit(&store, 1, "o/a#1", &free()).await;
+    let good = bell(1, 0);
+    let mut commit = change(1, 1).await;
+    commit.sends = vec![good.clone()];
+    store.commit(commit).await.unwrap();
+    let mut raw = home.raw().await;
+    let odd = "INSERT INTO outbox (id, run, kind, body_json, not_before) \
+               SELECT 'odd', run, kind, '{}', not_before FROM outbox";
+    sql(&mut raw, odd).await.unwrap();
+    let claimed = store.claim("me", Duration::from_secs(10), at(6), 10).await.unwrap();
+    let claimed: Vec<_> = claimed.into_iter().map(|one| one.doorbell).collect();
+    assert_eq!(claimed, [good]);
     assert_eq!(store.outbox_backlog().await.unwrap().0, 1, "the other waits no more");
     let why: String = sqlx::query_scalar("SELECT last_error FROM outbox WHERE id = 'odd'")
-        .fetch_one(&mut home.raw().await)
+        .fetch_one(&mut raw)
         .await
         .unwrap();
     assert!(why.contains("a doorbell"), "{why}");
@@ -67,7 +66,7 @@ async fn runs_are_found_by_the_beginning_of_their_ids() {
     let store = home.open().await;
     let ids = [0x0199_0000_u128 << 96, (0x0199_0000_u128 << 96) + 1, 0x0199_f000_u128 << 96];
     for (n, id) in ids.into_iter().enumerate() {
-        admit(&store, id, &format!("o/r{n}#1"), FREE).await;
+        admit(&store, id, &format!("o/r{n}#1"), &free()).await;
     }
     assert_eq!(beginning(&store, "0199f").await, [ids[2]]);
     assert_eq!(beginning(&store, "01990000-0000-0000-0000-000000000001").await, [ids[1]]);

@@ -3,16 +3,18 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use afk_core::ids::{IssueRef, RunId};
-use afk_store::{Admission, Caps, Commit, JournalEntry, NewRun, NewSend, Refusal, Store};
+use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::ids::RunId;
+use afk_core::run::{Run, Transition};
+use afk_core::usd::Usd;
+use afk_engine::ports::{Admission, AdmitLimits, Commit, Store as _};
+use afk_sim::story::{Story, good_work};
+use afk_store::{OpenOptions, Store};
 use jiff::Timestamp;
-use jiff::civil::{Date, date};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection, SqliteConnection};
+use tokio::sync::OnceCell;
 use uuid::Uuid;
-
-pub(crate) const DAY: Date = date(2026, 3, 1);
-pub(crate) const FREE: Caps = Caps { max_live: 1000, repo_day: None, all_day: None };
 
 pub(crate) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_770_000_000 + second).unwrap()
@@ -22,37 +24,54 @@ pub(crate) fn run_id(n: u128) -> RunId {
     RunId::new(Uuid::from_u128(n))
 }
 
-pub(crate) fn new_run(n: u128, issue: &str) -> NewRun {
-    NewRun {
-        run: run_id(n),
-        issue: issue.parse::<IssueRef>().unwrap(),
-        state: r#"{"phase":"worktree"}"#.to_owned(),
-        reserve: 1_000_000,
-        at: at(0),
-        day: DAY,
-        journal: JournalEntry { kind: "admitted".into(), body: "{}".into() },
-        sends: vec![],
-    }
+/// Limits that are in nobody's way.
+pub(crate) fn free() -> AdmitLimits {
+    AdmitLimits { max_live: 1000, repo_day: None, day: None, day_start: at(0), by_hand: false }
 }
 
-pub(crate) fn change(n: u128, expected_version: u64) -> Commit {
-    Commit {
-        run: run_id(n),
-        expected_version,
-        state: format!(r#"{{"step":{expected_version}}}"#),
-        live: true,
-        reserved: 1_000_000,
-        at: at(1),
-        journal: JournalEntry { kind: "step".into(), body: format!("[{expected_version}]") },
-        sends: vec![],
-        ledger: vec![],
-        fence: None,
-        freeze: None,
-    }
+/// A run as it is admitted, with a budget of a dollar.
+pub(crate) async fn run(n: u128, issue: &str) -> Run {
+    static ADMITTED: OnceCell<Run> = OnceCell::const_new();
+    let admitted = ADMITTED.get_or_init(|| async {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.until("admitted", |world| !world.store.all().is_empty()).await;
+        story.run()
+    });
+    let (id, issue, budget) = (run_id(n), issue.parse().unwrap(), Usd::micros(1_000_000));
+    Run { id, issue, budget, ..admitted.await.clone() }
 }
 
-pub(crate) async fn admit(store: &Store, n: u128, issue: &str, caps: Caps) -> Admission<Refusal> {
-    store.admit(new_run(n, issue), move |facts| caps.check(facts)).await.unwrap()
+/// The step from this version to the next, which the title tells.
+pub(crate) async fn change(n: u128, expected: u64) -> Commit {
+    let mut run = run(n, "o/a#1").await;
+    run.pinned.title = format!("step {expected}");
+    let step = Transition::Away { from: at(0), to: at(1) };
+    Commit::new(run, expected, 0, step, at(1))
+}
+
+/// The same step, which ends the run.
+pub(crate) async fn end(n: u128, expected: u64) -> Commit {
+    let mut commit = change(n, expected).await;
+    commit.run.settled_at = Some(at(1));
+    commit
+}
+
+pub(crate) async fn admit(store: &Store, n: u128, issue: &str, limits: &AdmitLimits) -> Admission {
+    store.admit(&run(n, issue).await, limits, at(0)).await.unwrap()
+}
+
+/// The `nth` doorbell of a run.
+pub(crate) fn bell(n: u128, nth: u32) -> Doorbell {
+    let issue = "o/a#1".parse().unwrap();
+    Doorbell::new(&Ring {
+        run: run_id(n),
+        issue: &issue,
+        kind: DoorbellKind::Frozen,
+        reason: None,
+        detail: "red",
+        link: None,
+        nth,
+    })
 }
 
 pub(crate) struct Home {
@@ -69,6 +88,11 @@ impl Home {
     pub(crate) async fn open(&self) -> Store {
         Store::open(&self.file()).await.unwrap()
     }
+    /// The store of a process that takes the owners of leases for gone that `is_dead` says.
+    pub(crate) async fn open_with(&self, is_dead: fn(&str) -> bool) -> Store {
+        let options = OpenOptions { is_dead, ..OpenOptions::default() };
+        options.open(&self.file()).await.unwrap()
+    }
     /// Somebody else with the file in hand.
     pub(crate) async fn raw(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::new().filename(self.file());
@@ -81,15 +105,6 @@ pub(crate) async fn sql(
     text: &'static str,
 ) -> Result<(), String> {
     sqlx::raw_sql(text).execute(connection).await.map(|_| ()).map_err(|e| e.to_string())
-}
-
-pub(crate) fn send(id: &str) -> NewSend {
-    NewSend {
-        id: id.into(),
-        kind: "doorbell".into(),
-        body: r#"{"title":"done"}"#.into(),
-        not_before: at(5),
-    }
 }
 
 pub(crate) fn mode(path: &Path) -> u32 {

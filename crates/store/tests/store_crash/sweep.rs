@@ -12,11 +12,11 @@ use afk_core::plan::End;
 use afk_core::replay::{Row, replay};
 use afk_core::run::Run;
 use afk_engine::Engine;
-use afk_engine::ports::Ports;
+use afk_engine::ports::{Filter, JournalRow, Ports, Store as _};
 use afk_sim::fakes::Sim;
 use afk_sim::story::{Story, repo, seven};
 use afk_sim::world::World;
-use afk_store::{JournalReport, RunFilter, Store, from_json};
+use afk_store::{JournalReport, OpenOptions, Store};
 use jiff::SignedDuration;
 
 use crate::files::{Files, folder, log};
@@ -132,7 +132,8 @@ impl Process {
         let folder = folder();
         let path = folder.path().join("afk.db");
         files.put(&path);
-        let store = Store::open(&path).await.unwrap();
+        let options = OpenOptions { is_dead: is_gone, ..OpenOptions::default() };
+        let store = options.open(&path).await.unwrap();
         let witness = Arc::new(Witness::new(&store, watched.then_some(sim)));
         let ports = Ports { store: witness.clone(), ..sim.ports() };
         let name = process_name();
@@ -160,21 +161,21 @@ impl Process {
     }
 
     async fn seen(&self) -> Seen {
-        let frozen = self.store.switches().await.unwrap().freezes;
+        let frozen = self.store.switches().await.unwrap().frozen;
         let waiting = self.store.outbox_backlog().await.unwrap().0;
-        Seen { runs: self.runs().await, frozen: frozen.values().any(|state| state.on), waiting }
+        Seen { runs: self.runs().await, frozen: !frozen.is_empty(), waiting }
     }
 
     async fn runs(&self) -> Vec<Run> {
-        let rows = self.store.runs(&RunFilter::default(), 100).await.unwrap();
-        rows.iter().map(|row| from_json("a run", &row.state).unwrap()).collect()
+        let runs = self.store.runs(&Filter::default()).await.unwrap();
+        runs.into_iter().map(|stored| stored.run).collect()
     }
 
     async fn text(&self) -> String {
         let mut text = String::new();
         for run in self.runs().await {
-            for row in self.store.journal(run.id, 1, 1000).await.unwrap() {
-                let body: String = row.body.chars().take(300).collect();
+            for row in self.store.journal(run.id, 0).await.unwrap() {
+                let body: String = row.body.to_string().chars().take(300).collect();
                 writeln!(text, "  {} {} {body}", row.at, row.kind).unwrap();
             }
         }
@@ -214,11 +215,8 @@ impl Process {
         if report != (JournalReport::Intact { rows: version }) {
             faults.push(format!("the journal of version {version}: {report:?}"));
         }
-        let rows = self.store.journal(run.id, 1, 1000).await.unwrap().into_iter();
-        let row = |row: afk_store::JournalRow| {
-            let body = from_json("a row", &row.body).unwrap();
-            Row { seq: row.run_seq, at: row.at, body }
-        };
+        let rows = self.store.journal(run.id, 0).await.unwrap().into_iter();
+        let row = |row: JournalRow| Row { seq: row.seq, at: row.at, body: row.body };
         let replayed = replay(&rows.map(row).collect::<Vec<_>>(), run);
         faults.extend(replayed.differences.iter().map(|differs| format!("{differs:?}")));
         let held = self.store.lease_holder(&format!("run:{}", run.id)).await.unwrap().unwrap();
@@ -268,7 +266,7 @@ fn process_name() -> String {
 }
 
 /// Whether a name is one of [`process_name`].
-pub(crate) fn is_gone(name: &str) -> bool {
+fn is_gone(name: &str) -> bool {
     name.starts_with(GONE)
 }
 

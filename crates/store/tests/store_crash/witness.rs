@@ -16,7 +16,6 @@ use afk_engine::ports::{
 use afk_sim::fakes::Sim;
 use afk_sim::world::World;
 use afk_store::Store as Sqlite;
-use afk_store::StorePort;
 use async_trait::async_trait;
 use jiff::SignedDuration;
 
@@ -65,7 +64,7 @@ pub(crate) struct Witnessed {
 /// The store of a process, and of each moment what a process that died then would leave.
 /// The log only grows meanwhile, so its length is enough.
 pub(crate) struct Witness {
-    real: StorePort,
+    real: Sqlite,
     path: PathBuf,
     /// The other ports, where moments are kept.
     sim: Option<Sim>,
@@ -75,8 +74,7 @@ pub(crate) struct Witness {
 impl Witness {
     /// Of `store`, beside the ports of `sim`; without them no moment is kept.
     pub(crate) fn new(store: &Sqlite, sim: Option<&Sim>) -> Self {
-        let (real, path) =
-            (StorePort::new(store.clone(), crate::sweep::is_gone), store.path().to_owned());
+        let (real, path) = (store.clone(), store.path().to_owned());
         Self { real, path, sim: sim.cloned(), witnessed: Mutex::default() }
     }
 

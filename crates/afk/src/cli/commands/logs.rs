@@ -77,7 +77,7 @@ impl<'a> View<'a> {
     /// Shows what there is, and with `follow` what comes; the run as it was seen last.
     async fn show(&mut self, operator: &Operator, id: RunId, follow: bool) -> Answer<Run> {
         loop {
-            let stored = operator.port.load(id).await?;
+            let stored = operator.store.load(id).await?;
             let run = stored.ok_or_else(|| Error::invalid(format!("there is no run {id} here")))?;
             let run = run.run;
             self.look(&run).await?;

@@ -15,7 +15,7 @@ use crate::cli::words::{line, many};
 pub(super) async fn pause(context: &Context<'_>, why: &str) -> Answer {
     let operator = context.operator_to_look().await?;
     operations::throw(&operator, &Switch::Pause, why, now()).await?;
-    let live = operator.port.live().await?.len();
+    let live = operator.store.live().await?.len();
     let runs = many(live, "live run");
     say(context, &operator, &format!("paused: nothing new is dispatched; {runs} go on")).await
 }
@@ -104,7 +104,7 @@ fn known(context: &Context<'_>, operator: &Operator, repo: &str) -> Answer<RepoN
 
 /// The switches as they stand now, after what was done.
 async fn say(context: &Context<'_>, operator: &Operator, text: &str) -> Answer {
-    let switches: Switches = operator.port.switches().await?;
+    let switches: Switches = operator.store.switches().await?;
     context.out.result(&json!({ "did": text, "switches": switches }), |_| text.to_owned())?;
     operator.store.close().await;
     Ok(Exit::Done)

@@ -1,0 +1,146 @@
+//! What the row of a freeze says beside who and when: why, and the pages about it.
+//!
+//! A page and an acknowledgement change the row only as it was read, in one transaction
+//! with the doorbell, so that of two control planes one pages.
+
+use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::ids::{At, RepoName, RunId};
+use afk_engine::ports::{Freeze, Page, Switch, SwitchState};
+use serde::{Deserialize, Serialize};
+use sqlx::SqliteConnection;
+
+use super::switches::name;
+use super::{Store, StoreError, from_json, from_micros, micros, outbox, to_json};
+
+/// The value of a freeze's row.
+#[derive(Debug, Serialize, Deserialize)]
+struct Value {
+    why: String,
+    paging: Option<Paging>,
+}
+
+/// The value of a freeze that a run causes: the pages about it begin.
+pub(super) fn by_run(run: RunId, why: String, at: At) -> Result<String, StoreError> {
+    to_json(&Value { why, paging: Some(Paging::begun(run, at)) })
+}
+
+/// The value of a freeze that a person throws or lifts.
+pub(super) fn by_person(why: &str) -> Result<String, StoreError> {
+    to_json(&Value { why: why.to_owned(), paging: None })
+}
+
+/// The freeze that a row means; one that cannot be read freezes all the same.
+pub(super) fn of(
+    thrown: impl FnOnce(String) -> Option<SwitchState>,
+    value: String,
+) -> Option<Freeze> {
+    let Value { why, paging } =
+        serde_json::from_str(&value).unwrap_or(Value { why: value, paging: None });
+    Some(Freeze { thrown: thrown(why)?, paging })
+}
+
+/// Lifts the freeze of `repo` that was there before `asked`; whether there was one.
+pub(super) async fn lift_older(
+    store: &Store,
+    repo: &RepoName,
+    by: &str,
+    asked: At,
+) -> Result<bool, StoreError> {
+    let (row, value, by) = (row(repo), by_person("")?, by.to_owned());
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                let lifted = sqlx::query(
+                    "UPDATE switches SET is_on = 0, value_json = ?2, by = ?3, at = ?4 \
+                     WHERE name = ?1 AND is_on <> 0 AND at < ?4",
+                )
+                .bind(row)
+                .bind(value)
+                .bind(by)
+                .bind(micros(asked))
+                .execute(tx)
+                .await?;
+                Ok(lifted.rows_affected() > 0)
+            })
+        })
+        .await
+}
+
+/// Puts a page into the outbox, where the pages are as they were before it and no other
+/// doorbell of that run waits.
+pub(super) async fn page(
+    store: &Store,
+    repo: &RepoName,
+    page: &Page<'_>,
+) -> Result<bool, StoreError> {
+    let (repo, run) = (repo.clone(), page.after.run.to_string());
+    let (before, after) = (page.before.clone(), page.after.clone());
+    let send = outbox::Send::new(page.doorbell, page.after.last)?;
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                let Some((_, mut value)) = read(tx, &repo).await? else { return Ok(false) };
+                if value.paging.as_ref() != Some(&before) || outbox::waits(tx, &run).await? {
+                    return Ok(false);
+                }
+                value.paging = Some(after);
+                keep(tx, &repo, &value).await?;
+                outbox::enqueue(tx, &run, &[send]).await?;
+                Ok(true)
+            })
+        })
+        .await
+}
+
+/// Notes that somebody has heard of the freeze; the first stays.
+pub(super) async fn acknowledge(
+    store: &Store,
+    repo: &RepoName,
+    by: &Acknowledged,
+) -> Result<Option<Freeze>, StoreError> {
+    let (repo, by) = (repo.clone(), by.clone());
+    store
+        .write(move |tx| {
+            Box::pin(async move {
+                let Some((mut thrown, mut value)) = read(tx, &repo).await? else {
+                    return Ok(None);
+                };
+                if let Some(paging) = &mut value.paging {
+                    paging.acknowledged.get_or_insert(by);
+                    keep(tx, &repo, &value).await?;
+                }
+                thrown.why = value.why;
+                Ok(Some(Freeze { thrown, paging: value.paging }))
+            })
+        })
+        .await
+}
+
+/// Who froze the repo and when, and the value; none where it is not frozen.
+async fn read(
+    tx: &mut SqliteConnection,
+    repo: &RepoName,
+) -> Result<Option<(SwitchState, Value)>, StoreError> {
+    let found: Option<(String, String, i64)> =
+        sqlx::query_as("SELECT value_json, by, at FROM switches WHERE name = ? AND is_on <> 0")
+            .bind(row(repo))
+            .fetch_optional(tx)
+            .await?;
+    let Some((value, by, at)) = found else { return Ok(None) };
+    let at = from_micros("the time of a freeze", at).unwrap_or(At::UNIX_EPOCH);
+    let value = from_json(format_args!("the freeze of {repo}"), &value)?;
+    Ok(Some((SwitchState { by, at, why: String::new() }, value)))
+}
+
+async fn keep(tx: &mut SqliteConnection, repo: &RepoName, value: &Value) -> Result<(), StoreError> {
+    sqlx::query("UPDATE switches SET value_json = ? WHERE name = ?")
+        .bind(to_json(value)?)
+        .bind(row(repo))
+        .execute(tx)
+        .await?;
+    Ok(())
+}
+
+fn row(repo: &RepoName) -> String {
+    name(&Switch::Freeze(repo.clone()))
+}
