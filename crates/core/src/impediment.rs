@@ -106,13 +106,13 @@ impl Fault {
     }
 }
 
-/// An impediment in the record of a run.
+/// What is in the way of a run, in its record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Impeded {
-    /// What it was.
+    /// What is in its way, or was last.
     pub by: Impediment,
-    /// When it was recorded.
-    pub at: At,
+    /// Since when something has been.
+    pub since: At,
     /// When it was out of the way; none while it is not.
     pub over: Option<At>,
 }

@@ -106,7 +106,10 @@ impl Run {
             }
             Transition::Unpaused => self.unpause(at),
             Transition::Away { from, to } => self.pauses.push(Pause { from, to: Some(to) }),
-            Transition::Impeded { by } => self.impeded = Some(Impeded { by, at, over: None }),
+            Transition::Impeded { by } => {
+                let since = self.impeded().map_or(at, |impeded| impeded.since);
+                self.impeded = Some(Impeded { by, since, over: None });
+            }
             Transition::Unimpeded => self.out_of_the_way(at),
             Transition::Concluded { end, why } => {
                 // From here on it is part of why the run ended.
@@ -121,8 +124,10 @@ impl Run {
     }
 
     fn land(&mut self, at: At, commit: Oid) {
-        // Whatever kept it from landing did not.
-        self.out_of_the_way(at);
+        if self.is_at_an_obstacle() {
+            // What kept it from landing did not.
+            self.out_of_the_way(at);
+        }
         self.on_candidate(|candidate| {
             if candidate.commit != commit {
                 // What was said of another commit says nothing of this one.

@@ -7,14 +7,28 @@ use crate::ids::At;
 use crate::impediment::{Impeded, Impediment};
 use crate::plan::Obstacle;
 
-/// How long after one that passed by itself another like it is not recorded: passes that
-/// fail now and then must not fill the journal.
+/// How long after one that passed by itself another is not recorded, and how long one lasts
+/// before the comment shows it: passes that fail now and then must fill neither the journal
+/// nor people's inboxes.
 const QUIET: SignedDuration = SignedDuration::from_mins(5);
 
 impl Run {
+    /// What is in its way now, and since when.
+    pub fn impeded(&self) -> Option<&Impeded> {
+        self.impeded.as_ref().filter(|impeded| impeded.over.is_none())
+    }
+
     /// What is in its way now.
     pub fn impediment(&self) -> Option<&Impediment> {
-        self.impeded.as_ref().filter(|impeded| impeded.over.is_none()).map(|impeded| &impeded.by)
+        self.impeded().map(|impeded| &impeded.by)
+    }
+
+    /// The error that its comment shows at `now`: one that has lasted for a while. One of
+    /// the tracker itself is not shown there.
+    pub fn lasting_error(&self, now: At) -> Option<String> {
+        let shown = |by: &Impediment| !matches!(by, Impediment::Minor { .. });
+        let impeded = self.impeded().filter(|impeded| shown(&impeded.by))?;
+        (now.duration_since(impeded.since) >= QUIET).then(|| impeded.by.sentence())
     }
 
     /// The transition that records `by`, which a pass met at `now`; none where it is no

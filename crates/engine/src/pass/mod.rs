@@ -168,6 +168,7 @@ impl Pass<'_> {
         if let Some(error) = broke_off {
             // An end is not settled by who did not see everything.
             if matches!(plan, Plan::Settle | Plan::Wait { reason: Waiting::Ports }) {
+                self.keep_shown(&seen).await?;
                 return Err(error);
             }
             self.note(error, "not everything was seen");

@@ -33,6 +33,10 @@ impl Pass<'_> {
     /// Looks at one thing after another, as far as it comes.
     async fn look(&self, seen: &mut Seen) -> PortResult<()> {
         let (look, id) = (self.run.look(), self.run.id);
+        if look.issue {
+            // First: what keeps the rest from being seen is shown there.
+            seen.issue = self.issue().await;
+        }
         let mut alive = self.ports().jobs.alive(id).await?;
         let any = !alive.is_empty();
         if self.run.conclusion.is_some() {
@@ -57,9 +61,6 @@ impl Pass<'_> {
         }
         seen.staging = seen.staging || self.has_unheard().await?;
         seen.asked = self.open_requests().await?;
-        if look.issue {
-            seen.issue = self.issue().await;
-        }
         if let Some(n) = look.turn {
             let turn = self.turn(n).await;
             if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {

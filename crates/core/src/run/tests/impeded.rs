@@ -54,6 +54,21 @@ fn a_pass_that_goes_well_takes_away_what_passes_by_itself() {
 }
 
 #[test]
+fn the_comment_shows_an_error_that_lasts() {
+    let other = Impediment::port(Fault::Transient, "the disk is full");
+    let steps = [(10, impeded(Fault::Transient)), (200, Transition::Impeded { by: other })];
+    let shown = |steps: &[(i64, Transition)], now| run(steps).lasting_error(at(now));
+    assert_eq!(shown(&steps, 309), None);
+    assert_eq!(shown(&steps, 310).as_deref(), Some("the disk is full"), "the newest");
+    let over = with(steps.to_vec(), vec![(400, Transition::Unimpeded)]);
+    assert_eq!(shown(&over, 999), None);
+    let again = with(over, vec![(1_000, impeded(Fault::Transient))]);
+    assert_eq!(shown(&again, 1_299), None, "it lasts anew");
+    let by = Impediment::Minor { error: "not shown".to_owned() };
+    assert_eq!(shown(&[(10, Transition::Impeded { by })], 999), None);
+}
+
+#[test]
 fn only_what_needs_a_person_is_an_obstacle() {
     let obstacle = |steps: &[(i64, Transition)]| situation(steps, 50).obstacle;
     assert_eq!(obstacle(&[]), Obstacle::Nothing);
