@@ -33,6 +33,8 @@ pub struct Progress {
     pub phase: Phase,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
+    /// The error of its passes, where that has lasted for a while.
+    pub error: Option<String>,
     /// Answers to comments that the run did not follow, oldest first, a line each.
     pub told: Vec<String>,
     /// How it ended, once it has.
@@ -70,6 +72,8 @@ pub fn render(progress: &Progress) -> String {
     if let Some(closing) = &progress.closing {
         out.push('\n');
         out.push_str(&closing_text(closing));
+    } else if let Some(error) = &progress.error {
+        let _ = writeln!(out, "\nIt does not get on, and tries again: {}", line(error, TRIED_LINE));
     }
     let left_out = progress.told.len().saturating_sub(TOLD);
     if !progress.told.is_empty() {
@@ -243,6 +247,7 @@ mod tests {
             branch: "master".into(),
             phase,
             fix_forwards: 0,
+            error: None,
             told: Vec::new(),
             closing: None,
         }
@@ -283,6 +288,27 @@ mod tests {
             text.starts_with("### owner/repo#7 — AFK run progress\n\n- [x] Worktree created\n")
         );
         assert!(text.ends_with("- [ ] Done — issue closed\n\n_Fix-forward: 1 attempt._\n"));
+    }
+
+    #[test]
+    fn an_error_that_lasts_is_shown_in_one_line_until_the_end() {
+        let failing = Progress {
+            error: Some("no way to the remote:\nask @octocat <!-- x".into()),
+            ..progress(Phase::Ci)
+        };
+        let text = render(&failing);
+        let line =
+            "\nIt does not get on, and tries again: no way to the remote: ask ＠octocat <! -- x\n";
+        assert!(text.contains(line), "{text}");
+        let closing = Closing {
+            end: End::NeedsHuman,
+            why: "the run's deadline has passed".into(),
+            tried: Vec::new(),
+            landed: None,
+            output: None,
+        };
+        let text = render(&Progress { closing: Some(closing), ..failing });
+        assert!(!text.contains("tries again"), "{text}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod gates;
 mod globs;
 pub mod guardrails;
 pub mod ids;
+pub mod impediment;
 pub mod issue;
 pub mod message;
 pub mod phase;

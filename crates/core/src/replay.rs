@@ -11,12 +11,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::At;
-use crate::plan::{Plan, Situation, plan};
+use crate::plan::{End, Plan, Situation, plan};
 use crate::run::{Limits, Names, Run, Seen, Transition, record};
+
+/// What a context says of a row that ends its run: from 1 on, all that it follows from.
+const ENDS_ARE_PLANNED: u32 = 1;
 
 /// What a pass looked at and what it made of it, kept with each row that it wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Context {
+    /// What it holds: 0 in journals from before every end was planned.
+    #[serde(default)]
+    pub format: u32,
     /// The version of the record that it looked at.
     pub version: u64,
     /// When.
@@ -64,7 +70,38 @@ impl Context {
         let kept =
             KeptNames { ready: names.ready.to_owned(), in_progress: names.in_progress.to_owned() };
         let seen = seen.kept(run, names);
-        Self { version, now, seen, names: kept, limits, situation: None, plan: None }
+        let format = ENDS_ARE_PLANNED;
+        Self { format, version, now, seen, names: kept, limits, situation: None, plan: None }
+    }
+
+    /// How the run whose record is `run` ends by this context, and why; none where it does
+    /// not plan an end.
+    pub fn ending(&self, run: &Run) -> Option<(End, String)> {
+        let situation = self.situation.as_ref()?;
+        match plan(situation) {
+            Plan::Conclude { end } => {
+                Some((end, run.ended_because(end, &self.seen, &self.limits, situation)))
+            }
+            Plan::Settle
+            | Plan::Interrupt
+            | Plan::Open
+            | Plan::Reset
+            | Plan::StartTurn
+            | Plan::Turn { .. }
+            | Plan::Answer
+            | Plan::Integrate
+            | Plan::Judge
+            | Plan::Try
+            | Plan::AskCandidate
+            | Plan::AskBase
+            | Plan::Land
+            | Plan::Find
+            | Plan::Adopt
+            | Plan::AskStages
+            | Plan::AskDescendants
+            | Plan::ProveLanded
+            | Plan::Wait { .. } => None,
+        }
     }
 }
 
@@ -132,6 +169,13 @@ pub enum Differs {
         /// As it would be.
         now: Plan,
     },
+    /// The run would end otherwise, for another reason, or not at all.
+    Ending {
+        /// How it ended, and why.
+        stored: (End, String),
+        /// How it would; none where it would not.
+        now: Option<(End, String)>,
+    },
     /// The journal does not give the record that is stored.
     Record,
 }
@@ -155,6 +199,12 @@ impl fmt::Display for Difference {
                 write!(f, "another situation: {}", changed(stored, now))
             }
             Differs::Plan { stored, now } => write!(f, "planned {stored:?}, would plan {now:?}"),
+            Differs::Ending { stored: (end, why), now: None } => {
+                write!(f, "ended as {end:?} ({why}), would not end")
+            }
+            Differs::Ending { stored: (end, why), now: Some((other, because)) } => {
+                write!(f, "ended as {end:?} ({why}), would end as {other:?} ({because})")
+            }
             Differs::Record => f.write_str("the journal does not give the record that is stored"),
         }
     }
@@ -223,6 +273,15 @@ pub fn replay(rows: &[Row], stored: &Run) -> Replayed {
                 looked.written += 1;
                 if now != Some(&body.transition) {
                     differ(recorded(Some(&body.transition), now));
+                }
+            }
+            let context = looked.as_ref().map(|looked| &looked.context);
+            if let (Some(context), Transition::Concluded { end, why }) = (context, &body.transition)
+                && context.format >= ENDS_ARE_PLANNED
+            {
+                let (stored, now) = ((*end, why.clone()), context.ending(&run));
+                if now.as_ref() != Some(&stored) {
+                    differ(Differs::Ending { stored, now });
                 }
             }
         }

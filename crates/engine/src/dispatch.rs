@@ -253,6 +253,7 @@ impl Engine {
             posted: None,
             stopping_since: None,
             pauses: Vec::new(),
+            impeded: None,
             conclusion: None,
             settled_at: None,
         };

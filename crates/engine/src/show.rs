@@ -86,7 +86,8 @@ impl Engine {
             Some((request.asked, answer))
         });
         let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
-        Ok(comment::render(&Progress { told: told(run, &answered), ..progress(run) }))
+        let error = run.lasting_error(self.ports.clock.now());
+        Ok(comment::render(&Progress { error, told: told(run, &answered), ..progress(run) }))
     }
 }
 
@@ -162,6 +163,7 @@ pub fn progress(run: &Run) -> Progress {
             .map_or_else(|| "master".to_owned(), |start| start.branch.clone()),
         phase: run.phase(),
         fix_forwards: run.fix_forwards(),
+        error: None,
         told: Vec::new(),
         closing,
     }

@@ -137,6 +137,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::ReleasesForEver => "was released again more often than was asked",
         Bad::RedIsGreen => "although its candidate was not green",
         Bad::PushForgotten => "does not know of it",
+        Bad::ErrorEndsTheRun => "and what was planned is ",
     }
 }
 

@@ -9,6 +9,6 @@ mod status;
 
 pub use explain::Explained;
 pub use replay::{Chain, ReplayPage};
-pub use run::{AskView, RunView, branch, cause, outcome};
+pub use run::{AskView, ErrorView, RunView, branch, cause, outcome};
 pub use show::{Kept, RunPage, journal};
 pub use status::{HandedBack, Held, Status};

@@ -56,8 +56,19 @@ pub struct RunView {
     pub last: Option<String>,
     /// What the agent waits to be told by people.
     pub asks: Vec<AskView>,
+    /// The newest error of its passes, while it lasts.
+    pub error: Option<ErrorView>,
     /// Whether every effect of the outcome is there.
     pub settled: bool,
+}
+
+/// What is in the way of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ErrorView {
+    /// What it is.
+    pub what: String,
+    /// Since when something has been.
+    pub since: At,
 }
 
 /// Something that the agent waits to be told.
@@ -135,6 +146,9 @@ impl RunView {
                 None => waits_for(run),
             },
             asks,
+            error: run
+                .impeded()
+                .map(|impeded| ErrorView { what: impeded.by.sentence(), since: impeded.since }),
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
             landed: run.landed().map(|landed| landed.commit.to_string()),

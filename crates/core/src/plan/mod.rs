@@ -9,8 +9,11 @@
 //! | # | seen | plan |
 //! | --- | --- | --- |
 //! | 1 | an outcome is committed | ensure its effects, look at nothing else |
-//! | 2 | cancelled | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
+//! | 1a | not everything could be seen, and nothing below is in the way | wait, under a halt interrupt; once the run's time is over, what is unknown counts as alive and unanswered |
+//! | 1b | a commit in the run's name that the control plane did not push | interrupt, freeze |
+//! | 2 | cancelled, nothing in the way of what landed | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
 //! | 3 | halted | interrupt, start nothing, keep the lock |
+//! | 3a | something in the way that only a person can mend | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |
 //! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
 //! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
@@ -31,10 +34,15 @@
 //! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
 //!
 //! Before any row that would leave a push behind of which nobody knows what became, the
-//! remote is read.
+//! remote is read; where it cannot be read until the run's time is over, that is as row 3a.
+//!
+//! Every end of every run is decided here, and [`Run::ended_because`] says why; the engine
+//! has no way to end a run but this.
 //!
 //! Invariants: total; never waits for ever except for people; never concludes
 //! while something that an interrupt can stop is alive.
+//!
+//! [`Run::ended_because`]: crate::run::Run::ended_because
 
 mod situation;
 mod step;
@@ -42,19 +50,29 @@ mod step;
 mod tests;
 
 pub use situation::{
-    Alive, Candidate, Evidence, Gates, Landed, RedCause, Refusal, Situation, Turn, Work, Workspace,
+    Alive, Candidate, Evidence, Gates, Landed, Obstacle, RedCause, Refusal, Situation, Turn, Work,
+    Workspace,
 };
 pub use step::{End, Plan, TurnCause, Waiting};
 
 /// The next step of a run in `now`.
 pub fn plan(now: &Situation) -> Plan {
     let next = settled(now)
+        .or_else(|| unseen(now))
+        .or_else(|| forged(now))
         .or_else(|| cancelled(now))
         .or_else(|| halted(now))
+        .or_else(|| impeded(now))
         .or_else(|| green(now))
         .or_else(|| spent(now))
         .unwrap_or_else(|| by_turn(now));
-    if now.sent && leaves_a_push(next) { Plan::Find } else { next }
+    // What is forged was found by reading the remote.
+    let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
+    match (asks, now.unread) {
+        (false, _) => next,
+        (true, false) => Plan::Find,
+        (true, true) => conclude(now, left_behind(now)),
+    }
 }
 
 /// Whether `next` goes on as if nothing had been pushed. What was begun lands whatever
@@ -87,11 +105,24 @@ fn settled(now: &Situation) -> Option<Plan> {
     now.concluded.then_some(Plan::Settle)
 }
 
+/// Row 1a. With an obstacle the run is at its end whatever else could be seen.
+fn unseen(now: &Situation) -> Option<Plan> {
+    let blind = now.blind && now.obstacle == Obstacle::Nothing;
+    blind.then(|| halted(now).unwrap_or(Plan::Wait { reason: Waiting::Ports }))
+}
+
+/// Row 1b. Under a halt, too: nothing is started, and nobody is to build on it.
+fn forged(now: &Situation) -> Option<Plan> {
+    (now.obstacle == Obstacle::Forged).then(|| conclude(now, End::Frozen))
+}
+
 /// Row 2. A green landing that lacks its proof is proved by row 5, as without a cancel;
-/// and what landed is not followed under a halt, which is row 3.
+/// and what landed is not followed under a halt or past an obstacle,
+/// which are rows 3 and 3a.
 fn cancelled(now: &Situation) -> Option<Plan> {
     let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
-    let stands_still = now.halted && now.landed != Landed::Nothing;
+    let held = now.halted || now.obstacle == Obstacle::NeedsAPerson;
+    let stands_still = held && now.landed != Landed::Nothing;
     (now.cancelled && !unproved && !stands_still).then(|| let_go(now))
 }
 
@@ -101,6 +132,13 @@ fn halted(now: &Situation) -> Option<Plan> {
         Alive::Nothing => Plan::Wait { reason: Waiting::Halt },
         Alive::Stages { .. } | Alive::Something { .. } => Plan::Interrupt,
     })
+}
+
+/// Row 3a. What is green and proved needs nobody.
+fn impeded(now: &Situation) -> Option<Plan> {
+    let done = now.landed == Landed::Green { evidence: Evidence::Complete };
+    let stuck = now.obstacle == Obstacle::NeedsAPerson && !done;
+    stuck.then(|| conclude(now, left_behind(now)))
 }
 
 /// Rows 4 and 5.
@@ -261,6 +299,21 @@ fn give_up(now: &Situation) -> Plan {
         | Landed::Void { .. }
         | Landed::Pending { .. }
         | Landed::Green { .. } => conclude(now, End::NeedsHuman),
+    }
+}
+
+/// How a run ends that leaves everything as it is: what landed red, or was never answered
+/// about in time, is for nobody to build on.
+fn left_behind(now: &Situation) -> End {
+    match now.landed {
+        Landed::Red { cause: RedCause::Ours, .. } | Landed::Pending { overdue: true } => {
+            End::Frozen
+        }
+        Landed::Nothing
+        | Landed::Pending { overdue: false }
+        | Landed::Red { cause: RedCause::NotOurs, .. }
+        | Landed::Void { .. }
+        | Landed::Green { .. } => End::NeedsHuman,
     }
 }
 

@@ -28,14 +28,38 @@ pub struct Situation {
     /// A push of the newest candidate was begun, and nobody has read since whether it landed.
     #[serde(default)]
     pub sent: bool,
+    /// Whether that push landed cannot be read, and nobody waits any longer until it can.
+    #[serde(default)]
+    pub unread: bool,
     /// A person's words wait to be told to the agent.
     pub said: bool,
+    /// Not everything could be seen, and it is not yet time to do without.
+    #[serde(default)]
+    pub blind: bool,
+    /// What is in the way and does not go by itself.
+    #[serde(default)]
+    pub obstacle: Obstacle,
     /// What an interrupt would stop.
     pub alive: Alive,
     /// The newest landed commit.
     pub landed: Landed,
     /// The newest turn.
     pub turn: Turn,
+}
+
+/// What is in the way of a run and does not go by itself: an
+/// [`Impediment`](crate::impediment::Impediment), in the only differences that decide.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obstacle {
+    /// Nothing, or what may go by itself.
+    #[default]
+    Nothing,
+    /// Something that only a person can mend.
+    NeedsAPerson,
+    /// A commit in the run's name that the control plane did not push: whoever did may
+    /// push more.
+    Forged,
 }
 
 /// Whether a turn or a job of the run is alive.

@@ -133,6 +133,8 @@ pub enum Waiting {
     Workspace,
     /// A proof, a verify or a guardrail check to end.
     Judgement,
+    /// A port that failed when the pass looked at the run.
+    Ports,
 }
 
 impl Waiting {
@@ -146,7 +148,8 @@ impl Waiting {
             | Self::Executor
             | Self::Backoff
             | Self::Workspace
-            | Self::Judgement => false,
+            | Self::Judgement
+            | Self::Ports => false,
         }
     }
 

@@ -15,7 +15,10 @@ const RUNNING: Situation = Situation {
     refusals_left: true,
     fixes_left: true,
     sent: false,
+    unread: false,
     said: false,
+    blind: false,
+    obstacle: Obstacle::Nothing,
     alive: Alive::Something { grace_over: false },
     landed: Landed::Nothing,
     turn: Turn::Running { stalled: false },
@@ -63,8 +66,8 @@ fn check(now: Situation, expected: Plan) {
 #[test]
 fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
     use Waiting::{
-        Backoff, Executor, Freeze, Gates, Halt, Judgement, PullRequest, Question, Turn, UsageLimit,
-        Workspace,
+        Backoff, Executor, Freeze, Gates, Halt, Judgement, Ports, PullRequest, Question, Turn,
+        UsageLimit, Workspace,
     };
     let check = |all: &[Waiting], people: bool, clocks_stop: bool| {
         for one in all {
@@ -73,7 +76,7 @@ fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
     };
     check(&[Halt, Freeze, Question, PullRequest], true, true);
     check(&[UsageLimit], false, true);
-    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement], false, false);
+    check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], false, false);
     let back = [End::Done, End::NeedsHuman, End::Frozen, End::Released].map(End::is_handed_back);
     assert_eq!(back, [false, true, true, false]);
 }
@@ -285,6 +288,59 @@ fn what_cannot_be_stopped_freezes_the_repo() {
 }
 
 #[test]
+fn row_1a_a_pass_that_did_not_see_everything_waits() {
+    let blind = |now: Situation| Situation { blind: true, ..now };
+    check(blind(RUNNING), waits(Waiting::Ports));
+    check(blind(offering(Candidate::Clear)), waits(Waiting::Ports));
+    check(blind(landed(GREEN)), waits(Waiting::Ports));
+    check(blind(Situation { cancelled: true, ..RUNNING }), waits(Waiting::Ports));
+    check(blind(Situation { spent: true, ..RUNNING }), waits(Waiting::Ports));
+    check(blind(Situation { concluded: true, ..RUNNING }), Plan::Settle);
+    // What may be alive is stopped by a halt also where it cannot be seen.
+    let halted = Situation { halted: true, ..RUNNING };
+    check(blind(halted), Plan::Interrupt);
+    check(blind(Situation { alive: STILL, ..halted }), waits(Waiting::Halt));
+    // At an obstacle nothing more is to be seen than what is alive.
+    let impeded = Situation { obstacle: Obstacle::NeedsAPerson, ..RUNNING };
+    check(blind(impeded), Plan::Interrupt);
+    check(blind(Situation { alive: STILL, ..impeded }), ends(End::NeedsHuman));
+}
+
+#[test]
+fn row_1b_a_forged_commit_freezes() {
+    let forged = |now: Situation| Situation { obstacle: Obstacle::Forged, ..now };
+    check(forged(RUNNING), Plan::Interrupt);
+    for now in [offering(Candidate::Clear), landed(GREEN), landed(NOT_OURS)] {
+        check(forged(now), ends(End::Frozen));
+        check(forged(Situation { cancelled: true, ..now }), ends(End::Frozen));
+        check(forged(Situation { halted: true, ..now }), ends(End::Frozen));
+        // It was found by reading the remote.
+        check(forged(Situation { sent: true, ..now }), ends(End::Frozen));
+    }
+}
+
+#[test]
+fn row_3a_what_only_a_person_can_mend_ends_the_run() {
+    let impeded = |now: Situation| Situation { obstacle: Obstacle::NeedsAPerson, ..now };
+    check(impeded(RUNNING), Plan::Interrupt);
+    let alive = Alive::Something { grace_over: true };
+    check(impeded(Situation { alive, ..RUNNING }), ends(End::Frozen));
+    check(impeded(offering(Candidate::Clear)), ends(End::NeedsHuman));
+    check(impeded(landed(RED)), ends(End::Frozen));
+    check(impeded(landed(NOT_OURS)), ends(End::NeedsHuman));
+    check(impeded(landed(Landed::Pending { overdue: false })), ends(End::NeedsHuman));
+    check(impeded(landed(Landed::Pending { overdue: true })), ends(End::Frozen));
+    check(impeded(landed(UNPROVED)), ends(End::NeedsHuman));
+    check(impeded(landed(GREEN)), ends(End::Done));
+    check(impeded(Situation { sent: true, ..offering(Candidate::Clear) }), Plan::Find);
+    check(impeded(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
+    // What was taken back is let go of, unless it landed: nobody can follow that.
+    let cancelled = |now: Situation| Situation { cancelled: true, ..impeded(now) };
+    check(cancelled(landed(Landed::Nothing)), ends(End::Released));
+    check(cancelled(landed(Landed::Pending { overdue: false })), ends(End::NeedsHuman));
+}
+
+#[test]
 fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
     let sent = |now: Situation| Situation { sent: true, ..now };
     let clear = sent(offering(Candidate::Clear));
@@ -300,4 +356,11 @@ fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
     check(sent(landed(GREEN)), Plan::Find);
     // What is alive is stopped first.
     check(sent(Situation { cancelled: true, ..RUNNING }), Plan::Interrupt);
+    // It cannot be read, and that is waited for no longer: a person has to look.
+    let unread = |now: Situation| Situation { unread: true, ..sent(now) };
+    check(unread(clear), Plan::Land);
+    check(unread(Situation { cancelled: true, ..clear }), ends(End::NeedsHuman));
+    check(unread(Situation { spent: true, ..clear }), ends(End::NeedsHuman));
+    check(unread(Situation { spent: true, ..landed(RED) }), ends(End::Frozen));
+    check(unread(Situation { cancelled: true, landed: NOT_OURS, ..clear }), ends(End::NeedsHuman));
 }

@@ -5,7 +5,8 @@ use super::{
     Stage, Start, Transition, Tried, Turn,
 };
 use crate::elapsed::Pause;
-use crate::ids::At;
+use crate::ids::{At, Oid};
+use crate::impediment::Impeded;
 use crate::plan::{RedCause, TurnCause};
 use crate::request::{Asked, Request};
 use crate::usd::Usd;
@@ -81,15 +82,7 @@ impl Run {
                 candidate.sent_at.get_or_insert(at);
             }),
             Transition::NotLanded => self.on_candidate(|candidate| candidate.sent_at = None),
-            Transition::Landed { commit } => self.on_candidate(|candidate| {
-                if candidate.commit != commit {
-                    // What was said of another commit says nothing of this one.
-                    candidate.stages.clear();
-                    (candidate.guardrails, candidate.proof) = (None, None);
-                }
-                candidate.commit = commit;
-                candidate.landed_at = Some(at);
-            }),
+            Transition::Landed { commit } => self.land(at, commit),
             Transition::StageAnswered { stage } => self.answer(stage),
             Transition::Attributed { cause } => self.attribute(at, cause),
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
@@ -113,10 +106,42 @@ impl Run {
             }
             Transition::Unpaused => self.unpause(at),
             Transition::Away { from, to } => self.pauses.push(Pause { from, to: Some(to) }),
+            Transition::Impeded { by } => {
+                let since = self.impeded().map_or(at, |impeded| impeded.since);
+                self.impeded = Some(Impeded { by, since, over: None });
+            }
+            Transition::Unimpeded => self.out_of_the_way(at),
             Transition::Concluded { end, why } => {
+                // From here on it is part of why the run ended.
+                self.out_of_the_way(at);
                 self.conclusion = Some(Conclusion { end, why, at });
             }
-            Transition::Settled => self.settled_at = Some(at),
+            Transition::Settled => {
+                self.out_of_the_way(at);
+                self.settled_at = Some(at);
+            }
+        }
+    }
+
+    fn land(&mut self, at: At, commit: Oid) {
+        if self.is_at_an_obstacle() {
+            // What kept it from landing did not.
+            self.out_of_the_way(at);
+        }
+        self.on_candidate(|candidate| {
+            if candidate.commit != commit {
+                // What was said of another commit says nothing of this one.
+                candidate.stages.clear();
+                (candidate.guardrails, candidate.proof) = (None, None);
+            }
+            candidate.commit = commit;
+            candidate.landed_at = Some(at);
+        });
+    }
+
+    fn out_of_the_way(&mut self, at: At) {
+        if let Some(impeded) = &mut self.impeded {
+            impeded.over.get_or_insert(at);
         }
     }
 

@@ -8,7 +8,9 @@
 mod apply;
 mod asks;
 mod derived;
+mod ending;
 mod evidence;
+mod impeded;
 mod look;
 mod record;
 mod situate;
@@ -35,6 +37,7 @@ use crate::elapsed::Pause;
 use crate::gates::Dispatcher;
 use crate::guardrails::GuardrailReport;
 use crate::ids::{Actor, At, IssueRef, Oid, RunId};
+use crate::impediment::Impeded;
 use crate::issue::{IssueEvent, Permission};
 use crate::plan::{End, RedCause, Refusal, TurnCause};
 use crate::proof::ProofReport;
@@ -82,6 +85,9 @@ pub struct Run {
     pub stopping_since: Option<At>,
     /// Stretches in which none of its clocks goes on.
     pub pauses: Vec<Pause>,
+    /// What was last in the way of its passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impeded: Option<Impeded>,
     /// How it ended.
     pub conclusion: Option<Conclusion>,
     /// When the world showed every effect of the outcome: the lock is free again.

@@ -42,6 +42,13 @@ pub struct Seen {
     /// Its repo has no table in the configuration any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
+    /// Why the look broke off; what it did not come to is unknown. None where it was whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broke_off: Option<String>,
+    /// Why it cannot be read whether the push that was begun landed; none while nobody
+    /// tried, or it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<String>,
 }
 
 /// The issue as a pass saw it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Attempt, Candidate, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
 use crate::ask::Asked;
-use crate::elapsed::elapsed;
+use crate::elapsed::{deadline, elapsed};
 use crate::ids::At;
 use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
 use crate::verdict::{Stages, Verdict, fold};
@@ -66,11 +66,25 @@ impl Run {
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
             sent: self.sent().is_some(),
+            unread: seen.unread.is_some() && (seen.dropped || self.is_over(limits, now)),
             said: self.unsaid().next().is_some(),
+            blind: seen.broke_off.is_some() && !self.is_over(limits, now),
+            obstacle: self.obstacle(),
             alive: alive(seen, self.stopping_since, limits, now),
             landed: if seen.dropped { self.landed_last() } else { self.landed_now(limits, now) },
             turn: self.turn_now(seen, limits, now),
         }
+    }
+
+    /// Whether nothing that may go better is waited for any more: the run's time is over,
+    /// and so is the time of the stages of what landed.
+    fn is_over(&self, limits: &Limits, now: At) -> bool {
+        let past = |since, bound| {
+            deadline(since, bound, now, &self.pauses).is_some_and(|until| until <= now)
+        };
+        let landed = self.landed();
+        past(self.admitted_at, limits.run)
+            && landed.is_none_or(|landed| past(landed.waiting_since(), limits.stage))
     }
 
     /// What became of the newest landed commit, as far as it is recorded.

@@ -9,6 +9,7 @@ use super::{
 use crate::ask::{self, Answer};
 use crate::guardrails::GuardrailReport;
 use crate::ids::{At, Oid};
+use crate::impediment::Impediment;
 use crate::plan::{End, RedCause, TurnCause};
 use crate::proof::ProofReport;
 use crate::request::Asked;
@@ -171,6 +172,13 @@ pub enum Transition {
         /// To when.
         to: At,
     },
+    /// Something was in the way of a pass, other than before.
+    Impeded {
+        /// What.
+        by: Impediment,
+    },
+    /// It is out of the way.
+    Unimpeded,
     /// The outcome is decided.
     Concluded {
         /// How it ended.
@@ -219,6 +227,8 @@ impl Transition {
             Self::Paused => "paused",
             Self::Unpaused => "unpaused",
             Self::Away { .. } => "away",
+            Self::Impeded { .. } => "impeded",
+            Self::Unimpeded => "unimpeded",
             Self::Concluded { .. } => "concluded",
             Self::Settled => "settled",
         }

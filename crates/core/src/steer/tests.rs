@@ -40,6 +40,7 @@ fn run(issue: &str, second: i64) -> Run {
         posted: None,
         stopping_since: None,
         pauses: Vec::new(),
+        impeded: None,
         conclusion: None,
         settled_at: None,
     }

@@ -2,9 +2,9 @@
 //!
 //! [`clean`] takes from an issue what the person who released it could not see;
 //! [`plain`], [`quote`], [`line`] and [`bounded`] make agent, CI and commit text
-//! fit for a comment; [`neutral`] makes outside text fit for a prompt; a [`Mask`]
-//! takes the secrets out of what agents and jobs write, where it comes in. All are
-//! total. Nothing here judges what a text says.
+//! fit for a comment; [`neutral`] makes outside text fit for a prompt, [`visible`] for a
+//! record; a [`Mask`] takes the secrets out of what agents and jobs write, where it comes in.
+//! All are total. Nothing here judges what a text says.
 
 mod clean;
 mod mask;
@@ -12,7 +12,7 @@ mod plain;
 
 pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean};
 pub use mask::{MASKED, Mask, REACH};
-pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote};
+pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote, visible};
 
 /// Text made of the pieces that matter, and of anything.
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Text of agents, CI, commits and strangers, made inert where we repeat it: in a
-//! comment ([`plain`], [`quote`], [`line`]) or in a prompt ([`neutral`]), and cut
-//! to size ([`bounded`]).
+//! comment ([`plain`], [`quote`], [`line`]), in a prompt ([`neutral`]) or in a record
+//! ([`visible`]), and cut to size ([`bounded`]).
 //!
 //! All but [`quote`], which wraps, are idempotent.
 
@@ -48,6 +48,13 @@ pub fn quote(text: &str, max: usize) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{text}\n{fence}")
+}
+
+/// At most `max` bytes of `text` as a record keeps it: without terminal sequences and
+/// characters that cannot be seen, and else as it was written.
+pub fn visible(text: &str, max: usize) -> String {
+    let text = drop_characters(&strip_terminal(text), &mut Tally::default());
+    bounded(&text, max, Keep::Head).into_owned()
 }
 
 /// Outside text that can stand in a prompt: every `@` is [`AT`], and a `/` that

@@ -5,7 +5,7 @@ use afk_core::plan::{Alive, Plan, Situation, Turn, Waiting, plan};
 use afk_core::run::{Run, Seen, Transition};
 use jiff::SignedDuration;
 
-use super::{Acted, Next, Pass, Watch};
+use super::{Acted, Pass, Watch};
 use crate::driver::later;
 use crate::ports::{Job, JobKind, PortError, PortErrorKind, PortResult};
 
@@ -24,7 +24,7 @@ impl Pass<'_> {
         match plan {
             Plan::Settle => self.settle(seen).await,
             Plan::Interrupt => self.interrupt(situation).await,
-            Plan::Conclude { end } => self.conclude(end, situation).await,
+            Plan::Conclude { end } => self.conclude(end, seen, situation).await,
             Plan::Open => self.open().await,
             Plan::Reset => self.reset().await,
             Plan::StartTurn => self.start_turn().await,
@@ -35,7 +35,7 @@ impl Pass<'_> {
             Plan::AskCandidate => self.ask_candidate().await,
             Plan::AskBase => self.ask_base_again().await,
             Plan::Land => self.land().await,
-            Plan::Find => Ok(self.find().await?.unwrap_or(Acted::Again)),
+            Plan::Find => self.find().await,
             Plan::AskStages => self.ask_stages().await,
             Plan::AskDescendants => self.ask_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,
@@ -50,30 +50,33 @@ impl Pass<'_> {
 
     /// Tells the turn and every job to stop, and looks again soon.
     async fn interrupt(&mut self, situation: &Situation) -> PortResult<Acted> {
-        let under_way = self.run.turn().filter(|turn| turn.ended.is_none());
-        if let Some((key, told)) =
-            under_way.map(|turn| (self.run.turn_key(turn.n), turn.interrupt.is_some()))
-        {
-            let stalled = situation.turn == (Turn::Running { stalled: true });
-            if !told {
-                self.commit(Transition::TurnInterrupted { stalled }).await?;
-            }
-            match self.ports().executor.interrupt(&self.run.issue.repo, &key).await {
-                // It was recorded and never started, or is gone: it stands still.
-                Err(error) if error.kind == PortErrorKind::NotFound => {}
-                told => told?,
-            }
-        }
         // A stall alone ends the turn and not what else there is: the thread goes on.
         let unstalled = Situation { turn: Turn::Running { stalled: false }, ..*situation };
-        let stall_alone = situation.turn == (Turn::Running { stalled: true })
-            && plan(&unstalled) != Plan::Interrupt;
-        if situation.alive != Alive::Nothing && !stall_alone {
-            if self.run.stopping_since.is_none() {
-                self.commit(Transition::Stopping).await?;
+        let stalled = situation.turn == (Turn::Running { stalled: true });
+        let stall_alone = stalled && plan(&unstalled) != Plan::Interrupt;
+        let stops = situation.alive != Alive::Nothing && !stall_alone;
+        if stops && self.run.stopping_since.is_none() {
+            // First, so that it has its grace also where it cannot be told.
+            self.commit(Transition::Stopping).await?;
+        }
+        let under_way = self.run.turn().filter(|turn| turn.ended.is_none());
+        let mut told = Ok(());
+        if let Some((key, before)) =
+            under_way.map(|turn| (self.run.turn_key(turn.n), turn.interrupt.is_some()))
+        {
+            if !before {
+                self.commit(Transition::TurnInterrupted { stalled }).await?;
             }
+            told = self.ports().executor.interrupt(&self.run.issue.repo, &key).await;
+            if told.as_ref().is_err_and(|error| error.kind == PortErrorKind::NotFound) {
+                // It was recorded and never started, or is gone: it stands still.
+                told = Ok(());
+            }
+        }
+        if stops {
             self.ports().jobs.stop(self.run.id).await?;
         }
+        told?;
         let soon = later(self.now(), STOPPING);
         Ok(Acted::wait(Watch::Jobs, Some(soon)))
     }
@@ -101,7 +104,9 @@ impl Pass<'_> {
             Waiting::Halt | Waiting::Freeze | Waiting::PullRequest => {
                 Acted::wait(Watch::Nothing, None)
             }
-            Waiting::Gates => Acted::wait(Watch::Nothing, Some(later(now, STOPPING * 5))),
+            Waiting::Gates | Waiting::Ports => {
+                Acted::wait(Watch::Nothing, Some(later(now, STOPPING * 5)))
+            }
         })
     }
 
@@ -141,34 +146,5 @@ impl Pass<'_> {
     fn run_deadline(&self) -> Option<afk_core::ids::At> {
         let limits = self.config.limits(&self.repo);
         deadline(self.run.admitted_at, limits.run, self.now(), &self.run.pauses)
-    }
-
-    /// A step failed. What may go better is tried again by the next pass, until the
-    /// run's time is over; what only a person can mend ends the run with the reason.
-    pub(super) async fn stuck(&mut self, error: PortError) -> PortResult<Acted> {
-        if error.kind == PortErrorKind::Cancelled {
-            return Ok(Acted::Rest(self.soon()));
-        }
-        if self.run.conclusion.is_some() || !(error.needs_a_person() || self.is_over()) {
-            return Err(error);
-        }
-        self.hand_over(error.chain()).await
-    }
-
-    /// Whether nothing is waited for any more that may go better. A pass that cannot
-    /// observe never gets to the plan that would look at the clock.
-    pub(super) fn is_over(&self) -> bool {
-        let (now, limits) = (self.now(), self.config.limits(&self.repo));
-        let past = |since, bound| {
-            deadline(since, bound, now, &self.run.pauses).is_some_and(|until| until <= now)
-        };
-        let landed = self.run.landed();
-        past(self.run.admitted_at, limits.run)
-            && landed.is_none_or(|landed| past(landed.waiting_since(), limits.stage))
-    }
-
-    pub(super) fn soon(&self) -> Next {
-        let until = Some(later(self.now(), STOPPING));
-        Next::Wait(super::Wait { until, watch: Watch::Nothing })
     }
 }

@@ -6,8 +6,9 @@
 //! whatever the run does next asks first.
 
 use afk_core::ids::Oid;
+use afk_core::impediment::{Impediment, kept};
 use afk_core::message;
-use afk_core::plan::{End, RedCause, Refusal};
+use afk_core::plan::{RedCause, Refusal};
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
@@ -27,9 +28,7 @@ impl Pass<'_> {
         };
         let tried = self.run.attempt().map_or(0, |attempt| attempt.candidates.len());
         if tried >= MAX_CANDIDATES {
-            return Err(PortError::permanent(format!(
-                "the default branch moved {tried} times while the change was being judged"
-            )));
+            return self.impede(Impediment::Overtaken { times: tried as u32 }).await;
         }
         let repo = self.run.issue.repo.clone();
         let branch = self.branch();
@@ -128,11 +127,7 @@ impl Pass<'_> {
         }
         match pushed {
             Push::Moved => self.integrate().await,
-            Push::Refused { why } => Err(PortError::permanent(format!(
-                "{} refused the push of {}: {why}",
-                self.repo.remote,
-                candidate.commit.short()
-            ))),
+            Push::Refused { why } => self.push_refused(&candidate, self.branch(), &why).await,
             Push::Landed | Push::Unknown => Err(PortError::transient(format!(
                 "{} was pushed, but the default branch does not show it yet",
                 candidate.commit.short()
@@ -140,21 +135,25 @@ impl Pass<'_> {
         }
     }
 
-    /// Reads what became of a push that was begun, where that is not known: none where it
-    /// did not land, which is not asked again.
-    pub(super) async fn find(&mut self) -> PortResult<Option<Acted>> {
-        let Some(candidate) = self.run.sent().cloned() else { return Ok(None) };
-        if self.dropped {
-            return Err(PortError::permanent(format!(
-                "{} is not configured any more, so that its remote cannot be read",
-                self.run.issue.repo
-            )));
+    /// The remote does not take the candidate.
+    pub(super) async fn push_refused(
+        &mut self,
+        candidate: &Candidate,
+        branch: String,
+        why: &str,
+    ) -> PortResult<Acted> {
+        let (commit, remote) = (candidate.commit.clone(), self.repo.remote.clone());
+        self.impede(Impediment::PushRefused { commit, branch, remote, why: kept(why) }).await
+    }
+
+    /// Reads what became of a push that was begun, where that is not known.
+    pub(super) async fn find(&mut self) -> PortResult<Acted> {
+        let Some(candidate) = self.run.sent().cloned() else { return Ok(Acted::Again) };
+        if let Some(acted) = self.found(&candidate).await? {
+            return Ok(acted);
         }
-        let found = self.found(&candidate).await?;
-        if found.is_none() {
-            self.commit(Transition::NotLanded).await?;
-        }
-        Ok(found)
+        self.commit(Transition::NotLanded).await?;
+        Ok(Acted::Again)
     }
 
     /// Whether lease, halt and freeze, read once more, let anything be pushed. The
@@ -197,26 +196,16 @@ impl Pass<'_> {
                 Ok(Some(Acted::Again))
             }
             Some(other) => {
-                let why = self.forged(&other);
-                self.hand_over_as(End::Frozen, why).await.map(Some)
+                // Nobody proved that tree, and whoever pushed it may push more.
+                let branch = self.branch();
+                self.impede(Impediment::Forged { commit: other, branch }).await.map(Some)
             }
         }
     }
 
-    /// Why a commit in this run's name that is not its candidate ends it: nobody proved
-    /// that tree, and whoever pushed it may push more.
-    fn forged(&self, commit: &Oid) -> String {
-        format!(
-            "{} on {} carries the trailers of this run, and the control plane did not push it: \
-             find out who did, then lift the freeze",
-            commit.short(),
-            self.branch()
-        )
-    }
-
     /// The default branch; known from the moment the workspace was made.
     pub(super) fn branch(&self) -> String {
-        self.run.start.as_ref().map_or_else(String::new, |start| start.branch.clone())
+        self.run.branch().to_owned()
     }
 
     /// Whether the newest attempt mends a landed commit that went red. After a landing

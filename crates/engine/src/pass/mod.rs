@@ -12,6 +12,7 @@ mod below;
 mod comment;
 mod conclude;
 mod dropped;
+mod impede;
 mod judge;
 mod land;
 mod observe;
@@ -26,9 +27,10 @@ use std::sync::Arc;
 
 use afk_core::config::{Config, Repo};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
-use afk_core::plan::{Plan, plan};
+use afk_core::impediment;
+use afk_core::plan::{Plan, Situation, Waiting, plan};
 use afk_core::replay::Context;
-use afk_core::run::{Run, Transition, record};
+use afk_core::run::{Run, Seen, Transition, record};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
@@ -101,6 +103,8 @@ struct Pass<'a> {
     generation: u64,
     /// What transitions are committed under: what was seen, and what was planned on it.
     context: serde_json::Value,
+    /// What went wrong in the step and held nothing up.
+    noted: Option<PortError>,
 }
 
 impl Engine {
@@ -136,6 +140,7 @@ impl Engine {
                 version,
                 generation,
                 context,
+                noted: None,
             };
             if let Acted::Rest(next) = pass.step().await? {
                 return Ok(next);
@@ -146,40 +151,34 @@ impl Engine {
 }
 
 impl Pass<'_> {
-    /// One step; whatever of it fails has the same bounds.
+    /// One step; what is in its way is recorded.
     async fn step(&mut self) -> PortResult<Acted> {
         match self.look_and_act().await {
-            Ok(acted) => Ok(acted),
-            Err(error) => self.stuck(error).await,
+            Ok(acted) => self.went_well(acted).await,
+            Err(error) => self.went_wrong(error).await,
         }
     }
 
     async fn look_and_act(&mut self) -> PortResult<Acted> {
-        let seen = self.observe().await?;
-        let now = self.now();
-        let limits = self.config.limits(&self.repo);
-        let mut context = Context::new(&self.run, self.version, &seen, self.names(), limits, now);
-        let found = record(&self.run, &seen, self.names(), &context.limits, now);
-        if !found.is_empty() {
-            self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
-            for transition in found {
-                let bells = self.bell(&transition);
-                self.commit_with(transition, bells, None).await?;
-            }
+        let (mut seen, broke_off) = self.observe().await;
+        if self.record(&seen).await? {
             return Ok(Acted::Again);
         }
-        self.answer_requests(&seen).await?;
-        let situation = self.run.situation(&seen, &context.limits, now);
-        let plan = plan(&situation);
-        (context.situation, context.plan) = (Some(situation), Some(plan));
-        self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
-        tracing::debug!(
-            run.id = %self.run.id,
-            repo = %self.run.issue.repo,
-            issue = self.run.issue.number,
-            plan = ?plan,
-            "planned"
-        );
+        let (situation, plan) = self.decide(&seen)?;
+        if let Some(error) = broke_off {
+            // An end is not settled by who did not see everything.
+            if matches!(plan, Plan::Settle | Plan::Wait { reason: Waiting::Ports }) {
+                self.keep_shown(&seen).await?;
+                return Err(error);
+            }
+            self.note(error, "not everything was seen");
+        }
+        if let Err(error) = self.answer_requests(&seen).await {
+            if plan == Plan::Settle {
+                return Err(error);
+            }
+            self.note(error, "requests not answered");
+        }
         // A push is looked for between the grace and the end.
         let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find);
         if self.run.stopping_since.is_some() && !stopping {
@@ -191,20 +190,76 @@ impl Pass<'_> {
             return Ok(Acted::wait(Watch::Nothing, None));
         }
         self.keep_clocks(plan).await?;
-        if self.run.conclusion.is_none() {
-            match self.show(&seen).await {
-                Ok(_) => {}
-                Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
-                // The tracker's trouble holds up nothing but what it shows.
-                Err(error) => {
-                    tracing::warn!(run.id = %self.run.id, error = error.chain(), "not shown");
+        self.keep_shown(&seen).await?;
+        match self.act(plan, &situation, &seen).await {
+            Err(error) if plan == Plan::Find && error.kind != PortErrorKind::Cancelled => {
+                // Whether that is waited for any longer is planned as well.
+                seen.unread = Some(impediment::kept(&error.chain()));
+                let (situation, plan) = self.decide(&seen)?;
+                if plan == Plan::Find {
+                    return Err(error);
                 }
+                self.act(plan, &situation, &seen).await
             }
-            if let Err(error) = self.remove_tries().await {
-                tracing::warn!(run.id = %self.run.id, error = error.chain(), "try not removed");
+            acted => acted,
+        }
+    }
+
+    /// Records what later passes must not lose of what was seen; whether there was any.
+    async fn record(&mut self, seen: &Seen) -> PortResult<bool> {
+        let context = self.looked_at(seen);
+        let found = record(&self.run, seen, self.names(), &context.limits, context.now);
+        if found.is_empty() {
+            return Ok(false);
+        }
+        self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
+        for transition in found {
+            let bells = self.bell(&transition);
+            if let Err(error) = self.commit_with(transition, bells, None).await {
+                // What is recorded of the error follows from nothing that was seen.
+                self.context = serde_json::Value::Null;
+                return Err(error);
             }
         }
-        self.act(plan, &situation, &seen).await
+        Ok(true)
+    }
+
+    /// Plans on what was seen; what follows is committed under it.
+    fn decide(&mut self, seen: &Seen) -> PortResult<(Situation, Plan)> {
+        let mut context = self.looked_at(seen);
+        let situation = self.run.situation(seen, &context.limits, context.now);
+        let plan = plan(&situation);
+        (context.situation, context.plan) = (Some(situation), Some(plan));
+        self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
+        tracing::debug!(
+            run.id = %self.run.id,
+            repo = %self.run.issue.repo,
+            issue = self.run.issue.number,
+            plan = ?plan,
+            "planned"
+        );
+        Ok((situation, plan))
+    }
+
+    fn looked_at(&self, seen: &Seen) -> Context {
+        let limits = self.config.limits(&self.repo);
+        Context::new(&self.run, self.version, seen, self.names(), limits, self.now())
+    }
+    /// Shows a run that is under way, and removes what it needs no more.
+    async fn keep_shown(&mut self, seen: &Seen) -> PortResult<()> {
+        if self.run.conclusion.is_some() {
+            return Ok(());
+        }
+        match self.show(seen).await {
+            Ok(_) => {}
+            Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
+            // The tracker's trouble holds up nothing but what it shows.
+            Err(error) => self.note(error, "not shown"),
+        }
+        if let Err(error) = self.remove_tries().await {
+            self.note(error, "try not removed");
+        }
+        Ok(())
     }
 
     /// Stops and starts the run's clocks: none goes on while people decide or a
@@ -212,6 +267,8 @@ impl Pass<'_> {
     async fn keep_clocks(&mut self, plan: Plan) -> PortResult<()> {
         let paused = self.run.pauses.iter().any(|pause| pause.to.is_none());
         let pause = match plan {
+            // Nothing is known of what it waits for.
+            Plan::Wait { reason: Waiting::Ports } => paused,
             Plan::Wait { reason } => reason.stops_clocks(),
             // The answer itself lets them go on, where it is the last that was awaited.
             Plan::Answer => paused,

@@ -2,20 +2,55 @@
 //! read is unknown, and never an end.
 
 use afk_core::ids::{JobKey, JobOf};
+use afk_core::impediment::kept;
 use afk_core::run::{IssueSeen, Left, Names, Seen, TurnEnd, TurnSeen};
 
 use super::Pass;
-use crate::ports::{JobState, PortResult};
+use crate::ports::{JobState, PortError, PortResult};
 
 /// Paths that the record of a dirty workspace names at most.
 const NAMED_PATHS: usize = 20;
 
 impl Pass<'_> {
-    pub(super) async fn observe(&self) -> PortResult<Seen> {
-        let look = self.run.look();
-        let (id, repo) = (self.run.id, &self.run.issue.repo);
+    /// What there is to see, and why the look broke off where it did.
+    pub(super) async fn observe(&self) -> (Seen, Option<PortError>) {
+        // What is not known to stand still may be at work.
+        let unknown = Seen { alive: true, working: true, ..Seen::default() };
+        let mut seen = Seen { dropped: self.dropped, ..unknown };
+        let broke_off = self.look(&mut seen).await.err();
+        seen.broke_off = broke_off.as_ref().map(|error| kept(&error.chain()));
+        let repo = &self.run.issue.repo;
+        if self.dropped && self.run.sent().is_some() {
+            let why = format!("{repo} is not configured any more, so its remote cannot be read");
+            seen.unread = Some(why);
+        }
+        let switches = self.brake.switches();
+        seen.halted = self.brake.halted();
+        seen.frozen = switches.as_ref().is_none_or(|now| now.freeze_of(repo).is_some());
+        (seen, broke_off)
+    }
+
+    /// Looks at one thing after another, as far as it comes.
+    async fn look(&self, seen: &mut Seen) -> PortResult<()> {
+        let (look, id) = (self.run.look(), self.run.id);
+        if look.issue {
+            // First: what keeps the rest from being seen is shown there.
+            seen.issue = self.issue().await;
+        }
         let mut alive = self.ports().jobs.alive(id).await?;
-        if !alive.is_empty() {
+        let any = !alive.is_empty();
+        if self.run.conclusion.is_some() {
+            // The last hook belongs to settling the run, which stops everything else.
+            let last = self.hook_key("before_remove", "0");
+            alive.retain(|key| *key != last);
+        }
+        // What is of no kind that is known here is no stage: it may be at work.
+        let is_stage = |key: &JobKey| key.of() == Some(JobOf::Stage);
+        seen.judging = alive.iter().any(|key| key.of().is_some_and(JobOf::judges));
+        seen.staging = alive.iter().any(is_stage);
+        seen.alive = !alive.is_empty();
+        seen.working = !alive.iter().all(is_stage);
+        if any {
             match self.ports().jobs.renew(id).await {
                 // Nothing of it is to go on; its end is shown all the same.
                 Err(error) if self.run.conclusion.is_some() => {
@@ -24,25 +59,8 @@ impl Pass<'_> {
                 renewed => renewed?,
             }
         }
-        if self.run.conclusion.is_some() {
-            // The last hook belongs to settling the run, which stops everything else.
-            let last = self.hook_key("before_remove", "0");
-            alive.retain(|key| *key != last);
-        }
-        // What is of no kind that is known here is no stage: it may be at work.
-        let staging = |key: &JobKey| key.of() == Some(JobOf::Stage);
-        let mut seen = Seen {
-            judging: alive.iter().any(|key| key.of().is_some_and(JobOf::judges)),
-            staging: alive.iter().any(staging) || self.has_unheard().await?,
-            alive: !alive.is_empty(),
-            working: !alive.iter().all(staging),
-            asked: self.open_requests().await?,
-            dropped: self.dropped,
-            ..Seen::default()
-        };
-        if look.issue {
-            seen.issue = self.issue().await;
-        }
+        seen.staging = seen.staging || self.has_unheard().await?;
+        seen.asked = self.open_requests().await?;
         if let Some(n) = look.turn {
             let turn = self.turn(n).await;
             if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {
@@ -57,10 +75,7 @@ impl Pass<'_> {
         if let Some(n) = look.workspace.filter(|_| !self.dropped) {
             seen.left = self.left(n).await?;
         }
-        let switches = self.brake.switches();
-        seen.halted = self.brake.halted();
-        seen.frozen = switches.as_ref().is_none_or(|now| now.freeze_of(repo).is_some());
-        Ok(seen)
+        Ok(())
     }
 
     async fn issue(&self) -> Option<IssueSeen> {

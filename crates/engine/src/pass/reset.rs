@@ -9,10 +9,11 @@
 use std::time::Duration;
 
 use afk_core::ids::{JobKey, JobOf};
+use afk_core::impediment::{Impediment, kept};
 use afk_core::run::{Reset, Transition};
 
 use super::{Acted, Pass, Watch};
-use crate::ports::{Job, JobEnd, JobKind, PortError, PortResult, ResetStep};
+use crate::ports::{Job, JobEnd, JobKind, PortResult, ResetStep};
 
 /// How long one step may take.
 const STEP_TIMEOUT: Duration = Duration::from_mins(5);
@@ -35,7 +36,7 @@ impl Pass<'_> {
                 (ResetStep::Unlock, Some(_)) => {}
                 // A file that git cannot take stays where it is.
                 (ResetStep::Add, Some(_)) => whole = false,
-                (_, Some(_) | None) => return Err(failed(&step, &end)),
+                (_, Some(_) | None) => return self.impede(failed(&step, &end)).await,
             }
         }
         let (repo, run, branch) = (self.run.issue.repo.clone(), self.run.id, self.branch());
@@ -48,7 +49,7 @@ impl Pass<'_> {
             match self.reset_step(&attempt.to_string(), &step).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(end) if end.code == Some(0) => {}
-                Some(end) => return Err(failed(&step, &end)),
+                Some(end) => return self.impede(failed(&step, &end)).await,
             }
         }
         let git = &self.ports().git;
@@ -97,12 +98,13 @@ impl Pass<'_> {
 }
 
 /// The agent's clone does not let itself be reset: a person must look at it.
-fn failed(step: &ResetStep, end: &JobEnd) -> PortError {
+fn failed(step: &ResetStep, end: &JobEnd) -> Impediment {
     let what = match step {
         ResetStep::Unlock | ResetStep::Abandon => "be unlocked",
         ResetStep::Add | ResetStep::Commit => "have what was left in it kept",
         ResetStep::Checkout { .. } | ResetStep::Clean { .. } => "be put on the default head",
     };
     let why = end.could_not_run.as_deref().unwrap_or_else(|| end.tail.trim());
-    PortError::permanent(format!("the workspace could not {what} for the fix-forward: {why}"))
+    let error = format!("the workspace could not {what} for the fix-forward: {why}");
+    Impediment::Workspace { error: kept(&error) }
 }

@@ -7,6 +7,7 @@
 
 use afk_core::config;
 use afk_core::elapsed::deadline;
+use afk_core::impediment::Impediment;
 use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Refused, Stage, Transition};
 use afk_core::verdict::StageAnswer;
@@ -23,29 +24,25 @@ impl Pass<'_> {
         }
         let Some((n, _)) = self.run.candidates().last() else { return Ok(Acted::Again) };
         let name = self.run.try_branch(n);
-        if self.is_tried(&name, &candidate).await? {
-            return Ok(Acted::Again);
+        if let Some(acted) = self.is_tried(&name, &candidate).await? {
+            return Ok(acted);
         }
         if !self.may_push().await? {
             return Ok(Acted::Again);
         }
         let repo = self.run.issue.repo.clone();
         let pushed = self.ports().git.push(&repo, &name, &candidate.commit, &self.token()).await?;
-        if self.is_tried(&name, &candidate).await? {
-            return Ok(Acted::Again);
+        if let Some(acted) = self.is_tried(&name, &candidate).await? {
+            return Ok(acted);
         }
-        let (remote, short) = (&self.repo.remote, candidate.commit.short());
-        Err(match pushed {
-            Push::Refused { why } => PortError::permanent(format!(
-                "{remote} refused the push of {short} to {name}: {why}"
-            )),
-            Push::Moved => {
-                PortError::permanent(format!("{name} on {remote} moved while {short} was pushed"))
-            }
-            Push::Landed | Push::Unknown => PortError::transient(format!(
-                "{short} was pushed to {name}, but the remote does not show it yet"
-            )),
-        })
+        match pushed {
+            Push::Refused { why } => self.push_refused(&candidate, name, &why).await,
+            Push::Moved => self.push_refused(&candidate, name, "it moved meanwhile").await,
+            Push::Landed | Push::Unknown => Err(PortError::transient(format!(
+                "{} was pushed to {name}, but the remote does not show it yet",
+                candidate.commit.short()
+            ))),
+        }
     }
 
     /// Asks the first marked stage that has not passed, again where it could not run; its
@@ -150,49 +147,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Why a candidate that nobody answered about ends the run.
-    pub(super) fn unanswered(&self) -> String {
-        let Some(candidate) = self.run.candidate() else { return String::new() };
-        let Some(stage) = self.awaited(candidate) else { return String::new() };
-        let (name, about) = (&stage.name, self.on_its_branch(candidate));
-        let void = candidate.stage(name).filter(|known| known.answer == StageAnswer::Void);
-        match void {
-            Some(void) => format!(
-                "stage {name} could not run about {about}, asked {} times, so it did not land: {}",
-                void.again + 1,
-                void.tail.as_deref().unwrap_or_default().trim()
-            ),
-            None => format!(
-                "stage {name} gave no answer within {} minutes about {about}, so it did not land: \
-                 nothing of it was ever there",
-                self.config.limits(&self.repo).candidate.as_secs() / 60
-            ),
-        }
-    }
-
-    /// Why a candidate whose base nobody mended ends the run.
-    pub(super) fn never_mended(&self) -> String {
-        let Some(candidate) = self.run.candidate() else { return String::new() };
-        let Some(stage) = self.awaited(candidate) else { return String::new() };
-        let base = candidate.red_bases.last().unwrap_or(&candidate.base);
-        format!(
-            "stage {} fails on {}, and on {} of {}, too, which nobody mended within {} minutes, \
-             so it did not land: mend {}, then label the issue again",
-            stage.name,
-            self.on_its_branch(candidate),
-            base.short(),
-            self.branch(),
-            self.config.limits(&self.repo).stage.as_secs() / 60,
-            self.branch()
-        )
-    }
-
-    /// The newest candidate, for people, and where it was pushed to be tried.
-    fn on_its_branch(&self, candidate: &Candidate) -> String {
-        let branch = self.run.candidates().last().map(|(n, _)| self.run.try_branch(n));
-        format!("{} on {}", candidate.commit.short(), branch.unwrap_or_default())
-    }
-
     /// The first stage that must pass before landing and has not.
     fn awaited(&self, candidate: &Candidate) -> Option<config::Stage> {
         let passed = |stage: &config::Stage| {
@@ -203,19 +157,20 @@ impl Pass<'_> {
         marked.find(|stage| !passed(stage)).cloned()
     }
 
-    /// Records the try if the remote shows the candidate on its branch.
-    async fn is_tried(&mut self, name: &str, candidate: &Candidate) -> PortResult<bool> {
+    /// Records the try if the remote shows the candidate on its branch; none while it has
+    /// no such branch.
+    async fn is_tried(&mut self, name: &str, candidate: &Candidate) -> PortResult<Option<Acted>> {
         let repo = self.run.issue.repo.clone();
         match self.ports().git.head(&repo, name, &self.token()).await? {
             Some(head) if head == candidate.commit => {
-                self.commit(Transition::TryPushed).await.map(|()| true)
+                self.commit(Transition::TryPushed).await?;
+                Ok(Some(Acted::Again))
             }
-            Some(other) => Err(PortError::permanent(format!(
-                "{name} on {} is {}, which this run did not push there",
-                self.repo.remote,
-                other.short()
-            ))),
-            None => Ok(false),
+            Some(head) => {
+                let (branch, remote) = (name.to_owned(), self.repo.remote.clone());
+                self.impede(Impediment::TryTaken { branch, remote, head }).await.map(Some)
+            }
+            None => Ok(None),
         }
     }
 }

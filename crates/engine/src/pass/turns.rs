@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use afk_core::elapsed::elapsed;
 use afk_core::ids::{JobKey, JobOf};
+use afk_core::impediment::{Impediment, kept};
 use afk_core::plan::{Refusal, TurnCause};
 use afk_core::prompt::{self, Cause, Lands, Opening};
 use afk_core::proof::Verify;
@@ -15,7 +16,7 @@ use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
 
 use super::{Acted, Pass, Watch};
-use crate::ports::{Job, JobKind, PortError, PortResult, TurnRequest};
+use crate::ports::{Job, JobKind, PortResult, Prepared, TurnRequest};
 
 /// How long a hook may take.
 const HOOK_TIMEOUT: Duration = Duration::from_mins(1);
@@ -27,8 +28,15 @@ impl Pass<'_> {
         if self.run.start.is_none() {
             let prepared =
                 self.ports().git.prepare(&repo, &issue, self.run.id, &self.token()).await?;
-            let workflow = self.read_workflow(&prepared.base).await?.map(Box::new);
-            let start = Start { branch: prepared.branch, base: prepared.base, workflow };
+            let Prepared { branch, base } = prepared;
+            let workflow = match self.read_workflow(&base).await? {
+                Ok(workflow) => workflow.map(Box::new),
+                Err(error) => {
+                    let error = kept(&error.to_string());
+                    return self.impede(Impediment::Policy { base, error }).await;
+                }
+            };
+            let start = Start { branch, base, workflow };
             self.commit(Transition::Opened { start }).await?;
             return Ok(Acted::Again);
         }
@@ -36,7 +44,7 @@ impl Pass<'_> {
             match self.hook("after_create", "0", argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}
-                Some(Err(why)) => return Err(PortError::permanent(why)),
+                Some(Err(why)) => return self.impede(Impediment::Hook { error: kept(&why) }).await,
             }
         }
         self.begin_turn(TurnCause::Opening).await
@@ -73,7 +81,7 @@ impl Pass<'_> {
             match self.hook("before_run", &turn.n.to_string(), argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}
-                Some(Err(why)) => return Err(PortError::permanent(why)),
+                Some(Err(why)) => return self.impede(Impediment::Hook { error: kept(&why) }).await,
             }
         }
         let limits = self.config.limits(&self.repo);

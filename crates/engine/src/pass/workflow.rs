@@ -3,7 +3,8 @@
 //!
 //! It is read as a raw blob of the commit that the work starts from, in our mirror:
 //! what an agent does to its copy has no effect on any run under way. A file that is
-//! there and cannot be used ends the run before a turn: nobody's policy is guessed.
+//! there and cannot be used is in the way of the run before a turn: nobody's policy is
+//! guessed.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use afk_core::run::Run;
 use afk_core::workflow::{self, Variables, Workflow, WorkflowError, tighten};
 
 use super::Pass;
-use crate::ports::{FileAt, PortError, PortResult};
+use crate::ports::{FileAt, PortResult};
 
 /// Configuration and repo as they are for `run`: tightened by what its repo asked for.
 pub(super) fn in_force(config: Arc<Config>, repo: Repo, run: &Run) -> (Arc<Config>, Repo) {
@@ -27,11 +28,14 @@ pub(super) fn in_force(config: Arc<Config>, repo: Repo, run: &Run) -> (Arc<Confi
 }
 
 impl Pass<'_> {
-    /// What the repo asks of its runs, as `base` has it.
-    pub(super) async fn read_workflow(&self, base: &Oid) -> PortResult<Option<Workflow>> {
+    /// What the repo asks of its runs, as `base` has it, or what is the matter with that.
+    pub(super) async fn read_workflow(
+        &self,
+        base: &Oid,
+    ) -> PortResult<Result<Option<Workflow>, WorkflowError>> {
         let (repo, limit) = (&self.run.issue.repo, workflow::MAX_BYTES);
         let found = match self.ports().git.file_at(repo, base, workflow::PATH, limit).await? {
-            FileAt::Absent => return Ok(None),
+            FileAt::Absent => return Ok(Ok(None)),
             FileAt::File(bytes) => Workflow::parse(&bytes),
             FileAt::TooLarge { size } => Err(workflow::too_large(size)),
             FileAt::NotPlain { mode } => Err(WorkflowError::whole(format!(
@@ -40,12 +44,7 @@ impl Pass<'_> {
             ))),
         };
         let met = found.and_then(|workflow| workflow.met(&self.config, &self.repo));
-        met.map(Some).map_err(|error| {
-            let short = base.short();
-            PortError::permanent(format!(
-                "the repository's policy at {short} cannot be used, so nothing was begun: {error}"
-            ))
-        })
+        Ok(met.map(Some))
     }
 
     /// What the repo adds to the prompt of the newest turn.

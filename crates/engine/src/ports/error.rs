@@ -3,6 +3,7 @@
 use std::fmt;
 
 use afk_core::ids::At;
+use afk_core::impediment::Fault;
 
 /// The answer of a port.
 pub type PortResult<T> = Result<T, PortError>;
@@ -55,12 +56,19 @@ impl PortError {
     }
 
     /// Whether a person has to do something before asking again helps.
-    pub const fn needs_a_person(&self) -> bool {
+    pub fn needs_a_person(&self) -> bool {
+        self.fault().is_some_and(Fault::needs_a_person)
+    }
+
+    /// How the record tells of it; none for what is no failure of the port.
+    pub const fn fault(&self) -> Option<Fault> {
         match self.kind {
-            PortErrorKind::Auth | PortErrorKind::Permanent | PortErrorKind::NotFound => true,
-            PortErrorKind::Transient
-            | PortErrorKind::RateLimited { .. }
-            | PortErrorKind::Cancelled => false,
+            PortErrorKind::Transient => Some(Fault::Transient),
+            PortErrorKind::RateLimited { .. } => Some(Fault::RateLimited),
+            PortErrorKind::NotFound => Some(Fault::NotFound),
+            PortErrorKind::Auth => Some(Fault::Auth),
+            PortErrorKind::Permanent => Some(Fault::Permanent),
+            PortErrorKind::Cancelled => None,
         }
     }
 

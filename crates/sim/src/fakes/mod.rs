@@ -210,6 +210,9 @@ impl Sim {
         if world.broken.contains(name) {
             return Err(PortError::transient(format!("{name} is out of order")));
         }
+        if world.refusing.contains(name) {
+            return Err(PortError::permanent(format!("{name} does not let us in")));
+        }
         let Some(fault) = fault else {
             return match world.bad {
                 Some(bad) => bad.around(&mut world, name, act),

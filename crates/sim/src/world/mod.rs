@@ -64,6 +64,8 @@ pub struct World {
     pub fault: Option<Fault>,
     /// Calls that fail each time, each time for a moment.
     pub broken: BTreeSet<&'static str>,
+    /// Calls that fail in a way that only a person can mend.
+    pub refusing: BTreeSet<&'static str>,
     /// The loop is a known-bad one.
     pub bad: Option<crate::fakes::Bad>,
     /// Only ports whose name starts like this may be called; any other panics.
@@ -111,6 +113,7 @@ impl World {
             calls: Vec::new(),
             fault: None,
             broken: BTreeSet::new(),
+            refusing: BTreeSet::new(),
             bad: None,
             only: None,
             wrong: Vec::new(),

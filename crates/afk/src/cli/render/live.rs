@@ -19,6 +19,10 @@ pub(crate) fn board(runs: &[RunView], width: usize, paint: Paint) -> String {
         lines.push(format!("{}  {title}", paint.strong(&run.issue)));
         lines.extend(checklist(run, paint).into_iter().map(|line| format!("  {line}")));
         lines.push(format!("  {}", paint.faint(effort(run))));
+        if let Some(error) = &run.error {
+            let what = line(&error.what, width.saturating_sub(4));
+            lines.push(format!("  {} {}", paint.mark(Mark::No), paint.bad(what)));
+        }
         if let Some(last) = &run.last {
             lines.push(format!("  {} {}", paint.faint('│'), line(last, width.saturating_sub(4))));
         }
@@ -51,6 +55,13 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         }
     } else if now.phase < before.phase {
         say(format!("back to: {}", now.phase.says(&now.branch)));
+    }
+    match (&before.error, &now.error) {
+        (old, Some(error)) if old.as_ref().is_none_or(|old| old.what != error.what) => {
+            say(format!("held up: {}", line(&error.what, 300)));
+        }
+        (Some(_), None) if now.outcome.is_none() => say("held up no more".to_owned()),
+        _ => {}
     }
     match (before.outcome, now.outcome) {
         (None, Some(end)) => {

@@ -51,6 +51,7 @@ pub(crate) fn admitted() -> Run {
         posted: None,
         stopping_since: None,
         pauses: Vec::new(),
+        impeded: None,
         conclusion: None,
         settled_at: None,
     }

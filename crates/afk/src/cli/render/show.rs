@@ -25,6 +25,11 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     out.extend(checklist(view, paint));
     out.push(String::new());
     out.push(effort(view));
+    if let Some(error) = &view.error {
+        out.push(String::new());
+        out.push(paint.strong(format!("Held up since {}:", moment(error.since))));
+        out.push(indent(&printable(&error.what), "  "));
+    }
     if !view.asks.is_empty() {
         out.push(String::new());
         out.push(paint.strong("The agent asks"));

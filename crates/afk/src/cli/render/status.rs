@@ -91,6 +91,14 @@ fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
         })
         .collect();
     out.extend(columns(Some(heading), &rows));
+    for (run, error) in runs.iter().filter_map(|run| Some((run, run.error.as_ref()?))) {
+        let (what, since) = (line(&error.what, 300), moment(error.since));
+        out.push(format!(
+            "{} {} is held up since {since}: {what}",
+            paint.mark(Mark::No),
+            run.issue
+        ));
+    }
     for (run, ask) in runs.iter().flat_map(|run| run.asks.iter().map(move |ask| (run, ask))) {
         let (what, until) = (line(&ask.what, 160), moment(ask.until));
         out.push(format!("{} {} asks: {what}", paint.mark(Mark::Now), run.issue));

@@ -108,6 +108,8 @@ fn told(transition: &Transition) -> String {
         Transition::Away { from, to } => {
             format!("no control plane ran for {}", duration(between(*from, *to)))
         }
+        Transition::Impeded { by } => format!("in the way: {}", line(&by.sentence(), 200)),
+        Transition::Unimpeded => "nothing is in the way any more".to_owned(),
         Transition::Concluded { end, why } => format!("{}: {}", outcome(*end), line(why, 200)),
         Transition::Settled => "settled: the issue shows it all".to_owned(),
     }

@@ -54,7 +54,19 @@ fn every_turn() -> Vec<Turn> {
     all
 }
 
-/// Calls `check` with every situation there is.
+/// What may be in the way: of what was seen, of the run, of reading the remote.
+const WAYS: [(bool, Obstacle, bool); 7] = [
+    (false, Obstacle::Nothing, false),
+    (true, Obstacle::Nothing, false),
+    (false, Obstacle::NeedsAPerson, false),
+    (true, Obstacle::NeedsAPerson, false),
+    (false, Obstacle::Forged, false),
+    (false, Obstacle::Nothing, true),
+    (false, Obstacle::NeedsAPerson, true),
+];
+
+/// Calls `check` with every situation there is: where something is in the way, with one of
+/// several turns and workspaces that are alike to it.
 fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     let alive = [
         Alive::Nothing,
@@ -64,14 +76,21 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
         Alive::Something { grace_over: true },
     ];
     let (landed, turns) = (every_landed(), every_turn());
+    let fewer: Vec<Turn> = turns.iter().copied().step_by(9).collect();
     let mut count = 0;
-    for bits in 0_u32..1024 {
+    for (bits, (blind, obstacle, unread)) in
+        WAYS.iter().flat_map(|way| (0_u32..1024).map(move |bits| (bits, *way)))
+    {
         let flag = |n: u32| bits & (1 << n) != 0;
+        let open = !blind && !unread && obstacle == Obstacle::Nothing;
         for &landed in &landed {
-            for &turn in &turns {
+            for &turn in if open { &turns } else { &fewer } {
                 for alive in alive {
                     count += 1;
                     check(Situation {
+                        blind,
+                        obstacle,
+                        unread,
                         concluded: flag(0),
                         cancelled: flag(1),
                         halted: flag(2),
@@ -93,8 +112,8 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     count
 }
 
-/// The same world with all the time gone by: every deadline and grace is over, and
-/// whoever could not read what became of a push has handed it over.
+/// The same world with all the time gone by: every deadline and grace is over, nobody
+/// waits any longer to see what cannot be seen, or to read what became of a push.
 fn later(now: Situation) -> Situation {
     let landed = match now.landed {
         Landed::Pending { .. } => Landed::Pending { overdue: true },
@@ -107,7 +126,7 @@ fn later(now: Situation) -> Situation {
         Alive::Stages { .. } => Alive::Stages { grace_over: true },
         Alive::Something { .. } => Alive::Something { grace_over: true },
     };
-    Situation { spent: true, sent: false, landed, alive, ..now }
+    Situation { spent: true, blind: false, unread: now.sent, landed, alive, ..now }
 }
 
 #[test]
@@ -115,6 +134,7 @@ fn a_still_world_brings_every_run_to_its_end_unless_people_are_waited_for() {
     let count = every_situation(|now| {
         let waits_for_people = matches!(plan(&now), Plan::Wait { reason } if reason.on_people());
         let released = now.cancelled && now.landed == Landed::Nothing;
+        let released = released || now.obstacle == Obstacle::Forged;
         let halted = now.halted && !now.concluded && !released;
         match plan(&later(now)) {
             Plan::Settle | Plan::Conclude { .. } => {}
@@ -138,6 +158,9 @@ fn in_every_situation_the_promises_hold() {
             assert!(!now.cancelled, "acts for a cancelled run: {plan:?} in {now:#?}");
             assert!(!now.spent, "spends what is spent: {plan:?} in {now:#?}");
             assert!(!now.concluded, "acts after the end: {plan:?} in {now:#?}");
+            assert!(!now.blind, "acts on what was not seen: {plan:?} in {now:#?}");
+            let free = now.obstacle == Obstacle::Nothing;
+            assert!(free, "acts past an obstacle: {plan:?} in {now:#?}");
         }
         let stops = matches!(
             now.alive,
@@ -159,6 +182,7 @@ fn in_every_situation_the_promises_hold() {
             }
             if end == End::Released {
                 assert_eq!(now.landed, Landed::Nothing, "let go of: {now:#?}");
+                assert!(!now.sent, "let go of what may have landed: {now:#?}");
             }
             let alive = now.alive != Alive::Nothing;
             let unstoppable = matches!(
@@ -168,10 +192,12 @@ fn in_every_situation_the_promises_hold() {
             assert!(!alive || (unstoppable && end == End::Frozen), "left alive: {now:#?}");
         }
         let goes_on = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. } | Plan::Integrate);
-        assert!(!(now.sent && goes_on), "a push is left behind: {plan:?} in {now:#?}");
+        let unknown = now.sent && !now.unread && now.obstacle != Obstacle::Forged;
+        assert!(!(unknown && goes_on), "a push is left behind: {plan:?} in {now:#?}");
         if matches!(now.turn, Turn::Unknown) && !now.concluded {
             let by_turn =
-                !(now.cancelled || now.spent || matches!(now.landed, Landed::Green { .. }));
+                !(now.cancelled || now.spent || matches!(now.landed, Landed::Green { .. }))
+                    && now.obstacle == Obstacle::Nothing;
             let closes = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. });
             assert!(!(by_turn && closes), "concludes on unknown: {now:#?}");
         }

@@ -3,6 +3,7 @@
 mod asks;
 mod bundle;
 mod derived;
+mod impeded;
 mod landing;
 mod record;
 mod replay;
@@ -19,6 +20,7 @@ use crate::ask::{self, Answer};
 use crate::change::Tally;
 use crate::evidence::SandboxStrength;
 use crate::ids::{Actor, RepoName};
+use crate::impediment::{Fault, Impediment};
 use crate::phase::Phase;
 use crate::proof::{ProofOutcome, Refusal as ProofRefusal, Strength};
 use crate::request::{Asked, Request};
@@ -72,6 +74,7 @@ fn admitted() -> Run {
         posted: None,
         stopping_since: None,
         pauses: Vec::new(),
+        impeded: None,
         conclusion: None,
         settled_at: None,
     }
@@ -112,6 +115,11 @@ fn ended(how: TurnEnd) -> Transition {
 
 fn finished() -> Transition {
     ended(TurnEnd::Finished { message: "Done.".to_owned() })
+}
+
+/// A port failed.
+fn impeded(fault: Fault) -> Transition {
+    Transition::Impeded { by: Impediment::port(fault, "no way to the remote") }
 }
 
 fn failed() -> Transition {

@@ -69,6 +69,50 @@ fn a_journal_replays_as_it_was_written() {
     assert_eq!(shorter, (0, vec![]));
 }
 
+/// The journal and its run, ended by the row that is added to it.
+fn ended_by(seen: &Seen, now: i64, end: End, why: &str) -> (Vec<Row>, Run) {
+    let (mut rows, mut run) = journal();
+    let seq = rows.len() as u64 + 1;
+    let mut context = Context::new(&run, seq - 1, seen, NAMES, limits(), at(now));
+    let situation = run.situation(seen, &limits(), at(now));
+    (context.situation, context.plan) = (Some(situation), Some(plan(&situation)));
+    let transition = Transition::Concluded { end, why: why.to_owned() };
+    let body = serde_json::json!({ "transition": transition, "context": context });
+    rows.push(Row { seq, at: at(now), body });
+    run.apply(at(now), transition);
+    (rows, run)
+}
+
+#[test]
+fn an_end_and_its_reason_are_made_again() {
+    let told = |(rows, run): (Vec<Row>, Run)| {
+        let all = replay(&rows, &run).differences;
+        all.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (nothing, over, why) = (Seen::default(), 43_200, "the run's deadline has passed");
+    assert_eq!(told(ended_by(&nothing, over, End::NeedsHuman, why)), [""; 0]);
+    assert_eq!(
+        told(ended_by(&nothing, over, End::Frozen, why)),
+        [format!("row 7: ended as Frozen ({why}), would end as NeedsHuman ({why})")]
+    );
+    assert_eq!(
+        told(ended_by(&nothing, over, End::NeedsHuman, "it is late")),
+        [format!("row 7: ended as NeedsHuman (it is late), would end as NeedsHuman ({why})")]
+    );
+    assert_eq!(
+        told(ended_by(&nothing, 50, End::NeedsHuman, "it is late")),
+        ["row 7: ended as NeedsHuman (it is late), would not end"]
+    );
+    // Journals from before ends were planned do not hold what they follow from.
+    let (mut rows, run) = ended_by(&nothing, 50, End::NeedsHuman, "the disk is full");
+    let context = rows[6].body["context"].as_object_mut().unwrap();
+    context.remove("format");
+    for field in ["blind", "obstacle", "unread"] {
+        assert!(context["situation"].as_object_mut().unwrap().remove(field).is_some());
+    }
+    assert_eq!(told((rows, run)), [""; 0]);
+}
+
 #[test]
 fn each_difference_is_named_with_its_row() {
     differs("row 4: its pass looked at version 2, and the record was at 3", |rows, _| {

@@ -112,6 +112,12 @@ fn transitions() -> impl Strategy<Value = Transition> {
             .prop_map(|(from, to)| Transition::Away { from: at(from), to: at(to) }),
         prop::sample::select(vec![End::Done, End::NeedsHuman, End::Frozen, End::Released])
             .prop_map(|end| Transition::Concluded { end, why: "why".to_owned() }),
+        any::<bool>().prop_map(|ours| impeded(if ours {
+            Fault::Permanent
+        } else {
+            Fault::Transient
+        })),
+        Just(Transition::Unimpeded),
         Just(Transition::Settled),
     ]
 }
@@ -145,7 +151,10 @@ proptest! {
         let _ = live.needs_reset();
         let _ = live.evidence(limits().stages.as_ref()).is_complete();
         let situation = live.situation(&Seen::default(), &limits(), at(now));
-        let _ = plan(&situation);
+        if let Plan::Conclude { end } = plan(&situation) {
+            let why = live.ended_because(end, &Seen::default(), &limits(), &situation);
+            prop_assert!(!why.is_empty(), "{situation:#?}");
+        }
     }
 
     #[test]

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use afk_core::ids::{At, RepoName};
 use afk_core::plan::{End, RedCause, TurnCause};
+use afk_core::replay::Context;
 use afk_core::request::Request;
 use afk_core::run::{Ended, Run, Stage, Transition};
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use jiff::SignedDuration;
+use serde::Deserialize;
 
 use super::{By, Judge, bells, tracker};
 use crate::world::World;
@@ -28,6 +30,9 @@ impl Judge {
                     continue;
                 };
                 self.row(world, run.as_ref(), row.at, &transition, by);
+                if let (Some(run), Transition::Concluded { end, why }) = (&run, &transition) {
+                    self.planned(run, &row.context, *end, why);
+                }
                 match (&mut run, transition) {
                     (None, Transition::Admitted { run: first }) => run = Some(*first),
                     (Some(run), transition) => run.apply(row.at, transition),
@@ -97,6 +102,17 @@ impl Judge {
             }
             Transition::Settled => self.settled(world, run),
             _ => {}
+        }
+    }
+
+    /// Every end is the plan's for what its pass saw, and so is its reason.
+    fn planned(&mut self, run: &Run, context: &serde_json::Value, end: End, why: &str) {
+        let planned = Context::deserialize(context).ok().and_then(|one| one.ending(run));
+        if planned.as_ref().is_none_or(|(other, because)| *other != end || because != why) {
+            self.wrong.push(format!(
+                "{} ends as {end:?} ({why}), and what was planned is {planned:?}",
+                run.id
+            ));
         }
     }
 

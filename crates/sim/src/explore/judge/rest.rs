@@ -4,6 +4,7 @@ use afk_core::comment::marker;
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::issue::IssueChange;
 use afk_core::plan::End;
+use afk_core::replay::{Row, replay};
 use afk_core::request::Request;
 use afk_core::run::Run;
 
@@ -84,6 +85,18 @@ impl Judge {
         }
         if let Some(issue) = self.waiting(world) {
             self.wrong.push(format!("{issue} could be dispatched and is not"));
+        }
+    }
+
+    /// Today's decisions over what was recorded are those that were made. Not asked of a
+    /// known-bad loop, which decides on what is not so.
+    pub(in super::super) fn replayed(&mut self, world: &mut World) {
+        for run in world.store.all() {
+            let rows = world.journal(run.id, 0).into_iter();
+            let rows: Vec<_> =
+                rows.map(|row| Row { seq: row.seq, at: row.at, body: row.body }).collect();
+            let differences = replay(&rows, &run).differences;
+            self.wrong.extend(differences.iter().map(|one| format!("{}: {one}", run.id)));
         }
     }
 

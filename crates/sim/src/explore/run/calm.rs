@@ -46,7 +46,12 @@ impl Story<'_> {
             }
         }
         let mut judge = std::mem::take(&mut self.judge);
-        self.sim.with(|world| judge.rest(world));
+        self.sim.with(|world| {
+            judge.rest(world);
+            if world.bad.is_none() {
+                judge.replayed(world);
+            }
+        });
         self.judge = judge;
     }
 }

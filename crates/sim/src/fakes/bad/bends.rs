@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::issue::IssueChange;
-use afk_core::plan::TurnCause;
+use afk_core::plan::{End, TurnCause};
 use afk_core::run::{Run, Transition};
 use afk_engine::ports::{JobKind, JobState};
 use jiff::SignedDuration;
@@ -173,6 +173,45 @@ pub(super) fn bell_twice<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
                 world.store.outbox.entry(send.doorbell.id.to_string()).or_insert(send);
             }
         }
+    }
+    answer
+}
+
+/// Puts an end, with everything that belongs to one, in the place of an impediment that
+/// may pass, where nothing is alive.
+pub(super) fn ended_by_error<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let before: Vec<_> = world.store.runs.iter().map(|(id, kept)| (*id, kept.clone())).collect();
+    let answer = act(world);
+    for (id, then) in before {
+        let idle = world.alive(id).is_empty();
+        let Some(kept) = world.store.runs.get_mut(&id).filter(|kept| kept.version > then.version)
+        else {
+            continue;
+        };
+        let Some(row) = kept.journal.last_mut() else { continue };
+        let Ok(Transition::Impeded { by }) = serde_json::from_str(&row.transition) else {
+            continue;
+        };
+        if !idle || by.needs_a_person() || then.run.conclusion.is_some() {
+            continue;
+        }
+        let end = Transition::Concluded { end: End::NeedsHuman, why: by.sentence() };
+        row.transition = serde_json::to_string(&end).unwrap_or_default();
+        let at = row.at;
+        kept.run = then.run;
+        kept.run.apply(at, end);
+        let ring = Ring {
+            run: id,
+            issue: &kept.run.issue,
+            kind: DoorbellKind::NeedsHuman,
+            reason: None,
+            detail: "",
+            link: None,
+            nth: 0,
+        };
+        let send =
+            Send { doorbell: Doorbell::new(&ring), due: at, attempts: 0, claim: None, rung: false };
+        world.store.outbox.insert(send.doorbell.id.to_string(), send);
     }
     answer
 }

@@ -104,11 +104,13 @@ pub enum Bad {
     StoppedStaysReady,
     /// That an issue was released again for a comment is not seen.
     ReleasesForEver,
+    /// A port's error ends the run, and nobody planned it.
+    ErrorEndsTheRun,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -153,6 +155,7 @@ impl Bad {
         Self::PushForgotten,
         Self::StoppedStaysReady,
         Self::ReleasesForEver,
+        Self::ErrorEndsTheRun,
     ];
 
     /// The configuration as this loop sees it.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Bad;
 use super::bends::{
-    bell_first, bell_twice, bending, clock_from_dispatch, hiding, long_ago, recording, rewriting,
-    uncorrected, undoing, unsent, without_costs,
+    bell_first, bell_twice, bending, clock_from_dispatch, ended_by_error, hiding, long_ago,
+    recording, rewriting, uncorrected, undoing, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -56,6 +56,7 @@ impl Bad {
                 "store.commit",
             ) => recording(world, act),
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),
+            (Self::ErrorEndsTheRun, "store.commit") => ended_by_error(world, act),
             (Self::FreezeNotKept, "store.commit") => {
                 undoing(world, |world| &mut world.store.switches.frozen, act)
             }

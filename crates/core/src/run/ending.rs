@@ -1,0 +1,252 @@
+//! Why a run ends, in sentences for people: what the journal keeps, the comment says and
+//! the doorbell rings.
+//!
+//! How it ends is the plan's. Both follow from the record and from what the pass saw, so
+//! that a replay gives them again.
+
+use super::{Candidate, Limits, Run, Seen, TurnEnd};
+use crate::plan::{self, Alive, End, Evidence, Gates, Landed, Obstacle, Situation, Turn, Work};
+use crate::verdict::StageAnswer;
+
+impl Run {
+    /// Why it ends as `end`, which is the plan for `now`.
+    pub fn ended_because(&self, end: End, seen: &Seen, limits: &Limits, now: &Situation) -> String {
+        let mut why = match end {
+            End::Done => {
+                let landed = self.landed().map_or("", |landed| landed.commit.short());
+                format!("{landed} landed on {}, proved and green", self.branch())
+            }
+            End::Released => self.let_go_because(),
+            End::NeedsHuman | End::Frozen => self.stopped_because(seen, limits, now),
+        };
+        let alive = now.alive != Alive::Nothing;
+        if alive {
+            why.push_str("; what the run had started could not be stopped");
+        }
+        let unknown = self.sent().filter(|_| now.unread);
+        if let Some(sent) = unknown {
+            let (sent, branch) = (sent.commit.short(), self.branch());
+            why.push_str(&format!(
+                "; it is not known whether {sent} landed on {branch}: look there first"
+            ));
+        }
+        let handed_back = end.is_handed_back();
+        let late = handed_back && now.spent && self.spent() < self.budget;
+        if let Some(error) = self.last_error(seen)
+            && (late || alive || unknown.is_some())
+            && !why.contains(error.trim())
+        {
+            why.push_str(&format!("; the last error was: {}", error.trim()));
+        }
+        why
+    }
+
+    /// The newest error of its passes, or of its newest turn, while it lasts.
+    fn last_error(&self, seen: &Seen) -> Option<String> {
+        let turn = || match &self.turn()?.ended.as_ref()?.how {
+            TurnEnd::Failed { message } | TurnEnd::Hopeless { message } => Some(message.clone()),
+            TurnEnd::Stalled
+            | TurnEnd::Lost
+            | TurnEnd::Interrupted
+            | TurnEnd::Limited { .. }
+            | TurnEnd::Finished { .. } => None,
+        };
+        let of_pass = seen.unread.clone().or_else(|| seen.broke_off.clone());
+        of_pass.or_else(|| self.impediment().map(|one| one.sentence())).or_else(turn)
+    }
+
+    fn let_go_because(&self) -> String {
+        match &self.cancel {
+            Some(cancel) => cancel.how.sentence(),
+            None => "a gate closed before the first turn",
+        }
+        .to_owned()
+    }
+
+    /// Why a person has to go on with it, in the order of the plan's rows.
+    fn stopped_because(&self, seen: &Seen, limits: &Limits, now: &Situation) -> String {
+        if let Some(impediment) = self.impediment().filter(|_| now.obstacle != Obstacle::Nothing) {
+            return impediment.sentence();
+        }
+        if now.landed == (Landed::Green { evidence: Evidence::Refused }) {
+            return self.landed_because(limits, now);
+        }
+        if now.spent {
+            return if self.spent() >= self.budget {
+                format!("the budget of {} is spent", self.budget)
+            } else {
+                "the run's deadline has passed".to_owned()
+            };
+        }
+        if let Some(cancel) = &self.cancel {
+            return match self.landed().filter(|_| seen.dropped) {
+                Some(landed) => format!(
+                    "the repository is not configured any more, so that nobody follows what \
+                     landed as {}: see what its stages say",
+                    landed.commit.short()
+                ),
+                None => cancel.how.sentence().to_owned(),
+            };
+        }
+        match now.turn {
+            Turn::None { gates: Gates::Refused } => self.let_go_because(),
+            Turn::Failed { .. } | Turn::Limited { .. } => self.turn_because(),
+            Turn::Finished { work: Work::New(candidate), .. } => {
+                self.candidate_because(candidate, limits, now)
+            }
+            Turn::None { gates: Gates::Open | Gates::Unreadable }
+            | Turn::NotStarted { .. }
+            | Turn::Asking { .. }
+            | Turn::Running { .. }
+            | Turn::Unknown
+            | Turn::Interrupted
+            | Turn::Finished { work: Work::Nothing, .. } => self.landed_because(limits, now),
+        }
+    }
+
+    fn turn_because(&self) -> String {
+        let failures = self.failures_in_a_row();
+        let how = self.turn().and_then(|turn| turn.ended.as_ref()).map(|ended| &ended.how);
+        let what = match how {
+            Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message.clone(),
+            Some(TurnEnd::Stalled) => "the agent made no sound and was stopped".to_owned(),
+            Some(TurnEnd::Lost) => "the agent's process was lost".to_owned(),
+            Some(TurnEnd::Limited { .. }) => {
+                return format!(
+                    "a usage limit ended {} turns, one after the other: see what the account may \
+                     use, or give the agent another credential, then label the issue again",
+                    self.limits_in_a_row()
+                );
+            }
+            Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted) | None => {
+                "the agent failed".to_owned()
+            }
+        };
+        if failures > 1 { format!("{what} ({failures} times in a row)") } else { what }
+    }
+
+    /// What stands against the candidate.
+    fn candidate_because(
+        &self,
+        candidate: plan::Candidate,
+        limits: &Limits,
+        now: &Situation,
+    ) -> String {
+        let said = match candidate {
+            plan::Candidate::Breached => {
+                let report = self.candidate().and_then(|one| one.guardrails.as_ref());
+                report.map(|report| format!("a guardrail is breached:\n{report}"))
+            }
+            plan::Candidate::Refused(_) => {
+                let refused = self.attempt().and_then(|attempt| attempt.refused.as_ref());
+                refused.map(|refused| match self.refusals() {
+                    0 | 1 => refused.detail.clone(),
+                    n => format!("{} (refused {n} times)", refused.detail),
+                })
+            }
+            plan::Candidate::Pushed { .. } => self.unanswered(limits),
+            plan::Candidate::Excused { .. } => self.never_mended(limits),
+            plan::Candidate::Unmerged
+            | plan::Candidate::Unjudged { .. }
+            | plan::Candidate::Clear
+            | plan::Candidate::Untried
+            | plan::Candidate::PullRequestOpen
+            | plan::Candidate::PullRequestMerged
+            | plan::Candidate::PullRequestClosed => Some(self.landed_because(limits, now)),
+        };
+        said.unwrap_or_default()
+    }
+
+    /// That nobody answered about the candidate on its own branch.
+    fn unanswered(&self, limits: &Limits) -> Option<String> {
+        let candidate = self.candidate()?;
+        let (name, about) = (awaited(candidate, limits)?, self.on_its_branch(candidate));
+        let void = candidate.stage(name).filter(|known| known.answer == StageAnswer::Void);
+        Some(match void {
+            Some(void) => format!(
+                "stage {name} could not run about {about}, asked {} times, so it did not land: {}",
+                void.again + 1,
+                void.tail.as_deref().unwrap_or_default().trim()
+            ),
+            None => format!(
+                "stage {name} gave no answer within {} minutes about {about}, so it did not land: \
+                 nothing of it was ever there",
+                limits.candidate.as_secs() / 60
+            ),
+        })
+    }
+
+    /// That nobody mended the base that fails where the candidate does.
+    fn never_mended(&self, limits: &Limits) -> Option<String> {
+        let candidate = self.candidate()?;
+        let base = candidate.red_bases.last().unwrap_or(&candidate.base);
+        Some(format!(
+            "stage {} fails on {}, and on {} of {branch}, too, which nobody mended within {} \
+             minutes, so it did not land: mend {branch}, then label the issue again",
+            awaited(candidate, limits)?,
+            self.on_its_branch(candidate),
+            base.short(),
+            limits.stage.as_secs() / 60,
+            branch = self.branch()
+        ))
+    }
+
+    /// The newest candidate, for people, and where it was pushed to be tried.
+    fn on_its_branch(&self, candidate: &Candidate) -> String {
+        let branch = self.candidates().last().map(|(n, _)| self.try_branch(n));
+        format!("{} on {}", candidate.commit.short(), branch.unwrap_or_default())
+    }
+
+    /// What is the matter with what landed; without a landing, that nothing was committed.
+    fn landed_because(&self, limits: &Limits, now: &Situation) -> String {
+        let Some(landed) = self.landed() else {
+            let said = self.turn().and_then(|turn| turn.ended.as_ref());
+            let without = self.without_a_commit();
+            return match said.map(|ended| &ended.how) {
+                Some(TurnEnd::Finished { message }) if !message.trim().is_empty() => {
+                    format!("{without} and said: {}", message.trim())
+                }
+                _ => without,
+            };
+        };
+        let short = landed.commit.short();
+        if let Landed::Green { .. } = now.landed {
+            return match self.evidence(limits.stages.as_ref()).is_complete() {
+                Err(missing) => format!("{short} landed and is green, but {missing}"),
+                Ok(()) => format!("{short} landed and is green"),
+            };
+        }
+        match landed.stages.iter().find(|stage| stage.answer == StageAnswer::Failure) {
+            Some(stage) => format!("stage {} is red on the landed commit {short}", stage.name),
+            None => format!("the stages never answered for the landed commit {short}"),
+        }
+    }
+
+    /// That nothing was committed where it counts, and where else something was.
+    fn without_a_commit(&self) -> String {
+        let left = self.attempt().and_then(|attempt| attempt.left.as_ref());
+        let elsewhere = left.map_or(&[][..], |left| left.elsewhere.as_slice());
+        if elsewhere.is_empty() {
+            return "the agent stopped without a commit".to_owned();
+        }
+        format!(
+            "the agent stopped without a commit on what it had checked out (its work on {} does \
+             not count)",
+            elsewhere.join(", ")
+        )
+    }
+
+    /// The default branch; empty until the workspace was made.
+    pub fn branch(&self) -> &str {
+        self.start.as_ref().map_or("", |start| &start.branch)
+    }
+}
+
+/// The first stage that must pass before landing and has not.
+fn awaited<'a>(candidate: &Candidate, limits: &'a Limits) -> Option<&'a str> {
+    let passed = |name: &str| {
+        candidate.stage(name).is_some_and(|known| known.answer == StageAnswer::Success)
+    };
+    let mut names = limits.before_landing.as_ref()?.names().iter();
+    names.find(|name| !passed(name)).map(String::as_str)
+}

@@ -1,0 +1,175 @@
+//! What is in the way of a run: what is recorded, how long it counts, what is said of it.
+
+use super::situation::situation;
+use super::*;
+use crate::plan::{Landed, Obstacle, Plan, Waiting, plan};
+
+fn port(fault: Fault, error: &str) -> Impediment {
+    Impediment::port(fault, error)
+}
+
+#[test]
+fn an_impediment_is_recorded_where_it_is_news() {
+    let check = |steps: &[(i64, Transition)], now, by: &Impediment, news: bool| {
+        let found = run(steps).impeded_by(by.clone(), at(now));
+        assert_eq!(found.is_some(), news, "{by:?} at {now} after {:?}", steps.last());
+    };
+    let away = port(Fault::Transient, "no way to the remote");
+    let other = port(Fault::Transient, "the disk is full");
+    let refused = port(Fault::Auth, "not let in");
+    let forged = Impediment::Forged { commit: oid('f'), branch: "main".to_owned() };
+    check(&[], 1, &away, true);
+    let known = [(10, impeded(Fault::Transient))];
+    check(&known, 11, &away, false);
+    check(&known, 11, &other, true);
+    check(&known, 11, &refused, true);
+    // What passes by itself now and then is recorded every few minutes.
+    let over = with(known.to_vec(), vec![(20, Transition::Unimpeded)]);
+    check(&over, 319, &away, false);
+    check(&over, 319, &other, false);
+    check(&over, 320, &away, true);
+    check(&over, 21, &refused, true);
+    // What needs a person stays.
+    let lasts = [(10, impeded(Fault::Permanent))];
+    check(&lasts, 999, &away, false);
+    check(&lasts, 999, &forged, false);
+    // After the end nothing needs one any more to go on.
+    let ended = Transition::Concluded { end: End::NeedsHuman, why: String::new() };
+    let ended = with(lasts.to_vec(), vec![(30, ended)]);
+    check(&ended, 400, &refused, true);
+    let settling = with(ended, vec![(400, impeded(Fault::Auth))]);
+    check(&settling, 401, &port(Fault::Auth, "no way to the remote"), false);
+    check(&settling, 401, &away, true);
+}
+
+#[test]
+fn a_pass_that_goes_well_takes_away_what_passes_by_itself() {
+    let unimpeded = |steps: &[(i64, Transition)]| run(steps).unimpeded();
+    assert_eq!(unimpeded(&[]), None);
+    assert_eq!(unimpeded(&[(1, impeded(Fault::Transient))]), Some(Transition::Unimpeded));
+    assert_eq!(unimpeded(&[(1, impeded(Fault::Transient)), (2, Transition::Unimpeded)]), None);
+    assert_eq!(unimpeded(&[(1, impeded(Fault::Auth))]), None);
+    let landing = with(to_landing(), vec![(90, impeded(Fault::Auth)), (91, landed('c'))]);
+    assert_eq!(run(&landing).impediment(), None, "what landed all the same is not in the way");
+}
+
+#[test]
+fn the_comment_shows_an_error_that_lasts() {
+    let other = Impediment::port(Fault::Transient, "the disk is full");
+    let steps = [(10, impeded(Fault::Transient)), (200, Transition::Impeded { by: other })];
+    let shown = |steps: &[(i64, Transition)], now| run(steps).lasting_error(at(now));
+    assert_eq!(shown(&steps, 309), None);
+    assert_eq!(shown(&steps, 310).as_deref(), Some("the disk is full"), "the newest");
+    let over = with(steps.to_vec(), vec![(400, Transition::Unimpeded)]);
+    assert_eq!(shown(&over, 999), None);
+    let again = with(over, vec![(1_000, impeded(Fault::Transient))]);
+    assert_eq!(shown(&again, 1_299), None, "it lasts anew");
+    let by = Impediment::Minor { error: "not shown".to_owned() };
+    assert_eq!(shown(&[(10, Transition::Impeded { by })], 999), None);
+}
+
+#[test]
+fn only_what_needs_a_person_is_an_obstacle() {
+    let obstacle = |steps: &[(i64, Transition)]| situation(steps, 50).obstacle;
+    assert_eq!(obstacle(&[]), Obstacle::Nothing);
+    assert_eq!(obstacle(&[(1, impeded(Fault::Transient))]), Obstacle::Nothing);
+    assert_eq!(obstacle(&[(1, impeded(Fault::RateLimited))]), Obstacle::Nothing);
+    assert_eq!(obstacle(&[(1, impeded(Fault::NotFound))]), Obstacle::NeedsAPerson);
+    let by = Impediment::Minor { error: "not shown".to_owned() };
+    assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::Nothing);
+    let by = Impediment::Forged { commit: oid('f'), branch: "main".to_owned() };
+    assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::Forged);
+}
+
+/// A candidate whose push was begun.
+fn sent() -> Vec<(i64, Transition)> {
+    with(to_landing()[..7].to_vec(), vec![(60, Transition::PushBegun)])
+}
+
+/// A look that broke off, and with `unread` a push that cannot be read about.
+fn broken(unread: bool) -> Seen {
+    let error = || Some("no way to the remote".to_owned());
+    let unread = error().filter(|_| unread);
+    Seen { broke_off: error(), unread, alive: true, working: true, ..Seen::default() }
+}
+
+#[test]
+fn what_cannot_be_seen_is_waited_for_until_time_is_over() {
+    let blind = |steps: &[(i64, Transition)], now| {
+        run(steps).situation(&broken(false), &limits(), at(now)).blind
+    };
+    assert!(blind(&[], 43_199) && !blind(&[], 43_200));
+    // A clock that stands still brings no end.
+    assert!(blind(&[(100, Transition::Paused)], 1_000_000));
+    // What landed has its stage's time, too.
+    let late = with(to_landing(), vec![(43_000, landed('c'))]);
+    let stage = i64::try_from(limits().stage.as_secs()).unwrap();
+    assert!(blind(&late, 43_000 + stage - 1) && !blind(&late, 43_000 + stage));
+}
+
+#[test]
+fn a_push_that_cannot_be_read_about_is_handed_over_when_time_is_over() {
+    let steps = sent();
+    let seen = Seen { broke_off: None, alive: false, working: false, ..broken(true) };
+    let unread = |seen: &Seen, now| run(&steps).situation(seen, &limits(), at(now)).unread;
+    assert!(!unread(&seen, 43_199) && unread(&seen, 43_200));
+    assert!(!unread(&Seen::default(), 99_999));
+    let dropped = Seen { dropped: true, ..seen };
+    assert!(unread(&dropped, 100));
+}
+
+/// The plan's end at `now`, and why.
+#[track_caller]
+fn ending(steps: &[(i64, Transition)], seen: &Seen, now: i64) -> (End, String) {
+    let run = run(steps);
+    let situation = run.situation(seen, &limits(), at(now));
+    let Plan::Conclude { end } = plan(&situation) else {
+        panic!("{:?} in {situation:#?}", plan(&situation))
+    };
+    (end, run.ended_because(end, seen, &limits(), &situation))
+}
+
+#[test]
+fn why_a_run_ends_names_what_was_in_its_way() {
+    let check = |steps: &[(i64, Transition)], seen: &Seen, now, end, why: &str| {
+        assert_eq!(ending(steps, seen, now), (end, why.to_owned()));
+    };
+    let nothing = Seen::default();
+    let over = 43_200;
+    let passed = "the run's deadline has passed";
+    check(&[], &nothing, over, End::NeedsHuman, passed);
+    let error = "the last error was: no way to the remote";
+    let failing = [(10, impeded(Fault::Transient))];
+    check(&failing, &nothing, over, End::NeedsHuman, &format!("{passed}; {error}"));
+    let well = [(10, impeded(Fault::Transient)), (11, Transition::Unimpeded)];
+    check(&well, &nothing, over, End::NeedsHuman, passed);
+    let turn = [(10, begun(TurnCause::Opening)), (11, failed())];
+    let overloaded = format!("{passed}; the last error was: overloaded");
+    check(&turn, &nothing, over, End::NeedsHuman, &overloaded);
+    let still = Seen { alive: false, working: false, ..broken(false) };
+    check(&[], &still, over, End::NeedsHuman, &format!("{passed}; {error}"));
+    let stopping = [(over - 100, Transition::Stopping)];
+    let unstoppable = format!("{passed}; what the run had started could not be stopped; {error}");
+    check(&stopping, &broken(false), over, End::Frozen, &unstoppable);
+    // What needs a person is the reason by itself, whatever the clock says.
+    let lasts = [(10, impeded(Fault::Auth))];
+    check(&lasts, &nothing, 50, End::NeedsHuman, "no way to the remote");
+    check(&lasts, &nothing, over, End::NeedsHuman, "no way to the remote");
+    let by = Impediment::Overtaken { times: 10 };
+    let overtaken = [(10, Transition::Impeded { by })];
+    let moved = "the default branch moved 10 times while the change was being judged";
+    check(&overtaken, &nothing, 50, End::NeedsHuman, moved);
+    let unread = Seen { unread: Some("no way to the remote".to_owned()), ..Seen::default() };
+    let unknown = format!(
+        "{passed}; it is not known whether {} landed on main: look there first; {error}",
+        oid('c').short()
+    );
+    check(&sent(), &unread, over, End::NeedsHuman, &unknown);
+}
+
+#[test]
+fn a_run_that_fails_to_look_waits() {
+    let situation = run(&[]).situation(&broken(false), &limits(), at(50));
+    assert_eq!(situation.landed, Landed::Nothing);
+    assert_eq!(plan(&situation), Plan::Wait { reason: Waiting::Ports });
+}

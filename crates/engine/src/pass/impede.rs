@@ -1,0 +1,71 @@
+//! What is in the way of a pass: recorded, so that it is shown and planned on.
+//!
+//! Nothing here ends a run. What needs a person is in the record before the next step,
+//! whose plan says what becomes of the run; what may pass by itself is kept while it lasts.
+
+use afk_core::impediment::{self, Impediment};
+
+use super::act::STOPPING;
+use super::{Acted, Next, Pass, Wait, Watch};
+use crate::driver::later;
+use crate::ports::{PortError, PortErrorKind, PortResult};
+
+impl Pass<'_> {
+    /// Records what is in the way and looks again: the plan says what becomes of it.
+    pub(super) async fn impede(&mut self, by: Impediment) -> PortResult<Acted> {
+        let Some(transition) = self.run.impeded_by(by.clone(), self.now()) else {
+            return Err(PortError::permanent(by.sentence()));
+        };
+        self.commit(transition).await?;
+        Ok(Acted::Again)
+    }
+
+    /// A step came to its end; one that came to rest shows that nothing is in the way.
+    pub(super) async fn went_well(&mut self, acted: Acted) -> PortResult<Acted> {
+        if matches!(acted, Acted::Again) || self.run.settled_at.is_some() {
+            return Ok(acted);
+        }
+        let transition = match self.noted.take() {
+            Some(error) => {
+                let by = Impediment::Minor { error: impediment::kept(&error.chain()) };
+                self.run.impeded_by(by, self.now())
+            }
+            None => self.run.unimpeded(),
+        };
+        if let Some(transition) = transition {
+            self.commit(transition).await?;
+        }
+        Ok(acted)
+    }
+
+    /// A step failed. What may go better is tried again by the next pass.
+    pub(super) async fn went_wrong(&mut self, error: PortError) -> PortResult<Acted> {
+        if error.kind == PortErrorKind::Cancelled {
+            return Ok(Acted::Rest(self.soon()));
+        }
+        let by = error.fault().map(|fault| Impediment::port(fault, &error.chain()));
+        let Some(transition) = by.and_then(|by| self.run.impeded_by(by, self.now())) else {
+            return Err(error);
+        };
+        match self.commit(transition).await {
+            Ok(()) if self.run.is_at_an_obstacle() => Ok(Acted::Again),
+            Ok(()) => Err(error),
+            Err(second) => {
+                let second = second.chain();
+                tracing::warn!(run.id = %self.run.id, error = second, "impediment not recorded");
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes what went wrong and holds nothing up.
+    pub(super) fn note(&mut self, error: PortError, what: &str) {
+        tracing::warn!(run.id = %self.run.id, error = error.chain(), "{what}");
+        self.noted.get_or_insert(error);
+    }
+
+    pub(super) fn soon(&self) -> Next {
+        let until = Some(later(self.now(), STOPPING));
+        Next::Wait(Wait { until, watch: Watch::Nothing })
+    }
+}
