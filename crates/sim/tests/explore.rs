@@ -137,6 +137,9 @@ fn says(bad: Bad) -> &'static str {
         Bad::ReleasesForEver => "was released again more often than was asked",
         Bad::RedIsGreen => "although its candidate was not green",
         Bad::PushForgotten => "does not know of it",
+        Bad::PendingIsGreen => "was closed and what landed is not green",
+        Bad::BelievesOneFailure => "that it heard once",
+        Bad::PollsAllTheTime => "again at once",
     }
 }
 

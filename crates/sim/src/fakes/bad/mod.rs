@@ -104,11 +104,17 @@ pub enum Bad {
     StoppedStaysReady,
     /// That an issue was released again for a comment is not seen.
     ReleasesForEver,
+    /// A stage that is pending counts as green.
+    PendingIsGreen,
+    /// A failure is believed the first time.
+    BelievesOneFailure,
+    /// Stages are polled without a pause.
+    PollsAllTheTime,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 47] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -153,6 +159,9 @@ impl Bad {
         Self::PushForgotten,
         Self::StoppedStaysReady,
         Self::ReleasesForEver,
+        Self::PendingIsGreen,
+        Self::BelievesOneFailure,
+        Self::PollsAllTheTime,
     ];
 
     /// The configuration as this loop sees it.
