@@ -11,7 +11,7 @@ use afk_agent::host::Hosts;
 use afk_agent::sandbox::Capabilities;
 use afk_core::config::Config;
 use afk_engine::Engine;
-use afk_engine::ports::{Ports, Settings};
+use afk_engine::ports::{NoStages, Ports, Settings};
 use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
 use afk_local::{
@@ -140,6 +140,7 @@ impl App {
             tracker: Arc::new(TrackerPort::new(tracker.clone())),
             executor: Arc::new(LocalExecutor::new(local.clone())),
             jobs: Arc::new(LocalJobs::new(local.clone())),
+            stages: Arc::new(NoStages),
             git: Arc::new(LocalGit::new(local.clone())),
             notifier: Arc::new(bells),
             archive: Arc::new(archive.clone()),

@@ -24,6 +24,9 @@ use crate::run::Limits;
 use crate::usd::Usd;
 use crate::verdict::Stages;
 
+/// The kind of stages that are run here.
+const COMMAND: &str = "command";
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -178,7 +181,12 @@ pub enum History {
 pub struct Stage {
     /// Its name, unlike that of any other stage of the repo.
     pub name: String,
+    /// Who answers: "command" runs the command below; another kind is polled by the adapter
+    /// of that name.
+    #[serde(default = "command")]
+    pub kind: String,
     /// The command (argv) that answers by its exit code, in a clean clone of the commit.
+    #[serde(default)]
     pub command: Vec<String>,
     /// Seconds that it may run; none is the general bound.
     #[serde(default)]
@@ -322,6 +330,13 @@ impl Config {
     }
 }
 
+impl Stage {
+    /// Whether it is run here, as a job; every other stage is polled.
+    pub fn is_run(&self) -> bool {
+        self.kind == COMMAND
+    }
+}
+
 impl Repo {
     /// The stages that a candidate must pass before it lands; none where it lands at once.
     pub fn before_landing(&self) -> Option<Stages> {
@@ -338,6 +353,10 @@ impl Repo {
         let stages = self.stages.iter().map(|stage| &stage.command[..]);
         ProofPolicy::compile(self.proof.clone(), self.verify.clone(), stages)
     }
+}
+
+fn command() -> String {
+    COMMAND.to_owned()
 }
 
 const fn verify_timeout() -> u64 {

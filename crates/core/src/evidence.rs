@@ -109,6 +109,9 @@ pub struct StageEvidence {
     pub link: Option<String>,
     /// When it was read.
     pub at: At,
+    /// It failed before it passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
 }
 
 /// A red verdict on the way.

@@ -143,6 +143,8 @@ fn problems_are_named_by_their_keys() {
     check(&stages(serde_json::json!([one, one])), &["stages: two are named \"ci\""]);
     let bare = serde_json::json!([{ "name": "ci", "command": [] }]);
     check(&stages(bare), &["each needs a name and a command"]);
+    let polled = serde_json::json!([{ "name": "ci", "kind": "checks" }]);
+    check(&stages(polled), &["\"ci\" is of kind \"checks\", and nothing here polls that"]);
     let hook = |argv: serde_json::Value| with(|table| table["hooks"] = argv);
     check(&hook(serde_json::json!({ "before_run": [] })), &["hooks.before_run"]);
     check(&hook(serde_json::json!({ "after_run": [""] })), &["hooks.after_run"]);

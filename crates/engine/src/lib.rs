@@ -14,6 +14,7 @@ pub mod driver;
 pub mod house;
 mod limits;
 pub mod outbox;
+mod paced;
 pub mod pages;
 pub mod pass;
 pub mod ports;
@@ -25,12 +26,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use afk_core::steer::CommentsHeard;
 use afk_core::trouble::Troubles;
 use limits::Limited;
+use paced::Paced;
 use ports::Ports;
 
 /// The loop, over one set of ports.
 #[derive(Clone)]
 pub struct Engine {
     ports: Ports,
+    /// Stages that are polled, each in its time.
+    stages: Arc<Paced>,
     /// Who we are in leases: one name a process.
     owner: Arc<str>,
     /// Repos that could not be read of late.
@@ -45,8 +49,10 @@ impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
     pub fn new(mut ports: Ports, owner: &str) -> Self {
         ports.tracker = Arc::new(Limited::new(ports.tracker, Arc::clone(&ports.clock)));
+        let stages = Paced::new(Arc::clone(&ports.stages), Arc::clone(&ports.clock));
         Self {
             ports,
+            stages: Arc::new(stages),
             owner: owner.into(),
             troubles: Arc::default(),
             heard: Arc::default(),

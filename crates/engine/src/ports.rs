@@ -7,6 +7,7 @@
 mod error;
 mod git;
 mod jobs;
+mod stages;
 mod store;
 mod tracker;
 
@@ -25,6 +26,7 @@ pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Pus
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, Transcript, TurnReport, TurnRequest,
 };
+pub use stages::{NoStages, StageQuery, StageReport, Stages};
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, Freeze, JournalRow, MemoKey,
     OpenRequest, Outgoing, Page, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
@@ -99,6 +101,8 @@ pub struct Ports {
     pub executor: Arc<dyn Executor>,
     /// Long work that is no turn.
     pub jobs: Arc<dyn Jobs>,
+    /// The stages that are polled.
+    pub stages: Arc<dyn Stages>,
     /// Mirrors, workspaces and the default branch.
     pub git: Arc<dyn Git>,
     /// The doorbells.

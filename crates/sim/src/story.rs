@@ -283,6 +283,15 @@ pub fn tested(config: &mut Config) {
     }
 }
 
+/// Every stage is polled, as one that another machine answers for.
+pub fn polled(config: &mut Config) {
+    let stages = config.repos.values_mut().flat_map(|table| &mut table.stages);
+    for stage in stages {
+        stage.kind = "checks".to_owned();
+        stage.command.clear();
+    }
+}
+
 /// What mends [`breaking_work`] before it landed.
 pub fn mending_more() -> Script {
     Script::acts(vec![Act::Commit {

@@ -138,6 +138,9 @@ fn says(bad: Bad) -> &'static str {
         Bad::RedIsGreen => "although its candidate was not green",
         Bad::PushForgotten => "does not know of it",
         Bad::ErrorEndsTheRun => "and what was planned is ",
+        Bad::PendingIsGreen => "was closed and what landed is not green",
+        Bad::BelievesOneFailure => "that it heard once",
+        Bad::PollsAllTheTime => "again at once",
     }
 }
 

@@ -43,7 +43,7 @@ async fn a_red_candidate_never_lands_and_its_mended_one_is_asked_once() {
     story.sim.with(|world| {
         assert_never_red(world);
         assert_eq!(world.git.heads_ever, std::slice::from_ref(&landed.commit));
-        assert_eq!(stages_started(world), 3, "one a candidate, one its base, none after landing");
+        assert_eq!(stages_started(world), 4, "two of the red one, its base, the mended one");
         let prompt = &world.agents.turns.values().last().unwrap().request.prompt;
         assert!(prompt.contains("stage ci fails on"), "{prompt}");
         let stages = &world.archive.last().unwrap().stages;
@@ -157,7 +157,7 @@ async fn a_red_that_the_base_has_costs_no_refusal_and_lands_when_it_is_mended() 
     story.rounds(5).await;
     assert_eq!(story.run().candidates().count(), 1);
     story.sim.with(|world| {
-        assert_eq!(stages_started(world), 3, "the candidate, its base, the head after it");
+        assert_eq!(stages_started(world), 4, "the candidate twice, its base, the head after it");
         world.somebody_lands(&repo("o/r"), &[("src/theirs", "mended")]);
     });
     let run = story.settle().await;

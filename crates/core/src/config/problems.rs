@@ -123,7 +123,13 @@ impl Repo {
             if self.stages.iter().take(n).any(|other| other.name == stage.name) {
                 found.push(format!("stages: two are named {:?}", stage.name));
             }
-            if stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty) {
+            if !stage.is_run() {
+                found.push(format!(
+                    "stages: {:?} is of kind {:?}, and nothing here polls that; only \"command\" \
+                     is there",
+                    stage.name, stage.kind
+                ));
+            } else if stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty) {
                 found.push("stages: each needs a name and a command".to_owned());
             }
         }

@@ -113,9 +113,10 @@ impl Evidence {
         }
         for stage in &self.stages {
             let link = stage.link.as_deref().map(|l| format!(", {}", word(l))).unwrap_or_default();
+            let flaky = if stage.flaky { " (flaky: it failed before)" } else { "" };
             let _ = writeln!(
                 out,
-                "- {}: {} for {} at {}{link}",
+                "- {}: {}{flaky} for {} at {}{link}",
                 word(&stage.stage),
                 stage.answer,
                 stage.commit.short(),

@@ -54,6 +54,7 @@ fn whole() -> Evidence {
             answer: StageAnswer::Success,
             link: Some("https://ci.example/1".into()),
             at: at(),
+            flaky: false,
         }],
         stages_configured: vec!["checks".into()],
         reds: vec![RedEvidence {

@@ -1,8 +1,8 @@
 //! What each transition does to the record.
 
 use super::{
-    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, Posted, Run,
-    Stage, Start, Transition, Tried, Turn,
+    Attempt, BaseAsked, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt,
+    Posted, Run, Stage, Start, Transition, Tried, Turn,
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
@@ -73,9 +73,14 @@ impl Run {
                 self.on_candidate(|candidate| candidate.hear(stage));
             }
             Transition::BaseRed { commit } => self.on_candidate(|candidate| {
-                if !candidate.red_bases.contains(&commit) {
-                    candidate.red_bases.push(commit);
-                }
+                candidate.base_asked = match candidate.base_asked {
+                    Some(known) if candidate.red_bases.last() == Some(&commit) => {
+                        Some(BaseAsked { again: known.again + 1, at })
+                    }
+                    Some(_) | None => Some(BaseAsked { again: 0, at }),
+                };
+                candidate.red_bases.retain(|known| *known != commit);
+                candidate.red_bases.push(commit);
             }),
             Transition::TryRemoved { n } => self.remove_try(n, at),
             Transition::PushBegun => self.on_candidate(|candidate| {
@@ -222,7 +227,8 @@ impl Run {
 
     fn answer(&mut self, stage: Stage) {
         if let Some(landed) = self.landed_mut() {
-            if stage.answer == StageAnswer::Failure {
+            let known = landed.stage(&stage.name).map(|known| known.answer);
+            if stage.answer == StageAnswer::Failure && known != Some(StageAnswer::Failure) {
                 // What was said of another stage's failure says nothing of this one.
                 landed.red = None;
             }
@@ -244,7 +250,8 @@ impl Run {
         let Some(landed) = self.landed_mut() else { return };
         landed.red = Some(cause);
         let failed = landed.stages.iter().find(|stage| stage.answer == StageAnswer::Failure);
-        let red_at = failed.map_or(at, |stage| stage.at);
+        landed.attributed = failed.map(|stage| stage.again);
+        let red_at = failed.map_or(at, |stage| stage.asked_at.unwrap_or(stage.at));
         match cause {
             RedCause::Ours => {
                 self.first_red_at.get_or_insert(red_at);

@@ -161,12 +161,19 @@ impl Run {
     fn unanswered(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let (name, about) = (awaited(candidate, limits)?, self.on_its_branch(candidate));
-        let void = candidate.stage(name).filter(|known| known.answer == StageAnswer::Void);
-        Some(match void {
-            Some(void) => format!(
-                "stage {name} could not run about {about}, asked {} times, so it did not land: {}",
+        Some(match candidate.stage(name) {
+            Some(void) if void.answer == StageAnswer::Void => format!(
+                "stage {name} could not run on {about}, tried {} times, so it did not land: {}",
                 void.again + 1,
                 void.tail.as_deref().unwrap_or_default().trim()
+            ),
+            Some(failed) if failed.answer == StageAnswer::Failure => format!(
+                "stage {name} fails on {about}, and it is not known whether it fails on its base, \
+                 too, so it did not land"
+            ),
+            Some(_) => format!(
+                "stage {name} did not finish within {} minutes on {about}, so it did not land",
+                limits.stage.as_secs() / 60
             ),
             None => format!(
                 "stage {name} gave no answer within {} minutes about {about}, so it did not land: \

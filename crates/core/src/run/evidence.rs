@@ -128,5 +128,6 @@ fn stage_answers(candidate: &Candidate) -> impl Iterator<Item = StageEvidence> {
         answer: stage.answer,
         link: stage.link.clone(),
         at: stage.at,
+        flaky: stage.flaky,
     })
 }

@@ -281,10 +281,32 @@ pub struct Candidate {
     pub stages: Vec<Stage>,
     /// Whose its red is, once that is decided.
     pub red: Option<RedCause>,
+    /// At which asking of the stage that failed that was decided ([`Stage::again`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributed: Option<u32>,
     /// Heads of the default branch that fail where it failed before landing, oldest
     /// first: with any, its red is not its own.
     #[serde(default)]
     pub red_bases: Vec<Oid>,
+    /// The newest asking about the last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_asked: Option<BaseAsked>,
+}
+
+/// An asking about a head of the default branch that fails where a candidate failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseAsked {
+    /// How often it had been asked before.
+    pub again: u32,
+    /// When it failed.
+    pub at: At,
+}
+
+impl BaseAsked {
+    /// When it is asked again.
+    pub fn next(self) -> At {
+        self.at.checked_add(Run::backoff(self.again + 1)).unwrap_or(At::MAX)
+    }
 }
 
 /// A candidate's branch on the remote. Its name follows from the record: it is found

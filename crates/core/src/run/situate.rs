@@ -258,17 +258,20 @@ fn tried(
     }
     match fold(candidate.answers(stages)) {
         Verdict::Green => plan::Candidate::Clear,
-        // Answered and refused are two steps: whoever died between them goes on.
-        Verdict::Red if candidate.red_bases.is_empty() => {
-            plan::Candidate::Pushed { overdue: false }
-        }
+        // Answered, believed and refused are three steps: whoever died between them goes on.
         Verdict::Red => {
             let late = candidate.failed_at().is_none_or(|at| since(at) >= limits.stage);
-            plan::Candidate::Excused { overdue: !seen.staging && late }
+            let overdue = !seen.staging && late;
+            if candidate.red_bases.is_empty() {
+                plan::Candidate::Pushed { overdue }
+            } else {
+                plan::Candidate::Excused { overdue }
+            }
         }
         Verdict::Pending => {
             let never_ran = candidate.stages.iter().any(Stage::never_ran);
-            let silent = !seen.staging && since(candidate.asked_since()) >= limits.candidate;
+            let bound = if candidate.is_at_work() { limits.stage } else { limits.candidate };
+            let silent = !seen.staging && since(candidate.asked_since()) >= bound;
             plan::Candidate::Pushed { overdue: never_ran || silent }
         }
     }

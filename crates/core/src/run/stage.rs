@@ -1,7 +1,9 @@
 //! What stages answered about a commit, and what is still to be asked of them.
 //!
-//! A stage that could not run on a candidate is asked again a few times, each time by
-//! another job. Which asking is next, and from when, is told from the answers alone.
+//! A failure is believed once the stage was asked again and failed again. A stage that
+//! could not run, or that fails where what it stands on does, is asked again after a pause
+//! that grows: on a candidate a few times, on what landed until its deadline. Which asking
+//! is next, and from when, is told from the answers alone.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,18 +21,92 @@ pub struct Stage {
     pub name: String,
     /// What it answered.
     pub answer: StageAnswer,
-    /// When.
+    /// When; of a failure that is believed, since when it is.
     pub at: At,
     /// Where a person can look.
     pub link: Option<String>,
     /// The end of its output, where it failed.
     pub tail: Option<String>,
-    /// How often it had been asked before and could not run.
+    /// How often it had been asked before, and its answer was not taken for the last.
     #[serde(default)]
     pub again: u32,
+    /// When it was last asked about a failure, where that was not the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<At>,
+    /// A failure that was heard twice: it is believed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirmed: bool,
+    /// It failed before it passed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub flaky: bool,
 }
 
 impl Stage {
+    /// The first answer of the stage `name`.
+    pub fn new(name: &str, answer: StageAnswer, at: At) -> Self {
+        Self {
+            name: name.to_owned(),
+            answer,
+            at,
+            link: None,
+            tail: None,
+            again: 0,
+            asked_at: None,
+            confirmed: false,
+            flaky: false,
+        }
+    }
+
+    /// This answer as it stands after what was `known` of the stage before; none where it
+    /// is no news. A success stays, and so does a failure until there is a success.
+    pub fn after(self, known: Option<&Self>) -> Option<Self> {
+        use StageAnswer::{Failure, None as Nothing, Pending, Success, Void};
+        let Some(known) = known else {
+            return (self.answer != Nothing).then_some(self);
+        };
+        match (known.answer, self.answer) {
+            (Success, _) | (Failure, Nothing | Pending) => None,
+            (Failure, Failure) => (self.again > known.again).then(|| Self {
+                // The second time it has its time again, and after that no more.
+                at: if known.confirmed { known.at } else { self.at },
+                asked_at: Some(self.at),
+                confirmed: true,
+                ..self
+            }),
+            // The failure stands as it was; only the asking is spent.
+            (Failure, Void) => (self.again > known.again).then(|| Self {
+                again: self.again,
+                asked_at: Some(self.at),
+                ..known.clone()
+            }),
+            (Failure, Success) => Some(Self { flaky: true, ..self }),
+            (Nothing | Pending | Void, _) => {
+                let new = self.answer != known.answer
+                    || self.again != known.again
+                    || self.link != known.link;
+                new.then_some(self)
+            }
+        }
+    }
+
+    /// The next asking: after how many it comes, and from when, where it waits for anything.
+    /// None where nothing more is to be asked: it passed.
+    pub fn next_asking(&self) -> Option<(u32, Option<At>)> {
+        let again = self.again + 1;
+        let paused = self.asked_at.unwrap_or(self.at).checked_add(Run::backoff(again)).ok();
+        match self.answer {
+            StageAnswer::None | StageAnswer::Pending => Some((self.again, None)),
+            StageAnswer::Failure if self.again == 0 => Some((again, None)),
+            StageAnswer::Failure | StageAnswer::Void => Some((again, paused)),
+            StageAnswer::Success => None,
+        }
+    }
+
+    /// Whether it failed, and that is believed.
+    pub fn is_red(&self) -> bool {
+        self.answer == StageAnswer::Failure && self.confirmed
+    }
+
     /// Whether it could not run so often that it is not asked again.
     pub fn never_ran(&self) -> bool {
         self.answer == StageAnswer::Void && self.again >= AGAIN
@@ -43,20 +119,16 @@ impl Candidate {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// The next asking of the stage `name` before landing: after how many that could not
-    /// run it comes, and from when, where it waits for anything. None where it has decided,
-    /// or is not asked again.
+    /// The next asking of the stage `name` before landing: after how many it comes, and from
+    /// when, where it waits for anything. None where it has decided, or is not asked again.
     pub fn next_asking(&self, name: &str) -> Option<(u32, Option<At>)> {
         let Some(known) = self.stage(name) else { return Some((0, None)) };
-        match known.answer {
-            StageAnswer::None | StageAnswer::Pending => Some((known.again, None)),
-            StageAnswer::Void if known.never_ran() => None,
-            StageAnswer::Void => {
-                let again = known.again + 1;
-                Some((again, known.at.checked_add(Run::backoff(again)).ok()))
-            }
-            StageAnswer::Success | StageAnswer::Failure => None,
-        }
+        known.next_asking().filter(|_| !known.never_ran() && !known.is_red())
+    }
+
+    /// Whether a stage of it is at work, as far as it is recorded.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.answered(&[StageAnswer::Pending]).next().is_some()
     }
 
     /// What each of `stages` has answered, in their order.
@@ -100,5 +172,75 @@ impl Candidate {
             Some(known) => *known = stage,
             None => self.stages.push(stage),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use StageAnswer::{Failure, None as Nothing, Pending, Success, Void};
+
+    use super::*;
+
+    fn said(answer: StageAnswer, second: i64, again: u32) -> Stage {
+        Stage { again, ..Stage::new("ci", answer, At::from_second(second).unwrap()) }
+    }
+
+    /// `known`, with each of these heard after it, as far as it is news.
+    fn heard(known: Option<Stage>, all: &[(StageAnswer, i64, u32)]) -> Option<Stage> {
+        all.iter().fold(known, |known, (answer, second, again)| {
+            said(*answer, *second, *again).after(known.as_ref()).or(known)
+        })
+    }
+
+    #[test]
+    fn a_failure_is_believed_the_second_time_and_a_success_at_once_and_for_good() {
+        let check = |all: &[(StageAnswer, i64, u32)], expected: (StageAnswer, bool, bool)| {
+            let known = heard(None, all).unwrap();
+            assert_eq!((known.answer, known.is_red(), known.flaky), expected, "{all:?}");
+        };
+        check(&[(Failure, 1, 0)], (Failure, false, false));
+        check(&[(Failure, 1, 0), (Failure, 2, 0)], (Failure, false, false));
+        check(&[(Failure, 1, 0), (Failure, 2, 1)], (Failure, true, false));
+        check(&[(Failure, 1, 0), (Success, 2, 1)], (Success, false, true));
+        check(&[(Failure, 1, 0), (Failure, 2, 1), (Success, 3, 2)], (Success, false, true));
+        check(&[(Success, 1, 0), (Failure, 2, 0), (Failure, 3, 1)], (Success, false, false));
+        // What says nothing takes nothing back.
+        check(&[(Failure, 1, 0), (Pending, 2, 1)], (Failure, false, false));
+        check(&[(Failure, 1, 0), (Void, 2, 1), (Failure, 3, 2)], (Failure, true, false));
+        check(&[(Failure, 1, 0), (Failure, 2, 1), (Void, 3, 2)], (Failure, true, false));
+        check(&[(Void, 1, 0), (Failure, 2, 1)], (Failure, false, false));
+        check(&[(Void, 1, 0), (Success, 2, 1)], (Success, false, false));
+        check(&[(Pending, 1, 0), (Void, 2, 0), (Pending, 3, 1)], (Pending, false, false));
+        assert_eq!(heard(None, &[(Nothing, 1, 0)]), None);
+    }
+
+    #[test]
+    fn what_is_said_twice_is_no_news() {
+        let check = |known: Stage, answer, again, news: bool| {
+            assert_eq!(said(answer, 9, again).after(Some(&known)).is_some(), news, "{known:?}");
+        };
+        check(said(Pending, 1, 0), Pending, 0, false);
+        check(said(Pending, 1, 0), Nothing, 0, true);
+        check(said(Void, 1, 0), Void, 0, false);
+        check(said(Void, 1, 0), Void, 1, true);
+        let link = Some("https://ci.example/2".to_owned());
+        check(Stage { link, ..said(Pending, 1, 0) }, Pending, 0, true);
+    }
+
+    #[test]
+    fn what_does_not_decide_is_asked_again_after_a_pause_that_grows() {
+        let check = |all: &[(StageAnswer, i64, u32)], expected: Option<(u32, Option<i64>)>| {
+            let next = heard(None, all).unwrap().next_asking();
+            let next = next.map(|(again, from)| (again, from.map(At::as_second)));
+            assert_eq!(next, expected, "{all:?}");
+        };
+        check(&[(Pending, 100, 0)], Some((0, None)));
+        check(&[(Success, 100, 0)], None);
+        check(&[(Void, 100, 0)], Some((1, Some(110))));
+        check(&[(Void, 100, 0), (Void, 110, 1)], Some((2, Some(130))));
+        check(&[(Failure, 100, 0)], Some((1, None)));
+        check(&[(Failure, 100, 0), (Void, 101, 1)], Some((2, Some(121))));
+        check(&[(Failure, 100, 0), (Failure, 101, 1)], Some((2, Some(121))));
+        check(&[(Failure, 100, 0), (Failure, 101, 1), (Void, 121, 2)], Some((3, Some(161))));
     }
 }

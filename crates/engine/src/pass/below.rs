@@ -5,13 +5,15 @@
 //! change: only what fails there, too, is somebody else's.
 
 use afk_core::config;
-use afk_core::ids::Oid;
+use afk_core::elapsed::deadline;
+use afk_core::ids::{At, Oid};
 use afk_core::proof::TreeRecipe;
 use afk_core::run::Candidate;
 use afk_core::verdict::StageAnswer;
 
 use super::Pass;
 use super::land::COMMITTER;
+use super::stages::Heard;
 use crate::ports::{CommitSpec, PortResult};
 
 /// The message of a commit that is never pushed.
@@ -19,20 +21,31 @@ const WITHOUT: &str = "The branch without what this run landed\n";
 
 impl Pass<'_> {
     /// What the stage says of the branch as it is at `base` without what this run brought,
-    /// when `commit` is put on it: none while it is asked. A failure excuses `commit`.
+    /// when `commit` is put on it, asked once more after `again` times. A failure excuses
+    /// `commit`, which failed at `since`. What is at work is waited for, and for a while
+    /// after that also what is not there yet.
     pub(super) async fn ask_below(
         &self,
         base: &Oid,
         commit: &Oid,
         stage: &config::Stage,
-    ) -> PortResult<Option<StageAnswer>> {
+        (again, since): (u32, At),
+    ) -> PortResult<Heard> {
         let (below, own) = self.run.foundation(base, commit);
-        let answer = self.ask(stage, below, true, 0).await?.map(|(answer, _)| answer);
-        if answer != Some(StageAnswer::Failure) || own.is_empty() {
-            return Ok(answer);
+        let patience = self.config.limits(&self.repo).candidate;
+        let late = deadline(since, patience, self.now(), &self.run.pauses);
+        let waits = late.is_none_or(|late| self.now() < late);
+        let heard = self.ask(stage, below, true, again).await?.at_its_end(waits);
+        if !heard.is(StageAnswer::Failure) || own.is_empty() {
+            return Ok(heard);
+        }
+        if !stage.is_run() {
+            // Nobody but us has a commit without the run's own, so that nobody can say more:
+            // rather less is blamed on others.
+            return Ok(heard.instead(StageAnswer::None));
         }
         let without = self.without(below, &own).await?;
-        Ok(self.ask(stage, &without, false, 0).await?.map(|(answer, _)| answer))
+        self.ask(stage, &without, false, again).await
     }
 
     /// Every commit that may have been asked about for one that stands on `base`.

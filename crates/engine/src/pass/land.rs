@@ -95,6 +95,8 @@ impl Pass<'_> {
             stages: Vec::new(),
             red: None,
             red_bases: Vec::new(),
+            base_asked: None,
+            attributed: None,
         })
     }
 

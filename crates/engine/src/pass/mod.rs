@@ -86,7 +86,24 @@ enum Acted {
 
 impl Acted {
     fn wait(watch: Watch, until: Option<At>) -> Self {
-        Self::Rest(Next::Wait(Wait { until, watch }))
+        Wait { until, watch }.into()
+    }
+
+    /// The same, and a wait ends at `latest`.
+    fn no_later_than(self, latest: At) -> Self {
+        match self {
+            Self::Rest(Next::Wait(Wait { until, watch })) => {
+                let until = until.map_or(latest, |until| until.min(latest));
+                Self::wait(watch, Some(until))
+            }
+            other => other,
+        }
+    }
+}
+
+impl From<Wait> for Acted {
+    fn from(wait: Wait) -> Self {
+        Self::Rest(Next::Wait(wait))
     }
 }
 

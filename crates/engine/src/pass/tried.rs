@@ -12,6 +12,7 @@ use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Refused, Stage, Transition};
 use afk_core::verdict::StageAnswer;
 
+use super::stages::{Heard, said};
 use super::{Acted, Pass, Watch};
 use crate::ports::{JobState, PortError, PortResult, Push};
 
@@ -51,7 +52,7 @@ impl Pass<'_> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
         let known = candidate.stage(&stage.name);
-        if let Some(failed) = known.filter(|one| one.answer == StageAnswer::Failure) {
+        if let Some(failed) = known.filter(|one| one.is_red()) {
             return self.attribute_try(&candidate, &stage, failed).await;
         }
         let now = self.now();
@@ -63,13 +64,13 @@ impl Pass<'_> {
         if let Some(from) = from.filter(|from| now < *from) {
             return Ok(Acted::wait(Watch::Nothing, Some(from)));
         }
-        let Some((answer, tail)) = self.ask(&stage, &candidate.commit, false, again).await? else {
-            return Ok(Acted::wait(Watch::Jobs, None));
+        let (report, wait) = match self.ask(&stage, &candidate.commit, false, again).await? {
+            Heard::Says(report, wait) => (report, wait),
+            Heard::NotYet(wait) => return Ok(wait.into()),
         };
-        if known.is_some_and(|known| (known.answer, known.again) == (answer, again)) {
-            return Ok(Acted::wait(Watch::Nothing, silent));
-        }
-        let stage = Stage { name: stage.name, answer, at: now, link: None, tail, again };
+        let Some(stage) = said(&stage, report, again, now).after(known) else {
+            return Ok(wait.into());
+        };
         self.commit(Transition::CandidateAnswered { stage }).await?;
         Ok(Acted::Again)
     }
@@ -81,40 +82,41 @@ impl Pass<'_> {
         stage: &config::Stage,
         failed: &Stage,
     ) -> PortResult<Acted> {
-        match self.ask_below(&candidate.base, &candidate.commit, stage).await? {
-            None => Ok(Acted::wait(Watch::Jobs, None)),
-            Some(StageAnswer::Failure) => {
-                self.commit(Transition::BaseRed { commit: candidate.base.clone() }).await?;
+        let (base, commit) = (&candidate.base, &candidate.commit);
+        match self.ask_below(base, commit, stage, (failed.again, failed.at)).await? {
+            Heard::NotYet(wait) => Ok(wait.into()),
+            Heard::Says(report, _) if report.answer == StageAnswer::Failure => {
+                self.commit(Transition::BaseRed { commit: base.clone() }).await?;
                 Ok(Acted::Again)
             }
-            Some(
-                StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
-            ) => self.refuse(refused(failed, candidate)).await,
+            Heard::Says(..) => self.refuse(refused(failed, candidate)).await,
         }
     }
 
-    /// Asks a default head that is new about the failure that it shared with the candidate;
-    /// one without it gets a candidate of its own.
+    /// Asks the default head, after a pause that grows or where it is new, about the failure
+    /// that it shared with the candidate; one without it gets a candidate of its own.
     pub(super) async fn ask_base_again(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
-        let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
+        let (repo, branch, now) = (self.run.issue.repo.clone(), self.branch(), self.now());
         let head = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
-        if candidate.red_bases.contains(&head) {
-            let (bound, now) = (self.config.limits(&self.repo).stage, self.now());
-            let since = candidate.failed_at().unwrap_or(candidate.at);
-            let until = deadline(since, bound, now, &self.run.pauses);
-            return Ok(Acted::wait(Watch::Nothing, until));
-        }
-        match self.ask_below(&head, &candidate.commit, &stage).await? {
-            None => Ok(Acted::wait(Watch::Jobs, None)),
-            Some(StageAnswer::Failure) => {
+        let failed = candidate.stage(&stage.name);
+        let (failed, at) = failed.map_or((0, candidate.at), |failed| (failed.again, failed.at));
+        let same = candidate.base_asked.filter(|_| candidate.red_bases.last() == Some(&head));
+        let again = match same {
+            None => failed,
+            Some(asked) if now < asked.next() => {
+                return Ok(Acted::wait(Watch::Nothing, Some(asked.next())));
+            }
+            Some(asked) => failed + asked.again + 1,
+        };
+        match self.ask_below(&head, &candidate.commit, &stage, (again, at)).await? {
+            Heard::NotYet(wait) => Ok(wait.into()),
+            Heard::Says(report, _) if report.answer == StageAnswer::Failure => {
                 self.commit(Transition::BaseRed { commit: head }).await?;
                 Ok(Acted::Again)
             }
-            Some(
-                StageAnswer::None | StageAnswer::Pending | StageAnswer::Void | StageAnswer::Success,
-            ) => self.integrate().await,
+            Heard::Says(..) => self.integrate().await,
         }
     }
 
@@ -123,7 +125,9 @@ impl Pass<'_> {
     pub(super) async fn has_unheard(&self) -> PortResult<bool> {
         let on_remote = |one: &&Candidate| one.tried.is_some_and(|tried| tried.pushed_at.is_some());
         let Some(candidate) = self.run.candidate().filter(on_remote) else { return Ok(false) };
-        let Some(next) = self.awaited(candidate) else { return Ok(false) };
+        let Some(next) = self.awaited(candidate).filter(config::Stage::is_run) else {
+            return Ok(false);
+        };
         let Some((again, _)) = candidate.next_asking(&next.name) else { return Ok(false) };
         if candidate.stage(&next.name).is_some_and(|known| known.again == again) {
             return Ok(false);

@@ -9,6 +9,8 @@ use super::scenario::{
 };
 use super::scripts::{Does, Work};
 use crate::fakes::{FAR, LATE, MANY};
+use crate::world::Says;
+use afk_core::verdict::StageAnswer;
 
 /// Steps in which people act and ports fail; after them all is calm.
 pub(super) const STEPS: u64 = 700;
@@ -32,12 +34,15 @@ impl Scenario {
             (suffers(&mut rng, fault), fault)
         });
         let faults: Vec<_> = faults.collect();
+        let polled = Rng::new(seed, 6).chance(25);
         Self {
             about: String::new(),
             seed: Some(seed),
             planes,
             setting: Setting {
                 buries: Rng::new(seed, 5).chance(50),
+                polled,
+                says: if polled { says(&mut Rng::new(seed, 7)) } else { Vec::new() },
                 ..setting(&mut Rng::new(seed, 2), repos)
             },
             acts: acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect(),
@@ -57,6 +62,8 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         hooks: rng.chance(15),
         unruly: rng.chance(20),
         buries: false,
+        polled: false,
+        says: Vec::new(),
         repos: Vec::new(),
     };
     for repo in repos {
@@ -66,6 +73,20 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         setting.repos.push(RepoSetting { name: (*repo).to_owned(), turns, issues });
     }
     setting
+}
+
+/// Now and then a stage says other things than its commit deserves, but never that it passed.
+fn says(rng: &mut Rng) -> Vec<Says> {
+    let one = |rng: &mut Rng| match rng.below(8) {
+        0 => Says::Answer(StageAnswer::None),
+        1 => Says::Answer(StageAnswer::Pending),
+        2 | 3 => Says::Answer(StageAnswer::Failure),
+        4 => Says::Answer(StageAnswer::Void),
+        5 => Says::Look(rng.below(100).cast_signed()),
+        6 => Says::Limited(rng.below(100).cast_signed()),
+        _ => Says::Down,
+    };
+    (0..rng.below(12)).map(|_| one(rng)).collect()
 }
 
 fn issue(rng: &mut Rng, number: u64) -> IssueSetting {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scripts::Work;
 use crate::story;
-use crate::world::World;
+use crate::world::{Says, World};
 
 /// Everything that happens, but for what the loop does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -56,6 +56,12 @@ pub struct Setting {
     /// Stages are asked before landing.
     #[serde(default)]
     pub tested: bool,
+    /// Stages are polled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub polled: bool,
+    /// What the stage says at its first polls, whatever they are about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub says: Vec<Says>,
     /// Every hook is set.
     #[serde(default)]
     pub hooks: bool,
@@ -232,6 +238,7 @@ impl Setting {
         world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
         world.tracker.permissions.insert("bob".to_owned(), Permission::Read);
         world.agents.unruly = self.unruly;
+        world.stages.says.insert("ci".to_owned(), self.says.iter().copied().collect());
         for repo in &self.repos {
             let name = story::repo(&repo.name);
             world.somebody_lands(&name, &[("README.md", "hello"), ("src/lib", "one")]);
@@ -282,6 +289,9 @@ impl Setting {
         }
         if self.tested {
             story::tested(&mut config);
+        }
+        if self.polled {
+            story::polled(&mut config);
         }
         config
     }

@@ -9,7 +9,7 @@ use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_engine::ports::{
     CommitSpec, CommitText, Executor, Fetched, FileAt, Git, Job, JobState, Jobs, Merge, PortResult,
-    Prepared, Push, Transcript, TurnReport, TurnRequest,
+    Prepared, Push, StageQuery, StageReport, Stages, Transcript, TurnReport, TurnRequest,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +104,13 @@ impl Jobs for Sim {
 
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()> {
         self.call("jobs.forget", |world| world.forget_job(run, key)).await
+    }
+}
+
+#[async_trait]
+impl Stages for Sim {
+    async fn poll(&self, query: &StageQuery) -> PortResult<StageReport> {
+        self.call("stages.poll", |world| world.poll_stage(query)).await
     }
 }
 

@@ -99,6 +99,7 @@ impl Sim {
             tracker: sim.clone(),
             executor: sim.clone(),
             jobs: sim.clone(),
+            stages: sim.clone(),
             git: sim.clone(),
             notifier: sim.clone(),
             archive: sim,

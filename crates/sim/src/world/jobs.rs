@@ -35,6 +35,8 @@ pub struct JobWorld {
     pub hanging: BTreeSet<String>,
     /// Programs that cannot be run.
     pub absent: BTreeSet<String>,
+    /// Programs that fail, whatever they work on.
+    pub failing: BTreeSet<String>,
     /// Every start, forgotten ones included.
     pub started: Vec<JobKey>,
     /// The runs whose jobs the last sweep had to leave.
@@ -145,6 +147,9 @@ impl World {
         let now = self.now;
         if job.argv.first().is_some_and(|program| self.jobs.absent.contains(program)) {
             return end(now, 127);
+        }
+        if job.argv.first().is_some_and(|program| self.jobs.failing.contains(program)) {
+            return end(now, 1);
         }
         match &job.kind {
             JobKind::Status => {

@@ -11,6 +11,7 @@ mod git;
 mod jobs;
 mod others;
 mod outbox;
+mod stages;
 mod store;
 mod tracker;
 mod workspaces;
@@ -28,6 +29,7 @@ pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
 pub use outbox::Send;
+pub use stages::{Poll, Says, StageWorld};
 pub use store::{Kept, Lease, Row, StoreWorld};
 pub(crate) use tracker::own;
 pub use tracker::{IssueRecord, TrackerWorld, person};
@@ -50,6 +52,8 @@ pub struct World {
     pub agents: Agents,
     /// Long work that is no turn.
     pub jobs: JobWorld,
+    /// The stages that are polled.
+    pub stages: StageWorld,
     /// Remotes, mirrors and workspaces.
     pub git: GitWorld,
     /// Doorbells that rang, repeats included.
@@ -106,6 +110,7 @@ impl World {
             tracker: TrackerWorld::default(),
             agents: Agents::default(),
             jobs: JobWorld::default(),
+            stages: StageWorld::default(),
             git: GitWorld::default(),
             rung: Vec::new(),
             bells_broken: false,
@@ -131,6 +136,7 @@ impl World {
     pub fn step(&mut self) {
         self.step_turns();
         self.step_jobs();
+        self.stages.step();
     }
 
     /// Lets time pass.

@@ -38,6 +38,7 @@ swept! {
     a_descendant_speaks: plots::DESCENDANT;
     tested: plots::TESTED;
     tested_red: plots::TESTED_RED;
+    polled: plots::POLLED;
     somebody_else_lands_first: plots::RACED;
     a_usage_limit: plots::LIMITED;
     the_agent_asks: plots::ASKED;

@@ -8,11 +8,12 @@ use afk_core::plan::End;
 use afk_core::request::{Asked, Request};
 use afk_core::run::TurnEnd;
 use afk_core::usd::Usd;
+use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState, Switch, SwitchState};
 use afk_sim::story::{
-    Story, breaking_work, good_work, mending_more, mending_work, repo, seven, start, tested,
+    Story, breaking_work, good_work, mending_more, mending_work, polled, repo, seven, start, tested,
 };
-use afk_sim::world::{Act, Asks, JobRecord, PushFate, Script, TurnState, World, person};
+use afk_sim::world::{Act, Asks, JobRecord, PushFate, Says, Script, TurnState, World, person};
 use jiff::SignedDuration;
 
 use super::sweep::Part;
@@ -83,6 +84,16 @@ pub(super) const TESTED_RED: Plot = Plot {
     configure: tested,
     turns: 2,
     part: Part::Try,
+    ..DONE
+};
+pub(super) const POLLED: Plot = Plot {
+    name: "stages that are polled, and of which one poll fails by chance",
+    configure: polled,
+    world: |world| {
+        let failure = Says::Answer(StageAnswer::Failure);
+        world.stages.says.insert("ci".to_owned(), [failure].into());
+    },
+    part: Part::FromPush,
     ..DONE
 };
 pub(super) const RACED: Plot = Plot {
@@ -245,13 +256,14 @@ pub(super) const LET_GO: Plot = Plot {
 };
 
 /// All of them.
-pub(super) const ALL: [&Plot; 16] = [
+pub(super) const ALL: [&Plot; 17] = [
     &STRAIGHT,
     &FIX_FORWARD,
     &REFUSED_ONCE,
     &DESCENDANT,
     &TESTED,
     &TESTED_RED,
+    &POLLED,
     &RACED,
     &LIMITED,
     &ASKED,

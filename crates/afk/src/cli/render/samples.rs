@@ -83,6 +83,8 @@ fn candidate(commit: char, second: i64) -> Box<Candidate> {
         stages: Vec::new(),
         red: None,
         red_bases: Vec::new(),
+        base_asked: None,
+        attributed: None,
     })
 }
 
@@ -105,14 +107,7 @@ fn begun(cause: TurnCause, attempt: bool) -> Transition {
 /// Everything that happens to the sample, with the second it happens at.
 pub(crate) fn story() -> Vec<(i64, Transition)> {
     let stage = |answer, link: Option<&str>| Transition::StageAnswered {
-        stage: Stage {
-            name: "ci".to_owned(),
-            answer,
-            at: at(300),
-            link: link.map(str::to_owned),
-            tail: None,
-            again: 0,
-        },
+        stage: Stage { link: link.map(str::to_owned), ..Stage::new("ci", answer, at(300)) },
     };
     vec![
         (

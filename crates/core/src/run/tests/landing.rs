@@ -147,6 +147,27 @@ fn a_landing_is_what_its_stages_say() {
 }
 
 #[test]
+fn a_failure_that_is_not_ours_keeps_its_time_and_whose_it_is_until_there_is_more() {
+    let not_ours = RedCause::NotOurs;
+    let attributed = (210, Transition::Attributed { cause: not_ours });
+    let once = with(to_landing(), vec![(200, stage("ci", StageAnswer::Failure, 200)), attributed]);
+    let known = run(&once).landed().unwrap().stage("ci").unwrap().clone();
+    let heard = said("ci", StageAnswer::Failure, 300, 1).after(Some(&known)).unwrap();
+    let twice = with(once, vec![(300, Transition::StageAnswered { stage: heard })]);
+    let known = run(&twice).landed().unwrap().stage("ci").unwrap().clone();
+    assert_eq!((known.at, known.next_asking()), (at(300), Some((2, Some(at(320))))));
+    let heard = said("ci", StageAnswer::Failure, 320, 2).after(Some(&known)).unwrap();
+    let thrice = with(twice, vec![(320, Transition::StageAnswered { stage: heard })]);
+    let landed = |now| situation(&thrice, now).landed;
+    assert_eq!(landed(899), Landed::Red { cause: not_ours, overdue: false });
+    assert_eq!(landed(900), Landed::Red { cause: not_ours, overdue: true });
+    // Ours at last: the fix-forward clock runs from when the stage said so last.
+    let cause = RedCause::Ours;
+    let ours = with(thrice, vec![(330, Transition::Attributed { cause })]);
+    assert!(situation(&ours, 3919).fixes_left && !situation(&ours, 3920).fixes_left);
+}
+
+#[test]
 fn without_stages_nothing_is_green() {
     let green = with(to_landing(), vec![(200, stage("ci", StageAnswer::Success, 200))]);
     let none = Limits { stages: None, ..limits() };
@@ -200,15 +221,29 @@ fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
     let thrice = with(twice, vec![heard("ci", StageAnswer::Void, 300, 2)]);
     assert_eq!(tried(thrice.clone()).candidate().unwrap().next_asking("ci"), None);
     check(&tried(thrice), false, 300, pushed(true));
-    // Red, and then known to stand on red: its deadline is the stage's.
+    // Red is asked once more, and then whose it is; its deadline is the stage's.
     let red = vec![heard("ci", StageAnswer::Failure, 100, 0)];
-    check(&tried(red.clone()), false, 9999, pushed(false));
+    assert_eq!(tried(red.clone()).candidate().unwrap().next_asking("ci"), Some((1, None)));
+    check(&tried(red.clone()), false, 699, pushed(false));
+    check(&tried(red.clone()), false, 700, pushed(true));
+    check(&tried(red.clone()), true, 700, pushed(false));
+    // What is at work has the stage's time, too.
+    let at_work = vec![heard("ci", StageAnswer::Pending, 100, 0)];
+    check(&tried(at_work.clone()), false, 639, pushed(false));
+    check(&tried(at_work), false, 640, pushed(true));
     let red = with(red, vec![(110, Transition::BaseRed { commit: oid('b') })]);
     check(&tried(red.clone()), false, 699, excused(false));
     check(&tried(red.clone()), false, 700, excused(true));
     check(&tried(red.clone()), true, 700, excused(false));
+    let base = |steps: &[(i64, Transition)]| {
+        let candidate = tried(steps.to_vec()).candidate().unwrap().clone();
+        (candidate.red_bases, candidate.base_asked.map(|asked| (asked.again, asked.next())))
+    };
+    assert_eq!(base(&red), (vec![oid('b')], Some((0, at(120)))));
     let again = with(red, vec![(120, Transition::BaseRed { commit: oid('b') })]);
-    assert_eq!(tried(again).candidate().unwrap().red_bases, [oid('b')]);
+    assert_eq!(base(&again), (vec![oid('b')], Some((1, at(140)))));
+    let other = with(again, vec![(130, Transition::BaseRed { commit: oid('d') })]);
+    assert_eq!(base(&other), (vec![oid('b'), oid('d')], Some((0, at(140)))));
 }
 
 #[test]

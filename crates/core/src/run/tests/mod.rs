@@ -168,6 +168,8 @@ fn integrated(head: char, commit: char) -> Transition {
         stages: Vec::new(),
         red: None,
         red_bases: Vec::new(),
+        base_asked: None,
+        attributed: None,
     };
     Transition::Integrated { candidate: Box::new(candidate) }
 }
@@ -228,7 +230,7 @@ fn candidate_stage() -> Transition {
 }
 
 fn said(name: &str, answer: StageAnswer, second: i64, again: u32) -> Stage {
-    Stage { name: name.to_owned(), answer, at: at(second), link: None, tail: None, again }
+    Stage { again, ..Stage::new(name, answer, at(second)) }
 }
 
 /// From the admission to a landing at second 100.

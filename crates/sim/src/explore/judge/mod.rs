@@ -7,6 +7,7 @@
 mod landing;
 mod record;
 mod rest;
+mod stages;
 mod tick;
 mod tracker;
 mod work;
@@ -68,6 +69,10 @@ pub(super) struct Judge {
     /// What a run pushed that had its lease.
     pushed: BTreeMap<Oid, RunId>,
     bells: usize,
+    /// Polls of stages that were judged.
+    polls: usize,
+    /// When each control plane last polled a stage for a run about a commit.
+    polled: BTreeMap<(usize, RunId, String, Oid), At>,
     /// Events and comments of each issue that were judged.
     tracked: BTreeMap<IssueRef, (usize, usize)>,
     /// How many events the issue of a run had when the run ended.
@@ -87,6 +92,7 @@ impl Judge {
         self.rows(world, by);
         self.turns(world, by);
         self.jobs(world, by);
+        self.polls(world, by);
         self.pushes(world);
         self.landings(world, by);
         self.thawed(world, by);
@@ -109,6 +115,7 @@ impl Judge {
     /// A control plane died: what it had seen is forgotten.
     pub(super) fn died(&mut self, plane: usize) {
         self.halted.remove(&plane);
+        self.polled.retain(|(of, ..), _| *of != plane);
     }
 
     fn switches(&mut self, world: &World, by: Option<By>) {

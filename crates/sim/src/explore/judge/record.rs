@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use afk_core::ids::{At, RepoName};
-use afk_core::plan::{End, RedCause, TurnCause};
+use afk_core::plan::{End, RedCause, Refusal, TurnCause};
 use afk_core::replay::Context;
 use afk_core::request::Request;
 use afk_core::run::{Ended, Run, Stage, Transition};
@@ -101,6 +101,16 @@ impl Judge {
                 self.wrong.push(format!("{} does what {} asks", run.id, asked.by.id));
             }
             Transition::Settled => self.settled(world, run),
+            Transition::Attributed { .. } => {
+                if let Some(landed) = run.landed() {
+                    self.believed(world, run, landed);
+                }
+            }
+            Transition::Refused { refused } if refused.why == Refusal::Stage => {
+                if let Some(candidate) = run.candidate() {
+                    self.believed(world, run, candidate);
+                }
+            }
             _ => {}
         }
     }

@@ -70,6 +70,7 @@ fn calmed(world: &mut World, repos: &[RepoName]) {
     world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
     world.jobs.hanging.clear();
     world.jobs.absent.clear();
+    world.stages.says.clear();
     world.git.fates.clear();
     world.agents.stubborn = false;
     for repo in repos {

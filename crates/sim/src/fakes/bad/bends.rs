@@ -6,6 +6,7 @@ use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::{Run, Transition};
+use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState};
 use jiff::SignedDuration;
 
@@ -105,6 +106,13 @@ pub(super) fn long_ago(run: &mut Run) {
 pub(super) fn unsent(run: &mut Run) {
     for candidate in run.attempts.iter_mut().flat_map(|attempt| &mut attempt.candidates) {
         candidate.sent_at = None;
+    }
+}
+
+pub(super) fn believing(run: &mut Run) {
+    let candidates = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.candidates);
+    for stage in candidates.flat_map(|candidate| &mut candidate.stages) {
+        stage.confirmed = stage.answer == StageAnswer::Failure;
     }
 }
 

@@ -106,11 +106,17 @@ pub enum Bad {
     ReleasesForEver,
     /// A port's error ends the run, and nobody planned it.
     ErrorEndsTheRun,
+    /// A stage that is pending counts as green.
+    PendingIsGreen,
+    /// A failure is believed the first time.
+    BelievesOneFailure,
+    /// Stages are polled without a pause.
+    PollsAllTheTime,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 48] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -156,6 +162,9 @@ impl Bad {
         Self::StoppedStaysReady,
         Self::ReleasesForEver,
         Self::ErrorEndsTheRun,
+        Self::PendingIsGreen,
+        Self::BelievesOneFailure,
+        Self::PollsAllTheTime,
     ];
 
     /// The configuration as this loop sees it.

@@ -32,6 +32,14 @@ impl Bad {
                 };
                 bending(world, |world| &mut world.agents.turns, BTreeMap::clear, rest)
             }
+            (Self::PendingIsGreen, "stages.poll") => {
+                bending(world, |world| &mut world.stages.lenient, |lenient| *lenient = true, act)
+            }
+            (Self::PollsAllTheTime, "stages.poll") => {
+                let answer = act(world);
+                world.stages.polls.extend(world.stages.polls.last().cloned());
+                answer
+            }
             (Self::BellsLost, "notifier.ring") => undoing(world, |world| &mut world.rung, act),
             (Self::DispatchBeforeRecord | Self::LabelBeforeThread, "git.prepare") => {
                 let answer = act(world);

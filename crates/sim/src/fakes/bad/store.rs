@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Bad;
 use super::bends::{
-    bell_first, bell_twice, bending, clock_from_dispatch, ended_by_error, hiding, long_ago,
-    recording, rewriting, uncorrected, undoing, unsent, without_costs,
+    believing, bell_first, bell_twice, bending, clock_from_dispatch, ended_by_error, hiding,
+    long_ago, recording, rewriting, uncorrected, undoing, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -42,6 +42,7 @@ impl Bad {
             (Self::RetriesAtOnce, "store.load") => rewriting(world, long_ago, act),
             (Self::CorrectiveTurnEveryPass, "store.load") => rewriting(world, uncorrected, act),
             (Self::PushForgotten, "store.load") => rewriting(world, unsent, act),
+            (Self::BelievesOneFailure, "store.load") => rewriting(world, believing, act),
             (Self::ProvesForEver, "store.recall") => {
                 bending(world, |world| &mut world.store.memos, BTreeMap::clear, act)
             }
@@ -52,7 +53,8 @@ impl Bad {
                 | Self::CorrectiveTurnEveryPass
                 | Self::CommentUnsettled
                 | Self::CommentReposted
-                | Self::PushForgotten,
+                | Self::PushForgotten
+                | Self::BelievesOneFailure,
                 "store.commit",
             ) => recording(world, act),
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),

@@ -1,0 +1,257 @@
+//! Polled stages are left alone between two looks, however often a pass would ask.
+//!
+//! The pause is 5 s and doubles to 60 s while nothing new is said, or is what the stage
+//! names. What was said last is given again meanwhile. Kept in memory only: a control plane
+//! that starts asks once.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use afk_core::ids::{At, Oid, RunId};
+use afk_core::trouble;
+use jiff::SignedDuration;
+
+use crate::driver::later;
+use crate::ports::{Clock, PortError, PortErrorKind, PortResult, StageQuery, StageReport, Stages};
+
+/// The first pause.
+const FIRST: SignedDuration = SignedDuration::from_secs(5);
+/// The longest pause, where the stage names none.
+const LONGEST: SignedDuration = SignedDuration::from_secs(60);
+/// The longest pause that a stage may name.
+const NAMED: SignedDuration = SignedDuration::from_mins(10);
+/// After this long nobody asks about a commit any more.
+const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a poll came to.
+pub(crate) enum Polled {
+    /// The stage said this, now or at the last look; the next look is then.
+    Says(StageReport, At),
+    /// It was asked anew too early: not before then.
+    NotYet(At),
+}
+
+/// What was said of one commit.
+struct Known {
+    again: u32,
+    /// Polls since something new was said.
+    polls: u32,
+    said: Result<StageReport, (PortErrorKind, String)>,
+    asked: At,
+    until: At,
+}
+
+/// Whose stage was asked about which commit.
+type Key = (RunId, String, Oid);
+
+/// Stages that are polled in their time.
+pub(crate) struct Paced {
+    stages: Arc<dyn Stages>,
+    clock: Arc<dyn Clock>,
+    known: Mutex<BTreeMap<Key, Known>>,
+}
+
+impl Paced {
+    pub(crate) fn new(stages: Arc<dyn Stages>, clock: Arc<dyn Clock>) -> Self {
+        Self { stages, clock, known: Mutex::default() }
+    }
+
+    /// What the stage says, polled where its pause is over.
+    pub(crate) async fn poll(&self, query: &StageQuery) -> PortResult<Polled> {
+        let key = (query.run, query.stage.name.clone(), query.commit.clone());
+        let now = self.clock.now();
+        if let Some(known) = self.known().get(&key).filter(|known| known.holds(now)) {
+            return known.given(query.again);
+        }
+        let answer = self.stages.poll(query).await;
+        let now = self.clock.now();
+        let mut all = self.known();
+        all.retain(|_, known| now.duration_since(known.asked).abs() < FORGOTTEN);
+        let polls = all.get(&key).map_or(0, |before| before.polls_with(query.again, &answer));
+        let pause = (FIRST * (1 << polls.min(4))).min(LONGEST);
+        let until = match &answer {
+            Ok(StageReport { next_look: Some(at), .. }) => {
+                (*at).clamp(later(now, FIRST), later(now, NAMED))
+            }
+            Ok(StageReport { next_look: None, .. }) => later(now, pause),
+            Err(error) => error
+                .reset()
+                .map_or_else(|| later(now, pause), |at| trouble::again(1, Some(at), now)),
+        };
+        let said = answer.map_err(|error| (error.kind, error.chain()));
+        let known = Known { again: query.again, polls: polls + 1, said, asked: now, until };
+        let given = known.given(query.again);
+        all.insert(key, known);
+        given
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Key, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Whether nothing is asked at `now`. A clock that was put back ends the pause.
+    fn holds(&self, now: At) -> bool {
+        (self.asked..self.until).contains(&now)
+    }
+
+    fn given(&self, again: u32) -> PortResult<Polled> {
+        match &self.said {
+            Ok(report) if self.again == again => Ok(Polled::Says(report.clone(), self.until)),
+            Ok(_) => Ok(Polled::NotYet(self.until)),
+            Err((kind, what)) => Err(PortError::new(*kind, what.clone())),
+        }
+    }
+
+    /// The polls that said the same as `answer` does now.
+    fn polls_with(&self, again: u32, answer: &PortResult<StageReport>) -> u32 {
+        let same = match (&self.said, answer) {
+            (Ok(before), Ok(now)) => self.again == again && before.answer == now.answer,
+            (Err(_), Err(_)) => true,
+            (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        };
+        if same { self.polls } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use afk_core::config;
+    use afk_core::verdict::StageAnswer;
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// A clock that stands where it is put, and a stage that says one thing after the other.
+    #[derive(Default)]
+    struct World {
+        now: Mutex<i64>,
+        says: Mutex<VecDeque<PortResult<StageReport>>>,
+    }
+
+    fn at(second: i64) -> At {
+        At::from_second(second).unwrap()
+    }
+
+    #[async_trait]
+    impl Clock for World {
+        fn now(&self) -> At {
+            at(*self.now.lock().unwrap())
+        }
+        async fn sleep_until(&self, _at: At) {}
+    }
+
+    #[async_trait]
+    impl Stages for World {
+        async fn poll(&self, _query: &StageQuery) -> PortResult<StageReport> {
+            self.says.lock().unwrap().pop_front().expect("asked too often")
+        }
+    }
+
+    fn says(answer: StageAnswer, next_look: Option<i64>) -> PortResult<StageReport> {
+        Ok(StageReport { answer, link: None, tail: None, next_look: next_look.map(at) })
+    }
+
+    fn fails(kind: PortErrorKind) -> PortResult<StageReport> {
+        Err(PortError::new(kind, "no way there"))
+    }
+
+    /// Asks at each second, with each number; expects what is said, or none where it is too
+    /// early, and the next look. What the stage is to say is used up in the end.
+    async fn check(says: Vec<PortResult<StageReport>>, asked: &[(i64, u32, Option<&str>, i64)]) {
+        let world = Arc::new(World { says: Mutex::new(says.into()), ..World::default() });
+        let paced = Paced::new(world.clone(), world.clone());
+        let stage = serde_json::from_value(serde_json::json!({ "name": "ci", "kind": "checks" }));
+        let stage: config::Stage = stage.unwrap();
+        for (now, again, expected, next) in asked {
+            *world.now.lock().unwrap() = *now;
+            let query = StageQuery {
+                run: RunId::new(uuid::Uuid::nil()),
+                repo: "o/r".parse().unwrap(),
+                stage: stage.clone(),
+                commit: "a".repeat(40).parse().unwrap(),
+                landed: true,
+                again: *again,
+            };
+            let (said, until) = match paced.poll(&query).await {
+                Ok(Polled::Says(report, until)) => (Some(report.answer.to_string()), until),
+                Ok(Polled::NotYet(until)) => (None, until),
+                Err(error) => (Some(error.chain()), at(*next)),
+            };
+            assert_eq!((said.as_deref(), until), (*expected, at(*next)), "at {now}");
+        }
+        assert!(world.says.lock().unwrap().is_empty(), "asked too seldom");
+    }
+
+    #[tokio::test]
+    async fn the_pause_doubles_while_nothing_new_is_said() {
+        use StageAnswer::{None as Nothing, Pending, Success};
+        let pending = || says(Pending, None);
+        check(
+            vec![says(Nothing, None), pending(), pending(), pending(), pending(), pending()],
+            &[
+                (0, 0, Some("nothing there yet"), 5),
+                (4, 0, Some("nothing there yet"), 5),
+                (5, 0, Some("pending"), 10),
+                (10, 0, Some("pending"), 20),
+                (19, 0, Some("pending"), 20),
+                (20, 0, Some("pending"), 40),
+                (40, 0, Some("pending"), 80),
+                (80, 0, Some("pending"), 140),
+            ],
+        )
+        .await;
+        // A clock that was put back ends the pause.
+        check(
+            vec![pending(), says(Success, None)],
+            &[(100, 0, Some("pending"), 105), (50, 0, Some("success"), 55)],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_stage_may_name_its_next_look_within_reason() {
+        use StageAnswer::Pending;
+        check(
+            vec![says(Pending, Some(90)), says(Pending, Some(0)), says(Pending, Some(99_999))],
+            &[
+                (0, 0, Some("pending"), 90),
+                (89, 0, Some("pending"), 90),
+                (90, 0, Some("pending"), 95),
+                (95, 0, Some("pending"), 695),
+            ],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_anew_waits_for_its_time_and_is_not_given_the_old_answer() {
+        use StageAnswer::{Failure, Success};
+        check(
+            vec![says(Failure, None), says(Success, None)],
+            &[(0, 0, Some("failure"), 5), (1, 1, None, 5), (5, 1, Some("success"), 10)],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn an_error_is_given_again_until_its_pause_is_over() {
+        let limited = PortErrorKind::RateLimited { until: at(300) };
+        let down = Some("no way there");
+        check(
+            vec![fails(PortErrorKind::Transient), fails(PortErrorKind::Transient), fails(limited)],
+            &[
+                (0, 0, down, 5),
+                (4, 0, down, 5),
+                (5, 0, down, 15),
+                (14, 1, down, 15),
+                (15, 1, down, 300),
+                (299, 1, down, 300),
+            ],
+        )
+        .await;
+    }
+}
