@@ -32,6 +32,7 @@ pub mod proof;
 pub mod replay;
 pub mod request;
 pub mod run;
+pub mod secret;
 mod secrets;
 pub mod spend;
 pub mod steer;
