@@ -16,7 +16,7 @@ fn the_example_loads_and_is_disarmed() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/example/afk.toml");
     let loaded = load::<Config>(&Sources { file: Some(file), ..Sources::default() }).unwrap();
     assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.config.problems(), Vec::<String>::new());
+    assert_eq!(loaded.config.mistakes(), []);
     assert!(loaded.config.kill_switch && loaded.config.allowlist.is_empty());
     assert_eq!(loaded.config.repos.len(), 1);
 }

@@ -10,11 +10,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use afk_core::config::Config;
+use afk_core::config::{Config, Mistake};
 use afk_engine::ports::Settings;
 use afk_local::git::RemoteUrl;
 
-use crate::config::{ConfigErrors, Sources, Unknown, load, salvage, warn_once};
+use crate::config::{
+    ConfigErrors, Loaded, Origin, Problem, Sources, Unknown, load, salvage, warn_once,
+};
 
 /// The configuration of one file and its environment.
 pub struct FileSettings {
@@ -24,6 +26,9 @@ pub struct FileSettings {
 
 /// How long a changed file must have rested before it is read.
 pub const RESTS: Duration = Duration::from_secs(1);
+
+/// Mistakes that are told at once; whoever mends these is told the rest.
+const MOST: usize = 50;
 
 struct State {
     good: Arc<Config>,
@@ -156,21 +161,18 @@ impl Settings for FileSettings {
 pub fn checked(sources: &Sources) -> Result<Config, ConfigErrors> {
     let loaded = load::<Config>(sources)?;
     warn_once(&loaded.mistyped);
-    let problems = problems(&loaded.config);
-    if problems.is_empty() {
-        Ok(loaded.config)
-    } else {
-        Err(ConfigErrors::of(sources.file.as_ref(), problems))
-    }
+    let problems = problems(&loaded);
+    if problems.is_empty() { Ok(loaded.config) } else { Err(ConfigErrors { problems }) }
 }
 
-/// What is wrong with a configuration whose shape is sound, a line each.
-pub fn problems(config: &Config) -> Vec<String> {
-    let remotes = config.repos.iter().filter_map(|(name, repo)| {
+/// What is wrong with a configuration whose shape is sound.
+pub fn problems(loaded: &Loaded<Config>) -> Vec<Problem> {
+    let remotes = loaded.config.repos.iter().filter_map(|(name, repo)| {
         let why = RemoteUrl::parse(&repo.remote).err()?.reason();
-        Some(format!("repos.\"{name}\".remote: {why}"))
+        Some(Mistake::at(&["repos", name.as_str(), "remote"], why))
     });
-    config.problems().into_iter().chain(remotes).collect()
+    let all = loaded.config.mistakes().into_iter().chain(remotes);
+    all.take(MOST).map(|mistake| loaded.places.problem(&mistake.key, mistake.what)).collect()
 }
 
 /// What is wrong with a file that says nothing any more. To begin with nothing is fine; to
@@ -178,7 +180,13 @@ pub fn problems(config: &Config) -> Vec<String> {
 fn emptied(sources: &Sources) -> Option<ConfigErrors> {
     let text = std::fs::read_to_string(sources.file.as_ref()?).ok()?;
     let why = "it is empty, and was not when it was read; to stop all, turn the kill switch on";
-    text.trim().is_empty().then(|| ConfigErrors::of(sources.file.as_ref(), vec![why.to_owned()]))
+    let problem = |path: &PathBuf| Problem {
+        origin: Origin::File { path: path.clone(), place: None },
+        key: String::new(),
+        what: why.to_owned(),
+    };
+    let file = sources.file.as_ref().filter(|_| text.trim().is_empty())?;
+    Some(ConfigErrors { problems: vec![problem(file)] })
 }
 
 fn stamp(sources: &Sources) -> Stamps {

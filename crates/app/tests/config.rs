@@ -9,7 +9,7 @@ use std::path::Path;
 use afk_app::config::edit::{self, Edited};
 use afk_app::config::{Loaded, Sources, load};
 use afk_core::ids::RepoName;
-use afk_local::secret::Secret;
+use afk_core::secret::SecretSource;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -48,7 +48,7 @@ impl Default for Keys {
 #[serde(default, deny_unknown_fields)]
 struct Forge {
     kind: Kind,
-    token: Option<Secret>,
+    token: Option<SecretSource>,
     max_requests: Option<u32>,
 }
 
@@ -117,7 +117,7 @@ fn every_shape_of_key_is_read_from_the_file() {
     assert_eq!(keys.allowlist, ["o/a".parse().unwrap(), "o/b".parse().unwrap()]);
     assert_eq!((keys.budget_usd, keys.fix_forward_max_attempts), (7.0, 16));
     assert_eq!(keys.forge.kind, Kind::GitHub);
-    assert_eq!(keys.forge.token, Some(Secret::Env { env: "TOKEN".into() }));
+    assert_eq!(keys.forge.token, Some(SecretSource::Env("TOKEN".into())));
     let repo = &keys.repos[&"o/a".parse::<RepoName>().unwrap()];
     assert_eq!(repo.verify.as_deref().unwrap(), ["make", "test"]);
 }
@@ -144,7 +144,7 @@ fn a_variable_wins_over_the_file_and_a_blank_one_leaves_it() {
     assert_eq!((keys.budget_usd, keys.ready_label.as_str()), (9.0, "file"));
     assert_eq!((keys.in_progress_label.as_str(), keys.fix_forward_max_attempts), ("busy", 7));
     assert_eq!((keys.forge.max_requests, keys.forge.kind), (Some(12), Kind::GitHub));
-    assert_eq!(keys.forge.token, Some(Secret::File { file: "/run/token".into() }));
+    assert_eq!(keys.forge.token, Some(SecretSource::File("/run/token".into())));
     assert!(good("allowlist = ['o/a']", &[("AFK_ALLOWLIST", "")]).allowlist.is_empty());
     let listed = good("", &[("AFK_ALLOWLIST", "['o/a']")]).allowlist;
     assert_eq!(listed, ["o/a".parse().unwrap()]);
@@ -205,25 +205,25 @@ fn every_mistake_in_a_file_is_told_with_its_place() {
         &[("AFK_FIX_FORWARD_MAX_SECONDS", "soon"), ("AFK_KILL_SWITCH", "")],
     ), @r#"
 afk.toml:1:1: killswitch: is no key; did you mean `kill_switch`?
-afk.toml:2:14: budget_usd: must be a number; found string
-afk.toml:3:21: allowlist.1: "web" is not a repository name such as owner/name
-afk.toml:4:28: fix_forward_max_attempts: must be a whole number from 0 up; found integer -1
+afk.toml:2:14: budget_usd: must be a number; found text
+afk.toml:3:21: allowlist.1: must be a repository name such as owner/name
+afk.toml:4:28: fix_forward_max_attempts: must be a whole number from 0 up
 afk.toml:5:1: zzz: is no key; known here: allowlist, budget_usd, fix_forward_max_attempts, fix_forward_max_seconds, forge, in_progress_label, kill_switch, ready_label, repos
-afk.toml:8:8: forge.kind: unknown variant `gitlab`, expected `local` or `git-hub`
+afk.toml:8:8: forge.kind: must be `local` or `git-hub`
 afk.toml:9:3: forge.tokn: is no key; did you mean `token`?
-afk.toml:11:1: repos.o/a.verfy: is no key; did you mean `verify`?
-afk.toml:12:14: repos.o/a.budget_usd: must be a number; found boolean true
+afk.toml:11:1: repos."o/a".verfy: is no key; did you mean `verify`?
+afk.toml:12:14: repos."o/a".budget_usd: must be a number; found a boolean
 environment variable AFK_FIX_FORWARD_MAX_SECONDS: fix_forward_max_seconds: must be a whole number
 environment variable AFK_KILL_SWITCH: kill_switch: must be 1, true, yes or on, or 0, false, no or off; it is blank
 "#);
-    insta::assert_snapshot!(bad("[repos.'o a']\nverify = ['x']", &[]), @r#"afk.toml:1:1: repos.o a: "o a" is not a repository name such as owner/name"#);
+    insta::assert_snapshot!(bad("[repos.'o a']\nverify = ['x']", &[]), @r#"afk.toml:1:1: repos."o a": must be a repository name such as owner/name"#);
     insta::assert_snapshot!(bad("a = \nready_label = 'x\n[forge\n", &[]), @r#"
 afk.toml:1:5: is not TOML: string values must be quoted, expected literal string
 afk.toml:2:17: is not TOML: invalid literal string, expected `'`
 afk.toml:3:7: is not TOML: unclosed table, expected `]`
 "#);
     insta::assert_snapshot!(bad("budget_usd = nan", &[]), @"afk.toml:1:14: budget_usd: is not a number that can be used here");
-    insta::assert_snapshot!(bad("", &[("AFK_FIX_FORWARD_MAX_ATTEMPTS", "-4")]), @"environment variable AFK_FIX_FORWARD_MAX_ATTEMPTS: fix_forward_max_attempts: must be a whole number from 0 up; found integer -4");
+    insta::assert_snapshot!(bad("", &[("AFK_FIX_FORWARD_MAX_ATTEMPTS", "-4")]), @"environment variable AFK_FIX_FORWARD_MAX_ATTEMPTS: fix_forward_max_attempts: must be a whole number from 0 up");
     let mut gone = case("", &[]);
     gone.sources.file = Some(gone.dir.path().join("none.toml"));
     insta::assert_snapshot!(gone.load().unwrap_err(), @"none.toml: cannot be read: No such file or directory (os error 2)");

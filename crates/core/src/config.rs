@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use agents::{AgentName, Agents, Claude, Scripted, SecretSource};
+pub use agents::{AgentName, Agents, Claude, Scripted};
+pub use problems::{Mistake, dotted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,7 @@ use crate::guardrails::GuardrailPolicy;
 use crate::ids::RepoName;
 use crate::proof::{Conditions, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
+use crate::secret::SecretSource;
 use crate::usd::Usd;
 use crate::verdict::Stages;
 

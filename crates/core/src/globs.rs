@@ -3,18 +3,18 @@
 //! `*` does not cross a `/`, `**` does. Patterns see a path's bytes. Used by
 //! `guardrails` and `proof`, which say whether a matched folder covers what it holds.
 
-use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
+use globset::{Candidate, ErrorKind, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::change::TreePath;
 
-/// A pattern that is none.
+/// A pattern that is none. It is told by its place: what stands there may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{list}: the pattern {pattern:?} cannot be used: {why}")]
+#[error("{list}: pattern {} cannot be used: {why}", nth + 1)]
 pub struct GlobError {
     /// The setting that it stands in.
     pub list: &'static str,
-    /// The pattern.
-    pub pattern: String,
+    /// Its place there, from 0.
+    pub nth: usize,
     /// What is wrong with it.
     pub why: String,
 }
@@ -46,23 +46,18 @@ impl Globs {
         any_case: bool,
     ) -> Result<Self, GlobError> {
         let mut set = GlobSetBuilder::new();
-        for pattern in patterns {
-            let pattern = pattern.as_ref();
-            let glob = GlobBuilder::new(pattern)
+        for (nth, pattern) in patterns.iter().enumerate() {
+            let glob = GlobBuilder::new(pattern.as_ref())
                 .literal_separator(true)
                 .case_insensitive(any_case)
                 .build()
-                .map_err(|e| GlobError {
-                    list,
-                    pattern: pattern.to_owned(),
-                    why: e.kind().to_string(),
-                })?;
+                .map_err(|error| GlobError { list, nth, why: why(error.kind()) })?;
             set.add(glob);
         }
-        let set = set.build().map_err(|e| GlobError {
-            list,
-            pattern: e.glob().unwrap_or("").to_owned(),
-            why: e.kind().to_string(),
+        let set = set.build().map_err(|error| {
+            let is_it = |pattern: &T| Some(pattern.as_ref()) == error.glob();
+            let nth = patterns.iter().position(is_it).unwrap_or_default();
+            GlobError { list, nth, why: why(error.kind()) }
         })?;
         Ok(Self(set))
     }
@@ -76,6 +71,17 @@ impl Globs {
     pub(crate) fn covers(&self, path: &TreePath) -> bool {
         self.matches(path)
             || path.folders().any(|f| self.0.is_match_candidate(&Candidate::from_bytes(f)))
+    }
+}
+
+/// What is wrong with a pattern, in words that repeat none of it.
+fn why(kind: &ErrorKind) -> String {
+    if matches!(kind, ErrorKind::Regex(_)) {
+        "it is too large, or means nothing".to_owned()
+    } else if matches!(kind, ErrorKind::InvalidRange(..)) {
+        "a range in it ends before it begins".to_owned()
+    } else {
+        kind.to_string()
     }
 }
 
@@ -96,7 +102,14 @@ mod tests {
         assert_eq!(check(b".ci/build.yml"), (false, true));
         assert_eq!(check(b"test_\xff"), (true, true));
         assert_eq!(check(b"a.rs"), (false, false));
-        let bad = Globs::compile("deny", &["a{b"]).unwrap_err();
-        assert!(bad.to_string().starts_with("deny: the pattern \"a{b\""), "{bad}");
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_told_by_its_place_and_not_repeated() {
+        for bad in ["hunter2{b", "hunter2[", "[z-a]hunter2", "hunter2}"] {
+            let error = Globs::compile("deny", &["**", bad]).unwrap_err();
+            assert!(error.to_string().starts_with("deny: pattern 2 cannot be used: "), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 /// Text that is not the id it should be; says what was expected.
@@ -64,11 +65,21 @@ mod job_key;
 pub use job_key::{JobKey, JobOf};
 
 /// A repository, `owner/name`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(into = "String")]
 #[schemars(with = "String")]
 pub struct RepoName(Box<str>);
 text_id!(RepoName);
+
+impl<'de> Deserialize<'de> for RepoName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        // Without what stood there: in a configuration that may be a secret in the wrong place.
+        let wrong = |error: IdError| {
+            D::Error::invalid_value(Unexpected::Other("other text"), &error.expected)
+        };
+        String::deserialize(from)?.parse().map_err(wrong)
+    }
+}
 
 impl RepoName {
     /// The part before the slash.

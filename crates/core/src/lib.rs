@@ -33,6 +33,7 @@ pub mod proof;
 pub mod replay;
 pub mod request;
 pub mod run;
+pub mod secret;
 mod secrets;
 pub mod spend;
 pub mod steer;

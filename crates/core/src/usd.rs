@@ -10,6 +10,7 @@ use std::ops::{Add, AddAssign};
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const MICROS: u64 = 1_000_000;
@@ -136,16 +137,17 @@ impl<'de> Deserialize<'de> for Usd {
             Float(f64),
             Text(String),
         }
-        let wrong = |text: String| serde::de::Error::custom(NotAnAmount(text));
-        match Amount::deserialize(from)? {
-            Amount::Whole(dollars) => {
-                dollars.checked_mul(MICROS).map(Self).ok_or_else(|| wrong(dollars.to_string()))
-            }
-            Amount::Float(dollars) => {
-                Self::from_f64(dollars).ok_or_else(|| wrong(dollars.to_string()))
-            }
-            Amount::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        }
+        // Not what stood there: in a configuration that may be a secret in the wrong place.
+        let wrong = || {
+            let expected = "an amount of dollars such as 12.50, with at most six decimals";
+            D::Error::invalid_value(Unexpected::Other("something else"), &expected)
+        };
+        let amount = match Amount::deserialize(from).map_err(|_| wrong())? {
+            Amount::Whole(dollars) => dollars.checked_mul(MICROS).map(Self),
+            Amount::Float(dollars) => Self::from_f64(dollars),
+            Amount::Text(text) => text.parse().ok(),
+        };
+        amount.ok_or_else(wrong)
     }
 }
 

@@ -26,6 +26,11 @@ fn with(change: impl FnOnce(&mut serde_json::Value)) -> Config {
     config
 }
 
+/// What is wrong, a line each.
+fn told(config: &Config) -> Vec<String> {
+    config.mistakes().iter().map(ToString::to_string).collect()
+}
+
 fn the_repo(config: &Config) -> &Repo {
     &config.repos[&"o/r".parse().unwrap()]
 }
@@ -35,7 +40,7 @@ fn as_shipped_it_does_nothing() {
     for config in [Config::default(), serde_json::from_str("{}").unwrap()] {
         assert!(config.kill_switch);
         assert!(config.allowlist.is_empty() && config.repos.is_empty());
-        assert_eq!(config.problems(), Vec::<String>::new());
+        assert_eq!(config.mistakes(), []);
     }
 }
 
@@ -114,7 +119,7 @@ fn what_the_stages_run_judges_the_change_and_is_protected() {
 #[test]
 fn problems_are_named_by_their_keys() {
     let check = |config: &Config, expected: &[&str]| {
-        let found = config.problems();
+        let found = told(config);
         assert_eq!(found.len(), expected.len(), "{found:?}");
         for (found, expected) in found.iter().zip(expected) {
             assert!(found.contains(expected), "{found:?} lacks {expected:?}");
@@ -134,25 +139,25 @@ fn problems_are_named_by_their_keys() {
     check(&labels("r", "b", "b"), &["another label's name"]);
     let mut unknown = Config::default();
     unknown.allowlist.push("o/x".parse().unwrap());
-    check(&unknown, &["allowlist: o/x is enrolled but not configured"]);
+    check(&unknown, &["allowlist.0: is a repo that is enrolled but not configured"]);
     let scripted = with(|table| table["agent"] = "scripted".into());
     check(&scripted, &["agents.scripted.script names, and none is named"]);
     let stages = |list: serde_json::Value| with(|table| table["stages"] = list);
     check(&stages(serde_json::json!([])), &["stages: none is configured"]);
     let one = serde_json::json!({ "name": "ci", "command": ["ci"] });
-    check(&stages(serde_json::json!([one, one])), &["stages: two are named \"ci\""]);
+    check(&stages(serde_json::json!([one, one])), &["stages.1: has the name of one before it"]);
     let bare = serde_json::json!([{ "name": "ci", "command": [] }]);
-    check(&stages(bare), &["each needs a name and a command"]);
+    check(&stages(bare), &["stages.0: needs a name and a command"]);
     let polled = serde_json::json!([{ "name": "ci", "kind": "checks" }]);
-    check(&stages(polled), &["\"ci\" is of kind \"checks\", and nothing here polls that"]);
+    check(&stages(polled), &["stages.0.kind: nothing here polls that"]);
     let hook = |argv: serde_json::Value| with(|table| table["hooks"] = argv);
     check(&hook(serde_json::json!({ "before_run": [] })), &["hooks.before_run"]);
     check(&hook(serde_json::json!({ "after_run": [""] })), &["hooks.after_run"]);
     let proof = |value: serde_json::Value| with(|table| table["proof"] = value);
-    check(&proof(serde_json::json!({ "tests": ["["] })), &["proof: "]);
-    check(&proof(serde_json::json!({ "red": "assertion" })), &["proof: "]);
+    check(&proof(serde_json::json!({ "tests": ["["] })), &["proof.tests.0: "]);
+    check(&proof(serde_json::json!({ "red": "assertion" })), &["proof.red: "]);
     let guardrails = with(|table| table["guardrails"] = serde_json::json!({ "deny": ["["] }));
-    check(&guardrails, &["guardrails: "]);
+    check(&guardrails, &["guardrails.deny.0: "]);
 }
 
 #[test]
@@ -168,7 +173,7 @@ fn each_repo_has_its_own_problems() {
         for name in ["o/s", "o/t"] {
             config.repos.insert(name.parse().unwrap(), repo.clone());
         }
-        let found = config.problems();
+        let found = told(&config);
         assert_eq!(found.len(), 2, "{key}: {found:?}");
         assert!(found[0].contains("o/s") && found[1].contains("o/t"), "{key}: {found:?}");
     }
@@ -215,21 +220,24 @@ fn tested_landing_and_stages_before_it_go_together() {
         })
     };
     let good = landing("tested", true);
-    assert_eq!(good.problems(), Vec::<String>::new());
+    assert_eq!(good.mistakes(), []);
     let limits = good.limits(the_repo(&good));
     assert_eq!(limits.before_landing.unwrap().names(), ["ci"]);
     assert_eq!(limits.candidate.as_secs(), 600);
     let direct = landing("direct", false);
-    assert_eq!(direct.problems(), Vec::<String>::new());
+    assert_eq!(direct.mistakes(), []);
     assert_eq!(direct.limits(the_repo(&direct)).before_landing, None);
 
     let check = |config: &Config, words: &[&str]| {
-        let problems = config.problems();
+        let problems = told(config);
         assert_eq!(problems.len(), 1, "{problems:?}");
         for word in words {
             assert!(problems[0].contains(word), "{word:?} is not in {problems:?}");
         }
     };
     check(&landing("tested", false), &["landing", "before_landing = true"]);
-    check(&landing("direct", true), &["\"ci\"", "landing = \"tested\"", "take the mark off"]);
+    check(
+        &landing("direct", true),
+        &["stages.0.before_landing", "landing = \"tested\"", "take the mark off"],
+    );
 }

@@ -14,10 +14,11 @@ mod tracker;
 use std::sync::Arc;
 
 use afk_core::chain::Link;
-use afk_core::config::{Config, SecretSource};
+use afk_core::config::Config;
 use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RunId};
+use afk_core::secret::SecretSource;
 use async_trait::async_trait;
 use secrecy::SecretString;
 

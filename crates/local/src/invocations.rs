@@ -110,11 +110,9 @@ pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> P
 
 /// What of the configuration a living process was started with: another means a new one.
 pub(super) fn shape(config: &Claude, network: bool) -> String {
-    let Claude { program, model, api_key, home, base_url, permissions } = config;
-    let all = format!(
-        "{program:?} {model:?} {api_key:?} {home:?} {base_url:?} {permissions:?} {network}"
-    );
-    Digest::of(&all).to_string()
+    // Not `Debug`, which leaves out arguments of the command that prints the key.
+    let config = serde_json::to_string(config).unwrap_or_default();
+    Digest::of_list(&[config.as_str(), if network { "network" } else { "" }]).to_string()
 }
 
 /// The box of an agent, and its home.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use afk_core::config::SecretSource;
+use afk_core::secret::SecretSource;
 use afk_core::text::Mask;
 use secrecy::{ExposeSecret, SecretString};
 

@@ -101,12 +101,45 @@ fn a_wrong_configuration_is_named_by_file_line_and_column() {
     );
     machine.config("allowlist = [\"o/web\"]\n");
     let (code, document) = machine.json(&["config", "check"]);
-    assert_eq!((code, &document["problems"][0]["key"]), (2, &"allowlist".into()));
+    assert_eq!((code, &document["problems"][0]["key"]), (2, &"allowlist.0".into()));
+    assert_eq!(document["problems"][0]["line"], 1);
     machine.config("kill_switch = true\n");
     let output = machine.command(&["config", "check"]).env("AFK_KILSWITCH", "1").output().unwrap();
     let said = said_by(&output);
     assert_eq!(said.code, 0);
     assert!(said.err.contains("AFK_KILL_SWITCH"), "{}", said.err);
+}
+
+#[test]
+fn a_secret_where_its_source_belongs_is_told_by_its_key_alone() {
+    let machine = Machine::new();
+    machine.config("");
+    machine.good(&["status"]);
+    for (file, key) in [
+        ("[agents.claude]\napi_key = \"sk-ant-s3cret\"\n", "agents.claude.api_key"),
+        ("[agents.claude]\napi_key = { env = \"sk-ant-s3cret\" }\n", "agents.claude.api_key"),
+        (
+            "[[notify]]\nkind = \"webhook\"\nurl = \"https://b.example\"\nsecret = \"s3cret\"\n",
+            "notify.0",
+        ),
+        ("allowlist = [\"s3cret/s3cret\"]\n", "allowlist.0"),
+        ("budget_usd = \"s3cret\"\n", "budget_usd"),
+    ] {
+        machine.config(file);
+        for args in [
+            &["config", "check"][..],
+            &["config", "check", "--json"],
+            &["status"],
+            &["status", "--json"],
+            &["doctor"],
+            &["serve"],
+        ] {
+            let said = machine.afk(args);
+            let told = format!("{}{}", said.out, said.err);
+            assert_eq!(said.code, 2, "{args:?}: {told}");
+            assert!(told.contains(key) && !told.contains("s3cret"), "{args:?}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@
 
 use std::path::Path;
 
-use toml::{Table, Value};
+use serde_json::{Number, Value};
+use toml::de::DeValue;
 
 use super::NOT_KEYS;
 use super::problem::{Origin, Problem};
@@ -18,7 +19,7 @@ use super::schema::{Child, Kind, Node, nearest};
 const MAX_VALUE: u64 = 64 * 1024;
 
 /// A key that was given outside the file.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Variable {
     pub(super) name: String,
     pub(super) value: String,
@@ -26,9 +27,11 @@ pub(super) struct Variable {
 }
 
 /// What became of a variable.
-pub(super) enum Meant {
+pub(super) enum Meant<'a> {
     /// It gives the key this value.
     Value(Vec<String>, Value),
+    /// It gives the key a table or a list, written as TOML, for this place of the schema.
+    Toml(Vec<String>, String, Node<'a>),
     /// It is blank, and so leaves the key as it is.
     Nothing,
     /// It is wrong.
@@ -84,7 +87,11 @@ pub(super) fn mounted(directory: &Path) -> Result<Vec<Variable>, Problem> {
 
 /// Which key `variable` gives which value. `aliases` are names of variables with
 /// the dotted key they stand for.
-pub(super) fn meaning(variable: &Variable, root: &Node<'_>, aliases: &[(&str, &str)]) -> Meant {
+pub(super) fn meaning<'a>(
+    variable: &Variable,
+    root: &Node<'a>,
+    aliases: &[(&str, &str)],
+) -> Meant<'a> {
     let alias = aliases.iter().find(|(name, _)| *name == variable.name);
     let plain = || variable.name.strip_prefix("AFK_").unwrap_or_default().to_lowercase();
     let path: Vec<String> = alias.map_or_else(
@@ -113,39 +120,31 @@ pub(super) fn meaning(variable: &Variable, root: &Node<'_>, aliases: &[(&str, &s
         }
     }
     match value(&node, &variable.value) {
-        Ok(Some(value)) => Meant::Value(path, value),
-        Ok(None) => Meant::Nothing,
+        Ok(Read::Value(value)) => Meant::Value(path, value),
+        Ok(Read::Toml) => Meant::Toml(path, variable.value.trim().to_owned(), node),
+        Ok(Read::Nothing) => Meant::Nothing,
         Err(what) => Meant::Wrong(problem(what)),
     }
 }
 
-/// Puts `value` at `path`, in place of what is there.
-pub(super) fn put(table: &mut Table, path: &[String], value: Value) {
-    match path {
-        [] => {}
-        [key] => {
-            table.insert(key.clone(), value);
-        }
-        [key, rest @ ..] => {
-            let entry = table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new()));
-            if !entry.is_table() {
-                *entry = Value::Table(Table::new());
-            }
-            if let Value::Table(inner) = entry {
-                put(inner, rest, value);
-            }
-        }
-    }
+/// How the text of a variable is read.
+enum Read {
+    /// As this value.
+    Value(Value),
+    /// As a table or list in TOML.
+    Toml,
+    /// It is blank, and that means "not given".
+    Nothing,
 }
 
-/// The text as the key's kind; `None` when it is blank and that means "not given".
-fn value(node: &Node<'_>, text: &str) -> Result<Option<Value>, String> {
+/// The text as the key's kind.
+fn value(node: &Node<'_>, text: &str) -> Result<Read, String> {
     let kinds = node.kinds();
     let has = |kind| kinds.contains(&kind);
     let text = text.trim();
     if has(Kind::Boolean) {
         match boolean(text) {
-            Some(on) => return Ok(Some(Value::Boolean(on))),
+            Some(on) => return Ok(Read::Value(Value::Bool(on))),
             None if has(Kind::Text) => {}
             None => {
                 let found = if text.is_empty() { "it is blank" } else { "it is something else" };
@@ -154,29 +153,29 @@ fn value(node: &Node<'_>, text: &str) -> Result<Option<Value>, String> {
         }
     }
     if has(Kind::List) {
-        return list(node, text).map(Some);
+        return list(node, text);
     }
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Read::Nothing);
     }
     if has(Kind::Integer)
-        && let Ok(number) = text.parse()
+        && let Ok(number) = text.parse::<i64>()
     {
-        return Ok(Some(Value::Integer(number)));
+        return Ok(Read::Value(number.into()));
     }
     if has(Kind::Number)
-        && let Ok(number) = text.parse::<f64>()
-        && number.is_finite()
+        && let Some(number) = text.parse().ok().and_then(Number::from_f64)
     {
-        return Ok(Some(Value::Float(number)));
+        return Ok(Read::Value(Value::Number(number)));
     }
     if has(Kind::Table)
-        && let Ok(table @ Value::Table(_)) = text.parse()
+        && let Ok(parsed) = DeValue::parse(text)
+        && parsed.get_ref().is_table()
     {
-        return Ok(Some(table));
+        return Ok(Read::Toml);
     }
     if has(Kind::Text) {
-        return Ok(Some(Value::String(text.to_owned())));
+        return Ok(Read::Value(text.into()));
     }
     Err(match kinds.first() {
         Some(Kind::Integer) => "must be a whole number".to_owned(),
@@ -196,18 +195,21 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-fn list(node: &Node<'_>, text: &str) -> Result<Value, String> {
+fn list(node: &Node<'_>, text: &str) -> Result<Read, String> {
     if text.starts_with('[') {
-        return match text.parse() {
-            Ok(array @ Value::Array(_)) => Ok(array),
+        return match DeValue::parse(text) {
+            Ok(parsed) if parsed.get_ref().is_array() => Ok(Read::Toml),
             Ok(_) | Err(_) => Err("begins like a TOML array and is none".to_owned()),
         };
     }
     let item = node.item();
     let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
     let values = parts.map(|part| match &item {
-        Some(item) => Ok(value(item, part)?.unwrap_or_else(|| Value::String(part.to_owned()))),
-        None => Ok(Value::String(part.to_owned())),
+        Some(item) => Ok(match value(item, part)? {
+            Read::Value(value) => value,
+            Read::Toml | Read::Nothing => part.into(),
+        }),
+        None => Ok(part.into()),
     });
-    values.collect::<Result<Vec<_>, String>>().map(Value::Array)
+    values.collect::<Result<Vec<_>, String>>().map(|items| Read::Value(Value::Array(items)))
 }

@@ -6,9 +6,11 @@
 //! with the file, line and key, or the variable; nothing is guessed. What the keys
 //! mean is not known here, and values that might be secrets are not shown.
 
+mod draft;
 pub mod edit;
 mod env;
 mod load;
+mod places;
 mod problem;
 mod schema;
 
@@ -16,6 +18,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use load::{Loaded, Sources, Unknown, load, salvage};
+pub use places::Places;
 pub use problem::{ConfigErrors, Origin, Problem, warn_once};
 
 /// Variables that steer the program itself and are no keys.

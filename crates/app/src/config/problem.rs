@@ -12,22 +12,6 @@ pub struct ConfigErrors {
     pub problems: Vec<Problem>,
 }
 
-impl ConfigErrors {
-    /// Problems beyond the shape, in words that name their keys.
-    pub fn of(file: Option<&PathBuf>, problems: Vec<String>) -> Self {
-        let origin =
-            file.map_or(Origin::Default, |path| Origin::File { path: path.clone(), place: None });
-        let problem = |what: String| {
-            let (key, what) = match what.split_once(": ") {
-                Some((key, rest)) => (key.to_owned(), rest.to_owned()),
-                None => (String::new(), what),
-            };
-            Problem { origin: origin.clone(), key, what }
-        };
-        Self { problems: problems.into_iter().map(problem).collect() }
-    }
-}
-
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, problem) in self.problems.iter().enumerate() {
@@ -47,7 +31,7 @@ pub struct Problem {
     pub origin: Origin,
     /// The key, dotted; empty where it is the file as a whole.
     pub key: String,
-    /// What, and how to mend it. Never the value of a text.
+    /// What, and how to mend it. No value that was given is in it: it may be a secret.
     pub what: String,
 }
 

@@ -94,13 +94,15 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
             findings.extend(told);
             None
         }
-        Ok(Loaded { config, warnings, .. }) => {
+        Ok(loaded) => {
+            let problems = problems(&loaded);
+            let Loaded { config, warnings, .. } = loaded;
             for warning in warnings {
                 findings.push(Finding::new(CONFIG, "file", State::Warning, warning.to_string()));
             }
-            for problem in problems(&config) {
+            for problem in problems {
                 findings.push(
-                    Finding::new(CONFIG, "file", State::Failure, problem)
+                    Finding::new(CONFIG, "file", State::Failure, problem.to_string())
                         .mend("correct it; `afk config check` tells when it is good"),
                 );
             }

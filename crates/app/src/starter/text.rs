@@ -151,7 +151,7 @@ mod tests {
         let Loaded { config, warnings, .. } =
             load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert!(warnings.is_empty(), "{warnings:?}");
-        assert_eq!(config.problems(), Vec::<String>::new(), "{text}");
+        assert_eq!(config.mistakes(), [], "{text}");
         assert!(config.kill_switch && config.allowlist.is_empty());
         config
     }

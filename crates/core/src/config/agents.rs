@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Permissions;
+use crate::secret::SecretSource;
 
 /// An agent that a repo can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -52,16 +53,4 @@ pub struct Claude {
 pub struct Scripted {
     /// Its script.
     pub script: Option<PathBuf>,
-}
-
-/// Where a secret comes from. It is read each time it is used.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum SecretSource {
-    /// An environment variable.
-    Env(String),
-    /// A file; a trailing newline is not part of it.
-    File(PathBuf),
-    /// The standard output of a command (argv).
-    Command(Vec<String>),
 }

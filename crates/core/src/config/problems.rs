@@ -1,42 +1,66 @@
 //! What is wrong with a configuration beyond its shape: names that clash, repos that
 //! are enrolled and not there, commands that are empty, patterns that do not compile.
+//!
+//! Told by key and never by value: whatever stands in a configuration may be a secret in
+//! the wrong place, and these lines reach logs, comments and `status --json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::{AgentName, Config, Landing, Repo};
-use crate::guardrails::Guardrails;
+use crate::globs::{GlobError, Globs};
 use crate::ids::RepoName;
+use crate::proof::ProofPolicyError;
+
+/// Something that is wrong with a configuration whose shape is sound.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The key, a word each: names of keys and of repos, and places in lists from 0.
+    pub key: Vec<String>,
+    /// What, and how to mend it. No value of the configuration is in it.
+    pub what: String,
+}
+
+impl Mistake {
+    /// A mistake at the key that these words name.
+    pub fn at(key: &[&str], what: impl Into<String>) -> Self {
+        Self { key: key.iter().map(|word| (*word).to_owned()).collect(), what: what.into() }
+    }
+
+    /// The same, below the key that `outer` names.
+    #[must_use]
+    pub fn below(mut self, outer: &[&str]) -> Self {
+        self.key.splice(0..0, outer.iter().map(|word| (*word).to_owned()));
+        self
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", dotted(&self.key), self.what)
+    }
+}
+
+/// A key as TOML writes it: words with a dot between, quoted where that is needed.
+pub fn dotted(key: &[String]) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let word = |word: &String| match word.as_str() {
+        plain if !plain.is_empty() && plain.chars().all(bare) => plain.to_owned(),
+        other => format!("{other:?}"),
+    };
+    key.iter().map(word).collect::<Vec<_>>().join(".")
+}
 
 impl Config {
-    /// What is wrong with it beyond its shape, a line each; empty is good.
-    pub fn problems(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (label, key) in [
-            (&self.ready_label, "ready_label"),
-            (&self.in_progress_label, "in_progress_label"),
-            (&self.human_label, "human_label"),
-        ] {
-            if label.trim().is_empty() {
-                found.push(format!("{key}: is blank; name a label, or leave the key out"));
-            }
-        }
-        if self.ready_label == self.in_progress_label || self.ready_label == self.human_label {
-            found.push(format!(
-                "ready_label: {:?} is also another label's name; a run would release itself again",
-                self.ready_label
-            ));
-        }
-        if self.in_progress_label == self.human_label && !self.human_label.trim().is_empty() {
-            found.push(format!(
-                "human_label: {:?} is also another label's name; an issue handed to a person \
-                 would look like one under way",
-                self.human_label
-            ));
-        }
-        for repo in &self.allowlist {
+    /// What is wrong with it beyond its shape; empty is good.
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut found = self.label_mistakes();
+        for (n, repo) in self.allowlist.iter().enumerate() {
             if !self.repos.contains_key(repo) {
-                found.push(format!(
-                    "allowlist: {repo} is enrolled but not configured; add a [repos.\"{repo}\"] table"
+                found.push(Mistake::at(
+                    &["allowlist", &n.to_string()],
+                    "is a repo that is enrolled but not configured; add its table, \
+                     [repos.\"owner/name\"]",
                 ));
             }
         }
@@ -44,109 +68,76 @@ impl Config {
         for name in self.repos.keys() {
             if let Some(other) = folded.insert(name.to_string().to_lowercase(), name) {
                 // A forge takes both for one repository, and two runs would work it.
-                found.push(format!("repos.\"{name}\": is {other} in other letters; keep one"));
+                let what = format!("is {other} in other letters; keep one");
+                found.push(Mistake::at(&["repos", name.as_str()], what));
             }
         }
         let mut patterns = Patterns::default();
         for (name, repo) in &self.repos {
+            let mut wrong = repo.mistakes_with(&mut patterns);
             if repo.agent == AgentName::Scripted && self.agents.scripted.script.is_none() {
-                found.push(format!(
-                    "repos.\"{name}\".agent: the scripted agent follows the file that \
-                     agents.scripted.script names, and none is named; \"claude\" needs no script"
+                wrong.push(Mistake::at(
+                    &["agent"],
+                    "the scripted agent follows the file that agents.scripted.script names, and \
+                     none is named; \"claude\" needs no script",
                 ));
             }
-            let wrong = repo.problems_with(&mut patterns);
-            found.extend(wrong.into_iter().map(|what| format!("repos.\"{name}\".{what}")));
+            let below = |mistake: Mistake| mistake.below(&["repos", name.as_str()]);
+            found.extend(wrong.into_iter().map(below));
+        }
+        found
+    }
+
+    fn label_mistakes(&self) -> Vec<Mistake> {
+        let labels = [
+            ("ready_label", &self.ready_label),
+            ("in_progress_label", &self.in_progress_label),
+            ("human_label", &self.human_label),
+        ];
+        let blank = labels.iter().filter(|(_, label)| label.trim().is_empty());
+        let mut found: Vec<_> = blank
+            .map(|(key, _)| Mistake::at(&[key], "is blank; name a label, or leave the key out"))
+            .collect();
+        if self.ready_label == self.in_progress_label || self.ready_label == self.human_label {
+            let what = "is also another label's name; a run would release itself again";
+            found.push(Mistake::at(&["ready_label"], what));
+        }
+        if self.in_progress_label == self.human_label && !self.human_label.trim().is_empty() {
+            found.push(Mistake::at(
+                &["human_label"],
+                "is also another label's name; an issue handed to a person would look like one \
+                 under way",
+            ));
         }
         found
     }
 }
 
-/// What was found of patterns that were compiled already. That costs milliseconds, and the
-/// repos of a large fleet say the same.
+/// What was found of lists of patterns that were compiled already. That costs milliseconds,
+/// and the repos of a large fleet say the same.
 #[derive(Default)]
 struct Patterns<'a> {
-    proofs: Vec<(&'a Repo, Option<String>)>,
-    guardrails: Vec<(&'a Repo, Option<String>)>,
+    known: BTreeMap<&'a [String], Option<GlobError>>,
 }
 
 impl<'a> Patterns<'a> {
-    fn problems(&mut self, repo: &'a Repo) -> impl Iterator<Item = String> {
-        let alike = |other: &Repo| {
-            let commands = |repo: &'a Repo| repo.stages.iter().map(|stage| &stage.command);
-            (&other.proof, &other.verify) == (&repo.proof, &repo.verify)
-                && other.stages.iter().map(|stage| &stage.command).eq(commands(repo))
-        };
-        let proof = ask(&mut self.proofs, repo, alike, || {
-            repo.proof_policy().err().map(|error| format!("proof: {error}"))
-        });
-        let alike = |other: &Repo| other.guardrails == repo.guardrails;
-        let guardrails = ask(&mut self.guardrails, repo, alike, || {
-            let compiled = Guardrails::compile(repo.guardrails.clone());
-            compiled.err().map(|error| format!("guardrails: {error}"))
-        });
-        proof.into_iter().chain(guardrails)
+    fn mistake(&mut self, key: [&'static str; 2], list: &'a [String]) -> Option<Mistake> {
+        let compile = || Globs::compile(key[1], list).err();
+        let GlobError { nth, why, .. } = self.known.entry(list).or_insert_with(compile).clone()?;
+        let [table, list] = key;
+        let what = format!("the pattern cannot be used: {why}");
+        Some(Mistake::at(&[table, list, &nth.to_string()], what))
     }
-}
-
-/// What is known of a repo `alike`, else what `find` finds, which is kept.
-fn ask<'a>(
-    known: &mut Vec<(&'a Repo, Option<String>)>,
-    repo: &'a Repo,
-    alike: impl Fn(&Repo) -> bool,
-    find: impl FnOnce() -> Option<String>,
-) -> Option<String> {
-    if let Some((_, found)) = known.iter().find(|(other, _)| alike(other)) {
-        return found.clone();
-    }
-    let found = find();
-    known.push((repo, found.clone()));
-    found
 }
 
 impl Repo {
-    /// What is wrong with one repo, a line each.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        self.problems_with(&mut Patterns::default())
+    /// What is wrong with one repo.
+    pub(crate) fn mistakes(&self) -> Vec<Mistake> {
+        self.mistakes_with(&mut Patterns::default())
     }
 
-    fn problems_with<'a>(&'a self, patterns: &mut Patterns<'a>) -> Vec<String> {
-        let mut found = Vec::new();
-        if self.stages.is_empty() {
-            found.push(
-                "stages: none is configured, so a landed commit could never be green; \
-                 add one, for instance { name = \"ci\", command = [\"sh\", \"ci.sh\"] }"
-                    .to_owned(),
-            );
-        }
-        for (n, stage) in self.stages.iter().enumerate() {
-            if self.stages.iter().take(n).any(|other| other.name == stage.name) {
-                found.push(format!("stages: two are named {:?}", stage.name));
-            }
-            if !stage.is_run() {
-                found.push(format!(
-                    "stages: {:?} is of kind {:?}, and nothing here polls that; only \"command\" \
-                     is there",
-                    stage.name, stage.kind
-                ));
-            } else if stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty) {
-                found.push("stages: each needs a name and a command".to_owned());
-            }
-        }
-        let marked = self.stages.iter().find(|stage| stage.before_landing);
-        match (self.landing, marked) {
-            (Landing::Tested, None) => found.push(
-                "landing: \"tested\" needs a stage that is asked before landing; mark one with \
-                 before_landing = true"
-                    .to_owned(),
-            ),
-            (Landing::Direct, Some(stage)) => found.push(format!(
-                "stages: {:?} has before_landing = true, but \"direct\" asks no stage before \
-                 landing; set landing = \"tested\", or take the mark off",
-                stage.name
-            )),
-            (Landing::Tested, Some(_)) | (Landing::Direct, None) => {}
-        }
+    fn mistakes_with<'a>(&'a self, patterns: &mut Patterns<'a>) -> Vec<Mistake> {
+        let mut found = self.stage_mistakes();
         let hooks = &self.hooks;
         for (hook, argv) in [
             ("after_create", &hooks.after_create),
@@ -155,10 +146,68 @@ impl Repo {
             ("before_remove", &hooks.before_remove),
         ] {
             if argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-                found.push(format!("hooks.{hook}: is an empty command; leave it out"));
+                found.push(Mistake::at(&["hooks", hook], "is an empty command; leave it out"));
             }
         }
-        found.extend(patterns.problems(self));
+        if let Err(error) = self.proof.check(&self.verify) {
+            let key = match error {
+                ProofPolicyError::EmptyBuild => "build",
+                ProofPolicyError::NoVerify => "require_red_proof",
+                ProofPolicyError::NoBuild | ProofPolicyError::Glob(_) => "red",
+            };
+            found.push(Mistake::at(&["proof", key], error.to_string()));
+        }
+        let lists = [
+            (["proof", "tests"], &self.proof.tests),
+            (["proof", "exempt"], &self.proof.exempt),
+            (["proof", "protected"], &self.proof.protected),
+            (["guardrails", "deny"], &self.guardrails.deny),
+        ];
+        found.extend(lists.into_iter().filter_map(|(key, list)| patterns.mistake(key, list)));
+        found
+    }
+
+    fn stage_mistakes(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        if self.stages.is_empty() {
+            found.push(Mistake::at(
+                &["stages"],
+                "none is configured, so a landed commit could never be green; add one, for \
+                 instance { name = \"ci\", command = [\"sh\", \"ci.sh\"] }",
+            ));
+        }
+        for (n, stage) in self.stages.iter().enumerate() {
+            let nth = n.to_string();
+            let mut wrong = |what: &str| found.push(Mistake::at(&["stages", &nth], what));
+            if self.stages.iter().take(n).any(|other| other.name == stage.name) {
+                wrong("has the name of one before it; give each its own");
+            }
+            if stage.is_run()
+                && (stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty))
+            {
+                wrong("needs a name and a command");
+            }
+            if !stage.is_run() {
+                found.push(Mistake::at(
+                    &["stages", &nth, "kind"],
+                    "nothing here polls that; only \"command\" is there",
+                ));
+            }
+        }
+        let marked = self.stages.iter().position(|stage| stage.before_landing);
+        match (self.landing, marked) {
+            (Landing::Tested, None) => found.push(Mistake::at(
+                &["landing"],
+                "\"tested\" needs a stage that must pass before landing; mark one with \
+                 before_landing = true",
+            )),
+            (Landing::Direct, Some(n)) => found.push(Mistake::at(
+                &["stages", &n.to_string(), "before_landing"],
+                "is true, but with landing = \"direct\" no stage is run before landing; set \
+                 landing = \"tested\", or take the mark off",
+            )),
+            (Landing::Tested, Some(_)) | (Landing::Direct, None) => {}
+        }
         found
     }
 }

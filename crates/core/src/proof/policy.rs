@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::result::Conditions;
@@ -126,14 +127,16 @@ impl Serialize for Verify {
 
 impl<'de> Deserialize<'de> for Verify {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        match VerifyText::deserialize(from)? {
+        let wrong = || {
+            let expected = "a list such as [\"cargo\", \"test\"], or \"none\"";
+            D::Error::invalid_value(Unexpected::Other("something else"), &expected)
+        };
+        match VerifyText::deserialize(from).map_err(|_| wrong())? {
             VerifyText::Word(word) if word == "none" => Ok(Self::None),
             VerifyText::Command(argv) if argv.first().is_some_and(|a| !a.is_empty()) => {
                 Ok(Self::Command(argv))
             }
-            VerifyText::Word(_) | VerifyText::Command(_) => Err(serde::de::Error::custom(
-                "verify must be a list such as [\"cargo\", \"test\"], or \"none\"",
-            )),
+            VerifyText::Word(_) | VerifyText::Command(_) => Err(wrong()),
         }
     }
 }
@@ -183,6 +186,23 @@ pub enum PathClass {
     Code,
 }
 
+impl ProofPolicyConfig {
+    /// Whether the settings work together, and with `verify`; patterns are not looked at.
+    pub(crate) fn check(&self, verify: &Verify) -> Result<(), ProofPolicyError> {
+        match (&self.build, self.red) {
+            (None, RedMeans::Assertion) => return Err(ProofPolicyError::NoBuild),
+            (Some(argv), RedMeans::Any | RedMeans::Assertion) if argv.is_empty() => {
+                return Err(ProofPolicyError::EmptyBuild);
+            }
+            (None, RedMeans::Any) | (Some(_), RedMeans::Any | RedMeans::Assertion) => {}
+        }
+        if *verify == Verify::None && self.require_red_proof == RequireRedProof::Always {
+            return Err(ProofPolicyError::NoVerify);
+        }
+        Ok(())
+    }
+}
+
 impl ProofPolicy {
     /// Compiles the settings for a repo whose command is `verify`, and whose `stages` run
     /// these commands: what they name judges a change as what `verify` names does.
@@ -191,16 +211,7 @@ impl ProofPolicy {
         verify: Verify,
         stages: impl IntoIterator<Item = &'a [String]>,
     ) -> Result<Self, ProofPolicyError> {
-        match (&config.build, config.red) {
-            (None, RedMeans::Assertion) => return Err(ProofPolicyError::NoBuild),
-            (Some(argv), RedMeans::Any | RedMeans::Assertion) if argv.is_empty() => {
-                return Err(ProofPolicyError::EmptyBuild);
-            }
-            (None, RedMeans::Any) | (Some(_), RedMeans::Any | RedMeans::Assertion) => {}
-        }
-        if verify == Verify::None && config.require_red_proof == RequireRedProof::Always {
-            return Err(ProofPolicyError::NoVerify);
-        }
+        config.check(&verify)?;
         let mut named = match &verify {
             Verify::None => BTreeSet::new(),
             Verify::Command(argv) => files_named_in(argv),

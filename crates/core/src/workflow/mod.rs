@@ -83,7 +83,7 @@ impl Workflow {
     /// The same, with what it asks for and will not get under this configuration.
     pub fn met(self, config: &Config, repo: &Repo) -> Result<Self, WorkflowError> {
         let tightened = tighten(config, repo, &self.policy);
-        match tightened.problems().first() {
+        match tightened.mistakes().first() {
             Some(problem) => Err(WorkflowError::whole(format!(
                 "asks for what cannot be done under this installation's configuration: {problem}"
             ))),

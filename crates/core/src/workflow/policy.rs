@@ -9,7 +9,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Repo};
+use crate::config::{Config, Mistake, Repo};
 use crate::proof::{RedMeans, RequireRedProof};
 use crate::usd::Usd;
 
@@ -181,9 +181,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Tightened {
-    /// Why the two cannot both be kept, a line each; empty is good.
-    pub fn problems(&self) -> Vec<String> {
-        self.repo.problems()
+    /// Why the two cannot both be kept; empty is good.
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        self.repo.mistakes()
     }
 }
 

@@ -71,8 +71,8 @@ fn fault_19_a_repo_has_one_name() {
     // Letters of another size would make two repos, and two runs, of one.
     let mut all = config();
     enroll(&mut all, "O/R");
-    let problems = all.problems();
-    assert_eq!(problems, ["repos.\"o/r\": is O/R in other letters; keep one"]);
+    let mistakes: Vec<_> = all.mistakes().iter().map(ToString::to_string).collect();
+    assert_eq!(mistakes, ["repos.\"o/r\": is O/R in other letters; keep one"]);
 }
 
 #[tokio::test]

@@ -79,7 +79,11 @@ fn check(context: &Context<'_>) -> Answer {
     let file = sources.file.as_ref().map(|path| path.display().to_string());
     let (problems, warnings, config) = match load::<Config>(&sources) {
         Err(errors) => (errors.problems, Vec::new(), None),
-        Ok(Loaded { config, warnings, .. }) => (meaning(&config, &sources), warnings, Some(config)),
+        Ok(loaded) => {
+            let problems = problems(&loaded);
+            let Loaded { config, warnings, .. } = loaded;
+            (problems, warnings, Some(config))
+        }
     };
     let told = |list: &[Problem]| list.iter().map(Told::from).collect::<Vec<_>>();
     let good = problems.is_empty();
@@ -106,18 +110,4 @@ fn check(context: &Context<'_>) -> Answer {
         format!("{} {file}{state}", paint.good("ok"))
     })?;
     Ok(if good { Exit::Done } else { Exit::Usage })
-}
-
-/// What is wrong with a configuration whose shape is sound.
-fn meaning(config: &Config, sources: &afk_app::config::Sources) -> Vec<Problem> {
-    let origin = || {
-        let file = sources.file.clone();
-        file.map_or(Origin::Default, |path| Origin::File { path, place: None })
-    };
-    let split = |text: String| match text.split_once(": ") {
-        Some((key, what)) => (key.to_owned(), what.to_owned()),
-        None => (String::new(), text),
-    };
-    let all = problems(config).into_iter().map(split);
-    all.map(|(key, what)| Problem { origin: origin(), key, what }).collect()
 }

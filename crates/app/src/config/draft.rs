@@ -1,0 +1,182 @@
+//! The keys as they were written: texts and variables put together into one tree, which knows
+//! no type yet. Unknown keys are found here, by the schema.
+//!
+//! What is wrong is told by key and place and never by value: a secret may stand where
+//! something else is expected.
+
+use std::path::Path;
+
+use serde_json::{Map, Number, Value};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::env::{self, Meant, Variable};
+use super::places::{Places, place};
+use super::problem::{Origin, Problem};
+use super::schema::{Child, Node, nearest};
+
+/// A configuration that is being put together.
+#[derive(Debug, Default)]
+pub(super) struct Draft {
+    pub(super) tree: Map<String, Value>,
+    pub(super) places: Places,
+    pub(super) problems: Vec<Problem>,
+    pub(super) warnings: Vec<Problem>,
+    pub(super) mistyped: Vec<Problem>,
+}
+
+impl Draft {
+    /// Reads the main file.
+    pub(super) fn read_main(&mut self, path: &Path, text: String, root: &Node<'_>) {
+        if let Some(tree) = self.read(path, &text, root) {
+            self.tree = tree;
+        }
+        self.places.read(path, text);
+    }
+
+    /// The keys of a text; none where it is no TOML.
+    fn read(&mut self, path: &Path, text: &str, root: &Node<'_>) -> Option<Map<String, Value>> {
+        let at = |offset: Option<usize>| Origin::File {
+            path: path.to_owned(),
+            place: offset.map(|offset| place(text, offset)),
+        };
+        let (parsed, errors) = DeTable::parse_recoverable(text);
+        if errors.is_empty() {
+            let origin = |offset| at(Some(offset));
+            return Some(self.table(parsed.get_ref(), Some(root), &mut Vec::new(), &origin));
+        }
+        for error in errors {
+            let origin = at(error.span().map(|span| span.start));
+            let what = format!("is not TOML: {}", error.message());
+            self.problems.push(Problem { origin, key: String::new(), what });
+        }
+        None
+    }
+
+    /// The table without its unknown keys, which are named.
+    pub(super) fn table(
+        &mut self,
+        table: &DeTable<'_>,
+        node: Option<&Node<'_>>,
+        path: &mut Vec<String>,
+        at: &dyn Fn(usize) -> Origin,
+    ) -> Map<String, Value> {
+        let mut known = Map::new();
+        let mut keys: Vec<_> = table.iter().collect();
+        keys.sort_by_key(|(key, _)| key.span().start);
+        for (key, value) in keys {
+            let name = key.get_ref().to_string();
+            path.push(name.clone());
+            let child = node.map_or(Child::Any, |node| node.child(&name));
+            let inner = match child {
+                Child::Known(child) => Some(Some(child)),
+                Child::Any => Some(None),
+                Child::Unknown => None,
+            };
+            if let Some(inner) = inner {
+                let value = self.value(value, inner.as_ref(), path, at);
+                known.insert(name, value);
+            } else {
+                let keys = node.map(Node::keys).unwrap_or_default();
+                let what = match nearest(&name, keys.iter().copied()) {
+                    Some(key) => format!("is no key; did you mean `{key}`?"),
+                    None => format!("is no key; known here: {}", keys.join(", ")),
+                };
+                self.problem(at(key.span().start), path, what);
+            }
+            path.pop();
+        }
+        known
+    }
+
+    pub(super) fn value(
+        &mut self,
+        value: &Spanned<DeValue<'_>>,
+        node: Option<&Node<'_>>,
+        path: &mut Vec<String>,
+        at: &dyn Fn(usize) -> Origin,
+    ) -> Value {
+        let start = value.span().start;
+        match value.get_ref() {
+            DeValue::Table(table) => Value::Object(self.table(table, node, path, at)),
+            DeValue::Array(array) => {
+                let item = node.and_then(Node::item);
+                let mut values = Vec::with_capacity(array.len());
+                for (n, value) in array.iter().enumerate() {
+                    path.push(n.to_string());
+                    values.push(self.value(value, item.as_ref(), path, at));
+                    path.pop();
+                }
+                Value::Array(values)
+            }
+            DeValue::String(text) => Value::String(text.to_string()),
+            DeValue::Boolean(on) => Value::Bool(*on),
+            DeValue::Integer(number) => {
+                let read = i64::from_str_radix(number.as_str(), number.radix());
+                read.map_or_else(|_| self.no_number(at(start), path), Value::from)
+            }
+            DeValue::Float(number) => {
+                let read = number.as_str().parse().ok().and_then(Number::from_f64);
+                read.map_or_else(|| self.no_number(at(start), path), Value::Number)
+            }
+            DeValue::Datetime(_) => {
+                self.problem(at(start), path, "is a date; no key is one: text stands in quotes");
+                Value::Null
+            }
+        }
+    }
+
+    fn no_number(&mut self, origin: Origin, path: &[String]) -> Value {
+        self.problem(origin, path, "is not a number that can be used here");
+        Value::from(0)
+    }
+
+    fn problem(&mut self, origin: Origin, path: &[String], what: impl Into<String>) {
+        let key = afk_core::config::dotted(path);
+        self.problems.push(Problem { origin, key, what: what.into() });
+    }
+
+    /// Puts what a variable gives in place of what is there.
+    pub(super) fn apply(&mut self, variable: &Variable, root: &Node<'_>, aliases: &[(&str, &str)]) {
+        match env::meaning(variable, root, aliases) {
+            Meant::Value(path, value) => {
+                put(&mut self.tree, &path, value);
+                self.places.give(path, variable.origin.clone());
+            }
+            Meant::Toml(mut path, text, node) => {
+                let at = |_| variable.origin.clone();
+                if let Ok(parsed) = DeValue::parse(&text) {
+                    let given = path.clone();
+                    let value = self.value(&parsed, Some(&node), &mut path, &at);
+                    put(&mut self.tree, &given, value);
+                    self.places.give(given, variable.origin.clone());
+                }
+            }
+            Meant::Nothing => {}
+            Meant::Wrong(problem) => self.problems.push(problem),
+            Meant::Stray(problem, mistyped) => {
+                self.mistyped.extend(mistyped.then(|| problem.clone()));
+                self.warnings.push(problem);
+            }
+        }
+    }
+}
+
+/// Puts `value` at `path`, in place of what is there.
+fn put(table: &mut Map<String, Value>, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert(key.clone(), value);
+        }
+        [key, rest @ ..] => {
+            let entry = table.entry(key.clone()).or_insert_with(|| Value::Object(Map::new()));
+            if !entry.is_object() {
+                *entry = Value::Object(Map::new());
+            }
+            if let Value::Object(inner) = entry {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
