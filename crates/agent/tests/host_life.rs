@@ -322,3 +322,30 @@ async fn a_host_is_no_zombie_of_ours() {
 fn all_of_it_as_nobody() {
     common::all_again_as_nobody("all_of_it_as_nobody", &[]);
 }
+
+#[tokio::test]
+async fn where_there_are_control_groups_a_job_is_in_one_until_it_ends() {
+    for requirement in BOTH {
+        let bench = Bench::new();
+        let script = "sleep 1000 & setsid sleep 1000 & echo > ready; wait";
+        let job = bench.hosts.ensure(&bench.shell("job", script, requirement)).await.unwrap();
+        bench.appears("ready");
+        let record = std::fs::read(job.dir().join("host.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        let group = record["group"].as_str().map(std::path::PathBuf::from);
+        let Some(group) = group.filter(|group| group.exists()) else {
+            println!("no control group can be made here");
+            return;
+        };
+        let inside = || std::fs::read_to_string(group.join("cgroup.procs")).unwrap();
+        for survivor in bench.survivors() {
+            let pid = survivor.split(':').next().unwrap();
+            assert!(inside().lines().any(|line| line == pid), "{survivor} is outside");
+        }
+        let host = record["host"]["pid"].to_string();
+        assert!(inside().lines().all(|line| line != host), "the host is inside");
+        job.kill(KilledBy::Interrupt).await.unwrap();
+        assert_eq!(bench.survivors(), Vec::<String>::new());
+        assert!(!group.exists(), "{} is left", group.display());
+    }
+}

@@ -30,6 +30,9 @@ pub(super) struct HostRecord {
     pub(super) boot: String,
     /// The marker in the environment of every process of the job, `NAME=value`.
     pub(super) marker: String,
+    /// Where the job's control group is or would be, where the machine has such groups.
+    #[serde(default)]
+    pub(super) group: Option<PathBuf>,
     /// The box, once it is started.
     pub(super) running: Option<Running>,
 }

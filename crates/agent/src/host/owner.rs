@@ -20,7 +20,7 @@ use super::pump::PumpNotice;
 use super::spec::EndHow;
 use super::start::{self, Started};
 use crate::sandbox::Strength;
-use crate::sandbox::processes::{self, ProcessId};
+use crate::sandbox::processes::{self, ProcessId, Watched};
 
 /// How often the job's memory and processes are looked at.
 const WATCH: Duration = Duration::from_millis(200);
@@ -70,6 +70,7 @@ pub(super) struct Owner<'a> {
     started: Started,
     notices: Receiver<Notice>,
     life: Life,
+    watched: Watched,
     begun: Instant,
     ready: Option<String>,
     pumps: u32,
@@ -91,9 +92,10 @@ impl<'a> Owner<'a> {
             folder,
             record,
             tally,
-            started,
             notices,
             life: Life::new(bounds),
+            watched: Watched::new(rustix::process::getpid().as_raw_pid(), started.group.clone()),
+            started,
             begun: Instant::now(),
             ready: None,
             pumps: 0,
@@ -125,7 +127,11 @@ impl<'a> Owner<'a> {
             if peek {
                 peeked = now;
             }
-            if now >= (looked + WATCH).min(deadline) || (peek && self.machine_has_grown()) {
+            let grown = peek && self.machine_has_grown();
+            if grown {
+                self.watched.renew();
+            }
+            if grown || now >= (looked + WATCH).min(deadline) {
                 looked = now;
                 self.look();
             }
@@ -135,7 +141,7 @@ impl<'a> Owner<'a> {
     /// Counts and measures the job.
     fn look(&mut self) {
         self.machine_tasks = processes::tasks_of_machine().unwrap_or(0);
-        let usage = processes::usage(&job_processes());
+        let usage = processes::usage(&self.watched.look());
         self.tally.max_memory = self.tally.max_memory.max(usage.memory);
         self.happen(Event::Tick(usage));
     }
@@ -202,9 +208,12 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Kills everything: with the box's first process the kernel ends all of a namespace at once;
-    /// then whatever else is below.
+    /// Kills everything: with its group, or the first process of its namespace, the kernel ends
+    /// all of it at once; then whatever else is below.
     fn kill(&self) -> bool {
+        if let Some(group) = &self.started.group {
+            group.kill();
+        }
         if let Some(running) = &self.record.running {
             running.root.signal(rustix::process::Signal::KILL);
         }

@@ -21,11 +21,11 @@ use super::control::{self, Answer, Ask};
 use super::files::{Folder, HostRecord, boot, private};
 use super::life::Bounds;
 use super::owner::{Notice, Owner, Tally};
-use super::spec::{End, EndHow, StoredSpec};
+use super::spec::{End, EndHow, JobKey, StoredSpec};
 use super::start::{self};
 use super::sweep::{self, MARKER};
-use crate::sandbox::Capabilities;
 use crate::sandbox::processes::{self, ProcessId};
+use crate::sandbox::{Capabilities, Group};
 
 /// The hidden subcommand under which the binary reaches [`main`].
 pub const SUBCOMMAND: &str = "host";
@@ -69,6 +69,9 @@ fn own(dir: &Path) -> io::Result<()> {
         host: ProcessId::own().ok_or_else(|| io::Error::other("/proc is not mounted"))?,
         boot: boot(),
         marker: format!("{MARKER}={}", spec.key.digest()),
+        // Written down before it is made, so that whoever sweeps after us finds it. Its name is
+        // the folder's: two stores on one machine may have jobs of one key.
+        group: Group::place(&format!("afk-{}", JobKey::new(dir.to_string_lossy()).digest())),
         running: None,
     };
     folder.write("host.json", &record)?;
@@ -86,6 +89,9 @@ fn own(dir: &Path) -> io::Result<()> {
         sandbox: tally.sandbox.as_ref().map(|(strength, _)| *strength),
         sandbox_text: tally.sandbox.map(|(_, text)| text).unwrap_or_default(),
     };
+    if let Some(group) = record.group.as_deref().and_then(Group::open) {
+        group.remove();
+    }
     folder.write("end.json", &end)?;
     let _ = fs::remove_file(folder.file("sock"));
     Ok(())
@@ -115,7 +121,8 @@ fn run(
     let (notify, notices) = mpsc::channel();
     let input = start::input(folder, spec)?;
     listen(folder, &notify, &input)?;
-    let started = start::start(folder, spec, &machine, &program, secrets, input, &notify)?;
+    let group = record.group.as_deref().and_then(|place| Group::make(place).ok());
+    let started = start::start(folder, spec, &machine, &program, secrets, input, group, &notify)?;
     tally.sandbox = Some((started.strength, machine.to_string()));
     tally.started_at = Some(started.at);
     Ok(Owner::new(folder, record, tally, started, notices, bounds(spec)).watch())

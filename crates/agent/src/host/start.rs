@@ -24,7 +24,7 @@ use super::pump::{self, Allowance, Input};
 use super::spec::{EndHow, StopSignal, StoredSpec};
 use super::sweep::MARKER;
 use crate::sandbox::{
-    Capabilities, Launch, READY, Scratch, Setting, Strength, signal_of, write_plan,
+    Capabilities, Group, Launch, Outside, READY, Scratch, Setting, Strength, signal_of, write_plan,
 };
 
 /// A box that was spawned.
@@ -33,6 +33,8 @@ pub(super) struct Started {
     pub(super) launcher: i32,
     /// The box's first process, where it is the launcher itself.
     pub(super) root: Option<i32>,
+    /// The control group that all of it is in, where it has one.
+    pub(super) group: Option<Group>,
     /// How well it is boxed.
     pub(super) strength: Strength,
     /// When.
@@ -51,6 +53,7 @@ pub(super) fn input(folder: &Folder, spec: &StoredSpec) -> Result<Arc<Input>, St
 }
 
 /// Spawns the box from the calling thread, which must be the main one, and sets the helpers to work.
+#[expect(clippy::too_many_arguments, reason = "what a box is made of, each from another place")]
 pub(super) fn start(
     folder: &Folder,
     spec: &StoredSpec,
@@ -58,6 +61,7 @@ pub(super) fn start(
     program: &Path,
     secrets: BTreeMap<String, String>,
     input: Arc<Input>,
+    group: Option<Group>,
     notify: &Sender<Notice>,
 ) -> Result<Started, String> {
     let told = |error: io::Error| format!("cannot start the box: {error}");
@@ -83,7 +87,14 @@ pub(super) fn start(
         },
     )?;
     launch.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = launch.command.spawn().map_err(told)?;
+    let (child, group) = match group {
+        None => (launch.command.spawn(), None),
+        Some(group) => match group.around(|| launch.command.spawn()) {
+            Ok(child) => (child, Some(group)),
+            Err(Outside::Never(child) | Outside::Stuck(child)) => (child, None),
+        },
+    };
+    let child = child.map_err(told)?;
     let at = Timestamp::now();
     let launcher =
         i32::try_from(child.id()).map_err(|error| format!("cannot start the box: {error}"))?;
@@ -92,6 +103,7 @@ pub(super) fn start(
     Ok(Started {
         launcher,
         root: machine.bubblewrap.is_err().then_some(launcher),
+        group,
         strength: launch.strength,
         at,
     })

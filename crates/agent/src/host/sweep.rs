@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use super::files::{Folder, HostRecord, boot};
+use crate::sandbox::Group;
 use crate::sandbox::processes::{self, Process};
 
 /// The variable in the environment of every process of a job; its value is the key's digest.
@@ -34,8 +35,16 @@ pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
     {
         std::thread::sleep(Duration::from_millis(2));
     }
+    // After a reboot the group is gone, and of that name there is none.
+    let group = record.group.as_deref().and_then(Group::open);
+    if let Some(group) = &group {
+        group.kill();
+    }
     let left = processes::end_all(BOUND, || remains(record));
     if left.is_empty() {
+        if let Some(group) = group {
+            group.remove();
+        }
         Ok(())
     } else {
         Err(Undead(left.iter().map(|process| process.id.pid).collect()))

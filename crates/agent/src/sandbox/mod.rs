@@ -11,6 +11,7 @@
 mod bubblewrap;
 mod confine;
 mod detect;
+mod group;
 mod init;
 mod launch;
 pub mod processes;
@@ -18,6 +19,7 @@ mod spec;
 
 pub(crate) use confine::Plan;
 pub use detect::{Capabilities, Refusal, Strength};
+pub(crate) use group::{Group, Outside};
 pub(crate) use init::{READY, signal_of, write_plan};
 pub use init::{SUBCOMMAND as INIT_SUBCOMMAND, init_main};
 pub(crate) use launch::{Launch, Scratch, Setting};

@@ -1,5 +1,8 @@
 //! What runs below a process, and how all of it is ended.
 //!
+//! Many hosts look five times a second each, so that a look reads no more of `/proc` than it
+//! must ([`Watched`]); what ends a job reads all of it, because nothing may be left.
+//!
 //! The host watches and kills through this; the supervisor of a partial sandbox
 //! does the same from inside; a control plane sweeps with it after a host that
 //! died. A process is named by its id *and* start time, so that a reused id is
@@ -11,6 +14,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
+
+use super::group::Group;
+
+/// How long the processes of a job may be taken for known while others begin on the machine.
+const RESCAN: Duration = Duration::from_secs(1);
 
 /// One process, for good: ids are reused, an id with its start time is not (within one boot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,6 +86,56 @@ impl ProcessId {
 /// Every process that `/proc` shows, by process id.
 pub fn all() -> BTreeMap<i32, Process> {
     pids().filter_map(look).map(|process| (process.id.pid, process)).collect()
+}
+
+/// A job's processes, looked at again and again.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    root: i32,
+    group: Option<Group>,
+    known: Vec<ProcessId>,
+    /// The last process that had begun on the machine when all were scanned, and when.
+    scanned: Option<(String, Instant)>,
+}
+
+impl Watched {
+    /// Everything below `root`, which is the caller; where there is a `group`, all in it.
+    pub(crate) fn new(root: i32, group: Option<Group>) -> Self {
+        Self { root, group, known: Vec::new(), scanned: None }
+    }
+
+    /// Its living processes. Where no group names them, one that has just begun may be missing
+    /// for a second.
+    pub(crate) fn look(&mut self) -> Vec<Process> {
+        if let Some(found) = self.group.as_ref().and_then(|group| group.processes().ok()) {
+            return found;
+        }
+        // Nothing can be new where no process has begun anywhere since.
+        let last = last_begun().unwrap_or_default();
+        let is_known = self.scanned.as_ref().is_some_and(|(scanned, at)| {
+            (!last.is_empty() && *scanned == last) || at.elapsed() < RESCAN
+        });
+        let found: Vec<Process> = if is_known {
+            let seen = self.known.iter().filter_map(|id| Some((id, look(id.pid)?)));
+            seen.filter(|(id, now)| now.id == **id && !now.zombie).map(|(_, now)| now).collect()
+        } else {
+            self.scanned = Some((last, Instant::now()));
+            below(self.root)
+        };
+        self.known = found.iter().map(|process| process.id).collect();
+        found
+    }
+
+    /// Forgets what is known, so that the next look finds what has just begun.
+    pub(crate) fn renew(&mut self) {
+        self.scanned = None;
+    }
+}
+
+/// The id of the process that began last, and with it of the last thread.
+fn last_begun() -> Option<String> {
+    let load = fs::read_to_string("/proc/loadavg").ok()?;
+    load.split_ascii_whitespace().nth(4).map(str::to_owned)
 }
 
 /// Threads on the whole machine; one short file, so it can be asked often.
@@ -185,7 +243,8 @@ fn pids() -> impl Iterator<Item = i32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-fn look(pid: i32) -> Option<Process> {
+/// One process as it is now.
+pub(super) fn look(pid: i32) -> Option<Process> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -246,6 +305,32 @@ mod tests {
         let found: Vec<i32> = descendants(&all, 2).iter().map(|process| process.id.pid).collect();
         assert_eq!(found, [4]);
         assert_eq!(usage(&descendants(&all, 2)).tasks, 2);
+    }
+
+    #[test]
+    fn what_begins_below_us_is_seen_and_what_ended_is_not() {
+        let own = rustix::process::getpid().as_raw_pid();
+        let mut watched = Watched::new(own, None);
+        watched.look();
+        let sees = |watched: &mut Watched, pid: i32, expected: bool| {
+            let bound = Instant::now() + Duration::from_mins(1);
+            while watched.look().iter().any(|process| process.id.pid == pid) != expected {
+                assert!(Instant::now() < bound, "{pid} is seen, or is not: {expected}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("spawned");
+        let pid = i32::try_from(child.id()).expect("a process id");
+        sees(&mut watched, pid, true);
+        child.kill().expect("killed");
+        child.wait().expect("waited for");
+        sees(&mut watched, pid, false);
+        let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("spawned");
+        let pid = i32::try_from(child.id()).expect("a process id");
+        watched.renew();
+        assert!(watched.look().iter().any(|process| process.id.pid == pid), "at once");
+        child.kill().expect("killed");
+        child.wait().expect("waited for");
     }
 
     #[test]

@@ -1,0 +1,130 @@
+//! A control group of a job's own (version 2), where the kernel lets us make one: it names
+//! the job's processes, all of them, without a look at any other.
+//!
+//! Made by the host below its own group, which works where that is delegated to its user:
+//! as root, in many containers, under systemd with `Delegate=yes`. Where it does not,
+//! [`super::processes`] finds the job's processes by other means. No controller is enabled
+//! and no limit set here. A job cannot leave its group: no box lets it write there.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::processes::{self, Process};
+
+/// A job's group.
+#[derive(Clone, Debug)]
+pub(crate) struct Group(PathBuf);
+
+impl Group {
+    /// Where the group `name` of a job of ours would be; none where there are no groups.
+    pub(crate) fn place(name: &str) -> Option<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        Some(own_group(&mounts, &own)?.join(name))
+    }
+
+    /// Makes the group at `place`. One that is there is taken over: its name is the job's own.
+    pub(crate) fn make(place: &Path) -> io::Result<Self> {
+        match fs::create_dir(place) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
+        Ok(Self(place.to_owned()))
+    }
+
+    /// The group at `place`, if it is there.
+    pub(crate) fn open(place: &Path) -> Option<Self> {
+        place.join("cgroup.procs").exists().then(|| Self(place.to_owned()))
+    }
+
+    /// Calls `spawn` inside the group, so that what it starts begins there, and comes back
+    /// out. An error of going in leaves the caller where it was and spawns nothing; one of
+    /// coming back comes with what was spawned, and the group is then of no use.
+    pub(crate) fn around<T>(&self, spawn: impl FnOnce() -> T) -> Result<T, Outside<T>> {
+        let Some(outer) = self.0.parent() else { return Err(Outside::Never(spawn())) };
+        if enter(&self.0).is_err() {
+            return Err(Outside::Never(spawn()));
+        }
+        let spawned = spawn();
+        match enter(outer) {
+            Ok(()) => Ok(spawned),
+            Err(_) => Err(Outside::Stuck(spawned)),
+        }
+    }
+
+    /// Its living processes.
+    pub(crate) fn processes(&self) -> io::Result<Vec<Process>> {
+        let text = fs::read_to_string(self.0.join("cgroup.procs"))?;
+        let pids = text.lines().filter_map(|line| line.parse().ok());
+        Ok(pids.filter_map(processes::look).filter(|process| !process.zombie).collect())
+    }
+
+    /// Kills all of it in one step that no fork slips through, where the kernel can (5.14).
+    pub(crate) fn kill(&self) {
+        // Where it cannot, or nothing is left, whoever calls finds and kills what there is.
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+    }
+
+    /// Removes it, once it is empty.
+    pub(crate) fn remove(&self) {
+        // One that is left behind is empty and in nobody's way.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// What was spawned without the group's help.
+pub(crate) enum Outside<T> {
+    /// The group could not be entered.
+    Never(T),
+    /// The caller could not come back out and is in the group itself.
+    Stuck(T),
+}
+
+/// Moves the calling process.
+fn enter(group: &Path) -> io::Result<()> {
+    fs::write(group.join("cgroup.procs"), "0")
+}
+
+/// The folder of the caller's own group: its path below the mount of version 2.
+fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    // Below the root of a namespace that is not ours there is no way to it.
+    if path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let mount = mounts.lines().find_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        let mut fields = fields.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        // Of a mount that shows a part alone, nobody knows which.
+        (kind.starts_with("cgroup2 ") && root == "/").then_some(point)
+    })?;
+    Some(Path::new(mount).join(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_group_is_found_below_its_mount() {
+        let hybrid = "25 20 0:22 / /sys/fs/cgroup ro - tmpfs none rw\n\
+                      33 25 0:30 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
+        let unified = "33 25 0:30 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let part = "33 25 0:30 /a/b /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let check = |mounts: &str, own: &str, expected: Option<&str>| {
+            assert_eq!(own_group(mounts, own).as_deref(), expected.map(Path::new), "{own}");
+        };
+        check(hybrid, "4:memory:/x\n0::/\n", Some("/sys/fs/cgroup/unified"));
+        check(
+            unified,
+            "0::/user.slice/afk.service\n",
+            Some("/sys/fs/cgroup/user.slice/afk.service"),
+        );
+        check(unified, "0::/../other\n", None);
+        check(part, "0::/\n", None);
+        check("", "0::/\n", None);
+        check(hybrid, "4:memory:/x\n", None);
+    }
+}
