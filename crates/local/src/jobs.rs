@@ -19,7 +19,7 @@ use super::boxes::{Cache, boxed, network};
 use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
 use super::git::{self, Identity, RunClone, Status};
 use super::git_words::fault;
-use super::world::Local;
+use super::world::{Local, blocking};
 
 /// How much of an output is read to be understood.
 const STDOUT: usize = 4 << 20;
@@ -132,14 +132,8 @@ impl LocalJobs {
     async fn all_alive(&self, run: RunId) -> PortResult<Alive> {
         let folder = self.local.jobs(run);
         let mut found = Alive { jobs: Vec::new(), unseen: None };
-        let entries = match std::fs::read_dir(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
-            read => read.map_err(|error| unread(&folder, &error))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(|error| unread(&folder, &error))?;
-            let Some(key) = Local::key_of(run, &entry.path()) else { continue };
-            let Some(job) = Hosted::open(entry.path()) else { continue };
+        let jobs = blocking(move || all_in(run, &folder)).await??;
+        for (key, job) in jobs {
             match is_over(&job).await {
                 Ok(true) => {}
                 Ok(false) => found.jobs.push((key, job)),
@@ -151,6 +145,20 @@ impl LocalJobs {
         }
         Ok(found)
     }
+}
+
+/// The jobs in the folder of a run's jobs.
+fn all_in(run: RunId, folder: &Path) -> PortResult<Vec<(JobKey, Hosted)>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        read => read.map_err(|error| unread(folder, &error))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| unread(folder, &error))?.path();
+        found.extend(Local::key_of(run, &path).zip(Hosted::open(path)));
+    }
+    Ok(found)
 }
 
 /// Jobs of a run.
@@ -209,7 +217,8 @@ impl Jobs for LocalJobs {
 
     async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
         let (mut swept, mut failed) = (0, None);
-        for run in self.local.leftovers(live, LEFTOVER) {
+        let (local, live) = (self.local.clone(), live.clone());
+        for run in blocking(move || local.leftovers(&live, LEFTOVER)).await? {
             let alive = self.all_alive(run).await?;
             failed = failed.or(alive.unseen);
             // A job that is still being ended has its host; the next time it has none.
@@ -253,8 +262,8 @@ impl Jobs for LocalJobs {
         let alive = self.all_alive(run).await?;
         for (key, job) in alive.jobs {
             // An idle thread holds memory: its next turn resumes it.
-            let kept =
-                if idle_too_long(&key, &job) { job.close_stdin().await } else { job.renew().await };
+            let idle = idle_too_long(&key, &job).await?;
+            let kept = if idle { job.close_stdin().await } else { job.renew().await };
             if let Err(error) = kept {
                 tracing::debug!(run.id = %run, job = %key, %error, "not renewed");
             }

@@ -16,7 +16,7 @@ use afk_core::text::{MASKED, Mask, REACH};
 use afk_engine::ports::{PortError, PortResult};
 use sha2::Digest as _;
 
-use super::world::Local;
+use super::world::{Local, blocking};
 
 /// How much is sealed at once.
 const CHUNK: usize = 1 << 20;
@@ -46,8 +46,11 @@ impl Output<'_> {
         let Some(part) = shown(&bytes, before, max, ended || bytes.len() == wanted) else {
             return Ok(Vec::new());
         };
-        let masked = self.mask.bytes(&bytes);
-        Ok(masked.get(part).unwrap_or_default().to_vec())
+        if part.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mask = self.mask.clone();
+        blocking(move || mask.bytes(&bytes).get(part).unwrap_or_default().to_vec()).await
     }
 
     /// The end of standard output, at most `max` bytes.
@@ -77,7 +80,14 @@ impl Output<'_> {
             if end <= before {
                 break;
             }
-            for place in self.mask.places(&bytes) {
+            let mask = self.mask.clone();
+            let (read, found) = blocking(move || {
+                let found = mask.places(&bytes);
+                (bytes, found)
+            })
+            .await?;
+            bytes = read;
+            for place in found {
                 let part = place.start.max(before)..place.end.min(end);
                 if !part.is_empty() && bytes[part.clone()].iter().any(|b| *b != MASKED) {
                     places.push(from + part.start as u64..from + part.end as u64);

@@ -108,3 +108,10 @@ impl Local {
         })
     }
 }
+
+/// Does on a thread of its own what may wait for the disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> PortResult<T> {
+    tokio::task::spawn_blocking(work).await.map_err(PortError::transient)
+}

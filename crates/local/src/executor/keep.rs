@@ -5,14 +5,14 @@ use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_engine::ports::{PortError, PortResult, Transcript};
 
 use super::super::transcripts::{TURN, Written};
-use super::super::world::Local;
+use super::super::world::{self, Local};
 use super::{LocalExecutor, run_and_turn};
 
 /// Keeps the transcripts of `run`, whose workspace is about to go. One that is kept already
 /// stays as it is.
 pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()> {
     let kept = local.transcripts.clone();
-    let turns = turns(local, run);
+    let turns = turns(local, run).await?;
     if turns.is_empty() || kept.has(run) {
         return Ok(());
     }
@@ -44,7 +44,7 @@ impl LocalExecutor {
         key: &JobKey,
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
-        match self.begun(key)? {
+        match self.begun(key).await? {
             Some(begun) => self.thread_transcript(key, &begun, offset).await,
             None => self.fresh_transcript(key, offset).await,
         }
@@ -68,13 +68,17 @@ impl LocalExecutor {
 }
 
 /// The turns of `run` that have a folder, in their order.
-pub(super) fn turns(local: &Local, run: RunId) -> Vec<u32> {
-    let entries = std::fs::read_dir(local.jobs(run)).into_iter().flatten().flatten();
-    let keys = entries.filter_map(|entry| Local::key_of(run, &entry.path()));
-    let mut turns: Vec<u32> =
-        keys.filter_map(|key| run_and_turn(&key).ok().map(|(_, n)| n)).collect();
-    turns.sort_unstable();
-    turns
+pub(super) async fn turns(local: &Local, run: RunId) -> PortResult<Vec<u32>> {
+    let folder = local.jobs(run);
+    let turns = move || {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let keys = entries.filter_map(|entry| Local::key_of(run, &entry.path()));
+        let mut turns: Vec<u32> =
+            keys.filter_map(|key| run_and_turn(&key).ok().map(|(_, n)| n)).collect();
+        turns.sort_unstable();
+        turns
+    };
+    world::blocking(turns).await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -107,7 +107,7 @@ impl LocalExecutor {
 #[async_trait]
 impl Executor for LocalExecutor {
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
-        let begun = self.begun(&turn.key)?.is_some();
+        let begun = self.begun(&turn.key).await?.is_some();
         match self.local.repo(&turn.repo)?.agent {
             AgentName::Claude => self.start_thread(turn).await,
             AgentName::Scripted if begun => self.start_thread(turn).await,
@@ -116,7 +116,7 @@ impl Executor for LocalExecutor {
     }
 
     async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
-        match self.begun(key)? {
+        match self.begun(key).await? {
             Some(begun) => self.observe_thread(repo, key, &begun).await,
             None => self.observe_fresh(repo, key).await,
         }
@@ -129,14 +129,14 @@ impl Executor for LocalExecutor {
         request: &str,
         answer: &Answer,
     ) -> PortResult<()> {
-        match self.begun(key)? {
+        match self.begun(key).await? {
             Some(begun) => self.answer_thread(key, &begun, request, answer).await,
             None => Err(PortError::new(PortErrorKind::NotFound, format!("{key} asks nothing"))),
         }
     }
 
     async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
-        match self.begun(key)? {
+        match self.begun(key).await? {
             Some(begun) => self.interrupt_thread(key, &begun).await,
             None => self.interrupt_fresh(key).await,
         }
@@ -155,7 +155,7 @@ impl Executor for LocalExecutor {
     }
 
     async fn changed(&self, _repo: &RepoName, key: &JobKey, at_most: Duration) {
-        match self.begun(key) {
+        match self.begun(key).await {
             Ok(Some(begun)) => self.thread_changed(key, &begun, at_most).await,
             Ok(None) => self.fresh_changed(key, at_most).await,
             // Looked into by the next pass.

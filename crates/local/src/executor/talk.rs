@@ -135,8 +135,7 @@ impl LocalExecutor {
         }
         let (_, n) = run_and_turn(key)?;
         match self.interrupted(key)? {
-            None => put(&self.begun_path(key)?.with_file_name("interrupted"), b"")
-                .map_err(PortError::transient)?,
+            None => put(&self.begun_path(key)?.with_file_name("interrupted"), Vec::new()).await?,
             Some(at) if SystemTime::now().duration_since(at).is_ok_and(|age| age > GRACE) => {
                 return stop(&job).await;
             }
@@ -155,7 +154,7 @@ impl LocalExecutor {
     /// before the process is stopped for good: it is told to end, once, and true says that it
     /// may still take its time. False where there is no turn, it is over, or its time is up.
     pub(crate) async fn lets_end(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
-        let Some((key, begun)) = self.turn_of(run, &job.dir())? else { return Ok(false) };
+        let Some((key, begun)) = self.turn_of(run, &job.dir()).await? else { return Ok(false) };
         let late = |at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LAST_WORDS);
         if self.interrupted(&key)?.is_some_and(late) {
             return Ok(false);

@@ -26,6 +26,7 @@ use afk_engine::ports::{PortError, PortResult, Transcript, TurnRequest};
 use serde::{Deserialize, Serialize};
 
 use super::super::invocations::{self, Enter};
+use super::super::world;
 use super::report::Reading;
 use super::{CHUNK, LocalExecutor, STDERR, run_and_turn};
 
@@ -83,7 +84,7 @@ pub(super) enum Standing {
 
 impl LocalExecutor {
     pub(super) async fn start_thread(&self, turn: &TurnRequest) -> PortResult<()> {
-        let begun = match self.begun(&turn.key)? {
+        let begun = match self.begun(&turn.key).await? {
             None => self.bind(turn, None).await?,
             Some(begun) => match self.standing(&turn.key, &begun).await? {
                 Standing::Sent(..) => return Ok(()),
@@ -141,9 +142,9 @@ impl LocalExecutor {
     }
 
     /// Where `key` is, if it was ever begun on a thread.
-    pub(super) fn begun(&self, key: &JobKey) -> PortResult<Option<Begun>> {
+    pub(super) async fn begun(&self, key: &JobKey) -> PortResult<Option<Begun>> {
         let path = self.begun_path(key)?;
-        let body = match std::fs::read(&path) {
+        let body = match tokio::fs::read(&path).await {
             Ok(body) => body,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unusable(&path, error)),
@@ -157,18 +158,23 @@ impl LocalExecutor {
     }
 
     /// The newest turn that the thread's process in `dir` was given.
-    pub(super) fn turn_of(&self, run: RunId, dir: &Path) -> PortResult<Option<(JobKey, Begun)>> {
+    pub(super) async fn turn_of(
+        &self,
+        run: RunId,
+        dir: &Path,
+    ) -> PortResult<Option<(JobKey, Begun)>> {
         let name = dir.file_name().and_then(|name| name.to_str());
         let process = name.and_then(|name| name.strip_prefix("thread.")?.parse::<u32>().ok());
-        let Some(newest) = super::keep::turns(&self.local, run).pop() else { return Ok(None) };
+        let newest = super::keep::turns(&self.local, run).await?.pop();
+        let Some(newest) = newest else { return Ok(None) };
         let key = JobKey::new(run, JobOf::Turn, &newest.to_string());
-        let begun = self.begun(&key)?.filter(|begun| Some(begun.process) == process);
+        let begun = self.begun(&key).await?.filter(|begun| Some(begun.process) == process);
         Ok(begun.map(|begun| (key, begun)))
     }
 
     /// Decides where `turn` goes, and writes it down.
     async fn bind(&self, turn: &TurnRequest, enter: Option<SessionUse>) -> PortResult<Begun> {
-        let last = self.last_process(turn.run);
+        let last = self.last_process(turn.run).await?;
         let session = SessionId::of_thread(&turn.thread.to_string());
         let mut refused = None;
         if let Some(job) = self.process(turn.run, last) {
@@ -177,7 +183,7 @@ impl LocalExecutor {
                 JobState::Starting | JobState::Running { .. } => {
                     let next = self.usable(turn, last, &job, session).await?;
                     if let Some(begun) = next {
-                        return self.write(&turn.key, begun);
+                        return self.write(&turn.key, begun).await;
                     }
                     retire(&job).await?;
                 }
@@ -203,7 +209,7 @@ impl LocalExecutor {
             session_use: enter.or(refused).unwrap_or(usual),
             switched: enter.is_some(),
         };
-        self.write(&turn.key, begun)
+        self.write(&turn.key, begun).await
     }
 
     /// Where `turn` goes in a living process; none where it must have a new one.
@@ -217,7 +223,7 @@ impl LocalExecutor {
         let mut before = None;
         for n in (1..turn.n).rev() {
             let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
-            before = self.begun(&key)?.filter(|b| b.process == process).map(|b| (key, b));
+            before = self.begun(&key).await?.filter(|b| b.process == process).map(|b| (key, b));
             if before.is_some() {
                 break;
             }
@@ -234,7 +240,9 @@ impl LocalExecutor {
         let spent = own.unwrap_or_else(|| counter.less(before.counter.unwrap_or(Usd::ZERO)));
         let cap = before.cap.less(spent);
         let apart = cap.less(turn.budget).max(turn.budget.less(cap));
-        let (stdout, idle) = idle(&job.dir()).map_err(PortError::transient)?;
+        let dir = job.dir();
+        let idle = world::blocking(move || idle(&dir)).await?;
+        let (stdout, idle) = idle.map_err(PortError::transient)?;
         if !idle || apart > CAP_SLACK || before.shape != self.shape(turn) {
             return Ok(None);
         }
@@ -315,10 +323,14 @@ impl LocalExecutor {
         Ok(Some(Transcript { agent: AgentName::Claude, bytes, cut: 0 }))
     }
 
-    fn last_process(&self, run: RunId) -> u32 {
-        let entries = std::fs::read_dir(self.local.jobs(run)).into_iter().flatten().flatten();
-        let number = |name: &str| name.strip_prefix("thread.")?.parse().ok();
-        entries.filter_map(|entry| number(entry.file_name().to_str()?)).max().unwrap_or(0)
+    async fn last_process(&self, run: RunId) -> PortResult<u32> {
+        let folder = self.local.jobs(run);
+        let last = move || {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let number = |name: &str| name.strip_prefix("thread.")?.parse().ok();
+            entries.filter_map(|entry| number(entry.file_name().to_str()?)).max().unwrap_or(0)
+        };
+        world::blocking(last).await
     }
 
     fn shape(&self, turn: &TurnRequest) -> String {
@@ -330,19 +342,26 @@ impl LocalExecutor {
         Ok(self.local.job(run, key).join("begun.json"))
     }
 
-    fn write(&self, key: &JobKey, begun: Begun) -> PortResult<Begun> {
+    async fn write(&self, key: &JobKey, begun: Begun) -> PortResult<Begun> {
         let path = self.begun_path(key)?;
         let body = serde_json::to_vec(&begun).map_err(PortError::permanent)?;
-        put(&path, &body).map_err(|error| unusable(&path, error))?;
+        put(&path, body).await?;
         Ok(begun)
     }
 }
 
 /// Whether this is a thread's process that nobody has used for long.
-pub(crate) fn idle_too_long(key: &JobKey, job: &Hosted) -> bool {
-    let age = |last: SystemTime| SystemTime::now().duration_since(last).ok();
-    let silent = || super::report::written(&job.dir()).and_then(age).is_some_and(|age| age >= IDLE);
-    is_thread(key) && silent() && idle(&job.dir()).is_ok_and(|(_, idle)| idle)
+pub(crate) async fn idle_too_long(key: &JobKey, job: &Hosted) -> PortResult<bool> {
+    if !is_thread(key) {
+        return Ok(false);
+    }
+    let dir = job.dir();
+    let too_long = move || {
+        let age = |last: SystemTime| SystemTime::now().duration_since(last).ok();
+        let silent = super::report::written(&dir).and_then(age).is_some_and(|age| age >= IDLE);
+        silent && idle(&dir).is_ok_and(|(_, idle)| idle)
+    };
+    world::blocking(too_long).await
 }
 
 /// Whether the key is that of a thread's process.
@@ -381,15 +400,19 @@ async fn retire(job: &Hosted) -> PortResult<()> {
 }
 
 /// Writes a file whole or not at all, its folder with it.
-pub(super) fn put(path: &Path, body: &[u8]) -> std::io::Result<()> {
+pub(super) async fn put(path: &Path, body: Vec<u8>) -> PortResult<()> {
     use std::io::Write as _;
-    let folder = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(body)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    std::fs::File::open(folder)?.sync_all()
+    let to = path.to_owned();
+    let written = world::blocking(move || {
+        let folder = to.parent().unwrap_or(&to);
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(&body)?;
+        file.as_file().sync_all()?;
+        file.persist(&to)?;
+        std::fs::File::open(folder)?.sync_all()
+    });
+    written.await?.map_err(|error: std::io::Error| unusable(path, error))
 }
 
 fn unusable(path: &Path, error: impl std::fmt::Display) -> PortError {
