@@ -75,8 +75,12 @@ impl Operator {
     pub async fn run(&self, text: &str) -> Result<StoredRun, Error> {
         if text.contains('#') {
             let issue = self.issue(text)?;
-            let filter =
-                Filter { repo: Some(issue.repo.clone()), issue: Some(issue.number), limit: 1 };
+            let filter = Filter {
+                repo: Some(issue.repo.clone()),
+                issue: Some(issue.number),
+                limit: 1,
+                ..Filter::default()
+            };
             let newest = self.store.runs(&filter).await?.into_iter().next();
             return newest.ok_or_else(|| {
                 Error::invalid(format!(

@@ -161,7 +161,7 @@ impl Engine {
         let own = self.ports.tracker.own_account(&issue.repo).await?;
         // Read after the comment was: a run that it is younger than is seen.
         let (repo, issue_number) = (Some(issue.repo.clone()), Some(issue.number));
-        let filter = Filter { repo, issue: issue_number, limit: 1 };
+        let filter = Filter { repo, issue: issue_number, limit: 1, ..Filter::default() };
         let newest = self.ports.store.runs(&filter).await?.pop();
         let id = &comment.id;
         let steer = match steers(issue, comment, &own, newest.as_ref().map(|stored| &stored.run)) {

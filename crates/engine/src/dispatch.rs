@@ -95,7 +95,8 @@ impl Engine {
             return Ok(());
         }
         let live = self.ports.store.live().await?;
-        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
+        let fleet =
+            self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None, None).await?;
         let candidates = self.candidates(&config, &fleet, done).await;
         done.candidates = candidates.len();
         let policy = policy(&config);
@@ -185,7 +186,9 @@ impl Engine {
             return Err(not_configured(&issue.repo));
         }
         let live = self.ports.store.live().await?;
-        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
+        let only = Some(&issue.repo);
+        let fleet =
+            self.fleet(&config, pickup.as_ref(), brake.switches(), &live, only, None).await?;
         let view = self.ports.tracker.issue(issue).await?;
         let remote = self.remote_facts(&config, issue, &mut Looked::default()).await;
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
@@ -197,8 +200,9 @@ impl Engine {
             let mut live = self.ports.store.live().await?;
             live.retain(|stored| stored.run.id != run.id);
             let (_, pickup) = self.ports.settings.current();
+            let (only, own) = (Some(&run.issue.repo), Some(run));
             let fleet =
-                self.fleet(config, pickup.as_ref(), brake.switches(), &live, Some(run)).await?;
+                self.fleet(config, pickup.as_ref(), brake.switches(), &live, only, own).await?;
             let view = self.ports.tracker.issue(&run.issue).await?;
             let remote = self.remote_facts(config, &run.issue, &mut Looked::default()).await;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::executor::keep_transcripts;
 use super::git::{
-    self, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, PushOutcome, RunClone,
-    UploadPack, branch_name,
+    self, BlobLimits, Entry, GitError, Identity, Kept, MergeOutcome, Mirror, Mode, PushOutcome,
+    RunClone, UploadPack, branch_name,
 };
 use super::git_words::{blocking, fault, of_clone, text_of};
 use super::jobs::stage_id;
@@ -342,7 +342,12 @@ impl Git for LocalGit {
             mirror.forget(stage_id(run, commit)).await.map_err(fault)?;
         }
         if forensics {
-            return Ok(());
+            let (workspaces, repo) = (self.local.workspaces.clone(), repo.clone());
+            return blocking(move || {
+                workspaces.keep(run, &repo);
+                Ok(())
+            })
+            .await;
         }
         if let Err(error) = keep_transcripts(&self.local, run).await {
             // The repo is not held for it: the workspace stays until it is cleaned away.
@@ -363,7 +368,7 @@ impl Git for LocalGit {
         let limit = self.local.settings.current().0.kept_workspaces_gib << 30;
         let (workspaces, live) = (self.local.workspaces.clone(), live.clone());
         let surplus = blocking(move || workspaces.surplus(&live, limit)).await?;
-        for run in surplus {
+        for Kept { run, note } in surplus {
             if let Err(error) = keep_transcripts(&self.local, run).await {
                 // The limit holds all the same.
                 tracing::warn!(run.id = %run, error = error.chain(), "transcript not kept");
@@ -376,7 +381,9 @@ impl Git for LocalGit {
             .await?;
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
             let (config, _) = self.local.settings.current();
-            for repo in config.repos.keys() {
+            let noted = note.repo.as_ref();
+            // Where it is not noted whose the run was, its refs may be in any mirror.
+            for repo in noted.into_iter().chain(config.repos.keys().filter(|_| noted.is_none())) {
                 // One repo's trouble does not stop the others.
                 match self.local.mirror(repo) {
                     Ok(mirror) if mirror.dir().is_dir() => {

@@ -120,7 +120,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&dir.path().join("afk.db")).await.unwrap();
         let (id, repo, at) = (RunId::new(uuid::Uuid::from_u128(1)), "o/a", At::UNIX_EPOCH);
-        let row = "INSERT INTO runs VALUES (?, 'o/a', 1, 1, 1, '{}', 5, '', 0, 0)";
+        let row = "INSERT INTO runs (id, repo, issue_number, live, version, state_json, \
+                   reserved_micro_usd, journal_hash, admitted_at, updated_at) \
+                   VALUES (?, 'o/a', 1, 1, 1, '{}', 5, '', 0, 0)";
         store
             .write(move |tx| {
                 Box::pin(async move {

@@ -57,12 +57,19 @@ pub(super) async fn live(store: &Store) -> Result<Vec<StoredRun>, StoreError> {
 /// The runs that match, newest first.
 pub(super) async fn list(store: &Store, filter: &Filter) -> Result<Vec<StoredRun>, StoreError> {
     let mut query: QueryBuilder<Sqlite> =
-        QueryBuilder::new("SELECT id, version, state_json FROM runs WHERE 1 = 1");
+        QueryBuilder::new("SELECT id, version, state_json FROM runs r WHERE 1 = 1");
     if let Some(repo) = &filter.repo {
         query.push(" AND repo = ").push_bind(repo.to_string());
     }
     if let Some(number) = filter.issue {
         query.push(" AND issue_number = ").push_bind(signed(number));
+    }
+    if filter.handed_back {
+        query.push(
+            " AND handed_back = 1 AND NOT EXISTS (SELECT 1 FROM runs later WHERE \
+             later.repo = r.repo AND later.issue_number = r.issue_number \
+             AND (later.admitted_at, later.id) > (r.admitted_at, r.id))",
+        );
     }
     let limit = if filter.limit == 0 { LISTED } else { filter.limit };
     query.push(" ORDER BY admitted_at DESC, id DESC LIMIT ").push_bind(limit);
@@ -77,6 +84,7 @@ struct Change {
     fence: leases::Fence,
     state: String,
     live: bool,
+    handed_back: bool,
     reserved: u64,
     at: At,
     entry: journal::Entry,
@@ -95,6 +103,7 @@ pub(super) async fn commit(store: &Store, commit: Commit) -> Result<Committed, S
         fence: leases::Fence { key: format!("run:{}", run.id), generation },
         state: to_json(&run)?,
         live: run.settled_at.is_none(),
+        handed_back: run.conclusion.as_ref().is_some_and(|end| end.end.is_handed_back()),
         reserved: reserved(&run),
         at,
         entry: journal::Entry::new(&transition, &context)?,
@@ -126,11 +135,12 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
     let next = version + 1;
     let hash = journal::append(tx, id, next, change.at, &change.entry, &prev_hash).await?;
     sqlx::query(
-        "UPDATE runs SET version = ?, live = ?, state_json = ?, reserved_micro_usd = ?, \
-         journal_hash = ?, updated_at = ? WHERE id = ?",
+        "UPDATE runs SET version = ?, live = ?, handed_back = ?, state_json = ?, \
+         reserved_micro_usd = ?, journal_hash = ?, updated_at = ? WHERE id = ?",
     )
     .bind(next)
     .bind(i64::from(change.live))
+    .bind(i64::from(change.handed_back))
     .bind(&change.state)
     .bind(signed(change.reserved))
     .bind(hash)

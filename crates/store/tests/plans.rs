@@ -35,7 +35,7 @@ const SMALL: &[&str] = &["comments_heard", "heartbeat", "presence"];
 /// Tables whose ranges hold few rows: before and after the names of freezes.
 const RANGES: &[&str] = &["switches"];
 /// Indexes that are walked in their order, until the limit of the statement.
-const WALKED: &[&str] = &["runs_by_time"];
+const WALKED: &[&str] = &["runs_by_time", "runs_handed_back"];
 /// The traits, as they are written: each of their calls is made here.
 const TRAITS: [&str; 2] = [
     include_str!("../../engine/src/ports/store.rs"),
@@ -128,8 +128,10 @@ async fn calls_of_the_store(store: &Store) {
     for (repo, issue) in
         [(None, None), (Some(repo.clone()), None), (Some(repo.clone()), Some(run.issue.number))]
     {
-        store.runs(&Filter { repo, issue, limit: 1 }).await.unwrap();
+        store.runs(&Filter { repo, issue, limit: 1, ..Filter::default() }).await.unwrap();
     }
+    let back = Filter { handed_back: true, ..Filter::default() };
+    store.runs(&back).await.unwrap();
     store.journal(id, 0).await.unwrap();
     store.switches().await.unwrap();
     let state = SwitchState { by: "ann".to_owned(), at: at(1), why: "disk".to_owned() };

@@ -1,23 +1,32 @@
 //! Everything at a glance.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use afk_core::gates::{Dispatcher, Explanation};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_engine::ports::{Filter, PortError, Settings as _, StoredRun, Switches};
+use afk_engine::ports::{Filter, Settings as _, StoredRun, Switches};
 use afk_local::owner::Holder;
+use futures_util::future;
+use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::RunView;
 use crate::{App, Error};
 
 /// Issues in the hands of people that are shown, the newest.
 const HANDED_BACK: usize = 20;
-/// Runs among which they are looked for, the newest.
-const RECENT: u32 = 1_000;
-/// Ready issues of a repo whose gates are queried.
+/// Issues that were handed to people whose trackers are read for whether they are there still.
+const RECENT: u32 = 200;
+/// Ready issues of a repo that are shown.
 const READY: usize = 20;
+/// Ready issues whose gates are queried.
+const QUERIED: usize = 100;
+/// Trackers and agents that are waited for side by side.
+const AT_ONCE: usize = 16;
+/// How long one of them is waited for.
+const BOUND: Duration = Duration::from_secs(10);
 
 /// Everything that `status` shows; its JSON.
 #[derive(Debug, Clone, Serialize)]
@@ -60,9 +69,9 @@ pub struct Held {
     pub issue: IssueRef,
     /// Its title.
     pub title: String,
-    /// Its gates; none where they could not be asked.
+    /// Its gates; none where they could not be queried, or were not for the sake of time.
     pub gates: Option<Explanation>,
-    /// Why they could not be asked.
+    /// Why they could not be queried.
     pub error: Option<String>,
 }
 
@@ -87,27 +96,13 @@ impl Status {
         let trouble = app.settings.current().1;
         let ports = app.engine.ports();
         let switches = ports.store.switches().await?;
-        let mut runs = Vec::new();
-        for stored in ports.store.live().await? {
-            runs.push(RunView::look(&app.engine, &stored.run).await);
-        }
-        let handed_back = handed_back(app, trouble.is_none()).await?;
-        let (mut ready, mut unreadable) = (Vec::new(), Vec::new());
-        let brake = app.brake().await;
-        for repo in app.config.allowlist.iter().filter(|repo| app.config.repos.contains_key(repo)) {
-            match ports.tracker.ready(repo, &app.config.ready_label).await {
-                Err(error) => unreadable.push((repo.clone(), error.chain())),
-                Ok(mut issues) => {
-                    issues.retain(|issue| runs.iter().all(|run| run.issue != issue.issue));
-                    for issue in issues.into_iter().take(READY) {
-                        let said = app.engine.explain(&issue.issue, Dispatcher::Loop, &brake).await;
-                        let error = said.as_ref().err().map(PortError::chain);
-                        let (issue, title) = (issue.issue, issue.title);
-                        ready.push(Held { issue, title, gates: said.ok(), error });
-                    }
-                }
-            }
-        }
+        let live = ports.store.live().await?;
+        let looks = live.iter().map(|stored| RunView::look(&app.engine, &stored.run));
+        let runs = stream::iter(looks).buffered(AT_ONCE).collect();
+        let handed_back = handed_back(app, trouble.is_none());
+        let (runs, handed_back, (ready, unreadable)) =
+            tokio::join!(runs, handed_back, ready(app, &live));
+        let handed_back = handed_back?;
         let stopped = switches.halt.is_some() || switches.pause.is_some();
         Ok(Self {
             at: ports.clock.now(),
@@ -128,29 +123,66 @@ impl Status {
     }
 }
 
-/// What the newest runs handed to a person, as far as their trackers still show it there. By
-/// which label they do is only `known` under a good configuration.
-async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
-    let (ports, mut seen, mut back) = (app.engine.ports(), BTreeSet::new(), Vec::new());
-    let recent = Filter { limit: RECENT, ..Filter::default() };
-    for StoredRun { run, .. } in ports.store.runs(&recent).await? {
-        if !seen.insert(run.issue.clone()) {
-            continue;
-        }
-        let Some(end) = run.conclusion.filter(|end| end.end.is_handed_back()) else { continue };
-        // Where the tracker does not answer, nothing says that somebody has taken it.
-        let taken = ports.tracker.issue(&run.issue).await.is_ok_and(|view| {
-            let labelled = view.issue.labels.contains(&app.config.human_label);
-            !view.issue.open || (known && !labelled)
-        });
-        if !taken {
-            let title = run.pinned.title;
-            let (issue, run, at, why) = (run.issue, run.id, end.at, end.why);
-            back.push(HandedBack { issue, title, run, at, why });
-            if back.len() == HANDED_BACK {
-                break;
+/// The ready issues of enrolled repos that no run works, with their gates; and the repos whose
+/// tracker could not be read.
+async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<(RepoName, String)>) {
+    let (config, tracker) = (&app.config, &app.engine.ports().tracker);
+    let enrolled: Vec<&RepoName> =
+        config.allowlist.iter().filter(|repo| config.repos.contains_key(repo)).collect();
+    let read = tracker.ready_everywhere(&enrolled, &config.ready_label);
+    let Ok(read) = timeout(BOUND, read).await else {
+        let late = |repo: &RepoName| (repo.clone(), in_vain("the tracker"));
+        return (Vec::new(), enrolled.into_iter().map(late).collect());
+    };
+    let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    for (repo, ready) in read {
+        match ready {
+            Err(error) => unreadable.push((repo, error.chain())),
+            Ok(mut issues) => {
+                issues.retain(|issue| live.iter().all(|one| one.run.issue != issue.issue));
+                found.extend(issues.into_iter().take(READY));
             }
         }
     }
-    Ok(back)
+    let brake = &app.brake().await;
+    let held = found.into_iter().enumerate().map(|(n, issue)| async move {
+        let (mut gates, mut error) = (None, None);
+        if n < QUERIED {
+            let said = app.engine.explain(&issue.issue, Dispatcher::Loop, brake);
+            match timeout(BOUND, said).await {
+                Ok(Ok(said)) => gates = Some(said),
+                Ok(Err(failed)) => error = Some(failed.chain()),
+                Err(_) => error = Some(in_vain("a gate")),
+            }
+        }
+        Held { issue: issue.issue, title: issue.title, gates, error }
+    });
+    (stream::iter(held).buffered(AT_ONCE).collect().await, unreadable)
+}
+
+/// What the newest runs of their issues handed to a person, as far as the trackers still show
+/// it there. By which label they do is only `known` under a good configuration.
+async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
+    let ports = app.engine.ports();
+    let filter = Filter { handed_back: true, limit: RECENT, ..Filter::default() };
+    let recent = ports.store.runs(&filter).await?.into_iter();
+    let back = recent.filter_map(|stored| Some((stored.run.conclusion.clone()?, stored.run)));
+    let asked = back.map(|(end, run)| async move {
+        let view = timeout(BOUND, ports.tracker.issue(&run.issue)).await;
+        // Where the tracker does not answer, nothing says that somebody has taken it.
+        let taken = view.is_ok_and(|view| {
+            view.is_ok_and(|view| {
+                let labelled = view.issue.labels.contains(&app.config.human_label);
+                !view.issue.open || (known && !labelled)
+            })
+        });
+        let (title, issue, run) = (run.pinned.title, run.issue, run.id);
+        (!taken).then_some(HandedBack { issue, title, run, at: end.at, why: end.why })
+    });
+    let there = stream::iter(asked).buffered(AT_ONCE).filter_map(future::ready);
+    Ok(there.take(HANDED_BACK).collect().await)
+}
+
+fn in_vain(whom: &str) -> String {
+    format!("{whom} did not answer within {} s", BOUND.as_secs())
 }

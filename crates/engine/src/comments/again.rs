@@ -122,7 +122,12 @@ impl Engine {
     /// The newest run on the issue of `run`.
     async fn newest(&self, run: &Run) -> PortResult<RunId> {
         let (repo, issue) = (Some(run.issue.repo.clone()), Some(run.issue.number));
-        let newest = self.ports.store.runs(&Filter { repo, issue, limit: 1 }).await?.pop();
+        let newest = self
+            .ports
+            .store
+            .runs(&Filter { repo, issue, limit: 1, ..Filter::default() })
+            .await?
+            .pop();
         let gone = || PortError::transient(format!("the store shows no run on {}", run.issue));
         newest.map(|stored| stored.run.id).ok_or_else(gone)
     }

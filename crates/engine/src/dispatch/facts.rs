@@ -19,14 +19,16 @@ use crate::Engine;
 use crate::ports::{IssueView, PortResult, Spent, StoredRun, Switches};
 
 impl Engine {
-    /// The local facts: configuration, switches, live runs, spend. What is asked for
-    /// `own`, a run that is admitted, leaves out what that run takes up by itself.
+    /// The local facts: configuration, switches, live runs, spend; of all repos, or of `only`
+    /// one. What is asked for `own`, a run that is admitted, leaves out what that run takes up
+    /// by itself.
     pub(super) async fn fleet(
         &self,
         config: &Config,
         pickup: Option<&String>,
         switches: Option<Switches>,
         live: &[StoredRun],
+        only: Option<&RepoName>,
         own: Option<&Run>,
     ) -> PortResult<Fleet> {
         let readable = switches.is_some();
@@ -53,9 +55,11 @@ impl Engine {
                 *here = here.less(reserved);
             }
         }
-        let enrolled: HashSet<&RepoName> = config.allowlist.iter().collect();
-        let mut repos = HashMap::with_capacity(config.repos.len());
-        for (name, repo) in &config.repos {
+        let is_wanted = |name: &RepoName| only.is_none_or(|only| only == name);
+        let enrolled: HashSet<&RepoName> =
+            config.allowlist.iter().filter(|name| is_wanted(name)).collect();
+        let mut repos = HashMap::new();
+        for (name, repo) in config.repos.iter().filter(|(name, _)| is_wanted(name)) {
             let here = spent.by_repo.get(name).copied().unwrap_or_default();
             let freeze = switches.freeze_of(name);
             let facts = RepoFacts {

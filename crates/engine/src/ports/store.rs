@@ -147,6 +147,8 @@ pub struct Filter {
     pub repo: Option<RepoName>,
     /// Only of this issue number.
     pub issue: Option<u64>,
+    /// Only of those that are the newest of their issue, and handed it to a person.
+    pub handed_back: bool,
     /// At most so many; 0 is 100.
     pub limit: u32,
 }

@@ -5,6 +5,7 @@
 //! root/runs/<run>/clone              the agent's work tree and git directory
 //! root/runs/<run>/home               its home
 //! root/runs/<run>/checkouts/<name>   files for proofs
+//! root/runs/<run>/kept.json          what a run that is over takes here, and whose it is
 //! root/caches/<repo>/agent           build caches that agents fill
 //! root/caches/<repo>/proof           build caches that only runs of landed trees fill
 //! ```
@@ -17,9 +18,13 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::{RepoName, RunId};
+use serde::{Deserialize, Serialize};
 
 use super::error::GitError;
 use super::paths::{remove_tree, sanitise};
+
+/// The file in a run's folder that says what it takes.
+const NOTE: &str = "kept.json";
 
 /// The folder under which the control plane keeps everything of git.
 #[derive(Debug, Clone)]
@@ -40,11 +45,20 @@ pub struct RunFolders {
     pub checkouts: PathBuf,
 }
 
-/// A workspace that is still on disk.
+/// A workspace of a run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Its run.
     pub run: RunId,
+    /// What is noted of it.
+    pub note: Note,
+}
+
+/// What is noted of a workspace when it is kept, so that nobody measures it again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// The run's repo; none where that was not noted when it was kept.
+    pub repo: Option<RepoName>,
     /// What it takes on disk, in bytes.
     pub bytes: u64,
 }
@@ -130,8 +144,14 @@ impl Workspaces {
         Err(GitError::DiskFull { command: "dispatch", detail })
     }
 
-    /// Every run that has a folder, oldest first (a run's id begins with its time).
-    pub fn kept(&self) -> Result<Vec<Kept>, GitError> {
+    /// Notes what the workspace of a run of `repo` takes, which is over and changes no more.
+    pub fn keep(&self, run: RunId, repo: &RepoName) {
+        measure(&self.run(run).dir, Some(repo.clone()));
+    }
+
+    /// The workspaces of runs that are none of `live`, oldest first (a run's id begins with its
+    /// time). Only those are measured of which nothing is noted.
+    pub fn kept(&self, live: &BTreeSet<RunId>) -> Result<Vec<Kept>, GitError> {
         let dir = self.root.join("runs");
         let failed = |e| GitError::io("list", &dir, e);
         let mut kept = Vec::new();
@@ -144,35 +164,51 @@ impl Workspaces {
             let name = entry.file_name();
             // The rest of a removal that was cut off belongs to its run.
             let name = name.to_string_lossy();
-            if let Ok(run) = name.strip_suffix(".trash").unwrap_or(&name).parse() {
-                kept.push(Kept { run, bytes: disk_usage(&entry.path()) });
+            let Ok(run) = name.strip_suffix(".trash").unwrap_or(&name).parse() else { continue };
+            if live.contains(&run) {
+                continue;
             }
+            let noted = std::fs::read(entry.path().join(NOTE));
+            let note = match noted.ok().and_then(|text| serde_json::from_slice(&text).ok()) {
+                Some(note) => note,
+                None => measure(&entry.path(), None),
+            };
+            kept.push(Kept { run, note });
         }
         kept.sort_by_key(|k| k.run);
         kept.dedup_by(|later, first| {
             let same = later.run == first.run;
-            first.bytes += if same { later.bytes } else { 0 };
+            first.note.bytes += if same { later.note.bytes } else { 0 };
             same
         });
         Ok(kept)
     }
 
-    /// The runs, none of them `live`, whose workspaces must go so that what is kept takes at
-    /// most `bytes`: oldest first.
-    pub fn surplus(&self, live: &BTreeSet<RunId>, bytes: u64) -> Result<Vec<RunId>, GitError> {
-        let mut kept = self.kept()?;
-        kept.retain(|k| !live.contains(&k.run));
-        let mut total: u64 = kept.iter().map(|k| k.bytes).sum();
+    /// The workspaces of runs that are none of `live`, which must go so that what is kept takes
+    /// at most `bytes`: oldest first.
+    pub fn surplus(&self, live: &BTreeSet<RunId>, bytes: u64) -> Result<Vec<Kept>, GitError> {
+        let kept = self.kept(live)?;
+        let mut total: u64 = kept.iter().map(|k| k.note.bytes).sum();
         let mut surplus = Vec::new();
         for old in kept {
             if total <= bytes {
                 break;
             }
-            total = total.saturating_sub(old.bytes);
-            surplus.push(old.run);
+            total = total.saturating_sub(old.note.bytes);
+            surplus.push(old);
         }
         Ok(surplus)
     }
+}
+
+/// Measures a run's folder and notes it there. Where nothing can be written, as on a full disk,
+/// it is measured again the next time, and that is all.
+fn measure(dir: &Path, repo: Option<RepoName>) -> Note {
+    let note = Note { repo, bytes: disk_usage(dir) };
+    if let Ok(text) = serde_json::to_vec(&note) {
+        let _ = std::fs::write(dir.join(NOTE), text);
+    }
+    note
 }
 
 /// Bytes on disk under a folder; symlinks are not followed, what cannot be read counts nothing.
@@ -213,13 +249,38 @@ mod tests {
         }
         let live = BTreeSet::from([run(1)]);
         let surplus = spaces.surplus(&live, (5 << 20) / 2).unwrap();
-        assert_eq!(surplus, vec![run(2)]);
+        assert_eq!(surplus.iter().map(|k| k.run).collect::<Vec<_>>(), [run(2)]);
         spaces.remove_run(run(2)).unwrap();
-        let left: Vec<_> = spaces.kept().unwrap().into_iter().map(|k| k.run).collect();
-        assert_eq!(left, vec![run(1), run(3), run(4)]);
+        let left: Vec<_> = spaces.kept(&live).unwrap().into_iter().map(|k| k.run).collect();
+        assert_eq!(left, vec![run(3), run(4)]);
         assert_eq!(spaces.surplus(&live, u64::MAX).unwrap(), vec![]);
         spaces.remove_run(run(3)).unwrap();
         spaces.remove_run(run(3)).unwrap();
+    }
+
+    #[test]
+    fn a_workspace_is_measured_once_and_a_live_one_never() {
+        let root = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(root.path()).unwrap();
+        for n in 1..=3 {
+            filled(&spaces, n, 1 << 20);
+        }
+        let repo: RepoName = "o/r".parse().unwrap();
+        spaces.keep(run(1), &repo);
+        spaces.keep(run(9), &repo);
+        let live = BTreeSet::from([run(3)]);
+        let first = spaces.kept(&live).unwrap();
+        assert_eq!(first.iter().map(|k| k.run).collect::<Vec<_>>(), [run(1), run(2)]);
+        let repos: Vec<_> = first.iter().map(|k| k.note.repo.clone()).collect();
+        assert_eq!(repos, [Some(repo.clone()), None]);
+        // What grows by now would be seen by who measures again.
+        for n in 1..=3 {
+            filled(&spaces, n, 8 << 20);
+        }
+        assert_eq!(spaces.kept(&live).unwrap(), first);
+        assert!(!spaces.run(run(3)).dir.join(NOTE).exists());
+        spaces.keep(run(1), &repo);
+        assert!(spaces.kept(&live).unwrap()[0].note.bytes > first[0].note.bytes);
     }
 
     #[test]

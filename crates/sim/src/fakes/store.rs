@@ -1,10 +1,11 @@
 //! The store, over the world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::freeze::Acknowledged;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
+use afk_core::plan::End;
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
@@ -40,6 +41,14 @@ impl Store for Sim {
             let mut found = Vec::new();
             for id in world.store.runs.keys().rev().copied().collect::<Vec<_>>() {
                 found.extend(world.load(id));
+            }
+            if filter.handed_back {
+                let mut seen = BTreeSet::new();
+                found.retain(|stored| {
+                    let end = stored.run.conclusion.as_ref().map(|conclusion| conclusion.end);
+                    let newest = seen.insert(stored.run.issue.clone());
+                    newest && end.is_some_and(End::is_handed_back)
+                });
             }
             found.retain(|stored| {
                 let issue = &stored.run.issue;

@@ -122,7 +122,12 @@ async fn a_run_that_is_over_frees_its_repo_and_stays_over() {
     assert_eq!(admit(&store, 2, "o/a#1", &free()).await, Admission::Admitted);
     let live: Vec<_> = store.live().await.unwrap().iter().map(|one| one.run.id).collect();
     assert_eq!(live, [run_id(2)]);
-    let filter = Filter { repo: Some("o/a".parse().unwrap()), issue: Some(1), limit: 0 };
+    let filter = Filter {
+        repo: Some("o/a".parse().unwrap()),
+        issue: Some(1),
+        limit: 0,
+        ..Filter::default()
+    };
     assert_eq!(store.runs(&filter).await.unwrap().len(), 2);
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use afk_engine::ports::{Store as _, Switch, SwitchState, Switches};
+use afk_core::plan::End;
+use afk_core::run::Conclusion;
+use afk_engine::ports::{Filter, Store as _, Switch, SwitchState, Switches};
 use afk_store::Store;
 
 use crate::support::*;
@@ -53,6 +55,26 @@ async fn a_doorbell_that_cannot_be_read_is_given_up_and_in_no_others_way() {
         .await
         .unwrap();
     assert!(why.contains("a doorbell"), "{why}");
+}
+
+#[tokio::test]
+async fn what_was_handed_to_a_person_is_found_until_the_issue_has_a_newer_run() {
+    let home = Home::new();
+    let store = home.open().await;
+    let back = async || {
+        let filter = Filter { handed_back: true, ..Filter::default() };
+        let found = store.runs(&filter).await.unwrap();
+        found.iter().map(|one| one.run.id).collect::<Vec<_>>()
+    };
+    for (n, how) in [(1, End::NeedsHuman), (2, End::Done), (3, End::Frozen)] {
+        admit(&store, n, &format!("o/r{n}#1"), &free()).await;
+        let mut commit = end(n, 1).await;
+        commit.run.conclusion = Some(Conclusion { end: how, why: String::new(), at: at(1) });
+        store.commit(commit).await.unwrap();
+    }
+    assert_eq!(back().await, [run_id(3), run_id(1)]);
+    admit(&store, 4, "o/r3#1", &free()).await;
+    assert_eq!(back().await, [run_id(1)]);
 }
 
 async fn beginning(store: &Store, prefix: &str) -> Vec<u128> {

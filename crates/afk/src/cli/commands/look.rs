@@ -23,7 +23,8 @@ pub(super) async fn status(context: &Context<'_>) -> Answer {
 pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) -> Answer {
     let operator = context.operator_to_look().await?;
     let repo = repo.map(|repo| operator.repo(repo)).transpose()?;
-    let found = operator.store.runs(&Filter { repo, issue: None, limit }).await?;
+    let found =
+        operator.store.runs(&Filter { repo, issue: None, limit, ..Filter::default() }).await?;
     let at = now();
     let rows: Vec<_> =
         found.iter().map(|one| (one.run.admitted_at, RunView::new(&one.run, None, at))).collect();

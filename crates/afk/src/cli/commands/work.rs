@@ -85,7 +85,12 @@ fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
 
 /// The live run on the issue: one that was left, or that another process works.
 async fn live_on(app: &App, issue: &IssueRef) -> Answer<Option<RunId>> {
-    let filter = Filter { repo: Some(issue.repo.clone()), issue: Some(issue.number), limit: 1 };
+    let filter = Filter {
+        repo: Some(issue.repo.clone()),
+        issue: Some(issue.number),
+        limit: 1,
+        ..Filter::default()
+    };
     let newest = app.engine.ports().store.runs(&filter).await?.into_iter().next();
     Ok(newest.filter(|stored| stored.run.settled_at.is_none()).map(|stored| stored.run.id))
 }

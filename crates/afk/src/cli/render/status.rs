@@ -135,7 +135,7 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
             let why = match (&ready.gates, &ready.error) {
                 (Some(said), _) => held(said),
                 (None, Some(error)) => line(error, 100),
-                (None, None) => "not asked".to_owned(),
+                (None, None) => "not queried: too many are ready".to_owned(),
             };
             [ready.issue.to_string(), why, line(&ready.title, 60)]
         })
