@@ -151,8 +151,8 @@ mod tests {
         }
     }
 
-    fn says(answer: StageAnswer, next_look: Option<i64>) -> PortResult<StageReport> {
-        Ok(StageReport { answer, link: None, tail: None, next_look: next_look.map(at) })
+    fn says(answer: StageAnswer, next_look: Option<i64>) -> StageReport {
+        StageReport { answer, link: None, tail: None, next_look: next_look.map(at) }
     }
 
     fn fails(kind: PortErrorKind) -> PortResult<StageReport> {
@@ -189,9 +189,9 @@ mod tests {
     #[tokio::test]
     async fn the_pause_doubles_while_nothing_new_is_said() {
         use StageAnswer::{None as Nothing, Pending, Success};
-        let pending = || says(Pending, None);
+        let pending = || Ok(says(Pending, None));
         check(
-            vec![says(Nothing, None), pending(), pending(), pending(), pending(), pending()],
+            vec![Ok(says(Nothing, None)), pending(), pending(), pending(), pending(), pending()],
             &[
                 (0, 0, Some("nothing there yet"), 5),
                 (4, 0, Some("nothing there yet"), 5),
@@ -206,7 +206,7 @@ mod tests {
         .await;
         // A clock that was put back ends the pause.
         check(
-            vec![pending(), says(Success, None)],
+            vec![pending(), Ok(says(Success, None))],
             &[(100, 0, Some("pending"), 105), (50, 0, Some("success"), 55)],
         )
         .await;
@@ -216,7 +216,11 @@ mod tests {
     async fn a_stage_may_name_its_next_look_within_reason() {
         use StageAnswer::Pending;
         check(
-            vec![says(Pending, Some(90)), says(Pending, Some(0)), says(Pending, Some(99_999))],
+            vec![
+                Ok(says(Pending, Some(90))),
+                Ok(says(Pending, Some(0))),
+                Ok(says(Pending, Some(99_999))),
+            ],
             &[
                 (0, 0, Some("pending"), 90),
                 (89, 0, Some("pending"), 90),
@@ -231,7 +235,7 @@ mod tests {
     async fn what_is_asked_anew_waits_for_its_time_and_is_not_given_the_old_answer() {
         use StageAnswer::{Failure, Success};
         check(
-            vec![says(Failure, None), says(Success, None)],
+            vec![Ok(says(Failure, None)), Ok(says(Success, None))],
             &[(0, 0, Some("failure"), 5), (1, 1, None, 5), (5, 1, Some("success"), 10)],
         )
         .await;

@@ -287,7 +287,7 @@ pub fn tested(config: &mut Config) {
 pub fn polled(config: &mut Config) {
     let stages = config.repos.values_mut().flat_map(|table| &mut table.stages);
     for stage in stages {
-        stage.kind = "checks".to_owned();
+        "checks".clone_into(&mut stage.kind);
         stage.command.clear();
     }
 }

@@ -1,8 +1,8 @@
 //! What each transition does to the record.
 
 use super::{
-    Attempt, BaseAsked, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt,
-    Posted, Run, Stage, Start, Transition, Tried, Turn,
+    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, Posted, Run,
+    Stage, Start, Transition, Tried, Turn,
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
@@ -72,16 +72,7 @@ impl Run {
             Transition::CandidateAnswered { stage } => {
                 self.on_candidate(|candidate| candidate.hear(stage));
             }
-            Transition::BaseRed { commit } => self.on_candidate(|candidate| {
-                candidate.base_asked = match candidate.base_asked {
-                    Some(known) if candidate.red_bases.last() == Some(&commit) => {
-                        Some(BaseAsked { again: known.again + 1, at })
-                    }
-                    Some(_) | None => Some(BaseAsked { again: 0, at }),
-                };
-                candidate.red_bases.retain(|known| *known != commit);
-                candidate.red_bases.push(commit);
-            }),
+            Transition::BaseRed { commit } => self.on_candidate(|one| one.base_is_red(commit, at)),
             Transition::TryRemoved { n } => self.remove_try(n, at),
             Transition::PushBegun => self.on_candidate(|candidate| {
                 candidate.sent_at.get_or_insert(at);

@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Candidate, Run};
-use crate::ids::At;
+use super::{BaseAsked, Candidate, Run};
+use crate::ids::{At, Oid};
 use crate::verdict::{StageAnswer, Stages};
 
 /// How often a stage that could not run on a candidate is asked again.
@@ -66,7 +66,7 @@ impl Stage {
         };
         match (known.answer, self.answer) {
             (Success, _) | (Failure, Nothing | Pending) => None,
-            (Failure, Failure) => (self.again > known.again).then(|| Self {
+            (Failure, Failure) => (self.again > known.again).then_some(Self {
                 // The second time it has its time again, and after that no more.
                 at: if known.confirmed { known.at } else { self.at },
                 asked_at: Some(self.at),
@@ -164,6 +164,14 @@ impl Candidate {
     /// When stages answered so.
     fn answered(&self, which: &'static [StageAnswer]) -> impl Iterator<Item = At> {
         self.stages.iter().filter(|stage| which.contains(&stage.answer)).map(|stage| stage.at)
+    }
+
+    /// A head of the default branch fails where it failed.
+    pub(super) fn base_is_red(&mut self, base: Oid, at: At) {
+        let same = self.base_asked.filter(|_| self.red_bases.last() == Some(&base));
+        self.base_asked = Some(BaseAsked { again: same.map_or(0, |known| known.again + 1), at });
+        self.red_bases.retain(|known| *known != base);
+        self.red_bases.push(base);
     }
 
     /// Takes a stage's newest answer.
