@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use afk_core::doorbell::DoorbellKind;
+use afk_core::impediment::Impediment;
 use afk_core::plan::End;
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, breaking_work, good_work, mending_work, repo, seven};
@@ -36,7 +37,7 @@ async fn an_error_that_repeats_is_shown_while_it_lasts() {
         story.sim.with(|world| world.broken.insert(broken));
         minutes_pass(&story, 12).await;
         let run = story.run();
-        let told = run.impediment().map(|one| one.sentence());
+        let told = run.impediment().map(Impediment::sentence);
         assert_eq!(told, Some(format!("{broken} is out of order")));
         let shown = format!("tries again: {broken} is out of order");
         assert!(comment(&story).contains(&shown), "{}", comment(&story));
@@ -71,7 +72,7 @@ async fn a_trackers_error_is_shown_and_holds_nothing_up() {
     story.sim.with(|world| world.refusing.insert("tracker.label"));
     let landed = |world: &mut World| world.store.all().iter().any(|run| run.landed().is_some());
     story.until("landed", landed).await;
-    let told = story.run().impediment().map(|one| one.sentence());
+    let told = story.run().impediment().map(Impediment::sentence);
     assert_eq!(told.as_deref(), Some("tracker.label does not let us in"));
     story.sim.with(|world| world.refusing.clear());
     story.settle().await;

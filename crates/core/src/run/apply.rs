@@ -6,7 +6,7 @@ use super::{
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
-use crate::impediment::Impeded;
+use crate::impediment::{Impeded, Impediment};
 use crate::plan::{RedCause, TurnCause};
 use crate::request::{Asked, Request};
 use crate::usd::Usd;
@@ -25,9 +25,7 @@ impl Run {
                 self.begin_turn(at, cause, reserved, attempt);
             }
             Transition::Reset { reset } => {
-                if let Some(attempt) = self.attempts.last_mut() {
-                    attempt.reset = Some(reset);
-                }
+                self.on_attempt(|attempt| attempt.reset = Some(reset));
             }
             Transition::TurnInterrupted { stalled } => {
                 if let Some(turn) = self.turn_mut() {
@@ -39,15 +37,9 @@ impl Run {
                     turn.ended = Some(Ended { at, how, facts: *facts });
                 }
             }
-            Transition::Inspected { left } => {
-                if let Some(attempt) = self.attempts.last_mut() {
-                    attempt.left = Some(left);
-                }
-            }
+            Transition::Inspected { left } => self.on_attempt(|attempt| attempt.left = Some(left)),
             Transition::Integrated { candidate } => {
-                if let Some(attempt) = self.attempts.last_mut() {
-                    attempt.candidates.push(*candidate);
-                }
+                self.on_attempt(|attempt| attempt.candidates.push(*candidate));
             }
             Transition::Guarded { report } => {
                 self.on_candidate(|candidate| candidate.guardrails = Some(report));
@@ -56,9 +48,7 @@ impl Run {
                 self.on_candidate(|candidate| candidate.proof = Some(*report));
             }
             Transition::Refused { refused } => {
-                if let Some(attempt) = self.attempts.last_mut() {
-                    attempt.refused = Some(refused);
-                }
+                self.on_attempt(|attempt| attempt.refused = Some(refused));
             }
             Transition::TryBegun => self.on_candidate(|candidate| {
                 let tried = Tried { begun_at: at, pushed_at: None, removed_at: None };
@@ -102,10 +92,7 @@ impl Run {
             }
             Transition::Unpaused => self.unpause(at),
             Transition::Away { from, to } => self.pauses.push(Pause { from, to: Some(to) }),
-            Transition::Impeded { by } => {
-                let since = self.impeded().map_or(at, |impeded| impeded.since);
-                self.impeded = Some(Impeded { by, since, over: None });
-            }
+            Transition::Impeded { by } => self.impede(at, by),
             Transition::Unimpeded => self.out_of_the_way(at),
             Transition::Concluded { end, why } => {
                 // From here on it is part of why the run ended.
@@ -133,6 +120,11 @@ impl Run {
             candidate.commit = commit;
             candidate.landed_at = Some(at);
         });
+    }
+
+    fn impede(&mut self, at: At, by: Impediment) {
+        let since = self.impeded().map_or(at, |impeded| impeded.since);
+        self.impeded = Some(Impeded { by, since, over: None });
     }
 
     fn out_of_the_way(&mut self, at: At) {
@@ -259,6 +251,12 @@ impl Run {
         let attempts = self.attempts.iter_mut().rev();
         let mut all = attempts.flat_map(|attempt| attempt.candidates.iter_mut().rev());
         all.find(|candidate| candidate.landed_at.is_some())
+    }
+
+    fn on_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
+        if let Some(attempt) = self.attempts.last_mut() {
+            change(attempt);
+        }
     }
 
     fn on_candidate(&mut self, change: impl FnOnce(&mut Candidate)) {

@@ -5,13 +5,14 @@
 //! that a replay gives them again.
 
 use super::{Candidate, Limits, Run, Seen, TurnEnd};
+use crate::impediment::Impediment;
 use crate::plan::{self, Alive, End, Evidence, Gates, Landed, Obstacle, Situation, Turn, Work};
 use crate::verdict::StageAnswer;
 
 impl Run {
     /// Why it ends as `end`, which is the plan for `now`.
     pub fn ended_because(&self, end: End, seen: &Seen, limits: &Limits, now: &Situation) -> String {
-        let mut why = match end {
+        let why = match end {
             End::Done => {
                 let landed = self.landed().map_or("", |landed| landed.commit.short());
                 format!("{landed} landed on {}, proved and green", self.branch())
@@ -20,25 +21,17 @@ impl Run {
             End::NeedsHuman | End::Frozen => self.stopped_because(seen, limits, now),
         };
         let alive = now.alive != Alive::Nothing;
-        if alive {
-            why.push_str("; what the run had started could not be stopped");
-        }
-        let unknown = self.sent().filter(|_| now.unread);
-        if let Some(sent) = unknown {
+        let alive = alive.then(|| "what the run had started could not be stopped".to_owned());
+        let unknown = self.sent().filter(|_| now.unread).map(|sent| {
             let (sent, branch) = (sent.commit.short(), self.branch());
-            why.push_str(&format!(
-                "; it is not known whether {sent} landed on {branch}: look there first"
-            ));
-        }
-        let handed_back = end.is_handed_back();
-        let late = handed_back && now.spent && self.spent() < self.budget;
-        if let Some(error) = self.last_error(seen)
-            && (late || alive || unknown.is_some())
-            && !why.contains(error.trim())
-        {
-            why.push_str(&format!("; the last error was: {}", error.trim()));
-        }
-        why
+            format!("it is not known whether {sent} landed on {branch}: look there first")
+        });
+        let late = end.is_handed_back() && now.spent && self.spent() < self.budget;
+        let wanted = late || alive.is_some() || unknown.is_some();
+        let error = self.last_error(seen).filter(|error| wanted && !why.contains(error.trim()));
+        let error = error.map(|error| format!("the last error was: {}", error.trim()));
+        let parts = [Some(why), alive, unknown, error].into_iter().flatten();
+        parts.collect::<Vec<_>>().join("; ")
     }
 
     /// The newest error of its passes, or of its newest turn, while it lasts.
@@ -52,7 +45,7 @@ impl Run {
             | TurnEnd::Finished { .. } => None,
         };
         let of_pass = seen.unread.clone().or_else(|| seen.broke_off.clone());
-        of_pass.or_else(|| self.impediment().map(|one| one.sentence())).or_else(turn)
+        of_pass.or_else(|| self.impediment().map(Impediment::sentence)).or_else(turn)
     }
 
     fn let_go_because(&self) -> String {
