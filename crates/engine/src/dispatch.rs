@@ -5,6 +5,7 @@
 //! decides; here facts are fetched (`facts`) and runs are made.
 
 mod facts;
+mod machine;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -20,6 +21,9 @@ use afk_core::run::{LabelsSeen, Pinned, Release, Run};
 use afk_core::text::clean;
 use afk_core::trust::{Ground, Trust};
 use jiff::tz::TimeZone;
+
+pub(crate) use machine::Findings;
+use machine::Look;
 
 use crate::Engine;
 use crate::ports::{
@@ -95,9 +99,11 @@ impl Engine {
             return Ok(());
         }
         let live = self.ports.store.live().await?;
-        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
+        let mut fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
         let candidates = self.candidates(&config, &fleet, done).await;
         done.candidates = candidates.len();
+        let wanted: Vec<&RepoName> = candidates.iter().map(|issue| &issue.issue.repo).collect();
+        self.look_at_machine(&config, &mut fleet, &wanted, Look::OfLate).await;
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
@@ -105,7 +111,9 @@ impl Engine {
                 gates::Next::Nothing => return Ok(()),
                 gates::Next::Look(issues) => {
                     for issue in issues {
-                        let facts = self.remote_facts(&config, &issue, &mut done.looked).await;
+                        let looked = &mut done.looked;
+                        let facts =
+                            self.remote_facts(&config, &issue, brake, Look::OfLate, looked).await;
                         remote.insert(issue, facts);
                     }
                 }
@@ -185,9 +193,11 @@ impl Engine {
             return Err(not_configured(&issue.repo));
         }
         let live = self.ports.store.live().await?;
-        let fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
+        let mut fleet = self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None).await?;
+        self.look_at_machine(&config, &mut fleet, &[&issue.repo], Look::OfLate).await;
         let view = self.ports.tracker.issue(issue).await?;
-        let remote = self.remote_facts(&config, issue, &mut Looked::default()).await;
+        let looked = &mut Looked::default();
+        let remote = self.remote_facts(&config, issue, brake, Look::OfLate, looked).await;
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
     }
 
@@ -197,10 +207,12 @@ impl Engine {
             let mut live = self.ports.store.live().await?;
             live.retain(|stored| stored.run.id != run.id);
             let (_, pickup) = self.ports.settings.current();
-            let fleet =
+            let mut fleet =
                 self.fleet(config, pickup.as_ref(), brake.switches(), &live, Some(run)).await?;
+            self.look_at_machine(config, &mut fleet, &[&run.issue.repo], Look::Anew).await;
             let view = self.ports.tracker.issue(&run.issue).await?;
-            let remote = self.remote_facts(config, &run.issue, &mut Looked::default()).await;
+            let looked = &mut Looked::default();
+            let remote = self.remote_facts(config, &run.issue, brake, Look::Anew, looked).await;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
             let pinned = pin(&view.issue).digest == run.pinned.digest;
             PortResult::Ok((said, pinned))
@@ -262,7 +274,6 @@ impl Engine {
             repo_day: config.repo_day_budget_usd,
             day: config.day_budget_usd,
             day_start: day_start(now),
-            by_hand: dispatcher == Dispatcher::Person,
         };
         match self.ports.store.admit(&run, &limits, now).await? {
             Admission::Admitted => {
