@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::hint::black_box;
 
 use afk_core::blockers::blockers;
-use afk_core::gates::{Answer, DispatchPolicy, Fleet, Next, RemoteFacts, RepoFacts, Switch, next};
+use afk_core::gates::{
+    Answer, DispatchPolicy, Fleet, Needed, Next, RemoteFacts, RepoFacts, Switch, next,
+};
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::{BlockerState, Issue, Permission};
 use afk_core::trust::{Ground, Trust};
@@ -54,6 +56,7 @@ fn fleet() -> Fleet {
         enrolled: true,
         freeze: Switch::Off,
         freeze_why: None,
+        machine: Some(Needed::There),
         live: None,
         run_budget: 100_000_000,
         spend_left: None,
@@ -61,6 +64,7 @@ fn fleet() -> Fleet {
     Fleet {
         kill_switch: Switch::Off,
         halt: Switch::Off,
+        pause: None,
         live_runs: 0,
         spend_left: None,
         repos: (0..REPOS).map(|n| (repo(n), facts.clone())).collect(),
@@ -71,6 +75,7 @@ fn fleet() -> Fleet {
 fn look(issue: &Issue) -> RemoteFacts {
     let named = blockers(&issue.body, &issue.issue.repo);
     RemoteFacts {
+        remote: Needed::There,
         foreign_lock: Answer::Known(None),
         trust: Answer::Known(Trust::Trusted {
             by: Actor { id: "1".into(), login: "dev".into(), bot: false },

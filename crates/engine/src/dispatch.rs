@@ -5,6 +5,7 @@
 //! decides; here facts are fetched (`facts`) and runs are made.
 
 mod facts;
+mod machine;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -20,6 +21,9 @@ use afk_core::run::{LabelsSeen, Pinned, Release, Run};
 use afk_core::text::clean;
 use afk_core::trust::{Ground, Trust};
 use jiff::tz::TimeZone;
+
+pub(crate) use machine::Findings;
+use machine::Look;
 
 use crate::Engine;
 use crate::ports::{
@@ -95,10 +99,12 @@ impl Engine {
             return Ok(());
         }
         let live = self.ports.store.live().await?;
-        let fleet =
+        let mut fleet =
             self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None, None).await?;
         let candidates = self.candidates(&config, &fleet, done).await;
         done.candidates = candidates.len();
+        let wanted: Vec<&RepoName> = candidates.iter().map(|issue| &issue.issue.repo).collect();
+        self.look_at_machine(&config, &mut fleet, &wanted, Look::OfLate).await;
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
@@ -106,7 +112,9 @@ impl Engine {
                 gates::Next::Nothing => return Ok(()),
                 gates::Next::Look(issues) => {
                     for issue in issues {
-                        let facts = self.remote_facts(&config, &issue, &mut done.looked).await;
+                        let looked = &mut done.looked;
+                        let facts =
+                            self.remote_facts(&config, &issue, brake, Look::OfLate, looked).await;
                         remote.insert(issue, facts);
                     }
                 }
@@ -187,10 +195,12 @@ impl Engine {
         }
         let live = self.ports.store.live().await?;
         let only = Some(&issue.repo);
-        let fleet =
+        let mut fleet =
             self.fleet(&config, pickup.as_ref(), brake.switches(), &live, only, None).await?;
+        self.look_at_machine(&config, &mut fleet, &[&issue.repo], Look::OfLate).await;
         let view = self.ports.tracker.issue(issue).await?;
-        let remote = self.remote_facts(&config, issue, &mut Looked::default()).await;
+        let looked = &mut Looked::default();
+        let remote = self.remote_facts(&config, issue, brake, Look::OfLate, looked).await;
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
     }
 
@@ -201,10 +211,12 @@ impl Engine {
             live.retain(|stored| stored.run.id != run.id);
             let (_, pickup) = self.ports.settings.current();
             let (only, own) = (Some(&run.issue.repo), Some(run));
-            let fleet =
+            let mut fleet =
                 self.fleet(config, pickup.as_ref(), brake.switches(), &live, only, own).await?;
+            self.look_at_machine(config, &mut fleet, &[&run.issue.repo], Look::Anew).await;
             let view = self.ports.tracker.issue(&run.issue).await?;
-            let remote = self.remote_facts(config, &run.issue, &mut Looked::default()).await;
+            let looked = &mut Looked::default();
+            let remote = self.remote_facts(config, &run.issue, brake, Look::Anew, looked).await;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
             let pinned = pin(&view.issue).digest == run.pinned.digest;
             PortResult::Ok((said, pinned))
@@ -266,7 +278,6 @@ impl Engine {
             repo_day: config.repo_day_budget_usd,
             day: config.day_budget_usd,
             day_start: day_start(now),
-            by_hand: dispatcher == Dispatcher::Person,
         };
         match self.ports.store.admit(&run, &limits, now).await? {
             Admission::Admitted => {

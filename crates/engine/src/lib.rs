@@ -41,6 +41,8 @@ pub struct Engine {
     troubles: Arc<Mutex<Troubles>>,
     /// Comments that were heard already.
     heard: Arc<Mutex<CommentsHeard>>,
+    /// What was found of late that runs need.
+    findings: Arc<Mutex<dispatch::Findings>>,
     /// Requests that end waits.
     asked: Arc<asked::AskedOf>,
 }
@@ -56,6 +58,7 @@ impl Engine {
             owner: owner.into(),
             troubles: Arc::default(),
             heard: Arc::default(),
+            findings: Arc::default(),
             asked: Arc::default(),
         }
     }
@@ -67,6 +70,10 @@ impl Engine {
 
     fn heard(&self) -> MutexGuard<'_, CommentsHeard> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn findings(&self) -> MutexGuard<'_, dispatch::Findings> {
+        self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The repos that could not be read of late.

@@ -18,10 +18,8 @@ use super::git::{
 };
 use super::git_words::{blocking, fault, of_clone, text_of};
 use super::jobs::stage_id;
-use super::world::Local;
+use super::world::{FREE, Local};
 
-/// What must be free before a run begins.
-const FREE: u64 = 512 << 20;
 /// All blobs of one change together.
 const ALL_BLOBS: u64 = 256 << 20;
 /// How long a push that a halt finds under way may still take.
@@ -68,7 +66,7 @@ impl Git for LocalGit {
         cancel: &CancellationToken,
     ) -> PortResult<Prepared> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
-        self.local.workspaces.require_space(FREE).map_err(PortError::permanent)?;
+        self.local.workspaces.require_space(FREE).map_err(fault)?;
         let folders = self.local.workspaces.prepare(run).map_err(fault)?;
         mirror.ensure(None).await.map_err(fault)?;
         let branch = mirror.default_branch(None).await.map_err(fault)?;
@@ -122,6 +120,11 @@ impl Git for LocalGit {
         let clone = self.clone_of(repo, run, &mirror).await?;
         let upload_pack = self.upload_pack(&mirror, &clone);
         clone.fetch_head(&mirror, run, name, &upload_pack).await.map_err(of_clone)
+    }
+
+    async fn remote_head(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<Oid> {
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
+        mirror.remote_head(None).await.map_err(fault)
     }
 
     async fn default_head(

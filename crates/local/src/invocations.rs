@@ -15,7 +15,7 @@ use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ask::Permissions;
 use afk_core::config::Claude;
 use afk_core::digest::Digest;
-use afk_engine::ports::{PortError, PortResult, TurnRequest};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
 use secrecy::SecretString;
 
 use super::boxes::{Cache, boxed, home_of_program, network};
@@ -66,7 +66,7 @@ pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> P
     let config = &settings.agents.claude;
     let binary = find_claude(config)?;
     let credential = if let Some(source) = &config.api_key {
-        Credential::ApiKey(local.secrets.read(source).await.map_err(PortError::permanent)?)
+        Credential::ApiKey(local.secrets.read(source).await.map_err(not_let_in)?)
     } else {
         let (from, to) = (sign_in::home(config), home.clone());
         let copied = tokio::task::spawn_blocking(move || {
@@ -106,6 +106,29 @@ pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> P
         None => spec,
     };
     Ok(invoked(spec, made))
+}
+
+/// Whether a process of the Claude CLI could be started: it is there, and something signs it in.
+pub(super) async fn claude_ready(local: &Local) -> PortResult<()> {
+    let (settings, _) = local.settings.current();
+    let config = &settings.agents.claude;
+    find_claude(config)?;
+    if let Some(source) = &config.api_key {
+        return local.secrets.read(source).await.map(drop).map_err(not_let_in);
+    }
+    let home = sign_in::home(config);
+    if sign_in::is_there(&home) {
+        return Ok(());
+    }
+    Err(not_let_in(format!(
+        "the Claude CLI is not signed in: {} holds no sign-in; run `claude` once and type /login, \
+         or set agents.claude.api_key",
+        home.display()
+    )))
+}
+
+fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
+    PortError::new(PortErrorKind::Auth, source)
 }
 
 /// What of the configuration a living process was started with: another means a new one.
@@ -148,7 +171,7 @@ pub fn find_claude(config: &Claude) -> PortResult<PathBuf> {
     };
     let found = found.and_then(|file| file.canonicalize().ok());
     found.ok_or_else(|| {
-        PortError::permanent(match &config.program {
+        let why = match &config.program {
             Some(program) => format!(
                 "the Claude CLI is not at {}: correct agents.claude.program",
                 program.display()
@@ -156,6 +179,7 @@ pub fn find_claude(config: &Claude) -> PortResult<PathBuf> {
             None => "the Claude CLI was not found on PATH: install it (npm install -g \
                      @anthropic-ai/claude-code) or set agents.claude.program"
                 .to_owned(),
-        })
+        };
+        PortError::new(PortErrorKind::NotFound, why)
     })
 }

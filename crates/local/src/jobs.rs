@@ -19,7 +19,7 @@ use super::boxes::{Cache, boxed, network};
 use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
 use super::git::{self, Identity, RunClone, Status};
 use super::git_words::fault;
-use super::world::{Local, blocking};
+use super::world::{FREE, Local, blocking};
 
 /// How much of an output is read to be understood.
 const STDOUT: usize = 4 << 20;
@@ -181,6 +181,12 @@ async fn is_over(job: &Hosted) -> PortResult<bool> {
 
 #[async_trait]
 impl Jobs for LocalJobs {
+    async fn ready(&self) -> PortResult<()> {
+        let Local { capabilities, workspaces, .. } = &self.local;
+        capabilities.meets(self.local.requirement()).map_err(PortError::permanent)?;
+        workspaces.require_space(FREE).map_err(PortError::permanent)
+    }
+
     async fn start(&self, job: &Job) -> PortResult<()> {
         let (boxed, lock) = self.prepare(job).await?;
         self.local.make_jobs(job.run)?;

@@ -33,4 +33,4 @@ pub use jobs::LocalJobs;
 pub use known::KnownSecrets;
 pub use secret::LocalSecrets;
 pub use transcripts::Transcripts;
-pub use world::Local;
+pub use world::{FREE, Local};

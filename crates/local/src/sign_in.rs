@@ -77,6 +77,13 @@ fn collect(value: &Value, found: &mut Vec<SecretString>) {
     }
 }
 
+/// Whether the home `from` has a sign-in that [`copy`] would find.
+pub(super) fn is_there(from: &Path) -> bool {
+    let [file, key] = SUBSCRIPTION;
+    let subscription = from.join(FOLDER).join(file);
+    only(&subscription, key).is_some() || only(&from.join(CONSOLE[0]), CONSOLE[1]).is_some()
+}
+
 /// A folder itself, and no link to one.
 const FOLDER_ONLY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -146,6 +153,7 @@ mod tests {
     #[test]
     fn only_what_signs_in_is_copied() {
         let (_dir, from, home) = homes(CREDENTIALS, SETTINGS);
+        assert!(is_there(&from));
         copy(&from, &home).unwrap();
         copy(&from, &home).unwrap();
         for (file, expected) in [
@@ -179,6 +187,7 @@ mod tests {
             [("CANARY", "CANARY"), ("[\"CANARY\"]", "{\"x\": \"CANARY\"}"), ("", "")]
         {
             let (_dir, from, home) = homes(credentials, settings);
+            assert!(!is_there(&from), "{credentials}");
             copy(&from, &home).unwrap();
             assert!(!home.join(".claude/.credentials.json").exists(), "{credentials}");
             assert!(!home.join(".claude.json").exists(), "{settings}");

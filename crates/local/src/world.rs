@@ -19,6 +19,9 @@ use super::git::{Git, Mirror, RemoteUrl, Workspaces};
 use super::known::KnownSecrets;
 use super::transcripts::Transcripts;
 
+/// What must be free on the disk before a run begins, in bytes.
+pub const FREE: u64 = 512 << 20;
+
 /// The machine, as the adapters use it. Cheap to clone.
 #[derive(Clone)]
 pub struct Local {

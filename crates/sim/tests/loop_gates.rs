@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::config::Config;
+use afk_core::gates::{BaseHealth, Dispatcher, Gate};
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::TurnEnd;
 use afk_core::usd::Usd;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, config, enroll, good_work, repo, seven, start};
+use afk_engine::switches::Brake;
+use afk_sim::story::{Story, breaking_work, config, enroll, good_work, repo, seven, start};
 use afk_sim::world::{Script, World, person};
 use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
 
 /// A story with several repos, each with an issue `#7` and a good agent.
 fn repos(names: &[&str]) -> Story {
@@ -254,6 +257,96 @@ async fn a_gate_that_closes_before_the_recorded_turn_starts_releases_the_run() {
     }
 }
 
+/// What a machine may lack, and how that is mended.
+type Lack = fn(&mut World, bool);
+const LACKS: [Lack; 3] = [
+    |world, on| world.agents.missing = on,
+    |world, on| world.jobs.unfit = on.then(|| "the disk is full: free some".to_owned()),
+    |world, on| {
+        world.git.shut.clear();
+        world.git.shut.extend(on.then(|| repo("o/r")));
+    },
+];
+
+#[tokio::test]
+async fn what_a_machine_lacks_leaves_every_issue_ready_until_it_is_mended() {
+    for (lack, says) in LACKS.into_iter().zip(["install it", "free some", "renew the key"]) {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.sim.with(|world| {
+            world.file("o/r#8", "Say three.", &["ready-for-agent"], "ann");
+            lack(world, true);
+        });
+        story.rounds(30).await;
+        assert_nothing_begins(&story);
+        story.sim.with(|world| {
+            for record in world.tracker.issues.values() {
+                assert_eq!(record.issue.labels, ["ready-for-agent"]);
+            }
+        });
+        let brake = Brake::new(CancellationToken::new());
+        brake.read(&*story.engine.ports().store).await;
+        let said = story.engine.explain(&seven(), Dispatcher::Loop, &brake).await.unwrap();
+        let refused: Vec<_> = said.refusals().map(|gate| (gate.gate, gate.why.as_str())).collect();
+        assert!(matches!(refused[..], [(Gate::Machine, why)] if why.contains(says)), "{refused:?}");
+        story.sim.with(|world| lack(world, false));
+        story.until("both are taken", |world| world.store.all().len() == 2).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_away_before_its_first_turn_leaves_the_issue_ready() {
+    for (n, lack) in LACKS.into_iter().enumerate() {
+        let story = opened().await;
+        story.sim.with(|world| {
+            lack(world, true);
+            world.jobs.hanging.clear();
+        });
+        story.settle().await;
+        story.ended(End::Released);
+        story.rounds(20).await;
+        story.sim.with(|world| {
+            assert!(world.agents.turns.is_empty(), "lack {n}");
+            assert_eq!(world.tracker.issues[&seven()].issue.labels, ["ready-for-agent"]);
+            assert_eq!(world.store.all().len(), 1, "lack {n}");
+            lack(world, false);
+        });
+        story.until("a second run", |world| world.store.all().len() == 2).await;
+        story.settle().await;
+        story.ended(End::Done);
+    }
+}
+
+#[tokio::test]
+async fn many_repos_of_one_agent_are_looked_at_once() {
+    let names: Vec<String> = (0..40).map(|n| format!("o/r{n}")).collect();
+    let names: Vec<&str> = std::iter::once("o/r").chain(names.iter().map(String::as_str)).collect();
+    let story = repos(&names);
+    story.sim.with(|world| world.agents.missing = true);
+    for _ in 0..5 {
+        story.tick().await.unwrap();
+    }
+    assert_eq!((story.count("executor.ready"), story.count("jobs.ready")), (1, 1));
+    assert_eq!(story.count("git.remote_head"), 0, "no remote is read for what is held already");
+}
+
+#[tokio::test]
+async fn a_red_default_branch_is_waited_for_where_that_is_the_policy() {
+    let alone = |config: &mut Config| {
+        config.base_health = BaseHealth::Wait;
+        config.fix_forward_max_attempts = 0;
+        config.repos.get_mut(&repo("o/r")).unwrap().freeze_repo = false;
+    };
+    let story = Story::new().with_issue(vec![breaking_work(), good_work()]).configure(alone);
+    story.settle().await;
+    story.ended(End::Frozen);
+    story.sim.with(|world| world.file("o/r#8", "Mend it.", &["ready-for-agent"], "ann"));
+    story.rounds(20).await;
+    assert_eq!(admitted(&story), ["o/r#7"], "its head is red");
+    // Nobody has asked about what a person pushes on top.
+    story.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("src/note", "fine")]));
+    story.until("the next", |world| world.store.all().len() == 2).await;
+}
+
 #[tokio::test]
 async fn what_nobody_trusted_released_waits() {
     for by in ["eve", "bot"] {
@@ -338,7 +431,7 @@ async fn two_control_planes_make_one_run() {
     let second = afk_engine::Engine::new(first.sim.ports(), "second");
     for _ in 0..40 {
         let (one, other) = (first.engine.clone(), second.clone());
-        let stop = tokio_util::sync::CancellationToken::new();
+        let stop = CancellationToken::new();
         let (a, b) = tokio::join!(one.tick(true, &stop), other.tick(true, &stop));
         a.unwrap();
         b.unwrap();

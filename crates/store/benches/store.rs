@@ -37,13 +37,7 @@ async fn measure(file: &std::path::Path, tasks: u128) -> (u64, Duration) {
     // About what a run's record weighs.
     run.pinned.body = "x".repeat(2000);
     let now = Timestamp::UNIX_EPOCH;
-    let limits = AdmitLimits {
-        max_live: u32::MAX,
-        repo_day: None,
-        day: None,
-        day_start: now,
-        by_hand: false,
-    };
+    let limits = AdmitLimits { max_live: u32::MAX, repo_day: None, day: None, day_start: now };
     let runs: Vec<Run> = (1..=tasks)
         .map(|n| Run {
             id: RunId::new(Uuid::from_u128(n)),

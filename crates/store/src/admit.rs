@@ -96,7 +96,7 @@ async fn refusal(
     }
     // One that nobody understands is an error, and admits nothing either.
     let switches = switches::read(tx).await?;
-    if switches.halt.is_some() || (switches.pause.is_some() && !limits.by_hand) {
+    if switches.halt.is_some() || switches.pause.is_some() {
         return Ok(Some(AdmitRefusal::Stopped));
     }
     if switches.frozen.iter().any(|(repo, _)| repo.as_str() == entrant.repo) {

@@ -110,8 +110,7 @@ async fn calls_of_the_store(store: &Store) {
     let run = told.run();
     let (id, repo) = (run.id, run.issue.repo.clone());
     let second = Duration::from_secs(1);
-    let limits =
-        AdmitLimits { max_live: 1, repo_day: None, day: None, day_start: at(0), by_hand: false };
+    let limits = AdmitLimits { max_live: 1, repo_day: None, day: None, day_start: at(0) };
     store.admit(&run, &limits, at(0)).await.unwrap();
     store.load(id).await.unwrap().unwrap();
     let generation = store.lease(&format!("run:{id}"), "a", second, at(0)).await.unwrap().unwrap();

@@ -90,6 +90,23 @@ impl Machine {
         assert_eq!(said.out, "");
     }
 
+    /// A bare repository with one empty commit.
+    fn remote(&self) -> PathBuf {
+        let path = self.path("remote.git");
+        let git = |args: &[&str]| {
+            let author = ["-c", "user.name=ann", "-c", "user.email=ann@afk.invalid"];
+            let mut git = Command::new("git");
+            let output = git.arg("--git-dir").arg(&path).args(author).args(args).output().unwrap();
+            assert!(output.status.success(), "{args:?}: {output:?}");
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        git(&["init", "--quiet", "--bare", "--initial-branch=main"]);
+        let tree = git(&["hash-object", "-w", "-t", "tree", "/dev/null"]);
+        let commit = git(&["commit-tree", &tree, "-m", "Begin"]);
+        git(&["update-ref", "refs/heads/main", &commit]);
+        path
+    }
+
     fn config(&self, text: &str) -> PathBuf {
         let path = self.path("here/afk.toml");
         std::fs::write(&path, text).unwrap();
@@ -216,11 +233,20 @@ fn status_says_what_holds_each_ready_issue() {
 #[test]
 fn explain_asks_every_gate_and_tells_by_its_code() {
     let machine = Machine::new();
-    machine.config(&format!("allowlist = [\"o/web\"]\n{}", REPO.replace("= true", "= false")));
+    let (remote, missing) = (machine.remote(), machine.path("nowhere"));
+    let config = |remote: &Path| {
+        let armed = REPO.replace("= true", "= false").replace("/srv/web", remote.to_str().unwrap());
+        machine.config(&format!("allowlist = [\"o/web\"]\nsandbox = \"preferred\"\n{armed}"));
+    };
+    config(&missing);
     machine.good(&["issue", "new", "o/web", "Add a door", "--ready"]);
+    let said = machine.afk(&["explain", "o/web#1"]);
+    assert_eq!(said.code, 3);
+    assert!(said.out.contains("✗ machine") && said.out.contains("nowhere"), "{}", said.out);
+    config(&remote);
     let (code, document) = machine.json(&["explain", "o/web#1"]);
     assert_eq!((code, &document["eligible"]), (0, &true.into()), "{document}");
-    assert_eq!(document["gates"].as_array().map(Vec::len), Some(8));
+    assert_eq!(document["gates"].as_array().map(Vec::len), Some(9));
     machine.good(&["issue", "edit", "o/web#1", "--body", "x<!-- y -->", "--as", "eve"]);
     let said = machine.afk(&["explain", "o/web#1"]);
     assert_eq!(said.code, 3);
@@ -229,6 +255,7 @@ fn explain_asks_every_gate_and_tells_by_its_code() {
     let said = machine.afk(&["run", "o/web#1"]);
     assert_eq!(said.code, 3, "{}{}", said.out, said.err);
     assert!(said.out.contains("✗ trust"), "{}", said.out);
+    assert!(said.out.contains("paused by ann; `afk resume` goes on"), "{}", said.out);
 }
 
 #[test]

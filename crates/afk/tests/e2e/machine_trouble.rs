@@ -61,11 +61,15 @@ fn without_bubblewrap_a_required_sandbox_refuses() {
     let (issue, said) = run_with_path(&world, &bin);
     said.ended(6).complains(&mend);
     untouched(&world, &issue);
-    // The loop has nobody at the keyboard to tell: it hands the issue over.
+    // The loop says the same of every ready issue, and takes none.
     let mut tick = world.command(&["tick", "--poll", "--watch"]);
     tick.env("PATH", path_with(&bin));
     finish(tick).ended(0);
-    world.handed_over(&world.newest(issue), &mend);
+    untouched(&world, &issue);
+    let mut explain = world.command(&["explain", &issue]);
+    explain.env("PATH", path_with(&bin));
+    let said = finish(explain).ended(3);
+    assert!(said.out.contains("machine") && said.out.contains(mend[0]), "{}", said.out);
     world.nothing_landed();
     world.goes_on();
 }
@@ -98,7 +102,11 @@ fn a_missing_claude_cli_refuses_and_never_gets_lost() {
     world.afk(&["run", &issue]).ended(6).complains(&mend);
     untouched(&world, &issue);
     world.afk(&["tick", "--poll", "--watch"]).ended(0);
-    world.handed_over(&world.newest(issue), &mend);
+    untouched(&world, &issue);
+    let said = world.json(&["status"]);
+    let gates = said["ready"][0]["gates"]["gates"].as_array().unwrap();
+    let machine = gates.iter().find(|gate| gate["gate"] == "machine").unwrap();
+    assert!(machine["why"].as_str().unwrap().contains(mend[0]), "{machine}");
     world.nothing_landed();
     world.set_repo("agent", "scripted");
     world.goes_on();
@@ -139,19 +147,17 @@ impl Drop for SmallDisk {
 }
 
 #[test]
-fn a_disk_without_room_for_a_run_goes_to_a_person() {
+fn a_disk_without_room_for_a_run_leaves_the_issue_ready() {
     let mut world = World::new();
     let small = world.path("small");
     std::fs::create_dir(&small).unwrap();
     let Some(disk) = SmallDisk::at(&small, "64m") else { return };
     world.set("data_dir", small.to_str().unwrap());
     let issue = world.issue("Triple numbers");
-    let said = world.afk(&["run", &issue, "--json"]).ended(4);
-    let view = said.json();
-    let why = view["why"].as_str().unwrap();
-    assert!(why.contains("free") && why.contains("small"), "{why}");
-    world.shows(&issue, true, &["ready-for-human"], &view["run"]);
-    world.at_rest();
+    world.afk(&["run", &issue]).ended(6).complains(&["free", "small"]);
+    untouched(&world, &issue);
+    world.afk(&["tick", "--poll", "--watch"]).ended(0);
+    untouched(&world, &issue);
     drop(disk);
 }
 

@@ -185,13 +185,6 @@ impl World {
         self.with_evidence(said.json(), issue)
     }
 
-    /// The newest run on `issue`, whoever worked it.
-    #[track_caller]
-    pub(crate) fn newest(&self, issue: String) -> Ended {
-        let view = self.json(&["show", &issue])["summary"].clone();
-        self.with_evidence(view, issue)
-    }
-
     #[track_caller]
     fn with_evidence(&self, view: Value, issue: String) -> Ended {
         let run = view["run"].as_str().unwrap_or_else(|| panic!("no run: {view}"));

@@ -81,6 +81,11 @@ impl Capabilities {
         }
     }
 
+    /// Whether the requirement can be met; a refusal says how to mend that.
+    pub fn meets(&self, requirement: Requirement) -> Result<(), Refusal> {
+        self.clone().under(requirement).map(drop)
+    }
+
     /// The start of a command line that runs what follows it in a box where it can read
     /// `paths` and reach nothing else. For commands that are attended, such as
     /// `upload-pack`, and not jobs. Empty where there is no bubblewrap.

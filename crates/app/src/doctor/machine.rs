@@ -12,14 +12,12 @@ use afk_core::spend::is_measured;
 use afk_engine::ports::{Filter, Secrets as _};
 use afk_local::ask::ask;
 use afk_local::git::{Git, Limits};
-use afk_local::{LocalSecrets, find_claude};
+use afk_local::{FREE, LocalSecrets, find_claude};
 use afk_store::Store;
 
 use super::{Finding, MACHINE, State, within};
 use crate::{App, data_dir};
 
-/// A run does not begin with less.
-const LEAST_FREE: u64 = 512 << 20;
 /// Below this it is told.
 const LITTLE_FREE: u64 = 4 << 30;
 /// How long a box that does nothing may take.
@@ -100,8 +98,8 @@ fn disk(folder: &Path) -> Finding {
             let says = format!("{:.1} GiB free at {}", gib(free), there.display());
             let mend = "free some, or set data_dir to a larger disk";
             match free {
-                0..LEAST_FREE => found(State::Failure, says).mend(mend),
-                LEAST_FREE..LITTLE_FREE => found(State::Warning, says).mend(mend),
+                0..FREE => found(State::Failure, says).mend(mend),
+                FREE..LITTLE_FREE => found(State::Warning, says).mend(mend),
                 _ => found(State::Ok, says),
             }
         }

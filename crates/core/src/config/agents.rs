@@ -9,7 +9,7 @@ use crate::ask::Permissions;
 use crate::secret::SecretSource;
 
 /// An agent that a repo can choose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AgentName {
     /// The Claude CLI.

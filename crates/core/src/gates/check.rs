@@ -7,7 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{
-    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, RemoteFacts, RepoFacts, Switch,
+    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
+    Switch,
 };
 use crate::ids::{IssueRef, RunId};
 use crate::issue::BlockerState;
@@ -18,12 +19,14 @@ use crate::verdict::Verdict;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
-    /// The kill switch is off, and nothing is halted.
+    /// The kill switch is off, and nothing is halted or paused.
     KillSwitch,
     /// The repo is enrolled.
     Allowlist,
     /// The repo is not frozen.
     Freeze,
+    /// What a run needs is there: agent, sign-in, sandbox, disk, remote.
+    Machine,
     /// No run is live on the repo, and nobody else holds an issue of it.
     RepoLock,
     /// There is room for one more run and its budget.
@@ -38,10 +41,11 @@ pub enum Gate {
 
 impl Gate {
     /// All of them, the cheap ones first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::KillSwitch,
         Self::Allowlist,
         Self::Freeze,
+        Self::Machine,
         Self::RepoLock,
         Self::Capacity,
         Self::Trust,
@@ -56,6 +60,7 @@ impl fmt::Display for Gate {
             Self::KillSwitch => "kill switch",
             Self::Allowlist => "allowlist",
             Self::Freeze => "freeze",
+            Self::Machine => "machine",
             Self::RepoLock => "repo lock",
             Self::Capacity => "capacity",
             Self::Trust => "trust",
@@ -124,6 +129,7 @@ pub(super) enum Why<'a> {
     KillSwitchUnreadable,
     Halted,
     HaltUnreadable,
+    Paused(&'a Pause),
     PersonPasses,
     NothingKnown,
     Enrolled,
@@ -131,6 +137,9 @@ pub(super) enum Why<'a> {
     NotFrozen,
     Frozen(Option<&'a str>),
     FreezeUnreadable,
+    AllThere,
+    Missing(&'a str),
+    NotFoundOut(&'a str),
     NoLock,
     LiveRun(RunId),
     HeldElsewhere(&'a IssueRef),
@@ -170,6 +179,7 @@ impl<'a> Case<'a> {
             Gate::KillSwitch => self.kill_switch(),
             Gate::Allowlist => self.allowlist(),
             Gate::Freeze => self.freeze(),
+            Gate::Machine => self.machine(),
             Gate::RepoLock => self.repo_lock(),
             Gate::Capacity => self.capacity(),
             Gate::Trust => self.trust(),
@@ -179,15 +189,19 @@ impl<'a> Case<'a> {
     }
 
     fn kill_switch(&self) -> Finding<'a> {
-        match (self.fleet.halt, self.dispatcher, self.fleet.kill_switch) {
-            (Switch::On, _, _) => failed(Why::Halted),
-            (Switch::Unreadable, _, _) => unknown(Why::HaltUnreadable),
-            (Switch::Off, Dispatcher::Person, _) => passed(Why::PersonPasses),
-            (Switch::Off, Dispatcher::Loop, Switch::Off) => passed(Why::SwitchOff),
-            (Switch::Off, Dispatcher::Loop, Switch::On) => failed(Why::KillSwitchOn),
-            (Switch::Off, Dispatcher::Loop, Switch::Unreadable) => {
-                unknown(Why::KillSwitchUnreadable)
-            }
+        match self.fleet.halt {
+            Switch::On => return failed(Why::Halted),
+            Switch::Unreadable => return unknown(Why::HaltUnreadable),
+            Switch::Off => {}
+        }
+        if let Some(pause) = &self.fleet.pause {
+            return failed(Why::Paused(pause));
+        }
+        match (self.dispatcher, self.fleet.kill_switch) {
+            (Dispatcher::Person, _) => passed(Why::PersonPasses),
+            (Dispatcher::Loop, Switch::Off) => passed(Why::SwitchOff),
+            (Dispatcher::Loop, Switch::On) => failed(Why::KillSwitchOn),
+            (Dispatcher::Loop, Switch::Unreadable) => unknown(Why::KillSwitchUnreadable),
         }
     }
 
@@ -205,6 +219,17 @@ impl<'a> Case<'a> {
             Switch::Off => passed(Why::NotFrozen),
             Switch::On => failed(Why::Frozen(repo.freeze_why.as_deref())),
             Switch::Unreadable => unknown(Why::FreezeUnreadable),
+        }
+    }
+
+    /// The agent and the machine first; the remote only for what is left.
+    fn machine(&self) -> Finding<'a> {
+        let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
+        let here = repo.machine.as_ref();
+        let Some(here) = here else { return not_asked() };
+        match needed(here) {
+            found if found.verdict != GateVerdict::Passed => found,
+            _ => self.remote(|facts| needed(&facts.remote)),
         }
     }
 
@@ -278,9 +303,21 @@ impl<'a> Case<'a> {
     fn remote(&self, ask: impl Fn(&'a RemoteFacts) -> Finding<'a>) -> Finding<'a> {
         match self.remote {
             Some(remote) => ask(remote),
-            None => Finding { verdict: GateVerdict::NotAsked, why: Why::NotLookedAt },
+            None => not_asked(),
         }
     }
+}
+
+fn needed(one: &Needed) -> Finding<'_> {
+    match one {
+        Needed::There => passed(Why::AllThere),
+        Needed::Missing(what) => failed(Why::Missing(what)),
+        Needed::Unknown(why) => unknown(Why::NotFoundOut(why)),
+    }
+}
+
+fn not_asked<'a>() -> Finding<'a> {
+    Finding { verdict: GateVerdict::NotAsked, why: Why::NotLookedAt }
 }
 
 fn passed(why: Why<'_>) -> Finding<'_> {
@@ -307,6 +344,13 @@ impl fmt::Display for Why<'_> {
             Self::HaltUnreadable => {
                 f.write_str("whether a halt is on could not be read, so it counts as on")
             }
+            Self::Paused(Pause { by, why }) => {
+                write!(f, "paused by {by}")?;
+                if !why.trim().is_empty() {
+                    write!(f, ": {why}")?;
+                }
+                f.write_str("; `afk resume` goes on")
+            }
             Self::PersonPasses => f.write_str("not asked of a person's own dispatch"),
             Self::NothingKnown => f.write_str("nothing is known of this repo; configure it first"),
             Self::Enrolled => f.write_str("the repo is enrolled"),
@@ -322,6 +366,9 @@ impl fmt::Display for Why<'_> {
             Self::FreezeUnreadable => {
                 f.write_str("whether the repo is frozen could not be read, so it counts as frozen")
             }
+            Self::AllThere => f.write_str("agent, sandbox, disk and remote are there"),
+            Self::Missing(what) => f.write_str(what),
+            Self::NotFoundOut(why) => write!(f, "could not be found out: {why}"),
             Self::NoLock => f.write_str("no run is live on the repo"),
             Self::LiveRun(run) => write!(f, "run {run} is live on the repo"),
             Self::HeldElsewhere(issue) => write!(

@@ -31,7 +31,7 @@ pub struct Explanation {
     pub open: bool,
     /// Its priority, its own or the default.
     pub priority: Option<i64>,
-    /// All eight gates, in order.
+    /// Every gate, in order.
     pub gates: Vec<GateResult>,
     /// What of its title and body the agent will not see, since no person did.
     pub dropped: Vec<Dropped>,

@@ -39,7 +39,7 @@ impl Switch {
 pub enum Dispatcher {
     /// The loop, by itself.
     Loop,
-    /// A person: passes kill switch and allowlist, and no other gate.
+    /// A person: passes kill switch and allowlist, and no other gate; halt and pause hold it.
     Person,
 }
 
@@ -71,6 +71,27 @@ impl Default for DispatchPolicy {
     }
 }
 
+/// Something that a run needs before anything is spent on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Needed {
+    /// It is there.
+    There,
+    /// It is missing: what, and how to mend it.
+    Missing(String),
+    /// Whether it is there could not be found out, for this reason.
+    Unknown(String),
+}
+
+/// Who paused dispatch, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// Who.
+    pub by: String,
+    /// Why; may be empty.
+    pub why: String,
+}
+
 /// The local facts. Where the gates are asked again for a run that is admitted
 /// already, they are the facts without that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +101,8 @@ pub struct Fleet {
     pub kill_switch: Switch,
     /// The halt.
     pub halt: Switch,
+    /// The pause of dispatch; none where there is none, or where switches cannot be read.
+    pub pause: Option<Pause>,
     /// How many runs are live, over all repos.
     pub live_runs: u32,
     /// What all repos together may still spend today, in millionths of a dollar;
@@ -99,6 +122,8 @@ pub struct RepoFacts {
     pub freeze: Switch,
     /// Why it was frozen, for people.
     pub freeze_why: Option<String>,
+    /// What a run needs here of its agent and of the machine; none where nobody looked.
+    pub machine: Option<Needed>,
     /// The run that is live on it.
     pub live: Option<RunId>,
     /// What one run may spend here, in millionths of a dollar.
@@ -120,6 +145,8 @@ pub enum Answer<T> {
 /// The remote facts of one issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteFacts {
+    /// The git remote of the repo.
+    pub remote: Needed,
     /// An issue of the repo that carries an in-progress label which this store
     /// does not know.
     pub foreign_lock: Answer<Option<IssueRef>>,

@@ -1,4 +1,4 @@
-//! What may be dispatched: the eight gates, the order, and their explanation.
+//! What may be dispatched: the gates, the order, and their explanation.
 //!
 //! One predicate serves dispatch ([`next`]), the check just before a thread is
 //! created and `afk explain` ([`explain`]), so that what is explained is what is
@@ -14,7 +14,8 @@ mod next;
 pub use check::{Gate, GateVerdict};
 pub use explain::{Explanation, GateResult, explain};
 pub use facts::{
-    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, RemoteFacts, RepoFacts, Switch,
+    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
+    Switch,
 };
 pub use next::{Next, Rank, next};
 

@@ -29,6 +29,7 @@ fn repo() -> RepoFacts {
         enrolled: true,
         freeze: Switch::Off,
         freeze_why: None,
+        machine: Some(Needed::There),
         live: None,
         run_budget: 100 * USD,
         spend_left: None,
@@ -39,6 +40,7 @@ fn fleet(repos: &[&str]) -> Fleet {
     Fleet {
         kill_switch: Switch::Off,
         halt: Switch::Off,
+        pause: None,
         live_runs: 0,
         spend_left: None,
         repos: repos.iter().map(|name| (name.parse().unwrap(), repo())).collect(),
@@ -56,6 +58,7 @@ fn trusted() -> Trust {
 
 fn remote() -> RemoteFacts {
     RemoteFacts {
+        remote: Needed::There,
         foreign_lock: Answer::Known(None),
         trust: Answer::Known(trusted()),
         blockers: Answer::Known(Vec::new()),
@@ -112,11 +115,25 @@ fn every_gate_refuses_what_it_is_there_for() {
     });
     check(Gate::KillSwitch, Failed, "afk resume", |_, f, _, _| f.halt = Switch::On);
     check(Gate::KillSwitch, Unknown, "halt", |_, f, _, _| f.halt = Switch::Unreadable);
+    let pause = |why: &str| Some(Pause { by: "ann".into(), why: why.into() });
+    check(Gate::KillSwitch, Failed, "paused by ann: release day; `afk resume`", |_, f, _, _| {
+        f.pause = pause("release day");
+    });
+    check(Gate::KillSwitch, Failed, "paused by ann; `afk resume`", |_, f, _, _| {
+        f.pause = pause("");
+    });
     check(Gate::Allowlist, Failed, "afk enroll", |_, _, r, _| r.enrolled = false);
     check(Gate::Freeze, Failed, "frozen (red); `afk unfreeze`", |_, _, r, _| {
         (r.freeze, r.freeze_why) = (Switch::On, Some("red".into()));
     });
     check(Gate::Freeze, Unknown, "counts as frozen", |_, _, r, _| r.freeze = Switch::Unreadable);
+    let missing = || Needed::Missing("no agent: install it".into());
+    let unknown = || Needed::Unknown("no route".into());
+    check(Gate::Machine, Passed, "are there", |_, _, _, _| {});
+    check(Gate::Machine, Failed, "no agent: install it", |_, _, r, _| r.machine = Some(missing()));
+    check(Gate::Machine, Unknown, "found out: no route", |_, _, r, _| r.machine = Some(unknown()));
+    check(Gate::Machine, Failed, "no agent: install it", |_, _, _, m| m.remote = missing());
+    check(Gate::Machine, Unknown, "found out: no route", |_, _, _, m| m.remote = unknown());
     check(Gate::RepoLock, Failed, "is live", |_, _, r, _| {
         r.live = "00000000-0000-7000-8000-000000000001".parse::<RunId>().ok();
     });
@@ -193,8 +210,29 @@ fn a_person_passes_kill_switch_and_allowlist_only() {
     enroll(&mut fleet, &|repo| repo.freeze = Switch::On);
     assert!(!ask(&fleet, Some(&remote())));
     enroll(&mut fleet, &|repo| repo.freeze = Switch::Off);
+    enroll(&mut fleet, &|repo| repo.machine = Some(Needed::Missing("x".into())));
+    assert!(!ask(&fleet, Some(&remote())));
+    enroll(&mut fleet, &|repo| repo.machine = Some(Needed::There));
+    fleet.pause = Some(Pause { by: "ann".into(), why: String::new() });
+    assert!(!ask(&fleet, Some(&remote())), "a pause holds people's runs, too");
+    fleet.pause = None;
+    assert!(ask(&fleet, Some(&remote())));
     fleet.halt = Switch::On;
     assert!(!ask(&fleet, Some(&remote())));
+}
+
+#[test]
+fn where_nobody_looked_at_the_machine_nothing_is_decided() {
+    let mut fleet = fleet(&["o/r"]);
+    for facts in fleet.repos.values_mut() {
+        facts.machine = None;
+    }
+    let (policy, issue) = (DispatchPolicy::default(), issue("o/r#7", &[]));
+    let said = explain(&policy, &fleet, Dispatcher::Loop, &issue, Some(&remote()));
+    let machine = said.gates.iter().find(|result| result.gate == Gate::Machine).unwrap();
+    assert_eq!(machine.verdict, GateVerdict::NotAsked);
+    let known = HashMap::from([(issue.issue.clone(), remote())]);
+    assert!(!matches!(next(&policy, &fleet, &[issue], &known), Next::Admit(_)));
 }
 
 /// Plays the tick: looks at what is asked for until there is something else.
@@ -273,6 +311,7 @@ fn an_explanation_can_be_read() {
       failed     kill switch  it is on; `afk arm` turns it off
       passed     allowlist    the repo is enrolled
       passed     freeze       the repo is not frozen
+      passed     machine      agent, sandbox, disk and remote are there
       passed     repo lock    no run is live on the repo
       passed     capacity     0 of 2 runs are live
       passed     trust        released by dev (write permission) at 1970-01-01T00:00:00Z
@@ -304,7 +343,7 @@ prop_compose! {
         };
         let named = |(i, all)| (format!("o/r{i}").parse().unwrap(), facts(all));
         Fleet {
-            kill_switch: switch(kill), halt: Switch::Off, live_runs: live,
+            kill_switch: switch(kill), halt: Switch::Off, pause: None, live_runs: live,
             spend_left: spend.map(|s| s * USD),
             repos: repos.into_iter().enumerate().map(named).collect(),
         }
@@ -320,6 +359,7 @@ fn world(salt: u64) -> impl Fn(&IssueRef) -> RemoteFacts {
             0 => facts.trust = Answer::Known(Trust::Refused { why: Refusal::NeverLabelled }),
             1 => facts.blockers = Answer::Known(vec![(name("x/y#1"), BlockerState::Open)]),
             2 => facts.foreign_lock = Answer::Unreadable("x".into()),
+            3 => facts.remote = Needed::Missing("x".into()),
             _ => {}
         }
         facts

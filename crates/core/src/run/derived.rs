@@ -10,6 +10,7 @@ use crate::plan::{End, TurnCause};
 use crate::request::Request;
 use crate::spend::Ledger;
 use crate::usd::Usd;
+use crate::verdict::{Stages, Verdict, fold};
 
 /// A usage limit whose end nobody told is tried again after this, at the earliest.
 const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
@@ -44,6 +45,24 @@ impl Run {
     /// Every candidate with its number, from 1 over the whole run.
     pub fn candidates(&self) -> impl Iterator<Item = (u32, &Candidate)> {
         (1..).zip(self.attempts.iter().flat_map(|attempt| &attempt.candidates))
+    }
+
+    /// What this run found out about `commit` of the default branch: the verdict where the run
+    /// landed it, and red where its own candidate failed there like its base. None where it
+    /// found out nothing decisive.
+    pub fn verdict_on(&self, commit: &Oid, stages: Option<&Stages>) -> Option<Verdict> {
+        let decisive = |verdict| match verdict {
+            Verdict::Red | Verdict::Green => Some(verdict),
+            Verdict::Pending => None,
+        };
+        self.candidates().map(|(_, one)| one).find_map(|one| {
+            if one.red_bases.contains(commit) {
+                return Some(Verdict::Red);
+            }
+            let landed = one.landed_at.is_some() && one.commit == *commit;
+            let stages = stages.filter(|_| landed)?;
+            decisive(fold(one.answers(stages)))
+        })
     }
 
     /// The branch on the remote that is candidate `n`'s own.

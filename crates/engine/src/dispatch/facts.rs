@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use afk_core::blockers::{MOST, blockers};
 use afk_core::config::Config;
-use afk_core::gates::{Answer, Fleet, RemoteFacts, RepoFacts, Switch};
-use afk_core::ids::{Actor, IssueRef, RepoName};
+use afk_core::gates::{Answer, BaseHealth, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
+use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
 use afk_core::issue::{BlockerState, Issue, Permission};
 use afk_core::request::Request;
 use afk_core::run::Run;
@@ -14,9 +14,14 @@ use afk_core::trust::{OnBehalf, Trust, trust};
 use afk_core::usd::Usd;
 use afk_core::verdict::Verdict;
 
+use super::machine::Look;
 use super::{Dispatched, Looked, day_start};
 use crate::Engine;
-use crate::ports::{IssueView, PortResult, Spent, StoredRun, Switches};
+use crate::ports::{Filter, IssueView, PortResult, Spent, StoredRun, Switches};
+use crate::switches::Brake;
+
+/// The newest runs of a repo that may know how its default branch is.
+const RECENT: u32 = 20;
 
 impl Engine {
     /// The local facts: configuration, switches, live runs, spend; of all repos, or of `only`
@@ -40,7 +45,7 @@ impl Engine {
         };
         let kill_switch = match pickup {
             Some(_) => Switch::Unreadable,
-            None => thrown(config.kill_switch || switches.pause.is_some()),
+            None => thrown(config.kill_switch),
         };
         let since = day_start(self.ports.clock.now());
         let capped = config.day_budget_usd.is_some() || config.repo_day_budget_usd.is_some();
@@ -66,6 +71,8 @@ impl Engine {
                 enrolled: enrolled.contains(name),
                 freeze: thrown(freeze.is_some()),
                 freeze_why: freeze.map(|freeze| freeze.thrown.why.clone()),
+                // Looked at for the repos that are left.
+                machine: None,
                 live: live.iter().map(|s| &s.run).find(|r| r.issue.repo == *name).map(|r| r.id),
                 run_budget: config.budget(repo).as_micros(),
                 spend_left: left(config.repo_day_budget_usd, here),
@@ -75,6 +82,7 @@ impl Engine {
         Ok(Fleet {
             kill_switch,
             halt: thrown(switches.halt.is_some()),
+            pause: switches.pause.map(|pause| Pause { by: pause.by, why: pause.why }),
             live_runs: live.len() as u32,
             spend_left: left(config.day_budget_usd, spent.all),
             repos,
@@ -114,11 +122,13 @@ impl Engine {
         all
     }
 
-    /// The facts that a tracker knows about one issue.
+    /// The facts that a tracker and the git remote know about one issue.
     pub(super) async fn remote_facts(
         &self,
         config: &Config,
         issue: &IssueRef,
+        brake: &Brake,
+        look: Look,
         looked: &mut Looked,
     ) -> RemoteFacts {
         let view = match self.ports.tracker.issue(issue).await {
@@ -127,6 +137,7 @@ impl Engine {
                 looked.failed(&issue.repo, &error);
                 let why = error.chain();
                 return RemoteFacts {
+                    remote: Needed::Unknown(why.clone()),
                     foreign_lock: Answer::Unreadable(why.clone()),
                     trust: Answer::Unreadable(why.clone()),
                     blockers: Answer::Unreadable(why),
@@ -138,12 +149,36 @@ impl Engine {
         let native = view.native_blockers.iter().filter(|native| !blocking.contains(native));
         let native: Vec<IssueRef> = native.cloned().collect();
         blocking.extend(native);
+        let look = match config.base_health {
+            BaseHealth::Attribute => look,
+            // The head of a moment ago may have been followed by a red one.
+            BaseHealth::Wait => Look::Anew,
+        };
+        let remote = self.look_at_remote(&issue.repo, brake, look).await;
+        let base = match (config.base_health, remote.head) {
+            (BaseHealth::Wait, Some(head)) => Some(self.health(config, &issue.repo, &head).await),
+            (BaseHealth::Attribute, _) | (BaseHealth::Wait, None) => None,
+        };
         RemoteFacts {
+            remote: remote.needed,
             foreign_lock: self.foreign_lock(config, issue).await,
             trust: self.trust(config, issue, &view).await,
             blockers: self.states(blocking).await,
-            // Stages that are commands say nothing of a head that they did not run on.
-            base: Some(Answer::Known(Verdict::Pending)),
+            base,
+        }
+    }
+
+    /// What runs of this store found out about the default branch's `head`. Stages that are
+    /// commands have no answer for a commit that no run asked them about.
+    async fn health(&self, config: &Config, repo: &RepoName, head: &Oid) -> Answer<Verdict> {
+        let stages = config.repos.get(repo).and_then(|table| config.limits(table).stages);
+        let recent = Filter { repo: Some(repo.clone()), limit: RECENT, ..Filter::default() };
+        match self.ports.store.runs(&recent).await {
+            Err(error) => Answer::Unreadable(error.chain()),
+            Ok(runs) => {
+                let known = runs.iter().find_map(|kept| kept.run.verdict_on(head, stages.as_ref()));
+                Answer::Known(known.unwrap_or(Verdict::Pending))
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
 
 use super::{Acted, Pass, Watch};
-use crate::ports::{Job, JobKind, PortResult, Prepared, TurnRequest};
+use crate::ports::{Job, JobKind, PortError, PortErrorKind, PortResult, Prepared, TurnRequest};
 
 /// How long a hook may take.
 const HOOK_TIMEOUT: Duration = Duration::from_mins(1);
@@ -103,7 +103,19 @@ impl Pass<'_> {
             // It came while this pass was on its way here: the next look plans by it.
             return Ok(Acted::Again);
         }
-        self.ports().executor.start(&request).await?;
+        if let Err(error) = self.ports().executor.start(&request).await {
+            return Err(match error.kind {
+                // The agent or its sign-in went away since the gates were queried. It is waited
+                // for, and before the first turn the next look at them lets the run go.
+                PortErrorKind::NotFound | PortErrorKind::Auth => {
+                    PortError::transient(error.chain())
+                }
+                PortErrorKind::Transient
+                | PortErrorKind::RateLimited { .. }
+                | PortErrorKind::Permanent
+                | PortErrorKind::Cancelled => error,
+            });
+        }
         let (repo, key) = (request.repo, request.key);
         Ok(Acted::wait(Watch::Turn { repo, key }, Some(self.now())))
     }

@@ -133,6 +133,9 @@ pub trait Git: Send + Sync {
         name: &str,
         cancel: &CancellationToken,
     ) -> PortResult<Oid>;
+    /// The head of the remote's default branch, read there alone and within a moment: needs
+    /// no mirror and fetches nothing.
+    async fn remote_head(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<Oid>;
     /// The default branch's head on the remote, fetched into the mirror.
     async fn default_head(
         &self,

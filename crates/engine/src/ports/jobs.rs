@@ -82,6 +82,10 @@ pub struct Transcript {
 /// Who runs the agent.
 #[async_trait]
 pub trait Executor: Send + Sync {
+    /// Whether a turn could be started for `repo`: the agent's program is there and, as far as
+    /// that can be told without asking the model, signed in. Reads only, within a moment; an
+    /// error says how to mend what is missing.
+    async fn ready(&self, repo: &RepoName) -> PortResult<()>;
     /// Starts the turn, or finds it under way by its key.
     async fn start(&self, turn: &TurnRequest) -> PortResult<()>;
     /// How the turn is.
@@ -216,6 +220,9 @@ pub struct JobEnd {
 /// Long work that is no turn.
 #[async_trait]
 pub trait Jobs: Send + Sync {
+    /// Whether jobs could be run here: the sandbox is as strong as it must be, and the disk has
+    /// room. Reads only, within a moment; an error says how to mend what is missing.
+    async fn ready(&self) -> PortResult<()>;
     /// Starts the job, or finds it by its key.
     async fn start(&self, job: &Job) -> PortResult<()>;
     /// How the job is.

@@ -38,8 +38,6 @@ pub struct AdmitLimits {
     pub day: Option<Usd>,
     /// The first moment of today.
     pub day_start: At,
-    /// A person's own dispatch: a pause does not stop it.
-    pub by_hand: bool,
 }
 
 /// Whether a run was admitted.

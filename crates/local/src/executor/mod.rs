@@ -27,6 +27,7 @@ use afk_engine::ports::{
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use super::invocations;
 use super::world::Local;
 pub(super) use keep::keep_transcripts;
 use report::Reading;
@@ -106,6 +107,13 @@ impl LocalExecutor {
 
 #[async_trait]
 impl Executor for LocalExecutor {
+    async fn ready(&self, repo: &RepoName) -> PortResult<()> {
+        match self.local.repo(repo)?.agent {
+            AgentName::Claude => invocations::claude_ready(&self.local).await,
+            AgentName::Scripted => Ok(()),
+        }
+    }
+
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
         let begun = self.begun(&turn.key).await?.is_some();
         match self.local.repo(&turn.repo)?.agent {

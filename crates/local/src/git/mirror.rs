@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use afk_core::ids::{Oid, RunId};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,9 @@ use super::lock::{MirrorLock, beside};
 use super::paths::remove_tree;
 use super::remote::{Credential, RemoteUrl};
 use super::tree::sweep_scratch;
+
+/// How long a look at a remote may take that decides nothing but whether to begin.
+const LOOK: Duration = Duration::from_secs(20);
 
 /// Packs that a mirror may have before it is packed anew.
 const PACKS: usize = 20;
@@ -130,6 +134,15 @@ impl Mirror {
     ) -> Result<String, GitError> {
         let seen = self.ls_remote(credential, &["HEAD"]).await?;
         seen.branch.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
+    }
+
+    /// The head of the default branch, read from the remote now; for a look that nobody is
+    /// to wait long for. Needs no mirror on disk.
+    pub async fn remote_head(&self, credential: Option<&Credential>) -> Result<Oid, GitError> {
+        let call = self.git.call("ls-remote").remote(&self.remote, credential).timeout(LOOK);
+        let seen = call.args(["--symref", "--", self.remote.as_str(), "HEAD"]).ok().await?;
+        let head = Advertised::parse(&seen).head;
+        head.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
     /// The commit of a branch, read from the remote now; `None` where it has no such branch.

@@ -164,7 +164,7 @@ fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {
     let who = rng.pick(&["ann", "ann", "bob", "mallory"]).to_owned();
     let on = rng.chance(50);
     let said = rng.pick(&["stop", "retry", "budget 1", "budget 5", "say mind it", "unfreeze"]);
-    match rng.below(32) {
+    match rng.below(33) {
         0 | 1 => Happens::Label(issue, "ready-for-agent".to_owned(), on, who),
         2 => Happens::Label(issue, "agent-in-progress".to_owned(), on, who),
         3 => Happens::Open(issue, on, who),
@@ -202,6 +202,7 @@ fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {
         28 => Happens::NoStages(on),
         29 => Happens::Permit(on),
         30 => Happens::Forge(repo),
+        31 => Happens::NoAgent(on),
         _ => Happens::Crash(rng.below(planes as u64) as usize),
     }
 }

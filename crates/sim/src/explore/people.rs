@@ -77,6 +77,7 @@ impl Happens {
                     }
                 }
             }
+            Self::NoAgent(on) => world.agents.missing = *on,
             Self::Stubborn(on) => world.agents.stubborn = *on,
             Self::Bells(broken) => world.bells_broken = *broken,
             Self::Mute(name, on) => {

@@ -195,6 +195,8 @@ pub enum Happens {
     LoseTurns,
     /// Running jobs are lost.
     LoseJobs,
+    /// The agents' program goes away, or comes back.
+    NoAgent(bool),
     /// No interrupt stops an agent, or it does again.
     Stubborn(bool),
     /// Bells are out of order, or mended.

@@ -10,11 +10,12 @@ use super::judge::by_us;
 use crate::world::{IssueRecord, World};
 
 /// The gates that a dispatch must have found open.
-const GATES: [&str; 8] = [
+const GATES: [&str; 9] = [
     "switches",
     "kill switch",
     "allowlist",
     "freeze",
+    "machine",
     "repo lock",
     "trust",
     "blockers",
@@ -73,6 +74,7 @@ fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.
         !config.kill_switch && world.bad_config.is_none(),
         config.allowlist.contains(&issue.repo),
         switches.freeze_of(&issue.repo).is_none(),
+        !world.agents.missing,
         !locked(world, &issue.repo),
         ready && ann_may(world) && trusted(record, &config.ready_label),
         unblocked(world, issue, &record.issue.body),

@@ -18,6 +18,10 @@ use super::Sim;
 
 #[async_trait]
 impl Executor for Sim {
+    async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
+        self.call("executor.ready", |world| world.agent_ready()).await
+    }
+
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
         self.call("executor.start", |world| world.start_turn(turn)).await
     }
@@ -57,6 +61,10 @@ impl Executor for Sim {
 
 #[async_trait]
 impl Jobs for Sim {
+    async fn ready(&self) -> PortResult<()> {
+        self.call("jobs.ready", |world| world.jobs_ready()).await
+    }
+
     async fn start(&self, job: &Job) -> PortResult<()> {
         self.call("jobs.start", |world| world.start_job(job)).await
     }
@@ -163,6 +171,10 @@ impl Git for Sim {
         _cancel: &CancellationToken,
     ) -> PortResult<Oid> {
         self.call("git.default_head", |world| world.default_head(repo, branch)).await
+    }
+
+    async fn remote_head(&self, repo: &RepoName, _cancel: &CancellationToken) -> PortResult<Oid> {
+        self.call("git.remote_head", |world| world.remote_head(repo)).await
     }
 
     async fn merge(&self, _repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {

@@ -112,6 +112,8 @@ pub struct Agents {
     pub scripts: BTreeMap<RepoName, VecDeque<Script>>,
     /// Turns by key.
     pub turns: BTreeMap<JobKey, AgentTurn>,
+    /// The agents' program is not there.
+    pub missing: bool,
     /// Agents that no interrupt stops.
     pub stubborn: bool,
     /// An interrupt ends a turn as its script would have.
@@ -131,6 +133,14 @@ impl Agents {
 }
 
 impl World {
+    pub(crate) fn agent_ready(&self) -> PortResult<()> {
+        if self.agents.missing {
+            let why = "the agent is not installed: install it";
+            return Err(PortError::new(PortErrorKind::NotFound, why));
+        }
+        Ok(())
+    }
+
     pub(crate) fn start_turn(&mut self, request: &TurnRequest) -> PortResult<()> {
         if let Some(known) = self.agents.turns.get(&request.key) {
             let same = known.request.run == request.run
@@ -142,6 +152,7 @@ impl World {
                 Err(self.complain(format!("{} was started as another turn", request.key)))
             };
         }
+        self.agent_ready()?;
         let running = |turn: &&AgentTurn| turn.state == TurnState::Running;
         if let Some(other) = self.agents.turns_of(&request.repo).into_iter().find(running) {
             let what = format!("{} starts beside {}", request.key, other.request.key);

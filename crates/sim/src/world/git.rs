@@ -8,7 +8,9 @@ use afk_core::digest::Digest;
 use afk_core::ids::{Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
 use afk_core::proof::TreeRecipe;
-use afk_engine::ports::{CommitSpec, CommitText, FileAt, Merge, PortResult, Push};
+use afk_engine::ports::{
+    CommitSpec, CommitText, FileAt, Merge, PortError, PortErrorKind, PortResult, Push,
+};
 
 use super::{Workspace, World};
 
@@ -57,6 +59,8 @@ pub struct GitWorld {
     pub commits: BTreeMap<Oid, GitCommit>,
     /// The default heads of the remotes.
     pub remotes: BTreeMap<RepoName, Oid>,
+    /// Repos whose remote does not let us in.
+    pub shut: BTreeSet<RepoName>,
     /// Other branches of the remotes.
     pub branches: BTreeMap<(RepoName, String), Oid>,
     /// Every commit that a default branch ever named, oldest first.
@@ -165,6 +169,14 @@ impl GitWorld {
 }
 
 impl World {
+    pub(crate) fn remote_head(&mut self, repo: &RepoName) -> PortResult<Oid> {
+        if self.git.shut.contains(repo) {
+            let why = format!("the remote of {repo} does not let us in: renew the key");
+            return Err(PortError::new(PortErrorKind::Auth, why));
+        }
+        self.default_head(repo, BRANCH)
+    }
+
     pub(crate) fn default_head(&mut self, repo: &RepoName, branch: &str) -> PortResult<Oid> {
         match self.git.remotes.get(repo) {
             Some(head) if branch == BRANCH => Ok(head.clone()),

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::ids::{JobKey, Oid, RunId};
-use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortResult};
+use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortError, PortResult};
 
 use super::{AgentTurn, TurnState, World};
 
@@ -31,6 +31,8 @@ pub struct JobRecord {
 pub struct JobWorld {
     /// Jobs by run and key.
     pub jobs: BTreeMap<(RunId, JobKey), JobRecord>,
+    /// Why jobs cannot be run on this machine.
+    pub unfit: Option<String>,
     /// Programs that hang.
     pub hanging: BTreeSet<String>,
     /// Programs that cannot be run.
@@ -44,6 +46,10 @@ pub struct JobWorld {
 }
 
 impl World {
+    pub(crate) fn jobs_ready(&self) -> PortResult<()> {
+        self.jobs.unfit.clone().map_or(Ok(()), |why| Err(PortError::permanent(why)))
+    }
+
     pub(crate) fn start_job(&mut self, job: &Job) -> PortResult<()> {
         let at = (job.run, job.key.clone());
         if let Some(known) = self.jobs.jobs.get(&at) {

@@ -132,7 +132,7 @@ impl World {
         if live.iter().any(|other| other.run.issue.repo == *repo) {
             return refused(AdmitRefusal::Locked);
         }
-        if switches.halt.is_some() || (switches.pause.is_some() && !limits.by_hand) {
+        if switches.halt.is_some() || switches.pause.is_some() {
             return refused(AdmitRefusal::Stopped);
         }
         if switches.freeze_of(repo).is_some() {

@@ -26,7 +26,7 @@ pub(crate) fn run_id(n: u128) -> RunId {
 
 /// Limits that are in nobody's way.
 pub(crate) fn free() -> AdmitLimits {
-    AdmitLimits { max_live: 1000, repo_day: None, day: None, day_start: at(0), by_hand: false }
+    AdmitLimits { max_live: 1000, repo_day: None, day: None, day_start: at(0) }
 }
 
 /// A run as it is admitted, with a budget of a dollar.

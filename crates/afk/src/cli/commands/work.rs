@@ -1,16 +1,14 @@
 //! `run`, `tick`, `demo`: the engine at work in the foreground.
 
-use afk_agent::sandbox::{Refusal, Strength};
 use afk_app::App;
 use afk_app::operator::{configured, issue};
 use afk_app::views::RunView;
 use afk_app::{Error, ErrorKind};
-use afk_core::config::{AgentName, Config, SandboxRequirement};
+use afk_core::config::Config;
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
 use afk_engine::driver::{Drive, Ticked, Until};
-use afk_engine::ports::{AdmitRefusal, Filter};
-use afk_local::find_claude;
+use afk_engine::ports::{AdmitRefusal, Filter, PortError};
 use serde_json::json;
 
 use super::Context;
@@ -28,7 +26,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let app = App::open(sources(context.config())).await?;
     let issue = issue(text, &app.config)?;
     configured(&issue.repo, &app.config, app.config_path.as_deref())?;
-    equipped(&app, &issue.repo)?;
+    equipped(&app, &issue.repo).await?;
     let interrupt = Interrupt::new()?;
     let run = match live_on(&app, &issue).await? {
         Some(run) => {
@@ -67,20 +65,11 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
 }
 
 /// Refuses before anything is begun what could only fail on this machine.
-fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
-    let missing = |what: String| Error::new(ErrorKind::Missing, what);
-    let full = app.capabilities.strength() == Strength::Full;
-    if app.config.sandbox == SandboxRequirement::Required && !full {
-        let refusal = Refusal { found: app.capabilities.to_string() };
-        return Err(missing(refusal.to_string()));
-    }
-    match app.config.repos.get(repo).map(|repo| repo.agent) {
-        Some(AgentName::Claude) => {
-            find_claude(&app.config.agents.claude).map_err(|e| missing(e.chain()))?;
-        }
-        Some(AgentName::Scripted) | None => {}
-    }
-    Ok(())
+async fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
+    let missing = |error: PortError| Error::new(ErrorKind::Missing, error.chain());
+    let ports = app.engine.ports();
+    ports.jobs.ready().await.map_err(missing)?;
+    ports.executor.ready(repo).await.map_err(missing)
 }
 
 /// The live run on the issue: one that was left, or that another process works.

@@ -2,6 +2,7 @@
 //! run has cost.
 
 use super::*;
+use crate::verdict::Verdict;
 
 fn steps(more: &[Transition]) -> Run {
     let mut all = to_landing();
@@ -17,6 +18,21 @@ fn a_candidate_is_on_its_way_until_it_is_refused_or_has_landed() {
     assert!(steps(&[refused(Refusal::Verify)]).candidate().is_none());
     assert!(steps(&[landed('c')]).candidate().is_none());
     assert!(admitted().candidate().is_none());
+}
+
+#[test]
+fn a_run_knows_the_verdict_on_what_it_landed_and_on_the_bases_that_failed_like_it() {
+    let stages = limits().stages;
+    let on = |commit, more: &[Transition]| steps(more).verdict_on(&oid(commit), stages.as_ref());
+    let answered = |answer| vec![landed('c'), stage("ci", answer, 5)];
+    assert_eq!(on('c', &[landed('c')]), None, "nobody has asked its stages yet");
+    assert_eq!(on('c', &answered(StageAnswer::Failure)), Some(Verdict::Red));
+    assert_eq!(on('d', &answered(StageAnswer::Failure)), None, "another commit");
+    assert_eq!(on('c', &[candidate_stage()]), None, "it has not landed");
+    let base_red =
+        [Transition::TryBegun, candidate_stage(), Transition::BaseRed { commit: oid('a') }];
+    assert_eq!(on('a', &base_red), Some(Verdict::Red));
+    assert_eq!(steps(&answered(StageAnswer::Failure)).verdict_on(&oid('c'), None), None);
 }
 
 #[test]

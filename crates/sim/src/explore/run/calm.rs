@@ -73,6 +73,7 @@ fn calmed(world: &mut World, repos: &[RepoName]) {
     world.stages.says.clear();
     world.git.fates.clear();
     world.agents.stubborn = false;
+    world.agents.missing = false;
     for repo in repos {
         if !world.config.allowlist.contains(repo) {
             world.config.allowlist.push(repo.clone());

@@ -112,11 +112,13 @@ pub enum Bad {
     BelievesOneFailure,
     /// Stages are polled without a pause.
     PollsAllTheTime,
+    /// What a machine lacks is not seen.
+    MachineIgnored,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -165,6 +167,7 @@ impl Bad {
         Self::PendingIsGreen,
         Self::BelievesOneFailure,
         Self::PollsAllTheTime,
+        Self::MachineIgnored,
     ];
 
     /// The configuration as this loop sees it.

@@ -19,6 +19,9 @@ impl Bad {
         act: impl FnOnce(&mut World) -> T,
     ) -> T {
         match (self, name) {
+            (Self::MachineIgnored, "executor.ready" | "executor.start") => {
+                bending(world, |world| &mut world.agents.missing, |missing| *missing = false, act)
+            }
             (Self::BundleLost, "archive.keep") => undoing(world, |world| &mut world.archive, act),
             (Self::TriesLeft, "git.remove_branch") => {
                 undoing(world, |world| &mut world.git.branches, act)

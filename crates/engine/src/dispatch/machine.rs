@@ -1,0 +1,167 @@
+//! What a run needs before anything is spent on it, looked at and believed for a moment: its
+//! agent and the sign-in of that, the sandbox and the disk of jobs, the git remote.
+//!
+//! A tick looks at what its candidates need, one look an agent, so that ten thousand repos
+//! cost no more than their few agents. Just before a run begins everything is looked at anew.
+
+use std::collections::HashMap;
+
+use afk_core::config::{AgentName, Config};
+use afk_core::gates::{Fleet, Needed};
+use afk_core::ids::{At, Oid, RepoName};
+use jiff::SignedDuration;
+
+use crate::Engine;
+use crate::ports::{PortError, PortResult};
+use crate::switches::Brake;
+
+/// How long a tick believes what was found.
+const BELIEVED: SignedDuration = SignedDuration::from_secs(10);
+/// Findings after which old ones are dropped.
+const MANY: usize = 256;
+
+/// What was found, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    agents: HashMap<AgentName, (At, Needed)>,
+    jobs: Option<(At, Needed)>,
+    remotes: HashMap<RepoName, (At, Remote)>,
+}
+
+/// A git remote as it was found.
+#[derive(Debug, Clone)]
+pub(super) struct Remote {
+    /// Whether it can be read.
+    pub(super) needed: Needed,
+    /// The head of its default branch, where it can.
+    pub(super) head: Option<Oid>,
+}
+
+/// What may be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// What was found a moment ago, too.
+    OfLate,
+    /// Only what is found now.
+    Anew,
+}
+
+impl Engine {
+    /// Looks at what runs on `repos` need of their agents and of this machine, and adds it to
+    /// the facts.
+    pub(super) async fn look_at_machine(
+        &self,
+        config: &Config,
+        fleet: &mut Fleet,
+        repos: &[&RepoName],
+        look: Look,
+    ) {
+        let mut jobs = None;
+        for &repo in repos {
+            let Some((table, facts)) = config.repos.get(repo).zip(fleet.repos.get_mut(repo)) else {
+                continue;
+            };
+            if facts.machine.is_some() {
+                continue;
+            }
+            let jobs = match &jobs {
+                Some(jobs) => jobs,
+                None => jobs.insert(self.jobs_ready(look).await),
+            };
+            let agent = self.agent_ready(table.agent, repo, look).await;
+            facts.machine = Some(worse(agent, jobs));
+        }
+    }
+
+    async fn agent_ready(&self, agent: AgentName, repo: &RepoName, look: Look) -> Needed {
+        let found = self.findings().agents.get(&agent).cloned();
+        if let Some(found) = self.believed(found, look) {
+            return found;
+        }
+        let found = needed(self.ports.executor.ready(repo).await);
+        let now = self.ports.clock.now();
+        self.findings().agents.insert(agent, (now, found.clone()));
+        found
+    }
+
+    async fn jobs_ready(&self, look: Look) -> Needed {
+        let found = self.findings().jobs.clone();
+        if let Some(found) = self.believed(found, look) {
+            return found;
+        }
+        let found = needed(self.ports.jobs.ready().await);
+        self.findings().jobs = Some((self.ports.clock.now(), found.clone()));
+        found
+    }
+
+    /// Whether the git remote of `repo` can be read, and what its head is.
+    pub(super) async fn look_at_remote(
+        &self,
+        repo: &RepoName,
+        brake: &Brake,
+        look: Look,
+    ) -> Remote {
+        let found = self.findings().remotes.get(repo).cloned();
+        if let Some(found) = self.believed(found, look) {
+            return found;
+        }
+        let read = self.ports.git.remote_head(repo, &brake.token()).await;
+        let head = read.as_ref().ok().cloned();
+        let found = Remote { needed: needed(read), head };
+        let now = self.ports.clock.now();
+        let mut findings = self.findings();
+        if findings.remotes.len() >= MANY {
+            findings.remotes.retain(|_, (at, _)| is_of_late(*at, now));
+        }
+        findings.remotes.insert(repo.clone(), (now, found.clone()));
+        found
+    }
+
+    fn believed<T>(&self, found: Option<(At, T)>, look: Look) -> Option<T> {
+        let (at, found) = found?;
+        (look == Look::OfLate && is_of_late(at, self.ports.clock.now())).then_some(found)
+    }
+}
+
+fn is_of_late(at: At, now: At) -> bool {
+    let age = now.duration_since(at);
+    !age.is_negative() && age < BELIEVED
+}
+
+/// What only a person can mend is missing; anything else may be there in a moment.
+fn needed<T>(ready: PortResult<T>) -> Needed {
+    match ready {
+        Ok(_) => Needed::There,
+        Err(error) if error.needs_a_person() => Needed::Missing(error.chain()),
+        Err(error) => Needed::Unknown(PortError::chain(&error)),
+    }
+}
+
+/// The worse of the two: what is missing for certain first.
+fn worse(agent: Needed, jobs: &Needed) -> Needed {
+    match (&agent, jobs) {
+        (Needed::Missing(_), _) | (Needed::Unknown(_), Needed::There | Needed::Unknown(_)) => agent,
+        (Needed::There, _) | (Needed::Unknown(_), Needed::Missing(_)) => jobs.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_for_certain_is_told_first() {
+        let missing = || Needed::Missing("m".to_owned());
+        let unknown = || Needed::Unknown("u".to_owned());
+        for (agent, jobs, expected) in [
+            (Needed::There, Needed::There, Needed::There),
+            (Needed::There, missing(), missing()),
+            (Needed::There, unknown(), unknown()),
+            (unknown(), Needed::There, unknown()),
+            (unknown(), missing(), missing()),
+            (missing(), unknown(), missing()),
+        ] {
+            assert_eq!(worse(agent.clone(), &jobs), expected, "{agent:?} {jobs:?}");
+        }
+    }
+}
