@@ -95,7 +95,6 @@ async fn measure(file: &Path) {
         repo_day: settled.budget.into(),
         day: settled.budget.into(),
         day_start: now,
-        by_hand: false,
     };
     let new = Run { id: "01999999-0000-7000-8000-000000000000".parse().unwrap(), ..settled };
     let admit = async || {
