@@ -176,6 +176,11 @@ pub enum Differs {
         /// How it would; none where it would not.
         now: Option<(End, String)>,
     },
+    /// A row is missing before it, or was added.
+    Misplaced {
+        /// The number of the row that it follows; 0 where it is the first.
+        follows: u64,
+    },
     /// The journal does not give the record that is stored.
     Record,
 }
@@ -204,6 +209,9 @@ impl fmt::Display for Difference {
             }
             Differs::Ending { stored: (end, why), now: Some((other, because)) } => {
                 write!(f, "ended as {end:?} ({why}), would end as {other:?} ({because})")
+            }
+            Differs::Misplaced { follows } => {
+                write!(f, "follows row {follows}: a row before it is missing or was added")
             }
             Differs::Record => f.write_str("the journal does not give the record that is stored"),
         }
@@ -284,6 +292,10 @@ pub fn replay(rows: &[Row], stored: &Run) -> Replayed {
                     differ(Differs::Ending { stored, now });
                 }
             }
+        }
+        let follows = n.checked_sub(1).and_then(|before| rows.get(before)).map_or(0, |row| row.seq);
+        if row.seq != follows + 1 {
+            differ(Differs::Misplaced { follows });
         }
         run.apply(row.at, body.transition);
     }

@@ -172,7 +172,7 @@ async fn a_candidate_waits_for_polled_stages_before_it_lands() {
     story.settle().await;
     story.ended(End::NeedsHuman);
     let why = story.why();
-    assert!(why.contains("stage ci did not come to its end within 60 minutes"), "{why}");
+    assert!(why.contains("stage ci did not finish within 60 minutes"), "{why}");
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn a_stage_that_never_runs_is_handed_over_by_its_name() {
     story.ended(End::NeedsHuman);
     let ended = run.conclusion.unwrap();
     assert!(ended.at.duration_since(before) < SignedDuration::from_mins(2), "not waited out");
-    for word in ["stage ci", "asked 3 times", "it failed with 127", "afk/try/"] {
+    for word in ["stage ci", "tried 3 times", "it failed with 127", "afk/try/"] {
         assert!(ended.why.contains(word), "{word:?} is not in {:?}", ended.why);
     }
     story.sim.with(|world| {

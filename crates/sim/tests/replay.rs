@@ -73,7 +73,8 @@ async fn a_row_that_is_gone_and_a_record_that_was_edited_are_told() {
     for gone in 1..rows.len() {
         let mut less = rows.clone();
         less.remove(gone);
-        assert_ne!(replay(&less, &run).differences, [], "without row {gone}");
+        let kind = &rows[gone].body["transition"]["transition"];
+        assert_ne!(replay(&less, &run).differences, [], "without row {gone}, {kind}");
     }
     let mut edited = run.clone();
     edited.pinned.title.push('!');
