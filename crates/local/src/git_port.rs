@@ -60,6 +60,12 @@ impl LocalGit {
 
 #[async_trait]
 impl Git for LocalGit {
+    fn remote(&self, repo: &RepoName) -> String {
+        let own = self.local.own();
+        let table = own.repos.get(repo);
+        table.map_or_else(|| "the remote".to_owned(), |table| table.remote.clone())
+    }
+
     async fn prepare(
         &self,
         repo: &RepoName,
@@ -360,7 +366,7 @@ impl Git for LocalGit {
     }
 
     async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
-        let limit = self.local.settings.current().0.kept_workspaces_gib << 30;
+        let limit = self.local.own().kept_workspaces_gib << 30;
         let (workspaces, live) = (self.local.workspaces.clone(), live.clone());
         let surplus = blocking(move || workspaces.surplus(&live, limit)).await?;
         for run in surplus {
@@ -375,8 +381,7 @@ impl Git for LocalGit {
             })
             .await?;
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
-            let (config, _) = self.local.settings.current();
-            for repo in config.repos.keys() {
+            for repo in self.local.own().repos.keys() {
                 // One repo's trouble does not stop the others.
                 match self.local.mirror(repo) {
                     Ok(mirror) if mirror.dir().is_dir() => {

@@ -49,6 +49,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("git.push", Writes),
     ("git.raw_diff", Reads),
     ("git.release", Writes),
+    ("git.remote", Unswept("asks no port outside the process")),
     ("git.remove_branch", Writes),
     ("git.tidy", Unswept("housekeeping of the daemon, which has tests of its own")),
     ("git.tree", Reads),

@@ -94,8 +94,14 @@ impl Status {
         let handed_back = handed_back(app, trouble.is_none()).await?;
         let (mut ready, mut unreadable) = (Vec::new(), Vec::new());
         let brake = app.brake().await;
-        for repo in app.config.allowlist.iter().filter(|repo| app.config.repos.contains_key(repo)) {
-            match ports.tracker.ready(repo, &app.config.ready_label).await {
+        for repo in app
+            .config
+            .policy
+            .allowlist
+            .iter()
+            .filter(|repo| app.config.policy.repos.contains_key(repo))
+        {
+            match ports.tracker.ready(repo, &app.config.policy.ready_label).await {
                 Err(error) => unreadable.push((repo.clone(), error.chain())),
                 Ok(mut issues) => {
                     issues.retain(|issue| runs.iter().all(|run| run.issue != issue.issue));
@@ -111,9 +117,11 @@ impl Status {
         let stopped = switches.halt.is_some() || switches.pause.is_some();
         Ok(Self {
             at: ports.clock.now(),
-            takes_issues: !app.config.kill_switch && !app.config.allowlist.is_empty() && !stopped,
-            kill_switch: app.config.kill_switch,
-            allowlist: app.config.allowlist.clone(),
+            takes_issues: !app.config.policy.kill_switch
+                && !app.config.policy.allowlist.is_empty()
+                && !stopped,
+            kill_switch: app.config.policy.kill_switch,
+            allowlist: app.config.policy.allowlist.iter().cloned().collect(),
             switches,
             runs,
             handed_back,
@@ -140,7 +148,7 @@ async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
         let Some(end) = run.conclusion.filter(|end| end.end.is_handed_back()) else { continue };
         // Where the tracker does not answer, nothing says that somebody has taken it.
         let taken = ports.tracker.issue(&run.issue).await.is_ok_and(|view| {
-            let labelled = view.issue.labels.contains(&app.config.human_label);
+            let labelled = view.issue.labels.contains(&app.config.policy.human_label);
             !view.issue.open || (known && !labelled)
         });
         if !taken {

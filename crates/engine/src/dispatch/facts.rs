@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use afk_core::blockers::{MOST, blockers};
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::gates::{Answer, Fleet, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::{BlockerState, Issue, Permission};
@@ -23,7 +23,7 @@ impl Engine {
     /// `own`, a run that is admitted, leaves out what that run takes up by itself.
     pub(super) async fn fleet(
         &self,
-        config: &Config,
+        config: &Policy,
         pickup: Option<&String>,
         switches: Option<Switches>,
         live: &[StoredRun],
@@ -55,7 +55,7 @@ impl Engine {
         }
         let enrolled: HashSet<&RepoName> = config.allowlist.iter().collect();
         let mut repos = HashMap::with_capacity(config.repos.len());
-        for (name, repo) in &config.repos {
+        for (name, repo) in config.repos.iter() {
             let here = spent.by_repo.get(name).copied().unwrap_or_default();
             let freeze = switches.freeze_of(name);
             let facts = RepoFacts {
@@ -81,7 +81,7 @@ impl Engine {
     /// that does not answer costs its own repo's turn and no other's.
     pub(super) async fn candidates(
         &self,
-        config: &Config,
+        config: &Policy,
         fleet: &Fleet,
         done: &mut Dispatched,
     ) -> Vec<Issue> {
@@ -113,7 +113,7 @@ impl Engine {
     /// The facts that a tracker knows about one issue.
     pub(super) async fn remote_facts(
         &self,
-        config: &Config,
+        config: &Policy,
         issue: &IssueRef,
         looked: &mut Looked,
     ) -> RemoteFacts {
@@ -156,7 +156,7 @@ impl Engine {
     }
 
     /// An issue of the repo with the in-progress label that no live run of ours put there.
-    async fn foreign_lock(&self, config: &Config, issue: &IssueRef) -> Answer<Option<IssueRef>> {
+    async fn foreign_lock(&self, config: &Policy, issue: &IssueRef) -> Answer<Option<IssueRef>> {
         let locks = async {
             let label = &config.in_progress_label;
             let locked = self.ports.tracker.labelled(&issue.repo, label).await?;
@@ -173,7 +173,7 @@ impl Engine {
 
     pub(super) async fn trust(
         &self,
-        config: &Config,
+        config: &Policy,
         issue: &IssueRef,
         view: &IssueView,
     ) -> Answer<Trust> {

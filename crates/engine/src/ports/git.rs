@@ -133,6 +133,8 @@ pub trait Git: Send + Sync {
         name: &str,
         cancel: &CancellationToken,
     ) -> PortResult<Oid>;
+    /// Where the repo's remote is, for people; touches nothing.
+    fn remote(&self, repo: &RepoName) -> String;
     /// The default branch's head on the remote, fetched into the mirror.
     async fn default_head(
         &self,

@@ -116,6 +116,10 @@ impl Stages for Sim {
 
 #[async_trait]
 impl Git for Sim {
+    fn remote(&self, repo: &RepoName) -> String {
+        format!("/srv/git/{repo}.git")
+    }
+
     async fn prepare(
         &self,
         repo: &RepoName,

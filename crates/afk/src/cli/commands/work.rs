@@ -2,15 +2,15 @@
 
 use afk_agent::sandbox::{Refusal, Strength};
 use afk_app::App;
+use afk_app::config::Config;
 use afk_app::operator::{configured, issue};
 use afk_app::views::RunView;
 use afk_app::{Error, ErrorKind};
-use afk_core::config::{AgentName, Config, SandboxRequirement};
+use afk_core::config::SandboxRequirement;
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
 use afk_engine::driver::{Drive, Ticked, Until};
 use afk_engine::ports::{AdmitRefusal, Filter};
-use afk_local::find_claude;
 use serde_json::json;
 
 use super::Context;
@@ -70,17 +70,15 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
 fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
     let missing = |what: String| Error::new(ErrorKind::Missing, what);
     let full = app.capabilities.strength() == Strength::Full;
-    if app.config.sandbox == SandboxRequirement::Required && !full {
+    if app.config.policy.sandbox == SandboxRequirement::Required && !full {
         let refusal = Refusal { found: app.capabilities.to_string() };
         return Err(missing(refusal.to_string()));
     }
-    match app.config.repos.get(repo).map(|repo| repo.agent) {
-        Some(AgentName::Claude) => {
-            find_claude(&app.config.agents.claude).map_err(|e| missing(e.chain()))?;
-        }
-        Some(AgentName::Scripted) | None => {}
-    }
-    Ok(())
+    let executor = app.config.policy.executor_of(repo);
+    app.config
+        .local
+        .agent(&executor)
+        .map_or(Ok(()), |agent| agent.is_here().map_err(|error| missing(error.chain())))
 }
 
 /// The live run on the issue: one that was left, or that another process works.
@@ -158,7 +156,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
 pub(super) fn disarmed(config: &Config) -> Option<String> {
     let enroll = "the allowlist is empty (`afk enroll OWNER/NAME --remote … --verify …`)";
     let arm = "the kill switch is on (`afk arm`)";
-    match (config.kill_switch, config.allowlist.is_empty()) {
+    match (config.policy.kill_switch, config.policy.allowlist.is_empty()) {
         (true, true) => Some(format!("{arm}, and {enroll}")),
         (true, false) => Some(arm.to_owned()),
         (false, true) => Some(enroll.to_owned()),
