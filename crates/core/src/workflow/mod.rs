@@ -16,8 +16,9 @@ pub use template::Variables;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Repo};
+use crate::config::{Policy, Repo};
 use crate::digest::Digest;
+use crate::shared::Shared;
 
 /// Where it stands in a repo.
 pub const PATH: &str = ".afk/WORKFLOW.md";
@@ -81,7 +82,7 @@ impl Workflow {
     }
 
     /// The same, with what it asks for and will not get under this configuration.
-    pub fn met(self, config: &Config, repo: &Repo) -> Result<Self, WorkflowError> {
+    pub fn met(self, config: &Policy, repo: &Shared<Repo>) -> Result<Self, WorkflowError> {
         let tightened = tighten(config, repo, &self.policy);
         match tightened.mistakes().first() {
             Some(problem) => Err(WorkflowError::whole(format!(
