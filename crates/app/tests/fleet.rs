@@ -23,7 +23,9 @@ impl Folder {
             sources: Sources { file: Some(dir.path().join(files[0].0)), ..Sources::default() },
             dir,
         };
-        files.iter().for_each(|(name, text)| folder.write(name, text));
+        for (name, text) in files {
+            folder.write(name, text);
+        }
         folder
     }
 
@@ -174,7 +176,9 @@ fn ten_thousand_repos_are_a_configuration() {
     for file in 0..10 {
         let names: Vec<_> = (0..1000).map(|n| format!("team{file}/service-{n}")).collect();
         let mut text = format!("allowlist = {names:?}\n");
-        names.iter().for_each(|name| writeln!(text, "{}", table(name)).unwrap());
+        for name in names {
+            writeln!(text, "{}", table(name)).unwrap();
+        }
         files.push((format!("repos.d/{file}.toml"), text));
     }
     let files: Vec<(&str, &str)> =
@@ -189,6 +193,16 @@ fn ten_thousand_repos_are_a_configuration() {
     assert_eq!(Folder::new(&[("afk.toml", &all.concat())]).good().policy.repos.len(), 10_000);
 }
 
+/// Looks again and again until there are so many repos.
+#[track_caller]
+fn until(expected: usize, repos: impl Fn() -> usize) {
+    let bound = Instant::now() + Duration::from_mins(1);
+    while repos() != expected {
+        assert!(Instant::now() < bound, "{} are there, not {expected}", repos());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_change_of_an_included_file_counts_once_it_rests() {
     let folder = Folder::new(&[
@@ -197,14 +211,6 @@ fn a_change_of_an_included_file_counts_once_it_rests() {
     ]);
     let settings = FileSettings::open(folder.sources.clone()).unwrap();
     let repos = || settings.config().policy.repos.len();
-    #[track_caller]
-    fn until(expected: usize, repos: impl Fn() -> usize) {
-        let bound = Instant::now() + Duration::from_mins(1);
-        while repos() != expected {
-            assert!(Instant::now() < bound, "{} are there, not {expected}", repos());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
     assert_eq!(repos(), 2);
     folder.write("repos.d/2.toml", &table("o/c"));
     until(3, repos);

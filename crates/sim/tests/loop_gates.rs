@@ -331,7 +331,7 @@ async fn many_repos_of_one_agent_are_looked_at_once() {
 
 #[tokio::test]
 async fn a_red_default_branch_is_waited_for_where_that_is_the_policy() {
-    let alone = |config: &mut Config| {
+    let alone = |config: &mut Policy| {
         config.base_health = BaseHealth::Wait;
         config.fix_forward_max_attempts = 0;
         config.repos.get_mut(&repo("o/r")).unwrap().freeze_repo = false;

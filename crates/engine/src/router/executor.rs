@@ -66,10 +66,9 @@ impl Executor for RoutedExecutor {
     }
 
     async fn changed(&self, repo: &RepoName, key: &JobKey, at_most: Duration) {
-        match self.of(repo) {
-            Ok(executor) => executor.changed(repo, key, at_most).await,
-            // Looked into by the next pass.
-            Err(_) => {}
+        // An executor that is not there is told by the next pass.
+        if let Ok(executor) = self.of(repo) {
+            executor.changed(repo, key, at_most).await;
         }
     }
 }

@@ -20,6 +20,9 @@ pub struct RoutedTracker {
     trackers: Arc<Router<dyn Tracker>>,
 }
 
+/// A tracker, and what is asked of it.
+type Part<A> = (Arc<dyn Tracker>, Vec<A>);
+
 impl RoutedTracker {
     /// Those of `trackers` that the repos of `settings` name.
     pub fn new(settings: Arc<dyn Settings>, trackers: Arc<Router<dyn Tracker>>) -> Self {
@@ -33,13 +36,9 @@ impl RoutedTracker {
 
     /// What is asked about many repos, by the tracker that is asked; those that none is
     /// asked about, and why.
-    fn parted<A, T>(
-        &self,
-        asked: Vec<A>,
-        repo: fn(&A) -> &RepoName,
-    ) -> (Vec<(Arc<dyn Tracker>, Vec<A>)>, Answers<T>) {
+    fn parted<A, T>(&self, asked: Vec<A>, repo: fn(&A) -> &RepoName) -> (Vec<Part<A>>, Answers<T>) {
         let (policy, _) = self.settings.current();
-        let mut parts: BTreeMap<AdapterName, (Arc<dyn Tracker>, Vec<A>)> = BTreeMap::new();
+        let mut parts: BTreeMap<AdapterName, Part<A>> = BTreeMap::new();
         let mut failed = Vec::new();
         for one in asked {
             let name = repo(&one);
