@@ -177,7 +177,7 @@ fn ten_thousand_repos_are_a_configuration() {
         let names: Vec<_> = (0..1000).map(|n| format!("team{file}/service-{n}")).collect();
         let mut text = format!("allowlist = {names:?}\n");
         for name in names {
-            writeln!(text, "{}", table(name)).unwrap();
+            writeln!(text, "{}", table(&name)).unwrap();
         }
         files.push((format!("repos.d/{file}.toml"), text));
     }
