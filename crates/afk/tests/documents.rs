@@ -5,8 +5,7 @@
 
 use std::path::Path;
 
-use afk_app::config::{Sources, load};
-use afk_core::config::Config;
+use afk_app::config::{Config, Sources, load};
 
 const EXAMPLE: &str = include_str!("../../../docs/example/afk.toml");
 const README: &str = include_str!("../../../README.md");
@@ -17,8 +16,8 @@ fn the_example_loads_and_is_disarmed() {
     let loaded = load::<Config>(&Sources { file: Some(file), ..Sources::default() }).unwrap();
     assert_eq!(loaded.warnings, []);
     assert_eq!(loaded.config.mistakes(), []);
-    assert!(loaded.config.kill_switch && loaded.config.allowlist.is_empty());
-    assert_eq!(loaded.config.repos.len(), 1);
+    assert!(loaded.config.policy.kill_switch && loaded.config.policy.allowlist.is_empty());
+    assert_eq!(loaded.config.policy.repos.len(), 1);
 }
 
 #[test]

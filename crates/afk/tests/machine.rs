@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use afk_agent::host::{self, Hosts, JobSpec};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities};
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_engine::ports::{Git as _, JobEnd, JobState, Jobs as _, Settings};
 use afk_local::git::{self, Limits, Workspaces};
@@ -20,10 +20,10 @@ use afk_local::{KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, Transcri
 /// Reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(1);
 
-struct Fixed(Arc<Config>);
+struct Fixed(Arc<Policy>);
 
 impl Settings for Fixed {
-    fn current(&self) -> (Arc<Config>, Option<String>) {
+    fn current(&self) -> (Arc<Policy>, Option<String>) {
         (self.0.clone(), None)
     }
 }
@@ -43,7 +43,8 @@ impl Bench {
     }
 
     async fn with(config: &str) -> Self {
-        let config = Arc::new(toml::from_str(config).unwrap());
+        let policy = Arc::new(toml::from_str(config).unwrap());
+        let own = tokio::sync::watch::channel(Arc::new(toml::from_str(config).unwrap())).1;
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         let work = at("work");
@@ -57,7 +58,8 @@ impl Bench {
             hosts: Hosts::new(&program),
             capabilities: Arc::new(Capabilities::detect(&program)),
             program,
-            settings: Arc::new(Fixed(config)),
+            settings: Arc::new(Fixed(policy)),
+            own,
             secrets: Arc::new(LocalSecrets::new(known.clone())),
             known,
             transcripts: Transcripts::new(at("transcripts")),

@@ -97,16 +97,16 @@ fn show(doorbell: &Doorbell) {
 
 #[cfg(test)]
 mod tests {
-    use afk_core::config::Config;
+    use afk_core::config::Policy;
     use afk_core::doorbell::Ring;
     use afk_core::ids::IssueRef;
 
     use super::*;
 
-    struct Fixed(Arc<Config>);
+    struct Fixed(Arc<Policy>);
 
     impl Settings for Fixed {
-        fn current(&self) -> (Arc<Config>, Option<String>) {
+        fn current(&self) -> (Arc<Policy>, Option<String>) {
             (self.0.clone(), None)
         }
     }

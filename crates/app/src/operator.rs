@@ -8,9 +8,9 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use afk_core::config::Config;
+use crate::config::Config;
 use afk_core::ids::{Actor, IdError, IssueRef, RepoName, RunId};
-use afk_engine::ports::{Filter, Settings as _, Store as _, StoredRun};
+use afk_engine::ports::{Filter, Store as _, StoredRun};
 use afk_store::Store;
 use afk_store::local_tracker::LocalTracker;
 
@@ -45,7 +45,7 @@ impl Operator {
     /// The same for who only looks, or stops things: also where the configuration is not
     /// good; then [`Self::trouble`] says what is wrong with it.
     pub async fn open_to_look(sources: Sources) -> Result<Self, Error> {
-        let (config, trouble) = FileSettings::open_to_look(sources, store_is_there)?.current();
+        let (config, trouble) = FileSettings::open_to_look(sources, store_is_there)?.read();
         Self::with(config, trouble).await
     }
 
@@ -120,7 +120,7 @@ pub fn bundle_file(config: &Config, run: RunId) -> Result<PathBuf, Error> {
 
 /// Refuses a repo that the configuration does not have, and says what to add.
 pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Result<(), Error> {
-    if config.repos.contains_key(repo) {
+    if config.policy.repos.contains_key(repo) {
         return Ok(());
     }
     let file = path.map_or_else(
@@ -132,7 +132,7 @@ pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Resu
 
 /// An issue as somebody typed it; the default owner completes it.
 pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
-    let completed = match (&config.default_owner, text.split_once('#')) {
+    let completed = match (&config.own.default_owner, text.split_once('#')) {
         (Some(owner), Some((repo, number))) if !repo.contains('/') => {
             format!("{owner}/{repo}#{number}").parse()
         }
@@ -143,7 +143,7 @@ pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
 
 /// A repository as somebody typed it.
 pub fn repo(text: &str, config: &Config) -> Result<RepoName, Error> {
-    RepoName::complete(text, config.default_owner.as_deref())
+    RepoName::complete(text, config.own.default_owner.as_deref())
         .map_err(|e| Error::invalid(e.to_string()))
 }
 

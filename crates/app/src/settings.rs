@@ -10,22 +10,32 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use afk_core::config::{Config, Mistake};
+use afk_core::config::Policy;
 use afk_engine::ports::Settings;
-use afk_local::git::RemoteUrl;
+use afk_local::LocalSettings;
+use tokio::sync::watch;
 
 use crate::config::{
-    ConfigErrors, Loaded, Origin, Problem, Sources, Unknown, load, salvage, warn_once,
+    Config, ConfigErrors, Loaded, Origin, Problem, Sources, Unknown, include_dir, included, load,
+    salvage, warn_once,
 };
 
 /// The configuration of one file and its environment.
 pub struct FileSettings {
     sources: Sources,
     state: Mutex<State>,
+    local: watch::Sender<Arc<LocalSettings>>,
+    fed: Mutex<Vec<Fed>>,
 }
+
+/// Who is given the configuration whenever it is another.
+type Fed = Box<dyn Fn(&Config) + Send + Sync>;
 
 /// How long a changed file must have rested before it is read.
 pub const RESTS: Duration = Duration::from_secs(1);
+
+/// How often the files are looked at, at most: everybody asks, and a fleet has many files.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Mistakes that are told at once; whoever mends these is told the rest.
 const MOST: usize = 50;
@@ -33,6 +43,10 @@ const MOST: usize = 50;
 struct State {
     good: Arc<Config>,
     trouble: Option<String>,
+    /// The folder of included files.
+    include: Option<PathBuf>,
+    /// When the files were looked at last.
+    looked: Option<Instant>,
     /// The files as they were read last; none where they are to be read in any case.
     read: Option<Stamps>,
     /// The files as they are now, where that is something else, and since when.
@@ -40,8 +54,10 @@ struct State {
 }
 
 impl State {
-    fn new(good: Config, trouble: Option<String>, read: Stamps) -> Self {
-        Self { good: Arc::new(good), trouble, read: Some(read), moved: None }
+    fn new(good: Config, trouble: Option<String>, watched: Watched) -> Self {
+        let Watched { include, stamps } = watched;
+        let looked = Some(Instant::now());
+        Self { good: Arc::new(good), trouble, include, read: Some(stamps), moved: None, looked }
     }
 
     /// Whether the files are not what was read, and have been as they are `now` for long
@@ -71,9 +87,9 @@ type Stamp = (SystemTime, u64, u64, (i64, i64));
 impl FileSettings {
     /// Loads the configuration, which must be good now.
     pub fn open(sources: Sources) -> Result<Self, ConfigErrors> {
-        let stamp = stamp(&sources);
-        let state = State::new(checked(&sources)?, None, stamp);
-        Ok(Self { sources, state: Mutex::new(state) })
+        let watched = Watched::of(&sources);
+        let good = checked(&sources)?;
+        Ok(Self::new(sources, State::new(good, None, watched)))
     }
 
     /// The same, also where what they configure is not good, if they still say where things
@@ -84,13 +100,14 @@ impl FileSettings {
         sources: Sources,
         there: impl Fn(&Config) -> bool,
     ) -> Result<Self, ConfigErrors> {
-        let stamp = stamp(&sources);
+        let watched = Watched::of(&sources);
         let (good, trouble) = match checked(&sources) {
             Ok(config) => (config, None),
             Err(errors) => match salvage::<Config>(&sources, "data_dir") {
                 Ok(dir) if dir.as_ref().is_none_or(|dir| Path::new(dir).is_absolute()) => {
                     let data_dir = dir.map(PathBuf::from);
-                    let shipped = Config { data_dir, kill_switch: true, ..Config::default() };
+                    let local = LocalSettings { data_dir, ..LocalSettings::default() };
+                    let shipped = Config { local: Arc::new(local), ..Config::default() };
                     if !there(&shipped) {
                         return Err(errors);
                     }
@@ -99,13 +116,44 @@ impl FileSettings {
                 Ok(_) | Err(Unknown) => return Err(errors),
             },
         };
-        let state = State::new(good, trouble, stamp);
-        Ok(Self { sources, state: Mutex::new(state) })
+        Ok(Self::new(sources, State::new(good, trouble, watched)))
+    }
+
+    fn new(sources: Sources, state: State) -> Self {
+        let (local, _) = watch::channel(state.good.local.clone());
+        Self { sources, state: Mutex::new(state), local, fed: Mutex::default() }
+    }
+
+    /// The configuration that was loaded last and was good, and why pickup pauses where the
+    /// newest is not.
+    pub fn read(&self) -> (Arc<Config>, Option<String>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+            state.looked = Some(Instant::now());
+            let now = stamps(&self.sources, state.include.as_deref());
+            if state.has_changed(&now) {
+                let Watched { include, stamps } = Watched::of(&self.sources);
+                (state.include, state.read, state.moved) = (include, Some(stamps), None);
+                self.read_again(&mut state);
+            }
+        }
+        (state.good.clone(), state.trouble.clone())
     }
 
     /// The configuration that was loaded last and was good.
     pub fn config(&self) -> Arc<Config> {
-        self.current().0
+        self.read().0
+    }
+
+    /// Gives the configuration to `take`, now and whenever it is another.
+    pub fn feed(&self, take: impl Fn(&Config) + Send + Sync + 'static) {
+        take(&self.config());
+        self.fed.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
+    }
+
+    /// What of it is this machine's, as it changes.
+    pub fn local(&self) -> watch::Receiver<Arc<LocalSettings>> {
+        self.local.subscribe()
     }
 }
 
@@ -113,24 +161,35 @@ impl FileSettings {
     /// Asks for the configuration to be read again, changed or not, once it rests.
     pub fn ask_again(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.read, state.moved) = (None, None);
+        (state.read, state.moved, state.looked) = (None, None, None);
     }
 
     fn read_again(&self, state: &mut State) {
         match emptied(&self.sources).map_or_else(|| checked(&self.sources), Err) {
-            Ok(config) => {
+            Ok(mut config) => {
                 let changed = *state.good != config;
-                tracing::info!(repos = config.allowlist.len(), "configuration read again");
+                let repos = config.policy.allowlist.len();
+                tracing::info!(repos, "configuration read again");
                 if !changed {
                     tracing::info!("nothing changed by it");
                 }
-                if config.data_dir != state.good.data_dir {
+                if config.local.data_dir != state.good.local.data_dir {
                     tracing::warn!(
                         key = "data_dir",
                         "a changed data_dir counts from the next start on: the store stays where it is"
                     );
                 }
-                state.good = Arc::new(config);
+                // What is as it was stays the same thing, which is quick to compare.
+                if config.policy == state.good.policy {
+                    config.policy = state.good.policy.clone();
+                }
+                if changed {
+                    self.local.send_replace(config.local.clone());
+                    for take in &*self.fed.lock().unwrap_or_else(PoisonError::into_inner) {
+                        take(&config);
+                    }
+                    state.good = Arc::new(config);
+                }
                 state.trouble = None;
             }
             Err(errors) => {
@@ -146,14 +205,9 @@ impl FileSettings {
 }
 
 impl Settings for FileSettings {
-    fn current(&self) -> (Arc<Config>, Option<String>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = stamp(&self.sources);
-        if state.has_changed(&now) {
-            (state.read, state.moved) = (Some(now), None);
-            self.read_again(&mut state);
-        }
-        (state.good.clone(), state.trouble.clone())
+    fn current(&self) -> (Arc<Policy>, Option<String>) {
+        let (config, trouble) = self.read();
+        (config.policy.clone(), trouble)
     }
 }
 
@@ -167,12 +221,16 @@ pub fn checked(sources: &Sources) -> Result<Config, ConfigErrors> {
 
 /// What is wrong with a configuration whose shape is sound.
 pub fn problems(loaded: &Loaded<Config>) -> Vec<Problem> {
-    let remotes = loaded.config.repos.iter().filter_map(|(name, repo)| {
-        let why = RemoteUrl::parse(&repo.remote).err()?.reason();
-        Some(Mistake::at(&["repos", name.as_str(), "remote"], why))
-    });
-    let all = loaded.config.mistakes().into_iter().chain(remotes);
-    all.take(MOST).map(|mistake| loaded.places.problem(&mistake.key, mistake.what)).collect()
+    let all = loaded.config.mistakes().into_iter();
+    let told = all.take(MOST).map(|mistake| loaded.places.problem(&mistake.key, mistake.what));
+    // What repos have from one pattern is one problem.
+    let mut problems: Vec<Problem> = Vec::new();
+    for problem in told {
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    }
+    problems
 }
 
 /// What is wrong with a file that says nothing any more. To begin with nothing is fine; to
@@ -189,7 +247,20 @@ fn emptied(sources: &Sources) -> Option<ConfigErrors> {
     Some(ConfigErrors { problems: vec![problem(file)] })
 }
 
-fn stamp(sources: &Sources) -> Stamps {
+/// What is watched for changes, as it is now.
+struct Watched {
+    include: Option<PathBuf>,
+    stamps: Stamps,
+}
+
+impl Watched {
+    fn of(sources: &Sources) -> Self {
+        let include = include_dir(sources);
+        Self { stamps: stamps(sources, include.as_deref()), include }
+    }
+}
+
+fn stamps(sources: &Sources, include: Option<&Path>) -> Stamps {
     let mut files: Vec<PathBuf> = sources.file.iter().cloned().collect();
     if let Some(dir) = &sources.mounted {
         // What a ConfigMap mounts is a folder of links, of which a change swaps one.
@@ -197,6 +268,11 @@ fn stamp(sources: &Sources) -> Stamps {
         let mut mounted: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         mounted.sort();
         files.extend(mounted);
+    }
+    if let Some(folder) = include {
+        // The folder itself tells of files that come and go.
+        files.push(folder.to_owned());
+        files.extend(included(folder).unwrap_or_default());
     }
     let of = |path: &PathBuf| {
         let metadata = path.metadata().ok()?;
@@ -227,7 +303,7 @@ mod tests {
     fn until(settings: &FileSettings, so: impl Fn(&Config, Option<&str>) -> bool) {
         let bound = Instant::now() + Duration::from_mins(1);
         loop {
-            let (config, trouble) = settings.current();
+            let (config, trouble) = settings.read();
             if so(&config, trouble.as_deref()) {
                 return;
             }
@@ -242,7 +318,7 @@ mod tests {
         let before = settings.config();
         for torn in ["", "budget_usd = 5\n", WHOLE] {
             std::fs::write(&file, torn).unwrap();
-            let (config, trouble) = settings.current();
+            let (config, trouble) = settings.read();
             assert_eq!((&config, trouble), (&before, None), "{torn:?}");
         }
         std::fs::write(&file, WHOLE.replace("50", "60")).unwrap();

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use afk_agent::host::Hosts;
 use afk_agent::sandbox::Capabilities;
-use afk_core::config::Config;
+use afk_core::ids::AdapterName;
 use afk_engine::Engine;
-use afk_engine::ports::{NoStages, Ports, Settings};
+use afk_engine::ports::{Executor, Ports, Settings, Tracker};
+use afk_engine::router::{RoutedExecutor, RoutedStages, RoutedTracker, Router};
 use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
 use afk_local::{
@@ -23,8 +24,11 @@ use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
 use tokio_util::sync::CancellationToken;
 
 use crate::bells::Bells;
-use crate::config::{ConfigErrors, Sources};
+use crate::config::{Config, ConfigErrors, Sources, TRACKERS};
 use crate::settings::FileSettings;
+
+/// Adapters of one port, by name.
+type Adapters<T> = BTreeMap<AdapterName, Arc<T>>;
 
 /// The control plane of one machine.
 pub struct App {
@@ -117,7 +121,7 @@ impl App {
         let transcripts = Transcripts::new(data_dir.join("transcripts"));
         let evidence = data_dir.join(EVIDENCE);
         let journals = Arc::new(store.clone());
-        let archive = FileArchive::new(evidence, journals, transcripts.clone(), settings.clone());
+        let archive = FileArchive::new(evidence, journals, transcripts.clone(), files.local());
         let known = KnownSecrets::default();
         let local = Local {
             workspaces: Arc::new(workspaces),
@@ -126,21 +130,41 @@ impl App {
             program,
             capabilities: capabilities.clone(),
             settings: settings.clone(),
+            own: files.local(),
             secrets: Arc::new(LocalSecrets::new(known.clone())),
             known,
             transcripts,
         };
         let bells = Bells::new(settings.clone(), local.secrets.clone())
             .map_err(|e| AppError::Adapter(e.chain()))?;
+        let trackers: Adapters<dyn Tracker> = TRACKERS
+            .map(|name| {
+                (AdapterName::known(name), Arc::new(TrackerPort::new(tracker.clone())) as _)
+            })
+            .into();
+        let trackers = Arc::new(Router::new("tracker", trackers));
+        let stages = Arc::new(Router::new("kind of stage", BTreeMap::new()));
+        let executors = Arc::new(Router::new("executor", BTreeMap::new()));
+        let here: Arc<dyn Executor> = Arc::new(LocalExecutor::new(local.clone()));
+        files.feed({
+            // Not held: the executor itself holds the settings.
+            let (executors, here) = (Arc::downgrade(&executors), Arc::downgrade(&here));
+            move |config| {
+                if let (Some(executors), Some(here)) = (executors.upgrade(), here.upgrade()) {
+                    let named = config.local.executors().map(|name| (name, here.clone()));
+                    executors.replace(named.collect());
+                }
+            }
+        });
         let ports = Ports {
             clock: Arc::new(SystemClock),
             ids: Arc::new(FreshIds),
-            settings,
+            settings: settings.clone(),
             store: Arc::new(store.clone()),
-            tracker: Arc::new(TrackerPort::new(tracker.clone())),
-            executor: Arc::new(LocalExecutor::new(local.clone())),
+            tracker: Arc::new(RoutedTracker::new(settings.clone(), trackers)),
+            executor: Arc::new(RoutedExecutor::new(settings.clone(), executors)),
             jobs: Arc::new(LocalJobs::new(local.clone())),
-            stages: Arc::new(NoStages),
+            stages: Arc::new(RoutedStages::new(stages)),
             git: Arc::new(LocalGit::new(local.clone())),
             notifier: Arc::new(bells),
             archive: Arc::new(archive.clone()),
@@ -176,6 +200,7 @@ impl App {
 pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     config
+        .local
         .data_dir
         .clone()
         .or_else(|| absolute("XDG_DATA_HOME").map(|base| base.join("afk")))

@@ -9,9 +9,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use afk_app::config::{Sources, load};
+use afk_app::config::{Compose as _, Config, Sources, load};
 use afk_app::settings::problems;
-use afk_core::config::Config;
 use serde_json::Value as Schema;
 use toml::{Table, Value};
 
@@ -35,7 +34,7 @@ const WHOLE: &str = "
 
 /// Every key of the schema, a word each: `o/r` for any entry, and 0 for any item.
 fn keys() -> BTreeSet<Vec<String>> {
-    let schema = schemars::schema_for!(Config).to_value();
+    let schema = Config::schema();
     let mut found = BTreeSet::new();
     walk(&schema, &schema, &mut Vec::new(), &mut found);
     found
@@ -170,7 +169,7 @@ fn no_message_repeats_what_a_file_says_at_any_key() {
                 && key.iter().any(|word| word == "api_key" || word == "secret")
                 && key.last().unwrap() != "0"
             {
-                let shown = format!("{:?} {:?}", config.agents, config.notify);
+                let shown = format!("{:?} {:?}", config.local.agents, config.policy.notify);
                 assert!(!shown.contains("[*"), "{about}: {shown}");
             }
         }

@@ -1,17 +1,18 @@
-//! The configuration, as types: what a person may set, with the shipped defaults.
+//! What of the configuration decides, as types, with the shipped defaults.
 //!
 //! The defaults are inert: the kill switch is on and the allowlist is empty, and
-//! arming takes a person's edit of both. Reading files and environment is the
-//! server's work; unknown keys are errors everywhere.
+//! arming takes a person's edit of both. Each crate reads its own keys of the one
+//! document, and passes over the others: what adapters are configured with (programs,
+//! folders, addresses) is theirs. Putting the parts together, and refusing keys that
+//! nobody knows, is the app's work.
 
-mod agents;
 mod problems;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use agents::{AgentName, Agents, Claude, Scripted};
+use indexmap::IndexSet;
 pub use problems::{Mistake, dotted};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,28 +20,33 @@ use serde::{Deserialize, Serialize};
 use crate::ask::Permissions;
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
-use crate::ids::RepoName;
+use crate::ids::{AdapterName, RepoName};
 use crate::proof::{Conditions, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
 use crate::secret::SecretSource;
+use crate::shared::Shared;
 use crate::usd::Usd;
 use crate::verdict::Stages;
 
 /// The kind of stages that are run here.
 const COMMAND: &str = "command";
 
-/// Everything that can be configured.
+/// The name of the executor that works where a repo names none.
+const EXECUTOR: &str = "claude";
+/// The name of the tracker of a repo that names none.
+const TRACKER: &str = "local";
+
+/// What decides, of all that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Config {
+#[serde(default)]
+pub struct Policy {
     /// The first gate: while it is on, nothing new is dispatched.
     pub kill_switch: bool,
     /// The second gate: repos whose issues may be dispatched.
-    pub allowlist: Vec<RepoName>,
+    #[schemars(with = "Vec<RepoName>")]
+    pub allowlist: Shared<IndexSet<RepoName>>,
     /// Observe and plan everything, record it as "would have", do nothing.
     pub shadow: bool,
-    /// Completes repo names that are written without an owner.
-    pub default_owner: Option<String>,
     /// The label that releases an issue.
     pub ready_label: String,
     /// The label that shows people that a run is live on the issue.
@@ -77,13 +83,6 @@ pub struct Config {
     pub poll_seconds: u64,
     /// Seconds after which a freeze rings again, until somebody acknowledges it; 0 rings once.
     pub page_again_seconds: u64,
-    /// Where store and workspaces live; none is the platform's data folder.
-    pub data_dir: Option<PathBuf>,
-    /// What workspaces kept for forensics may take on disk, in GiB; the oldest go first.
-    pub kept_workspaces_gib: u64,
-    /// What transcripts of runs whose workspace is gone may take on disk, in MiB, compressed;
-    /// the oldest go first.
-    pub kept_transcripts_mib: u64,
     /// How strong the sandbox must be.
     pub sandbox: SandboxRequirement,
     /// Whether a red default branch is waited for.
@@ -92,10 +91,19 @@ pub struct Config {
     pub trust: TrustPolicy,
     /// Doorbells, each rung for what is at least as urgent as it asks.
     pub notify: Vec<Notify>,
-    /// The agents.
-    pub agents: Agents,
+    /// The executors, by the names that repos choose them by, as far as they decide.
+    #[schemars(skip)]
+    pub agents: BTreeMap<AdapterName, ExecutorPolicy>,
     /// The repos, by `owner/name`.
-    pub repos: BTreeMap<RepoName, Repo>,
+    pub repos: Shared<BTreeMap<RepoName, Shared<Repo>>>,
+}
+
+/// What of an executor's table decides; the rest is its adapter's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ExecutorPolicy {
+    /// What its agents may do without asking.
+    pub permissions: Permissions,
 }
 
 /// How strong the sandbox must be.
@@ -111,15 +119,15 @@ pub enum SandboxRequirement {
 
 /// One repo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Repo {
-    /// Where its git lives: a URL or a path.
-    pub remote: String,
     /// The command (argv) that judges a tree, or "none".
     pub verify: Verify,
-    /// Which agent works on it.
-    #[serde(default)]
-    pub agent: AgentName,
+    /// The executor that works on it, by its name.
+    #[serde(default = "executor")]
+    pub agent: AdapterName,
+    /// The tracker that its issues are in, by its name.
+    #[serde(default = "tracker")]
+    pub tracker: AdapterName,
     /// How a change gets to the default branch.
     #[serde(default)]
     pub landing: Landing,
@@ -186,7 +194,7 @@ pub struct Stage {
     /// Who answers: "command" runs the command below; another kind is polled by the adapter
     /// of that name.
     #[serde(default = "command")]
-    pub kind: String,
+    pub kind: AdapterName,
     /// The command (argv) that answers by its exit code, in a clean clone of the commit.
     #[serde(default)]
     pub command: Vec<String>,
@@ -248,13 +256,12 @@ pub enum Notify {
     },
 }
 
-impl Default for Config {
+impl Default for Policy {
     fn default() -> Self {
         Self {
             kill_switch: true,
-            allowlist: Vec::new(),
+            allowlist: Shared::default(),
             shadow: false,
-            default_owner: None,
             ready_label: "ready-for-agent".to_owned(),
             in_progress_label: "agent-in-progress".to_owned(),
             human_label: "ready-for-human".to_owned(),
@@ -273,20 +280,17 @@ impl Default for Config {
             run_timeout_seconds: 12 * 60 * 60,
             poll_seconds: 30,
             page_again_seconds: 3600,
-            data_dir: None,
-            kept_workspaces_gib: 20,
-            kept_transcripts_mib: 1024,
             sandbox: SandboxRequirement::default(),
             base_health: BaseHealth::default(),
             trust: TrustPolicy::default(),
             notify: vec![Notify::Terminal],
-            agents: Agents::default(),
-            repos: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            repos: Shared::default(),
         }
     }
 }
 
-impl Config {
+impl Policy {
     /// The bounds of a run on `repo`.
     pub fn limits(&self, repo: &Repo) -> Limits {
         Limits {
@@ -309,12 +313,20 @@ impl Config {
         }
     }
 
+    /// The name of the executor that works on `repo`; that of a repo that names none where it
+    /// has no table any more.
+    pub fn executor_of(&self, repo: &RepoName) -> AdapterName {
+        self.repos.get(repo).map_or_else(executor, |repo| repo.agent.clone())
+    }
+
+    /// The name of the tracker that the issues of `repo` are in, likewise.
+    pub fn tracker_of(&self, repo: &RepoName) -> AdapterName {
+        self.repos.get(repo).map_or_else(tracker, |repo| repo.tracker.clone())
+    }
+
     /// What the agent of `repo` may do without asking.
     pub fn permissions(&self, repo: &Repo) -> Permissions {
-        match repo.agent {
-            AgentName::Claude => self.agents.claude.permissions,
-            AgentName::Scripted => Permissions::FullAccess,
-        }
+        self.agents.get(&repo.agent).map(|executor| executor.permissions).unwrap_or_default()
     }
 
     /// What the runs of a proof on `repo` may reach.
@@ -335,7 +347,7 @@ impl Config {
 impl Stage {
     /// Whether it is run here, as a job; every other stage is polled.
     pub fn is_run(&self) -> bool {
-        self.kind == COMMAND
+        self.kind.as_str() == COMMAND
     }
 }
 
@@ -357,8 +369,16 @@ impl Repo {
     }
 }
 
-fn command() -> String {
-    COMMAND.to_owned()
+fn command() -> AdapterName {
+    AdapterName::known(COMMAND)
+}
+
+fn executor() -> AdapterName {
+    AdapterName::known(EXECUTOR)
+}
+
+fn tracker() -> AdapterName {
+    AdapterName::known(TRACKER)
 }
 
 const fn verify_timeout() -> u64 {

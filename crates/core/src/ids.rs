@@ -4,6 +4,7 @@
 //! the rest of the system never asks again. Ids of what a run creates are
 //! derived from the run's own id: a crash anywhere leads back to the same name.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -116,6 +117,46 @@ impl FromStr for RepoName {
             Some((owner, name)) if part(owner) && part(name) => Ok(Self(text.into())),
             Some(_) | None => Err(IdError::new(text, "a repository name such as owner/name")),
         }
+    }
+}
+
+/// The name of an adapter in the configuration: of an executor, a tracker, a kind of stage.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
+#[serde(into = "String")]
+#[schemars(with = "String")]
+pub struct AdapterName(Box<str>);
+text_id!(AdapterName);
+
+impl AdapterName {
+    /// A name that stands in our own code.
+    pub fn known(name: &'static str) -> Self {
+        Self(name.into())
+    }
+}
+
+impl<'de> Deserialize<'de> for AdapterName {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let wrong = |error: IdError| {
+            D::Error::invalid_value(Unexpected::Other("other text"), &error.expected)
+        };
+        String::deserialize(from)?.parse().map_err(wrong)
+    }
+}
+
+impl Borrow<str> for AdapterName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AdapterName {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if (1..=40).contains(&text.len()) && text.bytes().all(plain) {
+            return Ok(Self(text.into()));
+        }
+        Err(IdError::new(text, "a name of at most 40 letters, digits, dashes and underscores"))
     }
 }
 

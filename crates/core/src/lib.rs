@@ -35,6 +35,7 @@ pub mod request;
 pub mod run;
 pub mod secret;
 mod secrets;
+pub mod shared;
 pub mod spend;
 pub mod steer;
 pub mod text;

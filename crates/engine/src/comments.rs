@@ -11,7 +11,7 @@ mod again;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::Comment;
 use afk_core::request::in_comment;
@@ -52,7 +52,7 @@ impl Engine {
         );
         let until = self.ports.store.heard().await?;
         if armed {
-            self.since_runs(&config.allowlist, &until, &mut from).await?;
+            self.since_runs(&config, &until, &mut from).await?;
         }
         from.retain(|repo, _| config.repos.contains_key(repo));
         let now = self.ports.clock.now();
@@ -92,11 +92,11 @@ impl Engine {
     /// latest runs.
     async fn since_runs(
         &self,
-        enrolled: &[RepoName],
+        config: &Policy,
         until: &BTreeMap<RepoName, At>,
         from: &mut BTreeMap<RepoName, At>,
     ) -> PortResult<()> {
-        for repo in enrolled {
+        for repo in config.allowlist.iter() {
             if until.contains_key(repo) {
                 from.insert(repo.clone(), At::MIN);
                 continue;
@@ -115,7 +115,7 @@ impl Engine {
     /// now holds up no other, and is heard again. Whether a freeze was lifted.
     async fn follow(
         &self,
-        config: &Config,
+        config: &Policy,
         repo: &RepoName,
         mut comments: Vec<(IssueRef, Comment)>,
         until: Option<&At>,
@@ -154,7 +154,7 @@ impl Engine {
     /// Does what one comment asks, where its author may.
     async fn obey(
         &self,
-        config: &Config,
+        config: &Policy,
         issue: &IssueRef,
         comment: &Comment,
     ) -> PortResult<Obeyed> {

@@ -9,7 +9,7 @@ mod machine;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::digest::Digest;
 use afk_core::gates::{
     self, Answer, DispatchPolicy, Dispatcher, Explanation, GateVerdict, explain,
@@ -205,7 +205,7 @@ impl Engine {
     }
 
     /// The gates of a run that is admitted and has not begun, asked live.
-    pub(crate) async fn gates_of(&self, run: &Run, config: &Config, brake: &Brake) -> Gates {
+    pub(crate) async fn gates_of(&self, run: &Run, config: &Policy, brake: &Brake) -> Gates {
         let asked = async {
             let mut live = self.ports.store.live().await?;
             live.retain(|stored| stored.run.id != run.id);
@@ -242,7 +242,7 @@ impl Engine {
     /// Makes the run and admits it in the store's one transaction.
     async fn admit(
         &self,
-        config: &Config,
+        config: &Policy,
         issue: &IssueRef,
         dispatcher: Dispatcher,
     ) -> PortResult<Result<RunId, AdmitRefusal>> {
@@ -308,7 +308,7 @@ fn pin(issue: &Issue) -> Pinned {
 /// Who released what is about to be pinned. The text was read again since the gates
 /// passed: without an answer for this very text nothing is admitted, since a run
 /// that does not know its release could never close its issue.
-fn released(config: &Config, issue: &IssueRef, trust: Answer<Trust>) -> PortResult<Release> {
+fn released(config: &Policy, issue: &IssueRef, trust: Answer<Trust>) -> PortResult<Release> {
     match trust {
         Answer::Known(Trust::Trusted { by, at, ground, asked }) => {
             let permission = match ground {
@@ -326,7 +326,7 @@ fn released(config: &Config, issue: &IssueRef, trust: Answer<Trust>) -> PortResu
     }
 }
 
-fn policy(config: &Config) -> DispatchPolicy {
+fn policy(config: &Policy) -> DispatchPolicy {
     DispatchPolicy {
         default_priority: config.default_priority,
         max_concurrent_runs: config.max_concurrent_runs,

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::elapsed::uncovered;
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::run::{Run, Transition};
@@ -304,7 +304,7 @@ pub struct Ticked {
 }
 
 /// Whether two readings of the configuration are the same to dispatch.
-fn same(a: &(Arc<Config>, Option<String>), b: &(Arc<Config>, Option<String>)) -> bool {
+fn same(a: &(Arc<Policy>, Option<String>), b: &(Arc<Policy>, Option<String>)) -> bool {
     (Arc::ptr_eq(&a.0, &b.0) || a.0 == b.0) && a.1.is_some() == b.1.is_some()
 }
 

@@ -18,6 +18,7 @@ mod paced;
 pub mod pages;
 pub mod pass;
 pub mod ports;
+pub mod router;
 pub mod show;
 pub mod switches;
 

@@ -14,7 +14,7 @@ mod tracker;
 use std::sync::Arc;
 
 use afk_core::chain::Link;
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RunId};
@@ -27,7 +27,7 @@ pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Pus
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, Transcript, TurnReport, TurnRequest,
 };
-pub use stages::{NoStages, StageQuery, StageReport, Stages};
+pub use stages::{StageQuery, StageReport, Stages};
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, Freeze, JournalRow, MemoKey,
     OpenRequest, Outgoing, Page, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
@@ -52,7 +52,7 @@ pub trait Ids: Send + Sync {
 /// The configuration in force.
 pub trait Settings: Send + Sync {
     /// The last good configuration, and why pickup pauses where the newest file is bad.
-    fn current(&self) -> (Arc<Config>, Option<String>);
+    fn current(&self) -> (Arc<Policy>, Option<String>);
 }
 
 /// A bell that a person hears.

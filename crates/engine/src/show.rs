@@ -5,7 +5,7 @@
 //! comment, which is created, has a key of its own: `pass::comment`.
 
 use afk_core::comment::{self, Closing, Progress};
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::Asked;
@@ -26,7 +26,7 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// What is wanted of the issue of `run`; none while the issue is not seen.
-    pub(crate) fn of(run: &Run, config: &Config, seen: &Seen) -> Option<Self> {
+    pub(crate) fn of(run: &Run, config: &Policy, seen: &Seen) -> Option<Self> {
         // A turn whose end nobody saw was there all the same where the comment is.
         let started = run.posted.is_some()
             || run.ends().any(Ended::started)
@@ -91,7 +91,7 @@ impl Engine {
     }
 }
 
-fn wanted(run: &Run, config: &Config, seen: &IssueSeen, started: bool) -> Wanted {
+fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted {
     let end = run.conclusion.as_ref().map(|conclusion| conclusion.end);
     let escalated = end.is_some_and(End::is_handed_back);
     let mut wanted = Wanted { comment: started || escalated, ..Wanted::default() };

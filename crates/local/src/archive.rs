@@ -7,9 +7,11 @@ use std::sync::Arc;
 use afk_core::evidence::Evidence;
 use afk_core::evidence::bundle::Bundle;
 use afk_core::ids::RunId;
-use afk_engine::ports::{Archive, Journals, PortError, PortResult, Settings};
+use afk_engine::ports::{Archive, Journals, PortError, PortResult};
 use async_trait::async_trait;
+use tokio::sync::watch;
 
+use super::settings::LocalSettings;
 use super::transcripts::Transcripts;
 
 /// A folder of bundles.
@@ -18,7 +20,7 @@ pub struct FileArchive {
     folder: PathBuf,
     journals: Arc<dyn Journals>,
     transcripts: Transcripts,
-    settings: Arc<dyn Settings>,
+    settings: watch::Receiver<Arc<LocalSettings>>,
 }
 
 impl FileArchive {
@@ -28,7 +30,7 @@ impl FileArchive {
         folder: PathBuf,
         journals: Arc<dyn Journals>,
         transcripts: Transcripts,
-        settings: Arc<dyn Settings>,
+        settings: watch::Receiver<Arc<LocalSettings>>,
     ) -> Self {
         Self { folder, journals, transcripts, settings }
     }
@@ -60,7 +62,7 @@ impl Archive for FileArchive {
     }
 
     async fn prune(&self) -> PortResult<u32> {
-        let limit = self.settings.current().0.kept_transcripts_mib << 20;
+        let limit = self.settings.borrow().kept_transcripts_mib << 20;
         let transcripts = self.transcripts.clone();
         let pruned = tokio::task::spawn_blocking(move || transcripts.prune(limit)).await;
         let pruned = pruned.map_err(PortError::transient)?.map_err(PortError::transient)?;

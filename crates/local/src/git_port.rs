@@ -58,6 +58,12 @@ impl LocalGit {
 
 #[async_trait]
 impl Git for LocalGit {
+    fn remote(&self, repo: &RepoName) -> String {
+        let own = self.local.own();
+        let table = own.repos.get(repo);
+        table.map_or_else(|| "the remote".to_owned(), |table| table.remote.clone())
+    }
+
     async fn prepare(
         &self,
         repo: &RepoName,
@@ -368,7 +374,7 @@ impl Git for LocalGit {
     }
 
     async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
-        let limit = self.local.settings.current().0.kept_workspaces_gib << 30;
+        let limit = self.local.own().kept_workspaces_gib << 30;
         let (workspaces, live) = (self.local.workspaces.clone(), live.clone());
         let surplus = blocking(move || workspaces.surplus(&live, limit)).await?;
         for Kept { run, note } in surplus {
@@ -383,10 +389,10 @@ impl Git for LocalGit {
             })
             .await?;
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
-            let (config, _) = self.local.settings.current();
+            let own = self.local.own();
             let noted = note.repo.as_ref();
             // Where it is not noted whose the run was, its refs may be in any mirror.
-            for repo in noted.into_iter().chain(config.repos.keys().filter(|_| noted.is_none())) {
+            for repo in noted.into_iter().chain(own.repos.keys().filter(|_| noted.is_none())) {
                 // One repo's trouble does not stop the others.
                 match self.local.mirror(repo) {
                     Ok(mirror) if mirror.dir().is_dir() => {

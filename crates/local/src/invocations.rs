@@ -13,12 +13,12 @@ use afk_agent::agents::claude::session::{SessionId, SessionUse};
 use afk_agent::agents::{Invocation, scripted};
 use afk_agent::sandbox::{Access, BoxSpec};
 use afk_core::ask::Permissions;
-use afk_core::config::Claude;
 use afk_core::digest::Digest;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
 use secrecy::SecretString;
 
 use super::boxes::{Cache, boxed, home_of_program, network};
+use super::settings::{Claude, Scripted};
 use super::sign_in;
 use super::world::Local;
 
@@ -41,11 +41,10 @@ pub(super) struct Enter {
 }
 
 /// The box and the command of one turn of the scripted agent.
-pub(super) fn scripted(local: &Local, turn: &TurnRequest) -> PortResult<Invoked> {
+pub(super) fn scripted(local: &Local, agent: &Scripted, turn: &TurnRequest) -> PortResult<Invoked> {
     let (spec, _) = agent_box(local, turn)?;
-    let (settings, _) = local.settings.current();
-    let script = settings.agents.scripted.script.clone().ok_or_else(|| {
-        PortError::permanent("agents.scripted.script names no script for the scripted agent")
+    let script = agent.script.clone().ok_or_else(|| {
+        PortError::permanent("no script is named for the scripted agent: see [agents.scripted]")
     })?;
     let made = scripted::command::turn(&scripted::command::TurnRequest {
         binary: local.program.clone(),
@@ -60,10 +59,13 @@ pub(super) fn scripted(local: &Local, turn: &TurnRequest) -> PortResult<Invoked>
 }
 
 /// The box and the command of a process of the Claude CLI that begins with `turn`.
-pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> PortResult<Invoked> {
+pub(super) async fn claude(
+    local: &Local,
+    config: &Claude,
+    turn: &TurnRequest,
+    enter: Enter,
+) -> PortResult<Invoked> {
     let (spec, home) = agent_box(local, turn)?;
-    let (settings, _) = local.settings.current();
-    let config = &settings.agents.claude;
     let binary = find_claude(config)?;
     let credential = if let Some(source) = &config.api_key {
         Credential::ApiKey(local.secrets.read(source).await.map_err(not_let_in)?)
@@ -109,9 +111,7 @@ pub(super) async fn claude(local: &Local, turn: &TurnRequest, enter: Enter) -> P
 }
 
 /// Whether a process of the Claude CLI could be started: it is there, and something signs it in.
-pub(super) async fn claude_ready(local: &Local) -> PortResult<()> {
-    let (settings, _) = local.settings.current();
-    let config = &settings.agents.claude;
+pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<()> {
     find_claude(config)?;
     if let Some(source) = &config.api_key {
         return local.secrets.read(source).await.map(drop).map_err(not_let_in);

@@ -13,6 +13,7 @@ use afk_core::secret::SecretSource;
 use afk_core::text::Mask;
 use secrecy::{ExposeSecret, SecretString};
 
+use super::settings::Claude;
 use super::sign_in;
 use super::world::Local;
 
@@ -86,8 +87,14 @@ impl KnownSecrets {
 impl Local {
     /// The mask for what agents and jobs write.
     pub(super) async fn mask(&self) -> Arc<Mask> {
-        let (settings, _) = self.settings.current();
-        let claude = &settings.agents.claude;
+        for claude in self.own().all_claudes() {
+            self.learn_of(&claude).await;
+        }
+        self.known.mask()
+    }
+
+    /// Learns what an agent may have been given.
+    async fn learn_of(&self, claude: &Claude) {
         if let Some(source) = &claude.api_key {
             if self.known.is_due(&Origin::Source(source.clone())) {
                 match self.secrets.read(source).await {
@@ -107,7 +114,6 @@ impl Local {
                 self.known.state().sources.insert(origin, Tried::Read);
             }
         }
-        self.known.mask()
     }
 }
 

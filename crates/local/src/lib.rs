@@ -2,8 +2,9 @@
 //! under hosts, and the agents that run as processes here.
 //!
 //! Each adapter knows its port and [`world`], and none knows another but for the
-//! folders and boxes that they share. What is configured comes through the engine's
-//! `Settings`; nothing here reads a file of settings or prints.
+//! folders and boxes that they share. What decides comes through the engine's `Settings`,
+//! what is this crate's own as [`LocalSettings`]; nothing here reads a file of settings or
+//! prints.
 
 mod archive;
 pub mod ask;
@@ -19,6 +20,7 @@ mod known;
 mod output;
 pub mod owner;
 pub mod secret;
+mod settings;
 mod sign_in;
 mod transcripts;
 mod world;
@@ -32,5 +34,6 @@ pub use invocations::find_claude;
 pub use jobs::LocalJobs;
 pub use known::KnownSecrets;
 pub use secret::LocalSecrets;
+pub use settings::{Agent, AgentTable, Claude, LocalRepo, LocalSettings, Scripted};
 pub use transcripts::Transcripts;
 pub use world::{FREE, Local};

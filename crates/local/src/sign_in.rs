@@ -10,11 +10,12 @@ use std::io::{Result, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use afk_core::config::Claude;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
+
+use super::settings::Claude;
 
 /// Where the CLI keeps what it is signed in with.
 const FOLDER: &str = ".claude";

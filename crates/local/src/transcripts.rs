@@ -13,7 +13,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use afk_core::config::AgentName;
+use afk_agent::agents::AgentKind;
 use afk_core::digest::Digest;
 use afk_core::ids::RunId;
 use flate2::Compression;
@@ -39,7 +39,7 @@ pub struct KeptTurn {
     /// The turn's number in its run.
     pub n: u32,
     /// Whose lines they are.
-    pub agent: AgentName,
+    pub agent: AgentKind,
     /// How many bytes the agent wrote.
     pub bytes: u64,
     /// Their digest, which evidence is made of: of all of them, also of what was cut.
@@ -142,7 +142,7 @@ pub struct Draft {
 
 impl Draft {
     /// Adds turn `n`.
-    pub fn add(&mut self, n: u32, agent: AgentName, written: Written) -> io::Result<()> {
+    pub fn add(&mut self, n: u32, agent: AgentKind, written: Written) -> io::Result<()> {
         let (bytes, sha256) = (written.bytes, written.digest());
         let (body, cut) = written.kept();
         let mut gz = GzEncoder::new(create(&self.part.join(file_name(n)))?, Compression::default());
@@ -265,7 +265,7 @@ mod tests {
             written.take(part);
         }
         let mut draft = kept.draft(run).unwrap();
-        draft.add(1, AgentName::Scripted, written).unwrap();
+        draft.add(1, AgentKind::Scripted, written).unwrap();
         draft.keep().unwrap();
     }
 

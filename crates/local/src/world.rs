@@ -13,10 +13,14 @@ use afk_agent::host::Hosts;
 use afk_agent::sandbox::{Capabilities, Requirement};
 use afk_core::config::{Repo, SandboxRequirement};
 use afk_core::ids::{JobKey, RepoName, RunId};
+use afk_core::shared::Shared;
 use afk_engine::ports::{PortError, PortResult, Secrets, Settings};
+
+use tokio::sync::watch;
 
 use super::git::{Git, Mirror, RemoteUrl, Workspaces};
 use super::known::KnownSecrets;
+use super::settings::{Agent, LocalSettings};
 use super::transcripts::Transcripts;
 
 /// What must be free on the disk before a run begins, in bytes.
@@ -35,8 +39,10 @@ pub struct Local {
     pub program: PathBuf,
     /// What this machine can enforce.
     pub capabilities: Arc<Capabilities>,
-    /// The configuration.
+    /// What of the configuration decides.
     pub settings: Arc<dyn Settings>,
+    /// What of it is ours, as it is now.
+    pub own: watch::Receiver<Arc<LocalSettings>>,
     /// Reads configured secrets.
     pub secrets: Arc<dyn Secrets>,
     /// The secrets that were read, to be masked.
@@ -47,18 +53,30 @@ pub struct Local {
 
 impl Local {
     /// The configuration of one repo.
-    pub fn repo(&self, name: &RepoName) -> PortResult<Repo> {
+    pub fn repo(&self, name: &RepoName) -> PortResult<Shared<Repo>> {
         let (config, _) = self.settings.current();
-        config.repos.get(name).cloned().ok_or_else(|| {
-            PortError::permanent(format!(
-                "{name} is not configured: add a [repos.\"{name}\"] table"
-            ))
+        config.repos.get(name).cloned().ok_or_else(|| not_configured(name))
+    }
+
+    /// What of the configuration is ours.
+    pub fn own(&self) -> Arc<LocalSettings> {
+        self.own.borrow().clone()
+    }
+
+    /// The agent that works on one repo.
+    pub fn agent(&self, name: &RepoName) -> PortResult<Agent> {
+        let (config, _) = self.settings.current();
+        let agent = config.executor_of(name);
+        self.own().agent(&agent).ok_or_else(|| {
+            PortError::permanent(format!("{agent} is no agent of this machine: see [agents]"))
         })
     }
 
     /// The mirror of one repo.
     pub fn mirror(&self, name: &RepoName) -> PortResult<Mirror> {
-        let remote = RemoteUrl::parse(&self.repo(name)?.remote).map_err(PortError::permanent)?;
+        let own = self.own();
+        let table = own.repos.get(name).ok_or_else(|| not_configured(name))?;
+        let remote = RemoteUrl::parse(&table.remote).map_err(PortError::permanent)?;
         Ok(Mirror::new(self.git.clone(), self.workspaces.mirror(name), remote))
     }
 
@@ -117,4 +135,8 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> PortResult<T> {
     tokio::task::spawn_blocking(work).await.map_err(PortError::transient)
+}
+
+fn not_configured(name: &RepoName) -> PortError {
+    PortError::permanent(format!("{name} is not configured: add a [repos.\"{name}\"] table"))
 }

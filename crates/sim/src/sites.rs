@@ -50,6 +50,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("git.push", Writes),
     ("git.raw_diff", Reads),
     ("git.release", Writes),
+    ("git.remote", Unswept("asks no port outside the process")),
     ("git.remote_head", Reads),
     ("git.remove_branch", Writes),
     ("git.tidy", Unswept("housekeeping of the daemon, which has tests of its own")),

@@ -6,9 +6,10 @@
 
 use std::fmt::Write as _;
 
-use afk_core::config::{Config, Landing, Repo};
+use afk_core::ask::Permissions;
+use afk_core::config::{ExecutorPolicy, Landing, Policy, Repo};
 use afk_core::doorbell::DoorbellKind;
-use afk_core::ids::{At, IssueRef, RepoName, RunId};
+use afk_core::ids::{AdapterName, At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
 use afk_core::plan::{End, TurnCause};
 use afk_core::replay::{Row, replay};
@@ -72,7 +73,7 @@ impl Story {
     }
 
     /// Changes the configuration.
-    pub fn configure(self, change: impl FnOnce(&mut Config)) -> Self {
+    pub fn configure(self, change: impl FnOnce(&mut Policy)) -> Self {
         self.sim.with(|world| change(&mut world.config));
         self
     }
@@ -232,16 +233,15 @@ pub fn seven() -> IssueRef {
 }
 
 /// An armed configuration with the repo `o/r`.
-pub fn config() -> Config {
-    let mut config = Config { kill_switch: false, ..Config::default() };
+pub fn config() -> Policy {
+    let mut config = Policy { kill_switch: false, ..Policy::default() };
     enroll(&mut config, "o/r");
     config
 }
 
 /// Adds a repo with a verify command and one stage.
-pub fn enroll(config: &mut Config, name: &str) {
+pub fn enroll(config: &mut Policy, name: &str) {
     let table = serde_json::json!({
-        "remote": format!("/srv/git/{name}.git"),
         "verify": ["verify"],
         "stages": [{ "name": "ci", "command": ["ci"] }],
     });
@@ -249,8 +249,15 @@ pub fn enroll(config: &mut Config, name: &str) {
         Ok(table) => table,
         Err(error) => panic!("the test's repo does not parse: {error}"),
     };
-    config.allowlist.push(repo(name));
-    config.repos.insert(repo(name), table);
+    config.allowlist.insert(repo(name));
+    config.repos.insert(repo(name), table.into());
+}
+
+/// Says what the agents of all repos may do without asking.
+pub fn permit(config: &mut Policy, permissions: Permissions) {
+    for repo in config.repos.values() {
+        config.agents.insert(repo.agent.clone(), ExecutorPolicy { permissions });
+    }
 }
 
 /// A test first, then the code that passes it.
@@ -274,7 +281,7 @@ pub fn breaking_work() -> Script {
 }
 
 /// Lands tested: the one stage is asked before landing.
-pub fn tested(config: &mut Config) {
+pub fn tested(config: &mut Policy) {
     for table in config.repos.values_mut() {
         table.landing = Landing::Tested;
         for stage in &mut table.stages {
@@ -284,10 +291,10 @@ pub fn tested(config: &mut Config) {
 }
 
 /// Every stage is polled, as one that another machine answers for.
-pub fn polled(config: &mut Config) {
+pub fn polled(config: &mut Policy) {
     let stages = config.repos.values_mut().flat_map(|table| &mut table.stages);
     for stage in stages {
-        "checks".clone_into(&mut stage.kind);
+        stage.kind = AdapterName::known("checks");
         stage.command.clear();
     }
 }

@@ -10,7 +10,7 @@ use afk_core::request::Request;
 use afk_core::run::{Run, Transition};
 use afk_engine::Engine;
 use afk_engine::ports::Switch;
-use afk_sim::story::{Story, ask, causes, good_work, repo, seven, story_of};
+use afk_sim::story::{Story, ask, causes, good_work, permit, repo, seven, story_of};
 use afk_sim::world::{Asks, Fault, Script, When, World, person};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ const QUESTION: Asks = Asks::Question("Which greeting?");
 fn asking(asks: Asks) -> Story {
     let script = Script { asks: Some(asks), ..good_work() };
     Story::new().with_issue(vec![script]).configure(|config| {
-        config.agents.claude.permissions = Permissions::Ask;
+        permit(config, Permissions::Ask);
         config.question_timeout_seconds = PATIENCE;
     })
 }
@@ -165,8 +165,7 @@ async fn an_answer_said_twice_is_told_once() {
 
 #[tokio::test]
 async fn under_full_access_nobody_is_told_of_a_question() {
-    let story = asking(QUESTION)
-        .configure(|config| config.agents.claude.permissions = Permissions::FullAccess);
+    let story = asking(QUESTION).configure(|config| permit(config, Permissions::FullAccess));
     let run = story.settle().await;
     story.ended(End::Done);
     assert_eq!(bells(&story), Vec::<String>::new());

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::gates::{BaseHealth, Dispatcher, Gate};
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::TurnEnd;
@@ -47,7 +47,7 @@ fn assert_nothing_begins(story: &Story) {
 
 #[tokio::test]
 async fn with_the_shipped_defaults_only_the_store_is_touched() {
-    let mut world = World::new(Config::default(), start());
+    let mut world = World::new(Policy::default(), start());
     world.only = Some("store.");
     world.file("o/r#7", "Say two.", &["ready-for-agent"], "ann");
     let story = Story::over(world);
@@ -64,8 +64,8 @@ async fn with_the_shipped_defaults_only_the_store_is_touched() {
 #[tokio::test]
 async fn each_of_the_two_gates_is_enough_to_stop() {
     for change in [
-        (|config: &mut Config| config.kill_switch = true) as fn(&mut Config),
-        |config: &mut Config| config.allowlist.clear(),
+        (|config: &mut Policy| config.kill_switch = true) as fn(&mut Policy),
+        |config: &mut Policy| config.allowlist.clear(),
     ] {
         let story = Story::new().with_issue(vec![good_work()]).configure(change);
         story.sim.with(|world| world.only = Some("store."));
@@ -331,7 +331,7 @@ async fn many_repos_of_one_agent_are_looked_at_once() {
 
 #[tokio::test]
 async fn a_red_default_branch_is_waited_for_where_that_is_the_policy() {
-    let alone = |config: &mut Config| {
+    let alone = |config: &mut Policy| {
         config.base_health = BaseHealth::Wait;
         config.fix_forward_max_attempts = 0;
         config.repos.get_mut(&repo("o/r")).unwrap().freeze_repo = false;

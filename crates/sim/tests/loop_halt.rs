@@ -7,7 +7,7 @@
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::ids::{At, JobOf};
 use afk_core::plan::End;
 use afk_core::run::CancelHow;
@@ -152,7 +152,7 @@ async fn halted_at(story: &Story, of: JobOf, turns: usize) -> String {
 }
 
 /// A hook is at work before each turn.
-fn with_a_hook(config: &mut Config) {
+fn with_a_hook(config: &mut Policy) {
     for table in config.repos.values_mut() {
         table.hooks.before_run = Some(vec!["prepare".to_owned()]);
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::End;
 use afk_core::run::Run;
@@ -116,7 +116,7 @@ async fn dirt_that_stays_does_not_count() {
 
 #[tokio::test]
 async fn a_proof_is_remembered_with_what_its_runs_could_reach() {
-    let remembered = async |change: fn(&mut Config)| {
+    let remembered = async |change: fn(&mut Policy)| {
         let story = Story::new().with_issue(vec![good_work()]).configure(change);
         story.settle().await;
         story.ended(End::Done);

@@ -24,6 +24,21 @@ pub enum AgentKind {
     Scripted,
 }
 
+impl AgentKind {
+    /// What it is called where its lines are kept and handed on.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Scripted => "scripted",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Claude, Self::Scripted].into_iter().find(|kind| kind.name() == name)
+    }
+}
+
 /// Reads one turn's standard output.
 #[derive(Debug)]
 pub struct TurnReader {

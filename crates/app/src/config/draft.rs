@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::env::{self, Meant, Variable};
+use super::fleet::ALLOWLIST;
 use super::places::{Places, place};
 use super::problem::{Origin, Problem};
 use super::schema::{Child, Node, nearest};
@@ -31,11 +32,19 @@ impl Draft {
         if let Some(tree) = self.read(path, &text, root) {
             self.tree = tree;
         }
-        self.places.read(path, text);
+        self.places.add_file(path, text);
+        if self.tree.get(ALLOWLIST).is_some_and(Value::is_array) {
+            self.places.add_part(ALLOWLIST, 0, 0);
+        }
     }
 
     /// The keys of a text; none where it is no TOML.
-    fn read(&mut self, path: &Path, text: &str, root: &Node<'_>) -> Option<Map<String, Value>> {
+    pub(super) fn read(
+        &mut self,
+        path: &Path,
+        text: &str,
+        root: &Node<'_>,
+    ) -> Option<Map<String, Value>> {
         let at = |offset: Option<usize>| Origin::File {
             path: path.to_owned(),
             place: offset.map(|offset| place(text, offset)),

@@ -82,6 +82,16 @@ pub fn disarm(path: &Path) -> Result<Edited, EditError> {
     edit(path, |document| set(document, true))
 }
 
+/// Whether the file lists `repo` among those that may be worked; one that cannot be read
+/// lists nothing.
+pub fn lists(path: &Path, repo: &RepoName) -> bool {
+    let document = std::fs::read_to_string(path).ok().and_then(|text| text.parse().ok());
+    document.is_some_and(|document: DocumentMut| {
+        let list = document.get(ALLOWLIST).and_then(Item::as_array);
+        list.is_some_and(|list| list.iter().any(|item| item.as_str() == Some(repo.as_str())))
+    })
+}
+
 /// Lists `repo` among those that may be worked.
 pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
     edit(path, |document| {

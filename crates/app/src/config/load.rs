@@ -11,13 +11,16 @@ use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
 use super::draft::Draft;
-use super::env;
+use super::env::{self, Variable};
+use super::fleet::{INCLUDE_DIR, included};
 use super::places::Places;
 use super::problem::{ConfigErrors, Origin, Problem};
 use super::schema::Node;
 
 /// A file of a configuration is at most this long: some fifty thousand repos.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
+/// All included files together are at most this long.
+const MAX_INCLUDED: u64 = 64 * 1024 * 1024;
 /// Wrong values that are looked for, one after the other.
 const MAX_PROBLEMS: usize = 50;
 
@@ -46,7 +49,7 @@ impl fmt::Debug for Sources {
 }
 
 /// A configuration that was loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Loaded<T> {
     /// The keys.
     pub config: T,
@@ -58,12 +61,35 @@ pub struct Loaded<T> {
     pub places: Places,
 }
 
+/// What is read off the keys of a document.
+pub trait Compose: Sized {
+    /// The keys, as a JSON Schema.
+    fn schema() -> Value;
+    /// Reads them.
+    fn compose(tree: &Value) -> Result<Self, PartError>;
+}
+
+/// Why a part could not be read, and at which key.
+pub type PartError = serde_path_to_error::Error<serde_json::Error>;
+
+impl<T: DeserializeOwned + JsonSchema> Compose for T {
+    fn schema() -> Value {
+        schemars::schema_for!(T).to_value()
+    }
+
+    fn compose(tree: &Value) -> Result<Self, PartError> {
+        part(tree)
+    }
+}
+
+/// Reads the keys that `T` knows, and passes over the others.
+pub(super) fn part<T: DeserializeOwned>(tree: &Value) -> Result<T, PartError> {
+    serde_path_to_error::deserialize(tree)
+}
+
 /// Loads the configuration, or says everything that is wrong with it.
-pub fn load<T>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors>
-where
-    T: DeserializeOwned + JsonSchema,
-{
-    let schema = schemars::schema_for!(T).to_value();
+pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
+    let schema = T::schema();
     let root = Node::root(&schema);
     let mut draft = Draft::default();
     if let Some(path) = &sources.file {
@@ -80,9 +106,14 @@ where
         }
     }
     variables.extend(env::variables(&sources.env));
+    let include = include_in(&draft.tree, &variables, sources);
+    if let Some(folder) = &include {
+        read_included(&mut draft, folder, &root);
+    }
     for variable in &variables {
         draft.apply(variable, &root, &sources.aliases);
     }
+    draft.fill_repos();
     let config = deserialize(&mut draft);
     let Draft { mut problems, warnings, mistyped, places, .. } = draft;
     match config {
@@ -94,13 +125,62 @@ where
     }
 }
 
+/// The folder whose files the configuration includes, as far as that can be told.
+pub fn include_dir(sources: &Sources) -> Option<PathBuf> {
+    let text = sources.file.as_ref().and_then(|path| read_text(path).ok()).unwrap_or_default();
+    let tree: Map<String, Value> = toml::from_str(&text).unwrap_or_default();
+    let mounted = sources.mounted.as_ref().and_then(|directory| env::mounted(directory).ok());
+    let mut variables = mounted.unwrap_or_default();
+    variables.extend(env::variables(&sources.env));
+    include_in(&tree, &variables, sources)
+}
+
+/// The included folder by the keys, of which a variable wins. It stands beside the main file.
+fn include_in(
+    tree: &Map<String, Value>,
+    variables: &[Variable],
+    sources: &Sources,
+) -> Option<PathBuf> {
+    let name = format!("AFK_{}", INCLUDE_DIR.to_uppercase());
+    let given = variables.iter().rev().find(|variable| variable.name == name);
+    let given = given.map(|variable| variable.value.trim()).filter(|text| !text.is_empty());
+    let folder = Path::new(given.or_else(|| tree.get(INCLUDE_DIR)?.as_str())?);
+    let beside = sources.file.as_ref().and_then(|path| path.parent());
+    Some(beside.map_or_else(|| folder.to_owned(), |beside| beside.join(folder)))
+}
+
+fn read_included(draft: &mut Draft, folder: &Path, root: &Node<'_>) {
+    let files = match included(folder) {
+        Ok(files) => files,
+        Err(error) => {
+            let what = format!("names a folder that cannot be read: {error}");
+            draft.problems.push(draft.places.problem(&[INCLUDE_DIR.to_owned()], what));
+            return;
+        }
+    };
+    let mut left = MAX_INCLUDED;
+    for path in files {
+        match read_text(&path) {
+            Ok(text) if text.len() as u64 > left => {
+                let what = format!("is too much: all included files have {MAX_INCLUDED} bytes");
+                return draft.problems.push(whole(&path, what));
+            }
+            Ok(text) => {
+                left -= text.len() as u64;
+                draft.include(&path, text, root);
+            }
+            Err(what) => draft.problems.push(whole(&path, what)),
+        }
+    }
+}
+
 /// The text of one key at the top level, where the whole cannot be loaded: none where nobody
 /// gave it.
 ///
 /// Decides nothing about the rest. An error where the key may have been given and cannot be
 /// read: then nobody knows, and a default would be a guess.
-pub fn salvage<T: JsonSchema>(sources: &Sources, key: &str) -> Result<Option<String>, Unknown> {
-    let schema = schemars::schema_for!(T).to_value();
+pub fn salvage<T: Compose>(sources: &Sources, key: &str) -> Result<Option<String>, Unknown> {
+    let schema = T::schema();
     let root = Node::root(&schema);
     let mut draft = Draft::default();
     if let Some(path) = &sources.file {
@@ -141,10 +221,10 @@ pub fn salvage<T: JsonSchema>(sources: &Sources, key: &str) -> Result<Option<Str
 pub struct Unknown;
 
 /// Each wrong value is reported and taken out, so that the next one shows.
-fn deserialize<T: DeserializeOwned>(draft: &mut Draft) -> Option<T> {
+fn deserialize<T: Compose>(draft: &mut Draft) -> Option<T> {
     let mut tree = Value::Object(std::mem::take(&mut draft.tree));
     for _ in 0..MAX_PROBLEMS {
-        let error = match serde_path_to_error::deserialize::<_, T>(&tree) {
+        let error = match T::compose(&tree) {
             Ok(config) => return Some(config),
             Err(error) => error,
         };
@@ -154,7 +234,11 @@ fn deserialize<T: DeserializeOwned>(draft: &mut Draft) -> Option<T> {
             path.pop();
         }
         let what = describe(&error.inner().to_string(), get(&tree, &path));
-        draft.problems.push(draft.places.problem(&path, what));
+        let problem = draft.places.problem(&path, what);
+        // What repos have from one pattern is one problem.
+        if !draft.problems.contains(&problem) {
+            draft.problems.push(problem);
+        }
         if !remove(&mut tree, &path) {
             return None;
         }
@@ -170,9 +254,12 @@ fn whole(path: &Path, what: String) -> Problem {
 
 /// Those of the file by their place, the others after them as they came.
 fn in_order(problems: &mut [Problem]) {
-    problems.sort_by_key(|problem| match problem.origin {
-        Origin::File { place, .. } => (0, place),
-        Origin::Variable { .. } | Origin::Mounted { .. } | Origin::Default => (1, None),
+    problems.sort_by(|a, b| {
+        let key = |problem: &'_ Problem| match &problem.origin {
+            Origin::File { path, place } => (0, Some(path.clone()), *place),
+            Origin::Variable { .. } | Origin::Mounted { .. } | Origin::Default => (1, None, None),
+        };
+        key(a).cmp(&key(b))
     });
 }
 

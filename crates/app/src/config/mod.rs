@@ -1,14 +1,16 @@
 //! The configuration: one TOML file, and an environment variable for each key.
 //!
 //! `main` finds and loads it ([`find_file`], [`load`]), `arm` and `enroll` edit it
-//! ([`edit`]). Generic over the type that holds the keys: its JSON Schema says
-//! which there are. Fail-closed: whatever cannot be read is an error of the whole,
+//! ([`edit`]). What the keys are, the crates that own them say ([`Config`]); their JSON
+//! Schema says which there are. Fail-closed: whatever cannot be read is an error of the whole,
 //! with the file, line and key, or the variable; nothing is guessed. What the keys
 //! mean is not known here, and values that might be secrets are not shown.
 
+mod composed;
 mod draft;
 pub mod edit;
 mod env;
+mod fleet;
 mod load;
 mod places;
 mod problem;
@@ -17,7 +19,9 @@ mod schema;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub use load::{Loaded, Sources, Unknown, load, salvage};
+pub use composed::{AppSettings, Config, STAGES, TRACKERS};
+pub use fleet::included;
+pub use load::{Compose, Loaded, PartError, Sources, Unknown, include_dir, load, salvage};
 pub use places::Places;
 pub use problem::{ConfigErrors, Origin, Problem, warn_once};
 

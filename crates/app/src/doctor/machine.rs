@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use afk_agent::host::{EndHow, Hosts, Job, JobKey, JobSpec, JobState};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Refusal, Requirement, Strength};
-use afk_core::config::{AgentName, Config, SandboxRequirement};
+use afk_core::config::SandboxRequirement;
 use afk_core::ids::{At, RunId};
 use afk_core::spend::is_measured;
 use afk_engine::ports::{Filter, Secrets as _};
 use afk_local::ask::ask;
 use afk_local::git::{Git, Limits};
-use afk_local::{FREE, LocalSecrets, find_claude};
+use afk_local::{Claude, FREE, LocalSecrets, find_claude};
 use afk_store::Store;
+use futures_util::future::join_all;
 
 use super::{Finding, MACHINE, State, within};
+use crate::config::Config;
 use crate::{App, data_dir};
 
 /// Below this it is told.
@@ -120,7 +122,7 @@ async fn sandbox(config: &Config) -> Vec<Finding> {
         return vec![found(State::Failure, "the trial of the sandbox broke off".to_owned())];
     };
     let refusal = || Refusal { found: able.to_string() }.to_string();
-    vec![match (able.strength(), config.sandbox) {
+    vec![match (able.strength(), config.policy.sandbox) {
         (Strength::Full, _) => found(State::Ok, able.to_string()),
         (Strength::Partial | Strength::None, SandboxRequirement::Required) => {
             found(State::Failure, able.to_string()).mend(refusal())
@@ -147,7 +149,7 @@ async fn boxed_trial(config: &Config) -> Result<(), String> {
     let work = folder.path().join("work");
     std::fs::create_dir(&work).map_err(|error| error.to_string())?;
     let mut spec = BoxSpec::new(vec!["true".to_owned()], &work).bind(&work, Access::ReadWrite);
-    spec.requirement = match config.sandbox {
+    spec.requirement = match config.policy.sandbox {
         SandboxRequirement::Required => Requirement::Required,
         SandboxRequirement::Preferred => Requirement::Preferred,
     };
@@ -179,11 +181,19 @@ pub(super) async fn run_boxed(
 }
 
 async fn claude(config: &Config) -> Vec<Finding> {
+    let used = config.local.claudes(&config.policy);
+    if used.is_empty() {
+        // Without a repository that wants it, its absence stops nothing.
+        return claude_of(&config.local.shipped_claude(), State::Note).await;
+    }
+    let asked = used.iter().map(|claude| claude_of(claude, State::Failure));
+    join_all(asked).await.concat()
+}
+
+/// Whether the CLI can be run as it is configured, and what it is when it cannot.
+async fn claude_of(config: &Claude, missing: State) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(MACHINE, about, state, says);
-    let wanted = config.repos.values().any(|repo| repo.agent == AgentName::Claude);
-    // Without a repository that wants it, its absence stops nothing.
-    let missing = if wanted { State::Failure } else { State::Note };
-    let program = match find_claude(&config.agents.claude) {
+    let program = match find_claude(config) {
         Ok(program) => program,
         Err(error) => return vec![found("Claude CLI", missing, error.chain())],
     };
@@ -206,14 +216,14 @@ async fn claude(config: &Config) -> Vec<Finding> {
         }
     });
     let sign_in = |state, says: String| found("sign-in", state, says);
-    all.push(if let Some(source) = &config.agents.claude.api_key {
+    all.push(if let Some(source) = &config.api_key {
         match LocalSecrets::default().read(source).await {
             Ok(_) => sign_in(State::Ok, "the API key can be read".to_owned()),
             Err(error) => sign_in(missing, error.to_string())
                 .mend("correct agents.claude.api_key, or give it what it names"),
         }
     } else {
-        let home = config.agents.claude.home.clone().or_else(std::env::home_dir);
+        let home = config.home.clone().or_else(std::env::home_dir);
         let file = home.unwrap_or_default().join(".claude/.credentials.json");
         if std::fs::File::open(&file).is_ok() {
             sign_in(State::Ok, format!("of {}", file.display()))

@@ -12,10 +12,10 @@ mod repos;
 use std::future::Future;
 use std::time::Duration;
 
-use afk_core::config::Config;
+use afk_core::ids::RepoName;
 use serde::Serialize;
 
-use crate::config::{Loaded, Sources, load};
+use crate::config::{Config, Loaded, Sources, load};
 use crate::settings::problems;
 use crate::{App, data_dir};
 
@@ -109,7 +109,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
             let said = file.clone().unwrap_or_else(|| "no file, the defaults".to_owned());
             if findings.iter().all(|finding| finding.state != State::Failure) {
                 let found = Finding::new(CONFIG, "file", State::Ok, said);
-                let bare = file.is_none() && config.repos.is_empty();
+                let bare = file.is_none() && config.policy.repos.is_empty();
                 findings.push(if bare {
                     Finding { state: State::Warning, ..found }.mend("`afk init` makes one")
                 } else {
@@ -125,7 +125,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
     findings.extend(Box::pin(machine::examine(&looked_at)).await);
     // Where nothing is configured and nothing was done there is nothing to open.
     let begun = |config: &Config| {
-        !config.repos.is_empty()
+        !config.policy.repos.is_empty()
             || data_dir(config).is_ok_and(|folder| folder.join("afk.db").exists())
     };
     if let Some(config) = config.filter(|config| !unusable && begun(config)) {
@@ -139,7 +139,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
                 findings.push(Finding::new(MACHINE, "start", State::Failure, error.to_string()));
             }
             Err(_) => {
-                for name in config.repos.keys() {
+                for name in config.policy.repos.keys() {
                     let says = "not looked at: the machine must be mended first";
                     findings.push(Finding::new(name.as_str(), "all", State::Note, says));
                 }
@@ -152,19 +152,23 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
 /// The gates that a person holds: closed is no fault.
 fn switches(config: &Config) -> [Finding; 2] {
     let group = "configuration";
-    let kill = if config.kill_switch {
+    let kill = if config.policy.kill_switch {
         Finding::new(group, "kill switch", State::Note, "on: nothing is dispatched")
             .mend("`afk arm` turns it off, when you are ready")
     } else {
         Finding::new(group, "kill switch", State::Ok, "off")
     };
-    let listed = match config.allowlist.as_slice() {
-        [] => Finding::new(group, "allowlist", State::Note, "empty: no repository is worked")
-            .mend("`afk enroll OWNER/NAME` lists one"),
-        listed => {
-            let names: Vec<_> = listed.iter().map(ToString::to_string).collect();
-            Finding::new(group, "allowlist", State::Ok, names.join(", "))
-        }
+    // What is listed and has no table is among the problems, and may be something else.
+    let listed = config.policy.allowlist.iter();
+    let names: Vec<_> = listed
+        .filter(|name| config.policy.repos.contains_key(*name))
+        .map(RepoName::as_str)
+        .collect();
+    let listed = if config.policy.allowlist.is_empty() {
+        Finding::new(group, "allowlist", State::Note, "empty: no repository is worked")
+            .mend("`afk enroll OWNER/NAME` lists one")
+    } else {
+        Finding::new(group, "allowlist", State::Ok, names.join(", "))
     };
     [kill, listed]
 }

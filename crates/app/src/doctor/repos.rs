@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use afk_core::change::Diff;
-use afk_core::config::{AgentName, Repo};
+use afk_core::config::Repo;
 use afk_core::gates::{Dispatcher, Gate, GateVerdict};
 use afk_core::ids::{Oid, RepoName};
 use afk_core::proof::{PathClass, Verify};
+use afk_core::shared::Shared;
 use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
 use afk_local::git::{BlobAt, Mirror};
-use afk_local::{Cache, boxed};
+use afk_local::{Agent, Cache, boxed};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -31,19 +32,19 @@ pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
     let brake = Brake::new(CancellationToken::new());
     brake.read(&*app.engine.ports().store).await;
     let brake = &brake;
-    let all = app.config.repos.iter().map(|(name, repo)| async move {
+    let all = app.config.policy.repos.iter().map(|(name, repo)| async move {
         let (git, programs, trust) = tokio::join!(
             within(name.as_str(), "remote", remote(app, name, repo)),
             within(name.as_str(), "programs", programs(app, name, repo)),
             within(name.as_str(), "labels", labels(app, name, brake, fix)),
         );
-        [settings(name, repo), git, programs, trust].concat()
+        [settings(app, name, repo), git, programs, trust].concat()
     });
     join_all(all).await.concat()
 }
 
 /// What its table alone tells.
-fn settings(name: &RepoName, repo: &Repo) -> Vec<Finding> {
+fn settings(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
     let found = |about, state, says: &str| Finding::new(name.as_str(), about, state, says);
     let mut all = Vec::new();
     if repo.verify == Verify::None {
@@ -52,14 +53,14 @@ fn settings(name: &RepoName, repo: &Repo) -> Vec<Finding> {
                 .mend("give it tests, and name the command that runs them"),
         );
     }
-    if repo.agent == AgentName::Scripted {
+    if let Some(Agent::Scripted(_)) = app.config.local.agent(&repo.agent) {
         all.push(found("agent", State::Note, "scripted: it follows a script and thinks nothing"));
     }
     all
 }
 
 /// The remote, and what its default branch holds.
-async fn remote(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
+async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
     let failed = |says: String| {
         vec![found("remote", State::Failure, says).mend(
@@ -75,7 +76,8 @@ async fn remote(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
         Err(error) => return failed(error.to_string()),
     };
     let Some(head) = heads.heads.get(&heads.default).cloned() else {
-        return failed(format!("{} has no branch {}", repo.remote, heads.default));
+        let remote = app.engine.ports().git.remote(name);
+        return failed(format!("{remote} has no branch {}", heads.default));
     };
     let says = format!("{} at {}", heads.default, head.short());
     let mut all = vec![found("remote", State::Ok, says)];
@@ -106,7 +108,13 @@ async fn encrypted(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
     }
 }
 
-async fn policy(app: &App, mirror: &Mirror, name: &RepoName, repo: &Repo, head: &Oid) -> Finding {
+async fn policy(
+    app: &App,
+    mirror: &Mirror,
+    name: &RepoName,
+    repo: &Shared<Repo>,
+    head: &Oid,
+) -> Finding {
     let found = |state, says: String| Finding::new(name.as_str(), "policy", state, says);
     let bad = |says: String| {
         found(State::Failure, says).mend(format!("mend {} on the default branch", workflow::PATH))
@@ -120,7 +128,7 @@ async fn policy(app: &App, mirror: &Mirror, name: &RepoName, repo: &Repo, head: 
         Ok(BlobAt::TooLarge { size }) => Err(workflow::too_large(size)),
         Ok(BlobAt::File(bytes)) => Workflow::parse(&bytes),
     };
-    match read.and_then(|read| read.met(&app.config, repo)) {
+    match read.and_then(|read| read.met(&app.config.policy, repo)) {
         Err(error) => bad(error.to_string()),
         Ok(met) if met.ignored.is_empty() => {
             found(State::Ok, format!("{} is valid", workflow::PATH))
@@ -219,7 +227,7 @@ async fn labels(app: &App, name: &RepoName, brake: &Brake, fix: bool) -> Vec<Fin
     let made = if fix { "; there is none to make" } else { "" };
     let says = format!("the local tracker makes labels as they are used{made}");
     let mut all = vec![found("labels", State::Ok, says)];
-    let ready = app.engine.ports().tracker.ready(name, &app.config.ready_label).await;
+    let ready = app.engine.ports().tracker.ready(name, &app.config.policy.ready_label).await;
     let ready = match ready {
         Ok(ready) => ready,
         Err(error) => {

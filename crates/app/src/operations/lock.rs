@@ -31,7 +31,7 @@ pub async fn release_lock(
     if let Some(holder) = live.iter().find(|stored| stored.run.issue == issue) {
         return Err(held(&issue, holder));
     }
-    let (label, by) = (operator.config.in_progress_label.clone(), operator.person.clone());
+    let (label, by) = (operator.config.policy.in_progress_label.clone(), operator.person.clone());
     let released = operator.tracker.unlabel(&issue, &label, &by, now).await?;
     Ok(LockReleased { issue, label, released, by })
 }

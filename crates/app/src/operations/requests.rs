@@ -94,7 +94,7 @@ async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<(), E
             "{issue} is closed: `afk issue reopen {issue}`, then try again"
         )));
     }
-    let (human, ready) = (&operator.config.human_label, &operator.config.ready_label);
+    let (human, ready) = (&operator.config.policy.human_label, &operator.config.policy.ready_label);
     tracker.unlabel(issue, human, person, now).await?;
     // Put on anew: a release stands for the text as it is when it is made.
     tracker.unlabel(issue, ready, person, now).await?;

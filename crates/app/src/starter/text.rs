@@ -123,11 +123,9 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
-    use afk_core::config::Config;
-
     use super::super::project::proposal;
     use super::*;
-    use crate::config::{Loaded, Sources, load};
+    use crate::config::{Config, Loaded, Sources, load};
 
     fn found(file: Option<(&str, &str)>, remote: Option<&str>) -> Found {
         let files: BTreeMap<_, _> =
@@ -152,7 +150,7 @@ mod tests {
             load::<Config>(&sources).unwrap_or_else(|errors| panic!("{errors}\n{text}"));
         assert!(warnings.is_empty(), "{warnings:?}");
         assert_eq!(config.mistakes(), [], "{text}");
-        assert!(config.kill_switch && config.allowlist.is_empty());
+        assert!(config.policy.kill_switch && config.policy.allowlist.is_empty());
         config
     }
 
@@ -168,7 +166,7 @@ mod tests {
         ] {
             let found = found(Some((name, content)), Some("git@forge.example:you/web.git"));
             let config = loaded(&text(&found));
-            let repo = &config.repos[&"you/web".parse().unwrap()];
+            let repo = &config.policy.repos[&"you/web".parse().unwrap()];
             let proposal = found.repo.unwrap().proposal.unwrap();
             assert_eq!(repo.verify, afk_core::proof::Verify::Command(proposal.verify));
             assert_eq!(repo.stages[0].command, proposal.ci);
@@ -186,7 +184,7 @@ mod tests {
             Found::default(),
             Found { sign_in: SignIn::Key, ..Found::default() },
         ] {
-            assert!(loaded(&text(&found)).repos.is_empty());
+            assert!(loaded(&text(&found)).policy.repos.is_empty());
         }
         // The comment is a table once it is none.
         let text = text(&found(None, None));
@@ -196,7 +194,7 @@ mod tests {
             table.push_str(line.strip_prefix("# ").unwrap_or(&line[1..]));
             table.push('\n');
         }
-        assert_eq!(loaded(&format!("{}\n{}", &text[..from], table)).repos.len(), 1);
+        assert_eq!(loaded(&format!("{}\n{}", &text[..from], table)).policy.repos.len(), 1);
     }
 
     #[test]

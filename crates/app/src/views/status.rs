@@ -106,9 +106,11 @@ impl Status {
         let stopped = switches.halt.is_some() || switches.pause.is_some();
         Ok(Self {
             at: ports.clock.now(),
-            takes_issues: !app.config.kill_switch && !app.config.allowlist.is_empty() && !stopped,
-            kill_switch: app.config.kill_switch,
-            allowlist: app.config.allowlist.clone(),
+            takes_issues: !app.config.policy.kill_switch
+                && !app.config.policy.allowlist.is_empty()
+                && !stopped,
+            kill_switch: app.config.policy.kill_switch,
+            allowlist: app.config.policy.allowlist.iter().cloned().collect(),
             switches,
             runs,
             handed_back,
@@ -126,9 +128,9 @@ impl Status {
 /// The ready issues of enrolled repos that no run works, with their gates; and the repos whose
 /// tracker could not be read.
 async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<(RepoName, String)>) {
-    let (config, tracker) = (&app.config, &app.engine.ports().tracker);
+    let (config, tracker) = (&app.config.policy, &app.engine.ports().tracker);
     let enrolled: Vec<&RepoName> =
-        config.allowlist.iter().filter(|repo| config.repos.contains_key(repo)).collect();
+        config.allowlist.iter().filter(|repo| config.repos.contains_key(*repo)).collect();
     let read = tracker.ready_everywhere(&enrolled, &config.ready_label);
     let Ok(read) = timeout(BOUND, read).await else {
         let late = |repo: &RepoName| (repo.clone(), in_vain("the tracker"));
@@ -172,7 +174,7 @@ async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
         // Where the tracker does not answer, nothing says that somebody has taken it.
         let taken = view.is_ok_and(|view| {
             view.is_ok_and(|view| {
-                let labelled = view.issue.labels.contains(&app.config.human_label);
+                let labelled = view.issue.labels.contains(&app.config.policy.human_label);
                 !view.issue.open || (known && !labelled)
             })
         });

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{AgentName, Config, Landing, Repo};
+use super::{Landing, Policy, Repo};
 use crate::globs::{GlobError, Globs};
 use crate::ids::RepoName;
 use crate::proof::ProofPolicyError;
@@ -51,7 +51,7 @@ pub fn dotted(key: &[String]) -> String {
     key.iter().map(word).collect::<Vec<_>>().join(".")
 }
 
-impl Config {
+impl Policy {
     /// What is wrong with it beyond its shape; empty is good.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut found = self.label_mistakes();
@@ -73,15 +73,8 @@ impl Config {
             }
         }
         let mut patterns = Patterns::default();
-        for (name, repo) in &self.repos {
-            let mut wrong = repo.mistakes_with(&mut patterns);
-            if repo.agent == AgentName::Scripted && self.agents.scripted.script.is_none() {
-                wrong.push(Mistake::at(
-                    &["agent"],
-                    "the scripted agent follows the file that agents.scripted.script names, and \
-                     none is named; \"claude\" needs no script",
-                ));
-            }
+        for (name, repo) in self.repos.iter() {
+            let wrong = repo.mistakes_with(&mut patterns);
             let below = |mistake: Mistake| mistake.below(&["repos", name.as_str()]);
             found.extend(wrong.into_iter().map(below));
         }
@@ -186,12 +179,6 @@ impl Repo {
                 && (stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty))
             {
                 wrong("needs a name and a command");
-            }
-            if !stage.is_run() {
-                found.push(Mistake::at(
-                    &["stages", &nth, "kind"],
-                    "nothing here polls that; only \"command\" is there",
-                ));
             }
         }
         let marked = self.stages.iter().position(|stage| stage.before_landing);

@@ -9,8 +9,9 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, Mistake, Repo};
+use crate::config::{Mistake, Policy, Repo};
 use crate::proof::{RedMeans, RequireRedProof};
+use crate::shared::Shared;
 use crate::usd::Usd;
 
 /// The front matter of the workflow file. A key that is not there changes nothing.
@@ -102,15 +103,15 @@ pub struct RepoNetwork {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tightened {
     /// The general part.
-    pub config: Config,
+    pub config: Policy,
     /// The repo's own part.
-    pub repo: Repo,
+    pub repo: Shared<Repo>,
     /// What the policy asked for and did not get, a sentence each.
     pub ignored: Vec<String>,
 }
 
 /// `config` and `repo` with the stricter of each value and the policy's.
-pub fn tighten(config: &Config, repo: &Repo, policy: &RepoPolicy) -> Tightened {
+pub fn tighten(config: &Policy, repo: &Shared<Repo>, policy: &RepoPolicy) -> Tightened {
     let RepoPolicy {
         budget_usd,
         landing_refusals_max,
@@ -125,6 +126,7 @@ pub fn tighten(config: &Config, repo: &Repo, policy: &RepoPolicy) -> Tightened {
     } = policy;
     let mut out = Tightened { config: config.clone(), repo: repo.clone(), ignored: Vec::new() };
     let Tightened { config, repo, ignored } = &mut out;
+    let repo: &mut Repo = repo;
 
     let mut budget = config.budget(repo);
     least(ignored, "budget_usd", &mut budget, *budget_usd);

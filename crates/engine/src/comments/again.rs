@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::ids::RunId;
 use afk_core::request::{Asked, Request, answer};
 use afk_core::run::Run;
@@ -24,7 +24,7 @@ const LEASE: Duration = Duration::from_secs(30);
 impl Engine {
     /// Does and answers what runs that have ended were asked. One that cannot be done now
     /// holds up no other, and is done the next time.
-    pub(super) async fn do_again(&self, config: &Config) -> PortResult<()> {
+    pub(super) async fn do_again(&self, config: &Policy) -> PortResult<()> {
         for open in self.ports.store.open_requests(0).await? {
             let Some(stored) = self.ports.store.load(open.run).await? else { continue };
             let run = stored.run;
@@ -43,7 +43,7 @@ impl Engine {
         Ok(())
     }
 
-    async fn answer_ended(&self, config: &Config, run: &Run, open: &OpenRequest) -> PortResult<()> {
+    async fn answer_ended(&self, config: &Policy, run: &Run, open: &OpenRequest) -> PortResult<()> {
         let asked = &open.asked;
         let said = match &asked.what {
             Request::Release => match self.release_leased(config, run, asked).await? {
@@ -75,7 +75,7 @@ impl Engine {
     /// The answer to a request for another release; none while the issue does not show it.
     async fn release_leased(
         &self,
-        config: &Config,
+        config: &Policy,
         run: &Run,
         asked: &Asked,
     ) -> PortResult<Option<String>> {
@@ -91,7 +91,7 @@ impl Engine {
 
     async fn release(
         &self,
-        config: &Config,
+        config: &Policy,
         run: &Run,
         asked: &Asked,
     ) -> PortResult<Option<String>> {

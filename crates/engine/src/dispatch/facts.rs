@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use afk_core::blockers::{MOST, blockers};
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::gates::{Answer, BaseHealth, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
 use afk_core::issue::{BlockerState, Issue, Permission};
@@ -29,7 +29,7 @@ impl Engine {
     /// by itself.
     pub(super) async fn fleet(
         &self,
-        config: &Config,
+        config: &Policy,
         pickup: Option<&String>,
         switches: Option<Switches>,
         live: &[StoredRun],
@@ -93,7 +93,7 @@ impl Engine {
     /// that does not answer costs its own repo's turn and no other's.
     pub(super) async fn candidates(
         &self,
-        config: &Config,
+        config: &Policy,
         fleet: &Fleet,
         done: &mut Dispatched,
     ) -> Vec<Issue> {
@@ -125,7 +125,7 @@ impl Engine {
     /// The facts that a tracker and the git remote know about one issue.
     pub(super) async fn remote_facts(
         &self,
-        config: &Config,
+        config: &Policy,
         issue: &IssueRef,
         brake: &Brake,
         look: Look,
@@ -170,7 +170,7 @@ impl Engine {
 
     /// What runs of this store found out about the default branch's `head`. Stages that are
     /// commands have no answer for a commit that no run asked them about.
-    async fn health(&self, config: &Config, repo: &RepoName, head: &Oid) -> Answer<Verdict> {
+    async fn health(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Answer<Verdict> {
         let stages = config.repos.get(repo).and_then(|table| config.limits(table).stages);
         let recent = Filter { repo: Some(repo.clone()), limit: RECENT, ..Filter::default() };
         match self.ports.store.runs(&recent).await {
@@ -195,7 +195,7 @@ impl Engine {
     }
 
     /// An issue of the repo with the in-progress label that no live run of ours put there.
-    async fn foreign_lock(&self, config: &Config, issue: &IssueRef) -> Answer<Option<IssueRef>> {
+    async fn foreign_lock(&self, config: &Policy, issue: &IssueRef) -> Answer<Option<IssueRef>> {
         let locks = async {
             let label = &config.in_progress_label;
             let locked = self.ports.tracker.labelled(&issue.repo, label).await?;
@@ -212,7 +212,7 @@ impl Engine {
 
     pub(super) async fn trust(
         &self,
-        config: &Config,
+        config: &Policy,
         issue: &IssueRef,
         view: &IssueView,
     ) -> Answer<Trust> {

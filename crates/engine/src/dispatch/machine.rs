@@ -6,9 +6,9 @@
 
 use std::collections::HashMap;
 
-use afk_core::config::{AgentName, Config};
+use afk_core::config::Policy;
 use afk_core::gates::{Fleet, Needed};
-use afk_core::ids::{At, Oid, RepoName};
+use afk_core::ids::{AdapterName, At, Oid, RepoName};
 use jiff::SignedDuration;
 
 use crate::Engine;
@@ -23,7 +23,7 @@ const MANY: usize = 256;
 /// What was found, and when.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    agents: HashMap<AgentName, (At, Needed)>,
+    agents: HashMap<AdapterName, (At, Needed)>,
     jobs: Option<(At, Needed)>,
     remotes: HashMap<RepoName, (At, Remote)>,
 }
@@ -51,7 +51,7 @@ impl Engine {
     /// the facts.
     pub(super) async fn look_at_machine(
         &self,
-        config: &Config,
+        config: &Policy,
         fleet: &mut Fleet,
         repos: &[&RepoName],
         look: Look,
@@ -68,19 +68,19 @@ impl Engine {
                 Some(jobs) => jobs,
                 None => jobs.insert(self.jobs_ready(look).await),
             };
-            let agent = self.agent_ready(table.agent, repo, look).await;
+            let agent = self.agent_ready(&table.agent, repo, look).await;
             facts.machine = Some(worse(agent, jobs));
         }
     }
 
-    async fn agent_ready(&self, agent: AgentName, repo: &RepoName, look: Look) -> Needed {
-        let found = self.findings().agents.get(&agent).cloned();
+    async fn agent_ready(&self, agent: &AdapterName, repo: &RepoName, look: Look) -> Needed {
+        let found = self.findings().agents.get(agent).cloned();
         if let Some(found) = self.believed(found, look) {
             return found;
         }
         let found = needed(self.ports.executor.ready(repo).await);
         let now = self.ports.clock.now();
-        self.findings().agents.insert(agent, (now, found.clone()));
+        self.findings().agents.insert(agent.clone(), (now, found.clone()));
         found
     }
 

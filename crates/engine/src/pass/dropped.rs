@@ -5,16 +5,17 @@
 //! nothing landed, else handed over. What needs the table is left as it is: the workspace,
 //! and branches on the remote.
 
-use afk_core::config::{AgentName, History, Hooks, Landing, NetworkPolicy, Repo};
+use afk_core::config::{History, Hooks, Landing, NetworkPolicy, Repo};
 use afk_core::guardrails::GuardrailPolicy;
+use afk_core::ids::AdapterName;
 use afk_core::proof::{ProofPolicyConfig, Verify};
 
-/// What stands where the table was: no remote, no command, no stage.
+/// What stands where the table was: no command, no stage.
 pub(super) fn stand_in() -> Repo {
     Repo {
-        remote: String::new(),
         verify: Verify::None,
-        agent: AgentName::default(),
+        agent: AdapterName::known("none"),
+        tracker: AdapterName::known("none"),
         landing: Landing::default(),
         history: History::default(),
         stages: Vec::new(),

@@ -144,7 +144,8 @@ impl Pass<'_> {
         branch: String,
         why: &str,
     ) -> PortResult<Acted> {
-        let (commit, remote) = (candidate.commit.clone(), self.repo.remote.clone());
+        let remote = self.ports().git.remote(&self.run.issue.repo);
+        let commit = candidate.commit.clone();
         self.impede(Impediment::PushRefused { commit, branch, remote, why: kept(why) }).await
     }
 

@@ -25,12 +25,13 @@ mod workflow;
 
 use std::sync::Arc;
 
-use afk_core::config::{Config, Repo};
+use afk_core::config::{Policy, Repo};
 use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::impediment;
 use afk_core::plan::{Plan, Situation, Waiting, plan};
 use afk_core::replay::Context;
 use afk_core::run::{Run, Seen, Transition, record};
+use afk_core::shared::Shared;
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
@@ -111,8 +112,8 @@ impl From<Wait> for Acted {
 struct Pass<'a> {
     engine: &'a Engine,
     brake: &'a Brake,
-    config: Arc<Config>,
-    repo: Repo,
+    config: Arc<Policy>,
+    repo: Shared<Repo>,
     /// The repo has no table any more.
     dropped: bool,
     run: Run,
@@ -143,7 +144,7 @@ impl Engine {
             let name = &stored.run.issue.repo;
             let table = config.repos.get(name).cloned();
             let dropped = table.is_none();
-            let repo = table.unwrap_or_else(dropped::stand_in);
+            let repo = table.unwrap_or_else(|| dropped::stand_in().into());
             let (run, version) = (stored.run, stored.version);
             let (config, repo) = workflow::in_force(config, repo, &run);
             let context = serde_json::Value::Null;

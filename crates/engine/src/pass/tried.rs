@@ -171,7 +171,7 @@ impl Pass<'_> {
                 Ok(Some(Acted::Again))
             }
             Some(head) => {
-                let (branch, remote) = (name.to_owned(), self.repo.remote.clone());
+                let (branch, remote) = (name.to_owned(), self.ports().git.remote(&repo));
                 self.impede(Impediment::TryTaken { branch, remote, head }).await.map(Some)
             }
             None => Ok(None),

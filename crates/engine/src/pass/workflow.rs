@@ -8,16 +8,21 @@
 
 use std::sync::Arc;
 
-use afk_core::config::{Config, Repo};
+use afk_core::config::{Policy, Repo};
 use afk_core::ids::Oid;
 use afk_core::run::Run;
+use afk_core::shared::Shared;
 use afk_core::workflow::{self, Variables, Workflow, WorkflowError, tighten};
 
 use super::Pass;
 use crate::ports::{FileAt, PortResult};
 
 /// Configuration and repo as they are for `run`: tightened by what its repo asked for.
-pub(super) fn in_force(config: Arc<Config>, repo: Repo, run: &Run) -> (Arc<Config>, Repo) {
+pub(super) fn in_force(
+    config: Arc<Policy>,
+    repo: Shared<Repo>,
+    run: &Run,
+) -> (Arc<Policy>, Shared<Repo>) {
     match run.start.as_ref().and_then(|start| start.workflow.as_ref()) {
         Some(workflow) => {
             let tightened = tighten(&config, &repo, &workflow.policy);

@@ -136,6 +136,8 @@ pub trait Git: Send + Sync {
     /// The head of the remote's default branch, read there alone and within a moment: needs
     /// no mirror and fetches nothing.
     async fn remote_head(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<Oid>;
+    /// Where the repo's remote is, for people; touches nothing.
+    fn remote(&self, repo: &RepoName) -> String;
     /// The default branch's head on the remote, fetched into the mirror.
     async fn default_head(
         &self,

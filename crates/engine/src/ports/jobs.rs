@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use afk_core::ask::{Answer, Asked};
-use afk_core::config::AgentName;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
 use afk_core::run::TurnSeen;
 use afk_core::usd::Usd;
@@ -70,8 +69,9 @@ impl TurnReport {
 /// A part of what an agent wrote in a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transcript {
-    /// Whose lines they are.
-    pub agent: AgentName,
+    /// Whose lines they are, as its executor calls that kind of agent: who shows them reads
+    /// them by it.
+    pub agent: String,
     /// A bounded part of them, which may begin and end within one; empty at the end so far.
     pub bytes: Vec<u8>,
     /// How many bytes are missing in the middle of the turn, where a note stands for them:

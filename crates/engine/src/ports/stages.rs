@@ -51,17 +51,3 @@ pub trait Stages: Send + Sync {
     /// cannot be had is an error, and never a failure of the commit.
     async fn poll(&self, query: &StageQuery) -> PortResult<StageReport>;
 }
-
-/// Where no kind of stage is polled.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoStages;
-
-#[async_trait]
-impl Stages for NoStages {
-    async fn poll(&self, query: &StageQuery) -> PortResult<StageReport> {
-        let config::Stage { name, kind, .. } = &query.stage;
-        Err(super::PortError::permanent(format!(
-            "stage {name} is of kind {kind:?}, and nothing here polls that"
-        )))
-    }
-}

@@ -4,18 +4,18 @@ use std::time::{Duration, SystemTime};
 
 use afk_agent::agents::{AgentKind, Exit};
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, Stdin, StopSignal};
-use afk_core::config::AgentName;
 use afk_core::ids::{At, JobKey, RepoName};
 use afk_core::spend::TurnKey;
 use afk_engine::ports::{PortError, PortResult, Transcript, TurnReport, TurnRequest};
 
 use super::super::invocations::{Invoked, scripted};
+use super::super::settings::Scripted;
 use super::report::{Over, Reading, absent, at_work, exit, written};
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
 
 impl LocalExecutor {
-    pub(super) async fn start_fresh(&self, turn: &TurnRequest) -> PortResult<()> {
-        let Invoked { boxed, secrets, stdin } = scripted(&self.local, turn)?;
+    pub(super) async fn start_fresh(&self, agent: &Scripted, turn: &TurnRequest) -> PortResult<()> {
+        let Invoked { boxed, secrets, stdin } = scripted(&self.local, agent, turn)?;
         self.local.make_jobs(turn.run)?;
         let folders = self.local.workspaces.run(turn.run);
         let key = host::JobKey::new(turn.key.as_str());
@@ -104,7 +104,7 @@ impl LocalExecutor {
         let state = job.status().await.map_err(PortError::transient)?;
         let ended = matches!(state, host::JobState::Ended(_) | host::JobState::Lost);
         let bytes = self.local.output(&job).await.stdout(offset, CHUNK, ended).await?;
-        Ok(Some(Transcript { agent: AgentName::Scripted, bytes, cut: 0 }))
+        Ok(Some(Transcript { agent: AgentKind::Scripted.name().to_owned(), bytes, cut: 0 }))
     }
 
     fn fresh(&self, key: &JobKey) -> PortResult<Option<Hosted>> {

@@ -1,6 +1,7 @@
 //! What of an agent's words outlives the run's workspace: every turn's transcript is put
 //! among the kept ones before the workspace goes, and read from there afterwards.
 
+use afk_agent::agents::AgentKind;
 use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_engine::ports::{PortError, PortResult, Transcript};
 
@@ -23,7 +24,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
         let (mut written, mut agent) = (Written::within(TURN), None);
         let mut offset = 0;
         while let Some(part) = executor.lying_here(&key, offset).await? {
-            agent = Some(part.agent);
+            agent = AgentKind::named(&part.agent);
             if part.bytes.is_empty() {
                 break;
             }
@@ -63,7 +64,7 @@ impl LocalExecutor {
         };
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         bytes.drain(..from);
-        Ok(Some(Transcript { agent: turn.agent, bytes, cut: turn.cut }))
+        Ok(Some(Transcript { agent: turn.agent.name().to_owned(), bytes, cut: turn.cut }))
     }
 }
 

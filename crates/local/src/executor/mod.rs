@@ -18,7 +18,6 @@ use std::time::{Duration, Instant};
 
 use afk_agent::host::Job as Hosted;
 use afk_core::ask::Answer;
-use afk_core::config::AgentName;
 use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
 use afk_core::spend::PriceTable;
 use afk_engine::ports::{
@@ -28,6 +27,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 
 use super::invocations;
+use super::settings::{Agent, Claude};
 use super::world::Local;
 pub(super) use keep::keep_transcripts;
 use report::Reading;
@@ -70,6 +70,15 @@ impl LocalExecutor {
         Self { local, prices: PriceTable::default(), readers: Mutex::default() }
     }
 
+    /// How the Claude CLI is run for `repo`; as the table of its name says where the repo has
+    /// another agent by now, and a thread goes on.
+    fn claude(&self, repo: &RepoName) -> PortResult<Claude> {
+        Ok(match self.local.agent(repo)? {
+            Agent::Claude(claude) => claude,
+            Agent::Scripted(_) => self.local.own().shipped_claude(),
+        })
+    }
+
     /// A turn's output as far as it is written, read once however often it is asked; to its
     /// very end where the process has `ended`.
     async fn read(
@@ -108,18 +117,19 @@ impl LocalExecutor {
 #[async_trait]
 impl Executor for LocalExecutor {
     async fn ready(&self, repo: &RepoName) -> PortResult<()> {
-        match self.local.repo(repo)?.agent {
-            AgentName::Claude => invocations::claude_ready(&self.local).await,
-            AgentName::Scripted => Ok(()),
+        match self.local.agent(repo)? {
+            Agent::Claude(claude) => invocations::claude_ready(&self.local, &claude).await,
+            // It is this very program.
+            Agent::Scripted(_) => Ok(()),
         }
     }
 
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
         let begun = self.begun(&turn.key).await?.is_some();
-        match self.local.repo(&turn.repo)?.agent {
-            AgentName::Claude => self.start_thread(turn).await,
-            AgentName::Scripted if begun => self.start_thread(turn).await,
-            AgentName::Scripted => self.start_fresh(turn).await,
+        match self.local.agent(&turn.repo)? {
+            Agent::Claude(_) => self.start_thread(turn).await,
+            Agent::Scripted(_) if begun => self.start_thread(turn).await,
+            Agent::Scripted(scripted) => self.start_fresh(&scripted, turn).await,
         }
     }
 

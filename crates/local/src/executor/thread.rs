@@ -19,7 +19,6 @@ use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::{SessionId, SessionUse, after_refusal};
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{self, EndHow, HostError, Job as Hosted, JobSpec, JobState, KilledBy, Stdin};
-use afk_core::config::AgentName;
 use afk_core::ids::{At, JobKey, JobOf, RunId};
 use afk_core::usd::Usd;
 use afk_engine::ports::{PortError, PortResult, Transcript, TurnRequest};
@@ -205,7 +204,7 @@ impl LocalExecutor {
             message: session.message(turn.n, process),
             cap: turn.budget,
             counter: None,
-            shape: self.shape(turn),
+            shape: self.shape(turn)?,
             session_use: enter.or(refused).unwrap_or(usual),
             switched: enter.is_some(),
         };
@@ -243,7 +242,7 @@ impl LocalExecutor {
         let dir = job.dir();
         let idle = world::blocking(move || idle(&dir)).await?;
         let (stdout, idle) = idle.map_err(PortError::transient)?;
-        if !idle || apart > CAP_SLACK || before.shape != self.shape(turn) {
+        if !idle || apart > CAP_SLACK || before.shape != self.shape(turn)? {
             return Ok(None);
         }
         let message = session.message(turn.n, process);
@@ -266,7 +265,8 @@ impl LocalExecutor {
     /// Starts the process that `begun` names, or attaches to it.
     async fn launch(&self, turn: &TurnRequest, begun: &Begun) -> PortResult<()> {
         let enter = Enter { session_use: begun.session_use, message: begun.message.clone() };
-        let invoked = invocations::claude(&self.local, turn, enter).await?;
+        let claude = self.claude(&turn.repo)?;
+        let invoked = invocations::claude(&self.local, &claude, turn, enter).await?;
         let key = process_key(turn.run, begun.process);
         let dir = self.local.job(turn.run, &key);
         let mut spec = JobSpec::new(host::JobKey::new(key.as_str()), dir, invoked.boxed);
@@ -320,7 +320,7 @@ impl LocalExecutor {
             // Up to where it is read it is whole.
             most => self.local.output(&job).await.stdout(from, most, true).await?,
         };
-        Ok(Some(Transcript { agent: AgentName::Claude, bytes, cut: 0 }))
+        Ok(Some(Transcript { agent: AgentKind::Claude.name().to_owned(), bytes, cut: 0 }))
     }
 
     async fn last_process(&self, run: RunId) -> PortResult<u32> {
@@ -333,8 +333,8 @@ impl LocalExecutor {
         world::blocking(last).await
     }
 
-    fn shape(&self, turn: &TurnRequest) -> String {
-        invocations::shape(&self.local.settings.current().0.agents.claude, turn.network)
+    fn shape(&self, turn: &TurnRequest) -> PortResult<String> {
+        Ok(invocations::shape(&self.claude(&turn.repo)?, turn.network))
     }
 
     pub(super) fn begun_path(&self, key: &JobKey) -> PortResult<PathBuf> {

@@ -57,7 +57,7 @@ impl Happens {
                 let name = repo(name);
                 world.config.allowlist.retain(|other| *other != name);
                 if *on {
-                    world.config.allowlist.push(name);
+                    world.config.allowlist.insert(name);
                 }
             }
             Self::Bad(on) => world.bad_config = on.then(|| "it does not parse".to_owned()),

@@ -4,7 +4,7 @@
 //! Nothing here depends on how many calls the loop makes, but for places counted over
 //! all calls: a story that is kept names the call that it hangs on instead.
 
-use afk_core::config::{Config, History};
+use afk_core::config::{History, Policy};
 use afk_core::ids::RepoName;
 use afk_core::issue::Permission;
 use afk_core::usd::Usd;
@@ -256,8 +256,8 @@ impl Setting {
         world
     }
 
-    fn config(&self) -> Config {
-        let mut config = Config {
+    fn config(&self) -> Policy {
+        let mut config = Policy {
             kill_switch: false,
             max_concurrent_runs: self.runs,
             budget_usd: Usd::dollars(3),
@@ -270,7 +270,7 @@ impl Setting {
             run_timeout_seconds: 900,
             poll_seconds: 5,
             day_budget_usd: self.day.map(Usd::dollars),
-            ..Config::default()
+            ..Policy::default()
         };
         for repo in &self.repos {
             story::enroll(&mut config, &repo.name);

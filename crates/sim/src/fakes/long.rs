@@ -124,6 +124,10 @@ impl Stages for Sim {
 
 #[async_trait]
 impl Git for Sim {
+    fn remote(&self, repo: &RepoName) -> String {
+        format!("/srv/git/{repo}.git")
+    }
+
     async fn prepare(
         &self,
         repo: &RepoName,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
@@ -46,7 +46,7 @@ impl Ids for Sim {
 }
 
 impl Settings for Sim {
-    fn current(&self) -> (Arc<Config>, Option<String>) {
+    fn current(&self) -> (Arc<Policy>, Option<String>) {
         self.with(|world| {
             let mut config = world.config.clone();
             if let Some(bad) = world.bad {

@@ -204,14 +204,14 @@ fn end(now: afk_core::ids::At, code: i32) -> JobEnd {
 mod tests {
     use std::time::Duration;
 
-    use afk_core::config::Config;
+    use afk_core::config::Policy;
     use afk_core::ids::JobOf;
 
     use super::*;
 
     #[test]
     fn a_stage_that_could_fill_the_cache_before_its_commit_landed_is_complained_of() {
-        let mut world = World::new(Config::default(), afk_core::ids::At::UNIX_EPOCH);
+        let mut world = World::new(Policy::default(), afk_core::ids::At::UNIX_EPOCH);
         let (one, other) = ("o/one".parse().unwrap(), "o/other".parse().unwrap());
         world.somebody_lands(&one, &[("src/lib", "one")]);
         let landed = world.git.remotes[&one].clone();

@@ -18,7 +18,7 @@ mod workspaces;
 
 use std::collections::BTreeSet;
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RepoName, RunId};
@@ -41,7 +41,7 @@ pub struct World {
     /// Now.
     pub now: At,
     /// The configuration in force.
-    pub config: Config,
+    pub config: Policy,
     /// Why the newest configuration file is bad.
     pub bad_config: Option<String>,
     /// The store.
@@ -101,7 +101,7 @@ pub enum When {
 
 impl World {
     /// An empty world under `config`, at `now`.
-    pub fn new(config: Config, now: At) -> Self {
+    pub fn new(config: Policy, now: At) -> Self {
         Self {
             now,
             config,

@@ -21,7 +21,8 @@ pub struct Workspace {
 }
 
 impl World {
-    pub(super) fn act(&mut self, run: RunId, act: &Act) {
+    /// Does one thing in the workspace of `run`, as its agent would.
+    pub fn act(&mut self, run: RunId, act: &Act) {
         let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
         match act {
             Act::Commit { message, files } => {

@@ -2,7 +2,7 @@
 //! when nothing goes wrong.
 
 use afk_core::ask::Permissions;
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::ids::Actor;
 use afk_core::plan::End;
 use afk_core::request::{Asked, Request};
@@ -11,7 +11,8 @@ use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState, Switch, SwitchState};
 use afk_sim::story::{
-    Story, breaking_work, good_work, mending_more, mending_work, polled, repo, seven, start, tested,
+    Story, breaking_work, good_work, mending_more, mending_work, permit, polled, repo, seven,
+    start, tested,
 };
 use afk_sim::world::{Act, Asks, JobRecord, PushFate, Says, Script, TurnState, World, person};
 use jiff::SignedDuration;
@@ -23,7 +24,7 @@ pub(super) struct Plot {
     pub(super) name: &'static str,
     /// What the agent does, turn by turn.
     pub(super) scripts: fn() -> Vec<Script>,
-    pub(super) configure: fn(&mut Config),
+    pub(super) configure: fn(&mut Policy),
     /// What else is so before the first tick.
     pub(super) world: fn(&mut World),
     /// What people do between ticks; the number counts what they have done.
@@ -121,7 +122,7 @@ pub(super) const ASKED: Plot = Plot {
     name: "the agent asks, and nobody answers in time",
     scripts: || vec![Script { asks: Some(Asks::Question("Which greeting?")), ..good_work() }],
     configure: |config| {
-        config.agents.claude.permissions = Permissions::Ask;
+        permit(config, Permissions::Ask);
         config.question_timeout_seconds = 10;
     },
     waits: true,

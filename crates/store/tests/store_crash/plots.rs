@@ -1,7 +1,7 @@
 //! The stories that are told: what the agent does in each, what people do, and how it
 //! ends when nothing goes wrong.
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 use afk_core::doorbell::DoorbellKind;
 use afk_core::ids::Actor;
 use afk_core::plan::End;
@@ -16,7 +16,7 @@ pub(crate) struct Plot {
     pub(crate) name: &'static str,
     /// What the agent does, turn by turn.
     pub(crate) scripts: fn() -> Vec<Script>,
-    pub(crate) configure: fn(&mut Config),
+    pub(crate) configure: fn(&mut Policy),
     /// What people do between ticks; the number counts what they have done.
     pub(crate) people: fn(&mut World, &Seen, &mut u32),
     /// The process dies after this call of another port: up to it the story is another.

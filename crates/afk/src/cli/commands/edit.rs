@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 
 use afk_app::Error;
 use afk_app::config::edit::{self, Edited, NewRepo};
-use afk_app::config::{Loaded, default_file, load, warn_once};
+use afk_app::config::{Config, Loaded, default_file, include_dir, included, load, warn_once};
 use afk_app::operator::{not_configured, repo};
-use afk_core::config::Config;
 use afk_core::ids::RepoName;
 use afk_local::git::RemoteUrl;
 use serde_json::json;
@@ -25,12 +24,12 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
     let config = in_force(context);
     let word = if on { "on" } else { "off" };
     if let Some(config) = &config {
-        if config.kill_switch != on {
+        if config.policy.kill_switch != on {
             context.out.note(format!(
                 "AFK_KILL_SWITCH says otherwise and wins: the kill switch stays {}",
-                if config.kill_switch { "on" } else { "off" }
+                if config.policy.kill_switch { "on" } else { "off" }
             ));
-        } else if !on && config.allowlist.is_empty() {
+        } else if !on && config.policy.allowlist.is_empty() {
             context.out.note("no repository is enrolled yet: `afk enroll OWNER/NAME`");
         }
     }
@@ -38,10 +37,10 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
 }
 
 pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
-    let path = file(context);
+    let mut path = file(context);
     let before = in_force(context);
     let repo = named(&args.repo, before.as_ref())?;
-    let known = before.as_ref().map(|config| config.repos.contains_key(&repo));
+    let known = before.as_ref().map(|config| config.knows(&repo));
     let edited = match (&args.remote, &args.verify) {
         (Some(_), Some(_)) if known == Some(true) => {
             return Err(Error::invalid(format!(
@@ -67,21 +66,31 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
             };
             return Err(Error::invalid(not_configured(&repo, &why)));
         }
-        _ => edit::enroll(&path, &repo)?,
+        _ => match holders(context, &path, &repo).pop() {
+            Some(holder) => {
+                path = holder;
+                Edited::Unchanged
+            }
+            None => edit::enroll(&path, &repo)?,
+        },
     };
     let config = in_force(context);
-    if config.as_ref().is_some_and(|config| config.kill_switch) {
+    if config.as_ref().is_some_and(|config| config.policy.kill_switch) {
         context.out.note("the kill switch is on: `afk arm` lets the loop take issues");
     }
     done(context, &path, edited, config.as_ref(), &format!("{repo} is enrolled"))
 }
 
 pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
-    let path = file(context);
+    let mut path = file(context);
     let repo = named(text, in_force(context).as_ref())?;
-    let edited = if path.exists() { edit::unenroll(&path, &repo)? } else { Edited::Unchanged };
+    let mut edited = Edited::Unchanged;
+    for holder in holders(context, &path, &repo) {
+        edited = edit::unenroll(&holder, &repo)?;
+        path = holder;
+    }
     let config = in_force(context);
-    if config.as_ref().is_some_and(|config| config.allowlist.contains(&repo)) {
+    if config.as_ref().is_some_and(|config| config.policy.allowlist.contains(&repo)) {
         context.out.note(format!("AFK_ALLOWLIST still names {repo}, and wins"));
     }
     done(context, &path, edited, config.as_ref(), &format!("{repo} is not enrolled"))
@@ -98,8 +107,8 @@ fn done(
     let document = json!({
         "file": path.display().to_string(),
         "changed": changed,
-        "kill_switch": config.map(|config| config.kill_switch),
-        "allowlist": config.map(|config| &config.allowlist),
+        "kill_switch": config.map(|config| config.policy.kill_switch),
+        "allowlist": config.map(|config| &config.policy.allowlist),
     });
     let already = if changed { "" } else { " already" };
     context.out.result(&document, |_| format!("{text}{already} in {}", path.display()))?;
@@ -110,6 +119,14 @@ fn done(
 fn file(context: &Context<'_>) -> PathBuf {
     let made = || default_file(context.config(), |name| std::env::var_os(name), &current_dir());
     sources(context.config()).file.unwrap_or_else(made)
+}
+
+/// The files that list the repo: the one at `path`, and those that it includes.
+fn holders(context: &Context<'_>, path: &Path, repo: &RepoName) -> Vec<PathBuf> {
+    let folder = include_dir(&sources(context.config()));
+    let included = folder.and_then(|folder| included(&folder).ok()).unwrap_or_default();
+    let files = included.into_iter().chain([path.to_owned()]);
+    files.filter(|file| edit::lists(file, repo)).collect()
 }
 
 /// The configuration as it is read now; none where something is wrong with it,

@@ -62,8 +62,8 @@ fn kept(
 }
 
 fn computed(context: &Context<'_>, operator: &Operator, run: &Run) -> Answer {
-    let repo = operator.config.repos.get(&run.issue.repo);
-    let stages = repo.and_then(|repo| operator.config.limits(repo).stages);
+    let repo = operator.config.policy.repos.get(&run.issue.repo);
+    let stages = repo.and_then(|repo| operator.config.policy.limits(repo).stages);
     let evidence = run.evidence(stages.as_ref());
     context.out.result(&evidence, |_| printable(&evidence.to_markdown()))?;
     if operator.trouble.is_some() {

@@ -10,10 +10,9 @@ use afk_app::config::default_file;
 use afk_app::starter::project::{READ, proposal};
 use afk_app::starter::text::text;
 use afk_app::starter::{Found, FoundRepo, SignIn, name_of};
-use afk_core::config::Claude;
 use afk_local::ask::{ask, on_path};
-use afk_local::find_claude;
 use afk_local::git::RemoteUrl;
+use afk_local::{Claude, find_claude};
 use serde_json::json;
 
 use super::Context;

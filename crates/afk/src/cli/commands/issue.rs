@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let body = body(&text)?.unwrap_or_default();
             let actor = actor(&operator, who.name.as_deref())?;
             if ready {
-                label.push(operator.config.ready_label.clone());
+                label.push(operator.config.policy.ready_label.clone());
             }
             // All of it is looked at before anything is made.
             for name in &label {
@@ -39,7 +39,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             for name in &label {
                 tracker.label(&issue, name, &actor, at).await?;
             }
-            if !operator.config.repos.contains_key(&repo) {
+            if !operator.config.policy.repos.contains_key(&repo) {
                 out.note(format!(
                     "{repo} is not configured yet: `afk enroll {repo} --remote … --verify …`"
                 ));
@@ -62,14 +62,14 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
         }
         IssueCommand::Label { which, label, who } => {
             let issue = operator.issue(&which.issue)?;
-            let label = label.unwrap_or_else(|| operator.config.ready_label.clone());
+            let label = label.unwrap_or_else(|| operator.config.policy.ready_label.clone());
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.label(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("has {label} now"), "had it already")?;
         }
         IssueCommand::Unlabel { which, label, who } => {
             let issue = operator.issue(&which.issue)?;
-            let label = label.unwrap_or_else(|| operator.config.ready_label.clone());
+            let label = label.unwrap_or_else(|| operator.config.policy.ready_label.clone());
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.unlabel(&issue, &label, &actor, now()).await?;
             told(context, &issue, changed, &format!("has {label} no more"), "did not have it")?;

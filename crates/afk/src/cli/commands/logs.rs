@@ -9,7 +9,6 @@ use afk_agent::agents::{AgentKind, TurnReader};
 use afk_app::App;
 use afk_app::Error;
 use afk_app::operator::Operator;
-use afk_core::config::AgentName;
 use afk_core::ids::RunId;
 use afk_core::run::{Run, Turn};
 use afk_engine::ports::{Executor, Store as _};
@@ -123,12 +122,11 @@ impl<'a> View<'a> {
                 self.out.raw(&part.bytes);
                 continue;
             }
-            let reader = self.cursor.reader.get_or_insert_with(|| {
-                TurnReader::new(match part.agent {
-                    AgentName::Claude => AgentKind::Claude,
-                    AgentName::Scripted => AgentKind::Scripted,
-                })
-            });
+            let Some(kind) = AgentKind::named(&part.agent) else {
+                let agent = part.agent;
+                return Err(Error::failed(format!("lines of {agent} cannot be shown: add --json")));
+            };
+            let reader = self.cursor.reader.get_or_insert_with(|| TurnReader::new(kind));
             let events = reader.feed(&part.bytes);
             let (told, paint) = (&mut self.cursor.told, self.out.paint);
             events.iter().filter_map(|event| told.line(event, paint)).for_each(|l| self.out.say(l));

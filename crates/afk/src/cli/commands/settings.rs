@@ -1,9 +1,8 @@
 //! `config check`, `config schema`, `config path`.
 
 use afk_app::Error;
-use afk_app::config::{Loaded, Origin, Problem, default_file, load};
+use afk_app::config::{Compose as _, Config, Loaded, Origin, Problem, default_file, load};
 use afk_app::settings::problems;
-use afk_core::config::Config;
 use serde::Serialize;
 use serde_json::json;
 
@@ -51,7 +50,7 @@ pub(super) fn run(context: &Context<'_>, command: ConfigCommand) -> Answer {
     match command {
         ConfigCommand::Check => check(context),
         ConfigCommand::Schema => {
-            let schema = schemars::schema_for!(Config).to_value();
+            let schema = Config::schema();
             context.out.say(serde_json::to_string_pretty(&schema)?);
             Ok(Exit::Done)
         }
@@ -103,8 +102,8 @@ fn check(context: &Context<'_>) -> Answer {
     out.result(&document, |paint| {
         let file = file.as_deref().unwrap_or("no file, the defaults");
         let state = config.as_ref().map_or_else(String::new, |config| {
-            let armed = if config.kill_switch { "kill switch on" } else { "armed" };
-            let (repos, listed) = (config.repos.len(), config.allowlist.len());
+            let armed = if config.policy.kill_switch { "kill switch on" } else { "armed" };
+            let (repos, listed) = (config.policy.repos.len(), config.policy.allowlist.len());
             format!(": {armed}, {repos} configured, {listed} enrolled")
         });
         format!("{} {file}{state}", paint.good("ok"))

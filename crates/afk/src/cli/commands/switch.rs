@@ -55,7 +55,7 @@ pub(super) async fn resume(context: &Context<'_>) -> Answer {
         (false, true) => "the pause is lifted",
         (false, false) => "nothing was halted or paused",
     };
-    if operator.config.kill_switch {
+    if operator.config.policy.kill_switch {
         context.out.note("the kill switch of the configuration is still on: `afk arm`");
     }
     say(context, &operator, text).await
@@ -96,7 +96,7 @@ pub(super) async fn unfreeze(context: &Context<'_>, repo: &str) -> Answer {
 /// a name that was mistyped would hold nothing.
 fn known(context: &Context<'_>, operator: &Operator, repo: &str) -> Answer<RepoName> {
     let repo = operator.repo(repo)?;
-    if !operator.config.repos.contains_key(&repo) {
+    if !operator.config.policy.repos.contains_key(&repo) {
         context.out.note(format!("{repo} is not configured: is the name right?"));
     }
     Ok(repo)

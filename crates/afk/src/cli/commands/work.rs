@@ -1,10 +1,10 @@
 //! `run`, `tick`, `demo`: the engine at work in the foreground.
 
 use afk_app::App;
+use afk_app::config::Config;
 use afk_app::operator::{configured, issue};
 use afk_app::views::RunView;
 use afk_app::{Error, ErrorKind};
-use afk_core::config::Config;
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
 use afk_engine::driver::{Drive, Ticked, Until};
@@ -152,7 +152,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
 pub(super) fn disarmed(config: &Config) -> Option<String> {
     let enroll = "the allowlist is empty (`afk enroll OWNER/NAME --remote … --verify …`)";
     let arm = "the kill switch is on (`afk arm`)";
-    match (config.kill_switch, config.allowlist.is_empty()) {
+    match (config.policy.kill_switch, config.policy.allowlist.is_empty()) {
         (true, true) => Some(format!("{arm}, and {enroll}")),
         (true, false) => Some(arm.to_owned()),
         (false, true) => Some(enroll.to_owned()),

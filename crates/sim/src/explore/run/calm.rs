@@ -76,7 +76,7 @@ fn calmed(world: &mut World, repos: &[RepoName]) {
     world.agents.missing = false;
     for repo in repos {
         if !world.config.allowlist.contains(repo) {
-            world.config.allowlist.push(repo.clone());
+            world.config.allowlist.insert(repo.clone());
         }
     }
 }

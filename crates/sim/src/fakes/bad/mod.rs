@@ -9,7 +9,7 @@ mod outside;
 mod store;
 mod tracker;
 
-use afk_core::config::Config;
+use afk_core::config::Policy;
 
 use crate::world::World;
 
@@ -171,10 +171,10 @@ impl Bad {
     ];
 
     /// The configuration as this loop sees it.
-    pub(super) fn config(self, config: &mut Config) {
+    pub(super) fn config(self, config: &mut Policy) {
         match self {
             Self::KillSwitchIgnored => config.kill_switch = false,
-            Self::AllowlistIgnored => config.allowlist = config.repos.keys().cloned().collect(),
+            Self::AllowlistIgnored => *config.allowlist = config.repos.keys().cloned().collect(),
             _ => {}
         }
     }

@@ -1,0 +1,75 @@
+//! The executors, each asked about the repos that name it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afk_core::ask::Answer;
+use afk_core::ids::{JobKey, RepoName};
+use async_trait::async_trait;
+
+use super::Router;
+use crate::ports::{Executor, PortResult, Settings, Transcript, TurnReport, TurnRequest};
+
+/// Executors by the name in a repo's `agent`.
+pub struct RoutedExecutor {
+    settings: Arc<dyn Settings>,
+    executors: Arc<Router<dyn Executor>>,
+}
+
+impl RoutedExecutor {
+    /// Those of `executors` that the repos of `settings` name.
+    pub fn new(settings: Arc<dyn Settings>, executors: Arc<Router<dyn Executor>>) -> Self {
+        Self { settings, executors }
+    }
+
+    fn of(&self, repo: &RepoName) -> PortResult<Arc<dyn Executor>> {
+        let (policy, _) = self.settings.current();
+        self.executors.get(&policy.executor_of(repo))
+    }
+}
+
+#[async_trait]
+impl Executor for RoutedExecutor {
+    async fn ready(&self, repo: &RepoName) -> PortResult<()> {
+        self.of(repo)?.ready(repo).await
+    }
+
+    async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
+        self.of(&turn.repo)?.start(turn).await
+    }
+
+    async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
+        self.of(repo)?.observe(repo, key).await
+    }
+
+    async fn answer(
+        &self,
+        repo: &RepoName,
+        key: &JobKey,
+        request: &str,
+        answer: &Answer,
+    ) -> PortResult<()> {
+        self.of(repo)?.answer(repo, key, request, answer).await
+    }
+
+    async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()> {
+        self.of(repo)?.interrupt(repo, key).await
+    }
+
+    async fn transcript(
+        &self,
+        repo: &RepoName,
+        key: &JobKey,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        self.of(repo)?.transcript(repo, key, offset).await
+    }
+
+    async fn changed(&self, repo: &RepoName, key: &JobKey, at_most: Duration) {
+        match self.of(repo) {
+            Ok(executor) => executor.changed(repo, key, at_most).await,
+            // Looked into by the next pass.
+            Err(_) => {}
+        }
+    }
+}
