@@ -389,7 +389,8 @@ impl Git for LocalGit {
             })
             .await?;
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
-            let (own, noted) = (self.local.own(), note.repo.as_ref());
+            let own = self.local.own();
+            let noted = note.repo.as_ref();
             // Where it is not noted whose the run was, its refs may be in any mirror.
             for repo in noted.into_iter().chain(own.repos.keys().filter(|_| noted.is_none())) {
                 // One repo's trouble does not stop the others.

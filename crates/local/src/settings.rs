@@ -12,12 +12,10 @@ use afk_core::ask::Permissions;
 use afk_core::config::{Mistake, Policy};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::secret::SecretSource;
-use afk_engine::ports::PortResult;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::git::RemoteUrl;
-use crate::invocations::find_claude;
 
 /// The kind of the Claude CLI, and the name of the executor that is there without a table.
 const CLAUDE: &str = "claude";
@@ -187,17 +185,6 @@ impl LocalSettings {
             }
         }
         found
-    }
-}
-
-impl Agent {
-    /// Whether its program is on this machine; an error says how to get it.
-    pub fn is_here(&self) -> PortResult<()> {
-        match self {
-            Self::Claude(claude) => find_claude(claude).map(drop),
-            // It is this very program.
-            Self::Scripted(_) => Ok(()),
-        }
     }
 }
 

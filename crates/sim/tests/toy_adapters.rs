@@ -153,7 +153,7 @@ struct Prompt {
 
 #[async_trait]
 impl Executor for Prompt {
-    async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
+    async fn ready(&self, _: &RepoName) -> PortResult<()> {
         Ok(())
     }
 

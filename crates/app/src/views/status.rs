@@ -128,10 +128,10 @@ impl Status {
 /// The ready issues of enrolled repos that no run works, with their gates; and the repos whose
 /// tracker could not be read.
 async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<(RepoName, String)>) {
-    let (policy, tracker) = (&app.config.policy, &app.engine.ports().tracker);
+    let (config, tracker) = (&app.config.policy, &app.engine.ports().tracker);
     let enrolled: Vec<&RepoName> =
-        policy.allowlist.iter().filter(|repo| policy.repos.contains_key(repo)).collect();
-    let read = tracker.ready_everywhere(&enrolled, &policy.ready_label);
+        config.allowlist.iter().filter(|repo| config.repos.contains_key(*repo)).collect();
+    let read = tracker.ready_everywhere(&enrolled, &config.ready_label);
     let Ok(read) = timeout(BOUND, read).await else {
         let late = |repo: &RepoName| (repo.clone(), in_vain("the tracker"));
         return (Vec::new(), enrolled.into_iter().map(late).collect());

@@ -7,9 +7,11 @@
 //! it: `npm test` beside a folder `test/` says nothing about the tests.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::{Error as _, Unexpected};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{Error as _, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::result::Conditions;
@@ -108,35 +110,43 @@ pub enum Verify {
     Command(#[schemars(length(min = 1))] Vec<String>),
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum VerifyText {
-    Word(String),
-    Command(Vec<String>),
-}
-
 impl Serialize for Verify {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         match self {
-            Self::None => VerifyText::Word("none".to_owned()),
-            Self::Command(argv) => VerifyText::Command(argv.clone()),
+            Self::None => to.serialize_str("none"),
+            Self::Command(argv) => argv.serialize(to),
         }
-        .serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Verify {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let wrong = || {
-            let expected = "a list such as [\"cargo\", \"test\"], or \"none\"";
-            D::Error::invalid_value(Unexpected::Other("something else"), &expected)
-        };
-        match VerifyText::deserialize(from).map_err(|_| wrong())? {
-            VerifyText::Word(word) if word == "none" => Ok(Self::None),
-            VerifyText::Command(argv) if argv.first().is_some_and(|a| !a.is_empty()) => {
-                Ok(Self::Command(argv))
-            }
-            VerifyText::Word(_) | VerifyText::Command(_) => Err(wrong()),
+        from.deserialize_any(VerifyVisitor)
+    }
+}
+
+struct VerifyVisitor;
+
+impl<'de> Visitor<'de> for VerifyVisitor {
+    type Value = Verify;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list such as [\"cargo\", \"test\"], or \"none\"")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<Verify, E> {
+        match word {
+            "none" => Ok(Verify::None),
+            _ => Err(E::invalid_value(Unexpected::Other("another word"), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, words: A) -> Result<Verify, A::Error> {
+        let argv = Vec::<String>::deserialize(SeqAccessDeserializer::new(words))?;
+        if argv.first().is_some_and(|program| !program.is_empty()) {
+            Ok(Verify::Command(argv))
+        } else {
+            Err(A::Error::invalid_value(Unexpected::Other("an empty command"), &self))
         }
     }
 }

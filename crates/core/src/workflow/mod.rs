@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Policy, Repo};
 use crate::digest::Digest;
+use crate::globs::Globs;
 use crate::shared::Shared;
 
 /// Where it stands in a repo.
@@ -83,6 +84,9 @@ impl Workflow {
 
     /// The same, with what it asks for and will not get under this configuration.
     pub fn met(self, config: &Policy, repo: &Shared<Repo>) -> Result<Self, WorkflowError> {
+        // By its place in this file, and not among what the installation denies, too.
+        Globs::compile("guardrails.deny", &self.policy.guardrails.deny)
+            .map_err(|error| WorkflowError::whole(error.to_string()))?;
         let tightened = tighten(config, repo, &self.policy);
         match tightened.mistakes().first() {
             Some(problem) => Err(WorkflowError::whole(format!(

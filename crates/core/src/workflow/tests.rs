@@ -133,7 +133,7 @@ fn what_cannot_work_here_is_refused() {
     building.proof.build = Some(vec!["make".to_owned()]);
     assert_eq!(met(assertion, &building).unwrap().ignored, Vec::<String>::new());
     let said = met("+++\n[guardrails]\ndeny = [\"a{b\"]\n+++\n", &repo()).unwrap_err();
-    assert!(said.contains("guardrails.deny.0: the pattern"), "{said}");
+    assert!(said.contains("guardrails.deny: pattern 1 cannot be used"), "{said}");
 }
 
 #[test]
