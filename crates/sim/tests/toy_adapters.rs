@@ -131,7 +131,7 @@ impl Tracker for Notebook {
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
         self.change(issue, |_, comments| {
             for comment in comments.iter_mut().filter(|comment| comment.id == id) {
-                comment.body = body.to_owned();
+                body.clone_into(&mut comment.body);
             }
         })
     }
