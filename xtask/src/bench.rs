@@ -10,8 +10,8 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde::Deserialize;
 
-use crate::idle;
 use crate::run::{self, cargo, print};
+use crate::{idle, scale};
 
 /// The slowest that one dispatch decision over 10,000 issues should be, microseconds.
 const DISPATCH_GOAL: f64 = 1_000.0;
@@ -41,6 +41,8 @@ pub(crate) enum Goal {
 pub(crate) enum What {
     /// What a daemon costs that has nothing to do: a thousand repositories, no issue
     Idle(idle::Options),
+    /// What a large installation costs: 10,000 repositories, 100,000 settled runs
+    Scale,
 }
 
 /// Measures what was asked for, or all that takes no long time.
@@ -51,6 +53,11 @@ pub(crate) fn bench(root: &Path, what: Option<&What>) -> anyhow::Result<()> {
             let cargo = cargo();
             run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
             idle::idle(root, &binary(root), options)
+        }
+        Some(What::Scale) => {
+            let cargo = cargo();
+            run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
+            scale::scale(root, &cargo, &binary(root))
         }
     }
 }

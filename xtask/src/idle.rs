@@ -39,10 +39,10 @@ pub(crate) struct Options {
 
 /// What a process used so far.
 #[derive(Debug, Clone, Copy)]
-struct Used {
-    cpu_seconds: f64,
-    peak_mb: f64,
-    now_mb: f64,
+pub(crate) struct Used {
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_mb: f64,
+    pub(crate) now_mb: f64,
 }
 
 /// Measures and prints.
@@ -61,19 +61,9 @@ pub(crate) fn idle(root: &Path, binary: &Path, options: &Options) -> anyhow::Res
         let repo = format!("fleet/repo-{n:04}");
         show(&folder, &[program, "--config", config, "issue", "new", &repo, "Not yet"], &[])?;
     }
-    let log = fs::File::create(folder.join("serve.log"))?;
-    let daemon = Command::new(binary)
-        .args(["--config", config, "serve", "--log-format", "json"])
-        .env("HOME", folder.join("home"))
-        .current_dir(&folder)
-        .stdin(Stdio::null())
-        .stdout(log)
-        .spawn()
-        .context("cannot start the daemon")?;
-    let mut daemon = Daemon(daemon);
-    let measured = daemon.watch(&folder, options.minutes);
-    daemon.stop();
-    let (start, end) = measured?;
+    say(&format!("watching an idle daemon for {} minutes", options.minutes));
+    let watched = Duration::from_mins(u64::from(options.minutes));
+    let (start, end) = watch(&folder, binary, watched)?;
     let idle = (end.cpu_seconds - start.cpu_seconds) * 10.0 / f64::from(options.minutes);
     let row = |what: &str, figure, unit, goal| Row { what: what.to_owned(), figure, unit, goal };
     let rows = [
@@ -88,11 +78,34 @@ pub(crate) fn idle(root: &Path, binary: &Path, options: &Options) -> anyhow::Res
     Ok(())
 }
 
+/// What a daemon on the configuration and the home in `folder` had used when it was up, and
+/// after it was `watched` for so long.
+pub(crate) fn watch(
+    folder: &Path,
+    binary: &Path,
+    watched: Duration,
+) -> anyhow::Result<(Used, Used)> {
+    let log = fs::File::create(folder.join("serve.log"))?;
+    let daemon = Command::new(binary)
+        .arg("--config")
+        .arg(folder.join("afk.toml"))
+        .args(["serve", "--log-format", "json"])
+        .env("HOME", folder.join("home"))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log)
+        .spawn()
+        .context("cannot start the daemon")?;
+    let mut daemon = Daemon(daemon);
+    let measured = daemon.watch(folder, watched);
+    daemon.stop();
+    measured
+}
+
 struct Daemon(Child);
 
 impl Daemon {
-    /// What it had used when it was up, and so many minutes later.
-    fn watch(&mut self, folder: &Path, minutes: u32) -> anyhow::Result<(Used, Used)> {
+    fn watch(&mut self, folder: &Path, watched: Duration) -> anyhow::Result<(Used, Used)> {
         let mut waited = Duration::ZERO;
         while !fs::read_to_string(folder.join("serve.log"))?.contains("\"serving\"") {
             if waited > START || self.0.try_wait()?.is_some() {
@@ -104,8 +117,7 @@ impl Daemon {
         // The first look at everything belongs to the start.
         sleep(Duration::from_secs(2));
         let start = used(self.0.id())?;
-        say(&format!("watching an idle daemon for {minutes} minutes"));
-        sleep(Duration::from_mins(u64::from(minutes)));
+        sleep(watched);
         if let Some(status) = self.0.try_wait()? {
             bail!("the daemon ended while it was watched: {status}");
         }

@@ -11,6 +11,7 @@ mod lint;
 mod metadata;
 mod mutants;
 mod run;
+mod scale;
 mod sim;
 mod test;
 mod tidy;

@@ -8,11 +8,13 @@ use afk_core::issue::Comment;
 use jiff::Timestamp;
 
 use super::issues::{require, touch};
-use super::{Store, StoreError, from_micros, micros, signed};
+use super::{Store, StoreError, from_micros, micros, parse, signed, to_json};
 
-/// The comments of a repo since a time, by an index of that.
-const SINCE: &str = "SELECT number, id, at, author_id, author_login, author_bot, body \
-                     FROM issue_comments WHERE repo = ? AND at >= ? ORDER BY at, id";
+/// The comments of each repo since a time of its own, by an index of that: however many repos
+/// are asked about, they are one statement.
+const SINCE: &str = "SELECT c.repo, c.number, c.id, c.at, c.author_id, c.author_login, \
+     c.author_bot, c.body FROM json_each(?) j CROSS JOIN issue_comments c \
+     ON c.repo = j.value ->> 0 AND c.at >= j.value ->> 1";
 
 impl Store {
     /// Its time is never before that of the repo's newest comment: comments are heard from the
@@ -103,25 +105,33 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
-    /// The comments on any issue of `repo` from `since` on, oldest first.
+    /// The comments on any issue of each repo from the time beside it on, oldest first.
     pub(crate) async fn comments_since(
         &self,
-        repo: &RepoName,
-        since: Timestamp,
-    ) -> Result<Vec<(IssueRef, Comment)>, StoreError> {
-        let rows: Vec<(i64, i64, i64, String, String, i64, String)> = sqlx::query_as(SINCE)
-            .bind(repo.as_str())
-            .bind(micros(since))
-            .fetch_all(self.readers())
-            .await
-            .map_err(|e| self.fault(e))?;
-        let read = |(number, id, at, author, login, bot, body)| {
-            let issue = IssueRef { repo: repo.clone(), number: i64::cast_unsigned(number) };
-            let comment = comment((id, at, author, login, bot, body));
-            Ok((issue, comment.map_err(|e| self.fault(e))?))
-        };
-        rows.into_iter().map(read).collect()
+        asked: &[(RepoName, Timestamp)],
+    ) -> Result<BTreeMap<RepoName, Vec<(IssueRef, Comment)>>, StoreError> {
+        comments_since(self, asked).await.map_err(|e| self.fault(e))
     }
+}
+
+type SinceRow = (String, i64, i64, i64, String, String, i64, String);
+
+async fn comments_since(
+    store: &Store,
+    asked: &[(RepoName, Timestamp)],
+) -> Result<BTreeMap<RepoName, Vec<(IssueRef, Comment)>>, StoreError> {
+    let asked: Vec<_> = asked.iter().map(|(repo, since)| (repo, micros(*since))).collect();
+    let mut rows: Vec<SinceRow> =
+        sqlx::query_as(SINCE).bind(to_json(&asked)?).fetch_all(store.readers()).await?;
+    rows.sort_by_key(|(_, _, id, at, ..)| (*at, *id));
+    let mut by_repo: BTreeMap<RepoName, Vec<(IssueRef, Comment)>> = BTreeMap::new();
+    for (repo, number, id, at, author, login, bot, body) in rows {
+        let repo: RepoName = parse("the repo of a comment", &repo)?;
+        let issue = IssueRef { repo: repo.clone(), number: number.cast_unsigned() };
+        let comment = comment((id, at, author, login, bot, body))?;
+        by_repo.entry(repo).or_default().push((issue, comment));
+    }
+    Ok(by_repo)
 }
 
 /// Until when the comments of each repo were heard.
@@ -130,7 +140,7 @@ pub(super) async fn heard(store: &Store) -> Result<BTreeMap<RepoName, Timestamp>
         sqlx::query_as("SELECT repo, until FROM comments_heard").fetch_all(store.readers()).await?;
     let read = |(repo, until): (String, i64)| {
         let until = from_micros("until when comments were heard", until)?;
-        Ok((super::parse("the repo of comments", &repo)?, until))
+        Ok((parse("the repo of comments", &repo)?, until))
     };
     rows.into_iter().map(read).collect()
 }
@@ -182,8 +192,12 @@ mod tests {
         for (second, body) in [(20, "first"), (10, "/afk stop"), (30, "later")] {
             store.comment_add(&issue, body.to_owned(), ann.clone(), at(second)).await.unwrap();
         }
-        let since = store.comments_since(&repo, at(20)).await.unwrap();
-        let told: Vec<_> = since.iter().map(|(_, one)| (one.at, one.body.as_str())).collect();
+        let other: RepoName = "o/q".parse().unwrap();
+        let asked = [(repo.clone(), at(20)), (other, at(0))];
+        let since = store.comments_since(&asked).await.unwrap();
+        assert_eq!(since.len(), 1);
+        let told: Vec<_> =
+            since[&repo].iter().map(|(_, one)| (one.at, one.body.as_str())).collect();
         assert_eq!(told, [(at(20), "first"), (at(20), "/afk stop"), (at(30), "later")]);
     }
 }

@@ -216,13 +216,12 @@ impl LocalTracker {
         Ok(self.store.comments(issue).await?)
     }
 
-    /// The comments on any issue of `repo` from `since` on, oldest first.
+    /// The comments on any issue of each repo from the time beside it on, oldest first.
     pub async fn comments_since(
         &self,
-        repo: &RepoName,
-        since: Timestamp,
-    ) -> Result<Vec<(IssueRef, Comment)>, TrackerError> {
-        Ok(self.store.comments_since(repo, since).await?)
+        asked: &[(RepoName, Timestamp)],
+    ) -> Result<BTreeMap<RepoName, Vec<(IssueRef, Comment)>>, TrackerError> {
+        Ok(self.store.comments_since(asked).await?)
     }
 
     /// Writes a comment and answers with its id.

@@ -35,21 +35,14 @@ impl Tracker for TrackerPort {
         repos: &[&RepoName],
         label: &str,
     ) -> Vec<(RepoName, PortResult<Vec<Issue>>)> {
-        let all = match self.tracker.list_ready_everywhere(label).await {
-            Ok(all) => all,
-            Err(error) => {
-                let why = fault(error).chain();
-                let failed =
-                    |repo: &&RepoName| ((*repo).clone(), Err(PortError::transient(why.clone())));
-                return repos.iter().map(failed).collect();
+        let all = self.tracker.list_ready_everywhere(label).await.map(|all| {
+            let mut of: BTreeMap<RepoName, Vec<Issue>> = BTreeMap::new();
+            for issue in all {
+                of.entry(issue.issue.repo.clone()).or_default().push(issue);
             }
-        };
-        let mut of: BTreeMap<RepoName, Vec<Issue>> = BTreeMap::new();
-        for issue in all {
-            of.entry(issue.issue.repo.clone()).or_default().push(issue);
-        }
-        let answer = |repo: &&RepoName| ((*repo).clone(), Ok(of.remove(*repo).unwrap_or_default()));
-        repos.iter().map(answer).collect()
+            of
+        });
+        of_each(repos.iter().copied(), all)
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
@@ -98,7 +91,16 @@ impl Tracker for TrackerPort {
         repo: &RepoName,
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>> {
-        self.tracker.comments_since(repo, since).await.map_err(fault)
+        let mut found =
+            self.tracker.comments_since(&[(repo.clone(), since)]).await.map_err(fault)?;
+        Ok(found.remove(repo).unwrap_or_default())
+    }
+
+    async fn comments_everywhere(
+        &self,
+        asked: &[(RepoName, At)],
+    ) -> Vec<(RepoName, PortResult<Vec<(IssueRef, Comment)>>)> {
+        of_each(asked.iter().map(|(repo, _)| repo), self.tracker.comments_since(asked).await)
     }
 
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String> {
@@ -123,6 +125,22 @@ impl Tracker for TrackerPort {
     async fn reopen(&self, issue: &IssueRef) -> PortResult<()> {
         let own = LocalTracker::own_account();
         self.tracker.reopen(issue, &own, At::now()).await.map_err(fault).map(drop)
+    }
+}
+
+/// What was read of all repos together, as the answer about each; a failure is everyone's.
+fn of_each<'a, T>(
+    repos: impl Iterator<Item = &'a RepoName>,
+    read: Result<BTreeMap<RepoName, Vec<T>>, TrackerError>,
+) -> Vec<(RepoName, PortResult<Vec<T>>)> {
+    match read {
+        Ok(mut of) => {
+            repos.map(|repo| (repo.clone(), Ok(of.remove(repo).unwrap_or_default()))).collect()
+        }
+        Err(error) => {
+            let why = fault(error).chain();
+            repos.map(|repo| (repo.clone(), Err(PortError::transient(why.clone())))).collect()
+        }
     }
 }
 

@@ -92,6 +92,7 @@ fn a_walk_is_told_from_a_search() {
         ("", "SCAN runs USING INDEX runs_live", false),
         ("", "SCAN comments_heard", false),
         ("", "SCAN CONSTANT ROW", false),
+        ("", "SCAN json_each VIRTUAL TABLE INDEX 1:", false),
         ("", "SEARCH runs USING INDEX sqlite_autoindex_runs_1 (id=?)", false),
         ("", "SEARCH requests USING INTEGER PRIMARY KEY (rowid>?)", true),
         ("", "SEARCH requests USING INDEX requests_open (seq>?)", false),
@@ -244,7 +245,8 @@ fn is_walk(sql: &str, step: &str) -> bool {
     let is = |known: &[&str]| index.is_some_and(|index| known.contains(&index));
     if let Some(rest) = step.strip_prefix("SCAN ") {
         let table = rest.split(' ').next().unwrap_or_default();
-        let none = table.starts_with('(') || table == "CONSTANT";
+        let none =
+            table.starts_with('(') || table == "CONSTANT" || step.contains(" VIRTUAL TABLE ");
         let stops = is(WALKED) && sql.contains(" LIMIT ");
         return !(none || SMALL.contains(&table) || is(FEW) || stops);
     }

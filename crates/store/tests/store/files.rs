@@ -84,7 +84,7 @@ async fn files_that_cannot_be_the_store_are_refused_and_left_as_they_are() {
 #[tokio::test]
 async fn a_lock_held_too_long_is_said_and_the_next_write_goes_through() {
     let home = Home::new();
-    let quick = quick(50);
+    let quick = quick(500);
     let store = quick.open(&home.file()).await.unwrap();
     let mut raw = home.raw().await;
     sql(&mut raw, "BEGIN IMMEDIATE").await.unwrap();
