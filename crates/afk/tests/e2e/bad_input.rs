@@ -48,30 +48,39 @@ fn a_wrong_value_from_a_variable_is_named() {
     world.at_rest();
 }
 
+/// `run` refuses by the machine gate, and the issue stays ready.
+fn left_ready(world: &World, why: &str) {
+    let issue = world.issue("Triple numbers");
+    let refused = world.json_of(3, &["run", &issue]);
+    let gates = refused["gates"].as_array().unwrap();
+    let machine = gates.iter().find(|gate| gate["gate"] == "machine").unwrap();
+    assert!(machine["why"].as_str().is_some_and(|told| told.contains(why)), "{machine}");
+    let shown = world.json(&["issue", "show", &issue]);
+    assert_eq!(shown["issue"]["labels"], serde_json::json!(["ready-for-agent"]), "{shown}");
+    world.at_rest();
+}
+
 #[test]
-fn a_remote_that_is_no_repository_goes_to_a_person() {
+fn a_remote_that_is_no_repository_leaves_the_issue_ready() {
     let mut world = World::new();
     std::fs::create_dir(world.path("empty")).unwrap();
     let good = world.origin();
-    for (remote, why) in [("empty", "no git repository"), ("nowhere", "no git repository")] {
+    for remote in ["empty", "nowhere"] {
         let path = world.path(remote);
         world.set_repo("remote", path.to_str().unwrap());
-        let ended = world.run(4);
-        world.handed_over(&ended, &[why, remote]);
-        world.at_rest();
+        left_ready(&world, remote);
     }
     world.set_repo("remote", good.to_str().unwrap());
     world.goes_on();
 }
 
 #[test]
-fn a_remote_without_a_commit_goes_to_a_person() {
+fn a_remote_without_a_commit_leaves_the_issue_ready() {
     let mut world = World::new();
     git(&world.path("home"), &["init", "-q", "--bare", world.path("bare.git").to_str().unwrap()]);
     let (bare, good) = (world.path("bare.git"), world.origin());
     world.set_repo("remote", bare.to_str().unwrap());
-    let ended = world.run(4);
-    world.handed_over(&ended, &["no default branch with a commit"]);
+    left_ready(&world, "no default branch with a commit");
     world.set_repo("remote", good.to_str().unwrap());
     world.goes_on();
 }
