@@ -306,7 +306,8 @@ impl Policy {
                 Permissions::Ask => Duration::from_secs(self.question_timeout_seconds),
             },
             run: Duration::from_secs(self.run_timeout_seconds),
-            stop_grace: Duration::from_secs(30),
+            // Longer than a lease: whoever takes over from a dead control plane can still stop it.
+            stop_grace: Duration::from_secs(60),
             stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
             candidate: Duration::from_mins(10),
             before_landing: repo.before_landing(),
