@@ -307,7 +307,7 @@ impl Policy {
             },
             run: Duration::from_secs(self.run_timeout_seconds),
             // Longer than a lease: whoever takes over from a dead control plane can still stop it.
-            stop_grace: Duration::from_secs(60),
+            stop_grace: Duration::from_mins(1),
             stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
             candidate: Duration::from_mins(10),
             before_landing: repo.before_landing(),
