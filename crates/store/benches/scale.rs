@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use afk_core::ids::RepoName;
 use afk_core::run::Run;
 use afk_engine::Engine;
 use afk_engine::ports::{Admission, AdmitLimits, Filter, Ports, Store as _};
@@ -24,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 
 const RUNS: u32 = 100_000;
 const REPOS: u32 = 10_000;
+/// A run is admitted every five minutes, in microseconds: the runs of a year.
+const EVERY: i64 = 300_000_000;
 /// Each figure is the median of so many.
 const TIMES: usize = 31;
 
@@ -74,6 +77,16 @@ async fn measure(file: &Path) {
         assert!(ticked.admitted.is_empty() && ticked.not_dispatched.is_none());
     };
     show("quiet tick", &tick).await;
+    let names: Vec<RepoName> = (0..REPOS).map(|n| repo(n).parse().unwrap()).collect();
+    let names: Vec<&RepoName> = names.iter().collect();
+    let tracker = &engine.ports().tracker;
+    let ready =
+        async || assert_eq!(tracker.ready_everywhere(&names, "ready").await.len(), names.len());
+    show("ready issues of all repositories", &ready).await;
+    let heard: Vec<_> = store.heard().await.unwrap().into_iter().collect();
+    let comments =
+        async || assert_eq!(tracker.comments_everywhere(&heard).await.len(), names.len());
+    show("new comments of all repositories", &comments).await;
     let runs = async || assert_eq!(store.runs(&Filter::default()).await.unwrap().len(), 100);
     show("newest 100 runs", &runs).await;
     let of_repo = async || {
@@ -132,14 +145,14 @@ async fn fill(file: &Path, settled: &Run) {
     let mut raw = SqliteConnection::connect_with(&options).await.unwrap();
     sqlx::raw_sql("BEGIN").execute(&mut raw).await.unwrap();
     let state = serde_json::to_string(settled).unwrap();
-    let begun = Timestamp::now().as_microsecond() - 1_000_000 * i64::from(RUNS);
+    let begun = Timestamp::now().as_microsecond() - EVERY * i64::from(RUNS);
     let count = format!(
         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {RUNS}) "
     );
     let run = "printf('01900000-0000-7000-8000-%012x', i)";
     let repo = format!("printf('f/%d', i % {REPOS})");
     let number = format!("i / {REPOS} + 1");
-    let at = format!("{begun} + i * 1000000");
+    let at = format!("{begun} + i * {EVERY}");
     for insert in [
         format!(
             "INSERT INTO runs (id, repo, issue_number, live, version, state_json, \

@@ -19,9 +19,9 @@ const OF_ALL: &str = "SELECT (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHE
 const OF_REPO: &str = "SELECT \
      (SELECT coalesce(sum(micro_usd), 0) FROM ledger WHERE day = ?1 AND repo = ?2) + \
      (SELECT coalesce(sum(reserved_micro_usd), 0) FROM runs WHERE live = 1 AND repo = ?2)";
-const BY_REPO: &str = "SELECT repo, sum(micro_usd) FROM \
-     (SELECT repo, micro_usd FROM ledger WHERE day = ? \
-     UNION ALL SELECT repo, reserved_micro_usd FROM runs WHERE live = 1) GROUP BY repo";
+/// Summed in the order of the index; a repo that did both has two rows.
+const BY_REPO: &str = "SELECT repo, sum(micro_usd) FROM ledger WHERE day = ? GROUP BY repo \
+     UNION ALL SELECT repo, reserved_micro_usd FROM runs WHERE live = 1";
 
 /// The cost of one turn, as it is written.
 pub(super) struct Charged {
@@ -61,7 +61,7 @@ pub(super) async fn spent(store: &Store, since: At) -> Result<Spent, StoreError>
     for (repo, sum) in rows {
         let sum = Usd::micros(sum.cast_unsigned());
         spent.all += sum;
-        spent.by_repo.insert(parse("the repo of a spend", &repo)?, sum);
+        *spent.by_repo.entry(parse("the repo of a spend", &repo)?).or_default() += sum;
     }
     Ok(spent)
 }
