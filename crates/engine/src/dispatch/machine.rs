@@ -131,7 +131,7 @@ impl Engine {
 }
 
 /// The agents that live runs have found unable to work, and what they wait for.
-fn held<'a>(config: &'a Config, live: &[StoredRun], now: At) -> HashMap<&'a AdapterName, String> {
+fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a AdapterName, String> {
     let runs = live.iter().map(|stored| &stored.run);
     let found = runs.filter_map(|run| Some((run, agent_of(config, run)?, run.holds_agent(now)?)));
     found.map(|(run, agent, found)| (agent, said(run, &found))).collect()
@@ -142,7 +142,7 @@ fn said(run: &Run, found: &Unavailable<'_>) -> String {
 }
 
 /// The agent of a run; none where its repo is not configured any more.
-pub(crate) fn agent_of<'a>(config: &'a Config, run: &Run) -> Option<&'a AdapterName> {
+pub(crate) fn agent_of<'a>(config: &'a Policy, run: &Run) -> Option<&'a AdapterName> {
     config.repos.get(&run.issue.repo).map(|table| &table.agent)
 }
 
