@@ -6,7 +6,7 @@ use afk_core::doorbell::DoorbellKind;
 use afk_core::ids::JobKey;
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::replay::{Differs, replay};
-use afk_core::run::{AgentNeed, Transition, TurnEnd};
+use afk_core::run::{AgentNeed, Conclusion, Transition, TurnEnd};
 use afk_sim::story::{
     Story, breaking_work, causes, enroll, good_work, mending_work, repo, seven, start,
 };
@@ -284,15 +284,21 @@ async fn an_agent_that_never_comes_back_takes_one_issue_with_it_after_half_a_day
     let mut rounds = 0;
     while !story.sim.with(over) {
         story.sim.advance(SignedDuration::from_mins(9));
-        story.rounds(1).await;
+        story.rounds(3).await;
         rounds += 1;
         assert!(rounds < 200, "it waits for ever");
     }
     assert!(rounds > 60, "half a day is longer than {rounds} rounds");
-    story.ended(End::NeedsHuman);
-    let why = story.why();
-    assert!(why.contains("401") && why.contains("waited for since"), "{why}");
-    story.sim.with(|world| assert_eq!((world.store.all().len(), held_bells(world)), (1, 1)));
+    story.sim.with(|world| {
+        let runs = world.store.all();
+        let given_up = runs.iter().find(|run| run.issue == seven()).unwrap();
+        let Conclusion { end, why, at } = given_up.conclusion.as_ref().unwrap();
+        assert_eq!(*end, End::NeedsHuman);
+        assert!(why.contains("401") && why.contains("waited for since"), "{why}");
+        let others = runs.iter().filter(|run| run.id != given_up.id);
+        assert!(others.into_iter().all(|run| run.admitted_at >= *at), "taken while it waited");
+        assert_eq!(held_bells(world), 1);
+    });
 }
 
 #[tokio::test]

@@ -138,7 +138,7 @@ fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a Adap
 }
 
 fn said(run: &Run, found: &Unavailable<'_>) -> String {
-    format!("{} waits for the same agent since {:.0}: {}", run.issue, found.since, found.message)
+    format!("{} has waited for the same agent since {:.0}: {}", run.issue, found.since, found.message)
 }
 
 /// The agent of a run; none where its repo is not configured any more.

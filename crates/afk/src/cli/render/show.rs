@@ -195,7 +195,7 @@ pub(super) fn ended(how: &TurnEnd) -> String {
         TurnEnd::Failed { message } => format!("failed: {}", line(message, 300)),
         TurnEnd::Hopeless { message } => format!("failed for good: {}", line(message, 300)),
         TurnEnd::Unavailable { message, .. } => {
-            format!("its agent could not work: {}", line(message, 300))
+            format!("stopped, since its agent could not work: {}", line(message, 300))
         }
         TurnEnd::Stalled => "stalled, and was stopped".to_owned(),
         TurnEnd::Lost => "its process died".to_owned(),
