@@ -25,11 +25,13 @@ pub enum DoorbellKind {
     Frozen,
     /// The agent of a run asks a person, and the run goes on.
     Question,
+    /// The agent of a run cannot work, and nothing is dispatched to it.
+    Held,
 }
 
 /// A word that is no kind of doorbell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of doorbell: it is done, needs-human, frozen or question")]
+#[error("{0:?} is no kind of doorbell: it is done, needs-human, frozen, question or held")]
 pub struct UnknownKind(String);
 
 impl DoorbellKind {
@@ -40,6 +42,7 @@ impl DoorbellKind {
             Self::NeedsHuman => "needs-human",
             Self::Frozen => "frozen",
             Self::Question => "question",
+            Self::Held => "held",
         }
     }
 
@@ -47,7 +50,7 @@ impl DoorbellKind {
     pub fn priority(self) -> DoorbellPriority {
         match self {
             Self::Done => DoorbellPriority::Low,
-            Self::NeedsHuman | Self::Frozen | Self::Question => DoorbellPriority::High,
+            Self::NeedsHuman | Self::Frozen | Self::Question | Self::Held => DoorbellPriority::High,
         }
     }
 
@@ -58,6 +61,7 @@ impl DoorbellKind {
             Self::NeedsHuman => &["afk", "escalation", "needs-human"],
             Self::Frozen => &["afk", "escalation", "frozen"],
             Self::Question => &["afk", "question"],
+            Self::Held => &["afk", "held"],
         }
     }
 }
@@ -71,7 +75,7 @@ impl fmt::Display for DoorbellKind {
 impl FromStr for DoorbellKind {
     type Err = UnknownKind;
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
-        let all = [Self::Done, Self::NeedsHuman, Self::Frozen, Self::Question];
+        let all = [Self::Done, Self::NeedsHuman, Self::Frozen, Self::Question, Self::Held];
         let found = all.into_iter().find(|kind| kind.as_str() == text);
         found.ok_or_else(|| UnknownKind(line(text, 60)))
     }
@@ -157,6 +161,7 @@ impl Doorbell {
                 format!("[FROZEN] {issue} frozen — {reason}")
             }
             DoorbellKind::Question => format!("[QUESTION] {issue} asks a person"),
+            DoorbellKind::Held => format!("[HELD] {issue} waits for its agent"),
         };
         let mut body = bounded(plain(detail).trim(), DETAIL, Keep::Head).into_owned();
         if let Some(link) = link {
@@ -229,6 +234,7 @@ mod tests {
             &["afk", "escalation", "frozen"],
         );
         check("question", "[QUESTION] owner/repo#7 asks a person", "high", &["afk", "question"]);
+        check("held", "[HELD] owner/repo#7 waits for its agent", "high", &["afk", "held"]);
     }
 
     #[test]
@@ -246,7 +252,7 @@ mod tests {
         let error = "mystery".parse::<DoorbellKind>().unwrap_err().to_string();
         assert_eq!(
             error,
-            r#""mystery" is no kind of doorbell: it is done, needs-human, frozen or question"#
+            r#""mystery" is no kind of doorbell: it is done, needs-human, frozen, question or held"#
         );
         assert!(serde_json::from_str::<DoorbellKind>(r#""Done""#).is_err());
     }
@@ -254,12 +260,13 @@ mod tests {
     #[test]
     fn a_ring_keeps_its_name_and_shares_it_with_no_other() {
         let names = |nth| {
-            use DoorbellKind::{Done, Frozen, NeedsHuman, Question};
-            [Done, NeedsHuman, Frozen, Question].map(|kind| ring(kind, |r| id(r.run, kind, nth)))
+            use DoorbellKind::{Done, Frozen, Held, NeedsHuman, Question};
+            [Done, NeedsHuman, Frozen, Question, Held]
+                .map(|kind| ring(kind, |r| id(r.run, kind, nth)))
         };
         assert_eq!(names(0), names(0));
         let all: std::collections::HashSet<_> = (0..3).flat_map(names).collect();
-        assert_eq!(all.len(), 12);
+        assert_eq!(all.len(), 15);
         assert_eq!(names(0)[0].to_string(), "3410ca01-3ed4-5011-8836-71f417a4ab54");
     }
 }

@@ -191,6 +191,7 @@ pub fn answer(run: &Run, asked: &Asked) -> Result<String, String> {
                 Ok("the retry begins now".to_owned())
             }
             Some(TurnEnd::Limited { .. }) => Ok("the usage limit is tried now".to_owned()),
+            Some(TurnEnd::Unavailable { .. }) => Ok("the agent is tried now".to_owned()),
             Some(TurnEnd::Finished { .. } | TurnEnd::Hopeless { .. } | TurnEnd::Interrupted)
             | None => Err("it is under way: there is nothing to try again".to_owned()),
         },

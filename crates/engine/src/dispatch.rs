@@ -22,8 +22,8 @@ use afk_core::text::clean;
 use afk_core::trust::{Ground, Trust};
 use jiff::tz::TimeZone;
 
-pub(crate) use machine::Findings;
 use machine::Look;
+pub(crate) use machine::{Findings, agent_of};
 
 use crate::Engine;
 use crate::ports::{
@@ -104,7 +104,7 @@ impl Engine {
         let candidates = self.candidates(&config, &fleet, done).await;
         done.candidates = candidates.len();
         let wanted: Vec<&RepoName> = candidates.iter().map(|issue| &issue.issue.repo).collect();
-        self.look_at_machine(&config, &mut fleet, &wanted, Look::OfLate).await;
+        self.look_at_machine(&config, &mut fleet, &live, &wanted, Look::OfLate).await;
         let policy = policy(&config);
         let mut remote = HashMap::new();
         loop {
@@ -197,7 +197,7 @@ impl Engine {
         let only = Some(&issue.repo);
         let mut fleet =
             self.fleet(&config, pickup.as_ref(), brake.switches(), &live, only, None).await?;
-        self.look_at_machine(&config, &mut fleet, &[&issue.repo], Look::OfLate).await;
+        self.look_at_machine(&config, &mut fleet, &live, &[&issue.repo], Look::OfLate).await;
         let view = self.ports.tracker.issue(issue).await?;
         let looked = &mut Looked::default();
         let remote = self.remote_facts(&config, issue, brake, Look::OfLate, looked).await;
@@ -213,7 +213,7 @@ impl Engine {
             let (only, own) = (Some(&run.issue.repo), Some(run));
             let mut fleet =
                 self.fleet(config, pickup.as_ref(), brake.switches(), &live, only, own).await?;
-            self.look_at_machine(config, &mut fleet, &[&run.issue.repo], Look::Anew).await;
+            self.look_at_machine(config, &mut fleet, &live, &[&run.issue.repo], Look::Anew).await;
             let view = self.ports.tracker.issue(&run.issue).await?;
             let looked = &mut Looked::default();
             let remote = self.remote_facts(config, &run.issue, brake, Look::Anew, looked).await;

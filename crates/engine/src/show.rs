@@ -187,6 +187,7 @@ fn tried(attempt: &Attempt) -> String {
         | TurnCause::Retry
         | TurnCause::Interrupted
         | TurnCause::LimitReset
+        | TurnCause::AgentBack
         | TurnCause::CommitOrDiscard
         | TurnCause::Said => "attempt",
     };

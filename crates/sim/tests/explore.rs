@@ -128,7 +128,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::CommentUnmarked => "ended as Done and has no comment",
         Bad::BoxesLeftOpen => "ended as Done and its comment does not say so",
         Bad::FreezeNotKept => "ends as Frozen and its repo is not",
-        Bad::MachineIgnored => "against the gate machine",
+        Bad::MachineIgnored | Bad::HoldIgnored => "against the gate machine",
         Bad::RequestsUnanswered => "was never answered",
         Bad::BundleLost => "left no evidence",
         Bad::PushesUnmarked => "was pushed and does not say by which run",

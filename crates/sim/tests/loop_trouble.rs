@@ -6,8 +6,10 @@ use afk_core::doorbell::DoorbellKind;
 use afk_core::ids::JobKey;
 use afk_core::plan::{End, Refusal, TurnCause};
 use afk_core::replay::{Differs, replay};
-use afk_core::run::{Transition, TurnEnd};
-use afk_sim::story::{Story, breaking_work, causes, good_work, mending_work, repo, seven, start};
+use afk_core::run::{AgentNeed, Conclusion, Transition, TurnEnd};
+use afk_sim::story::{
+    Story, breaking_work, causes, enroll, good_work, mending_work, repo, seven, start,
+};
 use afk_sim::world::{Act, Asks, PushFate, Script, World};
 use jiff::SignedDuration;
 
@@ -201,6 +203,102 @@ async fn what_no_retry_mends_is_handed_over_at_once() {
     story.ended(End::NeedsHuman);
     assert_eq!(causes(&run).len(), 1);
     assert!(story.why().contains("claude login"), "{}", story.why());
+}
+
+/// A turn whose agent cannot work.
+fn cannot_work() -> Script {
+    let message = "the model's API refused the credential (401): renew it".to_owned();
+    Script::ends(Vec::new(), TurnEnd::Unavailable { what: AgentNeed::SignIn, message })
+}
+
+/// `o/r#7` whose agent cannot work so often, and then does; and `o/s#7`, which is ready.
+fn two_repos(times: usize, runs: u32) -> Story {
+    let scripts = std::iter::repeat_with(cannot_work).take(times).chain([good_work()]);
+    let story = Story::new().with_issue(scripts.collect()).configure(|config| {
+        enroll(config, "o/s");
+        config.max_concurrent_runs = runs;
+        config.executor_retries_max = 0;
+    });
+    story.sim.with(|world| {
+        world.somebody_lands(&repo("o/s"), &[("src/lib", "one")]);
+        world.file("o/s#7", "Say two.", &["ready-for-agent"], "ann");
+        world.agents.scripts.insert(repo("o/s"), vec![good_work()].into());
+    });
+    story
+}
+
+fn held_bells(world: &World) -> usize {
+    world.rung.iter().filter(|bell| bell.kind == DoorbellKind::Held).count()
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_work_is_waited_for_and_holds_every_other_issue_back() {
+    let story = two_repos(3, 1);
+    story.until("it waits", |world| held_bells(world) == 1).await;
+    // A second issue could be taken but for the agent.
+    let story = story.configure(|config| config.max_concurrent_runs = 2);
+    story.rounds(20).await;
+    let (run, now) = (story.run(), story.sim.with(|world| world.now));
+    assert_eq!(run.issue, seven(), "nothing else was taken");
+    let (what, _) = run.held_up(now).unwrap();
+    assert!(what.contains("401"), "{what}");
+    assert!(run.pauses.iter().any(|pause| pause.to.is_none()), "no clock goes on");
+    story
+        .until("both are done", |world| {
+            world.rung.iter().filter(|bell| bell.kind == DoorbellKind::Done).count() == 2
+        })
+        .await;
+    let first = story.sim.with(|world| {
+        assert_eq!(held_bells(world), 1, "told once");
+        world.store.all().into_iter().find(|run| run.issue == seven()).unwrap()
+    });
+    let back = TurnCause::AgentBack;
+    assert_eq!(causes(&first), [TurnCause::Opening, back, back, back]);
+    story.ended(End::Done);
+}
+
+#[tokio::test]
+async fn two_runs_that_find_out_the_same_ring_once() {
+    let story = two_repos(1, 2);
+    story.sim.with(|world| {
+        let scripts = vec![cannot_work(), good_work()];
+        world.agents.scripts.insert(repo("o/s"), scripts.into());
+    });
+    story
+        .until("both are done", |world| {
+            world.rung.iter().filter(|bell| bell.kind == DoorbellKind::Done).count() == 2
+        })
+        .await;
+    story.sim.with(|world| {
+        assert_eq!(world.store.all().len(), 2);
+        assert_eq!(held_bells(world), 1);
+    });
+}
+
+#[tokio::test]
+async fn an_agent_that_never_comes_back_takes_one_issue_with_it_after_half_a_day() {
+    let story = two_repos(500, 1);
+    story.until("it waits", |world| held_bells(world) == 1).await;
+    let story = story.configure(|config| config.max_concurrent_runs = 2);
+    let over = |world: &mut World| world.store.all().iter().any(|run| run.conclusion.is_some());
+    let mut rounds = 0;
+    while !story.sim.with(over) {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(3).await;
+        rounds += 1;
+        assert!(rounds < 200, "it waits for ever");
+    }
+    assert!(rounds > 60, "half a day is longer than {rounds} rounds");
+    story.sim.with(|world| {
+        let runs = world.store.all();
+        let given_up = runs.iter().find(|run| run.issue == seven()).unwrap();
+        let Conclusion { end, why, at } = given_up.conclusion.as_ref().unwrap();
+        assert_eq!(*end, End::NeedsHuman);
+        assert!(why.contains("401") && why.contains("waited for since"), "{why}");
+        let others = runs.iter().filter(|run| run.id != given_up.id);
+        assert!(others.into_iter().all(|run| run.admitted_at >= *at), "taken while it waited");
+        assert_eq!(held_bells(world), 1);
+    });
 }
 
 #[tokio::test]

@@ -16,5 +16,5 @@ pub mod turn;
 
 pub use event::{AgentEvent, LimitHit, TokenUsage, TurnEnd, TurnUsage};
 pub use invocation::Invocation;
-pub use outcome::{Exit, FailReason, Recovery, TurnOutcome};
+pub use outcome::{Exit, FailReason, Lack, Recovery, TurnOutcome};
 pub use turn::{AgentKind, TurnReader};

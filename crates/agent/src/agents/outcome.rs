@@ -137,15 +137,34 @@ pub enum Recovery {
     Resume,
     /// The same turn now, opening the conversation instead of resuming it.
     Open,
+    /// The same turn again once what the agent needs is back, be it the sign-in, the model's API
+    /// or the program; nobody says when, so that it is tried again slowly. Whoever starts it for
+    /// something else meanwhile gets no further.
+    Later(Lack),
     /// Nothing but a person: a retry would fail in the same way.
     Person,
+}
+
+/// What an agent needs and had not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// A credential that the model's API takes.
+    SignIn,
+    /// The model's API, answering.
+    Model,
+    /// Its program, starting.
+    Program,
 }
 
 impl FailReason {
     /// What can mend it.
     pub fn recovery(&self) -> Recovery {
         match self {
-            Self::ApiError { status } if is_passing(*status) => Recovery::Retry,
+            Self::ApiError { status } if is_passing(*status) => Recovery::Later(Lack::Model),
+            Self::ApiError { status: Some(401 | 403) } | Self::NotSignedIn => {
+                Recovery::Later(Lack::SignIn)
+            }
+            Self::StartFailed => Recovery::Later(Lack::Program),
             Self::Killed { .. } | Self::Aborted | Self::NoResult => Recovery::Retry,
             // It may have been raised meanwhile; where it was not, there is nothing left to
             // try again with.
@@ -153,12 +172,10 @@ impl FailReason {
             Self::UsageLimit { resets_at } => Recovery::WaitUntil(*resets_at),
             Self::SessionInUse => Recovery::Resume,
             Self::UnknownSession => Recovery::Open,
-            Self::NotSignedIn
-            | Self::ApiError { .. }
+            Self::ApiError { .. }
             | Self::UnknownAgent
             | Self::PermissionDenied { .. }
             | Self::Garbage { .. }
-            | Self::StartFailed
             | Self::AgentError => Recovery::Person,
         }
     }
@@ -286,15 +303,16 @@ mod tests {
         }
         let at = Timestamp::from_second(1_800_000_000).unwrap();
         let api = |status| FailReason::ApiError { status };
-        check(&FailReason::NotSignedIn, Recovery::Person, "/login");
-        check(&api(None), Recovery::Retry, "ANTHROPIC_BASE_URL");
+        let later = Recovery::Later;
+        check(&FailReason::NotSignedIn, later(Lack::SignIn), "/login");
+        check(&api(None), later(Lack::Model), "ANTHROPIC_BASE_URL");
         check(&api(Some(400)), Recovery::Person, "will not help");
-        check(&api(Some(401)), Recovery::Person, "renew");
-        check(&api(Some(403)), Recovery::Person, "forbids");
+        check(&api(Some(401)), later(Lack::SignIn), "renew");
+        check(&api(Some(403)), later(Lack::SignIn), "forbids");
         check(&api(Some(404)), Recovery::Person, "model's name");
-        check(&api(Some(429)), Recovery::Retry, "fewer agents");
-        check(&api(Some(500)), Recovery::Retry, "later");
-        check(&api(Some(529)), Recovery::Retry, "529");
+        check(&api(Some(429)), later(Lack::Model), "fewer agents");
+        check(&api(Some(500)), later(Lack::Model), "later");
+        check(&api(Some(529)), later(Lack::Model), "529");
         check(&FailReason::BudgetExceeded, Recovery::Retry, "budget");
         check(
             &FailReason::UsageLimit { resets_at: Some(at) },
@@ -318,7 +336,7 @@ mod tests {
         check(&FailReason::Aborted, Recovery::Retry, "outside");
         check(&FailReason::NoResult, Recovery::Retry, "without saying");
         check(&FailReason::Garbage { lines: 3 }, Recovery::Person, "3 lines");
-        check(&FailReason::StartFailed, Recovery::Person, "did not start");
+        check(&FailReason::StartFailed, later(Lack::Program), "did not start");
         check(&FailReason::AgentError, Recovery::Person, "failed");
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::phase::Phase;
 use afk_core::plan::{End, TurnCause};
-use afk_core::run::{Candidate, Question, Run, TurnEnd};
+use afk_core::run::{AgentNeed, Candidate, Question, Run, TurnEnd};
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_engine::Engine;
@@ -146,9 +146,7 @@ impl RunView {
                 None => waits_for(run),
             },
             asks,
-            error: run
-                .impeded()
-                .map(|impeded| ErrorView { what: impeded.by.sentence(), since: impeded.since }),
+            error: run.held_up(now).map(|(what, since)| ErrorView { what, since }),
             outcome: conclusion.map(|conclusion| conclusion.end),
             why: conclusion.map(|conclusion| conclusion.why.clone()),
             landed: run.landed().map(|landed| landed.commit.to_string()),
@@ -205,6 +203,7 @@ pub const fn cause(cause: TurnCause) -> &'static str {
         TurnCause::Retry => "retry",
         TurnCause::Interrupted => "after an interrupt",
         TurnCause::LimitReset => "after a usage limit",
+        TurnCause::AgentBack => "to see whether its agent is back",
         TurnCause::Said => "to hear a person",
         TurnCause::CommitOrDiscard => "to commit or discard",
         TurnCause::Refused => "corrective, before landing",
@@ -231,6 +230,7 @@ fn waits_for(run: &Run) -> String {
             return format!("a person: turn {} asks, or all is halted", turn.n);
         }
         None => return format!("the agent, turn {}", turn.n),
+        Some(TurnEnd::Unavailable { what, .. }) => return agent_need(*what).to_owned(),
         Some(TurnEnd::Limited { .. }) => return "a usage limit to reset".to_owned(),
         Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {
             return format!("a retry after turn {}", turn.n);
@@ -245,6 +245,15 @@ fn waits_for(run: &Run) -> String {
         (Some(candidate), _) => judged(candidate).to_owned(),
         (None, Some(landed)) => stage(landed),
         (None, None) => "the next decision".to_owned(),
+    }
+}
+
+/// What an agent that cannot work waits for.
+const fn agent_need(what: AgentNeed) -> &'static str {
+    match what {
+        AgentNeed::SignIn => "the agent's sign-in to be renewed",
+        AgentNeed::Model => "the model's API to answer",
+        AgentNeed::Program => "the agent's program to start",
     }
 }
 

@@ -19,6 +19,7 @@
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
 //! | 7 | no turn yet, or none that started | gates live: refused: release; else workspace, thread, turn |
 //! | 8 | the agent asks, or hit a usage limit | tell it a person's answer, at the deadline policy's; wait for the reset, unless that was in vain too often: as row 11 |
+//! | 8a | its agent cannot work: sign-in refused, model's API away, program missing | try it again at growing intervals; after half a day as row 11 |
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
@@ -185,6 +186,11 @@ fn by_turn(now: &Situation) -> Plan {
         Turn::Limited { .. } if !now.retries_left => give_up(now),
         Turn::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },
         Turn::Limited { reset: false } => Plan::Wait { reason: Waiting::UsageLimit },
+        Turn::Unavailable { overdue: true, .. } => give_up(now),
+        Turn::Unavailable { again: true, overdue: false } => {
+            Plan::Turn { cause: TurnCause::AgentBack }
+        }
+        Turn::Unavailable { again: false, overdue: false } => Plan::Wait { reason: Waiting::Agent },
         Turn::Running { stalled: true } => Plan::Interrupt,
         Turn::Running { stalled: false } => Plan::Wait { reason: Waiting::Turn },
         Turn::Unknown => Plan::Wait { reason: Waiting::Executor },

@@ -155,6 +155,13 @@ pub enum Turn {
         #[serde(alias = "overdue")]
         due: bool,
     },
+    /// What its agent needs was not there.
+    Unavailable {
+        /// It is time to try again.
+        again: bool,
+        /// It was waited for long enough.
+        overdue: bool,
+    },
     /// A usage limit ended it.
     Limited {
         /// The limit has reset.

@@ -97,6 +97,8 @@ pub enum TurnCause {
     Interrupted,
     /// The usage limit that ended the last one has reset; costs no retry.
     LimitReset,
+    /// What its agent needs may be back; costs no retry.
+    AgentBack,
     /// The workspace holds work that is not committed.
     CommitOrDiscard,
     /// The candidate was refused before landing.
@@ -121,6 +123,8 @@ pub enum Waiting {
     PullRequest,
     /// The usage limit to reset.
     UsageLimit,
+    /// What its agent needs: the sign-in, the model's API, its program.
+    Agent,
     /// A gate that could not be read.
     Gates,
     /// The turn to end.
@@ -143,6 +147,7 @@ impl Waiting {
         match self {
             Self::Halt | Self::Freeze | Self::Question | Self::PullRequest => true,
             Self::UsageLimit
+            | Self::Agent
             | Self::Gates
             | Self::Turn
             | Self::Executor
@@ -155,6 +160,6 @@ impl Waiting {
 
     /// Whether the run's clocks stand still meanwhile.
     pub const fn stops_clocks(self) -> bool {
-        self.on_people() || matches!(self, Self::UsageLimit)
+        self.on_people() || matches!(self, Self::UsageLimit | Self::Agent)
     }
 }

@@ -66,8 +66,8 @@ fn check(now: Situation, expected: Plan) {
 #[test]
 fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
     use Waiting::{
-        Backoff, Executor, Freeze, Gates, Halt, Judgement, Ports, PullRequest, Question, Turn,
-        UsageLimit, Workspace,
+        Agent, Backoff, Executor, Freeze, Gates, Halt, Judgement, Ports, PullRequest, Question,
+        Turn, UsageLimit, Workspace,
     };
     let check = |all: &[Waiting], people: bool, clocks_stop: bool| {
         for one in all {
@@ -75,7 +75,7 @@ fn who_is_waited_for_and_whose_an_issue_is_in_the_end() {
         }
     };
     check(&[Halt, Freeze, Question, PullRequest], true, true);
-    check(&[UsageLimit], false, true);
+    check(&[UsageLimit, Agent], false, true);
     check(&[Gates, Turn, Executor, Backoff, Workspace, Judgement, Ports], false, false);
     let back = [End::Done, End::NeedsHuman, End::Frozen, End::Released].map(End::is_handed_back);
     assert_eq!(back, [false, true, true, false]);
@@ -170,6 +170,16 @@ fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
         let in_vain = Situation { retries_left: false, ..limited };
         check(in_vain, ends(End::NeedsHuman));
         check(Situation { landed: RED, ..in_vain }, ends(End::Frozen));
+    }
+    let unavailable = |again, overdue| turn_is(Turn::Unavailable { again, overdue });
+    check(unavailable(false, false), waits(Waiting::Agent));
+    check(unavailable(true, false), turn(TurnCause::AgentBack));
+    for again in BOTH {
+        let in_vain = Situation { alive: STILL, ..unavailable(again, true) };
+        check(in_vain, ends(End::NeedsHuman));
+        check(Situation { landed: RED, ..in_vain }, ends(End::Frozen));
+        let none_left = Situation { retries_left: false, ..unavailable(again, false) };
+        assert!(!matches!(plan(&none_left), Plan::Conclude { .. }), "no retry is spent for it");
     }
     check(turn_is(Turn::Running { stalled: false }), waits(Waiting::Turn));
     check(turn_is(Turn::Running { stalled: true }), Plan::Interrupt);

@@ -152,13 +152,15 @@ impl Run {
         count(&self.attempts, |attempt| attempt.cause == TurnCause::FixForward)
     }
 
-    /// Failed turns in a row, newest last: what executor retries are counted by.
+    /// Failed turns in a row, newest last: what executor retries are counted by. What a turn
+    /// could not help neither counts nor comes between.
     pub fn failures_in_a_row(&self) -> u32 {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
-        let failed =
-            turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how)).take_while(|how| {
-                matches!(how, Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled))
-            });
+        let ends = turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how));
+        let ends = ends.filter(|how| !matches!(how, Some(TurnEnd::Unavailable { .. })));
+        let failed = ends.take_while(|how| {
+            matches!(how, Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled))
+        });
         failed.count() as u32
     }
 
@@ -169,6 +171,7 @@ impl Run {
         let broken = ends.take_while(|how| match how {
             Some(
                 TurnEnd::Limited { .. }
+                | TurnEnd::Unavailable { .. }
                 | TurnEnd::Failed { .. }
                 | TurnEnd::Hopeless { .. }
                 | TurnEnd::Stalled

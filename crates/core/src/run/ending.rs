@@ -37,7 +37,9 @@ impl Run {
     /// The newest error of its passes, or of its newest turn, while it lasts.
     fn last_error(&self, seen: &Seen) -> Option<String> {
         let turn = || match &self.turn()?.ended.as_ref()?.how {
-            TurnEnd::Failed { message } | TurnEnd::Hopeless { message } => Some(message.clone()),
+            TurnEnd::Failed { message }
+            | TurnEnd::Hopeless { message }
+            | TurnEnd::Unavailable { message, .. } => Some(message.clone()),
             TurnEnd::Stalled
             | TurnEnd::Lost
             | TurnEnd::Interrupted
@@ -83,7 +85,9 @@ impl Run {
         }
         match now.turn {
             Turn::None { gates: Gates::Refused } => self.let_go_because(),
-            Turn::Failed { .. } | Turn::Limited { .. } => self.turn_because(),
+            Turn::Failed { .. } | Turn::Limited { .. } | Turn::Unavailable { .. } => {
+                self.turn_because()
+            }
             Turn::Finished { work: Work::New(candidate), .. } => {
                 self.candidate_because(candidate, limits, now)
             }
@@ -104,6 +108,11 @@ impl Run {
             Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message.clone(),
             Some(TurnEnd::Stalled) => "the agent made no sound and was stopped".to_owned(),
             Some(TurnEnd::Lost) => "the agent's process was lost".to_owned(),
+            Some(TurnEnd::Unavailable { message, .. }) => {
+                let since = self.unavailable().map(|found| found.since);
+                let since = since.map_or_else(String::new, |at| format!(" since {at:.0}"));
+                return format!("{message} (waited for{since})");
+            }
             Some(TurnEnd::Limited { .. }) => {
                 return format!(
                     "a usage limit ended {} turns, one after the other: see what the account may \

@@ -27,8 +27,17 @@ impl Run {
     /// the tracker itself is not shown there.
     pub fn lasting_error(&self, now: At) -> Option<String> {
         let shown = |by: &Impediment| !matches!(by, Impediment::Minor { .. });
-        let impeded = self.impeded().filter(|impeded| shown(&impeded.by))?;
-        (now.duration_since(impeded.since) >= QUIET).then(|| impeded.by.sentence())
+        let minor = self.impediment().is_some_and(|by| !shown(by));
+        let (what, since) = self.held_up(now).filter(|_| !minor)?;
+        (now.duration_since(since) >= QUIET).then_some(what)
+    }
+
+    /// What holds it up now, in a sentence, and since when: what is in the way of its passes,
+    /// else that its agent cannot work.
+    pub fn held_up(&self, now: At) -> Option<(String, At)> {
+        let impeded = self.impeded().map(|impeded| (impeded.by.sentence(), impeded.since));
+        let agent = || self.waits_for_agent(now);
+        impeded.or_else(|| agent().map(|found| (found.message.to_owned(), found.since)))
     }
 
     /// The transition that records `by`, which a pass met at `now`; none where it is no

@@ -20,6 +20,7 @@ mod tests;
 mod told;
 mod transition;
 mod turn;
+mod unavailable;
 
 pub use asks::{Given, Question, Wants};
 pub use look::Look;
@@ -28,7 +29,8 @@ pub use situate::Limits;
 pub use stage::Stage;
 pub use told::Told;
 pub use transition::Transition;
-pub use turn::{Ended, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
+pub use turn::{AgentNeed, Ended, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
+pub use unavailable::Unavailable;
 
 use serde::{Deserialize, Serialize};
 

@@ -147,6 +147,14 @@ impl Run {
                     plan::Turn::Failed { backoff_over: over || self.retry_asked_since(ended.at) }
                 }
                 TurnEnd::Interrupted => plan::Turn::Interrupted,
+                TurnEnd::Unavailable { .. } => {
+                    let found = self.unavailable();
+                    let again = found.is_none_or(|found| now >= found.again);
+                    plan::Turn::Unavailable {
+                        again: again || self.retry_asked_since(ended.at),
+                        overdue: found.is_some_and(|found| found.is_overdue(now)),
+                    }
+                }
                 TurnEnd::Limited { .. } => {
                     let over = self.limit_over().is_some_and(|at| now >= at);
                     plan::Turn::Limited { reset: over || self.retry_asked_since(ended.at) }

@@ -78,7 +78,10 @@ impl Run {
 /// Whether a turn goes on with what the one before it was about.
 fn goes_on(cause: TurnCause) -> bool {
     match cause {
-        TurnCause::Retry | TurnCause::Interrupted | TurnCause::LimitReset => true,
+        TurnCause::Retry
+        | TurnCause::Interrupted
+        | TurnCause::LimitReset
+        | TurnCause::AgentBack => true,
         TurnCause::Opening
         | TurnCause::CommitOrDiscard
         | TurnCause::Refused

@@ -88,11 +88,30 @@ pub enum TurnEnd {
     Lost,
     /// We stopped it.
     Interrupted,
+    /// What its agent needs to work at all was not there; no retry of this run alone brings it.
+    Unavailable {
+        /// What.
+        what: AgentNeed,
+        /// What was said, and how to mend it.
+        message: String,
+    },
     /// A usage limit.
     Limited {
         /// When the limit resets, where that is known.
         resets_at: Option<At>,
     },
+}
+
+/// What an agent needs to work at all: without it the next run gets no further either.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentNeed {
+    /// A credential that the model's API takes.
+    SignIn,
+    /// The model's API, answering.
+    Model,
+    /// Its program, starting.
+    Program,
 }
 
 /// What one turn cost, under the key that the ledger knows it by.

@@ -1,5 +1,6 @@
 //! What a run needs before anything is spent on it, looked at and believed for a moment: its
 //! agent and the sign-in of that, the sandbox and the disk of jobs, the git remote.
+//! What a live run has found out about its agent counts, too: it holds others back from it.
 //!
 //! A tick looks at what its candidates need, one look an agent, so that ten thousand repos
 //! cost no more than their few agents. Just before a run begins everything is looked at anew.
@@ -9,10 +10,11 @@ use std::collections::HashMap;
 use afk_core::config::Policy;
 use afk_core::gates::{Fleet, Needed};
 use afk_core::ids::{AdapterName, At, Oid, RepoName};
+use afk_core::run::{Run, Unavailable};
 use jiff::SignedDuration;
 
 use crate::Engine;
-use crate::ports::{PortError, PortResult};
+use crate::ports::{PortError, PortResult, StoredRun};
 use crate::switches::Brake;
 
 /// How long a tick believes what was found.
@@ -53,9 +55,11 @@ impl Engine {
         &self,
         config: &Policy,
         fleet: &mut Fleet,
+        live: &[StoredRun],
         repos: &[&RepoName],
         look: Look,
     ) {
+        let held = held(config, live, self.ports.clock.now());
         let mut jobs = None;
         for &repo in repos {
             let Some((table, facts)) = config.repos.get(repo).zip(fleet.repos.get_mut(repo)) else {
@@ -68,7 +72,10 @@ impl Engine {
                 Some(jobs) => jobs,
                 None => jobs.insert(self.jobs_ready(look).await),
             };
-            let agent = self.agent_ready(&table.agent, repo, look).await;
+            let agent = match held.get(&table.agent) {
+                Some(why) => Needed::Missing(why.clone()),
+                None => self.agent_ready(&table.agent, repo, look).await,
+            };
             facts.machine = Some(worse(agent, jobs));
         }
     }
@@ -121,6 +128,22 @@ impl Engine {
         let (at, found) = found?;
         (look == Look::OfLate && is_of_late(at, self.ports.clock.now())).then_some(found)
     }
+}
+
+/// The agents that live runs have found unable to work, and what they wait for.
+fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a AdapterName, String> {
+    let runs = live.iter().map(|stored| &stored.run);
+    let found = runs.filter_map(|run| Some((run, agent_of(config, run)?, run.holds_agent(now)?)));
+    found.map(|(run, agent, found)| (agent, said(run, &found))).collect()
+}
+
+fn said(run: &Run, found: &Unavailable<'_>) -> String {
+    format!("{} has waited for the same agent since {:.0}: {}", run.issue, found.since, found.message)
+}
+
+/// The agent of a run; none where its repo is not configured any more.
+pub(crate) fn agent_of<'a>(config: &'a Policy, run: &Run) -> Option<&'a AdapterName> {
+    config.repos.get(&run.issue.repo).map(|table| &table.agent)
 }
 
 fn is_of_late(at: At, now: At) -> bool {

@@ -99,6 +99,9 @@ impl Pass<'_> {
                 let backoff = Run::backoff(self.run.failures_in_a_row());
                 Acted::wait(Watch::Nothing, ended.map(|ended| later(ended.at, backoff)))
             }
+            Waiting::Agent => {
+                Acted::wait(Watch::Nothing, self.run.unavailable().map(|found| found.again))
+            }
             Waiting::UsageLimit => Acted::wait(Watch::Nothing, self.run.limit_over()),
             Waiting::Judgement => Acted::wait(Watch::Jobs, None),
             Waiting::Halt | Waiting::Freeze | Waiting::PullRequest => {

@@ -12,6 +12,7 @@ mod below;
 mod comment;
 mod conclude;
 mod dropped;
+mod hold;
 mod impede;
 mod judge;
 mod land;
@@ -232,7 +233,8 @@ impl Pass<'_> {
         }
         self.context = serde_json::to_value(&context).map_err(PortError::permanent)?;
         for transition in found {
-            let bells = self.bell(&transition);
+            let mut bells = self.bell(&transition);
+            bells.extend(self.bell_of_hold(&transition).await?);
             if let Err(error) = self.commit_with(transition, bells, None).await {
                 // What is recorded of the error follows from nothing that was seen.
                 self.context = serde_json::Value::Null;

@@ -58,6 +58,7 @@ impl Pass<'_> {
             TurnCause::Retry
             | TurnCause::Interrupted
             | TurnCause::LimitReset
+            | TurnCause::AgentBack
             | TurnCause::CommitOrDiscard => false,
             // What landed is done with; what did not may stand as it is.
             TurnCause::Said => {
@@ -201,7 +202,9 @@ impl Pass<'_> {
             TurnCause::Opening => None,
             TurnCause::Interrupted => Some(Cause::Interrupted),
             TurnCause::LimitReset => Some(Cause::LimitReset),
-            TurnCause::Retry => Some(Cause::Retry { error: self.last_error() }),
+            TurnCause::Retry | TurnCause::AgentBack => {
+                Some(Cause::Retry { error: self.last_error() })
+            }
             TurnCause::Said => Some(Cause::Said { text: words }),
             TurnCause::CommitOrDiscard => Some(Cause::Dirty {
                 paths: self.run.attempt().map_or(&[], |attempt| attempt.dirty.as_slice()),
@@ -216,7 +219,11 @@ impl Pass<'_> {
 
     fn last_error(&self) -> &str {
         match self.run.ends().filter(|ended| ended.started()).last().map(|ended| &ended.how) {
-            Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message,
+            Some(
+                TurnEnd::Failed { message }
+                | TurnEnd::Hopeless { message }
+                | TurnEnd::Unavailable { message, .. },
+            ) => message,
             Some(TurnEnd::Stalled) => "it made no sound for too long and was stopped",
             Some(TurnEnd::Lost) => "its process was lost",
             Some(TurnEnd::Finished { .. } | TurnEnd::Interrupted | TurnEnd::Limited { .. })
@@ -233,7 +240,7 @@ fn was_killed(ended: &Ended) -> bool {
         | TurnEnd::Stalled
         | TurnEnd::Lost
         | TurnEnd::Interrupted => true,
-        TurnEnd::Finished { .. } | TurnEnd::Limited { .. } => false,
+        TurnEnd::Finished { .. } | TurnEnd::Limited { .. } | TurnEnd::Unavailable { .. } => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use afk_agent::agents::{
-    AgentEvent, AgentKind, Exit, Recovery, TokenUsage, TurnOutcome, TurnReader,
+    AgentEvent, AgentKind, Exit, Lack, Recovery, TokenUsage, TurnOutcome, TurnReader,
 };
 use afk_agent::host::EndHow;
 use afk_agent::sandbox::Strength;
@@ -17,7 +17,7 @@ use afk_core::ask::Asked;
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
 use afk_core::ids::{At, RepoName, RunId};
-use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
+use afk_core::run::{AgentNeed, TurnCost, TurnEnd, TurnFacts, TurnSeen};
 use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
 use afk_core::text::{Keep, bounded};
 use afk_core::usd::Usd;
@@ -255,6 +255,7 @@ pub(super) fn exit(how: &EndHow) -> Exit {
 }
 
 fn turn_end(outcome: TurnOutcome) -> TurnEnd {
+    let said = outcome.to_string();
     match outcome {
         TurnOutcome::Finished { text } => {
             TurnEnd::Finished { message: bounded(&text, WORDS, Keep::Tail).into_owned() }
@@ -263,10 +264,19 @@ fn turn_end(outcome: TurnOutcome) -> TurnEnd {
         TurnOutcome::Lost => TurnEnd::Lost,
         TurnOutcome::Failed { reason, message } => match reason.recovery() {
             Recovery::WaitUntil(resets_at) => TurnEnd::Limited { resets_at },
+            Recovery::Later(lack) => TurnEnd::Unavailable { what: need(lack), message: said },
             Recovery::Person => TurnEnd::Hopeless { message },
             // The next turn enters the conversation the other way.
             Recovery::Retry | Recovery::Resume | Recovery::Open => TurnEnd::Failed { message },
         },
+    }
+}
+
+fn need(lack: Lack) -> AgentNeed {
+    match lack {
+        Lack::SignIn => AgentNeed::SignIn,
+        Lack::Model => AgentNeed::Model,
+        Lack::Program => AgentNeed::Program,
     }
 }
 

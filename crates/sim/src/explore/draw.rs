@@ -106,7 +106,7 @@ fn issue(rng: &mut Rng, number: u64) -> IssueSetting {
 }
 
 fn work(rng: &mut Rng, feature: usize) -> Work {
-    let does = match rng.below(23) {
+    let does = match rng.below(24) {
         0..=6 => Does::Good,
         7 | 8 => Does::Breaks,
         9 | 10 => Does::Mends,
@@ -121,6 +121,7 @@ fn work(rng: &mut Rng, feature: usize) -> Work {
         19 => Does::Voids,
         20 => Does::HangsInTool,
         21 => Does::Hopeless,
+        22 => Does::CannotWork,
         _ => Does::Nothing,
     };
     Work { does, feature, cost: rng.pick(&[100_000, 400_000, 2_000_000]), asks: rng.chance(8) }

@@ -1,6 +1,6 @@
 //! What agents of a scenario do in a turn, by name.
 
-use afk_core::run::TurnEnd;
+use afk_core::run::{AgentNeed, TurnEnd};
 use afk_core::usd::Usd;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,8 @@ pub enum Does {
     ServiceAway,
     /// Its service will not have it.
     Hopeless,
+    /// What the agent needs is not there.
+    CannotWork,
     /// Good work that breaks off.
     BreaksOff,
     /// A usage limit ends it.
@@ -92,6 +94,10 @@ impl Work {
             Does::Hopeless => {
                 let message = "it is not logged in".to_owned();
                 Script::ends(Vec::new(), TurnEnd::Hopeless { message })
+            }
+            Does::CannotWork => {
+                let (what, message) = (AgentNeed::Model, "it is overloaded".to_owned());
+                Script::ends(Vec::new(), TurnEnd::Unavailable { what, message })
             }
             Does::BreaksOff => Script::ends(good, failed("it broke off")),
             Does::Limited => Script::ends(Vec::new(), TurnEnd::Limited { resets_at: None }),

@@ -74,12 +74,18 @@ fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.
         !config.kill_switch && world.bad_config.is_none(),
         config.allowlist.contains(&issue.repo),
         switches.freeze_of(&issue.repo).is_none(),
-        !world.agents.missing,
+        !world.agents.missing && !held(world),
         !locked(world, &issue.repo),
         ready && ann_may(world) && trusted(record, &config.ready_label),
         unblocked(world, issue, &record.issue.body),
         ready && record.issue.open,
     ]
+}
+
+/// Whether a run waits for the agent, which is the same for all in these worlds.
+fn held(world: &World) -> bool {
+    let mut runs = world.store.runs.values().map(|kept| &kept.run);
+    runs.any(|run| run.settled_at.is_none() && run.holds_agent(world.now).is_some())
 }
 
 /// Whether an open issue says that somebody works on it, and no live run is theirs.

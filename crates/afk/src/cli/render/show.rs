@@ -194,6 +194,9 @@ pub(super) fn ended(how: &TurnEnd) -> String {
         TurnEnd::Finished { message } => format!("finished: {}", line(message, 200)),
         TurnEnd::Failed { message } => format!("failed: {}", line(message, 300)),
         TurnEnd::Hopeless { message } => format!("failed for good: {}", line(message, 300)),
+        TurnEnd::Unavailable { message, .. } => {
+            format!("stopped, since its agent could not work: {}", line(message, 300))
+        }
         TurnEnd::Stalled => "stalled, and was stopped".to_owned(),
         TurnEnd::Lost => "its process died".to_owned(),
         TurnEnd::Interrupted => "interrupted".to_owned(),

@@ -1,6 +1,9 @@
 //! Everything at a glance.
 
+use std::collections::BTreeSet;
+
 use afk_app::views::{RunView, Status};
+use afk_core::gates::{Gate, GateVerdict};
 use afk_core::ids::RepoName;
 use afk_engine::ports::SwitchState;
 
@@ -143,15 +146,27 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
     if !rows.is_empty() {
         out.extend(columns(Some(["READY", "HELD", "TITLE"]), &rows));
     }
+    for why in missing(now) {
+        out.push(format!("{} {}", paint.mark(Mark::No), line(why, 300)));
+    }
     for (repo, why) in &now.unreadable {
         out.push(format!("{} {repo}: {}", paint.mark(Mark::Unknown), line(why, 160)));
     }
 }
 
+/// What ready issues need that is missing, each thing once, however many wait for it.
+fn missing(now: &Status) -> BTreeSet<&str> {
+    let gates = now.ready.iter().filter_map(|ready| ready.gates.as_ref());
+    let gates = gates.flat_map(|said| &said.gates);
+    let missing =
+        gates.filter(|one| one.gate == Gate::Machine && one.verdict == GateVerdict::Failed);
+    missing.map(|one| one.why.as_str()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use afk_core::freeze::{Acknowledged, Paging};
-    use afk_core::gates::{Explanation, Gate, GateResult, GateVerdict};
+    use afk_core::gates::{Explanation, GateResult};
 
     use afk_app::views::{HandedBack, Held};
     use afk_engine::ports::{Freeze, Switches};
@@ -238,8 +253,10 @@ mod tests {
             }],
             ready: vec![
                 held(8, Ok(said(&[Gate::RepoLock, Gate::Trust]))),
-                held(9, Ok(said(&[]))),
-                held(10, Err("the tracker did not answer")),
+                held(9, Ok(said(&[Gate::Machine]))),
+                held(10, Ok(said(&[Gate::Machine]))),
+                held(11, Ok(said(&[]))),
+                held(12, Err("the tracker did not answer")),
             ],
             unreadable: vec![(repo("o/api"), "no such host".to_owned())],
             serving: Some(Holder { pid: 71, host: "mill".to_owned(), since: samples::at(60) }),

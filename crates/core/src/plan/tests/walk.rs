@@ -36,6 +36,7 @@ fn every_turn() -> Vec<Turn> {
         all.push(Turn::NotStarted { reset: flag });
         all.push(Turn::Asking { due: flag });
         all.push(Turn::Limited { reset: flag });
+        all.extend(BOTH.map(|overdue| Turn::Unavailable { again: flag, overdue }));
         all.push(Turn::Running { stalled: flag });
         all.push(Turn::Failed { backoff_over: flag });
         work.push(Work::New(Candidate::Unjudged { judging: flag }));

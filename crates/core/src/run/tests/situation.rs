@@ -94,6 +94,62 @@ fn a_usage_limit_is_over_at_its_reset() {
     }
 }
 
+fn unavailable(what: AgentNeed) -> Transition {
+    ended(TurnEnd::Unavailable { what, message: "away".to_owned() })
+}
+
+#[test]
+fn an_agent_that_cannot_work_is_tried_again_ever_later_and_not_for_ever() {
+    let away = || unavailable(AgentNeed::Model);
+    let all = |n| repeated(&[(99, begun(TurnCause::AgentBack)), (100, away())], n);
+    for (n, seconds) in [(1, 30), (2, 60), (3, 120), (5, 480), (6, 600), (40, 600)] {
+        let run = run(&all(n));
+        let found = run.unavailable().unwrap();
+        assert_eq!(found.again.duration_since(at(100)).as_secs(), seconds, "{n}");
+        assert_eq!((found.times, found.since), (n as u32, at(100)));
+    }
+    let turn = |now| situation(&all(1), now).turn;
+    let is = |again, overdue| plan::Turn::Unavailable { again, overdue };
+    assert_eq!(turn(129), is(false, false));
+    assert_eq!(turn(130), is(true, false));
+    assert_eq!(turn(100 + 12 * 3600 - 1), is(true, false));
+    assert_eq!(turn(100 + 12 * 3600), is(true, true));
+    // Failures and a halt between them are no progress; a turn that came to its end is.
+    let with_end = |how| with(all(1), vec![(101, begun(TurnCause::AgentBack)), (102, ended(how))]);
+    let again = vec![(103, begun(TurnCause::Retry)), (104, away())];
+    let times = |steps: Vec<(i64, Transition)>| run(&steps).unavailable().map(|found| found.times);
+    for how in [TurnEnd::Lost, TurnEnd::Interrupted, TurnEnd::Limited { resets_at: None }] {
+        assert_eq!(times(with_end(how.clone())), None);
+        assert_eq!(times(with(with_end(how), again.clone())), Some(2));
+    }
+    let finished = TurnEnd::Finished { message: String::new() };
+    assert_eq!(times(with(with_end(finished), again)), Some(1));
+    // No retry is spent for it, and none comes back by it.
+    let failures = |steps: Vec<(i64, Transition)>| run(&steps).failures_in_a_row();
+    let failed = vec![(10, begun(TurnCause::Opening)), (20, ended(TurnEnd::Lost))];
+    assert_eq!(failures(with(failed, all(3))), 1);
+}
+
+#[test]
+fn an_agent_that_cannot_work_is_held_until_it_works_again() {
+    let holds = |steps: &[(i64, Transition)], now| run(steps).holds_agent(at(now)).is_some();
+    let away = |what| vec![(1, begun(TurnCause::Opening)), (5, unavailable(what))];
+    let model = || away(AgentNeed::Model);
+    assert!(holds(&model(), 5));
+    let trying = with(model(), vec![(35, begun(TurnCause::AgentBack))]);
+    assert!(holds(&trying, 36) && holds(&trying, 334) && !holds(&trying, 335));
+    assert!(!holds(&with(trying, vec![(40, finished())]), 41));
+    let over = Transition::Concluded { end: End::Released, why: String::new() };
+    assert!(!holds(&with(model(), vec![(6, over)]), 7));
+    // What the run may have spoilt by itself is its own trouble.
+    assert!(holds(&away(AgentNeed::Program), 5));
+    let spoilt =
+        vec![(1, begun(TurnCause::Opening)), (2, finished()), (3, begun(TurnCause::Refused))];
+    let spoilt = |what| with(spoilt.clone(), vec![(5, unavailable(what))]);
+    assert!(!holds(&spoilt(AgentNeed::Program), 5) && holds(&spoilt(AgentNeed::SignIn), 5));
+    assert!(run(&spoilt(AgentNeed::Program)).waits_for_agent(at(5)).is_some());
+}
+
 #[test]
 fn usage_limits_in_a_row_are_tried_again_ever_later_and_not_for_ever() {
     let limited = || (100, ended(TurnEnd::Limited { resets_at: Some(at(0)) }));

@@ -10,6 +10,7 @@ fn turn_ends() -> impl Strategy<Value = TurnEnd> {
         Just(TurnEnd::Finished { message: "Done.".to_owned() }),
         Just(TurnEnd::Failed { message: "no".to_owned() }),
         Just(TurnEnd::Hopeless { message: "no".to_owned() }),
+        Just(TurnEnd::Unavailable { what: AgentNeed::Model, message: "away".to_owned() }),
         Just(TurnEnd::Stalled),
         Just(TurnEnd::Lost),
         Just(TurnEnd::Interrupted),

@@ -205,6 +205,14 @@ impl Judge {
             TurnCause::Refused if run.refusals() >= world.config.landing_refusals_max => {
                 wrong.push("beyond the refusals".to_owned());
             }
+            TurnCause::AgentBack => {
+                let due = run.unavailable().map(|found| found.again);
+                let asked = |ended: &Ended| run.retry_asked_since(ended.at);
+                let free = self.back || run.ends().last().is_some_and(asked);
+                if !free && due.is_none_or(|due| at < due) {
+                    wrong.push("before its time".to_owned());
+                }
+            }
             TurnCause::Retry => {
                 let failures = run.failures_in_a_row();
                 let asked = |ended: &Ended| run.retry_asked_since(ended.at);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
-use afk_core::run::{Run, Transition};
+use afk_core::run::{Run, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState};
 use jiff::SignedDuration;
@@ -100,6 +100,16 @@ pub(super) fn long_ago(run: &mut Run) {
     let turns = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns);
     for ended in turns.filter_map(|turn| turn.ended.as_mut()) {
         ended.at = ended.at.checked_sub(SignedDuration::from_mins(10)).unwrap_or(ended.at);
+    }
+}
+
+/// The record as if no turn had ended for want of what the agent needs.
+pub(super) fn available(run: &mut Run) {
+    let turns = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns);
+    for ended in turns.filter_map(|turn| turn.ended.as_mut()) {
+        if let TurnEnd::Unavailable { message, .. } = &ended.how {
+            ended.how = TurnEnd::Failed { message: message.clone() };
+        }
     }
 }
 

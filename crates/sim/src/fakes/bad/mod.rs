@@ -114,11 +114,13 @@ pub enum Bad {
     PollsAllTheTime,
     /// What a machine lacks is not seen.
     MachineIgnored,
+    /// That a run waits for its agent holds no other back.
+    HoldIgnored,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -168,6 +170,7 @@ impl Bad {
         Self::BelievesOneFailure,
         Self::PollsAllTheTime,
         Self::MachineIgnored,
+        Self::HoldIgnored,
     ];
 
     /// The configuration as this loop sees it.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Bad;
 use super::bends::{
-    believing, bell_first, bell_twice, bending, clock_from_dispatch, ended_by_error, hiding,
-    long_ago, recording, rewriting, uncorrected, undoing, unsent, without_costs,
+    available, believing, bell_first, bell_twice, bending, clock_from_dispatch, ended_by_error,
+    hiding, long_ago, recording, rewriting, uncorrected, undoing, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -37,6 +37,7 @@ impl Bad {
                     .collect();
                 hiding(world, |kept| !locked.contains(&kept.run.issue), act)
             }
+            (Self::HoldIgnored, "store.live") => rewriting(world, available, act),
             (Self::ClockFromDispatch, "store.load") => rewriting(world, clock_from_dispatch, act),
             (Self::SpendIgnored, "store.load") => rewriting(world, without_costs, act),
             (Self::RetriesAtOnce, "store.load") => rewriting(world, long_ago, act),

@@ -1,0 +1,99 @@
+//! A run whose agent cannot work: its sign-in is refused, the model's API does not answer, its
+//! program does not start.
+//!
+//! It waits as for a usage limit: no retry is spent and no clock goes on. The agent is tried
+//! again at growing intervals, and not for ever. Meanwhile nothing else is dispatched to it:
+//! that follows from the records of the live runs, and is stored nowhere else.
+
+use jiff::SignedDuration;
+
+use super::{AgentNeed, Ended, Run, TurnEnd};
+use crate::ids::At;
+use crate::plan::TurnCause;
+
+/// How long after the first such end the agent is tried again; doubled each time.
+const FIRST: SignedDuration = SignedDuration::from_secs(30);
+/// The longest pause between two tries.
+const LONGEST: SignedDuration = SignedDuration::from_mins(10);
+/// How long the agent is waited for in all.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(12);
+/// How long a try may be under way before its silence counts as good news: an agent repeats
+/// requests by itself for some minutes before it gives up.
+const TRYING: SignedDuration = SignedDuration::from_mins(5);
+
+/// That the agent of a run cannot work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable<'a> {
+    /// What it needs and has not.
+    pub what: AgentNeed,
+    /// What was said last, and how to mend it.
+    pub message: &'a str,
+    /// Since when.
+    pub since: At,
+    /// How many turns have ended so.
+    pub times: u32,
+    /// When it is tried again.
+    pub again: At,
+}
+
+impl Unavailable<'_> {
+    /// Whether it was waited for long enough.
+    pub fn is_overdue(&self, now: At) -> bool {
+        now.duration_since(self.since) >= PATIENCE
+    }
+}
+
+impl Run {
+    /// That its agent cannot work, where the newest turn to end found that out.
+    pub fn unavailable(&self) -> Option<Unavailable<'_>> {
+        let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
+        let mut ends = turns.filter_map(|turn| turn.ended.as_ref());
+        let last = ends.next()?;
+        let TurnEnd::Unavailable { what, message } = &last.how else { return None };
+        let earlier = ends.take_while(|ended| broke_off(ended));
+        let earlier: Vec<At> =
+            earlier.filter(|end| is_unavailable(end)).map(|end| end.at).collect();
+        let times = earlier.len() as u32 + 1;
+        let pause = FIRST.checked_mul(1 << earlier.len().min(16)).unwrap_or(LONGEST).min(LONGEST);
+        let again = last.at.checked_add(pause).unwrap_or(At::MAX);
+        let since = earlier.last().copied().unwrap_or(last.at);
+        Some(Unavailable { what: *what, message, since, times, again })
+    }
+
+    /// Why nothing else is to be dispatched to the agent of this run, which is live. A program
+    /// that once worked for this run and does not start any more may have been spoilt by it.
+    pub fn holds_agent(&self, now: At) -> Option<Unavailable<'_>> {
+        let found = self.waits_for_agent(now)?;
+        let worked = || self.ends().any(|end| matches!(end.how, TurnEnd::Finished { .. }));
+        let own = found.what == AgentNeed::Program && worked();
+        (!own).then_some(found)
+    }
+
+    /// That it waits for its agent at `now`, or tries whether that is back.
+    pub fn waits_for_agent(&self, now: At) -> Option<Unavailable<'_>> {
+        let found = self.unavailable().filter(|_| self.conclusion.is_none())?;
+        let newest = self.turn()?;
+        let trying =
+            newest.cause == TurnCause::AgentBack && now.duration_since(newest.begun_at) < TRYING;
+        (newest.ended.is_some() || trying).then_some(found)
+    }
+}
+
+fn is_unavailable(ended: &Ended) -> bool {
+    matches!(ended.how, TurnEnd::Unavailable { .. })
+}
+
+/// Whether a turn ended without coming further.
+fn broke_off(ended: &Ended) -> bool {
+    match ended.how {
+        TurnEnd::Unavailable { .. }
+        | TurnEnd::Limited { .. }
+        | TurnEnd::Failed { .. }
+        | TurnEnd::Hopeless { .. }
+        | TurnEnd::Stalled
+        | TurnEnd::Lost
+        // A halt, after which it is tried again at once.
+        | TurnEnd::Interrupted => true,
+        TurnEnd::Finished { .. } => false,
+    }
+}
