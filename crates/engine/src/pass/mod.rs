@@ -16,6 +16,7 @@ mod impede;
 mod judge;
 mod land;
 mod observe;
+mod pull;
 mod requests;
 mod reset;
 mod stages;
@@ -304,6 +305,7 @@ impl Pass<'_> {
             | Plan::AskBase
             | Plan::Land
             | Plan::Find
+            | Plan::OpenPullRequest
             | Plan::Adopt
             | Plan::AskStages
             | Plan::AskDescendants

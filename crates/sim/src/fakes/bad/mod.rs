@@ -114,11 +114,15 @@ pub enum Bad {
     PollsAllTheTime,
     /// What a machine lacks is not seen.
     MachineIgnored,
+    /// A pull request is not found again.
+    OpensAnotherPull,
+    /// That a pull request may be open is not remembered.
+    PullForgotten,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -168,6 +172,8 @@ impl Bad {
         Self::BelievesOneFailure,
         Self::PollsAllTheTime,
         Self::MachineIgnored,
+        Self::OpensAnotherPull,
+        Self::PullForgotten,
     ];
 
     /// The configuration as this loop sees it.
