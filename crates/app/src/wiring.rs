@@ -11,7 +11,7 @@ use afk_agent::host::Hosts;
 use afk_agent::sandbox::Capabilities;
 use afk_core::ids::AdapterName;
 use afk_engine::Engine;
-use afk_engine::ports::{Executor, Ports, Settings, Tracker};
+use afk_engine::ports::{Executor, NoPullRequests, Ports, Settings, Tracker};
 use afk_engine::router::{RoutedExecutor, RoutedStages, RoutedTracker, Router};
 use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
@@ -165,6 +165,7 @@ impl App {
             executor: Arc::new(RoutedExecutor::new(settings.clone(), executors)),
             jobs: Arc::new(LocalJobs::new(local.clone())),
             stages: Arc::new(RoutedStages::new(stages)),
+            pulls: Arc::new(NoPullRequests),
             git: Arc::new(LocalGit::new(local.clone())),
             notifier: Arc::new(bells),
             archive: Arc::new(archive.clone()),

@@ -172,6 +172,8 @@ pub enum Landing {
     /// By a branch of its own, on which stages marked `before_landing` must pass first:
     /// the default branch is never red.
     Tested,
+    /// By a pull request, of which people decide.
+    PullRequest,
 }
 
 /// What the landed history shows.
@@ -311,6 +313,7 @@ impl Policy {
             stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
             candidate: Duration::from_mins(10),
             before_landing: repo.before_landing(),
+            pull_request: repo.landing == Landing::PullRequest,
         }
     }
 
@@ -357,7 +360,7 @@ impl Repo {
     pub fn before_landing(&self) -> Option<Stages> {
         let marked = self.stages.iter().filter(|stage| stage.before_landing);
         match self.landing {
-            Landing::Direct => None,
+            Landing::Direct | Landing::PullRequest => None,
             Landing::Tested => Stages::new(marked.map(|stage| stage.name.clone()).collect()).ok(),
         }
     }

@@ -96,6 +96,7 @@ impl Context {
             | Plan::AskBase
             | Plan::Land
             | Plan::Find
+            | Plan::OpenPullRequest
             | Plan::Adopt
             | Plan::AskStages
             | Plan::AskDescendants

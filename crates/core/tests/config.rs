@@ -207,6 +207,7 @@ fn tested_landing_and_stages_before_it_go_together() {
         }
     };
     check(&landing("tested", false), &["landing", "before_landing = true"]);
+    check(&landing("pull-request", false), &["landing", "nothing here opens pull requests"]);
     check(
         &landing("direct", true),
         &["stages.0.before_landing", "landing = \"tested\"", "take the mark off"],

@@ -7,6 +7,7 @@
 mod error;
 mod git;
 mod jobs;
+mod pulls;
 mod stages;
 mod store;
 mod tracker;
@@ -27,6 +28,7 @@ pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Pus
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, Transcript, TurnReport, TurnRequest,
 };
+pub use pulls::{NoPullRequests, PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, Freeze, JournalRow, MemoKey,
@@ -104,6 +106,8 @@ pub struct Ports {
     pub jobs: Arc<dyn Jobs>,
     /// The stages that are polled.
     pub stages: Arc<dyn Stages>,
+    /// Pull requests.
+    pub pulls: Arc<dyn PullRequests>,
     /// Mirrors, workspaces and the default branch.
     pub git: Arc<dyn Git>,
     /// The doorbells.

@@ -128,7 +128,8 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
                 CancelHow::Closed
                 | CancelHow::Unreadied
                 | CancelHow::Unlocked
-                | CancelHow::Stopped => true,
+                | CancelHow::Stopped
+                | CancelHow::PullClosed => true,
                 CancelHow::Unenrolled => false,
             });
             label(taken_back && seen.ready, &config.ready_label, remove);

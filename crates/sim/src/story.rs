@@ -290,6 +290,13 @@ pub fn tested(config: &mut Policy) {
     }
 }
 
+/// Lands by pull requests.
+pub fn pulls(config: &mut Policy) {
+    for table in config.repos.values_mut() {
+        table.landing = Landing::PullRequest;
+    }
+}
+
 /// Every stage is polled, as one that another machine answers for.
 pub fn polled(config: &mut Policy) {
     let stages = config.repos.values_mut().flat_map(|table| &mut table.stages);

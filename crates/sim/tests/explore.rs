@@ -142,6 +142,8 @@ fn says(bad: Bad) -> &'static str {
         Bad::PendingIsGreen => "was closed and what landed is not green",
         Bad::BelievesOneFailure => "that it heard once",
         Bad::PollsAllTheTime => "again at once",
+        Bad::OpensAnotherPull => "an attempt has two pull requests",
+        Bad::PullForgotten => "ends and its pull request is open",
     }
 }
 

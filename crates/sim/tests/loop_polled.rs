@@ -115,6 +115,8 @@ async fn a_stage_that_stays_down_freezes_at_its_deadline() {
     }
     story.settle().await;
     story.ended(End::Frozen);
+    let why = story.why();
+    assert!(why.contains("never answered") && why.contains("503 from the stage"), "{why}");
 }
 
 #[tokio::test]

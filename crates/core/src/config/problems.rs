@@ -193,6 +193,10 @@ impl Repo {
                 "is true, but with landing = \"direct\" no stage is run before landing; set \
                  landing = \"tested\", or take the mark off",
             )),
+            (Landing::PullRequest, _) => found.push(Mistake::at(
+                &["landing"],
+                "nothing here opens pull requests; set \"direct\" or \"tested\"",
+            )),
             (Landing::Tested, Some(_)) | (Landing::Direct, None) => {}
         }
         found

@@ -27,7 +27,7 @@
 //! | 12 | finished, workspace dirty | one turn to commit or discard |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
-//! | 15 | new head, candidate waits elsewhere | ask its stages to their deadline; red: as refused; red as its base is: wait for a mended base, at the deadline escalate; merged: landed; closed: cancelled |
+//! | 15 | new head, candidate waits elsewhere | ask its stages to their deadline; red: as refused; red as its base is: wait for a mended base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
 //! | 16 | new head, nothing against it | integrate, judge, try where it is tested first, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
 //! | 18 | landed, red, ours | fix-forwards left: workspace reset, corrective turn; else freeze |
@@ -76,12 +76,17 @@ pub fn plan(now: &Situation) -> Plan {
     }
 }
 
-/// Whether `next` goes on as if nothing had been pushed. What was begun lands whatever
-/// the record says, and nobody would follow its verdict.
+/// Whether `next` goes on as if nothing had been pushed, or no pull request opened. What was
+/// begun lands whatever the record says, and nobody would follow its verdict.
 fn leaves_a_push(next: Plan) -> bool {
     match next {
         // A halted run comes back to it; landing itself reads the remote first.
-        Plan::Settle | Plan::Interrupt | Plan::Land | Plan::Find => false,
+        Plan::Settle
+        | Plan::Interrupt
+        | Plan::Land
+        | Plan::Find
+        | Plan::OpenPullRequest
+        | Plan::Adopt => false,
         Plan::Wait { reason } => reason == Waiting::Freeze,
         Plan::Conclude { .. }
         | Plan::Open
@@ -94,7 +99,6 @@ fn leaves_a_push(next: Plan) -> bool {
         | Plan::Try
         | Plan::AskCandidate
         | Plan::AskBase
-        | Plan::Adopt
         | Plan::AskStages
         | Plan::AskDescendants
         | Plan::ProveLanded => true,
@@ -230,9 +234,9 @@ fn undecided(work: Work) -> bool {
             | Candidate::Refused(_)
             | Candidate::Pushed { .. }
             | Candidate::Excused { .. }
+            | Candidate::PullRequestUnopened
             | Candidate::PullRequestOpen
-            | Candidate::PullRequestMerged
-            | Candidate::PullRequestClosed,
+            | Candidate::PullRequestMerged,
         ) => false,
     }
 }
@@ -257,9 +261,10 @@ fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
         Candidate::Pushed { overdue: true } | Candidate::Excused { overdue: true } => give_up(now),
         Candidate::Pushed { overdue: false } => Plan::AskCandidate,
         Candidate::Excused { overdue: false } => Plan::AskBase,
+        Candidate::PullRequestUnopened if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        Candidate::PullRequestUnopened => Plan::OpenPullRequest,
         Candidate::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
         Candidate::PullRequestMerged => Plan::Adopt,
-        Candidate::PullRequestClosed => let_go(now),
         Candidate::Unmerged => Plan::Integrate,
         Candidate::Unjudged { judging: true } => Plan::Wait { reason: Waiting::Judgement },
         Candidate::Unjudged { judging: false } => Plan::Judge,

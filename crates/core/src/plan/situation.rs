@@ -256,12 +256,12 @@ pub enum Candidate {
         /// The stage's deadline has passed.
         overdue: bool,
     },
+    /// On a branch of its own, and its pull request is not known to be open yet.
+    PullRequestUnopened,
     /// People have not decided on its pull request.
     PullRequestOpen,
     /// People merged it.
     PullRequestMerged,
-    /// People closed it.
-    PullRequestClosed,
 }
 
 /// Why a candidate is refused.

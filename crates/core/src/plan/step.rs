@@ -45,6 +45,8 @@ pub enum Plan {
     Land,
     /// Look whether the push that was begun put the candidate on the default branch.
     Find,
+    /// Open the candidate's pull request, or find that it is there.
+    OpenPullRequest,
     /// A pull request was merged by people: record what landed.
     Adopt,
     /// Ask the stages about the landed commit.

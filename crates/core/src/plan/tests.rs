@@ -270,7 +270,15 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(Situation { landed: RED, ..excused(true) }, ends(End::Frozen));
     check(offering(Candidate::PullRequestOpen), waits(Waiting::PullRequest));
     check(offering(Candidate::PullRequestMerged), Plan::Adopt);
-    check(offering(Candidate::PullRequestClosed), ends(End::Released));
+    check(offering(Candidate::PullRequestUnopened), Plan::OpenPullRequest);
+    let frozen = Situation { frozen: true, ..offering(Candidate::PullRequestUnopened) };
+    check(frozen, waits(Waiting::Freeze));
+    // What is open may be merged at any time.
+    let open = |candidate| Situation { sent: true, ..offering(candidate) };
+    check(open(Candidate::PullRequestUnopened), Plan::OpenPullRequest);
+    check(open(Candidate::PullRequestOpen), waits(Waiting::PullRequest));
+    check(open(Candidate::PullRequestMerged), Plan::Adopt);
+    check(Situation { cancelled: true, ..open(Candidate::PullRequestOpen) }, Plan::Find);
     check(offering(Candidate::Unmerged), Plan::Integrate);
     check(offering(Candidate::Unjudged { judging: false }), Plan::Judge);
     check(offering(Candidate::Unjudged { judging: true }), waits(Waiting::Judgement));

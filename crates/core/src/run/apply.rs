@@ -1,8 +1,8 @@
 //! What each transition does to the record.
 
 use super::{
-    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, Posted, Run,
-    Stage, Start, Transition, Tried, Turn,
+    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, Posted,
+    PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
@@ -50,9 +50,8 @@ impl Run {
             Transition::Refused { refused } => {
                 self.on_attempt(|attempt| attempt.refused = Some(refused));
             }
-            Transition::TryBegun => self.on_candidate(|candidate| {
-                let tried = Tried { begun_at: at, pushed_at: None, removed_at: None };
-                candidate.tried.get_or_insert(tried);
+            Transition::TryBegun => self.on_candidate(|one| {
+                one.tried.get_or_insert(Tried { begun_at: at, pushed_at: None, removed_at: None });
             }),
             Transition::TryPushed => self.on_candidate(|candidate| {
                 if let Some(tried) = &mut candidate.tried {
@@ -69,6 +68,9 @@ impl Run {
             }),
             Transition::NotLanded => self.on_candidate(|candidate| candidate.sent_at = None),
             Transition::Landed { commit } => self.land(at, commit),
+            Transition::PullBegun => self.on_candidate(|one| one.begin_pull(at)),
+            Transition::PullSeen { seen } => self.see_pull(at, seen),
+            Transition::Adopted { commit, base, tree } => self.adopt(at, commit, base, tree),
             Transition::StageAnswered { stage } => self.answer(stage),
             Transition::Attributed { cause } => self.attribute(at, cause),
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
@@ -125,6 +127,30 @@ impl Run {
     fn impede(&mut self, at: At, by: Impediment) {
         let since = self.impeded().map_or(at, |impeded| impeded.since);
         self.impeded = Some(Impeded { by, since, over: None });
+    }
+
+    fn see_pull(&mut self, at: At, seen: PullSeen) {
+        if matches!(seen.state, PullState::Closed | PullState::Superseded) {
+            self.cancel.get_or_insert(Cancel { by: None, how: CancelHow::PullClosed, at });
+        }
+        self.on_candidate(|candidate| {
+            if let Some(pull) = &mut candidate.pull {
+                pull.seen = Some(seen);
+            }
+        });
+    }
+
+    fn adopt(&mut self, at: At, commit: Oid, base: Oid, tree: Oid) {
+        self.out_of_the_way(at);
+        self.on_candidate(|candidate| {
+            // The same change on the same base is what was judged, whatever its message.
+            if (&candidate.base, &candidate.tree) != (&base, &tree) {
+                (candidate.guardrails, candidate.proof) = (None, None);
+            }
+            candidate.stages.clear();
+            (candidate.base, candidate.tree, candidate.commit) = (base, tree, commit);
+            candidate.landed_at = Some(at);
+        });
     }
 
     fn out_of_the_way(&mut self, at: At) {

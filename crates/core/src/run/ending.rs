@@ -26,7 +26,9 @@ impl Run {
             let (sent, branch) = (sent.commit.short(), self.branch());
             format!("it is not known whether {sent} landed on {branch}: look there first")
         });
-        let late = end.is_handed_back() && now.spent && self.spent() < self.budget;
+        let unanswered = now.landed == (Landed::Pending { overdue: true });
+        let late = (now.spent && self.spent() < self.budget) || unanswered;
+        let late = late && end.is_handed_back();
         let wanted = late || alive.is_some() || unknown.is_some();
         let error = self.last_error(seen).filter(|error| wanted && !why.contains(error.trim()));
         let error = error.map(|error| format!("the last error was: {}", error.trim()));
@@ -152,9 +154,9 @@ impl Run {
             | plan::Candidate::Unjudged { .. }
             | plan::Candidate::Clear
             | plan::Candidate::Untried
+            | plan::Candidate::PullRequestUnopened
             | plan::Candidate::PullRequestOpen
-            | plan::Candidate::PullRequestMerged
-            | plan::Candidate::PullRequestClosed => Some(self.landed_because(limits, now)),
+            | plan::Candidate::PullRequestMerged => Some(self.landed_because(limits, now)),
         };
         said.unwrap_or_default()
     }

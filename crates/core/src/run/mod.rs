@@ -12,6 +12,7 @@ mod ending;
 mod evidence;
 mod impeded;
 mod look;
+mod pull;
 mod record;
 mod situate;
 mod stage;
@@ -24,6 +25,7 @@ mod unavailable;
 
 pub use asks::{Given, Question, Wants};
 pub use look::Look;
+pub use pull::{Pull, PullSeen, PullState, pull_text};
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
 pub use situate::Limits;
 pub use stage::Stage;
@@ -190,6 +192,8 @@ pub enum CancelHow {
     Unenrolled,
     /// The run was stopped by name.
     Stopped,
+    /// The pull request was closed, or another took its place.
+    PullClosed,
 }
 
 impl CancelHow {
@@ -201,6 +205,7 @@ impl CancelHow {
             Self::Unlocked => "the in-progress label was removed",
             Self::Unenrolled => "the repository was taken off the allowlist",
             Self::Stopped => "the run was stopped by a person",
+            Self::PullClosed => "the pull request was closed without being merged",
         }
     }
 }
@@ -273,7 +278,10 @@ pub struct Candidate {
     pub proof: Option<ProofReport>,
     /// Its way over a branch of its own, where stages are asked before landing.
     pub tried: Option<Tried>,
-    /// Since when a push to the default branch may have landed it; none where none was
+    /// Its pull request, where people decide.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<Pull>,
+    /// Since when a push to the default branch, or people, may have landed it; none where none was
     /// begun, or the remote was read since and does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<At>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Candidate, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
+use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
 use crate::ask::Asked;
 use crate::elapsed::{deadline, elapsed};
 use crate::ids::At;
@@ -39,6 +39,9 @@ pub struct Limits {
     pub candidate: Duration,
     /// The stages that a candidate must pass before it lands; none where it lands at once.
     pub before_landing: Option<Stages>,
+    /// Whether people decide by a pull request.
+    #[serde(default)]
+    pub pull_request: bool,
 }
 
 /// Usage limits in a row, after which nobody waits for another to reset: some hours of
@@ -244,12 +247,29 @@ fn standing(
     match (&candidate.guardrails, &candidate.proof) {
         (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
         (Some(_), Some(proof)) if proof.accepted() => match &limits.before_landing {
+            // Once people were asked they decide, whatever is configured since.
+            _ if limits.pull_request || candidate.pull.is_some() => pulled(candidate),
             None => plan::Candidate::Clear,
             Some(stages) => tried(candidate, stages, seen, limits, since),
         },
         // Proved and refused are two steps: whoever died between them goes on.
         (Some(_), Some(_)) => plan::Candidate::Unjudged { judging: false },
         (None, _) | (_, None) => plan::Candidate::Unjudged { judging: seen.judging },
+    }
+}
+
+/// A judged candidate of which people decide.
+fn pulled(candidate: &Candidate) -> plan::Candidate {
+    if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
+        return plan::Candidate::Untried;
+    }
+    match candidate.pull_state() {
+        None => plan::Candidate::PullRequestUnopened,
+        Some(PullState::Merged { .. }) => plan::Candidate::PullRequestMerged,
+        // What was closed cancels the run.
+        Some(PullState::Open | PullState::Closed | PullState::Superseded) => {
+            plan::Candidate::PullRequestOpen
+        }
     }
 }
 

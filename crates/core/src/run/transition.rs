@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cancel, Candidate, LabelsSeen, Left, Refused, Reset, Run, Stage, Start, TurnEnd, TurnFacts,
+    Cancel, Candidate, LabelsSeen, Left, PullSeen, Refused, Reset, Run, Stage, Start, TurnEnd,
+    TurnFacts,
 };
 use crate::ask::{self, Answer};
 use crate::guardrails::GuardrailReport;
@@ -108,6 +109,23 @@ pub enum Transition {
     Landed {
         /// The commit there; another than the candidate where people merged it.
         commit: Oid,
+    },
+    /// The newest candidate's pull request is about to be opened: from here on people may
+    /// merge it.
+    PullBegun,
+    /// It was seen, other than before.
+    PullSeen {
+        /// How.
+        seen: PullSeen,
+    },
+    /// What people merged of the newest candidate was found on the default branch.
+    Adopted {
+        /// The commit there.
+        commit: Oid,
+        /// The commit that it stands on.
+        base: Oid,
+        /// Its tree.
+        tree: Oid,
     },
     /// A stage answered about the landed commit, other than before.
     StageAnswered {
@@ -213,6 +231,9 @@ impl Transition {
             Self::PushBegun => "push_begun",
             Self::NotLanded => "not_landed",
             Self::Landed { .. } => "landed",
+            Self::PullBegun => "pull_begun",
+            Self::PullSeen { .. } => "pull_seen",
+            Self::Adopted { .. } => "adopted",
             Self::StageAnswered { .. } => "stage_answered",
             Self::Attributed { .. } => "attributed",
             Self::LabelsSeen { .. } => "labels_seen",

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::{Acted, Pass, Watch};
 use crate::driver::later;
-use crate::ports::{Job, JobKind, PortError, PortErrorKind, PortResult};
+use crate::ports::{Job, JobKind, PortErrorKind, PortResult};
 
 /// How soon a stopped run is looked at again.
 pub(super) const STOPPING: SignedDuration = SignedDuration::from_millis(200);
@@ -40,11 +40,9 @@ impl Pass<'_> {
             Plan::AskDescendants => self.ask_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,
             Plan::Answer => self.answer(seen).await,
-            // Nothing lands here unproved or by a pull request: whoever brings those
-            // brings their arms.
-            Plan::Adopt | Plan::ProveLanded => {
-                Err(PortError::permanent("this build lands only what it proved itself"))
-            }
+            Plan::OpenPullRequest => self.open_pull().await,
+            Plan::Adopt => self.adopt().await,
+            Plan::ProveLanded => self.prove_landed().await,
         }
     }
 
@@ -104,9 +102,8 @@ impl Pass<'_> {
             }
             Waiting::UsageLimit => Acted::wait(Watch::Nothing, self.run.limit_over()),
             Waiting::Judgement => Acted::wait(Watch::Jobs, None),
-            Waiting::Halt | Waiting::Freeze | Waiting::PullRequest => {
-                Acted::wait(Watch::Nothing, None)
-            }
+            Waiting::PullRequest => return self.look_at_pull().await,
+            Waiting::Halt | Waiting::Freeze => Acted::wait(Watch::Nothing, None),
             Waiting::Gates | Waiting::Ports => {
                 Acted::wait(Watch::Nothing, Some(later(now, STOPPING * 5)))
             }

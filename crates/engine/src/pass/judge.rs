@@ -44,9 +44,27 @@ impl Pass<'_> {
                 None => Ok(Acted::Again),
             };
         }
-        let change = self.change(&candidate).await?;
+        self.judge_commit(&candidate).await
+    }
+
+    /// The same of what landed before it was judged. What stands against it is for people:
+    /// it is on the default branch.
+    pub(super) async fn prove_landed(&mut self) -> PortResult<Acted> {
+        let landed = self.run.landed().filter(|landed| landed.proof.is_none()).cloned();
+        let Some(landed) = landed else { return Ok(Acted::Again) };
+        if self.run.candidate().is_some() {
+            let short = landed.commit.short();
+            return Err(PortError::permanent(format!(
+                "{short} landed without a proof, and more was made on top of it before that"
+            )));
+        }
+        self.judge_commit(&landed).await
+    }
+
+    async fn judge_commit(&mut self, candidate: &Candidate) -> PortResult<Acted> {
+        let change = self.change(candidate).await?;
         if candidate.guardrails.is_none() {
-            return self.guard(&candidate, &change).await;
+            return self.guard(candidate, &change).await;
         }
         let conditions = self.config.conditions(&self.repo);
         let inputs = ProofInputs {
@@ -62,7 +80,7 @@ impl Pass<'_> {
             match proof::next(&inputs, &results) {
                 ProofStep::Decided(report) => return self.proved(*report).await,
                 ProofStep::Run(wanted) => {
-                    if !self.run_all(&candidate, wanted, &mut results).await? {
+                    if !self.run_all(candidate, wanted, &mut results).await? {
                         return Ok(Acted::wait(Watch::Jobs, None));
                     }
                 }
@@ -89,7 +107,7 @@ impl Pass<'_> {
     }
 
     async fn proved(&mut self, report: ProofReport) -> PortResult<Acted> {
-        let refused = refusal(&report);
+        let refused = refusal(&report).filter(|_| self.run.candidate().is_some());
         self.commit(Transition::Proved { report: Box::new(report) }).await?;
         match refused {
             None => Ok(Acted::Again),

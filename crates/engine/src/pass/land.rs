@@ -96,6 +96,7 @@ impl Pass<'_> {
             red: None,
             red_bases: Vec::new(),
             base_asked: None,
+            pull: None,
             attributed: None,
         })
     }
@@ -152,6 +153,9 @@ impl Pass<'_> {
     /// Reads what became of a push that was begun, where that is not known.
     pub(super) async fn find(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.sent().cloned() else { return Ok(Acted::Again) };
+        if candidate.pull.is_some() {
+            return self.find_pull().await;
+        }
         if let Some(acted) = self.found(&candidate).await? {
             return Ok(acted);
         }

@@ -17,6 +17,7 @@ mod impede;
 mod judge;
 mod land;
 mod observe;
+mod pull;
 mod requests;
 mod reset;
 mod stages;
@@ -306,6 +307,7 @@ impl Pass<'_> {
             | Plan::AskBase
             | Plan::Land
             | Plan::Find
+            | Plan::OpenPullRequest
             | Plan::Adopt
             | Plan::AskStages
             | Plan::AskDescendants

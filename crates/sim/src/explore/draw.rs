@@ -5,7 +5,8 @@
 
 use super::rng::Rng;
 use super::scenario::{
-    Call, Error, Fault, Happens, IssueSetting, Pushed, RepoSetting, Scenario, Setting, When,
+    Call, Decided, Error, Fault, Happens, IssueSetting, Pushed, RepoSetting, Scenario, Setting,
+    When,
 };
 use super::scripts::{Does, Work};
 use crate::fakes::{FAR, LATE, MANY};
@@ -35,6 +36,12 @@ impl Scenario {
         });
         let faults: Vec<_> = faults.collect();
         let polled = Rng::new(seed, 6).chance(25);
+        let mut people = Rng::new(seed, 8);
+        let pulls = people.chance(20);
+        if pulls {
+            acts.extend((0..4).map(|_| decides(&mut people, repos)));
+            acts.sort_by_key(|(step, _)| *step);
+        }
         Self {
             about: String::new(),
             seed: Some(seed),
@@ -42,6 +49,7 @@ impl Scenario {
             setting: Setting {
                 buries: Rng::new(seed, 5).chance(50),
                 polled,
+                pulls,
                 says: if polled { says(&mut Rng::new(seed, 7)) } else { Vec::new() },
                 ..setting(&mut Rng::new(seed, 2), repos)
             },
@@ -63,6 +71,7 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         unruly: rng.chance(20),
         buries: false,
         polled: false,
+        pulls: false,
         says: Vec::new(),
         repos: Vec::new(),
     };
@@ -73,6 +82,13 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         setting.repos.push(RepoSetting { name: (*repo).to_owned(), turns, issues });
     }
     setting
+}
+
+/// People decide on what is open then.
+fn decides(rng: &mut Rng, repos: &[&str]) -> (u64, Happens) {
+    let decided =
+        rng.pick(&[Decided::Merged, Decided::Merged, Decided::Closed, Decided::Superseded]);
+    (rng.below(STEPS), Happens::Decide(rng.pick(repos).to_owned(), decided))
 }
 
 /// Now and then a stage says other things than its commit deserves, but never that it passed.

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use afk_core::ids::IssueRef;
 use afk_core::issue::Permission;
 use afk_core::request::{Asked, in_comment};
-use afk_core::run::TurnEnd;
+use afk_core::run::{PullState, TurnEnd};
 use afk_engine::ports::{JobState, Switch, SwitchState};
 
 use jiff::SignedDuration;
 
-use super::scenario::{Happens, Pushed};
+use super::scenario::{Decided, Happens, Pushed};
 use crate::story::repo;
 use crate::world::{PushFate, TurnState, World, person};
 
@@ -63,6 +63,13 @@ impl Happens {
             Self::Bad(on) => world.bad_config = on.then(|| "it does not parse".to_owned()),
             Self::Unreadable(on) => world.store.unreadable_switches = *on,
             Self::NextPush(pushed) => world.git.fates.push_back(pushed.fate()),
+            Self::Decide(name, Decided::Merged) => world.people_merge(&repo(name)),
+            Self::Decide(name, Decided::Closed) => {
+                world.people_close(&repo(name), &PullState::Closed);
+            }
+            Self::Decide(name, Decided::Superseded) => {
+                world.people_close(&repo(name), &PullState::Superseded);
+            }
             Self::LoseTurns => {
                 for turn in world.agents.turns.values_mut() {
                     if turn.state == TurnState::Running {

@@ -59,6 +59,9 @@ pub struct Setting {
     /// Stages are polled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub polled: bool,
+    /// What lands is decided by people, in pull requests.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pulls: bool,
     /// What the stage says at its first polls, whatever they are about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub says: Vec<Says>,
@@ -191,6 +194,8 @@ pub enum Happens {
     Unreadable(bool),
     /// What becomes of the next push.
     NextPush(Pushed),
+    /// People decide on what is open on a repo.
+    Decide(String, Decided),
     /// Running agents are lost.
     LoseTurns,
     /// Running jobs are lost.
@@ -215,6 +220,18 @@ pub enum Happens {
     Jump(i64),
     /// A control plane dies between two calls.
     Crash(usize),
+}
+
+/// What people make of a pull request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decided {
+    /// They merge it.
+    Merged,
+    /// They close it.
+    Closed,
+    /// They let another take its place.
+    Superseded,
 }
 
 /// What becomes of a push.
@@ -289,8 +306,11 @@ impl Setting {
                 repo.hooks.before_remove = hook();
             }
         }
-        if self.tested {
+        if self.tested && !self.pulls {
             story::tested(&mut config);
+        }
+        if self.pulls {
+            story::pulls(&mut config);
         }
         if self.polled {
             story::polled(&mut config);

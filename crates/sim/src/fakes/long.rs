@@ -7,9 +7,11 @@ use afk_core::ask::Answer;
 use afk_core::change::Blobs;
 use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
+use afk_core::run::PullSeen;
 use afk_engine::ports::{
     CommitSpec, CommitText, Executor, Fetched, FileAt, Git, Job, JobState, Jobs, Merge, PortResult,
-    Prepared, Push, StageQuery, StageReport, Stages, Transcript, TurnReport, TurnRequest,
+    Prepared, PullRequests, PullSpec, Push, StageQuery, StageReport, Stages, Transcript,
+    TurnReport, TurnRequest,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -119,6 +121,21 @@ impl Jobs for Sim {
 impl Stages for Sim {
     async fn poll(&self, query: &StageQuery) -> PortResult<StageReport> {
         self.call("stages.poll", |world| world.poll_stage(query)).await
+    }
+}
+
+#[async_trait]
+impl PullRequests for Sim {
+    async fn open(&self, pull: &PullSpec) -> PortResult<PullSeen> {
+        self.call("pullrequests.open", |world| world.open_pull(pull)).await
+    }
+
+    async fn look(&self, repo: &RepoName, key: &str) -> PortResult<PullSeen> {
+        self.call("pullrequests.look", |world| world.look_at_pull(repo, key)).await
+    }
+
+    async fn close(&self, repo: &RepoName, key: &str) -> PortResult<()> {
+        self.call("pullrequests.close", |world| world.close_pull(repo, key)).await
     }
 }
 

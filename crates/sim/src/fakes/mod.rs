@@ -100,6 +100,7 @@ impl Sim {
             executor: sim.clone(),
             jobs: sim.clone(),
             stages: sim.clone(),
+            pulls: sim.clone(),
             git: sim.clone(),
             notifier: sim.clone(),
             archive: sim,

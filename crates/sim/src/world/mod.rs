@@ -11,6 +11,7 @@ mod git;
 mod jobs;
 mod others;
 mod outbox;
+mod pulls;
 mod stages;
 mod store;
 mod tracker;
@@ -29,6 +30,7 @@ pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
 pub use outbox::Send;
+pub use pulls::{PullRecord, PullWorld};
 pub use stages::{Poll, Says, StageWorld};
 pub use store::{Kept, Lease, Row, StoreWorld};
 pub(crate) use tracker::own;
@@ -54,6 +56,8 @@ pub struct World {
     pub jobs: JobWorld,
     /// The stages that are polled.
     pub stages: StageWorld,
+    /// Pull requests.
+    pub pulls: PullWorld,
     /// Remotes, mirrors and workspaces.
     pub git: GitWorld,
     /// Doorbells that rang, repeats included.
@@ -111,6 +115,7 @@ impl World {
             agents: Agents::default(),
             jobs: JobWorld::default(),
             stages: StageWorld::default(),
+            pulls: PullWorld::default(),
             git: GitWorld::default(),
             rung: Vec::new(),
             bells_broken: false,
@@ -137,6 +142,7 @@ impl World {
         self.step_turns();
         self.step_jobs();
         self.stages.step();
+        self.step_pulls();
     }
 
     /// Lets time pass.

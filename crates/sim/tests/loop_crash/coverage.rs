@@ -9,10 +9,11 @@ use super::plots::ALL;
 use super::sweep::{sites, undisturbed};
 
 /// The traits, as they are written.
-const TRAITS: [&str; 6] = [
+const TRAITS: [&str; 7] = [
     include_str!("../../../engine/src/ports.rs"),
     include_str!("../../../engine/src/ports/git.rs"),
     include_str!("../../../engine/src/ports/jobs.rs"),
+    include_str!("../../../engine/src/ports/pulls.rs"),
     include_str!("../../../engine/src/ports/stages.rs"),
     include_str!("../../../engine/src/ports/store.rs"),
     include_str!("../../../engine/src/ports/tracker.rs"),

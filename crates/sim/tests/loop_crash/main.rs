@@ -39,6 +39,8 @@ swept! {
     tested: plots::TESTED;
     tested_red: plots::TESTED_RED;
     polled: plots::POLLED;
+    pulled: plots::PULLED;
+    taken_back: plots::TAKEN_BACK;
     somebody_else_lands_first: plots::RACED;
     a_usage_limit: plots::LIMITED;
     the_agent_asks: plots::ASKED;

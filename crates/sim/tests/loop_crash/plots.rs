@@ -11,8 +11,8 @@ use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState, Switch, SwitchState};
 use afk_sim::story::{
-    Story, breaking_work, good_work, mending_more, mending_work, permit, polled, repo, seven,
-    start, tested,
+    Story, breaking_work, good_work, mending_more, mending_work, permit, polled, pulls, repo,
+    seven, start, tested,
 };
 use afk_sim::world::{Act, Asks, JobRecord, PushFate, Says, Script, TurnState, World, person};
 use jiff::SignedDuration;
@@ -96,6 +96,35 @@ pub(super) const POLLED: Plot = Plot {
     },
     part: Part::FromPush,
     ..DONE
+};
+pub(super) const PULLED: Plot = Plot {
+    name: "people merge a pull request with more than was judged",
+    configure: pulls,
+    people: |world, done| {
+        if *done == 0 && !world.pulls.opened.is_empty() {
+            world.somebody_lands(&repo("o/r"), &[("src/other", "theirs")]);
+            world.people_merge(&repo("o/r"));
+            *done = 1;
+        }
+    },
+    landings: 2,
+    part: Part::Try,
+    ..DONE
+};
+pub(super) const TAKEN_BACK: Plot = Plot {
+    name: "stopped while its pull request is open",
+    configure: pulls,
+    people: |world, done| {
+        if *done == 0 && !world.pulls.opened.is_empty() {
+            let run = world.store.all().pop().expect("a run").id;
+            let (by, at) = (person("ann"), world.now);
+            world.ask(run, &Asked { id: "stop".to_owned(), by, at, what: Request::Stop });
+            *done = 1;
+        }
+    },
+    end: End::Released,
+    part: Part::Try,
+    ..STOPPED
 };
 pub(super) const RACED: Plot = Plot {
     name: "somebody else lands first",
@@ -257,7 +286,7 @@ pub(super) const LET_GO: Plot = Plot {
 };
 
 /// All of them.
-pub(super) const ALL: [&Plot; 17] = [
+pub(super) const ALL: [&Plot; 19] = [
     &STRAIGHT,
     &FIX_FORWARD,
     &REFUSED_ONCE,
@@ -265,6 +294,8 @@ pub(super) const ALL: [&Plot; 17] = [
     &TESTED,
     &TESTED_RED,
     &POLLED,
+    &PULLED,
+    &TAKEN_BACK,
     &RACED,
     &LIMITED,
     &ASKED,

@@ -84,6 +84,7 @@ fn candidate(commit: char, second: i64) -> Box<Candidate> {
         red: None,
         red_bases: Vec::new(),
         base_asked: None,
+        pull: None,
         attributed: None,
     })
 }

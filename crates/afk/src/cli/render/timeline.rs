@@ -3,7 +3,7 @@
 use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
-use afk_core::run::Transition;
+use afk_core::run::{PullState, Transition};
 use afk_engine::ports::JournalRow;
 
 use super::show::{ended, verb};
@@ -73,6 +73,19 @@ fn told(transition: &Transition) -> String {
         Transition::PushBegun => "to be pushed".to_owned(),
         Transition::NotLanded => "not found on the default branch".to_owned(),
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
+        Transition::PullBegun => "a pull request is to be opened".to_owned(),
+        Transition::PullSeen { seen } => {
+            let state = match &seen.state {
+                PullState::Open => "is open".to_owned(),
+                PullState::Merged { commit } => format!("was merged as {}", commit.short()),
+                PullState::Closed => "was closed".to_owned(),
+                PullState::Superseded => "was superseded by another".to_owned(),
+            };
+            format!("the pull request {} {state}", line(&seen.link, 200))
+        }
+        Transition::Adopted { commit, base, .. } => {
+            format!("landed as {} on {}, merged by people", commit.short(), base.short())
+        }
         Transition::StageAnswered { stage } => {
             format!("stage {}: {}", line(&stage.name, 60), stage.answer)
         }

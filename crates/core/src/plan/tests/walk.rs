@@ -28,7 +28,7 @@ fn every_turn() -> Vec<Turn> {
         Work::New(Candidate::Clear),
         Work::New(Candidate::PullRequestOpen),
         Work::New(Candidate::PullRequestMerged),
-        Work::New(Candidate::PullRequestClosed),
+        Work::New(Candidate::PullRequestUnopened),
     ];
     let mut all = vec![Turn::Unknown, Turn::Interrupted];
     all.extend([Gates::Open, Gates::Refused, Gates::Unreadable].map(|gates| Turn::None { gates }));

@@ -169,6 +169,7 @@ fn integrated(head: char, commit: char) -> Transition {
         red: None,
         red_bases: Vec::new(),
         base_asked: None,
+        pull: None,
         attributed: None,
     };
     Transition::Integrated { candidate: Box::new(candidate) }
@@ -266,6 +267,7 @@ fn limits() -> Limits {
         stages: Stages::new(vec!["ci".to_owned(), "more".to_owned()]).ok(),
         candidate: Duration::from_mins(10),
         before_landing: None,
+        pull_request: false,
     }
 }
 

@@ -19,7 +19,9 @@ impl Judge {
                 let Some(commit) = world.git.commits.get(&id) else { break };
                 let of = trailer(&commit.message, RUN_TRAILER)
                     .zip(trailer(&commit.message, ATTEMPT_TRAILER));
-                if let (Some((run, _)), None) = (of, by) {
+                if super::pulls::is_merged(world, &id) {
+                    // People landed it, as they were asked to.
+                } else if let (Some((run, _)), None) = (of, by) {
                     // No control plane did that step: it is a run's by its name alone.
                     self.forged.extend(run.parse::<RunId>().map(|run| (id.clone(), run)));
                 } else if let Some((run, attempt)) = of {

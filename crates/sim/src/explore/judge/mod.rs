@@ -5,6 +5,7 @@
 //! Each file beside this one judges one thing.
 
 mod landing;
+mod pulls;
 mod record;
 mod rest;
 mod stages;
@@ -93,6 +94,7 @@ impl Judge {
         self.turns(world, by);
         self.jobs(world, by);
         self.polls(world, by);
+        self.pulls(world);
         self.pushes(world);
         self.landings(world, by);
         self.thawed(world, by);

@@ -85,6 +85,7 @@ impl Judge {
             }
             Transition::Concluded { end, why } => {
                 self.concluded(world, run, at, *end, why);
+                self.none_open(world, run, why);
                 self.kept_frozen(world, run, *end);
                 let events = world.tracker.issues.get(&run.issue).map(|one| one.events.len());
                 self.ended.insert(run.id, events.unwrap_or_default());

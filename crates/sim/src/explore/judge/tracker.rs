@@ -102,8 +102,8 @@ impl Judge {
 }
 
 fn taken_back(cancel: &Cancel) -> bool {
-    use CancelHow::{Closed, Stopped, Unlocked, Unreadied};
-    matches!(cancel.how, Closed | Stopped | Unlocked | Unreadied)
+    use CancelHow::{Closed, PullClosed, Stopped, Unlocked, Unreadied};
+    matches!(cancel.how, Closed | Stopped | Unlocked | Unreadied | PullClosed)
 }
 
 /// The event that put `label` on an issue that carries it.

@@ -71,6 +71,7 @@ fn calmed(world: &mut World, repos: &[RepoName]) {
     world.jobs.hanging.clear();
     world.jobs.absent.clear();
     world.stages.says.clear();
+    world.pulls.merging = true;
     world.git.fates.clear();
     world.agents.stubborn = false;
     world.agents.missing = false;

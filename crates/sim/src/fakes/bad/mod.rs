@@ -116,11 +116,15 @@ pub enum Bad {
     MachineIgnored,
     /// That a run waits for its agent holds no other back.
     HoldIgnored,
+    /// A pull request is not found again.
+    OpensAnotherPull,
+    /// That a pull request may be open is not remembered.
+    PullForgotten,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -171,6 +175,8 @@ impl Bad {
         Self::PollsAllTheTime,
         Self::MachineIgnored,
         Self::HoldIgnored,
+        Self::OpensAnotherPull,
+        Self::PullForgotten,
     ];
 
     /// The configuration as this loop sees it.

@@ -43,6 +43,10 @@ impl Bad {
                 world.stages.polls.extend(world.stages.polls.last().cloned());
                 answer
             }
+            (Self::OpensAnotherPull, "pullrequests.open") => {
+                world.pulls.pulls.clear();
+                act(world)
+            }
             (Self::BellsLost, "notifier.ring") => undoing(world, |world| &mut world.rung, act),
             (Self::DispatchBeforeRecord | Self::LabelBeforeThread, "git.prepare") => {
                 let answer = act(world);

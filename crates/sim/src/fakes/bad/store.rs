@@ -42,7 +42,9 @@ impl Bad {
             (Self::SpendIgnored, "store.load") => rewriting(world, without_costs, act),
             (Self::RetriesAtOnce, "store.load") => rewriting(world, long_ago, act),
             (Self::CorrectiveTurnEveryPass, "store.load") => rewriting(world, uncorrected, act),
-            (Self::PushForgotten, "store.load") => rewriting(world, unsent, act),
+            (Self::PushForgotten | Self::PullForgotten, "store.load") => {
+                rewriting(world, unsent, act)
+            }
             (Self::BelievesOneFailure, "store.load") => rewriting(world, believing, act),
             (Self::ProvesForEver, "store.recall") => {
                 bending(world, |world| &mut world.store.memos, BTreeMap::clear, act)
@@ -55,7 +57,8 @@ impl Bad {
                 | Self::CommentUnsettled
                 | Self::CommentReposted
                 | Self::PushForgotten
-                | Self::BelievesOneFailure,
+                | Self::BelievesOneFailure
+                | Self::PullForgotten,
                 "store.commit",
             ) => recording(world, act),
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),

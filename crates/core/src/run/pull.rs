@@ -1,0 +1,93 @@
+//! The pull request of a candidate, for repos where people decide what lands.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Candidate, Run};
+use crate::ids::{At, Oid};
+use crate::message;
+
+/// A candidate's pull request. Its key follows from the record: it is found whoever died on
+/// the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pull {
+    /// When it was decided to open it.
+    pub begun_at: At,
+    /// How it was last seen; none before it was.
+    pub seen: Option<PullSeen>,
+}
+
+/// A pull request as it was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullSeen {
+    /// Where a person can look.
+    pub link: String,
+    /// What people made of it.
+    pub state: PullState,
+}
+
+/// What people made of a pull request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum PullState {
+    /// Nothing yet.
+    Open,
+    /// They merged it.
+    Merged {
+        /// The commit that the default branch got.
+        commit: Oid,
+    },
+    /// They closed it.
+    Closed,
+    /// Another one has taken its place.
+    Superseded,
+}
+
+impl Candidate {
+    /// Its pull request is about to be opened.
+    pub(super) fn begin_pull(&mut self, at: At) {
+        self.sent_at.get_or_insert(at);
+        self.pull.get_or_insert(Pull { begun_at: at, seen: None });
+    }
+
+    /// What people made of its pull request, as it was last seen.
+    pub fn pull_state(&self) -> Option<&PullState> {
+        self.pull.as_ref()?.seen.as_ref().map(|seen| &seen.state)
+    }
+}
+
+impl Run {
+    /// The key of the pull request of the newest attempt.
+    pub fn pull_key(&self) -> String {
+        format!("{}/{}", self.id, self.attempt().map_or(0, |attempt| attempt.n))
+    }
+}
+
+/// Title and body of the pull request whose candidate has this message. The trailers stay in
+/// the commit.
+pub fn pull_text(commit: &str) -> (String, String) {
+    let (title, body) = commit.split_once('\n').unwrap_or((commit, ""));
+    let trailers = [message::RUN_TRAILER, message::ATTEMPT_TRAILER];
+    let is_trailer =
+        |line: &&str| trailers.iter().any(|name| line.starts_with(&format!("{name}:")));
+    let body: Vec<&str> = body.lines().filter(|line| !is_trailer(line)).collect();
+    (title.trim().to_owned(), body.join("\n").trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_request_says_what_its_commit_says() {
+        let check = |commit: &str, title: &str, body: &str| {
+            assert_eq!(pull_text(commit), (title.to_owned(), body.to_owned()), "{commit:?}");
+        };
+        check("Say two", "Say two", "");
+        let trailers = format!("{}: r\n{}: 1\n", message::RUN_TRAILER, message::ATTEMPT_TRAILER);
+        check(
+            &format!("Say two\n\nSo that it is said.\n\nRefs #7\n{trailers}"),
+            "Say two",
+            "So that it is said.\n\nRefs #7",
+        );
+    }
+}

@@ -1,0 +1,113 @@
+//! A candidate of which people decide: its pull request, and what they merged.
+//!
+//! The pull request is recorded before it is opened, as a push is before it is made: from
+//! then on it may be merged, so nothing ends the run before the pull request is closed and
+//! was read once more.
+
+use afk_core::ids::Oid;
+use afk_core::run::{PullSeen, PullState, Transition, pull_text};
+use jiff::SignedDuration;
+
+use super::{Acted, Pass, Watch};
+use crate::driver::later;
+use crate::ports::{PortError, PortErrorKind, PortResult, PullSpec};
+
+/// How often people are asked what they decided, where nothing tells us.
+const LOOK: SignedDuration = SignedDuration::from_secs(30);
+
+impl Pass<'_> {
+    /// Opens the candidate's pull request, or finds that it is there.
+    pub(super) async fn open_pull(&mut self) -> PortResult<Acted> {
+        let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
+        let Some((n, _)) = self.run.candidates().last() else { return Ok(Acted::Again) };
+        if candidate.sent_at.is_none() {
+            self.commit(Transition::PullBegun).await?;
+        }
+        if !self.may_push().await? {
+            return Ok(Acted::Again);
+        }
+        let repo = self.run.issue.repo.clone();
+        let message = self.ports().git.message(&repo, &candidate.commit).await?;
+        let (title, body) = pull_text(&message);
+        let spec = PullSpec {
+            repo,
+            key: self.run.pull_key(),
+            branch: self.run.try_branch(n),
+            commit: candidate.commit,
+            onto: self.branch(),
+            title,
+            body,
+        };
+        let seen = self.ports().pulls.open(&spec).await?;
+        self.commit(Transition::PullSeen { seen }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Looks what people made of it so far.
+    pub(super) async fn look_at_pull(&mut self) -> PortResult<Acted> {
+        let seen = self.ports().pulls.look(&self.run.issue.repo, &self.run.pull_key()).await?;
+        let known = self.run.candidate().and_then(|one| one.pull.as_ref()?.seen.as_ref());
+        if known == Some(&seen) {
+            return Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), LOOK))));
+        }
+        self.commit(Transition::PullSeen { seen }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Records what people merged, once the default branch has it.
+    pub(super) async fn adopt(&mut self) -> PortResult<Acted> {
+        let state = self.run.candidate().and_then(|candidate| candidate.pull_state().cloned());
+        let Some(PullState::Merged { commit }) = state else { return Ok(Acted::Again) };
+        self.adopt_commit(commit).await
+    }
+
+    /// Closes the pull request, because the run goes on without it, and reads what became of
+    /// it: what was merged meanwhile landed.
+    pub(super) async fn find_pull(&mut self) -> PortResult<Acted> {
+        let (pulls, repo) = (self.ports().pulls.clone(), self.run.issue.repo.clone());
+        let key = self.run.pull_key();
+        let mut seen = pulls.look(&repo, &key).await;
+        if matches!(&seen, Ok(PullSeen { state: PullState::Open, .. })) {
+            pulls.close(&repo, &key).await?;
+            seen = pulls.look(&repo, &key).await;
+        }
+        match seen {
+            Ok(PullSeen { state: PullState::Merged { commit }, .. }) => {
+                self.adopt_commit(commit).await
+            }
+            Ok(PullSeen { state: PullState::Closed | PullState::Superseded, .. }) => {
+                self.commit(Transition::NotLanded).await?;
+                Ok(Acted::Again)
+            }
+            Ok(PullSeen { state: PullState::Open, link }) => {
+                Err(PortError::transient(format!("{link} was closed, and is open still")))
+            }
+            // It was never opened.
+            Err(error) if error.kind == PortErrorKind::NotFound => {
+                self.commit(Transition::NotLanded).await?;
+                Ok(Acted::Again)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn adopt_commit(&mut self, commit: Oid) -> PortResult<Acted> {
+        let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
+        let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
+        let git = self.ports().git.clone();
+        git.default_head(&repo, &branch, &self.token()).await?;
+        let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
+        let (base, id) = (&candidate.base, self.run.id);
+        if git.landed(&repo, &branch, base, &commit, id, attempt).await?.as_ref() != Some(&commit) {
+            return Err(PortError::transient(format!(
+                "{} was merged, but {branch} does not show it yet",
+                commit.short()
+            )));
+        }
+        let merged = git.commits(&repo, base, &commit).await?.into_iter().find(|c| c.id == commit);
+        let parent = merged.and_then(|merged| merged.parents.into_iter().next());
+        let (base, tree) = (parent.unwrap_or(candidate.base), git.tree(&repo, &commit).await?);
+        self.commit(Transition::Adopted { commit, base, tree }).await?;
+        Ok(Acted::Again)
+    }
+}

@@ -1,0 +1,121 @@
+//! Pull requests, and what people make of them: a test decides, or all are merged.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use afk_core::ids::{Oid, RepoName};
+use afk_core::run::{PullSeen, PullState};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, PullSpec};
+
+use super::{GitCommit, World};
+
+/// A pull request and how it is.
+#[derive(Debug, Clone)]
+pub struct PullRecord {
+    /// What was opened.
+    pub spec: PullSpec,
+    /// How it is.
+    pub state: PullState,
+}
+
+/// Every pull request.
+#[derive(Debug, Clone, Default)]
+pub struct PullWorld {
+    /// By repo and key.
+    pub pulls: BTreeMap<(RepoName, String), PullRecord>,
+    /// The key of each that was ever opened.
+    pub opened: Vec<String>,
+    /// People merge whatever is open.
+    pub merging: bool,
+}
+
+impl World {
+    pub(crate) fn open_pull(&mut self, spec: &PullSpec) -> PortResult<PullSeen> {
+        let at = (spec.repo.clone(), spec.branch.clone());
+        if self.git.branches.get(&at) != Some(&spec.commit) {
+            return Err(self.complain(format!("{} is not on {}", spec.commit, spec.branch)));
+        }
+        let at = (spec.repo.clone(), spec.key.clone());
+        if let Entry::Vacant(none) = self.pulls.pulls.entry(at) {
+            none.insert(PullRecord { spec: spec.clone(), state: PullState::Open });
+            self.pulls.opened.push(spec.key.clone());
+        }
+        self.look_at_pull(&spec.repo, &spec.key)
+    }
+
+    pub(crate) fn look_at_pull(&mut self, repo: &RepoName, key: &str) -> PortResult<PullSeen> {
+        let known = self.pulls.pulls.get(&(repo.clone(), key.to_owned()));
+        let Some(known) = known else {
+            let what = format!("no pull request {key}");
+            return Err(PortError::new(PortErrorKind::NotFound, what));
+        };
+        Ok(PullSeen {
+            link: format!("https://forge.test/{repo}/{key}"),
+            state: known.state.clone(),
+        })
+    }
+
+    pub(crate) fn close_pull(&mut self, repo: &RepoName, key: &str) -> PortResult<()> {
+        self.look_at_pull(repo, key)?;
+        self.decide(repo, key, &PullState::Closed);
+        Ok(())
+    }
+
+    /// Somebody closes what is open, by name.
+    fn decide(&mut self, repo: &RepoName, key: &str, state: &PullState) {
+        if let Some(known) = self.pulls.pulls.get_mut(&(repo.clone(), key.to_owned()))
+            && known.state == PullState::Open
+        {
+            known.state = state.clone();
+        }
+    }
+
+    /// People close what is open on `repo`, or let another take its place.
+    pub fn people_close(&mut self, repo: &RepoName, state: &PullState) {
+        for key in self.open_pulls(repo) {
+            self.decide(repo, &key, state);
+        }
+    }
+
+    /// People merge what is open on `repo`, as one commit on top of the default head.
+    pub fn people_merge(&mut self, repo: &RepoName) {
+        for key in self.open_pulls(repo) {
+            let Some(record) = self.pulls.pulls.get(&(repo.clone(), key.clone())) else { continue };
+            let commit = record.spec.commit.clone();
+            if let Some(commit) = self.merged(repo, &commit) {
+                self.decide(repo, &key, &PullState::Merged { commit });
+            }
+        }
+    }
+
+    fn open_pulls(&self, repo: &RepoName) -> Vec<String> {
+        let open = |(at, one): (&(RepoName, String), &PullRecord)| {
+            (at.0 == *repo && one.state == PullState::Open).then(|| at.1.clone())
+        };
+        self.pulls.pulls.iter().filter_map(open).collect()
+    }
+
+    /// What `commit` brings, put on the default head; none where that conflicts.
+    fn merged(&mut self, repo: &RepoName, commit: &Oid) -> Option<Oid> {
+        let head = self.git.remotes.get(repo)?.clone();
+        let afk_engine::ports::Merge::Clean { tree } = self.merge(&head, commit).ok()? else {
+            return None;
+        };
+        let message = self.git.commits.get(commit)?.message.clone();
+        let author = ("ann".to_owned(), "ann@example.org".to_owned());
+        let merged = GitCommit { tree, parents: vec![head], message, author };
+        let merged = self.git.put_commit(merged, "merged by people");
+        self.git.remotes.insert(repo.clone(), merged.clone());
+        Some(merged)
+    }
+
+    pub(super) fn step_pulls(&mut self) {
+        if self.pulls.merging {
+            for repo in self.git.remotes.keys().cloned().collect::<Vec<_>>() {
+                self.people_merge(&repo);
+                // What does not merge is given up.
+                self.people_close(&repo, &PullState::Closed);
+            }
+        }
+    }
+}
