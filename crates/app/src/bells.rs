@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use afk_core::config::Notify;
 use afk_core::doorbell::{Doorbell, DoorbellKind};
-use afk_engine::ports::{Notifier, PortResult, Secrets, Settings};
+use afk_engine::ports::{Doorbells, PortError, PortErrorKind, PortResult, Secrets, Settings};
 use afk_remote::Webhook;
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -26,13 +26,14 @@ pub fn shown_by(show: impl Fn(&Doorbell) + Send + Sync + 'static) {
     let _ = TERMINAL.set(Box::new(show));
 }
 
-/// All doorbells that are configured.
+/// The doorbells that are configured, by name: their kind, and where there are several of
+/// one kind, which of them.
 pub struct Bells {
     settings: Arc<dyn Settings>,
     secrets: Arc<dyn Secrets>,
     webhook: Webhook,
-    /// The newest doorbells that were shown: where a webhook beside the terminal fails, all
-    /// is rung again, and nobody wants to be shown the same each time.
+    /// The newest doorbells that were shown: what was shown and could not be noted is rung
+    /// again, and nobody wants to be shown the same twice.
     shown: Mutex<VecDeque<Uuid>>,
 }
 
@@ -58,32 +59,49 @@ impl Bells {
 }
 
 #[async_trait]
-impl Notifier for Bells {
-    async fn ring(&self, doorbell: &Doorbell) -> PortResult<()> {
+impl Doorbells for Bells {
+    fn names(&self, kind: DoorbellKind) -> Vec<String> {
         let (config, _) = self.settings.current();
-        let mut failed = None;
-        for bell in &config.notify {
-            let rung = match bell {
-                Notify::Terminal => {
-                    if self.is_first(doorbell.id) {
-                        show(doorbell);
-                    }
-                    Ok(())
+        let wants = |bell: &Notify| match bell {
+            Notify::Terminal => true,
+            Notify::Webhook { done, .. } => *done || kind != DoorbellKind::Done,
+        };
+        named(&config.notify).filter(|(_, bell)| wants(bell)).map(|(name, _)| name).collect()
+    }
+
+    async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()> {
+        let (config, _) = self.settings.current();
+        match named(&config.notify).find(|(known, _)| known == name) {
+            None => Err(PortError::new(
+                PortErrorKind::NotFound,
+                format!("no doorbell {name:?} is configured any more"),
+            )),
+            Some((_, Notify::Terminal)) => {
+                if self.is_first(doorbell.id) {
+                    show(doorbell);
                 }
-                Notify::Webhook { done: false, .. } if doorbell.kind == DoorbellKind::Done => {
-                    Ok(())
-                }
-                Notify::Webhook { url, secret, .. } => match self.secrets.read(secret).await {
-                    Ok(key) => self.webhook.post(url, &key, doorbell).await,
-                    Err(error) => Err(error),
-                },
-            };
-            if let Err(error) = rung {
-                failed = Some(error);
+                Ok(())
+            }
+            Some((_, Notify::Webhook { url, secret, .. })) => {
+                let key = self.secrets.read(secret).await?;
+                self.webhook.post(url, &key, doorbell).await
             }
         }
-        failed.map_or(Ok(()), Err)
     }
+}
+
+/// The doorbells with their names: `webhook`, then `webhook-2`.
+fn named(all: &[Notify]) -> impl Iterator<Item = (String, &Notify)> {
+    all.iter().enumerate().map(|(n, bell)| {
+        let kind = |bell: &Notify| match bell {
+            Notify::Terminal => "terminal",
+            Notify::Webhook { .. } => "webhook",
+        };
+        let word = kind(bell);
+        let before = all[..n].iter().filter(|other| kind(other) == word).count();
+        let name = if before == 0 { word.to_owned() } else { format!("{word}-{}", before + 1) };
+        (name, bell)
+    })
 }
 
 /// Nobody may be reading: that is no failure of the doorbell.
@@ -111,16 +129,28 @@ mod tests {
         }
     }
 
+    fn bells(config: &str) -> Bells {
+        let config = Arc::new(toml::from_str(config).unwrap());
+        Bells::new(Arc::new(Fixed(config)), Arc::new(afk_local::LocalSecrets::default())).unwrap()
+    }
+
+    #[test]
+    fn each_doorbell_has_a_name_and_says_what_it_wants() {
+        let hook = |done| {
+            format!(
+                "{{ kind = \"webhook\", url = \"http://127.0.0.1:1/\", \
+                 secret = {{ env = \"PATH\" }}, done = {done} }}"
+            )
+        };
+        let (quiet, all) = (hook(false), hook(true));
+        let bells = bells(&format!("notify = [{quiet}, {{ kind = \"terminal\" }}, {all}]"));
+        assert_eq!(bells.names(DoorbellKind::Done), ["terminal", "webhook-2"]);
+        assert_eq!(bells.names(DoorbellKind::Frozen), ["webhook", "terminal", "webhook-2"]);
+    }
+
     #[tokio::test]
     async fn the_terminal_shows_a_doorbell_once_however_often_it_is_rung() {
-        // A webhook beside it that fails each time: nobody listens there.
-        let config = "notify = [{ kind = \"terminal\" }, { kind = \"webhook\", \
-                      url = \"http://127.0.0.1:1/\", secret = { env = \"PATH\" } }]";
-        let bells = Bells::new(
-            Arc::new(Fixed(Arc::new(toml::from_str(config).unwrap()))),
-            Arc::new(afk_local::LocalSecrets::default()),
-        )
-        .unwrap();
+        let bells = bells("notify = [{ kind = \"terminal\" }]");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let shown = seen.clone();
         shown_by(move |doorbell| shown.lock().unwrap().push(doorbell.title.clone()));
@@ -129,8 +159,19 @@ mod tests {
         for nth in [0, 0, 1, 0, 1] {
             let (kind, detail) = (DoorbellKind::NeedsHuman, "why");
             let ring = Ring { run, issue: &issue, kind, reason: None, detail, link: None, nth };
-            bells.ring(&Doorbell::new(&ring)).await.unwrap_err();
+            bells.ring("terminal", &Doorbell::new(&ring)).await.unwrap();
         }
         assert_eq!(seen.lock().unwrap().len(), 2);
+        let ring = Ring {
+            run,
+            issue: &issue,
+            kind: DoorbellKind::Done,
+            reason: None,
+            detail: "",
+            link: None,
+            nth: 0,
+        };
+        let error = bells.ring("webhook", &Doorbell::new(&ring)).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::NotFound);
     }
 }

@@ -1,4 +1,4 @@
-//! The daemon: one a store, driving the loop and keeping house until it is told to stop.
+//! The daemon: one a store, driving the loop until it is told to stop.
 //!
 //! Knows no terminal and no signal; `cli` hands it a token. That it is the only one is a
 //! lease in the store, renewed while it lives; ticks and foreground runs share the store
@@ -74,14 +74,12 @@ pub async fn serving(store: &Store) -> Result<Option<Holder>, StoreError> {
     Ok(alive.and_then(|held| Holder::of(&held.owner)))
 }
 
-/// Drives and keeps house until `stop`, which a lost lease causes too; whether it was lost.
+/// Drives until `stop`, which a lost lease causes too; whether it was lost.
 async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bool) {
     let drive = app.engine.drive(Drive { dispatch: true, until: Until::Shutdown }, stop);
     tokio::pin!(drive);
     let lost = CancellationToken::new();
-    let beside = async {
-        tokio::join!(guard(app, stop, &lost), app.engine.housekeeping(stop));
-    };
+    let beside = guard(app, stop, &lost);
     tokio::pin!(beside);
     let bound = async {
         stop.cancelled().await;

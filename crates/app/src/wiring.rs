@@ -167,7 +167,7 @@ impl App {
             stages: Arc::new(RoutedStages::new(stages)),
             pulls: Arc::new(NoPullRequests),
             git: Arc::new(LocalGit::new(local.clone())),
-            notifier: Arc::new(bells),
+            doorbells: Arc::new(bells),
             archive: Arc::new(archive.clone()),
         };
         let owner = owner::of_this_process();
@@ -192,7 +192,7 @@ impl App {
     /// A brake that has read the switches once.
     pub async fn brake(&self) -> Brake {
         let brake = Brake::new(CancellationToken::new());
-        brake.read(&*self.engine.ports().store).await;
+        brake.read(self.engine.ports()).await;
         brake
     }
 }

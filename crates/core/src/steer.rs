@@ -102,9 +102,9 @@ pub fn since<'a>(
     since
 }
 
-/// From when on a tracker is asked, of which everything until `until` was heard, where
-/// comments since `from` matter.
-pub fn ask_from(from: At, until: Option<At>) -> At {
+/// From when on the comments of a repo are read, of which everything until `until` was read
+/// before, where comments since `from` matter.
+pub fn read_from(from: At, until: Option<At>) -> At {
     let back = until.and_then(|until| until.checked_sub(OVERLAP).ok());
     back.map_or(from, |back| from.max(back))
 }
@@ -142,20 +142,20 @@ pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) ->
 /// The answer to whoever asked for another release and got it.
 const RELEASED: &str = "the issue is released again";
 
-/// Comments that were heard already, of those that are read again for being near the
+/// Comments that were read already, of those that are listed again for being near the
 /// newest one.
 #[derive(Debug, Clone, Default)]
-pub struct CommentsHeard {
+pub struct CommentsRead {
     of: BTreeMap<RepoName, BTreeSet<String>>,
 }
 
-impl CommentsHeard {
-    /// Whether this comment was heard.
+impl CommentsRead {
+    /// Whether this comment was read.
     pub fn knows(&self, repo: &RepoName, id: &str) -> bool {
         self.of.get(repo).is_some_and(|ids| ids.contains(id))
     }
 
-    /// Notes what was heard of an answer.
+    /// Notes what was read of an answer.
     pub fn note(&mut self, repo: &RepoName, ids: BTreeSet<String>) {
         self.of.insert(repo.clone(), ids);
     }

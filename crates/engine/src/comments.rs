@@ -1,11 +1,11 @@
-//! What trusted people ask in comments, heard and done.
+//! What trusted people request in comments, read and carried out.
 //!
-//! A tracker is asked only about repos where a run is live, a freeze holds, or the loop is
+//! A tracker is read only for repos where a run is live, a freeze holds, or the loop is
 //! armed and an issue had a run: as shipped, none. One call a repo and poll lists what was
-//! written since the newest comment that was heard. The core decides what a comment steers;
-//! here it is fetched, its author's permission is asked live, and the store is told. A live
-//! run takes up what is asked of it by itself; what is asked of one that has ended is done
-//! in [`again`].
+//! written since the newest comment that was read. The core decides what a comment steers;
+//! here it is fetched, its author's permission is read live, and the store keeps the request.
+//! A live run carries out what is requested of it by itself; what is requested of one that
+//! has ended is carried out in [`again`].
 
 mod again;
 
@@ -15,7 +15,7 @@ use afk_core::config::Policy;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::Comment;
 use afk_core::request::in_comment;
-use afk_core::steer::{Idle, Steer, ask_from, since, steers};
+use afk_core::steer::{Idle, Steer, read_from, since, steers};
 use afk_core::trust::trusted;
 
 use crate::Engine;
@@ -24,9 +24,9 @@ use crate::ports::{Filter, PortResult};
 use crate::switches::Brake;
 
 /// What became of a comment.
-enum Obeyed {
-    /// It need not be heard again.
-    Heard,
+enum Followed {
+    /// It need not be read again.
+    Done,
     /// Likewise, and a freeze was lifted.
     Lifted,
     /// What it is about is just ending.
@@ -34,9 +34,13 @@ enum Obeyed {
 }
 
 impl Engine {
-    /// Hears what was written since the last time, where it may steer something, and does
-    /// what is asked of runs that have ended.
-    pub(crate) async fn hear(&self, brake: &Brake) -> PortResult<()> {
+    /// Reads what was written in `repos`, which share a home, since the last time, where it
+    /// may steer something, and carries out what is requested of runs there that have ended.
+    pub(crate) async fn read_comments(
+        &self,
+        brake: &Brake,
+        repos: &BTreeSet<RepoName>,
+    ) -> PortResult<()> {
         let (config, pickup) = self.ports.settings.current();
         let switches = brake.switches();
         let armed = !config.kill_switch
@@ -44,33 +48,36 @@ impl Engine {
             && pickup.is_none()
             && switches.as_ref().is_some_and(|now| now.halt.is_none() && now.pause.is_none());
         let live = self.ports.store.live().await?;
+        let live = live.iter().filter(|stored| repos.contains(&stored.run.issue.repo));
         let frozen = switches.unwrap_or_default().frozen.into_iter();
-        let frozen = frozen.filter(|(repo, _)| config.allowlist.contains(repo));
+        let frozen =
+            frozen.filter(|(repo, _)| repos.contains(repo) && config.allowlist.contains(repo));
         let mut from = since(
-            live.iter().map(|stored| &stored.run),
+            live.map(|stored| &stored.run),
             frozen.map(|(repo, freeze)| (repo, freeze.thrown.at)),
         );
         let until = self.ports.store.heard().await?;
         if armed {
-            self.since_runs(&config, &until, &mut from).await?;
+            let enrolled = config.allowlist.iter().filter(|repo| repos.contains(*repo));
+            self.since_runs(enrolled, &until, &mut from).await?;
         }
         from.retain(|repo, _| config.repos.contains_key(repo));
         let now = self.ports.clock.now();
-        let asked: Vec<(RepoName, At)> = {
-            let (troubles, mut heard) = (self.troubles(), self.heard());
-            heard.retain(|repo| from.contains_key(repo));
-            let asked = from.into_iter().filter(|(repo, _)| !troubles.waits(repo, now));
+        let wanted: Vec<(RepoName, At)> = {
+            let (troubles, mut read) = (self.troubles(), self.comments_read());
+            read.retain(|repo| !repos.contains(repo) || from.contains_key(repo));
+            let wanted = from.into_iter().filter(|(repo, _)| !troubles.waits(repo, now));
             let back = |(repo, from)| {
-                let from = ask_from(from, until.get(&repo).copied());
+                let from = read_from(from, until.get(&repo).copied());
                 (repo, from)
             };
-            asked.map(back).collect()
+            wanted.map(back).collect()
         };
         let (mut looked, mut lifted) = (Looked::default(), false);
-        for (repo, answer) in self.ports.tracker.comments_everywhere(&asked).await {
+        for (repo, answer) in self.trackers.comments_of(wanted).await {
             match answer {
                 Ok(comments) => {
-                    lifted |= self.follow(&config, &repo, comments, until.get(&repo)).await?;
+                    lifted |= self.follow_all(&config, &repo, comments, until.get(&repo)).await?;
                     looked.answered.push(repo);
                 }
                 Err(error) => looked.failed(&repo, &error),
@@ -79,24 +86,24 @@ impl Engine {
         self.note_troubles(&looked);
         if lifted {
             // What is dispatched next need not wait for the next reading.
-            brake.read(&*self.ports.store).await;
+            brake.read(&self.ports).await;
         }
         if armed {
-            self.do_again(&config).await?;
+            self.carry_out_ended(&config, repos).await?;
         }
         Ok(())
     }
 
     /// Adds the enrolled repos where an issue had a run: everything since the newest comment
-    /// that was heard matters there; before any was, everything since the oldest of its
+    /// that was read matters there; before any was, everything since the oldest of its
     /// latest runs.
     async fn since_runs(
         &self,
-        config: &Policy,
+        enrolled: impl Iterator<Item = &RepoName> + Send,
         until: &BTreeMap<RepoName, At>,
         from: &mut BTreeMap<RepoName, At>,
     ) -> PortResult<()> {
-        for repo in config.allowlist.iter() {
+        for repo in enrolled {
             if until.contains_key(repo) {
                 from.insert(repo.clone(), At::MIN);
                 continue;
@@ -111,9 +118,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Does what comments of one repo ask, each by itself: one that cannot be followed
-    /// now holds up no other, and is heard again. Whether a freeze was lifted.
-    async fn follow(
+    /// Follows the comments of one repo, each by itself: one that cannot be followed now
+    /// holds up no other, and is read again. Whether a freeze was lifted.
+    async fn follow_all(
         &self,
         config: &Policy,
         repo: &RepoName,
@@ -125,11 +132,11 @@ impl Engine {
         let mut ids = BTreeSet::new();
         let (mut all, mut lifted) = (true, false);
         for (issue, comment) in comments {
-            if !self.heard().knows(repo, &comment.id) {
-                match self.obey(config, &issue, &comment).await {
-                    Ok(Obeyed::Lifted) => lifted = true,
-                    Ok(Obeyed::Heard) => {}
-                    Ok(Obeyed::TooSoon) => {
+            if !self.comments_read().knows(repo, &comment.id) {
+                match self.follow(config, &issue, &comment).await {
+                    Ok(Followed::Lifted) => lifted = true,
+                    Ok(Followed::Done) => {}
+                    Ok(Followed::TooSoon) => {
                         all = false;
                         continue;
                     }
@@ -143,21 +150,21 @@ impl Engine {
             }
             ids.insert(comment.id);
         }
-        self.heard().note(repo, ids);
-        // What is not heard yet is asked for again.
+        self.comments_read().note(repo, ids);
+        // What could not be followed yet is read again.
         if let Some(newest) = newest.filter(|newest| all && Some(newest) > until) {
             self.ports.store.note_heard(repo, newest).await?;
         }
         Ok(lifted)
     }
 
-    /// Does what one comment asks, where its author may.
-    async fn obey(
+    /// Keeps what one comment requests, or lifts a freeze for it, where its author may.
+    async fn follow(
         &self,
         config: &Policy,
         issue: &IssueRef,
         comment: &Comment,
-    ) -> PortResult<Obeyed> {
+    ) -> PortResult<Followed> {
         let own = self.ports.tracker.own_account(&issue.repo).await?;
         // Read after the comment was: a run that it is younger than is seen.
         let (repo, issue_number) = (Some(issue.repo.clone()), Some(issue.number));
@@ -165,11 +172,11 @@ impl Engine {
         let newest = self.ports.store.runs(&filter).await?.pop();
         let id = &comment.id;
         let steer = match steers(issue, comment, &own, newest.as_ref().map(|stored| &stored.run)) {
-            None => return Ok(Obeyed::Heard),
-            Some(Err(Idle::Ending)) => return Ok(Obeyed::TooSoon),
+            None => return Ok(Followed::Done),
+            Some(Err(Idle::Ending)) => return Ok(Followed::TooSoon),
             Some(Err(why)) => {
                 tracing::debug!(%issue, comment = id, %why, "a comment steers nothing");
-                return Ok(Obeyed::Heard);
+                return Ok(Followed::Done);
             }
             Some(Ok(steer)) => steer,
         };
@@ -177,7 +184,7 @@ impl Engine {
             Steer::Run { asked, .. } => &asked.by,
             Steer::Unfreeze { by, .. } => by,
         };
-        // Accounts whose permission would not count are not asked about.
+        // The permission of accounts that count by no permission is not read.
         let permission = if by.bot || config.trust.allow_ids.contains(&by.id) {
             None
         } else {
@@ -185,7 +192,7 @@ impl Engine {
         };
         if let Err(why) = trusted(by, &config.trust, &|_: &Actor| permission) {
             tracing::debug!(%issue, comment = id, by = by.login, %why, "a comment is not trusted");
-            return Ok(Obeyed::Heard);
+            return Ok(Followed::Done);
         }
         match steer {
             Steer::Run { run, asked } => {
@@ -193,7 +200,7 @@ impl Engine {
                     let by = asked.by.login;
                     tracing::info!(run.id = %run, %issue, comment = id, by, "asked in a comment");
                 }
-                Ok(Obeyed::Heard)
+                Ok(Followed::Done)
             }
             Steer::Unfreeze { by, at } => {
                 let lifted = self.ports.store.unfreeze(&issue.repo, &by.login, at).await?;
@@ -201,7 +208,7 @@ impl Engine {
                     let (repo, by) = (&issue.repo, by.login);
                     tracing::info!(%repo, %issue, comment = id, by, "freeze lifted by a comment");
                 }
-                Ok(if lifted { Obeyed::Lifted } else { Obeyed::Heard })
+                Ok(if lifted { Followed::Lifted } else { Followed::Done })
             }
         }
     }

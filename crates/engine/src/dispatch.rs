@@ -1,13 +1,17 @@
 //! A tick: which issues are dispatched now, and the admission of their runs.
 //!
 //! With the switches as shipped nothing but the store is touched. Local gates are
-//! asked first; a tracker is asked only about repos that pass them. The core
+//! queried first; a tracker is read only for repos that pass them. The core
 //! decides; here facts are fetched (`facts`) and runs are made.
+//!
+//! Trackers are looked at home by home ([`Engine::look`]), so that one that does not answer
+//! holds up no other; what is dispatched is decided over the issues of all that answered
+//! ([`Engine::dispatch`]), so that the order is one for all.
 
 mod facts;
 mod machine;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use afk_core::config::Policy;
 use afk_core::digest::Digest;
@@ -20,48 +24,71 @@ use afk_core::plan::Gates;
 use afk_core::run::{LabelsSeen, Pinned, Release, Run};
 use afk_core::text::clean;
 use afk_core::trust::{Ground, Trust};
+use facts::{FACTS, unreadable};
+use futures_util::future::join_all;
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 
 use machine::Look;
 pub(crate) use machine::{Findings, agent_of};
 
 use crate::Engine;
+use crate::bounds::within;
 use crate::ports::{
-    Admission, AdmitLimits, AdmitRefusal, PortError, PortResult, StoredRun, Switches,
+    Admission, AdmitLimits, AdmitRefusal, ByRepo, PortError, PortResult, StoredRun, Switches,
 };
 use crate::switches::Brake;
 
-/// What one look at the trackers came to.
+/// How long removing kept workspaces may take.
+const CLEAN: SignedDuration = SignedDuration::from_mins(1);
+/// A tracker that fails after this long is not read again for what is left of a dispatch.
+const SLOW: SignedDuration = SignedDuration::from_secs(10);
+/// How long one look at a home may take. One call has a shorter bound of its own.
+const LOOK: SignedDuration = SignedDuration::from_mins(10);
+
+/// What was dispatched.
 #[derive(Debug, Clone, Default)]
 pub struct Dispatched {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
     /// What would have been admitted under shadow.
     pub would: Vec<IssueRef>,
-    /// Ready issues that were seen.
-    pub candidates: usize,
-    /// Who answered, and who did not.
-    pub looked: Looked,
 }
 
-/// Whose tracker answered when it was asked.
-#[derive(Debug, Clone, Default)]
-pub struct Looked {
+/// What looks at homes came to.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// Ready issues that no local gate keeps back.
+    issues: Vec<Issue>,
+    /// Who answered, and who did not.
+    looked: Looked,
+}
+
+impl Listed {
+    /// Adds what another look came to.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.issues.extend(other.issues);
+        self.looked.unreadable.extend(other.looked.unreadable);
+        self.looked.answered.extend(other.looked.answered);
+    }
+}
+
+/// Whose tracker answered, and whose did not.
+#[derive(Debug, Default)]
+pub(crate) struct Looked {
     /// Repos whose tracker could not be read, and why.
-    pub unreadable: Vec<Unreadable>,
+    unreadable: Vec<Unreadable>,
     /// Repos whose tracker answered.
-    pub answered: Vec<RepoName>,
+    pub(crate) answered: Vec<RepoName>,
 }
 
 /// A repo that could not be read.
-#[derive(Debug, Clone)]
-pub struct Unreadable {
-    /// Which.
-    pub repo: RepoName,
-    /// Why.
-    pub why: String,
+#[derive(Debug)]
+struct Unreadable {
+    repo: RepoName,
+    why: String,
     /// When the rate limit ends that was in the way.
-    pub reset: Option<At>,
+    reset: Option<At>,
 }
 
 impl Looked {
@@ -82,27 +109,65 @@ pub enum NotAdmitted {
 }
 
 impl Engine {
-    /// Admits what may be dispatched now. A repo in trouble is left alone for a while.
-    pub async fn dispatch(&self, brake: &Brake) -> PortResult<Dispatched> {
-        let mut done = Dispatched::default();
-        let looked = self.look_around(brake, &mut done).await;
-        self.note_troubles(&done.looked);
-        looked.map(|()| done)
+    /// The configured repos by the home of their tracker.
+    pub fn homes(&self) -> BTreeMap<String, BTreeSet<RepoName>> {
+        let (config, _) = self.ports.settings.current();
+        let mut homes: BTreeMap<String, BTreeSet<RepoName>> = BTreeMap::new();
+        for repo in config.repos.keys() {
+            homes.entry(self.ports.tracker.home(repo)).or_default().insert(repo.clone());
+        }
+        homes
     }
 
-    async fn look_around(&self, brake: &Brake, done: &mut Dispatched) -> PortResult<()> {
+    /// Ready issues of `repos`, which share a home.
+    pub async fn ready_of(&self, repos: Vec<RepoName>, label: &str) -> ByRepo<Vec<Issue>> {
+        self.trackers.ready_of(repos, label).await
+    }
+
+    /// Looks at one home: follows what people wrote in `repos`, and with `dispatch` lists
+    /// the issues there that are ready and not kept back by a local gate.
+    pub(crate) async fn look(
+        &self,
+        brake: &Brake,
+        repos: &BTreeSet<RepoName>,
+        dispatch: bool,
+    ) -> PortResult<Listed> {
+        let work = async {
+            // What keeps comments from being read keeps nothing else.
+            if let Err(error) = self.read_comments(brake, repos).await {
+                tracing::warn!(error = error.chain(), "comments not read, will try again");
+            }
+            if dispatch { self.candidates(brake, repos).await } else { Ok(Listed::default()) }
+        };
+        within(&*self.ports.clock, LOOK, "looking at a tracker", work).await
+    }
+
+    /// Admits what may be dispatched now of what was listed. A repo in trouble is left alone
+    /// for a while.
+    pub(crate) async fn dispatch(&self, brake: &Brake, listed: Listed) -> PortResult<Dispatched> {
+        let Listed { issues, mut looked } = listed;
+        let mut done = Dispatched::default();
+        let admitted = self.admit_next(brake, &issues, &mut done, &mut looked).await;
+        self.note_troubles(&looked);
+        admitted.map(|()| done)
+    }
+
+    async fn admit_next(
+        &self,
+        brake: &Brake,
+        candidates: &[Issue],
+        done: &mut Dispatched,
+        looked: &mut Looked,
+    ) -> PortResult<()> {
         let (config, pickup) = self.ports.settings.current();
-        let stopped = config.kill_switch
-            || pickup.is_some()
-            || brake.switches().is_none_or(|now| now.halt.is_some() || now.pause.is_some());
-        if stopped || config.allowlist.is_empty() {
+        if candidates.is_empty() || stopped(&config, pickup.as_ref(), brake) {
             return Ok(());
         }
+        let clock = &*self.ports.clock;
+        let mut candidates = candidates.to_vec();
         let live = self.ports.store.live().await?;
         let mut fleet =
             self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None, None).await?;
-        let candidates = self.candidates(&config, &fleet, done).await;
-        done.candidates = candidates.len();
         let wanted: Vec<&RepoName> = candidates.iter().map(|issue| &issue.issue.repo).collect();
         self.look_at_machine(&config, &mut fleet, &live, &wanted, Look::OfLate).await;
         let policy = policy(&config);
@@ -111,11 +176,24 @@ impl Engine {
             match gates::next(&policy, &fleet, &candidates, &remote) {
                 gates::Next::Nothing => return Ok(()),
                 gates::Next::Look(issues) => {
-                    for issue in issues {
-                        let looked = &mut done.looked;
-                        let facts =
-                            self.remote_facts(&config, &issue, brake, Look::OfLate, looked).await;
-                        remote.insert(issue, facts);
+                    let began = clock.now();
+                    // Side by side: one tracker does not wait for another.
+                    let facts = issues.into_iter().map(|issue| async {
+                        let facts = self.remote_facts(&config, &issue, brake, Look::OfLate).await;
+                        (issue, facts)
+                    });
+                    for (issue, facts) in join_all(facts).await {
+                        if let Err(error) = &facts {
+                            looked.failed(&issue.repo, error);
+                            if clock.now().duration_since(began) >= SLOW {
+                                // What hangs for one issue is not waited for once an issue.
+                                let home = self.ports.tracker.home(&issue.repo);
+                                candidates.retain(|other| {
+                                    self.ports.tracker.home(&other.issue.repo) != home
+                                });
+                            }
+                        }
+                        remote.insert(issue, facts.unwrap_or_else(|error| unreadable(&error)));
                     }
                 }
                 gates::Next::Admit(issues) if config.shadow => {
@@ -126,19 +204,21 @@ impl Engine {
                 gates::Next::Admit(issues) => {
                     // Without the switches nobody knows what a freeze holds.
                     if let Some(switches) = brake.switches() {
-                        let cleaned = self.ports.git.clean(&needed(&live, &switches)).await;
-                        if let Err(error) = cleaned {
+                        let needed = needed(&live, &switches);
+                        let clean = self.ports.git.clean(&needed);
+                        if let Err(error) = within(clock, CLEAN, "cleaning", clean).await {
                             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
                         }
                     }
                     for issue in issues {
-                        match self.admit(&config, &issue, Dispatcher::Loop).await {
+                        let admit = self.admit(&config, &issue, Dispatcher::Loop);
+                        match within(clock, FACTS, format!("admitting {issue}"), admit).await {
                             Ok(Ok(run)) => done.admitted.push(run),
                             Ok(Err(why)) => tracing::info!(%issue, ?why, "not admitted"),
                             // One repo's trouble is not the next one's.
                             Err(error) => {
                                 tracing::warn!(%issue, error = error.chain(), "not admitted");
-                                done.looked.failed(&issue.repo, &error);
+                                looked.failed(&issue.repo, &error);
                             }
                         }
                     }
@@ -199,8 +279,8 @@ impl Engine {
             self.fleet(&config, pickup.as_ref(), brake.switches(), &live, only, None).await?;
         self.look_at_machine(&config, &mut fleet, &live, &[&issue.repo], Look::OfLate).await;
         let view = self.ports.tracker.issue(issue).await?;
-        let looked = &mut Looked::default();
-        let remote = self.remote_facts(&config, issue, brake, Look::OfLate, looked).await;
+        let remote = self.remote_facts(&config, issue, brake, Look::OfLate).await;
+        let remote = remote.unwrap_or_else(|error| unreadable(&error));
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
     }
 
@@ -215,8 +295,8 @@ impl Engine {
                 self.fleet(config, pickup.as_ref(), brake.switches(), &live, only, own).await?;
             self.look_at_machine(config, &mut fleet, &live, &[&run.issue.repo], Look::Anew).await;
             let view = self.ports.tracker.issue(&run.issue).await?;
-            let looked = &mut Looked::default();
-            let remote = self.remote_facts(config, &run.issue, brake, Look::Anew, looked).await;
+            let remote = self.remote_facts(config, &run.issue, brake, Look::Anew).await;
+            let remote = remote.unwrap_or_else(|error| unreadable(&error));
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
             let pinned = pin(&view.issue).digest == run.pinned.digest;
             PortResult::Ok((said, pinned))
@@ -259,6 +339,7 @@ impl Engine {
             pinned: pin(&view.issue),
             admitted_at: now,
             last_event: view.events.last().cloned(),
+            enrolled: config.allowlist.contains(&issue.repo),
             budget: config.budget(repo),
             start: None,
             attempts: Vec::new(),
@@ -287,6 +368,14 @@ impl Engine {
             Admission::Refused(why) => Ok(Err(why)),
         }
     }
+}
+
+/// Whether nothing may be dispatched, whatever the trackers say.
+fn stopped(config: &Policy, pickup: Option<&String>, brake: &Brake) -> bool {
+    config.kill_switch
+        || pickup.is_some()
+        || config.allowlist.is_empty()
+        || brake.switches().is_none_or(|now| now.halt.is_some() || now.pause.is_some())
 }
 
 /// Runs whose workspaces must stay: those at work, and those that hold a freeze.

@@ -1,45 +1,58 @@
-//! Gives each live run a task, wakes it when something changes, and keeps the
-//! rest going: switches, requests, dispatch, doorbells, the note that a control plane runs.
+//! Keeps a control plane going: tasks side by side, each with its own bounds, of which none
+//! can hold up another.
 //!
-//! A task holds the lease of its run and works it pass by pass. It is the only
-//! place that waits; passes never do. Whatever a task was doing when the process
-//! died, the next one starts from the store.
+//! | task | does |
+//! | --- | --- |
+//! | switches, requests | read twice a second, so that people are obeyed within two seconds |
+//! | heartbeat ([`heartbeat`]) | notes that a control plane runs |
+//! | trackers ([`trackers`]) | follows comments and dispatches |
+//! | doorbells ([`crate::outbox`]) | rings what transitions left in the outbox |
+//! | housekeeping ([`crate::housekeeping`]) | removes and packs, once an hour |
+//! | one for each run ([`work`]) | holds the run's lease and works it pass by pass |
+//!
+//! [`Engine::drive`] starts them, adopts live runs and knows when it is over. The tasks of
+//! runs are the only place that waits for a run; passes never do. Whatever a task was doing
+//! when the process died, the next one starts from the store.
 
+mod heartbeat;
+mod trackers;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::fmt;
 use std::time::Duration;
 
-use afk_core::config::Policy;
-use afk_core::elapsed::uncovered;
 use afk_core::ids::{At, IssueRef, RunId};
-use afk_core::run::{Run, Transition};
+use futures_util::future::join_all;
 use jiff::SignedDuration;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::Engine;
-use crate::ports::{Commit, Committed, PortError, PortResult, StoredRun};
+use crate::bounds::{later, within};
+use crate::dispatch::Listed;
+use crate::outbox::Rung;
+use crate::ports::PortResult;
 use crate::switches::Brake;
+
+pub(crate) use heartbeat::OwnWork;
+use trackers::Looks;
 
 /// How long a lease lasts without renewal: another control plane may go on after it.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often switches and requests are read: people are obeyed within two seconds.
-const BEAT: SignedDuration = SignedDuration::from_millis(500);
-/// How often it is noted that a control plane runs.
-const NOTE: SignedDuration = SignedDuration::from_secs(30);
-/// A silence longer than this between two notes means that no control plane ran.
-const AWAY: SignedDuration = SignedDuration::from_mins(10);
-/// How often an absence is offered to a run that moves meanwhile.
-const ABSENCE_TRIES: u32 = 5;
+/// How often it is looked for what changed: people are obeyed within two seconds.
+pub(crate) const BEAT: SignedDuration = SignedDuration::from_millis(500);
+/// How long the store may take over one thing that the driver asks of it.
+const STORE: SignedDuration = SignedDuration::from_secs(30);
+/// How long a task that broke off rests before it is begun anew.
+const REST: SignedDuration = SignedDuration::from_secs(5);
 /// How long a shutdown waits for passes to come to rest.
 const DRAIN: SignedDuration = SignedDuration::from_secs(8);
 
 /// When the driver stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// When it is told to.
+    /// When it is told to. It keeps house meanwhile.
     Shutdown,
     /// When this run is settled, or told to.
     Settled(RunId),
@@ -56,79 +69,108 @@ pub struct Drive {
     pub until: Until,
 }
 
+/// A task of the driver that is no run's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Duty {
+    Switches,
+    Requests,
+    Heartbeat,
+    Trackers,
+    Doorbells,
+    Housekeeping,
+}
+
+impl Duty {
+    const ALL: [Self; 6] = [
+        Self::Switches,
+        Self::Requests,
+        Self::Heartbeat,
+        Self::Trackers,
+        Self::Doorbells,
+        Self::Housekeeping,
+    ];
+}
+
+impl fmt::Display for Duty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Switches => "switches",
+            Self::Requests => "requests",
+            Self::Heartbeat => "heartbeat",
+            Self::Trackers => "trackers",
+            Self::Doorbells => "doorbells",
+            Self::Housekeeping => "housekeeping",
+        })
+    }
+}
+
+/// What the tasks of one driver share.
+#[derive(Clone)]
+struct Shared {
+    drive: Drive,
+    brake: Brake,
+    looks: Looks,
+    /// Cancelled when no run's task is left: the doorbells ring what is there and end.
+    last_ring: CancellationToken,
+}
+
+/// The tasks that are under way.
+#[derive(Default)]
+struct Tasks {
+    duties: JoinSet<()>,
+    duty_of: HashMap<Id, Duty>,
+    runs: JoinSet<()>,
+    run_of: HashMap<Id, RunId>,
+}
+
 impl Engine {
     /// Drives runs until `drive.until`, or until `shutdown`.
     pub async fn drive(&self, drive: Drive, shutdown: &CancellationToken) -> PortResult<()> {
         let brake = Brake::new(shutdown.clone());
-        brake.read(&*self.ports.store).await;
-        self.obeying(&brake, Box::pin(self.drive_under(&brake, drive, shutdown))).await
+        brake.read(&self.ports).await;
+        // Before anything is adopted: what is worked here has no absence.
+        Box::pin(self.note_running()).await?;
+        let (looks, last_ring) = (Looks::default(), CancellationToken::new());
+        let shared = Shared { drive, brake, looks, last_ring };
+        let mut tasks = Tasks::default();
+        for duty in Duty::ALL {
+            self.begin(&mut tasks, &shared, duty, SignedDuration::ZERO);
+        }
+        let driven = Box::pin(self.supervise(&mut tasks, &shared, shutdown)).await;
+        shutdown.cancel();
+        Box::pin(self.drain(&mut tasks, &shared)).await;
+        driven
     }
 
-    async fn drive_under(
+    /// Adopts runs, and begins tasks anew that broke off, until it is over.
+    async fn supervise(
         &self,
-        brake: &Brake,
-        drive: Drive,
+        tasks: &mut Tasks,
+        shared: &Shared,
         shutdown: &CancellationToken,
     ) -> PortResult<()> {
-        self.note_running().await?;
-        let mut tasks = JoinSet::new();
-        let mut working = HashMap::new();
-        let mut next_look = self.ports.clock.now();
-        let mut next_beat = later(next_look, NOTE);
-        let mut in_force = self.ports.settings.current();
+        let Shared { drive, brake, looks, .. } = shared;
+        let mut looked = looks.results();
         while !shutdown.is_cancelled() {
-            let now = self.ports.clock.now();
-            brake.read(&*self.ports.store).await;
-            if now >= next_beat || now >= next_look {
-                // Whoever reads the note sees by it that the trackers were looked at.
-                next_beat = later(now, NOTE);
-                if let Err(error) = self.note_running().await {
-                    tracing::warn!(error = error.chain(), "not noted that a control plane runs");
-                }
-            }
-            let newest = self.ports.settings.current();
-            if !same(&newest, &in_force) {
-                // Whoever arms, enrols or mends is not made to wait for the poll.
-                in_force = newest;
-                next_look = now;
-            }
-            let mut dispatched = 0;
-            let looks = now >= next_look;
-            if looks {
-                let poll = in_force.0.poll_seconds;
-                next_look = later(now, SignedDuration::from_secs(poll.cast_signed()));
-                self.hear_or_warn(brake).await;
-            }
-            if drive.dispatch && looks {
-                // A store or a tracker that is away for a moment ends no control plane.
-                match self.dispatch(brake).await {
-                    Ok(done) => dispatched = done.admitted.len(),
-                    Err(error) if drive.until == Until::Idle && working.is_empty() => {
-                        return Err(error);
-                    }
-                    Err(error) => {
-                        tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
-                    }
-                }
-            }
-            let adopted = self.adopt(brake, &mut tasks, &mut working).await;
+            let adopted = self.adopt(brake, &mut tasks.runs, &mut tasks.run_of).await;
             if let Err(error) = &adopted {
                 tracing::warn!(error = error.chain(), "live runs unreadable, will try again");
-            }
-            if let Err(error) = self.ring().await {
-                tracing::warn!(error = error.chain(), "outbox unreadable");
             }
             let over = match drive.until {
                 Until::Shutdown => false,
                 Until::Settled(run) => self.is_settled(run).await.unwrap_or(false),
-                Until::Idle => adopted.is_ok() && working.is_empty() && dispatched == 0,
+                Until::Idle if adopted.is_err() || !tasks.run_of.is_empty() => false,
+                Until::Idle if drive.dispatch => looks.found_nothing()?,
+                Until::Idle => true,
             };
             if over {
                 break;
             }
+            let beat = later(self.ports.clock.now(), BEAT);
             tokio::select! {
-                () = self.ports.clock.sleep_until(later(now, BEAT)) => {}
-                Some(done) = tasks.join_next_with_id() => {
+                biased;
+                () = shutdown.cancelled() => {}
+                Some(done) = tasks.runs.join_next_with_id() => {
                     let id = match &done {
                         Ok((id, ())) => *id,
                         Err(error) => {
@@ -136,69 +178,128 @@ impl Engine {
                             error.id()
                         }
                     };
-                    if working.remove(&id).is_some() {
+                    if let Some(run) = tasks.run_of.remove(&id) {
+                        self.own().leave(run);
                         // A repo is free: do not let its next issue wait for the poll.
-                        next_look = now;
+                        looks.request();
                     }
                 }
-                () = shutdown.cancelled() => {}
+                Some(done) = tasks.duties.join_next_with_id() => {
+                    let id = done.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
+                    if let Some(duty) = tasks.duty_of.remove(&id).filter(|_| done.is_err()) {
+                        tracing::error!(%duty, "a task of the driver broke off, it is begun anew");
+                        self.begin(tasks, shared, duty, REST);
+                    }
+                }
+                _ = looked.changed() => {}
+                () = self.ports.clock.sleep_until(beat) => {}
             }
-        }
-        // What the last pass left to ring may be newer than the last look.
-        if let Err(error) = self.ring().await {
-            tracing::warn!(error = error.chain(), "outbox unreadable");
-        }
-        shutdown.cancel();
-        let deadline = later(self.ports.clock.now(), DRAIN);
-        tokio::select! {
-            () = async { while tasks.join_next().await.is_some() {} } => {}
-            () = self.ports.clock.sleep_until(deadline) => tasks.shutdown().await,
         }
         Ok(())
     }
 
-    /// One tick: admit what may be dispatched, one pass a live run, ring what is due.
-    pub async fn tick(&self, dispatch: bool, shutdown: &CancellationToken) -> PortResult<Ticked> {
-        let brake = Brake::new(shutdown.clone());
-        brake.read(&*self.ports.store).await;
-        self.obeying(&brake, Box::pin(self.tick_under(&brake, dispatch))).await
+    /// Begins the task of `duty` after `rest`. Each ends at the shutdown.
+    fn begin(&self, tasks: &mut Tasks, shared: &Shared, duty: Duty, rest: SignedDuration) {
+        let (engine, shared) = (self.clone(), shared.clone());
+        let work = async move {
+            let shutdown = shared.brake.shutdown();
+            if rest.is_positive() {
+                engine.ports.clock.sleep_until(later(engine.ports.clock.now(), rest)).await;
+            }
+            let until_shutdown = async {
+                match duty {
+                    Duty::Switches => engine.read_switches(&shared.brake).await,
+                    Duty::Requests => engine.read_requests().await,
+                    Duty::Heartbeat => engine.heartbeat(shared.looks.begun()).await,
+                    Duty::Trackers => engine.watch_trackers(&shared).await,
+                    Duty::Doorbells => engine.ring_until(&shared.last_ring).await,
+                    Duty::Housekeeping if shared.drive.until == Until::Shutdown => {
+                        engine.housekeeping(&shutdown).await;
+                    }
+                    Duty::Housekeeping => {}
+                }
+            };
+            if duty == Duty::Doorbells {
+                until_shutdown.await;
+            } else {
+                shutdown.run_until_cancelled(until_shutdown).await;
+            }
+        };
+        let task = tasks.duties.spawn(work);
+        tasks.duty_of.insert(task.id(), duty);
     }
 
-    /// Does `work` and reads switches and requests beside it, so that people reach what
-    /// is under way however long a step of it takes.
-    async fn obeying<T>(&self, brake: &Brake, work: impl Future<Output = T>) -> T {
-        tokio::pin!(work);
-        loop {
-            let beat = async {
-                let next = later(self.ports.clock.now(), BEAT);
-                self.ports.clock.sleep_until(next).await;
-                brake.read(&*self.ports.store).await;
-                self.asked.read(&*self.ports.store).await;
-            };
-            tokio::select! {
-                done = &mut work => return done,
-                () = beat => {}
+    /// Waits for passes to come to rest, and for what they left to ring, within a bound.
+    async fn drain(&self, tasks: &mut Tasks, shared: &Shared) {
+        let deadline = later(self.ports.clock.now(), DRAIN);
+        let rest = async {
+            while tasks.runs.join_next().await.is_some() {}
+            shared.last_ring.cancel();
+            while tasks.duties.join_next().await.is_some() {}
+        };
+        tokio::select! {
+            biased;
+            () = rest => {}
+            () = self.ports.clock.sleep_until(deadline) => {
+                tasks.runs.shutdown().await;
+                tasks.duties.shutdown().await;
             }
+        }
+        for run in tasks.run_of.values() {
+            self.own().leave(*run);
+        }
+    }
+
+    /// Reads the switches twice a second, for ever.
+    async fn read_switches(&self, brake: &Brake) -> ! {
+        loop {
+            self.ports.clock.sleep_until(later(self.ports.clock.now(), BEAT)).await;
+            brake.read(&self.ports).await;
+        }
+    }
+
+    /// Reads what people requested twice a second, for ever.
+    async fn read_requests(&self) -> ! {
+        let (clock, store) = (&*self.ports.clock, &*self.ports.store);
+        loop {
+            clock.sleep_until(later(clock.now(), BEAT)).await;
+            let read = within(clock, STORE, "reading requests", self.requests.read(store)).await;
+            if let Err(error) = read {
+                // A run looks at its requests by itself before long.
+                tracing::warn!(error = error.chain(), "requests unreadable");
+            }
+        }
+    }
+
+    async fn is_settled(&self, run: RunId) -> PortResult<bool> {
+        let load = self.ports.store.load(run);
+        let stored = within(&*self.ports.clock, STORE, "reading the run", load).await?;
+        Ok(stored.is_none_or(|stored| stored.run.settled_at.is_some()))
+    }
+
+    /// Takes or renews the lease on `run`.
+    pub(crate) async fn lease(&self, run: RunId, now: At) -> PortResult<Option<u64>> {
+        self.ports.store.lease(&lease_key(run), &self.owner, LEASE, now).await
+    }
+
+    /// One tick: admit what may be dispatched, one pass a live run, ring what is due.
+    /// Switches and requests are read beside it, so that people reach what is under way
+    /// however long a step of it takes.
+    pub async fn tick(&self, dispatch: bool, shutdown: &CancellationToken) -> PortResult<Ticked> {
+        let brake = Brake::new(shutdown.clone());
+        brake.read(&self.ports).await;
+        tokio::select! {
+            biased;
+            done = Box::pin(self.tick_under(&brake, dispatch)) => done,
+            never = self.read_switches(&brake) => never,
+            never = self.read_requests() => never,
         }
     }
 
     async fn tick_under(&self, brake: &Brake, dispatch: bool) -> PortResult<Ticked> {
         self.note_running().await?;
         let mut ticked = Ticked::default();
-        self.hear_or_warn(brake).await;
-        if dispatch {
-            match self.dispatch(brake).await {
-                Ok(dispatched) => {
-                    ticked.admitted = dispatched.admitted;
-                    ticked.would = dispatched.would;
-                }
-                // Runs in flight go on whatever keeps new ones from beginning.
-                Err(error) => {
-                    tracing::warn!(error = error.chain(), "nothing dispatched, will try again");
-                    ticked.not_dispatched = Some(error.chain());
-                }
-            }
-        }
+        self.look_everywhere(brake, dispatch, &mut ticked).await;
         for stored in self.ports.store.live().await? {
             let run = stored.run.id;
             let now = self.ports.clock.now();
@@ -213,72 +314,33 @@ impl Engine {
             }
             self.ports.store.unlease(&lease_key(run), &self.owner).await?;
         }
-        let (rung, not_rung) = self.ring().await?;
-        ticked.rung = rung;
-        ticked.not_rung = not_rung;
+        ticked.doorbells = self.ring().await?;
         Ok(ticked)
     }
 
-    /// Hears comments; what keeps them from being read keeps nothing else.
-    async fn hear_or_warn(&self, brake: &Brake) {
-        if let Err(error) = self.hear(brake).await {
-            tracing::warn!(error = error.chain(), "comments not heard, will try again");
-        }
-    }
-
-    /// Notes that a control plane runs, after the stretch in which none did was taken off
-    /// every live run's clocks: a crash between the two takes it off again, to no effect.
-    async fn note_running(&self) -> PortResult<()> {
-        let now = self.ports.clock.now();
-        let Some(from) = self.ports.store.beat(now, AWAY).await? else { return Ok(()) };
-        for StoredRun { run, version } in self.ports.store.live().await? {
-            self.record_absence(run, version, from, now).await?;
-        }
-        self.ports.store.beat(now, SignedDuration::MAX).await.map(drop)
-    }
-
-    /// Takes what of `from..to` no pause covers yet off the clocks of `run`.
-    async fn record_absence(
-        &self,
-        mut run: Run,
-        mut version: u64,
-        from: At,
-        to: At,
-    ) -> PortResult<()> {
-        let id = run.id;
-        // Whoever holds the lease was there to act, or records it by itself.
-        let Some(generation) = self.lease(id, to).await? else { return Ok(()) };
-        for _ in 0..ABSENCE_TRIES {
-            if run.settled_at.is_some() {
-                // Somebody brought it to its end since it was listed.
-                return Ok(());
+    /// Looks at every home, side by side, and dispatches what was found. Runs in flight go
+    /// on whatever keeps new ones from beginning.
+    async fn look_everywhere(&self, brake: &Brake, dispatch: bool, ticked: &mut Ticked) {
+        let homes = self.homes();
+        let looks = homes.values().map(|repos| self.look(brake, repos, dispatch));
+        let (mut listed, mut failed) = (Listed::default(), None);
+        for look in join_all(looks).await {
+            match look {
+                Ok(more) => listed.add(more),
+                Err(error) => failed = Some(error),
             }
-            // A run that was admitted meanwhile was not there to wait.
-            let from = from.max(run.admitted_at);
-            let Some(from) = uncovered(from, to, &run.pauses) else { return Ok(()) };
-            let transition = Transition::Away { from, to };
-            run.apply(to, transition.clone());
-            let commit = Commit::new(run, version, generation, transition, to);
-            match self.ports.store.commit(commit).await? {
-                Committed::Yes { .. } | Committed::Fenced => return Ok(()),
-                Committed::Conflict => {}
-            }
-            let Some(newest) = self.ports.store.load(id).await? else { return Ok(()) };
-            (run, version) = (newest.run, newest.version);
         }
-        Err(PortError::transient(format!(
-            "the absence is not recorded: run {id} moves all the time"
-        )))
-    }
-
-    async fn is_settled(&self, run: RunId) -> PortResult<bool> {
-        let stored = self.ports.store.load(run).await?;
-        Ok(stored.is_none_or(|stored| stored.run.settled_at.is_some()))
-    }
-
-    /// Takes or renews the lease on `run`.
-    pub(crate) async fn lease(&self, run: RunId, now: At) -> PortResult<Option<u64>> {
-        self.ports.store.lease(&lease_key(run), &self.owner, LEASE, now).await
+        match self.dispatch(brake, listed).await {
+            Ok(dispatched) => {
+                ticked.admitted = dispatched.admitted;
+                ticked.would = dispatched.would;
+            }
+            Err(error) => failed = Some(error),
+        }
+        if let Some(error) = failed {
+            tracing::warn!(error = error.chain(), "not all dispatched, will try again");
+            ticked.not_dispatched = Some(error.chain());
+        }
     }
 }
 
@@ -297,22 +359,10 @@ pub struct Ticked {
     pub elsewhere: Vec<RunId>,
     /// Runs whose pass failed, and why.
     pub failed: Vec<(RunId, String)>,
-    /// Doorbells that rang.
-    pub rung: u32,
-    /// Doorbells that did not, and will be tried again.
-    pub not_rung: u32,
-}
-
-/// Whether two readings of the configuration are the same to dispatch.
-fn same(a: &(Arc<Policy>, Option<String>), b: &(Arc<Policy>, Option<String>)) -> bool {
-    (Arc::ptr_eq(&a.0, &b.0) || a.0 == b.0) && a.1.is_some() == b.1.is_some()
+    /// What became of doorbells that were due.
+    pub doorbells: Rung,
 }
 
 fn lease_key(run: RunId) -> String {
     format!("run:{run}")
-}
-
-/// `at` and `by` more, or the end of time.
-pub(crate) fn later(at: At, by: SignedDuration) -> At {
-    at.checked_add(by).unwrap_or(At::MAX)
 }

@@ -7,28 +7,31 @@
 //!
 //! Reading order: [`pass`], then [`dispatch`], then [`driver`].
 
-mod asked;
+mod bounds;
 mod comments;
 pub mod dispatch;
 pub mod driver;
-pub mod house;
+pub mod housekeeping;
 mod limits;
 pub mod outbox;
 mod paced;
 pub mod pages;
 pub mod pass;
 pub mod ports;
+mod requests;
 pub mod router;
 pub mod show;
 pub mod switches;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use afk_core::steer::CommentsHeard;
+use afk_core::steer::CommentsRead;
 use afk_core::trouble::Troubles;
+use driver::OwnWork;
 use limits::Limited;
 use paced::Paced;
 use ports::Ports;
+use requests::NewestRequests;
 
 /// The loop, over one set of ports.
 #[derive(Clone)]
@@ -40,27 +43,34 @@ pub struct Engine {
     owner: Arc<str>,
     /// Repos that could not be read of late.
     troubles: Arc<Mutex<Troubles>>,
-    /// Comments that were heard already.
-    heard: Arc<Mutex<CommentsHeard>>,
     /// What was found of late that runs need.
     findings: Arc<Mutex<dispatch::Findings>>,
+    /// The same trackers as in the ports, for what is read of many repos.
+    trackers: Arc<Limited>,
+    /// Comments that were read already.
+    comments_read: Arc<Mutex<CommentsRead>>,
     /// Requests that end waits.
-    asked: Arc<asked::AskedOf>,
+    requests: Arc<NewestRequests>,
+    /// The runs that this process works, and when it was awake.
+    own: Arc<Mutex<OwnWork>>,
 }
 
 impl Engine {
     /// An engine over `ports` that signs its leases with `owner`.
     pub fn new(mut ports: Ports, owner: &str) -> Self {
-        ports.tracker = Arc::new(Limited::new(ports.tracker, Arc::clone(&ports.clock)));
+        let trackers = Arc::new(Limited::new(ports.tracker, Arc::clone(&ports.clock)));
+        ports.tracker = trackers.clone();
         let stages = Paced::new(Arc::clone(&ports.stages), Arc::clone(&ports.clock));
         Self {
             ports,
             stages: Arc::new(stages),
             owner: owner.into(),
             troubles: Arc::default(),
-            heard: Arc::default(),
             findings: Arc::default(),
-            asked: Arc::default(),
+            trackers,
+            comments_read: Arc::default(),
+            requests: Arc::default(),
+            own: Arc::default(),
         }
     }
 
@@ -69,8 +79,12 @@ impl Engine {
         &self.ports
     }
 
-    fn heard(&self) -> MutexGuard<'_, CommentsHeard> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn comments_read(&self) -> MutexGuard<'_, CommentsRead> {
+        self.comments_read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn own(&self) -> MutexGuard<'_, OwnWork> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn findings(&self) -> MutexGuard<'_, dispatch::Findings> {

@@ -1,7 +1,8 @@
-//! A tracker that said to come back later is asked nothing before then, whoever asks:
-//! dispatch, comments, live runs.
+//! Trackers as the engine reads them: each call has a bound, and a home that said to come
+//! back later is not called before then, whoever wants to: dispatch, comments, live runs.
 //!
-//! Kept in memory only: a control plane that starts asks once and is told again.
+//! A rate limit is the account's, so it holds for all repos of one home. Limits are kept in
+//! memory only: a control plane that starts calls once and is told again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,17 +11,27 @@ use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, Permission};
 use afk_core::trouble;
 use async_trait::async_trait;
+use futures_util::stream::{self, StreamExt as _};
+use jiff::SignedDuration;
 
-use crate::ports::{Clock, IssueView, Labels, PortError, PortErrorKind, PortResult, Tracker};
+use crate::bounds::within;
+use crate::ports::{
+    ByRepo, Clock, IssueView, Labels, PortError, PortErrorKind, PortResult, Tracker,
+};
 
-/// What many repos answered, each for itself.
-type Answers<T> = Vec<(RepoName, PortResult<T>)>;
+/// How long a tracker may take over one call.
+const CALL: SignedDuration = SignedDuration::from_secs(30);
+/// How long it may take over one call for many repos.
+const EVERYWHERE: SignedDuration = SignedDuration::from_mins(2);
+/// Repos of one home that are read at once, where each takes a call of its own.
+const AT_ONCE: usize = 8;
 
-/// A tracker whose rate limits are waited out.
+/// A tracker whose rate limits are waited out, and whose every call has a bound.
 pub(crate) struct Limited {
     tracker: Arc<dyn Tracker>,
     clock: Arc<dyn Clock>,
-    until: Mutex<BTreeMap<RepoName, At>>,
+    /// Until when each home is left alone.
+    until: Mutex<BTreeMap<String, At>>,
 }
 
 impl Limited {
@@ -28,15 +39,85 @@ impl Limited {
         Self { tracker, clock, until: Mutex::default() }
     }
 
-    /// An error while `repo` is to be left alone.
-    fn may_ask(&self, repo: &RepoName) -> PortResult<()> {
+    /// Ready issues of `repos`, which share a home.
+    pub(crate) async fn ready_of(&self, repos: Vec<RepoName>, label: &str) -> ByRepo<Vec<Issue>> {
+        let (open, limited) = self.parted(repos, |repo| repo);
+        let everywhere = self.everywhere(self.tracker.ready_everywhere(&open, label)).await;
+        let answers = match everywhere {
+            Ok(Some(answers)) => self.all_noted(answers),
+            Err(why) => open.into_iter().map(|repo| (repo, late(&why))).collect(),
+            Ok(None) => {
+                let one = |repo: RepoName| async move {
+                    let issues = self.ready(&repo, label).await;
+                    (repo, issues)
+                };
+                stream::iter(open).map(one).buffered(AT_ONCE).collect().await
+            }
+        };
+        [answers, limited].into_iter().flatten().collect()
+    }
+
+    /// The comments of each of `repos`, which share a home, since a time of each.
+    pub(crate) async fn comments_of(
+        &self,
+        repos: Vec<(RepoName, At)>,
+    ) -> ByRepo<Vec<(IssueRef, Comment)>> {
+        let (open, limited) = self.parted(repos, |(repo, _)| repo);
+        let everywhere = self.everywhere(self.tracker.comments_everywhere(&open)).await;
+        let answers = match everywhere {
+            Ok(Some(answers)) => self.all_noted(answers),
+            Err(why) => open.into_iter().map(|(repo, _)| (repo, late(&why))).collect(),
+            Ok(None) => {
+                let one = |(repo, since): (RepoName, At)| async move {
+                    let comments = self.comments_since(&repo, since).await;
+                    (repo, comments)
+                };
+                stream::iter(open).map(one).buffered(AT_ONCE).collect().await
+            }
+        };
+        [answers, limited].into_iter().flatten().collect()
+    }
+
+    /// One call for many repos, within its bound; why not, where it took longer.
+    async fn everywhere<T>(
+        &self,
+        call: impl Future<Output = Option<T>> + Send,
+    ) -> Result<Option<T>, String> {
+        let call = async { PortResult::Ok(call.await) };
+        let answer = within(&*self.clock, EVERYWHERE, "the tracker", call).await;
+        answer.map_err(|error| error.chain())
+    }
+
+    /// Those of `repos` that may be read now, and the answers that the others get.
+    fn parted<R, T>(&self, repos: Vec<R>, name: fn(&R) -> &RepoName) -> (Vec<R>, ByRepo<T>) {
+        let (mut open, mut limited) = (Vec::new(), Vec::new());
+        for one in repos {
+            match self.may_call(name(&one)) {
+                Ok(()) => open.push(one),
+                Err(error) => limited.push((name(&one).clone(), Err(error))),
+            }
+        }
+        (open, limited)
+    }
+
+    fn all_noted<T>(&self, answers: ByRepo<T>) -> ByRepo<T> {
+        let noted = |(repo, answer)| {
+            let answer = self.noted(&repo, answer);
+            (repo, answer)
+        };
+        answers.into_iter().map(noted).collect()
+    }
+
+    /// An error while the home of `repo` is to be left alone.
+    fn may_call(&self, repo: &RepoName) -> PortResult<()> {
+        let home = self.tracker.home(repo);
         let mut limits = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(until) = limits.get(repo).copied() else { return Ok(()) };
+        let Some(until) = limits.get(&home).copied() else { return Ok(()) };
         if self.clock.now() >= until {
-            limits.remove(repo);
+            limits.remove(&home);
             return Ok(());
         }
-        let why = format!("the tracker of {repo} limits how often it is asked: again at {until}");
+        let why = format!("the tracker of {repo} limits how often it is called: again at {until}");
         Err(PortError::new(PortErrorKind::RateLimited { until }, why))
     }
 
@@ -45,81 +126,66 @@ impl Limited {
         if let Some(reset) = answer.as_ref().err().and_then(PortError::reset) {
             let until = trouble::again(1, Some(reset), self.clock.now());
             let mut limits = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-            limits.insert(repo.clone(), until);
+            limits.insert(self.tracker.home(repo), until);
         }
         answer
     }
 
-    async fn ask<T>(
+    /// One call about `repo`, if it may be made now.
+    async fn call<T>(
         &self,
         repo: &RepoName,
         call: impl Future<Output = PortResult<T>> + Send,
     ) -> PortResult<T> {
-        self.may_ask(repo)?;
-        self.noted(repo, call.await)
+        self.may_call(repo)?;
+        let what = format!("the tracker of {repo}");
+        let answer = within(&*self.clock, CALL, what, call).await;
+        self.noted(repo, answer)
     }
+}
 
-    /// Those of `repos` that may be asked, and the answers that the others get.
-    fn parted<A, T>(&self, asked: Vec<A>, repo: fn(&A) -> &RepoName) -> (Vec<A>, Answers<T>) {
-        let (mut open, mut limited) = (Vec::new(), Vec::new());
-        for one in asked {
-            match self.may_ask(repo(&one)) {
-                Ok(()) => open.push(one),
-                Err(error) => limited.push((repo(&one).clone(), Err(error))),
-            }
-        }
-        (open, limited)
-    }
-
-    fn all_noted<T>(&self, answers: Answers<T>, mut limited: Answers<T>) -> Answers<T> {
-        limited.extend(answers.into_iter().map(|(repo, answer)| {
-            let answer = self.noted(&repo, answer);
-            (repo, answer)
-        }));
-        limited
-    }
+/// The answer of a repo whose home took too long.
+fn late<T>(why: &str) -> PortResult<T> {
+    Err(PortError::transient(why.to_owned()))
 }
 
 #[async_trait]
 impl Tracker for Limited {
-    async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
-        self.ask(repo, self.tracker.ready(repo, label)).await
+    fn home(&self, repo: &RepoName) -> String {
+        self.tracker.home(repo)
     }
 
-    async fn ready_everywhere(&self, repos: &[&RepoName], label: &str) -> Answers<Vec<Issue>> {
-        let (open, limited) = self.parted(repos.to_vec(), |repo| *repo);
-        self.all_noted(self.tracker.ready_everywhere(&open, label).await, limited)
+    async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
+        self.call(repo, self.tracker.ready(repo, label)).await
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
-        self.ask(repo, self.tracker.labelled(repo, label)).await
+        self.call(repo, self.tracker.labelled(repo, label)).await
     }
 
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
-        self.ask(&issue.repo, self.tracker.issue(issue)).await
+        self.call(&issue.repo, self.tracker.issue(issue)).await
     }
 
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission> {
-        self.ask(repo, self.tracker.permission(repo, actor)).await
+        self.call(repo, self.tracker.permission(repo, actor)).await
     }
 
     async fn blocker(&self, issue: &IssueRef) -> BlockerState {
-        match self.may_ask(&issue.repo) {
-            Ok(()) => self.tracker.blocker(issue).await,
-            Err(_) => BlockerState::Unreadable,
-        }
+        let state = async { PortResult::Ok(self.tracker.blocker(issue).await) };
+        self.call(&issue.repo, state).await.unwrap_or(BlockerState::Unreadable)
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {
-        self.ask(repo, self.tracker.own_account(repo)).await
+        self.call(repo, self.tracker.own_account(repo)).await
     }
 
     async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()> {
-        self.ask(&issue.repo, self.tracker.label(issue, labels)).await
+        self.call(&issue.repo, self.tracker.label(issue, labels)).await
     }
 
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
-        self.ask(&issue.repo, self.tracker.comments(issue)).await
+        self.call(&issue.repo, self.tracker.comments(issue)).await
     }
 
     async fn comments_since(
@@ -127,30 +193,22 @@ impl Tracker for Limited {
         repo: &RepoName,
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>> {
-        self.ask(repo, self.tracker.comments_since(repo, since)).await
-    }
-
-    async fn comments_everywhere(
-        &self,
-        asked: &[(RepoName, At)],
-    ) -> Answers<Vec<(IssueRef, Comment)>> {
-        let (open, limited) = self.parted(asked.to_vec(), |(repo, _)| repo);
-        self.all_noted(self.tracker.comments_everywhere(&open).await, limited)
+        self.call(repo, self.tracker.comments_since(repo, since)).await
     }
 
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String> {
-        self.ask(&issue.repo, self.tracker.comment(issue, run, body)).await
+        self.call(&issue.repo, self.tracker.comment(issue, run, body)).await
     }
 
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
-        self.ask(&issue.repo, self.tracker.edit_comment(issue, id, body)).await
+        self.call(&issue.repo, self.tracker.edit_comment(issue, id, body)).await
     }
 
     async fn close(&self, issue: &IssueRef) -> PortResult<()> {
-        self.ask(&issue.repo, self.tracker.close(issue)).await
+        self.call(&issue.repo, self.tracker.close(issue)).await
     }
 
     async fn reopen(&self, issue: &IssueRef) -> PortResult<()> {
-        self.ask(&issue.repo, self.tracker.reopen(issue)).await
+        self.call(&issue.repo, self.tracker.reopen(issue)).await
     }
 }

@@ -11,7 +11,7 @@ use afk_core::ids::{At, Oid, RunId};
 use afk_core::trouble;
 use jiff::SignedDuration;
 
-use crate::driver::later;
+use crate::bounds::later;
 use crate::ports::{Clock, PortError, PortErrorKind, PortResult, StageQuery, StageReport, Stages};
 
 /// The first pause.

@@ -21,7 +21,8 @@ impl Engine {
             let Some(before) = freeze.paging else { continue };
             let Some(after) = before.due(every, now) else { continue };
             if let Some(doorbell) = self.page(&repo, &after).await? {
-                let page = Page { before: &before, after: &after, doorbell: &doorbell };
+                let sends = self.sends(&doorbell);
+                let page = Page { before: &before, after: &after, sends: &sends };
                 if self.ports.store.page(&repo, &page).await? {
                     tracing::info!(run.id = %after.run, %repo, nth = after.nth, "paged again");
                 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use afk_core::chain::Link;
 use afk_core::config::Policy;
-use afk_core::doorbell::Doorbell;
+use afk_core::doorbell::{Doorbell, DoorbellKind};
 use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RunId};
 use afk_core::secret::SecretSource;
@@ -24,17 +24,18 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 
 pub use error::{PortError, PortErrorKind, PortResult};
-pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push};
+pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Push, Tried};
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, Transcript, TurnReport, TurnRequest,
 };
 pub use pulls::{NoPullRequests, PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};
 pub use store::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Filter, Freeze, JournalRow, MemoKey,
-    OpenRequest, Outgoing, Page, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Filter, Freeze,
+    JournalRow, LiveRun, MemoKey, OpenRequest, Outgoing, Page, Requested, Spent, Store, StoredRun,
+    Switch, SwitchState, Switches,
 };
-pub use tracker::{IssueView, Labels, Tracker};
+pub use tracker::{ByRepo, IssueView, Labels, Tracker};
 
 /// The time, and waiting for it.
 #[async_trait]
@@ -57,11 +58,14 @@ pub trait Settings: Send + Sync {
     fn current(&self) -> (Arc<Policy>, Option<String>);
 }
 
-/// A bell that a person hears.
+/// The doorbells of the configuration, each by its name.
 #[async_trait]
-pub trait Notifier: Send + Sync {
-    /// Rings; asked again with the same stable id until it answered well once.
-    async fn ring(&self, doorbell: &Doorbell) -> PortResult<()>;
+pub trait Doorbells: Send + Sync {
+    /// The names of those that want doorbells of this kind. Touches nothing.
+    fn names(&self, kind: DoorbellKind) -> Vec<String>;
+    /// Rings the doorbell of that name; done again, under the same stable id, until it
+    /// answered well once. A name that is not configured any more is not found.
+    async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()>;
 }
 
 /// Where evidence bundles and transcripts are kept, which outlive their runs.
@@ -111,7 +115,7 @@ pub struct Ports {
     /// Mirrors, workspaces and the default branch.
     pub git: Arc<dyn Git>,
     /// The doorbells.
-    pub notifier: Arc<dyn Notifier>,
+    pub doorbells: Arc<dyn Doorbells>,
     /// The evidence.
     pub archive: Arc<dyn Archive>,
 }

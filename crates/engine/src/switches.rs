@@ -1,12 +1,17 @@
-//! The switches that stop work under way: read from the store twice a second,
-//! and a switch that cannot be read counts as thrown.
+//! The switches that stop work under way: read from the store twice a second.
+//! A switch that cannot be read, or not in time, counts as thrown.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ports::{Store, Switches};
+use crate::bounds::within;
+use crate::ports::{Ports, Switches};
+
+/// How long the store may take to tell the switches.
+const READ: SignedDuration = SignedDuration::from_secs(10);
 
 /// The switches as they were last read, and a token that a halt cancels.
 #[derive(Clone)]
@@ -34,9 +39,10 @@ impl Brake {
     }
 
     /// Reads the switches; a halt cancels what is under way.
-    pub async fn read(&self, store: &dyn Store) {
+    pub async fn read(&self, ports: &Ports) {
         let _reading = self.inner.reading.lock().await;
-        let read = store.switches().await;
+        let read =
+            within(&*ports.clock, READ, "reading the switches", ports.store.switches()).await;
         if let Err(error) = &read {
             tracing::warn!(error = error.chain(), "switches unreadable: counted as on");
         }

@@ -7,6 +7,7 @@ use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_engine::ports::{
     CommitSpec, CommitText, Fetched, FileAt, Git, Merge, PortError, PortResult, Prepared, Push,
+    Tried,
 };
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -323,12 +324,11 @@ impl Git for LocalGit {
         &self,
         repo: &RepoName,
         branch: &str,
-        base: &Oid,
-        candidate: &Oid,
-        run: RunId,
-        attempt: u32,
+        tried: &Tried<'_>,
+        cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>> {
-        let mirror = self.local.mirror(repo)?;
+        let Tried { run, attempt, candidate, base } = *tried;
+        let mirror = self.local.mirror(repo)?.under(cancel.clone());
         mirror.fetch(None).await.map_err(fault)?;
         if mirror.contains(candidate, branch).await.map_err(fault)? {
             return Ok(Some(candidate.clone()));

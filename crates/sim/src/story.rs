@@ -148,9 +148,7 @@ impl Story {
     pub async fn settle(&self) -> Run {
         self.until("settled", |world| {
             let runs = world.store.all();
-            !runs.is_empty()
-                && runs.iter().all(|run| run.settled_at.is_some())
-                && world.store.outbox.values().all(|send| send.rung)
+            !runs.is_empty() && runs.iter().all(|run| run.settled_at.is_some()) && world.all_rung()
         })
         .await;
         self.run()
@@ -177,7 +175,7 @@ impl Story {
             assert!(issue.issue.open, "left open");
             assert_eq!(issue.issue.labels, ["ready-for-human"]);
             assert_eq!(issue.comments.len(), 1);
-            assert_eq!(world.rung.iter().map(|bell| bell.kind).collect::<Vec<_>>(), [kind]);
+            assert_eq!(world.rung().iter().map(|bell| bell.kind).collect::<Vec<_>>(), [kind]);
         });
     }
 

@@ -78,7 +78,7 @@ async fn a_repo_that_fails_is_asked_less_and_less_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_is_waited_out_to_its_reset_by_that_repo_alone() {
+async fn a_rate_limit_is_waited_out_to_its_reset_by_its_account_alone() {
     let story = fleet(&["o/r", "o/s"], good_work);
     story.sim.with(|world| world.tracker.limited.insert(repo("o/s"), at(100)));
     story.rounds(100).await;
@@ -86,6 +86,25 @@ async fn a_rate_limit_is_waited_out_to_its_reset_by_that_repo_alone() {
     assert_eq!(story.engine.troubles().all().next().unwrap().1.failures, 1, "asked once");
     story.rounds(30).await;
     assert_eq!(ended(&story)[1], ("o/s".to_owned(), Some(End::Done)));
+}
+
+#[tokio::test]
+async fn a_rate_limit_of_one_repo_holds_for_all_that_share_its_account() {
+    let story = fleet(&["o/r", "o/s", "p/q"], good_work);
+    story.sim.with(|world| {
+        for name in ["o/r", "o/s"] {
+            world.tracker.homes.insert(repo(name), "o".to_owned());
+        }
+        world.tracker.limited.insert(repo("o/s"), at(100));
+    });
+    story.rounds(1).await;
+    let asked = |story: &Story| story.count("tracker.ready");
+    let first = asked(&story);
+    story.rounds(99).await;
+    assert_eq!(ended(&story), [("p/q".to_owned(), Some(End::Done))]);
+    assert!(first <= 3, "each of them at most once, side by side");
+    story.rounds(60).await;
+    assert!(ended(&story).iter().all(|(_, end)| *end == Some(End::Done)), "{:?}", ended(&story));
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ async fn gave_up(next: Script) -> Story {
 /// What the trust gate says of the issue.
 async fn trust(story: &Story) -> (GateVerdict, String) {
     let brake = Brake::new(CancellationToken::new());
-    brake.read(&*story.engine.ports().store).await;
+    brake.read(story.engine.ports()).await;
     let said = story.engine.explain(&seven(), Dispatcher::Loop, &brake).await.unwrap();
     let gate = said.gates.into_iter().find(|gate| gate.gate == Gate::Trust).unwrap();
     (gate.verdict, gate.why)
@@ -333,7 +333,7 @@ async fn any_call_may_fail_between_the_comment_and_the_run() {
                 let all = world.store.all();
                 let over = all.iter().all(|run| run.settled_at.is_some())
                     && world.store.requests.iter().all(|(_, one)| one.answered.is_some())
-                    && world.store.outbox.values().all(|send| send.rung);
+                    && world.all_rung();
                 (all.len() >= 2, world.calls.len(), over)
             });
             if two && admitted.is_none() {

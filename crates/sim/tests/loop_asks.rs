@@ -49,7 +49,7 @@ fn numbers(run: &Run) -> Vec<u32> {
 fn bells(story: &Story) -> Vec<String> {
     let of = DoorbellKind::Question;
     story.sim.with(|world| {
-        let all = world.rung.iter().filter(|bell| bell.kind == of);
+        let all = world.rung().into_iter().filter(|bell| bell.kind == of);
         all.map(|bell| format!("{}: {}", bell.title, bell.body)).collect()
     })
 }
@@ -222,9 +222,7 @@ async fn two_control_planes_tell_people_and_the_agent_once() {
 async fn any_call_may_fail_while_the_agent_asks() {
     let settled = |world: &mut World| {
         let runs = world.store.all();
-        !runs.is_empty()
-            && runs.iter().all(|run| run.settled_at.is_some())
-            && world.store.outbox.values().all(|send| send.rung)
+        !runs.is_empty() && runs.iter().all(|run| run.settled_at.is_some()) && world.all_rung()
     };
     let tell = async |mut story: Story| {
         for _ in 0..400 {
@@ -280,7 +278,7 @@ async fn any_call_may_fail_while_the_agent_asks() {
             assert_eq!(recorded, questions, "{what}");
             let ids: std::collections::BTreeSet<_> = story.sim.with(|world| {
                 let of = DoorbellKind::Question;
-                world.rung.iter().filter(|bell| bell.kind == of).map(|bell| bell.id).collect()
+                world.rung().iter().filter(|bell| bell.kind == of).map(|bell| bell.id).collect()
             });
             assert_eq!(ids.len(), questions, "{what}");
         }

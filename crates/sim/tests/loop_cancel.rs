@@ -4,9 +4,11 @@
 
 use afk_core::plan::End;
 use afk_core::run::CancelHow;
+use afk_engine::switches::Brake;
 use afk_sim::story::{Story, good_work, seven, unlabel};
 use afk_sim::world::{Script, World, person};
 use jiff::SignedDuration;
+use tokio_util::sync::CancellationToken;
 
 /// Takes the issue back while its agent works; says how that was understood.
 async fn taken_back(how: CancelHow, take: impl Fn(&mut World)) {
@@ -21,7 +23,7 @@ async fn taken_back(how: CancelHow, take: impl Fn(&mut World)) {
         let issue = &world.tracker.issues[&seven()];
         assert!(!issue.has("agent-in-progress"), "{how:?}");
         assert!(!issue.has("ready-for-human"), "{how:?}");
-        assert!(world.rung.is_empty(), "a cancel rings no bell");
+        assert!(world.rung().is_empty(), "a cancel rings no bell");
         assert!(world.alive(run.id).is_empty());
     });
     story.rounds(5).await;
@@ -108,5 +110,22 @@ async fn a_cancel_does_not_depend_on_the_trackers_clock() {
         let run = story.settle().await;
         story.ended(End::Done);
         assert_eq!(run.cancel, None, "{minutes}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_a_person_began_is_cancelled_by_the_removal_of_its_repo_alone() {
+    for enrolled in [true, false] {
+        let story = Story::new().with_issue(vec![good_work()]).configure(|config| {
+            config.kill_switch = true;
+            config.allowlist.retain(|_| enrolled);
+        });
+        let brake = Brake::new(CancellationToken::new());
+        brake.read(story.engine.ports()).await;
+        story.engine.dispatch_by_hand(&seven(), &brake).await.unwrap().unwrap();
+        story.marked().await;
+        story.sim.with(|world| world.config.allowlist.clear());
+        story.settle().await;
+        story.ended(if enrolled { End::Released } else { End::Done });
     }
 }

@@ -258,9 +258,7 @@ async fn any_call_may_fail_while_comments_are_heard() {
     let begin = || Story::new().with_issue(vec![Script::hangs(), Script::acts(Vec::new())]);
     let settled = |world: &mut World| {
         let runs = world.store.all();
-        !runs.is_empty()
-            && runs.iter().all(|run| run.settled_at.is_some())
-            && world.store.outbox.values().all(|send| send.rung)
+        !runs.is_empty() && runs.iter().all(|run| run.settled_at.is_some()) && world.all_rung()
     };
     let tell = async |mut story: Story| {
         let (mut written, mut works) = (false, false);

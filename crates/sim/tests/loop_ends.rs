@@ -6,9 +6,10 @@
 use afk_core::doorbell::DoorbellKind;
 use afk_core::plan::{End, TurnCause};
 use afk_core::request::Request;
+use afk_engine::outbox::{MOST_ATTEMPTS, Rung};
 use afk_engine::ports::Switch;
 use afk_sim::story::{Story, ask, breaking_work, good_work, mending_work, repo, seven};
-use afk_sim::world::{Act, Script, World, person};
+use afk_sim::world::{Act, Script, Send, World, person};
 use jiff::SignedDuration;
 
 fn hangs() -> Script {
@@ -190,21 +191,78 @@ async fn a_run_whose_requests_cannot_be_answered_is_handed_over_when_its_time_is
 #[tokio::test]
 async fn a_bell_that_does_not_ring_is_rung_until_it_does() {
     let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.bells_broken = true);
+    story.sim.with(|world| world.doorbells.break_all(true));
     story.until("over", |world| world.store.all().iter().any(|run| run.settled_at.is_some())).await;
     for _ in 0..20 {
         story.sim.advance(SignedDuration::from_mins(2));
         story.rounds(1).await;
     }
-    assert!(story.count("notifier.ring") > 5);
+    assert!(story.count("doorbells.ring") > 5);
     let told = async || {
         story.sim.advance(SignedDuration::from_mins(11));
         let ticked = story.tick().await.unwrap();
-        (ticked.rung, ticked.not_rung)
+        (ticked.doorbells.rung, ticked.doorbells.not_rung)
     };
     assert_eq!(told().await, (0, 1));
-    story.sim.with(|world| world.bells_broken = false);
+    story.sim.with(|world| world.doorbells.break_all(false));
     assert_eq!(told().await, (1, 0));
     story.settle().await;
-    story.sim.with(|world| assert_eq!(world.rung.len(), 1));
+    story.sim.with(|world| assert_eq!(world.rung().len(), 1));
+}
+
+/// The rings of each doorbell.
+fn rings(story: &Story, name: &str) -> usize {
+    story.sim.with(|world| world.doorbells.rung.iter().filter(|(rung, _)| rung == name).count())
+}
+
+#[tokio::test]
+async fn a_bell_that_never_rings_delays_and_repeats_no_other_and_is_given_up() {
+    let story = Story::new().with_issue(vec![Script::acts(Vec::new())]);
+    story.sim.with(|world| {
+        world.doorbells.add_webhook();
+        world.doorbells.broken.insert("webhook".to_owned());
+    });
+    story.until("over", |world| world.store.all().iter().any(|run| run.settled_at.is_some())).await;
+    story.rounds(1).await;
+    assert_eq!((rings(&story, "terminal"), rings(&story, "webhook")), (1, 0));
+    let (mut given_up, mut hours) = (0, 0);
+    while given_up == 0 {
+        hours += 1;
+        assert!(hours < 48, "it is tried for ever");
+        for _ in 0..6 {
+            story.sim.advance(SignedDuration::from_mins(10));
+            given_up += story.tick().await.unwrap().doorbells.given_up;
+        }
+    }
+    assert!(hours > 20, "given up after {hours} hours");
+    assert_eq!(story.count("doorbells.ring"), 1 + MOST_ATTEMPTS as usize);
+    assert_eq!((rings(&story, "terminal"), rings(&story, "webhook")), (1, 0));
+    story.sim.advance(SignedDuration::from_hours(1));
+    assert_eq!(story.tick().await.unwrap().doorbells, Rung::default(), "for good");
+    story.ended(End::NeedsHuman);
+}
+
+#[tokio::test]
+async fn each_bell_rings_for_what_it_is_for() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.doorbells.add_webhook());
+    story.settle().await;
+    assert_eq!((rings(&story, "terminal"), rings(&story, "webhook")), (1, 0));
+}
+
+#[tokio::test]
+async fn a_row_of_old_rings_every_bell() {
+    let story = Story::new().with_issue(vec![Script::acts(Vec::new())]);
+    story.sim.with(|world| world.doorbells.break_all(true));
+    story.until("kept", |world| !world.store.outbox.is_empty()).await;
+    story.sim.with(|world| {
+        world.doorbells.break_all(false);
+        world.doorbells.add_webhook();
+        let rows = std::mem::take(&mut world.store.outbox).into_values();
+        let old = rows.map(|send| (send.doorbell.id.to_string(), Send { name: None, ..send }));
+        world.store.outbox = old.collect();
+    });
+    story.sim.advance(SignedDuration::from_mins(11));
+    story.settle().await;
+    assert_eq!((rings(&story, "terminal"), rings(&story, "webhook")), (1, 1));
 }

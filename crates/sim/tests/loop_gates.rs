@@ -209,7 +209,7 @@ async fn a_gate_that_closes_before_the_first_turn_releases_the_run() {
     let run = story.settle().await;
     story.ended(End::Released);
     story.sim.with(|world| {
-        assert!(world.agents.turns.is_empty() && world.rung.is_empty());
+        assert!(world.agents.turns.is_empty() && world.rung().is_empty());
         assert!(world.tracker.issues[&seven()].comments.is_empty());
         assert!(world.alive(run.id).is_empty(), "its hook is stopped");
     });
@@ -251,7 +251,7 @@ async fn a_gate_that_closes_before_the_recorded_turn_starts_releases_the_run() {
         story.settle().await;
         story.ended(End::Released);
         story.sim.with(|world| {
-            assert!(world.agents.turns.is_empty() && world.rung.is_empty(), "gate {n}");
+            assert!(world.agents.turns.is_empty() && world.rung().is_empty(), "gate {n}");
             assert!(world.tracker.issues[&seven()].comments.is_empty(), "gate {n}");
         });
     }
@@ -284,7 +284,7 @@ async fn what_a_machine_lacks_leaves_every_issue_ready_until_it_is_mended() {
             }
         });
         let brake = Brake::new(CancellationToken::new());
-        brake.read(&*story.engine.ports().store).await;
+        brake.read(story.engine.ports()).await;
         let said = story.engine.explain(&seven(), Dispatcher::Loop, &brake).await.unwrap();
         let refused: Vec<_> = said.refusals().map(|gate| (gate.gate, gate.why.as_str())).collect();
         assert!(matches!(refused[..], [(Gate::Machine, why)] if why.contains(says)), "{refused:?}");
@@ -444,7 +444,7 @@ async fn two_control_planes_make_one_run() {
     first.sim.with(|world| {
         assert_eq!(world.agents.turns.len(), 1);
         assert_eq!(world.tracker.issues[&seven()].comments.len(), 1);
-        assert_eq!(world.rung.len(), 1);
+        assert_eq!(world.rung().len(), 1);
     });
 }
 
@@ -452,10 +452,10 @@ async fn two_control_planes_make_one_run() {
 async fn one_repos_mute_tracker_holds_up_no_other() {
     let story = repos(&["o/r", "o/s"]);
     story.sim.with(|world| world.mute_trackers([repo("o/r")]));
-    story.until("the other is done", |world| world.rung.len() == 1).await;
+    story.until("the other is done", |world| world.rung().len() == 1).await;
     assert_eq!(admitted(&story), ["o/s#7"]);
     story.sim.with(|world| world.mute_trackers([]));
-    story.until("both are done", |world| world.rung.len() == 2).await;
+    story.until("both are done", |world| world.rung().len() == 2).await;
     story.ended(End::Done);
 }
 

@@ -267,7 +267,7 @@ async fn a_run_whose_repo_is_not_configured_any_more_is_stopped_and_let_go() {
         let run = story.run().id;
         assert_eq!(story.sim.with(|world| world.alive(run)), [], "halted: {halted}");
         dropped(&story, End::Released).await;
-        assert!(story.sim.with(|world| world.rung.is_empty()), "a cancel rings no bell");
+        assert!(story.sim.with(|world| world.rung().is_empty()), "a cancel rings no bell");
     }
 }
 
@@ -281,5 +281,5 @@ async fn what_a_repo_that_is_not_configured_any_more_landed_is_handed_over() {
     dropped(&story, End::NeedsHuman).await;
     let why = story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default();
     assert!(why.contains("not configured any more"), "{why}");
-    assert_eq!(story.sim.with(|world| world.rung.len()), 1);
+    assert_eq!(story.sim.with(|world| world.rung().len()), 1);
 }

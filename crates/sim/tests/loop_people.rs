@@ -34,7 +34,7 @@ async fn a_stop_in_the_middle_of_a_turn_lets_the_issue_go() {
     assert_eq!(answers(&story), [Some("stopped".to_owned())]);
     story.sim.with(|world| {
         assert!(world.tracker.issues[&seven()].issue.labels.is_empty(), "and is not taken again");
-        assert!(world.rung.is_empty());
+        assert!(world.rung().is_empty());
     });
 }
 
@@ -218,9 +218,7 @@ async fn any_call_may_fail_while_words_are_told() {
     let begin = || Story::new().with_issue(vec![good_work(), Script::acts(Vec::new())]);
     let settled = |world: &mut World| {
         let runs = world.store.all();
-        !runs.is_empty()
-            && runs.iter().all(|run| run.settled_at.is_some())
-            && world.store.outbox.values().all(|send| send.rung)
+        !runs.is_empty() && runs.iter().all(|run| run.settled_at.is_some()) && world.all_rung()
     };
     let tell = async |mut story: Story| {
         for _ in 0..300 {

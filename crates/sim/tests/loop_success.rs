@@ -36,7 +36,7 @@ async fn an_issue_goes_from_ready_to_closed_with_evidence() {
         let shown = &issue.comments[0].body;
         assert!(shown.starts_with("### o/r#7 — AFK run progress (thread "), "{shown}");
         assert!(!shown.contains("[ ]") && !shown.contains("[~]"), "{shown}");
-        let bells: Vec<_> = world.rung.iter().map(|bell| bell.kind).collect();
+        let bells: Vec<_> = world.rung().iter().map(|bell| bell.kind).collect();
         assert_eq!(bells, [DoorbellKind::Done]);
         assert_eq!(world.archive.len(), 1);
         assert_eq!(world.archive[0].is_complete(), Ok(()));

@@ -75,6 +75,10 @@ impl Notebook {
 
 #[async_trait]
 impl Tracker for Notebook {
+    fn home(&self, _repo: &RepoName) -> String {
+        "notebook".to_owned()
+    }
+
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
         Ok(self.of(repo, label))
     }

@@ -7,6 +7,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,10 +66,13 @@ async fn measure(file: &Path) {
     };
     let engine = Engine::new(ports, "bench");
 
+    let none = BTreeSet::new();
     let beat = async || {
         store.switches().await.unwrap();
-        assert!(store.live().await.unwrap().is_empty());
-        assert!(store.claim("bench", Duration::from_secs(1), now, 1).await.unwrap().is_empty());
+        assert!(store.live_runs().await.unwrap().is_empty());
+        assert!(
+            store.claim("bench", Duration::from_secs(1), now, 1, &none).await.unwrap().is_empty()
+        );
         store.open_requests(0).await.unwrap();
     };
     show("beat", &beat).await;
@@ -78,14 +82,21 @@ async fn measure(file: &Path) {
     };
     show("quiet tick", &tick).await;
     let names: Vec<RepoName> = (0..REPOS).map(|n| repo(n).parse().unwrap()).collect();
-    let names: Vec<&RepoName> = names.iter().collect();
     let tracker = &engine.ports().tracker;
-    let ready =
-        async || assert_eq!(tracker.ready_everywhere(&names, "ready").await.len(), names.len());
+    let ready = async || {
+        assert_eq!(
+            tracker.ready_everywhere(&names, "ready").await.map(|all| all.len()),
+            Some(names.len())
+        )
+    };
     show("ready issues of all repositories", &ready).await;
     let heard: Vec<_> = store.heard().await.unwrap().into_iter().collect();
-    let comments =
-        async || assert_eq!(tracker.comments_everywhere(&heard).await.len(), names.len());
+    let comments = async || {
+        assert_eq!(
+            tracker.comments_everywhere(&heard).await.map(|all| all.len()),
+            Some(names.len())
+        )
+    };
     show("new comments of all repositories", &comments).await;
     let runs = async || assert_eq!(store.runs(&Filter::default()).await.unwrap().len(), 100);
     show("newest 100 runs", &runs).await;

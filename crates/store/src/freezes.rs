@@ -66,8 +66,8 @@ pub(super) async fn lift_older(
         .await
 }
 
-/// Puts a page into the outbox, where the pages are as they were before it and no other
-/// doorbell of that run waits.
+/// Puts a page into the outbox, where the pages are as they were before it, for each doorbell
+/// to which nothing else of that run waits.
 pub(super) async fn page(
     store: &Store,
     repo: &RepoName,
@@ -75,17 +75,26 @@ pub(super) async fn page(
 ) -> Result<bool, StoreError> {
     let (repo, run) = (repo.clone(), page.after.run.to_string());
     let (before, after) = (page.before.clone(), page.after.clone());
-    let send = outbox::Send::new(page.doorbell, page.after.last)?;
+    let at = page.after.last;
+    let sends: Result<Vec<_>, _> =
+        page.sends.iter().map(|send| outbox::Send::new(send, at)).collect();
+    let sends = sends?;
     store
         .write(move |tx| {
             Box::pin(async move {
                 let Some((_, mut value)) = read(tx, &repo).await? else { return Ok(false) };
-                if value.paging.as_ref() != Some(&before) || outbox::waits(tx, &run).await? {
+                let mut free = Vec::new();
+                for send in sends {
+                    if !outbox::waits(tx, &run, &send.name).await? {
+                        free.push(send);
+                    }
+                }
+                if value.paging.as_ref() != Some(&before) || free.is_empty() {
                     return Ok(false);
                 }
                 value.paging = Some(after);
                 keep(tx, &repo, &value).await?;
-                outbox::enqueue(tx, &run, &[send]).await?;
+                outbox::enqueue(tx, &run, &free).await?;
                 Ok(true)
             })
         })

@@ -5,11 +5,11 @@
 //! rows for a while and says how it went; a claimant that dies loses its claim by
 //! time, so delivery is at least once and the id is for the receiver to tell.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use afk_core::doorbell::Doorbell;
 use afk_core::ids::At;
-use afk_engine::ports::Outgoing;
+use afk_engine::ports::{DoorbellSend, Outgoing};
 use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, from_json, from_micros, micros, to_json};
@@ -21,37 +21,43 @@ const MAX_ERROR: usize = 2000;
 pub(super) struct Send {
     /// Its stable id: the same id twice is sent once.
     id: String,
+    /// The name of the doorbell.
+    pub(super) name: String,
     kind: String,
     body: String,
     not_before: At,
 }
 
 impl Send {
-    /// Rings `doorbell`, not before then.
-    pub(super) fn new(doorbell: &Doorbell, not_before: At) -> Result<Self, StoreError> {
-        let (id, kind) = (doorbell.id.to_string(), doorbell.kind.to_string());
-        Ok(Self { id, kind, body: to_json(doorbell)?, not_before })
+    /// Rings a doorbell, not before then.
+    pub(super) fn new(send: &DoorbellSend, not_before: At) -> Result<Self, StoreError> {
+        let (id, name, kind) = (send.id(), send.name.clone(), send.doorbell.kind.to_string());
+        Ok(Self { id, name, kind, body: to_json(&send.doorbell)?, not_before })
     }
 }
 
-/// Claims up to `limit` sends that are due, oldest first, for `ttl`. One that cannot be read
-/// can never be rung: it is given up, so that it is not in the way of the others.
+/// Claims up to `limit` sends that are due, oldest first, for `ttl`; none to a doorbell that
+/// is among `busy`. One that cannot be read can never be rung: it is given up, so that it is
+/// not in the way of the others.
 pub(super) async fn claim(
     store: &Store,
     owner: &str,
     ttl: Duration,
     now: At,
     limit: u32,
+    busy: &BTreeSet<Option<String>>,
 ) -> Result<Vec<Outgoing>, StoreError> {
-    if !is_due(store, now).await? {
+    let busy = names(busy);
+    if !is_due(store, now, &busy).await? {
         // Asked twice a second: the write lock is taken for what there is.
         return Ok(Vec::new());
     }
     let mut claimed = Vec::new();
-    for (id, body, attempts, _) in claim_rows(store, owner, ttl, now, limit).await? {
+    for (id, name, body, attempts, _) in claim_rows(store, owner, ttl, now, limit, busy).await? {
         match from_json("a doorbell", &body) {
             Ok(doorbell) => {
-                claimed.push(Outgoing { id, doorbell, attempts: attempts.saturating_sub(1) });
+                let attempts = attempts.saturating_sub(1);
+                claimed.push(Outgoing { id, name, doorbell, attempts });
             }
             Err(error) => {
                 let error = store.fault(error).to_string();
@@ -63,20 +69,28 @@ pub(super) async fn claim(
     Ok(claimed)
 }
 
-async fn is_due(store: &Store, now: At) -> Result<bool, StoreError> {
+/// Names as a JSON list, in which an empty one stands for none.
+fn names(busy: &BTreeSet<Option<String>>) -> String {
+    let names: Vec<&str> = busy.iter().map(|name| name.as_deref().unwrap_or("")).collect();
+    serde_json::json!(names).to_string()
+}
+
+async fn is_due(store: &Store, now: At, busy: &str) -> Result<bool, StoreError> {
     let due = sqlx::query_scalar(
         "SELECT EXISTS (SELECT 1 FROM outbox WHERE delivered_at IS NULL \
          AND abandoned_at IS NULL AND not_before <= ?1 \
-         AND (lease_until IS NULL OR lease_until <= ?1))",
+         AND (lease_until IS NULL OR lease_until <= ?1) \
+         AND coalesce(name, '') NOT IN (SELECT value FROM json_each(?2)))",
     )
     .bind(micros(now))
+    .bind(busy)
     .fetch_one(store.readers())
     .await?;
     Ok(due)
 }
 
-/// Id, body, which try this is (from 1), since when it is due.
-type Claimed = (String, String, u32, i64);
+/// Id, name, body, which try this is (from 1), since when it is due.
+type Claimed = (String, Option<String>, String, u32, i64);
 
 async fn claim_rows(
     store: &Store,
@@ -84,6 +98,7 @@ async fn claim_rows(
     ttl: Duration,
     now: At,
     limit: u32,
+    busy: String,
 ) -> Result<Vec<Claimed>, StoreError> {
     let owner = owner.to_owned();
     let until = micros(now.checked_add(ttl).unwrap_or(At::MAX));
@@ -96,17 +111,19 @@ async fn claim_rows(
                      WHERE id IN (SELECT id FROM outbox WHERE delivered_at IS NULL \
                          AND abandoned_at IS NULL AND not_before <= ?3 \
                          AND (lease_until IS NULL OR lease_until <= ?3) \
+                         AND coalesce(name, '') NOT IN (SELECT value FROM json_each(?5)) \
                          ORDER BY not_before, id LIMIT ?4) \
-                     RETURNING id, body_json, attempts, not_before",
+                     RETURNING id, name, body_json, attempts, not_before",
                 )
                 .bind(owner)
                 .bind(until)
                 .bind(now)
                 .bind(limit)
+                .bind(busy)
                 .fetch_all(tx)
                 .await?;
                 // RETURNING has no order of its own.
-                rows.sort_by(|a, b| (a.3, &a.0).cmp(&(b.3, &b.0)));
+                rows.sort_by(|a, b| (a.4, &a.0).cmp(&(b.4, &b.0)));
                 Ok(rows)
             })
         })
@@ -197,10 +214,11 @@ pub(super) async fn enqueue(
 ) -> Result<(), StoreError> {
     for send in sends {
         sqlx::query(
-            "INSERT INTO outbox (id, run, kind, body_json, not_before) VALUES (?, ?, ?, ?, ?) \
-             ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO outbox (id, name, run, kind, body_json, not_before) \
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
         )
         .bind(&send.id)
+        .bind(&send.name)
         .bind(run)
         .bind(&send.kind)
         .bind(&send.body)
@@ -211,16 +229,18 @@ pub(super) async fn enqueue(
     Ok(())
 }
 
-/// Whether a send of `run` waits to be delivered.
+/// Whether a send of `run` to that doorbell waits to be delivered, or one to all of them.
 pub(super) async fn waits(
     connection: &mut SqliteConnection,
     run: &str,
+    name: &str,
 ) -> Result<bool, StoreError> {
     let found: Option<(String,)> = sqlx::query_as(
-        "SELECT id FROM outbox WHERE run = ? AND delivered_at IS NULL AND abandoned_at IS NULL \
-         LIMIT 1",
+        "SELECT id FROM outbox WHERE run = ?1 AND delivered_at IS NULL AND abandoned_at IS NULL \
+         AND (name IS NULL OR name = ?2) LIMIT 1",
     )
     .bind(run)
+    .bind(name)
     .fetch_optional(connection)
     .await?;
     Ok(found.is_some())

@@ -1,7 +1,7 @@
 //! The store as the engine calls it. Each call is one of the modules beside this; here its
 //! failure gets the name of the file, and the kind that the loop acts on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::chain::Link;
@@ -10,9 +10,9 @@ use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    self, Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, Journals, MemoKey,
-    OpenRequest, Outgoing, Page, PortError, PortErrorKind, PortResult, Requested, Spent, StoredRun,
-    Switch, SwitchState, Switches,
+    self, Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, Journals, LiveRun,
+    MemoKey, OpenRequest, Outgoing, Page, PortError, PortErrorKind, PortResult, Requested, Spent,
+    StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -44,6 +44,10 @@ impl ports::Store for Store {
 
     async fn live(&self) -> PortResult<Vec<StoredRun>> {
         self.told(runs::live(self).await)
+    }
+
+    async fn live_runs(&self) -> PortResult<Vec<LiveRun>> {
+        self.told(runs::live_names(self).await)
     }
 
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>> {
@@ -105,8 +109,9 @@ impl ports::Store for Store {
         ttl: Duration,
         now: At,
         at_most: u32,
+        busy: &BTreeSet<Option<String>>,
     ) -> PortResult<Vec<Outgoing>> {
-        self.told(outbox::claim(self, owner, ttl, now, at_most).await)
+        self.told(outbox::claim(self, owner, ttl, now, at_most, busy).await)
     }
 
     async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()> {
@@ -118,10 +123,10 @@ impl ports::Store for Store {
         id: &str,
         owner: &str,
         error: &str,
-        again: At,
+        again: Option<At>,
         now: At,
     ) -> PortResult<()> {
-        self.told(outbox::failed(self, id, owner, error, Some(again), now).await).map(drop)
+        self.told(outbox::failed(self, id, owner, error, again, now).await).map(drop)
     }
 
     async fn spent(&self, since: At) -> PortResult<Spent> {

@@ -3,10 +3,10 @@
 //! A commit writes the new record, the journal row, the sends, what turns cost and a freeze
 //! in one transaction, or nothing. Admission is in [`super::admit`].
 
-use afk_core::ids::{At, RunId};
+use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::plan::End;
 use afk_core::run::Run;
-use afk_engine::ports::{Commit, Committed, Filter, StoredRun, Switch};
+use afk_engine::ports::{Commit, Committed, Filter, LiveRun, StoredRun, Switch};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::error::StoreErrorKind;
@@ -51,6 +51,21 @@ pub(super) async fn live(store: &Store) -> Result<Vec<StoredRun>, StoreError> {
     )
     .fetch_all(store.readers())
     .await?;
+    rows.into_iter().map(decode).collect()
+}
+
+/// The same without their records.
+pub(super) async fn live_names(store: &Store) -> Result<Vec<LiveRun>, StoreError> {
+    let rows: Vec<(String, String, i64)> = sqlx::query_as(
+        "SELECT id, repo, issue_number FROM runs WHERE live = 1 ORDER BY admitted_at, id",
+    )
+    .fetch_all(store.readers())
+    .await?;
+    let decode = |(id, repo, number): (String, String, i64)| {
+        let repo = parse("the repo of a run", &repo)?;
+        let issue = IssueRef { repo, number: number.unsigned_abs() };
+        Ok(LiveRun { run: parse("the id of a run", &id)?, issue })
+    };
     rows.into_iter().map(decode).collect()
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use afk_core::ids::{Actor, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, Permission};
 use afk_core::{comment, ids::At};
-use afk_engine::ports::{IssueView, Labels, PortError, PortErrorKind, PortResult, Tracker};
+use afk_engine::ports::{ByRepo, IssueView, Labels, PortError, PortErrorKind, PortResult, Tracker};
 use async_trait::async_trait;
 
 use super::local_tracker::{LocalTracker, TrackerError};
@@ -26,15 +26,19 @@ impl TrackerPort {
 
 #[async_trait]
 impl Tracker for TrackerPort {
+    fn home(&self, _repo: &RepoName) -> String {
+        "local".to_owned()
+    }
+
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
         self.tracker.list_ready(repo, label).await.map_err(fault)
     }
 
     async fn ready_everywhere(
         &self,
-        repos: &[&RepoName],
+        repos: &[RepoName],
         label: &str,
-    ) -> Vec<(RepoName, PortResult<Vec<Issue>>)> {
+    ) -> Option<ByRepo<Vec<Issue>>> {
         let all = self.tracker.list_ready_everywhere(label).await.map(|all| {
             let mut of: BTreeMap<RepoName, Vec<Issue>> = BTreeMap::new();
             for issue in all {
@@ -42,7 +46,7 @@ impl Tracker for TrackerPort {
             }
             of
         });
-        of_each(repos.iter().copied(), all)
+        Some(of_each(repos.iter(), all))
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
@@ -98,9 +102,10 @@ impl Tracker for TrackerPort {
 
     async fn comments_everywhere(
         &self,
-        asked: &[(RepoName, At)],
-    ) -> Vec<(RepoName, PortResult<Vec<(IssueRef, Comment)>>)> {
-        of_each(asked.iter().map(|(repo, _)| repo), self.tracker.comments_since(asked).await)
+        repos: &[(RepoName, At)],
+    ) -> Option<ByRepo<Vec<(IssueRef, Comment)>>> {
+        let read = self.tracker.comments_since(repos).await;
+        Some(of_each(repos.iter().map(|(repo, _)| repo), read))
     }
 
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String> {
@@ -132,7 +137,7 @@ impl Tracker for TrackerPort {
 fn of_each<'a, T>(
     repos: impl Iterator<Item = &'a RepoName>,
     read: Result<BTreeMap<RepoName, Vec<T>>, TrackerError>,
-) -> Vec<(RepoName, PortResult<Vec<T>>)> {
+) -> ByRepo<Vec<T>> {
     match read {
         Ok(mut of) => {
             repos.map(|repo| (repo.clone(), Ok(of.remove(repo).unwrap_or_default()))).collect()

@@ -15,8 +15,8 @@ use afk_core::presence::Claim;
 use afk_core::request::{Asked, Request};
 use afk_core::run::Transition;
 use afk_engine::ports::{
-    AdmitLimits, Commit, Filter, Journals as _, Labels, MemoKey, Page, Store as _, Switch,
-    SwitchState, Tracker as _,
+    AdmitLimits, Commit, DoorbellSend, Filter, Journals as _, Labels, MemoKey, Page, Store as _,
+    Switch, SwitchState, Tracker as _,
 };
 use afk_sim::story::{Story, good_work};
 use afk_store::local_tracker::LocalTracker;
@@ -30,8 +30,8 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 /// Partial indexes of what is live, waits or is on.
 const FEW: &[&str] =
     &["runs_live", "runs_one_live_per_repo", "outbox_due", "requests_open", "switches_on"];
-/// Tables of no more than a row a repository or a person.
-const SMALL: &[&str] = &["comments_heard", "heartbeat", "presence"];
+/// Tables of no more than a row a repository or a person, and lists in a statement.
+const SMALL: &[&str] = &["comments_heard", "heartbeat", "json_each", "presence"];
 /// Tables whose ranges hold few rows: before and after the names of freezes.
 const RANGES: &[&str] = &["switches"];
 /// Indexes that are walked in their order, until the limit of the statement.
@@ -117,7 +117,7 @@ async fn calls_of_the_store(store: &Store) {
     let generation = store.lease(&format!("run:{id}"), "a", second, at(0)).await.unwrap().unwrap();
     let away = Transition::Away { from: at(0), to: at(1) };
     let mut commit = Commit::new(run.clone(), 1, generation, away, at(1));
-    commit.sends = vec![bell(&run, 0)];
+    commit.sends = vec![send(&run, 0)];
     commit.freeze = Some("red".to_owned());
     store.commit(commit).await.unwrap();
     // Again, as it is for whoever holds it, for whoever does not, and for whoever comes after.
@@ -125,6 +125,7 @@ async fn calls_of_the_store(store: &Store) {
     store.lease(&format!("run:{id}"), "b", second, at(1)).await.unwrap();
     store.unlease(&format!("run:{id}"), "b").await.unwrap();
     store.live().await.unwrap();
+    store.live_runs().await.unwrap();
     for (repo, issue) in
         [(None, None), (Some(repo.clone()), None), (Some(repo.clone()), Some(run.issue.number))]
     {
@@ -139,12 +140,13 @@ async fn calls_of_the_store(store: &Store) {
     store.lift(&Switch::Pause, "ann", at(2)).await.unwrap();
     let before = Paging::begun(id, at(1));
     let after = Paging { nth: 1, last: at(2), ..before.clone() };
-    let doorbell = bell(&run, 1);
-    let page = Page { before: &before, after: &after, doorbell: &doorbell };
+    let sends = [send(&run, 1)];
+    let page = Page { before: &before, after: &after, sends: &sends };
     store.page(&repo, &page).await.unwrap();
-    for due in store.claim("a", second, at(9), 9).await.unwrap() {
+    let busy = BTreeSet::from([Some("webhook".to_owned()), None]);
+    for due in store.claim("a", second, at(9), 9, &busy).await.unwrap() {
         store.rung(&due.id, "a", at(9)).await.unwrap();
-        store.not_rung(&due.id, "a", "503", at(9), at(9)).await.unwrap();
+        store.not_rung(&due.id, "a", "503", Some(at(9)), at(9)).await.unwrap();
     }
     assert!(store.page(&repo, &page).await.unwrap());
     store.acknowledge(&repo, &Acknowledged { by: "ann".to_owned(), at: at(3) }).await.unwrap();
@@ -187,7 +189,7 @@ async fn calls_of_the_tracker(store: &Store) {
     let labels = Labels { add: vec!["ready".to_owned()], remove: vec!["other".to_owned()] };
     port.label(&issue, &labels).await.unwrap();
     port.ready(&repo, "ready").await.unwrap();
-    port.ready_everywhere(&[&repo], "ready").await;
+    port.ready_everywhere(std::slice::from_ref(&repo), "ready").await.unwrap();
     port.labelled(&repo, "ready").await.unwrap();
     port.issue(&issue).await.unwrap();
     port.permission(&repo, &ann()).await.unwrap();
@@ -198,7 +200,7 @@ async fn calls_of_the_tracker(store: &Store) {
     port.edit_comment(&issue, &id, "other text").await.unwrap();
     port.comments(&issue).await.unwrap();
     port.comments_since(&repo, at(0)).await.unwrap();
-    port.comments_everywhere(&[(repo, at(0))]).await;
+    port.comments_everywhere(&[(repo, at(0))]).await.unwrap();
     port.close(&issue).await.unwrap();
     port.reopen(&issue).await.unwrap();
 }
@@ -211,8 +213,8 @@ fn ann() -> Actor {
     LocalTracker::user("ann")
 }
 
-fn bell(run: &afk_core::run::Run, nth: u32) -> Doorbell {
-    Doorbell::new(&Ring {
+fn send(run: &afk_core::run::Run, nth: u32) -> DoorbellSend {
+    let doorbell = Doorbell::new(&Ring {
         run: run.id,
         issue: &run.issue,
         kind: DoorbellKind::Frozen,
@@ -220,7 +222,8 @@ fn bell(run: &afk_core::run::Run, nth: u32) -> Doorbell {
         detail: "red",
         link: None,
         nth,
-    })
+    });
+    DoorbellSend { name: "terminal".to_owned(), doorbell }
 }
 
 /// The steps that walk, each with its statement.

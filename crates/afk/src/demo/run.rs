@@ -65,7 +65,7 @@ impl Demo {
     /// Why the issue is not dispatched.
     async fn held(&self, issue: &IssueRef) -> Result<Held, DemoError> {
         let brake = afk_engine::switches::Brake::new(CancellationToken::new());
-        brake.read(&*self.app.engine.ports().store).await;
+        brake.read(self.app.engine.ports()).await;
         let dispatcher = afk_core::gates::Dispatcher::Loop;
         let said = self.app.engine.explain(issue, dispatcher, &brake).await?;
         let (gates, refusals): (_, Vec<String>) =

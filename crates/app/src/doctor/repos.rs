@@ -30,7 +30,7 @@ const READY: usize = 20;
 /// Every repository, side by side; their order stays.
 pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
     let brake = Brake::new(CancellationToken::new());
-    brake.read(&*app.engine.ports().store).await;
+    brake.read(app.engine.ports()).await;
     let brake = &brake;
     let all = app.config.policy.repos.iter().map(|(name, repo)| async move {
         let (git, programs, trust) = tokio::join!(

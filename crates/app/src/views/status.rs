@@ -1,5 +1,6 @@
 //! Everything at a glance.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -128,15 +129,25 @@ impl Status {
 /// The ready issues of enrolled repos that no run works, with their gates; and the repos whose
 /// tracker could not be read.
 async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<(RepoName, String)>) {
-    let (config, tracker) = (&app.config.policy, &app.engine.ports().tracker);
-    let enrolled: Vec<&RepoName> =
-        config.allowlist.iter().filter(|repo| config.repos.contains_key(*repo)).collect();
-    let read = tracker.ready_everywhere(&enrolled, &config.ready_label);
-    let Ok(read) = timeout(BOUND, read).await else {
-        let late = |repo: &RepoName| (repo.clone(), in_vain("the tracker"));
-        return (Vec::new(), enrolled.into_iter().map(late).collect());
-    };
+    let config = &app.config.policy;
+    let enrolled: BTreeSet<&RepoName> = config.allowlist.iter().collect();
+    let homes = app.engine.homes().into_values().map(|repos| {
+        let repos: Vec<_> = repos.into_iter().filter(|repo| enrolled.contains(repo)).collect();
+        async move {
+            let read = app.engine.ready_of(repos.clone(), &config.ready_label);
+            timeout(BOUND, read).await.map_err(|_| repos)
+        }
+    });
     let (mut found, mut unreadable) = (Vec::new(), Vec::new());
+    let mut read = Vec::new();
+    for home in future::join_all(homes).await {
+        match home {
+            Ok(of_home) => read.extend(of_home),
+            Err(late) => {
+                unreadable.extend(late.into_iter().map(|repo| (repo, in_vain("the tracker"))));
+            }
+        }
+    }
     for (repo, ready) in read {
         match ready {
             Err(error) => unreadable.push((repo, error.chain())),

@@ -68,6 +68,10 @@ pub struct Run {
     /// admission, whatever either clock says. None in records from before it was kept.
     #[serde(default)]
     pub last_event: Option<IssueEvent>,
+    /// Its repo was on the allowlist then: taking it off is an event that cancels a run that
+    /// a person began, too. None was, by records from before it was kept.
+    #[serde(default)]
+    pub enrolled: bool,
     /// What was reserved of the spend caps for it.
     pub budget: Usd,
     /// Where its work starts from; known once the workspace is made.

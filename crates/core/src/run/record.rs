@@ -208,7 +208,8 @@ pub fn record(
 /// removal be an event by somebody else since the run was admitted.
 fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<Cancel> {
     let cancel = |by: Option<&Actor>, how| Some(Cancel { by: by.cloned(), how, at: now });
-    if !issue.enrolled && run.dispatcher == Dispatcher::Loop {
+    // A person may run an issue of a repo that never was enrolled: only the removal counts.
+    if !issue.enrolled && (run.enrolled || run.dispatcher == Dispatcher::Loop) {
         return cancel(None, CancelHow::Unenrolled);
     }
     let own = &issue.own_account;

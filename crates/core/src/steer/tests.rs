@@ -30,6 +30,7 @@ fn run(issue: &str, second: i64) -> Run {
         pinned: Pinned { title: String::new(), body: String::new(), digest: Digest::of("") },
         admitted_at: at(second),
         last_event: None,
+        enrolled: true,
         budget: Usd::dollars(10),
         start: None,
         attempts: Vec::new(),
@@ -145,18 +146,18 @@ fn comments_matter_since_the_first_thing_that_they_could_steer() {
 }
 
 #[test]
-fn what_was_heard_is_asked_for_again_for_a_minute_and_never_from_before_it_matters() {
-    assert_eq!(ask_from(at(0), None), at(0));
-    assert_eq!(ask_from(at(0), Some(at(30))), at(0));
-    assert_eq!(ask_from(at(0), Some(at(100))), at(40));
-    assert_eq!(ask_from(at(70), Some(at(100))), at(70));
+fn what_was_read_is_read_again_for_a_minute_and_never_from_before_it_matters() {
+    assert_eq!(read_from(at(0), None), at(0));
+    assert_eq!(read_from(at(0), Some(at(30))), at(0));
+    assert_eq!(read_from(at(0), Some(at(100))), at(40));
+    assert_eq!(read_from(at(70), Some(at(100))), at(70));
     let (r, s) = (repo("o/r"), repo("o/s"));
     let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
-    let mut heard = CommentsHeard::default();
-    heard.note(&r, ids(&["1", "2"]));
-    assert!(heard.knows(&r, "1") && !heard.knows(&r, "3") && !heard.knows(&s, "1"));
-    heard.note(&r, ids(&["2"]));
-    assert!(!heard.knows(&r, "1") && heard.knows(&r, "2"));
-    heard.retain(|repo| *repo != r);
-    assert!(!heard.knows(&r, "2"));
+    let mut read = CommentsRead::default();
+    read.note(&r, ids(&["1", "2"]));
+    assert!(read.knows(&r, "1") && !read.knows(&r, "3") && !read.knows(&s, "1"));
+    read.note(&r, ids(&["2"]));
+    assert!(!read.knows(&r, "1") && read.knows(&r, "2"));
+    read.retain(|repo| *repo != r);
+    assert!(!read.knows(&r, "2"));
 }

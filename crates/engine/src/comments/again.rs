@@ -1,15 +1,16 @@
-//! What is asked of runs that have ended: another release of the issue, or something that
-//! comes too late.
+//! What is requested of runs that have ended: another release of the issue, or something
+//! that comes too late.
 //!
 //! The request stands in the store before anything is written. Our own account then puts
-//! the ready label on, which the trust gate counts as the asker's by that very request; it
-//! is answered once the issue shows the label, so that whoever comes after a crash does
+//! the ready label on, which the trust gate counts as the requester's by that very request;
+//! it is answered once the issue shows the label, so that whoever comes after a crash does
 //! what is left. Two control planes are kept apart by a lease.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::config::Policy;
-use afk_core::ids::RunId;
+use afk_core::ids::{RepoName, RunId};
 use afk_core::request::{Asked, Request, answer};
 use afk_core::run::Run;
 use afk_core::steer::{Again, again};
@@ -22,16 +23,21 @@ use crate::ports::{Filter, Labels, OpenRequest, PortError, PortResult};
 const LEASE: Duration = Duration::from_secs(30);
 
 impl Engine {
-    /// Does and answers what runs that have ended were asked. One that cannot be done now
-    /// holds up no other, and is done the next time.
-    pub(super) async fn do_again(&self, config: &Policy) -> PortResult<()> {
+    /// Carries out and answers what was requested of runs in `repos` that have ended. What
+    /// cannot be done now holds up no other, and is done the next time.
+    pub(super) async fn carry_out_ended(
+        &self,
+        config: &Policy,
+        repos: &BTreeSet<RepoName>,
+    ) -> PortResult<()> {
         for open in self.ports.store.open_requests(0).await? {
             let Some(stored) = self.ports.store.load(open.run).await? else { continue };
             let run = stored.run;
-            let ours = config.allowlist.contains(&run.issue.repo)
+            let ours = repos.contains(&run.issue.repo)
+                && config.allowlist.contains(&run.issue.repo)
                 && config.repos.contains_key(&run.issue.repo)
                 && !self.troubles().waits(&run.issue.repo, self.ports.clock.now());
-            // A live run takes up and answers by itself.
+            // A live run carries out and answers by itself.
             if run.settled_at.is_none() || !ours {
                 continue;
             }

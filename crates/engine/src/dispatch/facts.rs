@@ -1,25 +1,30 @@
-//! The facts that gates are asked of, fetched: the fleet from configuration and
+//! The facts that gates are queried with, fetched: the fleet from configuration and
 //! store, the rest from the tracker. What cannot be read is said to be unreadable.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use afk_core::blockers::{MOST, blockers};
 use afk_core::config::Policy;
 use afk_core::gates::{Answer, BaseHealth, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
-use afk_core::issue::{BlockerState, Issue, Permission};
+use afk_core::issue::{BlockerState, Permission};
 use afk_core::request::Request;
 use afk_core::run::Run;
 use afk_core::trust::{OnBehalf, Trust, trust};
 use afk_core::usd::Usd;
 use afk_core::verdict::Verdict;
 
+use jiff::SignedDuration;
+
 use super::machine::Look;
-use super::{Dispatched, Looked, day_start};
+use super::{Listed, day_start, stopped};
 use crate::Engine;
-use crate::ports::{Filter, IssueView, PortResult, Spent, StoredRun, Switches};
+use crate::bounds::within;
+use crate::ports::{Filter, IssueView, PortError, PortResult, Spent, StoredRun, Switches};
 use crate::switches::Brake;
 
+/// How long the facts about one issue may take.
+pub(super) const FACTS: SignedDuration = SignedDuration::from_mins(1);
 /// The newest runs of a repo that may know how its default branch is.
 const RECENT: u32 = 20;
 
@@ -89,62 +94,69 @@ impl Engine {
         })
     }
 
-    /// Open, ready issues of the repos that the local gates let through. A tracker
-    /// that does not answer costs its own repo's turn and no other's.
+    /// Open, ready issues of those of `repos`, which share a home, that the local gates let
+    /// through. A tracker that does not answer costs its own repo's turn and no other's.
     pub(super) async fn candidates(
         &self,
-        config: &Policy,
-        fleet: &Fleet,
-        done: &mut Dispatched,
-    ) -> Vec<Issue> {
+        brake: &Brake,
+        repos: &BTreeSet<RepoName>,
+    ) -> PortResult<Listed> {
+        let (config, pickup) = self.ports.settings.current();
+        if stopped(&config, pickup.as_ref(), brake) {
+            return Ok(Listed::default());
+        }
+        let live = self.ports.store.live().await?;
+        let fleet =
+            self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None, None).await?;
         let now = self.ports.clock.now();
-        let asked: Vec<&RepoName> = {
+        let wanted: Vec<RepoName> = {
             let mut troubles = self.troubles();
             troubles.retain(|repo| fleet.repos.get(repo).is_some_and(|facts| facts.enrolled));
             let may = |name: &&RepoName| {
                 let facts = fleet.repos.get(*name);
-                facts.is_some_and(|facts| facts.live.is_none() && !facts.freeze.stops())
+                repos.contains(*name)
+                    && facts.is_some_and(|facts| facts.live.is_none() && !facts.freeze.stops())
                     && !troubles.waits(name, now)
             };
-            config.allowlist.iter().filter(may).collect()
+            config.allowlist.iter().filter(may).cloned().collect()
         };
-        let mut all = Vec::new();
-        for (repo, ready) in self.ports.tracker.ready_everywhere(&asked, &config.ready_label).await
-        {
+        let mut listed = Listed::default();
+        for (repo, ready) in self.trackers.ready_of(wanted, &config.ready_label).await {
             match ready {
                 Ok(issues) => {
-                    all.extend(issues);
-                    done.looked.answered.push(repo);
+                    listed.issues.extend(issues);
+                    listed.looked.answered.push(repo);
                 }
-                Err(error) => done.looked.failed(&repo, &error),
+                Err(error) => listed.looked.failed(&repo, &error),
             }
         }
-        all
+        Ok(listed)
     }
 
-    /// The facts that a tracker and the git remote know about one issue.
+    /// The facts that a tracker and the git remote know about one issue; an error where the
+    /// tracker cannot be read at all, or not in time.
     pub(super) async fn remote_facts(
         &self,
         config: &Policy,
         issue: &IssueRef,
         brake: &Brake,
         look: Look,
-        looked: &mut Looked,
-    ) -> RemoteFacts {
-        let view = match self.ports.tracker.issue(issue).await {
-            Ok(view) => view,
-            Err(error) => {
-                looked.failed(&issue.repo, &error);
-                let why = error.chain();
-                return RemoteFacts {
-                    remote: Needed::Unknown(why.clone()),
-                    foreign_lock: Answer::Unreadable(why.clone()),
-                    trust: Answer::Unreadable(why.clone()),
-                    blockers: Answer::Unreadable(why),
-                    base: None,
-                };
-            }
+    ) -> PortResult<RemoteFacts> {
+        let facts = async {
+            let view = self.ports.tracker.issue(issue).await?;
+            Ok(self.facts_of(config, issue, &view, brake, look).await)
         };
+        within(&*self.ports.clock, FACTS, format!("reading {issue}"), facts).await
+    }
+
+    async fn facts_of(
+        &self,
+        config: &Policy,
+        issue: &IssueRef,
+        view: &IssueView,
+        brake: &Brake,
+        look: Look,
+    ) -> RemoteFacts {
         let mut blocking = blockers(&view.issue.body, &issue.repo);
         let native = view.native_blockers.iter().filter(|native| !blocking.contains(native));
         let native: Vec<IssueRef> = native.cloned().collect();
@@ -162,7 +174,7 @@ impl Engine {
         RemoteFacts {
             remote: remote.needed,
             foreign_lock: self.foreign_lock(config, issue).await,
-            trust: self.trust(config, issue, &view).await,
+            trust: self.trust(config, issue, view).await,
             blockers: self.states(blocking).await,
             base,
         }
@@ -250,5 +262,17 @@ impl Engine {
         }
         let of = |actor: &Actor| permissions.get(&actor.id).copied();
         Answer::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
+    }
+}
+
+/// The facts about an issue that could not be read.
+pub(super) fn unreadable(error: &PortError) -> RemoteFacts {
+    let why = error.chain();
+    RemoteFacts {
+        remote: Needed::Unknown(why.clone()),
+        foreign_lock: Answer::Unreadable(why.clone()),
+        trust: Answer::Unreadable(why.clone()),
+        blockers: Answer::Unreadable(why),
+        base: None,
     }
 }

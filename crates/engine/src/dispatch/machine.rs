@@ -14,11 +14,14 @@ use afk_core::run::{Run, Unavailable};
 use jiff::SignedDuration;
 
 use crate::Engine;
+use crate::bounds::within;
 use crate::ports::{PortError, PortResult, StoredRun};
 use crate::switches::Brake;
 
 /// How long a tick believes what was found.
 const BELIEVED: SignedDuration = SignedDuration::from_secs(10);
+/// How long one look may take.
+const LOOK: SignedDuration = SignedDuration::from_secs(30);
 /// Findings after which old ones are dropped.
 const MANY: usize = 256;
 
@@ -85,7 +88,7 @@ impl Engine {
         if let Some(found) = self.believed(found, look) {
             return found;
         }
-        let found = needed(self.ports.executor.ready(repo).await);
+        let found = needed(self.in_time("the agent", self.ports.executor.ready(repo)).await);
         let now = self.ports.clock.now();
         self.findings().agents.insert(agent.clone(), (now, found.clone()));
         found
@@ -96,7 +99,7 @@ impl Engine {
         if let Some(found) = self.believed(found, look) {
             return found;
         }
-        let found = needed(self.ports.jobs.ready().await);
+        let found = needed(self.in_time("this machine", self.ports.jobs.ready()).await);
         self.findings().jobs = Some((self.ports.clock.now(), found.clone()));
         found
     }
@@ -112,7 +115,8 @@ impl Engine {
         if let Some(found) = self.believed(found, look) {
             return found;
         }
-        let read = self.ports.git.remote_head(repo, &brake.token()).await;
+        let token = brake.token();
+        let read = self.in_time("the git remote", self.ports.git.remote_head(repo, &token)).await;
         let head = read.as_ref().ok().cloned();
         let found = Remote { needed: needed(read), head };
         let now = self.ports.clock.now();
@@ -122,6 +126,15 @@ impl Engine {
         }
         findings.remotes.insert(repo.clone(), (now, found.clone()));
         found
+    }
+
+    /// What is not found out in time is not known.
+    async fn in_time<T>(
+        &self,
+        what: &str,
+        look: impl Future<Output = PortResult<T>> + Send,
+    ) -> PortResult<T> {
+        within(&*self.ports.clock, LOOK, what, look).await
     }
 
     fn believed<T>(&self, found: Option<(At, T)>, look: Look) -> Option<T> {
@@ -138,7 +151,10 @@ fn held<'a>(config: &'a Policy, live: &[StoredRun], now: At) -> HashMap<&'a Adap
 }
 
 fn said(run: &Run, found: &Unavailable<'_>) -> String {
-    format!("{} has waited for the same agent since {:.0}: {}", run.issue, found.since, found.message)
+    format!(
+        "{} has waited for the same agent since {:.0}: {}",
+        run.issue, found.since, found.message
+    )
 }
 
 /// The agent of a run; none where its repo is not configured any more.

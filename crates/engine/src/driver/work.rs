@@ -9,11 +9,12 @@ use afk_core::trouble;
 use jiff::SignedDuration;
 use tokio::task::JoinSet;
 
-use super::{later, lease_key};
+use super::{STORE, lease_key};
 use crate::Engine;
-use crate::asked::Heed;
+use crate::bounds::{later, within};
 use crate::pass::{Next, Wait, Watch};
-use crate::ports::PortResult;
+use crate::ports::{LiveRun, PortResult};
+use crate::requests::RequestWatch;
 use crate::switches::Brake;
 
 /// How often a lease is renewed.
@@ -25,18 +26,21 @@ impl Engine {
         &self,
         brake: &Brake,
         tasks: &mut JoinSet<()>,
-        working: &mut HashMap<tokio::task::Id, RunId>,
+        run_of: &mut HashMap<tokio::task::Id, RunId>,
     ) -> PortResult<()> {
-        for stored in self.ports.store.live().await? {
-            let run = stored.run.id;
-            if working.values().any(|known| *known == run) {
+        let clock = &*self.ports.clock;
+        let live = within(clock, STORE, "reading live runs", self.ports.store.live_runs()).await?;
+        for LiveRun { run, issue } in live {
+            if run_of.values().any(|known| *known == run) {
                 continue;
             }
-            if let Some(generation) = self.lease(run, self.ports.clock.now()).await? {
-                let (engine, brake, issue) = (self.clone(), brake.clone(), stored.run.issue);
+            let lease = self.lease(run, clock.now());
+            if let Some(generation) = within(clock, STORE, "leasing a run", lease).await? {
+                self.own().take_up(run);
+                let (engine, brake) = (self.clone(), brake.clone());
                 let work = async move { engine.work(run, &issue, generation, &brake).await };
                 let task = tasks.spawn(work);
-                working.insert(task.id(), run);
+                run_of.insert(task.id(), run);
             }
         }
         Ok(())
@@ -45,9 +49,9 @@ impl Engine {
     /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.
     async fn work(&self, run: RunId, issue: &IssueRef, mut generation: u64, brake: &Brake) {
         let (repo, issue) = (&issue.repo, issue.number);
-        let (mut failures, mut heed) = (0, self.asked.heed(run));
+        let (mut failures, mut requests) = (0, self.requests.watch(run));
         loop {
-            heed.about_to_read();
+            requests.mark_read();
             let wait = match self.pass_leased(run, generation, brake).await {
                 None | Some(Ok(Next::Settled)) => break,
                 Some(Ok(Next::Wait(wait))) => {
@@ -67,9 +71,10 @@ impl Engine {
                     Wait { until: Some(until), watch: Watch::Nothing }
                 }
             };
-            if self.wait(run, &wait, brake, &mut heed).await.is_break() {
+            if self.wait(run, &wait, brake, &mut requests).await.is_break() {
                 break;
             }
+            self.settle_sleep().await;
             match self.lease(run, self.ports.clock.now()).await {
                 Ok(Some(renewed)) => generation = renewed,
                 Ok(None) => break,
@@ -113,7 +118,7 @@ impl Engine {
         run: RunId,
         wait: &Wait,
         brake: &Brake,
-        heed: &mut Heed,
+        requests: &mut RequestWatch,
     ) -> ControlFlow<()> {
         let mut switched = brake.subscribe();
         let now = self.ports.clock.now();
@@ -135,7 +140,7 @@ impl Engine {
             () = changed => ControlFlow::Continue(()),
             () = self.ports.clock.sleep_until(until) => ControlFlow::Continue(()),
             _ = switched.changed() => ControlFlow::Continue(()),
-            () = heed.asked() => ControlFlow::Continue(()),
+            () = requests.changed() => ControlFlow::Continue(()),
             () = shutdown.cancelled() => ControlFlow::Break(()),
         }
     }

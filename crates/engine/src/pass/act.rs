@@ -6,7 +6,7 @@ use afk_core::run::{Run, Seen, Transition};
 use jiff::SignedDuration;
 
 use super::{Acted, Pass, Watch};
-use crate::driver::later;
+use crate::bounds::later;
 use crate::ports::{Job, JobKind, PortErrorKind, PortResult};
 
 /// How soon a stopped run is looked at again.

@@ -9,7 +9,7 @@ use afk_core::run::{Seen, Transition, TurnSeen};
 
 use super::act::STOPPING;
 use super::{Acted, Pass};
-use crate::driver::later;
+use crate::bounds::later;
 use crate::ports::PortResult;
 
 impl Pass<'_> {

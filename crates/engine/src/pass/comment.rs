@@ -9,7 +9,7 @@ use afk_core::ids::At;
 use afk_core::run::{Seen, Transition};
 
 use super::Pass;
-use crate::driver::later;
+use crate::bounds::later;
 use crate::ports::{PortError, PortErrorKind, PortResult};
 use crate::show::Wanted;
 

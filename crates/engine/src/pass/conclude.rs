@@ -14,7 +14,7 @@ use afk_core::run::{Seen, Transition};
 
 use super::comment::Shown;
 use super::{Acted, Next, Pass, Watch};
-use crate::driver::later;
+use crate::bounds::later;
 use crate::ports::{PortErrorKind, PortResult};
 
 /// How soon what did not settle is tried again.

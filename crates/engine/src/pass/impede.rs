@@ -7,7 +7,7 @@ use afk_core::impediment::{self, Impediment};
 
 use super::act::STOPPING;
 use super::{Acted, Next, Pass, Wait, Watch};
-use crate::driver::later;
+use crate::bounds::later;
 use crate::ports::{PortError, PortErrorKind, PortResult};
 
 impl Pass<'_> {

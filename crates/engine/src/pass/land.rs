@@ -12,7 +12,7 @@ use afk_core::plan::{RedCause, Refusal};
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
-use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push};
+use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push, Tried};
 
 /// How often a moved default branch gives a new candidate within one attempt.
 const MAX_CANDIDATES: usize = 10;
@@ -167,7 +167,7 @@ impl Pass<'_> {
     /// switches come last: after them a halt has only the push itself to stop.
     pub(super) async fn may_push(&self) -> PortResult<bool> {
         self.hold_lease().await?;
-        self.brake.read(&*self.ports().store).await;
+        self.brake.read(self.ports()).await;
         let repo = &self.run.issue.repo;
         let frozen = self.brake.switches().is_none_or(|now| now.freeze_of(repo).is_some());
         Ok(!(self.brake.halted() || frozen))
@@ -191,11 +191,9 @@ impl Pass<'_> {
         let (repo, branch) = (&self.run.issue.repo, self.branch());
         // What is forged may be older than the candidate's base, but not than the run.
         let since = self.run.start.as_ref().map_or(&candidate.base, |start| &start.base);
-        let landed = self
-            .ports()
-            .git
-            .landed(repo, &branch, since, &candidate.commit, self.run.id, attempt)
-            .await?;
+        let run = self.run.id;
+        let tried = Tried { run, attempt, candidate: &candidate.commit, base: since };
+        let landed = self.ports().git.landed(repo, &branch, &tried, &self.token()).await?;
         match landed {
             None => Ok(None),
             Some(commit) if commit == candidate.commit => {

@@ -328,7 +328,7 @@ impl Pass<'_> {
     async fn commit_with(
         &mut self,
         transition: Transition,
-        sends: Vec<afk_core::doorbell::Doorbell>,
+        rings: Vec<afk_core::doorbell::Doorbell>,
         freeze: Option<String>,
     ) -> PortResult<()> {
         let at = self.now();
@@ -337,7 +337,7 @@ impl Pass<'_> {
         let kind = transition.kind();
         let commit = Commit {
             context: self.context.clone(),
-            sends,
+            sends: rings.iter().flat_map(|doorbell| self.engine.sends(doorbell)).collect(),
             freeze,
             ..Commit::new(run.clone(), self.version, self.generation, transition, at)
         };
@@ -373,7 +373,7 @@ impl Pass<'_> {
             JobState::Ended(end) if !end.stopped => Ok(Some(end)),
             JobState::Ended(_) | JobState::Lost => {
                 // The halt that stopped it may be younger than our last look at the switches.
-                self.brake.read(&*self.ports().store).await;
+                self.brake.read(self.ports()).await;
                 if self.brake.halted() {
                     return Ok(None);
                 }

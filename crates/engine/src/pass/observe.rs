@@ -65,7 +65,7 @@ impl Pass<'_> {
             let turn = self.turn(n).await;
             if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {
                 // The halt that stopped it may be younger than our last look at the switches.
-                self.brake.read(&*self.ports().store).await;
+                self.brake.read(self.ports()).await;
             }
             seen.turn = Some(turn);
         }

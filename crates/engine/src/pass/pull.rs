@@ -9,8 +9,8 @@ use afk_core::run::{PullSeen, PullState, Transition, pull_text};
 use jiff::SignedDuration;
 
 use super::{Acted, Pass, Watch};
-use crate::driver::later;
-use crate::ports::{PortError, PortErrorKind, PortResult, PullSpec};
+use crate::bounds::later;
+use crate::ports::{PortError, PortErrorKind, PortResult, PullSpec, Tried};
 
 /// How often people are asked what they decided, where nothing tells us.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
@@ -98,7 +98,9 @@ impl Pass<'_> {
         git.default_head(&repo, &branch, &self.token()).await?;
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (base, id) = (&candidate.base, self.run.id);
-        if git.landed(&repo, &branch, base, &commit, id, attempt).await?.as_ref() != Some(&commit) {
+        let tried = Tried { run: id, attempt, candidate: &commit, base };
+        let landed = git.landed(&repo, &branch, &tried, &self.token()).await?;
+        if landed.as_ref() != Some(&commit) {
             return Err(PortError::transient(format!(
                 "{} was merged, but {branch} does not show it yet",
                 commit.short()

@@ -93,6 +93,19 @@ pub struct CommitSpec {
     pub at: At,
 }
 
+/// What an attempt tried to land.
+#[derive(Debug, Clone, Copy)]
+pub struct Tried<'a> {
+    /// The run.
+    pub run: RunId,
+    /// Which of its attempts.
+    pub attempt: u32,
+    /// What was to land.
+    pub candidate: &'a Oid,
+    /// What is looked for came after this commit.
+    pub base: &'a Oid,
+}
+
 /// A commit's message as its author wrote it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitText {
@@ -203,16 +216,14 @@ pub trait Git: Send + Sync {
         branch: &str,
         cancel: &CancellationToken,
     ) -> PortResult<()>;
-    /// What of this attempt is on the remote's default branch: the commit itself, or
-    /// one with the attempt's trailers, since `base`.
+    /// What of an attempt is on the remote's default branch: the commit itself, or one with
+    /// the attempt's trailers.
     async fn landed(
         &self,
         repo: &RepoName,
         branch: &str,
-        base: &Oid,
-        candidate: &Oid,
-        run: RunId,
-        attempt: u32,
+        tried: &Tried<'_>,
+        cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>>;
     /// Removes the run's workspace and what its stages worked on (`judged`). With
     /// `forensics` the clone, the jobs and the run's refs stay.

@@ -3,7 +3,7 @@
 //! One aggregate is one compare-and-swap. What spans runs (a repo's lock,
 //! capacity, spend, freeze) is rechecked in the one `admit` transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
@@ -25,6 +25,15 @@ pub struct StoredRun {
     pub run: Run,
     /// Its version, from 1.
     pub version: u64,
+}
+
+/// A run that is not settled, without its record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveRun {
+    /// The run.
+    pub run: RunId,
+    /// Its issue.
+    pub issue: IssueRef,
 }
 
 /// What admission rechecks in its transaction.
@@ -84,8 +93,8 @@ pub struct Commit {
     pub context: serde_json::Value,
     /// When.
     pub at: At,
-    /// What must be sent because of it.
-    pub sends: Vec<Doorbell>,
+    /// The doorbells that ring because of it.
+    pub sends: Vec<DoorbellSend>,
     /// Freezes the run's repo, with the reason; pages about it begin with this.
     pub freeze: Option<String>,
 }
@@ -127,12 +136,30 @@ pub struct JournalRow {
     pub hash: String,
 }
 
-/// A doorbell that waits to be rung.
+/// A row of the outbox: what one doorbell, by its name in the configuration, is to ring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorbellSend {
+    /// The doorbell's name.
+    pub name: String,
+    /// What it rings. Its id is the same for all names: it is the receivers'.
+    pub doorbell: Doorbell,
+}
+
+impl DoorbellSend {
+    /// The stable id of the row: the same send twice is one row.
+    pub fn id(&self) -> String {
+        format!("{}:{}", self.doorbell.id, self.name)
+    }
+}
+
+/// A send that was claimed.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// Its stable id.
+    /// The id of its row.
     pub id: String,
-    /// The doorbell.
+    /// The doorbell's name; none in a row that was written when a row was for all doorbells.
+    pub name: Option<String>,
+    /// What it rings.
     pub doorbell: Doorbell,
     /// How often it was tried before.
     pub attempts: u32,
@@ -197,8 +224,8 @@ pub struct Page<'a> {
     pub before: &'a Paging,
     /// The pages with this one.
     pub after: &'a Paging,
-    /// What rings.
-    pub doorbell: &'a Doorbell,
+    /// What rings, one a doorbell.
+    pub sends: &'a [DoorbellSend],
 }
 
 /// Which switch to throw.
@@ -223,6 +250,8 @@ pub trait Store: Send + Sync {
     async fn commit(&self, commit: Commit) -> PortResult<Committed>;
     /// Every run that is not settled.
     async fn live(&self) -> PortResult<Vec<StoredRun>>;
+    /// The same by name alone, without reading a record: read twice a second.
+    async fn live_runs(&self) -> PortResult<Vec<LiveRun>>;
     /// Runs, newest first.
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>>;
     /// A page of the journal of a run, from after row `after` on; empty at its end.
@@ -246,8 +275,9 @@ pub trait Store: Send + Sync {
     /// before that. Whether there was one.
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool>;
     /// Puts a page of a frozen repo into the outbox, with the pages as they are `after`
-    /// it. Does nothing, and says so, where they are not as they were `before`, or
-    /// where a doorbell of that run still waits: pages do not pile up.
+    /// it. A doorbell for which something of that run still waits gets none: pages do not
+    /// pile up. Does nothing, and says so, where none is left, or where the pages are not as
+    /// they were `before`.
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool>;
     /// Notes that somebody has heard of the freeze of `repo`: the freeze as it is then,
     /// or none where the repo is not frozen. The first to acknowledge stays.
@@ -256,23 +286,25 @@ pub trait Store: Send + Sync {
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
     /// Remembers a result.
     async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()>;
-    /// Claims doorbells that are due, for `owner` and `ttl`.
+    /// Claims sends that are due, oldest first, for `owner` and `ttl`; none whose doorbell is
+    /// among `busy`, where none stands for rows without a name.
     async fn claim(
         &self,
         owner: &str,
         ttl: Duration,
         now: At,
         at_most: u32,
+        busy: &BTreeSet<Option<String>>,
     ) -> PortResult<Vec<Outgoing>>;
-    /// Records that a doorbell was rung.
+    /// Records that a send was delivered.
     async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()>;
-    /// Records that ringing failed, and when to try again.
+    /// Records that a send failed, and when to try again; none gives it up for good.
     async fn not_rung(
         &self,
         id: &str,
         owner: &str,
         error: &str,
-        again: At,
+        again: Option<At>,
         now: At,
     ) -> PortResult<()>;
     /// What was spent since `since`, live runs' budgets included.

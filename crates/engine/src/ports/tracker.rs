@@ -3,12 +3,11 @@
 use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, IssueEvent, Permission};
 use async_trait::async_trait;
-use futures_util::stream::{self, StreamExt as _};
 
 use super::PortResult;
 
-/// Repos that are asked at once, so that a slow tracker does not hold up all others.
-const AT_ONCE: usize = 8;
+/// What was read of many repos, each by itself.
+pub type ByRepo<T> = Vec<(RepoName, PortResult<T>)>;
 
 /// One issue as it is now, with what happened to it.
 #[derive(Debug, Clone)]
@@ -33,20 +32,20 @@ pub struct Labels {
 /// Where issues live. Writes are idempotent: what is so already stays so, without an event.
 #[async_trait]
 pub trait Tracker: Send + Sync {
+    /// The home of `repo` there: whatever shares one account and its rate limit, such as
+    /// `github.com as afk-bot`. Repos of one home are read together, and a home that does
+    /// not answer holds up no other. Touches nothing.
+    fn home(&self, repo: &RepoName) -> String;
     /// Open issues of `repo` that carry `label`.
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>>;
-    /// [`Tracker::ready`] of each of `repos`: a tracker that can, answers for many at once.
+    /// [`Tracker::ready`] of each of `repos`, which share a home, by a tracker that reads
+    /// many at once; none of one that reads them one by one.
     async fn ready_everywhere(
         &self,
-        repos: &[&RepoName],
-        label: &str,
-    ) -> Vec<(RepoName, PortResult<Vec<Issue>>)> {
-        let ask = |repo: RepoName| async move {
-            let issues = self.ready(&repo, label).await;
-            (repo, issues)
-        };
-        let repos: Vec<RepoName> = repos.iter().copied().cloned().collect();
-        stream::iter(repos).map(ask).buffered(AT_ONCE).collect().await
+        _repos: &[RepoName],
+        _label: &str,
+    ) -> Option<ByRepo<Vec<Issue>>> {
+        None
     }
     /// Open issues of `repo` that carry `label`, ready or not: locks that people see.
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>>;
@@ -68,16 +67,13 @@ pub trait Tracker: Send + Sync {
         repo: &RepoName,
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>>;
-    /// [`Tracker::comments_since`] of each repo, several at once.
+    /// [`Tracker::comments_since`] of each of `repos`, which share a home, by a tracker that
+    /// reads many at once; none of one that reads them one by one.
     async fn comments_everywhere(
         &self,
-        asked: &[(RepoName, At)],
-    ) -> Vec<(RepoName, PortResult<Vec<(IssueRef, Comment)>>)> {
-        let ask = |(repo, since): (RepoName, At)| async move {
-            let comments = self.comments_since(&repo, since).await;
-            (repo, comments)
-        };
-        stream::iter(asked.to_vec()).map(ask).buffered(AT_ONCE).collect().await
+        _repos: &[(RepoName, At)],
+    ) -> Option<ByRepo<Vec<(IssueRef, Comment)>>> {
+        None
     }
     /// Posts a comment that carries the marker of `run`, and gives its id; an adapter
     /// that can, posts none where our own account already has one with that marker. A

@@ -1,27 +1,19 @@
 //! The trackers, each asked about the repos that name it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use afk_core::ids::{Actor, AdapterName, At, IssueRef, RepoName, RunId};
+use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, Permission};
 use async_trait::async_trait;
-use futures_util::future::join_all;
 
 use super::Router;
-use crate::ports::{IssueView, Labels, PortResult, Settings, Tracker};
-
-/// What many repos answered, each for itself.
-type Answers<T> = Vec<(RepoName, PortResult<T>)>;
+use crate::ports::{ByRepo, IssueView, Labels, PortResult, Settings, Tracker};
 
 /// Trackers by the name in a repo's `tracker`.
 pub struct RoutedTracker {
     settings: Arc<dyn Settings>,
     trackers: Arc<Router<dyn Tracker>>,
 }
-
-/// A tracker, and what is asked of it.
-type Part<A> = (Arc<dyn Tracker>, Vec<A>);
 
 impl RoutedTracker {
     /// Those of `trackers` that the repos of `settings` name.
@@ -33,38 +25,31 @@ impl RoutedTracker {
         let (policy, _) = self.settings.current();
         self.trackers.get(&policy.tracker_of(repo))
     }
-
-    /// What is asked about many repos, by the tracker that is asked; those that none is
-    /// asked about, and why.
-    fn parted<A, T>(&self, asked: Vec<A>, repo: fn(&A) -> &RepoName) -> (Vec<Part<A>>, Answers<T>) {
-        let (policy, _) = self.settings.current();
-        let mut parts: BTreeMap<AdapterName, Part<A>> = BTreeMap::new();
-        let mut failed = Vec::new();
-        for one in asked {
-            let name = repo(&one);
-            let tracker = policy.tracker_of(name);
-            match self.trackers.get(&tracker) {
-                Ok(adapter) => {
-                    let part = parts.entry(tracker);
-                    part.or_insert_with(|| (adapter, Vec::new())).1.push(one);
-                }
-                Err(error) => failed.push((name.clone(), Err(error))),
-            }
-        }
-        (parts.into_values().collect(), failed)
-    }
 }
 
 #[async_trait]
 impl Tracker for RoutedTracker {
+    fn home(&self, repo: &RepoName) -> String {
+        let (policy, _) = self.settings.current();
+        let name = policy.tracker_of(repo);
+        match self.trackers.get(&name) {
+            // Two trackers may give their homes like names.
+            Ok(tracker) => format!("{name}: {}", tracker.home(repo)),
+            Err(_) => name.to_string(),
+        }
+    }
+
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
         self.of(repo)?.ready(repo, label).await
     }
 
-    async fn ready_everywhere(&self, repos: &[&RepoName], label: &str) -> Answers<Vec<Issue>> {
-        let (parts, failed) = self.parted(repos.to_vec(), |repo| *repo);
-        let asked = parts.iter().map(|(tracker, repos)| tracker.ready_everywhere(repos, label));
-        join_all(asked).await.into_iter().flatten().chain(failed).collect()
+    async fn ready_everywhere(
+        &self,
+        repos: &[RepoName],
+        label: &str,
+    ) -> Option<ByRepo<Vec<Issue>>> {
+        // Repos of one home name one tracker; where there is none, each repo says so by itself.
+        self.of(repos.first()?).ok()?.ready_everywhere(repos, label).await
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
@@ -108,11 +93,10 @@ impl Tracker for RoutedTracker {
 
     async fn comments_everywhere(
         &self,
-        asked: &[(RepoName, At)],
-    ) -> Answers<Vec<(IssueRef, Comment)>> {
-        let (parts, failed) = self.parted(asked.to_vec(), |(repo, _)| repo);
-        let asked = parts.iter().map(|(tracker, asked)| tracker.comments_everywhere(asked));
-        join_all(asked).await.into_iter().flatten().chain(failed).collect()
+        repos: &[(RepoName, At)],
+    ) -> Option<ByRepo<Vec<(IssueRef, Comment)>>> {
+        let (first, _) = repos.first()?;
+        self.of(first).ok()?.comments_everywhere(repos).await
     }
 
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String> {

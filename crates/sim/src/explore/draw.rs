@@ -51,6 +51,7 @@ impl Scenario {
                 polled,
                 pulls,
                 says: if polled { says(&mut Rng::new(seed, 7)) } else { Vec::new() },
+                dead_webhook: Rng::new(seed, 6).chance(3),
                 ..setting(&mut Rng::new(seed, 2), repos)
             },
             acts: acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect(),
@@ -73,6 +74,9 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         polled: false,
         pulls: false,
         says: Vec::new(),
+        webhook: rng.chance(50),
+        dead_webhook: false,
+        shared: rng.chance(50),
         repos: Vec::new(),
     };
     for repo in repos {
@@ -208,7 +212,11 @@ fn happens(rng: &mut Rng, repos: &[&str], planes: usize) -> Happens {
         ])),
         17 => Happens::LoseTurns,
         18 => Happens::LoseJobs,
-        19 if on => Happens::Bells(rng.chance(50)),
+        19 if on => match rng.below(4) {
+            0 | 1 => Happens::Bells(rng.chance(50)),
+            2 => Happens::Bell("webhook".to_owned(), rng.chance(50)),
+            _ => Happens::Bell("terminal".to_owned(), rng.chance(70)),
+        },
         19 => Happens::Mute(repo, rng.chance(60)),
         20 => Happens::Jump(rng.pick(&[7, 35, 70, 400, 5_000, -7, -70, -400])),
         21 => Happens::Stubborn(on),

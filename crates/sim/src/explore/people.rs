@@ -86,7 +86,14 @@ impl Happens {
             }
             Self::NoAgent(on) => world.agents.missing = *on,
             Self::Stubborn(on) => world.agents.stubborn = *on,
-            Self::Bells(broken) => world.bells_broken = *broken,
+            Self::Bells(broken) => world.doorbells.break_all(*broken),
+            Self::Bell(name, broken) => {
+                if *broken {
+                    world.doorbells.broken.insert(name.clone());
+                } else {
+                    world.doorbells.broken.remove(name);
+                }
+            }
             Self::Mute(name, on) => {
                 let name = repo(name);
                 if *on {

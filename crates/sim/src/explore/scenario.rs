@@ -74,6 +74,15 @@ pub struct Setting {
     /// A control plane that died is seen to be gone: its leases are not waited out.
     #[serde(default)]
     pub buries: bool,
+    /// A second doorbell beside the terminal, for what is for people.
+    #[serde(default)]
+    pub webhook: bool,
+    /// It never answers well, not in the calm either.
+    #[serde(default)]
+    pub dead_webhook: bool,
+    /// Repos of one owner share an account at their tracker.
+    #[serde(default)]
+    pub shared: bool,
     /// The repos.
     pub repos: Vec<RepoSetting>,
 }
@@ -206,6 +215,8 @@ pub enum Happens {
     Stubborn(bool),
     /// Bells are out of order, or mended.
     Bells(bool),
+    /// One of them is, or is mended.
+    Bell(String, bool),
     /// A tracker does not answer, or answers again.
     Mute(String, bool),
     /// A tracker answers nothing for so many seconds, and says so.
@@ -258,8 +269,18 @@ impl Setting {
         world.tracker.permissions.insert("bob".to_owned(), Permission::Read);
         world.agents.unruly = self.unruly;
         world.stages.says.insert("ci".to_owned(), self.says.iter().copied().collect());
+        if self.webhook {
+            world.doorbells.add_webhook();
+        }
+        if self.dead_webhook {
+            world.doorbells.broken.insert("webhook".to_owned());
+        }
         for repo in &self.repos {
             let name = story::repo(&repo.name);
+            if self.shared {
+                let owner = repo.name.split('/').next().unwrap_or_default();
+                world.tracker.homes.insert(name.clone(), owner.to_owned());
+            }
             world.somebody_lands(&name, &[("README.md", "hello"), ("src/lib", "one")]);
             let scripts = repo.turns.iter().map(Work::script).collect();
             world.agents.scripts.insert(name, scripts);

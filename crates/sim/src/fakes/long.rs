@@ -10,7 +10,7 @@ use afk_core::proof::TreeRecipe;
 use afk_core::run::PullSeen;
 use afk_engine::ports::{
     CommitSpec, CommitText, Executor, Fetched, FileAt, Git, Job, JobState, Jobs, Merge, PortResult,
-    Prepared, PullRequests, PullSpec, Push, StageQuery, StageReport, Stages, Transcript,
+    Prepared, PullRequests, PullSpec, Push, StageQuery, StageReport, Stages, Transcript, Tried,
     TurnReport, TurnRequest,
 };
 use async_trait::async_trait;
@@ -291,11 +291,10 @@ impl Git for Sim {
         &self,
         repo: &RepoName,
         branch: &str,
-        base: &Oid,
-        candidate: &Oid,
-        run: RunId,
-        attempt: u32,
+        tried: &Tried<'_>,
+        _cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>> {
+        let Tried { run, attempt, candidate, base } = *tried;
         self.call("git.landed", |world| {
             world.default_head(repo, branch)?;
             world.landed(repo, base, candidate, run, attempt)
@@ -335,7 +334,8 @@ impl Git for Sim {
         .await
     }
 
-    async fn tidy(&self, _repo: &RepoName, _cancel: &CancellationToken) -> PortResult<bool> {
+    async fn tidy(&self, repo: &RepoName, _cancel: &CancellationToken) -> PortResult<bool> {
+        self.with(|world| world.git.tidied.push(repo.clone()));
         self.call("git.tidy", |_| Ok(true)).await
     }
 }

@@ -52,7 +52,7 @@ pub const FAR: [&str; 8] = [
 ];
 
 /// Calls whose effect may come after they broke off.
-pub const LATE: [&str; 2] = ["notifier.ring", "tracker.comment"];
+pub const LATE: [&str; 2] = ["doorbells.ring", "tracker.comment"];
 
 /// Reads of many, which may be answered in another order and each thing twice.
 pub const MANY: [&str; 4] =
@@ -102,7 +102,7 @@ impl Sim {
             stages: sim.clone(),
             pulls: sim.clone(),
             git: sim.clone(),
-            notifier: sim.clone(),
+            doorbells: sim.clone(),
             archive: sim,
         }
     }
@@ -128,9 +128,18 @@ impl Sim {
         name: &'static str,
         act: impl FnOnce(&mut World) -> PortResult<T>,
     ) -> PortResult<T> {
+        self.hang(name).await;
         let Some(door) = &self.door else { return self.call_now(name, act) };
         let fate = door.enter(name, self.with(|world| world.now)).await;
         self.suffer(door, fate, name, act).await
+    }
+
+    /// Goes on when the call `name` is not among those that hang.
+    async fn hang(&self, name: &str) {
+        let hangs = |world: &mut World| world.hanging.iter().any(|begin| name.starts_with(begin));
+        while self.with(hangs) {
+            self.next_tick().await;
+        }
     }
 
     /// A call whose effect may come after it broke off.
@@ -139,6 +148,7 @@ impl Sim {
         name: &'static str,
         act: impl FnOnce(&mut World) -> PortResult<T> + Send + 'static,
     ) -> PortResult<T> {
+        self.hang(name).await;
         let Some(door) = &self.door else { return self.call_now(name, act) };
         let fate = door.enter(name, self.with(|world| world.now)).await;
         if matches!(fate, Fate::Late | Fate::DiesLate) && LATE.contains(&name) {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use afk_core::config::Policy;
-use afk_core::doorbell::Doorbell;
+use afk_core::doorbell::{Doorbell, DoorbellKind};
 use afk_core::evidence::Evidence;
 use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, Permission};
 use afk_engine::ports::{
-    Archive, Clock, Ids, IssueView, Labels, Notifier, PortError, PortResult, Settings, Tracker,
+    Archive, Clock, Doorbells, Ids, IssueView, Labels, PortResult, Settings, Tracker,
 };
 use async_trait::async_trait;
 
@@ -39,6 +39,15 @@ impl Sim {
     }
 }
 
+impl Sim {
+    /// Goes on when the tracker of `repo` answers, or fails at least.
+    async fn tracker_hangs(&self, repo: &RepoName) {
+        while self.with(|world| world.tracker.hanging.contains(repo)) {
+            self.next_tick().await;
+        }
+    }
+}
+
 impl Ids for Sim {
     fn run(&self) -> RunId {
         self.with(crate::world::World::fresh_run)
@@ -58,17 +67,17 @@ impl Settings for Sim {
 }
 
 #[async_trait]
-impl Notifier for Sim {
-    async fn ring(&self, doorbell: &Doorbell) -> PortResult<()> {
-        let doorbell = doorbell.clone();
-        self.effect("notifier.ring", move |world| {
-            if world.bells_broken {
-                return Err(PortError::transient("the bell is out of order"));
-            }
-            world.rung.push(doorbell);
-            Ok(())
-        })
-        .await
+impl Doorbells for Sim {
+    fn names(&self, kind: DoorbellKind) -> Vec<String> {
+        self.with(|world| world.doorbells.wanting(kind))
+    }
+
+    async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()> {
+        let (name, doorbell) = (name.to_owned(), doorbell.clone());
+        while self.with(|world| world.doorbells.hanging.contains(&name)) {
+            self.next_tick().await;
+        }
+        self.effect("doorbells.ring", move |world| world.doorbells.ring(&name, &doorbell)).await
     }
 }
 
@@ -89,11 +98,17 @@ impl Archive for Sim {
 
 #[async_trait]
 impl Tracker for Sim {
+    fn home(&self, repo: &RepoName) -> String {
+        self.with(|world| world.tracker.home(repo))
+    }
+
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
+        self.tracker_hangs(repo).await;
         self.call("tracker.ready", |world| world.issues_of(repo, label)).await
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
+        self.tracker_hangs(repo).await;
         self.call("tracker.labelled", |world| {
             Ok(world.issues_of(repo, label)?.into_iter().map(|issue| issue.issue).collect())
         })
@@ -101,23 +116,28 @@ impl Tracker for Sim {
     }
 
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
+        self.tracker_hangs(&issue.repo).await;
         self.call("tracker.issue", |world| world.view(issue)).await
     }
 
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission> {
+        self.tracker_hangs(repo).await;
         self.call("tracker.permission", |world| world.permission_of(repo, actor)).await
     }
 
     async fn blocker(&self, issue: &IssueRef) -> BlockerState {
+        self.tracker_hangs(&issue.repo).await;
         let state = self.call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await;
         state.unwrap_or(BlockerState::Unreadable)
     }
 
-    async fn own_account(&self, _repo: &RepoName) -> PortResult<Actor> {
+    async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {
+        self.tracker_hangs(repo).await;
         self.call("tracker.own_account", |_| Ok(own())).await
     }
 
     async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()> {
+        self.tracker_hangs(&issue.repo).await;
         self.call("tracker.label", |world| {
             world.record(issue)?;
             for label in &labels.add {
@@ -132,6 +152,7 @@ impl Tracker for Sim {
     }
 
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
+        self.tracker_hangs(&issue.repo).await;
         self.call("tracker.comments", |world| world.comments_of(issue)).await
     }
 
@@ -140,19 +161,23 @@ impl Tracker for Sim {
         repo: &RepoName,
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>> {
+        self.tracker_hangs(repo).await;
         self.call("tracker.comments_since", |world| world.comments_since(repo, since)).await
     }
 
     async fn comment(&self, issue: &IssueRef, _run: RunId, body: &str) -> PortResult<String> {
+        self.tracker_hangs(&issue.repo).await;
         let (issue, body) = (issue.clone(), body.to_owned());
         self.effect("tracker.comment", move |world| world.add_comment(&issue, &body, &own())).await
     }
 
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
+        self.tracker_hangs(&issue.repo).await;
         self.call("tracker.edit_comment", |world| world.change_comment(issue, id, body)).await
     }
 
     async fn close(&self, issue: &IssueRef) -> PortResult<()> {
+        self.tracker_hangs(&issue.repo).await;
         self.call("tracker.close", |world| {
             world.record(issue)?;
             world.set_open(issue, false, &own());
@@ -162,6 +187,7 @@ impl Tracker for Sim {
     }
 
     async fn reopen(&self, issue: &IssueRef) -> PortResult<()> {
+        self.tracker_hangs(&issue.repo).await;
         self.call("tracker.reopen", |world| {
             world.record(issue)?;
             world.set_open(issue, true, &own());

@@ -9,8 +9,9 @@ use afk_core::plan::End;
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, OpenRequest,
-    Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, LiveRun, MemoKey,
+    OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch,
+    SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -34,6 +35,10 @@ impl Store for Sim {
 
     async fn live(&self) -> PortResult<Vec<StoredRun>> {
         self.call("store.live", |world| Ok(world.live())).await
+    }
+
+    async fn live_runs(&self) -> PortResult<Vec<LiveRun>> {
+        self.call("store.live_runs", |world| Ok(world.live_runs())).await
     }
 
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>> {
@@ -126,12 +131,13 @@ impl Store for Sim {
         ttl: Duration,
         now: At,
         at_most: u32,
+        busy: &BTreeSet<Option<String>>,
     ) -> PortResult<Vec<Outgoing>> {
-        self.call("store.claim", |world| Ok(world.claim(owner, ttl, now, at_most))).await
+        self.call("store.claim", |world| Ok(world.claim(owner, ttl, now, at_most, busy))).await
     }
 
     async fn rung(&self, id: &str, owner: &str, _now: At) -> PortResult<()> {
-        self.call("store.rung", |world| world.delivered(id, owner, None)).await
+        self.call("store.rung", |world| world.delivered(id, owner)).await
     }
 
     async fn not_rung(
@@ -139,10 +145,10 @@ impl Store for Sim {
         id: &str,
         owner: &str,
         _error: &str,
-        again: At,
+        again: Option<At>,
         _now: At,
     ) -> PortResult<()> {
-        self.call("store.not_rung", |world| world.delivered(id, owner, Some(again))).await
+        self.call("store.not_rung", |world| world.not_delivered(id, owner, again)).await
     }
 
     async fn spent(&self, _since: At) -> PortResult<Spent> {

@@ -73,6 +73,8 @@ pub struct GitWorld {
     pub forensics: BTreeSet<RunId>,
     /// Runs whose workspaces were not to make room, when that was asked last.
     pub spared: BTreeSet<RunId>,
+    /// Mirrors that were looked at whether they need packing, in order.
+    pub tidied: Vec<RepoName>,
     /// What becomes of the next pushes.
     pub fates: VecDeque<PushFate>,
 }

@@ -20,7 +20,6 @@ mod workspaces;
 use std::collections::BTreeSet;
 
 use afk_core::config::Policy;
-use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RepoName, RunId};
 use jiff::SignedDuration;
@@ -29,7 +28,7 @@ pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
-pub use outbox::Send;
+pub use outbox::{Doorbells, Send};
 pub use pulls::{PullRecord, PullWorld};
 pub use stages::{Poll, Says, StageWorld};
 pub use store::{Kept, Lease, Row, StoreWorld};
@@ -60,10 +59,8 @@ pub struct World {
     pub pulls: PullWorld,
     /// Remotes, mirrors and workspaces.
     pub git: GitWorld,
-    /// Doorbells that rang, repeats included.
-    pub rung: Vec<Doorbell>,
-    /// Bells are out of order.
-    pub bells_broken: bool,
+    /// The doorbells.
+    pub doorbells: Doorbells,
     /// Evidence bundles, repeats included.
     pub archive: Vec<Evidence>,
     /// The name of every port call, in order.
@@ -74,6 +71,8 @@ pub struct World {
     pub broken: BTreeSet<&'static str>,
     /// Calls that fail in a way that only a person can mend.
     pub refusing: BTreeSet<&'static str>,
+    /// Calls that are never answered, by how their name begins.
+    pub hanging: BTreeSet<&'static str>,
     /// The loop is a known-bad one.
     pub bad: Option<crate::fakes::Bad>,
     /// Only ports whose name starts like this may be called; any other panics.
@@ -117,13 +116,13 @@ impl World {
             stages: StageWorld::default(),
             pulls: PullWorld::default(),
             git: GitWorld::default(),
-            rung: Vec::new(),
-            bells_broken: false,
+            doorbells: Doorbells::default(),
             archive: Vec::new(),
             calls: Vec::new(),
             fault: None,
             broken: BTreeSet::new(),
             refusing: BTreeSet::new(),
+            hanging: BTreeSet::new(),
             bad: None,
             only: None,
             wrong: Vec::new(),

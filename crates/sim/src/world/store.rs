@@ -11,9 +11,9 @@ use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, Freeze, JournalRow, MemoKey,
-    OpenRequest, Page, PortError, PortResult, Requested, Spent, StoredRun, Switch, SwitchState,
-    Switches,
+    Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Freeze, JournalRow,
+    LiveRun, MemoKey, OpenRequest, Page, PortError, PortResult, Requested, Spent, StoredRun,
+    Switch, SwitchState, Switches,
 };
 
 use super::{Send, World};
@@ -167,6 +167,11 @@ impl World {
         self.store.live()
     }
 
+    pub(crate) fn live_runs(&self) -> Vec<LiveRun> {
+        let live = self.store.live().into_iter();
+        live.map(|stored| LiveRun { run: stored.run.id, issue: stored.run.issue }).collect()
+    }
+
     pub(crate) fn commit(&mut self, commit: Commit) -> PortResult<Committed> {
         let id = commit.run.id;
         let lease = self.store.leases.get(&format!("run:{id}"));
@@ -184,9 +189,9 @@ impl World {
         kept.run = run;
         kept.journal.push(Row { at: commit.at, transition, context: commit.context });
         let version = kept.version;
-        for doorbell in commit.sends {
-            let send = Send { doorbell, due: commit.at, attempts: 0, claim: None, rung: false };
-            self.store.outbox.entry(send.doorbell.id.to_string()).or_insert(send);
+        for send in commit.sends {
+            let (id, send) = (send.id(), Send::new(send, commit.at));
+            self.store.outbox.entry(id).or_insert(send);
         }
         if let Some(why) = commit.freeze {
             let repo = commit.run.issue.repo;
@@ -274,9 +279,17 @@ impl World {
     }
 
     pub(crate) fn page(&mut self, repo: &RepoName, page: &Page<'_>) -> bool {
-        let bell = page.doorbell;
-        let of_run = |send: &Send| send.doorbell.issue_ref == bell.issue_ref && !send.rung;
-        if self.store.outbox.values().any(of_run) {
+        let waits = |one: &DoorbellSend| {
+            let mut rows = self.store.outbox.values();
+            rows.any(|row| {
+                row.waits()
+                    && row.doorbell.issue_ref == one.doorbell.issue_ref
+                    && row.name.as_ref().is_none_or(|name| *name == one.name)
+            })
+        };
+        let free: Vec<DoorbellSend> =
+            page.sends.iter().filter(|one| !waits(one)).cloned().collect();
+        if free.is_empty() {
             return false;
         }
         let mut frozen = self.store.switches.frozen.iter_mut();
@@ -285,9 +298,10 @@ impl World {
             return false;
         };
         *paging = Some(page.after.clone());
-        let (doorbell, due) = (bell.clone(), page.after.last);
-        let send = Send { doorbell, due, attempts: 0, claim: None, rung: false };
-        self.store.outbox.entry(bell.id.to_string()).or_insert(send);
+        for send in free {
+            let (id, send) = (send.id(), Send::new(send, page.after.last));
+            self.store.outbox.entry(id).or_insert(send);
+        }
         true
     }
 

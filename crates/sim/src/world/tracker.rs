@@ -40,7 +40,11 @@ pub struct TrackerWorld {
     pub deleted: BTreeSet<IssueRef>,
     /// Repos whose tracker does not answer.
     pub mute: BTreeSet<RepoName>,
-    /// Repos whose tracker answers nothing before a time, and says so.
+    /// Repos whose tracker does not even fail: calls about them are not answered.
+    pub hanging: BTreeSet<RepoName>,
+    /// Repos that share an account with others, by its name; the others have one each.
+    pub homes: BTreeMap<RepoName, String>,
+    /// Repos whose account is answered nothing before a time, and told so.
     pub limited: BTreeMap<RepoName, At>,
     /// The issues as a late replica has them.
     pub replica: BTreeMap<IssueRef, IssueRecord>,
@@ -49,6 +53,13 @@ pub struct TrackerWorld {
     /// Answers of many are given in another order, and each twice.
     pub(crate) twice: bool,
     comments: u64,
+}
+
+impl TrackerWorld {
+    /// The account by which `repo` is read.
+    pub fn home(&self, repo: &RepoName) -> String {
+        self.homes.get(repo).cloned().unwrap_or_else(|| repo.to_string())
+    }
 }
 
 /// An account.
@@ -287,7 +298,11 @@ impl World {
     }
 
     fn tracker_answers(&self, repo: &RepoName) -> PortResult<()> {
-        if let Some(until) = self.tracker.limited.get(repo).filter(|until| self.now < **until) {
+        let home = self.tracker.home(repo);
+        let mut limited = self.tracker.limited.iter();
+        let limit =
+            limited.find(|(other, until)| self.now < **until && self.tracker.home(other) == home);
+        if let Some((_, until)) = limit {
             let kind = PortErrorKind::RateLimited { until: *until };
             return Err(PortError::new(kind, "too many requests"));
         }

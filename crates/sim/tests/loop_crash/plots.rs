@@ -224,13 +224,13 @@ pub(super) const CAPPED: Plot = Plot {
 };
 pub(super) const MUTE: Plot = Plot {
     name: "a bell out of order at first",
-    world: |world| world.bells_broken = true,
+    world: |world| world.doorbells.break_all(true),
     people: |world, _| {
         if world.store.all().iter().any(|run| run.settled_at.is_some()) {
-            world.bells_broken = false;
+            world.doorbells.break_all(false);
         }
     },
-    over: |world| !world.bells_broken,
+    over: |world| world.doorbells.broken.is_empty(),
     part: Part::FromPush,
     ..DONE
 };
@@ -248,11 +248,11 @@ pub(super) const FROZEN: Plot = Plot {
         match *done {
             // As a forge does that finds a closing keyword in a commit.
             0 if landed => world.set_open(&seven(), false, &own()),
-            1 if ended && !world.rung.is_empty() => {
+            1 if ended && !world.rung().is_empty() => {
                 world.advance(SignedDuration::from_hours(1));
                 true
             }
-            2 if world.rung.iter().any(|bell| bell.body.contains("page 1")) => {
+            2 if world.rung().iter().any(|bell| bell.body.contains("page 1")) => {
                 world.write_comment(&seven(), "/afk unfreeze", &person("ann"));
                 true
             }
@@ -262,7 +262,7 @@ pub(super) const FROZEN: Plot = Plot {
     },
     over: |world| {
         let frozen = world.store.switches.freeze_of(&repo("o/r")).is_some();
-        !frozen && world.rung.len() > 1
+        !frozen && world.rung().len() > 1
     },
     end: End::Frozen,
     landings: 1,

@@ -80,7 +80,7 @@ fn outcome(world: &World) -> Outcome {
     let issue = &world.tracker.issues[&seven()];
     let ours = |author: &Option<Actor>| author.as_ref().is_some_and(|who| who.login == "afk");
     let own: Vec<_> = issue.comments.iter().filter(|comment| ours(&comment.author)).collect();
-    let bells: BTreeSet<_> = world.rung.iter().map(|bell| (bell.id, bell.kind)).collect();
+    let bells: BTreeSet<_> = world.rung().iter().map(|bell| (bell.id, bell.kind)).collect();
     let mut kinds = BTreeMap::new();
     for (_, kind) in bells {
         *kinds.entry(kind).or_default() += 1;
@@ -111,9 +111,7 @@ fn outcome(world: &World) -> Outcome {
 
 fn settled(world: &World) -> bool {
     let runs = world.store.all();
-    !runs.is_empty()
-        && runs.iter().all(|run| run.settled_at.is_some())
-        && world.store.outbox.values().all(|send| send.rung)
+    !runs.is_empty() && runs.iter().all(|run| run.settled_at.is_some()) && world.all_rung()
 }
 
 /// How an undisturbed story went.

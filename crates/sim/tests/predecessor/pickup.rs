@@ -32,7 +32,7 @@ async fn fault_12_an_issue_without_a_priority_comes_last() {
         world.file("o/r#3", "High.", &["ready-for-agent", "priority:high"], "ann");
         world.file("o/r#4", "Now.", &["ready-for-agent", "priority:0"], "ann");
     });
-    story.until("all were worked", |world| world.rung.len() == 4).await;
+    story.until("all were worked", |world| world.rung().len() == 4).await;
     assert_eq!(admitted(&story), ["o/r#4", "o/r#2", "o/r#1", "o/r#3"]);
 }
 
@@ -96,7 +96,7 @@ async fn fault_21_one_repos_trouble_is_its_own_and_a_tick_reads_few_timelines() 
         }
         world.file(&format!("o/t#{ISSUES}"), "Say two.", &["ready-for-agent"], "ann");
     });
-    story.until("the last is done", |world| world.rung.len() == 1).await;
+    story.until("the last is done", |world| world.rung().len() == 1).await;
     assert_eq!(admitted(&story), [format!("o/t#{ISSUES}")]);
 
     // A repo whose run is live is not asked for more: its lock is local.

@@ -1,11 +1,12 @@
 //! What is decided inside a write: admissions, versions, fences, sends, journal.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::usd::Usd;
 use afk_engine::ports::{
-    Admission, AdmitLimits, AdmitRefusal, Committed, Filter, Journals as _, MemoKey, PortErrorKind,
-    Store as _, Switch, SwitchState,
+    Admission, AdmitLimits, AdmitRefusal, Committed, DoorbellSend, Filter, Journals as _, MemoKey,
+    PortErrorKind, Store as _, Switch, SwitchState,
 };
 use afk_store::*;
 
@@ -173,8 +174,8 @@ async fn a_send_is_claimed_by_one_retried_and_delivered() {
     let (store, other) = (home.open().await, home.open().await);
     admit(&store, 1, "o/a#1", &free()).await;
     let mut bells = [bell(1, 0), bell(1, 1), bell(1, 2)];
-    bells.sort_by_key(|bell| bell.id.to_string());
-    let [a, b, c] = bells.clone().map(|bell| bell.id.to_string());
+    bells.sort_by_key(DoorbellSend::id);
+    let [a, b, c] = bells.clone().map(|bell| bell.id());
     let mut commit = change(1, 1).await;
     commit.sends = bells.to_vec();
     store.commit(commit).await.unwrap();
@@ -184,7 +185,7 @@ async fn a_send_is_claimed_by_one_retried_and_delivered() {
 
     let claim = async |store: &Store, owner: &str, second, n| {
         let ttl = Duration::from_secs(10);
-        let sends = store.claim(owner, ttl, at(second), n).await.unwrap();
+        let sends = store.claim(owner, ttl, at(second), n, &BTreeSet::new()).await.unwrap();
         sends.into_iter().map(|send| (send.id, send.attempts)).collect::<Vec<_>>()
     };
     let row = |id: &String, attempts| (id.clone(), attempts);
@@ -194,7 +195,7 @@ async fn a_send_is_claimed_by_one_retried_and_delivered() {
     store.rung(&a, "p1", at(3)).await.unwrap();
     // Not its own: nothing comes of it.
     store.rung(&c, "p1", at(3)).await.unwrap();
-    other.not_rung(&c, "p2", "503", at(60), at(3)).await.unwrap();
+    other.not_rung(&c, "p2", "503", Some(at(60)), at(3)).await.unwrap();
     // p1 died with b in hand: its claim ends by time.
     assert_eq!(claim(&other, "p2", 11, 9).await, [row(&b, 1)]);
     store.rung(&b, "p1", at(12)).await.unwrap();

@@ -106,7 +106,7 @@ async fn a_full_disk_and_a_read_only_file_are_told_apart_and_leave_the_store_who
     let options = SqliteConnectOptions::new().filename(home.file()).pragma("max_page_count", "1");
     let mut raw = SqliteConnection::connect_with(&options).await.unwrap();
     let text = "INSERT INTO outbox VALUES ('x', (SELECT id FROM runs), 'k', \
-        json_quote(hex(zeroblob(1000000))), 0, 0, NULL, NULL, NULL, NULL, NULL)";
+        json_quote(hex(zeroblob(1000000))), 0, 0, NULL, NULL, NULL, NULL, NULL, NULL)";
     let error = sqlx::query(text).execute(&mut raw).await.unwrap_err();
     let error = afk_store::StoreError::from(error);
     assert_eq!(*error.kind(), StoreErrorKind::DiskFull);

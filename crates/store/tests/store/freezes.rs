@@ -1,5 +1,8 @@
 //! The pages about a freeze, and who has heard of it.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::RepoName;
 use afk_engine::ports::{Page, Store as _, Switch, SwitchState};
@@ -32,23 +35,31 @@ async fn of_two_control_planes_one_puts_a_page_into_the_outbox() {
     let right = home.open().await;
     let before = Paging::begun(run_id(1), at(0));
     let after = Paging { nth: 1, last: at(10), ..before.clone() };
-    let first = bell(1, 1);
-    let page = Page { before: &before, after: &after, doorbell: &first };
+    let sends = |nth| [bell_of("a", 1, nth), bell_of("b", 1, nth)];
+    let first = sends(1);
+    let page = Page { before: &before, after: &after, sends: &first };
     let repo = repo();
     let (a, b) = tokio::join!(left.page(&repo, &page), right.page(&repo, &page));
     assert_ne!(a.unwrap(), b.unwrap());
     assert_eq!(paging(&left).await, Some(after.clone()));
-    let hour = std::time::Duration::from_hours(1);
-    let due = left.claim("me", hour, at(10), 9).await.unwrap();
-    assert_eq!(due.iter().map(|due| &due.doorbell).collect::<Vec<_>>(), [&first]);
+    let claim = async |second, busy: &str| {
+        let (hour, busy) = (Duration::from_hours(1), BTreeSet::from([Some(busy.to_owned())]));
+        left.claim("me", hour, at(second), 9, &busy).await.unwrap()
+    };
+    let due = claim(10, "none").await;
+    let rung: Vec<_> = due.iter().map(|due| (due.name.as_deref(), &due.doorbell)).collect();
+    assert_eq!(rung, [(Some("a"), &first[0].doorbell), (Some("b"), &first[1].doorbell)]);
 
-    // The next one waits until this one is delivered.
+    // The next one waits for each doorbell until this one is delivered there.
     let later = Paging { nth: 2, last: at(20), ..after.clone() };
-    let second = bell(1, 2);
-    let next = Page { before: &after, after: &later, doorbell: &second };
+    let second = sends(2);
+    let next = Page { before: &after, after: &later, sends: &second };
     assert!(!left.page(&repo, &next).await.unwrap());
-    left.rung(&due[0].id, "me", at(11)).await.unwrap();
+    left.rung(&due[1].id, "me", at(11)).await.unwrap();
     assert!(left.page(&repo, &next).await.unwrap());
+    assert_eq!(claim(20, "b").await.len(), 0);
+    let due = claim(20, "a").await;
+    assert_eq!(due.iter().map(|due| due.name.as_deref()).collect::<Vec<_>>(), [Some("b")]);
 }
 
 #[tokio::test]
@@ -63,7 +74,7 @@ async fn who_has_heard_first_stays_and_a_person_ends_the_pages() {
     }
     let before = Paging::begun(run_id(1), at(0));
     let after = Paging { nth: 1, last: at(10), ..before.clone() };
-    let page = Page { before: &before, after: &after, doorbell: &bell(1, 1) };
+    let page = Page { before: &before, after: &after, sends: &[bell(1, 1)] };
     assert!(!port.page(&repo(), &page).await.unwrap(), "somebody has heard meanwhile");
 
     let state = SwitchState { by: "bob".to_owned(), at: at(20), why: "mine".to_owned() };

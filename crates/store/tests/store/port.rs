@@ -1,5 +1,6 @@
 //! What people ask of the store later, and what in it is in its way.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::plan::End;
@@ -46,9 +47,10 @@ async fn a_doorbell_that_cannot_be_read_is_given_up_and_in_no_others_way() {
     let odd = "INSERT INTO outbox (id, run, kind, body_json, not_before) \
                SELECT 'odd', run, kind, '{}', not_before FROM outbox";
     sql(&mut raw, odd).await.unwrap();
-    let claimed = store.claim("me", Duration::from_secs(10), at(6), 10).await.unwrap();
+    let ttl = Duration::from_secs(10);
+    let claimed = store.claim("me", ttl, at(6), 10, &BTreeSet::new()).await.unwrap();
     let claimed: Vec<_> = claimed.into_iter().map(|one| one.doorbell).collect();
-    assert_eq!(claimed, [good]);
+    assert_eq!(claimed, [good.doorbell]);
     assert_eq!(store.outbox_backlog().await.unwrap().0, 1, "the other waits no more");
     let why: String = sqlx::query_scalar("SELECT last_error FROM outbox WHERE id = 'odd'")
         .fetch_one(&mut raw)
@@ -75,6 +77,22 @@ async fn what_was_handed_to_a_person_is_found_until_the_issue_has_a_newer_run() 
     assert_eq!(back().await, [run_id(3), run_id(1)]);
     admit(&store, 4, "o/r3#1", &free()).await;
     assert_eq!(back().await, [run_id(1)]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_older_than_the_names_is_claimed_without_one() {
+    let home = Home::new();
+    let store = home.open().await;
+    admit(&store, 1, "o/a#1", &free()).await;
+    let mut commit = change(1, 1).await;
+    commit.sends = vec![bell(1, 0)];
+    store.commit(commit).await.unwrap();
+    sql(&mut home.raw().await, "UPDATE outbox SET name = NULL").await.unwrap();
+    let ttl = Duration::from_secs(10);
+    let nameless = BTreeSet::from([None]);
+    assert_eq!(store.claim("me", ttl, at(6), 10, &nameless).await.unwrap().len(), 0);
+    let claimed = store.claim("me", ttl, at(6), 10, &BTreeSet::new()).await.unwrap();
+    assert_eq!(claimed.iter().map(|one| &one.name).collect::<Vec<_>>(), [&None]);
 }
 
 async fn beginning(store: &Store, prefix: &str) -> Vec<u128> {

@@ -7,7 +7,7 @@ use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::ids::RunId;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
-use afk_engine::ports::{Admission, AdmitLimits, Commit, Store as _};
+use afk_engine::ports::{Admission, AdmitLimits, Commit, DoorbellSend, Store as _};
 use afk_sim::story::{Story, good_work};
 use afk_store::{OpenOptions, Store};
 use jiff::Timestamp;
@@ -60,10 +60,15 @@ pub(crate) async fn admit(store: &Store, n: u128, issue: &str, limits: &AdmitLim
     store.admit(&run(n, issue).await, limits, at(0)).await.unwrap()
 }
 
-/// The `nth` doorbell of a run.
-pub(crate) fn bell(n: u128, nth: u32) -> Doorbell {
+/// What the terminal is to ring as the `nth` of a run.
+pub(crate) fn bell(n: u128, nth: u32) -> DoorbellSend {
+    bell_of("terminal", n, nth)
+}
+
+/// The same of a doorbell by that name.
+pub(crate) fn bell_of(name: &str, n: u128, nth: u32) -> DoorbellSend {
     let issue = "o/a#1".parse().unwrap();
-    Doorbell::new(&Ring {
+    let doorbell = Doorbell::new(&Ring {
         run: run_id(n),
         issue: &issue,
         kind: DoorbellKind::Frozen,
@@ -71,7 +76,8 @@ pub(crate) fn bell(n: u128, nth: u32) -> Doorbell {
         detail: "red",
         link: None,
         nth,
-    })
+    });
+    DoorbellSend { name: name.to_owned(), doorbell }
 }
 
 pub(crate) struct Home {

@@ -76,7 +76,7 @@ pub(crate) const GIVES_UP: Plot = Plot {
     scripts: || vec![Script::acts(Vec::new())],
     configure: |config| config.day_budget_usd = Some(Usd::dollars(500)),
     people: |world, seen, done| {
-        world.bells_broken = !seen.settled();
+        world.doorbells.break_all(!seen.settled());
         if seen.settled() && *done == 0 {
             // Until it is tried again.
             world.advance(SignedDuration::from_secs(5));
@@ -115,10 +115,10 @@ pub(crate) const FROZEN: Plot = Plot {
             0 if landed => {
                 world.set_open(&seven(), false, &Actor { bot: true, ..person("afk") });
             }
-            1 if seen.settled() && !world.rung.is_empty() => {
+            1 if seen.settled() && !world.rung().is_empty() => {
                 world.advance(SignedDuration::from_hours(1));
             }
-            2 if world.rung.iter().any(|bell| bell.body.contains("page 1")) => {
+            2 if world.rung().iter().any(|bell| bell.body.contains("page 1")) => {
                 world.write_comment(&seven(), "/afk unfreeze", &person("ann"));
             }
             _ => return,

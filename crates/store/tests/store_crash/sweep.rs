@@ -236,7 +236,7 @@ fn outcome(
     faults: Vec<String>,
 ) -> Outcome {
     let issue = &world.tracker.issues[&seven()];
-    let bells: BTreeMap<_, _> = world.rung.iter().map(|bell| (bell.id, bell.kind)).collect();
+    let bells: BTreeMap<_, _> = world.rung().iter().map(|bell| (bell.id, bell.kind)).collect();
     let ours = |author: &Option<Actor>| author.as_ref().is_some_and(|who| who.login == "afk");
     Outcome {
         ends: runs.iter().map(|run| run.conclusion.as_ref().map(|end| end.end)).collect(),

@@ -1,6 +1,6 @@
 //! The real store of a process, watched: what would be left if the process died now?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,8 +10,9 @@ use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, MemoKey, OpenRequest,
-    Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch, SwitchState, Switches,
+    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, LiveRun, MemoKey,
+    OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch,
+    SwitchState, Switches,
 };
 use afk_sim::fakes::Sim;
 use afk_sim::world::World;
@@ -130,6 +131,7 @@ hand_on! {
     load(run: RunId) -> Option<StoredRun>;
     commit(commit: Commit) -> Committed;
     live() -> Vec<StoredRun>;
+    live_runs() -> Vec<LiveRun>;
     runs(filter: &Filter) -> Vec<StoredRun>;
     journal(run: RunId, after: u64) -> Vec<JournalRow>;
     lease(key: &str, owner: &str, ttl: Duration, now: At) -> Option<u64>;
@@ -141,9 +143,15 @@ hand_on! {
     acknowledge(repo: &RepoName, by: &Acknowledged) -> Option<Freeze>;
     recall(key: &MemoKey) -> Option<serde_json::Value>;
     remember(key: &MemoKey, value: &serde_json::Value, now: At) -> ();
-    claim(owner: &str, ttl: Duration, now: At, at_most: u32) -> Vec<Outgoing>;
+    claim(
+        owner: &str,
+        ttl: Duration,
+        now: At,
+        at_most: u32,
+        busy: &BTreeSet<Option<String>>
+    ) -> Vec<Outgoing>;
     rung(id: &str, owner: &str, now: At) -> ();
-    not_rung(id: &str, owner: &str, error: &str, again: At, now: At) -> ();
+    not_rung(id: &str, owner: &str, error: &str, again: Option<At>, now: At) -> ();
     spent(since: At) -> Spent;
     ask(run: RunId, asked: &Asked) -> bool;
     requests(run: RunId) -> Vec<Requested>;

@@ -8,6 +8,7 @@ use afk_app::{Error, ErrorKind};
 use afk_core::ids::{IssueRef, RepoName, RunId};
 use afk_engine::dispatch::NotAdmitted;
 use afk_engine::driver::{Drive, Ticked, Until};
+use afk_engine::outbox::Rung;
 use afk_engine::ports::{AdmitRefusal, Filter, PortError};
 use serde_json::json;
 
@@ -124,7 +125,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
         let (ticked, interrupted) = interrupt.around(out, app.engine.tick(poll, &token)).await;
         let ticked = ticked?;
         out.result(&document(&ticked), |_| summary(&ticked))?;
-        let failed = !ticked.failed.is_empty();
+        let failed = !ticked.failed.is_empty() || ticked.not_dispatched.is_some();
         return Ok(match (interrupted, failed) {
             (true, _) => Exit::Interrupted,
             (false, true) => Exit::Failure,
@@ -169,8 +170,10 @@ fn document(ticked: &Ticked) -> serde_json::Value {
         "passed": ticked.passed,
         "elsewhere": ticked.elsewhere,
         "failed": failed,
-        "rung": ticked.rung,
-        "not_rung": ticked.not_rung,
+        "not_dispatched": ticked.not_dispatched,
+        "rung": ticked.doorbells.rung,
+        "not_rung": ticked.doorbells.not_rung,
+        "given_up": ticked.doorbells.given_up,
     })
 }
 
@@ -180,11 +183,17 @@ fn summary(ticked: &Ticked) -> String {
         many(ticked.admitted.len(), "issue"),
         many(ticked.passed.len(), "pass").replace("passs", "passes"),
         ticked.elsewhere.len(),
-        many(ticked.rung as usize, "doorbell"),
+        many(ticked.doorbells.rung as usize, "doorbell"),
     )];
-    if ticked.not_rung > 0 {
-        lines.push(format!("{} not rung, to be tried again", ticked.not_rung));
+    let Rung { not_rung, given_up, .. } = ticked.doorbells;
+    if not_rung > 0 {
+        lines.push(format!("{} not rung, to be tried again", many(not_rung as usize, "doorbell")));
     }
+    if given_up > 0 {
+        let given_up = many(given_up as usize, "doorbell");
+        lines.push(format!("{given_up} given up after about a day of trying; the log says why"));
+    }
+    lines.extend(ticked.not_dispatched.iter().map(|why| format!("not all dispatched: {why}")));
     lines.extend(ticked.would.iter().map(|issue| format!("shadow: {issue} would be admitted")));
     lines.extend(ticked.failed.iter().map(|(run, error)| format!("run {run}: {error}")));
     lines.join("\n")

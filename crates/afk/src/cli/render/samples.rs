@@ -41,6 +41,7 @@ pub(crate) fn admitted() -> Run {
         },
         admitted_at: at(0),
         last_event: None,
+        enrolled: true,
         budget: Usd::dollars(20),
         start: None,
         attempts: Vec::new(),

@@ -64,6 +64,7 @@ fn admitted() -> Run {
         },
         admitted_at: at(0),
         last_event: None,
+        enrolled: true,
         budget: Usd::dollars(10),
         start: None,
         attempts: Vec::new(),

@@ -173,10 +173,21 @@ fn a_label_that_was_never_seen_is_not_missed() {
 }
 
 #[test]
-fn the_allowlist_binds_the_loop_and_no_person() {
-    let run = Run { dispatcher: Dispatcher::Person, ..admitted() };
-    let seen = IssueSeen { enrolled: false, in_progress: false, ..issue() };
-    assert_eq!(recorded(&run, &Seen { issue: Some(seen), ..Seen::default() }), []);
+fn a_repo_that_is_taken_off_the_allowlist_cancels_its_runs_and_one_that_never_was_on_it_none() {
+    let check = |dispatcher, enrolled, cancels: bool| {
+        let run = Run { dispatcher, enrolled, ..admitted() };
+        let seen = IssueSeen { enrolled: false, in_progress: false, ..issue() };
+        let recorded = recorded(&run, &Seen { issue: Some(seen), ..Seen::default() });
+        let cancelled = recorded.iter().any(|row| {
+            matches!(row, Transition::Cancelled { cancel } if cancel.how == CancelHow::Unenrolled)
+        });
+        assert_eq!(cancelled, cancels, "{dispatcher:?}, {enrolled}: {recorded:?}");
+    };
+    check(Dispatcher::Loop, true, true);
+    // Admitted before it was kept.
+    check(Dispatcher::Loop, false, true);
+    check(Dispatcher::Person, true, true);
+    check(Dispatcher::Person, false, false);
 }
 
 #[test]

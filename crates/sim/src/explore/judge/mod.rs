@@ -20,6 +20,7 @@ use afk_core::ids::{At, IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::plan::End;
 use afk_core::run::Run;
 use afk_core::usd::Usd;
+use afk_engine::outbox::MOST_ATTEMPTS;
 use jiff::SignedDuration;
 
 use super::truth::Truth;
@@ -100,12 +101,17 @@ impl Judge {
         self.thawed(world, by);
         self.tracker(world);
         self.shown(world, step);
-        for bell in world.rung.iter().skip(self.bells) {
-            if !world.store.outbox.contains_key(&bell.id.to_string()) {
+        for (name, bell) in world.doorbells.rung.iter().skip(self.bells) {
+            if !world.store.outbox.contains_key(&format!("{}:{name}", bell.id)) {
                 self.wrong.push(format!("a bell rang before its outcome was kept: {}", bell.title));
             }
         }
-        self.bells = world.rung.len();
+        self.bells = world.doorbells.rung.len();
+        for (id, send) in &world.store.outbox {
+            if send.attempts > MOST_ATTEMPTS {
+                self.wrong.push(format!("{id} was rung {} times", send.attempts));
+            }
+        }
         self.wrong.extend(world.wrong.iter().cloned());
     }
 
@@ -151,17 +157,42 @@ impl Judge {
     }
 }
 
+/// A doorbell of a run's end.
+struct Bell {
+    kind: DoorbellKind,
+    /// Which doorbell rings.
+    name: String,
+    /// The id of what it rings.
+    id: String,
+    /// Whether it must ring about this end, and no other.
+    wanted: bool,
+}
+
+impl Bell {
+    /// The id of its row in the outbox.
+    fn row(&self) -> String {
+        format!("{}:{}", self.id, self.name)
+    }
+}
+
 /// The bells of a run that may ring about its end, and whether each must for `end`.
-fn bells(run: &Run, end: End) -> [(DoorbellKind, String, bool); 3] {
-    let wanted = match end {
+fn bells(world: &World, run: &Run, end: End) -> Vec<Bell> {
+    let ends = match end {
         End::Done => Some(DoorbellKind::Done),
         End::NeedsHuman => Some(DoorbellKind::NeedsHuman),
         End::Frozen => Some(DoorbellKind::Frozen),
         End::Released => None,
     };
-    [DoorbellKind::Done, DoorbellKind::NeedsHuman, DoorbellKind::Frozen].map(|kind| {
+    let kinds = [DoorbellKind::Done, DoorbellKind::NeedsHuman, DoorbellKind::Frozen];
+    let bells = kinds.into_iter().flat_map(|kind| {
         let (issue, detail) = (&run.issue, "");
         let ring = Ring { run: run.id, issue, kind, reason: None, detail, link: None, nth: 0 };
-        (kind, Doorbell::new(&ring).id.to_string(), wanted == Some(kind))
-    })
+        let id = Doorbell::new(&ring).id.to_string();
+        let wanting = world.doorbells.wanting(kind);
+        world.doorbells.names.iter().map(move |name| {
+            let wanted = ends == Some(kind) && wanting.contains(name);
+            Bell { kind, name: name.clone(), id: id.clone(), wanted }
+        })
+    });
+    bells.collect()
 }

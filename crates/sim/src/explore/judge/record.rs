@@ -89,11 +89,11 @@ impl Judge {
                 self.kept_frozen(world, run, *end);
                 let events = world.tracker.issues.get(&run.issue).map(|one| one.events.len());
                 self.ended.insert(run.id, events.unwrap_or_default());
-                for (kind, bell, wanted) in bells(run, *end) {
-                    if world.store.outbox.contains_key(&bell) != wanted {
+                for bell in bells(world, run, *end) {
+                    if world.store.outbox.contains_key(&bell.row()) != bell.wanted {
                         self.wrong.push(format!(
-                            "{} ends as {end:?}, and {kind} is kept wrongly",
-                            run.id
+                            "{} ends as {end:?}, and {} is kept wrongly",
+                            run.id, bell.kind
                         ));
                     }
                 }

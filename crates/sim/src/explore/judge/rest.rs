@@ -34,9 +34,16 @@ impl Judge {
             if run.settled_at.is_none() {
                 self.wrong.push(format!("{id} never settled"));
             }
-            for (kind, bell, wanted) in bells(run, end) {
-                let rang = world.rung.iter().any(|rung| rung.id.to_string() == bell);
-                if rang != wanted || world.store.outbox.contains_key(&bell) != wanted {
+            for bell in bells(world, run, end) {
+                let rang = world.doorbells.rung.iter().any(|(name, doorbell)| {
+                    *name == bell.name && doorbell.id.to_string() == bell.id
+                });
+                let row = world.store.outbox.get(&bell.row());
+                // Only what never answered is given up.
+                let dead = world.doorbells.broken.contains(&bell.name)
+                    && row.is_some_and(|row| row.given_up);
+                if row.is_some() != bell.wanted || (rang != bell.wanted && !dead) {
+                    let kind = bell.kind;
                     self.wrong.push(format!("{id} ended as {end:?} and {kind} rang wrongly"));
                 }
             }

@@ -10,6 +10,8 @@ use crate::world::{Lease, World};
 
 /// Rounds of calm after which whatever has not ended is stuck.
 const CALM: u32 = 600;
+/// Rounds that are short.
+const HALF: u32 = CALM / 2;
 
 impl Story<'_> {
     /// Goes on until nothing is under way and nothing could be begun.
@@ -20,7 +22,8 @@ impl Story<'_> {
         }
         self.sim.happen_late();
         let repos = self.scenario.setting.repos();
-        self.sim.with(|world| calmed(world, &repos));
+        let dead = self.scenario.setting.dead_webhook;
+        self.sim.with(|world| calmed(world, &repos, dead));
         self.note("calm");
         for round in 0..CALM {
             for plane in 0..self.planes.len() {
@@ -31,7 +34,12 @@ impl Story<'_> {
             }
             self.world_goes_on();
             // Usage limits are waited out a quarter of an hour each.
-            let pause = if round < CALM / 2 { 5 } else { 60 };
+            let pause = match round {
+                // A dead doorbell is given up after a day.
+                _ if self.sim.with(|world| only_rings(world)) => 600,
+                0..HALF => 5,
+                _ => 60,
+            };
             self.time_passes(SignedDuration::from_secs(pause));
             let (judge, planes) = (&self.judge, &self.planes);
             let dead = |lease: &Lease| !planes.iter().any(|plane| plane.owner == lease.owner);
@@ -57,14 +65,14 @@ impl Story<'_> {
 }
 
 /// Faults and people stop, and switches are lifted.
-fn calmed(world: &mut World, repos: &[RepoName]) {
+fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     let switches = &mut world.store.switches;
     (switches.halt, switches.pause) = (None, None);
     switches.frozen.clear();
     world.store.unreadable_switches = false;
     world.config.kill_switch = false;
     world.bad_config = None;
-    world.bells_broken = false;
+    world.doorbells.broken.retain(|name| dead && name == "webhook");
     world.tracker.mute.clear();
     world.tracker.limited.clear();
     world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
@@ -87,5 +95,14 @@ fn at_rest(world: &World) -> bool {
     let live = world.store.all().iter().any(|run| run.settled_at.is_none());
     let jobs = world.jobs.jobs.values().any(|job| matches!(job.state, JobState::Running));
     let answered = world.store.requests.iter().all(|(_, request)| request.answered.is_some());
-    !live && !jobs && answered && world.store.outbox.values().all(|send| send.rung)
+    !live && !jobs && answered && world.all_rung()
+}
+
+/// Nothing is under way but doorbells, and these have failed for long.
+fn only_rings(world: &World) -> bool {
+    let live = world.store.all().iter().any(|run| run.settled_at.is_none());
+    let waits = world.store.outbox.values().filter(|send| send.waits());
+    !live
+        && !world.all_rung()
+        && waits.min_by_key(|send| send.attempts).is_some_and(|send| send.attempts > 8)
 }

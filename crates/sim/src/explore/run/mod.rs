@@ -363,7 +363,8 @@ impl Story<'_> {
             let rows = world.store.runs.values().flat_map(|kept| &kept.journal);
             let rows = rows.map(|row| row.transition.clone());
             let (issues, remotes) = (&world.tracker.issues, &world.git.remotes);
-            let rest = format!("{issues:?} {:?} {remotes:?} {:?}", world.rung, world.archive);
+            let rest =
+                format!("{issues:?} {:?} {remotes:?} {:?}", world.doorbells.rung, world.archive);
             rows.chain([rest]).collect::<Vec<_>>()
         });
         for text in told {

@@ -7,7 +7,7 @@ use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::{Run, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
-use afk_engine::ports::{JobKind, JobState};
+use afk_engine::ports::{DoorbellSend, JobKind, JobState};
 use jiff::SignedDuration;
 
 use crate::world::{IssueRecord, JobRecord, Kept, Send, World, own};
@@ -186,9 +186,10 @@ pub(super) fn bell_twice<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
                     link: None,
                     nth: 0,
                 };
-                let (doorbell, due) = (Doorbell::new(&ring), world.now);
-                let send = Send { doorbell, due, attempts: 0, claim: None, rung: false };
-                world.store.outbox.entry(send.doorbell.id.to_string()).or_insert(send);
+                let (name, doorbell) = ("terminal".to_owned(), Doorbell::new(&ring));
+                let send = DoorbellSend { name, doorbell };
+                let (id, send) = (send.id(), Send::new(send, world.now));
+                world.store.outbox.entry(id).or_insert(send);
             }
         }
     }
@@ -227,9 +228,11 @@ pub(super) fn ended_by_error<T>(world: &mut World, act: impl FnOnce(&mut World) 
             link: None,
             nth: 0,
         };
-        let send =
-            Send { doorbell: Doorbell::new(&ring), due: at, attempts: 0, claim: None, rung: false };
-        world.store.outbox.insert(send.doorbell.id.to_string(), send);
+        let doorbell = Doorbell::new(&ring);
+        for name in world.doorbells.wanting(doorbell.kind) {
+            let send = DoorbellSend { name, doorbell: doorbell.clone() };
+            world.store.outbox.insert(send.id(), Send::new(send, at));
+        }
     }
     answer
 }
@@ -262,10 +265,31 @@ pub(super) fn bell_first<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
     let (runs, outbox) = (world.store.runs.clone(), world.store.outbox.clone());
     let answer = act(world);
     let sent = world.store.outbox.iter().filter(|(id, _)| !outbox.contains_key(*id));
-    let sent: Vec<_> = sent.map(|(_, send)| send.doorbell.clone()).collect();
+    let sent = sent.map(|(_, send)| (send.name.clone().unwrap_or_default(), send.doorbell.clone()));
+    let sent: Vec<_> = sent.collect();
     if !sent.is_empty() {
-        world.rung.extend(sent);
+        world.doorbells.rung.extend(sent);
         (world.store.runs, world.store.outbox) = (runs, outbox);
+    }
+    answer
+}
+
+/// Strikes off every row of a doorbell that one row of was delivered.
+pub(super) fn bells_as_one<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let answer = act(world);
+    let rows = world.store.outbox.values();
+    let rung: Vec<_> = rows.filter(|send| send.rung).map(|send| send.doorbell.id).collect();
+    for send in world.store.outbox.values_mut() {
+        send.rung |= rung.contains(&send.doorbell.id);
+    }
+    answer
+}
+
+/// What was given up is due again.
+pub(super) fn bells_for_ever<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let answer = act(world);
+    for send in world.store.outbox.values_mut() {
+        send.given_up = false;
     }
     answer
 }

@@ -60,6 +60,10 @@ pub enum Bad {
     ConcludesOverTheLiving,
     /// Bells that did not ring are struck off.
     BellsLost,
+    /// When one bell rang, the others are struck off, too.
+    BellsAsOne,
+    /// Bells that never ring are never given up.
+    BellsForEver,
     /// An end rings two bells.
     BellsTwice,
     /// The in-progress label is not put on.
@@ -124,7 +128,7 @@ pub enum Bad {
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 54] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -147,6 +151,8 @@ impl Bad {
         Self::AllowlistIgnored,
         Self::ConcludesOverTheLiving,
         Self::BellsLost,
+        Self::BellsAsOne,
+        Self::BellsForEver,
         Self::BellsTwice,
         Self::LockNotShown,
         Self::LeasesKept,

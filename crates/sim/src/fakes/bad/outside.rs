@@ -47,7 +47,9 @@ impl Bad {
                 world.pulls.pulls.clear();
                 act(world)
             }
-            (Self::BellsLost, "notifier.ring") => undoing(world, |world| &mut world.rung, act),
+            (Self::BellsLost, "doorbells.ring") => {
+                undoing(world, |world| &mut world.doorbells.rung, act)
+            }
             (Self::DispatchBeforeRecord | Self::LabelBeforeThread, "git.prepare") => {
                 let answer = act(world);
                 self.too_early(world);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Bad;
 use super::bends::{
-    available, believing, bell_first, bell_twice, bending, clock_from_dispatch, ended_by_error,
-    hiding, long_ago, recording, rewriting, uncorrected, undoing, unsent, without_costs,
+    available, believing, bell_first, bell_twice, bells_as_one, bells_for_ever, bending,
+    clock_from_dispatch, ended_by_error, hiding, long_ago, recording, rewriting, uncorrected,
+    undoing, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -70,6 +71,8 @@ impl Bad {
                 undoing(world, |world| &mut world.store.requests, act)
             }
             (Self::BellsTwice, "store.commit") => bell_twice(world, act),
+            (Self::BellsAsOne, "store.rung") => bells_as_one(world, act),
+            (Self::BellsForEver, "store.not_rung") => bells_for_ever(world, act),
             (Self::LeasesKept, "store.unlease") => {
                 undoing(world, |world| &mut world.store.leases, act)
             }

@@ -1,12 +1,12 @@
-//! Housekeeping by the clock: when it is time, once, sparing live runs, over restarts, and
-//! each chore whatever becomes of the others.
+//! Housekeeping by the clock: when it is time, once, sparing live runs, over restarts, each
+//! chore whatever becomes of the others, and each mirror in its turn.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
 
 use afk_engine::Engine;
-use afk_sim::story::{Story, good_work};
+use afk_sim::story::{Story, enroll, good_work};
 use afk_sim::world::{Fault, Script, When};
 use jiff::SignedDuration;
 use tokio_util::sync::CancellationToken;
@@ -112,17 +112,17 @@ async fn a_chore_that_fails_stops_no_other_and_is_tried_the_next_time() {
     for failing in CHORES {
         let story = Story::new();
         let stop = CancellationToken::new();
-        story.engine.keep_house(&stop).await.unwrap();
+        story.engine.do_chores(&stop).await.unwrap();
         let call = story.sim.with(|world| world.calls.iter().position(|name| *name == failing));
 
         let story = Story::new();
         let fault = Fault { call: call.unwrap(), when: When::Before, kills: false };
         story.sim.with(|world| world.fault = Some(fault));
-        let done = story.engine.keep_house(&stop).await.unwrap();
+        let done = story.engine.do_chores(&stop).await.unwrap();
         assert_eq!(done.failed, 1, "{failing}");
         let called = story.sim.with(|world| world.calls.clone());
         assert!(CHORES.iter().all(|chore| called.contains(chore)), "{failing}: {called:?}");
-        assert_eq!(story.engine.keep_house(&stop).await.unwrap().failed, 0, "{failing}");
+        assert_eq!(story.engine.do_chores(&stop).await.unwrap().failed, 0, "{failing}");
     }
 }
 
@@ -133,4 +133,32 @@ async fn a_store_that_fails_once_puts_it_off_by_minutes() {
         world.fault = Some(Fault { call: world.calls.len(), when: When::Before, kills: false });
     });
     assert_eq!(minutes(&story, &[&story.engine], 30).await, all_at(&[6]));
+}
+
+/// A story with so many repos; each look at a mirror is noted by the fake.
+fn with_repos(names: &[&str]) -> Story {
+    Story::new().configure(|config| {
+        for name in names {
+            enroll(config, name);
+        }
+    })
+}
+
+fn tidied(story: &Story) -> Vec<String> {
+    story.sim.with(|world| world.git.tidied.drain(..).map(|repo| repo.to_string()).collect())
+}
+
+#[tokio::test]
+async fn what_was_not_reached_is_packed_the_next_time() {
+    let story = with_repos(&["o/s", "o/t", "o/u", "o/v"]);
+    // Each hangs, and is given up after ten minutes: two in the bound of one time.
+    story.sim.with(|world| world.hanging.insert("git.tidy"));
+    minutes(&story, &[&story.engine], 22).await;
+    story.sim.with(|world| world.hanging.clear());
+    assert_eq!(tidied(&story), ["o/r", "o/s"]);
+
+    // Also by another control plane, and then all of them, each in its turn.
+    let story = story.restarted("second");
+    minutes(&story, &[&story.engine], 60).await;
+    assert_eq!(tidied(&story), ["o/t", "o/u", "o/v", "o/r", "o/s"]);
 }
