@@ -228,7 +228,7 @@ fn two_repos(times: usize, runs: u32) -> Story {
 }
 
 fn held_bells(world: &World) -> usize {
-    world.rung.iter().filter(|bell| bell.kind == DoorbellKind::Held).count()
+    world.rung().iter().filter(|bell| bell.kind == DoorbellKind::Held).count()
 }
 
 #[tokio::test]
@@ -245,7 +245,7 @@ async fn an_agent_that_cannot_work_is_waited_for_and_holds_every_other_issue_bac
     assert!(run.pauses.iter().any(|pause| pause.to.is_none()), "no clock goes on");
     story
         .until("both are done", |world| {
-            world.rung.iter().filter(|bell| bell.kind == DoorbellKind::Done).count() == 2
+            world.rung().iter().filter(|bell| bell.kind == DoorbellKind::Done).count() == 2
         })
         .await;
     let first = story.sim.with(|world| {
@@ -266,7 +266,7 @@ async fn two_runs_that_find_out_the_same_ring_once() {
     });
     story
         .until("both are done", |world| {
-            world.rung.iter().filter(|bell| bell.kind == DoorbellKind::Done).count() == 2
+            world.rung().iter().filter(|bell| bell.kind == DoorbellKind::Done).count() == 2
         })
         .await;
     story.sim.with(|world| {

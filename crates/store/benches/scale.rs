@@ -87,7 +87,7 @@ async fn measure(file: &Path) {
         assert_eq!(
             tracker.ready_everywhere(&names, "ready").await.map(|all| all.len()),
             Some(names.len())
-        )
+        );
     };
     show("ready issues of all repositories", &ready).await;
     let heard: Vec<_> = store.heard().await.unwrap().into_iter().collect();
@@ -95,7 +95,7 @@ async fn measure(file: &Path) {
         assert_eq!(
             tracker.comments_everywhere(&heard).await.map(|all| all.len()),
             Some(names.len())
-        )
+        );
     };
     show("new comments of all repositories", &comments).await;
     let runs = async || assert_eq!(store.runs(&Filter::default()).await.unwrap().len(), 100);
