@@ -3,7 +3,8 @@
 use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
-use afk_core::run::{PullState, Transition};
+use afk_core::plan::RedCause;
+use afk_core::run::{PullSeen, PullState, Transition};
 use afk_engine::ports::JournalRow;
 
 use super::show::{ended, verb};
@@ -74,15 +75,7 @@ fn told(transition: &Transition) -> String {
         Transition::NotLanded => "not found on the default branch".to_owned(),
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::PullBegun => "a pull request is to be opened".to_owned(),
-        Transition::PullSeen { seen } => {
-            let state = match &seen.state {
-                PullState::Open => "is open".to_owned(),
-                PullState::Merged { commit } => format!("was merged as {}", commit.short()),
-                PullState::Closed => "was closed".to_owned(),
-                PullState::Superseded => "was superseded by another".to_owned(),
-            };
-            format!("the pull request {} {state}", line(&seen.link, 200))
-        }
+        Transition::PullSeen { seen } => pull(seen),
         Transition::Adopted { commit, base, .. } => {
             format!("landed as {} on {}, merged by people", commit.short(), base.short())
         }
@@ -90,8 +83,8 @@ fn told(transition: &Transition) -> String {
             format!("stage {}: {}", line(&stage.name, 60), stage.answer)
         }
         Transition::Attributed { cause } => match cause {
-            afk_core::plan::RedCause::Ours => "the red is ours".to_owned(),
-            afk_core::plan::RedCause::NotOurs => "the red is not ours".to_owned(),
+            RedCause::Ours => "the red is ours".to_owned(),
+            RedCause::NotOurs => "the red is not ours".to_owned(),
         },
         Transition::LabelsSeen { .. } => "labels seen on the issue".to_owned(),
         Transition::Cancelled { cancel } => {
@@ -126,4 +119,15 @@ fn told(transition: &Transition) -> String {
         Transition::Concluded { end, why } => format!("{}: {}", outcome(*end), line(why, 200)),
         Transition::Settled => "settled: the issue shows it all".to_owned(),
     }
+}
+
+/// What became of a pull request.
+fn pull(seen: &PullSeen) -> String {
+    let state = match &seen.state {
+        PullState::Open => "is open".to_owned(),
+        PullState::Merged { commit } => format!("was merged as {}", commit.short()),
+        PullState::Closed => "was closed".to_owned(),
+        PullState::Superseded => "was superseded by another".to_owned(),
+    };
+    format!("the pull request {} {state}", line(&seen.link, 200))
 }
