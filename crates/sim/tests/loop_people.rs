@@ -189,7 +189,7 @@ async fn an_agent_that_cannot_be_stopped_is_given_up_on_by_one_shot_ticks_of_new
     story.marked().await;
     story.sim.with(|world| world.agents.stubborn = true);
     story.sim.with(|world| ask(world, "a", Request::Stop));
-    for n in 0..60 {
+    for n in 0..120 {
         story = story.restarted(&format!("process {n}"));
         let _ = story.round().await;
     }
