@@ -6,7 +6,7 @@
 //! and no other secret.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use afk_agent::agents::claude::command::{self as claude, Access as ClaudeAccess, Credential};
 use afk_agent::agents::claude::session::{SessionId, SessionUse};
@@ -125,6 +125,17 @@ pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<(
          or set agents.claude.api_key",
         home.display()
     )))
+}
+
+/// Whether the scripted agent, which is this very program, has a script.
+pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
+    let script = config.script.as_deref();
+    if script.is_some_and(Path::is_file) {
+        return Ok(());
+    }
+    let at = script.map_or_else(String::new, |script| format!(" at {}", script.display()));
+    let why = format!("the scripted agent has no script{at}: correct agents.scripted.script");
+    Err(PortError::new(PortErrorKind::NotFound, why))
 }
 
 fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {

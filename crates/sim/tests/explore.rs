@@ -145,6 +145,8 @@ fn says(bad: Bad) -> &'static str {
         Bad::PollsAllTheTime => "again at once",
         Bad::OpensAnotherPull => "an attempt has two pull requests",
         Bad::PullForgotten => "ends and its pull request is open",
+        Bad::PushesUnderAFreeze => "was pushed under a freeze",
+        Bad::PushesWithoutALease => "was pushed by who had lost its lease",
     }
 }
 

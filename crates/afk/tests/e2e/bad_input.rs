@@ -131,12 +131,15 @@ fn a_hook_that_fails_goes_to_a_person_with_its_words() {
 }
 
 #[test]
-fn a_missing_script_goes_to_a_person() {
+fn a_missing_script_leaves_the_issue_ready() {
     let mut world = World::new();
     let nowhere = world.path("no-script.json");
     world.set("agents.scripted.script", nowhere.to_str().unwrap());
-    let ended = world.run(4);
-    world.handed_over(&ended, &["no-script.json"]);
+    let issue = world.issue("Triple numbers");
+    let mend = ["no-script.json", "agents.scripted.script"];
+    world.afk(&["run", &issue]).ended(6).complains(&mend);
+    let shown = world.json(&["issue", "show", &issue]);
+    assert_eq!(shown["issue"]["labels"], serde_json::json!(["ready-for-agent"]));
     let script = world.path("script.json");
     world.set("agents.scripted.script", script.to_str().unwrap());
     world.goes_on();

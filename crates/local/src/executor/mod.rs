@@ -119,8 +119,7 @@ impl Executor for LocalExecutor {
     async fn ready(&self, repo: &RepoName) -> PortResult<()> {
         match self.local.agent(repo)? {
             Agent::Claude(claude) => invocations::claude_ready(&self.local, &claude).await,
-            // It is this very program.
-            Agent::Scripted(_) => Ok(()),
+            Agent::Scripted(scripted) => invocations::scripted_ready(&scripted),
         }
     }
 

@@ -42,6 +42,9 @@ impl Scenario {
             acts.extend((0..4).map(|_| decides(&mut people, repos)));
             acts.sort_by_key(|(step, _)| *step);
         }
+        let mut acts: Vec<_> =
+            acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect();
+        acts.extend(before_a_push(&mut Rng::new(seed, 9), repos));
         Self {
             about: String::new(),
             seed: Some(seed),
@@ -54,7 +57,7 @@ impl Scenario {
                 dead_webhook: Rng::new(seed, 6).chance(3),
                 ..setting(&mut Rng::new(seed, 2), repos)
             },
-            acts: acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect(),
+            acts,
             faults,
         }
     }
@@ -86,6 +89,18 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         setting.repos.push(RepoSetting { name: (*repo).to_owned(), turns, issues });
     }
     setting
+}
+
+/// Now and then something happens between a candidate's last look at the remote and its
+/// push: a freeze, or so much time that the run's lease is over.
+fn before_a_push(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
+    let when = When::After("git.landed".to_owned(), 1 + rng.below(4));
+    let act = match rng.below(12) {
+        0 => Happens::Freeze(rng.pick(repos).to_owned(), true),
+        1 => Happens::Jump(rng.pick(&[35, 70])),
+        _ => return None,
+    };
+    Some((when, act))
 }
 
 /// People decide on what is open then.

@@ -94,6 +94,11 @@ impl Judge {
         {
             self.wrong.push(format!("{id} landed on {repo}, which is frozen"));
         }
+        if let (Some(run), Some(by)) = (run, by)
+            && let Some(what) = self.last_look(run, by)
+        {
+            self.wrong.push(format!("{} {what}", run.id));
+        }
         let ours = run.zip(by).filter(|(run, by)| leases(world, run.id, by.plane));
         if let Some((run, _)) = ours {
             if run.sent().is_none_or(|sent| sent.commit != *id) {
@@ -104,6 +109,31 @@ impl Judge {
         if !self.landings.insert(of) {
             self.wrong.push(format!("an attempt landed on {repo} twice"));
         }
+    }
+
+    /// Notes which control plane holds which run.
+    pub(super) fn leases(&mut self, world: &World, step: u64) {
+        for (key, lease) in world.store.leases.iter().filter(|(_, one)| one.until > world.now) {
+            let run = key.strip_prefix("run:").and_then(|run| run.parse().ok());
+            if let Some((plane, run)) = plane(&lease.owner).zip(run) {
+                self.held.insert((plane, run), step);
+            }
+        }
+    }
+
+    /// What `push` of `run` did not look at, or what it saw and did not heed. Right before a
+    /// push the lease is asked for once more, and after it the switches.
+    fn last_look(&self, run: &Run, push: By) -> Option<&'static str> {
+        let looks = self.looks.get(&push.plane);
+        let Some((asked, _)) = looks.filter(|(_, answered)| *answered == push.made) else {
+            return Some("was pushed and the switches were not read before");
+        };
+        if self.truth.shut(&run.issue, push.made).contains(&"freeze") {
+            return Some("was pushed under a freeze that was thrown before");
+        }
+        // The lease was asked for right before the switches were.
+        let held = self.held.get(&(push.plane, run.id));
+        held.is_none_or(|held| held < asked).then_some("was pushed by who had lost its lease")
     }
 
     /// No proof and no verdict of something else close an issue on what was forged.
@@ -134,9 +164,12 @@ impl Judge {
 /// to a call can take that back no more, and nobody waits for it.
 fn leases(world: &World, run: RunId, plane: usize) -> bool {
     let lease = world.store.leases.get(&format!("run:{run}"));
-    lease.is_some_and(|one| {
-        one.until > world.now && one.owner.starts_with(&format!("plane-{plane}-"))
-    })
+    lease.is_some_and(|one| one.until > world.now && self::plane(&one.owner) == Some(plane))
+}
+
+/// The control plane that calls itself `owner`.
+fn plane(owner: &str) -> Option<usize> {
+    owner.strip_prefix("plane-")?.split('-').next()?.parse().ok()
 }
 
 /// Whether stages are asked about candidates of `repo`.

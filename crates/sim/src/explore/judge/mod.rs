@@ -39,6 +39,8 @@ pub(super) struct By {
     pub(super) call: &'static str,
     /// When the call was made.
     pub(super) since: At,
+    /// The step at which it was made: what its control plane knew is from that step or before.
+    pub(super) made: u64,
     /// The step at which its tick began, or of the oldest answer that it was given.
     pub(super) tick: u64,
     /// Whether it was answered with what the world said.
@@ -64,6 +66,10 @@ pub(super) struct Judge {
     landings: BTreeSet<(String, String)>,
     /// Our pushes to default branches that were judged.
     pushes: usize,
+    /// When each control plane last asked for the switches, and when it was answered.
+    looks: BTreeMap<usize, (u64, u64)>,
+    /// The last step at which each control plane held each run's lease.
+    held: BTreeMap<(usize, RunId), u64>,
     /// The frozen repos, and since when.
     frozen: BTreeMap<RepoName, At>,
     /// Commits that no loop pushed, with the run whose trailers they carry.
@@ -90,7 +96,8 @@ impl Judge {
     /// Judges the step that has just been made.
     pub(super) fn look(&mut self, world: &World, step: u64, by: Option<By>) {
         self.truth.look(world, step);
-        self.switches(world, by);
+        self.switches(world, step, by);
+        self.leases(world, step);
         self.rows(world, by);
         self.turns(world, by);
         self.jobs(world, by);
@@ -126,8 +133,9 @@ impl Judge {
         self.polled.retain(|(of, ..), _| *of != plane);
     }
 
-    fn switches(&mut self, world: &World, by: Option<By>) {
+    fn switches(&mut self, world: &World, step: u64, by: Option<By>) {
         let Some(by) = by.filter(|by| by.call == "store.switches" && by.answered) else { return };
+        self.looks.insert(by.plane, (by.made, step));
         // What cannot be read counts as on.
         if world.store.switches.halt.is_some() || world.store.unreadable_switches {
             self.halted.entry(by.plane).or_insert(world.now);

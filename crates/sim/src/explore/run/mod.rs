@@ -98,6 +98,8 @@ struct Story<'a> {
     /// How often each call was made, and the newest one.
     made: BTreeMap<&'static str, u64>,
     newest: Option<&'static str>,
+    /// The step at which each call that waits was made, by its ticket.
+    asked: BTreeMap<u64, u64>,
     report: Report,
     lines: Vec<String>,
 }
@@ -139,6 +141,7 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         acts: (0..).zip(&scenario.acts).map(|(n, (when, act))| (n, when, act)).collect(),
         made: BTreeMap::new(),
         newest: None,
+        asked: BTreeMap::new(),
         report,
         lines: Vec::new(),
     };
@@ -272,11 +275,12 @@ impl Story<'_> {
             self.crash(one.plane);
         }
         let answered = fate == Fate::Done;
-        let Waiting { plane, name: call, since, .. } = one;
+        let Waiting { plane, name: call, since, ticket } = one;
+        let made = self.asked.remove(&ticket).unwrap_or(self.step);
         if call == "executor.start" {
             self.sim.with(acts::capped);
         }
-        self.look(Some(By { plane, call, since, tick, answered }));
+        self.look(Some(By { plane, call, since, made, tick, answered }));
         if let Some(tick) = self.planes[plane].ticked.take() {
             let mut judge = std::mem::take(&mut self.judge);
             self.sim.with(|world| judge.ticked(world, &tick));
@@ -334,6 +338,9 @@ impl Story<'_> {
 
     fn look(&mut self, by: Option<By>) {
         self.step += 1;
+        for one in self.gate.waiting() {
+            self.asked.entry(one.ticket).or_insert(self.step);
+        }
         let (step, mut judge) = (self.step, std::mem::take(&mut self.judge));
         self.sim.with(|world| judge.look(world, step, by));
         self.judge = judge;

@@ -124,11 +124,15 @@ pub enum Bad {
     OpensAnotherPull,
     /// That a pull request may be open is not remembered.
     PullForgotten,
+    /// A freeze is not seen by the last look before a push.
+    PushesUnderAFreeze,
+    /// The lease is not asked for by the last look before a push.
+    PushesWithoutALease,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 56] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -183,6 +187,8 @@ impl Bad {
         Self::HoldIgnored,
         Self::OpensAnotherPull,
         Self::PullForgotten,
+        Self::PushesUnderAFreeze,
+        Self::PushesWithoutALease,
     ];
 
     /// The configuration as this loop sees it.

@@ -24,6 +24,12 @@ impl Bad {
             (Self::FreezeForgotten, "store.switches" | "store.admit") => {
                 bending(world, |world| &mut world.store.switches.frozen, Vec::clear, act)
             }
+            (Self::PushesUnderAFreeze, "store.switches") if about_to_push(world) => {
+                bending(world, |world| &mut world.store.switches.frozen, Vec::clear, act)
+            }
+            (Self::PushesWithoutALease, "store.lease") if about_to_push(world) => {
+                undoing(world, |world| &mut world.store.leases, act)
+            }
             (Self::UnreadableIsOff, "store.switches") => {
                 let readable = |unreadable: &mut bool| *unreadable = false;
                 bending(world, |world| &mut world.store.unreadable_switches, readable, act)
@@ -82,4 +88,11 @@ impl Bad {
             _ => act(world),
         }
     }
+}
+
+/// Whether a run has begun a push that did not happen yet.
+fn about_to_push(world: &World) -> bool {
+    world.store.runs.values().any(|kept| {
+        kept.run.candidate().is_some_and(|one| one.sent_at.is_some() && one.landed_at.is_none())
+    })
 }
