@@ -20,6 +20,8 @@ mod switch;
 mod verify;
 mod work;
 
+use std::path::Path;
+
 use afk_app::operator::Operator;
 
 use super::args::{Command, EvidenceArgs, EvidenceCommand, Global};
@@ -48,15 +50,20 @@ impl Context<'_> {
     /// said, with the store that is worked at instead.
     async fn operator_to_look(&self) -> Answer<Operator> {
         let operator = Operator::open_to_look(sources(self.config())).await?;
-        if let Some(trouble) = &operator.trouble {
-            let store = operator.store.path().display();
+        self.warn_of(operator.trouble.as_deref(), operator.store.path());
+        Ok(operator)
+    }
+
+    /// Says what is wrong with the configuration, if anything is, and which store is shown.
+    fn warn_of(&self, trouble: Option<&str>, store: &Path) {
+        if let Some(trouble) = trouble {
+            let store = store.display();
             self.out.warn(&format!(
                 "the configuration is not good, and this is the store at {store}:\n{trouble}\n\
                  pickup is paused: nothing new is dispatched until this is mended; an `afk serve` \
                  that runs goes on with its live runs under the last good configuration"
             ));
         }
-        Ok(operator)
     }
 }
 

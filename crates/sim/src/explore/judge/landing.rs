@@ -124,8 +124,7 @@ impl Judge {
     /// What `push` of `run` did not look at, or what it saw and did not heed. Right before a
     /// push the lease is asked for once more, and after it the switches.
     fn last_look(&self, run: &Run, push: By) -> Option<&'static str> {
-        let looks = self.looks.get(&push.plane);
-        let Some((asked, _)) = looks.filter(|(_, answered)| *answered == push.made) else {
+        let Some(asked) = self.looks.get(&(push.plane, push.made)) else {
             return Some("was pushed and the switches were not read before");
         };
         if self.truth.shut(&run.issue, push.made).contains(&"freeze") {

@@ -10,7 +10,7 @@ use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{DoorbellSend, JobKind, JobState};
 use jiff::SignedDuration;
 
-use crate::world::{IssueRecord, JobRecord, Kept, Send, World, own};
+use crate::world::{IssueRecord, JobRecord, Kept, Lease, Send, World, own};
 
 /// `act` on a world of which `part` is bent; it is put back after it, whatever `act` made
 /// of it.
@@ -34,6 +34,19 @@ pub(super) fn undoing<P: Clone, T>(
     act: impl FnOnce(&mut World) -> T,
 ) -> T {
     bending(world, part, |_| {}, act)
+}
+
+/// `act`, by which no lease lasts longer than before.
+pub(super) fn not_renewed<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let before = world.store.leases.clone();
+    let answer = act(world);
+    for (key, lease) in &mut world.store.leases {
+        let same = |old: &&Lease| old.owner == lease.owner && old.generation == lease.generation;
+        if let Some(old) = before.get(key).filter(same) {
+            lease.until = old.until;
+        }
+    }
+    answer
 }
 
 /// `act` on a world without the runs that `hidden` names; they come back after it.

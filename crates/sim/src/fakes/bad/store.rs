@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::Bad;
 use super::bends::{
     available, believing, bell_first, bell_twice, bells_as_one, bells_for_ever, bending,
-    clock_from_dispatch, ended_by_error, hiding, long_ago, recording, rewriting, uncorrected,
-    undoing, unsent, without_costs,
+    clock_from_dispatch, ended_by_error, hiding, long_ago, not_renewed, recording, rewriting,
+    uncorrected, undoing, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -28,7 +28,7 @@ impl Bad {
                 bending(world, |world| &mut world.store.switches.frozen, Vec::clear, act)
             }
             (Self::PushesWithoutALease, "store.lease") if about_to_push(world) => {
-                undoing(world, |world| &mut world.store.leases, act)
+                not_renewed(world, act)
             }
             (Self::UnreadableIsOff, "store.switches") => {
                 let readable = |unreadable: &mut bool| *unreadable = false;
