@@ -82,13 +82,15 @@ impl World {
         }
     }
 
-    /// The newest commit of the default branch that names `run`, and that no control plane pushed.
+    /// The newest commit of the default branch by an agent that names `run`.
     pub(crate) fn brought(&self, repo: &RepoName, run: RunId) -> Option<Oid> {
         let head = self.git.remotes.get(repo)?;
         let run = run.to_string();
         let named = |id: &Oid| {
             let commit = self.git.commits.get(id);
-            commit.is_some_and(|one| trailer(&one.message, RUN_TRAILER) == Some(run.as_str()))
+            commit.is_some_and(|one| {
+                one.author.0 == "agent" && trailer(&one.message, RUN_TRAILER) == Some(run.as_str())
+            })
         };
         self.git.all_of(head).into_iter().find(named)
     }

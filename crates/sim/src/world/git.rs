@@ -155,7 +155,7 @@ impl GitWorld {
     }
 
     /// Whether `of` stands on `below`, or is it.
-    pub(super) fn contains(&self, of: &Oid, below: &Oid) -> bool {
+    pub(crate) fn contains(&self, of: &Oid, below: &Oid) -> bool {
         self.ancestors(of).contains(below)
     }
 
