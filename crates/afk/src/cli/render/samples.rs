@@ -2,6 +2,7 @@
 //! real ones.
 
 use afk_app::views::RunView;
+use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
 use afk_core::ids::{Actor, At, Oid, RunId};
