@@ -14,20 +14,12 @@ use std::fmt::Write as _;
 
 pub use rules::{AGENT_PUSHES, CONTROL_PLANE_LANDS, NOBODY_ANSWERS, RULES};
 
+use crate::checkout::Lands;
 use crate::ids::{IssueRef, Oid, RunId};
 use crate::text::{Keep, bounded, line, neutral};
 
 /// The most that a prompt may say: bytes, so that characters are fewer still.
 pub const LIMIT: usize = 120_000;
-
-/// Who puts the commits on the default branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lands {
-    /// The control plane; the agent only commits.
-    ControlPlane,
-    /// The agent pushes by itself.
-    Agent,
-}
 
 /// What the opening prompt is made of.
 #[derive(Debug, Clone, Copy)]

@@ -37,6 +37,10 @@ pub struct Seen {
     pub alive: bool,
     /// Something is alive that is no stage.
     pub working: bool,
+    /// The executor has a turn of the run at work, wherever that is, beside what is alive on
+    /// this machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub far: bool,
     /// What people ask of the run and it has not answered.
     pub asked: Vec<Asked>,
     /// Its repo has no table in the configuration any more.

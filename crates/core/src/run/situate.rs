@@ -68,13 +68,18 @@ impl Run {
                 && self.limits_in_a_row() < LIMITS_IN_A_ROW,
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
-            sent: self.sent().is_some(),
+            sent: self.sent().is_some() || self.is_unread(seen),
+            held: seen.frozen && self.agent_lands(),
             unread: seen.unread.is_some() && (seen.dropped || self.is_over(limits, now)),
             said: self.unsaid().next().is_some(),
             blind: seen.broke_off.is_some() && !self.is_over(limits, now),
             obstacle: self.obstacle(),
             alive: alive(seen, self.stopping_since, limits, now),
-            landed: if seen.dropped { self.landed_last() } else { self.landed_now(limits, now) },
+            landed: if seen.dropped {
+                self.landed_last()
+            } else {
+                self.landed_now(seen, limits, now)
+            },
             turn: self.turn_now(seen, limits, now),
         }
     }
@@ -91,7 +96,7 @@ impl Run {
     }
 
     /// What became of the newest landed commit, as far as it is recorded.
-    pub fn landed_now(&self, limits: &Limits, now: At) -> Landed {
+    fn landed_now(&self, seen: &Seen, limits: &Limits, now: At) -> Landed {
         let Some(landed) = self.landed() else { return Landed::Nothing };
         let verdict =
             limits.stages.as_ref().map_or(Verdict::Pending, |stages| fold(landed.answers(stages)));
@@ -99,7 +104,7 @@ impl Run {
         let overdue = waited >= limits.stage;
         match (verdict, landed.red) {
             (Verdict::Green, _) => {
-                Landed::Green { evidence: self.standing_evidence(landed, limits) }
+                Landed::Green { evidence: self.standing_evidence(landed, seen, limits) }
             }
             (Verdict::Red, Some(cause)) => Landed::Red { cause, overdue },
             // Not attributed yet: it is not paid for before that.
@@ -120,10 +125,12 @@ impl Run {
     }
 
     /// Whether the landed commit may close the issue.
-    fn standing_evidence(&self, landed: &Candidate, limits: &Limits) -> Evidence {
-        match &landed.proof {
-            None => Evidence::Missing { judging: false },
-            Some(_) => match self.evidence(limits.stages.as_ref()).is_complete() {
+    fn standing_evidence(&self, landed: &Candidate, seen: &Seen, limits: &Limits) -> Evidence {
+        match (&landed.guardrails, &landed.proof) {
+            // What is breached already needs no proof.
+            (Some(guardrails), None) if !guardrails.passed() => Evidence::Refused,
+            (_, None) => Evidence::Missing { judging: seen.judging },
+            (_, Some(_)) => match self.evidence(limits.stages.as_ref()).is_complete() {
                 Ok(()) => Evidence::Complete,
                 Err(_) => Evidence::Refused,
             },
@@ -136,9 +143,11 @@ impl Run {
         };
         match &turn.ended {
             None => self.under_way(turn, seen, limits, now),
+            // It may still push what nobody would find any more.
+            Some(_) if self.agent_lands() && seen.far => plan::Turn::Unknown,
             Some(ended) => match &ended.how {
                 TurnEnd::Finished { .. } => plan::Turn::Finished {
-                    workspace: workspace(attempt),
+                    workspace: self.workspace(attempt),
                     work: self.work(attempt, seen, limits, now),
                 },
                 TurnEnd::Failed { .. }
@@ -193,6 +202,18 @@ impl Run {
         }
     }
 
+    fn workspace(&self, attempt: &Attempt) -> Workspace {
+        match &attempt.left {
+            // Of a checkout that is not ours nothing counts but what was pushed.
+            None if self.agent_lands() => Workspace::Clean,
+            None => Workspace::Unreadable,
+            Some(left) if left.dirty.is_empty() => Workspace::Clean,
+            Some(_) => Workspace::Dirty {
+                asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
+            },
+        }
+    }
+
     fn work(&self, attempt: &Attempt, seen: &Seen, limits: &Limits, now: At) -> Work {
         if let Some(refused) = &attempt.refused {
             return Work::New(plan::Candidate::Refused(refused.why));
@@ -226,16 +247,6 @@ fn alive(seen: &Seen, since: Option<At>, limits: &Limits, now: At) -> Alive {
     }
     let grace_over = since.is_some_and(|since| elapsed(since, now, &[]) >= limits.stop_grace);
     if seen.working { Alive::Something { grace_over } } else { Alive::Stages { grace_over } }
-}
-
-fn workspace(attempt: &Attempt) -> Workspace {
-    match &attempt.left {
-        None => Workspace::Unreadable,
-        Some(left) if left.dirty.is_empty() => Workspace::Clean,
-        Some(_) => Workspace::Dirty {
-            asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
-        },
-    }
 }
 
 fn standing(

@@ -9,6 +9,7 @@
 mod act;
 mod answer;
 mod below;
+mod brought;
 mod comment;
 mod conclude;
 mod dropped;

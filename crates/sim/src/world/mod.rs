@@ -7,6 +7,7 @@
 //! Nothing happens by itself: a test lets agents and jobs work by [`World::step`].
 
 mod agents;
+mod far;
 mod git;
 mod jobs;
 mod others;

@@ -73,6 +73,10 @@ fn told(transition: &Transition) -> String {
         Transition::TryRemoved { n } => format!("the branch of candidate {n} is gone"),
         Transition::PushBegun => "to be pushed".to_owned(),
         Transition::NotLanded => "not found on the default branch".to_owned(),
+        Transition::Found { candidate } => {
+            let (commit, base) = (candidate.commit.short(), candidate.base.short());
+            format!("landed as {commit} on {base}, by the agent itself")
+        }
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::PullBegun => "a pull request is to be opened".to_owned(),
         Transition::PullSeen { seen } => pull(seen),
