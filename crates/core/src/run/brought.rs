@@ -57,7 +57,7 @@ pub fn brought(run: RunId, head: &Oid, since: &[Pushed<'_>]) -> Option<Brought> 
     };
     let is_own = |id: &Oid| {
         let forgot = |one: &&Pushed<'_>| below.contains(id) && authors.contains(one.author);
-        named.iter().any(|one| one.id == id) || since.get(id).is_some_and(|one| forgot(one))
+        named.iter().any(|one| one.id == id) || since.get(id).is_some_and(forgot)
     };
     let holds_nothing =
         |id: &Oid| !is_own(id) && !strictly_below(&since, id).iter().any(|one| is_own(one));
