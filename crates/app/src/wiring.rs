@@ -17,7 +17,7 @@ use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
 use afk_local::{
     FileArchive, FreshIds, KnownSecrets, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets,
-    SystemClock, Transcripts, owner,
+    Sandbox, SystemClock, Transcripts, owner,
 };
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
@@ -42,7 +42,7 @@ pub struct App {
     pub store: Store,
     /// The local tracker.
     pub tracker: LocalTracker,
-    /// What this machine can enforce.
+    /// What this machine can enforce, as it was when the app was opened.
     pub capabilities: Arc<Capabilities>,
     /// The evidence bundles.
     pub archive: FileArchive,
@@ -111,11 +111,14 @@ impl App {
         let program = std::env::current_exe().map_err(AppError::NoProgram)?;
         let workspaces = Workspaces::open(&data_dir.join("work"))?;
         let git = Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
-        let capabilities = {
+        let trial = {
             let program = program.clone();
-            tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await
+            move || Capabilities::detect(&program)
         };
-        let capabilities = Arc::new(capabilities.map_err(|e| AppError::Adapter(e.to_string()))?);
+        let capabilities = tokio::task::spawn_blocking(trial.clone()).await;
+        let capabilities = capabilities.map_err(|e| AppError::Adapter(e.to_string()))?;
+        let sandbox = Sandbox::new(capabilities, trial);
+        let capabilities = sandbox.found();
         let files = settings;
         let settings: Arc<dyn Settings> = files.clone();
         let transcripts = Transcripts::new(data_dir.join("transcripts"));
@@ -128,7 +131,7 @@ impl App {
             git,
             hosts: Hosts::new(&program),
             program,
-            capabilities: capabilities.clone(),
+            sandbox,
             settings: settings.clone(),
             own: files.local(),
             secrets: Arc::new(LocalSecrets::new(known.clone())),
