@@ -11,21 +11,22 @@ use afk_agent::host::Hosts;
 use afk_agent::sandbox::Capabilities;
 use afk_core::ids::AdapterName;
 use afk_engine::Engine;
-use afk_engine::ports::{Executor, NoPullRequests, Ports, Settings, Tracker};
-use afk_engine::router::{RoutedExecutor, RoutedStages, RoutedTracker, Router};
+use afk_engine::ports::{Doorbells, Executor, NoPullRequests, Ports, Settings, Tracker};
+use afk_engine::router::{RoutedDoorbells, RoutedExecutor, RoutedStages, RoutedTracker, Router};
 use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
 use afk_local::{
     FileArchive, FreshIds, KnownSecrets, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets,
     Sandbox, SystemClock, Transcripts, owner,
 };
+use afk_remote::{WEBHOOK, Webhooks};
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
 use tokio_util::sync::CancellationToken;
 
-use crate::bells::Bells;
 use crate::config::{Config, ConfigErrors, Sources, TRACKERS};
 use crate::settings::FileSettings;
+use crate::terminal::{TERMINAL, Terminal};
 
 /// Adapters of one port, by name.
 type Adapters<T> = BTreeMap<AdapterName, Arc<T>>;
@@ -138,8 +139,18 @@ impl App {
             known,
             transcripts,
         };
-        let bells = Bells::new(settings.clone(), local.secrets.clone())
-            .map_err(|e| AppError::Adapter(e.chain()))?;
+        let webhooks = Webhooks::new(local.secrets.clone());
+        let webhooks = Arc::new(webhooks.map_err(|e| AppError::Adapter(e.chain()))?);
+        files.feed({
+            let webhooks = webhooks.clone();
+            move |config| webhooks.configure(config.remote.clone())
+        });
+        let doorbells: Adapters<dyn Doorbells> = [
+            (AdapterName::known(TERMINAL), Arc::new(Terminal::default()) as _),
+            (AdapterName::known(WEBHOOK), webhooks as _),
+        ]
+        .into();
+        let doorbells = Arc::new(Router::new("kind of doorbell", doorbells));
         let trackers: Adapters<dyn Tracker> = TRACKERS
             .map(|name| {
                 (AdapterName::known(name), Arc::new(TrackerPort::new(tracker.clone())) as _)
@@ -170,7 +181,7 @@ impl App {
             stages: Arc::new(RoutedStages::new(stages)),
             pulls: Arc::new(NoPullRequests),
             git: Arc::new(LocalGit::new(local.clone())),
-            doorbells: Arc::new(bells),
+            doorbells: Arc::new(RoutedDoorbells::new(settings.clone(), doorbells)),
             archive: Arc::new(archive.clone()),
         };
         let owner = owner::of_this_process();
