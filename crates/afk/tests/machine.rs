@@ -15,7 +15,7 @@ use afk_core::config::Policy;
 use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_engine::ports::{Git as _, JobEnd, JobState, Jobs as _, Settings};
 use afk_local::git::{self, Limits, Workspaces};
-use afk_local::{KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, Transcripts};
+use afk_local::{KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, Sandbox, Transcripts};
 
 /// Reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(1);
@@ -56,7 +56,7 @@ impl Bench {
             workspaces: Arc::new(Workspaces::open(&at("root")).unwrap()),
             git: git.unwrap(),
             hosts: Hosts::new(&program),
-            capabilities: Arc::new(Capabilities::detect(&program)),
+            sandbox: Sandbox::new(Capabilities::detect(&program), || unreachable!("it is young")),
             program,
             settings: Arc::new(Fixed(policy)),
             own,

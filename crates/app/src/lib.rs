@@ -4,7 +4,6 @@
 //! The doors (command line, HTTP) ask here, so that all of them give the same answer.
 //! Nothing here prints, and nothing here decides what a run does next.
 
-pub mod bells;
 pub mod config;
 pub mod doctor;
 mod error;
@@ -14,6 +13,7 @@ pub mod presence;
 pub mod serve;
 pub mod settings;
 pub mod starter;
+pub mod terminal;
 pub mod views;
 mod wiring;
 pub mod words;

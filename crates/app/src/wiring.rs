@@ -11,21 +11,22 @@ use afk_agent::host::Hosts;
 use afk_agent::sandbox::Capabilities;
 use afk_core::ids::AdapterName;
 use afk_engine::Engine;
-use afk_engine::ports::{Executor, NoPullRequests, Ports, Settings, Tracker};
-use afk_engine::router::{RoutedExecutor, RoutedStages, RoutedTracker, Router};
+use afk_engine::ports::{Doorbells, Executor, NoPullRequests, Ports, Settings, Tracker};
+use afk_engine::router::{RoutedDoorbells, RoutedExecutor, RoutedStages, RoutedTracker, Router};
 use afk_engine::switches::Brake;
 use afk_local::git::{Git, GitError, Limits, Workspaces};
 use afk_local::{
     FileArchive, FreshIds, KnownSecrets, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets,
-    SystemClock, Transcripts, owner,
+    Sandbox, SystemClock, Transcripts, owner,
 };
+use afk_remote::{WEBHOOK, Webhooks};
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
 use tokio_util::sync::CancellationToken;
 
-use crate::bells::Bells;
 use crate::config::{Config, ConfigErrors, Sources, TRACKERS};
 use crate::settings::FileSettings;
+use crate::terminal::{TERMINAL, Terminal};
 
 /// Adapters of one port, by name.
 type Adapters<T> = BTreeMap<AdapterName, Arc<T>>;
@@ -42,7 +43,7 @@ pub struct App {
     pub store: Store,
     /// The local tracker.
     pub tracker: LocalTracker,
-    /// What this machine can enforce.
+    /// What this machine can enforce, as it was when the app was opened.
     pub capabilities: Arc<Capabilities>,
     /// The evidence bundles.
     pub archive: FileArchive,
@@ -111,11 +112,14 @@ impl App {
         let program = std::env::current_exe().map_err(AppError::NoProgram)?;
         let workspaces = Workspaces::open(&data_dir.join("work"))?;
         let git = Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
-        let capabilities = {
+        let trial = {
             let program = program.clone();
-            tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await
+            move || Capabilities::detect(&program)
         };
-        let capabilities = Arc::new(capabilities.map_err(|e| AppError::Adapter(e.to_string()))?);
+        let capabilities = tokio::task::spawn_blocking(trial.clone()).await;
+        let capabilities = capabilities.map_err(|e| AppError::Adapter(e.to_string()))?;
+        let sandbox = Sandbox::new(capabilities, trial);
+        let capabilities = sandbox.found();
         let files = settings;
         let settings: Arc<dyn Settings> = files.clone();
         let transcripts = Transcripts::new(data_dir.join("transcripts"));
@@ -128,15 +132,25 @@ impl App {
             git,
             hosts: Hosts::new(&program),
             program,
-            capabilities: capabilities.clone(),
+            sandbox,
             settings: settings.clone(),
             own: files.local(),
             secrets: Arc::new(LocalSecrets::new(known.clone())),
             known,
             transcripts,
         };
-        let bells = Bells::new(settings.clone(), local.secrets.clone())
-            .map_err(|e| AppError::Adapter(e.chain()))?;
+        let webhooks = Webhooks::new(local.secrets.clone());
+        let webhooks = Arc::new(webhooks.map_err(|e| AppError::Adapter(e.chain()))?);
+        files.feed({
+            let webhooks = webhooks.clone();
+            move |config| webhooks.configure(config.remote.clone())
+        });
+        let doorbells: Adapters<dyn Doorbells> = [
+            (AdapterName::known(TERMINAL), Arc::new(Terminal::default()) as _),
+            (AdapterName::known(WEBHOOK), webhooks as _),
+        ]
+        .into();
+        let doorbells = Arc::new(Router::new("kind of doorbell", doorbells));
         let trackers: Adapters<dyn Tracker> = TRACKERS
             .map(|name| {
                 (AdapterName::known(name), Arc::new(TrackerPort::new(tracker.clone())) as _)
@@ -167,7 +181,7 @@ impl App {
             stages: Arc::new(RoutedStages::new(stages)),
             pulls: Arc::new(NoPullRequests),
             git: Arc::new(LocalGit::new(local.clone())),
-            doorbells: Arc::new(bells),
+            doorbells: Arc::new(RoutedDoorbells::new(settings.clone(), doorbells)),
             archive: Arc::new(archive.clone()),
         };
         let owner = owner::of_this_process();

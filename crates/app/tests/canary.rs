@@ -169,7 +169,7 @@ fn no_message_repeats_what_a_file_says_at_any_key() {
                 && key.iter().any(|word| word == "api_key" || word == "secret")
                 && key.last().unwrap() != "0"
             {
-                let shown = format!("{:?} {:?}", config.local.agents, config.policy.notify);
+                let shown = format!("{:?} {:?}", config.local.agents, config.remote.notify);
                 assert!(!shown.contains("[*"), "{about}: {shown}");
             }
         }

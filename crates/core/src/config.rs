@@ -18,12 +18,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Permissions;
+use crate::doorbell::{DoorbellKind, DoorbellPriority};
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
 use crate::ids::{AdapterName, RepoName};
 use crate::proof::{Conditions, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
-use crate::secret::SecretSource;
 use crate::shared::Shared;
 use crate::usd::Usd;
 use crate::verdict::Stages;
@@ -35,6 +35,8 @@ const COMMAND: &str = "command";
 const EXECUTOR: &str = "claude";
 /// The name of the tracker of a repo that names none.
 const TRACKER: &str = "local";
+/// The kind of the doorbell that rings where none is configured.
+const DOORBELL: &str = "terminal";
 
 /// What decides, of all that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +92,7 @@ pub struct Policy {
     /// Whose label counts.
     pub trust: TrustPolicy,
     /// Doorbells, each rung for what is at least as urgent as it asks.
-    pub notify: Vec<Notify>,
+    pub notify: Vec<DoorbellPolicy>,
     /// The executors, by the names that repos choose them by, as far as they decide.
     #[schemars(skip)]
     pub agents: BTreeMap<AdapterName, ExecutorPolicy>,
@@ -240,22 +242,52 @@ pub struct Hooks {
     pub before_remove: Option<Vec<String>>,
 }
 
-/// A doorbell.
+/// What of a doorbell decides; the rest is its adapter's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
-pub enum Notify {
-    /// A line on the terminal of whoever runs afk.
-    Terminal,
-    /// A signed POST.
-    Webhook {
-        /// Where to.
-        url: String,
-        /// The key of its signature (HMAC-SHA256 of the body, `X-Afk-Signature-256`).
-        secret: SecretSource,
-        /// Also for what went well.
-        #[serde(default = "yes")]
-        done: bool,
-    },
+pub struct DoorbellPolicy {
+    /// Its name; without one it has the name of its kind, with "-2" and so on for the next of
+    /// that kind.
+    #[serde(default)]
+    pub name: Option<AdapterName>,
+    /// What rings, such as "terminal" or "webhook".
+    pub kind: AdapterName,
+    /// Also for what went well.
+    #[serde(default = "yes")]
+    pub done: bool,
+}
+
+impl DoorbellPolicy {
+    /// A doorbell of that kind, without a name of its own, that rings for everything.
+    pub fn of_kind(kind: AdapterName) -> Self {
+        Self { name: None, kind, done: true }
+    }
+
+    /// Whether it rings for doorbells of `kind`.
+    pub fn wants(&self, kind: DoorbellKind) -> bool {
+        match kind.priority() {
+            DoorbellPriority::Low => self.done,
+            DoorbellPriority::High => true,
+        }
+    }
+}
+
+/// The names of doorbells in the order of the configuration, each given as its name, if it has
+/// one of its own, and its kind. Whoever reads the same list finds the same names.
+pub fn doorbell_names<'a>(
+    given: impl IntoIterator<Item = (Option<&'a AdapterName>, &'a AdapterName)>,
+) -> Vec<AdapterName> {
+    let mut of_kind: BTreeMap<&AdapterName, u32> = BTreeMap::new();
+    let names = given.into_iter().map(|(name, kind)| {
+        let nth = of_kind.entry(kind).or_default();
+        *nth += 1;
+        match (name, *nth) {
+            (Some(name), _) => name.clone(),
+            (None, 1) => kind.clone(),
+            // A kind too long for that has one name, which is refused the second time.
+            (None, nth) => format!("{kind}-{nth}").parse().unwrap_or_else(|_| kind.clone()),
+        }
+    });
+    names.collect()
 }
 
 impl Default for Policy {
@@ -285,7 +317,7 @@ impl Default for Policy {
             sandbox: SandboxRequirement::default(),
             base_health: BaseHealth::default(),
             trust: TrustPolicy::default(),
-            notify: vec![Notify::Terminal],
+            notify: vec![DoorbellPolicy::of_kind(AdapterName::known(DOORBELL))],
             agents: BTreeMap::new(),
             repos: Shared::default(),
         }
@@ -326,6 +358,12 @@ impl Policy {
     /// The name of the tracker that the issues of `repo` are in, likewise.
     pub fn tracker_of(&self, repo: &RepoName) -> AdapterName {
         self.repos.get(repo).map_or_else(tracker, |repo| repo.tracker.clone())
+    }
+
+    /// The doorbells by their names, in the order of the configuration.
+    pub fn doorbells(&self) -> impl Iterator<Item = (AdapterName, &DoorbellPolicy)> {
+        let given = self.notify.iter().map(|one| (one.name.as_ref(), &one.kind));
+        doorbell_names(given).into_iter().zip(&self.notify)
     }
 
     /// What the agent of `repo` may do without asking.

@@ -1,8 +1,8 @@
-//! The notification of a terminal outcome: what it says, and the name it keeps.
+//! What a doorbell says, and the id it keeps.
 //!
-//! Sent from the outbox at least once. Only terminal outcomes ring; an unknown
-//! kind is an error, never a message that nobody understands. How it is delivered
-//! is the notifiers' business.
+//! Rung from the outbox at least once, for the end of a run and for what waits for a person.
+//! An unknown kind is an error, never a message that nobody understands. How it is delivered
+//! is the adapters' business.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::{IssueRef, RunId};
+use crate::hold::HoldCause;
+use crate::ids::{At, IssueRef, RunId};
 use crate::text::{Keep, bounded, line, plain};
 
 /// Why the doorbell rings.
@@ -25,7 +26,7 @@ pub enum DoorbellKind {
     Frozen,
     /// The agent of a run asks a person, and the run goes on.
     Question,
-    /// The agent of a run cannot work, and nothing is dispatched to it.
+    /// Dispatch is held: an agent cannot work, or the machine lacks what runs need.
     Held,
 }
 
@@ -145,6 +146,19 @@ pub struct Ring<'a> {
     pub nth: u32,
 }
 
+/// What a doorbell for a hold is made of that no run has found out.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldRing<'a> {
+    /// What dispatch is held for.
+    pub cause: &'a HoldCause,
+    /// An issue that waits because of it.
+    pub issue: &'a IssueRef,
+    /// What is missing, and how to mend it.
+    pub why: &'a str,
+    /// When that was found.
+    pub since: At,
+}
+
 /// The most that a doorbell's detail may say, in bytes.
 const DETAIL: usize = 4_000;
 
@@ -163,6 +177,39 @@ impl Doorbell {
             DoorbellKind::Question => format!("[QUESTION] {issue} asks a person"),
             DoorbellKind::Held => format!("[HELD] {issue} waits for its agent"),
         };
+        Self::made(id(run, kind, nth), kind, issue, title, detail, link)
+    }
+
+    /// Makes the doorbell of a hold that no run has found out; equal rings make equal doorbells.
+    pub fn of_hold(ring: &HoldRing<'_>) -> Self {
+        let HoldRing { cause, issue, why, since } = *ring;
+        let (title, meanwhile) = match cause {
+            HoldCause::Agent(name) => (
+                format!("[HELD] {issue} waits for its agent"),
+                format!("nothing is dispatched to the agent {name}"),
+            ),
+            HoldCause::Machine => (
+                format!("[HELD] {issue} waits for this machine"),
+                "nothing is dispatched".to_owned(),
+            ),
+        };
+        let detail = format!(
+            "{why}\n\n{issue} stays ready, and {meanwhile} until this is mended. That is noticed \
+             without a restart; `afk explain {issue}` shows what is missing still."
+        );
+        let name = format!("afk-hold:{cause}:{issue}:{}", since.as_microsecond());
+        let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
+        Self::made(id, DoorbellKind::Held, issue, title, &detail, None)
+    }
+
+    fn made(
+        id: Uuid,
+        kind: DoorbellKind,
+        issue: &IssueRef,
+        title: String,
+        detail: &str,
+        link: Option<&str>,
+    ) -> Self {
         let mut body = bounded(plain(detail).trim(), DETAIL, Keep::Head).into_owned();
         if let Some(link) = link {
             if !body.is_empty() {
@@ -172,7 +219,7 @@ impl Doorbell {
             body.push_str(link);
         }
         Self {
-            id: id(run, kind, nth),
+            id,
             kind,
             issue_ref: issue.clone(),
             title,
@@ -235,6 +282,37 @@ mod tests {
         );
         check("question", "[QUESTION] owner/repo#7 asks a person", "high", &["afk", "question"]);
         check("held", "[HELD] owner/repo#7 waits for its agent", "high", &["afk", "held"]);
+    }
+
+    #[test]
+    fn what_no_run_has_found_out_names_an_issue_that_waits() {
+        let issue = "owner/repo#7".parse().unwrap();
+        let at = |second| At::from_second(second).unwrap();
+        let bell = |cause: &HoldCause, since| {
+            let why = "bubblewrap is missing: install it";
+            Doorbell::of_hold(&HoldRing { cause, issue: &issue, why, since: at(since) })
+        };
+        let agent = HoldCause::Agent("claude".parse().unwrap());
+        for (cause, title, says) in [
+            (&agent, "[HELD] owner/repo#7 waits for its agent", "to the agent claude until"),
+            (
+                &HoldCause::Machine,
+                "[HELD] owner/repo#7 waits for this machine",
+                "nothing is dispatched until",
+            ),
+        ] {
+            let told = bell(cause, 1);
+            assert_eq!((told.kind, told.title.as_str()), (DoorbellKind::Held, title));
+            assert!(
+                told.body.starts_with("bubblewrap is missing: install it\n\n"),
+                "{}",
+                told.body
+            );
+            assert!(told.body.contains(says), "{}", told.body);
+            assert_eq!(told, bell(cause, 1));
+            assert_ne!(told.id, bell(cause, 2).id, "another hold is another ring");
+        }
+        assert_ne!(bell(&agent, 1).id, bell(&HoldCause::Machine, 1).id);
     }
 
     #[test]

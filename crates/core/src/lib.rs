@@ -21,6 +21,7 @@ pub mod freeze;
 pub mod gates;
 mod globs;
 pub mod guardrails;
+pub mod hold;
 pub mod ids;
 pub mod impediment;
 pub mod issue;

@@ -160,12 +160,22 @@ impl Engine {
         looked: &mut Looked,
     ) -> PortResult<()> {
         let (config, pickup) = self.ports.settings.current();
-        if candidates.is_empty() || stopped(&config, pickup.as_ref(), brake) {
+        if stopped(&config, pickup.as_ref(), brake) {
             return Ok(());
         }
         let clock = &*self.ports.clock;
+        let told = self.told_holds(&config).await;
+        if candidates.is_empty() && told.as_ref().is_none_or(BTreeMap::is_empty) {
+            return Ok(());
+        }
         let mut candidates = candidates.to_vec();
         let live = self.ports.store.live().await?;
+        if let Some(told) = told {
+            self.tell_holds(&config, &live, &candidates, &told).await;
+        }
+        if candidates.is_empty() {
+            return Ok(());
+        }
         let mut fleet =
             self.fleet(&config, pickup.as_ref(), brake.switches(), &live, None, None).await?;
         let wanted: Vec<&RepoName> = candidates.iter().map(|issue| &issue.issue.repo).collect();

@@ -9,7 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use afk_core::doorbell::Doorbell;
+use afk_core::doorbell::{Doorbell, DoorbellKind};
+use afk_core::text::Mask;
 use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use jiff::SignedDuration;
@@ -60,8 +61,15 @@ struct Ringing<'a> {
 impl Engine {
     /// The rows of the outbox that `doorbell` is written to.
     pub(crate) fn sends(&self, doorbell: &Doorbell) -> Vec<DoorbellSend> {
-        let names = self.ports.doorbells.names(doorbell.kind).into_iter();
+        let names = self.wanting(doorbell.kind).into_iter();
         names.map(|name| DoorbellSend { name, doorbell: doorbell.clone() }).collect()
+    }
+
+    /// The names of the doorbells that ring for `kind`.
+    fn wanting(&self, kind: DoorbellKind) -> Vec<String> {
+        let (policy, _) = self.ports.settings.current();
+        let wanting = policy.doorbells().filter(|(_, doorbell)| doorbell.wants(kind));
+        wanting.map(|(name, _)| name.into()).collect()
     }
 
     /// Rings what is due, pages included, once: what a doorbell fails to ring is left for
@@ -152,14 +160,16 @@ impl Engine {
             store.rung(&send.id, &self.owner, clock.now()).await?;
             return Ok(Rung { rung: 1, ..Rung::default() });
         };
-        let (error, id, attempts) = (error.chain(), &send.id, send.attempts + 1);
+        // A receiver may say anything, and people are shown it.
+        let (told, mask) = (error.chain(), Mask::default());
+        let (error, id, attempts) = (mask.text(&told), &send.id, send.attempts + 1);
         let (now, title) = (clock.now(), &send.doorbell.title);
         if attempts >= MOST_ATTEMPTS {
-            tracing::error!(doorbell = id, title, attempts, error, "doorbell given up");
+            tracing::error!(doorbell = id, title, attempts, %error, "doorbell given up");
             store.not_rung(id, &self.owner, &error, None, now).await?;
             return Ok(Rung { given_up: 1, ..Rung::default() });
         }
-        tracing::warn!(doorbell = id, error, "doorbell not rung, will try again");
+        tracing::warn!(doorbell = id, %error, "doorbell not rung, will try again");
         let again = later(now, backoff(send.attempts));
         store.not_rung(id, &self.owner, &error, Some(again), now).await?;
         Ok(Rung { not_rung: 1, ..Rung::default() })
@@ -171,7 +181,7 @@ impl Engine {
             return doorbells.ring(name, &send.doorbell).await;
         }
         // Written when a row was for all doorbells: rung again as a whole where one fails.
-        let names = doorbells.names(send.doorbell.kind);
+        let names = self.wanting(send.doorbell.kind);
         let rings = names.iter().map(|name| doorbells.ring(name, &send.doorbell));
         join_all(rings).await.into_iter().collect()
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use afk_core::chain::Link;
 use afk_core::config::Policy;
-use afk_core::doorbell::{Doorbell, DoorbellKind};
+use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{At, RunId};
 use afk_core::secret::SecretSource;
@@ -32,8 +32,8 @@ pub use pulls::{NoPullRequests, PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Filter, Freeze,
-    JournalRow, LiveRun, MemoKey, OpenRequest, Outgoing, Page, Requested, Spent, Store, StoredRun,
-    Switch, SwitchState, Switches,
+    JournalRow, LiveRun, Looked, MemoKey, OpenRequest, Outgoing, Page, Requested, Spent, Store,
+    StoredRun, Switch, SwitchState, Switches,
 };
 pub use tracker::{ByRepo, IssueView, Labels, Tracker};
 
@@ -58,11 +58,9 @@ pub trait Settings: Send + Sync {
     fn current(&self) -> (Arc<Policy>, Option<String>);
 }
 
-/// The doorbells of the configuration, each by its name.
+/// The doorbells of the configuration, or those of one kind, each by its name.
 #[async_trait]
 pub trait Doorbells: Send + Sync {
-    /// The names of those that want doorbells of this kind. Touches nothing.
-    fn names(&self, kind: DoorbellKind) -> Vec<String>;
     /// Rings the doorbell of that name; done again, under the same stable id, until it
     /// answered well once. A name that is not configured any more is not found.
     async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()>;

@@ -3,6 +3,7 @@
 //! The engine asks a port about a repo; here the repo's table says by which adapter. No name
 //! means anything here or in any decision: what there is, the wiring says.
 
+mod doorbells;
 mod executor;
 mod stages;
 mod tracker;
@@ -14,6 +15,7 @@ use afk_core::ids::AdapterName;
 
 use crate::ports::{PortError, PortResult};
 
+pub use doorbells::RoutedDoorbells;
 pub use executor::RoutedExecutor;
 pub use stages::RoutedStages;
 pub use tracker::RoutedTracker;

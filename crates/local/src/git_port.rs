@@ -42,7 +42,7 @@ impl LocalGit {
     /// `upload-pack` in a box that sees the clone and the mirror's objects, read-only.
     fn upload_pack(&self, mirror: &Mirror, clone: &RunClone) -> UploadPack {
         let objects = mirror.objects();
-        UploadPack::boxed(self.local.capabilities.reader(&[&clone.dir, &objects]))
+        UploadPack::boxed(self.local.sandbox.found().reader(&[&clone.dir, &objects]))
     }
 
     async fn clone_of(&self, repo: &RepoName, run: RunId, mirror: &Mirror) -> PortResult<RunClone> {

@@ -182,8 +182,9 @@ async fn is_over(job: &Hosted) -> PortResult<bool> {
 #[async_trait]
 impl Jobs for LocalJobs {
     async fn ready(&self) -> PortResult<()> {
-        let Local { capabilities, workspaces, .. } = &self.local;
-        capabilities.meets(self.local.requirement()).map_err(PortError::permanent)?;
+        let Local { sandbox, workspaces, .. } = &self.local;
+        let requirement = self.local.requirement();
+        sandbox.look(requirement).await?.meets(requirement).map_err(PortError::permanent)?;
         workspaces.require_space(FREE).map_err(PortError::permanent)
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_agent::host::Hosts;
-use afk_agent::sandbox::{Capabilities, Requirement};
+use afk_agent::sandbox::Requirement;
 use afk_core::config::{Repo, SandboxRequirement};
 use afk_core::ids::{JobKey, RepoName, RunId};
 use afk_core::shared::Shared;
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::git::{Git, Mirror, RemoteUrl, Workspaces};
 use super::known::KnownSecrets;
+use super::sandbox::Sandbox;
 use super::settings::{Agent, LocalSettings};
 use super::transcripts::Transcripts;
 
@@ -38,7 +39,7 @@ pub struct Local {
     /// Our own binary: hosts, boxes and the scripted agent are made of it.
     pub program: PathBuf,
     /// What this machine can enforce.
-    pub capabilities: Arc<Capabilities>,
+    pub sandbox: Sandbox,
     /// What of the configuration decides.
     pub settings: Arc<dyn Settings>,
     /// What of it is ours, as it is now.

@@ -2,6 +2,8 @@
 //!
 //! Each adapter knows its port and its own system, and nothing else.
 
+mod settings;
 mod webhook;
 
-pub use webhook::Webhook;
+pub use settings::{DoorbellTable, RemoteSettings};
+pub use webhook::{WEBHOOK, Webhooks};

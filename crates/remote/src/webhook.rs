@@ -1,40 +1,58 @@
-//! The webhook doorbell: a signed POST.
+//! The webhook doorbells: each a signed POST.
 //!
 //! The signature is HMAC-SHA256 of the body in `X-Afk-Signature-256`, written as
 //! `sha256=<hex>`. `X-Afk-Delivery` carries the doorbell's stable id, so that a
 //! receiver can drop repeats.
 
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
-use afk_engine::ports::{PortError, PortResult};
+use afk_engine::ports::{Doorbells, PortError, PortErrorKind, PortResult, Secrets};
+use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::Sha256;
 
+use crate::settings::RemoteSettings;
+
+/// The kind of these doorbells in the configuration.
+pub const WEBHOOK: &str = "webhook";
+
 /// How long a receiver may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Posts doorbells. One client serves every webhook.
-#[derive(Debug, Clone)]
-pub struct Webhook {
+/// The doorbells that are webhooks. One client serves all of them.
+pub struct Webhooks {
     client: reqwest::Client,
+    secrets: Arc<dyn Secrets>,
+    settings: RwLock<Arc<RemoteSettings>>,
 }
 
-impl Webhook {
-    /// A client that follows no redirect: the body is for the configured receiver alone.
-    pub fn new() -> PortResult<Self> {
+impl Webhooks {
+    /// None yet, to be signed with what `secrets` reads. The client follows no redirect: the
+    /// body is for the configured receiver alone.
+    pub fn new(secrets: Arc<dyn Secrets>) -> PortResult<Self> {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("afk/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(PortError::permanent)?;
-        Ok(Self { client })
+        Ok(Self { client, secrets, settings: RwLock::default() })
+    }
+
+    /// Puts `settings` in the place of those that there are.
+    pub fn configure(&self, settings: Arc<RemoteSettings>) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn settings(&self) -> Arc<RemoteSettings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Posts `doorbell` to `url`, signed with `key`.
-    pub async fn post(&self, url: &str, key: &SecretString, doorbell: &Doorbell) -> PortResult<()> {
+    async fn post(&self, url: &str, key: &SecretString, doorbell: &Doorbell) -> PortResult<()> {
         let body = serde_json::to_vec(doorbell).map_err(PortError::permanent)?;
         let signature = sign(key.expose_secret().as_bytes(), &body)?;
         let sent = self
@@ -54,6 +72,19 @@ impl Webhook {
         Err(PortError::transient(format!(
             "the webhook answered {status}: check its url and secret"
         )))
+    }
+}
+
+#[async_trait]
+impl Doorbells for Webhooks {
+    async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()> {
+        let settings = self.settings();
+        let (url, secret) = settings.webhook(name).ok_or_else(|| {
+            let why = format!("no webhook named {name:?} is configured any more");
+            PortError::new(PortErrorKind::NotFound, why)
+        })?;
+        let key = self.secrets.read(secret).await?;
+        self.post(url, &key, doorbell).await
     }
 }
 

@@ -201,7 +201,7 @@ async fn a_tracker_that_hangs_does_not_keep_the_most_urgent_of_the_others_from_b
 async fn a_doorbell_that_hangs_holds_up_nothing() {
     let story = with_second(Story::new().with_issue(vec![Script::acts(Vec::new())]));
     story.sim.with(|world| {
-        world.doorbells.add_webhook();
+        world.add_webhook();
         world.doorbells.hanging.insert("webhook".to_owned());
     });
     second_is_done_within_a_minute(&story).await;

@@ -143,6 +143,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::BoxesLeftOpen => "ended as Done and its comment does not say so",
         Bad::FreezeNotKept => "ends as Frozen and its repo is not",
         Bad::MachineIgnored | Bad::HoldIgnored => "against the gate machine",
+        Bad::MachineBellEveryTick => "times that dispatch was held",
         Bad::RequestsUnanswered => "was never answered",
         Bad::BundleLost => "left no evidence",
         Bad::PushesUnmarked => "was pushed and does not say by which run",

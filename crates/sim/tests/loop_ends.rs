@@ -191,7 +191,7 @@ async fn a_run_whose_requests_cannot_be_answered_is_handed_over_when_its_time_is
 #[tokio::test]
 async fn a_bell_that_does_not_ring_is_rung_until_it_does() {
     let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.doorbells.break_all(true));
+    story.sim.with(|world| world.break_doorbells(true));
     story.until("over", |world| world.store.all().iter().any(|run| run.settled_at.is_some())).await;
     for _ in 0..20 {
         story.sim.advance(SignedDuration::from_mins(2));
@@ -204,7 +204,7 @@ async fn a_bell_that_does_not_ring_is_rung_until_it_does() {
         (ticked.doorbells.rung, ticked.doorbells.not_rung)
     };
     assert_eq!(told().await, (0, 1));
-    story.sim.with(|world| world.doorbells.break_all(false));
+    story.sim.with(|world| world.break_doorbells(false));
     assert_eq!(told().await, (1, 0));
     story.settle().await;
     story.sim.with(|world| assert_eq!(world.rung().len(), 1));
@@ -219,7 +219,7 @@ fn rings(story: &Story, name: &str) -> usize {
 async fn a_bell_that_never_rings_delays_and_repeats_no_other_and_is_given_up() {
     let story = Story::new().with_issue(vec![Script::acts(Vec::new())]);
     story.sim.with(|world| {
-        world.doorbells.add_webhook();
+        world.add_webhook();
         world.doorbells.broken.insert("webhook".to_owned());
     });
     story.until("over", |world| world.store.all().iter().any(|run| run.settled_at.is_some())).await;
@@ -245,7 +245,7 @@ async fn a_bell_that_never_rings_delays_and_repeats_no_other_and_is_given_up() {
 #[tokio::test]
 async fn each_bell_rings_for_what_it_is_for() {
     let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.doorbells.add_webhook());
+    story.sim.with(|world| world.add_webhook());
     story.settle().await;
     assert_eq!((rings(&story, "terminal"), rings(&story, "webhook")), (1, 0));
 }
@@ -253,11 +253,11 @@ async fn each_bell_rings_for_what_it_is_for() {
 #[tokio::test]
 async fn a_row_of_old_rings_every_bell() {
     let story = Story::new().with_issue(vec![Script::acts(Vec::new())]);
-    story.sim.with(|world| world.doorbells.break_all(true));
+    story.sim.with(|world| world.break_doorbells(true));
     story.until("kept", |world| !world.store.outbox.is_empty()).await;
     story.sim.with(|world| {
-        world.doorbells.break_all(false);
-        world.doorbells.add_webhook();
+        world.break_doorbells(false);
+        world.add_webhook();
         let rows = std::mem::take(&mut world.store.outbox).into_values();
         let old = rows.map(|send| (send.doorbell.id.to_string(), Send { name: None, ..send }));
         world.store.outbox = old.collect();

@@ -73,12 +73,12 @@ async fn a_page_that_is_made_again_after_a_crash_is_the_same() {
     let story = frozen().await;
     let before = story.sim.with(|world| world.store.switches.clone());
     story.sim.advance(SignedDuration::from_hours(1));
-    story.sim.with(|world| world.doorbells.break_all(true));
+    story.sim.with(|world| world.break_doorbells(true));
     let _ = story.tick().await;
     // The note that it was made is lost with its process, and not the row.
     story.sim.with(|world| {
         world.store.switches = before;
-        world.doorbells.break_all(false);
+        world.break_doorbells(false);
     });
     let story = story.restarted("second");
     story.sim.advance(SignedDuration::from_mins(5));
@@ -119,11 +119,11 @@ async fn the_process_may_die_wherever_a_page_is_made() {
 #[tokio::test]
 async fn pages_do_not_pile_up_behind_a_bell_that_is_out_of_order() {
     let story = frozen().await;
-    story.sim.with(|world| world.doorbells.break_all(true));
+    story.sim.with(|world| world.break_doorbells(true));
     for _ in 0..16 {
         half_an_hour(&story).await;
     }
-    story.sim.with(|world| world.doorbells.break_all(false));
+    story.sim.with(|world| world.break_doorbells(false));
     half_an_hour(&story).await;
     let rung = bells(&story).len();
     assert_eq!(rung, 3, "the one that waited, and the one that is due now: not eight");

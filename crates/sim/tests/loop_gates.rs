@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::config::Policy;
+use afk_core::doorbell::DoorbellKind;
 use afk_core::gates::{BaseHealth, Dispatcher, Gate};
 use afk_core::plan::{End, TurnCause};
 use afk_core::run::TurnEnd;
@@ -313,6 +314,82 @@ async fn an_agent_that_goes_away_before_its_first_turn_leaves_the_issue_ready() 
         story.until("a second run", |world| world.store.all().len() == 2).await;
         story.settle().await;
         story.ended(End::Done);
+    }
+}
+
+/// What dispatch is held for and rang, by title.
+fn held_rings(story: &Story) -> Vec<String> {
+    story.sim.with(|world| {
+        let rung = world.rung().into_iter().filter(|bell| bell.kind == DoorbellKind::Held);
+        rung.map(|bell| bell.title.clone()).collect()
+    })
+}
+
+#[tokio::test]
+async fn what_a_machine_lacks_rings_once_whoever_looks_and_again_when_it_breaks_anew() {
+    for (lack, waits) in LACKS.into_iter().zip(["its agent", "this machine"]) {
+        let mut story = Story::new().with_issue(vec![Script::hangs()]);
+        story.sim.with(|world| lack(world, true));
+        story.rounds(20).await;
+        let told = format!("[HELD] o/r#7 waits for {waits}");
+        assert_eq!(held_rings(&story), [told.clone()]);
+        let body = story.sim.with(|world| world.rung()[0].body.clone());
+        assert!(body.contains("install it") || body.contains("free some"), "{body}");
+
+        story = story.restarted("later");
+        story.rounds(20).await;
+        assert_eq!(held_rings(&story), [told.clone()], "a restart tells nobody again");
+        assert_nothing_begins(&story);
+
+        story.sim.with(|world| lack(world, false));
+        story.until("it is taken", |world| world.store.all().len() == 1).await;
+        assert_eq!(held_rings(&story), [told.clone()]);
+
+        // Another repo waits for the same when it breaks anew.
+        story.sim.with(|world| {
+            lack(world, true);
+            enroll(&mut world.config, "o/s");
+            world.config.max_concurrent_runs = 5;
+            world.somebody_lands(&repo("o/s"), &[("README.md", "hello")]);
+            world.file("o/s#1", "Say three.", &["ready-for-agent"], "ann");
+        });
+        story.rounds(20).await;
+        let again = format!("[HELD] o/s#1 waits for {waits}");
+        assert_eq!(held_rings(&story), [told, again]);
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_is_mended_while_nothing_waits_for_it_is_forgotten() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    let break_it = |on| story.sim.with(|world| world.agents.missing = on);
+    let ready = |on| {
+        story.sim.with(|world| world.set_label(&seven(), "ready-for-agent", on, &person("ann")));
+    };
+    break_it(true);
+    story.rounds(5).await;
+    ready(false);
+    break_it(false);
+    story.rounds(10).await;
+    assert!(story.sim.with(|world| world.store.holds.values().all(|one| one.mended_at.is_some())));
+    break_it(true);
+    story.rounds(10).await;
+    assert_eq!(held_rings(&story).len(), 1, "nothing waits for it");
+    ready(true);
+    story.rounds(10).await;
+    assert_eq!(held_rings(&story).len(), 2);
+}
+
+#[tokio::test]
+async fn nothing_rings_for_a_hold_under_shadow_or_where_nothing_is_dispatched_anyway() {
+    let stops: [fn(&mut Policy); 2] =
+        [|config| config.shadow = true, |config| config.kill_switch = true];
+    for stop in stops {
+        let story = Story::new().with_issue(vec![good_work()]).configure(stop);
+        story.sim.with(|world| world.agents.missing = true);
+        story.rounds(10).await;
+        assert_eq!(held_rings(&story), Vec::<String>::new());
+        assert_eq!(story.count("store.hold"), 0);
     }
 }
 

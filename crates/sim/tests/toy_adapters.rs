@@ -1,5 +1,5 @@
-//! Adapters that the engine has never heard of: a tracker, an executor and a kind of stage of
-//! this test's own, chosen by name in the configuration, land an issue. No file of `core` or
+//! Adapters that the engine has never heard of: a tracker, an executor, a kind of stage and a
+//! kind of doorbell of this test's own, chosen by name in the configuration, land an issue. No file of `core` or
 //! `engine` knows them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use afk_core::ask::Answer;
 use afk_core::checkout::Checkout;
-use afk_core::config::Policy;
+use afk_core::config::{DoorbellPolicy, Policy};
+use afk_core::doorbell::{Doorbell, DoorbellKind};
 use afk_core::evidence::SandboxStrength;
 use afk_core::ids::{Actor, AdapterName, At, IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, IssueChange, IssueEvent, Permission};
@@ -19,10 +20,10 @@ use afk_core::run::{TurnEnd, TurnFacts, TurnSeen};
 use afk_core::verdict::StageAnswer;
 use afk_engine::Engine;
 use afk_engine::ports::{
-    Executor, IssueView, Labels, PortError, PortErrorKind, PortResult, Ports, Settings, StageQuery,
-    StageReport, Stages, Tracker, Transcript, TurnReport, TurnRequest,
+    Doorbells, Executor, IssueView, Labels, PortError, PortErrorKind, PortResult, Ports, Settings,
+    StageQuery, StageReport, Stages, Tracker, Transcript, TurnReport, TurnRequest,
 };
-use afk_engine::router::{RoutedExecutor, RoutedStages, RoutedTracker, Router};
+use afk_engine::router::{RoutedDoorbells, RoutedExecutor, RoutedStages, RoutedTracker, Router};
 use afk_sim::fakes::Sim;
 use afk_sim::story::{self, Story, good_work, repo, seven};
 use async_trait::async_trait;
@@ -226,13 +227,27 @@ impl Stages for Oracle {
     }
 }
 
+/// A doorbell that keeps what it was rung for.
+#[derive(Default)]
+struct Gong {
+    rung: Mutex<Vec<(String, Doorbell)>>,
+}
+
+#[async_trait]
+impl Doorbells for Gong {
+    async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()> {
+        self.rung.lock().unwrap().push((name.to_owned(), doorbell.clone()));
+        Ok(())
+    }
+}
+
 fn named<T: ?Sized>(what: &'static str, name: &str, adapter: Arc<T>) -> Arc<Router<T>> {
     let name: AdapterName = name.parse().unwrap();
     Arc::new(Router::new(what, [(name, adapter)].into()))
 }
 
 /// A story whose repo names the adapters of this test, which the engine finds by those names.
-fn story(name_them: impl FnOnce(&mut Policy)) -> (Story, Arc<Notebook>) {
+fn story(name_them: impl FnOnce(&mut Policy)) -> (Story, Arc<Notebook>, Arc<Gong>) {
     let story = Story::new().configure(name_them);
     let notebook = Arc::new(Notebook::with("Say two", "ready-for-agent", story::start()));
     let prompt = Prompt { sim: story.sim.clone(), done: Mutex::default() };
@@ -241,22 +256,33 @@ fn story(name_them: impl FnOnce(&mut Policy)) -> (Story, Arc<Notebook>) {
     let trackers = named::<dyn Tracker>("tracker", "notebook", notebook.clone());
     let executors = named::<dyn Executor>("executor", "prompt", Arc::new(prompt));
     let kinds = named::<dyn Stages>("kind of stage", "oracle", Arc::new(Oracle::default()));
+    let gong = Arc::new(Gong::default());
+    let doorbells = named::<dyn Doorbells>("kind of doorbell", "gong", gong.clone());
     let ports = Ports {
+        doorbells: Arc::new(RoutedDoorbells::new(settings.clone(), doorbells)),
         stages: Arc::new(RoutedStages::new(kinds)),
         tracker: Arc::new(RoutedTracker::new(settings.clone(), trackers)),
         executor: Arc::new(RoutedExecutor::new(settings, executors)),
         ..ports
     };
-    (Story { engine: Engine::new(ports, "toy"), ..story }, notebook)
+    (Story { engine: Engine::new(ports, "toy"), ..story }, notebook, gong)
 }
 
 #[tokio::test]
-async fn an_issue_of_a_toy_tracker_lands_by_a_toy_executor() {
-    let (story, notebook) = story(|policy| {
+async fn an_issue_of_a_toy_tracker_lands_by_a_toy_executor_and_rings_toy_doorbells() {
+    let (story, notebook, gong) = story(|policy| {
         let table = policy.repos.get_mut(&repo("o/r")).unwrap();
         table.tracker = "notebook".parse().unwrap();
         table.agent = "prompt".parse().unwrap();
         table.stages[0].kind = "oracle".parse().unwrap();
+        let gong = || DoorbellPolicy::of_kind("gong".parse().unwrap());
+        let named = |name: &str| Some(name.parse().unwrap());
+        policy.notify = vec![
+            gong(),
+            DoorbellPolicy { name: named("hall"), ..gong() },
+            // For what is urgent alone.
+            DoorbellPolicy { name: named("bedroom"), done: false, ..gong() },
+        ];
     });
     story.settle().await;
     story.ended(End::Done);
@@ -265,15 +291,18 @@ async fn an_issue_of_a_toy_tracker_lands_by_a_toy_executor() {
     assert!(!issue.open && issue.labels.is_empty(), "{issue:?}");
     assert_eq!(comments.len(), 1);
     assert_eq!(story.sim.with(|world| world.git.history(&repo("o/r")).len()), 2, "it landed");
-    let calls = ["tracker.", "executor.", "stages."];
+    let rung = gong.rung.lock().unwrap();
+    let rung: BTreeSet<_> = rung.iter().map(|(name, bell)| (name.as_str(), bell.kind)).collect();
+    assert_eq!(rung, [("hall", DoorbellKind::Done), ("gong", DoorbellKind::Done)].into());
+    let calls = ["tracker.", "executor.", "stages.", "doorbells."];
     let ours = |call: &&&str| calls.iter().any(|port| call.starts_with(port));
     let others = story.sim.with(|world| world.calls.iter().filter(ours).count());
-    assert_eq!(others, 0, "no other tracker, executor or stage was asked");
+    assert_eq!(others, 0, "no other tracker, executor, stage or doorbell was asked");
 }
 
 #[tokio::test]
 async fn a_name_that_is_nobodys_is_told_with_those_there_are() {
-    let (story, _) = story(|policy| {
+    let (story, ..) = story(|policy| {
         policy.repos.get_mut(&repo("o/r")).unwrap().tracker = "blackboard".parse().unwrap();
     });
     let _ = story.round().await;

@@ -94,7 +94,7 @@ pub(super) async fn page(
                 }
                 value.paging = Some(after);
                 keep(tx, &repo, &value).await?;
-                outbox::enqueue(tx, &run, &free).await?;
+                outbox::enqueue(tx, Some(&run), &free).await?;
                 Ok(true)
             })
         })

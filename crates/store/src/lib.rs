@@ -16,6 +16,7 @@ mod beat;
 mod comments;
 mod error;
 mod freezes;
+mod holds;
 mod issues;
 mod journal;
 mod leases;
@@ -47,6 +48,7 @@ pub(crate) use issues::{IssueEdit, IssueFilter};
 pub use journal::{JournalFault, JournalReport};
 pub use leases::LeaseHolder;
 pub use open::OpenOptions;
+pub use outbox::GivenUp;
 pub use tracker_port::TrackerPort;
 
 /// The most that one document may hold.

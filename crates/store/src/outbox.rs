@@ -191,7 +191,56 @@ pub(super) async fn failed(
         .await
 }
 
+/// A doorbell of which something was given up since it last rang.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Its name; none of rows that are older than names.
+    pub name: Option<String>,
+    /// How many of its rings were given up.
+    pub count: u64,
+    /// When the first of them was.
+    pub first: At,
+    /// When the last of them was.
+    pub last: At,
+    /// Why the last of them failed.
+    pub error: String,
+}
+
 impl Store {
+    /// The doorbells that were given up after `since` and have not rung after that, by name.
+    pub async fn given_up(&self, since: At) -> Result<Vec<GivenUp>, StoreError> {
+        let found = self.given_up_by_name(since).await;
+        found.map_err(|error| self.fault(error))
+    }
+
+    async fn given_up_by_name(&self, since: At) -> Result<Vec<GivenUp>, StoreError> {
+        let rows: Vec<(Option<String>, i64, i64, i64)> = sqlx::query_as(
+            "SELECT name, count(*), min(abandoned_at), max(abandoned_at) FROM outbox AS one \
+             WHERE abandoned_at IS NOT NULL AND abandoned_at > ?1 \
+             AND NOT EXISTS (SELECT 1 FROM outbox WHERE name IS one.name \
+                 AND delivered_at IS NOT NULL AND delivered_at > one.abandoned_at) \
+             GROUP BY name ORDER BY name",
+        )
+        .bind(micros(since))
+        .fetch_all(self.readers())
+        .await?;
+        let mut found = Vec::new();
+        for (name, count, first, last) in rows {
+            let error: Option<String> = sqlx::query_scalar(
+                "SELECT last_error FROM outbox WHERE name IS ?1 AND abandoned_at = ?2 LIMIT 1",
+            )
+            .bind(&name)
+            .bind(last)
+            .fetch_optional(self.readers())
+            .await?
+            .flatten();
+            let at = |at| from_micros("a time in the outbox", at);
+            let (first, last, count) = (at(first)?, at(last)?, count as u64);
+            found.push(GivenUp { name, count, first, last, error: error.unwrap_or_default() });
+        }
+        Ok(found)
+    }
+
     /// How many sends wait, and since when the oldest of them has been due.
     pub async fn outbox_backlog(&self) -> Result<(u64, Option<At>), StoreError> {
         let (count, oldest): (i64, Option<i64>) = sqlx::query_as(
@@ -206,10 +255,10 @@ impl Store {
     }
 }
 
-/// Writes the sends of a transition; those that are there already stay as they are.
+/// Writes the sends of a transition, or of what no run has found out; those that are there already stay as they are.
 pub(super) async fn enqueue(
     connection: &mut SqliteConnection,
-    run: &str,
+    run: Option<&str>,
     sends: &[Send],
 ) -> Result<(), StoreError> {
     for send in sends {

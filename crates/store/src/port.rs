@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use afk_core::chain::Link;
 use afk_core::freeze::Acknowledged;
+use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    self, Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, Journals, LiveRun,
-    MemoKey, OpenRequest, Outgoing, Page, PortError, PortErrorKind, PortResult, Requested, Spent,
-    StoredRun, Switch, SwitchState, Switches,
+    self, Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
+    Journals, LiveRun, Looked, MemoKey, OpenRequest, Outgoing, Page, PortError, PortErrorKind,
+    PortResult, Requested, Spent, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
 
 use super::{
-    Store, StoreError, StoreErrorKind, admit, beat, comments, freezes, journal, leases, ledger,
-    memo, outbox, requests, runs, switches,
+    Store, StoreError, StoreErrorKind, admit, beat, comments, freezes, holds, journal, leases,
+    ledger, memo, outbox, requests, runs, switches,
 };
 
 impl Store {
@@ -93,6 +94,23 @@ impl ports::Store for Store {
 
     async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
         self.told(freezes::acknowledge(self, repo, by).await)
+    }
+
+    async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>> {
+        self.told(holds::all(self).await)
+    }
+
+    async fn hold(
+        &self,
+        cause: &HoldCause,
+        looked: Looked,
+        sends: &[DoorbellSend],
+    ) -> PortResult<bool> {
+        self.told(holds::hold(self, cause, looked, sends).await)
+    }
+
+    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool> {
+        self.told(holds::unhold(self, cause, looked).await)
     }
 
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {

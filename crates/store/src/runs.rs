@@ -163,7 +163,7 @@ async fn apply(tx: &mut SqliteConnection, change: &Change) -> Result<Committed, 
     .bind(id)
     .execute(&mut *tx)
     .await?;
-    outbox::enqueue(tx, id, &change.sends).await?;
+    outbox::enqueue(tx, Some(id), &change.sends).await?;
     ledger::record(tx, id, &repo, &change.charges).await?;
     if let Some(value) = &change.freeze {
         let freeze = Switch::Freeze(parse("the repo of a run", &repo)?);

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::hold::HoldCause;
 use afk_core::ids::Actor;
 use afk_core::presence::Claim;
 use afk_core::request::{Asked, Request};
 use afk_core::run::Transition;
 use afk_engine::ports::{
-    AdmitLimits, Commit, DoorbellSend, Filter, Journals as _, Labels, MemoKey, Page, Store as _,
-    Switch, SwitchState, Tracker as _,
+    AdmitLimits, Commit, DoorbellSend, Filter, Journals as _, Labels, Looked, MemoKey, Page,
+    Store as _, Switch, SwitchState, Tracker as _,
 };
 use afk_sim::story::{Story, good_work};
 use afk_store::local_tracker::LocalTracker;
@@ -27,11 +28,17 @@ use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-/// Partial indexes of what is live, waits or is on.
-const FEW: &[&str] =
-    &["runs_live", "runs_one_live_per_repo", "outbox_due", "requests_open", "switches_on"];
+/// Partial indexes of what is live, waits, is on, or was given up.
+const FEW: &[&str] = &[
+    "runs_live",
+    "runs_one_live_per_repo",
+    "outbox_due",
+    "outbox_given_up",
+    "requests_open",
+    "switches_on",
+];
 /// Tables of no more than a row a repository or a person, and lists in a statement.
-const SMALL: &[&str] = &["comments_heard", "heartbeat", "json_each", "presence"];
+const SMALL: &[&str] = &["comments_heard", "heartbeat", "holds", "json_each", "presence"];
 /// Tables whose ranges hold few rows: before and after the names of freezes.
 const RANGES: &[&str] = &["switches"];
 /// Indexes that are walked in their order, until the limit of the statement.
@@ -151,6 +158,10 @@ async fn calls_of_the_store(store: &Store) {
     assert!(store.page(&repo, &page).await.unwrap());
     store.acknowledge(&repo, &Acknowledged { by: "ann".to_owned(), at: at(3) }).await.unwrap();
     assert!(store.unfreeze(&repo, "ann", at(4)).await.unwrap());
+    let (cause, looked) = (HoldCause::Machine, Looked { began: at(5), answered: at(5) });
+    assert!(store.hold(&cause, looked, &[send(&run, 2)]).await.unwrap());
+    store.holds().await.unwrap();
+    store.unhold(&cause, Looked { began: at(6), answered: at(6) }).await.unwrap();
     let key = MemoKey { kind: "k".to_owned(), tree: "t".to_owned(), command: "c".to_owned() };
     store.remember(&key, &1.into(), at(1)).await.unwrap();
     store.recall(&key).await.unwrap().unwrap();
@@ -172,6 +183,7 @@ async fn calls_of_the_store(store: &Store) {
     store.last_beat().await.unwrap();
     store.lease_holder("serve").await.unwrap();
     store.outbox_backlog().await.unwrap();
+    store.given_up(at(0)).await.unwrap();
     let ttl = SignedDuration::from_secs(9);
     let claim = Claim { resource: "db".to_owned(), purpose: "a look".to_owned(), ttl };
     store.presence_claim(&claim, "ann", at(1)).await.unwrap();

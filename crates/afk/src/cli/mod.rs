@@ -35,7 +35,7 @@ use exit::Answer;
 pub use exit::Exit;
 use out::{LogWriter, Out};
 
-use afk_app::bells::shown_by;
+use afk_app::terminal::shown_by;
 
 /// Does what `args` say, the program's name first, and answers with the exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -18,7 +18,7 @@ pub mod processes;
 mod spec;
 
 pub(crate) use confine::Plan;
-pub use detect::{Capabilities, Refusal, Strength};
+pub use detect::{Bubblewrap, Capabilities, Refusal, Strength};
 pub(crate) use group::{Group, Outside};
 pub(crate) use init::{READY, signal_of, write_plan};
 pub use init::{SUBCOMMAND as INIT_SUBCOMMAND, init_main};

@@ -1,7 +1,7 @@
 //! The whole configuration: what each crate owns of it, read off the one document.
 //!
 //! A new adapter's keys come in here by a part of their own, and its names by a line in
-//! [`Config::executors`] or [`TRACKERS`].
+//! [`Config::executors`], [`TRACKERS`], [`STAGES`] or [`DOORBELLS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -11,12 +11,14 @@ use afk_core::config::{Mistake, Policy, Repo};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::shared::Shared;
 use afk_local::LocalSettings;
+use afk_remote::{RemoteSettings, WEBHOOK};
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::fleet::{REPOS, REPOS_LIKE, is_like};
 use super::load::{Compose, PartError, part};
+use crate::terminal::TERMINAL;
 
 /// Different tables that are compared with each other, to find those that are alike.
 const ALIKE: usize = 64;
@@ -27,6 +29,9 @@ pub const TRACKERS: [&str; 1] = ["local"];
 /// The kinds of stages that there are: what runs a command here, and what is polled.
 pub const STAGES: [&str; 1] = ["command"];
 
+/// The kinds of doorbells that there are.
+pub const DOORBELLS: [&str; 2] = [TERMINAL, WEBHOOK];
+
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
@@ -34,6 +39,8 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// What is configured of this machine.
     pub local: Arc<LocalSettings>,
+    /// What is configured of systems that are reached over HTTP.
+    pub remote: Arc<RemoteSettings>,
     /// What is ours.
     pub own: AppSettings,
 }
@@ -55,7 +62,12 @@ pub struct AppSettings {
 
 impl Compose for Config {
     fn schema() -> Value {
-        let parts = [schema_for!(Policy), schema_for!(LocalSettings), schema_for!(AppSettings)];
+        let parts = [
+            schema_for!(Policy),
+            schema_for!(LocalSettings),
+            schema_for!(RemoteSettings),
+            schema_for!(AppSettings),
+        ];
         let mut whole = json!({});
         for part in parts {
             merge(&mut whole, part.to_value());
@@ -80,7 +92,12 @@ impl Compose for Config {
     fn compose(tree: &Value) -> Result<Self, PartError> {
         let mut policy: Policy = part(tree)?;
         share(&mut policy);
-        Ok(Self { policy: Arc::new(policy), local: Arc::new(part(tree)?), own: part(tree)? })
+        Ok(Self {
+            policy: Arc::new(policy),
+            local: Arc::new(part(tree)?),
+            remote: Arc::new(part(tree)?),
+            own: part(tree)?,
+        })
     }
 }
 
@@ -107,14 +124,19 @@ impl Config {
                 "is of no kind that is known here; give it a kind, \"claude\" or \"scripted\"";
             Mistake::at(&["agents", name.as_str()], what)
         }));
-        let trackers: BTreeSet<_> = TRACKERS.map(AdapterName::known).into();
-        let stages: BTreeSet<_> = STAGES.map(AdapterName::known).into();
+        found.extend(self.remote.mistakes());
+        let known = |names: &[&'static str]| -> BTreeSet<_> {
+            names.iter().copied().map(AdapterName::known).collect()
+        };
+        let (trackers, stages) = (known(&TRACKERS), known(&STAGES));
+        let doorbells = known(&DOORBELLS);
+        for (n, doorbell) in self.policy.notify.iter().enumerate() {
+            found.extend(unknown(&["notify", &n.to_string(), "kind"], &doorbell.kind, &doorbells));
+        }
         for (name, repo) in self.policy.repos.iter() {
             let unknown = |key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>| {
-                let names: Vec<_> = known.iter().map(AdapterName::as_str).collect();
-                let what = format!("is the name of none; known are {}", names.join(", "));
-                let mistake = || Mistake::at(key, what).below(&["repos", name.as_str()]);
-                (!known.contains(chosen)).then(mistake)
+                let mistake = unknown(key, chosen, known);
+                mistake.map(|mistake| mistake.below(&["repos", name.as_str()]))
             };
             found.extend(unknown(&["agent"], &repo.agent, &executors));
             found.extend(unknown(&["tracker"], &repo.tracker, &trackers));
@@ -124,6 +146,13 @@ impl Config {
         }
         found
     }
+}
+
+/// A name that none of those has that are known.
+fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) -> Option<Mistake> {
+    let names: Vec<_> = known.iter().map(AdapterName::as_str).collect();
+    let what = format!("is the name of none; known are {}", names.join(", "));
+    (!known.contains(chosen)).then(|| Mistake::at(key, what))
 }
 
 /// Lets repos that are alike share one table: a fleet of thousands says a few things.
@@ -139,13 +168,13 @@ fn share(policy: &mut Policy) {
 }
 
 /// Adds what another part of the schema says. Where both speak of the entries of one table,
-/// such as a repo's, an entry is both.
+/// such as a repo's, or of one list, such as a doorbell, an entry is both.
 fn merge(whole: &mut Value, part: Value) {
     let (Value::Object(whole), Value::Object(part)) = (whole, part) else { return };
     for (key, theirs) in part {
         match (key.as_str(), whole.get_mut(&key)) {
-            ("properties" | "$defs" | "repos", Some(ours)) => merge(ours, theirs),
-            ("additionalProperties", Some(ours)) => {
+            ("properties" | "$defs" | "repos" | "notify", Some(ours)) => merge(ours, theirs),
+            ("additionalProperties" | "items", Some(ours)) => {
                 let mut all = ours["allOf"].as_array().cloned().unwrap_or_default();
                 if all.is_empty() {
                     all.push(ours.clone());
@@ -170,6 +199,7 @@ mod tests {
         let mut written = serde_json::to_value(Policy::default()).unwrap();
         for part in [
             serde_json::to_value(LocalSettings::default()).unwrap(),
+            serde_json::to_value(RemoteSettings::default()).unwrap(),
             serde_json::to_value(AppSettings::default()).unwrap(),
         ] {
             written.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
@@ -182,10 +212,13 @@ mod tests {
         let repo = &keys["repos"]["additionalProperties"];
         assert_eq!(repo["allOf"].as_array().unwrap().len(), 2, "{repo}");
         assert_eq!(repo["unevaluatedProperties"], false);
+        let doorbell = &keys["notify"]["items"];
+        assert_eq!(doorbell["allOf"].as_array().unwrap().len(), 2, "{doorbell}");
+        assert_eq!(doorbell["unevaluatedProperties"], false);
     }
 
     #[test]
-    fn a_repo_names_an_executor_and_a_tracker_that_are_there() {
+    fn adapters_are_named_that_are_there() {
         let check = |text: &str, expected: &[&str]| {
             let table: toml::Table = text.parse().unwrap();
             let config = Config::compose(&serde_json::to_value(table).unwrap()).unwrap();
@@ -211,6 +244,22 @@ mod tests {
         check(
             &repo("").replace("command = ['ci']", "kind = 'checks'"),
             &["repos.\"o/r\".stages.0.kind: is the name of none; known are command"],
+        );
+        check("notify = [{ kind = 'terminal', name = 'here' }]", &[]);
+        check(
+            "notify = [{ kind = 'terminal' }, { kind = 'smoke' }]",
+            &["notify.1.kind: is the name of none; known are terminal, webhook"],
+        );
+        check(
+            "notify = [{ kind = 'webhook' }]",
+            &[
+                "notify.0: a webhook needs a url; add it",
+                "notify.0: a webhook needs a secret; add it",
+            ],
+        );
+        check(
+            "notify = [{ kind = 'terminal' }, { kind = 'terminal', name = 'terminal' }]",
+            &["notify.1.name: has the name of one before it; give each a name of its own"],
         );
         check(
             "[agents.strong]\nmodel = 'x'",

@@ -4,7 +4,7 @@
 //! Told by key and never by value: whatever stands in a configuration may be a secret in
 //! the wrong place, and these lines reach logs, comments and `status --json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Landing, Policy, Repo};
@@ -72,6 +72,7 @@ impl Policy {
                 found.push(Mistake::at(&["repos", name.as_str()], what));
             }
         }
+        found.extend(self.doorbell_mistakes());
         let mut patterns = Patterns::default();
         for (name, repo) in self.repos.iter() {
             let wrong = repo.mistakes_with(&mut patterns);
@@ -79,6 +80,18 @@ impl Policy {
             found.extend(wrong.into_iter().map(below));
         }
         found
+    }
+
+    fn doorbell_mistakes(&self) -> Vec<Mistake> {
+        let mut known = BTreeSet::new();
+        let again =
+            self.doorbells().enumerate().filter(|(_, (name, _))| !known.insert(name.clone()));
+        again
+            .map(|(n, _)| {
+                let what = "has the name of one before it; give each a name of its own";
+                Mistake::at(&["notify", &n.to_string(), "name"], what)
+            })
+            .collect()
     }
 
     fn label_mistakes(&self) -> Vec<Mistake> {

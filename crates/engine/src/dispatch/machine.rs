@@ -5,18 +5,21 @@
 //! A tick looks at what its candidates need, one look an agent, so that ten thousand repos
 //! cost no more than their few agents. Just before a run begins everything is looked at anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use afk_core::checkout::Lands;
 use afk_core::config::{Landing, Policy, Repo};
+use afk_core::doorbell::{Doorbell, HoldRing};
 use afk_core::gates::{Fleet, Needed};
-use afk_core::ids::{AdapterName, At, Oid, RepoName};
+use afk_core::hold::HoldCause;
+use afk_core::ids::{AdapterName, At, IssueRef, Oid, RepoName};
+use afk_core::issue::Issue;
 use afk_core::run::{Run, Unavailable};
 use jiff::SignedDuration;
 
 use crate::Engine;
 use crate::bounds::within;
-use crate::ports::{PortError, PortResult, StoredRun};
+use crate::ports::{Looked, PortError, PortResult, StoredRun};
 use crate::switches::Brake;
 
 /// How long a tick believes what was found.
@@ -26,12 +29,19 @@ const LOOK: SignedDuration = SignedDuration::from_secs(30);
 /// Findings after which old ones are dropped.
 const MANY: usize = 256;
 
-/// What was found, and when.
+/// What was found of late.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
-    agents: HashMap<AdapterName, (At, Needed)>,
-    jobs: Option<(At, Needed)>,
-    remotes: HashMap<RepoName, (At, Remote)>,
+    agents: HashMap<AdapterName, Found<Needed>>,
+    jobs: Option<Found<Needed>>,
+    remotes: HashMap<RepoName, Found<Remote>>,
+}
+
+/// What was found, and when.
+#[derive(Debug, Clone)]
+struct Found<T> {
+    looked: Looked,
+    what: T,
 }
 
 /// A git remote as it was found.
@@ -74,11 +84,11 @@ impl Engine {
             }
             let jobs = match &jobs {
                 Some(jobs) => jobs,
-                None => jobs.insert(self.jobs_ready(look).await),
+                None => jobs.insert(self.jobs_ready(look).await.what),
             };
             let agent = match held.get(&table.agent).cloned().or_else(|| self.unfit(table, repo)) {
                 Some(why) => Needed::Missing(why),
-                None => self.agent_ready(&table.agent, repo, look).await,
+                None => self.agent_ready(&table.agent, repo, look).await.what,
             };
             facts.machine = Some(worse(agent, jobs));
         }
@@ -104,24 +114,26 @@ impl Engine {
         }
     }
 
-    async fn agent_ready(&self, agent: &AdapterName, repo: &RepoName, look: Look) -> Needed {
+    async fn agent_ready(&self, agent: &AdapterName, repo: &RepoName, look: Look) -> Found<Needed> {
         let found = self.findings().agents.get(agent).cloned();
         if let Some(found) = self.believed(found, look) {
             return found;
         }
-        let found = needed(self.in_time("the agent", self.ports.executor.ready(repo)).await);
-        let now = self.ports.clock.now();
-        self.findings().agents.insert(agent.clone(), (now, found.clone()));
+        let ready =
+            async { needed(self.in_time("the agent", self.ports.executor.ready(repo)).await) };
+        let found = self.find(ready).await;
+        self.findings().agents.insert(agent.clone(), found.clone());
         found
     }
 
-    async fn jobs_ready(&self, look: Look) -> Needed {
+    async fn jobs_ready(&self, look: Look) -> Found<Needed> {
         let found = self.findings().jobs.clone();
         if let Some(found) = self.believed(found, look) {
             return found;
         }
-        let found = needed(self.in_time("this machine", self.ports.jobs.ready()).await);
-        self.findings().jobs = Some((self.ports.clock.now(), found.clone()));
+        let ready = async { needed(self.in_time("this machine", self.ports.jobs.ready()).await) };
+        let found = self.find(ready).await;
+        self.findings().jobs = Some(found.clone());
         found
     }
 
@@ -134,19 +146,95 @@ impl Engine {
     ) -> Remote {
         let found = self.findings().remotes.get(repo).cloned();
         if let Some(found) = self.believed(found, look) {
-            return found;
+            return found.what;
         }
         let token = brake.token();
-        let read = self.in_time("the git remote", self.ports.git.remote_head(repo, &token)).await;
-        let head = read.as_ref().ok().cloned();
-        let found = Remote { needed: needed(read), head };
-        let now = self.ports.clock.now();
+        let read = async {
+            let head = self.ports.git.remote_head(repo, &token);
+            let read = self.in_time("the git remote", head).await;
+            let head = read.as_ref().ok().cloned();
+            Remote { needed: needed(read), head }
+        };
+        let found = self.find(read).await;
         let mut findings = self.findings();
         if findings.remotes.len() >= MANY {
-            findings.remotes.retain(|_, (at, _)| is_of_late(*at, now));
+            findings.remotes.retain(|_, old| is_of_late(old.looked, found.looked.answered));
         }
-        findings.remotes.insert(repo.clone(), (now, found.clone()));
-        found
+        findings.remotes.insert(repo.clone(), found.clone());
+        found.what
+    }
+
+    /// What holds dispatch and was told; none where nothing is told, or where that cannot be
+    /// read, and then the next tick tells it.
+    pub(super) async fn told_holds(&self, config: &Policy) -> Option<BTreeMap<HoldCause, At>> {
+        if config.shadow {
+            return None;
+        }
+        let told = self.in_time("reading what holds dispatch", self.ports.store.holds()).await;
+        told.inspect_err(not_told).ok()
+    }
+
+    /// Rings once for what holds dispatch although no run exists, and notes what is mended: of
+    /// the agents and the machine that `candidates` need, and of what was `told` before. What a
+    /// live run waits for has rung with that run.
+    pub(super) async fn tell_holds(
+        &self,
+        config: &Policy,
+        live: &[StoredRun],
+        candidates: &[Issue],
+        told: &BTreeMap<HoldCause, At>,
+    ) {
+        let waiting = held(config, live, self.ports.clock.now());
+        let mut needed: BTreeMap<HoldCause, &IssueRef> = BTreeMap::new();
+        for candidate in candidates {
+            let issue = &candidate.issue;
+            let Some(table) = config.repos.get(&issue.repo) else { continue };
+            needed.entry(HoldCause::Agent(table.agent.clone())).or_insert(issue);
+            needed.entry(HoldCause::Machine).or_insert(issue);
+        }
+        let store = &*self.ports.store;
+        let causes: BTreeSet<&HoldCause> = needed.keys().chain(told.keys()).collect();
+        for cause in causes {
+            let Found { looked, what } = match cause {
+                HoldCause::Machine => self.jobs_ready(Look::OfLate).await,
+                HoldCause::Agent(agent) if waiting.contains_key(agent) => continue,
+                HoldCause::Agent(agent) => self.find_agent(config, agent).await,
+            };
+            let noted = match (what, needed.get(cause)) {
+                (Needed::Missing(why), Some(issue)) if !told.contains_key(cause) => {
+                    let since = looked.answered;
+                    let ring = HoldRing { cause, issue, why: &why, since };
+                    let sends = self.sends(&Doorbell::of_hold(&ring));
+                    let hold = store.hold(cause, looked, &sends);
+                    let noted = self.in_time("telling of a hold", hold).await;
+                    noted.map(|new| new.then(|| tracing::warn!(%cause, why, "dispatch is held")))
+                }
+                (Needed::There, _) if told.contains_key(cause) => {
+                    let unhold = store.unhold(cause, looked);
+                    let noted = self.in_time("noting the end of a hold", unhold).await;
+                    noted.map(|new| new.then(|| tracing::info!(%cause, "dispatch is held no more")))
+                }
+                (Needed::There | Needed::Missing(_) | Needed::Unknown(_), _) => continue,
+            };
+            // What cannot be noted now is noted by the next tick, and holds up nothing.
+            let _ = noted.inspect_err(not_told);
+        }
+    }
+
+    /// What was found of an agent, by a repo that names it. An agent that none names any more
+    /// holds nothing.
+    async fn find_agent(&self, config: &Policy, agent: &AdapterName) -> Found<Needed> {
+        let mut repos = config.repos.iter();
+        match repos.find(|(_, table)| table.agent == *agent) {
+            Some((repo, _)) => self.agent_ready(agent, repo, Look::OfLate).await,
+            None => self.find(async { Needed::There }).await,
+        }
+    }
+
+    async fn find<T>(&self, look: impl Future<Output = T> + Send) -> Found<T> {
+        let began = self.ports.clock.now();
+        let what = look.await;
+        Found { looked: Looked { began, answered: self.ports.clock.now() }, what }
     }
 
     /// What is not found out in time is not known.
@@ -158,10 +246,14 @@ impl Engine {
         within(&*self.ports.clock, LOOK, what, look).await
     }
 
-    fn believed<T>(&self, found: Option<(At, T)>, look: Look) -> Option<T> {
-        let (at, found) = found?;
-        (look == Look::OfLate && is_of_late(at, self.ports.clock.now())).then_some(found)
+    fn believed<T>(&self, found: Option<Found<T>>, look: Look) -> Option<Found<T>> {
+        let now = self.ports.clock.now();
+        found.filter(|found| look == Look::OfLate && is_of_late(found.looked, now))
     }
+}
+
+fn not_told(error: &PortError) {
+    tracing::warn!(error = error.chain(), "holds not told, will try again");
 }
 
 /// The agents that live runs have found unable to work, and what they wait for.
@@ -183,8 +275,8 @@ pub(crate) fn agent_of<'a>(config: &'a Policy, run: &Run) -> Option<&'a AdapterN
     config.repos.get(&run.issue.repo).map(|table| &table.agent)
 }
 
-fn is_of_late(at: At, now: At) -> bool {
-    let age = now.duration_since(at);
+fn is_of_late(looked: Looked, now: At) -> bool {
+    let age = now.duration_since(looked.answered);
     !age.is_negative() && age < BELIEVED
 }
 

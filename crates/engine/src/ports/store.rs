@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
@@ -165,6 +166,15 @@ pub struct Outgoing {
     pub attempts: u32,
 }
 
+/// When it was looked at something: when the look began, and when it was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Looked {
+    /// What was found is not older than this.
+    pub began: At,
+    /// And not newer than this.
+    pub answered: At,
+}
+
 /// Which runs to list, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -282,6 +292,20 @@ pub trait Store: Send + Sync {
     /// Notes that somebody has heard of the freeze of `repo`: the freeze as it is then,
     /// or none where the repo is not frozen. The first to acknowledge stays.
     async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>>;
+    /// What holds dispatch, found before there was a run, and since when.
+    async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>>;
+    /// Notes that `cause` was found to hold dispatch, and puts its doorbells into the outbox in
+    /// the same transaction. Does nothing, and says so, where that is noted already, or where
+    /// the cause was found mended after this look began.
+    async fn hold(
+        &self,
+        cause: &HoldCause,
+        looked: Looked,
+        sends: &[DoorbellSend],
+    ) -> PortResult<bool>;
+    /// Notes that `cause` was found mended; false where nothing is held for it, or only since
+    /// this look began.
+    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool>;
     /// A remembered result: (kind, tree, command digest).
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
     /// Remembers a result.

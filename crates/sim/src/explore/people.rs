@@ -86,7 +86,7 @@ impl Happens {
             }
             Self::NoAgent(on) => world.agents.missing = *on,
             Self::Stubborn(on) => world.agents.stubborn = *on,
-            Self::Bells(broken) => world.doorbells.break_all(*broken),
+            Self::Bells(broken) => world.break_doorbells(*broken),
             Self::Bell(name, broken) => {
                 if *broken {
                     world.doorbells.broken.insert(name.clone());

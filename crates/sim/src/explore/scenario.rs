@@ -280,7 +280,7 @@ impl Setting {
         }
         world.stages.says.insert("ci".to_owned(), self.says.iter().copied().collect());
         if self.webhook {
-            world.doorbells.add_webhook();
+            world.add_webhook();
         }
         if self.dead_webhook {
             world.doorbells.broken.insert("webhook".to_owned());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use afk_core::config::Policy;
-use afk_core::doorbell::{Doorbell, DoorbellKind};
+use afk_core::doorbell::Doorbell;
 use afk_core::evidence::Evidence;
 use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
 use afk_core::issue::{BlockerState, Comment, Issue, Permission};
@@ -68,16 +68,12 @@ impl Settings for Sim {
 
 #[async_trait]
 impl Doorbells for Sim {
-    fn names(&self, kind: DoorbellKind) -> Vec<String> {
-        self.with(|world| world.doorbells.wanting(kind))
-    }
-
     async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()> {
         let (name, doorbell) = (name.to_owned(), doorbell.clone());
         while self.with(|world| world.doorbells.hanging.contains(&name)) {
             self.next_tick().await;
         }
-        self.effect("doorbells.ring", move |world| world.doorbells.ring(&name, &doorbell)).await
+        self.effect("doorbells.ring", move |world| world.ring(&name, &doorbell)).await
     }
 }
 

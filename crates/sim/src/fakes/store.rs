@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::freeze::Acknowledged;
+use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::plan::End;
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, LiveRun, MemoKey,
-    OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch,
-    SwitchState, Switches,
+    Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow, LiveRun,
+    Looked, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
+    Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -110,6 +111,23 @@ impl Store for Sim {
 
     async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
         self.call("store.acknowledge", |world| Ok(world.acknowledge(repo, by))).await
+    }
+
+    async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>> {
+        self.call("store.holds", |world| Ok(world.holds())).await
+    }
+
+    async fn hold(
+        &self,
+        cause: &HoldCause,
+        looked: Looked,
+        sends: &[DoorbellSend],
+    ) -> PortResult<bool> {
+        self.call("store.hold", |world| Ok(world.hold(cause, looked, sends))).await
+    }
+
+    async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool> {
+        self.call("store.unhold", |world| Ok(world.unhold(cause, looked))).await
     }
 
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {

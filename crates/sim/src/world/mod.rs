@@ -29,7 +29,7 @@ pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
-pub use outbox::{Doorbells, Send};
+pub use outbox::{Doorbells, Hold, Send};
 pub use pulls::{PullRecord, PullWorld};
 pub use stages::{Poll, Says, StageWorld};
 pub use store::{Kept, Lease, Row, StoreWorld};

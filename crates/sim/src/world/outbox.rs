@@ -1,12 +1,14 @@
 //! The outbox and the doorbells: what is to ring, each send claimed by one control plane at
 //! a time, and what rang.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use afk_core::config::DoorbellPolicy;
 use afk_core::doorbell::{Doorbell, DoorbellKind};
-use afk_core::ids::At;
-use afk_engine::ports::{DoorbellSend, Outgoing, PortError, PortErrorKind, PortResult};
+use afk_core::hold::HoldCause;
+use afk_core::ids::{AdapterName, At};
+use afk_engine::ports::{DoorbellSend, Looked, Outgoing, PortError, PortErrorKind, PortResult};
 
 use super::World;
 
@@ -17,6 +19,8 @@ pub struct Send {
     pub name: Option<String>,
     /// What it rings.
     pub doorbell: Doorbell,
+    /// What dispatch is held for, where it rings without a run.
+    pub cause: Option<HoldCause>,
     /// Not before.
     pub due: At,
     /// Claims so far.
@@ -34,7 +38,16 @@ impl Send {
     pub fn new(send: DoorbellSend, due: At) -> Self {
         let DoorbellSend { name, doorbell } = send;
         let name = Some(name);
-        Self { name, doorbell, due, attempts: 0, claim: None, rung: false, given_up: false }
+        Self {
+            name,
+            doorbell,
+            cause: None,
+            due,
+            attempts: 0,
+            claim: None,
+            rung: false,
+            given_up: false,
+        }
     }
 
     /// Whether it is still to be delivered.
@@ -43,13 +56,18 @@ impl Send {
     }
 }
 
-/// The doorbells of the configuration.
-#[derive(Debug, Clone)]
+/// What holds dispatch and was told without a run, or did.
+#[derive(Debug, Clone, Copy)]
+pub struct Hold {
+    /// Since when.
+    pub since: At,
+    /// When it was found mended.
+    pub mended_at: Option<At>,
+}
+
+/// The doorbells that the configuration names.
+#[derive(Debug, Clone, Default)]
 pub struct Doorbells {
-    /// Their names.
-    pub names: Vec<String>,
-    /// The names of those that ring for what landed, too; the others for what is for people.
-    pub for_done: BTreeSet<String>,
     /// Out of order.
     pub broken: BTreeSet<String>,
     /// They do not even fail: they do not answer.
@@ -58,45 +76,74 @@ pub struct Doorbells {
     pub rung: Vec<(String, Doorbell)>,
 }
 
-impl Default for Doorbells {
-    fn default() -> Self {
-        let names = vec!["terminal".to_owned()];
-        let for_done = names.iter().cloned().collect();
-        let (broken, hanging) = (BTreeSet::new(), BTreeSet::new());
-        Self { names, for_done, broken, hanging, rung: Vec::new() }
-    }
-}
-
-impl Doorbells {
-    /// A second one beside the terminal, for what is for people.
+impl World {
+    /// A second doorbell beside the terminal, for what is for people.
     pub fn add_webhook(&mut self) {
-        self.names.push("webhook".to_owned());
+        let webhook = DoorbellPolicy::of_kind(AdapterName::known("webhook"));
+        self.config.notify.push(DoorbellPolicy { done: false, ..webhook });
     }
 
-    /// All of them out of order, or mended.
-    pub fn break_all(&mut self, on: bool) {
-        self.broken.clear();
+    /// All doorbells out of order, or mended.
+    pub fn break_doorbells(&mut self, on: bool) {
+        self.doorbells.broken.clear();
         if on {
-            self.broken.extend(self.names.iter().cloned());
+            let names = self.doorbell_names();
+            self.doorbells.broken.extend(names);
         }
+    }
+
+    /// The names of the doorbells.
+    pub fn doorbell_names(&self) -> Vec<String> {
+        self.config.doorbells().map(|(name, _)| name.into()).collect()
     }
 
     /// The names of those that want doorbells of this kind.
-    pub fn wanting(&self, kind: DoorbellKind) -> Vec<String> {
-        let wants = |name: &&String| kind != DoorbellKind::Done || self.for_done.contains(*name);
-        self.names.iter().filter(wants).cloned().collect()
+    pub fn doorbells_wanting(&self, kind: DoorbellKind) -> Vec<String> {
+        let wanting = self.config.doorbells().filter(|(_, doorbell)| doorbell.wants(kind));
+        wanting.map(|(name, _)| name.into()).collect()
     }
 
     pub(crate) fn ring(&mut self, name: &str, doorbell: &Doorbell) -> PortResult<()> {
-        if !self.names.iter().any(|known| known == name) {
+        if !self.doorbell_names().iter().any(|known| known == name) {
             let why = format!("no doorbell {name} is configured");
             return Err(PortError::new(PortErrorKind::NotFound, why));
         }
-        if self.broken.contains(name) {
+        if self.doorbells.broken.contains(name) {
             return Err(PortError::transient(format!("the doorbell {name} is out of order")));
         }
-        self.rung.push((name.to_owned(), doorbell.clone()));
+        self.doorbells.rung.push((name.to_owned(), doorbell.clone()));
         Ok(())
+    }
+
+    pub(crate) fn holds(&self) -> BTreeMap<HoldCause, At> {
+        let holds = self.store.holds.iter().filter(|(_, hold)| hold.mended_at.is_none());
+        holds.map(|(cause, hold)| (cause.clone(), hold.since)).collect()
+    }
+
+    pub(crate) fn hold(
+        &mut self,
+        cause: &HoldCause,
+        looked: Looked,
+        sends: &[DoorbellSend],
+    ) -> bool {
+        let known = self.store.holds.get(cause);
+        if known.is_some_and(|known| known.mended_at.is_none_or(|at| at >= looked.began)) {
+            return false;
+        }
+        let hold = Hold { since: looked.answered, mended_at: None };
+        self.store.holds.insert(cause.clone(), hold);
+        for send in sends {
+            let row = Send::new(send.clone(), looked.answered);
+            let row = Send { cause: Some(cause.clone()), ..row };
+            self.store.outbox.entry(send.id()).or_insert(row);
+        }
+        true
+    }
+
+    pub(crate) fn unhold(&mut self, cause: &HoldCause, looked: Looked) -> bool {
+        let known = self.store.holds.get_mut(cause);
+        let held = known.filter(|one| one.mended_at.is_none() && one.since < looked.began);
+        held.map(|hold| hold.mended_at = Some(looked.answered)).is_some()
     }
 }
 

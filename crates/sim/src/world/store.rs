@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::freeze::{Acknowledged, Paging};
+use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::{Run, Transition};
@@ -16,7 +17,7 @@ use afk_engine::ports::{
     Switch, SwitchState, Switches,
 };
 
-use super::{Send, World};
+use super::{Hold, Send, World};
 
 /// A run as it is kept.
 #[derive(Debug, Clone)]
@@ -66,6 +67,8 @@ pub struct StoreWorld {
     pub switches: Switches,
     /// The switches cannot be read.
     pub unreadable_switches: bool,
+    /// What holds dispatch and was told without a run.
+    pub holds: BTreeMap<HoldCause, Hold>,
     /// Remembered results.
     pub memos: BTreeMap<String, serde_json::Value>,
     /// Requests of people, oldest first, each with its run.

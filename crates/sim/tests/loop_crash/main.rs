@@ -50,6 +50,7 @@ swept! {
     halted_and_resumed: plots::HALTED;
     capped: plots::CAPPED;
     a_bell_out_of_order: plots::MUTE;
+    an_agent_is_missing: plots::LACKING;
     gives_up: plots::GIVES_UP;
     frozen: plots::FROZEN;
     a_person_stops_it: plots::LET_GO;

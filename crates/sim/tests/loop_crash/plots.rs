@@ -252,14 +252,27 @@ pub(super) const CAPPED: Plot = Plot {
 };
 pub(super) const MUTE: Plot = Plot {
     name: "a bell out of order at first",
-    world: |world| world.doorbells.break_all(true),
+    world: |world| world.break_doorbells(true),
     people: |world, _| {
         if world.store.all().iter().any(|run| run.settled_at.is_some()) {
-            world.doorbells.break_all(false);
+            world.break_doorbells(false);
         }
     },
     over: |world| world.doorbells.broken.is_empty(),
     part: Part::FromPush,
+    ..DONE
+};
+
+pub(super) const LACKING: Plot = Plot {
+    name: "an agent that is installed when that has rung",
+    world: |world| world.agents.missing = true,
+    people: |world, done| {
+        if *done == 0 && !world.rung().is_empty() {
+            world.agents.missing = false;
+            *done = 1;
+        }
+    },
+    part: Part::UntilTurn(1),
     ..DONE
 };
 
@@ -314,7 +327,7 @@ pub(super) const LET_GO: Plot = Plot {
 };
 
 /// All of them.
-pub(super) const ALL: [&Plot; 21] = [
+pub(super) const ALL: [&Plot; 22] = [
     &STRAIGHT,
     &FIX_FORWARD,
     &REFUSED_ONCE,
@@ -333,6 +346,7 @@ pub(super) const ALL: [&Plot; 21] = [
     &HALTED,
     &CAPPED,
     &MUTE,
+    &LACKING,
     &GIVES_UP,
     &FROZEN,
     &LET_GO,

@@ -115,7 +115,7 @@ async fn fault_9_neither_a_crash_nor_a_second_poller_gives_two_agents() {
 #[tokio::test]
 async fn fault_20_a_failing_doorbell_repeats_nothing_but_itself() {
     let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.doorbells.break_all(true));
+    story.sim.with(|world| world.break_doorbells(true));
     story.until("over", |world| world.store.all().iter().any(|run| run.settled_at.is_some())).await;
     let told = |world: &mut World| {
         let issue = &world.tracker.issues[&seven()];
@@ -130,7 +130,7 @@ async fn fault_20_a_failing_doorbell_repeats_nothing_but_itself() {
     }
     assert!(story.count("doorbells.ring") > 3, "it is tried again");
     assert_eq!(story.sim.with(told), before, "and nothing else is");
-    story.sim.with(|world| world.doorbells.break_all(false));
+    story.sim.with(|world| world.break_doorbells(false));
     story.sim.advance(jiff::SignedDuration::from_mins(20));
     story.settle().await;
     story.sim.with(|world| assert_eq!(world.rung().len(), 1));

@@ -6,5 +6,6 @@ mod backup;
 mod decisions;
 mod files;
 mod freezes;
+mod holds;
 mod port;
 mod support;

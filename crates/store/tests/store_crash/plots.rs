@@ -76,7 +76,7 @@ pub(crate) const GIVES_UP: Plot = Plot {
     scripts: || vec![Script::acts(Vec::new())],
     configure: |config| config.day_budget_usd = Some(Usd::dollars(500)),
     people: |world, seen, done| {
-        world.doorbells.break_all(!seen.settled());
+        world.break_doorbells(!seen.settled());
         if seen.settled() && *done == 0 {
             // Until it is tried again.
             world.advance(SignedDuration::from_secs(5));
@@ -131,8 +131,27 @@ pub(crate) const FROZEN: Plot = Plot {
     ..STRAIGHT
 };
 
+/// Its agent is installed when that has rung.
+pub(crate) const LACKING: Plot = Plot {
+    name: "an agent that is missing at first",
+    people: |world, _, done| match *done {
+        0 => {
+            world.agents.missing = true;
+            *done = 1;
+        }
+        1 if !world.rung().is_empty() => {
+            world.agents.missing = false;
+            *done = 2;
+        }
+        _ => {}
+    },
+    bells: &[DoorbellKind::Held, DoorbellKind::Done],
+    ..STRAIGHT
+};
+
 /// All of them.
-pub(crate) const ALL: [&Plot; 5] = [&STRAIGHT, &FIX_FORWARD, &GIVES_UP, &STOPPED, &FROZEN];
+pub(crate) const ALL: [&Plot; 6] =
+    [&STRAIGHT, &FIX_FORWARD, &GIVES_UP, &STOPPED, &FROZEN, &LACKING];
 
 /// A turn was seen at work: the label says so to people.
 fn at_work(world: &World) -> bool {

@@ -6,13 +6,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use afk_core::freeze::Acknowledged;
+use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::request::Asked;
 use afk_core::run::Run;
 use afk_engine::ports::{
-    Admission, AdmitLimits, Commit, Committed, Filter, Freeze, JournalRow, LiveRun, MemoKey,
-    OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun, Switch,
-    SwitchState, Switches,
+    Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow, LiveRun,
+    Looked, MemoKey, OpenRequest, Outgoing, Page, PortResult, Requested, Spent, Store, StoredRun,
+    Switch, SwitchState, Switches,
 };
 use afk_sim::fakes::Sim;
 use afk_sim::world::World;
@@ -141,6 +142,9 @@ hand_on! {
     unfreeze(repo: &RepoName, by: &str, asked: At) -> bool;
     page(repo: &RepoName, page: &Page<'_>) -> bool;
     acknowledge(repo: &RepoName, by: &Acknowledged) -> Option<Freeze>;
+    holds() -> BTreeMap<HoldCause, At>;
+    hold(cause: &HoldCause, looked: Looked, sends: &[DoorbellSend]) -> bool;
+    unhold(cause: &HoldCause, looked: Looked) -> bool;
     recall(key: &MemoKey) -> Option<serde_json::Value>;
     remember(key: &MemoKey, value: &serde_json::Value, now: At) -> ();
     claim(

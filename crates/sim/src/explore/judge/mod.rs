@@ -77,6 +77,10 @@ pub(super) struct Judge {
     /// What a run pushed that had its lease.
     pushed: BTreeMap<Oid, RunId>,
     bells: usize,
+    /// How often something that runs need has gone missing, as far as anybody could see.
+    lacks: usize,
+    /// It is missing now.
+    lacking: bool,
     /// Polls of stages that were judged.
     polls: usize,
     /// When each control plane last polled a stage for a run about a commit.
@@ -108,6 +112,7 @@ impl Judge {
         self.thawed(world, by);
         self.tracker(world);
         self.shown(world, step);
+        self.holds(world, by);
         for (name, bell) in world.doorbells.rung.iter().skip(self.bells) {
             if !world.store.outbox.contains_key(&format!("{}:{name}", bell.id)) {
                 self.wrong.push(format!("a bell rang before its outcome was kept: {}", bell.title));
@@ -120,6 +125,22 @@ impl Judge {
             }
         }
         self.wrong.extend(world.wrong.iter().cloned());
+    }
+
+    /// One ring for each time that what runs need has gone missing, or a look was refused.
+    fn holds(&mut self, world: &World, by: Option<By>) {
+        let looks = |by: &By| matches!(by.call, "executor.ready" | "jobs.ready");
+        let refused = by.is_some_and(|by| looks(&by) && !by.answered);
+        let went = world.agents.missing && !self.lacking;
+        self.lacks += usize::from(refused) + usize::from(went);
+        self.lacking = world.agents.missing;
+        let of_holds = world.store.outbox.values().filter(|send| send.cause.is_some());
+        let rings: BTreeSet<_> = of_holds.map(|send| send.doorbell.id).collect();
+        if rings.len() > self.lacks {
+            let what =
+                format!("{} rings for {} times that dispatch was held", rings.len(), self.lacks);
+            self.wrong.push(what);
+        }
     }
 
     /// The clock was put back.
@@ -196,10 +217,10 @@ fn bells(world: &World, run: &Run, end: End) -> Vec<Bell> {
         let (issue, detail) = (&run.issue, "");
         let ring = Ring { run: run.id, issue, kind, reason: None, detail, link: None, nth: 0 };
         let id = Doorbell::new(&ring).id.to_string();
-        let wanting = world.doorbells.wanting(kind);
-        world.doorbells.names.iter().map(move |name| {
-            let wanted = ends == Some(kind) && wanting.contains(name);
-            Bell { kind, name: name.clone(), id: id.clone(), wanted }
+        let wanting = world.doorbells_wanting(kind);
+        world.doorbell_names().into_iter().map(move |name| {
+            let wanted = ends == Some(kind) && wanting.contains(&name);
+            Bell { kind, name, id: id.clone(), wanted }
         })
     });
     bells.collect()

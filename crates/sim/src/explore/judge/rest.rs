@@ -91,6 +91,12 @@ impl Judge {
                 self.wrong.push(format!("{issue} was dispatched {count} times"));
             }
         }
+        for (cause, hold) in &world.store.holds {
+            // A look from before a hold strikes nothing off, and the clock may say so of any.
+            if hold.mended_at.is_none() && !self.back {
+                self.wrong.push(format!("{cause} is mended and counts as missing"));
+            }
+        }
         if let Some(issue) = self.waiting(world) {
             self.wrong.push(format!("{issue} could be dispatched and is not"));
         }

@@ -272,7 +272,7 @@ pub(super) fn ended_by_error<T>(world: &mut World, act: impl FnOnce(&mut World) 
             nth: 0,
         };
         let doorbell = Doorbell::new(&ring);
-        for name in world.doorbells.wanting(doorbell.kind) {
+        for name in world.doorbells_wanting(doorbell.kind) {
             let send = DoorbellSend { name, doorbell: doorbell.clone() };
             world.store.outbox.insert(send.id(), Send::new(send, at));
         }

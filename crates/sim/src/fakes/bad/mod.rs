@@ -118,6 +118,8 @@ pub enum Bad {
     PollsAllTheTime,
     /// What a machine lacks is not seen.
     MachineIgnored,
+    /// That what a machine lacks was told is not remembered.
+    MachineBellEveryTick,
     /// That a run waits for its agent holds no other back.
     HoldIgnored,
     /// A pull request is not found again.
@@ -138,7 +140,7 @@ pub enum Bad {
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -190,6 +192,7 @@ impl Bad {
         Self::BelievesOneFailure,
         Self::PollsAllTheTime,
         Self::MachineIgnored,
+        Self::MachineBellEveryTick,
         Self::HoldIgnored,
         Self::OpensAnotherPull,
         Self::PullForgotten,

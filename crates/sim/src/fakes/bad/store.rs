@@ -80,6 +80,9 @@ impl Bad {
             (Self::RequestsUnanswered, "store.answer") => {
                 undoing(world, |world| &mut world.store.requests, act)
             }
+            (Self::MachineBellEveryTick, "store.holds" | "store.hold") => {
+                bending(world, |world| &mut world.store.holds, BTreeMap::clear, act)
+            }
             (Self::BellsTwice, "store.commit") => bell_twice(world, act),
             (Self::BellsAsOne, "store.rung") => bells_as_one(world, act),
             (Self::BellsForEver, "store.not_rung") => bells_for_ever(world, act),
