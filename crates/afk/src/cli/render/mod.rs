@@ -1,7 +1,7 @@
-//! What people read, as pure functions: equal values, equal text.
+//! What people read, as pure functions.
 //!
-//! Outside text passes [`super::words::line`] or [`super::words::printable`] on
-//! its way, so that it can neither move the cursor nor hide.
+//! Outside text passes through [`super::words::line`] or [`super::words::printable`], so that it
+//! can neither move the cursor nor hide.
 
 mod demo;
 mod doctor;

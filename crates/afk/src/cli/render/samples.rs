@@ -1,5 +1,4 @@
-//! Runs as they might be, for the snapshots. Made by the transitions that make
-//! real ones.
+//! Sample runs for the snapshots, made by the same transitions as real ones.
 
 use afk_app::views::RunView;
 use afk_core::digest::Digest;
@@ -106,7 +105,7 @@ fn begun(cause: TurnCause, attempt: bool) -> Transition {
     Transition::TurnBegun { cause, reserved: Usd::dollars(19), attempt }
 }
 
-/// Everything that happens to the sample, with the second it happens at.
+/// The events of the sample, with the second at which each happens.
 pub(crate) fn story() -> Vec<(i64, Transition)> {
     let stage = |answer, link: Option<&str>| Transition::StageAnswered {
         stage: Stage { link: link.map(str::to_owned), ..Stage::new("ci", answer, at(300)) },
@@ -190,7 +189,7 @@ pub(crate) fn working() -> RunView {
     RunView::new(&after(2), Some(&turn), at(61))
 }
 
-/// A run whose agent waits to be told two things, at a glance.
+/// A run whose agent waits for two answers, at a glance.
 pub(crate) fn asking() -> RunView {
     let asked = |id: &str, question, what: &str| afk_core::ask::Asked {
         id: id.to_owned(),
@@ -213,7 +212,7 @@ pub(crate) fn finished() -> RunView {
     RunView::new(&after(usize::MAX), None, at(9_999))
 }
 
-/// A request that was taken, and one that was not yet.
+/// A request that was carried out, and one that is pending.
 pub(crate) fn requests() -> Vec<Requested> {
     let asked = |id: &str, second, what| Asked {
         id: id.to_owned(),
