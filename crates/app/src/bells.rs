@@ -1,4 +1,4 @@
-//! All doorbells that are configured, and the one on the terminal of whoever runs afk.
+//! All configured doorbells, and the one on the terminal of whoever runs afk.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -11,7 +11,7 @@ use afk_remote::Webhook;
 use async_trait::async_trait;
 use uuid::Uuid;
 
-/// Doorbells that are remembered as shown on the terminal.
+/// How many shown doorbells are remembered.
 const SHOWN: usize = 256;
 
 /// How this process shows a doorbell to whoever sits at its terminal.
@@ -19,21 +19,20 @@ type Show = Box<dyn Fn(&Doorbell) + Send + Sync>;
 
 static TERMINAL: OnceLock<Show> = OnceLock::new();
 
-/// Says once how doorbells are shown: what owns the terminal knows what moves on it, and
-/// whether anybody reads words there. Until then they are lines on standard error.
+/// Sets, once, how doorbells are shown on the terminal. Until then they are lines on standard
+/// error.
 pub fn shown_by(show: impl Fn(&Doorbell) + Send + Sync + 'static) {
-    // A second one in one process is refused, which only tests could try.
+    // Fails only if it was set already, as in tests.
     let _ = TERMINAL.set(Box::new(show));
 }
 
-/// The doorbells that are configured, by name: their kind, and where there are several of
-/// one kind, which of them.
+/// The configured doorbells by name: their kind, numbered if there are several of one kind.
 pub struct Bells {
     settings: Arc<dyn Settings>,
     secrets: Arc<dyn Secrets>,
     webhook: Webhook,
-    /// The newest doorbells that were shown: what was shown and could not be noted is rung
-    /// again, and nobody wants to be shown the same twice.
+    /// The newest doorbells that were shown. One whose delivery could not be recorded is rung
+    /// again, and must not be shown twice.
     shown: Mutex<VecDeque<Uuid>>,
 }
 
@@ -44,7 +43,7 @@ impl Bells {
         Ok(Self { settings, secrets, webhook, shown: Mutex::default() })
     }
 
-    /// Whether the doorbell was not shown yet; from now on it was.
+    /// Whether the doorbell has not been shown yet; marks it as shown.
     fn is_first(&self, id: Uuid) -> bool {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.contains(&id) {
@@ -104,7 +103,7 @@ fn named(all: &[Notify]) -> impl Iterator<Item = (String, &Notify)> {
     })
 }
 
-/// Nobody may be reading: that is no failure of the doorbell.
+/// A terminal that nobody reads is not a failure of the doorbell.
 fn show(doorbell: &Doorbell) {
     if let Some(show) = TERMINAL.get() {
         show(doorbell);

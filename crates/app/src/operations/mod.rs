@@ -1,5 +1,5 @@
-//! What a person can ask for, as functions that every door calls: they check, do it, and
-//! say what was done.
+//! What a person can do, as functions for every interface: they check, act, and return what was
+//! done.
 
 mod lock;
 mod requests;
