@@ -1,47 +1,46 @@
-//! What a run does next: one total function over what was seen.
+//! What a run does next: one total function over what was observed.
 //!
-//! The engine observes, [`Situation`] says what was seen in words that decide,
-//! [`plan`] answers with one [`Plan`], the engine carries it out, and the next
-//! pass looks again. Rows are numbered as in the decision table below; the first
-//! that matches wins, and every row is one function, so that the code can be
-//! read beside the table.
+//! The engine observes, [`Situation`] summarises what matters for the decision, [`plan`] returns
+//! one [`Plan`], the engine carries it out, and the next pass looks again. Rows are numbered as in
+//! the decision table below; the first that matches wins, and each row is one function, so that the
+//! code can be read beside the table.
 //!
-//! | # | seen | plan |
+//! | # | observed | plan |
 //! | --- | --- | --- |
 //! | 1 | an outcome is committed | ensure its effects, look at nothing else |
-//! | 1a | not everything could be seen, and nothing below is in the way | wait, under a halt interrupt; once the run's time is over, what is unknown counts as alive and unanswered |
-//! | 1b | a commit in the run's name that the control plane did not push | interrupt, freeze |
-//! | 2 | cancelled, nothing in the way of what landed | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
+//! | 1a | not everything could be observed, and no impediment that only a person can fix | wait, under a halt interrupt; once the run's time is up, what is unknown counts as alive and unanswered |
+//! | 1b | a commit with the run's trailers that the control plane did not push | interrupt, freeze |
+//! | 2 | cancelled, and no impediment to what landed | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
 //! | 3 | halted | interrupt, start nothing, keep the lock |
-//! | 3a | something in the way that only a person can mend | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |
+//! | 3a | an impediment that only a person can fix | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |
 //! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
-//! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
-//! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
-//! | 7 | no turn yet, or none that started | gates live: refused: release; else workspace, thread, turn |
-//! | 8 | the agent asks, or hit a usage limit | tell it a person's answer, at the deadline policy's; wait for the reset, unless that was in vain too often: as row 11 |
-//! | 8a | its agent cannot work: sign-in refused, model's API away, program missing | try it again at growing intervals; after half a day as row 11 |
+//! | 5 | landed, green, evidence missing | prove it afterwards; refused: escalate |
+//! | 6 | budget or run deadline used up | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
+//! | 7 | no turn yet, or none that started | query the gates: refused: release; else workspace, thread, turn |
+//! | 8 | the agent asks a question, or hit a usage limit | give it a person's answer, at the deadline policy's; wait for the reset, unless that failed too often: as row 11 |
+//! | 8a | its agent cannot work: sign-in refused, model's API down, program missing | try again at growing intervals; after half a day as row 11 |
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
-//! | 11a | finished, nothing decided, a person's words wait | a turn that tells them |
+//! | 11a | finished, nothing undecided, a person's message waits | a turn with the message |
 //! | 12 | finished, workspace dirty | one turn to commit or discard |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
-//! | 15 | new head, candidate waits elsewhere | ask its stages to their deadline; red: as refused; red as its base is: wait for a mended base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
-//! | 16 | new head, nothing against it | integrate, judge, try where it is tested first, land; a frozen repo waits for a person |
+//! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
+//! | 16 | new head, nothing against it | integrate, judge, run stages on a branch first if so configured, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
 //! | 18 | landed, red, ours | fix-forwards left: workspace reset, corrective turn; else freeze |
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
 //! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
 //!
-//! Before any row that would leave a push behind of which nobody knows what became, the
-//! remote is read; where it cannot be read until the run's time is over, that is as row 3a.
+//! The remote is read before any row that would leave a push behind whose result is unknown; if it
+//! cannot be read until the run's time is up, row 3a applies.
 //!
-//! Every end of every run is decided here, and [`Run::ended_because`] says why; the engine
-//! has no way to end a run but this.
+//! Every end of every run is decided here, and [`Run::ended_because`] gives the reason; the engine
+//! has no other way to end a run.
 //!
-//! Invariants: total; never waits for ever except for people; never concludes
-//! while something that an interrupt can stop is alive.
+//! Invariants: total; never waits for ever except for people; never concludes while something that
+//! an interrupt can stop is alive.
 //!
 //! [`Run::ended_because`]: crate::run::Run::ended_because
 
@@ -67,7 +66,7 @@ pub fn plan(now: &Situation) -> Plan {
         .or_else(|| green(now))
         .or_else(|| spent(now))
         .unwrap_or_else(|| by_turn(now));
-    // What is forged was found by reading the remote.
+    // A forged commit was found by reading the remote.
     let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
     match (asks, now.unread) {
         (false, _) => next,
@@ -76,8 +75,8 @@ pub fn plan(now: &Situation) -> Plan {
     }
 }
 
-/// Whether `next` goes on as if nothing had been pushed, or no pull request opened. What was
-/// begun lands whatever the record says, and nobody would follow its verdict.
+/// Whether `next` continues as if nothing had been pushed and no pull request opened. A push that
+/// was begun may land whatever the record says, and then nobody would follow its verdict.
 fn leaves_a_push(next: Plan) -> bool {
     match next {
         // A halted run comes back to it; landing itself reads the remote first.
@@ -110,20 +109,19 @@ fn settled(now: &Situation) -> Option<Plan> {
     now.concluded.then_some(Plan::Settle)
 }
 
-/// Row 1a. With an obstacle the run is at its end whatever else could be seen.
+/// Row 1a. With an obstacle the run is at its end, whatever could not be observed.
 fn unseen(now: &Situation) -> Option<Plan> {
     let blind = now.blind && now.obstacle == Obstacle::Nothing;
     blind.then(|| halted(now).unwrap_or(Plan::Wait { reason: Waiting::Ports }))
 }
 
-/// Row 1b. Under a halt, too: nothing is started, and nobody is to build on it.
+/// Row 1b. Applies under a halt, too: nothing is started, and nobody should build on it.
 fn forged(now: &Situation) -> Option<Plan> {
     (now.obstacle == Obstacle::Forged).then(|| conclude(now, End::Frozen))
 }
 
-/// Row 2. A green landing that lacks its proof is proved by row 5, as without a cancel;
-/// and what landed is not followed under a halt or past an obstacle,
-/// which are rows 3 and 3a.
+/// Row 2. A green landing without a proof is proved by row 5, as without a cancel; under a halt or
+/// with an obstacle, rows 3 and 3a apply to what landed.
 fn cancelled(now: &Situation) -> Option<Plan> {
     let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
     let held = now.halted || now.obstacle == Obstacle::NeedsAPerson;
@@ -153,7 +151,7 @@ fn green(now: &Situation) -> Option<Plan> {
         Landed::Green { evidence: Evidence::Refused } => Some(conclude(now, End::NeedsHuman)),
         Landed::Green { evidence: Evidence::Missing { judging } } => {
             Some(if now.spent {
-                // Without its own bound a proof that never runs would wait for ever.
+                // Without its own bound, a proof that never runs would wait for ever.
                 conclude(now, End::NeedsHuman)
             } else if judging {
                 Plan::Wait { reason: Waiting::Judgement }
@@ -172,12 +170,12 @@ fn spent(now: &Situation) -> Option<Plan> {
         Landed::Red { cause: RedCause::NotOurs, overdue }
         | Landed::Void { overdue }
         | Landed::Pending { overdue } => await_verdict(now, overdue),
-        // Rows 4 and 5 took green; escalating is what row 5 would say.
+        // Rows 4 and 5 handled green; escalating is what row 5 would do.
         Landed::Nothing | Landed::Green { .. } => conclude(now, End::NeedsHuman),
     })
 }
 
-/// Rows 7 to 12, and what a finished turn leads to.
+/// Rows 7 to 12, and what follows a finished turn.
 fn by_turn(now: &Situation) -> Plan {
     match now.turn {
         Turn::None { gates: Gates::Refused } => let_go(now),
@@ -218,7 +216,7 @@ fn by_turn(now: &Situation) -> Plan {
     }
 }
 
-/// Whether nothing stands against the work and nothing of it is under way.
+/// Whether nothing speaks against the work and nothing of it is in progress.
 fn undecided(work: Work) -> bool {
     match work {
         Work::Nothing
@@ -241,7 +239,7 @@ fn undecided(work: Work) -> bool {
     }
 }
 
-/// Rows 13 to 20: the turn is over and what is committed counts.
+/// Rows 13 to 20: the turn is over and the committed work is decided on.
 fn by_work(now: &Situation, work: Work) -> Plan {
     match work {
         Work::New(candidate) => by_candidate(now, candidate),
@@ -300,8 +298,7 @@ fn by_verdict(now: &Situation) -> Plan {
     }
 }
 
-/// Escalate; where the landed commit is red and ours, that leaves it for nobody
-/// to build on, so freeze.
+/// Escalate; but freeze if the landed commit is red and ours, so that nobody builds on it.
 fn give_up(now: &Situation) -> Plan {
     match now.landed {
         Landed::Red { cause: RedCause::Ours, .. } => conclude(now, End::Frozen),
@@ -313,8 +310,8 @@ fn give_up(now: &Situation) -> Plan {
     }
 }
 
-/// How a run ends that leaves everything as it is: what landed red, or was never answered
-/// about in time, is for nobody to build on.
+/// How a run ends that leaves everything as it is: if what landed is red, or was not answered in
+/// time, nobody should build on it.
 fn left_behind(now: &Situation) -> End {
     match now.landed {
         Landed::Red { cause: RedCause::Ours, .. } | Landed::Pending { overdue: true } => {
@@ -343,9 +340,8 @@ fn let_go(now: &Situation) -> Plan {
     }
 }
 
-/// Commits `end` once nothing is alive. What an interrupt could not stop within
-/// its grace may still be working: the repo is frozen, so that no second agent
-/// comes to it.
+/// Commits `end` once nothing is alive. What an interrupt could not stop within its grace may still
+/// be working: the repo is frozen, so that no second agent works beside it.
 fn conclude(now: &Situation, end: End) -> Plan {
     match now.alive {
         Alive::Nothing => Plan::Conclude { end },
@@ -358,7 +354,7 @@ fn conclude(now: &Situation, end: End) -> Plan {
     }
 }
 
-/// The interrupt, while something is alive that may still be stopped and brings no verdict.
+/// The interrupt, while something is alive that can be stopped and that brings no verdict.
 fn stopped(now: &Situation) -> Option<Plan> {
     match now.alive {
         Alive::Something { grace_over: false } => Some(Plan::Interrupt),

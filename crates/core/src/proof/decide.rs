@@ -1,7 +1,7 @@
-//! The rules of the proof, in order: which runs are wanted next, or what is decided.
+//! The rules of the proof, in order: which runs are needed next, or the decision.
 //!
-//! First what needs no run (protected paths, deleted tests, exempt changes), then
-//! the candidate, then the base, then the base with the tests alone, twice.
+//! First the checks that need no run (protected paths, deleted tests, exempt changes), then the
+//! candidate, then the base, then the base with only the tests, twice.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::result::{RunKind, RunRecord, RunResult};
 use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRecipe, TreeRole, Wanted, split};
 use crate::change::TreePath;
 
-/// What is known so far, in; what to run next, or the decision, out.
+/// The next runs, or the decision, from what is known so far.
 pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     let verify = match inputs.policy.verify() {
         Verify::None => None,
@@ -34,7 +34,7 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     }
 }
 
-/// What is to be found out by running.
+/// What has to be found out by running.
 enum Question {
     /// Nothing.
     Answered(ProofOutcome),
@@ -44,7 +44,7 @@ enum Question {
     RedGreen { red: TreeRole },
 }
 
-/// A step before it is dressed up.
+/// A step without the details of its report.
 enum Answer {
     Run(Vec<(TreeRole, RunKind)>),
     Decided(Decision),
@@ -98,7 +98,7 @@ fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
     };
     match (asked, tests) {
         (false, false) => accepted(Strength::Exempt),
-        // Nothing but tests changed: there is no code to take away, but they must pass.
+        // Only tests changed: there is no code to remove, but they must pass.
         (false, true) => Question::Green { strength: Strength::Exempt },
         (true, true) => Question::RedGreen { red: TreeRole::Red },
         (true, false) => match inputs.first {
@@ -114,12 +114,12 @@ fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
 struct Proof<'a> {
     inputs: &'a ProofInputs<'a>,
     results: &'a ProofResults,
-    /// Empty only where nothing is run.
+    /// Empty only if nothing is run.
     verify: &'a [String],
 }
 
 impl Proof<'_> {
-    /// The candidate must pass; where the base fails too, it must break nothing more.
+    /// The candidate must pass; if the base fails too, it must break nothing more.
     fn green(&self, strength: Strength) -> Answer {
         use TreeRole::{Base, Candidate};
         let accepted = || Answer::Decided(Decision::plain(ProofOutcome::Accepted(strength)));
@@ -129,7 +129,7 @@ impl Proof<'_> {
         match &candidate.result {
             RunResult::Passed => accepted(),
             RunResult::CouldNotRun { why } => self.could_not_run(Candidate, why),
-            // The base holds the very commit that is to be mended: it excuses nothing.
+            // The base contains the very commit that is to be fixed: it excuses nothing.
             RunResult::Failed { .. } if self.inputs.corrective => Refusal::CandidateFails.into(),
             RunResult::Failed { .. } => {
                 let Some(base) = self.verified(Base) else { return Self::missing(&[Base]) };
@@ -174,8 +174,8 @@ impl Proof<'_> {
         }
     }
 
-    /// `red` fails twice; where the base fails already, some test of the candidate's
-    /// report must be seen to fail both times and to pass there.
+    /// `red` fails twice; if the base fails already, some test in the candidate's report must fail
+    /// both times and pass there.
     fn red(&self, role: TreeRole, candidate: Option<&JunitReport>) -> Answer {
         let Some(first) = self.verified(role) else { return Self::missing(&[role]) };
         match &first.result {
@@ -239,7 +239,7 @@ impl Proof<'_> {
         Answer::Decided(Decision { outcome, red_kind, red_tests })
     }
 
-    /// The reports of a base and a candidate, where the base fails.
+    /// The reports of a base and a candidate, if the base fails.
     fn reports<'r>(
         &self,
         base: &'r RunRecord,
@@ -254,7 +254,7 @@ impl Proof<'_> {
         Ok((base, candidate))
     }
 
-    /// What passes on the base and does not pass with the candidate.
+    /// What passes on the base but not with the candidate.
     fn broken(&self, base: &JunitReport, candidate: &JunitReport) -> Option<Refusal> {
         let lost_is_fine = self.inputs.policy.config().allow_deleted_tests;
         let tests: Vec<String> = base
@@ -262,7 +262,7 @@ impl Proof<'_> {
             .filter(|test| match candidate.outcome(test) {
                 Some(TestOutcome::Passed) => false,
                 Some(TestOutcome::Failed) => true,
-                // A test that is gone may be one that a crash swallowed.
+                // A missing test may have been lost in a crash.
                 Some(TestOutcome::Skipped) | None => !lost_is_fine,
             })
             .map(ToOwned::to_owned)
@@ -279,7 +279,7 @@ impl Proof<'_> {
         Answer::Run(roles.iter().map(|role| (*role, RunKind::Verify)).collect())
     }
 
-    /// Those of `roles` whose result is not there yet.
+    /// The first of `roles` without a result.
     fn first_missing(&self, roles: &[TreeRole]) -> Answer {
         let absent: Vec<TreeRole> =
             roles.iter().copied().filter(|role| self.verified(*role).is_none()).collect();

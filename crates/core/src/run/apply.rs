@@ -13,10 +13,10 @@ use crate::usd::Usd;
 use crate::verdict::StageAnswer;
 
 impl Run {
-    /// The record after `transition`, which happened `at`.
+    /// The record after `transition`, which happened at `at`.
     ///
-    /// Total: a transition that does not fit the record changes nothing, since a
-    /// journal that was cut or edited is named by its hash chain, not by a panic.
+    /// Total: a transition that does not fit the record changes nothing, because truncated or
+    /// edited journals are reported by the hash chain and not by a panic.
     pub fn apply(&mut self, at: At, transition: Transition) {
         match transition {
             Transition::Admitted { run } => *self = *run,
@@ -115,7 +115,7 @@ impl Run {
         }
         self.on_candidate(|candidate| {
             if candidate.commit != commit {
-                // What was said of another commit says nothing of this one.
+                // What was found out about another commit does not apply to this one.
                 candidate.stages.clear();
                 (candidate.guardrails, candidate.proof) = (None, None);
             }
@@ -187,7 +187,7 @@ impl Run {
         self.heard.push(Heard { asked, at, answer, turn: None });
     }
 
-    /// Closes whatever pause is open.
+    /// Closes the open pause, if any.
     pub(super) fn unpause(&mut self, at: At) {
         for pause in &mut self.pauses {
             pause.to.get_or_insert(at);
@@ -238,7 +238,7 @@ impl Run {
         if let Some(landed) = self.landed_mut() {
             let known = landed.stage(&stage.name).map(|known| known.answer);
             if stage.answer == StageAnswer::Failure && known != Some(StageAnswer::Failure) {
-                // What was said of another stage's failure says nothing of this one.
+                // What was found out about another stage's failure does not apply to this one.
                 landed.red = None;
             }
             landed.hear(stage);
@@ -253,8 +253,7 @@ impl Run {
         }
     }
 
-    /// The fix-forward clock runs from the first red of ours, when its stage said so,
-    /// and from no other.
+    /// The fix-forward clock starts at the first red of ours, when its stage reported it.
     fn attribute(&mut self, at: At, cause: RedCause) {
         let Some(landed) = self.landed_mut() else { return };
         landed.red = Some(cause);

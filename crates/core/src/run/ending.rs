@@ -1,7 +1,7 @@
-//! Why a run ends, in sentences for people: what the journal keeps, the comment says and
-//! the doorbell rings.
+//! Why a run ends, in sentences for people: kept in the journal, shown in the comment, sent with
+//! the doorbell.
 //!
-//! How it ends is the plan's. Both follow from the record and from what the pass saw, so
+//! How it ends is decided by the plan. Both follow from the record and from what the pass saw, so
 //! that a replay gives them again.
 
 use super::{Candidate, Limits, Run, Seen, TurnEnd};
@@ -36,7 +36,7 @@ impl Run {
         parts.collect::<Vec<_>>().join("; ")
     }
 
-    /// The newest error of its passes, or of its newest turn, while it lasts.
+    /// The newest error of its passes, or of its newest turn, while it persists.
     fn last_error(&self, seen: &Seen) -> Option<String> {
         let turn = || match &self.turn()?.ended.as_ref()?.how {
             TurnEnd::Failed { message }
@@ -60,7 +60,7 @@ impl Run {
         .to_owned()
     }
 
-    /// Why a person has to go on with it, in the order of the plan's rows.
+    /// Why a person has to take over, in the order of the plan's rows.
     fn stopped_because(&self, seen: &Seen, limits: &Limits, now: &Situation) -> String {
         if let Some(impediment) = self.impediment().filter(|_| now.obstacle != Obstacle::Nothing) {
             return impediment.sentence();
@@ -78,7 +78,7 @@ impl Run {
         if let Some(cancel) = &self.cancel {
             return match self.landed().filter(|_| seen.dropped) {
                 Some(landed) => format!(
-                    "the repository is not configured any more, so that nobody follows what \
+                    "the repository is no longer configured, so that nobody follows what \
                      landed as {}: see what its stages say",
                     landed.commit.short()
                 ),
@@ -108,7 +108,7 @@ impl Run {
         let how = self.turn().and_then(|turn| turn.ended.as_ref()).map(|ended| &ended.how);
         let what = match how {
             Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message.clone(),
-            Some(TurnEnd::Stalled) => "the agent made no sound and was stopped".to_owned(),
+            Some(TurnEnd::Stalled) => "the agent went silent and was stopped".to_owned(),
             Some(TurnEnd::Lost) => "the agent's process was lost".to_owned(),
             Some(TurnEnd::Unavailable { message, .. }) => {
                 let since = self.unavailable().map(|found| found.since);
@@ -117,7 +117,7 @@ impl Run {
             }
             Some(TurnEnd::Limited { .. }) => {
                 return format!(
-                    "a usage limit ended {} turns, one after the other: see what the account may \
+                    "a usage limit ended {} consecutive turns: check what the account may \
                      use, or give the agent another credential, then label the issue again",
                     self.limits_in_a_row()
                 );
@@ -129,7 +129,7 @@ impl Run {
         if failures > 1 { format!("{what} ({failures} times in a row)") } else { what }
     }
 
-    /// What stands against the candidate.
+    /// What speaks against the candidate.
     fn candidate_because(
         &self,
         candidate: plan::Candidate,
@@ -161,7 +161,7 @@ impl Run {
         said.unwrap_or_default()
     }
 
-    /// That nobody answered about the candidate on its own branch.
+    /// That no stage answered about the candidate on its own branch.
     fn unanswered(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let (name, about) = (awaited(candidate, limits)?, self.on_its_branch(candidate));
@@ -187,12 +187,12 @@ impl Run {
         })
     }
 
-    /// That nobody mended the base that fails where the candidate does.
+    /// That nobody fixed the base, which fails as the candidate does.
     fn never_mended(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let base = candidate.red_bases.last().unwrap_or(&candidate.base);
         Some(format!(
-            "stage {} fails on {}, and on {} of {branch}, too, which nobody mended within {} \
+            "stage {} fails on {}, and on {} of {branch}, too, which nobody fixed within {} \
              minutes, so it did not land: mend {branch}, then label the issue again",
             awaited(candidate, limits)?,
             self.on_its_branch(candidate),
@@ -202,13 +202,13 @@ impl Run {
         ))
     }
 
-    /// The newest candidate, for people, and where it was pushed to be tried.
+    /// The newest candidate, for people, and the branch on which it was tested.
     fn on_its_branch(&self, candidate: &Candidate) -> String {
         let branch = self.candidates().last().map(|(n, _)| self.try_branch(n));
         format!("{} on {}", candidate.commit.short(), branch.unwrap_or_default())
     }
 
-    /// What is the matter with what landed; without a landing, that nothing was committed.
+    /// What is wrong with what landed; without a landing, that nothing was committed.
     fn landed_because(&self, limits: &Limits, now: &Situation) -> String {
         let Some(landed) = self.landed() else {
             let said = self.turn().and_then(|turn| turn.ended.as_ref());
@@ -241,13 +241,13 @@ impl Run {
             return "the agent stopped without a commit".to_owned();
         }
         format!(
-            "the agent stopped without a commit on what it had checked out (its work on {} does \
+            "the agent stopped without a commit on the branch that it had checked out (its work on {} does \
              not count)",
             elsewhere.join(", ")
         )
     }
 
-    /// The default branch; empty until the workspace was made.
+    /// The default branch; empty until the workspace was created.
     pub fn branch(&self) -> &str {
         self.start.as_ref().map_or("", |start| &start.branch)
     }

@@ -1,4 +1,4 @@
-//! The evidence bundle of a run, made of its record alone.
+//! The evidence bundle of a run, made from its record only.
 
 use super::{Candidate, Ended, Run, TurnEnd};
 use crate::digest::Digest;
@@ -97,8 +97,8 @@ impl Run {
         }
     }
 
-    /// One digest for all transcripts; none while a finished turn lacks its own. A
-    /// turn that was stopped before it began has none.
+    /// One digest for all transcripts; none if a finished turn has none. A turn that was stopped
+    /// before it began has none.
     fn transcript(&self) -> Option<Digest> {
         let lacks = |end: &Ended| {
             matches!(end.how, TurnEnd::Finished { .. }) && end.facts.transcript.is_none()

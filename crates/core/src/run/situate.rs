@@ -1,5 +1,5 @@
-//! From record and observation to the situation that is planned on: the only
-//! place where clocks and bounds are read.
+//! From record and observation to the situation that is planned on. The only place where clocks and
+//! limits are evaluated.
 
 use std::time::Duration;
 
@@ -12,40 +12,40 @@ use crate::ids::At;
 use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
 use crate::verdict::{Stages, Verdict, fold};
 
-/// The bounds of a run.
+/// The limits of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Refusals before landing, after which the run escalates.
+    /// Refusals before landing after which the run escalates.
     pub landing_refusals: u32,
     /// Corrective turns on a landed commit.
     pub fix_forwards: u32,
     /// How long after the first red verdict a corrective turn may begin.
     pub fix_forward_clock: Duration,
-    /// Retries of a turn that failed, in a row.
+    /// Consecutive retries of a failed turn.
     pub executor_retries: u32,
-    /// Silence of a turn without an open tool.
+    /// Maximum silence of a turn without an open tool call.
     pub stall: Duration,
-    /// How long a stage may take to answer.
+    /// Time limit of a stage.
     pub stage: Duration,
     /// How long the agent's question may wait for a person.
     pub question: Duration,
-    /// How long the run may take.
+    /// Time limit of the run.
     pub run: Duration,
-    /// How long what was told to stop may go on.
+    /// How long agent and jobs may live after they were told to stop.
     pub stop_grace: Duration,
     /// The stages, in order; without any nothing is ever green.
     pub stages: Option<Stages>,
-    /// How long none of a candidate's stages may run or answer.
+    /// How long a candidate's stages may neither run nor answer.
     pub candidate: Duration,
-    /// The stages that a candidate must pass before it lands; none where it lands at once.
+    /// The stages that a candidate must pass before it lands; none if it lands directly.
     pub before_landing: Option<Stages>,
     /// Whether people decide by a pull request.
     #[serde(default)]
     pub pull_request: bool,
 }
 
-/// Usage limits in a row, after which nobody waits for another to reset: some hours of
-/// limits that are told to have reset, or of which nothing is told.
+/// Consecutive usage limits after which the run no longer waits for a reset: some hours of limits
+/// that were reported to have reset, or without a known reset time.
 const LIMITS_IN_A_ROW: u32 = 12;
 
 impl Run {
@@ -79,8 +79,8 @@ impl Run {
         }
     }
 
-    /// Whether nothing that may go better is waited for any more: the run's time is over,
-    /// and so is the time of the stages of what landed.
+    /// Whether the time to wait for improvement is up: the run's time, and that of the stages of
+    /// what landed.
     fn is_over(&self, limits: &Limits, now: At) -> bool {
         let past = |since, bound| {
             deadline(since, bound, now, &self.pauses).is_some_and(|until| until <= now)
@@ -90,7 +90,7 @@ impl Run {
             && landed.is_none_or(|landed| past(landed.waiting_since(), limits.stage))
     }
 
-    /// What became of the newest landed commit, as far as it is recorded.
+    /// The state of the newest landed commit, as far as it is recorded.
     pub fn landed_now(&self, limits: &Limits, now: At) -> Landed {
         let Some(landed) = self.landed() else { return Landed::Nothing };
         let verdict =
@@ -102,14 +102,14 @@ impl Run {
                 Landed::Green { evidence: self.standing_evidence(landed, limits) }
             }
             (Verdict::Red, Some(cause)) => Landed::Red { cause, overdue },
-            // Not attributed yet: it is not paid for before that.
+            // Not attributed yet: nothing is done about it before that.
             (Verdict::Red, None) => Landed::Pending { overdue },
             (Verdict::Pending, _) if landed.is_void() => Landed::Void { overdue },
             (Verdict::Pending, _) => Landed::Pending { overdue },
         }
     }
 
-    /// What is known of the landed commit where nobody can ask any more.
+    /// What is known of the landed commit if nothing can be polled any more.
     fn landed_last(&self) -> Landed {
         let overdue = true;
         match self.landed().map(|landed| landed.red) {
@@ -188,7 +188,7 @@ impl Run {
                 let silent = elapsed((*last_event_at).max(turn.begun_at), now, &self.pauses);
                 plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }
             }
-            // `record` takes an end before anything is planned.
+            // `record` records an end before anything is planned.
             Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::Turn::Unknown,
         }
     }
@@ -206,13 +206,13 @@ impl Run {
                 let since = |at| elapsed(at, now, &self.pauses);
                 Work::New(standing(candidate, seen, limits, &since))
             }
-            // A turn that told the agent something may have brought another head.
+            // A turn with a person's message may have produced another head.
             Some(_) | None if old => Work::Nothing,
             Some(_) | None => Work::New(plan::Candidate::Unmerged),
         }
     }
 
-    /// Whether an earlier attempt already stood or fell with this head.
+    /// Whether an earlier attempt was already decided with this head.
     fn disposed(&self, attempt: &Attempt, left: &super::Left) -> bool {
         let earlier = self.attempts.iter().filter(|other| other.n != attempt.n);
         let mut heads = earlier.filter_map(|other| other.left.as_ref());
@@ -247,18 +247,18 @@ fn standing(
     match (&candidate.guardrails, &candidate.proof) {
         (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
         (Some(_), Some(proof)) if proof.accepted() => match &limits.before_landing {
-            // Once people were asked they decide, whatever is configured since.
+            // Once a pull request is open, people decide, whatever is configured since.
             _ if limits.pull_request || candidate.pull.is_some() => pulled(candidate),
             None => plan::Candidate::Clear,
             Some(stages) => tried(candidate, stages, seen, limits, since),
         },
-        // Proved and refused are two steps: whoever died between them goes on.
+        // Proved and refused are two steps: after a crash between them the run continues here.
         (Some(_), Some(_)) => plan::Candidate::Unjudged { judging: false },
         (None, _) | (_, None) => plan::Candidate::Unjudged { judging: seen.judging },
     }
 }
 
-/// A judged candidate of which people decide.
+/// A judged candidate on which people decide.
 fn pulled(candidate: &Candidate) -> plan::Candidate {
     if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
         return plan::Candidate::Untried;
@@ -266,14 +266,14 @@ fn pulled(candidate: &Candidate) -> plan::Candidate {
     match candidate.pull_state() {
         None => plan::Candidate::PullRequestUnopened,
         Some(PullState::Merged { .. }) => plan::Candidate::PullRequestMerged,
-        // What was closed cancels the run.
+        // A closed pull request cancels the run.
         Some(PullState::Open | PullState::Closed | PullState::Superseded) => {
             plan::Candidate::PullRequestOpen
         }
     }
 }
 
-/// A judged candidate on its way over a branch of its own.
+/// A judged candidate that is tested on a branch of its own.
 fn tried(
     candidate: &Candidate,
     stages: &Stages,
@@ -286,7 +286,8 @@ fn tried(
     }
     match fold(candidate.answers(stages)) {
         Verdict::Green => plan::Candidate::Clear,
-        // Answered, believed and refused are three steps: whoever died between them goes on.
+        // Answered, confirmed and refused are three steps: after a crash between them the run
+        // continues here.
         Verdict::Red => {
             let late = candidate.failed_at().is_none_or(|at| since(at) >= limits.stage);
             let overdue = !seen.staging && late;
