@@ -1,8 +1,8 @@
-//! Whose a failure is: the same stage asked of what a commit of the run stands on.
+//! Whose fault a failure is: the same stage is run on the base of a commit of the run.
 //!
-//! Landing and try are judged alike. What stands below may hold what the run landed
-//! before, and fail for that; then the stage is asked of it without the run's own
-//! change: only what fails there, too, is somebody else's.
+//! Commits are judged alike before and after landing. The history below a commit may contain what
+//! the run landed before, and fail because of that; then the stage is run on that history without
+//! the run's own changes: only what fails there, too, is somebody else's.
 
 use afk_core::config;
 use afk_core::elapsed::deadline;
@@ -20,10 +20,10 @@ use crate::ports::{CommitSpec, PortResult};
 const WITHOUT: &str = "The branch without what this run landed\n";
 
 impl Pass<'_> {
-    /// What the stage says of the branch as it is at `base` without what this run brought,
-    /// when `commit` is put on it, asked once more after `again` times. A failure excuses
-    /// `commit`, which failed at `since`. What is at work is waited for, and for a while
-    /// after that also what is not there yet.
+    /// The stage's answer for the branch at `base` without the run's changes, on top of which
+    /// `commit` was put; run once more after `again` earlier runs. A failure excuses `commit`,
+    /// which failed at `since`. A running stage is waited for, and for a while after that also a
+    /// missing answer.
     pub(super) async fn ask_below(
         &self,
         base: &Oid,
@@ -40,15 +40,15 @@ impl Pass<'_> {
             return Ok(heard);
         }
         if !stage.is_run() {
-            // Nobody but us has a commit without the run's own, so that nobody can say more:
-            // rather less is blamed on others.
+            // Only we have a commit without the run's own changes, so nobody else can answer for
+            // it: in doubt others are blamed less.
             return Ok(heard.instead(StageAnswer::None));
         }
         let without = self.without(below, &own).await?;
         self.ask(stage, &without, false, again).await
     }
 
-    /// Every commit that may have been asked about for one that stands on `base`.
+    /// Every commit that may have been tested for one whose base is `base`.
     pub(super) async fn all_below(&self, base: &Oid, commit: &Oid) -> PortResult<Vec<Oid>> {
         let (below, own) = self.run.foundation(base, commit);
         let mut all = vec![below.clone()];
@@ -58,9 +58,9 @@ impl Pass<'_> {
         Ok(all)
     }
 
-    /// A commit of the mirror alone: `head` with every path that `own` changed as it was
-    /// before the first of them. What others did to those paths is not in it, so that
-    /// less is blamed on them rather than more.
+    /// A commit that exists only in the mirror: `head` with every path that `own` changed as it was
+    /// before the first of them. It lacks what others did to those paths, so that others are blamed
+    /// less rather than more.
     async fn without(&self, head: &Oid, own: &[&Candidate]) -> PortResult<Oid> {
         let Some(first) = own.first() else { return Ok(head.clone()) };
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
@@ -73,7 +73,7 @@ impl Pass<'_> {
         let tree = git.compose(repo, &start, &TreeRecipe::without(&whole, &ours)).await?;
         let author = (COMMITTER.0.to_owned(), COMMITTER.1.to_owned());
         let (parents, message) = (vec![head.clone()], WITHOUT.to_owned());
-        // Equal inputs, equal id: its job is found again by it.
+        // Equal inputs give an equal id, by which its job is found again.
         let spec = CommitSpec { tree, parents, message, author, at: first.at };
         let commit = git.commit(repo, &spec).await?;
         git.keep(repo, self.run.id, &format!("without-{head}"), &commit).await?;

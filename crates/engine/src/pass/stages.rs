@@ -1,9 +1,10 @@
-//! The verdict: stages asked in order about the landed commit, and whose a red is.
+//! The verdict: runs or polls the stages of the landed commit in order, and decides whose fault a
+//! failure is.
 //!
-//! A stage of kind `command` is run: a job in a clean clone of the commit. Every other is
-//! polled. A failure is asked once more before it is believed. Red is attributed before it
-//! is paid for: the same stage is asked of the base, and where ours was not judged or is
-//! excused, of the commits that came after it, and of ours again.
+//! A stage of kind `command` is run: a job in a clean clone of the commit. Every other is polled. A
+//! failure only counts after it was repeated. It is attributed before a fix-forward is spent on it:
+//! the same stage is run on the base, and if ours was not judged or is excused, on later commits,
+//! and on ours again.
 
 use std::time::Duration;
 
@@ -18,24 +19,24 @@ use super::{Acted, Pass, Wait, Watch};
 use crate::paced::Polled;
 use crate::ports::{CommitText, Job, JobEnd, JobKind, PortResult, StageQuery, StageReport};
 
-/// Commits after ours that are asked, one after another.
+/// Maximum number of later commits that are checked.
 const MAX_DESCENDANTS: usize = 10;
 
-/// What came of asking a stage about a commit.
+/// The result of running or polling a stage.
 pub(super) enum Heard {
-    /// It answers this; what is not decided may change at the end of the wait.
+    /// Its answer; while it is undecided, it may change at the end of the wait.
     Says(StageReport, Wait),
-    /// It is at work, or may not be asked yet.
+    /// It is running, or must not be polled yet.
     NotYet(Wait),
 }
 
 impl Heard {
-    /// Whether it answers so.
+    /// Whether this is its answer.
     pub(super) fn is(&self, answer: StageAnswer) -> bool {
         matches!(self, Self::Says(report, _) if report.answer == answer)
     }
 
-    /// Another answer in the place of the one that it gave.
+    /// With another answer in place of its own.
     pub(super) fn instead(self, answer: StageAnswer) -> Self {
         match self {
             Self::Says(report, wait) => Self::Says(StageReport { answer, ..report }, wait),
@@ -43,7 +44,7 @@ impl Heard {
         }
     }
 
-    /// The same, where what is pending is no answer, nor, with `nothing`, what is not there.
+    /// The same, but a pending answer does not count, nor, with `nothing`, a missing one.
     pub(super) fn at_its_end(self, nothing: bool) -> Self {
         let waits = self.is(StageAnswer::Pending) || (nothing && self.is(StageAnswer::None));
         match self {
@@ -54,7 +55,7 @@ impl Heard {
 }
 
 impl Pass<'_> {
-    /// Asks the first stage that has not succeeded, and attributes its failure.
+    /// Runs or polls the first stage that has not succeeded, and attributes its failure.
     pub(super) async fn ask_stages(&mut self) -> PortResult<Acted> {
         let Some(landed) = self.run.landed().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.waiting_stage(&landed) else { return Ok(Acted::Again) };
@@ -62,7 +63,7 @@ impl Pass<'_> {
             Some(red) => match self.ask_base(&landed, &stage, red).await? {
                 Heard::NotYet(wait) => Ok(wait.into()),
                 Heard::Says(base, _) => {
-                    // Descendants are asked by row 19, once the red is known to be not ours.
+                    // Row 19 checks descendants, once the failure is known not to be ours.
                     let cause = cause_of(attribute(Trouble::Failure, base.answer, &[]));
                     self.commit(Transition::Attributed { cause }).await?;
                     Ok(Acted::Again)
@@ -72,7 +73,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks the stage about what landed, where its time has come, and records what is new.
+    /// Runs or polls the stage for what landed, if it is due, and records what is new.
     async fn ask_own(&mut self, landed: &Candidate, stage: &config::Stage) -> PortResult<Acted> {
         let known = landed.stage(&stage.name);
         let next = known.map_or(Some((0, None)), Stage::next_asking);
@@ -95,14 +96,14 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks the trouble's stage about the commits after ours, oldest first, until one
-    /// of them decides; where none does, about ours again.
+    /// Runs or polls the failed stage for later commits, oldest first, until one of them decides;
+    /// if none does, for ours again.
     pub(super) async fn ask_descendants(&mut self) -> PortResult<Acted> {
         let Some(landed) = self.run.landed().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.waiting_stage(&landed) else { return Ok(Acted::Again) };
         let Some(known) = landed.stage(&stage.name) else { return Ok(Acted::Again) };
         let Some(own) = known.answer.trouble() else { return Ok(Acted::Again) };
-        // It is asked once for each time that ours has failed.
+        // Once for each time that ours has failed.
         let attributed = landed.attributed == Some(known.again);
         let mut base = (own == Trouble::Failure && attributed).then_some(StageAnswer::Failure);
         if own == Trouble::Failure && !attributed {
@@ -124,7 +125,7 @@ impl Pass<'_> {
             };
             look = look.min(wait.until.unwrap_or(At::MAX));
             if report.answer == StageAnswer::Failure && base.is_none() {
-                // Only now does it matter whether the base had it already.
+                // Only now does it matter whether the base failed it too.
                 match self.ask_base(&landed, &stage, known).await? {
                     Heard::Says(report, _) => base = Some(report.answer),
                     Heard::NotYet(wait) => return Ok(wait.into()),
@@ -152,11 +153,11 @@ impl Pass<'_> {
             self.commit(Transition::Attributed { cause }).await?;
             return Ok(Acted::Again);
         }
-        // Whatever was the matter may be mended by now.
+        // Whatever was wrong may be fixed by now.
         Ok(self.ask_own(&landed, &stage).await?.no_later_than(look))
     }
 
-    /// The stage's answer for the commit that ours was built on.
+    /// The stage's answer for the parent of our commit.
     async fn ask_base(
         &self,
         landed: &Candidate,
@@ -166,7 +167,7 @@ impl Pass<'_> {
         self.ask_below(&landed.base, &landed.commit, stage, (own.again, own.at)).await
     }
 
-    /// The commits after what landed that may speak for it, oldest first.
+    /// The commits after what landed that may answer for it, oldest first.
     async fn after(&self, landed: &Candidate) -> PortResult<Vec<CommitText>> {
         let (repo, branch) = (&self.run.issue.repo, self.branch());
         self.ports().git.descendants(repo, &branch, &landed.commit, MAX_DESCENDANTS).await
@@ -198,15 +199,14 @@ impl Pass<'_> {
         Ok(judged)
     }
 
-    /// The key of the job that asks the stage about `commit`, after `again` that could
-    /// not run.
+    /// The key of the job that runs the stage on `commit`, after `again` earlier runs.
     pub(super) fn stage_key(&self, stage: &config::Stage, commit: &Oid, again: u32) -> JobKey {
         let nth = if again == 0 { String::new() } else { format!(".{}", again + 1) };
         JobKey::new(self.run.id, JobOf::Stage, &format!("{commit}.{}{nth}", slug(stage)))
     }
 
-    /// What the stage says of `commit`, which the default branch has or has not, asked once
-    /// more after `again` times.
+    /// The stage's answer for `commit`, which the default branch has or has not, run once more
+    /// after `again` earlier runs.
     pub(super) async fn ask(
         &self,
         stage: &config::Stage,
@@ -267,7 +267,7 @@ impl Pass<'_> {
     }
 }
 
-/// Only what is ours is ever paid for.
+/// Only a failure of ours uses up a fix-forward.
 fn cause_of(found: Attribution) -> RedCause {
     match found {
         Attribution::Ours => RedCause::Ours,
@@ -277,14 +277,14 @@ fn cause_of(found: Attribution) -> RedCause {
     }
 }
 
-/// What a stage said, as it is recorded.
+/// A stage's answer, as it is recorded.
 pub(super) fn said(stage: &config::Stage, report: StageReport, again: u32, at: At) -> Stage {
     let StageReport { answer, link, tail, next_look: _ } = report;
     Stage { link, tail, again, ..Stage::new(&stage.name, answer, at) }
 }
 
-/// Exit 0 is a success; what could not run says nothing of the commit, and what runs over
-/// its time fails as any other.
+/// Exit 0 is a success; a stage that could not run gives no result, and one that exceeds its time
+/// limit fails.
 fn report_of(end: JobEnd) -> StageReport {
     let answer = match end.code {
         Some(0) => StageAnswer::Success,
@@ -292,7 +292,7 @@ fn report_of(end: JobEnd) -> StageReport {
         Some(126 | 127) | None => StageAnswer::Void,
         Some(_) => StageAnswer::Failure,
     };
-    // Where it said nothing, why it could not run.
+    // Without a result, why it could not run.
     let tail = match end.could_not_run {
         Some(why) if end.tail.trim().is_empty() => why,
         Some(_) | None => end.tail,
@@ -300,10 +300,10 @@ fn report_of(end: JobEnd) -> StageReport {
     StageReport { answer, link: None, tail: Some(tail), next_look: None }
 }
 
-/// A stage's name as part of a job key, which takes few characters.
+/// A stage's name as part of a job key, which allows few characters.
 fn slug(stage: &config::Stage) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
     let name: String = stage.name.chars().map(plain).take(40).collect();
-    // Two names may look alike after that.
+    // Two names may become the same.
     format!("{name}-{}", afk_core::digest::Digest::of(&stage.name).short())
 }
