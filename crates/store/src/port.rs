@@ -1,5 +1,5 @@
-//! The store as the engine calls it. Each call is one of the modules beside this; here its
-//! failure gets the name of the file, and the kind that the loop acts on.
+//! The engine's store port. Each call is implemented in a module beside this; here its failure gets
+//! the name of the file, and the kind that the loop distinguishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -173,8 +173,8 @@ impl Journals for Store {
     }
 }
 
-/// In the differences that the loop acts on: what is not plainly absent, or plainly a person's
-/// to mend, may be there at the next pass.
+/// The kinds that the loop distinguishes: unless it is clearly missing, or clearly needs a person,
+/// it may succeed in the next pass.
 impl From<StoreError> for PortError {
     fn from(error: StoreError) -> Self {
         match error.kind() {

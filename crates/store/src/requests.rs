@@ -1,4 +1,4 @@
-//! What people ask of runs, as rows that are written once and answered once.
+//! People's requests to runs, as rows that are written once and answered once.
 
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::request::Asked;
@@ -6,10 +6,10 @@ use afk_engine::ports::{OpenRequest, Requested};
 
 use super::{Store, StoreError, from_json, from_micros, micros, parse, signed, to_json};
 
-/// What the documents here are, for errors.
+/// What the documents here are called in errors.
 const WHAT: &str = "a request";
 
-/// Keeps a request to `run`; false where one with its id is kept already.
+/// Records a request to `run`; false if one with its id is recorded already.
 pub(super) async fn add(store: &Store, run: RunId, asked: &Asked) -> Result<bool, StoreError> {
     let (run, id, body) = (run.to_string(), asked.id.clone(), to_json(asked)?);
     store
