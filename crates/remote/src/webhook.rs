@@ -22,7 +22,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A client that follows no redirect: the body is for the configured receiver alone.
+    /// A client that follows no redirect: the body is only for the configured receiver.
     pub fn new() -> PortResult<Self> {
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
