@@ -1,8 +1,8 @@
-//! Tells many seeds, two at a time, and prints what was told and what broke; or shows
-//! that every known-bad loop is caught.
+//! Runs many seeds, two at a time, and prints what was covered and what broke; or shows that every
+//! known-bad loop is caught.
 //!
-//! `cargo xtask sim` builds and starts it. Each seed is told by one thread alone, so
-//! that it is the same whoever tells it.
+//! `cargo xtask sim` builds and starts it. Each seed runs on one thread only, so that it is the
+//! same on every thread.
 
 #![allow(clippy::print_stdout)]
 
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use afk_sim::explore::{Report, Scenario, explore, run_bad, shrink};
 use afk_sim::fakes::Bad;
 
-/// Threads that tell.
+/// Number of threads.
 const TELLERS: usize = 2;
-/// Failing seeds after which no other is told.
+/// Number of failing seeds after which no further one is started.
 const ENOUGH: usize = 5;
 
 #[derive(Default)]
@@ -31,14 +31,14 @@ struct Told {
     broken: Vec<(u64, String)>,
 }
 
-/// What is asked for.
+/// The arguments.
 struct Ask {
     from: u64,
     seeds: u64,
     seconds: u64,
     /// The known-bad loops instead of the good one.
     bad: bool,
-    /// Where cut-down stories are written to.
+    /// Folder for reduced stories.
     keep: Option<PathBuf>,
 }
 
@@ -93,18 +93,18 @@ fn tell(ask: &Ask) -> bool {
     if let Some((seed, _)) = broken.first() {
         let (small, report) = shrink(&Scenario::new(*seed), None);
         let text = text_of(&small);
-        println!("\n{}\nseed {seed}, cut down to what it takes:\n{text}", report.tail);
-        println!("\ntell it again: cargo xtask sim --seed {seed}");
+        println!("\n{}\nseed {seed}, reduced to what it takes:\n{text}", report.tail);
+        println!("\nrun it again: cargo xtask sim --seed {seed}");
         write(ask, &format!("seed-{seed}"), &text);
     }
     let whole = seeds == ask.seeds;
     if !whole && broken.is_empty() {
-        println!("the time was over before all {} seeds were told", ask.seeds);
+        println!("the time was up before all {} seeds were run", ask.seeds);
     }
     broken.is_empty() && whole
 }
 
-/// Adds what a seed told; whether to go on.
+/// Adds the result of a seed; returns whether to go on.
 fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
     let Ok(mut told) = told.lock() else { return false };
     told.seeds += 1;
@@ -119,8 +119,8 @@ fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
     told.broken.len() < ENOUGH
 }
 
-/// Says for each known-bad loop how many seeds it takes to catch it, and by what, as
-/// soon as that is known.
+/// Prints for each known-bad loop how many seeds it takes to catch it, and by what, as soon as that
+/// is known.
 fn tell_bad(ask: &Ask) -> bool {
     let (next, caught) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -137,8 +137,8 @@ fn tell_bad(ask: &Ask) -> bool {
     caught == Bad::ALL.len()
 }
 
-/// Whether the story that is kept of `bad` or one of the seeds catches it. All loops share
-/// the time that there is.
+/// Whether the kept story of `bad` or one of the seeds catches it. All loops share the available
+/// time.
 fn is_caught(ask: &Ask, bad: Bad) -> bool {
     let began = Instant::now();
     let share = Duration::from_secs(ask.seconds) * TELLERS as u32 / Bad::ALL.len() as u32;
@@ -161,7 +161,7 @@ fn is_caught(ask: &Ask, bad: Bad) -> bool {
     caught.is_some() || story.is_some()
 }
 
-/// The story that is kept of a bad loop.
+/// The kept story of a bad loop.
 fn kept(bad: Bad) -> Option<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/bad");
     let text = std::fs::read_to_string(folder.join(format!("{bad:?}.json"))).ok()?;
