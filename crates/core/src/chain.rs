@@ -41,18 +41,18 @@ pub fn hash(run: &str, seq: u64, at: i64, kind: &str, body: &str, prev_hash: &st
 
 /// A row that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct RowFault {
     /// The row's place in the run, from 1.
     pub row: u64,
     /// What is wrong with it.
     #[serde(flatten)]
-    pub what: What,
+    pub what: RowFaultKind,
 }
 
 /// What is wrong with a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
-pub enum What {
+pub enum RowFaultKind {
     /// It is missing, with all rows up to `to`.
     Missing {
         /// The last missing row; the row itself if only one is missing.
@@ -82,24 +82,26 @@ pub enum What {
     },
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for RowFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = self.row;
         match &self.what {
-            What::Missing { to } if *to > row => write!(f, "rows {row} to {to} are missing"),
-            What::Missing { .. } => write!(f, "row {row} is missing"),
-            What::Twice => write!(f, "row {row} occurs more than once"),
-            What::OutOfPlace { belongs } => {
+            RowFaultKind::Missing { to } if *to > row => {
+                write!(f, "rows {row} to {to} are missing")
+            }
+            RowFaultKind::Missing { .. } => write!(f, "row {row} is missing"),
+            RowFaultKind::Twice => write!(f, "row {row} occurs more than once"),
+            RowFaultKind::OutOfPlace { belongs } => {
                 write!(f, "row {row} is in the place of row {belongs}")
             }
-            What::Edited => {
+            RowFaultKind::Edited => {
                 write!(f, "row {row} was edited: its at, kind or body does not match its hash")
             }
-            What::Hash => write!(f, "row {row}: its hash was edited"),
-            What::PrevHash => write!(f, "row {row}: its prev_hash was edited"),
-            What::Unchained => write!(f, "row {row} does not follow the row before it"),
-            What::Surplus => write!(f, "row {row} is beyond the stated number of rows"),
-            What::Head { stated } => {
+            RowFaultKind::Hash => write!(f, "row {row}: its hash was edited"),
+            RowFaultKind::PrevHash => write!(f, "row {row}: its prev_hash was edited"),
+            RowFaultKind::Unchained => write!(f, "row {row} does not follow the row before it"),
+            RowFaultKind::Surplus => write!(f, "row {row} is beyond the stated number of rows"),
+            RowFaultKind::Head { stated } => {
                 write!(f, "the last hash, of row {row}, is not the stated head: {stated:?}")
             }
         }
@@ -108,26 +110,26 @@ impl fmt::Display for Fault {
 
 /// Everything that is wrong with the chain of `run`, which should have `count` rows and end with
 /// the hash `head`.
-pub fn faults(run: &str, count: u64, head: &str, rows: &[Link]) -> Vec<Fault> {
+pub fn faults(run: &str, count: u64, head: &str, rows: &[Link]) -> Vec<RowFault> {
     let mut out = Vec::new();
-    let mut tell = |row, what| out.push(Fault { row, what });
+    let mut tell = |row, what| out.push(RowFault { row, what });
     let mut ordered: Vec<&Link> = rows.iter().collect();
     ordered.sort_by_key(|row| row.seq);
     for (stands, belongs) in rows.iter().zip(&ordered).filter(|(one, other)| one.seq != other.seq) {
-        tell(stands.seq, What::OutOfPlace { belongs: belongs.seq });
+        tell(stands.seq, RowFaultKind::OutOfPlace { belongs: belongs.seq });
     }
     // The previous row, and the hash that the next one must refer to.
     let (mut before, mut prev) = (0_u64, String::new());
     for (n, row) in ordered.iter().enumerate() {
         let gap = row.seq > before.saturating_add(1);
         if gap {
-            tell(before + 1, What::Missing { to: row.seq - 1 });
+            tell(before + 1, RowFaultKind::Missing { to: row.seq - 1 });
         }
         if row.seq == before && n > 0 {
-            tell(row.seq, What::Twice);
+            tell(row.seq, RowFaultKind::Twice);
         }
         if row.seq > count || row.seq == 0 {
-            tell(row.seq, What::Surplus);
+            tell(row.seq, RowFaultKind::Surplus);
         }
         let of = |prev: &str| hash(run, row.seq, row.at, &row.kind, &row.body, prev);
         let whole = of(&row.prev_hash);
@@ -136,25 +138,25 @@ pub fn faults(run: &str, count: u64, head: &str, rows: &[Link]) -> Vec<Fault> {
         if whole == row.hash {
             // After a gap, what the row must follow is unknown.
             if !follows && !gap {
-                tell(row.seq, What::Unchained);
+                tell(row.seq, RowFaultKind::Unchained);
             }
             prev = whole;
         } else if !follows && of(&prev) == row.hash {
-            tell(row.seq, What::PrevHash);
+            tell(row.seq, RowFaultKind::PrevHash);
             prev.clone_from(&row.hash);
         } else if follows && next == whole {
-            tell(row.seq, What::Hash);
+            tell(row.seq, RowFaultKind::Hash);
             prev = whole;
         } else {
-            tell(row.seq, What::Edited);
+            tell(row.seq, RowFaultKind::Edited);
             prev.clone_from(&row.hash);
         }
         before = row.seq;
     }
     if before < count {
-        tell(before + 1, What::Missing { to: count });
+        tell(before + 1, RowFaultKind::Missing { to: count });
     } else if prev != head {
-        tell(before, What::Head { stated: head.to_owned() });
+        tell(before, RowFaultKind::Head { stated: head.to_owned() });
     }
     out
 }
@@ -255,7 +257,7 @@ mod tests {
         let told: Vec<String> =
             faults(RUN, 5, head, &rows).iter().map(ToString::to_string).collect();
         assert_eq!(told[0], "row 6 is beyond the stated number of rows");
-        assert!(told[1].starts_with("the last hash, of row 6, is not the head"), "{told:?}");
+        assert!(told[1].starts_with("the last hash, of row 6, is not the stated head"), "{told:?}");
         // An absurd row number must not make the check run for ever.
         let mut rows = chain(2);
         rows[1].seq = u64::MAX;

@@ -124,7 +124,7 @@ pub struct RedEvidence {
     /// When.
     pub at: At,
     /// Whose fault it was.
-    pub attribution: Attribution,
+    pub attribution: RedFault,
     /// The attempt that was to fix it, if any.
     pub mended_by: Option<u32>,
 }
@@ -132,7 +132,7 @@ pub struct RedEvidence {
 /// Whose fault a red verdict was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Attribution {
+pub enum RedFault {
     /// This run's commit.
     Ours,
     /// The base fails already.
@@ -141,7 +141,7 @@ pub enum Attribution {
     Later,
 }
 
-impl fmt::Display for Attribution {
+impl fmt::Display for RedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ours => "ours",
@@ -317,7 +317,7 @@ impl Evidence {
             let answer = self.stages.iter().rev().find(|s| s.stage == *stage).map(|s| s.answer);
             need(answer == Some(StageAnswer::Success), Lack::Stage { stage: stage.clone() });
         }
-        for red in self.reds.iter().filter(|red| red.attribution == Attribution::Ours) {
+        for red in self.reds.iter().filter(|red| red.attribution == RedFault::Ours) {
             need(red.mended_by.is_some(), Lack::Red { commit: red.commit.clone() });
         }
         need(self.effort.is_some(), Lack::Effort);

@@ -27,7 +27,7 @@ pub use policy::{
     PathClass, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans, RequireRedProof, Verify,
 };
 pub use recipe::{StartTree, TreeRecipe};
-pub use refusal::Refusal;
+pub use refusal::ProofRefusal;
 pub use report::{ProofOutcome, ProofReport, RedKind, RemovedLines, RunReport, Strength};
 pub use result::{
     Conditions, CouldNotRun, ProofResults, ResultKey, RunKind, RunRecord, RunResult, TreeRole,

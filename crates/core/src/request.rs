@@ -70,7 +70,7 @@ pub enum Request {
 
 /// A request with its id, and who made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct PersonRequest {
     /// Its unique id.
     pub id: String,
     /// Who made it.
@@ -170,7 +170,7 @@ fn named(words: &str) -> Result<(Option<u32>, &str), Unclear> {
 }
 
 /// The answer to a request to `run`: what will be done, or why nothing will.
-pub fn answer(run: &Run, asked: &Asked) -> Result<String, String> {
+pub fn answer(run: &Run, asked: &PersonRequest) -> Result<String, String> {
     if let Request::Unclear { why } = &asked.what {
         return Err(why.clone());
     }

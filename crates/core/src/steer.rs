@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 
 use crate::ids::{Actor, At, IssueRef, RepoName, RunId};
 use crate::issue::{Comment, Issue};
-use crate::request::{Asked, Request, in_comment};
+use crate::request::{PersonRequest, Request, in_comment};
 use crate::run::Run;
 use crate::trust::Put;
 
@@ -29,7 +29,7 @@ pub enum Steer {
         /// Which.
         run: RunId,
         /// The request.
-        asked: Asked,
+        asked: PersonRequest,
     },
     /// Lifts the freeze of the repo, if that is older than the comment.
     Unfreeze {
@@ -82,7 +82,7 @@ pub fn steers(
             (Some(_), Some(_), what) => what,
         };
         let id = format!("{IN_COMMENT}{}:{}", issue.repo, comment.id);
-        Ok(Steer::Run { run: run.id, asked: Asked { id, by, at, what } })
+        Ok(Steer::Run { run: run.id, asked: PersonRequest { id, by, at, what } })
     }))
 }
 

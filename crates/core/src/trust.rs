@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent, Permission};
-use crate::request::{Asked, Request};
+use crate::request::{PersonRequest, Request};
 
 /// Whom to trust with the release of an issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,14 +69,14 @@ pub enum Trust {
     /// It is not.
     Refused {
         /// Why not.
-        why: Refusal,
+        why: ReleaseRefusal,
     },
 }
 
 /// Why a release is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "refusal", rename_all = "snake_case")]
-pub enum Refusal {
+pub enum ReleaseRefusal {
     /// No event added the ready label.
     #[error("no event shows who added the ready label")]
     NeverLabelled,
@@ -170,7 +170,7 @@ impl fmt::Display for Part {
     }
 }
 
-impl Refusal {
+impl ReleaseRefusal {
     /// Refused only because something could not be read: waiting may help.
     pub fn is_unknown(&self) -> bool {
         match self {
@@ -191,7 +191,7 @@ pub struct OnBehalf<'a> {
     /// Our own account's id.
     pub own: &'a str,
     /// Requests of trusted people to the issue's runs; only [`Request::Release`] counts.
-    pub asked: &'a [Asked],
+    pub asked: &'a [PersonRequest],
 }
 
 /// What the issue's events show about a request to release it again.
@@ -213,7 +213,7 @@ impl OnBehalf<'_> {
 
     /// What became of `asked`. Only the first time our account adds the label counts for the
     /// person: one comment is one release, and ends when that label is removed by anybody.
-    pub fn put(&self, events: &[IssueEvent], label: &str, asked: &Asked) -> Put {
+    pub fn put(&self, events: &[IssueEvent], label: &str, asked: &PersonRequest) -> Put {
         let mut since: Vec<_> = events
             .iter()
             .filter(|event| event.at >= asked.at)
@@ -238,7 +238,7 @@ impl OnBehalf<'_> {
     }
 
     /// The newest request that the label counts for now.
-    fn stands_for(&self, events: &[IssueEvent], label: &str) -> Option<&Asked> {
+    fn stands_for(&self, events: &[IssueEvent], label: &str) -> Option<&PersonRequest> {
         let releases = self.asked.iter().filter(|asked| asked.what == Request::Release);
         let stand = releases.filter(|asked| self.put(events, label, asked) == Put::Stands);
         stand.max_by_key(|asked| asked.at)
@@ -290,24 +290,24 @@ fn release(
     policy: &TrustPolicy,
     behalf: OnBehalf<'_>,
     permission_of: &dyn Fn(&Actor) -> Option<Permission>,
-) -> Result<Trust, Refusal> {
+) -> Result<Trust, ReleaseRefusal> {
     // The latest by time; within one second the tracker's order decides.
     let last = events
         .iter()
         .enumerate()
         .filter_map(|(i, event)| on_or_off(event, label).map(|on| (i, event, on)))
         .min_by_key(|(i, event, _)| Reverse((event.at, *i)));
-    let Some((index, event, on)) = last else { return Err(Refusal::NeverLabelled) };
+    let Some((index, event, on)) = last else { return Err(ReleaseRefusal::NeverLabelled) };
     if !on {
-        return Err(Refusal::LabelOff { by: event.actor.clone(), at: event.at });
+        return Err(ReleaseRefusal::LabelOff { by: event.actor.clone(), at: event.at });
     }
-    let labeller = event.actor.clone().ok_or(Refusal::Unattributed { at: event.at })?;
+    let labeller = event.actor.clone().ok_or(ReleaseRefusal::Unattributed { at: event.at })?;
     let asked = behalf.stands_for(events, label).filter(|_| labeller.id == behalf.own);
     let (by, at) = asked.map_or((labeller, event.at), |asked| (asked.by.clone(), asked.at));
     let ground = match trusted(&by, policy, permission_of) {
         Ok(ground) => ground,
-        Err(why) if asked.is_some() => return Err(Refusal::Asker { by, why }),
-        Err(why) => return Err(Refusal::Labeller { by, why }),
+        Err(why) if asked.is_some() => return Err(ReleaseRefusal::Asker { by, why }),
+        Err(why) => return Err(ReleaseRefusal::Labeller { by, why }),
     };
     for (i, edit) in events.iter().enumerate() {
         let what = match edit.what {
@@ -322,7 +322,7 @@ fn release(
         if i < index && edit.at.as_second() < at.as_second() {
             continue;
         }
-        let refused = |by| Refusal::Edited { what, at: edit.at, by };
+        let refused = |by| ReleaseRefusal::Edited { what, at: edit.at, by };
         let actor = edit.actor.as_ref().ok_or_else(|| refused(None))?;
         if let Err(why) = trusted(actor, policy, permission_of) {
             return Err(refused(Some(Editor { by: actor.clone(), why })));

@@ -117,7 +117,7 @@ pub fn fold(answers: impl IntoIterator<Item = StageAnswer>) -> Verdict {
 /// A stage's answer that must be attributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trouble {
+pub enum StageTrouble {
     /// It failed on our commit.
     Failure,
     /// It gave no result for our commit.
@@ -126,10 +126,10 @@ pub enum Trouble {
 
 impl StageAnswer {
     /// This answer as trouble, if it is one.
-    pub fn trouble(self) -> Option<Trouble> {
+    pub fn trouble(self) -> Option<StageTrouble> {
         match self {
-            Self::Failure => Some(Trouble::Failure),
-            Self::Void => Some(Trouble::Void),
+            Self::Failure => Some(StageTrouble::Failure),
+            Self::Void => Some(StageTrouble::Void),
             Self::None | Self::Pending | Self::Success => None,
         }
     }
@@ -182,12 +182,12 @@ pub enum NotOurs {
 /// `descendants` are the later commits, oldest first; they count if ours was not judged, or failed
 /// as its base did. The first decisive one decides; after a failure that is not ours, later ones
 /// still count.
-pub fn attribute(own: Trouble, base: StageAnswer, descendants: &[Descendant]) -> Attribution {
+pub fn attribute(own: StageTrouble, base: StageAnswer, descendants: &[Descendant]) -> Attribution {
     let base_red = base == StageAnswer::Failure;
     let mut excuse = match own {
-        Trouble::Failure if !base_red => return Attribution::Ours,
-        Trouble::Failure => Some(NotOurs::BaseRed),
-        Trouble::Void => None,
+        StageTrouble::Failure if !base_red => return Attribution::Ours,
+        StageTrouble::Failure => Some(NotOurs::BaseRed),
+        StageTrouble::Void => None,
     };
     for (by, descendant) in descendants.iter().enumerate() {
         match descendant.answer {
@@ -241,7 +241,10 @@ mod tests {
     #[test]
     fn a_failure_and_a_void_are_trouble() {
         let trouble = ALL.map(StageAnswer::trouble);
-        assert_eq!(trouble, [None, None, None, Some(Trouble::Failure), Some(Trouble::Void)]);
+        assert_eq!(
+            trouble,
+            [None, None, None, Some(StageTrouble::Failure), Some(StageTrouble::Void)]
+        );
     }
 
     #[test]
@@ -266,7 +269,7 @@ mod tests {
 
     #[track_caller]
     fn check_whose(
-        own: Trouble,
+        own: StageTrouble,
         base: StageAnswer,
         after: &[(StageAnswer, bool)],
         is: Attribution,
@@ -284,31 +287,31 @@ mod tests {
         const BASE: Attribution = Other { why: NotOurs::BaseRed };
         const LATER: Attribution = Other { why: NotOurs::LaterCommit };
         for base in [Nothing, Pending, Success, Void] {
-            check_whose(Trouble::Failure, base, &[], Ours);
-            check_whose(Trouble::Failure, base, &[(Success, false)], Ours);
+            check_whose(StageTrouble::Failure, base, &[], Ours);
+            check_whose(StageTrouble::Failure, base, &[(Success, false)], Ours);
         }
-        check_whose(Trouble::Failure, Failure, &[], BASE);
-        check_whose(Trouble::Failure, Failure, &[(Failure, false)], BASE);
+        check_whose(StageTrouble::Failure, Failure, &[], BASE);
+        check_whose(StageTrouble::Failure, Failure, &[(Failure, false)], BASE);
         check_whose(
-            Trouble::Failure,
+            StageTrouble::Failure,
             Failure,
             &[(Void, false), (Success, false)],
             SpokenFor { by: 1 },
         );
-        check_whose(Trouble::Void, Success, &[], Nobody);
-        check_whose(Trouble::Void, Success, &[(Pending, false), (Void, true)], Nobody);
+        check_whose(StageTrouble::Void, Success, &[], Nobody);
+        check_whose(StageTrouble::Void, Success, &[(Pending, false), (Void, true)], Nobody);
         check_whose(
-            Trouble::Void,
+            StageTrouble::Void,
             Success,
             &[(Void, false), (Success, false)],
             SpokenFor { by: 1 },
         );
-        check_whose(Trouble::Void, Success, &[(Failure, false)], LATER);
-        check_whose(Trouble::Void, Success, &[(Failure, true)], Ours);
-        check_whose(Trouble::Void, Success, &[(Failure, false), (Failure, true)], LATER);
-        check_whose(Trouble::Void, Failure, &[(Failure, false)], BASE);
+        check_whose(StageTrouble::Void, Success, &[(Failure, false)], LATER);
+        check_whose(StageTrouble::Void, Success, &[(Failure, true)], Ours);
+        check_whose(StageTrouble::Void, Success, &[(Failure, false), (Failure, true)], LATER);
+        check_whose(StageTrouble::Void, Failure, &[(Failure, false)], BASE);
         check_whose(
-            Trouble::Void,
+            StageTrouble::Void,
             Success,
             &[(Failure, false), (Success, true)],
             SpokenFor { by: 1 },

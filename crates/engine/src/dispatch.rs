@@ -15,9 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use afk_core::config::Policy;
 use afk_core::digest::Digest;
-use afk_core::gates::{
-    self, Answer, DispatchPolicy, Dispatcher, Explanation, GateVerdict, explain,
-};
+use afk_core::gates::{self, DispatchPolicy, Dispatcher, Explanation, Fact, GateVerdict, explain};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Issue;
 use afk_core::plan::Gates;
@@ -396,19 +394,19 @@ fn pin(issue: &Issue) -> Pinned {
 /// Who released the text that is about to be pinned. It was read again after the gates passed:
 /// without an answer for this very text nothing is admitted, because a run without a known release
 /// could never close its issue.
-fn released(config: &Policy, issue: &IssueRef, trust: Answer<Trust>) -> PortResult<Release> {
+fn released(config: &Policy, issue: &IssueRef, trust: Fact<Trust>) -> PortResult<Release> {
     match trust {
-        Answer::Known(Trust::Trusted { by, at, ground, asked }) => {
+        Fact::Known(Trust::Trusted { by, at, ground, asked }) => {
             let permission = match ground {
                 Ground::Permission(permission) => Some(permission),
                 Ground::Listed => None,
             };
             Ok(Release { by, at, permission, label: config.ready_label.clone(), asked })
         }
-        Answer::Known(Trust::Refused { why }) => Err(PortError::transient(format!(
+        Fact::Known(Trust::Refused { why }) => Err(PortError::transient(format!(
             "the release of {issue} was revoked while it was being admitted: {why}"
         ))),
-        Answer::Unreadable(why) => Err(PortError::transient(format!(
+        Fact::Unreadable(why) => Err(PortError::transient(format!(
             "who released {issue} could not be read while it was being admitted: {why}"
         ))),
     }

@@ -8,7 +8,7 @@ use afk_core::comment::{self, Closing, Progress};
 use afk_core::config::Policy;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::{Attempt, CancelHow, Ended, IssueSeen, Run, Seen, TurnSeen};
 use afk_core::steer::IN_COMMENT;
 
@@ -61,7 +61,12 @@ impl Engine {
 
     /// Puts the answer to `asked` into the comment of an ended run. A run without a comment gets
     /// none for that.
-    pub(crate) async fn tell(&self, run: &Run, asked: &Asked, answer: &str) -> PortResult<()> {
+    pub(crate) async fn answer_in_comment(
+        &self,
+        run: &Run,
+        asked: &PersonRequest,
+        answer: &str,
+    ) -> PortResult<()> {
         let tracker = &self.ports.tracker;
         let own = tracker.own_account(&run.issue.repo).await?;
         let comments = tracker.comments(&run.issue).await?;
@@ -78,7 +83,7 @@ impl Engine {
     pub(crate) async fn comment_text(
         &self,
         run: &Run,
-        about: &[(Asked, String)],
+        about: &[(PersonRequest, String)],
     ) -> PortResult<String> {
         let requests = self.ports.store.requests(run.id).await?;
         let answered = requests.into_iter().filter_map(|request| {
@@ -87,7 +92,7 @@ impl Engine {
         });
         let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
         let error = run.lasting_error(self.ports.clock.now());
-        Ok(comment::render(&Progress { error, told: told(run, &answered), ..progress(run) }))
+        Ok(comment::render(&Progress { error, told: answers(run, &answered), ..progress(run) }))
     }
 }
 
@@ -172,7 +177,7 @@ pub fn progress(run: &Run) -> Progress {
 
 /// Answers to comments, oldest first: to those that were unclear or too late, or released the issue
 /// again. What the run carried out shows by itself.
-fn told(run: &Run, answered: &[(Asked, String)]) -> Vec<String> {
+fn answers(run: &Run, answered: &[(PersonRequest, String)]) -> Vec<String> {
     let told = answered.iter().filter(|(asked, _)| {
         let taken = run.heard.iter().any(|heard| heard.asked.id == asked.id);
         asked.id.starts_with(IN_COMMENT) && !taken

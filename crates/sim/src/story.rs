@@ -13,7 +13,7 @@ use afk_core::ids::{AdapterName, At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
 use afk_core::plan::{End, TurnCause};
 use afk_core::replay::{Row, replay};
-use afk_core::request::{Asked, Request};
+use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Run;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
@@ -327,7 +327,7 @@ pub fn causes(run: &Run) -> Vec<TurnCause> {
 /// Ann makes a request to the newest run, not in a comment.
 pub fn ask(world: &mut World, id: &str, what: Request) {
     let run = world.store.all().pop().map(|run| run.id);
-    let asked = Asked { id: id.to_owned(), by: person("ann"), at: world.now, what };
+    let asked = PersonRequest { id: id.to_owned(), by: person("ann"), at: world.now, what };
     match run {
         Some(run) => world.ask(run, &asked),
         None => panic!("there is no run for the request {asked:?}"),

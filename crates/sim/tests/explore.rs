@@ -134,19 +134,19 @@ fn says(bad: Bad) -> &'static str {
         Bad::BundleLost => "left no evidence",
         Bad::PushesUnmarked => "was pushed and does not say by which run",
         Bad::ForeignLockIgnored => "against the gate repo lock",
-        Bad::StrangersUnfreeze => "was lifted and ann did not ask",
+        Bad::StrangersUnfreeze => "was lifted, but ann did not request it",
         Bad::StoppedStaysReady => "is settled and its issue is ready still",
         Bad::ReleasesForEver => "was released again more often than was asked",
         Bad::RedIsGreen => "although its candidate was not green",
         Bad::PushForgotten => "does not know of it",
         Bad::ErrorEndsTheRun => "and what was planned is ",
         Bad::PendingIsGreen => "was closed and what landed is not green",
-        Bad::BelievesOneFailure => "that it heard once",
+        Bad::BelievesOneFailure => "that it saw only once",
         Bad::PollsAllTheTime => "again at once",
         Bad::OpensAnotherPull => "an attempt has two pull requests",
         Bad::PullForgotten => "ends and its pull request is open",
         Bad::PushesUnderAFreeze => "was pushed under a freeze",
-        Bad::PushesWithoutALease => "was pushed by who had lost its lease",
+        Bad::PushesWithoutALease => "was pushed by a control plane that had lost its lease",
     }
 }
 

@@ -72,7 +72,7 @@ impl Demo {
     /// Starts a control plane that works until nothing is left to do.
     fn control_plane(&self, log: &str) -> Result<Child, DemoError> {
         let program = std::env::current_exe()
-            .map_err(|e| trouble(format!("the running program cannot be named: {e}")))?;
+            .map_err(|e| trouble(format!("the path of the running program is unknown: {e}")))?;
         let log = self.folder.join(log);
         let err = std::fs::File::create(&log)
             .map_err(|e| trouble(format!("{} cannot be made: {e}", log.display())))?;

@@ -31,7 +31,7 @@ const LINE_LIMIT: u64 = 4096;
 /// A control plane's request to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
-pub(super) enum Ask {
+pub(super) enum HostRequest {
     /// Checks that somebody is there, and renews.
     Renew,
     /// Ask the job to end, and end it after `grace_ms`.
@@ -47,7 +47,7 @@ pub(super) enum Ask {
 /// The host's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
-pub(super) enum Answer {
+pub(super) enum HostAnswer {
     /// Done; the input is this long now.
     Done { stdin_len: u64 },
     /// Not done, and why.
@@ -58,14 +58,14 @@ pub(super) enum Answer {
 struct Line {
     token: String,
     #[serde(flatten)]
-    ask: Ask,
+    ask: HostRequest,
 }
 
 /// Answers requests on its own threads until the process ends.
 pub(super) fn listen(
     socket: &Path,
     token: String,
-    answer: impl Fn(Ask, Vec<u8>) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(HostRequest, Vec<u8>) -> HostAnswer + Send + Sync + 'static,
 ) -> io::Result<()> {
     let listener = UnixListener::bind(socket)?;
     let answer = Arc::new(answer);
@@ -96,14 +96,14 @@ pub(super) fn listen(
 fn serve(
     connection: &UnixStream,
     token: &str,
-    answer: impl Fn(Ask, Vec<u8>) -> Answer,
+    answer: impl Fn(HostRequest, Vec<u8>) -> HostAnswer,
 ) -> io::Result<()> {
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(connection);
     let answered = match read_ask(&mut reader, token)? {
         Ok((ask, bytes)) => answer(ask, bytes),
-        Err(reason) => Answer::Refused { reason: reason.to_owned() },
+        Err(reason) => HostAnswer::Refused { reason: reason.to_owned() },
     };
     let mut line = serde_json::to_vec(&answered)?;
     line.push(b'\n');
@@ -114,7 +114,7 @@ fn serve(
 fn read_ask(
     reader: &mut impl BufReadTake,
     token: &str,
-) -> io::Result<Result<(Ask, Vec<u8>), &'static str>> {
+) -> io::Result<Result<(HostRequest, Vec<u8>), &'static str>> {
     let mut line = Vec::new();
     reader.take(LINE_LIMIT).read_until(b'\n', &mut line)?;
     let Ok(Line { token: given, ask }) = serde_json::from_slice(&line) else {
@@ -124,7 +124,7 @@ fn read_ask(
         return Ok(Err("the token is not this job's"));
     }
     let mut bytes = Vec::new();
-    if let Ask::Write { offset: _, len } = ask {
+    if let HostRequest::Write { offset: _, len } = ask {
         if len > WRITE_LIMIT {
             return Ok(Err("more input than one request may carry"));
         }
@@ -149,7 +149,12 @@ fn same(left: &[u8], right: &[u8]) -> bool {
 }
 
 /// Sends one request. Every failure, even silence, means that the host cannot be reached.
-pub(super) async fn ask(socket: &Path, token: &str, ask: Ask, bytes: &[u8]) -> io::Result<Answer> {
+pub(super) async fn send(
+    socket: &Path,
+    token: &str,
+    ask: HostRequest,
+    bytes: &[u8],
+) -> io::Result<HostAnswer> {
     let mut line = serde_json::to_vec(&Line { token: token.to_owned(), ask })?;
     line.push(b'\n');
     let exchange = async {
@@ -169,7 +174,7 @@ pub(super) async fn ask(socket: &Path, token: &str, ask: Ask, bytes: &[u8]) -> i
 mod tests {
     use super::*;
 
-    fn check(sent: &[u8], expected: &Result<(Ask, Vec<u8>), &'static str>) {
+    fn check(sent: &[u8], expected: &Result<(HostRequest, Vec<u8>), &'static str>) {
         let got = read_ask(&mut BufReader::new(sent), "right").expect("readable");
         assert_eq!(&got, expected, "{}", String::from_utf8_lossy(sent));
     }
@@ -177,10 +182,10 @@ mod tests {
     #[test]
     fn questions() {
         let unknown = "this is not a request that this host knows";
-        check(br#"{"token":"right","ask":"renew"}"#, &Ok((Ask::Renew, Vec::new())));
+        check(br#"{"token":"right","ask":"renew"}"#, &Ok((HostRequest::Renew, Vec::new())));
         check(
             b"{\"token\":\"right\",\"ask\":\"write\",\"offset\":3,\"len\":2}\n\xff\n",
-            &Ok((Ask::Write { offset: 3, len: 2 }, b"\xff\n".to_vec())),
+            &Ok((HostRequest::Write { offset: 3, len: 2 }, b"\xff\n".to_vec())),
         );
         check(br#"{"token":"wrong","ask":"renew"}"#, &Err("the token is not this job's"));
         check(br#"{"token":"","ask":"renew"}"#, &Err("the token is not this job's"));

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::conclude::{Concluded, conclude, remove, withdraw};
-use super::control::{self, Answer, Ask, WRITE_LIMIT};
+use super::control::{self, HostAnswer, HostRequest, WRITE_LIMIT};
 use super::error::HostError;
 use super::files::{Folder, HostRecord, boot};
 use super::spec::{End, KilledBy, StopSignal};
@@ -166,12 +166,12 @@ impl Job {
 
     /// Renews it: a control plane is there.
     pub async fn renew(&self) -> Result<(), HostError> {
-        self.ask(Ask::Renew, &[]).await.map(drop)
+        self.request(HostRequest::Renew, &[]).await.map(drop)
     }
 
     /// The length of its input so far: the offset for the next [`Job::write`].
     pub async fn stdin_len(&self) -> Result<u64, HostError> {
-        self.ask(Ask::Renew, &[]).await
+        self.request(HostRequest::Renew, &[]).await
     }
 
     /// Adds input at `offset`, which must be the current end. Repeating a call with the same offset
@@ -179,14 +179,14 @@ impl Job {
     pub async fn write(&self, offset: u64, bytes: &[u8]) -> Result<u64, HostError> {
         let mut end = offset;
         for part in bytes.chunks(WRITE_LIMIT) {
-            end = self.ask(Ask::Write { offset: end, len: part.len() }, part).await?;
+            end = self.request(HostRequest::Write { offset: end, len: part.len() }, part).await?;
         }
         Ok(end)
     }
 
     /// Ends its input.
     pub async fn close_stdin(&self) -> Result<(), HostError> {
-        self.ask(Ask::CloseStdin, &[]).await.map(drop)
+        self.request(HostRequest::CloseStdin, &[]).await.map(drop)
     }
 
     /// Asks the job to end, and has it killed if it has not after `grace`. Returns at once; a host
@@ -198,7 +198,7 @@ impl Job {
         by: KilledBy,
     ) -> Result<(), HostError> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        match self.ask(Ask::Interrupt { signal, grace_ms, by }, &[]).await {
+        match self.request(HostRequest::Interrupt { signal, grace_ms, by }, &[]).await {
             Ok(_) | Err(HostError::Over { .. }) => Ok(()),
             Err(_) => self.force(by).await,
         }
@@ -207,7 +207,7 @@ impl Job {
     /// Kills the whole job, and returns when nothing of it is left, within about five seconds,
     /// whatever its host does. No error if it is over.
     pub async fn kill(&self, by: KilledBy) -> Result<(), HostError> {
-        match self.ask(Ask::Kill { by }, &[]).await {
+        match self.request(HostRequest::Kill { by }, &[]).await {
             Ok(_) => match self.wait(KILL).await? {
                 JobState::Ended(_) | JobState::Lost => Ok(()),
                 JobState::Starting | JobState::Running { .. } => self.force(by).await,
@@ -297,7 +297,7 @@ impl Job {
         }
     }
 
-    async fn ask(&self, ask: Ask, bytes: &[u8]) -> Result<u64, HostError> {
+    async fn request(&self, ask: HostRequest, bytes: &[u8]) -> Result<u64, HostError> {
         if self.folder.has("end.json") || self.folder.has("lost") {
             return Err(HostError::Over { dir: self.dir() });
         }
@@ -308,9 +308,9 @@ impl Job {
         loop {
             let (_open, socket) =
                 self.folder.socket().map_err(|source| self.io("find its socket", source))?;
-            match control::ask(&socket, &token, ask, bytes).await {
-                Ok(Answer::Done { stdin_len }) => return Ok(stdin_len),
-                Ok(Answer::Refused { reason }) => {
+            match control::send(&socket, &token, ask, bytes).await {
+                Ok(HostAnswer::Done { stdin_len }) => return Ok(stdin_len),
+                Ok(HostAnswer::Refused { reason }) => {
                     return Err(HostError::Refused { dir: self.dir(), reason });
                 }
                 Err(_) if self.folder.has("end.json") => {

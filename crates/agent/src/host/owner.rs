@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::process::Pid;
 
-use super::control::Ask;
+use super::control::HostRequest;
 use super::files::{Folder, HostRecord, Running};
 use super::life::{Action, Bounds, Event, Life};
 use super::pump::PumpNotice;
@@ -46,7 +46,7 @@ pub(super) enum Notice {
     /// Output.
     Pump(PumpNotice),
     /// A request, and where to answer.
-    Asked(Ask, Sender<()>),
+    Asked(HostRequest, Sender<()>),
 }
 
 /// What is known about a job besides how it ended.
@@ -167,15 +167,17 @@ impl<'a> Owner<'a> {
             Notice::Asked(ask, done) => {
                 match ask {
                     // Input bypasses us; it still shows that a control plane is there.
-                    Ask::Renew | Ask::Write { .. } | Ask::CloseStdin => self.happen(Event::Renewed),
-                    Ask::Interrupt { signal, grace_ms, by } => {
+                    HostRequest::Renew | HostRequest::Write { .. } | HostRequest::CloseStdin => {
+                        self.happen(Event::Renewed)
+                    }
+                    HostRequest::Interrupt { signal, grace_ms, by } => {
                         self.happen(Event::Interrupted {
                             signal,
                             grace: Duration::from_millis(grace_ms),
                             by,
                         });
                     }
-                    Ask::Kill { by } => self.happen(Event::Killed { by }),
+                    HostRequest::Kill { by } => self.happen(Event::Killed { by }),
                 }
                 // The client may have gone.
                 let _ = done.send(());

@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::Mode;
 
-use super::control::{self, Answer, Ask};
+use super::control::{self, HostAnswer, HostRequest};
 use super::files::{Folder, HostRecord, boot, private};
 use super::life::Bounds;
 use super::owner::{Notice, Owner, Tally};
@@ -153,22 +153,29 @@ fn listen(
     .map_err(told)
 }
 
-fn answer(notify: &Sender<Notice>, input: &super::pump::Input, ask: Ask, bytes: &[u8]) -> Answer {
+fn answer(
+    notify: &Sender<Notice>,
+    input: &super::pump::Input,
+    ask: HostRequest,
+    bytes: &[u8],
+) -> HostAnswer {
     let written = match ask {
-        Ask::Write { offset, len: _ } => input.write(offset, bytes),
-        Ask::CloseStdin => Ok(input.close()),
-        Ask::Renew | Ask::Interrupt { .. } | Ask::Kill { .. } => Ok(input.len()),
+        HostRequest::Write { offset, len: _ } => input.write(offset, bytes),
+        HostRequest::CloseStdin => Ok(input.close()),
+        HostRequest::Renew | HostRequest::Interrupt { .. } | HostRequest::Kill { .. } => {
+            Ok(input.len())
+        }
     };
     let stdin_len = match written {
         Ok(length) => length,
-        Err(reason) => return Answer::Refused { reason },
+        Err(reason) => return HostAnswer::Refused { reason },
     };
     let (done, heard) = mpsc::channel();
     let sent = notify.send(Notice::Asked(ask, done));
     if sent.is_err() || heard.recv_timeout(control::PATIENCE).is_err() {
-        return Answer::Refused { reason: "the job is ending".to_owned() };
+        return HostAnswer::Refused { reason: "the job is ending".to_owned() };
     }
-    Answer::Done { stdin_len }
+    HostAnswer::Done { stdin_len }
 }
 
 /// Takes the workspace's lock, and ends what a dead host of an earlier holder has left there.

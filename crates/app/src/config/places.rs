@@ -97,14 +97,14 @@ impl Places {
                 let (file, found) = self.find(&key);
                 // A missing key belongs in the repo's own table, if it has one.
                 if found.is_some_and(|(found, _)| found == key.len() || depth < 2) {
-                    return (self.told(file, found), key);
+                    return (self.origin_in(file, found), key);
                 }
             }
         }
-        (self.told(file, found), key.to_vec())
+        (self.origin_in(file, found), key.to_vec())
     }
 
-    fn told(&self, file: usize, found: Option<Found>) -> Origin {
+    fn origin_in(&self, file: usize, found: Option<Found>) -> Origin {
         match self.files.get(file) {
             Some(file) => {
                 Origin::File { path: file.path.clone(), place: found.map(|(_, place)| place) }

@@ -104,7 +104,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
                         .mend("correct it; `afk config check` tells when it is good"),
                 );
             }
-            let said = file.clone().unwrap_or_else(|| "no file, the defaults".to_owned());
+            let said = file.clone().unwrap_or_else(|| "no file, using the defaults".to_owned());
             if findings.iter().all(|finding| finding.state != State::Failure) {
                 let found = Finding::new(CONFIG, "file", State::Ok, said);
                 let bare = file.is_none() && config.policy.repos.is_empty();

@@ -6,7 +6,7 @@ mod requests;
 mod switches;
 
 pub use lock::{LockReleased, release_lock};
-pub use requests::{Requested, Retried, find_live, request, retry};
+pub use requests::{RequestMade, Retried, find_live, request, retry};
 pub use switches::{
     Acknowledged, Resumed, Stopped, acknowledge, resume, stop_all, throw, unfreeze,
 };

@@ -2,7 +2,7 @@
 //! issue again whose run has ended, in the person's name.
 
 use afk_core::ids::{At, IssueRef, RunId};
-use afk_core::request::{self, Asked, Request, Unclear};
+use afk_core::request::{self, PersonRequest, Request, Unclear};
 use afk_engine::ports::{Store as _, StoredRun};
 use serde::Serialize;
 
@@ -12,13 +12,13 @@ use crate::views::outcome;
 
 /// A request that was made.
 #[derive(Debug, Clone, Serialize)]
-pub struct Requested {
+pub struct RequestMade {
     /// The run.
     pub run: RunId,
     /// Its issue.
     pub issue: IssueRef,
     /// The request: what, by whom, when.
-    pub asked: Asked,
+    pub asked: PersonRequest,
     /// What the run will answer, as far as is known now.
     pub expected: String,
 }
@@ -27,7 +27,7 @@ pub struct Requested {
 #[derive(Debug, Clone)]
 pub enum Retried {
     /// The run is live: the request was recorded.
-    Requested(Box<Requested>),
+    Requested(Box<RequestMade>),
     /// The run had ended: the issue is released again.
     Released(IssueRef),
 }
@@ -51,14 +51,14 @@ pub async fn request(
     found: &StoredRun,
     what: Request,
     now: At,
-) -> Result<Requested, Error> {
+) -> Result<RequestMade, Error> {
     let (run, issue) = (found.run.id, &found.run.issue);
     let id = format!("cli:{run}:{}", uuid::Uuid::now_v7());
-    let asked = Asked { id, by: operator.person.clone(), at: now, what };
+    let asked = PersonRequest { id, by: operator.person.clone(), at: now, what };
     let expected = request::answer(&found.run, &asked)
         .map_err(|why| Error::waiting(format!("run {run} on {issue}: {why}")))?;
     operator.store.ask(run, &asked).await?;
-    Ok(Requested { run, issue: issue.clone(), asked, expected })
+    Ok(RequestMade { run, issue: issue.clone(), asked, expected })
 }
 
 /// Lets a live run continue at once, or releases the issue again if its run has ended.

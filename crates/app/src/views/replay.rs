@@ -51,7 +51,7 @@ impl ReplayPage {
         let chain = match operator.store.verify_journal(run.id).await? {
             JournalReport::Intact { .. } => Chain::Whole,
             JournalReport::Broken { run_seq, fault, .. } => {
-                Chain::Broken { row: run_seq, why: told(fault) }
+                Chain::Broken { row: run_seq, why: describe(fault) }
             }
         };
         // A row that is no longer JSON cannot be read; the chain has already reported it.
@@ -67,7 +67,7 @@ impl ReplayPage {
     }
 }
 
-const fn told(fault: JournalFault) -> &'static str {
+const fn describe(fault: JournalFault) -> &'static str {
     match fault {
         JournalFault::Missing => "it is missing: its place is empty or taken by another row",
         JournalFault::Edited => "it was edited: its content does not match its hash",

@@ -19,7 +19,7 @@ use crate::run::{Run, Transition};
 use crate::verdict::Stages;
 
 /// Maximum length of a value in a message, in characters.
-const TOLD: usize = 200;
+const SHOWN: usize = 200;
 
 /// The evidence and the journal it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ pub enum Flaw {
     /// It contains no journal.
     NoJournal,
     /// A row is not as it was written.
-    Row(chain::Fault),
+    Row(chain::RowFault),
     /// A row cannot be read, so the statements cannot be checked.
     Unreadable {
         /// Its place in the run.
@@ -112,7 +112,7 @@ impl fmt::Display for Flaw {
                 write!(f, "row {row}: its kind says {stated:?}, its body {is:?}")
             }
             Self::Statement { field, stated, derived } => {
-                let (stated, derived) = (told(stated), told(derived));
+                let (stated, derived) = (shown(stated), shown(derived));
                 write!(f, "{field}: stated {stated}, but the rows give {derived}")
             }
             Self::Text { byte } => {
@@ -290,9 +290,9 @@ fn compare(field: &str, stated: &Value, derived: &Value, flaws: &mut Vec<Flaw>) 
 }
 
 /// A value for a message, shortened.
-fn told(value: &Value) -> String {
+fn shown(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(TOLD) {
+    match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }

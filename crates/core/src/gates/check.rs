@@ -6,12 +6,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{
-    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
+    BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
     Switch,
 };
 use crate::ids::{IssueRef, RunId};
 use crate::issue::BlockerState;
-use crate::trust::{Refusal, Trust};
+use crate::trust::{ReleaseRefusal, Trust};
 use crate::verdict::Verdict;
 
 /// One condition that an issue must pass to be dispatched.
@@ -146,7 +146,7 @@ pub(super) enum Why<'a> {
     NoRoom { live: u32, max: u32 },
     NoMoney { whose: &'static str, left: u64, budget: u64 },
     Released(&'a Trust),
-    Distrusted(&'a Refusal),
+    Distrusted(&'a ReleaseRefusal),
     NoBlockers,
     BlockersClosed(usize),
     Blocked(&'a [(IssueRef, BlockerState)]),
@@ -163,7 +163,7 @@ impl<'a> Case<'a> {
     pub(super) fn standing(&self) -> Standing {
         let mut standing = Standing::Eligible;
         for gate in Gate::ALL {
-            match self.ask(gate).verdict {
+            match self.query(gate).verdict {
                 GateVerdict::Passed => {}
                 GateVerdict::NotAsked => standing = Standing::Open,
                 GateVerdict::Failed | GateVerdict::Unknown => return Standing::Refused,
@@ -173,7 +173,7 @@ impl<'a> Case<'a> {
     }
 
     /// Queries one gate.
-    pub(super) fn ask(&self, gate: Gate) -> Finding<'a> {
+    pub(super) fn query(&self, gate: Gate) -> Finding<'a> {
         match gate {
             Gate::KillSwitch => self.kill_switch(),
             Gate::Allowlist => self.allowlist(),
@@ -238,9 +238,9 @@ impl<'a> Case<'a> {
             return failed(Why::LiveRun(run));
         }
         self.remote(|remote| match &remote.foreign_lock {
-            Answer::Known(None) => passed(Why::NoLock),
-            Answer::Known(Some(issue)) => failed(Why::HeldElsewhere(issue)),
-            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
+            Fact::Known(None) => passed(Why::NoLock),
+            Fact::Known(Some(issue)) => failed(Why::HeldElsewhere(issue)),
+            Fact::Unreadable(why) => unknown(Why::Unreadable(why)),
         })
     }
 
@@ -261,20 +261,20 @@ impl<'a> Case<'a> {
 
     fn trust(&self) -> Finding<'a> {
         self.remote(|remote| match &remote.trust {
-            Answer::Known(trust @ Trust::Trusted { .. }) => passed(Why::Released(trust)),
-            Answer::Known(Trust::Refused { why }) if why.is_unknown() => {
+            Fact::Known(trust @ Trust::Trusted { .. }) => passed(Why::Released(trust)),
+            Fact::Known(Trust::Refused { why }) if why.is_unknown() => {
                 unknown(Why::Distrusted(why))
             }
-            Answer::Known(Trust::Refused { why }) => failed(Why::Distrusted(why)),
-            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
+            Fact::Known(Trust::Refused { why }) => failed(Why::Distrusted(why)),
+            Fact::Unreadable(why) => unknown(Why::Unreadable(why)),
         })
     }
 
     fn blockers(&self) -> Finding<'a> {
         self.remote(|remote| match &remote.blockers {
-            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
-            Answer::Known(all) if all.is_empty() => passed(Why::NoBlockers),
-            Answer::Known(all) => {
+            Fact::Unreadable(why) => unknown(Why::Unreadable(why)),
+            Fact::Known(all) if all.is_empty() => passed(Why::NoBlockers),
+            Fact::Known(all) => {
                 let any = |state| all.iter().any(|(_, is)| *is == state);
                 if any(BlockerState::Open) {
                     failed(Why::Blocked(all))
@@ -291,9 +291,9 @@ impl<'a> Case<'a> {
         match self.policy.base_health {
             BaseHealth::Attribute => passed(Why::BaseRecorded),
             BaseHealth::Wait => self.remote(|remote| match &remote.base {
-                Some(Answer::Known(Verdict::Red)) => failed(Why::BaseRed),
-                Some(Answer::Known(Verdict::Green | Verdict::Pending)) => passed(Why::BaseNotRed),
-                Some(Answer::Unreadable(why)) => unknown(Why::Unreadable(why)),
+                Some(Fact::Known(Verdict::Red)) => failed(Why::BaseRed),
+                Some(Fact::Known(Verdict::Green | Verdict::Pending)) => passed(Why::BaseNotRed),
+                Some(Fact::Unreadable(why)) => unknown(Why::Unreadable(why)),
                 None => unknown(Why::BaseNotRead),
             }),
         }

@@ -63,7 +63,7 @@ pub fn explain(
     let repo = fleet.repos.get(&issue.issue.repo);
     let case = Case { policy, fleet, dispatcher, repo, remote };
     let ask = |gate| {
-        let finding = case.ask(gate);
+        let finding = case.query(gate);
         GateResult { gate, verdict: finding.verdict, why: finding.why.to_string() }
     };
     let mut dropped = clean(&issue.title).dropped;

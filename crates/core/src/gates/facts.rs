@@ -133,7 +133,7 @@ pub struct RepoFacts {
 /// An answer of a remote, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer<T> {
+pub enum Fact<T> {
     /// The answer.
     Known(T),
     /// It could not be read, for this reason. Unknown is "wait".
@@ -146,11 +146,11 @@ pub struct RemoteFacts {
     /// The git remote of the repo.
     pub remote: Needed,
     /// An issue of the repo with an in-progress label that this store did not set.
-    pub foreign_lock: Answer<Option<IssueRef>>,
+    pub foreign_lock: Fact<Option<IssueRef>>,
     /// Whether the release is trusted.
-    pub trust: Answer<Trust>,
+    pub trust: Fact<Trust>,
     /// The issues that block it, by its body and by the forge's own relations.
-    pub blockers: Answer<Vec<(IssueRef, BlockerState)>>,
+    pub blockers: Fact<Vec<(IssueRef, BlockerState)>>,
     /// The verdict on the default branch's head; none if the policy does not need it.
-    pub base: Option<Answer<Verdict>>,
+    pub base: Option<Fact<Verdict>>,
 }

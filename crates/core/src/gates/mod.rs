@@ -13,7 +13,7 @@ mod next;
 pub use check::{Gate, GateVerdict};
 pub use explain::{Explanation, GateResult, explain};
 pub use facts::{
-    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
+    BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
     Switch,
 };
 pub use next::{Next, Rank, next};

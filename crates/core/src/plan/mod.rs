@@ -50,8 +50,8 @@ mod step;
 mod tests;
 
 pub use situation::{
-    Alive, Candidate, Evidence, Gates, Landed, Obstacle, RedCause, Refusal, Situation, Turn, Work,
-    Workspace,
+    Alive, CandidateState, EvidenceState, Gates, Landed, Obstacle, RedCause, Refusal, Situation,
+    TurnState, Work, WorkspaceState,
 };
 pub use step::{End, Plan, TurnCause, Waiting};
 
@@ -123,7 +123,7 @@ fn forged(now: &Situation) -> Option<Plan> {
 /// Row 2. A green landing without a proof is proved by row 5, as without a cancel; under a halt or
 /// with an obstacle, rows 3 and 3a apply to what landed.
 fn cancelled(now: &Situation) -> Option<Plan> {
-    let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
+    let unproved = matches!(now.landed, Landed::Green { evidence: EvidenceState::Missing { .. } });
     let held = now.halted || now.obstacle == Obstacle::NeedsAPerson;
     let stands_still = held && now.landed != Landed::Nothing;
     (now.cancelled && !unproved && !stands_still).then(|| let_go(now))
@@ -139,7 +139,7 @@ fn halted(now: &Situation) -> Option<Plan> {
 
 /// Row 3a. What is green and proved needs nobody.
 fn impeded(now: &Situation) -> Option<Plan> {
-    let done = now.landed == Landed::Green { evidence: Evidence::Complete };
+    let done = now.landed == Landed::Green { evidence: EvidenceState::Complete };
     let stuck = now.obstacle == Obstacle::NeedsAPerson && !done;
     stuck.then(|| conclude(now, left_behind(now)))
 }
@@ -147,9 +147,9 @@ fn impeded(now: &Situation) -> Option<Plan> {
 /// Rows 4 and 5.
 fn green(now: &Situation) -> Option<Plan> {
     match now.landed {
-        Landed::Green { evidence: Evidence::Complete } => Some(conclude(now, End::Done)),
-        Landed::Green { evidence: Evidence::Refused } => Some(conclude(now, End::NeedsHuman)),
-        Landed::Green { evidence: Evidence::Missing { judging } } => {
+        Landed::Green { evidence: EvidenceState::Complete } => Some(conclude(now, End::Done)),
+        Landed::Green { evidence: EvidenceState::Refused } => Some(conclude(now, End::NeedsHuman)),
+        Landed::Green { evidence: EvidenceState::Missing { judging } } => {
             Some(if now.spent {
                 // Without its own bound, a proof that never runs would wait for ever.
                 conclude(now, End::NeedsHuman)
@@ -178,41 +178,44 @@ fn spent(now: &Situation) -> Option<Plan> {
 /// Rows 7 to 12, and what follows a finished turn.
 fn by_turn(now: &Situation) -> Plan {
     match now.turn {
-        Turn::None { gates: Gates::Refused } => let_go(now),
-        Turn::None { gates: Gates::Unreadable } => Plan::Wait { reason: Waiting::Gates },
-        Turn::None { gates: Gates::Open } => Plan::Open,
-        Turn::NotStarted { reset: false } => Plan::Reset,
-        Turn::NotStarted { reset: true } => Plan::StartTurn,
-        Turn::Asking { due: true } => Plan::Answer,
-        Turn::Asking { due: false } => Plan::Wait { reason: Waiting::Question },
-        Turn::Limited { .. } if !now.retries_left => give_up(now),
-        Turn::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },
-        Turn::Limited { reset: false } => Plan::Wait { reason: Waiting::UsageLimit },
-        Turn::Unavailable { overdue: true, .. } => give_up(now),
-        Turn::Unavailable { again: true, overdue: false } => {
+        TurnState::None { gates: Gates::Refused } => let_go(now),
+        TurnState::None { gates: Gates::Unreadable } => Plan::Wait { reason: Waiting::Gates },
+        TurnState::None { gates: Gates::Open } => Plan::Open,
+        TurnState::NotStarted { reset: false } => Plan::Reset,
+        TurnState::NotStarted { reset: true } => Plan::StartTurn,
+        TurnState::Asking { due: true } => Plan::Answer,
+        TurnState::Asking { due: false } => Plan::Wait { reason: Waiting::Question },
+        TurnState::Limited { .. } if !now.retries_left => give_up(now),
+        TurnState::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },
+        TurnState::Limited { reset: false } => Plan::Wait { reason: Waiting::UsageLimit },
+        TurnState::Unavailable { overdue: true, .. } => give_up(now),
+        TurnState::Unavailable { again: true, overdue: false } => {
             Plan::Turn { cause: TurnCause::AgentBack }
         }
-        Turn::Unavailable { again: false, overdue: false } => Plan::Wait { reason: Waiting::Agent },
-        Turn::Running { stalled: true } => Plan::Interrupt,
-        Turn::Running { stalled: false } => Plan::Wait { reason: Waiting::Turn },
-        Turn::Unknown => Plan::Wait { reason: Waiting::Executor },
-        Turn::Interrupted => Plan::Turn { cause: TurnCause::Interrupted },
-        Turn::Failed { .. } if !now.retries_left => give_up(now),
-        Turn::Failed { backoff_over: true } => Plan::Turn { cause: TurnCause::Retry },
-        Turn::Failed { backoff_over: false } => Plan::Wait { reason: Waiting::Backoff },
-        Turn::Finished { workspace: Workspace::Unreadable, .. } => {
+        TurnState::Unavailable { again: false, overdue: false } => {
+            Plan::Wait { reason: Waiting::Agent }
+        }
+        TurnState::Running { stalled: true } => Plan::Interrupt,
+        TurnState::Running { stalled: false } => Plan::Wait { reason: Waiting::Turn },
+        TurnState::Unknown => Plan::Wait { reason: Waiting::Executor },
+        TurnState::Interrupted => Plan::Turn { cause: TurnCause::Interrupted },
+        TurnState::Failed { .. } if !now.retries_left => give_up(now),
+        TurnState::Failed { backoff_over: true } => Plan::Turn { cause: TurnCause::Retry },
+        TurnState::Failed { backoff_over: false } => Plan::Wait { reason: Waiting::Backoff },
+        TurnState::Finished { workspace: WorkspaceState::Unreadable, .. } => {
             Plan::Wait { reason: Waiting::Workspace }
         }
         // Before anything else is decided for the attempt.
-        Turn::Finished { work, .. } if now.said && undecided(work) => {
+        TurnState::Finished { work, .. } if now.said && undecided(work) => {
             Plan::Turn { cause: TurnCause::Said }
         }
-        Turn::Finished { workspace: Workspace::Dirty { asked: false }, .. } => {
+        TurnState::Finished { workspace: WorkspaceState::Dirty { asked: false }, .. } => {
             Plan::Turn { cause: TurnCause::CommitOrDiscard }
         }
-        Turn::Finished { workspace: Workspace::Clean | Workspace::Dirty { asked: true }, work } => {
-            by_work(now, work)
-        }
+        TurnState::Finished {
+            workspace: WorkspaceState::Clean | WorkspaceState::Dirty { asked: true },
+            work,
+        } => by_work(now, work),
     }
 }
 
@@ -221,20 +224,20 @@ fn undecided(work: Work) -> bool {
     match work {
         Work::Nothing
         | Work::New(
-            Candidate::Unmerged
-            | Candidate::Unjudged { judging: false }
-            | Candidate::Untried
-            | Candidate::Clear,
+            CandidateState::Unmerged
+            | CandidateState::Unjudged { judging: false }
+            | CandidateState::Untried
+            | CandidateState::Clear,
         ) => true,
         Work::New(
-            Candidate::Unjudged { judging: true }
-            | Candidate::Breached
-            | Candidate::Refused(_)
-            | Candidate::Pushed { .. }
-            | Candidate::Excused { .. }
-            | Candidate::PullRequestUnopened
-            | Candidate::PullRequestOpen
-            | Candidate::PullRequestMerged,
+            CandidateState::Unjudged { judging: true }
+            | CandidateState::Breached
+            | CandidateState::Refused(_)
+            | CandidateState::Pushed { .. }
+            | CandidateState::Excused { .. }
+            | CandidateState::PullRequestUnopened
+            | CandidateState::PullRequestOpen
+            | CandidateState::PullRequestMerged,
         ) => false,
     }
 }
@@ -248,26 +251,28 @@ fn by_work(now: &Situation, work: Work) -> Plan {
 }
 
 /// Rows 13 to 16.
-fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
+fn by_candidate(now: &Situation, candidate: CandidateState) -> Plan {
     match candidate {
-        Candidate::Breached | Candidate::Refused(Refusal::Setup) => give_up(now),
-        Candidate::Refused(
+        CandidateState::Breached | CandidateState::Refused(Refusal::Setup) => give_up(now),
+        CandidateState::Refused(
             Refusal::Conflict | Refusal::Verify | Refusal::Proof | Refusal::Stage,
         ) => refused(now),
-        Candidate::Untried if now.frozen => Plan::Wait { reason: Waiting::Freeze },
-        Candidate::Untried => Plan::Try,
-        Candidate::Pushed { overdue: true } | Candidate::Excused { overdue: true } => give_up(now),
-        Candidate::Pushed { overdue: false } => Plan::AskCandidate,
-        Candidate::Excused { overdue: false } => Plan::AskBase,
-        Candidate::PullRequestUnopened if now.frozen => Plan::Wait { reason: Waiting::Freeze },
-        Candidate::PullRequestUnopened => Plan::OpenPullRequest,
-        Candidate::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
-        Candidate::PullRequestMerged => Plan::Adopt,
-        Candidate::Unmerged => Plan::Integrate,
-        Candidate::Unjudged { judging: true } => Plan::Wait { reason: Waiting::Judgement },
-        Candidate::Unjudged { judging: false } => Plan::Judge,
-        Candidate::Clear if now.frozen => Plan::Wait { reason: Waiting::Freeze },
-        Candidate::Clear => Plan::Land,
+        CandidateState::Untried if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        CandidateState::Untried => Plan::Try,
+        CandidateState::Pushed { overdue: true } | CandidateState::Excused { overdue: true } => {
+            give_up(now)
+        }
+        CandidateState::Pushed { overdue: false } => Plan::AskCandidate,
+        CandidateState::Excused { overdue: false } => Plan::AskBase,
+        CandidateState::PullRequestUnopened if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        CandidateState::PullRequestUnopened => Plan::OpenPullRequest,
+        CandidateState::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
+        CandidateState::PullRequestMerged => Plan::Adopt,
+        CandidateState::Unmerged => Plan::Integrate,
+        CandidateState::Unjudged { judging: true } => Plan::Wait { reason: Waiting::Judgement },
+        CandidateState::Unjudged { judging: false } => Plan::Judge,
+        CandidateState::Clear if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        CandidateState::Clear => Plan::Land,
     }
 }
 
@@ -329,8 +334,8 @@ fn left_behind(now: &Situation) -> End {
 fn let_go(now: &Situation) -> Plan {
     match now.landed {
         Landed::Nothing => conclude(now, End::Released),
-        Landed::Green { evidence: Evidence::Complete } => conclude(now, End::Done),
-        Landed::Green { evidence: Evidence::Refused | Evidence::Missing { .. } } => {
+        Landed::Green { evidence: EvidenceState::Complete } => conclude(now, End::Done),
+        Landed::Green { evidence: EvidenceState::Refused | EvidenceState::Missing { .. } } => {
             conclude(now, End::NeedsHuman)
         }
         Landed::Red { cause: RedCause::Ours, .. } => conclude(now, End::Frozen),

@@ -44,7 +44,7 @@ pub struct Situation {
     /// The newest landed commit.
     pub landed: Landed,
     /// The newest turn.
-    pub turn: Turn,
+    pub turn: TurnState,
 }
 
 /// What is in the way of a run and does not pass by itself: an
@@ -94,7 +94,7 @@ pub enum Landed {
     /// Every stage succeeded.
     Green {
         /// Whether it may close the issue.
-        evidence: Evidence,
+        evidence: EvidenceState,
     },
     /// A stage failed.
     Red {
@@ -123,7 +123,7 @@ pub enum RedCause {
 /// Whether a landed, green commit may close its issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "evidence", rename_all = "snake_case")]
-pub enum Evidence {
+pub enum EvidenceState {
     /// All of it is there.
     Complete,
     /// The landed tree was not proved.
@@ -138,7 +138,7 @@ pub enum Evidence {
 /// The newest turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "turn", rename_all = "snake_case")]
-pub enum Turn {
+pub enum TurnState {
     /// There is none, or a gate is not open for one that no executor has received.
     None {
         /// What the gates say now.
@@ -184,7 +184,7 @@ pub enum Turn {
     /// Over.
     Finished {
         /// How it left the workspace.
-        workspace: Workspace,
+        workspace: WorkspaceState,
         /// What it left to land.
         work: Work,
     },
@@ -205,7 +205,7 @@ pub enum Gates {
 /// The state of the workspace after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "workspace", rename_all = "snake_case")]
-pub enum Workspace {
+pub enum WorkspaceState {
     /// Nothing is left uncommitted.
     Clean,
     /// Something is.
@@ -224,13 +224,13 @@ pub enum Work {
     /// No commit that is undecided.
     Nothing,
     /// A new head.
-    New(Candidate),
+    New(CandidateState),
 }
 
 /// How far a new head has come on its way to the default branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "candidate", rename_all = "snake_case")]
-pub enum Candidate {
+pub enum CandidateState {
     /// Not merged with the default head yet.
     Unmerged,
     /// Merged; guardrails or proof not decided.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::junit::{JunitReport, TestOutcome};
 use super::policy::{RedMeans, RequireRedProof, Verify};
 use super::recipe::{Side, StartTree};
-use super::refusal::Refusal;
+use super::refusal::ProofRefusal;
 use super::report::{self, ProofOutcome, ProofReport, RedKind, RunReport, Strength};
 use super::result::{RunKind, RunRecord, RunResult};
 use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRecipe, TreeRole, Wanted, split};
@@ -22,15 +22,15 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     };
     let proof = Proof { inputs, results, verify: verify.unwrap_or_default() };
     let answer = match question(inputs, verify.is_some()) {
-        Question::Answered(outcome) => Answer::Decided(Decision::plain(outcome)),
+        Question::Answered(outcome) => Step::Decided(Decision::plain(outcome)),
         Question::Green { strength } => proof.green(strength),
         Question::RedGreen { red } => proof.red_green(red),
     };
     match answer {
-        Answer::Run(runs) => {
+        Step::Run(runs) => {
             ProofStep::Run(runs.into_iter().map(|(role, kind)| proof.wanted(role, kind)).collect())
         }
-        Answer::Decided(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
+        Step::Decided(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
     }
 }
 
@@ -45,7 +45,7 @@ enum Question {
 }
 
 /// A step without the details of its report.
-enum Answer {
+enum Step {
     Run(Vec<(TreeRole, RunKind)>),
     Decided(Decision),
 }
@@ -62,8 +62,8 @@ impl Decision {
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
+impl From<ProofRefusal> for Step {
+    fn from(refusal: ProofRefusal) -> Self {
         Self::Decided(Decision::plain(ProofOutcome::Refused(refusal)))
     }
 }
@@ -77,11 +77,11 @@ fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
     };
     let protected = paths(PathClass::Protected);
     if !protected.is_empty() && !config.allow_protected {
-        return refused(Refusal::Protected { paths: protected });
+        return refused(ProofRefusal::Protected { paths: protected });
     }
     let deleted = report::deleted_tests(inputs);
     if !deleted.is_empty() && !config.allow_deleted_tests {
-        return refused(Refusal::DeletedTests { paths: deleted });
+        return refused(ProofRefusal::DeletedTests { paths: deleted });
     }
     if !can_verify {
         return accepted(Strength::NoVerify);
@@ -102,10 +102,10 @@ fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
         (false, true) => Question::Green { strength: Strength::Exempt },
         (true, true) => Question::RedGreen { red: TreeRole::Red },
         (true, false) => match inputs.first {
-            None => refused(Refusal::NoTest),
+            None => refused(ProofRefusal::NoTest),
             Some(first) => match split::check(policy, first, inputs.diff, inputs.blobs) {
                 Ok(()) => Question::RedGreen { red: TreeRole::Split },
-                Err(fault) => refused(Refusal::NotSplit { fault }),
+                Err(fault) => refused(ProofRefusal::NotSplit { fault }),
             },
         },
     }
@@ -120,9 +120,9 @@ struct Proof<'a> {
 
 impl Proof<'_> {
     /// The candidate must pass; if the base fails too, it must break nothing more.
-    fn green(&self, strength: Strength) -> Answer {
+    fn green(&self, strength: Strength) -> Step {
         use TreeRole::{Base, Candidate};
-        let accepted = || Answer::Decided(Decision::plain(ProofOutcome::Accepted(strength)));
+        let accepted = || Step::Decided(Decision::plain(ProofOutcome::Accepted(strength)));
         let Some(candidate) = self.verified(Candidate) else {
             return Self::missing(&[Candidate]);
         };
@@ -130,11 +130,13 @@ impl Proof<'_> {
             RunResult::Passed => accepted(),
             RunResult::CouldNotRun { why } => self.could_not_run(Candidate, why),
             // The base contains the very commit that is to be fixed: it excuses nothing.
-            RunResult::Failed { .. } if self.inputs.corrective => Refusal::CandidateFails.into(),
+            RunResult::Failed { .. } if self.inputs.corrective => {
+                ProofRefusal::CandidateFails.into()
+            }
             RunResult::Failed { .. } => {
                 let Some(base) = self.verified(Base) else { return Self::missing(&[Base]) };
                 match &base.result {
-                    RunResult::Passed => Refusal::CandidateFails.into(),
+                    RunResult::Passed => ProofRefusal::CandidateFails.into(),
                     RunResult::CouldNotRun { why } => self.could_not_run(Base, why),
                     RunResult::Failed { .. } => match self.reports(base, candidate) {
                         Err(refusal) => refusal.into(),
@@ -148,7 +150,7 @@ impl Proof<'_> {
     }
 
     /// The base passes, `red` fails twice, the candidate passes.
-    fn red_green(&self, red: TreeRole) -> Answer {
+    fn red_green(&self, red: TreeRole) -> Step {
         use TreeRole::{Base, Candidate};
         let Some(candidate) = self.verified(Candidate) else {
             return self.first_missing(&[Candidate, Base, red]);
@@ -162,7 +164,7 @@ impl Proof<'_> {
         };
         match &base.result {
             RunResult::CouldNotRun { why } => self.could_not_run(Base, why),
-            RunResult::Passed if failed => Refusal::CandidateFails.into(),
+            RunResult::Passed if failed => ProofRefusal::CandidateFails.into(),
             RunResult::Passed => self.red(red, None),
             RunResult::Failed { .. } => match self.reports(base, candidate) {
                 Err(refusal) => refusal.into(),
@@ -176,10 +178,10 @@ impl Proof<'_> {
 
     /// `red` fails twice; if the base fails already, some test in the candidate's report must fail
     /// both times and pass there.
-    fn red(&self, role: TreeRole, candidate: Option<&JunitReport>) -> Answer {
+    fn red(&self, role: TreeRole, candidate: Option<&JunitReport>) -> Step {
         let Some(first) = self.verified(role) else { return Self::missing(&[role]) };
         match &first.result {
-            RunResult::Passed => return Refusal::Vacuous { role }.into(),
+            RunResult::Passed => return ProofRefusal::Vacuous { role }.into(),
             RunResult::CouldNotRun { why } => return self.could_not_run(role, why),
             RunResult::Failed { .. } => {}
         }
@@ -194,10 +196,10 @@ impl Proof<'_> {
             wanted.push((role, RunKind::Build));
         }
         let Some(again) = again.filter(|_| wanted.is_empty()) else {
-            return Answer::Run(wanted);
+            return Step::Run(wanted);
         };
         match &again.result {
-            RunResult::Passed => return Refusal::Flaky { role }.into(),
+            RunResult::Passed => return ProofRefusal::Flaky { role }.into(),
             RunResult::CouldNotRun { why } => return self.could_not_run(role, why),
             RunResult::Failed { .. } => {}
         }
@@ -216,14 +218,14 @@ impl Proof<'_> {
         match (self.inputs.policy.config().red, red_kind) {
             (RedMeans::Any, _) | (RedMeans::Assertion, Some(RedKind::Assertion)) => {}
             (RedMeans::Assertion, Some(RedKind::DoesNotBuild)) => {
-                return Refusal::DoesNotBuild { role }.into();
+                return ProofRefusal::DoesNotBuild { role }.into();
             }
             (RedMeans::Assertion, None) => {
                 return match build.map(|build| &build.result) {
                     Some(RunResult::CouldNotRun { why }) => self.could_not_run(role, why),
                     // Unreachable by the policy's check; still never a proof.
                     Some(RunResult::Passed | RunResult::Failed { .. }) | None => {
-                        Refusal::DoesNotBuild { role }.into()
+                        ProofRefusal::DoesNotBuild { role }.into()
                     }
                 };
             }
@@ -236,7 +238,7 @@ impl Proof<'_> {
             }
         };
         let outcome = ProofOutcome::Accepted(strength);
-        Answer::Decided(Decision { outcome, red_kind, red_tests })
+        Step::Decided(Decision { outcome, red_kind, red_tests })
     }
 
     /// The reports of a base and a candidate, if the base fails.
@@ -244,18 +246,18 @@ impl Proof<'_> {
         &self,
         base: &'r RunRecord,
         candidate: &'r RunRecord,
-    ) -> Result<(&'r JunitReport, &'r JunitReport), Refusal> {
+    ) -> Result<(&'r JunitReport, &'r JunitReport), ProofRefusal> {
         if self.inputs.policy.config().junit.is_none() {
-            return Err(Refusal::BaseFails);
+            return Err(ProofRefusal::BaseFails);
         }
-        let missing = |role| Refusal::NoReport { role };
+        let missing = |role| ProofRefusal::NoReport { role };
         let base = base.report.as_ref().ok_or_else(|| missing(TreeRole::Base))?;
         let candidate = candidate.report.as_ref().ok_or_else(|| missing(TreeRole::Candidate))?;
         Ok((base, candidate))
     }
 
     /// What passes on the base but not with the candidate.
-    fn broken(&self, base: &JunitReport, candidate: &JunitReport) -> Option<Refusal> {
+    fn broken(&self, base: &JunitReport, candidate: &JunitReport) -> Option<ProofRefusal> {
         let lost_is_fine = self.inputs.policy.config().allow_deleted_tests;
         let tests: Vec<String> = base
             .with(TestOutcome::Passed)
@@ -267,20 +269,20 @@ impl Proof<'_> {
             })
             .map(ToOwned::to_owned)
             .collect();
-        (!tests.is_empty()).then_some(Refusal::Breaks { tests })
+        (!tests.is_empty()).then_some(ProofRefusal::Breaks { tests })
     }
 
-    fn could_not_run(&self, role: TreeRole, why: &super::CouldNotRun) -> Answer {
+    fn could_not_run(&self, role: TreeRole, why: &super::CouldNotRun) -> Step {
         let _ = self;
-        Refusal::CouldNotRun { role, why: why.clone() }.into()
+        ProofRefusal::CouldNotRun { role, why: why.clone() }.into()
     }
 
-    fn missing(roles: &[TreeRole]) -> Answer {
-        Answer::Run(roles.iter().map(|role| (*role, RunKind::Verify)).collect())
+    fn missing(roles: &[TreeRole]) -> Step {
+        Step::Run(roles.iter().map(|role| (*role, RunKind::Verify)).collect())
     }
 
     /// The first of `roles` without a result.
-    fn first_missing(&self, roles: &[TreeRole]) -> Answer {
+    fn first_missing(&self, roles: &[TreeRole]) -> Step {
         let absent: Vec<TreeRole> =
             roles.iter().copied().filter(|role| self.verified(*role).is_none()).collect();
         Self::missing(&absent)
@@ -364,9 +366,9 @@ fn red_tests(
     first: &RunRecord,
     again: &RunRecord,
     candidate: &JunitReport,
-) -> Result<Vec<String>, Refusal> {
+) -> Result<Vec<String>, ProofRefusal> {
     let (Some(first), Some(again)) = (&first.report, &again.report) else {
-        return Err(Refusal::NoReport { role });
+        return Err(ProofRefusal::NoReport { role });
     };
     let again: BTreeSet<&str> = again.with(TestOutcome::Failed).collect();
     let tests: Vec<String> = first
@@ -375,5 +377,5 @@ fn red_tests(
         .filter(|test| candidate.outcome(test) == Some(TestOutcome::Passed))
         .map(ToOwned::to_owned)
         .collect();
-    if tests.is_empty() { Err(Refusal::NoRedTest) } else { Ok(tests) }
+    if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
 }

@@ -12,7 +12,7 @@ use crate::change::TreePath;
 /// Why a change is not proved; `Display` says how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Refusal {
+pub enum ProofRefusal {
     /// It touches files that judge it.
     Protected {
         /// Where.
@@ -73,7 +73,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl ProofRefusal {
     /// Whether a run gave no result, so that trying again may help.
     pub fn could_not_run(&self) -> bool {
         self.fault_of() == Fault::Nobody
@@ -129,7 +129,7 @@ enum Fault {
     Nobody,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ProofRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protected { paths } => {

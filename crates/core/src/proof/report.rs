@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::Refusal;
+use super::refusal::ProofRefusal;
 use super::result::{RunKind, RunResult, TreeRole};
 use super::{PathClass, ProofInputs};
 use crate::change::{TreePath, removed_lines};
@@ -42,7 +42,7 @@ pub enum ProofOutcome {
     /// The change may land, as far as the proof goes.
     Accepted(Strength),
     /// It may not.
-    Refused(Refusal),
+    Refused(ProofRefusal),
 }
 
 /// How strong an accepted proof is.

@@ -1,14 +1,14 @@
 //! What each transition does to the record.
 
 use super::{
-    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, Posted,
-    PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
+    AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
+    Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
 use crate::impediment::{Impeded, Impediment};
 use crate::plan::{RedCause, TurnCause};
-use crate::request::{Asked, Request};
+use crate::request::{PersonRequest, Request};
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
 
@@ -59,7 +59,7 @@ impl Run {
                 }
             }),
             Transition::CandidateAnswered { stage } => {
-                self.on_candidate(|candidate| candidate.hear(stage));
+                self.on_candidate(|candidate| candidate.record_answer(stage));
             }
             Transition::BaseRed { commit } => self.on_candidate(|one| one.base_is_red(commit, at)),
             Transition::TryRemoved { n } => self.remove_try(n, at),
@@ -75,7 +75,7 @@ impl Run {
             Transition::Attributed { cause } => self.attribute(at, cause),
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
             Transition::Cancelled { cancel } => self.cancel = Some(cancel),
-            Transition::Asked { asked, answer } => self.hear(at, asked, answer),
+            Transition::Asked { asked, answer } => self.answer_request(at, asked, answer),
             Transition::Questioned { asked, until } => self.question(at, asked, until),
             Transition::Answered { n, answer } => self.give(n, Given { at, by: None, answer }),
             Transition::CommentBegun => self.posted = Some(Posted { at, id: None }),
@@ -165,7 +165,7 @@ impl Run {
         self.start = Some(start);
     }
 
-    fn hear(&mut self, at: At, asked: Asked, answer: String) {
+    fn answer_request(&mut self, at: At, asked: PersonRequest, answer: String) {
         if self.heard.iter().any(|heard| heard.asked.id == asked.id) {
             return;
         }
@@ -184,7 +184,7 @@ impl Run {
             | Request::Release
             | Request::Unclear { .. } => {}
         }
-        self.heard.push(Heard { asked, at, answer, turn: None });
+        self.heard.push(AnsweredRequest { asked, at, answer, turn: None });
     }
 
     /// Closes the open pause, if any.
@@ -241,7 +241,7 @@ impl Run {
                 // What was found out about another stage's failure does not apply to this one.
                 landed.red = None;
             }
-            landed.hear(stage);
+            landed.record_answer(stage);
         }
     }
 

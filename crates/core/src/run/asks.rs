@@ -191,7 +191,7 @@ impl Run {
     }
 
     /// Records a person's answer.
-    pub(super) fn give_asked(&mut self, at: At, said: &request::Asked) {
+    pub(super) fn give_asked(&mut self, at: At, said: &request::PersonRequest) {
         let (ask, wants, answer) = match &said.what {
             Request::Answer { ask, text } => {
                 (*ask, Wants::Words, Answer::Say { text: text.clone() })

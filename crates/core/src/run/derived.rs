@@ -85,7 +85,7 @@ impl Run {
 
     /// The history below this run's `commit`, whose parent is `base`: the newest commit that is not
     /// the run's own, and what the run had landed on top of that, oldest first.
-    pub fn foundation<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
+    pub fn base_under<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
         let all = self.candidates().map(|(_, one)| one).take_while(|one| one.commit != *commit);
         let mut landed: Vec<_> = all.filter(|one| one.landed_at.is_some()).collect();
         let mut base = base;

@@ -6,7 +6,9 @@
 
 use super::{Candidate, Limits, Run, Seen, TurnEnd};
 use crate::impediment::Impediment;
-use crate::plan::{self, Alive, End, Evidence, Gates, Landed, Obstacle, Situation, Turn, Work};
+use crate::plan::{
+    self, Alive, End, EvidenceState, Gates, Landed, Obstacle, Situation, TurnState, Work,
+};
 use crate::verdict::StageAnswer;
 
 impl Run {
@@ -65,7 +67,7 @@ impl Run {
         if let Some(impediment) = self.impediment().filter(|_| now.obstacle != Obstacle::Nothing) {
             return impediment.sentence();
         }
-        if now.landed == (Landed::Green { evidence: Evidence::Refused }) {
+        if now.landed == (Landed::Green { evidence: EvidenceState::Refused }) {
             return self.landed_because(limits, now);
         }
         if now.spent {
@@ -86,20 +88,20 @@ impl Run {
             };
         }
         match now.turn {
-            Turn::None { gates: Gates::Refused } => self.let_go_because(),
-            Turn::Failed { .. } | Turn::Limited { .. } | Turn::Unavailable { .. } => {
-                self.turn_because()
-            }
-            Turn::Finished { work: Work::New(candidate), .. } => {
+            TurnState::None { gates: Gates::Refused } => self.let_go_because(),
+            TurnState::Failed { .. }
+            | TurnState::Limited { .. }
+            | TurnState::Unavailable { .. } => self.turn_because(),
+            TurnState::Finished { work: Work::New(candidate), .. } => {
                 self.candidate_because(candidate, limits, now)
             }
-            Turn::None { gates: Gates::Open | Gates::Unreadable }
-            | Turn::NotStarted { .. }
-            | Turn::Asking { .. }
-            | Turn::Running { .. }
-            | Turn::Unknown
-            | Turn::Interrupted
-            | Turn::Finished { work: Work::Nothing, .. } => self.landed_because(limits, now),
+            TurnState::None { gates: Gates::Open | Gates::Unreadable }
+            | TurnState::NotStarted { .. }
+            | TurnState::Asking { .. }
+            | TurnState::Running { .. }
+            | TurnState::Unknown
+            | TurnState::Interrupted
+            | TurnState::Finished { work: Work::Nothing, .. } => self.landed_because(limits, now),
         }
     }
 
@@ -132,31 +134,31 @@ impl Run {
     /// What speaks against the candidate.
     fn candidate_because(
         &self,
-        candidate: plan::Candidate,
+        candidate: plan::CandidateState,
         limits: &Limits,
         now: &Situation,
     ) -> String {
         let said = match candidate {
-            plan::Candidate::Breached => {
+            plan::CandidateState::Breached => {
                 let report = self.candidate().and_then(|one| one.guardrails.as_ref());
                 report.map(|report| format!("a guardrail is breached:\n{report}"))
             }
-            plan::Candidate::Refused(_) => {
+            plan::CandidateState::Refused(_) => {
                 let refused = self.attempt().and_then(|attempt| attempt.refused.as_ref());
                 refused.map(|refused| match self.refusals() {
                     0 | 1 => refused.detail.clone(),
                     n => format!("{} (refused {n} times)", refused.detail),
                 })
             }
-            plan::Candidate::Pushed { .. } => self.unanswered(limits),
-            plan::Candidate::Excused { .. } => self.never_mended(limits),
-            plan::Candidate::Unmerged
-            | plan::Candidate::Unjudged { .. }
-            | plan::Candidate::Clear
-            | plan::Candidate::Untried
-            | plan::Candidate::PullRequestUnopened
-            | plan::Candidate::PullRequestOpen
-            | plan::Candidate::PullRequestMerged => Some(self.landed_because(limits, now)),
+            plan::CandidateState::Pushed { .. } => self.unanswered(limits),
+            plan::CandidateState::Excused { .. } => self.never_mended(limits),
+            plan::CandidateState::Unmerged
+            | plan::CandidateState::Unjudged { .. }
+            | plan::CandidateState::Clear
+            | plan::CandidateState::Untried
+            | plan::CandidateState::PullRequestUnopened
+            | plan::CandidateState::PullRequestOpen
+            | plan::CandidateState::PullRequestMerged => Some(self.landed_because(limits, now)),
         };
         said.unwrap_or_default()
     }

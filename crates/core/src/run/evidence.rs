@@ -4,7 +4,7 @@ use super::{Candidate, Ended, Run, TurnEnd};
 use crate::digest::Digest;
 use crate::elapsed::elapsed;
 use crate::evidence::{
-    Attribution, Effort, Evidence, RedEvidence, Release, ReleasedBy, SandboxStrength, StageEvidence,
+    Effort, Evidence, RedEvidence, RedFault, Release, ReleasedBy, SandboxStrength, StageEvidence,
 };
 use crate::gates::Dispatcher;
 use crate::plan::RedCause;
@@ -72,8 +72,8 @@ impl Run {
             stage: stage.name.clone(),
             at: stage.at,
             attribution: match candidate.red {
-                Some(RedCause::Ours) | None => Attribution::Ours,
-                Some(RedCause::NotOurs) => Attribution::Base,
+                Some(RedCause::Ours) | None => RedFault::Ours,
+                Some(RedCause::NotOurs) => RedFault::Base,
             },
             mended_by: later,
         })

@@ -45,7 +45,7 @@ use crate::impediment::Impeded;
 use crate::issue::{IssueEvent, Permission};
 use crate::plan::{End, RedCause, Refusal, TurnCause};
 use crate::proof::ProofReport;
-use crate::request::Asked;
+use crate::request::PersonRequest;
 use crate::usd::Usd;
 use crate::workflow::Workflow;
 
@@ -85,7 +85,7 @@ pub struct Run {
     /// A person's cancel.
     pub cancel: Option<Cancel>,
     /// Requests to it, oldest first.
-    pub heard: Vec<Heard>,
+    pub heard: Vec<AnsweredRequest>,
     /// Its comment on the issue; none before it is posted for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<Posted>,
@@ -160,9 +160,9 @@ pub struct Posted {
 
 /// A request that the run has carried out or refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct AnsweredRequest {
     /// The request.
-    pub asked: Asked,
+    pub asked: PersonRequest,
     /// When that was.
     pub at: At,
     /// What was done about it.

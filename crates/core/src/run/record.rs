@@ -11,7 +11,7 @@ use crate::gates::Dispatcher;
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent};
 use crate::plan::Gates;
-use crate::request::{Asked, answer};
+use crate::request::{PersonRequest, answer};
 
 /// What one pass saw. What was not read, or could not be, is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Seen {
     /// Something other than a stage is alive.
     pub working: bool,
     /// Requests to the run that it has not answered.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<PersonRequest>,
     /// Its repo no longer has a table in the configuration.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
@@ -138,7 +138,7 @@ pub fn record(
 ) -> Vec<Transition> {
     let mut found = Vec::new();
     // One at a time: the first decides what becomes of the next.
-    let new = |asked: &&Asked| run.heard.iter().all(|heard| heard.asked.id != asked.id);
+    let new = |asked: &&PersonRequest| run.heard.iter().all(|heard| heard.asked.id != asked.id);
     let taken = seen.asked.iter().filter(new).find_map(|asked| {
         let answer = answer(run, asked).ok()?;
         Some(Transition::Asked { asked: asked.clone(), answer })

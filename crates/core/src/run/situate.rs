@@ -9,7 +9,9 @@ use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, Turn
 use crate::ask::Asked;
 use crate::elapsed::{deadline, elapsed};
 use crate::ids::At;
-use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
+use crate::plan::{
+    self, Alive, EvidenceState, Gates, Landed, Situation, TurnCause, Work, WorkspaceState,
+};
 use crate::verdict::{Stages, Verdict, fold};
 
 /// The limits of a run.
@@ -120,24 +122,24 @@ impl Run {
     }
 
     /// Whether the landed commit may close the issue.
-    fn standing_evidence(&self, landed: &Candidate, limits: &Limits) -> Evidence {
+    fn standing_evidence(&self, landed: &Candidate, limits: &Limits) -> EvidenceState {
         match &landed.proof {
-            None => Evidence::Missing { judging: false },
+            None => EvidenceState::Missing { judging: false },
             Some(_) => match self.evidence(limits.stages.as_ref()).is_complete() {
-                Ok(()) => Evidence::Complete,
-                Err(_) => Evidence::Refused,
+                Ok(()) => EvidenceState::Complete,
+                Err(_) => EvidenceState::Refused,
             },
         }
     }
 
-    fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+    fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
         let Some((attempt, turn)) = self.attempt().zip(self.turn()) else {
-            return plan::Turn::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
+            return plan::TurnState::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
         };
         match &turn.ended {
             None => self.under_way(turn, seen, limits, now),
             Some(ended) => match &ended.how {
-                TurnEnd::Finished { .. } => plan::Turn::Finished {
+                TurnEnd::Finished { .. } => plan::TurnState::Finished {
                     workspace: workspace(attempt),
                     work: self.work(attempt, seen, limits, now),
                 },
@@ -147,55 +149,57 @@ impl Run {
                 | TurnEnd::Lost => {
                     let ready = ended.at.checked_add(Self::backoff(self.failures_in_a_row()));
                     let over = ready.is_ok_and(|ready| now >= ready);
-                    plan::Turn::Failed { backoff_over: over || self.retry_asked_since(ended.at) }
+                    plan::TurnState::Failed {
+                        backoff_over: over || self.retry_asked_since(ended.at),
+                    }
                 }
-                TurnEnd::Interrupted => plan::Turn::Interrupted,
+                TurnEnd::Interrupted => plan::TurnState::Interrupted,
                 TurnEnd::Unavailable { .. } => {
                     let found = self.unavailable();
                     let again = found.is_none_or(|found| now >= found.again);
-                    plan::Turn::Unavailable {
+                    plan::TurnState::Unavailable {
                         again: again || self.retry_asked_since(ended.at),
                         overdue: found.is_some_and(|found| found.is_overdue(now)),
                     }
                 }
                 TurnEnd::Limited { .. } => {
                     let over = self.limit_over().is_some_and(|at| now >= at);
-                    plan::Turn::Limited { reset: over || self.retry_asked_since(ended.at) }
+                    plan::TurnState::Limited { reset: over || self.retry_asked_since(ended.at) }
                 }
             },
         }
     }
 
-    fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+    fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
         match &seen.turn {
             Some(absent @ TurnSeen::Absent) => {
                 match seen.gates.filter(|_| self.is_unstarted(Some(absent))) {
                     Some(gates @ (Gates::Refused | Gates::Unreadable)) => {
-                        plan::Turn::None { gates }
+                        plan::TurnState::None { gates }
                     }
                     Some(Gates::Open) | None => {
-                        plan::Turn::NotStarted { reset: !self.needs_reset() }
+                        plan::TurnState::NotStarted { reset: !self.needs_reset() }
                     }
                 }
             }
             Some(TurnSeen::Running { asks, .. }) if !asks.is_empty() => {
                 let known = |asked: &Asked| turn.question(&asked.id);
                 let due = asks.iter().filter_map(known).any(|question| question.is_due(now));
-                plan::Turn::Asking { due }
+                plan::TurnState::Asking { due }
             }
             Some(TurnSeen::Running { last_event_at, tool_open, .. }) => {
                 // A machine that slept slept with its agents.
                 let silent = elapsed((*last_event_at).max(turn.begun_at), now, &self.pauses);
-                plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }
+                plan::TurnState::Running { stalled: !tool_open && silent >= limits.stall }
             }
             // `record` records an end before anything is planned.
-            Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::Turn::Unknown,
+            Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::TurnState::Unknown,
         }
     }
 
     fn work(&self, attempt: &Attempt, seen: &Seen, limits: &Limits, now: At) -> Work {
         if let Some(refused) = &attempt.refused {
-            return Work::New(plan::Candidate::Refused(refused.why));
+            return Work::New(plan::CandidateState::Refused(refused.why));
         }
         let Some(left) = &attempt.left else { return Work::Nothing };
         let landed = self.landed().is_some_and(|landed| landed.commit == left.head);
@@ -208,7 +212,7 @@ impl Run {
             }
             // A turn with a person's message may have produced another head.
             Some(_) | None if old => Work::Nothing,
-            Some(_) | None => Work::New(plan::Candidate::Unmerged),
+            Some(_) | None => Work::New(plan::CandidateState::Unmerged),
         }
     }
 
@@ -228,11 +232,11 @@ fn alive(seen: &Seen, since: Option<At>, limits: &Limits, now: At) -> Alive {
     if seen.working { Alive::Something { grace_over } } else { Alive::Stages { grace_over } }
 }
 
-fn workspace(attempt: &Attempt) -> Workspace {
+fn workspace(attempt: &Attempt) -> WorkspaceState {
     match &attempt.left {
-        None => Workspace::Unreadable,
-        Some(left) if left.dirty.is_empty() => Workspace::Clean,
-        Some(_) => Workspace::Dirty {
+        None => WorkspaceState::Unreadable,
+        Some(left) if left.dirty.is_empty() => WorkspaceState::Clean,
+        Some(_) => WorkspaceState::Dirty {
             asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
         },
     }
@@ -243,32 +247,32 @@ fn standing(
     seen: &Seen,
     limits: &Limits,
     since: &dyn Fn(At) -> Duration,
-) -> plan::Candidate {
+) -> plan::CandidateState {
     match (&candidate.guardrails, &candidate.proof) {
-        (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
+        (Some(guardrails), _) if !guardrails.passed() => plan::CandidateState::Breached,
         (Some(_), Some(proof)) if proof.accepted() => match &limits.before_landing {
             // Once a pull request is open, people decide, whatever is configured since.
             _ if limits.pull_request || candidate.pull.is_some() => pulled(candidate),
-            None => plan::Candidate::Clear,
+            None => plan::CandidateState::Clear,
             Some(stages) => tried(candidate, stages, seen, limits, since),
         },
         // Proved and refused are two steps: after a crash between them the run continues here.
-        (Some(_), Some(_)) => plan::Candidate::Unjudged { judging: false },
-        (None, _) | (_, None) => plan::Candidate::Unjudged { judging: seen.judging },
+        (Some(_), Some(_)) => plan::CandidateState::Unjudged { judging: false },
+        (None, _) | (_, None) => plan::CandidateState::Unjudged { judging: seen.judging },
     }
 }
 
 /// A judged candidate on which people decide.
-fn pulled(candidate: &Candidate) -> plan::Candidate {
+fn pulled(candidate: &Candidate) -> plan::CandidateState {
     if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
-        return plan::Candidate::Untried;
+        return plan::CandidateState::Untried;
     }
     match candidate.pull_state() {
-        None => plan::Candidate::PullRequestUnopened,
-        Some(PullState::Merged { .. }) => plan::Candidate::PullRequestMerged,
+        None => plan::CandidateState::PullRequestUnopened,
+        Some(PullState::Merged { .. }) => plan::CandidateState::PullRequestMerged,
         // A closed pull request cancels the run.
         Some(PullState::Open | PullState::Closed | PullState::Superseded) => {
-            plan::Candidate::PullRequestOpen
+            plan::CandidateState::PullRequestOpen
         }
     }
 }
@@ -280,28 +284,28 @@ fn tried(
     seen: &Seen,
     limits: &Limits,
     since: &dyn Fn(At) -> Duration,
-) -> plan::Candidate {
+) -> plan::CandidateState {
     if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
-        return plan::Candidate::Untried;
+        return plan::CandidateState::Untried;
     }
     match fold(candidate.answers(stages)) {
-        Verdict::Green => plan::Candidate::Clear,
+        Verdict::Green => plan::CandidateState::Clear,
         // Answered, confirmed and refused are three steps: after a crash between them the run
         // continues here.
         Verdict::Red => {
             let late = candidate.failed_at().is_none_or(|at| since(at) >= limits.stage);
             let overdue = !seen.staging && late;
             if candidate.red_bases.is_empty() {
-                plan::Candidate::Pushed { overdue }
+                plan::CandidateState::Pushed { overdue }
             } else {
-                plan::Candidate::Excused { overdue }
+                plan::CandidateState::Excused { overdue }
             }
         }
         Verdict::Pending => {
             let never_ran = candidate.stages.iter().any(Stage::never_ran);
             let bound = if candidate.is_at_work() { limits.stage } else { limits.candidate };
             let silent = !seen.staging && since(candidate.asked_since()) >= bound;
-            plan::Candidate::Pushed { overdue: never_ran || silent }
+            plan::CandidateState::Pushed { overdue: never_ran || silent }
         }
     }
 }

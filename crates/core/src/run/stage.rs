@@ -174,7 +174,7 @@ impl Candidate {
     }
 
     /// Records a stage's newest answer.
-    pub(super) fn hear(&mut self, stage: Stage) {
+    pub(super) fn record_answer(&mut self, stage: Stage) {
         match self.stages.iter_mut().find(|known| known.name == stage.name) {
             Some(known) => *known = stage,
             None => self.stages.push(stage),

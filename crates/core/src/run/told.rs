@@ -5,7 +5,7 @@
 //! never received told the agent nothing. So the turns that continue it repeat its purpose until
 //! one of them finishes; they mention the interruption only if something had begun.
 
-use super::{Ended, Heard, Run, Turn, TurnEnd};
+use super::{AnsweredRequest, Ended, Run, Turn, TurnEnd};
 use crate::plan::TurnCause;
 use crate::request::Request;
 
@@ -34,7 +34,7 @@ impl Run {
     }
 
     /// Messages of people that no finished turn has given to the agent.
-    pub fn unsaid(&self) -> impl Iterator<Item = &Heard> {
+    pub fn unsaid(&self) -> impl Iterator<Item = &AnsweredRequest> {
         self.heard.iter().filter(move |heard| {
             let words = matches!(heard.asked.what, Request::Say { .. });
             words && !heard.turn.is_some_and(|n| self.came_through(n))

@@ -13,7 +13,7 @@ use crate::ids::{At, Oid};
 use crate::impediment::Impediment;
 use crate::plan::{End, RedCause, TurnCause};
 use crate::proof::ProofReport;
-use crate::request::Asked;
+use crate::request::PersonRequest;
 use crate::usd::Usd;
 
 /// One step of a run's record.
@@ -150,7 +150,7 @@ pub enum Transition {
     /// The run carried out or refused a person's request.
     Asked {
         /// The request.
-        asked: Asked,
+        asked: PersonRequest,
         /// What was done about it.
         answer: String,
     },

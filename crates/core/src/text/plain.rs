@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn too_long_text_says_what_is_missing() {
         let text = "0123456789".repeat(10);
-        assert_eq!(bounded(&text, 40, Keep::Head), "01234567890123456\n… 83 bytes omitted");
-        assert_eq!(bounded(&text, 40, Keep::Tail), "… 83 bytes omitted\n34567890123456789");
+        assert_eq!(bounded(&text, 40, Keep::Head), "012345678901234567\n… 82 bytes omitted");
+        assert_eq!(bounded(&text, 40, Keep::Tail), "… 82 bytes omitted\n234567890123456789");
         assert_eq!(bounded(&text, 100, Keep::Tail), text);
     }
 

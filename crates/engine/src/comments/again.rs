@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use afk_core::config::Policy;
 use afk_core::ids::{RepoName, RunId};
-use afk_core::request::{Asked, Request, answer};
+use afk_core::request::{PersonRequest, Request, answer};
 use afk_core::run::Run;
 use afk_core::steer::{Again, again};
 use afk_core::trust::OnBehalf;
@@ -67,7 +67,7 @@ impl Engine {
                 Ok(said) | Err(said) => said,
             },
         };
-        match self.tell(run, asked, &said).await {
+        match self.answer_in_comment(run, asked, &said).await {
             // What only a person can fix is left to people.
             Err(error) if error.needs_a_person() => {
                 tracing::warn!(issue = %run.issue, error = error.chain(), "not told");
@@ -82,7 +82,7 @@ impl Engine {
         &self,
         config: &Policy,
         run: &Run,
-        asked: &Asked,
+        asked: &PersonRequest,
     ) -> PortResult<Option<String>> {
         let (store, key) = (&self.ports.store, format!("release:{}", run.issue));
         let now = self.ports.clock.now();
@@ -98,7 +98,7 @@ impl Engine {
         &self,
         config: &Policy,
         run: &Run,
-        asked: &Asked,
+        asked: &PersonRequest,
     ) -> PortResult<Option<String>> {
         let (tracker, issue, ready) = (&self.ports.tracker, &run.issue, &config.ready_label);
         let own = tracker.own_account(&issue.repo).await?;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use afk_core::blockers::{MOST, blockers};
 use afk_core::config::Policy;
-use afk_core::gates::{Answer, BaseHealth, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
+use afk_core::gates::{BaseHealth, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
 use afk_core::issue::{BlockerState, Permission};
 use afk_core::request::Request;
@@ -181,42 +181,42 @@ impl Engine {
 
     /// What runs of this store found out about the default branch's `head`. Command stages only
     /// answer for commits that a run tested.
-    async fn health(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Answer<Verdict> {
+    async fn health(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Fact<Verdict> {
         let stages = config.repos.get(repo).and_then(|table| config.limits(table).stages);
         let recent = Filter { repo: Some(repo.clone()), limit: RECENT, ..Filter::default() };
         match self.ports.store.runs(&recent).await {
-            Err(error) => Answer::Unreadable(error.chain()),
+            Err(error) => Fact::Unreadable(error.chain()),
             Ok(runs) => {
                 let known = runs.iter().find_map(|kept| kept.run.verdict_on(head, stages.as_ref()));
-                Answer::Known(known.unwrap_or(Verdict::Pending))
+                Fact::Known(known.unwrap_or(Verdict::Pending))
             }
         }
     }
 
-    async fn states(&self, blocking: Vec<IssueRef>) -> Answer<Vec<(IssueRef, BlockerState)>> {
+    async fn states(&self, blocking: Vec<IssueRef>) -> Fact<Vec<(IssueRef, BlockerState)>> {
         if blocking.len() > MOST {
-            return Answer::Unreadable(format!("it names more than {MOST} issues as blockers"));
+            return Fact::Unreadable(format!("it names more than {MOST} issues as blockers"));
         }
         let mut states = Vec::new();
         for blocker in blocking {
             let state = self.ports.tracker.blocker(&blocker).await;
             states.push((blocker, state));
         }
-        Answer::Known(states)
+        Fact::Known(states)
     }
 
     /// An issue of the repo with an in-progress label that no live run of ours added.
-    async fn foreign_lock(&self, config: &Policy, issue: &IssueRef) -> Answer<Option<IssueRef>> {
+    async fn foreign_lock(&self, config: &Policy, issue: &IssueRef) -> Fact<Option<IssueRef>> {
         let locks = async {
             let label = &config.in_progress_label;
             let locked = self.ports.tracker.labelled(&issue.repo, label).await?;
             PortResult::Ok((locked, self.ports.store.live().await?))
         };
         match locks.await {
-            Err(error) => Answer::Unreadable(error.chain()),
+            Err(error) => Fact::Unreadable(error.chain()),
             Ok((locked, live)) => {
                 let ours = |issue: &IssueRef| live.iter().any(|s| s.run.issue == *issue);
-                Answer::Known(locked.into_iter().find(|issue| !ours(issue)))
+                Fact::Known(locked.into_iter().find(|issue| !ours(issue)))
             }
         }
     }
@@ -226,7 +226,7 @@ impl Engine {
         config: &Policy,
         issue: &IssueRef,
         view: &IssueView,
-    ) -> Answer<Trust> {
+    ) -> Fact<Trust> {
         let behalf = async {
             let mut asked = self.ports.store.requests_on(issue).await?;
             asked.retain(|asked| asked.what == Request::Release);
@@ -240,7 +240,7 @@ impl Engine {
         };
         let (asked, own) = match behalf.await {
             Ok(behalf) => behalf,
-            Err(error) => return Answer::Unreadable(error.chain()),
+            Err(error) => return Fact::Unreadable(error.chain()),
         };
         let behalf = own.as_ref().map_or(OnBehalf::NOBODY, |own| OnBehalf { own, asked: &asked });
         let actors = view.events.iter().filter_map(|event| event.actor.as_ref());
@@ -260,7 +260,7 @@ impl Engine {
             }
         }
         let of = |actor: &Actor| permissions.get(&actor.id).copied();
-        Answer::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
+        Fact::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
     }
 }
 
@@ -269,9 +269,9 @@ pub(super) fn unreadable(error: &PortError) -> RemoteFacts {
     let why = error.chain();
     RemoteFacts {
         remote: Needed::Unknown(why.clone()),
-        foreign_lock: Answer::Unreadable(why.clone()),
-        trust: Answer::Unreadable(why.clone()),
-        blockers: Answer::Unreadable(why),
+        foreign_lock: Fact::Unreadable(why.clone()),
+        trust: Fact::Unreadable(why.clone()),
+        blockers: Fact::Unreadable(why),
         base: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Carries out one plan. Every arm may be repeated, by this process or the next.
 
 use afk_core::elapsed::deadline;
-use afk_core::plan::{Alive, Plan, Situation, Turn, Waiting, plan};
+use afk_core::plan::{Alive, Plan, Situation, TurnState, Waiting, plan};
 use afk_core::run::{Run, Seen, Transition};
 use jiff::SignedDuration;
 
@@ -32,12 +32,12 @@ impl Pass<'_> {
             Plan::Integrate => self.integrate().await,
             Plan::Judge => self.judge().await,
             Plan::Try => self.try_candidate().await,
-            Plan::AskCandidate => self.ask_candidate().await,
-            Plan::AskBase => self.ask_base_again().await,
+            Plan::AskCandidate => self.check_candidate().await,
+            Plan::AskBase => self.check_base_again().await,
             Plan::Land => self.land().await,
             Plan::Find => self.find().await,
-            Plan::AskStages => self.ask_stages().await,
-            Plan::AskDescendants => self.ask_descendants().await,
+            Plan::AskStages => self.check_stages().await,
+            Plan::AskDescendants => self.check_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,
             Plan::Answer => self.answer(seen).await,
             Plan::OpenPullRequest => self.open_pull().await,
@@ -49,8 +49,8 @@ impl Pass<'_> {
     /// Tells the turn and every job to stop, and looks again soon.
     async fn interrupt(&mut self, situation: &Situation) -> PortResult<Acted> {
         // A stall only ends the turn: the thread goes on.
-        let unstalled = Situation { turn: Turn::Running { stalled: false }, ..*situation };
-        let stalled = situation.turn == (Turn::Running { stalled: true });
+        let unstalled = Situation { turn: TurnState::Running { stalled: false }, ..*situation };
+        let stalled = situation.turn == (TurnState::Running { stalled: true });
         let stall_alone = stalled && plan(&unstalled) != Plan::Interrupt;
         let stops = situation.alive != Alive::Nothing && !stall_alone;
         if stops && self.run.stopping_since.is_none() {

@@ -250,8 +250,8 @@ fn refusal(report: &ProofReport) -> Option<Refused> {
 }
 
 /// What the loop does about a refused proof.
-fn refused_as(refusal: &proof::Refusal) -> Refusal {
-    use proof::Refusal as Why;
+fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
+    use proof::ProofRefusal as Why;
     match refusal {
         Why::CandidateFails | Why::Breaks { .. } => Refusal::Verify,
         // An agent's test may hang or crash; a missing command is our fault.

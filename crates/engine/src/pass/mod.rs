@@ -7,7 +7,7 @@
 
 mod act;
 mod answer;
-mod below;
+mod base_check;
 mod comment;
 mod conclude;
 mod dropped;

@@ -59,7 +59,7 @@ impl Pass<'_> {
                 renewed => renewed?,
             }
         }
-        seen.staging = seen.staging || self.has_unheard().await?;
+        seen.staging = seen.staging || self.has_unrecorded_answer().await?;
         seen.asked = self.open_requests().await?;
         if let Some(n) = look.turn {
             let turn = self.turn(n).await;

@@ -1,7 +1,7 @@
 //! People's requests to the run: read with everything else, recorded by the core, and answered in
 //! the store once they are in the record.
 
-use afk_core::request::{Asked, answer};
+use afk_core::request::{PersonRequest, answer};
 use afk_core::run::Seen;
 
 use super::Pass;
@@ -9,7 +9,7 @@ use crate::ports::PortResult;
 
 impl Pass<'_> {
     /// Requests that have no answer yet, oldest first.
-    pub(super) async fn open_requests(&self) -> PortResult<Vec<Asked>> {
+    pub(super) async fn open_requests(&self) -> PortResult<Vec<PersonRequest>> {
         let all = self.ports().store.requests(self.run.id).await?;
         let open = all.into_iter().filter(|request| request.answered.is_none());
         Ok(open.map(|request| request.asked).collect())

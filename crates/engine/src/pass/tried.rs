@@ -12,7 +12,7 @@ use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Refused, Stage, Transition};
 use afk_core::verdict::StageAnswer;
 
-use super::stages::{Heard, said};
+use super::stages::{StageStatus, recorded};
 use super::{Acted, Pass, Watch};
 use crate::ports::{JobState, PortError, PortResult, Push};
 
@@ -48,7 +48,7 @@ impl Pass<'_> {
 
     /// Runs or polls the first marked stage that has not passed, again if it could not run; its
     /// failure refuses the candidate, unless the base fails too.
-    pub(super) async fn ask_candidate(&mut self) -> PortResult<Acted> {
+    pub(super) async fn check_candidate(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
         let known = candidate.stage(&stage.name);
@@ -64,11 +64,12 @@ impl Pass<'_> {
         if let Some(from) = from.filter(|from| now < *from) {
             return Ok(Acted::wait(Watch::Nothing, Some(from)));
         }
-        let (report, wait) = match self.ask(&stage, &candidate.commit, false, again).await? {
-            Heard::Says(report, wait) => (report, wait),
-            Heard::NotYet(wait) => return Ok(wait.into()),
+        let (report, wait) = match self.run_or_poll(&stage, &candidate.commit, false, again).await?
+        {
+            StageStatus::Says(report, wait) => (report, wait),
+            StageStatus::NotYet(wait) => return Ok(wait.into()),
         };
-        let Some(stage) = said(&stage, report, again, now).after(known) else {
+        let Some(stage) = recorded(&stage, report, again, now).after(known) else {
             return Ok(wait.into());
         };
         self.commit(Transition::CandidateAnswered { stage }).await?;
@@ -83,20 +84,20 @@ impl Pass<'_> {
         failed: &Stage,
     ) -> PortResult<Acted> {
         let (base, commit) = (&candidate.base, &candidate.commit);
-        match self.ask_below(base, commit, stage, (failed.again, failed.at)).await? {
-            Heard::NotYet(wait) => Ok(wait.into()),
-            Heard::Says(report, _) if report.answer == StageAnswer::Failure => {
+        match self.check_base(base, commit, stage, (failed.again, failed.at)).await? {
+            StageStatus::NotYet(wait) => Ok(wait.into()),
+            StageStatus::Says(report, _) if report.answer == StageAnswer::Failure => {
                 self.commit(Transition::BaseRed { commit: base.clone() }).await?;
                 Ok(Acted::Again)
             }
-            Heard::Says(..) => self.refuse(refused(failed, candidate)).await,
+            StageStatus::Says(..) => self.refuse(refused(failed, candidate)).await,
         }
     }
 
     /// Runs the stage on the default head, after a growing pause or when the head is new, to see
     /// whether the failure that it shared with the candidate is fixed. A head that passes gets a
     /// new candidate.
-    pub(super) async fn ask_base_again(&mut self) -> PortResult<Acted> {
+    pub(super) async fn check_base_again(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
         let (repo, branch, now) = (self.run.issue.repo.clone(), self.branch(), self.now());
@@ -111,19 +112,19 @@ impl Pass<'_> {
             }
             Some(asked) => failed + asked.again + 1,
         };
-        match self.ask_below(&head, &candidate.commit, &stage, (again, at)).await? {
-            Heard::NotYet(wait) => Ok(wait.into()),
-            Heard::Says(report, _) if report.answer == StageAnswer::Failure => {
+        match self.check_base(&head, &candidate.commit, &stage, (again, at)).await? {
+            StageStatus::NotYet(wait) => Ok(wait.into()),
+            StageStatus::Says(report, _) if report.answer == StageAnswer::Failure => {
                 self.commit(Transition::BaseRed { commit: head }).await?;
                 Ok(Acted::Again)
             }
-            Heard::Says(..) => self.integrate().await,
+            StageStatus::Says(..) => self.integrate().await,
         }
     }
 
     /// Whether the stage that is awaited before landing has ended and its answer was not recorded
     /// yet: then it is not silent, however long it took.
-    pub(super) async fn has_unheard(&self) -> PortResult<bool> {
+    pub(super) async fn has_unrecorded_answer(&self) -> PortResult<bool> {
         let on_remote = |one: &&Candidate| one.tried.is_some_and(|tried| tried.pushed_at.is_some());
         let Some(candidate) = self.run.candidate().filter(on_remote) else { return Ok(false) };
         let Some(next) = self.awaited(candidate).filter(config::Stage::is_run) else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use async_trait::async_trait;
@@ -311,11 +311,11 @@ pub trait Store: Send + Sync {
     /// What was spent since `since`, including live runs' budgets.
     async fn spent(&self, since: At) -> PortResult<Spent>;
     /// Keeps a request to `run`; false if one with its id is kept already.
-    async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool>;
+    async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool>;
     /// The requests to `run`, oldest first.
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>>;
     /// The requests to any run on `issue`, oldest first.
-    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<Asked>>;
+    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<PersonRequest>>;
     /// The requests to any run that have no answer and come after number `after`.
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>>;
     /// Records the answer to a request; the first one stays.
@@ -343,7 +343,7 @@ pub struct Spent {
 pub struct Requested {
     /// The request.
     #[serde(flatten)]
-    pub asked: Asked,
+    pub asked: PersonRequest,
     /// When it was answered, and how; none while it is open.
     pub answered: Option<(At, String)>,
 }
@@ -356,7 +356,7 @@ pub struct OpenRequest {
     /// The run.
     pub run: RunId,
     /// The request.
-    pub asked: Asked,
+    pub asked: PersonRequest,
 }
 
 /// The key of a remembered result.

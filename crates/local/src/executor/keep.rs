@@ -23,7 +23,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
         let key = JobKey::new(run, JobOf::Turn, &n.to_string());
         let (mut written, mut agent) = (Written::within(TURN), None);
         let mut offset = 0;
-        while let Some(part) = executor.lying_here(&key, offset).await? {
+        while let Some(part) = executor.transcript_in_workspace(&key, offset).await? {
             agent = AgentKind::named(&part.agent);
             if part.bytes.is_empty() {
                 break;
@@ -40,7 +40,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
 
 impl LocalExecutor {
     /// A part of a turn's transcript while its workspace exists.
-    pub(super) async fn lying_here(
+    pub(super) async fn transcript_in_workspace(
         &self,
         key: &JobKey,
         offset: u64,

@@ -165,7 +165,7 @@ impl Executor for LocalExecutor {
         key: &JobKey,
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
-        match self.lying_here(key, offset).await? {
+        match self.transcript_in_workspace(key, offset).await? {
             Some(part) => Ok(Some(part)),
             None => self.kept_transcript(key, offset).await,
         }

@@ -16,12 +16,12 @@ use afk_sim::explore::{Report, Scenario, explore, run_bad, shrink};
 use afk_sim::fakes::Bad;
 
 /// Number of threads.
-const TELLERS: usize = 2;
+const THREADS: usize = 2;
 /// Number of failing seeds after which no further one is started.
 const ENOUGH: usize = 5;
 
 #[derive(Default)]
-struct Told {
+struct Tally {
     seeds: u64,
     runs: u64,
     steps: u64,
@@ -32,7 +32,7 @@ struct Told {
 }
 
 /// The arguments.
-struct Ask {
+struct Args {
     from: u64,
     seeds: u64,
     seconds: u64,
@@ -42,29 +42,29 @@ struct Ask {
     keep: Option<PathBuf>,
 }
 
-fn ask() -> Option<Ask> {
+fn args() -> Option<Args> {
     let mut args = std::env::args().skip(1);
     let mut number = || args.next()?.parse::<u64>().ok();
     let (from, seeds, seconds) = (number()?, number()?, number()?);
     let bad = args.next()? == "bad";
-    Some(Ask { from, seeds, seconds, bad, keep: args.next().map(PathBuf::from) })
+    Some(Args { from, seeds, seconds, bad, keep: args.next().map(PathBuf::from) })
 }
 
 fn main() -> ExitCode {
-    let Some(ask) = ask() else {
+    let Some(ask) = args() else {
         println!("usage: explore FROM SEEDS SECONDS good|bad [FOLDER]");
         return ExitCode::from(2);
     };
-    let sound = if ask.bad { tell_bad(&ask) } else { tell(&ask) };
+    let sound = if ask.bad { catch_bad(&ask) } else { run_seeds(&ask) };
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell(ask: &Ask) -> bool {
-    let Ask { from, seeds, seconds, .. } = *ask;
-    let (next, told) = (AtomicU64::new(from), Mutex::new(Told::default()));
+fn run_seeds(ask: &Args) -> bool {
+    let Args { from, seeds, seconds, .. } = *ask;
+    let (next, told) = (AtomicU64::new(from), Mutex::new(Tally::default()));
     let began = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..TELLERS {
+        for _ in 0..THREADS {
             scope.spawn(|| {
                 while began.elapsed() < Duration::from_secs(seconds) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ fn tell(ask: &Ask) -> bool {
         }
     });
     let told = told.into_inner().unwrap_or_default();
-    let Told { seeds, runs, steps, calls, faults, crashes, mut broken } = told;
+    let Tally { seeds, runs, steps, calls, faults, crashes, mut broken } = told;
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "{seeds} scenarios, seeds {from}..{}: {runs} runs, {steps} steps ({calls} port calls), \
@@ -105,7 +105,7 @@ fn tell(ask: &Ask) -> bool {
 }
 
 /// Adds the result of a seed; returns whether to go on.
-fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
+fn note(told: &Mutex<Tally>, seed: u64, report: &Report) -> bool {
     let Ok(mut told) = told.lock() else { return false };
     told.seeds += 1;
     told.steps += report.steps;
@@ -121,10 +121,10 @@ fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
 
 /// Prints for each known-bad loop how many seeds it takes to catch it, and by what, as soon as that
 /// is known.
-fn tell_bad(ask: &Ask) -> bool {
+fn catch_bad(ask: &Args) -> bool {
     let (next, caught) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..TELLERS {
+        for _ in 0..THREADS {
             scope.spawn(|| {
                 while let Some(bad) = Bad::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
                     caught.fetch_add(usize::from(is_caught(ask, *bad)), Ordering::Relaxed);
@@ -139,9 +139,9 @@ fn tell_bad(ask: &Ask) -> bool {
 
 /// Whether the kept story of `bad` or one of the seeds catches it. All loops share the available
 /// time.
-fn is_caught(ask: &Ask, bad: Bad) -> bool {
+fn is_caught(ask: &Args, bad: Bad) -> bool {
     let began = Instant::now();
-    let share = Duration::from_secs(ask.seconds) * TELLERS as u32 / Bad::ALL.len() as u32;
+    let share = Duration::from_secs(ask.seconds) * THREADS as u32 / Bad::ALL.len() as u32;
     let mut told = 0;
     let caught = (ask.from..ask.from.saturating_add(ask.seeds))
         .take_while(|_| began.elapsed() < share)
@@ -172,7 +172,7 @@ fn text_of(scenario: &Scenario) -> String {
     serde_json::to_string_pretty(scenario).unwrap_or_else(|error| error.to_string())
 }
 
-fn write(ask: &Ask, name: &str, text: &str) {
+fn write(ask: &Args, name: &str, text: &str) {
     let Some(folder) = &ask.keep else { return };
     let path = folder.join(format!("{name}.json"));
     match std::fs::write(&path, format!("{text}\n")) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use afk_core::ids::IssueRef;
 use afk_core::issue::Permission;
-use afk_core::request::{Asked, in_comment};
+use afk_core::request::{PersonRequest, in_comment};
 use afk_core::run::{PullState, TurnEnd};
 use afk_engine::ports::{JobState, Switch, SwitchState};
 
@@ -141,7 +141,7 @@ fn ask(world: &mut World, issue: &str, words: &str) {
     let live = runs.iter().find(|run| run.settled_at.is_none() && run.issue.to_string() == issue);
     let Some(run) = live.map(|run| run.id) else { return };
     let id = format!("by-hand:{}", world.store.requests.len());
-    world.ask(run, &Asked { id, by: person("ann"), at: world.now, what });
+    world.ask(run, &PersonRequest { id, by: person("ann"), at: world.now, what });
 }
 
 /// The program of every stage.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
@@ -88,7 +88,7 @@ impl StoreWorld {
     }
 
     /// The requests to any run on an issue.
-    pub fn requests_on(&self, issue: &IssueRef) -> Vec<Asked> {
+    pub fn requests_on(&self, issue: &IssueRef) -> Vec<PersonRequest> {
         let runs = self.all();
         let of = |run: &RunId| runs.iter().any(|one| one.id == *run && one.issue == *issue);
         let on = self.requests.iter().filter(|(run, _)| of(run));
@@ -336,7 +336,7 @@ impl World {
     }
 
     /// Records a person's request; false if it is recorded already.
-    pub fn ask(&mut self, run: RunId, asked: &Asked) -> bool {
+    pub fn ask(&mut self, run: RunId, asked: &PersonRequest) -> bool {
         if self.store.requests.iter().any(|(_, other)| other.asked.id == asked.id) {
             return false;
         }

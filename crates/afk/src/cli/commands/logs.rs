@@ -17,7 +17,7 @@ use super::Context;
 use crate::cli::args::LogsArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::out::Out;
-use crate::cli::render::{Told, turn_begun, turn_over};
+use crate::cli::render::{OpenTools, turn_begun, turn_over};
 use crate::cli::sources::sources;
 
 /// How often a followed run is read.
@@ -64,7 +64,7 @@ struct Cursor {
     /// Number of its bytes that were not kept.
     cut: u64,
     reader: Option<TurnReader>,
-    told: Told,
+    told: OpenTools,
 }
 
 impl<'a> View<'a> {

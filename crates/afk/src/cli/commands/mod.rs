@@ -53,7 +53,7 @@ impl Context<'_> {
             self.out.warn(&format!(
                 "the configuration is invalid; using the store at {store}:\n{trouble}\n\
                  dispatch is paused: nothing new is dispatched until this is fixed; an `afk serve` \
-                 that runs goes on with its live runs under the last good configuration"
+                 that runs continues its live runs with the last valid configuration"
             ));
         }
         Ok(operator)

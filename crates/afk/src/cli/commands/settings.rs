@@ -13,7 +13,7 @@ use crate::cli::sources::{current_dir, sources};
 
 /// One problem or warning, as JSON.
 #[derive(Debug, Serialize)]
-struct Told {
+struct ProblemJson {
     /// The file, if it is in one.
     file: Option<String>,
     /// Counted from 1.
@@ -28,7 +28,7 @@ struct Told {
     what: String,
 }
 
-impl From<&Problem> for Told {
+impl From<&Problem> for ProblemJson {
     fn from(problem: &Problem) -> Self {
         let (key, what) = (problem.key.clone(), problem.what.clone());
         let none = Self { file: None, line: None, column: None, variable: None, key, what };
@@ -84,7 +84,7 @@ fn check(context: &Context<'_>) -> Answer {
             (problems, warnings, Some(config))
         }
     };
-    let told = |list: &[Problem]| list.iter().map(Told::from).collect::<Vec<_>>();
+    let told = |list: &[Problem]| list.iter().map(ProblemJson::from).collect::<Vec<_>>();
     let good = problems.is_empty();
     let document = json!({
         "ok": good,

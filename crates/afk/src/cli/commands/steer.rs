@@ -89,7 +89,7 @@ async fn make(
 async fn show(
     context: &Context<'_>,
     operator: &Operator,
-    requested: &operations::Requested,
+    requested: &operations::RequestMade,
 ) -> Answer {
     let (run, issue) = (requested.run, &requested.issue);
     context.out.result(requested, |_| {

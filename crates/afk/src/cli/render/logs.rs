@@ -17,11 +17,11 @@ const MAX_OPEN: usize = 1024;
 
 /// The open tool calls of one turn, so that a call's end can name it.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct OpenTools {
     open: BTreeMap<String, String>,
 }
 
-impl Told {
+impl OpenTools {
     /// An event as a person reads it; none if it says nothing new.
     pub(crate) fn line(&mut self, event: &AgentEvent, paint: Paint) -> Option<String> {
         match event {
@@ -153,7 +153,7 @@ mod tests {
         ];
         let run = samples::after(usize::MAX);
         let turn = &run.attempts[0].turns[0];
-        let mut told = Told::default();
+        let mut told = OpenTools::default();
         let lines = events.iter().filter_map(|event| told.line(event, Paint::PLAIN));
         let lines: Vec<String> = lines.collect();
         let shown = [

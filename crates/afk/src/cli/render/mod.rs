@@ -24,7 +24,7 @@ pub(super) use doctor::doctor;
 pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};
-pub(super) use logs::{Told, turn_begun, turn_over};
+pub(super) use logs::{OpenTools, turn_begun, turn_over};
 pub(super) use replay::replayed;
 pub(super) use runs::runs;
 pub(super) use show::page;

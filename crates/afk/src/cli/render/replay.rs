@@ -50,7 +50,7 @@ mod tests {
         let of = |differences: &[Difference]| {
             Some(Replayed { rows: 9, decisions: 7, differences: differences.to_vec() })
         };
-        let why = "it was edited: its content does not give its hash";
+        let why = "it was edited: its content does not match its hash";
         let pages = [
             page(Chain::Whole, of(&[])),
             page(Chain::Whole, of(&differs)),

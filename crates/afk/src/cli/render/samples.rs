@@ -5,7 +5,7 @@ use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
 use afk_core::ids::{Actor, At, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
-use afk_core::request::{Asked, Request};
+use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{
     Candidate, LabelsSeen, Left, Pinned, Refused, Run, Stage, Start, Transition, TurnEnd,
     TurnFacts, TurnSeen,
@@ -214,7 +214,7 @@ pub(crate) fn finished() -> RunView {
 
 /// A request that was carried out, and one that is pending.
 pub(crate) fn requests() -> Vec<Requested> {
-    let asked = |id: &str, second, what| Asked {
+    let asked = |id: &str, second, what| PersonRequest {
         id: id.to_owned(),
         by: Actor { id: "user:ann".to_owned(), login: "ann".to_owned(), bot: false },
         at: at(second),

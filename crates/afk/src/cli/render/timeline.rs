@@ -15,7 +15,7 @@ use crate::cli::words::{between, duration, line, many, moment};
 pub(super) fn row(row: &JournalRow, start: At, paint: Paint) -> String {
     let since = format!("+{}", duration(between(start, row.at)));
     let since = paint.faint(format!("{since:>9}"));
-    format!("  {since}  {}", transition(row).map_or_else(|| line(&row.kind, 60), |t| told(&t)))
+    format!("  {since}  {}", transition(row).map_or_else(|| line(&row.kind, 60), |t| describe(&t)))
 }
 
 /// The transition of a row; none if a newer binary wrote it.
@@ -25,7 +25,7 @@ fn transition(row: &JournalRow) -> Option<Transition> {
 }
 
 /// What happened, in a line.
-fn told(transition: &Transition) -> String {
+fn describe(transition: &Transition) -> String {
     match transition {
         Transition::Admitted { .. } => "admitted".to_owned(),
         Transition::Opened { start } => {

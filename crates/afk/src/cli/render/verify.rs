@@ -10,7 +10,7 @@ use crate::cli::style::Paint;
 use crate::cli::words::line;
 
 /// Maximum length of one difference, in characters.
-const TOLD: usize = 600;
+const DETAIL: usize = 600;
 
 /// Everything that `evidence verify` shows, and its JSON.
 #[derive(Debug, Serialize)]
@@ -79,14 +79,14 @@ pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
             State::Broken => paint.bad("broken"),
             State::Unknown => paint.warn("not checked"),
         };
-        out.push(format!("{word} {}", line(&check.what, TOLD)));
-        out.extend(check.told.iter().map(|told| format!("  {}", line(told, TOLD))));
+        out.push(format!("{word} {}", line(&check.what, DETAIL)));
+        out.extend(check.told.iter().map(|told| format!("  {}", line(told, DETAIL))));
     }
     if let Some(missing) = &page.incomplete {
-        out.push(format!("not complete: {}", line(missing, TOLD)));
+        out.push(format!("not complete: {}", line(missing, DETAIL)));
     }
     if let Some(head) = &page.head {
-        out.push(format!("last hash: {}", line(head, TOLD)));
+        out.push(format!("last hash: {}", line(head, DETAIL)));
     }
     out.push(if page.sound {
         format!("{}, unless somebody rewrote the whole bundle: see the help", paint.good("sound"))
@@ -130,17 +130,17 @@ mod tests {
         let shown = [page(sound, None), page(broken, lacks)].map(|p| verified(&p, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"), @r"
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
-        ok the 9 rows of its journal hang together
+        ok the 9 rows of its journal are linked by their hashes
         not checked the transcript of turn 1 is the one
-          it is not kept here
+          it is not kept on this machine
         last hash: 5d057f88
-        sound, unless it was made anew as a whole: see the help
+        sound, unless somebody rewrote the whole bundle: see the help
         ----
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
-        broken the 8 rows of its journal hang together
+        broken the 8 rows of its journal are linked by their hashes
           row 3 is missing
           row 5 was edited
-        ok its text is as it is written
+        ok its text matches
         not complete: the evidence lacks the proof
         last hash: 5d057f88
         not sound

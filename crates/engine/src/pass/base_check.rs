@@ -13,47 +13,47 @@ use afk_core::verdict::StageAnswer;
 
 use super::Pass;
 use super::land::COMMITTER;
-use super::stages::Heard;
+use super::stages::StageStatus;
 use crate::ports::{CommitSpec, PortResult};
 
 /// The message of a commit that is never pushed.
-const WITHOUT: &str = "The branch without what this run landed\n";
+const MESSAGE: &str = "The branch without what this run landed\n";
 
 impl Pass<'_> {
     /// The stage's answer for the branch at `base` without the run's changes, on top of which
     /// `commit` was put; run once more after `again` earlier runs. A failure excuses `commit`,
     /// which failed at `since`. A running stage is waited for, and for a while after that also a
     /// missing answer.
-    pub(super) async fn ask_below(
+    pub(super) async fn check_base(
         &self,
         base: &Oid,
         commit: &Oid,
         stage: &config::Stage,
         (again, since): (u32, At),
-    ) -> PortResult<Heard> {
-        let (below, own) = self.run.foundation(base, commit);
+    ) -> PortResult<StageStatus> {
+        let (theirs, own) = self.run.base_under(base, commit);
         let patience = self.config.limits(&self.repo).candidate;
         let late = deadline(since, patience, self.now(), &self.run.pauses);
         let waits = late.is_none_or(|late| self.now() < late);
-        let heard = self.ask(stage, below, true, again).await?.at_its_end(waits);
-        if !heard.is(StageAnswer::Failure) || own.is_empty() {
-            return Ok(heard);
+        let status = self.run_or_poll(stage, theirs, true, again).await?.at_its_end(waits);
+        if !status.is(StageAnswer::Failure) || own.is_empty() {
+            return Ok(status);
         }
         if !stage.is_run() {
             // Only we have a commit without the run's own changes, so nobody else can answer for
             // it: in doubt others are blamed less.
-            return Ok(heard.instead(StageAnswer::None));
+            return Ok(status.instead(StageAnswer::None));
         }
-        let without = self.without(below, &own).await?;
-        self.ask(stage, &without, false, again).await
+        let without = self.commit_without(theirs, &own).await?;
+        self.run_or_poll(stage, &without, false, again).await
     }
 
     /// Every commit that may have been tested for one whose base is `base`.
-    pub(super) async fn all_below(&self, base: &Oid, commit: &Oid) -> PortResult<Vec<Oid>> {
-        let (below, own) = self.run.foundation(base, commit);
-        let mut all = vec![below.clone()];
+    pub(super) async fn base_commits(&self, base: &Oid, commit: &Oid) -> PortResult<Vec<Oid>> {
+        let (theirs, own) = self.run.base_under(base, commit);
+        let mut all = vec![theirs.clone()];
         if !own.is_empty() {
-            all.push(self.without(below, &own).await?);
+            all.push(self.commit_without(theirs, &own).await?);
         }
         Ok(all)
     }
@@ -61,7 +61,7 @@ impl Pass<'_> {
     /// A commit that exists only in the mirror: `head` with every path that `own` changed as it was
     /// before the first of them. It lacks what others did to those paths, so that others are blamed
     /// less rather than more.
-    async fn without(&self, head: &Oid, own: &[&Candidate]) -> PortResult<Oid> {
+    async fn commit_without(&self, head: &Oid, own: &[&Candidate]) -> PortResult<Oid> {
         let Some(first) = own.first() else { return Ok(head.clone()) };
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let whole = self.diff(&first.base, head).await?;
@@ -72,7 +72,7 @@ impl Pass<'_> {
         let start = git.tree(repo, head).await?;
         let tree = git.compose(repo, &start, &TreeRecipe::without(&whole, &ours)).await?;
         let author = (COMMITTER.0.to_owned(), COMMITTER.1.to_owned());
-        let (parents, message) = (vec![head.clone()], WITHOUT.to_owned());
+        let (parents, message) = (vec![head.clone()], MESSAGE.to_owned());
         // Equal inputs give an equal id, by which its job is found again.
         let spec = CommitSpec { tree, parents, message, author, at: first.at };
         let commit = git.commit(repo, &spec).await?;
