@@ -329,7 +329,7 @@ mod tests {
         let before = settings.config();
         std::fs::write(&file, " \n").unwrap();
         until(&settings, |config, trouble| {
-            *config == *before && trouble.is_some_and(|why| why.contains("it is empty"))
+            *config == *before && trouble.is_some_and(|why| why.contains("it has become empty"))
         });
         std::fs::write(&file, WHOLE).unwrap();
         until(&settings, |config, trouble| *config == *before && trouble.is_none());
