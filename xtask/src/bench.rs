@@ -1,8 +1,8 @@
-//! `cargo xtask bench`: what was measured here, beside what is aimed at.
+//! `cargo xtask bench`: measured figures beside their goals.
 //!
-//! Runs the benches of `core` and `store` and one demo of the release binary. The
-//! goals are for a machine with two cores and a local disk; a figure that misses its
-//! goal is shown as such and is no failure, since machines differ.
+//! Runs the benches of `core` and `store` and one demo of the release binary. The goals are for a
+//! machine with two cores and a local disk; a figure that misses its goal is marked but does not
+//! fail the task, because machines differ.
 
 use std::path::{Path, PathBuf};
 
@@ -13,11 +13,11 @@ use serde::Deserialize;
 use crate::run::{self, cargo, print};
 use crate::{idle, scale};
 
-/// The slowest that one dispatch decision over 10,000 issues should be, microseconds.
+/// Longest time of one dispatch decision over 10,000 issues, microseconds.
 const DISPATCH_GOAL: f64 = 1_000.0;
-/// The least durable commits a second, by how many commit at once.
+/// Fewest durable commits a second, by number of concurrent committers.
 const COMMITS_GOALS: [(u32, f64); 2] = [(1, 300.0), (64, 2_000.0)];
-/// The longest that a demo of the scripted agent should take, milliseconds.
+/// Longest time of a demo with the scripted agent, milliseconds.
 const DEMO_GOAL: f64 = 20_000.0;
 
 /// A figure beside its goal.
@@ -29,7 +29,7 @@ pub(crate) struct Row {
     pub(crate) goal: Option<Goal>,
 }
 
-/// What is aimed at.
+/// The goal of a figure.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Goal {
     AtMost(f64),
@@ -39,13 +39,13 @@ pub(crate) enum Goal {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub(crate) enum What {
-    /// What a daemon costs that has nothing to do: a thousand repositories, no issue
+    /// An idle daemon: a thousand repositories, no issue
     Idle(idle::Options),
-    /// What a large installation costs: 10,000 repositories, 100,000 settled runs
+    /// A large installation: 10,000 repositories, 100,000 settled runs
     Scale,
 }
 
-/// Measures what was asked for, or all that takes no long time.
+/// Measures what was requested, or everything that does not take long.
 pub(crate) fn bench(root: &Path, what: Option<&What>) -> anyhow::Result<()> {
     match what {
         None => all(root),
@@ -109,7 +109,7 @@ fn dispatch_rows(text: &str) -> anyhow::Result<Vec<Row>> {
         }
     }
     if rows.is_empty() {
-        bail!("the bench of dispatch printed no figure that can be read");
+        bail!("the bench of dispatch printed no readable figure");
     }
     Ok(rows)
 }
@@ -146,7 +146,7 @@ fn store_rows(text: &str) -> anyhow::Result<Vec<Row>> {
         })
         .collect();
     if rows.is_empty() {
-        bail!("the bench of the store printed no figure that can be read");
+        bail!("the bench of the store printed no readable figure");
     }
     Ok(rows)
 }
@@ -179,7 +179,7 @@ fn demo_rows(json: &str) -> anyhow::Result<Vec<Row>> {
     };
     let mut rows: Vec<Row> = demo.phases.into_iter().map(phase).collect();
     let goal = Some(Goal::AtMost(DEMO_GOAL));
-    rows.push(Row { what: "demo: all of it".to_owned(), figure: demo.wall_ms, unit: "ms", goal });
+    rows.push(Row { what: "demo: total".to_owned(), figure: demo.wall_ms, unit: "ms", goal });
     Ok(rows)
 }
 

@@ -1,7 +1,7 @@
 //! `cargo xtask deny`: licences, bans and sources of everything in the lock file.
 //!
-//! Stands in for a tool that would take minutes to install. It does not look for
-//! advisories: those need a database that changes without us.
+//! Replaces a tool that would take minutes to install. It does not check for advisories: those need
+//! a database that changes without us.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use spdx::{Expression, Licensee, ParseMode};
 use crate::metadata::{Metadata, Package};
 use crate::run;
 
-/// Licences under which a dependency may be used in a binary that is given away.
+/// Licences that a dependency may have in a distributed binary.
 const LICENCES: [&str; 12] = [
     "0BSD",
     "Apache-2.0",
@@ -20,7 +20,7 @@ const LICENCES: [&str; 12] = [
     "BSD-3-Clause",
     "BSL-1.0",
     "CC0-1.0",
-    // The certificate authorities' list, which is data.
+    // The list of certificate authorities, which is data.
     "CDLA-Permissive-2.0",
     "ISC",
     "MIT",
@@ -30,20 +30,20 @@ const LICENCES: [&str; 12] = [
 
 /// Crates that must not come back, and why.
 const BANNED: [(&str, &str); 8] = [
-    ("chrono", "jiff tells the time here"),
+    ("chrono", "we use jiff"),
     ("git2", "git is run as a command"),
     ("libgit2-sys", "git is run as a command"),
     ("native-tls", "rustls is the one TLS"),
     ("openssl", "rustls is the one TLS"),
     ("openssl-sys", "rustls is the one TLS, and needs no system library"),
     ("rusqlite", "sqlx brings the one SQLite"),
-    ("time", "jiff tells the time here"),
+    ("time", "we use jiff"),
 ];
 
 /// Where packages may come from.
 const SOURCE: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// Checks all, and names all that is wrong.
+/// Checks everything, and reports everything that is wrong.
 pub(crate) fn deny(root: &Path) -> anyhow::Result<()> {
     let metadata = Metadata::load(root)?;
     let allowed = licensees()?;
@@ -58,7 +58,7 @@ pub(crate) fn deny(root: &Path) -> anyhow::Result<()> {
     if !found.is_empty() {
         bail!("deny: {} of {} packages may not be used", found.len(), metadata.packages.len());
     }
-    run::say(&format!("deny: {} packages, nothing against them", metadata.packages.len()));
+    run::say(&format!("deny: {} packages, no problems", metadata.packages.len()));
     Ok(())
 }
 
@@ -77,7 +77,7 @@ fn problems(metadata: &Metadata, package: &Package, allowed: &[Licensee]) -> Vec
     }
     if let Some((_, why)) = BANNED.iter().find(|(name, _)| *name == package.name) {
         found.push(format!(
-            "{named}: is banned: {why}; `cargo tree -i {}` says who asks",
+            "{named}: is banned: {why}; `cargo tree -i {}` shows what depends on it",
             package.name
         ));
     }

@@ -1,8 +1,8 @@
-//! `cargo xtask bench idle`: what a daemon costs that has nothing to do.
+//! `cargo xtask bench idle`: the cost of an idle daemon.
 //!
-//! A thousand enrolled repositories on the local tracker, some issues that nobody has
-//! released, and `afk serve` of the release build left alone. What it used is read off
-//! `/proc`. An idle fleet touches no git, so the repositories need not exist.
+//! A thousand enrolled repositories on the local tracker, some issues that nobody has released, and
+//! `afk serve` of the release build. Its usage is read from `/proc`. An idle fleet touches no git,
+//! so the repositories need not exist.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,15 +18,15 @@ use crate::run::{print, say, show};
 
 /// Repositories of the fleet.
 const REPOS: usize = 1_000;
-/// Issues on them, of which none is released.
+/// Issues on them, none of them released.
 const ISSUES: usize = 20;
-/// CPU seconds that ten idle minutes may cost.
+/// CPU seconds that ten idle minutes may use.
 const CPU_GOAL: f64 = 4.0;
-/// The most memory that it may ever hold, MB.
+/// Maximum memory, MB.
 const MEMORY_GOAL: f64 = 60.0;
-/// How many ticks of `/proc/<pid>/stat` are a second, on every Linux that we run on.
+/// Ticks of `/proc/<pid>/stat` in a second, on every Linux that we run on.
 const TICKS: f64 = 100.0;
-/// How long the start may take.
+/// Time limit of the start.
 const START: Duration = Duration::from_mins(1);
 
 /// Options of the measurement.
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     minutes: u32,
 }
 
-/// What a process used so far.
+/// What a process has used so far.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Used {
     pub(crate) cpu_seconds: f64,
@@ -70,7 +70,7 @@ pub(crate) fn idle(root: &Path, binary: &Path, options: &Options) -> anyhow::Res
         row("idle: CPU of the start", start.cpu_seconds, "s", None),
         row("idle: CPU in ten minutes", idle, "s", Some(Goal::AtMost(CPU_GOAL))),
         row("idle: memory at most", end.peak_mb, "MB", Some(Goal::AtMost(MEMORY_GOAL))),
-        row("idle: memory in the end", end.now_mb, "MB", None),
+        row("idle: memory at the end", end.now_mb, "MB", None),
     ];
     for line in table(&rows) {
         print(&line);
@@ -78,8 +78,8 @@ pub(crate) fn idle(root: &Path, binary: &Path, options: &Options) -> anyhow::Res
     Ok(())
 }
 
-/// What a daemon on the configuration and the home in `folder` had used when it was up, and
-/// after it was `watched` for so long.
+/// What a daemon with the configuration and the home in `folder` had used once it was up, and after
+/// it was `watched`.
 pub(crate) fn watch(
     folder: &Path,
     binary: &Path,
@@ -125,7 +125,7 @@ impl Daemon {
     }
 
     fn stop(&mut self) {
-        // Whatever is in the way, the last look at the process is behind us.
+        // Whatever fails here, the last measurement is done.
         let _ = Command::new("kill").arg(self.0.id().to_string()).status();
         let _ = self.0.wait();
     }
@@ -142,7 +142,7 @@ fn configuration(folder: &Path) -> String {
     );
     for name in &names {
         let remote = folder.join(format!("{}.git", name.trim_matches('"')));
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "\n[repos.{name}]\nremote = \"{}\"\nverify = [\"make\", \"test\"]\n\
@@ -160,7 +160,7 @@ fn used(pid: u32) -> anyhow::Result<Used> {
 }
 
 fn read(stat: &str, status: &str) -> Option<Used> {
-    // The name in parentheses may hold blanks; the fields are counted behind it.
+    // The name in parentheses may contain blanks; the fields are counted after it.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let ticks: f64 = fields.next()?.parse::<f64>().ok()? + fields.next()?.parse::<f64>().ok()?;
     let memory = |key: &str| {

@@ -1,8 +1,8 @@
-//! `cargo xtask kills`: `afk serve` and its hosts are killed many times through a backlog,
-//! and what came of it is judged from outside.
+//! `cargo xtask kills`: kills `afk serve` and its hosts many times while they work a backlog, and
+//! judges the result from outside.
 //!
-//! It is a test of the program, which tells a short form of it on every run; here cargo
-//! runs it, because nextest bounds each test by minutes.
+//! It is a test of the program, which runs a short form of it every time; here cargo runs it,
+//! because nextest limits each test to minutes.
 
 use std::path::Path;
 
@@ -19,21 +19,21 @@ pub(crate) struct Options {
     /// How many kills: of the daemon, and one in five of a host
     #[arg(long, default_value_t = 200)]
     kills: u64,
-    /// Issues to work meanwhile, over three repositories
+    /// Issues to work meanwhile, in three repositories
     #[arg(long, default_value_t = 51)]
     issues: u64,
-    /// Chooses who is killed and when
+    /// Seed that chooses what is killed and when
     #[arg(long, default_value_t = 12_648_430)]
     seed: u64,
-    /// Minutes in which every issue must be over
+    /// Minutes in which every issue must be finished
     #[arg(long, default_value_t = 30)]
     minutes: u64,
-    /// Leave the folder with repositories, store and logs where it is
+    /// Keep the folder with repositories, store and logs
     #[arg(long)]
     keep: bool,
 }
 
-/// Kills, judges and prints the table; fails where anything is wrong.
+/// Kills, judges and prints the table; fails if anything is wrong.
 pub(crate) fn kills(root: &Path, options: &Options) -> anyhow::Result<()> {
     let cargo = cargo();
     let argv =

@@ -31,24 +31,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Run every test, after looking for what the tests need
+    /// Run every test, after checking for what the tests need
     ///
-    /// As root on Debian or Ubuntu it installs what is missing with apt. With `CI`
-    /// set, what cannot be had is an error; else the tests that need it skip, visibly.
+    /// As root on Debian or Ubuntu it installs what is missing with apt. With `CI` set, anything
+    /// missing is an error; otherwise the tests that need it skip, visibly.
     Test(test::Options),
     /// Formatting, clippy, tidy and deny
     Lint,
-    /// House rules that no compiler checks: file heads and lengths, crate and module
-    /// arrows, the index of decisions
+    /// House rules that no compiler checks: file heads and lengths, links, the index of decisions
     Tidy,
     /// Licences, banned crates and sources of everything we depend on
     Deny,
-    /// Tell many seeds of the simulation: people, faults, crashes, and what must hold
+    /// Run many seeds of the simulation: people, faults, crashes, and the invariants
     Sim(sim::Options),
-    /// Kill the daemon and its hosts many times through a backlog: nothing may be done
-    /// twice, lost or stuck
+    /// Kill the daemon and its hosts many times: nothing may be done twice, lost or stuck
     Kills(kills::Options),
-    /// Change one thing of the code at a time: a test must fail (needs cargo-mutants)
+    /// Change one thing in the code at a time: a test must fail (needs cargo-mutants)
     Mutants(mutants::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {

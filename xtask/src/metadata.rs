@@ -1,6 +1,6 @@
-//! What `cargo metadata` tells of the packages here and of those we depend on.
+//! What `cargo metadata` says about our packages and those we depend on.
 //!
-//! Read for [`crate::deny`]; only the fields that it asks about.
+//! Read for [`crate::deny`]; only the fields that it needs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,14 +35,14 @@ pub(crate) struct Package {
 }
 
 impl Metadata {
-    /// Asks cargo, which must not change the lock file.
+    /// Runs cargo, which must not change the lock file.
     pub(crate) fn load(root: &Path) -> anyhow::Result<Self> {
         let cargo = run::cargo();
         let text = run::read(root, &[&cargo, "metadata", "--format-version=1", "--locked"])?;
         Self::parse(&text)
     }
 
-    /// Reads cargo's answer.
+    /// Parses cargo's output.
     pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         serde_json::from_str(text).context("cargo metadata answered in an unknown shape")
     }

@@ -1,9 +1,9 @@
-//! `cargo xtask mutants`: one sign, word or answer of the code is changed at a time, and a
-//! test must fail.
+//! `cargo xtask mutants`: changes one sign, word or value of the code at a time, and a test must
+//! fail.
 //!
-//! cargo-mutants makes, builds and judges the mutants; here stands which tests judge which
-//! crate, and what share of them must be caught. What no test can catch is listed in
-//! `.cargo/mutants.toml`, each with its reason, and is not made.
+//! cargo-mutants makes, builds and judges the mutants; this file says which tests judge which
+//! crate, and what share must be caught. Mutants that no test can catch are listed in
+//! `.cargo/mutants.toml`, each with its reason, and are skipped.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::run::{cargo, code, print, probe};
 
-/// Of a hundred mutants that compile, as many must be caught.
+/// Percentage of the mutants that compile that must be caught.
 const ENOUGH: u32 = 95;
 /// Exit codes of cargo-mutants: all caught, some missed, some never ended.
 const JUDGED: [i32; 3] = [0, 2, 3];
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// The crate that is changed
     #[arg(value_enum, default_value = "core")]
     which: Which,
-    /// Make only one in so many mutants, always the same ones
+    /// Make only one in this many mutants, always the same ones
     #[arg(long, value_name = "N", default_value_t = 1)]
     one_in: u32,
     /// How many are built and judged at once
@@ -41,7 +41,7 @@ enum Which {
     Engine,
 }
 
-/// What became of the mutants, as cargo-mutants writes it.
+/// The results of cargo-mutants.
 #[derive(Debug, Deserialize)]
 struct Outcomes {
     caught: u32,
@@ -50,7 +50,7 @@ struct Outcomes {
     unviable: u32,
 }
 
-/// Makes the mutants and prints how many a test caught; fails where too few were.
+/// Makes the mutants and prints how many were caught; fails if too few were.
 pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
     let cargo = cargo();
     if probe(&[&cargo, "mutants", "--version"]).is_none() {
@@ -68,7 +68,7 @@ pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
     ];
     let ended = code(root, &argv, &env)?;
     if !JUDGED.contains(&ended) {
-        bail!("cargo mutants ended with {ended}: what it says is above");
+        bail!("cargo mutants ended with {ended}: see its output above");
     }
     let written = root.join("target/mutants/mutants.out");
     let read = |name: &str| {
@@ -81,7 +81,7 @@ pub(crate) fn mutants(root: &Path, options: &Options) -> anyhow::Result<()> {
     }
     print(&outcomes.figure());
     if !outcomes.enough() {
-        bail!("fewer than {ENOUGH} % are caught: test what was missed");
+        bail!("fewer than {ENOUGH} % are caught: add tests for what was missed");
     }
     Ok(())
 }

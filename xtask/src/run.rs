@@ -1,7 +1,7 @@
-//! Running programs and saying so: the little that all tasks share.
+//! Running programs and printing, for all tasks.
 //!
-//! Programs get an argv, never a shell string, nothing on standard input, and the
-//! workspace as their folder.
+//! Programs get an argv, never a shell string, nothing on standard input, and the workspace as
+//! their folder.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use anyhow::{Context as _, bail};
 /// The workspace's folder.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().map(Path::to_owned).context("xtask lies in no workspace")
+    here.parent().map(Path::to_owned).context("xtask is not in a workspace")
 }
 
-/// A line for whoever watches, on standard error.
+/// A progress line on standard error.
 pub(crate) fn say(line: &str) {
-    // Whoever closed the other end does not want to hear it.
+    // If nobody reads it any more, there is nowhere to report that.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
@@ -31,7 +31,7 @@ pub(crate) fn cargo() -> String {
     std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
-/// Runs a program to its end with its output shown; an error unless it succeeds.
+/// Runs a program to its end with its output shown; fails unless it succeeds.
 pub(crate) fn show(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<()> {
     let status = status(folder, argv, env)?;
     if !status.success() {
@@ -40,7 +40,7 @@ pub(crate) fn show(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow
     Ok(())
 }
 
-/// Runs a program to its end with its output shown, and gives its exit code.
+/// Runs a program to its end with its output shown, and returns its exit code.
 pub(crate) fn code(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<i32> {
     let status = status(folder, argv, env)?;
     status.code().with_context(|| format!("{} was ended: {status}", shown(argv)))
@@ -54,7 +54,7 @@ fn status(folder: &Path, argv: &[&str], env: &[(&str, &str)]) -> anyhow::Result<
     command.status().with_context(|| format!("cannot run {name}"))
 }
 
-/// Runs a program to its end and gives its standard output; its errors are shown.
+/// Runs a program to its end and returns its standard output; its errors are shown.
 pub(crate) fn read(folder: &Path, argv: &[&str]) -> anyhow::Result<String> {
     let name = shown(argv);
     let output = command(folder, argv)?
@@ -67,7 +67,7 @@ pub(crate) fn read(folder: &Path, argv: &[&str]) -> anyhow::Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{name} printed no text"))
 }
 
-/// What a program prints on standard output, where it is there and succeeds.
+/// What a program prints on standard output, if it exists and succeeds.
 pub(crate) fn probe(argv: &[&str]) -> Option<String> {
     let output = command(Path::new("."), argv).ok()?.stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

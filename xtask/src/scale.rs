@@ -1,8 +1,8 @@
-//! `cargo xtask bench scale`: what a large installation costs, beside what is aimed at.
+//! `cargo xtask bench scale`: the cost of a large installation, beside its goals.
 //!
-//! The bench `scale` of the store makes one that has settled 100,000 runs on 10,000
-//! repositories, and times on it what a daemon and a tick do over and over. Then the release
-//! build of the program is configured with those repositories and run on the same store.
+//! The bench `scale` of the store creates a store with 100,000 settled runs on 10,000 repositories,
+//! and times what a daemon and a tick do repeatedly. Then the release build of the program is
+//! configured with those repositories and run on the same store.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -16,15 +16,15 @@ use crate::bench::{Goal, Row, table};
 use crate::idle::watch;
 use crate::run::{self, print, say};
 
-/// As many as the bench of the store fills in, by the same names.
+/// As many as the bench of the store creates, with the same names.
 const REPOS: usize = 10_000;
-/// The longest that these should take, milliseconds.
+/// Longest times, milliseconds.
 const GOALS: [(&str, f64); 3] = [("beat", 2.0), ("quiet tick", 100.0), ("status", 300.0)];
-/// The most memory that an idle daemon should hold, MB.
+/// Maximum memory of an idle daemon, MB.
 const MEMORY_GOAL: f64 = 80.0;
 /// How long the daemon is watched.
 const WATCHED: Duration = Duration::from_mins(1);
-/// Of so many runs of a command the median counts.
+/// The median of this many runs of a command counts.
 const TIMES: usize = 5;
 
 /// Measures and prints.
@@ -83,7 +83,7 @@ fn rows(text: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// How long a command takes, process and all, in milliseconds.
+/// How long a command takes, including its start, in milliseconds.
 fn time(folder: &Path, binary: &Path, command: &str) -> anyhow::Result<f64> {
     say(&format!("$ afk {command}, {TIMES} times"));
     let mut times = Vec::with_capacity(TIMES);
@@ -118,7 +118,7 @@ fn configuration(data: &Path) -> String {
         names.join(", ")
     );
     for name in &names {
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(
             text,
             "\n[repos.{name}]\nremote = \"/srv/git/{}.git\"\nverify = [\"make\", \"test\"]\n\

@@ -1,4 +1,4 @@
-//! `cargo xtask sim`: tells many seeds of the explorer, built for speed.
+//! `cargo xtask sim`: runs many seeds of the explorer, built for speed.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,13 @@ use clap::Args;
 
 use crate::run::{cargo, show};
 
-/// Which seeds to tell.
+/// Which seeds to run.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// How many seeds
     #[arg(long, default_value_t = 10_000)]
     seeds: u64,
-    /// Minutes after which no further seed is begun
+    /// Minutes after which no further seed is started
     #[arg(long, default_value_t = 5)]
     minutes: u64,
     /// The first seed
@@ -22,16 +22,16 @@ pub(crate) struct Options {
     /// Only this seed
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
-    /// Show instead that each known-bad loop is caught, and how many seeds it takes
+    /// Show instead that each known-bad loop is caught, and how many seeds that takes
     #[arg(long, conflicts_with = "seed")]
     bad: bool,
-    /// Write what is found, cut down, as stories into this folder; without it a seed that
-    /// fails is kept in target/sim
+    /// Write failures, reduced, as stories into this folder; by default a failing seed is kept in
+    /// target/sim
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
 }
 
-/// Tells the seeds; fails where one broke an invariant, or the time was over first.
+/// Runs the seeds; fails if one broke an invariant, or the time was up first.
 pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
     let (from, seeds) = match options.seed {
         Some(seed) => (seed, 1),
@@ -44,7 +44,7 @@ pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
     if let Some(folder) = options.keep.clone().or_else(kept) {
         let folder = std::path::absolute(folder).context("no such folder")?;
         std::fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         words.push(folder.to_string_lossy().into_owned());
     }
     let cargo = cargo();

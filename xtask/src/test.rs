@@ -1,8 +1,8 @@
 //! `cargo xtask test`: the one command that runs every test.
 //!
-//! Looks for what the tests need beside Rust, gets it where it may, and says what
-//! is missing. nextest runs the tests where it is installed (it bounds each one),
-//! else cargo does. The runner's own summary comes last.
+//! Checks for what the tests need besides Rust, installs it where it may, and says what is missing.
+//! nextest runs the tests if it is installed (it limits each one), otherwise cargo does. The
+//! runner's own summary comes last.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use clap::Args;
 
 use crate::run::{self, cargo, probe, say, show};
 
-/// The oldest git that will do.
+/// The oldest git that works.
 const GIT: (u32, u32) = (2, 39);
 
 /// How to run the tests.
@@ -20,20 +20,20 @@ pub(crate) struct Options {
     /// Install nothing, whatever is missing
     #[arg(long)]
     no_install: bool,
-    /// What to hand to the runner, such as a part of a test's name
+    /// Arguments for the runner, such as a part of a test's name
     #[arg(last = true)]
     runner: Vec<String>,
 }
 
-/// Something that tests need beside Rust.
+/// Something that tests need besides Rust.
 struct Need {
     /// What it is.
     what: &'static str,
     /// The packages of Debian and Ubuntu that bring it.
     packages: &'static [&'static str],
-    /// Only CI installs it: a person may not want it on a machine of their own.
+    /// Only CI installs it: a person may not want it on their machine.
     only_in_ci: bool,
-    /// None where it is there and works; else what is wrong.
+    /// None if it works; otherwise what is wrong.
     trouble: fn() -> Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> anyhow::Result<()> {
     if nextest {
         argv.extend(["nextest", "run", "--locked", "--workspace"]);
     } else {
-        say("cargo-nextest is not installed: cargo runs the tests, which has no bound a test");
+        say("cargo-nextest is not installed: cargo runs the tests, without a time limit for each");
         argv.extend([
             "test",
             "--locked",
@@ -89,10 +89,10 @@ fn have(root: &Path, need: &Need, ci: bool, install: bool) -> anyhow::Result<()>
         let quiet = [("DEBIAN_FRONTEND", "noninteractive")];
         let mut argv = vec!["apt-get", "install", "--yes", "--quiet", "--no-install-recommends"];
         argv.extend(need.packages);
-        // A list that cannot be refreshed may still do.
+        // An outdated package list may still do.
         let installed = show(root, &["apt-get", "update", "--quiet"], &quiet)
             .or_else(|error| {
-                say(&format!("{error:#}; trying with the lists that are there"));
+                say(&format!("{error:#}; trying with the existing lists"));
                 anyhow::Ok(())
             })
             .and_then(|()| show(root, &argv, &quiet));
@@ -131,7 +131,7 @@ fn git_version(text: &str) -> anyhow::Result<(u32, u32)> {
     parse().with_context(|| format!("cannot read the version in {:?}", text.trim()))
 }
 
-/// That it is installed says little: kernels and containers refuse what it needs.
+/// That it is installed says little: kernels and containers may refuse what it needs.
 fn bubblewrap() -> Option<String> {
     if probe(&["bwrap", "--version"]).is_none() {
         return Some("not installed".to_owned());
@@ -147,7 +147,7 @@ fn bubblewrap() -> Option<String> {
         "true",
     ];
     probe(&trial).is_none().then(|| {
-        "installed, but no box can be built: this kernel or container refuses user namespaces"
+        "installed, but it cannot create a sandbox: this kernel or container refuses user namespaces"
             .to_owned()
     })
 }

@@ -1,5 +1,5 @@
-//! The `afk` program: its command line, what it prints, and the demo. `main` starts it;
-//! what a command asks for is answered by `afk-app`.
+//! The `afk` program: its command line, its output, and the demo. `main` starts it; `afk-app` does
+//! what the commands ask for.
 
 pub mod cli;
 pub mod demo;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
-    // Before anything opens a file or starts a thread: a host closes what it inherited.
+    // Before anything opens a file or starts a thread: a host closes inherited files.
     match args.get(1..).unwrap_or_default().split_first() {
         Some((word, [dir])) if word == afk_agent::host::SUBCOMMAND => {
             return afk_agent::host::main(dir.as_ref());

@@ -65,7 +65,7 @@ fn the_logs_of_a_run_that_a_person_got_tell_what_failed() {
     let gone = world.afk(&["logs", ISSUE]);
     let (out, err) = texts(&gone);
     assert_eq!(gone.status.code(), Some(1), "{out}{err}");
-    assert!(err.contains("is kept no more") && err.contains("afk evidence"), "{err}");
+    assert!(err.contains("is no longer kept") && err.contains("afk evidence"), "{err}");
     assert!(out.contains("Turn 1 failed"), "the record still tells how it ended: {out}");
 }
 
@@ -96,7 +96,7 @@ fn followed_logs_show_a_held_turn_and_the_next_and_end_with_the_run() {
     world.open("go");
     control.done();
     let told = ["Turn 1: opening", "I wait for the gate.", "Turn 1 finished"];
-    let next = ["Turn 2: to hear a person", "I heard it.", "Turn 2 finished"];
+    let next = ["Turn 2: with a person's message", "I heard it.", "Turn 2 finished"];
     let out = follower.done();
     in_order(&out, &[told, next].concat());
     assert_eq!(out.matches("I wait for the gate.").count(), 1, "{out}");

@@ -132,7 +132,7 @@ fn a_bad_file_changes_nothing_pauses_pickup_and_is_told_until_it_is_mended() {
     fs::write(&file, good.replace("budget_usd = 5", "budget_usd = 5\nbugdet_usd = 6")).unwrap();
     let line = heard(
         &control,
-        "the new configuration is not good: the last good one stays, and pickup pauses",
+        "the new configuration is invalid: the last valid one stays, and dispatch pauses",
     );
     let why = line["error"].as_str().unwrap();
     let place = good.lines().position(|line| line.starts_with("budget_usd")).unwrap() + 2;
@@ -174,7 +174,7 @@ fn hangup_reads_again_and_says_what_cannot_change() {
     let control = world.start(&["serve"]);
     heard(&control, "serving");
     tell(&control, Signal::HUP);
-    heard(&control, "nothing changed by it");
+    heard(&control, "it is unchanged");
     let file = world.path("afk.toml");
     let good = fs::read_to_string(&file).unwrap();
     let elsewhere = world.path("elsewhere");
@@ -186,7 +186,7 @@ fn hangup_reads_again_and_says_what_cannot_change() {
     fs::write(&file, moved).unwrap();
     let line = heard(
         &control,
-        "a changed data_dir counts from the next start on: the store stays where it is",
+        "a changed data_dir takes effect at the next start: the store stays where it is",
     );
     assert_eq!(line["key"], "data_dir");
     assert!(!elsewhere.exists());

@@ -1,8 +1,8 @@
-//! Driving local processes: the host that owns them, the sandbox around them,
-//! and the coding agents that run in it.
+//! Driving local processes: the host that owns them, the sandbox around them, and the coding agents
+//! that run in it.
 //!
-//! Knows nothing of issues, runs or forges: the control plane and `breakglass`
-//! both stand on it.
+//! Knows nothing of issues, runs or forges, so that a program other than the control plane can use
+//! it too.
 
 pub mod agents;
 pub mod host;

@@ -154,7 +154,7 @@ fn turns_are_told_by_number_and_a_missing_one_is_refused() {
     assert_eq!(stage.git(&["branch", "--show-current"]), "side");
     let none = run(3);
     assert_eq!(none.reason(), &FailReason::StartFailed);
-    assert!(none.outcome.to_string().contains("has 2 turns, and turn 3"));
+    assert!(none.outcome.to_string().contains("has 2 turns, but turn 3"));
     let bad = stage.start_turn(&json!({"turns": 1}), 1).finish(false);
     assert_eq!(bad.reason(), &FailReason::StartFailed);
 }

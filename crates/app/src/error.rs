@@ -1,5 +1,4 @@
-//! Why something that was asked for was not done: one error for every door, with the
-//! differences that an exit code or an HTTP status tells.
+//! The error of views and operations. Its kind becomes an exit code or an HTTP status.
 
 use std::fmt;
 
@@ -14,25 +13,25 @@ use crate::config::edit::EditError;
 use crate::presence::PresenceError;
 use crate::serve::ServeError;
 
-/// Why something that was asked for was not done.
+/// Why a request failed.
 #[derive(Debug)]
 pub struct Error {
-    /// What whoever asked can do about it.
+    /// What the caller can do about it.
     pub kind: ErrorKind,
-    /// What happened, to what, and how to mend it; may have several lines.
+    /// What happened, to what, and how to fix it; may have several lines.
     pub message: String,
 }
 
-/// The differences that a door tells.
+/// The kinds of errors that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// It cannot be asked for so, or the configuration cannot be used.
+    /// The request or the configuration is invalid.
     Invalid,
-    /// It cannot be done now: a gate refuses, or something has to happen first.
+    /// It cannot be done now: a gate refuses, or something else has to happen first.
     Waiting,
     /// Something is missing on this machine.
     Missing,
-    /// Another process does it already.
+    /// Another process already does it.
     Taken,
     /// It was interrupted.
     Interrupted,
@@ -46,7 +45,7 @@ impl Error {
         Self { kind, message: message.into() }
     }
 
-    /// It cannot be asked for so.
+    /// The request is invalid.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, message)
     }
@@ -106,7 +105,7 @@ impl From<EditError> for Error {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error.kind() {
-            // The path of the store helps nobody who asked for an issue.
+            // The path of the store does not help somebody who named an issue.
             StoreErrorKind::NotFound(what) => Self::invalid(format!(
                 "there is no {what}; `afk issue list --all` shows every issue"
             )),

@@ -1,8 +1,8 @@
-//! The composed control plane: the configuration, the wiring of every adapter, and what a
-//! person or a program can ask for.
+//! The composed control plane: the configuration, the wiring of every adapter, and the views and
+//! operations that people and programs use.
 //!
-//! The doors (command line, HTTP) ask here, so that all of them give the same answer.
-//! Nothing here prints, and nothing here decides what a run does next.
+//! The command line, and later HTTP, call these functions, so that all of them give the same
+//! answers. Nothing here prints, and nothing here decides what a run does next.
 
 pub mod config;
 pub mod doctor;

@@ -1,5 +1,5 @@
-//! The person who looks at the control plane and steers it, with what they need for that:
-//! configuration, store and local tracker, without the engine.
+//! A person at the control plane and what their commands need: configuration, store and local
+//! tracker, without the engine.
 //!
 //! Opened anew by each command. Opening it starts and stops nothing.
 
@@ -19,14 +19,14 @@ use crate::settings::FileSettings;
 use crate::wiring::open_store;
 use crate::{EVIDENCE, Error, data_dir, store_is_there, user_name};
 
-/// A run id is told from the beginning of it, of at least so many characters.
+/// Minimum length of a prefix that names a run.
 const LEAST_PREFIX: usize = 4;
 
 /// A person, and what they work with.
 pub struct Operator {
     /// The configuration in force.
     pub config: Arc<Config>,
-    /// What is wrong with the configuration that was found, where this is another.
+    /// Why the configuration that was found is invalid, if another is in force.
     pub trouble: Option<String>,
     /// The store.
     pub store: Store,
@@ -37,13 +37,13 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Opens everything; makes the data folder and the store where they are not.
+    /// Opens everything; creates the data folder and the store if they do not exist.
     pub async fn open(sources: Sources) -> Result<Self, Error> {
         Self::with(FileSettings::open(sources)?.config(), None).await
     }
 
-    /// The same for who only looks, or stops things: also where the configuration is not
-    /// good; then [`Self::trouble`] says what is wrong with it.
+    /// The same for commands that only read or stop things. Works with an invalid configuration,
+    /// and then [`Self::trouble`] says what is wrong with it.
     pub async fn open_to_look(sources: Sources) -> Result<Self, Error> {
         let (config, trouble) = FileSettings::open_to_look(sources, store_is_there)?.read();
         Self::with(config, trouble).await
@@ -61,17 +61,17 @@ impl Operator {
         Ok(Self { config, trouble, store, tracker, person })
     }
 
-    /// A repository as somebody typed it; the default owner completes it.
+    /// A repository as typed; the default owner completes it.
     pub fn repo(&self, text: &str) -> Result<RepoName, Error> {
         repo(text, &self.config)
     }
 
-    /// An issue as somebody typed it; the default owner completes it.
+    /// An issue as typed; the default owner completes it.
     pub fn issue(&self, text: &str) -> Result<IssueRef, Error> {
         issue(text, &self.config)
     }
 
-    /// The run that `text` names: an id, the beginning of one, or an issue's newest.
+    /// The run that `text` names: an id, a prefix of one, or an issue (its newest run).
     pub async fn run(&self, text: &str) -> Result<StoredRun, Error> {
         if text.contains('#') {
             let issue = self.issue(text)?;
@@ -91,7 +91,8 @@ impl Operator {
         }
         if let Ok(id) = text.parse::<RunId>() {
             let found = self.store.load(id).await?;
-            return found.ok_or_else(|| Error::invalid(format!("there is no run {id} here")));
+            return found
+                .ok_or_else(|| Error::invalid(format!("there is no run {id} in this store")));
         }
         let hex = text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
         if !hex || text.len() < LEAST_PREFIX {
@@ -109,7 +110,7 @@ impl Operator {
                 return Err(Error::invalid(told));
             }
         };
-        found.ok_or_else(|| Error::invalid(format!("no run here begins with {text}")))
+        found.ok_or_else(|| Error::invalid(format!("no run in this store begins with {text}")))
     }
 }
 
@@ -118,7 +119,7 @@ pub fn bundle_file(config: &Config, run: RunId) -> Result<PathBuf, Error> {
     Ok(data_dir(config)?.join(EVIDENCE).join(format!("{run}.json")))
 }
 
-/// Refuses a repo that the configuration does not have, and says what to add.
+/// Refuses a repo that is not configured, and says what to add.
 pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Result<(), Error> {
     if config.policy.repos.contains_key(repo) {
         return Ok(());
@@ -130,7 +131,7 @@ pub fn configured(repo: &RepoName, config: &Config, path: Option<&Path>) -> Resu
     Err(Error::invalid(not_configured(repo, &file)))
 }
 
-/// An issue as somebody typed it; the default owner completes it.
+/// An issue as typed; the default owner completes it.
 pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
     let completed = match (&config.own.default_owner, text.split_once('#')) {
         (Some(owner), Some((repo, number))) if !repo.contains('/') => {
@@ -141,7 +142,7 @@ pub fn issue(text: &str, config: &Config) -> Result<IssueRef, Error> {
     completed.map_err(|e: IdError| Error::invalid(e.to_string()))
 }
 
-/// A repository as somebody typed it.
+/// A repository as typed.
 pub fn repo(text: &str, config: &Config) -> Result<RepoName, Error> {
     RepoName::complete(text, config.own.default_owner.as_deref())
         .map_err(|e| Error::invalid(e.to_string()))
@@ -150,11 +151,11 @@ pub fn repo(text: &str, config: &Config) -> Result<RepoName, Error> {
 /// What to do about a repo without a table.
 pub fn not_configured(repo: &RepoName, why: &str) -> String {
     format!(
-        "{repo} is not configured: {why}; a file is looked for at --config, AFK_CONFIG, \
+        "{repo} is not configured: {why}; the file is searched for at --config, AFK_CONFIG, \
          ./afk.toml and ~/.config/afk/config.toml\n\n\
-         afk writes it for you:\n\n    \
+         let afk write it:\n\n    \
          afk enroll {repo} --remote PATH-OR-URL --verify 'COMMAND'\n\n\
-         or add by hand:\n\n    \
+         or add it by hand:\n\n    \
          [repos.\"{repo}\"]\n    \
          remote = \"/path/to/repository\"\n    \
          verify = [\"cargo\", \"test\"]\n    \

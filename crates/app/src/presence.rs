@@ -1,7 +1,7 @@
-//! Presence as every door shows it: what people claimed, and where runs are at work.
+//! Presence: what people claimed, and where runs are at work.
 //!
-//! The command line is one door; others take the same four words (resource, holder,
-//! purpose, time to live) and get the same answers.
+//! Every interface takes the same four words (resource, holder, purpose, time to live) and gets the
+//! same answers.
 
 use afk_core::ids::At;
 use afk_core::presence::{ClaimError, Presence, of_run};
@@ -9,13 +9,13 @@ use afk_engine::ports::{PortError, Store as _};
 use afk_store::{Store, StoreError};
 use jiff::SignedDuration;
 
-/// Who is named as present where a run is at work.
+/// The holder shown for a run at work.
 const HOLDER: &str = "afk";
 
-/// Why presence was not given or changed.
+/// Why presence could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum PresenceError {
-    /// What was asked for cannot be kept.
+    /// The claim is invalid.
     #[error(transparent)]
     Claim(#[from] ClaimError),
     /// The store failed.
@@ -49,7 +49,7 @@ pub async fn claim(
     Ok(store.presence_claim(&claim, holder, now).await?)
 }
 
-/// Ends the claim of `holder`; false where they had none.
+/// Ends the claim of `holder`; false if they had none.
 pub async fn release(
     store: &Store,
     resource: &str,

@@ -1,8 +1,8 @@
-//! The daemon: one a store, driving the loop until it is told to stop.
+//! The daemon: one for each store, driving the loop until it is stopped.
 //!
-//! Knows no terminal and no signal; `cli` hands it a token. That it is the only one is a
-//! lease in the store, renewed while it lives; ticks and foreground runs share the store
-//! by the runs' own leases and are not kept out.
+//! Knows no terminal and no signals; `cli` gives it a token. A lease in the store, renewed while
+//! the daemon lives, keeps it the only one; ticks and foreground runs may use the store beside it,
+//! under the runs' own leases.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::App;
 
-/// The lease of the one daemon of a store.
+/// The key of the daemon's lease.
 const KEY: &str = "serve";
 /// How long it lasts without renewal.
 const LEASE: Duration = Duration::from_secs(30);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(10);
-/// How long a stop may take: the driver's own bound, and some for what it awaits.
+/// Time limit of a stop: the driver's own limit, and some margin.
 const STOP_BOUND: Duration = Duration::from_secs(12);
 
-/// Why the daemon does not run, or runs no more.
+/// Why the daemon cannot run, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// Another one works this store.
@@ -34,7 +34,7 @@ pub enum ServeError {
          `afk tick` and `afk run` may be used beside it"
     )]
     Taken(String),
-    /// Somebody took the lease over, so that this one had to stop.
+    /// Somebody took the lease over, so this daemon had to stop.
     #[error("the lease of this `afk serve` was lost to {0}: it stopped, its runs go on there")]
     Lost(String),
     /// The store does not answer.
@@ -45,7 +45,7 @@ pub enum ServeError {
     Loop(PortError),
 }
 
-/// Serves until `shutdown`, or until the lease is lost; `begun` tells of it once it is held.
+/// Serves until `shutdown`, or until the lease is lost; calls `begun` once the lease is held.
 /// Agents and jobs go on under their hosts either way.
 pub async fn serve(
     app: &App,
@@ -62,19 +62,19 @@ pub async fn serve(
         return Err(ServeError::Lost(holder(&app.store).await?));
     }
     if let Err(error) = app.engine.ports().store.unlease(KEY, &app.owner).await {
-        tracing::warn!(error = error.chain(), "lease not let go");
+        tracing::warn!(error = error.chain(), "lease not released");
     }
     driven.map_err(ServeError::Loop)
 }
 
-/// Who serves this store; none where nobody does.
+/// The daemon of this store, if one is running.
 pub async fn serving(store: &Store) -> Result<Option<Holder>, StoreError> {
     let found = store.lease_holder(KEY).await?.filter(|held| held.until > Timestamp::now());
     let alive = found.filter(|held| !afk_local::owner::is_dead(&held.owner));
     Ok(alive.and_then(|held| Holder::of(&held.owner)))
 }
 
-/// Drives until `stop`, which a lost lease causes too; whether it was lost.
+/// Drives until `stop`, which losing the lease also triggers; returns whether it was lost.
 async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bool) {
     let drive = app.engine.drive(Drive { dispatch: true, until: Until::Shutdown }, stop);
     tokio::pin!(drive);
@@ -95,7 +95,7 @@ async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bo
             }
             () = &mut beside, if !resting => resting = true,
             () = &mut bound => {
-                tracing::warn!("what was under way is left as it is: the next start goes on with it");
+                tracing::warn!("unfinished work is left as it is: the next start continues it");
                 return (Ok(()), lost.is_cancelled());
             }
         }
@@ -108,8 +108,8 @@ async fn hold(app: &App) -> Result<bool, PortError> {
     Ok(store.lease(KEY, &app.owner, LEASE, Timestamp::now()).await?.is_some())
 }
 
-/// Renews the lease until `stop`, and stops everything when it is lost. A store that does
-/// not answer is no loss: every write of a run is fenced by the run's own lease.
+/// Renews the lease until `stop`, and stops everything when it is lost. A store that does not
+/// answer is not a loss: every write of a run is fenced by the run's own lease.
 async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
     loop {
         tokio::select! {
@@ -130,12 +130,12 @@ async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
     }
 }
 
-/// Who holds the lease, for people.
+/// The holder of the lease, for people.
 async fn holder(store: &Store) -> Result<String, StoreError> {
     let found = store.lease_holder(KEY).await?;
     let known = found.map(|held| match Holder::of(&held.owner) {
         Some(holder) => holder.to_string(),
         None => held.owner,
     });
-    Ok(known.unwrap_or_else(|| "nobody any more".to_owned()))
+    Ok(known.unwrap_or_else(|| "nobody".to_owned()))
 }

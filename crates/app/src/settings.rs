@@ -1,9 +1,9 @@
-//! The configuration in force: loaded from its file, read again when the file has
-//! changed and rests, and kept as it was when what is there now is not good.
+//! The configuration in force: loaded from its files, loaded again after they change and have
+//! rested, and kept when the new one is invalid.
 //!
-//! A file that somebody is just writing may hold its beginning alone, or nothing, and still
-//! be a whole configuration: one under which repos are off the allowlist and their runs
-//! cancelled. So a change counts only once nothing has changed for a moment.
+//! A file that is being written may be truncated or empty and still be a valid configuration: one
+//! without an allowlist, which would cancel runs. So a change only counts after the files have been
+//! unchanged for a moment.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,16 @@ pub struct FileSettings {
     fed: Mutex<Vec<Fed>>,
 }
 
-/// Who is given the configuration whenever it is another.
+/// Gets the configuration whenever it changes.
 type Fed = Box<dyn Fn(&Config) + Send + Sync>;
 
 /// How long a changed file must have rested before it is read.
 pub const RESTS: Duration = Duration::from_secs(1);
 
-/// How often the files are looked at, at most: everybody asks, and a fleet has many files.
+/// Minimum time between checks of the files: every caller triggers one, and a fleet has many files.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Mistakes that are told at once; whoever mends these is told the rest.
+/// Maximum number of mistakes reported at once.
 const MOST: usize = 50;
 
 struct State {
@@ -45,11 +45,11 @@ struct State {
     trouble: Option<String>,
     /// The folder of included files.
     include: Option<PathBuf>,
-    /// When the files were looked at last.
+    /// When the files were last checked.
     looked: Option<Instant>,
-    /// The files as they were read last; none where they are to be read in any case.
+    /// The files as last read; none to force a reload.
     read: Option<Stamps>,
-    /// The files as they are now, where that is something else, and since when.
+    /// The files' current state if it differs from the one read, and since when.
     moved: Option<(Stamps, Instant)>,
 }
 
@@ -60,7 +60,7 @@ impl State {
         Self { good: Arc::new(good), trouble, include, read: Some(stamps), moved: None, looked }
     }
 
-    /// Whether the files are not what was read, and have been as they are `now` for long
+    /// Whether the files differ from what was read, and have been as they are `now` for long
     /// enough.
     fn has_changed(&mut self, now: &Stamps) -> bool {
         if self.read.as_ref() == Some(now) {
@@ -77,25 +77,24 @@ impl State {
     }
 }
 
-/// The files' stamps, in order; one that is gone has a stamp, too: none.
+/// The files' stamps, in order; a missing file has the stamp none.
 type Stamps = Vec<Option<Stamp>>;
 
-/// What tells one state of a file from another: when it was written, its length, its
-/// inode, and when that changed, which nobody can set back.
+/// What distinguishes one state of a file from another: modification time, length, inode, and
+/// change time, which nobody can set back.
 type Stamp = (SystemTime, u64, u64, (i64, i64));
 
 impl FileSettings {
-    /// Loads the configuration, which must be good now.
+    /// Loads the configuration, which must be valid.
     pub fn open(sources: Sources) -> Result<Self, ConfigErrors> {
         let watched = Watched::of(&sources);
         let good = checked(&sources)?;
         Ok(Self::new(sources, State::new(good, None, watched)))
     }
 
-    /// The same, also where what they configure is not good, if they still say where things
-    /// are kept and `there` finds a store there: then it is as shipped, which dispatches
-    /// nothing, and [`Self::current`] tells the trouble. For those who look, and those who
-    /// stop; a file that is not good makes no store.
+    /// The same, but if the configuration is invalid and still says where the store is, and `there`
+    /// finds a store there, the defaults apply, which dispatch nothing, and [`Self::current`]
+    /// returns the problem. For commands that only read or stop things; never creates a store.
     pub fn open_to_look(
         sources: Sources,
         there: impl Fn(&Config) -> bool,
@@ -124,8 +123,7 @@ impl FileSettings {
         Self { sources, state: Mutex::new(state), local, fed: Mutex::default() }
     }
 
-    /// The configuration that was loaded last and was good, and why pickup pauses where the
-    /// newest is not.
+    /// The last valid configuration, and why dispatch pauses if the newest one is invalid.
     pub fn read(&self) -> (Arc<Config>, Option<String>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
@@ -140,25 +138,25 @@ impl FileSettings {
         (state.good.clone(), state.trouble.clone())
     }
 
-    /// The configuration that was loaded last and was good.
+    /// The last valid configuration.
     pub fn config(&self) -> Arc<Config> {
         self.read().0
     }
 
-    /// Gives the configuration to `take`, now and whenever it is another.
+    /// Passes the configuration to `take`, now and whenever it changes.
     pub fn feed(&self, take: impl Fn(&Config) + Send + Sync + 'static) {
         take(&self.config());
         self.fed.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(take));
     }
 
-    /// What of it is this machine's, as it changes.
+    /// This machine's part of it, as it changes.
     pub fn local(&self) -> watch::Receiver<Arc<LocalSettings>> {
         self.local.subscribe()
     }
 }
 
 impl FileSettings {
-    /// Asks for the configuration to be read again, changed or not, once it rests.
+    /// Requests a reload, even if nothing changed, once the files have rested.
     pub fn ask_again(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.read, state.moved, state.looked) = (None, None, None);
@@ -171,15 +169,15 @@ impl FileSettings {
                 let repos = config.policy.allowlist.len();
                 tracing::info!(repos, "configuration read again");
                 if !changed {
-                    tracing::info!("nothing changed by it");
+                    tracing::info!("it is unchanged");
                 }
                 if config.local.data_dir != state.good.local.data_dir {
                     tracing::warn!(
                         key = "data_dir",
-                        "a changed data_dir counts from the next start on: the store stays where it is"
+                        "a changed data_dir takes effect at the next start: the store stays where it is"
                     );
                 }
-                // What is as it was stays the same thing, which is quick to compare.
+                // Parts that are equal keep the same allocation, which is quick to compare.
                 if config.policy == state.good.policy {
                     config.policy = state.good.policy.clone();
                 }
@@ -196,7 +194,7 @@ impl FileSettings {
                 let trouble = errors.to_string();
                 tracing::error!(
                     error = trouble,
-                    "the new configuration is not good: the last good one stays, and pickup pauses"
+                    "the new configuration is invalid: the last valid one stays, and dispatch pauses"
                 );
                 state.trouble = Some(trouble);
             }
@@ -211,7 +209,7 @@ impl Settings for FileSettings {
     }
 }
 
-/// Loads the configuration and checks what its shape alone does not say.
+/// Loads the configuration and checks what its types do not express.
 pub fn checked(sources: &Sources) -> Result<Config, ConfigErrors> {
     let loaded = load::<Config>(sources)?;
     warn_once(&loaded.mistyped);
@@ -219,11 +217,11 @@ pub fn checked(sources: &Sources) -> Result<Config, ConfigErrors> {
     if problems.is_empty() { Ok(loaded.config) } else { Err(ConfigErrors { problems }) }
 }
 
-/// What is wrong with a configuration whose shape is sound.
+/// What is wrong with a configuration of the right types.
 pub fn problems(loaded: &Loaded<Config>) -> Vec<Problem> {
     let all = loaded.config.mistakes().into_iter();
     let told = all.take(MOST).map(|mistake| loaded.places.problem(&mistake.key, mistake.what));
-    // What repos have from one pattern is one problem.
+    // A problem in a pattern is reported once, not once for each repo.
     let mut problems: Vec<Problem> = Vec::new();
     for problem in told {
         if !problems.contains(&problem) {
@@ -233,11 +231,11 @@ pub fn problems(loaded: &Loaded<Config>) -> Vec<Problem> {
     problems
 }
 
-/// What is wrong with a file that says nothing any more. To begin with nothing is fine; to
-/// be left with nothing is an accident.
+/// What is wrong with a file that has become empty. Starting with an empty file is fine; becoming
+/// empty is an accident.
 fn emptied(sources: &Sources) -> Option<ConfigErrors> {
     let text = std::fs::read_to_string(sources.file.as_ref()?).ok()?;
-    let why = "it is empty, and was not when it was read; to stop all, turn the kill switch on";
+    let why = "it has become empty; to stop dispatch, turn the kill switch on";
     let problem = |path: &PathBuf| Problem {
         origin: Origin::File { path: path.clone(), place: None },
         key: String::new(),
@@ -247,7 +245,7 @@ fn emptied(sources: &Sources) -> Option<ConfigErrors> {
     Some(ConfigErrors { problems: vec![problem(file)] })
 }
 
-/// What is watched for changes, as it is now.
+/// The current state of everything that is watched for changes.
 struct Watched {
     include: Option<PathBuf>,
     stamps: Stamps,
@@ -263,14 +261,14 @@ impl Watched {
 fn stamps(sources: &Sources, include: Option<&Path>) -> Stamps {
     let mut files: Vec<PathBuf> = sources.file.iter().cloned().collect();
     if let Some(dir) = &sources.mounted {
-        // What a ConfigMap mounts is a folder of links, of which a change swaps one.
+        // A ConfigMap is mounted as a folder of links, one of which is swapped on a change.
         let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
         let mut mounted: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         mounted.sort();
         files.extend(mounted);
     }
     if let Some(folder) = include {
-        // The folder itself tells of files that come and go.
+        // The folder's own stamp shows files that are added or removed.
         files.push(folder.to_owned());
         files.extend(included(folder).unwrap_or_default());
     }
@@ -298,7 +296,7 @@ mod tests {
         (folder, file, settings)
     }
 
-    /// Asks until it is so.
+    /// Polls until the condition holds.
     #[track_caller]
     fn until(settings: &FileSettings, so: impl Fn(&Config, Option<&str>) -> bool) {
         let bound = Instant::now() + Duration::from_mins(1);
@@ -331,7 +329,7 @@ mod tests {
         let before = settings.config();
         std::fs::write(&file, " \n").unwrap();
         until(&settings, |config, trouble| {
-            *config == *before && trouble.is_some_and(|why| why.contains("it is empty"))
+            *config == *before && trouble.is_some_and(|why| why.contains("it has become empty"))
         });
         std::fs::write(&file, WHOLE).unwrap();
         until(&settings, |config, trouble| *config == *before && trouble.is_none());

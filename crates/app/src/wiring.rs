@@ -1,7 +1,7 @@
-//! Everything put together: configuration, store, tracker, and the engine over the
-//! adapters of this machine.
+//! Composes everything: configuration, store, tracker, and the engine over the adapters of this
+//! machine.
 //!
-//! Made once a command. Opening it touches no tracker, remote or agent.
+//! Made once for each command. Opening it touches no tracker, remote or agent.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,9 +33,9 @@ type Adapters<T> = BTreeMap<AdapterName, Arc<T>>;
 
 /// The control plane of one machine.
 pub struct App {
-    /// The configuration as it was when the app was opened.
+    /// The configuration at the time the app was opened.
     pub config: Arc<Config>,
-    /// Where it was read from; none where only defaults and the environment count.
+    /// The file it was read from, if any.
     pub config_path: Option<PathBuf>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
@@ -51,7 +51,7 @@ pub struct App {
     pub local: Local,
     /// The configuration as it changes.
     pub settings: Arc<FileSettings>,
-    /// The name that this process signs its leases with.
+    /// The name that this process uses in its leases.
     pub owner: String,
     /// The loop.
     pub engine: Engine,
@@ -60,16 +60,16 @@ pub struct App {
 /// Why the control plane cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
-    /// The configuration is not good.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
     /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Git is missing, too old, or the workspaces cannot be made.
+    /// Git is missing or too old, or the workspaces cannot be created.
     #[error(transparent)]
     Git(#[from] GitError),
-    /// A folder cannot be made.
+    /// A folder cannot be created.
     #[error("could not create {}: {source}", path.display())]
     Folder {
         /// Which.
@@ -77,13 +77,13 @@ pub enum AppError {
         /// Why.
         source: std::io::Error,
     },
-    /// Nothing says where to keep things.
+    /// It is not known where to keep the store.
     #[error("neither data_dir nor HOME says where to keep the store: set data_dir")]
     NoDataDir,
-    /// The running program cannot be named, so that no host can be started from it.
+    /// The path of the running program is unknown, so no host can be started from it.
     #[error("could not find the running program: {0}")]
     NoProgram(std::io::Error),
-    /// An adapter cannot be made.
+    /// An adapter cannot be created.
     #[error("{0}")]
     Adapter(String),
 }
@@ -95,8 +95,8 @@ impl App {
         Self::with(FileSettings::open(sources)?, config_path).await
     }
 
-    /// The same for those who only look or stop things, who need no good configuration: see
-    /// [`FileSettings::open_to_look`].
+    /// The same for commands that only read or stop things, which work without a valid
+    /// configuration: see [`FileSettings::open_to_look`].
     pub async fn open_to_look(sources: Sources) -> Result<Self, AppError> {
         let config_path = sources.file.clone();
         Self::with(FileSettings::open_to_look(sources, store_is_there)?, config_path).await
@@ -161,7 +161,7 @@ impl App {
         let executors = Arc::new(Router::new("executor", BTreeMap::new()));
         let here: Arc<dyn Executor> = Arc::new(LocalExecutor::new(local.clone()));
         files.feed({
-            // Not held: the executor itself holds the settings.
+            // Not stored: the executor itself holds the settings.
             let (executors, here) = (Arc::downgrade(&executors), Arc::downgrade(&here));
             move |config| {
                 if let (Some(executors), Some(here)) = (executors.upgrade(), here.upgrade()) {
@@ -211,7 +211,7 @@ impl App {
     }
 }
 
-/// Where store and workspaces live: `data_dir`, else the platform's data folder.
+/// Where store and workspaces are: `data_dir`, or the platform's data folder.
 pub fn data_dir(config: &Config) -> Result<PathBuf, AppError> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
     config
@@ -229,7 +229,7 @@ pub const STORE_FILE: &str = "afk.db";
 /// The folder of kept bundles in the data folder.
 pub const EVIDENCE: &str = "evidence";
 
-/// Opens the store in the data folder. Leases of processes that are gone are not waited out.
+/// Opens the store in the data folder. Leases of dead processes are taken over at once.
 pub(crate) async fn open_store(data_dir: &Path) -> Result<Store, StoreError> {
     let options = OpenOptions { is_dead: owner::is_dead, ..OpenOptions::default() };
     options.open(&data_dir.join(STORE_FILE)).await
@@ -245,8 +245,8 @@ pub fn keeper() -> String {
     LocalTracker::user(&user_name()).id
 }
 
-/// The name of whoever runs this process. A scheduler may not set `USER`; the name of
-/// the user id is the same, so that a person stays the same person under it.
+/// The name of the user who runs this process. A scheduler may not set `USER`; the name of the user
+/// id is the same, so that a person keeps their identity.
 pub fn user_name() -> String {
     let uid = rustix::process::getuid().as_raw();
     std::env::var("USER").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| {
@@ -270,7 +270,7 @@ fn make_private(path: &Path) -> Result<(), AppError> {
     made.map_err(|source| AppError::Folder { path: path.to_owned(), source })
 }
 
-/// What git needs of our environment to reach a remote.
+/// The environment variables that git needs to reach a remote.
 fn proxies() -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
     let found = names.iter().filter_map(|name| Some(((*name).into(), std::env::var_os(name)?)));

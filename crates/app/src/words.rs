@@ -1,14 +1,14 @@
-//! How outside text and times are written wherever people read them.
+//! How outside text and times are written for people.
 
 use std::time::Duration;
 
 use afk_core::ids::At;
 use afk_core::text::{AT, SLASH, neutral};
 
-/// Text of issues, agents and CI that can go to a terminal: no terminal sequences,
-/// nothing that cannot be seen; line ends stay.
+/// Text of issues, agents and CI made safe for a terminal: no terminal sequences, nothing
+/// invisible; line ends stay.
 pub fn printable(text: &str) -> String {
-    // Prompts also have these two replaced, which only a person reading would mind.
+    // Prompts also have these two replaced, which would only disturb a person.
     neutral(text).replace(AT, "@").replace(SLASH, "/")
 }
 
@@ -23,7 +23,7 @@ pub fn line(text: &str, max: usize) -> String {
     format!("{}…", cut.trim_end())
 }
 
-/// The time from `from` to `to`; zero where it is the other way round.
+/// The time from `from` to `to`; zero if `to` is earlier.
 pub fn between(from: At, to: At) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }

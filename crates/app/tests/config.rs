@@ -204,14 +204,14 @@ fn every_mistake_in_a_file_is_told_with_its_place() {
          [repos.'o/a']\nverfy = ['x']\nbudget_usd = true\n",
         &[("AFK_FIX_FORWARD_MAX_SECONDS", "soon"), ("AFK_KILL_SWITCH", "")],
     ), @r#"
-afk.toml:1:1: killswitch: is no key; did you mean `kill_switch`?
+afk.toml:1:1: killswitch: is not a known key; did you mean `kill_switch`?
 afk.toml:2:14: budget_usd: must be a number; found text
 afk.toml:3:21: allowlist.1: must be a repository name such as owner/name
 afk.toml:4:28: fix_forward_max_attempts: must be a whole number from 0 up
-afk.toml:5:1: zzz: is no key; known here: allowlist, budget_usd, fix_forward_max_attempts, fix_forward_max_seconds, forge, in_progress_label, kill_switch, ready_label, repos
+afk.toml:5:1: zzz: is not a known key; known here: allowlist, budget_usd, fix_forward_max_attempts, fix_forward_max_seconds, forge, in_progress_label, kill_switch, ready_label, repos
 afk.toml:8:8: forge.kind: must be `local` or `git-hub`
-afk.toml:9:3: forge.tokn: is no key; did you mean `token`?
-afk.toml:11:1: repos."o/a".verfy: is no key; did you mean `verify`?
+afk.toml:9:3: forge.tokn: is not a known key; did you mean `token`?
+afk.toml:11:1: repos."o/a".verfy: is not a known key; did you mean `verify`?
 afk.toml:12:14: repos."o/a".budget_usd: must be a number; found a boolean
 environment variable AFK_FIX_FORWARD_MAX_SECONDS: fix_forward_max_seconds: must be a whole number
 environment variable AFK_KILL_SWITCH: kill_switch: must be 1, true, yes or on, or 0, false, no or off; it is blank

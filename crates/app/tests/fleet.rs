@@ -108,10 +108,10 @@ fn every_mistake_in_an_included_file_is_told_with_its_place() {
     assert_eq!(
         folder.bad(),
         [
-            "repos.d/1.toml: kill_switch: belongs in the main file: an included one holds \
+            "repos.d/1.toml: kill_switch: belongs in the main file: an included one may only hold \
              allowlist, repos, repos_like alone",
-            "repos.d/1.toml:6:1: repos.\"o/b\".verfy: is no key; did you mean `verify`?",
-            "repos.d/2.toml:2:1: repos.\"o/a\": is given at afk.toml:3:1, too; keep one of them",
+            "repos.d/1.toml:6:1: repos.\"o/b\".verfy: is not a known key; did you mean `verify`?",
+            "repos.d/2.toml:2:1: repos.\"o/a\": is also given at afk.toml:3:1; keep one of them",
             "repos.d/3.toml:1:21: allowlist.2: must be text; found a whole number",
             "repos.d/3.toml:2:1: repos.\"o/d\": lacks the key `verify`",
             "repos.d/4.toml:1:7: is not TOML: unclosed table, expected `]`",
@@ -159,7 +159,7 @@ fn what_is_wrong_with_a_pattern_is_told_once_and_there() {
     );
     check(
         &format!("{whole}stages = [{{ name = 'ci', command = ['ci'] }}]\nagent = 'x'\n"),
-        "afk.toml:6:9: repos_like.\"acme/*\".agent: is the name of none; known are claude, \
+        "afk.toml:6:9: repos_like.\"acme/*\".agent: is unknown; known are claude, \
          scripted",
     );
     check(

@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 use afk_core::blockers::blockers;
 use afk_core::gates::{
-    Answer, DispatchPolicy, Fleet, Needed, Next, RemoteFacts, RepoFacts, Switch, next,
+    DispatchPolicy, Fact, Fleet, Needed, Next, RemoteFacts, RepoFacts, Switch, next,
 };
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use afk_core::issue::{BlockerState, Issue, Permission};
@@ -76,14 +76,14 @@ fn look(issue: &Issue) -> RemoteFacts {
     let named = blockers(&issue.body, &issue.issue.repo);
     RemoteFacts {
         remote: Needed::There,
-        foreign_lock: Answer::Known(None),
-        trust: Answer::Known(Trust::Trusted {
+        foreign_lock: Fact::Known(None),
+        trust: Fact::Known(Trust::Trusted {
             by: Actor { id: "1".into(), login: "dev".into(), bot: false },
             at: At::UNIX_EPOCH,
             ground: Ground::Permission(Permission::Write),
             asked: None,
         }),
-        blockers: Answer::Known(named.into_iter().map(|b| (b, BlockerState::Open)).collect()),
+        blockers: Fact::Known(named.into_iter().map(|b| (b, BlockerState::Open)).collect()),
         base: None,
     }
 }

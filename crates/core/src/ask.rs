@@ -1,7 +1,7 @@
-//! What an agent asks of a person, and what policy answers where no person does.
+//! An agent's questions to a person, and the policy's answer when no person gives one.
 //!
-//! An agent never stalls on a question: under `full-access` policy answers at once,
-//! under `ask` at the question's deadline.
+//! An agent never stalls on a question: under `full-access` policy answers at once, under `ask` at
+//! the question's deadline.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,32 +15,32 @@ pub enum Permissions {
     /// Everything; the sandbox is the limit, and a question is answered at once.
     #[default]
     FullAccess,
-    /// What a person allows, each time it asks; refused at the question's deadline.
+    /// Only what a person allows, each time; refused at the question's deadline.
     Ask,
 }
 
-/// Something that an agent waits to be told.
+/// A question that an agent waits on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// Its id; an answer names it.
     pub id: String,
-    /// Whether a person is asked a question, rather than for a permission.
+    /// Whether it is an open question; otherwise it asks for a permission.
     pub question: bool,
-    /// What is asked, one short line.
+    /// The question, in one short line.
     pub what: String,
     /// Since when.
     pub since: At,
 }
 
-/// What an agent is told.
+/// The answer to a question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// It may.
+    /// Permission granted.
     Allow,
-    /// It may not, or nobody answers.
+    /// Permission refused, by a person or for lack of an answer.
     Deny {
-        /// Told to the agent.
+        /// The reason, for the agent.
         why: String,
     },
     /// A person's own words.
@@ -51,12 +51,12 @@ pub enum Answer {
 }
 
 impl Permissions {
-    /// The answer to `asked` where no person gives one.
+    /// The answer to `asked` when no person gives one.
     pub fn answer(self, asked: &Asked) -> Answer {
         let deny = |why: &str| Answer::Deny { why: why.to_owned() };
         match (self, asked.question) {
             (Self::FullAccess | Self::Ask, true) => deny(
-                "Nobody is there to answer. Decide it yourself by what the issue says, go on, and \
+                "Nobody is there to answer. Decide it yourself based on the issue, go on, and \
                  record the decision and its reason in a commit message.",
             ),
             (Self::FullAccess, false) => Answer::Allow,

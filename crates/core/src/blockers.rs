@@ -1,21 +1,20 @@
-//! Which issues an issue's body names as blockers. Whether they are still open is
-//! asked of the tracker by others; a forge's own dependency relations are added
-//! there too.
+//! Which issues an issue's body names as blockers. Whether they are still open is read from the
+//! tracker elsewhere, where a forge's own dependency relations are added too.
 //!
-//! Read line by line, without markdown's structure: a clause in a code block or a
-//! quotation counts, because to wait for too much is the safe mistake.
+//! Read line by line, ignoring markdown's structure: a clause in a code block or a quotation
+//! counts, because waiting too often is the safe mistake.
 
 use crate::ids::{IssueRef, RepoName};
 
-/// Blockers that are asked about. Each costs a call of the tracker, and a body may name
-/// more than anybody could want to be asked.
+/// Maximum number of blockers that are read. Each costs a call of the tracker, and a body may name
+/// any number.
 pub const MOST: usize = 100;
 
-/// The issues that `body` says block it, in order, each once; no more than one over
-/// [`MOST`], so that who asks can tell that there are too many.
+/// The issues that `body` says block it, in order, each once; at most one more than [`MOST`], so
+/// that the caller can tell that there are too many.
 ///
-/// They stand in a "blocked by" clause (to the end of its line), or in the list
-/// under a "Blocked by" heading. A bare `#n` is an issue of `own`.
+/// They are in a "blocked by" clause (to the end of its line), or in the list under a "Blocked by"
+/// heading. A bare `#n` is an issue of `own`.
 pub fn blockers(body: &str, own: &RepoName) -> Vec<IssueRef> {
     let mut found = Vec::new();
     // Most bodies name none.
@@ -28,7 +27,7 @@ pub fn blockers(body: &str, own: &RepoName) -> Vec<IssueRef> {
         if let Some(title) = heading(text) {
             section = if names_blockers(title) { Section::Blockers } else { Section::Elsewhere };
         } else if section == Section::Elsewhere && is_title(text) {
-            // `Blocked by:` or `**Blocked by**` alone on its line heads a list as well.
+            // `Blocked by:` or `**Blocked by**` alone on its line also starts a list.
             section = Section::Lead;
         }
         if section != Section::Elsewhere && list_item(text) {
@@ -51,12 +50,12 @@ pub fn blockers(body: &str, own: &RepoName) -> Vec<IssueRef> {
 
 const CLAUSE: &[u8] = b"blocked by";
 
-/// Where the lines being read stand.
+/// Which part of the body the current line is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Section {
-    /// Under no "Blocked by".
+    /// Not under a "Blocked by".
     Elsewhere,
-    /// Under a line that says only "Blocked by": to the first line that is no list.
+    /// Under a line that says only "Blocked by": to the first line that is not a list item.
     Lead,
     /// Under a heading: to the next heading.
     Blockers,
@@ -68,8 +67,8 @@ enum Which {
     Negated,
 }
 
-/// Where the first "blocked by" stands, in any case. Horspool's search, since whole
-/// bodies are read for it: it looks at one byte in ten where nothing matches.
+/// The position of the first "blocked by", in any case. Uses Horspool's search because whole bodies
+/// are searched: without a match it looks at one byte in ten.
 fn clause_start(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let mut at = 0;
@@ -95,7 +94,7 @@ const SHIFT: [u8; 256] = {
     shift
 };
 
-/// What follows the first "blocked by" that is stated, or that is negated.
+/// The text after the first "blocked by", or that it is negated.
 fn clause(text: &str, which: Which) -> Option<&str> {
     let mut from = 0;
     while let Some(at) = clause_start(&text[from..]) {
@@ -113,7 +112,7 @@ fn clause(text: &str, which: Which) -> Option<&str> {
     None
 }
 
-/// Whether the words just before a clause take it back.
+/// Whether the words just before a clause negate it.
 fn is_negated(before: &str) -> bool {
     let mut words = before
         .split_whitespace()
@@ -144,7 +143,7 @@ fn names_blockers(title: &str) -> bool {
     clause(title, Which::Stated).is_some() && clause(title, Which::Negated).is_none()
 }
 
-/// Whether a line is nothing but "blocked by" and its decoration.
+/// Whether a line is only "blocked by" and its decoration.
 fn is_title(text: &str) -> bool {
     let bare = text.trim_matches(|c: char| !c.is_alphanumeric());
     bare.as_bytes().eq_ignore_ascii_case(CLAUSE)
@@ -157,7 +156,7 @@ fn list_item(text: &str) -> bool {
             && (numbered.starts_with(". ") || numbered.starts_with(") ")))
 }
 
-/// Adds every `#n` and `owner/repo#n` of `text` that is not there yet.
+/// Adds every `#n` and `owner/repo#n` of `text` that is not in the list yet.
 fn references(text: &str, own: &RepoName, found: &mut Vec<IssueRef>) {
     let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
     for (at, _) in text.match_indices('#') {
@@ -174,7 +173,7 @@ fn references(text: &str, own: &RepoName, found: &mut Vec<IssueRef>) {
         } else if let Ok(repo) = name.parse() {
             repo
         } else if let Ok(repo) = RepoName::complete(name, Some(own.owner())) {
-            // `repo#7`: by this forge's habit, a repo of the same owner.
+            // `repo#7`: on this forge, a repo of the same owner.
             repo
         } else {
             continue;

@@ -1,9 +1,8 @@
-//! A change to a tree as data: which paths, what stood there, what stands there now.
+//! A change to a tree as data: which paths, with their old and new entries.
 //!
-//! Read from git's raw tree diff, never from a textual one (an attribute can
-//! hide content from that). `guardrails` and `proof` judge it; the git adapter
-//! fills in [`Blobs`]. Paths are bytes, as git has them, and survive being
-//! stored. This file knows no policy.
+//! Read from git's raw tree diff, never from a textual one, in which an attribute can hide content.
+//! `guardrails` and `proof` judge it; the git adapter fills in [`Blobs`]. Paths are bytes, as in
+//! git, and are stored without loss. This file knows no policy.
 
 mod lines;
 mod path;
@@ -17,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::Oid;
 
-/// What a tree entry is.
+/// The kind of a tree entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -52,7 +51,7 @@ impl Mode {
 
     fn parse(octal: &[u8]) -> Option<Self> {
         match octal {
-            // 100664 is what very old git wrote for a regular file.
+            // Very old versions of git wrote 100664 for a regular file.
             b"100644" | b"100664" => Some(Self::Regular),
             b"100755" => Some(Self::Executable),
             b"120000" => Some(Self::Symlink),
@@ -62,10 +61,10 @@ impl Mode {
     }
 }
 
-/// What stands at a path of a tree.
+/// An entry at a path of a tree.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Entry {
-    /// What it is.
+    /// Its kind.
     pub mode: Mode,
     /// Its content.
     pub oid: Oid,
@@ -76,9 +75,9 @@ pub struct Entry {
 pub struct Change {
     /// Where.
     pub path: TreePath,
-    /// What stood there; `None` when the path is new.
+    /// The old entry; `None` if the path is new.
     pub old: Option<Entry>,
-    /// What stands there now; `None` when the path was deleted.
+    /// The new entry; `None` if the path was deleted.
     pub new: Option<Entry>,
 }
 
@@ -89,7 +88,7 @@ pub struct Diff {
     pub changes: Vec<Change>,
 }
 
-/// A raw diff that is not one.
+/// A malformed raw diff.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DiffError {
     /// A record's first half is not `:mode mode oid oid status`.
@@ -100,7 +99,7 @@ pub enum DiffError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The same path stands there twice.
+    /// The same path occurs twice.
     #[error("the raw tree diff names {path} twice")]
     Twice {
         /// The path.
@@ -109,14 +108,14 @@ pub enum DiffError {
 }
 
 impl Diff {
-    /// Reads what `git diff-tree -r -z --raw --no-renames <tree> <tree>` prints.
+    /// Parses the output of `git diff-tree -r -z --raw --no-renames <tree> <tree>`.
     pub fn parse(raw: &[u8]) -> Result<Self, DiffError> {
         let mut fields = raw.split(|b| *b == 0);
         let mut changes = BTreeMap::new();
         for record in 1.. {
             let bad = |why| DiffError::Malformed { record, why };
             let (head, path) = match (fields.next(), fields.next()) {
-                // After the last NUL, or for no output at all.
+                // After the last NUL, or for empty output.
                 (Some(b"") | None, None) => break,
                 (Some(head), Some(path)) => (head, path),
                 (Some(_), None) | (None, _) => return Err(bad("the path is missing")),
@@ -140,7 +139,7 @@ fn parse_record(head: &[u8], path: &[u8]) -> Result<Change, &'static str> {
     let head = head.strip_prefix(b":").ok_or("it does not start with a colon")?;
     let parts: Vec<&[u8]> = head.split(|b| *b == b' ').collect();
     let [old_mode, new_mode, old_oid, new_oid, status] = parts[..] else {
-        return Err("it has not five fields");
+        return Err("it does not have five fields");
     };
     let old = parse_entry(old_mode, old_oid)?;
     let new = parse_entry(new_mode, new_oid)?;
@@ -166,13 +165,13 @@ fn parse_entry(mode: &[u8], oid: &[u8]) -> Result<Option<Entry>, &'static str> {
         (b"000000", false) => Err("nothing has an object id"),
         (_, true) => Err("an entry has no object id"),
         (_, false) => {
-            let mode = Mode::parse(mode).ok_or("a mode is none that a file can have")?;
+            let mode = Mode::parse(mode).ok_or("a mode is not one that a file can have")?;
             Ok(Some(Entry { mode, oid }))
         }
     }
 }
 
-/// A blob as far as it was read.
+/// A blob, as far as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blob {
     /// All of it.
@@ -190,7 +189,7 @@ impl Blob {
         }
     }
 
-    /// Its content, where it was read.
+    /// Its content, if it was read.
     pub fn content(&self) -> Option<&[u8]> {
         match self {
             Self::Content(bytes) => Some(bytes),
@@ -209,12 +208,12 @@ impl Blobs {
         self.0.insert(oid, blob);
     }
 
-    /// The blob of an entry; `None` where there is none or it was not read.
+    /// The blob of an entry; `None` if it has none or it was not read.
     pub fn get(&self, entry: &Entry) -> Option<&Blob> {
         if entry.mode.has_blob() { self.0.get(&entry.oid) } else { None }
     }
 
-    /// The content of an entry, where it was read.
+    /// The content of an entry, if it was read.
     pub fn content(&self, entry: &Entry) -> Option<&[u8]> {
         self.get(entry).and_then(Blob::content)
     }

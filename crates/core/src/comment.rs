@@ -1,9 +1,8 @@
-//! The one comment of a run: the checklist, and at the end what a person needs to
-//! know. Written by the reconciler, found again by [`find`].
+//! The one comment of a run: the checklist, and at the end what a person needs to know. The run's
+//! passes post and edit it, and find it again with [`find`].
 //!
-//! Rendering is pure: equal inputs, equal bytes. Text that is not ours is made
-//! inert and cut to size. The hidden marker stands last, since the first line is
-//! the heading's.
+//! Rendering is pure. Outside text is made inert and cut to size. The hidden marker comes last,
+//! because the first line is the heading.
 
 use std::cmp::Ordering;
 use std::fmt::Write as _;
@@ -29,13 +28,13 @@ pub struct Progress {
     pub thread: Option<ThreadId>,
     /// The default branch's name.
     pub branch: String,
-    /// How far it is: the phase it is in, or the one it stopped in.
+    /// The phase that it is in, or that it stopped in.
     pub phase: Phase,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
-    /// The error of its passes, where that has lasted for a while.
+    /// The error of its passes, once it has persisted for a while.
     pub error: Option<String>,
-    /// Answers to comments that the run did not follow, oldest first, a line each.
+    /// Answers to comments that the run did not carry out, oldest first, a line each.
     pub told: Vec<String>,
     /// How it ended, once it has.
     pub closing: Option<Closing>,
@@ -52,7 +51,7 @@ pub struct Closing {
     pub tried: Vec<String>,
     /// The commit that landed.
     pub landed: Option<Oid>,
-    /// The end of the output that speaks against it.
+    /// The end of the output that shows the failure.
     pub output: Option<String>,
 }
 
@@ -73,7 +72,7 @@ pub fn render(progress: &Progress) -> String {
         out.push('\n');
         out.push_str(&closing_text(closing));
     } else if let Some(error) = &progress.error {
-        let _ = writeln!(out, "\nIt does not get on, and tries again: {}", line(error, TRIED_LINE));
+        let _ = writeln!(out, "\nIt is held up and keeps trying: {}", line(error, TRIED_LINE));
     }
     let left_out = progress.told.len().saturating_sub(TOLD);
     if !progress.told.is_empty() {
@@ -88,13 +87,13 @@ pub fn render(progress: &Progress) -> String {
     out
 }
 
-/// The hidden line that says whose run a comment is.
+/// The hidden line that names the run of a comment.
 pub fn marker(run: RunId) -> String {
     format!("<!-- afk-run:{run} -->")
 }
 
-/// This run's comment: it carries the marker and is our own account's. The oldest
-/// one, should there be several.
+/// This run's comment: it has the marker and our own account as author. If there are several, the
+/// oldest.
 pub fn find<'a>(comments: &'a [Comment], run: RunId, own_account_id: &str) -> Option<&'a Comment> {
     let marker = marker(run);
     let ours = |comment: &&Comment| {
@@ -104,42 +103,42 @@ pub fn find<'a>(comments: &'a [Comment], run: RunId, own_account_id: &str) -> Op
     comments.iter().filter(ours).min_by_key(|comment| comment.at)
 }
 
-/// How long after it was posted a comment may not be shown yet: a call that broke off
-/// has ended by then, and a tracker that answers from a copy has caught up.
+/// How long after it was posted a comment may be invisible: by then a call that broke off has
+/// ended, and a tracker that answers from a copy has caught up.
 pub const SETTLES: SignedDuration = SignedDuration::from_mins(2);
 
-/// How long posting it may take before it is given up.
+/// How long posting may take before it is given up.
 pub const ANSWERS: SignedDuration = SignedDuration::from_secs(30);
 
-/// What is to be done about the run's one comment.
+/// What to do about the run's one comment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing: it says what it should.
+    /// Nothing: it is up to date.
     Nothing,
-    /// Its id, which an answer that was lost would have told, is recorded.
+    /// Record its id, because the answer to posting was lost.
     Note {
         /// The id.
         id: String,
     },
-    /// Its text is replaced.
+    /// Replace its text.
     Edit {
         /// Its id.
         id: String,
-        /// The tracker does not list it: it may be gone.
+        /// Whether the tracker does not list it: it may be deleted.
         unseen: bool,
     },
-    /// It is posted, after that was recorded.
+    /// Record the intent, then post it.
     Post,
-    /// It may have been posted and not be shown yet: whether it was is asked again then.
+    /// Wait: it may have been posted but not be visible yet.
     Wait {
-        /// When.
+        /// Until when.
         until: At,
     },
 }
 
-/// What is to be done, where the comment should say `wanted`. `there` was asked for at
-/// `asked_at` or later. A comment that may be there is posted again only once a look
-/// has missed it that was made when it had long been settled.
+/// What to do if the comment should say `wanted`; `there` was read at `asked_at` or later. A
+/// comment that may exist is posted again only after a read that missed it when it should long have
+/// been visible.
 pub fn step(
     posted: Option<&Posted>,
     there: &[Comment],
@@ -167,8 +166,8 @@ pub fn step(
     }
 }
 
-/// Whether a comment must be edited to say `wanted`. Forges trim what they are
-/// given and may change its line ends, which is no difference.
+/// Whether a comment must be edited to say `wanted`. Forges trim text and may change its line ends,
+/// which does not count as a difference.
 pub fn differs(shown: &str, wanted: &str) -> bool {
     let lines = |text: &'_ str| text.trim_end().replace("\r\n", "\n");
     lines(shown) != lines(wanted)
@@ -178,7 +177,7 @@ pub fn differs(shown: &str, wanted: &str) -> bool {
 pub fn checklist(progress: &Progress) -> String {
     let mut out = format!("### {} — AFK run progress", progress.issue);
     if let Some(thread) = progress.thread {
-        // Writing to a string cannot fail; so below.
+        // Writing to a string cannot fail; the same below.
         let _ = write!(out, " (thread {thread})");
     }
     out.push_str("\n\n");
@@ -199,7 +198,7 @@ pub fn checklist(progress: &Progress) -> String {
     out
 }
 
-/// Bounds that keep the comment far under what forges take (65,536 characters).
+/// Limits that keep the comment far below what forges accept (65,536 characters).
 const WHY: usize = 4_000;
 const TRIED: usize = 20;
 const TRIED_LINE: usize = 500;
@@ -221,7 +220,7 @@ fn closing_text(closing: &Closing) -> String {
         out.push_str("\nWhat was tried:\n\n");
         let left_out = closing.tried.len().saturating_sub(TRIED);
         if left_out > 0 {
-            let _ = writeln!(out, "- … {left_out} earlier left out");
+            let _ = writeln!(out, "- … {left_out} earlier ones omitted");
         }
         for tried in &closing.tried[left_out..] {
             let _ = writeln!(out, "- {}", line(tried, TRIED_LINE));
@@ -298,7 +297,7 @@ mod tests {
         };
         let text = render(&failing);
         let line =
-            "\nIt does not get on, and tries again: no way to the remote: ask ＠octocat <! -- x\n";
+            "\nIt is held up and keeps trying: no way to the remote: ask ＠octocat <! -- x\n";
         assert!(text.contains(line), "{text}");
         let closing = Closing {
             end: End::NeedsHuman,
@@ -336,7 +335,7 @@ mod tests {
         assert!(text.len() < 40_000, "{}", text.len());
         assert_eq!(text.matches("<!--").count(), 1);
         assert!(!text.contains('@'));
-        assert!(text.contains("- … 30 earlier left out"));
+        assert!(text.contains("- … 30 earlier ones omitted"));
     }
 
     #[test]
@@ -385,19 +384,19 @@ mod tests {
         let older = marker(run);
         let until = at(1_000 + SETTLES.as_secs());
         check(None, &[], 1_000, Step::Post);
-        // It was there before anything was recorded, or the answer was lost.
+        // It existed before anything was recorded, or the answer was lost.
         check(None, &[ours("7", &body)], 1_000, Step::Note { id: "7".into() });
         check(Some((1_000, None)), &[ours("7", &older)], 1_001, Step::Note { id: "7".into() });
-        // Nobody knows whether it was posted.
+        // It is unknown whether it was posted.
         check(Some((1_000, None)), &[], 1_000, Step::Wait { until });
         check(Some((1_000, None)), &[], 1_119, Step::Wait { until });
         check(Some((1_000, None)), &[], 1_120, Step::Post);
         check(Some((1_000, None)), &[], 900, Step::Wait { until });
-        // It was, whatever a late copy says.
+        // It was posted, whatever a late copy shows.
         check(Some((1_000, Some("7"))), &[ours("7", &body)], 2_000, Step::Nothing);
         check(Some((1_000, Some("7"))), &[ours("7", &older)], 2_000, edit("7", false));
         check(Some((1_000, Some("7"))), &[], 9_000, edit("7", true));
-        // The one that is known stays the one.
+        // A known comment stays the one.
         check(
             Some((1_000, Some("8"))),
             &[ours("7", &older), ours("8", &body)],

@@ -1,10 +1,9 @@
-//! What of the configuration decides, as types, with the shipped defaults.
+//! The part of the configuration that decisions depend on, as types with the shipped defaults.
 //!
-//! The defaults are inert: the kill switch is on and the allowlist is empty, and
-//! arming takes a person's edit of both. Each crate reads its own keys of the one
-//! document, and passes over the others: what adapters are configured with (programs,
-//! folders, addresses) is theirs. Putting the parts together, and refusing keys that
-//! nobody knows, is the app's work.
+//! The defaults are inert: the kill switch is on and the allowlist is empty, and a person has to
+//! edit both to arm it. Each crate reads its own keys of the one document and ignores the others;
+//! programs, folders and addresses belong to the adapters. The app composes the parts and refuses
+//! unknown keys.
 
 mod problems;
 
@@ -28,17 +27,17 @@ use crate::shared::Shared;
 use crate::usd::Usd;
 use crate::verdict::Stages;
 
-/// The kind of stages that are run here.
+/// The kind of stage that runs a command here.
 const COMMAND: &str = "command";
 
-/// The name of the executor that works where a repo names none.
+/// The name of the executor of a repo that names none.
 const EXECUTOR: &str = "claude";
 /// The name of the tracker of a repo that names none.
 const TRACKER: &str = "local";
 /// The kind of the doorbell that rings where none is configured.
 const DOORBELL: &str = "terminal";
 
-/// What decides, of all that can be configured.
+/// The configuration that decisions depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Policy {
@@ -47,7 +46,7 @@ pub struct Policy {
     /// The second gate: repos whose issues may be dispatched.
     #[schemars(with = "Vec<RepoName>")]
     pub allowlist: Shared<IndexSet<RepoName>>,
-    /// Observe and plan everything, record it as "would have", do nothing.
+    /// Observe and plan everything, record what would be done, and do nothing.
     pub shadow: bool,
     /// The label that releases an issue.
     pub ready_label: String,
@@ -57,39 +56,39 @@ pub struct Policy {
     pub human_label: String,
     /// The priority of an issue without one; none sorts it after all that have one.
     pub default_priority: Option<i64>,
-    /// Runs that may be live at once.
+    /// Maximum number of live runs.
     pub max_concurrent_runs: u32,
-    /// What one run may spend, in US dollars.
+    /// Budget of one run, in US dollars.
     pub budget_usd: Usd,
-    /// What one repo may spend a day, in US dollars; none is no cap.
+    /// Budget of one repo for a day, in US dollars; none is no cap.
     pub repo_day_budget_usd: Option<Usd>,
-    /// What all repos together may spend a day, in US dollars; none is no cap.
+    /// Budget of all repos together for a day, in US dollars; none is no cap.
     pub day_budget_usd: Option<Usd>,
-    /// Refusals before landing (verify, proof, conflict), after which a run escalates.
+    /// Refusals before landing (verify, proof, conflict) after which a run escalates.
     pub landing_refusals_max: u32,
-    /// Corrective turns on a red landed commit.
+    /// Maximum number of corrective turns on a red landed commit.
     pub fix_forward_max_attempts: u32,
-    /// Seconds from the first red verdict in which corrective turns may begin.
+    /// Seconds after the first red verdict in which corrective turns may begin.
     pub fix_forward_max_seconds: u64,
-    /// Retries of a turn that failed, in a row.
+    /// Maximum number of consecutive retries of a failed turn.
     pub executor_retries_max: u32,
-    /// Seconds of silence, with no tool open, after which a turn is interrupted.
+    /// Seconds of silence, with no open tool call, after which a turn is interrupted.
     pub stall_timeout_seconds: u64,
     /// Seconds that one stage may take to answer.
     pub stage_timeout_seconds: u64,
-    /// Seconds that the agent's question waits for a person.
+    /// Seconds that an agent's question waits for a person.
     pub question_timeout_seconds: u64,
     /// Seconds that a whole run may take.
     pub run_timeout_seconds: u64,
-    /// Seconds between two looks at the trackers.
+    /// Seconds between two polls of the trackers.
     pub poll_seconds: u64,
     /// Seconds after which a freeze rings again, until somebody acknowledges it; 0 rings once.
     pub page_again_seconds: u64,
     /// How strong the sandbox must be.
     pub sandbox: SandboxRequirement,
-    /// Whether a red default branch is waited for.
+    /// What to do about a red default branch.
     pub base_health: BaseHealth,
-    /// Whose label counts.
+    /// Whose labels count.
     pub trust: TrustPolicy,
     /// Doorbells, each rung for what is at least as urgent as it asks.
     pub notify: Vec<DoorbellPolicy>,
@@ -100,7 +99,7 @@ pub struct Policy {
     pub repos: Shared<BTreeMap<RepoName, Shared<Repo>>>,
 }
 
-/// What of an executor's table decides; the rest is its adapter's.
+/// The part of an executor's table that decisions depend on; the rest is its adapter's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExecutorPolicy {
@@ -115,7 +114,7 @@ pub enum SandboxRequirement {
     /// Refuse to run without bubblewrap.
     #[default]
     Required,
-    /// Use the strongest there is, and say which it was.
+    /// Use the strongest available, and report its strength.
     Preferred,
 }
 
@@ -124,36 +123,36 @@ pub enum SandboxRequirement {
 pub struct Repo {
     /// The command (argv) that judges a tree, or "none".
     pub verify: Verify,
-    /// The executor that works on it, by its name.
+    /// The name of the executor that works on it.
     #[serde(default = "executor")]
     pub agent: AdapterName,
-    /// The tracker that its issues are in, by its name.
+    /// The name of the tracker that has its issues.
     #[serde(default = "tracker")]
     pub tracker: AdapterName,
     /// How a change gets to the default branch.
     #[serde(default)]
     pub landing: Landing,
-    /// What the landed history shows.
+    /// What the landed history looks like.
     #[serde(default)]
     pub history: History,
-    /// The stages that a landed commit must pass, in order; none is an error.
+    /// The stages that a landed commit must pass, in order; a repo without any is an error.
     pub stages: Vec<Stage>,
-    /// How a change must be proven.
+    /// How a change must be proved.
     #[serde(default)]
     pub proof: ProofPolicyConfig,
-    /// What a change must never do.
+    /// What a change must never contain.
     #[serde(default)]
     pub guardrails: GuardrailPolicy,
-    /// What one run of this repo may spend, in US dollars; none is the general budget.
+    /// Budget of one run of this repo, in US dollars; none uses the general budget.
     #[serde(default)]
     pub budget_usd: Option<Usd>,
-    /// Seconds that one run of `verify` may take.
+    /// Time limit of one run of `verify`, in seconds.
     #[serde(default = "verify_timeout")]
     pub verify_timeout_seconds: u64,
     /// Whether a frozen run freezes the repo, or only its issue.
     #[serde(default = "yes")]
     pub freeze_repo: bool,
-    /// What its processes may reach.
+    /// What its processes may reach on the network.
     #[serde(default)]
     pub network: NetworkPolicy,
     /// Folders that its processes may read: toolchains and the like.
@@ -168,17 +167,17 @@ pub struct Repo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Landing {
-    /// Straight: proof is the gate, CI and fix-forward are the net.
+    /// Directly: the proof is the gate; CI and fix-forward are the safety net.
     #[default]
     Direct,
-    /// By a branch of its own, on which stages marked `before_landing` must pass first:
-    /// the default branch is never red.
+    /// On a branch of its own first, where the stages marked `before_landing` must pass: the
+    /// default branch is never red.
     Tested,
-    /// By a pull request, of which people decide.
+    /// By a pull request that people merge or close.
     PullRequest,
 }
 
-/// What the landed history shows.
+/// What the landed history looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum History {
@@ -193,16 +192,16 @@ pub enum History {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
-    /// Its name, unlike that of any other stage of the repo.
+    /// Its name, unique among the repo's stages.
     pub name: String,
-    /// Who answers: "command" runs the command below; another kind is polled by the adapter
-    /// of that name.
+    /// Its kind: "command" runs the command below; any other kind is polled by the adapter of that
+    /// name.
     #[serde(default = "command")]
     pub kind: AdapterName,
-    /// The command (argv) that answers by its exit code, in a clean clone of the commit.
+    /// The command (argv), run in a clean clone of the commit; its exit code is the answer.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Seconds that it may run; none is the general bound.
+    /// Time limit in seconds; none uses `stage_timeout_seconds`.
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
     /// Whether it must pass before a commit lands; needs `landing = "tested"`.
@@ -214,7 +213,7 @@ pub struct Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkPolicy {
-    /// The agent: open by default, since agents install packages.
+    /// The agent: open by default, because agents install packages.
     pub agent: bool,
     /// Verify and proof: closed by default.
     pub verify: bool,
@@ -228,17 +227,17 @@ impl Default for NetworkPolicy {
     }
 }
 
-/// Commands (argv) around a run, each in the sandbox, 60 s at most.
+/// Commands (argv) around a run, each in the sandbox, for at most 60 s.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hooks {
-    /// After the workspace was made; a failure ends the run.
+    /// After the workspace was created; a failure ends the run.
     pub after_create: Option<Vec<String>>,
     /// Before each turn; a failure ends the run.
     pub before_run: Option<Vec<String>>,
     /// After each turn; a failure is recorded.
     pub after_run: Option<Vec<String>>,
-    /// Before the workspace goes; a failure is recorded.
+    /// Before the workspace is removed; a failure is recorded.
     pub before_remove: Option<Vec<String>>,
 }
 
@@ -325,7 +324,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The bounds of a run on `repo`.
+    /// The limits of a run on `repo`.
     pub fn limits(&self, repo: &Repo) -> Limits {
         Limits {
             landing_refusals: self.landing_refusals_max,
@@ -335,12 +334,12 @@ impl Policy {
             stall: Duration::from_secs(self.stall_timeout_seconds),
             stage: Duration::from_secs(self.stage_timeout_seconds),
             question: match self.permissions(repo) {
-                // Nobody is there to be waited for.
+                // Under full access nobody is waited for.
                 Permissions::FullAccess => Duration::ZERO,
                 Permissions::Ask => Duration::from_secs(self.question_timeout_seconds),
             },
             run: Duration::from_secs(self.run_timeout_seconds),
-            // Longer than a lease: whoever takes over from a dead control plane can still stop it.
+            // Longer than a lease, so that a control plane that takes over can still stop it.
             stop_grace: Duration::from_mins(1),
             stages: Stages::new(repo.stages.iter().map(|stage| stage.name.clone()).collect()).ok(),
             candidate: Duration::from_mins(10),
@@ -349,13 +348,13 @@ impl Policy {
         }
     }
 
-    /// The name of the executor that works on `repo`; that of a repo that names none where it
-    /// has no table any more.
+    /// The name of the executor that works on `repo`; the default one if it has no table any more.
     pub fn executor_of(&self, repo: &RepoName) -> AdapterName {
         self.repos.get(repo).map_or_else(executor, |repo| repo.agent.clone())
     }
 
-    /// The name of the tracker that the issues of `repo` are in, likewise.
+    /// The name of the tracker that has the issues of `repo`; the default one if it has no table
+    /// any more.
     pub fn tracker_of(&self, repo: &RepoName) -> AdapterName {
         self.repos.get(repo).map_or_else(tracker, |repo| repo.tracker.clone())
     }
@@ -371,7 +370,7 @@ impl Policy {
         self.agents.get(&repo.agent).map(|executor| executor.permissions).unwrap_or_default()
     }
 
-    /// What the runs of a proof on `repo` may reach.
+    /// What a proof's jobs on `repo` may reach.
     pub fn conditions(&self, repo: &Repo) -> Conditions {
         Conditions {
             network: repo.network.verify,
@@ -380,21 +379,21 @@ impl Policy {
         }
     }
 
-    /// What a run on `repo` may spend.
+    /// The budget of a run on `repo`.
     pub fn budget(&self, repo: &Repo) -> Usd {
         repo.budget_usd.map_or(self.budget_usd, |own| own.min(self.budget_usd))
     }
 }
 
 impl Stage {
-    /// Whether it is run here, as a job; every other stage is polled.
+    /// Whether it runs here, as a job; every other stage is polled.
     pub fn is_run(&self) -> bool {
         self.kind.as_str() == COMMAND
     }
 }
 
 impl Repo {
-    /// The stages that a candidate must pass before it lands; none where it lands at once.
+    /// The stages that a candidate must pass before it lands; none if it lands directly.
     pub fn before_landing(&self) -> Option<Stages> {
         let marked = self.stages.iter().filter(|stage| stage.before_landing);
         match self.landing {
@@ -403,7 +402,7 @@ impl Repo {
         }
     }
 
-    /// How a change is proven. Files that a stage's command names judge it as those of
+    /// How a change is proved. Files that a stage's command names judge the change as those of
     /// `verify` do, so they are protected too.
     pub fn proof_policy(&self) -> Result<ProofPolicy, ProofPolicyError> {
         let stages = self.stages.iter().map(|stage| &stage.command[..]);

@@ -1,7 +1,7 @@
 //! SHA-256 digests: of pinned texts, transcripts, and commands.
 //!
-//! Called wherever a text must be recognised later without being kept. A digest
-//! names content; it is no secret and protects none.
+//! Called wherever a text must be recognised later without being kept. A digest identifies content;
+//! it is not secret and protects nothing.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(Box<str>);
 
-/// Text that is no digest.
+/// Text that is not a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a digest (64 lowercase hex digits)")]
 pub struct NotADigest;
@@ -36,7 +36,7 @@ impl Digest {
         Self(hex.into())
     }
 
-    /// The digest of a list of texts; no two different lists give the same bytes.
+    /// The digest of a list of texts; different lists never give the same bytes.
     pub fn of_list<T: AsRef<str>>(texts: &[T]) -> Self {
         let mut bytes = Vec::new();
         for text in texts {

@@ -24,13 +24,13 @@ pub enum DoorbellKind {
     NeedsHuman,
     /// A run was handed to a person with the broken commit in place.
     Frozen,
-    /// The agent of a run asks a person, and the run goes on.
+    /// A run's agent asks a person a question; the run goes on.
     Question,
     /// Dispatch is held: an agent cannot work, or the machine lacks what runs need.
     Held,
 }
 
-/// A word that is no kind of doorbell.
+/// A word that is not a kind of doorbell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no kind of doorbell: it is done, needs-human, frozen, question or held")]
 pub struct UnknownKind(String);
@@ -55,7 +55,7 @@ impl DoorbellKind {
         }
     }
 
-    /// What it is filed under.
+    /// The tags that it is filed under.
     pub fn tags(self) -> &'static [&'static str] {
         match self {
             Self::Done => &["afk", "done"],
@@ -116,17 +116,17 @@ pub struct Doorbell {
     pub issue_ref: IssueRef,
     /// One line.
     pub title: String,
-    /// The detail, and where there is a thread, a line with its link.
+    /// The details, and a line with the thread's link if there is one.
     pub body: String,
     /// The thread's link; null without a thread.
     pub link: Option<String>,
     /// How urgent it is.
     pub priority: DoorbellPriority,
-    /// What it is filed under.
+    /// The tags that it is filed under.
     pub tags: Vec<String>,
 }
 
-/// What a doorbell is made of.
+/// What a doorbell is made from.
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'a> {
     /// The run.
@@ -135,7 +135,7 @@ pub struct Ring<'a> {
     pub issue: &'a IssueRef,
     /// Why it rings.
     pub kind: DoorbellKind,
-    /// Why a frozen run froze, in a few words; none is an exhausted budget.
+    /// Why a frozen run froze, in a few words; none means an exhausted budget.
     pub reason: Option<&'a str>,
     /// What a person needs to know.
     pub detail: &'a str,
@@ -231,8 +231,7 @@ impl Doorbell {
     }
 }
 
-/// The name of a ring, derived from what it is: made again after a crash, it is
-/// the same.
+/// The id of a ring, derived from its content: the same if it is made again after a crash.
 fn id(run: RunId, kind: DoorbellKind, nth: u32) -> Uuid {
     let name = match nth {
         0 => format!("afk-doorbell:{kind}"),

@@ -1,8 +1,7 @@
-//! How much time counts.
+//! Which time counts.
 //!
-//! No clock of a run goes on while people decide, while a usage limit is waited
-//! out, or while no control plane ran. Those stretches are recorded as
-//! intervals; deadlines are asked of what is left.
+//! A run's clocks stop while people decide, while a usage limit is waited out, and while no control
+//! plane runs. Those intervals are recorded as pauses, and deadlines only count the rest.
 
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::At;
 
-/// A stretch of time that does not count; open while `to` is none.
+/// An interval that does not count; open while `to` is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     /// From when.
@@ -33,7 +32,7 @@ pub fn elapsed(since: At, now: At, pauses: &[Pause]) -> Duration {
     between(since, now).saturating_sub(off)
 }
 
-/// When `bound` will have elapsed since `since`, if no pause is open and none comes.
+/// When `bound` will have elapsed since `since`, if no pause is open and none is added.
 pub fn deadline(since: At, bound: Duration, now: At, pauses: &[Pause]) -> Option<At> {
     if pauses.iter().any(|pause| pause.to.is_none()) {
         return None;
@@ -42,8 +41,7 @@ pub fn deadline(since: At, bound: Duration, now: At, pauses: &[Pause]) -> Option
     now.checked_add(left).ok()
 }
 
-/// The first moment of `from..to` that no pause covers from `from` on; none where all
-/// of it is covered.
+/// The first moment in `from..to` that no pause covers; none if all of it is covered.
 pub fn uncovered(from: At, to: At, pauses: &[Pause]) -> Option<At> {
     let mut spans: Vec<(At, At)> =
         pauses.iter().map(|pause| (pause.from, pause.to.unwrap_or(At::MAX))).collect();
@@ -57,7 +55,7 @@ pub fn uncovered(from: At, to: At, pauses: &[Pause]) -> Option<At> {
     (first < to).then_some(first)
 }
 
-/// Zero where `to` is the earlier one.
+/// Zero if `to` is earlier.
 fn between(from: At, to: At) -> Duration {
     to.duration_since(from).try_into().unwrap_or(Duration::ZERO)
 }

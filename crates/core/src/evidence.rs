@@ -1,9 +1,9 @@
 //! The evidence bundle: why an issue was allowed to close.
 //!
-//! The engine fills it in as a run goes on and keeps it with the run; an issue is
-//! closed only when [`Evidence::is_complete`] says so. What is missing is named,
-//! one by one. Rendering ([`Evidence::to_markdown`]) is pure; texts from outside
-//! (names, links, outputs) are shortened and put on one line, not otherwise judged.
+//! The engine fills it in as a run progresses and keeps it with the run; an issue is closed only if
+//! [`Evidence::is_complete`] says so, and otherwise everything missing is named. Rendering
+//! ([`Evidence::to_markdown`]) is pure; outside texts (names, links, outputs) are only shortened
+//! and put on one line.
 
 pub mod bundle;
 mod render;
@@ -22,7 +22,7 @@ use crate::spend::Usage;
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
 
-/// The version of the bundle's shape; a reader refuses what it does not know.
+/// The version of the bundle's shape; a reader refuses versions that it does not know.
 pub const SCHEMA: u32 = 1;
 
 /// Everything that shows why a run may close its issue.
@@ -42,20 +42,20 @@ pub struct Evidence {
     pub candidate: Option<Oid>,
     /// The commit on the default branch.
     pub landed: Option<Oid>,
-    /// How large the change is.
+    /// The size of the change.
     pub diff: Option<Tally>,
-    /// What the guardrails found.
+    /// The report of the guardrails.
     pub guardrails: Option<GuardrailReport>,
     /// The proof.
     pub proof: Option<ProofReport>,
     /// The stages that the repo configures, in order.
     pub stages_configured: Vec<String>,
-    /// The stages' answers: for candidates that did not land, then for what landed, oldest
-    /// first; the last of each counts.
+    /// The stages' answers: for candidates that did not land, then for what landed, oldest first;
+    /// the last of each counts.
     pub stages: Vec<StageEvidence>,
-    /// Every red verdict on the way, and what was done about it.
+    /// Every red verdict, and what was done about it.
     pub reds: Vec<RedEvidence>,
-    /// What the agent's work came to.
+    /// What the agent's work took.
     pub effort: Option<Effort>,
     /// The digest of the agent's transcript.
     pub transcript: Option<Digest>,
@@ -63,12 +63,12 @@ pub struct Evidence {
     pub sandbox: Option<SandboxStrength>,
 }
 
-/// Who released an issue, and what it said.
+/// Who released an issue, and the text at that moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     /// Who.
     pub by: Actor,
-    /// With what permission on the repo, where the tracker was asked.
+    /// Their permission on the repo, if the tracker was read for it.
     pub permission: Option<Permission>,
     /// When.
     pub at: At,
@@ -87,7 +87,7 @@ pub enum ReleasedBy {
         /// Its name.
         label: String,
     },
-    /// By a comment, for which our own account put the label on.
+    /// By a comment, on which our own account added the label.
     Asked {
         /// The request's id, which names the comment.
         request: String,
@@ -101,7 +101,7 @@ pub enum ReleasedBy {
 pub struct StageEvidence {
     /// The stage's name.
     pub stage: String,
-    /// The commit that it answers for: the landed one, or a descendant that speaks for it.
+    /// The commit that it answers for: the landed one, or a descendant.
     pub commit: Oid,
     /// Its answer.
     pub answer: StageAnswer,
@@ -109,39 +109,39 @@ pub struct StageEvidence {
     pub link: Option<String>,
     /// When it was read.
     pub at: At,
-    /// It failed before it passed.
+    /// Whether it failed before it passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
 }
 
-/// A red verdict on the way.
+/// A red verdict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedEvidence {
     /// The commit that was red.
     pub commit: Oid,
-    /// The stage that said so.
+    /// The stage that failed.
     pub stage: String,
     /// When.
     pub at: At,
     /// Whose fault it was.
-    pub attribution: Attribution,
-    /// The attempt that was to mend it, where there was one.
+    pub attribution: RedFault,
+    /// The attempt that was to fix it, if any.
     pub mended_by: Option<u32>,
 }
 
 /// Whose fault a red verdict was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Attribution {
+pub enum RedFault {
     /// This run's commit.
     Ours,
-    /// The base had it already.
+    /// The base fails already.
     Base,
-    /// A later commit by somebody else brought it.
+    /// A later commit by somebody else.
     Later,
 }
 
-impl fmt::Display for Attribution {
+impl fmt::Display for RedFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ours => "ours",
@@ -151,10 +151,10 @@ impl fmt::Display for Attribution {
     }
 }
 
-/// What the agent's work came to.
+/// What the agent's work took.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effort {
-    /// Turns, corrective ones with them.
+    /// Turns, including corrective ones.
     pub turns: u32,
     /// Tokens.
     pub tokens: Usage,
@@ -166,7 +166,7 @@ pub struct Effort {
     pub wall_seconds: u64,
 }
 
-/// How strong the sandbox was that agent and proof ran in.
+/// The strength of the sandbox that agent and proof ran in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SandboxStrength {
@@ -188,11 +188,11 @@ impl fmt::Display for SandboxStrength {
     }
 }
 
-/// One thing that an issue may not be closed without.
+/// Something without which an issue may not be closed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "lacks", rename_all = "snake_case")]
 pub enum Lack {
-    /// The bundle has another shape than this program knows.
+    /// The bundle has a shape that this program does not know.
     Schema {
         /// Its version.
         schema: u32,
@@ -215,14 +215,14 @@ pub enum Lack {
     Proof,
     /// The proof was refused.
     Refused,
-    /// No stage is configured; that is never green.
+    /// No stage is configured, which is never green.
     Stages,
     /// A configured stage did not succeed.
     Stage {
         /// Which.
         stage: String,
     },
-    /// A red verdict of ours that nothing mended.
+    /// A red verdict of ours that nothing fixed.
     Red {
         /// The commit.
         commit: Oid,
@@ -238,7 +238,7 @@ pub enum Lack {
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Schema { schema } => write!(f, "a shape that is known (this is {schema})"),
+            Self::Schema { schema } => write!(f, "a known shape (it has shape {schema})"),
             Self::Release => f.write_str("who released the issue"),
             Self::Base => f.write_str("the base commit"),
             Self::Candidate => f.write_str("the candidate commit"),
@@ -250,7 +250,7 @@ impl fmt::Display for Lack {
             Self::Refused => f.write_str("a proof that is not refused"),
             Self::Stages => f.write_str("a configured stage"),
             Self::Stage { stage } => write!(f, "success of stage {stage:?}"),
-            Self::Red { commit } => write!(f, "what mended the red commit {}", commit.short()),
+            Self::Red { commit } => write!(f, "a fix of the red commit {}", commit.short()),
             Self::Effort => f.write_str("turns, tokens, cost and time"),
             Self::Transcript => f.write_str("the transcript's digest"),
             Self::Sandbox => f.write_str("the sandbox's strength"),
@@ -272,7 +272,7 @@ impl fmt::Display for Missing {
 impl std::error::Error for Missing {}
 
 impl Evidence {
-    /// A bundle that holds nothing yet.
+    /// An empty bundle.
     pub fn new(issue: IssueRef, run: RunId) -> Self {
         Self {
             schema: SCHEMA,
@@ -317,7 +317,7 @@ impl Evidence {
             let answer = self.stages.iter().rev().find(|s| s.stage == *stage).map(|s| s.answer);
             need(answer == Some(StageAnswer::Success), Lack::Stage { stage: stage.clone() });
         }
-        for red in self.reds.iter().filter(|red| red.attribution == Attribution::Ours) {
+        for red in self.reds.iter().filter(|red| red.attribution == RedFault::Ours) {
             need(red.mended_by.is_some(), Lack::Red { commit: red.commit.clone() });
         }
         need(self.effort.is_some(), Lack::Effort);

@@ -1,7 +1,7 @@
-//! How often a freeze that a run caused calls for a person: once when the run ends,
-//! and again until somebody says that they have heard it.
+//! When a freeze that a run caused rings: once when the run ends, and again until somebody
+//! acknowledges it.
 //!
-//! A freeze that a person threw has no pages: whoever threw it knows.
+//! A freeze by a person does not ring: they know of it.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ use crate::ids::{At, RunId};
 pub struct Paging {
     /// The run that froze its repo.
     pub run: RunId,
-    /// Which page was the last, from 0: the doorbell of the outcome itself.
+    /// The number of the last page, from 0: the doorbell of the outcome itself.
     pub nth: u32,
-    /// When that was.
+    /// When it rang.
     pub last: At,
-    /// Who has heard it.
+    /// Who acknowledged it.
     pub acknowledged: Option<Acknowledged>,
 }
 
-/// A person has heard it.
+/// A person's acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acknowledged {
     /// Who.
@@ -38,9 +38,8 @@ impl Paging {
         Self { run, nth: 0, last: now, acknowledged: None }
     }
 
-    /// These pages with the one that is due `now`, each `every` so long; none where
-    /// none is due. A bound of zero never pages again. However long nobody looked,
-    /// one page is due and not many.
+    /// These pages with the one that is due `now`, one each `every`; none if none is due. Zero
+    /// never pages again. However long nobody checked, only one page is due.
     pub fn due(&self, every: Duration, now: At) -> Option<Self> {
         let heard = self.acknowledged.is_some();
         if heard || every.is_zero() || elapsed(self.last, now, &[]) < every {
@@ -67,7 +66,7 @@ mod tests {
         assert_eq!(due(&begun, 3599), None);
         let first = Paging { nth: 1, last: at(3600), ..begun.clone() };
         assert_eq!(due(&begun, 3600), Some(first.clone()));
-        // A night without a control plane is one page, and the next an hour after it.
+        // A night without a control plane gives one page, and the next an hour later.
         let night = due(&first, 40_000).unwrap();
         assert_eq!((night.nth, night.last), (2, at(40_000)));
         assert_eq!(due(&night, 43_599), None);

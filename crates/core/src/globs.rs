@@ -1,19 +1,19 @@
 //! Sets of path patterns, compiled once.
 //!
-//! `*` does not cross a `/`, `**` does. Patterns see a path's bytes. Used by
-//! `guardrails` and `proof`, which say whether a matched folder covers what it holds.
+//! `*` does not cross a `/`, `**` does. Patterns match a path's bytes. Used by `guardrails` and
+//! `proof`, which decide whether a matched folder covers its contents.
 
 use globset::{Candidate, ErrorKind, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::change::TreePath;
 
-/// A pattern that is none. It is told by its place: what stands there may be a secret.
+/// A malformed pattern, identified by its position, because its text may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{list}: pattern {} cannot be used: {why}", nth + 1)]
 pub struct GlobError {
-    /// The setting that it stands in.
+    /// The setting that contains it.
     pub list: &'static str,
-    /// Its place there, from 0.
+    /// Its index there, from 0.
     pub nth: usize,
     /// What is wrong with it.
     pub why: String,
@@ -67,17 +67,17 @@ impl Globs {
         self.0.is_match_candidate(&Candidate::from_bytes(path.bytes()))
     }
 
-    /// Whether the path, or a folder that holds it, matches.
+    /// Whether the path, or a folder that contains it, matches.
     pub(crate) fn covers(&self, path: &TreePath) -> bool {
         self.matches(path)
             || path.folders().any(|f| self.0.is_match_candidate(&Candidate::from_bytes(f)))
     }
 }
 
-/// What is wrong with a pattern, in words that repeat none of it.
+/// What is wrong with a pattern, without quoting it.
 fn why(kind: &ErrorKind) -> String {
     if matches!(kind, ErrorKind::Regex(_)) {
-        "it is too large, or means nothing".to_owned()
+        "it is too large or malformed".to_owned()
     } else if matches!(kind, ErrorKind::InvalidRange(..)) {
         "a range in it ends before it begins".to_owned()
     } else {

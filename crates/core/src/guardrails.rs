@@ -1,9 +1,8 @@
-//! The guardrails: what a change may never hold, however well it is proven.
+//! The guardrails: what a change may never contain, however well it is proved.
 //!
-//! Called on the exact candidate before it lands. They judge raw trees and blobs
-//! and every message, total and fail-closed: a content that cannot be read is a
-//! breach. A breach names the kind, the path and the line; never the secret.
-//! Whether a change is *proven* is `proof`'s question, not asked here.
+//! Applied to the exact candidate before it lands. They judge raw trees and blobs and every
+//! message, and fail closed: content that cannot be read is a breach. A breach names the kind, the
+//! path and the line, never the secret. Whether a change is *proved* is decided by `proof`.
 
 mod breach;
 mod messages;
@@ -26,18 +25,18 @@ use crate::secrets::SecretShapes;
 use messages::MessageRules;
 use paths::LinkFault;
 
-/// How many breaches a report holds; more add nothing for a person.
+/// Maximum number of breaches in a report; more do not help a person.
 const MAX_BREACHES: usize = 50;
 
 /// The limits and the deny list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GuardrailPolicy {
-    /// How large a file of a change may be, in bytes.
+    /// Maximum size of a file in a change, in bytes.
     pub max_file_bytes: u64,
-    /// How many lines a change may add and remove together.
+    /// Maximum number of lines that a change adds and removes together.
     pub max_diff_lines: u64,
-    /// Patterns of further paths that a change may not touch; a folder covers what it holds.
+    /// Patterns of further paths that a change may not touch; a folder covers its contents.
     pub deny: Vec<String>,
 }
 
@@ -47,7 +46,7 @@ impl Default for GuardrailPolicy {
     }
 }
 
-/// Guardrails that cannot be set up.
+/// Guardrails that cannot be compiled.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum GuardrailError {
     /// A pattern is wrong.
@@ -66,7 +65,7 @@ pub struct Guardrails {
     built_in: &'static BuiltIn,
 }
 
-/// What no policy changes: compiled once a process, since every candidate asks for it.
+/// What no policy changes. Compiled once for the process, because every candidate needs it.
 #[derive(Debug)]
 struct BuiltIn {
     credentials: Globs,
@@ -107,7 +106,7 @@ pub struct Message {
 /// What the guardrails found.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GuardrailReport {
-    /// What stands against the change, at most 50 entries.
+    /// The breaches, at most 50.
     pub breaches: Vec<Breach>,
     /// How many more there are.
     pub further: u64,
@@ -116,7 +115,7 @@ pub struct GuardrailReport {
 }
 
 impl GuardrailReport {
-    /// Whether nothing stands against the change.
+    /// Whether there is no breach.
     pub fn passed(&self) -> bool {
         self.breaches.is_empty()
     }
@@ -134,7 +133,7 @@ impl fmt::Display for GuardrailReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.passed() {
             let Tally { files, added, removed } = self.stats;
-            return write!(f, "no guardrail is breached ({files} files, +{added} −{removed})");
+            return write!(f, "no guardrail breached ({files} files, +{added} −{removed})");
         }
         for (at, breach) in self.breaches.iter().enumerate() {
             let start = if at == 0 { "- " } else { "\n- " };
@@ -144,11 +143,11 @@ impl fmt::Display for GuardrailReport {
     }
 }
 
-/// `kind: PersistentVolume` or `PersistentVolumeClaim`, in YAML or JSON, also behind a tag.
+/// `kind: PersistentVolume` or `PersistentVolumeClaim`, in YAML or JSON, also after a tag.
 const VOLUME: &str =
     r#"(?-u)\bkind["']?\s*:\s*(?:[!&][^\s]*\s+)*["']?PersistentVolume(?:Claim)?(?:[^A-Za-z]|$)"#;
 
-/// A login in an npm settings file; one that names an environment variable is none.
+/// A login in an npm settings file, unless it refers to an environment variable.
 const NPM_LOGIN: &str = r"(?m-u)^\s*(?:[^=\s]*:)?_(?:authToken|auth|password)\s*=\s*[^\s$]";
 
 impl Guardrails {
@@ -158,8 +157,8 @@ impl Guardrails {
         Ok(Self { policy, deny, built_in: BuiltIn::get()? })
     }
 
-    /// Judges a change and its messages. Protected paths are those of `proof`, which
-    /// also says whether they may be touched.
+    /// Judges a change and its messages. Protected paths are judged by `proof`, which also knows
+    /// whether they may be touched.
     pub fn check(
         &self,
         proof: &ProofPolicy,
@@ -215,7 +214,7 @@ impl Guardrails {
         }
     }
 
-    /// What needs no more than the path, or holds for a deletion too.
+    /// Checks that only need the path, or that also apply to a deletion.
     fn check_path(
         &self,
         proof: &ProofPolicy,
@@ -254,7 +253,7 @@ impl Guardrails {
         }
     }
 
-    /// What stands at the path now.
+    /// Checks of the new entry at the path.
     fn check_entry(
         &self,
         change: &Change,
@@ -277,7 +276,7 @@ impl Guardrails {
             report.add(Breach::FileTooLarge { path: path(), bytes, limit });
         }
         let Some(content) = blob.and_then(Blob::content) else {
-            // What is known to be too large is refused for that.
+            // Content too large to read is refused for its size.
             if blob.is_none_or(|blob| blob.size() <= limit) {
                 report.add(Breach::Unreadable { path: path() });
             }
@@ -301,7 +300,7 @@ impl Guardrails {
         }
     }
 
-    /// The path, with what looks like a secret in it put out of sight.
+    /// The path, with anything that looks like a secret masked.
     fn masked(&self, path: &TreePath) -> TreePath {
         let found = self.built_in.secrets.find_shapes(path.bytes());
         if found.is_empty() {
@@ -314,7 +313,7 @@ impl Guardrails {
         for at in ranges {
             masked.extend_from_slice(path.bytes().get(from..at.start).unwrap_or_default());
             masked.extend_from_slice(b"[secret]");
-            // A shape matches a token's start; the rest of its component goes with it.
+            // A shape matches a token's start; the rest of its component is masked too.
             let rest = path.bytes().get(at.end..).unwrap_or_default();
             let component = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
             from = from.max(at.end + component);
@@ -332,8 +331,7 @@ fn is_manifest(file_name: &[u8]) -> bool {
         .any(|part| name.windows(part.len()).any(|window| window == *part))
 }
 
-/// The numbers of lines, asked in order of place: a file of nothing but findings is read
-/// once, not once a finding.
+/// Line numbers, requested in ascending order, so that a file full of findings is read once.
 struct Lines<'a> {
     content: &'a [u8],
     counted: usize,
@@ -345,7 +343,7 @@ impl<'a> Lines<'a> {
         Self { content, counted: 0, line: 1 }
     }
 
-    /// The line of the byte at `at`, which is not before the one asked for last.
+    /// The line of the byte at `at`, which must not be before the previous one.
     fn at(&mut self, at: usize) -> u64 {
         let between = self.content.get(self.counted..at).unwrap_or_default();
         self.line += between.split(|b| *b == b'\n').skip(1).count() as u64;

@@ -1,8 +1,8 @@
 //! The names of things: repos, issues, runs, commits, jobs.
 //!
-//! Every id is a newtype that can only be made from well-formed text, so that
-//! the rest of the system never asks again. Ids of what a run creates are
-//! derived from the run's own id: a crash anywhere leads back to the same name.
+//! Every id is a newtype that can only be made from well-formed text, so that it never needs
+//! checking again. Ids of what a run creates are derived from the run's own id, so that they are
+//! the same after a crash.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,7 +14,7 @@ use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-/// Text that is not the id it should be; says what was expected.
+/// Text that is not a valid id; says what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
 pub struct IdError {
@@ -74,7 +74,7 @@ text_id!(RepoName);
 
 impl<'de> Deserialize<'de> for RepoName {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        // Without what stood there: in a configuration that may be a secret in the wrong place.
+        // The text is left out: in a configuration it may be a misplaced secret.
         let wrong = |error: IdError| {
             D::Error::invalid_value(Unexpected::Other("other text"), &error.expected)
         };
@@ -93,7 +93,7 @@ impl RepoName {
         self.0.split_once('/').map_or("", |(_, name)| name)
     }
 
-    /// Completes a bare `name` with `default_owner`; `owner/name` is taken as it is.
+    /// Completes a bare `name` with `default_owner`; `owner/name` is unchanged.
     pub fn complete(text: &str, default_owner: Option<&str>) -> Result<Self, IdError> {
         match default_owner {
             Some(owner) if !text.contains('/') => format!("{owner}/{text}").parse(),
@@ -120,7 +120,7 @@ impl FromStr for RepoName {
     }
 }
 
-/// The name of an adapter in the configuration: of an executor, a tracker, a kind of stage.
+/// The name of an adapter in the configuration: an executor, a tracker, a kind of stage.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(into = "String")]
 #[schemars(with = "String")]
@@ -128,7 +128,7 @@ pub struct AdapterName(Box<str>);
 text_id!(AdapterName);
 
 impl AdapterName {
-    /// A name that stands in our own code.
+    /// A name from our own code.
     pub fn known(name: &'static str) -> Self {
         Self(name.into())
     }
@@ -211,12 +211,12 @@ impl From<IssueRef> for String {
 pub struct RunId(Uuid);
 
 impl RunId {
-    /// Takes an id that the caller minted.
+    /// Wraps an id that the caller generated.
     pub const fn new(id: Uuid) -> Self {
         Self(id)
     }
 
-    /// The thread of this run: one for ever, however often it is asked for.
+    /// The thread of this run; always the same.
     pub fn thread(&self) -> ThreadId {
         ThreadId(Uuid::new_v5(&self.0, b"afk-thread"))
     }
@@ -253,7 +253,7 @@ impl FromStr for RunId {
 pub struct ThreadId(Uuid);
 
 impl ThreadId {
-    /// The raw id: what an executor names its session by.
+    /// The raw id, which names an executor's session.
     pub const fn uuid(&self) -> Uuid {
         self.0
     }
@@ -301,9 +301,9 @@ impl FromStr for Oid {
 pub struct Actor {
     /// The tracker's own stable id for the account.
     pub id: String,
-    /// The name that people see; it can be changed and taken over by others.
+    /// The name that people see; it can be changed, and taken over by others.
     pub login: String,
-    /// A bot or an app, as the tracker says (never told from the name's shape).
+    /// Whether it is a bot or an app according to the tracker (never guessed from the name).
     #[serde(default)]
     pub bot: bool,
 }

@@ -1,67 +1,67 @@
 //! What keeps a run from going on, as data.
 //!
-//! The engine finds it, the record keeps the newest, and [`crate::plan`] decides what
-//! becomes of the run: an error by itself ends nothing. What may pass by itself is kept to
-//! be shown; what only a person can mend ends the run.
+//! The engine finds impediments, the record keeps the newest, and [`crate::plan`] decides what
+//! happens to the run: an error by itself ends nothing. One that may pass is kept to be shown; one
+//! that only a person can fix ends the run.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{At, Oid};
 use crate::text;
 
-/// How much of an error is kept, in bytes.
+/// Maximum length of a kept error, in bytes.
 const ERROR: usize = 2_000;
 
 /// What kept a pass from going on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "impediment", rename_all = "snake_case")]
 pub enum Impediment {
-    /// A port could not do what it was asked.
+    /// A port call failed.
     Port {
-        /// In which way.
+        /// The kind of failure.
         fault: Fault,
-        /// What it said.
+        /// Its message.
         error: String,
     },
-    /// A port failed, and nothing waits for it: what it was to show or to remove comes later.
+    /// A port call failed that nothing waits for: what it should show or remove comes later.
     Minor {
-        /// What it said.
+        /// Its message.
         error: String,
     },
     /// The repo's own policy cannot be used.
     Policy {
         /// The commit that has it.
         base: Oid,
-        /// What is the matter with it.
+        /// What is wrong with it.
         error: String,
     },
-    /// A hook failed without which no turn begins.
+    /// A hook failed that must succeed before a turn begins.
     Hook {
-        /// Which, and how.
+        /// Which hook, and how it failed.
         error: String,
     },
-    /// The agent's clone could not be put in order for a fix-forward.
+    /// The agent's clone could not be reset for a fix-forward.
     Workspace {
         /// What could not be done, and why.
         error: String,
     },
-    /// The default branch moved so often that no candidate of the attempt came to land.
+    /// The default branch moved so often that no candidate of the attempt could land.
     Overtaken {
         /// How often.
         times: u32,
     },
-    /// The remote does not take a push.
+    /// The remote refuses a push.
     PushRefused {
         /// The commit that was pushed.
         commit: Oid,
-        /// The branch that it was pushed to.
+        /// The branch it was pushed to.
         branch: String,
         /// The remote.
         remote: String,
         /// What the remote said.
         why: String,
     },
-    /// The branch on which a candidate is to be tried holds what this run did not push.
+    /// The branch on which a candidate is to be tested holds a commit that this run did not push.
     TryTaken {
         /// The branch.
         branch: String,
@@ -70,8 +70,8 @@ pub enum Impediment {
         /// What it holds.
         head: Oid,
     },
-    /// A commit on the default branch carries the run's trailers, and the control plane
-    /// did not push it.
+    /// A commit on the default branch has the run's trailers, but was not pushed by the control
+    /// plane.
     Forged {
         /// The commit.
         commit: Oid,
@@ -80,24 +80,24 @@ pub enum Impediment {
     },
 }
 
-/// In which way a port failed.
+/// The kind of failure of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
-    /// It may go better in a moment.
+    /// It may succeed in a moment.
     Transient,
-    /// The other side asked to be left alone for a while.
+    /// The remote asked to be left alone for a while.
     RateLimited,
-    /// What was asked about is not there.
+    /// The object does not exist.
     NotFound,
-    /// We are not let in.
+    /// Access was denied.
     Auth,
-    /// Asking again gives the same answer.
+    /// Trying again gives the same answer.
     Permanent,
 }
 
 impl Fault {
-    /// Whether a person has to do something before asking again helps.
+    /// Whether a person must act before trying again helps.
     pub const fn needs_a_person(self) -> bool {
         match self {
             Self::Transient | Self::RateLimited => false,
@@ -106,24 +106,24 @@ impl Fault {
     }
 }
 
-/// What is in the way of a run, in its record.
+/// The newest impediment of a run, in its record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Impeded {
-    /// What is in its way, or was last.
+    /// The current or last impediment.
     pub by: Impediment,
-    /// Since when something has been.
+    /// Since when there has been one.
     pub since: At,
-    /// When it was out of the way; none while it is not.
+    /// When it was cleared; none while it lasts.
     pub over: Option<At>,
 }
 
 impl Impediment {
-    /// That a port failed.
+    /// A failed port call.
     pub fn port(fault: Fault, error: &str) -> Self {
         Self::Port { fault, error: kept(error) }
     }
 
-    /// Whether a person has to do something before the run can go on.
+    /// Whether a person must act before the run can go on.
     pub const fn needs_a_person(&self) -> bool {
         match self {
             Self::Port { fault, .. } => fault.needs_a_person(),
@@ -138,7 +138,7 @@ impl Impediment {
         }
     }
 
-    /// The sentence that says what is the matter.
+    /// The sentence that describes it.
     pub fn sentence(&self) -> String {
         match self {
             Self::Port { error, .. }
@@ -169,20 +169,20 @@ impl Impediment {
         }
     }
 
-    /// Whether it says the same as `other`. Numbers and ids that differ are no news: a port
-    /// that names the second in each of its errors must not fill the journal.
+    /// Whether it differs from `other` in more than numbers and ids: a port that puts the time into
+    /// each of its errors must not fill the journal.
     pub fn is_news_after(&self, other: &Self) -> bool {
         self.needs_a_person() != other.needs_a_person()
             || without_numbers(&self.sentence()) != without_numbers(&other.sentence())
     }
 }
 
-/// An error as it is kept: what a terminal would obey is gone, and it has a bound.
+/// An error as it is kept: without terminal sequences, and of limited length.
 pub fn kept(error: &str) -> String {
     text::visible(error.trim(), ERROR)
 }
 
-/// `text` with every word that holds a digit made the same.
+/// `text` with all words that contain a digit made equal.
 fn without_numbers(text: &str) -> String {
     let words = text.split_inclusive(|c: char| !c.is_alphanumeric());
     let plain =

@@ -1,22 +1,21 @@
-//! An issue as a tracker shows it: content, labels, and the events that say who
-//! did what to it. Facts only; what they mean is decided in `trust`, `blockers`
-//! and `gates`.
+//! An issue as a tracker shows it: content, labels, and the events that say who did what to it.
+//! Only facts; `trust`, `blockers` and `gates` decide what they mean.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At, IssueRef};
 
-/// An issue as it is listed: enough to order candidates and ask the local gates.
+/// An issue as listed: enough to order candidates and query the local gates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issue {
     /// Its name.
     pub issue: IssueRef,
-    /// Its title as it stands now.
+    /// Its current title.
     pub title: String,
-    /// Its body as it stands now.
+    /// Its current body.
     pub body: String,
-    /// Its labels as they stand now.
+    /// Its current labels.
     pub labels: Vec<String>,
     /// Whether it is open.
     pub open: bool,
@@ -27,7 +26,7 @@ pub struct Issue {
 pub struct IssueEvent {
     /// When.
     pub at: At,
-    /// By whom; `None` where the tracker cannot say, which is never trusted.
+    /// By whom; `None` if the tracker does not say, which is never trusted.
     pub actor: Option<Actor>,
     /// What.
     pub what: IssueChange,
@@ -37,12 +36,12 @@ pub struct IssueEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum IssueChange {
-    /// A label was put on.
+    /// A label was added.
     Labeled {
         /// The label.
         label: String,
     },
-    /// A label was taken off.
+    /// A label was removed.
     Unlabeled {
         /// The label.
         label: String,
@@ -53,11 +52,11 @@ pub enum IssueChange {
     Edited,
     /// The issue was closed.
     Closed,
-    /// The issue was opened again.
+    /// The issue was reopened.
     Reopened,
 }
 
-/// What a tracker knows of an account's rights on a repo, least first.
+/// An account's rights on a repo according to the tracker, lowest first.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -86,7 +85,7 @@ pub struct Comment {
     pub author: Option<Actor>,
     /// When it was written.
     pub at: At,
-    /// Its text as it stands now.
+    /// Its current text.
     pub body: String,
 }
 
@@ -96,7 +95,7 @@ pub struct Comment {
 pub enum BlockerState {
     /// Still open: blocks.
     Open,
-    /// Closed: blocks no more.
+    /// Closed: no longer blocks.
     Closed,
     /// Could not be read: blocks, because unknown is "wait".
     Unreadable,

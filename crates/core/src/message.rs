@@ -1,9 +1,9 @@
 //! The message of the commit that lands, and the trailers that name its run.
 //!
-//! The message is the agent's: the subject and body of its newest commit, then
-//! the subjects of the others. The control plane alone says which run it was:
-//! every trailer of that kind the agent wrote, wherever it stands, is taken out
-//! and ours is put once, last. Nothing is judged here; `guardrails` does.
+//! The message is the agent's: subject and body of its newest commit, then the subjects of the
+//! others. Only the control plane says which run it was: trailers of that kind written by the agent
+//! are removed wherever they are, and ours are added at the end. Nothing is judged here; that is up
+//! to `guardrails`.
 
 use crate::ids::RunId;
 
@@ -12,7 +12,7 @@ pub const RUN_TRAILER: &str = "AFK-Run";
 /// The trailer that names the attempt.
 pub const ATTEMPT_TRAILER: &str = "AFK-Attempt";
 
-/// How long a landing message's text may be, in characters, before the trailers.
+/// Maximum length of a landing message's text before the trailers, in characters.
 const MAX_CHARS: usize = 20_000;
 const MAX_SUBJECT: usize = 200;
 
@@ -48,15 +48,16 @@ pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> S
     trailers.push(format!("{RUN_TRAILER}: {run}"));
     trailers.push(format!("{ATTEMPT_TRAILER}: {attempt}"));
 
-    // `Refs` is no trailer to git (it has no colon): in their block it would undo them.
+    // `Refs` has no colon, so git does not take it for a trailer: in their block it would
+    // invalidate them.
     let refs = format!("Refs #{issue}");
     let sections = [subject.as_str(), text.trim_end(), &refs, &trailers.join("\n")];
     let sections: Vec<&str> = sections.into_iter().filter(|s| !s.is_empty()).collect();
     sections.join("\n\n") + "\n"
 }
 
-/// The value of a trailer, the last where there are several; read as git reads it:
-/// from the last paragraph alone, and only if that holds nothing but trailers.
+/// The value of a trailer, the last if there are several. Read as git reads it: only from the last
+/// paragraph, and only if that consists of trailers.
 pub fn trailer<'m>(message: &'m str, key: &str) -> Option<&'m str> {
     let lines: Vec<&str> = message.lines().map(str::trim_end).collect();
     let (_, block) = split_trailers(&lines);
@@ -64,7 +65,7 @@ pub fn trailer<'m>(message: &'m str, key: &str) -> Option<&'m str> {
     values.rev().find(|(k, _)| k.trim().eq_ignore_ascii_case(key)).map(|(_, value)| value.trim())
 }
 
-/// A message taken apart, without what only the control plane may say.
+/// A message split into parts, without what only the control plane may say.
 #[derive(Default)]
 struct Parts {
     subject: String,
@@ -78,7 +79,7 @@ impl Parts {
             message.chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect();
         let lines: Vec<&str> = clean.lines().map(str::trim_end).collect();
         let (text, block) = split_trailers(&lines);
-        // A block of ours at the end is the end: what stands above it is text, however it looks.
+        // A block of ours at the end ends the text: whatever is above it is body, however it looks.
         let landed_before = block.iter().any(|line| is_ours(line, issue));
         let kept = without_ours(if landed_before { text } else { &lines }, issue);
         let (text, trailers) = if landed_before {
@@ -98,7 +99,7 @@ impl Parts {
     }
 }
 
-/// The lines that others may write, too, without what continues one of ours.
+/// The lines that others may write, without ours and their continuations.
 fn without_ours<'m>(lines: &[&'m str], issue: u64) -> Vec<&'m str> {
     let mut ours = false;
     let mut kept = Vec::new();
@@ -120,8 +121,8 @@ fn is_ours(line: &str, issue: u64) -> bool {
     line.split_once(':').is_some_and(|(key, _)| ours(key)) || refs == Some(&format!("#{issue}"))
 }
 
-/// The lines before the trailers, and the trailers: a last paragraph, after the
-/// subject, of nothing but `Key: value` lines and their continuations.
+/// The lines before the trailers, and the trailers: a last paragraph after the subject that
+/// consists of `Key: value` lines and their continuations.
 fn split_trailers<'a, 'm>(lines: &'a [&'m str]) -> (&'a [&'m str], &'a [&'m str]) {
     let end = lines.iter().rposition(|line| !line.is_empty()).map_or(0, |at| at + 1);
     let lines = lines.get(..end).unwrap_or_default();
@@ -165,7 +166,7 @@ mod tests {
         let check = |messages: &[&str], expected: &str| {
             let message = land(messages);
             assert_eq!(message, format!("{expected}{END}"));
-            // Landing what was landed changes nothing.
+            // Landing a landed message changes nothing.
             assert_eq!(land(&[&message]), message);
         };
         check(&["Add it"], "Add it\n\n");

@@ -1,5 +1,4 @@
-//! How far a run is, in the words that the checklist shows. Reached by evidence
-//! only: what counts as evidence is the run's business.
+//! How far a run is, in the words of the checklist. The run decides what evidence reaches a phase.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// The workspace is being made.
+    /// The workspace is being created.
     Worktree,
     /// A failing test is awaited.
     TestsRed,
@@ -35,7 +34,7 @@ impl Phase {
         Self::Done,
     ];
 
-    /// What its line of the checklist says; `branch` is the default branch's name.
+    /// Its line in the checklist; `branch` is the default branch's name.
     pub fn says(self, branch: &str) -> String {
         match self {
             Self::Worktree => "Worktree created".to_owned(),

@@ -1,8 +1,8 @@
-//! Who works where, people and agents alike: so that nobody is surprised by the other.
+//! Who works where, people and agents alike, so that neither surprises the other.
 //!
-//! A claim is words with an end, renewed while it holds. It gates nothing: several may
-//! claim one thing, and a run begins whatever anybody claims. A run's own presence is not
-//! kept: it is derived from the run, and ends with it.
+//! A claim is a text with an expiry, renewed while it holds. It gates nothing: several people may
+//! claim the same thing, and runs begin regardless of claims. A run's own presence is not stored:
+//! it is derived from the run, and ends with it.
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
@@ -10,17 +10,17 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{At, IssueRef, RepoName};
 use crate::text::clean;
 
-/// The longest that one claim lasts without renewal.
+/// Maximum duration of a claim without renewal.
 pub const LONGEST: SignedDuration = SignedDuration::from_hours(24);
-/// The longest name of a resource, in bytes.
+/// Maximum length of a resource's name, in bytes.
 const MAX_RESOURCE: usize = 200;
-/// The longest purpose, in bytes.
+/// Maximum length of a purpose, in bytes.
 const MAX_PURPOSE: usize = 500;
 
-/// Somebody's presence at something.
+/// Somebody's presence at a resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// At what: `repo:owner/name`, or any name that people agree on.
+    /// The resource: `repo:owner/name`, or any name that people agree on.
     pub resource: String,
     /// Who: the id of an account, or `afk`.
     pub holder: String,
@@ -32,21 +32,21 @@ pub struct Presence {
     pub until: Option<At>,
 }
 
-/// A claim that cannot be kept.
+/// An invalid claim.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimError {
-    /// The resource is no name.
+    /// The resource is not a valid name.
     #[error("the resource {0:?} is not 1 to {MAX_RESOURCE} bytes of text without blanks")]
     Resource(String),
-    /// The purpose says nothing, or too much.
+    /// The purpose is empty or too long.
     #[error("the purpose is not 1 to {MAX_PURPOSE} bytes of text on one line")]
     Purpose,
-    /// The time is none, or too long.
+    /// The duration is zero or too long.
     #[error("a claim lasts from one second to 24 hours; renew it to hold it longer")]
     Ttl,
 }
 
-/// A claim that was checked.
+/// A valid claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// At what.
@@ -58,7 +58,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Checks what somebody asks for.
+    /// Validates a claim.
     pub fn new(resource: &str, purpose: &str, ttl: SignedDuration) -> Result<Self, ClaimError> {
         let plain = !resource.chars().any(|c| c.is_whitespace() || c.is_control());
         if resource.is_empty() || resource.len() > MAX_RESOURCE || !plain {
@@ -87,7 +87,7 @@ pub fn of_run(issue: &IssueRef, holder: &str, since: At) -> Presence {
     }
 }
 
-/// The resource that a repo is.
+/// The resource that stands for a repo.
 pub fn of_repo(repo: &RepoName) -> String {
     format!("repo:{repo}")
 }

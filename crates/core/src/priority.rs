@@ -1,9 +1,9 @@
-//! How urgent an issue is, read from its labels. Called for every candidate of
-//! every tick, so it allocates nothing and looks at few bytes.
+//! How urgent an issue is, read from its labels. Called for every candidate of every tick, so it
+//! allocates nothing and reads few bytes.
 
 /// The lowest number among labels `priority:<n>` and `P<n>`, in any case.
 ///
-/// What is no number (`priority:high`, `P1-later`) is passed over.
+/// Anything that is not a number (`priority:high`, `P1-later`) is ignored.
 pub fn priority<S: AsRef<str>>(labels: &[S]) -> Option<i64> {
     labels.iter().filter_map(|label| of_label(label.as_ref())).min()
 }

@@ -1,15 +1,14 @@
 //! The proof: does the change's test fail without the change and pass with it?
 //!
-//! The control plane compares trees with one command; it knows no language and
-//! selects no tests. [`next`] is a total function of the inputs and of the results
-//! so far: it names the runs that are still wanted, or decides. It decides by a
-//! fixed order of questions, so that results may come in any order and further
-//! ones change nothing. A run that could not be made is never proof: it is refused
-//! as such, and the caller may drop that result and ask again, a bounded number of
+//! The control plane compares trees with one command; it knows no language and selects no tests.
+//! [`next`] is a total function of the inputs and the results so far: it names the runs that are
+//! still needed, or decides. The order of its questions is fixed, so that results may arrive in any
+//! order and further ones change nothing. A run that could not be made is never proof: the proof is
+//! refused for that reason, and the caller may drop the result and try again, a limited number of
 //! times.
 //!
-//! Reading order: [`policy`] for what is a test, [`recipe`] for the trees,
-//! [`result`] for what a run came to, `decide` for the rules, [`report`] for the answer.
+//! Reading order: [`policy`] for what counts as a test, [`recipe`] for the trees, [`result`] for
+//! the result of a run, `decide` for the rules, [`report`] for the answer.
 
 mod decide;
 pub mod junit;
@@ -28,7 +27,7 @@ pub use policy::{
     PathClass, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans, RequireRedProof, Verify,
 };
 pub use recipe::{StartTree, TreeRecipe};
-pub use refusal::Refusal;
+pub use refusal::ProofRefusal;
 pub use report::{ProofOutcome, ProofReport, RedKind, RemovedLines, RunReport, Strength};
 pub use result::{
     Conditions, CouldNotRun, ProofResults, ResultKey, RunKind, RunRecord, RunResult, TreeRole,
@@ -46,35 +45,35 @@ pub struct ProofInputs<'a> {
     pub policy: &'a ProofPolicy,
     /// The raw diff of the base's tree and the candidate's.
     pub diff: &'a Diff,
-    /// The raw diff of the base's tree and of the base with the agent's first commit
-    /// merged into it; `None` where there is no such commit or it does not merge.
+    /// The raw diff from the base's tree to the base with the agent's first commit merged in;
+    /// `None` if there is no such commit or it does not merge.
     pub first: Option<&'a Diff>,
-    /// The blobs that both diffs name.
+    /// The blobs that both diffs refer to.
     pub blobs: &'a Blobs,
-    /// Whether the candidate mends a landed commit that went red: then that red
-    /// verdict is its red proof.
+    /// Whether the candidate fixes a landed commit that went red: then that red verdict is its red
+    /// proof.
     pub corrective: bool,
     /// What its runs may reach.
     pub conditions: &'a Conditions,
 }
 
-/// What to do next about a proof.
+/// The next step of a proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProofStep {
-    /// These runs are wanted, the most telling first; each may run beside the others.
+    /// These runs are needed, the most informative first; they may run side by side.
     Run(Vec<Wanted>),
     /// It is decided.
     Decided(Box<ProofReport>),
 }
 
-/// A run that is wanted.
+/// A run that is needed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Of which tree.
     pub role: TreeRole,
     /// Which run.
     pub kind: RunKind,
-    /// How to make the tree, where it is not made yet.
+    /// How to make the tree, if it does not exist yet.
     pub recipe: TreeRecipe,
     /// What to run.
     pub argv: Vec<String>,
@@ -83,7 +82,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// The key of its result, once the tree is made.
+    /// The key of its result, once the tree exists.
     pub fn key(&self, tree: Oid) -> ResultKey {
         ResultKey { kind: self.kind, tree, command: self.command.clone() }
     }

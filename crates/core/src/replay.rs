@@ -1,10 +1,10 @@
-//! A run's journal fed through today's decisions: `afk replay`.
+//! Makes the decisions in a run's journal again: `afk replay`.
 //!
-//! Each row keeps what its pass looked at ([`Context`]). Applying the rows in order
-//! gives the record as it stood; from that record and what was seen, `record`, the
-//! situation and the plan are made again and compared with what was stored. A
-//! difference is no fault by itself: it says that this binary decides otherwise, or
-//! that somebody wrote the row. Whether rows were edited is the chain's to tell.
+//! Each row keeps what its pass observed ([`Context`]). Applying the rows in order gives the record
+//! at that time; from the record and the observations, `record`, the situation and the plan are
+//! computed again and compared with what was stored. A difference is not a fault by itself: it
+//! means that this binary decides differently, or that somebody wrote the row. Whether rows were
+//! edited is checked by the chain.
 
 use std::fmt;
 
@@ -14,26 +14,27 @@ use crate::ids::At;
 use crate::plan::{End, Plan, Situation, plan};
 use crate::run::{Limits, Names, Run, Seen, Transition, record};
 
-/// What a context says of a row that ends its run: from 1 on, all that it follows from.
+/// Value of [`Context::format`] from which on a context holds everything that the run's end depends
+/// on.
 const ENDS_ARE_PLANNED: u32 = 1;
 
-/// What a pass looked at and what it made of it, kept with each row that it wrote.
+/// What a pass observed and decided, kept with each row that it wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Context {
-    /// What it holds: 0 in journals from before every end was planned.
+    /// The format of this context: 0 in journals from before every end was planned.
     #[serde(default)]
     pub format: u32,
-    /// The version of the record that it looked at.
+    /// The version of the record that it read.
     pub version: u64,
     /// When.
     pub now: At,
-    /// What it saw, without what no decision looks at.
+    /// What it saw, without what no decision depends on.
     pub seen: Seen,
     /// The labels that events were judged by.
     pub names: KeptNames,
-    /// The bounds in force, the repo's own among them.
+    /// The limits in force, including the repo's own.
     pub limits: Limits,
-    /// The situation; none where what it saw had to be recorded first.
+    /// The situation; none if what it saw had to be recorded first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub situation: Option<Situation>,
     /// The plan for it.
@@ -41,7 +42,7 @@ pub struct Context {
     pub plan: Option<Plan>,
 }
 
-/// [`Names`], kept.
+/// A stored [`Names`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptNames {
     /// The ready label.
@@ -58,7 +59,7 @@ impl KeptNames {
 }
 
 impl Context {
-    /// What a pass that saw `seen` keeps, before it has planned.
+    /// The context of a pass that saw `seen`, before it has planned.
     pub fn new(
         run: &Run,
         version: u64,
@@ -74,8 +75,8 @@ impl Context {
         Self { format, version, now, seen, names: kept, limits, situation: None, plan: None }
     }
 
-    /// How the run whose record is `run` ends by this context, and why; none where it does
-    /// not plan an end.
+    /// How and why the run with the record `run` ends by this context; none if the plan is not an
+    /// end.
     pub fn ending(&self, run: &Run) -> Option<(End, String)> {
         let situation = self.situation.as_ref()?;
         match plan(situation) {
@@ -117,14 +118,14 @@ pub struct Row {
     pub body: serde_json::Value,
 }
 
-/// A row, read.
+/// A parsed row.
 #[derive(Deserialize)]
 pub(crate) struct Body {
     pub(crate) transition: Transition,
     pub(crate) context: Option<Context>,
 }
 
-/// Something that would not come out as it is stored.
+/// Something that differs from what was stored.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// The row.
@@ -137,52 +138,52 @@ pub struct Difference {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "differs", rename_all = "snake_case")]
 pub enum Differs {
-    /// The row cannot be read by this binary.
+    /// This binary cannot read the row.
     Unreadable {
         /// Why.
         why: String,
     },
-    /// The row does not follow on the record that its pass looked at.
+    /// The row does not follow the record that its pass read.
     OutOfOrder {
-        /// The version that it looked at.
+        /// The version that its pass read.
         looked_at: u64,
-        /// The version that there was.
+        /// The version at that point.
         stood_at: u64,
     },
-    /// Other things would be recorded of what was seen.
+    /// Something else would be recorded from the same observations.
     Recorded {
-        /// The kind of the transition that is stored; none where a plan is.
+        /// The kind of the stored transition; none if a plan was stored.
         stored: Option<String>,
         /// The kind, or the content, that would be recorded now.
         now: Option<String>,
     },
-    /// The situation would be another.
+    /// The situation would differ.
     Situation {
         /// As stored.
         stored: Box<Situation>,
         /// As it would be.
         now: Box<Situation>,
     },
-    /// The plan would be another.
+    /// The plan would differ.
     Plan {
         /// As stored.
         stored: Plan,
         /// As it would be.
         now: Plan,
     },
-    /// The run would end otherwise, for another reason, or not at all.
+    /// The run would end differently, for another reason, or not at all.
     Ending {
         /// How it ended, and why.
         stored: (End, String),
-        /// How it would; none where it would not.
+        /// How it would end now; none if it would not.
         now: Option<(End, String)>,
     },
     /// A row is missing before it, or was added.
     Misplaced {
-        /// The number of the row that it follows; 0 where it is the first.
+        /// The number of the row that it follows; 0 if it is the first.
         follows: u64,
     },
-    /// The journal does not give the record that is stored.
+    /// The journal does not give the stored record.
     Record,
 }
 
@@ -202,7 +203,7 @@ impl fmt::Display for Difference {
                 write!(f, "recorded {}, would record {}", word(stored), word(now))
             }
             Differs::Situation { stored, now } => {
-                write!(f, "another situation: {}", changed(stored, now))
+                write!(f, "the situation differs: {}", changed(stored, now))
             }
             Differs::Plan { stored, now } => write!(f, "planned {stored:?}, would plan {now:?}"),
             Differs::Ending { stored: (end, why), now: None } => {
@@ -214,12 +215,12 @@ impl fmt::Display for Difference {
             Differs::Misplaced { follows } => {
                 write!(f, "follows row {follows}: a row before it is missing or was added")
             }
-            Differs::Record => f.write_str("the journal does not give the record that is stored"),
+            Differs::Record => f.write_str("the journal does not give the stored record"),
         }
     }
 }
 
-/// The facts of two situations that are not the same.
+/// The facts that differ between two situations.
 fn changed(stored: &Situation, now: &Situation) -> String {
     let facts = |one: &Situation| match serde_json::to_value(one) {
         Ok(serde_json::Value::Object(facts)) => facts,
@@ -233,25 +234,25 @@ fn changed(stored: &Situation, now: &Situation) -> String {
     told.collect::<Vec<_>>().join("; ")
 }
 
-/// What replaying came to.
+/// The result of a replay.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Replayed {
     /// How many rows there are.
     pub rows: usize,
     /// How many decisions were made again.
     pub decisions: usize,
-    /// What differs, in the order of the rows.
+    /// The differences, in the order of the rows.
     pub differences: Vec<Difference>,
 }
 
-/// A pass under which rows were written, and the record that it looked at.
+/// A pass that wrote rows, and the record that it read.
 struct Looked {
     context: Context,
     found: Vec<Transition>,
     written: usize,
 }
 
-/// Makes every decision of the journal again; `stored` is the record as it is kept.
+/// Makes every decision of the journal again; `stored` is the stored record.
 pub fn replay(rows: &[Row], stored: &Run) -> Replayed {
     let mut out = Replayed { rows: rows.len(), decisions: 0, differences: Vec::new() };
     // Any record will do before the first row, which brings its own.
@@ -307,7 +308,7 @@ pub fn replay(rows: &[Row], stored: &Run) -> Replayed {
     out
 }
 
-/// The decision of one pass, made again over the record that it looked at.
+/// The decision of one pass, made again on the record that it read.
 fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs)) -> Looked {
     let stood_at = seq.saturating_sub(1);
     if context.version != stood_at {
@@ -322,7 +323,8 @@ fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs
         if now != stored {
             differ(Differs::Situation { stored: Box::new(stored), now: Box::new(now) });
         }
-        // Of the stored situation: what follows from another is told by that.
+        // Planned from the stored situation, so that a situation that differs is not reported
+        // twice.
         let again = plan(&stored);
         if again != planned {
             differ(Differs::Plan { stored: planned, now: again });
@@ -331,7 +333,7 @@ fn decide(run: &Run, context: Context, seq: u64, differ: &mut impl FnMut(Differs
     Looked { context, found, written: 0 }
 }
 
-/// Two transitions that are not the same: their kinds, or that their content differs.
+/// Two transitions that differ: their kinds, or that their content differs.
 fn recorded(stored: Option<&Transition>, now: Option<&Transition>) -> Differs {
     let kind = |one: Option<&Transition>| one.map(|one| one.kind().to_owned());
     let (stored, mut now) = (kind(stored), kind(now));

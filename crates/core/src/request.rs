@@ -1,8 +1,8 @@
-//! What a person asks of a run while it lives: the words for it, how they are read
-//! from a comment, and what a run makes of them.
+//! A person's requests to a live run: their verbs, how they are parsed from a comment, and what a
+//! run does about them.
 //!
-//! A request is kept under an id that tells it from every other, so that it is
-//! carried out once however often it is seen. Who may ask is decided elsewhere.
+//! A request is kept under a unique id, so that it is carried out once however often it is seen.
+//! Who may make one is decided elsewhere.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,99 +10,99 @@ use crate::ids::{Actor, At};
 use crate::run::{Run, TurnEnd, Wants};
 use crate::usd::Usd;
 
-/// The most that a person may say at once, in bytes.
+/// Maximum length of a person's message, in bytes.
 pub const MAX_WORDS: usize = 16_000;
 
-/// The verbs, as the answer to an unknown one names them.
+/// The verbs, for the answer to an unknown one.
 const VERBS: &str = "/afk retry, /afk stop, /afk budget 20, /afk unfreeze, /afk say …, \
                      /afk answer …, /afk allow, /afk deny …";
 
-/// What a person asks.
+/// What a person requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
-    /// Try again now: end the wait for a retry or a usage limit.
+    /// Retry now: end the wait for a retry or a usage limit.
     Retry,
-    /// Stop the run and let the issue go.
+    /// Stop the run and release the issue.
     Stop,
-    /// Let the run spend so much in all.
+    /// Set the run's budget.
     Budget {
-        /// How much.
+        /// The new budget.
         usd: Usd,
     },
     /// Lift the freeze of the repo.
     Unfreeze,
-    /// Tell the agent something.
+    /// Send the agent a message.
     Say {
-        /// What.
+        /// The message.
         text: String,
     },
-    /// Release the issue again, now that the run has ended.
+    /// Release the issue again, after the run has ended.
     Release,
-    /// Words that ask for nothing that there is.
+    /// Words that are not a known request.
     Unclear {
-        /// What is the matter with them.
+        /// What is wrong with them.
         why: String,
     },
     /// Answer the agent's question.
     Answer {
-        /// Its number; none where one alone is open.
+        /// Its number; none if only one is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ask: Option<u32>,
-        /// The words.
+        /// The answer.
         text: String,
     },
-    /// Give the agent the permission that it asks for, this once.
+    /// Grant the permission that the agent asks for, once.
     Allow {
-        /// Its number; none where one alone is open.
+        /// Its number; none if only one is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ask: Option<u32>,
     },
     /// Refuse it.
     Deny {
-        /// Its number; none where one alone is open.
+        /// Its number; none if only one is open.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ask: Option<u32>,
-        /// What the agent is told about it; may be empty.
+        /// The reason for the agent; may be empty.
         why: String,
     },
 }
 
 /// A request with its id, and who made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
-    /// What tells it from every other.
+pub struct PersonRequest {
+    /// Its unique id.
     pub id: String,
-    /// Who asked.
+    /// Who made it.
     pub by: Actor,
     /// When.
     pub at: At,
-    /// For what.
+    /// The request.
     #[serde(flatten)]
     pub what: Request,
 }
 
-/// Words after `/afk` that ask for nothing that there is.
+/// Words after `/afk` that are not a known request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unclear {
     /// No such verb.
-    #[error("{0:?} is no request; there are {VERBS}")]
+    #[error("{0:?} is not a request; known are {VERBS}")]
     Verb(String),
-    /// A budget that is no amount of money above nothing.
+    /// A budget that is not an amount above 0.
     #[error("a budget is an amount in US dollars above 0, such as `budget 20`")]
     Amount,
-    /// Nothing is said, or too much.
+    /// The text is empty or too long.
     #[error("say something of at most {MAX_WORDS} bytes, such as `{0}`")]
     Words(&'static str),
-    /// What follows the verb names nothing that an agent asks.
+    /// The word after `--ask` is not a number.
     #[error(
-        "name what the agent asks by its number, such as `allow --ask 2`, or leave it out \
+        "give the question's number, such as `allow --ask 2`, or omit it \
          where it asks one thing alone"
     )]
     Ask,
 }
 
-/// The request that a comment makes; none where it does not begin with `/afk `.
+/// The request in a comment; none if it does not begin with `/afk `.
 pub fn in_comment(body: &str) -> Option<Result<Request, Unclear>> {
     let (first, rest) = body.trim_start().split_once('\n').unwrap_or((body.trim_start(), ""));
     let asked = first.trim_end().strip_prefix("/afk")?;
@@ -120,7 +120,7 @@ pub fn in_comment(body: &str) -> Option<Result<Request, Unclear>> {
         "deny" => named(words).and_then(|(ask, why)| deny(ask, &format!("{why}\n{rest}"))),
         "allow" => match named(words) {
             Ok((ask, "")) => Ok(Request::Allow { ask }),
-            // Whatever it means, it is no plain yes.
+            // Whatever it means, it is not a plain yes.
             Ok(_) | Err(_) => Err(Unclear::Ask),
         },
         _ => Err(Unclear::Verb(verb.chars().take(40).collect())),
@@ -133,17 +133,17 @@ pub fn budget(amount: &str) -> Result<Request, Unclear> {
     if usd == Usd::ZERO { Err(Unclear::Amount) } else { Ok(Request::Budget { usd }) }
 }
 
-/// A request to tell the agent `text`.
+/// A request to send the agent `text`.
 pub fn say(text: &str) -> Result<Request, Unclear> {
     spoken(text, "say mind the tests").map(|text| Request::Say { text })
 }
 
-/// A request to answer the agent's question by `text`.
+/// A request to answer the agent's question with `text`.
 pub fn reply(ask: Option<u32>, text: &str) -> Result<Request, Unclear> {
     spoken(text, "answer the first one").map(|text| Request::Answer { ask, text })
 }
 
-/// A request to refuse what the agent asks a permission for; `why` may be empty.
+/// A request to refuse a permission that the agent asks for; `why` may be empty.
 pub fn deny(ask: Option<u32>, why: &str) -> Result<Request, Unclear> {
     let why = why.trim();
     if why.len() > MAX_WORDS {
@@ -160,7 +160,7 @@ fn spoken(text: &str, example: &'static str) -> Result<String, Unclear> {
     Ok(text.to_owned())
 }
 
-/// The number after `--ask`, where the words begin with it, and the other words.
+/// The number after `--ask`, if the words begin with it, and the other words.
 fn named(words: &str) -> Result<(Option<u32>, &str), Unclear> {
     let words = words.trim();
     let Some(rest) = words.strip_prefix("--ask") else { return Ok((None, words)) };
@@ -169,8 +169,8 @@ fn named(words: &str) -> Result<(Option<u32>, &str), Unclear> {
     Ok((Some(number.parse().map_err(|_| Unclear::Ask)?), rest.trim()))
 }
 
-/// What comes of a request to `run`: what is done about it, or why nothing is.
-pub fn answer(run: &Run, asked: &Asked) -> Result<String, String> {
+/// The answer to a request to `run`: what will be done, or why nothing will.
+pub fn answer(run: &Run, asked: &PersonRequest) -> Result<String, String> {
     if let Request::Unclear { why } = &asked.what {
         return Err(why.clone());
     }
@@ -178,35 +178,35 @@ pub fn answer(run: &Run, asked: &Asked) -> Result<String, String> {
         return Err("the run had ended; `/afk retry` releases the issue again".to_owned());
     }
     if let Some(cancel) = &run.cancel {
-        return Err(format!("nothing more is begun: {}", cancel.how.sentence()));
+        return Err(format!("the run begins nothing more: {}", cancel.how.sentence()));
     }
     match &asked.what {
         Request::Stop => Ok("stopped".to_owned()),
         Request::Budget { usd } => {
             Ok(format!("the budget is {usd}, of which {} is spent", run.spent()))
         }
-        Request::Say { .. } => Ok("the agent is told when its turn is over".to_owned()),
+        Request::Say { .. } => Ok("the agent gets the message after its turn".to_owned()),
         Request::Retry => match run.turn().and_then(|turn| turn.ended.as_ref()).map(|e| &e.how) {
             Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {
-                Ok("the retry begins now".to_owned())
+                Ok("the run retries now".to_owned())
             }
-            Some(TurnEnd::Limited { .. }) => Ok("the usage limit is tried now".to_owned()),
-            Some(TurnEnd::Unavailable { .. }) => Ok("the agent is tried now".to_owned()),
+            Some(TurnEnd::Limited { .. }) => Ok("the run tries the usage limit now".to_owned()),
+            Some(TurnEnd::Unavailable { .. }) => Ok("the run tries its agent now".to_owned()),
             Some(TurnEnd::Finished { .. } | TurnEnd::Hopeless { .. } | TurnEnd::Interrupted)
-            | None => Err("it is under way: there is nothing to try again".to_owned()),
+            | None => Err("the run is in progress: there is nothing to retry".to_owned()),
         },
-        Request::Unfreeze => Err("a freeze is a repository's: `afk unfreeze`".to_owned()),
+        Request::Unfreeze => Err("freezes belong to a repository: `afk unfreeze`".to_owned()),
         Request::Release => Err("the run has not ended: there is nothing to release".to_owned()),
         Request::Unclear { why } => Err(why.clone()),
         Request::Answer { ask, .. } => run.meant(*ask, Wants::Words, asked.at).map(|question| {
-            format!("the agent is told, as the answer to what it asked as {}", question.n)
+            format!("the agent gets this as the answer to question {}", question.n)
         }),
         Request::Allow { ask } => run
             .meant(*ask, Wants::Permission, asked.at)
-            .map(|question| format!("the agent may, this once: {}", question.line())),
+            .map(|question| format!("allowed once: {}", question.line())),
         Request::Deny { ask, .. } => run
             .meant(*ask, Wants::Permission, asked.at)
-            .map(|question| format!("the agent may not: {}", question.line())),
+            .map(|question| format!("refused: {}", question.line())),
     }
 }
 

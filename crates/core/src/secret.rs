@@ -1,9 +1,9 @@
-//! Where a secret comes from: what a configuration says in place of the secret itself.
+//! Where a secret comes from: what a configuration contains in place of the secret itself.
 //!
-//! The source is all that is kept, compared and written; the value is read at each use by
-//! whoever implements the engine's `Secrets` port, and lives in a `SecretString` alone. People
-//! do write a secret where its source belongs. So no error of reading a source repeats what
-//! stood there, and neither `Debug` nor `Display` shows more than what must be named to mend it.
+//! Only the source is kept, compared and written; the value is read at each use by the engine's
+//! `Secrets` port, and is only held in a `SecretString`. People do write a secret where its source
+//! belongs, so no error of reading a source quotes the text, and neither `Debug` nor `Display`
+//! shows more than is needed to fix it.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,13 +19,13 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub enum SecretSource {
     /// The environment variable that holds it.
     Env(String),
-    /// The file that holds it; white space at its end is not part of it.
+    /// The file that holds it; trailing white space is ignored.
     File(PathBuf),
     /// The command (argv) that prints it; no shell.
     Command(Vec<String>),
 }
 
-/// What a source looks like, for whoever wrote something else.
+/// What a source looks like, for an error.
 const SHAPE: &str = "one of { env = \"NAME\" }, { file = \"/path\" } and \
     { command = [\"program\"] }: a secret is not written in the configuration";
 
@@ -34,7 +34,7 @@ impl fmt::Display for SecretSource {
         match self {
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
-            // Arguments may be telling: the program alone is named.
+            // Arguments may be sensitive: only the program is named.
             Self::Command(argv) => {
                 write!(f, "command {}", argv.first().map_or("", String::as_str))
             }
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
     }
 
     fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<SecretSource, E> {
-        // The default would quote the text, and this may be the secret itself.
+        // The default would quote the text, which may be the secret itself.
         Err(E::invalid_value(Unexpected::Other("text"), &self))
     }
 
@@ -76,7 +76,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
             file: Option<PathBuf>,
             command: Option<Vec<String>>,
         }
-        // What is wrong inside may be quoted, too: the shape says enough.
+        // Nested errors may quote it, too: the shape says enough.
         let read = Table::deserialize(MapAccessDeserializer::new(map));
         let wrong = |_| A::Error::invalid_value(Unexpected::Other("something else"), &self);
         match read.map_err(wrong)? {
@@ -104,7 +104,7 @@ impl<'de> Visitor<'de> for SourceVisitor {
     }
 }
 
-/// What `env` must be. A secret that was put there has other characters most of the time.
+/// What `env` must be. Most secrets put there by mistake contain other characters.
 const VARIABLE: &str = "the name of an environment variable: letters, digits and underscores, as \
     in { env = \"NAME\" }";
 /// What `file` must be.

@@ -1,10 +1,9 @@
-//! Finding what looks like a secret, without ever repeating it.
+//! Finds what looks like a secret, without ever repeating it.
 //!
-//! Known shapes (a cloud's keys, a forge's tokens, private key blocks) are found
-//! anywhere; a secret without a shape of its own only where a name such as
-//! `password` is given a long random-looking value. Placeholders are passed over.
-//! `guardrails` asks whether a change holds one, `text::Mask` where it stands in
-//! what somebody wrote.
+//! Known shapes (cloud keys, forge tokens, private key blocks) are found anywhere; a secret without
+//! a shape only if it is a long random-looking value assigned to a name such as `password`.
+//! Placeholders are ignored. `guardrails` uses this to refuse a change, `text::Mask` to mask
+//! secrets in text.
 
 use std::fmt;
 use std::ops::Range;
@@ -39,7 +38,7 @@ pub enum SecretKind {
     VaultToken,
     /// A private key.
     PrivateKey,
-    /// A random-looking value that is given to a name such as `password`.
+    /// A random-looking value assigned to a name such as `password`.
     Assigned,
 }
 
@@ -57,18 +56,18 @@ impl fmt::Display for SecretKind {
             Self::NpmToken => "an npm token",
             Self::VaultToken => "a Vault token",
             Self::PrivateKey => "a private key",
-            Self::Assigned => "a secret that is written out",
+            Self::Assigned => "a literal secret",
         })
     }
 }
 
-/// Where a secret stands, and what it looks like.
+/// The position of a secret, and what it looks like.
 pub(crate) struct Found {
     pub(crate) kind: SecretKind,
     pub(crate) at: Range<usize>,
 }
 
-/// The shapes that are known by themselves; all but a private key begin where a word does.
+/// The known shapes; all but a private key start at the beginning of a word.
 const SHAPES: &[(SecretKind, &str)] = &[
     (SecretKind::AwsKey, r"(?-u)(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     (
@@ -89,7 +88,7 @@ const SHAPES: &[(SecretKind, &str)] = &[
     (SecretKind::StripeKey, r"(?-u)[rs]k_live_[0-9A-Za-z]{20}"),
     (SecretKind::NpmToken, r"(?-u)npm_[A-Za-z0-9]{36}"),
     (SecretKind::VaultToken, r"(?-u)hvs\.[A-Za-z0-9_-]{24}"),
-    // The head alone is only talk of a key: some of the key must follow.
+    // A header alone does not count: some of the key must follow.
     (
         SecretKind::PrivateKey,
         r"(?s-u)-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.{1,300}?[A-Za-z0-9+/]{40}",
@@ -99,23 +98,23 @@ const SHAPES: &[(SecretKind, &str)] = &[
 /// The end of a private key.
 const KEY_END: &str = r"(?-u)-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----";
 
-/// What may stand right before a word and ends in a letter: an escape of JSON, or of a terminal.
+/// Escapes of JSON or of a terminal that end in a letter and may come right before a word.
 const ESCAPE: &str =
     r"(?-u)(?:\\[bfnrt]|\\u[0-9A-Fa-f]{4}|(?:\x1b|\\u001[bB])\[[0-9;]{0,12}[A-Za-z])$";
 
-/// How much after the part of a secret that tells it can still be part of it, bytes.
+/// How far a secret may continue after the part that identifies it, in bytes.
 const LONGEST: usize = 15 << 10;
 
-/// How far back an escape may begin, bytes.
+/// Maximum length of an escape, in bytes.
 const ESCAPE_LEN: usize = 24;
 
-/// A name that gives itself away, and the value that it is given: quoted, or the rest of the line.
+/// A telling name and the value assigned to it: quoted, or the rest of the line.
 const ASSIGNED: &str = r#"(?mi-u)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)["']?[ \t]*(?::=|=>|[:=])[ \t]*(?:"([A-Za-z0-9+/_=.~-]{20,200})"|'([A-Za-z0-9+/_=.~-]{20,200})'|([A-Za-z0-9+/_=.~-]{20,200})[ \t]*;?\r?$)"#;
 
-/// The same in what a program printed, which may stand in JSON.
+/// The same in the output of a program, which may be JSON.
 const ASSIGNED_IN_OUTPUT: &str = r#"(?mi-u)(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|credentials?)\\?["']?[ \t]*(?::=|=>|[:=])[ \t]*\\?["']?([A-Za-z0-9+/_=.~-]{20,200})[ \t]*;?(?:["']|\\["nrt]|\r?$)"#;
 
-/// Words that show a value to be a stand-in.
+/// Words that mark a value as a placeholder.
 const STAND_INS: &str = r"(?i-u)example|dummy|placeholder|changeme|change_me|your[_-]|xxxx|fake|sample|redacted|test|not[_-]?a[_-]?(?:real|secret)|1234567890|abcdef(?:gh|01)|deadbeef";
 
 /// The shapes, compiled once.
@@ -131,7 +130,7 @@ pub(crate) struct SecretShapes {
 }
 
 impl SecretShapes {
-    /// The shapes; compiled once a process. An error is one of this file.
+    /// The shapes, compiled once. An error is a mistake in this file.
     pub(crate) fn get() -> Result<&'static Self, regex::Error> {
         static COMPILED: LazyLock<Result<SecretShapes, regex::Error>> =
             LazyLock::new(SecretShapes::compile);
@@ -154,7 +153,7 @@ impl SecretShapes {
         })
     }
 
-    /// Everything in `content` that looks like a secret, in order of place.
+    /// Everything in `content` that looks like a secret, in order of position.
     pub(crate) fn find(&self, content: &[u8]) -> Vec<Found> {
         let mut found = self.find_shapes(content);
         let shaped = merged(found.iter().map(|f| f.at.clone()).collect());
@@ -194,7 +193,7 @@ impl SecretShapes {
         found
     }
 
-    /// Where secrets stand in what a program wrote, each to its end: plain, or within JSON.
+    /// The ranges of all secrets in the output of a program, plain or inside JSON, each to its end.
     pub(crate) fn find_whole(&self, content: &[u8]) -> Vec<Range<usize>> {
         let shaped = self.find_shapes(content).into_iter();
         let mut found: Vec<_> = shaped.map(|found| self.whole(content, &found)).collect();
@@ -204,13 +203,13 @@ impl SecretShapes {
         found
     }
 
-    /// What was found with the rest of it: a shape says how a secret begins.
+    /// A match extended to the end of the secret, since a shape only describes its start.
     fn whole(&self, content: &[u8], found: &Found) -> Range<usize> {
         let Range { start, end } = found.at;
         let rest = content.get(end..).unwrap_or_default();
         let rest = rest.get(..LONGEST).unwrap_or(rest);
         let more = if found.kind == SecretKind::PrivateKey {
-            // No key has a quote in it: what comes after one is another text.
+            // No key contains a quote: what comes after one is another text.
             let text = rest.split(|byte| *byte == b'"').next().unwrap_or_default();
             match self.key_end.find(text) {
                 Some(hit) => hit.end(),
@@ -237,7 +236,7 @@ impl SecretShapes {
         !before.last().is_some_and(word) || self.escape.is_match(before)
     }
 
-    /// Whether a value is more than a word: letters and digits, spread widely.
+    /// Whether a value is not just words: it has letters and digits, evenly distributed.
     fn looks_random(&self, value: &[u8]) -> bool {
         let count = |class: fn(&u8) -> bool| value.iter().filter(|b| class(b)).count();
         let digits = count(u8::is_ascii_digit);
@@ -254,7 +253,7 @@ impl SecretShapes {
     }
 }
 
-/// The same places as ranges that neither touch nor overlap, in order.
+/// The same places as disjoint ranges, in order.
 pub(crate) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges.sort_by_key(|at| at.start);
     ranges.dedup_by(|next, before| {
@@ -267,7 +266,7 @@ pub(crate) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges
 }
 
-/// A documented example key, or one letter over and over.
+/// A documented example key, or one repeated letter.
 fn is_stand_in(secret: &[u8]) -> bool {
     let tail = secret.get(secret.len().saturating_sub(16)..).unwrap_or_default();
     secret.windows(7).any(|w| w.eq_ignore_ascii_case(b"example")) || entropy(tail) < 2.0
@@ -293,7 +292,7 @@ mod tests {
         shapes.find(content.as_bytes()).into_iter().map(|f| f.kind).collect()
     }
 
-    /// Put together here, so that no file of ours holds what looks like a secret.
+    /// Joined at run time, so that no file of ours contains what looks like a secret.
     fn join(parts: &[&str]) -> String {
         parts.concat()
     }

@@ -1,4 +1,4 @@
-//! A value that many hold and few change.
+//! A value with many holders that is rarely changed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value that is cheap to clone, and copied where one of its clones is changed.
+/// A value that is cheap to clone, and copied when one of its clones is changed.
 ///
 /// For parts of the configuration: every pass holds them all, and a fleet has thousands.
 #[derive(Default)]

@@ -1,10 +1,9 @@
 //! The ledger of what agents cost.
 //!
-//! One entry a turn, keyed (session, process, turn), with the raw counter that the
-//! CLI gave and its version; what a turn is charged is worked out from these, so
-//! that a rule that proves wrong can be mended without losing what was seen. Where
-//! it is not known what a counter means, the whole of it is charged. The engine
-//! stores entries; time and prices come as data.
+//! One entry for each turn, keyed (session, process, turn), with the raw counter that the CLI
+//! reported and its version. Charges are computed from these, so that a wrong rule can be fixed
+//! without losing data. If it is not known what a counter means, the whole of it is charged. The
+//! engine stores entries; time and prices are arguments.
 
 mod prices;
 
@@ -19,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{At, RepoName, RunId};
 use crate::usd::Usd;
 
-/// The name of a turn. Ordered as turns follow one another in a session.
+/// The key of a turn. Ordered as the turns of a session follow each other.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TurnKey {
     /// The executor's session.
     pub session: String,
-    /// Which process of the session, in order of their starts.
+    /// Which process of the session, in order of start.
     pub process: u32,
     /// Which turn of that process, in order.
     pub turn: u32,
@@ -34,19 +33,19 @@ pub struct TurnKey {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "cost", rename_all = "snake_case")]
 pub enum Cost {
-    /// It left no result: what it streamed, at list prices.
+    /// It left no result: the streamed usage, at list prices.
     Estimated {
-        /// That much.
+        /// The estimate.
         amount: Usd,
     },
     /// Its result line gave a counter.
     Reported {
-        /// The counter, as it stood there.
+        /// The counter as reported.
         total: Usd,
-        /// The turn's own cost, where the line gave that too.
+        /// The turn's own cost, if the result line has it.
         delta: Option<Usd>,
-        /// What an answer that was cut off had streamed, at list prices: counters without
-        /// a turn's own cost leave it out, though it is paid for.
+        /// What an answer that was cut off had streamed, at list prices: counters without a turn's
+        /// own cost omit it, although it is charged.
         #[serde(default)]
         cut: Option<Usd>,
     },
@@ -59,25 +58,25 @@ pub struct Entry {
     pub run: RunId,
     /// That run's repo.
     pub repo: RepoName,
-    /// When the turn began: the day that it is charged to (UTC).
+    /// When the turn began, which determines the day that it is charged to (UTC).
     pub at: At,
-    /// The CLI's version, as it says itself; empty where it was not seen.
+    /// The CLI's version as it reports it; empty if it was not seen.
     pub cli_version: String,
-    /// What is known.
+    /// What is known of the cost.
     #[serde(flatten)]
     pub cost: Cost,
 }
 
-/// What a turn is charged.
+/// The charge for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// That much.
+    /// The amount.
     pub amount: Usd,
-    /// How it is known.
+    /// How it was determined.
     pub basis: Basis,
 }
 
-/// How a charge is known.
+/// How a charge was determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
@@ -85,14 +84,14 @@ pub enum Basis {
     Estimated,
     /// The turn's own cost, as reported.
     Delta,
-    /// The difference to the counter before it.
+    /// The difference to the previous counter.
     Difference,
     /// The whole counter.
     Whole,
 }
 
-/// Whether it was measured what the cost counter of this version counts. The whole of
-/// any other's counts for each turn, so that a budget is spent sooner.
+/// Whether it is known what the cost counter of this version counts. For other versions the whole
+/// counter is charged for each turn, so that a budget runs out sooner.
 pub fn is_measured(cli_version: &str) -> bool {
     Counter::of(cli_version) != Counter::Unknown
 }
@@ -104,12 +103,12 @@ enum Counter {
     Session,
     /// All turns of one process.
     Process,
-    /// Nobody looked.
+    /// Not known.
     Unknown,
 }
 
 impl Counter {
-    /// As measured, on these versions alone.
+    /// As measured, for these versions only.
     fn of(version: &str) -> Self {
         // The CLI writes `2.1.329` in its stream and `2.1.329 (…)` on `--version`.
         match version.split_whitespace().next() {
@@ -131,12 +130,12 @@ impl FromIterator<(TurnKey, Entry)> for Ledger {
 }
 
 impl Ledger {
-    /// Records a turn; what was recorded of it before is replaced.
+    /// Records a turn, replacing an earlier record of it.
     pub fn record(&mut self, key: TurnKey, entry: Entry) {
         self.0.insert(key, entry);
     }
 
-    /// What each turn is charged, in key order.
+    /// The charge for each turn, in key order.
     pub fn charges(&self) -> impl Iterator<Item = (&TurnKey, &Entry, Charge)> {
         // The last counter seen: its session, its process, its version's meaning.
         let mut last: Option<(&TurnKey, Counter, Usd)> = None;
@@ -148,7 +147,7 @@ impl Ledger {
                     let before = last.filter(|(k, c, t)| {
                         *c == counter
                             && k.session == key.session
-                            // A counter that went back began anew.
+                            // A counter that went back started over.
                             && *t <= *total
                             && match counter {
                                 Counter::Session => true,
@@ -176,7 +175,7 @@ impl Ledger {
         })
     }
 
-    /// What all of them are charged.
+    /// The total of all charges.
     pub fn total(&self) -> Usd {
         self.charges().map(|(_, _, charge)| charge.amount).sum()
     }

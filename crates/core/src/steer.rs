@@ -1,10 +1,9 @@
 //! What a comment steers: the newest run on its issue, or the freeze of its repo.
 //!
-//! A run that has ended is steered, too: its issue can be released again, and whoever asks
-//! for anything else is told that it is too late. Words from before an issue's release were
-//! not said to its run; both times are the tracker's. What was heard is remembered by how
-//! far a tracker was read; a request's id and the age of a freeze keep anything from being
-//! done twice.
+//! An ended run can be steered, too: its issue can be released again, and any other request is
+//! answered that it is too late. Comments from before an issue's release were not meant for its
+//! run; both times are the tracker's. How far a tracker's comments were read is stored; a request's
+//! id and the age of a freeze keep anything from being done twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,39 +11,39 @@ use jiff::SignedDuration;
 
 use crate::ids::{Actor, At, IssueRef, RepoName, RunId};
 use crate::issue::{Comment, Issue};
-use crate::request::{Asked, Request, in_comment};
+use crate::request::{PersonRequest, Request, in_comment};
 use crate::run::Run;
 use crate::trust::Put;
 
-/// How far back a tracker is asked again: it may show a comment late.
+/// How far back comments are read again, because a tracker may show one late.
 const OVERLAP: SignedDuration = SignedDuration::from_mins(1);
 
-/// What the ids of requests that were made in comments begin with.
+/// Prefix of the ids of requests that were made in comments.
 pub const IN_COMMENT: &str = "comment:";
 
-/// What a comment is about to do, if its author is trusted.
+/// What a comment does, if its author is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Steer {
-    /// Ask this of a run.
+    /// Makes a request to a run.
     Run {
         /// Which.
         run: RunId,
-        /// What.
-        asked: Asked,
+        /// The request.
+        asked: PersonRequest,
     },
-    /// Lift the freeze of the repo, where it is older than the comment.
+    /// Lifts the freeze of the repo, if that is older than the comment.
     Unfreeze {
-        /// Who asks.
+        /// Who wrote it.
         by: Actor,
-        /// When they did.
+        /// When.
         at: At,
     },
 }
 
-/// Why a comment that asks steers nothing, whoever wrote it.
+/// Why a comment with a request has no effect, whoever wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Idle {
-    /// The tracker cannot say who wrote it.
+    /// The tracker does not say who wrote it.
     #[error("the tracker does not say who wrote it")]
     Unattributed,
     /// Our own account wrote it.
@@ -53,12 +52,12 @@ pub enum Idle {
     /// The issue has no run that is older than the comment.
     #[error("the issue has no run that is older than it")]
     NoRun,
-    /// The run has ended and its issue does not show it yet: to be heard again.
+    /// The run has ended but its issue does not show it yet: read the comment again later.
     #[error("the run on the issue is just ending")]
     Ending,
 }
 
-/// What `comment` on `issue` steers, whose newest run is `newest`; none where it asks nothing.
+/// What `comment` on `issue` steers, whose newest run is `newest`; none if it is not a request.
 pub fn steers(
     issue: &IssueRef,
     comment: &Comment,
@@ -83,12 +82,12 @@ pub fn steers(
             (Some(_), Some(_), what) => what,
         };
         let id = format!("{IN_COMMENT}{}:{}", issue.repo, comment.id);
-        Ok(Steer::Run { run: run.id, asked: Asked { id, by, at, what } })
+        Ok(Steer::Run { run: run.id, asked: PersonRequest { id, by, at, what } })
     }))
 }
 
-/// Since when comments may steer something, by repo: since the issue of the oldest live run
-/// there was released, or since the repo was frozen.
+/// Since when comments may steer something, by repo: since the issue of the oldest live run there
+/// was released, or since the repo was frozen.
 pub fn since<'a>(
     live: impl IntoIterator<Item = &'a Run>,
     frozen: impl IntoIterator<Item = (RepoName, At)>,
@@ -102,27 +101,27 @@ pub fn since<'a>(
     since
 }
 
-/// From when on the comments of a repo are read, of which everything until `until` was read
-/// before, where comments since `from` matter.
+/// From when on to read the comments of a repo, if everything until `until` was read before and
+/// comments since `from` matter.
 pub fn read_from(from: At, until: Option<At>) -> At {
     let back = until.and_then(|until| until.checked_sub(OVERLAP).ok());
     back.map_or(from, |back| from.max(back))
 }
 
-/// What becomes of a request to release the issue of `run` again.
+/// What to do about a request to release the issue of `run` again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Again {
-    /// The ready label is put on; where it is on already, it is taken off first, since a
-    /// release stands for the text as it was when it was asked for.
+    /// Add the ready label; if it is there already, remove it first, because a release covers the
+    /// text as it was when it was requested.
     Put {
-        /// Whether it is on.
+        /// Whether to remove it first.
         off: bool,
     },
-    /// Nothing more is done, and this is the answer.
+    /// Nothing more, and this is the answer.
     Answer(String),
 }
 
-/// Decides about `asked`, a request to `run` whose issue has the newest run `newest`.
+/// Decides about `asked`, a request to `run`, whose issue has the newest run `newest`.
 pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) -> Again {
     match put {
         Put::Stands | Put::Spent => Again::Answer(RELEASED.to_owned()),
@@ -139,11 +138,10 @@ pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) ->
     }
 }
 
-/// The answer to whoever asked for another release and got it.
+/// The answer to a request for another release that was granted.
 const RELEASED: &str = "the issue is released again";
 
-/// Comments that were read already, of those that are listed again for being near the
-/// newest one.
+/// Which comments were read already, of those that are listed again because of the overlap.
 #[derive(Debug, Clone, Default)]
 pub struct CommentsRead {
     of: BTreeMap<RepoName, BTreeSet<String>>,
@@ -155,12 +153,12 @@ impl CommentsRead {
         self.of.get(repo).is_some_and(|ids| ids.contains(id))
     }
 
-    /// Notes what was read of an answer.
+    /// Records what was read.
     pub fn note(&mut self, repo: &RepoName, ids: BTreeSet<String>) {
         self.of.insert(repo.clone(), ids);
     }
 
-    /// Forgets the repos where nothing can be steered any more.
+    /// Forgets repos in which nothing can be steered any more.
     pub fn retain(&mut self, matters: impl Fn(&RepoName) -> bool) {
         self.of.retain(|repo, _| matters(repo));
     }

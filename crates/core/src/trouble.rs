@@ -1,8 +1,7 @@
-//! Repos that cannot be read at the moment, and when each is asked again.
+//! Repos that cannot be read at the moment, and when to try each again.
 //!
-//! One repo's trouble is its own: it is skipped for a while that doubles, or until the
-//! time that its tracker named, while the others are asked as ever. Kept in memory
-//! only: a control plane that starts asks everybody.
+//! A failing repo affects no other: it is skipped for a time that doubles, or until the time that
+//! its tracker named. Kept in memory only: a control plane that starts tries every repo.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +9,40 @@ use jiff::SignedDuration;
 
 use crate::ids::{At, RepoName};
 
-/// How long a repo is left alone after its first failure.
+/// How long a repo is skipped after its first failure.
 const FIRST: SignedDuration = SignedDuration::from_secs(10);
-/// The longest that a failing repo is left alone.
+/// The longest that a failing repo is skipped.
 const LONGEST: SignedDuration = SignedDuration::from_mins(5);
-/// The longest that a rate limit is believed: a wrong reset must not lose a repo.
+/// The longest that a rate limit is believed: a wrong reset time must not lose a repo.
 const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(1);
 
-/// One repo's trouble.
+/// The failures of one repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What went wrong last.
     pub why: String,
     /// When it went wrong first.
     pub since: At,
-    /// How often since.
+    /// Number of failures since then.
     pub failures: u32,
-    /// When the repo is asked again.
+    /// When the repo is tried again.
     pub until: At,
 }
 
-/// The repos that are in trouble.
+/// The repos that fail.
 #[derive(Debug, Clone, Default)]
 pub struct Troubles {
     of: BTreeMap<RepoName, Trouble>,
 }
 
 impl Troubles {
-    /// Whether `repo` is to be left alone at `now`.
+    /// Whether `repo` must be skipped at `now`.
     pub fn waits(&self, repo: &RepoName, now: At) -> bool {
         self.of.get(repo).is_some_and(|trouble| now < trouble.until)
     }
 
-    /// Notes a failure; `reset` is when a rate limit ends. Whether that is news: its
-    /// first failure, or another reason than before.
+    /// Records a failure; `reset` is when a rate limit ends. Returns whether it is news: a first
+    /// failure, or another reason than before.
     pub fn failed(&mut self, repo: &RepoName, why: &str, reset: Option<At>, now: At) -> bool {
         let before = self.of.remove(repo);
         let (since, failures) =
@@ -54,24 +53,24 @@ impl Troubles {
         news
     }
 
-    /// Notes that `repo` answered; the trouble that is over.
+    /// Records that `repo` answered; returns the failures that are over.
     pub fn answered(&mut self, repo: &RepoName) -> Option<Trouble> {
         self.of.remove(repo)
     }
 
-    /// Who is in trouble, by name.
+    /// The failing repos, by name.
     pub fn all(&self) -> impl Iterator<Item = (&RepoName, &Trouble)> {
         self.of.iter()
     }
 
-    /// Forgets the repos that nobody asks any more.
+    /// Forgets repos that are no longer read.
     pub fn retain(&mut self, asked: impl Fn(&RepoName) -> bool) {
         self.of.retain(|repo, _| asked(repo));
     }
 }
 
-/// When to ask again after so many failures in a row, of which the last may have named
-/// the end of a rate limit.
+/// When to try again after so many consecutive failures, of which the last may have named the end
+/// of a rate limit.
 pub fn again(failures: u32, reset: Option<At>, now: At) -> At {
     let doubled = FIRST.checked_mul(1 << failures.saturating_sub(1).min(16));
     let pause = doubled.unwrap_or(LONGEST).min(LONGEST);
@@ -102,7 +101,7 @@ mod tests {
         check(6, None, 300);
         check(u32::MAX, None, 300);
         check(1, Some(1900), 900);
-        // A reset that has passed, and one that cannot be meant.
+        // A reset in the past, and an absurd one.
         check(9, Some(3), 1);
         check(1, Some(1_000_000), 3600);
     }

@@ -1,8 +1,8 @@
-//! Whether the release of an issue can be trusted: who put the ready label on
-//! last, with what right, and whether the text is still what they saw.
+//! Whether the release of an issue can be trusted: who last added the ready label, with what
+//! permission, and whether the text is still what they saw.
 //!
-//! Decided from the tracker's events and permissions, never from a field that an
-//! event carries about its author. Fail-closed: what cannot be told is refused.
+//! Decided from the tracker's events and permissions, never from what an event says about its
+//! author. Fails closed: whatever is unknown is refused.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -13,16 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent, Permission};
-use crate::request::{Asked, Request};
+use crate::request::{PersonRequest, Request};
 
 /// Whom to trust with the release of an issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrustPolicy {
-    /// The least permission on the repo that makes a person trusted.
+    /// The lowest permission on the repo that makes a person trusted.
     pub least: Permission,
-    /// Accounts that are trusted whatever their permission, by the tracker's id.
-    /// The only way for a bot or an app.
+    /// Accounts that are trusted whatever their permission, by the tracker's id. The only way for a
+    /// bot or an app.
     pub allow_ids: BTreeSet<String>,
 }
 
@@ -51,67 +51,67 @@ impl fmt::Display for Ground {
     }
 }
 
-/// Whether an issue is released by somebody trusted.
+/// Whether somebody trusted released an issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "trust", rename_all = "snake_case")]
 pub enum Trust {
     /// It is.
     Trusted {
-        /// Who put the ready label on last, or asked for it.
+        /// Who last added the ready label, or requested it.
         by: Actor,
-        /// When; where they asked, when they did.
+        /// When; if they requested it, when they did.
         at: At,
         /// Why they are trusted.
         ground: Ground,
-        /// The request by which they asked for it, where our own account put the label on.
+        /// Their request for it, if our own account added the label.
         asked: Option<String>,
     },
     /// It is not.
     Refused {
         /// Why not.
-        why: Refusal,
+        why: ReleaseRefusal,
     },
 }
 
 /// Why a release is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "refusal", rename_all = "snake_case")]
-pub enum Refusal {
-    /// No event put the ready label on.
-    #[error("nobody is seen to have put the ready label on")]
+pub enum ReleaseRefusal {
+    /// No event added the ready label.
+    #[error("no event shows who added the ready label")]
     NeverLabelled,
-    /// The label is off again.
-    #[error("the ready label was taken off by {} at {at}", name(.by.as_ref()))]
+    /// The label was removed again.
+    #[error("the ready label was removed by {} at {at}", name(.by.as_ref()))]
     LabelOff {
-        /// By whom, if that is known.
+        /// By whom, if known.
         by: Option<Actor>,
         /// When.
         at: At,
     },
-    /// The tracker cannot say who put the label on.
-    #[error("the tracker does not say who put the ready label on at {at}")]
+    /// The tracker does not say who added the label.
+    #[error("the tracker does not say who added the ready label at {at}")]
     Unattributed {
-        /// When it was put on.
+        /// When it was added.
         at: At,
     },
-    /// Whoever put the label on is not trusted.
-    #[error("{} put the ready label on, {why}", name(Some(.by)))]
+    /// Whoever added the label is not trusted.
+    #[error("{} added the ready label, {why}", name(Some(.by)))]
     Labeller {
         /// Who.
         by: Actor,
         /// Why they are not.
         why: Distrust,
     },
-    /// Whoever asked for the label in a comment is not trusted any more.
-    #[error("{} asked for the ready label in a comment, {why}", name(Some(.by)))]
+    /// Whoever requested the label in a comment is no longer trusted.
+    #[error("{} requested the ready label in a comment, {why}", name(Some(.by)))]
     Asker {
         /// Who.
         by: Actor,
         /// Why they are not.
         why: Distrust,
     },
-    /// The text was changed since by somebody who is not trusted.
-    #[error("the {what} was changed at {at}, after the release, by {}; a trusted person must put the ready label on again", editor(.by.as_ref()))]
+    /// The text was changed afterwards by somebody who is not trusted.
+    #[error("the {what} was changed at {at}, after the release, by {}; a trusted person must add the ready label again", editor(.by.as_ref()))]
     Edited {
         /// What was changed.
         what: Part,
@@ -122,7 +122,7 @@ pub enum Refusal {
     },
 }
 
-/// Somebody who changed an issue, and why that is not trusted.
+/// Somebody who changed an issue, and why they are not trusted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Editor {
     /// Who.
@@ -151,7 +151,7 @@ pub enum Distrust {
     Unknown,
 }
 
-/// What of an issue was changed.
+/// Which part of an issue was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
@@ -170,8 +170,8 @@ impl fmt::Display for Part {
     }
 }
 
-impl Refusal {
-    /// Refused only because something could not be read: to wait may mend it.
+impl ReleaseRefusal {
+    /// Refused only because something could not be read: waiting may help.
     pub fn is_unknown(&self) -> bool {
         match self {
             Self::Labeller { why, .. }
@@ -185,35 +185,35 @@ impl Refusal {
     }
 }
 
-/// For whom our own account may have put the ready label on.
+/// The people for whom our own account may have added the ready label.
 #[derive(Debug, Clone, Copy)]
 pub struct OnBehalf<'a> {
     /// Our own account's id.
     pub own: &'a str,
-    /// What trusted people asked of the issue's runs; only [`Request::Release`] counts.
-    pub asked: &'a [Asked],
+    /// Requests of trusted people to the issue's runs; only [`Request::Release`] counts.
+    pub asked: &'a [PersonRequest],
 }
 
-/// What became of a request to release an issue again, as the issue's events tell.
+/// What the issue's events show about a request to release it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// Our account has not put the label on since.
+    /// Our account has not added the label since.
     NotYet,
-    /// It has, once, and the label is on still: that counts as the asker's.
+    /// It has, once, and the label is still there: it counts as added by the person.
     Stands,
-    /// It has, and the label was taken off since.
+    /// It has, and the label was removed since.
     Spent,
-    /// Somebody else took the label off since: it is not put on for this request any more.
+    /// Somebody else removed the label since: it is not added for this request any more.
     Withdrawn,
 }
 
 impl OnBehalf<'_> {
-    /// No request at all: our account's labels are no more than any bot's.
+    /// No requests: our account's labels count as any bot's.
     pub const NOBODY: OnBehalf<'static> = OnBehalf { own: "", asked: &[] };
 
-    /// What became of `asked`. Only the first putting on since counts as the asker's: one
-    /// comment is one release, and ends when that label goes, whoever takes it off.
-    pub fn put(&self, events: &[IssueEvent], label: &str, asked: &Asked) -> Put {
+    /// What became of `asked`. Only the first time our account adds the label counts for the
+    /// person: one comment is one release, and ends when that label is removed by anybody.
+    pub fn put(&self, events: &[IssueEvent], label: &str, asked: &PersonRequest) -> Put {
         let mut since: Vec<_> = events
             .iter()
             .filter(|event| event.at >= asked.at)
@@ -227,7 +227,7 @@ impl OnBehalf<'_> {
                 (Put::NotYet, true, true) => Put::Stands,
                 (Put::NotYet, true, false) | (Put::NotYet, false, true) => Put::NotYet,
                 (Put::NotYet, false, false) => Put::Withdrawn,
-                // A label that is on is put on no second time.
+                // A label that is there is not added a second time.
                 (Put::Stands, true, _) => Put::Stands,
                 (Put::Stands, false, _) => Put::Spent,
                 (Put::Spent, _, _) => Put::Spent,
@@ -237,8 +237,8 @@ impl OnBehalf<'_> {
         put
     }
 
-    /// The newest request that the label stands for now.
-    fn stands_for(&self, events: &[IssueEvent], label: &str) -> Option<&Asked> {
+    /// The newest request that the label counts for now.
+    fn stands_for(&self, events: &[IssueEvent], label: &str) -> Option<&PersonRequest> {
         let releases = self.asked.iter().filter(|asked| asked.what == Request::Release);
         let stand = releases.filter(|asked| self.put(events, label, asked) == Put::Stands);
         stand.max_by_key(|asked| asked.at)
@@ -247,13 +247,12 @@ impl OnBehalf<'_> {
 
 /// Decides from an issue's whole history, oldest first.
 ///
-/// The ready label that our own account put on counts as theirs who asked for it, from
-/// when they asked: what was edited after their comment they did not see.
+/// The ready label added by our own account counts for the person who requested it, from the time
+/// of the request: they did not see later edits.
 ///
-/// `permission_of` answers with an account's permission on the repo as it stands
-/// now, `None` where it could not be read. An edit in the same second as the
-/// label counts as after it: trackers count seconds, and the order of two events
-/// within one is not known.
+/// `permission_of` returns an account's current permission on the repo, `None` if it could not be
+/// read. An edit in the same second as the label counts as after it, because trackers count in
+/// seconds and the order of two events within one is not known.
 pub fn trust(
     events: &[IssueEvent],
     label: &str,
@@ -291,24 +290,24 @@ fn release(
     policy: &TrustPolicy,
     behalf: OnBehalf<'_>,
     permission_of: &dyn Fn(&Actor) -> Option<Permission>,
-) -> Result<Trust, Refusal> {
+) -> Result<Trust, ReleaseRefusal> {
     // The latest by time; within one second the tracker's order decides.
     let last = events
         .iter()
         .enumerate()
         .filter_map(|(i, event)| on_or_off(event, label).map(|on| (i, event, on)))
         .min_by_key(|(i, event, _)| Reverse((event.at, *i)));
-    let Some((index, event, on)) = last else { return Err(Refusal::NeverLabelled) };
+    let Some((index, event, on)) = last else { return Err(ReleaseRefusal::NeverLabelled) };
     if !on {
-        return Err(Refusal::LabelOff { by: event.actor.clone(), at: event.at });
+        return Err(ReleaseRefusal::LabelOff { by: event.actor.clone(), at: event.at });
     }
-    let labeller = event.actor.clone().ok_or(Refusal::Unattributed { at: event.at })?;
+    let labeller = event.actor.clone().ok_or(ReleaseRefusal::Unattributed { at: event.at })?;
     let asked = behalf.stands_for(events, label).filter(|_| labeller.id == behalf.own);
     let (by, at) = asked.map_or((labeller, event.at), |asked| (asked.by.clone(), asked.at));
     let ground = match trusted(&by, policy, permission_of) {
         Ok(ground) => ground,
-        Err(why) if asked.is_some() => return Err(Refusal::Asker { by, why }),
-        Err(why) => return Err(Refusal::Labeller { by, why }),
+        Err(why) if asked.is_some() => return Err(ReleaseRefusal::Asker { by, why }),
+        Err(why) => return Err(ReleaseRefusal::Labeller { by, why }),
     };
     for (i, edit) in events.iter().enumerate() {
         let what = match edit.what {
@@ -319,11 +318,11 @@ fn release(
             | IssueChange::Closed
             | IssueChange::Reopened => continue,
         };
-        // Trackers tell whole seconds: within one, nobody knows which came first.
+        // Trackers give whole seconds: within one, nobody knows which came first.
         if i < index && edit.at.as_second() < at.as_second() {
             continue;
         }
-        let refused = |by| Refusal::Edited { what, at: edit.at, by };
+        let refused = |by| ReleaseRefusal::Edited { what, at: edit.at, by };
         let actor = edit.actor.as_ref().ok_or_else(|| refused(None))?;
         if let Err(why) = trusted(actor, policy, permission_of) {
             return Err(refused(Some(Editor { by: actor.clone(), why })));
@@ -332,7 +331,7 @@ fn release(
     Ok(Trust::Trusted { by, at, ground, asked: asked.map(|asked| asked.id.clone()) })
 }
 
-/// Whether an event puts `label` on or takes it off; trackers ignore its case.
+/// Whether an event adds or removes `label`; trackers ignore its case.
 fn on_or_off(event: &IssueEvent, label: &str) -> Option<bool> {
     match &event.what {
         IssueChange::Labeled { label: l } => l.eq_ignore_ascii_case(label).then_some(true),

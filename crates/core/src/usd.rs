@@ -19,13 +19,13 @@ const MICROS: u64 = 1_000_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Usd(u64);
 
-/// Text or a number that is no amount.
+/// Text or a number that is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not an amount of dollars such as 12.50, with at most six decimals")]
 pub struct NotAnAmount(String);
 
 impl Usd {
-    /// Nothing.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// Whole dollars.
@@ -43,20 +43,20 @@ impl Usd {
         self.0
     }
 
-    /// The amount that a program reported as a floating number, to the nearest millionth;
-    /// `None` for what is no amount (negative, not finite, or absurdly large).
+    /// The amount that a program reported as a floating-point number, to the nearest millionth;
+    /// `None` if it is not an amount (negative, not finite, or absurdly large).
     pub fn from_f64(dollars: f64) -> Option<Self> {
         let micros = (dollars * 1e6).round();
         (0.0..1e15).contains(&micros).then_some(Self(micros as u64))
     }
 
-    /// What is left after `spent`; nothing once it is used up.
+    /// What is left after `spent`; zero once it is used up.
     #[must_use]
     pub const fn less(self, spent: Self) -> Self {
         Self(self.0.saturating_sub(spent.0))
     }
 
-    /// The price of `tokens` at this amount a million tokens, rounded up.
+    /// The price of `tokens` at this amount for a million tokens, rounded up.
     #[must_use]
     pub fn per_million(self, tokens: u64) -> Self {
         let micros = (u128::from(self.0) * u128::from(tokens)).div_ceil(u128::from(MICROS));
@@ -72,7 +72,7 @@ impl Usd {
 }
 
 impl fmt::Display for Usd {
-    /// Dollars and cents, to the nearest cent; what is above nothing shows as at least a cent.
+    /// Dollars and cents, to the nearest cent; an amount above zero shows as at least a cent.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cents = self.0.saturating_add(5_000) / 10_000;
         let cents = if self.0 > 0 { cents.max(1) } else { 0 };
@@ -137,7 +137,7 @@ impl<'de> Deserialize<'de> for Usd {
             Float(f64),
             Text(String),
         }
-        // Not what stood there: in a configuration that may be a secret in the wrong place.
+        // The text is left out: in a configuration it may be a misplaced secret.
         let wrong = || {
             let expected = "an amount of dollars such as 12.50, with at most six decimals";
             D::Error::invalid_value(Unexpected::Other("something else"), &expected)

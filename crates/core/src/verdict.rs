@@ -1,11 +1,11 @@
-//! What CI and deploy say of a landed commit: answers of stages folded into one
-//! verdict, and whose a failure is.
+//! What CI and deployment say about a landed commit: stage answers folded into one verdict, and
+//! whose fault a failure is.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What one stage says of one commit.
+/// What one stage says about one commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StageAnswer {
@@ -17,7 +17,7 @@ pub enum StageAnswer {
     Success,
     /// It failed.
     Failure,
-    /// It says nothing of the commit: cancelled, superseded, could not run.
+    /// No result for the commit: cancelled, superseded, could not run.
     Void,
 }
 
@@ -45,17 +45,17 @@ pub enum Verdict {
     Red,
 }
 
-/// The stages that a repo configures, in order: never none.
+/// The stages that a repo configures, in order; at least one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Stages(Vec<String>);
 
-/// A list of stages that cannot be used.
+/// An invalid list of stages.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StagesError {
     /// The list is empty, which would make every commit green.
     #[error(
-        "no stage is configured, so no commit could ever be called green: name at least one, such as \"checks\""
+        "no stage is configured, so no commit could ever be green: add at least one, such as \"checks\""
     )]
     Empty,
     /// Two stages have one name.
@@ -95,12 +95,11 @@ impl From<Stages> for Vec<String> {
     }
 }
 
-/// Folds the answers of all configured stages, in their order: the first that is
-/// no success decides. No answer at all folds to pending, never to green.
+/// Folds the answers of all configured stages, in their order: the first that is not a success
+/// decides. No answer at all folds to pending, never to green.
 ///
-/// A later stage is not asked while an earlier one has not succeeded, so what
-/// stands behind such a one is not looked at. A stage that was not asked yet is
-/// [`StageAnswer::None`].
+/// A later stage does not run while an earlier one has not succeeded, so what comes after such a
+/// one is ignored. A stage that did not run yet is [`StageAnswer::None`].
 pub fn fold(answers: impl IntoIterator<Item = StageAnswer>) -> Verdict {
     let mut verdict = Verdict::Pending;
     for answer in answers {
@@ -115,28 +114,28 @@ pub fn fold(answers: impl IntoIterator<Item = StageAnswer>) -> Verdict {
     verdict
 }
 
-/// A stage's answer that asks for attribution.
+/// A stage's answer that must be attributed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Trouble {
+pub enum StageTrouble {
     /// It failed on our commit.
     Failure,
-    /// It said nothing of our commit.
+    /// It gave no result for our commit.
     Void,
 }
 
 impl StageAnswer {
-    /// The trouble that this answer is, if it is one.
-    pub fn trouble(self) -> Option<Trouble> {
+    /// This answer as trouble, if it is one.
+    pub fn trouble(self) -> Option<StageTrouble> {
         match self {
-            Self::Failure => Some(Trouble::Failure),
-            Self::Void => Some(Trouble::Void),
+            Self::Failure => Some(StageTrouble::Failure),
+            Self::Void => Some(StageTrouble::Void),
             Self::None | Self::Pending | Self::Success => None,
         }
     }
 }
 
-/// What the stage says of a commit on the default branch after ours.
+/// What the stage says about a later commit on the default branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descendant {
     /// Its answer.
@@ -145,22 +144,22 @@ pub struct Descendant {
     pub ours: bool,
 }
 
-/// Whose a failure is.
+/// Whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "attribution", rename_all = "snake_case")]
 pub enum Attribution {
-    /// Ours: to be mended by a corrective turn.
+    /// Ours: a corrective turn must fix it.
     Ours,
-    /// Not ours: waited out, never paid for.
+    /// Not ours: wait, at no cost.
     NotOurs {
         /// Why not.
         why: NotOurs,
     },
-    /// Nothing decisive was said of our commit or of one after it.
+    /// No decisive answer about our commit or a later one.
     Void,
-    /// A descendant that contains our commit passed, and speaks for it.
+    /// A descendant that contains our commit passed, which counts for ours.
     SpokenFor {
-        /// Which one, by its position.
+        /// Its position among the descendants.
         by: usize,
     },
 }
@@ -169,27 +168,26 @@ pub enum Attribution {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
 pub enum NotOurs {
-    /// The commit that ours was built on failed already.
-    #[error("the commit below ours failed in the same stage")]
+    /// The parent of our commit failed already.
+    #[error("the parent of our commit failed in the same stage")]
     BaseRed,
-    /// Our commit was not judged, and the one that failed after it is somebody else's.
+    /// Our commit was not judged, and a later one by somebody else failed.
     #[error("ours was not judged, and a later commit by somebody else failed")]
     LaterCommit,
 }
 
 /// Attributes the trouble that a stage has with our commit.
 ///
-/// `base` is the same stage's answer for the commit that ours was built on: only
-/// its failure excuses ours. `descendants` are the commits after ours, oldest
-/// first; they are asked when ours was not judged, or failed as its base did. The
-/// first decisive one speaks; a failure that is not ours leaves the word to those
-/// after it.
-pub fn attribute(own: Trouble, base: StageAnswer, descendants: &[Descendant]) -> Attribution {
+/// `base` is the same stage's answer for the parent of ours: only its failure excuses ours.
+/// `descendants` are the later commits, oldest first; they count if ours was not judged, or failed
+/// as its base did. The first decisive one decides; after a failure that is not ours, later ones
+/// still count.
+pub fn attribute(own: StageTrouble, base: StageAnswer, descendants: &[Descendant]) -> Attribution {
     let base_red = base == StageAnswer::Failure;
     let mut excuse = match own {
-        Trouble::Failure if !base_red => return Attribution::Ours,
-        Trouble::Failure => Some(NotOurs::BaseRed),
-        Trouble::Void => None,
+        StageTrouble::Failure if !base_red => return Attribution::Ours,
+        StageTrouble::Failure => Some(NotOurs::BaseRed),
+        StageTrouble::Void => None,
     };
     for (by, descendant) in descendants.iter().enumerate() {
         match descendant.answer {
@@ -243,7 +241,10 @@ mod tests {
     #[test]
     fn a_failure_and_a_void_are_trouble() {
         let trouble = ALL.map(StageAnswer::trouble);
-        assert_eq!(trouble, [None, None, None, Some(Trouble::Failure), Some(Trouble::Void)]);
+        assert_eq!(
+            trouble,
+            [None, None, None, Some(StageTrouble::Failure), Some(StageTrouble::Void)]
+        );
     }
 
     #[test]
@@ -268,7 +269,7 @@ mod tests {
 
     #[track_caller]
     fn check_whose(
-        own: Trouble,
+        own: StageTrouble,
         base: StageAnswer,
         after: &[(StageAnswer, bool)],
         is: Attribution,
@@ -286,31 +287,31 @@ mod tests {
         const BASE: Attribution = Other { why: NotOurs::BaseRed };
         const LATER: Attribution = Other { why: NotOurs::LaterCommit };
         for base in [Nothing, Pending, Success, Void] {
-            check_whose(Trouble::Failure, base, &[], Ours);
-            check_whose(Trouble::Failure, base, &[(Success, false)], Ours);
+            check_whose(StageTrouble::Failure, base, &[], Ours);
+            check_whose(StageTrouble::Failure, base, &[(Success, false)], Ours);
         }
-        check_whose(Trouble::Failure, Failure, &[], BASE);
-        check_whose(Trouble::Failure, Failure, &[(Failure, false)], BASE);
+        check_whose(StageTrouble::Failure, Failure, &[], BASE);
+        check_whose(StageTrouble::Failure, Failure, &[(Failure, false)], BASE);
         check_whose(
-            Trouble::Failure,
+            StageTrouble::Failure,
             Failure,
             &[(Void, false), (Success, false)],
             SpokenFor { by: 1 },
         );
-        check_whose(Trouble::Void, Success, &[], Nobody);
-        check_whose(Trouble::Void, Success, &[(Pending, false), (Void, true)], Nobody);
+        check_whose(StageTrouble::Void, Success, &[], Nobody);
+        check_whose(StageTrouble::Void, Success, &[(Pending, false), (Void, true)], Nobody);
         check_whose(
-            Trouble::Void,
+            StageTrouble::Void,
             Success,
             &[(Void, false), (Success, false)],
             SpokenFor { by: 1 },
         );
-        check_whose(Trouble::Void, Success, &[(Failure, false)], LATER);
-        check_whose(Trouble::Void, Success, &[(Failure, true)], Ours);
-        check_whose(Trouble::Void, Success, &[(Failure, false), (Failure, true)], LATER);
-        check_whose(Trouble::Void, Failure, &[(Failure, false)], BASE);
+        check_whose(StageTrouble::Void, Success, &[(Failure, false)], LATER);
+        check_whose(StageTrouble::Void, Success, &[(Failure, true)], Ours);
+        check_whose(StageTrouble::Void, Success, &[(Failure, false), (Failure, true)], LATER);
+        check_whose(StageTrouble::Void, Failure, &[(Failure, false)], BASE);
         check_whose(
-            Trouble::Void,
+            StageTrouble::Void,
             Success,
             &[(Failure, false), (Success, true)],
             SpokenFor { by: 1 },

@@ -134,12 +134,12 @@ fn problems_are_named_by_their_keys() {
     check(&with(|_| {}), &[]);
     check(&labels(" ", "b", "h"), &["ready_label: is blank"]);
     check(&labels("r", "", ""), &["in_progress_label", "human_label"]);
-    check(&labels("r", "r", "h"), &["another label's name"]);
-    check(&labels("r", "b", "r"), &["another label's name"]);
-    check(&labels("r", "b", "b"), &["another label's name"]);
+    check(&labels("r", "r", "h"), &["the name of another label"]);
+    check(&labels("r", "b", "r"), &["the name of another label"]);
+    check(&labels("r", "b", "b"), &["the name of another label"]);
     let mut unknown = Policy::default();
     unknown.allowlist.insert("o/x".parse().unwrap());
-    check(&unknown, &["allowlist.0: is a repo that is enrolled but not configured"]);
+    check(&unknown, &["allowlist.0: is enrolled but not configured"]);
     let stages = |list: serde_json::Value| with(|table| table["stages"] = list);
     check(&stages(serde_json::json!([])), &["stages: none is configured"]);
     let one = serde_json::json!({ "name": "ci", "command": ["ci"] });
@@ -207,9 +207,9 @@ fn tested_landing_and_stages_before_it_go_together() {
         }
     };
     check(&landing("tested", false), &["landing", "before_landing = true"]);
-    check(&landing("pull-request", false), &["landing", "nothing here opens pull requests"]);
+    check(&landing("pull-request", false), &["landing", "no adapter opens pull requests"]);
     check(
         &landing("direct", true),
-        &["stages.0.before_landing", "landing = \"tested\"", "take the mark off"],
+        &["stages.0.before_landing", "landing = \"tested\"", "remove it"],
     );
 }

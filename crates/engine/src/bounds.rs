@@ -1,7 +1,7 @@
-//! Bounds on what the world is waited for, by the clock that the engine is given.
+//! Bounds on waiting for the world, by the clock that the engine is given.
 //!
-//! Adapters have bounds of their own. These hold whatever an adapter does, so that no
-//! part of the engine waits for ever for one thing while others could go on.
+//! Adapters have bounds of their own. These apply whatever an adapter does, so that no part of the
+//! engine waits for ever for one thing while others could go on.
 
 use std::fmt::Display;
 
@@ -10,13 +10,13 @@ use jiff::SignedDuration;
 
 use crate::ports::{Clock, PortError, PortResult};
 
-/// `at` and `by` more, or the end of time.
+/// `at` plus `by`, or the end of time.
 pub(crate) fn later(at: At, by: SignedDuration) -> At {
     at.checked_add(by).unwrap_or(At::MAX)
 }
 
-/// What `work` came to, or a transient error that names `what` where it took longer than
-/// `bound`. The work is dropped then: its effect may have happened or may not.
+/// The result of `work`, or a transient error that names `what` if it takes longer than `bound`.
+/// The work is dropped then: its effect may or may not have happened.
 pub(crate) async fn within<T>(
     clock: &dyn Clock,
     bound: SignedDuration,

@@ -1,11 +1,10 @@
-//! What trusted people request in comments, read and carried out.
+//! Reads requests in trusted people's comments, and carries them out.
 //!
-//! A tracker is read only for repos where a run is live, a freeze holds, or the loop is
-//! armed and an issue had a run: as shipped, none. One call a repo and poll lists what was
-//! written since the newest comment that was read. The core decides what a comment steers;
-//! here it is fetched, its author's permission is read live, and the store keeps the request.
-//! A live run carries out what is requested of it by itself; what is requested of one that
-//! has ended is carried out in [`again`].
+//! A tracker is read only for repos in which a run is live or a freeze holds, or, while the loop is
+//! armed, an issue had a run: by default for none. One call for each repo and poll lists the
+//! comments since the newest one that was read. The core decides what a comment steers; this file
+//! reads comments and their authors' permissions, and the store keeps the requests. A live run
+//! carries out its requests by itself; requests to ended runs are carried out in [`again`].
 
 mod again;
 
@@ -23,19 +22,19 @@ use crate::dispatch::Looked;
 use crate::ports::{Filter, PortResult};
 use crate::switches::Brake;
 
-/// What became of a comment.
+/// What happened with a comment.
 enum Followed {
     /// It need not be read again.
     Done,
-    /// Likewise, and a freeze was lifted.
+    /// The same, and a freeze was lifted.
     Lifted,
-    /// What it is about is just ending.
+    /// Its run is just ending: read it again later.
     TooSoon,
 }
 
 impl Engine {
-    /// Reads what was written in `repos`, which share a home, since the last time, where it
-    /// may steer something, and carries out what is requested of runs there that have ended.
+    /// Reads new comments in `repos`, which share a home, where they may steer something, and
+    /// carries out requests to ended runs there.
     pub(crate) async fn read_comments(
         &self,
         brake: &Brake,
@@ -85,7 +84,7 @@ impl Engine {
         }
         self.note_troubles(&looked);
         if lifted {
-            // What is dispatched next need not wait for the next reading.
+            // The next dispatch need not wait for the next poll.
             brake.read(&self.ports).await;
         }
         if armed {
@@ -94,9 +93,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Adds the enrolled repos where an issue had a run: everything since the newest comment
-    /// that was read matters there; before any was, everything since the oldest of its
-    /// latest runs.
+    /// Adds the enrolled repos in which an issue had a run: there every comment since the newest
+    /// one that was read matters, or since the oldest of its latest runs if none was read.
     async fn since_runs(
         &self,
         enrolled: impl Iterator<Item = &RepoName> + Send,
@@ -118,8 +116,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Follows the comments of one repo, each by itself: one that cannot be followed now
-    /// holds up no other, and is read again. Whether a freeze was lifted.
+    /// Follows the comments of one repo one by one: one that cannot be followed now is read again
+    /// and holds up no other. Returns whether a freeze was lifted.
     async fn follow_all(
         &self,
         config: &Policy,
@@ -158,7 +156,7 @@ impl Engine {
         Ok(lifted)
     }
 
-    /// Keeps what one comment requests, or lifts a freeze for it, where its author may.
+    /// Records the request in a comment, or lifts a freeze, if its author may.
     async fn follow(
         &self,
         config: &Policy,
@@ -166,7 +164,7 @@ impl Engine {
         comment: &Comment,
     ) -> PortResult<Followed> {
         let own = self.ports.tracker.own_account(&issue.repo).await?;
-        // Read after the comment was: a run that it is younger than is seen.
+        // Read after the comment was, so that any run older than the comment is seen.
         let (repo, issue_number) = (Some(issue.repo.clone()), Some(issue.number));
         let filter = Filter { repo, issue: issue_number, limit: 1, ..Filter::default() };
         let newest = self.ports.store.runs(&filter).await?.pop();
@@ -184,7 +182,7 @@ impl Engine {
             Steer::Run { asked, .. } => &asked.by,
             Steer::Unfreeze { by, .. } => by,
         };
-        // The permission of accounts that count by no permission is not read.
+        // Accounts that are trusted by id, or never, need no permission.
         let permission = if by.bot || config.trust.allow_ids.contains(&by.id) {
             None
         } else {
@@ -198,7 +196,7 @@ impl Engine {
             Steer::Run { run, asked } => {
                 if self.ports.store.ask(run, &asked).await? {
                     let by = asked.by.login;
-                    tracing::info!(run.id = %run, %issue, comment = id, by, "asked in a comment");
+                    tracing::info!(run.id = %run, %issue, comment = id, by, "requested in a comment");
                 }
                 Ok(Followed::Done)
             }

@@ -1,12 +1,12 @@
 //! A tick: which issues are dispatched now, and the admission of their runs.
 //!
-//! With the switches as shipped nothing but the store is touched. Local gates are
-//! queried first; a tracker is read only for repos that pass them. The core
-//! decides; here facts are fetched (`facts`) and runs are made.
+//! By default only the store is read. Local gates are queried first; a tracker is read only for
+//! repos that pass them. The core decides; this module fetches the facts (`facts`) and creates
+//! runs.
 //!
-//! Trackers are looked at home by home ([`Engine::look`]), so that one that does not answer
-//! holds up no other; what is dispatched is decided over the issues of all that answered
-//! ([`Engine::dispatch`]), so that the order is one for all.
+//! Trackers are read home by home ([`Engine::look`]), so that one that does not answer holds up no
+//! other; dispatch decides over the issues of all that answered ([`Engine::dispatch`]), so that
+//! there is one order for all.
 
 mod facts;
 mod machine;
@@ -15,9 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use afk_core::config::Policy;
 use afk_core::digest::Digest;
-use afk_core::gates::{
-    self, Answer, DispatchPolicy, Dispatcher, Explanation, GateVerdict, explain,
-};
+use afk_core::gates::{self, DispatchPolicy, Dispatcher, Explanation, Fact, GateVerdict, explain};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Issue;
 use afk_core::plan::Gates;
@@ -39,11 +37,11 @@ use crate::ports::{
 };
 use crate::switches::Brake;
 
-/// How long removing kept workspaces may take.
+/// Time limit for removing kept workspaces.
 const CLEAN: SignedDuration = SignedDuration::from_mins(1);
-/// A tracker that fails after this long is not read again for what is left of a dispatch.
+/// A tracker that fails after this time is not read again in the same dispatch.
 const SLOW: SignedDuration = SignedDuration::from_secs(10);
-/// How long one look at a home may take. One call has a shorter bound of its own.
+/// Time limit of one look at a home. Each call has a shorter one.
 const LOOK: SignedDuration = SignedDuration::from_mins(10);
 
 /// What was dispatched.
@@ -55,17 +53,17 @@ pub struct Dispatched {
     pub would: Vec<IssueRef>,
 }
 
-/// What looks at homes came to.
+/// The result of looking at homes.
 #[derive(Debug, Default)]
 pub(crate) struct Listed {
-    /// Ready issues that no local gate keeps back.
+    /// Ready issues that no local gate holds back.
     issues: Vec<Issue>,
-    /// Who answered, and who did not.
+    /// Which trackers answered.
     looked: Looked,
 }
 
 impl Listed {
-    /// Adds what another look came to.
+    /// Adds the result of another look.
     pub(crate) fn add(&mut self, other: Self) {
         self.issues.extend(other.issues);
         self.looked.unreadable.extend(other.looked.unreadable);
@@ -73,7 +71,7 @@ impl Listed {
     }
 }
 
-/// Whose tracker answered, and whose did not.
+/// Which trackers answered, and which did not.
 #[derive(Debug, Default)]
 pub(crate) struct Looked {
     /// Repos whose tracker could not be read, and why.
@@ -87,24 +85,24 @@ pub(crate) struct Looked {
 struct Unreadable {
     repo: RepoName,
     why: String,
-    /// When the rate limit ends that was in the way.
+    /// When the rate limit ends, if that was the cause.
     reset: Option<At>,
 }
 
 impl Looked {
-    /// Notes that `repo` could not be read.
+    /// Records that `repo` could not be read.
     pub(crate) fn failed(&mut self, repo: &RepoName, error: &PortError) {
         let (why, reset) = (error.chain(), error.reset());
         self.unreadable.push(Unreadable { repo: repo.clone(), why, reset });
     }
 }
 
-/// An issue that was asked for by name and not admitted.
+/// Why an issue named by a person was not admitted.
 #[derive(Debug, Clone)]
 pub enum NotAdmitted {
     /// Gates refuse it.
     Gates(Explanation),
-    /// The last check, in the store, refused it.
+    /// The last check, in the store's transaction, refused it.
     Refused(AdmitRefusal),
 }
 
@@ -124,8 +122,8 @@ impl Engine {
         self.trackers.ready_of(repos, label).await
     }
 
-    /// Looks at one home: follows what people wrote in `repos`, and with `dispatch` lists
-    /// the issues there that are ready and not kept back by a local gate.
+    /// Looks at one home: follows the comments in `repos`, and with `dispatch` lists the ready
+    /// issues that no local gate holds back.
     pub(crate) async fn look(
         &self,
         brake: &Brake,
@@ -133,17 +131,16 @@ impl Engine {
         dispatch: bool,
     ) -> PortResult<Listed> {
         let work = async {
-            // What keeps comments from being read keeps nothing else.
+            // A failure to read comments holds up nothing else.
             if let Err(error) = self.read_comments(brake, repos).await {
                 tracing::warn!(error = error.chain(), "comments not read, will try again");
             }
             if dispatch { self.candidates(brake, repos).await } else { Ok(Listed::default()) }
         };
-        within(&*self.ports.clock, LOOK, "looking at a tracker", work).await
+        within(&*self.ports.clock, LOOK, "reading a tracker", work).await
     }
 
-    /// Admits what may be dispatched now of what was listed. A repo in trouble is left alone
-    /// for a while.
+    /// Admits what may be dispatched now of what was listed. Failing repos are skipped for a while.
     pub(crate) async fn dispatch(&self, brake: &Brake, listed: Listed) -> PortResult<Dispatched> {
         let Listed { issues, mut looked } = listed;
         let mut done = Dispatched::default();
@@ -196,7 +193,7 @@ impl Engine {
                         if let Err(error) = &facts {
                             looked.failed(&issue.repo, error);
                             if clock.now().duration_since(began) >= SLOW {
-                                // What hangs for one issue is not waited for once an issue.
+                                // A slow tracker is waited for once, not once for each issue.
                                 let home = self.ports.tracker.home(&issue.repo);
                                 candidates.retain(|other| {
                                     self.ports.tracker.home(&other.issue.repo) != home
@@ -212,7 +209,7 @@ impl Engine {
                     return Ok(());
                 }
                 gates::Next::Admit(issues) => {
-                    // Without the switches nobody knows what a freeze holds.
+                    // Without the switches nobody knows which workspaces a freeze holds.
                     if let Some(switches) = brake.switches() {
                         let needed = needed(&live, &switches);
                         let clean = self.ports.git.clean(&needed);
@@ -225,7 +222,7 @@ impl Engine {
                         match within(clock, FACTS, format!("admitting {issue}"), admit).await {
                             Ok(Ok(run)) => done.admitted.push(run),
                             Ok(Err(why)) => tracing::info!(%issue, ?why, "not admitted"),
-                            // One repo's trouble is not the next one's.
+                            // A failing repo must not affect the next one.
                             Err(error) => {
                                 tracing::warn!(%issue, error = error.chain(), "not admitted");
                                 looked.failed(&issue.repo, &error);
@@ -238,15 +235,15 @@ impl Engine {
         }
     }
 
-    /// Says each trouble once, and once that it is over.
+    /// Logs each failing repo once, and once that it has recovered.
     pub(crate) fn note_troubles(&self, looked: &Looked) {
         let now = self.ports.clock.now();
         let mut troubles = self.troubles();
         let mut failed = HashSet::new();
         for Unreadable { repo, why, reset } in &looked.unreadable {
-            // Several calls may fail in one look; it is one failure.
+            // Several failed calls in one look count as one failure.
             if failed.insert(repo) && troubles.failed(repo, why, *reset, now) {
-                tracing::warn!(repo = %repo, error = why, "repo unreadable: left alone for a while");
+                tracing::warn!(repo = %repo, error = why, "repo unreadable: skipped for a while");
             }
         }
         for repo in looked.answered.iter().filter(|repo| !failed.contains(repo)) {
@@ -257,7 +254,7 @@ impl Engine {
         }
     }
 
-    /// A person's own dispatch: it passes kill switch and allowlist, and no other gate.
+    /// Dispatch by a person: bypasses kill switch and allowlist, and no other gate.
     pub async fn dispatch_by_hand(
         &self,
         issue: &IssueRef,
@@ -294,7 +291,7 @@ impl Engine {
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
     }
 
-    /// The gates of a run that is admitted and has not begun, asked live.
+    /// The gates of an admitted run that has not begun, queried live.
     pub(crate) async fn gates_of(&self, run: &Run, config: &Policy, brake: &Brake) -> Gates {
         let asked = async {
             let mut live = self.ports.store.live().await?;
@@ -329,7 +326,7 @@ impl Engine {
         }
     }
 
-    /// Makes the run and admits it in the store's one transaction.
+    /// Creates the run and admits it in the store's one transaction.
     async fn admit(
         &self,
         config: &Policy,
@@ -388,14 +385,14 @@ fn stopped(config: &Policy, pickup: Option<&String>, brake: &Brake) -> bool {
         || brake.switches().is_none_or(|now| now.halt.is_some() || now.pause.is_some())
 }
 
-/// Runs whose workspaces must stay: those at work, and those that hold a freeze.
+/// Runs whose workspaces must stay: live ones, and those that hold a freeze.
 pub(crate) fn needed(live: &[StoredRun], switches: &Switches) -> BTreeSet<RunId> {
     let freezes = switches.frozen.iter().map(|(_, freeze)| freeze);
     let held = freezes.filter_map(|freeze| freeze.paging.as_ref().map(|paging| paging.run));
     live.iter().map(|stored| stored.run.id).chain(held).collect()
 }
 
-/// The content of an issue as it is accepted: cleaned of what a person cannot see.
+/// The content of an issue as it is accepted: without what a person cannot see.
 fn pin(issue: &Issue) -> Pinned {
     Pinned {
         title: clean(&issue.title).text,
@@ -404,22 +401,22 @@ fn pin(issue: &Issue) -> Pinned {
     }
 }
 
-/// Who released what is about to be pinned. The text was read again since the gates
-/// passed: without an answer for this very text nothing is admitted, since a run
-/// that does not know its release could never close its issue.
-fn released(config: &Policy, issue: &IssueRef, trust: Answer<Trust>) -> PortResult<Release> {
+/// Who released the text that is about to be pinned. It was read again after the gates passed:
+/// without an answer for this very text nothing is admitted, because a run without a known release
+/// could never close its issue.
+fn released(config: &Policy, issue: &IssueRef, trust: Fact<Trust>) -> PortResult<Release> {
     match trust {
-        Answer::Known(Trust::Trusted { by, at, ground, asked }) => {
+        Fact::Known(Trust::Trusted { by, at, ground, asked }) => {
             let permission = match ground {
                 Ground::Permission(permission) => Some(permission),
                 Ground::Listed => None,
             };
             Ok(Release { by, at, permission, label: config.ready_label.clone(), asked })
         }
-        Answer::Known(Trust::Refused { why }) => Err(PortError::transient(format!(
-            "the release of {issue} did not stand while it was being admitted: {why}"
+        Fact::Known(Trust::Refused { why }) => Err(PortError::transient(format!(
+            "the release of {issue} was revoked while it was being admitted: {why}"
         ))),
-        Answer::Unreadable(why) => Err(PortError::transient(format!(
+        Fact::Unreadable(why) => Err(PortError::transient(format!(
             "who released {issue} could not be read while it was being admitted: {why}"
         ))),
     }
@@ -439,7 +436,7 @@ fn not_configured(repo: &RepoName) -> PortError {
     ))
 }
 
-/// The first moment of the day, in UTC.
+/// The start of the day, in UTC.
 fn day_start(now: At) -> At {
     let day = now.to_zoned(TimeZone::UTC).start_of_day();
     day.map_or(now, |day| day.timestamp())

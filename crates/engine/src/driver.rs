@@ -1,18 +1,18 @@
-//! Keeps a control plane going: tasks side by side, each with its own bounds, of which none
-//! can hold up another.
+//! Keeps a control plane going: tasks side by side, each with its own bounds, none of which can
+//! hold up another.
 //!
-//! | task | does |
+//! | task | purpose |
 //! | --- | --- |
-//! | switches, requests | read twice a second, so that people are obeyed within two seconds |
-//! | heartbeat ([`heartbeat`]) | notes that a control plane runs |
+//! | switches, requests | read twice a second, so that they take effect within two seconds |
+//! | heartbeat ([`heartbeat`]) | records that a control plane runs |
 //! | trackers ([`trackers`]) | follows comments and dispatches |
 //! | doorbells ([`crate::outbox`]) | rings what transitions left in the outbox |
 //! | housekeeping ([`crate::housekeeping`]) | removes and packs, once an hour |
 //! | one for each run ([`work`]) | holds the run's lease and works it pass by pass |
 //!
-//! [`Engine::drive`] starts them, adopts live runs and knows when it is over. The tasks of
-//! runs are the only place that waits for a run; passes never do. Whatever a task was doing
-//! when the process died, the next one starts from the store.
+//! [`Engine::drive`] starts them, adopts live runs and knows when to stop. Only the tasks of runs
+//! wait for a run; passes never do. Whatever a task was doing when the process died, the next one
+//! starts from the store.
 
 mod heartbeat;
 mod trackers;
@@ -38,23 +38,23 @@ use crate::switches::Brake;
 pub(crate) use heartbeat::OwnWork;
 use trackers::Looks;
 
-/// How long a lease lasts without renewal: another control plane may go on after it.
+/// How long a lease lasts without renewal; then another control plane may take over.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often it is looked for what changed: people are obeyed within two seconds.
+/// How often switches and requests are read: they take effect within two seconds.
 pub(crate) const BEAT: SignedDuration = SignedDuration::from_millis(500);
-/// How long the store may take over one thing that the driver asks of it.
+/// Time limit of one call of the store by the driver.
 const STORE: SignedDuration = SignedDuration::from_secs(30);
-/// How long a task that broke off rests before it is begun anew.
+/// How long a failed task rests before it is restarted.
 const REST: SignedDuration = SignedDuration::from_secs(5);
-/// How long a shutdown waits for passes to come to rest.
+/// How long a shutdown waits for passes to finish.
 const DRAIN: SignedDuration = SignedDuration::from_secs(8);
 
 /// When the driver stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// When it is told to. It keeps house meanwhile.
+    /// When it is told to. It does housekeeping meanwhile.
     Shutdown,
-    /// When this run is settled, or told to.
+    /// When this run is settled, or when told to.
     Settled(RunId),
     /// When every run that it could lease is settled and nothing is left to dispatch.
     Idle,
@@ -69,7 +69,7 @@ pub struct Drive {
     pub until: Until,
 }
 
-/// A task of the driver that is no run's.
+/// A task of the driver that does not belong to a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Duty {
     Switches,
@@ -110,11 +110,11 @@ struct Shared {
     drive: Drive,
     brake: Brake,
     looks: Looks,
-    /// Cancelled when no run's task is left: the doorbells ring what is there and end.
+    /// Cancelled when no run's task is left: the doorbells ring what is in the outbox and end.
     last_ring: CancellationToken,
 }
 
-/// The tasks that are under way.
+/// The running tasks.
 #[derive(Default)]
 struct Tasks {
     duties: JoinSet<()>,
@@ -128,7 +128,7 @@ impl Engine {
     pub async fn drive(&self, drive: Drive, shutdown: &CancellationToken) -> PortResult<()> {
         let brake = Brake::new(shutdown.clone());
         brake.read(&self.ports).await;
-        // Before anything is adopted: what is worked here has no absence.
+        // Before anything is adopted: runs worked here have no absence.
         Box::pin(self.note_running()).await?;
         let (looks, last_ring) = (Looks::default(), CancellationToken::new());
         let shared = Shared { drive, brake, looks, last_ring };
@@ -142,7 +142,7 @@ impl Engine {
         driven
     }
 
-    /// Adopts runs, and begins tasks anew that broke off, until it is over.
+    /// Adopts runs, and restarts failed tasks, until the driver stops.
     async fn supervise(
         &self,
         tasks: &mut Tasks,
@@ -174,20 +174,20 @@ impl Engine {
                     let id = match &done {
                         Ok((id, ())) => *id,
                         Err(error) => {
-                            tracing::error!(%error, "the task of a run broke off, it is begun anew");
+                            tracing::error!(%error, "the task of a run failed and is restarted");
                             error.id()
                         }
                     };
                     if let Some(run) = tasks.run_of.remove(&id) {
                         self.own().leave(run);
-                        // A repo is free: do not let its next issue wait for the poll.
+                        // A repo is free: its next issue should not wait for the poll.
                         looks.request();
                     }
                 }
                 Some(done) = tasks.duties.join_next_with_id() => {
                     let id = done.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
                     if let Some(duty) = tasks.duty_of.remove(&id).filter(|_| done.is_err()) {
-                        tracing::error!(%duty, "a task of the driver broke off, it is begun anew");
+                        tracing::error!(%duty, "a task of the driver failed and is restarted");
                         self.begin(tasks, shared, duty, REST);
                     }
                 }
@@ -198,7 +198,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Begins the task of `duty` after `rest`. Each ends at the shutdown.
+    /// Starts the task of `duty` after `rest`. Each ends at the shutdown.
     fn begin(&self, tasks: &mut Tasks, shared: &Shared, duty: Duty, rest: SignedDuration) {
         let (engine, shared) = (self.clone(), shared.clone());
         let work = async move {
@@ -229,7 +229,7 @@ impl Engine {
         tasks.duty_of.insert(task.id(), duty);
     }
 
-    /// Waits for passes to come to rest, and for what they left to ring, within a bound.
+    /// Waits for passes to finish, and for the doorbells that they left, within a bound.
     async fn drain(&self, tasks: &mut Tasks, shared: &Shared) {
         let deadline = later(self.ports.clock.now(), DRAIN);
         let rest = async {
@@ -258,14 +258,14 @@ impl Engine {
         }
     }
 
-    /// Reads what people requested twice a second, for ever.
+    /// Reads requests twice a second, for ever.
     async fn read_requests(&self) -> ! {
         let (clock, store) = (&*self.ports.clock, &*self.ports.store);
         loop {
             clock.sleep_until(later(clock.now(), BEAT)).await;
             let read = within(clock, STORE, "reading requests", self.requests.read(store)).await;
             if let Err(error) = read {
-                // A run looks at its requests by itself before long.
+                // A run reads its requests by itself before long.
                 tracing::warn!(error = error.chain(), "requests unreadable");
             }
         }
@@ -282,9 +282,9 @@ impl Engine {
         self.ports.store.lease(&lease_key(run), &self.owner, LEASE, now).await
     }
 
-    /// One tick: admit what may be dispatched, one pass a live run, ring what is due.
-    /// Switches and requests are read beside it, so that people reach what is under way
-    /// however long a step of it takes.
+    /// One tick: admit what may be dispatched, one pass for each live run, ring what is due.
+    /// Switches and requests are read beside it, so that they take effect however long a step
+    /// takes.
     pub async fn tick(&self, dispatch: bool, shutdown: &CancellationToken) -> PortResult<Ticked> {
         let brake = Brake::new(shutdown.clone());
         brake.read(&self.ports).await;
@@ -318,8 +318,8 @@ impl Engine {
         Ok(ticked)
     }
 
-    /// Looks at every home, side by side, and dispatches what was found. Runs in flight go
-    /// on whatever keeps new ones from beginning.
+    /// Looks at every home, side by side, and dispatches what was found. Live runs go on whatever
+    /// keeps new ones from beginning.
     async fn look_everywhere(&self, brake: &Brake, dispatch: bool, ticked: &mut Ticked) {
         let homes = self.homes();
         let looks = homes.values().map(|repos| self.look(brake, repos, dispatch));
@@ -349,9 +349,9 @@ impl Engine {
 pub struct Ticked {
     /// Runs that were admitted.
     pub admitted: Vec<RunId>,
-    /// Issues that would have been admitted, were there no shadow.
+    /// Issues that would have been admitted without shadow.
     pub would: Vec<IssueRef>,
-    /// Why nothing could be dispatched, where looking for issues failed.
+    /// Why nothing could be dispatched, if looking for issues failed.
     pub not_dispatched: Option<String>,
     /// Runs that had a pass.
     pub passed: Vec<RunId>,
@@ -359,7 +359,7 @@ pub struct Ticked {
     pub elsewhere: Vec<RunId>,
     /// Runs whose pass failed, and why.
     pub failed: Vec<(RunId, String)>,
-    /// What became of doorbells that were due.
+    /// What happened with doorbells that were due.
     pub doorbells: Rung,
 }
 

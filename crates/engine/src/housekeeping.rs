@@ -1,11 +1,10 @@
-//! Housekeeping: what nobody waits for and what would pile up if nobody did it.
+//! Housekeeping: work that nobody waits for and that would pile up otherwise.
 //!
-//! Done by a daemon once in a while, never by a pass. Each chore has a bound and stands by
-//! itself: what fails or takes too long is logged and done the next time. When it was done
-//! last is a lease in the store that is left to run out, so that neither a restart nor a
-//! second control plane does it twice, and none that starts again and again puts it off for
-//! ever. How far it came with the mirrors is remembered there, too: the next time goes on
-//! from there.
+//! A daemon does it once in a while, a pass never. Each chore has its own bound: one that fails or
+//! takes too long is logged and repeated the next time. The time of the last housekeeping is a
+//! lease in the store that is left to expire, so that neither a restart nor a second control plane
+//! repeats it too early, and frequent restarts cannot postpone it for ever. The last packed mirror
+//! is stored, too, and the next time continues after it.
 
 use std::time::Duration;
 
@@ -18,20 +17,20 @@ use crate::bounds::{later, within};
 use crate::dispatch::needed;
 use crate::ports::{MemoKey, PortResult};
 
-/// How often it is done.
+/// Time between two runs of it.
 const EVERY: Duration = Duration::from_hours(1);
-/// How long after a start at the earliest, so that a restart is not slowed by it.
+/// Minimum time after a start, so that a restart is not slowed down.
 const SETTLE: SignedDuration = SignedDuration::from_mins(1);
-/// How often it is looked whether it is time, where it was not.
+/// How often it is checked whether it is due.
 const LOOK: SignedDuration = SignedDuration::from_mins(5);
-/// How long all of it may take: no mirror is begun after this.
+/// Time limit of all chores: no mirror is begun after this.
 const BOUND: SignedDuration = SignedDuration::from_mins(20);
-/// How long one chore may take, of which each mirror is one.
+/// Time limit of one chore; each mirror is one.
 const CHORE: SignedDuration = SignedDuration::from_mins(10);
-/// The lease that says when it was done last.
+/// The lease that stores when it was last done.
 const KEY: &str = "house";
 
-/// What housekeeping came to.
+/// The result of housekeeping.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Housework {
     /// Mirrors that were packed.
@@ -40,14 +39,14 @@ pub struct Housework {
     pub swept: u32,
     /// Transcripts that were removed.
     pub pruned: u32,
-    /// Things that could not be done.
+    /// Chores that failed.
     pub failed: u32,
     /// Mirrors that are left for the next time.
     pub left: u32,
 }
 
 impl Engine {
-    /// Does the chores whenever it is time, until `stop`.
+    /// Does the chores whenever they are due, until `stop`.
     pub async fn housekeeping(&self, stop: &CancellationToken) {
         let clock = &*self.ports.clock;
         let mut next = later(clock.now(), SETTLE);
@@ -57,12 +56,12 @@ impl Engine {
                 () = stop.cancelled() => return,
             }
             let now = clock.now();
-            // No process of that name can be found dead, so that none is missed.
+            // No process has this name, so the lease is never taken for a dead process's.
             let owner = format!("kept at {now} by {}", self.owner);
             let taken = self.ports.store.lease(KEY, &owner, EVERY, now);
-            let due = within(clock, LOOK, "reading when it was done", taken).await;
+            let due = within(clock, LOOK, "reading the time of the last housekeeping", taken).await;
             let due = due.unwrap_or_else(|error| {
-                tracing::warn!(error = error.chain(), "not known when housekeeping was done last");
+                tracing::warn!(error = error.chain(), "time of the last housekeeping unknown");
                 None
             });
             if due.is_none() {
@@ -91,15 +90,15 @@ impl Engine {
         }
     }
 
-    /// Removes what is kept past its limit, and leftovers of settled runs; packs the
-    /// mirrors that need it. Stops between two things when `cancel` says so.
+    /// Removes what is kept past its limit, and leftovers of settled runs; packs the mirrors that
+    /// need it. Stops between two chores when `cancel` is cancelled.
     pub async fn do_chores(&self, cancel: &CancellationToken) -> PortResult<Housework> {
         let (clock, ports) = (&*self.ports.clock, &self.ports);
         let began = clock.now();
         let mut done = Housework::default();
         let facts = async { Ok((ports.store.live().await?, ports.store.switches().await?)) };
         let (stored, switches) = within(clock, CHORE, "reading the store", facts).await?;
-        // Where the switches cannot be read, nobody knows what a freeze holds.
+        // Without the switches nobody knows which workspaces a freeze holds.
         let live = needed(&stored, &switches);
         if let Err(error) = within(clock, CHORE, "cleaning", ports.git.clean(&live)).await {
             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
@@ -130,7 +129,7 @@ impl Engine {
             let tidy = ports.git.tidy(repo, &within_bound);
             let tidied = within(clock, CHORE, format!("packing the mirror of {repo}"), tidy).await;
             within_bound.cancel();
-            // What needed nothing is looked at again in no time.
+            // A mirror that needs nothing takes no time.
             let mut is_work = true;
             match tidied {
                 Ok(packed) => {
@@ -149,19 +148,20 @@ impl Engine {
         Ok(done)
     }
 
-    /// The configured repos, beginning after the mirror that was packed last.
+    /// The configured repos, starting after the mirror that was packed last.
     async fn mirrors(&self) -> Vec<RepoName> {
         let key = last_mirror();
         let recall = self.ports.store.recall(&key);
-        let last = within(&*self.ports.clock, CHORE, "reading how far it came", recall).await;
+        let last =
+            within(&*self.ports.clock, CHORE, "reading the last packed mirror", recall).await;
         let last = last.unwrap_or_else(|error| {
-            tracing::warn!(error = error.chain(), "not known which mirror was packed last");
+            tracing::warn!(error = error.chain(), "last packed mirror unknown");
             None
         });
         let last: Option<RepoName> = last.and_then(|last| serde_json::from_value(last).ok());
         let (config, _) = self.ports.settings.current();
         let mut repos: Vec<RepoName> = config.repos.keys().cloned().collect();
-        // In order already.
+        // Sorted already.
         let done = last.map_or(0, |last| repos.partition_point(|repo| *repo <= last));
         repos.rotate_left(done);
         repos
@@ -171,13 +171,13 @@ impl Engine {
         let (store, clock) = (&self.ports.store, &*self.ports.clock);
         let (key, value) = (last_mirror(), serde_json::json!(repo));
         let remember = store.remember(&key, &value, clock.now());
-        if let Err(error) = within(clock, CHORE, "noting how far it came", remember).await {
-            tracing::warn!(error = error.chain(), "not noted which mirror was packed last");
+        if let Err(error) = within(clock, CHORE, "storing the last packed mirror", remember).await {
+            tracing::warn!(error = error.chain(), "last packed mirror not stored");
         }
     }
 }
 
-/// What the mirror that was packed last is remembered by.
+/// The key under which the last packed mirror is stored.
 fn last_mirror() -> MemoKey {
     let word = |word: &str| word.to_owned();
     MemoKey { kind: word("housekeeping"), tree: word("mirrors"), command: word("last") }

@@ -1,9 +1,8 @@
 //! The engine: passes that observe, plan and act, and the driver that wakes them.
 //!
-//! Knows the world only through [`ports`]. A *tick* admits new issues; a *pass*
-//! works one run; the [`driver`] gives each live run a task of its own, so that
-//! one repo's trouble stays its own. Everything is level-triggered: any pass may
-//! be the first after a crash.
+//! Knows the world only through [`ports`]. A *tick* admits new issues; a *pass* works one run; the
+//! [`driver`] gives each live run a task of its own, so that a failing repo affects no other.
+//! Everything is level-triggered: any pass may be the first after a crash.
 //!
 //! Reading order: [`pass`], then [`dispatch`], then [`driver`].
 
@@ -37,26 +36,26 @@ use requests::NewestRequests;
 #[derive(Clone)]
 pub struct Engine {
     ports: Ports,
-    /// Stages that are polled, each in its time.
+    /// Stages that are polled, with pauses.
     stages: Arc<Paced>,
-    /// Who we are in leases: one name a process.
+    /// Our name in leases, unique for each process.
     owner: Arc<str>,
-    /// Repos that could not be read of late.
+    /// Repos that recently could not be read.
     troubles: Arc<Mutex<Troubles>>,
-    /// What was found of late that runs need.
+    /// Recent findings about what runs need.
     findings: Arc<Mutex<dispatch::Findings>>,
-    /// The same trackers as in the ports, for what is read of many repos.
+    /// The same trackers as in the ports, for reading many repos.
     trackers: Arc<Limited>,
     /// Comments that were read already.
     comments_read: Arc<Mutex<CommentsRead>>,
-    /// Requests that end waits.
+    /// Requests, which end waits.
     requests: Arc<NewestRequests>,
     /// The runs that this process works, and when it was awake.
     own: Arc<Mutex<OwnWork>>,
 }
 
 impl Engine {
-    /// An engine over `ports` that signs its leases with `owner`.
+    /// An engine over `ports` that uses `owner` in its leases.
     pub fn new(mut ports: Ports, owner: &str) -> Self {
         let trackers = Arc::new(Limited::new(ports.tracker, Arc::clone(&ports.clock)));
         ports.tracker = trackers.clone();
@@ -91,7 +90,7 @@ impl Engine {
         self.findings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The repos that could not be read of late.
+    /// The repos that recently could not be read.
     pub fn troubles(&self) -> MutexGuard<'_, Troubles> {
         self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,8 @@
-//! Trackers as the engine reads them: each call has a bound, and a home that said to come
-//! back later is not called before then, whoever wants to: dispatch, comments, live runs.
+//! Trackers with bounds: each call has a time limit, and a home that asked to be called later is
+//! not called before then, whether for dispatch, comments or live runs.
 //!
-//! A rate limit is the account's, so it holds for all repos of one home. Limits are kept in
-//! memory only: a control plane that starts calls once and is told again.
+//! A rate limit belongs to the account, so it holds for all repos of one home. Limits are kept in
+//! memory only: after a start the first call finds them again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,18 +19,18 @@ use crate::ports::{
     ByRepo, Clock, IssueView, Labels, PortError, PortErrorKind, PortResult, Tracker,
 };
 
-/// How long a tracker may take over one call.
+/// Time limit of one call.
 const CALL: SignedDuration = SignedDuration::from_secs(30);
-/// How long it may take over one call for many repos.
+/// Time limit of one call for many repos.
 const EVERYWHERE: SignedDuration = SignedDuration::from_mins(2);
-/// Repos of one home that are read at once, where each takes a call of its own.
+/// How many repos of one home are read at once, if each takes a call of its own.
 const AT_ONCE: usize = 8;
 
-/// A tracker whose rate limits are waited out, and whose every call has a bound.
+/// A tracker whose rate limits are respected and whose every call has a time limit.
 pub(crate) struct Limited {
     tracker: Arc<dyn Tracker>,
     clock: Arc<dyn Clock>,
-    /// Until when each home is left alone.
+    /// Until when each home must not be called.
     until: Mutex<BTreeMap<String, At>>,
 }
 
@@ -78,7 +78,7 @@ impl Limited {
         [answers, limited].into_iter().flatten().collect()
     }
 
-    /// One call for many repos, within its bound; why not, where it took longer.
+    /// One call for many repos, within its time limit, or why it failed.
     async fn everywhere<T>(
         &self,
         call: impl Future<Output = Option<T>> + Send,
@@ -88,7 +88,7 @@ impl Limited {
         answer.map_err(|error| error.chain())
     }
 
-    /// Those of `repos` that may be read now, and the answers that the others get.
+    /// Those of `repos` that may be read now, and the answers for the others.
     fn parted<R, T>(&self, repos: Vec<R>, name: fn(&R) -> &RepoName) -> (Vec<R>, ByRepo<T>) {
         let (mut open, mut limited) = (Vec::new(), Vec::new());
         for one in repos {
@@ -108,7 +108,7 @@ impl Limited {
         answers.into_iter().map(noted).collect()
     }
 
-    /// An error while the home of `repo` is to be left alone.
+    /// An error while the home of `repo` must not be called.
     fn may_call(&self, repo: &RepoName) -> PortResult<()> {
         let home = self.tracker.home(repo);
         let mut limits = self.until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +121,7 @@ impl Limited {
         Err(PortError::new(PortErrorKind::RateLimited { until }, why))
     }
 
-    /// The same answer, and the limit noted that it tells of.
+    /// The same answer, after recording its rate limit, if any.
     fn noted<T>(&self, repo: &RepoName, answer: PortResult<T>) -> PortResult<T> {
         if let Some(reset) = answer.as_ref().err().and_then(PortError::reset) {
             let until = trouble::again(1, Some(reset), self.clock.now());
@@ -144,7 +144,7 @@ impl Limited {
     }
 }
 
-/// The answer of a repo whose home took too long.
+/// The answer for a repo whose home took too long.
 fn late<T>(why: &str) -> PortResult<T> {
     Err(PortError::transient(why.to_owned()))
 }

@@ -27,11 +27,11 @@ const CLAIM: Duration = Duration::from_mins(1);
 const RING: SignedDuration = SignedDuration::from_secs(30);
 /// How many sends are claimed at once.
 const BATCH: u32 = 20;
-/// A send is given up when it failed so often: by the backoff, after a day. A stretch in
-/// which no control plane ran does not count.
+/// A send is given up after this many failures: by the backoff, after a day. Time in which no
+/// control plane ran does not count.
 pub const MOST_ATTEMPTS: u32 = 150;
 
-/// What became of sends.
+/// What happened with sends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Rung {
     /// Delivered.

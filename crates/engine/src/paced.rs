@@ -1,8 +1,8 @@
-//! Polled stages are left alone between two looks, however often a pass would ask.
+//! Polled stages are not polled again before a pause is over, however often a pass asks.
 //!
-//! The pause is 5 s and doubles to 60 s while nothing new is said, or is what the stage
-//! names. What was said last is given again meanwhile. Kept in memory only: a control plane
-//! that starts asks once.
+//! The pause is 5 s and doubles to 60 s while the answer stays the same, unless the stage names
+//! one. Meanwhile the last answer is returned. Kept in memory only: after a start each is polled
+//! once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,35 +16,35 @@ use crate::ports::{Clock, PortError, PortErrorKind, PortResult, StageQuery, Stag
 
 /// The first pause.
 const FIRST: SignedDuration = SignedDuration::from_secs(5);
-/// The longest pause, where the stage names none.
+/// The longest pause, unless the stage names one.
 const LONGEST: SignedDuration = SignedDuration::from_secs(60);
 /// The longest pause that a stage may name.
 const NAMED: SignedDuration = SignedDuration::from_mins(10);
-/// After this long nobody asks about a commit any more.
+/// After this time nobody asks about a commit any more.
 const FORGOTTEN: SignedDuration = SignedDuration::from_hours(1);
 
-/// What a poll came to.
+/// The result of a poll.
 pub(crate) enum Polled {
-    /// The stage said this, now or at the last look; the next look is then.
+    /// The stage's answer, now or at the last poll, and the time of the next poll.
     Says(StageReport, At),
-    /// It was asked anew too early: not before then.
+    /// It is too early for a new answer: not before then.
     NotYet(At),
 }
 
-/// What was said of one commit.
+/// The last answer about a commit.
 struct Known {
     again: u32,
-    /// Polls since something new was said.
+    /// Polls since the answer changed.
     polls: u32,
     said: Result<StageReport, (PortErrorKind, String)>,
     asked: At,
     until: At,
 }
 
-/// Whose stage was asked about which commit.
+/// The stage and the commit.
 type Key = (RunId, String, Oid);
 
-/// Stages that are polled in their time.
+/// Stages that are polled with pauses.
 pub(crate) struct Paced {
     stages: Arc<dyn Stages>,
     clock: Arc<dyn Clock>,
@@ -56,7 +56,7 @@ impl Paced {
         Self { stages, clock, known: Mutex::default() }
     }
 
-    /// What the stage says, polled where its pause is over.
+    /// The stage's answer, polled if its pause is over.
     pub(crate) async fn poll(&self, query: &StageQuery) -> PortResult<Polled> {
         let key = (query.run, query.stage.name.clone(), query.commit.clone());
         let now = self.clock.now();
@@ -91,7 +91,7 @@ impl Paced {
 }
 
 impl Known {
-    /// Whether nothing is asked at `now`. A clock that was put back ends the pause.
+    /// Whether the stage must not be polled at `now`. A clock that was set back ends the pause.
     fn holds(&self, now: At) -> bool {
         (self.asked..self.until).contains(&now)
     }
@@ -104,7 +104,7 @@ impl Known {
         }
     }
 
-    /// The polls that said the same as `answer` does now.
+    /// The number of polls with the same answer as `answer`.
     fn polls_with(&self, again: u32, answer: &PortResult<StageReport>) -> u32 {
         let same = match (&self.said, answer) {
             (Ok(before), Ok(now)) => self.again == again && before.answer == now.answer,
@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    /// A clock that stands where it is put, and a stage that says one thing after the other.
+    /// A clock that is set by the test, and a stage that gives one answer after the other.
     #[derive(Default)]
     struct World {
         now: Mutex<i64>,
@@ -147,7 +147,7 @@ mod tests {
     #[async_trait]
     impl Stages for World {
         async fn poll(&self, _query: &StageQuery) -> PortResult<StageReport> {
-            self.says.lock().unwrap().pop_front().expect("asked too often")
+            self.says.lock().unwrap().pop_front().expect("polled too often")
         }
     }
 
@@ -159,8 +159,8 @@ mod tests {
         Err(PortError::new(kind, "no way there"))
     }
 
-    /// Asks at each second, with each number; expects what is said, or none where it is too
-    /// early, and the next look. What the stage is to say is used up in the end.
+    /// Polls at each second, with each number; expects the answer, or none if it is too early, and
+    /// the next poll. All prepared answers must be used up in the end.
     async fn check(says: Vec<PortResult<StageReport>>, asked: &[(i64, u32, Option<&str>, i64)]) {
         let world = Arc::new(World { says: Mutex::new(says.into()), ..World::default() });
         let paced = Paced::new(world.clone(), world.clone());
@@ -183,7 +183,7 @@ mod tests {
             };
             assert_eq!((said.as_deref(), until), (*expected, at(*next)), "at {now}");
         }
-        assert!(world.says.lock().unwrap().is_empty(), "asked too seldom");
+        assert!(world.says.lock().unwrap().is_empty(), "polled too seldom");
     }
 
     #[tokio::test]
@@ -204,7 +204,7 @@ mod tests {
             ],
         )
         .await;
-        // A clock that was put back ends the pause.
+        // A clock that was set back ends the pause.
         check(
             vec![pending(), Ok(says(Success, None))],
             &[(100, 0, Some("pending"), 105), (50, 0, Some("success"), 55)],

@@ -1,7 +1,7 @@
-//! Pages again about freezes that nobody has acknowledged.
+//! Rings again about freezes that nobody has acknowledged.
 //!
-//! A page is a doorbell of the run that froze its repo, with an id of its own: it is
-//! put into the outbox together with the note that it was, and rung from there.
+//! A page is a doorbell of the run that froze its repo, with its own id: it is put into the outbox
+//! in the same write that records it, and rung from there.
 
 use std::time::Duration;
 

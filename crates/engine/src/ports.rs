@@ -1,8 +1,8 @@
-//! What the engine needs of the world. Adapters implement these; nothing else of
-//! the world is known here.
+//! What the engine needs of the world. Adapters implement these traits; the engine knows nothing
+//! else of the world.
 //!
-//! Every call may fail, answer late or be repeated. What creates something takes
-//! the key by which it is found again, so that asking twice makes one thing.
+//! Every call may fail, answer late or be repeated. A call that creates something takes the key by
+//! which it is found again, so that calling twice creates one.
 
 mod error;
 mod git;
@@ -46,7 +46,7 @@ pub trait Clock: Send + Sync {
     async fn sleep_until(&self, at: At);
 }
 
-/// Ids that nothing derives.
+/// Ids that are not derived.
 pub trait Ids: Send + Sync {
     /// A fresh run id.
     fn run(&self) -> RunId;
@@ -54,7 +54,7 @@ pub trait Ids: Send + Sync {
 
 /// The configuration in force.
 pub trait Settings: Send + Sync {
-    /// The last good configuration, and why pickup pauses where the newest file is bad.
+    /// The last valid configuration, and why dispatch pauses if the newest file is invalid.
     fn current(&self) -> (Arc<Policy>, Option<String>);
 }
 
@@ -69,27 +69,28 @@ pub trait Doorbells: Send + Sync {
 /// Where evidence bundles and transcripts are kept, which outlive their runs.
 #[async_trait]
 pub trait Archive: Send + Sync {
-    /// Keeps the bundle; kept again, it replaces the one before.
+    /// Keeps the bundle, replacing an earlier one.
     async fn keep(&self, evidence: &Evidence) -> PortResult<()>;
-    /// Removes kept transcripts, oldest first, past the limit that is configured; how many.
+    /// Removes kept transcripts, oldest first, past the configured limit; returns how many.
     async fn prune(&self) -> PortResult<u32>;
 }
 
-/// Journals as they were hashed, for whoever keeps them with what was made of them.
+/// Journals as they were hashed, for bundles that contain them.
 #[async_trait]
 pub trait Journals: Send + Sync {
     /// Every row of the run's journal, oldest first.
     async fn chain(&self, run: RunId) -> PortResult<Vec<Link>>;
 }
 
-/// Where secrets come from. Each is read at its use, so that a rotated one counts at once.
+/// Where secrets come from. Each is read when it is used, so that a rotated one takes effect at
+/// once.
 #[async_trait]
 pub trait Secrets: Send + Sync {
-    /// The secret, without the white space at its end. An error names the source alone.
+    /// The secret, without trailing white space. An error only names the source.
     async fn read(&self, source: &SecretSource) -> PortResult<SecretString>;
 }
 
-/// All the ports, as the engine is given them.
+/// All the ports of an engine.
 #[derive(Clone)]
 pub struct Ports {
     /// The time.
@@ -104,7 +105,7 @@ pub struct Ports {
     pub tracker: Arc<dyn Tracker>,
     /// The executors.
     pub executor: Arc<dyn Executor>,
-    /// Long work that is no turn.
+    /// Long work other than turns.
     pub jobs: Arc<dyn Jobs>,
     /// The stages that are polled.
     pub stages: Arc<dyn Stages>,

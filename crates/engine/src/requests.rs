@@ -1,8 +1,7 @@
-//! Tells the tasks of runs that a person requested something, so that a request ends the
-//! wait of its run.
+//! Wakes the tasks of runs when a person makes a request, so that it ends the wait of its run.
 //!
-//! The driver reads what is new beside the switches, twice a second, by one query for all
-//! runs. It carries no fact but that there is something to read: the pass reads what it is.
+//! The driver reads new requests together with the switches, twice a second, by one query for all
+//! runs. The wake-up carries no facts: the pass reads the request.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::ports::{PortResult, Store};
 
-/// The number of the newest request to each run, as far as it was read.
+/// The number of the newest request to each run, as far as read.
 #[derive(Debug, Default)]
 pub(crate) struct NewestRequests {
     of: watch::Sender<BTreeMap<RunId, u64>>,
@@ -25,7 +24,7 @@ pub(crate) struct RequestWatch {
 }
 
 impl NewestRequests {
-    /// Reads what is new; nothing where nobody waits.
+    /// Reads new requests; does nothing if nobody waits.
     pub(crate) async fn read(&self, store: &dyn Store) -> PortResult<()> {
         if self.of.receiver_count() == 0 {
             return Ok(());
@@ -47,7 +46,7 @@ impl NewestRequests {
 }
 
 impl RequestWatch {
-    /// Whatever was requested so far is about to be read: only what comes after wakes.
+    /// All requests so far are about to be read: only later ones wake.
     pub(crate) fn mark_read(&mut self) {
         self.known = self.newest.borrow().get(&self.run).copied();
     }

@@ -1,7 +1,7 @@
-//! Adapters by the names that the configuration gives them.
+//! Adapters by their names in the configuration.
 //!
-//! The engine asks a port about a repo; here the repo's table says by which adapter. No name
-//! means anything here or in any decision: what there is, the wiring says.
+//! The engine calls a port about a repo; the router picks the adapter that the repo's table names.
+//! Names mean nothing here or in any decision: the wiring knows them.
 
 mod doorbells;
 mod executor;
@@ -20,26 +20,26 @@ pub use executor::RoutedExecutor;
 pub use stages::RoutedStages;
 pub use tracker::RoutedTracker;
 
-/// The adapters of one port, by name. The wiring replaces them when the configuration
-/// changes; whoever asks sees the newest.
+/// The adapters of one port, by name. The wiring replaces them when the configuration changes, and
+/// the next call uses the new ones.
 pub struct Router<T: ?Sized> {
-    /// What they are, for people: "executor".
+    /// What they are called in messages: "executor".
     what: &'static str,
     adapters: RwLock<BTreeMap<AdapterName, Arc<T>>>,
 }
 
 impl<T: ?Sized> Router<T> {
-    /// Adapters that people know as `what`.
+    /// Adapters that messages call `what`.
     pub fn new(what: &'static str, adapters: BTreeMap<AdapterName, Arc<T>>) -> Self {
         Self { what, adapters: RwLock::new(adapters) }
     }
 
-    /// Puts `adapters` in the place of those that there are.
+    /// Replaces all adapters.
     pub fn replace(&self, adapters: BTreeMap<AdapterName, Arc<T>>) {
         *self.adapters.write().unwrap_or_else(PoisonError::into_inner) = adapters;
     }
 
-    /// The adapter of that name. An unknown one is an error that names those there are.
+    /// The adapter of that name, or an error that lists the known ones.
     pub fn get(&self, name: &AdapterName) -> PortResult<Arc<T>> {
         let adapters = self.adapters.read().unwrap_or_else(PoisonError::into_inner);
         adapters.get(name).map(Arc::clone).ok_or_else(|| {

@@ -1,21 +1,21 @@
 //! What people see of a run on its issue: labels, the one comment, open or closed.
 //!
-//! Ensured, not logged and ticked off: what is wanted is derived from the record,
-//! compared with what the tracker shows, and only the difference is written. The
-//! comment, which is created, has a key of its own: `pass::comment`.
+//! Level-triggered: the wanted state is derived from the record and compared with what the tracker
+//! shows, and only the difference is written. The comment, which is created, has a key of its own:
+//! `pass::comment`.
 
 use afk_core::comment::{self, Closing, Progress};
 use afk_core::config::Policy;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::{Attempt, CancelHow, Ended, IssueSeen, Run, Seen, TurnSeen};
 use afk_core::steer::IN_COMMENT;
 
 use crate::Engine;
 use crate::ports::{Labels, PortResult};
 
-/// What is wanted of an issue.
+/// The wanted state of an issue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     labels: Labels,
@@ -25,15 +25,15 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// What is wanted of the issue of `run`; none while the issue is not seen.
+    /// The wanted state of the issue of `run`; none while the issue has not been read.
     pub(crate) fn of(run: &Run, config: &Policy, seen: &Seen) -> Option<Self> {
-        // A turn whose end nobody saw was there all the same where the comment is.
+        // A turn whose end nobody saw still counts if there is a comment.
         let started = run.posted.is_some()
             || run.ends().any(Ended::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
         let mut wanted = wanted(run, config, seen.issue.as_ref()?, started);
         if seen.alive {
-            // Whoever else looks at the repo is to see that something is at work there.
+            // Others who look at the repo should see that something is at work there.
             wanted.labels.remove.retain(|label| *label != config.in_progress_label);
         }
         Some(wanted)
@@ -41,7 +41,7 @@ impl Wanted {
 }
 
 impl Engine {
-    /// Writes the labels that the tracker does not show yet; whether anything was written.
+    /// Adds and removes labels; returns whether anything was written.
     pub(crate) async fn label(&self, run: &Run, wanted: &Wanted) -> PortResult<bool> {
         if wanted.labels == Labels::default() {
             return Ok(false);
@@ -49,7 +49,7 @@ impl Engine {
         self.ports.tracker.label(&run.issue, &wanted.labels).await.map(|()| true)
     }
 
-    /// Closes the issue, or opens it again, where it is not as it should be; whether it was not.
+    /// Closes or reopens the issue if necessary; returns whether it was.
     pub(crate) async fn open(&self, run: &Run, wanted: &Wanted, seen: &Seen) -> PortResult<bool> {
         let tracker = &self.ports.tracker;
         match (wanted.open, seen.issue.as_ref().is_some_and(|issue| issue.open)) {
@@ -59,9 +59,14 @@ impl Engine {
         }
     }
 
-    /// Tells in the comment of a run that has ended what is answered to `asked`. A run that
-    /// has no comment gets none for that.
-    pub(crate) async fn tell(&self, run: &Run, asked: &Asked, answer: &str) -> PortResult<()> {
+    /// Puts the answer to `asked` into the comment of an ended run. A run without a comment gets
+    /// none for that.
+    pub(crate) async fn answer_in_comment(
+        &self,
+        run: &Run,
+        asked: &PersonRequest,
+        answer: &str,
+    ) -> PortResult<()> {
         let tracker = &self.ports.tracker;
         let own = tracker.own_account(&run.issue.repo).await?;
         let comments = tracker.comments(&run.issue).await?;
@@ -74,11 +79,11 @@ impl Engine {
         Ok(())
     }
 
-    /// What the comment of `run` says, with what was answered to comments and is about to be.
+    /// The comment of `run`, with the answers to comments that were given and are about to be.
     pub(crate) async fn comment_text(
         &self,
         run: &Run,
-        about: &[(Asked, String)],
+        about: &[(PersonRequest, String)],
     ) -> PortResult<String> {
         let requests = self.ports.store.requests(run.id).await?;
         let answered = requests.into_iter().filter_map(|request| {
@@ -87,7 +92,7 @@ impl Engine {
         });
         let answered: Vec<_> = answered.chain(about.iter().cloned()).collect();
         let error = run.lasting_error(self.ports.clock.now());
-        Ok(comment::render(&Progress { error, told: told(run, &answered), ..progress(run) }))
+        Ok(comment::render(&Progress { error, told: answers(run, &answered), ..progress(run) }))
     }
 }
 
@@ -103,7 +108,7 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
     let Labels { add, remove } = &mut wanted.labels;
     match end {
         None => {
-            // After the thread exists: a failed dispatch leaves no phantom lock.
+            // Only once the thread exists, so that a failed dispatch leaves no stale lock.
             label(
                 started && run.cancel.is_none() && !seen.in_progress,
                 &config.in_progress_label,
@@ -117,7 +122,7 @@ fn wanted(run: &Run, config: &Policy, seen: &IssueSeen, started: bool) -> Wanted
         }
         Some(End::NeedsHuman | End::Frozen) => {
             label(seen.in_progress, &config.in_progress_label, remove);
-            // Or it would be dispatched again.
+            // Otherwise it would be dispatched again.
             label(seen.ready, &config.ready_label, remove);
             label(!seen.human, &config.human_label, add);
             wanted.open = closed_by_us(seen).then_some(true);
@@ -170,9 +175,9 @@ pub fn progress(run: &Run) -> Progress {
     }
 }
 
-/// What whoever asked in a comment must be told, oldest first: that it was unclear, came
-/// too late, or released the issue again. What the run took it shows by what it does.
-fn told(run: &Run, answered: &[(Asked, String)]) -> Vec<String> {
+/// Answers to comments, oldest first: to those that were unclear or too late, or released the issue
+/// again. What the run carried out shows by itself.
+fn answers(run: &Run, answered: &[(PersonRequest, String)]) -> Vec<String> {
     let told = answered.iter().filter(|(asked, _)| {
         let taken = run.heard.iter().any(|heard| heard.asked.id == asked.id);
         asked.id.starts_with(IN_COMMENT) && !taken
@@ -204,7 +209,7 @@ fn tried(attempt: &Attempt) -> String {
     format!("{what} {} ({turns} {}): {came}", attempt.n, if turns == 1 { "turn" } else { "turns" })
 }
 
-/// The end of the output that speaks against what the run did.
+/// The end of the output that shows the failure.
 fn output(run: &Run) -> Option<String> {
     if run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end == End::Done) {
         return None;

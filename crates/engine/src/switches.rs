@@ -1,5 +1,5 @@
-//! The switches that stop work under way: read from the store twice a second.
-//! A switch that cannot be read, or not in time, counts as thrown.
+//! The switches that stop current work: read from the store twice a second. A switch that cannot be
+//! read, or not in time, counts as on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 use crate::bounds::within;
 use crate::ports::{Ports, Switches};
 
-/// How long the store may take to tell the switches.
+/// Time limit of reading the switches.
 const READ: SignedDuration = SignedDuration::from_secs(10);
 
-/// The switches as they were last read, and a token that a halt cancels.
+/// The switches as last read, and a token that a halt cancels.
 #[derive(Clone)]
 pub struct Brake {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    /// Held while the switches are read, so that an answer that took long does not undo a newer one.
+    /// Held while the switches are read, so that a slow answer does not overwrite a newer one.
     reading: tokio::sync::Mutex<()>,
     /// None when they could not be read.
     seen: watch::Sender<Option<Switches>>,
@@ -38,7 +38,7 @@ impl Brake {
         Self { inner: Arc::new(Inner { reading, seen, token, shutdown }) }
     }
 
-    /// Reads the switches; a halt cancels what is under way.
+    /// Reads the switches; a halt cancels current work.
     pub async fn read(&self, ports: &Ports) {
         let _reading = self.inner.reading.lock().await;
         let read =
@@ -68,7 +68,7 @@ impl Brake {
         self.inner.seen.borrow().clone()
     }
 
-    /// Whether everything is halted, as far as anyone can tell.
+    /// Whether everything is halted, as far as is known.
     pub fn halted(&self) -> bool {
         self.inner.seen.borrow().as_ref().is_none_or(|switches| switches.halt.is_some())
     }
@@ -78,12 +78,12 @@ impl Brake {
         self.inner.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The shutdown that this brake was made with.
+    /// The shutdown that this brake was created with.
     pub fn shutdown(&self) -> CancellationToken {
         self.inner.shutdown.clone()
     }
 
-    /// Tells of every change from now on.
+    /// Notifies of every change from now on.
     pub fn subscribe(&self) -> watch::Receiver<Option<Switches>> {
         self.inner.seen.subscribe()
     }

@@ -1,5 +1,5 @@
-//! Evidence bundles as files: `evidence/<run>.json` with the journal that it was made of,
-//! and the same for people as Markdown beside it; and the limit of what transcripts take.
+//! Evidence bundles as files: `evidence/<run>.json` with its journal, and the same as Markdown
+//! beside it. Also enforces the limit on kept transcripts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,8 +24,8 @@ pub struct FileArchive {
 }
 
 impl FileArchive {
-    /// Bundles in `folder`, which is made when the first is kept, with journals of `journals`,
-    /// and `transcripts`.
+    /// Bundles in `folder`, which is created with the first one; journals come from `journals`,
+    /// transcripts from `transcripts`.
     pub fn new(
         folder: PathBuf,
         journals: Arc<dyn Journals>,
@@ -73,7 +73,7 @@ impl Archive for FileArchive {
     }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file completely or not at all.
 fn replace(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
     use std::io::Write as _;
     let mut file = tempfile::NamedTempFile::new_in(folder)?;

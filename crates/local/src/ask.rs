@@ -1,4 +1,4 @@
-//! Asks another program of this machine one question, within bounds.
+//! Runs another program of this machine for its output, within limits.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use tokio::io::AsyncReadExt as _;
 
-/// How long an answer may take.
+/// Time limit.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an answer may be.
+/// Maximum length of the output.
 const ANSWER: u64 = 64 << 10;
 
-/// What `program` prints when asked in `dir`; none where it is not there, fails, or
-/// takes too long.
+/// What `program` prints when run in `dir`; none if it does not exist, fails, or takes too long.
 pub async fn ask<S: AsRef<OsStr>>(program: S, args: &[&str], dir: &Path) -> Option<String> {
     let mut child = tokio::process::Command::new(program)
         .args(args)
         .current_dir(dir)
-        // A question must not make rustup install what it asks about.
+        // This must not make rustup install the program.
         .env("RUSTUP_AUTO_INSTALL", "0")
         .env("GIT_TERMINAL_PROMPT", "0")
         .stdin(Stdio::null())
@@ -38,7 +37,7 @@ pub async fn ask<S: AsRef<OsStr>>(program: S, args: &[&str], dir: &Path) -> Opti
     tokio::time::timeout(PATIENCE, answered).await.ok()?.filter(|text| !text.is_empty())
 }
 
-/// Where a program is on the search path.
+/// The path of a program on the search path.
 pub fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())

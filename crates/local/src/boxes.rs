@@ -1,8 +1,8 @@
-//! Which box each kind of work gets: what it sees, what it may write, whether it
-//! reaches the network, which caches it finds.
+//! The box for each kind of work: what it sees, what it may write, whether it has a network, which
+//! caches it finds.
 //!
-//! Everything that a box sees is bound at its own path, so that borrowed objects
-//! and lock files are where git and package managers expect them.
+//! Everything that a box sees is mounted at its own path, so that borrowed objects and lock files
+//! are where git and package managers expect them.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,17 @@ use afk_core::ids::RepoName;
 
 use super::world::Local;
 
-/// The search path of a box, before the folders that a repo adds.
+/// The search path in a box, before the folders that a repo adds.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Who writes to a repo's cache.
+/// Which of a repo's caches a box gets, and whether it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cache {
-    /// Agents share one, and fill it.
+    /// The agents' shared cache, writable.
     Agent,
-    /// Whatever runs before a commit has landed, and every proof, reads what stages of landed
-    /// commits have filled: who could write there would decide the proofs that come after.
+    /// The cache filled by stages of landed commits, read-only: for proofs and everything that runs
+    /// before a commit has landed, because whoever could write there would decide later proofs.
     ProofRead,
-    /// Stages of landed commits fill it.
+    /// The same, writable: for stages of landed commits.
     ProofFill,
 }
 
@@ -72,7 +72,7 @@ pub fn boxed(
     Ok(spec.bind(folder, access))
 }
 
-/// Makes a part of a cache. An agent may have put something else in its place, which goes.
+/// Creates a part of a cache. Whatever an agent may have put in its place is removed.
 fn make_folder(part: &Path) -> std::io::Result<()> {
     if part.symlink_metadata().is_ok_and(|there| !there.is_dir()) {
         std::fs::remove_file(part)?;
@@ -83,12 +83,12 @@ fn make_folder(part: &Path) -> std::io::Result<()> {
     })
 }
 
-/// The network that a policy's switch gives.
+/// The network for a policy's switch.
 pub(super) const fn network(open: bool) -> Network {
     if open { Network::Open } else { Network::None }
 }
 
-/// The folder to bind for a program that lies outside the system's own folders.
+/// The folder to mount for a program outside the system's own folders.
 pub(super) fn home_of_program(program: &Path) -> Option<PathBuf> {
     let real = program.canonicalize().ok()?;
     let system = ["/usr", "/bin", "/sbin", "/lib", "/lib64"];

@@ -1,12 +1,12 @@
-//! The time of this machine, and fresh ids.
+//! The time of this machine, and new ids.
 
 use afk_core::ids::{At, RunId};
 use afk_engine::ports::{Clock, Ids};
 use async_trait::async_trait;
 use uuid::Uuid;
 
-/// The machine's clock, to the microsecond: what the store keeps of a time, so that a
-/// journal gives the very record that was made of it.
+/// The machine's clock, to the microsecond: the precision of the store, so that a journal gives the
+/// same record that it was made from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -23,7 +23,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// Run ids that sort by the time they were made.
+/// Run ids that sort by creation time.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FreshIds;
 

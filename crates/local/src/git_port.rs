@@ -1,4 +1,4 @@
-//! The engine's git, made of mirrors, run clones and boxed `upload-pack`.
+//! The engine's git port over mirrors, run clones and boxed `upload-pack`.
 
 use std::collections::BTreeSet;
 
@@ -21,11 +21,11 @@ use super::git_words::{blocking, fault, of_clone, text_of};
 use super::jobs::stage_id;
 use super::world::{FREE, Local};
 
-/// All blobs of one change together.
+/// Maximum size of all blobs of one change together.
 const ALL_BLOBS: u64 = 256 << 20;
-/// How long a push that a halt finds under way may still take.
+/// How long a push that is in progress when a halt comes may still take.
 const PUSH_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
-/// Who the agent's commits are by, unless it says otherwise.
+/// The author of the agent's commits, unless it sets another.
 const AGENT: (&str, &str) = ("afk agent", "agent@afk.invalid");
 
 /// Git on this machine.
@@ -158,7 +158,7 @@ impl Git for LocalGit {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         mirror.fetch(None).await.map_err(fault)?;
         mirror.known_head(branch).await.map_err(fault)?.ok_or_else(|| {
-            PortError::permanent(format!("{} has no branch {branch} any more", mirror.remote()))
+            PortError::permanent(format!("{} no longer has a branch {branch}", mirror.remote()))
         })
     }
 
@@ -225,7 +225,7 @@ impl Git for LocalGit {
         let known = ids.into_iter().zip(found).filter_map(|(id, blob)| match blob {
             git::Blob::Bytes(bytes) => Some((id, Blob::Content(bytes))),
             git::Blob::TooLarge { size } => Some((id, Blob::Oversize(size))),
-            // Missing from the map is unreadable, which the judges count as such.
+            // A missing blob counts as unreadable for the judges.
             git::Blob::NotABlob | git::Blob::Missing => None,
         });
         Ok(known.collect())
@@ -289,7 +289,7 @@ impl Git for LocalGit {
         if cancel.is_cancelled() {
             return Err(fault(GitError::Cancelled { command: "push" }));
         }
-        // One that is under way when a halt comes has a moment to end by itself.
+        // A push in progress when a halt comes has a moment to end by itself.
         let late = CancellationToken::new();
         let mirror = self.local.mirror(repo)?.under(late.clone());
         let push = mirror.push(commit, branch, None);
@@ -309,7 +309,7 @@ impl Git for LocalGit {
             PushOutcome::Moved => Push::Moved,
             PushOutcome::Refused(why) => Push::Refused { why: why.to_string() },
             PushOutcome::Unknown { why } => {
-                tracing::warn!(repo = %repo, why, "the push gave no answer: the remote is read");
+                tracing::warn!(repo = %repo, why, "no answer to the push: reading the remote");
                 Push::Unknown
             }
         })
@@ -374,9 +374,9 @@ impl Git for LocalGit {
             .await;
         }
         if let Err(error) = keep_transcripts(&self.local, run).await {
-            // The repo is not held for it: the workspace stays until it is cleaned away.
+            // The repo is not held for it: the workspace stays until it is removed for space.
             let error = error.chain();
-            tracing::warn!(run.id = %run, error, "transcript not kept, so its workspace is");
+            tracing::warn!(run.id = %run, error, "transcript not kept: its workspace stays");
             return Ok(());
         }
         let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
@@ -394,7 +394,7 @@ impl Git for LocalGit {
         let surplus = blocking(move || workspaces.surplus(&live, limit)).await?;
         for Kept { run, note } in surplus {
             if let Err(error) = keep_transcripts(&self.local, run).await {
-                // The limit holds all the same.
+                // The limit applies all the same.
                 tracing::warn!(run.id = %run, error = error.chain(), "transcript not kept");
             }
             let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
@@ -406,9 +406,9 @@ impl Git for LocalGit {
             tracing::info!(run.id = %run, "kept workspace removed: the limit is reached");
             let own = self.local.own();
             let noted = note.repo.as_ref();
-            // Where it is not noted whose the run was, its refs may be in any mirror.
+            // If the run's repo was not recorded, its refs may be in any mirror.
             for repo in noted.into_iter().chain(own.repos.keys().filter(|_| noted.is_none())) {
-                // One repo's trouble does not stop the others.
+                // A failure in one repo must not stop the others.
                 match self.local.mirror(repo) {
                     Ok(mirror) if mirror.dir().is_dir() => {
                         mirror.forget(run).await.map_err(fault)?;

@@ -1,13 +1,13 @@
-//! What git says, in the loop's words: its commits, and the differences between its failures
-//! that the loop acts on.
+//! Converts git's results for the loop: its commits, and its failures in the kinds that the loop
+//! distinguishes.
 
 use afk_core::text::Mask;
 use afk_engine::ports::{CommitText, PortError, PortErrorKind, PortResult};
 
 use super::git::{self, GitError};
 
-/// A commit's text, with the secrets masked that are known. What only looks like one is
-/// left for the guardrails to find.
+/// A commit's text with known secrets masked. What only looks like one is left for the guardrails
+/// to find.
 pub(super) fn text_of(commit: git::Commit, mask: &Mask) -> CommitText {
     let known = |text: &str| mask.known(text).into_owned();
     CommitText {
@@ -18,7 +18,7 @@ pub(super) fn text_of(commit: git::Commit, mask: &Mask) -> CommitText {
     }
 }
 
-/// A git failure, in the differences that the loop acts on.
+/// A git failure, in the kinds that the loop distinguishes.
 pub(super) fn fault(error: GitError) -> PortError {
     let kind = match &error {
         GitError::Cancelled { .. } => PortErrorKind::Cancelled,
@@ -42,8 +42,8 @@ pub(super) fn fault(error: GitError) -> PortError {
     PortError::new(kind, error)
 }
 
-/// A failure to read a run's clone. It is the agent's and on this machine: what git
-/// cannot read in it now, it cannot read by trying again.
+/// A failure to read a run's clone. It is the agent's and on this machine: trying again does not
+/// help.
 pub(super) fn of_clone(error: GitError) -> PortError {
     match error {
         GitError::Failed { .. } | GitError::Unexpected { .. } => {
@@ -53,12 +53,12 @@ pub(super) fn of_clone(error: GitError) -> PortError {
     }
 }
 
-/// The git of a run's clone, as the agent left it, does not answer.
+/// The agent broke the git of its clone.
 #[derive(Debug, thiserror::Error)]
-#[error("the agent left a git that cannot be read, and nothing of it was taken over")]
+#[error("the agent left an unreadable git repository, and nothing of it was fetched")]
 struct BrokenClone(#[source] GitError);
 
-/// Work that blocks, on a thread of its own.
+/// Runs blocking work on another thread.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, GitError> + Send + 'static,
 ) -> PortResult<T> {

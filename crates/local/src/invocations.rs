@@ -1,9 +1,8 @@
-//! The box and the command of an agent's process: one turn of the scripted agent, or
-//! a thread of the Claude CLI.
+//! The box and the command of an agent's process: one turn of the scripted agent, or a thread of
+//! the Claude CLI.
 //!
-//! The agent sees its clone and its home, both of which it may write, the mirror's
-//! objects, its repo's cache, and its own program. It gets the model's credential
-//! and no other secret.
+//! The agent sees its clone and its home, both writable, the mirror's objects, its repo's cache,
+//! and its own program. It gets the model's credential and no other secret.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -44,7 +43,7 @@ pub(super) struct Enter {
 pub(super) fn scripted(local: &Local, agent: &Scripted, turn: &TurnRequest) -> PortResult<Invoked> {
     let (spec, _) = agent_box(local, turn)?;
     let script = agent.script.clone().ok_or_else(|| {
-        PortError::permanent("no script is named for the scripted agent: see [agents.scripted]")
+        PortError::permanent("the scripted agent has no script: set agents.scripted.script")
     })?;
     let made = scripted::command::turn(&scripted::command::TurnRequest {
         binary: local.program.clone(),
@@ -110,7 +109,7 @@ pub(super) async fn claude(
     Ok(invoked(spec, made))
 }
 
-/// Whether a process of the Claude CLI could be started: it is there, and something signs it in.
+/// Whether a process of the Claude CLI could be started: it exists, and is signed in.
 pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<()> {
     find_claude(config)?;
     if let Some(source) = &config.api_key {
@@ -121,13 +120,13 @@ pub(super) async fn claude_ready(local: &Local, config: &Claude) -> PortResult<(
         return Ok(());
     }
     Err(not_let_in(format!(
-        "the Claude CLI is not signed in: {} holds no sign-in; run `claude` once and type /login, \
+        "the Claude CLI is not signed in: {} contains no sign-in; run `claude` once and type /login, \
          or set agents.claude.api_key",
         home.display()
     )))
 }
 
-/// Whether the scripted agent, which is this very program, has a script.
+/// Whether the scripted agent, which is this program, has a script.
 pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
     let script = config.script.as_deref();
     if script.is_some_and(Path::is_file) {
@@ -142,9 +141,9 @@ fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Po
     PortError::new(PortErrorKind::Auth, source)
 }
 
-/// What of the configuration a living process was started with: another means a new one.
+/// The configuration that a living process was started with: a change means a new process.
 pub(super) fn shape(config: &Claude, network: bool) -> String {
-    // Not `Debug`, which leaves out arguments of the command that prints the key.
+    // Not `Debug`, which omits arguments of the command that prints the key.
     let config = serde_json::to_string(config).unwrap_or_default();
     Digest::of_list(&[config.as_str(), if network { "network" } else { "" }]).to_string()
 }
@@ -172,7 +171,7 @@ fn invoked(mut spec: BoxSpec, made: Invocation) -> Invoked {
     Invoked { boxed: spec, secrets: made.env.into_iter().collect(), stdin: made.stdin }
 }
 
-/// The CLI that is configured, or the first `claude` on the path.
+/// The configured CLI, or the first `claude` on the path.
 pub fn find_claude(config: &Claude) -> PortResult<PathBuf> {
     let found = match &config.program {
         Some(program) => Some(program.clone()).filter(|program| program.is_file()),

@@ -1,7 +1,7 @@
-//! The engine's jobs, each in a box under a host of its own.
+//! The engine's jobs port: each job in a box under its own host.
 //!
-//! A job is found again by its folder alone. What it works on (a checkout, a clean
-//! clone) is made before it starts and named after it, so that no two share one.
+//! A job is found by its folder alone. What it works on (a checkout, a clean clone) is created
+//! before it starts and named after it, so that no two share one.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -21,26 +21,26 @@ use super::git::{self, Identity, RunClone, Status};
 use super::git_words::fault;
 use super::world::{FREE, Local, blocking};
 
-/// How much of an output is read to be understood.
+/// How much of standard output is kept for parsing.
 const STDOUT: usize = 4 << 20;
-/// How much of an output's end people are shown.
+/// How much of an output's end is shown to people.
 const TAIL: usize = 6 << 10;
-/// How large a kept file may be.
+/// Maximum size of a kept file.
 const KEPT: u64 = 8 << 20;
-/// How often a running job is looked at: at first, and once it takes its time.
+/// How often a running job is polled: at first, and later.
 const LOOK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(250)];
-/// How long jobs lie untouched before they may be leftovers: another process may have
-/// admitted their run a moment ago.
+/// How long jobs must be untouched to count as leftovers: another process may have admitted their
+/// run a moment ago.
 const LEFTOVER: Duration = Duration::from_hours(1);
-/// How long it is waited for a thread alone.
+/// How long a thread alone is waited for.
 const STOPPING: Duration = Duration::from_millis(100);
-/// How long what is told to stop has before it is killed.
+/// How long a stopped job may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// Jobs on this machine.
 pub struct LocalJobs {
     local: Local,
-    /// Agents, to be told to end before they are stopped.
+    /// Agents, which are asked to end before they are stopped.
     agents: LocalExecutor,
 }
 
@@ -50,7 +50,7 @@ impl LocalJobs {
         Self { agents: LocalExecutor::new(local.clone()), local }
     }
 
-    /// The job's box, with what it works on made.
+    /// The job's box; creates what it works on.
     async fn prepare(&self, job: &Job) -> PortResult<(BoxSpec, Option<PathBuf>)> {
         let repo = self.local.repo(&job.repo)?;
         let folders = self.local.workspaces.run(job.run);
@@ -108,13 +108,13 @@ impl LocalJobs {
         })
     }
 
-    /// The folder that a job works in, if it is one of its own.
+    /// The folder that a job works in, if it has one of its own.
     fn folder_of(&self, run: RunId, key: &JobKey) -> PathBuf {
         self.local.workspaces.run(run).checkouts.join(git::sanitise(key.as_str()))
     }
 
-    /// A clean clone of `commit`, under an id derived from run and commit: its refs are
-    /// its own.
+    /// A clean clone of `commit`, under an id derived from run and commit, so that it has its own
+    /// refs.
     async fn clean_clone(&self, job: &Job, commit: &Oid) -> PortResult<PathBuf> {
         let mirror = self.local.mirror(&job.repo)?;
         let own = stage_id(job.run, commit);
@@ -128,7 +128,7 @@ impl LocalJobs {
         Hosted::open(self.local.job(run, key))
     }
 
-    /// Every job of `run` that is not over, or of which nobody can say so.
+    /// Every job of `run` that is not over, or whose state is unknown.
     async fn all_alive(&self, run: RunId) -> PortResult<Alive> {
         let folder = self.local.jobs(run);
         let mut found = Alive { jobs: Vec::new(), unseen: None };
@@ -163,14 +163,14 @@ fn all_in(run: RunId, folder: &Path) -> PortResult<Vec<(JobKey, Hosted)>> {
 
 /// Jobs of a run.
 struct Alive {
-    /// Those that are not over, with those that cannot be looked at.
+    /// Those that are not over, and those that cannot be read.
     jobs: Vec<(JobKey, Hosted)>,
-    /// Why the first of these cannot: what is to be done with the others is done first.
+    /// Why the first of these cannot be read: the others are handled first.
     unseen: Option<PortError>,
 }
 
-/// Whether a job is over. One whose starter died before there was a host is: it is withdrawn,
-/// or it would be waited for without end.
+/// Whether a job is over. If its starter died before there was a host, it is: it is withdrawn,
+/// because it would be waited for without end.
 async fn is_over(job: &Hosted) -> PortResult<bool> {
     match job.status().await.map_err(PortError::transient)? {
         host::JobState::Starting => job.withdraw().await.map_err(PortError::transient),
@@ -205,7 +205,7 @@ impl Jobs for LocalJobs {
             host::JobState::Starting | host::JobState::Running { .. } => Ok(JobState::Running),
             host::JobState::Lost => Ok(JobState::Lost),
             host::JobState::Ended(end) => {
-                // It never ran, and not because of what it is.
+                // It never ran, and not because of itself.
                 if matches!(end.how, EndHow::WorkspaceBusy | EndHow::Unbegun(_)) {
                     return Ok(JobState::Lost);
                 }
@@ -228,7 +228,7 @@ impl Jobs for LocalJobs {
         for run in blocking(move || local.leftovers(&live, LEFTOVER)).await? {
             let alive = self.all_alive(run).await?;
             failed = failed.or(alive.unseen);
-            // A job that is still being ended has its host; the next time it has none.
+            // A job that is still ending has its host; the next time it has none.
             if alive.jobs.is_empty() {
                 keep_transcripts(&self.local, run).await?;
                 let folder = self.local.jobs(run);
@@ -252,10 +252,10 @@ impl Jobs for LocalJobs {
                 match self.agents.lets_end(run, &job).await {
                     Ok(true) => continue,
                     Ok(false) => {}
-                    // What it would have told is worth nothing beside that it stops.
+                    // Its cost is worth less than that it stops.
                     Err(error) => {
                         let error = error.chain();
-                        tracing::warn!(run.id = %run, error, "the turn was not told to end");
+                        tracing::warn!(run.id = %run, error, "the turn could not be asked to end");
                     }
                 }
             }
@@ -268,7 +268,7 @@ impl Jobs for LocalJobs {
     async fn renew(&self, run: RunId) -> PortResult<()> {
         let alive = self.all_alive(run).await?;
         for (key, job) in alive.jobs {
-            // An idle thread holds memory: its next turn resumes it.
+            // An idle thread takes memory: its next turn resumes it.
             let idle = idle_too_long(&key, &job).await?;
             let kept = if idle { job.close_stdin().await } else { job.renew().await };
             if let Err(error) = kept {
@@ -283,8 +283,7 @@ impl Jobs for LocalJobs {
         if alive.is_empty() {
             return;
         }
-        // What was waited for may have ended just now: a thread that idles ends by itself
-        // no sooner than it is told to.
+        // It may have ended just now: an idle thread only ends when it is told to.
         let only_thread = alive.iter().all(|(key, _)| is_thread(key));
         let at_most = if only_thread { at_most.min(STOPPING) } else { at_most };
         let bound = tokio::time::Instant::now() + at_most;
@@ -361,7 +360,7 @@ fn io(error: std::io::Error) -> PortError {
     PortError::transient(error)
 }
 
-/// A plain file below `folder`, which a job has written: no symlink on the way is followed.
+/// A regular file below `folder`, which a job has written: no symlink on the way is followed.
 fn read_below(folder: &Path, file: &Path) -> std::io::Result<Option<Vec<u8>>> {
     use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;

@@ -1,8 +1,8 @@
 //! The secrets that this process knows, to be masked in what agents and jobs write.
 //!
-//! Whatever is read is remembered for as long as the process lives, so that a rotated value
-//! stays masked where it was written before. What an agent may have been given by a process
-//! before this one is read once more before the first mask is made ([`Local::mask`]).
+//! Whatever is read is remembered for as long as the process lives, so that a rotated value stays
+//! masked where it was written before. Credentials that an earlier process may have given to an
+//! agent are read before the first mask is made ([`Local::mask`]).
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ use super::world::Local;
 /// When a source that could not be read is tried again.
 const AGAIN: Duration = Duration::from_mins(1);
 
-/// Secrets, and the mask that they make. Cheap to clone; clones share what they know.
+/// Secrets, and the mask made from them. Cheap to clone; clones share their contents.
 #[derive(Clone, Debug, Default)]
 pub struct KnownSecrets(Arc<Mutex<State>>);
 
@@ -64,7 +64,7 @@ impl KnownSecrets {
         self.state().mask.clone()
     }
 
-    /// Whether it is time to read `origin`; it counts as failed until it was read.
+    /// Whether `origin` should be read now; it counts as failed until it was read.
     fn is_due(&self, origin: &Origin) -> bool {
         let mut state = self.state();
         let due = match state.sources.get(origin) {
@@ -79,7 +79,7 @@ impl KnownSecrets {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is whole at every unlock, so a thread that panicked has broken nothing.
+        // The state is consistent at every unlock, so a thread that panicked has broken nothing.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,13 +93,13 @@ impl Local {
         self.known.mask()
     }
 
-    /// Learns what an agent may have been given.
+    /// Learns the credentials that an agent may have been given.
     async fn learn_of(&self, claude: &Claude) {
         if let Some(source) = &claude.api_key {
             if self.known.is_due(&Origin::Source(source.clone())) {
                 match self.secrets.read(source).await {
                     Ok(value) => self.known.learn_from(source, &value),
-                    // No agent starts without it; one that runs was given it before.
+                    // No agent starts without it; a running one was given it before.
                     Err(error) => tracing::debug!(%error, "a secret cannot be masked by its value"),
                 }
             }

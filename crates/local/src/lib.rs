@@ -1,10 +1,9 @@
-//! The ports of the engine, made real on one machine: git mirrors and workspaces, jobs
-//! under hosts, and the agents that run as processes here.
+//! The engine's ports on one machine: git mirrors and workspaces, jobs under hosts, and agents that
+//! run as local processes.
 //!
-//! Each adapter knows its port and [`world`], and none knows another but for the
-//! folders and boxes that they share. What decides comes through the engine's `Settings`,
-//! what is this crate's own as [`LocalSettings`]; nothing here reads a file of settings or
-//! prints.
+//! Each adapter knows its port and [`world`], and no other adapter except for shared folders and
+//! boxes. The policy comes through the engine's `Settings`, this crate's own settings as
+//! [`LocalSettings`]; nothing here reads a settings file or prints.
 
 mod archive;
 pub mod ask;

@@ -1,11 +1,11 @@
-//! What a job wrote, as it leaves the job's folder: with the secrets in it masked.
+//! A job's output as it leaves the job's folder: with its secrets masked.
 //!
-//! Everything that agents and jobs say enters the control plane here: a turn's stream and
-//! its transcript, and the ends of both outputs; reports that a job leaves in a file are
-//! masked by `jobs`, and commits by `git_words`. The files in the folder hold it as it was
-//! written, as the run's own; of a turn that is over the stream is masked in its place, too
-//! ([`Output::seal`]), so that its digest and what is kept of it do not depend on which
-//! secrets somebody knows later. Masks keep lengths, so that offsets are those of the file.
+//! All output of agents and jobs enters the control plane here: a turn's stream and its transcript,
+//! and the ends of both outputs; report files of a job are masked by `jobs`, commits by
+//! `git_words`. The files in the folder are unmasked, for the run's own use; the stream of a turn
+//! that is over is masked in place, too ([`Output::seal`]), so that its digest and its transcript
+//! do not depend on which secrets are known later. Masks keep lengths, so offsets are those of the
+//! file.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,16 +28,15 @@ pub(super) struct Output<'a> {
 }
 
 impl Local {
-    /// What `job` wrote.
+    /// The output of `job`.
     pub(super) async fn output<'a>(&self, job: &'a Hosted) -> Output<'a> {
         Output { job, mask: self.mask().await }
     }
 }
 
 impl Output<'_> {
-    /// Up to `max` bytes of standard output from `offset` on; empty at the end so far. Unless
-    /// the job has `ended`, the beginning of a line is held back: half a secret is none that
-    /// could be found.
+    /// Up to `max` bytes of standard output from `offset` on; empty at the current end. Unless the
+    /// job has `ended`, an incomplete line is held back: half a secret cannot be found.
     pub(super) async fn stdout(&self, offset: u64, max: usize, ended: bool) -> PortResult<Vec<u8>> {
         let from = offset.saturating_sub(REACH as u64);
         let before = usize::try_from(offset - from).unwrap_or(REACH);
@@ -65,8 +64,8 @@ impl Output<'_> {
         Ok(self.end_of(&tail, max))
     }
 
-    /// Masks standard output in `within`, which nobody will write again, where it lies, and
-    /// answers the digest of what is then there. Fine to repeat.
+    /// Masks standard output within `within` in place, when nobody will write it any more, and
+    /// returns the digest of the result. Safe to repeat.
     pub(super) async fn seal(&self, within: Range<u64>) -> PortResult<Digest> {
         let (mut digest, mut places) = (sha2::Sha256::new(), Vec::new());
         let mut at = within.start;
@@ -100,8 +99,8 @@ impl Output<'_> {
         if !places.is_empty()
             && let Err(error) = self.job.overwrite_stdout(places, MASKED).await
         {
-            // Whoever only looks may not write; it is masked wherever it is read.
-            tracing::debug!(%error, "the secrets in a turn's output stay where they are");
+            // A read-only process may not write; the output is masked wherever it is read.
+            tracing::debug!(%error, "the secrets in a turn's output file were not masked");
         }
         Ok(Digest::of_hash(digest))
     }
@@ -112,7 +111,7 @@ impl Output<'_> {
     }
 }
 
-/// Which part of `bytes`, read from `before` bytes ahead of what is wanted, may be shown:
+/// Which part of `bytes`, read from `before` bytes ahead of the wanted position, may be shown:
 /// whole lines, unless it is `complete`.
 fn shown(bytes: &[u8], before: usize, max: usize, complete: bool) -> Option<Range<usize>> {
     let end = bytes.len().min(before + max);

@@ -1,5 +1,5 @@
-//! The name that this process signs its leases with: it says which process it is,
-//! so that others on the machine can tell whether it still lives.
+//! The name that this process uses in leases: it identifies the process, so that others on the
+//! machine can tell whether it still lives.
 
 use std::{fmt, fs};
 
@@ -8,19 +8,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-/// A process, as its name tells of it.
+/// A process, according to its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Holder {
-    /// Its id, as its own machine or container counts.
+    /// Its id, in its own machine or container.
     pub pid: i32,
-    /// The machine's name, or the container's.
+    /// The name of the machine or container.
     pub host: String,
     /// Since when it runs.
     pub since: Timestamp,
 }
 
 impl Holder {
-    /// The process that a name was made for; none where the name is not understood.
+    /// The process with this name; none if the name cannot be parsed.
     pub fn of(owner: &str) -> Option<Self> {
         let parts = parts(owner)?;
         let (seconds, nanos) = Uuid::try_parse(parts.id).ok()?.get_timestamp()?.to_unix();
@@ -36,15 +36,15 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A name for this process, never used again: its id, its start, this boot, whose ids
-/// those are, the host, and chance.
+/// A unique name for this process: its id, its start, this boot, its pid namespace, the host, and a
+/// random part.
 pub fn of_this_process() -> String {
     let (pid, start) = ProcessId::own().map_or((0, 0), |own| (own.pid, own.start));
     format!("{pid}/{start}/{}/{}/{}/{}", boot(), ids(), host(), Uuid::now_v7())
 }
 
-/// Whether the process that a name was made for is surely gone. A name that is not
-/// understood, or that another container gave, may be anybody's: it is left alone.
+/// Whether the process with this name is certainly dead. A name that cannot be parsed, or from
+/// another container, may be anybody's: it counts as alive.
 pub fn is_dead(owner: &str) -> bool {
     let Some(parts) = parts(owner) else { return false };
     if parts.boot == boot() {
@@ -69,7 +69,7 @@ fn parts(owner: &str) -> Option<Parts<'_>> {
     Some(Parts { process, boot, ids, host, id })
 }
 
-/// Whose process ids these are: a container counts its own.
+/// The pid namespace: a container counts its own process ids.
 fn ids() -> String {
     let link = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
     link.to_string_lossy().replace('/', "")
@@ -104,7 +104,7 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(is_dead(&name), "{name}");
-        // Another container's ids say nothing here; a boot before this one does.
+        // Another container's ids say nothing here; an earlier boot does.
         assert!(!is_dead(&made(&boot(), "pid:[1]", "other")));
         assert!(is_dead(&made("other-boot", &ids(), &host())));
         assert!(!is_dead(&made("other-boot", &ids(), "other")));

@@ -1,5 +1,5 @@
-//! Secrets as this machine has them, read at each use, so that a rotated one takes effect
-//! at once. Its value is in no error and in no `Debug`.
+//! Secrets of this machine, read at each use, so that a rotated one takes effect at once. Their
+//! values are in no error and in no `Debug`.
 
 use std::io;
 use std::process::Stdio;
@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::known::KnownSecrets;
 
-/// A secret is at most this long.
+/// Maximum length of a secret.
 const MAX_SECRET: u64 = 64 * 1024;
-/// A command or a file has this long to answer.
+/// Time limit of a command or a file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why a secret could not be read.
@@ -27,8 +27,8 @@ pub struct SecretError {
     why: String,
 }
 
-/// Secrets as this machine has them: in the environment, in files, printed by commands.
-/// What is read is known from then on, to be masked.
+/// Secrets in the environment, in files, or printed by commands. What is read is known from then
+/// on, and masked.
 #[derive(Debug, Clone, Default)]
 pub struct LocalSecrets {
     known: KnownSecrets,
@@ -50,7 +50,7 @@ impl Secrets for LocalSecrets {
     }
 }
 
-/// Reads a secret, without the white space at its end.
+/// Reads a secret, without trailing white space.
 async fn read(source: &SecretSource) -> Result<SecretString, SecretError> {
     let failed = |why: String| SecretError { from: source.clone(), why };
     let read = async {
@@ -70,7 +70,7 @@ async fn read(source: &SecretSource) -> Result<SecretString, SecretError> {
     };
     let bytes = tokio::time::timeout(PATIENCE, read)
         .await
-        .unwrap_or_else(|_| Err(format!("did not come within {} s", PATIENCE.as_secs())))
+        .unwrap_or_else(|_| Err(format!("did not arrive within {} s", PATIENCE.as_secs())))
         .map_err(failed)?;
     let text = String::from_utf8(bytes).map_err(|_| failed("is not text".to_owned()))?;
     let text = text.trim_end();
@@ -80,13 +80,13 @@ async fn read(source: &SecretSource) -> Result<SecretString, SecretError> {
     Ok(SecretString::from(text))
 }
 
-/// Kills the command and all it started when it is dropped before its time.
+/// Kills the command and all its children if it is dropped early.
 struct Group(Option<Pid>);
 
 impl Drop for Group {
     fn drop(&mut self) {
         if let Some(pid) = self.0.take() {
-            // Gone already is what is wanted.
+            // It is gone already, which is a success.
             let _ = kill_process_group(pid, Signal::KILL);
         }
     }
@@ -98,12 +98,12 @@ async fn run(command: &[String]) -> Result<Vec<u8>, String> {
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        // What it complains of may hold what it should keep to itself.
+        // Its error output may contain secrets.
         .stderr(Stdio::null())
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
-        .map_err(|e| format!("could not be asked for: {e}"))?;
+        .map_err(|e| format!("could not be requested: {e}"))?;
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     let _group = Group(pid);
     let stdout = child.stdout.take().ok_or("gave no output")?;
@@ -162,7 +162,7 @@ mod tests {
             (SecretSource::File(blank), "is empty"),
             (SecretSource::File(binary), "is not text"),
             (command(&["sh", "-c", "echo hunter2; echo hunter2 >&2; exit 3"]), "exit status: 3"),
-            (command(&["/no/such/program"]), "could not be asked for"),
+            (command(&["/no/such/program"]), "could not be requested"),
             (command(&["sh", "-c", "yes hunter2"]), "is longer than 65536 bytes"),
         ] {
             let error = read(&secret).await.unwrap_err();

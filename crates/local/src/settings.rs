@@ -1,9 +1,8 @@
-//! What of the configuration is this crate's: where things lie on this machine, how much is
-//! kept of them, where each repo's git lives, and the agents that run here.
+//! This crate's part of the configuration: where things are on this machine, how much is kept of
+//! them, each repo's git remote, and the local agents.
 //!
-//! Read off the one document beside what decides (`afk_core::config`); keys of others are
-//! passed over. The app puts the parts together, refuses keys that nobody knows, and sends
-//! on what was read anew.
+//! Read from the one document beside the policy (`afk_core::config`); keys of other crates are
+//! ignored. The app composes the parts, refuses unknown keys, and passes on changes.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,52 +16,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::git::RemoteUrl;
 
-/// The kind of the Claude CLI, and the name of the executor that is there without a table.
+/// The kind of the Claude CLI, and the name of the executor that exists without a table.
 const CLAUDE: &str = "claude";
-/// The kind of the scripted agent, likewise.
+/// The kind of the scripted agent, and its name without a table.
 const SCRIPTED: &str = "scripted";
 
-/// What is configured of this machine.
+/// The configuration of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct LocalSettings {
-    /// Where store and workspaces live; none is the platform's data folder.
+    /// Where store and workspaces are kept; none uses the platform's data folder.
     pub data_dir: Option<PathBuf>,
-    /// What workspaces kept for forensics may take on disk, in GiB; the oldest go first.
+    /// Disk space for workspaces kept for forensics, in GiB; the oldest are removed first.
     pub kept_workspaces_gib: u64,
-    /// What transcripts of runs whose workspace is gone may take on disk, in MiB, compressed;
-    /// the oldest go first.
+    /// Disk space for compressed transcripts of runs whose workspace is gone, in MiB; the oldest
+    /// are removed first.
     pub kept_transcripts_mib: u64,
-    /// The agents, by the names that repos choose them by. "claude" and "scripted" are there
-    /// without a table.
+    /// The agents, by the names that repos choose them by. "claude" and "scripted" exist without a
+    /// table.
     #[schemars(schema_with = "agents_schema")]
     pub agents: BTreeMap<AdapterName, AgentTable>,
     /// The repos, by `owner/name`.
     pub repos: BTreeMap<RepoName, LocalRepo>,
 }
 
-/// What this machine must know of a repo.
+/// What this machine must know about a repo.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LocalRepo {
-    /// Where its git lives: a URL or a path.
+    /// Its git remote: a URL or a path.
     pub remote: String,
 }
 
-/// How an agent is run. Which keys count, its kind says.
+/// How an agent is run. Its kind decides which keys apply.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AgentTable {
-    /// What runs: "claude" or "scripted"; none is what the table's name says.
+    /// "claude" or "scripted"; none takes the table's name.
     pub kind: Option<AdapterName>,
-    /// The program of the Claude CLI; none is `claude` on the path.
+    /// The program of the Claude CLI; none uses `claude` on the path.
     pub program: Option<PathBuf>,
-    /// The model; none is the CLI's own default.
+    /// The model; none uses the CLI's own default.
     pub model: Option<String>,
     /// Where its API key comes from; none copies the sign-in of `home`.
     pub api_key: Option<SecretSource>,
-    /// The folder that holds its sign-in; none is the home of whoever runs afk.
+    /// The folder with its sign-in; none uses the home of whoever runs afk.
     pub home: Option<PathBuf>,
-    /// Another address for the model's API.
+    /// Another URL for the model's API.
     pub base_url: Option<String>,
     /// What it may do without asking: "full-access", or "ask" for each tool.
     pub permissions: Option<Permissions>,
@@ -70,27 +69,27 @@ pub struct AgentTable {
     pub script: Option<PathBuf>,
 }
 
-/// An agent that runs here.
+/// A local agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Agent {
     /// The Claude CLI.
     Claude(Claude),
-    /// The scripted agent of demo and tests: it follows a script and thinks nothing.
+    /// The scripted agent for demo and tests, which calls no model.
     Scripted(Scripted),
 }
 
 /// The Claude CLI.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Claude {
-    /// The program; none is `claude` on the path.
+    /// The program; none uses `claude` on the path.
     pub program: Option<PathBuf>,
-    /// The model; none is the CLI's own default.
+    /// The model; none uses the CLI's own default.
     pub model: Option<String>,
     /// Where its API key comes from; none copies the sign-in of `home`.
     pub api_key: Option<SecretSource>,
-    /// The folder that holds its sign-in; none is the home of whoever runs afk.
+    /// The folder with its sign-in; none uses the home of whoever runs afk.
     pub home: Option<PathBuf>,
-    /// Another address for the model's API.
+    /// Another URL for the model's API.
     pub base_url: Option<String>,
     /// What it may do without asking.
     pub permissions: Permissions,
@@ -116,7 +115,7 @@ impl Default for LocalSettings {
 }
 
 impl LocalSettings {
-    /// The names of the executors that are agents of this machine.
+    /// The names of the executors that are local agents.
     pub fn executors(&self) -> impl Iterator<Item = AdapterName> {
         let named = self.agents.iter().filter(|(name, table)| table.is_ours(name));
         let shipped = [CLAUDE, SCRIPTED].map(AdapterName::known);
@@ -124,7 +123,7 @@ impl LocalSettings {
         named.map(|(name, _)| name.clone()).chain(shipped)
     }
 
-    /// The agent of that name; none where no agent of this machine has it.
+    /// The agent of that name; none if it is not a local one.
     pub fn agent(&self, name: &AdapterName) -> Option<Agent> {
         match self.agents.get(name) {
             Some(table) => table.agent(name),
@@ -132,7 +131,7 @@ impl LocalSettings {
         }
     }
 
-    /// The Claude CLI as the table of its own name says.
+    /// The Claude CLI with the settings in the table of its own name.
     pub fn shipped_claude(&self) -> Claude {
         match self.agent(&AdapterName::known(CLAUDE)) {
             Some(Agent::Claude(claude)) => claude,
@@ -140,7 +139,7 @@ impl LocalSettings {
         }
     }
 
-    /// Every Claude CLI that is configured, with that which is there without a table.
+    /// Every configured Claude CLI, including the one that exists without a table.
     pub fn all_claudes(&self) -> Vec<Claude> {
         let agents = self.executors().filter_map(|name| self.agent(&name));
         let claude = |agent| match agent {
@@ -150,7 +149,7 @@ impl LocalSettings {
         agents.filter_map(claude).collect()
     }
 
-    /// The Claude CLIs that repos of `policy` are worked by.
+    /// The Claude CLIs that repos of `policy` use.
     pub fn claudes(&self, policy: &Policy) -> Vec<Claude> {
         let mut names: Vec<_> = policy.repos.values().map(|repo| &repo.agent).collect();
         names.sort_unstable();
@@ -162,8 +161,8 @@ impl LocalSettings {
         used.collect()
     }
 
-    /// What is wrong with it beyond its shape, for repos that choose their agents as `policy`
-    /// says.
+    /// What is wrong with it beyond its types, for repos that choose their agents according to
+    /// `policy`.
     pub fn mistakes(&self, policy: &Policy) -> Vec<Mistake> {
         let mut found = Vec::new();
         for (name, table) in &self.agents {
@@ -212,7 +211,7 @@ impl AgentTable {
         }
     }
 
-    /// Keys that are there and say nothing to an agent of this kind.
+    /// Keys that do not apply to an agent of this kind.
     fn mistakes(&self, name: &AdapterName) -> Vec<Mistake> {
         let claude = [
             ("program", self.program.is_some()),
@@ -231,16 +230,15 @@ impl AgentTable {
         let given = others.iter().filter(|(_, given)| *given);
         given
             .map(|(key, _)| {
-                let what =
-                    format!("says something to an agent of kind {kind:?} alone; leave it out");
+                let what = format!("only applies to agents of kind {kind:?}; omit it");
                 Mistake::at(&[key], what)
             })
             .collect()
     }
 }
 
-/// The tables of agents, with those named that are there without one: what has a name in the
-/// schema can be given by a variable.
+/// The tables of agents, including those that exist without one: a name in the schema can be given
+/// by a variable.
 fn agents_schema(generator: &mut SchemaGenerator) -> Schema {
     let table = generator.subschema_for::<AgentTable>();
     json_schema!({

@@ -1,9 +1,8 @@
-//! The operator's sign-in to the model, put into a run's own home.
+//! Puts the operator's sign-in to the model into a run's own home.
 //!
-//! Called before a process of the Claude CLI starts. The agent may write that home, so
-//! nothing in it is followed. It also reads everything there, so that only what signs in
-//! is copied: the CLI keeps tokens of other servers and histories of other projects in
-//! the same files.
+//! Called before a process of the Claude CLI starts. The agent may write that home, so nothing in
+//! it is followed. It can also read everything there, so only the sign-in is copied: the CLI keeps
+//! tokens of other servers and histories of other projects in the same files.
 
 use std::fs::File;
 use std::io::{Result, Write as _};
@@ -17,18 +16,18 @@ use serde_json::{Map, Value};
 
 use super::settings::Claude;
 
-/// Where the CLI keeps what it is signed in with.
+/// The folder of the CLI's sign-in.
 const FOLDER: &str = ".claude";
-/// A subscription: in this file, under this key.
+/// A subscription: this file, this key.
 const SUBSCRIPTION: [&str; 2] = [".credentials.json", "claudeAiOauth"];
-/// A key of the console: in this file beside [`FOLDER`], under this key.
+/// A key of the console: this file beside [`FOLDER`], this key.
 const CONSOLE: [&str; 2] = [".claude.json", "primaryApiKey"];
 
-/// The shortest token, bytes.
+/// Minimum length of a token, bytes.
 const TOKEN: usize = 20;
 
-/// Copies the sign-in in the home `from` to `home`, readable by nobody else. What `from`
-/// does not have is passed over: the CLI says that it is not signed in.
+/// Copies the sign-in in the home `from` to `home`, readable by nobody else. If `from` has none,
+/// nothing is copied: the CLI reports that it is not signed in.
 pub(super) fn copy(from: &Path, home: &Path) -> Result<()> {
     let root = openat(CWD, home, FOLDER_ONLY, Mode::empty())?;
     let folder = real_folder(root.as_fd(), FOLDER)?;
@@ -43,12 +42,12 @@ pub(super) fn copy(from: &Path, home: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The home whose sign-in agents are given.
+/// The home whose sign-in agents get.
 pub(super) fn home(config: &Claude) -> PathBuf {
     config.home.clone().or_else(std::env::home_dir).unwrap_or_default()
 }
 
-/// The tokens of the sign-in in the home `from`: what of it must be masked.
+/// The tokens of the sign-in in the home `from`, which must be masked.
 pub(super) fn values(from: &Path) -> Vec<SecretString> {
     let mut found = Vec::new();
     let [file, key] = SUBSCRIPTION;
@@ -60,7 +59,7 @@ pub(super) fn values(from: &Path) -> Vec<SecretString> {
     found
 }
 
-/// Texts that are long enough for a token: what stands beside one is short.
+/// Texts long enough for a token: other values are short.
 fn collect(value: &Value, found: &mut Vec<SecretString>) {
     match value {
         Value::String(text) if text.len() >= TOKEN => found.push(SecretString::from(text.as_str())),
@@ -85,11 +84,11 @@ pub(super) fn is_there(from: &Path) -> bool {
     only(&subscription, key).is_some() || only(&from.join(CONSOLE[0]), CONSOLE[1]).is_some()
 }
 
-/// A folder itself, and no link to one.
+/// Only a folder itself, not a link to one.
 const FOLDER_ONLY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// The folder `name` in `root`; what else stands there goes.
+/// The folder `name` in `root`; anything else of that name is removed.
 fn real_folder(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     let open = || openat(root, name, FOLDER_ONLY, Mode::empty());
     let folder = match open() {
@@ -109,20 +108,20 @@ fn real_folder(root: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     Ok(folder)
 }
 
-/// The one `key` of a JSON file, as a file of its own; none where it has none.
+/// One `key` of a JSON file, as a file of its own; none if it is missing.
 fn only(file: &Path, key: &str) -> Option<String> {
     let mut found: Map<String, Value> = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let kept = found.remove(key)?;
     Some(Value::from(Map::from_iter([(key.to_owned(), kept)])).to_string())
 }
 
-/// Makes the file `name` anew in `folder`.
+/// Creates the file `name` in `folder`, replacing an existing one.
 fn put(folder: BorrowedFd<'_>, name: &str, content: &str) -> Result<()> {
     match unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    // What is made exclusively is made here, and not where a link leads.
+    // Exclusive creation creates it here, and not where a link leads.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
     File::from(file).write_all(content.as_bytes())
@@ -218,7 +217,7 @@ mod tests {
         assert_eq!(folder.permissions().mode() & 0o777, 0o700);
         assert!(home.join(".claude/.credentials.json").is_file());
 
-        // A home that is a link itself is refused.
+        // A home that is itself a link is refused.
         let linked = dir.path().join("linked");
         symlink(&victim, &linked).unwrap();
         copy(&from, &linked).unwrap_err();

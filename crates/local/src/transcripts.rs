@@ -1,11 +1,10 @@
-//! Transcripts that outlive their run's workspace: `transcripts/<run>/`, with a line of
-//! JSON a turn in `index.json` and each turn's lines in `turn-<n>.jsonl.gz`.
+//! Transcripts that outlive their run's workspace: `transcripts/<run>/`, with a line of JSON for
+//! each turn in `index.json` and each turn's lines in `turn-<n>.jsonl.gz`.
 //!
-//! A run's folder is made beside its place and moved there when it is whole, so that it is
-//! there altogether or not at all; whoever comes after a crash makes it anew. What is in it
-//! is what the agent wrote, byte for byte, but for the middle of what is longer than
-//! [`TURN`]. Blocking: callers in async code move it off their thread. Which transcripts a
-//! run has is the executor's to say.
+//! A run's folder is written under another name and renamed when it is complete; after a crash it
+//! is written anew. It contains what the agent wrote, byte for byte, except the middle of what is
+//! longer than [`TURN`]. Blocking: async callers move it off their thread. The executor knows which
+//! transcripts a run has.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -22,9 +21,9 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
-/// How much of one turn is kept, bytes: half of it from its beginning, half from its end.
+/// How much of one turn is kept, bytes: half from its beginning, half from its end.
 pub(super) const TURN: usize = 16 << 20;
-/// How large an index may be that is read back, bytes.
+/// Maximum size of an index that is read back, bytes.
 const INDEX: u64 = 16 << 20;
 
 /// A folder of transcripts.
@@ -42,7 +41,7 @@ pub struct KeptTurn {
     pub agent: AgentKind,
     /// How many bytes the agent wrote.
     pub bytes: u64,
-    /// Their digest, which evidence is made of: of all of them, also of what was cut.
+    /// Their digest, which evidence contains: of all of them, including what was cut.
     pub sha256: Digest,
     /// How many of them were cut out of the middle.
     pub cut: u64,
@@ -54,7 +53,7 @@ struct Index {
 }
 
 impl Transcripts {
-    /// Transcripts in `root`, which is made when the first is kept.
+    /// Transcripts in `root`, which is created with the first one.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
@@ -69,7 +68,7 @@ impl Transcripts {
         self.path(run).is_dir()
     }
 
-    /// Begins to keep the transcript of `run`, anew where somebody was cut off.
+    /// Starts to keep the transcript of `run`, discarding an unfinished draft.
     pub fn draft(&self, run: RunId) -> io::Result<Draft> {
         let (to, part) = (self.path(run), self.root.join(format!("{run}.part")));
         remove(&part)?;
@@ -90,7 +89,7 @@ impl Transcripts {
         };
         let mut bytes = Vec::new();
         let file = File::open(folder.join(file_name(n)))?;
-        // A note stands where something was cut.
+        // A note marks the cut.
         GzDecoder::new(file).take(TURN as u64 + 4096).read_to_end(&mut bytes)?;
         let whole = turn.cut > 0 || Digest::of(&bytes) == turn.sha256;
         whole.then_some(()).ok_or_else(|| {
@@ -100,7 +99,7 @@ impl Transcripts {
         Ok(Some((turn, bytes)))
     }
 
-    /// Removes the oldest until what is kept takes at most `bytes`; those removed.
+    /// Removes the oldest until the rest takes at most `bytes`; returns the removed ones.
     pub fn prune(&self, bytes: u64) -> io::Result<Vec<RunId>> {
         let entries = match fs::read_dir(&self.root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -109,7 +108,7 @@ impl Transcripts {
         let mut kept: Vec<(RunId, u64)> = Vec::new();
         for entry in entries {
             let entry = entry?;
-            // A draft is its writer's.
+            // A draft belongs to its writer.
             let run = entry.file_name().to_str().and_then(|name| name.parse().ok());
             if let Some(run) = run {
                 kept.push((run, size(&entry.path())?));
@@ -131,7 +130,7 @@ impl Transcripts {
     }
 }
 
-/// A transcript that is being kept.
+/// A transcript that is being written.
 #[derive(Debug)]
 pub struct Draft {
     root: PathBuf,
@@ -152,7 +151,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Puts it where it is found. One that is there already stays.
+    /// Renames it to its final place. An existing one stays.
     pub fn keep(self) -> io::Result<()> {
         let mut file = create(&self.part.join("index.json"))?;
         serde_json::to_writer(&mut file, &self.index)?;
@@ -166,7 +165,7 @@ impl Draft {
     }
 }
 
-/// What an agent wrote in one turn, taken in parts, of which a bounded part is held.
+/// What an agent wrote in one turn, taken in parts, of which a limited amount is held.
 #[derive(Debug)]
 pub struct Written {
     half: usize,
@@ -178,7 +177,7 @@ pub struct Written {
 }
 
 impl Written {
-    /// Nothing yet, of which at most `limit` bytes will be kept.
+    /// Empty, to keep at most `limit` bytes.
     pub fn within(limit: usize) -> Self {
         Self {
             half: limit / 2,
@@ -190,7 +189,7 @@ impl Written {
         }
     }
 
-    /// Takes the next of its bytes.
+    /// Takes the next bytes.
     pub fn take(&mut self, bytes: &[u8]) {
         self.digest.update(bytes);
         self.bytes += bytes.len() as u64;
@@ -207,8 +206,8 @@ impl Written {
         Digest::of_hash(self.digest.clone())
     }
 
-    /// What is kept, and how many bytes of the middle are not. A cut is between lines where
-    /// there are any, and a line of its own says so.
+    /// What is kept, and how many bytes of the middle are not. A cut is between lines if possible,
+    /// and is marked by a line of its own.
     fn kept(mut self) -> (Vec<u8>, u64) {
         let mut body = self.head;
         if self.cut > 0 {
@@ -274,7 +273,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let kept = Transcripts::new(folder.path().join("transcripts"));
-        // A draft of somebody who was cut off is in nobody's way.
+        // An unfinished draft of a process that died does not get in the way.
         drop(kept.draft(run(1)).unwrap());
         assert_eq!((kept.has(run(1)), kept.read(run(1), 1).unwrap()), (false, None));
         keep(&kept, run(1), &[b"{\"a\":1}\n", b"", b"{\"b\"", b":2}"]);
@@ -282,7 +281,7 @@ mod tests {
         assert_eq!(bytes, b"{\"a\":1}\n{\"b\":2}");
         assert_eq!((turn.bytes, turn.cut, turn.sha256), (15, 0, Digest::of(&bytes)));
         assert_eq!(kept.read(run(1), 2).unwrap(), None);
-        // Kept again, the first stays: nothing was left to make another of.
+        // Kept again, the first one stays: nothing was left to make another one from.
         keep(&kept, run(1), &[]);
         assert_eq!(kept.read(run(1), 1).unwrap().unwrap().1, bytes);
 
@@ -319,7 +318,7 @@ mod tests {
         assert_eq!(head.len() as u64 + turn.cut + tail.len() as u64, turn.bytes);
         assert!(head.ends_with('\n') && tail.starts_with('{'), "whole lines");
 
-        // Of what has no lines both ends are kept as they are.
+        // If there are no lines, both ends are kept as they are.
         keep(&kept, run(2), &[&vec![b'x'; LIMIT], b"y"]);
         let (turn, bytes) = kept.read(run(2), 1).unwrap().unwrap();
         assert_eq!(turn.cut, 1);

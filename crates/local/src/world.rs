@@ -1,5 +1,5 @@
-//! What the local adapters share: where things lie on this machine, which programs
-//! there are, and the configuration in force.
+//! What the local adapters share: the folders and programs of this machine, and the current
+//! configuration.
 //!
 //! One folder holds everything: `mirrors/`, `runs/`, `caches/` (see
 //! [`Workspaces`]), and `jobs/<run>/<job>` for the hosts.
@@ -24,7 +24,7 @@ use super::sandbox::Sandbox;
 use super::settings::{Agent, LocalSettings};
 use super::transcripts::Transcripts;
 
-/// What must be free on the disk before a run begins, in bytes.
+/// Minimum free disk space before a run begins, in bytes.
 pub const FREE: u64 = 512 << 20;
 
 /// The machine, as the adapters use it. Cheap to clone.
@@ -36,19 +36,19 @@ pub struct Local {
     pub git: Git,
     /// Starts hosts.
     pub hosts: Hosts,
-    /// Our own binary: hosts, boxes and the scripted agent are made of it.
+    /// Our own binary, which also runs hosts, boxes and the scripted agent.
     pub program: PathBuf,
     /// What this machine can enforce.
     pub sandbox: Sandbox,
     /// What of the configuration decides.
     pub settings: Arc<dyn Settings>,
-    /// What of it is ours, as it is now.
+    /// Our own settings, as they are now.
     pub own: watch::Receiver<Arc<LocalSettings>>,
     /// Reads configured secrets.
     pub secrets: Arc<dyn Secrets>,
     /// The secrets that were read, to be masked.
     pub known: KnownSecrets,
-    /// What is kept of agents' words past their workspace.
+    /// Transcripts that outlive their workspaces.
     pub transcripts: Transcripts,
 }
 
@@ -59,7 +59,7 @@ impl Local {
         config.repos.get(name).cloned().ok_or_else(|| not_configured(name))
     }
 
-    /// What of the configuration is ours.
+    /// Our own settings.
     pub fn own(&self) -> Arc<LocalSettings> {
         self.own.borrow().clone()
     }
@@ -69,7 +69,7 @@ impl Local {
         let (config, _) = self.settings.current();
         let agent = config.executor_of(name);
         self.own().agent(&agent).ok_or_else(|| {
-            PortError::permanent(format!("{agent} is no agent of this machine: see [agents]"))
+            PortError::permanent(format!("{agent} is not a local agent: see [agents]"))
         })
     }
 
@@ -86,8 +86,8 @@ impl Local {
         self.workspaces.jobs(run)
     }
 
-    /// The folder of one job. Its name is the key without the run, so that a listing
-    /// of the run's jobs gives their keys again.
+    /// The folder of one job. Its name is the key without the run, so that a listing of the run's
+    /// jobs gives the keys.
     pub fn job(&self, run: RunId, key: &JobKey) -> PathBuf {
         let prefix = format!("{run}.");
         let name = key.as_str().strip_prefix(&prefix).unwrap_or(key.as_str());
@@ -99,7 +99,7 @@ impl Local {
         format!("{run}.{}", folder.file_name()?.to_str()?).parse().ok()
     }
 
-    /// How strong a box must be.
+    /// The required strength of a box.
     pub fn requirement(&self) -> Requirement {
         match self.settings.current().0.sandbox {
             SandboxRequirement::Required => Requirement::Required,
@@ -122,7 +122,7 @@ impl Local {
         left.collect()
     }
 
-    /// Makes the folder of a run's jobs.
+    /// Creates the folder of a run's jobs.
     pub fn make_jobs(&self, run: RunId) -> PortResult<()> {
         let folder = self.jobs(run);
         std::fs::create_dir_all(&folder).map_err(|error| {
@@ -131,7 +131,7 @@ impl Local {
     }
 }
 
-/// Does on a thread of its own what may wait for the disk.
+/// Runs work that may wait for the disk on another thread.
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> PortResult<T> {

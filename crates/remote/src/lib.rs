@@ -1,6 +1,6 @@
-//! Everything that the engine's ports reach over HTTP.
+//! The engine's ports that are reached over HTTP.
 //!
-//! Each adapter knows its port and its own system, and nothing else.
+//! Each adapter knows only its port and its own system.
 
 mod settings;
 mod webhook;

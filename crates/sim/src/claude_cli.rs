@@ -1,9 +1,9 @@
 //! The real Claude CLI, pinned, for tests.
 //!
-//! Used by the tests of `agent` and `server` that drive it against the
-//! [model's stand-in](crate::model_api). Takes the binary named by
-//! `AFK_TEST_CLAUDE`, or installs the pinned version from npm once, under a lock
-//! file, into the target folder. Nothing is installed for the user.
+//! For the tests of `agent` and `afk` that drive it against the [model's
+//! stand-in](crate::model_api). Uses the binary named by `AFK_TEST_CLAUDE`, or installs the pinned
+//! version from npm once, under a lock file, into the target folder. Nothing is installed for the
+//! user.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// The version that the tests are about.
 pub const VERSION: &str = "2.1.329";
-/// An older one, which counts costs otherwise.
+/// An older one, which counts costs differently.
 pub const OLD_VERSION: &str = "2.1.197";
 const PACKAGE: &str = "@anthropic-ai/claude-code";
 const INSTALL_BOUND: Duration = Duration::from_mins(10);
@@ -21,7 +21,7 @@ const INSTALL_BOUND: Duration = Duration::from_mins(10);
 /// Why there is no CLI to test with.
 #[derive(Debug)]
 pub struct Skip {
-    /// What was tried and what came of it.
+    /// What was tried, and the result.
     pub reason: String,
 }
 
@@ -31,17 +31,17 @@ impl std::fmt::Display for Skip {
     }
 }
 
-/// The CLI for a test; none, with a visible line, where it cannot be had.
+/// The CLI for a test; none, with a visible line, if it is not available.
 ///
 /// # Panics
 ///
-/// Where it cannot be had though `CI` is set, or though `AFK_TEST_CLAUDE` names one: a
-/// check that is never run is none.
+/// If it is not available although `CI` is set, or although `AFK_TEST_CLAUDE` names one: a check
+/// that never runs is none.
 pub fn for_test(test: &str) -> Option<PathBuf> {
     of_version(test, VERSION)
 }
 
-/// The same of one of the two versions.
+/// The same for one of the two versions.
 ///
 /// # Panics
 ///
@@ -59,7 +59,7 @@ pub fn of_version(test: &str, version: &str) -> Option<PathBuf> {
     }
 }
 
-/// The CLI's native binary, installed where it was not.
+/// The CLI's native binary, installed if necessary.
 pub fn ensure(version: &str) -> Result<PathBuf, Skip> {
     if let Some(given) = std::env::var_os("AFK_TEST_CLAUDE").filter(|_| version == VERSION) {
         let path = PathBuf::from(given);
@@ -99,8 +99,8 @@ fn install(folder: &Path, version: &str) -> Result<PathBuf, Skip> {
     })
 }
 
-/// The binary in an installation. It lies in the package of the platform; the main
-/// package holds a copy only where npm ran its install script.
+/// The binary in an installation. It is in the platform's package; the main package has a copy only
+/// if npm ran its install script.
 fn find(folder: &Path, version: &str) -> Option<PathBuf> {
     let scope = folder.join("node_modules/@anthropic-ai");
     let mut candidates: Vec<PathBuf> = std::fs::read_dir(&scope)
@@ -113,7 +113,7 @@ fn find(folder: &Path, version: &str) -> Option<PathBuf> {
     candidates.into_iter().find(|path| path.is_file() && checked(path, version).is_ok())
 }
 
-/// Whether a binary is the version that is wanted.
+/// Whether a binary has the wanted version.
 fn checked(path: &Path, version: &str) -> Result<(), Skip> {
     let home = std::env::temp_dir();
     let mut command = Command::new(path);
@@ -126,7 +126,7 @@ fn checked(path: &Path, version: &str) -> Result<(), Skip> {
     }
 }
 
-/// Runs a command to its end within a bound and gives its standard output.
+/// Runs a command to its end within a time limit and returns its standard output.
 fn run(mut command: Command, bound: Duration) -> Result<String, Skip> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed =
@@ -138,7 +138,7 @@ fn run(mut command: Command, bound: Duration) -> Result<String, Skip> {
         .spawn()
         .map_err(|error| failed("cannot be started", &error))?;
     let deadline = Instant::now() + bound;
-    // What these print fits into a pipe.
+    // Their output fits into a pipe.
     while child.try_wait().map_err(|error| failed("cannot be waited for", &error))?.is_none() {
         if Instant::now() >= deadline {
             let _ = child.kill();

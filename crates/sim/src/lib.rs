@@ -1,6 +1,6 @@
 //! Stand-ins and fakes for the tests of afk.
 
-// Support for tests: its panics are its verdicts.
+// Support for tests, in which a panic is a verdict.
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
 pub mod claude_cli;

@@ -1,17 +1,14 @@
 //! A stand-in for the model's API, for driving the real Claude CLI offline.
 //!
-//! Used by the tests of `agent` and by end-to-end tests of `server`. It serves
-//! `/v1/messages` (streamed and not) and `/v1/messages/count_tokens` on loopback,
-//! answers from a [`Script`], and keeps every request for assertions. It lives on
-//! a thread of its own and is gone when dropped, so tests without an async runtime
-//! use it too.
+//! For the tests of `agent` and end-to-end tests of `afk`. It serves `/v1/messages` (streamed and
+//! not) and `/v1/messages/count_tokens` on loopback, answers from a [`Script`], and keeps every
+//! request for assertions. It runs on a thread of its own and stops when dropped, so tests without
+//! an async runtime can use it too.
 //!
-//! How an answer is chosen: requests without tools are the CLI's own business
-//! (titles, summaries) and get a harmless text. Any other belongs to the turn of
-//! its last human message; which reply of the turn is due is told by how many
-//! assistant messages follow it. So a retried request gets the same reply, and the
-//! stand-in holds no position of its own. It does not check keys, count tokens or
-//! understand anything.
+//! How an answer is chosen: requests without tools are the CLI's own (titles, summaries) and get a
+//! harmless text. Any other belongs to the turn of its last human message; the number of assistant
+//! messages after that determines the reply. So a retried request gets the same reply, and the
+//! stand-in keeps no position. It does not check keys, count tokens or understand anything.
 
 mod answer;
 mod conversation;
@@ -39,9 +36,9 @@ pub struct Script {
 /// Tokens that an answer claims.
 #[derive(Debug, Clone, Copy)]
 pub struct Tokens {
-    /// Read.
+    /// Input tokens.
     pub input: u64,
-    /// Written.
+    /// Output tokens.
     pub output: u64,
 }
 
@@ -54,12 +51,11 @@ impl Default for Tokens {
 /// The answers to one human message.
 #[derive(Debug, Clone, Default)]
 pub struct Turn {
-    /// A text that the human message contains. A turn with one answers every message
-    /// that contains it, whenever it comes (of several, the one said last counts); the
-    /// turns without one answer the messages that no other turn claims, in the order
-    /// in which these first appear.
+    /// A text that the human message contains. A turn with one answers every message that contains
+    /// it, whenever it comes (of several, the last one in the message counts); turns without one
+    /// answer the messages that no other turn claims, in the order in which these first appear.
     pub when: Option<String>,
-    /// The answers, one a request. After the last the model says "done".
+    /// The replies, one for each request. After the last one the model says "done".
     pub replies: Vec<Reply>,
 }
 
@@ -68,7 +64,7 @@ pub struct Turn {
 pub enum Reply {
     /// Says a text and ends the turn.
     Text(String),
-    /// Calls a tool. The CLI runs it and asks again with the result.
+    /// Calls a tool. The CLI runs it and sends the result.
     Tool {
         /// The tool, as the CLI names it (`Write`, `Bash`).
         name: String,
@@ -77,18 +73,18 @@ pub enum Reply {
     },
     /// Answers with an HTTP error.
     Status(u16),
-    /// Answers that a subscription's allowance is used up. The CLI takes it as that only
-    /// with a subscription's credential; with an API key it is a plain 429.
+    /// Answers that a subscription's limit is used up. The CLI only recognises it with a
+    /// subscription's credential; with an API key it is a plain 429.
     UsageLimit {
         /// When it resets, in seconds since 1970.
         resets_at: i64,
     },
-    /// Begins an answer and never goes on.
+    /// Begins an answer and never continues.
     Hang,
 }
 
 impl Script {
-    /// A script of turns that are taken in order.
+    /// A script of turns that are used in order.
     pub fn turns(turns: impl IntoIterator<Item = Vec<Reply>>) -> Self {
         Self {
             turns: turns.into_iter().map(|replies| Turn { when: None, replies }).collect(),
@@ -128,18 +124,17 @@ impl Reply {
     }
 }
 
-/// A request that came.
+/// A request that was received.
 #[derive(Debug, Clone)]
 pub struct Recorded {
     /// The method and the path with its query.
     pub target: String,
-    /// The body; null where there was none or it was no JSON.
+    /// The body; null if there was none or it was not JSON.
     pub body: Value,
 }
 
 impl Recorded {
-    /// Whether it asks the model, with tools at hand: a request of a turn, not of the
-    /// CLI's own business.
+    /// Whether it belongs to a turn, with tools, and is not the CLI's own.
     pub fn is_of_turn(&self) -> bool {
         let path = self.target.split('?').next();
         path == Some("POST /v1/messages") && has_tools(&self.body)
@@ -189,7 +184,7 @@ impl ModelApi {
                     _ = axum::serve(listener, app) => {}
                 }
             });
-            // The runtime falls here, and with it every open connection.
+            // Drops the runtime, and with it every open connection.
         })?;
         Ok(Self { address, shared, stop: Some(stop), thread: Some(thread) })
     }
@@ -204,8 +199,8 @@ impl ModelApi {
         self.shared.lock().requests.clone()
     }
 
-    /// Everything that was ever sent to the model, as one text, JSON escapes undone
-    /// in the strings: for asserting that something is in it, or is not.
+    /// Everything that was ever sent to the model, as one text with JSON escapes in strings
+    /// decoded: for assertions on its contents.
     pub fn everything_sent(&self) -> String {
         let mut text = String::new();
         for request in &self.shared.lock().requests {
@@ -214,8 +209,8 @@ impl ModelApi {
         text
     }
 
-    /// Waits until this many requests of turns came; false when that takes longer
-    /// than the bound.
+    /// Waits until this many requests of turns came; false if that takes longer than the time
+    /// limit.
     #[must_use]
     pub fn wait_for_turn_requests(&self, count: usize, bound: Duration) -> bool {
         let deadline = Instant::now() + bound;
@@ -255,7 +250,7 @@ impl Shared {
         self.came.notify_all();
     }
 
-    /// The reply that is due.
+    /// The reply for this request.
     fn reply(&self, body: &Value) -> Reply {
         if !has_tools(body) {
             return Reply::text("A scripted answer");
@@ -268,8 +263,8 @@ impl Shared {
     }
 
     fn turn_of(&self, conversation: &Conversation) -> Option<&Turn> {
-        // A message that was never answered is sent again before the next one, in one
-        // message; so what is said last decides.
+        // A message that was never answered is sent again before the next one, in one message; so
+        // the last part decides.
         let claimed = self
             .script
             .turns

@@ -1,14 +1,13 @@
-//! Every call that the loop makes of its ports, by the name under which the fakes write
-//! it down, and whether it changes anything. The crash sweep takes its sites from here:
-//! one before each call, and one after each that changes something.
+//! Every call that the loop makes of its ports, by the name under which the fakes record it, and
+//! whether it changes anything. The crash sweep takes its sites from here: one before each call,
+//! and one after each that changes something.
 //!
-//! Its tests compare it with the traits' own source: a call that is new there and not
-//! here fails them.
+//! Tests compare it with the traits' source: a new call that is missing here fails them.
 
 /// What a port call does to the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It looks: dying after it is dying before the next call.
+    /// It reads: dying after it is the same as dying before the next call.
     Reads,
     /// It changes something.
     Writes,
@@ -130,7 +129,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("tracker.reopen", Writes),
 ];
 
-/// What the call `name` does; none where it is not known.
+/// The effect of the call `name`; none if it is unknown.
 pub fn effect(name: &str) -> Option<Effect> {
     CALLS.iter().find(|(call, _)| *call == name).map(|(_, effect)| *effect)
 }

@@ -13,7 +13,7 @@ use afk_core::ids::{AdapterName, At, IssueRef, RepoName, RunId};
 use afk_core::issue::Permission;
 use afk_core::plan::{End, TurnCause};
 use afk_core::replay::{Row, replay};
-use afk_core::request::{Asked, Request};
+use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Run;
 use afk_engine::Engine;
 use afk_engine::driver::Ticked;
@@ -91,13 +91,12 @@ impl Story {
         ticked
     }
 
-    /// A round in which the process may be made to die; whether it did. Where it dies at
-    /// every other call the world stands still, so that whoever comes next finds jobs and
-    /// turns at work.
+    /// A round in which the process may be made to die; returns whether it did. If it dies at every
+    /// other call the world stands still, so that the next process finds jobs and turns at work.
     pub async fn deadly_round(&self) -> bool {
         let engine = self.engine.clone();
         let tick = tokio::spawn(async move {
-            // What it answers dies with it, or is told in the world.
+            // Its answer dies with it, or is visible in the world.
             let _ = engine.tick(true, &CancellationToken::new()).await;
         });
         let died = match tick.await {
@@ -115,7 +114,7 @@ impl Story {
         died
     }
 
-    /// Whether the call that was made last is one of every other.
+    /// Whether the last call has an odd number.
     pub fn died_at_odd(&self) -> bool {
         self.sim.with(|world| world.calls.len() % 2 == 1)
     }
@@ -179,7 +178,7 @@ impl Story {
         });
     }
 
-    /// Asserts how the one run ended and that nothing was asked that makes no sense.
+    /// Asserts how the one run ended and that no senseless call was made.
     pub fn ended(&self, end: End) {
         let run = self.run();
         let text = self.sim.with(|world| story_of(world));
@@ -187,7 +186,7 @@ impl Story {
         assert_eq!(ended, Some(end), "{text}");
         self.sim.with(|world| assert!(world.wrong.is_empty(), "{:?}\n{text}", world.wrong));
         let replayed = replay(&self.journal(run.id), &run);
-        assert_eq!(replayed.differences, [], "it would be decided otherwise\n{text}");
+        assert_eq!(replayed.differences, [], "a replay decides differently\n{text}");
     }
 
     /// A run's journal.
@@ -197,7 +196,7 @@ impl Story {
         rows.into_iter().map(row).collect()
     }
 
-    /// Throws a switch, or lifts it.
+    /// Turns a switch on, or off.
     pub fn switch(&self, switch: &Switch, on: bool) {
         self.sim.with(|world| {
             let why = "a test says so".to_owned();
@@ -251,7 +250,7 @@ pub fn enroll(config: &mut Policy, name: &str) {
     config.repos.insert(repo(name), table.into());
 }
 
-/// Says what the agents of all repos may do without asking.
+/// Sets what the agents of all repos may do without asking.
 pub fn permit(config: &mut Policy, permissions: Permissions) {
     for repo in config.repos.values() {
         config.agents.insert(repo.agent.clone(), ExecutorPolicy { permissions });
@@ -278,7 +277,7 @@ pub fn breaking_work() -> Script {
     script
 }
 
-/// Lands tested: the one stage is asked before landing.
+/// Lands tested: the one stage runs before landing.
 pub fn tested(config: &mut Policy) {
     for table in config.repos.values_mut() {
         table.landing = Landing::Tested;
@@ -309,7 +308,7 @@ pub fn polled(config: &mut Policy) {
     }
 }
 
-/// What mends [`breaking_work`] before it landed.
+/// A fix of [`breaking_work`] before it landed.
 pub fn mending_more() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Mend the note",
@@ -317,7 +316,7 @@ pub fn mending_more() -> Script {
     }])
 }
 
-/// What mends [`breaking_work`].
+/// A fix of [`breaking_work`].
 pub fn mending_work() -> Script {
     Script::acts(vec![Act::Commit {
         message: "Mend the note",
@@ -330,13 +329,13 @@ pub fn causes(run: &Run) -> Vec<TurnCause> {
     run.attempts.iter().flat_map(|attempt| &attempt.turns).map(|turn| turn.cause).collect()
 }
 
-/// Ann asks something of the newest run, not in a comment.
+/// Ann makes a request to the newest run, not in a comment.
 pub fn ask(world: &mut World, id: &str, what: Request) {
     let run = world.store.all().pop().map(|run| run.id);
-    let asked = Asked { id: id.to_owned(), by: person("ann"), at: world.now, what };
+    let asked = PersonRequest { id: id.to_owned(), by: person("ann"), at: world.now, what };
     match run {
         Some(run) => world.ask(run, &asked),
-        None => panic!("there is no run of which {asked:?} could be asked"),
+        None => panic!("there is no run for the request {asked:?}"),
     };
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use afk_core::plan::End;
-use afk_core::request::{Asked, Request};
+use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Transition;
 use afk_core::usd::Usd;
 use afk_engine::driver::{Drive, Until};
@@ -83,7 +83,8 @@ async fn a_request_reaches_a_run_that_waits_within_two_seconds() {
         let run = world.store.all()[0].clone();
         let since = *asked_at.get_or_insert_with(|| {
             let what = Request::Budget { usd: Usd::dollars(20) };
-            let asked = Asked { id: "a".to_owned(), by: person("ann"), at: world.now, what };
+            let asked =
+                PersonRequest { id: "a".to_owned(), by: person("ann"), at: world.now, what };
             world.ask(run.id, &asked);
             world.now
         });
@@ -252,7 +253,8 @@ async fn while_everything_hangs_switches_requests_and_the_heartbeat_do_not() {
         let run = world.store.all().into_iter().find(|run| run.issue == seven()).unwrap();
         let asked = *asked_at.get_or_insert_with(|| {
             let what = Request::Budget { usd: Usd::dollars(20) };
-            let asked = Asked { id: "a".to_owned(), by: person("ann"), at: world.now, what };
+            let asked =
+                PersonRequest { id: "a".to_owned(), by: person("ann"), at: world.now, what };
             world.ask(run.id, &asked);
             world.now
         });

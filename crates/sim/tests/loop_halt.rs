@@ -49,7 +49,7 @@ impl Stepped {
             self.grant(*one);
             return;
         }
-        assert!(self.ticking.is_none(), "a tick neither ends nor asks");
+        assert!(self.ticking.is_none(), "a tick neither ends nor makes a call");
         self.story.sim.with(World::step);
         self.pass_time(1_000);
         let engine = self.engine.clone();

@@ -1,8 +1,8 @@
 //! Admission: the one write transaction that lets a run begin.
 //!
-//! It reads what spans runs (who is live, switches, spend) under the write lock, and
-//! inserts the run with its first journal row, or says why not. The unique index on live
-//! runs stands behind the repo lock, whatever is decided here.
+//! It reads what spans runs (live runs, switches, spending) under the write lock, and inserts the
+//! run with its first journal row, or returns why not. A unique index on live runs enforces the
+//! repo lock, whatever is decided here.
 
 use afk_core::ids::{At, RunId};
 use afk_core::run::{Run, Transition};
@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, journal, ledger, micros, signed, switches, to_json};
 
-/// A run that wants to begin, as it is written.
+/// A run to be admitted, as it is written.
 struct Entrant {
     id: RunId,
     repo: String,
@@ -23,8 +23,8 @@ struct Entrant {
     first: journal::Entry,
 }
 
-/// Lets `run` begin where nothing speaks against it; a run of its id that was admitted before
-/// stays as it is.
+/// Admits `run` if nothing prevents it; a run with its id that was admitted before is left as it
+/// is.
 pub(super) async fn admit(
     store: &Store,
     run: &Run,
@@ -83,7 +83,7 @@ async fn apply(
     Ok(Admission::Admitted)
 }
 
-/// What speaks against the run, in the order in which people are told.
+/// What prevents the run, in the order in which people should learn of it.
 async fn refusal(
     tx: &mut SqliteConnection,
     entrant: &Entrant,
@@ -94,7 +94,7 @@ async fn refusal(
     if live.contains(&entrant.repo) {
         return Ok(Some(AdmitRefusal::Locked));
     }
-    // One that nobody understands is an error, and admits nothing either.
+    // A switch that nobody understands is an error, and admits nothing either.
     let switches = switches::read(tx).await?;
     if switches.halt.is_some() || switches.pause.is_some() {
         return Ok(Some(AdmitRefusal::Stopped));

@@ -1,7 +1,7 @@
-//! A copy of the store while others write it.
+//! A copy of the store while others write to it.
 //!
-//! SQLite makes it from one snapshot, so that it is consistent whatever is committed
-//! meanwhile. It is made beside its place, looked over, flushed, and moved there whole.
+//! SQLite makes it from one snapshot, so it is consistent whatever is committed meanwhile. It is
+//! written to a temporary file, checked, flushed, and renamed into place.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,8 @@ use super::error::{StoreError, StoreErrorKind};
 use super::{OpenOptions, Store};
 
 impl Store {
-    /// Writes a consistent copy to `target`, readable by its owner alone, and answers with
-    /// its size in bytes. A file that is there is replaced only with `overwrite`, and the
-    /// store itself never.
+    /// Writes a consistent copy to `target`, readable only by its owner, and returns its size in
+    /// bytes. An existing file is replaced only with `overwrite`, and the store itself never.
     pub async fn backup(&self, target: &Path, overwrite: bool) -> Result<u64, StoreError> {
         self.copy_to(target, overwrite).await.map_err(|error| self.fault(error))
     }
@@ -26,12 +25,12 @@ impl Store {
             StoreError::new(StoreErrorKind::NotCopied(format!("{}: {why}", target.display())))
         };
         let io_failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::NotFound => failed(&"its directory does not exist; make it first"),
+            io::ErrorKind::NotFound => failed(&"its directory does not exist; create it first"),
             io::ErrorKind::AlreadyExists if target.is_dir() => {
                 failed(&"that is a folder; name a file in it")
             }
             io::ErrorKind::AlreadyExists => failed(
-                &"there is a file of that name, which was left as it was; name another one, or \
+                &"the file exists already and was left unchanged; choose another one, or \
                   replace it with --force",
             ),
             _ => failed(&error),
@@ -41,10 +40,10 @@ impl Store {
             Some(_) | None => Path::new("."),
         };
         let folder = folder.canonicalize().map_err(io_failed)?;
-        let name = target.file_name().ok_or_else(|| failed(&"that names no file"))?;
+        let name = target.file_name().ok_or_else(|| failed(&"that is not a file name"))?;
         let place = folder.join(name);
         if self.files().contains(&place) {
-            return Err(failed(&"that is a file of the store itself; name another one"));
+            return Err(failed(&"that is a file of the store itself; choose another one"));
         }
         if place.symlink_metadata().is_ok() && !overwrite {
             return Err(io_failed(io::ErrorKind::AlreadyExists.into()));
@@ -53,11 +52,11 @@ impl Store {
         let part = part.map_err(io_failed)?;
         let name = part.path().to_str().ok_or_else(|| failed(&"its path is not UTF-8"))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(name.to_owned());
-        // What fails here may be the copy's disk as well as the store's.
+        // The failure may be the disk of the copy as well as that of the store.
         copied.execute(self.readers()).await.map_err(|error| failed(&in_words(&error)))?;
         look_over(part.path()).await.map_err(|error| match error.kind() {
             StoreErrorKind::Corrupt => error,
-            _ => failed(&"the copy cannot be read back; try again, or name another place"),
+            _ => failed(&"the copy cannot be read back; try again, or choose another place"),
         })?;
         let keep = move || {
             part.as_file().sync_all()?;
@@ -75,7 +74,7 @@ impl Store {
         kept.map_err(io_failed)
     }
 
-    /// The files that are the store, none of which a copy may replace.
+    /// The files of the store, none of which a copy may replace.
     fn files(&self) -> [PathBuf; 4] {
         let own = self.path().canonicalize().unwrap_or_else(|_| self.path().to_owned());
         ["", "-wal", "-shm", ".lock"].map(|end| {
@@ -86,7 +85,8 @@ impl Store {
     }
 }
 
-/// Why no copy was made, as SQLite says it: a full disk is the copy's, which alone is written.
+/// Why no copy was made, in SQLite's words: a full disk means the copy's, because only that is
+/// written.
 fn in_words(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(error) => error.message().to_owned(),
@@ -94,7 +94,7 @@ fn in_words(error: &sqlx::Error) -> String {
     }
 }
 
-/// Refuses a copy that SQLite itself finds a fault in.
+/// Refuses a copy in which SQLite itself finds a fault.
 async fn look_over(path: &Path) -> Result<(), StoreError> {
     let options = SqliteConnectOptions::new().filename(path).read_only(true);
     let options = options.busy_timeout(OpenOptions::default().busy_timeout);

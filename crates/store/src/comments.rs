@@ -1,5 +1,5 @@
-//! The comments of the local tracker, and how far any tracker's were heard. Who may write
-//! one, and what it steers, is not known here.
+//! The comments of the local tracker, and how far each tracker's comments were read. Who may write
+//! one, and what it steers, is decided elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use jiff::Timestamp;
 use super::issues::{require, touch};
 use super::{Store, StoreError, from_micros, micros, parse, signed, to_json};
 
-/// The comments of each repo since a time of its own, by an index of that: however many repos
-/// are asked about, they are one statement.
+/// The comments of each repo since its own time, found by an index: one statement for any number of
+/// repos.
 const SINCE: &str = "SELECT c.repo, c.number, c.id, c.at, c.author_id, c.author_login, \
      c.author_bot, c.body FROM json_each(?) j CROSS JOIN issue_comments c \
      ON c.repo = j.value ->> 0 AND c.at >= j.value ->> 1";
 
 impl Store {
-    /// Its time is never before that of the repo's newest comment: comments are heard from the
-    /// newest that was heard on, and who wrote it may have waited long for this write.
+    /// Its time is never before that of the repo's newest comment: comments are read from the
+    /// newest one that was read, and this write may have waited long.
     pub(crate) async fn comment_add(
         &self,
         issue: &IssueRef,
@@ -51,8 +51,8 @@ impl Store {
         .await
     }
 
-    /// Replaces the text of a comment that `author` wrote; `None` where there is
-    /// no such comment of theirs, false where the text is as asked already.
+    /// Replaces the text of a comment that `author` wrote; `None` if they have no such comment,
+    /// false if the text is the same already.
     pub(crate) async fn comment_edit(
         &self,
         issue: &IssueRef,
@@ -105,7 +105,7 @@ impl Store {
         rows.into_iter().map(read).collect()
     }
 
-    /// The comments on any issue of each repo from the time beside it on, oldest first.
+    /// The comments on any issue of each repo since the time given with it, oldest first.
     pub(crate) async fn comments_since(
         &self,
         asked: &[(RepoName, Timestamp)],
@@ -134,7 +134,7 @@ async fn comments_since(
     Ok(by_repo)
 }
 
-/// Until when the comments of each repo were heard.
+/// Until when the comments of each repo were read.
 pub(super) async fn heard(store: &Store) -> Result<BTreeMap<RepoName, Timestamp>, StoreError> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as("SELECT repo, until FROM comments_heard").fetch_all(store.readers()).await?;
@@ -145,7 +145,7 @@ pub(super) async fn heard(store: &Store) -> Result<BTreeMap<RepoName, Timestamp>
     rows.into_iter().map(read).collect()
 }
 
-/// Notes that the comments of `repo` were heard until then; never goes back.
+/// Records that the comments of `repo` were read until then; never goes back.
 pub(super) async fn note_heard(
     store: &Store,
     repo: &RepoName,

@@ -1,8 +1,7 @@
-//! What can go wrong with the store, in the words of whoever must mend it.
+//! What can go wrong with the store, in words for whoever must fix it.
 //!
-//! Every public call of [`super::Store`] answers with [`StoreError`]; the path of
-//! the file is filled in there. Clonable, because one failed COMMIT answers many
-//! writers. Holds no row content.
+//! Every public call of [`super::Store`] returns [`StoreError`]; the path of the file is filled in
+//! there. Clonable, because one failed COMMIT answers many writers. Contains no row content.
 
 use std::fmt;
 use std::path::Path;
@@ -16,7 +15,7 @@ pub struct StoreError {
     source: Option<Arc<sqlx::Error>>,
 }
 
-/// The differences a caller may act on.
+/// The kinds that a caller may distinguish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreErrorKind {
     /// Another process kept the write lock longer than we wait.
@@ -29,7 +28,7 @@ pub enum StoreErrorKind {
     NotOurs,
     /// A damaged database file.
     Corrupt,
-    /// The file cannot be opened or made.
+    /// The file cannot be opened or created.
     CannotOpen(String),
     /// No backup was made: of which file, and why.
     NotCopied(String),
@@ -40,17 +39,17 @@ pub enum StoreErrorKind {
         /// The newest version that this binary knows.
         known: i64,
     },
-    /// A migration that was applied is not the one this binary carries.
+    /// An applied migration is not the one that this binary has.
     ForeignSchema(String),
-    /// The store was closed, or a write was dropped by a fault of its own.
+    /// The store was closed, or a write was dropped because of its own fault.
     Closed,
-    /// There is no such thing in the store.
+    /// It does not exist in the store.
     NotFound(String),
-    /// A run that is over is not made live again.
+    /// An ended run cannot be made live again.
     Finished(String),
-    /// A switch that this binary does not understand: everything is halted by it.
+    /// A switch that this binary does not know: it halts everything.
     UnknownSwitch(String),
-    /// Stored or given content that is not what it should be.
+    /// Stored or given content is malformed.
     Malformed {
         /// Which content.
         what: String,
@@ -59,17 +58,17 @@ pub enum StoreErrorKind {
     },
     /// The disk or the file system failed.
     Io,
-    /// The database refused the statement for a reason of its own.
+    /// The database refused the statement for another reason.
     Query,
 }
 
 impl StoreError {
-    /// Which kind of failure this is.
+    /// The kind of this failure.
     pub fn kind(&self) -> &StoreErrorKind {
         &self.kind
     }
 
-    /// Whether the same call may well succeed later, with nobody mending anything.
+    /// Whether the same call may succeed later without anybody fixing anything.
     pub fn is_transient(&self) -> bool {
         match self.kind {
             StoreErrorKind::Locked | StoreErrorKind::DiskFull => true,
@@ -102,7 +101,7 @@ impl StoreError {
         Self::new(StoreErrorKind::Malformed { what: what.to_string(), why: why.to_string() })
     }
 
-    /// Names the file, where nothing named it yet.
+    /// Adds the file's name, if it has none yet.
     pub(crate) fn at(mut self, path: &Arc<Path>) -> Self {
         self.path.get_or_insert_with(|| Arc::clone(path));
         self
@@ -149,7 +148,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Closed => f.write_str("is closed: the write was not done"),
             StoreErrorKind::NotFound(what) => write!(f, "has no {what}"),
             StoreErrorKind::Finished(run) => {
-                write!(f, "does not make run {run} live again: it is over")
+                write!(f, "does not make run {run} live again: it has ended")
             }
             StoreErrorKind::UnknownSwitch(name) => write!(
                 f,
@@ -167,8 +166,7 @@ impl fmt::Display for StoreError {
     }
 }
 
-// The cause is already part of the sentence: naming it as the source too would
-// print it twice where chains are printed.
+// The cause is already part of the sentence: as the source, too, it would be printed twice.
 impl std::error::Error for StoreError {}
 
 impl From<sqlx::Error> for StoreError {
@@ -181,8 +179,8 @@ impl From<sqlx::Error> for StoreError {
 /// The extended result code `SQLITE_IOERR_SHMSIZE`.
 const IOERR_SHMSIZE: u32 = 4874;
 
-/// Result codes as <https://www.sqlite.org/rescode.html> gives them; the low byte
-/// of an extended code is the primary one.
+/// Result codes from <https://www.sqlite.org/rescode.html>; the low byte of an extended code is the
+/// primary one.
 fn classify(error: &sqlx::Error) -> StoreErrorKind {
     if matches!(error, sqlx::Error::PoolTimedOut) {
         return StoreErrorKind::Locked;

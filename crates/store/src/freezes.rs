@@ -1,7 +1,7 @@
-//! What the row of a freeze says beside who and when: why, and the pages about it.
+//! The value of a freeze's row: why, and the pages about it.
 //!
-//! A page and an acknowledgement change the row only as it was read, in one transaction
-//! with the doorbell, so that of two control planes one pages.
+//! A page and an acknowledgement change the row only if it is still as it was read, in one
+//! transaction with the doorbell, so that of two control planes only one pages.
 
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::ids::{At, RepoName, RunId};
@@ -19,17 +19,17 @@ struct Value {
     paging: Option<Paging>,
 }
 
-/// The value of a freeze that a run causes: the pages about it begin.
+/// The value of a freeze that a run causes: its pages begin.
 pub(super) fn by_run(run: RunId, why: String, at: At) -> Result<String, StoreError> {
     to_json(&Value { why, paging: Some(Paging::begun(run, at)) })
 }
 
-/// The value of a freeze that a person throws or lifts.
+/// The value of a freeze that a person sets or lifts.
 pub(super) fn by_person(why: &str) -> Result<String, StoreError> {
     to_json(&Value { why: why.to_owned(), paging: None })
 }
 
-/// The freeze that a row means; one that cannot be read freezes all the same.
+/// The freeze in a row; an unreadable one freezes all the same.
 pub(super) fn of(
     thrown: impl FnOnce(String) -> Option<SwitchState>,
     value: String,
@@ -39,7 +39,7 @@ pub(super) fn of(
     Some(Freeze { thrown: thrown(why)?, paging })
 }
 
-/// Lifts the freeze of `repo` that was there before `asked`; whether there was one.
+/// Lifts the freeze of `repo` if it is older than `asked`; returns whether there was one.
 pub(super) async fn lift_older(
     store: &Store,
     repo: &RepoName,
@@ -66,8 +66,8 @@ pub(super) async fn lift_older(
         .await
 }
 
-/// Puts a page into the outbox, where the pages are as they were before it, for each doorbell
-/// to which nothing else of that run waits.
+/// Puts a page into the outbox if the pages are unchanged, for each doorbell for which nothing else
+/// of that run waits.
 pub(super) async fn page(
     store: &Store,
     repo: &RepoName,
@@ -101,7 +101,7 @@ pub(super) async fn page(
         .await
 }
 
-/// Notes that somebody has heard of the freeze; the first stays.
+/// Records an acknowledgement of the freeze; the first one stays.
 pub(super) async fn acknowledge(
     store: &Store,
     repo: &RepoName,
@@ -125,7 +125,7 @@ pub(super) async fn acknowledge(
         .await
 }
 
-/// Who froze the repo and when, and the value; none where it is not frozen.
+/// Who froze the repo and when, and the value; none if it is not frozen.
 async fn read(
     tx: &mut SqliteConnection,
     repo: &RepoName,

@@ -1,6 +1,5 @@
-//! The tables of the local tracker: rows, and writes that are done once however
-//! often they are asked for. What they mean, and who may do what, is in
-//! `adapters::local_tracker`, the only caller.
+//! The tables of the local tracker: rows, and idempotent writes. What they mean, and who may do
+//! what, is in `local_tracker`, the only caller.
 
 use afk_core::ids::{Actor, IssueRef, RepoName};
 use afk_core::issue::{Issue, IssueChange, IssueEvent};
@@ -9,16 +8,16 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use super::{Store, StoreError, from_json, from_micros, micros, signed, to_json};
 
-/// A change of an issue, as somebody asks for it.
+/// A requested change of an issue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum IssueEdit {
-    /// Put a label on.
+    /// Add a label.
     Label(String),
-    /// Take a label off.
+    /// Remove a label.
     Unlabel(String),
     /// Close it.
     Close,
-    /// Open it again.
+    /// Reopen it.
     Reopen,
     /// Give it another title.
     Title(String),
@@ -92,8 +91,7 @@ impl Store {
         rows.into_iter().map(|row| decode(row).map_err(|e| self.fault(e))).collect()
     }
 
-    /// Does the edit and writes its event; false, and no event, when the issue is
-    /// as asked already.
+    /// Makes the edit and writes its event; false, and no event, if the issue is unchanged.
     pub(crate) async fn issue_edit(
         &self,
         issue: &IssueRef,
@@ -139,8 +137,8 @@ impl Store {
     }
 }
 
-/// With a label, the index on labels drives the query: CROSS JOIN keeps that order,
-/// where SQLite would rather walk all issues of the repo.
+/// With a label, the index on labels drives the query: CROSS JOIN keeps that order, because SQLite
+/// would otherwise walk all issues of the repo.
 fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
     let mut query: QueryBuilder<Sqlite> = QueryBuilder::new(
         "SELECT i.repo, i.number, i.title, i.body, i.is_open, \
@@ -169,7 +167,7 @@ fn list_query(filter: &IssueFilter, limit: u32) -> QueryBuilder<Sqlite> {
     query
 }
 
-/// What changed, or `None` when nothing had to.
+/// What changed, or `None` if nothing did.
 async fn apply(
     tx: &mut SqliteConnection,
     issue: &IssueRef,
@@ -213,7 +211,7 @@ async fn apply(
             IssueChange::Edited,
         ),
     };
-    // A statement takes of these what it names.
+    // A statement uses those that it names.
     let done = sqlx::query(sql)
         .bind(bound)
         .bind(issue.repo.as_str())

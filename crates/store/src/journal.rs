@@ -1,9 +1,8 @@
-//! The journal: what each run saw, decided and did, one row a commit, chained.
+//! The journal: what each run saw, decided and did, one row for each commit, chained by hashes.
 //!
-//! Rows are written by `admit` and `commit` only. Triggers keep them from being
-//! changed or deleted; the chain names what was changed all the same, by somebody
-//! with the file in hand. `hash` covers the row and the hash before it, and the
-//! run's own row keeps the newest hash and the count, so that a cut tail shows too.
+//! Only `admit` and `commit` write rows. Triggers keep them from being changed or deleted; the
+//! chain detects changes made to the file directly. `hash` covers the row and the previous hash,
+//! and the run's own row has the newest hash and the count, so that truncation is detected too.
 
 use afk_core::chain::{self, Link};
 use afk_core::ids::{At, RunId};
@@ -14,10 +13,10 @@ use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{Store, StoreError, from_json, from_micros, micros, signed, to_json};
 
-/// The most rows of a journal that are in memory at once.
+/// Maximum number of journal rows in memory at once.
 const PAGE: u32 = 500;
 
-/// What one commit says about itself, as it is written.
+/// The journal row of one commit, as it is written.
 pub(super) struct Entry {
     /// Which kind of step: a stable word.
     kind: &'static str,
@@ -33,19 +32,19 @@ impl Entry {
     }
 }
 
-/// What [`Store::verify_journal`] found.
+/// The result of [`Store::verify_journal`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JournalReport {
-    /// Every row is what was written.
+    /// Every row is intact.
     Intact {
         /// How many there are.
         rows: u64,
     },
     /// The first row that is not.
     Broken {
-        /// The place in the run, from 1.
+        /// Its place in the run, from 1.
         run_seq: u64,
-        /// The row's `seq` in the store; `None` where the row is gone.
+        /// The row's `seq` in the store; `None` if the row is gone.
         seq: Option<u64>,
         /// What is wrong with it.
         fault: JournalFault,
@@ -55,22 +54,21 @@ pub enum JournalReport {
 /// What is wrong with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JournalFault {
-    /// It is missing: another, or none, is in its place.
+    /// It is missing: its place is empty or taken by another row.
     Missing,
-    /// Its content does not give its hash: it was edited.
+    /// Its content does not match its hash: it was edited.
     Edited,
-    /// It does not follow on the row before it.
+    /// It does not follow the row before it.
     Unchained,
-    /// The run's own row names another last hash.
+    /// The run's own row names a different last hash.
     HeadDiffers,
 }
 
-/// `seq`, `run_seq`, time, kind, body, hash of the row before, hash.
+/// `seq`, `run_seq`, time, kind, body, previous hash, hash.
 type Row = (i64, i64, i64, String, String, String, String);
 
 impl Store {
-    /// Checks the whole chain of `run` and names the first row that is torn,
-    /// edited or gone.
+    /// Checks the whole chain of `run` and returns the first row that is edited or missing.
     pub async fn verify_journal(&self, run: RunId) -> Result<JournalReport, StoreError> {
         let mut snapshot = self.readers().begin().await.map_err(|e| self.fault(e))?;
         let head: Option<(i64, String)> =
@@ -107,7 +105,7 @@ impl Store {
     }
 }
 
-/// The rows of `run` after row `after`, of which there may be more than are given.
+/// The rows of `run` after row `after`, at most a page of them.
 pub(super) async fn page(
     store: &Store,
     run: RunId,
@@ -160,7 +158,7 @@ async fn rows<'c>(
     Ok(rows)
 }
 
-/// Writes the row at place `run_seq` and answers with its hash.
+/// Writes the row at place `run_seq` and returns its hash.
 pub(super) async fn append(
     tx: &mut SqliteConnection,
     run: &str,

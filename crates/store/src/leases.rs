@@ -1,9 +1,8 @@
-//! Leases: who may work on what, for a while, among several processes.
+//! Leases: which process may work on what, for a while.
 //!
-//! Every grant has a generation that only grows. Whoever writes under a lease names its
-//! generation ([`Fence`]), and a write by a holder that lost the lease meanwhile is refused,
-//! however late it comes. An owner is one process, whose name is never used again: what is
-//! in its name already is its own to renew.
+//! Every grant has a generation that only grows. A write under a lease names its generation
+//! ([`Fence`]), and is refused if its writer has lost the lease meanwhile, however late it comes.
+//! An owner is one process, whose name is never reused: it may renew what is in its name already.
 
 use std::time::Duration;
 
@@ -21,11 +20,11 @@ pub(super) struct Fence {
 /// Who holds a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseHolder {
-    /// To whom it was granted last.
+    /// The latest owner.
     pub owner: String,
-    /// The fencing number now.
+    /// The current fencing generation.
     pub generation: u64,
-    /// Until when; in the past where nobody holds it.
+    /// Until when; in the past if nobody holds it.
     pub until: At,
 }
 
@@ -37,8 +36,8 @@ impl Store {
     }
 }
 
-/// Takes the lease on `key` for `ttl`, or renews it for who holds it: its generation, or none
-/// while somebody else does.
+/// Takes the lease on `key` for `ttl`, or renews it for its holder; returns its generation, or none
+/// while another process holds it.
 pub(super) async fn lease(
     store: &Store,
     key: &str,
@@ -48,15 +47,15 @@ pub(super) async fn lease(
 ) -> Result<Option<u64>, StoreError> {
     let until = now.checked_add(ttl).unwrap_or(At::MAX);
     let (granted, holder) = take(store, key, owner, None, until, now).await?;
-    // SQLite is one machine's: a holder whose process is gone need not be waited out.
+    // SQLite is used by one machine only: a lease of a dead process need not be waited out.
     match holder.filter(|holder| (store.inner.is_dead)(&holder.owner)) {
         Some(dead) => Ok(take(store, key, owner, Some(dead.owner), until, now).await?.0),
         None => Ok(granted),
     }
 }
 
-/// The generation where it is granted, and else whose it is. `dead` is an owner that is known
-/// to be gone, and in nobody's way.
+/// The generation if it is granted, otherwise the owner. `dead` is an owner that is known to be
+/// gone and does not count.
 async fn take(
     store: &Store,
     key: &str,
@@ -69,7 +68,7 @@ async fn take(
     store
         .write(move |tx| {
             Box::pin(async move {
-                // Over, but with nobody's grant in between, a lease goes on as it was.
+                // An expired lease that nobody took in between continues as it was.
                 let granted: Option<i64> = sqlx::query_scalar(
                     "INSERT INTO leases (key, owner, generation, until) VALUES (?1, ?2, 1, ?3) \
                      ON CONFLICT (key) DO UPDATE SET owner = ?2, until = ?3, \
@@ -92,7 +91,7 @@ async fn take(
         .await
 }
 
-/// Gives the lease back, where it is `owner`'s: writes under it are refused from then on.
+/// Releases the lease if it is `owner`'s: writes under it are refused from then on.
 pub(super) async fn unlease(store: &Store, key: &str, owner: &str) -> Result<(), StoreError> {
     let (key, owner) = (key.to_owned(), owner.to_owned());
     store
@@ -112,7 +111,7 @@ pub(super) async fn unlease(store: &Store, key: &str, owner: &str) -> Result<(),
         .await
 }
 
-/// Whether the grant of `fence` is the newest. Nothing is fenced where nothing was granted.
+/// Whether the grant of `fence` is the newest. Without any grant nothing is fenced.
 pub(super) async fn is_in_force(
     tx: &mut SqliteConnection,
     fence: &Fence,

@@ -1,14 +1,14 @@
 //! The store: one SQLite file that holds runs, their journal, the outbox, leases,
 //! switches, the spend ledger, remembered results and the local tracker.
 //!
-//! All writes of a process go through one group-commit writer ([`writer`]), so that many runs
-//! share one flush of the disk; an answer is given only after the COMMIT, with
-//! `synchronous = FULL`. Other processes (ticks, the command line) write the same
-//! file: every decision is made inside its write transaction, never before it.
+//! All writes of a process go through one group-commit writer ([`writer`]), so that many runs share
+//! one flush of the disk; a write is acknowledged only after the COMMIT, with `synchronous = FULL`.
+//! Other processes (ticks, the command line) write the same file: every decision is made inside its
+//! write transaction, never before it.
 //!
-//! [`Store`] *is* the engine's store ([`port`]); the command line calls it by the same trait,
-//! and by a few calls of its own. Time is always a parameter. Records, doorbells and requests
-//! are JSON documents in their rows; money is micro-dollars.
+//! [`Store`] *is* the engine's store ([`port`]); the command line uses the same trait, and a few
+//! methods of its own. Time is always a parameter. Records, doorbells and requests are JSON
+//! documents in their rows; money is in micro-dollars.
 
 mod admit;
 mod backup;
@@ -51,7 +51,7 @@ pub use open::OpenOptions;
 pub use outbox::GivenUp;
 pub use tracker_port::TrackerPort;
 
-/// The most that one document may hold.
+/// Maximum size of one document.
 const MAX_DOCUMENT: usize = 16 * 1024 * 1024;
 
 /// An open store. Clones share the same connections.
@@ -65,12 +65,12 @@ struct Inner {
     path: Arc<Path>,
     writer: writer::Writer,
     readers: SqlitePool,
-    /// Whether the process that signed a lease with this name is surely gone.
+    /// Whether the process with this name in a lease is certainly dead.
     is_dead: fn(&str) -> bool,
 }
 
 impl Store {
-    /// Opens the store at `path`, making it (mode 0600) and its schema where absent.
+    /// Opens the store at `path`, creating it (mode 0600) and its schema if necessary.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         OpenOptions::default().open(path).await
     }
@@ -80,17 +80,16 @@ impl Store {
         &self.inner.path
     }
 
-    /// Finishes the writes that were handed in, then closes every connection.
-    /// Later writes are refused.
+    /// Finishes the queued writes, then closes every connection. Later writes are refused.
     pub async fn close(&self) {
-        // The writer last: the last to close folds the WAL into the file, which a reader cannot.
+        // The writer last: the last connection to close folds the WAL into the file, which a reader
+        // cannot do.
         self.inner.readers.close().await;
         self.inner.writer.close().await;
     }
 
-    /// Runs `work` in the write transaction and answers once it is durable. An
-    /// error undoes what this work wrote and nothing else. The work is done even
-    /// when the caller stops waiting.
+    /// Runs `work` in the write transaction and returns once it is durable. An error only undoes
+    /// what this work wrote. The work is done even if the caller stops waiting.
     pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -101,7 +100,7 @@ impl Store {
         self.inner.writer.write(work).await.map_err(|e| e.at(&self.inner.path))
     }
 
-    /// The connections that only read.
+    /// The read-only connections.
     pub(crate) fn readers(&self) -> &SqlitePool {
         &self.inner.readers
     }
@@ -112,7 +111,7 @@ impl Store {
     }
 }
 
-/// A document as the store keeps it.
+/// A document as it is stored.
 fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     let text = serde_json::to_string(value).map_err(|e| StoreError::malformed("a document", e))?;
     if text.len() > MAX_DOCUMENT {
@@ -122,9 +121,9 @@ fn to_json<T: Serialize>(value: &T) -> Result<String, StoreError> {
     Ok(text)
 }
 
-/// A document as it was given; `what` names it in the error.
+/// A stored document; `what` names it in the error.
 fn from_json<T: DeserializeOwned>(what: impl Display, text: &str) -> Result<T, StoreError> {
-    // The message of serde_json may quote the text: the place alone is said.
+    // serde_json's message may quote the text, so only the position is reported.
     serde_json::from_str(text).map_err(|e| {
         let why = format!("not of the expected shape (line {}, column {})", e.line(), e.column());
         StoreError::malformed(what, why)
@@ -139,7 +138,7 @@ fn from_micros(what: &str, micros: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_microsecond(micros).map_err(|e| StoreError::malformed(what, e))
 }
 
-/// Numbers of ours fit; one that does not is as good as endless.
+/// Our numbers fit; one that does not counts as unlimited.
 fn signed(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }

@@ -1,13 +1,12 @@
 //! The local tracker: issues kept in the store of this machine.
 //!
-//! For one machine and for trying things: the same gates, the same loop. The
-//! command line writes it for the person at the keyboard, the loop for `afk`
-//! itself; who did what is an event, and an event is written only when something
-//! changed, so that asking twice is done once.
+//! For a single machine and for trials: the same gates, the same loop. The command line writes it
+//! for the person at the keyboard, the loop for `afk` itself. Each change is an event with its
+//! author, written only if something changed, so that repeating a call has no effect.
 //!
-//! Permission is fail-closed: the person at the keyboard is admin, others have
-//! what was configured, and `afk`'s own account has none, so that no label of its
-//! own making is ever trusted. Blockers are parsed elsewhere.
+//! Permissions fail closed: the person at the keyboard is admin, others have what was configured,
+//! and `afk`'s own account has none, so that no label that it adds is ever trusted. Blockers are
+//! parsed elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +16,19 @@ use jiff::Timestamp;
 
 use crate::{IssueEdit, IssueFilter, Store, StoreError};
 
-/// The most that is listed at once.
+/// Maximum number of listed issues.
 const MAX_LIST: u32 = 10_000;
 const MAX_TITLE: usize = 1000;
 const MAX_TEXT: usize = 1024 * 1024;
 const MAX_LABEL: usize = 100;
 
-/// A refused or failed call of the tracker.
+/// A refused or failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum TrackerError {
     /// The store failed, or has no such issue.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Text that no issue can have.
+    /// Text that an issue cannot have.
     #[error("{what} {why}")]
     Invalid {
         /// Which text.
@@ -37,14 +36,14 @@ pub enum TrackerError {
         /// What is wrong with it.
         why: String,
     },
-    /// A comment that is not there, or that somebody else wrote.
-    #[error("comment {id} on {issue} was not written by {actor}: only its author edits it")]
+    /// A comment that does not exist, or that somebody else wrote.
+    #[error("comment {id} on {issue} was not written by {actor}: only its author may edit it")]
     NotTheirs {
         /// The comment.
         id: String,
         /// The issue.
         issue: IssueRef,
-        /// Who asked.
+        /// Who tried.
         actor: String,
     },
 }
@@ -58,8 +57,8 @@ pub struct LocalTracker {
 }
 
 impl LocalTracker {
-    /// `keeper` is the id of the person at the keyboard (`user:<name>`); `granted`
-    /// what was configured for other ids.
+    /// `keeper` is the id of the person at the keyboard (`user:<name>`); `granted` are the
+    /// configured permissions of other ids.
     pub fn new(
         store: Store,
         keeper: impl Into<String>,
@@ -68,7 +67,7 @@ impl LocalTracker {
         Self { store, keeper: keeper.into(), granted }
     }
 
-    /// The account that `afk` itself writes by.
+    /// The account as which `afk` itself writes.
     pub fn own_account() -> Actor {
         Actor { id: "afk".to_owned(), login: "afk".to_owned(), bot: true }
     }
@@ -89,7 +88,7 @@ impl LocalTracker {
         }
     }
 
-    /// Makes an issue; numbers count from 1 in each repo.
+    /// Creates an issue; numbers count from 1 in each repo.
     pub async fn create(
         &self,
         repo: &RepoName,
@@ -138,7 +137,7 @@ impl LocalTracker {
         Ok(self.store.issue_events(issue).await?)
     }
 
-    /// Whether an issue that another names still blocks it.
+    /// Whether an issue named as a blocker still blocks.
     pub async fn blocker(&self, issue: &IssueRef) -> BlockerState {
         match self.store.issue(issue).await {
             Ok(Some(found)) if found.open => BlockerState::Open,
@@ -147,7 +146,7 @@ impl LocalTracker {
         }
     }
 
-    /// Puts a label on; false when it was there.
+    /// Adds a label; false if it was there.
     pub async fn label(
         &self,
         issue: &IssueRef,
@@ -158,7 +157,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Label(check_label(label)?), actor, at).await
     }
 
-    /// Takes a label off; false when it was not there.
+    /// Removes a label; false if it was not there.
     pub async fn unlabel(
         &self,
         issue: &IssueRef,
@@ -169,7 +168,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Unlabel(check_label(label)?), actor, at).await
     }
 
-    /// Closes an issue; false when it was closed.
+    /// Closes an issue; false if it was closed.
     pub async fn close(
         &self,
         issue: &IssueRef,
@@ -179,7 +178,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Close, actor, at).await
     }
 
-    /// Opens an issue again; false when it was open.
+    /// Reopens an issue; false if it was open.
     pub async fn reopen(
         &self,
         issue: &IssueRef,
@@ -189,7 +188,7 @@ impl LocalTracker {
         self.edit_once(issue, IssueEdit::Reopen, actor, at).await
     }
 
-    /// Gives an issue another title or body; false when it has them.
+    /// Changes an issue's title or body; false if they are the same.
     pub async fn edit(
         &self,
         issue: &IssueRef,
@@ -198,7 +197,7 @@ impl LocalTracker {
         actor: &Actor,
         at: Timestamp,
     ) -> Result<bool, TrackerError> {
-        // Both are looked at before either is written.
+        // Both are validated before either is written.
         let title = title.map(check_title).transpose()?;
         let body = body.map(|body| check_text("the body", body)).transpose()?;
         let mut changed = false;
@@ -216,7 +215,7 @@ impl LocalTracker {
         Ok(self.store.comments(issue).await?)
     }
 
-    /// The comments on any issue of each repo from the time beside it on, oldest first.
+    /// The comments on any issue of each repo since the time given with it, oldest first.
     pub async fn comments_since(
         &self,
         asked: &[(RepoName, Timestamp)],
@@ -224,7 +223,7 @@ impl LocalTracker {
         Ok(self.store.comments_since(asked).await?)
     }
 
-    /// Writes a comment and answers with its id.
+    /// Writes a comment and returns its id.
     pub async fn comment(
         &self,
         issue: &IssueRef,
@@ -236,7 +235,7 @@ impl LocalTracker {
         Ok(self.store.comment_add(issue, body, actor.clone(), at).await?.to_string())
     }
 
-    /// Replaces the text of a comment in place, by its author; false when it has it.
+    /// Replaces the text of a comment, by its author; false if it is the same.
     pub async fn edit_comment(
         &self,
         issue: &IssueRef,
@@ -274,7 +273,7 @@ fn invalid(what: &'static str, why: impl Into<String>) -> TrackerError {
 fn check_title(title: &str) -> Result<String, TrackerError> {
     let title = title.trim();
     if title.is_empty() {
-        Err(invalid("the title", "is empty: say in one line what is wanted"))
+        Err(invalid("the title", "is empty: describe in one line what is wanted"))
     } else if title.len() > MAX_TITLE {
         Err(invalid("the title", format!("is longer than {MAX_TITLE} bytes")))
     } else if title.chars().any(char::is_control) {
@@ -291,7 +290,7 @@ fn check_text(what: &'static str, text: &str) -> Result<String, TrackerError> {
     Ok(text.to_owned())
 }
 
-/// A label as it is kept, or why it cannot be one.
+/// A label as it is stored, or why it is invalid.
 pub fn check_label(label: &str) -> Result<String, TrackerError> {
     let label = label.trim();
     let plain = !label.chars().any(|c| c.is_control() || c == ',');

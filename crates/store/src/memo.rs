@@ -1,5 +1,5 @@
-//! Remembered results: what a command said about a tree, so that it need not run again. Keyed
-//! by the kind of question, the tree and a digest of the command.
+//! Remembered results of commands on trees, so that they need not run again. Keyed by the kind of
+//! run, the tree and a digest of the command.
 
 use afk_core::ids::At;
 use afk_engine::ports::MemoKey;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Store, StoreError, from_json, micros, to_json};
 
-/// The result that was remembered.
+/// The remembered result, if any.
 pub(super) async fn recall(store: &Store, key: &MemoKey) -> Result<Option<Value>, StoreError> {
     let known: Option<String> = sqlx::query_scalar(
         "SELECT body_json FROM results WHERE kind = ? AND tree = ? AND command_digest = ?",
@@ -20,7 +20,7 @@ pub(super) async fn recall(store: &Store, key: &MemoKey) -> Result<Option<Value>
     known.map(|text| from_json("a remembered result", &text)).transpose()
 }
 
-/// Remembers a result, in place of an older one.
+/// Remembers a result, replacing an older one.
 pub(super) async fn remember(
     store: &Store,
     key: &MemoKey,

@@ -1,8 +1,7 @@
-//! Opening the file: whose it is, which schema it has, who may read it.
+//! Opening the file: whether it is ours, its schema, its permissions.
 //!
-//! Called by [`super::Store::open`]. Refuses what is not ours before it writes a
-//! byte to it. Migrations of several processes that start at once are kept apart
-//! by a lock on a file next to the store.
+//! Called by [`super::Store::open`]. Refuses a foreign file before it writes a byte to it. A lock
+//! on a file next to the store keeps migrations of several starting processes apart.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -21,7 +20,7 @@ use super::{Inner, Store};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// "afk1" in the header of the file: how a store of ours is told from another database.
+/// "afk1" in the header of the file, which identifies a store of ours.
 const APPLICATION_ID: i64 = 0x6166_6b31;
 
 /// How the store is opened.
@@ -31,8 +30,8 @@ pub struct OpenOptions {
     pub busy_timeout: Duration,
     /// Connections that only read.
     pub readers: u32,
-    /// Whether the process that signed a lease with this name is surely gone, so that nobody
-    /// waits for the lease to run out. Of no process by default.
+    /// Whether the process with this name in a lease is certainly dead, so that nobody waits for
+    /// the lease to expire. The default says no.
     pub is_dead: fn(&str) -> bool,
 }
 
@@ -43,7 +42,7 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Opens the store at `path`, making it (mode 0600) and its schema where absent.
+    /// Opens the store at `path`, creating it (mode 0600) and its schema if necessary.
     pub async fn open(&self, path: &Path) -> Result<Store, StoreError> {
         let path: Arc<Path> = path.into();
         self.open_at(&path).await.map_err(|e| e.at(&path))
@@ -62,7 +61,7 @@ impl OpenOptions {
             .busy_timeout(self.busy_timeout)
             .synchronous(SqliteSynchronous::Full)
             .pragma("recursive_triggers", "ON");
-        // WAL is a lasting change of the file: only after it is known to be ours.
+        // WAL is a permanent change of the file: only once it is known to be ours.
         let mut first = SqliteConnection::connect_with(&options).await?;
         let checked = check_ownership(&mut first).await;
         first.close().await?;
@@ -83,11 +82,11 @@ impl OpenOptions {
     }
 }
 
-/// Why [`create_private`] made nothing.
+/// Why [`create_private`] created nothing.
 pub(super) enum Exists {
-    /// There is such a file.
+    /// The file exists.
     Yes,
-    /// It could not be made.
+    /// It could not be created.
     No(StoreError),
 }
 
@@ -100,8 +99,8 @@ impl From<Exists> for StoreError {
     }
 }
 
-/// Makes an empty file that only its owner reads. Never opens one that is there:
-/// closing it would drop the locks that SQLite holds on it in this process.
+/// Creates an empty file that only its owner can read. Never opens an existing one: closing it
+/// would drop the locks that SQLite holds on it in this process.
 pub(super) fn create_private(path: &Path) -> Result<(), Exists> {
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     match made {
@@ -116,7 +115,7 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
     if metadata.is_file() { Ok(()) } else { Err(cannot_open("it is not a regular file")) }
 }
 
-/// Takes the rights of others away from a store of ours that gives them.
+/// Removes other users' permissions from a store of ours.
 fn keep_private(path: &Path) -> Result<(), StoreError> {
     let metadata = std::fs::metadata(path).map_err(|e| io_fault(&e))?;
     if metadata.permissions().mode() & 0o077 != 0 {
@@ -134,13 +133,13 @@ pub(super) fn io_fault(error: &io::Error) -> StoreError {
         io::ErrorKind::ReadOnlyFilesystem => StoreErrorKind::ReadOnly,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreErrorKind::DiskFull,
         io::ErrorKind::NotFound => {
-            StoreErrorKind::CannotOpen("its directory does not exist; make it first".to_owned())
+            StoreErrorKind::CannotOpen("its directory does not exist; create it first".to_owned())
         }
         _ => StoreErrorKind::CannotOpen(error.to_string()),
     })
 }
 
-/// Held while the schema is looked at and changed.
+/// Held while the schema is checked and changed.
 async fn lock_beside(path: &Path, patience: Duration) -> Result<File, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
@@ -168,7 +167,7 @@ async fn lock_beside(path: &Path, patience: Duration) -> Result<File, StoreError
     Ok(file)
 }
 
-/// Ours, or empty: anything else is left alone.
+/// Ours, or empty: any other file is left alone.
 async fn check_ownership(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
@@ -198,7 +197,7 @@ async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     }
     let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await?;
     if id != APPLICATION_ID {
-        // First, so that a crash between the two leaves a file that is known as ours.
+        // First, so that a crash between the two leaves a file that is known to be ours.
         sqlx::query("PRAGMA application_id = 0x61666b31").execute(&mut *connection).await?;
     }
     MIGRATIONS.run(connection).await.map_err(|error| match error {

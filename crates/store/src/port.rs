@@ -1,5 +1,5 @@
-//! The store as the engine calls it. Each call is one of the modules beside this; here its
-//! failure gets the name of the file, and the kind that the loop acts on.
+//! The engine's store port. Each call is implemented in a module beside this; here its failure gets
+//! the name of the file, and the kind that the loop distinguishes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use afk_core::chain::Link;
 use afk_core::freeze::Acknowledged;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
     self, Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
@@ -24,7 +24,7 @@ use super::{
 };
 
 impl Store {
-    fn told<T>(&self, done: Result<T, StoreError>) -> PortResult<T> {
+    fn in_kind<T>(&self, done: Result<T, StoreError>) -> PortResult<T> {
         done.map_err(|error| self.fault(error).into())
     }
 }
@@ -32,31 +32,31 @@ impl Store {
 #[async_trait]
 impl ports::Store for Store {
     async fn admit(&self, run: &Run, limits: &AdmitLimits, now: At) -> PortResult<Admission> {
-        self.told(admit::admit(self, run, limits, now).await)
+        self.in_kind(admit::admit(self, run, limits, now).await)
     }
 
     async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>> {
-        self.told(runs::load(self, run).await)
+        self.in_kind(runs::load(self, run).await)
     }
 
     async fn commit(&self, commit: Commit) -> PortResult<Committed> {
-        self.told(runs::commit(self, commit).await)
+        self.in_kind(runs::commit(self, commit).await)
     }
 
     async fn live(&self) -> PortResult<Vec<StoredRun>> {
-        self.told(runs::live(self).await)
+        self.in_kind(runs::live(self).await)
     }
 
     async fn live_runs(&self) -> PortResult<Vec<LiveRun>> {
-        self.told(runs::live_names(self).await)
+        self.in_kind(runs::live_names(self).await)
     }
 
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>> {
-        self.told(runs::list(self, filter).await)
+        self.in_kind(runs::list(self, filter).await)
     }
 
     async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>> {
-        self.told(journal::page(self, run, after).await)
+        self.in_kind(journal::page(self, run, after).await)
     }
 
     async fn lease(
@@ -66,38 +66,38 @@ impl ports::Store for Store {
         ttl: Duration,
         now: At,
     ) -> PortResult<Option<u64>> {
-        self.told(leases::lease(self, key, owner, ttl, now).await)
+        self.in_kind(leases::lease(self, key, owner, ttl, now).await)
     }
 
     async fn unlease(&self, key: &str, owner: &str) -> PortResult<()> {
-        self.told(leases::unlease(self, key, owner).await)
+        self.in_kind(leases::unlease(self, key, owner).await)
     }
 
     async fn switches(&self) -> PortResult<Switches> {
-        self.told(switches::all(self).await)
+        self.in_kind(switches::all(self).await)
     }
 
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()> {
-        self.told(match state {
+        self.in_kind(match state {
             Some(state) => switches::throw(self, switch, state).await,
             None => switches::lift(self, switch, "", At::UNIX_EPOCH).await,
         })
     }
 
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool> {
-        self.told(freezes::lift_older(self, repo, by, asked).await)
+        self.in_kind(freezes::lift_older(self, repo, by, asked).await)
     }
 
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool> {
-        self.told(freezes::page(self, repo, page).await)
+        self.in_kind(freezes::page(self, repo, page).await)
     }
 
     async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>> {
-        self.told(freezes::acknowledge(self, repo, by).await)
+        self.in_kind(freezes::acknowledge(self, repo, by).await)
     }
 
     async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>> {
-        self.told(holds::all(self).await)
+        self.in_kind(holds::all(self).await)
     }
 
     async fn hold(
@@ -106,19 +106,19 @@ impl ports::Store for Store {
         looked: Looked,
         sends: &[DoorbellSend],
     ) -> PortResult<bool> {
-        self.told(holds::hold(self, cause, looked, sends).await)
+        self.in_kind(holds::hold(self, cause, looked, sends).await)
     }
 
     async fn unhold(&self, cause: &HoldCause, looked: Looked) -> PortResult<bool> {
-        self.told(holds::unhold(self, cause, looked).await)
+        self.in_kind(holds::unhold(self, cause, looked).await)
     }
 
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>> {
-        self.told(memo::recall(self, key).await)
+        self.in_kind(memo::recall(self, key).await)
     }
 
     async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()> {
-        self.told(memo::remember(self, key, value, now).await)
+        self.in_kind(memo::remember(self, key, value, now).await)
     }
 
     async fn claim(
@@ -129,11 +129,11 @@ impl ports::Store for Store {
         at_most: u32,
         busy: &BTreeSet<Option<String>>,
     ) -> PortResult<Vec<Outgoing>> {
-        self.told(outbox::claim(self, owner, ttl, now, at_most, busy).await)
+        self.in_kind(outbox::claim(self, owner, ttl, now, at_most, busy).await)
     }
 
     async fn rung(&self, id: &str, owner: &str, now: At) -> PortResult<()> {
-        self.told(outbox::done(self, id, owner, now).await).map(drop)
+        self.in_kind(outbox::done(self, id, owner, now).await).map(drop)
     }
 
     async fn not_rung(
@@ -144,55 +144,55 @@ impl ports::Store for Store {
         again: Option<At>,
         now: At,
     ) -> PortResult<()> {
-        self.told(outbox::failed(self, id, owner, error, again, now).await).map(drop)
+        self.in_kind(outbox::failed(self, id, owner, error, again, now).await).map(drop)
     }
 
     async fn spent(&self, since: At) -> PortResult<Spent> {
-        self.told(ledger::spent(self, since).await)
+        self.in_kind(ledger::spent(self, since).await)
     }
 
-    async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool> {
-        self.told(requests::add(self, run, asked).await)
+    async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool> {
+        self.in_kind(requests::add(self, run, asked).await)
     }
 
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>> {
-        self.told(requests::of_run(self, run).await)
+        self.in_kind(requests::of_run(self, run).await)
     }
 
-    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<Asked>> {
-        self.told(requests::on_issue(self, issue).await)
+    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<PersonRequest>> {
+        self.in_kind(requests::on_issue(self, issue).await)
     }
 
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>> {
-        self.told(requests::open(self, after).await)
+        self.in_kind(requests::open(self, after).await)
     }
 
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()> {
-        self.told(requests::answer(self, id, answer, now).await)
+        self.in_kind(requests::answer(self, id, answer, now).await)
     }
 
     async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>> {
-        self.told(comments::heard(self).await)
+        self.in_kind(comments::heard(self).await)
     }
 
     async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()> {
-        self.told(comments::note_heard(self, repo, until).await)
+        self.in_kind(comments::note_heard(self, repo, until).await)
     }
 
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>> {
-        self.told(beat::beat(self, now, within).await)
+        self.in_kind(beat::beat(self, now, within).await)
     }
 }
 
 #[async_trait]
 impl Journals for Store {
     async fn chain(&self, run: RunId) -> PortResult<Vec<Link>> {
-        self.told(journal::chain(self, run).await)
+        self.in_kind(journal::chain(self, run).await)
     }
 }
 
-/// In the differences that the loop acts on: what is not plainly absent, or plainly a person's
-/// to mend, may be there at the next pass.
+/// The kinds that the loop distinguishes: unless it is clearly missing, or clearly needs a person,
+/// it may succeed in the next pass.
 impl From<StoreError> for PortError {
     fn from(error: StoreError) -> Self {
         match error.kind() {

@@ -1,4 +1,4 @@
-//! The claims of people on things: kept until they end, and removed by the next claim.
+//! People's claims: kept until they expire, and then removed by the next claim.
 
 use afk_core::presence::{Claim, Presence};
 use jiff::Timestamp;
@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use super::error::StoreErrorKind;
 use super::{Store, StoreError, from_micros, micros};
 
-/// The most claims that are kept at once.
+/// Maximum number of claims.
 const MAX_CLAIMS: i64 = 10_000;
 
 impl Store {
-    /// Claims, or renews what `holder` has: a claim keeps the time it began at.
+    /// Claims, or renews the claim of `holder`, which keeps its start time.
     pub async fn presence_claim(
         &self,
         claim: &Claim,
@@ -52,7 +52,7 @@ impl Store {
         .await
     }
 
-    /// Ends the claim of `holder`; false where there was none.
+    /// Ends the claim of `holder`; false if there was none.
     pub async fn presence_release(
         &self,
         resource: &str,
@@ -75,7 +75,7 @@ impl Store {
         .await
     }
 
-    /// The claims that hold at `now`, by resource and holder.
+    /// The claims that are valid at `now`, by resource and holder.
     pub async fn presence_claims(&self, now: Timestamp) -> Result<Vec<Presence>, StoreError> {
         let rows: Vec<(String, String, String, i64, i64)> = sqlx::query_as(
             "SELECT resource, holder, purpose, since, until FROM presence WHERE until > ? \

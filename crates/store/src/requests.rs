@@ -1,16 +1,20 @@
-//! What people ask of runs, as rows that are written once and answered once.
+//! People's requests to runs, as rows that are written once and answered once.
 
 use afk_core::ids::{At, IssueRef, RunId};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_engine::ports::{OpenRequest, Requested};
 
 use super::{Store, StoreError, from_json, from_micros, micros, parse, signed, to_json};
 
-/// What the documents here are, for errors.
+/// What the documents here are called in errors.
 const WHAT: &str = "a request";
 
-/// Keeps a request to `run`; false where one with its id is kept already.
-pub(super) async fn add(store: &Store, run: RunId, asked: &Asked) -> Result<bool, StoreError> {
+/// Records a request to `run`; false if one with its id is recorded already.
+pub(super) async fn add(
+    store: &Store,
+    run: RunId,
+    asked: &PersonRequest,
+) -> Result<bool, StoreError> {
     let (run, id, body) = (run.to_string(), asked.id.clone(), to_json(asked)?);
     store
         .write(move |tx| {
@@ -46,7 +50,10 @@ pub(super) async fn of_run(store: &Store, run: RunId) -> Result<Vec<Requested>, 
 }
 
 /// The requests to any run on `issue`, oldest first.
-pub(super) async fn on_issue(store: &Store, issue: &IssueRef) -> Result<Vec<Asked>, StoreError> {
+pub(super) async fn on_issue(
+    store: &Store,
+    issue: &IssueRef,
+) -> Result<Vec<PersonRequest>, StoreError> {
     let rows: Vec<String> = sqlx::query_scalar(
         "SELECT q.body_json FROM runs r JOIN requests q ON q.run = r.id \
          WHERE r.repo = ? AND r.issue_number = ? ORDER BY q.seq",

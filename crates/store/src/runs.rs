@@ -1,7 +1,7 @@
-//! Runs: one row each, changed by compare-and-swap, with one journal row a change.
+//! Runs: one row each, changed by compare-and-swap, with one journal row for each change.
 //!
-//! A commit writes the new record, the journal row, the sends, what turns cost and a freeze
-//! in one transaction, or nothing. Admission is in [`super::admit`].
+//! A commit writes the new record, the journal row, the sends, the cost of turns and a freeze in
+//! one transaction, or nothing. Admission is in [`super::admit`].
 
 use afk_core::ids::{At, IssueRef, RunId};
 use afk_core::plan::End;
@@ -15,11 +15,11 @@ use super::{
     switches, to_json,
 };
 
-/// How many runs are listed where nobody says how many.
+/// How many runs are listed by default.
 const LISTED: u32 = 100;
 
 impl Store {
-    /// The runs whose id begins so, newest first, at most so many.
+    /// The runs whose id has this prefix, newest first, at most `limit`.
     pub async fn runs_beginning(&self, prefix: &str, limit: u32) -> Result<Vec<RunId>, StoreError> {
         // Letters and digits sort before `~`, so that the index on ids finds them.
         let ids: Vec<String> = sqlx::query_scalar(

@@ -1,8 +1,8 @@
-//! The switches that people throw while it runs: halt, pause, freeze of a repo.
+//! The switches that people turn on and off at run time: halt, pause, freeze of a repo.
 //!
-//! Read at every pass and rechecked in `admit`. Fail-closed: a switch that is not understood
-//! is an error, which counts as a halt, and a state other than 0 is on. A row that was turned
-//! off stays, with the name of whoever did it, and is not read again.
+//! Read in every pass and checked again in `admit`. They fail closed: a switch that is not
+//! understood is an error, which counts as a halt, and any state other than 0 is on. A row that was
+//! turned off stays, with the name of whoever did it, and is not read again.
 
 use afk_core::ids::At;
 use afk_engine::ports::{Switch, SwitchState, Switches};
@@ -11,22 +11,23 @@ use sqlx::SqliteConnection;
 use super::error::StoreErrorKind;
 use super::{Store, StoreError, freezes, from_micros, micros, to_json};
 
-/// How the name of a freeze's row begins.
+/// Prefix of the names of freezes' rows.
 const FREEZE: &str = "freeze:";
 
-/// The rows that are on; and off, all but freezes, of which there may be one a repository.
+/// The rows that are on, and those that are off except for freezes, of which there may be one for
+/// each repository.
 const READ: &str = "SELECT name, is_on, value_json, by, at FROM switches WHERE is_on <> 0 \
      UNION ALL SELECT name, is_on, value_json, by, at FROM switches \
      WHERE is_on = 0 AND (name < 'freeze:' OR name >= 'freeze;')";
 
 impl Store {
-    /// Lifts a switch, and notes who did.
+    /// Turns a switch off, and records who did.
     pub async fn lift(&self, switch: &Switch, by: &str, at: At) -> Result<(), StoreError> {
         lift(self, switch, by, at).await.map_err(|e| self.fault(e))
     }
 }
 
-/// How all switches stand.
+/// The state of all switches.
 pub(super) async fn all(store: &Store) -> Result<Switches, StoreError> {
     read(&mut *store.readers().acquire().await?).await
 }
@@ -36,7 +37,7 @@ pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Switches, 
         sqlx::query_as(READ).fetch_all(connection).await?;
     let mut switches = Switches::default();
     for (name, on, value, by, at) in rows {
-        // Who threw it is not known any better where that cannot be read.
+        // If it cannot be read, who set it is not known either.
         let at = from_micros("the time of a switch", at).unwrap_or(At::UNIX_EPOCH);
         let thrown = |why| (on != 0).then_some(SwitchState { by, at, why });
         let why = |value: String| serde_json::from_str(&value).unwrap_or(value);
@@ -56,7 +57,7 @@ pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Switches, 
     Ok(switches)
 }
 
-/// Throws a switch in a person's name.
+/// Turns a switch on in a person's name.
 pub(super) async fn throw(
     store: &Store,
     switch: &Switch,
@@ -65,7 +66,7 @@ pub(super) async fn throw(
     write(store, switch, true, value(switch, &state.why)?, &state.by, state.at).await
 }
 
-/// Lifts a switch.
+/// Turns a switch off.
 pub(super) async fn lift(
     store: &Store,
     switch: &Switch,
@@ -111,7 +112,7 @@ pub(super) async fn set(
     Ok(())
 }
 
-/// What its row is called.
+/// The name of its row.
 pub(super) fn name(switch: &Switch) -> String {
     match switch {
         Switch::Halt => "halt".to_owned(),
@@ -120,7 +121,7 @@ pub(super) fn name(switch: &Switch) -> String {
     }
 }
 
-/// Why a person throws it, as its row keeps it.
+/// A person's reason, as its row stores it.
 fn value(switch: &Switch, why: &str) -> Result<String, StoreError> {
     match switch {
         Switch::Halt | Switch::Pause => to_json(&why),

@@ -1,4 +1,4 @@
-//! The engine's tracker, made of the local one: `afk` writes as its own account.
+//! The engine's tracker port over the local tracker: `afk` writes as its own account.
 
 use std::collections::BTreeMap;
 
@@ -133,7 +133,7 @@ impl Tracker for TrackerPort {
     }
 }
 
-/// What was read of all repos together, as the answer about each; a failure is everyone's.
+/// The answers for each repo of one read for all of them; a failure is everyone's.
 fn of_each<'a, T>(
     repos: impl Iterator<Item = &'a RepoName>,
     read: Result<BTreeMap<RepoName, Vec<T>>, TrackerError>,

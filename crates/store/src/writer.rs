@@ -1,12 +1,11 @@
 //! The group-commit writer: the one connection of this process that writes.
 //!
-//! Works queue up (bounded); the writer takes what is there, runs each inside a
-//! SAVEPOINT of one `BEGIN IMMEDIATE` transaction, commits once, and only then
-//! answers. While the disk flushes, the next group gathers by itself, so a lone
-//! writer waits for nobody. A work that fails undoes itself and not its
-//! neighbours; a COMMIT that fails fails them all, and none was answered.
+//! Jobs queue up to a limit; the writer takes what is queued, runs each inside a SAVEPOINT of one
+//! `BEGIN IMMEDIATE` transaction, commits once, and only then answers. While the disk flushes, the
+//! next group gathers by itself, so a lone writer waits for nobody. A job that fails is undone
+//! alone; a COMMIT that fails fails them all, and none was answered.
 //!
-//! Does not know what the works write.
+//! Does not know what the jobs write.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
@@ -19,9 +18,9 @@ use tokio::task::JoinHandle;
 
 use super::error::{StoreError, StoreErrorKind};
 
-/// Works that may wait; a caller beyond that waits to hand its work in.
+/// How many jobs may wait; further callers wait to queue theirs.
 const QUEUE: usize = 1024;
-/// Works in one transaction, so that the first of them is not kept for ever.
+/// Maximum number of jobs in one transaction, so that the first of them does not wait for ever.
 const GROUP: usize = 256;
 
 #[derive(Debug)]
@@ -56,9 +55,9 @@ impl Writer {
         answer.await.map_err(|_| closed())?
     }
 
-    /// What was handed in before is done first.
+    /// Earlier jobs are done first.
     pub(super) async fn close(&self) {
-        // Fails only when the writer is gone already.
+        // Fails only if the writer is gone already.
         let _ = self.queue.send(Message::Close).await;
         let task = self.task.lock().ok().and_then(|mut task| task.take());
         if let Some(task) = task {
@@ -67,7 +66,7 @@ impl Writer {
     }
 }
 
-/// One work, its result kept back until it is durable.
+/// A queued job, whose result is held back until it is durable.
 trait Work: Send {
     fn run<'a>(
         &'a mut self,
@@ -105,7 +104,7 @@ where
         let closed = StoreError::new(StoreErrorKind::Closed);
         let Self { outcome, reply, work: _ } = *self;
         let result = verdict.and_then(|()| outcome.ok_or(closed));
-        // The caller may have stopped waiting; the work is done all the same.
+        // The caller may have stopped waiting; the job is done all the same.
         let _ = reply.send(result);
     }
 }
@@ -126,7 +125,7 @@ async fn serve(mut connection: SqliteConnection, mut inbox: mpsc::Receiver<Messa
         }
     }
     inbox.close();
-    // Works that were handed in behind the close are dropped, which says "closed".
+    // Jobs that were queued after the close are dropped, which reports "closed".
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "the store did not close cleanly");
     }
@@ -150,14 +149,14 @@ async fn commit_group(connection: &mut SqliteConnection, mut group: Vec<Box<dyn 
     }
 }
 
-/// The verdict on each work, or the failure of them all.
+/// The result of each job, or the failure of them all.
 async fn run_group(
     connection: &mut SqliteConnection,
     group: &mut [Box<dyn Work>],
 ) -> Result<Vec<Result<(), StoreError>>, StoreError> {
     execute(connection, "BEGIN IMMEDIATE").await?;
     if let [alone] = group {
-        // Nobody to keep apart from: the transaction itself is the savepoint.
+        // A single job needs no savepoint: the transaction itself undoes it.
         alone.run(connection).await?;
         execute(connection, "COMMIT").await?;
         return Ok(vec![Ok(())]);
@@ -167,7 +166,7 @@ async fn run_group(
         execute(connection, "SAVEPOINT work").await?;
         let verdict = work.run(connection).await;
         if verdict.is_err() {
-            // Fails when the transaction is gone (a full disk), and with it all of the group.
+            // Fails if the transaction is gone (a full disk), and with it the whole group.
             execute(connection, "ROLLBACK TO work").await?;
         }
         execute(connection, "RELEASE work").await?;

@@ -13,7 +13,7 @@ use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::Actor;
 use afk_core::presence::Claim;
-use afk_core::request::{Asked, Request};
+use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Transition;
 use afk_engine::ports::{
     AdmitLimits, Commit, DoorbellSend, Filter, Journals as _, Labels, Looked, MemoKey, Page,
@@ -167,7 +167,7 @@ async fn calls_of_the_store(store: &Store) {
     store.recall(&key).await.unwrap().unwrap();
     store.spent(at(0)).await.unwrap();
     let by = ann();
-    let asked = Asked { id: "x".to_owned(), at: at(1), by, what: Request::Stop };
+    let asked = PersonRequest { id: "x".to_owned(), at: at(1), by, what: Request::Stop };
     store.ask(id, &asked).await.unwrap();
     store.requests(id).await.unwrap();
     store.requests_on(&run.issue).await.unwrap();

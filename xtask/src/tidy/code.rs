@@ -2,7 +2,7 @@
 
 use super::{Problem, Source};
 
-/// A file that is longer has two reasons to exist.
+/// A longer file has two reasons to exist.
 const TOO_LONG: usize = 800;
 
 /// A Rust file begins by saying what it is for.
@@ -13,7 +13,7 @@ pub(super) fn head(source: &Source) -> Vec<Problem> {
         Some(_) | None => vec![Problem::at(
             source,
             1,
-            "begins without a `//!` head; say what the file is for, who calls it, its invariants",
+            "has no `//!` head; say what the file is for, who calls it, its invariants",
         )],
     }
 }
@@ -27,7 +27,7 @@ pub(super) fn length(source: &Source) -> Option<Problem> {
     (lines > TOO_LONG).then(|| Problem::of(&source.path, what()))
 }
 
-/// No line ends in blanks. In Markdown a break of two is one, and is banned too.
+/// No line ends in blanks. In Markdown two of them are a line break, which is banned too.
 pub(super) fn whitespace(source: &Source) -> Vec<Problem> {
     let ends_blank = |line: &str| line.ends_with([' ', '\t', '\r']);
     let lines = source.text.split('\n').enumerate().filter(|(_, line)| ends_blank(line));

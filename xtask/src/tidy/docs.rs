@@ -1,13 +1,13 @@
-//! Rules for documents: every decision is listed, every link leads somewhere.
+//! Rules for documents: every decision is listed, every link works.
 
 use super::{Problem, Source, has_extension};
 
 const FOLDER: &str = "docs/adr/";
 const INDEX: &str = "docs/adr/README.md";
-/// A decision that is longer explains too much.
+/// A longer decision explains too much.
 const LONGEST: usize = 60;
 
-/// Every decision stands in the index, under its own title, and keeps the form.
+/// Every decision is in the index, under its own title, and has the required parts.
 pub(super) fn decisions(sources: &[Source]) -> Vec<Problem> {
     let text_of = |path: &str| sources.iter().find(|source| source.path == path);
     let Some(index) = text_of(INDEX) else {
@@ -34,7 +34,7 @@ pub(super) fn decisions(sources: &[Source]) -> Vec<Problem> {
     found
 }
 
-/// Relative links of Markdown files lead to something.
+/// Relative links of Markdown files lead to existing files.
 pub(super) fn links(sources: &[Source], exists: impl Fn(&str) -> bool) -> Vec<Problem> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|source| has_extension(&source.path, "md")) {
@@ -51,7 +51,7 @@ pub(super) fn links(sources: &[Source], exists: impl Fn(&str) -> bool) -> Vec<Pr
                     found.push(Problem::at(
                         source,
                         n + 1,
-                        format!("links to {path}, which is not there"),
+                        format!("links to {path}, which does not exist"),
                     ));
                 }
             }

@@ -1,8 +1,8 @@
 //! `cargo xtask tidy`: house rules that no compiler checks.
 //!
-//! [`code`] looks at Rust files, [`docs`] at the documents. Rules are functions from
-//! text to problems, so that each is tested against a bad sample; this file reads the
-//! files and reports. Which crate may use which is said by each Cargo.toml.
+//! [`code`] checks Rust files, [`docs`] the documents. Rules are functions from text to problems,
+//! so that each is tested against a bad sample; this file reads the files and reports. Which crate
+//! may use which is up to each Cargo.toml.
 
 mod code;
 mod docs;
@@ -18,7 +18,7 @@ use crate::run;
 struct Source {
     /// Its path from the workspace's folder, with `/`.
     path: String,
-    /// What it holds.
+    /// Its content.
     text: String,
 }
 
@@ -27,7 +27,7 @@ struct Source {
 struct Problem {
     /// Where, as `path` or `path:line`.
     place: String,
-    /// What is wrong, and how to mend it.
+    /// What is wrong, and how to fix it.
     what: String,
 }
 
@@ -41,7 +41,7 @@ impl Problem {
     }
 }
 
-/// Checks everything; an error when a rule is broken.
+/// Checks everything; fails if a rule is broken.
 pub(crate) fn tidy(root: &Path) -> anyhow::Result<()> {
     let sources = sources(root)?;
     if !sources.iter().any(|source| source.path == "xtask/src/tidy/mod.rs") {
@@ -99,7 +99,7 @@ fn sources(root: &Path) -> anyhow::Result<Vec<Source>> {
     Ok(found)
 }
 
-/// Recorded fixtures and snapshots are as they were recorded.
+/// Recorded fixtures and snapshots stay as they were recorded.
 fn is_ours(path: &Path) -> bool {
     let ours = ["rs", "md", "toml", "sql", "sh", "yml", "yaml"];
     path.extension().and_then(|one| one.to_str()).is_some_and(|one| ours.contains(&one))

@@ -1,7 +1,7 @@
-//! What can be typed: every command, its options, and the help that teaches them.
+//! The command line as clap sees it: every command, its options and its help.
 //!
-//! Names are stable: scripts and muscle memory stand on them. Examples live in
-//! [`examples`]; what the commands do is in `cli::commands`.
+//! Names are stable, because scripts depend on them. Examples live in [`examples`]; what the
+//! commands do is in `cli::commands`.
 
 mod backup;
 mod color;
@@ -39,7 +39,7 @@ pub(super) use serve::{LogFormat, ServeArgs};
 /// branch, waits for the stages behind it, and closes the issue with the evidence.
 /// Where it cannot go on it hands the issue to a person and says why.
 ///
-/// It does nothing by itself until a person has armed it and enrolled a repository.
+/// It does nothing on its own until a person has armed it and enrolled a repository.
 #[derive(Debug, Parser)]
 #[command(
     name = "afk",
@@ -58,17 +58,17 @@ pub(super) struct Cli {
     pub(super) command: Option<Command>,
 }
 
-/// Options of every command.
+/// Options that every command takes.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(super) struct Global {
-    /// The configuration file; else the one that `AFK_CONFIG` names, ./afk.toml, the user's own
+    /// Configuration file [default: $AFK_CONFIG, ./afk.toml, then the user's own]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Print one JSON document; errors and warnings are JSON on standard error
+    /// Print one JSON document; errors and warnings go to standard error as JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Log what goes on to standard error; twice for every detail
+    /// Log progress to standard error; give it twice for full detail
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(super) verbose: u8,
     /// When to use colour: auto, always or never; `NO_COLOR` is honoured
@@ -82,10 +82,10 @@ pub(super) struct Global {
     pub(super) color: ColorChoice,
 }
 
-/// Which of the things that an agent asks is meant.
+/// Which of the agent's open questions is meant.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct AskArg {
-    /// What is answered, by its number; needed where the agent asks more than one thing
+    /// Number of the question; needed if the agent has asked more than one
     #[arg(long, value_name = "N")]
     pub(super) ask: Option<u32>,
 }

@@ -1,23 +1,23 @@
-//! What a command's end tells the shell: one number a meaning, the same for ever.
+//! Exit codes: one number for each meaning, never changed.
 
 use std::process::ExitCode;
 
 use afk_app::{Error, ErrorKind};
 use afk_core::plan::End;
 
-/// The answer of a command: its exit code, or why it has none.
+/// The result of a command: its exit code, or why it has none.
 pub(super) type Answer<T = Exit> = Result<T, Error>;
 
 /// The exit codes of `afk`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Done, or as asked.
+    /// Done, or as requested.
     Done,
     /// Something failed.
     Failure,
-    /// Wrong use, or a configuration that cannot be used.
+    /// Wrong usage, or an invalid configuration.
     Usage,
-    /// Nothing was done: a gate refuses, or somebody took the issue back.
+    /// Nothing was done: a gate refuses, or somebody withdrew the issue.
     Waiting,
     /// A run was handed to a person.
     NeedsHuman,
@@ -25,9 +25,9 @@ pub enum Exit {
     Frozen,
     /// Something is missing on this machine.
     Missing,
-    /// Another process does it already.
+    /// Another process already does it.
     Taken,
-    /// Interrupted from the keyboard, or told to stop.
+    /// Interrupted from the keyboard, or by a signal.
     Interrupted,
 }
 
@@ -60,13 +60,13 @@ impl Exit {
         }
     }
 
-    /// What it means, in a line.
+    /// Its meaning, in a line.
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Done => "done, or as asked",
+            Self::Done => "done, or as requested",
             Self::Failure => "something failed; the message says what",
-            Self::Usage => "wrong use, or a configuration that cannot be used",
-            Self::Waiting => "a gate refuses or waits, or somebody took the issue back",
+            Self::Usage => "wrong usage, or an invalid configuration",
+            Self::Waiting => "a gate refuses or waits, or somebody withdrew the issue",
             Self::NeedsHuman => "the run was handed to a person",
             Self::Frozen => "the run was handed to a person, and its repository is frozen",
             Self::Missing => {

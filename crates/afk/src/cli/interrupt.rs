@@ -1,5 +1,4 @@
-//! Ctrl-C and the scheduler's TERM: the first asks for a clean stop, the second is
-//! obeyed at once.
+//! Ctrl-C and SIGTERM: the first one asks for a clean stop, the second one stops at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +23,7 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// From now on the signals come here, and no more end the process.
+    /// Starts catching signals; from now on they do not end the process.
     pub(super) fn new() -> Answer<Self> {
         let on = |kind| {
             signal(kind).map_err(|e| Error::failed(format!("cannot watch for signals: {e}")))
@@ -42,8 +41,8 @@ impl Interrupt {
         self.token.clone()
     }
 
-    /// Does `work`; the first signal cancels the token and waits for it to come to
-    /// an end, the second ends the process. Whether there was a signal comes with it.
+    /// Does `work`. The first signal cancels the token and waits for the work to end, the second
+    /// ends the process. Also returns whether there was a signal.
     pub(super) async fn around<T>(mut self, out: &Out, work: impl Future<Output = T>) -> (T, bool) {
         tokio::pin!(work);
         loop {

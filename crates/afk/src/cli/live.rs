@@ -1,5 +1,5 @@
-//! Showing runs while they go on: a board that moves on a terminal, a line for each
-//! change everywhere else, nothing with `--json`.
+//! Shows runs while they progress: a live board on a terminal, a line for each change elsewhere,
+//! nothing with `--json`.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,25 +14,25 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::out::Out;
 use super::render::{board, news};
 
-/// How often it is looked.
+/// How often the runs are read.
 const BEAT: Duration = Duration::from_millis(250);
-/// How often the board turns its spinner.
+/// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(120);
-/// Columns where the terminal does not say.
+/// Columns if the terminal does not say.
 const WIDTH: usize = 80;
 
-/// What is shown comes from here.
+/// Source of what is shown.
 #[async_trait]
 pub(super) trait Watch: Send + Sync {
-    /// The runs as they are now; one that is settled is shown once more.
+    /// The current runs; a settled run is returned once more.
     async fn look(&self) -> Vec<RunView>;
 }
 
-/// The runs of an engine: live ones, or one alone.
+/// The runs of an engine: all live ones, or a single one.
 pub(super) struct EngineWatch {
     engine: Engine,
     only: Option<RunId>,
-    /// Runs to look at, live when last seen.
+    /// Runs to read, live when last seen.
     known: Mutex<Vec<RunId>>,
 }
 
@@ -71,7 +71,7 @@ impl Watch for EngineWatch {
     }
 }
 
-/// Does `work`, and shows what `watch` sees until it is over.
+/// Does `work`, and shows what `watch` sees until it is done.
 pub(super) async fn beside<T>(out: &Out, watch: &dyn Watch, work: impl Future<Output = T>) -> T {
     if out.json {
         return work.await;
@@ -83,7 +83,7 @@ pub(super) async fn beside<T>(out: &Out, watch: &dyn Watch, work: impl Future<Ou
             done = &mut work => break done,
             () = tokio::time::sleep(BEAT) => {}
         }
-        // Looked at beside the work, which must not wait for it.
+        // Read beside the work, which must not wait for it.
         tokio::select! {
             done = &mut work => break done,
             views = watch.look() => screen.show(out, views),
@@ -144,6 +144,6 @@ impl Screen {
 /// The width of the terminal at standard error.
 fn console_width() -> usize {
     let size = rustix::termios::tcgetwinsize(std::io::stderr());
-    // A terminal that does not know its size says 0.
+    // A terminal that does not know its size reports 0.
     size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
 }

@@ -1,12 +1,11 @@
 //! The command line: what a person types and sees.
 //!
-//! `main` hands the arguments to [`main`] after the hidden subcommands (`host`,
-//! `sandbox-init`, `scripted-agent`) had their turn; those must start before any
-//! runtime does. Commands decide nothing about runs: they read the store, edit the
-//! configuration, throw switches, and let the engine work.
+//! `main` calls [`main`] after the hidden subcommands (`host`, `sandbox-init`, `scripted-agent`),
+//! which must start before any runtime does. Commands decide nothing about runs: they read the
+//! store, edit the configuration, set switches, and let the engine work.
 //!
-//! Reading order: [`args`], [`commands`], [`render`]. Results go to standard output,
-//! all else to standard error; with `--json` each command prints one document.
+//! Reading order: [`args`], [`commands`], [`render`]. Results go to standard output, everything
+//! else to standard error; with `--json` each command prints one document.
 
 mod args;
 mod commands;
@@ -37,7 +36,7 @@ use out::{LogWriter, Out};
 
 use afk_app::terminal::shown_by;
 
-/// Does what `args` say, the program's name first, and answers with the exit code.
+/// Runs the command in `args`, which begin with the program's name, and returns its exit code.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let parsed = args::command()
@@ -63,11 +62,11 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit.into()
 }
 
-/// The most threads that run our own code.
+/// Maximum number of threads that run our own code.
 const THREADS: usize = 4;
 
 fn runtime() -> Answer<tokio::runtime::Runtime> {
-    // Work is in other processes; what is done here waits for them and for the disk.
+    // The work is done by other processes; these threads wait for them and for the disk.
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(THREADS);
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -76,9 +75,9 @@ fn runtime() -> Answer<tokio::runtime::Runtime> {
         .map_err(|e| Error::failed(format!("cannot start: {e}")))
 }
 
-/// What clap answers where there is no command to do: help, version, or wrong use.
+/// What clap returns when there is no command to run: help, version, or a usage error.
 fn refused(args: &[OsString], error: &clap::Error) -> Exit {
-    // The arguments did not parse, so the two options that shape the answer are read as they stand.
+    // The arguments did not parse, so the two options that shape the output are read directly.
     let json = args.iter().any(|arg| arg == "--json");
     let out = Out::new(json, color_of(args));
     match error.kind() {
@@ -114,27 +113,27 @@ fn styled(text: &clap::builder::StyledStr, color: bool) -> String {
     if color { text.ansi().to_string() } else { text.to_string() }
 }
 
-/// How the daemon logs, whose lines are its output; none for every other command.
+/// The log format of the daemon, whose log is its output; none for every other command.
 fn daemon_format(command: Option<&Command>, out: &Out) -> Option<LogFormat> {
     let Some(Command::Serve(args)) = command else { return None };
     let words = io::stdout().is_terminal() && !out.json;
     Some(args.log_format.unwrap_or(if words { LogFormat::Text } else { LogFormat::Json }))
 }
 
-/// Log lines: of the daemon on standard output, what happens and more; of every other
-/// command on standard error, warnings and more. `-v` and `RUST_LOG` ask for more.
+/// Sets up logging: the daemon logs to standard output from `info` on, every other command to
+/// standard error from `warn` on. `-v` and `RUST_LOG` raise that.
 fn log(out: &Out, verbose: u8, daemon: Option<LogFormat>) {
     let default = match (verbose, daemon) {
         (0, None) => "warn",
         (0, Some(_)) | (1, None) => "info,sqlx=warn,hyper=warn,reqwest=warn",
         (1.., Some(_)) | (2.., None) => "debug,sqlx=info,hyper=info,reqwest=info",
     };
-    // Blank is as if it were not given: taken as it is, it would silence the daemon.
+    // An empty variable counts as unset; taken literally, it would silence the daemon.
     let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.trim().is_empty());
     let wanted = wanted.and_then(|text| EnvFilter::try_new(text).ok());
     let filter = wanted.unwrap_or_else(|| EnvFilter::new(default));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(verbose > 1);
-    // A second subscriber in one process is refused, which only tests could try.
+    // Fails only if the process has a subscriber already, as in tests.
     let _ = match daemon {
         Some(LogFormat::Json) => {
             lines.with_writer(io::stdout).json().flatten_event(true).try_init()

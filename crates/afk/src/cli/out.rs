@@ -1,10 +1,9 @@
-//! The one place that writes to the terminal: results to standard output, the rest
-//! to standard error.
+//! The one place that writes to the terminal: results to standard output, the rest to standard
+//! error.
 //!
-//! A reader that went away (`afk status | head -1`) is no error: from then on the
-//! output is dropped, and the command goes on to its own end, since what it does
-//! may matter more than what it prints. Log lines pass the live view by, so that
-//! neither tears the other.
+//! A reader that goes away (`afk status | head -1`) is not an error: the remaining output is
+//! dropped and the command runs to its end, because what it does may matter more than what it
+//! prints. Log lines are written around the live view, so that neither garbles the other.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,9 +26,9 @@ pub(super) struct Out {
     pub(super) paint: Paint,
     /// Colour on standard error.
     pub(super) paint_err: Paint,
-    /// What moves on the terminal; hidden where there is none.
+    /// The live part of the terminal; hidden if there is none.
     pub(super) progress: MultiProgress,
-    /// Somebody sees what moves.
+    /// Whether somebody sees the live part.
     pub(super) live: bool,
     gone: AtomicBool,
 }
@@ -62,7 +61,7 @@ impl Out {
             write!(stdout, "{text}{end}").and_then(|()| stdout.flush())
         });
         if wrote.is_err() {
-            // Nobody reads any more, or nobody can: there is nowhere left to say so.
+            // Nobody reads any more; there is nowhere left to report it.
             self.gone.store(true, Ordering::Relaxed);
         }
     }
@@ -86,14 +85,14 @@ impl Out {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// A remark on standard error; none with `--json`, where only errors stand there.
+    /// A remark on standard error; not printed with `--json`, where only errors go there.
     pub(super) fn note(&self, text: impl AsRef<str>) {
         if !self.json {
             self.complain(text.as_ref());
         }
     }
 
-    /// What whoever acts on the result has to know of it, on standard error.
+    /// A warning on standard error, for whoever acts on the result.
     pub(super) fn warn(&self, text: &str) {
         if self.json {
             self.complain(&serde_json::json!({ "warning": text }).to_string());
@@ -102,16 +101,16 @@ impl Out {
         }
     }
 
-    /// Text on standard error, whatever was asked for.
+    /// Text on standard error, in any mode.
     pub(super) fn complain(&self, text: &str) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         self.progress.suspend(|| {
-            // Standard error is the last place there is: what fails here is lost.
+            // There is nowhere to report a failure to write to standard error.
             let _ = write!(io::stderr().lock(), "{text}{end}");
         });
     }
 
-    /// How doorbells are shown on standard error, above what moves.
+    /// Shows doorbells on standard error, above the live part.
     pub(super) fn bell(&self) -> impl Fn(&Doorbell) + Send + Sync + 'static {
         let (json, progress) = (self.json, self.progress.clone());
         move |doorbell| {
@@ -126,7 +125,7 @@ impl Out {
         }
     }
 
-    /// The result: `document` with `--json`, else `text`.
+    /// The result: `document` with `--json`, otherwise `text`.
     pub(super) fn result<T: Serialize>(
         &self,
         document: &T,
@@ -153,7 +152,7 @@ impl Out {
     }
 }
 
-/// Log lines on standard error, above what moves.
+/// Log lines on standard error, above the live part.
 #[derive(Clone)]
 pub(super) struct LogWriter(pub(super) MultiProgress);
 

@@ -1,5 +1,4 @@
-//! Where the configuration is read from, and the time: what the environment of a command
-//! gives it.
+//! What a command's environment gives it: where the configuration is read from, and the time.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,7 @@ pub(super) fn sources(config: Option<&Path>) -> Sources {
     Sources {
         file: find_file(config, env, &current_dir()),
         mounted: env("AFK_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from),
-        // What is no UTF-8 cannot be a value of ours.
+        // A value that is not UTF-8 cannot be ours.
         env: std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect(),
@@ -20,7 +19,7 @@ pub(super) fn sources(config: Option<&Path>) -> Sources {
     }
 }
 
-/// The working directory, or what stands for it where it is gone.
+/// The working directory, or a stand-in if it no longer exists.
 pub(super) fn current_dir() -> PathBuf {
     std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."))
 }

@@ -1,27 +1,27 @@
-//! Colour and marks: the same words with and without them.
+//! Colour and marks. The words are the same with and without them.
 
 use std::fmt::Display;
 
 use owo_colors::{OwoColorize, Style};
 
-/// Whether what is written may carry colour.
+/// Whether output may be coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Paint {
     on: bool,
 }
 
-/// How a line of a list stands.
+/// The state of a line in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
     /// Passed, done.
     Yes,
     /// Refused, failed.
     No,
-    /// Not known, not asked.
+    /// Not known, or not queried.
     Unknown,
-    /// Under way.
+    /// In progress.
     Now,
-    /// To come.
+    /// Still to come.
     Later,
 }
 
@@ -43,17 +43,17 @@ impl Paint {
         if self.on { text.style(style).to_string() } else { text.to_string() }
     }
 
-    /// What went well.
+    /// A good result.
     pub(super) fn good(self, text: impl Display) -> String {
         self.with(Style::new().green(), text)
     }
 
-    /// What did not.
+    /// A bad result.
     pub(super) fn bad(self, text: impl Display) -> String {
         self.with(Style::new().red().bold(), text)
     }
 
-    /// What needs a look.
+    /// Something that needs a look.
     pub(super) fn warn(self, text: impl Display) -> String {
         self.with(Style::new().yellow(), text)
     }
@@ -63,12 +63,12 @@ impl Paint {
         self.with(Style::new().bold(), text)
     }
 
-    /// What is there for those who look for it.
+    /// Secondary detail.
     pub(super) fn faint(self, text: impl Display) -> String {
         self.with(Style::new().dimmed(), text)
     }
 
-    /// One character that says how a line stands.
+    /// One character for the state of a line.
     pub(super) fn mark(self, mark: Mark) -> String {
         match mark {
             Mark::Yes => self.good('✓'),

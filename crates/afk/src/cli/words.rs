@@ -5,7 +5,7 @@ use std::time::Duration;
 pub(super) use afk_app::words::{between, line, printable};
 use afk_core::ids::At;
 
-/// A stretch of time in its two largest units: `42s`, `3m 05s`, `2h 10m`, `3d 4h`.
+/// A duration in its two largest units: `42s`, `3m 05s`, `2h 10m`, `3d 4h`.
 pub(super) fn duration(length: Duration) -> String {
     let s = length.as_secs();
     let (days, hours, minutes) = (s / 86_400, s / 3600 % 24, s / 60 % 60);
@@ -44,8 +44,7 @@ pub(super) fn many(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
-/// Rows as columns, two blanks apart, with a heading where one is given. The last
-/// column is as wide as it needs to be.
+/// Rows as columns, two blanks apart, with an optional heading. The last column is not padded.
 pub(super) fn columns<const N: usize>(
     heading: Option<[&str; N]>,
     rows: &[[String; N]],

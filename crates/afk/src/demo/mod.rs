@@ -1,8 +1,8 @@
-//! The demo: the real loop on a sample repository, in a folder of its own.
+//! The demo: the real loop on a sample repository, in its own folder.
 //!
-//! Makes a bare origin, a project with tests and a CI script, an issue and a
-//! configuration that is armed for that folder alone; then lets the engine do what
-//! it does for any repo. Only the scripted agent stands in for a model, and says so.
+//! Creates a bare origin, a project with tests and a CI script, an issue, and a configuration that
+//! is armed for that folder only; then runs the engine as for any repo. Only the agent is a script
+//! in place of a model, and it says so.
 
 mod restart;
 mod run;
@@ -25,15 +25,15 @@ pub use setup::{Demo, DemoError, DemoOptions};
 pub enum Scenario {
     /// It lands, goes green and is closed with evidence
     Success,
-    /// CI is asked before landing: it fails once, and only what passed lands
+    /// CI runs before landing: it fails once, and only what passed lands
     Tested,
-    /// CI fails on what the tests do not see, and the agent mends it forward
+    /// CI fails on something the tests do not cover, and the agent fixes it forward
     CiRed,
     /// No fix makes CI green: the repository is frozen, and the next issue waits
     Frozen,
-    /// The control plane is killed in the middle of a turn, and another goes on
+    /// The control plane is killed in mid-turn, and another one continues
     Restart,
-    /// The agent cannot prove its change, and a person gets it
+    /// The agent cannot prove its change and escalates to a person
     NeedsHuman,
     /// The change breaches a guardrail, and nothing lands
     Guardrail,
@@ -44,7 +44,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    /// The outcome that it ends with.
+    /// The outcome that is expected of it.
     pub const fn expected(self) -> Outcome {
         match self {
             Self::Success | Self::Tested | Self::CiRed | Self::Restart => Outcome::Done,
@@ -80,20 +80,20 @@ pub enum Outcome {
     NeedsHuman,
     /// Handed to a person with the repo frozen.
     Frozen,
-    /// Let go.
+    /// Released without an outcome.
     Released,
     /// Not dispatched: a gate refuses it.
     Waiting,
 }
 
-/// What a demo came to: the one line of `afk demo --json`.
+/// How a demo ended: the one line of `afk demo --json`.
 #[derive(Debug, Clone, Serialize)]
 pub struct DemoReport {
     /// What was shown.
     pub scenario: Scenario,
     /// How it ended.
     pub outcome: Outcome,
-    /// Whether that is how it should end.
+    /// Whether this is the expected end.
     pub as_expected: bool,
     /// Which agent worked.
     pub agent: &'static str,
@@ -107,11 +107,11 @@ pub struct DemoReport {
     pub attempts: u32,
     /// The next issue, which a frozen repo holds.
     pub held: Option<Held>,
-    /// The kill in the middle, and who went on.
+    /// The kill in mid-turn, and which process continued.
     pub restart: Option<Restart>,
     /// The evidence bundle.
     pub evidence: Option<PathBuf>,
-    /// Why it ended so, for people.
+    /// Why it ended this way, for people.
     pub why: String,
     /// The folder with everything.
     pub folder: PathBuf,

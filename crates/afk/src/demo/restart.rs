@@ -1,8 +1,8 @@
-//! The restart: a control plane in a process of its own is killed in the middle of a
-//! turn, and another one goes on to the end.
+//! The restart scenario: a control plane in its own process is killed in mid-turn, and another one
+//! works to the end.
 //!
-//! Both are this very binary, as a person would start it. The demo only watches the
-//! store and the turn that the first one began; it works nothing itself.
+//! Both are this binary, started as a person would start it. The demo only watches the store and
+//! the turn; it does no work itself.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::setup::{Demo, DemoError};
 
-/// How long each control plane may take.
+/// Time limit of each control plane.
 const BOUND: Duration = Duration::from_mins(5);
-/// How often it is looked whether the turn runs.
+/// How often the turn is polled.
 const BEAT: Duration = Duration::from_millis(50);
 
-/// A kill in the middle of a turn, and who went on.
+/// A kill in mid-turn, and which process continued.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Restart {
     /// The process that was killed.
     pub killed: u32,
-    /// The process that went on to the end.
+    /// The process that worked to the end.
     pub went_on: u32,
     /// Whether the turn ran at the kill and still ran after it.
     pub agent_went_on: bool,
 }
 
 impl Demo {
-    /// Lets one control plane begin and another end; none where it was interrupted.
+    /// Starts one control plane, kills it, and lets another finish; none if interrupted.
     pub(super) async fn restarted(
         &self,
         shutdown: &CancellationToken,
@@ -44,7 +44,7 @@ impl Demo {
             begun = within(self.turn_begun(&mut first)) => begun?,
             () = shutdown.cancelled() => return Ok(None),
         };
-        // SIGKILL: it has no chance to tidy anything up.
+        // SIGKILL: it has no chance to clean up.
         first.kill().await.map_err(|e| trouble(format!("it could not be killed: {e}")))?;
         let agent_went_on = begun && self.turn_runs().await?;
         tell(format!("control plane {killed} was killed in the middle of the turn"));
@@ -59,7 +59,7 @@ impl Demo {
                 let status = ended?;
                 if !status.success() {
                     return Err(trouble(format!(
-                        "{went_on} ended with {status}; {} tells more",
+                        "{went_on} ended with {status}; see {}",
                         self.folder.join("control-2.log").display()
                     )));
                 }
@@ -72,7 +72,7 @@ impl Demo {
     /// Starts a control plane that works until nothing is left to do.
     fn control_plane(&self, log: &str) -> Result<Child, DemoError> {
         let program = std::env::current_exe()
-            .map_err(|e| trouble(format!("the running program cannot be named: {e}")))?;
+            .map_err(|e| trouble(format!("the path of the running program is unknown: {e}")))?;
         let log = self.folder.join(log);
         let err = std::fs::File::create(&log)
             .map_err(|e| trouble(format!("{} cannot be made: {e}", log.display())))?;
@@ -86,7 +86,7 @@ impl Demo {
             .stdout(Stdio::null())
             .stderr(Stdio::from(err))
             .kill_on_drop(true);
-        // As the demo itself: of the environment only what concerns the agents.
+        // As for the demo itself: only the variables that concern the agents.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
             if text.starts_with("AFK_") && !text.starts_with("AFK_AGENTS__") {
@@ -96,7 +96,7 @@ impl Demo {
         command.spawn().map_err(|e| trouble(format!("{} did not start: {e}", program.display())))
     }
 
-    /// Returns when the first turn runs, or `control` ended before that.
+    /// Returns when the first turn runs, or when `control` has ended.
     async fn turn_begun(&self, control: &mut Child) -> Result<bool, DemoError> {
         loop {
             if self.turn_runs().await? {
@@ -109,7 +109,7 @@ impl Demo {
         }
     }
 
-    /// Whether the live run's turn is at work now: its agent has said something.
+    /// Whether the live run's turn is running: its agent has produced output.
     async fn turn_runs(&self) -> Result<bool, DemoError> {
         let ports = self.app.engine.ports();
         for stored in ports.store.live().await? {
@@ -125,7 +125,7 @@ impl Demo {
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, DemoError>>) -> Result<T, DemoError> {
-    let late = |_| trouble(format!("it came to no end in {} minutes", BOUND.as_secs() / 60));
+    let late = |_| trouble(format!("it did not end within {} minutes", BOUND.as_secs() / 60));
     tokio::time::timeout(BOUND, work).await.map_err(late)?
 }
 

@@ -1,4 +1,4 @@
-//! Runs a demo to its end and reads off what came of it.
+//! Runs a demo to its end and reports the result.
 
 use afk_core::gates::Gate;
 use afk_core::ids::{IssueRef, RunId};
@@ -12,7 +12,7 @@ use super::setup::{Demo, DemoError};
 use super::{DemoReport, Held, Outcome, PhaseTime, Scenario, sample};
 
 impl Demo {
-    /// Lets the loop work until nothing is left to do; tells what the demo itself does.
+    /// Lets the loop work until nothing is left to do; reports the demo's own steps to `say`.
     pub async fn run(
         &self,
         shutdown: &CancellationToken,
@@ -56,7 +56,7 @@ impl Demo {
             | Scenario::Untrusted => true,
         };
         if let Some(script) = self.next_issue.as_ref().and(sample::next_script(self.scenario)) {
-            // For whoever lifts the freeze and lets the loop go on.
+            // For a person who lifts the freeze and lets the loop continue.
             self.write_script(&script)?;
         }
         Ok(DemoReport { held, restart, ..report })
@@ -105,7 +105,7 @@ impl Demo {
     }
 }
 
-/// What lies between the journal's rows, summed by what was done in it.
+/// The time between journal rows, summed by phase.
 fn phase_times(journal: &[JournalRow]) -> Vec<PhaseTime> {
     let mut times: Vec<PhaseTime> = Vec::new();
     let mut phase = "workspace";
@@ -113,7 +113,7 @@ fn phase_times(journal: &[JournalRow]) -> Vec<PhaseTime> {
         let [before, after] = pair else { continue };
         phase = match after.kind.as_str() {
             "opened" => "workspace",
-            // Seen on the way, whatever was being done.
+            // These may occur in any phase.
             "labels_seen" | "paused" | "unpaused" | "try_removed" => phase,
             "turn_begun" | "turn_ended" => "turn",
             "inspected" | "integrated" | "guarded" => "integrate",

@@ -1,13 +1,13 @@
-//! The sample project and what is asked of it: texts and files, nothing done.
+//! The sample project and the demo's issues: texts and files only.
 //!
-//! The project needs `sh` and git alone. Its tests are files of their own, so that
-//! the proof can take them apart from the code by path.
+//! The project needs only `sh` and git. Its tests are separate files, so that the proof can tell
+//! them from the code by path.
 
 use afk_agent::agents::scripted::script::{Script, Step, Turn};
 
 use super::Scenario;
 
-/// How long the agent thinks where the control plane is killed meanwhile, in milliseconds.
+/// How long the agent pauses, in milliseconds, when the control plane is to be killed in mid-turn.
 const THINKING_MS: u64 = 2500;
 
 /// The sample's repo.
@@ -83,7 +83,7 @@ pub(super) const BODY: &str = "\
 It should greet the world: `Hello, world!`. A name that is given is greeted as before.
 ";
 
-/// The body of an issue that waits for issue `blocker`.
+/// The body of an issue that is blocked by issue `blocker`.
 pub(super) fn blocked_body(blocker: u64) -> String {
     format!("{BODY}\nBlocked by #{blocker}.\n")
 }
@@ -91,7 +91,7 @@ pub(super) fn blocked_body(blocker: u64) -> String {
 /// The title of the issue that blocks.
 pub(super) const BLOCKER_TITLE: &str = "decide which languages hello speaks";
 
-/// The title of the issue after the first, where there is one.
+/// The title of the second issue, in scenarios that have one.
 pub(super) const NEXT_TITLE: &str = "say goodbye, too";
 
 /// Its body.
@@ -110,7 +110,7 @@ part() {
 }
 "#;
 
-/// Lines of the configuration that a scenario needs beyond the usual.
+/// Configuration lines that a scenario needs beyond the usual.
 pub(super) fn bounds(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Frozen => {
@@ -127,7 +127,7 @@ pub(super) fn bounds(scenario: Scenario) -> &'static str {
     }
 }
 
-/// How a change lands and what it must pass.
+/// How a change lands and which stages it must pass.
 pub(super) fn landing(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Tested => concat!(
@@ -175,7 +175,7 @@ pub(super) fn script(scenario: Scenario) -> Script {
     Script { turns: turns.into_iter().map(|steps| Turn { steps }).collect() }
 }
 
-/// What the scripted agent does on the issue after the first, once it may be worked.
+/// What the scripted agent does on the second issue, once it may be worked.
 pub(super) fn next_script(scenario: Scenario) -> Option<Script> {
     (scenario == Scenario::Frozen).then(|| {
         let steps = vec![
@@ -200,7 +200,7 @@ fn blanks_after(line: usize) -> String {
     FIXED_HELLO.lines().enumerate().flat_map(|(n, text)| [text, blanks(n), "\n"]).collect()
 }
 
-/// A corrective turn that writes `hello`; it must have been told what CI said.
+/// A corrective turn that writes `hello`; fails if its prompt does not contain what CI said.
 fn mend(hello: &str) -> Vec<Step> {
     vec![
         Step::ExpectPrompt { contains: "blanks at the end of a line".to_owned() },
@@ -215,8 +215,7 @@ fn mend(hello: &str) -> Vec<Step> {
     ]
 }
 
-/// The honest work: a test that fails, in a commit of its own; then the least code
-/// that makes it pass.
+/// The regular work: a failing test in its own commit, then the least code that makes it pass.
 fn work() -> Vec<Step> {
     work_with(FIXED_HELLO, vec![])
 }

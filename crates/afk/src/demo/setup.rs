@@ -1,4 +1,4 @@
-//! Makes the demo's folder: origin, project, script, configuration, issue.
+//! Creates the demo's folder: origin, project, script, configuration, issue.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,31 +14,30 @@ use afk_store::local_tracker::{LocalTracker, TrackerError};
 
 use super::{Scenario, sample};
 
-/// What is asked of a demo.
+/// Options of a demo.
 #[derive(Debug, Clone)]
 pub struct DemoOptions {
-    /// What is shown.
+    /// The scenario.
     pub scenario: Scenario,
     /// Use the Claude CLI in place of the scripted agent.
     pub claude: bool,
-    /// Where everything goes; must not be there yet. None makes a folder beside other
-    /// temporary files.
+    /// The folder to create. None creates one in the temporary directory.
     pub keep: Option<PathBuf>,
 }
 
 /// A demo that is ready to run.
 pub struct Demo {
-    /// What is shown.
+    /// The scenario.
     pub scenario: Scenario,
     /// Whether the Claude CLI works on it.
     pub claude: bool,
-    /// Everything is in here.
+    /// The folder that contains everything.
     pub folder: PathBuf,
-    /// The control plane, armed for this folder alone.
+    /// The control plane, armed for this folder only.
     pub app: App,
     /// The issue that is labelled ready.
     pub issue: IssueRef,
-    /// The one after it, labelled ready too.
+    /// The second issue, also labelled ready.
     pub next_issue: Option<IssueRef>,
     pub(super) begun: std::time::Instant,
     pub(super) setup_ms: u64,
@@ -47,10 +46,10 @@ pub struct Demo {
 /// Why a demo cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The folder is there already.
-    #[error("{} is there already: name a folder that does not exist yet", .0.display())]
+    /// The folder exists already.
+    #[error("{} exists already: name a folder that does not exist yet", .0.display())]
     Exists(PathBuf),
-    /// Something in the folder cannot be made.
+    /// Something in the folder could not be created.
     #[error("could not make {}: {source}", path.display())]
     Make {
         /// What.
@@ -63,7 +62,7 @@ pub enum DemoError {
     Git {
         /// Which command.
         what: String,
-        /// Its words.
+        /// Its output.
         detail: String,
     },
     /// The control plane cannot start.
@@ -78,7 +77,7 @@ pub enum DemoError {
     /// The control plane of the demo cannot be started, watched or killed.
     #[error("the demo's control plane: {what}")]
     ControlPlane {
-        /// What is the matter.
+        /// What went wrong.
         what: String,
     },
 }
@@ -101,7 +100,7 @@ impl From<DemoError> for Error {
 }
 
 impl Demo {
-    /// Makes everything, and labels the issue.
+    /// Creates everything, and labels the issue.
     pub async fn set_up(options: &DemoOptions) -> Result<Self, DemoError> {
         let begun = std::time::Instant::now();
         let folder = folder(options.keep.as_deref())?;
@@ -160,7 +159,7 @@ async fn seed_origin(folder: &Path) -> Result<(), DemoError> {
     std::fs::remove_dir_all(&seed).map_err(made(&seed))
 }
 
-/// Git for the sample: our own files, nobody's configuration.
+/// Git for the sample, isolated from anybody's configuration.
 async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), DemoError> {
     let mut command = tokio::process::Command::new("git");
     command
@@ -231,8 +230,8 @@ script = {script}
     text
 }
 
-/// The demo's file, and of the environment only what concerns the agents: whatever
-/// else is set is meant for the real configuration.
+/// The demo's file, and only the environment variables that concern the agents: the others are
+/// meant for the real configuration.
 fn sources(folder: &Path) -> Sources {
     let env = std::env::vars_os().filter_map(|(name, value)| {
         let name = name.into_string().ok().filter(|name| name.starts_with("AFK_AGENTS__"))?;
@@ -277,7 +276,7 @@ async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueR
     Ok(issue)
 }
 
-/// A second issue, released by the same person, where the scenario shows that it waits.
+/// A second issue, released by the same person, in scenarios that show how it waits.
 async fn make_next(
     tracker: &LocalTracker,
     scenario: Scenario,

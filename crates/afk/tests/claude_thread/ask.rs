@@ -71,7 +71,7 @@ fn a_permission_that_a_person_gives_lets_the_tool_run() {
         let other = world.afk(&["answer", ISSUE, "yes"]);
         let (_, said) = texts(&other);
         assert_eq!(other.status.code(), Some(3), "{said}");
-        assert!(said.contains("is a permission: `afk allow` or `afk deny` it"), "{said}");
+        assert!(said.contains("asks for a permission: use `afk allow` or `afk deny`"), "{said}");
         let begun = Instant::now();
         let allowed = world.json(&["allow", ISSUE]);
         assert_eq!(allowed["asked"]["request"], "allow", "{allowed:#}");

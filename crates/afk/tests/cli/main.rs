@@ -147,7 +147,7 @@ fn an_issue_from_new_to_closed() {
     let made = machine.good(&["issue", "new", "o/web", "Add a door", "--body", "Inwards."]);
     assert_eq!(made, "o/web#1\n");
     assert!(machine.good(&["issue", "label", "o/web#1"]).contains("has ready-for-agent now"));
-    assert!(machine.good(&["issue", "label", "o/web#1"]).contains("had it already"));
+    assert!(machine.good(&["issue", "label", "o/web#1"]).contains("already had it"));
     machine.good(&["issue", "comment", "o/web#1", "Which side?", "--as", "eve"]);
     machine.good(&["issue", "edit", "o/web#1", "--title", "Add two doors"]);
     let shown = machine.good(&["issue", "show", "o/web#1"]);
@@ -255,7 +255,7 @@ fn explain_asks_every_gate_and_tells_by_its_code() {
     let said = machine.afk(&["run", "o/web#1"]);
     assert_eq!(said.code, 3, "{}{}", said.out, said.err);
     assert!(said.out.contains("✗ trust"), "{}", said.out);
-    assert!(said.out.contains("paused by ann; `afk resume` goes on"), "{}", said.out);
+    assert!(said.out.contains("paused by ann; `afk resume` lifts it"), "{}", said.out);
 }
 
 #[test]

@@ -96,12 +96,12 @@ fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
     let said = edit(&|rows| drop(rows.pop()));
     named(&said, &format!("row {} is missing", rows.len()));
     let said = edit(&|rows| rows.swap(proved, landed));
-    named(&said, &format!("row {} stands where row {} belongs", landed + 1, proved + 1));
+    named(&said, &format!("row {} is in the place of row {}", landed + 1, proved + 1));
     let weak = ProofOutcome::Accepted(Strength::Exempt);
     let said = kept.after(|one| one.evidence.proof.as_mut().unwrap().outcome = weak);
-    named(&said, "/proof/outcome/accepted: stated \"exempt\", the rows come to \"proven\"");
+    named(&said, "/proof/outcome/accepted: stated \"exempt\", but the rows give \"proven\"");
     let said = kept.after(|one| one.evidence.stages_configured.clear());
-    named(&said, "/stages_configured: stated [], the rows come to [\"ci\"]");
+    named(&said, "/stages_configured: stated [], but the rows give [\"ci\"]");
     let said = kept.after(|one| one.journal = None);
     named(&said, "no journal is in it");
 
@@ -143,7 +143,7 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
     std::fs::write(kept.file("md"), other.evidence.to_markdown()).unwrap();
     kept.verify(&json, &[]).ended(0);
     let said = kept.verify(&json, &["--head", &head]).ended(1).out;
-    assert!(said.contains("broken its last hash is the one that is known"), "{said}");
+    assert!(said.contains("broken its last hash is the given one"), "{said}");
 
     std::fs::write(&json, &kept.bytes).unwrap();
     let said = kept.verify(&json, &[]).ended(1).out;

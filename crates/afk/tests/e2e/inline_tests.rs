@@ -67,7 +67,7 @@ fn a_test_that_is_gone_at_the_end_is_no_test() {
         write_step("lib.sh", &format!("{LIB}test_triple() {{ true; }}\n{TRIPLE}")),
         commit("Triple numbers", &["lib.sh"]),
     ];
-    refused_and_mended(&World::new(), &dishonest, "no longer stands in the candidate");
+    refused_and_mended(&World::new(), &dishonest, "is no longer in the candidate");
 }
 
 #[test]

@@ -85,8 +85,8 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
         .await
     });
     let said = world.afk(&["replay", &ended.issue]).ended(1).out;
-    assert!(said.contains("the journal is what was written"), "{said}");
-    assert!(said.contains(&format!("row {row}: another situation: spent was true")), "{said}");
+    assert!(said.contains("the journal is intact"), "{said}");
+    assert!(said.contains(&format!("row {row}: the situation differs: spent was true")), "{said}");
 
     // Without them it is torn out of the chain.
     with_store(&store, async |raw| {

@@ -90,7 +90,7 @@ fn killed_at_any_moment_nothing_is_done_twice_lost_or_stuck() {
 
 /// What was done to the fleet.
 #[derive(Debug, Default)]
-struct Told {
+struct Tally {
     /// Kills of `afk serve`, each with a start after it.
     planes: u64,
     /// Kills of hosts, by the kind of their job.
@@ -111,14 +111,14 @@ struct Killer<'a> {
     serve: Option<Control>,
     since: Instant,
     held: bool,
-    told: Told,
+    told: Tally,
 }
 
 impl<'a> Killer<'a> {
     fn begin(fleet: &'a Fleet, dice: Dice) -> Self {
         let (raw, since) = (Raw::open(fleet), Instant::now());
         let serve = Some(fleet.serve());
-        Self { fleet, raw, dice, serve, since, held: false, told: Told::default() }
+        Self { fleet, raw, dice, serve, since, held: false, told: Tally::default() }
     }
 
     fn killed(&self) -> u64 {
@@ -196,7 +196,7 @@ impl<'a> Killer<'a> {
     }
 
     /// Ends the last daemon as a service manager would.
-    fn end(mut self) -> Told {
+    fn end(mut self) -> Tally {
         let serve = self.serve.take().unwrap();
         let pid = i32::try_from(serve.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, Signal::TERM).unwrap();
@@ -210,7 +210,7 @@ fn kill(pid: u32) -> bool {
     pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
 }
 
-fn print_table(told: &Told, found: &Found, seen: &Seen, fleet: &Fleet, took: Duration) {
+fn print_table(told: &Tally, found: &Found, seen: &Seen, fleet: &Fleet, took: Duration) {
     let row = |what: &str, n: usize, more: String| println!("{what:<12} {n:>5}  {more}");
     let hosts: u64 = told.hosts.values().sum();
     let kinds: Vec<_> = told.hosts.iter().map(|(kind, n)| format!("{n} {kind}")).collect();

@@ -1,12 +1,11 @@
-//! What every coding agent says while it works, in one vocabulary.
+//! The events of every coding agent, in one vocabulary.
 //!
-//! The readers of each agent's stream make these; the session log, the console
-//! and the folds consume them. They are stored, so every shape is `serde` with a
-//! `type` tag, and reading one must never depend on which agent wrote it.
+//! The readers of each agent's stream make these; logs, views and folds consume them. They are
+//! stored, so every shape is `serde` with a `type` tag, and reading one must never depend on which
+//! agent wrote it.
 //!
-//! Invariant: text made here from an agent's input (tool summaries) is short and
-//! free of control characters. Text that the agent said is passed on as it is:
-//! who shows it escapes it.
+//! Invariant: text made here from an agent's input (tool summaries) is short and free of control
+//! characters. Text that the agent said is passed on unchanged: whoever shows it escapes it.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +15,11 @@ use serde::{Deserialize, Serialize};
 /// The longest tool summary, in characters.
 pub const SUMMARY_CHARS: usize = 200;
 
-/// One thing an agent did or said.
+/// One thing that an agent did or said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AgentEvent {
-    /// A turn began. Comes once a turn, not once a process.
+    /// A turn began. Once for each turn, not for each process.
     Started {
         /// The agent's own id of the conversation.
         session: String,
@@ -40,38 +39,38 @@ pub enum AgentEvent {
         id: String,
         /// The tool's name.
         name: String,
-        /// What it is called on: one short line, see [`summarise`].
+        /// What it is about, in one short line, see [`summarise`].
         summary: String,
     },
     /// A tool call ended.
     ToolEnded {
         /// The call's id.
         id: String,
-        /// Whether the tool said that it failed (a command that exited non-zero does).
+        /// Whether the tool reported a failure (a command that exited non-zero does).
         is_error: bool,
     },
-    /// The agent waits and will ask its model again.
+    /// The agent waits before it retries a request to its model.
     Retrying {
         /// Which retry this is, from 1.
         attempt: u32,
-        /// How many it will make at most.
+        /// How many retries it makes at most.
         max: u32,
-        /// How long it waits first.
+        /// How long it waits.
         delay_ms: u64,
-        /// The HTTP status that made it retry; none for a broken connection.
+        /// The HTTP status that caused the retry; none for a broken connection.
         status: Option<u16>,
     },
-    /// A tool call was refused for want of permission.
+    /// A tool call was refused for lack of permission.
     PermissionDenied {
         /// The tool's name.
         tool: String,
     },
     /// The account has used up its allowance.
     UsageLimit {
-        /// When it can go on, where the agent says so.
+        /// When the limit resets, if the agent says so.
         resets_at: Option<Timestamp>,
     },
-    /// Tokens of this turn as streamed so far. Each replaces the one before.
+    /// Tokens of this turn as streamed so far. Each replaces the previous one.
     Usage(TokenUsage),
     /// The agent ended its turn. Its process may live on.
     Ended(TurnEnd),
@@ -80,9 +79,9 @@ pub enum AgentEvent {
 /// Tokens by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenUsage {
-    /// Tokens read that came from no cache.
+    /// Uncached input tokens.
     pub input: u64,
-    /// Tokens written.
+    /// Output tokens.
     pub output: u64,
     /// Tokens read from a cache.
     pub cache_read: u64,
@@ -131,34 +130,33 @@ pub struct ModelUsage {
 /// What a turn used, as the agent reports it at the end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TurnUsage {
-    /// The turn's tokens. Zero where the agent reports none for an interrupted or
-    /// over-budget turn; then [`TurnUsage::since_last_result`] or the streamed
-    /// [`AgentEvent::Usage`] tells.
+    /// The turn's tokens. Zero if the agent reports none for an interrupted or over-budget turn;
+    /// then use [`TurnUsage::since_last_result`] or the streamed [`AgentEvent::Usage`].
     pub tokens: TokenUsage,
-    /// The cost in US dollars as the agent states it. Raw: Claude 2.1.329 counts
-    /// every turn of the session, also those before a resume; 2.1.197 counts the
-    /// process's own. Use [`TurnUsage::turn_cost_usd`] for the turn's.
+    /// The cost in US dollars as the agent reports it. Raw: Claude 2.1.329 counts every turn of the
+    /// session, including those before a resume; 2.1.197 counts the process's own. Use
+    /// [`TurnUsage::turn_cost_usd`] for the turn's.
     pub cost_usd_cumulative: f64,
     /// By model, what was used since the last result; absent in older versions and
     /// in single-object output.
     pub since_last_result: Option<BTreeMap<String, ModelUsage>>,
-    /// How often the model was asked.
+    /// Number of requests to the model.
     pub num_turns: u32,
     /// How long the turn took.
     pub duration_ms: u64,
 }
 
 impl TurnUsage {
-    /// The cost of this turn alone, in US dollars, where the agent says it;
-    /// otherwise none, and the caller subtracts cumulative costs.
+    /// The cost of this turn alone, in US dollars, if the agent reports it; otherwise none, and the
+    /// caller subtracts cumulative costs.
     pub fn turn_cost_usd(&self) -> Option<f64> {
         self.since_last_result
             .as_ref()
             .map(|models| models.values().map(|model| model.cost_usd).sum())
     }
 
-    /// The best count of the turn's tokens: as reported, else the delta by model,
-    /// else what was streamed.
+    /// The best count of the turn's tokens: as reported, otherwise the delta by model, otherwise
+    /// what was streamed.
     #[must_use]
     pub fn best_tokens(&self, streamed: TokenUsage) -> TokenUsage {
         let delta = self
@@ -176,26 +174,26 @@ impl TurnUsage {
 /// A usage limit that was hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitHit {
-    /// When it can go on, where the agent says so.
+    /// When it resets, if the agent says so.
     pub resets_at: Option<Timestamp>,
 }
 
-/// The agent's own word on how its turn ended. It is a claim: the outcome is
-/// decided from it together with the way the process ended.
+/// The agent's own report on how its turn ended. It is a claim: the outcome also depends on how the
+/// process ended.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TurnEnd {
     /// Whether the agent calls the turn failed.
     pub is_error: bool,
-    /// The kind of end in the agent's words (`success`, `error_max_budget_usd`).
-    /// `success` says nothing: it also stands on API errors.
+    /// The kind of end in the agent's words (`success`, `error_max_budget_usd`). `success` proves
+    /// nothing: API errors have it too.
     pub kind: String,
     /// The last text, or the error's text.
     pub text: Option<String>,
     /// Error texts.
     pub errors: Vec<String>,
-    /// Tools that were refused for want of permission.
+    /// Tools that were refused for lack of permission.
     pub denied_tools: Vec<String>,
-    /// The API's status where it answered with an error.
+    /// The API's status if it answered with an error.
     pub api_status: Option<u16>,
     /// Why the agent's loop stopped (`completed`, `api_error`, `aborted_tools`).
     pub stop: Option<String>,
@@ -205,13 +203,13 @@ pub struct TurnEnd {
     pub usage: TurnUsage,
 }
 
-/// One short line out of any text: control and direction-changing characters
-/// become spaces, runs of blanks become one, at most [`SUMMARY_CHARS`] characters.
+/// Any text as one short line: control and direction-changing characters become spaces, runs of
+/// blanks become one, at most [`SUMMARY_CHARS`] characters.
 pub fn summarise(text: &str) -> String {
     bounded_line(text, SUMMARY_CHARS)
 }
 
-/// [`summarise`] with a bound of the caller's.
+/// [`summarise`] with another limit.
 pub fn bounded_line(text: &str, max_chars: usize) -> String {
     let mut line = String::new();
     let mut count = 0;
@@ -235,7 +233,7 @@ pub fn bounded_line(text: &str, max_chars: usize) -> String {
     line
 }
 
-/// Characters that show nothing or turn the direction of what follows.
+/// Characters that are invisible or change the direction of what follows.
 pub(crate) fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

@@ -1,9 +1,7 @@
-//! A process to start, as data: what the agents' command builders make and the
-//! host runs.
+//! A process to start, as data: made by the agents' command builders and run by the host.
 //!
-//! Invariants: no secret is in `args` (they show in the process list); the
-//! environment is complete, so who starts it clears the inherited one first; the
-//! prompt is in `stdin`, never in `args`.
+//! Invariants: no secret is in `args` (they show in the process list); the environment is complete,
+//! so whoever starts it clears the inherited one first; the prompt is in `stdin`, never in `args`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -21,12 +19,12 @@ pub struct Invocation {
     pub args: Vec<OsString>,
     /// Its whole environment. Values are wrapped because some are credentials.
     pub env: Vec<(String, SecretString)>,
-    /// All of its standard input; it ends where these bytes do.
+    /// All of its standard input.
     pub stdin: Vec<u8>,
 }
 
 impl Invocation {
-    /// Adds a variable, in place of one with the same name.
+    /// Adds a variable, replacing one with the same name.
     pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
         self.env.retain(|(known, _)| known != name);
         let value: String = value.into();

@@ -1,38 +1,38 @@
-//! Bytes of any chunking into complete, bounded lines.
+//! Splits chunks of bytes into complete lines of limited length.
 //!
-//! Used by the readers of both agents' streams. A line over [`MAX_LINE`] is
-//! skipped and counted, never fatal: an agent that read a huge file prints it
-//! back, and the turn goes on. Invalid UTF-8 is replaced, blank lines are
-//! dropped. Memory held is at most one line, and little once it has ended.
+//! Used by the readers of both agents' streams. A line over [`MAX_LINE`] is skipped and counted,
+//! never fatal: an agent that read a huge file prints it back, and the turn goes on. Invalid UTF-8
+//! is replaced, blank lines are dropped. Holds at most one line in memory, and little once it has
+//! ended.
 
 use serde::{Deserialize, Serialize};
 
-/// The longest line that is read, in bytes: 8 MiB. The longest lines seen are tool
-/// results that carry an image or a whole file, somewhat over 5 MB.
+/// Maximum length of a line, in bytes: 8 MiB. The longest lines seen are tool results with an image
+/// or a whole file, somewhat over 5 MB.
 pub const MAX_LINE: usize = 8 * 1024 * 1024;
 
-/// How much room of a line that has ended is kept for the next, in bytes. A reader lives
-/// as long as its run, and most lines are short.
+/// How much of a line's buffer is kept for the next line, in bytes. A reader lives as long as its
+/// run, and most lines are short.
 const KEPT: usize = 64 * 1024;
 
 /// Splits a byte stream into lines.
 #[derive(Debug, Clone)]
 pub struct LineReader {
     buffer: Vec<u8>,
-    /// Bytes of the line under way, kept or skipped.
+    /// Bytes of the current line, kept or skipped.
     pending: u64,
     skipping: bool,
     max_line: usize,
     position: LinePosition,
 }
 
-/// How far a stream was read: enough to go on after a restart.
+/// How far a stream was read: enough to continue after a restart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinePosition {
-    /// Bytes up to and with the last newline that was consumed. Going on from here
-    /// repeats no line and loses none.
+    /// Bytes up to and including the last consumed newline. Continuing from here repeats no line
+    /// and loses none.
     pub offset: u64,
-    /// Lines that were over the limit and were skipped.
+    /// Lines over the limit that were skipped.
     pub skipped: u64,
 }
 
@@ -42,12 +42,12 @@ impl LineReader {
         Self::with_limit(position, MAX_LINE)
     }
 
-    /// [`LineReader::new`] with a limit of the caller's.
+    /// [`LineReader::new`] with another limit.
     pub fn with_limit(position: LinePosition, max_line: usize) -> Self {
         Self { buffer: Vec::new(), pending: 0, skipping: false, max_line, position }
     }
 
-    /// Takes the next bytes and hands every line that they complete to `each`.
+    /// Takes the next bytes and passes every line that they complete to `each`.
     pub fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(&str)) {
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.extend(&bytes[..end]);
@@ -58,13 +58,13 @@ impl LineReader {
         self.extend(bytes);
     }
 
-    /// Hands a last line without a newline to `each`. To be called once, when no
-    /// more bytes can come.
+    /// Passes a last line without a newline to `each`. To be called once, when no more bytes can
+    /// come.
     pub fn finish(&mut self, mut each: impl FnMut(&str)) {
         self.end_line(&mut each);
     }
 
-    /// How far this is.
+    /// The current position.
     pub fn position(&self) -> LinePosition {
         self.position
     }
@@ -80,8 +80,8 @@ impl LineReader {
     }
 
     fn end_line(&mut self, each: &mut impl FnMut(&str)) {
-        // The position moves only over whole lines, also over skipped ones, so that
-        // no reader starts in the middle of one.
+        // The position moves only over whole lines, even skipped ones, so that no reader starts
+        // inside a line.
         self.position.offset += std::mem::take(&mut self.pending);
         if std::mem::take(&mut self.skipping) {
             self.position.skipped += 1;

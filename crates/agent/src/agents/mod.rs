@@ -1,10 +1,9 @@
 //! The coding agents: how each is started and how its output is read.
 //!
-//! Everything here is a translation and does no input or output of its own: a
-//! request becomes an [`Invocation`], output bytes become [`AgentEvent`]s, and
-//! the last of them with the way the process ended becomes a [`TurnOutcome`].
-//! Running the process is the host's. The one exception is the scripted agent's
-//! own program, which the binary re-executes as a hidden subcommand.
+//! Everything here is a translation without I/O: a request becomes an [`Invocation`], output bytes
+//! become [`AgentEvent`]s, and the last of them together with the end of the process becomes a
+//! [`TurnOutcome`]. The host runs the process. The one exception is the scripted agent's own
+//! program, which the binary re-executes as a hidden subcommand.
 
 pub mod claude;
 pub mod event;

@@ -1,8 +1,8 @@
-//! How a turn came out, in one vocabulary for every agent.
+//! The outcome of a turn, in one vocabulary for every agent.
 //!
-//! The folds of each agent make these from the stream's end and the process's
-//! end; the control plane acts on them. Finished, failed, interrupted by us and
-//! lost are kept apart, and a failure says what happened and how to mend it.
+//! The folds of each agent make these from the end of the stream and of the process; the control
+//! plane acts on them. Finished, failed, interrupted by us and lost are kept apart, and a failure
+//! says what happened and how to fix it.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -26,13 +26,13 @@ pub enum Exit {
         /// Why not.
         message: String,
     },
-    /// Its host is gone, and how it ended is not known.
+    /// Its host is gone, and how it ended is unknown.
     Lost,
 }
 
 impl Exit {
-    /// The signal that ended the process, also where a shell-like parent or the
-    /// process's own handler turned it into an exit code of 128 and more.
+    /// The signal that ended the process, even if a shell-like parent or the process's own handler
+    /// turned it into an exit code of 128 and more.
     pub fn signal(&self) -> Option<i32> {
         match self {
             Self::Signalled { signal } => Some(*signal),
@@ -53,31 +53,30 @@ impl std::fmt::Display for Exit {
     }
 }
 
-/// How a turn came out.
+/// The outcome of a turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum TurnOutcome {
-    /// The agent ended its turn and nothing went wrong. Says nothing of the work's
-    /// quality.
+    /// The agent ended its turn without an error. Says nothing about the quality of the work.
     Finished {
         /// The agent's last text.
         text: String,
     },
     /// The turn failed.
     Failed {
-        /// Why, as far as anything acts on it.
+        /// Why, in the kinds that are acted on.
         reason: FailReason,
-        /// What the agent or the system said, one bounded line; may be empty.
+        /// The message of the agent or the system, one line of limited length; may be empty.
         message: String,
     },
     /// We interrupted it before it was done.
     Interrupted,
-    /// Its process or its host went away without a word.
+    /// Its process or its host disappeared.
     Lost,
 }
 
-/// Why a turn failed, as far as anything acts on it. `Display` says what happened
-/// and how to mend it.
+/// Why a turn failed, in the kinds that are acted on. `Display` says what happened and how to fix
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum FailReason {
@@ -92,7 +91,7 @@ pub enum FailReason {
     BudgetExceeded,
     /// The account has used up its allowance.
     UsageLimit {
-        /// When it can go on, where that is known.
+        /// When it resets, if known.
         resets_at: Option<Timestamp>,
     },
     /// The conversation was to be opened, but its id is taken.
@@ -111,53 +110,53 @@ pub enum FailReason {
         /// The signal's number.
         signal: i32,
     },
-    /// The agent says that its turn was interrupted, but not by us.
+    /// The agent says that its turn was interrupted, but we did not do it.
     Aborted,
-    /// The process ended without saying how its turn ended.
+    /// The process ended without a report on its turn.
     NoResult,
-    /// What it printed is not what this agent prints.
+    /// Its output is not that of this agent.
     Garbage {
         /// How many lines could not be read.
         lines: u64,
     },
     /// The process could not be started, or refused to start.
     StartFailed,
-    /// The agent says that the turn failed, for none of the reasons above.
+    /// The agent says that the turn failed, for another reason.
     AgentError,
 }
 
-/// What can mend a failed turn.
+/// What can fix a failed turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovery {
-    /// The same turn again after a while: resume the conversation and ask anew.
+    /// The same turn again after a while: resume the conversation and send the prompt again.
     Retry,
-    /// The same turn again once the allowance is back; unknown means probing slowly.
+    /// The same turn again once the limit has reset; unknown means trying now and then.
     WaitUntil(Option<Timestamp>),
     /// The same turn now, resuming the conversation instead of opening it.
     Resume,
     /// The same turn now, opening the conversation instead of resuming it.
     Open,
-    /// The same turn again once what the agent needs is back, be it the sign-in, the model's API
-    /// or the program; nobody says when, so that it is tried again slowly. Whoever starts it for
-    /// something else meanwhile gets no further.
+    /// The same turn again once what the agent needs is available: the sign-in, the model's API or
+    /// the program. Nobody says when, so it is tried at growing intervals. Other turns of the same
+    /// agent would fail meanwhile.
     Later(Lack),
-    /// Nothing but a person: a retry would fail in the same way.
+    /// Only a person: a retry would fail in the same way.
     Person,
 }
 
-/// What an agent needs and had not.
+/// What an agent lacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lack {
-    /// A credential that the model's API takes.
+    /// A credential that the model's API accepts.
     SignIn,
-    /// The model's API, answering.
+    /// A model's API that answers.
     Model,
-    /// Its program, starting.
+    /// A program that starts.
     Program,
 }
 
 impl FailReason {
-    /// What can mend it.
+    /// What can fix it.
     pub fn recovery(&self) -> Recovery {
         match self {
             Self::ApiError { status } if is_passing(*status) => Recovery::Later(Lack::Model),
@@ -166,8 +165,7 @@ impl FailReason {
             }
             Self::StartFailed => Recovery::Later(Lack::Program),
             Self::Killed { .. } | Self::Aborted | Self::NoResult => Recovery::Retry,
-            // It may have been raised meanwhile; where it was not, there is nothing left to
-            // try again with.
+            // The budget may have been raised meanwhile; otherwise nothing is left for a retry.
             Self::BudgetExceeded => Recovery::Retry,
             Self::UsageLimit { resets_at } => Recovery::WaitUntil(*resets_at),
             Self::SessionInUse => Recovery::Resume,
@@ -180,14 +178,14 @@ impl FailReason {
         }
     }
 
-    /// Whether trying again by itself can help at all.
+    /// Whether retrying by itself can help at all.
     pub fn is_retryable(&self) -> bool {
         self.recovery() != Recovery::Person
     }
 }
 
-/// Statuses that a later try may not meet: no answer, timeouts, conflicts, rate
-/// limits, and everything that is the server's fault (529 is "overloaded").
+/// Statuses that a retry may not meet: no answer, timeouts, conflicts, rate limits, and every
+/// server error (529 is "overloaded").
 fn is_passing(status: Option<u16>) -> bool {
     match status {
         None => true,
@@ -207,7 +205,7 @@ impl std::fmt::Display for FailReason {
             ),
             Self::UsageLimit { resets_at: Some(at) } => write!(
                 f,
-                "the account's usage limit is reached: it goes on by itself after {at}"
+                "the account's usage limit is reached: it resets at {at}, and the run continues by itself"
             ),
             Self::UsageLimit { resets_at: None } => f.write_str(
                 "the account's usage limit is reached: wait until it resets, or use another credential",
@@ -228,10 +226,10 @@ impl std::fmt::Display for FailReason {
             ),
             Self::Killed { signal } => write!(
                 f,
-                "signal {signal} ended the agent, and not by our doing: look for a memory limit or an operator, then retry"
+                "signal {signal} ended the agent, and we did not send it: look for a memory limit or an operator, then retry"
             ),
             Self::Aborted => f.write_str(
-                "the turn was interrupted from outside, and not by our doing: retry it",
+                "the turn was interrupted, but not by us: retry it",
             ),
             Self::NoResult => f.write_str(
                 "the agent ended without saying how its turn ended: retry it, and see its standard error",
@@ -283,9 +281,9 @@ impl std::fmt::Display for TurnOutcome {
             Self::Failed { reason, message } if message.is_empty() => reason.fmt(f),
             Self::Failed { reason, message } => write!(f, "{reason} (it said: {message})"),
             Self::Interrupted => f.write_str("the turn was interrupted by us"),
-            Self::Lost => f.write_str(
-                "the agent's process or its host is gone without a word: retry the turn",
-            ),
+            Self::Lost => {
+                f.write_str("the agent's process or its host disappeared: retry the turn")
+            }
         }
     }
 }

@@ -1,9 +1,8 @@
-//! One door to reading a turn, whichever agent runs it: bytes in, events out,
-//! and at the end the outcome.
+//! One way to read a turn, whichever agent runs it: bytes in, events out, and the outcome at the
+//! end.
 //!
-//! Called by whoever tails a host job's output. A reader can be stored as a
-//! [`Checkpoint`] and built again from it, so that a control plane that was killed
-//! goes on from the byte where it was.
+//! Called by whoever tails a host job's output. A reader can be stored as a [`Checkpoint`] and
+//! built from it again, so that a new control plane continues at the same byte.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +24,7 @@ pub enum AgentKind {
 }
 
 impl AgentKind {
-    /// What it is called where its lines are kept and handed on.
+    /// Its name where its lines are stored and passed on.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Claude => "claude",
@@ -33,7 +32,7 @@ impl AgentKind {
         }
     }
 
-    /// The kind of that name.
+    /// The kind with that name.
     pub fn named(name: &str) -> Option<Self> {
         [Self::Claude, Self::Scripted].into_iter().find(|kind| kind.name() == name)
     }
@@ -46,7 +45,7 @@ pub struct TurnReader {
     state: State,
 }
 
-/// Where a reader stood. Feed the bytes from [`Checkpoint::offset`] on to a reader
+/// The position and state of a reader. Feed the bytes from [`Checkpoint::offset`] on to a reader
 /// made from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -62,7 +61,7 @@ enum State {
 }
 
 impl Checkpoint {
-    /// The first byte that was not yet consumed.
+    /// The first byte that was not consumed yet.
     pub fn offset(&self) -> u64 {
         self.position.offset
     }
@@ -78,12 +77,12 @@ impl TurnReader {
         Self { lines: LineReader::new(LinePosition::default()), state }
     }
 
-    /// A reader that goes on where another one stood.
+    /// A reader that continues from a checkpoint.
     pub fn resume(checkpoint: Checkpoint) -> Self {
         Self { lines: LineReader::new(checkpoint.position), state: checkpoint.state }
     }
 
-    /// Where this one stands: after the last complete line.
+    /// Its position: after the last complete line.
     pub fn checkpoint(&self) -> Checkpoint {
         Checkpoint { position: self.lines.position(), state: self.state.clone() }
     }
@@ -107,7 +106,7 @@ impl TurnReader {
         events
     }
 
-    /// Whether a tool call is under way.
+    /// Whether a tool call is open.
     pub fn tool_open(&self) -> bool {
         match &self.state {
             State::Claude(state) => state.tool_open(),
@@ -115,7 +114,7 @@ impl TurnReader {
         }
     }
 
-    /// The end of the last turn that ended, as the agent told it.
+    /// The end of the last turn that ended, as the agent reported it.
     pub fn end(&self) -> Option<&TurnEnd> {
         match &self.state {
             State::Claude(state) => state.end(),
@@ -123,7 +122,7 @@ impl TurnReader {
         }
     }
 
-    /// What the agent waits to be told.
+    /// The agent's open questions.
     pub fn asks(&self) -> &[Ask] {
         match &self.state {
             State::Claude(state) => state.asks(),
@@ -131,7 +130,7 @@ impl TurnReader {
         }
     }
 
-    /// The id of the newest line of ours that the agent took up.
+    /// The id of the newest line of ours that the agent processed.
     pub fn echoed(&self) -> Option<&str> {
         match &self.state {
             State::Claude(state) => state.echoed(),
@@ -139,7 +138,7 @@ impl TurnReader {
         }
     }
 
-    /// Tokens of answers that had not ended when the turn did.
+    /// Tokens of answers that were cut off at the end of the turn.
     pub fn cut_off(&self) -> TokenUsage {
         match &self.state {
             State::Claude(state) => state.cut_off(),
@@ -147,7 +146,7 @@ impl TurnReader {
         }
     }
 
-    /// The best count of tokens so far, also where no end came.
+    /// The best count of tokens so far, even without an end.
     pub fn tokens(&self) -> TokenUsage {
         let streamed = match &self.state {
             State::Claude(state) => state.streamed(),
@@ -168,9 +167,9 @@ impl TurnReader {
         garbage + self.lines.position().skipped
     }
 
-    /// How the turn came out, once the process ended and [`TurnReader::finish`] was
-    /// called. `stderr_tail` is the end of its standard error; `interrupted_by_us`
-    /// is whether we asked it to stop.
+    /// The outcome of the turn, once the process ended and [`TurnReader::finish`] was called.
+    /// `stderr_tail` is the end of its standard error; `interrupted_by_us` is whether we stopped
+    /// it.
     pub fn outcome(&self, exit: &Exit, stderr_tail: &str, interrupted_by_us: bool) -> TurnOutcome {
         match &self.state {
             State::Claude(state) => claude::outcome::fold(&claude::outcome::Evidence {

@@ -1,6 +1,6 @@
-//! The host and the sandbox by themselves: `afk-host host DIR`, `afk-host sandbox-init …`.
+//! The host and the sandbox as a program: `afk-host host DIR`, `afk-host sandbox-init …`.
 //!
-//! What the tests of this crate run; the `afk` binary has the same two as hidden subcommands.
+//! For the tests of this crate; the `afk` binary has the same two as hidden subcommands.
 
 use std::ffi::OsString;
 use std::process::ExitCode;

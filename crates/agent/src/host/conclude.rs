@@ -1,5 +1,5 @@
-//! The last things done to a job's folder when its host is dead or done: writing down an end
-//! that the host could not, and deleting it. Both under the host's lock, both blocking.
+//! The last changes to a job's folder when its host is dead or done: recording the end if the host
+//! could not, and deleting the folder. Both under the host's lock, both blocking.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -12,7 +12,7 @@ use super::files::{Folder, HostRecord, random};
 use super::spec::{End, EndHow, KilledBy};
 use super::sweep;
 
-/// How concluding went.
+/// The result of concluding.
 pub(super) enum Concluded {
     Ended(End),
     Lost,
@@ -27,7 +27,7 @@ pub(super) fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy
         Ok(None) => return Concluded::Locked,
         Err(error) => return Concluded::Failed(error),
     };
-    // It may have come to its end, or another may have concluded it, before we had the lock.
+    // It may have ended, or another process may have concluded it, before we had the lock.
     match folder.read("end.json") {
         Ok(Some(end)) => return Concluded::Ended(end),
         Ok(None) => {}
@@ -61,14 +61,14 @@ pub(super) fn conclude(folder: &Folder, record: &HostRecord, by: Option<KilledBy
     }
 }
 
-/// Deletes the folder under its lock; `false` when somebody holds that.
+/// Deletes the folder under its lock; `false` if somebody holds that.
 pub(super) fn remove(folder: &Folder) -> io::Result<bool> {
     let Some(_lock) = folder.lock()? else { return Ok(false) };
     delete(folder).map(|()| true)
 }
 
-/// Deletes the folder of a job that no host has or had; `false` where one has. A host that is
-/// still on its way finds nothing to own, and goes.
+/// Deletes the folder of a job that never had a host; `false` if it has one. A host that is just
+/// starting finds nothing to own, and exits.
 pub(super) fn withdraw(folder: &Folder) -> io::Result<bool> {
     let Some(_lock) = folder.lock()? else { return Ok(false) };
     if ["host.json", "end.json", "lost"].iter().any(|name| folder.has(name)) {
@@ -79,7 +79,7 @@ pub(super) fn withdraw(folder: &Folder) -> io::Result<bool> {
 
 fn delete(folder: &Folder) -> io::Result<()> {
     let path = folder.path();
-    // Out of its place first, so that a crash half way leaves no half of a job there.
+    // Renamed first, so that a crash half way leaves no half of a job in its place.
     let aside = path.with_file_name(format!(".removed-{}", random()?));
     fs::rename(path, &aside)?;
     if fs::remove_dir_all(&aside).is_err() {

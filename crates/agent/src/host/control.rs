@@ -1,9 +1,8 @@
-//! The control socket: one question and one answer a connection, as lines of JSON.
+//! The control socket: one request and one answer for each connection, as lines of JSON.
 //!
-//! Without bubblewrap a job can connect to any socket it can name, so every question
-//! carries the folder's token, which no job can read. Sizes and waits are bounded on
-//! both sides. This file speaks; what an ask does is [`super::serve`]'s and
-//! [`super::pump`]'s.
+//! Without bubblewrap a job can connect to any socket it can name, so every request carries the
+//! folder's token, which no job can read. Sizes and waits are limited on both sides. This file is
+//! the protocol; [`super::serve`] and [`super::pump`] carry requests out.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -17,38 +16,38 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::spec::{KilledBy, StopSignal};
 
-/// Bytes of input that one question may carry.
+/// Bytes of input that one request may carry.
 pub(super) const WRITE_LIMIT: usize = 1 << 20;
 
 /// How long either side waits for the other.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Connections at a time; more are turned away.
+/// Connections at a time; further ones are closed.
 const CONNECTIONS: usize = 16;
 
-/// A question's first line, an answer.
+/// Maximum length of a request's first line, or of an answer.
 const LINE_LIMIT: u64 = 4096;
 
-/// What a control plane asks of a host.
+/// A control plane's request to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case")]
-pub(super) enum Ask {
-    /// Is somebody there? And: I am.
+pub(super) enum HostRequest {
+    /// Checks that somebody is there, and renews.
     Renew,
     /// Ask the job to end, and end it after `grace_ms`.
     Interrupt { signal: StopSignal, grace_ms: u64, by: KilledBy },
     /// End the job.
     Kill { by: KilledBy },
-    /// `len` bytes that follow the line are the input from `offset` on.
+    /// `len` bytes after the line are the input from `offset` on.
     Write { offset: u64, len: usize },
     /// There is no more input.
     CloseStdin,
 }
 
-/// What the host answers.
+/// The host's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
-pub(super) enum Answer {
+pub(super) enum HostAnswer {
     /// Done; the input is this long now.
     Done { stdin_len: u64 },
     /// Not done, and why.
@@ -59,14 +58,14 @@ pub(super) enum Answer {
 struct Line {
     token: String,
     #[serde(flatten)]
-    ask: Ask,
+    ask: HostRequest,
 }
 
-/// Answers questions on threads of its own until the process ends.
+/// Answers requests on its own threads until the process ends.
 pub(super) fn listen(
     socket: &Path,
     token: String,
-    answer: impl Fn(Ask, Vec<u8>) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(HostRequest, Vec<u8>) -> HostAnswer + Send + Sync + 'static,
 ) -> io::Result<()> {
     let listener = UnixListener::bind(socket)?;
     let answer = Arc::new(answer);
@@ -82,7 +81,7 @@ pub(super) fn listen(
             let (answer, count, token) =
                 (Arc::clone(&answer), Arc::clone(&open), Arc::clone(&token));
             let served = std::thread::Builder::new().spawn(move || {
-                // Whoever asks and hangs up gets no answer; there is nobody to tell.
+                // A client that hangs up gets no answer.
                 let _ = serve(&connection, &token, answer.as_ref());
                 count.fetch_sub(1, Ordering::SeqCst);
             });
@@ -97,14 +96,14 @@ pub(super) fn listen(
 fn serve(
     connection: &UnixStream,
     token: &str,
-    answer: impl Fn(Ask, Vec<u8>) -> Answer,
+    answer: impl Fn(HostRequest, Vec<u8>) -> HostAnswer,
 ) -> io::Result<()> {
     connection.set_read_timeout(Some(PATIENCE))?;
     connection.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(connection);
     let answered = match read_ask(&mut reader, token)? {
         Ok((ask, bytes)) => answer(ask, bytes),
-        Err(reason) => Answer::Refused { reason: reason.to_owned() },
+        Err(reason) => HostAnswer::Refused { reason: reason.to_owned() },
     };
     let mut line = serde_json::to_vec(&answered)?;
     line.push(b'\n');
@@ -115,19 +114,19 @@ fn serve(
 fn read_ask(
     reader: &mut impl BufReadTake,
     token: &str,
-) -> io::Result<Result<(Ask, Vec<u8>), &'static str>> {
+) -> io::Result<Result<(HostRequest, Vec<u8>), &'static str>> {
     let mut line = Vec::new();
     reader.take(LINE_LIMIT).read_until(b'\n', &mut line)?;
     let Ok(Line { token: given, ask }) = serde_json::from_slice(&line) else {
-        return Ok(Err("this is no question that this host understands"));
+        return Ok(Err("this is not a request that this host knows"));
     };
     if !same(given.as_bytes(), token.as_bytes()) {
         return Ok(Err("the token is not this job's"));
     }
     let mut bytes = Vec::new();
-    if let Ask::Write { offset: _, len } = ask {
+    if let HostRequest::Write { offset: _, len } = ask {
         if len > WRITE_LIMIT {
-            return Ok(Err("more input than one question may carry"));
+            return Ok(Err("more input than one request may carry"));
         }
         bytes.resize(len, 0);
         reader.read_exact(&mut bytes)?;
@@ -144,13 +143,18 @@ trait BufReadTake: io::BufRead {
 
 impl<R: io::BufRead> BufReadTake for R {}
 
-/// Compares in a time that tells nothing of where they differ.
+/// Compares in constant time.
 fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left.iter().zip(right).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
 
-/// Asks one question. Every failure, silence too, means that the host cannot be talked to.
-pub(super) async fn ask(socket: &Path, token: &str, ask: Ask, bytes: &[u8]) -> io::Result<Answer> {
+/// Sends one request. Every failure, even silence, means that the host cannot be reached.
+pub(super) async fn send(
+    socket: &Path,
+    token: &str,
+    ask: HostRequest,
+    bytes: &[u8],
+) -> io::Result<HostAnswer> {
     let mut line = serde_json::to_vec(&Line { token: token.to_owned(), ask })?;
     line.push(b'\n');
     let exchange = async {
@@ -170,18 +174,18 @@ pub(super) async fn ask(socket: &Path, token: &str, ask: Ask, bytes: &[u8]) -> i
 mod tests {
     use super::*;
 
-    fn check(sent: &[u8], expected: &Result<(Ask, Vec<u8>), &'static str>) {
+    fn check(sent: &[u8], expected: &Result<(HostRequest, Vec<u8>), &'static str>) {
         let got = read_ask(&mut BufReader::new(sent), "right").expect("readable");
         assert_eq!(&got, expected, "{}", String::from_utf8_lossy(sent));
     }
 
     #[test]
     fn questions() {
-        let unknown = "this is no question that this host understands";
-        check(br#"{"token":"right","ask":"renew"}"#, &Ok((Ask::Renew, Vec::new())));
+        let unknown = "this is not a request that this host knows";
+        check(br#"{"token":"right","ask":"renew"}"#, &Ok((HostRequest::Renew, Vec::new())));
         check(
             b"{\"token\":\"right\",\"ask\":\"write\",\"offset\":3,\"len\":2}\n\xff\n",
-            &Ok((Ask::Write { offset: 3, len: 2 }, b"\xff\n".to_vec())),
+            &Ok((HostRequest::Write { offset: 3, len: 2 }, b"\xff\n".to_vec())),
         );
         check(br#"{"token":"wrong","ask":"renew"}"#, &Err("the token is not this job's"));
         check(br#"{"token":"","ask":"renew"}"#, &Err("the token is not this job's"));
@@ -191,7 +195,7 @@ mod tests {
         check(&[b'{'; 10_000], &Err(unknown));
         check(
             b"{\"token\":\"right\",\"ask\":\"write\",\"offset\":0,\"len\":99999999}\n",
-            &Err("more input than one question may carry"),
+            &Err("more input than one request may carry"),
         );
     }
 }

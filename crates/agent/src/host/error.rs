@@ -1,12 +1,12 @@
-//! Why something could not be done with a job: what a control plane sees.
+//! Why an operation on a job failed, from the control plane's side.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why something could not be done with a job.
+/// Why an operation on a job failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// The folder, or a file in it.
+    /// An I/O error of the folder or a file in it.
     #[error("job in {dir}: cannot {what}: {source}")]
     Io {
         /// The job's folder.
@@ -24,12 +24,12 @@ pub enum HostError {
         /// Whose it is.
         found: String,
     },
-    /// The host was started and did not begin.
+    /// The host was started but did not begin.
     #[error("job in {dir}: its host did not begin{said}")]
     NotBegun {
         /// The job's folder.
         dir: PathBuf,
-        /// What it said, if anything.
+        /// Its message, if any.
         said: String,
     },
     /// The host does not answer. Only [`Job::kill`] helps.
@@ -37,7 +37,7 @@ pub enum HostError {
     Silent {
         /// The job's folder.
         dir: PathBuf,
-        /// How it was silent.
+        /// The error.
         source: io::Error,
     },
     /// The host refused.
@@ -48,19 +48,19 @@ pub enum HostError {
         /// Why.
         reason: String,
     },
-    /// The job is over, so there is nothing to ask of it.
+    /// The job is over.
     #[error("job in {dir}: it is over")]
     Over {
         /// The job's folder.
         dir: PathBuf,
     },
-    /// The job goes on, so it cannot be removed.
+    /// The job is still running, so it cannot be removed.
     #[error("job in {dir}: it is still running; end it first")]
     StillRunning {
         /// The job's folder.
         dir: PathBuf,
     },
-    /// Processes survived everything.
+    /// Processes could not be killed.
     #[error("job in {dir}: {reason}")]
     Undead {
         /// The job's folder.

@@ -1,4 +1,4 @@
-//! A job's folder: names, locks, and writes that are whole or absent after a power cut.
+//! A job's folder: names, locks, and writes that are complete or absent after a power cut.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -14,7 +14,7 @@ use super::spec::hex;
 use crate::sandbox::Strength;
 use crate::sandbox::processes::ProcessId;
 
-/// A state file larger than this is none of ours.
+/// A larger state file is not ours.
 const STATE_LIMIT: u64 = 32 << 20;
 
 /// The folder of one job.
@@ -30,7 +30,7 @@ pub(super) struct HostRecord {
     pub(super) boot: String,
     /// The marker in the environment of every process of the job, `NAME=value`.
     pub(super) marker: String,
-    /// Where the job's control group is or would be, where the machine has such groups.
+    /// Where the job's control group is or would be, if the machine has such groups.
     #[serde(default)]
     pub(super) group: Option<PathBuf>,
     /// The box, once it is started.
@@ -40,25 +40,25 @@ pub(super) struct HostRecord {
 /// A started box.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Running {
-    /// The box's first process: with it everything in the box ends.
+    /// The box's first process: everything in the box ends with it.
     pub(super) root: ProcessId,
     /// What the host spawned: bubblewrap's monitor, or the first process itself.
     pub(super) launcher: ProcessId,
     /// When.
     pub(super) started_at: Timestamp,
-    /// How well it is boxed.
+    /// The strength of its box.
     pub(super) sandbox: Strength,
 }
 
 impl HostRecord {
-    /// Whether that host is still there.
+    /// Whether that host still lives.
     pub(super) fn is_alive(&self) -> bool {
         self.boot == boot() && self.host.is_alive()
     }
 }
 
 impl Folder {
-    /// Names it; makes nothing.
+    /// The folder at this path; does no I/O.
     pub(super) fn at(dir: impl Into<PathBuf>) -> Self {
         Self(dir.into())
     }
@@ -73,7 +73,7 @@ impl Folder {
         self.0.join(name)
     }
 
-    /// Makes it, for its owner only. Being there is fine.
+    /// Creates it, for its owner only. No error if it exists.
     pub(super) fn make(&self) -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -81,7 +81,7 @@ impl Folder {
         }
     }
 
-    /// Reads a state file; `None` when it is not there.
+    /// Reads a state file; `None` if it does not exist.
     pub(super) fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
         let file = match File::open(self.file(name)) {
             Ok(file) => file,
@@ -100,7 +100,8 @@ impl Folder {
         self.sync()
     }
 
-    /// Writes a file unless it is there; answers whether it was written. Of many at once, one wins.
+    /// Writes a file unless it exists; returns whether it was written. Of several at once, one
+    /// wins.
     pub(super) fn claim(&self, name: &str, body: &[u8]) -> io::Result<bool> {
         let fresh = self.fresh(name, body)?;
         let linked = fs::hard_link(&fresh, self.file(name));
@@ -112,12 +113,12 @@ impl Folder {
         }
     }
 
-    /// Whether a file is there.
+    /// Whether a file exists.
     pub(super) fn has(&self, name: &str) -> bool {
         fs::symlink_metadata(self.file(name)).is_ok()
     }
 
-    /// Takes the host's lock; `None` when somebody holds it, or the folder was swept away meanwhile.
+    /// Takes the host's lock; `None` if somebody holds it, or the folder was removed meanwhile.
     pub(super) fn lock(&self) -> io::Result<Option<File>> {
         let path = self.file("host.lock");
         let file = private().create(true).truncate(false).write(true).open(&path)?;
@@ -126,14 +127,14 @@ impl Folder {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        // A lock on a file that has left the folder keeps nobody out.
+        // A lock on a file that was removed from the folder keeps nobody out.
         let same = fs::metadata(&path)
             .is_ok_and(|now| file.metadata().is_ok_and(|held| now.ino() == held.ino()));
         Ok(same.then_some(file))
     }
 
     /// The path of the control socket, short enough for the kernel however long the folder's is.
-    /// Good while the returned descriptor is held.
+    /// Valid while the returned descriptor is held.
     pub(super) fn socket(&self) -> io::Result<(File, PathBuf)> {
         let folder = File::open(&self.0)?;
         let path = format!("/proc/self/fd/{}/sock", folder.as_raw_fd());
@@ -154,7 +155,7 @@ impl Folder {
     }
 }
 
-/// How files are opened that are for their owner only.
+/// Options for files that only their owner may access.
 pub(super) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.mode(0o600);
@@ -168,7 +169,7 @@ pub(super) fn random() -> io::Result<String> {
     Ok(hex(&bytes))
 }
 
-/// What tells this boot from every other.
+/// Identifies this boot.
 pub(super) fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }

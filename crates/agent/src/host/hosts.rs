@@ -1,8 +1,7 @@
-//! Starting or attaching by key: the one way in.
+//! Starting a job or attaching to it by key.
 //!
-//! Two control planes, or one that was killed half way, may ask at the same time: the
-//! spec is claimed by one of them, hosts settle among themselves which of them it is,
-//! and everybody gets the same job.
+//! Two control planes, or one that crashed half way, may call at the same time: one of them claims
+//! the spec, hosts decide among themselves which one owns the job, and everybody gets the same job.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +21,7 @@ use super::job::{Job, LOOK};
 use super::serve::SUBCOMMAND;
 use super::spec::{JobSpec, Stdin, StoredSpec, hex};
 
-/// How long a new host may take to say that it is there.
+/// How long a new host may take to report that it is there.
 const BIRTH: Duration = Duration::from_secs(15);
 
 /// Starts jobs. `program` is the binary with the `host` and `sandbox-init` subcommands.
@@ -42,8 +41,8 @@ impl Hosts {
         std::env::current_exe().map(Self::new)
     }
 
-    /// Starts the job, or attaches to it if its key was ever started; never twice, whoever else
-    /// asks at the same time. A spec that is there already wins. Attaching renews.
+    /// Starts the job, or attaches to it if its key was ever started; never twice, even if called
+    /// concurrently. An existing spec wins. Attaching renews.
     pub async fn ensure(&self, spec: &JobSpec) -> Result<Job, HostError> {
         let job = Job::at(&spec.dir);
         job.blocking("write its spec", store_spec(spec)).await?;
@@ -59,7 +58,7 @@ impl Hosts {
             }
             if let Some(record) = job.read::<HostRecord>("host.json").await? {
                 if record.is_alive() {
-                    // One that does not answer is still attached to: the caller will find out.
+                    // A host that does not answer is still attached to: the caller will find out.
                     let _ = job.renew().await;
                 }
                 return Ok(job);
@@ -75,13 +74,13 @@ impl Hosts {
         }
     }
 
-    /// Starts a host, which leaves our session, and outlives us.
+    /// Starts a host, which leaves our session and outlives us.
     async fn spawn(&self, job: &Job, spec: &JobSpec) -> Result<(), HostError> {
         let told = |source| job.io("start its host", source);
         let log =
             private().create(true).append(true).open(job.folder.file("host.log")).map_err(told)?;
-        // A host outlives us and needs nothing of our environment but where programs are:
-        // what else is in it may be a secret.
+        // A host outlives us and only needs to know where programs are: other variables may be
+        // secrets.
         let path = std::env::var_os("PATH").map(|path| ("PATH", path));
         let mut child = tokio::process::Command::new(&self.program)
             .arg(SUBCOMMAND)
@@ -101,7 +100,7 @@ impl Hosts {
             .collect();
         let body = serde_json::to_vec(&secrets).map_err(|error| told(error.into()))?;
         if let Some(mut stdin) = child.stdin.take() {
-            // A second host for the same job goes without reading, which is as it should be.
+            // A second host for the same job exits without reading, as it should.
             let _ = tokio::time::timeout(control::PATIENCE, stdin.write_all(&body)).await;
         }
         // Waited for, so that it leaves no zombie while we live.
@@ -118,7 +117,7 @@ fn store_spec(spec: &JobSpec) -> impl FnOnce() -> io::Result<()> + Send + 'stati
         Stdin::Bytes(bytes) => (bytes.clone(), false),
         Stdin::Pipe(bytes) => (bytes.clone(), true),
     };
-    // Named by what is in it: of two who ask at once, neither can change the other's.
+    // Named by its content: of two concurrent callers, neither can change the other's.
     let input = (!first.is_empty()).then(|| format!("input-{}", hex(&Sha256::digest(&first))));
     let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let stored = StoredSpec {

@@ -1,8 +1,8 @@
-//! One job, from the control plane's side: look, renew, feed, end, clean up.
+//! One job, from the control plane's side: observe, renew, feed, end, clean up.
 //!
-//! Nothing here blocks the async runtime and nothing waits without a bound. Looking at a
-//! job costs a file or two; only asking one to do something talks to its host. Two control
-//! planes may do all of it at once.
+//! Nothing here blocks the async runtime and nothing waits without a limit. Reading a job's state
+//! costs a file or two; only a request talks to its host. Two control planes may do all of it at
+//! once.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -15,16 +15,16 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::conclude::{Concluded, conclude, remove, withdraw};
-use super::control::{self, Answer, Ask, WRITE_LIMIT};
+use super::control::{self, HostAnswer, HostRequest, WRITE_LIMIT};
 use super::error::HostError;
 use super::files::{Folder, HostRecord, boot};
 use super::spec::{End, KilledBy, StopSignal};
 use crate::sandbox::Strength;
 
-/// How long a host may take to kill its job before it is taken for wedged.
+/// How long a host may take to kill its job before it counts as stuck.
 const KILL: Duration = Duration::from_millis(2500);
 
-/// How often a state is looked at while waiting for it.
+/// How often a state is polled while waiting for it.
 pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 /// One job, by its folder. Cheap to clone; holding one keeps nothing open.
@@ -33,30 +33,30 @@ pub struct Job {
     pub(super) folder: Folder,
 }
 
-/// What a job is doing.
+/// The state of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {
-    /// Its host is there, or on the way; its box is not yet. A job whose starter died before
+    /// Its host is there, or starting; its box is not there yet. A job whose starter died before
     /// there was a host stays so until somebody ensures it again or withdraws it.
     Starting,
     /// It runs.
     Running {
-        /// The first process of its box, as this machine counts.
+        /// The first process of its box, in this machine's numbering.
         pid: i32,
         /// Since when.
         started_at: Timestamp,
-        /// How well it is boxed.
+        /// The strength of its box.
         sandbox: Strength,
     },
     /// It is over, and nothing of it is left.
     Ended(End),
-    /// Its host died before it could say how the job ended; nothing of it is left.
-    /// Whoever wants it again removes it first.
+    /// Its host died before it could record how the job ended; nothing of it is left. It must be
+    /// removed before it can be started again.
     Lost,
 }
 
 impl Job {
-    /// The job in this folder; `None` when there is none.
+    /// The job in this folder; `None` if there is none.
     pub fn open(dir: impl Into<PathBuf>) -> Option<Self> {
         let folder = Folder::at(dir);
         folder.has("spec.json").then_some(Self { folder })
@@ -71,8 +71,8 @@ impl Job {
         self.folder.path().to_path_buf()
     }
 
-    /// What it is doing. The first look after its host died ends what is left of it, which may
-    /// take seconds; every other look is two small files.
+    /// Its state. The first call after its host died ends what is left of it, which may take
+    /// seconds; every other call reads two small files.
     pub async fn status(&self) -> Result<JobState, HostError> {
         if let Some(end) = self.read("end.json").await? {
             return Ok(JobState::Ended(end));
@@ -99,7 +99,7 @@ impl Job {
         }
     }
 
-    /// Looks until it is over, or `bound` has passed; answers the last look.
+    /// Polls until it is over, or `bound` has passed; returns the last state.
     pub async fn wait(&self, bound: Duration) -> Result<JobState, HostError> {
         let deadline = Instant::now() + bound;
         let mut pause = LOOK;
@@ -118,7 +118,7 @@ impl Job {
         }
     }
 
-    /// Up to `max` bytes of its standard output from `offset` on; empty at the end so far.
+    /// Up to `max` bytes of its standard output from `offset` on; empty at the current end.
     pub async fn read_stdout(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stdout", offset, max).await
     }
@@ -138,13 +138,13 @@ impl Job {
         self.read_tail("stderr", max).await
     }
 
-    /// Up to `max` bytes of what it was given as input, from `offset` on.
+    /// Up to `max` bytes of its input so far, from `offset` on.
     pub async fn read_stdin(&self, offset: u64, max: usize) -> Result<Vec<u8>, HostError> {
         self.read_output("stdin", offset, max).await
     }
 
-    /// Overwrites `places` of its standard output with `byte`: parts that are written already.
-    /// The host only ever appends.
+    /// Overwrites `places` of its standard output with `byte`: parts that are written already. The
+    /// host only ever appends.
     pub async fn overwrite_stdout(
         &self,
         places: Vec<Range<u64>>,
@@ -164,33 +164,33 @@ impl Job {
         .await
     }
 
-    /// Tells the host that a control plane is there.
+    /// Renews it: a control plane is there.
     pub async fn renew(&self) -> Result<(), HostError> {
-        self.ask(Ask::Renew, &[]).await.map(drop)
+        self.request(HostRequest::Renew, &[]).await.map(drop)
     }
 
-    /// How long its input is so far: the offset for the next [`Job::write`].
+    /// The length of its input so far: the offset for the next [`Job::write`].
     pub async fn stdin_len(&self) -> Result<u64, HostError> {
-        self.ask(Ask::Renew, &[]).await
+        self.request(HostRequest::Renew, &[]).await
     }
 
-    /// Adds input at `offset`, which must be the end of what there is. Asking again with the same
-    /// offset and bytes changes nothing, so a caller may repeat after a crash. Answers the new length.
+    /// Adds input at `offset`, which must be the current end. Repeating a call with the same offset
+    /// and bytes changes nothing, so it may be repeated after a crash. Returns the new length.
     pub async fn write(&self, offset: u64, bytes: &[u8]) -> Result<u64, HostError> {
         let mut end = offset;
         for part in bytes.chunks(WRITE_LIMIT) {
-            end = self.ask(Ask::Write { offset: end, len: part.len() }, part).await?;
+            end = self.request(HostRequest::Write { offset: end, len: part.len() }, part).await?;
         }
         Ok(end)
     }
 
     /// Ends its input.
     pub async fn close_stdin(&self) -> Result<(), HostError> {
-        self.ask(Ask::CloseStdin, &[]).await.map(drop)
+        self.request(HostRequest::CloseStdin, &[]).await.map(drop)
     }
 
-    /// Asks the job to end, and has it killed when it has not after `grace`. Returns at once;
-    /// a host that does not answer is taken down with its job. Fine to repeat; over is fine.
+    /// Asks the job to end, and has it killed if it has not after `grace`. Returns at once; a host
+    /// that does not answer is killed with its job. Safe to repeat; no error if it is over.
     pub async fn interrupt(
         &self,
         signal: StopSignal,
@@ -198,16 +198,16 @@ impl Job {
         by: KilledBy,
     ) -> Result<(), HostError> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        match self.ask(Ask::Interrupt { signal, grace_ms, by }, &[]).await {
+        match self.request(HostRequest::Interrupt { signal, grace_ms, by }, &[]).await {
             Ok(_) | Err(HostError::Over { .. }) => Ok(()),
             Err(_) => self.force(by).await,
         }
     }
 
-    /// Kills all of the job, and comes back when nothing of it is left, within some five seconds,
-    /// whatever its host does. Over is fine.
+    /// Kills the whole job, and returns when nothing of it is left, within about five seconds,
+    /// whatever its host does. No error if it is over.
     pub async fn kill(&self, by: KilledBy) -> Result<(), HostError> {
-        match self.ask(Ask::Kill { by }, &[]).await {
+        match self.request(HostRequest::Kill { by }, &[]).await {
             Ok(_) => match self.wait(KILL).await? {
                 JobState::Ended(_) | JobState::Lost => Ok(()),
                 JobState::Starting | JobState::Running { .. } => self.force(by).await,
@@ -217,7 +217,7 @@ impl Job {
         }
     }
 
-    /// Deletes a job that is over, with all that is known of it; its key may then be used anew.
+    /// Deletes a job that is over, with all its files; its key may then be used again.
     pub async fn remove(self) -> Result<(), HostError> {
         match self.status().await? {
             JobState::Ended(_) | JobState::Lost => {}
@@ -226,7 +226,7 @@ impl Job {
             }
         }
         let folder = self.folder.clone();
-        // The host writes its end while it still holds the lock: for a moment it is in the way.
+        // The host writes its end while it still holds the lock, for a moment.
         let deadline = Instant::now() + control::PATIENCE;
         loop {
             let folder = folder.clone();
@@ -240,8 +240,8 @@ impl Job {
         }
     }
 
-    /// Deletes a job that no host has or had, as its starter leaves it that dies half way; whether
-    /// it is gone. Only for whoever alone may start it, and does not just now.
+    /// Deletes a job that never had a host, as when its starter died half way; returns whether it
+    /// is gone. Only for a caller who alone may start it, and is not doing so now.
     pub async fn withdraw(&self) -> Result<bool, HostError> {
         if self.folder.has("host.json") {
             return Ok(false);
@@ -254,7 +254,7 @@ impl Job {
         .await
     }
 
-    /// Takes down a host that does not do as it is told, and the job with it.
+    /// Kills a host that does not obey, and the job with it.
     async fn force(&self, by: KilledBy) -> Result<(), HostError> {
         let Some(record) = self.read::<HostRecord>("host.json").await? else {
             return Err(self.gone());
@@ -266,13 +266,13 @@ impl Job {
         while record.is_alive() && Instant::now() < deadline {
             tokio::time::sleep(LOOK).await;
         }
-        // The record may have been written anew until the host died.
+        // The record may have been rewritten until the host died.
         let record = self.read::<HostRecord>("host.json").await?.unwrap_or(record);
         self.conclude(record, Some(by)).await.map(drop)
     }
 
-    /// Writes down the end of a job whose host is dead, after making sure that nothing is left of it:
-    /// as killed, where somebody wanted that, as lost otherwise. An end that is there stays.
+    /// Records the end of a job whose host is dead, after making sure that nothing is left of it:
+    /// killed if somebody wanted that, otherwise lost. A recorded end stays.
     async fn conclude(
         &self,
         record: HostRecord,
@@ -290,14 +290,14 @@ impl Job {
                     return Err(HostError::Undead { dir: self.dir(), reason });
                 }
                 Concluded::Failed(source) => return Err(self.io("conclude it", source)),
-                // Somebody else is at it, or a dying host still has its files.
+                // Another process is doing it, or a dying host still has its files.
                 Concluded::Locked if Instant::now() < deadline => tokio::time::sleep(LOOK).await,
                 Concluded::Locked => return Err(self.io("lock it", ErrorKind::TimedOut.into())),
             }
         }
     }
 
-    async fn ask(&self, ask: Ask, bytes: &[u8]) -> Result<u64, HostError> {
+    async fn request(&self, ask: HostRequest, bytes: &[u8]) -> Result<u64, HostError> {
         if self.folder.has("end.json") || self.folder.has("lost") {
             return Err(HostError::Over { dir: self.dir() });
         }
@@ -308,15 +308,15 @@ impl Job {
         loop {
             let (_open, socket) =
                 self.folder.socket().map_err(|source| self.io("find its socket", source))?;
-            match control::ask(&socket, &token, ask, bytes).await {
-                Ok(Answer::Done { stdin_len }) => return Ok(stdin_len),
-                Ok(Answer::Refused { reason }) => {
+            match control::send(&socket, &token, ask, bytes).await {
+                Ok(HostAnswer::Done { stdin_len }) => return Ok(stdin_len),
+                Ok(HostAnswer::Refused { reason }) => {
                     return Err(HostError::Refused { dir: self.dir(), reason });
                 }
                 Err(_) if self.folder.has("end.json") => {
                     return Err(HostError::Over { dir: self.dir() });
                 }
-                // A host that has just begun listens in a moment.
+                // A host that has just started listens in a moment.
                 Err(error)
                     if matches!(
                         error.kind(),

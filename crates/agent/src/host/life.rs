@@ -1,21 +1,21 @@
-//! When a job ends, and how: the host's decisions, without the host.
+//! When and how a job ends: the host's decisions, without I/O.
 //!
-//! A state, an event and the time give the next state and what is to be done. Time
-//! is what has passed since the host began, on a clock that nobody can set.
+//! A state, an event and the time give the next state and an action. Time is counted since the host
+//! began, on a monotonic clock.
 
 use std::time::Duration;
 
 use super::spec::{EndHow, KilledBy, StopSignal};
 use crate::sandbox::processes::Usage;
 
-/// What a job may take.
+/// The limits of a job.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Time in all.
+    /// Total time.
     pub(super) timeout: Duration,
     /// Time without a renewal.
     pub(super) renew_within: Duration,
-    /// Time between asking a job to end and ending it, where nobody says otherwise.
+    /// Time between asking a job to end and ending it, by default.
     pub(super) grace: Duration,
     /// Memory, bytes.
     pub(super) memory: Option<u64>,
@@ -35,7 +35,7 @@ pub(super) struct Life {
 enum Phase {
     /// It works.
     Running,
-    /// It was asked to end, and will be made to.
+    /// It was asked to end, and will be killed.
     Stopping { how: EndHow, kill_at: Duration },
     /// It is being killed.
     Killing { how: EndHow },
@@ -43,18 +43,18 @@ enum Phase {
     Over,
 }
 
-/// What the host noticed.
+/// An event that the host noticed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Some time has passed; this is what the job uses.
+    /// Some time has passed; the job's current usage.
     Tick(Usage),
-    /// The box has ended by itself, with this.
+    /// The box has ended by itself, like this.
     Gone(EndHow),
-    /// It wrote more than it may.
+    /// It wrote more than allowed.
     OutputFull,
-    /// What it wrote cannot be stored.
+    /// Its output cannot be stored.
     OutputLost(String),
-    /// A control plane is there.
+    /// A control plane renewed it.
     Renewed,
     /// A control plane wants it to end.
     Interrupted { signal: StopSignal, grace: Duration, by: KilledBy },
@@ -62,7 +62,7 @@ pub(super) enum Event {
     Killed { by: KilledBy },
 }
 
-/// What the host is to do.
+/// An action of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// Go on.
@@ -71,17 +71,17 @@ pub(super) enum Action {
     Stop(StopSignal),
     /// Kill all of it.
     KillAll,
-    /// Write down how it ended.
+    /// Record how it ended.
     Finish(EndHow),
 }
 
 impl Life {
-    /// Begins; the clock reads zero.
+    /// A new job at time zero.
     pub(super) fn new(bounds: Bounds) -> Self {
         Self { bounds, renewed: Duration::ZERO, phase: Phase::Running }
     }
 
-    /// Takes one event. The first reason to end is the one that stands.
+    /// Processes one event. The first reason to end counts.
     pub(super) fn on(&mut self, event: Event, now: Duration) -> Action {
         match event {
             Event::Gone(own) => {
@@ -106,7 +106,7 @@ impl Life {
         }
     }
 
-    /// When a tick is due at the latest because something runs out.
+    /// The latest time for a tick because a limit would be reached.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         match self.phase {
             Phase::Running => Some(self.bounds.timeout.min(self.expires())),
@@ -143,7 +143,7 @@ impl Life {
                 self.phase = Phase::Stopping { how, kill_at };
                 Action::Stop(signal)
             }
-            // Asked again: the signal goes out again, and the patience is the shorter one.
+            // Repeated: the signal is sent again, and the shorter grace counts.
             Phase::Stopping { kill_at: set, .. } => {
                 *set = kill_at.min(*set);
                 Action::Stop(signal)

@@ -1,8 +1,8 @@
 //! The small process that owns a local job.
 //!
-//! A control plane [`Hosts::ensure`]s a job by key: the spec is written to the
-//! job's folder, once, and `afk host FOLDER` ([`main`]) is started, once; from then on
-//! everything about the job is found again from the folder alone, by whoever comes.
+//! A control plane [`Hosts::ensure`]s a job by key: the spec is written to the job's folder, once,
+//! and `afk host FOLDER` ([`main`]) is started, once; from then on anybody can find everything
+//! about the job from the folder alone.
 //!
 //! Invariants:
 //! - one key, one folder, at most one host and one box, ever, whoever asks and however often;

@@ -1,7 +1,7 @@
-//! The host's main loop: hears the helpers, lets [`Life`] decide, carries it out.
+//! The host's main loop: receives notices from helper threads, lets [`Life`] decide, and acts.
 //!
-//! Called by [`super::serve`] once the box is started, on the thread that started it, and
-//! comes back when nothing of the job is left. Decides nothing itself.
+//! Called by [`super::serve`] once the box is started, on the thread that started it, and returns
+//! when nothing of the job is left. Decides nothing itself.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rustix::process::Pid;
 
-use super::control::Ask;
+use super::control::HostRequest;
 use super::files::{Folder, HostRecord, Running};
 use super::life::{Action, Bounds, Event, Life};
 use super::pump::PumpNotice;
@@ -22,47 +22,47 @@ use super::start::{self, Started};
 use crate::sandbox::Strength;
 use crate::sandbox::processes::{self, ProcessId, Watched};
 
-/// How often the job's memory and processes are looked at.
+/// How often the job's memory and processes are measured.
 const WATCH: Duration = Duration::from_millis(200);
 
 /// How often the machine's threads are counted in between. A fork bomb is faster than [`WATCH`],
-/// and where the job's user is the machine's root, the kernel's own limit does not hold it.
+/// and if the job's user is the machine's root, the kernel's own limit does not hold it.
 const PEEK: Duration = Duration::from_millis(20);
 
-/// One go at killing; it is gone at again with every tick.
+/// Time limit of one round of killing; rounds are repeated with every tick.
 const KILL_ROUND: Duration = Duration::from_millis(500);
 
-/// How long the last words of a dead job may take to reach the disk.
+/// How long a dead job's remaining output may take to reach the disk.
 const LAST_WORDS: Duration = Duration::from_secs(30);
 
-/// What the helpers tell the main thread.
+/// What the helpers send to the main thread.
 pub(super) enum Notice {
     /// A child of the host ended.
     Reaped(Pid, ExitStatus),
-    /// The box's first process, as bubblewrap tells it.
+    /// The box's first process, as bubblewrap reports it.
     Root(i32),
-    /// What our code in the box said before it became the job; empty if it never came so far.
+    /// What our code in the box reported before it became the job; empty if it never came so far.
     Ready(String),
     /// Output.
     Pump(PumpNotice),
-    /// A question, and where to answer.
-    Asked(Ask, Sender<()>),
+    /// A request, and where to answer.
+    Asked(HostRequest, Sender<()>),
 }
 
-/// What is known of a job beside how it ended.
+/// What is known about a job besides how it ended.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// The most memory seen, bytes.
+    /// The highest memory seen, bytes.
     pub(super) max_memory: u64,
-    /// How well it is boxed, and in words.
+    /// The strength of its box, and a description.
     pub(super) sandbox: Option<(Strength, String)>,
     /// When its box was started.
     pub(super) started_at: Option<Timestamp>,
-    /// Its workspace's lock, which is kept until its end is written.
+    /// Its workspace's lock, held until its end is recorded.
     pub(super) workspace: Option<File>,
 }
 
-/// A job that runs, and all that is done about it.
+/// A running job, and everything that its host does about it.
 pub(super) struct Owner<'a> {
     folder: &'a Folder,
     record: &'a mut HostRecord,
@@ -104,7 +104,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Sees the job to its end.
+    /// Supervises the job to its end.
     pub(super) fn watch(mut self) -> EndHow {
         if let Some(root) = self.started.root {
             self.note_root(root);
@@ -121,7 +121,7 @@ impl<'a> Owner<'a> {
                 Ok(notice) => self.take(notice),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            // Also between notices: a job that makes many of them is watched no less.
+            // Between notices, too: a job that causes many of them is watched no less.
             let now = self.begun.elapsed();
             let peek = now >= peeked + PEEK;
             if peek {
@@ -146,7 +146,8 @@ impl<'a> Owner<'a> {
         self.happen(Event::Tick(usage));
     }
 
-    /// Whether so many threads have come since the last look that the job may be past its limit.
+    /// Whether so many threads were added since the last measurement that the job may exceed its
+    /// limit.
     fn machine_has_grown(&self) -> bool {
         let tasks = processes::tasks_of_machine().unwrap_or(0);
         self.limit_tasks.is_some_and(|limit| tasks > self.machine_tasks + limit / 4 + 16)
@@ -154,7 +155,7 @@ impl<'a> Owner<'a> {
 
     fn take(&mut self, notice: Notice) {
         match notice {
-            // An orphan that came to us and ended.
+            // An orphan that was reparented to us and ended.
             Notice::Reaped(_, _) => {}
             Notice::Root(pid) => self.note_root(pid),
             Notice::Ready(said) => self.ready = Some(said),
@@ -165,18 +166,20 @@ impl<'a> Owner<'a> {
             Notice::Pump(PumpNotice::Done) => self.pumps += 1,
             Notice::Asked(ask, done) => {
                 match ask {
-                    // Input goes past us; it shows that a control plane is there all the same.
-                    Ask::Renew | Ask::Write { .. } | Ask::CloseStdin => self.happen(Event::Renewed),
-                    Ask::Interrupt { signal, grace_ms, by } => {
+                    // Input bypasses us; it still shows that a control plane is there.
+                    HostRequest::Renew | HostRequest::Write { .. } | HostRequest::CloseStdin => {
+                        self.happen(Event::Renewed)
+                    }
+                    HostRequest::Interrupt { signal, grace_ms, by } => {
                         self.happen(Event::Interrupted {
                             signal,
                             grace: Duration::from_millis(grace_ms),
                             by,
                         });
                     }
-                    Ask::Kill { by } => self.happen(Event::Killed { by }),
+                    HostRequest::Kill { by } => self.happen(Event::Killed { by }),
                 }
-                // Whoever asked may have gone.
+                // The client may have gone.
                 let _ = done.send(());
             }
         }
@@ -192,8 +195,8 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Signals the group of every process directly below the box's first: the job's own, and
-    /// those of orphans. The first process itself only keeps the rest together.
+    /// Signals the group of every process directly below the box's first: the job's own, and those
+    /// of orphans. The first process itself only keeps the rest together.
     fn stop(&self, signal: rustix::process::Signal) {
         let Some(running) = &self.record.running else { return };
         let own = rustix::process::getpgrp().as_raw_pid();
@@ -208,7 +211,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Kills everything: with its group, or the first process of its namespace, the kernel ends
+    /// Kills everything: through its group, or the first process of its namespace, the kernel ends
     /// all of it at once; then whatever else is below.
     fn kill(&self) -> bool {
         if let Some(group) = &self.started.group {
@@ -222,7 +225,7 @@ impl<'a> Owner<'a> {
 
     fn note_root(&mut self, pid: i32) {
         let ids = ProcessId::of(pid).zip(ProcessId::of(self.started.launcher));
-        // Gone already: its end is on the way.
+        // Gone already: the notice of its end is on the way.
         let Some((root, launcher)) = ids else { return };
         self.record.running = Some(Running {
             root,
@@ -235,9 +238,10 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// The launcher is gone: leaves no process, takes the last words, and says how it ended.
+    /// The launcher is gone: kills what is left, takes the remaining output, and returns how it
+    /// ended.
     fn finish(mut self, status: ExitStatus) -> EndHow {
-        // However long it takes: an end that is written while something still runs is a lie.
+        // However long it takes: an end must not be recorded while something still runs.
         while !self.kill() {
             while let Ok(notice) = self.notices.try_recv() {
                 self.take(notice);
@@ -271,7 +275,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// What bubblewrap said when it could not build the box.
+    /// Bubblewrap's message if it could not build the box.
     fn launcher_complaint(&self) -> String {
         let mut text = Vec::new();
         let read = File::open(self.folder.file("stderr"))
@@ -279,12 +283,12 @@ impl<'a> Owner<'a> {
         let text = String::from_utf8_lossy(&text);
         match (read, text.lines().next_back()) {
             (Ok(_), Some(line)) => line.trim().to_owned(),
-            (Ok(_) | Err(_), _) => "the box was not built, and nothing says why".to_owned(),
+            (Ok(_) | Err(_), _) => "the box was not built, for an unknown reason".to_owned(),
         }
     }
 }
 
-/// Everything below us is the job.
+/// Everything below us belongs to the job.
 fn job_processes() -> Vec<processes::Process> {
     processes::below(rustix::process::getpid().as_raw_pid())
 }

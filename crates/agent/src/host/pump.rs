@@ -1,7 +1,7 @@
-//! Bytes between a job and its folder: output to files, input from a file.
+//! Moves bytes between a job and its folder: output to files, input from a file.
 //!
-//! Bytes only: lines, characters and their sizes mean nothing here. Every pipe has a
-//! thread of its own, so that no stream can hold up another.
+//! Only bytes: lines and characters mean nothing here. Every pipe has its own thread, so that no
+//! stream can hold up another.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,17 +12,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::files::private;
 
-/// Input that a job may be given in all.
+/// Maximum input of a job.
 const INPUT_LIMIT: u64 = 256 << 20;
 
-/// What a pump has to say.
+/// A notice of a pump.
 #[derive(Debug)]
 pub(super) enum PumpNotice {
-    /// More was written than may be.
+    /// The output limit was exceeded.
     Full,
-    /// What was written cannot be stored.
+    /// The output cannot be stored.
     Failed(io::Error),
-    /// Nobody can write any more, and all that was written is on disk.
+    /// Nobody can write any more, and all output is on disk.
     Done,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// Nothing is used yet.
+    /// Unused.
     pub(super) fn new(limit: u64) -> Self {
         Self { limit, used: AtomicU64::new(0) }
     }
@@ -46,8 +46,8 @@ impl Allowance {
     }
 }
 
-/// Appends all that comes to a file. Past the allowance, or when the file fails, it goes on
-/// reading, so that the job does not hang in a write until it is killed.
+/// Appends all input to a file. Past the allowance, or if the file fails, it goes on reading, so
+/// that the job does not hang in a write until it is killed.
 pub(super) fn drain(
     mut from: impl Read,
     path: &Path,
@@ -86,7 +86,7 @@ pub(super) fn drain(
     notice(PumpNotice::Done);
 }
 
-/// A job's input: a log that control planes append to, and that the job reads at its pace.
+/// A job's input: a log that control planes append to, and that the job reads at its own pace.
 #[derive(Debug)]
 pub(super) struct Input {
     log: File,
@@ -109,8 +109,8 @@ impl Input {
         Ok(Arc::new(Self { log, state, changed: Condvar::new() }))
     }
 
-    /// Adds `bytes` at `offset`, which is the end; bytes that are there already, the same, are
-    /// fine, so that a control plane may ask again after a crash. Answers the new length.
+    /// Adds `bytes` at `offset`, which must be the end; the same bytes may be there already, so
+    /// that a control plane may repeat a call after a crash. Returns the new length.
     pub(super) fn write(&self, offset: u64, bytes: &[u8]) -> Result<u64, String> {
         let mut state = self.state();
         let end = offset + bytes.len() as u64;
@@ -122,7 +122,7 @@ impl Input {
             return if held == bytes {
                 Ok(state.len)
             } else {
-                Err(format!("other input is at {offset} already"))
+                Err(format!("there is other input at {offset} already"))
             };
         }
         if offset != state.len {
@@ -145,7 +145,7 @@ impl Input {
         Ok(end)
     }
 
-    /// No more will come.
+    /// No more input will come.
     pub(super) fn close(&self) -> u64 {
         let mut state = self.state();
         state.closed = true;
@@ -158,7 +158,7 @@ impl Input {
         self.state().len
     }
 
-    /// Passes the log on until it is closed and passed on whole, or nobody reads.
+    /// Passes the log on until it is closed and complete, or nobody reads.
     pub(super) fn feed(&self, mut to: impl Write) -> io::Result<()> {
         let mut at = 0;
         let mut buffer = vec![0; 64 << 10];
@@ -181,7 +181,7 @@ impl Input {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The state is whole at every unlock, so a thread that panicked has broken nothing.
+        // The state is consistent at every unlock, so a thread that panicked has broken nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

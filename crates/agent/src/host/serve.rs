@@ -1,10 +1,10 @@
 //! `afk host FOLDER`: the host process. Started by [`super::Hosts::ensure`], never by people.
 //!
-//! The main thread starts the box and stays to the end, because the box dies with the
-//! *thread* that started it. Helpers on threads of their own (pipes, socket, child
-//! reaping) only send it notices; [`Life`] decides, this file carries out.
+//! The main thread starts the box and stays to the end, because the box dies with the *thread* that
+//! started it. Helpers on their own threads (pipes, socket, child reaping) only send it notices;
+//! [`Life`] decides, this file acts.
 //!
-//! Exits silently when another host has the job, or had it: a job runs once.
+//! Exits silently if another host has or had the job: a job runs once.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustix::fs::Mode;
 
-use super::control::{self, Answer, Ask};
+use super::control::{self, HostAnswer, HostRequest};
 use super::files::{Folder, HostRecord, boot, private};
 use super::life::Bounds;
 use super::owner::{Notice, Owner, Tally};
@@ -30,7 +30,7 @@ use crate::sandbox::{Capabilities, Group};
 /// The hidden subcommand under which the binary reaches [`main`].
 pub const SUBCOMMAND: &str = "host";
 
-/// Between asking a job to end and ending it, where nobody says otherwise.
+/// Time between asking a job to end and ending it, by default.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long the starter may take to hand over secrets.
@@ -39,9 +39,9 @@ const HANDOVER: Duration = Duration::from_secs(10);
 /// Owns the job in this folder to its end.
 pub fn main(dir: &Path) -> ExitCode {
     close_inherited();
-    // Fails only for a session's leader, who needs no other.
+    // Fails only for a session's leader, which needs no other.
     let _ = rustix::process::setsid();
-    // A job that takes all the processor must not keep its host from ending it. Only root may.
+    // A job that uses all the CPU must not keep its host from ending it. Only root can.
     let _ = rustix::process::setpriority_process(None, -20);
     rustix::process::umask(Mode::from_raw_mode(0o077));
     match own(dir) {
@@ -69,8 +69,8 @@ fn own(dir: &Path) -> io::Result<()> {
         host: ProcessId::own().ok_or_else(|| io::Error::other("/proc is not mounted"))?,
         boot: boot(),
         marker: format!("{MARKER}={}", spec.key.digest()),
-        // Written down before it is made, so that whoever sweeps after us finds it. Its name is
-        // the folder's: two stores on one machine may have jobs of one key.
+        // Recorded before it is created, so that whoever cleans up after us finds it. It is named
+        // after the folder: two stores on one machine may have jobs with one key.
         group: Group::place(&format!("afk-{}", JobKey::new(dir.to_string_lossy()).digest())),
         running: None,
     };
@@ -78,7 +78,7 @@ fn own(dir: &Path) -> io::Result<()> {
     let mut tally = Tally::default();
     let how =
         run(&folder, &spec, secrets, &mut record, &mut tally).unwrap_or_else(EndHow::CouldNotStart);
-    // Where starting failed half way; everywhere else nothing is left already.
+    // Needed if starting failed half way; otherwise nothing is left already.
     while !processes::kill_below_self(Duration::from_secs(1)).is_empty() {}
     let end = End {
         how,
@@ -115,7 +115,7 @@ fn run(
     let machine = Capabilities::detect(&program)
         .under(spec.boxed.requirement)
         .map_err(|refusal| refusal.to_string())?;
-    // Orphans of the job come to us, wherever they went.
+    // Orphans of the job are reparented to us.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
         .map_err(|error| format!("cannot adopt the job's processes: {error}"))?;
     let (notify, notices) = mpsc::channel();
@@ -146,32 +146,39 @@ fn listen(
     let told = |error: io::Error| format!("cannot listen for the control plane: {error}");
     let token = fs::read_to_string(folder.file("token")).map_err(told)?;
     let (notify, input) = (notify.clone(), std::sync::Arc::clone(input));
-    // A relative path: the folder's own may be longer than a socket's may.
+    // A relative path: the folder's own may be too long for a socket.
     control::listen(Path::new("sock"), token, move |ask, bytes| {
         answer(&notify, &input, ask, &bytes)
     })
     .map_err(told)
 }
 
-fn answer(notify: &Sender<Notice>, input: &super::pump::Input, ask: Ask, bytes: &[u8]) -> Answer {
+fn answer(
+    notify: &Sender<Notice>,
+    input: &super::pump::Input,
+    ask: HostRequest,
+    bytes: &[u8],
+) -> HostAnswer {
     let written = match ask {
-        Ask::Write { offset, len: _ } => input.write(offset, bytes),
-        Ask::CloseStdin => Ok(input.close()),
-        Ask::Renew | Ask::Interrupt { .. } | Ask::Kill { .. } => Ok(input.len()),
+        HostRequest::Write { offset, len: _ } => input.write(offset, bytes),
+        HostRequest::CloseStdin => Ok(input.close()),
+        HostRequest::Renew | HostRequest::Interrupt { .. } | HostRequest::Kill { .. } => {
+            Ok(input.len())
+        }
     };
     let stdin_len = match written {
         Ok(length) => length,
-        Err(reason) => return Answer::Refused { reason },
+        Err(reason) => return HostAnswer::Refused { reason },
     };
     let (done, heard) = mpsc::channel();
     let sent = notify.send(Notice::Asked(ask, done));
     if sent.is_err() || heard.recv_timeout(control::PATIENCE).is_err() {
-        return Answer::Refused { reason: "the job is ending".to_owned() };
+        return HostAnswer::Refused { reason: "the job is ending".to_owned() };
     }
-    Answer::Done { stdin_len }
+    HostAnswer::Done { stdin_len }
 }
 
-/// Takes the workspace's lock, and ends what an earlier holder's dead host has left there.
+/// Takes the workspace's lock, and ends what a dead host of an earlier holder has left there.
 fn lock_workspace(path: &Path, folder: &Folder) -> Result<Option<File>, String> {
     let told =
         |error: io::Error| format!("cannot lock the workspace by {}: {error}", path.display());
@@ -195,8 +202,8 @@ fn lock_workspace(path: &Path, folder: &Folder) -> Result<Option<File>, String> 
     Ok(Some(file))
 }
 
-/// Our own binary as a path that a box can bind. After an upgrade the running file has no
-/// name any more, so a copy is made.
+/// Our own binary as a path that a box can mount. After an upgrade the running file has no name any
+/// more, so a copy is made.
 fn own_program(folder: &Folder) -> Result<PathBuf, String> {
     let told = |error: io::Error| format!("cannot find the program itself: {error}");
     let path = fs::read_link("/proc/self/exe").map_err(told)?;
@@ -208,22 +215,23 @@ fn own_program(folder: &Folder) -> Result<PathBuf, String> {
     Ok(copy)
 }
 
-/// Reads the secrets that the starter sends, with a bound on time and size.
+/// Reads the starter's secrets, with a limit on time and size.
 fn receive_secrets() -> io::Result<BTreeMap<String, String>> {
     let (send, received) = mpsc::channel();
     std::thread::spawn(move || {
         let mut body = Vec::new();
         let read = io::stdin().take(1 << 20).read_to_end(&mut body);
-        // After the bound nobody listens.
+        // After the time limit nobody listens.
         let _ = send.send(read.map(|_| body));
     });
     let body = received.recv_timeout(HANDOVER).map_err(io::Error::other)??;
-    // The text of a parse error may quote what it could not parse.
-    serde_json::from_slice(&body).map_err(|_| io::Error::other("the secrets did not arrive whole"))
+    // A parse error may quote the text.
+    serde_json::from_slice(&body)
+        .map_err(|_| io::Error::other("the secrets did not arrive completely"))
 }
 
-/// Closes what a careless ancestor left open, before anything of ours is: a folder's descriptor
-/// would be a way out of every box.
+/// Closes descriptors that an ancestor left open, before we open any: a folder's descriptor would
+/// be a way out of every box.
 fn close_inherited() {
     let numbers: Vec<i32> = fs::read_dir("/proc/self/fd")
         .into_iter()
@@ -237,7 +245,7 @@ fn close_inherited() {
     }
 }
 
-/// Processor time of all children that have ended and been waited for.
+/// CPU time of all children that have ended and been waited for.
 fn children_cpu_ms() -> Option<u64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::sandbox::{BoxSpec, Strength};
 
-/// What makes two requests the same job: run, kind, commit or turn, in the caller's words.
+/// The identity of a job: run, kind, commit or turn, in the caller's words.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct JobKey(String);
 
@@ -21,21 +21,21 @@ pub struct JobKey(String);
 pub struct JobSpec {
     /// Its key.
     pub key: JobKey,
-    /// Its state folder: absolute, one for each key; made when missing. Its parent must be there.
+    /// Its state folder: absolute, one for each key; created if missing. Its parent must exist.
     pub dir: PathBuf,
     /// The lock file of the workspace it works in, if it must be alone there.
     pub lock: Option<PathBuf>,
     /// What runs.
     pub boxed: BoxSpec,
-    /// Environment entries that reach the job and are written to no file.
+    /// Environment variables of the job that are written to no file.
     pub secrets: BTreeMap<String, SecretString>,
     /// Its standard input.
     pub stdin: Stdin,
     /// How long it may take.
     pub timeout: Duration,
-    /// How long it goes on when no control plane renews it.
+    /// How long it goes on without renewal by a control plane.
     pub renew_within: Duration,
-    /// How much it may write to standard output and standard error together, bytes.
+    /// Maximum size of standard output and standard error together, bytes.
     pub output_limit: u64,
 }
 
@@ -46,26 +46,26 @@ pub enum Stdin {
     Empty,
     /// These bytes, then the end.
     Bytes(Vec<u8>),
-    /// These bytes at first, then what [`super::Job::write`] adds until it is closed.
+    /// These bytes, then what [`super::Job::write`] adds until it is closed.
     Pipe(Vec<u8>),
 }
 
-/// How a job ended, and what it took.
+/// How a job ended, and what it used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// Why.
     pub how: EndHow,
-    /// When the box was started; `None` when it never was.
+    /// When the box was started; `None` if it never was.
     pub started_at: Option<Timestamp>,
     /// When nothing of it was left.
     pub ended_at: Timestamp,
-    /// The most memory its processes were seen to hold together, bytes.
+    /// The highest memory of its processes together, bytes.
     pub max_memory: u64,
-    /// Processor time of all its processes, in milliseconds.
+    /// CPU time of all its processes, in milliseconds.
     pub cpu_ms: u64,
-    /// How well it was boxed; `None` when it never was.
+    /// The strength of its box; `None` if it never had one.
     pub sandbox: Option<Strength>,
-    /// The same in words, for people and evidence.
+    /// The same as text, for people and evidence.
     pub sandbox_text: String,
 }
 
@@ -77,28 +77,28 @@ pub enum EndHow {
     Exited(i32),
     /// A signal ended it that we did not send. An exit code of 128 + n reads the same.
     Signalled(i32),
-    /// It took longer than it may.
+    /// It exceeded its time limit.
     TimedOut,
-    /// It was told to end.
+    /// We ended it.
     Killed(KilledBy),
-    /// It held more memory than it may.
+    /// It exceeded its memory limit.
     OutOfMemory,
-    /// It ran more threads than it may.
+    /// It exceeded its limit of threads.
     TooManyProcesses,
-    /// It wrote more output than it may; what is stored is cut there.
+    /// It exceeded its output limit; what is stored is cut there.
     TooMuchOutput,
-    /// What it wrote, or how it ran, could not be stored, for this reason.
+    /// Its output or state could not be stored, for this reason.
     OutputLost(String),
-    /// Another job holds its workspace. It never ran; remove it and ask again later.
+    /// Another job holds its workspace. It never ran; remove it and try again later.
     WorkspaceBusy,
     /// A signal that we did not send ended its box before it began. It never ran, which says
-    /// nothing of it; remove it and ask again.
+    /// nothing about it; remove it and try again.
     Unbegun(i32),
     /// It never ran, for this reason.
     CouldNotStart(String),
 }
 
-/// Who told a job to end.
+/// Why we ended a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KilledBy {
@@ -110,7 +110,7 @@ pub enum KilledBy {
     Expired,
 }
 
-/// The signal that asks a job to stop, before the one that makes it.
+/// The signal that asks a job to stop, before it is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StopSignal {
@@ -139,7 +139,8 @@ impl fmt::Display for JobKey {
 }
 
 impl JobSpec {
-    /// A job with no input, an hour's time, ten minutes between renewals, 256 MiB of output.
+    /// A job without input, with an hour's time, ten minutes between renewals, and 256 MiB of
+    /// output.
     pub fn new(key: JobKey, dir: impl Into<PathBuf>, boxed: BoxSpec) -> Self {
         Self {
             key,
@@ -156,7 +157,7 @@ impl JobSpec {
 }
 
 impl EndHow {
-    /// Whether it ended by itself, and well.
+    /// Whether it ended by itself with exit code 0.
     pub fn is_success(&self) -> bool {
         *self == Self::Exited(0)
     }
@@ -188,10 +189,10 @@ impl fmt::Display for EndHow {
     }
 }
 
-/// The spec as it lies in the folder.
+/// The spec as stored in the folder.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredSpec {
-    /// Its key, to notice a folder given to two.
+    /// Its key, to notice a folder that was given to two.
     pub(super) key: JobKey,
     /// The workspace's lock file.
     pub(super) lock: Option<PathBuf>,

@@ -1,9 +1,8 @@
-//! Starting the box, and telling from what is left how it went.
+//! Starting the box, and finding out how that went.
 //!
-//! Three things come back from a box that starts: bubblewrap's word for its first
-//! process, our own code's word that it becomes the job now, and the pipes. The
-//! second one is why a job cannot pass its own failure off as ours: the descriptor
-//! is closed when the job begins.
+//! A starting box reports three things: bubblewrap the box's first process, our own code that it is
+//! about to become the job, and the pipes. Because of the second one a job cannot pass its own
+//! failure off as ours: that descriptor is closed when the job begins.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,9 +30,9 @@ use crate::sandbox::{
 pub(super) struct Started {
     /// What was spawned: bubblewrap, or our supervisor.
     pub(super) launcher: i32,
-    /// The box's first process, where it is the launcher itself.
+    /// The box's first process, if it is the launcher itself.
     pub(super) root: Option<i32>,
-    /// The control group that all of it is in, where it has one.
+    /// The control group of the whole box, if it has one.
     pub(super) group: Option<Group>,
     /// How well it is boxed.
     pub(super) strength: Strength,
@@ -41,7 +40,7 @@ pub(super) struct Started {
     pub(super) at: Timestamp,
 }
 
-/// The job's input, with what the spec has for it.
+/// The job's input according to the spec.
 pub(super) fn input(folder: &Folder, spec: &StoredSpec) -> Result<Arc<Input>, String> {
     let first = match &spec.input {
         Some(name) => fs::read(folder.file(name)),
@@ -52,7 +51,7 @@ pub(super) fn input(folder: &Folder, spec: &StoredSpec) -> Result<Arc<Input>, St
         .map_err(|error| format!("cannot prepare the input: {error}"))
 }
 
-/// Spawns the box from the calling thread, which must be the main one, and sets the helpers to work.
+/// Spawns the box from the calling thread, which must be the main one, and starts the helpers.
 #[expect(clippy::too_many_arguments, reason = "what a box is made of, each from another place")]
 pub(super) fn start(
     folder: &Folder,
@@ -67,7 +66,7 @@ pub(super) fn start(
     let told = |error: io::Error| format!("cannot start the box: {error}");
     let (info, info_end) = io::pipe().map_err(told)?;
     let (ready, ready_end) = io::pipe().map_err(told)?;
-    // These, and no others, go to the child; without bubblewrap nobody would close the first one,
+    // Only these are inherited by the child; without bubblewrap nobody would close the first one,
     // and the job could name any process as its first, to be killed by us.
     let informed = machine.bubblewrap.is_ok().then_some(&info_end);
     for end in informed.into_iter().chain([&ready_end]) {
@@ -109,8 +108,8 @@ pub(super) fn start(
     })
 }
 
-/// One thread each: reaping, the two words, input, two outputs. Reaping comes last, so that
-/// the first error still leaves a child to be killed.
+/// One thread each: reaping, the two reports, input, two outputs. Reaping comes last, so that the
+/// first error still leaves a child to be killed.
 #[expect(clippy::too_many_arguments, reason = "the ends of six pipes, each for one thread")]
 fn help(
     folder: &Folder,
@@ -138,7 +137,7 @@ fn help(
         })?;
     }
     if let Some(mut stdin) = child.stdin.take() {
-        // A job that does not read its input ends the feeding, not the job.
+        // A job that does not read its input only ends the feeding.
         thread("stdin")
             .spawn(move || write_plan(&mut stdin, &plan).and_then(|()| input.feed(stdin)))?;
     }
@@ -151,7 +150,7 @@ fn help(
     let told = notify.clone();
     thread("ready").spawn(move || {
         let mut said = Vec::new();
-        // What was read until an error is what was said.
+        // What was read before an error is the report.
         let _ = ready.take(8192).read_to_end(&mut said);
         drop(told.send(Notice::Ready(String::from_utf8_lossy(&said).into_owned())));
     })?;
@@ -160,7 +159,7 @@ fn help(
     Ok(())
 }
 
-/// Reads `{"child-pid": 123, …}` up to its closing brace.
+/// Parses `{"child-pid": 123, …}` up to its closing brace.
 fn first_process(info: PipeReader) -> Option<i32> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "kebab-case")]
@@ -175,10 +174,11 @@ fn first_process(info: PipeReader) -> Option<i32> {
     serde_json::from_slice::<Info>(&text).ok().map(|info| info.child_pid)
 }
 
-/// Why the job never ran, if it did not. `complaint` is asked for what the launcher said.
+/// Why the job never ran, if it did not. `complaint` returns the launcher's output.
 pub(super) fn never_ran(ready: Option<&str>, complaint: impl FnOnce() -> String) -> Option<String> {
     match ready {
-        // Killed before it could say anything, or something still holds the pipe: it ended as it ended.
+        // Killed before it could report anything, or something still holds the pipe: it ended as it
+        // ended.
         None => None,
         Some("") => Some(complaint()),
         Some(said) => match said.strip_prefix(READY) {
@@ -189,7 +189,7 @@ pub(super) fn never_ran(ready: Option<&str>, complaint: impl FnOnce() -> String)
     }
 }
 
-/// How a launcher's status reads for the job.
+/// What a launcher's status means for the job.
 pub(super) fn ended(status: ExitStatus) -> EndHow {
     match (status.code(), status.signal()) {
         (Some(code), _) => match signal_of(code) {

@@ -1,9 +1,9 @@
-//! What is done about a job whose host has died: nothing of it may be left.
+//! Cleans up after a job whose host has died: nothing of it may be left.
 //!
-//! In a full sandbox the kernel has ended the box together with the host, and in a
-//! weaker one the supervisor has; this makes sure. It kills what the host recorded
-//! and what carries the job's marker in its environment, until there is none.
-//! Callers have made sure that the host is dead; while it lives, jobs are its own.
+//! In a full sandbox the kernel has ended the box together with the host, and in a weaker one the
+//! supervisor has; this makes sure. It kills what the host recorded and everything with the job's
+//! marker in its environment, until nothing is left. Callers have made sure that the host is dead;
+//! a living host looks after its own job.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use crate::sandbox::processes::{self, Process};
 /// The variable in the environment of every process of a job; its value is the key's digest.
 pub(super) const MARKER: &str = "AFK_JOB";
 
-/// How long a supervisor, which knows more of its job than can be seen from outside, may take to
-/// end it by itself. The kernel, for a full sandbox, takes no time.
+/// How long a supervisor, which knows its job better than can be seen from outside, may take to end
+/// it by itself. For a full sandbox the kernel needs no time.
 const OWN_END: Duration = Duration::from_millis(1500);
 
-/// How long sweeping goes on.
+/// Time limit of a sweep.
 const BOUND: Duration = Duration::from_secs(3);
 
-/// Processes that would not die.
+/// Processes that could not be killed.
 #[derive(Debug, thiserror::Error)]
 #[error("processes {0:?} of the job do not die; end them by hand")]
 pub(super) struct Undead(pub(super) Vec<i32>);
@@ -35,7 +35,7 @@ pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
     {
         std::thread::sleep(Duration::from_millis(2));
     }
-    // After a reboot the group is gone, and of that name there is none.
+    // After a reboot the group is gone, and no other has its name.
     let group = record.group.as_deref().and_then(Group::open);
     if let Some(group) = &group {
         group.kill();
@@ -51,7 +51,7 @@ pub(super) fn sweep(record: &HostRecord) -> Result<(), Undead> {
     }
 }
 
-/// Ends what is left of the job that held a workspace before, if its host did not come to its end.
+/// Ends what is left of the previous job in a workspace, if its host did not end properly.
 pub(super) fn sweep_predecessor(folder: &Folder) -> Result<(), Undead> {
     if folder.has("end.json") {
         return Ok(());
@@ -64,7 +64,7 @@ pub(super) fn sweep_predecessor(folder: &Folder) -> Result<(), Undead> {
 }
 
 fn remains(record: &HostRecord) -> Vec<Process> {
-    // After a reboot nothing is left, and the recorded ids are other people's.
+    // After a reboot nothing is left, and the recorded ids belong to others.
     if record.boot != boot() {
         return Vec::new();
     }

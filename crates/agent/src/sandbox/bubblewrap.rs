@@ -1,11 +1,11 @@
 //! The arguments that make bubblewrap build a box.
 //!
-//! Pure but for looking which system folders are there. The environment is *not*
-//! here: arguments are for every process of the machine to read.
+//! Pure except for checking which system folders exist. The environment is *not* here: every
+//! process of the machine can read arguments.
 //!
-//! What a box sees: the system's programs and libraries, a chosen part of `/etc`,
-//! an own `/proc` and a minimal `/dev`, empty memory-backed `HOME`, `/tmp`,
-//! `/var/tmp` and `/run`, and the spec's binds. The root itself is read-only.
+//! What a box sees: the system's programs and libraries, a chosen part of `/etc`, its own `/proc`
+//! and a minimal `/dev`, empty memory-backed `HOME`, `/tmp`, `/var/tmp` and `/run`, and the spec's
+//! binds. The root itself is read-only.
 
 use std::ffi::OsString;
 use std::fs;
@@ -16,22 +16,22 @@ use super::init::SUBCOMMAND;
 use super::launch::Scratch;
 use super::spec::{Access, BoxSpec, Network};
 
-/// The user inside: nobody's idea of root, whoever runs outside.
+/// The user inside, never root, whoever runs outside.
 pub(crate) const USER: &str = "1000";
 
-/// Home inside, when the spec names none.
+/// Home inside, if the spec names none.
 pub(crate) const HOME: &str = "/home/afk";
 
-/// Where our own binary appears inside.
+/// The path of our own binary inside.
 const INIT: &str = "/run/afk-init";
 
-/// Programs and libraries of the system; links are made again as links.
+/// Programs and libraries of the system; links are created as links.
 pub(crate) const SYSTEM: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store"];
 
-/// What programs need of `/etc`. Chosen one by one, because the rest of it holds secrets:
-/// when the control plane is root, the box may read all that root owns. So no `/etc/ssl/private`,
-/// no `gitconfig`, `npmrc` or `pip.conf`, which may carry tokens. `passwd` and `group` are made up.
+/// What programs need of `/etc`. Chosen one by one, because the rest of it contains secrets: if the
+/// control plane is root, the box may read all that root owns. So no `/etc/ssl/private`, no
+/// `gitconfig`, `npmrc` or `pip.conf`, which may contain tokens. `passwd` and `group` are made up.
 pub(crate) const ETC: [&str; 32] = [
     "/etc/alternatives",
     "/etc/ca-certificates",
@@ -93,7 +93,7 @@ pub(crate) fn job(
     args.0
 }
 
-/// Arguments for a box of the same make that only shows that it can be built.
+/// Arguments for a box of the same kind that only shows that it can be built.
 pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
     let mut args = Args::default();
     args.isolate(bubblewrap, Network::None);
@@ -103,8 +103,8 @@ pub(crate) fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Vec<OsString> {
     args.0
 }
 
-/// Arguments for a box in which a command of the machine's own reads these paths and
-/// nothing else: no network, nothing to write but memory. The command follows them.
+/// Arguments for a box in which a command of the machine can read these paths and nothing else: no
+/// network, only memory to write. The command follows them.
 pub(crate) fn reader(bubblewrap: &Bubblewrap, paths: &[&Path]) -> Vec<OsString> {
     let mut args = Args::default();
     args.isolate(bubblewrap, Network::None);
@@ -119,7 +119,7 @@ pub(crate) fn reader(bubblewrap: &Bubblewrap, paths: &[&Path]) -> Vec<OsString> 
     args.0
 }
 
-/// Whether some bind shows this path inside.
+/// Whether a bind shows this path inside.
 pub(crate) fn is_bound(spec: &BoxSpec, path: &Path) -> bool {
     spec.binds.iter().any(|bind| path.starts_with(&bind.target))
 }
@@ -169,8 +169,8 @@ impl Args {
         for path in ETC {
             self.add(["--ro-bind-try", path, path]);
         }
-        // Root's user id writes kernel settings without any capability, and bubblewrap
-        // leaves them writable; so they are bound again, read-only.
+        // Root's user id can write kernel settings without any capability, and bubblewrap leaves
+        // them writable; so they are mounted again, read-only.
         self.add(["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]);
         self.add(["--ro-bind-try", "/proc/sysrq-trigger", "/proc/sysrq-trigger"]);
         self.add(["--dev", "/dev"]);
@@ -200,7 +200,7 @@ impl Args {
         self.0.push(target.into());
     }
 
-    /// Covers a path by an empty folder or file. What is not there needs no cover.
+    /// Covers a path with an empty folder or file. A missing path needs no cover.
     fn mask(&mut self, spec: &BoxSpec, scratch: &Scratch, path: &Path) {
         let Ok(metadata) = fs::metadata(outside(spec, path)) else { return };
         if metadata.is_dir() {

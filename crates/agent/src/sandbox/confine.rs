@@ -1,8 +1,8 @@
-//! The restrictions that a process lays on itself before it becomes the job:
-//! resource limits, no capabilities, no new privileges, landlock.
+//! The restrictions that a process applies to itself before it becomes the job: resource limits, no
+//! capabilities, no new privileges, landlock.
 //!
-//! Runs inside the box in [`super::init_main`], from a [`Plan`] that the host made.
-//! None of it can be taken back, and all of it is inherited.
+//! Runs inside the box in [`super::init_main`], from a [`Plan`] that the host made. All of it is
+//! irreversible and inherited.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,11 +16,12 @@ use rustix::process::{Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use serde::{Deserialize, Serialize};
 
-/// The newest landlock that these rules were written for; older kernels enforce what they know.
+/// The newest landlock version that these rules were written for; older kernels enforce what they
+/// know.
 const ABI_KNOWN: ABI = ABI::V7;
 
-/// What [`super::init_main`] makes of itself. It comes in on standard input, because it holds
-/// the environment, and arguments are for everyone to read.
+/// The instructions for [`super::init_main`]. They come on standard input, because they contain the
+/// environment, and everyone can read arguments.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Plan {
     /// Program and arguments.
@@ -35,15 +36,15 @@ pub(crate) struct Plan {
     pub(crate) open_files: Option<u64>,
     /// Threads of this user, counted by the kernel.
     pub(crate) processes: Option<u64>,
-    /// Give up every capability (bubblewrap has done it otherwise).
+    /// Drop every capability (otherwise bubblewrap has done it).
     pub(crate) drop_capabilities: bool,
-    /// Leave the session, and so the terminal (bubblewrap has done it otherwise).
+    /// Leave the session, and so the terminal (otherwise bubblewrap has done it).
     pub(crate) new_session: bool,
-    /// Landlock rules; `None` where landlock is not to be used.
+    /// Landlock rules; `None` if landlock is not to be used.
     pub(crate) landlock: Option<Rules>,
 }
 
-/// What landlock lets through.
+/// What landlock allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rules {
     /// Folders and files to read and execute.
@@ -52,11 +53,11 @@ pub(crate) struct Rules {
     pub(crate) write: Vec<PathBuf>,
     /// Device nodes and terminals.
     pub(crate) devices: Vec<PathBuf>,
-    /// Refuse TCP.
+    /// Whether to refuse TCP.
     pub(crate) no_tcp: bool,
 }
 
-/// A restriction that could not be laid on.
+/// A restriction that could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfineError {
     /// A resource limit.
@@ -68,31 +69,31 @@ pub(crate) enum ConfineError {
     /// Landlock refused the rules.
     #[error("cannot apply landlock: {0}")]
     Landlock(#[from] landlock::RulesetError),
-    /// The kernel took the rules and enforces none.
+    /// The kernel accepted the rules but enforces none.
     #[error(
         "cannot apply landlock: this kernel does not enforce it; boot with `lsm=landlock,…` or a kernel that has it"
     )]
     LandlockAbsent,
 }
 
-/// Lays everything in the plan on the calling thread, which must be the only one.
+/// Applies everything in the plan to the calling thread, which must be the only one.
 pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
     if plan.new_session {
-        // Fails only where it leads a session already, which is as good.
+        // Fails only if it leads a session already, which is as good.
         let _ = rustix::process::setsid();
-        // Where the supervisor is killed, the job is not left alone.
+        // If the supervisor is killed, the job dies with it.
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
             .map_err(ConfineError::Privileges)?;
     }
-    // What the host keeps to its owner is its own affair; a job makes files as anybody does.
+    // The host's umask is its own; a job creates files as anybody does.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    // The host has raised itself over what it watches; a job comes after everything else.
+    // The host has raised its priority above the job's.
     let _ = rustix::process::setpriority_process(None, 5);
     limit("a core dump", Resource::Core, Some(0))?;
     limit("file size", Resource::Fsize, plan.file_size)?;
     limit("open files", Resource::Nofile, plan.open_files)?;
     limit("processes", Resource::Nproc, plan.processes)?;
-    // When the machine runs out of memory, the kernel should take the job, not the control plane.
+    // If the machine runs out of memory, the kernel should kill the job, not the control plane.
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     if plan.drop_capabilities {
         drop_capabilities().map_err(ConfineError::Privileges)?;
@@ -104,7 +105,7 @@ pub(crate) fn confine(plan: &Plan) -> Result<(), ConfineError> {
     Ok(())
 }
 
-/// Applies landlock to the calling thread. Paths that are not there are left out, and stay refused.
+/// Applies landlock to the calling thread. Missing paths are left out, and stay refused.
 pub(crate) fn restrict(rules: &Rules) -> Result<(), ConfineError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(landlock::CompatLevel::BestEffort)
@@ -114,7 +115,7 @@ pub(crate) fn restrict(rules: &Rules) -> Result<(), ConfineError> {
         ruleset = ruleset.handle_access(AccessNet::from_all(ABI_KNOWN))?;
     }
     let read = AccessFs::from_read(ABI_KNOWN);
-    // No device nodes, however it came by the right to make one.
+    // No device nodes, even if it somehow got the right to make one.
     let write = AccessFs::from_all(ABI_KNOWN)
         & !(AccessFs::MakeBlock | AccessFs::MakeChar | AccessFs::IoctlDev);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::ReadDir | AccessFs::IoctlDev;
@@ -133,9 +134,9 @@ pub(crate) fn restrict(rules: &Rules) -> Result<(), ConfineError> {
     }
 }
 
-/// The landlock version in force, by restricting a thread that then ends; 0 where there is none.
+/// The landlock version in force, found by restricting a thread that then ends; 0 if there is none.
 pub(crate) fn landlock_abi() -> u32 {
-    // The restriction is the thread's own, and dies with it.
+    // The restriction belongs to the thread, and ends with it.
     std::thread::spawn(|| {
         let status = Ruleset::default()
             .handle_access(AccessFs::MakeBlock)
@@ -176,10 +177,11 @@ fn limit(what: &'static str, resource: Resource, value: Option<u64>) -> Result<(
     })
 }
 
-/// Empties every capability set, the bounding one too, so that no exec brings one back.
+/// Empties every capability set, including the bounding one, so that no exec brings one back.
 fn drop_capabilities() -> Result<(), rustix::io::Errno> {
     for capability in CapabilitySet::all().iter() {
-        // The bounding set may be shrunk only by who has SETPCAP; who has not has nothing to lose either.
+        // Shrinking the bounding set needs SETPCAP; a process without it has nothing to lose
+        // either.
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL) => {}
             Err(error) => return Err(error),

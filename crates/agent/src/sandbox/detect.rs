@@ -1,8 +1,8 @@
-//! What this machine can enforce, found out by doing it once.
+//! What this machine can enforce, found out by trying it once.
 //!
-//! The host asks before every job, `doctor` and `status` to show it. A flag that
-//! bubblewrap knows but this kernel or container refuses counts as absent: only a
-//! box that was really built counts.
+//! Used by the host before every job, and shown by `doctor` and `status`. A flag that bubblewrap
+//! knows but this kernel or container refuses counts as absent: only a box that was really built
+//! counts.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -15,15 +15,15 @@ use serde::{Deserialize, Serialize};
 use super::spec::Requirement;
 use super::{bubblewrap, confine};
 
-/// How well jobs are boxed.
+/// The strength of a box.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strength {
-    /// Not at all: limits and a clean environment only.
+    /// None: limits and a clean environment only.
     None,
-    /// One layer of two. With landlock alone a job reaches every path socket it may
-    /// open, sees other processes, and a closed network is closed to TCP only; with
-    /// bubblewrap alone a job on the open network reaches abstract sockets.
+    /// One layer of two. With landlock alone a job reaches every path socket it may open, sees
+    /// other processes, and a closed network is only closed for TCP; with bubblewrap alone a job on
+    /// the open network reaches abstract sockets.
     Partial,
     /// Bubblewrap, and landlock inside it.
     Full,
@@ -43,7 +43,7 @@ pub struct Capabilities {
 pub struct Bubblewrap {
     /// The program.
     pub path: PathBuf,
-    /// What it says its version is.
+    /// Its reported version.
     pub version: String,
     /// Whether it can forbid further user namespaces inside (0.8 and newer).
     pub disable_userns: bool,
@@ -66,13 +66,13 @@ pub struct Refusal {
 const TRIAL_BOUND: Duration = Duration::from_secs(10);
 
 impl Capabilities {
-    /// Tries everything out. `program` is the binary that has the `sandbox-init` subcommand.
-    /// Takes some ten milliseconds and blocks; an async caller spawns it.
+    /// Tries everything. `program` is the binary that has the `sandbox-init` subcommand. Takes some
+    /// ten milliseconds and blocks; async callers move it off their thread.
     pub fn detect(program: &Path) -> Self {
         Self { bubblewrap: detect_bubblewrap(program), landlock_abi: confine::landlock_abi() }
     }
 
-    /// The best that can be had.
+    /// The best available strength.
     pub fn strength(&self) -> Strength {
         match (self.bubblewrap.is_ok(), self.landlock_abi > 0) {
             (true, true) => Strength::Full,
@@ -81,14 +81,14 @@ impl Capabilities {
         }
     }
 
-    /// Whether the requirement can be met; a refusal says how to mend that.
+    /// Whether the requirement can be met; a refusal says how to fix that.
     pub fn meets(&self, requirement: Requirement) -> Result<(), Refusal> {
         self.clone().under(requirement).map(drop)
     }
 
-    /// The start of a command line that runs what follows it in a box where it can read
-    /// `paths` and reach nothing else. For commands that are attended, such as
-    /// `upload-pack`, and not jobs. Empty where there is no bubblewrap.
+    /// The start of a command line that runs what follows it in a box where it can read `paths` and
+    /// reach nothing else. For supervised commands, such as `upload-pack`, and not jobs. Empty
+    /// without bubblewrap.
     pub fn reader(&self, paths: &[&Path]) -> Vec<OsString> {
         self.bubblewrap.as_ref().map_or_else(
             |_| Vec::new(),
@@ -99,7 +99,7 @@ impl Capabilities {
         )
     }
 
-    /// These, cut down to what the requirement wants; or a refusal.
+    /// These, reduced to what the requirement wants; or a refusal.
     pub(crate) fn under(self, requirement: Requirement) -> Result<Self, Refusal> {
         match (requirement, self.strength()) {
             (Requirement::Preferred, _) | (Requirement::Required, Strength::Full) => Ok(self),
@@ -169,11 +169,11 @@ fn detect_bubblewrap(program: &Path) -> Result<Bubblewrap, String> {
         return Ok(found);
     }
     found.disable_userns = false;
-    // The first complaint is the one that names what is wrong on a machine with a current bubblewrap.
+    // The first error is the one that names the problem on a machine with a current bubblewrap.
     trial(&found, program).or(strict).map(|()| found)
 }
 
-/// Builds the very box that a job gets, for the probe.
+/// Builds the very box that a job gets, with a trivial command.
 fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Result<(), String> {
     let output = bounded(
         Command::new(&bubblewrap.path).env_clear().args(bubblewrap::trial(bubblewrap, program)),
@@ -185,7 +185,7 @@ fn trial(bubblewrap: &Bubblewrap, program: &Path) -> Result<(), String> {
     Err(complaint.lines().next().unwrap_or("a trial run failed").trim().chars().take(200).collect())
 }
 
-/// Runs a short command with nothing on its standard input, and kills it when it takes too long.
+/// Runs a short command with empty standard input, and kills it if it takes too long.
 fn bounded(command: &mut Command) -> Result<Output, String> {
     let refused = |error: std::io::Error| format!("cannot be run: {error}");
     let mut child = command

@@ -1,10 +1,10 @@
-//! A control group of a job's own (version 2), where the kernel lets us make one: it names
-//! the job's processes, all of them, without a look at any other.
+//! A control group (version 2) for each job, if the kernel lets us make one: it lists exactly the
+//! job's processes without a search through `/proc`.
 //!
-//! Made by the host below its own group, which works where that is delegated to its user:
-//! as root, in many containers, under systemd with `Delegate=yes`. Where it does not,
-//! [`super::processes`] finds the job's processes by other means. No controller is enabled
-//! and no limit set here. A job cannot leave its group: no box lets it write there.
+//! Made by the host below its own group, which works if that is delegated to its user: as root, in
+//! many containers, under systemd with `Delegate=yes`. Otherwise [`super::processes`] finds the
+//! job's processes. No controller is enabled and no limit set here. A job cannot leave its group:
+//! no box lets it write there.
 
 use std::fs;
 use std::io;
@@ -17,14 +17,14 @@ use super::processes::{self, Process};
 pub(crate) struct Group(PathBuf);
 
 impl Group {
-    /// Where the group `name` of a job of ours would be; none where there are no groups.
+    /// Where the group `name` of a job of ours would be; none if there are no groups.
     pub(crate) fn place(name: &str) -> Option<PathBuf> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         Some(own_group(&mounts, &own)?.join(name))
     }
 
-    /// Makes the group at `place`. One that is there is taken over: its name is the job's own.
+    /// Creates the group at `place`. An existing one is taken over: its name is the job's own.
     pub(crate) fn make(place: &Path) -> io::Result<Self> {
         match fs::create_dir(place) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -33,14 +33,14 @@ impl Group {
         Ok(Self(place.to_owned()))
     }
 
-    /// The group at `place`, if it is there.
+    /// The group at `place`, if it exists.
     pub(crate) fn open(place: &Path) -> Option<Self> {
         place.join("cgroup.procs").exists().then(|| Self(place.to_owned()))
     }
 
-    /// Calls `spawn` inside the group, so that what it starts begins there, and comes back
-    /// out. An error of going in leaves the caller where it was and spawns nothing; one of
-    /// coming back comes with what was spawned, and the group is then of no use.
+    /// Calls `spawn` inside the group, so that what it starts begins there, and comes back out. If
+    /// it cannot enter, it spawns nothing; if it cannot come back, the error contains what was
+    /// spawned, and the group must not be used.
     pub(crate) fn around<T>(&self, spawn: impl FnOnce() -> T) -> Result<T, Outside<T>> {
         let Some(outer) = self.0.parent() else { return Err(Outside::Never(spawn())) };
         if enter(&self.0).is_err() {
@@ -60,20 +60,20 @@ impl Group {
         Ok(pids.filter_map(processes::look).filter(|process| !process.zombie).collect())
     }
 
-    /// Kills all of it in one step that no fork slips through, where the kernel can (5.14).
+    /// Kills all of it in one step that no fork escapes, if the kernel can (5.14).
     pub(crate) fn kill(&self) {
-        // Where it cannot, or nothing is left, whoever calls finds and kills what there is.
+        // If it cannot, or nothing is left, the caller finds and kills what there is.
         let _ = fs::write(self.0.join("cgroup.kill"), "1");
     }
 
-    /// Removes it, once it is empty.
+    /// Removes it once it is empty.
     pub(crate) fn remove(&self) {
-        // One that is left behind is empty and in nobody's way.
+        // One that is left behind is empty and harmless.
         let _ = fs::remove_dir(&self.0);
     }
 }
 
-/// What was spawned without the group's help.
+/// Something spawned without the group's help.
 pub(crate) enum Outside<T> {
     /// The group could not be entered.
     Never(T),
@@ -89,7 +89,7 @@ fn enter(group: &Path) -> io::Result<()> {
 /// The folder of the caller's own group: its path below the mount of version 2.
 fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    // Below the root of a namespace that is not ours there is no way to it.
+    // Below the root of a foreign namespace it cannot be reached.
     if path.split('/').any(|part| part == "..") {
         return None;
     }
@@ -97,7 +97,7 @@ fn own_group(mounts: &str, own: &str) -> Option<PathBuf> {
         let (fields, kind) = line.split_once(" - ")?;
         let mut fields = fields.split(' ').skip(3);
         let (root, point) = (fields.next()?, fields.next()?);
-        // Of a mount that shows a part alone, nobody knows which.
+        // If the mount shows only a part, it is unknown which.
         (kind.starts_with("cgroup2 ") && root == "/").then_some(point)
     })?;
     Some(Path::new(mount).join(path))

@@ -1,15 +1,15 @@
 //! `afk sandbox-init`: the first of our code inside a box. Never called by people.
 //!
-//! - `exec <ready>` reads a [`Plan`] from standard input, confines itself, becomes the job;
-//!   what is left on standard input is the job's.
-//! - `supervise <host pid> <ready>` stands in for bubblewrap's first process where there is
-//!   none: the job runs below it, orphans come to it, and nothing below it outlives
-//!   the job or the host.
-//! - `probe` confines itself and ends, to show that this machine can.
+//! - `exec <ready>` reads a [`Plan`] from standard input, confines itself, and becomes the job; the
+//!   rest of standard input is the job's.
+//! - `supervise <host pid> <ready>` replaces bubblewrap's first process if there is none: the job
+//!   runs below it, orphans are reparented to it, and nothing below it outlives the job or the
+//!   host.
+//! - `probe` confines itself and exits, to show that this machine can.
 //!
-//! `ready` is a descriptor on which the host hears [`READY`] just before the job begins,
-//! and the reason when it does not. The job itself does not get it.
-//! Exit codes: the job's own; 128 + signal; [`CANNOT_START`] where the job never ran.
+//! `ready` is a descriptor on which the host gets [`READY`] just before the job begins, or the
+//! reason if it does not. The job itself does not get it. Exit codes: the job's own; 128 + signal;
+//! [`CANNOT_START`] if the job never ran.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -33,13 +33,13 @@ pub const SUBCOMMAND: &str = "sandbox-init";
 /// Exit code for "the job never ran".
 pub(crate) const CANNOT_START: u8 = 125;
 
-/// What the host hears just before the job begins.
+/// The report to the host just before the job begins.
 pub(crate) const READY: &str = "ready\n";
 
-/// A plan larger than this is no plan of ours.
+/// A larger plan is not ours.
 const PLAN_LIMIT: u64 = 16 << 20;
 
-/// How long the supervisor goes on killing what does not die.
+/// How long the supervisor tries to kill what is left.
 const KILL_BOUND: Duration = Duration::from_secs(10);
 
 /// Runs the subcommand; `args` are those after its name.
@@ -62,22 +62,22 @@ pub fn init_main(args: &[OsString]) -> ExitCode {
     }
 }
 
-/// Writes a plan the way `exec` reads it: eight bytes of length, then JSON.
+/// Writes a plan as `exec` reads it: eight bytes of length, then JSON.
 pub(crate) fn write_plan(mut to: impl io::Write, plan: &Plan) -> io::Result<()> {
     let body = serde_json::to_vec(plan)?;
     to.write_all(&(body.len() as u64).to_be_bytes())?;
     to.write_all(&body)
 }
 
-/// Confines itself and becomes the job; comes back only when it could not, having said why.
+/// Confines itself and becomes the job; returns only if it could not, after reporting why.
 fn become_job(ready: &str) -> ExitCode {
-    // Without the host's ear there is nobody to tell.
+    // Without the descriptor there is nobody to report to.
     let Ok(mut host) = take_descriptor(ready) else { return ExitCode::from(CANNOT_START) };
     let Err(reason) = prepare().and_then(|plan| {
         host.write_all(READY.as_bytes())
             .map_err(|error| format!("cannot tell the host: {error}"))?;
         let (program, args) = plan.argv.split_first().ok_or("no program to run")?;
-        // `PATH` of the plan, not ours, is where the program is looked for.
+        // The program is searched on the plan's `PATH`, not ours.
         let error = Command::new(program).args(args).env_clear().envs(&plan.env).exec();
         Err::<Infallible, _>(confine::exec_failure(program, &error))
     });
@@ -98,7 +98,7 @@ fn prepare() -> Result<Plan, String> {
     Ok(plan)
 }
 
-/// Makes an inherited descriptor, named by its number, ours: close-on-exec, the inherited one closed.
+/// Takes over an inherited descriptor by its number: close-on-exec, the inherited one closed.
 fn take_descriptor(number: &str) -> io::Result<File> {
     let number: i32 = number.parse().map_err(io::Error::other)?;
     let taken = OpenOptions::new().write(true).open(format!("/proc/self/fd/{number}"))?;
@@ -106,7 +106,7 @@ fn take_descriptor(number: &str) -> io::Result<File> {
     Ok(taken)
 }
 
-/// Reads the plan and not a byte more, since the rest is the job's input.
+/// Reads the plan and not a byte more, because the rest is the job's input.
 fn read_plan() -> io::Result<Plan> {
     // A descriptor of its own, close-on-exec, without the buffer that `Stdin` has.
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -131,7 +131,7 @@ enum Notice {
     Reaped(Pid, std::process::ExitStatus),
 }
 
-/// Runs the job below itself until it, or the host, is gone; then leaves nothing behind.
+/// Runs the job below itself until it, or the host, is gone; then kills what is left.
 fn supervise(host: &str, ready: &str) -> Result<u8, String> {
     let host = host.parse().ok().and_then(Pid::from_raw).ok_or("no host to watch")?;
     let code = watch(host, ready).map_err(|error| format!("cannot watch the job: {error}"));
@@ -145,8 +145,8 @@ fn supervise(host: &str, ready: &str) -> Result<u8, String> {
 
 fn watch(host: Pid, ready: &str) -> io::Result<u8> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-    // A descriptor for the host tells of its death at once. That it is still our parent now
-    // shows that the number was not somebody else's by the time it was opened.
+    // A descriptor for the host reports its death at once. That it is still our parent now shows
+    // that the number was not reused by the time it was opened.
     let watched = rustix::process::pidfd_open(host, PidfdFlags::empty())?;
     if rustix::process::getppid() != Some(host) {
         return Err(io::Error::other("the host is gone"));
@@ -154,7 +154,7 @@ fn watch(host: Pid, ready: &str) -> io::Result<u8> {
     // From the main thread: the job dies with the thread that started it.
     let job = Command::new("/proc/self/exe").args([SUBCOMMAND, "exec", ready]).spawn()?;
     let job = Pid::from_child(&job);
-    // The host hears the job's end of it only when nobody else holds one.
+    // The host sees the job close this end only if nobody else holds one.
     drop(take_descriptor(ready)?);
     let (notify, notices) = mpsc::channel();
     let reaping = notify.clone();
@@ -169,7 +169,7 @@ fn watch(host: Pid, ready: &str) -> io::Result<u8> {
     std::thread::spawn(move || {
         let mut polled = [PollFd::new(&watched, PollFlags::IN)];
         while rustix::event::poll(&mut polled, None) == Err(rustix::io::Errno::INTR) {}
-        // After the job nobody listens.
+        // After the job's end nobody listens.
         let _ = notify.send(Notice::HostGone);
     });
     for notice in notices {
@@ -183,14 +183,15 @@ fn watch(host: Pid, ready: &str) -> io::Result<u8> {
     Err(io::Error::other("the host is gone"))
 }
 
-/// The exit code that tells an end to the host, as bubblewrap tells it.
+/// The exit code that reports an end to the host, in bubblewrap's convention.
 fn code(status: std::process::ExitStatus) -> u8 {
     let signalled = status.signal().map(|signal| 128 + signal);
     // A status is one or the other; neither would be a failure.
     status.code().or(signalled).and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
-/// The signal that an exit code stands for, as shells, bubblewrap and the supervisor tell it.
+/// The signal that an exit code stands for, in the convention of shells, bubblewrap and the
+/// supervisor.
 pub(crate) fn signal_of(code: i32) -> Option<i32> {
     let signal = code - 128;
     (Signal::HUP.as_raw()..=64).contains(&signal).then_some(signal)

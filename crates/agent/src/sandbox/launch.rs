@@ -1,7 +1,7 @@
-//! A spec and a machine's capabilities, put together to a command that starts the box.
+//! Combines a spec and a machine's capabilities into the command that starts the box.
 //!
-//! The host calls it once a job. It decides what each strength means: which program
-//! is started, what landlock lets through, which environment the job has.
+//! The host calls it once for each job. It decides what each strength means: which program is
+//! started, what landlock allows, which environment the job has.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,31 +17,31 @@ use super::init::SUBCOMMAND;
 use super::processes;
 use super::spec::{Access, BoxSpec, Network};
 
-/// Files and folders that a box needs outside, kept in the job's folder.
+/// Files and folders that a box needs from outside, kept in the job's folder.
 #[derive(Clone, Debug)]
 pub(crate) struct Scratch(PathBuf);
 
-/// A box that is ready to be started.
+/// A box that is ready to start.
 pub(crate) struct Launch {
     /// What to spawn; its standard input must first carry `plan`.
     pub(crate) command: Command,
-    /// What the first of our code in the box is to do.
+    /// The instructions for our code in the box.
     pub(crate) plan: Plan,
-    /// How well the job will be boxed.
+    /// The strength of the box.
     pub(crate) strength: Strength,
 }
 
-/// What the host knows and the spec does not.
+/// What the host knows but not the spec.
 pub(crate) struct Setting<'a> {
-    /// This machine, already cut down to the spec's requirement.
+    /// This machine, already reduced to the spec's requirement.
     pub(crate) machine: &'a Capabilities,
-    /// Outside files.
+    /// The files from outside.
     pub(crate) scratch: &'a Scratch,
     /// Our own binary.
     pub(crate) program: &'a Path,
-    /// Descriptor for bubblewrap's answer, inheritable.
+    /// Descriptor for bubblewrap's report, inheritable.
     pub(crate) info: i32,
-    /// Descriptor for our own code's word from inside, inheritable.
+    /// Descriptor for the report of our code inside, inheritable.
     pub(crate) ready: i32,
     /// Name and value by which every process of the job can be found.
     pub(crate) marker: (&'a str, &'a str),
@@ -49,7 +49,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) secrets: BTreeMap<String, String>,
 }
 
-/// Kernel facts that programs ask for and that tell nothing of other processes.
+/// Kernel facts that programs read and that say nothing about other processes.
 const PROC: [&str; 10] = [
     "/proc/cpuinfo",
     "/proc/filesystems",
@@ -72,7 +72,7 @@ impl Scratch {
         Self(job.join("box"))
     }
 
-    /// Makes all of it.
+    /// Creates all of it.
     pub(crate) fn make(&self, home: &Path) -> io::Result<()> {
         for folder in [self.0.clone(), self.home(), self.tmp()] {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -90,12 +90,12 @@ impl Scratch {
         fs::write(self.empty(), "")
     }
 
-    /// Users as the box is told.
+    /// The `passwd` file inside the box.
     pub(crate) fn passwd(&self) -> PathBuf {
         self.0.join("passwd")
     }
 
-    /// Groups as the box is told.
+    /// The `group` file inside the box.
     pub(crate) fn group(&self) -> PathBuf {
         self.0.join("group")
     }
@@ -115,14 +115,14 @@ impl Scratch {
 }
 
 impl Launch {
-    /// Decides how the job is started; refuses what this strength cannot give.
+    /// Decides how the job is started; refuses what this strength cannot provide.
     pub(crate) fn new(spec: &BoxSpec, setting: &Setting<'_>) -> Result<Self, String> {
         if let Some(fault) = spec.fault() {
             return Err(fault);
         }
         if let Some(bind) = spec.binds.iter().find(|bind| !bind.source.exists()) {
             return Err(format!(
-                "{} is to be bound into the box and is not there",
+                "{} cannot be mounted into the box: it does not exist",
                 bind.source.display()
             ));
         }
@@ -183,14 +183,15 @@ impl Launch {
         plan.landlock = landlocked.then(|| rules_outside(spec, &home, &tmp));
         plan.drop_capabilities = landlocked;
         plan.new_session = true;
-        // The kernel counts all that this user runs, the control plane too, so the job's share comes on top.
+        // The kernel counts everything that this user runs, including the control plane, so the
+        // job's share is added.
         plan.processes = spec.limits.processes.map(|share| share + tasks_of_this_user());
         let strength = if landlocked { Strength::Partial } else { Strength::None };
         Ok(Self { command, plan, strength })
     }
 }
 
-/// The launcher's own environment: what finds it, and nothing that could steer it.
+/// The launcher's own environment: enough to find it, and nothing that could influence it.
 fn mark(command: &mut Command, (name, value): (&str, &str)) {
     command.env_clear().env(name, value);
 }
@@ -225,8 +226,8 @@ fn plan(spec: &BoxSpec, setting: &Setting<'_>, home: &Path, tmp: &Path) -> Plan 
     }
 }
 
-/// Landlock within bubblewrap: what is visible may be read, since only what may be read is
-/// visible; writing is only where a bind or a memory folder says so.
+/// Landlock within bubblewrap: everything visible may be read, because only readable things are
+/// visible; writing only where a bind or a memory folder allows it.
 fn rules_inside(spec: &BoxSpec, home: &Path) -> Rules {
     let mut write: Vec<PathBuf> =
         ["/tmp", "/var/tmp", "/run", "/dev/shm"].map(PathBuf::from).into();

@@ -1,12 +1,12 @@
 //! The box that every local job runs in.
 //!
-//! A [`BoxSpec`] says what a process may see and use; [`Capabilities`] says what
-//! this machine can enforce; the host ([`crate::host`]) puts the two together and
-//! starts the process. Two layers: bubblewrap gives namespaces and an own view of
-//! the file system, landlock narrows what is left from inside ([`init_main`]).
+//! A [`BoxSpec`] says what a process may see and use; [`Capabilities`] says what this machine can
+//! enforce; the host ([`crate::host`]) combines the two and starts the process. Two layers:
+//! bubblewrap gives namespaces and a separate view of the file system, landlock narrows that from
+//! inside ([`init_main`]).
 //!
-//! Only what a spec binds is visible: other runs' folders and the store are absent,
-//! not forbidden. Nothing here knows what a job is for.
+//! Only what a spec binds is visible: other runs' folders and the store are absent, not forbidden.
+//! Nothing here knows what a job is for.
 
 mod bubblewrap;
 mod confine;

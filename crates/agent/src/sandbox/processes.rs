@@ -1,12 +1,11 @@
-//! What runs below a process, and how all of it is ended.
+//! The processes below a process, and how to end all of them.
 //!
-//! Many hosts look five times a second each, so that a look reads no more of `/proc` than it
-//! must ([`Watched`]); what ends a job reads all of it, because nothing may be left.
+//! Many hosts check five times a second each, so a check reads no more of `/proc` than necessary
+//! ([`Watched`]); ending a job reads all of it, because nothing may be left.
 //!
-//! The host watches and kills through this; the supervisor of a partial sandbox
-//! does the same from inside; a control plane sweeps with it after a host that
-//! died. A process is named by its id *and* start time, so that a reused id is
-//! never signalled. Reads `/proc` only; it decides nothing.
+//! Used by the host to watch and kill, by the supervisor of a partial sandbox from inside, and by a
+//! control plane that sweeps after a dead host. A process is identified by its id *and* start time,
+//! so that a reused id is never signalled. Reads `/proc` only; it decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,19 +16,19 @@ use serde::{Deserialize, Serialize};
 
 use super::group::Group;
 
-/// How long the processes of a job may be taken for known while others begin on the machine.
+/// How long the known processes of a job may be reused while others begin on the machine.
 const RESCAN: Duration = Duration::from_secs(1);
 
-/// One process, for good: ids are reused, an id with its start time is not (within one boot).
+/// A unique process: ids are reused, an id with its start time is not (within one boot).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ProcessId {
-    /// The process id, as the host's `/proc` counts.
+    /// The process id in the host's `/proc`.
     pub pid: i32,
     /// Start time in clock ticks since boot (field 22 of `/proc/<pid>/stat`).
     pub start: u64,
 }
 
-/// What the kernel says of one process.
+/// What the kernel says about one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {
     /// Which process.
@@ -38,7 +37,7 @@ pub struct Process {
     pub parent: i32,
     /// Its process group.
     pub group: i32,
-    /// Dead, and waiting for its parent to notice.
+    /// Whether it is dead and waits for its parent to notice.
     pub zombie: bool,
     /// Its threads.
     pub threads: u64,
@@ -49,7 +48,7 @@ pub struct Process {
 /// What a set of processes uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Sum of resident memory, bytes; shared pages count once a process.
+    /// Sum of resident memory, bytes; shared pages count once for each process.
     pub memory: u64,
     /// Threads, which is what the kernel's own limit counts too.
     pub tasks: u64,
@@ -66,18 +65,19 @@ impl ProcessId {
         Self::of(rustix::process::getpid().as_raw_pid())
     }
 
-    /// Whether that very process is still there. A zombie is not: it runs nothing and holds no lock.
+    /// Whether that very process still lives. A zombie does not: it runs nothing and holds no lock.
     pub fn is_alive(self) -> bool {
         look(self.pid).is_some_and(|process| process.id == self && !process.zombie)
     }
 
-    /// Sends a signal to that very process; gone already is fine.
+    /// Sends a signal to that very process; no error if it is gone.
     pub fn signal(self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
-        // The descriptor pins the process, so the check of its start time cannot go stale before the signal.
+        // The descriptor pins the process, so its start time cannot become invalid between the
+        // check and the signal.
         let Ok(pinned) = rustix::process::pidfd_open(pid, PidfdFlags::empty()) else { return };
         if look(self.pid).is_some_and(|process| process.id == self) {
-            // It may have died in between, which is all that was wanted.
+            // It may have died in between, which is fine.
             let _ = rustix::process::pidfd_send_signal(&pinned, signal);
         }
     }
@@ -88,29 +88,28 @@ pub fn all() -> BTreeMap<i32, Process> {
     pids().filter_map(look).map(|process| (process.id.pid, process)).collect()
 }
 
-/// A job's processes, looked at again and again.
+/// A job's processes, checked again and again.
 #[derive(Debug)]
 pub(crate) struct Watched {
     root: i32,
     group: Option<Group>,
     known: Vec<ProcessId>,
-    /// The last process that had begun on the machine when all were scanned, and when.
+    /// The newest process of the machine at the last full scan, and when that was.
     scanned: Option<(String, Instant)>,
 }
 
 impl Watched {
-    /// Everything below `root`, which is the caller; where there is a `group`, all in it.
+    /// Everything below `root`, which is the caller; or everything in `group`, if there is one.
     pub(crate) fn new(root: i32, group: Option<Group>) -> Self {
         Self { root, group, known: Vec::new(), scanned: None }
     }
 
-    /// Its living processes. Where no group names them, one that has just begun may be missing
-    /// for a second.
+    /// Its living processes. Without a group, one that has just begun may be missing for a second.
     pub(crate) fn look(&mut self) -> Vec<Process> {
         if let Some(found) = self.group.as_ref().and_then(|group| group.processes().ok()) {
             return found;
         }
-        // Nothing can be new where no process has begun anywhere since.
+        // Nothing can be new if no process has begun anywhere since.
         let last = last_begun().unwrap_or_default();
         let is_known = self.scanned.as_ref().is_some_and(|(scanned, at)| {
             (!last.is_empty() && *scanned == last) || at.elapsed() < RESCAN
@@ -126,19 +125,19 @@ impl Watched {
         found
     }
 
-    /// Forgets what is known, so that the next look finds what has just begun.
+    /// Forgets what is known, so that the next check finds what has just begun.
     pub(crate) fn renew(&mut self) {
         self.scanned = None;
     }
 }
 
-/// The id of the process that began last, and with it of the last thread.
+/// The id of the newest process, which also changes with new threads.
 fn last_begun() -> Option<String> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     load.split_ascii_whitespace().nth(4).map(str::to_owned)
 }
 
-/// Threads on the whole machine; one short file, so it can be asked often.
+/// Threads on the whole machine; one short file, so it can be read often.
 pub fn tasks_of_machine() -> Option<u64> {
     let load = fs::read_to_string("/proc/loadavg").ok()?;
     load.split_ascii_whitespace().nth(3)?.split_once('/')?.1.parse().ok()
@@ -149,7 +148,7 @@ pub fn below(root: i32) -> Vec<Process> {
     descendants(&all(), root)
 }
 
-/// The processes below `root` in a given snapshot, zombies left out (their children are not).
+/// The processes below `root` in a given snapshot, without zombies (but with their children).
 pub fn descendants(all: &BTreeMap<i32, Process>, root: i32) -> Vec<Process> {
     let mut children: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
     for process in all.values() {
@@ -181,8 +180,8 @@ pub fn usage(processes: &[Process]) -> Usage {
 
 /// Kills everything below the caller until nothing is left, or `bound` has passed.
 ///
-/// Only a subreaper may rely on it: without that, an orphan moves out from below.
-/// Answers what is left, which should be nothing.
+/// Only for a subreaper: otherwise an orphan moves out from below. Returns what is left, which
+/// should be nothing.
 pub fn kill_below_self(bound: Duration) -> Vec<Process> {
     let own = rustix::process::getpid().as_raw_pid();
     end_all(bound, || below(own))
@@ -190,10 +189,10 @@ pub fn kill_below_self(bound: Duration) -> Vec<Process> {
 
 /// Kills every process that `list` still finds, again and again, until it finds none or `bound` has passed.
 ///
-/// Whole groups first: the kernel kills a group in one step that no fork slips through, while
-/// a family that is killed one by one can fork faster than it dies. The caller's own group
-/// is spared, its members among the found are not. Every group of a found process must
-/// belong to the job, which holds where the job was started in a session of its own.
+/// Whole groups first: the kernel kills a group in one step that no fork escapes, while a family
+/// that is killed one by one can fork faster than it dies. The caller's own group is spared, but
+/// not its members among those found. Every group of a found process must belong to the job, which
+/// is true if the job was started in a session of its own.
 pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<Process> {
     let own = rustix::process::getpgrp().as_raw_pid();
     let deadline = Instant::now() + bound;
@@ -204,7 +203,7 @@ pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<P
         }
         let groups: BTreeSet<i32> = found.iter().map(|process| process.group).collect();
         for group in groups.into_iter().filter(|&group| group > 1 && group != own) {
-            // Gone already is fine.
+            // It is gone already, which is fine.
             let _ = Pid::from_raw(group)
                 .map(|group| rustix::process::kill_process_group(group, Signal::KILL));
         }
@@ -215,7 +214,7 @@ pub fn end_all(bound: Duration, mut list: impl FnMut() -> Vec<Process>) -> Vec<P
     }
 }
 
-/// Processes whose starting environment has this entry (`NAME=value`), and all below them.
+/// Processes whose initial environment has this entry (`NAME=value`), and all below them.
 ///
 /// Processes of other users show no environment and are not found.
 pub fn marked(entry: &str) -> Vec<Process> {
@@ -248,7 +247,8 @@ pub(super) fn look(pid: i32) -> Option<Process> {
     parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Parses `/proc/<pid>/stat`. The name in brackets may hold anything, brackets and blanks too.
+/// Parses `/proc/<pid>/stat`. The name in parentheses may contain anything, even parentheses and
+/// blanks.
 fn parse(stat: &[u8]) -> Option<Process> {
     let open = stat.iter().position(|&byte| byte == b'(')?;
     let close = stat.iter().rposition(|&byte| byte == b')')?;

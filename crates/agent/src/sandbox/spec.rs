@@ -1,7 +1,7 @@
 //! What one boxed process may see and use.
 //!
-//! Written by whoever wants a job, stored in the host's spec file, read by the
-//! host. It holds no secrets: those are handed to the host apart from it.
+//! Written by whoever wants a job, stored in the host's spec file, read by the host. It contains no
+//! secrets: the host gets those separately.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,35 +15,35 @@ pub struct BoxSpec {
     pub argv: Vec<String>,
     /// Working folder, as seen inside.
     pub cwd: PathBuf,
-    /// The environment, whole: nothing is inherited. `PATH`, `HOME`, `USER`, `TMPDIR`, `LANG`
-    /// and the like have defaults that an entry here replaces.
+    /// The whole environment: nothing is inherited. `PATH`, `HOME`, `USER`, `TMPDIR`, `LANG` and
+    /// the like have defaults that an entry here replaces.
     pub env: BTreeMap<String, String>,
-    /// `HOME` inside. `None` is an empty folder that lives as long as the box does; to keep a
-    /// home between jobs, bind a folder and name its target here.
+    /// `HOME` inside. `None` is an empty folder that lives as long as the box does; to keep a home
+    /// between jobs, bind a folder and name its target here.
     pub home: Option<PathBuf>,
-    /// What is visible beside the system's own read-only folders.
+    /// What is visible besides the system's own read-only folders.
     pub binds: Vec<Bind>,
-    /// Paths inside that must look empty, though a bind above shows them.
-    /// Only a full sandbox can do it; a weaker one refuses the job.
+    /// Paths inside that must look empty, although a bind above shows them. Only a full sandbox can
+    /// do it; a weaker one refuses the job.
     pub masked: Vec<PathBuf>,
     /// Network access.
     pub network: Network,
-    /// What it may use.
+    /// Resource limits.
     pub limits: Limits,
-    /// What to do where this machine cannot build a full sandbox.
+    /// What to do if this machine cannot build a full sandbox.
     pub requirement: Requirement,
 }
 
 /// One folder or file that the box sees.
 ///
-/// `source` must not lie where an earlier job could have put a symlink in its way.
+/// `source` must not be where an earlier job could have placed a symlink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
     /// Path on this machine.
     pub source: PathBuf,
     /// Path inside. Without bubblewrap it must equal `source`.
     pub target: PathBuf,
-    /// Read or write.
+    /// Read-only or writable.
     pub access: Access,
 }
 
@@ -61,39 +61,39 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Network {
-    /// Nothing but an own loopback. Without bubblewrap only TCP is refused.
+    /// Only its own loopback. Without bubblewrap only TCP is refused.
     None,
     /// The machine's network.
     Open,
 }
 
-/// What a box may use. `None` is no limit.
+/// Resource limits of a box. `None` is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Resident memory of all its processes together, bytes. The host kills above it.
+    /// Resident memory of all its processes together, bytes. The host kills it above that.
     pub memory: Option<u64>,
-    /// Threads of all its processes together. The host kills above it, and the kernel
-    /// refuses more where the box does not run as the machine's root.
+    /// Threads of all its processes together. The host kills it above that, and the kernel refuses
+    /// more unless the box runs as the machine's root.
     pub processes: Option<u64>,
     /// Largest file it may write, bytes.
     pub file_size: Option<u64>,
-    /// Open files a process.
+    /// Open files of each process.
     pub open_files: Option<u64>,
     /// Size of each of its memory-backed folders (`/tmp`, `HOME`, `/dev/shm`, …), bytes.
     pub scratch: u64,
 }
 
-/// What to do where this machine cannot build a full sandbox.
+/// What to do if this machine cannot build a full sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Requirement {
-    /// Refuse without a full sandbox.
+    /// Refuse to run without a full sandbox.
     Required,
-    /// Take the best there is, and say which it was.
+    /// Take the best available one, and report its strength.
     Preferred,
-    /// Landlock, even where bubblewrap is: for a machine on which it stands in the way.
+    /// Only landlock, even if bubblewrap works: for machines on which bubblewrap gets in the way.
     LandlockOnly,
-    /// No sandbox, even where there could be one.
+    /// No sandbox, even if there could be one.
     Off,
 }
 
@@ -110,7 +110,7 @@ impl Default for Limits {
 }
 
 impl BoxSpec {
-    /// A box that runs `argv` in `cwd` and sees nothing but the system: no network, sandbox required.
+    /// A box that runs `argv` in `cwd` and sees only the system: no network, sandbox required.
     pub fn new(argv: impl IntoIterator<Item = impl Into<String>>, cwd: impl Into<PathBuf>) -> Self {
         Self {
             argv: argv.into_iter().map(Into::into).collect(),
@@ -152,7 +152,7 @@ impl BoxSpec {
             self.env.keys().find(|name| name.is_empty() || name.contains(['=', '\0']))
         {
             return Some(format!(
-                "`{}` is no name of an environment variable",
+                "`{}` is not the name of an environment variable",
                 name.escape_debug()
             ));
         }
@@ -169,7 +169,7 @@ impl BoxSpec {
     }
 }
 
-/// Absolute, and the same however it is read.
+/// Absolute, and unambiguous.
 fn is_plain(path: &Path) -> bool {
     path.is_absolute() && !path.components().any(|part| part == std::path::Component::ParentDir)
 }
@@ -191,7 +191,7 @@ mod tests {
         check(|spec| spec.argv.push("a\0b".to_owned()), Some("an argument holds a NUL byte"));
         check(
             |spec| drop(spec.env.insert("A=B".to_owned(), String::new())),
-            Some("`A=B` is no name of an environment variable"),
+            Some("`A=B` is not the name of an environment variable"),
         );
         check(|spec| spec.cwd = "work".into(), Some("`work` is not an absolute path without `..`"));
         check(

@@ -1,4 +1,4 @@
-//! The whole configuration: what each crate owns of it, read off the one document.
+//! The whole configuration: each crate's part, read from one document.
 //!
 //! A new adapter's keys come in here by a part of their own, and its names by a line in
 //! [`Config::executors`], [`TRACKERS`], [`STAGES`] or [`DOORBELLS`].
@@ -20,13 +20,13 @@ use super::fleet::{REPOS, REPOS_LIKE, is_like};
 use super::load::{Compose, PartError, part};
 use crate::terminal::TERMINAL;
 
-/// Different tables that are compared with each other, to find those that are alike.
+/// Maximum number of different tables that are compared in search of equal ones.
 const ALIKE: usize = 64;
 
-/// The trackers that there are.
+/// The known trackers.
 pub const TRACKERS: [&str; 1] = ["local"];
 
-/// The kinds of stages that there are: what runs a command here, and what is polled.
+/// The known kinds of stages: those that run a command, and those that are polled.
 pub const STAGES: [&str; 1] = ["command"];
 
 /// The kinds of doorbells that there are.
@@ -35,9 +35,9 @@ pub const DOORBELLS: [&str; 2] = [TERMINAL, WEBHOOK];
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
-    /// What decides: the engine's.
+    /// The engine's part: the policy.
     pub policy: Arc<Policy>,
-    /// What is configured of this machine.
+    /// This machine's part.
     pub local: Arc<LocalSettings>,
     /// What is configured of systems that are reached over HTTP.
     pub remote: Arc<RemoteSettings>,
@@ -45,17 +45,17 @@ pub struct Config {
     pub own: AppSettings,
 }
 
-/// What the app itself is configured with.
+/// The app's own settings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AppSettings {
-    /// Completes repo names that are written without an owner.
+    /// The owner of repo names that are written without one.
     pub default_owner: Option<String>,
-    /// A folder beside the file whose `*.toml` files are read, too, in the order of their
-    /// names: they hold `repos`, `repos_like` and `allowlist`.
+    /// A folder beside the file whose `*.toml` files are read too, in the order of their names:
+    /// they hold `repos`, `repos_like` and `allowlist`.
     pub include_dir: Option<PathBuf>,
-    /// What repos have in common, by the pattern of their names; their own tables hold it
-    /// already.
+    /// Settings shared by repos whose names match a pattern; the repos' own tables have been
+    /// completed from it.
     #[schemars(skip)]
     pub repos_like: BTreeMap<String, Value>,
 }
@@ -72,14 +72,14 @@ impl Compose for Config {
         for part in parts {
             merge(&mut whole, part.to_value());
         }
-        // A pattern may give what a repo's own table leaves out.
+        // A pattern may supply what a repo's own table omits.
         for part in ["Repo", "LocalRepo"] {
             if let Some(part) = whole["$defs"][part].as_object_mut() {
                 part.remove("required");
             }
         }
         let mut like = whole["properties"][REPOS].clone();
-        like["description"] = "What repos have in common whose names match a pattern such as \
+        like["description"] = "Settings shared by repos whose names match a pattern such as \
                                \"owner/*\"; a repo's own table wins, then the longer pattern."
             .into();
         whole["properties"][REPOS_LIKE] = like;
@@ -102,7 +102,7 @@ impl Compose for Config {
 }
 
 impl Config {
-    /// The names that a repo's `agent` may have.
+    /// The names that a repo's `agent` may be.
     pub fn executors(&self) -> BTreeSet<AdapterName> {
         self.local.executors().collect()
     }
@@ -113,15 +113,14 @@ impl Config {
         self.policy.repos.contains_key(repo) || self.own.repos_like.keys().any(like)
     }
 
-    /// What is wrong with it beyond its shape; empty is good.
+    /// What is wrong with it beyond its types; empty if it is valid.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut found = self.policy.mistakes();
         found.extend(self.local.mistakes(&self.policy));
         let executors = self.executors();
         let nameless = self.local.agents.keys().filter(|name| !executors.contains(*name));
         found.extend(nameless.map(|name| {
-            let what =
-                "is of no kind that is known here; give it a kind, \"claude\" or \"scripted\"";
+            let what = "is of an unknown kind; set kind to \"claude\" or \"scripted\"";
             Mistake::at(&["agents", name.as_str()], what)
         }));
         found.extend(self.remote.mistakes());
@@ -235,15 +234,12 @@ mod tests {
         check(&repo("agent = 'strong'\n[agents.strong]\nkind = 'claude'"), &[]);
         check(
             &repo("agent = 'strong'"),
-            &["repos.\"o/r\".agent: is the name of none; known are claude, scripted"],
+            &["repos.\"o/r\".agent: is unknown; known are claude, scripted"],
         );
-        check(
-            &repo("tracker = 'forge'"),
-            &["repos.\"o/r\".tracker: is the name of none; known are local"],
-        );
+        check(&repo("tracker = 'forge'"), &["repos.\"o/r\".tracker: is unknown; known are local"]);
         check(
             &repo("").replace("command = ['ci']", "kind = 'checks'"),
-            &["repos.\"o/r\".stages.0.kind: is the name of none; known are command"],
+            &["repos.\"o/r\".stages.0.kind: is unknown; known are command"],
         );
         check("notify = [{ kind = 'terminal', name = 'here' }]", &[]);
         check(
@@ -263,7 +259,7 @@ mod tests {
         );
         check(
             "[agents.strong]\nmodel = 'x'",
-            &["agents.strong: is of no kind that is known here; give it a kind, \"claude\" or \
+            &["agents.strong: is of an unknown kind; set kind to \"claude\" or \
                \"scripted\""],
         );
     }

@@ -1,8 +1,8 @@
-//! The keys as they were written: texts and variables put together into one tree, which knows
-//! no type yet. Unknown keys are found here, by the schema.
+//! The keys as written: files and variables merged into one untyped tree. Unknown keys are found
+//! here, with the schema.
 //!
-//! What is wrong is told by key and place and never by value: a secret may stand where
-//! something else is expected.
+//! Problems name key and place but never the value: a secret may have been written where something
+//! else is expected.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use super::places::{Places, place};
 use super::problem::{Origin, Problem};
 use super::schema::{Child, Node, nearest};
 
-/// A configuration that is being put together.
+/// A configuration under construction.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     pub(super) tree: Map<String, Value>,
@@ -38,7 +38,7 @@ impl Draft {
         }
     }
 
-    /// The keys of a text; none where it is no TOML.
+    /// The keys of a text; none if it is not TOML.
     pub(super) fn read(
         &mut self,
         path: &Path,
@@ -62,7 +62,7 @@ impl Draft {
         None
     }
 
-    /// The table without its unknown keys, which are named.
+    /// The table without its unknown keys, which are reported.
     pub(super) fn table(
         &mut self,
         table: &DeTable<'_>,
@@ -88,8 +88,8 @@ impl Draft {
             } else {
                 let keys = node.map(Node::keys).unwrap_or_default();
                 let what = match nearest(&name, keys.iter().copied()) {
-                    Some(key) => format!("is no key; did you mean `{key}`?"),
-                    None => format!("is no key; known here: {}", keys.join(", ")),
+                    Some(key) => format!("is not a known key; did you mean `{key}`?"),
+                    None => format!("is not a known key; known here: {}", keys.join(", ")),
                 };
                 self.problem(at(key.span().start), path, what);
             }
@@ -129,7 +129,7 @@ impl Draft {
                 read.map_or_else(|| self.no_number(at(start), path), Value::Number)
             }
             DeValue::Datetime(_) => {
-                self.problem(at(start), path, "is a date; no key is one: text stands in quotes");
+                self.problem(at(start), path, "is a date, which no key takes; put text in quotes");
                 Value::Null
             }
         }
@@ -145,7 +145,7 @@ impl Draft {
         self.problems.push(Problem { origin, key, what: what.into() });
     }
 
-    /// Puts what a variable gives in place of what is there.
+    /// Puts a variable's value in place of the file's.
     pub(super) fn apply(&mut self, variable: &Variable, root: &Node<'_>, aliases: &[(&str, &str)]) {
         match env::meaning(variable, root, aliases) {
             Meant::Value(path, value) => {
@@ -171,7 +171,7 @@ impl Draft {
     }
 }
 
-/// Puts `value` at `path`, in place of what is there.
+/// Puts `value` at `path`, replacing what is there.
 fn put(table: &mut Map<String, Value>, path: &[String], value: Value) {
     match path {
         [] => {}

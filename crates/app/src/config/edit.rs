@@ -1,9 +1,9 @@
 //! A person's edits of the file: arm, disarm, enroll, unenroll.
 //!
-//! Comments and layout stay. The new text is written beside the file, flushed,
-//! and put in its place, with the file's own mode; two edits at once are kept
-//! apart. A symbolic link is not written through: whoever made it may not be
-//! whoever edits. No other code writes the configuration, so nothing arms itself.
+//! Comments and layout stay. The new text is written to a temporary file, flushed, and renamed into
+//! place with the file's own mode; a lock keeps two edits apart. Symbolic links are not followed:
+//! whoever made the link may not be the one who edits. No other code writes the configuration, so
+//! nothing arms itself.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ const ALLOWLIST: &str = "allowlist";
 /// The table that holds a table for each repo.
 const REPOS: &str = "repos";
 
-/// What a new file begins with.
+/// The header of a new file.
 const HEADER: &str = "\
 # The configuration of afk. Nothing is dispatched until both of these are changed:
 # `afk arm` turns the kill switch off, `afk enroll owner/name` lists a repository.
@@ -33,11 +33,11 @@ const HEADER: &str = "\
 pub enum Edited {
     /// It did.
     Changed,
-    /// The file said so already.
+    /// The file had that value already.
     Unchanged,
 }
 
-/// Why the file was left as it is.
+/// Why the file was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum EditError {
     /// The file or its directory failed.
@@ -62,8 +62,8 @@ pub enum EditError {
         /// Which.
         path: PathBuf,
     },
-    /// The file is no TOML, or the key is something else than it should be.
-    #[error("{path}: {why}: mend it by hand first")]
+    /// The file is not TOML, or the key has an unexpected type.
+    #[error("{path}: {why}: fix it by hand first")]
     Malformed {
         /// Which.
         path: PathBuf,
@@ -82,8 +82,7 @@ pub fn disarm(path: &Path) -> Result<Edited, EditError> {
     edit(path, |document| set(document, true))
 }
 
-/// Whether the file lists `repo` among those that may be worked; one that cannot be read
-/// lists nothing.
+/// Whether the file has `repo` on its allowlist; an unreadable file lists nothing.
 pub fn lists(path: &Path, repo: &RepoName) -> bool {
     let document = std::fs::read_to_string(path).ok().and_then(|text| text.parse().ok());
     document.is_some_and(|document: DocumentMut| {
@@ -92,7 +91,7 @@ pub fn lists(path: &Path, repo: &RepoName) -> bool {
     })
 }
 
-/// Lists `repo` among those that may be worked.
+/// Adds `repo` to the allowlist.
 pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
     edit(path, |document| {
         let list = allowlist(document)?;
@@ -104,10 +103,10 @@ pub fn enroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
     })
 }
 
-/// What the table of a new repo says.
+/// The contents of a new repo's table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRepo {
-    /// Where its git lives.
+    /// Its git remote.
     pub remote: String,
     /// The command (argv) that judges a change.
     pub verify: Vec<String>,
@@ -115,19 +114,19 @@ pub struct NewRepo {
     pub ci: Vec<String>,
 }
 
-/// Writes the table of `repo` and lists it, in one edit. A table that is there is
-/// not touched: it is somebody's, and may say more than this knows.
+/// Writes the table of `repo` and lists it, in one edit. An existing table is left alone: it is
+/// somebody's, and may say more than this knows.
 pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited, EditError> {
     edit(path, |document| {
         let repos = document.entry(REPOS).or_insert_with(|| {
-            // Without a header of its own: its tables name it.
+            // Without a header of its own: the repos' tables imply it.
             let mut table = Table::new();
             table.set_implicit(true);
             Item::Table(table)
         });
         let repos = repos.as_table_like_mut().ok_or_else(|| format!("{REPOS} is not a table"))?;
         if repos.contains_key(repo.as_str()) {
-            return Err(format!("{repo} has a table already"));
+            return Err(format!("{repo} already has a table"));
         }
         let mut stage = InlineTable::new();
         stage.insert("name", "ci".into());
@@ -145,7 +144,7 @@ pub fn enroll_new(path: &Path, repo: &RepoName, new: &NewRepo) -> Result<Edited,
     })
 }
 
-/// Takes `repo` off that list.
+/// Takes `repo` off the allowlist.
 pub fn unenroll(path: &Path, repo: &RepoName) -> Result<Edited, EditError> {
     edit(path, |document| {
         if document.get(ALLOWLIST).is_none() {
@@ -166,7 +165,7 @@ fn set(document: &mut DocumentMut, on: bool) -> Result<Edited, String> {
         }
         Some(Item::Value(Value::Boolean(old))) if *old.value() == on => Ok(Edited::Unchanged),
         Some(Item::Value(Value::Boolean(old))) => {
-            // The comment behind the value belongs to it.
+            // The comment after the value stays.
             let decor = old.decor().clone();
             let mut new = Value::from(on);
             *new.decor_mut() = decor;
@@ -185,14 +184,14 @@ fn allowlist(document: &mut DocumentMut) -> Result<&mut Array, String> {
         .ok_or_else(|| format!("{ALLOWLIST} is not a list"))
 }
 
-/// Adds an item in the layout of the one before it.
+/// Adds an item in the layout of the previous one.
 fn push(list: &mut Array, text: &str) {
     let prefix = list.iter().last().and_then(|item| item.decor().prefix()?.as_str());
     let Some(indent) = prefix.and_then(|prefix| Some(prefix.rsplit_once('\n')?.1.to_owned()))
     else {
         return list.push(text);
     };
-    // A comment behind the last item stays behind it.
+    // A comment after the last item stays after it.
     let end = list.len() - 1;
     let comma = list.trailing_comma();
     let behind = if comma {
@@ -222,8 +221,8 @@ fn edit(
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         Some(_) | None => Path::new("."),
     };
-    std::fs::create_dir_all(directory).map_err(failed("make the directory of"))?;
-    // The directory, because the file itself is replaced.
+    std::fs::create_dir_all(directory).map_err(failed("create the directory of"))?;
+    // Locks the directory, because the file itself is replaced.
     let guard = File::open(directory).map_err(failed("open the directory of"))?;
     match guard.try_lock() {
         Ok(()) => {}
@@ -240,7 +239,7 @@ fn edit(
         Err(error) => return Err(failed("read")(error)),
     };
     let malformed = |why: String| EditError::Malformed { path: path.to_owned(), why };
-    // A header with no key under it has no place in a document: it is put before.
+    // A leading comment of an empty document belongs to no key: it is written first.
     let (header, body) = if text.as_str() == HEADER { (HEADER, "") } else { ("", text.as_str()) };
     let mut document: DocumentMut = body
         .parse()

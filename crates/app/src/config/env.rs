@@ -1,10 +1,10 @@
-//! Keys that are given by environment variables, or by files named like them.
+//! Keys given by environment variables, or by mounted files with the same names.
 //!
-//! `AFK_<KEY>`, with two underscores between the words of a dotted key. Booleans
-//! are strict: blank, too, is an error, since a kill switch is never guessed. A
-//! blank number or text is as if it were not given. A list is comma-separated, or
-//! a TOML array; a table is a TOML inline table. A variable that names no key is
-//! a warning and not an error: a scheduler plants its own (`AFK_SERVICE_HOST`).
+//! `AFK_<KEY>`, with two underscores between the words of a dotted key. Booleans are strict: even a
+//! blank one is an error, because a kill switch is never guessed. A blank number or text counts as
+//! not given. A list is comma-separated or a TOML array; a table is a TOML inline table. A variable
+//! that names no key is a warning and not an error, because schedulers add their own
+//! (`AFK_SERVICE_HOST`).
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use super::NOT_KEYS;
 use super::problem::{Origin, Problem};
 use super::schema::{Child, Kind, Node, nearest};
 
-/// A value of a mounted file is at most this long.
+/// Maximum length of a mounted file's value.
 const MAX_VALUE: u64 = 64 * 1024;
 
 /// A key that was given outside the file.
@@ -26,13 +26,13 @@ pub(super) struct Variable {
     pub(super) origin: Origin,
 }
 
-/// What became of a variable.
+/// What a variable means.
 pub(super) enum Meant<'a> {
-    /// It gives the key this value.
+    /// It sets the key to this value.
     Value(Vec<String>, Value),
-    /// It gives the key a table or a list, written as TOML, for this place of the schema.
+    /// It sets the key to a table or list, written as TOML, of this schema.
     Toml(Vec<String>, String, Node<'a>),
-    /// It is blank, and so leaves the key as it is.
+    /// It is blank, and leaves the key unchanged.
     Nothing,
     /// It is wrong.
     Wrong(Problem),
@@ -55,8 +55,8 @@ pub(super) fn variables(env: &[(String, String)]) -> Vec<Variable> {
     found
 }
 
-/// The files of `directory` that are named like variables. Links are followed: a
-/// mounted `ConfigMap` is made of them.
+/// The files in `directory` with names of variables. Links are followed: a mounted `ConfigMap`
+/// consists of them.
 pub(super) fn mounted(directory: &Path) -> Result<Vec<Variable>, Problem> {
     let wrong = |path: &Path, what: String| Problem {
         origin: Origin::Mounted { path: path.to_owned() },
@@ -85,8 +85,8 @@ pub(super) fn mounted(directory: &Path) -> Result<Vec<Variable>, Problem> {
     Ok(found)
 }
 
-/// Which key `variable` gives which value. `aliases` are names of variables with
-/// the dotted key they stand for.
+/// The key and value that `variable` sets. `aliases` maps further names of variables to dotted
+/// keys.
 pub(super) fn meaning<'a>(
     variable: &Variable,
     root: &Node<'a>,
@@ -102,7 +102,7 @@ pub(super) fn meaning<'a>(
         |what: String| Problem { origin: variable.origin.clone(), key: path.join("."), what };
     let mut node = root.clone();
     for (depth, word) in path.iter().enumerate() {
-        // An entry of a map, such as a repo, has no name that a variable could have.
+        // Entries of a map, such as repos, cannot be named by a variable.
         let named = node.keys().contains(&word.as_str());
         match node.child(word) {
             Child::Known(child) if named => node = child,
@@ -127,17 +127,17 @@ pub(super) fn meaning<'a>(
     }
 }
 
-/// How the text of a variable is read.
+/// How a variable's text was read.
 enum Read {
     /// As this value.
     Value(Value),
     /// As a table or list in TOML.
     Toml,
-    /// It is blank, and that means "not given".
+    /// It is blank, which means "not given".
     Nothing,
 }
 
-/// The text as the key's kind.
+/// The text as a value of the key's kind.
 fn value(node: &Node<'_>, text: &str) -> Result<Read, String> {
     let kinds = node.kinds();
     let has = |kind| kinds.contains(&kind);
@@ -147,7 +147,7 @@ fn value(node: &Node<'_>, text: &str) -> Result<Read, String> {
             Some(on) => return Ok(Read::Value(Value::Bool(on))),
             None if has(Kind::Text) => {}
             None => {
-                let found = if text.is_empty() { "it is blank" } else { "it is something else" };
+                let found = if text.is_empty() { "it is blank" } else { "it is neither" };
                 return Err(format!("must be 1, true, yes or on, or 0, false, no or off; {found}"));
             }
         }
@@ -182,7 +182,7 @@ fn value(node: &Node<'_>, text: &str) -> Result<Read, String> {
         Some(Kind::Number) => "must be a number".to_owned(),
         Some(Kind::Table) => "must be a TOML inline table, such as { env = \"NAME\" }".to_owned(),
         Some(Kind::Boolean | Kind::Text | Kind::List) | None => {
-            "cannot be given by a variable".to_owned()
+            "cannot be set by a variable".to_owned()
         }
     })
 }
@@ -199,7 +199,7 @@ fn list(node: &Node<'_>, text: &str) -> Result<Read, String> {
     if text.starts_with('[') {
         return match DeValue::parse(text) {
             Ok(parsed) if parsed.get_ref().is_array() => Ok(Read::Toml),
-            Ok(_) | Err(_) => Err("begins like a TOML array and is none".to_owned()),
+            Ok(_) | Err(_) => Err("looks like a TOML array but is not valid".to_owned()),
         };
     }
     let item = node.item();

@@ -1,9 +1,10 @@
-//! Many repos: a folder of files beside the main one, and tables for repos with like names.
+//! Many repos: a folder of files beside the main one, and settings shared by repos with matching
+//! names.
 //!
-//! An included file holds repos, what they have in common, and lists them; what steers the
-//! whole stands in the main file alone. Nothing is given twice. A repo has what its own table
-//! says, and of what it does not say, what the patterns say that its name matches, the longer
-//! pattern first. It is there when it has a table, or is enrolled and matches a pattern.
+//! An included file holds repos, patterns and a part of the allowlist; global settings belong in
+//! the main file only. No key may be given twice. A repo's own table comes first; keys that it
+//! omits are taken from the patterns that match its name, the longer pattern first. A repo exists
+//! if it has a table, or if it is enrolled and matches a pattern.
 
 use std::path::{Path, PathBuf};
 
@@ -20,14 +21,14 @@ pub(super) const INCLUDE_DIR: &str = "include_dir";
 pub(super) const ALLOWLIST: &str = "allowlist";
 /// The table of repos.
 pub(super) const REPOS: &str = "repos";
-/// The table of what repos with like names have in common.
+/// The table of settings shared by repos with matching names.
 pub(super) const REPOS_LIKE: &str = "repos_like";
-/// What an included file may hold: the fleet, and nothing that steers all of it.
+/// What an included file may hold.
 const INCLUDED: [&str; 3] = [ALLOWLIST, REPOS, REPOS_LIKE];
-/// The key in which a pattern may say the repo's own names.
+/// The key in which a pattern may refer to the repo's own name.
 const REMOTE: &str = "remote";
 
-/// What repos with like names have in common.
+/// Settings shared by repos with matching names.
 #[derive(Debug, Clone)]
 pub(super) struct Pattern {
     /// The pattern.
@@ -41,18 +42,18 @@ impl Pattern {
         Some(Self { text: text.to_owned(), matcher: glob.compile_matcher() })
     }
 
-    /// Whether the repo of this name is meant.
+    /// Whether the pattern matches the repo of this name.
     pub(super) fn matches(&self, name: &str) -> bool {
         self.matcher.is_match(name)
     }
 }
 
-/// Whether the repo of this name is meant by the pattern.
+/// Whether the pattern matches the repo of this name.
 pub(super) fn is_like(pattern: &str, name: &str) -> bool {
     Pattern::parse(pattern).is_some_and(|pattern| pattern.matches(name))
 }
 
-/// The files in `folder` that are included, in the order of their names.
+/// The included files in `folder`, in the order of their names.
 pub fn included(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -67,14 +68,14 @@ pub fn included(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 impl Draft {
-    /// Adds an included file. Of two that give the same, nobody knows which was meant.
+    /// Adds an included file. A key that two files give is an error: nobody knows which was meant.
     pub(super) fn include(&mut self, path: &Path, text: String, root: &Node<'_>) {
         let tree = self.read(path, &text, root);
         let nth = self.places.add_file(path, text);
         for (key, value) in tree.into_iter().flatten() {
             if !INCLUDED.contains(&key.as_str()) {
                 let what = format!(
-                    "belongs in the main file: an included one holds {} alone",
+                    "belongs in the main file: an included one may only hold {}",
                     INCLUDED.join(", ")
                 );
                 let origin = Origin::File { path: path.to_owned(), place: None };
@@ -91,7 +92,7 @@ impl Draft {
                     self.tree.insert(key, Value::Array(more));
                 }
                 (_, Value::Object(entries)) => self.add_entries(&key, entries, nth),
-                // Of the wrong type, which is told when it is read.
+                // The wrong type is reported when it is read.
                 (_, other) => drop(self.tree.insert(key, other)),
             }
         }
@@ -106,7 +107,7 @@ impl Draft {
                 let first = self.places.problem(&words, "").origin;
                 let [_, name] = &words;
                 self.places.hold(key, name, nth);
-                let what = format!("is given at {first}, too; keep one of them");
+                let what = format!("is also given at {first}; keep one of them");
                 self.problems.push(self.places.problem(&words, what));
             } else {
                 self.places.hold(key, &name, nth);
@@ -115,7 +116,7 @@ impl Draft {
         }
     }
 
-    /// Gives each repo what it has in common with others, and takes the patterns away.
+    /// Completes each repo from the matching patterns, and removes the patterns.
     pub(super) fn fill_repos(&mut self) {
         let Some(like) = self.tree.get(REPOS_LIKE).cloned() else { return };
         let Value::Object(like) = like else {
@@ -130,7 +131,7 @@ impl Draft {
                 (pattern, _) => {
                     let what = match pattern {
                         Some(_) => "must be a table",
-                        None => "is no pattern such as \"owner/*\"",
+                        None => "is not a pattern such as \"owner/*\"",
                     };
                     self.problems.push(self.places.problem(&[REPOS_LIKE.to_owned(), text], what));
                 }
@@ -164,7 +165,7 @@ impl Draft {
     }
 }
 
-/// Adds what `own` does not say, table by table; a list is one value.
+/// Adds what `own` omits, table by table; a list is one value.
 fn fill(own: &mut Value, common: &Map<String, Value>) {
     let Value::Object(own) = own else { return };
     for (key, value) in common {
@@ -176,7 +177,7 @@ fn fill(own: &mut Value, common: &Map<String, Value>) {
     }
 }
 
-/// The text with the two parts of the repo's name in place of `{owner}` and `{name}`.
+/// The text with `{owner}` and `{name}` replaced by the repo's.
 fn named(text: &str, repo: &str) -> String {
     let (owner, name) = repo.split_once('/').unwrap_or(("", repo));
     text.replace("{owner}", owner).replace("{name}", name)

@@ -1,5 +1,4 @@
-//! From file and variables to the type that holds the keys, or to every reason
-//! why not.
+//! From files and variables to the typed configuration, or to all the reasons why not.
 
 use std::fmt;
 use std::io::Read;
@@ -17,18 +16,17 @@ use super::places::Places;
 use super::problem::{ConfigErrors, Origin, Problem};
 use super::schema::Node;
 
-/// A file of a configuration is at most this long: some fifty thousand repos.
+/// Maximum length of a configuration file, enough for some fifty thousand repos.
 const MAX_FILE: u64 = 16 * 1024 * 1024;
-/// All included files together are at most this long.
+/// Maximum length of all included files together.
 const MAX_INCLUDED: u64 = 64 * 1024 * 1024;
-/// Wrong values that are looked for, one after the other.
+/// Maximum number of wrong values that are reported at once.
 const MAX_PROBLEMS: usize = 50;
 
-/// What a configuration is made of. Later ones win: the file, the mounted
-/// directory, the environment.
+/// Sources of a configuration. Later ones win: the file, the mounted directory, the environment.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The TOML file; `None` is one without a key.
+    /// The TOML file; `None` counts as an empty one.
     pub file: Option<PathBuf>,
     /// A directory of files named like variables, such as a mounted `ConfigMap`.
     pub mounted: Option<PathBuf>,
@@ -39,7 +37,7 @@ pub struct Sources {
 }
 
 impl fmt::Debug for Sources {
-    /// Without the values of the environment, of which any may be a secret.
+    /// Omits the values of the environment, any of which may be a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sources")
             .field("file", &self.file)
@@ -48,20 +46,20 @@ impl fmt::Debug for Sources {
     }
 }
 
-/// A configuration that was loaded.
+/// A loaded configuration.
 #[derive(Debug, Clone)]
 pub struct Loaded<T> {
     /// The keys.
     pub config: T,
-    /// What is odd and does no harm: variables that name no key.
+    /// Harmless oddities: variables that name no key.
     pub warnings: Vec<Problem>,
-    /// Those of them that are spelt like a key: whoever gave one meant that key.
+    /// Those of them that are spelt like a key, which was probably meant.
     pub mistyped: Vec<Problem>,
     /// Where each key was given.
     pub places: Places,
 }
 
-/// What is read off the keys of a document.
+/// A type that can be read from the keys of a document.
 pub trait Compose: Sized {
     /// The keys, as a JSON Schema.
     fn schema() -> Value;
@@ -82,12 +80,12 @@ impl<T: DeserializeOwned + JsonSchema> Compose for T {
     }
 }
 
-/// Reads the keys that `T` knows, and passes over the others.
+/// Reads the keys that `T` knows, and ignores the others.
 pub(super) fn part<T: DeserializeOwned>(tree: &Value) -> Result<T, PartError> {
     serde_path_to_error::deserialize(tree)
 }
 
-/// Loads the configuration, or says everything that is wrong with it.
+/// Loads the configuration, or returns everything that is wrong with it.
 pub fn load<T: Compose>(sources: &Sources) -> Result<Loaded<T>, ConfigErrors> {
     let schema = T::schema();
     let root = Node::root(&schema);
@@ -162,7 +160,9 @@ fn read_included(draft: &mut Draft, folder: &Path, root: &Node<'_>) {
     for path in files {
         match read_text(&path) {
             Ok(text) if text.len() as u64 > left => {
-                let what = format!("is too much: all included files have {MAX_INCLUDED} bytes");
+                let what = format!(
+                    "is too much: all included files together may have {MAX_INCLUDED} bytes"
+                );
                 return draft.problems.push(whole(&path, what));
             }
             Ok(text) => {
@@ -229,13 +229,13 @@ fn deserialize<T: Compose>(draft: &mut Draft) -> Option<T> {
             Err(error) => error,
         };
         let mut path: Vec<_> = error.path().iter().filter_map(segment).collect();
-        // To the innermost that is there: a key that is missing has no value to take out.
+        // Removes the innermost value that exists: a missing key has none.
         while !path.is_empty() && get(&tree, &path).is_none() {
             path.pop();
         }
         let what = describe(&error.inner().to_string(), get(&tree, &path));
         let problem = draft.places.problem(&path, what);
-        // What repos have from one pattern is one problem.
+        // A problem in a pattern is reported once, not once for each repo.
         if !draft.problems.contains(&problem) {
             draft.problems.push(problem);
         }
@@ -252,7 +252,7 @@ fn whole(path: &Path, what: String) -> Problem {
     Problem { origin, key: String::new(), what }
 }
 
-/// Those of the file by their place, the others after them as they came.
+/// Problems in the file by position, then the others in their order.
 fn in_order(problems: &mut [Problem]) {
     problems.sort_by(|a, b| {
         let key = |problem: &'_ Problem| match &problem.origin {
@@ -271,9 +271,8 @@ fn segment(segment: &Segment) -> Option<String> {
     }
 }
 
-/// What is wrong, in words of ours. Serde quotes what it found, which may be a secret in the
-/// wrong place, and so may any message that is not serde's: only what was expected is taken
-/// over, which stands in our code, and never the rest.
+/// A problem in our own words. Serde quotes what it found, which may be a misplaced secret, and
+/// other messages may too: only what was expected is taken over, because that comes from our code.
 fn describe(message: &str, found: Option<&Value>) -> String {
     if let Some(key) = message.strip_prefix("missing field `") {
         return format!("lacks the key `{}`", key.trim_end_matches('`'));
@@ -289,11 +288,9 @@ fn describe(message: &str, found: Option<&Value>) -> String {
             format!("must be {expected}")
         }
         Some(expected) if begins(&["unknown field "]) => {
-            format!("holds a key that is not known there; known are {expected}")
+            format!("has an unknown key; known are {expected}")
         }
-        Some(_) | None => {
-            "cannot be used: `afk config schema` tells what may stand here".to_owned()
-        }
+        Some(_) | None => "is not valid: `afk config schema` prints what is".to_owned(),
     }
 }
 
@@ -310,7 +307,7 @@ fn name_of(value: &Value) -> &'static str {
     }
 }
 
-/// What serde expects, without the names of Rust's types.
+/// What serde expected, without the names of Rust's types.
 fn in_words(expected: &str) -> &str {
     match expected {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0 up",
@@ -332,8 +329,8 @@ fn get<'t>(tree: &'t Value, path: &[String]) -> Option<&'t Value> {
     })
 }
 
-/// An item of a list goes with the whole list, so that the places of the others
-/// stay what they are in the file.
+/// An item of a list is removed with the whole list, so that the positions of the others stay as in
+/// the file.
 fn remove(tree: &mut Value, path: &[String]) -> bool {
     let (Value::Object(table), [key, rest @ ..]) = (tree, path) else { return false };
     match table.get_mut(key) {

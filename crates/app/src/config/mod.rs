@@ -1,10 +1,10 @@
 //! The configuration: one TOML file, and an environment variable for each key.
 //!
-//! `main` finds and loads it ([`find_file`], [`load`]), `arm` and `enroll` edit it
-//! ([`edit`]). What the keys are, the crates that own them say ([`Config`]); their JSON
-//! Schema says which there are. Fail-closed: whatever cannot be read is an error of the whole,
-//! with the file, line and key, or the variable; nothing is guessed. What the keys
-//! mean is not known here, and values that might be secrets are not shown.
+//! `main` finds and loads it ([`find_file`], [`load`]), `arm` and `enroll` edit it ([`edit`]). Each
+//! crate defines its own keys ([`Config`]), and their JSON Schema lists them. It fails closed:
+//! whatever cannot be read makes the whole configuration invalid, with an error that names the
+//! file, line and key, or the variable. Nothing is guessed, the meaning of keys is not known here,
+//! and values, which may be secrets, are not shown.
 
 mod composed;
 mod draft;
@@ -25,11 +25,11 @@ pub use load::{Compose, Loaded, PartError, Sources, Unknown, include_dir, load, 
 pub use places::Places;
 pub use problem::{ConfigErrors, Origin, Problem, warn_once};
 
-/// Variables that steer the program itself and are no keys.
+/// Variables that steer the program itself and are not keys.
 const NOT_KEYS: [&str; 2] = ["AFK_CONFIG", "AFK_CONFIG_DIR"];
 
-/// The file to read: the one that was named by flag or `AFK_CONFIG`, whether it
-/// exists or not; else the first that exists of `./afk.toml` and the user's own.
+/// The file to read: the one named by flag or `AFK_CONFIG`, even if it does not exist; otherwise
+/// the first that exists of `./afk.toml` and the user's own.
 pub fn find_file(
     flag: Option<&Path>,
     env: impl Fn(&str) -> Option<OsString>,
@@ -42,7 +42,7 @@ pub fn find_file(
     [Some(here), user_file(env)].into_iter().flatten().find(|path| path.exists())
 }
 
-/// The file to make where [`find_file`] finds none.
+/// The file to create if [`find_file`] finds none.
 pub fn default_file(
     flag: Option<&Path>,
     env: impl Fn(&str) -> Option<OsString>,
@@ -57,7 +57,7 @@ fn named_file(flag: Option<&Path>, env: &impl Fn(&str) -> Option<OsString>) -> O
 }
 
 fn user_file(env: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    // By the XDG rules a path that is not absolute is as good as none.
+    // By the XDG rules a relative path is ignored.
     let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
     Some(base.join("afk/config.toml"))

@@ -1,7 +1,7 @@
-//! Where a key was given: the texts that were read, searched again when somebody must be told.
+//! Finds where a key was given, by searching the texts again when a problem must be reported.
 //!
-//! A good configuration is never asked for places, so none are kept: a fleet has a hundred
-//! thousand keys.
+//! Positions are not stored, because a valid configuration never needs them and a fleet has a
+//! hundred thousand keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,18 +14,18 @@ use toml::de::{DeTable, DeValue};
 use super::fleet::{Pattern, REPOS, REPOS_LIKE};
 use super::problem::{Origin, Problem};
 
-/// The texts of a configuration, and what variables gave in their place.
+/// The texts of a configuration, and the keys that variables gave.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     /// The main file, then the included ones in their order.
     files: Vec<Text>,
-    /// Entries of tables such as `repos` that an included file holds, with its number.
+    /// Entries of tables such as `repos` that an included file holds, with that file's number.
     holders: BTreeMap<[String; 2], usize>,
-    /// Lists that several files add to: whose items begin where.
+    /// Lists that several files add to, with the index at which each file's items begin.
     parts: BTreeMap<String, Vec<(usize, usize)>>,
-    /// What repos with like names have in common, in the order in which it counts.
+    /// Patterns of repos, in order of precedence.
     patterns: Vec<Pattern>,
-    /// What variables gave, in the order in which they won.
+    /// Keys given by variables, in order of precedence.
     variables: Vec<(Vec<String>, Origin)>,
 }
 
@@ -36,43 +36,43 @@ struct Text {
 }
 
 impl fmt::Debug for Text {
-    /// Without the text, where a secret may stand.
+    /// Omits the text, which may contain a secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.path.display())
     }
 }
 
-/// A place in a file: how many words of the key lead there, and line and column.
+/// A position in a file: how many segments of the key were found, and line and column.
 type Found = (usize, (usize, usize));
 
 impl Places {
-    /// Notes a file; its number.
+    /// Adds a file; returns its number.
     pub(super) fn add_file(&mut self, path: &Path, text: String) -> usize {
         self.files.push(Text { path: path.to_owned(), text });
         self.files.len() - 1
     }
 
-    /// Notes that `file` holds the entry `name` of `table`.
+    /// Records that `file` holds the entry `name` of `table`.
     pub(super) fn hold(&mut self, table: &str, name: &str, file: usize) {
         self.holders.insert([table.to_owned(), name.to_owned()], file);
     }
 
-    /// Notes that the items of `list` from `start` on are those of `file`.
+    /// Records that the items of `list` from `start` on are from `file`.
     pub(super) fn add_part(&mut self, list: &str, file: usize, start: usize) {
         self.parts.entry(list.to_owned()).or_default().push((file, start));
     }
 
-    /// Notes what repos with like names have in common.
+    /// Records a pattern.
     pub(super) fn like(&mut self, patterns: Vec<Pattern>) {
         self.patterns = patterns;
     }
 
-    /// Notes that a variable gave the key.
+    /// Records that a variable gave the key.
     pub(super) fn give(&mut self, key: Vec<String>, origin: Origin) {
         self.variables.push((key, origin));
     }
 
-    /// A problem with the key, told where it was given, or what it would stand in.
+    /// A problem with the key, located where the key was given or where it belongs.
     pub fn problem(&self, key: &[String], what: impl Into<String>) -> Problem {
         let (origin, key) = self.origin(key);
         Problem { origin, key: dotted(&key), what: what.into() }
@@ -95,16 +95,16 @@ impl Places {
                 let like = [REPOS_LIKE.to_owned(), pattern.text.clone()];
                 let key: Vec<_> = like.into_iter().chain(rest.iter().cloned()).collect();
                 let (file, found) = self.find(&key);
-                // Its own table, where it has one, is where a key is missing.
+                // A missing key belongs in the repo's own table, if it has one.
                 if found.is_some_and(|(found, _)| found == key.len() || depth < 2) {
-                    return (self.told(file, found), key);
+                    return (self.origin_in(file, found), key);
                 }
             }
         }
-        (self.told(file, found), key.to_vec())
+        (self.origin_in(file, found), key.to_vec())
     }
 
-    fn told(&self, file: usize, found: Option<Found>) -> Origin {
+    fn origin_in(&self, file: usize, found: Option<Found>) -> Origin {
         match self.files.get(file) {
             Some(file) => {
                 Origin::File { path: file.path.clone(), place: found.map(|(_, place)| place) }
@@ -113,7 +113,7 @@ impl Places {
         }
     }
 
-    /// The file that holds the key, or would, and its place there.
+    /// The file that holds the key, or would hold it, and its position there.
     fn find(&self, key: &[String]) -> (usize, Option<Found>) {
         let mut key = key.to_vec();
         let mut file = 0;
@@ -134,7 +134,7 @@ impl Places {
 }
 
 impl Text {
-    /// The place of the value at `key`, or of the innermost that is there.
+    /// The position of the value at `key`, or of the innermost part that exists.
     fn find(&self, key: &[String]) -> Option<Found> {
         let (parsed, _) = DeTable::parse_recoverable(&self.text);
         let (first, rest) = key.split_first()?;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-/// Everything that is wrong; there is at least one problem.
+/// Everything that is wrong; at least one problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     /// In the order of the file, then of the variables.
@@ -24,19 +24,20 @@ impl fmt::Display for ConfigErrors {
 
 impl std::error::Error for ConfigErrors {}
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Where.
     pub origin: Origin,
-    /// The key, dotted; empty where it is the file as a whole.
+    /// The dotted key; empty if the file as a whole is meant.
     pub key: String,
-    /// What, and how to mend it. No value that was given is in it: it may be a secret.
+    /// What is wrong, and how to fix it. Contains no value that was given, because that may be a
+    /// secret.
     pub what: String,
 }
 
-/// Warns of each in the log, once in this process however often a configuration is read. A
-/// switch whose name is mistyped leaves things as they are, which nobody must take for done.
+/// Logs each as a warning, once in this process however often a configuration is read. A switch
+/// with a mistyped name changes nothing, which nobody must mistake for done.
 pub fn warn_once(mistyped: &[Problem]) {
     static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     for problem in mistyped {
@@ -54,7 +55,7 @@ pub enum Origin {
     File {
         /// Which file.
         path: PathBuf,
-        /// The line and column, where they are known.
+        /// The line and column, if known.
         place: Option<(usize, usize)>,
     },
     /// In an environment variable.
@@ -62,7 +63,7 @@ pub enum Origin {
         /// Its name.
         name: String,
     },
-    /// In a file of a mounted directory, named as a variable.
+    /// In a file of a mounted directory, named like a variable.
     Mounted {
         /// Which file.
         path: PathBuf,

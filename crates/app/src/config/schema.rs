@@ -1,15 +1,14 @@
-//! The keys there are, read off the JSON Schema of the configuration's type.
+//! The known keys, read from the JSON Schema of the configuration's type.
 //!
-//! Used to name the nearest known key and to tell how a variable's text is meant.
-//! A struct's keys are closed here even where its type does not say so: an unknown
-//! key is always an error.
+//! Used to suggest the nearest known key and to decide how a variable's text is read. Structs are
+//! closed even if their type does not say so: an unknown key is always an error.
 
 use serde_json::Value;
 
-/// Alternatives and references are followed this deep; a schema of ours is not deeper.
+/// How deep alternatives and references are followed; our schemas are shallower.
 const MAX_DEPTH: usize = 32;
 
-/// One place in the schema: every alternative that may stand there.
+/// One place in the schema: all alternatives that are allowed there.
 #[derive(Debug, Clone)]
 pub(super) struct Node<'a> {
     root: &'a Value,
@@ -21,13 +20,13 @@ pub(super) struct Node<'a> {
 pub(super) enum Child<'a> {
     /// A key of a struct, or an entry of a map.
     Known(Node<'a>),
-    /// Anything may stand there.
+    /// Anything is allowed there.
     Any,
     /// No such key.
     Unknown,
 }
 
-/// How the text of a variable is meant.
+/// The kind of value that a variable's text is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Boolean,
@@ -85,7 +84,7 @@ impl<'a> Node<'a> {
         tables.flat_map(|table| table.keys().map(String::as_str)).collect()
     }
 
-    /// The kinds that may stand here, without `null`.
+    /// The kinds allowed here, without `null`.
     pub(super) fn kinds(&self) -> Vec<Kind> {
         let mut kinds = Vec::new();
         for part in &self.parts {

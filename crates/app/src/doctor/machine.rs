@@ -1,4 +1,4 @@
-//! What the loop needs of this machine, whatever the repositories are.
+//! What the loop needs of this machine, independent of repositories.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -20,14 +20,14 @@ use super::{Finding, MACHINE, State, within};
 use crate::config::Config;
 use crate::{App, data_dir};
 
-/// Below this it is told.
+/// Free space below this is reported.
 const LITTLE_FREE: u64 = 4 << 30;
-/// How long a box that does nothing may take.
+/// Time limit of a box that does nothing.
 const HOST: Duration = Duration::from_secs(30);
-/// No clock of a machine that this was made for is before this, in seconds.
+/// A clock that shows a time before this, in seconds, is wrong.
 const OLDEST: i64 = 1_735_689_600;
 
-/// Everything, in a fixed order.
+/// All checks, in a fixed order.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
     let (git, store, boxes, host, agent) = tokio::join!(
         within(MACHINE, "git", git()),
@@ -42,7 +42,7 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
 async fn git() -> Vec<Finding> {
     let found = |state, says: String| Finding::new(MACHINE, "git", state, says);
     let Ok(folder) = tempfile::tempdir() else {
-        return vec![found(State::Failure, "no temporary folder can be made".to_owned())];
+        return vec![found(State::Failure, "no temporary folder can be created".to_owned())];
     };
     let opened = Git::open(Path::new("git"), folder.path(), Vec::new(), Limits::default()).await;
     vec![match opened {
@@ -51,7 +51,7 @@ async fn git() -> Vec<Finding> {
             found(State::Ok, version.unwrap_or_default())
         }
         Err(error) => found(State::Failure, error.to_string())
-            .mend("install git 2.39 or newer, where PATH finds it"),
+            .mend("install git 2.39 or newer and make sure it is on PATH"),
     }]
 }
 
@@ -65,7 +65,10 @@ async fn store(config: &Config) -> Vec<Finding> {
     all.extend(open_to_others(&folder));
     let file = folder.join("afk.db");
     if !file.exists() {
-        all.push(found(State::Note, format!("{} is made by the first command", file.display())));
+        all.push(found(
+            State::Note,
+            format!("{} will be created by the first command", file.display()),
+        ));
         return all;
     }
     all.push(match Store::open(&file).await {
@@ -74,16 +77,16 @@ async fn store(config: &Config) -> Vec<Finding> {
             found(State::Ok, file.display().to_string())
         }
         Err(error) => found(State::Failure, error.to_string()).mend(
-            "the folder must be writable and the file whole; a newer schema needs the newer afk",
+            "the folder must be writable and the file intact; a newer schema needs a newer afk",
         ),
     });
     all
 }
 
-/// A data folder that was there before may let others in.
+/// An existing data folder may be open to others.
 fn open_to_others(folder: &Path) -> Option<Finding> {
     let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
-    let says = format!("{} may be looked into by others (mode {mode:04o})", folder.display());
+    let says = format!("{} is accessible to others (mode {mode:04o})", folder.display());
     let mend = format!("chmod 700 {}", folder.display());
     let found = Finding::new(MACHINE, "data folder", State::Warning, says);
     (mode & 0o077 != 0).then(|| found.mend(mend))
@@ -98,7 +101,7 @@ fn disk(folder: &Path) -> Finding {
         Ok(stat) => {
             let free = stat.f_bavail.saturating_mul(stat.f_frsize);
             let says = format!("{:.1} GiB free at {}", gib(free), there.display());
-            let mend = "free some, or set data_dir to a larger disk";
+            let mend = "free some space, or set data_dir to a larger disk";
             match free {
                 0..FREE => found(State::Failure, says).mend(mend),
                 FREE..LITTLE_FREE => found(State::Warning, says).mend(mend),
@@ -115,11 +118,14 @@ fn gib(bytes: u64) -> f64 {
 async fn sandbox(config: &Config) -> Vec<Finding> {
     let found = |state, says: String| Finding::new(MACHINE, "sandbox", state, says);
     let Ok(program) = std::env::current_exe() else {
-        return vec![found(State::Failure, "the running program cannot be named".to_owned())];
+        return vec![found(
+            State::Failure,
+            "the path of the running program is unknown".to_owned(),
+        )];
     };
     let detected = tokio::task::spawn_blocking(move || Capabilities::detect(&program)).await;
     let Ok(able) = detected else {
-        return vec![found(State::Failure, "the trial of the sandbox broke off".to_owned())];
+        return vec![found(State::Failure, "the sandbox trial failed".to_owned())];
     };
     let refusal = || Refusal { found: able.to_string() }.to_string();
     vec![match (able.strength(), config.policy.sandbox) {
@@ -133,13 +139,13 @@ async fn sandbox(config: &Config) -> Vec<Finding> {
     }]
 }
 
-/// A host starts a box, and what is in it ends well.
+/// Starts a box under a host, and checks that its command succeeds.
 async fn host(config: &Config) -> Vec<Finding> {
     let found = |state, says: String| Finding::new(MACHINE, "hosts", state, says);
     vec![match boxed_trial(config).await {
-        Ok(()) => found(State::Ok, "a command ran in a box under a host of its own".to_owned()),
+        Ok(()) => found(State::Ok, "a command ran in a box under its own host".to_owned()),
         Err(why) => found(State::Failure, format!("a command could not be run in a box: {why}"))
-            .mend("mend the sandbox first; then look at the log of `afk -vv doctor`"),
+            .mend("fix the sandbox first; then see the log of `afk -vv doctor`"),
     }]
 }
 
@@ -157,7 +163,7 @@ async fn boxed_trial(config: &Config) -> Result<(), String> {
     run_boxed(&hosts, folder.path(), spec).await.map(drop)
 }
 
-/// Runs a box to its end in `folder`; what it printed, or why it did not end well.
+/// Runs a box to its end in `folder`; returns its output, or why it failed.
 pub(super) async fn run_boxed(
     hosts: &Hosts,
     folder: &Path,
@@ -183,14 +189,14 @@ pub(super) async fn run_boxed(
 async fn claude(config: &Config) -> Vec<Finding> {
     let used = config.local.claudes(&config.policy);
     if used.is_empty() {
-        // Without a repository that wants it, its absence stops nothing.
+        // If no repository uses it, its absence blocks nothing.
         return claude_of(&config.local.shipped_claude(), State::Note).await;
     }
     let asked = used.iter().map(|claude| claude_of(claude, State::Failure));
     join_all(asked).await.concat()
 }
 
-/// Whether the CLI can be run as it is configured, and what it is when it cannot.
+/// Whether the CLI can be run as configured, and why not.
 async fn claude_of(config: &Claude, missing: State) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(MACHINE, about, state, says);
     let program = match find_claude(config) {
@@ -204,15 +210,17 @@ async fn claude_of(config: &Claude, missing: State) -> Vec<Finding> {
             found("Claude CLI", State::Ok, format!("{version} at {}", program.display()))
         }
         Some(version) => {
-            let says =
-                format!("{version} at {}: how it counts cost was not measured", program.display());
+            let says = format!(
+                "{version} at {}: untested version, its cost accounting is not known",
+                program.display()
+            );
             found("Claude CLI", State::Warning, says).mend(
-                "nothing breaks; each turn is charged the whole counter, so budgets end sooner",
+                "it works, but each turn is charged the whole counter, so budgets run out sooner",
             )
         }
         None => {
-            let says = format!("{} does not say its version", program.display());
-            found("Claude CLI", missing, says).mend("run it by hand and see what it says")
+            let says = format!("{} does not print its version", program.display());
+            found("Claude CLI", missing, says).mend("run it by hand and see what it prints")
         }
     });
     let sign_in = |state, says: String| found("sign-in", state, says);
@@ -220,7 +228,7 @@ async fn claude_of(config: &Claude, missing: State) -> Vec<Finding> {
         match LocalSecrets::default().read(source).await {
             Ok(_) => sign_in(State::Ok, "the API key can be read".to_owned()),
             Err(error) => sign_in(missing, error.to_string())
-                .mend("correct agents.claude.api_key, or give it what it names"),
+                .mend("correct agents.claude.api_key, or provide the source it names"),
         }
     } else {
         let home = config.home.clone().or_else(std::env::home_dir);
@@ -244,7 +252,7 @@ fn clock(now: At) -> Vec<Finding> {
     }]
 }
 
-/// What runs have left: hosts of no live run, and a clock that went back.
+/// Leftovers of runs: hosts of ended runs, and a clock that went back.
 pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
     let store = &app.engine.ports().store;
     let (live, newest) =
@@ -256,8 +264,10 @@ pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
         };
     let mut all = Vec::new();
     if let Some(last) = newest.iter().find(|last| last.run.admitted_at > At::now()) {
-        let says =
-            format!("run {} was admitted at {}, later than now", last.run.id, last.run.admitted_at);
+        let says = format!(
+            "run {} was admitted at {}, which is in the future",
+            last.run.id, last.run.admitted_at
+        );
         let found = Finding::new(MACHINE, "clock", State::Warning, says);
         all.push(found.mend("the clock went back: set it right, or deadlines come late"));
     }
@@ -277,11 +287,11 @@ pub(super) async fn leftovers(app: &App) -> Vec<Finding> {
         }
     }
     all.push(if stray.is_empty() {
-        Finding::new(MACHINE, "leftovers", State::Ok, "no host of a run that is over")
+        Finding::new(MACHINE, "leftovers", State::Ok, "no hosts of ended runs")
     } else {
-        let says = format!("hosts of runs that are over: {}", stray.join(", "));
+        let says = format!("hosts of ended runs: {}", stray.join(", "));
         Finding::new(MACHINE, "leftovers", State::Warning, says)
-            .mend("they end by themselves within ten minutes; look again then")
+            .mend("they end by themselves within ten minutes; check again then")
     });
     all
 }

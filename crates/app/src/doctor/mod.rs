@@ -1,10 +1,8 @@
-//! Checks everything that the loop needs and says how to mend what is missing:
-//! `afk doctor`.
+//! Checks everything the loop needs and says how to fix what is missing: `afk doctor`.
 //!
-//! A list of small questions, asked side by side, each within a time of its own.
-//! Nothing is decided here about runs and no model is called. The store is opened and
-//! the mirrors are fetched, as every run would; nothing else is changed. A check that cannot be
-//! made says so: it is not passed over.
+//! Small checks, made side by side, each with a time limit. Nothing is decided about runs and no
+//! model is called. The store is opened and the mirrors are fetched, as for a run; nothing else
+//! changes. A check that cannot be made is reported, not skipped.
 
 mod machine;
 mod repos;
@@ -20,51 +18,51 @@ use crate::settings::problems;
 use crate::views::SilentDoorbell;
 use crate::{App, data_dir};
 
-/// How long one question may take.
+/// Time limit of one check.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The group of what belongs to no repository.
+/// The group of checks that belong to no repository.
 const MACHINE: &str = "machine";
 
-/// How something stands.
+/// The state of what was checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// As it should be.
+    /// In order.
     Ok,
-    /// Worth knowing, and nothing to mend.
+    /// Worth knowing; nothing to fix.
     Note,
-    /// The loop works, and not as well as it could.
+    /// The loop works, but not as well as it could.
     Warning,
     /// The loop cannot work.
     Failure,
 }
 
-/// What one question came to.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What it is about: the configuration, the machine, or a repository.
     pub group: String,
-    /// What was asked.
+    /// What was checked.
     pub about: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
     /// What was found.
     pub says: String,
-    /// How to mend it.
+    /// How to fix it.
     pub mend: Option<String>,
 }
 
-/// Everything that was found.
+/// All findings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// In the order of the groups.
     pub findings: Vec<Finding>,
-    /// The configuration itself cannot be used.
+    /// Whether the configuration itself is invalid.
     pub unusable: bool,
 }
 
 impl Report {
-    /// The worst of it.
+    /// The worst state.
     pub fn worst(&self) -> State {
         self.findings.iter().map(|finding| finding.state).max().unwrap_or(State::Ok)
     }
@@ -81,7 +79,7 @@ impl Finding {
     }
 }
 
-/// Asks everything. With `fix` what a tracker lacks is made.
+/// Makes all checks. With `fix`, creates what a tracker lacks.
 pub async fn examine(sources: Sources, fix: bool) -> Report {
     const CONFIG: &str = "configuration";
     let file = sources.file.as_ref().map(|path| path.display().to_string());
@@ -107,7 +105,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
                         .mend("correct it; `afk config check` tells when it is good"),
                 );
             }
-            let said = file.clone().unwrap_or_else(|| "no file, the defaults".to_owned());
+            let said = file.clone().unwrap_or_else(|| "no file, using the defaults".to_owned());
             if findings.iter().all(|finding| finding.state != State::Failure) {
                 let found = Finding::new(CONFIG, "file", State::Ok, said);
                 let bare = file.is_none() && config.policy.repos.is_empty();
@@ -124,7 +122,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
     let unusable = findings.iter().any(|finding| finding.state == State::Failure);
     let looked_at = config.clone().unwrap_or_default();
     findings.extend(Box::pin(machine::examine(&looked_at)).await);
-    // Where nothing is configured and nothing was done there is nothing to open.
+    // With nothing configured and nothing done there is nothing to open.
     let begun = |config: &Config| {
         !config.policy.repos.is_empty()
             || data_dir(config).is_ok_and(|folder| folder.join("afk.db").exists())
@@ -136,13 +134,13 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
                 findings.extend(doorbells(&app).await);
                 findings.extend(repos::examine(&app, fix).await);
             }
-            // Why is among the findings of the machine, unless it is this.
+            // The machine's findings say why, unless it is this error.
             Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
                 findings.push(Finding::new(MACHINE, "start", State::Failure, error.to_string()));
             }
             Err(_) => {
                 for name in config.policy.repos.keys() {
-                    let says = "not looked at: the machine must be mended first";
+                    let says = "not checked: fix the machine first";
                     findings.push(Finding::new(name.as_str(), "all", State::Note, says));
                 }
             }
@@ -151,7 +149,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
     Report { findings, unusable }
 }
 
-/// The gates that a person holds: closed is no fault.
+/// The switches and the allowlist, which are a person's; a closed gate is not a fault.
 fn switches(config: &Config) -> [Finding; 2] {
     let group = "configuration";
     let kill = if config.policy.kill_switch {
@@ -160,7 +158,7 @@ fn switches(config: &Config) -> [Finding; 2] {
     } else {
         Finding::new(group, "kill switch", State::Ok, "off")
     };
-    // What is listed and has no table is among the problems, and may be something else.
+    // A listed repo without a table is reported among the problems, and may be a typing error.
     let listed = config.policy.allowlist.iter();
     let names: Vec<_> = listed
         .filter(|name| config.policy.repos.contains_key(*name))
@@ -168,7 +166,7 @@ fn switches(config: &Config) -> [Finding; 2] {
         .collect();
     let listed = if config.policy.allowlist.is_empty() {
         Finding::new(group, "allowlist", State::Note, "empty: no repository is worked")
-            .mend("`afk enroll OWNER/NAME` lists one")
+            .mend("`afk enroll OWNER/NAME` enrolls one")
     } else {
         Finding::new(group, "allowlist", State::Ok, names.join(", "))
     };

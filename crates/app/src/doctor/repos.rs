@@ -19,15 +19,15 @@ use super::machine::run_boxed;
 use super::{Finding, State, within};
 use crate::App;
 
-/// Git's name for a tree without entries, in repositories of either kind.
+/// Git's id of the empty tree, in repositories of either hash kind.
 const EMPTY_TREE: &str = "4b825dc642cb6eb9a060e54bf8d69288fbee4904";
 const EMPTY_TREE_SHA256: &str = "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321";
-/// Prints those of its arguments that no program is found for.
+/// A script that prints those of its arguments that are not found as programs.
 const MISSING: &str = "for p; do command -v \"$p\" >/dev/null || echo \"$p\"; done";
-/// Ready issues of a repository whose release is looked at.
+/// Maximum number of ready issues of a repository whose release is checked.
 const READY: usize = 20;
 
-/// Every repository, side by side; their order stays.
+/// Checks all repositories side by side; keeps their order.
 pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
     let brake = Brake::new(CancellationToken::new());
     brake.read(app.engine.ports()).await;
@@ -43,28 +43,28 @@ pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
     join_all(all).await.concat()
 }
 
-/// What its table alone tells.
+/// What can be told from its table.
 fn settings(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
     let found = |about, state, says: &str| Finding::new(name.as_str(), about, state, says);
     let mut all = Vec::new();
     if repo.verify == Verify::None {
         all.push(
-            found("verify", State::Warning, "none: no change is proven by a test")
-                .mend("give it tests, and name the command that runs them"),
+            found("verify", State::Warning, "none: no change is proved by a test")
+                .mend("add tests, and set verify to the command that runs them"),
         );
     }
     if let Some(Agent::Scripted(_)) = app.config.local.agent(&repo.agent) {
-        all.push(found("agent", State::Note, "scripted: it follows a script and thinks nothing"));
+        all.push(found("agent", State::Note, "scripted: it follows a script; no model is called"));
     }
     all
 }
 
-/// The remote, and what its default branch holds.
+/// The remote, and the contents of its default branch.
 async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
     let failed = |says: String| {
         vec![found("remote", State::Failure, says).mend(
-            "the remote must be there and be opened without a question, such as by your ssh-agent",
+            "the remote must exist and open without a password prompt, for example with your ssh-agent",
         )]
     };
     let mirror = match app.local.mirror(name) {
@@ -103,7 +103,7 @@ async fn encrypted(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
             State::Failure,
             format!("{file} sends files through git-crypt, which stay encrypted in a workspace"),
         )
-        .mend("this repository cannot be worked here: take it off the allowlist"),
+        .mend("this repository cannot be worked: take it off the allowlist"),
         Err(error) => found(State::Failure, error.to_string()),
     }
 }
@@ -117,13 +117,13 @@ async fn policy(
 ) -> Finding {
     let found = |state, says: String| Finding::new(name.as_str(), "policy", state, says);
     let bad = |says: String| {
-        found(State::Failure, says).mend(format!("mend {} on the default branch", workflow::PATH))
+        found(State::Failure, says).mend(format!("fix {} on the default branch", workflow::PATH))
     };
     let read = match mirror.blob_at(head, workflow::PATH, workflow::MAX_BYTES).await {
         Err(error) => return found(State::Failure, error.to_string()),
         Ok(BlobAt::Absent) => return found(State::Ok, format!("no {}", workflow::PATH)),
         Ok(BlobAt::NotPlain { mode }) => {
-            return bad(format!("{} is no plain file (mode {mode})", workflow::PATH));
+            return bad(format!("{} is not a regular file (mode {mode})", workflow::PATH));
         }
         Ok(BlobAt::TooLarge { size }) => Err(workflow::too_large(size)),
         Ok(BlobAt::File(bytes)) => Workflow::parse(&bytes),
@@ -135,12 +135,12 @@ async fn policy(
         }
         Ok(met) => {
             let says = format!("{}: {}", workflow::PATH, met.ignored.join("; "));
-            found(State::Warning, says).mend("a policy can only tighten: take these keys out")
+            found(State::Warning, says).mend("a policy can only tighten: remove these keys")
         }
     }
 }
 
-/// Whether the repository has tests that stand apart.
+/// Whether the repository has tests in files of their own.
 async fn tests(mirror: &Mirror, name: &RepoName, repo: &Repo, head: &Oid) -> Finding {
     let found = |state, says: String| Finding::new(name.as_str(), "tests", state, says);
     let count = async {
@@ -156,12 +156,12 @@ async fn tests(mirror: &Mirror, name: &RepoName, repo: &Repo, head: &Oid) -> Fin
     match count.await {
         Err(why) => found(State::Failure, why),
         Ok(0) => found(State::Warning, "no file matches proof.tests".to_owned())
-            .mend("tests inside source files are proven more weakly; else correct proof.tests"),
+            .mend("the proof of tests inside source files is weaker; if there are test files, correct proof.tests"),
         Ok(n) => found(State::Ok, format!("{n} files match proof.tests")),
     }
 }
 
-/// Whether the programs of its commands are there inside a box.
+/// Whether the programs of its commands exist inside a box.
 async fn programs(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
     let found = |state, says: String| Finding::new(name.as_str(), "programs", state, says);
     let wanted = wanted(repo);
@@ -169,19 +169,18 @@ async fn programs(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
         return Vec::new();
     }
     let missing = match look_inside(app, name, repo, &wanted).await {
-        Err(why) => return vec![found(State::Failure, format!("no box could look: {why}"))],
+        Err(why) => return vec![found(State::Failure, format!("could not check in a box: {why}"))],
         Ok(missing) => missing,
     };
     vec![if missing.is_empty() {
         found(State::Ok, format!("the sandbox shows {}", wanted.join(", ")))
     } else {
-        found(State::Failure, format!("the sandbox does not show {}", missing.join(", "))).mend(
-            "install it below /usr, or name its toolchain's folder in the repository's `read`",
-        )
+        found(State::Failure, format!("the sandbox does not show {}", missing.join(", ")))
+            .mend("install it under /usr, or add its toolchain's folder to the repository's `read`")
     }]
 }
 
-/// The first words of the repository's commands that are no file of it.
+/// The first words of the repository's commands, except files of the repository.
 fn wanted(repo: &Repo) -> Vec<String> {
     let verify = match &repo.verify {
         Verify::None => None,
@@ -220,12 +219,13 @@ async fn look_inside(
     Ok(said.lines().map(str::to_owned).collect())
 }
 
-/// The labels, and whether those who released what is ready are trusted.
+/// The labels, and whether those who released the ready issues are trusted.
 async fn labels(app: &App, name: &RepoName, brake: &Brake, fix: bool) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
-    // The one tracker there is takes any label: a forge's would be asked for, and made.
-    let made = if fix { "; there is none to make" } else { "" };
-    let says = format!("the local tracker makes labels as they are used{made}");
+    // The only tracker, the local one, accepts any label; a forge's labels would be checked and
+    // created.
+    let made = if fix { "; there are none to create" } else { "" };
+    let says = format!("the local tracker creates labels as they are used{made}");
     let mut all = vec![found("labels", State::Ok, says)];
     let ready = app.engine.ports().tracker.ready(name, &app.config.policy.ready_label).await;
     let ready = match ready {

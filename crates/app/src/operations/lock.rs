@@ -1,5 +1,5 @@
-//! Takes an in-progress label off that no run of this store stands behind: a lock that a
-//! person put there by hand, or that another control plane left.
+//! Takes off an in-progress label that no run of this store holds: a lock that a person added by
+//! hand, or that another control plane left behind.
 
 use afk_core::ids::{Actor, At, IssueRef};
 use afk_engine::ports::{Store as _, StoredRun};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::operator::Operator;
 
-/// What became of a lock.
+/// The result of releasing a lock.
 #[derive(Debug, Clone, Serialize)]
 pub struct LockReleased {
     /// The issue.
@@ -36,13 +36,13 @@ pub async fn release_lock(
     Ok(LockReleased { issue, label, released, by })
 }
 
-/// The lock is a run's own: it comes off when the run ends, and not before.
+/// The error for a lock that a run holds: it comes off when the run ends.
 fn held(issue: &IssueRef, holder: &StoredRun) -> Error {
     let id = holder.run.id;
     Error::waiting(match holder.run.conclusion {
-        None => format!("run {id} is live on {issue} and holds it: `afk stop {issue}` lets it go"),
+        None => format!("run {id} is live on {issue} and holds it: `afk stop {issue}` releases it"),
         Some(_) => format!(
-            "run {id} on {issue} has ended and lets {issue} go by itself: `afk tick`, then look \
+            "run {id} on {issue} has ended and will release it by itself: `afk tick`, then look \
              again"
         ),
     })

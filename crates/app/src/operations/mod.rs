@@ -1,12 +1,12 @@
-//! What a person can ask for, as functions that every door calls: they check, do it, and
-//! say what was done.
+//! What a person can do, as functions for every interface: they check, act, and return what was
+//! done.
 
 mod lock;
 mod requests;
 mod switches;
 
 pub use lock::{LockReleased, release_lock};
-pub use requests::{Requested, Retried, find_live, request, retry};
+pub use requests::{RequestMade, Retried, find_live, request, retry};
 pub use switches::{
     Acknowledged, Resumed, Stopped, acknowledge, resume, stop_all, throw, unfreeze,
 };

@@ -1,8 +1,8 @@
-//! Requests to a run: kept in the store, and carried out by whoever works it. An issue whose
-//! run has ended is released again here, in the name of the person.
+//! Requests to a run: recorded in the store, and carried out by whoever works it. Also releases an
+//! issue again whose run has ended, in the person's name.
 
 use afk_core::ids::{At, IssueRef, RunId};
-use afk_core::request::{self, Asked, Request, Unclear};
+use afk_core::request::{self, PersonRequest, Request, Unclear};
 use afk_engine::ports::{Store as _, StoredRun};
 use serde::Serialize;
 
@@ -12,27 +12,27 @@ use crate::views::outcome;
 
 /// A request that was made.
 #[derive(Debug, Clone, Serialize)]
-pub struct Requested {
+pub struct RequestMade {
     /// The run.
     pub run: RunId,
     /// Its issue.
     pub issue: IssueRef,
-    /// What was asked for, by whom, when.
-    pub asked: Asked,
-    /// What the run will answer, as far as it can be told now.
+    /// The request: what, by whom, when.
+    pub asked: PersonRequest,
+    /// What the run will answer, as far as is known now.
     pub expected: String,
 }
 
-/// What a retry came to.
+/// The result of a retry.
 #[derive(Debug, Clone)]
 pub enum Retried {
-    /// The run goes on: it was asked to.
-    Requested(Box<Requested>),
+    /// The run is live: the request was recorded.
+    Requested(Box<RequestMade>),
     /// The run had ended: the issue is released again.
     Released(IssueRef),
 }
 
-/// The run that `text` names, while something can be asked of it.
+/// The live run that `text` names.
 pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Error> {
     let found = operator.run(text).await?;
     if let Some(conclusion) = &found.run.conclusion {
@@ -45,23 +45,23 @@ pub async fn find_live(operator: &Operator, text: &str) -> Result<StoredRun, Err
     Ok(found)
 }
 
-/// Asks the run for `what`. What would be refused for sure is refused here.
+/// Requests `what` of the run. What would certainly be refused is refused here.
 pub async fn request(
     operator: &Operator,
     found: &StoredRun,
     what: Request,
     now: At,
-) -> Result<Requested, Error> {
+) -> Result<RequestMade, Error> {
     let (run, issue) = (found.run.id, &found.run.issue);
     let id = format!("cli:{run}:{}", uuid::Uuid::now_v7());
-    let asked = Asked { id, by: operator.person.clone(), at: now, what };
+    let asked = PersonRequest { id, by: operator.person.clone(), at: now, what };
     let expected = request::answer(&found.run, &asked)
         .map_err(|why| Error::waiting(format!("run {run} on {issue}: {why}")))?;
     operator.store.ask(run, &asked).await?;
-    Ok(Requested { run, issue: issue.clone(), asked, expected })
+    Ok(RequestMade { run, issue: issue.clone(), asked, expected })
 }
 
-/// Lets a run go on at once, or releases its issue again where the run has ended.
+/// Lets a live run continue at once, or releases the issue again if its run has ended.
 pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, Error> {
     let found = operator.run(text).await?;
     let issue = &found.run.issue;
@@ -71,7 +71,7 @@ pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, 
     }
     if found.run.settled_at.is_none() {
         return Err(Error::waiting(format!(
-            "the run on {issue} has ended and {issue} does not show it yet: `afk tick`, then try \
+            "the run on {issue} has ended, but {issue} does not show it yet: `afk tick`, then try \
              again"
         )));
     }
@@ -79,7 +79,7 @@ pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, 
     Ok(Retried::Released(issue.clone()))
 }
 
-/// Releases an issue again: who puts a label on is whom the gates ask about.
+/// Releases an issue again: the gates judge whoever puts the label on.
 async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<(), Error> {
     let newest = operator.run(&issue.to_string()).await?.run;
     if newest.settled_at.is_none() {
@@ -96,7 +96,7 @@ async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<(), E
     }
     let (human, ready) = (&operator.config.policy.human_label, &operator.config.policy.ready_label);
     tracker.unlabel(issue, human, person, now).await?;
-    // Put on anew: a release stands for the text as it is when it is made.
+    // Put on anew: a release covers the text as it was at that moment.
     tracker.unlabel(issue, ready, person, now).await?;
     tracker.label(issue, ready, person, now).await?;
     Ok(())

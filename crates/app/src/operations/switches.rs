@@ -1,4 +1,4 @@
-//! The switches of the store, thrown and lifted by a person.
+//! The switches of the store, set and lifted by a person.
 
 use std::time::{Duration, Instant};
 
@@ -9,22 +9,22 @@ use afk_engine::ports::{Store as _, Switch, SwitchState};
 use crate::operator::Operator;
 use crate::{App, Error};
 
-/// How long what is alive may take to stop.
+/// How long agents and jobs may take to stop.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
-/// What an acknowledgement met.
+/// The result of an acknowledgement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acknowledged {
     /// The repo is not frozen.
     NotFrozen,
-    /// A person froze it, which rings for nobody.
+    /// A person froze it; such a freeze does not ring.
     ByPerson,
     /// Somebody acknowledged it before.
     Before {
         /// Who.
         by: String,
     },
-    /// It rings no more.
+    /// It no longer rings.
     Now,
 }
 
@@ -37,18 +37,18 @@ pub struct Resumed {
     pub pause: bool,
 }
 
-/// What stopping everything came to.
+/// The result of stopping everything.
 #[derive(Debug, Clone)]
 pub struct Stopped {
     /// How many runs were live.
     pub runs: usize,
-    /// What of them would not stop in time.
+    /// Jobs that did not stop in time.
     pub alive: Vec<JobKey>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Throws a switch.
+/// Sets a switch.
 pub async fn throw(operator: &Operator, switch: &Switch, why: &str, now: At) -> Result<(), Error> {
     let state =
         SwitchState { by: operator.person.login.clone(), at: now, why: why.trim().to_owned() };
@@ -64,14 +64,14 @@ pub async fn resume(operator: &Operator, now: At) -> Result<Resumed, Error> {
     Ok(Resumed { halt: before.halt.is_some(), pause: before.pause.is_some() })
 }
 
-/// Lifts the freeze of a repo; whether it was frozen.
+/// Lifts the freeze of a repo; returns whether it was frozen.
 pub async fn unfreeze(operator: &Operator, repo: &RepoName, now: At) -> Result<bool, Error> {
     let frozen = operator.store.switches().await?.freeze_of(repo).is_some();
     operator.store.lift(&Switch::Freeze(repo.clone()), &operator.person.login, now).await?;
     Ok(frozen)
 }
 
-/// Acknowledges the freeze of a repo, which ends its pages.
+/// Acknowledges the freeze of a repo, so that it stops ringing.
 pub async fn acknowledge(
     operator: &Operator,
     repo: &RepoName,
@@ -89,16 +89,17 @@ pub async fn acknowledge(
     })
 }
 
-/// Stops everything that is alive, and waits until it is gone or time is over.
+/// Stops all agents and jobs, and waits until they are gone or the time is up.
 ///
-/// Whoever works the store obeys a halt by itself; where nobody does, agents would go on.
+/// Whoever works the store obeys a halt by itself; this is for a store that nobody works, where
+/// agents would go on.
 pub async fn stop_all(app: &App) -> Result<Stopped, Error> {
     let begun = Instant::now();
     let ports = app.engine.ports();
     let live = ports.store.live().await?;
     loop {
         let (mut alive, mut failed) = (Vec::new(), None);
-        // One that cannot be looked at or told keeps no other from being stopped.
+        // A run that cannot be read or stopped must not keep the others from being stopped.
         for stored in &live {
             let (run, repo) = (stored.run.id, &stored.run.issue.repo);
             match ports.jobs.alive(run).await {

@@ -1,8 +1,7 @@
-//! A first configuration for what is found in a folder: `afk init`.
+//! A first configuration for the folder that `afk init` is run in.
 //!
-//! [`project`] judges a list of file names, [`text`] writes the file; both are
-//! pure. Looking at the machine is the command's work (`cli`). Whatever is found,
-//! the file is disarmed: kill switch on, allowlist empty.
+//! [`project`] judges a list of file names, [`text`] writes the file; both are pure. The command
+//! inspects the machine. Whatever is found, the file is disarmed: kill switch on, allowlist empty.
 
 pub mod project;
 pub mod text;
@@ -12,10 +11,10 @@ use std::path::{Path, PathBuf};
 use afk_core::ids::RepoName;
 use project::Proposal;
 
-/// Everything that a first configuration is made of.
+/// Everything that a first configuration is made from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The repository that `afk init` stands in.
+    /// The repository that `afk init` is run in.
     pub repo: Option<FoundRepo>,
     /// Where the Claude CLI is.
     pub claude: Option<PathBuf>,
@@ -23,32 +22,32 @@ pub struct Found {
     pub sign_in: SignIn,
 }
 
-/// How the Claude CLI gets at the model.
+/// How the Claude CLI is signed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SignIn {
-    /// By the sign-in of the user's home.
+    /// With the sign-in of the user's home.
     Home,
-    /// By `ANTHROPIC_API_KEY`.
+    /// With `ANTHROPIC_API_KEY`.
     Key,
     /// Neither was found.
     #[default]
     None,
 }
 
-/// A repository with what is proposed for it.
+/// A repository and the commands proposed for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundRepo {
-    /// What it is called, guessed from its remote.
+    /// Its name, guessed from its remote.
     pub name: RepoName,
-    /// Its remote; none where git knows none.
+    /// Its remote, if git has one.
     pub remote: Option<String>,
-    /// How it is judged; none where nothing was recognised.
+    /// How to judge it; none if no kind of project was recognised.
     pub proposal: Option<Proposal>,
     /// Folders of its toolchain that a box would not show.
     pub read: Vec<PathBuf>,
 }
 
-/// `owner/name`, guessed from a remote's last two parts, or from the folder.
+/// `owner/name`, guessed from a remote's last two segments, or from the folder.
 pub fn name_of(remote: Option<&str>, folder: &Path) -> Option<RepoName> {
     let of_remote = remote.and_then(|remote| {
         let remote = remote.trim_end_matches('/');

@@ -1,5 +1,5 @@
-//! What kind of project a folder holds, told from the names of its files, and the
-//! commands that judge a change of it.
+//! The kind of project in a folder, recognised by its files, and the commands that judge a change
+//! of it.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 /// How a kind of project is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Proposal {
-    /// What told it: a file's name.
+    /// The name of the file that it was recognised by.
     pub by: &'static str,
     /// The command (argv) that judges a tree.
     pub verify: Vec<String>,
@@ -16,14 +16,13 @@ pub struct Proposal {
     pub build: Option<Vec<String>>,
     /// The command (argv) that a landed commit must pass.
     pub ci: Vec<String>,
-    /// Whether `verify` must fetch what it depends on.
+    /// Whether `verify` must download dependencies.
     pub network: bool,
-    /// Programs that must be seen inside a box.
+    /// Programs that must exist inside a box.
     pub programs: Vec<&'static str>,
 }
 
-/// The proposal for a folder with these files: names, and the contents of those
-/// that [`READ`] names, as far as they were read.
+/// The proposal for a folder with these files: names, and the contents of those in [`READ`].
 pub fn proposal(files: &BTreeMap<String, String>) -> Option<Proposal> {
     let has = |name: &str| files.contains_key(name);
     let says = |name: &str, what: &str| files.get(name).is_some_and(|text| text.contains(what));
@@ -78,7 +77,7 @@ pub fn proposal(files: &BTreeMap<String, String>) -> Option<Proposal> {
     None
 }
 
-/// Files whose content tells more than their name.
+/// Files whose content says more than their name.
 pub const READ: [&str; 4] = ["package.json", "Makefile", "makefile", "GNUmakefile"];
 
 #[cfg(test)]
@@ -107,7 +106,7 @@ mod tests {
         check(&[("Makefile", "all:\n\ntest: all\n\tx\n")], &["make", "test"], false);
         check(&[("Makefile", "tests:\ncheck :\n")], &["make", "check"], false);
         check(&[("test.sh", "")], &["sh", "test.sh"], false);
-        // The language's own tests before what wraps them.
+        // The language's own tests before a wrapper around them.
         check(&[("Makefile", "test:\n"), ("go.mod", "")], &["go", "test", "./..."], false);
     }
 

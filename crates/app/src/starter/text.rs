@@ -9,22 +9,22 @@ use super::{Found, FoundRepo, SignIn};
 /// The text of the file.
 pub fn text(found: &Found) -> String {
     let mut out = String::from(
-        "# The configuration of afk, made by `afk init`. As written here it is disarmed:\n\
+        "# Configuration of afk, written by `afk init`. It is disarmed:\n\
          # `afk enroll OWNER/NAME` fills the allowlist, `afk arm` turns the kill switch off.\n\
          # `afk config check` validates this file, `afk doctor` what it needs, and\n\
          # `afk config schema` lists every key.\n\
          kill_switch = true\n\
          allowlist = []\n\
          \n\
-         budget_usd = 10              # what one run may spend\n\
-         day_budget_usd = 50          # what all runs together may spend a day\n\
+         budget_usd = 10              # limit of one run, US dollars\n\
+         day_budget_usd = 50          # limit of all runs in a day\n\
          \n",
     );
     claude(&mut out, found);
     match &found.repo {
         Some(repo) => table(&mut out, repo),
         None => out.push_str(
-            "\n# No git repository was found here. For each repository, a table such as this one:\n\
+            "\n# No git repository was found here. Each repository needs a table such as this one:\n\
              # [repos.\"you/web\"]\n\
              # remote = \"/home/you/web.git\"\n\
              # verify = [\"make\", \"test\"]\n\
@@ -37,28 +37,28 @@ pub fn text(found: &Found) -> String {
 fn claude(out: &mut String, found: &Found) {
     out.push_str("[agents.claude]\n");
     match &found.claude {
-        // Writing to a string cannot fail; so below.
+        // Writing to a string cannot fail; the same below.
         Some(program) => {
             let _ = writeln!(out, "# Found at {}.", comment(&program.display().to_string()));
         }
         None => out.push_str(
-            "# The Claude CLI was not found on PATH: install it, or name it here.\n\
+            "# The Claude CLI was not found on PATH: install it, or set its path here.\n\
              # program = \"/opt/claude/claude\"\n",
         ),
     }
-    out.push_str("# model = \"sonnet\"           # else the CLI's own default\n");
+    out.push_str("# model = \"sonnet\"           # default: the CLI's own\n");
     match found.sign_in {
-        SignIn::Home => out.push_str("# The sign-in of your home is copied for each run.\n"),
+        SignIn::Home => out.push_str("# The sign-in in your home is copied for each run.\n"),
         SignIn::Key => out.push_str("api_key = { env = \"ANTHROPIC_API_KEY\" }\n"),
         SignIn::None => out.push_str(
-            "# No sign-in was found: run `claude` once and sign in, or name a key's source:\n\
+            "# No sign-in was found: run `claude` once and sign in, or name the source of a key:\n\
              # api_key = { env = \"ANTHROPIC_API_KEY\" }\n",
         ),
     }
 }
 
-/// The repository's table. Where a part of it could not be found all of it is a
-/// comment: a guess would be obeyed.
+/// The repository's table. If a part of it could not be found, all of it is commented out, because
+/// a guess would be obeyed.
 fn table(out: &mut String, repo: &FoundRepo) {
     let mut body = String::new();
     let remote = repo.remote.as_deref().unwrap_or("/path/to/a/bare/repository.git");
@@ -81,12 +81,12 @@ fn table(out: &mut String, repo: &FoundRepo) {
     let open = repo.proposal.as_ref().is_some_and(|proposal| proposal.network);
     if open {
         body.push_str(
-            "# `verify` fetches dependencies. Vendor them, and close the network again.\n",
+            "# `verify` downloads dependencies. To close the network again, vendor them.\n",
         );
     }
     let _ = writeln!(body, "network = {{ agent = true, verify = {open}, stages = {open} }}");
     if let Some(build) = repo.proposal.as_ref().and_then(|proposal| proposal.build.as_ref()) {
-        let _ = writeln!(body, "# Tells a test that fails from one that does not build.");
+        let _ = writeln!(body, "# Distinguishes a failing test from one that does not build.");
         let _ = writeln!(body, "proof = {{ build = {} }}", list(build));
     }
     let _ = writeln!(body, "\n# What a landed commit must pass, in order.");
@@ -98,9 +98,9 @@ fn table(out: &mut String, repo: &FoundRepo) {
             out.push_str(&body);
             return;
         }
-        (None, Some(_)) => "it has no remote; make a bare one, push to it, and name it",
-        (Some(_), None) => "nothing told how it is tested; name the command",
-        (None, None) => "it has no remote and nothing told how it is tested; name both",
+        (None, Some(_)) => "it has no remote; create a bare one, push to it, and set it",
+        (Some(_), None) => "how to test it is unknown; set the command",
+        (None, None) => "it has no remote and how to test it is unknown; set both",
     };
     let _ = writeln!(out, "# Here is {}, and {missing}. Then take the # away.", repo.name);
     for line in body.lines() {
@@ -186,7 +186,7 @@ mod tests {
         ] {
             assert!(loaded(&text(&found)).policy.repos.is_empty());
         }
-        // The comment is a table once it is none.
+        // Uncommented, it must be a table.
         let text = text(&found(None, None));
         let from = text.find("# [repos").unwrap();
         let mut table = String::new();

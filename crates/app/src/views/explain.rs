@@ -1,4 +1,4 @@
-//! Why an issue is or is not dispatched, by the predicate that dispatches.
+//! Why an issue is or is not dispatched, decided by the code that dispatches.
 
 use afk_core::gates::{Dispatcher, Explanation};
 use afk_core::ids::IssueRef;
@@ -11,7 +11,7 @@ use crate::{App, Error};
 pub struct Explained {
     /// The issue's title, as it is now.
     pub title: String,
-    /// What each gate answers.
+    /// The answer of each gate.
     pub gates: Explanation,
 }
 

@@ -1,5 +1,5 @@
-//! What can be looked at, as values that every door shows in its own way: a page of text,
-//! a JSON document, a web page.
+//! What can be read, as values that every interface shows in its own way: a page of text, a JSON
+//! document, a web page.
 
 mod doorbells;
 mod explain;

@@ -1,4 +1,4 @@
-//! A run's journal through this binary's decisions. Reads only.
+//! A run's decisions made again from its journal. Only reads.
 
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::replay::{Replayed, Row, replay};
@@ -18,7 +18,7 @@ pub struct ReplayPage {
     pub run: RunId,
     /// Its issue.
     pub issue: IssueRef,
-    /// Whether its rows are those that were written.
+    /// Whether its rows are unedited and complete.
     pub chain: Chain,
     /// Its decisions, made again; none where the rows cannot be read.
     pub replayed: Option<Replayed>,
@@ -28,11 +28,11 @@ pub struct ReplayPage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "chain", rename_all = "lowercase")]
 pub enum Chain {
-    /// Every row is what was written.
+    /// Every row is intact.
     Whole,
-    /// One is not.
+    /// A row is not.
     Broken {
-        /// The first of them, from 1.
+        /// The first such row, counted from 1.
         row: u64,
         /// What is wrong with it.
         why: &'static str,
@@ -40,7 +40,7 @@ pub enum Chain {
 }
 
 impl ReplayPage {
-    /// Whether everything came out as it is stored.
+    /// Whether journal and decisions are as stored.
     pub fn same(&self) -> bool {
         let none = self.replayed.as_ref().is_some_and(|one| one.differences.is_empty());
         none && self.chain == Chain::Whole
@@ -51,10 +51,10 @@ impl ReplayPage {
         let chain = match operator.store.verify_journal(run.id).await? {
             JournalReport::Intact { .. } => Chain::Whole,
             JournalReport::Broken { run_seq, fault, .. } => {
-                Chain::Broken { row: run_seq, why: told(fault) }
+                Chain::Broken { row: run_seq, why: describe(fault) }
             }
         };
-        // A row that is no JSON any more cannot be read: then the chain tells all there is.
+        // A row that is no longer JSON cannot be read; the chain has already reported it.
         let replayed = match journal(&operator.store, &run).await {
             Ok(rows) => {
                 let row = |row: JournalRow| Row { seq: row.seq, at: row.at, body: row.body };
@@ -67,11 +67,11 @@ impl ReplayPage {
     }
 }
 
-const fn told(fault: JournalFault) -> &'static str {
+const fn describe(fault: JournalFault) -> &'static str {
     match fault {
-        JournalFault::Missing => "it is missing: another, or none, is in its place",
-        JournalFault::Edited => "it was edited: its content does not give its hash",
-        JournalFault::Unchained => "it does not follow on the row before it",
-        JournalFault::HeadDiffers => "the run's record names another last row",
+        JournalFault::Missing => "it is missing: its place is empty or taken by another row",
+        JournalFault::Edited => "it was edited: its content does not match its hash",
+        JournalFault::Unchained => "it does not follow the row before it",
+        JournalFault::HeadDiffers => "the run's record names a different last row",
     }
 }

@@ -1,5 +1,5 @@
-//! What is shown of a run at a glance, taken from its record and the running turn.
-//! Shared by every page and document that shows runs.
+//! A run at a glance, from its record and the current turn. Shared by every page and document that
+//! shows runs.
 
 use std::time::Duration;
 
@@ -44,9 +44,9 @@ pub struct RunView {
     pub turns: u32,
     /// Corrective turns on a landed commit.
     pub fix_forwards: u32,
-    /// Tokens into the model, cached ones with them.
+    /// Tokens sent to the model, including cached ones.
     pub tokens_in: u64,
-    /// Tokens out of it.
+    /// Tokens received from it.
     pub tokens_out: u64,
     /// What it cost so far.
     pub cost_usd: Usd,
@@ -54,24 +54,24 @@ pub struct RunView {
     pub budget_usd: Usd,
     /// The last thing the agent said or did.
     pub last: Option<String>,
-    /// What the agent waits to be told by people.
+    /// The agent's open questions.
     pub asks: Vec<AskView>,
-    /// The newest error of its passes, while it lasts.
+    /// The newest error of its passes, as long as it persists.
     pub error: Option<ErrorView>,
-    /// Whether every effect of the outcome is there.
+    /// Whether the issue shows every effect of the outcome.
     pub settled: bool,
 }
 
-/// What is in the way of a run.
+/// An error that keeps a run from going on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ErrorView {
     /// What it is.
     pub what: String,
-    /// Since when something has been.
+    /// Since when there has been one.
     pub since: At,
 }
 
-/// Something that the agent waits to be told.
+/// An open question of the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AskView {
     /// Its number, by which people name it.
@@ -80,7 +80,7 @@ pub struct AskView {
     pub id: String,
     /// Whether it is a question, rather than a permission.
     pub question: bool,
-    /// What is asked.
+    /// What the agent asks.
     pub what: String,
     /// Since when.
     pub since: At,
@@ -104,14 +104,14 @@ impl AskView {
         }
     }
 
-    /// What becomes of it at its deadline, in few words.
+    /// What happens at its deadline, in few words.
     pub const fn otherwise(&self) -> &'static str {
         if self.question { "it decides by itself" } else { "it is refused" }
     }
 }
 
 impl RunView {
-    /// `run` as it is `now`; `turn` is the running turn as its executor shows it.
+    /// `run` as it is `now`; `turn` is the current turn as its executor shows it.
     pub fn new(run: &Run, turn: Option<&TurnReport>, now: At) -> Self {
         let (mut tokens_in, mut tokens_out) = (0_u64, 0_u64);
         for ended in run.ends() {
@@ -127,7 +127,7 @@ impl RunView {
             tokens_out += turn.tokens.1;
             cost += turn.cost.unwrap_or(Usd::ZERO);
         }
-        // What is withdrawn is open in the record until its turn is over.
+        // A withdrawn question stays open in the record until its turn is over.
         let asked = |question: &&Question| {
             turn.is_none_or(|turn| turn.asks().iter().any(|one| one.id == question.asked.id))
         };
@@ -163,7 +163,7 @@ impl RunView {
         }
     }
 
-    /// `run` as it is now, its running turn with it where that can be read.
+    /// `run` as it is now, with its current turn if that can be read.
     pub async fn look(engine: &Engine, run: &Run) -> Self {
         let turn = running_turn(engine, run).await;
         Self::new(run, turn.as_ref(), engine.ports().clock.now())
@@ -181,7 +181,7 @@ async fn running_turn(engine: &Engine, run: &Run) -> Option<TurnReport> {
     report.inspect_err(|e| tracing::debug!(error = e.chain(), "turn unreadable")).ok()
 }
 
-/// The default branch's name, as far as it is known.
+/// The default branch's name, if known.
 pub fn branch(run: &Run) -> String {
     run.start.as_ref().map_or_else(|| "the default branch".to_owned(), |start| start.branch.clone())
 }
@@ -203,8 +203,8 @@ pub const fn cause(cause: TurnCause) -> &'static str {
         TurnCause::Retry => "retry",
         TurnCause::Interrupted => "after an interrupt",
         TurnCause::LimitReset => "after a usage limit",
-        TurnCause::AgentBack => "to see whether its agent is back",
-        TurnCause::Said => "to hear a person",
+        TurnCause::AgentBack => "to try whether its agent works again",
+        TurnCause::Said => "with a person's message",
         TurnCause::CommitOrDiscard => "to commit or discard",
         TurnCause::Refused => "corrective, before landing",
         TurnCause::FixForward => "fix-forward",
@@ -227,7 +227,7 @@ fn waits_for(run: &Run) -> String {
     match turn.ended.as_ref().map(|ended| &ended.how) {
         None if turn.interrupt.is_some() => return format!("turn {} to stop", turn.n),
         None if run.pauses.iter().any(|pause| pause.to.is_none()) => {
-            return format!("a person: turn {} asks, or all is halted", turn.n);
+            return format!("a person: turn {} asks a question, or everything is halted", turn.n);
         }
         None => return format!("the agent, turn {}", turn.n),
         Some(TurnEnd::Unavailable { what, .. }) => return agent_need(*what).to_owned(),
@@ -235,7 +235,7 @@ fn waits_for(run: &Run) -> String {
         Some(TurnEnd::Failed { .. } | TurnEnd::Lost | TurnEnd::Stalled) => {
             return format!("a retry after turn {}", turn.n);
         }
-        Some(TurnEnd::Interrupted) => return "to go on after an interrupt".to_owned(),
+        Some(TurnEnd::Interrupted) => return "its next turn after an interrupt".to_owned(),
         Some(TurnEnd::Finished { .. } | TurnEnd::Hopeless { .. }) => {}
     }
     if run.attempt().is_some_and(|attempt| attempt.left.is_none()) {

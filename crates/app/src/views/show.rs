@@ -1,4 +1,4 @@
-//! One run in full: its record, its journal, and where what is kept of it lies.
+//! One run in full: its record, its journal, and where its files are kept.
 
 use std::path::PathBuf;
 
@@ -18,32 +18,32 @@ pub struct RunPage {
     pub summary: RunView,
     /// Its record.
     pub run: Run,
-    /// What people asked of it, oldest first.
+    /// Requests to it, oldest first.
     pub requests: Vec<Requested>,
     /// Its journal, oldest first.
     pub journal: Vec<JournalRow>,
-    /// Its kept evidence bundle; none before it has settled.
+    /// Its kept evidence bundle; none before the run has settled.
     pub bundle: Option<PathBuf>,
-    /// What is kept of a run that was handed over or froze.
+    /// What is kept of an escalated or frozen run.
     pub kept: Option<Kept>,
 }
 
-/// Where a person finds what is kept of a run.
+/// Where a person finds the files of a run.
 #[derive(Debug, Serialize)]
 pub struct Kept {
-    /// The agent's work tree, as it was left; none once it had to make room.
+    /// The agent's work tree; none if it was removed to make room.
     pub workspace: Option<PathBuf>,
-    /// A folder for each job, turns included: what it was asked, its whole output or
-    /// transcript, how it ended.
+    /// A folder for each job, turns included: its specification, its whole output or transcript,
+    /// how it ended.
     pub jobs: Option<PathBuf>,
     /// The repository that holds its heads, candidates and leftovers.
     pub mirror: PathBuf,
-    /// The beginning of their refs.
+    /// The prefix of their refs.
     pub refs: String,
 }
 
 impl RunPage {
-    /// Everything of `run`; a live one with its running turn where `app` is there to ask.
+    /// Everything of `run`, with the current turn of a live one if `app` is given.
     pub async fn look(operator: &Operator, app: Option<&App>, run: Run) -> Result<Self, Error> {
         let summary = match app.filter(|_| run.conclusion.is_none()) {
             Some(app) => RunView::look(&app.engine, &run).await,
@@ -74,7 +74,7 @@ pub async fn journal(store: &dyn Store, run: &Run) -> PortResult<Vec<JournalRow>
     }
 }
 
-/// Where what is kept of a run lies; none where nothing is kept.
+/// Where the run's files are kept; none if nothing is kept.
 fn kept(operator: &Operator, run: &Run) -> Result<Option<Kept>, Error> {
     if !run.conclusion.as_ref().is_some_and(|conclusion| conclusion.end.is_handed_back()) {
         return Ok(None);

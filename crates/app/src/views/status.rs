@@ -16,25 +16,26 @@ use tokio::time::timeout;
 use super::{RunView, SilentDoorbell};
 use crate::{App, Error};
 
-/// Issues in the hands of people that are shown, the newest.
+/// Maximum number of issues in the hands of people that are shown, newest first.
 const HANDED_BACK: usize = 20;
-/// Issues that were handed to people whose trackers are read for whether they are there still.
+/// Maximum number of issues handed to people whose trackers are read to see whether they are still
+/// there.
 const RECENT: u32 = 200;
-/// Ready issues of a repo that are shown.
+/// Maximum number of ready issues shown for each repo.
 const READY: usize = 20;
-/// Ready issues whose gates are queried.
+/// Maximum number of ready issues whose gates are queried.
 const QUERIED: usize = 100;
-/// Trackers and agents that are waited for side by side.
+/// How many trackers and agents are queried side by side.
 const AT_ONCE: usize = 16;
-/// How long one of them is waited for.
+/// Time limit of each.
 const BOUND: Duration = Duration::from_secs(10);
 
 /// Everything that `status` shows; its JSON.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
-    /// When it was looked at.
+    /// When it was read.
     pub at: At,
-    /// Whether the loop may take issues: armed, and no switch against it.
+    /// Whether the loop may take issues: it is armed, and no switch forbids it.
     pub takes_issues: bool,
     /// The kill switch of the configuration.
     pub kill_switch: bool,
@@ -46,7 +47,7 @@ pub struct Status {
     pub runs: Vec<RunView>,
     /// Issues that wait for a person since their newest run.
     pub handed_back: Vec<HandedBack>,
-    /// Ready issues and what holds each.
+    /// Ready issues and the gates that hold them.
     pub ready: Vec<Held>,
     /// Repos whose issues could not be read, and why.
     pub unreadable: Vec<(RepoName, String)>,
@@ -54,8 +55,8 @@ pub struct Status {
     pub silent_doorbells: Vec<SilentDoorbell>,
     /// The daemon that works this store; none where none runs.
     pub serving: Option<Holder>,
-    /// When a control plane last noted that it runs, which it does before each look at
-    /// the trackers; none where none ever ran.
+    /// The last heartbeat of a control plane, written before each look at the trackers; none if
+    /// none ever ran.
     pub looked_at: Option<At>,
     /// How strong the sandbox is, in a sentence.
     pub sandbox: String,
@@ -65,20 +66,20 @@ pub struct Status {
     pub data_dir: PathBuf,
 }
 
-/// A ready issue and what holds it.
+/// A ready issue and its gates.
 #[derive(Debug, Clone, Serialize)]
 pub struct Held {
     /// The issue.
     pub issue: IssueRef,
     /// Its title.
     pub title: String,
-    /// Its gates; none where they could not be queried, or were not for the sake of time.
+    /// Its gates; none if they could not be queried, or were skipped to save time.
     pub gates: Option<Explanation>,
     /// Why they could not be queried.
     pub error: Option<String>,
 }
 
-/// An issue that a run handed to a person, and that nobody has taken from there.
+/// An issue that a run handed to a person, and that nobody has taken up since.
 #[derive(Debug, Clone, Serialize)]
 pub struct HandedBack {
     /// The issue.
@@ -89,7 +90,7 @@ pub struct HandedBack {
     pub run: RunId,
     /// When that ended.
     pub at: At,
-    /// Why it went no further.
+    /// Why it was handed over.
     pub why: String,
 }
 
@@ -176,8 +177,8 @@ async fn ready(app: &App, live: &[StoredRun]) -> (Vec<Held>, Vec<(RepoName, Stri
     (stream::iter(held).buffered(AT_ONCE).collect().await, unreadable)
 }
 
-/// What the newest runs of their issues handed to a person, as far as the trackers still show
-/// it there. By which label they do is only `known` under a good configuration.
+/// Issues that their newest runs handed to a person and that are still there, as far as the
+/// trackers show. The label that says so is only known under a valid configuration.
 async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
     let ports = app.engine.ports();
     let filter = Filter { handed_back: true, limit: RECENT, ..Filter::default() };
@@ -185,7 +186,7 @@ async fn handed_back(app: &App, known: bool) -> Result<Vec<HandedBack>, Error> {
     let back = recent.filter_map(|stored| Some((stored.run.conclusion.clone()?, stored.run)));
     let asked = back.map(|(end, run)| async move {
         let view = timeout(BOUND, ports.tracker.issue(&run.issue)).await;
-        // Where the tracker does not answer, nothing says that somebody has taken it.
+        // If the tracker does not answer, the issue counts as still there.
         let taken = view.is_ok_and(|view| {
             view.is_ok_and(|view| {
                 let labelled = view.issue.labels.contains(&app.config.policy.human_label);

@@ -1,8 +1,8 @@
-//! Lines of two contents compared: how many came and went, and which.
+//! Compares the lines of two contents: how many were added and removed, and which.
 //!
-//! Lines are compared as multisets, in time linear in the content, because the
-//! content is an agent's and must not be able to make a comparison slow. A line
-//! that only moved inside its file counts as neither added nor removed.
+//! Lines are compared as multisets, in time linear in the content, because an agent writes the
+//! content and must not be able to make a comparison slow. A line that only moved inside its file
+//! counts as neither added nor removed.
 
 use std::collections::HashMap;
 use std::ops::AddAssign;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Blob, Blobs, Change};
 
-/// How much a change is.
+/// The size of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Paths that differ.
@@ -37,7 +37,7 @@ impl AddAssign for Tally {
     }
 }
 
-/// How much one change is. What is no text, or was not read, counts one line a KiB.
+/// The size of one change. Content that is not text, or was not read, counts one line for each KiB.
 pub fn tally(change: &Change, blobs: &Blobs) -> Tally {
     let side = |entry: &Option<super::Entry>| entry.as_ref().and_then(|e| blobs.get(e));
     let (old, new) = (side(&change.old), side(&change.new));
@@ -49,19 +49,19 @@ pub fn tally(change: &Change, blobs: &Blobs) -> Tally {
     Tally { files: 1, added, removed }
 }
 
-/// The lines of a content, without their ends; a last line without an end is one too.
+/// The lines of a content, without line ends; a last line without one counts too.
 pub fn lines(content: &[u8]) -> Vec<&[u8]> {
     let content = content.strip_suffix(b"\n").unwrap_or(content);
     if content.is_empty() { Vec::new() } else { content.split(|b| *b == b'\n').collect() }
 }
 
-/// The lines of `old` that `new` has fewer of, in order.
+/// The lines that `old` has more often than `new`, in order.
 pub fn removed_lines<'a>(old: &'a [u8], new: &[u8]) -> Vec<&'a [u8]> {
     missing(old, new)
 }
 
-/// The lines that `new` has beyond those of `old`, in order, when `old`'s lines all
-/// stand in `new` in their order; `None` when one was deleted.
+/// The lines that `new` adds to `old`, in order, if `new` contains all of `old`'s lines in the same
+/// order; otherwise `None`.
 pub fn added_lines<'a>(old: &[u8], new: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     let mut old = lines(old).into_iter().peekable();
     let mut added = Vec::new();
@@ -73,7 +73,7 @@ pub fn added_lines<'a>(old: &[u8], new: &'a [u8]) -> Option<Vec<&'a [u8]>> {
     old.peek().is_none().then_some(added)
 }
 
-/// Whether all of `part` stands in `whole` in its order.
+/// Whether `whole` contains all of `part` in the same order.
 pub fn is_subsequence(part: &[&[u8]], whole: &[&[u8]]) -> bool {
     let mut part = part.iter().peekable();
     for line in whole {
@@ -82,7 +82,7 @@ pub fn is_subsequence(part: &[&[u8]], whole: &[&[u8]]) -> bool {
     part.peek().is_none()
 }
 
-/// The lines of `of` that `from` has fewer of, in order.
+/// The lines that `of` has more often than `from`, in order.
 fn missing<'a>(of: &'a [u8], from: &[u8]) -> Vec<&'a [u8]> {
     let mut have: HashMap<&[u8], u64> = HashMap::new();
     for line in lines(from) {
@@ -99,12 +99,12 @@ fn missing<'a>(of: &'a [u8], from: &[u8]) -> Vec<&'a [u8]> {
     gone
 }
 
-/// The content when it is text (or there is none, which is an empty text).
+/// The content if it is text (no content is an empty text).
 fn text(blob: Option<&Blob>) -> Option<&[u8]> {
     match blob {
         None => Some(b""),
         Some(Blob::Oversize(_)) => None,
-        // As git tells: a NUL among the first bytes.
+        // Git's own rule: a NUL among the first bytes.
         Some(Blob::Content(bytes)) if bytes.iter().take(8000).any(|b| *b == 0) => None,
         Some(Blob::Content(bytes)) => Some(bytes),
     }

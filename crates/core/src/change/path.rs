@@ -1,32 +1,32 @@
 //! A path inside a git tree: bytes, not text.
 //!
-//! Stored and shown as text: what is not printable UTF-8 is escaped as `\xHH`
-//! and a backslash as `\\`, so that the text leads back to the same bytes.
+//! Stored and shown as text: bytes that are not printable UTF-8 are escaped as `\xHH` and a
+//! backslash as `\\`, so that the text converts back to the same bytes.
 
 use std::fmt;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
 
-/// A path inside a git tree, components parted by `/`. Never empty.
+/// A path inside a git tree, components separated by `/`. Never empty.
 ///
 /// Ordered by its bytes, as git orders an index.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TreePath(Box<[u8]>);
 
-/// Text that is no stored path.
+/// Text that is not a stored path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a stored path: empty, or a backslash that starts neither \\\\ nor \\xHH")]
 pub struct NotAPath;
 
 impl TreePath {
-    /// Takes a path as git gives it; `None` when it is empty.
+    /// Takes a path as git prints it; `None` if it is empty.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         if bytes.is_empty() { None } else { Some(Self(bytes.into())) }
     }
 
-    /// The path as git has it.
+    /// The path as git prints it.
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -41,7 +41,7 @@ impl TreePath {
         self.0.rsplit(|b| *b == b'/').next().unwrap_or(&self.0)
     }
 
-    /// The folders that hold it, innermost last, without the root.
+    /// The folders that contain it, innermost last, without the root.
     pub fn folders(&self) -> impl Iterator<Item = &[u8]> {
         let slashes = self.0.iter().enumerate().filter(|(_, b)| **b == b'/');
         slashes.map(|(at, _)| self.0.get(..at).unwrap_or_default()).filter(|f| !f.is_empty())

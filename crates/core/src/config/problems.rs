@@ -1,8 +1,8 @@
-//! What is wrong with a configuration beyond its shape: names that clash, repos that
-//! are enrolled and not there, commands that are empty, patterns that do not compile.
+//! What is wrong with a configuration of the right types: clashing names, enrolled repos without a
+//! table, empty commands, patterns that do not compile.
 //!
-//! Told by key and never by value: whatever stands in a configuration may be a secret in
-//! the wrong place, and these lines reach logs, comments and `status --json`.
+//! Problems name the key, never the value: any value may be a misplaced secret, and these lines
+//! reach logs, comments and `status --json`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -12,12 +12,12 @@ use crate::globs::{GlobError, Globs};
 use crate::ids::RepoName;
 use crate::proof::ProofPolicyError;
 
-/// Something that is wrong with a configuration whose shape is sound.
+/// Something wrong in a configuration of the right types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// The key, a word each: names of keys and of repos, and places in lists from 0.
+    /// The key as segments: names of keys and repos, and list indexes from 0.
     pub key: Vec<String>,
-    /// What, and how to mend it. No value of the configuration is in it.
+    /// What is wrong, and how to fix it. Contains no value of the configuration.
     pub what: String,
 }
 
@@ -27,7 +27,7 @@ impl Mistake {
         Self { key: key.iter().map(|word| (*word).to_owned()).collect(), what: what.into() }
     }
 
-    /// The same, below the key that `outer` names.
+    /// The same mistake, with `outer` in front of its key.
     #[must_use]
     pub fn below(mut self, outer: &[&str]) -> Self {
         self.key.splice(0..0, outer.iter().map(|word| (*word).to_owned()));
@@ -41,7 +41,7 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// A key as TOML writes it: words with a dot between, quoted where that is needed.
+/// A key as TOML writes it: segments separated by dots, quoted if necessary.
 pub fn dotted(key: &[String]) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let word = |word: &String| match word.as_str() {
@@ -52,14 +52,14 @@ pub fn dotted(key: &[String]) -> String {
 }
 
 impl Policy {
-    /// What is wrong with it beyond its shape; empty is good.
+    /// What is wrong with it; empty if it is valid.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let mut found = self.label_mistakes();
         for (n, repo) in self.allowlist.iter().enumerate() {
             if !self.repos.contains_key(repo) {
                 found.push(Mistake::at(
                     &["allowlist", &n.to_string()],
-                    "is a repo that is enrolled but not configured; add its table, \
+                    "is enrolled but not configured; add its table, \
                      [repos.\"owner/name\"]",
                 ));
             }
@@ -68,7 +68,7 @@ impl Policy {
         for name in self.repos.keys() {
             if let Some(other) = folded.insert(name.to_string().to_lowercase(), name) {
                 // A forge takes both for one repository, and two runs would work it.
-                let what = format!("is {other} in other letters; keep one");
+                let what = format!("differs from {other} only in case; keep one");
                 found.push(Mistake::at(&["repos", name.as_str()], what));
             }
         }
@@ -102,16 +102,16 @@ impl Policy {
         ];
         let blank = labels.iter().filter(|(_, label)| label.trim().is_empty());
         let mut found: Vec<_> = blank
-            .map(|(key, _)| Mistake::at(&[key], "is blank; name a label, or leave the key out"))
+            .map(|(key, _)| Mistake::at(&[key], "is blank; set a label, or omit the key"))
             .collect();
         if self.ready_label == self.in_progress_label || self.ready_label == self.human_label {
-            let what = "is also another label's name; a run would release itself again";
+            let what = "is also the name of another label; a run would release its issue again";
             found.push(Mistake::at(&["ready_label"], what));
         }
         if self.in_progress_label == self.human_label && !self.human_label.trim().is_empty() {
             found.push(Mistake::at(
                 &["human_label"],
-                "is also another label's name; an issue handed to a person would look like one \
+                "is also the name of another label; an issue handed to a person would look like one \
                  under way",
             ));
         }
@@ -119,8 +119,8 @@ impl Policy {
     }
 }
 
-/// What was found of lists of patterns that were compiled already. That costs milliseconds,
-/// and the repos of a large fleet say the same.
+/// Results for lists of patterns that were compiled before. Compiling takes milliseconds, and the
+/// repos of a large fleet share their lists.
 #[derive(Default)]
 struct Patterns<'a> {
     known: BTreeMap<&'a [String], Option<GlobError>>,
@@ -152,7 +152,7 @@ impl Repo {
             ("before_remove", &hooks.before_remove),
         ] {
             if argv.as_ref().is_some_and(|argv| argv.first().is_none_or(String::is_empty)) {
-                found.push(Mistake::at(&["hooks", hook], "is an empty command; leave it out"));
+                found.push(Mistake::at(&["hooks", hook], "is an empty command; omit it"));
             }
         }
         if let Err(error) = self.proof.check(&self.verify) {
@@ -178,7 +178,7 @@ impl Repo {
         if self.stages.is_empty() {
             found.push(Mistake::at(
                 &["stages"],
-                "none is configured, so a landed commit could never be green; add one, for \
+                "there are none, so a landed commit could never be green; add one, for \
                  instance { name = \"ci\", command = [\"sh\", \"ci.sh\"] }",
             ));
         }
@@ -186,7 +186,7 @@ impl Repo {
             let nth = n.to_string();
             let mut wrong = |what: &str| found.push(Mistake::at(&["stages", &nth], what));
             if self.stages.iter().take(n).any(|other| other.name == stage.name) {
-                wrong("has the name of one before it; give each its own");
+                wrong("has the same name as an earlier one; names must be unique");
             }
             if stage.is_run()
                 && (stage.name.is_empty() || stage.command.first().is_none_or(String::is_empty))
@@ -203,12 +203,12 @@ impl Repo {
             )),
             (Landing::Direct, Some(n)) => found.push(Mistake::at(
                 &["stages", &n.to_string(), "before_landing"],
-                "is true, but with landing = \"direct\" no stage is run before landing; set \
-                 landing = \"tested\", or take the mark off",
+                "is true, but with landing = \"direct\" no stage runs before landing; set \
+                 landing = \"tested\", or remove it",
             )),
             (Landing::PullRequest, _) => found.push(Mistake::at(
                 &["landing"],
-                "nothing here opens pull requests; set \"direct\" or \"tested\"",
+                "no adapter opens pull requests; set \"direct\" or \"tested\"",
             )),
             (Landing::Tested, Some(_)) | (Landing::Direct, None) => {}
         }

@@ -1,9 +1,9 @@
-//! The bundle as it is kept: the evidence, and the journal that it was made of, so that
-//! the file can be checked by itself.
+//! The bundle as it is kept: the evidence together with the journal it was made from, so that the
+//! file can be checked by itself.
 //!
-//! What such a file proves is that its statements are what its rows come to and that its
-//! rows hang together. A file that somebody made anew, rows, hashes and all, proves that
-//! too: against it helps only to know the last hash from elsewhere.
+//! The check shows that the statements follow from the rows and that the rows are linked. A file
+//! that somebody rewrote as a whole passes, too: that is only detected if the last hash is known
+//! from elsewhere.
 
 use std::fmt;
 
@@ -18,84 +18,84 @@ use crate::replay::Body;
 use crate::run::{Run, Transition};
 use crate::verdict::Stages;
 
-/// How much of a value is told, in characters.
-const TOLD: usize = 200;
+/// Maximum length of a value in a message, in characters.
+const SHOWN: usize = 200;
 
-/// Evidence and the journal that it was made of.
+/// The evidence and the journal it was made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bundle {
     /// What is stated.
     #[serde(flatten)]
     pub evidence: Evidence,
-    /// What it was made of; none where no journal was kept with it.
+    /// The journal; none if none was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub journal: Option<Journal>,
 }
 
-/// A run's journal, whole.
+/// A complete journal of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Journal {
     /// How many rows there are.
     pub count: u64,
-    /// The hash of the last, which stands for all of them.
+    /// The hash of the last row, which covers all of them.
     pub head: String,
     /// The rows, oldest first.
     pub rows: Vec<Link>,
 }
 
-/// Bytes that are no bundle, or none any more.
+/// Bytes that are not a valid bundle.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotABundle {
-    /// The file ends in the middle.
-    #[error("the file is torn: it ends in the middle, after {bytes} bytes")]
+    /// The file is truncated.
+    #[error("the file is truncated: it ends after {bytes} bytes")]
     Torn {
-        /// How many there are.
+        /// How many bytes there are.
         bytes: usize,
     },
     /// It is something else, or damaged.
-    #[error("the file is no evidence bundle, or a damaged one: {0}")]
+    #[error("the file is not an evidence bundle, or is damaged: {0}")]
     Malformed(String),
-    /// Another shape than this program knows.
-    #[error("the bundle has shape {0}, which this program does not know: use a newer one")]
+    /// A shape that this program does not know.
+    #[error("the bundle has shape {0}, which this program does not know: use a newer version")]
     Schema(u32),
 }
 
-/// Something in a bundle that is not what it must be.
+/// Something wrong in a bundle.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "flaw", rename_all = "snake_case")]
 pub enum Flaw {
-    /// No journal is in it.
+    /// It contains no journal.
     NoJournal,
-    /// A row is not what was written.
-    Row(chain::Fault),
-    /// A row cannot be read, so that nothing is made of it.
+    /// A row is not as it was written.
+    Row(chain::RowFault),
+    /// A row cannot be read, so the statements cannot be checked.
     Unreadable {
         /// Its place in the run.
         row: u64,
         /// Why.
         why: String,
     },
-    /// A row calls itself another kind than what is in it.
+    /// A row is labelled with a kind that is not that of its body.
     Kind {
         /// Its place in the run.
         row: u64,
-        /// What it is called.
+        /// The kind in its label.
         stated: String,
-        /// What is in it.
+        /// The kind of its body.
         is: String,
     },
-    /// A statement is not what the rows come to.
+    /// A statement does not follow from the rows.
     Statement {
         /// Which, as a JSON pointer.
         field: String,
-        /// As it is stated.
+        /// The stated value.
         stated: Value,
-        /// What the rows come to.
+        /// The value that follows from the rows.
         derived: Value,
     },
-    /// The text is not as it is written, though what it says may be the same.
+    /// The text differs from what this program writes, although its content may be the same.
     Text {
-        /// The first byte that is another, from 0.
+        /// The first byte that differs, from 0.
         byte: usize,
     },
 }
@@ -104,7 +104,7 @@ impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoJournal => f.write_str(
-                "no journal is in it: it was taken out, or an older program kept the bundle",
+                "it contains no journal: it was removed, or an older version wrote the bundle",
             ),
             Self::Row(fault) => fault.fmt(f),
             Self::Unreadable { row, why } => write!(f, "row {row} cannot be read: {why}"),
@@ -112,26 +112,28 @@ impl fmt::Display for Flaw {
                 write!(f, "row {row}: its kind says {stated:?}, its body {is:?}")
             }
             Self::Statement { field, stated, derived } => {
-                let (stated, derived) = (told(stated), told(derived));
-                write!(f, "{field}: stated {stated}, the rows come to {derived}")
+                let (stated, derived) = (shown(stated), shown(derived));
+                write!(f, "{field}: stated {stated}, but the rows give {derived}")
             }
-            Self::Text { byte } => write!(f, "the text is not as it is written, from byte {byte}"),
+            Self::Text { byte } => {
+                write!(f, "the text differs from what afk writes, from byte {byte}")
+            }
         }
     }
 }
 
-/// What checking a bundle came to.
+/// The result of checking a bundle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
-    /// The record that the rows come to; none where they cannot be read.
+    /// The run's record, made from the rows; none if they cannot be read.
     pub run: Option<Run>,
-    /// Everything that is not what it must be.
+    /// Everything that is wrong.
     pub flaws: Vec<Flaw>,
 }
 
 impl Bundle {
-    /// `evidence` with the rows that it was made of. The stages are those that the last
-    /// decision was made under, whatever has been configured since.
+    /// `evidence` with the rows it was made from. The stages are those of the last decision,
+    /// whatever has been configured since.
     pub fn new(mut evidence: Evidence, rows: Vec<Link>) -> Self {
         if let Ok(made) = Made::of(&rows) {
             evidence.stages_configured = made.evidence().stages_configured;
@@ -140,16 +142,16 @@ impl Bundle {
         Self { evidence, journal: Some(Journal { count: rows.len() as u64, head, rows }) }
     }
 
-    /// The bytes that are kept.
+    /// The bytes to keep.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
-    /// Reads what was kept.
+    /// Reads a kept bundle.
     pub fn read(bytes: &[u8]) -> Result<Self, NotABundle> {
-        /// The part that says which shape the rest has.
+        /// The part that names the version of the rest.
         #[derive(Deserialize)]
         struct Shape {
             schema: u32,
@@ -168,8 +170,8 @@ impl Bundle {
         serde_json::from_slice(bytes).map_err(refused)
     }
 
-    /// Checks a bundle that was read from `bytes`: its rows' chain, and each statement
-    /// against what the rows come to.
+    /// Checks a bundle that was read from `bytes`: the chain of its rows, and each statement
+    /// against the rows.
     pub fn check(&self, bytes: &[u8]) -> Checked {
         let mut flaws = Vec::new();
         let mut run = None;
@@ -201,7 +203,7 @@ impl Bundle {
     }
 }
 
-/// What rows come to.
+/// The record made from rows.
 struct Made {
     run: Run,
     stages: Option<Stages>,
@@ -226,11 +228,11 @@ impl Made {
                     made.insert(Self { run: *run, stages: None, misnamed: Vec::new() })
                 }
                 (None, _) => {
-                    let why = "the first row there is does not admit the run".to_owned();
+                    let why = "the first row does not admit the run".to_owned();
                     return Err(unreadable(why));
                 }
                 (Some(made), transition) => {
-                    // Of the stages those count that the run was concluded under.
+                    // The stages that the run was concluded under count.
                     if let Some(stages) = stages.filter(|_| made.run.conclusion.is_none()) {
                         made.stages = stages;
                     }
@@ -243,7 +245,7 @@ impl Made {
                 made.misnamed.push(Flaw::Kind { row: row.seq, stated, is });
             }
         }
-        made.ok_or_else(|| Flaw::Unreadable { row: 1, why: "there is no row".to_owned() })
+        made.ok_or_else(|| Flaw::Unreadable { row: 1, why: "there are no rows".to_owned() })
     }
 
     fn evidence(&self) -> Evidence {
@@ -261,7 +263,7 @@ impl Checked {
     }
 }
 
-/// Tells every place where two values differ, as deep down as it can be named.
+/// Calls back for every place where two values differ, as deep as possible.
 fn compare(field: &str, stated: &Value, derived: &Value, flaws: &mut Vec<Flaw>) {
     match (stated, derived) {
         (Value::Object(one), Value::Object(other)) => {
@@ -287,10 +289,10 @@ fn compare(field: &str, stated: &Value, derived: &Value, flaws: &mut Vec<Flaw>) 
     }
 }
 
-/// A value as people are told it, shortened.
-fn told(value: &Value) -> String {
+/// A value for a message, shortened.
+fn shown(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(TOLD) {
+    match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,
     }

@@ -1,4 +1,4 @@
-//! The bundle as people read it: Markdown that reads well as plain text too.
+//! The bundle for people: Markdown that also reads well as plain text.
 
 use std::fmt::Write as _;
 
@@ -15,7 +15,7 @@ const WORD_CHARS: usize = 300;
 impl Evidence {
     /// The whole bundle as Markdown; equal bundles give equal bytes.
     pub fn to_markdown(&self) -> String {
-        // Writing to a string cannot fail, so what it answers is dropped throughout.
+        // Writing to a string cannot fail, so results are ignored throughout.
         let mut out = String::new();
         let _ = writeln!(out, "# Evidence for {}\n\nRun {}", self.issue, self.run);
         let _ = match self.is_complete() {
@@ -74,8 +74,8 @@ impl Evidence {
             let _ = writeln!(out, "- {} files, +{} −{}", diff.files, diff.added, diff.removed);
         }
         match &self.guardrails {
-            None => out.push_str("- guardrails: not asked\n"),
-            Some(report) if report.passed() => out.push_str("- guardrails: none is breached\n"),
+            None => out.push_str("- guardrails: not checked\n"),
+            Some(report) if report.passed() => out.push_str("- guardrails: none breached\n"),
             Some(report) => {
                 let _ = writeln!(out, "- guardrails are breached:\n{report}");
             }
@@ -125,8 +125,8 @@ impl Evidence {
         }
         for red in &self.reds {
             let mended = red.mended_by.map_or_else(
-                || "not mended".to_owned(),
-                |attempt| format!("mended by attempt {attempt}"),
+                || "not fixed".to_owned(),
+                |attempt| format!("fixed by attempt {attempt}"),
             );
             let _ = writeln!(
                 out,
@@ -142,7 +142,7 @@ impl Evidence {
     fn write_effort(&self, out: &mut String) {
         out.push_str("\n## Effort\n\n");
         if let Some(effort) = &self.effort {
-            let estimated = if effort.estimated { " (in part estimated)" } else { "" };
+            let estimated = if effort.estimated { " (partly estimated)" } else { "" };
             let tokens = &effort.tokens;
             let _ = writeln!(
                 out,
@@ -165,12 +165,12 @@ impl Evidence {
     }
 }
 
-/// Text from outside on one line, short, without control characters.
+/// Outside text on one line, short, without control characters.
 fn word(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(WORD_CHARS).collect()
 }
 
-/// The end of an output, without control characters but for line ends.
+/// The end of an output, without control characters except line ends.
 fn tail(text: &str) -> String {
     let skip = text.chars().count().saturating_sub(TAIL_CHARS);
     text.chars().skip(skip).filter(|c| *c == '\n' || *c == '\t' || !c.is_control()).collect()

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guardrails::Breach;
-use crate::proof::{ProofOutcome, Refusal, RunKind, RunReport, RunResult, Strength, TreeRole};
+use crate::proof::{ProofOutcome, ProofRefusal, RunKind, RunReport, RunResult, Strength, TreeRole};
 
 fn oid(digit: &str) -> Oid {
     digit.repeat(40).parse().unwrap()
@@ -61,7 +61,7 @@ fn whole() -> Evidence {
             commit: oid("d"),
             stage: "checks".into(),
             at: at(),
-            attribution: Attribution::Ours,
+            attribution: RedFault::Ours,
             mended_by: Some(2),
         }],
         effort: Some(Effort {
@@ -95,7 +95,7 @@ fn an_issue_closes_only_on_all_of_it() {
     let breach = || crate::guardrails::Breach::DiffTooLarge { lines: 9, limit: 8 };
     check(&|e| e.guardrails.as_mut().unwrap().breaches.push(breach()), Lack::Breached);
     check(&|e| e.proof = None, Lack::Proof);
-    let refused = || ProofOutcome::Refused(Refusal::NoTest);
+    let refused = || ProofOutcome::Refused(ProofRefusal::NoTest);
     check(&|e| e.proof.as_mut().unwrap().outcome = refused(), Lack::Refused);
     check(&|e| e.stages_configured.clear(), Lack::Stages);
     let stage = || Lack::Stage { stage: "checks".into() };
@@ -111,7 +111,7 @@ fn an_issue_closes_only_on_all_of_it() {
 
     let mut later = whole();
     later.reds[0].mended_by = None;
-    later.reds[0].attribution = Attribution::Later;
+    later.reds[0].attribution = RedFault::Later;
     assert_eq!(later.is_complete(), Ok(()));
 }
 
@@ -158,11 +158,11 @@ fn people_can_read_it() {
          - ann (account 42, permission write), by the label ready-for-agent, \
          at 2026-03-01T10:00:00Z\n- pinned text: sha256 {pinned}\n\n## Change\n\n\
          - base {a}\n- candidate {b}\n- landed {b}\n- 2 files, +10 −1\n\
-         - guardrails: none is breached\n\n## Proof\n\n{}\
+         - guardrails: none breached\n\n## Proof\n\n{}\
          \nOn the candidate (tree {c}), [\"make\", \"check\"]: passes\n\n    ok[0m\n    2 passed\n\
          \n## Verdict\n\n- checks: success for bbbbbbbb at 2026-03-01T10:00:00Z, \
          https://ci.example/1\n- red: dddddddd at 2026-03-01T10:00:00Z (checks, ours), \
-         mended by attempt 2\n\n## Effort\n\n- 2 turns, $1.23 (in part estimated), 600 s\n\
+         fixed by attempt 2\n\n## Effort\n\n- 2 turns, $1.23 (partly estimated), 600 s\n\
          - tokens: 10 read, 5 written, 3 read from the cache, 1 put into it\n\
          - transcript: sha256 {transcript}\n- sandbox: full\n",
         proof()

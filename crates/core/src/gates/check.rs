@@ -1,18 +1,17 @@
-//! The predicate: one gate asked of one issue. It allocates nothing, since it is
-//! asked for every repo of every tick; its reasons borrow and are put into words
-//! only when somebody reads them.
+//! The predicate: one gate queried for one issue. It allocates nothing, because it runs for every
+//! repo of every tick; its reasons borrow and become text only when somebody reads them.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::facts::{
-    Answer, BaseHealth, DispatchPolicy, Dispatcher, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
+    BaseHealth, DispatchPolicy, Dispatcher, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts,
     Switch,
 };
 use crate::ids::{IssueRef, RunId};
 use crate::issue::BlockerState;
-use crate::trust::{Refusal, Trust};
+use crate::trust::{ReleaseRefusal, Trust};
 use crate::verdict::Verdict;
 
 /// One condition that an issue must pass to be dispatched.
@@ -25,17 +24,17 @@ pub enum Gate {
     Allowlist,
     /// The repo is not frozen.
     Freeze,
-    /// What a run needs is there: agent, sign-in, sandbox, disk, remote.
+    /// What a run needs is available: agent, sign-in, sandbox, disk, remote.
     Machine,
     /// No run is live on the repo, and nobody else holds an issue of it.
     RepoLock,
     /// There is room for one more run and its budget.
     Capacity,
-    /// A trusted actor released what the issue says now.
+    /// A trusted actor released the issue as it is now.
     Trust,
     /// No issue that blocks it is open.
     Blockers,
-    /// The default branch is well enough.
+    /// The default branch is healthy enough.
     BaseHealth,
 }
 
@@ -70,7 +69,7 @@ impl fmt::Display for Gate {
     }
 }
 
-/// What a gate says.
+/// A gate's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateVerdict {
@@ -78,7 +77,7 @@ pub enum GateVerdict {
     Passed,
     /// It refuses.
     Failed,
-    /// It needs a remote fact that was not looked at yet.
+    /// It needs a remote fact that was not read yet.
     NotAsked,
     /// It could not be decided, which refuses for now.
     Unknown,
@@ -95,7 +94,7 @@ impl fmt::Display for GateVerdict {
     }
 }
 
-/// All that is known of one issue's dispatch.
+/// Everything known about dispatching one issue.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
     pub(super) policy: &'a DispatchPolicy,
@@ -105,7 +104,7 @@ pub(super) struct Case<'a> {
     pub(super) remote: Option<&'a RemoteFacts>,
 }
 
-/// What all gates together say.
+/// The answer of all gates together.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     /// At least one refuses.
@@ -147,7 +146,7 @@ pub(super) enum Why<'a> {
     NoRoom { live: u32, max: u32 },
     NoMoney { whose: &'static str, left: u64, budget: u64 },
     Released(&'a Trust),
-    Distrusted(&'a Refusal),
+    Distrusted(&'a ReleaseRefusal),
     NoBlockers,
     BlockersClosed(usize),
     Blocked(&'a [(IssueRef, BlockerState)]),
@@ -164,7 +163,7 @@ impl<'a> Case<'a> {
     pub(super) fn standing(&self) -> Standing {
         let mut standing = Standing::Eligible;
         for gate in Gate::ALL {
-            match self.ask(gate).verdict {
+            match self.query(gate).verdict {
                 GateVerdict::Passed => {}
                 GateVerdict::NotAsked => standing = Standing::Open,
                 GateVerdict::Failed | GateVerdict::Unknown => return Standing::Refused,
@@ -173,8 +172,8 @@ impl<'a> Case<'a> {
         standing
     }
 
-    /// One gate.
-    pub(super) fn ask(&self, gate: Gate) -> Finding<'a> {
+    /// Queries one gate.
+    pub(super) fn query(&self, gate: Gate) -> Finding<'a> {
         match gate {
             Gate::KillSwitch => self.kill_switch(),
             Gate::Allowlist => self.allowlist(),
@@ -222,7 +221,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The agent and the machine first; the remote only for what is left.
+    /// The agent and the machine first; the remote only if those are fine.
     fn machine(&self) -> Finding<'a> {
         let Some(repo) = self.repo else { return unknown(Why::NothingKnown) };
         let here = repo.machine.as_ref();
@@ -239,9 +238,9 @@ impl<'a> Case<'a> {
             return failed(Why::LiveRun(run));
         }
         self.remote(|remote| match &remote.foreign_lock {
-            Answer::Known(None) => passed(Why::NoLock),
-            Answer::Known(Some(issue)) => failed(Why::HeldElsewhere(issue)),
-            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
+            Fact::Known(None) => passed(Why::NoLock),
+            Fact::Known(Some(issue)) => failed(Why::HeldElsewhere(issue)),
+            Fact::Unreadable(why) => unknown(Why::Unreadable(why)),
         })
     }
 
@@ -262,20 +261,20 @@ impl<'a> Case<'a> {
 
     fn trust(&self) -> Finding<'a> {
         self.remote(|remote| match &remote.trust {
-            Answer::Known(trust @ Trust::Trusted { .. }) => passed(Why::Released(trust)),
-            Answer::Known(Trust::Refused { why }) if why.is_unknown() => {
+            Fact::Known(trust @ Trust::Trusted { .. }) => passed(Why::Released(trust)),
+            Fact::Known(Trust::Refused { why }) if why.is_unknown() => {
                 unknown(Why::Distrusted(why))
             }
-            Answer::Known(Trust::Refused { why }) => failed(Why::Distrusted(why)),
-            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
+            Fact::Known(Trust::Refused { why }) => failed(Why::Distrusted(why)),
+            Fact::Unreadable(why) => unknown(Why::Unreadable(why)),
         })
     }
 
     fn blockers(&self) -> Finding<'a> {
         self.remote(|remote| match &remote.blockers {
-            Answer::Unreadable(why) => unknown(Why::Unreadable(why)),
-            Answer::Known(all) if all.is_empty() => passed(Why::NoBlockers),
-            Answer::Known(all) => {
+            Fact::Unreadable(why) => unknown(Why::Unreadable(why)),
+            Fact::Known(all) if all.is_empty() => passed(Why::NoBlockers),
+            Fact::Known(all) => {
                 let any = |state| all.iter().any(|(_, is)| *is == state);
                 if any(BlockerState::Open) {
                     failed(Why::Blocked(all))
@@ -292,9 +291,9 @@ impl<'a> Case<'a> {
         match self.policy.base_health {
             BaseHealth::Attribute => passed(Why::BaseRecorded),
             BaseHealth::Wait => self.remote(|remote| match &remote.base {
-                Some(Answer::Known(Verdict::Red)) => failed(Why::BaseRed),
-                Some(Answer::Known(Verdict::Green | Verdict::Pending)) => passed(Why::BaseNotRed),
-                Some(Answer::Unreadable(why)) => unknown(Why::Unreadable(why)),
+                Some(Fact::Known(Verdict::Red)) => failed(Why::BaseRed),
+                Some(Fact::Known(Verdict::Green | Verdict::Pending)) => passed(Why::BaseNotRed),
+                Some(Fact::Unreadable(why)) => unknown(Why::Unreadable(why)),
                 None => unknown(Why::BaseNotRead),
             }),
         }
@@ -340,7 +339,7 @@ impl fmt::Display for Why<'_> {
             Self::KillSwitchUnreadable => {
                 f.write_str("the configuration could not be read, so it counts as on")
             }
-            Self::Halted => f.write_str("everything is halted; `afk resume` goes on"),
+            Self::Halted => f.write_str("everything is halted; `afk resume` lifts it"),
             Self::HaltUnreadable => {
                 f.write_str("whether a halt is on could not be read, so it counts as on")
             }
@@ -349,10 +348,10 @@ impl fmt::Display for Why<'_> {
                 if !why.trim().is_empty() {
                     write!(f, ": {why}")?;
                 }
-                f.write_str("; `afk resume` goes on")
+                f.write_str("; `afk resume` lifts it")
             }
-            Self::PersonPasses => f.write_str("not asked of a person's own dispatch"),
-            Self::NothingKnown => f.write_str("nothing is known of this repo; configure it first"),
+            Self::PersonPasses => f.write_str("does not apply to a person's own dispatch"),
+            Self::NothingKnown => f.write_str("this repo is not configured"),
             Self::Enrolled => f.write_str("the repo is enrolled"),
             Self::NotEnrolled => f.write_str("the repo is not enrolled; `afk enroll` enrolls it"),
             Self::NotFrozen => f.write_str("the repo is not frozen"),
@@ -366,14 +365,14 @@ impl fmt::Display for Why<'_> {
             Self::FreezeUnreadable => {
                 f.write_str("whether the repo is frozen could not be read, so it counts as frozen")
             }
-            Self::AllThere => f.write_str("agent, sandbox, disk and remote are there"),
+            Self::AllThere => f.write_str("agent, sandbox, disk and remote are available"),
             Self::Missing(what) => f.write_str(what),
-            Self::NotFoundOut(why) => write!(f, "could not be found out: {why}"),
+            Self::NotFoundOut(why) => write!(f, "could not be checked: {why}"),
             Self::NoLock => f.write_str("no run is live on the repo"),
             Self::LiveRun(run) => write!(f, "run {run} is live on the repo"),
             Self::HeldElsewhere(issue) => write!(
                 f,
-                "{issue} carries an in-progress label that is not ours; `afk release {issue}` takes it off"
+                "{issue} has an in-progress label that is not ours; `afk release {issue}` takes it off"
             ),
             Self::Room { live, max } => write!(f, "{live} of {max} runs are live"),
             Self::NoRoom { live, max } => {
@@ -381,17 +380,13 @@ impl fmt::Display for Why<'_> {
             }
             Self::NoMoney { whose, left, budget } => write!(
                 f,
-                "{whose} may spend {} more today, and a run needs {}",
+                "{whose} may spend {} more today, but a run needs {}",
                 Dollars(*left),
                 Dollars(*budget)
             ),
             Self::Released(Trust::Trusted { by, at, ground, asked }) => {
                 write!(f, "released by {} ({ground}) at {at}", by.login)?;
-                if asked.is_some() {
-                    f.write_str(", by a comment that asks for it")
-                } else {
-                    Ok(())
-                }
+                if asked.is_some() { f.write_str(", by a comment") } else { Ok(()) }
             }
             Self::Released(Trust::Refused { why }) => why.fmt(f),
             Self::Distrusted(why) => why.fmt(f),
@@ -415,12 +410,12 @@ impl fmt::Display for Why<'_> {
             Self::BaseRed => f.write_str("the default branch is red"),
             Self::BaseNotRead => f.write_str("the default branch's verdict was not read"),
             Self::Unreadable(why) => write!(f, "could not be read: {why}"),
-            Self::NotLookedAt => f.write_str("not looked at"),
+            Self::NotLookedAt => f.write_str("not checked"),
         }
     }
 }
 
-/// Millionths of a dollar, shown in cents.
+/// Millionths of a dollar, shown in dollars and cents.
 struct Dollars(u64);
 
 impl fmt::Display for Dollars {

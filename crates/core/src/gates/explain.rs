@@ -16,9 +16,9 @@ use crate::text::{Dropped, clean};
 pub struct GateResult {
     /// Which gate.
     pub gate: Gate,
-    /// What it says.
+    /// Its answer.
     pub verdict: GateVerdict,
-    /// Why, and how to mend it.
+    /// Why, and how to fix it.
     pub why: String,
 }
 
@@ -27,23 +27,23 @@ pub struct GateResult {
 pub struct Explanation {
     /// The issue.
     pub issue: IssueRef,
-    /// Whether it is open; a closed issue is no candidate, whatever the gates say.
+    /// Whether it is open; a closed issue is never dispatched, whatever the gates say.
     pub open: bool,
     /// Its priority, its own or the default.
     pub priority: Option<i64>,
     /// Every gate, in order.
     pub gates: Vec<GateResult>,
-    /// What of its title and body the agent will not see, since no person did.
+    /// What of its title and body is hidden from the agent, because people cannot see it.
     pub dropped: Vec<Dropped>,
 }
 
 impl Explanation {
-    /// Whether it would be dispatched, were it first in the queue.
+    /// Whether it would be dispatched if it were first in the queue.
     pub fn eligible(&self) -> bool {
         self.open && self.gates.iter().all(|gate| gate.verdict == GateVerdict::Passed)
     }
 
-    /// The gates that refuse it for good, or could not be decided.
+    /// The gates that refuse it, or could not be decided.
     pub fn refusals(&self) -> impl Iterator<Item = &GateResult> {
         self.gates.iter().filter(|gate| match gate.verdict {
             GateVerdict::Failed | GateVerdict::Unknown => true,
@@ -52,7 +52,7 @@ impl Explanation {
     }
 }
 
-/// Asks all gates for one issue. Without `remote`, those that need it say so.
+/// Queries all gates for one issue. Without `remote`, gates that need it say so.
 pub fn explain(
     policy: &DispatchPolicy,
     fleet: &Fleet,
@@ -63,7 +63,7 @@ pub fn explain(
     let repo = fleet.repos.get(&issue.issue.repo);
     let case = Case { policy, fleet, dispatcher, repo, remote };
     let ask = |gate| {
-        let finding = case.ask(gate);
+        let finding = case.query(gate);
         GateResult { gate, verdict: finding.verdict, why: finding.why.to_string() }
     };
     let mut dropped = clean(&issue.title).dropped;

@@ -1,5 +1,5 @@
-//! The facts that gates are asked of. Local ones come from the store and the
-//! configuration and cost nothing; remote ones cost a request each.
+//! The facts that gates decide on. Local ones come from the store and the configuration and are
+//! free; remote ones cost a request each.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::issue::BlockerState;
 use crate::trust::Trust;
 use crate::verdict::Verdict;
 
-/// A safety switch. What cannot be read counts as on.
+/// A safety switch. One that cannot be read counts as on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Switch {
@@ -39,7 +39,7 @@ impl Switch {
 pub enum Dispatcher {
     /// The loop, by itself.
     Loop,
-    /// A person: passes kill switch and allowlist, and no other gate; halt and pause hold it.
+    /// A person: bypasses kill switch and allowlist, and no other gate; halt and pause apply.
     Person,
 }
 
@@ -47,14 +47,14 @@ pub enum Dispatcher {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BaseHealth {
-    /// Record it and go on: a failure that was there before is not ours.
+    /// Record it and continue: a failure that was there before is not ours.
     #[default]
     Attribute,
-    /// Wait until it is red no more.
+    /// Wait until it is no longer red.
     Wait,
 }
 
-/// What dispatch is decided by.
+/// The policy of dispatch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DispatchPolicy {
     /// The priority of an issue without one; none sorts it after all that have one.
@@ -71,15 +71,15 @@ impl Default for DispatchPolicy {
     }
 }
 
-/// Something that a run needs before anything is spent on it.
+/// A prerequisite of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Needed {
-    /// It is there.
+    /// It is available.
     There,
-    /// It is missing: what, and how to mend it.
+    /// It is missing: what, and how to fix it.
     Missing(String),
-    /// Whether it is there could not be found out, for this reason.
+    /// It could not be checked, for this reason.
     Unknown(String),
 }
 
@@ -92,24 +92,22 @@ pub struct Pause {
     pub why: String,
 }
 
-/// The local facts. Where the gates are asked again for a run that is admitted
-/// already, they are the facts without that run.
+/// The local facts. If the gates are queried again for an admitted run, these are the facts without
+/// that run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fleet {
-    /// The kill switch. Unreadable also stands for a configuration that did not
-    /// parse when it was read again: pickup pauses until it is mended.
+    /// The kill switch. Also unreadable if a changed configuration does not parse: dispatch pauses
+    /// until it is fixed.
     pub kill_switch: Switch,
     /// The halt.
     pub halt: Switch,
-    /// The pause of dispatch; none where there is none, or where switches cannot be read.
+    /// The pause of dispatch; none if there is none, or if the switches cannot be read.
     pub pause: Option<Pause>,
-    /// How many runs are live, over all repos.
+    /// Number of live runs, over all repos.
     pub live_runs: u32,
-    /// What all repos together may still spend today, in millionths of a dollar;
-    /// none is no cap.
+    /// What all repos together may still spend today, in millionths of a dollar; none is no cap.
     pub spend_left: Option<u64>,
-    /// The repos that are known. Of one that is missing nothing is known, and
-    /// nothing is dispatched there.
+    /// The known repos. Nothing is dispatched on any other.
     pub repos: HashMap<RepoName, RepoFacts>,
 }
 
@@ -122,21 +120,21 @@ pub struct RepoFacts {
     pub freeze: Switch,
     /// Why it was frozen, for people.
     pub freeze_why: Option<String>,
-    /// What a run needs here of its agent and of the machine; none where nobody looked.
+    /// What a run needs here of its agent and of the machine; none if it was not checked.
     pub machine: Option<Needed>,
-    /// The run that is live on it.
+    /// The live run on it.
     pub live: Option<RunId>,
-    /// What one run may spend here, in millionths of a dollar.
+    /// The budget of one run here, in millionths of a dollar.
     pub run_budget: u64,
     /// What the repo may still spend today, in millionths of a dollar; none is no cap.
     pub spend_left: Option<u64>,
 }
 
-/// What a remote said, or why it is not known.
+/// An answer of a remote, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer<T> {
-    /// It said this.
+pub enum Fact<T> {
+    /// The answer.
     Known(T),
     /// It could not be read, for this reason. Unknown is "wait".
     Unreadable(String),
@@ -147,13 +145,12 @@ pub enum Answer<T> {
 pub struct RemoteFacts {
     /// The git remote of the repo.
     pub remote: Needed,
-    /// An issue of the repo that carries an in-progress label which this store
-    /// does not know.
-    pub foreign_lock: Answer<Option<IssueRef>>,
+    /// An issue of the repo with an in-progress label that this store did not set.
+    pub foreign_lock: Fact<Option<IssueRef>>,
     /// Whether the release is trusted.
-    pub trust: Answer<Trust>,
+    pub trust: Fact<Trust>,
     /// The issues that block it, by its body and by the forge's own relations.
-    pub blockers: Answer<Vec<(IssueRef, BlockerState)>>,
-    /// The verdict on the default branch's head; none where the policy does not ask.
-    pub base: Option<Answer<Verdict>>,
+    pub blockers: Fact<Vec<(IssueRef, BlockerState)>>,
+    /// The verdict on the default branch's head; none if the policy does not need it.
+    pub base: Option<Fact<Verdict>>,
 }

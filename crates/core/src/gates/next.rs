@@ -1,9 +1,9 @@
-//! The next step of dispatch: what to look at, or whom to admit.
+//! The next step of dispatch: what to read, or which issues to admit.
 //!
-//! Asked in a loop by the tick: it answers [`Next::Look`] until it knows enough.
-//! Remote facts are asked only for the most urgent issue of each repo that is
-//! left, and only where there is room for it, so that a long queue behind a
-//! closed gate costs nothing. One pass over the candidates, without sorting them.
+//! The tick calls this in a loop: it returns [`Next::Look`] until it knows enough. Remote facts are
+//! only read for the most urgent remaining issue of each repo, and only if there is room for it, so
+//! that a long queue behind a closed gate costs nothing. One pass over the candidates, without
+//! sorting.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -16,11 +16,11 @@ use crate::ids::{IssueRef, RepoName};
 use crate::issue::Issue;
 use crate::priority::priority;
 
-/// Where an issue stands in the queue; the least is dispatched first. Total, and
-/// different for any two issues.
+/// An issue's place in the queue; the lowest is dispatched first. Total, and different for any two
+/// issues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank<'a> {
-    /// It has no priority: after all that have one.
+    /// Whether it has no priority: it comes after all that have one.
     unranked: bool,
     priority: i64,
     number: u64,
@@ -44,9 +44,9 @@ impl<'a> Rank<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Next {
-    /// Read the remote facts of these issues, then ask again.
+    /// Read the remote facts of these issues, then call again.
     Look(Vec<IssueRef>),
-    /// Admit these, in this order: each passes every gate.
+    /// Admit these issues, in this order: each passes every gate.
     Admit(Vec<IssueRef>),
     /// Nothing can be dispatched.
     Nothing,
@@ -54,9 +54,9 @@ pub enum Next {
 
 /// Decides the loop's next step over the open, ready issues of all repos.
 ///
-/// The same for every order of `candidates`. `remote` holds what was looked at in
-/// this tick; a fact that could not be read is in it as unreadable, so that a
-/// remote which does not answer holds up its own issue only.
+/// The result does not depend on the order of `candidates`. `remote` holds what was read in this
+/// tick; a fact that could not be read is in it as unreadable, so that a remote that does not
+/// answer only holds up its own issue.
 pub fn next<S: BuildHasher>(
     policy: &DispatchPolicy,
     fleet: &Fleet,
@@ -74,7 +74,7 @@ pub fn next<S: BuildHasher>(
             break;
         }
         if let Some(left) = &mut money {
-            // Those before it in the queue have taken their budgets already.
+            // Issues earlier in the queue have taken their budgets already.
             let Some(rest) = left.checked_sub(head.budget) else { continue };
             *left = rest;
         }
@@ -96,7 +96,7 @@ struct Head<'a> {
     rank: Rank<'a>,
     issue: &'a IssueRef,
     budget: u64,
-    /// Its remote facts are known, and it passes every gate.
+    /// Whether its remote facts are known and it passes every gate.
     known: bool,
 }
 
@@ -107,13 +107,13 @@ fn heads<'a, S: BuildHasher>(
     remote: &HashMap<IssueRef, RemoteFacts, S>,
 ) -> Vec<Head<'a>> {
     let mut places: HashMap<&RepoName, usize> = HashMap::new();
-    // By place: the case of a repo that passes locally, and its head so far.
+    // By position: the case of a repo that passes locally, and its head so far.
     let mut repos: Vec<Option<(Case<'_>, Option<Head<'a>>)>> = Vec::new();
     let mut last: Option<(&RepoName, usize)> = None;
 
     for candidate in candidates.iter().filter(|issue| issue.open) {
         let repo = &candidate.issue.repo;
-        // Trackers list by repo, so the last place is mostly the right one.
+        // Trackers list by repo, so the last position is usually the right one.
         let place = match last {
             Some((name, place)) if name == repo => place,
             Some(_) | None => *places.entry(repo).or_insert_with(|| {

@@ -9,7 +9,7 @@ use super::check::Gate;
 use super::*;
 use crate::ids::{Actor, At, IssueRef, RepoName, RunId};
 use crate::issue::{BlockerState, Issue, Permission};
-use crate::trust::{Distrust, Ground, Refusal, Trust};
+use crate::trust::{Distrust, Ground, ReleaseRefusal, Trust};
 use crate::verdict::Verdict;
 
 const USD: u64 = 1_000_000;
@@ -59,9 +59,9 @@ fn trusted() -> Trust {
 fn remote() -> RemoteFacts {
     RemoteFacts {
         remote: Needed::There,
-        foreign_lock: Answer::Known(None),
-        trust: Answer::Known(trusted()),
-        blockers: Answer::Known(Vec::new()),
+        foreign_lock: Fact::Known(None),
+        trust: Fact::Known(trusted()),
+        blockers: Fact::Known(Vec::new()),
         base: None,
     }
 }
@@ -129,19 +129,23 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Freeze, Unknown, "counts as frozen", |_, _, r, _| r.freeze = Switch::Unreadable);
     let missing = || Needed::Missing("no agent: install it".into());
     let unknown = || Needed::Unknown("no route".into());
-    check(Gate::Machine, Passed, "are there", |_, _, _, _| {});
+    check(Gate::Machine, Passed, "are available", |_, _, _, _| {});
     check(Gate::Machine, Failed, "no agent: install it", |_, _, r, _| r.machine = Some(missing()));
-    check(Gate::Machine, Unknown, "found out: no route", |_, _, r, _| r.machine = Some(unknown()));
+    check(Gate::Machine, Unknown, "could not be checked: no route", |_, _, r, _| {
+        r.machine = Some(unknown())
+    });
     check(Gate::Machine, Failed, "no agent: install it", |_, _, _, m| m.remote = missing());
-    check(Gate::Machine, Unknown, "found out: no route", |_, _, _, m| m.remote = unknown());
+    check(Gate::Machine, Unknown, "could not be checked: no route", |_, _, _, m| {
+        m.remote = unknown()
+    });
     check(Gate::RepoLock, Failed, "is live", |_, _, r, _| {
         r.live = "00000000-0000-7000-8000-000000000001".parse::<RunId>().ok();
     });
     check(Gate::RepoLock, Failed, "afk release o/r#3", |_, _, _, m| {
-        m.foreign_lock = Answer::Known(Some(name("o/r#3")));
+        m.foreign_lock = Fact::Known(Some(name("o/r#3")));
     });
     check(Gate::RepoLock, Unknown, "502", |_, _, _, m| {
-        m.foreign_lock = Answer::Unreadable("502".into());
+        m.foreign_lock = Fact::Unreadable("502".into());
     });
     check(Gate::Capacity, Passed, "1 of 2", |_, f, _, _| f.live_runs = 1);
     check(Gate::Capacity, Failed, "2 of 2", |_, f, _, _| f.live_runs = 2);
@@ -153,19 +157,20 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Capacity, Passed, "", |_, f, _, _| f.spend_left = Some(100 * USD));
     check(Gate::Trust, Passed, "released by dev (write permission)", |_, _, _, _| {});
     check(Gate::Trust, Failed, "nobody", |_, _, _, m| {
-        m.trust = Answer::Known(Trust::Refused { why: Refusal::NeverLabelled });
+        m.trust = Fact::Known(Trust::Refused { why: ReleaseRefusal::NeverLabelled });
     });
     check(Gate::Trust, Unknown, "dev", |_, _, _, m| {
         let by = Actor { id: "1".into(), login: "dev".into(), bot: false };
-        m.trust =
-            Answer::Known(Trust::Refused { why: Refusal::Labeller { by, why: Distrust::Unknown } });
+        m.trust = Fact::Known(Trust::Refused {
+            why: ReleaseRefusal::Labeller { by, why: Distrust::Unknown },
+        });
     });
     check(Gate::Trust, Unknown, "timeout", |_, _, _, m| {
-        m.trust = Answer::Unreadable("timeout".into());
+        m.trust = Fact::Unreadable("timeout".into());
     });
     let blocked = |states: &[BlockerState]| {
         let all = states.iter().enumerate();
-        Answer::Known(all.map(|(i, s)| (name(&format!("o/r#{}", i + 1)), *s)).collect())
+        Fact::Known(all.map(|(i, s)| (name(&format!("o/r#{}", i + 1)), *s)).collect())
     };
     let (open, closed, dark) = (BlockerState::Open, BlockerState::Closed, BlockerState::Unreadable);
     check(Gate::Blockers, Passed, "all 2", |_, _, _, m| m.blockers = blocked(&[closed, closed]));
@@ -177,15 +182,15 @@ fn every_gate_refuses_what_it_is_there_for() {
     });
     let wait = |p: &mut DispatchPolicy| p.base_health = BaseHealth::Wait;
     check(Gate::BaseHealth, Passed, "recorded", |_, _, _, m| {
-        m.base = Some(Answer::Known(Verdict::Red));
+        m.base = Some(Fact::Known(Verdict::Red));
     });
     check(Gate::BaseHealth, Failed, "is red", |p, _, _, m| {
         wait(p);
-        m.base = Some(Answer::Known(Verdict::Red));
+        m.base = Some(Fact::Known(Verdict::Red));
     });
     check(Gate::BaseHealth, Passed, "not red", |p, _, _, m| {
         wait(p);
-        m.base = Some(Answer::Known(Verdict::Pending));
+        m.base = Some(Fact::Known(Verdict::Pending));
     });
     check(Gate::BaseHealth, Unknown, "not read", |p, _, _, _| wait(p));
 }
@@ -205,7 +210,7 @@ fn a_person_passes_kill_switch_and_allowlist_only() {
     };
     assert!(ask(&fleet, Some(&remote())));
     assert!(!ask(&fleet, None));
-    let refused = Answer::Known(Trust::Refused { why: Refusal::NeverLabelled });
+    let refused = Fact::Known(Trust::Refused { why: ReleaseRefusal::NeverLabelled });
     assert!(!ask(&fleet, Some(&RemoteFacts { trust: refused, ..remote() })));
     enroll(&mut fleet, &|repo| repo.freeze = Switch::On);
     assert!(!ask(&fleet, Some(&remote())));
@@ -280,7 +285,7 @@ fn the_most_urgent_eligible_issue_of_each_repo_is_admitted() {
 
     // The most urgent of `a` is refused: the next of `a` keeps the repo's place.
     let refuse = |issue: &IssueRef| match issue.to_string().as_str() {
-        "o/a#4" => RemoteFacts { trust: Answer::Unreadable("x".into()), ..remote() },
+        "o/a#4" => RemoteFacts { trust: Fact::Unreadable("x".into()), ..remote() },
         _ => remote(),
     };
     let (all, looks) = settle(&policy, &fleet, &issues, &refuse);
@@ -311,7 +316,7 @@ fn an_explanation_can_be_read() {
       failed     kill switch  it is on; `afk arm` turns it off
       passed     allowlist    the repo is enrolled
       passed     freeze       the repo is not frozen
-      passed     machine      agent, sandbox, disk and remote are there
+      passed     machine      agent, sandbox, disk and remote are available
       passed     repo lock    no run is live on the repo
       passed     capacity     0 of 2 runs are live
       passed     trust        released by dev (write permission) at 1970-01-01T00:00:00Z
@@ -356,9 +361,9 @@ fn world(salt: u64) -> impl Fn(&IssueRef) -> RemoteFacts {
         let repo = issue.repo.as_str().bytes().map(u64::from).sum::<u64>();
         let mut facts = remote();
         match (issue.number * 7 + repo * 13 + salt) % 6 {
-            0 => facts.trust = Answer::Known(Trust::Refused { why: Refusal::NeverLabelled }),
-            1 => facts.blockers = Answer::Known(vec![(name("x/y#1"), BlockerState::Open)]),
-            2 => facts.foreign_lock = Answer::Unreadable("x".into()),
+            0 => facts.trust = Fact::Known(Trust::Refused { why: ReleaseRefusal::NeverLabelled }),
+            1 => facts.blockers = Fact::Known(vec![(name("x/y#1"), BlockerState::Open)]),
+            2 => facts.foreign_lock = Fact::Unreadable("x".into()),
             3 => facts.remote = Needed::Missing("x".into()),
             _ => {}
         }

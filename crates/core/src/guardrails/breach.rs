@@ -1,4 +1,4 @@
-//! What a breach of the guardrails is called, for reports and for people.
+//! The breaches of the guardrails, for reports and for people.
 //!
 //! A breach names kind, path and line, never the secret itself.
 
@@ -29,25 +29,25 @@ impl fmt::Display for MessageOf {
     }
 }
 
-/// One thing that a change may not hold. Paths that look like secrets are masked.
+/// Something that a change may not contain. Paths that look like secrets are masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "breach", rename_all = "snake_case")]
 pub enum Breach {
-    /// A message makes CI skip the commit.
+    /// A message that makes CI skip the commit.
     SkipsCi {
         /// Whose message.
         of: MessageOf,
         /// The token.
         token: String,
     },
-    /// A message would close an issue before any verdict.
+    /// A message that would close an issue before any verdict.
     ClosesIssue {
         /// Whose message.
         of: MessageOf,
         /// The words.
         words: String,
     },
-    /// A message holds what looks like a secret.
+    /// A message with something that looks like a secret.
     SecretInMessage {
         /// Whose message.
         of: MessageOf,
@@ -112,7 +112,7 @@ pub enum Breach {
         /// Where.
         path: TreePath,
     },
-    /// A path with a component that is empty, a dot step, or git's own.
+    /// A path with a component that is empty, `.` or `..`, or git's own.
     UnsafePath {
         /// The path.
         path: TreePath,
@@ -133,7 +133,7 @@ pub enum Breach {
         /// The limit.
         limit: u64,
     },
-    /// A content that could not be read, and so not judged.
+    /// Content that could not be read, and so not judged.
     Unreadable {
         /// Where.
         path: TreePath,
@@ -166,7 +166,7 @@ impl fmt::Display for Breach {
             Self::AbsoluteLink { path } => write!(f, "{path} is a link to an absolute path"),
             Self::EscapingLink { path } => write!(f, "{path} is a link that can leave the tree"),
             Self::LinkIntoGit { path } => write!(f, "{path} is a link into .git"),
-            Self::UnsafePath { path } => write!(f, "{path} is no safe path"),
+            Self::UnsafePath { path } => write!(f, "{path} is not a safe path"),
             Self::FileTooLarge { path, bytes, limit } => {
                 write!(f, "{path} has {bytes} bytes, more than {limit}")
             }

@@ -1,4 +1,4 @@
-//! What a commit message may not say: skip CI, or close an issue.
+//! What a commit message may not contain: words that skip CI or close an issue.
 
 use regex::Regex;
 
@@ -9,10 +9,10 @@ pub(super) struct MessageRules {
     closes: Regex,
 }
 
-/// The tokens of the forges, and spellings of them that some accept.
+/// The tokens of the forges, and spellings that some accept.
 const SKIPS_CI: &str = r"(?i)\[\s*(?:skip[\s_-]*ci|ci[\s_-]*skip|no[\s_-]*ci|skip[\s_-]*actions|actions[\s_-]*skip)\s*\]|skip-checks\s*:\s*true";
 
-/// A closing word before `#7`, `GH-7`, `owner/repo#7` or an issue's address.
+/// A closing word before `#7`, `GH-7`, `owner/repo#7` or an issue's URL.
 const CLOSES: &str = r"(?i)\b(?:close[sd]?|fix(?:e[sd])?|resolve[sd]?)\b\s*:?\s*(?:(?:[\w.-]+/[\w.-]+)?#\d+|GH-\d+|https?://[^\s/]+/(?:[^\s/]+/)+(?:issues|pull|pulls)/\d+)";
 
 impl MessageRules {
@@ -20,12 +20,12 @@ impl MessageRules {
         Ok(Self { skips_ci: Regex::new(SKIPS_CI)?, closes: Regex::new(CLOSES)? })
     }
 
-    /// The token that makes CI skip the commit, as it is written there.
+    /// The token that makes CI skip the commit, as written in the message.
     pub(super) fn skips_ci<'m>(&self, message: &'m str) -> Option<&'m str> {
         self.skips_ci.find(message).map(|m| m.as_str())
     }
 
-    /// The words that close an issue, as they are written there.
+    /// The words that close an issue, as written in the message.
     pub(super) fn closes<'m>(&self, message: &'m str) -> Option<&'m str> {
         self.closes.find(message).map(|m| m.as_str())
     }

@@ -1,12 +1,12 @@
-//! What a path, or a link's target, may not be.
+//! Paths and link targets that are refused.
 //!
-//! Links are judged by their text alone: an up-step after a folder's name could
-//! pass through another link, so it counts as leaving the tree.
+//! Links are judged by their text only: `..` after a folder's name could pass through another link,
+//! so it counts as leaving the tree.
 
 use crate::change::TreePath;
 
-/// Files that hold credentials, without regard to case. Wherever they stand, a
-/// change that touches one is for a person.
+/// Files that hold credentials, in any case and in any folder. A change that touches one is for a
+/// person.
 pub(super) const CREDENTIAL_FILES: &[&str] = &[
     "**/.env",
     "**/.env.*",
@@ -22,7 +22,7 @@ pub(super) const CREDENTIAL_FILES: &[&str] = &[
     "**/*.tfstate.backup",
 ];
 
-/// What looks like one of them and is made to be shared.
+/// Files that look like credentials and are meant to be shared.
 pub(super) const NO_CREDENTIAL_FILES: &[&str] =
     &["**/.env.{example,sample,template,dist,defaults}", "**/*.pub"];
 
@@ -34,7 +34,7 @@ pub(super) enum LinkFault {
     IntoGit,
 }
 
-/// Whether a path is one that git itself would not check out safely.
+/// Whether git itself would refuse to check out the path.
 pub(super) fn is_unsafe(path: &TreePath) -> bool {
     path.components().any(|c| c.is_empty() || c == b"." || c == b".." || is_dot_git(c))
 }
@@ -59,11 +59,11 @@ pub(super) fn link_fault(path: &TreePath, target: &[u8]) -> Option<LinkFault> {
             _ => named = true,
         }
     }
-    // A link to nothing leads nowhere that can be told.
+    // An empty target leads nowhere that can be determined.
     (target.is_empty() || target.contains(&0)).then_some(LinkFault::Escapes)
 }
 
-/// `.git`, also as file systems that fold names would read it.
+/// Whether it is `.git`, also as file systems that fold names would read it.
 fn is_dot_git(component: &[u8]) -> bool {
     let end = component.iter().rposition(|b| !matches!(b, b'.' | b' ')).map_or(0, |at| at + 1);
     let trimmed = component.get(..end).unwrap_or_default();

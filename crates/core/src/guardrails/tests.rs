@@ -129,8 +129,8 @@ fn links_and_submodules() {
     check("m", file("a"), module("1"), &["m is a new submodule link"]);
     check("m", module("1"), module("2"), &[]);
     check("m", module("1"), None, &[]);
-    check("a/../b", None, file("a"), &["a/../b is no safe path"]);
-    check("x/.GIT/config", None, file("a"), &["x/.GIT/config is no safe path"]);
+    check("a/../b", None, file("a"), &["a/../b is not a safe path"]);
+    check("x/.GIT/config", None, file("a"), &["x/.GIT/config is not a safe path"]);
 }
 
 #[test]

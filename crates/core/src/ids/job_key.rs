@@ -1,7 +1,7 @@
-//! The key of a job, and what kind of work it tells of.
+//! The key of a job, and the kind of work that it stands for.
 //!
-//! A key is text, `<run>.<kind>.<subject>`, since it names folders that other processes
-//! find again. It is made and taken apart here alone.
+//! A key is text, `<run>.<kind>.<subject>`, because it names folders that other processes must
+//! find. Only this file builds and parses it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,31 +10,31 @@ use serde::{Deserialize, Serialize};
 
 use super::{IdError, RunId};
 
-/// The key of a job: what starts it twice finds it the second time.
+/// The key of a job: starting it a second time finds the first.
 ///
-/// Made of the run, the kind of work and what it works on, so that it can be
-/// derived again by anyone who knows the run.
+/// Made of the run, the kind of work and its subject, so that anyone who knows the run can derive
+/// it again.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobKey(Box<str>);
 text_id!(JobKey);
 
-/// What kind of work a job is.
+/// The kind of work of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum JobOf {
     /// A turn of the agent.
     Turn,
     /// The process that takes the turns of a thread.
     Thread,
-    /// The look at what a workspace holds uncommitted.
+    /// Reading what a workspace has uncommitted.
     Status,
-    /// A step of putting a workspace on another commit.
+    /// A step of resetting a workspace to another commit.
     Reset,
     /// A hook around a run.
     Hook,
     /// The command that judges a tree.
     Verify,
-    /// The same a second time.
+    /// The same command, a second time.
     VerifyAgain,
     /// The command that only builds a tree.
     VerifyBuild,
@@ -55,7 +55,7 @@ impl JobOf {
         Self::Stage,
     ];
 
-    /// Its word in a key: it never changes, or jobs on disk would be lost.
+    /// Its word in a key, which must never change, or jobs on disk would be lost.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Turn => "turn",
@@ -88,12 +88,12 @@ impl JobKey {
         Self(format!("{run}.{}.{subject}", of.word()).into())
     }
 
-    /// The kind of work; none where this version knows no such kind.
+    /// The kind of work; none if this version does not know it.
     pub fn of(&self) -> Option<JobOf> {
         self.parts().map(|(_, of, _)| of)
     }
 
-    /// The run, the kind and the subject; none where this version knows no such kind.
+    /// The run, the kind and the subject; none if this version does not know the kind.
     pub fn parts(&self) -> Option<(RunId, JobOf, &str)> {
         let (run, rest) = self.0.split_once('.')?;
         let (word, subject) = rest.split_once('.')?;
@@ -155,7 +155,7 @@ mod tests {
         }
         let judges = JobOf::ALL.into_iter().filter(|of| of.judges()).map(JobOf::word);
         assert_eq!(judges.collect::<Vec<_>>(), ["verify", "verify-again", "verify-build"]);
-        // What a subject says is no kind.
+        // Words in a subject are not a kind.
         let hook = JobKey::new(run, JobOf::Hook, "after_run.stage.verify");
         assert_eq!(hook.of(), Some(JobOf::Hook));
         let long = "x".repeat(201);

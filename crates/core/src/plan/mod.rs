@@ -1,19 +1,18 @@
-//! What a run does next: one total function over what was seen.
+//! What a run does next: one total function over what was observed.
 //!
-//! The engine observes, [`Situation`] says what was seen in words that decide,
-//! [`plan`] answers with one [`Plan`], the engine carries it out, and the next
-//! pass looks again. Rows are numbered as in the decision table below; the first
-//! that matches wins, and every row is one function, so that the code can be
-//! read beside the table.
+//! The engine observes, [`Situation`] summarises what matters for the decision, [`plan`] returns
+//! one [`Plan`], the engine carries it out, and the next pass looks again. Rows are numbered as in
+//! the decision table below; the first that matches wins, and each row is one function, so that the
+//! code can be read beside the table.
 //!
-//! | # | seen | plan |
+//! | # | observed | plan |
 //! | --- | --- | --- |
 //! | 1 | an outcome is committed | ensure its effects, look at nothing else |
-//! | 1a | not everything could be seen, and nothing below is in the way | wait, under a halt interrupt; once the run's time is over, what is unknown counts as alive and unanswered |
-//! | 1b | a commit in the run's name that the control plane did not push | interrupt, freeze |
-//! | 2 | cancelled, nothing in the way of what landed | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
+//! | 1a | not everything could be observed, and no impediment that only a person can fix | wait, under a halt interrupt; once the run's time is up, what is unknown counts as alive and unanswered |
+//! | 1b | a commit with the run's trailers that the control plane did not push | interrupt, freeze |
+//! | 2 | cancelled, and no impediment to what landed | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
 //! | 3 | halted | interrupt, start nothing, keep the lock |
-//! | 3a | something in the way that only a person can mend | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |
+//! | 3a | an impediment that only a person can fix | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |
 //! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
 //! | 5 | landed, green, evidence missing | prove afterwards; refused: escalate |
 //! | 6 | spend or run deadline passed | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
@@ -24,12 +23,12 @@
 //! | 9 | turn running | stalled: interrupt, then as errored; else wait |
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
-//! | 11a | finished, nothing decided, a person's words wait | a turn that tells them |
+//! | 11a | finished, nothing undecided, a person's message waits | a turn with the message |
 //! | 12 | finished, workspace dirty | one turn to commit or discard |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
-//! | 15 | new head, candidate waits elsewhere | ask its stages to their deadline; red: as refused; red as its base is: wait for a mended base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
-//! | 16 | new head, nothing against it | integrate, judge, try where it is tested first, land; a frozen repo waits for a person |
+//! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
+//! | 16 | new head, nothing against it | integrate, judge, run stages on a branch first if so configured, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
 //! | 18 | landed, red, ours | fix-forwards left: workspace reset, corrective turn; else freeze |
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
@@ -38,11 +37,11 @@
 //! Before any row that would leave a push behind of which nobody knows what became, be it the
 //! control plane's or that of an agent that lands by itself, the remote is read; where it cannot be read until the run's time is over, that is as row 3a.
 //!
-//! Every end of every run is decided here, and [`Run::ended_because`] says why; the engine
-//! has no way to end a run but this.
+//! Every end of every run is decided here, and [`Run::ended_because`] gives the reason; the engine
+//! has no other way to end a run.
 //!
-//! Invariants: total; never waits for ever except for people; never concludes
-//! while something that an interrupt can stop is alive.
+//! Invariants: total; never waits for ever except for people; never concludes while something that
+//! an interrupt can stop is alive.
 //!
 //! [`Run::ended_because`]: crate::run::Run::ended_because
 
@@ -52,8 +51,8 @@ mod step;
 mod tests;
 
 pub use situation::{
-    Alive, Candidate, Evidence, Gates, Landed, Obstacle, RedCause, Refusal, Situation, Turn, Work,
-    Workspace,
+    Alive, CandidateState, EvidenceState, Gates, Landed, Obstacle, RedCause, Refusal, Situation,
+    TurnState, Work, WorkspaceState,
 };
 pub use step::{End, Plan, TurnCause, Waiting};
 
@@ -77,8 +76,8 @@ pub fn plan(now: &Situation) -> Plan {
     }
 }
 
-/// Whether `next` goes on as if nothing had been pushed, or no pull request opened. What was
-/// begun lands whatever the record says, and nobody would follow its verdict.
+/// Whether `next` continues as if nothing had been pushed and no pull request opened. A push that
+/// was begun may land whatever the record says, and then nobody would follow its verdict.
 fn leaves_a_push(next: Plan) -> bool {
     match next {
         // A halted run comes back to it; landing itself reads the remote first.
@@ -111,22 +110,21 @@ fn settled(now: &Situation) -> Option<Plan> {
     now.concluded.then_some(Plan::Settle)
 }
 
-/// Row 1a. With an obstacle the run is at its end whatever else could be seen.
+/// Row 1a. With an obstacle the run is at its end, whatever could not be observed.
 fn unseen(now: &Situation) -> Option<Plan> {
     let blind = now.blind && now.obstacle == Obstacle::Nothing;
     blind.then(|| halted(now).unwrap_or(Plan::Wait { reason: Waiting::Ports }))
 }
 
-/// Row 1b. Under a halt, too: nothing is started, and nobody is to build on it.
+/// Row 1b. Applies under a halt, too: nothing is started, and nobody should build on it.
 fn forged(now: &Situation) -> Option<Plan> {
     (now.obstacle == Obstacle::Forged).then(|| conclude(now, End::Frozen))
 }
 
-/// Row 2. A green landing that lacks its proof is proved by row 5, as without a cancel;
-/// and what landed is not followed under a halt or past an obstacle,
-/// which are rows 3 and 3a.
+/// Row 2. A green landing without a proof is proved by row 5, as without a cancel; under a halt or
+/// with an obstacle, rows 3 and 3a apply to what landed.
 fn cancelled(now: &Situation) -> Option<Plan> {
-    let unproved = matches!(now.landed, Landed::Green { evidence: Evidence::Missing { .. } });
+    let unproved = matches!(now.landed, Landed::Green { evidence: EvidenceState::Missing { .. } });
     let held = now.halted || now.obstacle == Obstacle::NeedsAPerson;
     let stands_still = held && now.landed != Landed::Nothing;
     (now.cancelled && !unproved && !stands_still).then(|| let_go(now))
@@ -142,7 +140,7 @@ fn halted(now: &Situation) -> Option<Plan> {
 
 /// Row 3a. What is green and proved needs nobody.
 fn impeded(now: &Situation) -> Option<Plan> {
-    let done = now.landed == Landed::Green { evidence: Evidence::Complete };
+    let done = now.landed == Landed::Green { evidence: EvidenceState::Complete };
     let stuck = now.obstacle == Obstacle::NeedsAPerson && !done;
     stuck.then(|| conclude(now, left_behind(now)))
 }
@@ -150,11 +148,11 @@ fn impeded(now: &Situation) -> Option<Plan> {
 /// Rows 4 and 5.
 fn green(now: &Situation) -> Option<Plan> {
     match now.landed {
-        Landed::Green { evidence: Evidence::Complete } => Some(conclude(now, End::Done)),
-        Landed::Green { evidence: Evidence::Refused } => Some(conclude(now, End::NeedsHuman)),
-        Landed::Green { evidence: Evidence::Missing { judging } } => {
+        Landed::Green { evidence: EvidenceState::Complete } => Some(conclude(now, End::Done)),
+        Landed::Green { evidence: EvidenceState::Refused } => Some(conclude(now, End::NeedsHuman)),
+        Landed::Green { evidence: EvidenceState::Missing { judging } } => {
             Some(if now.spent {
-                // Without its own bound a proof that never runs would wait for ever.
+                // Without its own bound, a proof that never runs would wait for ever.
                 conclude(now, End::NeedsHuman)
             } else if judging {
                 Plan::Wait { reason: Waiting::Judgement }
@@ -173,7 +171,7 @@ fn spent(now: &Situation) -> Option<Plan> {
         Landed::Red { cause: RedCause::NotOurs, overdue }
         | Landed::Void { overdue }
         | Landed::Pending { overdue } => await_verdict(now, overdue),
-        // Rows 4 and 5 took green; escalating is what row 5 would say.
+        // Rows 4 and 5 handled green; escalating is what row 5 would do.
         Landed::Nothing | Landed::Green { .. } => conclude(now, End::NeedsHuman),
     })
 }
@@ -215,68 +213,71 @@ fn held(now: &Situation, next: Plan) -> Plan {
 /// Rows 7 to 12, and what a finished turn leads to.
 fn by_turn(now: &Situation) -> Plan {
     match now.turn {
-        Turn::None { gates: Gates::Refused } => let_go(now),
-        Turn::None { gates: Gates::Unreadable } => Plan::Wait { reason: Waiting::Gates },
-        Turn::None { gates: Gates::Open } => Plan::Open,
-        Turn::NotStarted { reset: false } => Plan::Reset,
-        Turn::NotStarted { reset: true } => Plan::StartTurn,
-        Turn::Asking { due: true } => Plan::Answer,
-        Turn::Asking { due: false } => Plan::Wait { reason: Waiting::Question },
-        Turn::Limited { .. } if !now.retries_left => give_up(now),
-        Turn::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },
-        Turn::Limited { reset: false } => Plan::Wait { reason: Waiting::UsageLimit },
-        Turn::Unavailable { overdue: true, .. } => give_up(now),
-        Turn::Unavailable { again: true, overdue: false } => {
+        TurnState::None { gates: Gates::Refused } => let_go(now),
+        TurnState::None { gates: Gates::Unreadable } => Plan::Wait { reason: Waiting::Gates },
+        TurnState::None { gates: Gates::Open } => Plan::Open,
+        TurnState::NotStarted { reset: false } => Plan::Reset,
+        TurnState::NotStarted { reset: true } => Plan::StartTurn,
+        TurnState::Asking { due: true } => Plan::Answer,
+        TurnState::Asking { due: false } => Plan::Wait { reason: Waiting::Question },
+        TurnState::Limited { .. } if !now.retries_left => give_up(now),
+        TurnState::Limited { reset: true } => Plan::Turn { cause: TurnCause::LimitReset },
+        TurnState::Limited { reset: false } => Plan::Wait { reason: Waiting::UsageLimit },
+        TurnState::Unavailable { overdue: true, .. } => give_up(now),
+        TurnState::Unavailable { again: true, overdue: false } => {
             Plan::Turn { cause: TurnCause::AgentBack }
         }
-        Turn::Unavailable { again: false, overdue: false } => Plan::Wait { reason: Waiting::Agent },
-        Turn::Running { stalled: true } => Plan::Interrupt,
-        Turn::Running { stalled: false } => Plan::Wait { reason: Waiting::Turn },
-        Turn::Unknown => Plan::Wait { reason: Waiting::Executor },
-        Turn::Interrupted => Plan::Turn { cause: TurnCause::Interrupted },
-        Turn::Failed { .. } if !now.retries_left => give_up(now),
-        Turn::Failed { backoff_over: true } => Plan::Turn { cause: TurnCause::Retry },
-        Turn::Failed { backoff_over: false } => Plan::Wait { reason: Waiting::Backoff },
-        Turn::Finished { workspace: Workspace::Unreadable, .. } => {
+        TurnState::Unavailable { again: false, overdue: false } => {
+            Plan::Wait { reason: Waiting::Agent }
+        }
+        TurnState::Running { stalled: true } => Plan::Interrupt,
+        TurnState::Running { stalled: false } => Plan::Wait { reason: Waiting::Turn },
+        TurnState::Unknown => Plan::Wait { reason: Waiting::Executor },
+        TurnState::Interrupted => Plan::Turn { cause: TurnCause::Interrupted },
+        TurnState::Failed { .. } if !now.retries_left => give_up(now),
+        TurnState::Failed { backoff_over: true } => Plan::Turn { cause: TurnCause::Retry },
+        TurnState::Failed { backoff_over: false } => Plan::Wait { reason: Waiting::Backoff },
+        TurnState::Finished { workspace: WorkspaceState::Unreadable, .. } => {
             Plan::Wait { reason: Waiting::Workspace }
         }
         // Before anything else is decided for the attempt.
-        Turn::Finished { work, .. } if now.said && undecided(work) => {
+        TurnState::Finished { work, .. } if now.said && undecided(work) => {
             Plan::Turn { cause: TurnCause::Said }
         }
-        Turn::Finished { workspace: Workspace::Dirty { asked: false }, .. } => {
+        TurnState::Finished { workspace: WorkspaceState::Dirty { asked: false }, .. } => {
             Plan::Turn { cause: TurnCause::CommitOrDiscard }
         }
-        Turn::Finished { workspace: Workspace::Clean | Workspace::Dirty { asked: true }, work } => {
-            by_work(now, work)
-        }
+        TurnState::Finished {
+            workspace: WorkspaceState::Clean | WorkspaceState::Dirty { asked: true },
+            work,
+        } => by_work(now, work),
     }
 }
 
-/// Whether nothing stands against the work and nothing of it is under way.
+/// Whether nothing speaks against the work and nothing of it is in progress.
 fn undecided(work: Work) -> bool {
     match work {
         Work::Nothing
         | Work::New(
-            Candidate::Unmerged
-            | Candidate::Unjudged { judging: false }
-            | Candidate::Untried
-            | Candidate::Clear,
+            CandidateState::Unmerged
+            | CandidateState::Unjudged { judging: false }
+            | CandidateState::Untried
+            | CandidateState::Clear,
         ) => true,
         Work::New(
-            Candidate::Unjudged { judging: true }
-            | Candidate::Breached
-            | Candidate::Refused(_)
-            | Candidate::Pushed { .. }
-            | Candidate::Excused { .. }
-            | Candidate::PullRequestUnopened
-            | Candidate::PullRequestOpen
-            | Candidate::PullRequestMerged,
+            CandidateState::Unjudged { judging: true }
+            | CandidateState::Breached
+            | CandidateState::Refused(_)
+            | CandidateState::Pushed { .. }
+            | CandidateState::Excused { .. }
+            | CandidateState::PullRequestUnopened
+            | CandidateState::PullRequestOpen
+            | CandidateState::PullRequestMerged,
         ) => false,
     }
 }
 
-/// Rows 13 to 20: the turn is over and what is committed counts.
+/// Rows 13 to 20: the turn is over and the committed work is decided on.
 fn by_work(now: &Situation, work: Work) -> Plan {
     match work {
         Work::New(candidate) => by_candidate(now, candidate),
@@ -285,26 +286,28 @@ fn by_work(now: &Situation, work: Work) -> Plan {
 }
 
 /// Rows 13 to 16.
-fn by_candidate(now: &Situation, candidate: Candidate) -> Plan {
+fn by_candidate(now: &Situation, candidate: CandidateState) -> Plan {
     match candidate {
-        Candidate::Breached | Candidate::Refused(Refusal::Setup) => give_up(now),
-        Candidate::Refused(
+        CandidateState::Breached | CandidateState::Refused(Refusal::Setup) => give_up(now),
+        CandidateState::Refused(
             Refusal::Conflict | Refusal::Verify | Refusal::Proof | Refusal::Stage,
         ) => refused(now),
-        Candidate::Untried if now.frozen => Plan::Wait { reason: Waiting::Freeze },
-        Candidate::Untried => Plan::Try,
-        Candidate::Pushed { overdue: true } | Candidate::Excused { overdue: true } => give_up(now),
-        Candidate::Pushed { overdue: false } => Plan::AskCandidate,
-        Candidate::Excused { overdue: false } => Plan::AskBase,
-        Candidate::PullRequestUnopened if now.frozen => Plan::Wait { reason: Waiting::Freeze },
-        Candidate::PullRequestUnopened => Plan::OpenPullRequest,
-        Candidate::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
-        Candidate::PullRequestMerged => Plan::Adopt,
-        Candidate::Unmerged => Plan::Integrate,
-        Candidate::Unjudged { judging: true } => Plan::Wait { reason: Waiting::Judgement },
-        Candidate::Unjudged { judging: false } => Plan::Judge,
-        Candidate::Clear if now.frozen => Plan::Wait { reason: Waiting::Freeze },
-        Candidate::Clear => Plan::Land,
+        CandidateState::Untried if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        CandidateState::Untried => Plan::Try,
+        CandidateState::Pushed { overdue: true } | CandidateState::Excused { overdue: true } => {
+            give_up(now)
+        }
+        CandidateState::Pushed { overdue: false } => Plan::AskCandidate,
+        CandidateState::Excused { overdue: false } => Plan::AskBase,
+        CandidateState::PullRequestUnopened if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        CandidateState::PullRequestUnopened => Plan::OpenPullRequest,
+        CandidateState::PullRequestOpen => Plan::Wait { reason: Waiting::PullRequest },
+        CandidateState::PullRequestMerged => Plan::Adopt,
+        CandidateState::Unmerged => Plan::Integrate,
+        CandidateState::Unjudged { judging: true } => Plan::Wait { reason: Waiting::Judgement },
+        CandidateState::Unjudged { judging: false } => Plan::Judge,
+        CandidateState::Clear if now.frozen => Plan::Wait { reason: Waiting::Freeze },
+        CandidateState::Clear => Plan::Land,
     }
 }
 
@@ -335,8 +338,7 @@ fn by_verdict(now: &Situation) -> Plan {
     }
 }
 
-/// Escalate; where the landed commit is red and ours, that leaves it for nobody
-/// to build on, so freeze.
+/// Escalate; but freeze if the landed commit is red and ours, so that nobody builds on it.
 fn give_up(now: &Situation) -> Plan {
     match now.landed {
         Landed::Red { cause: RedCause::Ours, .. } => conclude(now, End::Frozen),
@@ -348,8 +350,8 @@ fn give_up(now: &Situation) -> Plan {
     }
 }
 
-/// How a run ends that leaves everything as it is: what landed red, or was never answered
-/// about in time, is for nobody to build on.
+/// How a run ends that leaves everything as it is: if what landed is red, or was not answered in
+/// time, nobody should build on it.
 fn left_behind(now: &Situation) -> End {
     match now.landed {
         Landed::Red { cause: RedCause::Ours, .. } | Landed::Pending { overdue: true } => {
@@ -367,8 +369,8 @@ fn left_behind(now: &Situation) -> End {
 fn let_go(now: &Situation) -> Plan {
     match now.landed {
         Landed::Nothing => conclude(now, End::Released),
-        Landed::Green { evidence: Evidence::Complete } => conclude(now, End::Done),
-        Landed::Green { evidence: Evidence::Refused | Evidence::Missing { .. } } => {
+        Landed::Green { evidence: EvidenceState::Complete } => conclude(now, End::Done),
+        Landed::Green { evidence: EvidenceState::Refused | EvidenceState::Missing { .. } } => {
             conclude(now, End::NeedsHuman)
         }
         Landed::Red { cause: RedCause::Ours, .. } => conclude(now, End::Frozen),
@@ -378,9 +380,8 @@ fn let_go(now: &Situation) -> Plan {
     }
 }
 
-/// Commits `end` once nothing is alive. What an interrupt could not stop within
-/// its grace may still be working: the repo is frozen, so that no second agent
-/// comes to it.
+/// Commits `end` once nothing is alive. What an interrupt could not stop within its grace may still
+/// be working: the repo is frozen, so that no second agent works beside it.
 fn conclude(now: &Situation, end: End) -> Plan {
     match now.alive {
         Alive::Nothing => Plan::Conclude { end },
@@ -393,7 +394,7 @@ fn conclude(now: &Situation, end: End) -> Plan {
     }
 }
 
-/// The interrupt, while something is alive that may still be stopped and brings no verdict.
+/// The interrupt, while something is alive that can be stopped and that brings no verdict.
 fn stopped(now: &Situation) -> Option<Plan> {
     match now.alive {
         Alive::Something { grace_over: false } => Some(Plan::Interrupt),

@@ -1,17 +1,17 @@
-//! What was seen of a run, in the few words that decide what comes next.
+//! What was observed of a run, reduced to what decides the next step.
 //!
-//! Made from the run's record and the engine's observations; clocks and bounds
-//! are already read off, so that equal situations have equal plans whatever the
-//! time is. Small on purpose: the tests walk every value of it.
+//! Made from the run's record and the engine's observations; clocks and limits are already
+//! evaluated, so that equal situations have equal plans at any time. Small on purpose: the tests
+//! walk every value of it.
 
 use serde::{Deserialize, Serialize};
 
-/// Everything that the plan of a run depends on.
+/// Everything that a run's plan depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Situation {
     /// An outcome is committed.
     pub concluded: bool,
-    /// A person took the issue back.
+    /// A person withdrew the issue.
     pub cancelled: bool,
     /// Everything is halted.
     pub halted: bool,
@@ -22,25 +22,25 @@ pub struct Situation {
     pub held: bool,
     /// The run's budget or its deadline is used up.
     pub spent: bool,
-    /// Executor retries are left, and usage limits to wait out.
+    /// Executor retries are left, and usage limits may still be waited out.
     pub retries_left: bool,
     /// Landing refusals are left.
     pub refusals_left: bool,
-    /// Fix-forwards are left and their clock is not spent.
+    /// Fix-forwards are left and their clock has not run out.
     pub fixes_left: bool,
     /// A push of the newest candidate was begun, or the agent may have pushed by itself, and
     /// nobody has read since whether it landed.
     #[serde(default)]
     pub sent: bool,
-    /// Whether that push landed cannot be read, and nobody waits any longer until it can.
+    /// The result of that push cannot be read, and the time to wait for it is up.
     #[serde(default)]
     pub unread: bool,
-    /// A person's words wait to be told to the agent.
+    /// A person's message waits to be given to the agent.
     pub said: bool,
-    /// Not everything could be seen, and it is not yet time to do without.
+    /// Not everything could be observed, and it is too early to go on without.
     #[serde(default)]
     pub blind: bool,
-    /// What is in the way and does not go by itself.
+    /// What is in the way and does not pass by itself.
     #[serde(default)]
     pub obstacle: Obstacle,
     /// What an interrupt would stop.
@@ -48,21 +48,21 @@ pub struct Situation {
     /// The newest landed commit.
     pub landed: Landed,
     /// The newest turn.
-    pub turn: Turn,
+    pub turn: TurnState,
 }
 
-/// What is in the way of a run and does not go by itself: an
-/// [`Impediment`](crate::impediment::Impediment), in the only differences that decide.
+/// What is in the way of a run and does not pass by itself: an
+/// [`Impediment`](crate::impediment::Impediment), reduced to what decides.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Obstacle {
-    /// Nothing, or what may go by itself.
+    /// Nothing, or something that may pass by itself.
     #[default]
     Nothing,
-    /// Something that only a person can mend.
+    /// Something that only a person can fix.
     NeedsAPerson,
-    /// A commit in the run's name that the control plane did not push: whoever did may
-    /// push more.
+    /// A commit with the run's trailers that the control plane did not push: whoever did may push
+    /// more.
     Forged,
 }
 
@@ -72,19 +72,19 @@ pub enum Obstacle {
 pub enum Alive {
     /// Nothing is.
     Nothing,
-    /// Stages of the landed commit, and nothing else: they bring its verdict.
+    /// Only stages of the landed commit: they bring its verdict.
     Stages {
-        /// They were interrupted, and have gone on past their grace all the same.
+        /// They were interrupted, and are alive past their grace.
         grace_over: bool,
     },
     /// Something else is.
     Something {
-        /// It was interrupted, and has gone on past its grace all the same.
+        /// It was interrupted, and is alive past its grace.
         grace_over: bool,
     },
 }
 
-/// What became of the newest landed commit.
+/// The state of the newest landed commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "landed", rename_all = "snake_case")]
 pub enum Landed {
@@ -98,11 +98,11 @@ pub enum Landed {
     /// Every stage succeeded.
     Green {
         /// Whether it may close the issue.
-        evidence: Evidence,
+        evidence: EvidenceState,
     },
     /// A stage failed.
     Red {
-        /// By whom.
+        /// Whose fault it is.
         cause: RedCause,
         /// The stage's deadline has passed.
         overdue: bool,
@@ -114,25 +114,25 @@ pub enum Landed {
     },
 }
 
-/// Whose a red verdict is.
+/// Whose fault a red verdict is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedCause {
     /// The landed commit brought it.
     Ours,
-    /// The base had it already, or a later commit by somebody else brought it.
+    /// The base fails already, or a later commit by somebody else broke it.
     NotOurs,
 }
 
 /// Whether a landed, green commit may close its issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "evidence", rename_all = "snake_case")]
-pub enum Evidence {
+pub enum EvidenceState {
     /// All of it is there.
     Complete,
     /// The landed tree was not proved.
     Missing {
-        /// A proof of it is under way.
+        /// A proof of it is in progress.
         judging: bool,
     },
     /// The proof of the landed tree refused it.
@@ -142,28 +142,28 @@ pub enum Evidence {
 /// The newest turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "turn", rename_all = "snake_case")]
-pub enum Turn {
-    /// There has been none, or none that an executor has heard of and a gate is not open.
+pub enum TurnState {
+    /// There is none, or a gate is not open for one that no executor has received.
     None {
         /// What the gates say now.
         gates: Gates,
     },
-    /// Recorded, but its executor has not heard of it.
+    /// Recorded, but its executor has not received it.
     NotStarted {
-        /// The workspace stands where the turn is to begin.
+        /// The workspace is at the commit where the turn begins.
         reset: bool,
     },
     /// The agent waits for an answer.
     Asking {
-        /// The record has an answer that it has not been told, or the deadline has passed.
+        /// The record has an answer that the agent has not been given, or the deadline has passed.
         #[serde(alias = "overdue")]
         due: bool,
     },
-    /// What its agent needs was not there.
+    /// What its agent needs was not available.
     Unavailable {
         /// It is time to try again.
         again: bool,
-        /// It was waited for long enough.
+        /// The time to wait for it is up.
         overdue: bool,
     },
     /// A usage limit ended it.
@@ -173,7 +173,7 @@ pub enum Turn {
     },
     /// At work.
     Running {
-        /// No event for the stall timeout, and no tool open.
+        /// No event for the stall timeout, and no open tool call.
         stalled: bool,
     },
     /// The executor cannot say.
@@ -188,7 +188,7 @@ pub enum Turn {
     /// Over.
     Finished {
         /// How it left the workspace.
-        workspace: Workspace,
+        workspace: WorkspaceState,
         /// What it left to land.
         work: Work,
     },
@@ -209,7 +209,7 @@ pub enum Gates {
 /// The state of the workspace after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "workspace", rename_all = "snake_case")]
-pub enum Workspace {
+pub enum WorkspaceState {
     /// Nothing is left uncommitted.
     Clean,
     /// Something is.
@@ -225,42 +225,42 @@ pub enum Workspace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "work", rename_all = "snake_case")]
 pub enum Work {
-    /// No commit that is neither landed nor disposed of.
+    /// No commit that is undecided.
     Nothing,
     /// A new head.
-    New(Candidate),
+    New(CandidateState),
 }
 
 /// How far a new head has come on its way to the default branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "candidate", rename_all = "snake_case")]
-pub enum Candidate {
+pub enum CandidateState {
     /// Not merged with the default head yet.
     Unmerged,
     /// Merged; guardrails or proof not decided.
     Unjudged {
-        /// A job of it is under way.
+        /// A job of it is in progress.
         judging: bool,
     },
     /// A guardrail is breached.
     Breached,
     /// Refused before landing.
     Refused(Refusal),
-    /// Nothing stands against it.
+    /// Nothing speaks against it.
     Clear,
-    /// Judged, and not on the branch of its own yet where its stages are asked first.
+    /// Judged, but not yet on the branch where its stages run first.
     Untried,
     /// Pushed to a branch of its own; its stages are awaited there.
     Pushed {
-        /// None of them runs, and none answered in time, or one could not be run at all.
+        /// No stage runs, and none answered in time, or one could not run at all.
         overdue: bool,
     },
-    /// It failed there, and so does the default branch: its red is not its own.
+    /// It failed there, and so does the default branch: the failure is not its own.
     Excused {
         /// The stage's deadline has passed.
         overdue: bool,
     },
-    /// On a branch of its own, and its pull request is not known to be open yet.
+    /// On a branch of its own; its pull request is not known to be open yet.
     PullRequestUnopened,
     /// People have not decided on its pull request.
     PullRequestOpen,
@@ -278,9 +278,9 @@ pub enum Refusal {
     Verify,
     /// Its tests do not prove it.
     Proof,
-    /// A stage that is asked before landing fails on it.
+    /// A stage that must pass before landing fails on it.
     Stage,
-    /// What stands against it no agent can mend: the base fails already, or the
-    /// command that judges cannot be run.
+    /// Something that no agent can fix: the base fails already, or the command that judges cannot
+    /// run.
     Setup,
 }

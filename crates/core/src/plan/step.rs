@@ -1,5 +1,4 @@
-//! What a plan can say: the next step, how a run ends, why a turn is begun, and what is
-//! waited for.
+//! What a plan can be: the next step, how a run ends, why a turn is begun, and what is waited for.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,16 +17,16 @@ pub enum Plan {
     },
     /// Ensure workspace and thread, and begin the opening turn.
     Open,
-    /// Put the idle workspace on the default head, and keep what was left in it.
+    /// Reset the idle workspace to the default head, and keep what was left in it.
     Reset,
-    /// Start the turn that is recorded but that no executor knows.
+    /// Start the turn that is recorded but that no executor has received.
     StartTurn,
     /// Begin another turn on the thread.
     Turn {
         /// Why.
         cause: TurnCause,
     },
-    /// Tell the agent what a person answered, or what policy does at the deadline.
+    /// Give the agent a person's answer, or at the deadline policy's.
     Answer,
     /// Fetch the head, merge it with the default head, record the intent.
     Integrate,
@@ -35,11 +34,11 @@ pub enum Plan {
     Judge,
     /// Push the candidate to a branch of its own, or find that it is there.
     Try,
-    /// Ask the stages that must pass before landing about the candidate; a failure is
-    /// recorded as a refusal, unless the base fails there, too.
+    /// Run the stages that must pass before landing on the candidate; a failure is recorded as a
+    /// refusal, unless the base fails too.
     AskCandidate,
-    /// Look whether the default branch passes again where it and the candidate failed,
-    /// and make a candidate on top of what does.
+    /// Check whether the default branch, which failed as the candidate did, passes again; make a
+    /// candidate on top of what does.
     AskBase,
     /// Push the candidate to the default branch, or find that it is there.
     Land,
@@ -50,10 +49,10 @@ pub enum Plan {
     OpenPullRequest,
     /// A pull request was merged by people: record what landed.
     Adopt,
-    /// Ask the stages about the landed commit.
+    /// Run or poll the stages of the landed commit.
     AskStages,
-    /// Ask the stages about descendants of the landed commit: the first decisive
-    /// answer speaks for it.
+    /// Run or poll the stages of descendants of the landed commit: the first decisive answer counts
+    /// for it.
     AskDescendants,
     /// Prove what landed without a proof.
     ProveLanded,
@@ -74,12 +73,12 @@ pub enum End {
     NeedsHuman,
     /// Handed to a person with the repo frozen and the broken commit in place.
     Frozen,
-    /// Let go without a word: cancelled, or a gate closed before the first turn.
+    /// Released without a word: cancelled, or a gate closed before the first turn.
     Released,
 }
 
 impl End {
-    /// Whether the issue is a person's from then on.
+    /// Whether the issue belongs to a person from then on.
     pub const fn is_handed_back(self) -> bool {
         match self {
             Self::NeedsHuman | Self::Frozen => true,
@@ -100,15 +99,15 @@ pub enum TurnCause {
     Interrupted,
     /// The usage limit that ended the last one has reset; costs no retry.
     LimitReset,
-    /// What its agent needs may be back; costs no retry.
+    /// What its agent needs may be available again; costs no retry.
     AgentBack,
-    /// The workspace holds work that is not committed.
+    /// The workspace has uncommitted work.
     CommitOrDiscard,
     /// The candidate was refused before landing.
     Refused,
     /// The landed commit is red.
     FixForward,
-    /// A person says something; costs nothing of what is counted.
+    /// A person sends a message; counts as nothing else.
     Said,
 }
 
@@ -118,7 +117,7 @@ pub enum TurnCause {
 pub enum Waiting {
     /// A halt to be lifted, by a person.
     Halt,
-    /// A frozen repo to be lifted, by a person.
+    /// A freeze of the repo to be lifted, by a person.
     Freeze,
     /// An answer to the agent's question, by a person, to its deadline.
     Question,
@@ -132,20 +131,20 @@ pub enum Waiting {
     Gates,
     /// The turn to end.
     Turn,
-    /// An executor that cannot say how the turn is.
+    /// An executor that cannot say how the turn stands.
     Executor,
     /// The backoff before a retry.
     Backoff,
-    /// What cannot be read of the workspace.
+    /// The workspace to be readable.
     Workspace,
-    /// A proof, a verify or a guardrail check to end.
+    /// A proof, verify or guardrail check to end.
     Judgement,
-    /// A port that failed when the pass looked at the run.
+    /// A port that failed during the pass.
     Ports,
 }
 
 impl Waiting {
-    /// Whether only a person can end it.
+    /// Whether only a person can end the wait.
     pub const fn on_people(self) -> bool {
         match self {
             Self::Halt | Self::Freeze | Self::Question | Self::PullRequest => true,
@@ -161,7 +160,7 @@ impl Waiting {
         }
     }
 
-    /// Whether the run's clocks stand still meanwhile.
+    /// Whether the run's clocks stop meanwhile.
     pub const fn stops_clocks(self) -> bool {
         self.on_people() || matches!(self, Self::UsageLimit | Self::Agent)
     }

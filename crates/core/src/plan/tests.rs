@@ -22,23 +22,24 @@ const RUNNING: Situation = Situation {
     obstacle: Obstacle::Nothing,
     alive: Alive::Something { grace_over: false },
     landed: Landed::Nothing,
-    turn: Turn::Running { stalled: false },
+    turn: TurnState::Running { stalled: false },
 };
 
 const BOTH: [bool; 2] = [false, true];
 const STILL: Alive = Alive::Nothing;
-const GREEN: Landed = Landed::Green { evidence: Evidence::Complete };
-const UNPROVED: Landed = Landed::Green { evidence: Evidence::Missing { judging: false } };
+const GREEN: Landed = Landed::Green { evidence: EvidenceState::Complete };
+const UNPROVED: Landed = Landed::Green { evidence: EvidenceState::Missing { judging: false } };
 const RED: Landed = Landed::Red { cause: RedCause::Ours, overdue: false };
 const NOT_OURS: Landed = Landed::Red { cause: RedCause::NotOurs, overdue: false };
-const NOTHING_NEW: Turn = Turn::Finished { workspace: Workspace::Clean, work: Work::Nothing };
+const NOTHING_NEW: TurnState =
+    TurnState::Finished { workspace: WorkspaceState::Clean, work: Work::Nothing };
 
-const fn finished(candidate: Candidate) -> Turn {
-    Turn::Finished { workspace: Workspace::Clean, work: Work::New(candidate) }
+const fn finished(candidate: CandidateState) -> TurnState {
+    TurnState::Finished { workspace: WorkspaceState::Clean, work: Work::New(candidate) }
 }
 
 /// One turn over, nothing alive, `candidate` on its way.
-fn offering(candidate: Candidate) -> Situation {
+fn offering(candidate: CandidateState) -> Situation {
     Situation { alive: STILL, turn: finished(candidate), ..RUNNING }
 }
 
@@ -113,7 +114,7 @@ fn row_2_a_cancel_releases_or_follows_the_verdict_without_another_turn() {
 fn row_3_a_halt_stops_everything_and_keeps_the_lock() {
     check(Situation { halted: true, ..RUNNING }, Plan::Interrupt);
     check(Situation { halted: true, alive: STILL, ..RUNNING }, waits(Waiting::Halt));
-    check(Situation { halted: true, ..offering(Candidate::Clear) }, waits(Waiting::Halt));
+    check(Situation { halted: true, ..offering(CandidateState::Clear) }, waits(Waiting::Halt));
     check(Situation { halted: true, ..landed(RED) }, waits(Waiting::Halt));
     // A cancel releases all the same; what landed is followed once the halt is lifted.
     let cancelled = |now| Situation { halted: true, cancelled: true, ..now };
@@ -130,10 +131,10 @@ fn rows_4_and_5_green_closes_only_with_evidence() {
     check(landed(GREEN), ends(End::Done));
     check(landed(UNPROVED), Plan::ProveLanded);
     check(
-        landed(Landed::Green { evidence: Evidence::Missing { judging: true } }),
+        landed(Landed::Green { evidence: EvidenceState::Missing { judging: true } }),
         waits(Waiting::Judgement),
     );
-    check(landed(Landed::Green { evidence: Evidence::Refused }), ends(End::NeedsHuman));
+    check(landed(Landed::Green { evidence: EvidenceState::Refused }), ends(End::NeedsHuman));
     check(Situation { spent: true, ..landed(UNPROVED) }, ends(End::NeedsHuman));
 }
 
@@ -151,7 +152,7 @@ fn row_6_a_spent_run_stops_and_is_judged_by_what_landed() {
 
 #[test]
 fn row_7_the_gates_are_asked_again_before_the_first_turn() {
-    let gates = |gates| Situation { alive: STILL, turn: Turn::None { gates }, ..RUNNING };
+    let gates = |gates| Situation { alive: STILL, turn: TurnState::None { gates }, ..RUNNING };
     check(gates(Gates::Open), Plan::Open);
     check(gates(Gates::Refused), ends(End::Released));
     check(gates(Gates::Unreadable), waits(Waiting::Gates));
@@ -162,35 +163,35 @@ fn row_6a_no_agent_that_lands_by_itself_is_at_work_under_a_freeze() {
     let held = |turn, alive| Situation { frozen: true, held: true, alive, turn, ..RUNNING };
     let alive = RUNNING.alive;
     check(held(RUNNING.turn, alive), Plan::Interrupt);
-    check(held(Turn::Unknown, alive), Plan::Interrupt);
-    check(held(Turn::Asking { due: true }, alive), Plan::Interrupt);
-    check(held(Turn::Interrupted, STILL), waits(Waiting::Freeze));
-    check(held(Turn::None { gates: Gates::Open }, STILL), waits(Waiting::Freeze));
-    check(held(Turn::Failed { backoff_over: true }, STILL), waits(Waiting::Freeze));
+    check(held(TurnState::Unknown, alive), Plan::Interrupt);
+    check(held(TurnState::Asking { due: true }, alive), Plan::Interrupt);
+    check(held(TurnState::Interrupted, STILL), waits(Waiting::Freeze));
+    check(held(TurnState::None { gates: Gates::Open }, STILL), waits(Waiting::Freeze));
+    check(held(TurnState::Failed { backoff_over: true }, STILL), waits(Waiting::Freeze));
     // What it landed before is followed.
     let landed = Landed::Pending { overdue: false };
     check(Situation { landed, ..held(NOTHING_NEW, STILL) }, Plan::AskStages);
     check(Situation { landed: RED, ..held(NOTHING_NEW, STILL) }, waits(Waiting::Freeze));
     // What it may have landed is read first.
-    check(Situation { sent: true, ..held(Turn::Interrupted, STILL) }, Plan::Find);
+    check(Situation { sent: true, ..held(TurnState::Interrupted, STILL) }, Plan::Find);
 }
 
 #[test]
 fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
     let turn_is = |turn| Situation { turn, ..RUNNING };
-    check(turn_is(Turn::NotStarted { reset: true }), Plan::StartTurn);
-    check(turn_is(Turn::NotStarted { reset: false }), Plan::Reset);
-    check(turn_is(Turn::Asking { due: false }), waits(Waiting::Question));
-    check(turn_is(Turn::Asking { due: true }), Plan::Answer);
-    check(turn_is(Turn::Limited { reset: false }), waits(Waiting::UsageLimit));
-    check(turn_is(Turn::Limited { reset: true }), turn(TurnCause::LimitReset));
+    check(turn_is(TurnState::NotStarted { reset: true }), Plan::StartTurn);
+    check(turn_is(TurnState::NotStarted { reset: false }), Plan::Reset);
+    check(turn_is(TurnState::Asking { due: false }), waits(Waiting::Question));
+    check(turn_is(TurnState::Asking { due: true }), Plan::Answer);
+    check(turn_is(TurnState::Limited { reset: false }), waits(Waiting::UsageLimit));
+    check(turn_is(TurnState::Limited { reset: true }), turn(TurnCause::LimitReset));
     for reset in BOTH {
-        let limited = Situation { alive: STILL, ..turn_is(Turn::Limited { reset }) };
+        let limited = Situation { alive: STILL, ..turn_is(TurnState::Limited { reset }) };
         let in_vain = Situation { retries_left: false, ..limited };
         check(in_vain, ends(End::NeedsHuman));
         check(Situation { landed: RED, ..in_vain }, ends(End::Frozen));
     }
-    let unavailable = |again, overdue| turn_is(Turn::Unavailable { again, overdue });
+    let unavailable = |again, overdue| turn_is(TurnState::Unavailable { again, overdue });
     check(unavailable(false, false), waits(Waiting::Agent));
     check(unavailable(true, false), turn(TurnCause::AgentBack));
     for again in BOTH {
@@ -200,17 +201,20 @@ fn rows_8_to_10_a_turn_is_answered_waited_for_or_interrupted() {
         let none_left = Situation { retries_left: false, ..unavailable(again, false) };
         assert!(!matches!(plan(&none_left), Plan::Conclude { .. }), "no retry is spent for it");
     }
-    check(turn_is(Turn::Running { stalled: false }), waits(Waiting::Turn));
-    check(turn_is(Turn::Running { stalled: true }), Plan::Interrupt);
-    check(turn_is(Turn::Unknown), waits(Waiting::Executor));
-    check(Situation { landed: RED, ..turn_is(Turn::Unknown) }, waits(Waiting::Executor));
-    check(turn_is(Turn::Interrupted), turn(TurnCause::Interrupted));
+    check(turn_is(TurnState::Running { stalled: false }), waits(Waiting::Turn));
+    check(turn_is(TurnState::Running { stalled: true }), Plan::Interrupt);
+    check(turn_is(TurnState::Unknown), waits(Waiting::Executor));
+    check(Situation { landed: RED, ..turn_is(TurnState::Unknown) }, waits(Waiting::Executor));
+    check(turn_is(TurnState::Interrupted), turn(TurnCause::Interrupted));
 }
 
 #[test]
 fn row_11_a_failed_turn_is_retried_within_its_bound() {
-    let failed =
-        |backoff_over| Situation { alive: STILL, turn: Turn::Failed { backoff_over }, ..RUNNING };
+    let failed = |backoff_over| Situation {
+        alive: STILL,
+        turn: TurnState::Failed { backoff_over },
+        ..RUNNING
+    };
     let none_left = Situation { retries_left: false, ..failed(true) };
     check(failed(false), waits(Waiting::Backoff));
     check(failed(true), turn(TurnCause::Retry));
@@ -223,12 +227,12 @@ fn row_11_a_failed_turn_is_retried_within_its_bound() {
 fn row_12_uncommitted_work_is_asked_about_once() {
     let left = |workspace| Situation {
         alive: STILL,
-        turn: Turn::Finished { workspace, work: Work::Nothing },
+        turn: TurnState::Finished { workspace, work: Work::Nothing },
         ..RUNNING
     };
-    check(left(Workspace::Unreadable), waits(Waiting::Workspace));
-    check(left(Workspace::Dirty { asked: false }), turn(TurnCause::CommitOrDiscard));
-    check(left(Workspace::Dirty { asked: true }), ends(End::NeedsHuman));
+    check(left(WorkspaceState::Unreadable), waits(Waiting::Workspace));
+    check(left(WorkspaceState::Dirty { asked: false }), turn(TurnCause::CommitOrDiscard));
+    check(left(WorkspaceState::Dirty { asked: true }), ends(End::NeedsHuman));
 }
 
 #[test]
@@ -237,26 +241,32 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
     let told = turn(TurnCause::Said);
     check(said(RUNNING), waits(Waiting::Turn));
     // Words answer no question about a permission.
-    let asking = Turn::Asking { due: false };
+    let asking = TurnState::Asking { due: false };
     check(said(Situation { turn: asking, ..RUNNING }), waits(Waiting::Question));
-    let dirty = Workspace::Dirty { asked: false };
-    let left = |workspace| Turn::Finished { workspace, work: Work::Nothing };
+    let dirty = WorkspaceState::Dirty { asked: false };
+    let left = |workspace| TurnState::Finished { workspace, work: Work::Nothing };
     check(said(Situation { turn: left(dirty), alive: STILL, ..RUNNING }), told);
-    let unread = Situation { turn: left(Workspace::Unreadable), alive: STILL, ..RUNNING };
+    let unread = Situation { turn: left(WorkspaceState::Unreadable), alive: STILL, ..RUNNING };
     check(said(unread), waits(Waiting::Workspace));
-    for candidate in [Candidate::Unmerged, Candidate::Unjudged { judging: false }, Candidate::Clear]
-    {
+    for candidate in [
+        CandidateState::Unmerged,
+        CandidateState::Unjudged { judging: false },
+        CandidateState::Clear,
+    ] {
         check(said(offering(candidate)), told);
     }
     check(said(landed(RED)), told);
     check(said(landed(Landed::Pending { overdue: true })), told);
     // Decided already, or under way.
-    let judging = Candidate::Unjudged { judging: true };
+    let judging = CandidateState::Unjudged { judging: true };
     check(said(offering(judging)), waits(Waiting::Judgement));
-    check(said(offering(Candidate::Refused(Refusal::Proof))), turn(TurnCause::Refused));
-    check(said(offering(Candidate::Breached)), ends(End::NeedsHuman));
+    check(said(offering(CandidateState::Refused(Refusal::Proof))), turn(TurnCause::Refused));
+    check(said(offering(CandidateState::Breached)), ends(End::NeedsHuman));
     // Never against a switch, a cancel or the budget.
-    check(said(Situation { halted: true, ..offering(Candidate::Clear) }), waits(Waiting::Halt));
+    check(
+        said(Situation { halted: true, ..offering(CandidateState::Clear) }),
+        waits(Waiting::Halt),
+    );
     check(said(Situation { cancelled: true, ..landed(Landed::Nothing) }), ends(End::Released));
     check(said(Situation { spent: true, ..landed(Landed::Nothing) }), ends(End::NeedsHuman));
     check(said(landed(GREEN)), ends(End::Done));
@@ -264,45 +274,45 @@ fn what_a_person_says_is_told_before_anything_is_decided() {
 
 #[test]
 fn rows_13_and_14_a_breach_escalates_and_a_refusal_is_corrected() {
-    let refused = offering(Candidate::Refused(Refusal::Proof));
-    check(offering(Candidate::Breached), ends(End::NeedsHuman));
-    check(Situation { landed: RED, ..offering(Candidate::Breached) }, ends(End::Frozen));
+    let refused = offering(CandidateState::Refused(Refusal::Proof));
+    check(offering(CandidateState::Breached), ends(End::NeedsHuman));
+    check(Situation { landed: RED, ..offering(CandidateState::Breached) }, ends(End::Frozen));
     check(refused, turn(TurnCause::Refused));
-    check(offering(Candidate::Refused(Refusal::Setup)), ends(End::NeedsHuman));
-    check(offering(Candidate::Refused(Refusal::Conflict)), turn(TurnCause::Refused));
+    check(offering(CandidateState::Refused(Refusal::Setup)), ends(End::NeedsHuman));
+    check(offering(CandidateState::Refused(Refusal::Conflict)), turn(TurnCause::Refused));
     check(Situation { refusals_left: false, ..refused }, ends(End::NeedsHuman));
     check(Situation { refusals_left: false, landed: RED, ..refused }, ends(End::Frozen));
 }
 
 #[test]
 fn rows_15_and_16_a_candidate_waits_or_lands() {
-    check(offering(Candidate::Untried), Plan::Try);
-    check(Situation { frozen: true, ..offering(Candidate::Untried) }, waits(Waiting::Freeze));
-    check(offering(Candidate::Pushed { overdue: false }), Plan::AskCandidate);
-    check(offering(Candidate::Pushed { overdue: true }), ends(End::NeedsHuman));
-    check(offering(Candidate::Refused(Refusal::Stage)), turn(TurnCause::Refused));
+    check(offering(CandidateState::Untried), Plan::Try);
+    check(Situation { frozen: true, ..offering(CandidateState::Untried) }, waits(Waiting::Freeze));
+    check(offering(CandidateState::Pushed { overdue: false }), Plan::AskCandidate);
+    check(offering(CandidateState::Pushed { overdue: true }), ends(End::NeedsHuman));
+    check(offering(CandidateState::Refused(Refusal::Stage)), turn(TurnCause::Refused));
     // A base that is red costs no refusal, and is waited out.
-    let excused = |overdue| offering(Candidate::Excused { overdue });
+    let excused = |overdue| offering(CandidateState::Excused { overdue });
     check(excused(false), Plan::AskBase);
     check(Situation { refusals_left: false, ..excused(false) }, Plan::AskBase);
     check(excused(true), ends(End::NeedsHuman));
     check(Situation { landed: RED, ..excused(true) }, ends(End::Frozen));
-    check(offering(Candidate::PullRequestOpen), waits(Waiting::PullRequest));
-    check(offering(Candidate::PullRequestMerged), Plan::Adopt);
-    check(offering(Candidate::PullRequestUnopened), Plan::OpenPullRequest);
-    let frozen = Situation { frozen: true, ..offering(Candidate::PullRequestUnopened) };
+    check(offering(CandidateState::PullRequestOpen), waits(Waiting::PullRequest));
+    check(offering(CandidateState::PullRequestMerged), Plan::Adopt);
+    check(offering(CandidateState::PullRequestUnopened), Plan::OpenPullRequest);
+    let frozen = Situation { frozen: true, ..offering(CandidateState::PullRequestUnopened) };
     check(frozen, waits(Waiting::Freeze));
     // What is open may be merged at any time.
     let open = |candidate| Situation { sent: true, ..offering(candidate) };
-    check(open(Candidate::PullRequestUnopened), Plan::OpenPullRequest);
-    check(open(Candidate::PullRequestOpen), waits(Waiting::PullRequest));
-    check(open(Candidate::PullRequestMerged), Plan::Adopt);
-    check(Situation { cancelled: true, ..open(Candidate::PullRequestOpen) }, Plan::Find);
-    check(offering(Candidate::Unmerged), Plan::Integrate);
-    check(offering(Candidate::Unjudged { judging: false }), Plan::Judge);
-    check(offering(Candidate::Unjudged { judging: true }), waits(Waiting::Judgement));
-    check(offering(Candidate::Clear), Plan::Land);
-    check(Situation { frozen: true, ..offering(Candidate::Clear) }, waits(Waiting::Freeze));
+    check(open(CandidateState::PullRequestUnopened), Plan::OpenPullRequest);
+    check(open(CandidateState::PullRequestOpen), waits(Waiting::PullRequest));
+    check(open(CandidateState::PullRequestMerged), Plan::Adopt);
+    check(Situation { cancelled: true, ..open(CandidateState::PullRequestOpen) }, Plan::Find);
+    check(offering(CandidateState::Unmerged), Plan::Integrate);
+    check(offering(CandidateState::Unjudged { judging: false }), Plan::Judge);
+    check(offering(CandidateState::Unjudged { judging: true }), waits(Waiting::Judgement));
+    check(offering(CandidateState::Clear), Plan::Land);
+    check(Situation { frozen: true, ..offering(CandidateState::Clear) }, waits(Waiting::Freeze));
 }
 
 #[test]
@@ -328,7 +338,7 @@ fn what_cannot_be_stopped_freezes_the_repo() {
 fn row_1a_a_pass_that_did_not_see_everything_waits() {
     let blind = |now: Situation| Situation { blind: true, ..now };
     check(blind(RUNNING), waits(Waiting::Ports));
-    check(blind(offering(Candidate::Clear)), waits(Waiting::Ports));
+    check(blind(offering(CandidateState::Clear)), waits(Waiting::Ports));
     check(blind(landed(GREEN)), waits(Waiting::Ports));
     check(blind(Situation { cancelled: true, ..RUNNING }), waits(Waiting::Ports));
     check(blind(Situation { spent: true, ..RUNNING }), waits(Waiting::Ports));
@@ -347,7 +357,7 @@ fn row_1a_a_pass_that_did_not_see_everything_waits() {
 fn row_1b_a_forged_commit_freezes() {
     let forged = |now: Situation| Situation { obstacle: Obstacle::Forged, ..now };
     check(forged(RUNNING), Plan::Interrupt);
-    for now in [offering(Candidate::Clear), landed(GREEN), landed(NOT_OURS)] {
+    for now in [offering(CandidateState::Clear), landed(GREEN), landed(NOT_OURS)] {
         check(forged(now), ends(End::Frozen));
         check(forged(Situation { cancelled: true, ..now }), ends(End::Frozen));
         check(forged(Situation { halted: true, ..now }), ends(End::Frozen));
@@ -362,14 +372,14 @@ fn row_3a_what_only_a_person_can_mend_ends_the_run() {
     check(impeded(RUNNING), Plan::Interrupt);
     let alive = Alive::Something { grace_over: true };
     check(impeded(Situation { alive, ..RUNNING }), ends(End::Frozen));
-    check(impeded(offering(Candidate::Clear)), ends(End::NeedsHuman));
+    check(impeded(offering(CandidateState::Clear)), ends(End::NeedsHuman));
     check(impeded(landed(RED)), ends(End::Frozen));
     check(impeded(landed(NOT_OURS)), ends(End::NeedsHuman));
     check(impeded(landed(Landed::Pending { overdue: false })), ends(End::NeedsHuman));
     check(impeded(landed(Landed::Pending { overdue: true })), ends(End::Frozen));
     check(impeded(landed(UNPROVED)), ends(End::NeedsHuman));
     check(impeded(landed(GREEN)), ends(End::Done));
-    check(impeded(Situation { sent: true, ..offering(Candidate::Clear) }), Plan::Find);
+    check(impeded(Situation { sent: true, ..offering(CandidateState::Clear) }), Plan::Find);
     check(impeded(Situation { halted: true, ..landed(RED) }), waits(Waiting::Halt));
     // What was taken back is let go of, unless it landed: nobody can follow that.
     let cancelled = |now: Situation| Situation { cancelled: true, ..impeded(now) };
@@ -380,7 +390,7 @@ fn row_3a_what_only_a_person_can_mend_ends_the_run() {
 #[test]
 fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
     let sent = |now: Situation| Situation { sent: true, ..now };
-    let clear = sent(offering(Candidate::Clear));
+    let clear = sent(offering(CandidateState::Clear));
     check(clear, Plan::Land);
     check(Situation { said: true, ..clear }, Plan::Find);
     check(Situation { cancelled: true, ..clear }, Plan::Find);

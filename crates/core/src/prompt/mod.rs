@@ -1,12 +1,12 @@
 //! What an agent is told: the opening prompt and the corrective ones.
 //!
-//! Pure text, made from the rules, the pinned issue and what went wrong. Text from
-//! outside stands between two lines that carry the run's id, which its author
-//! could not know, and is made inert: every `@` is written `＠`, and a `/` that
-//! begins a line `／`, and the prompt says so. An executor with traps of its own
-//! (such as a command line that reads `@path`) has its own guards besides.
+//! Pure text, made from the rules, the pinned issue and what went wrong. Outside text is placed
+//! between two lines with the run's id, which its author could not know, and is made inert: every
+//! `@` is written `＠`, and a `/` that begins a line `／`, and the prompt says so. Executors with
+//! special syntax of their own (such as a command line that reads `@path`) need their own guards
+//! besides.
 //!
-//! No prompt is longer than [`LIMIT`]; what is left out is said.
+//! No prompt is longer than [`LIMIT`]; what is omitted is mentioned.
 
 mod rules;
 
@@ -18,7 +18,7 @@ use crate::checkout::Lands;
 use crate::ids::{IssueRef, Oid, RunId};
 use crate::text::{Keep, bounded, line, neutral};
 
-/// The most that a prompt may say: bytes, so that characters are fewer still.
+/// Maximum length of a prompt in bytes, and so in characters.
 pub const LIMIT: usize = 120_000;
 
 /// What the opening prompt is made of.
@@ -36,12 +36,12 @@ pub struct Opening<'a> {
     pub branch: &'a str,
     /// Who lands.
     pub lands: Lands,
-    /// What the repo adds by its own workflow file, rendered. It can tighten the
-    /// rules; it stands below them.
+    /// What the repo's own workflow file adds, rendered. It can tighten the rules, and comes after
+    /// them.
     pub workflow: Option<&'a str>,
 }
 
-/// Why a corrective turn is begun. All text is outside text.
+/// Why a corrective turn is begun. All of it is outside text.
 #[derive(Debug, Clone, Copy)]
 pub enum Cause<'a> {
     /// The verify command failed on the candidate.
@@ -51,16 +51,16 @@ pub enum Cause<'a> {
         /// The end of its output.
         output: &'a str,
     },
-    /// The change does not prove itself.
+    /// The change was not proved.
     Proof {
         /// Why, in words.
         why: &'a str,
         /// The end of the output that shows it.
         output: &'a str,
     },
-    /// A stage that is asked before landing fails.
+    /// A stage that must pass before landing failed.
     Stage {
-        /// Which, on what, in words.
+        /// Which, and on what.
         why: &'a str,
         /// The end of its log.
         log: &'a str,
@@ -72,7 +72,7 @@ pub enum Cause<'a> {
         /// The paths that conflict.
         paths: &'a [String],
     },
-    /// The workspace holds work that is not committed.
+    /// The workspace has uncommitted work.
     Dirty {
         /// Its paths.
         paths: &'a [String],
@@ -83,7 +83,7 @@ pub enum Cause<'a> {
         commit: &'a Oid,
         /// The stage that failed.
         stage: &'a str,
-        /// Where a person can look.
+        /// A link for people.
         link: Option<&'a str>,
         /// The end of its log.
         log: &'a str,
@@ -94,40 +94,37 @@ pub enum Cause<'a> {
     LimitReset,
     /// The last turn ended in an error of the executor.
     Retry {
-        /// What it said.
+        /// Its message.
         error: &'a str,
     },
-    /// A trusted person says something.
+    /// A trusted person sent a message.
     Said {
-        /// What.
+        /// The message.
         text: &'a str,
     },
 }
 
-/// The first prompt of a run: rules, how it ends, the repo's additions, the issue.
+/// The first prompt of a run: rules, how to finish, the repo's additions, the issue.
 pub fn opening(opening: &Opening<'_>) -> String {
     opening_within(opening, LIMIT)
 }
 
-/// The prompt of a corrective turn on the thread that has the rules and the issue: that
-/// the last one broke off comes before what that one was about.
+/// The prompt of a corrective turn on a thread that has the rules and the issue already. If the
+/// last turn broke off, the prompt says so first.
 pub fn corrective(run: RunId, lands: Lands, causes: &[Cause<'_>]) -> String {
     let mut out = asked(run, causes);
     out.push('\n');
     out.push_str(match lands {
-        Lands::ControlPlane => {
-            "The standing rules hold as before: commit, do not push, ask nobody.\n"
-        }
-        Lands::Agent => "The standing rules hold as before: commit, push, ask nobody.\n",
+        Lands::ControlPlane => "The standing rules still apply: commit, do not push, ask nobody.\n",
+        Lands::Agent => "The standing rules still apply: commit, push, ask nobody.\n",
     });
     out
 }
 
-/// The prompt of a corrective turn on a fresh thread: rules and issue again, then
-/// what went wrong.
+/// The prompt of a corrective turn on a new thread: rules and issue again, then what went wrong.
 pub fn corrective_on_fresh_thread(first: &Opening<'_>, causes: &[Cause<'_>]) -> String {
     let asked = format!(
-        "\n# What is asked now\n\nThis run has worked on the issue before, on another thread; \
+        "\n# What to do now\n\nThis run has worked on the issue before, on another thread; \
          its commits are in your worktree.\n\n{}",
         asked(first.run, causes)
     );
@@ -136,8 +133,8 @@ pub fn corrective_on_fresh_thread(first: &Opening<'_>, causes: &[Cause<'_>]) -> 
     out
 }
 
-/// Bounds of the parts, in bytes. Together with the rules they leave most of
-/// [`LIMIT`] to the issue's body.
+/// Maximum lengths of the parts, in bytes. With the rules they leave most of [`LIMIT`] to the
+/// issue's body.
 const TITLE: usize = 1_000;
 const WORKFLOW: usize = 16_000;
 const OUTPUT: usize = 20_000;
@@ -159,7 +156,7 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
         );
         out.push_str(&outside(run, "additions", workflow, WORKFLOW, Keep::Head));
     }
-    // Writing to a string cannot fail; so below.
+    // Writing to a string cannot fail; the same below.
     let _ = write!(
         out,
         "\n# The issue\n\nIssue: {issue}\nRun id: {run}\nDefault branch: {}\n\nA trusted person \
@@ -175,10 +172,10 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
     out
 }
 
-/// What a corrective turn asks for.
+/// What a corrective turn asks the agent to do.
 fn asked(run: RunId, causes: &[Cause<'_>]) -> String {
     let each: Vec<String> = causes.iter().map(|cause| asked_by(run, cause)).collect();
-    each.join("\nIn case it did not come through to you, this is what you were told:\n\n")
+    each.join("\nIn case you did not receive it, this is what you were told:\n\n")
 }
 
 fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
@@ -186,20 +183,20 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
     match *cause {
         Cause::Verify { command, output } => format!(
             "Your commits were not landed: the verify command `{}` fails on them, merged with the \
-             default branch. Find the cause, mend it, and commit. Do not weaken or remove a test to \
+             default branch. Find the cause, fix it, and commit. Do not weaken or remove a test to \
              make it pass.\n\n{}",
             one_line(command, REASON),
             tail("output", output),
         ),
         Cause::Proof { why, output } => format!(
-            "Your commits were not landed: the change was not proven. A test must fail on the code \
+            "Your commits were not landed: the change was not proved. A test must fail on the code \
              as it was and pass with your change. The reason: {}\n\nMend that, and commit.\n\n{}",
             one_line(why, REASON),
             tail("output", output),
         ),
         Cause::Stage { why, log } => format!(
             "Your commits were not landed: {}, which is your work merged with the default branch, \
-             and it must pass first. Find the cause, mend it, and commit. Do not weaken or remove a \
+             and it must pass first. Find the cause, fix it, and commit. Do not weaken or remove a \
              check to make it pass.\n\n{}",
             one_line(why, REASON),
             tail("log", log),
@@ -211,7 +208,7 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
             outside(run, "paths", &list(paths), OUTPUT, Keep::Head),
         ),
         Cause::Dirty { paths } => format!(
-            "Your worktree holds work that is not committed. Commit what belongs to the issue, \
+            "Your worktree has uncommitted work. Commit what belongs to the issue, \
              staging files by name, and discard the rest. After this turn only what is committed \
              counts.\n\n{}",
             outside(run, "paths", &list(paths), OUTPUT, Keep::Head),
@@ -220,8 +217,8 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
             let link = link.map(|link| format!(" ({})", one_line(link, 500)));
             format!(
                 "Your landed commit {commit} is red: the stage `{}` fails on it{}. It is on the \
-                 default branch, and your worktree stands on that branch's head. Find the cause, \
-                 mend it forward with a new commit (no revert unless nothing else mends it), and \
+                 default branch, and your worktree is at that branch's head. Find the cause, \
+                 fix it with a new commit (revert only if nothing else fixes it), and \
                  keep it small.\n\n{}",
                 one_line(stage, 200),
                 link.unwrap_or_default(),
@@ -235,7 +232,7 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
              and your commits to see how far you are, and go on from there.\n"
             .to_owned(),
         Cause::Retry { error } => format!(
-            "Your last turn ended in an error that was not of your making. Look at your worktree \
+            "Your last turn ended in an error that was not your fault. Look at your worktree \
              and your commits to see how far you are, and go on from there.\n\n{}",
             outside(run, "error", error, REASON, Keep::Tail),
         ),
@@ -247,12 +244,11 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
     }
 }
 
-/// Outside text of at most `max` bytes between two lines that its author could not
-/// have written.
+/// Outside text of at most `max` bytes between two lines that its author could not have written.
 fn outside(run: RunId, what: &str, text: &str, max: usize, keep: Keep) -> String {
     let text = neutral(text);
     let text = text.trim_end();
-    // A cut may put a slash where a line begins, and making it inert takes two bytes.
+    // A cut may put a slash at the start of a line, and making it inert takes two bytes.
     let text = match text.len() {
         len if len <= max => text.to_owned(),
         _ => neutral(&bounded(text, max.saturating_sub(2), keep)),
@@ -262,7 +258,7 @@ fn outside(run: RunId, what: &str, text: &str, max: usize, keep: Keep) -> String
     )
 }
 
-/// Outside text in a line of ours.
+/// Outside text inside a line of ours.
 fn one_line(text: &str, max: usize) -> String {
     neutral(&line(text, max))
 }
@@ -274,7 +270,7 @@ fn list(paths: &[String]) -> String {
     }
     let left_out = paths.len().saturating_sub(PATHS);
     if left_out > 0 {
-        let _ = writeln!(out, "… {left_out} more left out");
+        let _ = writeln!(out, "… {left_out} more omitted");
     }
     out
 }

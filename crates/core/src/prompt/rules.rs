@@ -1,10 +1,10 @@
 //! The standing rules: what every agent is told before every issue.
 //!
-//! One reviewed text, self-contained, since an agent may have read no other file.
-//! It asks; what must not happen is enforced elsewhere, by guardrails and sandbox.
-//! A change here changes what every agent does: the snapshot shows it in review.
+//! One reviewed text, self-contained, because an agent may have read nothing else. It only asks;
+//! guardrails and sandbox enforce. A change here changes what every agent does: the snapshot shows
+//! it in review.
 
-/// The rules, for whoever lands.
+/// The rules, whoever lands.
 pub const RULES: &str = "\
 # Standing rules
 
@@ -41,7 +41,7 @@ message, with what you found and what a person would have to decide, and stop.
 outside your worktree, no killing of processes that you did not start.
 ";
 
-/// How it ends where the control plane lands.
+/// How to finish if the control plane lands.
 pub const CONTROL_PLANE_LANDS: &str = "\
 ## How you end
 
@@ -50,7 +50,7 @@ pull request: your commits are checked, proven and landed for you. Work that is 
 committed does not count. Close with a short message that says what you did and why.
 ";
 
-/// How it ends where the agent pushes.
+/// How to finish if the agent pushes.
 pub const AGENT_PUSHES: &str = "\
 ## How you end
 

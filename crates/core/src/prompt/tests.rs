@@ -152,7 +152,7 @@ fn what_fits_is_not_cut_and_a_long_list_is_counted() {
     let whole = outside(run(), "log", &"x".repeat(40), 40, Keep::Tail);
     assert!(whole.contains(&format!("\n{}\n", "x".repeat(40))), "{whole}");
     assert_eq!(list(&vec!["a".to_owned(); 50]), "a\n".repeat(50));
-    assert_eq!(list(&vec!["a".to_owned(); 53]), "a\n".repeat(50) + "… 3 more left out\n");
+    assert_eq!(list(&vec!["a".to_owned(); 53]), "a\n".repeat(50) + "… 3 more omitted\n");
 }
 
 #[test]

@@ -1,20 +1,20 @@
-//! The rules of the proof, in order: which runs are wanted next, or what is decided.
+//! The rules of the proof, in order: which runs are needed next, or the decision.
 //!
-//! First what needs no run (protected paths, deleted tests, exempt changes), then
-//! the candidate, then the base, then the base with the tests alone, twice.
+//! First the checks that need no run (protected paths, deleted tests, exempt changes), then the
+//! candidate, then the base, then the base with only the tests, twice.
 
 use std::collections::BTreeSet;
 
 use super::junit::{JunitReport, TestOutcome};
 use super::policy::{RedMeans, RequireRedProof, Verify};
 use super::recipe::{Side, StartTree};
-use super::refusal::Refusal;
+use super::refusal::ProofRefusal;
 use super::report::{self, ProofOutcome, ProofReport, RedKind, RunReport, Strength};
 use super::result::{RunKind, RunRecord, RunResult};
 use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRecipe, TreeRole, Wanted, split};
 use crate::change::TreePath;
 
-/// What is known so far, in; what to run next, or the decision, out.
+/// The next runs, or the decision, from what is known so far.
 pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     let verify = match inputs.policy.verify() {
         Verify::None => None,
@@ -22,19 +22,19 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     };
     let proof = Proof { inputs, results, verify: verify.unwrap_or_default() };
     let answer = match question(inputs, verify.is_some()) {
-        Question::Answered(outcome) => Answer::Decided(Decision::plain(outcome)),
+        Question::Answered(outcome) => Step::Decided(Decision::plain(outcome)),
         Question::Green { strength } => proof.green(strength),
         Question::RedGreen { red } => proof.red_green(red),
     };
     match answer {
-        Answer::Run(runs) => {
+        Step::Run(runs) => {
             ProofStep::Run(runs.into_iter().map(|(role, kind)| proof.wanted(role, kind)).collect())
         }
-        Answer::Decided(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
+        Step::Decided(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
     }
 }
 
-/// What is to be found out by running.
+/// What has to be found out by running.
 enum Question {
     /// Nothing.
     Answered(ProofOutcome),
@@ -44,8 +44,8 @@ enum Question {
     RedGreen { red: TreeRole },
 }
 
-/// A step before it is dressed up.
-enum Answer {
+/// A step without the details of its report.
+enum Step {
     Run(Vec<(TreeRole, RunKind)>),
     Decided(Decision),
 }
@@ -62,8 +62,8 @@ impl Decision {
     }
 }
 
-impl From<Refusal> for Answer {
-    fn from(refusal: Refusal) -> Self {
+impl From<ProofRefusal> for Step {
+    fn from(refusal: ProofRefusal) -> Self {
         Self::Decided(Decision::plain(ProofOutcome::Refused(refusal)))
     }
 }
@@ -77,11 +77,11 @@ fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
     };
     let protected = paths(PathClass::Protected);
     if !protected.is_empty() && !config.allow_protected {
-        return refused(Refusal::Protected { paths: protected });
+        return refused(ProofRefusal::Protected { paths: protected });
     }
     let deleted = report::deleted_tests(inputs);
     if !deleted.is_empty() && !config.allow_deleted_tests {
-        return refused(Refusal::DeletedTests { paths: deleted });
+        return refused(ProofRefusal::DeletedTests { paths: deleted });
     }
     if !can_verify {
         return accepted(Strength::NoVerify);
@@ -98,14 +98,14 @@ fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
     };
     match (asked, tests) {
         (false, false) => accepted(Strength::Exempt),
-        // Nothing but tests changed: there is no code to take away, but they must pass.
+        // Only tests changed: there is no code to remove, but they must pass.
         (false, true) => Question::Green { strength: Strength::Exempt },
         (true, true) => Question::RedGreen { red: TreeRole::Red },
         (true, false) => match inputs.first {
-            None => refused(Refusal::NoTest),
+            None => refused(ProofRefusal::NoTest),
             Some(first) => match split::check(policy, first, inputs.diff, inputs.blobs) {
                 Ok(()) => Question::RedGreen { red: TreeRole::Split },
-                Err(fault) => refused(Refusal::NotSplit { fault }),
+                Err(fault) => refused(ProofRefusal::NotSplit { fault }),
             },
         },
     }
@@ -114,27 +114,29 @@ fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
 struct Proof<'a> {
     inputs: &'a ProofInputs<'a>,
     results: &'a ProofResults,
-    /// Empty only where nothing is run.
+    /// Empty only if nothing is run.
     verify: &'a [String],
 }
 
 impl Proof<'_> {
-    /// The candidate must pass; where the base fails too, it must break nothing more.
-    fn green(&self, strength: Strength) -> Answer {
+    /// The candidate must pass; if the base fails too, it must break nothing more.
+    fn green(&self, strength: Strength) -> Step {
         use TreeRole::{Base, Candidate};
-        let accepted = || Answer::Decided(Decision::plain(ProofOutcome::Accepted(strength)));
+        let accepted = || Step::Decided(Decision::plain(ProofOutcome::Accepted(strength)));
         let Some(candidate) = self.verified(Candidate) else {
             return Self::missing(&[Candidate]);
         };
         match &candidate.result {
             RunResult::Passed => accepted(),
             RunResult::CouldNotRun { why } => self.could_not_run(Candidate, why),
-            // The base holds the very commit that is to be mended: it excuses nothing.
-            RunResult::Failed { .. } if self.inputs.corrective => Refusal::CandidateFails.into(),
+            // The base contains the very commit that is to be fixed: it excuses nothing.
+            RunResult::Failed { .. } if self.inputs.corrective => {
+                ProofRefusal::CandidateFails.into()
+            }
             RunResult::Failed { .. } => {
                 let Some(base) = self.verified(Base) else { return Self::missing(&[Base]) };
                 match &base.result {
-                    RunResult::Passed => Refusal::CandidateFails.into(),
+                    RunResult::Passed => ProofRefusal::CandidateFails.into(),
                     RunResult::CouldNotRun { why } => self.could_not_run(Base, why),
                     RunResult::Failed { .. } => match self.reports(base, candidate) {
                         Err(refusal) => refusal.into(),
@@ -148,7 +150,7 @@ impl Proof<'_> {
     }
 
     /// The base passes, `red` fails twice, the candidate passes.
-    fn red_green(&self, red: TreeRole) -> Answer {
+    fn red_green(&self, red: TreeRole) -> Step {
         use TreeRole::{Base, Candidate};
         let Some(candidate) = self.verified(Candidate) else {
             return self.first_missing(&[Candidate, Base, red]);
@@ -162,7 +164,7 @@ impl Proof<'_> {
         };
         match &base.result {
             RunResult::CouldNotRun { why } => self.could_not_run(Base, why),
-            RunResult::Passed if failed => Refusal::CandidateFails.into(),
+            RunResult::Passed if failed => ProofRefusal::CandidateFails.into(),
             RunResult::Passed => self.red(red, None),
             RunResult::Failed { .. } => match self.reports(base, candidate) {
                 Err(refusal) => refusal.into(),
@@ -174,12 +176,12 @@ impl Proof<'_> {
         }
     }
 
-    /// `red` fails twice; where the base fails already, some test of the candidate's
-    /// report must be seen to fail both times and to pass there.
-    fn red(&self, role: TreeRole, candidate: Option<&JunitReport>) -> Answer {
+    /// `red` fails twice; if the base fails already, some test in the candidate's report must fail
+    /// both times and pass there.
+    fn red(&self, role: TreeRole, candidate: Option<&JunitReport>) -> Step {
         let Some(first) = self.verified(role) else { return Self::missing(&[role]) };
         match &first.result {
-            RunResult::Passed => return Refusal::Vacuous { role }.into(),
+            RunResult::Passed => return ProofRefusal::Vacuous { role }.into(),
             RunResult::CouldNotRun { why } => return self.could_not_run(role, why),
             RunResult::Failed { .. } => {}
         }
@@ -194,10 +196,10 @@ impl Proof<'_> {
             wanted.push((role, RunKind::Build));
         }
         let Some(again) = again.filter(|_| wanted.is_empty()) else {
-            return Answer::Run(wanted);
+            return Step::Run(wanted);
         };
         match &again.result {
-            RunResult::Passed => return Refusal::Flaky { role }.into(),
+            RunResult::Passed => return ProofRefusal::Flaky { role }.into(),
             RunResult::CouldNotRun { why } => return self.could_not_run(role, why),
             RunResult::Failed { .. } => {}
         }
@@ -216,14 +218,14 @@ impl Proof<'_> {
         match (self.inputs.policy.config().red, red_kind) {
             (RedMeans::Any, _) | (RedMeans::Assertion, Some(RedKind::Assertion)) => {}
             (RedMeans::Assertion, Some(RedKind::DoesNotBuild)) => {
-                return Refusal::DoesNotBuild { role }.into();
+                return ProofRefusal::DoesNotBuild { role }.into();
             }
             (RedMeans::Assertion, None) => {
                 return match build.map(|build| &build.result) {
                     Some(RunResult::CouldNotRun { why }) => self.could_not_run(role, why),
                     // Unreachable by the policy's check; still never a proof.
                     Some(RunResult::Passed | RunResult::Failed { .. }) | None => {
-                        Refusal::DoesNotBuild { role }.into()
+                        ProofRefusal::DoesNotBuild { role }.into()
                     }
                 };
             }
@@ -236,51 +238,51 @@ impl Proof<'_> {
             }
         };
         let outcome = ProofOutcome::Accepted(strength);
-        Answer::Decided(Decision { outcome, red_kind, red_tests })
+        Step::Decided(Decision { outcome, red_kind, red_tests })
     }
 
-    /// The reports of a base and a candidate, where the base fails.
+    /// The reports of a base and a candidate, if the base fails.
     fn reports<'r>(
         &self,
         base: &'r RunRecord,
         candidate: &'r RunRecord,
-    ) -> Result<(&'r JunitReport, &'r JunitReport), Refusal> {
+    ) -> Result<(&'r JunitReport, &'r JunitReport), ProofRefusal> {
         if self.inputs.policy.config().junit.is_none() {
-            return Err(Refusal::BaseFails);
+            return Err(ProofRefusal::BaseFails);
         }
-        let missing = |role| Refusal::NoReport { role };
+        let missing = |role| ProofRefusal::NoReport { role };
         let base = base.report.as_ref().ok_or_else(|| missing(TreeRole::Base))?;
         let candidate = candidate.report.as_ref().ok_or_else(|| missing(TreeRole::Candidate))?;
         Ok((base, candidate))
     }
 
-    /// What passes on the base and does not pass with the candidate.
-    fn broken(&self, base: &JunitReport, candidate: &JunitReport) -> Option<Refusal> {
+    /// What passes on the base but not with the candidate.
+    fn broken(&self, base: &JunitReport, candidate: &JunitReport) -> Option<ProofRefusal> {
         let lost_is_fine = self.inputs.policy.config().allow_deleted_tests;
         let tests: Vec<String> = base
             .with(TestOutcome::Passed)
             .filter(|test| match candidate.outcome(test) {
                 Some(TestOutcome::Passed) => false,
                 Some(TestOutcome::Failed) => true,
-                // A test that is gone may be one that a crash swallowed.
+                // A missing test may have been lost in a crash.
                 Some(TestOutcome::Skipped) | None => !lost_is_fine,
             })
             .map(ToOwned::to_owned)
             .collect();
-        (!tests.is_empty()).then_some(Refusal::Breaks { tests })
+        (!tests.is_empty()).then_some(ProofRefusal::Breaks { tests })
     }
 
-    fn could_not_run(&self, role: TreeRole, why: &super::CouldNotRun) -> Answer {
+    fn could_not_run(&self, role: TreeRole, why: &super::CouldNotRun) -> Step {
         let _ = self;
-        Refusal::CouldNotRun { role, why: why.clone() }.into()
+        ProofRefusal::CouldNotRun { role, why: why.clone() }.into()
     }
 
-    fn missing(roles: &[TreeRole]) -> Answer {
-        Answer::Run(roles.iter().map(|role| (*role, RunKind::Verify)).collect())
+    fn missing(roles: &[TreeRole]) -> Step {
+        Step::Run(roles.iter().map(|role| (*role, RunKind::Verify)).collect())
     }
 
-    /// Those of `roles` whose result is not there yet.
-    fn first_missing(&self, roles: &[TreeRole]) -> Answer {
+    /// The first of `roles` without a result.
+    fn first_missing(&self, roles: &[TreeRole]) -> Step {
         let absent: Vec<TreeRole> =
             roles.iter().copied().filter(|role| self.verified(*role).is_none()).collect();
         Self::missing(&absent)
@@ -364,9 +366,9 @@ fn red_tests(
     first: &RunRecord,
     again: &RunRecord,
     candidate: &JunitReport,
-) -> Result<Vec<String>, Refusal> {
+) -> Result<Vec<String>, ProofRefusal> {
     let (Some(first), Some(again)) = (&first.report, &again.report) else {
-        return Err(Refusal::NoReport { role });
+        return Err(ProofRefusal::NoReport { role });
     };
     let again: BTreeSet<&str> = again.with(TestOutcome::Failed).collect();
     let tests: Vec<String> = first
@@ -375,5 +377,5 @@ fn red_tests(
         .filter(|test| candidate.outcome(test) == Some(TestOutcome::Passed))
         .map(ToOwned::to_owned)
         .collect();
-    if tests.is_empty() { Err(Refusal::NoRedTest) } else { Ok(tests) }
+    if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
 }

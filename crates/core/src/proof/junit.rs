@@ -1,14 +1,14 @@
 //! Reading a `JUnit` report: which tests ran, and how each ended.
 //!
-//! The report was written by code that an agent wrote, so it is bounded, entities
-//! are refused, and what cannot be read is no report. Used by `proof` where the
-//! base fails already.
+//! The report was written by code that an agent wrote, so its size is limited, entities are
+//! refused, and a report that cannot be read counts as none. Used by `proof` if the base fails
+//! already.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// How large a report may be, in bytes.
+/// Maximum size of a report, in bytes.
 pub const MAX_REPORT_BYTES: usize = 8 << 20;
 
 /// How one test ended.
@@ -23,7 +23,7 @@ pub enum TestOutcome {
     Failed,
 }
 
-/// The tests of a report. A name that stands there twice has its worst outcome.
+/// The tests of a report. A name that occurs twice has its worst outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JunitReport(pub BTreeMap<String, TestOutcome>);
@@ -31,19 +31,19 @@ pub struct JunitReport(pub BTreeMap<String, TestOutcome>);
 /// A report that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JunitError {
-    /// Larger than is read.
+    /// It is too large.
     #[error("the report is larger than {MAX_REPORT_BYTES} bytes")]
     TooLarge,
-    /// No XML.
-    #[error("the report is no XML that can be read: {0}")]
+    /// It is not XML.
+    #[error("the report is not valid XML: {0}")]
     Xml(String),
-    /// XML of something else, or a report of nothing.
-    #[error("the report holds no test case")]
+    /// XML of something else, or an empty report.
+    #[error("the report contains no test case")]
     NoTests,
 }
 
 impl JunitReport {
-    /// Reads the report's text.
+    /// Parses the report.
     pub fn parse(text: &str) -> Result<Self, JunitError> {
         if text.len() > MAX_REPORT_BYTES {
             return Err(JunitError::TooLarge);
@@ -69,12 +69,12 @@ impl JunitReport {
         if tests.is_empty() { Err(JunitError::NoTests) } else { Ok(Self(tests)) }
     }
 
-    /// How a test ended; `None` when the report does not name it.
+    /// How a test ended; `None` if it is not in the report.
     pub fn outcome(&self, test: &str) -> Option<TestOutcome> {
         self.0.get(test).copied()
     }
 
-    /// The tests that ended so, in name order.
+    /// The tests with this outcome, in name order.
     pub fn with(&self, outcome: TestOutcome) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |(_, o)| **o == outcome).map(|(name, _)| name.as_str())
     }

@@ -1,10 +1,9 @@
-//! What counts as a test, as exempt, as protected; what is run to judge a change.
+//! What counts as a test, as exempt, as protected, and what is run to judge a change.
 //!
-//! [`ProofPolicyConfig`] is what people write, [`ProofPolicy`] the same compiled
-//! once. A pattern of `protected` that matches a folder protects all it holds;
-//! `tests` and `exempt` match files alone, because matching more there weakens
-//! the proof. A word of a command protects the file of that path and nothing below
-//! it: `npm test` beside a folder `test/` says nothing about the tests.
+//! [`ProofPolicyConfig`] is what people write, [`ProofPolicy`] the compiled form. A `protected`
+//! pattern that matches a folder protects its contents; `tests` and `exempt` match files only,
+//! because matching more there would weaken the proof. A word of a command protects the file at
+//! that path and nothing below it: `npm test` beside a folder `test/` says nothing about the tests.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +18,7 @@ use crate::change::{Change, Diff, TreePath};
 use crate::digest::Digest;
 use crate::globs::{GlobError, Globs};
 
-/// How a change must be proven.
+/// How a change must be proved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ProofPolicyConfig {
@@ -29,7 +28,8 @@ pub struct ProofPolicyConfig {
     pub exempt: Vec<String>,
     /// Patterns of the paths that judge a change: they always come from the base.
     pub protected: Vec<String>,
-    /// A command (argv) that only builds the tests, to tell "does not build" from "assertion".
+    /// A command (argv) that only builds the tests, to distinguish "does not build" from
+    /// "assertion".
     pub build: Option<Vec<String>>,
     /// Path of the `JUnit` report that `verify` writes; needed to prove on a base that fails.
     pub junit: Option<String>,
@@ -76,22 +76,22 @@ impl Default for ProofPolicyConfig {
     }
 }
 
-/// What a failure without the change must be, to count as red.
+/// Which failures without the change count as red.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RedMeans {
-    /// Any failure, also one to build.
+    /// Any failure, including one to build.
     #[default]
     Any,
     /// The tests build and fail; needs `build`.
     Assertion,
 }
 
-/// When a red proof is asked for.
+/// When a red proof is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequireRedProof {
-    /// When the change touches more than exempt paths and tests.
+    /// When the change touches anything besides exempt paths and tests.
     #[default]
     WhenCodeChanges,
     /// For every change.
@@ -104,7 +104,7 @@ pub enum RequireRedProof {
 #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
 #[schemars(untagged)]
 pub enum Verify {
-    /// `"none"`: there is none, and somebody said so.
+    /// `"none"`: explicitly no command.
     None,
     /// The command (argv), never empty.
     Command(#[schemars(length(min = 1))] Vec<String>),
@@ -151,7 +151,7 @@ impl<'de> Visitor<'de> for VerifyVisitor {
     }
 }
 
-/// Settings that cannot work together.
+/// Settings that contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofPolicyError {
     /// A pattern is wrong.
@@ -163,15 +163,15 @@ pub enum ProofPolicyError {
          (for instance [\"cargo\", \"test\", \"--no-run\"])"
     )]
     NoBuild,
-    /// `build` is there and empty.
-    #[error("build is an empty command: name a program, or leave it out")]
+    /// `build` is present but empty.
+    #[error("build is an empty command: name a program, or omit it")]
     EmptyBuild,
-    /// A proof is asked for, and nothing can be run.
+    /// A proof is required, but there is no command to run.
     #[error("require_red_proof = \"always\" needs a verify command, and verify is \"none\"")]
     NoVerify,
 }
 
-/// [`ProofPolicyConfig`], checked and compiled.
+/// [`ProofPolicyConfig`], validated and compiled.
 #[derive(Debug, Clone)]
 pub struct ProofPolicy {
     config: ProofPolicyConfig,
@@ -182,11 +182,11 @@ pub struct ProofPolicy {
     named: BTreeSet<TreePath>,
 }
 
-/// What a path is to the proof.
+/// What a path means to the proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PathClass {
-    /// It judges changes; it comes from the base in every proof run.
+    /// It judges changes; in every proof run it comes from the base.
     Protected,
     /// It is a test.
     Test,
@@ -197,7 +197,7 @@ pub enum PathClass {
 }
 
 impl ProofPolicyConfig {
-    /// Whether the settings work together, and with `verify`; patterns are not looked at.
+    /// Whether the settings fit together, and with `verify`; patterns are not checked.
     pub(crate) fn check(&self, verify: &Verify) -> Result<(), ProofPolicyError> {
         match (&self.build, self.red) {
             (None, RedMeans::Assertion) => return Err(ProofPolicyError::NoBuild),
@@ -214,8 +214,8 @@ impl ProofPolicyConfig {
 }
 
 impl ProofPolicy {
-    /// Compiles the settings for a repo whose command is `verify`, and whose `stages` run
-    /// these commands: what they name judges a change as what `verify` names does.
+    /// Compiles the settings of a repo whose command is `verify` and whose `stages` run these
+    /// commands: files that they name judge a change as those that `verify` names do.
     pub fn compile<'a>(
         config: ProofPolicyConfig,
         verify: Verify,
@@ -247,7 +247,7 @@ impl ProofPolicy {
         &self.verify
     }
 
-    /// What `path` is. Protected wins over test, and test over exempt.
+    /// The class of `path`. Protected wins over test, and test over exempt.
     pub fn class(&self, path: &TreePath) -> PathClass {
         if self.is_protected(path) {
             PathClass::Protected
@@ -285,7 +285,7 @@ impl ProofPolicy {
 
 /// The files that a command may name, also inside `sh -c` scripts and `--key=file`.
 ///
-/// A word that is no file of the tree (a program, a verb, a folder) matches nothing.
+/// A word that is not a file of the tree (a program, a verb, a folder) matches nothing.
 fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
     let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
     argv.iter().flat_map(|arg| arg.split(cut)).filter_map(file_named_by).collect()

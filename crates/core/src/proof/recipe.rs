@@ -1,8 +1,8 @@
-//! How to make a tree that does not exist yet: one tree, and entries to put over it.
+//! How to make a tree that does not exist yet: a start tree, and entries to put into it.
 //!
-//! The git adapter carries a recipe out with an index of its own: `read-tree` of
-//! the start, `update-index --index-info` of [`TreeRecipe::index_info`],
-//! `write-tree`. Entries are in an order that is valid at every step.
+//! The git adapter carries out a recipe with an index of its own: `read-tree` of the start,
+//! `update-index --index-info` of [`TreeRecipe::index_info`], `write-tree`. Entries are in an order
+//! that is valid at every step.
 
 use std::collections::BTreeSet;
 
@@ -26,12 +26,12 @@ pub enum StartTree {
 pub struct TreeRecipe {
     /// Where to start.
     pub start: StartTree,
-    /// What to put where; `None` removes. Removals come first, so that a file and
-    /// a folder of the same name never meet.
+    /// Entries to put; `None` removes. Removals come first, so that a file and a folder of the same
+    /// name never collide.
     pub take: Vec<(TreePath, Option<Entry>)>,
 }
 
-/// Which side of a diff a recipe takes from.
+/// Which side of a diff a recipe takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Side {
     Old,
@@ -39,7 +39,7 @@ pub(super) enum Side {
 }
 
 impl TreeRecipe {
-    /// The start tree as it is.
+    /// The start tree, unchanged.
     pub(super) fn plain(start: StartTree) -> Self {
         Self { start, take: Vec::new() }
     }
@@ -56,8 +56,8 @@ impl TreeRecipe {
             Side::New => change.new.clone(),
         };
         let (picked, others): (Vec<_>, Vec<_>) = diff.changes.iter().partition(|c| chosen(&c.path));
-        // A path that is put where the start has a folder, or beneath what is a file in
-        // the start, displaces it: the side that is taken from has nothing there.
+        // A path that replaces a folder of the start, or lies below a file of it, displaces that:
+        // the side that is taken has nothing there.
         let put: BTreeSet<&[u8]> =
             picked.iter().filter(|c| entry(c).is_some()).map(|c| c.path.bytes()).collect();
         let needed: BTreeSet<&[u8]> =
@@ -76,23 +76,23 @@ impl TreeRecipe {
         Self { start, take }
     }
 
-    /// The newer tree of `whole` without what `ours` brought: every path that one of them
-    /// changed stands as in the older.
+    /// The newer tree of `whole` without the changes in `ours`: every path that one of them changed
+    /// is as in the older tree.
     pub fn without(whole: &Diff, ours: &[Diff]) -> Self {
         let paths: BTreeSet<&TreePath> =
             ours.iter().flat_map(|diff| &diff.changes).map(|change| &change.path).collect();
         Self::taking(StartTree::Candidate, Side::Old, whole, |path| paths.contains(path))
     }
 
-    /// The input of `git update-index -z --index-info`. `start` is the start tree's
-    /// id: removals are written with an id of its length.
+    /// The input of `git update-index -z --index-info`. `start` is the start tree's id: removals
+    /// are written with an id of its length.
     pub fn index_info(&self, start: &Oid) -> Vec<u8> {
         let zero = "0".repeat(start.as_str().len());
         let mut info = Vec::new();
         for (path, entry) in &self.take {
             let head = match entry {
                 Some(entry) => format!("{} {}\t", entry.mode.octal(), entry.oid),
-                // Mode 0 removes; the id is not looked at.
+                // Mode 0 removes; the id is ignored.
                 None => format!("0 {zero}\t"),
             };
             info.extend_from_slice(head.as_bytes());

@@ -1,4 +1,4 @@
-//! Why a change is not proven, and how to mend that.
+//! Why a change is not proved, and how to fix that.
 
 use std::fmt;
 
@@ -9,11 +9,11 @@ use super::result::{CouldNotRun, RunKind, TreeRole};
 use super::split::SplitFault;
 use crate::change::TreePath;
 
-/// Why a change is not proven; `Display` says how to mend it.
+/// Why a change is not proved; `Display` says how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Refusal {
-    /// It touches what judges it.
+pub enum ProofRefusal {
+    /// It touches files that judge it.
     Protected {
         /// Where.
         paths: Vec<TreePath>,
@@ -25,7 +25,7 @@ pub enum Refusal {
     },
     /// It comes without a test.
     NoTest,
-    /// Its tests stand among its code, and its first commit cannot stand for them.
+    /// Its tests are among its code, and its first commit cannot be used in their place.
     NotSplit {
         /// Why not.
         #[serde(flatten)]
@@ -33,7 +33,7 @@ pub enum Refusal {
     },
     /// The candidate fails, and the base does not.
     CandidateFails,
-    /// The base fails already, and nothing tells the two apart.
+    /// The base fails already, and nothing distinguishes the two.
     BaseFails,
     /// The tests pass without the change.
     Vacuous {
@@ -50,7 +50,8 @@ pub enum Refusal {
         /// On which tree.
         role: TreeRole,
     },
-    /// A run told nothing. Not the change's fault: drop the result and ask again, or hand it on.
+    /// A run gave no result. This is not the change's fault: drop the result and try again, or
+    /// escalate.
     CouldNotRun {
         /// Of which tree.
         role: TreeRole,
@@ -72,13 +73,13 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
-    /// Whether a run told nothing, so that asking again may tell more.
+impl ProofRefusal {
+    /// Whether a run gave no result, so that trying again may help.
     pub fn could_not_run(&self) -> bool {
         self.fault_of() == Fault::Nobody
     }
 
-    /// Whether it is the base's fault, which a corrective turn on this change cannot mend.
+    /// Whether it is the base's fault, which a corrective turn on this change cannot fix.
     pub fn is_of_the_base(&self) -> bool {
         self.fault_of() == Fault::Base
     }
@@ -128,14 +129,14 @@ enum Fault {
     Nobody,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ProofRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Protected { paths } => {
-                write!(f, "the change touches {}, which judges it; leave it as it was", list(paths))
+                write!(f, "the change touches {}, which judges it; restore it", list(paths))
             }
             Self::DeletedTests { paths } => {
-                write!(f, "the change deletes tests ({}); put them back", list(paths))
+                write!(f, "the change deletes tests ({}); restore them", list(paths))
             }
             Self::NoTest => f.write_str(
                 "the change comes without a test; add one that fails without it, \
@@ -143,14 +144,14 @@ impl fmt::Display for Refusal {
             ),
             Self::NotSplit { fault } => write!(
                 f,
-                "the tests stand among the code, and {fault}; commit the test alone and first, \
+                "the tests are among the code, and {fault}; commit the test alone and first, \
                  let that commit only add lines, and keep them",
             ),
             Self::CandidateFails => {
-                f.write_str("the candidate fails where the base passes; mend what it broke")
+                f.write_str("the candidate fails while the base passes; fix what it broke")
             }
             Self::BaseFails => f.write_str(
-                "the base fails already, without this change; mend the default branch, \
+                "the base fails already, without this change; fix the default branch, \
                  or name a test report (proof.junit) so that the two can be told apart",
             ),
             Self::Vacuous { role } => write!(
@@ -169,10 +170,10 @@ impl fmt::Display for Refusal {
                  add what it calls in the test's commit",
             ),
             Self::CouldNotRun { role, why } => {
-                write!(f, "not proven: {role} could not be judged, {why}")
+                write!(f, "not proved: {role} could not be judged, {why}")
             }
             Self::NoReport { role } => {
-                write!(f, "the base fails already, and {role} left no test report that can be read")
+                write!(f, "the base fails already, and {role} left no readable test report")
             }
             Self::NoRedTest => f.write_str(
                 "the base fails already, and no test fails without the change and passes with it",

@@ -1,14 +1,14 @@
-//! The answer of a proof: for the evidence, the comment and the corrective prompt.
+//! The result of a proof, for the evidence, the comment and the corrective prompt.
 //!
-//! Outputs of runs are outside text: whoever puts a report before people or agents
-//! neutralises it. Rendering is pure: equal reports, equal bytes.
+//! Outputs of runs are outside text: whoever shows a report to people or agents neutralises them.
+//! Rendering is pure.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::refusal::Refusal;
+use super::refusal::ProofRefusal;
 use super::result::{RunKind, RunResult, TreeRole};
 use super::{PathClass, ProofInputs};
 use crate::change::{TreePath, removed_lines};
@@ -18,20 +18,20 @@ use crate::ids::Oid;
 const SHOWN_LINES: usize = 5;
 const SHOWN_CHARS: usize = 160;
 
-/// What a proof came to.
+/// The result of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofReport {
     /// The decision.
     pub outcome: ProofOutcome,
-    /// What the failure without the change was, where a build command tells.
+    /// What kind of failure it was without the change, if there is a build command.
     pub red_kind: Option<RedKind>,
-    /// Where the base fails already: the tests that fail without the change and pass with it.
+    /// If the base fails already: the tests that fail without the change and pass with it.
     pub red_tests: Vec<String>,
-    /// Every run that is known of.
+    /// Every known run.
     pub runs: Vec<RunReport>,
-    /// Test files that the change deletes and does not put elsewhere unchanged.
+    /// Test files that the change deletes without moving them unchanged.
     pub deleted_tests: Vec<TreePath>,
-    /// Lines that the change takes from test files.
+    /// Lines that the change removes from test files.
     pub removed_test_lines: Vec<RemovedLines>,
 }
 
@@ -42,24 +42,24 @@ pub enum ProofOutcome {
     /// The change may land, as far as the proof goes.
     Accepted(Strength),
     /// It may not.
-    Refused(Refusal),
+    Refused(ProofRefusal),
 }
 
-/// How much an accepted proof says.
+/// How strong an accepted proof is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strength {
     /// The base passes, its tests fail twice without the change, the candidate passes.
     Proven,
-    /// The base fails already; by the reports, the change mends a test and breaks none.
+    /// The base fails already; by the reports, the change fixes a test and breaks none.
     ProvenByReport,
-    /// As proven, but what is test and what is code was split by the agent.
+    /// As proved, but the agent decided what is test and what is code.
     WeakerSplitByAgent,
-    /// The candidate passes, and the red verdict that it answers is its red proof.
+    /// The candidate passes, and the red verdict that it fixes is its red proof.
     RedVerdict,
     /// The proof does not apply: nothing changed that needs a test.
     Exempt,
-    /// The policy asks for no red proof; the candidate passes.
+    /// The policy requires no red proof; the candidate passes.
     NotRequired,
     /// Nothing was run: the repo has no verify command.
     NoVerify,
@@ -69,16 +69,16 @@ impl fmt::Display for Strength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Proven => {
-                "proven: the base passes, its tests fail without the change (twice) and pass with it"
+                "proved: the base passes, its tests fail without the change (twice) and pass with it"
             }
             Self::ProvenByReport => {
-                "proven by test reports: the base fails already, the change mends a test and breaks none"
+                "proved by test reports: the base fails already, the change fixes a test and breaks none"
             }
             Self::WeakerSplitByAgent => {
                 "weaker: split by the agent; its first commit fails alone (twice), and the whole passes"
             }
             Self::RedVerdict => {
-                "the red verdict that it answers is its red proof, and the candidate passes"
+                "the red verdict that it fixes is its red proof, and the candidate passes"
             }
             Self::Exempt => "the proof does not apply: nothing changed that needs a test",
             Self::NotRequired => "no red proof is required here, and the candidate passes",
@@ -87,7 +87,7 @@ impl fmt::Display for Strength {
     }
 }
 
-/// What a failure without the change was.
+/// What kind of failure it was without the change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedKind {
@@ -123,7 +123,7 @@ pub struct RunReport {
     pub tail: String,
 }
 
-/// Lines that a change takes from a test file.
+/// Lines that a change removes from a test file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemovedLines {
     /// Which file.
@@ -163,7 +163,7 @@ impl ProofReport {
 }
 
 impl fmt::Display for ProofReport {
-    /// The headline, every run, and what became of the tests; without outputs.
+    /// The headline, every run, and how the tests changed; without outputs.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         for run in &self.runs {
@@ -175,7 +175,7 @@ impl fmt::Display for ProofReport {
             writeln!(f, "- {}{what}, tree {}: {}", run.role, run.tree.short(), run.result)?;
         }
         if !self.red_tests.is_empty() {
-            writeln!(f, "- mended: {}", list(&self.red_tests))?;
+            writeln!(f, "- fixed: {}", list(&self.red_tests))?;
         }
         if !self.deleted_tests.is_empty() {
             writeln!(f, "- deleted tests: {}", list(&self.deleted_tests))?;
@@ -188,7 +188,7 @@ impl fmt::Display for ProofReport {
     }
 }
 
-/// The deleted test files; one whose content stands in another test file was moved.
+/// The deleted test files; a file whose content is in another test file was moved.
 pub(super) fn deleted_tests(inputs: &ProofInputs<'_>) -> Vec<TreePath> {
     let tests = || inputs.policy.of_class(inputs.diff, PathClass::Test);
     let now: BTreeSet<&Oid> = tests().filter_map(|c| c.new.as_ref()).map(|e| &e.oid).collect();

@@ -1,7 +1,7 @@
-//! What one run of a command on a tree came to, and the key it is remembered by.
+//! The result of running a command on a tree, and the key it is remembered by.
 //!
-//! The engine fills these in from its jobs. A run that could not be made is never
-//! proof of anything and never remembered.
+//! The engine fills these in from its jobs. A run that could not be made is never proof of anything
+//! and never remembered.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,9 +19,9 @@ use crate::ids::Oid;
 pub enum TreeRole {
     /// The default head (B).
     Base,
-    /// The base with the change's tests alone (R).
+    /// The base with only the change's tests (R).
     Red,
-    /// The base with the agent's first commit alone (B + c1).
+    /// The base with only the agent's first commit (B + c1).
     Split,
     /// What would land (C), judged by the base's protected files.
     Candidate,
@@ -31,38 +31,38 @@ impl fmt::Display for TreeRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Base => "the base",
-            Self::Red => "the base with the change's tests alone",
-            Self::Split => "the base with the first commit alone",
+            Self::Red => "the base with only the change's tests",
+            Self::Split => "the base with only the first commit",
             Self::Candidate => "the candidate",
         })
     }
 }
 
-/// Which run of a tree.
+/// Which run on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunKind {
     /// The command that judges.
     Verify,
-    /// The same a second time, to tell a failure from chance.
+    /// The same command a second time, to rule out chance.
     VerifyAgain,
     /// The command that only builds.
     Build,
 }
 
-/// What a run may reach beside its tree. A result tells nothing of a run under others.
+/// What a run may reach besides its tree. A result says nothing about runs under other conditions.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Conditions {
     /// The network is open.
     pub network: bool,
-    /// The sandbox may be weaker than its policy, where the machine gives no better.
+    /// Whether the sandbox may be weaker than its policy, if the machine cannot do better.
     pub lax: bool,
     /// Folders outside of the sandbox that may be read, in the order of the search path.
     pub read: Vec<PathBuf>,
 }
 
 impl Conditions {
-    /// The words that stand for them in a digest.
+    /// Their representation in a digest.
     pub(super) fn words(&self) -> impl Iterator<Item = String> {
         let switches = [format!("network={}", self.network), format!("lax={}", self.lax)];
         switches
@@ -82,7 +82,7 @@ pub struct ResultKey {
     pub command: Digest,
 }
 
-/// Why a run could not be made, or told nothing.
+/// Why a run could not be made, or gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "why", rename_all = "snake_case")]
 pub enum CouldNotRun {
@@ -93,11 +93,11 @@ pub enum CouldNotRun {
         /// Its number.
         number: i32,
     },
-    /// Exit code 126: the command may not be run.
+    /// Exit code 126: the command is not executable.
     NotExecutable,
-    /// Exit code 127: the command is not there.
+    /// Exit code 127: the command does not exist.
     NotFound,
-    /// The sandbox or the checkout could not be made.
+    /// The sandbox or the checkout could not be created.
     Sandbox {
         /// What went wrong.
         detail: String,
@@ -109,9 +109,9 @@ impl fmt::Display for CouldNotRun {
         match self {
             Self::Timeout => f.write_str("it ran out of time"),
             Self::Signal { number } => write!(f, "signal {number} ended it"),
-            Self::NotExecutable => f.write_str("the command may not be run (exit code 126)"),
+            Self::NotExecutable => f.write_str("the command is not executable (exit code 126)"),
             Self::NotFound => f.write_str("the command was not found (exit code 127)"),
-            Self::Sandbox { detail } => write!(f, "its sandbox could not be made: {detail}"),
+            Self::Sandbox { detail } => write!(f, "its sandbox could not be created: {detail}"),
         }
     }
 }
@@ -127,7 +127,7 @@ pub enum RunResult {
         /// The exit code.
         code: i32,
     },
-    /// It told nothing.
+    /// It gave no result.
     CouldNotRun {
         /// Why.
         #[serde(flatten)]
@@ -136,7 +136,7 @@ pub enum RunResult {
 }
 
 impl RunResult {
-    /// The result that an exit code tells.
+    /// The result for an exit code.
     ///
     /// 129 to 159 are how a shell and the sandbox report that a signal ended the program.
     pub fn from_exit_code(code: i32) -> Self {
@@ -149,7 +149,7 @@ impl RunResult {
         }
     }
 
-    /// Whether the same run may be answered with this later.
+    /// Whether the result may be reused for the same run later.
     pub fn worth_remembering(&self) -> bool {
         match self {
             Self::Passed | Self::Failed { .. } => true,
@@ -173,9 +173,9 @@ impl fmt::Display for RunResult {
 pub struct RunRecord {
     /// How it ended.
     pub result: RunResult,
-    /// The end of its output, bounded and free of secrets by whoever records it.
+    /// The end of its output, shortened and masked by whoever records it.
     pub tail: String,
-    /// The report it wrote, where the policy names one and it could be read.
+    /// The report it wrote, if the policy names one and it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<JunitReport>,
 }
@@ -183,7 +183,7 @@ pub struct RunRecord {
 /// What is known so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ProofResults {
-    /// The trees that recipes were carried out to.
+    /// The trees that were made from recipes.
     pub trees: BTreeMap<TreeRole, Oid>,
     /// The runs, remembered and new.
     pub runs: BTreeMap<ResultKey, RunRecord>,
@@ -205,7 +205,7 @@ mod tests {
         check(1, "fails (exit code 1)", true);
         check(101, "fails (exit code 101)", true);
         check(125, "fails (exit code 125)", true);
-        check(126, "could not run: the command may not be run (exit code 126)", false);
+        check(126, "could not run: the command is not executable (exit code 126)", false);
         check(127, "could not run: the command was not found (exit code 127)", false);
         check(137, "could not run: signal 9 ended it", false);
         check(255, "fails (exit code 255)", true);

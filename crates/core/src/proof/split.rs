@@ -1,9 +1,9 @@
-//! Whether the agent's first commit can stand for the test of its change.
+//! Whether the agent's first commit can serve as the test of its change.
 //!
-//! Used where tests cannot be told from code by path (inline modules). The first
-//! commit must only add, and what it added must still stand in the candidate;
-//! otherwise the two could have been made to fail and pass at will. That the rest
-//! is honest cannot be seen, which is why such a proof is called weaker.
+//! Used if tests cannot be told from code by path (inline modules). The first commit must only add
+//! lines, and the candidate must still have them; otherwise the agent could make the two fail and
+//! pass at will. Whether the rest is honest cannot be checked, which is why such a proof is called
+//! weaker.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use super::PathClass;
 use super::policy::ProofPolicy;
 use crate::change::{Blobs, Change, Diff, Entry, TreePath, added_lines, is_subsequence, lines};
 
-/// Why the first commit cannot stand for the test.
+/// Why the first commit cannot serve as the test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub enum SplitFault {
@@ -25,7 +25,7 @@ pub enum SplitFault {
         path: TreePath,
     },
     /// It added a line that the candidate lacks.
-    #[error("a line that the first commit adds to {path} no longer stands in the candidate")]
+    #[error("a line that the first commit adds to {path} is no longer in the candidate")]
     LineGone {
         /// Where.
         path: TreePath,
@@ -38,7 +38,7 @@ pub enum SplitFault {
     },
 }
 
-/// Asks rule by rule; protected paths are left out, they come from the base.
+/// Checks rule by rule; protected paths are skipped, because they come from the base.
 pub(super) fn check(
     policy: &ProofPolicy,
     first: &Diff,
@@ -67,7 +67,7 @@ fn check_path(change: &Change, diff: &Diff, blobs: &Blobs) -> Result<bool, Split
     };
     let added = added_lines(content(change.old.as_ref())?, content(Some(new))?)
         .ok_or_else(|| SplitFault::DeletesLine { path: path() })?;
-    // A formatter may take an empty line away again; it tests nothing.
+    // A formatter may remove an empty line again; it tests nothing.
     let added: Vec<&[u8]> =
         added.into_iter().filter(|line| !line.trim_ascii().is_empty()).collect();
     let candidate = match diff.changes.iter().find(|c| c.path == change.path) {

@@ -151,7 +151,7 @@ fn yes(strength: Strength) -> ProofOutcome {
     ProofOutcome::Accepted(strength)
 }
 
-fn no(refusal: Refusal) -> ProofOutcome {
+fn no(refusal: ProofRefusal) -> ProofOutcome {
     ProofOutcome::Refused(refusal)
 }
 
@@ -166,23 +166,27 @@ use TreeRole::{Base, Candidate, Red, Split};
 fn honest_changes_are_proven_and_others_are_not() {
     check("honest", &honest(), yes(Strength::Proven));
     let vacuous = honest().with(Red, Judge, PASS);
-    check("vacuous test", &vacuous, no(Refusal::Vacuous { role: Red }));
+    check("vacuous test", &vacuous, no(ProofRefusal::Vacuous { role: Red }));
     let flaky = honest().with(Red, VerifyAgain, PASS);
-    check("flaky red", &flaky, no(Refusal::Flaky { role: Red }));
+    check("flaky red", &flaky, no(ProofRefusal::Flaky { role: Red }));
     let broken = honest().with(Candidate, Judge, FAIL);
-    check("candidate fails", &broken, no(Refusal::CandidateFails));
+    check("candidate fails", &broken, no(ProofRefusal::CandidateFails));
     let base = honest().with(Base, Judge, FAIL);
-    check("fails for another reason", &base, no(Refusal::BaseFails));
+    check("fails for another reason", &base, no(ProofRefusal::BaseFails));
     let both = honest().with(Base, Judge, FAIL).with(Candidate, Judge, FAIL);
-    check("base and candidate fail", &both, no(Refusal::BaseFails));
+    check("base and candidate fail", &both, no(ProofRefusal::BaseFails));
     let untested = honest().set(|s| s.changes.truncate(1));
-    check("no test", &untested, no(Refusal::NoTest));
+    check("no test", &untested, no(ProofRefusal::NoTest));
 }
 
 #[test]
 fn a_refusal_says_whose_it_is_and_shows_its_output() {
-    let base = [Refusal::BaseFails, Refusal::NoReport { role: Base }];
-    let change = [Refusal::NoTest, Refusal::CandidateFails, Refusal::NoReport { role: Candidate }];
+    let base = [ProofRefusal::BaseFails, ProofRefusal::NoReport { role: Base }];
+    let change = [
+        ProofRefusal::NoTest,
+        ProofRefusal::CandidateFails,
+        ProofRefusal::NoReport { role: Candidate },
+    ];
     for refusal in &base {
         assert!(refusal.is_of_the_base() && !refusal.could_not_run(), "{refusal}");
     }
@@ -208,7 +212,7 @@ fn a_report_names_ten_and_counts_the_rest() {
         report.to_string()
     };
     let ten = shown(10, 1);
-    assert!(ten.contains("- mended: t1, t2, t3, t4, t5, t6, t7, t8, t9, t10\n"), "{ten}");
+    assert!(ten.contains("- fixed: t1, t2, t3, t4, t5, t6, t7, t8, t9, t10\n"), "{ten}");
     assert!(ten.ends_with("- 1 line removed from tests/a.rs\n"), "{ten}");
     let more = shown(12, 2);
     assert!(more.contains(", t10 and 2 more\n"), "{more}");
@@ -224,7 +228,7 @@ fn a_run_that_told_nothing_is_never_proof() {
                 let result = RunResult::CouldNotRun { why: why.clone() };
                 s.ends.insert((role, kind), RunRecord { result, ..ended(PASS) });
             });
-            let refusal = Refusal::CouldNotRun { role, why: why.clone() };
+            let refusal = ProofRefusal::CouldNotRun { role, why: why.clone() };
             assert!(refusal.could_not_run());
             check("could not run", &story, no(refusal));
         }
@@ -238,14 +242,14 @@ fn changes_that_need_no_test() {
     assert_eq!(docs.play(|_| 0).runs, [], "nothing is run for an exempt change");
     let always = RequireRedProof::Always;
     let asked = docs.set(|s| s.config.require_red_proof = always);
-    check("docs, always", &asked, no(Refusal::NoTest));
+    check("docs, always", &asked, no(ProofRefusal::NoTest));
 
     let tests = honest().set(|s| s.changes = vec![("tests/a.rs", file("a"), file("b"))]);
     check("tests alone", &tests, yes(Strength::Exempt));
     let failing = tests.set(|s| {
         s.ends.insert((Candidate, Judge), ended(FAIL));
     });
-    check("failing tests alone", &failing, no(Refusal::CandidateFails));
+    check("failing tests alone", &failing, no(ProofRefusal::CandidateFails));
 
     let never = RequireRedProof::Never;
     let untested = honest().set(|s| {
@@ -253,7 +257,7 @@ fn changes_that_need_no_test() {
         s.config.require_red_proof = never;
     });
     check("never", &untested, yes(Strength::NotRequired));
-    check("never, red", &untested.with(Candidate, Judge, FAIL), no(Refusal::CandidateFails));
+    check("never, red", &untested.with(Candidate, Judge, FAIL), no(ProofRefusal::CandidateFails));
 
     let red = |other| [("old", TestOutcome::Failed), ("other", other)];
     let as_before = honest()
@@ -266,7 +270,7 @@ fn changes_that_need_no_test() {
     check("as red as before", &as_before, yes(Strength::Exempt));
     let worse = as_before.report(Candidate, FAIL, &red(TestOutcome::Failed));
     let tests = vec!["other".to_owned()];
-    check("redder than before", &worse, no(Refusal::Breaks { tests }));
+    check("redder than before", &worse, no(ProofRefusal::Breaks { tests }));
 
     let none = honest().set(|s| s.verify = Verify::None);
     check("no verify", &none, yes(Strength::NoVerify));
@@ -283,29 +287,29 @@ fn a_corrective_commit_has_its_red_proof() {
     check("mends", &mend(), yes(Strength::RedVerdict));
     check("base fails", &mend().with(Base, Judge, FAIL), yes(Strength::RedVerdict));
     let worse = mend().with(Base, Judge, FAIL).with(Candidate, Judge, FAIL);
-    check("still fails", &worse, no(Refusal::CandidateFails));
+    check("still fails", &worse, no(ProofRefusal::CandidateFails));
     let timeout = mend().with(Candidate, Judge, MISSING);
     let why = CouldNotRun::NotFound;
-    check("told nothing", &timeout, no(Refusal::CouldNotRun { role: Candidate, why }));
+    check("told nothing", &timeout, no(ProofRefusal::CouldNotRun { role: Candidate, why }));
 }
 
 #[test]
 fn tests_among_the_code_are_split_by_the_first_commit() {
     check("honest", &inline(), yes(Strength::WeakerSplitByAgent));
     let vacuous = inline().with(Split, Judge, PASS);
-    check("first commit passes", &vacuous, no(Refusal::Vacuous { role: Split }));
+    check("first commit passes", &vacuous, no(ProofRefusal::Vacuous { role: Split }));
     let flaky = inline().with(Split, VerifyAgain, PASS);
-    check("flaky", &flaky, no(Refusal::Flaky { role: Split }));
-    check("no first commit", &inline().set(|s| s.first = None), no(Refusal::NoTest));
+    check("flaky", &flaky, no(ProofRefusal::Flaky { role: Split }));
+    check("no first commit", &inline().set(|s| s.first = None), no(ProofRefusal::NoTest));
     let at = || path("src/lib.rs");
     let deletes = inline().set(|s| {
         s.first = Some(vec![("src/lib.rs", file("one\n"), file("test\n"))]);
     });
     let fault = SplitFault::DeletesLine { path: at() };
-    check("deletes a line", &deletes, no(Refusal::NotSplit { fault }));
+    check("deletes a line", &deletes, no(ProofRefusal::NotSplit { fault }));
     let gone = inline().set(|s| s.changes = vec![("src/lib.rs", file("one\n"), file("two\n"))]);
     let fault = SplitFault::LineGone { path: at() };
-    check("test is gone", &gone, no(Refusal::NotSplit { fault }));
+    check("test is gone", &gone, no(ProofRefusal::NotSplit { fault }));
 }
 
 #[test]
@@ -324,9 +328,9 @@ fn a_build_tells_what_red_is() {
     check("unknown", &build(MISSING), yes(Strength::Proven));
     assert_eq!(build(MISSING).play(|_| 0).red_kind, None);
     check("wanted", &assertion(PASS), yes(Strength::Proven));
-    check("wanted, no", &assertion(FAIL), no(Refusal::DoesNotBuild { role: Red }));
+    check("wanted, no", &assertion(FAIL), no(ProofRefusal::DoesNotBuild { role: Red }));
     let why = CouldNotRun::NotFound;
-    check("wanted, unknown", &assertion(MISSING), no(Refusal::CouldNotRun { role: Red, why }));
+    check("wanted, unknown", &assertion(MISSING), no(ProofRefusal::CouldNotRun { role: Red, why }));
 }
 
 #[test]
@@ -344,7 +348,7 @@ fn on_a_failing_base_reports_decide() {
     let green = story().report(Candidate, PASS, &[("a", Passed), ("b", Passed), ("new", Passed)]);
     check("mends all", &green, yes(Strength::ProvenByReport));
 
-    let broken = |cases| no(Refusal::Breaks { tests: cases });
+    let broken = |cases| no(ProofRefusal::Breaks { tests: cases });
     let breaks = story().report(Candidate, FAIL, &[("a", Failed), ("new", Passed)]);
     check("breaks", &breaks, broken(vec!["a".to_owned()]));
     for lost in [&[("new", Passed)][..], &[("a", Skipped), ("new", Passed)]] {
@@ -354,14 +358,14 @@ fn on_a_failing_base_reports_decide() {
         check("may lose", &allowed, yes(Strength::ProvenByReport));
     }
     let vacuous = story().report(Red, FAIL, &[("a", Passed), ("b", Failed), ("new", Passed)]);
-    check("vacuous", &vacuous, no(Refusal::NoRedTest));
+    check("vacuous", &vacuous, no(ProofRefusal::NoRedTest));
     let flaky = story().set(|s| {
         s.ends.insert((Red, VerifyAgain), reported(FAIL, &[("b", Failed), ("new", Passed)]));
     });
-    check("flaky", &flaky, no(Refusal::NoRedTest));
+    check("flaky", &flaky, no(ProofRefusal::NoRedTest));
     for role in [Base, Red, Candidate] {
         let none = story().with(role, Judge, FAIL);
-        check("no report", &none, no(Refusal::NoReport { role }));
+        check("no report", &none, no(ProofRefusal::NoReport { role }));
     }
 }
 
@@ -369,18 +373,18 @@ fn on_a_failing_base_reports_decide() {
 fn the_report_reads_well() {
     let proven = honest().set(|s| s.config.build = Some(vec!["make".into()])).play(|_| 0);
     insta::assert_snapshot!(proven.to_string().trim_end(), @r"
-    proven: the base passes, its tests fail without the change (twice) and pass with it (red: assertion)
+    proved: the base passes, its tests fail without the change (twice) and pass with it (red: assertion)
     - the base, tree 7b47361a: passes
-    - the base with the change's tests alone, tree ba19e9c3: fails (exit code 1)
-    - the base with the change's tests alone (again), tree ba19e9c3: fails (exit code 1)
-    - the base with the change's tests alone (build), tree ba19e9c3: passes
+    - the base with only the change's tests, tree ba19e9c3: fails (exit code 1)
+    - the base with only the change's tests (again), tree ba19e9c3: fails (exit code 1)
+    - the base with only the change's tests (build), tree ba19e9c3: passes
     - the candidate, tree b2452d1e: passes
     ");
     let refused = honest().with(Red, Judge, PASS).play(|_| 0);
     insta::assert_snapshot!(refused.to_string().trim_end(), @r"
-    the tests pass without the change (the base with the change's tests alone passes); write one that fails for the lack of it
+    the tests pass without the change (the base with only the change's tests passes); write one that fails for the lack of it
     - the base, tree 7b47361a: passes
-    - the base with the change's tests alone, tree ba19e9c3: passes
+    - the base with only the change's tests, tree ba19e9c3: passes
     - the candidate, tree b2452d1e: passes
     ");
     assert_eq!(refused.telling_tail(), Some("ended 0"));

@@ -1,22 +1,22 @@
 //! What each transition does to the record.
 
 use super::{
-    Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Heard, Interrupt, Posted,
-    PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
+    AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
+    Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
 use crate::impediment::{Impeded, Impediment};
 use crate::plan::{RedCause, TurnCause};
-use crate::request::{Asked, Request};
+use crate::request::{PersonRequest, Request};
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
 
 impl Run {
-    /// The record after `transition`, which happened `at`.
+    /// The record after `transition`, which happened at `at`.
     ///
-    /// Total: a transition that does not fit the record changes nothing, since a
-    /// journal that was cut or edited is named by its hash chain, not by a panic.
+    /// Total: a transition that does not fit the record changes nothing, because truncated or
+    /// edited journals are reported by the hash chain and not by a panic.
     pub fn apply(&mut self, at: At, transition: Transition) {
         match transition {
             Transition::Admitted { run } => *self = *run,
@@ -61,7 +61,7 @@ impl Run {
                 }
             }),
             Transition::CandidateAnswered { stage } => {
-                self.on_candidate(|candidate| candidate.hear(stage));
+                self.on_candidate(|candidate| candidate.record_answer(stage));
             }
             Transition::BaseRed { commit } => self.on_candidate(|one| one.base_is_red(commit, at)),
             Transition::TryRemoved { n } => self.remove_try(n, at),
@@ -87,7 +87,7 @@ impl Run {
             Transition::Attributed { cause } => self.attribute(at, cause),
             Transition::LabelsSeen { labels } => self.labels_seen = labels,
             Transition::Cancelled { cancel } => self.cancel = Some(cancel),
-            Transition::Asked { asked, answer } => self.hear(at, asked, answer),
+            Transition::Asked { asked, answer } => self.answer_request(at, asked, answer),
             Transition::Questioned { asked, until } => self.question(at, asked, until),
             Transition::Answered { n, answer } => self.give(n, Given { at, by: None, answer }),
             Transition::CommentBegun => self.posted = Some(Posted { at, id: None }),
@@ -127,7 +127,7 @@ impl Run {
         }
         self.on_candidate(|candidate| {
             if candidate.commit != commit {
-                // What was said of another commit says nothing of this one.
+                // What was found out about another commit does not apply to this one.
                 candidate.stages.clear();
                 (candidate.guardrails, candidate.proof) = (None, None);
             }
@@ -186,7 +186,7 @@ impl Run {
         self.start = Some(start);
     }
 
-    fn hear(&mut self, at: At, asked: Asked, answer: String) {
+    fn answer_request(&mut self, at: At, asked: PersonRequest, answer: String) {
         if self.heard.iter().any(|heard| heard.asked.id == asked.id) {
             return;
         }
@@ -205,10 +205,10 @@ impl Run {
             | Request::Release
             | Request::Unclear { .. } => {}
         }
-        self.heard.push(Heard { asked, at, answer, turn: None });
+        self.heard.push(AnsweredRequest { asked, at, answer, turn: None });
     }
 
-    /// Closes whatever pause is open.
+    /// Closes the open pause, if any.
     pub(super) fn unpause(&mut self, at: At) {
         for pause in &mut self.pauses {
             pause.to.get_or_insert(at);
@@ -260,10 +260,10 @@ impl Run {
         if let Some(landed) = self.landed_mut() {
             let known = landed.stage(&stage.name).map(|known| known.answer);
             if stage.answer == StageAnswer::Failure && known != Some(StageAnswer::Failure) {
-                // What was said of another stage's failure says nothing of this one.
+                // What was found out about another stage's failure does not apply to this one.
                 landed.red = None;
             }
-            landed.hear(stage);
+            landed.record_answer(stage);
         }
     }
 
@@ -275,8 +275,7 @@ impl Run {
         }
     }
 
-    /// The fix-forward clock runs from the first red of ours, when its stage said so,
-    /// and from no other.
+    /// The fix-forward clock starts at the first red of ours, when its stage reported it.
     fn attribute(&mut self, at: At, cause: RedCause) {
         let Some(landed) = self.landed_mut() else { return };
         landed.red = Some(cause);

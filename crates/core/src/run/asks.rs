@@ -1,8 +1,8 @@
-//! What the agent asked in a run, who answered it, and how people name it.
+//! The agent's questions in a run, who answered them, and how people refer to them.
 //!
-//! A question is recorded when it is first seen, with the time at which policy answers
-//! it, and answered once: by a person or by policy, whoever is recorded first. The
-//! record decides; telling the agent follows from it and may be repeated.
+//! A question is recorded when it is first seen, with the time at which policy answers it, and
+//! answered once, by a person or by policy, whichever is recorded first. The record decides; giving
+//! the agent the answer follows from it and may be repeated.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,52 +12,52 @@ use crate::ids::{Actor, At, IssueRef};
 use crate::request::{self, Request};
 use crate::text::line;
 
-/// What the agent is told where a person refuses and says no more.
+/// What the agent is told if a person refuses without a reason.
 const REFUSED: &str = "A person has refused this. Find another way; if there is none, say in a \
                        final message what you need, and stop.";
 
-/// Something that the agent asked, and what it is told.
+/// A question of the agent and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
-    /// From 1, over the whole run: people name it by this.
+    /// Its number from 1, over the whole run, by which people refer to it.
     pub n: u32,
-    /// What is asked.
+    /// The question.
     pub asked: Asked,
-    /// When the run took note of it.
+    /// When the run recorded it.
     pub at: At,
     /// When policy answers it, unless a person has.
     pub until: At,
-    /// The answer; the first stays.
+    /// The answer; the first one stays.
     pub given: Option<Given>,
 }
 
-/// An answer that is decided.
+/// A recorded answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Given {
     /// When.
     pub at: At,
-    /// Who gave it; none where policy did.
+    /// Who gave it; none if policy did.
     pub by: Option<Actor>,
-    /// What the agent is told.
+    /// The answer.
     pub answer: Answer,
 }
 
-/// What an answer is about.
+/// The kind of answer that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wants {
-    /// A question, which words answer.
+    /// Words, for an open question.
     Words,
-    /// A permission, which is given or refused.
+    /// A permission, to be granted or refused.
     Permission,
 }
 
 impl Question {
-    /// What it wants of a person.
+    /// The kind of answer that it wants.
     pub fn wants(&self) -> Wants {
         if self.asked.question { Wants::Words } else { Wants::Permission }
     }
 
-    /// Whether the agent can be told something at `now`.
+    /// Whether the agent can be given an answer at `now`.
     pub fn is_due(&self, now: At) -> bool {
         self.given.is_some() || now >= self.until
     }
@@ -67,7 +67,7 @@ impl Question {
         self.until > self.at
     }
 
-    /// What is asked, in one short line.
+    /// The question in one short line.
     pub fn line(&self) -> String {
         line(&self.asked.what, 160)
     }
@@ -84,7 +84,7 @@ impl Question {
         }
     }
 
-    /// What a doorbell says of it, for a run on `issue`.
+    /// What a doorbell says about it, for a run on `issue`.
     pub fn detail(&self, issue: &IssueRef) -> String {
         let (what, n) = (&self.asked.what, self.n);
         let until = self.until.strftime("%Y-%m-%d %H:%M:%S UTC");
@@ -104,33 +104,33 @@ impl Question {
 }
 
 impl Turn {
-    /// What the agent asked under this id.
+    /// The question with this id.
     pub fn question(&self, id: &str) -> Option<&Question> {
         self.questions.iter().find(|question| question.asked.id == id)
     }
 }
 
 impl Run {
-    /// Everything that the agent asked, oldest first.
+    /// All questions of the agent, oldest first.
     pub fn questions(&self) -> impl Iterator<Item = &Question> {
         let turns = self.attempts.iter().flat_map(|attempt| &attempt.turns);
         turns.flat_map(|turn| &turn.questions)
     }
 
-    /// What the agent asked in the turn under way and nobody has answered, oldest first.
+    /// The unanswered questions of the current turn, oldest first.
     pub fn open_questions(&self) -> impl Iterator<Item = &Question> {
         self.asked_in_turn().filter(|question| question.given.is_none())
     }
 
-    /// The question that somebody answers who said so `at`, by its number or because it
-    /// alone was open then; or why there is none. What came up later was not meant.
+    /// The question that an answer given `at` refers to, by its number or because it alone was open
+    /// at that time; or why there is none. A question that came up later was not meant.
     pub fn meant(&self, ask: Option<u32>, wants: Wants, at: At) -> Result<&Question, String> {
         let found = ask.map_or_else(|| self.alone(wants, at), |n| self.numbered(n, wants))?;
         match &found.given {
             None => Ok(found),
             Some(given) => {
                 let by = given.by.as_ref().map_or("policy", |by| by.login.as_str());
-                Err(format!("what the agent asked as {} was answered already, by {by}", found.n))
+                Err(format!("question {} was already answered by {by}", found.n))
             }
         }
     }
@@ -145,13 +145,13 @@ impl Run {
             Some(question) if question.wants() == wants => Ok(question),
             Some(other) => Err(other.wants_another()),
             None if self.questions().any(|question| question.n == n) => {
-                Err(format!("what the agent asked as {n} is over with its turn"))
+                Err(format!("question {n} ended with its turn"))
             }
-            None => Err(format!("the agent asked nothing as {n}")),
+            None => Err(format!("there is no question {n}")),
         }
     }
 
-    /// The one question that was open `at`.
+    /// The only question that was open `at`.
     fn alone(&self, wants: Wants, at: At) -> Result<&Question, String> {
         let then = |question: &&Question| {
             let given = question.given.as_ref();
@@ -167,7 +167,7 @@ impl Run {
         }
     }
 
-    /// Notes what the agent asks; asked again it is the same.
+    /// Records a question; a repeated one changes nothing.
     pub(super) fn question(&mut self, at: At, asked: Asked, until: At) {
         let n = self.questions().count() as u32 + 1;
         let Some(turn) = self.turn_mut().filter(|turn| turn.ended.is_none()) else { return };
@@ -176,8 +176,7 @@ impl Run {
         }
     }
 
-    /// Takes an answer; the first stays. With the last of them nobody decides any more,
-    /// and the clocks go on.
+    /// Records an answer; the first one stays. After the last open question the clocks resume.
     pub(super) fn give(&mut self, n: u32, given: Given) {
         let at = given.at;
         let turn = self.turn_mut().filter(|turn| turn.ended.is_none());
@@ -191,8 +190,8 @@ impl Run {
         }
     }
 
-    /// Takes a person's answer.
-    pub(super) fn give_asked(&mut self, at: At, said: &request::Asked) {
+    /// Records a person's answer.
+    pub(super) fn give_asked(&mut self, at: At, said: &request::PersonRequest) {
         let (ask, wants, answer) = match &said.what {
             Request::Answer { ask, text } => {
                 (*ask, Wants::Words, Answer::Say { text: text.clone() })
@@ -217,13 +216,13 @@ impl Run {
 }
 
 impl Question {
-    /// That another verb answers it.
+    /// That it needs another verb.
     fn wants_another(&self) -> String {
         let n = self.n;
         match self.wants() {
-            Wants::Words => format!("what the agent asks as {n} is a question: `afk answer` it"),
+            Wants::Words => format!("{n} is an open question: use `afk answer`"),
             Wants::Permission => {
-                format!("what the agent asks as {n} is a permission: `afk allow` or `afk deny` it")
+                format!("{n} asks for a permission: use `afk allow` or `afk deny`")
             }
         }
     }
@@ -232,18 +231,18 @@ impl Question {
 impl Wants {
     fn nothing_open(self) -> String {
         match self {
-            Self::Words => "the agent asks no question now",
-            Self::Permission => "the agent asks for no permission now",
+            Self::Words => "the agent has no open question",
+            Self::Permission => "the agent does not ask for a permission",
         }
         .to_owned()
     }
 }
 
-/// That several wait, and by which name.
+/// That several are open, with their numbers.
 fn name_one(several: &[&Question]) -> String {
     let names = several.iter().map(|one| format!("`--ask {}` ({})", one.n, one.line()));
     format!(
-        "the agent asks {} things, name one: {}",
+        "the agent has {} open questions; name one: {}",
         several.len(),
         names.collect::<Vec<_>>().join(", ")
     )

@@ -1,5 +1,4 @@
-//! What is said of a run beyond its record: counters, phase, keys. Derived each time,
-//! stored nowhere.
+//! What follows from a run's record: counters, phase, keys. Computed each time, never stored.
 
 use jiff::SignedDuration;
 
@@ -12,9 +11,9 @@ use crate::spend::Ledger;
 use crate::usd::Usd;
 use crate::verdict::{Stages, Verdict, fold};
 
-/// A usage limit whose end nobody told is tried again after this, at the earliest.
+/// Minimum wait before a usage limit without a known reset time is tried again.
 const UNTOLD_RESET: SignedDuration = SignedDuration::from_mins(15);
-/// No usage limit lasts longer: a week, and clocks that differ.
+/// Maximum duration of a usage limit: a week, and some for clocks that differ.
 const LONGEST_LIMIT: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 impl Run {
@@ -35,8 +34,7 @@ impl Run {
         (attempt.refused.is_none() && candidate.landed_at.is_none()).then_some(candidate)
     }
 
-    /// The newest candidate, where a push of it was begun and nobody has read since
-    /// whether it landed.
+    /// The newest candidate, if a push of it was begun and its result has not been read since.
     pub fn sent(&self) -> Option<&Candidate> {
         let newest = self.attempt()?.candidates.last()?;
         (newest.sent_at.is_some() && newest.landed_at.is_none()).then_some(newest)
@@ -47,9 +45,9 @@ impl Run {
         (1..).zip(self.attempts.iter().flat_map(|attempt| &attempt.candidates))
     }
 
-    /// What this run found out about `commit` of the default branch: the verdict where the run
-    /// landed it, and red where its own candidate failed there like its base. None where it
-    /// found out nothing decisive.
+    /// What this run found out about `commit` of the default branch: its verdict if the run landed
+    /// it, or red if a candidate of the run failed there like its base. None if it found out
+    /// nothing decisive.
     pub fn verdict_on(&self, commit: &Oid, stages: Option<&Stages>) -> Option<Verdict> {
         let decisive = |verdict| match verdict {
             Verdict::Red | Verdict::Green => Some(verdict),
@@ -70,8 +68,8 @@ impl Run {
         format!("afk/try/{}/{n}", self.id)
     }
 
-    /// The candidates whose branch may still be on the remote and serves nothing any more:
-    /// landed, refused, superseded, or the run is at its end.
+    /// The candidates whose branch may still be on the remote but is no longer needed: landed,
+    /// refused, superseded, or the run has ended.
     pub fn spent_tries(&self) -> Vec<u32> {
         let newest = self.candidates().last().map(|(n, _)| n);
         let under_way = newest.filter(|_| self.candidate().is_some() && self.conclusion.is_none());
@@ -85,9 +83,9 @@ impl Run {
         self.attempts.iter().rev().find_map(Attempt::landed)
     }
 
-    /// What stands below this run's `commit`, which was put on `base`: the newest commit
-    /// that is not the run's own, and what the run had landed below that, oldest first.
-    pub fn foundation<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
+    /// The history below this run's `commit`, whose parent is `base`: the newest commit that is not
+    /// the run's own, and what the run had landed on top of that, oldest first.
+    pub fn base_under<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
         let all = self.candidates().map(|(_, one)| one).take_while(|one| one.commit != *commit);
         let mut landed: Vec<_> = all.filter(|one| one.landed_at.is_some()).collect();
         let mut base = base;
@@ -97,31 +95,31 @@ impl Run {
         (base, landed)
     }
 
-    /// The commit that the next work is measured against: the newest head that landed
-    /// or commit that the workspace was reset to, else the start.
+    /// The commit that the next work is compared with: the newest head that landed or commit that
+    /// the workspace was reset to, otherwise the start.
     pub fn base(&self) -> Option<&Oid> {
         let newest = self.attempts.iter().rev().find_map(Attempt::base);
         newest.or(self.start.as_ref().map(|start| &start.base))
     }
 
-    /// Whether the workspace is to be reset before the newest turn is started: for a
-    /// fix-forward, and wherever it still stands on commits that landed as another.
+    /// Whether the workspace must be reset before the newest turn is started: for a fix-forward,
+    /// and whenever it is still at commits that landed as another commit.
     pub fn needs_reset(&self) -> bool {
         let Some((newest, before)) = self.attempts.split_last() else { return false };
-        // The newest that either landed or was reset decides.
+        // The newest attempt that landed or was reset decides.
         let last = before.iter().rev().find(|attempt| attempt.base().is_some());
         let behind = last.is_some_and(|attempt| attempt.landed().is_some());
         let ours = !self.agent_lands();
         ours && newest.reset.is_none() && (behind || newest.cause == TurnCause::FixForward)
     }
 
-    /// When the issue was released, by the tracker's clock: what people wrote on it
-    /// after that, they wrote to this run.
+    /// When the issue was released, by the tracker's clock: comments after that are meant for this
+    /// run.
     pub fn released_at(&self) -> At {
         self.release.as_ref().map_or(self.admitted_at, |release| release.at)
     }
 
-    /// Whether a person asked for another try since `at`.
+    /// Whether a person requested a retry since `at`.
     pub fn retry_asked_since(&self, at: At) -> bool {
         self.heard.iter().any(|heard| heard.asked.what == Request::Retry && heard.at >= at)
     }
@@ -153,8 +151,8 @@ impl Run {
         count(&self.attempts, |attempt| attempt.cause == TurnCause::FixForward)
     }
 
-    /// Failed turns in a row, newest last: what executor retries are counted by. What a turn
-    /// could not help neither counts nor comes between.
+    /// Consecutive failed turns, newest last, which the limit of retries counts. Turns that ended
+    /// through no fault of theirs neither count nor reset the count.
     pub fn failures_in_a_row(&self) -> u32 {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
         let ends = turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how));
@@ -165,7 +163,8 @@ impl Run {
         failed.count() as u32
     }
 
-    /// Turns that a usage limit ended since one last came further, failures between them or not.
+    /// Consecutive turns that a usage limit ended, with or without failures between them, since a
+    /// turn got further.
     pub fn limits_in_a_row(&self) -> u32 {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
         let ends = turns.map(|turn| turn.ended.as_ref().map(|ended| &ended.how));
@@ -183,8 +182,8 @@ impl Run {
         broken.filter(|how| matches!(how, Some(TurnEnd::Limited { .. }))).count() as u32
     }
 
-    /// When the usage limit that ended the newest turn is taken to have reset. What is told
-    /// of it is believed between a pause that grows and the longest that a limit lasts.
+    /// When the usage limit that ended the newest turn is assumed to have reset. A reported time is
+    /// believed within bounds: a growing pause, and the longest that a limit lasts.
     pub fn limit_over(&self) -> Option<At> {
         let ended = self.turn()?.ended.as_ref()?;
         let TurnEnd::Limited { resets_at } = ended.how else { return None };
@@ -201,8 +200,8 @@ impl Run {
             return Phase::Done;
         }
         if self.landed().is_some() {
-            // `command` stages are the repo's CI, and one that passed is not all of
-            // them: its box is ticked with the last, which is when all is done.
+            // `command` stages are the repo's CI, and one of them is not all: its box is ticked
+            // with the last, which is when all is done.
             return Phase::Ci;
         }
         match self.candidate().and_then(|candidate| candidate.proof.as_ref()) {
@@ -225,8 +224,7 @@ impl Run {
 }
 
 impl Ended {
-    /// Whether its executor ever heard of the turn: one that was stopped on the way there
-    /// left nothing.
+    /// Whether its executor ever received the turn: one that was stopped before that left nothing.
     pub fn started(&self) -> bool {
         !(matches!(self.how, TurnEnd::Interrupted | TurnEnd::Stalled)
             && self.facts == TurnFacts::default())
@@ -234,12 +232,12 @@ impl Ended {
 }
 
 impl Attempt {
-    /// What of it landed.
+    /// The commit of it that landed.
     fn landed(&self) -> Option<&Candidate> {
         self.candidates.iter().rev().find(|candidate| candidate.landed_at.is_some())
     }
 
-    /// What it says of the commit that the next work is measured against.
+    /// The commit that it sets for the next work to be compared with.
     fn base(&self) -> Option<&Oid> {
         let landed = self.landed().map(|landed| &landed.head);
         landed.or(self.reset.as_ref().map(|reset| &reset.onto))

@@ -1,13 +1,15 @@
-//! Why a run ends, in sentences for people: what the journal keeps, the comment says and
-//! the doorbell rings.
+//! Why a run ends, in sentences for people: kept in the journal, shown in the comment, sent with
+//! the doorbell.
 //!
-//! How it ends is the plan's. Both follow from the record and from what the pass saw, so
+//! How it ends is decided by the plan. Both follow from the record and from what the pass saw, so
 //! that a replay gives them again.
 
 use super::{Candidate, Limits, Run, Seen, TurnEnd};
 use crate::impediment::Impediment;
 use crate::message::RUN_TRAILER;
-use crate::plan::{self, Alive, End, Evidence, Gates, Landed, Obstacle, Situation, Turn, Work};
+use crate::plan::{
+    self, Alive, End, EvidenceState, Gates, Landed, Obstacle, Situation, TurnState, Work,
+};
 use crate::verdict::StageAnswer;
 
 impl Run {
@@ -38,7 +40,7 @@ impl Run {
         parts.collect::<Vec<_>>().join("; ")
     }
 
-    /// The newest error of its passes, or of its newest turn, while it lasts.
+    /// The newest error of its passes, or of its newest turn, while it persists.
     fn last_error(&self, seen: &Seen) -> Option<String> {
         let turn = || match &self.turn()?.ended.as_ref()?.how {
             TurnEnd::Failed { message }
@@ -62,12 +64,12 @@ impl Run {
         .to_owned()
     }
 
-    /// Why a person has to go on with it, in the order of the plan's rows.
+    /// Why a person has to take over, in the order of the plan's rows.
     fn stopped_because(&self, seen: &Seen, limits: &Limits, now: &Situation) -> String {
         if let Some(impediment) = self.impediment().filter(|_| now.obstacle != Obstacle::Nothing) {
             return impediment.sentence();
         }
-        if now.landed == (Landed::Green { evidence: Evidence::Refused }) {
+        if now.landed == (Landed::Green { evidence: EvidenceState::Refused }) {
             return self.landed_because(limits, now);
         }
         if now.spent {
@@ -80,7 +82,7 @@ impl Run {
         if let Some(cancel) = &self.cancel {
             return match self.landed().filter(|_| seen.dropped) {
                 Some(landed) => format!(
-                    "the repository is not configured any more, so that nobody follows what \
+                    "the repository is no longer configured, so that nobody follows what \
                      landed as {}: see what its stages say",
                     landed.commit.short()
                 ),
@@ -88,20 +90,20 @@ impl Run {
             };
         }
         match now.turn {
-            Turn::None { gates: Gates::Refused } => self.let_go_because(),
-            Turn::Failed { .. } | Turn::Limited { .. } | Turn::Unavailable { .. } => {
-                self.turn_because()
-            }
-            Turn::Finished { work: Work::New(candidate), .. } => {
+            TurnState::None { gates: Gates::Refused } => self.let_go_because(),
+            TurnState::Failed { .. }
+            | TurnState::Limited { .. }
+            | TurnState::Unavailable { .. } => self.turn_because(),
+            TurnState::Finished { work: Work::New(candidate), .. } => {
                 self.candidate_because(candidate, limits, now)
             }
-            Turn::None { gates: Gates::Open | Gates::Unreadable }
-            | Turn::NotStarted { .. }
-            | Turn::Asking { .. }
-            | Turn::Running { .. }
-            | Turn::Unknown
-            | Turn::Interrupted
-            | Turn::Finished { work: Work::Nothing, .. } => self.landed_because(limits, now),
+            TurnState::None { gates: Gates::Open | Gates::Unreadable }
+            | TurnState::NotStarted { .. }
+            | TurnState::Asking { .. }
+            | TurnState::Running { .. }
+            | TurnState::Unknown
+            | TurnState::Interrupted
+            | TurnState::Finished { work: Work::Nothing, .. } => self.landed_because(limits, now),
         }
     }
 
@@ -110,7 +112,7 @@ impl Run {
         let how = self.turn().and_then(|turn| turn.ended.as_ref()).map(|ended| &ended.how);
         let what = match how {
             Some(TurnEnd::Failed { message } | TurnEnd::Hopeless { message }) => message.clone(),
-            Some(TurnEnd::Stalled) => "the agent made no sound and was stopped".to_owned(),
+            Some(TurnEnd::Stalled) => "the agent went silent and was stopped".to_owned(),
             Some(TurnEnd::Lost) => "the agent's process was lost".to_owned(),
             Some(TurnEnd::Unavailable { message, .. }) => {
                 let since = self.unavailable().map(|found| found.since);
@@ -119,7 +121,7 @@ impl Run {
             }
             Some(TurnEnd::Limited { .. }) => {
                 return format!(
-                    "a usage limit ended {} turns, one after the other: see what the account may \
+                    "a usage limit ended {} consecutive turns: check what the account may \
                      use, or give the agent another credential, then label the issue again",
                     self.limits_in_a_row()
                 );
@@ -131,39 +133,39 @@ impl Run {
         if failures > 1 { format!("{what} ({failures} times in a row)") } else { what }
     }
 
-    /// What stands against the candidate.
+    /// What speaks against the candidate.
     fn candidate_because(
         &self,
-        candidate: plan::Candidate,
+        candidate: plan::CandidateState,
         limits: &Limits,
         now: &Situation,
     ) -> String {
         let said = match candidate {
-            plan::Candidate::Breached => {
+            plan::CandidateState::Breached => {
                 let report = self.candidate().and_then(|one| one.guardrails.as_ref());
                 report.map(|report| format!("a guardrail is breached:\n{report}"))
             }
-            plan::Candidate::Refused(_) => {
+            plan::CandidateState::Refused(_) => {
                 let refused = self.attempt().and_then(|attempt| attempt.refused.as_ref());
                 refused.map(|refused| match self.refusals() {
                     0 | 1 => refused.detail.clone(),
                     n => format!("{} (refused {n} times)", refused.detail),
                 })
             }
-            plan::Candidate::Pushed { .. } => self.unanswered(limits),
-            plan::Candidate::Excused { .. } => self.never_mended(limits),
-            plan::Candidate::Unmerged
-            | plan::Candidate::Unjudged { .. }
-            | plan::Candidate::Clear
-            | plan::Candidate::Untried
-            | plan::Candidate::PullRequestUnopened
-            | plan::Candidate::PullRequestOpen
-            | plan::Candidate::PullRequestMerged => Some(self.landed_because(limits, now)),
+            plan::CandidateState::Pushed { .. } => self.unanswered(limits),
+            plan::CandidateState::Excused { .. } => self.never_mended(limits),
+            plan::CandidateState::Unmerged
+            | plan::CandidateState::Unjudged { .. }
+            | plan::CandidateState::Clear
+            | plan::CandidateState::Untried
+            | plan::CandidateState::PullRequestUnopened
+            | plan::CandidateState::PullRequestOpen
+            | plan::CandidateState::PullRequestMerged => Some(self.landed_because(limits, now)),
         };
         said.unwrap_or_default()
     }
 
-    /// That nobody answered about the candidate on its own branch.
+    /// That no stage answered about the candidate on its own branch.
     fn unanswered(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let (name, about) = (awaited(candidate, limits)?, self.on_its_branch(candidate));
@@ -189,12 +191,12 @@ impl Run {
         })
     }
 
-    /// That nobody mended the base that fails where the candidate does.
+    /// That nobody fixed the base, which fails as the candidate does.
     fn never_mended(&self, limits: &Limits) -> Option<String> {
         let candidate = self.candidate()?;
         let base = candidate.red_bases.last().unwrap_or(&candidate.base);
         Some(format!(
-            "stage {} fails on {}, and on {} of {branch}, too, which nobody mended within {} \
+            "stage {} fails on {}, and on {} of {branch}, too, which nobody fixed within {} \
              minutes, so it did not land: mend {branch}, then label the issue again",
             awaited(candidate, limits)?,
             self.on_its_branch(candidate),
@@ -204,13 +206,13 @@ impl Run {
         ))
     }
 
-    /// The newest candidate, for people, and where it was pushed to be tried.
+    /// The newest candidate, for people, and the branch on which it was tested.
     fn on_its_branch(&self, candidate: &Candidate) -> String {
         let branch = self.candidates().last().map(|(n, _)| self.try_branch(n));
         format!("{} on {}", candidate.commit.short(), branch.unwrap_or_default())
     }
 
-    /// What is the matter with what landed; without a landing, that nothing was committed.
+    /// What is wrong with what landed; without a landing, that nothing was committed.
     fn landed_because(&self, limits: &Limits, now: &Situation) -> String {
         let Some(landed) = self.landed() else {
             let said = self.turn().and_then(|turn| turn.ended.as_ref());
@@ -250,13 +252,13 @@ impl Run {
             return "the agent stopped without a commit".to_owned();
         }
         format!(
-            "the agent stopped without a commit on what it had checked out (its work on {} does \
+            "the agent stopped without a commit on the branch that it had checked out (its work on {} does \
              not count)",
             elsewhere.join(", ")
         )
     }
 
-    /// The default branch; empty until the workspace was made.
+    /// The default branch; empty until the workspace was created.
     pub fn branch(&self) -> &str {
         self.start.as_ref().map_or("", |start| &start.branch)
     }

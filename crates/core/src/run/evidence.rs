@@ -1,10 +1,10 @@
-//! The evidence bundle of a run, made of its record alone.
+//! The evidence bundle of a run, made from its record only.
 
 use super::{Candidate, Ended, Run, TurnEnd};
 use crate::digest::Digest;
 use crate::elapsed::elapsed;
 use crate::evidence::{
-    Attribution, Effort, Evidence, RedEvidence, Release, ReleasedBy, SandboxStrength, StageEvidence,
+    Effort, Evidence, RedEvidence, RedFault, Release, ReleasedBy, SandboxStrength, StageEvidence,
 };
 use crate::gates::Dispatcher;
 use crate::plan::RedCause;
@@ -72,8 +72,8 @@ impl Run {
             stage: stage.name.clone(),
             at: stage.at,
             attribution: match candidate.red {
-                Some(RedCause::Ours) | None => Attribution::Ours,
-                Some(RedCause::NotOurs) => Attribution::Base,
+                Some(RedCause::Ours) | None => RedFault::Ours,
+                Some(RedCause::NotOurs) => RedFault::Base,
             },
             mended_by: later,
         })
@@ -97,8 +97,8 @@ impl Run {
         }
     }
 
-    /// One digest for all transcripts; none while a finished turn lacks its own. A
-    /// turn that was stopped before it began has none.
+    /// One digest for all transcripts; none if a finished turn has none. A turn that was stopped
+    /// before it began has none.
     fn transcript(&self) -> Option<Digest> {
         let lacks = |end: &Ended| {
             matches!(end.how, TurnEnd::Finished { .. }) && end.facts.transcript.is_none()

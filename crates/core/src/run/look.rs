@@ -1,14 +1,14 @@
-//! What a pass must look at, derived from the record alone: a pass observes only
-//! what its decision needs.
+//! What a pass must observe, derived from the record only: a pass observes only what its decision
+//! needs.
 
 use super::{Ended, Run, TurnEnd, TurnSeen};
 
-/// The questions that a pass puts to the world.
+/// What a pass must observe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Look {
-    /// The issue: labels, events, comment. Asked of every run that is not settled.
+    /// The issue: labels, events, comment. For every run that is not settled.
     pub issue: bool,
-    /// Every gate, live: asked until the first turn is begun, and after that while
+    /// Every gate, live: queried until the first turn is begun, and after that while
     /// [`Run::is_unstarted`].
     pub gates: bool,
     /// The turn with this number.
@@ -18,9 +18,9 @@ pub struct Look {
 }
 
 impl Run {
-    /// Whether no executor has heard of any turn of this run, where the newest was seen as
-    /// `turn`. Between the record of a turn and its start there may be a crash, a hook, an
-    /// executor that is away: what closes meanwhile closes in time.
+    /// Whether no executor has received any turn of this run, if the newest was seen as `turn`.
+    /// Between the record of a turn and its start there may be a crash, a hook, or an unavailable
+    /// executor; a gate that closes meanwhile still counts.
     pub fn is_unstarted(&self, turn: Option<&TurnSeen>) -> bool {
         turn == Some(&TurnSeen::Absent) && !self.ends().any(Ended::started)
     }

@@ -1,9 +1,9 @@
 //! A run: what was decided and what was found, from admission to outcome.
 //!
-//! The record grows only by [`Transition`]s, one journal row each; everything
-//! else that is said of a run (its phase, its counters, its situation) is derived.
-//! What a pass must look at is [`Run::look`]; what it saw becomes transitions by
-//! [`record`]; what it does next is the plan of [`Run::situation`].
+//! The record grows only by [`Transition`]s, one journal row each; everything else about a run (its
+//! phase, its counters, its situation) is derived. What a pass must observe is [`Run::look`];
+//! [`record`] turns what it saw into transitions; what it does next is the plan of
+//! [`Run::situation`].
 
 mod apply;
 mod asks;
@@ -48,7 +48,7 @@ use crate::impediment::Impeded;
 use crate::issue::{IssueEvent, Permission};
 use crate::plan::{End, RedCause, Refusal, TurnCause};
 use crate::proof::ProofReport;
-use crate::request::Asked;
+use crate::request::PersonRequest;
 use crate::usd::Usd;
 use crate::workflow::Workflow;
 
@@ -61,62 +61,62 @@ pub struct Run {
     pub issue: IssueRef,
     /// Who dispatched it.
     pub dispatcher: Dispatcher,
-    /// Who released the issue; none where a person dispatched an issue by hand.
+    /// Who released the issue; none if a person dispatched an issue by hand.
     pub release: Option<Release>,
     /// The content that was approved; the only issue text an agent ever sees.
     pub pinned: Pinned,
     /// When it was admitted.
     pub admitted_at: At,
-    /// The issue's newest event then: what the tracker tells after it is since the
-    /// admission, whatever either clock says. None in records from before it was kept.
+    /// The issue's newest event at that time: whatever the tracker reports after it happened since
+    /// the admission, whatever either clock says. None in records from before it was kept.
     #[serde(default)]
     pub last_event: Option<IssueEvent>,
-    /// Its repo was on the allowlist then: taking it off is an event that cancels a run that
-    /// a person began, too. None was, by records from before it was kept.
+    /// Whether its repo was on the allowlist then: taking it off then also cancels a run that a
+    /// person began. False in records from before it was kept.
     #[serde(default)]
     pub enrolled: bool,
-    /// What was reserved of the spend caps for it.
+    /// What was reserved of the spending caps for it.
     pub budget: Usd,
-    /// Where its work starts from; known once the workspace is made.
+    /// Where its work starts from; known once the workspace was created.
     pub start: Option<Start>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
-    /// When a landed commit first went red by our doing: the fix-forward clock's start.
+    /// When a landed commit first went red by our fault: the start of the fix-forward clock.
     pub first_red_at: Option<At>,
-    /// Labels that were seen on the issue, so that their loss is an event.
+    /// Labels that were seen on the issue, so that their removal is noticed.
     pub labels_seen: LabelsSeen,
     /// A person's cancel.
     pub cancel: Option<Cancel>,
-    /// What people asked of it, oldest first.
-    pub heard: Vec<Heard>,
+    /// Requests to it, oldest first.
+    pub heard: Vec<AnsweredRequest>,
     /// Its comment on the issue; none before it is posted for the first time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub posted: Option<Posted>,
-    /// Since when what is alive has been told to stop; none while nothing is.
+    /// Since when agent and jobs have been told to stop; none if they have not.
     pub stopping_since: Option<At>,
-    /// Stretches in which none of its clocks goes on.
+    /// Intervals in which all of its clocks stop.
     pub pauses: Vec<Pause>,
-    /// What was last in the way of its passes.
+    /// The newest impediment of its passes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub impeded: Option<Impeded>,
     /// How it ended.
     pub conclusion: Option<Conclusion>,
-    /// When the world showed every effect of the outcome: the lock is free again.
+    /// When the world showed every effect of the outcome and the lock became free.
     pub settled_at: Option<At>,
 }
 
 /// Who released an issue to the loop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
-    /// Who put the ready label on, or asked for it.
+    /// Who added the ready label, or requested it.
     pub by: Actor,
     /// When they did.
     pub at: At,
-    /// What they may do on the repo; none where they are listed by id.
+    /// Their permission on the repo; none if they are listed by id.
     pub permission: Option<Permission>,
     /// The label that they released it with.
     pub label: String,
-    /// The request by which they asked for it, where our own account put it on.
+    /// The request for it, if our own account added the label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<String>,
 }
@@ -124,11 +124,11 @@ pub struct Release {
 /// An issue's text as it was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
-    /// The title, cleaned of what a person cannot see.
+    /// The title, without what a person cannot see.
     pub title: String,
-    /// The body, cleaned likewise.
+    /// The body, likewise.
     pub body: String,
-    /// The digest of title and body as the tracker had them.
+    /// The digest of the tracker's title and body.
     pub digest: Digest,
 }
 
@@ -139,7 +139,7 @@ pub struct Start {
     pub branch: String,
     /// Its head at the time.
     pub base: Oid,
-    /// The repo's own policy, as that head has it; none where it has no file.
+    /// The repo's own policy at that head; none if it has no file.
     pub workflow: Option<Box<Workflow>>,
     /// Where its agent works.
     #[serde(default)]
@@ -155,7 +155,7 @@ pub struct LabelsSeen {
     pub in_progress: bool,
 }
 
-/// The run's comment, from the moment in which it was about to be posted.
+/// The run's comment, from the moment when it was about to be posted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Posted {
     /// When that was.
@@ -164,23 +164,23 @@ pub struct Posted {
     pub id: Option<String>,
 }
 
-/// A request that the run has taken.
+/// A request that the run has carried out or refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct AnsweredRequest {
     /// The request.
-    pub asked: Asked,
-    /// When it was taken.
+    pub asked: PersonRequest,
+    /// When that was.
     pub at: At,
     /// What was done about it.
     pub answer: String,
-    /// The turn that told it to the agent.
+    /// The turn that gave it to the agent.
     pub turn: Option<u32>,
 }
 
-/// A person took the issue back.
+/// A person withdrew the issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancel {
-    /// Who, where it is known.
+    /// Who, if known.
     pub by: Option<Actor>,
     /// How.
     pub how: CancelHow,
@@ -188,7 +188,7 @@ pub struct Cancel {
     pub at: At,
 }
 
-/// How a person took an issue back.
+/// How a person withdrew an issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CancelHow {
@@ -200,7 +200,7 @@ pub enum CancelHow {
     Unlocked,
     /// The repo was taken off the allowlist.
     Unenrolled,
-    /// The run was stopped by name.
+    /// The run was stopped by request.
     Stopped,
     /// The pull request was closed, or another took its place.
     PullClosed,
@@ -220,34 +220,34 @@ impl CancelHow {
     }
 }
 
-/// One stretch of a run from a turn to a head commit and what becomes of it.
+/// A stretch of a run from a turn to a head commit and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// From 1.
     pub n: u32,
     /// Why its first turn was begun.
     pub cause: TurnCause,
-    /// What its workspace was put on before the first turn, where the one before landed.
+    /// The reset of its workspace before the first turn, if the previous attempt landed.
     pub reset: Option<Reset>,
     /// Its turns: the first, and the retries and clean-ups that followed.
     pub turns: Vec<Turn>,
-    /// The head that the last turn left, once the workspace was looked at.
+    /// The head that the last turn left, once the workspace was inspected.
     pub left: Option<Left>,
     /// Paths that the agent was asked to commit or discard.
     pub dirty: Vec<String>,
     /// The merges of that head with the default head, newest last.
     pub candidates: Vec<Candidate>,
-    /// Why it was refused, which is the end of it.
+    /// Why it was refused, which ends it.
     pub refused: Option<Refused>,
 }
 
-/// The idle workspace put on the default head: the agent's own commits landed as
-/// another commit, and a fix must stand on that one.
+/// A reset of the idle workspace to the default head: the agent's own commits landed as another
+/// commit, and a fix must build on that one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reset {
-    /// The default head, which the next work is measured against.
+    /// The default head, which the next work is compared with.
     pub onto: Oid,
-    /// Everything that was there and did not land, as a commit; none where all had.
+    /// Everything there that did not land, as a commit; none if all of it landed.
     pub leftovers: Option<Oid>,
 }
 
@@ -263,18 +263,18 @@ impl Reset {
 pub struct Left {
     /// The commit that HEAD names.
     pub head: Oid,
-    /// Paths that are not committed, bounded.
+    /// Uncommitted paths, a limited number.
     pub dirty: Vec<String>,
-    /// Commits on branches that HEAD does not reach: they do not count.
+    /// Branches with commits that HEAD does not reach: they do not count.
     pub elsewhere: Vec<String>,
 }
 
 /// The exact commit that would be landed, recorded before anything is done with it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {
-    /// The default head that it stands on.
+    /// The default head that it was merged with.
     pub base: Oid,
-    /// The run's head that it carries.
+    /// The run's head that it contains.
     pub head: Oid,
     /// The commit that would be pushed.
     pub commit: Oid,
@@ -282,34 +282,34 @@ pub struct Candidate {
     pub tree: Oid,
     /// When the intent was recorded; also the commit's date.
     pub at: At,
-    /// What the guardrails said.
+    /// The report of the guardrails.
     pub guardrails: Option<GuardrailReport>,
-    /// What the proof said.
+    /// The report of the proof.
     pub proof: Option<ProofReport>,
-    /// Its way over a branch of its own, where stages are asked before landing.
+    /// Its branch on the remote, if stages must pass before landing.
     pub tried: Option<Tried>,
-    /// Its pull request, where people decide.
+    /// Its pull request, if people decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<Pull>,
-    /// Since when a push to the default branch, or people, may have landed it; none where none was
-    /// begun, or the remote was read since and does not have it.
+    /// Since when a push to the default branch, or people, may have landed it; none if none was
+    /// begun, or if the remote was read since and does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<At>,
     /// When it was found on the default branch. Where the agent lands, there is no candidate
     /// before that.
     pub landed_at: Option<At>,
-    /// What its stages answered, in their order.
+    /// The answers of its stages, in order.
     pub stages: Vec<Stage>,
-    /// Whose its red is, once that is decided.
+    /// Whose fault its red verdict is, once decided.
     pub red: Option<RedCause>,
-    /// At which asking of the stage that failed that was decided ([`Stage::again`]).
+    /// The asking of the failed stage at which that was decided ([`Stage::again`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributed: Option<u32>,
-    /// Heads of the default branch that fail where it failed before landing, oldest
-    /// first: with any, its red is not its own.
+    /// Heads of the default branch that fail as it failed before landing, oldest first: if there is
+    /// one, the failure is not its own.
     #[serde(default)]
     pub red_bases: Vec<Oid>,
-    /// The newest asking about the last of them.
+    /// The newest check of the last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_asked: Option<BaseAsked>,
 }
@@ -341,28 +341,28 @@ impl Candidate {
 /// An asking about a head of the default branch that fails where a candidate failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseAsked {
-    /// How often it had been asked before.
+    /// How many checks there were before.
     pub again: u32,
     /// When it failed.
     pub at: At,
 }
 
 impl BaseAsked {
-    /// When it is asked again.
+    /// When it is checked again.
     pub fn next(self) -> At {
         self.at.checked_add(Run::backoff(self.again + 1)).unwrap_or(At::MAX)
     }
 }
 
-/// A candidate's branch on the remote. Its name follows from the record: it is found
-/// and removed whoever died on the way.
+/// A candidate's branch on the remote. Its name follows from the record, so that it can be found
+/// and removed after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tried {
-    /// When it was decided to push it.
+    /// When pushing it was decided.
     pub begun_at: At,
     /// When it was found on the remote.
     pub pushed_at: Option<At>,
-    /// When it was found gone again.
+    /// When it was found to be removed.
     pub removed_at: Option<At>,
 }
 
@@ -371,11 +371,11 @@ pub struct Tried {
 pub struct Refused {
     /// What kind of refusal.
     pub why: Refusal,
-    /// What the corrective turn and the comment say about it.
+    /// The details, for the corrective turn and the comment.
     pub detail: String,
-    /// The end of the output that shows it; empty where there is none.
+    /// The end of the output that shows it; may be empty.
     pub output: String,
-    /// The paths that conflict, and with which default head.
+    /// The conflicting paths, and the default head.
     pub conflict: Option<(Oid, Vec<String>)>,
 }
 
@@ -384,7 +384,7 @@ pub struct Refused {
 pub struct Conclusion {
     /// The outcome.
     pub end: End,
-    /// Why it stopped, in a sentence for people.
+    /// Why it ended, in a sentence for people.
     pub why: String,
     /// When.
     pub at: At,

@@ -1,4 +1,4 @@
-//! The pull request of a candidate, for repos where people decide what lands.
+//! The pull request of a candidate, for repos in which people decide what lands.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,26 +6,26 @@ use super::{Candidate, Run};
 use crate::ids::{At, Oid};
 use crate::message;
 
-/// A candidate's pull request. Its key follows from the record: it is found whoever died on
-/// the way.
+/// A candidate's pull request. Its key follows from the record, so that it can be found after a
+/// crash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pull {
-    /// When it was decided to open it.
+    /// When opening it was decided.
     pub begun_at: At,
-    /// How it was last seen; none before it was.
+    /// How it was last seen, if it was.
     pub seen: Option<PullSeen>,
 }
 
 /// A pull request as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PullSeen {
-    /// Where a person can look.
+    /// A link for people.
     pub link: String,
-    /// What people made of it.
+    /// What people decided.
     pub state: PullState,
 }
 
-/// What people made of a pull request.
+/// What people decided about a pull request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum PullState {
@@ -38,7 +38,7 @@ pub enum PullState {
     },
     /// They closed it.
     Closed,
-    /// Another one has taken its place.
+    /// Another one replaced it.
     Superseded,
 }
 
@@ -49,7 +49,7 @@ impl Candidate {
         self.pull.get_or_insert(Pull { begun_at: at, seen: None });
     }
 
-    /// What people made of its pull request, as it was last seen.
+    /// What people decided about its pull request, as last seen.
     pub fn pull_state(&self) -> Option<&PullState> {
         self.pull.as_ref()?.seen.as_ref().map(|seen| &seen.state)
     }
@@ -62,8 +62,8 @@ impl Run {
     }
 }
 
-/// Title and body of the pull request whose candidate has this message. The trailers stay in
-/// the commit.
+/// Title and body of the pull request whose candidate has this message. The trailers stay in the
+/// commit.
 pub fn pull_text(commit: &str) -> (String, String) {
     let (title, body) = commit.split_once('\n').unwrap_or((commit, ""));
     let trailers = [message::RUN_TRAILER, message::ATTEMPT_TRAILER];

@@ -1,8 +1,7 @@
-//! What a pass saw, and what of it is worth recording.
+//! What a pass saw, and which of it is worth recording.
 //!
-//! Observations are facts for one pass. The few that later passes must not lose
-//! (a turn's end, what it left, a person's cancel) become transitions here,
-//! before anything is planned on them.
+//! Observations are facts for one pass. The few that later passes must not lose (a turn's end, what
+//! it left, a person's cancel) become transitions here, before anything is planned on them.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +11,9 @@ use crate::gates::Dispatcher;
 use crate::ids::{Actor, At};
 use crate::issue::{IssueChange, IssueEvent};
 use crate::plan::Gates;
-use crate::request::{Asked, answer};
+use crate::request::{PersonRequest, answer};
 
-/// What one pass saw. What was not looked at, or could not be read, is none.
+/// What one pass saw. What was not read, or could not be, is none.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Seen {
     /// Everything is halted, or the switch could not be read.
@@ -23,7 +22,7 @@ pub struct Seen {
     pub frozen: bool,
     /// The issue.
     pub issue: Option<IssueSeen>,
-    /// The gates, asked live.
+    /// The gates' answer, queried live.
     pub gates: Option<Gates>,
     /// The newest turn.
     pub turn: Option<TurnSeen>,
@@ -31,26 +30,26 @@ pub struct Seen {
     pub left: Option<Left>,
     /// A job that judges the candidate is alive.
     pub judging: bool,
-    /// A stage is alive, or has ended and is not heard yet.
+    /// A stage is alive, or has ended and was not recorded yet.
     pub staging: bool,
     /// A turn or a job of the run is alive.
     pub alive: bool,
-    /// Something is alive that is no stage.
+    /// Something other than a stage is alive.
     pub working: bool,
     /// The executor has a turn of the run at work, wherever that is, beside what is alive on
     /// this machine.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub far: bool,
     /// What people ask of the run and it has not answered.
-    pub asked: Vec<Asked>,
+    pub asked: Vec<PersonRequest>,
     /// Its repo has no table in the configuration any more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dropped: bool,
-    /// Why the look broke off; what it did not come to is unknown. None where it was whole.
+    /// Why the observation broke off; everything after that is unknown. None if it was complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broke_off: Option<String>,
-    /// Why it cannot be read whether the push that was begun landed; none while nobody
-    /// tried, or it can.
+    /// Why it cannot be read whether the push that was begun landed; none if it can, or was not
+    /// tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
 }
@@ -78,15 +77,15 @@ pub struct IssueSeen {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "turn", rename_all = "snake_case")]
 pub enum TurnSeen {
-    /// The executor has never heard of it.
+    /// The executor has never received it.
     Absent,
     /// At work.
     Running {
         /// When the newest event came.
         last_event_at: At,
-        /// A tool is open: silence is no stall.
+        /// A tool call is open, so silence is not a stall.
         tool_open: bool,
-        /// What the agent waits to be told, oldest first.
+        /// The agent's open questions, oldest first.
         #[serde(default)]
         asks: Vec<ask::Asked>,
     },
@@ -94,7 +93,7 @@ pub enum TurnSeen {
     Ended {
         /// How.
         how: TurnEnd,
-        /// What it took.
+        /// What it cost.
         facts: Box<TurnFacts>,
     },
     /// The executor cannot say.
@@ -111,8 +110,8 @@ pub struct Names<'a> {
 }
 
 impl Seen {
-    /// The same for [`record`] of `run`, with no event of the issue that it does not
-    /// look at: what is kept beside a journal row must not grow with the issue.
+    /// The part that is kept with a journal row: without events of the issue that [`record`] of
+    /// `run` ignores, because a row must not grow with the issue.
     #[must_use]
     pub fn kept(&self, run: &Run, names: Names<'_>) -> Self {
         let mut kept = self.clone();
@@ -133,7 +132,7 @@ impl Seen {
     }
 }
 
-/// The transitions that `seen` brings to the record, in order.
+/// The transitions that `seen` adds to the record, in order.
 pub fn record(
     run: &Run,
     seen: &Seen,
@@ -142,8 +141,8 @@ pub fn record(
     now: At,
 ) -> Vec<Transition> {
     let mut found = Vec::new();
-    // One at a time: what the first brings decides what becomes of the next.
-    let new = |asked: &&Asked| run.heard.iter().all(|heard| heard.asked.id != asked.id);
+    // One at a time: the first decides what becomes of the next.
+    let new = |asked: &&PersonRequest| run.heard.iter().all(|heard| heard.asked.id != asked.id);
     let taken = seen.asked.iter().filter(new).find_map(|asked| {
         let answer = answer(run, asked).ok()?;
         Some(Transition::Asked { asked: asked.clone(), answer })
@@ -189,7 +188,7 @@ pub fn record(
             (TurnSeen::Absent, Some(how)) => {
                 found.push(Transition::TurnEnded { how, facts: Box::default() });
             }
-            // Of what is about to be stopped nobody is asked anything.
+            // While a run is being stopped nobody needs to answer its questions.
             (TurnSeen::Running { asks, .. }, None) if !stops => {
                 let new = asks.iter().filter(|asked| turn.question(&asked.id).is_none());
                 found.extend(new.map(|asked| {
@@ -208,11 +207,11 @@ pub fn record(
 
 /// A person's cancel, if the issue's events show one.
 ///
-/// Absence alone is never one: a label must have been seen, be gone, and its
-/// removal be an event by somebody else since the run was admitted.
+/// A missing label alone never cancels: it must have been seen, be gone, and have been removed by
+/// somebody else since the run was admitted.
 fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<Cancel> {
     let cancel = |by: Option<&Actor>, how| Some(Cancel { by: by.cloned(), how, at: now });
-    // A person may run an issue of a repo that never was enrolled: only the removal counts.
+    // A person may run an issue of a repo that was never enrolled: only the removal counts.
     if !issue.enrolled && (run.enrolled || run.dispatcher == Dispatcher::Loop) {
         return cancel(None, CancelHow::Unenrolled);
     }
@@ -236,7 +235,7 @@ fn cancelled(run: &Run, issue: &IssueSeen, names: Names<'_>, now: At) -> Option<
     cancel(event.actor.as_ref(), how)
 }
 
-/// The newest event of a kind since the run was admitted that is not our own doing.
+/// The newest event of a kind since the run was admitted that was not caused by us.
 fn last_by_others<'a>(
     run: &Run,
     events: &'a [IssueEvent],
@@ -247,16 +246,16 @@ fn last_by_others<'a>(
     since_admission(run, events).into_iter().rev().filter(by_others).find(|e| which(&e.what))
 }
 
-/// The events since the run was admitted, by the tracker's own order and clock: ours
-/// may be minutes away from it.
+/// The events since the run was admitted, by the tracker's own order and clock: ours may differ by
+/// minutes.
 fn since_admission<'a>(run: &Run, events: &'a [IssueEvent]) -> Vec<&'a IssueEvent> {
     let numbered = events.iter().enumerate();
     let Some(last) = &run.last_event else {
         let since = |event: &&IssueEvent| event.at >= run.admitted_at;
         return events.iter().filter(since).collect();
     };
-    // A tracker that shows less than it did then is late: what is in its last second
-    // may be from before.
+    // A tracker that shows less than it did then is late: events in its last second may be from
+    // before.
     let place = events.iter().rposition(|event| event == last).unwrap_or(events.len());
     let since = |(i, event): &(usize, &IssueEvent)| {
         event.at > last.at || (event.at == last.at && *i > place)

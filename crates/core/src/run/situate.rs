@@ -1,5 +1,5 @@
-//! From record and observation to the situation that is planned on: the only
-//! place where clocks and bounds are read.
+//! From record and observation to the situation that is planned on. The only place where clocks and
+//! limits are evaluated.
 
 use std::time::Duration;
 
@@ -9,43 +9,45 @@ use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, Turn
 use crate::ask::Asked;
 use crate::elapsed::{deadline, elapsed};
 use crate::ids::At;
-use crate::plan::{self, Alive, Evidence, Gates, Landed, Situation, TurnCause, Work, Workspace};
+use crate::plan::{
+    self, Alive, EvidenceState, Gates, Landed, Situation, TurnCause, Work, WorkspaceState,
+};
 use crate::verdict::{Stages, Verdict, fold};
 
-/// The bounds of a run.
+/// The limits of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Refusals before landing, after which the run escalates.
+    /// Refusals before landing after which the run escalates.
     pub landing_refusals: u32,
     /// Corrective turns on a landed commit.
     pub fix_forwards: u32,
     /// How long after the first red verdict a corrective turn may begin.
     pub fix_forward_clock: Duration,
-    /// Retries of a turn that failed, in a row.
+    /// Consecutive retries of a failed turn.
     pub executor_retries: u32,
-    /// Silence of a turn without an open tool.
+    /// Maximum silence of a turn without an open tool call.
     pub stall: Duration,
-    /// How long a stage may take to answer.
+    /// Time limit of a stage.
     pub stage: Duration,
     /// How long the agent's question may wait for a person.
     pub question: Duration,
-    /// How long the run may take.
+    /// Time limit of the run.
     pub run: Duration,
-    /// How long what was told to stop may go on.
+    /// How long agent and jobs may live after they were told to stop.
     pub stop_grace: Duration,
     /// The stages, in order; without any nothing is ever green.
     pub stages: Option<Stages>,
-    /// How long none of a candidate's stages may run or answer.
+    /// How long a candidate's stages may neither run nor answer.
     pub candidate: Duration,
-    /// The stages that a candidate must pass before it lands; none where it lands at once.
+    /// The stages that a candidate must pass before it lands; none if it lands directly.
     pub before_landing: Option<Stages>,
     /// Whether people decide by a pull request.
     #[serde(default)]
     pub pull_request: bool,
 }
 
-/// Usage limits in a row, after which nobody waits for another to reset: some hours of
-/// limits that are told to have reset, or of which nothing is told.
+/// Consecutive usage limits after which the run no longer waits for a reset: some hours of limits
+/// that were reported to have reset, or without a known reset time.
 const LIMITS_IN_A_ROW: u32 = 12;
 
 impl Run {
@@ -84,8 +86,8 @@ impl Run {
         }
     }
 
-    /// Whether nothing that may go better is waited for any more: the run's time is over,
-    /// and so is the time of the stages of what landed.
+    /// Whether the time to wait for improvement is up: the run's time, and that of the stages of
+    /// what landed.
     fn is_over(&self, limits: &Limits, now: At) -> bool {
         let past = |since, bound| {
             deadline(since, bound, now, &self.pauses).is_some_and(|until| until <= now)
@@ -107,14 +109,14 @@ impl Run {
                 Landed::Green { evidence: self.standing_evidence(landed, seen, limits) }
             }
             (Verdict::Red, Some(cause)) => Landed::Red { cause, overdue },
-            // Not attributed yet: it is not paid for before that.
+            // Not attributed yet: nothing is done about it before that.
             (Verdict::Red, None) => Landed::Pending { overdue },
             (Verdict::Pending, _) if landed.is_void() => Landed::Void { overdue },
             (Verdict::Pending, _) => Landed::Pending { overdue },
         }
     }
 
-    /// What is known of the landed commit where nobody can ask any more.
+    /// What is known of the landed commit if nothing can be polled any more.
     fn landed_last(&self) -> Landed {
         let overdue = true;
         match self.landed().map(|landed| landed.red) {
@@ -125,28 +127,28 @@ impl Run {
     }
 
     /// Whether the landed commit may close the issue.
-    fn standing_evidence(&self, landed: &Candidate, seen: &Seen, limits: &Limits) -> Evidence {
+    fn standing_evidence(&self, landed: &Candidate, seen: &Seen, limits: &Limits) -> EvidenceState {
         match (&landed.guardrails, &landed.proof) {
             // What is breached already needs no proof.
-            (Some(guardrails), None) if !guardrails.passed() => Evidence::Refused,
-            (_, None) => Evidence::Missing { judging: seen.judging },
+            (Some(guardrails), None) if !guardrails.passed() => EvidenceState::Refused,
+            (_, None) => EvidenceState::Missing { judging: seen.judging },
             (_, Some(_)) => match self.evidence(limits.stages.as_ref()).is_complete() {
-                Ok(()) => Evidence::Complete,
-                Err(_) => Evidence::Refused,
+                Ok(()) => EvidenceState::Complete,
+                Err(_) => EvidenceState::Refused,
             },
         }
     }
 
-    fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+    fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
         let Some((attempt, turn)) = self.attempt().zip(self.turn()) else {
-            return plan::Turn::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
+            return plan::TurnState::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
         };
         match &turn.ended {
             None => self.under_way(turn, seen, limits, now),
             // It may still push what nobody would find any more.
-            Some(_) if self.agent_lands() && seen.far => plan::Turn::Unknown,
+            Some(_) if self.agent_lands() && seen.far => plan::TurnState::Unknown,
             Some(ended) => match &ended.how {
-                TurnEnd::Finished { .. } => plan::Turn::Finished {
+                TurnEnd::Finished { .. } => plan::TurnState::Finished {
                     workspace: self.workspace(attempt),
                     work: self.work(attempt, seen, limits, now),
                 },
@@ -156,59 +158,61 @@ impl Run {
                 | TurnEnd::Lost => {
                     let ready = ended.at.checked_add(Self::backoff(self.failures_in_a_row()));
                     let over = ready.is_ok_and(|ready| now >= ready);
-                    plan::Turn::Failed { backoff_over: over || self.retry_asked_since(ended.at) }
+                    plan::TurnState::Failed {
+                        backoff_over: over || self.retry_asked_since(ended.at),
+                    }
                 }
-                TurnEnd::Interrupted => plan::Turn::Interrupted,
+                TurnEnd::Interrupted => plan::TurnState::Interrupted,
                 TurnEnd::Unavailable { .. } => {
                     let found = self.unavailable();
                     let again = found.is_none_or(|found| now >= found.again);
-                    plan::Turn::Unavailable {
+                    plan::TurnState::Unavailable {
                         again: again || self.retry_asked_since(ended.at),
                         overdue: found.is_some_and(|found| found.is_overdue(now)),
                     }
                 }
                 TurnEnd::Limited { .. } => {
                     let over = self.limit_over().is_some_and(|at| now >= at);
-                    plan::Turn::Limited { reset: over || self.retry_asked_since(ended.at) }
+                    plan::TurnState::Limited { reset: over || self.retry_asked_since(ended.at) }
                 }
             },
         }
     }
 
-    fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::Turn {
+    fn under_way(&self, turn: &Turn, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
         match &seen.turn {
             Some(absent @ TurnSeen::Absent) => {
                 match seen.gates.filter(|_| self.is_unstarted(Some(absent))) {
                     Some(gates @ (Gates::Refused | Gates::Unreadable)) => {
-                        plan::Turn::None { gates }
+                        plan::TurnState::None { gates }
                     }
                     Some(Gates::Open) | None => {
-                        plan::Turn::NotStarted { reset: !self.needs_reset() }
+                        plan::TurnState::NotStarted { reset: !self.needs_reset() }
                     }
                 }
             }
             Some(TurnSeen::Running { asks, .. }) if !asks.is_empty() => {
                 let known = |asked: &Asked| turn.question(&asked.id);
                 let due = asks.iter().filter_map(known).any(|question| question.is_due(now));
-                plan::Turn::Asking { due }
+                plan::TurnState::Asking { due }
             }
             Some(TurnSeen::Running { last_event_at, tool_open, .. }) => {
                 // A machine that slept slept with its agents.
                 let silent = elapsed((*last_event_at).max(turn.begun_at), now, &self.pauses);
-                plan::Turn::Running { stalled: !tool_open && silent >= limits.stall }
+                plan::TurnState::Running { stalled: !tool_open && silent >= limits.stall }
             }
-            // `record` takes an end before anything is planned.
-            Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::Turn::Unknown,
+            // `record` records an end before anything is planned.
+            Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::TurnState::Unknown,
         }
     }
 
-    fn workspace(&self, attempt: &Attempt) -> Workspace {
+    fn workspace(&self, attempt: &Attempt) -> WorkspaceState {
         match &attempt.left {
             // Of a checkout that is not ours nothing counts but what was pushed.
-            None if self.agent_lands() => Workspace::Clean,
-            None => Workspace::Unreadable,
-            Some(left) if left.dirty.is_empty() => Workspace::Clean,
-            Some(_) => Workspace::Dirty {
+            None if self.agent_lands() => WorkspaceState::Clean,
+            None => WorkspaceState::Unreadable,
+            Some(left) if left.dirty.is_empty() => WorkspaceState::Clean,
+            Some(_) => WorkspaceState::Dirty {
                 asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
             },
         }
@@ -216,7 +220,7 @@ impl Run {
 
     fn work(&self, attempt: &Attempt, seen: &Seen, limits: &Limits, now: At) -> Work {
         if let Some(refused) = &attempt.refused {
-            return Work::New(plan::Candidate::Refused(refused.why));
+            return Work::New(plan::CandidateState::Refused(refused.why));
         }
         let Some(left) = &attempt.left else { return Work::Nothing };
         let landed = self.landed().is_some_and(|landed| landed.commit == left.head);
@@ -227,13 +231,13 @@ impl Run {
                 let since = |at| elapsed(at, now, &self.pauses);
                 Work::New(standing(candidate, seen, limits, &since))
             }
-            // A turn that told the agent something may have brought another head.
+            // A turn with a person's message may have produced another head.
             Some(_) | None if old => Work::Nothing,
-            Some(_) | None => Work::New(plan::Candidate::Unmerged),
+            Some(_) | None => Work::New(plan::CandidateState::Unmerged),
         }
     }
 
-    /// Whether an earlier attempt already stood or fell with this head.
+    /// Whether an earlier attempt was already decided with this head.
     fn disposed(&self, attempt: &Attempt, left: &super::Left) -> bool {
         let earlier = self.attempts.iter().filter(|other| other.n != attempt.n);
         let mut heads = earlier.filter_map(|other| other.left.as_ref());
@@ -254,64 +258,65 @@ fn standing(
     seen: &Seen,
     limits: &Limits,
     since: &dyn Fn(At) -> Duration,
-) -> plan::Candidate {
+) -> plan::CandidateState {
     match (&candidate.guardrails, &candidate.proof) {
-        (Some(guardrails), _) if !guardrails.passed() => plan::Candidate::Breached,
+        (Some(guardrails), _) if !guardrails.passed() => plan::CandidateState::Breached,
         (Some(_), Some(proof)) if proof.accepted() => match &limits.before_landing {
-            // Once people were asked they decide, whatever is configured since.
+            // Once a pull request is open, people decide, whatever is configured since.
             _ if limits.pull_request || candidate.pull.is_some() => pulled(candidate),
-            None => plan::Candidate::Clear,
+            None => plan::CandidateState::Clear,
             Some(stages) => tried(candidate, stages, seen, limits, since),
         },
-        // Proved and refused are two steps: whoever died between them goes on.
-        (Some(_), Some(_)) => plan::Candidate::Unjudged { judging: false },
-        (None, _) | (_, None) => plan::Candidate::Unjudged { judging: seen.judging },
+        // Proved and refused are two steps: after a crash between them the run continues here.
+        (Some(_), Some(_)) => plan::CandidateState::Unjudged { judging: false },
+        (None, _) | (_, None) => plan::CandidateState::Unjudged { judging: seen.judging },
     }
 }
 
-/// A judged candidate of which people decide.
-fn pulled(candidate: &Candidate) -> plan::Candidate {
+/// A judged candidate on which people decide.
+fn pulled(candidate: &Candidate) -> plan::CandidateState {
     if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
-        return plan::Candidate::Untried;
+        return plan::CandidateState::Untried;
     }
     match candidate.pull_state() {
-        None => plan::Candidate::PullRequestUnopened,
-        Some(PullState::Merged { .. }) => plan::Candidate::PullRequestMerged,
-        // What was closed cancels the run.
+        None => plan::CandidateState::PullRequestUnopened,
+        Some(PullState::Merged { .. }) => plan::CandidateState::PullRequestMerged,
+        // A closed pull request cancels the run.
         Some(PullState::Open | PullState::Closed | PullState::Superseded) => {
-            plan::Candidate::PullRequestOpen
+            plan::CandidateState::PullRequestOpen
         }
     }
 }
 
-/// A judged candidate on its way over a branch of its own.
+/// A judged candidate that is tested on a branch of its own.
 fn tried(
     candidate: &Candidate,
     stages: &Stages,
     seen: &Seen,
     limits: &Limits,
     since: &dyn Fn(At) -> Duration,
-) -> plan::Candidate {
+) -> plan::CandidateState {
     if candidate.tried.and_then(|tried| tried.pushed_at).is_none() {
-        return plan::Candidate::Untried;
+        return plan::CandidateState::Untried;
     }
     match fold(candidate.answers(stages)) {
-        Verdict::Green => plan::Candidate::Clear,
-        // Answered, believed and refused are three steps: whoever died between them goes on.
+        Verdict::Green => plan::CandidateState::Clear,
+        // Answered, confirmed and refused are three steps: after a crash between them the run
+        // continues here.
         Verdict::Red => {
             let late = candidate.failed_at().is_none_or(|at| since(at) >= limits.stage);
             let overdue = !seen.staging && late;
             if candidate.red_bases.is_empty() {
-                plan::Candidate::Pushed { overdue }
+                plan::CandidateState::Pushed { overdue }
             } else {
-                plan::Candidate::Excused { overdue }
+                plan::CandidateState::Excused { overdue }
             }
         }
         Verdict::Pending => {
             let never_ran = candidate.stages.iter().any(Stage::never_ran);
             let bound = if candidate.is_at_work() { limits.stage } else { limits.candidate };
             let silent = !seen.staging && since(candidate.asked_since()) >= bound;
-            plan::Candidate::Pushed { overdue: never_ran || silent }
+            plan::CandidateState::Pushed { overdue: never_ran || silent }
         }
     }
 }

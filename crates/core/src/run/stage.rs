@@ -1,9 +1,8 @@
-//! What stages answered about a commit, and what is still to be asked of them.
+//! What stages answered about a commit, and when each must run or be polled again.
 //!
-//! A failure is believed once the stage was asked again and failed again. A stage that
-//! could not run, or that fails where what it stands on does, is asked again after a pause
-//! that grows: on a candidate a few times, on what landed until its deadline. Which asking
-//! is next, and from when, is told from the answers alone.
+//! A failure counts once the stage has failed twice. A stage that could not run, or that fails on
+//! the base too, is run again after a growing pause: a few times on a candidate, until its deadline
+//! on what landed. The answers alone determine the next time.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +10,7 @@ use super::{BaseAsked, Candidate, Run};
 use crate::ids::{At, Oid};
 use crate::verdict::{StageAnswer, Stages};
 
-/// How often a stage that could not run on a candidate is asked again.
+/// How often a stage that could not run on a candidate is run again.
 const AGAIN: u32 = 2;
 
 /// The newest answer of one stage about a commit: a landed one, or a candidate.
@@ -21,22 +20,22 @@ pub struct Stage {
     pub name: String,
     /// What it answered.
     pub answer: StageAnswer,
-    /// When; of a failure that is believed, since when it is.
+    /// When; for a confirmed failure, since when it failed.
     pub at: At,
-    /// Where a person can look.
+    /// A link for people.
     pub link: Option<String>,
-    /// The end of its output, where it failed.
+    /// The end of its output, if it failed.
     pub tail: Option<String>,
-    /// How often it had been asked before, and its answer was not taken for the last.
+    /// How often it had been run before this answer, which was not final.
     #[serde(default)]
     pub again: u32,
-    /// When it was last asked about a failure, where that was not the first time.
+    /// When it was last run again after a failure, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_at: Option<At>,
-    /// A failure that was heard twice: it is believed.
+    /// Whether the failure was seen twice, and counts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirmed: bool,
-    /// It failed before it passed.
+    /// Whether it failed before it passed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub flaky: bool,
 }
@@ -57,8 +56,8 @@ impl Stage {
         }
     }
 
-    /// This answer as it stands after what was `known` of the stage before; none where it
-    /// is no news. A success stays, and so does a failure until there is a success.
+    /// This answer, given what was `known` of the stage before; none if it is not news. A success
+    /// stays, and a failure stays until there is a success.
     pub fn after(self, known: Option<&Self>) -> Option<Self> {
         use StageAnswer::{Failure, None as Nothing, Pending, Success, Void};
         let Some(known) = known else {
@@ -67,13 +66,13 @@ impl Stage {
         match (known.answer, self.answer) {
             (Success, _) | (Failure, Nothing | Pending) => None,
             (Failure, Failure) => (self.again > known.again).then_some(Self {
-                // The second time it has its time again, and after that no more.
+                // The second run gets its full time, and after that there is no more.
                 at: if known.confirmed { known.at } else { self.at },
                 asked_at: Some(self.at),
                 confirmed: true,
                 ..self
             }),
-            // The failure stands as it was; only the asking is spent.
+            // The failure stays as it was; only the run is used up.
             (Failure, Void) => (self.again > known.again).then(|| Self {
                 again: self.again,
                 asked_at: Some(self.at),
@@ -89,8 +88,8 @@ impl Stage {
         }
     }
 
-    /// The next asking: after how many it comes, and from when, where it waits for anything.
-    /// None where nothing more is to be asked: it passed.
+    /// The next run: its number, and when it may start if it has to wait. None if there is none
+    /// because it passed.
     pub fn next_asking(&self) -> Option<(u32, Option<At>)> {
         let again = self.again + 1;
         let paused = self.asked_at.unwrap_or(self.at).checked_add(Run::backoff(again)).ok();
@@ -102,12 +101,12 @@ impl Stage {
         }
     }
 
-    /// Whether it failed, and that is believed.
+    /// Whether it failed, and that is confirmed.
     pub fn is_red(&self) -> bool {
         self.answer == StageAnswer::Failure && self.confirmed
     }
 
-    /// Whether it could not run so often that it is not asked again.
+    /// Whether it could not run so often that it is not run again.
     pub fn never_ran(&self) -> bool {
         self.answer == StageAnswer::Void && self.again >= AGAIN
     }
@@ -119,14 +118,14 @@ impl Candidate {
         self.stages.iter().find(|stage| stage.name == name)
     }
 
-    /// The next asking of the stage `name` before landing: after how many it comes, and from
-    /// when, where it waits for anything. None where it has decided, or is not asked again.
+    /// The next run of the stage `name` before landing: its number, and when it may start if it has
+    /// to wait. None if it has decided, or is not run again.
     pub fn next_asking(&self, name: &str) -> Option<(u32, Option<At>)> {
         let Some(known) = self.stage(name) else { return Some((0, None)) };
         known.next_asking().filter(|_| !known.never_ran() && !known.is_red())
     }
 
-    /// Whether a stage of it is at work, as far as it is recorded.
+    /// Whether a stage of it is running, as far as it is recorded.
     pub(super) fn is_at_work(&self) -> bool {
         self.answered(&[StageAnswer::Pending]).next().is_some()
     }
@@ -137,8 +136,8 @@ impl Candidate {
         stages.names().iter().map(answer).collect()
     }
 
-    /// Since when what is awaited could be known: the next stage's answer, or once one
-    /// failed, whose that is and who mends it.
+    /// Since when the awaited result could have been known: the next stage's answer, or after a
+    /// failure, whose fault it is and a fix.
     pub fn waiting_since(&self) -> At {
         let heard = self.answered(&[StageAnswer::Success, StageAnswer::Failure]);
         heard.chain(self.landed_at).max().unwrap_or(self.at)
@@ -156,17 +155,17 @@ impl Candidate {
         self.answered(&[StageAnswer::Failure]).max()
     }
 
-    /// Whether one of its stages says nothing of it.
+    /// Whether one of its stages gave no result.
     pub(super) fn is_void(&self) -> bool {
         self.answered(&[StageAnswer::Void]).next().is_some()
     }
 
-    /// When stages answered so.
+    /// The times of the stages with this answer.
     fn answered(&self, which: &'static [StageAnswer]) -> impl Iterator<Item = At> {
         self.stages.iter().filter(|stage| which.contains(&stage.answer)).map(|stage| stage.at)
     }
 
-    /// A head of the default branch fails where it failed.
+    /// A head of the default branch that fails as it failed.
     pub(super) fn base_is_red(&mut self, base: Oid, at: At) {
         let same = self.base_asked.filter(|_| self.red_bases.last() == Some(&base));
         self.base_asked = Some(BaseAsked { again: same.map_or(0, |known| known.again + 1), at });
@@ -174,8 +173,8 @@ impl Candidate {
         self.red_bases.push(base);
     }
 
-    /// Takes a stage's newest answer.
-    pub(super) fn hear(&mut self, stage: Stage) {
+    /// Records a stage's newest answer.
+    pub(super) fn record_answer(&mut self, stage: Stage) {
         match self.stages.iter_mut().find(|known| known.name == stage.name) {
             Some(known) => *known = stage,
             None => self.stages.push(stage),
@@ -193,7 +192,7 @@ mod tests {
         Stage { again, ..Stage::new("ci", answer, At::from_second(second).unwrap()) }
     }
 
-    /// `known`, with each of these heard after it, as far as it is news.
+    /// `known` with each of these answers recorded, as far as they are news.
     fn heard(known: Option<Stage>, all: &[(StageAnswer, i64, u32)]) -> Option<Stage> {
         all.iter().fold(known, |known, (answer, second, again)| {
             said(*answer, *second, *again).after(known.as_ref()).or(known)
@@ -212,7 +211,7 @@ mod tests {
         check(&[(Failure, 1, 0), (Success, 2, 1)], (Success, false, true));
         check(&[(Failure, 1, 0), (Failure, 2, 1), (Success, 3, 2)], (Success, false, true));
         check(&[(Success, 1, 0), (Failure, 2, 0), (Failure, 3, 1)], (Success, false, false));
-        // What says nothing takes nothing back.
+        // No result changes nothing.
         check(&[(Failure, 1, 0), (Pending, 2, 1)], (Failure, false, false));
         check(&[(Failure, 1, 0), (Void, 2, 1), (Failure, 3, 2)], (Failure, true, false));
         check(&[(Failure, 1, 0), (Failure, 2, 1), (Void, 3, 2)], (Failure, true, false));

@@ -1,24 +1,25 @@
-//! What a turn tells the agent: that the last one broke off, and what it is about.
+//! What the prompt of a turn must say: that the previous turn broke off, and what the turn is
+//! about.
 //!
-//! A turn that broke off may not have come to what it was begun for, and one that its
-//! executor never heard of told nothing at all. So the turns that go on with it tell it
-//! again, until one of them finishes; that something broke off they say where it had begun.
+//! A turn that broke off may not have done what it was begun for, and a turn that its executor
+//! never received told the agent nothing. So the turns that continue it repeat its purpose until
+//! one of them finishes; they mention the interruption only if something had begun.
 
-use super::{Ended, Heard, Run, Turn, TurnEnd};
+use super::{AnsweredRequest, Ended, Run, Turn, TurnEnd};
 use crate::plan::TurnCause;
 use crate::request::Request;
 
-/// What the newest turn tells the agent.
+/// What the newest turn's prompt must say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Told<'a> {
-    /// How what it goes on with broke off; none where nothing of it had begun.
+    /// How the turn that it continues broke off; none if nothing of it had begun.
     pub broken: Option<TurnCause>,
-    /// The turn that was begun for what it is about; often itself.
+    /// The turn that was begun for the same purpose; often itself.
     pub about: &'a Turn,
 }
 
 impl Run {
-    /// What the newest turn tells the agent; none while there is none.
+    /// What the newest turn's prompt must say; none if there is no turn.
     pub fn told(&self) -> Option<Told<'_>> {
         let mut turns = self.turns().rev();
         let mut told = Told { broken: None, about: turns.next()? };
@@ -32,15 +33,15 @@ impl Run {
         Some(told)
     }
 
-    /// Words of people that no finished turn has told the agent.
-    pub fn unsaid(&self) -> impl Iterator<Item = &Heard> {
+    /// Messages of people that no finished turn has given to the agent.
+    pub fn unsaid(&self) -> impl Iterator<Item = &AnsweredRequest> {
         self.heard.iter().filter(move |heard| {
             let words = matches!(heard.asked.what, Request::Say { .. });
             words && !heard.turn.is_some_and(|n| self.came_through(n))
         })
     }
 
-    /// What turn `n` was begun to tell of people's words, oldest first.
+    /// The messages that turn `n` was begun for, oldest first.
     pub fn words(&self, n: u32) -> String {
         let said = self.heard.iter().filter(|heard| heard.turn == Some(n));
         let texts = said.filter_map(|heard| match &heard.asked.what {
@@ -58,7 +59,7 @@ impl Run {
         texts.collect::<Vec<_>>().join("\n\n")
     }
 
-    /// Whether turn `n`, or one that went on with it, is under way or has finished.
+    /// Whether turn `n`, or one that continued it, is in progress or has finished.
     fn came_through(&self, n: u32) -> bool {
         let mut on = self.turns().filter(|turn| turn.n >= n);
         let first = on.next().filter(|turn| turn.n == n);
@@ -75,7 +76,7 @@ impl Run {
     }
 }
 
-/// Whether a turn goes on with what the one before it was about.
+/// Whether a turn continues the previous one.
 fn goes_on(cause: TurnCause) -> bool {
     match cause {
         TurnCause::Retry

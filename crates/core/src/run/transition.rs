@@ -1,5 +1,5 @@
-//! What can happen to a run's record. One transition is one journal row, and
-//! applying the rows in order gives the record again.
+//! What can happen to a run's record. Each transition is one journal row, and applying the rows in
+//! order gives the record.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::ids::{At, Oid};
 use crate::impediment::Impediment;
 use crate::plan::{End, RedCause, TurnCause};
 use crate::proof::ProofReport;
-use crate::request::Asked;
+use crate::request::PersonRequest;
 use crate::usd::Usd;
 
 /// One step of a run's record.
@@ -25,23 +25,23 @@ pub enum Transition {
         /// The new run.
         run: Box<Run>,
     },
-    /// The workspace was made.
+    /// The workspace was created.
     Opened {
         /// Where the work starts from.
         start: Start,
     },
-    /// A turn is about to be started: from here on its key finds it.
+    /// A turn is about to be started: from here on it can be found by its key.
     TurnBegun {
         /// Why.
         cause: TurnCause,
-        /// What the budget has left for it.
+        /// The budget that is left for it.
         reserved: Usd,
         /// Whether it opens a new attempt.
         attempt: bool,
     },
-    /// The workspace was put on the default head, before the newest attempt's turn.
+    /// The workspace was reset to the default head, before the newest attempt's turn.
     Reset {
-        /// On which, and what was left.
+        /// To which commit, and what was left.
         reset: Reset,
     },
     /// The newest turn was told to stop.
@@ -53,10 +53,10 @@ pub enum Transition {
     TurnEnded {
         /// How.
         how: TurnEnd,
-        /// What it took.
+        /// What it cost.
         facts: Box<TurnFacts>,
     },
-    /// The workspace was looked at after a turn.
+    /// The workspace was inspected after a turn.
     Inspected {
         /// What the turn left.
         left: Left,
@@ -66,14 +66,14 @@ pub enum Transition {
         /// The candidate.
         candidate: Box<Candidate>,
     },
-    /// The guardrails spoke about the newest candidate.
+    /// The guardrails judged the newest candidate.
     Guarded {
-        /// What they said.
+        /// Their report.
         report: GuardrailReport,
     },
     /// The proof of the newest candidate was decided.
     Proved {
-        /// What it said.
+        /// Its report.
         report: Box<ProofReport>,
     },
     /// The newest attempt was refused before landing.
@@ -85,17 +85,17 @@ pub enum Transition {
     TryBegun,
     /// It was found there.
     TryPushed,
-    /// A stage answered about the newest candidate, other than before.
+    /// A stage answered about the newest candidate, differently than before.
     CandidateAnswered {
-        /// What it said.
+        /// Its answer.
         stage: Stage,
     },
-    /// The default branch fails where the newest candidate failed.
+    /// The default branch fails as the newest candidate failed.
     BaseRed {
         /// Its head.
         commit: Oid,
     },
-    /// A candidate's own branch was found gone.
+    /// A candidate's own branch was found to be removed.
     TryRemoved {
         /// The candidate's number, from 1, over the whole run.
         n: u32,
@@ -112,13 +112,13 @@ pub enum Transition {
     },
     /// The newest candidate was found on the default branch.
     Landed {
-        /// The commit there; another than the candidate where people merged it.
+        /// The commit there; differs from the candidate if people merged it.
         commit: Oid,
     },
     /// The newest candidate's pull request is about to be opened: from here on people may
     /// merge it.
     PullBegun,
-    /// It was seen, other than before.
+    /// It was seen, differently than before.
     PullSeen {
         /// How.
         seen: PullSeen,
@@ -127,14 +127,14 @@ pub enum Transition {
     Adopted {
         /// The commit there.
         commit: Oid,
-        /// The commit that it stands on.
+        /// Its parent.
         base: Oid,
         /// Its tree.
         tree: Oid,
     },
-    /// A stage answered about the landed commit, other than before.
+    /// A stage answered about the landed commit, differently than before.
     StageAnswered {
-        /// What it said.
+        /// Its answer.
         stage: Stage,
     },
     /// A red verdict was attributed.
@@ -147,21 +147,21 @@ pub enum Transition {
         /// Which, so far.
         labels: LabelsSeen,
     },
-    /// A person took the issue back.
+    /// A person withdrew the issue.
     Cancelled {
         /// Who and how.
         cancel: Cancel,
     },
-    /// The run took a person's request.
+    /// The run carried out or refused a person's request.
     Asked {
         /// The request.
-        asked: Asked,
-        /// What is done about it.
+        asked: PersonRequest,
+        /// What was done about it.
         answer: String,
     },
-    /// The agent asked something in the newest turn.
+    /// The agent asked a question in the newest turn.
     Questioned {
-        /// What.
+        /// The question.
         asked: ask::Asked,
         /// When policy answers it, unless a person has.
         until: At,
@@ -170,37 +170,37 @@ pub enum Transition {
     Answered {
         /// Its number, from 1, over the whole run.
         n: u32,
-        /// What the agent is told.
+        /// The answer.
         answer: Answer,
     },
-    /// The comment is about to be posted: from here on it may be there.
+    /// The comment is about to be posted: from here on it may exist.
     CommentBegun,
     /// The comment was posted, or found.
     CommentPosted {
         /// Its id on the tracker.
         id: String,
     },
-    /// What is alive was told to stop.
+    /// Agent and jobs were told to stop.
     Stopping,
-    /// It need not stop any more, or is gone.
+    /// They are gone, or need not stop any more.
     Stopped,
     /// A clock pause began.
     Paused,
     /// The clock pause ended.
     Unpaused,
-    /// A stretch in which no control plane ran.
+    /// An interval in which no control plane ran.
     Away {
         /// From when.
         from: At,
         /// To when.
         to: At,
     },
-    /// Something was in the way of a pass, other than before.
+    /// A pass met an impediment, different from the last one.
     Impeded {
-        /// What.
+        /// Which.
         by: Impediment,
     },
-    /// It is out of the way.
+    /// The impediment is cleared.
     Unimpeded,
     /// The outcome is decided.
     Concluded {

@@ -19,11 +19,11 @@ pub struct Turn {
     pub cause: TurnCause,
     /// When.
     pub begun_at: At,
-    /// What the budget had left, all of it reserved for this turn.
+    /// The budget that was left, all of it reserved for this turn.
     pub reserved: Usd,
-    /// When and why we told it to stop.
+    /// When and why we stopped it.
     pub interrupt: Option<Interrupt>,
-    /// What the agent asked in it, oldest first.
+    /// The agent's questions in it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<Question>,
     /// How it ended.
@@ -34,12 +34,12 @@ pub struct Turn {
     pub read_at: Option<At>,
 }
 
-/// A turn that was told to stop.
+/// The interrupt of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interrupt {
     /// When.
     pub at: At,
-    /// Because it had stalled: then its end counts as a failure.
+    /// Whether it had stalled: then its end counts as a failure.
     pub stalled: bool,
 }
 
@@ -50,14 +50,14 @@ pub struct Ended {
     pub at: At,
     /// How.
     pub how: TurnEnd,
-    /// What it took.
+    /// What it cost.
     pub facts: TurnFacts,
 }
 
-/// What a turn took, as its executor knows it.
+/// What a turn cost, according to its executor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnFacts {
-    /// What it cost; none where nothing ran.
+    /// Its cost; none if nothing ran.
     pub cost: Option<TurnCost>,
     /// Its tokens.
     pub usage: Usage,
@@ -71,37 +71,37 @@ pub struct TurnFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "end", rename_all = "snake_case")]
 pub enum TurnEnd {
-    /// The agent finished; its last words.
+    /// The agent finished.
     Finished {
-        /// The final message, bounded.
+        /// Its final message, shortened.
         message: String,
     },
-    /// It errored; another try may go better.
+    /// It failed; another try may succeed.
     Failed {
-        /// What happened and how to mend it.
+        /// What happened and how to fix it.
         message: String,
     },
-    /// It errored in a way that no retry mends (not signed in, no such model).
+    /// It failed in a way that no retry fixes (not signed in, no such model).
     Hopeless {
-        /// What happened and how to mend it.
+        /// What happened and how to fix it.
         message: String,
     },
-    /// It made no sound for the stall timeout and was stopped.
+    /// It was silent for the stall timeout and was stopped.
     Stalled,
     /// Its process or server died.
     Lost,
     /// We stopped it.
     Interrupted,
-    /// What its agent needs to work at all was not there; no retry of this run alone brings it.
+    /// What its agent needs to work at all was not available; retrying does not help.
     Unavailable {
         /// What.
         what: AgentNeed,
-        /// What was said, and how to mend it.
+        /// The message, and how to fix it.
         message: String,
     },
     /// A usage limit.
     Limited {
-        /// When the limit resets, where that is known.
+        /// When the limit resets, if known.
         resets_at: Option<At>,
     },
 }
@@ -110,19 +110,19 @@ pub enum TurnEnd {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentNeed {
-    /// A credential that the model's API takes.
+    /// A credential that the model's API accepts.
     SignIn,
-    /// The model's API, answering.
+    /// A model's API that answers.
     Model,
-    /// Its program, starting.
+    /// A program that starts.
     Program,
 }
 
-/// What one turn cost, under the key that the ledger knows it by.
+/// The cost of one turn, with its key in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnCost {
     /// The key.
     pub key: TurnKey,
-    /// The cost, raw.
+    /// The raw cost.
     pub entry: Entry,
 }

@@ -1,9 +1,9 @@
-//! A run whose agent cannot work: its sign-in is refused, the model's API does not answer, its
+//! A run whose agent cannot work: its sign-in is refused, the model's API does not answer, or its
 //! program does not start.
 //!
-//! It waits as for a usage limit: no retry is spent and no clock goes on. The agent is tried
-//! again at growing intervals, and not for ever. Meanwhile nothing else is dispatched to it:
-//! that follows from the records of the live runs, and is stored nowhere else.
+//! The run waits as for a usage limit: no retry is used and its clocks stop. The agent is tried
+//! again at growing intervals, for a limited time. Meanwhile nothing else is dispatched to it: that
+//! follows from the records of the live runs, and is stored nowhere else.
 
 use jiff::SignedDuration;
 
@@ -11,22 +11,22 @@ use super::{AgentNeed, Ended, Run, TurnEnd};
 use crate::ids::At;
 use crate::plan::TurnCause;
 
-/// How long after the first such end the agent is tried again; doubled each time.
+/// Wait before the first new try; doubled each time.
 const FIRST: SignedDuration = SignedDuration::from_secs(30);
-/// The longest pause between two tries.
+/// Maximum wait between two tries.
 const LONGEST: SignedDuration = SignedDuration::from_mins(10);
-/// How long the agent is waited for in all.
+/// How long the run waits for its agent in all.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(12);
-/// How long a try may be under way before its silence counts as good news: an agent repeats
-/// requests by itself for some minutes before it gives up.
+/// How long a try may run before its silence counts as success: an agent repeats requests by itself
+/// for some minutes before it gives up.
 const TRYING: SignedDuration = SignedDuration::from_mins(5);
 
-/// That the agent of a run cannot work.
+/// An agent that cannot work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable<'a> {
-    /// What it needs and has not.
+    /// What it lacks.
     pub what: AgentNeed,
-    /// What was said last, and how to mend it.
+    /// The last message, and how to fix it.
     pub message: &'a str,
     /// Since when.
     pub since: At,
@@ -37,14 +37,14 @@ pub struct Unavailable<'a> {
 }
 
 impl Unavailable<'_> {
-    /// Whether it was waited for long enough.
+    /// Whether the time to wait for it is up.
     pub fn is_overdue(&self, now: At) -> bool {
         now.duration_since(self.since) >= PATIENCE
     }
 }
 
 impl Run {
-    /// That its agent cannot work, where the newest turn to end found that out.
+    /// That its agent cannot work, if the last turn found that out.
     pub fn unavailable(&self) -> Option<Unavailable<'_>> {
         let turns = self.attempts.iter().rev().flat_map(|attempt| attempt.turns.iter().rev());
         let mut ends = turns.filter_map(|turn| turn.ended.as_ref());
@@ -60,8 +60,8 @@ impl Run {
         Some(Unavailable { what: *what, message, since, times, again })
     }
 
-    /// Why nothing else is to be dispatched to the agent of this run, which is live. A program
-    /// that once worked for this run and does not start any more may have been spoilt by it.
+    /// Why nothing else may be dispatched to the agent of this live run. A program that once worked
+    /// for this run and no longer starts does not count: the run may have damaged it.
     pub fn holds_agent(&self, now: At) -> Option<Unavailable<'_>> {
         let found = self.waits_for_agent(now)?;
         let worked = || self.ends().any(|end| matches!(end.how, TurnEnd::Finished { .. }));
@@ -69,7 +69,7 @@ impl Run {
         (!own).then_some(found)
     }
 
-    /// That it waits for its agent at `now`, or tries whether that is back.
+    /// Whether it waits for its agent at `now`, or is trying it again.
     pub fn waits_for_agent(&self, now: At) -> Option<Unavailable<'_>> {
         let found = self.unavailable().filter(|_| self.conclusion.is_none())?;
         let newest = self.turn()?;
@@ -83,7 +83,7 @@ fn is_unavailable(ended: &Ended) -> bool {
     matches!(ended.how, TurnEnd::Unavailable { .. })
 }
 
-/// Whether a turn ended without coming further.
+/// Whether a turn ended without getting further.
 fn broke_off(ended: &Ended) -> bool {
     match ended.how {
         TurnEnd::Unavailable { .. }

@@ -1,7 +1,6 @@
-//! List prices, for turns that end without saying what they cost.
+//! List prices, for turns that end without reporting what they cost.
 //!
-//! An estimate must not be low: a model that no name matches costs what the
-//! dearest costs.
+//! An estimate must not be low: a model that no name matches is priced as the most expensive.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -11,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::usd::Usd;
 
-/// Tokens that a turn was seen to use.
+/// Tokens that a turn used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// Read, and not cached.
+    /// Input tokens, not cached.
     pub input: u64,
-    /// Written.
+    /// Output tokens.
     pub output: u64,
     /// Read from the cache.
     pub cache_read: u64,
@@ -33,22 +32,22 @@ impl AddAssign for Usage {
     }
 }
 
-/// What a million tokens cost, in US dollars.
+/// The price of a million tokens, in US dollars.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// Read, and not cached.
+    /// Input, not cached.
     pub input: Usd,
-    /// Written.
+    /// Output.
     pub output: Usd,
     /// Read from the cache.
     pub cache_read: Usd,
-    /// Put into the cache.
+    /// Written to the cache.
     pub cache_write: Usd,
 }
 
 impl Price {
-    /// The usual proportions: reading the cache a tenth, writing it double.
+    /// The usual ratios: reading from the cache costs a tenth, writing to it double.
     const fn usual(input: u64, output: u64) -> Self {
         Self {
             input: Usd::dollars(input),
@@ -58,7 +57,7 @@ impl Price {
         }
     }
 
-    /// What `usage` costs.
+    /// The price of `usage`.
     pub fn of(&self, usage: &Usage) -> Usd {
         self.input.per_million(usage.input)
             + self.output.per_million(usage.output)
@@ -73,7 +72,7 @@ impl Price {
 pub struct PriceTable(pub BTreeMap<String, Price>);
 
 impl Default for PriceTable {
-    /// The families of the Claude CLI, each at the dearest of its generations.
+    /// The families of the Claude CLI, each at the price of its most expensive generation.
     fn default() -> Self {
         let prices = [("haiku", 1, 5), ("sonnet", 3, 15), ("opus", 15, 75)];
         let price = |(name, input, output): (&str, u64, u64)| {
@@ -84,7 +83,7 @@ impl Default for PriceTable {
 }
 
 impl PriceTable {
-    /// What `usage` of `model` costs at list prices.
+    /// The price of `usage` of `model` at list prices.
     pub fn estimate(&self, model: &str, usage: &Usage) -> Usd {
         let named = self.0.iter().filter(|(name, _)| model.contains(name.as_str()));
         match named.max_by_key(|(name, _)| name.len()) {
@@ -124,7 +123,7 @@ mod tests {
         check(&table, "claude-opus-4-1", "$24.00");
         check(&table, "another", "$24.00");
         check(&PriceTable(BTreeMap::new()), "another", "$24.00");
-        // What is put into the cache costs double.
+        // Writing to the cache costs double.
         let written = Usage { cache_write: 1_000_000, ..Usage::default() };
         assert_eq!(table.estimate("claude-sonnet-4-5", &written), Usd::dollars(6));
         let mut own = table;

@@ -1,23 +1,22 @@
-//! Issue text without what the person who released it could not see, and the list
-//! of what that was, for `explain`.
+//! Removes from issue text what the person who released it could not see, and lists it for
+//! `explain`.
 //!
-//! When in doubt about whether something is visible, it is dropped: the agent may
-//! get less than the person saw, never more. So comments are dropped in code
-//! fences too, where a person does see them, and variation selectors and joiners
-//! go though some emoji lose their shape by it. Not covered: what a renderer hides
-//! by other means, such as a link's title or an image's alternative text.
+//! When in doubt about visibility, text is dropped: the agent may get less than the person saw,
+//! never more. So comments are dropped in code fences too, where a person does see them, and
+//! variation selectors and joiners are dropped although some emoji change by it. Not covered: what
+//! a renderer hides by other means, such as a link's title or an image's alternative text.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
-/// Issue text without what a person could not see, and what that was.
+/// Issue text without what a person could not see, and what was dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cleaned {
-    /// What is left.
+    /// The remaining text.
     pub text: String,
-    /// What was dropped, one entry a kind.
+    /// What was dropped, one entry for each kind.
     pub dropped: Vec<Dropped>,
 }
 
@@ -26,7 +25,7 @@ pub struct Cleaned {
 pub struct Dropped {
     /// What it was.
     pub kind: Hidden,
-    /// How many: comments are counted whole, the rest by character.
+    /// How many: comments are counted as wholes, the rest by character.
     pub count: usize,
     /// The first of it, made readable and cut to [`SAMPLE`] characters.
     pub sample: String,
@@ -42,7 +41,7 @@ impl fmt::Display for Dropped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Hidden {
-    /// `<!-- … -->`; one that is not closed reaches to the end.
+    /// `<!-- … -->`; an unclosed one reaches to the end.
     HtmlComment,
     /// A link definition that leads nowhere, `[//]: # (…)`: markdown's comment.
     MarkdownComment,
@@ -52,7 +51,7 @@ pub enum Hidden {
     Bidirectional,
     /// A tag character, U+E0000 to U+E007F: a hidden alphabet.
     Tag,
-    /// A variation selector: 256 of them carry a byte each.
+    /// A variation selector: 256 of them can encode a byte each.
     VariationSelector,
     /// A control character other than newline and tab.
     Control,
@@ -72,7 +71,7 @@ impl fmt::Display for Hidden {
     }
 }
 
-/// How many characters of what was dropped are kept to show.
+/// How many characters of the dropped text are kept to show.
 pub const SAMPLE: usize = 80;
 
 /// Drops from issue text what a person cannot see. Line ends become `\n`.
@@ -103,7 +102,7 @@ impl Tally {
         }
         for c in what.chars() {
             match tag_letter(c) {
-                // The hidden alphabet is shown as the letters it stands for.
+                // The tag alphabet is shown as the letters that it encodes.
                 Some(letter) => entry.1.push(letter),
                 None if have + 9 <= SAMPLE => {
                     let gap = if have == 0 { "" } else { " " };
@@ -128,7 +127,7 @@ fn tag_letter(c: char) -> Option<char> {
     letter.and_then(char::from_u32)
 }
 
-/// What kind of character a person does not see, if it is one. `\r`, `\n`, `\t` are not.
+/// The kind of invisible character that this is, if it is one. `\r`, `\n`, `\t` are not.
 pub(super) fn hidden(c: char) -> Option<Hidden> {
     match u32::from(c) {
         0x09 | 0x0A | 0x0D | 0x20..=0x7E => None,
@@ -138,7 +137,7 @@ pub(super) fn hidden(c: char) -> Option<Hidden> {
             Some(Hidden::VariationSelector)
         }
         0xE0000..=0xE007F => Some(Hidden::Tag),
-        // The rest of Unicode's default-ignorable code points, and blanks with no look.
+        // The rest of Unicode's default-ignorable code points, and blanks without a shape.
         0x00AD
         | 0x034F
         | 0x115F
@@ -191,7 +190,7 @@ fn drop_html_comments(text: &str, tally: &mut Tally) -> String {
             Some(at) => rest.split_at(at),
             None => (rest, ""),
         };
-        // Where a comment fell out, its two sides must not make another.
+        // The two sides of a removed comment must not form another.
         let joins =
             (1..OPEN.len()).any(|i| out.ends_with(&OPEN[..i]) && shown.starts_with(&OPEN[i..]));
         if joins {

@@ -1,11 +1,9 @@
-//! Secrets masked in what agents and jobs write, where it comes in and before anything
-//! keeps or shows it.
+//! Masks secrets in what agents and jobs write, before anything stores or shows it.
 //!
-//! Two kinds are found: values that are known, also as JSON, URLs, base64 and hex spell
-//! them; and whatever has the shape of a secret. Every byte of one becomes [`MASKED`], so
-//! that offsets into a text stay what they were, and JSON stays JSON. Known values of fewer
-//! than [`SHORTEST`] bytes are left alone: masking them would eat ordinary words.
-//! Not covered: a secret that somebody split or encoded in another way.
+//! Finds known values, including their JSON, URL, base64 and hex encodings, and whatever has the
+//! shape of a secret. Every byte of a secret becomes [`MASKED`], so that offsets stay valid and
+//! JSON stays JSON. Known values of fewer than [`SHORTEST`] bytes are ignored: masking them would
+//! mask ordinary words. Not covered: a secret that somebody split or encoded in another way.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -18,17 +16,17 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, BASE64_URL_SAFE_NO_PAD};
 
 use crate::secrets::{SecretShapes, merged};
 
-/// What stands in the place of each byte of a secret.
+/// What replaces each byte of a secret.
 pub const MASKED: u8 = b'*';
 
-/// How far a part of a text must reach to both sides, bytes, for its mask to be that of the
-/// whole text: no secret that is found is longer.
+/// How far a part of a text must be extended on both sides, in bytes, to be masked as in the whole
+/// text: no secret that is found is longer.
 pub const REACH: usize = 16 << 10;
 
-/// The shortest known value that is masked, bytes.
+/// Minimum length of a known value to be masked, in bytes.
 const SHORTEST: usize = 8;
 
-/// The shortest line of a known value that is masked by itself, bytes.
+/// Minimum length of a line of a known value to be masked by itself, in bytes.
 const LINE: usize = 16;
 
 /// Finds secrets and masks them.
@@ -46,7 +44,7 @@ impl fmt::Debug for Mask {
 }
 
 impl Mask {
-    /// A mask that knows these values; what has the shape of a secret is masked by any.
+    /// A mask that knows these values; the shapes of secrets are built in.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
         let mut spelled = BTreeSet::new();
         for value in values {
@@ -61,12 +59,12 @@ impl Mask {
         if spelled.is_empty() {
             return Self::default();
         }
-        // Only more patterns than memory can hold would fail.
+        // Fails only for more patterns than fit in memory.
         let known = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(spelled);
         Self { known: known.ok() }
     }
 
-    /// `text` with its secrets masked; as long as before.
+    /// `text` with its secrets masked; its length does not change.
     pub fn bytes<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         filled(text, self.places(text))
     }
@@ -76,18 +74,18 @@ impl Mask {
         lossy(text, self.bytes(text.as_bytes()))
     }
 
-    /// `text` with only the known values masked: for whoever asks about shapes afterwards.
+    /// `text` with only the known values masked, for callers that search for shapes afterwards.
     pub fn known<'a>(&self, text: &'a str) -> Cow<'a, str> {
         lossy(text, filled(text.as_bytes(), self.known_places(text.as_bytes())))
     }
 
-    /// Where secrets stand in `text`, in order, apart from each other.
+    /// The ranges of secrets in `text`, in order and disjoint.
     pub fn places(&self, text: &[u8]) -> Vec<Range<usize>> {
         let mut places = self.known_places(text);
         match SecretShapes::get() {
-            // What follows a known value begins a word of its own.
+            // A word may begin right after a known value.
             Ok(shapes) => places.extend(shapes.find_whole(&filled(text, places.clone()))),
-            // Only if a pattern of ours did not compile, which a test rules out.
+            // Fails only if a pattern of ours does not compile, which a test rules out.
             Err(_) => places.push(0..text.len()),
         }
         merged(places)
@@ -109,7 +107,7 @@ fn filled(text: &[u8], places: Vec<Range<usize>>) -> Cow<'_, [u8]> {
     Cow::Owned(text)
 }
 
-/// `masked`, which was made of `text`, as text.
+/// `masked`, which was made from `text`, as text.
 fn lossy<'a>(text: &'a str, masked: Cow<'_, [u8]>) -> Cow<'a, str> {
     match masked {
         Cow::Borrowed(_) => Cow::Borrowed(text),
@@ -117,7 +115,7 @@ fn lossy<'a>(text: &'a str, masked: Cow<'_, [u8]>) -> Cow<'a, str> {
     }
 }
 
-/// Adds the ways in which programs write `value`, where it has at least `shortest` bytes.
+/// Adds the encodings in which programs write `value`, if it has at least `shortest` bytes.
 fn spell(value: &str, shortest: usize, into: &mut BTreeSet<Vec<u8>>) {
     if value.len() < shortest {
         return;
@@ -134,7 +132,7 @@ fn spell(value: &str, shortest: usize, into: &mut BTreeSet<Vec<u8>>) {
         for engine in [&BASE64_STANDARD_NO_PAD, &BASE64_URL_SAFE_NO_PAD] {
             let shifted = [&[0; 2][..shift], value.as_bytes()].concat();
             let text = engine.encode(&shifted);
-            // Its first and last characters have bits of what stands beside it.
+            // Its first and last characters share bits with its neighbours.
             let from = [0, 2, 3][shift];
             let to = text.len() - usize::from(shifted.len() % 3 != 0);
             into.extend(text.get(from..to).map(Vec::from).filter(|part| part.len() >= SHORTEST));
@@ -142,13 +140,13 @@ fn spell(value: &str, shortest: usize, into: &mut BTreeSet<Vec<u8>>) {
     }
 }
 
-/// `value` as it stands between the quotes of JSON.
+/// `value` as it appears between the quotes of JSON.
 fn json(value: &str) -> String {
     let quoted = serde_json::Value::from(value).to_string();
     quoted.get(1..quoted.len() - 1).unwrap_or_default().to_owned()
 }
 
-/// JSON as encoders write it that may stand in HTML.
+/// JSON as written by encoders whose output is safe in HTML.
 fn in_html(json: &str) -> String {
     json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
 }
@@ -225,7 +223,7 @@ mod tests {
 
     #[test]
     fn what_has_the_shape_of_a_secret_is_masked_to_its_end() {
-        // Put together here, so that no file of ours holds what looks like a secret.
+        // Joined at run time, so that no file of ours contains what looks like a secret.
         let anthropic = ["sk-", "ant-api03-", RANDOM, RANDOM].concat();
         let github = ["gh", "s_123_eyJ0.", RANDOM, ".", RANDOM].concat();
         let pem = |end: &str| {
@@ -275,7 +273,7 @@ mod tests {
         let mask = Mask::new(["abc", "1234567", ""]);
         for text in [
             "running 12 tests\ntest token::next_token ... ok",
-            "abc 1234567 are too short to be told from words",
+            "abc 1234567 are too short to be told apart from words",
             "commit 0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e",
             "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             r#"{"type":"assistant","message":{"id":"msg_01XFDUDYJgAACzvnptvVoYEL"},"session_id":"0198c0de-0000-7000-8000-000000000001"}"#,

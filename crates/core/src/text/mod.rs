@@ -1,10 +1,9 @@
 //! Outside text made safe: issue text for the agent, agent text for people.
 //!
-//! [`clean`] takes from an issue what the person who released it could not see;
-//! [`plain`], [`quote`], [`line`] and [`bounded`] make agent, CI and commit text
-//! fit for a comment; [`neutral`] makes outside text fit for a prompt, [`visible`] for a
-//! record; a [`Mask`] takes the secrets out of what agents and jobs write, where it comes in.
-//! All are total. Nothing here judges what a text says.
+//! [`clean`] removes from an issue what the person who released it could not see; [`plain`],
+//! [`quote`], [`line`] and [`bounded`] make agent, CI and commit text fit for a comment;
+//! [`neutral`] makes outside text fit for a prompt, [`visible`] for a record; a [`Mask`] hides the
+//! secrets in what agents and jobs write. All are total. Nothing here judges what a text says.
 
 mod clean;
 mod mask;
@@ -14,7 +13,7 @@ pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean};
 pub use mask::{MASKED, Mask, REACH};
 pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote, visible};
 
-/// Text made of the pieces that matter, and of anything.
+/// Text made of the interesting pieces, and of anything.
 #[cfg(test)]
 fn outside() -> impl proptest::strategy::Strategy<Value = String> {
     use proptest::prelude::*;

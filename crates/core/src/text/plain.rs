@@ -1,6 +1,6 @@
-//! Text of agents, CI, commits and strangers, made inert where we repeat it: in a
-//! comment ([`plain`], [`quote`], [`line`]), in a prompt ([`neutral`]) or in a record
-//! ([`visible`]), and cut to size ([`bounded`]).
+//! Makes text of agents, CI, commits and strangers inert where we repeat it: in a comment
+//! ([`plain`], [`quote`], [`line`]), in a prompt ([`neutral`]) or in a record ([`visible`]), and
+//! cuts it to size ([`bounded`]).
 //!
 //! All but [`quote`], which wraps, are idempotent.
 
@@ -11,17 +11,16 @@ use regex::Regex;
 
 use super::clean::{Tally, drop_characters};
 
-/// What stands for `@` in text that must neither mention nor attach: readable, inert.
+/// Replaces `@` in text that must neither mention nor attach: readable and inert.
 pub const AT: char = '＠';
 
-/// What stands for `/` at the start of a line in a prompt, where it would be a command.
+/// Replaces `/` at the start of a line in a prompt, where it would be a command.
 pub const SLASH: char = '／';
 
-/// Agent, CI or commit text that can stand in our comment or a pull request.
+/// Agent, CI or commit text that is safe in our comment or a pull request.
 ///
-/// Terminal sequences and characters that cannot be seen are gone, `@` mentions
-/// nobody, no HTML comment (and so no marker of ours) opens, and a closing
-/// keyword is parted from its issue.
+/// Terminal sequences and invisible characters are removed, `@` mentions nobody, no HTML comment
+/// (and so no marker of ours) opens, and a closing keyword is separated from its issue.
 pub fn plain(text: &str) -> String {
     static CLOSING: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
@@ -35,13 +34,13 @@ pub fn plain(text: &str) -> String {
     let text = text.replace('@', AT.encode_utf8(&mut [0; 4])).replace("<!--", "<! --");
     match &*CLOSING {
         Some(closing) => closing.replace_all(&text, "${1}${2}ref. ${3}").into_owned(),
-        // Only if the pattern above did not compile, which a test rules out.
+        // Fails only if the pattern above does not compile, which a test rules out.
         None => text.replace('#', "＃"),
     }
 }
 
-/// [`plain`] text of at most `max` bytes (and the fence around it), its end kept,
-/// as a code block that the text cannot close.
+/// [`plain`] text of at most `max` bytes (and the fence around it), keeping the end, as a code
+/// block that the text cannot close.
 pub fn quote(text: &str, max: usize) -> String {
     let text = plain(text);
     let text = bounded(text.trim_end(), max, Keep::Tail);
@@ -50,15 +49,15 @@ pub fn quote(text: &str, max: usize) -> String {
     format!("{fence}text\n{text}\n{fence}")
 }
 
-/// At most `max` bytes of `text` as a record keeps it: without terminal sequences and
-/// characters that cannot be seen, and else as it was written.
+/// At most `max` bytes of `text` for a record: without terminal sequences and invisible characters,
+/// otherwise unchanged.
 pub fn visible(text: &str, max: usize) -> String {
     let text = drop_characters(&strip_terminal(text), &mut Tally::default());
     bounded(&text, max, Keep::Head).into_owned()
 }
 
-/// Outside text that can stand in a prompt: every `@` is [`AT`], and a `/` that
-/// begins a line is [`SLASH`], so that no executor takes them for its own.
+/// Outside text that is safe in a prompt: every `@` is [`AT`], and a `/` that begins a line is
+/// [`SLASH`], so that no executor interprets them.
 pub fn neutral(text: &str) -> String {
     let text = drop_characters(&strip_terminal(text), &mut Tally::default());
     let mut out = String::with_capacity(text.len() + 16);
@@ -86,12 +85,12 @@ pub enum Keep {
     Tail,
 }
 
-/// At most `max` bytes of `text`; where some are left out, a line says how many.
+/// At most `max` bytes of `text`; if some are omitted, a line says how many.
 pub fn bounded(text: &str, max: usize, keep: Keep) -> Cow<'_, str> {
     if text.len() <= max {
         return Cow::Borrowed(text);
     }
-    let note = |left: usize| format!("… {left} bytes left out");
+    let note = |left: usize| format!("… {left} bytes omitted");
     // Room for the longest note that this text can have, and its line end.
     let room = max.saturating_sub(note(text.len()).len() + 1);
     let mut out = String::with_capacity(max);
@@ -116,10 +115,10 @@ pub fn bounded(text: &str, max: usize, keep: Keep) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// One line of at most `max` bytes, for titles and list entries: [`plain`], with
-/// line ends and runs of blanks made one blank.
+/// One line of at most `max` bytes, for titles and list entries: [`plain`], with line ends and runs
+/// of blanks replaced by one blank.
 pub fn line(text: &str, max: usize) -> String {
-    // What is far beyond the cut is not worth reading.
+    // Text far beyond the cut is not worth processing.
     let near = &text[..text.floor_char_boundary(max.saturating_mul(16))];
     let out = plain(near).split_whitespace().collect::<Vec<_>>().join(" ");
     if out.len() <= max && near.len() == text.len() {
@@ -129,7 +128,7 @@ pub fn line(text: &str, max: usize) -> String {
     format!("{}…", out[..cut].trim_end())
 }
 
-/// Removes terminal sequences whole, so that no `[31m` is left of them.
+/// Removes whole terminal sequences, so that no `[31m` is left of them.
 fn strip_terminal(text: &str) -> Cow<'_, str> {
     const ESC: char = '\u{1B}';
     const CSI: char = '\u{9B}';
@@ -155,14 +154,15 @@ fn strip_terminal(text: &str) -> Cow<'_, str> {
                 while chars.next_if(|c| (' '..='?').contains(c)).is_some() {}
                 chars.next_if(|c| ('@'..='~').contains(c));
             }
-            // Strings (title, hyperlink, device control): to their end, or to the line's.
+            // Strings (title, hyperlink, device control) extend to their terminator, or to the end
+            // of the line.
             ']' | 'P' | 'X' | '^' | '_' => {
                 while let Some(c) = chars.next_if(|c| *c != '\n' && *c != ESC) {
                     if matches!(c, '\u{7}' | '\u{9C}') {
                         break;
                     }
                 }
-                // The string terminator, `ESC \`, goes as a sequence of its own.
+                // The string terminator, `ESC \`, is removed as a sequence of its own.
             }
             ' '..='/' => {
                 while chars.next_if(|c| (' '..='/').contains(c)).is_some() {}
@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn too_long_text_says_what_is_missing() {
         let text = "0123456789".repeat(10);
-        assert_eq!(bounded(&text, 40, Keep::Head), "01234567890123456\n… 83 bytes left out");
-        assert_eq!(bounded(&text, 40, Keep::Tail), "… 83 bytes left out\n34567890123456789");
+        assert_eq!(bounded(&text, 40, Keep::Head), "012345678901234567\n… 82 bytes omitted");
+        assert_eq!(bounded(&text, 40, Keep::Tail), "… 82 bytes omitted\n234567890123456789");
         assert_eq!(bounded(&text, 100, Keep::Tail), text);
     }
 

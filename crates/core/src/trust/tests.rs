@@ -58,16 +58,16 @@ fn check(events: &[&str], expected: Result<&str, &str>) {
 
 #[test]
 fn the_last_label_decides() {
-    check(&[], Err("nobody"));
-    check(&["1 dev other"], Err("nobody"));
+    check(&[], Err("no event"));
+    check(&["1 dev other"], Err("no event"));
     check(&["1 dev on"], Ok("dev"));
     check(&["1 stranger on", "2 dev on"], Ok("dev"));
-    check(&["1 dev on", "2 stranger on"], Err("stranger (id id-stranger) put"));
-    check(&["1 dev on", "2 dev off"], Err("taken off by dev"));
+    check(&["1 dev on", "2 stranger on"], Err("stranger (id id-stranger) added"));
+    check(&["1 dev on", "2 dev off"], Err("removed by dev"));
     check(&["1 dev on", "2 dev off", "3 owner on", "4 dev close"], Ok("owner"));
-    check(&["1 dev on", "2 ? off"], Err("taken off by an unknown"));
+    check(&["1 dev on", "2 ? off"], Err("removed by an unknown"));
     // Delivered in the wrong order: time decides.
-    check(&["5 dev off", "1 dev on"], Err("taken off"));
+    check(&["5 dev off", "1 dev on"], Err("removed"));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn check_asked(asked: &[&str], events: &[&str], expected: Result<&str, &str>) {
     let request = |(n, line): (usize, &&str)| {
         let (second, who) = line.split_once(' ').unwrap();
         let at = At::from_second(second.parse().unwrap()).unwrap();
-        Asked { id: format!("comment:{n}"), by: actor(who), at, what: Request::Release }
+        PersonRequest { id: format!("comment:{n}"), by: actor(who), at, what: Request::Release }
     };
     let asked: Vec<_> = asked.iter().enumerate().map(request).collect();
     let events: Vec<_> = events.iter().map(|e| event(e)).collect();
@@ -149,19 +149,19 @@ fn our_own_label_is_theirs_who_asked_for_it() {
     check_asked(&[], &[afk], Err("a bot that is not listed"));
     check_asked(&["2 dev"], &[afk], Ok("dev at 2 by comment:0"));
     check_asked(&["2 dev"], &["1 owner on", "2 afk[bot] off", afk], Ok("dev at 2 by comment:0"));
-    // Asked after the label was put on: not the cause of it.
+    // Requested after the label was added: not its cause.
     check_asked(&["4 dev"], &[afk], Err("a bot that is not listed"));
     // The newest of those that it can stand for, with their rights of now.
     check_asked(&["1 owner", "2 dev"], &[afk], Ok("dev at 2 by comment:1"));
     check_asked(
         &["1 owner", "2 triager"],
         &[afk],
-        Err("asked for the ready label in a comment, who has triage"),
+        Err("requested the ready label in a comment, who has triage"),
     );
     check_asked(&["2 dark"], &[afk], Err("could not be read"));
     check_asked(&["2 dev[bot]"], &[afk], Err("a bot that is not listed"));
     // Somebody else's label is theirs, whatever was asked.
-    check_asked(&["2 dev"], &["3 stranger on"], Err("stranger (id id-stranger) put"));
+    check_asked(&["2 dev"], &["3 stranger on"], Err("stranger (id id-stranger) added"));
     check_asked(&["2 dev"], &["3 owner on"], Ok("owner at 3 by no request"));
 }
 
@@ -171,7 +171,7 @@ fn a_request_is_one_release_and_ends_with_its_label() {
     check_asked(&["2 dev"], &["3 afk[bot] on", "4 owner off", "9 afk[bot] on"], Err("a bot"));
     check_asked(&["2 dev"], &["3 owner off", "4 afk[bot] on"], Err("a bot"));
     check_asked(&["2 dev"], &["3 ? off", "4 afk[bot] on"], Err("a bot"));
-    check_asked(&["2 dev"], &["3 afk[bot] on", "4 owner off"], Err("taken off by owner"));
+    check_asked(&["2 dev"], &["3 afk[bot] on", "4 owner off"], Err("removed by owner"));
     let twice = ["3 afk[bot] on", "4 afk[bot] off", "6 afk[bot] on"];
     check_asked(&["2 dev", "5 owner"], &twice, Ok("owner at 5 by comment:1"));
 }
@@ -190,7 +190,7 @@ fn no_other_request_puts_the_label_on() {
     let events = [event("3 afk[bot] on")];
     let at = At::from_second(2).unwrap();
     for what in [Request::Retry, Request::Stop, Request::Unfreeze] {
-        let asked = [Asked { id: "a".into(), by: actor("dev"), at, what }];
+        let asked = [PersonRequest { id: "a".into(), by: actor("dev"), at, what }];
         let behalf = OnBehalf { own: "id-afk[bot]", asked: &asked };
         let got = trust(&events, READY, &TrustPolicy::default(), behalf, &permission_of);
         assert!(matches!(got, Trust::Refused { .. }));

@@ -1,10 +1,10 @@
-//! A repo's own word on its runs: `.afk/WORKFLOW.md`, front matter and a template.
+//! A repo's own policy for its runs: `.afk/WORKFLOW.md`, front matter and a template.
 //!
-//! The engine reads it once a run, as a blob of the default branch's head, and
-//! records what it found ([`Workflow`]); from then on every pass tightens the
-//! operator's configuration by that record ([`tighten`]) and adds the rendered
-//! template to the prompt. It can only tighten. A file that is there and cannot be
-//! understood whole is an error of the run: what it asked for is never guessed.
+//! The engine reads it once for each run, as a blob of the default branch's head, and records the
+//! result ([`Workflow`]); from then on every pass tightens the operator's configuration by that
+//! record ([`tighten`]) and adds the rendered template to the prompt. It can only tighten. A file
+//! that cannot be understood completely is an error of the run, because what it asks for is never
+//! guessed.
 
 mod policy;
 mod template;
@@ -21,24 +21,23 @@ use crate::digest::Digest;
 use crate::globs::Globs;
 use crate::shared::Shared;
 
-/// Where it stands in a repo.
+/// Its path in a repo.
 pub const PATH: &str = ".afk/WORKFLOW.md";
-/// How long it may be, in bytes; a prompt has no room for more.
+/// Its maximum length, in bytes; a prompt has no room for more.
 pub const MAX_BYTES: u64 = 12_000;
 /// The line before and after the front matter.
 const FENCE: &str = "+++";
 
-/// What a repo asks of its runs, as the default branch had it when the run began.
+/// What a repo asks of its runs, according to the default branch when the run began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Workflow {
     /// The digest of the whole file.
     pub digest: Digest,
     /// Its front matter.
     pub policy: RepoPolicy,
-    /// Its template: what it adds to the prompt, before the variables are filled in.
+    /// Its template, which is added to the prompt; variables not yet filled in.
     pub template: String,
-    /// What it asked for and did not get, because it would have loosened what the
-    /// operator configured.
+    /// What it asked for in vain, because it would have loosened the operator's configuration.
     pub ignored: Vec<String>,
 }
 
@@ -46,14 +45,14 @@ pub struct Workflow {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{PATH}{}: {what}", .line.map_or_else(String::new, |line| format!(":{line}")))]
 pub struct WorkflowError {
-    /// The line, from 1; none where it is the whole file's fault.
+    /// The line, from 1; none if the whole file is meant.
     pub line: Option<usize>,
-    /// What is wrong, and how to mend it.
+    /// What is wrong, and how to fix it.
     pub what: String,
 }
 
 impl WorkflowError {
-    /// The file as a whole is at fault.
+    /// An error of the file as a whole.
     pub fn whole(what: impl Into<String>) -> Self {
         Self { line: None, what: what.into() }
     }
@@ -82,35 +81,35 @@ impl Workflow {
         Ok(Self { digest: Digest::of(bytes), policy, template, ignored: Vec::new() })
     }
 
-    /// The same, with what it asks for and will not get under this configuration.
+    /// The same, with what it asks for in vain under this configuration.
     pub fn met(self, config: &Policy, repo: &Shared<Repo>) -> Result<Self, WorkflowError> {
-        // By its place in this file, and not among what the installation denies, too.
+        // Reported by its place in this file, not in the merged list.
         Globs::compile("guardrails.deny", &self.policy.guardrails.deny)
             .map_err(|error| WorkflowError::whole(error.to_string()))?;
         let tightened = tighten(config, repo, &self.policy);
         match tightened.mistakes().first() {
             Some(problem) => Err(WorkflowError::whole(format!(
-                "asks for what cannot be done under this installation's configuration: {problem}"
+                "conflicts with this installation's configuration: {problem}"
             ))),
             None => Ok(Self { ignored: tightened.ignored, ..self }),
         }
     }
 
-    /// What it adds to the prompt; none where it adds nothing.
+    /// What it adds to the prompt, if anything.
     pub fn additions(&self, variables: &Variables<'_>) -> Option<String> {
         (!self.template.is_empty()).then(|| template::render(&self.template, variables))
     }
 }
 
-/// A file of `size` bytes is refused.
+/// The error for a file of `size` bytes, which is too large.
 pub fn too_large(size: u64) -> WorkflowError {
     WorkflowError::whole(format!(
-        "has {size} bytes, and {MAX_BYTES} is the most that is read: keep it short, and point to \
+        "has {size} bytes, but the limit is {MAX_BYTES}: keep it short, and refer to \
          other files of the repository"
     ))
 }
 
-/// The file's two parts, and the lines that they begin at.
+/// The file's two parts, and the lines at which they begin.
 struct Parts {
     front: String,
     front_line: usize,
@@ -144,7 +143,7 @@ fn split(text: &str) -> Result<Parts, WorkflowError> {
             })
         }
         Some(_) | None => match lines.iter().position(fenced) {
-            // Taken for text it would be a policy that nobody obeys.
+            // Read as text, it would be a policy that nobody obeys.
             Some(late) => Err(WorkflowError::at(
                 late + 1,
                 "front matter must begin on the first line of the file",

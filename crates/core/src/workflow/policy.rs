@@ -1,9 +1,8 @@
-//! What a repo may say of its own runs, and how it meets the operator's word.
+//! What a repo may set for its own runs, and how it is combined with the operator's configuration.
 //!
-//! Keys have the names that they have in the configuration. Each takes the
-//! stricter of the two: numbers the smaller, lists the union, switches the safe
-//! side. What would loosen is passed over and told. No key names a command, a
-//! path of this machine, a credential or a person.
+//! Keys have the same names as in the configuration. Each takes the stricter of the two values: the
+//! smaller number, the union of lists, the safe side of a switch. What would loosen is ignored and
+//! reported. No key names a command, a path of this machine, a credential or a person.
 
 use std::fmt::Display;
 
@@ -14,38 +13,38 @@ use crate::proof::{RedMeans, RequireRedProof};
 use crate::shared::Shared;
 use crate::usd::Usd;
 
-/// The front matter of the workflow file. A key that is not there changes nothing.
+/// The front matter of the workflow file. A missing key changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoPolicy {
-    /// What one run may spend, in US dollars.
+    /// Budget of one run, in US dollars.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget_usd: Option<Usd>,
-    /// Refusals before landing, after which a run escalates.
+    /// Refusals before landing after which a run escalates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub landing_refusals_max: Option<u32>,
-    /// Corrective turns on a red landed commit.
+    /// Maximum number of corrective turns on a red landed commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix_forward_max_attempts: Option<u32>,
-    /// Seconds from the first red verdict in which corrective turns may begin.
+    /// Seconds after the first red verdict in which corrective turns may begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix_forward_max_seconds: Option<u64>,
-    /// Retries of a turn that failed, in a row.
+    /// Maximum number of consecutive retries of a failed turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub executor_retries_max: Option<u32>,
-    /// Seconds that a whole run may take.
+    /// Time limit of a run, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_timeout_seconds: Option<u64>,
-    /// Seconds that one run of `verify` may take.
+    /// Time limit of one run of `verify`, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify_timeout_seconds: Option<u64>,
-    /// What a change must never do.
+    /// What a change must never contain.
     #[serde(skip_serializing_if = "is_default")]
     pub guardrails: RepoGuardrails,
-    /// How a change must be proven.
+    /// How a change must be proved.
     #[serde(skip_serializing_if = "is_default")]
     pub proof: RepoProof,
-    /// What processes may reach.
+    /// What processes may reach on the network.
     #[serde(skip_serializing_if = "is_default")]
     pub network: RepoNetwork,
 }
@@ -54,14 +53,14 @@ pub struct RepoPolicy {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoGuardrails {
-    /// How large a file of a change may be, in bytes.
+    /// Maximum size of a file in a change, in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_file_bytes: Option<u64>,
-    /// How many lines a change may add and remove together.
+    /// Maximum number of lines that a change adds and removes together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_diff_lines: Option<u64>,
-    /// Patterns of further paths that a change may not touch, those that judge it among
-    /// them: calling code protected could spare it its proof, denying it cannot.
+    /// Patterns of further paths that a change may not touch. They only deny: further *protected*
+    /// paths could exempt code from its proof.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
 }
@@ -99,14 +98,14 @@ pub struct RepoNetwork {
     pub stages: Option<bool>,
 }
 
-/// A configuration that a repo's policy was applied to.
+/// A configuration tightened by a repo's policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tightened {
     /// The general part.
     pub config: Policy,
     /// The repo's own part.
     pub repo: Shared<Repo>,
-    /// What the policy asked for and did not get, a sentence each.
+    /// What the policy asked for in vain, a sentence each.
     pub ignored: Vec<String>,
 }
 
@@ -183,14 +182,13 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Tightened {
-    /// Why the two cannot both be kept; empty is good.
+    /// Why the two contradict each other; empty if they do not.
     pub fn mistakes(&self) -> Vec<Mistake> {
         self.repo.mistakes()
     }
 }
 
-/// The smaller of the two; `false` is smaller than `true`, and every switch here
-/// permits something.
+/// The smaller of the two; `false` is smaller than `true`, and every switch here permits something.
 fn least<T: Ord + Copy + Display>(
     ignored: &mut Vec<String>,
     key: &str,

@@ -1,21 +1,20 @@
 //! The template: text with `{{ variables }}` and nothing else.
 //!
-//! No filter, condition or loop: whatever it holds, its output is bounded by its
-//! own length, and a variable that is not known is told before a turn begins.
-//! Values are put in once and not looked at again, so that an issue's title cannot
-//! name a variable.
+//! Without filters, conditions or loops its output is bounded by its own length, and an unknown
+//! variable is reported before a turn begins. Values are inserted once and not scanned again, so
+//! that an issue's title cannot name a variable.
 
 use crate::ids::{IssueRef, RunId};
 use crate::text::line;
 
 use super::WorkflowError;
 
-/// The most of one value.
+/// Maximum length of one value.
 const VALUE: usize = 300;
-/// A line that begins like this is a frame of ours around outside text.
+/// Prefix of the lines with which we frame outside text.
 const FRAME: &str = "-----";
 
-/// What a template may name.
+/// The variables of a template.
 #[derive(Debug, Clone, Copy)]
 pub struct Variables<'a> {
     /// `run`: the run's id.
@@ -30,7 +29,7 @@ pub struct Variables<'a> {
     pub attempt: u32,
 }
 
-/// The names, as errors list them.
+/// The names, for errors.
 const NAMES: [&str; 7] = ["run", "issue", "repo", "number", "title", "branch", "attempt"];
 
 impl Variables<'_> {
@@ -48,12 +47,12 @@ impl Variables<'_> {
     }
 }
 
-/// Refuses what cannot be rendered; `first` is the line that the template begins at.
+/// Refuses what cannot be rendered; `first` is the line at which the template begins.
 pub(super) fn check(template: &str, first: usize) -> Result<(), WorkflowError> {
     for (n, text) in template.split('\n').enumerate() {
         let wrong = |what: String| Err(WorkflowError::at(first + n, what));
         if let Some(mark) = ["{%", "{#"].into_iter().find(|mark| text.contains(mark)) {
-            return wrong(format!("{mark} is not known here: a template has variables only"));
+            return wrong(format!("{mark} is not supported: a template has variables only"));
         }
         for piece in pieces(text) {
             match piece {
@@ -64,7 +63,7 @@ pub(super) fn check(template: &str, first: usize) -> Result<(), WorkflowError> {
                 Piece::Name(name) if NAMES.contains(&name) => {}
                 Piece::Name(name) => {
                     return wrong(format!(
-                        "{:?} is no variable; there are {}",
+                        "{:?} is not a variable; known are {}",
                         line(name, 60),
                         NAMES.join(", ")
                     ));
@@ -75,7 +74,7 @@ pub(super) fn check(template: &str, first: usize) -> Result<(), WorkflowError> {
     Ok(())
 }
 
-/// The template with its variables filled in. What [`check`] refuses stays as it is.
+/// The template with its variables filled in. What [`check`] refuses is left as it is.
 pub(super) fn render(template: &str, variables: &Variables<'_>) -> String {
     let run = variables.run.to_string();
     let mut out = String::with_capacity(template.len());
@@ -94,7 +93,7 @@ pub(super) fn render(template: &str, variables: &Variables<'_>) -> String {
                 },
             }
         }
-        // With the run's id it could end the frame that holds it in the prompt.
+        // With the run's id it could end the frame that it is in.
         if rendered.trim_start().starts_with(FRAME) && rendered.contains(&run) {
             rendered = rendered.replacen(FRAME, "—", 1);
         }
@@ -107,7 +106,7 @@ pub(super) fn render(template: &str, variables: &Variables<'_>) -> String {
 enum Piece<'a> {
     /// Text as it stands.
     Text(&'a str),
-    /// What stands between `{{` and `}}`.
+    /// The text between `{{` and `}}`.
     Name(&'a str),
     /// A `{{` without its `}}`.
     Unclosed,

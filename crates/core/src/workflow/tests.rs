@@ -94,7 +94,7 @@ fn what_cannot_be_understood_names_its_line() {
         assert!(said.starts_with(&format!(".afk/WORKFLOW.md{expected}")), "{text:?}: {said}");
     };
     check("+++\nbudget_usd = 1\n", ":1: the front matter has no end");
-    check("+++\nbudget_usd = 1\n+++\n\n{{ isue }}\n", ":5: \"isue\" is no variable");
+    check("+++\nbudget_usd = 1\n+++\n\n{{ isue }}\n", ":5: \"isue\" is not a variable");
     check("\n\n+++\nbudget_usd = 1\n", ":3: the front matter has no end");
     check("---\nbudget_usd: 1\n---\n", ":1: front matter is TOML");
     check("Text.\n+++\nbudget_usd = 1\n+++\n", ":2: front matter must begin");
@@ -104,11 +104,14 @@ fn what_cannot_be_understood_names_its_line() {
     check("+++\nbudget_usd = -1\n+++\n", ":2: ");
     check("+++\nrun_timeout_seconds = \"x\"\n+++\n", ":2: invalid type");
     check("+++\na b\n+++\n", ":2: ");
-    check("+++\n+++\n\n{{ issue }} and {{ isue }}\n", ":4: \"isue\" is no variable; there are run");
+    check(
+        "+++\n+++\n\n{{ issue }} and {{ isue }}\n",
+        ":4: \"isue\" is not a variable; known are run",
+    );
     check("{{ issue\n}}", ":1: {{ has no }}");
-    check("a\n{% for x in y %}", ":2: {% is not known here");
-    check("{# note #}", ":1: {# is not known here");
-    check("{{ title | upper }}", ":1: \"title | upper\" is no variable");
+    check("a\n{% for x in y %}", ":2: {% is not supported");
+    check("{# note #}", ":1: {# is not supported");
+    check("{{ title | upper }}", ":1: \"title | upper\" is not a variable");
     check(&"x".repeat(12_001), ": has 12001 bytes");
     assert!(Workflow::parse(b"\xFF").unwrap_err().to_string().contains("UTF-8"));
 }

@@ -1,17 +1,16 @@
-//! What is requested of runs that have ended: another release of the issue, or something
-//! that comes too late.
+//! Requests to ended runs: another release of the issue, or something that comes too late.
 //!
-//! The request stands in the store before anything is written. Our own account then puts
-//! the ready label on, which the trust gate counts as the requester's by that very request;
-//! it is answered once the issue shows the label, so that whoever comes after a crash does
-//! what is left. Two control planes are kept apart by a lease.
+//! The request is in the store before anything is written. Then our own account adds the ready
+//! label, which the trust gate attributes to the requester by that request; it is answered once the
+//! issue shows the label, so that the work can be continued after a crash. A lease keeps two
+//! control planes apart.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use afk_core::config::Policy;
 use afk_core::ids::{RepoName, RunId};
-use afk_core::request::{Asked, Request, answer};
+use afk_core::request::{PersonRequest, Request, answer};
 use afk_core::run::Run;
 use afk_core::steer::{Again, again};
 use afk_core::trust::OnBehalf;
@@ -19,12 +18,12 @@ use afk_core::trust::OnBehalf;
 use crate::Engine;
 use crate::ports::{Filter, Labels, OpenRequest, PortError, PortResult};
 
-/// How long a control plane that died keeps another from going on.
+/// How long a dead control plane keeps another one waiting.
 const LEASE: Duration = Duration::from_secs(30);
 
 impl Engine {
-    /// Carries out and answers what was requested of runs in `repos` that have ended. What
-    /// cannot be done now holds up no other, and is done the next time.
+    /// Carries out and answers requests to ended runs in `repos`. One that cannot be carried out
+    /// now holds up no other, and is tried again.
     pub(super) async fn carry_out_ended(
         &self,
         config: &Policy,
@@ -37,7 +36,7 @@ impl Engine {
                 && config.allowlist.contains(&run.issue.repo)
                 && config.repos.contains_key(&run.issue.repo)
                 && !self.troubles().waits(&run.issue.repo, self.ports.clock.now());
-            // A live run carries out and answers by itself.
+            // A live run answers its requests by itself.
             if run.settled_at.is_none() || !ours {
                 continue;
             }
@@ -68,8 +67,8 @@ impl Engine {
                 Ok(said) | Err(said) => said,
             },
         };
-        match self.tell(run, asked, &said).await {
-            // What only a person can mend is left to them.
+        match self.answer_in_comment(run, asked, &said).await {
+            // What only a person can fix is left to people.
             Err(error) if error.needs_a_person() => {
                 tracing::warn!(issue = %run.issue, error = error.chain(), "not told");
             }
@@ -83,7 +82,7 @@ impl Engine {
         &self,
         config: &Policy,
         run: &Run,
-        asked: &Asked,
+        asked: &PersonRequest,
     ) -> PortResult<Option<String>> {
         let (store, key) = (&self.ports.store, format!("release:{}", run.issue));
         let now = self.ports.clock.now();
@@ -99,12 +98,12 @@ impl Engine {
         &self,
         config: &Policy,
         run: &Run,
-        asked: &Asked,
+        asked: &PersonRequest,
     ) -> PortResult<Option<String>> {
         let (tracker, issue, ready) = (&self.ports.tracker, &run.issue, &config.ready_label);
         let own = tracker.own_account(&issue.repo).await?;
         let behalf = OnBehalf { own: &own.id, asked: std::slice::from_ref(asked) };
-        // Once to put the label on, once to see it there.
+        // Once to add the label, once to see it there.
         for _ in 0..2 {
             let view = tracker.issue(issue).await?;
             let put = behalf.put(&view.events, ready, asked);
@@ -118,7 +117,7 @@ impl Engine {
                     let add = Labels { add: vec![ready.clone()], remove: Vec::new() };
                     tracker.label(issue, &add).await?;
                     let (by, id) = (&asked.by.login, &asked.id);
-                    tracing::info!(%issue, by, request = id, "released again for whoever asked");
+                    tracing::info!(%issue, by, request = id, "released again by request");
                 }
             }
         }

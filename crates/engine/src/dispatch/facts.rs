@@ -1,11 +1,11 @@
-//! The facts that gates are queried with, fetched: the fleet from configuration and
-//! store, the rest from the tracker. What cannot be read is said to be unreadable.
+//! Fetches the facts that gates decide on: the fleet from configuration and store, the rest from
+//! the tracker. What cannot be read is marked as unreadable.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use afk_core::blockers::{MOST, blockers};
 use afk_core::config::Policy;
-use afk_core::gates::{Answer, BaseHealth, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
+use afk_core::gates::{BaseHealth, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
 use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
 use afk_core::issue::{BlockerState, Permission};
 use afk_core::request::Request;
@@ -23,15 +23,14 @@ use crate::bounds::within;
 use crate::ports::{Filter, IssueView, PortError, PortResult, Spent, StoredRun, Switches};
 use crate::switches::Brake;
 
-/// How long the facts about one issue may take.
+/// Time limit for the facts about one issue.
 pub(super) const FACTS: SignedDuration = SignedDuration::from_mins(1);
-/// The newest runs of a repo that may know how its default branch is.
+/// How many of a repo's newest runs are searched for a verdict on its default branch.
 const RECENT: u32 = 20;
 
 impl Engine {
-    /// The local facts: configuration, switches, live runs, spend; of all repos, or of `only`
-    /// one. What is asked for `own`, a run that is admitted, leaves out what that run takes up
-    /// by itself.
+    /// The local facts: configuration, switches, live runs, spending; of all repos, or of `only`
+    /// one. For `own`, an admitted run, they leave out what that run itself takes up.
     pub(super) async fn fleet(
         &self,
         config: &Policy,
@@ -58,7 +57,7 @@ impl Engine {
         let mut spent =
             if capped { self.ports.store.spent(since).await? } else { Spent::default() };
         if let Some(run) = own {
-            // What is reserved for the run itself is not in its way.
+            // The run's own reservation must not refuse it.
             let reserved = run.budget.max(run.spent());
             spent.all = spent.all.less(reserved);
             if let Some(here) = spent.by_repo.get_mut(&run.issue.repo) {
@@ -76,7 +75,7 @@ impl Engine {
                 enrolled: enrolled.contains(name),
                 freeze: thrown(freeze.is_some()),
                 freeze_why: freeze.map(|freeze| freeze.thrown.why.clone()),
-                // Looked at for the repos that are left.
+                // Checked later, for the repos that are left.
                 machine: None,
                 live: live.iter().map(|s| &s.run).find(|r| r.issue.repo == *name).map(|r| r.id),
                 run_budget: config.budget(repo).as_micros(),
@@ -94,8 +93,8 @@ impl Engine {
         })
     }
 
-    /// Open, ready issues of those of `repos`, which share a home, that the local gates let
-    /// through. A tracker that does not answer costs its own repo's turn and no other's.
+    /// Open, ready issues in those of `repos`, which share a home, that pass the local gates. A
+    /// tracker that does not answer only costs its own repo's turn.
     pub(super) async fn candidates(
         &self,
         brake: &Brake,
@@ -133,8 +132,8 @@ impl Engine {
         Ok(listed)
     }
 
-    /// The facts that a tracker and the git remote know about one issue; an error where the
-    /// tracker cannot be read at all, or not in time.
+    /// What tracker and git remote say about one issue; an error if the tracker cannot be read at
+    /// all, or not in time.
     pub(super) async fn remote_facts(
         &self,
         config: &Policy,
@@ -163,7 +162,7 @@ impl Engine {
         blocking.extend(native);
         let look = match config.base_health {
             BaseHealth::Attribute => look,
-            // The head of a moment ago may have been followed by a red one.
+            // The head found a moment ago may have been followed by a red one.
             BaseHealth::Wait => Look::Anew,
         };
         let remote = self.look_at_remote(&issue.repo, brake, look).await;
@@ -180,44 +179,44 @@ impl Engine {
         }
     }
 
-    /// What runs of this store found out about the default branch's `head`. Stages that are
-    /// commands have no answer for a commit that no run asked them about.
-    async fn health(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Answer<Verdict> {
+    /// What runs of this store found out about the default branch's `head`. Command stages only
+    /// answer for commits that a run tested.
+    async fn health(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Fact<Verdict> {
         let stages = config.repos.get(repo).and_then(|table| config.limits(table).stages);
         let recent = Filter { repo: Some(repo.clone()), limit: RECENT, ..Filter::default() };
         match self.ports.store.runs(&recent).await {
-            Err(error) => Answer::Unreadable(error.chain()),
+            Err(error) => Fact::Unreadable(error.chain()),
             Ok(runs) => {
                 let known = runs.iter().find_map(|kept| kept.run.verdict_on(head, stages.as_ref()));
-                Answer::Known(known.unwrap_or(Verdict::Pending))
+                Fact::Known(known.unwrap_or(Verdict::Pending))
             }
         }
     }
 
-    async fn states(&self, blocking: Vec<IssueRef>) -> Answer<Vec<(IssueRef, BlockerState)>> {
+    async fn states(&self, blocking: Vec<IssueRef>) -> Fact<Vec<(IssueRef, BlockerState)>> {
         if blocking.len() > MOST {
-            return Answer::Unreadable(format!("it names more than {MOST} issues as blockers"));
+            return Fact::Unreadable(format!("it names more than {MOST} issues as blockers"));
         }
         let mut states = Vec::new();
         for blocker in blocking {
             let state = self.ports.tracker.blocker(&blocker).await;
             states.push((blocker, state));
         }
-        Answer::Known(states)
+        Fact::Known(states)
     }
 
-    /// An issue of the repo with the in-progress label that no live run of ours put there.
-    async fn foreign_lock(&self, config: &Policy, issue: &IssueRef) -> Answer<Option<IssueRef>> {
+    /// An issue of the repo with an in-progress label that no live run of ours added.
+    async fn foreign_lock(&self, config: &Policy, issue: &IssueRef) -> Fact<Option<IssueRef>> {
         let locks = async {
             let label = &config.in_progress_label;
             let locked = self.ports.tracker.labelled(&issue.repo, label).await?;
             PortResult::Ok((locked, self.ports.store.live().await?))
         };
         match locks.await {
-            Err(error) => Answer::Unreadable(error.chain()),
+            Err(error) => Fact::Unreadable(error.chain()),
             Ok((locked, live)) => {
                 let ours = |issue: &IssueRef| live.iter().any(|s| s.run.issue == *issue);
-                Answer::Known(locked.into_iter().find(|issue| !ours(issue)))
+                Fact::Known(locked.into_iter().find(|issue| !ours(issue)))
             }
         }
     }
@@ -227,11 +226,11 @@ impl Engine {
         config: &Policy,
         issue: &IssueRef,
         view: &IssueView,
-    ) -> Answer<Trust> {
+    ) -> Fact<Trust> {
         let behalf = async {
             let mut asked = self.ports.store.requests_on(issue).await?;
             asked.retain(|asked| asked.what == Request::Release);
-            // Without a request our own account is any other bot.
+            // Without a request our own account counts as any bot.
             let own = if asked.is_empty() {
                 None
             } else {
@@ -241,7 +240,7 @@ impl Engine {
         };
         let (asked, own) = match behalf.await {
             Ok(behalf) => behalf,
-            Err(error) => return Answer::Unreadable(error.chain()),
+            Err(error) => return Fact::Unreadable(error.chain()),
         };
         let behalf = own.as_ref().map_or(OnBehalf::NOBODY, |own| OnBehalf { own, asked: &asked });
         let actors = view.events.iter().filter_map(|event| event.actor.as_ref());
@@ -254,14 +253,14 @@ impl Engine {
                 Ok(permission) => {
                     permissions.insert(actor.id.clone(), permission);
                 }
-                // Missing from the table is unknown, which the core refuses.
+                // Missing from the table means unknown, which the core refuses.
                 Err(error) => {
                     tracing::warn!(%issue, error = error.chain(), "permission unreadable");
                 }
             }
         }
         let of = |actor: &Actor| permissions.get(&actor.id).copied();
-        Answer::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
+        Fact::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
     }
 }
 
@@ -270,9 +269,9 @@ pub(super) fn unreadable(error: &PortError) -> RemoteFacts {
     let why = error.chain();
     RemoteFacts {
         remote: Needed::Unknown(why.clone()),
-        foreign_lock: Answer::Unreadable(why.clone()),
-        trust: Answer::Unreadable(why.clone()),
-        blockers: Answer::Unreadable(why),
+        foreign_lock: Fact::Unreadable(why.clone()),
+        trust: Fact::Unreadable(why.clone()),
+        blockers: Fact::Unreadable(why),
         base: None,
     }
 }

@@ -1,8 +1,8 @@
-//! The heartbeat: the note in the store that a control plane runs, and what is taken off the
-//! clocks of runs for a stretch in which none did.
+//! The heartbeat: a note in the store that a control plane runs. The time in which none ran is
+//! taken off the clocks of runs.
 //!
-//! A run that this process works had a control plane for as long as the process was awake,
-//! however long the note itself took: only while the machine slept was nobody there.
+//! A run that this process works had a control plane for as long as the process was awake, however
+//! long the note itself took: only while the machine slept was it alone.
 
 use std::collections::BTreeSet;
 
@@ -17,23 +17,23 @@ use crate::Engine;
 use crate::bounds::{later, within};
 use crate::ports::{Commit, Committed, PortError, PortResult, StoredRun};
 
-/// How often it is noted that a control plane runs.
+/// Time between two notes.
 const NOTE: SignedDuration = SignedDuration::from_secs(30);
-/// How long the note may take.
+/// Time limit of writing the note.
 const BOUND: SignedDuration = SignedDuration::from_mins(1);
-/// A silence longer than this between two notes means that no control plane ran.
+/// A gap longer than this between two notes means that no control plane ran.
 const AWAY: SignedDuration = SignedDuration::from_mins(10);
-/// How often an absence is offered to a run that moves meanwhile.
+/// How often recording an absence is tried on a run that changes meanwhile.
 const ABSENCE_TRIES: u32 = 5;
 
-/// The runs that this process works, and when it was awake to do so.
+/// The runs that this process works, and when it was awake.
 #[derive(Debug, Default)]
 pub(crate) struct OwnWork {
     runs: BTreeSet<RunId>,
     awake: Option<At>,
-    /// The newest stretch in which the process did not go on.
+    /// The newest interval in which the process did not run.
     slept: Option<(At, At)>,
-    /// That stretch is not taken off the clocks yet.
+    /// Whether that interval still has to be taken off the clocks.
     is_owed: bool,
 }
 
@@ -43,13 +43,13 @@ impl OwnWork {
         self.runs.insert(run);
     }
 
-    /// It works `run` no more.
+    /// This process no longer works `run`.
     pub(super) fn leave(&mut self, run: RunId) {
         self.runs.remove(&run);
     }
 
-    /// Notes that the process goes on; whether a stretch in which it did not is owed to the
-    /// clocks of its runs.
+    /// Records that the process runs; returns whether an interval in which it did not must be taken
+    /// off the clocks of its runs.
     fn is_awake(&mut self, now: At) -> bool {
         if let Some(last) = self.awake.replace(now)
             && now.duration_since(last) > AWAY
@@ -60,7 +60,7 @@ impl OwnWork {
         self.is_owed
     }
 
-    /// The part of `from..to`, in which nothing was noted, that `run` was left alone for.
+    /// The part of `from..to`, in which no note was written, during which `run` was alone.
     fn absence(&self, run: RunId, from: At, to: At) -> Option<(At, At)> {
         if !self.runs.contains(&run) {
             return Some((from, to));
@@ -72,8 +72,8 @@ impl OwnWork {
 }
 
 impl Engine {
-    /// Notes that a control plane runs, each half minute and where a look at the trackers
-    /// is `begun`: whoever reads the note sees by it that they were looked at.
+    /// Writes a note every half minute and when a look at the trackers is `begun`, so that the note
+    /// also shows when they were last read.
     pub(super) async fn heartbeat(&self, mut begun: watch::Receiver<u64>) {
         let clock = &*self.ports.clock;
         let awake = async {
@@ -90,24 +90,24 @@ impl Engine {
                     () = clock.sleep_until(later(clock.now(), NOTE)) => {}
                 }
                 if let Err(error) = self.note_running().await {
-                    tracing::warn!(error = error.chain(), "not noted that a control plane runs");
+                    tracing::warn!(error = error.chain(), "heartbeat not written");
                 }
             }
         };
         tokio::join!(awake, notes);
     }
 
-    /// Takes off the clocks what the machine slept, before a run is looked at again.
+    /// Takes the machine's sleep off the clocks before a run is looked at again.
     pub(super) async fn settle_sleep(&self) {
         let now = self.ports.clock.now();
         let is_owed = self.own().is_awake(now);
         if is_owed && let Err(error) = self.note_running().await {
-            tracing::warn!(error = error.chain(), "not noted that the machine slept");
+            tracing::warn!(error = error.chain(), "sleep of the machine not recorded");
         }
     }
 
-    /// Notes that a control plane runs, after the stretch in which none did was taken off
-    /// every live run's clocks: a crash between the two takes it off again, to no effect.
+    /// Writes a note, after taking a gap off the clocks of every live run. After a crash between
+    /// the two, taking it off again has no effect.
     pub(super) async fn note_running(&self) -> PortResult<()> {
         let now = self.ports.clock.now();
         self.own().is_awake(now);
@@ -121,12 +121,12 @@ impl Engine {
             }
             self.ports.store.beat(now, SignedDuration::MAX).await.map(drop)
         };
-        within(&*self.ports.clock, BOUND, "noting that a control plane runs", note).await?;
+        within(&*self.ports.clock, BOUND, "writing the heartbeat", note).await?;
         self.own().is_owed = false;
         Ok(())
     }
 
-    /// Takes what of `from..to` no pause covers yet off the clocks of `run`.
+    /// Takes the part of `from..to` that no pause covers yet off the clocks of `run`.
     async fn record_absence(
         &self,
         mut run: Run,
@@ -135,14 +135,14 @@ impl Engine {
         to: At,
     ) -> PortResult<()> {
         let (id, now) = (run.id, self.ports.clock.now());
-        // Whoever else holds the lease was there to act, or records it by itself.
+        // Whoever else holds the lease was there to act, or records the absence itself.
         let Some(generation) = self.lease(id, now).await? else { return Ok(()) };
         for _ in 0..ABSENCE_TRIES {
             if run.settled_at.is_some() {
-                // Somebody brought it to its end since it was listed.
+                // It has ended since it was listed.
                 return Ok(());
             }
-            // A run that was admitted meanwhile was not there to wait.
+            // A run that was admitted meanwhile did not wait.
             let from = from.max(run.admitted_at);
             let Some(from) = uncovered(from, to, &run.pauses) else { return Ok(()) };
             let transition = Transition::Away { from, to };
@@ -155,8 +155,6 @@ impl Engine {
             let Some(newest) = self.ports.store.load(id).await? else { return Ok(()) };
             (run, version) = (newest.run, newest.version);
         }
-        Err(PortError::transient(format!(
-            "the absence is not recorded: run {id} moves all the time"
-        )))
+        Err(PortError::transient(format!("absence not recorded: run {id} keeps changing")))
     }
 }

@@ -1,8 +1,8 @@
 //! Looks at the trackers, home by home, and dispatches what was found.
 //!
-//! Each home is looked at by a task of its own. Dispatch waits a moment for all of them, so
-//! that the most urgent issue of all goes first, and no longer: what a slow home answers
-//! later is dispatched then, and a home that hangs is not looked at a second time meanwhile.
+//! Each home has a task of its own. Dispatch waits a moment for all of them, so that the most
+//! urgent issue goes first, but no longer: what a slow home answers later is dispatched then, and a
+//! home that hangs is not looked at a second time meanwhile.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use crate::bounds::later;
 use crate::dispatch::Listed;
 use crate::ports::{PortError, PortErrorKind, PortResult};
 
-/// How long dispatch waits for homes that are slow to answer.
+/// How long dispatch waits for homes that answer slowly.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
-/// Requests for a look that does not wait for the poll, and what looks came to.
+/// Requests for a look that does not wait for the poll, and the results of looks.
 #[derive(Clone)]
 pub(super) struct Looks(Arc<Inner>);
 
 struct Inner {
-    /// How many looks were requested; the first is by the start.
+    /// Number of requested looks; the start requests the first.
     requested: watch::Sender<u64>,
-    /// How many were begun, by request or by the poll.
+    /// Number of looks begun, by request or by the poll.
     begun: watch::Sender<u64>,
     newest: watch::Sender<Look>,
 }
 
-/// What the newest look came to.
+/// The result of the newest look.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Look {
-    /// The newest request that it answers.
+    /// The newest request that it covers.
     request: u64,
-    /// Every home has answered, or failed to.
+    /// Whether every home has answered, or failed to.
     complete: bool,
     admitted: usize,
     error: Option<(PortErrorKind, String)>,
@@ -59,18 +59,18 @@ impl Looks {
         self.0.requested.send_modify(|nth| *nth += 1);
     }
 
-    /// Tells of every look that is begun.
+    /// Notifies of every look that is begun.
     pub(super) fn begun(&self) -> watch::Receiver<u64> {
         self.0.begun.subscribe()
     }
 
-    /// Tells of every result.
+    /// Notifies of every result.
     pub(super) fn results(&self) -> watch::Receiver<Look> {
         self.0.newest.subscribe()
     }
 
-    /// Whether all homes were looked at since the newest request, and nothing was dispatched;
-    /// an error where that could not be told.
+    /// Whether all homes were looked at since the newest request, and nothing was dispatched; an
+    /// error if that is unknown.
     pub(super) fn found_nothing(&self) -> PortResult<bool> {
         let newest = self.0.newest.borrow();
         if !newest.complete || newest.request < *self.0.requested.borrow() {
@@ -83,10 +83,10 @@ impl Looks {
     }
 }
 
-/// A home that is looked at.
+/// A home that is being looked at.
 struct Looking {
     home: String,
-    /// The request that the look answers.
+    /// The request that the look covers.
     request: u64,
 }
 
@@ -104,7 +104,7 @@ impl Engine {
             let now = clock.now();
             let newest = settings.current();
             if !same(&newest, &in_force) {
-                // Whoever arms, enrols or mends is not made to wait for the poll.
+                // Whoever arms, enrols or fixes something must not wait for the poll.
                 in_force = newest;
                 next = now;
             }
@@ -154,7 +154,7 @@ impl Engine {
                     };
                     found.add(look);
                     if looking.remove(&id).is_some_and(|one| one.request < request) {
-                        // It began before what was requested meanwhile.
+                        // It began before the newest request.
                         next = clock.now();
                     }
                 }
@@ -165,7 +165,7 @@ impl Engine {
     }
 }
 
-/// What looks found that was not dispatched from yet.
+/// Results of looks that dispatch has not used yet.
 #[derive(Default)]
 struct Found {
     listed: Listed,
@@ -183,7 +183,7 @@ impl Found {
     }
 }
 
-/// Whether two readings of the configuration are the same to dispatch.
+/// Whether two readings of the configuration are the same for dispatch.
 fn same(a: &(Arc<Policy>, Option<String>), b: &(Arc<Policy>, Option<String>)) -> bool {
     (Arc::ptr_eq(&a.0, &b.0) || a.0 == b.0) && a.1.is_some() == b.1.is_some()
 }

@@ -21,7 +21,7 @@ use crate::switches::Brake;
 const RENEW: SignedDuration = SignedDuration::from_secs(10);
 
 impl Engine {
-    /// Starts a task for every live run that no task here works and nobody else leases.
+    /// Starts a task for every live run that neither a task here nor another control plane works.
     pub(super) async fn adopt(
         &self,
         brake: &Brake,
@@ -85,11 +85,11 @@ impl Engine {
             }
         }
         if let Err(error) = self.ports.store.unlease(&lease_key(run), &self.owner).await {
-            tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not let go");
+            tracing::warn!(run.id = %run, %repo, issue, error = error.chain(), "lease not released");
         }
     }
 
-    /// A pass under a lease that is kept fresh; none when the lease was lost on the way.
+    /// A pass under a lease that is renewed; none if the lease was lost on the way.
     pub(super) async fn pass_leased(
         &self,
         run: RunId,
@@ -111,8 +111,8 @@ impl Engine {
         }
     }
 
-    /// Waits for what the pass waits for; a thrown switch ends every wait, and a request
-    /// that of its run.
+    /// Waits for what the pass waits for; a changed switch ends every wait, and a request the wait
+    /// of its run.
     async fn wait(
         &self,
         run: RunId,

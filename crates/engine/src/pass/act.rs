@@ -1,7 +1,7 @@
 //! Carries out one plan. Every arm may be repeated, by this process or the next.
 
 use afk_core::elapsed::deadline;
-use afk_core::plan::{Alive, Plan, Situation, Turn, Waiting, plan};
+use afk_core::plan::{Alive, Plan, Situation, TurnState, Waiting, plan};
 use afk_core::run::{Run, Seen, Transition};
 use jiff::SignedDuration;
 
@@ -9,9 +9,9 @@ use super::{Acted, Pass, Watch};
 use crate::bounds::later;
 use crate::ports::{Job, JobKind, PortErrorKind, PortResult};
 
-/// How soon a stopped run is looked at again.
+/// How soon a run that is being stopped is looked at again.
 pub(super) const STOPPING: SignedDuration = SignedDuration::from_millis(200);
-/// How long the look at a workspace may take.
+/// Time limit of inspecting a workspace.
 const STATUS_TIMEOUT: std::time::Duration = std::time::Duration::from_mins(1);
 
 impl Pass<'_> {
@@ -32,12 +32,12 @@ impl Pass<'_> {
             Plan::Integrate => self.integrate().await,
             Plan::Judge => self.judge().await,
             Plan::Try => self.try_candidate().await,
-            Plan::AskCandidate => self.ask_candidate().await,
-            Plan::AskBase => self.ask_base_again().await,
+            Plan::AskCandidate => self.check_candidate().await,
+            Plan::AskBase => self.check_base_again().await,
             Plan::Land => self.land().await,
             Plan::Find => self.find().await,
-            Plan::AskStages => self.ask_stages().await,
-            Plan::AskDescendants => self.ask_descendants().await,
+            Plan::AskStages => self.check_stages().await,
+            Plan::AskDescendants => self.check_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,
             Plan::Answer => self.answer(seen).await,
             Plan::OpenPullRequest => self.open_pull().await,
@@ -48,13 +48,13 @@ impl Pass<'_> {
 
     /// Tells the turn and every job to stop, and looks again soon.
     async fn interrupt(&mut self, situation: &Situation) -> PortResult<Acted> {
-        // A stall alone ends the turn and not what else there is: the thread goes on.
-        let unstalled = Situation { turn: Turn::Running { stalled: false }, ..*situation };
-        let stalled = situation.turn == (Turn::Running { stalled: true });
+        // A stall only ends the turn: the thread goes on.
+        let unstalled = Situation { turn: TurnState::Running { stalled: false }, ..*situation };
+        let stalled = situation.turn == (TurnState::Running { stalled: true });
         let stall_alone = stalled && plan(&unstalled) != Plan::Interrupt;
         let stops = situation.alive != Alive::Nothing && !stall_alone;
         if stops && self.run.stopping_since.is_none() {
-            // First, so that it has its grace also where it cannot be told.
+            // First, so that its grace is counted even if it cannot be told to stop.
             self.commit(Transition::Stopping).await?;
         }
         let under_way = self.run.turn().filter(|turn| turn.ended.is_none());
@@ -67,7 +67,7 @@ impl Pass<'_> {
             }
             told = self.ports().executor.interrupt(&self.run.issue.repo, &key).await;
             if told.as_ref().is_err_and(|error| error.kind == PortErrorKind::NotFound) {
-                // It was recorded and never started, or is gone: it stands still.
+                // It was recorded and never started, or is gone: there is nothing to stop.
                 told = Ok(());
             }
         }
@@ -117,7 +117,7 @@ impl Pass<'_> {
         })
     }
 
-    /// Asks, in a box, what the last turn left uncommitted; first the hook.
+    /// Inspects, in a box, what the last turn left uncommitted; runs the hook first.
     async fn look_at_workspace(&mut self) -> PortResult<Acted> {
         let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
         if let Some(argv) = self.hook_of(|hooks| &hooks.after_run) {
@@ -136,7 +136,7 @@ impl Pass<'_> {
             timeout: STATUS_TIMEOUT,
             network: false,
         };
-        // What it found is read by the next observation.
+        // The next observation reads the result.
         match self.job(job).await? {
             None => Ok(Acted::wait(Watch::Jobs, None)),
             Some(_) => Ok(Acted::Again),

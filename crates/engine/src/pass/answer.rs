@@ -1,8 +1,8 @@
-//! What the agent asks: people are told of it, and the agent what was answered.
+//! The agent's questions: a doorbell asks people, and the agent gets the answer.
 //!
-//! The bell is committed with the record of the question. An answer is recorded first,
-//! a person's with their request and policy's here; then the agent is told, as often as
-//! it still asks: its executor says an answer to a question once.
+//! The bell is committed with the record of the question. An answer is recorded first, a person's
+//! with their request and policy's here; then it is given to the agent, as long as the question is
+//! open: its executor passes on the first answer only.
 
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::run::{Seen, Transition, TurnSeen};
@@ -13,8 +13,7 @@ use crate::bounds::later;
 use crate::ports::PortResult;
 
 impl Pass<'_> {
-    /// The bell for a question that is about to be recorded, where people are given time
-    /// to answer it.
+    /// The bell for a question that is about to be recorded, if people are given time to answer it.
     pub(super) fn bell(&self, transition: &Transition) -> Vec<Doorbell> {
         if !matches!(transition, Transition::Questioned { .. }) {
             return Vec::new();
@@ -37,7 +36,7 @@ impl Pass<'_> {
         ring.collect()
     }
 
-    /// Tells the agent what is answered; what nobody has answered in time, policy does.
+    /// Gives the agent its answers; after the deadline policy answers.
     pub(super) async fn answer(&mut self, seen: &Seen) -> PortResult<Acted> {
         let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
         let Some(TurnSeen::Running { asks, .. }) = &seen.turn else { return Ok(Acted::Again) };
@@ -56,12 +55,12 @@ impl Pass<'_> {
                 answer
             };
             if self.brake.halted() {
-                // It came while this pass was on its way here: the next look plans by it.
+                // The answer came after this pass observed: the next one plans with it.
                 return Ok(Acted::Again);
             }
             self.ports().executor.answer(&repo, &key, &asked.id, &answer).await?;
             let (turn, what) = (n, &asked.what);
-            tracing::info!(run.id = %self.run.id, turn, what, ?answer, "the agent is answered");
+            tracing::info!(run.id = %self.run.id, turn, what, ?answer, "answering the agent");
         }
         Ok(Acted::wait(self.watch_turn(), Some(later(self.now(), STOPPING))))
     }

@@ -1,8 +1,8 @@
 //! The run's one comment, and everything else that its issue shows.
 //!
-//! A tracker may list a comment late, and the answer to posting it may be lost. So
-//! that it is posted is committed first, and its id after; while the id is not known,
-//! nothing is posted again before a look that a late comment would no longer escape.
+//! A tracker may list a comment late, and the answer to posting it may be lost. So the intent to
+//! post is committed first, and the id afterwards; while the id is not known, nothing is posted
+//! again until a read would certainly show a late comment.
 
 use afk_core::comment::{self, Step};
 use afk_core::ids::At;
@@ -13,14 +13,14 @@ use crate::bounds::later;
 use crate::ports::{PortError, PortErrorKind, PortResult};
 use crate::show::Wanted;
 
-/// What showing came to.
+/// The result of updating the issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
     /// The tracker shows everything already.
     Already,
     /// Something was written.
     Wrote,
-    /// Whether the comment is there cannot be told before this.
+    /// Whether the comment exists cannot be known before this time.
     Later(At),
 }
 
@@ -53,7 +53,7 @@ impl Pass<'_> {
             }
             Step::Edit { id, unseen } => {
                 match self.ports().tracker.edit_comment(&issue, &id, &text).await {
-                    // The answer to the edit says that it is there.
+                    // The answer to the edit shows that it exists.
                     Ok(()) if unseen => Ok(Shown::Already),
                     Ok(()) => Ok(Shown::Wrote),
                     // Somebody deleted it.
@@ -72,7 +72,7 @@ impl Pass<'_> {
         let begun = self.run.posted.as_ref().map_or_else(|| self.now(), |posted| posted.at);
         let id = tokio::select! {
             biased;
-            // Late enough, or the commit took so long that nobody knows when this would be.
+            // Late enough, or the commit took so long that the time is unknown.
             () = self.ports().clock.sleep_until(later(begun, comment::ANSWERS)) => {
                 return Err(PortError::transient("posting the comment was not answered in time"));
             }

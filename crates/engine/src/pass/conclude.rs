@@ -1,9 +1,8 @@
-//! The end of a run: the outcome that is planned, and everything that must follow.
+//! The end of a run: the planned outcome, and all its effects.
 //!
-//! How a run ends and why is the core's ([`afk_core::plan`], [`Run::ended_because`]).
-//! The outcome is committed first, with its doorbell and its freeze in the same
-//! transaction. Its other effects are asked for again and again until the world
-//! shows them; only then is the run settled and its repo free.
+//! How and why a run ends is decided by the core ([`afk_core::plan`], [`Run::ended_because`]). The
+//! outcome is committed first, with its doorbell and its freeze in the same transaction. The other
+//! effects are repeated until the world shows them; only then is the run settled and its repo free.
 //!
 //! [`Run::ended_because`]: afk_core::run::Run::ended_because
 
@@ -17,15 +16,15 @@ use super::{Acted, Next, Pass, Watch};
 use crate::bounds::later;
 use crate::ports::{PortErrorKind, PortResult};
 
-/// How soon what did not settle is tried again.
+/// How soon settling is tried again.
 const SETTLING: jiff::SignedDuration = jiff::SignedDuration::from_secs(2);
 
-/// How long after its end a run is held for an issue that its tracker does not have: a
-/// forge says that of any, too, while it is out of order.
+/// How long after its end a run is held if the tracker does not have its issue: a tracker that is
+/// out of order says that of any issue.
 const GONE: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
 impl Pass<'_> {
-    /// Commits the outcome that is planned, and why it is so.
+    /// Commits the planned outcome, and its reason.
     pub(super) async fn conclude(
         &mut self,
         end: End,
@@ -70,7 +69,7 @@ impl Pass<'_> {
         // Also beside what cannot be stopped: people must hear of it.
         match self.show(seen).await? {
             Shown::Already => {}
-            // Shown only once the tracker itself says so.
+            // Only what the tracker itself shows counts as shown.
             Shown::Wrote => return Ok(Acted::Again),
             Shown::Later(until) => return Ok(Acted::wait(Watch::Nothing, Some(until))),
         }
@@ -92,7 +91,7 @@ impl Pass<'_> {
             }
         }
         match self.remove_tries().await {
-            // What only a person can mend is left to them, and the repo is not held for it.
+            // What only a person can fix is left to people, and does not hold the repo.
             Err(error) if error.needs_a_person() => {
                 tracing::warn!(run.id = %self.run.id, error = error.chain(), "try not removed");
             }
@@ -113,7 +112,7 @@ impl Pass<'_> {
         Ok(Acted::Rest(Next::Settled))
     }
 
-    /// Whether the tracker has no such issue, for good: then there is nothing to show it on.
+    /// Whether the issue is gone for good, so that there is nothing to update.
     async fn is_gone(&self) -> PortResult<bool> {
         let ended = self.run.conclusion.as_ref().map_or(At::MAX, |conclusion| conclusion.at);
         if self.now() < later(ended, GONE) {
@@ -121,7 +120,7 @@ impl Pass<'_> {
         }
         match self.ports().tracker.issue(&self.run.issue).await {
             Err(error) if error.kind == PortErrorKind::NotFound => {
-                tracing::warn!(run.id = %self.run.id, issue = %self.run.issue, "issue gone, its end is not shown");
+                tracing::warn!(run.id = %self.run.id, issue = %self.run.issue, "issue gone, its outcome is not shown");
                 Ok(true)
             }
             Err(error) => Err(error),

@@ -1,16 +1,16 @@
-//! A run whose repo has no table in the configuration any more.
+//! A run whose repo no longer has a table in the configuration.
 //!
-//! Nothing says how to go on with it, and nothing of it may go on: that counts as taken off
-//! the allowlist. What is alive is stopped, and the run ends without the table: let go where
-//! nothing landed, else handed over. What needs the table is left as it is: the workspace,
-//! and branches on the remote.
+//! Nothing says how to continue it, so it must not continue: this counts as taken off the
+//! allowlist. Agent and jobs are stopped, and the run ends without the table: released if nothing
+//! landed, otherwise escalated. What needs the table is left as it is: the workspace, and branches
+//! on the remote.
 
 use afk_core::config::{History, Hooks, Landing, NetworkPolicy, Repo};
 use afk_core::guardrails::GuardrailPolicy;
 use afk_core::ids::AdapterName;
 use afk_core::proof::{ProofPolicyConfig, Verify};
 
-/// What stands where the table was: no command, no stage.
+/// A stand-in for the table: no command, no stage.
 pub(super) fn stand_in() -> Repo {
     Repo {
         verify: Verify::None,

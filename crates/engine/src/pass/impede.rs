@@ -1,7 +1,7 @@
-//! What is in the way of a pass: recorded, so that it is shown and planned on.
+//! Records a pass's impediment, so that it is shown and planned on.
 //!
-//! Nothing here ends a run. What needs a person is in the record before the next step,
-//! whose plan says what becomes of the run; what may pass by itself is kept while it lasts.
+//! Nothing here ends a run. An impediment that needs a person is in the record before the next
+//! step, whose plan decides; one that may pass by itself is kept while it lasts.
 
 use afk_core::impediment::{self, Impediment};
 
@@ -11,7 +11,7 @@ use crate::bounds::later;
 use crate::ports::{PortError, PortErrorKind, PortResult};
 
 impl Pass<'_> {
-    /// Records what is in the way and looks again: the plan says what becomes of it.
+    /// Records the impediment and looks again: the plan decides what happens.
     pub(super) async fn impede(&mut self, by: Impediment) -> PortResult<Acted> {
         let Some(transition) = self.run.impeded_by(by.clone(), self.now()) else {
             return Err(PortError::permanent(by.sentence()));
@@ -20,7 +20,7 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// A step came to its end; one that came to rest shows that nothing is in the way.
+    /// A step succeeded; if it came to rest, there is no impediment any more.
     pub(super) async fn went_well(&mut self, acted: Acted) -> PortResult<Acted> {
         if matches!(acted, Acted::Again) || self.run.settled_at.is_some() {
             return Ok(acted);
@@ -38,7 +38,7 @@ impl Pass<'_> {
         Ok(acted)
     }
 
-    /// A step failed. What may go better is tried again by the next pass.
+    /// A step failed. If it may succeed later, the next pass tries again.
     pub(super) async fn went_wrong(&mut self, error: PortError) -> PortResult<Acted> {
         if error.kind == PortErrorKind::Cancelled {
             return Ok(Acted::Rest(self.soon()));
@@ -58,7 +58,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Notes what went wrong and holds nothing up.
+    /// Records a failure that holds nothing up.
     pub(super) fn note(&mut self, error: PortError, what: &str) {
         tracing::warn!(run.id = %self.run.id, error = error.chain(), "{what}");
         self.noted.get_or_insert(error);

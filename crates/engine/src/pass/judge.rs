@@ -1,9 +1,8 @@
 //! Guardrails and proof of the candidate.
 //!
-//! Both are asked of raw trees and blobs in the mirror. The proof names the runs
-//! it wants; each is a job on a fresh checkout of its tree, keyed by the tree and
-//! the command, so that asking again finds it, and remembered so that the base is
-//! run once for all its runs.
+//! Both judge raw trees and blobs in the mirror. The proof names the runs that it needs; each is a
+//! job on a fresh checkout of its tree, keyed by tree and command, so that it is found again, and
+//! its result is remembered, so that the base is run once for all its runs.
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +20,7 @@ use afk_core::run::{Candidate, Refused, Transition};
 use super::{Acted, Pass, Watch};
 use crate::ports::{CommitText, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
 
-/// Blobs beyond this are judged by their size alone.
+/// Larger blobs are judged by their size only.
 const READ_LIMIT: u64 = 4 << 20;
 
 /// The candidate's change, as the core judges it.
@@ -34,11 +33,11 @@ struct Change {
 }
 
 impl Pass<'_> {
-    /// Asks the guardrails, then the proof, as far as it has come.
+    /// Checks the guardrails, then continues the proof.
     pub(super) async fn judge(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         if let Some(report) = &candidate.proof {
-            // Whoever proved it died before the refusal was recorded.
+            // The process died after the proof and before the refusal was recorded.
             return match refusal(report) {
                 Some(refused) => self.refuse(refused).await,
                 None => Ok(Acted::Again),
@@ -47,15 +46,15 @@ impl Pass<'_> {
         self.judge_commit(&candidate).await
     }
 
-    /// The same of what landed before it was judged. What stands against it is for people:
-    /// it is on the default branch.
+    /// The same for what landed before it was judged. A refusal is for people: the commit is on the
+    /// default branch.
     pub(super) async fn prove_landed(&mut self) -> PortResult<Acted> {
         let landed = self.run.landed().filter(|landed| landed.proof.is_none()).cloned();
         let Some(landed) = landed else { return Ok(Acted::Again) };
         if self.run.candidate().is_some() {
             let short = landed.commit.short();
             return Err(PortError::permanent(format!(
-                "{short} landed without a proof, and more was made on top of it before that"
+                "{short} landed without a proof, and later work was built on it"
             )));
         }
         self.judge_commit(&landed).await
@@ -131,7 +130,7 @@ impl Pass<'_> {
         Ok(Change { policy, diff, first, blobs, commits })
     }
 
-    /// What the agent's first commit alone changes on the base; none where it does not merge.
+    /// What the agent's first commit alone changes on the base; none if it does not merge.
     async fn first_alone(&self, base: &Oid, first: &Oid) -> PortResult<Option<Diff>> {
         match self.ports().git.merge(&self.run.issue.repo, base, first).await? {
             crate::ports::Merge::Clean { tree } => self.diff(base, &tree).await.map(Some),
@@ -144,7 +143,7 @@ impl Pass<'_> {
         Diff::parse(&raw).map_err(|error| PortError::permanent(error.to_string()))
     }
 
-    /// Whether every wanted run has its result; those that have not are under way.
+    /// Whether every needed run has its result; starts those that do not.
     async fn run_all(
         &self,
         candidate: &Candidate,
@@ -196,8 +195,8 @@ impl Pass<'_> {
         if let Some(record) = known.and_then(|known| serde_json::from_value(known).ok()) {
             return Ok(Some(record));
         }
-        // The whole id: two trees whose ids begin alike can be made on purpose, and one
-        // would be judged by the other's result.
+        // The whole id: an agent could make two trees whose ids begin alike, so that one is judged
+        // by the other's result.
         let subject = format!("{tree}.{}", key.command.short());
         let job = Job {
             key: JobKey::new(self.run.id, job_of(key.kind), &subject),
@@ -240,7 +239,7 @@ fn run_record(end: &JobEnd, report: Option<&[u8]>) -> RunRecord {
     RunRecord { result, tail: end.tail.clone(), report }
 }
 
-/// The refusal that a proof comes to; none where it accepts.
+/// The refusal of a proof; none if it accepts.
 fn refusal(report: &ProofReport) -> Option<Refused> {
     let why = match &report.outcome {
         ProofOutcome::Accepted(_) => return None,
@@ -251,11 +250,11 @@ fn refusal(report: &ProofReport) -> Option<Refused> {
 }
 
 /// What the loop does about a refused proof.
-fn refused_as(refusal: &proof::Refusal) -> Refusal {
-    use proof::Refusal as Why;
+fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
+    use proof::ProofRefusal as Why;
     match refusal {
         Why::CandidateFails | Why::Breaks { .. } => Refusal::Verify,
-        // An agent's test may hang or crash; an absent command is nobody's but ours.
+        // An agent's test may hang or crash; a missing command is our fault.
         Why::CouldNotRun { why: CouldNotRun::Timeout | CouldNotRun::Signal { .. }, .. } => {
             Refusal::Verify
         }

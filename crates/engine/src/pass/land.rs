@@ -1,9 +1,8 @@
 //! From a head to the default branch: the intent, and the push.
 //!
-//! The intent (base, candidate) is committed before anything is done with it.
-//! Equal inputs give an equal commit id, so that after a crash the remote can be
-//! asked whether it is there already. That a push is begun is recorded before it, so that
-//! whatever the run does next asks first.
+//! The intent (base, candidate) is committed before anything is done with it. Equal inputs give an
+//! equal commit id, so that after a crash the remote shows whether the commit is there already. The
+//! beginning of a push is recorded first, so that whatever the run does next reads the remote.
 
 use afk_core::ids::Oid;
 use afk_core::impediment::{Impediment, kept};
@@ -14,9 +13,9 @@ use afk_core::run::{Candidate, Left, Refused, Transition};
 use super::{Acted, Pass};
 use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push, Tried};
 
-/// How often a moved default branch gives a new candidate within one attempt.
+/// Maximum number of candidates within one attempt, each for a default branch that moved.
 const MAX_CANDIDATES: usize = 10;
-/// Who commits a landing.
+/// The committer of a landing.
 pub(super) const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
 
 impl Pass<'_> {
@@ -92,8 +91,8 @@ impl Pass<'_> {
 
     /// Puts the candidate on the default branch, or finds that it is there.
     ///
-    /// The remote is read before the push and after it: whatever happened on the
-    /// way, or to the process before this one, only what it shows counts.
+    /// The remote is read before and after the push: whatever happened in between, or to the
+    /// previous process, only what it shows counts.
     pub(super) async fn land(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         if let Some(acted) = self.found(&candidate).await? {
@@ -121,7 +120,7 @@ impl Pass<'_> {
         }
     }
 
-    /// The remote does not take the candidate.
+    /// The remote refuses the candidate.
     pub(super) async fn push_refused(
         &mut self,
         candidate: &Candidate,
@@ -150,8 +149,8 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// Whether lease, halt and freeze, read once more, let anything be pushed. The
-    /// switches come last: after them a halt has only the push itself to stop.
+    /// Whether lease, halt and freeze, read once more, allow a push. The switches come last: after
+    /// them a halt can only stop the push itself.
     pub(super) async fn may_push(&self) -> PortResult<bool> {
         self.hold_lease().await?;
         self.brake.read(self.ports()).await;
@@ -160,7 +159,7 @@ impl Pass<'_> {
         Ok(!(self.brake.halted() || frozen))
     }
 
-    /// Asks for the lease once more: nobody pushes for a run that is another's now.
+    /// Renews the lease: nobody may push for a run that another control plane works now.
     async fn hold_lease(&self) -> PortResult<()> {
         match self.engine.lease(self.run.id, self.now()).await? {
             Some(generation) if generation == self.generation => Ok(()),
@@ -171,12 +170,12 @@ impl Pass<'_> {
         }
     }
 
-    /// Records the landing if the remote shows the candidate; none while it shows nothing
-    /// of this attempt.
+    /// Records the landing if the remote shows the candidate; none while it shows nothing of this
+    /// attempt.
     async fn found(&mut self, candidate: &Candidate) -> PortResult<Option<Acted>> {
         let attempt = self.run.attempt().map_or(0, |attempt| attempt.n);
         let (repo, branch) = (&self.run.issue.repo, self.branch());
-        // What is forged may be older than the candidate's base, but not than the run.
+        // A forged commit may be older than the candidate's base, but not older than the run.
         let since = self.run.start.as_ref().map_or(&candidate.base, |start| &start.base);
         let run = self.run.id;
         let tried = Tried { run, attempt, candidate: &candidate.commit, base: since };
@@ -195,13 +194,13 @@ impl Pass<'_> {
         }
     }
 
-    /// The default branch; known from the moment the workspace was made.
+    /// The default branch; known once the workspace was created.
     pub(super) fn branch(&self) -> String {
         self.run.branch().to_owned()
     }
 
-    /// Whether the newest attempt mends a landed commit that went red. After a landing
-    /// there are no other attempts, also where the first fix was refused.
+    /// Whether the newest attempt fixes a landed commit that went red. After a landing there are no
+    /// other attempts, even if the first fix was refused.
     pub(super) fn is_corrective(&self) -> bool {
         self.run.landed().is_some_and(|landed| landed.red == Some(RedCause::Ours))
     }

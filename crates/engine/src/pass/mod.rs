@@ -1,14 +1,13 @@
 //! One pass over one run: observe, record, plan, act, until there is nothing to
 //! do but wait.
 //!
-//! A pass takes nothing but the run's id and its lease. What it saw and must not
-//! be forgotten is committed before anything is planned on it; what it does is
-//! idempotent, so that a pass that died half way is simply made again. It never
-//! waits: long work is a job, and a pass that finds one under way ends.
+//! A pass gets only the run's id and its lease. What later passes must not lose is committed before
+//! anything is planned on it; every act is idempotent, so that a pass that died half way is simply
+//! repeated. It never waits: long work is a job, and a pass that finds one in progress ends.
 
 mod act;
 mod answer;
-mod below;
+mod base_check;
 mod brought;
 mod comment;
 mod conclude;
@@ -43,7 +42,7 @@ use crate::ports::{
 };
 use crate::switches::Brake;
 
-/// Steps after which a pass gives way to others, whatever is left to do.
+/// Steps after which a pass lets others have their turn, whatever is left to do.
 const MAX_STEPS: u32 = 64;
 
 /// What a run needs after a pass.
@@ -51,16 +50,16 @@ const MAX_STEPS: u32 = 64;
 pub enum Next {
     /// Nothing, for ever.
     Settled,
-    /// Another pass when something changed, or at the latest then.
+    /// Another pass when something changes, or at the latest then.
     Wait(Wait),
 }
 
-/// What the next pass waits for.
+/// What to wait for before the next pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     /// At the latest until then.
     pub until: Option<At>,
-    /// What may change before.
+    /// What may change before that.
     pub watch: Watch,
 }
 
@@ -80,7 +79,7 @@ pub enum Watch {
     Jobs,
 }
 
-/// What a step came to.
+/// The result of a step.
 enum Acted {
     /// Look again.
     Again,
@@ -117,14 +116,15 @@ struct Pass<'a> {
     brake: &'a Brake,
     config: Arc<Policy>,
     repo: Shared<Repo>,
-    /// The repo has no table any more.
+    /// Whether the repo has no table any more.
     dropped: bool,
     run: Run,
     version: u64,
     generation: u64,
-    /// What transitions are committed under: what was seen, and what was planned on it.
+    /// Stored with the transitions that this pass commits: what was seen, and what was planned on
+    /// it.
     context: serde_json::Value,
-    /// What went wrong in the step and held nothing up.
+    /// A failure in the step that held nothing up.
     noted: Option<PortError>,
 }
 
@@ -172,7 +172,7 @@ impl Engine {
 }
 
 impl Pass<'_> {
-    /// One step; what is in its way is recorded.
+    /// One step; records its impediment, if any.
     async fn step(&mut self) -> PortResult<Acted> {
         match self.look_and_act().await {
             Ok(acted) => self.went_well(acted).await,
@@ -187,12 +187,12 @@ impl Pass<'_> {
         }
         let (situation, plan) = self.decide(&seen)?;
         if let Some(error) = broke_off {
-            // An end is not settled by who did not see everything.
+            // A pass that did not see everything does not settle an end.
             if matches!(plan, Plan::Settle | Plan::Wait { reason: Waiting::Ports }) {
                 self.keep_shown(&seen).await?;
                 return Err(error);
             }
-            self.note(error, "not everything was seen");
+            self.note(error, "not everything could be read");
         }
         if let Err(error) = self.answer_requests(&seen).await {
             if plan == Plan::Settle {
@@ -200,10 +200,10 @@ impl Pass<'_> {
             }
             self.note(error, "requests not answered");
         }
-        // A push is looked for between the grace and the end.
+        // The remote is read for a push between the grace and the end.
         let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find);
         if self.run.stopping_since.is_some() && !stopping {
-            // Whatever is stopped next has its own grace.
+            // The next thing that is stopped has its own grace.
             self.commit(Transition::Stopped).await?;
         }
         if self.config.shadow {
@@ -214,7 +214,7 @@ impl Pass<'_> {
         self.keep_shown(&seen).await?;
         match self.act(plan, &situation, &seen).await {
             Err(error) if plan == Plan::Find && error.kind != PortErrorKind::Cancelled => {
-                // Whether that is waited for any longer is planned as well.
+                // Whether to keep waiting for that is planned as well.
                 seen.unread = Some(impediment::kept(&error.chain()));
                 let (situation, plan) = self.decide(&seen)?;
                 if plan == Plan::Find {
@@ -226,7 +226,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Records what later passes must not lose of what was seen; whether there was any.
+    /// Records what later passes must not lose; returns whether there was anything.
     async fn record(&mut self, seen: &Seen) -> PortResult<bool> {
         let context = self.looked_at(seen);
         let found = record(&self.run, seen, self.names(), &context.limits, context.now);
@@ -238,7 +238,7 @@ impl Pass<'_> {
             let mut bells = self.bell(&transition);
             bells.extend(self.bell_of_hold(&transition).await?);
             if let Err(error) = self.commit_with(transition, bells, None).await {
-                // What is recorded of the error follows from nothing that was seen.
+                // A recorded error does not follow from anything that was seen.
                 self.context = serde_json::Value::Null;
                 return Err(error);
             }
@@ -246,7 +246,7 @@ impl Pass<'_> {
         Ok(true)
     }
 
-    /// Plans on what was seen; what follows is committed under it.
+    /// Plans on what was seen; transitions that follow are committed with it.
     fn decide(&mut self, seen: &Seen) -> PortResult<(Situation, Plan)> {
         let mut context = self.looked_at(seen);
         let situation = self.run.situation(seen, &context.limits, context.now);
@@ -267,7 +267,7 @@ impl Pass<'_> {
         let limits = self.config.limits(&self.repo);
         Context::new(&self.run, self.version, seen, self.names(), limits, self.now())
     }
-    /// Shows a run that is under way, and removes what it needs no more.
+    /// Updates the issue of a live run, and removes what the run no longer needs.
     async fn keep_shown(&mut self, seen: &Seen) -> PortResult<()> {
         if self.run.conclusion.is_some() {
             return Ok(());
@@ -275,7 +275,7 @@ impl Pass<'_> {
         match self.show(seen).await {
             Ok(_) => {}
             Err(error) if error.kind == PortErrorKind::Cancelled => return Err(error),
-            // The tracker's trouble holds up nothing but what it shows.
+            // Trouble with the tracker only holds up what it shows.
             Err(error) => self.note(error, "not shown"),
         }
         if let Err(error) = self.remove_tries().await {
@@ -284,15 +284,15 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Stops and starts the run's clocks: none goes on while people decide or a
-    /// usage limit is waited out.
+    /// Stops and starts the run's clocks: they stop while people decide or a usage limit is waited
+    /// out.
     async fn keep_clocks(&mut self, plan: Plan) -> PortResult<()> {
         let paused = self.run.pauses.iter().any(|pause| pause.to.is_none());
         let pause = match plan {
-            // Nothing is known of what it waits for.
+            // It is unknown what it waits for.
             Plan::Wait { reason: Waiting::Ports } => paused,
             Plan::Wait { reason } => reason.stops_clocks(),
-            // The answer itself lets them go on, where it is the last that was awaited.
+            // The last awaited answer starts them by itself.
             Plan::Answer => paused,
             Plan::Settle
             | Plan::Interrupt
@@ -357,15 +357,15 @@ impl Pass<'_> {
         }
     }
 
-    /// How the job is; starts it where nobody has heard of it.
+    /// The state of the job; starts it if it does not exist.
     ///
-    /// None while it is under way. A job that a halt stopped or that was lost with
-    /// its host told nothing: it is forgotten, and the next pass starts it again.
+    /// None while it is running. A job that a halt stopped or that was lost with its host gave no
+    /// result: it is forgotten, and the next pass starts it again.
     async fn job(&self, job: Job) -> PortResult<Option<JobEnd>> {
         let (jobs, key) = (&self.ports().jobs, &job.key);
         match jobs.observe(job.run, key).await? {
             JobState::Running => Ok(None),
-            // A halt that came while this pass was on its way here starts nothing more.
+            // A halt that came after this pass observed must keep it from starting more.
             JobState::Absent if self.brake.halted() => Ok(None),
             JobState::Absent => {
                 jobs.start(&job).await?;
@@ -373,7 +373,7 @@ impl Pass<'_> {
             }
             JobState::Ended(end) if !end.stopped => Ok(Some(end)),
             JobState::Ended(_) | JobState::Lost => {
-                // The halt that stopped it may be younger than our last look at the switches.
+                // The halt that stopped it may be newer than our last read of the switches.
                 self.brake.read(self.ports()).await;
                 if self.brake.halted() {
                     return Ok(None);

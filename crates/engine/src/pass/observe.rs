@@ -1,5 +1,5 @@
-//! What one pass sees: only what [`afk_core::run::Look`] asks for. What cannot be
-//! read is unknown, and never an end.
+//! What one pass observes: only what [`afk_core::run::Look`] asks for. What cannot be read is
+//! unknown, and never an end.
 
 use afk_core::ids::{JobKey, JobOf};
 use afk_core::impediment::kept;
@@ -8,11 +8,11 @@ use afk_core::run::{IssueSeen, Left, Names, Seen, TurnEnd, TurnSeen};
 use super::Pass;
 use crate::ports::{JobState, PortError, PortResult};
 
-/// Paths that the record of a dirty workspace names at most.
+/// Maximum number of paths in the record of a dirty workspace.
 const NAMED_PATHS: usize = 20;
 
 impl Pass<'_> {
-    /// What there is to see, and why the look broke off where it did.
+    /// What can be observed, and why it broke off, if it did.
     pub(super) async fn observe(&self) -> (Seen, Option<PortError>) {
         // What is not known to stand still may be at work.
         let unknown = Seen { alive: true, working: true, far: true, ..Seen::default() };
@@ -30,11 +30,11 @@ impl Pass<'_> {
         (seen, broke_off)
     }
 
-    /// Looks at one thing after another, as far as it comes.
+    /// Observes one thing after another, as far as possible.
     async fn look(&self, seen: &mut Seen) -> PortResult<()> {
         let (look, id) = (self.run.look(), self.run.id);
         if look.issue {
-            // First: what keeps the rest from being seen is shown there.
+            // First: an error of the rest is shown on the issue.
             seen.issue = self.issue().await;
         }
         let mut alive = self.ports().jobs.alive(id).await?;
@@ -44,7 +44,7 @@ impl Pass<'_> {
             let last = self.hook_key("before_remove", "0");
             alive.retain(|key| *key != last);
         }
-        // What is of no kind that is known here is no stage: it may be at work.
+        // A job of an unknown kind is not a stage, and may be at work.
         let is_stage = |key: &JobKey| key.of() == Some(JobOf::Stage);
         seen.judging = alive.iter().any(|key| key.of().is_some_and(JobOf::judges));
         seen.staging = alive.iter().any(is_stage);
@@ -53,19 +53,19 @@ impl Pass<'_> {
         seen.working = seen.far || !alive.iter().all(is_stage);
         if any {
             match self.ports().jobs.renew(id).await {
-                // Nothing of it is to go on; its end is shown all the same.
+                // Nothing of it may go on; its end is shown nevertheless.
                 Err(error) if self.run.conclusion.is_some() => {
-                    tracing::warn!(run.id = %id, error = error.chain(), "a job cannot be looked at");
+                    tracing::warn!(run.id = %id, error = error.chain(), "a job cannot be observed");
                 }
                 renewed => renewed?,
             }
         }
-        seen.staging = seen.staging || self.has_unheard().await?;
+        seen.staging = seen.staging || self.has_unrecorded_answer().await?;
         seen.asked = self.open_requests().await?;
         if let Some(n) = look.turn {
             let turn = self.turn(n).await;
             if matches!(&turn, TurnSeen::Ended { how: TurnEnd::Interrupted, .. }) {
-                // The halt that stopped it may be younger than our last look at the switches.
+                // The halt that stopped it may be newer than our last read of the switches.
                 self.brake.read(self.ports()).await;
             }
             seen.turn = Some(turn);
@@ -133,7 +133,7 @@ impl Pass<'_> {
         }
     }
 
-    /// What the turn left, once the box that looks at it has answered.
+    /// What the turn left, once the box that inspects it has answered.
     async fn left(&self, n: u32) -> PortResult<Option<Left>> {
         let key = self.status_key(n);
         let JobState::Ended(end) = self.ports().jobs.observe(self.run.id, &key).await? else {
@@ -155,7 +155,7 @@ impl Pass<'_> {
         Ok(Some(Left { head: fetched.head, dirty, elsewhere: fetched.elsewhere }))
     }
 
-    /// The key of the job that asks what turn `n` left uncommitted.
+    /// The key of the job that lists what turn `n` left uncommitted.
     pub(super) fn status_key(&self, n: u32) -> JobKey {
         JobKey::new(self.run.id, JobOf::Status, &n.to_string())
     }
@@ -165,7 +165,7 @@ impl Pass<'_> {
     }
 }
 
-/// The paths of `git status --porcelain=v1 -z`, bounded.
+/// The paths in the output of `git status --porcelain=v1 -z`, a limited number.
 fn status_paths(output: &[u8]) -> Vec<String> {
     let entries = output.split(|byte| *byte == 0).filter(|entry| entry.len() > 3);
     entries.take(NAMED_PATHS).map(|entry| String::from_utf8_lossy(&entry[3..]).into()).collect()

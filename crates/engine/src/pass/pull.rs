@@ -1,8 +1,8 @@
-//! A candidate of which people decide: its pull request, and what they merged.
+//! A candidate on which people decide: its pull request, and what they merged.
 //!
-//! The pull request is recorded before it is opened, as a push is before it is made: from
-//! then on it may be merged, so nothing ends the run before the pull request is closed and
-//! was read once more.
+//! The pull request is recorded before it is opened, as a push is before it is made: from then on
+//! it may be merged, so nothing ends the run before the pull request is closed and was read once
+//! more.
 
 use afk_core::ids::Oid;
 use afk_core::run::{PullSeen, PullState, Transition, pull_text};
@@ -12,7 +12,7 @@ use super::{Acted, Pass, Watch};
 use crate::bounds::later;
 use crate::ports::{PortError, PortErrorKind, PortResult, PullSpec, Tried};
 
-/// How often people are asked what they decided, where nothing tells us.
+/// How often pull requests are read.
 const LOOK: SignedDuration = SignedDuration::from_secs(30);
 
 impl Pass<'_> {
@@ -43,7 +43,7 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// Looks what people made of it so far.
+    /// Reads what people decided so far.
     pub(super) async fn look_at_pull(&mut self) -> PortResult<Acted> {
         let seen = self.ports().pulls.look(&self.run.issue.repo, &self.run.pull_key()).await?;
         let known = self.run.candidate().and_then(|one| one.pull.as_ref()?.seen.as_ref());
@@ -61,8 +61,8 @@ impl Pass<'_> {
         self.adopt_commit(commit).await
     }
 
-    /// Closes the pull request, because the run goes on without it, and reads what became of
-    /// it: what was merged meanwhile landed.
+    /// Closes the pull request, because the run goes on without it, and reads its state: what was
+    /// merged meanwhile has landed.
     pub(super) async fn find_pull(&mut self) -> PortResult<Acted> {
         let (pulls, repo) = (self.ports().pulls.clone(), self.run.issue.repo.clone());
         let key = self.run.pull_key();
@@ -80,7 +80,7 @@ impl Pass<'_> {
                 Ok(Acted::Again)
             }
             Ok(PullSeen { state: PullState::Open, link }) => {
-                Err(PortError::transient(format!("{link} was closed, and is open still")))
+                Err(PortError::transient(format!("{link} was closed, but is still open")))
             }
             // It was never opened.
             Err(error) if error.kind == PortErrorKind::NotFound => {

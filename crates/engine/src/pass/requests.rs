@@ -1,7 +1,7 @@
-//! What people ask of the run: read with everything else, taken into the record by
-//! the core, and answered in the store once the record has it.
+//! People's requests to the run: read with everything else, recorded by the core, and answered in
+//! the store once they are in the record.
 
-use afk_core::request::{Asked, answer};
+use afk_core::request::{PersonRequest, answer};
 use afk_core::run::Seen;
 
 use super::Pass;
@@ -9,13 +9,13 @@ use crate::ports::PortResult;
 
 impl Pass<'_> {
     /// Requests that have no answer yet, oldest first.
-    pub(super) async fn open_requests(&self) -> PortResult<Vec<Asked>> {
+    pub(super) async fn open_requests(&self) -> PortResult<Vec<PersonRequest>> {
         let all = self.ports().store.requests(self.run.id).await?;
         let open = all.into_iter().filter(|request| request.answered.is_none());
         Ok(open.map(|request| request.asked).collect())
     }
 
-    /// Answers what was asked: with what the record says was done, or why nothing is.
+    /// Answers requests with what the record says was done, or why nothing was.
     pub(super) async fn answer_requests(&self, seen: &Seen) -> PortResult<()> {
         for asked in &seen.asked {
             let heard = self.run.heard.iter().find(|heard| heard.asked.id == asked.id);
@@ -23,7 +23,7 @@ impl Pass<'_> {
                 Some(heard) => heard.answer.clone(),
                 None => match answer(&self.run, asked) {
                     Err(why) => why,
-                    // Not taken yet: the next pass takes it.
+                    // Not recorded yet: the next pass does it.
                     Ok(_) => continue,
                 },
             };

@@ -1,10 +1,10 @@
-//! The workspace before a corrective turn: put on the default head, with everything
-//! that was in it and did not land kept under a ref of the run's own. Before any turn that
-//! follows one that was killed: freed of git's locks.
+//! Prepares the workspace: before a corrective turn it is reset to the default head, and everything
+//! in it that did not land is kept under a ref of the run's own; before a turn that follows a
+//! killed one, git's locks are removed.
 //!
-//! What landed is another commit than the agent's: a fix on top of the agent's own
-//! would meet it as a conflict. The clone is the agent's, so that git runs in it in
-//! the box alone, one job a command; each is found again by its key.
+//! What landed is another commit than the agent's, and a fix on top of the agent's own would
+//! conflict with it. The clone is the agent's, so git only runs in it in the box, one job for each
+//! command; each is found again by its key.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use afk_core::run::{Reset, Transition};
 use super::{Acted, Pass, Watch};
 use crate::ports::{Job, JobEnd, JobKind, PortResult, ResetStep};
 
-/// How long one step may take.
+/// Time limit of one step.
 const STEP_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl Pass<'_> {
-    /// Keeps what is there, then puts the workspace on the default head.
+    /// Keeps what is there, then resets the workspace to the default head.
     pub(super) async fn reset(&mut self) -> PortResult<Acted> {
         let Some(attempt) = self.run.attempt().map(|attempt| attempt.n) else {
             return Ok(Acted::Again);
@@ -32,9 +32,9 @@ impl Pass<'_> {
             };
             match (&step, end.code) {
                 (_, Some(0)) => {}
-                // What is still locked is told by the steps that meet it.
+                // A lock that remains is reported by the steps that meet it.
                 (ResetStep::Unlock, Some(_)) => {}
-                // A file that git cannot take stays where it is.
+                // Files that git cannot add stay where they are.
                 (ResetStep::Add, Some(_)) => whole = false,
                 (_, Some(_) | None) => return self.impede(failed(&step, &end)).await,
             }
@@ -62,9 +62,9 @@ impl Pass<'_> {
         Ok(Acted::Again)
     }
 
-    /// Removes what a turn that was killed may have left locked, before turn `n` meets it:
-    /// whether that is done. What cannot be removed is the agent's to deal with, and what is
-    /// there beside a thread that lives may be a living git's.
+    /// Removes the locks of a killed turn before turn `n` meets them; returns whether that is done.
+    /// What cannot be removed is left to the agent, and beside a live thread nothing is removed,
+    /// because the lock may belong to a running git.
     pub(super) async fn unlock(&self, n: u32) -> PortResult<bool> {
         let alive = self.ports().jobs.alive(self.run.id).await?;
         if alive.iter().any(|key| key.of() == Some(JobOf::Thread)) {
@@ -74,7 +74,7 @@ impl Pass<'_> {
         Ok(end.is_some())
     }
 
-    /// One step, once for `subject` (and commit): none while it is under way.
+    /// One step, once for `subject` (and commit): none while it is running.
     async fn reset_step(&self, subject: &str, step: &ResetStep) -> PortResult<Option<JobEnd>> {
         let name = match step {
             ResetStep::Unlock => "unlock".to_owned(),
@@ -97,12 +97,12 @@ impl Pass<'_> {
     }
 }
 
-/// The agent's clone does not let itself be reset: a person must look at it.
+/// The agent's clone cannot be reset: a person must look at it.
 fn failed(step: &ResetStep, end: &JobEnd) -> Impediment {
     let what = match step {
         ResetStep::Unlock | ResetStep::Abandon => "be unlocked",
-        ResetStep::Add | ResetStep::Commit => "have what was left in it kept",
-        ResetStep::Checkout { .. } | ResetStep::Clean { .. } => "be put on the default head",
+        ResetStep::Add | ResetStep::Commit => "have its leftovers kept",
+        ResetStep::Checkout { .. } | ResetStep::Clean { .. } => "be reset to the default head",
     };
     let why = end.could_not_run.as_deref().unwrap_or_else(|| end.tail.trim());
     let error = format!("the workspace could not {what} for the fix-forward: {why}");

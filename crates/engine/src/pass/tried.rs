@@ -1,9 +1,9 @@
-//! A candidate on a branch of its own: pushed there, its stages asked, the branch removed.
+//! A candidate on a branch of its own: pushed there, its stages run, the branch removed.
 //!
-//! For repos that land tested: the default branch only ever gets a commit whose marked
-//! stages have passed for that very commit. The branch's name follows from the record, in
-//! which the try is begun before anything is pushed, so that it is found and removed
-//! whoever died on the way. Landing itself is `land`'s.
+//! For repos that land tested: the default branch only ever gets a commit whose marked stages have
+//! passed for that very commit. The branch's name follows from the record, which has it before
+//! anything is pushed, so that it can be found and removed after a crash. Landing itself is in
+//! `land`.
 
 use afk_core::config;
 use afk_core::elapsed::deadline;
@@ -12,7 +12,7 @@ use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Refused, Stage, Transition};
 use afk_core::verdict::StageAnswer;
 
-use super::stages::{Heard, said};
+use super::stages::{StageStatus, recorded};
 use super::{Acted, Pass, Watch};
 use crate::ports::{JobState, PortError, PortResult, Push};
 
@@ -46,9 +46,9 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks the first marked stage that has not passed, again where it could not run; its
-    /// failure refuses the candidate, unless the base has it, too.
-    pub(super) async fn ask_candidate(&mut self) -> PortResult<Acted> {
+    /// Runs or polls the first marked stage that has not passed, again if it could not run; its
+    /// failure refuses the candidate, unless the base fails too.
+    pub(super) async fn check_candidate(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
         let known = candidate.stage(&stage.name);
@@ -64,18 +64,19 @@ impl Pass<'_> {
         if let Some(from) = from.filter(|from| now < *from) {
             return Ok(Acted::wait(Watch::Nothing, Some(from)));
         }
-        let (report, wait) = match self.ask(&stage, &candidate.commit, false, again).await? {
-            Heard::Says(report, wait) => (report, wait),
-            Heard::NotYet(wait) => return Ok(wait.into()),
+        let (report, wait) = match self.run_or_poll(&stage, &candidate.commit, false, again).await?
+        {
+            StageStatus::Says(report, wait) => (report, wait),
+            StageStatus::NotYet(wait) => return Ok(wait.into()),
         };
-        let Some(stage) = said(&stage, report, again, now).after(known) else {
+        let Some(stage) = recorded(&stage, report, again, now).after(known) else {
             return Ok(wait.into());
         };
         self.commit(Transition::CandidateAnswered { stage }).await?;
         Ok(Acted::Again)
     }
 
-    /// A failure before landing costs a refusal only where what it stands on passes.
+    /// A failure before landing only costs a refusal if the base passes.
     async fn attribute_try(
         &mut self,
         candidate: &Candidate,
@@ -83,19 +84,20 @@ impl Pass<'_> {
         failed: &Stage,
     ) -> PortResult<Acted> {
         let (base, commit) = (&candidate.base, &candidate.commit);
-        match self.ask_below(base, commit, stage, (failed.again, failed.at)).await? {
-            Heard::NotYet(wait) => Ok(wait.into()),
-            Heard::Says(report, _) if report.answer == StageAnswer::Failure => {
+        match self.check_base(base, commit, stage, (failed.again, failed.at)).await? {
+            StageStatus::NotYet(wait) => Ok(wait.into()),
+            StageStatus::Says(report, _) if report.answer == StageAnswer::Failure => {
                 self.commit(Transition::BaseRed { commit: base.clone() }).await?;
                 Ok(Acted::Again)
             }
-            Heard::Says(..) => self.refuse(refused(failed, candidate)).await,
+            StageStatus::Says(..) => self.refuse(refused(failed, candidate)).await,
         }
     }
 
-    /// Asks the default head, after a pause that grows or where it is new, about the failure
-    /// that it shared with the candidate; one without it gets a candidate of its own.
-    pub(super) async fn ask_base_again(&mut self) -> PortResult<Acted> {
+    /// Runs the stage on the default head, after a growing pause or when the head is new, to see
+    /// whether the failure that it shared with the candidate is fixed. A head that passes gets a
+    /// new candidate.
+    pub(super) async fn check_base_again(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         let Some(stage) = self.awaited(&candidate) else { return Ok(Acted::Again) };
         let (repo, branch, now) = (self.run.issue.repo.clone(), self.branch(), self.now());
@@ -110,19 +112,19 @@ impl Pass<'_> {
             }
             Some(asked) => failed + asked.again + 1,
         };
-        match self.ask_below(&head, &candidate.commit, &stage, (again, at)).await? {
-            Heard::NotYet(wait) => Ok(wait.into()),
-            Heard::Says(report, _) if report.answer == StageAnswer::Failure => {
+        match self.check_base(&head, &candidate.commit, &stage, (again, at)).await? {
+            StageStatus::NotYet(wait) => Ok(wait.into()),
+            StageStatus::Says(report, _) if report.answer == StageAnswer::Failure => {
                 self.commit(Transition::BaseRed { commit: head }).await?;
                 Ok(Acted::Again)
             }
-            Heard::Says(..) => self.integrate().await,
+            StageStatus::Says(..) => self.integrate().await,
         }
     }
 
-    /// Whether the stage that is awaited before landing has ended, and nobody recorded yet
-    /// what it said: its silence is over, however long it was.
-    pub(super) async fn has_unheard(&self) -> PortResult<bool> {
+    /// Whether the stage that is awaited before landing has ended and its answer was not recorded
+    /// yet: then it is not silent, however long it took.
+    pub(super) async fn has_unrecorded_answer(&self) -> PortResult<bool> {
         let on_remote = |one: &&Candidate| one.tried.is_some_and(|tried| tried.pushed_at.is_some());
         let Some(candidate) = self.run.candidate().filter(on_remote) else { return Ok(false) };
         let Some(next) = self.awaited(candidate).filter(config::Stage::is_run) else {
@@ -137,8 +139,8 @@ impl Pass<'_> {
         Ok(matches!(job, JobState::Ended(end) if !end.stopped))
     }
 
-    /// Removes the branches of candidates that are through. A halt keeps them: it starts
-    /// no push, of whatever kind.
+    /// Removes the branches of candidates that no longer need them. A halt keeps them: no push is
+    /// started under a halt.
     pub(super) async fn remove_tries(&mut self) -> PortResult<()> {
         for n in self.run.spent_tries() {
             if self.brake.halted() {
@@ -161,8 +163,8 @@ impl Pass<'_> {
         marked.find(|stage| !passed(stage)).cloned()
     }
 
-    /// Records the try if the remote shows the candidate on its branch; none while it has
-    /// no such branch.
+    /// Records the branch if the remote shows the candidate on it; none while there is no such
+    /// branch.
     async fn is_tried(&mut self, name: &str, candidate: &Candidate) -> PortResult<Option<Acted>> {
         let repo = self.run.issue.repo.clone();
         match self.ports().git.head(&repo, name, &self.token()).await? {

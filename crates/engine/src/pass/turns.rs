@@ -107,7 +107,7 @@ impl Pass<'_> {
             network: self.repo.network.agent,
         };
         if self.brake.halted() {
-            // It came while this pass was on its way here: the next look plans by it.
+            // The answer came after this pass observed: the next one plans with it.
             return Ok(Acted::Again);
         }
         if let Err(error) = self.ports().executor.start(&request).await {

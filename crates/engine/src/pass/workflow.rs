@@ -1,10 +1,9 @@
-//! The repo's own policy: read once a run, before its first turn, and in force in
-//! every pass after it.
+//! The repo's own policy: read once for each run, before its first turn, and in force in every pass
+//! after it.
 //!
-//! It is read as a raw blob of the commit that the work starts from, in our mirror:
-//! what an agent does to its copy has no effect on any run under way. A file that is
-//! there and cannot be used is in the way of the run before a turn: nobody's policy is
-//! guessed.
+//! It is read as a raw blob of the commit that the work starts from, in our mirror: an agent that
+//! edits its copy has no effect on any current run. A file that cannot be used is an impediment
+//! before the first turn, because a policy is never guessed.
 
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use afk_core::workflow::{self, Variables, Workflow, WorkflowError, tighten};
 use super::Pass;
 use crate::ports::{FileAt, PortResult};
 
-/// Configuration and repo as they are for `run`: tightened by what its repo asked for.
+/// Configuration and repo for `run`: tightened by the repo's policy.
 pub(super) fn in_force(
     config: Arc<Policy>,
     repo: Shared<Repo>,
@@ -33,7 +32,7 @@ pub(super) fn in_force(
 }
 
 impl Pass<'_> {
-    /// What the repo asks of its runs, as `base` has it, or what is the matter with that.
+    /// The repo's policy at `base`, or what is wrong with it.
     pub(super) async fn read_workflow(
         &self,
         base: &Oid,
@@ -44,7 +43,7 @@ impl Pass<'_> {
             FileAt::File(bytes) => Workflow::parse(&bytes),
             FileAt::TooLarge { size } => Err(workflow::too_large(size)),
             FileAt::NotPlain { mode } => Err(WorkflowError::whole(format!(
-                "is no plain file (mode {mode}): replace it on the default branch by a regular \
+                "is not a plain file (mode {mode}): replace it on the default branch with a regular \
                  file that is not executable"
             ))),
         };

@@ -1,14 +1,14 @@
-//! What can go wrong at a port, in the only differences that the loop acts on.
+//! What can go wrong at a port, in the kinds that the loop distinguishes.
 
 use std::fmt;
 
 use afk_core::ids::At;
 use afk_core::impediment::Fault;
 
-/// The answer of a port.
+/// The result of a port call.
 pub type PortResult<T> = Result<T, PortError>;
 
-/// A port could not do what it was asked.
+/// A failed port call.
 #[derive(Debug)]
 pub struct PortError {
     /// What the loop does about it.
@@ -16,28 +16,28 @@ pub struct PortError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// The differences that the loop acts on.
+/// The kinds that the loop distinguishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PortErrorKind {
-    /// May go better in a moment.
+    /// It may succeed in a moment.
     Transient,
     /// The other side asked us to come back later.
     RateLimited {
         /// When.
         until: At,
     },
-    /// What was asked about is not there.
+    /// The object does not exist.
     NotFound,
-    /// We are not let in.
+    /// Access was denied.
     Auth,
-    /// Asking again gives the same answer; a person has to mend it.
+    /// Trying again gives the same answer; a person has to fix it.
     Permanent,
     /// Stopped by a halt or a shutdown.
     Cancelled,
 }
 
 impl PortError {
-    /// An error of `kind` with what is behind it.
+    /// An error of `kind` with its cause.
     pub fn new(
         kind: PortErrorKind,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -45,22 +45,22 @@ impl PortError {
         Self { kind, source: source.into() }
     }
 
-    /// May go better in a moment.
+    /// It may succeed in a moment.
     pub fn transient(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(PortErrorKind::Transient, source)
     }
 
-    /// A person has to mend it.
+    /// A person has to fix it.
     pub fn permanent(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(PortErrorKind::Permanent, source)
     }
 
-    /// Whether a person has to do something before asking again helps.
+    /// Whether a person must act before trying again helps.
     pub fn needs_a_person(&self) -> bool {
         self.fault().is_some_and(Fault::needs_a_person)
     }
 
-    /// How the record tells of it; none for what is no failure of the port.
+    /// Its kind in the record; none if it is not a failure of the port.
     pub const fn fault(&self) -> Option<Fault> {
         match self.kind {
             PortErrorKind::Transient => Some(Fault::Transient),
@@ -72,7 +72,7 @@ impl PortError {
         }
     }
 
-    /// When the rate limit ends that was in the way, where it was one.
+    /// When the rate limit ends, if it is one.
     pub const fn reset(&self) -> Option<At> {
         match self.kind {
             PortErrorKind::RateLimited { until } => Some(until),

@@ -59,7 +59,7 @@ pub enum Push {
     Unknown,
 }
 
-/// What stands at a path of a commit, for files that steer us.
+/// An entry at a path of a commit, for files that configure us.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileAt {
     /// Nothing.

@@ -125,9 +125,9 @@ pub trait Executor: Send + Sync {
 /// What a job works on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobKind {
-    /// Asks the run's clone what is not committed.
+    /// Lists what is not committed in the run's clone.
     Status,
-    /// Does one step of putting the run's idle clone in order.
+    /// Does one step of resetting the run's idle clone.
     Reset {
         /// Which.
         step: ResetStep,
@@ -155,13 +155,13 @@ pub enum ResetStep {
     /// Removes the locks that a git which was killed left behind. Alone it is done before a
     /// turn that follows one that was killed.
     Unlock,
-    /// Gives up what a git had begun and not ended, such as a rebase.
+    /// Aborts what a git had begun and not finished, such as a rebase.
     Abandon,
-    /// Takes every file that is not ignored into the index.
+    /// Adds every file that is not ignored to the index.
     Add,
     /// Commits the index on top of what is checked out.
     Commit,
-    /// Puts branch, index and files on this commit.
+    /// Sets branch, index and files to this commit.
     Checkout {
         /// Which.
         onto: Oid,
@@ -192,10 +192,10 @@ pub struct Job {
     pub network: bool,
 }
 
-/// How a job is.
+/// The state of a job.
 #[derive(Debug, Clone)]
 pub enum JobState {
-    /// Nobody has heard of it.
+    /// There is none.
     Absent,
     /// At work.
     Running,
@@ -226,7 +226,7 @@ pub struct JobEnd {
     pub sandbox: String,
 }
 
-/// Long work that is no turn.
+/// Long work other than turns.
 #[async_trait]
 pub trait Jobs: Send + Sync {
     /// Whether jobs could be run here: the sandbox is as strong as it must be, and the disk has
@@ -234,7 +234,7 @@ pub trait Jobs: Send + Sync {
     async fn ready(&self) -> PortResult<()>;
     /// Starts the job, or finds it by its key.
     async fn start(&self, job: &Job) -> PortResult<()>;
-    /// How the job is.
+    /// The state of the job.
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState>;
     /// A file that the job left in its folder; none where there is no such plain file.
     async fn left(&self, run: RunId, key: &JobKey, file: &Path) -> PortResult<Option<Vec<u8>>>;

@@ -11,13 +11,13 @@ use super::{PortError, PortResult};
 pub struct PullSpec {
     /// The repo.
     pub repo: RepoName,
-    /// By which it is found again, unlike that of any other of the repo.
+    /// A unique key within the repo, by which it is found again.
     pub key: String,
     /// The branch of ours that it asks to merge.
     pub branch: String,
     /// The commit that the branch is at.
     pub commit: Oid,
-    /// The branch that it asks to be merged to.
+    /// The branch that it is to be merged into.
     pub onto: String,
     /// Its title.
     pub title: String,
@@ -25,24 +25,24 @@ pub struct PullSpec {
     pub body: String,
 }
 
-/// Who opens pull requests, and tells what people made of them.
+/// Opens pull requests, and reads what people decided.
 #[async_trait]
 pub trait PullRequests: Send + Sync {
     /// Opens it, or finds the one with its key, whatever its state.
     async fn open(&self, pull: &PullSpec) -> PortResult<PullSeen>;
-    /// How the one with this key is; an error of its own kind where there is none.
+    /// The state of the one with this key; `NotFound` if there is none.
     async fn look(&self, repo: &RepoName, key: &str) -> PortResult<PullSeen>;
-    /// Closes it, where it is open. Fine to repeat.
+    /// Closes it if it is open. Safe to repeat.
     async fn close(&self, repo: &RepoName, key: &str) -> PortResult<()>;
 }
 
-/// Where nothing opens pull requests.
+/// For installations in which nothing opens pull requests.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoPullRequests;
 
 impl NoPullRequests {
     fn none<T>(repo: &RepoName) -> PortResult<T> {
-        Err(PortError::permanent(format!("nothing here opens pull requests on {repo}")))
+        Err(PortError::permanent(format!("no adapter opens pull requests on {repo}")))
     }
 }
 

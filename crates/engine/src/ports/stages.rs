@@ -1,8 +1,7 @@
-//! Stages that are polled: what CI and deployment say of a commit.
+//! Stages that are polled: what CI and deployment say about a commit.
 //!
-//! Stages that run a command are jobs ([`super::Jobs`]). Whoever polls decides what an
-//! answer means where it comes from; what the loop does about it, how often it asks and how
-//! long it waits, is the loop's.
+//! Stages that run a command are jobs ([`super::Jobs`]). The adapter interprets the answers of its
+//! system; the loop decides what to do about them, how often to poll and how long to wait.
 
 use afk_core::config;
 use afk_core::ids::{At, Oid, RepoName, RunId};
@@ -11,10 +10,10 @@ use async_trait::async_trait;
 
 use super::PortResult;
 
-/// What a stage is asked.
+/// The subject of a poll.
 #[derive(Debug, Clone)]
 pub struct StageQuery {
-    /// The run that wants to know.
+    /// The run that polls.
     pub run: RunId,
     /// The repo.
     pub repo: RepoName,
@@ -24,30 +23,29 @@ pub struct StageQuery {
     pub commit: Oid,
     /// Whether the default branch has it.
     pub landed: bool,
-    /// How often the run had asked before, and did not take the answer for the last: a
-    /// failure is asked once more before it is believed. Who can run the stage anew does
-    /// so once for each number.
+    /// How often the run had polled before without a final answer: a failure only counts if it is
+    /// repeated. An adapter that can start the stage again does so once for each number.
     pub again: u32,
 }
 
-/// What a stage says of a commit.
+/// A stage's answer about a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageReport {
-    /// The answer. [`StageAnswer::Success`] is final: who polls checks gives it once they
-    /// stand still.
+    /// The answer. [`StageAnswer::Success`] is final: an adapter for checks gives it once they no
+    /// longer change.
     pub answer: StageAnswer,
-    /// Where a person can look.
+    /// A link for people.
     pub link: Option<String>,
-    /// The end of its output, where it failed.
+    /// The end of its output, if it failed.
     pub tail: Option<String>,
-    /// When asking again may bring something new; none where nobody knows.
+    /// When to poll again; none if unknown.
     pub next_look: Option<At>,
 }
 
-/// The stages that are polled, each by the adapter that its kind names.
+/// The polled stages, each by the adapter that its kind names.
 #[async_trait]
 pub trait Stages: Send + Sync {
-    /// What the stage says of the commit now. Only looks, but for a run anew; an answer that
-    /// cannot be had is an error, and never a failure of the commit.
+    /// The stage's current answer about the commit. Only reads, except for starting it again; an
+    /// answer that cannot be read is an error, and never a failure of the commit.
     async fn poll(&self, query: &StageQuery) -> PortResult<StageReport>;
 }

@@ -1,7 +1,7 @@
 //! The store: runs, journal, outbox, leases, switches.
 //!
-//! One aggregate is one compare-and-swap. What spans runs (a repo's lock,
-//! capacity, spend, freeze) is rechecked in the one `admit` transaction.
+//! Each run is changed by compare-and-swap. What spans runs (a repo's lock, capacity, spending,
+//! freeze) is checked again in the one `admit` transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use afk_core::doorbell::Doorbell;
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use async_trait::async_trait;
@@ -37,16 +37,16 @@ pub struct LiveRun {
     pub issue: IssueRef,
 }
 
-/// What admission rechecks in its transaction.
+/// What admission checks again in its transaction.
 #[derive(Debug, Clone)]
 pub struct AdmitLimits {
-    /// Runs that may be live at once.
+    /// Maximum number of live runs.
     pub max_live: u32,
-    /// What one repo may spend a day, reservations included.
+    /// What one repo may spend in a day, reservations included.
     pub repo_day: Option<Usd>,
-    /// What all may spend a day, reservations included.
+    /// What all repos may spend in a day, reservations included.
     pub day: Option<Usd>,
-    /// The first moment of today.
+    /// The start of today.
     pub day_start: At,
 }
 
@@ -71,8 +71,8 @@ pub enum AdmitRefusal {
     /// Everything is halted or paused.
     #[error("dispatch is stopped by a switch")]
     Stopped,
-    /// As many runs are live as may be.
-    #[error("as many runs are live as may be")]
+    /// The maximum number of runs is live.
+    #[error("the maximum number of runs is live")]
     Full,
     /// A spend cap has no room for another run's budget.
     #[error("a spend cap has no room for another run's budget")]
@@ -96,29 +96,29 @@ pub struct Commit {
     pub at: At,
     /// The doorbells that ring because of it.
     pub sends: Vec<DoorbellSend>,
-    /// Freezes the run's repo, with the reason; pages about it begin with this.
+    /// Freezes the run's repo, with this reason; pages about it start with it.
     pub freeze: Option<String>,
 }
 
 impl Commit {
-    /// A commit of `transition` alone, with nothing to send.
+    /// A commit of `transition` alone, without doorbells.
     pub fn new(run: Run, expected: u64, generation: u64, transition: Transition, at: At) -> Self {
         let context = serde_json::Value::Null;
         Self { run, expected, generation, transition, context, at, sends: Vec::new(), freeze: None }
     }
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
-    /// It stands, as this version.
+    /// It succeeded.
     Yes {
         /// The new version.
         version: u64,
     },
     /// Somebody else was first: load again.
     Conflict,
-    /// The lease is somebody else's now: stop.
+    /// Another process holds the lease now: stop.
     Fenced,
 }
 
@@ -129,20 +129,20 @@ pub struct JournalRow {
     pub seq: u64,
     /// When.
     pub at: At,
-    /// The transition's kind.
+    /// The transition and its context.
     pub kind: String,
     /// The transition and its context.
     pub body: serde_json::Value,
-    /// The hash that chains it to the one before, in hex.
+    /// The hash that chains it to the previous row, in hex.
     pub hash: String,
 }
 
-/// A row of the outbox: what one doorbell, by its name in the configuration, is to ring.
+/// A row of the outbox: a doorbell and the name of the one to ring it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DoorbellSend {
     /// The doorbell's name.
     pub name: String,
-    /// What it rings. Its id is the same for all names: it is the receivers'.
+    /// What it rings. Its id is the same for all names, because it is for receivers.
     pub doorbell: Doorbell,
 }
 
@@ -158,7 +158,7 @@ impl DoorbellSend {
 pub struct Outgoing {
     /// The id of its row.
     pub id: String,
-    /// The doorbell's name; none in a row that was written when a row was for all doorbells.
+    /// The doorbell's name; none in a row from before rows were split by doorbell.
     pub name: Option<String>,
     /// What it rings.
     pub doorbell: Doorbell,
@@ -182,13 +182,13 @@ pub struct Filter {
     pub repo: Option<RepoName>,
     /// Only of this issue number.
     pub issue: Option<u64>,
-    /// Only of those that are the newest of their issue, and handed it to a person.
+    /// Only runs that are the newest of their issue and handed it to a person.
     pub handed_back: bool,
-    /// At most so many; 0 is 100.
+    /// Maximum number; 0 means 100.
     pub limit: u32,
 }
 
-/// A switch that somebody threw.
+/// A switch that somebody turned on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SwitchState {
     /// Who.
@@ -205,7 +205,7 @@ pub struct Freeze {
     /// By whom (a run, or a person), when and why.
     #[serde(flatten)]
     pub thrown: SwitchState,
-    /// The pages about it, where a run froze it.
+    /// The pages about it, if a run froze it.
     pub paging: Option<Paging>,
 }
 
@@ -234,11 +234,11 @@ pub struct Page<'a> {
     pub before: &'a Paging,
     /// The pages with this one.
     pub after: &'a Paging,
-    /// What rings, one a doorbell.
+    /// What to ring, one for each doorbell.
     pub sends: &'a [DoorbellSend],
 }
 
-/// Which switch to throw.
+/// Which switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Switch {
     /// Halt everything.
@@ -249,10 +249,10 @@ pub enum Switch {
     Freeze(RepoName),
 }
 
-/// The store. Time is always given; errors leave nothing half done.
+/// The store. Times are arguments; a failed call leaves nothing half done.
 #[async_trait]
 pub trait Store: Send + Sync {
-    /// Admits `run` in one write transaction that rechecks what spans runs.
+    /// Admits `run` in one write transaction that checks again what spans runs.
     async fn admit(&self, run: &Run, limits: &AdmitLimits, now: At) -> PortResult<Admission>;
     /// One run.
     async fn load(&self, run: RunId) -> PortResult<Option<StoredRun>>;
@@ -260,13 +260,14 @@ pub trait Store: Send + Sync {
     async fn commit(&self, commit: Commit) -> PortResult<Committed>;
     /// Every run that is not settled.
     async fn live(&self) -> PortResult<Vec<StoredRun>>;
-    /// The same by name alone, without reading a record: read twice a second.
+    /// Their names only, without reading records: called twice a second.
     async fn live_runs(&self) -> PortResult<Vec<LiveRun>>;
     /// Runs, newest first.
     async fn runs(&self, filter: &Filter) -> PortResult<Vec<StoredRun>>;
-    /// A page of the journal of a run, from after row `after` on; empty at its end.
+    /// A page of the journal of a run, after row `after`; empty at its end.
     async fn journal(&self, run: RunId, after: u64) -> PortResult<Vec<JournalRow>>;
-    /// Takes or renews the lease on `key`: its fencing generation, or none where another holds it.
+    /// Takes or renews the lease on `key`; returns its fencing generation, or none if another
+    /// process holds it.
     async fn lease(
         &self,
         key: &str,
@@ -274,23 +275,23 @@ pub trait Store: Send + Sync {
         ttl: Duration,
         now: At,
     ) -> PortResult<Option<u64>>;
-    /// Lets go of a lease.
+    /// Releases a lease.
     async fn unlease(&self, key: &str, owner: &str) -> PortResult<()>;
     /// The switches.
     async fn switches(&self) -> PortResult<Switches>;
-    /// Throws a switch, or lifts it where `state` is none. What a person freezes or
-    /// lifts rings no page any more.
+    /// Turns a switch on, or off if `state` is none. What a person freezes or unfreezes no longer
+    /// rings pages.
     async fn switch(&self, switch: &Switch, state: Option<&SwitchState>) -> PortResult<()>;
-    /// Lifts the freeze of `repo` in the name of `by`, who asked at `asked`: only one from
-    /// before that. Whether there was one.
+    /// Lifts the freeze of `repo` in the name of `by`, who requested it at `asked`: only a freeze
+    /// from before that. Returns whether there was one.
     async fn unfreeze(&self, repo: &RepoName, by: &str, asked: At) -> PortResult<bool>;
-    /// Puts a page of a frozen repo into the outbox, with the pages as they are `after`
-    /// it. A doorbell for which something of that run still waits gets none: pages do not
-    /// pile up. Does nothing, and says so, where none is left, or where the pages are not as
-    /// they were `before`.
+    /// Puts a page of a frozen repo into the outbox, with the pages as they are `after` it. A
+    /// doorbell that still has something of that run to ring gets none: pages do not pile up. Does
+    /// nothing, and returns so, if no doorbell is left, or if the pages are not as they were
+    /// `before`.
     async fn page(&self, repo: &RepoName, page: &Page<'_>) -> PortResult<bool>;
-    /// Notes that somebody has heard of the freeze of `repo`: the freeze as it is then,
-    /// or none where the repo is not frozen. The first to acknowledge stays.
+    /// Records that somebody acknowledged the freeze of `repo`; returns the freeze afterwards, or
+    /// none if the repo is not frozen. The first acknowledgement stays.
     async fn acknowledge(&self, repo: &RepoName, by: &Acknowledged) -> PortResult<Option<Freeze>>;
     /// What holds dispatch, found before there was a run, and since when.
     async fn holds(&self) -> PortResult<BTreeMap<HoldCause, At>>;
@@ -310,8 +311,8 @@ pub trait Store: Send + Sync {
     async fn recall(&self, key: &MemoKey) -> PortResult<Option<serde_json::Value>>;
     /// Remembers a result.
     async fn remember(&self, key: &MemoKey, value: &serde_json::Value, now: At) -> PortResult<()>;
-    /// Claims sends that are due, oldest first, for `owner` and `ttl`; none whose doorbell is
-    /// among `busy`, where none stands for rows without a name.
+    /// Claims due sends, oldest first, for `owner` and `ttl`; none for doorbells in `busy`, where
+    /// none stands for rows without a name.
     async fn claim(
         &self,
         owner: &str,
@@ -331,43 +332,42 @@ pub trait Store: Send + Sync {
         again: Option<At>,
         now: At,
     ) -> PortResult<()>;
-    /// What was spent since `since`, live runs' budgets included.
+    /// What was spent since `since`, including live runs' budgets.
     async fn spent(&self, since: At) -> PortResult<Spent>;
-    /// Keeps a request to `run`; false where one with its id is kept already.
-    async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool>;
+    /// Keeps a request to `run`; false if one with its id is kept already.
+    async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool>;
     /// The requests to `run`, oldest first.
     async fn requests(&self, run: RunId) -> PortResult<Vec<Requested>>;
     /// The requests to any run on `issue`, oldest first.
-    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<Asked>>;
-    /// The requests to whatever run that have no answer and come after the `after`th.
+    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<PersonRequest>>;
+    /// The requests to any run that have no answer and come after number `after`.
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>>;
-    /// Records what came of a request; the first answer stays.
+    /// Records the answer to a request; the first one stays.
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()>;
-    /// Until when, by the tracker's clock, the comments of each repo were heard; none for
-    /// a repo of which none ever was.
+    /// Until when, by the tracker's clock, the comments of each repo were read.
     async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>>;
-    /// Notes that the comments of `repo` were heard until then; never goes back.
+    /// Records that the comments of `repo` were read until then; never goes back.
     async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()>;
-    /// Notes that a control plane runs at `now`, unless the last note is older than
-    /// `within`: then nothing is noted, and that note is given.
+    /// Records that a control plane runs at `now`, unless the last such note is older than
+    /// `within`: then nothing is written, and that note is returned.
     async fn beat(&self, now: At, within: SignedDuration) -> PortResult<Option<At>>;
 }
 
 /// What was spent, and what live runs may still spend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spent {
-    /// By repo; those without an entry spent nothing.
+    /// By repo; a repo without an entry spent nothing.
     pub by_repo: BTreeMap<RepoName, Usd>,
     /// By all of them.
     pub all: Usd,
 }
 
-/// A request of a person, and what came of it.
+/// A person's request, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Requested {
     /// The request.
     #[serde(flatten)]
-    pub asked: Asked,
+    pub asked: PersonRequest,
     /// When it was answered, and how; none while it is open.
     pub answered: Option<(At, String)>,
 }
@@ -375,15 +375,15 @@ pub struct Requested {
 /// A request that has no answer yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenRequest {
-    /// Its number among all that the store keeps, from 1.
+    /// Its number in the whole store, from 1.
     pub seq: u64,
-    /// The run that it was asked of.
+    /// The run.
     pub run: RunId,
     /// The request.
-    pub asked: Asked,
+    pub asked: PersonRequest,
 }
 
-/// What a result is remembered by.
+/// The key of a remembered result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MemoKey {
     /// What kind of run gave it.

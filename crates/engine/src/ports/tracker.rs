@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::PortResult;
 
-/// What was read of many repos, each by itself.
+/// What was read of many repos, with a result for each.
 pub type ByRepo<T> = Vec<(RepoName, PortResult<T>)>;
 
 /// One issue as it is now, with what happened to it.
@@ -16,30 +16,30 @@ pub struct IssueView {
     pub issue: Issue,
     /// Its events, oldest first, to the last page.
     pub events: Vec<IssueEvent>,
-    /// Blockers that the tracker itself knows, beside those named in the body.
+    /// Blockers that the tracker itself knows, besides those named in the body.
     pub native_blockers: Vec<IssueRef>,
 }
 
-/// Labels to put on and to take off.
+/// Labels to add and to remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Labels {
-    /// To be on.
+    /// To add.
     pub add: Vec<String>,
-    /// To be off.
+    /// To remove.
     pub remove: Vec<String>,
 }
 
 /// Where issues live. Writes are idempotent: what is so already stays so, without an event.
 #[async_trait]
 pub trait Tracker: Send + Sync {
-    /// The home of `repo` there: whatever shares one account and its rate limit, such as
-    /// `github.com as afk-bot`. Repos of one home are read together, and a home that does
-    /// not answer holds up no other. Touches nothing.
+    /// The home of `repo`: whatever shares one account and its rate limit, such as `github.com as
+    /// afk-bot`. Repos of one home are read together, and a home that does not answer holds up no
+    /// other. Does no I/O.
     fn home(&self, repo: &RepoName) -> String;
     /// Open issues of `repo` that carry `label`.
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>>;
-    /// [`Tracker::ready`] of each of `repos`, which share a home, by a tracker that reads
-    /// many at once; none of one that reads them one by one.
+    /// [`Tracker::ready`] of each of `repos`, which share a home, if the tracker can read many at
+    /// once; otherwise none.
     async fn ready_everywhere(
         &self,
         _repos: &[RepoName],
@@ -57,7 +57,7 @@ pub trait Tracker: Send + Sync {
     async fn blocker(&self, issue: &IssueRef) -> BlockerState;
     /// Our own account there.
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor>;
-    /// Puts labels on and takes labels off.
+    /// Adds and removes labels.
     async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()>;
     /// The comments of `issue`, oldest first.
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>>;
@@ -67,18 +67,17 @@ pub trait Tracker: Send + Sync {
         repo: &RepoName,
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>>;
-    /// [`Tracker::comments_since`] of each of `repos`, which share a home, by a tracker that
-    /// reads many at once; none of one that reads them one by one.
+    /// [`Tracker::comments_since`] of each of `repos`, which share a home, if the tracker can read
+    /// many at once; otherwise none.
     async fn comments_everywhere(
         &self,
         _repos: &[(RepoName, At)],
     ) -> Option<ByRepo<Vec<(IssueRef, Comment)>>> {
         None
     }
-    /// Posts a comment that carries the marker of `run`, and gives its id; an adapter
-    /// that can, posts none where our own account already has one with that marker. A
-    /// call that breaks off has done its work before [`afk_core::comment::SETTLES`], or
-    /// never does.
+    /// Posts a comment that carries the marker of `run`, and returns its id; an adapter that can
+    /// check posts none if our own account already has one with that marker. A call that breaks off
+    /// has its effect before [`afk_core::comment::SETTLES`], or never.
     async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String>;
     /// Replaces the text of our comment `id`.
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()>;

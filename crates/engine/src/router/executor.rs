@@ -1,4 +1,4 @@
-//! The executors, each asked about the repos that name it.
+//! The executors: each call goes to the one that the repo names.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ impl Executor for RoutedExecutor {
     }
 
     async fn changed(&self, repo: &RepoName, key: &JobKey, at_most: Duration) {
-        // An executor that is not there is told by the next pass.
+        // The next pass reports a missing executor.
         if let Ok(executor) = self.of(repo) {
             executor.changed(repo, key, at_most).await;
         }

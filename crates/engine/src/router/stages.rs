@@ -1,4 +1,4 @@
-//! The stages that are polled, each by the adapter that its kind names.
+//! The polled stages: each call goes to the adapter that the stage's kind names.
 
 use std::sync::Arc;
 

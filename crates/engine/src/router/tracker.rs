@@ -1,4 +1,4 @@
-//! The trackers, each asked about the repos that name it.
+//! The trackers: each call goes to the one that the repo names.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Tracker for RoutedTracker {
         let (policy, _) = self.settings.current();
         let name = policy.tracker_of(repo);
         match self.trackers.get(&name) {
-            // Two trackers may give their homes like names.
+            // Two trackers may use the same name for a home.
             Ok(tracker) => format!("{name}: {}", tracker.home(repo)),
             Err(_) => name.to_string(),
         }
@@ -48,7 +48,7 @@ impl Tracker for RoutedTracker {
         repos: &[RepoName],
         label: &str,
     ) -> Option<ByRepo<Vec<Issue>>> {
-        // Repos of one home name one tracker; where there is none, each repo says so by itself.
+        // Repos of one home name one tracker; if it is missing, each repo's own call reports that.
         self.of(repos.first()?).ok()?.ready_everywhere(repos, label).await
     }
 

@@ -1,4 +1,4 @@
-//! A fresh process a turn: the scripted agent. The turn's own folder is its job's.
+//! One process for each turn: the scripted agent. The turn's folder is its job's.
 
 use std::time::{Duration, SystemTime};
 
@@ -91,7 +91,7 @@ impl LocalExecutor {
 
     pub(super) async fn fresh_changed(&self, key: &JobKey, at_most: Duration) {
         let Ok(Some(job)) = self.fresh(key) else { return };
-        // Its end or its loss; an error is looked into by the next pass.
+        // Its end or its loss; the next pass looks into errors.
         let _ = job.wait(at_most).await;
     }
 

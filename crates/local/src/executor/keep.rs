@@ -1,5 +1,5 @@
-//! What of an agent's words outlives the run's workspace: every turn's transcript is put
-//! among the kept ones before the workspace goes, and read from there afterwards.
+//! Keeps transcripts beyond the run's workspace: every turn's transcript is stored before the
+//! workspace is removed, and read from there afterwards.
 
 use afk_agent::agents::AgentKind;
 use afk_core::ids::{JobKey, JobOf, RunId};
@@ -9,7 +9,7 @@ use super::super::transcripts::{TURN, Written};
 use super::super::world::{self, Local};
 use super::{LocalExecutor, run_and_turn};
 
-/// Keeps the transcripts of `run`, whose workspace is about to go. One that is kept already
+/// Keeps the transcripts of `run`, whose workspace is about to be removed. One that is kept already
 /// stays as it is.
 pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()> {
     let kept = local.transcripts.clone();
@@ -23,7 +23,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
         let key = JobKey::new(run, JobOf::Turn, &n.to_string());
         let (mut written, mut agent) = (Written::within(TURN), None);
         let mut offset = 0;
-        while let Some(part) = executor.lying_here(&key, offset).await? {
+        while let Some(part) = executor.transcript_in_workspace(&key, offset).await? {
             agent = AgentKind::named(&part.agent);
             if part.bytes.is_empty() {
                 break;
@@ -31,7 +31,7 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
             offset += part.bytes.len() as u64;
             written.take(&part.bytes);
         }
-        // One that never had a process has no words.
+        // A turn without a process has no transcript.
         let Some(agent) = agent else { continue };
         draft = blocking(move || draft.add(n, agent, written).map(|()| draft)).await?;
     }
@@ -39,8 +39,8 @@ pub(crate) async fn keep_transcripts(local: &Local, run: RunId) -> PortResult<()
 }
 
 impl LocalExecutor {
-    /// A part of a turn's transcript where its workspace is still there.
-    pub(super) async fn lying_here(
+    /// A part of a turn's transcript while its workspace exists.
+    pub(super) async fn transcript_in_workspace(
         &self,
         key: &JobKey,
         offset: u64,
@@ -51,7 +51,7 @@ impl LocalExecutor {
         }
     }
 
-    /// The same where it is gone.
+    /// The same after the workspace was removed.
     pub(super) async fn kept_transcript(
         &self,
         key: &JobKey,
@@ -68,7 +68,7 @@ impl LocalExecutor {
     }
 }
 
-/// The turns of `run` that have a folder, in their order.
+/// The turns of `run` that have a folder, in order.
 pub(super) async fn turns(local: &Local, run: RunId) -> PortResult<Vec<u32>> {
     let folder = local.jobs(run);
     let turns = move || {

@@ -1,10 +1,9 @@
 //! The engine's executor for agents that run on this machine, in a box, under a host.
 //!
-//! What an agent says is read through [`super::output`], which masks the secrets in it.
-//! The Claude CLI is a living thread ([`thread`]): one process serves turn after turn.
-//! The scripted agent is a fresh process a turn ([`fresh`]). Which of them a turn is
-//! can be told from its folder alone. Conversations are the agent's own, in a home
-//! that the run keeps.
+//! Output is read through [`super::output`], which masks the secrets in it. The Claude CLI is a
+//! living thread ([`thread`]): one process serves turn after turn. The scripted agent is a new
+//! process for each turn ([`fresh`]). A turn's folder shows which of the two it is. Conversations
+//! are the agent's own, in a home that the run keeps.
 
 mod fresh;
 mod keep;
@@ -36,21 +35,21 @@ pub(super) use thread::{idle_too_long, is_thread};
 
 /// How much is read at once.
 const CHUNK: usize = 1 << 20;
-/// How much of standard error tells why a turn failed.
+/// How much of standard error is kept to explain a failed turn.
 const STDERR: usize = 64 << 10;
-/// How long an interrupted turn has before it is killed.
+/// How long an interrupted turn may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// How long a turn's reading is kept that nobody asks for: one that is under way is looked
-/// at all the time, by whoever works its run.
+/// How long an unused reading of a turn is kept: one in progress is used all the time by whoever
+/// works its run.
 const FORGOTTEN: Duration = Duration::from_mins(5);
-/// How many readings of turns that are over are kept.
+/// Number of readings of ended turns that are kept.
 const OVER: usize = 64;
 
 /// Readings by turn and process.
 type Readers = HashMap<(JobKey, u32), Kept>;
 
-/// A turn's reading, and when it was last asked for.
+/// A turn's reading, and when it was last used.
 struct Kept {
     reading: Arc<Mutex<Reading>>,
     asked: Instant,
@@ -60,8 +59,7 @@ struct Kept {
 pub struct LocalExecutor {
     local: Local,
     prices: PriceTable,
-    /// The turns that this process has looked at, by key and process: how far their
-    /// output is read.
+    /// The readings of turns, by key and process: how far their output was read.
     readers: Mutex<Readers>,
 }
 
@@ -71,8 +69,8 @@ impl LocalExecutor {
         Self { local, prices: PriceTable::default(), readers: Mutex::default() }
     }
 
-    /// How the Claude CLI is run for `repo`; as the table of its name says where the repo has
-    /// another agent by now, and a thread goes on.
+    /// How the Claude CLI is run for `repo`; if the repo names another agent by now but a thread
+    /// goes on, as its default table says.
     fn claude(&self, repo: &RepoName) -> PortResult<Claude> {
         Ok(match self.local.agent(repo)? {
             Agent::Claude(claude) => claude,
@@ -80,8 +78,8 @@ impl LocalExecutor {
         })
     }
 
-    /// A turn's output as far as it is written, read once however often it is asked; to its
-    /// very end where the process has `ended`.
+    /// A turn's output as far as it is written, read only once; to its very end if the process has
+    /// `ended`.
     async fn read(
         &self,
         key: (JobKey, u32),
@@ -153,7 +151,9 @@ impl Executor for LocalExecutor {
     ) -> PortResult<()> {
         match self.begun(key).await? {
             Some(begun) => self.answer_thread(key, &begun, request, answer).await,
-            None => Err(PortError::new(PortErrorKind::NotFound, format!("{key} asks nothing"))),
+            None => {
+                Err(PortError::new(PortErrorKind::NotFound, format!("{key} has no open question")))
+            }
         }
     }
 
@@ -179,7 +179,7 @@ impl Executor for LocalExecutor {
         key: &JobKey,
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
-        match self.lying_here(key, offset).await? {
+        match self.transcript_in_workspace(key, offset).await? {
             Some(part) => Ok(Some(part)),
             None => self.kept_transcript(key, offset).await,
         }
@@ -189,19 +189,19 @@ impl Executor for LocalExecutor {
         match self.begun(key).await {
             Ok(Some(begun)) => self.thread_changed(key, &begun, at_most).await,
             Ok(None) => self.fresh_changed(key, at_most).await,
-            // Looked into by the next pass.
+            // The next pass looks into it.
             Err(_) => {}
         }
     }
 }
 
-/// Drops the readings that nobody has asked for lately, and of those of turns that are over
-/// the ones asked for longest ago. One of a turn under way stays, however many there are:
-/// without it every look would read all of the turn again.
+/// Drops readings that were not used lately, and the least recently used of ended turns. A reading
+/// of a turn in progress stays, however many there are: without it the whole output would be read
+/// every time.
 fn make_room(readers: &mut Readers, now: Instant) {
     readers.retain(|_, kept| now.saturating_duration_since(kept.asked) < FORGOTTEN);
     let is_over = |kept: &Kept| {
-        // One that is being read is needed.
+        // A reading that is locked is in use.
         kept.reading.try_lock().is_ok_and(|reading| reading.over || reading.ended)
     };
     let over = readers.iter().filter(|(_, kept)| is_over(kept));
@@ -212,11 +212,11 @@ fn make_room(readers: &mut Readers, now: Instant) {
     }
 }
 
-/// The run and the turn's number of a turn's key.
+/// The run and the turn's number in a turn's key.
 fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
     let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
     let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));
-    parts.ok_or_else(|| PortError::permanent(format!("{key} is no turn's key")))
+    parts.ok_or_else(|| PortError::permanent(format!("{key} is not the key of a turn")))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
-//! Reading an agent's output, and what is reported of a turn.
+//! Reads an agent's output, and reports its turns.
 //!
-//! One reading a turn: from where its output begins, each byte once, however often it
-//! is asked. Where one process serves several turns, a turn ends with the first result
-//! that is its own.
+//! One reading for each turn: from where its output begins, each byte once. If a process serves
+//! several turns, a turn ends with the first result that is its own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,33 +24,33 @@ use afk_engine::ports::{PortResult, TurnReport};
 
 use super::super::output::Output;
 
-/// How much of the last words is kept.
+/// How much of the last message is kept.
 const WORDS: usize = 8 << 10;
 
-/// How far a turn's output is read, and what it said so far.
+/// How far a turn's output was read, and what was found.
 pub(super) struct Reading {
     kind: AgentKind,
     pub(super) reader: TurnReader,
-    /// Where its output begins, and how far it is read.
+    /// Where its output begins, and how far it was read.
     from: u64,
     pub(super) offset: u64,
-    /// The digest of all of it, once it is over and sealed.
+    /// The digest of all of it, once the turn is over and sealed.
     sealed: Option<Digest>,
     version: String,
     model: String,
     last: Option<String>,
     finished: bool,
-    /// In a process of several turns, the id of this one's line.
+    /// In a process with several turns, the id of this turn's line.
     message: Option<String>,
-    /// This turn's own result was read, and nothing is read after it.
+    /// Whether this turn's own result was read; nothing is read after it.
     pub(super) over: bool,
-    /// Its process has ended, and all that it wrote is read.
+    /// Whether its process has ended and all its output was read.
     pub(super) ended: bool,
-    /// Asks for which a waiting pass was woken.
+    /// Questions for which a waiting pass was woken.
     pub(super) woken: BTreeSet<String>,
 }
 
-/// How a turn ended, beside what it said.
+/// How a turn ended, apart from its output.
 pub(super) struct Over<'a> {
     pub(super) run: RunId,
     pub(super) repo: &'a RepoName,
@@ -62,7 +61,7 @@ pub(super) struct Over<'a> {
     pub(super) sandbox: Option<Strength>,
     pub(super) exit: Exit,
     pub(super) stderr: &'a str,
-    /// Whether we told it to stop.
+    /// Whether we stopped it.
     pub(super) ours: bool,
 }
 
@@ -118,17 +117,17 @@ impl Reading {
             let events = self.reader.feed(line);
             self.note(&events);
             let (Some(message), Some(end)) = (&self.message, self.reader.end()) else { continue };
-            // A turn over its budget ends before its line is taken up.
+            // A turn over its budget ends before its line is processed.
             if end.is_error || self.reader.echoed() == Some(message) {
                 self.over = true;
             } else {
-                // The agent had begun a turn of its own.
+                // The agent had started a turn of its own.
                 self.reader = TurnReader::new(self.kind);
             }
         }
     }
 
-    /// Keeps what people see live.
+    /// Keeps what is shown live.
     fn note(&mut self, events: &[AgentEvent]) {
         for event in events {
             match event {
@@ -141,7 +140,9 @@ impl Reading {
                     self.last = Some(afk_core::text::line(&format!("{name}: {summary}"), 120));
                 }
                 AgentEvent::Retrying { attempt, max, .. } => {
-                    self.last = Some(format!("the model's API is asked again ({attempt}/{max})"));
+                    self.last = Some(format!(
+                        "the request to the model's API is retried ({attempt}/{max})"
+                    ));
                 }
                 AgentEvent::ToolEnded { .. }
                 | AgentEvent::PermissionDenied { .. }
@@ -152,7 +153,7 @@ impl Reading {
         }
     }
 
-    /// What is known of a turn that is not over.
+    /// The report of a turn that is not over.
     pub(super) fn running(&self, seen: TurnSeen) -> TurnReport {
         self.report(seen, None)
     }
@@ -172,13 +173,13 @@ impl Reading {
         }
     }
 
-    /// How the turn came out.
+    /// The outcome of the turn.
     pub(super) fn outcome(&mut self, exit: &Exit, stderr: &str, ours: bool) -> TurnOutcome {
         self.finish();
         self.reader.outcome(exit, stderr, ours)
     }
 
-    /// Everything about a turn that is over and sealed.
+    /// The report of a turn that is over and sealed.
     pub(super) fn over(&mut self, prices: &PriceTable, over: Over<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
         let transcript = self.sealed.clone();
@@ -213,12 +214,12 @@ impl Reading {
     }
 }
 
-/// A turn that nobody has heard of.
+/// A turn that does not exist.
 pub(super) fn absent() -> TurnReport {
     TurnReport { seen: TurnSeen::Absent, tokens: (0, 0), cost: None, last: None, transcript: None }
 }
 
-/// A turn at work, and what it waits to be told.
+/// A turn at work, with its open questions.
 pub(super) fn at_work(last: SystemTime, tool_open: bool, asks: Vec<Asked>) -> TurnSeen {
     let last_event_at = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     TurnSeen::Running { last_event_at, tool_open, asks }

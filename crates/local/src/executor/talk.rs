@@ -1,5 +1,5 @@
-//! A turn on a living thread, once it is under way: how it is, what it asks, what it
-//! is answered, how it is stopped.
+//! A turn on a living thread, once it has started: its state, its questions, the answers, and how
+//! it is stopped.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,18 +18,19 @@ use super::report::{Over, Reading, absent, at_work, exit, written};
 use super::thread::{Begun, Standing, put};
 use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 
-/// How long a process that was started may take to say that it is there.
+/// How long a started process may take to report that it is ready.
 const READY: Duration = Duration::from_mins(1);
-/// How often output is looked at for growth.
+/// How often output is checked for growth.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often the process itself is looked at meanwhile.
+/// How often the process itself is checked meanwhile.
 const STATUS: Duration = Duration::from_millis(500);
-/// How long an interrupt is given to show before the caller goes on.
+/// How long an interrupt may take to show before the caller goes on.
 const MOMENT: Duration = Duration::from_millis(300);
-/// How long a turn may take to end by itself when everything is told to stop. What it cost
-/// is known only from its result.
+/// How long a turn may take to end by itself when everything is being stopped. Only its result says
+/// what it cost.
 const LAST_WORDS: Duration = Duration::from_millis(2500);
-/// The longest line that says what is asked, in characters: whoever allows it must see it.
+/// The longest line that describes a question, in characters: whoever allows it must see what it
+/// is.
 const WHAT: usize = 2_000;
 
 impl LocalExecutor {
@@ -96,7 +97,7 @@ impl LocalExecutor {
         Ok(report)
     }
 
-    /// Says an answer once, however often it is asked to.
+    /// Passes an answer on once, however often this is called.
     pub(super) async fn answer_thread(
         &self,
         key: &JobKey,
@@ -124,7 +125,7 @@ impl LocalExecutor {
         say(&job, &control::answer(&ask, &reply)).await
     }
 
-    /// Ends the turn and keeps the process; asked again after the grace, ends that too.
+    /// Ends the turn and keeps the process; called again after the grace, ends that too.
     pub(super) async fn interrupt_thread(&self, key: &JobKey, begun: &Begun) -> PortResult<()> {
         let Standing::Sent(job, state) = self.standing(key, begun).await? else { return Ok(()) };
         if matches!(state, JobState::Ended(_) | JobState::Lost) {
@@ -145,14 +146,14 @@ impl LocalExecutor {
         if !said(&job).await?.contains(&id) && say(&job, &control::interrupt(&id)).await.is_err() {
             return stop(&job).await;
         }
-        // Its result tells what it cost, so a moment's patience is worth it.
+        // Its result says what it cost, so waiting a moment is worth it.
         self.thread_changed(key, begun, MOMENT).await;
         Ok(())
     }
 
-    /// Gives the turn that a thread's process has under way the time to say what it came to,
-    /// before the process is stopped for good: it is told to end, once, and true says that it
-    /// may still take its time. False where there is no turn, it is over, or its time is up.
+    /// Gives a thread's current turn time to report its cost before the process is stopped for
+    /// good: tells it to end, once; true means that it may still take its time. False if there is
+    /// no turn, it is over, or its time is up.
     pub(crate) async fn lets_end(&self, run: RunId, job: &Hosted) -> PortResult<bool> {
         let Some((key, begun)) = self.turn_of(run, &job.dir()).await? else { return Ok(false) };
         let late = |at| SystemTime::now().duration_since(at).is_ok_and(|age| age > LAST_WORDS);
@@ -163,7 +164,7 @@ impl LocalExecutor {
         Ok(!self.read_turn(&key, &begun, job, false).await?.lock().await.over)
     }
 
-    /// Returns when the turn is over or asks something new, or after `at_most`.
+    /// Returns when the turn is over or asks a new question, or after `at_most`.
     pub(super) async fn thread_changed(&self, key: &JobKey, begun: &Begun, at_most: Duration) {
         let bound = tokio::time::Instant::now() + at_most;
         let mut looked = tokio::time::Instant::now();
@@ -205,17 +206,17 @@ impl LocalExecutor {
     }
 }
 
-/// A turn under way, with what it waits to be told.
+/// A turn in progress, with its open questions.
 async fn running(reading: &Reading, job: &Hosted) -> PortResult<TurnReport> {
     let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
-    // What waits for an answer says nothing more: its last word is the question.
+    // While it waits for an answer, the question is its last output.
     let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
     let open = open_asks(reading, job).await?;
     let asks: Vec<Asked> = open.iter().map(|ask| asked(ask, since)).collect();
     Ok(reading.running(at_work(last, reading.reader.tool_open(), asks)))
 }
 
-/// What the agent asked and was not answered.
+/// The agent's unanswered questions.
 async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<Ask>> {
     if reading.reader.asks().is_empty() {
         return Ok(Vec::new());
@@ -224,8 +225,8 @@ async fn open_asks(reading: &Reading, job: &Hosted) -> PortResult<Vec<Ask>> {
     Ok(reading.reader.asks().iter().filter(|ask| !said.contains(&ask.id)).cloned().collect())
 }
 
-/// What was asked, with the very input that the agent wrote: the answer gives it back to it
-/// and to nobody else, so that a tool is not run with what was masked for people.
+/// A question with exactly the input that the agent wrote: the answer returns it to the agent and
+/// to nobody else, so that a tool is not run with the input that was masked for people.
 async fn as_written(job: &Hosted, begun: &Begun, request: &str) -> PortResult<Ask> {
     let mut reader = TurnReader::new(AgentKind::Claude);
     let mut offset = begun.stdout;
@@ -255,7 +256,7 @@ fn asked(ask: &Ask, since: At) -> Asked {
     }
 }
 
-/// The ids of all that the process was told.
+/// The ids of all lines that the process was sent.
 async fn said(job: &Hosted) -> PortResult<std::collections::BTreeSet<String>> {
     let mut log = Vec::new();
     loop {
@@ -268,7 +269,7 @@ async fn said(job: &Hosted) -> PortResult<std::collections::BTreeSet<String>> {
     }
 }
 
-/// Adds a line to the process's input. One that is over hears nothing more.
+/// Adds a line to the process's input. A process that has ended gets nothing more.
 async fn say(job: &Hosted, line: &[u8]) -> PortResult<()> {
     let end = match job.stdin_len().await {
         Ok(end) => end,

@@ -1,15 +1,15 @@
 //! A living thread: one process of the Claude CLI that serves turn after turn.
 //!
-//! A thread's processes are host jobs `thread.1`, `thread.2` and so on. Before anything
-//! of a turn is sent, [`Begun`] is written into the turn's folder: which process, where
-//! in its input the turn's line goes, where in its output the turn begins. So whoever
-//! comes after a crash sends the same line to the same place, which the host takes once.
+//! A thread's processes are host jobs `thread.1`, `thread.2` and so on. Before anything of a turn
+//! is sent, [`Begun`] is written into the turn's folder: which process, where in its input the
+//! turn's line goes, where in its output the turn begins. So after a crash the same line is sent to
+//! the same place, which the host accepts once.
 //!
-//! A process is used again while it is idle, was started with the configuration in
-//! force, and its own cap is what the budget has left; otherwise it is ended and the
-//! conversation resumed in a new one, which begins only after the old one's whole
-//! process group is gone. `thread.lock` keeps two from running at once; the workspace's
-//! own lock stays free for the jobs that look at the clone between turns.
+//! A process is reused while it is idle, was started with the current configuration, and its own
+//! cap matches the remaining budget; otherwise it is ended and the conversation resumed in a new
+//! one, which begins only after the old one's whole process group is gone. `thread.lock` keeps two
+//! from running at once; the workspace's own lock stays free for jobs that inspect the clone
+//! between turns.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -29,55 +29,55 @@ use super::super::world;
 use super::report::Reading;
 use super::{CHUNK, LocalExecutor, STDERR, run_and_turn};
 
-/// How long a thread may be idle before its process is let go; the next turn resumes.
+/// How long a thread may be idle before its process is ended; the next turn resumes it.
 const IDLE: Duration = Duration::from_mins(10);
 /// How long a process may take to end once its input is closed.
 const CLOSING: Duration = Duration::from_secs(2);
-/// How much a process may write in all its turns, bytes.
+/// Maximum output of a process in all its turns, bytes.
 const OUTPUT: u64 = 1 << 30;
-/// How much of an output's end tells whether it is idle.
+/// How much of an output's end is read to see whether it is idle.
 const TAIL: u64 = 1 << 20;
-/// How far a process's cap may be from what the budget has left: what rounding makes,
-/// a millionth a turn.
+/// How far a process's cap may differ from the remaining budget: rounding, a millionth for each
+/// turn.
 const CAP_SLACK: Usd = Usd::micros(10);
 
-/// Where a turn is: committed before anything of it is sent.
+/// The place of a turn, written before anything of it is sent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Begun {
     /// The thread's process, from 1.
     pub(super) process: u32,
-    /// Which turn of that process it is, from 1.
+    /// Its number among that process's turns, from 1.
     pub(super) of_process: u32,
     /// When.
     pub(super) at: At,
-    /// Where its line begins in the process's input, and the line; the first turn's is
-    /// part of what the process is started with.
+    /// Where its line begins in the process's input, and the line; the first turn's line is part of
+    /// the process's start.
     stdin: u64,
     line: String,
     /// Where its output begins.
     pub(super) stdout: u64,
     /// The id of its line.
     pub(super) message: String,
-    /// What the process may still cost by its own count.
+    /// What the process may still spend by its own count.
     cap: Usd,
     /// The CLI's counter before it; none before the first turn of a process.
     counter: Option<Usd>,
-    /// What the process was started with.
+    /// The configuration that the process was started with.
     shape: String,
     /// How the process entered the conversation.
     session_use: SessionUse,
-    /// Whether that is the other way than was tried first.
+    /// Whether that is the opposite of the first try.
     switched: bool,
 }
 
-/// How far a turn that is written down has come.
+/// How far a recorded turn has come.
 pub(super) enum Standing {
-    /// The process has it, or had it.
+    /// The process has or had it.
     Sent(Hosted, JobState),
-    /// It goes where it is written down.
+    /// It is not sent yet.
     Unsent,
-    /// It cannot go there, and nothing of it was done: another process must take it, and
-    /// enter the conversation in this way where that is known.
+    /// It cannot be sent, and nothing of it was done: another process must take it, and enter the
+    /// conversation this way, if that is known.
     Void(Option<SessionUse>),
 }
 
@@ -96,7 +96,7 @@ impl LocalExecutor {
         }
         let Some(job) = self.process(turn.run, begun.process) else { return Ok(()) };
         match job.write(begun.stdin, begun.line.as_bytes()).await {
-            // It ended meanwhile: the next look finds that out.
+            // It ended meanwhile: the next pass finds that out.
             Ok(_) | Err(HostError::Over { .. }) => Ok(()),
             Err(error) => Err(PortError::transient(error)),
         }
@@ -121,7 +121,7 @@ impl LocalExecutor {
             });
         }
         match &state {
-            // Whoever wrote its spec may have died before there was a host.
+            // The control plane may have died after writing the spec and before there was a host.
             JobState::Starting if !job.dir().join("host.json").exists() => Ok(Standing::Unsent),
             JobState::Ended(end) if end.how == EndHow::WorkspaceBusy => {
                 job.remove().await.map_err(PortError::transient)?;
@@ -140,7 +140,7 @@ impl LocalExecutor {
         }
     }
 
-    /// Where `key` is, if it was ever begun on a thread.
+    /// The place of `key`, if it was begun on a thread.
     pub(super) async fn begun(&self, key: &JobKey) -> PortResult<Option<Begun>> {
         let path = self.begun_path(key)?;
         let body = match tokio::fs::read(&path).await {
@@ -156,7 +156,7 @@ impl LocalExecutor {
         Hosted::open(self.local.job(run, &process_key(run, n)))
     }
 
-    /// The newest turn that the thread's process in `dir` was given.
+    /// The newest turn of the thread's process in `dir`.
     pub(super) async fn turn_of(
         &self,
         run: RunId,
@@ -171,13 +171,13 @@ impl LocalExecutor {
         Ok(begun.map(|begun| (key, begun)))
     }
 
-    /// Decides where `turn` goes, and writes it down.
+    /// Decides where `turn` goes, and writes that down.
     async fn bind(&self, turn: &TurnRequest, enter: Option<SessionUse>) -> PortResult<Begun> {
         let last = self.last_process(turn.run).await?;
         let session = SessionId::of_thread(&turn.thread.to_string());
         let mut refused = None;
         if let Some(job) = self.process(turn.run, last) {
-            // The first look after its host died makes sure that nothing of it is left.
+            // The first check after its host died makes sure that nothing of it is left.
             match job.status().await.map_err(PortError::transient)? {
                 JobState::Starting | JobState::Running { .. } => {
                     let next = self.usable(turn, last, &job, session).await?;
@@ -211,7 +211,7 @@ impl LocalExecutor {
         self.write(&turn.key, begun).await
     }
 
-    /// Where `turn` goes in a living process; none where it must have a new one.
+    /// The place of `turn` in a living process; none if it needs a new one.
     async fn usable(
         &self,
         turn: &TurnRequest,
@@ -247,7 +247,7 @@ impl LocalExecutor {
         }
         let message = session.message(turn.n, process);
         let line = control::user(&turn.prompt, &message).map_err(PortError::permanent)?;
-        // One that does not answer is ended, and the turn gets a new one.
+        // A process that does not answer is ended, and the turn gets a new one.
         let Ok(stdin) = job.stdin_len().await else { return Ok(None) };
         Ok(Some(Begun {
             of_process: before.of_process + 1,
@@ -272,7 +272,7 @@ impl LocalExecutor {
         let mut spec = JobSpec::new(host::JobKey::new(key.as_str()), dir, invoked.boxed);
         spec.secrets = invoked.secrets;
         spec.stdin = Stdin::Pipe(invoked.stdin);
-        // The run's own deadline stands still while people decide; this one does not.
+        // The run's deadline stops while people decide; this one does not.
         spec.timeout = turn.deadline.max(Duration::from_secs(1)) * 2;
         spec.output_limit = OUTPUT;
         spec.lock = Some(self.local.workspaces.run(turn.run).dir.join("thread.lock"));
@@ -280,7 +280,7 @@ impl LocalExecutor {
         Ok(())
     }
 
-    /// How the conversation must be entered after a process that was refused it.
+    /// How the conversation must be entered after it refused a process.
     async fn refused(&self, job: &Hosted, exit: &Exit) -> PortResult<Option<SessionUse>> {
         let output = self.local.output(job).await;
         let stdout = output.stdout(0, STDERR, true).await?;
@@ -301,7 +301,7 @@ impl LocalExecutor {
         self.read((key.clone(), begun.process), new, job, ended).await
     }
 
-    /// The turn's part of its process's output: what comes after its result is another's.
+    /// The turn's part of its process's output: what comes after its result is another turn's.
     pub(super) async fn thread_transcript(
         &self,
         key: &JobKey,
@@ -317,7 +317,7 @@ impl LocalExecutor {
         let most = usize::try_from(end.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
         let bytes = match most {
             0 => Vec::new(),
-            // Up to where it is read it is whole.
+            // As far as it was read it is complete.
             most => self.local.output(&job).await.stdout(from, most, true).await?,
         };
         Ok(Some(Transcript { agent: AgentKind::Claude.name().to_owned(), bytes, cut: 0 }))
@@ -350,7 +350,7 @@ impl LocalExecutor {
     }
 }
 
-/// Whether this is a thread's process that nobody has used for long.
+/// Whether this is a thread's process that has been idle for long.
 pub(crate) async fn idle_too_long(key: &JobKey, job: &Hosted) -> PortResult<bool> {
     if !is_thread(key) {
         return Ok(false);
@@ -387,9 +387,9 @@ fn idle(dir: &Path) -> std::io::Result<(u64, bool)> {
     Ok((len, control::is_idle(&tail)))
 }
 
-/// Ends a process that no turn will use again, and comes back when it is gone.
+/// Ends a process that no turn will use again, and returns when it is gone.
 async fn retire(job: &Hosted) -> PortResult<()> {
-    // Closed input ends one that is idle; whatever else it is, it is killed.
+    // Closing its input ends an idle one; any other is killed.
     let _ = job.close_stdin().await;
     match job.wait(CLOSING).await.map_err(PortError::transient)? {
         JobState::Ended(_) | JobState::Lost => Ok(()),
@@ -399,7 +399,7 @@ async fn retire(job: &Hosted) -> PortResult<()> {
     }
 }
 
-/// Writes a file whole or not at all, its folder with it.
+/// Writes a file completely or not at all, including its folder.
 pub(super) async fn put(path: &Path, body: Vec<u8>) -> PortResult<()> {
     use std::io::Write as _;
     let to = path.to_owned();

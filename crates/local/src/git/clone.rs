@@ -1,10 +1,9 @@
 //! A run's own clone: the agent's only git directory, and never ours.
 //!
-//! Made from the mirror by borrowing its objects; from the moment it has its
-//! name, no git of the control plane runs in it. What it holds is learnt through
-//! `upload-pack` in the caller's box, and taken over with every object checked.
-//! Whether it is dirty is asked by a command that the caller runs in the box
-//! ([`super::Status::argv`]), and it is reset by others ([`super::reset`]).
+//! Made from the mirror by borrowing its objects; once it has its name, the control plane runs no
+//! git in it. Its contents are read through `upload-pack` in the caller's box and fetched with
+//! every object checked. Whether it is dirty is found by a command that the caller runs in the box
+//! ([`super::Status::argv`]), and [`super::reset`] resets it.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -21,7 +20,7 @@ use super::mirror::{Mirror, publish, ref_of};
 use super::paths::remove_tree;
 use super::remote::RemoteUrl;
 
-/// The most bytes of a clone's advertisement: some ten thousand refs.
+/// Maximum size of a clone's advertisement, in bytes: some ten thousand refs.
 const MAX_ADVERTISED: usize = 1 << 20;
 
 /// The clone of one run.
@@ -33,37 +32,36 @@ pub struct RunClone {
     pub base: Oid,
 }
 
-/// What a repository shows to a client.
+/// What a repository advertises to a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Advertised {
     /// The commit of `HEAD`: the run's head, whatever branch it is on.
     pub head: Option<Oid>,
-    /// The branch that `HEAD` names; `None` when detached or unborn.
+    /// The branch that `HEAD` names; `None` if detached or unborn.
     pub branch: Option<String>,
     /// Every branch with its commit. Names are lossy text, and untrusted.
     pub branches: BTreeMap<String, Oid>,
 }
 
-/// How `upload-pack` is run: a command of the caller's, to which git adds the folder.
+/// How `upload-pack` is run: the caller's command, to which git appends the folder.
 #[derive(Debug, Clone)]
 pub struct UploadPack {
     argv: Vec<OsString>,
 }
 
 impl UploadPack {
-    /// `prefix` is the box, with its options, up to where a command follows; it
-    /// sees the clone, the mirror's objects (read-only) and a git. Empty: no box,
-    /// for tests only.
+    /// `prefix` is the box with its options, to be followed by a command; it sees the clone, the
+    /// mirror's objects (read-only) and a git. Empty means no box, for tests only.
     pub fn boxed<A: Into<OsString>>(prefix: impl IntoIterator<Item = A>) -> Self {
         let mut argv: Vec<OsString> = prefix.into_iter().map(Into::into).collect();
-        // The owner check is for people; here the folder is hostile by assumption, and boxed.
+        // The owner check protects people; here the folder is assumed hostile, and boxed.
         let inner = ["git", "-c", "safe.directory=*", "-c", "core.hooksPath=/dev/null"];
         let more = ["-c", "core.fsmonitor=false", "upload-pack", "--strict", "--timeout=120"];
         argv.extend(inner.iter().chain(&more).map(OsString::from));
         Self { argv }
     }
 
-    /// Git hands this to a shell whatever we do, so that every word is quoted.
+    /// Git always hands this to a shell, so every word is quoted.
     fn quoted(&self) -> OsString {
         let mut out = Vec::new();
         for word in &self.argv {
@@ -84,8 +82,8 @@ impl UploadPack {
 }
 
 impl RunClone {
-    /// Makes the clone of `run` at `dir` (absolute), with `branch` off `base` checked out, or
-    /// finds the one that is there: then its own base is returned, whatever is asked for.
+    /// Creates the clone of `run` at `dir` (absolute), with `branch` off `base` checked out, or
+    /// finds the existing one: then its own base is returned, whatever was requested.
     ///
     /// `dir`'s parent must not be writable by the agent.
     pub async fn create(
@@ -128,7 +126,7 @@ impl RunClone {
         Ok(Self { dir: dir.to_owned(), base: base.clone() })
     }
 
-    /// The clone of `run` at `dir`, where it was made before. Looks at no file in it.
+    /// The clone of `run` at `dir`, if it was created before. Reads no file in it.
     pub async fn find(mirror: &Mirror, run: RunId, dir: &Path) -> Result<Option<Self>, GitError> {
         match dir.symlink_metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -148,7 +146,7 @@ impl RunClone {
         }
     }
 
-    /// What the clone shows, asked through the boxed `upload-pack`.
+    /// What the clone advertises, read through the boxed `upload-pack`.
     pub async fn advertised(
         &self,
         mirror: &Mirror,
@@ -164,9 +162,8 @@ impl RunClone {
         Ok(Advertised::parse(&lines))
     }
 
-    /// Takes the clone's `HEAD` over into `refs/afk/<run>/<name>` of the mirror, every
-    /// object checked. A name that is taken already is answered as it is: what was
-    /// fetched once is what counts.
+    /// Fetches the clone's `HEAD` into `refs/afk/<run>/<name>` of the mirror, every object checked.
+    /// If the name exists already, its commit is returned: what was fetched once counts.
     pub async fn fetch_head(
         &self,
         mirror: &Mirror,
@@ -187,7 +184,7 @@ impl RunClone {
             .file_size(mirror.git().limits().pack)
             .config("transfer.fsckObjects=true")
             .config("fetch.fsckObjects=true")
-            // Always a pack: one file, one bound, and nothing of it stays after a refusal.
+            // Always a pack: one file, one limit, and nothing of it stays after a refusal.
             .config("fetch.unpackLimit=1")
             .args(["--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"])
             .arg("--no-recurse-submodules")
@@ -206,7 +203,7 @@ impl RunClone {
         }
     }
 
-    /// Always a url: git would read a plain path itself (as a bundle, for one).
+    /// Always a url: git would interpret a plain path itself (as a bundle, for one).
     fn url(&self) -> Result<RemoteUrl, GitError> {
         RemoteUrl::local(&self.dir.join(".git"))
     }
@@ -222,7 +219,7 @@ impl UploadPack {
 }
 
 impl Advertised {
-    /// Reads `ls-remote --symref`; what is no branch and not `HEAD` is passed over.
+    /// Parses `ls-remote --symref`; anything but branches and `HEAD` is ignored.
     pub(crate) fn parse(bytes: &[u8]) -> Self {
         let mut seen = Self::default();
         for line in String::from_utf8_lossy(bytes).lines() {
@@ -244,21 +241,21 @@ impl Advertised {
         seen
     }
 
-    /// Branches that stand elsewhere than `HEAD` and than `base`: work that would not land.
+    /// Branches that are at neither `HEAD` nor `base`: work that would not land.
     pub fn elsewhere(&self, base: &Oid) -> Vec<(&str, &Oid)> {
         let other = |oid: &Oid| Some(oid) != self.head.as_ref() && oid != base;
         self.branches.iter().filter(|(_, oid)| other(oid)).map(|(n, o)| (n.as_str(), o)).collect()
     }
 }
 
-/// The branch that a run works on: `afk/<issue>-<the run's last eight digits>`.
+/// The branch of a run: `afk/<issue>-<the run's last eight digits>`.
 pub fn branch_name(issue: u64, run: RunId) -> String {
     let run = run.to_string();
     let from = run.len().saturating_sub(8);
     format!("afk/{issue}-{}", run.get(from..).unwrap_or_default())
 }
 
-/// The full ref of a branch, if git takes it as one (the rules of `check-ref-format`).
+/// The full ref of a branch, if git accepts it (the rules of `check-ref-format`).
 pub fn head_ref(branch: &str) -> Result<String, GitError> {
     let odd = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
     let part = |p: &str| {
@@ -278,8 +275,8 @@ pub fn head_ref(branch: &str) -> Result<String, GitError> {
     }
 }
 
-/// A pack that hit its bound kills the process that writes it without a word; what
-/// it wrote so far shows why.
+/// A pack that exceeds its limit kills the process that writes it without a message; its size so
+/// far shows why.
 fn told_by_size(error: GitError, mirror: &Mirror) -> GitError {
     let limit = mirror.git().limits().pack;
     let packs = std::fs::read_dir(mirror.objects().join("pack")).into_iter().flatten().flatten();
@@ -295,7 +292,7 @@ fn told_by_size(error: GitError, mirror: &Mirror) -> GitError {
     }
 }
 
-/// Alternates and configuration of a clone that is being made.
+/// Alternates and configuration of a new clone.
 fn configure(inside: &Path, mirror: &Mirror, agent: &Identity) -> std::io::Result<()> {
     let info = inside.join("objects/info");
     std::fs::create_dir_all(&info)?;

@@ -1,11 +1,10 @@
 //! The one way git is run.
 //!
-//! Every other file of this module goes through [`Call`]. Invariants: argv, never
-//! a shell; a cleared environment; no configuration but ours; no hooks, no
-//! helpers, no transport but the remote's own; a process group of its own; a
-//! secret only in the environment of the one command that needs it.
+//! Every other file of this module uses [`Call`]. Invariants: argv, never a shell; a cleared
+//! environment; only our configuration; no hooks, no helpers, no transport but the remote's own; a
+//! process group of its own; a secret only in the environment of the one command that needs it.
 //!
-//! Not here: what the commands mean, and how a started one is attended (`process`).
+//! Not here: what the commands mean, and how a running one is supervised (`process`).
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -22,10 +21,10 @@ use super::lock::MirrorLock;
 use super::process::{self, Bounds, Ended, Output};
 use super::remote::{Credential, RemoteUrl};
 
-/// The oldest git that is relied on (`merge-tree --write-tree`, and its fixes).
+/// The oldest supported git (`merge-tree --write-tree`, and its fixes).
 pub(crate) const OLDEST: &str = "2.39";
 
-/// Configuration of every command; the last word, since it is given on the command line.
+/// Configuration of every command; it overrides everything because it is given on the command line.
 const CONFIG: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -35,7 +34,7 @@ const CONFIG: &[&str] = &[
     "core.fsync=committed,loose-object,reference",
     "core.logAllRefUpdates=false",
     "credential.helper=",
-    // A redirect would have askpass answer another host.
+    // After a redirect askpass would send the credential to another host.
     "http.followRedirects=false",
     "transfer.credentialsInUrl=die",
     "submodule.recurse=false",
@@ -46,22 +45,22 @@ const CONFIG: &[&str] = &[
     "gc.auto=0",
     "maintenance.auto=false",
     "fetch.writeCommitGraph=false",
-    // What a bare mirror's HEAD holds must not change how two trees merge.
+    // The HEAD of a bare mirror must not change how two trees merge.
     "merge.renames=true",
-    // The mirror may lie on a volume of another owner; a clone is never opened by us.
+    // The mirror may be on a volume of another owner; we never open a clone.
     "safe.directory=*",
     "protocol.version=2",
     "protocol.allow=never",
 ];
 
-/// The bounds of a command.
+/// The limits of a command.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Time for a command that talks to a remote.
     pub network: Duration,
-    /// Time for a command on our own disk.
+    /// Time for a command on the local disk.
     pub local: Duration,
-    /// Bytes of standard output, where the operation has no bound of its own.
+    /// Bytes of standard output, unless the operation has its own limit.
     pub output: usize,
     /// Bytes of the one pack that a fetch from a run's clone may bring.
     pub pack: u64,
@@ -78,7 +77,7 @@ impl Default for Limits {
     }
 }
 
-/// A git program that was checked to be new enough; cheap to clone.
+/// A git program that is new enough; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Git {
     program: Arc<Program>,
@@ -94,11 +93,11 @@ struct Program {
 }
 
 impl Git {
-    /// Checks the program's version and writes the askpass helper into `folder`,
-    /// which only the control plane may write.
+    /// Checks the program's version and writes the askpass helper into `folder`, which only the
+    /// control plane may write.
     ///
-    /// `env` is what the environment of every command gets beside our own, for
-    /// instance `HTTPS_PROXY`; without a `PATH` in it the process's own is taken.
+    /// `env` is added to the environment of every command, for instance `HTTPS_PROXY`; without a
+    /// `PATH` in it the process's own is used.
     pub async fn open(
         binary: &Path,
         folder: &Path,
@@ -128,7 +127,7 @@ impl Git {
         Self { cancel, ..self.clone() }
     }
 
-    /// The same git with other bounds.
+    /// The same git with other limits.
     #[must_use]
     pub fn bounded(&self, limits: Limits) -> Self {
         Self { limits, ..self.clone() }
@@ -139,7 +138,7 @@ impl Git {
         self.limits
     }
 
-    /// What cancels the commands.
+    /// The token that cancels the commands.
     pub(crate) fn cancel(&self) -> &CancellationToken {
         &self.cancel
     }
@@ -180,7 +179,7 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// The repository it works on; its work tree is not looked for.
+    /// The repository it works on; its work tree is not searched for.
     pub(crate) fn git_dir(mut self, dir: &Path) -> Self {
         self.env.push(("GIT_DIR", dir.into()));
         self
@@ -192,19 +191,19 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// One more variable.
+    /// Another variable.
     pub(crate) fn env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.env.push((name, value.into()));
         self
     }
 
-    /// One more configuration value, `key=value`.
+    /// Another configuration value, `key=value`.
     pub(crate) fn config(mut self, pair: &str) -> Self {
         self.options.extend(["-c".into(), pair.into()]);
         self
     }
 
-    /// One more argument.
+    /// Another argument.
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
         self
@@ -216,14 +215,14 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// What it reads from standard input.
+    /// Its standard input.
     pub(crate) fn input(mut self, bytes: Vec<u8>) -> Self {
         self.input = Some(bytes);
         self
     }
 
-    /// It holds this lock until it ends, whatever becomes of us: the lock's file is its
-    /// standard input. Not for one that reads an input.
+    /// Makes it hold this lock until it ends, even if we die: the lock's file is its standard
+    /// input. Not for a command that reads input.
     pub(crate) fn under_lock(mut self, lock: &'a MirrorLock) -> Self {
         self.lock = Some(lock);
         self
@@ -247,7 +246,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// It talks to `url`, and to nothing else. The caller puts the url into the arguments.
+    /// It talks to `url` only. The caller puts the url into the arguments.
     pub(crate) fn remote(mut self, url: &'a RemoteUrl, credential: Option<&'a Credential>) -> Self {
         self.options.push("-c".into());
         self.options.push(format!("protocol.{}.allow=always", url.protocol()).into());
@@ -267,7 +266,7 @@ impl<'a> Call<'a> {
         Err(GitError::from_stderr(name, url.map(RemoteUrl::as_str), output.code, &output.stderr))
     }
 
-    /// Runs it to whatever exit code.
+    /// Runs it, with any exit code.
     pub(crate) async fn run(mut self) -> Result<Output, GitError> {
         let cancelled = || GitError::Cancelled { command: self.name };
         if self.git.cancel.is_cancelled() {
@@ -304,7 +303,7 @@ impl<'a> Call<'a> {
             .env_clear()
             .envs(program.env.iter().map(|(n, v)| (n, v)))
             .env("LC_ALL", "C")
-            // Neither `~/.netrc` nor `~/.gitconfig` nor `~/.config/git` is there.
+            // Neither `~/.netrc` nor `~/.gitconfig` nor `~/.config/git` exists.
             .env("HOME", "/dev/null")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", "/dev/null")

@@ -1,11 +1,11 @@
-//! Commit objects taken apart: pure, from the raw bytes that `cat-file` gives.
+//! Parses commit objects: pure, from the raw bytes that `cat-file` prints.
 //!
-//! Called by `read`. Guardrails want the very bytes of a message, so that
-//! nothing is decoded, cleaned or wrapped here.
+//! Called by `read`. Guardrails need the exact bytes of a message, so nothing is decoded, cleaned
+//! or wrapped here.
 
 use afk_core::ids::{Oid, RunId};
 
-/// A commit as its raw object says.
+/// A commit according to its raw object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
     /// The commit.
@@ -16,20 +16,20 @@ pub struct Commit {
     pub parents: Vec<Oid>,
     /// Who wrote it.
     pub author: Signature,
-    /// Who put it here.
+    /// Who committed it.
     pub committer: Signature,
     /// The message, byte for byte.
     pub message: Vec<u8>,
 }
 
-/// A name in a commit, as it claims to be.
+/// A name in a commit, as claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     /// The name, lossily as text.
     pub name: String,
     /// The address, lossily as text.
     pub email: String,
-    /// Seconds since 1970; 0 where the object does not say.
+    /// Seconds since 1970; 0 if the object does not say.
     pub seconds: i64,
 }
 
@@ -38,12 +38,12 @@ pub struct Signature {
 pub struct Trailers {
     /// `AFK-Run`.
     pub run: RunId,
-    /// `AFK-Attempt`, where there is one.
+    /// `AFK-Attempt`, if present.
     pub attempt: Option<u32>,
 }
 
 impl Commit {
-    /// Reads a raw commit object; `None` where it is none.
+    /// Parses a raw commit object; `None` if it is not one.
     pub(crate) fn parse(id: &Oid, raw: &[u8]) -> Option<Self> {
         let split = raw.windows(2).position(|w| w == b"\n\n")?;
         let (head, message) = (raw.get(..split)?, raw.get(split + 2..)?);
@@ -69,8 +69,8 @@ impl Commit {
         })
     }
 
-    /// Our trailers, wherever they stand at the start of a line: a forge that
-    /// squashes moves them away from the end. Of several runs the last counts.
+    /// Our trailers, wherever they are at the start of a line: a forge that squashes moves them
+    /// away from the end. Of several runs the last counts.
     pub fn trailers(&self) -> Option<Trailers> {
         let mut found: Option<Trailers> = None;
         for line in self.message.split(|b| *b == b'\n') {
@@ -96,7 +96,7 @@ fn oid(bytes: &[u8]) -> Option<Oid> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-/// Reads `Name <address> seconds zone` from the right, since a name may hold anything.
+/// Parses `Name <address> seconds zone` from the right, because a name may contain anything.
 fn signature(bytes: &[u8]) -> Signature {
     let text = String::from_utf8_lossy(bytes);
     let (who, when) = text.rsplit_once('>').unwrap_or((&text, ""));

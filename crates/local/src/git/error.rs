@@ -1,13 +1,12 @@
-//! What can go wrong with git, told apart by what mends it.
+//! What can go wrong with git, by what fixes it.
 //!
-//! Made by `command` from an exit code and the tail of standard error (git runs
-//! under `LC_ALL=C`, so its words are stable); read by whoever adapts git to the
-//! engine. Texts are already free of credentials when they arrive here.
+//! Made by `command` from an exit code and the end of standard error (git runs under `LC_ALL=C`, so
+//! its messages are stable). Texts contain no credentials when they arrive here.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a git operation did not do what it was asked.
+/// Why a git operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
     /// The `git` program cannot be started.
@@ -19,12 +18,12 @@ pub enum GitError {
     /// The `git` program is older than what is relied on.
     #[error("git at {binary} is {found}, but {need} or newer is needed: update it", need = super::command::OLDEST)]
     TooOld {
-        /// The program that was asked.
+        /// The program that was run.
         binary: PathBuf,
-        /// What it answered.
+        /// Its answer.
         found: String,
     },
-    /// The remote has no repository there, or none that this credential may see.
+    /// The remote has no repository there, or this credential may not see it.
     #[error(
         "no git repository at {url} (or the credential may not see it): check the url and the credential's access"
     )]
@@ -40,7 +39,7 @@ pub enum GitError {
         /// The remote.
         url: String,
     },
-    /// The remote refused the credential, or wants one.
+    /// The remote refused the credential, or requires one.
     #[error("{url} refused the credential: check that it is valid and may do this ({detail})")]
     AuthFailed {
         /// The remote.
@@ -82,7 +81,7 @@ pub enum GitError {
         /// Git's own words.
         detail: String,
     },
-    /// Fetched objects are malformed or malicious, and were not taken over.
+    /// Fetched objects are malformed or malicious, and were refused.
     #[error("the fetched objects did not pass git's checks and were refused: {detail}")]
     Unsound {
         /// Which check, for which object.
@@ -96,24 +95,24 @@ pub enum GitError {
         /// The bound.
         limit: u64,
     },
-    /// More objects than one question looks at.
-    #[error("more than {limit} {what} in one question")]
+    /// More objects than one call may read.
+    #[error("more than {limit} {what} in one call")]
     TooMany {
         /// Which kind.
         what: &'static str,
         /// The bound.
         limit: usize,
     },
-    /// Another process holds the mirror for too long.
-    #[error("another process holds {path} since {waited:?}: wait for it, or end it")]
+    /// Another process has held the mirror for too long.
+    #[error("another process has held {path} for {waited:?}: wait for it, or end it")]
     Locked {
         /// The lock's file.
         path: PathBuf,
         /// How long was waited.
         waited: Duration,
     },
-    /// A branch, url or path that git or we would not accept.
-    #[error("{what} {text:?} is not acceptable: {why}")]
+    /// A branch, url or path that git or we refuse.
+    #[error("{what} {text:?} is invalid: {why}")]
     BadName {
         /// What kind of name.
         what: &'static str,
@@ -122,22 +121,22 @@ pub enum GitError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Git answered in a shape that is not understood.
-    #[error("git {command} answered in an unexpected way: {detail}")]
+    /// Git's output could not be parsed.
+    #[error("git {command} gave unexpected output: {detail}")]
     Unexpected {
         /// The git command.
         command: &'static str,
-        /// What was not understood.
+        /// What could not be parsed.
         detail: String,
     },
-    /// Git failed in a way that has no kind of its own.
+    /// Git failed for another reason.
     #[error("git {command} failed with exit code {code}: {detail}")]
     Failed {
         /// The git command.
         command: &'static str,
         /// The exit code; 128 + n for signal n.
         code: i32,
-        /// The tail of standard error.
+        /// The end of standard error.
         detail: String,
     },
     /// The file system refused something around git.
@@ -181,7 +180,7 @@ pub enum Rejection {
 }
 
 impl GitError {
-    /// An I/O error with its place; a full disk becomes [`GitError::DiskFull`].
+    /// An I/O error with its path; a full disk becomes [`GitError::DiskFull`].
     pub(crate) fn io(what: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         let path = path.into();
@@ -192,7 +191,7 @@ impl GitError {
         Self::Io { what, path, source }
     }
 
-    /// Why a name is refused, without the name, which may hold a secret; else all of it.
+    /// Why a name is refused; without the name, which may contain a secret.
     pub fn reason(&self) -> String {
         match self {
             Self::BadName { why, .. } => (*why).to_owned(),
@@ -200,12 +199,12 @@ impl GitError {
         }
     }
 
-    /// A name that is refused, kept short.
+    /// A refused name, kept short.
     pub(crate) fn bad_name(what: &'static str, text: &str, why: &'static str) -> Self {
         Self::BadName { what, text: text.chars().take(120).collect(), why }
     }
 
-    /// Reads the tail of standard error of a command that failed.
+    /// The error for the end of standard error of a failed command.
     pub(crate) fn from_stderr(
         command: &'static str,
         url: Option<&str>,

@@ -1,8 +1,8 @@
 //! Landing: merge without a work tree, make the commit, push it.
 //!
-//! Deterministic up to the push: equal inputs give equal ids, on any day. The
-//! push moves one branch, never by force; where its answer is lost, the outcome
-//! is [`PushOutcome::Unknown`] and the caller reads the remote.
+//! Deterministic up to the push: equal inputs give equal ids, on any day. The push moves one
+//! branch, never by force; if its answer is lost, the outcome is [`PushOutcome::Unknown`] and the
+//! caller reads the remote.
 
 use afk_core::ids::Oid;
 
@@ -11,7 +11,7 @@ use super::error::{GitError, Rejection};
 use super::mirror::{Mirror, one_oid};
 use super::remote::Credential;
 
-/// What the branches of tries begin with: the only ones that are ever removed.
+/// Prefix of the branches of candidates: the only ones that are ever removed.
 pub(super) const TRY_PREFIX: &str = "afk/try/";
 
 /// A name and an address for a commit, without what git's format forbids.
@@ -21,7 +21,7 @@ pub struct Identity {
     email: String,
 }
 
-/// What became of merging two commits.
+/// The result of merging two commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MergeOutcome {
     /// They merge to this tree.
@@ -38,10 +38,10 @@ pub enum MergeOutcome {
     Unrelated,
 }
 
-/// What became of a push.
+/// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushOutcome {
-    /// The remote took it, or had it.
+    /// The remote accepted it, or had it already.
     Landed,
     /// The branch moved meanwhile; nothing was pushed.
     Moved,
@@ -55,12 +55,12 @@ pub enum PushOutcome {
 }
 
 impl Identity {
-    /// Takes a name and an address; what a commit cannot hold is dropped.
+    /// Takes a name and an address; characters that a commit cannot contain are dropped.
     pub fn new(name: &str, email: &str) -> Self {
         let clean = |text: &str, or: &str| {
             let kept: String = text.chars().filter(|c| !c.is_control()).collect();
             let kept = kept.replace(['<', '>'], "");
-            // Git trims these itself, and an identity of nothing else is refused by it.
+            // Git trims these itself, and refuses an identity of nothing else.
             let kept = kept.trim_matches(|c: char| c <= ' ' || ".,:;\"\\'".contains(c));
             if kept.is_empty() { or.to_owned() } else { kept.chars().take(200).collect() }
         };
@@ -102,9 +102,9 @@ impl Mirror {
         }
     }
 
-    /// Makes a commit of `tree`. Nothing but these arguments goes into its id.
+    /// Makes a commit of `tree`. Its id depends on these arguments only.
     ///
-    /// No ref holds it yet: [`Mirror::keep`] does, once the intent is recorded.
+    /// No ref points to it yet: [`Mirror::keep`] adds one, once the intent is recorded.
     pub async fn commit_tree(
         &self,
         tree: &Oid,
@@ -136,8 +136,8 @@ impl Mirror {
 
     /// Pushes exactly `commit` to `branch` of the remote, without force, hooks or tags.
     ///
-    /// An error means that nothing was pushed. Cancelling (through [`Mirror::under`])
-    /// or running out of time while it is under way gives [`PushOutcome::Unknown`].
+    /// An error means that nothing was pushed. Cancelling (through [`Mirror::under`]) or exceeding
+    /// the time limit during the push gives [`PushOutcome::Unknown`].
     pub async fn push(
         &self,
         commit: &Oid,
@@ -166,22 +166,22 @@ impl Mirror {
             return Ok(outcome);
         }
         match GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr) {
-            // Refused at the door, before anything was sent.
+            // Refused before anything was sent.
             error @ (GitError::AuthFailed { .. } | GitError::NotARepository { .. }) => Err(error),
             other => Ok(PushOutcome::Unknown { why: other.to_string() }),
         }
     }
 
-    /// Removes a branch below `afk/try/` from the remote; one that is gone is fine.
+    /// Removes a branch below `afk/try/` from the remote; no error if it does not exist.
     ///
-    /// No other branch is ever removed, whatever is asked.
+    /// Refuses to remove any other branch.
     pub async fn remove_try(
         &self,
         branch: &str,
         credential: Option<&Credential>,
     ) -> Result<(), GitError> {
         if !branch.starts_with(TRY_PREFIX) {
-            let why = "only a branch of a try may be removed";
+            let why = "only a candidate's branch may be removed";
             return Err(GitError::bad_name("the branch", branch, why));
         }
         if self.head(branch, credential).await?.is_none() {
@@ -192,7 +192,7 @@ impl Mirror {
         let call = self.call("push").remote(url, credential).args(args);
         let call = call.args(["--no-force", "--recurse-submodules=no", "--"]);
         let output = call.args([url.as_str(), &format!(":{}", head_ref(branch)?)]).run().await?;
-        // Whatever it answered: somebody else may have removed it meanwhile.
+        // Whatever the answer: somebody else may have removed it meanwhile.
         if output.code == 0 || self.head(branch, credential).await?.is_none() {
             return Ok(());
         }
@@ -200,7 +200,7 @@ impl Mirror {
     }
 }
 
-/// Reads the one status line of `push --porcelain`; `None` where there is none.
+/// Parses the one status line of `push --porcelain`; `None` if there is none.
 fn judge(stdout: &str, stderr: &str) -> Option<PushOutcome> {
     let (flag, summary) = stdout.lines().find_map(|line| {
         let mut parts = line.split('\t');

@@ -1,9 +1,8 @@
-//! One writer a mirror, in this process and in others.
+//! One writer for each mirror, in this process and in others.
 //!
-//! Held by whatever changes refs or packs of a mirror. Since every such writer
-//! holds it, a `*.lock` file found by its holder is the rest of a git that was
-//! killed, and is removed. A git that works long holds it itself, too
-//! ([`MirrorLock::file`]): it outlives a control plane that is killed.
+//! Held by whatever changes refs or packs of a mirror. Because every such writer holds it, a
+//! `*.lock` file found by its holder was left by a killed git, and is removed. A long-running git
+//! holds the lock itself, too ([`MirrorLock::file`]), because it outlives a killed control plane.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,10 +11,10 @@ use std::time::{Duration, Instant};
 use super::command::Git;
 use super::error::GitError;
 
-/// How often a held lock is asked for again.
+/// How often a held lock is tried again.
 const AGAIN: Duration = Duration::from_millis(25);
 
-/// The right to change a mirror; given back when dropped.
+/// The right to change a mirror; released when dropped.
 #[derive(Debug)]
 pub(crate) struct MirrorLock {
     mirror: PathBuf,
@@ -23,14 +22,14 @@ pub(crate) struct MirrorLock {
 }
 
 impl Drop for MirrorLock {
-    /// A fetch that was refused leaves its pack, however large, under a temporary name.
+    /// A refused fetch leaves its pack, however large, under a temporary name.
     fn drop(&mut self) {
         sweep_packs(&self.mirror);
     }
 }
 
 impl MirrorLock {
-    /// Waits for the lock beside `mirror`, within the network bound (a fetch may hold it).
+    /// Waits for the lock beside `mirror`, within the network limit (a fetch may hold it).
     pub(crate) async fn take(git: &Git, mirror: &Path) -> Result<Self, GitError> {
         let path = beside(mirror, ".lock");
         let failed = |source| GitError::io("lock", &path, source);
@@ -64,15 +63,15 @@ impl MirrorLock {
     }
 }
 
-/// The path of `mirror` with `suffix` put to its name.
+/// The path of `mirror` with `suffix` added to its name.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
 }
 
-/// Removes what a killed git left in the way. What cannot be removed shows up in
-/// the command that trips over it.
+/// Removes what a killed git left behind. A file that cannot be removed shows up in the command
+/// that needs it.
 fn sweep(mirror: &Path) {
     for name in ["HEAD.lock", "config.lock", "packed-refs.lock", "packed-refs.new", "shallow.lock"]
     {

@@ -1,13 +1,12 @@
-//! The control plane's bare mirror of a repo: made, kept fresh, asked.
+//! The control plane's bare mirror of a repo.
 //!
-//! `refs/heads/*` are the remote's heads, `refs/afk/<run>/*` are ours and keep
-//! what a run needs. No tags, notes or pull requests, no work tree. Its `HEAD`
-//! names no branch, so that no checked-out state can colour an answer.
+//! `refs/heads/*` are the remote's heads, `refs/afk/<run>/*` are ours and keep what a run needs. No
+//! tags, notes or pull requests, no work tree. Its `HEAD` names no branch, so that no checked-out
+//! state can affect an answer.
 //!
-//! Objects: a live clone borrows from here, and git in a clone writes no object
-//! that it can borrow, reachable or not. So nothing is pruned while any clone of
-//! the repo lives ([`Mirror::tidy`]), and `refs/afk/<run>/base` stays as long as
-//! the run's clone does ([`Mirror::forget`]).
+//! Objects: a live clone borrows from here, and git in a clone writes no object that it can borrow,
+//! reachable or not. So nothing is pruned while any clone of the repo lives ([`Mirror::tidy`]), and
+//! `refs/afk/<run>/base` stays as long as the run's clone does ([`Mirror::forget`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,15 +23,15 @@ use super::paths::remove_tree;
 use super::remote::{Credential, RemoteUrl};
 use super::tree::sweep_scratch;
 
-/// How long a look at a remote may take that decides nothing but whether to begin.
+/// Time limit of a check of a remote that only decides whether to begin.
 const LOOK: Duration = Duration::from_secs(20);
 
-/// Packs that a mirror may have before it is packed anew.
+/// Maximum number of packs before a mirror is repacked.
 const PACKS: usize = 20;
-/// Loose objects that it may have, about.
+/// Approximate maximum number of loose objects.
 const LOOSE: usize = 4096;
 
-/// A repo's bare mirror, at a folder that only the control plane writes.
+/// A repo's bare mirror, in a folder that only the control plane writes.
 #[derive(Debug, Clone)]
 pub struct Mirror {
     git: Git,
@@ -50,7 +49,7 @@ pub struct RemoteHeads {
 }
 
 impl Mirror {
-    /// Names the mirror at `dir` (absolute); touches nothing.
+    /// The mirror at `dir` (absolute); does no I/O.
     pub fn new(git: Git, dir: PathBuf, remote: RemoteUrl) -> Self {
         Self { git, dir, remote }
     }
@@ -76,7 +75,7 @@ impl Mirror {
         &self.remote
     }
 
-    /// Makes the mirror unless it is there, and whole: it is made beside and renamed.
+    /// Creates the mirror unless it exists, atomically: it is built under another name and renamed.
     pub async fn ensure(&self, credential: Option<&Credential>) -> Result<(), GitError> {
         if self.is_made() {
             return Ok(());
@@ -106,7 +105,7 @@ impl Mirror {
         publish(&making, &self.dir)
     }
 
-    /// Brings `refs/heads/*` to the remote's state; heads that are gone there go here.
+    /// Brings `refs/heads/*` to the remote's state; heads that are gone there are removed here.
     pub async fn fetch(&self, credential: Option<&Credential>) -> Result<(), GitError> {
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
         self.fetch_heads(credential, &lock).await
@@ -136,8 +135,8 @@ impl Mirror {
         seen.branch.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
-    /// The head of the default branch, read from the remote now; for a look that nobody is
-    /// to wait long for. Needs no mirror on disk.
+    /// The head of the default branch, read from the remote now, with a short time limit. Needs no
+    /// mirror on disk.
     pub async fn remote_head(&self, credential: Option<&Credential>) -> Result<Oid, GitError> {
         let call = self.git.call("ls-remote").remote(&self.remote, credential).timeout(LOOK);
         let seen = call.args(["--symref", "--", self.remote.as_str(), "HEAD"]).ok().await?;
@@ -145,7 +144,7 @@ impl Mirror {
         head.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
-    /// The commit of a branch, read from the remote now; `None` where it has no such branch.
+    /// The commit of a branch, read from the remote now; `None` if there is no such branch.
     pub async fn head(
         &self,
         branch: &str,
@@ -161,8 +160,8 @@ impl Mirror {
         self.resolve(&head_ref(branch)?).await
     }
 
-    /// Whether `commit` is reachable from a branch as of the last fetch; a commit
-    /// that the mirror does not have is not.
+    /// Whether `commit` is reachable from a branch as of the last fetch; false for a commit that
+    /// the mirror does not have.
     pub async fn contains(&self, commit: &Oid, branch: &str) -> Result<bool, GitError> {
         let full = head_ref(branch)?;
         let Some(head) = self.resolve(&full).await? else { return Ok(false) };
@@ -178,12 +177,12 @@ impl Mirror {
         Ok(self.resolve(&format!("{commit}^{{commit}}")).await?.is_some())
     }
 
-    /// The commit that a run's own ref names, such as `base` or an attempt's number.
+    /// The commit of a run's own ref, such as `base` or an attempt's number.
     pub async fn run_ref(&self, run: RunId, name: &str) -> Result<Option<Oid>, GitError> {
         self.resolve(&ref_of(run, name)?).await
     }
 
-    /// Points a run's own ref to a commit, so that it is kept.
+    /// Sets a run's own ref to a commit, so that it is kept.
     pub async fn keep(&self, run: RunId, name: &str, commit: &Oid) -> Result<(), GitError> {
         let full = ref_of(run, name)?;
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
@@ -200,21 +199,21 @@ impl Mirror {
         self.call("update-ref").args(["--no-deref", "--stdin"]).input(refs).ok().await.map(drop)
     }
 
-    /// Whether enough has come together that packing it pays.
+    /// Whether packing is worth it.
     pub fn is_untidy(&self) -> bool {
         let count = |dir: PathBuf, counts: fn(&[u8]) -> bool| {
             let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
             entries.filter(|entry| counts(entry.file_name().as_encoded_bytes())).count()
         };
         let packs = count(self.objects().join("pack"), |name| name.ends_with(b".pack"));
-        // Ids are spread evenly: one folder of the 256 tells of all.
+        // Ids are spread evenly: one of the 256 folders stands for all.
         let loose = count(self.objects().join("17"), |_| true) * 256;
         packs > PACKS || loose > LOOSE
     }
 
-    /// Packs what has come together. Unreachable objects, once two weeks old, are dropped
-    /// where no run has a ref here. A clone borrows only after its run has one, and the
-    /// lock keeps a new one out meanwhile.
+    /// Packs the mirror. Unreachable objects older than two weeks are dropped if no run has a ref
+    /// here. A clone borrows only after its run has a ref, and the lock keeps a new one out
+    /// meanwhile.
     pub async fn tidy(&self) -> Result<(), GitError> {
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
         let long = self.git.limits().network;
@@ -243,7 +242,7 @@ impl Mirror {
         self.git.call(name).git_dir(&self.dir)
     }
 
-    /// Resolves a full ref or an object expression made by us.
+    /// Resolves a full ref or an object expression of ours.
     pub(crate) async fn resolve(&self, text: &str) -> Result<Option<Oid>, GitError> {
         let args = ["--verify", "--quiet", "--end-of-options", text];
         let output = self.call("rev-parse").args(args).run().await?;
@@ -254,7 +253,7 @@ impl Mirror {
         }
     }
 
-    /// Runs a command that answers by exit code 0 or 1.
+    /// Runs a command that answers with exit code 0 or 1.
     async fn yes_or_no(&self, call: Call<'_>) -> Result<bool, GitError> {
         let output = call.run().await?;
         match output.code {
@@ -309,7 +308,7 @@ pub(crate) fn one_oid(command: &'static str, bytes: &[u8]) -> Result<Oid, GitErr
     text.trim().parse().map_err(|e| GitError::Unexpected { command, detail: format!("{e}") })
 }
 
-/// Makes a finished folder visible under its name, after what is in it is on disk.
+/// Renames a finished folder to its name, after its content is on disk.
 pub(crate) fn publish(making: &Path, dir: &Path) -> Result<(), GitError> {
     let failed = |source| GitError::io("publish", dir, source);
     let folder = std::fs::File::open(making).map_err(failed)?;

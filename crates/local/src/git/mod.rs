@@ -1,12 +1,11 @@
 //! Git, by the `git` command.
 //!
-//! The control plane owns one bare [`Mirror`] a repo and never looks at a work
-//! tree; each run has a [`RunClone`] of its own, in which nothing of ours runs
-//! but `upload-pack`, in the caller's box. Whatever a repository or an agent
-//! leaves behind is data: no hook, filter, driver or configuration of theirs is
-//! obeyed by a command that is started here.
+//! The control plane owns one bare [`Mirror`] for each repo and never uses a work tree; each run
+//! has its own [`RunClone`], in which we only run `upload-pack`, in the caller's box. Whatever a
+//! repository or an agent leaves behind is data: commands started here obey no hook, filter, driver
+//! or configuration of theirs.
 //!
-//! Not here: what is allowed to land (the guardrails), and when.
+//! Not here: what may land (the guardrails), and when.
 
 mod askpass;
 mod clone;

@@ -1,4 +1,4 @@
-//! Names and folders that hostile content cannot turn against us.
+//! File names and removal of folders, safe against hostile content.
 
 use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::error::GitError;
 use super::lock::beside;
 
-/// A single path component for any name: what is plain in it, and a hash of all of it.
+/// A single path component for any name: its plain characters, and a hash of all of it.
 pub fn sanitise(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
     let readable: String = name.chars().map(plain).take(48).collect();
@@ -24,12 +24,12 @@ pub fn sanitise(name: &str) -> String {
     if readable.is_empty() { hash } else { format!("{readable}-{hash}") }
 }
 
-/// Removes a file or a folder with all that is in it; nothing there is fine.
+/// Removes a file or a folder with its contents; no error if it does not exist.
 ///
-/// Follows no symlink, also none that is put in the way meanwhile; opens read-only
-/// folders (Go's module cache) for itself; and stays flat: a folder is moved up
-/// before it is emptied, so that no depth exhausts stack or descriptors. The path
-/// vanishes at once, by a rename; a call after a crash takes up what was left.
+/// Follows no symlink, even one created meanwhile; makes read-only folders (Go's module cache)
+/// writable; and works without recursion: a folder is moved up before it is emptied, so that no
+/// depth exhausts stack or descriptors. The path disappears at once, by a rename; a call after a
+/// crash removes what was left.
 pub fn remove_tree(path: &Path) -> Result<(), GitError> {
     let failed = |source: rustix::io::Errno| GitError::io("remove", path, source.into());
     let trash = beside(path, ".trash");
@@ -73,13 +73,13 @@ pub fn remove_tree(path: &Path) -> Result<(), GitError> {
     std::fs::remove_dir(&trash).map_err(|e| GitError::io("remove", &trash, e))
 }
 
-/// A name that nothing in the trash has: numbers, past every one that is there.
+/// A name that is not used in the trash: numbers, above every existing one.
 fn free_name(next: &mut u64) -> CString {
     *next += 1;
     CString::new(next.to_string()).unwrap_or_default()
 }
 
-/// What is in a folder, and whether each is a folder itself.
+/// The entries of a folder, and whether each is a folder itself.
 fn names(folder: &OwnedFd) -> rustix::io::Result<Vec<(CString, bool)>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(folder)? {
@@ -105,7 +105,7 @@ fn open_folder(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> 
     rustix::fs::openat(at, name, flags, Mode::empty())
 }
 
-/// Gives the owner every right on a folder, which is held meanwhile and is no symlink.
+/// Gives the owner every permission on a folder, which is held open and is not a symlink.
 fn make_writable(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let held = rustix::fs::openat(at, name, flags, Mode::empty())?;
@@ -113,7 +113,7 @@ fn make_writable(at: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<()> {
     if mode.contains(Mode::RWXU) {
         return Ok(());
     }
-    // A descriptor that only holds cannot be changed by itself, but by its name in /proc.
+    // An O_PATH descriptor cannot be changed directly, only by its name in /proc.
     let name = format!("/proc/self/fd/{}", held.as_raw_fd());
     rustix::fs::chmodat(CWD, name, mode | Mode::RWXU, AtFlags::empty())
 }

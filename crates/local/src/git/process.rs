@@ -1,7 +1,7 @@
-//! One started command, attended to its end.
+//! One running command, supervised to its end.
 //!
-//! Called by `command`. Invariants: output, files and time are bounded, and however
-//! the waiting ends (done, timeout, cancel, dropped), no process of its group stays.
+//! Called by `command`. Invariants: output, files and time are limited, and however the waiting
+//! ends (done, timeout, cancelled, dropped), no process of its group stays.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -16,18 +16,18 @@ const STDERR_TAIL: usize = 8 << 10;
 /// How long a stopped git may take to remove its own lock files.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a command that ended left behind, whatever its exit code.
+/// The output of an ended command, whatever its exit code.
 #[derive(Debug)]
 pub(crate) struct Output {
     /// The exit code; 128 + n after signal n.
     pub(crate) code: i32,
-    /// Standard output, whole.
+    /// Standard output, complete.
     pub(crate) stdout: Vec<u8>,
-    /// The tail of standard error.
+    /// The end of standard error.
     pub(crate) stderr: String,
 }
 
-/// What bounds a command.
+/// The limits of a command.
 pub(crate) struct Bounds<'a> {
     /// Bytes of standard output.
     pub(crate) output: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Bounds<'a> {
     pub(crate) file_size: Option<u64>,
     /// Time.
     pub(crate) timeout: Duration,
-    /// What ends it early.
+    /// Ends it early.
     pub(crate) cancel: &'a CancellationToken,
 }
 
@@ -43,9 +43,9 @@ pub(crate) struct Bounds<'a> {
 pub(crate) enum Ended {
     /// The caller cancelled.
     Cancelled,
-    /// Its time was over.
+    /// Its time was up.
     Timeout,
-    /// It printed more than its bound.
+    /// It printed more than allowed.
     Flood,
     /// Its pipes failed.
     Io(std::io::Error),
@@ -105,12 +105,12 @@ impl Group {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
     }
 
-    /// Asks, waits a moment for lock files to be removed, then kills what is left.
+    /// Asks it to end, waits a moment for lock files to be removed, then kills what is left.
     async fn stop(&mut self, child: &mut Child) {
         self.signal(Signal::TERM);
         let _ = tokio::time::timeout(GRACE, child.wait()).await;
         self.signal(Signal::KILL);
-        // Should the group be refused to us, its leader is still our child.
+        // If we may not signal the group, its leader is still our child.
         let _ = child.start_kill();
         let _ = child.wait().await;
         self.0 = None;
@@ -118,7 +118,7 @@ impl Group {
 
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.0 {
-            // Nothing left to signal is what is wanted.
+            // No process left to signal is a success.
             let _ = rustix::process::kill_process_group(pid, signal);
         }
     }

@@ -1,7 +1,7 @@
-//! Reading the mirror's objects raw: trees, blobs, commits.
+//! Reads the mirror's objects raw: trees, blobs, commits.
 //!
-//! Guardrails and policy see only what comes from here: never a file system,
-//! never a textual diff, nothing that an attribute can colour.
+//! Guardrails and policy only see what comes from here: never a file system, never a textual diff,
+//! nothing that an attribute can change.
 
 use std::collections::BTreeSet;
 
@@ -12,23 +12,23 @@ use super::commits::Commit;
 use super::error::GitError;
 use super::mirror::Mirror;
 
-/// The most commits that one question looks at.
+/// Maximum number of commits in one call.
 const MAX_COMMITS: usize = 10_000;
-/// The most bytes of one commit object.
+/// Maximum size of a commit object, in bytes.
 const MAX_COMMIT_BYTES: u64 = 1 << 20;
-/// The most bytes of all commits of one question: an agent chooses how many and how large.
+/// Maximum size of all commits of one call, in bytes: an agent chooses how many and how large.
 const MAX_COMMITS_BYTES: u64 = 64 << 20;
 
-/// The bounds for reading blobs.
+/// The limits for reading blobs.
 #[derive(Debug, Clone, Copy)]
 pub struct BlobLimits {
     /// Bytes of one blob.
     pub each: u64,
-    /// Bytes of all together; blobs past it count as too large.
+    /// Bytes of all together; blobs beyond it count as too large.
     pub total: u64,
 }
 
-/// What an object id turned out to be.
+/// The object of an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blob {
     /// The content.
@@ -44,12 +44,12 @@ pub enum Blob {
     Missing,
 }
 
-/// What stands at a path of a tree.
+/// An entry at a path of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobAt {
     /// A plain file of mode 100644.
     File(Vec<u8>),
-    /// Nothing.
+    /// No entry.
     Absent,
     /// A plain file over the limit.
     TooLarge {
@@ -69,8 +69,8 @@ impl Mirror {
         self.resolve(&format!("{commit}^{{tree}}")).await?.ok_or_else(|| unknown(commit))
     }
 
-    /// The raw difference of two trees (or commits' trees), renames off: the bytes
-    /// of `git diff-tree -r -z --raw`, with whole object ids.
+    /// The raw difference of two trees (or commits' trees), renames off: the output of `git
+    /// diff-tree -r -z --raw`, with whole object ids.
     pub async fn raw_diff(&self, base: &Oid, commit: &Oid) -> Result<Vec<u8>, GitError> {
         self.call("diff-tree")
             .args(["-r", "-z", "--raw", "--no-renames", "--no-commit-id", "--no-abbrev"])
@@ -80,7 +80,7 @@ impl Mirror {
             .await
     }
 
-    /// Reads blobs in the order asked for, by two processes however many they are.
+    /// Reads blobs in the given order, with two processes for any number of them.
     pub async fn blobs(&self, ids: &[Oid], limits: BlobLimits) -> Result<Vec<Blob>, GitError> {
         let mut left = limits.total;
         let mut found = Vec::with_capacity(ids.len());
@@ -106,9 +106,9 @@ impl Mirror {
         Ok(found)
     }
 
-    /// What stands at `path` in a commit, for files that steer us (repo policy):
-    /// only a blob of mode 100644 is read, never through the file system. A symlink or
-    /// a submodule in place of a folder on the way is told, as one in place of the file is.
+    /// The entry at `path` in a commit, for files that configure us (repo policy): only a blob of
+    /// mode 100644 is read, never through the file system. A symlink or a submodule in place of a
+    /// folder on the way is reported like one in place of the file.
     pub async fn blob_at(&self, commit: &Oid, path: &str, limit: u64) -> Result<BlobAt, GitError> {
         for (at, _) in path.match_indices('/') {
             match self.entry_at(commit, path.get(..at).unwrap_or_default()).await? {
@@ -179,8 +179,8 @@ impl Mirror {
             .collect()
     }
 
-    /// The commits of `branch` by first parents that contain `commit`, without itself,
-    /// oldest first, at most so many.
+    /// The commits of `branch` by first parents that contain `commit`, without itself, oldest
+    /// first, at most `limit`.
     pub async fn descendants(
         &self,
         branch: &str,
@@ -210,8 +210,8 @@ impl Mirror {
         commit.ok_or_else(|| unknown(id))
     }
 
-    /// The commit on a branch, newer than `since`, that carries this attempt's
-    /// trailers: what a push left behind when its answer was lost.
+    /// The commit on a branch, newer than `since`, that has this attempt's trailers: the result of
+    /// a push whose answer was lost.
     pub async fn find_trailer(
         &self,
         branch: &str,
@@ -224,8 +224,8 @@ impl Mirror {
         Ok(self.since(branch, since).await?.into_iter().rev().find(ours).map(|c| c.id))
     }
 
-    /// The commits on a branch, newer than `since`, that carry some run's trailer
-    /// and are not among those the control plane `pushed`.
+    /// The commits on a branch, newer than `since`, that have some run's trailer and are not among
+    /// those that the control plane `pushed`.
     pub async fn foreign_run_commits(
         &self,
         branch: &str,
@@ -237,8 +237,8 @@ impl Mirror {
         Ok(commits)
     }
 
-    /// The first `.gitattributes` of a commit that sends files through git-crypt:
-    /// such a repo cannot be worked on here, since its files stay encrypted.
+    /// The first `.gitattributes` of a commit that uses git-crypt: such a repo cannot be worked
+    /// here, because its files stay encrypted.
     pub async fn git_crypt(&self, commit: &Oid) -> Result<Option<String>, GitError> {
         let call = self.call("ls-tree").args(["-r", "-z", "--full-tree"]);
         let listing = call.arg(commit.as_str()).output(256 << 20).ok().await?;
@@ -284,7 +284,7 @@ impl Mirror {
         if sizes.len() == ids.len() { Ok(sizes) } else { Err(strange("a line is missing")) }
     }
 
-    /// The contents of objects that are there, in order; `total` bounds them.
+    /// The contents of existing objects, in order; `total` limits them.
     async fn contents(&self, ids: &[Oid], total: u64) -> Result<Vec<Vec<u8>>, GitError> {
         if ids.is_empty() {
             return Ok(Vec::new());

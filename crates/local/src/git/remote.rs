@@ -1,8 +1,8 @@
-//! Where a repository is, and with what it is opened.
+//! The address of a repository, and the credential that opens it.
 //!
-//! A [`RemoteUrl`] is only made from a url that git will take as one: no option
-//! in disguise, no `ext::` helper, no password that would stand in a process
-//! list. The one protocol it speaks is the only one git is allowed for it.
+//! A [`RemoteUrl`] can only be made from a url that git will take as one: no option in disguise, no
+//! `ext::` helper, no password that would show in a process list. Git may only use the url's own
+//! protocol.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub struct RemoteUrl {
 }
 
 impl RemoteUrl {
-    /// Takes a url apart far enough to know that it is safe to hand to git.
+    /// Parses a url far enough to know that it is safe to hand to git.
     pub fn parse(text: &str) -> Result<Self, GitError> {
         let no = |why| Err(GitError::bad_name("the remote url", &redact(text), why));
         if text.is_empty() || text.len() > 2000 {
@@ -52,10 +52,10 @@ impl RemoteUrl {
         };
         let authority = rest.split('/').next().unwrap_or_default();
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
-        // For http even a user alone may be a token, and would stand in argv and in the clone.
+        // For http even a user name alone may be a token, and would be in argv and in the clone.
         if user.contains(':') || (scheme.starts_with("http") && authority.contains('@')) {
             return no(
-                "it must hold no user, password or token, which every process could read: give \
+                "it must contain no user, password or token, which every process could read: give \
                  the url alone, or reach the repository by ssh",
             );
         }
@@ -74,12 +74,12 @@ impl RemoteUrl {
         Ok(Self { text: format!("file://{}", percent(text)), protocol: "file" })
     }
 
-    /// The url as git takes it; holds no secret.
+    /// The url for git; contains no secret.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Git's name for the one transport it needs.
+    /// Git's name for the one transport that it needs.
     pub(crate) fn protocol(&self) -> &'static str {
         self.protocol
     }
@@ -97,9 +97,9 @@ impl fmt::Debug for RemoteUrl {
     }
 }
 
-/// What opens a remote over http(s): handed to one command by askpass.
+/// Opens a remote over http(s): given to one command by askpass.
 ///
-/// For ssh the operator's own client configuration decides; it is never asked.
+/// For ssh the operator's own client configuration decides; this is not used.
 #[derive(Clone, Debug)]
 pub struct Credential {
     /// The account's name; for a forge's token any name, such as `x-access-token`.
@@ -109,7 +109,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// Takes this credential's secret, and passwords in urls, out of a text.
+    /// Removes this credential's secret, and passwords in urls, from a text.
     pub(crate) fn redact(credential: Option<&Self>, text: &str) -> String {
         let text = redact(text);
         match credential.map(|c| c.secret.expose_secret()) {
@@ -119,7 +119,7 @@ impl Credential {
     }
 }
 
-/// Takes what stands before the `@` of a url's authority out of a text.
+/// Removes what is before the `@` of a url's authority from a text.
 fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -143,7 +143,7 @@ fn redact(text: &str) -> String {
     out
 }
 
-/// Git decodes `%xx` in `file://` urls, so that what is special is encoded.
+/// Git decodes `%xx` in `file://` urls, so special characters are encoded.
 fn percent(path: &str) -> String {
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {

@@ -1,45 +1,44 @@
-//! Putting an idle clone on another commit without losing what is in it: the
-//! commands that the caller runs in the box, with the clone as their folder, in
-//! this order. Between [`commit`] and [`checkout`] the head is taken over.
+//! Resets an idle clone to another commit without losing what is in it: the commands that the
+//! caller runs in the box, with the clone as their folder, in this order. Between [`commit`] and
+//! [`checkout`] the head is fetched.
 //!
-//! The clone is the agent's: its hooks are never run, and whatever else its
-//! configuration starts (a filter, for one) starts in the box.
+//! The clone is the agent's: its hooks are never run, and whatever else its configuration starts (a
+//! filter, for one) starts in the box.
 
 use afk_core::ids::Oid;
 
-/// What a git that is to be gone on with keeps of what it had begun.
+/// Files in which git keeps an operation that it has begun.
 const BEGUN: [&str; 3] = [".git/rebase-merge", ".git/rebase-apply", ".git/sequencer"];
 
-/// Removes the locks that a git which was killed left behind: each would stop the next.
+/// Removes the locks of a killed git, each of which would stop the next one.
 pub fn unlock() -> Vec<String> {
     ["find", ".git", "-type", "f", "-name", "*.lock", "-delete"].map(str::to_owned).into()
 }
 
-/// Gives up what a git had begun and not ended, such as a rebase.
+/// Aborts what a git had begun and not finished, such as a rebase.
 pub fn abandon() -> Vec<String> {
     ["rm", "-rf", "--"].into_iter().chain(BEGUN).map(str::to_owned).collect()
 }
 
-/// Takes every file into the index that is not ignored; fails, with all others taken,
-/// where git cannot take one.
+/// Adds every file that is not ignored to the index; fails, after adding all others, if git cannot
+/// add one.
 pub fn add() -> Vec<String> {
     git(&["add", "--all", "--ignore-errors", "--", "."])
 }
 
-/// Commits the index, also where there is nothing new in it.
+/// Commits the index, even without changes.
 pub fn commit() -> Vec<String> {
     let quiet = ["commit", "--quiet", "--no-verify", "--no-gpg-sign", "--allow-empty"];
     let message = "What was left when the workspace was reset";
     git(&[&quiet[..], &["--message", message]].concat())
 }
 
-/// Puts the branch that is checked out, index and files on `onto`.
+/// Sets the checked-out branch, index and files to `onto`.
 pub fn checkout(onto: &Oid) -> Vec<String> {
     git(&["reset", "--hard", "--quiet", onto.as_str(), "--"])
 }
 
-/// Removes files that git does not know; ignored ones (build output) and repositories
-/// of their own stay.
+/// Removes files that git does not know; ignored ones (build output) and nested repositories stay.
 pub fn clean() -> Vec<String> {
     git(&["clean", "--quiet", "-fd", "--", "."])
 }

@@ -1,25 +1,25 @@
-//! Whether a work tree is dirty, as git says it in the box.
+//! Whether a work tree is dirty, according to git in the box.
 //!
-//! The caller runs [`Status::argv`] there; only the answer is read here.
+//! The caller runs [`Status::argv`] there; only the output is parsed here.
 
 use super::error::GitError;
 
 /// What is not committed in a work tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Two letters of git's and the path, as bytes.
+    /// Git's two letters and the path, as bytes.
     pub entries: Vec<([u8; 2], Vec<u8>)>,
 }
 
 impl Status {
-    /// The command that is run in the box, with the clone as its folder.
+    /// The command to run in the box, with the clone as its folder.
     pub fn argv() -> Vec<&'static str> {
         let neutral = ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"];
         let status = ["status", "--porcelain=v1", "-z", "--untracked-files=normal", "--no-renames"];
         neutral.into_iter().chain(status).chain(["--ignore-submodules=none"]).collect()
     }
 
-    /// Reads what it printed.
+    /// Parses its output.
     pub fn parse(bytes: &[u8]) -> Result<Self, GitError> {
         let strange = |detail: String| GitError::Unexpected { command: "status", detail };
         let mut entries = Vec::new();

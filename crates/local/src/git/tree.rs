@@ -1,8 +1,8 @@
-//! Trees put together and written out, each with an index of its own.
+//! Composing trees and writing them out, each with an index of its own.
 //!
-//! [`Mirror::compose`] makes the tree of a red proof; [`Mirror::checkout`] gives a
-//! proof its files. No filter runs (none is configured), symlinks are written as
-//! they are, and a checkout holds no `.git`.
+//! [`Mirror::compose`] makes the tree of a red proof; [`Mirror::checkout`] writes the files for a
+//! proof. No filter runs (none is configured), symlinks are written as they are, and a checkout has
+//! no `.git`.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::lock::beside;
 use super::mirror::{Mirror, one_oid, publish};
 use super::paths::remove_tree;
 
-/// What kind of thing a tree's entry is.
+/// The mode of a tree's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// `100644`
@@ -27,10 +27,10 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Reads git's octal; `None` for a folder or an unknown mode.
+    /// Parses git's octal; `None` for a folder or an unknown mode.
     pub fn parse(octal: &str) -> Option<Self> {
         match octal {
-            // Old trees know a group-writable file; git reads it as a plain one.
+            // Old trees have group-writable files; git reads them as regular ones.
             "100644" | "100664" => Some(Self::File),
             "100755" => Some(Self::Executable),
             "120000" => Some(Self::Symlink),
@@ -50,24 +50,24 @@ impl Mode {
     }
 }
 
-/// One path to be changed in a tree.
+/// One path to change in a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The path from the root, as bytes.
     pub path: Vec<u8>,
-    /// What is to stand there; `None` removes it.
+    /// The new entry; `None` removes it.
     pub object: Option<(Mode, Oid)>,
 }
 
 impl Mirror {
-    /// The tree `base` with `entries` put over it.
+    /// The tree `base` with `entries` put into it.
     pub async fn compose(&self, base: &Oid, entries: &[Entry]) -> Result<Oid, GitError> {
         let scratch = self.scratch()?;
         let index = scratch.path().join("index");
         let call = |name| self.call(name).env("GIT_INDEX_FILE", &index);
         call("read-tree").arg(base.as_str()).ok().await?;
         let mut lines = Vec::new();
-        // Removals first: a file may give way to a folder of the same name.
+        // Removals first: a file may be replaced by a folder of the same name.
         let (gone, put): (Vec<_>, Vec<_>) = entries.iter().partition(|e| e.object.is_none());
         for entry in gone.into_iter().chain(put) {
             if entry.path.is_empty() || entry.path.contains(&0) {
@@ -86,16 +86,16 @@ impl Mirror {
         if put.code != 0 {
             return Err(GitError::from_stderr("update-index", None, put.code, &put.stderr));
         }
-        // Git passes over what it takes for an attack, such as `.git/config`, and says so only.
+        // Git ignores what it takes for an attack, such as `.git/config`, with only a warning.
         if let Some((_, path)) = put.stderr.split_once("Ignoring path ") {
             return Err(GitError::bad_name("the path", path.trim(), "git does not take it"));
         }
         one_oid("write-tree", &call("write-tree").ok().await?)
     }
 
-    /// Writes the files of `tree` into `dir` (absolute), which afterwards holds them
-    /// and nothing else. A checkout of the same tree that is there is left alone, with
-    /// whatever was done in it: who wants it fresh asks for a folder of another name.
+    /// Writes the files of `tree` into `dir` (absolute), which afterwards contains them and nothing
+    /// else. An existing checkout of the same tree is left alone, with whatever was done in it: for
+    /// a new one use a folder of another name.
     pub async fn checkout(&self, tree: &Oid, dir: &Path) -> Result<(), GitError> {
         let stamp = beside(dir, ".tree");
         let there = dir.symlink_metadata().is_ok_and(|m| m.is_dir());
@@ -114,12 +114,12 @@ impl Mirror {
         };
         call("read-tree").arg(tree.as_str()).ok().await?;
         call("checkout-index").args(["--all", "--quiet"]).ok().await?;
-        // The stamp is there before the name is, so that a name always has its stamp.
+        // The stamp is written before the name, so that a name always has its stamp.
         std::fs::write(&stamp, tree.as_str()).map_err(|e| GitError::io("stamp", &stamp, e))?;
         publish(&making, dir)
     }
 
-    /// A folder of its own for an index and its lock.
+    /// A separate folder for an index and its lock.
     fn scratch(&self) -> Result<tempfile::TempDir, GitError> {
         tempfile::Builder::new()
             .prefix(SCRATCH)
@@ -128,7 +128,7 @@ impl Mirror {
     }
 }
 
-/// How folders for an index begin.
+/// Prefix of folders for an index.
 const SCRATCH: &str = "index-";
 
 /// Removes folders for an index that a killed process left a day ago or longer.

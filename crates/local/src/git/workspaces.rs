@@ -1,4 +1,4 @@
-//! Where everything of git lies on disk, and what is removed when it gets too much.
+//! Where git's files are on disk, and what is removed when they take too much.
 //!
 //! ```text
 //! root/mirrors/<repo>.git            one bare mirror a repo, ours alone
@@ -10,8 +10,8 @@
 //! root/caches/<repo>/proof           build caches that only runs of landed trees fill
 //! ```
 //!
-//! Blocking: callers in async code move it off their thread. Which runs are live
-//! is the caller's to say; refs of a removed run are [`super::Mirror::forget`]'s.
+//! Blocking: async callers move it off their thread. The caller says which runs are live; refs of a
+//! removed run are removed by [`super::Mirror::forget`].
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use super::error::GitError;
 use super::paths::{remove_tree, sanitise};
 
-/// The file in a run's folder that says what it takes.
+/// The file in a run's folder that says how large it is.
 const NOTE: &str = "kept.json";
 
-/// The folder under which the control plane keeps everything of git.
+/// The folder under which the control plane keeps all of git's files.
 #[derive(Debug, Clone)]
 pub struct Workspaces {
     root: PathBuf,
@@ -45,27 +45,27 @@ pub struct RunFolders {
     pub checkouts: PathBuf,
 }
 
-/// A workspace of a run that is over.
+/// A workspace of an ended run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Its run.
     pub run: RunId,
-    /// What is noted of it.
+    /// What was recorded about it.
     pub note: Note,
 }
 
-/// What is noted of a workspace when it is kept, so that nobody measures it again and again.
+/// Recorded about a workspace when it is kept, so that it need not be measured again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// The run's repo; none where that was not noted when it was kept.
+    /// The run's repo; none if it was not recorded when it was kept.
     pub repo: Option<RepoName>,
-    /// What it takes on disk, in bytes.
+    /// Its size on disk, in bytes.
     pub bytes: u64,
 }
 
 impl Workspaces {
-    /// Opens the root (absolute), making it where it is missing; only the owner may enter
-    /// it. What goes in it is made when it is needed.
+    /// Opens the root (absolute), creating it if necessary; only the owner may enter it. Its
+    /// contents are created when needed.
     pub fn open(root: &Path) -> Result<Self, GitError> {
         if !root.is_absolute() {
             let text = root.to_string_lossy();
@@ -87,7 +87,7 @@ impl Workspaces {
         self.root.join("mirrors").join(format!("{}.git", sanitise(repo.as_str())))
     }
 
-    /// The folders of a run; touches nothing.
+    /// The folders of a run; does no I/O.
     pub fn run(&self, run: RunId) -> RunFolders {
         let dir = self.root.join("runs").join(run.to_string());
         RunFolders {
@@ -98,18 +98,18 @@ impl Workspaces {
         }
     }
 
-    /// The folder that holds the jobs of a run, which the hosts keep.
+    /// The folder of a run's jobs, which the hosts keep.
     pub fn jobs(&self, run: RunId) -> PathBuf {
         self.root.join("jobs").join(run.to_string())
     }
 
-    /// The caches that agents of a repo share, and those of its proofs.
+    /// The cache that agents of a repo share, and that of its proofs.
     pub fn caches(&self, repo: &RepoName) -> [PathBuf; 2] {
         let dir = self.root.join("caches").join(sanitise(repo.as_str()));
         [dir.join("agent"), dir.join("proof")]
     }
 
-    /// Makes a run's folders; those that are there stay.
+    /// Creates a run's folders; existing ones stay.
     pub fn prepare(&self, run: RunId) -> Result<RunFolders, GitError> {
         let folders = self.run(run);
         for path in [&folders.dir, &folders.home, &folders.checkouts] {
@@ -119,17 +119,17 @@ impl Workspaces {
         Ok(folders)
     }
 
-    /// Removes a run's folders, whatever is in them.
+    /// Removes a run's folders with their contents.
     pub fn remove_run(&self, run: RunId) -> Result<(), GitError> {
         remove_tree(&self.run(run).dir)
     }
 
-    /// Refuses where less than `bytes` are free under the root, or files run out.
+    /// Fails if fewer than `bytes` are free under the root, or files run out.
     pub fn require_space(&self, bytes: u64) -> Result<(), GitError> {
         let stat = rustix::fs::statvfs(&self.root)
             .map_err(|e| GitError::io("measure", &self.root, e.into()))?;
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
-        // A file system without a fixed number of files says 0 of 0.
+        // A file system without a fixed number of files reports 0 of 0.
         let files = stat.f_files == 0 || stat.f_favail > 1000;
         if free >= bytes && files {
             return Ok(());
@@ -137,20 +137,20 @@ impl Workspaces {
         let mib = |n: u64| n >> 20;
         let root = self.root.display();
         let detail = if files {
-            format!("{} MiB are free at {root}, {} MiB are needed", mib(free), mib(bytes))
+            format!("{} MiB are free at {root}, but {} MiB are needed", mib(free), mib(bytes))
         } else {
-            format!("{} files are left to be made at {root}", stat.f_favail)
+            format!("only {} more files can be created at {root}", stat.f_favail)
         };
         Err(GitError::DiskFull { command: "dispatch", detail })
     }
 
-    /// Notes what the workspace of a run of `repo` takes, which is over and changes no more.
+    /// Records the size of the workspace of an ended run of `repo`.
     pub fn keep(&self, run: RunId, repo: &RepoName) {
         measure(&self.run(run).dir, Some(repo.clone()));
     }
 
-    /// The workspaces of runs that are none of `live`, oldest first (a run's id begins with its
-    /// time). Only those are measured of which nothing is noted.
+    /// The workspaces of runs that are not `live`, oldest first (a run's id begins with its time).
+    /// Only workspaces without a recorded size are measured.
     pub fn kept(&self, live: &BTreeSet<RunId>) -> Result<Vec<Kept>, GitError> {
         let dir = self.root.join("runs");
         let failed = |e| GitError::io("list", &dir, e);
@@ -162,7 +162,7 @@ impl Workspaces {
         for entry in entries {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            // The rest of a removal that was cut off belongs to its run.
+            // What is left of an interrupted removal belongs to its run.
             let name = name.to_string_lossy();
             let Ok(run) = name.strip_suffix(".trash").unwrap_or(&name).parse() else { continue };
             if live.contains(&run) {
@@ -184,8 +184,8 @@ impl Workspaces {
         Ok(kept)
     }
 
-    /// The workspaces of runs that are none of `live`, which must go so that what is kept takes
-    /// at most `bytes`: oldest first.
+    /// The workspaces of runs that are not `live` that must be removed so that the rest takes at
+    /// most `bytes`: oldest first.
     pub fn surplus(&self, live: &BTreeSet<RunId>, bytes: u64) -> Result<Vec<Kept>, GitError> {
         let kept = self.kept(live)?;
         let mut total: u64 = kept.iter().map(|k| k.note.bytes).sum();
@@ -201,8 +201,8 @@ impl Workspaces {
     }
 }
 
-/// Measures a run's folder and notes it there. Where nothing can be written, as on a full disk,
-/// it is measured again the next time, and that is all.
+/// Measures a run's folder and records its size. If that cannot be written, as on a full disk, it
+/// is measured again the next time.
 fn measure(dir: &Path, repo: Option<RepoName>) -> Note {
     let note = Note { repo, bytes: disk_usage(dir) };
     if let Ok(text) = serde_json::to_vec(&note) {
@@ -211,7 +211,7 @@ fn measure(dir: &Path, repo: Option<RepoName>) -> Note {
     note
 }
 
-/// Bytes on disk under a folder; symlinks are not followed, what cannot be read counts nothing.
+/// Bytes on disk under a folder; symlinks are not followed, and what cannot be read counts as zero.
 fn disk_usage(path: &Path) -> u64 {
     let mut total = 0;
     let mut folders = vec![path.to_owned()];
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(first.iter().map(|k| k.run).collect::<Vec<_>>(), [run(1), run(2)]);
         let repos: Vec<_> = first.iter().map(|k| k.note.repo.clone()).collect();
         assert_eq!(repos, [Some(repo.clone()), None]);
-        // What grows by now would be seen by who measures again.
+        // A second measurement would notice what was added since.
         for n in 1..=3 {
             filled(&spaces, n, 8 << 20);
         }

@@ -1,8 +1,8 @@
-//! Tells many seeds, two at a time, and prints what was told and what broke; or shows
-//! that every known-bad loop is caught.
+//! Runs many seeds, two at a time, and prints what was covered and what broke; or shows that every
+//! known-bad loop is caught.
 //!
-//! `cargo xtask sim` builds and starts it. Each seed is told by one thread alone, so
-//! that it is the same whoever tells it.
+//! `cargo xtask sim` builds and starts it. Each seed runs on one thread only, so that it is the
+//! same on every thread.
 
 #![allow(clippy::print_stdout)]
 
@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use afk_sim::explore::{Report, Scenario, explore, run_bad, shrink};
 use afk_sim::fakes::Bad;
 
-/// Threads that tell.
-const TELLERS: usize = 2;
-/// Failing seeds after which no other is told.
+/// Number of threads.
+const THREADS: usize = 2;
+/// Number of failing seeds after which no further one is started.
 const ENOUGH: usize = 5;
 
 #[derive(Default)]
-struct Told {
+struct Tally {
     seeds: u64,
     runs: u64,
     steps: u64,
@@ -31,40 +31,40 @@ struct Told {
     broken: Vec<(u64, String)>,
 }
 
-/// What is asked for.
-struct Ask {
+/// The arguments.
+struct Args {
     from: u64,
     seeds: u64,
     seconds: u64,
     /// The known-bad loops instead of the good one.
     bad: bool,
-    /// Where cut-down stories are written to.
+    /// Folder for reduced stories.
     keep: Option<PathBuf>,
 }
 
-fn ask() -> Option<Ask> {
+fn args() -> Option<Args> {
     let mut args = std::env::args().skip(1);
     let mut number = || args.next()?.parse::<u64>().ok();
     let (from, seeds, seconds) = (number()?, number()?, number()?);
     let bad = args.next()? == "bad";
-    Some(Ask { from, seeds, seconds, bad, keep: args.next().map(PathBuf::from) })
+    Some(Args { from, seeds, seconds, bad, keep: args.next().map(PathBuf::from) })
 }
 
 fn main() -> ExitCode {
-    let Some(ask) = ask() else {
+    let Some(ask) = args() else {
         println!("usage: explore FROM SEEDS SECONDS good|bad [FOLDER]");
         return ExitCode::from(2);
     };
-    let sound = if ask.bad { tell_bad(&ask) } else { tell(&ask) };
+    let sound = if ask.bad { catch_bad(&ask) } else { run_seeds(&ask) };
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell(ask: &Ask) -> bool {
-    let Ask { from, seeds, seconds, .. } = *ask;
-    let (next, told) = (AtomicU64::new(from), Mutex::new(Told::default()));
+fn run_seeds(ask: &Args) -> bool {
+    let Args { from, seeds, seconds, .. } = *ask;
+    let (next, told) = (AtomicU64::new(from), Mutex::new(Tally::default()));
     let began = Instant::now();
     std::thread::scope(|scope| {
-        for _ in 0..TELLERS {
+        for _ in 0..THREADS {
             scope.spawn(|| {
                 while began.elapsed() < Duration::from_secs(seconds) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -76,7 +76,7 @@ fn tell(ask: &Ask) -> bool {
         }
     });
     let told = told.into_inner().unwrap_or_default();
-    let Told { seeds, runs, steps, calls, faults, crashes, mut broken } = told;
+    let Tally { seeds, runs, steps, calls, faults, crashes, mut broken } = told;
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "{seeds} scenarios, seeds {from}..{}: {runs} runs, {steps} steps ({calls} port calls), \
@@ -93,19 +93,19 @@ fn tell(ask: &Ask) -> bool {
     if let Some((seed, _)) = broken.first() {
         let (small, report) = shrink(&Scenario::new(*seed), None);
         let text = text_of(&small);
-        println!("\n{}\nseed {seed}, cut down to what it takes:\n{text}", report.tail);
-        println!("\ntell it again: cargo xtask sim --seed {seed}");
+        println!("\n{}\nseed {seed}, reduced to what it takes:\n{text}", report.tail);
+        println!("\nrun it again: cargo xtask sim --seed {seed}");
         write(ask, &format!("seed-{seed}"), &text);
     }
     let whole = seeds == ask.seeds;
     if !whole && broken.is_empty() {
-        println!("the time was over before all {} seeds were told", ask.seeds);
+        println!("the time was up before all {} seeds were run", ask.seeds);
     }
     broken.is_empty() && whole
 }
 
-/// Adds what a seed told; whether to go on.
-fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
+/// Adds the result of a seed; returns whether to go on.
+fn note(told: &Mutex<Tally>, seed: u64, report: &Report) -> bool {
     let Ok(mut told) = told.lock() else { return false };
     told.seeds += 1;
     told.steps += report.steps;
@@ -119,12 +119,12 @@ fn note(told: &Mutex<Told>, seed: u64, report: &Report) -> bool {
     told.broken.len() < ENOUGH
 }
 
-/// Says for each known-bad loop how many seeds it takes to catch it, and by what, as
-/// soon as that is known.
-fn tell_bad(ask: &Ask) -> bool {
+/// Prints for each known-bad loop how many seeds it takes to catch it, and by what, as soon as that
+/// is known.
+fn catch_bad(ask: &Args) -> bool {
     let (next, caught) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..TELLERS {
+        for _ in 0..THREADS {
             scope.spawn(|| {
                 while let Some(bad) = Bad::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
                     caught.fetch_add(usize::from(is_caught(ask, *bad)), Ordering::Relaxed);
@@ -137,11 +137,11 @@ fn tell_bad(ask: &Ask) -> bool {
     caught == Bad::ALL.len()
 }
 
-/// Whether the story that is kept of `bad` or one of the seeds catches it. All loops share
-/// the time that there is.
-fn is_caught(ask: &Ask, bad: Bad) -> bool {
+/// Whether the kept story of `bad` or one of the seeds catches it. All loops share the available
+/// time.
+fn is_caught(ask: &Args, bad: Bad) -> bool {
     let began = Instant::now();
-    let share = Duration::from_secs(ask.seconds) * TELLERS as u32 / Bad::ALL.len() as u32;
+    let share = Duration::from_secs(ask.seconds) * THREADS as u32 / Bad::ALL.len() as u32;
     let mut told = 0;
     let caught = (ask.from..ask.from.saturating_add(ask.seeds))
         .take_while(|_| began.elapsed() < share)
@@ -161,7 +161,7 @@ fn is_caught(ask: &Ask, bad: Bad) -> bool {
     caught.is_some() || story.is_some()
 }
 
-/// The story that is kept of a bad loop.
+/// The kept story of a bad loop.
 fn kept(bad: Bad) -> Option<Scenario> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds/bad");
     let text = std::fs::read_to_string(folder.join(format!("{bad:?}.json"))).ok()?;
@@ -172,7 +172,7 @@ fn text_of(scenario: &Scenario) -> String {
     serde_json::to_string_pretty(scenario).unwrap_or_else(|error| error.to_string())
 }
 
-fn write(ask: &Ask, name: &str, text: &str) {
+fn write(ask: &Args, name: &str, text: &str) {
     let Some(folder) = &ask.keep else { return };
     let path = folder.join(format!("{name}.json"));
     match std::fs::write(&path, format!("{text}\n")) {

@@ -1,7 +1,7 @@
 //! Draws a scenario from a seed.
 //!
-//! Everything but the interleaving is drawn up front, so that an act or a fault can be
-//! left out and the rest stays.
+//! Everything but the interleaving is drawn up front, so that an act or a fault can be left out
+//! without changing the rest.
 
 use super::rng::Rng;
 use super::scenario::{
@@ -13,13 +13,13 @@ use crate::fakes::{FAR, LATE, MANY};
 use crate::world::Says;
 use afk_core::verdict::StageAnswer;
 
-/// Steps in which people act and ports fail; after them all is calm.
+/// Steps in which people act and ports fail; after them nothing does.
 pub(super) const STEPS: u64 = 700;
 
 const REPOS: [&str; 3] = ["o/r", "o/s", "p/q"];
 
 impl Scenario {
-    /// What `seed` stands for.
+    /// The scenario of `seed`.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 1);
         let planes = if rng.chance(40) { 2 } else { 1 };
@@ -103,8 +103,8 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
     setting
 }
 
-/// Now and then something happens between a candidate's last look at the remote and its
-/// push: a freeze, or so much time that the run's lease is over.
+/// Sometimes something happens between a candidate's last read of the remote and its push: a
+/// freeze, or so much time that the run's lease expires.
 fn before_a_push(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
     let when = When::After("git.landed".to_owned(), 1 + rng.below(4));
     let act = match rng.below(12) {
@@ -122,7 +122,7 @@ fn decides(rng: &mut Rng, repos: &[&str]) -> (u64, Happens) {
     (rng.below(STEPS), Happens::Decide(rng.pick(repos).to_owned(), decided))
 }
 
-/// Now and then a stage says other things than its commit deserves, but never that it passed.
+/// Sometimes a stage gives other answers than its commit deserves, but never that it passed.
 fn says(rng: &mut Rng) -> Vec<Says> {
     let one = |rng: &mut Rng| match rng.below(8) {
         0 => Says::Answer(StageAnswer::None),
@@ -194,7 +194,8 @@ fn fault(rng: &mut Rng) -> Fault {
     }
 }
 
-/// A call that can suffer `fault`: few can suffer some, and hardly one would be met.
+/// A call that can suffer `fault`: few calls can suffer some faults, and a random one would hardly
+/// be met.
 fn suffers(rng: &mut Rng, fault: Fault) -> Call {
     let (names, most): (&[&str], u64) = match fault {
         Fault::Late | Fault::DiesLate => (&LATE, 3),

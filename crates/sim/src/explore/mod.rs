@@ -1,8 +1,8 @@
-//! Seeded exploration of the whole loop: one `u64` gives a world, people, faults,
-//! crashes and an interleaving, and the [`judge`] looks after every step.
+//! Seeded exploration of the whole loop: one `u64` gives a world, people, faults, crashes and an
+//! interleaving, and the [`judge`] checks after every step.
 //!
-//! Single-threaded and without a clock: the same seed twice gives the same calls.
-//! A [`scenario::Scenario`] is data, so that a failing one can be cut down.
+//! Single-threaded and without a clock: the same seed gives the same calls. A
+//! [`scenario::Scenario`] is data, so that a failing one can be reduced.
 
 mod draw;
 mod judge;
@@ -18,7 +18,7 @@ pub use run::{Report, run, run_bad};
 pub use scenario::Scenario;
 pub use shrink::shrink;
 
-/// Tells the story of one seed.
+/// Runs one seed.
 pub fn explore(seed: u64) -> Report {
     run(&Scenario::new(seed))
 }

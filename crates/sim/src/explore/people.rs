@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use afk_core::ids::IssueRef;
 use afk_core::issue::Permission;
-use afk_core::request::{Asked, in_comment};
+use afk_core::request::{PersonRequest, in_comment};
 use afk_core::run::{PullState, TurnEnd};
 use afk_engine::ports::{JobState, Switch, SwitchState};
 
@@ -15,7 +15,7 @@ use crate::story::repo;
 use crate::world::{PushFate, TurnState, World, person};
 
 impl Happens {
-    /// Makes it so; what names an issue that is not there does nothing.
+    /// Does it; an event that names a missing issue does nothing.
     pub(super) fn on(&self, world: &mut World) {
         match self {
             Self::Label(issue, label, on, who) => {
@@ -36,7 +36,7 @@ impl Happens {
             Self::Comment(issue, body, who) => {
                 let there = named(issue).filter(|issue| world.tracker.issues.contains_key(issue));
                 if let Some(issue) = there.filter(|it| !world.tracker.mute.contains(&it.repo)) {
-                    // It is our account that is limited, and no person's.
+                    // Only our account is limited, not people's.
                     let limited = std::mem::take(&mut world.tracker.limited);
                     world.write_comment(&issue, body, &person(who));
                     world.tracker.limited = limited;
@@ -112,7 +112,7 @@ impl Happens {
                 let may = if *on { Permission::Write } else { Permission::Read };
                 world.tracker.permissions.insert("ann".to_owned(), may);
             }
-            // These are done to control planes and to time, not to the world.
+            // These happen to control planes and to time, not to the world.
             Self::Jump(_) | Self::Crash(_) => {}
         }
     }
@@ -134,14 +134,14 @@ fn named(issue: &str) -> Option<IssueRef> {
     issue.parse().ok()
 }
 
-/// Asks the live run of `issue` by hand, as `afk say` and its like do.
+/// Makes a request to the live run of `issue`, as `afk say` and the like do.
 fn ask(world: &mut World, issue: &str, words: &str) {
     let Some(Ok(what)) = in_comment(words) else { return };
     let runs = world.store.all();
     let live = runs.iter().find(|run| run.settled_at.is_none() && run.issue.to_string() == issue);
     let Some(run) = live.map(|run| run.id) else { return };
     let id = format!("by-hand:{}", world.store.requests.len());
-    world.ask(run, &Asked { id, by: person("ann"), at: world.now, what });
+    world.ask(run, &PersonRequest { id, by: person("ann"), at: world.now, what });
 }
 
 /// The program of every stage.

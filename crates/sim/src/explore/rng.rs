@@ -1,11 +1,11 @@
-//! Chance that is the same on every machine: splitmix64.
+//! Random numbers that are the same on every machine: splitmix64.
 
 /// A stream of numbers.
 #[derive(Debug, Clone)]
 pub(super) struct Rng(u64);
 
 impl Rng {
-    /// The stream of `seed` for one `purpose`, unlike that of any other purpose.
+    /// The stream of `seed` for one `purpose`, different from that of any other purpose.
     pub(super) fn new(seed: u64, purpose: u64) -> Self {
         let mut rng = Self(seed ^ purpose.wrapping_mul(0xA076_1D64_78BD_642F));
         rng.next();
@@ -20,7 +20,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`; 0 where there is none.
+    /// A number below `n`; 0 if there is none.
     pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next().checked_rem(n).unwrap_or(0)
     }

@@ -1,8 +1,8 @@
-//! A scenario as data: the world at the start, what people do to it, what calls
-//! suffer. Drawn from a seed, or read from a file; a failing one can be cut down.
+//! A scenario as data: the world at the start, what people do to it, what calls suffer. Drawn from
+//! a seed, or read from a file; a failing one can be reduced.
 //!
-//! Nothing here depends on how many calls the loop makes, but for places counted over
-//! all calls: a story that is kept names the call that it hangs on instead.
+//! Nothing here depends on how many calls the loop makes, except for positions counted over all
+//! calls: a kept story names the call instead.
 
 use afk_core::config::{History, Policy};
 use afk_core::ids::RepoName;
@@ -14,14 +14,14 @@ use super::scripts::Work;
 use crate::story;
 use crate::world::{Says, World};
 
-/// Everything that happens, but for what the loop does.
+/// Everything that happens, except what the loop does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scenario {
-    /// What it is about, where it is kept.
+    /// What a kept story is about.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub about: String,
-    /// Chooses the interleaving; without one all take turns, a tick each.
+    /// Chooses the interleaving; without a seed the control planes take turns, a tick each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// Control planes, one or two.
@@ -44,22 +44,22 @@ pub struct Setting {
     pub runs: u32,
     /// Executor retries.
     pub retries: u32,
-    /// What all may spend a day, in US dollars.
+    /// What all runs may spend in a day, in US dollars.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<u64>,
     /// Keeps the agent's commits.
     #[serde(default)]
     pub merge: bool,
-    /// A freeze is its issue's alone.
+    /// A freeze only applies to its issue.
     #[serde(default)]
     pub alone: bool,
-    /// Stages are asked before landing.
+    /// Stages run before landing.
     #[serde(default)]
     pub tested: bool,
     /// Stages are polled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub polled: bool,
-    /// What lands is decided by people, in pull requests.
+    /// People decide in pull requests what lands.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pulls: bool,
     /// Agents work on another machine, and push by themselves.
@@ -74,16 +74,16 @@ pub struct Setting {
     /// Every hook is set.
     #[serde(default)]
     pub hooks: bool,
-    /// Agents that are told to stop end as they like.
+    /// Interrupted agents end in their own way.
     #[serde(default)]
     pub unruly: bool,
-    /// A control plane that died is seen to be gone: its leases are not waited out.
+    /// A dead control plane is known to be dead: its leases are not waited out.
     #[serde(default)]
     pub buries: bool,
-    /// A second doorbell beside the terminal, for what is for people.
+    /// A second doorbell beside the terminal, for what concerns people.
     #[serde(default)]
     pub webhook: bool,
-    /// It never answers well, not in the calm either.
+    /// It never works, not even in the calm phase.
     #[serde(default)]
     pub dead_webhook: bool,
     /// Repos of one owner share an account at their tracker.
@@ -99,7 +99,7 @@ pub struct Setting {
 pub struct RepoSetting {
     /// Its name.
     pub name: String,
-    /// What its agents do, turn by turn; then they give up.
+    /// What its agents do, turn by turn; afterwards they give up.
     pub turns: Vec<Work>,
     /// Its issues.
     pub issues: Vec<IssueSetting>,
@@ -115,7 +115,7 @@ pub struct IssueSetting {
     pub body: String,
     /// Its labels.
     pub labels: Vec<String>,
-    /// Who wrote it and put them on.
+    /// Who wrote it and added them.
     pub by: String,
 }
 
@@ -147,7 +147,7 @@ pub enum Fault {
     Fails(Error),
     /// It fails after its effect.
     AnswerLost(Error),
-    /// It fails, and its effect comes later, where it is one that may.
+    /// It fails, and its effect comes later, if it can.
     Late,
     /// A read is answered as it would have been a while ago.
     Stale,
@@ -157,7 +157,7 @@ pub enum Fault {
     DiesBefore,
     /// Its process dies after its effect.
     DiesAfter,
-    /// Its process dies, and its effect comes later, where it is one that may.
+    /// Its process dies, and its effect comes later, if it can.
     DiesLate,
 }
 
@@ -169,7 +169,7 @@ pub enum Error {
     Transient,
     /// Until so many seconds after the start.
     Limited(u64),
-    /// We are not let in.
+    /// Access is denied.
     Auth,
     /// For good.
     Permanent,
@@ -179,35 +179,35 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Happens {
-    /// A person puts a label on an issue, or takes it off.
+    /// A person adds a label to an issue, or removes it.
     Label(String, String, bool, String),
-    /// A person closes an issue or opens it again.
+    /// A person closes or reopens an issue.
     Open(String, bool, String),
     /// A person changes an issue's text.
     Edit(String, String, String),
     /// A person comments on an issue.
     Comment(String, String, String),
-    /// A person asks the run of an issue by hand, in the words of a comment.
+    /// A person makes a request to the run of an issue, in the words of a comment.
     Ask(String, String),
     /// Somebody else pushes a file and its text.
     Push(String, String, String),
-    /// Somebody else pushes a commit in the name of a repo's run.
+    /// Somebody else pushes a commit with the trailers of a repo's run.
     Forge(String),
-    /// Everything is halted, or goes on.
+    /// Everything is halted, or the halt is lifted.
     Halt(bool),
-    /// Dispatch is paused, or goes on.
+    /// Dispatch is paused, or the pause is lifted.
     Pause(bool),
-    /// A repo is frozen, or thawed.
+    /// A repo is frozen, or the freeze is lifted.
     Freeze(String, bool),
     /// The kill switch.
     Kill(bool),
     /// A repo is taken off the allowlist, or put on.
     Enroll(String, bool),
-    /// The newest configuration is bad, or mended.
+    /// The newest configuration is invalid, or fixed.
     Bad(bool),
     /// The switches cannot be read, or can again.
     Unreadable(bool),
-    /// What becomes of the next push.
+    /// How the next push ends.
     NextPush(Pushed),
     /// People decide on what is open on a repo.
     Decide(String, Decided),
@@ -215,13 +215,13 @@ pub enum Happens {
     LoseTurns,
     /// Running jobs are lost.
     LoseJobs,
-    /// The agents' program goes away, or comes back.
+    /// The agents' program disappears, or comes back.
     NoAgent(bool),
-    /// No interrupt stops an agent, or it does again.
+    /// No interrupt stops an agent any more, or it does again.
     Stubborn(bool),
-    /// Bells are out of order, or mended.
+    /// Bells are out of order, or fixed.
     Bells(bool),
-    /// One of them is, or is mended.
+    /// One of them is, or is fixed.
     Bell(String, bool),
     /// A tracker does not answer, or answers again.
     Mute(String, bool),
@@ -231,7 +231,7 @@ pub enum Happens {
     HangStages(bool),
     /// Stages cannot be run, or can again.
     NoStages(bool),
-    /// Ann may not write any more, or may again.
+    /// Ann loses her permission to write, or gets it back.
     Permit(bool),
     /// The clock goes forward by so many seconds, or back.
     Jump(i64),
@@ -239,7 +239,7 @@ pub enum Happens {
     Crash(usize),
 }
 
-/// What people make of a pull request.
+/// What people decide about a pull request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decided {
@@ -247,11 +247,11 @@ pub enum Decided {
     Merged,
     /// They close it.
     Closed,
-    /// They let another take its place.
+    /// They replace it by another.
     Superseded,
 }
 
-/// What becomes of a push.
+/// How a push ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pushed {
@@ -268,7 +268,7 @@ pub enum Pushed {
 }
 
 impl Setting {
-    /// The world as it says.
+    /// The world that it describes.
     pub(super) fn world(&self) -> World {
         let mut world = World::new(self.config(), story::start());
         world.tracker.permissions.insert("ann".to_owned(), Permission::Write);

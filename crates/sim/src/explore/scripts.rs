@@ -29,13 +29,13 @@ pub struct Work {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Does {
-    /// A test, then what passes it.
+    /// A test, then the code that passes it.
     Good,
-    /// The same, and what breaks the stage.
+    /// The same, plus something that breaks the stage.
     Breaks,
-    /// The same, and what keeps the stage from running.
+    /// The same, plus something that keeps the stage from running.
     Voids,
-    /// What mends the stage.
+    /// A fix of the stage.
     Mends,
     /// Code without a test.
     Untested,
@@ -43,13 +43,13 @@ pub enum Does {
     Unpassable,
     /// Nothing, for ever.
     Hangs,
-    /// Nothing, for ever, with a tool open.
+    /// Nothing, for ever, with an open tool call.
     HangsInTool,
-    /// Its service is away.
+    /// Its service is down.
     ServiceAway,
-    /// Its service will not have it.
+    /// Its service refuses it.
     Hopeless,
-    /// What the agent needs is not there.
+    /// What the agent needs is not available.
     CannotWork,
     /// Good work that breaks off.
     BreaksOff,
@@ -57,13 +57,13 @@ pub enum Does {
     Limited,
     /// Good work, and something uncommitted.
     LeavesDirt,
-    /// It discards, and asks CI to skip.
+    /// It discards its changes, and makes CI skip the commit.
     SkipsCi,
     /// Nothing.
     Nothing,
 }
 
-/// Files that one piece of work brings: its test, and what passes it.
+/// Files of one piece of work: its test, and the code that passes it.
 const FEATURES: [[(&str, &str); 2]; 3] = [
     [("tests/two", "expect src/two two"), ("src/two", "two")],
     [("tests/three", "expect src/three three"), ("src/three", "three")],
@@ -75,7 +75,7 @@ fn commit(message: &'static str, file: (&'static str, &'static str)) -> Act {
 }
 
 impl Work {
-    /// What an agent is told to do.
+    /// The script for `work`.
     pub(super) fn script(&self) -> Script {
         let [test, code] = FEATURES[self.feature % FEATURES.len()];
         let good = vec![commit("Expect it", test), commit("Make it so", code)];

@@ -1,13 +1,13 @@
-//! Cuts a failing scenario down to what it takes to fail, and ties what is left to
-//! calls by name, so that it stays the same story when the loop makes other calls.
+//! Reduces a failing scenario to what it takes to fail, and ties the rest to calls by name, so that
+//! it stays the same story when the loop makes other calls.
 
 use super::{Report, Scenario, run, run_bad};
 use crate::fakes::Bad;
 
-/// Leaves out acts and faults as long as something still goes wrong; then, as far as
-/// that goes on, names the calls that the rest hangs on and leaves out chance.
+/// Leaves out acts and faults as long as something still goes wrong; then, as far as that holds,
+/// names the calls that the rest depends on and leaves out randomness.
 ///
-/// With a known-bad loop, the good one goes right all along.
+/// With a known-bad loop, the good one must pass all along.
 pub fn shrink(scenario: &Scenario, bad: Option<Bad>) -> (Scenario, Report) {
     let (mut small, mut report) = (scenario.clone(), run_bad(scenario, bad));
     let mut again = report.wrong.is_some();
@@ -44,7 +44,7 @@ pub fn shrink(scenario: &Scenario, bad: Option<Bad>) -> (Scenario, Report) {
     (small, report)
 }
 
-/// Keeps `less` where it goes wrong, too.
+/// Keeps `less` if it goes wrong, too.
 fn keep(less: Scenario, bad: Option<Bad>, small: &mut Scenario, report: &mut Report) -> bool {
     let told = tell(&less, bad);
     let wrong = told.wrong.is_some();
@@ -62,7 +62,7 @@ fn tell(scenario: &Scenario, bad: Option<Bad>) -> Report {
     told
 }
 
-/// The scenario with one control plane, repo, issue or turn less.
+/// The scenario with one control plane, repo, issue or turn fewer.
 fn smaller(scenario: &Scenario) -> Vec<Scenario> {
     let mut all = Vec::new();
     let mut without = |change: &dyn Fn(&mut Scenario)| {

@@ -1,5 +1,5 @@
-//! What the gates ought to say, told from the world without the loop's own code:
-//! for each issue and gate, the last step at which the gate stood open.
+//! What the gates should answer, derived from the world without the loop's own code: for each issue
+//! and gate, the last step at which the gate was open.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ const GATES: [&str; 9] = [
     "open and ready",
 ];
 
-/// The last step at which each gate of each issue stood open.
+/// The last step at which each gate of each issue was open.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     /// The same of the halt.
@@ -31,7 +31,7 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    /// Looks at every gate at `step`.
+    /// Checks every gate at `step`.
     pub(super) fn look(&mut self, world: &World, step: u64) {
         let switches = &world.store.switches;
         if switches.halt.is_none() && !world.store.unreadable_switches {
@@ -47,12 +47,12 @@ impl Truth {
         }
     }
 
-    /// Whether all was halted at every step since `since`.
+    /// Whether everything was halted at every step since `since`.
     pub(super) fn halted(&self, since: u64) -> bool {
         self.running < since
     }
 
-    /// The gates of `issue` that were shut at every step since `since`.
+    /// The gates of `issue` that were closed at every step since `since`.
     pub(super) fn shut(&self, issue: &IssueRef, since: u64) -> Vec<&'static str> {
         let known = self.open.get(issue).copied().unwrap_or_default();
         let shut = |last: Option<u64>| last.is_none_or(|last| last < since);
@@ -60,7 +60,7 @@ impl Truth {
     }
 }
 
-/// Whether every gate that `issue` has of its own stands open now.
+/// Whether every gate of `issue` itself is open now.
 pub(super) fn all_open(world: &World, issue: &IssueRef, record: &IssueRecord) -> bool {
     gates(world, issue, record).into_iter().all(|open| open)
 }
@@ -88,7 +88,7 @@ fn held(world: &World) -> bool {
     runs.any(|run| run.settled_at.is_none() && run.holds_agent(world.now).is_some())
 }
 
-/// Whether an open issue says that somebody works on it, and no live run is theirs.
+/// Whether an open issue says that somebody works on it, but no live run is theirs.
 fn locked(world: &World, repo: &RepoName) -> bool {
     let label = &world.config.in_progress_label;
     let known = |issue: &IssueRef| {
@@ -101,13 +101,13 @@ fn locked(world: &World, repo: &RepoName) -> bool {
     })
 }
 
-/// Whether ann may write at this moment: nobody else ever may.
+/// Whether ann may write now: nobody else ever may.
 fn ann_may(world: &World) -> bool {
     world.tracker.permissions.get("ann").is_some_and(|may| *may >= Permission::Write)
 }
 
-/// Only ann may release: her label stands, or ours that she asked for, and nobody else
-/// changed the text since.
+/// Only ann may release: her label is there, or ours that she requested, and nobody else changed
+/// the text since.
 fn trusted(record: &IssueRecord, label: &str) -> bool {
     let events = &record.events;
     let by_ann = |event: &IssueEvent| event.actor.as_ref().is_some_and(|by| by.id == "ann");
@@ -128,8 +128,7 @@ fn trusted(record: &IssueRecord, label: &str) -> bool {
     released
 }
 
-/// Whether ann asked in a comment that the issue be tried again, and nobody else has
-/// changed its text since.
+/// Whether ann requested a retry in a comment, and nobody else has changed the text since.
 fn asked_again(record: &IssueRecord) -> bool {
     let ann = |actor: Option<&Actor>| actor.is_some_and(|actor| actor.id == "ann");
     let edited = |event: &&IssueEvent| {

@@ -1,5 +1,5 @@
-//! A gate before every port call: whoever drives the simulation lets calls through
-//! one at a time, and says what each of them suffers.
+//! A gate before every port call: whoever drives the simulation lets calls through one at a time,
+//! and decides what each of them suffers.
 //!
 //! Without a gate a call happens at once. With one, two engines can be interleaved
 //! at every call, and dropped in the middle of any.
@@ -20,18 +20,17 @@ pub enum Fate {
     Before(PortErrorKind),
     /// It fails after its effect: only the answer is lost.
     After(PortErrorKind),
-    /// It fails, and its effect comes later, where it is one that may.
+    /// It fails, and its effect comes later, if it can.
     Late,
-    /// It is answered with the world as it was a while ago, where it only reads what is
-    /// far away.
+    /// It is answered with the world as it was a while ago, if it only reads what is far away.
     Stale,
-    /// It is answered in another order and each thing twice, where it reads many.
+    /// It is answered in another order and each thing twice, if it reads many.
     Twice,
     /// Its process dies before it did anything.
     DiesBefore,
     /// Its process dies after its effect.
     DiesAfter,
-    /// Its process dies, and its effect comes later, where it is one that may.
+    /// Its process dies, and its effect comes later, if it can.
     DiesLate,
 }
 
@@ -64,8 +63,8 @@ struct State {
 }
 
 impl Gate {
-    /// Calls that wait, in an order that does not depend on which of two was made
-    /// first in one poll: that is chance, and not the seed's.
+    /// Waiting calls in a fixed order: which of two was made first in one poll is random, and not
+    /// determined by the seed.
     pub fn waiting(&self) -> Vec<Waiting> {
         let mut waiting: Vec<Waiting> = self.lock().waiting.iter().map(|(one, _)| *one).collect();
         waiting.sort_by_key(|one| (one.plane, one.name, one.since, one.ticket));

@@ -7,7 +7,7 @@ use afk_core::freeze::Acknowledged;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::plan::End;
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
     Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow, LiveRun,
@@ -173,7 +173,7 @@ impl Store for Sim {
         self.call("store.spent", |world| Ok(world.spent())).await
     }
 
-    async fn ask(&self, run: RunId, asked: &Asked) -> PortResult<bool> {
+    async fn ask(&self, run: RunId, asked: &PersonRequest) -> PortResult<bool> {
         self.call("store.ask", |world| Ok(world.ask(run, asked))).await
     }
 
@@ -181,7 +181,7 @@ impl Store for Sim {
         self.call("store.requests", |world| Ok(world.store.requests_to(run))).await
     }
 
-    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<Asked>> {
+    async fn requests_on(&self, issue: &IssueRef) -> PortResult<Vec<PersonRequest>> {
         self.call("store.requests_on", |world| Ok(world.store.requests_on(issue))).await
     }
 

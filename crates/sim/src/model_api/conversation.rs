@@ -1,12 +1,12 @@
-//! What a request to the model's stand-in says of where its conversation stands.
+//! Where in its conversation a request to the model's stand-in is.
 
 use serde_json::Value;
 
-/// What a request says of where its conversation stands.
+/// Where in its conversation a request is.
 pub(super) struct Conversation {
     /// The last human message.
     pub(super) human: String,
-    /// The same, made different from an equal message at another place.
+    /// The same, made distinct from an equal message elsewhere.
     pub(super) key: String,
     /// How many assistant messages follow it.
     pub(super) answered: usize,
@@ -32,14 +32,14 @@ impl Conversation {
     }
 }
 
-/// Not every message that is no assistant's is a person's: the CLI also sends ones of
-/// the role "system", with reminders.
+/// Not every message that is not an assistant's is a person's: the CLI also sends reminders with
+/// the role "system".
 fn is_human(message: &Value) -> bool {
     message["role"] == "user" && human_text(&message["content"]).is_some()
 }
 
-/// What a person said in a user message: none in one that only brings the results of
-/// tools or the CLI's own reminders.
+/// What a person said in a user message; none if it only contains tool results or the CLI's own
+/// reminders.
 fn human_text(content: &Value) -> Option<String> {
     let own = |text: &str| text.trim_start().starts_with("<system-reminder>");
     let texts: Vec<&str> = match content {
@@ -56,7 +56,7 @@ fn human_text(content: &Value) -> Option<String> {
     (!said.is_empty()).then(|| said.join("\n"))
 }
 
-/// Whether the model is given tools: the CLI's own business goes without.
+/// Whether the model gets tools: the CLI's own requests have none.
 pub(super) fn has_tools(body: &Value) -> bool {
     body["tools"].as_array().is_some_and(|tools| !tools.is_empty())
 }

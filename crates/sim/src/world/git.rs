@@ -33,7 +33,7 @@ pub struct GitCommit {
     pub author: (String, String),
 }
 
-/// What becomes of a push, instead of the usual.
+/// How a push ends, instead of normally.
 #[derive(Debug, Clone)]
 pub enum PushFate {
     /// Somebody else lands these files first.
@@ -59,7 +59,7 @@ pub struct GitWorld {
     pub commits: BTreeMap<Oid, GitCommit>,
     /// The default heads of the remotes.
     pub remotes: BTreeMap<RepoName, Oid>,
-    /// Repos whose remote does not let us in.
+    /// Repos whose remote denies access.
     pub shut: BTreeSet<RepoName>,
     /// Other branches of the remotes.
     pub branches: BTreeMap<(RepoName, String), Oid>,
@@ -71,11 +71,11 @@ pub struct GitWorld {
     pub kept: BTreeMap<(RunId, String), Oid>,
     /// Workspaces that were kept for people to look at.
     pub forensics: BTreeSet<RunId>,
-    /// Runs whose workspaces were not to make room, when that was asked last.
+    /// Runs whose workspaces had to stay at the last cleanup.
     pub spared: BTreeSet<RunId>,
-    /// Mirrors that were looked at whether they need packing, in order.
+    /// Mirrors that were checked for packing, in order.
     pub tidied: Vec<RepoName>,
-    /// What becomes of the next pushes.
+    /// How the next pushes end.
     pub fates: VecDeque<PushFate>,
 }
 
@@ -141,7 +141,7 @@ impl GitWorld {
         oid
     }
 
-    /// `of` and all before it, nearest first.
+    /// `of` and all its ancestors, nearest first.
     fn ancestors(&self, of: &Oid) -> Vec<Oid> {
         let (mut found, mut queue) = (Vec::new(), VecDeque::from([of.clone()]));
         while let Some(next) = queue.pop_front() {
@@ -388,7 +388,7 @@ impl World {
                 })
         };
         let mut since: Vec<Oid> = since.collect();
-        // As the real one, which asks for the candidate first.
+        // Like the real one, which looks for the candidate first.
         since.sort_by_key(|oid| oid != candidate);
         Ok(since.into_iter().find(ours))
     }

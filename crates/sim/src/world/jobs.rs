@@ -1,9 +1,9 @@
-//! Jobs: what a workspace holds uncommitted, verify, stages, hooks. Each ends when
-//! the world steps.
+//! Jobs: reading what a workspace has uncommitted, verify, stages, hooks. Each ends when the world
+//! steps.
 //!
-//! `verify` passes when every line `expect <path> <text>` of every file under
-//! `tests/` is true of its tree. A stage passes unless a file of its commit holds
-//! [`BREAKS`], and cannot be run where one holds [`VOIDS`].
+//! `verify` passes if every line `expect <path> <text>` of every file under `tests/` is true of its
+//! tree. A stage passes unless a file of its commit contains [`BREAKS`], and cannot run if one
+//! contains [`VOIDS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +17,12 @@ pub(crate) const BREAKS: &str = "BREAKS-CI";
 /// What keeps a stage from running.
 pub(crate) const VOIDS: &str = "VOIDS-CI";
 
-/// A job and how it is.
+/// A job and its state.
 #[derive(Debug, Clone)]
 pub struct JobRecord {
     /// What was asked.
     pub job: Job,
-    /// How it is.
+    /// Its state.
     pub state: JobState,
 }
 

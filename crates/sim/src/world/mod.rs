@@ -1,10 +1,10 @@
 //! One world for tests: trackers, agents, jobs, git, the store, bells, all as data.
 //!
-//! The data stands apart from the ports (`crate::fakes`), so that other doors may
-//! be built over the same world. It is deterministic: the same calls give the same
-//! ids and the same bytes. It is strict: what no real system would accept is
-//! refused, and written to [`World::wrong`], which every test expects to be empty.
-//! Nothing happens by itself: a test lets agents and jobs work by [`World::step`].
+//! The data is separate from the ports (`crate::fakes`), so that other ports may be built over the
+//! same world. It is deterministic: the same calls give the same ids and the same bytes. It is
+//! strict: what no real system would accept is refused, and recorded in [`World::wrong`], which
+//! every test expects to be empty. Nothing happens by itself: a test lets agents and jobs work with
+//! [`World::step`].
 
 mod agents;
 mod far;
@@ -52,7 +52,7 @@ pub struct World {
     pub tracker: TrackerWorld,
     /// The agents and their turns.
     pub agents: Agents,
-    /// Long work that is no turn.
+    /// Long work other than turns.
     pub jobs: JobWorld,
     /// The stages that are polled.
     pub stages: StageWorld,
@@ -68,17 +68,17 @@ pub struct World {
     pub calls: Vec<&'static str>,
     /// One call that fails.
     pub fault: Option<Fault>,
-    /// Calls that fail each time, each time for a moment.
+    /// Calls that fail each time with a transient error.
     pub broken: BTreeSet<&'static str>,
-    /// Calls that fail in a way that only a person can mend.
+    /// Calls that fail in a way that only a person can fix.
     pub refusing: BTreeSet<&'static str>,
-    /// Calls that are never answered, by how their name begins.
+    /// Calls that are never answered, by prefix of their name.
     pub hanging: BTreeSet<&'static str>,
     /// The loop is a known-bad one.
     pub bad: Option<crate::fakes::Bad>,
     /// Only ports whose name starts like this may be called; any other panics.
     pub only: Option<&'static str>,
-    /// What was asked and makes no sense. Empty at the end of every good story.
+    /// Senseless calls. Empty at the end of every good story.
     pub wrong: Vec<String>,
     run_ids: u64,
 }
@@ -88,9 +88,9 @@ pub struct World {
 pub struct Fault {
     /// Which call, from 0.
     pub call: usize,
-    /// Whether it did its work before it failed.
+    /// Whether it had its effect before it failed.
     pub when: When,
-    /// Whether the process dies of it, instead of being told.
+    /// Whether the process dies, instead of getting an error.
     pub kills: bool,
 }
 
@@ -131,7 +131,7 @@ impl World {
         }
     }
 
-    /// A run id that no run has: its first bits count, as real ones do.
+    /// A new run id: its first bits are a counter, in place of the time in real ones.
     pub fn fresh_run(&mut self) -> RunId {
         self.run_ids += 1;
         RunId::new(uuid::Uuid::from_u128((u128::from(self.run_ids) << 96) | 7))

@@ -7,7 +7,7 @@ use super::World;
 use super::git::GitCommit;
 
 impl World {
-    /// Puts a commit by somebody else on a repo's default branch, made where missing.
+    /// Puts a commit by somebody else on a repo's default branch, which is created if necessary.
     pub fn somebody_lands(&mut self, repo: &RepoName, files: &[(&str, &str)]) -> Oid {
         let head = self.git.remotes.get(repo).cloned();
         let on = head.as_ref().and_then(|head| self.git.commits.get(head)).map(|c| c.tree.clone());
@@ -23,8 +23,8 @@ impl World {
         oid
     }
 
-    /// Puts a commit by somebody else on a repo's default branch that carries the trailers
-    /// of the run that is live there; whether there is one.
+    /// Puts a commit by somebody else on a repo's default branch that has the trailers of the
+    /// repo's live run; returns whether there is one.
     pub fn somebody_forges(&mut self, repo: &RepoName) -> bool {
         let runs = self.store.all();
         let live = runs.iter().find(|run| run.settled_at.is_none() && run.issue.repo == *repo);
@@ -45,7 +45,7 @@ impl World {
         true
     }
 
-    /// Puts another commit with the same message in the place of a default head.
+    /// Replaces a default head by another commit with the same message.
     pub(crate) fn amend_default(&mut self, repo: &RepoName, path: &str, text: &str) {
         let head = self.git.remotes.get(repo).and_then(|head| self.git.commits.get(head));
         let Some(mut commit) = head.cloned() else { return };

@@ -1,5 +1,5 @@
-//! The outbox and the doorbells: what is to ring, each send claimed by one control plane at
-//! a time, and what rang.
+//! The outbox and the doorbells: what is due, each send claimed by one control plane at a time, and
+//! what rang.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

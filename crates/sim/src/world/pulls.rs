@@ -1,4 +1,4 @@
-//! Pull requests, and what people make of them: a test decides, or all are merged.
+//! Pull requests, and what people decide about them: a test decides, or all are merged.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,12 +9,12 @@ use afk_engine::ports::{PortError, PortErrorKind, PortResult, PullSpec};
 
 use super::{GitCommit, World};
 
-/// A pull request and how it is.
+/// A pull request and its state.
 #[derive(Debug, Clone)]
 pub struct PullRecord {
     /// What was opened.
     pub spec: PullSpec,
-    /// How it is.
+    /// Its state.
     pub state: PullState,
 }
 
@@ -70,7 +70,7 @@ impl World {
         }
     }
 
-    /// People close what is open on `repo`, or let another take its place.
+    /// People close what is open on `repo`, or replace it by another.
     pub fn people_close(&mut self, repo: &RepoName, state: &PullState) {
         for key in self.open_pulls(repo) {
             self.decide(repo, &key, state);
@@ -95,7 +95,7 @@ impl World {
         self.pulls.pulls.iter().filter_map(open).collect()
     }
 
-    /// What `commit` brings, put on the default head; none where that conflicts.
+    /// The change of `commit` on top of the default head; none if it conflicts.
     fn merged(&mut self, repo: &RepoName, commit: &Oid) -> Option<Oid> {
         let head = self.git.remotes.get(repo)?.clone();
         let afk_engine::ports::Merge::Clean { tree } = self.merge(&head, commit).ok()? else {

@@ -1,7 +1,6 @@
-//! Stages that are polled. What is asked about for the first time has nothing yet; with each
-//! step of the world it gets on: it is pending, then it is decided by what its commit
-//! holds, as the jobs of stages are ([`super::jobs`]). A test may let a stage say other
-//! things first.
+//! Polled stages. At the first poll there is no answer yet; with each step of the world the stage
+//! progresses: it is pending, then decided by the contents of its commit, like the jobs of stages
+//! ([`super::jobs`]). A test may prepare other answers first.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -14,13 +13,13 @@ use serde::{Deserialize, Serialize};
 use super::World;
 use super::jobs::{BREAKS, VOIDS};
 
-/// What a poll is answered, whatever the commit holds.
+/// A prepared answer to a poll, whatever the commit contains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Says {
-    /// This.
+    /// This answer.
     Answer(StageAnswer),
-    /// Pending, with a next look after so many seconds.
+    /// Pending, with the next poll after so many seconds.
     Look(i64),
     /// It is down for a moment.
     Down,
@@ -39,20 +38,20 @@ pub struct Poll {
     pub commit: Oid,
     /// When.
     pub at: At,
-    /// What it was told; none where that was no answer.
+    /// The answer; none if there was none.
     pub told: Option<StageAnswer>,
 }
 
 /// Every stage that is polled.
 #[derive(Debug, Clone, Default)]
 pub struct StageWorld {
-    /// What each stage says next.
+    /// Prepared answers of each stage.
     pub says: BTreeMap<String, VecDeque<Says>>,
     /// Every poll, oldest first.
     pub polls: Vec<Poll>,
-    /// Stages that take what is pending for passed.
+    /// Stages that report what is pending as passed.
     pub(crate) lenient: bool,
-    /// How far each stage is with each commit that it was asked about.
+    /// How far each stage is with each polled commit.
     reached: BTreeMap<(String, Oid), u32>,
 }
 

@@ -1,6 +1,5 @@
-//! The store as data: records as JSON, journals, outbox, leases, switches, memos.
-//! The rules are those of the real one: one live run a repo, compare-and-swap,
-//! fencing by generation.
+//! The store as data: records as JSON, journals, outbox, leases, switches, memos. The rules are
+//! those of the real one: one live run for each repo, compare-and-swap, fencing by generation.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use afk_core::freeze::{Acknowledged, Paging};
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::{Run, Transition};
 use afk_core::usd::Usd;
 use afk_engine::ports::{
@@ -19,10 +18,10 @@ use afk_engine::ports::{
 
 use super::{Hold, Send, World};
 
-/// A run as it is kept.
+/// A run as it is stored.
 #[derive(Debug, Clone)]
 pub struct Kept {
-    /// Its record, as it was read back from JSON.
+    /// Its record, as read back from JSON.
     pub run: Run,
     /// Its version.
     pub version: u64,
@@ -37,7 +36,7 @@ pub struct Row {
     pub at: At,
     /// The transition, as JSON.
     pub transition: String,
-    /// What it was decided from.
+    /// What it was decided on.
     pub context: serde_json::Value,
 }
 
@@ -59,7 +58,7 @@ pub struct StoreWorld {
     pub runs: BTreeMap<RunId, Kept>,
     /// The outbox, by stable id.
     pub outbox: BTreeMap<String, Send>,
-    /// Who is known to be gone: their leases are not waited out.
+    /// Processes known to be dead: their leases are not waited out.
     pub dead: BTreeSet<String>,
     /// Leases.
     pub leases: BTreeMap<String, Lease>,
@@ -73,9 +72,9 @@ pub struct StoreWorld {
     pub memos: BTreeMap<String, serde_json::Value>,
     /// Requests of people, oldest first, each with its run.
     pub requests: Vec<(RunId, Requested)>,
-    /// Until when the comments of each repo were heard.
+    /// Until when the comments of each repo were read.
     pub heard: BTreeMap<RepoName, At>,
-    /// The last note that a control plane runs.
+    /// The last heartbeat.
     pub beat: Option<At>,
 }
 
@@ -92,7 +91,7 @@ impl StoreWorld {
     }
 
     /// The requests to any run on an issue.
-    pub fn requests_on(&self, issue: &IssueRef) -> Vec<Asked> {
+    pub fn requests_on(&self, issue: &IssueRef) -> Vec<PersonRequest> {
         let runs = self.all();
         let of = |run: &RunId| runs.iter().any(|one| one.id == *run && one.issue == *issue);
         let on = self.requests.iter().filter(|(run, _)| of(run));
@@ -222,7 +221,7 @@ impl World {
         rows.enumerate().map(row).filter(|row| row.seq > after).collect()
     }
 
-    /// Everyone who holds a lease is gone, and is seen to be.
+    /// Everyone who holds a lease is dead, and known to be.
     pub fn bury(&mut self) {
         let owners = self.store.leases.values().map(|lease| lease.owner.clone());
         self.store.dead.extend(owners.collect::<Vec<_>>());
@@ -258,7 +257,7 @@ impl World {
         }
     }
 
-    /// Throws a switch, or lifts it.
+    /// Turns a switch on, or off.
     pub fn throw(&mut self, switch: &Switch, state: Option<&SwitchState>) {
         let switches = &mut self.store.switches;
         match switch {
@@ -308,7 +307,7 @@ impl World {
         true
     }
 
-    /// Somebody has heard of a freeze.
+    /// Somebody acknowledges a freeze.
     pub fn acknowledge(&mut self, repo: &RepoName, by: &Acknowledged) -> Option<Freeze> {
         let mut frozen = self.store.switches.frozen.iter_mut();
         let (_, freeze) = frozen.find(|(name, _)| name == repo)?;
@@ -325,7 +324,7 @@ impl World {
         Ok(self.store.switches.clone())
     }
 
-    /// What was spent, live runs' budgets included.
+    /// What was spent, including live runs' budgets.
     pub(crate) fn spent(&self) -> Spent {
         let mut spent = Spent::default();
         for run in self.store.all() {
@@ -339,8 +338,8 @@ impl World {
         spent
     }
 
-    /// Keeps a person's request; false where it is kept already.
-    pub fn ask(&mut self, run: RunId, asked: &Asked) -> bool {
+    /// Records a person's request; false if it is recorded already.
+    pub fn ask(&mut self, run: RunId, asked: &PersonRequest) -> bool {
         if self.store.requests.iter().any(|(_, other)| other.asked.id == asked.id) {
             return false;
         }
@@ -363,7 +362,7 @@ impl World {
     }
 }
 
-/// A record as whoever comes next will read it.
+/// A record as the next process will read it.
 fn read_back(run: &Run) -> PortResult<Run> {
     serde_json::from_str(&json(run)?).map_err(PortError::permanent)
 }

@@ -40,23 +40,23 @@ pub struct TrackerWorld {
     pub deleted: BTreeSet<IssueRef>,
     /// Repos whose tracker does not answer.
     pub mute: BTreeSet<RepoName>,
-    /// Repos whose tracker does not even fail: calls about them are not answered.
+    /// Repos whose tracker does not even fail: calls about them are never answered.
     pub hanging: BTreeSet<RepoName>,
     /// Repos that share an account with others, by its name; the others have one each.
     pub homes: BTreeMap<RepoName, String>,
-    /// Repos whose account is answered nothing before a time, and told so.
+    /// Repos whose account gets no answer before a time, and is told so.
     pub limited: BTreeMap<RepoName, At>,
     /// The issues as a late replica has them.
     pub replica: BTreeMap<IssueRef, IssueRecord>,
     /// How far the trackers' clock is ahead of ours.
     pub skew: SignedDuration,
-    /// Answers of many are given in another order, and each twice.
+    /// Whether reads of many are answered in another order, and each twice.
     pub(crate) twice: bool,
     comments: u64,
 }
 
 impl TrackerWorld {
-    /// The account by which `repo` is read.
+    /// The account that reads `repo`.
     pub fn home(&self, repo: &RepoName) -> String {
         self.homes.get(repo).cloned().unwrap_or_else(|| repo.to_string())
     }
@@ -67,13 +67,13 @@ pub fn person(id: &str) -> Actor {
     Actor { id: id.to_owned(), login: id.to_owned(), bot: false }
 }
 
-/// The account that the loop writes by.
+/// The account that the loop writes as.
 pub(crate) fn own() -> Actor {
     Actor { bot: true, ..person("afk") }
 }
 
 impl World {
-    /// Files an issue by `by`, with `labels` put on by them too.
+    /// Files an issue by `by`, with `labels` added by them too.
     pub fn file(&mut self, name: &str, body: &str, labels: &[&str], by: &str) -> IssueRef {
         let issue: IssueRef = match name.parse() {
             Ok(issue) => issue,
@@ -98,7 +98,7 @@ impl World {
         issue
     }
 
-    /// Puts a label on or takes it off; whether that changed anything.
+    /// Adds or removes a label; returns whether that changed anything.
     pub fn set_label(&mut self, issue: &IssueRef, label: &str, on: bool, by: &Actor) -> bool {
         let at = self.tracker_now();
         let Some(record) = self.tracker.issues.get_mut(issue) else { return false };
@@ -118,7 +118,7 @@ impl World {
         true
     }
 
-    /// Opens or closes an issue; whether that changed anything.
+    /// Opens or closes an issue; returns whether that changed anything.
     pub fn set_open(&mut self, issue: &IssueRef, open: bool, by: &Actor) -> bool {
         let at = self.tracker_now();
         let Some(record) = self.tracker.issues.get_mut(issue) else { return false };
@@ -146,12 +146,12 @@ impl World {
         self.agents.replica.clone_from(&self.agents.turns);
     }
 
-    /// Puts the late replica in the place of issues and turns, or back.
+    /// Swaps the late replica with issues and turns, or back.
     pub(crate) fn swap_stale(&mut self) {
         let settled = self.tracker_now().checked_sub(LAG).unwrap_or(self.now);
         for (issue, known) in &self.tracker.issues {
             let Some(late) = self.tracker.replica.get_mut(issue) else { continue };
-            // No loop can tell a comment that is shown later still from one that is not there.
+            // No loop can tell a comment that is shown even later from one that does not exist.
             let missing = known.comments.iter().filter(|comment| {
                 comment.at <= settled && !late.comments.iter().any(|one| one.id == comment.id)
             });
@@ -161,7 +161,7 @@ impl World {
         std::mem::swap(&mut self.agents.turns, &mut self.agents.replica);
     }
 
-    /// What a list is answered as.
+    /// The answer to a list.
     fn listed<T: Clone>(&self, mut all: Vec<T>) -> Vec<T> {
         if self.tracker.twice {
             all.reverse();
@@ -278,7 +278,7 @@ impl World {
         self.tracker.deleted.insert(issue.clone());
     }
 
-    /// The issue, where it exists and its tracker answers.
+    /// The issue, if it exists and its tracker answers.
     pub(crate) fn record(&mut self, issue: &IssueRef) -> PortResult<&mut IssueRecord> {
         self.tracker_answers(&issue.repo)?;
         if !self.tracker.issues.contains_key(issue) {
@@ -292,7 +292,7 @@ impl World {
         self.tracker.issues.get_mut(issue).ok_or_else(gone)
     }
 
-    /// What the trackers' clock says.
+    /// The time of the trackers' clock.
     fn tracker_now(&self) -> At {
         self.now.checked_add(self.tracker.skew).unwrap_or(self.now)
     }

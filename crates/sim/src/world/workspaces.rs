@@ -1,5 +1,5 @@
-//! The clones of runs as data: what an agent does in one, what is taken over of it,
-//! how it is reset and let go.
+//! The clones of runs as data: what an agent does in one, what is fetched from it, how it is reset
+//! and released.
 
 use std::collections::BTreeSet;
 

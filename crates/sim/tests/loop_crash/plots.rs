@@ -5,7 +5,7 @@ use afk_core::ask::Permissions;
 use afk_core::config::Policy;
 use afk_core::ids::Actor;
 use afk_core::plan::End;
-use afk_core::request::{Asked, Request};
+use afk_core::request::{PersonRequest, Request};
 use afk_core::run::TurnEnd;
 use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
@@ -118,7 +118,7 @@ pub(super) const TAKEN_BACK: Plot = Plot {
         if *done == 0 && !world.pulls.opened.is_empty() {
             let run = world.store.all().pop().expect("a run").id;
             let (by, at) = (person("ann"), world.now);
-            world.ask(run, &Asked { id: "stop".to_owned(), by, at, what: Request::Stop });
+            world.ask(run, &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop });
             *done = 1;
         }
     },
@@ -155,7 +155,7 @@ pub(super) const FAR_STOPPED: Plot = Plot {
         if *done == 0 && at_work(world) {
             let run = world.store.all().pop().expect("a run").id;
             let (by, at) = (person("ann"), world.now);
-            world.ask(run, &Asked { id: "stop".to_owned(), by, at, what: Request::Stop });
+            world.ask(run, &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop });
             *done = 1;
         }
     },
@@ -317,7 +317,7 @@ pub(super) const LET_GO: Plot = Plot {
         if *done == 0 && at_work(world) {
             let run = world.store.all().pop().expect("a run").id;
             let (by, at) = (person("ann"), world.now);
-            world.ask(run, &Asked { id: "stop".to_owned(), by, at, what: Request::Stop });
+            world.ask(run, &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop });
             *done = 1;
         }
     },

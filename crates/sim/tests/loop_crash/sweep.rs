@@ -115,13 +115,13 @@ fn settled(world: &World) -> bool {
 }
 
 /// How an undisturbed story went.
-pub(super) struct Told {
+pub(super) struct Baseline {
     pub(super) calls: Vec<&'static str>,
     outcome: Outcome,
 }
 
 /// Tells it undisturbed, and asserts that it ends as the plot says.
-pub(super) async fn undisturbed(plot: &Plot) -> Told {
+pub(super) async fn undisturbed(plot: &Plot) -> Baseline {
     let story = through(plot, &[]).await;
     story.sim.with(|world| {
         let text = format!("{}\n{}", plot.name, story_of(world));
@@ -136,7 +136,7 @@ pub(super) async fn undisturbed(plot: &Plot) -> Told {
             assert!(!outcome.open && outcome.labels.is_empty() && !outcome.unticked, "{text}");
             assert_eq!((outcome.workspaces, outcome.branches), (0, 0), "{text}");
         }
-        Told { calls: world.calls.clone(), outcome }
+        Baseline { calls: world.calls.clone(), outcome }
     })
 }
 
@@ -168,7 +168,7 @@ pub(super) async fn through(plot: &Plot, faults: &[Fault]) -> Story {
 }
 
 /// Asserts that the story with these faults ended as it does without.
-pub(super) fn assert_same(plot: &Plot, told: &Told, story: &Story, faults: &[Fault]) {
+pub(super) fn assert_same(plot: &Plot, told: &Baseline, story: &Story, faults: &[Fault]) {
     story.sim.with(|world| {
         let text = || {
             let faults: Vec<_> = faults.iter().map(|fault| name(world, *fault)).collect();

@@ -117,7 +117,7 @@ async fn a_run_that_is_over_frees_its_repo_and_stays_over() {
     admit(&store, 1, "o/a#1", &free()).await;
     store.commit(end(1, 1).await).await.unwrap();
     let again = store.commit(change(1, 2).await).await.unwrap_err();
-    assert!(again.chain().contains("live again: it is over"), "{again}");
+    assert!(again.chain().contains("live again: it has ended"), "{again}");
     assert_eq!(admit(&store, 2, "o/a#1", &free()).await, Admission::Admitted);
     let live: Vec<_> = store.live().await.unwrap().iter().map(|one| one.run.id).collect();
     assert_eq!(live, [run_id(2)]);

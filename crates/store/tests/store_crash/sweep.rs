@@ -49,7 +49,7 @@ pub(crate) struct Outcome {
 }
 
 /// A story that was told undisturbed.
-pub(crate) struct Told {
+pub(crate) struct Baseline {
     outcome: Outcome,
     pub(crate) calls: Vec<Called>,
     /// When its process might have died, and what people had done by then.
@@ -59,7 +59,7 @@ pub(crate) struct Told {
 }
 
 /// Tells it undisturbed, and asserts that it ends as the plot says.
-pub(crate) async fn undisturbed(plot: &Plot) -> Told {
+pub(crate) async fn undisturbed(plot: &Plot) -> Baseline {
     let sim = Story::new().with_issue((plot.scripts)()).configure(plot.configure).sim;
     let process = Process::start(&Files::fresh().await, &sim, true).await;
     let mut moments = process.work(plot, 0).await;
@@ -73,7 +73,7 @@ pub(crate) async fn undisturbed(plot: &Plot) -> Told {
     let counted = (outcome.comments, outcome.commits, outcome.turns, outcome.alive);
     assert_eq!(counted, (1, 1 + plot.landings, plot.turns, 0), "{}\n{text}", plot.name);
     assert_eq!(outcome.faults, Vec::<String>::new(), "{}\n{text}", plot.name);
-    Told { outcome, calls, moments, log }
+    Baseline { outcome, calls, moments, log }
 }
 
 /// One story a moment at which the process may die between its calls of the store.
@@ -92,7 +92,7 @@ pub(crate) async fn sweep(plot: &Plot) {
     println!("{}: {deaths} deaths between {calls} calls, each survived, {seconds:.1} s", plot.name);
 }
 
-impl Told {
+impl Baseline {
     /// Asserts that the story ends as it did, where its process died at this moment and
     /// another goes on from these files.
     pub(crate) async fn ends_the_same(

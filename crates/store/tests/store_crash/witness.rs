@@ -8,7 +8,7 @@ use std::time::Duration;
 use afk_core::freeze::Acknowledged;
 use afk_core::hold::HoldCause;
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
-use afk_core::request::Asked;
+use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
     Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow, LiveRun,
@@ -157,9 +157,9 @@ hand_on! {
     rung(id: &str, owner: &str, now: At) -> ();
     not_rung(id: &str, owner: &str, error: &str, again: Option<At>, now: At) -> ();
     spent(since: At) -> Spent;
-    ask(run: RunId, asked: &Asked) -> bool;
+    ask(run: RunId, asked: &PersonRequest) -> bool;
     requests(run: RunId) -> Vec<Requested>;
-    requests_on(issue: &IssueRef) -> Vec<Asked>;
+    requests_on(issue: &IssueRef) -> Vec<PersonRequest>;
     open_requests(after: u64) -> Vec<OpenRequest>;
     answer(id: &str, answer: &str, now: At) -> ();
     heard() -> BTreeMap<RepoName, At>;

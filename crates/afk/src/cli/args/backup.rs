@@ -1,16 +1,16 @@
-//! Where a backup goes.
+//! Options of `backup`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// The file, and whether one that is there may go.
+/// The file to write, and whether it may replace an existing one.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct BackupArgs {
     /// The file to write
     #[arg(value_name = "FILE")]
     pub(in crate::cli) file: PathBuf,
-    /// Replace a file that is there
+    /// Replace the file if it exists
     #[arg(long)]
     pub(in crate::cli) force: bool,
 }

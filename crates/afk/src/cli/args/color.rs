@@ -7,7 +7,7 @@ use clap::ValueEnum;
 /// When to use colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(in crate::cli) enum ColorChoice {
-    /// On a terminal that did not ask for none.
+    /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
     /// Always.
@@ -17,7 +17,7 @@ pub(in crate::cli) enum ColorChoice {
 }
 
 impl ColorChoice {
-    /// Whether a handle gets colour; `terminal` says whether it is one.
+    /// Whether to colour a stream; `terminal` says whether it is a terminal.
     pub(in crate::cli) fn wanted(
         self,
         terminal: bool,

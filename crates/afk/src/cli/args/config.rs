@@ -7,15 +7,14 @@ use super::examples;
 /// Commands on the configuration.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(in crate::cli) enum ConfigCommand {
-    /// Say everything that is wrong with the configuration, and where
+    /// Report everything that is wrong with the configuration, and where
     ///
-    /// Reads the file and the variables as every command does. Ends with 2 when
-    /// something is wrong.
+    /// Reads the file and the variables as every command does. Exits with 2 if something is wrong.
     #[command(after_help = examples::CONFIG_CHECK)]
     Check,
     /// Print the JSON Schema of the configuration file
     #[command(after_help = examples::CONFIG_SCHEMA)]
     Schema,
-    /// Print which file is read, or would be made
+    /// Print the path of the configuration file, or where it would be created
     Path,
 }

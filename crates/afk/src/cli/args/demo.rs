@@ -15,7 +15,7 @@ pub(in crate::cli) struct DemoArgs {
     /// Who writes the code
     #[arg(long, value_enum, default_value = "scripted")]
     pub(in crate::cli) agent: DemoAgent,
-    /// Work in this folder, which must not exist yet, in place of a temporary one
+    /// Work in this folder, which must not exist yet, instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) keep: Option<PathBuf>,
 }
@@ -23,7 +23,7 @@ pub(in crate::cli) struct DemoArgs {
 /// Who writes the demo's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum DemoAgent {
-    /// A script that follows fixed steps and thinks nothing
+    /// A script with fixed steps, no model
     Scripted,
     /// The Claude CLI of this machine, signed in
     Claude,

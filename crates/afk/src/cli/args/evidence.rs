@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::examples;
 
-/// The run, or what is done with a kept bundle.
+/// The run, or a command on a kept bundle.
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(in crate::cli) struct EvidenceArgs {
@@ -20,32 +20,31 @@ pub(in crate::cli) struct EvidenceArgs {
 /// Commands on kept bundles.
 #[derive(Debug, Clone, Subcommand)]
 pub(in crate::cli) enum EvidenceCommand {
-    /// Check that a kept bundle is whole, and was not edited
+    /// Check that a kept bundle is complete and unedited
     ///
-    /// Bundles are written when a run settles, as `evidence/RUN.json` in the data folder,
-    /// with the journal that they were made of. What exists as a path is taken as a file;
-    /// a run or an issue stands for the file that the data folder has. Checks that its rows hang together by their hashes, that each
-    /// statement is what this binary makes of the rows, and that the text is as it is
-    /// written; then, where they lie where the data folder has them, the Markdown beside it
-    /// and the digests of the kept transcripts. Names each row and field that differs. Ends
-    /// with 0 when it is sound, with 1 when not, with 2 when it cannot be read, as where it
-    /// is torn.
+    /// A bundle is written when a run settles, as `evidence/RUN.json` in the data folder, together
+    /// with its journal. An argument that exists as a path is read as a file; otherwise it is a run
+    /// or an issue, whose bundle is looked up in the data folder. Checks that the journal's rows
+    /// are linked by their hashes, that each statement follows from the rows, and that the text
+    /// matches; then the Markdown beside it and the digests of the kept transcripts, where those
+    /// exist. Names each row and field that differs. Exits with 0 if it is sound, 1 if not, 2 if it
+    /// cannot be read.
     ///
-    /// It cannot tell a bundle that somebody made anew as a whole, rows, hashes and all,
-    /// from the one that was kept, unless the last hash is known from elsewhere: note the
-    /// one that this prints, and give it as `--head`. Nor does it say that what was
-    /// recorded is true, or that this binary would decide the same: that is `afk replay`.
+    /// A bundle that somebody rewrote as a whole, rows and hashes included, can only be detected if
+    /// the last hash is known from elsewhere: note the one that this command prints, and give it as
+    /// `--head`. The check does not show that what was recorded is true, or that this binary would
+    /// decide the same; for the latter use `afk replay`.
     #[command(after_help = examples::EVIDENCE_VERIFY)]
     Verify(VerifyArgs),
 }
 
-/// The bundle, and what is known of it.
+/// The bundle, and the hash that it must end with.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct VerifyArgs {
     /// The bundle's JSON file, or the run or its issue
     #[arg(value_name = "FILE|RUN|OWNER/REPO#N")]
     pub(in crate::cli) bundle: PathBuf,
-    /// The hash that its journal must end with, where it is known from elsewhere
+    /// The hash that its journal must end with, if known from elsewhere
     #[arg(long, value_name = "HASH")]
     pub(in crate::cli) head: Option<String>,
 }

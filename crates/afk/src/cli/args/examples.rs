@@ -1,4 +1,4 @@
-//! What stands under the help of each command.
+//! The examples under the help of each command.
 
 use super::super::exit;
 

@@ -7,7 +7,7 @@ use super::examples;
 /// Commands of the local tracker.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum IssueCommand {
-    /// Make an issue, and print its name
+    /// Create an issue and print its name
     #[command(after_help = examples::ISSUE_NEW)]
     New {
         /// The repository
@@ -17,10 +17,10 @@ pub(crate) enum IssueCommand {
         title: String,
         #[command(flatten)]
         text: IssueText,
-        /// Put this label on; may be given again
+        /// Add this label; may be repeated
         #[arg(long, value_name = "LABEL")]
         label: Vec<String>,
-        /// Put the ready label on: the loop may take it
+        /// Add the ready label: the loop may take the issue
         #[arg(long)]
         ready: bool,
         #[command(flatten)]
@@ -28,24 +28,24 @@ pub(crate) enum IssueCommand {
     },
     /// List issues
     List {
-        /// Only those of this repository
+        /// Only issues of this repository
         #[arg(value_name = "OWNER/NAME")]
         repo: Option<String>,
-        /// Only those with this label
+        /// Only issues with this label
         #[arg(long, value_name = "LABEL")]
         label: Option<String>,
-        /// Closed ones too
+        /// Include closed issues
         #[arg(long)]
         all: bool,
     },
     /// Show one issue with its events and comments
     Show(Which),
-    /// Put a label on
+    /// Add a label
     #[command(after_help = examples::ISSUE_LABEL)]
     Label {
         #[command(flatten)]
         which: Which,
-        /// The label; the ready label where none is named
+        /// The label [default: the ready label]
         label: Option<String>,
         #[command(flatten)]
         who: Who,
@@ -54,15 +54,14 @@ pub(crate) enum IssueCommand {
     Unlabel {
         #[command(flatten)]
         which: Which,
-        /// The label; the ready label where none is named
+        /// The label [default: the ready label]
         label: Option<String>,
         #[command(flatten)]
         who: Who,
     },
-    /// Change title or body
+    /// Change the title or body
     ///
-    /// An edit after the release makes the release count no more, unless the editor is
-    /// trusted too.
+    /// An edit by somebody untrusted after the release revokes the release.
     Edit {
         #[command(flatten)]
         which: Which,
@@ -83,14 +82,14 @@ pub(crate) enum IssueCommand {
         #[command(flatten)]
         who: Who,
     },
-    /// Close an issue; a run on it is cancelled
+    /// Close an issue; cancels its run
     Close {
         #[command(flatten)]
         which: Which,
         #[command(flatten)]
         who: Who,
     },
-    /// Open an issue again
+    /// Reopen an issue
     Reopen {
         #[command(flatten)]
         which: Which,
@@ -99,7 +98,7 @@ pub(crate) enum IssueCommand {
     },
 }
 
-/// Which issue.
+/// An issue's name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Which {
     /// The issue
@@ -107,10 +106,10 @@ pub(crate) struct Which {
     pub(crate) issue: String,
 }
 
-/// Who does it.
+/// Who acts.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Who {
-    /// Do it as another account of this tracker, to see what the gates make of it
+    /// Act as another account of this tracker, to see how the gates respond
     #[arg(long = "as", value_name = "NAME")]
     pub(crate) name: Option<String>,
 }

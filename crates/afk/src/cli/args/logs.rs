@@ -1,4 +1,4 @@
-//! What can be asked of a run's transcript.
+//! Options of `logs`.
 
 use clap::Args;
 
@@ -8,10 +8,10 @@ pub(in crate::cli) struct LogsArgs {
     /// The run or its issue
     #[arg(value_name = "RUN|OWNER/REPO#N")]
     pub(in crate::cli) run: String,
-    /// Go on until the run is settled, over later turns
+    /// Follow the run over later turns until it is settled
     #[arg(short, long)]
     pub(in crate::cli) follow: bool,
-    /// This turn alone
+    /// Only this turn
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(in crate::cli) turn: Option<u32>,
 }

@@ -5,16 +5,16 @@ use clap::{Args, ValueEnum};
 /// How the daemon logs.
 #[derive(Debug, Clone, Copy, Args)]
 pub(in crate::cli) struct ServeArgs {
-    /// How log lines look: `json` unless standard output is a terminal
+    /// Format of log lines: `json` unless standard output is a terminal
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(in crate::cli) log_format: Option<LogFormat>,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum LogFormat {
-    /// One JSON object a line, for collectors
+    /// One JSON object a line, for log collectors
     Json,
-    /// Words, for people
+    /// Text, for people
     Text,
 }

@@ -1,4 +1,4 @@
-//! `backup`: a copy of the store, and what it is not.
+//! `backup`: copies the store, and lists what the copy does not contain.
 
 use serde_json::json;
 
@@ -7,11 +7,11 @@ use crate::cli::args::BackupArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::words::count;
 
-/// What else a machine would need, and where it is.
+/// What a restore on another machine needs beside the copy, and where it is.
 const WITHOUT: [&str; 4] = [
     "the configuration and the secrets that it names",
     "mirrors, workspaces and caches (work/)",
-    "evidence bundles as files (evidence/); what they are made of is in the store",
+    "evidence bundles as files (evidence/); the store can regenerate them",
     "transcripts (transcripts/, and work/ of runs whose workspace is kept)",
 ];
 
@@ -28,7 +28,7 @@ pub(super) async fn run(context: &Context<'_>, args: &BackupArgs) -> Answer {
         let (store, file) = (operator.store.path().display(), args.file.display());
         let without = WITHOUT.join("\n  ");
         let size = count(bytes);
-        format!("{store} is copied to {file}, {size} bytes\nnot in it:\n  {without}")
+        format!("copied {store} to {file}, {size} bytes\nnot included:\n  {without}")
     })?;
     operator.store.close().await;
     Ok(Exit::Done)

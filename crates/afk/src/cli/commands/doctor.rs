@@ -1,4 +1,4 @@
-//! `doctor`: what is found, and how to mend it.
+//! `doctor`: shows what was found, and how to fix it.
 
 use afk_app::doctor::{State, examine};
 

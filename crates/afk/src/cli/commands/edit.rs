@@ -1,7 +1,6 @@
 //! A person's edits of the configuration file: arm, disarm, enroll, unenroll.
 //!
-//! The file alone is changed; what is in force may differ where a variable says
-//! otherwise, and then that is said.
+//! Only the file is changed. Where a variable overrides it, a remark says so.
 
 use std::path::{Path, PathBuf};
 
@@ -26,7 +25,7 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
     if let Some(config) = &config {
         if config.policy.kill_switch != on {
             context.out.note(format!(
-                "AFK_KILL_SWITCH says otherwise and wins: the kill switch stays {}",
+                "AFK_KILL_SWITCH overrides the file: the kill switch stays {}",
                 if config.policy.kill_switch { "on" } else { "off" }
             ));
         } else if !on && config.policy.allowlist.is_empty() {
@@ -44,7 +43,7 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     let edited = match (&args.remote, &args.verify) {
         (Some(_), Some(_)) if known == Some(true) => {
             return Err(Error::invalid(format!(
-                "{repo} is configured already: leave --remote and --verify out, or edit {}",
+                "{repo} is already configured: omit --remote and --verify, or edit {}",
                 path.display()
             )));
         }
@@ -57,7 +56,7 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
                 .map_err(|error| Error::invalid(format!("--remote: {}", error.reason())))?;
             edit::enroll_new(&path, &repo, &NewRepo { remote, verify, ci })?
         }
-        // A list that names a repo without a table makes the whole file unusable.
+        // A listed repo without a table would make the whole file invalid.
         _ if known == Some(false) => {
             let why = if path.exists() {
                 format!("{} has no table for it", path.display())
@@ -91,7 +90,7 @@ pub(super) fn unenroll(context: &Context<'_>, text: &str) -> Answer {
     }
     let config = in_force(context);
     if config.as_ref().is_some_and(|config| config.policy.allowlist.contains(&repo)) {
-        context.out.note(format!("AFK_ALLOWLIST still names {repo}, and wins"));
+        context.out.note(format!("AFK_ALLOWLIST overrides the file and still names {repo}"));
     }
     done(context, &path, edited, config.as_ref(), &format!("{repo} is not enrolled"))
 }
@@ -115,7 +114,7 @@ fn done(
     Ok(Exit::Done)
 }
 
-/// The file to edit: the one that is read, else the one to be made.
+/// The file to edit: the one that is read, or the one to create.
 fn file(context: &Context<'_>) -> PathBuf {
     let made = || default_file(context.config(), |name| std::env::var_os(name), &current_dir());
     sources(context.config()).file.unwrap_or_else(made)
@@ -129,11 +128,11 @@ fn holders(context: &Context<'_>, path: &Path, repo: &RepoName) -> Vec<PathBuf> 
     files.filter(|file| edit::lists(file, repo)).collect()
 }
 
-/// The configuration as it is read now; none where something is wrong with it,
-/// which is no reason not to mend the file.
+/// The configuration as it is read now. None if it is invalid, which must not keep anybody from
+/// fixing the file.
 fn in_force(context: &Context<'_>) -> Option<Config> {
     let mut sources = sources(context.config());
-    // A named file that is to be made reads as an empty one.
+    // A named file that does not exist yet reads as an empty one.
     sources.file = sources.file.filter(|path| path.exists());
     match load::<Config>(&sources) {
         Ok(Loaded { config, mistyped, .. }) => {
@@ -151,16 +150,16 @@ fn named(text: &str, config: Option<&Config>) -> Answer<RepoName> {
     repo(text, config.unwrap_or(&Config::default()))
 }
 
-/// A command as it is typed: a TOML list of words, or words between blanks.
+/// A command as typed: a TOML list of words, or words separated by blanks.
 fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
     let wrong = |why: &str| Error::invalid(format!("{flag} {text:?} {why}"));
     let words: Vec<String> = if text.trim_start().starts_with('[') {
         let list: toml::Value = text.trim().parse().map_err(|_| wrong("is not a TOML list"))?;
-        list.try_into().map_err(|_| wrong("is not a list of texts"))?
+        list.try_into().map_err(|_| wrong("is not a list of strings"))?
     } else if text.contains(['\'', '"', '\\', '$', '|', ';', '&', '>', '<']) {
-        // No shell reads it, so its signs would reach the program as they are.
+        // No shell reads it, so these characters would reach the program unchanged.
         return Err(wrong(
-            "has shell signs, and no shell reads it: give a TOML list such as \
+            "has shell syntax, but no shell will read it: give a TOML list such as \
              '[\"sh\", \"-c\", \"a && b\"]'",
         ));
     } else {
@@ -172,7 +171,7 @@ fn command(flag: &str, text: &str) -> Answer<Vec<String>> {
     Ok(words)
 }
 
-/// A path as it is from everywhere; a URL stays.
+/// An absolute path; a URL is left as it is.
 fn absolute(remote: &str) -> String {
     let path = Path::new(remote);
     let full = if path.exists() { path.canonicalize().ok() } else { None };

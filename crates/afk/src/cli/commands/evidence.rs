@@ -1,5 +1,5 @@
-//! `evidence`: the bundle that was kept when the run settled, as it is kept; of a run that
-//! has none, what its record comes to under the configuration of now.
+//! `evidence`: shows the bundle that was kept when the run settled. Without one, computes it from
+//! the run's record under the current configuration.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     Ok(ended)
 }
 
-/// The whole file, where it is not larger than any bundle.
+/// The whole file, unless it is larger than any bundle can be.
 pub(super) fn read(file: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(file)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
@@ -68,7 +68,7 @@ fn computed(context: &Context<'_>, operator: &Operator, run: &Run) -> Answer {
     context.out.result(&evidence, |_| printable(&evidence.to_markdown()))?;
     if operator.trouble.is_some() {
         context.out.warn(
-            "whether this is complete cannot be told: no bundle is kept of this run, and the \
+            "this may be incomplete: no bundle of this run is kept, and the \
              configuration, which names the stages, is not good",
         );
         return Ok(Exit::Usage);

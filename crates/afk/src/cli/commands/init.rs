@@ -1,4 +1,4 @@
-//! `init`: looks at what is here and writes a first configuration.
+//! `init`: inspects the current folder and writes a first configuration.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -19,11 +19,11 @@ use super::Context;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::{current_dir, sources};
 
-/// How much of a project's file is read.
+/// Maximum number of bytes read of a project's file.
 const FILE: usize = 256 << 10;
-/// Names in a folder that are looked at.
+/// Maximum number of names read in a folder.
 const NAMES: usize = 5_000;
-/// Folders whose programs every box shows.
+/// Folders that every sandbox shows.
 const SHOWN: [&str; 4] = ["/usr/local/bin", "/usr/bin", "/bin", "/sbin"];
 
 pub(super) async fn run(context: &Context<'_>, print: bool) -> Answer {
@@ -63,9 +63,10 @@ pub(super) async fn run(context: &Context<'_>, print: bool) -> Answer {
     Ok(Exit::Done)
 }
 
-/// Why nothing is written, and what to do in place of it.
+/// Why nothing is written, and what to do instead.
 fn taken(path: &Path, repo: Option<&FoundRepo>) -> String {
-    let there = format!("{} is there already, and `afk init` changes no file", path.display());
+    let there =
+        format!("{} exists already, and `afk init` never overwrites a file", path.display());
     let quoted = |words: &[String]| {
         let words: toml_edit::Array = words.iter().collect();
         format!("'{}'", toml_edit::Value::from(words).to_string().trim())
@@ -76,8 +77,8 @@ fn taken(path: &Path, repo: Option<&FoundRepo>) -> String {
         Some(format!("afk enroll {} --remote {remote} --verify {verify} --ci {ci}", repo.name))
     });
     let how = match enroll {
-        Some(enroll) => format!("what it would add, `enroll` adds:\n\n    {enroll}"),
-        None => "`afk init --print` shows what it would have written".to_owned(),
+        Some(enroll) => format!("to add this repository to it:\n\n    {enroll}"),
+        None => "to see what would have been written: `afk init --print`".to_owned(),
     };
     format!("{there}; {how}")
 }
@@ -88,7 +89,7 @@ fn write(path: &Path, text: &str) -> Answer<()> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }
-    // Whoever makes it between our look and here keeps theirs.
+    // Fails if somebody created the file since we looked.
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
@@ -114,7 +115,7 @@ async fn repository(top: &Path) -> Option<FoundRepo> {
     let remote = ask("git", &["config", "--get", "remote.origin.url"], top).await;
     let remote = remote.map(|remote| absolute(top, remote));
     let name = name_of(remote.as_deref(), top)?;
-    // One that holds a token, or that git cannot take, would make the file unusable.
+    // A URL with a token, or one that git cannot use, would make the file invalid.
     let remote = remote.filter(|remote| RemoteUrl::parse(remote).is_ok());
     let proposal = proposal(&files(top));
     let mut read = Vec::new();
@@ -128,7 +129,7 @@ async fn repository(top: &Path) -> Option<FoundRepo> {
     Some(FoundRepo { name, remote, proposal, read })
 }
 
-/// A path of this machine is written whole, since afk runs anywhere.
+/// A local path is written as absolute, because afk may run from any folder.
 fn absolute(top: &Path, remote: String) -> String {
     if remote.contains(':') {
         return remote;
@@ -137,7 +138,7 @@ fn absolute(top: &Path, remote: String) -> String {
     path.canonicalize().unwrap_or(path).display().to_string()
 }
 
-/// The names in the folder, with the contents that tell something.
+/// The names in the folder, with the contents of the files that identify a kind of project.
 fn files(top: &Path) -> BTreeMap<String, String> {
     use std::io::Read as _;
     let Ok(entries) = std::fs::read_dir(top) else { return BTreeMap::new() };
@@ -146,7 +147,7 @@ fn files(top: &Path) -> BTreeMap<String, String> {
         let mut bytes = Vec::new();
         let plain = READ.contains(&name.as_str()) && top.join(&name).is_file();
         if plain && let Ok(file) = std::fs::File::open(top.join(&name)) {
-            // What cannot be read tells nothing.
+            // A file that cannot be read identifies nothing.
             let _ = file.take(FILE as u64).read_to_end(&mut bytes);
         }
         (name, String::from_utf8_lossy(&bytes).into_owned())
@@ -154,7 +155,7 @@ fn files(top: &Path) -> BTreeMap<String, String> {
     names.map(content).collect()
 }
 
-/// The folder that a box must be shown for `program`; none where it sees it anyway.
+/// The folder that must be added to `read` for `program`; none if the sandbox shows it anyway.
 async fn toolchain(program: &str, top: &Path) -> Option<PathBuf> {
     let file = on_path(program)?;
     let folder = file.parent()?;
@@ -162,7 +163,7 @@ async fn toolchain(program: &str, top: &Path) -> Option<PathBuf> {
         return None;
     }
     if program == "cargo" {
-        // What rustup puts on the path is a door to the toolchain, not the toolchain.
+        // What rustup puts on the path is a proxy, not the toolchain.
         let root = ask("rustc", &["--print", "sysroot"], top).await.map(PathBuf::from);
         return root.filter(|root| !root.starts_with("/usr"));
     }

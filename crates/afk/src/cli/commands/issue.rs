@@ -1,4 +1,4 @@
-//! The local tracker.
+//! `issue`: the local tracker.
 
 use std::io::Read;
 
@@ -15,7 +15,7 @@ use crate::cli::exit::{Answer, Exit};
 use crate::cli::render;
 use crate::cli::sources::now;
 
-/// A body or comment is at most this long; the tracker has its own bound below.
+/// Maximum length of a body or comment; the tracker has its own limit below this one.
 const MAX_TEXT: u64 = 2 * 1024 * 1024;
 
 pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer {
@@ -30,7 +30,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             if ready {
                 label.push(operator.config.policy.ready_label.clone());
             }
-            // All of it is looked at before anything is made.
+            // All input is validated before anything is created.
             for name in &label {
                 check_label(name)?;
             }
@@ -65,14 +65,14 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let label = label.unwrap_or_else(|| operator.config.policy.ready_label.clone());
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.label(&issue, &label, &actor, now()).await?;
-            told(context, &issue, changed, &format!("has {label} now"), "had it already")?;
+            told(context, &issue, changed, &format!("now has {label}"), "already had it")?;
         }
         IssueCommand::Unlabel { which, label, who } => {
             let issue = operator.issue(&which.issue)?;
             let label = label.unwrap_or_else(|| operator.config.policy.ready_label.clone());
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.unlabel(&issue, &label, &actor, now()).await?;
-            told(context, &issue, changed, &format!("has {label} no more"), "did not have it")?;
+            told(context, &issue, changed, &format!("no longer has {label}"), "did not have it")?;
         }
         IssueCommand::Edit { which, title, text, who } => {
             let issue = operator.issue(&which.issue)?;
@@ -85,7 +85,7 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let actor = actor(&operator, who.name.as_deref())?;
             let (title, body) = (title.as_deref(), body.as_deref());
             let changed = tracker.edit(&issue, title, body, &actor, now()).await?;
-            told(context, &issue, changed, "is changed", "said so already")?;
+            told(context, &issue, changed, "is changed", "is unchanged")?;
         }
         IssueCommand::Comment { which, text, who } => {
             let issue = operator.issue(&which.issue)?;
@@ -93,19 +93,19 @@ pub(super) async fn run(context: &Context<'_>, command: IssueCommand) -> Answer 
             let actor = actor(&operator, who.name.as_deref())?;
             let id = tracker.comment(&issue, &text, &actor, now()).await?;
             let document = json!({ "issue": issue, "comment": id });
-            out.result(&document, |_| format!("{issue} has comment {id} now"))?;
+            out.result(&document, |_| format!("added comment {id} to {issue}"))?;
         }
         IssueCommand::Close { which, who } => {
             let issue = operator.issue(&which.issue)?;
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.close(&issue, &actor, now()).await?;
-            told(context, &issue, changed, "is closed", "was closed already")?;
+            told(context, &issue, changed, "is closed", "was already closed")?;
         }
         IssueCommand::Reopen { which, who } => {
             let issue = operator.issue(&which.issue)?;
             let actor = actor(&operator, who.name.as_deref())?;
             let changed = tracker.reopen(&issue, &actor, now()).await?;
-            told(context, &issue, changed, "is open again", "was open already")?;
+            told(context, &issue, changed, "is open again", "was already open")?;
         }
     }
     operator.store.close().await;
@@ -132,13 +132,13 @@ async fn find(tracker: &LocalTracker, issue: &IssueRef) -> Answer<Issue> {
     })
 }
 
-/// Who does it: the person at the keyboard, or the account they want to try.
+/// Who acts: the person at the keyboard, or the account given by `--as`.
 fn actor(operator: &Operator, name: Option<&str>) -> Answer<Actor> {
     let Some(name) = name else { return Ok(operator.person.clone()) };
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if name.is_empty() || name.len() > 60 || !name.bytes().all(plain) {
         return Err(Error::invalid(format!(
-            "{name:?} is not the name of an account: up to 60 letters, digits, dots, dashes and \
+            "{name:?} is not a valid account name: up to 60 letters, digits, dots, dashes and \
              underscores"
         )));
     }

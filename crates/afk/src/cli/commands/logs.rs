@@ -1,7 +1,7 @@
-//! A run's transcript, turn by turn, to its end so far or to the run's.
+//! `logs`: a run's transcript, turn by turn, optionally followed until the run is settled.
 //!
-//! Level-triggered: each look reads the run's record first and then what its turns have
-//! written, so that what a look finds of a turn that the record calls over is all of it.
+//! Level-triggered: each look reads the run's record first and then the transcripts, so a turn that
+//! the record calls over is read in full.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::Context;
 use crate::cli::args::LogsArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::out::Out;
-use crate::cli::render::{Told, turn_begun, turn_over};
+use crate::cli::render::{OpenTools, turn_begun, turn_over};
 use crate::cli::sources::sources;
 
-/// How often a followed run is looked at.
+/// How often a followed run is read.
 const BEAT: Duration = Duration::from_millis(250);
 
 pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context<'_>, args: &LogsArgs) -> Answer {
     let mut view = View::new(context.out, executor, args.turn);
     let shown = tokio::select! {
         shown = view.show(&operator, run.id, args.follow) => shown?,
-        // Nothing is held up by a reader that goes away.
+        // A reader that goes away must not hold anything up.
         Ok(()) = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
     };
     view.finish(&shown)?;
@@ -45,26 +45,26 @@ struct View<'a> {
     executor: &'a dyn Executor,
     /// This turn alone.
     only: Option<u32>,
-    /// The first turn that is not shown to its end.
+    /// The first turn that has not been shown to its end.
     next: u32,
     cursor: Cursor,
-    /// Turns with a transcript, and turns without.
+    /// Numbers of turns with and without a transcript.
     found: u32,
     gone: u32,
 }
 
-/// How far one turn is shown.
+/// How far one turn has been shown.
 #[derive(Default)]
 struct Cursor {
     begun: bool,
     there: bool,
     offset: u64,
-    /// The last byte ended a line.
+    /// Whether the last byte ended a line.
     whole: bool,
-    /// Bytes of it that were not kept.
+    /// Number of its bytes that were not kept.
     cut: u64,
     reader: Option<TurnReader>,
-    told: Told,
+    told: OpenTools,
 }
 
 impl<'a> View<'a> {
@@ -73,11 +73,12 @@ impl<'a> View<'a> {
         Self { out, executor, only, next: 1, cursor, found: 0, gone: 0 }
     }
 
-    /// Shows what there is, and with `follow` what comes; the run as it was seen last.
+    /// Shows what there is, and with `follow` what is added later; returns the run as last seen.
     async fn show(&mut self, operator: &Operator, id: RunId, follow: bool) -> Answer<Run> {
         loop {
             let stored = operator.store.load(id).await?;
-            let run = stored.ok_or_else(|| Error::invalid(format!("there is no run {id} here")))?;
+            let run = stored
+                .ok_or_else(|| Error::invalid(format!("there is no run {id} in this store")))?;
             let run = run.run;
             self.look(&run).await?;
             let whole = self.only.is_some_and(|only| self.next > only);
@@ -124,7 +125,9 @@ impl<'a> View<'a> {
             }
             let Some(kind) = AgentKind::named(&part.agent) else {
                 let agent = part.agent;
-                return Err(Error::failed(format!("lines of {agent} cannot be shown: add --json")));
+                return Err(Error::failed(format!(
+                    "the output of {agent} cannot be formatted: use --json"
+                )));
             };
             let reader = self.cursor.reader.get_or_insert_with(|| TurnReader::new(kind));
             let events = reader.feed(&part.bytes);
@@ -133,7 +136,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Shows how `turn` ended, after all that it wrote.
+    /// Shows how `turn` ended, after everything it wrote.
     fn end(&mut self, run: &Run, turn: &Turn) {
         let mut cursor = std::mem::take(&mut self.cursor);
         self.next = turn.n + 1;
@@ -143,7 +146,7 @@ impl<'a> View<'a> {
             self.gone += 1;
         }
         if self.out.json {
-            // The next turn's first line is not to stand on this one's last.
+            // The next turn must start on a new line.
             if cursor.offset > 0 && !cursor.whole {
                 self.out.raw(b"\n");
             }
@@ -155,7 +158,7 @@ impl<'a> View<'a> {
         self.out.say(turn_over(run, turn, cursor.there.then_some(cursor.cut), paint));
     }
 
-    /// What is left to say once nothing more is shown.
+    /// The closing remark, once there is nothing more to show.
     fn finish(&self, run: &Run) -> Answer<()> {
         let (id, issue) = (run.id, &run.issue);
         let turns = run.turn().map_or(0, |turn| turn.n);
@@ -164,13 +167,13 @@ impl<'a> View<'a> {
         }
         if self.gone > 0 && self.found == 0 && !self.cursor.there {
             return Err(Error::failed(format!(
-                "the transcript of run {id} on {issue} is kept no more: `afk evidence {id}` \
+                "the transcript of run {id} on {issue} is no longer kept: `afk evidence {id}` \
                      shows what it came to, `afk show {id}` its turns"
             )));
         }
         match (&run.conclusion, self.cursor.begun) {
-            _ if turns == 0 => self.out.note(format!("run {id} on {issue} has begun no turn")),
-            (None, true) => self.out.note("the turn is under way: -f follows it"),
+            _ if turns == 0 => self.out.note(format!("run {id} on {issue} has no turn yet")),
+            (None, true) => self.out.note("the turn is in progress: use -f to follow it"),
             (Some(_), true) | (_, false) => {}
         }
         Ok(())

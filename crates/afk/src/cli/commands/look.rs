@@ -1,4 +1,4 @@
-//! `status`, `show`, `runs`, `explain`: they read, and change nothing.
+//! `status`, `show`, `runs`, `explain`: read-only commands.
 
 use afk_app::operator::{configured, issue};
 use afk_app::views::{Explained, RunPage, RunView, Status};
@@ -37,11 +37,11 @@ pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) 
 pub(super) async fn show(context: &Context<'_>, text: &str) -> Answer {
     let operator = context.operator_to_look().await?;
     let run = operator.run(text).await?.run;
-    // The running turn is a bonus: a machine that cannot be asked keeps no record from being shown.
+    // The current turn is optional: the record is shown even if the machine cannot be queried.
     let app = match App::open_to_look(sources(context.config())).await {
         Ok(app) => Some(app),
         Err(error) => {
-            tracing::debug!(%error, "the running turn is not looked at");
+            tracing::debug!(%error, "the current turn cannot be read");
             None
         }
     };
@@ -60,15 +60,15 @@ pub(super) async fn explain(context: &Context<'_>, text: &str) -> Answer {
     Ok(if said.gates.eligible() { Exit::Done } else { Exit::Waiting })
 }
 
-/// Opens everything. Where the configuration is not good, what that does to the loop and
-/// how to mend it is said too.
+/// Opens everything. If the configuration is invalid, the error says what that means for the loop
+/// and how to fix it.
 async fn open(context: &Context<'_>) -> Answer<App> {
     App::open(sources(context.config())).await.map_err(|error| match error {
         AppError::Config(errors) => Error::invalid(format!(
-            "{errors}\nno gate is decided under a configuration that is not good, and pickup is \
-             paused: nothing new is dispatched until this is mended; an `afk serve` that runs \
-             goes on with its live runs under the last good configuration\n\
-             to mend it: change what is named above in the file until `afk config check` ends \
+            "{errors}\nno gate can be decided with an invalid configuration, and dispatch is \
+             paused: nothing new is dispatched until this is fixed; a running `afk serve` \
+             continues its live runs with the last valid configuration\n\
+             to fix it: correct what is named above in the file until `afk config check` exits \
              with 0, then explain again"
         )),
         other => other.into(),

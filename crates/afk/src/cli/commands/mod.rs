@@ -1,5 +1,5 @@
-//! What each command does. One file a family; each reads arguments, does one thing
-//! and hands a value to `out`.
+//! What each command does, one file for each family of commands. Each reads its arguments, calls
+//! `app`, and hands the result to `out`.
 
 mod backup;
 mod doctor;
@@ -29,25 +29,25 @@ use super::exit::Answer;
 use super::out::Out;
 use super::sources::sources;
 
-/// What every command is given.
+/// What every command gets.
 pub(super) struct Context<'a> {
     pub(super) global: &'a Global,
     pub(super) out: &'a Out,
 }
 
 impl Context<'_> {
-    /// The configuration file that was named.
+    /// The configuration file that was named on the command line.
     fn config(&self) -> Option<&std::path::Path> {
         self.global.config.as_deref()
     }
 
-    /// The person at the keyboard, under a good configuration.
+    /// The operator, who needs a valid configuration.
     async fn operator(&self) -> Answer<Operator> {
         Operator::open(sources(self.config())).await
     }
 
-    /// The same for who only looks, or stops things. A configuration that is not good is
-    /// said, with the store that is worked at instead.
+    /// The operator for commands that only read or stop things. If the configuration is invalid,
+    /// warns and names the store in use.
     async fn operator_to_look(&self) -> Answer<Operator> {
         let operator = Operator::open_to_look(sources(self.config())).await?;
         self.warn_of(operator.trouble.as_deref(), operator.store.path());
@@ -59,9 +59,9 @@ impl Context<'_> {
         if let Some(trouble) = trouble {
             let store = store.display();
             self.out.warn(&format!(
-                "the configuration is not good, and this is the store at {store}:\n{trouble}\n\
-                 pickup is paused: nothing new is dispatched until this is mended; an `afk serve` \
-                 that runs goes on with its live runs under the last good configuration"
+                "the configuration is invalid; using the store at {store}:\n{trouble}\n\
+                 dispatch is paused: nothing new is dispatched until this is fixed; an `afk serve` \
+                 that runs continues its live runs with the last valid configuration"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! `presence`: who works where.
+//! `presence`: where people and agents work.
 
 use afk_app::presence::{claim, list, release};
 use serde_json::json;
@@ -17,7 +17,7 @@ pub(super) async fn run(context: &Context<'_>, command: Option<PresenceCommand>)
             let all = list(store, now).await?;
             context.out.result(&all, |_| {
                 if all.is_empty() {
-                    return "nobody is anywhere".to_owned();
+                    return "nobody is present".to_owned();
                 }
                 let rows: Vec<_> = all
                     .iter()
@@ -41,14 +41,14 @@ pub(super) async fn run(context: &Context<'_>, command: Option<PresenceCommand>)
             context.out.result(&made, |_| {
                 let left = made.until.map(|until| duration(between(now, until)));
                 let (resource, left) = (line(&made.resource, 200), left.unwrap_or_default());
-                format!("you are at {resource} for {left}; nothing is held up by it")
+                format!("you claim {resource} for {left}; this holds up nothing")
             })?;
         }
         PresenceCommand::Release { resource } => {
             let ended = release(store, &resource, holder, now).await?;
             let document = json!({ "resource": resource, "holder": holder, "released": ended });
             context.out.result(&document, |_| {
-                let word = if ended { "you are no more at" } else { "you were not at" };
+                let word = if ended { "you no longer claim" } else { "you did not claim" };
                 format!("{word} {}", line(&resource, 200))
             })?;
         }

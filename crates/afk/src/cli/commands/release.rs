@@ -1,4 +1,4 @@
-//! `release`: an in-progress label comes off that no run of this store stands behind.
+//! `release`: takes off an in-progress label that no run of this store holds.
 
 use afk_app::operations::release_lock;
 
@@ -14,7 +14,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
         let (issue, label) = (&lock.issue, &lock.label);
         if lock.released {
             let by = &lock.by.login;
-            format!("{issue} has {label} no more, by {by}; `afk explain {issue}` shows its gates")
+            format!("{issue} no longer has {label}, taken off by {by}; `afk explain {issue}` shows its gates")
         } else {
             format!("{issue} does not have {label}: there is nothing to release")
         }

@@ -1,4 +1,4 @@
-//! `replay`: a run's journal through this binary's decisions. Reads only.
+//! `replay`: makes a run's decisions again from its journal. Only reads.
 
 use afk_app::views::ReplayPage;
 

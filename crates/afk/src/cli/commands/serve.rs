@@ -1,7 +1,7 @@
 //! `serve`: the daemon in the foreground, for systemd, containers and terminals.
 //!
-//! Its log lines are its output. SIGTERM and Ctrl-C stop it cleanly, a second one at once;
-//! SIGHUP reads the configuration again.
+//! Its log lines are its output. SIGTERM and Ctrl-C stop it cleanly, a second one at once; SIGHUP
+//! reloads the configuration.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::sources;
 
 pub(super) async fn serve(context: &Context<'_>) -> Answer {
-    // From here on no signal ends the process by itself.
+    // From here on no signal ends the process directly.
     let mut signals = Signals::new()?;
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
@@ -41,7 +41,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
         told = Some(exit);
-        tracing::info!("stopping: agents go on under their hosts, and are found again");
+        tracing::info!("stopping: agents go on under their hosts, and the next start finds them");
         shutdown.cancel();
     };
     app.store.close().await;
@@ -50,11 +50,11 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     Ok(told.unwrap_or(Exit::Done))
 }
 
-/// One line that says what is served, and how it stands.
+/// One line that says what is served and whether it is armed.
 async fn say_start(app: &App) {
     let config = app.config_path.as_ref().map(|path| path.display().to_string());
     let switches = app.engine.ports().store.switches().await;
-    // What cannot be read counts as thrown.
+    // A switch that cannot be read counts as on.
     let thrown = |on: fn(&afk_engine::ports::Switches) -> bool| switches.as_ref().map_or(true, on);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -74,11 +74,11 @@ async fn say_start(app: &App) {
     }
 }
 
-/// Has the configuration read again; what came of it is logged where it is read.
+/// Reloads the configuration; the result is logged by the loader.
 fn reload(settings: Arc<FileSettings>) {
     settings.ask_again();
     tokio::spawn(async move {
-        // Once to see how it is, and once more when it has rested.
+        // The first poll sees the change, the second that the file has rested.
         settings.current();
         tokio::time::sleep(RESTS).await;
         settings.current();

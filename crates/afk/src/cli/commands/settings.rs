@@ -13,22 +13,22 @@ use crate::cli::sources::{current_dir, sources};
 
 /// One problem or warning, as JSON.
 #[derive(Debug, Serialize)]
-struct Told {
-    /// The file, or none.
+struct ProblemJson {
+    /// The file, if it is in one.
     file: Option<String>,
-    /// From 1.
+    /// Counted from 1.
     line: Option<usize>,
-    /// From 1.
+    /// Counted from 1.
     column: Option<usize>,
-    /// The variable, or none.
+    /// The variable, if it is in one.
     variable: Option<String>,
     /// The dotted key.
     key: String,
-    /// What is wrong, and how to mend it.
+    /// What is wrong, and how to fix it.
     what: String,
 }
 
-impl From<&Problem> for Told {
+impl From<&Problem> for ProblemJson {
     fn from(problem: &Problem) -> Self {
         let (key, what) = (problem.key.clone(), problem.what.clone());
         let none = Self { file: None, line: None, column: None, variable: None, key, what };
@@ -67,7 +67,7 @@ fn path(context: &Context<'_>) -> Answer {
     let document = json!({ "path": shown.display().to_string(), "exists": exists });
     context.out.result(&document, |_| shown.display().to_string())?;
     if !exists {
-        context.out.note("there is no such file yet: `afk enroll` makes it");
+        context.out.note("this file does not exist yet: `afk enroll` creates it");
     }
     Ok(Exit::Done)
 }
@@ -84,7 +84,7 @@ fn check(context: &Context<'_>) -> Answer {
             (problems, warnings, Some(config))
         }
     };
-    let told = |list: &[Problem]| list.iter().map(Told::from).collect::<Vec<_>>();
+    let told = |list: &[Problem]| list.iter().map(ProblemJson::from).collect::<Vec<_>>();
     let good = problems.is_empty();
     let document = json!({
         "ok": good,
@@ -100,7 +100,7 @@ fn check(context: &Context<'_>) -> Answer {
         out.note(format!("{} {warning}", out.paint_err.warn("warning:")));
     }
     out.result(&document, |paint| {
-        let file = file.as_deref().unwrap_or("no file, the defaults");
+        let file = file.as_deref().unwrap_or("no file, using the defaults");
         let state = config.as_ref().map_or_else(String::new, |config| {
             let armed = if config.policy.kill_switch { "kill switch on" } else { "armed" };
             let (repos, listed) = (config.policy.repos.len(), config.policy.allowlist.len());

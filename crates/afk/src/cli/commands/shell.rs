@@ -1,4 +1,4 @@
-//! Completions and man pages, made of the same description as the parser.
+//! Completions and man pages, generated from the parser's own description.
 
 use std::io;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) fn man(out: &Out, dir: Option<&Path>) -> Answer {
     Ok(Exit::Done)
 }
 
-/// Writes the page of `command` and of everything under it.
+/// Writes the page of `command` and of all its subcommands.
 fn write(command: &clap::Command, name: &str, dir: &Path, written: &mut Vec<String>) -> Answer<()> {
     let path = dir.join(format!("{name}.1"));
     let shown = path.display().to_string();
@@ -44,7 +44,7 @@ fn write(command: &clap::Command, name: &str, dir: &Path, written: &mut Vec<Stri
 }
 
 fn page(command: clap::Command, name: &str) -> io::Result<String> {
-    // The synopsis shows the words that are typed, the title the name of the page.
+    // The synopsis shows the words to type, the title the name of the page.
     let command = command.bin_name(name.replace('-', " ")).display_name(name.to_owned());
     let command = command.after_long_help(None).after_help(None);
     let man = clap_mangen::Man::new(command).title(name.to_uppercase()).manual("afk");

@@ -1,4 +1,4 @@
-//! What a person asks of one run, and the release of an issue whose run has ended.
+//! A person's requests to one run, and the release of an issue whose run has ended.
 
 use afk_app::operations::{self, Retried, find_live};
 use afk_app::operator::Operator;
@@ -89,11 +89,11 @@ async fn make(
 async fn show(
     context: &Context<'_>,
     operator: &Operator,
-    requested: &operations::Requested,
+    requested: &operations::RequestMade,
 ) -> Answer {
     let (run, issue) = (requested.run, &requested.issue);
     context.out.result(requested, |_| {
-        format!("asked run {run} on {issue}; once it is carried out: {}", requested.expected)
+        format!("requested of run {run} on {issue}; once carried out: {}", requested.expected)
     })?;
     context.out.note(format!(
         "whoever works this store carries it out, `afk tick` at the latest; \

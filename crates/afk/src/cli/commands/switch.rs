@@ -1,4 +1,4 @@
-//! The switches of the store, thrown and lifted by a person.
+//! The switches of the store, turned on and off by a person.
 
 use afk_app::App;
 use afk_app::operations::{self, Acknowledged};
@@ -26,14 +26,16 @@ pub(super) async fn halt(context: &Context<'_>, why: &str) -> Answer {
     let stopped = match stop_all(context).await {
         Ok(stopped) => stopped,
         Err(error) => {
-            context.out.note(format!("agents and jobs were not told from here: {error}"));
+            context
+                .out
+                .note(format!("this command could not stop agents and jobs itself: {error}"));
             return say(context, &operator, "halted; whoever works this store stops its runs")
                 .await;
         }
     };
     let (runs, seconds) = (many(stopped.runs, "live run"), stopped.took.as_secs_f32());
     if stopped.alive.is_empty() {
-        let text = format!("halted; nothing of {runs} is alive after {seconds:.1} s");
+        let text = format!("halted; everything of {runs} had stopped after {seconds:.1} s");
         return say(context, &operator, &text).await;
     }
     let alive: Vec<&str> = stopped.alive.iter().map(JobKey::as_str).collect();
@@ -73,12 +75,14 @@ pub(super) async fn acknowledge(context: &Context<'_>, repo: &str) -> Answer {
     let repo = known(context, &operator, repo)?;
     let text = match operations::acknowledge(&operator, &repo, now()).await? {
         Acknowledged::NotFrozen => format!("{repo} is not frozen"),
-        Acknowledged::ByPerson => format!("{repo} was frozen by a person, which rings for nobody"),
+        Acknowledged::ByPerson => {
+            format!("{repo} was frozen by a person; such a freeze does not ring")
+        }
         Acknowledged::Before { by } => {
-            format!("{repo} was acknowledged before, by {}", line(&by, 40))
+            format!("{repo} was already acknowledged by {}", line(&by, 40))
         }
         Acknowledged::Now => {
-            format!("{repo} rings no more; it is frozen until `afk unfreeze {repo}`")
+            format!("{repo} no longer rings; it stays frozen until `afk unfreeze {repo}`")
         }
     };
     say(context, &operator, &text).await
@@ -88,12 +92,12 @@ pub(super) async fn unfreeze(context: &Context<'_>, repo: &str) -> Answer {
     let operator = context.operator().await?;
     let repo = operator.repo(repo)?;
     let frozen = operations::unfreeze(&operator, &repo, now()).await?;
-    let text = if frozen { "is frozen no more" } else { "was not frozen" };
+    let text = if frozen { "is no longer frozen" } else { "was not frozen" };
     say(context, &operator, &format!("{repo} {text}")).await
 }
 
-/// The repo as it was typed, with a remark where nobody configured it: a freeze of
-/// a name that was mistyped would hold nothing.
+/// The repo as typed, with a remark if it is not configured: a freeze under a mistyped name would
+/// hold nothing.
 fn known(context: &Context<'_>, operator: &Operator, repo: &str) -> Answer<RepoName> {
     let repo = operator.repo(repo)?;
     if !operator.config.policy.repos.contains_key(&repo) {
@@ -102,7 +106,7 @@ fn known(context: &Context<'_>, operator: &Operator, repo: &str) -> Answer<RepoN
     Ok(repo)
 }
 
-/// The switches as they stand now, after what was done.
+/// Prints the switches as they are now.
 async fn say(context: &Context<'_>, operator: &Operator, text: &str) -> Answer {
     let switches: Switches = operator.store.switches().await?;
     context.out.result(&json!({ "did": text, "switches": switches }), |_| text.to_owned())?;

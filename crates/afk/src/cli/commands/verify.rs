@@ -1,5 +1,5 @@
-//! `evidence verify`: a kept bundle, checked by itself. Reads the file, and what the data
-//! folder has beside it; store and configuration only where a run is named, to find its file.
+//! `evidence verify`: checks a kept bundle by itself. Reads the file and what lies beside it in the
+//! data folder; opens store and configuration only to find the file of a named run.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     let bytes = read(file).map_err(|error| {
         unread(match error.kind() {
             io::ErrorKind::NotFound => {
-                "is no file, and names no run (its id) or issue (owner/repo#7)".to_owned()
+                "is neither a file, nor a run's id, nor an issue (owner/repo#7)".to_owned()
             }
             _ => format!("cannot be read: {error}"),
         })
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     if let Some(known) = &args.head {
         let told = (head.as_ref() != Some(known))
             .then(|| format!("it is {}, not {known}", head.as_deref().unwrap_or("not there")));
-        checks.push(Check::of("its last hash is the one that is known", told));
+        checks.push(Check::of("its last hash is the given one", told));
     }
     checks.extend(markdown(file, &bundle));
     checks.extend(transcripts(file, bundle.evidence.run, &checked));
@@ -55,8 +55,8 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     Ok(if page.sound { Exit::Done } else { Exit::Failure })
 }
 
-/// The file that is meant: what exists as a path is one, and then nothing else is opened;
-/// what could name a run is its bundle in the data folder.
+/// The file that is meant: an existing path is used as it is, without opening anything else; a run
+/// or issue means its bundle in the data folder.
 async fn named(context: &Context<'_>, what: &Path) -> Answer<PathBuf> {
     let text = what.to_str().filter(|text| !what.exists() && may_name_a_run(text));
     let Some(text) = text else { return Ok(what.to_owned()) };
@@ -73,12 +73,12 @@ async fn named(context: &Context<'_>, what: &Path) -> Answer<PathBuf> {
     )))
 }
 
-/// Whether this is an issue, or a run's id or the beginning of one.
+/// Whether the argument looks like an issue, or a run's id or a prefix of one.
 fn may_name_a_run(text: &str) -> bool {
     text.contains('#') || text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
-/// What the file itself says, by what it was asked.
+/// The result for the file itself, by check.
 fn made(bundle: &Bundle, checked: &Checked) -> Vec<Check> {
     let (mut rows, mut statements, mut text) = (Vec::new(), Vec::new(), Vec::new());
     for flaw in &checked.flaws {
@@ -93,30 +93,30 @@ fn made(bundle: &Bundle, checked: &Checked) -> Vec<Check> {
     }
     let count = bundle.journal.as_ref().map_or(0, |journal| journal.rows.len());
     if checked.run.is_none() {
-        statements.push("nothing can be made of its rows".to_owned());
+        statements.push("its rows cannot be read".to_owned());
     }
     vec![
-        Check::of(format!("the {count} rows of its journal hang together"), rows),
-        Check::of("what it states is what the rows come to", statements),
-        Check::of("its text is as it is written", text),
+        Check::of(format!("the {count} rows of its journal are linked by their hashes"), rows),
+        Check::of("its statements follow from the rows", statements),
+        Check::of("its text matches", text),
     ]
 }
 
-/// The same for people, where it lies beside the file.
+/// The Markdown rendering, if it lies beside the file.
 fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
     let beside = file.with_extension("md");
-    let what = format!("{} says the same", beside.display());
+    let what = format!("{} matches", beside.display());
     match fs::read_to_string(&beside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Check::of(what, Some(format!("it cannot be read: {error}")))),
         Ok(text) => {
             let same = text == bundle.evidence.to_markdown();
-            Some(Check::of(what, (!same).then(|| "it says something else".to_owned())))
+            Some(Check::of(what, (!same).then(|| "it differs".to_owned())))
         }
     }
 }
 
-/// Each turn's transcript, where it is kept where the data folder has it.
+/// Each turn's transcript, if the data folder keeps it.
 fn transcripts(file: &Path, run: RunId, checked: &Checked) -> Vec<Check> {
     let folder =
         file.canonicalize().ok().and_then(|file| Some(file.parent()?.parent()?.to_owned()));
@@ -128,7 +128,7 @@ fn transcripts(file: &Path, run: RunId, checked: &Checked) -> Vec<Check> {
 fn transcript(kept: &Transcripts, run: RunId, n: u32, digest: &Digest) -> Check {
     let what = format!("the transcript of turn {n} is the one that was recorded");
     match kept.read(run, n) {
-        Ok(None) => Check::unknown(what, "it is not kept here"),
+        Ok(None) => Check::unknown(what, "it is not kept on this machine"),
         Err(error) => Check::of(what, Some(error.to_string())),
         Ok(Some((turn, _))) if turn.sha256 != *digest => {
             Check::of(what, Some(format!("its digest is {}, not {digest}", turn.sha256)))

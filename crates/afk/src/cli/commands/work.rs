@@ -1,4 +1,4 @@
-//! `run`, `tick`, `demo`: the engine at work in the foreground.
+//! `run`, `tick`, `demo`: the engine in the foreground.
 
 use afk_app::App;
 use afk_app::config::Config;
@@ -31,7 +31,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let interrupt = Interrupt::new()?;
     let run = match live_on(&app, &issue).await? {
         Some(run) => {
-            out.note(format!("{issue} has a live run; going on with it"));
+            out.note(format!("{issue} has a live run; continuing it"));
             run
         }
         None => match admit(context, &app, &issue).await? {
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     }
 }
 
-/// Refuses before anything is begun what could only fail on this machine.
+/// Refuses early what could only fail on this machine.
 async fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
     let missing = |error: PortError| Error::new(ErrorKind::Missing, error.chain());
     let ports = app.engine.ports();
@@ -73,7 +73,7 @@ async fn equipped(app: &App, repo: &RepoName) -> Answer<()> {
     ports.executor.ready(repo).await.map_err(missing)
 }
 
-/// The live run on the issue: one that was left, or that another process works.
+/// The live run on the issue, whether left over or worked by another process.
 async fn live_on(app: &App, issue: &IssueRef) -> Answer<Option<RunId>> {
     let filter = Filter {
         repo: Some(issue.repo.clone()),
@@ -149,7 +149,7 @@ pub(super) async fn tick(context: &Context<'_>, poll: bool, watch: bool) -> Answ
     Ok(if interrupted { Exit::Interrupted } else { Exit::Done })
 }
 
-/// Why the configuration lets nothing be dispatched, and how to change that.
+/// Why the configuration prevents any dispatch, and how to change that.
 pub(super) fn disarmed(config: &Config) -> Option<String> {
     let enroll = "the allowlist is empty (`afk enroll OWNER/NAME --remote … --verify …`)";
     let arm = "the kill switch is on (`afk arm`)";
@@ -187,7 +187,10 @@ fn summary(ticked: &Ticked) -> String {
     )];
     let Rung { not_rung, given_up, .. } = ticked.doorbells;
     if not_rung > 0 {
-        lines.push(format!("{} not rung, to be tried again", many(not_rung as usize, "doorbell")));
+        lines.push(format!(
+            "{} could not be rung and will be retried",
+            many(not_rung as usize, "doorbell")
+        ));
     }
     if given_up > 0 {
         let given_up = many(given_up as usize, "doorbell");
@@ -202,7 +205,7 @@ fn summary(ticked: &Ticked) -> String {
 pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let out = context.out;
     if context.global.config.is_some() {
-        return Err(Error::invalid("the demo has a configuration of its own: leave --config out"));
+        return Err(Error::invalid("the demo uses its own configuration: omit --config"));
     }
     let interrupt = Interrupt::new()?;
     let claude = args.agent == DemoAgent::Claude;
@@ -214,7 +217,7 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
         demo.folder.display()
     ));
     if !claude {
-        out.note("the agent is scripted: it follows fixed steps and thinks nothing");
+        out.note("the agent is a script with fixed steps; no model is called");
     }
     let token = interrupt.token();
     let watch = EngineWatch::new(demo.app.engine.clone(), None);
@@ -223,7 +226,7 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     let (report, interrupted) = interrupt.around(out, work).await;
     let report = report?;
     if out.json {
-        // One line, so that the last line of the output is all of it.
+        // A single line, so that the last line of the output is the whole report.
         out.say(serde_json::to_string(&report)?);
     } else {
         out.say(render::demo(&report, out.paint));

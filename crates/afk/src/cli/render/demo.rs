@@ -1,14 +1,14 @@
-//! What a demo came to.
+//! How a demo ended.
 
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{columns, printable};
 use crate::demo::{DemoReport, Outcome};
 
-/// The report, and where to look around.
+/// The report, and where to look next.
 pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
     let mark = paint.mark(if report.as_expected { Mark::Yes } else { Mark::No });
     let word = outcome(report.outcome);
-    let as_meant = if report.as_expected { "as it is meant to" } else { "not as it is meant to" };
+    let as_meant = if report.as_expected { "as intended" } else { "not as intended" };
     let scenario = report.scenario.name();
     let mut out = vec![
         format!("{mark} {}: {word}, {as_meant}", paint.strong(format!("scenario {scenario}"))),
@@ -25,7 +25,8 @@ pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
         row("attempts", report.attempts.to_string());
     }
     if let Some(seen) = &report.restart {
-        let agent = if seen.agent_went_on { "its agent went on" } else { "its agent ended too" };
+        let agent =
+            if seen.agent_went_on { "its agent kept working" } else { "its agent ended too" };
         row("killed", format!("control plane {} in mid-turn; {agent}", seen.killed));
         row("went on", format!("control plane {}", seen.went_on));
     }

@@ -1,14 +1,14 @@
-//! What the doctor found, by group, with the sentence that mends it.
+//! What the doctor found, by group, and how to fix it.
 
 use afk_app::doctor::{Finding, Report, State};
 
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{line, many};
 
-/// How wide the column of names is.
+/// Width of the column of names.
 const NAMES: usize = 12;
 
-/// The list, and a line that sums it up.
+/// The list, and a summary line.
 pub(crate) fn doctor(report: &Report, paint: Paint) -> String {
     let mut out: Vec<String> = Vec::new();
     let mut group = None;
@@ -26,7 +26,7 @@ pub(crate) fn doctor(report: &Report, paint: Paint) -> String {
     let count = |state| report.findings.iter().filter(|one| one.state == state).count();
     let (failures, warnings) = (count(State::Failure), count(State::Warning));
     out.push(match (failures, warnings) {
-        (0, 0) => paint.good("all is well"),
+        (0, 0) => paint.good("everything is in order"),
         (0, n) => format!("nothing fails, {}", many(n, "warning")),
         (n, 0) => paint.bad(many(n, "failure")),
         (n, m) => paint.bad(format!("{}, {}", many(n, "failure"), many(m, "warning"))),

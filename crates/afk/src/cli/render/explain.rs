@@ -5,7 +5,7 @@ use afk_core::gates::{Explanation, GateResult, GateVerdict};
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::line;
 
-/// The gates of one issue, a line each, and what its text hides.
+/// The gates of one issue, a line each, and the text that is hidden from the agent.
 pub(crate) fn explanation(said: &Explanation, title: &str, paint: Paint) -> String {
     let mut lines = vec![format!("{}  {}", paint.strong(&said.issue), line(title, 100))];
     lines.push(String::new());
@@ -14,7 +14,7 @@ pub(crate) fn explanation(said: &Explanation, title: &str, paint: Paint) -> Stri
     }
     if !said.dropped.is_empty() {
         lines.push(String::new());
-        lines.push(paint.warn("  Not shown to the agent, since no person saw it:"));
+        lines.push(paint.warn("  Not shown to the agent, because people cannot see it:"));
         lines.extend(
             said.dropped.iter().map(|dropped| format!("    {}", line(&dropped.to_string(), 160))),
         );
@@ -25,7 +25,7 @@ pub(crate) fn explanation(said: &Explanation, title: &str, paint: Paint) -> Stri
     let verdict = if !said.open {
         paint.warn("Closed: a closed issue is never dispatched.")
     } else if said.eligible() {
-        paint.good("It would be dispatched, were it first in the queue.")
+        paint.good("It would be dispatched if it were first in the queue.")
     } else {
         paint.warn(format!("Not dispatched: {}.", held(said)))
     };

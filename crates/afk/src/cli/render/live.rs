@@ -1,4 +1,4 @@
-//! Runs while they go on: a board for terminals, single lines for everything else.
+//! Live runs: a board for terminals, single lines elsewhere.
 
 use afk_app::views::{RunView, outcome};
 use afk_core::phase::Phase;
@@ -30,7 +30,7 @@ pub(crate) fn board(runs: &[RunView], width: usize, paint: Paint) -> String {
     lines.join("\n")
 }
 
-/// What of `now` is news after `before`: a line a change, none where nothing happened.
+/// What changed from `before` to `now`, a line for each change.
 pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
     let mut lines = Vec::new();
     let issue = &now.issue;
@@ -60,7 +60,7 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
         (old, Some(error)) if old.as_ref().is_none_or(|old| old.what != error.what) => {
             say(format!("held up: {}", line(&error.what, 300)));
         }
-        (Some(_), None) if now.outcome.is_none() => say("held up no more".to_owned()),
+        (Some(_), None) if now.outcome.is_none() => say("no longer held up".to_owned()),
         _ => {}
     }
     match (before.outcome, now.outcome) {
@@ -76,7 +76,7 @@ pub(crate) fn news(before: Option<&RunView>, now: &RunView) -> Vec<String> {
     lines
 }
 
-/// The checklist, a line a phase.
+/// The checklist, a line for each phase.
 pub(super) fn checklist(run: &RunView, paint: Paint) -> Vec<String> {
     let done = run.outcome == Some(End::Done);
     Phase::ALL

@@ -1,4 +1,4 @@
-//! A transcript as people read it: what the agent said, a line a tool call, and how each
+//! A transcript as people read it: what the agent said, a line for each tool call, and how each
 //! turn began and ended.
 
 use std::collections::BTreeMap;
@@ -12,17 +12,17 @@ use super::show::ended;
 use crate::cli::style::{Mark, Paint};
 use crate::cli::words::{between, count, duration, line, moment, printable};
 
-/// Tool calls under way that are known by name; an agent that opens more is shown without.
+/// Maximum number of open tool calls whose names are remembered; further ones are shown without.
 const MAX_OPEN: usize = 1024;
 
-/// What of one turn was told, so that a tool's end can name it.
+/// The open tool calls of one turn, so that a call's end can name it.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct OpenTools {
     open: BTreeMap<String, String>,
 }
 
-impl Told {
-    /// What an event says to a person; none where it says nothing new.
+impl OpenTools {
+    /// An event as a person reads it; none if it says nothing new.
     pub(crate) fn line(&mut self, event: &AgentEvent, paint: Paint) -> Option<String> {
         match event {
             AgentEvent::Started { model, version, .. } => {
@@ -49,19 +49,19 @@ impl Told {
             AgentEvent::Retrying { attempt, max, delay_ms, status } => {
                 let status = status.map(|status| format!(", it answered {status}"));
                 let status = status.unwrap_or_default();
-                let text = format!("  the model's API is asked again ({attempt}/{max})");
+                let text = format!("  the request to the model's API is retried ({attempt}/{max})");
                 Some(paint.warn(format!("{text} after {delay_ms} ms{status}")))
             }
             AgentEvent::PermissionDenied { tool } => {
                 let (mark, tool) = (paint.mark(Mark::No), line(tool, 60));
-                Some(format!("  {mark} {tool} was refused: it has no permission"))
+                Some(format!("  {mark} {tool} was refused permission"))
             }
             AgentEvent::UsageLimit { resets_at } => {
                 let until = resets_at.map(|at| format!(" until {}", moment(at)));
                 let until = until.unwrap_or_default();
                 Some(paint.warn(format!("  the usage limit is reached{until}")))
             }
-            // Told at the turn's end, from the run's record.
+            // Shown at the end of the turn, from the run's record.
             AgentEvent::Usage(_) | AgentEvent::Ended(_) => None,
         }
     }
@@ -73,12 +73,12 @@ pub(crate) fn turn_begun(turn: &Turn, paint: Paint) -> String {
     format!("{} {why}, {}", paint.strong(format!("Turn {n}:")), paint.faint(at))
 }
 
-/// How a turn ended, and what it took; `cut` says how many bytes of its transcript were not
-/// kept, and none that there is none.
+/// How a turn ended, and what it cost; `cut` is the number of bytes of its transcript that were not
+/// kept, none if there is no transcript.
 pub(crate) fn turn_over(run: &Run, turn: &Turn, cut: Option<u64>, paint: Paint) -> String {
     let Some(end) = &turn.ended else { return String::new() };
     let how = match &end.how {
-        // Its last words are the transcript's.
+        // Its last words are in the transcript already.
         TurnEnd::Finished { .. } if cut.is_some() => "finished".to_owned(),
         how => ended(how),
     };
@@ -100,7 +100,7 @@ pub(crate) fn turn_over(run: &Run, turn: &Turn, cut: Option<u64>, paint: Paint) 
             let text = format!("  {} bytes in the middle of it were not kept\n", count(bytes));
             paint.warn(text)
         }
-        None => paint.warn("  its transcript is kept no more\n"),
+        None => paint.warn("  its transcript is no longer kept\n"),
     };
     format!(
         "{gone}{} {how} {}\n\n",
@@ -153,7 +153,7 @@ mod tests {
         ];
         let run = samples::after(usize::MAX);
         let turn = &run.attempts[0].turns[0];
-        let mut told = Told::default();
+        let mut told = OpenTools::default();
         let lines = events.iter().filter_map(|event| told.line(event, Paint::PLAIN));
         let lines: Vec<String> = lines.collect();
         let shown = [

@@ -1,7 +1,7 @@
-//! What people read, as pure functions: equal values, equal text.
+//! What people read, as pure functions.
 //!
-//! Outside text passes [`super::words::line`] or [`super::words::printable`] on
-//! its way, so that it can neither move the cursor nor hide.
+//! Outside text passes through [`super::words::line`] or [`super::words::printable`], so that it
+//! can neither move the cursor nor hide.
 
 mod demo;
 mod doctor;
@@ -24,7 +24,7 @@ pub(super) use doctor::doctor;
 pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};
-pub(super) use logs::{Told, turn_begun, turn_over};
+pub(super) use logs::{OpenTools, turn_begun, turn_over};
 pub(super) use replay::replayed;
 pub(super) use runs::runs;
 pub(super) use show::page;

@@ -1,4 +1,4 @@
-//! What replaying a run came to.
+//! The result of replaying a run.
 
 use afk_app::views::{Chain, ReplayPage};
 
@@ -9,20 +9,20 @@ use crate::cli::words::{line, many};
 pub(crate) fn replayed(page: &ReplayPage, paint: Paint) -> String {
     let mut out = vec![format!("{}  run {}", paint.strong(&page.issue), page.run)];
     out.push(match page.chain {
-        Chain::Whole => format!("{} the journal is what was written", paint.good("ok")),
+        Chain::Whole => format!("{} the journal is intact", paint.good("ok")),
         Chain::Broken { row, why } => {
             format!("{} the journal's row {row}: {why}", paint.bad("broken"))
         }
     });
     match &page.replayed {
-        None => out.push("its rows cannot be read, so nothing was decided again".to_owned()),
+        None => out.push("its rows cannot be read, so nothing was replayed".to_owned()),
         Some(replayed) => {
             let (rows, again) = (many(replayed.rows, "row"), many(replayed.decisions, "decision"));
             let word = match replayed.differences.len() {
                 0 => paint.good("none differs"),
                 n => paint.bad(format!("{n} differ")),
             };
-            out.push(format!("{rows}, {again} made again: {word}"));
+            out.push(format!("{rows}, {again} replayed: {word}"));
             let told = replayed.differences.iter();
             out.extend(told.map(|one| format!("  {}", line(&one.to_string(), 600))));
         }
@@ -50,7 +50,7 @@ mod tests {
         let of = |differences: &[Difference]| {
             Some(Replayed { rows: 9, decisions: 7, differences: differences.to_vec() })
         };
-        let why = "it was edited: its content does not give its hash";
+        let why = "it was edited: its content does not match its hash";
         let pages = [
             page(Chain::Whole, of(&[])),
             page(Chain::Whole, of(&differs)),

@@ -1,4 +1,4 @@
-//! Every run, a line each.
+//! The list of runs, a line each.
 
 use afk_app::views::RunView;
 use afk_core::ids::At;

@@ -1,5 +1,4 @@
-//! Runs as they might be, for the snapshots. Made by the transitions that make
-//! real ones.
+//! Sample runs for the snapshots, made by the same transitions as real ones.
 
 use afk_app::views::RunView;
 use afk_core::checkout::Checkout;
@@ -7,7 +6,7 @@ use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
 use afk_core::ids::{Actor, At, Oid, RunId};
 use afk_core::plan::{End, Refusal, TurnCause};
-use afk_core::request::{Asked, Request};
+use afk_core::request::{PersonRequest, Request};
 use afk_core::run::{
     Candidate, LabelsSeen, Left, Pinned, Refused, Run, Stage, Start, Transition, TurnEnd,
     TurnFacts, TurnSeen,
@@ -90,7 +89,7 @@ fn begun(cause: TurnCause, attempt: bool) -> Transition {
     Transition::TurnBegun { cause, reserved: Usd::dollars(19), attempt }
 }
 
-/// Everything that happens to the sample, with the second it happens at.
+/// The events of the sample, with the second at which each happens.
 pub(crate) fn story() -> Vec<(i64, Transition)> {
     let stage = |answer, link: Option<&str>| Transition::StageAnswered {
         stage: Stage { link: link.map(str::to_owned), ..Stage::new("ci", answer, at(300)) },
@@ -175,7 +174,7 @@ pub(crate) fn working() -> RunView {
     RunView::new(&after(2), Some(&turn), at(61))
 }
 
-/// A run whose agent waits to be told two things, at a glance.
+/// A run whose agent waits for two answers, at a glance.
 pub(crate) fn asking() -> RunView {
     let asked = |id: &str, question, what: &str| afk_core::ask::Asked {
         id: id.to_owned(),
@@ -198,9 +197,9 @@ pub(crate) fn finished() -> RunView {
     RunView::new(&after(usize::MAX), None, at(9_999))
 }
 
-/// A request that was taken, and one that was not yet.
+/// A request that was carried out, and one that is pending.
 pub(crate) fn requests() -> Vec<Requested> {
-    let asked = |id: &str, second, what| Asked {
+    let asked = |id: &str, second, what| PersonRequest {
         id: id.to_owned(),
         by: Actor { id: "user:ann".to_owned(), login: "ann".to_owned(), bot: false },
         at: at(second),

@@ -13,7 +13,7 @@ use super::timeline;
 use crate::cli::style::Paint;
 use crate::cli::words::{line, many, moment, printable};
 
-/// Lines of an output that are shown.
+/// How many lines of an output are shown.
 const OUTPUT_LINES: usize = 12;
 
 /// The page.
@@ -47,8 +47,8 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     if !run.attempts.is_empty() {
         out.push(String::new());
         out.push(paint.strong("Attempts"));
-        // What a turn that nobody saw end is: still at work, or not, by the run.
-        let open = if run.conclusion.is_none() { "at work" } else { "no end of it was seen" };
+        // A turn without a recorded end: the run says whether it is still at work.
+        let open = if run.conclusion.is_none() { "at work" } else { "its end was not observed" };
         out.extend(run.attempts.iter().map(|tried| attempt(tried, open, paint)));
     }
     if let Some(bundle) = &page.bundle {
@@ -57,10 +57,10 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     }
     if let Some(kept) = &page.kept {
         out.push(String::new());
-        out.push(paint.strong("Kept for whoever looks into it"));
+        out.push(paint.strong("Kept for inspection"));
         let path = |path: &Option<PathBuf>| {
             path.as_ref().map_or_else(
-                || "none: never made, or removed to make room".to_owned(),
+                || "none: never created, or removed to make room".to_owned(),
                 |p| p.display().to_string(),
             )
         };
@@ -71,7 +71,7 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     }
     if !page.requests.is_empty() {
         out.push(String::new());
-        out.push(paint.strong("Asked by people"));
+        out.push(paint.strong("Requests"));
         out.extend(page.requests.iter().map(request));
     }
     if !page.journal.is_empty() {
@@ -82,7 +82,7 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     out.join("\n")
 }
 
-/// What the repository asked for, and what of it would have loosened the configuration.
+/// The repository's policy, and which of its keys would have loosened the configuration.
 fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
     let digest = workflow.digest.short();
     let mut out = vec![paint.strong(format!("Repository's policy ({PATH}, {digest})"))];
@@ -98,7 +98,7 @@ fn policy(workflow: &Workflow, paint: Paint) -> Vec<String> {
     out
 }
 
-/// What the agent waits to be told: all of it, by when, and how it is answered.
+/// The agent's open questions, with their deadlines and the commands that answer them.
 fn ask(ask: &AskView, paint: Paint) -> String {
     let what = if ask.question { "question" } else { "permission" };
     let mut out = vec![
@@ -114,12 +114,12 @@ fn request(request: &Requested) -> String {
     let by = line(&asked.by.login, 40);
     let answer = match &request.answered {
         Some((_, answer)) => line(answer, 200),
-        None => "not taken yet".to_owned(),
+        None => "pending".to_owned(),
     };
     format!("  {by}, {}: {}: {answer}", moment(asked.at), verb(&asked.what))
 }
 
-/// What was asked for, in few words.
+/// What was requested, in few words.
 pub(super) fn verb(what: &Request) -> String {
     match what {
         Request::Retry => "retry".to_owned(),
@@ -128,7 +128,7 @@ pub(super) fn verb(what: &Request) -> String {
         Request::Unfreeze => "unfreeze".to_owned(),
         Request::Say { text } => format!("say {:?}", line(text, 120)),
         Request::Release => "release the issue again".to_owned(),
-        Request::Unclear { .. } => "nothing that there is".to_owned(),
+        Request::Unclear { .. } => "nothing known".to_owned(),
         Request::Answer { ask, text } => format!("answer{} {:?}", named(*ask), line(text, 120)),
         Request::Allow { ask } => format!("allow{}", named(*ask)),
         Request::Deny { ask, why } if why.is_empty() => format!("deny{}", named(*ask)),
@@ -145,7 +145,7 @@ fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {
     let mut out = vec![format!("  {}. {}, {turns}", attempt.n, cause(attempt.cause))];
     if let Some(reset) = &attempt.reset {
         let kept = reset.leftovers.as_ref().map(|kept| {
-            format!(", what was left is {} ({})", Reset::name(attempt.n), kept.short())
+            format!(", leftovers kept as {} ({})", Reset::name(attempt.n), kept.short())
         });
         let kept = kept.unwrap_or_default();
         out.push(format!("     workspace reset to {}{kept}", reset.onto.short()));
@@ -158,7 +158,7 @@ fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {
         let commit = candidate.commit.short();
         if let Some(report) = &candidate.guardrails {
             let verdict = if report.passed() {
-                "none is breached".to_owned()
+                "none breached".to_owned()
             } else {
                 format!("breached: {}", line(&report.to_string(), 300))
             };
@@ -195,7 +195,7 @@ pub(super) fn ended(how: &TurnEnd) -> String {
         TurnEnd::Failed { message } => format!("failed: {}", line(message, 300)),
         TurnEnd::Hopeless { message } => format!("failed for good: {}", line(message, 300)),
         TurnEnd::Unavailable { message, .. } => {
-            format!("stopped, since its agent could not work: {}", line(message, 300))
+            format!("stopped, because its agent could not work: {}", line(message, 300))
         }
         TurnEnd::Stalled => "stalled, and was stopped".to_owned(),
         TurnEnd::Lost => "its process died".to_owned(),

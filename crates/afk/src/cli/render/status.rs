@@ -24,13 +24,13 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     out.push(String::new());
     let serving = now.serving.as_ref().map(|holder| line(&holder.to_string(), 160));
     let serving =
-        serving.unwrap_or_else(|| "no; `afk serve` or `afk tick --poll` works".to_owned());
+        serving.unwrap_or_else(|| "no; start `afk serve` or run `afk tick --poll`".to_owned());
     out.push(format!("Serving  {serving}"));
     let looked = now.looked_at.map_or_else(|| "never".to_owned(), |at| ago(at, now.at));
     out.push(format!("Looked   {looked}"));
     out.push(format!("Sandbox  {}", line(&now.sandbox, 160)));
     let config = now.config.as_ref().map(|path| path.display().to_string());
-    let config = config.unwrap_or_else(|| "none; `afk enroll` makes one".to_owned());
+    let config = config.unwrap_or_else(|| "none; `afk enroll` creates one".to_owned());
     out.push(format!("Config   {config}"));
     out.push(format!("Data     {}", now.data_dir.display()));
     out.join("\n")
@@ -167,7 +167,7 @@ fn ready(now: &Status, paint: Paint, out: &mut Vec<String>) {
     }
 }
 
-/// What ready issues need that is missing, each thing once, however many wait for it.
+/// What ready issues lack on this machine, each thing once, however many issues wait for it.
 fn missing(now: &Status) -> BTreeSet<&str> {
     let gates = now.ready.iter().filter_map(|ready| ready.gates.as_ref());
     let gates = gates.flat_map(|said| &said.gates);

@@ -15,24 +15,24 @@ use crate::cli::words::{between, duration, line, many, moment};
 pub(super) fn row(row: &JournalRow, start: At, paint: Paint) -> String {
     let since = format!("+{}", duration(between(start, row.at)));
     let since = paint.faint(format!("{since:>9}"));
-    format!("  {since}  {}", transition(row).map_or_else(|| line(&row.kind, 60), |t| told(&t)))
+    format!("  {since}  {}", transition(row).map_or_else(|| line(&row.kind, 60), |t| describe(&t)))
 }
 
-/// The transition of a row; none where a newer binary wrote it.
+/// The transition of a row; none if a newer binary wrote it.
 fn transition(row: &JournalRow) -> Option<Transition> {
     let inner = row.body.get("transition").filter(|inner| inner.is_object());
     serde_json::from_value(inner.unwrap_or(&row.body).clone()).ok()
 }
 
 /// What happened, in a line.
-fn told(transition: &Transition) -> String {
+fn describe(transition: &Transition) -> String {
     match transition {
         Transition::Admitted { .. } => "admitted".to_owned(),
         Transition::Opened { start } => {
             let policy =
                 if start.workflow.is_some() { ", under the repository's policy" } else { "" };
             let (branch, base) = (line(&start.branch, 60), start.base.short());
-            format!("workspace made off {branch} at {base}{policy}")
+            format!("workspace created from {branch} at {base}{policy}")
         }
         Transition::TurnBegun { cause: why, reserved, .. } => {
             format!("turn begun ({}), {reserved} reserved", cause(*why))
@@ -62,23 +62,23 @@ fn told(transition: &Transition) -> String {
             format!("proof: {}", line(report.to_string().lines().next().unwrap_or_default(), 200))
         }
         Transition::Refused { refused } => format!("refused: {}", line(&refused.detail, 200)),
-        Transition::TryBegun => "to be tried on a branch of its own".to_owned(),
+        Transition::TryBegun => "about to be pushed to a branch of its own".to_owned(),
         Transition::TryPushed => "pushed to that branch".to_owned(),
         Transition::CandidateAnswered { stage } => {
             format!("stage {}, before landing: {}", line(&stage.name, 60), stage.answer)
         }
         Transition::BaseRed { commit } => {
-            format!("the default branch fails there, too, at {}", commit.short())
+            format!("the default branch fails it too, at {}", commit.short())
         }
-        Transition::TryRemoved { n } => format!("the branch of candidate {n} is gone"),
-        Transition::PushBegun => "to be pushed".to_owned(),
+        Transition::TryRemoved { n } => format!("the branch of candidate {n} was deleted"),
+        Transition::PushBegun => "about to be pushed".to_owned(),
         Transition::NotLanded => "not found on the default branch".to_owned(),
         Transition::Found { candidate } => {
             let (commit, base) = (candidate.commit.short(), candidate.base.short());
             format!("landed as {commit} on {base}, by the agent itself")
         }
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
-        Transition::PullBegun => "a pull request is to be opened".to_owned(),
+        Transition::PullBegun => "about to open a pull request".to_owned(),
         Transition::PullSeen { seen } => pull(seen),
         Transition::Adopted { commit, base, .. } => {
             format!("landed as {} on {}, merged by people", commit.short(), base.short())
@@ -87,8 +87,8 @@ fn told(transition: &Transition) -> String {
             format!("stage {}: {}", line(&stage.name, 60), stage.answer)
         }
         Transition::Attributed { cause } => match cause {
-            RedCause::Ours => "the red is ours".to_owned(),
-            RedCause::NotOurs => "the red is not ours".to_owned(),
+            RedCause::Ours => "the failure is the run's own".to_owned(),
+            RedCause::NotOurs => "the failure is not the run's".to_owned(),
         },
         Transition::LabelsSeen { .. } => "labels seen on the issue".to_owned(),
         Transition::Cancelled { cancel } => {
@@ -97,35 +97,35 @@ fn told(transition: &Transition) -> String {
         }
         Transition::Asked { asked, answer } => {
             let by = line(&asked.by.login, 40);
-            format!("{by} asked: {}: {}", verb(&asked.what), line(answer, 200))
+            format!("{by} requested: {}: {}", verb(&asked.what), line(answer, 200))
         }
         Transition::Questioned { asked, until } => {
             let what = if asked.question { "asks" } else { "asks for a permission" };
             format!("the agent {what}, until {}: {}", moment(*until), line(&asked.what, 200))
         }
         Transition::Answered { n, answer } => match answer {
-            Answer::Allow => format!("policy allows what was asked as {n}"),
+            Answer::Allow => format!("policy allows question {n}"),
             Answer::Deny { why } | Answer::Say { text: why } => {
-                format!("policy answers what was asked as {n}: {}", line(why, 200))
+                format!("policy answers question {n}: {}", line(why, 200))
             }
         },
         Transition::CommentBegun => "the comment is about to be posted".to_owned(),
         Transition::CommentPosted { .. } => "the comment is on the issue".to_owned(),
-        Transition::Stopping => "what is alive is told to stop".to_owned(),
-        Transition::Stopped => "what was told to stop is done with".to_owned(),
+        Transition::Stopping => "stopping the agent and jobs".to_owned(),
+        Transition::Stopped => "the agent and jobs have stopped".to_owned(),
         Transition::Paused => "clocks stopped".to_owned(),
-        Transition::Unpaused => "clocks go on".to_owned(),
+        Transition::Unpaused => "clocks resume".to_owned(),
         Transition::Away { from, to } => {
             format!("no control plane ran for {}", duration(between(*from, *to)))
         }
-        Transition::Impeded { by } => format!("in the way: {}", line(&by.sentence(), 200)),
-        Transition::Unimpeded => "nothing is in the way any more".to_owned(),
+        Transition::Impeded { by } => format!("impediment: {}", line(&by.sentence(), 200)),
+        Transition::Unimpeded => "impediment cleared".to_owned(),
         Transition::Concluded { end, why } => format!("{}: {}", outcome(*end), line(why, 200)),
-        Transition::Settled => "settled: the issue shows it all".to_owned(),
+        Transition::Settled => "settled: the issue is up to date".to_owned(),
     }
 }
 
-/// What became of a pull request.
+/// How a pull request ended.
 fn pull(seen: &PullSeen) -> String {
     let state = match &seen.state {
         PullState::Open => "is open".to_owned(),

@@ -1,4 +1,4 @@
-//! What checking a kept bundle came to.
+//! The result of checking a kept bundle.
 
 use std::path::PathBuf;
 
@@ -9,23 +9,23 @@ use serde::Serialize;
 use crate::cli::style::Paint;
 use crate::cli::words::line;
 
-/// How much is told of one difference, in characters.
-const TOLD: usize = 600;
+/// Maximum length of one difference, in characters.
+const DETAIL: usize = 600;
 
-/// Everything that `evidence verify` shows; its JSON.
+/// Everything that `evidence verify` shows, and its JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct VerifyPage {
     /// The file.
     pub(crate) file: PathBuf,
-    /// The issue, as it states.
+    /// The issue, according to the bundle.
     pub(crate) issue: IssueRef,
-    /// The run, as it states.
+    /// The run, according to the bundle.
     pub(crate) run: RunId,
-    /// The last hash of its journal, as it states.
+    /// The last hash of its journal, according to the bundle.
     pub(crate) head: Option<String>,
-    /// Nothing that was checked differs.
+    /// Whether no check found a difference.
     pub(crate) sound: bool,
-    /// What it lacks for the issue to be closed on it, as it states.
+    /// What it lacks for the issue to be closed on it, according to the bundle.
     pub(crate) incomplete: Option<String>,
     /// What was checked, in order.
     pub(crate) checks: Vec<Check>,
@@ -38,13 +38,13 @@ pub(crate) struct VerifyPage {
 pub(crate) struct Check {
     /// What must hold.
     pub(crate) what: String,
-    /// Whether it does.
+    /// The result.
     pub(crate) state: State,
-    /// Each thing that differs, or why nothing can be said.
+    /// Each difference, or why the check could not be made.
     pub(crate) told: Vec<String>,
 }
 
-/// How a check went.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
@@ -52,19 +52,19 @@ pub(crate) enum State {
     Holds,
     /// It does not.
     Broken,
-    /// What it needs is not there.
+    /// Cannot be checked, because something is missing.
     Unknown,
 }
 
 impl Check {
-    /// Something that holds where nothing is told against it.
+    /// A check that holds if no difference is given.
     pub(crate) fn of(what: impl Into<String>, told: impl IntoIterator<Item = String>) -> Self {
         let told: Vec<String> = told.into_iter().collect();
         let state = if told.is_empty() { State::Holds } else { State::Broken };
         Self { what: what.into(), state, told }
     }
 
-    /// Something that cannot be checked here.
+    /// A check that cannot be made here.
     pub(crate) fn unknown(what: String, why: &str) -> Self {
         Self { what, state: State::Unknown, told: vec![why.to_owned()] }
     }
@@ -79,17 +79,17 @@ pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
             State::Broken => paint.bad("broken"),
             State::Unknown => paint.warn("not checked"),
         };
-        out.push(format!("{word} {}", line(&check.what, TOLD)));
-        out.extend(check.told.iter().map(|told| format!("  {}", line(told, TOLD))));
+        out.push(format!("{word} {}", line(&check.what, DETAIL)));
+        out.extend(check.told.iter().map(|told| format!("  {}", line(told, DETAIL))));
     }
     if let Some(missing) = &page.incomplete {
-        out.push(format!("not complete: {}", line(missing, TOLD)));
+        out.push(format!("not complete: {}", line(missing, DETAIL)));
     }
     if let Some(head) = &page.head {
-        out.push(format!("last hash: {}", line(head, TOLD)));
+        out.push(format!("last hash: {}", line(head, DETAIL)));
     }
     out.push(if page.sound {
-        format!("{}, unless it was made anew as a whole: see the help", paint.good("sound"))
+        format!("{}, unless somebody rewrote the whole bundle: see the help", paint.good("sound"))
     } else {
         paint.bad("not sound")
     });
@@ -115,29 +115,32 @@ mod tests {
             flaws: Vec::new(),
         };
         let sound = vec![
-            Check::of("the 9 rows of its journal hang together", None),
-            Check::unknown("the transcript of turn 1 is the one".to_owned(), "it is not kept here"),
+            Check::of("the 9 rows of its journal are linked by their hashes", None),
+            Check::unknown(
+                "the transcript of turn 1 is the one".to_owned(),
+                "it is not kept on this machine",
+            ),
         ];
         let told = ["row 3 is missing", "row 5 \u{1b}[2J was edited"].map(str::to_owned);
         let broken = vec![
-            Check::of("the 8 rows of its journal hang together", told),
-            Check::of("its text is as it is written", None),
+            Check::of("the 8 rows of its journal are linked by their hashes", told),
+            Check::of("its text matches", None),
         ];
         let lacks = Some("the evidence lacks the proof".to_owned());
         let shown = [page(sound, None), page(broken, lacks)].map(|p| verified(&p, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"), @r"
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
-        ok the 9 rows of its journal hang together
+        ok the 9 rows of its journal are linked by their hashes
         not checked the transcript of turn 1 is the one
-          it is not kept here
+          it is not kept on this machine
         last hash: 5d057f88
-        sound, unless it was made anew as a whole: see the help
+        sound, unless somebody rewrote the whole bundle: see the help
         ----
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
-        broken the 8 rows of its journal hang together
+        broken the 8 rows of its journal are linked by their hashes
           row 3 is missing
           row 5 was edited
-        ok its text is as it is written
+        ok its text matches
         not complete: the evidence lacks the proof
         last hash: 5d057f88
         not sound

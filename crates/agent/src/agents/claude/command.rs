@@ -3,29 +3,28 @@
 //! Called by the executor; the host runs what comes out. Pure: the caller gives
 //! the binary, the home, the credential and every limit.
 //!
-//! Choices, with their reasons:
+//! Choices and their reasons:
 //!
 //! - *Prompts go to standard input*, a line each ([`control`](super::control)): an
 //!   argument would show in the process list, be limited in length, and be swallowed
 //!   by a variadic flag. Standard input stays open, so that a later turn needs no new
 //!   process; `--replay-user-messages` tells which turn is whose.
-//! - *`--permission-prompt-tool=stdio`* puts what the CLI would ask a person on its
-//!   output. Without it the model's question tool is not there at all.
-//! - *`--include-partial-messages`*: without them the tokens of a turn that is killed
-//!   are not known, and a long answer is silence.
-//! - *Nothing begins a turn by itself*: no background commands, timers or schedules,
-//!   which would work on while what the turn left is judged; nor another worktree.
-//! - *`--setting-sources=user`, `--strict-mcp-config`.* A repository's content is an
-//!   adversary: its settings may name hooks and servers, which are commands that the
-//!   CLI would run by itself. The flag also drops the repository's CLAUDE.md. Its
-//!   guidance is useful, but as instructions of the CLI's own it would carry more
-//!   weight than the task; the prompt can tell the agent to read the file, and then
-//!   its text is a tool's result like any other.
-//! - *Full access means `--dangerously-skip-permissions`.* What keeps the agent in is
-//!   the sandbox, not a prompt that nobody answers. As root the CLI refuses that flag
-//!   unless `IS_SANDBOX=1`. With it only questions to a person are asked, on both
-//!   versions seen; without it every tool is.
-//! - *Retries are bounded*: left alone, a refused key is tried again for over 90 s.
+//! - *`--permission-prompt-tool=stdio`* makes the CLI print what it would ask a person. Without it
+//!   the model has no question tool at all.
+//! - *`--include-partial-messages`*: without them the tokens of a killed turn are unknown, and a
+//!   long answer looks like silence.
+//! - *Nothing starts a turn by itself*: no background commands, timers or schedules, which would
+//!   keep working while the turn's result is judged; no other worktree either.
+//! - *`--setting-sources=user`, `--strict-mcp-config`.* A repository's content is an adversary: its
+//!   settings may name hooks and servers, which are commands that the CLI would run by itself. The
+//!   flag also drops the repository's CLAUDE.md. Its guidance is useful, but as the CLI's own
+//!   instructions it would carry more weight than the task; the prompt can tell the agent to read
+//!   the file, and then its text is a tool's result like any other.
+//! - *Full access means `--dangerously-skip-permissions`.* The sandbox confines the agent, not a
+//!   prompt that nobody answers. As root the CLI refuses that flag unless `IS_SANDBOX=1`. With the
+//!   flag only questions to a person are asked (in both tested versions); without it every tool
+//!   call is.
+//! - *Retries are limited*: by default a refused key is tried again for over 90 s.
 //! - Options are written `--name=value`, so that no value is read as an option.
 
 use std::ffi::OsString;
@@ -38,25 +37,25 @@ use super::control;
 use super::session::{SessionId, SessionUse};
 use crate::agents::invocation::Invocation;
 
-/// How often the CLI asks its model's API again before it gives up.
+/// Maximum number of times the CLI retries a request to the model's API.
 pub const DEFAULT_RETRIES: u32 = 5;
-/// The longest prompt, in bytes. Far over what a model reads; a bound all the same.
+/// Maximum length of a prompt, in bytes; far more than a model reads.
 pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
 
-/// What the agent may do without being asked.
+/// What the agent may do without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
     /// Everything; the sandbox is the limit.
     Full,
-    /// What it is allowed when it asks.
+    /// What a person allows when it asks.
     Ask,
 }
 
 /// The credential for the model's API.
 #[derive(Debug, Clone)]
 pub enum Credential {
-    /// What lies in the home: somebody signed in there.
+    /// The sign-in in the home.
     Home,
     /// An API key (`ANTHROPIC_API_KEY`).
     ApiKey(SecretString),
@@ -71,8 +70,7 @@ pub enum Credential {
 pub struct ProcessRequest {
     /// The CLI, absolute.
     pub binary: PathBuf,
-    /// The CLI's home: conversations are kept there, so it is the run's own and lives
-    /// as long as the run.
+    /// The CLI's home, which holds conversations: it is the run's own and lives as long as the run.
     pub home: PathBuf,
     /// `PATH` of the agent and its tools.
     pub path: String,
@@ -82,12 +80,12 @@ pub struct ProcessRequest {
     pub session_use: SessionUse,
     /// The prompt of its first turn. Outside text in it went through [`neutralise`](super::text::neutralise).
     pub prompt: String,
-    /// The id under which the CLI echoes that turn's line.
+    /// The id with which the CLI echoes that turn's line.
     pub message: String,
     /// The model; none for the CLI's default.
     pub model: Option<String>,
-    /// What this process may still cost, in US dollars. The CLI checks it after each
-    /// answer, so it is overshot by one.
+    /// What this process may still spend, in US dollars. The CLI checks it after each answer, so
+    /// one answer may exceed it.
     pub max_budget_usd: Option<f64>,
     /// What the agent may do.
     pub access: Access,
@@ -104,7 +102,7 @@ pub struct ProcessRequest {
 /// Why no command can be built.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CommandError {
-    /// The model's name is not one.
+    /// The model's name is not valid.
     #[error("model name {0:?} is not valid: use letters, digits and -._:/[]@, at most 128")]
     Model(String),
     /// Nothing is left to spend.
@@ -116,16 +114,16 @@ pub enum CommandError {
     /// The prompt is too long.
     #[error("the prompt has {0} bytes, over the limit of {MAX_PROMPT}: trim the logs in it")]
     PromptTooLong(usize),
-    /// The number of retries the caller asks for is beyond reason.
+    /// The requested number of retries is absurd.
     #[error("{0} retries are more than the allowed 20: a turn would hang on a broken credential")]
     Retries(u32),
 }
 
-/// Tools that begin turns by themselves, wait for a person, or leave the clone.
+/// Tools that start turns by themselves, wait for a person, or leave the clone.
 const WITHOUT: &str =
     "--disallowedTools=CronCreate,ScheduleWakeup,Monitor,EnterPlanMode,EnterWorktree";
 
-/// Builds the command. Standard input is what comes first: more may follow.
+/// Builds the command. Standard input starts with this turn; more may follow.
 pub fn process(request: &ProcessRequest) -> Result<Invocation, CommandError> {
     let mut stdin = control::initialize();
     stdin.extend(control::user(&request.prompt, &request.message)?);
@@ -166,7 +164,7 @@ fn args(request: &ProcessRequest) -> Result<Vec<OsString>, CommandError> {
         if !(budget.is_finite() && budget > 0.0) {
             return Err(CommandError::BudgetSpent(budget));
         }
-        // To the millionth: a cap rounded up more lets several small calls through.
+        // To the millionth: rounding a cap up further would allow several small calls.
         let budget = budget.max(0.000_001);
         args.push(format!("--max-budget-usd={budget:.6}"));
     }
@@ -188,8 +186,8 @@ fn env(request: &ProcessRequest) -> Result<Vec<(String, SecretString)>, CommandE
     set("HOME", &request.home.to_string_lossy());
     set("PATH", &request.path);
     set("LANG", "C.UTF-8");
-    // Prompt text must not pull files into the request. The first was enough on both
-    // versions seen; the second is what the newer one offers by name.
+    // Prompt text must not pull files into the request. Both tested versions obey the first; the
+    // second is the name that the newer one documents.
     set("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
     set("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1");
     set("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");

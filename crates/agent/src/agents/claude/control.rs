@@ -1,10 +1,10 @@
-//! What is written to a living CLI: the lines of its standard input, and what they
-//! and its output say of each other.
+//! The protocol of a living CLI process: the lines of its standard input, and how they relate to
+//! its output.
 //!
-//! One process serves a thread: the control request `initialize` shows that it is
-//! there, a `user` line begins a turn, `interrupt` ends one, and a `control_response`
-//! answers what the CLI asks. Lines are made here and written by the executor, which
-//! finds in the log of what was written whether it has already said a thing.
+//! One process serves a thread: the control request `initialize` shows that it is ready, a `user`
+//! line begins a turn, `interrupt` ends one, and a `control_response` answers a question. Lines are
+//! made here and written by the executor, which finds out from the log of its input whether a line
+//! was sent already.
 
 use std::collections::BTreeSet;
 
@@ -17,39 +17,37 @@ use super::text::guard_start;
 /// The tool with which the model asks a person.
 pub const QUESTION: &str = "AskUserQuestion";
 
-/// Something that the CLI waits to be told: whether a tool may run, or what a person
-/// answers.
+/// A question that the CLI waits on: whether a tool may run, or an open question to a person.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Ask {
-    /// Its id; an answer names it.
+    /// Its id, which the answer refers to.
     pub id: String,
-    /// The tool; [`QUESTION`] where a person is asked.
+    /// The tool; [`QUESTION`] for an open question.
     pub tool: String,
     /// The tool call's id.
     pub call: String,
-    /// What the tool is called with; the answer gives it back.
+    /// The tool's input, which the answer must return.
     pub input: Value,
 }
 
-/// What the CLI is told.
+/// An answer to the CLI.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// It may.
+    /// Permission granted.
     Allow,
-    /// It may not, or nobody answers; the text goes to the model.
+    /// Permission refused, or no answer; the text goes to the model.
     Deny(String),
     /// A person's own words.
     Say(String),
 }
 
 impl Ask {
-    /// Whether a person is asked, rather than for a permission.
+    /// Whether it is an open question; otherwise it asks for a permission.
     pub fn is_question(&self) -> bool {
         self.tool == QUESTION
     }
 
-    /// What a person is asked, with what there is to choose from; none where it is for a
-    /// permission.
+    /// The question with its options; none if it asks for a permission.
     pub fn question(&self) -> Option<String> {
         if !self.is_question() {
             return None;
@@ -77,18 +75,18 @@ impl Ask {
     }
 }
 
-/// The line that asks whether the CLI is there.
+/// The line that checks whether the CLI is ready.
 pub fn initialize() -> Vec<u8> {
     request("initialize", "initialize")
 }
 
-/// The line that ends the turn under way and keeps the process.
+/// The line that ends the current turn and keeps the process.
 pub fn interrupt(id: &str) -> Vec<u8> {
     request(id, "interrupt")
 }
 
-/// The line that begins a turn. The CLI echoes `message`, an id of the caller's, where
-/// it takes the line up.
+/// The line that begins a turn. The CLI echoes `message`, an id chosen by the caller, when it
+/// processes the line.
 pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, CommandError> {
     if prompt.trim().is_empty() {
         return Err(CommandError::EmptyPrompt);
@@ -96,7 +94,7 @@ pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, CommandError> {
     if prompt.len() > MAX_PROMPT {
         return Err(CommandError::PromptTooLong(prompt.len()));
     }
-    // No turn of ours is meant as one of the CLI's own commands.
+    // No prompt of ours may be read as one of the CLI's own commands.
     let text = guard_start(prompt);
     Ok(line(&json!({
         "type": "user",
@@ -105,12 +103,12 @@ pub fn user(prompt: &str, message: &str) -> Result<Vec<u8>, CommandError> {
     })))
 }
 
-/// The line that answers `ask`. One that is answered already is passed over by the CLI.
+/// The line that answers `ask`. The CLI ignores a second answer.
 pub fn answer(ask: &Ask, reply: &Reply) -> Vec<u8> {
     let told = match reply {
-        // Too long to be kept, so it cannot be given back.
+        // It was too long to be kept, so it cannot be returned.
         Reply::Allow if ask.input.is_null() => {
-            json!({"behavior": "deny", "message": "what this tool is called with is too long"})
+            json!({"behavior": "deny", "message": "the input of this tool call is too long"})
         }
         Reply::Allow => json!({"behavior": "allow", "updatedInput": ask.input}),
         Reply::Deny(why) => json!({"behavior": "deny", "message": why}),
@@ -139,7 +137,7 @@ pub fn said(log: &[u8]) -> BTreeSet<String> {
     lines(log).filter_map(id).collect()
 }
 
-/// Whether the CLI is between two turns, told by the end of its output.
+/// Whether the CLI is between two turns, according to the end of its output.
 pub fn is_idle(tail: &[u8]) -> bool {
     let kind = |line: Value| {
         let text = |name: &str| line.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! The Claude CLI: how a process is started, spoken to, its stream read and the end of
-//! a turn judged.
+//! The Claude CLI: starting a process, talking to it, reading its stream and judging the end of a
+//! turn.
 //!
-//! Pure: see [`command`] for the invocation, [`control`] for what is said to it,
-//! [`session`] for the conversation it belongs to, [`stream`] for the events,
-//! [`outcome`] for the end, [`text`] for what outside text must go through first.
+//! Pure: see [`command`] for the invocation, [`control`] for the protocol, [`session`] for the
+//! conversation, [`stream`] for the events, [`outcome`] for the end, [`text`] for making outside
+//! text inert.
 
 pub mod command;
 pub mod control;

@@ -1,15 +1,14 @@
-//! From what was seen of a turn to how it came out: one pure fold.
+//! The outcome of a turn from what was seen of it: one pure fold.
 //!
-//! Called by [`TurnReader`](crate::agents::TurnReader) once the process ended.
-//! Neither the exit code nor the result's subtype tells success: an API error
-//! exits 1 with subtype `success`, a denied tool exits 0, SIGINT may exit 0. So a
-//! turn finished only if a result came, it is no error, and nothing that matters
-//! was denied; everything else is some kind of failure.
+//! Called by [`TurnReader`](crate::agents::TurnReader) once the process ended. Neither the exit
+//! code nor the result's subtype shows success: an API error exits 1 with subtype `success`, a
+//! denied tool exits 0, SIGINT may exit 0. So a turn only finished if there is a result that is not
+//! an error, and nothing important was denied; everything else is some kind of failure.
 
 use crate::agents::event::{TurnEnd, bounded_line};
 use crate::agents::outcome::{Exit, FailReason, TurnOutcome};
 
-/// The longest message of a failure, in characters.
+/// Maximum length of a failure's message, in characters.
 const MESSAGE_CHARS: usize = 500;
 
 /// What was seen of a turn.
@@ -21,16 +20,15 @@ pub struct Evidence<'a> {
     pub started: bool,
     /// The last result line.
     pub end: Option<&'a TurnEnd>,
-    /// Lines that were too long or no JSON objects.
+    /// Lines that were too long or not JSON objects.
     pub unread_lines: u64,
     /// The end of standard error.
     pub stderr_tail: &'a str,
-    /// Whether we asked it to stop.
+    /// Whether we stopped it.
     pub interrupted_by_us: bool,
 }
 
-/// Decides how the turn came out. A turn that finished before our interrupt took
-/// hold is finished.
+/// Decides the outcome. A turn that finished before our interrupt took effect is finished.
 pub fn fold(seen: &Evidence<'_>) -> TurnOutcome {
     if let Some(end) = seen.end
         && let Some(text) = success(end)
@@ -50,8 +48,7 @@ pub fn fold(seen: &Evidence<'_>) -> TurnOutcome {
     }
 }
 
-/// Tools whose denial does not matter: they ask a person, there is none, and the
-/// agent goes on without an answer.
+/// Tools whose denial does not matter: they ask a person, and without an answer the agent goes on.
 const ASKING_TOOLS: [&str; 3] = ["AskUserQuestion", "EnterPlanMode", "ExitPlanMode"];
 
 fn denials_that_matter(end: &TurnEnd) -> Vec<String> {
@@ -105,7 +102,7 @@ fn reason_without_end(seen: &Evidence<'_>) -> FailReason {
     if seen.started {
         return FailReason::NoResult;
     }
-    // Only before a turn began: later, standard error may carry anybody's words.
+    // Only before a turn began: later, standard error may contain anybody's text.
     let says = |words: &str| seen.stderr_tail.lines().any(|line| line.contains(words));
     if says("Session ID") && says("is already in use") {
         return FailReason::SessionInUse;

@@ -1,26 +1,26 @@
 //! The CLI's conversations: their ids, and how a turn enters one.
 //!
-//! Used by the executor around the [command](super::command) of each process. The id is
-//! derived from the thread, so that asking twice never makes a second conversation.
+//! Used by the executor around the [command](super::command) of each process. The id is derived
+//! from the thread, so that a repeated start never makes a second conversation.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::agents::outcome::{FailReason, TurnOutcome};
 
-/// The id of a conversation: the same thread always has the same.
+/// The id of a conversation, always the same for the same thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SessionId(Uuid);
 
 impl SessionId {
-    /// The id of a thread, from the thread's own name.
+    /// The id for a thread, derived from its name.
     pub fn of_thread(thread: &str) -> Self {
         let name = format!("afk-thread:{thread}");
         Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
     }
 
-    /// The id of the line that begins turn `n` in `process`. The CLI passes over a line
-    /// whose id the conversation has seen, so no two are the same.
+    /// The id of the line that begins turn `n` in `process`. The CLI ignores a line whose id the
+    /// conversation has seen, so no two are the same.
     pub fn message(self, n: u32, process: u32) -> String {
         Uuid::new_v5(&self.0, format!("turn {n}.{process}").as_bytes()).to_string()
     }
@@ -36,16 +36,16 @@ impl std::fmt::Display for SessionId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionUse {
-    /// Opens it under its id. Refused when the id is taken.
+    /// Opens it under its id. Refused if the id is taken.
     Open,
-    /// Goes on with it. Refused when it does not exist. The processes of the turn
-    /// before must be gone: two resumes of one session both run.
+    /// Continues it. Refused if it does not exist. The processes of the previous turn must be gone:
+    /// two resumes of one session both run.
     Resume,
 }
 
-/// How to enter the conversation after a process that was refused it; none where it
-/// was not. A first turn that failed or was killed may leave its id taken or not, so
-/// neither the turn's number nor a record tells for certain.
+/// How to enter the conversation after it refused a process; none if it did not refuse. A first
+/// turn that failed or was killed may leave its id taken or not, so neither the turn's number nor a
+/// record can tell.
 pub fn after_refusal(outcome: &TurnOutcome) -> Option<SessionUse> {
     match outcome {
         TurnOutcome::Failed { reason: FailReason::SessionInUse, .. } => Some(SessionUse::Resume),

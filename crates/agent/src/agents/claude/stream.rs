@@ -1,12 +1,11 @@
-//! The CLI's stream, line by line, into events.
+//! Parses the CLI's stream into events, line by line.
 //!
-//! A fold over lines without input or output: [`ClaudeState::line`] takes one
-//! line and appends what it means. Called by [`TurnReader`](crate::agents::TurnReader),
-//! which cuts bytes into lines and stores the state with the offset.
+//! A fold over lines without I/O: [`ClaudeState::line`] takes one line and appends its events.
+//! Called by [`TurnReader`](crate::agents::TurnReader), which splits bytes into lines and stores
+//! the state with the offset.
 //!
-//! Text comes from whole `assistant` blocks; partial deltas are read for their
-//! token counts only, so nothing is said twice. State is bounded whatever the
-//! agent prints.
+//! Text comes from complete `assistant` blocks; partial deltas are only read for their token
+//! counts, so nothing is repeated. State is bounded whatever the agent prints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,14 +19,14 @@ use crate::agents::event::{
     AgentEvent, LimitHit, ModelUsage, TokenUsage, TurnEnd, TurnUsage, bounded_line, summarise,
 };
 
-/// How many calls and subagents are remembered at once.
+/// How many calls and subagents are tracked at once.
 const MAX_TRACKED: usize = 1024;
 /// The longest name, id or error text that is kept, in characters.
 const NAME_CHARS: usize = 200;
 const ERROR_CHARS: usize = 2000;
-/// How many asks may be open at once.
+/// Maximum number of open questions.
 const MAX_ASKS: usize = 64;
-/// The longest input of a tool that is kept to be given back with an answer, in bytes.
+/// Maximum size of a tool's input that is kept for the answer, in bytes.
 const ASK_BYTES: usize = 1 << 20;
 
 /// What was read of a turn so far.
@@ -35,18 +34,18 @@ const ASK_BYTES: usize = 1 << 20;
 pub struct ClaudeState {
     started: bool,
     open_tools: BTreeSet<String>,
-    /// Tokens of messages that are complete.
+    /// Tokens of complete messages.
     closed: TokenUsage,
-    /// The message under way of each subagent ("" is the main agent) with its tokens:
-    /// several lines report the same message, each a bit more.
+    /// The current message of each subagent ("" is the main agent) with its tokens: several lines
+    /// report the same message, each a bit more.
     current: BTreeMap<String, (String, TokenUsage)>,
-    /// Of these, the ones whose message has begun and not ended.
+    /// Those of them whose message has begun and not ended.
     unfinished: BTreeSet<String>,
-    /// What the CLI waits to be told.
+    /// Open questions.
     asks: Vec<Ask>,
-    /// Tool calls that were asked for: we answered, so their denial is no news.
+    /// Tool calls that asked for a permission: we answered, so their denial is not news.
     asked_calls: BTreeSet<String>,
-    /// The id of the newest line of ours that was taken up.
+    /// The id of the newest line of ours that was processed.
     echoed: Option<String>,
     limit: Option<LimitHit>,
     end: Option<TurnEnd>,
@@ -54,10 +53,10 @@ pub struct ClaudeState {
 }
 
 impl ClaudeState {
-    /// Takes one line and appends what it means.
+    /// Takes one line and appends its events.
     pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
-        // Two steps, so that a line that is JSON but of a shape unknown to us is
-        // passed over, and only what is no JSON object at all counts as garbage.
+        // Two steps: JSON of an unknown shape is ignored, and only what is not a JSON object at all
+        // counts as garbage.
         let Ok(value @ Value::Object(_)) = serde_json::from_str::<Value>(line) else {
             self.garbage += 1;
             return;
@@ -82,17 +81,17 @@ impl ClaudeState {
         }
     }
 
-    /// Whether the agent began a turn at all.
+    /// Whether the agent began a turn.
     pub fn started(&self) -> bool {
         self.started
     }
 
-    /// Whether a tool call began and did not end.
+    /// Whether a tool call is open.
     pub fn tool_open(&self) -> bool {
         !self.open_tools.is_empty()
     }
 
-    /// The end of the last turn that ended; none while a turn is under way.
+    /// The end of the last turn that ended; none while a turn is in progress.
     pub fn end(&self) -> Option<&TurnEnd> {
         self.end.as_ref()
     }
@@ -102,23 +101,23 @@ impl ClaudeState {
         self.current.values().fold(self.closed, |sum, (_, tokens)| sum.plus(*tokens))
     }
 
-    /// The tokens, as far as streamed, of answers that had not ended when the turn did.
+    /// The tokens, as far as streamed, of answers that were cut off at the end of the turn.
     pub fn cut_off(&self) -> TokenUsage {
         let open = self.current.iter().filter(|(parent, _)| self.unfinished.contains(*parent));
         open.fold(TokenUsage::default(), |sum, (_, (_, tokens))| sum.plus(*tokens))
     }
 
-    /// What the CLI waits to be told.
+    /// The open questions.
     pub fn asks(&self) -> &[Ask] {
         &self.asks
     }
 
-    /// The id of the newest line of ours that the CLI took up.
+    /// The id of the newest line of ours that the CLI processed.
     pub fn echoed(&self) -> Option<&str> {
         self.echoed.as_deref()
     }
 
-    /// Lines that were no JSON objects.
+    /// Lines that were not JSON objects.
     pub fn garbage(&self) -> u64 {
         self.garbage
     }
@@ -126,7 +125,7 @@ impl ClaudeState {
     fn system(&mut self, system: wire::System, events: &mut Vec<AgentEvent>) {
         match system {
             wire::System::Init { session_id, model, claude_code_version } => {
-                // `init` comes once a turn, also in a process that runs several.
+                // `init` comes once for each turn, even in a process with several.
                 let (garbage, echoed) = (self.garbage, self.echoed.take());
                 *self = Self { started: true, garbage, echoed, ..Self::default() };
                 events.push(AgentEvent::Started {
@@ -306,7 +305,7 @@ impl ClaudeState {
 fn blocks(content: wire::Content) -> impl Iterator<Item = wire::Block> {
     let blocks = match content {
         wire::Content::Blocks(blocks) => blocks,
-        // A user line may carry plain text: it is what was asked, not an event.
+        // A user line may be plain text: that is the prompt, not an event.
         wire::Content::Other(_) => Vec::new(),
     };
     blocks.into_iter().filter_map(|block| serde_json::from_value(block).ok())
@@ -327,8 +326,8 @@ fn plain_text(value: Value) -> String {
     }
 }
 
-/// What a tool is called on: the command, the file, the pattern, whichever of the
-/// known fields is there; else the first text in its input.
+/// What a tool call is about: the command, the file, the pattern, whichever known field exists;
+/// otherwise the first text in its input.
 fn tool_summary(input: &Value) -> String {
     const FIELDS: [&str; 9] = [
         "command",
@@ -352,8 +351,8 @@ fn tool_summary(input: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// A usage limit that only the error text tells. Older versions append the reset
-/// time as seconds after a bar; newer ones give it in words, which are not parsed.
+/// A usage limit that only the error text shows. Older versions append the reset time as seconds
+/// after a bar; newer ones give it in words, which are not parsed.
 fn limit_in_text(text: &str) -> Option<LimitHit> {
     if let Some((_, rest)) = text.split_once("usage limit reached|") {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();

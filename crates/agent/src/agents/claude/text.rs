@@ -1,30 +1,28 @@
 //! Makes outside text inert before it goes into a prompt.
 //!
-//! Whoever composes a prompt passes every piece that came from outside (an issue,
-//! a comment, a log) through [`neutralise`]. The CLI reads `@path` anywhere in a
-//! prompt, also in code fences, and puts that file's content into the model
-//! request; a leading `/` runs a command of its own.
+//! Whoever composes a prompt passes every outside text (an issue, a comment, a log) through
+//! [`neutralise`]. The CLI expands `@path` anywhere in a prompt, even in code fences, and puts that
+//! file's content into the model request; a leading `/` runs one of its commands.
 //!
-//! The rewrite is visible on purpose: invisible characters are stripped elsewhere,
-//! and a rule that hangs on how the CLI splits words ends with its next version.
-//! After it there is no at sign in the text at all, nor a character that Unicode
-//! normalisation turns into one, so nothing depends on what the CLI thinks a
-//! mention is. The price is that code in an issue reads `(at)Override`; [`NOTE`]
-//! tells the model.
+//! The rewrite is visible on purpose: invisible characters are stripped elsewhere, and a rule that
+//! depends on how the CLI splits words breaks with its next version. The result contains no at
+//! sign, nor a character that Unicode normalisation turns into one, so it does not matter what the
+//! CLI takes for a mention. The price is that code in an issue reads `(at)Override`; [`NOTE`] tells
+//! the model.
 //!
-//! It is one of several layers: the command's environment also switches mentions
-//! off, and the sandbox hides what must not be read.
+//! It is one of several layers: the command's environment also switches mentions off, and the
+//! sandbox hides what must not be read.
 
 use crate::agents::event::is_invisible;
 
-/// What stands for an at sign.
+/// Replaces an at sign.
 pub const AT: &str = "(at)";
-/// What stands for a slash at the start.
+/// Replaces a slash at the start.
 pub const SLASH: &str = "(slash)";
-/// One sentence for the prompt that says so.
+/// One sentence for the prompt that explains this.
 pub const NOTE: &str = "In text quoted from outside, \"(at)\" stands for an at sign and a leading \"(slash)\" for a slash; write the real characters in code.";
 
-/// Rewrites at signs and a leading slash. Doing it twice changes nothing more.
+/// Rewrites at signs and a leading slash. Idempotent.
 pub fn neutralise(text: &str) -> String {
     let mut inert = String::with_capacity(text.len());
     for c in guard_start(text).chars() {
@@ -37,8 +35,8 @@ pub fn neutralise(text: &str) -> String {
     inert
 }
 
-/// Rewrites only a leading slash: for a whole prompt, whose own parts may hold at
-/// signs on purpose.
+/// Rewrites only a leading slash: for a whole prompt, whose own parts may contain at signs on
+/// purpose.
 pub fn guard_start(text: &str) -> String {
     let skip = |c: char| c.is_whitespace() || c.is_control() || is_invisible(c);
     match text.find(|c| !skip(c)) {
@@ -51,12 +49,12 @@ pub fn guard_start(text: &str) -> String {
     }
 }
 
-/// The at sign, and what NFKC makes into it.
+/// The at sign, and what NFKC turns into it.
 fn is_at(c: char) -> bool {
     matches!(c, '@' | '\u{fe6b}' | '\u{ff20}')
 }
 
-/// The slash, and what NFKC makes into it.
+/// The slash, and what NFKC turns into it.
 fn is_slash(c: char) -> bool {
     matches!(c, '/' | '\u{ff0f}')
 }

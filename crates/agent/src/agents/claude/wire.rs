@@ -1,8 +1,8 @@
 //! The lines of the CLI's `stream-json` output, as far as they are used.
 //!
-//! Told apart by their `type` by value: the order of keys varies between lines,
-//! and unknown types and fields are passed over. Versions seen: 2.1.197 and
-//! 2.1.329. Fields are optional where a version or a kind of line leaves them out.
+//! Distinguished by the value of their `type`: the order of keys varies between lines, and unknown
+//! types and fields are ignored. Versions seen: 2.1.197 and 2.1.329. Fields are optional if a
+//! version or a kind of line omits them.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub(super) enum System {
         attempt: u32,
         #[serde(default)]
         max_retries: u32,
-        // Seen as a whole number; a fraction of a millisecond must not lose the line.
+        // Always an integer so far; a fraction of a millisecond must not lose the line.
         #[serde(default)]
         retry_delay_ms: f64,
         error_status: Option<u16>,
@@ -98,7 +98,7 @@ pub(super) enum ApiEvent {
 pub(super) struct Spoken {
     pub(super) message: ApiMessage,
     pub(super) parent_tool_use_id: Option<String>,
-    /// The sender's own id, on a line that was sent by us and is echoed.
+    /// The sender's own id, on an echoed line of ours.
     pub(super) uuid: Option<String>,
     #[serde(default, rename = "isReplay")]
     pub(super) is_replay: bool,
@@ -113,8 +113,8 @@ pub(super) struct ApiMessage {
     pub(super) usage: Option<Usage>,
 }
 
-/// A message's content: a list of blocks, or just text. Blocks stay values, so
-/// that one of an unknown shape does not lose the rest.
+/// A message's content: a list of blocks, or just text. Blocks stay values, so that one of an
+/// unknown shape does not lose the rest.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Content {
@@ -173,7 +173,7 @@ pub(super) struct RateLimitInfo {
 #[serde(default)]
 pub(super) struct ResultLine {
     pub(super) subtype: String,
-    /// Absent counts as an error: success must be said.
+    /// Absent counts as an error: success must be explicit.
     pub(super) is_error: Option<bool>,
     pub(super) result: Option<Value>,
     pub(super) errors: Option<Vec<Value>>,

@@ -1,8 +1,7 @@
 //! The scripted agent's program: one turn, from the prompt to its end.
 //!
-//! Called by the binary's hidden subcommand. Returns the exit code; it panics on
-//! nothing and prints nothing but events on standard output and, when it cannot
-//! even begin, one line on standard error.
+//! Called by the binary's hidden subcommand. Returns the exit code; it never panics and only prints
+//! events on standard output and, if it cannot even begin, one line on standard error.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -12,7 +11,7 @@ use super::script::{Script, ScriptError, Step, Turn};
 use super::steps::{self, Flow};
 use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage};
 
-/// What the agent calls itself, wherever it is asked for a model.
+/// What the agent gives as its model.
 pub const MODEL: &str = "scripted";
 /// The longest prompt that is read, in bytes.
 const MAX_PROMPT: u64 = 16 * 1024 * 1024;
@@ -56,7 +55,7 @@ fn run(args: &Args, prompt: impl Read, out: impl Write) -> i32 {
         cost_usd: 0.0,
         tools: 0,
     };
-    // An output that nobody reads any more ends the agent, as a closed pipe would.
+    // A closed output ends the agent, as a closed pipe would.
     session.turn(args, script.turns.len(), turn, begun).unwrap_or(3)
 }
 
@@ -65,7 +64,7 @@ fn refuse(error: &ScriptError) -> i32 {
     2
 }
 
-/// A turn under way: where events go and what was counted.
+/// A turn in progress: where events go and what was counted.
 pub(super) struct Session<W> {
     out: W,
     pub(super) prompt: String,

@@ -56,7 +56,7 @@ pub enum Step {
         /// All of its content.
         content: String,
     },
-    /// Appends to a file, which is made if it is not there.
+    /// Appends to a file, creating it if necessary.
     Append {
         /// The file.
         path: PathBuf,
@@ -75,7 +75,7 @@ pub enum Step {
         /// The exit code it must have; none for any.
         #[serde(default)]
         expect: Option<i32>,
-        /// How long it may take; ten minutes unless told.
+        /// How long it may take; ten minutes by default.
         #[serde(default)]
         timeout_ms: Option<u64>,
     },
@@ -89,7 +89,7 @@ pub enum Step {
         /// The paths; deleted ones too. None commits an empty change.
         paths: Vec<PathBuf>,
     },
-    /// Switches to a branch, which is made if it is not there.
+    /// Switches to a branch, creating it if necessary.
     Checkout {
         /// The branch.
         branch: String,
@@ -99,19 +99,19 @@ pub enum Step {
         /// The file.
         path: PathBuf,
     },
-    /// Waits until a file is there, or for a time.
+    /// Waits until a file exists, or for a time.
     Wait {
-        /// The file; absolute ones are allowed here, since a test makes them.
+        /// The file; may be absolute, because a test creates it.
         #[serde(default)]
         until_file: Option<PathBuf>,
-        /// How long to wait at most. Without a file that is how long it waits; with
-        /// one it is the bound (ten minutes unless told), and passing it fails the turn.
+        /// How long to wait at most. Without a file it waits this long; with one it is the limit
+        /// (ten minutes by default), and exceeding it fails the turn.
         #[serde(default)]
         ms: Option<u64>,
     },
     /// Ignores SIGTERM and SIGINT from here on.
     IgnoreTerm {},
-    /// Prints lines that are no events.
+    /// Prints lines that are not events.
     Garbage {
         /// How many.
         #[serde(default = "one")]
@@ -121,9 +121,9 @@ pub enum Step {
     },
     /// Claims tokens and cost.
     Usage {
-        /// Tokens read.
+        /// Input tokens.
         input_tokens: u64,
-        /// Tokens written.
+        /// Output tokens.
         output_tokens: u64,
         /// Cost in US dollars.
         #[serde(default)]
@@ -140,12 +140,12 @@ pub enum Step {
         /// Why.
         message: String,
     },
-    /// Ends the process at once, without an end of the turn.
+    /// Ends the process at once, without ending the turn.
     Exit {
         /// The exit code.
         code: i32,
     },
-    /// Says nothing more and stays: until it is killed, at most an hour.
+    /// Prints nothing more and stays until it is killed, at most an hour.
     Silence {},
 }
 
@@ -167,7 +167,7 @@ pub enum ScriptError {
     /// The file is too large.
     #[error("the script {path} is over {MAX_SCRIPT} bytes", path = .0.display())]
     TooLarge(PathBuf),
-    /// The content is no script.
+    /// The content is not a valid script.
     #[error("the script {path} is not valid: {source}", path = path.display())]
     Parse {
         /// The file.
@@ -176,11 +176,11 @@ pub enum ScriptError {
         source: serde_json::Error,
     },
     /// There is no such turn.
-    #[error("the script has {have} turns, and turn {asked} was asked for: add it to the script")]
+    #[error("the script has {have} turns, but turn {asked} was requested: add it to the script")]
     NoTurn {
         /// How many there are.
         have: usize,
-        /// Which was asked for.
+        /// Which was requested.
         asked: u32,
     },
 }
@@ -206,7 +206,7 @@ impl Script {
     }
 }
 
-/// Whether a path of an editing step stays in the working directory by its words.
+/// Whether a path of an editing step stays in the working directory, by its text.
 pub(super) fn stays_inside(path: &Path) -> bool {
     !path.as_os_str().is_empty()
         && path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))

@@ -1,8 +1,8 @@
-//! What each step of a script really does.
+//! Carries out the steps of a script.
 //!
-//! Called by the program, one step after the other. Every edit is on the real file
-//! system, every run a real process, every commit made by git. Children stay in the
-//! agent's process group, so that whoever ends the group ends them too.
+//! Called by the program, one step after the other. Every edit is on the real file system, every
+//! run a real process, every commit made by git. Children stay in the agent's process group, so
+//! that whoever ends the group ends them too.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::agents::event::{AgentEvent, LimitHit, TokenUsage, summarise};
 /// The author of every commit the agent makes.
 const AUTHOR: &str = "afk scripted agent";
 const AUTHOR_MAIL: &str = "scripted-agent@afk.invalid";
-/// How long a run or a wait lasts at most, unless the script says.
+/// How long a run or a wait lasts at most by default.
 const PATIENCE: Duration = Duration::from_mins(10);
 /// How long silence lasts at most.
 const SILENCE: Duration = Duration::from_hours(1);
@@ -24,7 +24,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// How much of a program's output is said, in bytes.
 const TAIL: usize = 4096;
 
-/// How the turn goes on after a step.
+/// How the turn continues after a step.
 pub(super) enum Flow {
     /// With the next step.
     Next,
@@ -34,8 +34,8 @@ pub(super) enum Flow {
     Exit(i32),
 }
 
-/// Takes one step. An error means that nobody reads the events any more; what goes
-/// wrong in the step itself fails the turn.
+/// Carries out one step. An error means that nobody reads the events any more; a failure of the
+/// step itself fails the turn.
 pub(super) fn take<W: Write>(session: &mut Session<W>, step: &Step) -> std::io::Result<Flow> {
     match step {
         Step::Say { text } => {
@@ -104,7 +104,7 @@ fn patience(ms: Option<u64>) -> Duration {
     ms.map_or(PATIENCE, Duration::from_millis)
 }
 
-/// Wraps work in a tool call's events; the work's error fails the turn.
+/// Wraps work in the events of a tool call; an error of the work fails the turn.
 fn tool<W: Write>(
     session: &mut Session<W>,
     name: &str,
@@ -178,7 +178,7 @@ fn run<W: Write>(
     })
 }
 
-/// Runs a command to its end, with its output's tail, both streams in one.
+/// Runs a command to its end, with the end of its output, both streams in one.
 fn finish(mut command: Command, patience: Duration) -> Result<(ExitStatus, String), String> {
     let (reader, writer) =
         std::io::pipe().map_err(|error| format!("cannot make a pipe: {error}"))?;
@@ -224,7 +224,7 @@ fn read_tail(mut reader: impl Read) -> String {
 
 fn git(args: &[&str]) -> Command {
     let mut command = Command::new("git");
-    // No hook and no signature: what a commit holds must be what the script says.
+    // No hook and no signature: a commit must contain what the script says.
     command
         .args(["-c", "core.hooksPath=/dev/null", "-c", "commit.gpgSign=false"])
         .args(args)
@@ -301,8 +301,8 @@ fn wait(until_file: Option<&Path>, patience: Duration) -> Flow {
     }
 }
 
-/// Registering a handler once replaces the default action for the rest of the
-/// process's life, also after the listener and its runtime are gone.
+/// Registering a handler once replaces the default action for the rest of the process's life, even
+/// after the listener and its runtime are gone.
 fn ignore_term() -> Flow {
     use tokio::signal::unix::{SignalKind, signal};
     let register = || -> std::io::Result<()> {

@@ -1,6 +1,6 @@
-//! The scripted agent's stream and end.
+//! Reads the scripted agent's stream and judges its end.
 //!
-//! Its lines are events already, so reading them is checking them. Called by
+//! Its lines are events already, so they only need validation. Called by
 //! [`TurnReader`](crate::agents::TurnReader).
 
 use std::collections::BTreeSet;
@@ -52,7 +52,7 @@ impl ScriptedState {
         events.push(event);
     }
 
-    /// Whether a tool call began and did not end.
+    /// Whether a tool call is open.
     pub fn tool_open(&self) -> bool {
         !self.open_tools.is_empty()
     }
@@ -67,13 +67,13 @@ impl ScriptedState {
         self.streamed
     }
 
-    /// Lines that were no events.
+    /// Lines that were not events.
     pub fn garbage(&self) -> u64 {
         self.garbage
     }
 }
 
-/// Decides how the turn came out.
+/// Decides the outcome of the turn.
 pub fn fold(
     exit: &Exit,
     state: &ScriptedState,

@@ -3,54 +3,56 @@
 use super::*;
 
 fn every_landed() -> Vec<Landed> {
-    let mut all = vec![Landed::Nothing, GREEN, Landed::Green { evidence: Evidence::Refused }];
+    let mut all = vec![Landed::Nothing, GREEN, Landed::Green { evidence: EvidenceState::Refused }];
     for flag in BOTH {
         all.push(Landed::Pending { overdue: flag });
         all.push(Landed::Void { overdue: flag });
-        all.push(Landed::Green { evidence: Evidence::Missing { judging: flag } });
+        all.push(Landed::Green { evidence: EvidenceState::Missing { judging: flag } });
         all.push(Landed::Red { cause: RedCause::Ours, overdue: flag });
         all.push(Landed::Red { cause: RedCause::NotOurs, overdue: flag });
     }
     all
 }
 
-fn every_turn() -> Vec<Turn> {
+fn every_turn() -> Vec<TurnState> {
     let mut work = vec![
         Work::Nothing,
-        Work::New(Candidate::Unmerged),
-        Work::New(Candidate::Breached),
-        Work::New(Candidate::Refused(Refusal::Conflict)),
-        Work::New(Candidate::Refused(Refusal::Verify)),
-        Work::New(Candidate::Refused(Refusal::Proof)),
-        Work::New(Candidate::Refused(Refusal::Setup)),
-        Work::New(Candidate::Refused(Refusal::Stage)),
-        Work::New(Candidate::Untried),
-        Work::New(Candidate::Clear),
-        Work::New(Candidate::PullRequestOpen),
-        Work::New(Candidate::PullRequestMerged),
-        Work::New(Candidate::PullRequestUnopened),
+        Work::New(CandidateState::Unmerged),
+        Work::New(CandidateState::Breached),
+        Work::New(CandidateState::Refused(Refusal::Conflict)),
+        Work::New(CandidateState::Refused(Refusal::Verify)),
+        Work::New(CandidateState::Refused(Refusal::Proof)),
+        Work::New(CandidateState::Refused(Refusal::Setup)),
+        Work::New(CandidateState::Refused(Refusal::Stage)),
+        Work::New(CandidateState::Untried),
+        Work::New(CandidateState::Clear),
+        Work::New(CandidateState::PullRequestOpen),
+        Work::New(CandidateState::PullRequestMerged),
+        Work::New(CandidateState::PullRequestUnopened),
     ];
-    let mut all = vec![Turn::Unknown, Turn::Interrupted];
-    all.extend([Gates::Open, Gates::Refused, Gates::Unreadable].map(|gates| Turn::None { gates }));
+    let mut all = vec![TurnState::Unknown, TurnState::Interrupted];
+    all.extend(
+        [Gates::Open, Gates::Refused, Gates::Unreadable].map(|gates| TurnState::None { gates }),
+    );
     for flag in BOTH {
-        all.push(Turn::NotStarted { reset: flag });
-        all.push(Turn::Asking { due: flag });
-        all.push(Turn::Limited { reset: flag });
-        all.extend(BOTH.map(|overdue| Turn::Unavailable { again: flag, overdue }));
-        all.push(Turn::Running { stalled: flag });
-        all.push(Turn::Failed { backoff_over: flag });
-        work.push(Work::New(Candidate::Unjudged { judging: flag }));
-        work.push(Work::New(Candidate::Pushed { overdue: flag }));
-        work.push(Work::New(Candidate::Excused { overdue: flag }));
+        all.push(TurnState::NotStarted { reset: flag });
+        all.push(TurnState::Asking { due: flag });
+        all.push(TurnState::Limited { reset: flag });
+        all.extend(BOTH.map(|overdue| TurnState::Unavailable { again: flag, overdue }));
+        all.push(TurnState::Running { stalled: flag });
+        all.push(TurnState::Failed { backoff_over: flag });
+        work.push(Work::New(CandidateState::Unjudged { judging: flag }));
+        work.push(Work::New(CandidateState::Pushed { overdue: flag }));
+        work.push(Work::New(CandidateState::Excused { overdue: flag }));
     }
     let spaces = [
-        Workspace::Clean,
-        Workspace::Unreadable,
-        Workspace::Dirty { asked: false },
-        Workspace::Dirty { asked: true },
+        WorkspaceState::Clean,
+        WorkspaceState::Unreadable,
+        WorkspaceState::Dirty { asked: false },
+        WorkspaceState::Dirty { asked: true },
     ];
     for workspace in spaces {
-        all.extend(work.iter().map(|&work| Turn::Finished { workspace, work }));
+        all.extend(work.iter().map(|&work| TurnState::Finished { workspace, work }));
     }
     all
 }
@@ -79,7 +81,7 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
         Alive::Something { grace_over: true },
     ];
     let (landed, turns) = (every_landed(), every_turn());
-    let fewer: Vec<Turn> = turns.iter().copied().step_by(9).collect();
+    let fewer: Vec<TurnState> = turns.iter().copied().step_by(9).collect();
     let mut count = 0;
     for (bits, (blind, obstacle, unread, agent_lands)) in
         WAYS.iter().flat_map(|way| (0_u32..1024).map(move |bits| (bits, *way)))
@@ -188,7 +190,7 @@ fn in_every_situation_the_promises_hold() {
         }
         if plan == Plan::Land {
             assert!(!now.frozen, "lands on a frozen repo: {now:#?}");
-            assert_eq!(now.turn, finished(Candidate::Clear).with_space(now.turn), "{now:#?}");
+            assert_eq!(now.turn, finished(CandidateState::Clear).with_space(now.turn), "{now:#?}");
         }
         if let Plan::Conclude { end } = plan {
             if end == End::Done {
@@ -208,7 +210,7 @@ fn in_every_situation_the_promises_hold() {
         let goes_on = matches!(plan, Plan::Conclude { .. } | Plan::Turn { .. } | Plan::Integrate);
         let unknown = now.sent && !now.unread && now.obstacle != Obstacle::Forged;
         assert!(!(unknown && goes_on), "a push is left behind: {plan:?} in {now:#?}");
-        if matches!(now.turn, Turn::Unknown) && !now.concluded {
+        if matches!(now.turn, TurnState::Unknown) && !now.concluded {
             let by_turn =
                 !(now.cancelled || now.spent || matches!(now.landed, Landed::Green { .. }))
                     && now.obstacle == Obstacle::Nothing;
@@ -218,7 +220,7 @@ fn in_every_situation_the_promises_hold() {
     });
 }
 
-impl Turn {
+impl TurnState {
     /// This turn with the workspace of `other`, where both are finished.
     fn with_space(self, other: Self) -> Self {
         match (self, other) {

@@ -8,13 +8,13 @@ fn what_judges_may_not_be_touched() {
         s.changes.push((".github/workflows/ci.yml", file("run\n"), file("true\n")));
     });
     let paths = vec![path(".github/workflows/ci.yml")];
-    check("edited CI", &edited, no(Refusal::Protected { paths }));
+    check("edited CI", &edited, no(ProofRefusal::Protected { paths }));
     let script = honest().set(|s| {
         s.verify = Verify::Command(vec!["./check.sh".into()]);
         s.changes.push(("check.sh", file("test\n"), file("exit 0\n")));
     });
     let paths = vec![path("check.sh")];
-    check("edited verify script", &script, no(Refusal::Protected { paths }));
+    check("edited verify script", &script, no(ProofRefusal::Protected { paths }));
     let allowed = edited.set(|s| s.config.allow_protected = true);
     check("allowed", &allowed, yes(Strength::Proven));
 }
@@ -74,7 +74,7 @@ fn a_split_takes_the_first_commit_but_nothing_that_judges() {
 fn tests_may_not_be_deleted() {
     let deleted = honest().set(|s| s.changes.push(("tests/old.rs", file("a\nb\n"), None)));
     let paths = vec![path("tests/old.rs")];
-    check("deleted", &deleted, no(Refusal::DeletedTests { paths }));
+    check("deleted", &deleted, no(ProofRefusal::DeletedTests { paths }));
     let moved = honest().set(|s| {
         s.changes.push(("tests/old.rs", file("a\nb\n"), None));
         s.changes.push(("tests/sub/old.rs", None, file("a\nb\n")));

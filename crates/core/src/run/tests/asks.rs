@@ -3,8 +3,8 @@
 use super::*;
 
 /// A person's request, said at `second`.
-fn said(second: i64, what: Request) -> Asked {
-    Asked { at: at(second), ..request(&format!("{second}"), what) }
+fn said(second: i64, what: Request) -> PersonRequest {
+    PersonRequest { at: at(second), ..request(&format!("{second}"), what) }
 }
 
 fn allow(ask: Option<u32>) -> Request {
@@ -30,7 +30,7 @@ fn asking(asked: &[(&str, bool, i64)]) -> Run {
 
 /// The run after the request is taken at `second`; it must be one that it takes.
 #[track_caller]
-fn taken(run: &Run, second: i64, asked: &Asked) -> Run {
+fn taken(run: &Run, second: i64, asked: &PersonRequest) -> Run {
     let names = Names { ready: "ready", in_progress: "busy" };
     let seen = Seen { asked: vec![asked.clone()], ..Seen::default() };
     let found = record(run, &seen, names, &limits(), at(second));
@@ -85,9 +85,9 @@ fn an_answer_means_what_was_open_when_it_was_given() {
         }
     };
     let none = asking(&[]);
-    check(&none, 200, allow(None), Err("asks for no permission now"));
-    check(&none, 200, reply(None), Err("asks no question now"));
-    check(&none, 200, allow(Some(1)), Err("asked nothing as 1"));
+    check(&none, 200, allow(None), Err("does not ask for a permission"));
+    check(&none, 200, reply(None), Err("has no open question"));
+    check(&none, 200, allow(Some(1)), Err("no question 1"));
 
     let permission = asking(&[("a", false, 100)]);
     check(&permission, 200, allow(None), Ok(1));
@@ -95,14 +95,14 @@ fn an_answer_means_what_was_open_when_it_was_given() {
     check(&permission, 200, allow(Some(1)), Ok(1));
     check(&permission, 200, reply(None), Err("`afk allow` or `afk deny`"));
     check(&permission, 200, reply(Some(1)), Err("`afk allow` or `afk deny`"));
-    check(&permission, 200, allow(Some(2)), Err("asked nothing as 2"));
+    check(&permission, 200, allow(Some(2)), Err("no question 2"));
     // Said before it came up, it was about something else.
-    check(&permission, 99, allow(None), Err("asks for no permission now"));
+    check(&permission, 99, allow(None), Err("does not ask for a permission"));
     check(&permission, 99, allow(Some(1)), Ok(1));
 
     let question = asking(&[("a", true, 100)]);
     check(&question, 200, reply(None), Ok(1));
-    check(&question, 200, allow(None), Err("`afk answer` it"));
+    check(&question, 200, allow(None), Err("use `afk answer`"));
 
     let both = asking(&[("a", true, 100), ("b", false, 110)]);
     check(&both, 200, reply(None), Ok(1));
@@ -132,7 +132,7 @@ fn the_first_answer_stays_whoever_gives_it() {
     late.apply(at(405), questioned("b", false, 705));
     for what in [allow(None), allow(Some(1)), deny(None)] {
         let why = crate::request::answer(&late, &said(390, what)).unwrap_err();
-        assert!(why.contains("answered already, by policy"), "{why}");
+        assert!(why.contains("already answered by policy"), "{why}");
     }
     late.apply(at(410), Transition::Asked { asked: said(390, allow(None)), answer: String::new() });
     let given: Vec<_> = late.questions().map(|one| one.given.clone()).collect();
@@ -165,7 +165,7 @@ fn what_was_asked_in_a_turn_is_over_with_it() {
     now.apply(at(120), ended(TurnEnd::Lost));
     assert_eq!(now.open_questions().count(), 0);
     let why = crate::request::answer(&now, &said(130, allow(Some(1)))).unwrap_err();
-    assert!(why.contains("over with its turn"), "{why}");
+    assert!(why.contains("ended with its turn"), "{why}");
     now.apply(at(130), begun(TurnCause::Retry));
     now.apply(at(140), questioned("a", false, 440));
     assert_eq!(now.open_questions().map(|one| one.n).collect::<Vec<_>>(), [2]);

@@ -86,20 +86,20 @@ fn a_statement_that_the_rows_do_not_give_is_named_with_its_field() {
     let refused = || ProofOutcome::Refused(ProofRefusal::NoTest);
     let edited = after(|b| b.evidence.proof.as_mut().unwrap().outcome = refused());
     let (accepted, refused) = (
-        r#"/proof/outcome/accepted: stated null, the rows come to "proven""#,
-        r#"/proof/outcome/refused: stated {"reason":"no_test"}, the rows come to null"#,
+        r#"/proof/outcome/accepted: stated null, but the rows give "proven""#,
+        r#"/proof/outcome/refused: stated {"reason":"no_test"}, but the rows give null"#,
     );
     assert_eq!(edited, [refused, accepted]);
     let edited = after(|b| b.evidence.effort.as_mut().unwrap().turns = 9);
-    assert_eq!(edited, ["/effort/turns: stated 9, the rows come to 1"]);
+    assert_eq!(edited, ["/effort/turns: stated 9, but the rows give 1"]);
     let edited = after(|b| b.evidence.stages[0].stage = "more".to_owned());
-    assert_eq!(edited, [r#"/stages/0/stage: stated "more", the rows come to "ci""#]);
+    assert_eq!(edited, [r#"/stages/0/stage: stated "more", but the rows give "ci""#]);
     let edited = after(|b| b.evidence.stages.clear());
-    assert!(edited[0].starts_with("/stages: stated [], the rows come to [{"), "{edited:?}");
+    assert!(edited[0].starts_with("/stages: stated [], but the rows give [{"), "{edited:?}");
     let edited = after(|b| b.evidence.stages_configured.push("ci".to_owned()));
-    assert_eq!(edited, [r#"/stages_configured: stated ["ci"], the rows come to []"#]);
+    assert_eq!(edited, [r#"/stages_configured: stated ["ci"], but the rows give []"#]);
     let none = after(|b| b.journal = None);
-    assert!(none[0].starts_with("no journal is in it"), "{none:?}");
+    assert!(none[0].starts_with("it contains no journal"), "{none:?}");
 }
 
 #[test]
@@ -114,30 +114,27 @@ fn a_row_that_was_changed_is_named() {
         |rows| drop(rows.remove(7)),
         &[
             "row 8 is missing",
-            r#"/proof: stated {"deleted_tests":[],"outcome":{"accepted":"proven"},"red_kind":null,"red_tests":[],"removed_test_lines":[],"runs":[]}, the rows come to null"#,
+            r#"/proof: stated {"deleted_tests":[],"outcome":{"accepted":"proven"},"red_kind":null,"red_tests":[],"removed_test_lines":[],"runs":[]}, but the rows give null"#,
         ],
     );
     check(
         |rows| rows.swap(3, 4),
-        &["row 5 stands where row 4 belongs", "row 4 stands where row 5 belongs"],
+        &["row 5 is in the place of row 4", "row 4 is in the place of row 5"],
     );
     check(
         |rows| rows[7].kind = "guarded".to_owned(),
         &[
-            "row 8 was edited: its at, kind or body does not give its hash",
+            "row 8 was edited: its at, kind or body does not match its hash",
             r#"row 8: its kind says "guarded", its body "proved""#,
         ],
     );
     check(
         |rows| drop(rows.remove(0)),
-        &[
-            "row 1 is missing",
-            "row 2 cannot be read: the first row there is does not admit the run",
-        ],
+        &["row 1 is missing", "row 2 cannot be read: the first row does not admit the run"],
     );
-    check(Vec::clear, &["rows 1 to 11 are missing", "row 1 cannot be read: there is no row"]);
+    check(Vec::clear, &["rows 1 to 11 are missing", "row 1 cannot be read: there are no rows"]);
     let other = after(|b| rows(b, |rows| rows[7].body = rows[7].body.replace("proven", "exempt")));
-    assert_eq!(other[0], "row 8 was edited: its at, kind or body does not give its hash");
+    assert_eq!(other[0], "row 8 was edited: its at, kind or body does not match its hash");
     assert!(other[1..].iter().any(|flaw| flaw.contains("row 8") || flaw.contains("/proof")));
 }
 

@@ -2,7 +2,7 @@
 
 use super::situation::{away, finished_with, repeated, seen, situation};
 use super::*;
-use crate::plan::{self, Evidence, Landed, Work, Workspace};
+use crate::plan::{self, EvidenceState, Landed, Work, WorkspaceState};
 
 #[test]
 fn refusals_and_fixes_are_spent_at_their_bounds() {
@@ -57,11 +57,11 @@ fn a_fix_begins_on_the_default_head_and_its_own_corrections_go_on_from_it() {
         seen(steps, &Seen { turn: Some(TurnSeen::Absent), ..Seen::default() }, 900).turn
     };
     let work = |steps: &[(i64, Transition)]| match situation(steps, 900).turn {
-        plan::Turn::Finished { work, .. } => work,
+        plan::TurnState::Finished { work, .. } => work,
         other => panic!("{other:?}"),
     };
     let base = |steps: &[(i64, Transition)]| run(steps).base().cloned();
-    let is_reset = |reset| plan::Turn::NotStarted { reset };
+    let is_reset = |reset| plan::TurnState::NotStarted { reset };
     let fix = with(to_landing(), vec![(200, begun(TurnCause::FixForward))]);
     assert_eq!(absent(&fix), is_reset(false));
     assert_eq!(base(&fix), Some(oid('1')));
@@ -75,7 +75,7 @@ fn a_fix_begins_on_the_default_head_and_its_own_corrections_go_on_from_it() {
     let idle = with(fix.clone(), vec![(210, finished()), (211, left('d', &[]))]);
     assert_eq!(work(&idle), Work::Nothing);
     let fixed = with(fix, vec![(210, finished()), (211, left('2', &[]))]);
-    assert_eq!(work(&fixed), Work::New(plan::Candidate::Unmerged));
+    assert_eq!(work(&fixed), Work::New(plan::CandidateState::Unmerged));
     // Refused: the next turn goes on from the fix.
     let refused = with(
         fixed.clone(),
@@ -139,11 +139,11 @@ fn a_landing_is_what_its_stages_say() {
         );
     }
     let green = vec![answer("ci", StageAnswer::Success), answer("more", StageAnswer::Success)];
-    check(green.clone(), Landed::Green { evidence: Evidence::Complete });
+    check(green.clone(), Landed::Green { evidence: EvidenceState::Complete });
     let mut poor = run(&with(to_landing(), green));
     poor.release = None;
     let poor = poor.situation(&Seen::default(), &limits(), at(300));
-    assert_eq!(poor.landed, Landed::Green { evidence: Evidence::Refused });
+    assert_eq!(poor.landed, Landed::Green { evidence: EvidenceState::Refused });
 }
 
 #[test]
@@ -189,13 +189,13 @@ fn a_tried_candidate_is_what_its_stages_and_its_base_say() {
     let check = |run: &Run, staging, now, expected| {
         let seen = Seen { staging, ..Seen::default() };
         let found = run.situation(&seen, &tested, at(now)).turn;
-        assert_eq!(found, finished_with(Workspace::Clean, Work::New(expected)), "at {now}");
+        assert_eq!(found, finished_with(WorkspaceState::Clean, Work::New(expected)), "at {now}");
     };
     let heard = |name, answer, second, again| {
         (second, Transition::CandidateAnswered { stage: said(name, answer, second, again) })
     };
-    let pushed = |overdue| plan::Candidate::Pushed { overdue };
-    let excused = |overdue| plan::Candidate::Excused { overdue };
+    let pushed = |overdue| plan::CandidateState::Pushed { overdue };
+    let excused = |overdue| plan::CandidateState::Excused { overdue };
     let silent = tried(Vec::new());
     assert_eq!(silent.candidate().unwrap().next_asking("ci"), Some((0, None)));
     check(&silent, false, 339, pushed(false));
@@ -262,7 +262,7 @@ fn a_commit_stands_on_what_is_not_the_runs_own() {
     };
     let check = |run: &Run, base: char, commit: char, expected: (char, &[char])| {
         let (base, commit) = (oid(base), oid(commit));
-        let (found, below) = run.foundation(&base, &commit);
+        let (found, below) = run.base_under(&base, &commit);
         let below: Vec<_> = below.iter().map(|one| one.commit.clone()).collect();
         let (on, own) = expected;
         assert_eq!(*found, oid(on));

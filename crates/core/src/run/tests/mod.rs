@@ -22,8 +22,8 @@ use crate::evidence::SandboxStrength;
 use crate::ids::{Actor, RepoName};
 use crate::impediment::{Fault, Impediment};
 use crate::phase::Phase;
-use crate::proof::{ProofOutcome, Refusal as ProofRefusal, Strength};
-use crate::request::{Asked, Request};
+use crate::proof::{ProofOutcome, ProofRefusal, Strength};
+use crate::request::{PersonRequest, Request};
 use crate::spend::{Cost, Entry, TurnKey, Usage};
 use crate::verdict::{StageAnswer, Stages};
 
@@ -198,8 +198,8 @@ fn landed(commit: char) -> Transition {
     Transition::Landed { commit: oid(commit) }
 }
 
-fn request(id: &str, what: Request) -> Asked {
-    Asked { id: id.to_owned(), by: who("ann"), at: at(0), what }
+fn request(id: &str, what: Request) -> PersonRequest {
+    PersonRequest { id: id.to_owned(), by: who("ann"), at: at(0), what }
 }
 
 fn asked(id: &str, what: Request) -> Transition {

@@ -139,14 +139,14 @@ fn each_difference_is_named_with_its_row() {
         rows.drain(3..5);
         rows[3].seq = 6;
     });
-    differs("row 6: another situation: halted was true, would be false", |rows, _| {
+    differs("row 6: the situation differs: halted was true, would be false", |rows, _| {
         rows[5].body["context"]["situation"]["halted"] = true.into();
     });
     let settle = serde_json::to_value(Plan::Settle).unwrap();
     differs("row 6: planned Settle, would plan ", |rows, _| {
         rows[5].body["context"]["plan"] = settle;
     });
-    differs("row 6: the journal does not give the record that is stored", |_, run| {
+    differs("row 6: the journal does not give the stored record", |_, run| {
         run.budget = Usd::dollars(11);
     });
     differs("row 2: cannot be read by this version: ", |rows, _| rows[1].body = 7.into());

@@ -7,13 +7,13 @@ fn say(text: &str) -> Request {
     Request::Say { text: text.to_owned() }
 }
 
-fn look(run: &Run, asked: Vec<Asked>) -> Vec<Transition> {
+fn look(run: &Run, asked: Vec<PersonRequest>) -> Vec<Transition> {
     let names = Names { ready: "ready", in_progress: "busy" };
     record(run, &Seen { asked, ..Seen::default() }, names, &limits(), at(50))
 }
 
 /// What of these a run takes, pass by pass.
-fn take(run: &mut Run, asked: &[Asked]) -> usize {
+fn take(run: &mut Run, asked: &[PersonRequest]) -> usize {
     for taken in 0.. {
         let found = look(run, asked.to_vec());
         if found.is_empty() {
@@ -77,13 +77,13 @@ fn a_retry_ends_the_wait_and_only_a_wait() {
     for (how, waits, goes_on) in [
         (
             TurnEnd::Failed { message: "busy".to_owned() },
-            plan::Turn::Failed { backoff_over: false },
-            plan::Turn::Failed { backoff_over: true },
+            plan::TurnState::Failed { backoff_over: false },
+            plan::TurnState::Failed { backoff_over: true },
         ),
         (
             TurnEnd::Limited { resets_at },
-            plan::Turn::Limited { reset: false },
-            plan::Turn::Limited { reset: true },
+            plan::TurnState::Limited { reset: false },
+            plan::TurnState::Limited { reset: true },
         ),
     ] {
         let mut run = run(&[(1, begun(TurnCause::Opening)), (49, ended(how))]);
@@ -101,7 +101,7 @@ fn a_retry_ends_the_wait_and_only_a_wait() {
         (4, begun(TurnCause::Retry)),
         (50, failed()),
     ]);
-    assert_eq!(turn(&later), plan::Turn::Failed { backoff_over: false });
+    assert_eq!(turn(&later), plan::TurnState::Failed { backoff_over: false });
 }
 
 #[test]
@@ -142,10 +142,10 @@ fn a_head_that_words_brought_is_a_new_candidate_and_the_old_one_stands_without()
     let work = |head| {
         let run = run(&with(told.clone(), vec![(10, left(head, &[]))]));
         match run.situation(&Seen::default(), &limits(), at(60)).turn {
-            plan::Turn::Finished { work, .. } => work,
+            plan::TurnState::Finished { work, .. } => work,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!(work('1'), Work::New(plan::Candidate::Clear));
-    assert_eq!(work('2'), Work::New(plan::Candidate::Unmerged));
+    assert_eq!(work('1'), Work::New(plan::CandidateState::Clear));
+    assert_eq!(work('2'), Work::New(plan::CandidateState::Unmerged));
 }

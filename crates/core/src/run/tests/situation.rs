@@ -1,7 +1,7 @@
 //! From record and observation to the situation: every bound at its edge.
 
 use super::*;
-use crate::plan::{self, Alive, Gates, Situation, Work, Workspace};
+use crate::plan::{self, Alive, Gates, Situation, Work, WorkspaceState};
 
 pub(super) fn situation(steps: &[(i64, Transition)], now: i64) -> Situation {
     run(steps).situation(&Seen::default(), &limits(), at(now))
@@ -67,11 +67,11 @@ fn executor_retries_are_counted_in_a_row() {
 fn a_retry_waits_for_its_backoff() {
     let turn = |steps: &[(i64, Transition)], now| situation(steps, now).turn;
     let once = vec![(0, begun(TurnCause::Opening)), (5, failed())];
-    assert_eq!(turn(&once, 14), plan::Turn::Failed { backoff_over: false });
-    assert_eq!(turn(&once, 15), plan::Turn::Failed { backoff_over: true });
+    assert_eq!(turn(&once, 14), plan::TurnState::Failed { backoff_over: false });
+    assert_eq!(turn(&once, 15), plan::TurnState::Failed { backoff_over: true });
     let twice = with(once, vec![(15, begun(TurnCause::Retry)), (20, ended(TurnEnd::Lost))]);
-    assert_eq!(turn(&twice, 39), plan::Turn::Failed { backoff_over: false });
-    assert_eq!(turn(&twice, 40), plan::Turn::Failed { backoff_over: true });
+    assert_eq!(turn(&twice, 39), plan::TurnState::Failed { backoff_over: false });
+    assert_eq!(turn(&twice, 40), plan::TurnState::Failed { backoff_over: true });
 }
 
 #[test]
@@ -81,16 +81,16 @@ fn a_usage_limit_is_over_at_its_reset() {
     };
     let turn = |resets_at, now| situation(&limited(resets_at), now).turn;
     let told = Some(at(100));
-    assert_eq!(turn(told, 99), plan::Turn::Limited { reset: false });
-    assert_eq!(turn(told, 100), plan::Turn::Limited { reset: true });
-    assert_eq!(turn(None, 904), plan::Turn::Limited { reset: false });
-    assert_eq!(turn(None, 905), plan::Turn::Limited { reset: true });
+    assert_eq!(turn(told, 99), plan::TurnState::Limited { reset: false });
+    assert_eq!(turn(told, 100), plan::TurnState::Limited { reset: true });
+    assert_eq!(turn(None, 904), plan::TurnState::Limited { reset: false });
+    assert_eq!(turn(None, 905), plan::TurnState::Limited { reset: true });
     // Neither what is over already is believed, nor what is far away.
     let days = 8 * 86_400;
     for (told, over) in [(-999, 15), (14, 15), (days + 4, days + 4), (days + 6, days + 5)] {
         let told = Some(at(told));
-        assert_eq!(turn(told, over - 1), plan::Turn::Limited { reset: false }, "{told:?}");
-        assert_eq!(turn(told, over), plan::Turn::Limited { reset: true }, "{told:?}");
+        assert_eq!(turn(told, over - 1), plan::TurnState::Limited { reset: false }, "{told:?}");
+        assert_eq!(turn(told, over), plan::TurnState::Limited { reset: true }, "{told:?}");
     }
 }
 
@@ -109,7 +109,7 @@ fn an_agent_that_cannot_work_is_tried_again_ever_later_and_not_for_ever() {
         assert_eq!((found.times, found.since), (n as u32, at(100)));
     }
     let turn = |now| situation(&all(1), now).turn;
-    let is = |again, overdue| plan::Turn::Unavailable { again, overdue };
+    let is = |again, overdue| plan::TurnState::Unavailable { again, overdue };
     assert_eq!(turn(129), is(false, false));
     assert_eq!(turn(130), is(true, false));
     assert_eq!(turn(100 + 12 * 3600 - 1), is(true, false));
@@ -174,9 +174,9 @@ fn usage_limits_in_a_row_are_tried_again_ever_later_and_not_for_ever() {
 #[test]
 fn gates_count_until_the_first_turn() {
     let gates = |gates| seen(&[], &Seen { gates, ..Seen::default() }, 1).turn;
-    assert_eq!(gates(Some(Gates::Open)), plan::Turn::None { gates: Gates::Open });
-    assert_eq!(gates(Some(Gates::Refused)), plan::Turn::None { gates: Gates::Refused });
-    assert_eq!(gates(None), plan::Turn::None { gates: Gates::Unreadable }, "unknown is wait");
+    assert_eq!(gates(Some(Gates::Open)), plan::TurnState::None { gates: Gates::Open });
+    assert_eq!(gates(Some(Gates::Refused)), plan::TurnState::None { gates: Gates::Refused });
+    assert_eq!(gates(None), plan::TurnState::None { gates: Gates::Unreadable }, "unknown is wait");
 }
 
 #[test]
@@ -189,10 +189,10 @@ fn a_turn_under_way_is_as_it_was_seen() {
     let running = |second: i64, tool_open| {
         Some(TurnSeen::Running { last_event_at: at(second), tool_open, asks: Vec::new() })
     };
-    let stalled = |stalled| plan::Turn::Running { stalled };
-    check(&steps, Some(TurnSeen::Absent), 20, plan::Turn::NotStarted { reset: true });
-    check(&steps, Some(TurnSeen::Unknown), 20, plan::Turn::Unknown);
-    check(&steps, None, 20, plan::Turn::Unknown);
+    let stalled = |stalled| plan::TurnState::Running { stalled };
+    check(&steps, Some(TurnSeen::Absent), 20, plan::TurnState::NotStarted { reset: true });
+    check(&steps, Some(TurnSeen::Unknown), 20, plan::TurnState::Unknown);
+    check(&steps, None, 20, plan::TurnState::Unknown);
     check(&steps, running(100, false), 1899, stalled(false));
     check(&steps, running(100, false), 1900, stalled(true));
     check(&steps, running(100, true), 99_999, stalled(false));
@@ -208,56 +208,61 @@ fn a_turn_under_way_is_as_it_was_seen() {
         asks: vec![ask("q", true)],
     });
     let asked = with(steps, vec![(100, questioned("q", true, 400))]);
-    check(&asked, asking.clone(), 399, plan::Turn::Asking { due: false });
-    check(&asked, asking.clone(), 400, plan::Turn::Asking { due: true });
+    check(&asked, asking.clone(), 399, plan::TurnState::Asking { due: false });
+    check(&asked, asking.clone(), 400, plan::TurnState::Asking { due: true });
     let answer = Answer::Say { text: "The first.".to_owned() };
     let answered = with(asked, vec![(200, Transition::Answered { n: 1, answer })]);
-    check(&answered, asking, 200, plan::Turn::Asking { due: true });
+    check(&answered, asking, 200, plan::TurnState::Asking { due: true });
 }
 
-fn work(steps: &[(i64, Transition)]) -> plan::Turn {
+fn work(steps: &[(i64, Transition)]) -> plan::TurnState {
     situation(steps, 50).turn
 }
 
-pub(super) fn finished_with(workspace: Workspace, work: Work) -> plan::Turn {
-    plan::Turn::Finished { workspace, work }
+pub(super) fn finished_with(workspace: WorkspaceState, work: Work) -> plan::TurnState {
+    plan::TurnState::Finished { workspace, work }
 }
 
 #[test]
 fn dirt_is_asked_about_once() {
     let turn = vec![(1, opened()), (2, begun(TurnCause::Opening)), (3, finished())];
-    let unreadable = finished_with(Workspace::Unreadable, Work::Nothing);
+    let unreadable = finished_with(WorkspaceState::Unreadable, Work::Nothing);
     assert_eq!(work(&turn), unreadable);
     let dirty = with(turn, vec![(4, left('1', &["a"]))]);
-    let new = Work::New(plan::Candidate::Unmerged);
-    assert_eq!(work(&dirty), finished_with(Workspace::Dirty { asked: false }, new));
+    let new = Work::New(plan::CandidateState::Unmerged);
+    assert_eq!(work(&dirty), finished_with(WorkspaceState::Dirty { asked: false }, new));
     let asked = with(dirty, vec![(5, begun(TurnCause::CommitOrDiscard)), (6, finished())]);
     assert_eq!(run(&asked).attempts[0].dirty, ["a"]);
     assert_eq!(work(&asked), unreadable, "it is looked at again");
     let again = with(asked, vec![(7, left('1', &["a"]))]);
-    assert_eq!(work(&again), finished_with(Workspace::Dirty { asked: true }, new));
+    assert_eq!(work(&again), finished_with(WorkspaceState::Dirty { asked: true }, new));
 }
 
 #[test]
 fn a_head_is_new_until_it_is_disposed_of() {
     let turn = vec![(1, opened()), (2, begun(TurnCause::Opening)), (3, finished())];
     let check = |steps: &[(i64, Transition)], expected| {
-        assert_eq!(work(steps), finished_with(Workspace::Clean, expected), "{:?}", steps.last());
+        assert_eq!(
+            work(steps),
+            finished_with(WorkspaceState::Clean, expected),
+            "{:?}",
+            steps.last()
+        );
     };
     let new = |candidate| Work::New(candidate);
     check(&with(turn.clone(), vec![(4, left('b', &[]))]), Work::Nothing);
     let head = with(turn, vec![(4, left('1', &[]))]);
-    check(&head, new(plan::Candidate::Unmerged));
+    check(&head, new(plan::CandidateState::Unmerged));
     let merged = with(head, vec![(5, integrated('1', 'c'))]);
-    check(&merged, new(plan::Candidate::Unjudged { judging: false }));
+    check(&merged, new(plan::CandidateState::Unjudged { judging: false }));
     let guarded = with(merged, vec![(6, guarded())]);
-    check(&guarded, new(plan::Candidate::Unjudged { judging: false }));
-    check(&with(guarded.clone(), vec![(7, proved())]), new(plan::Candidate::Clear));
+    check(&guarded, new(plan::CandidateState::Unjudged { judging: false }));
+    check(&with(guarded.clone(), vec![(7, proved())]), new(plan::CandidateState::Clear));
     // A refused proof is never clear, whatever was recorded after it.
     let half = with(guarded.clone(), vec![(7, disproved())]);
-    check(&half, new(plan::Candidate::Unjudged { judging: false }));
+    check(&half, new(plan::CandidateState::Unjudged { judging: false }));
     let refused = with(half, vec![(8, refused(Refusal::Proof))]);
-    check(&refused, new(plan::Candidate::Refused(Refusal::Proof)));
+    check(&refused, new(plan::CandidateState::Refused(Refusal::Proof)));
     let same = vec![(9, begun(TurnCause::Refused)), (10, finished()), (11, left('1', &[]))];
     check(&with(refused, same), Work::Nothing);
     let landing = with(guarded, vec![(7, proved()), (8, landed('c'))]);
@@ -268,21 +273,21 @@ fn a_head_is_new_until_it_is_disposed_of() {
         check(&with(landing.clone(), fix), Work::Nothing);
     }
     let fix = with(fix, vec![(11, left('2', &[]))]);
-    check(&with(landing, fix), new(plan::Candidate::Unmerged));
+    check(&with(landing, fix), new(plan::CandidateState::Unmerged));
 }
 
 #[test]
 fn judging_is_seen_and_a_breach_counts_first() {
     let steps = with(to_landing()[..5].to_vec(), vec![]);
     let judging = seen(&steps, &Seen { judging: true, ..Seen::default() }, 50).turn;
-    let unjudged = Work::New(plan::Candidate::Unjudged { judging: true });
-    assert_eq!(judging, finished_with(Workspace::Clean, unjudged));
+    let unjudged = Work::New(plan::CandidateState::Unjudged { judging: true });
+    assert_eq!(judging, finished_with(WorkspaceState::Clean, unjudged));
     let path = crate::change::TreePath::new(b"a").unwrap();
     let breach = crate::guardrails::Breach::CredentialFile { path };
     let report = GuardrailReport { breaches: vec![breach], further: 0, stats: Tally::default() };
     let breached = with(steps, vec![(13, Transition::Guarded { report }), (14, proved())]);
-    let expected = Work::New(plan::Candidate::Breached);
-    assert_eq!(work(&breached), finished_with(Workspace::Clean, expected));
+    let expected = Work::New(plan::CandidateState::Breached);
+    assert_eq!(work(&breached), finished_with(WorkspaceState::Clean, expected));
 }
 
 #[test]

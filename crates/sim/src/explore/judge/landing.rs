@@ -1,4 +1,4 @@
-//! The default branches: what came to them, by whom, and whether it was proved.
+//! Judges the default branches: what was pushed to them, by whom, and whether it was proved.
 
 use afk_core::ids::{Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
@@ -24,7 +24,7 @@ impl Judge {
                 } else if world.agents.far.contains(repo) {
                     // Who names a run there is taken for its agent, and judged at rest.
                 } else if let (Some((run, _)), None) = (of, by) {
-                    // No control plane did that step: it is a run's by its name alone.
+                    // No control plane did this step: it is a run's in name only.
                     self.forged.extend(run.parse::<RunId>().map(|run| (id.clone(), run)));
                 } else if let Some((run, attempt)) = of {
                     let (run, attempt) = (run.to_owned(), attempt.to_owned());
@@ -35,7 +35,7 @@ impl Judge {
         }
     }
 
-    /// Whatever is pushed says whose it is.
+    /// Every push names its run.
     pub(super) fn pushes(&mut self, world: &World) {
         for id in world.git.heads_ever.iter().skip(self.pushes) {
             let message = world.git.commits.get(id).map(|commit| commit.message.as_str());
@@ -47,7 +47,7 @@ impl Judge {
         self.pushes = world.git.heads_ever.len();
     }
 
-    /// A comment lifts a freeze only where ann wrote it, and after the freeze.
+    /// A comment lifts a freeze only if ann wrote it, and after the freeze.
     pub(super) fn thawed(&mut self, world: &World, by: Option<By>) {
         let frozen = world.store.switches.frozen.iter();
         let frozen = frozen.map(|(repo, freeze)| (repo.clone(), freeze.thrown.at)).collect();
@@ -63,7 +63,8 @@ impl Judge {
                 ann && comment.body == "/afk unfreeze" && comment.at > since
             });
             if !self.frozen.contains_key(&repo) && !asked {
-                self.wrong.push(format!("the freeze of {repo} was lifted and ann did not ask"));
+                self.wrong
+                    .push(format!("the freeze of {repo} was lifted, but ann did not request it"));
             }
         }
     }
@@ -113,7 +114,7 @@ impl Judge {
         }
     }
 
-    /// Notes which control plane holds which run.
+    /// Records which control plane holds which run.
     pub(super) fn leases(&mut self, world: &World, step: u64) {
         for (key, lease) in world.store.leases.iter().filter(|(_, one)| one.until > world.now) {
             let run = key.strip_prefix("run:").and_then(|run| run.parse().ok());
@@ -123,8 +124,8 @@ impl Judge {
         }
     }
 
-    /// What `push` of `run` did not look at, or what it saw and did not heed. Right before a
-    /// push the lease is asked for once more, and after it the switches.
+    /// What `push` of `run` failed to read, or read and ignored. Right before a push the lease is
+    /// renewed, and after that the switches are read.
     fn last_look(&self, run: &Run, push: By) -> Option<&'static str> {
         let Some(asked) = self.looks.get(&(push.plane, push.made)) else {
             return Some("was pushed and the switches were not read before");
@@ -132,12 +133,13 @@ impl Judge {
         if self.truth.shut(&run.issue, push.made).contains(&"freeze") {
             return Some("was pushed under a freeze that was thrown before");
         }
-        // The lease was asked for right before the switches were.
+        // The lease was renewed right before the switches were read.
         let held = self.held.get(&(push.plane, run.id));
-        held.is_none_or(|held| held < asked).then_some("was pushed by who had lost its lease")
+        held.is_none_or(|held| held < asked)
+            .then_some("was pushed by a control plane that had lost its lease")
     }
 
-    /// No proof and no verdict of something else close an issue on what was forged.
+    /// No proof and no verdict of something else may close an issue on a forged commit.
     pub(super) fn unforged(&mut self) {
         for (id, run) in &self.forged {
             let Some((_, Some(run))) = self.runs.get(run) else { continue };
@@ -182,25 +184,25 @@ impl Judge {
     }
 }
 
-/// Whether control plane `plane` holds the lease of the run: who has lost it on the way
-/// to a call can take that back no more, and nobody waits for it.
+/// Whether control plane `plane` holds the lease of the run: one that loses it during a call can no
+/// longer take the call back, and nobody waits for it.
 fn leases(world: &World, run: RunId, plane: usize) -> bool {
     let lease = world.store.leases.get(&format!("run:{run}"));
     lease.is_some_and(|one| one.until > world.now && self::plane(&one.owner) == Some(plane))
 }
 
-/// The control plane that calls itself `owner`.
+/// The control plane with the name `owner`.
 fn plane(owner: &str) -> Option<usize> {
     owner.strip_prefix("plane-")?.split('-').next()?.parse().ok()
 }
 
-/// Whether stages are asked about candidates of `repo`.
+/// Whether stages run on candidates of `repo`.
 fn asked_before(world: &World, repo: &RepoName) -> bool {
     let repo = world.config.repos.get(repo);
     repo.is_some_and(|repo| repo.stages.iter().any(|stage| stage.before_landing))
 }
 
-/// Whether no stage would pass a commit, and its base it would have passed.
+/// Whether no stage would pass a commit whose base it would pass.
 fn brings_red(world: &World, id: &Oid) -> bool {
     let red = |id: &Oid| {
         let files = world.git.files_of(id).unwrap_or_default();

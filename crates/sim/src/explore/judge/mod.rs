@@ -1,8 +1,8 @@
-//! The invariants. After every step the judge compares the world with what it saw
-//! before, and says what must not have happened.
+//! The invariants. After every step the judge compares the world with what it saw before, and
+//! reports what must not have happened.
 //!
-//! It believes the world and the journal's rows, and no answer that the loop gave.
-//! Each file beside this one judges one thing.
+//! It believes the world and the journal's rows, but no answer of the loop. Each file beside this
+//! one judges one thing.
 
 mod landing;
 mod pulls;
@@ -32,18 +32,18 @@ pub(super) use tracker::by_us;
 /// How long a control plane that has seen a halt may still start or push.
 const HALT: SignedDuration = SignedDuration::from_secs(2);
 
-/// Who did the step, where a control plane did.
+/// Which control plane did the step, if one did.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct By {
     pub(super) plane: usize,
     pub(super) call: &'static str,
     /// When the call was made.
     pub(super) since: At,
-    /// The step at which it was made: what its control plane knew is from that step or before.
+    /// The step at which it was made: the control plane's knowledge is from that step or before.
     pub(super) made: u64,
-    /// The step at which its tick began, or of the oldest answer that it was given.
+    /// The step at which its tick began, or of the oldest answer that it got.
     pub(super) tick: u64,
-    /// Whether it was answered with what the world said.
+    /// Whether the answer was what the world says.
     pub(super) answered: bool,
 }
 
@@ -57,10 +57,10 @@ pub(super) struct Judge {
     budgets: BTreeMap<RunId, Usd>,
     turns: BTreeSet<JobKey>,
     jobs: usize,
-    /// Starts of each job that nothing excuses: a stopped or lost one may start again.
+    /// Starts of each job without an excuse: a stopped or lost one may start again.
     starts: BTreeMap<JobKey, u32>,
-    /// Jobs that came to be by a call from before their run was settled: such a call
-    /// cannot be taken back, and its host ends the job when nobody renews it.
+    /// Jobs created by a call from before their run was settled: such a call cannot be taken back,
+    /// and its host ends the job when nobody renews it.
     strays: BTreeSet<JobKey>,
     heads: BTreeMap<RepoName, Oid>,
     landings: BTreeSet<(String, String)>,
@@ -89,10 +89,10 @@ pub(super) struct Judge {
     tracked: BTreeMap<IssueRef, (usize, usize)>,
     /// How many events the issue of a run had when the run ended.
     ended: BTreeMap<RunId, usize>,
-    /// Since which step an issue has shown what its run is not.
+    /// Since which step an issue has shown what is not true of its run.
     untrue: BTreeMap<IssueRef, (String, u64)>,
     halted: BTreeMap<usize, At>,
-    /// The clock was put back: a row may be older than what it was decided at.
+    /// The clock was set back: a row may be older than the time it was decided at.
     back: bool,
 }
 
@@ -165,7 +165,7 @@ impl Judge {
         }
     }
 
-    /// Complains where `by` began something although it had known of a halt.
+    /// Reports if `by` began something although it had known of a halt.
     fn not_halted(&mut self, by: Option<By>, what: &str) {
         let Some(by) = by else { return };
         let seen = self.halted.get(&by.plane);
@@ -193,7 +193,7 @@ struct Bell {
     name: String,
     /// The id of what it rings.
     id: String,
-    /// Whether it must ring about this end, and no other.
+    /// Whether it must ring about this end.
     wanted: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Pull requests: one an attempt, and none left behind.
+//! Judges pull requests: one for each attempt, and none left behind.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ impl Judge {
         }
     }
 
-    /// What is open when a run ends may be merged, and nobody would follow it.
+    /// A pull request that is open when a run ends may be merged, and nobody would follow it.
     pub(super) fn none_open(&mut self, world: &World, run: &Run, why: &str) {
         let own = format!("{}/", run.id);
         let mut all = world.pulls.pulls.values();

@@ -1,4 +1,4 @@
-//! The journal: what each new row may say after the rows before it.
+//! Judges the journal: what each new row may say after the rows before it.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ use serde::Deserialize;
 use super::{By, Judge, bells, tracker};
 use crate::world::World;
 
-/// Rows of a journal after which its run is said to go in circles: the longest of a good
-/// loop have a few hundred.
+/// Rows of a journal after which its run counts as going in circles: the longest of a good loop
+/// have a few hundred.
 const ROWS: usize = 1_000;
 
 impl Judge {
@@ -116,7 +116,7 @@ impl Judge {
         }
     }
 
-    /// Every end is the plan's for what its pass saw, and so is its reason.
+    /// Every end, and its reason, is the plan's for what its pass saw.
     fn planned(&mut self, run: &Run, context: &serde_json::Value, end: End, why: &str) {
         let planned = Context::deserialize(context).ok().and_then(|one| one.ending(run));
         if planned.as_ref().is_none_or(|(other, because)| *other != end || because != why) {
@@ -127,7 +127,7 @@ impl Judge {
         }
     }
 
-    /// What no run may have more of, whatever happens to it.
+    /// The limits that no run may exceed, whatever happens to it.
     fn bounds(&mut self, world: &World, run: &Run) {
         let config = &world.config;
         let (refused, fixes) = (run.refusals(), run.fix_forwards());
@@ -145,7 +145,7 @@ impl Judge {
         *most = run.budget.max(*most);
     }
 
-    /// Its repo is free for the next: nothing of this run may be left there.
+    /// Its repo is free for the next run: nothing of this one may be left there.
     fn settled(&mut self, world: &World, run: &Run) {
         let Some(record) = world.tracker.issues.get(&run.issue) else { return };
         if run.conclusion.is_none() {
@@ -159,7 +159,7 @@ impl Judge {
         }
     }
 
-    /// A freeze is kept with the end that it follows from.
+    /// A freeze is recorded together with the end that causes it.
     fn kept_frozen(&mut self, world: &World, run: &Run, end: End) {
         let freezes = world.config.repos.get(&run.issue.repo).is_some_and(|repo| repo.freeze_repo);
         let frozen = world.store.switches.freeze_of(&run.issue.repo).is_some();
@@ -236,7 +236,7 @@ impl Judge {
             }
         }
         let failed = |stage: &&Stage| stage.answer == StageAnswer::Failure;
-        // Whose a red is may be asked for as long as a stage may take.
+        // Whose fault a red verdict is may be unknown for as long as a stage may take.
         let deadline = SignedDuration::from_secs(world.config.stage_timeout_seconds.cast_signed());
         let red = run.landed().and_then(|one| {
             let asked = one.red == Some(RedCause::Ours);

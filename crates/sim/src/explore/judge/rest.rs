@@ -1,4 +1,4 @@
-//! The end: what must be so when all has been calm for long.
+//! Judges the end: what must hold after a long calm.
 
 use afk_core::comment::marker;
 use afk_core::ids::{IssueRef, RunId};
@@ -13,11 +13,11 @@ use super::tracker::{by_us, ours, put_on};
 use super::{Judge, bells};
 use crate::world::{IssueRecord, World};
 
-/// A scenario's few people may release an issue again so often at most.
+/// Maximum number of times that a scenario's few people may release an issue again.
 const DISPATCHES: usize = 12;
 
 impl Judge {
-    /// What must be so when all has been calm for long.
+    /// What must hold after a long calm.
     pub(in super::super) fn rest(&mut self, world: &World) {
         self.followed();
         self.found(world);
@@ -102,8 +102,8 @@ impl Judge {
         }
     }
 
-    /// Today's decisions over what was recorded are those that were made. Not asked of a
-    /// known-bad loop, which decides on what is not so.
+    /// Replaying the journal gives the recorded decisions. Not checked for a known-bad loop, which
+    /// decides on false facts.
     pub(in super::super) fn replayed(&mut self, world: &mut World) {
         for run in world.store.all() {
             let rows = world.journal(run.id, 0).into_iter();
@@ -126,7 +126,7 @@ impl Judge {
         waiting.map(|(issue, _)| issue)
     }
 
-    /// No label of ours says what is not so; what people put on stays theirs.
+    /// No label of ours says something false; labels of people stay theirs.
     fn labels(&mut self, world: &World, issue: &IssueRef, record: &IssueRecord) {
         let lock = put_on(record, &world.config.in_progress_label);
         if lock.is_some_and(by_us) {
@@ -141,8 +141,8 @@ impl Judge {
     }
 }
 
-/// What is wrong with the comment of a run that has ended: whoever looks at the issue
-/// finds one for every run that began, and for every one that is handed back.
+/// What is wrong with the comment of an ended run: every run that began, and every one that was
+/// handed back, must have one.
 fn comment(world: &World, run: &Run, record: &IssueRecord) -> Option<String> {
     let end = run.conclusion.as_ref()?.end;
     let began = world.agents.turns.values().any(|turn| turn.request.run == run.id);

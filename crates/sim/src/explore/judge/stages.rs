@@ -1,4 +1,4 @@
-//! Stages: how often they are polled, and what is believed of them.
+//! Judges stages: how often they are polled, and which failures count.
 
 use afk_core::run::{Candidate, Run};
 use afk_core::verdict::StageAnswer;
@@ -7,11 +7,11 @@ use jiff::SignedDuration;
 use super::{By, Judge};
 use crate::world::{Poll, World};
 
-/// Nothing that is polled is left alone for less, whatever it said.
+/// The shortest pause between two polls, whatever the stage answered.
 const PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
 impl Judge {
-    /// No control plane asks a stage again at once.
+    /// No control plane polls a stage again at once.
     pub(super) fn polls(&mut self, world: &World, by: Option<By>) {
         let fresh = world.stages.polls.iter().skip(self.polls);
         for Poll { run, stage, commit, at, .. } in fresh {
@@ -25,7 +25,7 @@ impl Judge {
         self.polls = world.stages.polls.len();
     }
 
-    /// A failure of `candidate` that something follows from was heard twice.
+    /// A failure of `candidate` that has consequences was seen twice.
     pub(super) fn believed(&mut self, world: &World, run: &Run, candidate: &Candidate) {
         let configured = world.config.repos.get(&run.issue.repo);
         for stage in &candidate.stages {
@@ -49,7 +49,7 @@ impl Judge {
             };
             if told < 2 {
                 let (id, name) = (run.id, &stage.name);
-                self.wrong.push(format!("{id} believes a failure of {name} that it heard once"));
+                self.wrong.push(format!("{id} acts on a failure of {name} that it saw only once"));
             }
         }
     }

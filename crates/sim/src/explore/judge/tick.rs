@@ -1,5 +1,5 @@
-//! Labels against the store: what an issue shows may lag behind its run, but for no
-//! longer than one whole tick.
+//! Judges labels against the store: an issue may lag behind its run, but for no longer than one
+//! whole tick.
 
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::plan::End;
@@ -19,7 +19,7 @@ pub(in super::super) struct Whole {
 }
 
 impl Judge {
-    /// Notes since when each issue shows what its live run is not.
+    /// Records since when each issue shows what is not true of its live run.
     pub(super) fn shown(&mut self, world: &World, step: u64) {
         let mut untrue = std::mem::take(&mut self.untrue);
         let mut still = std::collections::BTreeMap::new();
@@ -34,7 +34,7 @@ impl Judge {
         self.untrue = still;
     }
 
-    /// What was untrue before a whole tick is true after it.
+    /// What was untrue before a whole tick must be true after it.
     pub(in super::super) fn ticked(&mut self, world: &World, tick: &Whole) {
         let told = |issue: &IssueRef| {
             let mut live = self.live();
@@ -49,7 +49,7 @@ impl Judge {
     }
 }
 
-/// What the labels of an issue say that is not so of its live run.
+/// What the labels of an issue say that is not true of its live run.
 fn difference(world: &World, run: &Run, record: &IssueRecord) -> Option<String> {
     let config = &world.config;
     let locked = record.has(&config.in_progress_label);

@@ -1,4 +1,4 @@
-//! The issues: what our own account did to them, and on what grounds.
+//! Judges the issues: what our own account did to them, and on what grounds.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl Judge {
         }
     }
 
-    /// What the issue of a run that has ended does not show, and nobody undid since.
+    /// What the issue of an ended run does not show, although nobody undid it since.
     pub(super) fn untold(
         &self,
         world: &World,
@@ -59,7 +59,7 @@ impl Judge {
         let (human, ready) = (&config.human_label, &config.ready_label);
         let end = run.conclusion.as_ref().map(|conclusion| conclusion.end)?;
         let handed = !record.has(human) && !undone(&off(human));
-        // What a person took back is not to be dispatched again by itself.
+        // An issue that a person withdrew must not be dispatched again by itself.
         let over = end != End::Released || run.cancel.as_ref().is_some_and(taken_back);
         let open = record.issue.open && !undone(&IssueChange::Reopened);
         let untold = [
@@ -85,7 +85,7 @@ impl Judge {
             self.wrong.push(format!("{issue} was closed without its evidence"));
             return;
         };
-        // Green in truth: the landed commit, or one that came after it.
+        // Really green: the landed commit, or a later one.
         let mut at = world.git.remotes.get(&issue.repo);
         let (mut green, mut there) = (false, false);
         while let Some(id) = at.filter(|_| !there) {
@@ -106,7 +106,7 @@ fn taken_back(cancel: &Cancel) -> bool {
     matches!(cancel.how, Closed | Stopped | Unlocked | Unreadied | PullClosed)
 }
 
-/// The event that put `label` on an issue that carries it.
+/// The event that added `label` to an issue that has it.
 pub(super) fn put_on<'a>(record: &'a IssueRecord, label: &str) -> Option<&'a IssueEvent> {
     let on = |event: &&IssueEvent| matches!(&event.what, IssueChange::Labeled { label: on } if on == label);
     record.events.iter().rev().find(on).filter(|_| record.has(label))

@@ -1,4 +1,4 @@
-//! Turns and jobs: who may start which, what it may cost, and what may be alive.
+//! Judges turns and jobs: who may start which, what they may cost, and which may be alive.
 
 use afk_core::ids::JobOf;
 use afk_core::run::Run;
@@ -8,7 +8,7 @@ use super::{By, Judge};
 use crate::world::{TurnState, World};
 
 impl Judge {
-    /// That two agents work on one repo the world itself refuses.
+    /// The world itself refuses two agents on one repo.
     pub(super) fn turns(&mut self, world: &World, by: Option<By>) {
         for (key, turn) in &world.agents.turns {
             let request = &turn.request;

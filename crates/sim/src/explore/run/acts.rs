@@ -1,4 +1,4 @@
-//! What is done to the world and to the control planes, and what calls suffer.
+//! Applies the acts of a scenario to the world and the control planes, and the faults to calls.
 
 use afk_engine::ports::PortErrorKind;
 use jiff::SignedDuration;
@@ -10,7 +10,7 @@ use crate::story;
 use crate::world::World;
 
 impl Story<'_> {
-    /// Does the acts whose time has come.
+    /// Does the acts that are due.
     pub(super) fn due(&mut self) {
         let (step, made) = (self.step, &self.made);
         let due = |when: &When| match when {
@@ -36,7 +36,7 @@ impl Story<'_> {
             Happens::Crash(plane) => self.crash(*plane),
             Happens::Jump(seconds) => {
                 let by = SignedDuration::from_secs(*seconds);
-                // Our clock may be put back; that of a tracker is not.
+                // Our clock may be set back; a tracker's is not.
                 let back = SignedDuration::ZERO.max(-by);
                 self.sim.with(|world| world.tracker.skew += back);
                 self.time_passes(by);

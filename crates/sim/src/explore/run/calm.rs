@@ -1,4 +1,4 @@
-//! The calm stretch: nothing fails any more, nobody acts, and all must come to its end.
+//! The calm phase: nothing fails any more, nobody acts, and everything must come to an end.
 
 use afk_core::ids::RepoName;
 use afk_core::issue::Permission;
@@ -14,7 +14,7 @@ const CALM: u32 = 600;
 const HALF: u32 = CALM / 2;
 
 impl Story<'_> {
-    /// Goes on until nothing is under way and nothing could be begun.
+    /// Goes on until nothing is in progress and nothing could be begun.
     pub(super) fn calm(&mut self) {
         self.wild = false;
         for plane in &mut self.planes {
@@ -44,7 +44,7 @@ impl Story<'_> {
             let (judge, planes) = (&self.judge, &self.planes);
             let dead = |lease: &Lease| !planes.iter().any(|plane| plane.owner == lease.owner);
             let over = |world: &mut World| {
-                // What a dead control plane had leased is free only once that is over.
+                // What a dead control plane had leased is free only once the lease has expired.
                 let mut leases = world.store.leases.values();
                 let awaited = leases.any(|lease| lease.until > world.now && dead(lease));
                 !awaited && at_rest(world) && judge.waiting(world).is_none()
@@ -90,7 +90,7 @@ fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     }
 }
 
-/// Nothing is under way.
+/// Whether nothing is in progress.
 fn at_rest(world: &World) -> bool {
     let live = world.store.all().iter().any(|run| run.settled_at.is_none());
     let jobs = world.jobs.jobs.values().any(|job| matches!(job.state, JobState::Running));
@@ -98,7 +98,7 @@ fn at_rest(world: &World) -> bool {
     !live && !jobs && answered && world.all_rung()
 }
 
-/// Nothing is under way but doorbells, and these have failed for long.
+/// Whether only doorbells are left, and these have failed for long.
 fn only_rings(world: &World) -> bool {
     let live = world.store.all().iter().any(|run| run.settled_at.is_none());
     let waits = world.store.outbox.values().filter(|send| send.waits());

@@ -1,9 +1,9 @@
-//! Tells the story of a scenario: lets calls through one by one, lets the world go
-//! on between them, and asks the judge after each step.
+//! Runs a scenario: lets calls through one by one, lets the world go on between them, and calls the
+//! judge after each step.
 //!
-//! First a wild stretch, in which people act and ports fail; then a calm one, in
-//! which every run must come to its end. Engines are polled by hand: nothing here
-//! waits, and a control plane dies by being dropped.
+//! First a wild phase, in which people act and ports fail; then a calm one, in which every run must
+//! come to its end. Engines are polled by hand: nothing here waits, and a control plane dies by
+//! being dropped.
 
 mod acts;
 mod calm;
@@ -32,36 +32,36 @@ use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
 use crate::story::story_of;
 use crate::world::World;
 
-/// Calls of one tick after which it is said to go in circles: the longest of a good loop have
-/// a few hundred.
+/// Calls of one tick after which it counts as going in circles: the longest of a good loop have a
+/// few hundred.
 const CIRCLES: u32 = 2_000;
 /// Rounds of a story without a seed in which people act and ports fail.
 const ROUNDS: u32 = 60;
 /// Lines of the story that a report keeps.
 const TAIL: usize = 40;
 
-/// How the story of a scenario went.
+/// The result of a scenario.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The first thing that must not have happened.
+    /// The first invariant that was broken.
     pub wrong: Option<String>,
-    /// A number that is the same for the same story.
+    /// A hash of the whole story.
     pub hash: u64,
-    /// Steps: port calls, stretches of time, things that happened.
+    /// Steps: port calls, passing time, acts.
     pub steps: u64,
     /// Port calls.
     pub calls: u64,
     /// Faults that calls suffered.
     pub faults: u32,
-    /// Control planes that died and were followed by others.
+    /// Control planes that died and were replaced.
     pub crashes: u32,
     /// Runs that were admitted.
     pub runs: u32,
     /// How they ended.
     pub ends: Vec<End>,
-    /// The faults by which calls did suffer.
+    /// The faults that calls suffered.
     pub suffered: Vec<Fault>,
-    /// The end of the story, for people; only where something is wrong.
+    /// The end of the story, for people; only if something is wrong.
     pub tail: String,
     /// Where each fault of the scenario fell, by name and count.
     pub fell: Vec<(usize, Call)>,
@@ -75,11 +75,11 @@ struct Plane {
     engine: Engine,
     owner: String,
     ticking: Option<Ticking>,
-    /// The step at which the tick began, or of the oldest answer that it was given.
+    /// The step at which the tick began, or of the oldest answer that it got.
     began: u64,
-    /// The same, while nothing has disturbed it.
+    /// The same, as long as nothing has disturbed it.
     whole: Option<u64>,
-    /// What it came to, when that is to be judged.
+    /// Its result, when that is to be judged.
     ticked: Option<Whole>,
 }
 
@@ -93,7 +93,7 @@ struct Story<'a> {
     step: u64,
     replicated: u64,
     wild: bool,
-    /// Until when a tracker has said that it is to be left alone.
+    /// Until when a tracker has asked not to be called.
     limited: At,
     /// Acts that are still to come.
     acts: Vec<(usize, &'a When, &'a Happens)>,
@@ -106,12 +106,12 @@ struct Story<'a> {
     lines: Vec<String>,
 }
 
-/// Tells the story of `scenario`.
+/// Runs `scenario`.
 pub fn run(scenario: &Scenario) -> Report {
     run_bad(scenario, None)
 }
 
-/// The same with a known-bad loop, where one is named.
+/// The same with a known-bad loop, if one is named.
 pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
     let mut world = scenario.setting.world();
     world.bad = bad;
@@ -201,7 +201,7 @@ impl Story<'_> {
         }
     }
 
-    /// The same without chance: a tick of each, the world, five seconds.
+    /// The same without randomness: a tick of each, the world, five seconds.
     fn in_turn(&mut self) {
         for _ in 0..ROUNDS {
             for plane in 0..self.planes.len() {
@@ -216,7 +216,7 @@ impl Story<'_> {
         }
     }
 
-    /// A tick from where it is to its end.
+    /// A tick from its current state to its end.
     fn whole_tick(&mut self, plane: usize) {
         self.tick(plane);
         for _ in 0..CIRCLES {
@@ -228,7 +228,7 @@ impl Story<'_> {
             }
         }
         if self.planes[plane].ticking.is_some() {
-            self.judge.wrong.push("a tick neither ends nor asks".to_owned());
+            self.judge.wrong.push("a tick neither ends nor makes a call".to_owned());
         }
     }
 
@@ -276,7 +276,7 @@ impl Story<'_> {
         if let Fate::Before(kind) | Fate::After(kind) = fate
             && let PortErrorKind::RateLimited { until } = kind
         {
-            // As the loop waits it out: one that is over already, for a moment all the same.
+            // As the loop waits it out, even if it has passed already.
             let now = self.sim.with(|world| world.now);
             self.limited = self.limited.max(trouble::again(1, Some(until), now));
         }

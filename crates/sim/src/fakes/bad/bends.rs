@@ -1,4 +1,4 @@
-//! How the world is bent around a call of a known-bad loop, and put back.
+//! How the world is changed around a call of a known-bad loop, and restored.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use jiff::SignedDuration;
 
 use crate::world::{IssueRecord, JobRecord, Kept, Lease, Send, World, own};
 
-/// `act` on a world of which `part` is bent; it is put back after it, whatever `act` made
-/// of it.
+/// `act` on a world in which `part` is changed; it is restored afterwards, whatever `act` did to
+/// it.
 pub(super) fn bending<P: Clone, T>(
     world: &mut World,
     part: fn(&mut World) -> &mut P,
@@ -31,7 +31,7 @@ pub(super) fn bending<P: Clone, T>(
     answer
 }
 
-/// `act`, of whose effect on `part` nothing is left.
+/// `act`, with its effect on `part` undone.
 pub(super) fn undoing<P: Clone, T>(
     world: &mut World,
     part: fn(&mut World) -> &mut P,
@@ -67,7 +67,7 @@ pub(super) fn hiding<T>(
     answer
 }
 
-/// `act` on a world whose runs are rewritten; they are put back after it.
+/// `act` on a world whose runs are rewritten; they are restored afterwards.
 pub(super) fn rewriting<T>(
     world: &mut World,
     change: impl Fn(&mut Run),
@@ -78,8 +78,8 @@ pub(super) fn rewriting<T>(
     bending(world, |world| &mut world.store.runs, bend, act)
 }
 
-/// `act` on a world that keeps what its journal says, whatever the loop believed of it:
-/// such a loop is to be caught by what it does, not by a record that differs.
+/// `act` on a world that keeps what its journal says, whatever the loop believed about it: such a
+/// loop must be caught by what it does, not by a record that differs.
 pub(super) fn recording<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let answer = act(world);
     for (id, kept) in &mut world.store.runs {
@@ -120,7 +120,7 @@ pub(super) fn long_ago(run: &mut Run) {
     }
 }
 
-/// The record as if no turn had ended for want of what the agent needs.
+/// The record as if no turn had ended because the agent could not work.
 pub(super) fn available(run: &mut Run) {
     let turns = run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns);
     for ended in turns.filter_map(|turn| turn.ended.as_mut()) {
@@ -169,7 +169,7 @@ pub(super) fn believing(run: &mut Run) {
     }
 }
 
-/// The record before the corrective turn that is under way.
+/// The record before the current corrective turn.
 pub(super) fn uncorrected(run: &mut Run) {
     let corrects = run.attempt().is_some_and(|attempt| {
         matches!(attempt.cause, TurnCause::FixForward | TurnCause::Refused)
@@ -180,7 +180,7 @@ pub(super) fn uncorrected(run: &mut Run) {
     }
 }
 
-/// The label comes back by itself, and nobody looks at it once the run has ended.
+/// The label comes back by itself, and nobody checks it once the run has ended.
 pub(super) fn ready_left_on<T>(
     world: &mut World,
     name: &str,
@@ -210,7 +210,7 @@ pub(super) fn ready_left_on<T>(
     bending(world, |world| &mut world.tracker.issues, bend, act)
 }
 
-/// Keeps a second bell beside the one of an end.
+/// Adds a second bell beside the one of an end.
 pub(super) fn bell_twice<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let known = world.store.outbox.len();
     let answer = act(world);
@@ -239,8 +239,8 @@ pub(super) fn bell_twice<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
     answer
 }
 
-/// Puts an end, with everything that belongs to one, in the place of an impediment that
-/// may pass, where nothing is alive.
+/// Replaces an impediment that may pass by an end with everything that belongs to one, if nothing
+/// is alive.
 pub(super) fn ended_by_error<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let before: Vec<_> = world.store.runs.iter().map(|(id, kept)| (*id, kept.clone())).collect();
     let answer = act(world);
@@ -317,7 +317,7 @@ pub(super) fn bell_first<T>(world: &mut World, act: impl FnOnce(&mut World) -> T
     answer
 }
 
-/// Strikes off every row of a doorbell that one row of was delivered.
+/// Removes every row of a doorbell that one row of was delivered.
 pub(super) fn bells_as_one<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let answer = act(world);
     let rows = world.store.outbox.values();

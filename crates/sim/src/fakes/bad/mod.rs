@@ -1,8 +1,8 @@
-//! Known-bad loops: each bends what one call sees or does, as a loop with that fault
-//! would. The explorer must catch every one of them, or its invariants prove nothing.
+//! Known-bad loops: each changes what one call sees or does, as a loop with that fault would. The
+//! explorer must catch every one of them, or its invariants prove nothing.
 //!
-//! A bad loop is made by changing the world around a call and putting it back; no
-//! code of the loop itself knows of it.
+//! A bad loop is made by changing the world around a call and restoring it; the loop's own code
+//! does not know of it.
 
 mod bends;
 mod outside;
@@ -18,19 +18,19 @@ use crate::world::World;
 pub enum Bad {
     /// The agent is started before its turn is recorded.
     DispatchBeforeRecord,
-    /// The in-progress label is put on before there is a thread.
+    /// The in-progress label is added before there is a thread.
     LabelBeforeThread,
     /// Every pass that sees a red or refused commit begins a turn for it.
     CorrectiveTurnEveryPass,
     /// The ready label stays when a run has ended.
     ReadyLabelLeftOn,
-    /// Which runs are live is told from labels.
+    /// Which runs are live is read from labels.
     LockReadFromLabels,
     /// A turn that ended well counts as success.
     CompletedIsSuccess,
     /// The comment is not found again.
     CommentReposted,
-    /// The bell rings before its outcome is kept, which then fails.
+    /// The bell rings before its outcome is stored, and storing it then fails.
     DoorbellBeforeCommit,
     /// The fix-forward clock runs from dispatch.
     ClockFromDispatch,
@@ -40,7 +40,7 @@ pub enum Bad {
     LandsUnproved,
     /// Freezes are forgotten.
     FreezeForgotten,
-    /// Admission rechecks nothing.
+    /// Admission checks nothing again.
     AdmitsUnchecked,
     /// What turns cost is not counted.
     SpendIgnored,
@@ -56,11 +56,11 @@ pub enum Bad {
     KillSwitchIgnored,
     /// Every repo counts as enrolled.
     AllowlistIgnored,
-    /// Outcomes are kept while agents are alive.
+    /// Outcomes are stored while agents are alive.
     ConcludesOverTheLiving,
-    /// Bells that did not ring are struck off.
+    /// Bells that did not ring are removed.
     BellsLost,
-    /// When one bell rang, the others are struck off, too.
+    /// When one bell rang, the others are removed, too.
     BellsAsOne,
     /// Bells that never ring are never given up.
     BellsForEver,
@@ -68,7 +68,7 @@ pub enum Bad {
     BellsTwice,
     /// The in-progress label is not put on.
     LockNotShown,
-    /// Leases are not let go.
+    /// Leases are not released.
     LeasesKept,
     /// Branches of candidates stay on the remote.
     TriesLeft,
@@ -80,13 +80,13 @@ pub enum Bad {
     VoidIsGreen,
     /// No issue is ever found.
     DispatchesNothing,
-    /// An issue that is handed back counts as given to people already.
+    /// An issue that is handed back counts as labelled for people already.
     HumanLabelLeftOff,
     /// An issue whose run is done counts as closed already.
     LeftOpen,
     /// The comment carries no marker.
     CommentUnmarked,
-    /// The last text of the comment is not the one of the end.
+    /// The last text of the comment is not the final one.
     BoxesLeftOpen,
     /// An end freezes no repo.
     FreezeNotKept,
@@ -102,21 +102,21 @@ pub enum Bad {
     StrangersUnfreeze,
     /// A stage that failed counts as green.
     RedIsGreen,
-    /// That something was pushed is not remembered.
+    /// A push is not remembered.
     PushForgotten,
     /// An issue whose run was stopped counts as not ready any more.
     StoppedStaysReady,
-    /// That an issue was released again for a comment is not seen.
+    /// A second release for a comment is not noticed.
     ReleasesForEver,
-    /// A port's error ends the run, and nobody planned it.
+    /// A port's error ends the run without a plan.
     ErrorEndsTheRun,
     /// A stage that is pending counts as green.
     PendingIsGreen,
-    /// A failure is believed the first time.
+    /// A failure counts the first time.
     BelievesOneFailure,
     /// Stages are polled without a pause.
     PollsAllTheTime,
-    /// What a machine lacks is not seen.
+    /// What a machine lacks is not noticed.
     MachineIgnored,
     /// That what a machine lacks was told is not remembered.
     MachineBellEveryTick,
@@ -126,9 +126,9 @@ pub enum Bad {
     OpensAnotherPull,
     /// That a pull request may be open is not remembered.
     PullForgotten,
-    /// A freeze is not seen by the last look before a push.
+    /// The last check before a push does not see a freeze.
     PushesUnderAFreeze,
-    /// The lease is not asked for by the last look before a push.
+    /// The last check before a push does not renew the lease.
     PushesWithoutALease,
     /// Whether a turn far away is alive is told from the processes of this machine.
     FarTurnBelievedDead,

@@ -1,0 +1,82 @@
+//! Whose fault a failure is: the same stage is run on the base of a commit of the run.
+//!
+//! Commits are judged alike before and after landing. The history below a commit may contain what
+//! the run landed before, and fail because of that; then the stage is run on that history without
+//! the run's own changes: only what fails there, too, is somebody else's.
+
+use afk_core::config;
+use afk_core::elapsed::deadline;
+use afk_core::ids::{At, Oid};
+use afk_core::proof::TreeRecipe;
+use afk_core::run::Candidate;
+use afk_core::verdict::StageAnswer;
+
+use super::Pass;
+use super::land::COMMITTER;
+use super::stages::StageStatus;
+use crate::ports::{CommitSpec, PortResult};
+
+/// The message of a commit that is never pushed.
+const MESSAGE: &str = "The branch without what this run landed\n";
+
+impl Pass<'_> {
+    /// The stage's answer for the branch at `base` without the run's changes, on top of which
+    /// `commit` was put; run once more after `again` earlier runs. A failure excuses `commit`,
+    /// which failed at `since`. A running stage is waited for, and for a while after that also a
+    /// missing answer.
+    pub(super) async fn check_base(
+        &self,
+        base: &Oid,
+        commit: &Oid,
+        stage: &config::Stage,
+        (again, since): (u32, At),
+    ) -> PortResult<StageStatus> {
+        let (theirs, own) = self.run.base_under(base, commit);
+        let patience = self.config.limits(&self.repo).candidate;
+        let late = deadline(since, patience, self.now(), &self.run.pauses);
+        let waits = late.is_none_or(|late| self.now() < late);
+        let status = self.run_or_poll(stage, theirs, true, again).await?.at_its_end(waits);
+        if !status.is(StageAnswer::Failure) || own.is_empty() {
+            return Ok(status);
+        }
+        if !stage.is_run() {
+            // Only we have a commit without the run's own changes, so nobody else can answer for
+            // it: in doubt others are blamed less.
+            return Ok(status.instead(StageAnswer::None));
+        }
+        let without = self.commit_without(theirs, &own).await?;
+        self.run_or_poll(stage, &without, false, again).await
+    }
+
+    /// Every commit that may have been tested for one whose base is `base`.
+    pub(super) async fn base_commits(&self, base: &Oid, commit: &Oid) -> PortResult<Vec<Oid>> {
+        let (theirs, own) = self.run.base_under(base, commit);
+        let mut all = vec![theirs.clone()];
+        if !own.is_empty() {
+            all.push(self.commit_without(theirs, &own).await?);
+        }
+        Ok(all)
+    }
+
+    /// A commit that exists only in the mirror: `head` with every path that `own` changed as it was
+    /// before the first of them. It lacks what others did to those paths, so that others are blamed
+    /// less rather than more.
+    async fn commit_without(&self, head: &Oid, own: &[&Candidate]) -> PortResult<Oid> {
+        let Some(first) = own.first() else { return Ok(head.clone()) };
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let whole = self.diff(&first.base, head).await?;
+        let mut ours = Vec::new();
+        for one in own {
+            ours.push(self.diff(&one.base, &one.commit).await?);
+        }
+        let start = git.tree(repo, head).await?;
+        let tree = git.compose(repo, &start, &TreeRecipe::without(&whole, &ours)).await?;
+        let author = (COMMITTER.0.to_owned(), COMMITTER.1.to_owned());
+        let (parents, message) = (vec![head.clone()], MESSAGE.to_owned());
+        // Equal inputs give an equal id, by which its job is found again.
+        let spec = CommitSpec { tree, parents, message, author, at: first.at };
+        let commit = git.commit(repo, &spec).await?;
+        git.keep(repo, self.run.id, &format!("without-{head}"), &commit).await?;
+        Ok(commit)
+    }
+}
