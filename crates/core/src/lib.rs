@@ -10,6 +10,7 @@ pub mod ask;
 pub mod blockers;
 pub mod chain;
 pub mod change;
+pub mod checkout;
 pub mod comment;
 pub mod config;
 pub mod digest;

@@ -57,6 +57,18 @@ impl LocalGit {
     }
 }
 
+/// The mirror brought up to date: the default branch of its remote, and the head of that.
+async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
+    mirror.ensure(None).await.map_err(fault)?;
+    let branch = mirror.default_branch(None).await.map_err(fault)?;
+    mirror.fetch(None).await.map_err(fault)?;
+    let head = mirror.known_head(&branch).await.map_err(fault)?;
+    let base = head.ok_or_else(|| {
+        PortError::permanent(format!("{} has no branch {branch}", mirror.remote()))
+    })?;
+    Ok(Prepared { branch, base })
+}
+
 #[async_trait]
 impl Git for LocalGit {
     fn remote(&self, repo: &RepoName) -> String {
@@ -75,13 +87,7 @@ impl Git for LocalGit {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         self.local.workspaces.require_space(FREE).map_err(fault)?;
         let folders = self.local.workspaces.prepare(run).map_err(fault)?;
-        mirror.ensure(None).await.map_err(fault)?;
-        let branch = mirror.default_branch(None).await.map_err(fault)?;
-        mirror.fetch(None).await.map_err(fault)?;
-        let head = mirror.known_head(&branch).await.map_err(fault)?;
-        let base = head.ok_or_else(|| {
-            PortError::permanent(format!("{} has no branch {branch}", mirror.remote()))
-        })?;
+        let Prepared { branch, base } = newest(&mirror).await?;
         if let Some(file) = mirror.git_crypt(&base).await.map_err(fault)? {
             return Err(PortError::permanent(format!(
                 "{repo} sends files through git-crypt ({file}), which stay encrypted in a local \
@@ -94,6 +100,15 @@ impl Git for LocalGit {
             .await
             .map_err(fault)?;
         Ok(Prepared { branch, base: clone.base })
+    }
+
+    async fn prepare_mirror(
+        &self,
+        repo: &RepoName,
+        cancel: &CancellationToken,
+    ) -> PortResult<Prepared> {
+        self.local.workspaces.require_space(FREE).map_err(fault)?;
+        newest(&self.local.mirror(repo)?.under(cancel.clone())).await
     }
 
     async fn fetch_head(

@@ -294,6 +294,11 @@ pub fn pulls(config: &mut Policy) {
     }
 }
 
+/// The agents of all repos work on another machine, and push by themselves.
+pub fn far(world: &mut World) {
+    world.agents.far = world.config.repos.keys().cloned().collect();
+}
+
 /// Every stage is polled, as if another machine answered for it.
 pub fn polled(config: &mut Policy) {
     let stages = config.repos.values_mut().flat_map(|table| &mut table.stages);

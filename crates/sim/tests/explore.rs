@@ -10,9 +10,10 @@ use std::mem::discriminant;
 use std::path::Path;
 
 use afk_core::plan::End;
-use afk_sim::explore::scenario::{Error, Fault};
+use afk_sim::explore::scenario::{Call, Error, Fault, When};
 use afk_sim::explore::{Scenario, explore, run, run_bad, shrink};
 use afk_sim::fakes::Bad;
+use afk_sim::sites::CALLS;
 
 /// Seeds that are always told.
 const SEEDS: u64 = 30;
@@ -20,7 +21,19 @@ const SEEDS: u64 = 30;
 /// The story that is kept in `path`, under `seeds/`.
 fn kept(path: &Path) -> Scenario {
     let text = std::fs::read_to_string(path).unwrap();
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    let told: Scenario =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let acts = told.acts.iter().map(|(when, _)| when);
+    let after =
+        acts.filter_map(|when| if let When::After(call, _) = when { Some(call) } else { None });
+    let named = told.faults.iter().map(|(call, _)| call);
+    let named =
+        named.filter_map(|call| if let Call::Named(name, _) = call { Some(name) } else { None });
+    for name in after.chain(named) {
+        let known = CALLS.iter().any(|(call, _)| call == name);
+        assert!(known, "{}: no call is named {name}", path.display());
+    }
+    told
 }
 
 #[test]
@@ -147,6 +160,9 @@ fn says(bad: Bad) -> &'static str {
         Bad::PullForgotten => "ends and its pull request is open",
         Bad::PushesUnderAFreeze => "was pushed under a freeze",
         Bad::PushesWithoutALease => "was pushed by a control plane that had lost its lease",
+        Bad::FarTurnBelievedDead => "an outcome while",
+        Bad::AgentLandingUnproved => "was closed without its evidence",
+        Bad::AgentLandingUnread => "does not know of it",
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use afk_core::ask::Answer;
+use afk_core::checkout::Checkout;
 use afk_core::config::Policy;
 use afk_core::evidence::SandboxStrength;
 use afk_core::ids::{Actor, AdapterName, At, IssueRef, JobKey, Oid, RepoName, RunId};
@@ -157,6 +158,10 @@ struct Prompt {
 
 #[async_trait]
 impl Executor for Prompt {
+    fn checkout(&self, _: &RepoName) -> PortResult<Checkout> {
+        Ok(Checkout::Ours)
+    }
+
     async fn ready(&self, _: &RepoName) -> PortResult<()> {
         Ok(())
     }
@@ -188,6 +193,14 @@ impl Executor for Prompt {
     }
 
     async fn interrupt(&self, _: &RepoName, _: &JobKey) -> PortResult<()> {
+        Ok(())
+    }
+
+    async fn alive(&self, _: &RepoName, _: RunId) -> PortResult<Vec<JobKey>> {
+        Ok(Vec::new())
+    }
+
+    async fn stop(&self, _: &RepoName, _: RunId) -> PortResult<()> {
         Ok(())
     }
 

@@ -101,11 +101,19 @@ pub async fn stop_all(app: &App) -> Result<Stopped, Error> {
         let (mut alive, mut failed) = (Vec::new(), None);
         // A run that cannot be read or stopped must not keep the others from being stopped.
         for stored in &live {
-            let run = stored.run.id;
+            let (run, repo) = (stored.run.id, &stored.run.issue.repo);
             match ports.jobs.alive(run).await {
                 Ok(left) if left.is_empty() => {}
                 Ok(left) => {
                     failed = failed.or(ports.jobs.stop(run).await.err());
+                    alive.extend(left);
+                }
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            match ports.executor.alive(repo, run).await {
+                Ok(left) if left.is_empty() => {}
+                Ok(left) => {
+                    failed = failed.or(ports.executor.stop(repo, run).await.err());
                     alive.extend(left);
                 }
                 Err(error) => failed = failed.or(Some(error)),

@@ -16,6 +16,7 @@
 //! | 4 | landed, green, evidence complete | interrupt any turn, succeed |
 //! | 5 | landed, green, evidence missing | prove it afterwards; refused: escalate |
 //! | 6 | budget or run deadline used up | interrupt; nothing landed: escalate; landed: await its verdict to the stage's deadline, then freeze if red, else escalate |
+//! | 6a | frozen, and its agent lands by itself | interrupt its turn, begin none until the freeze is lifted |
 //! | 7 | no turn yet, or none that started | query the gates: refused: release; else workspace, thread, turn |
 //! | 8 | the agent asks a question, or hit a usage limit | give it a person's answer, at the deadline policy's; wait for the reset, unless that failed too often: as row 11 |
 //! | 8a | its agent cannot work: sign-in refused, model's API down, program missing | try again at growing intervals; after half a day as row 11 |
@@ -33,8 +34,9 @@
 //! | 19 | landed, red but not ours, or void | wait for a descendant's answer; at the deadline escalate |
 //! | 20 | landed, pending | wait; at the stage's deadline escalate and freeze |
 //!
-//! The remote is read before any row that would leave a push behind whose result is unknown; if it
-//! cannot be read until the run's time is up, row 3a applies.
+//! The remote is read before any row that would leave a push behind whose result is unknown, be it
+//! the control plane's or that of an agent that lands by itself; if it cannot be read until the run's
+//! time is up, row 3a applies.
 //!
 //! Every end of every run is decided here, and [`Run::ended_because`] gives the reason; the engine
 //! has no other way to end a run.
@@ -65,7 +67,7 @@ pub fn plan(now: &Situation) -> Plan {
         .or_else(|| impeded(now))
         .or_else(|| green(now))
         .or_else(|| spent(now))
-        .unwrap_or_else(|| by_turn(now));
+        .unwrap_or_else(|| held(now, by_turn(now)));
     // A forged commit was found by reading the remote.
     let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
     match (asks, now.unread) {
@@ -173,6 +175,40 @@ fn spent(now: &Situation) -> Option<Plan> {
         // Rows 4 and 5 handled green; escalating is what row 5 would do.
         Landed::Nothing | Landed::Green { .. } => conclude(now, End::NeedsHuman),
     })
+}
+
+/// Row 6a, applied to what the rows below it decide.
+fn held(now: &Situation, next: Plan) -> Plan {
+    if !now.held {
+        return next;
+    }
+    match next {
+        Plan::Wait { reason: Waiting::Turn | Waiting::Executor | Waiting::Question }
+        | Plan::Answer
+            if now.alive != Alive::Nothing =>
+        {
+            Plan::Interrupt
+        }
+        Plan::Answer | Plan::Open | Plan::Reset | Plan::StartTurn | Plan::Turn { .. } => {
+            Plan::Wait { reason: Waiting::Freeze }
+        }
+        Plan::Wait { .. }
+        | Plan::Settle
+        | Plan::Interrupt
+        | Plan::Conclude { .. }
+        | Plan::Integrate
+        | Plan::Judge
+        | Plan::Try
+        | Plan::AskCandidate
+        | Plan::AskBase
+        | Plan::Land
+        | Plan::Find
+        | Plan::OpenPullRequest
+        | Plan::Adopt
+        | Plan::AskStages
+        | Plan::AskDescendants
+        | Plan::ProveLanded => next,
+    }
 }
 
 /// Rows 7 to 12, and what follows a finished turn.

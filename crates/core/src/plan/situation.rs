@@ -17,6 +17,9 @@ pub struct Situation {
     pub halted: bool,
     /// The repo is frozen.
     pub frozen: bool,
+    /// It is, and the run's agent would land by itself all the same: it must not be at work.
+    #[serde(default)]
+    pub held: bool,
     /// The run's budget or its deadline is used up.
     pub spent: bool,
     /// Executor retries are left, and usage limits may still be waited out.
@@ -25,7 +28,8 @@ pub struct Situation {
     pub refusals_left: bool,
     /// Fix-forwards are left and their clock has not run out.
     pub fixes_left: bool,
-    /// A push of the newest candidate was begun, and its result has not been read since.
+    /// A push of the newest candidate was begun, or the agent may have pushed by itself, and the
+    /// result has not been read since.
     #[serde(default)]
     pub sent: bool,
     /// The result of that push cannot be read, and the time to wait for it is up.

@@ -42,7 +42,8 @@ pub enum Plan {
     AskBase,
     /// Push the candidate to the default branch, or find that it is there.
     Land,
-    /// Read whether the push that was begun put the candidate on the default branch.
+    /// Read whether the push that was begun put the candidate on the default branch, or what an
+    /// agent that lands by itself pushed to it.
     Find,
     /// Open the candidate's pull request, or find that it is there.
     OpenPullRequest,

@@ -10,6 +10,7 @@ const RUNNING: Situation = Situation {
     cancelled: false,
     halted: false,
     frozen: false,
+    held: false,
     spent: false,
     retries_left: true,
     refusals_left: true,
@@ -155,6 +156,24 @@ fn row_7_the_gates_are_asked_again_before_the_first_turn() {
     check(gates(Gates::Open), Plan::Open);
     check(gates(Gates::Refused), ends(End::Released));
     check(gates(Gates::Unreadable), waits(Waiting::Gates));
+}
+
+#[test]
+fn row_6a_no_agent_that_lands_by_itself_is_at_work_under_a_freeze() {
+    let held = |turn, alive| Situation { frozen: true, held: true, alive, turn, ..RUNNING };
+    let alive = RUNNING.alive;
+    check(held(RUNNING.turn, alive), Plan::Interrupt);
+    check(held(TurnState::Unknown, alive), Plan::Interrupt);
+    check(held(TurnState::Asking { due: true }, alive), Plan::Interrupt);
+    check(held(TurnState::Interrupted, STILL), waits(Waiting::Freeze));
+    check(held(TurnState::None { gates: Gates::Open }, STILL), waits(Waiting::Freeze));
+    check(held(TurnState::Failed { backoff_over: true }, STILL), waits(Waiting::Freeze));
+    // What it landed before is followed.
+    let landed = Landed::Pending { overdue: false };
+    check(Situation { landed, ..held(NOTHING_NEW, STILL) }, Plan::AskStages);
+    check(Situation { landed: RED, ..held(NOTHING_NEW, STILL) }, waits(Waiting::Freeze));
+    // What it may have landed is read first.
+    check(Situation { sent: true, ..held(TurnState::Interrupted, STILL) }, Plan::Find);
 }
 
 #[test]

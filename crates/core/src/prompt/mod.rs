@@ -14,20 +14,12 @@ use std::fmt::Write as _;
 
 pub use rules::{AGENT_PUSHES, CONTROL_PLANE_LANDS, NOBODY_ANSWERS, RULES};
 
+use crate::checkout::Lands;
 use crate::ids::{IssueRef, Oid, RunId};
 use crate::text::{Keep, bounded, line, neutral};
 
 /// Maximum length of a prompt in bytes, and so in characters.
 pub const LIMIT: usize = 120_000;
-
-/// Who pushes to the default branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lands {
-    /// The control plane; the agent only commits.
-    ControlPlane,
-    /// The agent pushes by itself.
-    Agent,
-}
 
 /// What the opening prompt is made from.
 #[derive(Debug, Clone, Copy)]

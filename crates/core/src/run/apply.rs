@@ -35,6 +35,8 @@ impl Run {
             Transition::TurnEnded { how, facts } => {
                 if let Some(turn) = self.turn_mut() {
                     turn.ended = Some(Ended { at, how, facts: *facts });
+                    // What was read before that may not be all of it.
+                    turn.read_at = None;
                 }
             }
             Transition::Inspected { left } => self.on_attempt(|attempt| attempt.left = Some(left)),
@@ -42,10 +44,10 @@ impl Run {
                 self.on_attempt(|attempt| attempt.candidates.push(*candidate));
             }
             Transition::Guarded { report } => {
-                self.on_candidate(|candidate| candidate.guardrails = Some(report));
+                self.on_judged(|candidate| candidate.guardrails = Some(report));
             }
             Transition::Proved { report } => {
-                self.on_candidate(|candidate| candidate.proof = Some(*report));
+                self.on_judged(|candidate| candidate.proof = Some(*report));
             }
             Transition::Refused { refused } => {
                 self.on_attempt(|attempt| attempt.refused = Some(refused));
@@ -66,7 +68,17 @@ impl Run {
             Transition::PushBegun => self.on_candidate(|candidate| {
                 candidate.sent_at.get_or_insert(at);
             }),
-            Transition::NotLanded => self.on_candidate(|candidate| candidate.sent_at = None),
+            Transition::NotLanded => {
+                self.on_candidate(|candidate| candidate.sent_at = None);
+                self.was_read(at);
+            }
+            Transition::Found { candidate } => {
+                self.on_attempt(|attempt| {
+                    let landed_at = Some(at);
+                    attempt.candidates.push(Candidate { landed_at, ..*candidate });
+                });
+                self.was_read(at);
+            }
             Transition::Landed { commit } => self.land(at, commit),
             Transition::PullBegun => self.on_candidate(|one| one.begin_pull(at)),
             Transition::PullSeen { seen } => self.see_pull(at, seen),
@@ -122,6 +134,15 @@ impl Run {
             candidate.commit = commit;
             candidate.landed_at = Some(at);
         });
+    }
+
+    /// The default branch was read for what the agent brought to it.
+    fn was_read(&mut self, at: At) {
+        if self.agent_lands()
+            && let Some(turn) = self.turn_mut()
+        {
+            turn.read_at = Some(at);
+        }
     }
 
     fn impede(&mut self, at: At, by: Impediment) {
@@ -210,6 +231,7 @@ impl Run {
             interrupt: None,
             questions: Vec::new(),
             ended: None,
+            read_at: None,
         };
         match self.attempts.last_mut() {
             Some(last) if !attempt => {
@@ -281,6 +303,19 @@ impl Run {
     fn on_attempt(&mut self, change: impl FnOnce(&mut Attempt)) {
         if let Some(attempt) = self.attempts.last_mut() {
             change(attempt);
+        }
+    }
+
+    /// The candidate that is judged: the newest one of the newest attempt or, where that has
+    /// none, what landed without a proof.
+    fn on_judged(&mut self, change: impl FnOnce(&mut Candidate)) {
+        match self.attempts.last() {
+            Some(last) if last.candidates.is_empty() => {
+                if let Some(landed) = self.landed_mut() {
+                    change(landed);
+                }
+            }
+            Some(_) | None => self.on_candidate(change),
         }
     }
 

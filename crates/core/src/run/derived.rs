@@ -109,7 +109,8 @@ impl Run {
         // The newest attempt that landed or was reset decides.
         let last = before.iter().rev().find(|attempt| attempt.base().is_some());
         let behind = last.is_some_and(|attempt| attempt.landed().is_some());
-        newest.reset.is_none() && (behind || newest.cause == TurnCause::FixForward)
+        let ours = !self.agent_lands();
+        ours && newest.reset.is_none() && (behind || newest.cause == TurnCause::FixForward)
     }
 
     /// When the issue was released, by the tracker's clock: comments after that are meant for this

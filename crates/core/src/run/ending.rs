@@ -6,6 +6,7 @@
 
 use super::{Candidate, Limits, Run, Seen, TurnEnd};
 use crate::impediment::Impediment;
+use crate::message::RUN_TRAILER;
 use crate::plan::{
     self, Alive, End, EvidenceState, Gates, Landed, Obstacle, Situation, TurnState, Work,
 };
@@ -24,8 +25,9 @@ impl Run {
         };
         let alive = now.alive != Alive::Nothing;
         let alive = alive.then(|| "what the run had started could not be stopped".to_owned());
-        let unknown = self.sent().filter(|_| now.unread).map(|sent| {
-            let (sent, branch) = (sent.commit.short(), self.branch());
+        let unknown = (now.sent && now.unread).then(|| {
+            let sent = self.sent().map_or("what the agent did", |sent| sent.commit.short());
+            let branch = self.branch();
             format!("it is not known whether {sent} landed on {branch}: look there first")
         });
         let unanswered = now.landed == (Landed::Pending { overdue: true });
@@ -237,6 +239,13 @@ impl Run {
 
     /// That nothing was committed where it counts, and where else something was.
     fn without_a_commit(&self) -> String {
+        if self.agent_lands() {
+            return format!(
+                "the agent stopped, and no commit on {} carries the trailer {RUN_TRAILER}: {}",
+                self.branch(),
+                self.id
+            );
+        }
         let left = self.attempt().and_then(|attempt| attempt.left.as_ref());
         let elsewhere = left.map_or(&[][..], |left| left.elsewhere.as_slice());
         if elsewhere.is_empty() {

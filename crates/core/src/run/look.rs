@@ -2,7 +2,6 @@
 //! needs.
 
 use super::{Ended, Run, TurnEnd, TurnSeen};
-use crate::ids::Oid;
 
 /// What a pass must observe.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,10 +15,6 @@ pub struct Look {
     pub turn: Option<u32>,
     /// The workspace after that turn.
     pub workspace: Option<u32>,
-    /// The jobs that judge the newest candidate.
-    pub judgement: bool,
-    /// The stages of this landed commit.
-    pub stages: Option<Oid>,
 }
 
 impl Run {
@@ -40,13 +35,12 @@ impl Run {
             .and_then(|turn| turn.ended.as_ref())
             .is_some_and(|ended| matches!(ended.how, TurnEnd::Finished { .. }));
         let inspected = self.attempt().is_some_and(|attempt| attempt.left.is_some());
+        let inspected = inspected || self.agent_lands();
         Look {
             issue: true,
             gates: turn.is_none(),
             turn: turn.filter(|turn| turn.ended.is_none()).map(|turn| turn.n),
             workspace: turn.filter(|_| finished && !inspected).map(|turn| turn.n),
-            judgement: self.candidate().is_some_and(|candidate| candidate.proof.is_none()),
-            stages: self.landed().map(|landed| landed.commit.clone()),
         }
     }
 }

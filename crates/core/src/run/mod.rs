@@ -7,6 +7,7 @@
 
 mod apply;
 mod asks;
+mod brought;
 mod derived;
 mod ending;
 mod evidence;
@@ -24,6 +25,7 @@ mod turn;
 mod unavailable;
 
 pub use asks::{Given, Question, Wants};
+pub use brought::{Brought, Pushed, brought};
 pub use look::Look;
 pub use pull::{Pull, PullSeen, PullState, pull_text};
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
@@ -36,6 +38,7 @@ pub use unavailable::Unavailable;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkout::Checkout;
 use crate::digest::Digest;
 use crate::elapsed::Pause;
 use crate::gates::Dispatcher;
@@ -138,6 +141,9 @@ pub struct Start {
     pub base: Oid,
     /// The repo's own policy at that head; none if it has no file.
     pub workflow: Option<Box<Workflow>>,
+    /// Where its agent works.
+    #[serde(default)]
+    pub checkout: Checkout,
 }
 
 /// Labels of ours that this run has seen on its issue.
@@ -289,7 +295,8 @@ pub struct Candidate {
     /// begun, or if the remote was read since and does not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<At>,
-    /// When it was found on the default branch.
+    /// When it was found on the default branch. Where the agent lands, there is no candidate
+    /// before that.
     pub landed_at: Option<At>,
     /// The answers of its stages, in order.
     pub stages: Vec<Stage>,
@@ -305,6 +312,30 @@ pub struct Candidate {
     /// The newest check of the last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_asked: Option<BaseAsked>,
+}
+
+impl Candidate {
+    /// A new candidate: `commit` with this tree puts `head` on `base`.
+    pub fn new(base: Oid, head: Oid, commit: Oid, tree: Oid, at: At) -> Self {
+        Self {
+            base,
+            head,
+            commit,
+            tree,
+            at,
+            guardrails: None,
+            proof: None,
+            tried: None,
+            pull: None,
+            sent_at: None,
+            landed_at: None,
+            stages: Vec::new(),
+            red: None,
+            attributed: None,
+            red_bases: Vec::new(),
+            base_asked: None,
+        }
+    }
 }
 
 /// A check of a head of the default branch that fails as a candidate failed.

@@ -36,6 +36,10 @@ pub struct Seen {
     pub alive: bool,
     /// Something other than a stage is alive.
     pub working: bool,
+    /// The executor has a turn of the run at work elsewhere, besides what is alive on this
+    /// machine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub far: bool,
     /// Requests to the run that it has not answered.
     pub asked: Vec<PersonRequest>,
     /// Its repo no longer has a table in the configuration.

@@ -70,13 +70,18 @@ impl Run {
                 && self.limits_in_a_row() < LIMITS_IN_A_ROW,
             refusals_left: self.refusals() < limits.landing_refusals,
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
-            sent: self.sent().is_some(),
+            sent: self.sent().is_some() || self.is_unread(seen),
+            held: seen.frozen && self.agent_lands(),
             unread: seen.unread.is_some() && (seen.dropped || self.is_over(limits, now)),
             said: self.unsaid().next().is_some(),
             blind: seen.broke_off.is_some() && !self.is_over(limits, now),
             obstacle: self.obstacle(),
             alive: alive(seen, self.stopping_since, limits, now),
-            landed: if seen.dropped { self.landed_last() } else { self.landed_now(limits, now) },
+            landed: if seen.dropped {
+                self.landed_last()
+            } else {
+                self.landed_now(seen, limits, now)
+            },
             turn: self.turn_now(seen, limits, now),
         }
     }
@@ -93,7 +98,7 @@ impl Run {
     }
 
     /// The state of the newest landed commit, as far as it is recorded.
-    pub fn landed_now(&self, limits: &Limits, now: At) -> Landed {
+    fn landed_now(&self, seen: &Seen, limits: &Limits, now: At) -> Landed {
         let Some(landed) = self.landed() else { return Landed::Nothing };
         let verdict =
             limits.stages.as_ref().map_or(Verdict::Pending, |stages| fold(landed.answers(stages)));
@@ -101,7 +106,7 @@ impl Run {
         let overdue = waited >= limits.stage;
         match (verdict, landed.red) {
             (Verdict::Green, _) => {
-                Landed::Green { evidence: self.standing_evidence(landed, limits) }
+                Landed::Green { evidence: self.standing_evidence(landed, seen, limits) }
             }
             (Verdict::Red, Some(cause)) => Landed::Red { cause, overdue },
             // Not attributed yet: nothing is done about it before that.
@@ -122,10 +127,12 @@ impl Run {
     }
 
     /// Whether the landed commit may close the issue.
-    fn standing_evidence(&self, landed: &Candidate, limits: &Limits) -> EvidenceState {
-        match &landed.proof {
-            None => EvidenceState::Missing { judging: false },
-            Some(_) => match self.evidence(limits.stages.as_ref()).is_complete() {
+    fn standing_evidence(&self, landed: &Candidate, seen: &Seen, limits: &Limits) -> EvidenceState {
+        match (&landed.guardrails, &landed.proof) {
+            // After a breach no proof is needed.
+            (Some(guardrails), None) if !guardrails.passed() => EvidenceState::Refused,
+            (_, None) => EvidenceState::Missing { judging: seen.judging },
+            (_, Some(_)) => match self.evidence(limits.stages.as_ref()).is_complete() {
                 Ok(()) => EvidenceState::Complete,
                 Err(_) => EvidenceState::Refused,
             },
@@ -138,9 +145,11 @@ impl Run {
         };
         match &turn.ended {
             None => self.under_way(turn, seen, limits, now),
+            // It may still push what nobody would find any more.
+            Some(_) if self.agent_lands() && seen.far => plan::TurnState::Unknown,
             Some(ended) => match &ended.how {
                 TurnEnd::Finished { .. } => plan::TurnState::Finished {
-                    workspace: workspace(attempt),
+                    workspace: self.workspace(attempt),
                     work: self.work(attempt, seen, limits, now),
                 },
                 TurnEnd::Failed { .. }
@@ -197,6 +206,18 @@ impl Run {
         }
     }
 
+    fn workspace(&self, attempt: &Attempt) -> WorkspaceState {
+        match &attempt.left {
+            // Of a checkout that is not ours nothing counts but what was pushed.
+            None if self.agent_lands() => WorkspaceState::Clean,
+            None => WorkspaceState::Unreadable,
+            Some(left) if left.dirty.is_empty() => WorkspaceState::Clean,
+            Some(_) => WorkspaceState::Dirty {
+                asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
+            },
+        }
+    }
+
     fn work(&self, attempt: &Attempt, seen: &Seen, limits: &Limits, now: At) -> Work {
         if let Some(refused) = &attempt.refused {
             return Work::New(plan::CandidateState::Refused(refused.why));
@@ -230,16 +251,6 @@ fn alive(seen: &Seen, since: Option<At>, limits: &Limits, now: At) -> Alive {
     }
     let grace_over = since.is_some_and(|since| elapsed(since, now, &[]) >= limits.stop_grace);
     if seen.working { Alive::Something { grace_over } } else { Alive::Stages { grace_over } }
-}
-
-fn workspace(attempt: &Attempt) -> WorkspaceState {
-    match &attempt.left {
-        None => WorkspaceState::Unreadable,
-        Some(left) if left.dirty.is_empty() => WorkspaceState::Clean,
-        Some(_) => WorkspaceState::Dirty {
-            asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
-        },
-    }
 }
 
 fn standing(

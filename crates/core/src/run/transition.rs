@@ -103,8 +103,13 @@ pub enum Transition {
     /// The newest candidate is about to be pushed to the default branch: from here on
     /// it may be there.
     PushBegun,
-    /// It was not found there.
+    /// It was not found there; or, where the agent lands by itself, nothing new of it.
     NotLanded,
+    /// What the agent brought to the default branch by itself was found there.
+    Found {
+        /// All of it as one change that has landed.
+        candidate: Box<Candidate>,
+    },
     /// The newest candidate was found on the default branch.
     Landed {
         /// The commit there; differs from the candidate if people merged it.
@@ -230,6 +235,7 @@ impl Transition {
             Self::TryRemoved { .. } => "try_removed",
             Self::PushBegun => "push_begun",
             Self::NotLanded => "not_landed",
+            Self::Found { .. } => "found",
             Self::Landed { .. } => "landed",
             Self::PullBegun => "pull_begun",
             Self::PullSeen { .. } => "pull_seen",

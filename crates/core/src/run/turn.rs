@@ -28,6 +28,10 @@ pub struct Turn {
     pub questions: Vec<Question>,
     /// How it ended.
     pub ended: Option<Ended>,
+    /// Since its end the default branch was read, at this time, for what the agent brought to it
+    /// by itself; none where the control plane lands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_at: Option<At>,
 }
 
 /// The interrupt of a turn.

@@ -7,7 +7,8 @@
 
 use std::collections::HashMap;
 
-use afk_core::config::Policy;
+use afk_core::checkout::Lands;
+use afk_core::config::{Landing, Policy, Repo};
 use afk_core::gates::{Fleet, Needed};
 use afk_core::ids::{AdapterName, At, Oid, RepoName};
 use afk_core::run::{Run, Unavailable};
@@ -75,11 +76,31 @@ impl Engine {
                 Some(jobs) => jobs,
                 None => jobs.insert(self.jobs_ready(look).await),
             };
-            let agent = match held.get(&table.agent) {
-                Some(why) => Needed::Missing(why.clone()),
+            let agent = match held.get(&table.agent).cloned().or_else(|| self.unfit(table, repo)) {
+                Some(why) => Needed::Missing(why),
                 None => self.agent_ready(&table.agent, repo, look).await,
             };
             facts.machine = Some(worse(agent, jobs));
+        }
+    }
+
+    /// Why the agent of `repo` must not work on it: it would land before anything that is asked
+    /// for before a landing.
+    fn unfit(&self, table: &Repo, repo: &RepoName) -> Option<String> {
+        // What there is no executor for is told when its agent is looked at.
+        let lands = self.ports.executor.checkout(repo).ok()?.lands();
+        let waits = match table.landing {
+            Landing::Direct => return None,
+            Landing::Tested => "stages",
+            Landing::PullRequest => "people",
+        };
+        match lands {
+            Lands::ControlPlane => None,
+            Lands::Agent => Some(format!(
+                "the agent {} of {repo} pushes to the default branch by itself, and its landing is \
+                 to wait for {waits}: set landing to \"direct\", or choose another agent",
+                table.agent
+            )),
         }
     }
 

@@ -72,11 +72,18 @@ impl Pass<'_> {
             }
         }
         if stops {
+            let stopped = self.stop_far().await;
             self.ports().jobs.stop(self.run.id).await?;
+            stopped?;
         }
         told?;
         let soon = later(self.now(), STOPPING);
         Ok(Acted::wait(Watch::Jobs, Some(soon)))
+    }
+
+    /// Stops the run's turns that its executor has at work elsewhere.
+    pub(super) async fn stop_far(&self) -> PortResult<()> {
+        self.ports().executor.stop(&self.run.issue.repo, self.run.id).await
     }
 
     /// Nothing to do but wait: returns for what and until when.
@@ -113,7 +120,7 @@ impl Pass<'_> {
     /// Inspects, in a box, what the last turn left uncommitted; runs the hook first.
     async fn look_at_workspace(&mut self) -> PortResult<Acted> {
         let Some(n) = self.run.turn().map(|turn| turn.n) else { return Ok(Acted::Again) };
-        if let Some(argv) = self.repo.hooks.after_run.clone() {
+        if let Some(argv) = self.hook_of(|hooks| &hooks.after_run) {
             match self.hook("after_run", &n.to_string(), argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}

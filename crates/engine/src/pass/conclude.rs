@@ -61,7 +61,11 @@ impl Pass<'_> {
         let Some(end) = self.run.conclusion.as_ref().map(|conclusion| conclusion.end) else {
             return Ok(Acted::Again);
         };
-        let stopped = if seen.alive { self.ports().jobs.stop(self.run.id).await } else { Ok(()) };
+        let mut stopped = Ok(());
+        if seen.alive {
+            stopped = self.ports().jobs.stop(self.run.id).await;
+            stopped = stopped.and(self.stop_far().await);
+        }
         // Even if something cannot be stopped: people must be notified.
         match self.show(seen).await? {
             Shown::Already => {}
@@ -76,7 +80,8 @@ impl Pass<'_> {
         if seen.issue.is_none() && !self.is_gone().await? {
             return Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), SETTLING))));
         }
-        if let Some(argv) = self.repo.hooks.before_remove.clone().filter(|_| end == End::Done) {
+        let hook = self.hook_of(|hooks| &hooks.before_remove);
+        if let Some(argv) = hook.filter(|_| end == End::Done) {
             match self.hook("before_remove", "0", argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}

@@ -80,24 +80,7 @@ impl Pass<'_> {
         };
         let spec = CommitSpec { tree: tree.clone(), parents, message, author, at };
         let commit = self.ports().git.commit(repo, &spec).await?;
-        Ok(Candidate {
-            base,
-            head: left.head.clone(),
-            commit,
-            tree,
-            at,
-            guardrails: None,
-            proof: None,
-            tried: None,
-            sent_at: None,
-            landed_at: None,
-            stages: Vec::new(),
-            red: None,
-            red_bases: Vec::new(),
-            base_asked: None,
-            pull: None,
-            attributed: None,
-        })
+        Ok(Candidate::new(base, left.head.clone(), commit, tree, at))
     }
 
     /// Ends the attempt before landing.
@@ -149,8 +132,12 @@ impl Pass<'_> {
         self.impede(Impediment::PushRefused { commit, branch, remote, why: kept(why) }).await
     }
 
-    /// Reads the result of a push that was begun, if it is unknown.
+    /// Reads the result of a push that was begun, or that the agent may have made by itself, if it
+    /// is unknown.
     pub(super) async fn find(&mut self) -> PortResult<Acted> {
+        if self.run.agent_lands() {
+            return self.find_brought().await;
+        }
         let Some(candidate) = self.run.sent().cloned() else { return Ok(Acted::Again) };
         if candidate.pull.is_some() {
             return self.find_pull().await;

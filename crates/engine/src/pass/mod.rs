@@ -8,6 +8,7 @@
 mod act;
 mod answer;
 mod base_check;
+mod brought;
 mod comment;
 mod conclude;
 mod dropped;

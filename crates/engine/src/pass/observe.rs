@@ -15,12 +15,12 @@ impl Pass<'_> {
     /// What can be observed, and why it broke off, if it did.
     pub(super) async fn observe(&self) -> (Seen, Option<PortError>) {
         // What is not known to have stopped may be at work.
-        let unknown = Seen { alive: true, working: true, ..Seen::default() };
+        let unknown = Seen { alive: true, working: true, far: true, ..Seen::default() };
         let mut seen = Seen { dropped: self.dropped, ..unknown };
         let broke_off = self.look(&mut seen).await.err();
         seen.broke_off = broke_off.as_ref().map(|error| kept(&error.chain()));
         let repo = &self.run.issue.repo;
-        if self.dropped && self.run.sent().is_some() {
+        if self.dropped && (self.run.sent().is_some() || self.run.agent_lands()) {
             let why = format!("{repo} is no longer configured, so its remote cannot be read");
             seen.unread = Some(why);
         }
@@ -48,8 +48,9 @@ impl Pass<'_> {
         let is_stage = |key: &JobKey| key.of() == Some(JobOf::Stage);
         seen.judging = alive.iter().any(|key| key.of().is_some_and(JobOf::judges));
         seen.staging = alive.iter().any(is_stage);
-        seen.alive = !alive.is_empty();
-        seen.working = !alive.iter().all(is_stage);
+        seen.far = !self.alive_far().await?.is_empty();
+        seen.alive = seen.far || !alive.is_empty();
+        seen.working = seen.far || !alive.iter().all(is_stage);
         if any {
             match self.ports().jobs.renew(id).await {
                 // Nothing of it may go on; its end is shown nevertheless.
@@ -101,6 +102,24 @@ impl Pass<'_> {
             own_account: own.id,
             events: view.events,
         })
+    }
+
+    /// What of the run its executor has at work elsewhere. Of the executor that it was begun
+    /// with nobody else can say that.
+    async fn alive_far(&self) -> PortResult<Vec<JobKey>> {
+        let (executor, repo) = (&self.ports().executor, &self.run.issue.repo);
+        let other = || executor.checkout(repo).map(|checkout| checkout != self.run.checkout());
+        if self.run.agent_lands() && (self.dropped || other()?) {
+            if self.run.conclusion.is_some() {
+                // It was waited for until the run's time was over.
+                return Ok(Vec::new());
+            }
+            return Err(PortError::transient(format!(
+                "{repo} does not name the executor any more that this run was begun with, so that \
+                 nobody knows whether its agent is at work"
+            )));
+        }
+        executor.alive(repo, self.run.id).await
     }
 
     async fn turn(&self, n: u32) -> TurnSeen {

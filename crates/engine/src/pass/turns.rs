@@ -6,11 +6,13 @@
 
 use std::time::Duration;
 
+use afk_core::checkout::Checkout;
+use afk_core::config::Hooks;
 use afk_core::elapsed::elapsed;
 use afk_core::ids::{JobKey, JobOf};
 use afk_core::impediment::{Impediment, kept};
 use afk_core::plan::{Refusal, TurnCause};
-use afk_core::prompt::{self, Cause, Lands, Opening};
+use afk_core::prompt::{self, Cause, Opening};
 use afk_core::proof::Verify;
 use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
@@ -26,9 +28,12 @@ impl Pass<'_> {
     pub(super) async fn open(&mut self) -> PortResult<Acted> {
         let (repo, issue) = (self.run.issue.repo.clone(), self.run.issue.clone());
         if self.run.start.is_none() {
-            let prepared =
-                self.ports().git.prepare(&repo, &issue, self.run.id, &self.token()).await?;
-            let Prepared { branch, base } = prepared;
+            let checkout = self.ports().executor.checkout(&repo)?;
+            let (git, token) = (&self.ports().git, self.token());
+            let Prepared { branch, base } = match checkout {
+                Checkout::Ours => git.prepare(&repo, &issue, self.run.id, &token).await?,
+                Checkout::Own => git.prepare_mirror(&repo, &token).await?,
+            };
             let workflow = match self.read_workflow(&base).await? {
                 Ok(workflow) => workflow.map(Box::new),
                 Err(error) => {
@@ -36,11 +41,11 @@ impl Pass<'_> {
                     return self.impede(Impediment::Policy { base, error }).await;
                 }
             };
-            let start = Start { branch, base, workflow };
+            let start = Start { branch, base, workflow, checkout };
             self.commit(Transition::Opened { start }).await?;
             return Ok(Acted::Again);
         }
-        if let Some(argv) = self.repo.hooks.after_create.clone() {
+        if let Some(argv) = self.hook_of(|hooks| &hooks.after_create) {
             match self.hook("after_create", "0", argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}
@@ -75,10 +80,11 @@ impl Pass<'_> {
     pub(super) async fn start_turn(&mut self) -> PortResult<Acted> {
         let Some(turn) = self.run.turn().cloned() else { return Ok(Acted::Again) };
         let last = self.run.ends().filter(|ended| ended.started()).last();
-        if last.is_some_and(was_killed) && !self.unlock(turn.n).await? {
+        let killed = last.is_some_and(was_killed) && !self.run.agent_lands();
+        if killed && !self.unlock(turn.n).await? {
             return Ok(Acted::wait(Watch::Jobs, None));
         }
-        if let Some(argv) = self.repo.hooks.before_run.clone() {
+        if let Some(argv) = self.hook_of(|hooks| &hooks.before_run) {
             match self.hook("before_run", &turn.n.to_string(), argv).await? {
                 None => return Ok(Acted::wait(Watch::Jobs, None)),
                 Some(Ok(())) => {}
@@ -121,6 +127,17 @@ impl Pass<'_> {
         Ok(Acted::wait(Watch::Turn { repo, key }, Some(self.now())))
     }
 
+    /// A hook, where it is configured and the run has a clone to run it in.
+    pub(super) fn hook_of(
+        &self,
+        which: impl Fn(&Hooks) -> &Option<Vec<String>>,
+    ) -> Option<Vec<String>> {
+        match self.run.checkout() {
+            Checkout::Ours => which(&self.repo.hooks).clone(),
+            Checkout::Own => None,
+        }
+    }
+
     /// The key of the job that runs a hook for `subject`.
     pub(super) fn hook_key(&self, name: &str, subject: &str) -> JobKey {
         JobKey::new(self.run.id, JobOf::Hook, &format!("{name}.{subject}"))
@@ -160,13 +177,14 @@ impl Pass<'_> {
     fn prompts(&self) -> (String, String) {
         let branch = self.branch();
         let additions = self.additions(&branch);
+        let lands = self.run.checkout().lands();
         let opening = Opening {
             run: self.run.id,
             issue: &self.run.issue,
             title: &self.run.pinned.title,
             body: &self.run.pinned.body,
             branch: &branch,
-            lands: Lands::ControlPlane,
+            lands,
             workflow: additions.as_deref(),
         };
         let told = self.run.told();
@@ -185,7 +203,7 @@ impl Pass<'_> {
             prompt::corrective_on_fresh_thread(&opening, &causes)
         };
         if self.run.ends().any(|ended| matches!(ended.how, TurnEnd::Finished { .. })) {
-            (prompt::corrective(self.run.id, Lands::ControlPlane, &causes), anew)
+            (prompt::corrective(self.run.id, lands, &causes), anew)
         } else {
             (anew.clone(), anew)
         }

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::PortResult;
 
-/// A workspace that is ready for a turn.
+/// Where a run's work starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prepared {
     /// The default branch.
     pub branch: String,
-    /// Its head, which the workspace stands on.
+    /// Its head, which the run's workspace, where it has one, stands on.
     pub base: Oid,
 }
 
@@ -128,6 +128,12 @@ pub trait Git: Send + Sync {
         repo: &RepoName,
         issue: &IssueRef,
         run: RunId,
+        cancel: &CancellationToken,
+    ) -> PortResult<Prepared>;
+    /// The same for a run whose agent has a checkout of its own: ensures the mirror alone.
+    async fn prepare_mirror(
+        &self,
+        repo: &RepoName,
         cancel: &CancellationToken,
     ) -> PortResult<Prepared>;
     /// Brings the head of the run's clone into the mirror as `refs/afk/<run>/<n>`.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use afk_core::ask::{Answer, Asked};
+use afk_core::checkout::Checkout;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
 use afk_core::run::TurnSeen;
 use afk_core::usd::Usd;
@@ -82,6 +83,8 @@ pub struct Transcript {
 /// Who runs the agent.
 #[async_trait]
 pub trait Executor: Send + Sync {
+    /// Where its agents work on `repo`, and by that who lands. Touches nothing.
+    fn checkout(&self, repo: &RepoName) -> PortResult<Checkout>;
     /// Whether a turn could be started for `repo`: the agent's program is there and, as far as
     /// that can be told without asking the model, signed in. Reads only, within a moment; an
     /// error says how to mend what is missing.
@@ -101,6 +104,12 @@ pub trait Executor: Send + Sync {
     ) -> PortResult<()>;
     /// Tells the turn to stop; returns within a moment. Asked again, it insists.
     async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()>;
+    /// The keys of the turns of `run` that are at work where no process of this machine shows
+    /// them: those are told by [`Jobs::alive`]. A turn that was told to stop, or says that it is
+    /// over, is alive as long as its agent may still do something.
+    async fn alive(&self, repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>>;
+    /// Stops every such turn; returns when they were told. Asked again, it insists.
+    async fn stop(&self, repo: &RepoName, run: RunId) -> PortResult<()>;
     /// What the agent wrote in the turn, from `offset` of it on; none where it has not
     /// begun, or nothing of it is kept. Reads only, wherever it lies by now.
     async fn transcript(
@@ -229,9 +238,9 @@ pub trait Jobs: Send + Sync {
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState>;
     /// A file that the job left in its folder; none where there is no such plain file.
     async fn left(&self, run: RunId, key: &JobKey, file: &Path) -> PortResult<Option<Vec<u8>>>;
-    /// The keys of everything of `run` that is alive, turns included.
+    /// The keys of everything of `run` that is alive on this machine, turns included.
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>>;
-    /// Stops everything of `run` that is alive; returns when it was told.
+    /// Stops everything of `run` that is alive on this machine; returns when it was told.
     async fn stop(&self, run: RunId) -> PortResult<()>;
     /// Tells the hosts of `run` that a control plane is still there.
     async fn renew(&self, run: RunId) -> PortResult<()>;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::ask::Answer;
-use afk_core::ids::{JobKey, RepoName};
+use afk_core::checkout::Checkout;
+use afk_core::ids::{JobKey, RepoName, RunId};
 use async_trait::async_trait;
 
 use super::Router;
@@ -30,6 +31,10 @@ impl RoutedExecutor {
 
 #[async_trait]
 impl Executor for RoutedExecutor {
+    fn checkout(&self, repo: &RepoName) -> PortResult<Checkout> {
+        self.of(repo)?.checkout(repo)
+    }
+
     async fn ready(&self, repo: &RepoName) -> PortResult<()> {
         self.of(repo)?.ready(repo).await
     }
@@ -54,6 +59,14 @@ impl Executor for RoutedExecutor {
 
     async fn interrupt(&self, repo: &RepoName, key: &JobKey) -> PortResult<()> {
         self.of(repo)?.interrupt(repo, key).await
+    }
+
+    async fn alive(&self, repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
+        self.of(repo)?.alive(repo, run).await
+    }
+
+    async fn stop(&self, repo: &RepoName, run: RunId) -> PortResult<()> {
+        self.of(repo)?.stop(repo, run).await
     }
 
     async fn transcript(

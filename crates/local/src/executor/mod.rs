@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use afk_agent::host::Job as Hosted;
 use afk_core::ask::Answer;
+use afk_core::checkout::Checkout;
 use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
 use afk_core::spend::PriceTable;
 use afk_engine::ports::{
@@ -114,6 +115,10 @@ impl LocalExecutor {
 
 #[async_trait]
 impl Executor for LocalExecutor {
+    fn checkout(&self, _repo: &RepoName) -> PortResult<Checkout> {
+        Ok(Checkout::Ours)
+    }
+
     async fn ready(&self, repo: &RepoName) -> PortResult<()> {
         match self.local.agent(repo)? {
             Agent::Claude(claude) => invocations::claude_ready(&self.local, &claude).await,
@@ -157,6 +162,15 @@ impl Executor for LocalExecutor {
             Some(begun) => self.interrupt_thread(key, &begun).await,
             None => self.interrupt_fresh(key).await,
         }
+    }
+
+    /// None beside the jobs of this machine: each turn is one, or a part of one.
+    async fn alive(&self, _repo: &RepoName, _run: RunId) -> PortResult<Vec<JobKey>> {
+        Ok(Vec::new())
+    }
+
+    async fn stop(&self, _repo: &RepoName, _run: RunId) -> PortResult<()> {
+        Ok(())
     }
 
     async fn transcript(

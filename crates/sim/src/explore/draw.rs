@@ -45,6 +45,14 @@ impl Scenario {
         let mut acts: Vec<_> =
             acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect();
         acts.extend(before_a_push(&mut Rng::new(seed, 9), repos));
+        let mut far = Rng::new(seed, 10);
+        let (is_far, lingering) = (far.chance(25), far.chance(50));
+        let mut drawn = setting(&mut Rng::new(seed, 2), repos);
+        if is_far {
+            for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
+                turn.unmarked = far.chance(8);
+            }
+        }
         Self {
             about: String::new(),
             seed: Some(seed),
@@ -53,9 +61,11 @@ impl Scenario {
                 buries: Rng::new(seed, 5).chance(50),
                 polled,
                 pulls,
+                far: is_far,
+                lingering: is_far && lingering,
                 says: if polled { says(&mut Rng::new(seed, 7)) } else { Vec::new() },
                 dead_webhook: Rng::new(seed, 6).chance(3),
-                ..setting(&mut Rng::new(seed, 2), repos)
+                ..drawn
             },
             acts,
             faults,
@@ -76,6 +86,8 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         buries: false,
         polled: false,
         pulls: false,
+        far: false,
+        lingering: false,
         says: Vec::new(),
         webhook: rng.chance(50),
         dead_webhook: false,
@@ -159,7 +171,8 @@ fn work(rng: &mut Rng, feature: usize) -> Work {
         22 => Does::CannotWork,
         _ => Does::Nothing,
     };
-    Work { does, feature, cost: rng.pick(&[100_000, 400_000, 2_000_000]), asks: rng.chance(8) }
+    let (cost, asks) = (rng.pick(&[100_000, 400_000, 2_000_000]), rng.chance(8));
+    Work { does, feature, cost, asks, unmarked: false }
 }
 
 fn fault(rng: &mut Rng) -> Fault {

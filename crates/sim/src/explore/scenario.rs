@@ -62,6 +62,12 @@ pub struct Setting {
     /// People decide in pull requests what lands.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub pulls: bool,
+    /// Agents work on another machine, and push by themselves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub far: bool,
+    /// Interrupted agents report a stop at once, and stop a moment later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lingering: bool,
     /// The stage's first answers to polls, whatever they are about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub says: Vec<Says>,
@@ -268,6 +274,10 @@ impl Setting {
         world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
         world.tracker.permissions.insert("bob".to_owned(), Permission::Read);
         world.agents.unruly = self.unruly;
+        world.agents.lingering = self.lingering;
+        if self.far {
+            story::far(&mut world);
+        }
         world.stages.says.insert("ci".to_owned(), self.says.iter().copied().collect());
         if self.webhook {
             world.doorbells.add_webhook();
@@ -327,10 +337,10 @@ impl Setting {
                 repo.hooks.before_remove = hook();
             }
         }
-        if self.tested && !self.pulls {
+        if self.tested && !self.pulls && !self.far {
             story::tested(&mut config);
         }
-        if self.pulls {
+        if self.pulls && !self.far {
             story::pulls(&mut config);
         }
         if self.polled {

@@ -20,6 +20,9 @@ pub struct Work {
     /// The agent asks a question first.
     #[serde(default)]
     pub asks: bool,
+    /// Where it pushes by itself, it forgets to say for which run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmarked: bool,
 }
 
 /// What is done in a turn.
@@ -106,6 +109,7 @@ impl Work {
             Does::Nothing => Script::acts(Vec::new()),
         };
         script.cost = Usd::micros(self.cost);
+        script.unmarked = self.unmarked;
         script.asks = self.asks.then_some(Asks::Question("Which of the two?"));
         script
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use afk_core::ask::Answer;
 use afk_core::change::Blobs;
+use afk_core::checkout::Checkout;
 use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_core::run::PullSeen;
@@ -20,6 +21,10 @@ use super::Sim;
 
 #[async_trait]
 impl Executor for Sim {
+    fn checkout(&self, repo: &RepoName) -> PortResult<Checkout> {
+        Ok(self.with(|world| world.agents.checkout(repo)))
+    }
+
     async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
         self.call("executor.ready", |world| world.agent_ready()).await
     }
@@ -34,6 +39,18 @@ impl Executor for Sim {
 
     async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
         self.call("executor.interrupt", |world| world.interrupt_turn(key)).await
+    }
+
+    async fn alive(&self, _repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
+        self.call("executor.alive", |world| Ok(world.alive_far(run))).await
+    }
+
+    async fn stop(&self, _repo: &RepoName, run: RunId) -> PortResult<()> {
+        self.call("executor.stop", |world| {
+            world.stop_far(run);
+            Ok(())
+        })
+        .await
     }
 
     async fn answer(
@@ -93,7 +110,7 @@ impl Jobs for Sim {
     }
 
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>> {
-        self.call("jobs.alive", |world| Ok(world.alive(run))).await
+        self.call("jobs.alive", |world| Ok(world.alive_here(run))).await
     }
 
     async fn stop(&self, run: RunId) -> PortResult<()> {
@@ -153,6 +170,14 @@ impl Git for Sim {
         _cancel: &CancellationToken,
     ) -> PortResult<Prepared> {
         self.call("git.prepare", |world| world.prepare(repo, issue, run)).await
+    }
+
+    async fn prepare_mirror(
+        &self,
+        repo: &RepoName,
+        _cancel: &CancellationToken,
+    ) -> PortResult<Prepared> {
+        self.call("git.prepare_mirror", |world| world.prepare_mirror(repo)).await
     }
 
     async fn fetch_head(

@@ -1,18 +1,19 @@
 //! Agents that follow scripts. A turn takes the next script of its repo when it
 //! starts, does it when the world steps, and ends as the script says.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use afk_core::ask::{Answer, Asked};
+use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
 use afk_core::evidence::SandboxStrength;
-use afk_core::ids::{At, JobKey, RepoName};
+use afk_core::ids::{At, JobKey, RepoName, RunId};
 use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
 use afk_core::spend::{Cost, Entry, TurnKey, Usage};
 use afk_core::usd::Usd;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnReport, TurnRequest};
 
-use super::World;
+use super::{Workspace, World};
 
 /// One thing that an agent does in its workspace.
 #[derive(Debug, Clone)]
@@ -45,6 +46,8 @@ pub struct Script {
     pub tool_open: bool,
     /// It asks this first, and goes on once it is answered.
     pub asks: Option<Asks>,
+    /// Where it pushes by itself, it forgets to say for which run.
+    pub unmarked: bool,
 }
 
 /// What an agent asks before it works.
@@ -64,7 +67,7 @@ impl Script {
 
     /// Acts, then `end`.
     pub fn ends(acts: Vec<Act>, end: TurnEnd) -> Self {
-        Self { acts, end: Some(end), cost: Usd::micros(250_000), tool_open: false, asks: None }
+        Self { acts, end: Some(end), ..Self::hangs() }
     }
 
     /// No sound for ever.
@@ -75,6 +78,7 @@ impl Script {
             cost: Usd::micros(250_000),
             tool_open: false,
             asks: None,
+            unmarked: false,
         }
     }
 }
@@ -103,6 +107,8 @@ pub struct AgentTurn {
     pub last_event_at: At,
     /// What it was answered.
     pub answered: Option<Answer>,
+    /// It says that it has stopped, and its agent goes on for a moment.
+    pub lingers: bool,
 }
 
 /// All agents.
@@ -118,6 +124,12 @@ pub struct Agents {
     pub stubborn: bool,
     /// An interrupt ends a turn as its script would have.
     pub unruly: bool,
+    /// Repos whose agents work on another machine, and push by themselves.
+    pub far: BTreeSet<RepoName>,
+    /// The checkouts of those, by run.
+    pub checkouts: BTreeMap<RunId, Workspace>,
+    /// Those that are told to stop say so at once, and do it a moment later.
+    pub lingering: bool,
     /// The turns as an executor that is behind has them.
     pub replica: BTreeMap<JobKey, AgentTurn>,
 }
@@ -158,7 +170,10 @@ impl World {
             let what = format!("{} starts beside {}", request.key, other.request.key);
             return Err(self.complain(what));
         }
-        if !self.git.workspaces.contains_key(&request.run) {
+        let far = self.agents.checkout(&request.repo) == Checkout::Own;
+        if far {
+            self.check_out(&request.repo, request.run);
+        } else if !self.git.workspaces.contains_key(&request.run) {
             return Err(self.complain(format!("{} has no workspace", request.key)));
         }
         let gave_up = TurnEnd::Finished { message: "I give up: it is not clear.".to_owned() };
@@ -175,6 +190,7 @@ impl World {
             started_at: self.now,
             last_event_at: self.now,
             answered: None,
+            lingers: false,
         };
         self.agents.turns.insert(request.key.clone(), turn);
         Ok(())
@@ -193,9 +209,10 @@ impl World {
                 tool_open: turn.script.tool_open,
                 asks: turn.asks().into_iter().collect(),
             },
-            TurnState::Ended(how) => {
-                TurnSeen::Ended { how: how.clone(), facts: Box::new(turn.facts()) }
-            }
+            TurnState::Ended(how) => TurnSeen::Ended {
+                how: how.clone(),
+                facts: Box::new(turn.facts(self.agents.is_far(turn))),
+            },
         };
         report(seen)
     }
@@ -212,10 +229,13 @@ impl World {
 
     pub(crate) fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
         let (stubborn, unruly) = (self.agents.stubborn, self.agents.unruly);
+        let far = self.agents.turns.get(key).is_some_and(|turn| self.agents.is_far(turn));
+        let lingers = far && self.agents.lingering;
         match self.agents.turns.get_mut(key) {
             Some(turn) if turn.state == TurnState::Running && !stubborn => {
                 let end = turn.script.end.clone().filter(|_| unruly);
                 turn.state = TurnState::Ended(end.unwrap_or(TurnEnd::Interrupted));
+                turn.lingers = lingers;
                 Ok(())
             }
             Some(_) => Ok(()),
@@ -228,21 +248,23 @@ impl World {
         let keys: Vec<JobKey> = self.agents.turns.keys().cloned().collect();
         for key in keys {
             let Some(turn) = self.agents.turns.get(&key) else { continue };
-            let (TurnState::Running, Some(end)) = (&turn.state, turn.script.end.clone()) else {
-                continue;
+            let end = match (&turn.state, turn.script.end.clone()) {
+                (TurnState::Running, Some(end)) if turn.asks().is_none() => end,
+                // Whatever it was told, it brings its work to an end.
+                (TurnState::Ended(end), _) if turn.lingers => end.clone(),
+                (TurnState::Running | TurnState::Ended(_), _) => continue,
             };
-            if turn.asks().is_some() {
-                continue;
-            }
             let run = turn.request.run;
             let acts = if turn.is_refused() { Vec::new() } else { turn.script.acts.clone() };
             for act in acts {
                 self.act(run, &act);
             }
+            self.agent_pushes(run);
             let now = self.now;
             if let Some(turn) = self.agents.turns.get_mut(&key) {
                 turn.state = TurnState::Ended(end);
                 turn.last_event_at = now;
+                turn.lingers = false;
             }
         }
     }
@@ -263,7 +285,7 @@ impl AgentTurn {
         permission && self.answered != Some(Answer::Allow)
     }
 
-    fn facts(&self) -> TurnFacts {
+    fn facts(&self, far: bool) -> TurnFacts {
         let request = &self.request;
         TurnFacts {
             cost: Some(TurnCost {
@@ -282,7 +304,7 @@ impl AgentTurn {
             }),
             usage: Usage { input: 100, output: 10, ..Usage::default() },
             transcript: Some(Digest::of(request.key.as_str())),
-            sandbox: Some(SandboxStrength::Full),
+            sandbox: Some(if far { SandboxStrength::None } else { SandboxStrength::Full }),
         }
     }
 }

@@ -154,6 +154,16 @@ impl GitWorld {
         found
     }
 
+    /// Whether `of` stands on `below`, or is it.
+    pub(crate) fn contains(&self, of: &Oid, below: &Oid) -> bool {
+        self.ancestors(of).contains(below)
+    }
+
+    /// `head` and all before it, nearest first.
+    pub(super) fn all_of(&self, head: &Oid) -> Vec<Oid> {
+        self.ancestors(head)
+    }
+
     fn text_of(&self, id: Oid) -> Option<CommitText> {
         let commit = self.commits.get(&id)?;
         Some(CommitText {

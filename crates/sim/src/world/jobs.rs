@@ -96,7 +96,12 @@ impl World {
 
     /// The keys of everything of `run` that runs, turns included.
     pub fn alive(&self, run: RunId) -> Vec<JobKey> {
-        let turns = self.agents.turns.values();
+        [self.alive_here(run), self.alive_far(run)].concat()
+    }
+
+    /// The same of this machine alone.
+    pub(crate) fn alive_here(&self, run: RunId) -> Vec<JobKey> {
+        let turns = self.agents.turns.values().filter(|turn| !self.agents.is_far(turn));
         let turns = turns.filter(|turn| turn.state == TurnState::Running);
         let turns = turns.filter(|turn| turn.request.run == run).map(|t| t.request.key.clone());
         let jobs = self.jobs.jobs.iter().filter(|((of, _), _)| *of == run);
@@ -111,7 +116,7 @@ impl World {
                 job.state = JobState::Ended(JobEnd { stopped: true, code: None, ..end(now, 0) });
             }
         }
-        let keys: Vec<JobKey> = self.alive(run);
+        let keys: Vec<JobKey> = self.alive_here(run);
         for key in keys {
             // Those that are left are turns.
             let _ = self.interrupt_turn(&key);

@@ -7,6 +7,7 @@
 //! [`World::step`].
 
 mod agents;
+mod far;
 mod git;
 mod jobs;
 mod others;

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use afk_core::checkout::Checkout;
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_engine::ports::{Fetched, PortResult, Prepared, ResetStep};
 
 use super::git::BRANCH;
 use super::{Act, GitCommit, World};
 
-/// The clone of one run.
+/// The clone of one run, ours or its agent's own.
 #[derive(Debug, Clone)]
 pub struct Workspace {
     /// Of which repo.
@@ -23,7 +24,7 @@ pub struct Workspace {
 impl World {
     /// Does one thing in the workspace of `run`, as its agent would.
     pub fn act(&mut self, run: RunId, act: &Act) {
-        let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
+        let Some(workspace) = self.workspace(run).cloned() else { return };
         match act {
             Act::Commit { message, files } => {
                 let tree = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
@@ -31,7 +32,7 @@ impl World {
                 let commit = GitCommit {
                     tree,
                     parents: vec![workspace.head],
-                    message: (*message).to_owned(),
+                    message: self.agents.message(run, message),
                     author: ("agent".to_owned(), "agent@localhost".to_owned()),
                 };
                 let head = self.git.put_commit(commit, &self.now.to_string());
@@ -50,9 +51,20 @@ impl World {
     }
 
     fn on_workspace(&mut self, run: RunId, change: impl FnOnce(&mut Workspace)) {
-        if let Some(workspace) = self.git.workspaces.get_mut(&run) {
+        let ours = self.git.workspaces.get_mut(&run);
+        if let Some(workspace) = ours.or_else(|| self.agents.checkouts.get_mut(&run)) {
             change(workspace);
         }
+    }
+
+    /// Where the agent of `run` works, ours or its own.
+    pub(super) fn workspace(&self, run: RunId) -> Option<&Workspace> {
+        self.git.workspaces.get(&run).or_else(|| self.agents.checkouts.get(&run))
+    }
+
+    pub(crate) fn prepare_mirror(&mut self, repo: &RepoName) -> PortResult<Prepared> {
+        let base = self.default_head(repo, BRANCH)?;
+        Ok(Prepared { branch: BRANCH.to_owned(), base })
     }
 
     pub(crate) fn prepare(
@@ -64,6 +76,9 @@ impl World {
         let Some(base) = self.git.remotes.get(repo).cloned() else {
             return Err(self.complain(format!("{issue} has no remote")));
         };
+        if self.agents.checkout(repo) == Checkout::Own {
+            return Err(self.complain(format!("a clone is made of {repo}, whose agent needs none")));
+        }
         let made = Workspace { repo: repo.clone(), head: base.clone(), dirty: BTreeSet::new() };
         self.git.workspaces.entry(run).or_insert(made);
         Ok(Prepared { branch: BRANCH.to_owned(), base })

@@ -42,6 +42,8 @@ swept! {
     pulled: plots::PULLED;
     taken_back: plots::TAKEN_BACK;
     somebody_else_lands_first: plots::RACED;
+    far: plots::FAR;
+    far_stopped: plots::FAR_STOPPED;
     a_usage_limit: plots::LIMITED;
     the_agent_asks: plots::ASKED;
     a_comment_says_something: plots::SAID;

@@ -11,7 +11,7 @@ use afk_core::usd::Usd;
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{JobKind, JobState, Switch, SwitchState};
 use afk_sim::story::{
-    Story, breaking_work, good_work, mending_more, mending_work, permit, polled, pulls, repo,
+    Story, breaking_work, far, good_work, mending_more, mending_work, permit, polled, pulls, repo,
     seven, start, tested,
 };
 use afk_sim::world::{Act, Asks, JobRecord, PushFate, Says, Script, TurnState, World, person};
@@ -133,6 +133,34 @@ pub(super) const RACED: Plot = Plot {
     },
     landings: 2,
     part: Part::FromPush,
+    ..DONE
+};
+
+pub(super) const FAR: Plot = Plot {
+    name: "an agent far away lands by itself, and mends what was red",
+    scripts: || vec![breaking_work(), mending_work()],
+    world: far,
+    landings: 4,
+    turns: 2,
+    ..DONE
+};
+pub(super) const FAR_STOPPED: Plot = Plot {
+    name: "stopped far away, and pushed all the same",
+    scripts: || vec![Script { end: None, ..good_work() }],
+    world: |world| {
+        far(world);
+        world.agents.lingering = true;
+    },
+    people: |world, done| {
+        if *done == 0 && at_work(world) {
+            let run = world.store.all().pop().expect("a run").id;
+            let (by, at) = (person("ann"), world.now);
+            world.ask(run, &PersonRequest { id: "stop".to_owned(), by, at, what: Request::Stop });
+            *done = 1;
+        }
+    },
+    waits: true,
+    landings: 2,
     ..DONE
 };
 
@@ -286,7 +314,7 @@ pub(super) const LET_GO: Plot = Plot {
 };
 
 /// All of them.
-pub(super) const ALL: [&Plot; 19] = [
+pub(super) const ALL: [&Plot; 21] = [
     &STRAIGHT,
     &FIX_FORWARD,
     &REFUSED_ONCE,
@@ -297,6 +325,8 @@ pub(super) const ALL: [&Plot; 19] = [
     &PULLED,
     &TAKEN_BACK,
     &RACED,
+    &FAR,
+    &FAR_STOPPED,
     &LIMITED,
     &ASKED,
     &SAID,

@@ -12,12 +12,12 @@ use crate::cli::render;
 use crate::cli::sources::{now, sources};
 
 pub(super) async fn status(context: &Context<'_>) -> Answer {
-    // Reports what is wrong with the configuration, if anything is.
-    context.operator_to_look().await?.store.close().await;
     let app = App::open_to_look(sources(context.config())).await?;
+    let trouble = app.settings.current().1;
+    context.warn_of(trouble.as_deref(), app.store.path());
     let now = Status::look(&app).await?;
     context.out.result(&now, |paint| render::status(&now, paint))?;
-    Ok(if app.settings.current().1.is_none() { Exit::Done } else { Exit::Usage })
+    Ok(if trouble.is_none() { Exit::Done } else { Exit::Usage })
 }
 
 pub(super) async fn runs(context: &Context<'_>, repo: Option<&str>, limit: u32) -> Answer {

@@ -20,6 +20,8 @@ mod switch;
 mod verify;
 mod work;
 
+use std::path::Path;
+
 use afk_app::operator::Operator;
 
 use super::args::{Command, EvidenceArgs, EvidenceCommand, Global};
@@ -48,15 +50,20 @@ impl Context<'_> {
     /// warns and names the store in use.
     async fn operator_to_look(&self) -> Answer<Operator> {
         let operator = Operator::open_to_look(sources(self.config())).await?;
-        if let Some(trouble) = &operator.trouble {
-            let store = operator.store.path().display();
+        self.warn_of(operator.trouble.as_deref(), operator.store.path());
+        Ok(operator)
+    }
+
+    /// Says what is wrong with the configuration, if anything is, and which store is shown.
+    fn warn_of(&self, trouble: Option<&str>, store: &Path) {
+        if let Some(trouble) = trouble {
+            let store = store.display();
             self.out.warn(&format!(
                 "the configuration is invalid; using the store at {store}:\n{trouble}\n\
                  dispatch is paused: nothing new is dispatched until this is fixed; an `afk serve` \
                  that runs continues its live runs with the last valid configuration"
             ));
         }
-        Ok(operator)
     }
 }
 

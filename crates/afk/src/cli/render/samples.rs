@@ -1,6 +1,7 @@
 //! Sample runs for the snapshots, made by the same transitions as real ones.
 
 use afk_app::views::RunView;
+use afk_core::checkout::Checkout;
 use afk_core::digest::Digest;
 use afk_core::gates::Dispatcher;
 use afk_core::ids::{Actor, At, Oid, RunId};
@@ -69,24 +70,7 @@ fn usage(input: u64, output: u64) -> Usage {
 }
 
 fn candidate(commit: char, second: i64) -> Box<Candidate> {
-    Box::new(Candidate {
-        base: oid('a'),
-        head: oid('b'),
-        commit: oid(commit),
-        tree: oid('d'),
-        at: at(second),
-        guardrails: None,
-        proof: None,
-        sent_at: None,
-        landed_at: None,
-        tried: None,
-        stages: Vec::new(),
-        red: None,
-        red_bases: Vec::new(),
-        base_asked: None,
-        pull: None,
-        attributed: None,
-    })
+    Box::new(Candidate::new(oid('a'), oid('b'), oid(commit), oid('d'), at(second)))
 }
 
 fn finished_turn(message: &str) -> Transition {
@@ -118,6 +102,7 @@ pub(crate) fn story() -> Vec<(i64, Transition)> {
                     branch: "main".to_owned(),
                     base: oid('a'),
                     workflow: Some(workflow()),
+                    checkout: Checkout::Ours,
                 },
             },
         ),

@@ -73,6 +73,10 @@ fn describe(transition: &Transition) -> String {
         Transition::TryRemoved { n } => format!("the branch of candidate {n} was deleted"),
         Transition::PushBegun => "about to be pushed".to_owned(),
         Transition::NotLanded => "not found on the default branch".to_owned(),
+        Transition::Found { candidate } => {
+            let (commit, base) = (candidate.commit.short(), candidate.base.short());
+            format!("landed as {commit} on {base}, by the agent itself")
+        }
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::PullBegun => "about to open a pull request".to_owned(),
         Transition::PullSeen { seen } => pull(seen),

@@ -57,15 +57,17 @@ fn every_turn() -> Vec<TurnState> {
     all
 }
 
-/// What may be in the way: of what was seen, of the run, of reading the remote.
-const WAYS: [(bool, Obstacle, bool); 7] = [
-    (false, Obstacle::Nothing, false),
-    (true, Obstacle::Nothing, false),
-    (false, Obstacle::NeedsAPerson, false),
-    (true, Obstacle::NeedsAPerson, false),
-    (false, Obstacle::Forged, false),
-    (false, Obstacle::Nothing, true),
-    (false, Obstacle::NeedsAPerson, true),
+/// What may be in the way: of what was seen, of the run, of reading the remote; and whether the
+/// agent lands by itself.
+const WAYS: [(bool, Obstacle, bool, bool); 8] = [
+    (false, Obstacle::Nothing, false, false),
+    (false, Obstacle::Nothing, false, true),
+    (true, Obstacle::Nothing, false, false),
+    (false, Obstacle::NeedsAPerson, false, false),
+    (true, Obstacle::NeedsAPerson, false, false),
+    (false, Obstacle::Forged, false, false),
+    (false, Obstacle::Nothing, true, false),
+    (false, Obstacle::NeedsAPerson, true, false),
 ];
 
 /// Calls `check` with every situation there is: where something is in the way, with one of
@@ -81,10 +83,15 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
     let (landed, turns) = (every_landed(), every_turn());
     let fewer: Vec<TurnState> = turns.iter().copied().step_by(9).collect();
     let mut count = 0;
-    for (bits, (blind, obstacle, unread)) in
+    for (bits, (blind, obstacle, unread, agent_lands)) in
         WAYS.iter().flat_map(|way| (0_u32..1024).map(move |bits| (bits, *way)))
     {
         let flag = |n: u32| bits & (1 << n) != 0;
+        let frozen = flag(3);
+        if agent_lands && !frozen {
+            // As where the control plane lands.
+            continue;
+        }
         let open = !blind && !unread && obstacle == Obstacle::Nothing;
         for &landed in &landed {
             for &turn in if open { &turns } else { &fewer } {
@@ -97,7 +104,8 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         concluded: flag(0),
                         cancelled: flag(1),
                         halted: flag(2),
-                        frozen: flag(3),
+                        frozen,
+                        held: frozen && agent_lands,
                         spent: flag(4),
                         retries_left: flag(5),
                         refusals_left: flag(6),
@@ -171,6 +179,11 @@ fn in_every_situation_the_promises_hold() {
         );
         if now.halted && stops && !now.concluded {
             assert_eq!(plan, Plan::Interrupt, "alive under a halt: {now:#?}");
+        }
+        if now.held && !now.concluded {
+            let works = matches!(plan, Plan::Wait { reason: Waiting::Turn | Waiting::Question });
+            assert!(!next_turn, "an agent may land: {plan:?} in {now:#?}");
+            assert!(!works || !stops, "an agent may land: {plan:?} in {now:#?}");
         }
         if plan == Plan::Try {
             assert!(!now.frozen, "tries on a frozen repo: {now:#?}");

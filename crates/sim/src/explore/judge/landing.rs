@@ -21,6 +21,8 @@ impl Judge {
                     .zip(trailer(&commit.message, ATTEMPT_TRAILER));
                 if super::pulls::is_merged(world, &id) {
                     // People landed it, as they were asked to.
+                } else if world.agents.far.contains(repo) {
+                    // Who names a run there is taken for its agent, and judged at rest.
                 } else if let (Some((run, _)), None) = (of, by) {
                     // No control plane did this step: it is a run's in name only.
                     self.forged.extend(run.parse::<RunId>().map(|run| (id.clone(), run)));
@@ -125,8 +127,7 @@ impl Judge {
     /// What `push` of `run` failed to read, or read and ignored. Right before a push the lease is
     /// renewed, and after that the switches are read.
     fn last_look(&self, run: &Run, push: By) -> Option<&'static str> {
-        let looks = self.looks.get(&push.plane);
-        let Some((asked, _)) = looks.filter(|(_, answered)| *answered == push.made) else {
+        let Some(asked) = self.looks.get(&(push.plane, push.made)) else {
             return Some("was pushed and the switches were not read before");
         };
         if self.truth.shut(&run.issue, push.made).contains(&"freeze") {
@@ -146,6 +147,27 @@ impl Judge {
                 self.wrong.push(format!("{} took {id}, which was forged, for its own", run.id));
             }
         }
+    }
+
+    /// What agents pushed by themselves is recorded as landed, or a person knows that it is
+    /// unknown.
+    pub(super) fn found(&mut self, world: &World) {
+        let runs = self.runs.values().filter_map(|(_, run)| run.as_ref());
+        let far = runs.filter(|run| world.agents.far.contains(&run.issue.repo));
+        let mut lost = Vec::new();
+        for run in far {
+            let Some(brought) = world.brought(&run.issue.repo, run.id) else { continue };
+            let mut landed = run.candidates().filter(|(_, one)| one.landed_at.is_some());
+            let known = landed.any(|(_, one)| world.git.contains(&one.commit, &brought));
+            let unknown = |end: &Conclusion| {
+                end.why.contains("it is not known whether")
+                    || end.why.contains("could not be stopped")
+            };
+            if !known && !run.conclusion.as_ref().is_some_and(unknown) {
+                lost.push(format!("{brought} landed and {} does not know of it", run.id));
+            }
+        }
+        self.wrong.extend(lost);
     }
 
     /// What landed is recorded as landed, or a person knows that it is unknown.

@@ -66,8 +66,8 @@ pub(super) struct Judge {
     landings: BTreeSet<(String, String)>,
     /// Our pushes to default branches that were judged.
     pushes: usize,
-    /// When each control plane last read the switches, and when it got the answer.
-    looks: BTreeMap<usize, (u64, u64)>,
+    /// When the switches were read, by control plane and the step of the answer.
+    looks: BTreeMap<(usize, u64), u64>,
     /// The last step at which each control plane held each run's lease.
     held: BTreeMap<(usize, RunId), u64>,
     /// The frozen repos, and since when.
@@ -135,7 +135,7 @@ impl Judge {
 
     fn switches(&mut self, world: &World, step: u64, by: Option<By>) {
         let Some(by) = by.filter(|by| by.call == "store.switches" && by.answered) else { return };
-        self.looks.insert(by.plane, (by.made, step));
+        self.looks.insert((by.plane, step), by.made);
         // A switch that cannot be read counts as on.
         if world.store.switches.halt.is_some() || world.store.unreadable_switches {
             self.halted.entry(by.plane).or_insert(world.now);

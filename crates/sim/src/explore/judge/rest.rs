@@ -20,6 +20,7 @@ impl Judge {
     /// What must hold after a long calm.
     pub(in super::super) fn rest(&mut self, world: &World) {
         self.followed();
+        self.found(world);
         self.unforged();
         for (id, (_, run)) in &self.runs {
             let Some(run) = run else { continue };

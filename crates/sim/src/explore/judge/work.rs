@@ -12,7 +12,7 @@ impl Judge {
     pub(super) fn turns(&mut self, world: &World, by: Option<By>) {
         for (key, turn) in &world.agents.turns {
             let request = &turn.request;
-            if turn.state == TurnState::Running {
+            if turn.state == TurnState::Running || turn.lingers {
                 let settled = self.runs.get(&request.run).and_then(|(_, run)| run.as_ref());
                 if settled.is_none_or(|run| run.settled_at.is_some()) {
                     self.wrong.push(format!("{key} is alive and its run is not"));

@@ -11,7 +11,9 @@ mod calm;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 
 use afk_core::ids::At;
 use afk_core::plan::End;
@@ -159,6 +161,16 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
     story.end()
 }
 
+/// Notes that a tick is to be polled again.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 impl Story<'_> {
     fn new_plane(&self, plane: usize) -> Plane {
         let ports = self.sim.behind(&self.gate, plane).ports();
@@ -293,8 +305,15 @@ impl Story<'_> {
 
     fn poll(&mut self, plane: usize) {
         let Some(ticking) = &mut self.planes[plane].ticking else { return };
-        let mut context = Context::from_waker(Waker::noop());
-        if let Poll::Ready(done) = ticking.as_mut().poll(&mut context) {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut polled = ticking.as_mut().poll(&mut context);
+        // One part of a tick may have woken another that was polled before it.
+        while polled.is_pending() && woken.0.swap(false, Relaxed) {
+            polled = ticking.as_mut().poll(&mut context);
+        }
+        if let Poll::Ready(done) = polled {
             let plane = &mut self.planes[plane];
             plane.ticking = None;
             let whole = plane.whole.zip(done.ok());

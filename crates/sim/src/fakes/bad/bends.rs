@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use afk_core::change::Tally;
+use afk_core::checkout::Checkout;
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::guardrails::GuardrailReport;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
+use afk_core::proof::{ProofOutcome, ProofReport, Strength};
 use afk_core::run::{Run, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{DoorbellSend, JobKind, JobState};
 use jiff::SignedDuration;
 
-use crate::world::{IssueRecord, JobRecord, Kept, Send, World, own};
+use crate::world::{IssueRecord, JobRecord, Kept, Lease, Send, World, own};
 
 /// `act` on a world in which `part` is changed; it is restored afterwards, whatever `act` did to
 /// it.
@@ -34,6 +38,19 @@ pub(super) fn undoing<P: Clone, T>(
     act: impl FnOnce(&mut World) -> T,
 ) -> T {
     bending(world, part, |_| {}, act)
+}
+
+/// `act`, without prolonging any lease.
+pub(super) fn not_renewed<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let before = world.store.leases.clone();
+    let answer = act(world);
+    for (key, lease) in &mut world.store.leases {
+        let same = |old: &&Lease| old.owner == lease.owner && old.generation == lease.generation;
+        if let Some(old) = before.get(key).filter(same) {
+            lease.until = old.until;
+        }
+    }
+    answer
 }
 
 /// `act` on a world without the runs that `hidden` names; they come back afterwards.
@@ -116,6 +133,32 @@ pub(super) fn available(run: &mut Run) {
 pub(super) fn unsent(run: &mut Run) {
     for candidate in run.attempts.iter_mut().flat_map(|attempt| &mut attempt.candidates) {
         candidate.sent_at = None;
+    }
+}
+
+/// The record as if what an agent landed by itself had been judged.
+pub(super) fn proved(run: &mut Run) {
+    if run.checkout() != Checkout::Own {
+        return;
+    }
+    for one in run.attempts.iter_mut().flat_map(|attempt| &mut attempt.candidates) {
+        let stats = Tally::default();
+        one.guardrails = Some(GuardrailReport { breaches: Vec::new(), further: 0, stats });
+        one.proof = Some(ProofReport {
+            outcome: ProofOutcome::Accepted(Strength::Proven),
+            red_kind: None,
+            red_tests: Vec::new(),
+            runs: Vec::new(),
+            deleted_tests: Vec::new(),
+            removed_test_lines: Vec::new(),
+        });
+    }
+}
+
+/// The record as if the default branch had been read after every turn.
+pub(super) fn read(run: &mut Run) {
+    for turn in run.attempts.iter_mut().flat_map(|attempt| &mut attempt.turns) {
+        turn.read_at = turn.ended.as_ref().map(|ended| ended.at);
     }
 }
 

@@ -128,11 +128,17 @@ pub enum Bad {
     PushesUnderAFreeze,
     /// The last check before a push does not renew the lease.
     PushesWithoutALease,
+    /// Whether a turn far away is alive is told from the processes of this machine.
+    FarTurnBelievedDead,
+    /// What an agent lands by itself counts as proved.
+    AgentLandingUnproved,
+    /// What an agent lands by itself is not looked for.
+    AgentLandingUnread,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -189,6 +195,9 @@ impl Bad {
         Self::PullForgotten,
         Self::PushesUnderAFreeze,
         Self::PushesWithoutALease,
+        Self::FarTurnBelievedDead,
+        Self::AgentLandingUnproved,
+        Self::AgentLandingUnread,
     ];
 
     /// The configuration as this loop sees it.

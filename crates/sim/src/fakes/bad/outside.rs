@@ -35,6 +35,9 @@ impl Bad {
                 };
                 bending(world, |world| &mut world.agents.turns, BTreeMap::clear, rest)
             }
+            (Self::FarTurnBelievedDead, "executor.alive") => {
+                bending(world, |world| &mut world.agents.turns, BTreeMap::clear, act)
+            }
             (Self::PendingIsGreen, "stages.poll") => {
                 bending(world, |world| &mut world.stages.lenient, |lenient| *lenient = true, act)
             }

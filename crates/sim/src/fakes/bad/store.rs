@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::Bad;
 use super::bends::{
     available, believing, bell_first, bell_twice, bells_as_one, bells_for_ever, bending,
-    clock_from_dispatch, ended_by_error, hiding, long_ago, recording, rewriting, uncorrected,
-    undoing, unsent, without_costs,
+    clock_from_dispatch, ended_by_error, hiding, long_ago, not_renewed, proved, read, recording,
+    rewriting, uncorrected, undoing, unsent, without_costs,
 };
 use crate::world::World;
 
@@ -28,7 +28,7 @@ impl Bad {
                 bending(world, |world| &mut world.store.switches.frozen, Vec::clear, act)
             }
             (Self::PushesWithoutALease, "store.lease") if about_to_push(world) => {
-                undoing(world, |world| &mut world.store.leases, act)
+                not_renewed(world, act)
             }
             (Self::UnreadableIsOff, "store.switches") => {
                 let readable = |unreadable: &mut bool| *unreadable = false;
@@ -53,6 +53,8 @@ impl Bad {
                 rewriting(world, unsent, act)
             }
             (Self::BelievesOneFailure, "store.load") => rewriting(world, believing, act),
+            (Self::AgentLandingUnproved, "store.load") => rewriting(world, proved, act),
+            (Self::AgentLandingUnread, "store.load") => rewriting(world, read, act),
             (Self::ProvesForEver, "store.recall") => {
                 bending(world, |world| &mut world.store.memos, BTreeMap::clear, act)
             }
@@ -65,7 +67,9 @@ impl Bad {
                 | Self::CommentReposted
                 | Self::PushForgotten
                 | Self::BelievesOneFailure
-                | Self::PullForgotten,
+                | Self::PullForgotten
+                | Self::AgentLandingUnproved
+                | Self::AgentLandingUnread,
                 "store.commit",
             ) => recording(world, act),
             (Self::DoorbellBeforeCommit, "store.commit") => bell_first(world, act),

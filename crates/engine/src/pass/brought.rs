@@ -1,0 +1,35 @@
+//! What an agent that lands by itself brought to the default branch: found by the run's
+//! trailer, and recorded as landed. Guardrails and proof judge it afterwards ([`super::judge`]).
+
+use afk_core::run::{Brought, Candidate, Pushed, Transition, brought};
+
+use super::{Acted, Pass};
+use crate::ports::PortResult;
+
+impl Pass<'_> {
+    /// Reads the default branch, and records what of it is new and this run's.
+    pub(super) async fn find_brought(&mut self) -> PortResult<Acted> {
+        let Some(start) = self.run.start.clone() else { return Ok(Acted::Again) };
+        let (git, repo) = (self.ports().git.clone(), self.run.issue.repo.clone());
+        let head = git.default_head(&repo, &start.branch, &self.token()).await?;
+        let since = git.commits(&repo, &start.base, &head).await?;
+        let pushed = since.iter().map(|commit| Pushed {
+            id: &commit.id,
+            parents: &commit.parents,
+            author: &commit.author,
+            message: &commit.message,
+        });
+        let found = brought(self.run.id, &head, &pushed.collect::<Vec<_>>());
+        let known = self.run.landed().map(|landed| &landed.commit);
+        let Some(Brought { commit, base }) = found.filter(|new| known != Some(&new.commit)) else {
+            self.commit(Transition::NotLanded).await?;
+            return Ok(Acted::Again);
+        };
+        let n = self.run.candidates().count() + 1;
+        git.keep(&repo, self.run.id, &format!("brought-{n}"), &commit).await?;
+        let tree = git.tree(&repo, &commit).await?;
+        let candidate = Candidate::new(base, commit.clone(), commit, tree, self.now());
+        self.commit(Transition::Found { candidate: Box::new(candidate) }).await?;
+        Ok(Acted::Again)
+    }
+}

@@ -1,0 +1,97 @@
+//! Agents that work in a checkout of their own, on another machine, and push by themselves.
+//!
+//! They follow the same scripts. What they commit carries the trailer of the run, where they
+//! do not forget it; at the end of a turn they merge the default branch, where it has moved,
+//! and push. One that is told to stop may say that it has, and push all the same a moment
+//! later: only `alive` tells.
+
+use std::collections::BTreeSet;
+
+use afk_core::checkout::Checkout;
+use afk_core::ids::{JobKey, Oid, RepoName, RunId};
+use afk_core::message::{RUN_TRAILER, trailer};
+use afk_engine::ports::Merge;
+
+use super::git::GitCommit;
+use super::{AgentTurn, Agents, TurnState, Workspace, World};
+
+impl Agents {
+    /// Where the agents of `repo` work.
+    pub(crate) fn checkout(&self, repo: &RepoName) -> Checkout {
+        if self.far.contains(repo) { Checkout::Own } else { Checkout::Ours }
+    }
+
+    /// Whether no process of this machine shows the turn.
+    pub(super) fn is_far(&self, turn: &AgentTurn) -> bool {
+        self.far.contains(&turn.request.repo)
+    }
+
+    /// A message as the agent of `run` writes it: told to, it names the run, in most commits.
+    pub(super) fn message(&self, run: RunId, message: &str) -> String {
+        let of_run = |turn: &&AgentTurn| turn.request.run == run && self.is_far(turn);
+        let newest = self.turns.values().filter(of_run).max_by_key(|turn| turn.request.n);
+        match newest {
+            Some(turn) if !turn.script.unmarked => format!("{message}\n\n{RUN_TRAILER}: {run}\n"),
+            Some(_) | None => message.to_owned(),
+        }
+    }
+}
+
+impl World {
+    /// The keys of the turns of `run` that are at work on another machine.
+    pub(crate) fn alive_far(&self, run: RunId) -> Vec<JobKey> {
+        let turns = self.agents.turns.values().filter(|turn| turn.request.run == run);
+        let far = turns.filter(|turn| self.agents.is_far(turn));
+        let alive = far.filter(|turn| turn.state == TurnState::Running || turn.lingers);
+        alive.map(|turn| turn.request.key.clone()).collect()
+    }
+
+    pub(crate) fn stop_far(&mut self, run: RunId) {
+        for key in self.alive_far(run) {
+            // Each of them is a turn.
+            let _ = self.interrupt_turn(&key);
+        }
+    }
+
+    /// The agent of `run` has a checkout, off the default branch as it is now.
+    pub(super) fn check_out(&mut self, repo: &RepoName, run: RunId) {
+        if let Some(head) = self.git.remotes.get(repo).cloned() {
+            let made = Workspace { repo: repo.clone(), head, dirty: BTreeSet::new() };
+            self.agents.checkouts.insert(run, made);
+        }
+    }
+
+    /// The agent of `run` puts its commits on the default branch, unless they conflict.
+    pub(super) fn agent_pushes(&mut self, run: RunId) {
+        let Some(checkout) = self.agents.checkouts.get(&run).cloned() else { return };
+        let Some(head) = self.git.remotes.get(&checkout.repo).cloned() else { return };
+        let Ok(Merge::Clean { tree }) = self.merge(&head, &checkout.head) else { return };
+        let pushed = if self.git.contains(&checkout.head, &head) {
+            checkout.head
+        } else {
+            let merge = GitCommit {
+                tree,
+                parents: vec![head.clone(), checkout.head],
+                message: self.agents.message(run, "Merge what others landed"),
+                author: ("agent".to_owned(), "agent@localhost".to_owned()),
+            };
+            self.git.put_commit(merge, &self.now.to_string())
+        };
+        if pushed != head {
+            self.git.remotes.insert(checkout.repo, pushed);
+        }
+    }
+
+    /// The newest commit of the default branch by an agent that names `run`.
+    pub(crate) fn brought(&self, repo: &RepoName, run: RunId) -> Option<Oid> {
+        let head = self.git.remotes.get(repo)?;
+        let run = run.to_string();
+        let named = |id: &Oid| {
+            let commit = self.git.commits.get(id);
+            commit.is_some_and(|one| {
+                one.author.0 == "agent" && trailer(&one.message, RUN_TRAILER) == Some(run.as_str())
+            })
+        };
+        self.git.all_of(head).into_iter().find(named)
+    }
+}
