@@ -61,12 +61,12 @@ fn who_looks_sees_the_store_and_is_warned_and_who_stops_is_obeyed() {
         assert!(warned["warning"].as_str().unwrap().contains(&store), "{bad}: {err}");
         // Whoever asks whether it works is told by the code, too, that it does not.
         let (out, err) = said(&["status"], 2);
-        assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("pickup is paused"));
+        assert!(out.contains(&store.replace("/afk.db", "")) && err.contains("dispatch is paused"));
         assert!(out.contains(ISSUE), "which label hands over is not known: {out}");
         // A gate is decided by what is configured, so none is.
         let (out, err) = said(&["explain", "acme/hello#2"], 2);
         assert_eq!(out, "", "{bad}");
-        for told in ["no gate is decided", "nothing new is dispatched", "`afk config check`"] {
+        for told in ["no gate can be decided", "nothing new is dispatched", "`afk config check`"] {
             assert!(err.contains(told), "{bad}: no {told:?}: {err}");
         }
         for args in [&["pause", "--why", bad][..], &["freeze", REPO, "--why", bad], &["halt"]] {

@@ -89,7 +89,7 @@ fn followed_logs_show_a_held_turn_and_the_next_and_end_with_the_run() {
 
     let now = world.afk(&["logs", ISSUE]);
     let (out, err) = texts(&now);
-    assert!(now.status.success() && err.contains("-f follows it"), "{out}{err}");
+    assert!(now.status.success() && err.contains("use -f to follow it"), "{out}{err}");
     assert!(!out.contains("finished"), "{out}");
     world.ok(&["say", ISSUE, "Mind the hinges."]);
     assert!(follower.over().is_none(), "it goes on while the run does: {}", follower.said());

@@ -142,7 +142,7 @@ fn a_bad_file_changes_nothing_pauses_pickup_and_is_told_until_it_is_mended() {
         let output = world.afk(args);
         let (out, err) = texts(&output);
         assert_eq!(output.status.code(), Some(2), "{out}\n{err}");
-        assert!(err.contains("pickup is paused") && err.contains("bugdet_usd"), "{err}");
+        assert!(err.contains("dispatch is paused") && err.contains("bugdet_usd"), "{err}");
     }
 
     // The live run goes on under the last good one; the next issue is not begun.
@@ -152,7 +152,7 @@ fn a_bad_file_changes_nothing_pauses_pickup_and_is_told_until_it_is_mended() {
     tell(&control, Signal::HUP);
     until("the second complaint", BOUND, || {
         let said = control.said();
-        (said.matches("pickup pauses").count() >= 2).then_some(())
+        (said.matches("dispatch pauses").count() >= 2).then_some(())
     });
     world.open("go");
     until("the first is closed", BOUND, || (world.bell.ids().len() == 1).then_some(()));

@@ -141,7 +141,7 @@ fn problems_are_named_by_their_keys() {
     unknown.allowlist.insert("o/x".parse().unwrap());
     check(&unknown, &["allowlist.0: is enrolled but not configured"]);
     let stages = |list: serde_json::Value| with(|table| table["stages"] = list);
-    check(&stages(serde_json::json!([])), &["stages: none is configured"]);
+    check(&stages(serde_json::json!([])), &["stages: there are none"]);
     let one = serde_json::json!({ "name": "ci", "command": ["ci"] });
     check(&stages(serde_json::json!([one, one])), &["stages.1: has the name of one before it"]);
     let bare = serde_json::json!([{ "name": "ci", "command": [] }]);

@@ -136,7 +136,9 @@ async fn at_the_deadline_policy_answers_and_a_late_answer_does_nothing() {
         let all = world.store.requests.iter().map(|(_, one)| one.answered.clone().unwrap().1);
         all.collect()
     });
-    assert!(answers.iter().all(|why| why.contains("permission now") || why.contains("by policy")));
+    assert!(
+        answers.iter().all(|why| why.contains("ask for a permission") || why.contains("by policy"))
+    );
     assert_eq!((answers.len(), story.count("executor.answer")), (2, 1));
 }
 

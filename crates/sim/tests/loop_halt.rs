@@ -186,7 +186,7 @@ async fn a_halt_before_any_turn_is_started_loses_nothing_of_what_it_is_for() {
     let discards = Script::acts(vec![Act::Discard]);
     let story = Story::new().with_issue(vec![wrong, discards, right]).configure(with_a_hook);
     let opening = halted_at(&story, JobOf::Hook, 0).await;
-    assert!(opening.contains("# The issue") && !opening.contains("# What is asked"), "{opening}");
+    assert!(opening.contains("# The issue") && !opening.contains("# What to do now"), "{opening}");
     let discard = halted_at(&story, JobOf::Hook, 1).await;
     assert!(discard.contains("is not committed") && discard.contains("scratch"), "{discard}");
     let refused = halted_at(&story, JobOf::Hook, 2).await;

@@ -55,7 +55,7 @@ fn enrolling_a_new_repository_makes_a_configuration_that_holds() {
     machine.refused(
         &["enroll", "o/api", "--remote", "x", "--verify", "y"],
         2,
-        &["configured already"],
+        &["already configured"],
     );
     machine.refused(&["enroll", "o/x", "--remote", "x", "--verify", "a && b"], 2, &["shell"]);
     let (_, document) = machine.json(&["status"]);

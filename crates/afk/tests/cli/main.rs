@@ -146,7 +146,7 @@ fn an_issue_from_new_to_closed() {
     machine.config(REPO);
     let made = machine.good(&["issue", "new", "o/web", "Add a door", "--body", "Inwards."]);
     assert_eq!(made, "o/web#1\n");
-    assert!(machine.good(&["issue", "label", "o/web#1"]).contains("has ready-for-agent now"));
+    assert!(machine.good(&["issue", "label", "o/web#1"]).contains("now has ready-for-agent"));
     assert!(machine.good(&["issue", "label", "o/web#1"]).contains("already had it"));
     machine.good(&["issue", "comment", "o/web#1", "Which side?", "--as", "eve"]);
     machine.good(&["issue", "edit", "o/web#1", "--title", "Add two doors"]);
@@ -206,7 +206,7 @@ fn switches_are_thrown_told_and_lifted() {
     assert!(machine.good(&["resume"]).contains("halt and pause are lifted"));
     assert!(machine.good(&["resume"]).contains("nothing was halted"));
     assert!(machine.good(&["ack", "o/web"]).contains("was frozen by a person"));
-    assert!(machine.good(&["unfreeze", "o/web"]).contains("frozen no more"));
+    assert!(machine.good(&["unfreeze", "o/web"]).contains("no longer frozen"));
     assert!(machine.good(&["ack", "o/web"]).contains("o/web is not frozen"));
     let (_, document) = machine.json(&["status"]);
     assert_eq!(

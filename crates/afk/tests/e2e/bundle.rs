@@ -103,17 +103,17 @@ fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
     let said = kept.after(|one| one.evidence.stages_configured.clear());
     named(&said, "/stages_configured: stated [], but the rows give [\"ci\"]");
     let said = kept.after(|one| one.journal = None);
-    named(&said, "no journal is in it");
+    named(&said, "it contains no journal");
 
     // A file that ends in its middle is told as such.
     for end in (0..kept.bytes.len() - 1).step_by(kept.bytes.len() / 150) {
         let torn = Err(NotABundle::Torn { bytes: end });
         assert_eq!(Bundle::read(&kept.bytes[..end]), torn, "{end}");
     }
-    kept.alone(&kept.bytes[..kept.bytes.len() / 2], 2).complains(&["the file is torn"]);
-    kept.alone(b"", 2).complains(&["the file is torn"]);
-    kept.alone(b"PK\x03", 2).complains(&["no evidence bundle"]);
-    kept.verify(Path::new("/nowhere/x.json"), &[]).ended(2).complains(&["is no file"]);
+    kept.alone(&kept.bytes[..kept.bytes.len() / 2], 2).complains(&["the file is truncated"]);
+    kept.alone(b"", 2).complains(&["the file is truncated"]);
+    kept.alone(b"PK\x03", 2).complains(&["not an evidence bundle"]);
+    kept.verify(Path::new("/nowhere/x.json"), &[]).ended(2).complains(&["is neither a file"]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
 
     std::fs::write(&json, &kept.bytes).unwrap();
     let said = kept.verify(&json, &[]).ended(1).out;
-    assert!(said.contains("says something else"), "{said}");
+    assert!(said.contains("it differs"), "{said}");
     std::fs::remove_file(kept.file("md")).unwrap();
     kept.verify(&json, &[]).ended(0);
 

@@ -143,7 +143,7 @@ fn a_base_that_fails_already_is_nobodys_proof() {
     let world = World::with(&[("tests/broken.sh", "exit 7\n")]);
     world.script(&[&honest()]);
     let ended = world.run(4);
-    world.handed_over(&ended, &["the base fails already", "mend the default branch"]);
+    world.handed_over(&ended, &["the base fails already", "fix the default branch"]);
     world.nothing_landed();
     assert_eq!(ended.view["attempts"], 1, "no turn is spent on what no turn can mend");
     assert_eq!(refusal(&ended.evidence), "base_fails");

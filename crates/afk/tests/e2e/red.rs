@@ -94,7 +94,7 @@ fn a_try_on_a_base_that_nobody_mends_names_it() {
     world.script(&[&honest()]);
     let base = world.head();
     let ended = world.run(4);
-    world.handed_over(&ended, &["stage ci fails on", &base[..8], "main", "nobody mended"]);
+    world.handed_over(&ended, &["stage ci fails on", &base[..8], "main", "nobody fixed"]);
     assert_eq!(ended.view["attempts"], 1);
     no_try_is_left(&world.origin());
     world.nothing_landed();

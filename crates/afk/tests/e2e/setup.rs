@@ -60,7 +60,7 @@ fn a_file_that_is_there_is_left_as_it_is() {
     let file = root.path().join("web/afk.toml");
     write(&file, "# mine\n");
     let said = here(&root, &["init"]).ended(2);
-    said.complains(&["changes no file", "afk enroll you/web --remote /srv/you/web.git"]);
+    said.complains(&["never overwrites a file", "afk enroll you/web --remote /srv/you/web.git"]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "# mine\n");
     // The command that it names does what `init` would have done.
     let line = said.err.lines().find(|line| line.trim().starts_with("afk enroll")).unwrap();
@@ -120,7 +120,7 @@ fn a_sound_installation_has_no_failure() {
         assert_eq!(finding(&report, group, about)["state"], "ok", "{group} {about}");
     }
     let shown = world.afk(&["doctor", "--fix"]).ended(0).out;
-    assert!(shown.contains("there is none to make"), "{shown}");
+    assert!(shown.contains("there are none to create"), "{shown}");
     assert!(!shown.contains('✗'), "{shown}");
     world.at_rest();
 }

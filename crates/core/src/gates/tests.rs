@@ -156,7 +156,7 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Capacity, Failed, "all repos", |_, f, _, _| f.spend_left = Some(0));
     check(Gate::Capacity, Passed, "", |_, f, _, _| f.spend_left = Some(100 * USD));
     check(Gate::Trust, Passed, "released by dev (write permission)", |_, _, _, _| {});
-    check(Gate::Trust, Failed, "nobody", |_, _, _, m| {
+    check(Gate::Trust, Failed, "no event", |_, _, _, m| {
         m.trust = Fact::Known(Trust::Refused { why: ReleaseRefusal::NeverLabelled });
     });
     check(Gate::Trust, Unknown, "dev", |_, _, _, m| {

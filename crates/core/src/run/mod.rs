@@ -315,7 +315,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// `commit` with this tree, which puts `head` on `base`, and of which nothing is known yet.
+    /// A new candidate: `commit` with this tree puts `head` on `base`.
     pub fn new(base: Oid, head: Oid, commit: Oid, tree: Oid, at: At) -> Self {
         Self {
             base,

@@ -65,7 +65,7 @@ pub struct Setting {
     /// Agents work on another machine, and push by themselves.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub far: bool,
-    /// Those that are told to stop say so at once, and do it a moment later.
+    /// Interrupted agents report a stop at once, and stop a moment later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lingering: bool,
     /// What the stage says at its first polls, whatever they are about.
