@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::config::{Config, Loaded, Sources, load};
 use crate::settings::problems;
+use crate::views::SilentDoorbell;
 use crate::{App, data_dir};
 
 /// How long one question may take.
@@ -132,6 +133,7 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
         match App::open(sources).await {
             Ok(app) => {
                 findings.extend(machine::leftovers(&app).await);
+                findings.extend(doorbells(&app).await);
                 findings.extend(repos::examine(&app, fix).await);
             }
             // Why is among the findings of the machine, unless it is this.
@@ -171,6 +173,30 @@ fn switches(config: &Config) -> [Finding; 2] {
         Finding::new(group, "allowlist", State::Ok, names.join(", "))
     };
     [kill, listed]
+}
+
+/// Whether every doorbell rings, as far as the outbox tells: none is rung for a trial.
+async fn doorbells(app: &App) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, "doorbells", state, says);
+    let names: Vec<_> = app.config.policy.doorbells().map(|(name, _)| name.to_string()).collect();
+    if names.is_empty() {
+        let none = found(State::Note, "none: nobody is told how runs end".to_owned());
+        return vec![none.mend("add one to `notify`, such as { kind = \"terminal\" }")];
+    }
+    match SilentDoorbell::look(app).await {
+        Err(error) => vec![found(State::Failure, error.to_string())],
+        Ok(silent) if silent.is_empty() => {
+            vec![found(State::Ok, format!("{}: nothing was given up", names.join(", ")))]
+        }
+        Ok(silent) => silent
+            .into_iter()
+            .map(|one| {
+                let SilentDoorbell { name, given_up, since, error, mend, .. } = one;
+                let says = format!("{name}: given up {given_up} times since {since:.0}: {error}");
+                found(State::Warning, says).mend(mend)
+            })
+            .collect(),
+    }
 }
 
 /// The answer to one question, or that it took too long.

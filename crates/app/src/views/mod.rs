@@ -1,12 +1,14 @@
 //! What can be looked at, as values that every door shows in its own way: a page of text,
 //! a JSON document, a web page.
 
+mod doorbells;
 mod explain;
 mod replay;
 mod run;
 mod show;
 mod status;
 
+pub use doorbells::SilentDoorbell;
 pub use explain::Explained;
 pub use replay::{Chain, ReplayPage};
 pub use run::{AskView, ErrorView, RunView, branch, cause, outcome};

@@ -13,7 +13,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
 use tokio::time::timeout;
 
-use super::RunView;
+use super::{RunView, SilentDoorbell};
 use crate::{App, Error};
 
 /// Issues in the hands of people that are shown, the newest.
@@ -50,6 +50,8 @@ pub struct Status {
     pub ready: Vec<Held>,
     /// Repos whose issues could not be read, and why.
     pub unreadable: Vec<(RepoName, String)>,
+    /// Doorbells that do not ring.
+    pub silent_doorbells: Vec<SilentDoorbell>,
     /// The daemon that works this store; none where none runs.
     pub serving: Option<Holder>,
     /// When a control plane last noted that it runs, which it does before each look at
@@ -117,6 +119,7 @@ impl Status {
             handed_back,
             ready,
             unreadable,
+            silent_doorbells: SilentDoorbell::look(app).await?,
             serving: crate::serve::serving(&app.store).await?,
             looked_at: app.store.last_beat().await?,
             sandbox: app.capabilities.to_string(),

@@ -20,6 +20,7 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     out.push(String::new());
     handed_back(now, &mut out);
     ready(now, paint, &mut out);
+    silent_doorbells(now, paint, &mut out);
     out.push(String::new());
     let serving = now.serving.as_ref().map(|holder| line(&holder.to_string(), 160));
     let serving =
@@ -111,6 +112,18 @@ fn runs(runs: &[RunView], paint: Paint, out: &mut Vec<String>) {
     }
 }
 
+fn silent_doorbells(now: &Status, paint: Paint, out: &mut Vec<String>) {
+    for silent in &now.silent_doorbells {
+        let (mark, name) = (paint.mark(Mark::No), line(&silent.name, 40));
+        let (n, since) = (silent.given_up, moment(silent.since));
+        let rings = if n == 1 { "a ring was" } else { "rings were" };
+        let many = if n == 1 { String::new() } else { format!("{n} ") };
+        let error = line(&silent.error, 200);
+        out.push(format!("{mark} doorbell {name}: {many}{rings} given up since {since}: {error}"));
+        out.push(format!("  {}", silent.mend));
+    }
+}
+
 fn handed_back(now: &Status, out: &mut Vec<String>) {
     let rows: Vec<_> = now
         .handed_back
@@ -168,7 +181,7 @@ mod tests {
     use afk_core::freeze::{Acknowledged, Paging};
     use afk_core::gates::{Explanation, GateResult};
 
-    use afk_app::views::{HandedBack, Held};
+    use afk_app::views::{HandedBack, Held, SilentDoorbell};
     use afk_engine::ports::{Freeze, Switches};
     use afk_local::owner::Holder;
 
@@ -186,6 +199,7 @@ mod tests {
             handed_back: Vec::new(),
             ready: Vec::new(),
             unreadable: Vec::new(),
+            silent_doorbells: Vec::new(),
             serving: None,
             looked_at: None,
             sandbox: "full: bubblewrap 0.8.0 + landlock 7".to_owned(),
@@ -259,6 +273,16 @@ mod tests {
                 held(12, Err("the tracker did not answer")),
             ],
             unreadable: vec![(repo("o/api"), "no such host".to_owned())],
+            silent_doorbells: [("ops", 3), ("webhook", 1)]
+                .map(|(name, given_up)| SilentDoorbell {
+                    name: name.to_owned(),
+                    given_up,
+                    since: samples::at(60),
+                    last: samples::at(300),
+                    error: "the webhook answered 404 Not Found".to_owned(),
+                    mend: "correct its entry in `notify`".to_owned(),
+                })
+                .into(),
             serving: Some(Holder { pid: 71, host: "mill".to_owned(), since: samples::at(60) }),
             looked_at: Some(samples::at(590)),
             config: Some("/etc/afk.toml".into()),

@@ -1,0 +1,60 @@
+//! Doorbells that do not ring: what of them was given up, and how to mend them.
+
+use afk_core::ids::At;
+use afk_core::text::Mask;
+use afk_engine::ports::Settings as _;
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use crate::{App, Error};
+
+/// What was given up is shown for this long, or until that doorbell rings again.
+const SHOWN: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// A doorbell of which something was given up since it last rang.
+#[derive(Debug, Clone, Serialize)]
+pub struct SilentDoorbell {
+    /// Its name in the configuration.
+    pub name: String,
+    /// How many of its rings were given up.
+    pub given_up: u64,
+    /// When the first of them was.
+    pub since: At,
+    /// When the last of them was.
+    pub last: At,
+    /// Why the last of them failed.
+    pub error: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+impl SilentDoorbell {
+    /// All of them, by name.
+    pub async fn look(app: &App) -> Result<Vec<Self>, Error> {
+        let after = app.engine.ports().clock.now().checked_sub(SHOWN).unwrap_or(At::MIN);
+        let found = app.store.given_up(after).await?;
+        // Under a bad configuration nobody knows what it names.
+        let known = app.settings.current().1.is_none();
+        let names: Vec<_> = app.config.policy.doorbells().map(|(name, _)| name).collect();
+        let silent = found.into_iter().map(|one| {
+            let name = one.name.unwrap_or_else(|| "all".to_owned());
+            let is_named = names.iter().any(|other| other.as_str() == name);
+            let mend = if known && !is_named {
+                "no doorbell has this name any more, and what was for it is not rung: rename one, \
+                 or let it be"
+            } else {
+                "correct its entry in `notify`: the next doorbell tries it again; what was given up \
+                 is not rung again, but `afk runs` lists what it was about"
+            };
+            Self {
+                name,
+                given_up: one.count,
+                since: one.first,
+                last: one.last,
+                error: Mask::default().text(&one.error).into_owned(),
+                mend: mend.to_owned(),
+            }
+        });
+        Ok(silent.collect())
+    }
+}
