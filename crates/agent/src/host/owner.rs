@@ -168,7 +168,7 @@ impl<'a> Owner<'a> {
                 match ask {
                     // Input bypasses us; it still shows that a control plane is there.
                     HostRequest::Renew | HostRequest::Write { .. } | HostRequest::CloseStdin => {
-                        self.happen(Event::Renewed)
+                        self.happen(Event::Renewed);
                     }
                     HostRequest::Interrupt { signal, grace_ms, by } => {
                         self.happen(Event::Interrupted {

@@ -132,11 +132,11 @@ fn every_gate_refuses_what_it_is_there_for() {
     check(Gate::Machine, Passed, "are available", |_, _, _, _| {});
     check(Gate::Machine, Failed, "no agent: install it", |_, _, r, _| r.machine = Some(missing()));
     check(Gate::Machine, Unknown, "could not be checked: no route", |_, _, r, _| {
-        r.machine = Some(unknown())
+        r.machine = Some(unknown());
     });
     check(Gate::Machine, Failed, "no agent: install it", |_, _, _, m| m.remote = missing());
     check(Gate::Machine, Unknown, "could not be checked: no route", |_, _, _, m| {
-        m.remote = unknown()
+        m.remote = unknown();
     });
     check(Gate::RepoLock, Failed, "is live", |_, _, r, _| {
         r.live = "00000000-0000-7000-8000-000000000001".parse::<RunId>().ok();
