@@ -30,7 +30,7 @@ fn a_demo_is_one_line_of_json_and_its_folder_can_be_looked_at() {
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     let report: Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
     assert_eq!((&report["outcome"], &report["agent"]), (&"done".into(), &"scripted".into()));
-    machine.refused(&["demo", "--keep", "demo"], 2, &["is there already"]);
+    machine.refused(&["demo", "--keep", "demo"], 2, &["exists already"]);
     let config = machine.path("here/demo/afk.toml");
     let afk = |args: &[&str]| {
         let args: Vec<_> =
