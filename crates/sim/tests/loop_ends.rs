@@ -245,7 +245,7 @@ async fn a_bell_that_never_rings_delays_and_repeats_no_other_and_is_given_up() {
 #[tokio::test]
 async fn each_bell_rings_for_what_it_is_for() {
     let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.add_webhook());
+    story.sim.with(World::add_webhook);
     story.settle().await;
     assert_eq!((rings(&story, "terminal"), rings(&story, "webhook")), (1, 0));
 }
