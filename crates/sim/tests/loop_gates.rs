@@ -355,7 +355,7 @@ async fn what_a_machine_lacks_rings_once_whoever_looks_and_again_when_it_breaks_
         });
         story.rounds(20).await;
         let again = format!("[HELD] o/s#1 waits for {waits}");
-        assert_eq!(held_rings(&story), [told.as_slice(), &[again]].concat());
+        assert_eq!(held_rings(&story), [std::slice::from_ref(&told), &[again]].concat());
     }
 }
 

@@ -107,6 +107,13 @@ impl Machine {
         path
     }
 
+    /// `text` with a script that is there for the scripted agent.
+    fn scripted(&self, text: &str) -> String {
+        let script = self.path("script.json");
+        std::fs::write(&script, r#"{"turns": []}"#).unwrap();
+        text.replace("/srv/script.json", script.to_str().unwrap())
+    }
+
     fn config(&self, text: &str) -> PathBuf {
         let path = self.path("here/afk.toml");
         std::fs::write(&path, text).unwrap();
@@ -235,7 +242,8 @@ fn explain_asks_every_gate_and_tells_by_its_code() {
     let machine = Machine::new();
     let (remote, missing) = (machine.remote(), machine.path("nowhere"));
     let config = |remote: &Path| {
-        let armed = REPO.replace("= true", "= false").replace("/srv/web", remote.to_str().unwrap());
+        let armed = machine.scripted(REPO).replace("= true", "= false");
+        let armed = armed.replace("/srv/web", remote.to_str().unwrap());
         machine.config(&format!("allowlist = [\"o/web\"]\nsandbox = \"preferred\"\n{armed}"));
     };
     config(&missing);
@@ -277,7 +285,7 @@ fn wrong_use_says_what_would_be_right() {
     machine.refused(&["stats"], 2, &["status"]);
     machine.refused(&["run"], 2, &["OWNER/REPO#N"]);
     machine.refused(&["issue", "show", "o/web#1", "--colour"], 2, &["--color"]);
-    machine.config(REPO);
+    machine.config(&machine.scripted(REPO));
     machine.refused(&["explain", "o/web#1"], 2, &["no issue o/web#1"]);
     machine.refused(&["run", "o/web#1"], 2, &["no issue o/web#1"]);
 }
