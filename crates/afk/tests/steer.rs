@@ -45,7 +45,7 @@ fn words_and_a_budget_reach_the_run_and_are_shown() {
     let (world, control) = at_work();
     refused(&world, &["budget", ISSUE, "0"], 2, &["US dollars above 0"]);
     refused(&world, &["say", ISSUE, " "], 2, &["say something"]);
-    refused(&world, &["retry", ISSUE], 3, &["under way"]);
+    refused(&world, &["retry", ISSUE], 3, &["in progress"]);
     assert!(world.ok(&["say", ISSUE, "Mind the hinges."]).contains("after its turn"));
     let asked = world.json(&["budget", ISSUE, "7"]);
     assert_eq!(asked["asked"]["request"], "budget");

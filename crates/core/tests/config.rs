@@ -143,7 +143,10 @@ fn problems_are_named_by_their_keys() {
     let stages = |list: serde_json::Value| with(|table| table["stages"] = list);
     check(&stages(serde_json::json!([])), &["stages: there are none"]);
     let one = serde_json::json!({ "name": "ci", "command": ["ci"] });
-    check(&stages(serde_json::json!([one, one])), &["stages.1: has the name of one before it"]);
+    check(
+        &stages(serde_json::json!([one, one])),
+        &["stages.1: has the same name as an earlier one"],
+    );
     let bare = serde_json::json!([{ "name": "ci", "command": [] }]);
     check(&stages(bare), &["stages.0: needs a name and a command"]);
     let hook = |argv: serde_json::Value| with(|table| table["hooks"] = argv);

@@ -160,7 +160,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::OpensAnotherPull => "an attempt has two pull requests",
         Bad::PullForgotten => "ends and its pull request is open",
         Bad::PushesUnderAFreeze => "was pushed under a freeze",
-        Bad::PushesWithoutALease => "was pushed by who had lost its lease",
+        Bad::PushesWithoutALease => "had lost its lease",
         Bad::FarTurnBelievedDead => "an outcome while",
         Bad::AgentLandingUnproved => "was closed without its evidence",
         Bad::AgentLandingUnread => "does not know of it",

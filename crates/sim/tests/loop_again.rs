@@ -211,7 +211,7 @@ async fn whoever_asked_must_still_be_trusted_when_the_gate_is_asked() {
     assert_eq!(runs(&story).len(), 1);
     let (verdict, why) = trust(&story).await;
     assert_eq!(verdict, GateVerdict::Failed);
-    assert!(why.contains("bob (id bob) asked for the ready label in a comment"), "{why}");
+    assert!(why.contains("bob (id bob) requested the ready label in a comment"), "{why}");
 }
 
 /// A comment that is gone before it is heard asks nothing. One that was heard stands:
@@ -378,7 +378,7 @@ async fn what_is_unclear_or_too_late_is_told_in_the_runs_own_comment_once() {
     write(&story, "/afk dance", &person("stranger"));
     story.rounds(3).await;
     let said = comment_of(&story, 0);
-    assert_eq!(said.matches("\"dance\" is no request").count(), 1, "{said}");
+    assert_eq!(said.matches("\"dance\" is not a request").count(), 1, "{said}");
     assert_eq!(said.matches("an amount in US dollars").count(), 1, "{said}");
     write(&story, "/afk stop", &person("ann"));
     story.settle().await;

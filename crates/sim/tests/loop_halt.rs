@@ -188,7 +188,7 @@ async fn a_halt_before_any_turn_is_started_loses_nothing_of_what_it_is_for() {
     let opening = halted_at(&story, JobOf::Hook, 0).await;
     assert!(opening.contains("# The issue") && !opening.contains("# What to do now"), "{opening}");
     let discard = halted_at(&story, JobOf::Hook, 1).await;
-    assert!(discard.contains("is not committed") && discard.contains("scratch"), "{discard}");
+    assert!(discard.contains("uncommitted work") && discard.contains("scratch"), "{discard}");
     let refused = halted_at(&story, JobOf::Hook, 2).await;
     assert!(refused.contains("the verify command `verify` fails"), "{refused}");
     assert!(refused.contains("it failed with 1"), "the output: {refused}");
@@ -280,6 +280,6 @@ async fn what_a_repo_that_is_not_configured_any_more_landed_is_handed_over() {
     drop_repo(&story);
     dropped(&story, End::NeedsHuman).await;
     let why = story.run().conclusion.map(|conclusion| conclusion.why).unwrap_or_default();
-    assert!(why.contains("not configured any more"), "{why}");
+    assert!(why.contains("no longer configured"), "{why}");
     assert_eq!(story.sim.with(|world| world.rung().len()), 1);
 }

@@ -39,7 +39,7 @@ async fn an_error_that_repeats_is_shown_while_it_lasts() {
         let run = story.run();
         let told = run.impediment().map(Impediment::sentence);
         assert_eq!(told, Some(format!("{broken} is out of order")));
-        let shown = format!("tries again: {broken} is out of order");
+        let shown = format!("keeps trying: {broken} is out of order");
         assert!(comment(&story).contains(&shown), "{}", comment(&story));
         assert_eq!(rows(&story, "impeded"), 1, "one row, however many passes");
 

@@ -371,7 +371,7 @@ async fn a_usage_limit_that_never_resets_is_asked_ever_less_often_and_then_hande
         story.sim.advance(SignedDuration::from_secs(9));
     }
     story.ended(End::NeedsHuman);
-    assert!(story.why().contains("usage limit ended 12 turns"), "{}", story.why());
+    assert!(story.why().contains("usage limit ended 12 consecutive turns"), "{}", story.why());
     let turns = story.sim.with(|world| world.agents.clone());
     let starts: Vec<_> = turns.turns_of(&repo("o/r")).iter().map(|turn| turn.started_at).collect();
     assert_eq!(starts.len(), 12);

@@ -55,7 +55,7 @@ async fn a_policy_is_in_force_after_a_restart_whatever_the_branch_says_by_then()
 async fn a_policy_that_cannot_be_used_stops_the_run_before_a_turn() {
     for (file, expected) in [
         ("+++\nbugdet_usd = 3\n+++\n", ".afk/WORKFLOW.md:2: unknown field `bugdet_usd`"),
-        ("Say {{ nothing }}.", ".afk/WORKFLOW.md:1: \"nothing\" is no variable"),
+        ("Say {{ nothing }}.", ".afk/WORKFLOW.md:1: \"nothing\" is not a variable"),
         ("+++\n[proof]\nred = \"assertion\"\n+++\n", "needs build"),
     ] {
         let story = under(file).with_issue(vec![good_work()]);

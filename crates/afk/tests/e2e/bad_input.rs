@@ -113,7 +113,7 @@ fn an_enrolled_repository_without_a_table_is_named() {
     let mut world = World::new();
     world.set("allowlist", strings(&[REPO, "o/forgotten"]));
     let said = world.afk(&["tick", "--poll"]).ended(2);
-    said.complains(&["allowlist.1: is a repo that is enrolled but not configured"]);
+    said.complains(&["allowlist.1: is enrolled but not configured"]);
 }
 
 #[test]

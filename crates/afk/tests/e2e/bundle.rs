@@ -71,13 +71,14 @@ impl Kept {
 fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
     let kept = Kept::new();
     let said = kept.verify(&kept.file("json"), &[]).ended(0).out;
-    for told in ["ok what it states", "ok the transcript of turn 1", "ok the transcript of turn 2"]
+    for told in
+        ["ok its statements follow", "ok the transcript of turn 1", "ok the transcript of turn 2"]
     {
         assert!(said.contains(told), "no {told:?}: {said}");
     }
     let said = kept.alone(&kept.bytes, 0).out;
     assert!(said.contains("not checked the transcript of turn 1"), "{said}");
-    assert!(said.contains("sound, unless it was made anew as a whole"), "{said}");
+    assert!(said.contains("sound, unless somebody rewrote the whole bundle"), "{said}");
 
     let whole = Bundle::read(&kept.bytes).unwrap();
     let rows = whole.journal.as_ref().unwrap().rows.clone();

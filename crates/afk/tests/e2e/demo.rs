@@ -347,6 +347,6 @@ fn a_folder_that_is_there_is_left_alone() {
     let root = tempfile::tempdir().unwrap();
     let keep = root.path().to_str().unwrap();
     let said = finish(afk(root.path(), &["demo", "--keep", keep])).ended(2);
-    said.complains(&[keep, "is there already"]);
+    said.complains(&[keep, "exists already"]);
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
 }

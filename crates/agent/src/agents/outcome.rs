@@ -331,7 +331,7 @@ mod tests {
             "refused Bash, Write",
         );
         check(&FailReason::Killed { signal: 9 }, Recovery::Retry, "signal 9");
-        check(&FailReason::Aborted, Recovery::Retry, "outside");
+        check(&FailReason::Aborted, Recovery::Retry, "not by us");
         check(&FailReason::NoResult, Recovery::Retry, "without saying");
         check(&FailReason::Garbage { lines: 3 }, Recovery::Person, "3 lines");
         check(&FailReason::StartFailed, later(Lack::Program), "did not start");

@@ -150,7 +150,7 @@ impl Config {
 /// A name that none of those has that are known.
 fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) -> Option<Mistake> {
     let names: Vec<_> = known.iter().map(AdapterName::as_str).collect();
-    let what = format!("is the name of none; known are {}", names.join(", "));
+    let what = format!("is unknown; known are {}", names.join(", "));
     (!known.contains(chosen)).then(|| Mistake::at(key, what))
 }
 
@@ -244,7 +244,7 @@ mod tests {
         check("notify = [{ kind = 'terminal', name = 'here' }]", &[]);
         check(
             "notify = [{ kind = 'terminal' }, { kind = 'smoke' }]",
-            &["notify.1.kind: is the name of none; known are terminal, webhook"],
+            &["notify.1.kind: is unknown; known are terminal, webhook"],
         );
         check(
             "notify = [{ kind = 'webhook' }]",

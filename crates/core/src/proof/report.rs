@@ -69,10 +69,10 @@ impl fmt::Display for Strength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Proven => {
-                "proved: the base passes, its tests fail without the change (twice) and pass with it"
+                "proven: the base passes, its tests fail without the change (twice) and pass with it"
             }
             Self::ProvenByReport => {
-                "proved by test reports: the base fails already, the change fixes a test and breaks none"
+                "proven by test reports: the base fails already, the change fixes a test and breaks none"
             }
             Self::WeakerSplitByAgent => {
                 "weaker: split by the agent; its first commit fails alone (twice), and the whole passes"

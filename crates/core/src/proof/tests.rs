@@ -373,7 +373,7 @@ fn on_a_failing_base_reports_decide() {
 fn the_report_reads_well() {
     let proven = honest().set(|s| s.config.build = Some(vec!["make".into()])).play(|_| 0);
     insta::assert_snapshot!(proven.to_string().trim_end(), @r"
-    proved: the base passes, its tests fail without the change (twice) and pass with it (red: assertion)
+    proven: the base passes, its tests fail without the change (twice) and pass with it (red: assertion)
     - the base, tree 7b47361a: passes
     - the base with only the change's tests, tree ba19e9c3: fails (exit code 1)
     - the base with only the change's tests (again), tree ba19e9c3: fails (exit code 1)

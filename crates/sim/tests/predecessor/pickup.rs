@@ -72,7 +72,7 @@ fn fault_19_a_repo_has_one_name() {
     let mut all = config();
     enroll(&mut all, "O/R");
     let mistakes: Vec<_> = all.mistakes().iter().map(ToString::to_string).collect();
-    assert_eq!(mistakes, ["repos.\"o/r\": is O/R only in case; keep one"]);
+    assert_eq!(mistakes, ["repos.\"o/r\": differs from O/R only in case; keep one"]);
 }
 
 #[tokio::test]
