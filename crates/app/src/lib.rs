@@ -4,6 +4,7 @@
 //! The command line, and later HTTP, call these functions, so that all of them give the same
 //! answers. Nothing here prints, and nothing here decides what a run does next.
 
+pub mod adapters;
 pub mod config;
 pub mod doctor;
 mod error;

@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use afk_agent::agents::scripted::script::Script;
+use afk_app::adapters::{LocalTracker, TrackerError, on_path};
 use afk_app::config::Sources;
 use afk_app::{App, AppError, Error, ErrorKind, user_name};
 use afk_core::ids::{IssueRef, RepoName};
 use afk_engine::ports::PortError;
-use afk_local::ask::on_path;
-use afk_store::local_tracker::{LocalTracker, TrackerError};
 
 use super::{Scenario, sample};
 

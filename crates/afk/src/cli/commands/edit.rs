@@ -5,11 +5,11 @@
 use std::path::{Path, PathBuf};
 
 use afk_app::Error;
+use afk_app::adapters::RemoteUrl;
 use afk_app::config::edit::{self, Edited, NewRepo};
 use afk_app::config::{Config, Loaded, default_file, include_dir, included, load, warn_once};
 use afk_app::operator::{not_configured, repo};
 use afk_core::ids::RepoName;
-use afk_local::git::RemoteUrl;
 use serde_json::json;
 
 use super::Context;

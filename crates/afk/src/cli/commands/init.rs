@@ -6,13 +6,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use afk_app::Error;
+use afk_app::adapters::{Claude, RemoteUrl, ask, find_claude, on_path};
 use afk_app::config::default_file;
 use afk_app::starter::project::{READ, proposal};
 use afk_app::starter::text::text;
 use afk_app::starter::{Found, FoundRepo, SignIn, name_of};
-use afk_local::ask::{ask, on_path};
-use afk_local::git::RemoteUrl;
-use afk_local::{Claude, find_claude};
 use serde_json::json;
 
 use super::Context;

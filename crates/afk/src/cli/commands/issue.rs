@@ -3,10 +3,10 @@
 use std::io::Read;
 
 use afk_app::Error;
+use afk_app::adapters::{LocalTracker, check_label};
 use afk_app::operator::Operator;
 use afk_core::ids::{Actor, IssueRef};
 use afk_core::issue::Issue;
-use afk_store::local_tracker::{LocalTracker, check_label};
 use serde_json::json;
 
 use super::Context;

@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use afk_app::Error;
+use afk_app::adapters::Transcripts;
 use afk_app::operator::bundle_file;
 use afk_core::digest::Digest;
 use afk_core::evidence::bundle::{Bundle, Checked, Flaw};
 use afk_core::ids::RunId;
-use afk_local::Transcripts;
 
 use super::Context;
 use super::evidence::read;

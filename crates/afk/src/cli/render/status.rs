@@ -181,9 +181,9 @@ mod tests {
     use afk_core::freeze::{Acknowledged, Paging};
     use afk_core::gates::{Explanation, GateResult};
 
+    use afk_app::adapters::Holder;
     use afk_app::views::{HandedBack, Held, SilentDoorbell};
     use afk_engine::ports::{Freeze, Switches};
-    use afk_local::owner::Holder;
 
     use super::super::samples;
     use super::*;
