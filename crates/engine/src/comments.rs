@@ -8,7 +8,7 @@
 
 mod again;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use afk_core::config::Policy;
 use afk_core::ids::{Actor, At, IssueRef, RepoName};
@@ -57,8 +57,10 @@ impl Engine {
         );
         let until = self.ports.store.heard().await?;
         if armed {
+            // Where an issue had a run, every comment since the newest that was read matters.
             let enrolled = config.allowlist.iter().filter(|repo| repos.contains(*repo));
-            self.since_runs(enrolled, &until, &mut from).await?;
+            let had_runs = enrolled.filter(|repo| until.contains_key(*repo));
+            from.extend(had_runs.map(|repo| (repo.clone(), At::MIN)));
         }
         from.retain(|repo, _| config.repos.contains_key(repo));
         let now = self.ports.clock.now();
@@ -89,29 +91,6 @@ impl Engine {
         }
         if armed {
             self.carry_out_ended(&config, repos).await?;
-        }
-        Ok(())
-    }
-
-    /// Adds the enrolled repos in which an issue had a run: there every comment since the newest
-    /// one that was read matters, or since the oldest of its latest runs if none was read.
-    async fn since_runs(
-        &self,
-        enrolled: impl Iterator<Item = &RepoName> + Send,
-        until: &BTreeMap<RepoName, At>,
-        from: &mut BTreeMap<RepoName, At>,
-    ) -> PortResult<()> {
-        for repo in enrolled {
-            if until.contains_key(repo) {
-                from.insert(repo.clone(), At::MIN);
-                continue;
-            }
-            let filter = Filter { repo: Some(repo.clone()), ..Filter::default() };
-            let runs = self.ports.store.runs(&filter).await?;
-            if let Some(oldest) = runs.iter().map(|stored| stored.run.released_at()).min() {
-                let first = from.entry(repo.clone()).or_insert(oldest);
-                *first = oldest.min(*first);
-            }
         }
         Ok(())
     }

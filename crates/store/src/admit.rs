@@ -1,7 +1,8 @@
 //! Admission: the one write transaction that lets a run begin.
 //!
 //! It reads what spans runs (live runs, switches, spending) under the write lock, and inserts the
-//! run with its first journal row, or returns why not. A unique index on live runs enforces the
+//! run with its first journal row, or returns why not. With the first run of a repo it notes from
+//! when on the comments there matter. A unique index on live runs enforces the
 //! repo lock, whatever is decided here.
 
 use afk_core::ids::{At, RunId};
@@ -20,6 +21,7 @@ struct Entrant {
     number: u64,
     state: String,
     budget: Usd,
+    released_at: At,
     first: journal::Entry,
 }
 
@@ -38,6 +40,7 @@ pub(super) async fn admit(
         number: run.issue.number,
         state: to_json(run)?,
         budget: run.budget,
+        released_at: run.released_at(),
         first: journal::Entry::new(&transition, &serde_json::Value::Null)?,
     };
     let limits = limits.clone();
@@ -80,6 +83,13 @@ async fn apply(
         .bind(&id)
         .execute(&mut *tx)
         .await?;
+    sqlx::query(
+        "INSERT INTO comments_heard (repo, until) VALUES (?1, ?2) ON CONFLICT (repo) DO NOTHING",
+    )
+    .bind(&entrant.repo)
+    .bind(micros(entrant.released_at))
+    .execute(&mut *tx)
+    .await?;
     Ok(Admission::Admitted)
 }
 

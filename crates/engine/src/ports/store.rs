@@ -344,7 +344,8 @@ pub trait Store: Send + Sync {
     async fn open_requests(&self, after: u64) -> PortResult<Vec<OpenRequest>>;
     /// Records the answer to a request; the first one stays.
     async fn answer(&self, id: &str, answer: &str, now: At) -> PortResult<()>;
-    /// Until when, by the tracker's clock, the comments of each repo were read.
+    /// Until when, by the tracker's clock, the comments of each repo were read; where none were,
+    /// the release of the first run. Only repos in which an issue had a run are there.
     async fn heard(&self) -> PortResult<BTreeMap<RepoName, At>>;
     /// Records that the comments of `repo` were read until then; never goes back.
     async fn note_heard(&self, repo: &RepoName, until: At) -> PortResult<()>;

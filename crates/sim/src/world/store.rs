@@ -157,6 +157,7 @@ impl World {
         let row = Row { at: self.now, transition: json(&first)?, context };
         let kept = Kept { run: read_back(run)?, version: 1, journal: vec![row] };
         self.store.runs.insert(run.id, kept);
+        self.store.heard.entry(repo.clone()).or_insert_with(|| run.released_at());
         Ok(Admission::Admitted)
     }
 

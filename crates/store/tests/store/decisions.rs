@@ -69,6 +69,20 @@ async fn an_admission_is_refused_for_each_reason_and_done_once() {
 }
 
 #[tokio::test]
+async fn the_comments_of_a_repo_are_read_from_the_release_of_its_first_run_on() {
+    let home = Home::new();
+    let store = home.open().await;
+    assert!(store.heard().await.unwrap().is_empty());
+    admit(&store, 1, "o/a#1", &free()).await;
+    let first = store.load(run_id(1)).await.unwrap().unwrap().run.released_at();
+    let repo = "o/a".parse().unwrap();
+    assert_eq!(store.heard().await.unwrap(), [(repo, first)].into());
+    // What was refused began nothing.
+    admit(&store, 2, "o/b#1", &AdmitLimits { max_live: 1, ..free() }).await;
+    assert_eq!(store.heard().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn a_switch_that_cannot_be_understood_stops_everything() {
     let home = Home::new();
     let store = home.open().await;
