@@ -109,7 +109,7 @@ fn every_mistake_in_an_included_file_is_told_with_its_place() {
         folder.bad(),
         [
             "repos.d/1.toml: kill_switch: belongs in the main file: an included one may only hold \
-             allowlist, repos, repos_like alone",
+             allowlist, repos, repos_like",
             "repos.d/1.toml:6:1: repos.\"o/b\".verfy: is not a known key; did you mean `verify`?",
             "repos.d/2.toml:2:1: repos.\"o/a\": is also given at afk.toml:3:1; keep one of them",
             "repos.d/3.toml:1:21: allowlist.2: must be text; found a whole number",
@@ -153,7 +153,7 @@ fn what_is_wrong_with_a_pattern_is_told_once_and_there() {
     let whole = "[repos_like.\"acme/*\"]\nremote = '/srv/{name}'\nverify = ['true']\n";
     check(
         &format!("{whole}stages = []\n"),
-        "afk.toml:5:10: repos_like.\"acme/*\".stages: none is configured, so a landed commit \
+        "afk.toml:5:10: repos_like.\"acme/*\".stages: there are none, so a landed commit \
          could never be green; add one, for instance { name = \"ci\", command = [\"sh\", \
          \"ci.sh\"] }",
     );
