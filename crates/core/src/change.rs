@@ -7,7 +7,7 @@
 mod lines;
 mod path;
 
-pub use lines::{Tally, added_lines, is_subsequence, lines, removed_lines, tally};
+pub use lines::{Tally, added_lines, common_lines, is_subsequence, lines, removed_lines, tally};
 pub use path::TreePath;
 
 use std::collections::{BTreeMap, BTreeSet};

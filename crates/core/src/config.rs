@@ -21,7 +21,7 @@ use crate::doorbell::{DoorbellKind, DoorbellPriority};
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
 use crate::ids::{AdapterName, RepoName};
-use crate::proof::{Conditions, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
+use crate::proof::{Conditions, Permits, ProofPolicy, ProofPolicyConfig, ProofPolicyError, Verify};
 use crate::run::Limits;
 use crate::shared::Shared;
 use crate::usd::Usd;
@@ -54,6 +54,10 @@ pub struct Policy {
     pub in_progress_label: String,
     /// The label of an issue that was handed to a person.
     pub human_label: String,
+    /// The label with which a trusted person allows a change that no test fails without.
+    pub no_test_label: String,
+    /// The label with which a trusted person allows a change to remove, skip or reconfigure tests.
+    pub tests_label: String,
     /// The priority of an issue without one; none sorts it after all that have one.
     pub default_priority: Option<i64>,
     /// Maximum number of live runs.
@@ -298,6 +302,8 @@ impl Default for Policy {
             ready_label: "ready-for-agent".to_owned(),
             in_progress_label: "agent-in-progress".to_owned(),
             human_label: "ready-for-human".to_owned(),
+            no_test_label: "no-test-needed".to_owned(),
+            tests_label: "tests-may-change".to_owned(),
             default_priority: None,
             max_concurrent_runs: 2,
             budget_usd: Usd::dollars(100),
@@ -368,6 +374,11 @@ impl Policy {
     /// What the agent of `repo` may do without asking.
     pub fn permissions(&self, repo: &Repo) -> Permissions {
         self.agents.get(&repo.agent).map(|executor| executor.permissions).unwrap_or_default()
+    }
+
+    /// The labels that allow something for one issue, and nobody's word yet.
+    pub fn permits(&self) -> Permits {
+        Permits::none(&self.no_test_label, &self.tests_label)
     }
 
     /// What a proof's jobs on `repo` may reach.

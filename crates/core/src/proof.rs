@@ -7,32 +7,48 @@
 //! refused for that reason, and the caller may drop the result and try again, a limited number of
 //! times.
 //!
-//! Reading order: [`policy`] for what counts as a test, [`recipe`] for the trees, [`result`] for
-//! the result of a run, `decide` for the rules, [`report`] for the answer.
+//! Reading order: [`policy`] and [`classes`] for what a path is, [`test_changes`] and [`manifest`]
+//! for what a change does to the tests and to what runs them, [`trees`] for the trees, [`result`]
+//! for the result of a run, `decide` for the rules, [`report`] for the answer.
+//!
+//! [`classes`]: PathClass
 
+mod classes;
 mod decide;
 pub mod junit;
+mod manifest;
+pub mod permits;
 pub mod policy;
 pub mod recipe;
 mod refusal;
 pub mod report;
 pub mod result;
 mod split;
+mod test_changes;
 #[cfg(test)]
 mod tests;
+mod trees;
 
+pub use classes::PathClass;
 pub use decide::next;
 pub use junit::{JunitReport, TestOutcome};
+pub use permits::{Permit, Permits, Permitted};
 pub use policy::{
-    PathClass, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans, RequireRedProof, Verify,
+    ExistingTests, Least, ProofPolicy, ProofPolicyConfig, ProofPolicyError, RedMeans,
+    RequireRedProof, Verify,
 };
 pub use recipe::{StartTree, TreeRecipe};
-pub use refusal::ProofRefusal;
-pub use report::{ProofOutcome, ProofReport, RedKind, RemovedLines, RunReport, Strength};
+pub use refusal::{ProofRefusal, Untestable};
+pub use report::{
+    NoRed, PathReport, ProofOutcome, ProofReport, RedKind, RemovedLines, Reservation, RunReport,
+    Strength,
+};
 pub use result::{
     Conditions, CouldNotRun, ProofResults, ResultKey, RunKind, RunRecord, RunResult, TreeRole,
 };
 pub use split::SplitFault;
+pub use test_changes::TestFate;
+pub use trees::UNREADABLE;
 
 use crate::change::{Blobs, Diff};
 use crate::digest::Digest;
@@ -43,18 +59,27 @@ use crate::ids::Oid;
 pub struct ProofInputs<'a> {
     /// The repo's policy.
     pub policy: &'a ProofPolicy,
-    /// The raw diff of the base's tree and the candidate's.
+    /// The raw diff of the base's tree and the candidate's. For a corrective change the base has
+    /// nothing of what the run landed before, so that the whole of its work is proved.
     pub diff: &'a Diff,
+    /// For a corrective change, what it changes of what the run landed before; otherwise none.
+    pub since: Option<&'a Diff>,
     /// The raw diff from the base's tree to the base with the agent's first commit merged in;
     /// `None` if there is no such commit or it does not merge.
     pub first: Option<&'a Diff>,
-    /// The blobs that both diffs refer to.
+    /// The blobs that the diffs refer to.
     pub blobs: &'a Blobs,
-    /// Whether the candidate fixes a landed commit that went red: then that red verdict is its red
-    /// proof.
-    pub corrective: bool,
+    /// What trusted people allowed for its issue.
+    pub permits: &'a Permits,
     /// What its runs may reach.
     pub conditions: &'a Conditions,
+}
+
+impl ProofInputs<'_> {
+    /// The diff of the newest change alone.
+    fn newest(&self) -> &Diff {
+        self.since.unwrap_or(self.diff)
+    }
 }
 
 /// The next step of a proof.

@@ -1,8 +1,8 @@
 //! The engine's git port over mirrors, run clones and boxed `upload-pack`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::change::{Blob, Blobs};
+use afk_core::change::{Blob, Blobs, TreePath};
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_engine::ports::{
@@ -178,6 +178,15 @@ impl Git for LocalGit {
         })
     }
 
+    async fn links(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>> {
+        self.local.mirror(repo)?.links(commit, paths).await.map_err(fault)
+    }
+
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {
         let merged = self.local.mirror(repo)?.merge(base, head).await.map_err(fault)?;
         Ok(match merged {
@@ -256,27 +265,34 @@ impl Git for LocalGit {
     }
 
     async fn compose(&self, repo: &RepoName, start: &Oid, recipe: &TreeRecipe) -> PortResult<Oid> {
-        if recipe.take.is_empty() {
+        if recipe.is_plain() {
             return Ok(start.clone());
         }
-        let entries: PortResult<Vec<Entry>> = recipe
-            .take
-            .iter()
-            .map(|(path, entry)| {
-                let object = match entry {
-                    Some(entry) => {
-                        let octal = entry.mode.octal();
-                        let mode = Mode::parse(octal).ok_or_else(|| {
-                            PortError::permanent(format!("{path} has the unknown mode {octal}"))
-                        })?;
-                        Some((mode, entry.oid.clone()))
-                    }
-                    None => None,
-                };
-                Ok(Entry { path: path.bytes().to_vec(), object })
-            })
-            .collect();
-        self.local.mirror(repo)?.compose(start, &entries?).await.map_err(fault)
+        let mirror = self.local.mirror(repo)?;
+        let mode_of = |path: &TreePath, mode: afk_core::change::Mode| {
+            let octal = mode.octal();
+            Mode::parse(octal)
+                .ok_or_else(|| PortError::permanent(format!("{path} has the unknown mode {octal}")))
+        };
+        let mut entries = Vec::with_capacity(recipe.take.len() + recipe.write.len());
+        for (path, entry) in &recipe.take {
+            let object = match entry {
+                Some(entry) => Some((mode_of(path, entry.mode)?, entry.oid.clone())),
+                None => None,
+            };
+            entries.push(Entry { path: path.bytes().to_vec(), object });
+        }
+        let mut written: BTreeMap<&[u8], Oid> = BTreeMap::new();
+        for (path, mode, content) in &recipe.write {
+            let id = match written.get(content.as_slice()) {
+                Some(id) => id.clone(),
+                None => mirror.write_blob(content).await.map_err(fault)?,
+            };
+            written.insert(content, id.clone());
+            let object = Some((mode_of(path, *mode)?, id));
+            entries.push(Entry { path: path.bytes().to_vec(), object });
+        }
+        mirror.compose(start, &entries).await.map_err(fault)
     }
 
     async fn push(

@@ -188,6 +188,10 @@ impl Jobs for LocalJobs {
         workspaces.require_space(FREE).map_err(PortError::permanent)
     }
 
+    fn side_by_side(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+    }
+
     async fn start(&self, job: &Job) -> PortResult<()> {
         let (boxed, lock) = self.prepare(job).await?;
         self.local.make_jobs(job.run)?;

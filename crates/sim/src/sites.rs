@@ -43,6 +43,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("git.descendants", Reads),
     ("git.fetch_head", Writes),
     ("git.file_at", Reads),
+    ("git.links", Reads),
     ("git.head", Reads),
     ("git.keep", Writes),
     ("git.keep_head", Writes),

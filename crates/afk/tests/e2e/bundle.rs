@@ -98,7 +98,7 @@ fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
     named(&said, &format!("row {} is missing", rows.len()));
     let said = edit(&|rows| rows.swap(proved, landed));
     named(&said, &format!("row {} is in the place of row {}", landed + 1, proved + 1));
-    let weak = ProofOutcome::Accepted(Strength::Exempt);
+    let weak = ProofOutcome::Accepted(Strength::NoRed);
     let said = kept.after(|one| one.evidence.proof.as_mut().unwrap().outcome = weak);
     named(&said, "/proof/outcome/accepted: stated \"exempt\", but the rows give \"proven\"");
     let said = kept.after(|one| one.evidence.stages_configured.clear());

@@ -60,6 +60,11 @@ pub fn removed_lines<'a>(old: &'a [u8], new: &[u8]) -> Vec<&'a [u8]> {
     missing(old, new)
 }
 
+/// How many lines two contents have in common.
+pub fn common_lines(one: &[u8], other: &[u8]) -> usize {
+    lines(one).len() - missing(one, other).len()
+}
+
 /// The lines that `new` adds to `old`, in order, if `new` contains all of `old`'s lines in the same
 /// order; otherwise `None`.
 pub fn added_lines<'a>(old: &[u8], new: &'a [u8]) -> Option<Vec<&'a [u8]>> {

@@ -46,6 +46,25 @@ impl TreePath {
         let slashes = self.0.iter().enumerate().filter(|(_, b)| **b == b'/');
         slashes.map(|(at, _)| self.0.get(..at).unwrap_or_default()).filter(|f| !f.is_empty())
     }
+
+    /// What this path stands for if `link`, which is it or a folder of it, is a symbolic link to
+    /// `target`; none if it is neither, or that is outside of the tree.
+    pub fn through(&self, link: &Self, target: &[u8]) -> Option<Self> {
+        let rest = self.0.strip_prefix(&*link.0)?;
+        if !(rest.is_empty() || rest.starts_with(b"/")) || target.starts_with(b"/") {
+            return None;
+        }
+        let mut parts: Vec<&[u8]> = link.components().collect();
+        parts.pop();
+        for part in target.split(|b| *b == b'/').chain(rest.split(|b| *b == b'/')) {
+            match part {
+                b"" | b"." => {}
+                b".." => drop(parts.pop()?),
+                part => parts.push(part),
+            }
+        }
+        Self::new(&parts.join(&b'/'))
+    }
 }
 
 impl fmt::Display for TreePath {
@@ -131,5 +150,21 @@ mod tests {
             let text = serde_json::to_string(&path).unwrap();
             prop_assert_eq!(serde_json::from_str::<TreePath>(&text).unwrap(), path);
         }
+    }
+
+    #[test]
+    fn a_link_stands_for_what_it_points_to() {
+        let path = |text: &str| TreePath::new(text.as_bytes()).unwrap();
+        let check = |named: &str, link: &str, target: &str, expected: Option<&str>| {
+            let to = path(named).through(&path(link), target.as_bytes());
+            assert_eq!(to, expected.map(path), "{named} by {link} -> {target}");
+        };
+        check("check", "check", "tools/run-tests", Some("tools/run-tests"));
+        check("ci/check", "ci/check", "../tools/run", Some("tools/run"));
+        check("ci/check", "ci", "tools/./deep", Some("tools/deep/check"));
+        check("check", "che", "tools", None);
+        check("check", "other", "tools", None);
+        check("check", "check", "/bin/true", None);
+        check("check", "check", "../outside", None);
     }
 }

@@ -99,6 +99,8 @@ impl Policy {
             ("ready_label", &self.ready_label),
             ("in_progress_label", &self.in_progress_label),
             ("human_label", &self.human_label),
+            ("no_test_label", &self.no_test_label),
+            ("tests_label", &self.tests_label),
         ];
         let blank = labels.iter().filter(|(_, label)| label.trim().is_empty());
         let mut found: Vec<_> = blank
@@ -159,6 +161,7 @@ impl Repo {
             let key = match error {
                 ProofPolicyError::EmptyBuild => "build",
                 ProofPolicyError::NoVerify => "require_red_proof",
+                ProofPolicyError::Repeats(_) => "repeats",
                 ProofPolicyError::NoBuild | ProofPolicyError::Glob(_) => "red",
             };
             found.push(Mistake::at(&["proof", key], error.to_string()));
@@ -167,6 +170,7 @@ impl Repo {
             (["proof", "tests"], &self.proof.tests),
             (["proof", "exempt"], &self.proof.exempt),
             (["proof", "protected"], &self.proof.protected),
+            (["proof", "judge"], &self.proof.judge),
             (["guardrails", "deny"], &self.guardrails.deny),
         ];
         found.extend(lists.into_iter().filter_map(|(key, list)| patterns.mistake(key, list)));

@@ -89,11 +89,26 @@ impl Evidence {
             return;
         };
         let _ = write!(out, "{proof}");
+        if !proof.paths.is_empty() {
+            out.push_str("\nPaths of the whole change:\n\n");
+        }
+        for path in &proof.paths {
+            let fate = path.fate.map(|fate| format!(", {}", fate.word())).unwrap_or_default();
+            let _ = writeln!(
+                out,
+                "- {} ({}{fate}): +{} −{}",
+                path.path,
+                path.class.word(),
+                path.added,
+                path.removed
+            );
+        }
         for run in &proof.runs {
             let kind = match run.kind {
-                RunKind::Verify => "",
-                RunKind::VerifyAgain => ", again",
-                RunKind::Build => ", build",
+                RunKind::Verify(1) => String::new(),
+                RunKind::Verify(2) => ", again".to_owned(),
+                RunKind::Verify(nth) => format!(", time {nth}"),
+                RunKind::Build => ", build".to_owned(),
             };
             let _ = writeln!(
                 out,

@@ -1,8 +1,12 @@
 //! A bundle with everything, and every single thing taken away from it.
 
 use super::*;
+use crate::change::TreePath;
 use crate::guardrails::Breach;
-use crate::proof::{ProofOutcome, ProofRefusal, RunKind, RunReport, RunResult, Strength, TreeRole};
+use crate::proof::{
+    PathClass, PathReport, ProofOutcome, ProofRefusal, RunKind, RunReport, RunResult, Strength,
+    TreeRole,
+};
 
 fn oid(digit: &str) -> Oid {
     digit.repeat(40).parse().unwrap()
@@ -19,13 +23,22 @@ fn proof() -> ProofReport {
         red_tests: vec![],
         runs: vec![RunReport {
             role: TreeRole::Candidate,
-            kind: RunKind::Verify,
+            kind: RunKind::FIRST,
             tree: oid("c"),
             argv: vec!["make".into(), "check".into()],
             result: RunResult::Passed,
             tail: "ok\u{1b}[0m\n2 passed\n".into(),
+            millis: 1_500,
         }],
-        deleted_tests: vec![],
+        reservations: vec![],
+        no_red: None,
+        paths: vec![PathReport {
+            path: TreePath::new(b"src/lib.rs").unwrap(),
+            class: PathClass::Code,
+            added: 3,
+            removed: 1,
+            fate: None,
+        }],
         removed_test_lines: vec![],
     }
 }

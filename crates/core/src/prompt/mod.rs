@@ -36,9 +36,26 @@ pub struct Opening<'a> {
     pub branch: &'a str,
     /// Who lands.
     pub lands: Lands,
+    /// How its change is judged.
+    pub judged: Judged<'a>,
     /// What the repo's own workflow file adds, rendered. It can tighten the rules, and comes after
     /// them.
     pub workflow: Option<&'a str>,
+}
+
+/// How a change is judged, as the agent is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged<'a> {
+    /// The verify command; none if nothing is run.
+    pub verify: Option<&'a str>,
+    /// The patterns of tests.
+    pub tests: &'a [String],
+    /// The patterns of files that need no test.
+    pub exempt: &'a [String],
+    /// Whether a trusted person allowed the change to come without a test.
+    pub no_test_needed: bool,
+    /// Whether one allowed it to remove, skip or reconfigure tests.
+    pub tests_may_change: bool,
 }
 
 /// Why a corrective turn is begun. All of it is outside text.
@@ -142,13 +159,14 @@ const REASON: usize = 4_000;
 const PATHS: usize = 50;
 
 fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
-    let Opening { run, issue, title, body, branch, lands, workflow } = *opening;
+    let Opening { run, issue, title, body, branch, lands, judged, workflow } = *opening;
     let mut out = RULES.to_owned();
     out.push('\n');
     out.push_str(match lands {
         Lands::ControlPlane => CONTROL_PLANE_LANDS,
         Lands::Agent => AGENT_PUSHES,
     });
+    write_judged(&mut out, &judged);
     if let Some(workflow) = workflow.filter(|text| !text.trim().is_empty()) {
         out.push_str(
             "\n# This repository's additions\n\nThey may ask for more than the standing rules do; \
@@ -170,6 +188,48 @@ fn opening_within(opening: &Opening<'_>, limit: usize) -> String {
     let room = limit.saturating_sub(out.len() + frame);
     out.push_str(&outside(run, "issue", &text, room, Keep::Head));
     out
+}
+
+/// How the change is judged.
+fn write_judged(out: &mut String, judged: &Judged<'_>) {
+    out.push_str("\n# How your change is judged\n\n");
+    let Some(verify) = judged.verify else {
+        out.push_str("This repository has no verify command: nothing is run before landing.\n");
+        return;
+    };
+    let patterns = |list: &[String]| -> String {
+        let shown: Vec<String> =
+            list.iter().take(PATHS).map(|one| format!("`{}`", one_line(one, 200))).collect();
+        if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+    };
+    let _ = write!(
+        out,
+        "Your commits, merged with the default branch, are judged by the command `{}` on several \
+         trees. What you say about them does not count.\n\n\
+         - It must pass on your change, each time it is run.\n\
+         - It must fail without your code, on the old code with your test files alone. Test files \
+         are: {}.\n\
+         - It must fail, too, when your test files are made unreadable: put tests where the \
+         command finds them.\n\
+         - Existing tests must pass as they were. Do not delete, empty or skip any, and leave what \
+         runs them alone: make files, runners' settings, scripts and test tables of manifests.\n\
+         - Files that need no test: {}. A change of these alone, or of what runs the tests, lands \
+         only by a person's word.\n\
+         - Where tests stand in the same file as the code (Rust's inline modules), your first \
+         commit must be the test alone: it only adds lines (an import may name more than before), \
+         it makes the command fail, and its lines stay as they are to the end.\n",
+        one_line(verify, REASON),
+        patterns(judged.tests),
+        patterns(judged.exempt),
+    );
+    if judged.no_test_needed {
+        out.push_str("- A trusted person allowed this change to come without a test.\n");
+    }
+    if judged.tests_may_change {
+        out.push_str(
+            "- A trusted person allowed this change to remove, skip or reconfigure tests.\n",
+        );
+    }
 }
 
 /// What a corrective turn asks the agent to do.

@@ -1,114 +1,112 @@
 //! The rules of the proof, in order: which runs are needed next, or the decision.
 //!
-//! First the checks that need no run (protected paths, deleted tests, exempt changes), then the
-//! candidate, then the base, then the base with only the tests, twice.
+//! First the checks that need no run, which also say what has to be found out ([`Question`]). Then
+//! the first run of each tree; a change that fails there needs no more. Then everything that may
+//! still speak against it: the rest of the repeats, the judge's own changes, the tests as they
+//! were, the tests made unreadable, the reports.
 
 use std::collections::BTreeSet;
 
 use super::junit::{JunitReport, TestOutcome};
-use super::policy::{RedMeans, RequireRedProof, Verify};
-use super::recipe::{Side, StartTree};
-use super::refusal::ProofRefusal;
-use super::report::{self, ProofOutcome, ProofReport, RedKind, RunReport, Strength};
-use super::result::{RunKind, RunRecord, RunResult};
-use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRecipe, TreeRole, Wanted, split};
+use super::manifest::is_runner;
+use super::permits::Permitted;
+use super::policy::{ExistingTests, Least, RedMeans, RequireRedProof, Verify};
+use super::refusal::{ProofRefusal, Untestable};
+use super::report::{
+    self, NoRed, ProofOutcome, ProofReport, RedKind, Reservation, RunReport, Strength,
+};
+use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
+use super::test_changes::{TestChange, TestFate, test_changes};
+use super::trees::Trees;
+use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted, split};
 use crate::change::TreePath;
+use crate::digest::Digest;
+
+/// How often a change must fail without its code and pass with it: at least, and where that is
+/// quick. A test that passes by chance every other time gets through once in 16 tries, and once in
+/// 4096.
+const REPEATS: (u32, u32) = (2, 6);
+/// Up to how many milliseconds a run is quick.
+const QUICK: u64 = 1_000;
 
 /// The next runs, or the decision, from what is known so far.
 pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     let verify = match inputs.policy.verify() {
-        Verify::None => None,
-        Verify::Command(argv) => Some(argv.as_slice()),
+        Verify::None => &[][..],
+        Verify::Command(argv) => argv,
     };
-    let proof = Proof { inputs, results, verify: verify.unwrap_or_default() };
-    let answer = match question(inputs, verify.is_some()) {
-        Question::Answered(outcome) => Step::Decided(Decision::plain(outcome)),
-        Question::Green { strength } => proof.green(strength),
-        Question::RedGreen { red } => proof.red_green(red),
-    };
-    match answer {
-        Step::Run(runs) => {
-            ProofStep::Run(runs.into_iter().map(|(role, kind)| proof.wanted(role, kind)).collect())
+    let newest = inputs.newest();
+    let tests = test_changes(inputs.policy, newest, inputs.blobs);
+    let runners: Vec<TreePath> = inputs
+        .policy
+        .of_class(newest, PathClass::Judge)
+        .filter(|change| is_runner(change, inputs.blobs))
+        .map(|change| change.path.clone())
+        .collect();
+    let proof = Proof { inputs, results, verify, tests, runners };
+    match proof.answer() {
+        Ok(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
+        Err(runs) => {
+            let mut asked = BTreeSet::new();
+            let once = runs.into_iter().filter(|run| asked.insert(*run));
+            ProofStep::Run(once.map(|(role, kind)| proof.wanted(role, kind)).collect())
         }
-        Step::Decided(decision) => ProofStep::Decided(Box::new(proof.report(decision))),
     }
 }
+
+/// A decision, or the runs that it still needs, the most telling first.
+type Step<T> = Result<T, Vec<(TreeRole, RunKind)>>;
 
 /// What has to be found out by running.
 enum Question {
     /// Nothing.
     Answered(ProofOutcome),
-    /// Only whether the candidate passes.
-    Green { strength: Strength },
+    /// Whether the candidate passes, and what was tested before still holds.
+    Green { no_red: NoRed },
     /// Whether `red` fails and the candidate passes.
     RedGreen { red: TreeRole },
-}
-
-/// A step without the details of its report.
-enum Step {
-    Run(Vec<(TreeRole, RunKind)>),
-    Decided(Decision),
+    /// Whether code alone mends a test that fails on the base; if not, why it is refused.
+    Mends { or: ProofRefusal },
 }
 
 struct Decision {
     outcome: ProofOutcome,
     red_kind: Option<RedKind>,
     red_tests: Vec<String>,
+    reservations: Vec<Reservation>,
+    no_red: Option<NoRed>,
 }
 
 impl Decision {
     fn plain(outcome: ProofOutcome) -> Self {
-        Self { outcome, red_kind: None, red_tests: Vec::new() }
+        Self {
+            outcome,
+            red_kind: None,
+            red_tests: Vec::new(),
+            reservations: Vec::new(),
+            no_red: None,
+        }
+    }
+
+    fn accepted(strength: Strength) -> Self {
+        Self::plain(ProofOutcome::Accepted(strength))
     }
 }
 
-impl From<ProofRefusal> for Step {
+impl From<ProofRefusal> for Decision {
     fn from(refusal: ProofRefusal) -> Self {
-        Self::Decided(Decision::plain(ProofOutcome::Refused(refusal)))
+        Self::plain(ProofOutcome::Refused(refusal))
     }
 }
 
-fn question(inputs: &ProofInputs<'_>, can_verify: bool) -> Question {
-    let (policy, config) = (inputs.policy, inputs.policy.config());
-    let refused = |refusal| Question::Answered(ProofOutcome::Refused(refusal));
-    let accepted = |strength| Question::Answered(ProofOutcome::Accepted(strength));
-    let paths = |class| -> Vec<TreePath> {
-        policy.of_class(inputs.diff, class).map(|c| c.path.clone()).collect()
-    };
-    let protected = paths(PathClass::Protected);
-    if !protected.is_empty() && !config.allow_protected {
-        return refused(ProofRefusal::Protected { paths: protected });
-    }
-    let deleted = report::deleted_tests(inputs);
-    if !deleted.is_empty() && !config.allow_deleted_tests {
-        return refused(ProofRefusal::DeletedTests { paths: deleted });
-    }
-    if !can_verify {
-        return accepted(Strength::NoVerify);
-    }
-    if inputs.corrective {
-        return Question::Green { strength: Strength::RedVerdict };
-    }
-    let has = |class| policy.of_class(inputs.diff, class).next().is_some();
-    let tests = has(PathClass::Test);
-    let asked = match config.require_red_proof {
-        RequireRedProof::Never => return Question::Green { strength: Strength::NotRequired },
-        RequireRedProof::Always => true,
-        RequireRedProof::WhenCodeChanges => has(PathClass::Code),
-    };
-    match (asked, tests) {
-        (false, false) => accepted(Strength::Exempt),
-        // Only tests changed: there is no code to remove, but they must pass.
-        (false, true) => Question::Green { strength: Strength::Exempt },
-        (true, true) => Question::RedGreen { red: TreeRole::Red },
-        (true, false) => match inputs.first {
-            None => refused(ProofRefusal::NoTest),
-            Some(first) => match split::check(policy, first, inputs.diff, inputs.blobs) {
-                Ok(()) => Question::RedGreen { red: TreeRole::Split },
-                Err(fault) => refused(ProofRefusal::NotSplit { fault }),
-            },
-        },
-    }
+/// What the runs of one tree come to.
+enum Asked<'r> {
+    /// It passes; `record` is one that did.
+    Passes(&'r RunRecord),
+    /// It fails; `record` is the first that did.
+    Fails(&'r RunRecord),
+    /// It gave no result.
+    CouldNotRun(&'r CouldNotRun),
 }
 
 struct Proof<'a> {
@@ -116,132 +114,516 @@ struct Proof<'a> {
     results: &'a ProofResults,
     /// Empty only if nothing is run.
     verify: &'a [String],
+    /// The tests that the newest change touches.
+    tests: Vec<TestChange<'a>>,
+    /// What of the newest change may steer the tests.
+    runners: Vec<TreePath>,
 }
 
-impl Proof<'_> {
-    /// The candidate must pass; if the base fails too, it must break nothing more.
-    fn green(&self, strength: Strength) -> Step {
-        use TreeRole::{Base, Candidate};
-        let accepted = || Step::Decided(Decision::plain(ProofOutcome::Accepted(strength)));
-        let Some(candidate) = self.verified(Candidate) else {
-            return Self::missing(&[Candidate]);
+impl<'a> Proof<'a> {
+    fn answer(&self) -> Step<Decision> {
+        let decision = match self.question() {
+            Question::Answered(outcome) => Decision::plain(outcome),
+            Question::Green { no_red } => self.green(no_red)?,
+            Question::RedGreen { red } => self.red_green(red)?,
+            Question::Mends { or } => self.mends(or)?,
         };
-        match &candidate.result {
-            RunResult::Passed => accepted(),
-            RunResult::CouldNotRun { why } => self.could_not_run(Candidate, why),
-            // The base contains the very commit that is to be fixed: it excuses nothing.
-            RunResult::Failed { .. } if self.inputs.corrective => {
-                ProofRefusal::CandidateFails.into()
-            }
-            RunResult::Failed { .. } => {
-                let Some(base) = self.verified(Base) else { return Self::missing(&[Base]) };
-                match &base.result {
-                    RunResult::Passed => ProofRefusal::CandidateFails.into(),
-                    RunResult::CouldNotRun { why } => self.could_not_run(Base, why),
-                    RunResult::Failed { .. } => match self.reports(base, candidate) {
-                        Err(refusal) => refusal.into(),
-                        Ok((base, candidate)) => {
-                            self.broken(base, candidate).map_or_else(accepted, Into::into)
-                        }
-                    },
+        Ok(self.strong_enough(decision))
+    }
+
+    fn question(&self) -> Question {
+        let (policy, config) = (self.inputs.policy, self.inputs.policy.config());
+        let diff = self.inputs.diff;
+        let refused = |refusal| Question::Answered(ProofOutcome::Refused(refusal));
+        let protected: Vec<TreePath> =
+            policy.of_class(diff, PathClass::Protected).map(|c| c.path.clone()).collect();
+        if !protected.is_empty() && !config.allow_protected {
+            return refused(ProofRefusal::Protected { paths: protected });
+        }
+        if self.verify.is_empty() {
+            return Question::Answered(ProofOutcome::Accepted(Strength::NoVerify));
+        }
+        if let Some(permitted) = &self.inputs.permits.no_test_needed {
+            return Question::Green { no_red: NoRed::Permitted(permitted.clone()) };
+        }
+        let has = |class| policy.of_class(diff, class).next().is_some();
+        let (code, tests, judge) =
+            (has(PathClass::Code), has(PathClass::Test), has(PathClass::Judge));
+        let needs_label = |what| {
+            let label = self.inputs.permits.no_test_label.clone();
+            refused(ProofRefusal::NothingToTest { what, label })
+        };
+        match config.require_red_proof {
+            RequireRedProof::Never => return Question::Green { no_red: NoRed::Policy },
+            RequireRedProof::Always if !code => return refused(ProofRefusal::NoTest),
+            RequireRedProof::Always | RequireRedProof::WhenCodeChanges => {}
+        }
+        match (code, tests, judge) {
+            (true, true, _) => Question::RedGreen { red: TreeRole::Red },
+            (true, false, _) => match self.split() {
+                Some(Ok(())) => Question::RedGreen { red: TreeRole::Split },
+                Some(Err(fault)) => self.or_mends(ProofRefusal::NotSplit { fault }),
+                None => self.or_mends(ProofRefusal::NoTest),
+            },
+            // A dependency of the tests may come with them; what runs them may not.
+            (false, true, _) if self.runners.is_empty() => {
+                let removed = self.removed_tests();
+                if removed.is_empty() || self.tests_may_change().is_some() {
+                    Question::Green { no_red: NoRed::OnlyTests }
+                } else {
+                    refused(ProofRefusal::DeletedTests { paths: removed })
                 }
             }
+            (false, true, _) | (false, false, true) => needs_label(Untestable::Judge),
+            (false, false, false) if config.exempt_closes => {
+                Question::Green { no_red: NoRed::ExemptCloses }
+            }
+            (false, false, false) => needs_label(Untestable::Exempt),
         }
     }
 
-    /// The base passes, `red` fails twice, the candidate passes.
-    fn red_green(&self, red: TreeRole) -> Step {
+    /// Whether the agent's first commit can serve as the test; none if there is no such commit.
+    fn split(&self) -> Option<Result<(), split::SplitFault>> {
+        let first = self.inputs.first?;
+        let inputs = self.inputs;
+        Some(split::check(inputs.policy, first, inputs.diff, inputs.blobs))
+    }
+
+    fn or_mends(&self, or: ProofRefusal) -> Question {
+        if self.inputs.policy.config().junit.is_some() {
+            Question::Mends { or }
+        } else {
+            Question::Answered(ProofOutcome::Refused(or))
+        }
+    }
+
+    /// The candidate passes, and so do the tests as they were; if the base fails too, the
+    /// candidate breaks nothing more.
+    fn green(&self, no_red: NoRed) -> Step<Decision> {
+        let only_tests = no_red == NoRed::OnlyTests;
+        let first = self.first_of(&[TreeRole::Candidate]);
+        if !first.is_empty() {
+            return Err(first);
+        }
+        match self.asked(TreeRole::Candidate, 1)? {
+            Asked::Passes(_) => {}
+            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
+            Asked::Fails(_) => return self.fails_as_its_base(no_red),
+        }
+        let mut missing = Vec::new();
+        let repeats = if only_tests { self.repeats() } else { 1 };
+        let candidate = self.later(TreeRole::Candidate, repeats, &mut missing);
+        let heard = only_tests.then(|| self.heard(TreeRole::Red, &mut missing));
+        let kept = self.kept(&mut missing);
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        match candidate {
+            Some(Asked::Passes(_)) | None => {}
+            Some(Asked::CouldNotRun(why)) => return Ok(could_not_run(TreeRole::Candidate, why)),
+            Some(Asked::Fails(_)) => return Ok(ProofRefusal::CandidateFails.into()),
+        }
+        if let Some(Err(refusal)) = heard {
+            return Ok(refusal.into());
+        }
+        let reservations = match kept {
+            Ok(reservations) => reservations,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        let decision = Decision::accepted(Strength::NoRed);
+        Ok(Decision { reservations, no_red: Some(no_red), ..decision })
+    }
+
+    /// The candidate fails where no red is asked for: it may, if its base fails no less.
+    fn fails_as_its_base(&self, no_red: NoRed) -> Step<Decision> {
+        let candidate = match self.asked(TreeRole::Candidate, 1)? {
+            Asked::Fails(record) => record,
+            Asked::Passes(_) | Asked::CouldNotRun(_) => {
+                return Ok(ProofRefusal::CandidateFails.into());
+            }
+        };
+        let base = match self.asked(TreeRole::Base, 1)? {
+            Asked::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
+            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+            Asked::Fails(record) => record,
+        };
+        Ok(match self.reports(base, candidate).and_then(|(b, c)| self.breaks_nothing(b, c)) {
+            Err(refusal) => refusal.into(),
+            Ok(()) => {
+                let decision = Decision::accepted(Strength::NoRed);
+                Decision { no_red: Some(no_red), ..decision }
+            }
+        })
+    }
+
+    /// The base passes, `red` fails each time, the candidate passes each time, and nothing of the
+    /// change's own makes that so.
+    fn red_green(&self, red: TreeRole) -> Step<Decision> {
         use TreeRole::{Base, Candidate};
-        let Some(candidate) = self.verified(Candidate) else {
-            return self.first_missing(&[Candidate, Base, red]);
-        };
-        if let RunResult::CouldNotRun { why } = &candidate.result {
-            return self.could_not_run(Candidate, why);
-        }
-        let failed = matches!(candidate.result, RunResult::Failed { .. });
-        let Some(base) = self.verified(Base) else {
-            return if failed { Self::missing(&[Base]) } else { self.first_missing(&[Base, red]) };
-        };
-        match &base.result {
-            RunResult::CouldNotRun { why } => self.could_not_run(Base, why),
-            RunResult::Passed if failed => ProofRefusal::CandidateFails.into(),
-            RunResult::Passed => self.red(red, None),
-            RunResult::Failed { .. } => match self.reports(base, candidate) {
-                Err(refusal) => refusal.into(),
-                Ok((base, candidate)) => match self.broken(base, candidate) {
-                    Some(refusal) => refusal.into(),
-                    None => self.red(red, Some(candidate)),
-                },
+        let mut first = self.first_of(&[Candidate, Base, red]);
+        match self.run(Candidate, RunKind::FIRST) {
+            None => return Err(first),
+            Some(record) if passed(record) => {}
+            // Nothing else is run for a change that fails, until it is known to.
+            Some(_) => match self.asked(Candidate, 1)? {
+                Asked::Passes(_) => {}
+                Asked::CouldNotRun(why) => return Ok(could_not_run(Candidate, why)),
+                Asked::Fails(candidate) => return self.red_candidate(candidate),
             },
+        }
+        if !first.is_empty() {
+            // What will be asked next may use a core that is free.
+            let _ = self.later(Candidate, self.repeats(), &mut first);
+            return Err(first);
+        }
+        let base = match self.asked(Base, 1)? {
+            Asked::CouldNotRun(why) => return Ok(could_not_run(Base, why)),
+            Asked::Fails(_) if self.inputs.policy.config().junit.is_none() => {
+                return Ok(ProofRefusal::BaseFails.into());
+            }
+            Asked::Fails(record) => (record, true),
+            Asked::Passes(record) => (record, false),
+        };
+        let Some(red_first) = self.run(red, RunKind::FIRST) else {
+            return Err(vec![(red, RunKind::FIRST)]);
+        };
+        if passed(red_first) {
+            // The test may be among the code, and the test file only what it reads.
+            return if red == TreeRole::Red && matches!(self.split(), Some(Ok(()))) {
+                self.red_green(TreeRole::Split)
+            } else {
+                Ok(ProofRefusal::Vacuous { role: red }.into())
+            };
+        }
+        if let Some(why) = self.no_result(red_first, base.1) {
+            return Ok(could_not_run(red, why));
+        }
+        self.red_green_rest(red, red_first, base)
+    }
+
+    /// The candidate fails each time: whose fault is it?
+    fn red_candidate(&self, candidate: &RunRecord) -> Step<Decision> {
+        let base = match self.asked(TreeRole::Base, 1)? {
+            Asked::Passes(_) => return Ok(ProofRefusal::CandidateFails.into()),
+            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+            Asked::Fails(record) => record,
+        };
+        let reports = match self.reports(base, candidate) {
+            Err(refusal) => return Ok(refusal.into()),
+            Ok(reports) => reports,
+        };
+        if let Err(refusal) = self.breaks_nothing(reports.0, reports.1) {
+            return Ok(refusal.into());
+        }
+        let red = match self.question() {
+            Question::RedGreen { red } => red,
+            Question::Answered(_) | Question::Green { .. } | Question::Mends { .. } => {
+                return Ok(ProofRefusal::CandidateFails.into());
+            }
+        };
+        let Some(first) = self.run(red, RunKind::FIRST) else {
+            return Err(vec![(red, RunKind::FIRST)]);
+        };
+        if passed(first) {
+            return Ok(ProofRefusal::Vacuous { role: red }.into());
+        }
+        if let Some(why) = self.no_result(first, true) {
+            return Ok(could_not_run(red, why));
+        }
+        self.red_green_rest(red, first, (base, true))
+    }
+
+    /// Everything that may still speak against the change, asked at once.
+    fn red_green_rest(
+        &self,
+        red: TreeRole,
+        first: &RunRecord,
+        (base, base_fails): (&RunRecord, bool),
+    ) -> Step<Decision> {
+        use TreeRole::Candidate;
+        let mut missing = Vec::new();
+        let again: Vec<Option<&RunRecord>> = (2..=self.repeats())
+            .map(|nth| self.or_missing(red, RunKind::Verify(nth), &mut missing))
+            .collect();
+        let builds = self.inputs.policy.config().build.is_some();
+        let build = if builds { self.or_missing(red, RunKind::Build, &mut missing) } else { None };
+        let candidate = if base_fails {
+            // What fails with its base is told apart by reports, and asked once.
+            self.or_missing(Candidate, RunKind::FIRST, &mut missing).map(Asked::Passes)
+        } else {
+            self.later(Candidate, self.repeats(), &mut missing)
+        };
+        let judges = self.judges();
+        let judged = if judges.is_empty() {
+            None
+        } else {
+            self.or_missing(TreeRole::RedJudge, RunKind::FIRST, &mut missing)
+        };
+        let heard = self.heard(red, &mut missing);
+        let kept = if base_fails { Ok(Vec::new()) } else { self.kept(&mut missing) };
+        // A red that was by chance needs no more runs.
+        if again.iter().flatten().any(|record| passed(record)) {
+            return Ok(ProofRefusal::Flaky { role: red }.into());
+        }
+        if !missing.is_empty() {
+            return Err(missing);
+        }
+        let mut reds = vec![first];
+        for record in again.into_iter().flatten() {
+            if let Some(why) = self.no_result(record, base_fails) {
+                return Ok(could_not_run(red, why));
+            }
+            reds.push(record);
+        }
+        let candidate = match candidate {
+            Some(Asked::Passes(record)) => record,
+            Some(Asked::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
+            Some(Asked::Fails(_)) | None => return Ok(ProofRefusal::CandidateFails.into()),
+        };
+        if let Some(record) = judged {
+            if passed(record) {
+                return Ok(ProofRefusal::JudgeTurnsGreen { paths: judges }.into());
+            }
+            if let Some(why) = self.no_result(record, base_fails) {
+                return Ok(could_not_run(TreeRole::RedJudge, why));
+            }
+        }
+        if let Err(refusal) = heard {
+            return Ok(refusal.into());
+        }
+        let mut reservations = match kept {
+            Ok(reservations) => reservations,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        let red_kind = match self.red_kind(red, build) {
+            Ok(kind) => kind,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        let red_tests = match self.by_reports(red, &reds, (base, base_fails), candidate) {
+            Ok(tests) => tests,
+            Err(refusal) => return Ok(refusal.into()),
+        };
+        if red == TreeRole::Split {
+            reservations.insert(0, Reservation::SplitByAgent);
+        }
+        let strength = match (reservations.is_empty(), base_fails) {
+            (true, false) => Strength::Proven,
+            (true, true) => Strength::ProvenByReport,
+            (false, _) => Strength::Weaker,
+        };
+        if base_fails && strength == Strength::Weaker {
+            reservations.push(Reservation::BaseFails);
+        }
+        Ok(Decision { red_kind, red_tests, reservations, ..Decision::accepted(strength) })
+    }
+
+    /// Code alone mends a test that fails on the base each time, and breaks none.
+    fn mends(&self, or: ProofRefusal) -> Step<Decision> {
+        let first = self.first_of(&[TreeRole::Candidate, TreeRole::Base]);
+        if !first.is_empty() {
+            return Err(first);
+        }
+        let base = match self.asked(TreeRole::Base, 1)? {
+            Asked::Passes(_) => return Ok(or.into()),
+            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
+            Asked::Fails(record) => record,
+        };
+        let candidate = match self.asked(TreeRole::Candidate, 1)? {
+            Asked::Passes(record) | Asked::Fails(record) => record,
+            Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Candidate, why)),
+        };
+        if !self.runners.is_empty() && self.tests_may_change().is_none() {
+            // The judge as it was fails on such a base, whatever the change does.
+            let (paths, label) = (self.runners.clone(), self.inputs.permits.tests_label.clone());
+            return Ok(ProofRefusal::HidesFailures { paths, label }.into());
+        }
+        let failures: Vec<&RunRecord> = [1, 2, 3]
+            .into_iter()
+            .filter_map(|nth| self.run(TreeRole::Base, RunKind::Verify(nth)))
+            .filter(|record| !passed(record))
+            .collect();
+        let tests = self.by_reports(TreeRole::Base, &failures, (base, true), candidate);
+        Ok(match tests {
+            Err(refusal) => refusal.into(),
+            Ok(red_tests) => Decision { red_tests, ..Decision::accepted(Strength::ProvenByReport) },
+        })
+    }
+
+    /// Whether `verify` hears the tests of the change: it must fail with them made unreadable.
+    /// Fine where no file can be made so.
+    fn heard(
+        &self,
+        red: TreeRole,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Result<(), ProofRefusal> {
+        let role = TreeRole::Silenced;
+        let paths = self.trees().silenced(red);
+        if paths.is_empty() {
+            return Ok(());
+        }
+        match self.or_missing(role, RunKind::FIRST, missing) {
+            Some(record) if passed(record) => {
+                let paths = paths.into_iter().map(|(path, _, _)| path).collect();
+                Err(ProofRefusal::NotHeard { paths })
+            }
+            Some(record) => self.sandbox_held(role, record),
+            None => Ok(()),
         }
     }
 
-    /// `red` fails twice; if the base fails already, some test in the candidate's report must fail
-    /// both times and pass there.
-    fn red(&self, role: TreeRole, candidate: Option<&JunitReport>) -> Step {
-        let Some(first) = self.verified(role) else { return Self::missing(&[role]) };
-        match &first.result {
-            RunResult::Passed => return ProofRefusal::Vacuous { role }.into(),
-            RunResult::CouldNotRun { why } => return self.could_not_run(role, why),
-            RunResult::Failed { .. } => {}
+    /// Whether what was tested before still holds, judged as before; with what it costs the proof.
+    fn kept(
+        &self,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        let old = self.tests.iter().any(|test| test.fate != TestFate::Added);
+        if !old && self.runners.is_empty() {
+            return Ok(Vec::new());
         }
-        let again = self.run(role, RunKind::VerifyAgain);
-        let builds = self.inputs.policy.config().build.is_some();
-        let build = if builds { self.run(role, RunKind::Build) } else { None };
-        let mut wanted = Vec::new();
-        if again.is_none() {
-            wanted.push((role, RunKind::VerifyAgain));
-        }
-        if builds && build.is_none() {
-            wanted.push((role, RunKind::Build));
-        }
-        let Some(again) = again.filter(|_| wanted.is_empty()) else {
-            return Step::Run(wanted);
+        let asked = match self.asked(TreeRole::Kept, 1) {
+            Ok(asked) => asked,
+            Err(more) => {
+                missing.extend(more);
+                return Ok(Vec::new());
+            }
         };
-        match &again.result {
-            RunResult::Passed => return ProofRefusal::Flaky { role }.into(),
-            RunResult::CouldNotRun { why } => return self.could_not_run(role, why),
-            RunResult::Failed { .. } => {}
+        let removed = self.removed_tests();
+        let must_hold = self.inputs.policy.config().existing_tests == ExistingTests::MustHold;
+        if let Asked::Passes(_) = asked {
+            return match (removed.is_empty(), self.tests_may_change()) {
+                (true, _) => Ok(Vec::new()),
+                (false, None) if must_hold => Err(ProofRefusal::DeletedTests { paths: removed }),
+                (false, _) => Ok(vec![Reservation::RemovesTests { paths: removed }]),
+            };
         }
-        let red_tests = match candidate {
-            None => Vec::new(),
-            Some(candidate) => match red_tests(role, first, again, candidate) {
-                Ok(tests) => tests,
-                Err(refusal) => return refusal.into(),
-            },
-        };
-        let red_kind = build.and_then(|build| match &build.result {
+        if let Asked::CouldNotRun(why @ CouldNotRun::Sandbox { .. }) = asked {
+            let (role, why) = (TreeRole::Kept, why.clone());
+            return Err(ProofRefusal::CouldNotRun { role, why });
+        }
+        let mut hiding = self.runners.clone();
+        hiding.extend(removed);
+        hiding.extend(self.unheard_moves(missing)?);
+        if !hiding.is_empty() {
+            return match self.tests_may_change() {
+                Some(by) => Ok(vec![Reservation::HidingAllowed { paths: hiding, by }]),
+                None => {
+                    let label = self.inputs.permits.tests_label.clone();
+                    Err(ProofRefusal::HidesFailures { paths: hiding, label })
+                }
+            };
+        }
+        let edited = |test: &&TestChange<'_>| test.fate != TestFate::Added;
+        let paths = self.tests.iter().filter(edited).map(|t| t.change.path.clone()).collect();
+        if must_hold {
+            Err(ProofRefusal::ChangesTests { paths })
+        } else {
+            Ok(vec![Reservation::ChangesTests { paths }])
+        }
+    }
+
+    /// Tests that were moved to where `verify` does not hear them.
+    fn unheard_moves(
+        &self,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Result<Vec<TreePath>, ProofRefusal> {
+        let moved: Vec<TreePath> = self
+            .tests
+            .iter()
+            .filter(|test| test.moved_to.is_some())
+            .map(|test| test.change.path.clone())
+            .collect();
+        if moved.is_empty() {
+            return Ok(moved);
+        }
+        let role = TreeRole::MovedSilenced;
+        match self.or_missing(role, RunKind::FIRST, missing) {
+            Some(record) if passed(record) => Ok(moved),
+            Some(record) => self.sandbox_held(role, record).map(|()| Vec::new()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn removed_tests(&self) -> Vec<TreePath> {
+        let removes = self.tests.iter().filter(|test| test.fate.removes());
+        removes.map(|test| test.change.path.clone()).collect()
+    }
+
+    /// Who allowed that tests are removed: a person by a label, or the configuration.
+    fn tests_may_change(&self) -> Option<Option<Permitted>> {
+        let by = self.inputs.permits.tests_may_change.clone();
+        let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;
+        allowed.then_some(by)
+    }
+
+    /// The judge files that the whole change touches beside its code.
+    fn judges(&self) -> Vec<TreePath> {
+        let changes = self.inputs.policy.of_class(self.inputs.diff, PathClass::Judge);
+        changes.map(|change| change.path.clone()).collect()
+    }
+
+    fn red_kind(
+        &self,
+        role: TreeRole,
+        build: Option<&RunRecord>,
+    ) -> Result<Option<RedKind>, ProofRefusal> {
+        let kind = build.and_then(|build| match &build.result {
             RunResult::Passed => Some(RedKind::Assertion),
             RunResult::Failed { .. } => Some(RedKind::DoesNotBuild),
             RunResult::CouldNotRun { .. } => None,
         });
-        match (self.inputs.policy.config().red, red_kind) {
-            (RedMeans::Any, _) | (RedMeans::Assertion, Some(RedKind::Assertion)) => {}
+        match (self.inputs.policy.config().red, kind) {
+            (RedMeans::Any, _) | (RedMeans::Assertion, Some(RedKind::Assertion)) => Ok(kind),
             (RedMeans::Assertion, Some(RedKind::DoesNotBuild)) => {
-                return ProofRefusal::DoesNotBuild { role }.into();
+                Err(ProofRefusal::DoesNotBuild { role })
             }
-            (RedMeans::Assertion, None) => {
-                return match build.map(|build| &build.result) {
-                    Some(RunResult::CouldNotRun { why }) => self.could_not_run(role, why),
-                    // Unreachable by the policy's check; still never a proof.
-                    Some(RunResult::Passed | RunResult::Failed { .. }) | None => {
-                        ProofRefusal::DoesNotBuild { role }.into()
-                    }
-                };
-            }
+            (RedMeans::Assertion, None) => match build.map(|build| &build.result) {
+                Some(RunResult::CouldNotRun { why }) => {
+                    Err(ProofRefusal::CouldNotRun { role, why: why.clone() })
+                }
+                // Unreachable by the policy's check; still never a proof.
+                Some(RunResult::Passed | RunResult::Failed { .. }) | None => {
+                    Err(ProofRefusal::DoesNotBuild { role })
+                }
+            },
         }
-        let strength = match (role, candidate) {
-            (TreeRole::Split, _) => Strength::WeakerSplitByAgent,
-            (TreeRole::Red | TreeRole::Base | TreeRole::Candidate, None) => Strength::Proven,
-            (TreeRole::Red | TreeRole::Base | TreeRole::Candidate, Some(_)) => {
-                Strength::ProvenByReport
-            }
-        };
-        let outcome = ProofOutcome::Accepted(strength);
-        Step::Decided(Decision { outcome, red_kind, red_tests })
     }
 
-    /// The reports of a base and a candidate, if the base fails.
+    /// The tests that fail each time without the change and pass with it, if there are reports;
+    /// that nothing passes on the base alone is part of it.
+    fn by_reports(
+        &self,
+        red: TreeRole,
+        reds: &[&RunRecord],
+        (base, base_fails): (&RunRecord, bool),
+        candidate: &RunRecord,
+    ) -> Result<Vec<String>, ProofRefusal> {
+        if self.inputs.policy.config().junit.is_none() {
+            return if base_fails { Err(ProofRefusal::BaseFails) } else { Ok(Vec::new()) };
+        }
+        let (base, candidate) = self.reports(base, candidate)?;
+        self.breaks_nothing(base, candidate)?;
+        let reports: Option<Vec<&JunitReport>> =
+            reds.iter().map(|record| record.report.as_ref()).collect();
+        let passes = |test: &str| candidate.outcome(test) == Some(TestOutcome::Passed);
+        let Some((first, rest)) = reports.as_ref().and_then(|all| all.split_first()) else {
+            // Tests that do not build leave no report; on a base that passes the exit code tells.
+            return if base_fails {
+                Err(ProofRefusal::NoReport { role: red })
+            } else {
+                let new = candidate.with(TestOutcome::Passed);
+                Ok(new.filter(|test| base.outcome(test).is_none()).map(str::to_owned).collect())
+            };
+        };
+        let each = |test: &str| {
+            rest.iter().all(|report| report.outcome(test) == Some(TestOutcome::Failed))
+        };
+        let failed = first.with(TestOutcome::Failed);
+        let tests: Vec<String> =
+            failed.filter(|test| each(test) && passes(test)).map(str::to_owned).collect();
+        if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
+    }
+
+    /// The reports of base and candidate.
     fn reports<'r>(
         &self,
         base: &'r RunRecord,
@@ -256,9 +638,13 @@ impl Proof<'_> {
         Ok((base, candidate))
     }
 
-    /// What passes on the base but not with the candidate.
-    fn broken(&self, base: &JunitReport, candidate: &JunitReport) -> Option<ProofRefusal> {
-        let lost_is_fine = self.inputs.policy.config().allow_deleted_tests;
+    /// Whether everything that passes on the base passes with the candidate.
+    fn breaks_nothing(
+        &self,
+        base: &JunitReport,
+        candidate: &JunitReport,
+    ) -> Result<(), ProofRefusal> {
+        let lost_is_fine = self.tests_may_change().is_some();
         let tests: Vec<String> = base
             .with(TestOutcome::Passed)
             .filter(|test| match candidate.outcome(test) {
@@ -269,113 +655,192 @@ impl Proof<'_> {
             })
             .map(ToOwned::to_owned)
             .collect();
-        (!tests.is_empty()).then_some(ProofRefusal::Breaks { tests })
+        if tests.is_empty() { Ok(()) } else { Err(ProofRefusal::Breaks { tests }) }
     }
 
-    fn could_not_run(&self, role: TreeRole, why: &super::CouldNotRun) -> Step {
-        let _ = self;
-        ProofRefusal::CouldNotRun { role, why: why.clone() }.into()
+    /// What keeps a failing tree from being red: it gave no result. Where the same command passes
+    /// on the base, a crash, a hang or a missing function is as red as any failure.
+    fn no_result<'r>(&self, record: &'r RunRecord, base_fails: bool) -> Option<&'r CouldNotRun> {
+        match &record.result {
+            RunResult::CouldNotRun { why: why @ CouldNotRun::Sandbox { .. } } => Some(why),
+            RunResult::CouldNotRun { why } => base_fails.then_some(why),
+            RunResult::Passed | RunResult::Failed { .. } => None,
+        }
     }
 
-    fn missing(roles: &[TreeRole]) -> Step {
-        Step::Run(roles.iter().map(|role| (*role, RunKind::Verify)).collect())
+    fn sandbox_held(&self, role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
+        match self.no_result(record, false) {
+            Some(why) => Err(ProofRefusal::CouldNotRun { role, why: why.clone() }),
+            None => Ok(()),
+        }
     }
 
-    /// The first of `roles` without a result.
-    fn first_missing(&self, roles: &[TreeRole]) -> Step {
-        let absent: Vec<TreeRole> =
-            roles.iter().copied().filter(|role| self.verified(*role).is_none()).collect();
-        Self::missing(&absent)
+    /// How often the change must fail without its code and pass with it.
+    fn repeats(&self) -> u32 {
+        let quick = || {
+            let first = self.run(TreeRole::Candidate, RunKind::FIRST);
+            first.is_some_and(|record| record.millis <= QUICK)
+        };
+        let by_time = || if quick() { REPEATS.1 } else { REPEATS.0 };
+        self.inputs.policy.config().repeats.unwrap_or_else(by_time)
     }
 
-    fn verified(&self, role: TreeRole) -> Option<&RunRecord> {
-        self.run(role, RunKind::Verify)
+    /// What the runs of `role` come to if it must pass `times` times.
+    ///
+    /// One failure decides nothing: the tree is asked again, and the third answer decides. Failing
+    /// twice it fails, whatever else it does.
+    fn asked(&self, role: TreeRole, times: u32) -> Step<Asked<'_>> {
+        let Some(first) = self.run(role, RunKind::FIRST) else {
+            return Err(vec![(role, RunKind::FIRST)]);
+        };
+        if !passed(first) && self.run(role, RunKind::Verify(2)).is_none() {
+            if let RunResult::CouldNotRun { why: why @ CouldNotRun::Sandbox { .. } } = &first.result
+            {
+                return Ok(Asked::CouldNotRun(why));
+            }
+            return Err(vec![(role, RunKind::Verify(2))]);
+        }
+        let known = |nth| self.run(role, RunKind::Verify(nth));
+        let failures: Vec<&RunRecord> =
+            (1..=times.max(2) + 1).filter_map(known).filter(|record| !passed(record)).collect();
+        let asks = if failures.is_empty() { times } else { times.max(2) + 1 };
+        if failures.len() < 2 {
+            let missing: Vec<_> = (1..=asks)
+                .filter(|nth| known(*nth).is_none())
+                .map(|nth| (role, RunKind::Verify(nth)))
+                .collect();
+            return if missing.is_empty() {
+                let record = (1..=asks).filter_map(known).find(|record| passed(record));
+                Ok(record.map_or(Asked::Fails(first), Asked::Passes))
+            } else {
+                Err(missing)
+            };
+        }
+        let fails = |record: &&&RunRecord| matches!(record.result, RunResult::Failed { .. });
+        let decisive = failures.iter().find(fails);
+        Ok(match (decisive, failures.first().map(|record| &record.result)) {
+            (Some(record), _) => Asked::Fails(record),
+            (None, Some(RunResult::CouldNotRun { why })) => Asked::CouldNotRun(why),
+            (None, _) => Asked::Fails(first),
+        })
     }
 
-    fn run(&self, role: TreeRole, kind: RunKind) -> Option<&RunRecord> {
-        let tree = self.results.trees.get(&role)?;
-        self.results.runs.get(&self.wanted(role, kind).key(tree.clone()))
+    /// [`Proof::asked`]; none if runs are missing, which are added.
+    fn later(
+        &self,
+        role: TreeRole,
+        times: u32,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Option<Asked<'_>> {
+        self.asked(role, times).map_err(|more| missing.extend(more)).ok()
     }
 
-    fn wanted(&self, role: TreeRole, kind: RunKind) -> Wanted {
+    fn or_missing(
+        &self,
+        role: TreeRole,
+        kind: RunKind,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Option<&RunRecord> {
+        let record = self.run(role, kind);
+        if record.is_none() {
+            missing.push((role, kind));
+        }
+        record
+    }
+
+    /// Which of `roles` were not run at all.
+    fn first_of(&self, roles: &[TreeRole]) -> Vec<(TreeRole, RunKind)> {
+        let first = |role: &TreeRole| (*role, RunKind::FIRST);
+        let absent = |role: &&TreeRole| self.run(**role, RunKind::FIRST).is_none();
+        roles.iter().filter(absent).map(first).collect()
+    }
+
+    fn run(&self, role: TreeRole, kind: RunKind) -> Option<&'a RunRecord> {
+        let tree = self.results.trees.get(&role)?.clone();
+        let command = self.command(kind).1;
+        self.results.runs.get(&ResultKey { kind, tree, command })
+    }
+
+    fn command(&self, kind: RunKind) -> (Vec<String>, Digest) {
         let policy = self.inputs.policy;
         let argv = match kind {
-            RunKind::Verify | RunKind::VerifyAgain => self.verify.to_vec(),
+            RunKind::Verify(_) => self.verify.to_vec(),
             RunKind::Build => policy.config().build.clone().unwrap_or_default(),
         };
         let command = policy.digest(&argv, self.inputs.conditions);
-        Wanted { role, kind, recipe: self.recipe(role), argv, command }
+        (argv, command)
     }
 
-    fn recipe(&self, role: TreeRole) -> TreeRecipe {
-        let class = |path: &TreePath| self.inputs.policy.class(path);
-        let diff = self.inputs.diff;
-        match role {
-            TreeRole::Base => TreeRecipe::plain(StartTree::Base),
-            TreeRole::Red => TreeRecipe::taking(StartTree::Base, Side::New, diff, |path| {
-                class(path) == PathClass::Test
-            }),
-            TreeRole::Split => self.inputs.first.map_or_else(
-                || TreeRecipe::plain(StartTree::Base),
-                |first| {
-                    TreeRecipe::taking(StartTree::Base, Side::New, first, |path| {
-                        class(path) != PathClass::Protected
-                    })
-                },
-            ),
-            TreeRole::Candidate => {
-                TreeRecipe::taking(StartTree::Candidate, Side::Old, diff, |path| {
-                    class(path) == PathClass::Protected
-                })
+    fn wanted(&self, role: TreeRole, kind: RunKind) -> Wanted {
+        let (argv, command) = self.command(kind);
+        Wanted { role, kind, recipe: self.trees().recipe(role, self.red()), argv, command }
+    }
+
+    fn trees(&self) -> Trees<'_> {
+        Trees { inputs: self.inputs, tests: &self.tests, runners: &self.runners }
+    }
+
+    /// Which tree must be red: that of the change's test files, unless it has none, or they pass
+    /// without it.
+    fn red(&self) -> TreeRole {
+        let tests = self.inputs.policy.of_class(self.inputs.diff, PathClass::Test).next();
+        let vacuous = self.run(TreeRole::Red, RunKind::FIRST).is_some_and(passed);
+        if (tests.is_none() || vacuous) && self.inputs.first.is_some() {
+            TreeRole::Split
+        } else {
+            TreeRole::Red
+        }
+    }
+
+    /// Refuses what is accepted, but weaker than the policy wants.
+    fn strong_enough(&self, decision: Decision) -> Decision {
+        match (self.inputs.policy.config().least, &decision.outcome) {
+            (Least::Proven, ProofOutcome::Accepted(Strength::Weaker)) => {
+                let why = decision.reservations.iter().map(ToString::to_string).collect();
+                let refused = Decision::from(ProofRefusal::TooWeak { why });
+                Decision { reservations: decision.reservations, ..refused }
             }
+            (Least::Proven | Least::Weaker, _) => decision,
         }
     }
 
     fn report(&self, decision: Decision) -> ProofReport {
-        let roles = [TreeRole::Base, TreeRole::Red, TreeRole::Split, TreeRole::Candidate];
-        let kinds = [RunKind::Verify, RunKind::VerifyAgain, RunKind::Build];
-        let mut runs = Vec::new();
-        for (role, kind) in roles.into_iter().flat_map(|role| kinds.map(|kind| (role, kind))) {
-            if let (Some(tree), Some(record)) =
-                (self.results.trees.get(&role), self.run(role, kind))
-            {
-                runs.push(RunReport {
+        let runs = TreeRole::ALL.into_iter().flat_map(|role| {
+            let nths = (1..=self.repeats().max(2) + 1).map(RunKind::Verify);
+            nths.chain([RunKind::Build]).filter_map(move |kind| {
+                let tree = self.results.trees.get(&role)?;
+                let record = self.run(role, kind)?;
+                Some(RunReport {
                     role,
                     kind,
                     tree: tree.clone(),
-                    argv: self.wanted(role, kind).argv,
+                    argv: self.command(kind).0,
                     result: record.result.clone(),
                     tail: record.tail.clone(),
-                });
-            }
-        }
+                    millis: record.millis,
+                })
+            })
+        });
         ProofReport {
             outcome: decision.outcome,
             red_kind: decision.red_kind,
             red_tests: decision.red_tests,
-            runs,
-            deleted_tests: report::deleted_tests(self.inputs),
-            removed_test_lines: report::removed_test_lines(self.inputs),
+            reservations: decision.reservations,
+            no_red: decision.no_red,
+            runs: runs.collect(),
+            paths: report::paths(self.inputs, &self.tests),
+            removed_test_lines: report::removed_test_lines(&self.tests, self.inputs.blobs),
         }
     }
 }
 
-/// The tests that fail both times without the change and pass with it.
-fn red_tests(
-    role: TreeRole,
-    first: &RunRecord,
-    again: &RunRecord,
-    candidate: &JunitReport,
-) -> Result<Vec<String>, ProofRefusal> {
-    let (Some(first), Some(again)) = (&first.report, &again.report) else {
-        return Err(ProofRefusal::NoReport { role });
-    };
-    let again: BTreeSet<&str> = again.with(TestOutcome::Failed).collect();
-    let tests: Vec<String> = first
-        .with(TestOutcome::Failed)
-        .filter(|test| again.contains(test))
-        .filter(|test| candidate.outcome(test) == Some(TestOutcome::Passed))
-        .map(ToOwned::to_owned)
-        .collect();
-    if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
+fn could_not_run(role: TreeRole, why: &CouldNotRun) -> Decision {
+    ProofRefusal::CouldNotRun { role, why: why.clone() }.into()
+}
+
+fn passed(record: &RunRecord) -> bool {
+    match record.result {
+        RunResult::Passed => true,
+        RunResult::Failed { .. } | RunResult::CouldNotRun { .. } => false,
+    }
 }

@@ -1,11 +1,5 @@
-//! What counts as a test, as exempt, as protected, and what is run to judge a change.
-//!
-//! [`ProofPolicyConfig`] is what people write, [`ProofPolicy`] the compiled form. A `protected`
-//! pattern that matches a folder protects its contents; `tests` and `exempt` match files only,
-//! because matching more there would weaken the proof. A word of a command protects the file at
-//! that path and nothing below it: `npm test` beside a folder `test/` says nothing about the tests.
+//! How a repo's changes must be proved: the settings that people write, and their compiled form.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -13,10 +7,11 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{Error as _, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::classes::{Classes, PathClass};
 use super::result::Conditions;
 use crate::change::{Change, Diff, TreePath};
 use crate::digest::Digest;
-use crate::globs::{GlobError, Globs};
+use crate::globs::GlobError;
 
 /// How a change must be proved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -26,54 +21,158 @@ pub struct ProofPolicyConfig {
     pub tests: Vec<String>,
     /// Patterns of the paths that need no test.
     pub exempt: Vec<String>,
-    /// Patterns of the paths that judge a change: they always come from the base.
+    /// Patterns of the operator's own rules: they always come from the base.
     pub protected: Vec<String>,
+    /// Patterns of the files that decide what `verify` does: make files, runners' settings,
+    /// manifests.
+    pub judge: Vec<String>,
     /// A command (argv) that only builds the tests, to distinguish "does not build" from
     /// "assertion".
     pub build: Option<Vec<String>>,
-    /// Path of the `JUnit` report that `verify` writes; needed to prove on a base that fails.
+    /// Path of the `JUnit` report that `verify` writes: results are compared by test, and a change
+    /// can be proved on a base that fails.
     pub junit: Option<String>,
     /// What a failing test must look like without the change.
     pub red: RedMeans,
     /// When a change must be seen to fail without its code.
     pub require_red_proof: RequireRedProof,
+    /// Whether a change of exempt files alone may land without a trusted person's word.
+    pub exempt_closes: bool,
+    /// What to do about a change after which existing tests no longer pass as they were.
+    pub existing_tests: ExistingTests,
+    /// The weakest proof that may land.
+    pub least: Least,
+    /// How often the change must fail without its code and pass with it; none asks twice, and six
+    /// times where `verify` takes less than a second.
+    pub repeats: Option<u32>,
+    /// Whether a tree that is judged has a `.git` with history and tags, for tools that ask `git
+    /// describe`.
+    pub git: bool,
     /// Whether a change may touch protected paths.
     pub allow_protected: bool,
-    /// Whether a change may delete test files.
+    /// Whether a change may remove, empty or skip tests that others wrote.
     pub allow_deleted_tests: bool,
 }
+
+/// Patterns of tests.
+const TESTS: &[&str] = &[
+    "**/{test,tests,__tests__,spec,testdata,fixtures,__snapshots__}/**",
+    "**/test_*",
+    "**/*_{test,tests,spec}.*",
+    "**/*.{test,spec}.*",
+    "**/*{Test,Tests,IT}.{java,kt,cs}",
+];
+
+/// Patterns of paths that need no test.
+const EXEMPT: &[&str] = &["**/*.md", "docs/**", "**/*.tf"];
+
+/// Patterns of the operator's own rules: what a CI runs, and what agents are told.
+const PROTECTED: &[&str] = &[
+    ".afk/**",
+    ".circleci/**",
+    ".claude/**",
+    ".forgejo/**",
+    ".gitea/**",
+    ".github/**",
+    ".gitlab-ci.yml",
+    ".gitmodules",
+    ".mcp.json",
+    ".woodpecker*",
+    "**/.gitattributes",
+    "**/{AGENTS,CLAUDE,GEMINI}.md",
+    "CODEOWNERS",
+    "Jenkinsfile",
+    "azure-pipelines.yml",
+];
+
+/// Patterns of what decides what `verify` does.
+const JUDGE: &[&str] = &[
+    // make, just, task
+    "**/{makefile,Makefile,GNUmakefile,BSDmakefile}",
+    "**/*.mk",
+    "**/{justfile,Justfile,.justfile}",
+    "**/{Taskfile,taskfile}*.{yml,yaml}",
+    // JavaScript
+    "**/{package.json,package-lock.json,npm-shrinkwrap.json,yarn.lock,pnpm-lock.yaml,pnpm-workspace.yaml,bun.lock,bun.lockb,bunfig.toml,deno.json,deno.jsonc}",
+    "**/{.npmrc,.yarnrc,.yarnrc.yml}",
+    "**/tsconfig*.json",
+    "**/*.config.{js,cjs,mjs,ts,cts,mts}",
+    "**/.{mocharc,babelrc,jestrc,nycrc,c8rc,taprc,swcrc}*",
+    // Rust
+    "**/{Cargo.toml,Cargo.lock,build.rs}",
+    "**/.cargo/**",
+    "**/rust-toolchain*",
+    "**/.config/nextest.toml",
+    // Python
+    "**/{pyproject.toml,setup.py,setup.cfg,pytest.ini,.pytest.ini,tox.ini,noxfile.py,conftest.py,sitecustomize.py,usercustomize.py,.coveragerc,Pipfile,Pipfile.lock,poetry.lock,uv.lock,pdm.lock}",
+    "**/requirements*.txt",
+    // Go
+    "**/{go.mod,go.sum,go.work,go.work.sum}",
+    // the JVM
+    "**/{build.gradle,build.gradle.kts,settings.gradle,settings.gradle.kts,gradle.properties,gradlew,gradle.lockfile,pom.xml,mvnw}",
+    "**/{gradle/wrapper,.mvn}/**",
+    // C and C++, Bazel
+    "**/{CMakeLists.txt,CMakePresets.json,CTestTestfile.cmake,meson.build,meson_options.txt,meson.options}",
+    "**/*.cmake",
+    "**/{BUILD,BUILD.bazel,WORKSPACE,WORKSPACE.bazel,MODULE.bazel,.bazelrc}",
+    "**/*.bzl",
+    // Ruby, PHP, Elixir
+    "**/{Rakefile,rakefile,Gemfile,Gemfile.lock,.rspec,.simplecov}",
+    "**/*.rake",
+    "**/phpunit*.xml*",
+    "**/{composer.json,composer.lock}",
+    "**/{mix.exs,mix.lock}",
+    // .NET
+    "**/*.runsettings",
+    "**/Directory.Build.{props,targets}",
+    // the environment
+    "**/.env*",
+    "**/.envrc",
+];
 
 impl Default for ProofPolicyConfig {
     fn default() -> Self {
         let list = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect();
         Self {
-            tests: list(&[
-                "**/{test,tests,__tests__,spec,testdata,fixtures,__snapshots__}/**",
-                "**/test_*",
-                "**/*_{test,tests,spec}.*",
-                "**/*.{test,spec}.*",
-                "**/*{Test,Tests,IT}.{java,kt,cs}",
-                "**/conftest.py",
-            ]),
-            exempt: list(&["**/*.md", "docs/**", "**/*.tf"]),
-            protected: list(&[
-                ".github/**",
-                ".forgejo/**",
-                ".gitea/**",
-                ".woodpecker*",
-                ".gitlab-ci.yml",
-                ".afk/**",
-                ".gitmodules",
-                ".gitattributes",
-            ]),
+            tests: list(TESTS),
+            exempt: list(EXEMPT),
+            protected: list(PROTECTED),
+            judge: list(JUDGE),
             build: None,
             junit: None,
             red: RedMeans::default(),
             require_red_proof: RequireRedProof::default(),
+            exempt_closes: false,
+            existing_tests: ExistingTests::default(),
+            least: Least::default(),
+            repeats: None,
+            git: false,
             allow_protected: false,
             allow_deleted_tests: false,
         }
     }
+}
+
+/// What to do about a change after which existing tests no longer pass as they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExistingTests {
+    /// Lines of tests may change: the proof is weaker. Removed and skipped tests are refused.
+    #[default]
+    MayChange,
+    /// Refuse it.
+    MustHold,
+}
+
+/// The weakest proof that may land.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Least {
+    /// Also a weaker one.
+    #[default]
+    Weaker,
+    /// One without a reservation.
+    Proven,
 }
 
 /// Which failures without the change count as red.
@@ -166,6 +265,9 @@ pub enum ProofPolicyError {
     /// `build` is present but empty.
     #[error("build is an empty command: name a program, or omit it")]
     EmptyBuild,
+    /// `repeats` proves nothing, or more than anybody waits for.
+    #[error("repeats = {0} is not between 2 and 20")]
+    Repeats(u32),
     /// A proof is required, but there is no command to run.
     #[error("require_red_proof = \"always\" needs a verify command, and verify is \"none\"")]
     NoVerify,
@@ -176,24 +278,7 @@ pub enum ProofPolicyError {
 pub struct ProofPolicy {
     config: ProofPolicyConfig,
     verify: Verify,
-    tests: Globs,
-    exempt: Globs,
-    protected: Globs,
-    named: BTreeSet<TreePath>,
-}
-
-/// What a path means to the proof.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PathClass {
-    /// It judges changes; in every proof run it comes from the base.
-    Protected,
-    /// It is a test.
-    Test,
-    /// It is neither, and needs no test.
-    Exempt,
-    /// It is code.
-    Code,
+    classes: Classes,
 }
 
 impl ProofPolicyConfig {
@@ -205,6 +290,9 @@ impl ProofPolicyConfig {
                 return Err(ProofPolicyError::EmptyBuild);
             }
             (None, RedMeans::Any) | (Some(_), RedMeans::Any | RedMeans::Assertion) => {}
+        }
+        if let Some(times) = self.repeats.filter(|times| !(2..=20).contains(times)) {
+            return Err(ProofPolicyError::Repeats(times));
         }
         if *verify == Verify::None && self.require_red_proof == RequireRedProof::Always {
             return Err(ProofPolicyError::NoVerify);
@@ -222,19 +310,11 @@ impl ProofPolicy {
         stages: impl IntoIterator<Item = &'a [String]>,
     ) -> Result<Self, ProofPolicyError> {
         config.check(&verify)?;
-        let mut named = match &verify {
-            Verify::None => BTreeSet::new(),
-            Verify::Command(argv) => files_named_in(argv),
+        let command = match &verify {
+            Verify::None => &[][..],
+            Verify::Command(argv) => argv,
         };
-        named.extend(stages.into_iter().flat_map(files_named_in));
-        Ok(Self {
-            named,
-            tests: Globs::compile("proof.tests", &config.tests)?,
-            exempt: Globs::compile("proof.exempt", &config.exempt)?,
-            protected: Globs::compile("proof.protected", &config.protected)?,
-            config,
-            verify,
-        })
+        Ok(Self { classes: Classes::compile(&config, command, stages)?, config, verify })
     }
 
     /// The settings that this was compiled from.
@@ -247,22 +327,24 @@ impl ProofPolicy {
         &self.verify
     }
 
-    /// The class of `path`. Protected wins over test, and test over exempt.
+    /// The class of `path`.
     pub fn class(&self, path: &TreePath) -> PathClass {
-        if self.is_protected(path) {
-            PathClass::Protected
-        } else if self.tests.matches(path) {
-            PathClass::Test
-        } else if self.exempt.matches(path) {
-            PathClass::Exempt
-        } else {
-            PathClass::Code
-        }
+        self.classes.class(path)
     }
 
-    /// Whether `path` judges changes.
+    /// Whether `path` is one of the operator's own rules, or named by a command.
     pub fn is_protected(&self, path: &TreePath) -> bool {
-        self.named.contains(path) || self.protected.covers(path)
+        self.classes.is_protected(path)
+    }
+
+    /// The files that `verify` or a stage may name.
+    pub fn named(&self) -> impl Iterator<Item = &TreePath> {
+        self.classes.named()
+    }
+
+    /// Protects `path`, too, to which a named file is a link.
+    pub fn name(&mut self, path: TreePath) {
+        self.classes.name(path);
     }
 
     /// The changes of `diff` at paths of one class.
@@ -283,104 +365,9 @@ impl ProofPolicy {
     }
 }
 
-/// The files that a command may name, also inside `sh -c` scripts and `--key=file`.
-///
-/// A word that is not a file of the tree (a program, a verb, a folder) matches nothing.
-fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
-    let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
-    argv.iter().flat_map(|arg| arg.split(cut)).filter_map(file_named_by).collect()
-}
-
-/// The path in the tree that a word spells, if it may be a file's.
-fn file_named_by(word: &str) -> Option<TreePath> {
-    if word.starts_with(['/', '-']) || word.ends_with('/') {
-        return None;
-    }
-    let mut parts = Vec::new();
-    for part in word.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()?),
-            part => parts.push(part),
-        }
-    }
-    TreePath::new(parts.join("/").as_bytes())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn argv(words: &[&str]) -> Vec<String> {
-        words.iter().map(|word| (*word).to_owned()).collect()
-    }
-
-    fn policy(verify: &[&str]) -> ProofPolicy {
-        ProofPolicy::compile(ProofPolicyConfig::default(), Verify::Command(argv(verify)), [])
-            .unwrap()
-    }
-
-    #[test]
-    fn a_word_of_a_command_protects_a_file_and_no_folder() {
-        let check = |words: &[&str], path: &str, expected: bool| {
-            let (config, command) = (ProofPolicyConfig::default, argv(words));
-            let path = TreePath::new(path.as_bytes()).unwrap();
-            let verify = Verify::Command(command.clone());
-            let by_verify = ProofPolicy::compile(config(), verify, []).unwrap();
-            assert_eq!(by_verify.is_protected(&path), expected, "verify {words:?}: {path}");
-            let by_stage = ProofPolicy::compile(config(), Verify::None, [&command[..]]).unwrap();
-            assert_eq!(by_stage.is_protected(&path), expected, "stage {words:?}: {path}");
-        };
-        check(&["npm", "test"], "test/double.test.js", false);
-        check(&["npm", "test"], "npm/index.js", false);
-        check(&["npm", "test"], "test", true);
-        check(&["sh", "ci/run.sh"], "ci/run.sh", true);
-        check(&["sh", "./ci//run.sh"], "ci/run.sh", true);
-        check(&["sh", "ci/../tools/./run.sh"], "tools/run.sh", true);
-        check(&["sh", "../run.sh"], "run.sh", false);
-        check(&["sh", "/run.sh"], "run.sh", false);
-        check(&["pytest", "tests/", "tests"], "tests/a.py", false);
-        check(&["sh", "-c", "cd x && ./check.sh --rc=tools/py.ini"], "check.sh", true);
-        check(&["sh", "-c", "cd x && ./check.sh --rc=tools/py.ini"], "tools/py.ini", true);
-        check(&["ls", "src/*.rs", "."], "src/main.rs", false);
-    }
-
-    #[test]
-    fn paths_are_classed_by_the_defaults() {
-        use PathClass::{Code, Exempt, Protected, Test};
-        let policy = policy(&["sh", "-c", "./ci/check.sh && pytest --cfg=tools/py.ini tests/unit"]);
-        for (path, expected) in [
-            ("tests/a.rs", Test),
-            ("crates/x/tests/deep/a.rs", Test),
-            ("src/__tests__/a.ts", Test),
-            ("pkg/a_test.go", Test),
-            ("test_a.py", Test),
-            ("src/a.spec.ts", Test),
-            ("src/main/FooTest.java", Test),
-            ("src/FooIT.kt", Test),
-            ("conftest.py", Test),
-            ("tests/notes.md", Test),
-            ("README.md", Exempt),
-            ("docs/a/b.rs", Exempt),
-            ("infra/main.tf", Exempt),
-            ("src/testing.rs", Code),
-            ("src/latest.rs", Code),
-            ("test_support/lib.rs", Code),
-            ("src/contest.java", Code),
-            (".github/workflows/a.yml", Protected),
-            (".woodpecker.yml", Protected),
-            (".woodpecker/tests/a.yml", Protected),
-            (".gitattributes", Protected),
-            (".afk/WORKFLOW.md", Protected),
-            ("ci/check.sh", Protected),
-            ("tools/py.ini", Protected),
-            ("tests/unit/a.py", Test),
-            ("sub/.gitattributes", Code),
-        ] {
-            let path = TreePath::new(path.as_bytes()).unwrap();
-            assert_eq!(policy.class(&path), expected, "{path}");
-        }
-    }
 
     #[test]
     fn settings_that_cannot_work_are_refused() {
@@ -393,6 +380,10 @@ mod tests {
         assert_eq!(check(assertion, cargo()), ProofPolicyError::NoBuild);
         let empty = ProofPolicyConfig { build: Some(vec![]), ..default() };
         assert_eq!(check(empty, cargo()), ProofPolicyError::EmptyBuild);
+        for times in [0, 1, 21] {
+            let repeats = ProofPolicyConfig { repeats: Some(times), ..default() };
+            assert_eq!(check(repeats, cargo()), ProofPolicyError::Repeats(times));
+        }
         let always = RequireRedProof::Always;
         let always = ProofPolicyConfig { require_red_proof: always, ..default() };
         assert_eq!(check(always, Verify::None), ProofPolicyError::NoVerify);

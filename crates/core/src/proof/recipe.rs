@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Change, Diff, Entry, TreePath};
+use crate::change::{Change, Diff, Entry, Mode, TreePath};
 use crate::ids::Oid;
 
 /// The tree that a recipe starts from.
@@ -29,6 +29,8 @@ pub struct TreeRecipe {
     /// Entries to put; `None` removes. Removals come first, so that a file and a folder of the same
     /// name never collide.
     pub take: Vec<(TreePath, Option<Entry>)>,
+    /// Files to put whose content no object has yet, after the entries.
+    pub write: Vec<(TreePath, Mode, Vec<u8>)>,
 }
 
 /// Which side of a diff a recipe takes.
@@ -41,7 +43,7 @@ pub(super) enum Side {
 impl TreeRecipe {
     /// The start tree, unchanged.
     pub(super) fn plain(start: StartTree) -> Self {
-        Self { start, take: Vec::new() }
+        Self { start, take: Vec::new(), write: Vec::new() }
     }
 
     /// The start tree with one side's entries of the chosen changes.
@@ -73,7 +75,22 @@ impl TreeRecipe {
         take.sort_by(|(a, a_entry), (b, b_entry)| {
             (a_entry.is_some(), a).cmp(&(b_entry.is_some(), b))
         });
-        Self { start, take }
+        Self { start, take, write: Vec::new() }
+    }
+
+    /// Whether it makes the start tree itself.
+    pub fn is_plain(&self) -> bool {
+        self.take.is_empty() && self.write.is_empty()
+    }
+
+    /// Takes what `other` takes, too, at paths of its own.
+    pub(super) fn add(&mut self, other: Self) {
+        let known: BTreeSet<TreePath> = self.take.iter().map(|(path, _)| path.clone()).collect();
+        self.take.extend(other.take.into_iter().filter(|(path, _)| !known.contains(path)));
+        self.take.sort_by(|(a, a_entry), (b, b_entry)| {
+            (a_entry.is_some(), a).cmp(&(b_entry.is_some(), b))
+        });
+        self.write.extend(other.write);
     }
 
     /// The newer tree of `whole` without the changes in `ours`: every path that one of them changed

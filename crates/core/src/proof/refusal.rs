@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::permits::Permit;
 use super::report::list;
 use super::result::{CouldNotRun, RunKind, TreeRole};
 use super::split::SplitFault;
@@ -13,18 +14,25 @@ use crate::change::TreePath;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum ProofRefusal {
-    /// It touches files that judge it.
+    /// It touches the operator's own rules.
     Protected {
         /// Where.
         paths: Vec<TreePath>,
     },
-    /// It deletes test files.
+    /// It removes tests, and nothing else of it shows that they are not needed.
     DeletedTests {
         /// Which.
         paths: Vec<TreePath>,
     },
     /// It comes without a test.
     NoTest,
+    /// Nothing of it can be tested: only documents, or only what runs the tests.
+    NothingToTest {
+        /// What it changes.
+        what: Untestable,
+        /// The label with which a trusted person allows it.
+        label: String,
+    },
     /// Its tests are among its code, and its first commit cannot be used in their place.
     NotSplit {
         /// Why not.
@@ -50,6 +58,34 @@ pub enum ProofRefusal {
         /// On which tree.
         role: TreeRole,
     },
+    /// Without the change's code, but with its judge files, the tests pass.
+    JudgeTurnsGreen {
+        /// The judge files.
+        paths: Vec<TreePath>,
+    },
+    /// `verify` passes whatever is in the change's tests.
+    NotHeard {
+        /// The tests.
+        paths: Vec<TreePath>,
+    },
+    /// The tests of before, judged as before, fail with the change, which removed or skipped them,
+    /// or changed what runs them.
+    HidesFailures {
+        /// The tests and judge files with which it does that.
+        paths: Vec<TreePath>,
+        /// The label with which a trusted person allows it.
+        label: String,
+    },
+    /// The tests of before fail with the change, and the policy wants them to hold.
+    ChangesTests {
+        /// The tests whose lines it changes.
+        paths: Vec<TreePath>,
+    },
+    /// The proof is weaker than the policy wants.
+    TooWeak {
+        /// Why it is weak, a phrase each.
+        why: Vec<String>,
+    },
     /// A run gave no result. This is not the change's fault: drop the result and try again, or
     /// escalate.
     CouldNotRun {
@@ -59,18 +95,28 @@ pub enum ProofRefusal {
         #[serde(rename = "could_not_run")]
         why: CouldNotRun,
     },
-    /// The base fails already, and a run left no test report.
+    /// A run left no test report, which is needed to tell failures apart.
     NoReport {
         /// Of which tree.
         role: TreeRole,
     },
-    /// The base fails already, and no test fails without the change and passes with it.
+    /// By the reports, no test fails without the change and passes with it.
     NoRedTest,
     /// Tests that pass on the base do not pass with the change.
     Breaks {
         /// Which.
         tests: Vec<String>,
     },
+}
+
+/// What a change consists of that no test can fail for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Untestable {
+    /// Documents and other exempt files.
+    Exempt,
+    /// Make files, runners' settings, manifests.
+    Judge,
 }
 
 impl ProofRefusal {
@@ -84,6 +130,57 @@ impl ProofRefusal {
         self.fault_of() == Fault::Base
     }
 
+    /// What a trusted person can allow, so that the change may land as it is.
+    pub fn permit(&self) -> Option<Permit> {
+        match self {
+            Self::NoTest | Self::NothingToTest { .. } | Self::NotSplit { .. } => {
+                Some(Permit::NoTestNeeded)
+            }
+            // A refactoring whose tests pass before and after it.
+            Self::Vacuous { .. } => Some(Permit::NoTestNeeded),
+            Self::DeletedTests { .. } | Self::HidesFailures { .. } | Self::Breaks { .. } => {
+                Some(Permit::TestsMayChange)
+            }
+            Self::Protected { .. }
+            | Self::CandidateFails
+            | Self::BaseFails
+            | Self::Flaky { .. }
+            | Self::DoesNotBuild { .. }
+            | Self::JudgeTurnsGreen { .. }
+            | Self::NotHeard { .. }
+            | Self::ChangesTests { .. }
+            | Self::TooWeak { .. }
+            | Self::CouldNotRun { .. }
+            | Self::NoReport { .. }
+            | Self::NoRedTest => None,
+        }
+    }
+
+    /// Whether only a person's word can help, and no further work of the agent.
+    pub fn needs_a_person(&self) -> bool {
+        match self {
+            Self::NothingToTest { .. } => true,
+            Self::Protected { .. }
+            | Self::DeletedTests { .. }
+            | Self::NoTest
+            | Self::NotSplit { .. }
+            | Self::CandidateFails
+            | Self::BaseFails
+            | Self::Vacuous { .. }
+            | Self::Flaky { .. }
+            | Self::DoesNotBuild { .. }
+            | Self::JudgeTurnsGreen { .. }
+            | Self::NotHeard { .. }
+            | Self::HidesFailures { .. }
+            | Self::ChangesTests { .. }
+            | Self::TooWeak { .. }
+            | Self::CouldNotRun { .. }
+            | Self::NoReport { .. }
+            | Self::NoRedTest
+            | Self::Breaks { .. } => false,
+        }
+    }
+
     fn fault_of(&self) -> Fault {
         match self {
             Self::CouldNotRun { .. } => Fault::Nobody,
@@ -91,11 +188,17 @@ impl ProofRefusal {
             Self::Protected { .. }
             | Self::DeletedTests { .. }
             | Self::NoTest
+            | Self::NothingToTest { .. }
             | Self::NotSplit { .. }
             | Self::CandidateFails
             | Self::Vacuous { .. }
             | Self::Flaky { .. }
             | Self::DoesNotBuild { .. }
+            | Self::JudgeTurnsGreen { .. }
+            | Self::NotHeard { .. }
+            | Self::HidesFailures { .. }
+            | Self::ChangesTests { .. }
+            | Self::TooWeak { .. }
             | Self::NoReport { .. }
             | Self::NoRedTest
             | Self::Breaks { .. } => Fault::Change,
@@ -104,20 +207,26 @@ impl ProofRefusal {
 
     /// The run whose output shows it.
     pub(super) fn shown_by(&self) -> Option<(TreeRole, RunKind)> {
+        let first = |role| Some((role, RunKind::FIRST));
         match self {
             Self::Protected { .. }
             | Self::DeletedTests { .. }
             | Self::NoTest
-            | Self::NotSplit { .. } => None,
+            | Self::NothingToTest { .. }
+            | Self::NotSplit { .. }
+            | Self::TooWeak { .. } => None,
             Self::CandidateFails | Self::NoRedTest | Self::Breaks { .. } => {
-                Some((TreeRole::Candidate, RunKind::Verify))
+                first(TreeRole::Candidate)
             }
-            Self::BaseFails => Some((TreeRole::Base, RunKind::Verify)),
+            Self::BaseFails => first(TreeRole::Base),
             Self::Vacuous { role } | Self::CouldNotRun { role, .. } | Self::NoReport { role } => {
-                Some((*role, RunKind::Verify))
+                first(*role)
             }
-            Self::Flaky { role } => Some((*role, RunKind::VerifyAgain)),
+            Self::Flaky { role } => Some((*role, RunKind::Verify(2))),
             Self::DoesNotBuild { role } => Some((*role, RunKind::Build)),
+            Self::JudgeTurnsGreen { .. } => first(TreeRole::RedJudge),
+            Self::NotHeard { .. } => first(TreeRole::Silenced),
+            Self::HidesFailures { .. } | Self::ChangesTests { .. } => first(TreeRole::Kept),
         }
     }
 }
@@ -136,11 +245,22 @@ impl fmt::Display for ProofRefusal {
                 write!(f, "the change touches {}, which judges it; restore it", list(paths))
             }
             Self::DeletedTests { paths } => {
-                write!(f, "the change deletes tests ({}); restore them", list(paths))
+                write!(f, "the change removes or skips tests ({}); restore them", list(paths))
             }
             Self::NoTest => f.write_str(
                 "the change comes without a test; add one that fails without it, \
                  in a commit of its own, first",
+            ),
+            Self::NothingToTest { what: Untestable::Exempt, label } => write!(
+                f,
+                "the change touches only documents and the like, so no test shows that it does \
+                 what the issue asks for; if it does, put the label {label} on the issue and \
+                 retry",
+            ),
+            Self::NothingToTest { what: Untestable::Judge, label } => write!(
+                f,
+                "the change touches only what runs the tests, so no test can show what it does; \
+                 if it is right, put the label {label} on the issue and retry",
             ),
             Self::NotSplit { fault } => write!(
                 f,
@@ -169,14 +289,42 @@ impl fmt::Display for ProofRefusal {
                 "{role} does not build, and this repository wants a test that builds and fails; \
                  add what it calls in the test's commit",
             ),
+            Self::JudgeTurnsGreen { paths } => write!(
+                f,
+                "with {} as the change has it, its tests pass without its code; \
+                 restore what runs the tests",
+                list(paths)
+            ),
+            Self::NotHeard { paths } => write!(
+                f,
+                "the tests are not heard: the candidate passes with {} made unreadable; \
+                 let the verify command run them",
+                list(paths)
+            ),
+            Self::HidesFailures { paths, label } => write!(
+                f,
+                "with the tests as they were, the candidate fails, and the change removes, skips \
+                 or reconfigures them ({}); fix the code instead, or, if the tests are wrong, a \
+                 trusted person puts the label {label} on the issue",
+                list(paths)
+            ),
+            Self::ChangesTests { paths } => write!(
+                f,
+                "with the tests as they were, the candidate fails, and this repository wants \
+                 existing tests to hold; restore {}",
+                list(paths)
+            ),
+            Self::TooWeak { why } => {
+                write!(f, "the proof is weaker than this repository wants: {}", why.join("; "))
+            }
             Self::CouldNotRun { role, why } => {
                 write!(f, "not proved: {role} could not be judged, {why}")
             }
             Self::NoReport { role } => {
-                write!(f, "the base fails already, and {role} left no readable test report")
+                write!(f, "{role} left no readable test report, which proof.junit asks for",)
             }
             Self::NoRedTest => f.write_str(
-                "the base fails already, and no test fails without the change and passes with it",
+                "by the test reports, no test fails without the change and passes with it",
             ),
             Self::Breaks { tests } => {
                 write!(

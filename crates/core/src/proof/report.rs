@@ -3,20 +3,23 @@
 //! Outputs of runs are outside text: whoever shows a report to people or agents neutralises them.
 //! Rendering is pure.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::permits::{Permit, Permitted};
 use super::refusal::ProofRefusal;
 use super::result::{RunKind, RunResult, TreeRole};
+use super::test_changes::{TestChange, TestFate};
 use super::{PathClass, ProofInputs};
-use crate::change::{TreePath, removed_lines};
+use crate::change::{Blobs, Entry, Tally, TreePath, removed_lines, tally};
 use crate::ids::Oid;
 
 /// How many removed lines of a file a report shows, and how many characters of each.
 const SHOWN_LINES: usize = 5;
 const SHOWN_CHARS: usize = 160;
+/// How many paths a report lists.
+const LISTED_PATHS: usize = 1_000;
 
 /// The result of a proof.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,12 +28,19 @@ pub struct ProofReport {
     pub outcome: ProofOutcome,
     /// What kind of failure it was without the change, if there is a build command.
     pub red_kind: Option<RedKind>,
-    /// If the base fails already: the tests that fail without the change and pass with it.
+    /// The tests that fail without the change and pass with it, if there are test reports.
     pub red_tests: Vec<String>,
+    /// What makes it weaker.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reservations: Vec<Reservation>,
+    /// Why it was not asked to fail without the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_red: Option<NoRed>,
     /// Every known run.
     pub runs: Vec<RunReport>,
-    /// Test files that the change deletes without moving them unchanged.
-    pub deleted_tests: Vec<TreePath>,
+    /// Every path that the whole change touches, removed tests first; at most a thousand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paths: Vec<PathReport>,
     /// Lines that the change removes from test files.
     pub removed_test_lines: Vec<RemovedLines>,
 }
@@ -49,18 +59,16 @@ pub enum ProofOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strength {
-    /// The base passes, its tests fail twice without the change, the candidate passes.
+    /// The base passes, its tests fail each time without the change, the candidate passes.
     Proven,
     /// The base fails already; by the reports, the change fixes a test and breaks none.
     ProvenByReport,
-    /// As proved, but the agent decided what is test and what is code.
-    WeakerSplitByAgent,
-    /// The candidate passes, and the red verdict that it fixes is its red proof.
-    RedVerdict,
-    /// The proof does not apply: nothing changed that needs a test.
-    Exempt,
-    /// The policy requires no red proof; the candidate passes.
-    NotRequired,
+    /// As proved, with reservations.
+    #[serde(alias = "weaker_split_by_agent")]
+    Weaker,
+    /// The candidate passes; that it fails without the change was not asked.
+    #[serde(alias = "red_verdict", alias = "exempt", alias = "not_required")]
+    NoRed,
     /// Nothing was run: the repo has no verify command.
     NoVerify,
 }
@@ -69,22 +77,108 @@ impl fmt::Display for Strength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Proven => {
-                "proven: the base passes, its tests fail without the change (twice) and pass with it"
+                "proven: the base passes, its tests fail without the change and pass with it"
             }
             Self::ProvenByReport => {
                 "proven by test reports: the base fails already, the change fixes a test and breaks none"
             }
-            Self::WeakerSplitByAgent => {
-                "weaker: split by the agent; its first commit fails alone (twice), and the whole passes"
-            }
-            Self::RedVerdict => {
-                "the red verdict that it fixes is its red proof, and the candidate passes"
-            }
-            Self::Exempt => "the proof does not apply: nothing changed that needs a test",
-            Self::NotRequired => "no red proof is required here, and the candidate passes",
+            Self::Weaker => "weaker: the tests fail without the change and pass with it",
+            Self::NoRed => "no red asked for: the candidate passes",
             Self::NoVerify => "nothing was run: this repository has no verify command",
         })
     }
+}
+
+/// What makes a proof weaker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Reservation {
+    /// The agent decided what is test and what is code, by its first commit.
+    SplitByAgent,
+    /// The base fails already, and reports tell the failures apart.
+    BaseFails,
+    /// Existing tests fail as they were; their lines were changed.
+    ChangesTests {
+        /// Which.
+        paths: Vec<TreePath>,
+    },
+    /// Tests were removed or skipped that pass as they were.
+    RemovesTests {
+        /// Which.
+        paths: Vec<TreePath>,
+    },
+    /// Existing tests fail as they were; removing them, or changing what runs them, was allowed.
+    HidingAllowed {
+        /// Tests and judge files.
+        paths: Vec<TreePath>,
+        /// By whom; none if the configuration allows it.
+        by: Option<Permitted>,
+    },
+}
+
+impl fmt::Display for Reservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SplitByAgent => {
+                f.write_str("split by the agent: its first commit alone is the test")
+            }
+            Self::BaseFails => f.write_str("the base fails already"),
+            Self::ChangesTests { paths } => {
+                write!(f, "changes what existing tests demand ({})", list(paths))
+            }
+            Self::RemovesTests { paths } => {
+                write!(f, "removes or skips tests that pass ({})", list(paths))
+            }
+            Self::HidingAllowed { paths, by } => {
+                write!(f, "existing tests fail as they were ({}), which ", list(paths))?;
+                match by {
+                    Some(by) => write!(f, "{by} allowed"),
+                    None => f.write_str("the configuration allows"),
+                }
+            }
+        }
+    }
+}
+
+/// Why a change was not asked to fail without its code.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum NoRed {
+    /// A trusted person allowed it.
+    Permitted(Permitted),
+    /// `require_red_proof = "never"`.
+    Policy,
+    /// `exempt_closes = true`, and only exempt files changed.
+    ExemptCloses,
+    /// Only tests changed: there is no code to fail without.
+    OnlyTests,
+}
+
+impl fmt::Display for NoRed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Permitted(by) => write!(f, "{by} allowed it"),
+            Self::Policy => f.write_str("this repository requires none"),
+            Self::ExemptCloses => f.write_str("only exempt files changed"),
+            Self::OnlyTests => f.write_str("only tests changed"),
+        }
+    }
+}
+
+/// One path that a change touches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathReport {
+    /// The path.
+    pub path: TreePath,
+    /// What it means to the proof.
+    pub class: PathClass,
+    /// Lines added.
+    pub added: u64,
+    /// Lines removed.
+    pub removed: u64,
+    /// What became of it, if it is a test.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fate: Option<TestFate>,
 }
 
 /// What kind of failure it was without the change.
@@ -121,6 +215,9 @@ pub struct RunReport {
     pub result: RunResult,
     /// The end of its output.
     pub tail: String,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub millis: u64,
 }
 
 /// Lines that a change removes from a test file.
@@ -143,13 +240,39 @@ impl ProofReport {
         }
     }
 
+    /// What a trusted person could allow, so that a refused change may land as it is.
+    pub fn permit(&self) -> Option<Permit> {
+        match &self.outcome {
+            ProofOutcome::Accepted(_) => None,
+            ProofOutcome::Refused(refusal) => refusal.permit(),
+        }
+    }
+
     /// The decision in one line.
     pub fn headline(&self) -> String {
-        match (&self.outcome, self.red_kind) {
+        let mut line = match (&self.outcome, self.red_kind) {
             (ProofOutcome::Accepted(strength), Some(kind)) => format!("{strength} (red: {kind})"),
             (ProofOutcome::Accepted(strength), None) => strength.to_string(),
-            (ProofOutcome::Refused(refusal), _) => refusal.to_string(),
+            (ProofOutcome::Refused(refusal), _) => return refusal.to_string(),
+        };
+        if let Some(no_red) = &self.no_red {
+            line = format!("{line}; {no_red}");
         }
+        for reservation in &self.reservations {
+            line = format!("{line}; {reservation}");
+        }
+        line
+    }
+
+    /// The trees that failed and then passed.
+    pub fn flaky(&self) -> Vec<TreeRole> {
+        let of = |role: &TreeRole, passed: bool| {
+            self.runs.iter().any(|run| {
+                let verify = matches!(run.kind, RunKind::Verify(_));
+                run.role == *role && verify && (run.result == RunResult::Passed) == passed
+            })
+        };
+        TreeRole::ALL.into_iter().filter(|role| of(role, true) && of(role, false)).collect()
     }
 
     /// The end of the output that shows why it was refused.
@@ -168,17 +291,22 @@ impl fmt::Display for ProofReport {
         writeln!(f, "{}", self.headline())?;
         for run in &self.runs {
             let what = match run.kind {
-                RunKind::Verify => "",
-                RunKind::VerifyAgain => " (again)",
-                RunKind::Build => " (build)",
+                RunKind::Verify(1) => String::new(),
+                RunKind::Verify(2) => " (again)".to_owned(),
+                RunKind::Verify(nth) => format!(" (time {nth})"),
+                RunKind::Build => " (build)".to_owned(),
             };
             writeln!(f, "- {}{what}, tree {}: {}", run.role, run.tree.short(), run.result)?;
         }
         if !self.red_tests.is_empty() {
             writeln!(f, "- fixed: {}", list(&self.red_tests))?;
         }
-        if !self.deleted_tests.is_empty() {
-            writeln!(f, "- deleted tests: {}", list(&self.deleted_tests))?;
+        for role in self.flaky() {
+            writeln!(f, "- flaky: {role} failed and passed")?;
+        }
+        for path in self.paths.iter().filter(|path| path.fate.is_some_and(TestFate::removes)) {
+            let fate = path.fate.map_or("", TestFate::word);
+            writeln!(f, "- {fate} test: {}", path.path)?;
         }
         for removed in &self.removed_test_lines {
             let s = if removed.count == 1 { "" } else { "s" };
@@ -188,20 +316,32 @@ impl fmt::Display for ProofReport {
     }
 }
 
-/// The deleted test files; a file whose content is in another test file was moved.
-pub(super) fn deleted_tests(inputs: &ProofInputs<'_>) -> Vec<TreePath> {
-    let tests = || inputs.policy.of_class(inputs.diff, PathClass::Test);
-    let now: BTreeSet<&Oid> = tests().filter_map(|c| c.new.as_ref()).map(|e| &e.oid).collect();
-    tests()
-        .filter(|c| c.new.is_none() && c.old.as_ref().is_some_and(|e| !now.contains(&e.oid)))
-        .map(|c| c.path.clone())
-        .collect()
+/// Every path of the whole change, removed tests first.
+pub(super) fn paths(inputs: &ProofInputs<'_>, tests: &[TestChange<'_>]) -> Vec<PathReport> {
+    let one = |change: &crate::change::Change| {
+        let Tally { added, removed, .. } = tally(change, inputs.blobs);
+        let fate = tests.iter().find(|test| test.change.path == change.path).map(|test| test.fate);
+        PathReport {
+            path: change.path.clone(),
+            class: inputs.policy.class(&change.path),
+            added,
+            removed,
+            fate,
+        }
+    };
+    let mut all: Vec<PathReport> = inputs.diff.changes.iter().map(one).collect();
+    all.sort_by(|a, b| {
+        let order = |path: &PathReport| (path.fate.is_none(), path.fate, path.class);
+        (order(a), &a.path).cmp(&(order(b), &b.path))
+    });
+    all.truncate(LISTED_PATHS);
+    all
 }
 
-pub(super) fn removed_test_lines(inputs: &ProofInputs<'_>) -> Vec<RemovedLines> {
+pub(super) fn removed_test_lines(tests: &[TestChange<'_>], blobs: &Blobs) -> Vec<RemovedLines> {
     let mut all = Vec::new();
-    for change in inputs.policy.of_class(inputs.diff, PathClass::Test) {
-        let content = |entry: &Option<_>| entry.as_ref().and_then(|e| inputs.blobs.content(e));
+    for change in tests.iter().map(|test| test.change) {
+        let content = |entry: &Option<Entry>| entry.as_ref().and_then(|e| blobs.content(e));
         let (Some(old), new) = (content(&change.old), content(&change.new)) else { continue };
         let gone = removed_lines(old, new.unwrap_or_default());
         if !gone.is_empty() {

@@ -17,14 +17,36 @@ use crate::ids::Oid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TreeRole {
-    /// The default head (B).
+    /// The default head (B); for a corrective change, without what the run landed before.
     Base,
     /// The base with only the change's tests (R).
     Red,
     /// The base with only the agent's first commit (B + c1).
     Split,
+    /// The one of these two that was red, with the change's judge files too (Rj).
+    RedJudge,
     /// What would land (C), judged by the base's protected files.
     Candidate,
+    /// The candidate with the tests, and what runs them, as they were before (K).
+    Kept,
+    /// The candidate with the change's tests made unreadable (S).
+    Silenced,
+    /// The candidate with the tests that it moved made unreadable.
+    MovedSilenced,
+}
+
+impl TreeRole {
+    /// All of them, in the order in which a report shows them.
+    pub const ALL: [Self; 8] = [
+        Self::Base,
+        Self::Red,
+        Self::Split,
+        Self::RedJudge,
+        Self::Candidate,
+        Self::Kept,
+        Self::Silenced,
+        Self::MovedSilenced,
+    ];
 }
 
 impl fmt::Display for TreeRole {
@@ -33,21 +55,64 @@ impl fmt::Display for TreeRole {
             Self::Base => "the base",
             Self::Red => "the base with only the change's tests",
             Self::Split => "the base with only the first commit",
+            Self::RedJudge => "the base with only the change's tests and what runs them",
             Self::Candidate => "the candidate",
+            Self::Kept => "the candidate with the tests as they were",
+            Self::Silenced => "the candidate with its tests made unreadable",
+            Self::MovedSilenced => "the candidate with the tests that it moved made unreadable",
         })
     }
 }
 
 /// Which run on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", into = "String")]
 pub enum RunKind {
-    /// The command that judges.
-    Verify,
-    /// The same command a second time, to rule out chance.
-    VerifyAgain,
+    /// The command that judges, for the nth time, from 1.
+    Verify(u32),
     /// The command that only builds.
     Build,
+}
+
+impl RunKind {
+    /// The command that judges, for the first time.
+    pub const FIRST: Self = Self::Verify(1);
+}
+
+impl fmt::Display for RunKind {
+    /// Its word in stored records, which must never change.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Verify(1) => f.write_str("verify"),
+            Self::Verify(2) => f.write_str("verify_again"),
+            Self::Verify(nth) => write!(f, "verify_{nth}"),
+            Self::Build => f.write_str("build"),
+        }
+    }
+}
+
+impl From<RunKind> for String {
+    fn from(kind: RunKind) -> Self {
+        kind.to_string()
+    }
+}
+
+impl TryFrom<String> for RunKind {
+    type Error = &'static str;
+
+    fn try_from(word: String) -> Result<Self, Self::Error> {
+        let nth = |rest: &str| rest.parse().ok().filter(|nth| *nth > 2);
+        match word.as_str() {
+            "verify" => Ok(Self::Verify(1)),
+            "verify_again" => Ok(Self::Verify(2)),
+            "build" => Ok(Self::Build),
+            other => other
+                .strip_prefix("verify_")
+                .and_then(nth)
+                .map(Self::Verify)
+                .ok_or("not a run that a proof makes"),
+        }
+    }
 }
 
 /// What a run may reach besides its tree. A result says nothing about runs under other conditions.
@@ -149,11 +214,12 @@ impl RunResult {
         }
     }
 
-    /// Whether the result may be reused for the same run later.
+    /// Whether other runs may reuse the result. A failure may have been chance: the next run asks
+    /// again.
     pub fn worth_remembering(&self) -> bool {
         match self {
-            Self::Passed | Self::Failed { .. } => true,
-            Self::CouldNotRun { .. } => false,
+            Self::Passed => true,
+            Self::Failed { .. } | Self::CouldNotRun { .. } => false,
         }
     }
 }
@@ -175,6 +241,9 @@ pub struct RunRecord {
     pub result: RunResult,
     /// The end of its output, shortened and masked by whoever records it.
     pub tail: String,
+    /// How long it took, in milliseconds.
+    #[serde(default)]
+    pub millis: u64,
     /// The report it wrote, if the policy names one and it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<JunitReport>,
@@ -202,13 +271,30 @@ mod tests {
             assert_eq!(serde_json::from_str::<RunResult>(&json).unwrap(), result, "{json}");
         };
         check(0, "passes", true);
-        check(1, "fails (exit code 1)", true);
-        check(101, "fails (exit code 101)", true);
-        check(125, "fails (exit code 125)", true);
+        check(1, "fails (exit code 1)", false);
+        check(101, "fails (exit code 101)", false);
+        check(125, "fails (exit code 125)", false);
         check(126, "could not run: the command is not executable (exit code 126)", false);
         check(127, "could not run: the command was not found (exit code 127)", false);
         check(137, "could not run: signal 9 ended it", false);
-        check(255, "fails (exit code 255)", true);
-        check(-1, "fails (exit code -1)", true);
+        check(255, "fails (exit code 255)", false);
+        check(-1, "fails (exit code -1)", false);
+    }
+
+    #[test]
+    fn the_words_of_runs_in_stored_records_are_these() {
+        let words = [
+            ("verify", RunKind::FIRST),
+            ("verify_again", RunKind::Verify(2)),
+            ("verify_3", RunKind::Verify(3)),
+            ("build", RunKind::Build),
+        ];
+        for (word, kind) in words {
+            assert_eq!(serde_json::to_value(kind).unwrap(), word);
+            assert_eq!(serde_json::from_value::<RunKind>(word.into()).unwrap(), kind);
+        }
+        for bad in ["verify_1", "verify_2", "verify_", "verify_-3", "", "again"] {
+            assert!(serde_json::from_value::<RunKind>(bad.into()).is_err(), "{bad:?}");
+        }
     }
 }

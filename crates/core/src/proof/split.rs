@@ -2,14 +2,19 @@
 //!
 //! Used if tests cannot be told from code by path (inline modules). The first commit must only add
 //! lines, and the candidate must still have them; otherwise the agent could make the two fail and
-//! pass at will. Whether the rest is honest cannot be checked, which is why such a proof is called
-//! weaker.
+//! pass at will. An import that names more than before counts as added. Whether the lines still
+//! stand as code, and not in a comment, is found out by running the candidate with them made
+//! unreadable ([`silenced`]). Whether the rest is honest cannot be checked, which is why such a
+//! proof is called weaker.
 
 use serde::{Deserialize, Serialize};
 
 use super::PathClass;
 use super::policy::ProofPolicy;
-use crate::change::{Blobs, Change, Diff, Entry, TreePath, added_lines, is_subsequence, lines};
+use super::trees::{UNREADABLE, Written};
+use crate::change::{
+    Blobs, Change, Diff, Entry, Mode, TreePath, added_lines, is_subsequence, lines, removed_lines,
+};
 
 /// Why the first commit cannot serve as the test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -38,7 +43,7 @@ pub enum SplitFault {
     },
 }
 
-/// Checks rule by rule; protected paths are skipped, because they come from the base.
+/// Checks rule by rule; files that come from the base, or that judge, are skipped.
 pub(super) fn check(
     policy: &ProofPolicy,
     first: &Diff,
@@ -47,38 +52,123 @@ pub(super) fn check(
 ) -> Result<(), SplitFault> {
     let mut adds = false;
     for change in &first.changes {
-        if policy.class(&change.path) == PathClass::Protected {
+        if !is_own(policy, &change.path) {
             continue;
         }
-        adds |= check_path(change, diff, blobs)?;
+        let added = added(change, blobs)?;
+        let candidate = match candidate_of(change, diff) {
+            None => &b""[..],
+            Some(entry) => blobs
+                .content(entry)
+                .ok_or_else(|| SplitFault::Unreadable { path: change.path.clone() })?,
+        };
+        if !is_subsequence(&added, &lines(candidate)) {
+            return Err(SplitFault::LineGone { path: change.path.clone() });
+        }
+        adds |= !added.is_empty();
     }
     if adds { Ok(()) } else { Err(SplitFault::AddsNothing) }
 }
 
-/// Whether the first commit adds a line at this path.
-fn check_path(change: &Change, diff: &Diff, blobs: &Blobs) -> Result<bool, SplitFault> {
+/// The candidate's files in which the first commit's own lines are made unreadable. Lines that also
+/// stand elsewhere in the file are left as they are: `}` is in every test.
+pub(super) fn silenced(
+    policy: &ProofPolicy,
+    first: &Diff,
+    diff: &Diff,
+    blobs: &Blobs,
+) -> Vec<Written> {
+    let unreadable = UNREADABLE.lines().next().unwrap_or_default().as_bytes();
+    let one = |change: &Change| {
+        let entry = candidate_of(change, diff)?;
+        let mode @ (Mode::Regular | Mode::Executable) = entry.mode else { return None };
+        let (added, content) = (added(change, blobs).ok()?, blobs.content(entry)?);
+        let all = lines(content);
+        let times = |of: &[&[u8]], line: &[u8]| of.iter().filter(|one| **one == line).count();
+        let own = |line: &[u8]| {
+            let stands = times(&added, line);
+            stands > 0 && stands == times(&all, line)
+        };
+        if !all.iter().any(|line| own(line)) {
+            return None;
+        }
+        let mut text = Vec::with_capacity(content.len());
+        for line in &all {
+            text.extend_from_slice(if own(line) { unreadable } else { line });
+            text.push(b'\n');
+        }
+        Some((change.path.clone(), mode, text))
+    };
+    first.changes.iter().filter(|change| is_own(policy, &change.path)).filter_map(one).collect()
+}
+
+/// Whether the first commit's version of `path` is part of its test.
+fn is_own(policy: &ProofPolicy, path: &TreePath) -> bool {
+    match policy.class(path) {
+        PathClass::Protected | PathClass::Judge => false,
+        PathClass::Test | PathClass::Exempt | PathClass::Code => true,
+    }
+}
+
+/// What the candidate has where the first commit changed something.
+fn candidate_of<'a>(change: &'a Change, diff: &'a Diff) -> Option<&'a Entry> {
+    match diff.changes.iter().find(|c| c.path == change.path) {
+        Some(change) => change.new.as_ref(),
+        None => change.old.as_ref(),
+    }
+}
+
+/// The lines that the first commit adds at this path, without empty ones: a formatter may remove
+/// them again, and they test nothing.
+fn added<'a>(change: &Change, blobs: &'a Blobs) -> Result<Vec<&'a [u8]>, SplitFault> {
     let path = || change.path.clone();
     let content = |entry: Option<&Entry>| match entry {
         None => Ok(&b""[..]),
         Some(entry) => blobs.content(entry).ok_or_else(|| SplitFault::Unreadable { path: path() }),
     };
-    let Some(new) = &change.new else {
-        return Err(SplitFault::DeletesLine { path: path() });
-    };
-    let added = added_lines(content(change.old.as_ref())?, content(Some(new))?)
-        .ok_or_else(|| SplitFault::DeletesLine { path: path() })?;
-    // A formatter may remove an empty line again; it tests nothing.
-    let added: Vec<&[u8]> =
-        added.into_iter().filter(|line| !line.trim_ascii().is_empty()).collect();
-    let candidate = match diff.changes.iter().find(|c| c.path == change.path) {
-        Some(change) => change.new.as_ref(),
-        None => change.old.as_ref(),
-    };
-    if is_subsequence(&added, &lines(content(candidate)?)) {
-        Ok(!added.is_empty())
-    } else {
-        Err(SplitFault::LineGone { path: path() })
+    let deletes = || SplitFault::DeletesLine { path: path() };
+    let new = content(Some(change.new.as_ref().ok_or_else(deletes)?))?;
+    let old = without_grown_imports(content(change.old.as_ref())?, new);
+    let mut added = added_lines(&old, new).ok_or_else(deletes)?;
+    added.retain(|line| !line.trim_ascii().is_empty());
+    Ok(added)
+}
+
+/// `old` without the imports that `new` has with more names: they count as added.
+fn without_grown_imports(old: &[u8], new: &[u8]) -> Vec<u8> {
+    let gone = removed_lines(old, new);
+    let mut grown: Vec<&[u8]> =
+        removed_lines(new, old).into_iter().filter(|line| is_import(line)).collect();
+    let mut kept = Vec::with_capacity(old.len());
+    for line in lines(old) {
+        let more = |new: &&[u8]| names(line).iter().all(|name| names(new).contains(name));
+        let at = if gone.contains(&line) && is_import(line) {
+            grown.iter().position(more)
+        } else {
+            None
+        };
+        match at {
+            Some(at) => drop(grown.remove(at)),
+            None => {
+                kept.extend_from_slice(line);
+                kept.push(b'\n');
+            }
+        }
     }
+    kept
+}
+
+fn is_import(line: &[u8]) -> bool {
+    let line = line.trim_ascii_start();
+    [&b"use "[..], b"pub use ", b"pub(crate) use ", b"import ", b"from "]
+        .iter()
+        .any(|word| line.starts_with(word))
+}
+
+/// The identifiers of a line.
+fn names(line: &[u8]) -> Vec<&[u8]> {
+    let cut = |byte: &u8| !(byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'*');
+    line.split(cut).filter(|name| !name.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -124,5 +214,41 @@ mod tests {
 
         let blank = file("fn f() -> u8 { 1 }\n\n");
         assert_eq!(check(base, blank, honest), Err(SplitFault::AddsNothing));
+
+        // An import that names more is added; one that names something else is a change.
+        let base = file("use super::{a, b};\nfn t() {}\n");
+        let grown = file("use super::{a, b, c};\nfn t() {}\nfn u() { c() }\n");
+        assert_eq!(check(base, grown, grown), Ok(()));
+        let other = file("use super::{a, c};\nfn t() {}\nfn u() { c() }\n");
+        assert_eq!(check(base, other, other), deletes);
+        let code = file("a(b);\n");
+        assert_eq!(check(code, file("a(b, c);\n"), file("a(b, c);\n")), deletes);
+    }
+
+    #[test]
+    fn lines_of_the_first_commit_are_silenced_where_they_stand_alone() {
+        let policy = ProofPolicy::compile(
+            ProofPolicyConfig::default(),
+            Verify::Command(vec!["x".into()]),
+            [],
+        )
+        .unwrap();
+        let silenced = |base: &str, first: &str, candidate: &str| {
+            let (first, mut blobs) = diff(&[("src/a.rs", file(base), file(first))]);
+            let (all, more) = diff(&[("src/a.rs", file(base), file(candidate))]);
+            for entry in all.changes.iter().filter_map(|c| c.new.as_ref()) {
+                blobs.insert(entry.oid.clone(), more.get(entry).unwrap().clone());
+            }
+            let written = super::silenced(&policy, &first, &all, &blobs);
+            written
+                .into_iter()
+                .map(|(_, _, text)| String::from_utf8(text).unwrap())
+                .collect::<Vec<_>>()
+        };
+        let text = silenced("f\n}\n", "f\n}\ntest\n}\n", "g\n}\ntest\n}\n");
+        assert_eq!(text, ["g\n}\n@)]}>`\n}\n"]);
+        // In a comment it stands as well, and is not heard.
+        assert_eq!(silenced("f\n", "f\nt\n", "f\n/*\nt\n*/\n"), ["f\n/*\n@)]}>`\n*/\n"]);
+        assert!(silenced("f\n}\n", "f\n}\n}\n", "f\n}\n}\n").is_empty());
     }
 }

@@ -1,10 +1,14 @@
 //! The proof's rules, played through: a change, a world that answers runs, a decision.
 
+mod judged;
+mod permitted;
 mod protected;
 mod totality;
 
 use std::collections::BTreeMap;
 
+use super::RunKind::{Build, Verify as Judge};
+use super::TreeRole::{Base, Candidate, Kept, MovedSilenced, Red, RedJudge, Silenced, Split};
 use super::*;
 use crate::change::TreePath;
 use crate::change::testing::{Side, diff, file, oid};
@@ -19,13 +23,16 @@ struct Story {
     verify: Verify,
     changes: Vec<(&'static str, Side<'static>, Side<'static>)>,
     first: Option<Vec<(&'static str, Side<'static>, Side<'static>)>>,
-    corrective: bool,
+    /// What the newest change alone changes, if the run landed before.
+    since: Option<Vec<(&'static str, Side<'static>, Side<'static>)>>,
+    permits: Permits,
+    /// How runs end that do not end as those of an honest change.
     ends: BTreeMap<(TreeRole, RunKind), RunRecord>,
 }
 
 fn ended(code: i32) -> RunRecord {
     let result = RunResult::from_exit_code(code);
-    RunRecord { result, tail: format!("ended {code}"), report: None }
+    RunRecord { result, tail: format!("ended {code}"), millis: 5_000, report: None }
 }
 
 fn reported(code: i32, cases: &[(&str, TestOutcome)]) -> RunRecord {
@@ -39,27 +46,28 @@ const CODE: (&str, Side<'static>, Side<'static>) = (
     Some((crate::change::Mode::Regular, b"two\n")),
 );
 
+/// How the runs of an honest change end: each as it must.
+fn as_it_must(role: TreeRole, kind: RunKind) -> i32 {
+    match (role, kind) {
+        (_, Build) | (Base | Candidate | Kept, Judge(_)) => PASS,
+        (Red | Split | RedJudge | Silenced | MovedSilenced, Judge(_)) => FAIL,
+    }
+}
+
+fn permits() -> Permits {
+    Permits::none("no-test-needed", "tests-may-change")
+}
+
 /// An honest change with a test of its own: base passes, red fails, candidate passes.
 fn honest() -> Story {
-    use RunKind::{Build, Verify as Judge, VerifyAgain};
-    use TreeRole::{Base, Candidate, Red, Split};
-    let ends = [
-        ((Base, Judge), PASS),
-        ((Red, Judge), FAIL),
-        ((Red, VerifyAgain), FAIL),
-        ((Red, Build), PASS),
-        ((Split, Judge), FAIL),
-        ((Split, VerifyAgain), FAIL),
-        ((Split, Build), PASS),
-        ((Candidate, Judge), PASS),
-    ];
     Story {
         config: ProofPolicyConfig::default(),
         verify: Verify::Command(vec!["make".into(), "check".into()]),
         changes: vec![CODE, ("tests/new.rs", None, file("test\n"))],
         first: None,
-        corrective: false,
-        ends: ends.map(|(run, code)| (run, ended(code))).into(),
+        since: None,
+        permits: permits(),
+        ends: BTreeMap::new(),
     }
 }
 
@@ -88,11 +96,24 @@ impl Story {
         self
     }
 
-    fn report(mut self, role: TreeRole, code: i32, cases: &[(&str, TestOutcome)]) -> Self {
-        for kind in [RunKind::Verify, RunKind::VerifyAgain] {
-            self.ends.insert((role, kind), reported(code, cases));
+    /// Every run of `role` ends so.
+    fn always(mut self, role: TreeRole, code: i32) -> Self {
+        for nth in 1..=7 {
+            self.ends.insert((role, Judge(nth)), ended(code));
         }
         self
+    }
+
+    fn report(mut self, role: TreeRole, code: i32, cases: &[(&str, TestOutcome)]) -> Self {
+        for nth in 1..=7 {
+            self.ends.insert((role, Judge(nth)), reported(code, cases));
+        }
+        self
+    }
+
+    fn end(&self, role: TreeRole, kind: RunKind) -> RunRecord {
+        let known = self.ends.get(&(role, kind)).cloned();
+        known.unwrap_or_else(|| ended(as_it_must(role, kind)))
     }
 
     fn set(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -109,16 +130,21 @@ impl Story {
         if let Some((first, more)) = &first {
             add(&mut blobs, first, more);
         }
+        let since = self.since.as_ref().map(|changes| diff(changes));
+        if let Some((since, more)) = &since {
+            add(&mut blobs, since, more);
+        }
         let inputs = ProofInputs {
             policy: &policy,
             diff: &all,
             first: first.as_ref().map(|(first, _)| first),
             blobs: &blobs,
-            corrective: self.corrective,
+            since: since.as_ref().map(|(since, _)| since),
+            permits: &self.permits,
             conditions: &Conditions::default(),
         };
         let mut results = ProofResults::default();
-        for _ in 0..20 {
+        for _ in 0..60 {
             match next(&inputs, &results) {
                 ProofStep::Decided(report) => return *report,
                 ProofStep::Run(wanted) => {
@@ -127,13 +153,13 @@ impl Story {
                     assert!(!wanted.argv.is_empty());
                     let tree = oid(format!("{:?}", wanted.role).as_bytes());
                     results.trees.insert(wanted.role, tree.clone());
-                    let end = self.ends[&(wanted.role, wanted.kind)].clone();
+                    let end = self.end(wanted.role, wanted.kind);
                     let known = results.runs.insert(wanted.key(tree), end);
                     assert!(known.is_none(), "asked for what is known: {wanted:?}");
                 }
             }
         }
-        panic!("no decision after 20 runs");
+        panic!("no decision after 60 runs");
     }
 }
 
@@ -159,24 +185,61 @@ fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
 }
 
-use RunKind::{Build, Verify as Judge, VerifyAgain};
-use TreeRole::{Base, Candidate, Red, Split};
-
 #[test]
 fn honest_changes_are_proven_and_others_are_not() {
     check("honest", &honest(), yes(Strength::Proven));
-    let vacuous = honest().with(Red, Judge, PASS);
+    let vacuous = honest().with(Red, Judge(1), PASS);
     check("vacuous test", &vacuous, no(ProofRefusal::Vacuous { role: Red }));
-    let flaky = honest().with(Red, VerifyAgain, PASS);
+    let flaky = honest().with(Red, Judge(2), PASS);
     check("flaky red", &flaky, no(ProofRefusal::Flaky { role: Red }));
-    let broken = honest().with(Candidate, Judge, FAIL);
+    let broken = honest().always(Candidate, FAIL);
     check("candidate fails", &broken, no(ProofRefusal::CandidateFails));
-    let base = honest().with(Base, Judge, FAIL);
+    let base = honest().always(Base, FAIL);
     check("fails for another reason", &base, no(ProofRefusal::BaseFails));
-    let both = honest().with(Base, Judge, FAIL).with(Candidate, Judge, FAIL);
+    let both = honest().always(Base, FAIL).always(Candidate, FAIL);
     check("base and candidate fail", &both, no(ProofRefusal::BaseFails));
     let untested = honest().set(|s| s.changes.truncate(1));
     check("no test", &untested, no(ProofRefusal::NoTest));
+}
+
+#[test]
+fn a_failure_that_decides_is_asked_again() {
+    let flaky = honest().with(Candidate, Judge(1), FAIL);
+    check("candidate failed once", &flaky, yes(Strength::Proven));
+    assert_eq!(flaky.play(|_| 0).flaky(), [Candidate]);
+    let later = honest().with(Candidate, Judge(2), FAIL);
+    check("candidate failed later", &later, yes(Strength::Proven));
+    let twice = flaky.with(Candidate, Judge(3), FAIL);
+    check("the third decides", &twice, no(ProofRefusal::CandidateFails));
+    let base = honest().with(Base, Judge(1), FAIL);
+    check("base failed once", &base, yes(Strength::Proven));
+    let base = base.with(Base, Judge(3), FAIL);
+    check("base failed twice", &base, no(ProofRefusal::BaseFails));
+    let lost = honest().with(Candidate, Judge(1), 137);
+    check("candidate was killed once", &lost, yes(Strength::Proven));
+}
+
+#[test]
+fn what_is_quick_is_asked_more_often() {
+    let quick = |story: Story| {
+        story.set(|s| {
+            for (role, nth) in [Base, Candidate, Red, Silenced].into_iter().zip([1; 4]) {
+                let record = RunRecord { millis: 20, ..s.end(role, Judge(nth)) };
+                s.ends.insert((role, Judge(nth)), record);
+            }
+        })
+    };
+    let runs =
+        |story: &Story, role| story.play(|_| 0).runs.iter().filter(|run| run.role == role).count();
+    assert_eq!((runs(&honest(), Red), runs(&honest(), Candidate)), (2, 2));
+    let honest = || quick(honest());
+    assert_eq!((runs(&honest(), Red), runs(&honest(), Candidate)), (6, 6));
+    let flaky = honest().with(Red, Judge(6), PASS);
+    check("flaky at last", &flaky, no(ProofRefusal::Flaky { role: Red }));
+    let twice = honest().with(Candidate, Judge(3), FAIL).with(Candidate, Judge(6), FAIL);
+    check("fails at times", &twice, no(ProofRefusal::CandidateFails));
+    let set = honest().set(|s| s.config.repeats = Some(3));
+    assert_eq!((runs(&set, Red), runs(&set, Candidate)), (3, 3));
 }
 
 #[test]
@@ -193,9 +256,9 @@ fn a_refusal_says_whose_it_is_and_shows_its_output() {
     for refusal in &change {
         assert!(!refusal.is_of_the_base() && !refusal.could_not_run(), "{refusal}");
     }
-    let broken = honest().with(Candidate, Judge, FAIL).play(|_| 0);
+    let broken = honest().always(Candidate, FAIL).play(|_| 0);
     assert_eq!(broken.telling_tail(), Some("ended 1"));
-    let base = honest().with(Base, Judge, 7).play(|_| 0);
+    let base = honest().always(Base, 7).play(|_| 0);
     assert_eq!(base.telling_tail(), Some("ended 7"));
     assert_eq!(honest().play(|_| 0).telling_tail(), None);
 }
@@ -221,85 +284,43 @@ fn a_report_names_ten_and_counts_the_rest() {
 
 #[test]
 fn a_run_that_told_nothing_is_never_proof() {
-    for (role, kind) in [(Base, Judge), (Candidate, Judge), (Red, Judge), (Red, VerifyAgain)] {
-        for why in [CouldNotRun::Timeout, CouldNotRun::Signal { number: 9 }, CouldNotRun::NotFound]
-        {
-            let story = honest().set(|s| {
+    let sandbox = || CouldNotRun::Sandbox { detail: "no space".to_owned() };
+    let told_nothing = |role, why: &CouldNotRun| {
+        honest().set(|s| {
+            for nth in 1..=7 {
                 let result = RunResult::CouldNotRun { why: why.clone() };
-                s.ends.insert((role, kind), RunRecord { result, ..ended(PASS) });
-            });
+                s.ends.insert((role, Judge(nth)), RunRecord { result, ..ended(PASS) });
+            }
+        })
+    };
+    for role in [Base, Candidate, Red, Silenced] {
+        let refusal = ProofRefusal::CouldNotRun { role, why: sandbox() };
+        assert!(refusal.could_not_run());
+        check("no sandbox", &told_nothing(role, &sandbox()), no(refusal));
+    }
+    for why in [CouldNotRun::Timeout, CouldNotRun::Signal { number: 9 }, CouldNotRun::NotFound] {
+        for role in [Base, Candidate] {
             let refusal = ProofRefusal::CouldNotRun { role, why: why.clone() };
-            assert!(refusal.could_not_run());
-            check("could not run", &story, no(refusal));
+            check("could not run", &told_nothing(role, &why), no(refusal));
+        }
+        // The same command passes on the base: a crash or a missing function is as red as any.
+        for role in [Red, Silenced] {
+            check("crashes", &told_nothing(role, &why), yes(Strength::Proven));
         }
     }
 }
 
 #[test]
-fn changes_that_need_no_test() {
-    let docs = honest().set(|s| s.changes = vec![("docs/a.md", file("a"), file("b"))]);
-    check("docs", &docs, yes(Strength::Exempt));
-    assert_eq!(docs.play(|_| 0).runs, [], "nothing is run for an exempt change");
-    let always = RequireRedProof::Always;
-    let asked = docs.set(|s| s.config.require_red_proof = always);
-    check("docs, always", &asked, no(ProofRefusal::NoTest));
-
-    let tests = honest().set(|s| s.changes = vec![("tests/a.rs", file("a"), file("b"))]);
-    check("tests alone", &tests, yes(Strength::Exempt));
-    let failing = tests.set(|s| {
-        s.ends.insert((Candidate, Judge), ended(FAIL));
-    });
-    check("failing tests alone", &failing, no(ProofRefusal::CandidateFails));
-
-    let never = RequireRedProof::Never;
-    let untested = honest().set(|s| {
-        s.changes.truncate(1);
-        s.config.require_red_proof = never;
-    });
-    check("never", &untested, yes(Strength::NotRequired));
-    check("never, red", &untested.with(Candidate, Judge, FAIL), no(ProofRefusal::CandidateFails));
-
-    let red = |other| [("old", TestOutcome::Failed), ("other", other)];
-    let as_before = honest()
-        .set(|s| {
-            s.changes = vec![("tests/a.rs", file("a"), file("b"))];
-            s.config.junit = Some("junit.xml".into());
-        })
-        .report(Base, FAIL, &red(TestOutcome::Passed))
-        .report(Candidate, FAIL, &red(TestOutcome::Passed));
-    check("as red as before", &as_before, yes(Strength::Exempt));
-    let worse = as_before.report(Candidate, FAIL, &red(TestOutcome::Failed));
-    let tests = vec!["other".to_owned()];
-    check("redder than before", &worse, no(ProofRefusal::Breaks { tests }));
-
-    let none = honest().set(|s| s.verify = Verify::None);
-    check("no verify", &none, yes(Strength::NoVerify));
-}
-
-#[test]
-fn a_corrective_commit_has_its_red_proof() {
-    let mend = || {
-        honest().set(|s| {
-            s.changes.truncate(1);
-            s.corrective = true;
-        })
-    };
-    check("mends", &mend(), yes(Strength::RedVerdict));
-    check("base fails", &mend().with(Base, Judge, FAIL), yes(Strength::RedVerdict));
-    let worse = mend().with(Base, Judge, FAIL).with(Candidate, Judge, FAIL);
-    check("still fails", &worse, no(ProofRefusal::CandidateFails));
-    let timeout = mend().with(Candidate, Judge, MISSING);
-    let why = CouldNotRun::NotFound;
-    check("told nothing", &timeout, no(ProofRefusal::CouldNotRun { role: Candidate, why }));
-}
-
-#[test]
 fn tests_among_the_code_are_split_by_the_first_commit() {
-    check("honest", &inline(), yes(Strength::WeakerSplitByAgent));
-    let vacuous = inline().with(Split, Judge, PASS);
+    check("honest", &inline(), yes(Strength::Weaker));
+    assert_eq!(inline().play(|_| 0).reservations, [Reservation::SplitByAgent]);
+    let vacuous = inline().with(Split, Judge(1), PASS);
     check("first commit passes", &vacuous, no(ProofRefusal::Vacuous { role: Split }));
-    let flaky = inline().with(Split, VerifyAgain, PASS);
+    let flaky = inline().with(Split, Judge(2), PASS);
     check("flaky", &flaky, no(ProofRefusal::Flaky { role: Split }));
+    let paths = vec![path("src/lib.rs")];
+    let comment = inline().with(Silenced, Judge(1), PASS);
+    check("stands in a comment", &comment, no(ProofRefusal::NotHeard { paths }));
     check("no first commit", &inline().set(|s| s.first = None), no(ProofRefusal::NoTest));
     let at = || path("src/lib.rs");
     let deletes = inline().set(|s| {
@@ -310,6 +331,13 @@ fn tests_among_the_code_are_split_by_the_first_commit() {
     let gone = inline().set(|s| s.changes = vec![("src/lib.rs", file("one\n"), file("two\n"))]);
     let fault = SplitFault::LineGone { path: at() };
     check("test is gone", &gone, no(ProofRefusal::NotSplit { fault }));
+    // A test file that only holds what the inline test reads is no red by itself.
+    let fixture = inline().set(|s| s.changes.push(("tests/fixtures/a.txt", None, file("a\n"))));
+    let fixture = fixture.with(Red, Judge(1), PASS);
+    check("fixture", &fixture, yes(Strength::Weaker));
+    let least = inline().set(|s| s.config.least = Least::Proven);
+    let why = vec![Reservation::SplitByAgent.to_string()];
+    check("too weak", &least, no(ProofRefusal::TooWeak { why }));
 }
 
 #[test]
@@ -360,32 +388,52 @@ fn on_a_failing_base_reports_decide() {
     let vacuous = story().report(Red, FAIL, &[("a", Passed), ("b", Failed), ("new", Passed)]);
     check("vacuous", &vacuous, no(ProofRefusal::NoRedTest));
     let flaky = story().set(|s| {
-        s.ends.insert((Red, VerifyAgain), reported(FAIL, &[("b", Failed), ("new", Passed)]));
+        s.ends.insert((Red, Judge(2)), reported(FAIL, &[("b", Failed), ("new", Passed)]));
     });
     check("flaky", &flaky, no(ProofRefusal::NoRedTest));
     for role in [Base, Red, Candidate] {
-        let none = story().with(role, Judge, FAIL);
+        let none = story().always(role, FAIL);
         check("no report", &none, no(ProofRefusal::NoReport { role }));
     }
+    // Code alone mends a test that fails already.
+    let code = |changes: usize| story().set(|s| s.changes.truncate(changes));
+    let mends = code(1).report(Candidate, PASS, &[("a", Passed), ("b", Passed)]);
+    check("code mends", &mends, yes(Strength::ProvenByReport));
+    assert_eq!(mends.play(|_| 0).red_tests, ["b"]);
+    check("mends nothing", &code(1), no(ProofRefusal::NoRedTest));
+    let green_base = mends.report(Base, PASS, &[("a", Passed), ("b", Passed)]);
+    check("nothing to mend", &green_base, no(ProofRefusal::NoTest));
+}
+
+#[test]
+fn on_a_passing_base_reports_are_compared_too() {
+    use TestOutcome::{Failed, Passed, Skipped};
+    let story = || {
+        honest()
+            .set(|s| s.config.junit = Some("junit.xml".into()))
+            .report(Base, PASS, &[("a", Passed)])
+            .report(Red, FAIL, &[("a", Passed), ("new", Failed)])
+            .report(Candidate, PASS, &[("a", Passed), ("new", Passed)])
+    };
+    check("honest", &story(), yes(Strength::Proven));
+    assert_eq!(story().play(|_| 0).red_tests, ["new"]);
+    let lost = story().report(Candidate, PASS, &[("a", Skipped), ("new", Passed)]);
+    check("loses", &lost, no(ProofRefusal::Breaks { tests: vec!["a".to_owned()] }));
+    let other = story().report(Red, FAIL, &[("a", Passed)]);
+    check("red without a test", &other, no(ProofRefusal::NoRedTest));
+    // Tests that do not build leave no report.
+    let unbuilt = story().always(Red, FAIL);
+    check("does not build", &unbuilt, yes(Strength::Proven));
+    assert_eq!(unbuilt.play(|_| 0).red_tests, ["new"]);
+    let none = story().always(Candidate, PASS);
+    check("no report", &none, no(ProofRefusal::NoReport { role: Candidate }));
 }
 
 #[test]
 fn the_report_reads_well() {
     let proven = honest().set(|s| s.config.build = Some(vec!["make".into()])).play(|_| 0);
-    insta::assert_snapshot!(proven.to_string().trim_end(), @r"
-    proven: the base passes, its tests fail without the change (twice) and pass with it (red: assertion)
-    - the base, tree 7b47361a: passes
-    - the base with only the change's tests, tree ba19e9c3: fails (exit code 1)
-    - the base with only the change's tests (again), tree ba19e9c3: fails (exit code 1)
-    - the base with only the change's tests (build), tree ba19e9c3: passes
-    - the candidate, tree b2452d1e: passes
-    ");
-    let refused = honest().with(Red, Judge, PASS).play(|_| 0);
-    insta::assert_snapshot!(refused.to_string().trim_end(), @r"
-    the tests pass without the change (the base with only the change's tests passes); write one that fails for the lack of it
-    - the base, tree 7b47361a: passes
-    - the base with only the change's tests, tree ba19e9c3: passes
-    - the candidate, tree b2452d1e: passes
-    ");
+    insta::assert_snapshot!(proven.to_string().trim_end(), @"");
+    let refused = honest().with(Red, Judge(1), PASS).play(|_| 0);
+    insta::assert_snapshot!(refused.to_string().trim_end(), @"");
     assert_eq!(refused.telling_tail(), Some("ended 0"));
 }

@@ -86,13 +86,18 @@ impl Run {
     /// The history below this run's `commit`, whose parent is `base`: the newest commit that is not
     /// the run's own, and what the run had landed on top of that, oldest first.
     pub fn base_under<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
-        let all = self.candidates().map(|(_, one)| one).take_while(|one| one.commit != *commit);
-        let mut landed: Vec<_> = all.filter(|one| one.landed_at.is_some()).collect();
+        let mut landed = self.landed_before(commit);
         let mut base = base;
         while let Some(own) = landed.pop_if(|one| one.commit == *base) {
             base = &own.base;
         }
         (base, landed)
+    }
+
+    /// What the run had landed before `commit`, oldest first.
+    pub fn landed_before(&self, commit: &Oid) -> Vec<&Candidate> {
+        let all = self.candidates().map(|(_, one)| one).take_while(|one| one.commit != *commit);
+        all.filter(|one| one.landed_at.is_some()).collect()
     }
 
     /// The commit that the next work is compared with: the newest head that landed or commit that

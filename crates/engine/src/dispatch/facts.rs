@@ -244,8 +244,36 @@ impl Engine {
         };
         let behalf = own.as_ref().map_or(OnBehalf::NOBODY, |own| OnBehalf { own, asked: &asked });
         let actors = view.events.iter().filter_map(|event| event.actor.as_ref());
+        let actors = actors.chain(asked.iter().map(|asked| &asked.by));
+        let permissions = self.permissions(issue, actors).await;
+        let of = |actor: &Actor| permissions.get(&actor.id).copied();
+        Fact::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
+    }
+
+    /// Whether a trusted person put `label` on the issue, by the rules of the ready label; nobody
+    /// puts it on by a request.
+    pub(crate) async fn trust_in(
+        &self,
+        config: &Policy,
+        issue: &IssueRef,
+        view: &IssueView,
+        label: &str,
+    ) -> Trust {
+        let actors = view.events.iter().filter_map(|event| event.actor.as_ref());
+        let permissions = self.permissions(issue, actors).await;
+        let of = |actor: &Actor| permissions.get(&actor.id).copied();
+        trust(&view.events, label, &config.trust, OnBehalf::NOBODY, &of)
+    }
+
+    /// The permissions of `actors` on the issue's repo. One that is missing could not be read,
+    /// which the core refuses.
+    async fn permissions<'a>(
+        &self,
+        issue: &IssueRef,
+        actors: impl Iterator<Item = &'a Actor>,
+    ) -> HashMap<String, Permission> {
         let mut permissions: HashMap<String, Permission> = HashMap::new();
-        for actor in actors.chain(asked.iter().map(|asked| &asked.by)) {
+        for actor in actors {
             if permissions.contains_key(&actor.id) {
                 continue;
             }
@@ -253,14 +281,12 @@ impl Engine {
                 Ok(permission) => {
                     permissions.insert(actor.id.clone(), permission);
                 }
-                // Missing from the table means unknown, which the core refuses.
                 Err(error) => {
                     tracing::warn!(%issue, error = error.chain(), "permission unreadable");
                 }
             }
         }
-        let of = |actor: &Actor| permissions.get(&actor.id).copied();
-        Fact::Known(trust(&view.events, &config.ready_label, &config.trust, behalf, &of))
+        permissions
     }
 }
 

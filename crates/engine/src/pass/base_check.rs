@@ -48,6 +48,12 @@ impl Pass<'_> {
         self.run_or_poll(stage, &without, false, again).await
     }
 
+    /// The history below `commit`, whose parent is `base`, without what the run landed before.
+    pub(super) async fn base_without_own(&self, base: &Oid, commit: &Oid) -> PortResult<Oid> {
+        let (theirs, own) = self.run.base_under(base, commit);
+        if own.is_empty() { Ok(theirs.clone()) } else { self.commit_without(theirs, &own).await }
+    }
+
     /// Every commit that may have been tested for one whose base is `base`.
     pub(super) async fn base_commits(&self, base: &Oid, commit: &Oid) -> PortResult<Vec<Oid>> {
         let (theirs, own) = self.run.base_under(base, commit);

@@ -4,29 +4,38 @@
 //! job on a fresh checkout of its tree, keyed by tree and command, so that it is found again, and
 //! its result is remembered, so that the base is run once for all its runs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use afk_core::change::{Blobs, Diff};
+use afk_core::change::{Blobs, Diff, TreePath};
 use afk_core::guardrails::{Guardrails, Message, MessageOf};
 use afk_core::ids::{JobKey, JobOf, Oid};
 use afk_core::plan::Refusal;
 use afk_core::proof::{
-    self, CouldNotRun, JunitReport, ProofInputs, ProofOutcome, ProofPolicy, ProofReport,
-    ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult, StartTree, Wanted,
+    self, CouldNotRun, JunitReport, Permits, Permitted, ProofInputs, ProofOutcome, ProofPolicy,
+    ProofReport, ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult, StartTree,
+    Wanted,
 };
 use afk_core::run::{Candidate, Refused, Transition};
+use afk_core::trust::Trust;
 
 use super::{Acted, Pass, Watch};
-use crate::ports::{CommitText, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
+use crate::ports::{CommitText, IssueView, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
 
 /// Larger blobs are judged by their size only.
 const READ_LIMIT: u64 = 4 << 20;
+/// How many links in a row are followed from a named file.
+const MAX_LINKS: u32 = 8;
 
 /// The candidate's change, as the core judges it.
 struct Change {
     policy: ProofPolicy,
+    /// The head that the whole of the run's work is compared with.
+    base: Oid,
     diff: Diff,
+    /// What the newest change alone changes, if the run landed before.
+    since: Option<Diff>,
     first: Option<Diff>,
     blobs: Blobs,
     commits: Vec<CommitText>,
@@ -66,23 +75,60 @@ impl Pass<'_> {
             return self.guard(candidate, &change).await;
         }
         let conditions = self.config.conditions(&self.repo);
-        let inputs = ProofInputs {
-            policy: &change.policy,
-            diff: &change.diff,
-            first: change.first.as_ref(),
-            blobs: &change.blobs,
-            corrective: self.is_corrective(),
-            conditions: &conditions,
-        };
+        let mut permits = self.config.permits();
         let mut results = ProofResults::default();
+        let mut asked_people = false;
         loop {
+            let inputs = ProofInputs {
+                policy: &change.policy,
+                diff: &change.diff,
+                since: change.since.as_ref(),
+                first: change.first.as_ref(),
+                blobs: &change.blobs,
+                permits: &permits,
+                conditions: &conditions,
+            };
             match proof::next(&inputs, &results) {
+                // The tracker is read only where somebody's word could change the answer.
+                ProofStep::Decided(report) if report.permit().is_some() && !asked_people => {
+                    permits = self.permits().await?;
+                    asked_people = true;
+                }
                 ProofStep::Decided(report) => return self.proved(*report).await,
                 ProofStep::Run(wanted) => {
-                    if !self.run_all(candidate, wanted, &mut results).await? {
+                    if !self.run_all(candidate, &change.base, wanted, &mut results).await? {
                         return Ok(Acted::wait(Watch::Jobs, None));
                     }
                 }
+            }
+        }
+    }
+
+    /// What trusted people allow for the run's issue, by its labels now.
+    pub(super) async fn permits(&self) -> PortResult<Permits> {
+        let issue = &self.run.issue;
+        let view = self.ports().tracker.issue(issue).await?;
+        let mut permits = self.config.permits();
+        permits.no_test_needed = self.permitted(&view, &permits.no_test_label).await?;
+        permits.tests_may_change = self.permitted(&view, &permits.tests_label).await?;
+        Ok(permits)
+    }
+
+    async fn permitted(&self, view: &IssueView, label: &str) -> PortResult<Option<Permitted>> {
+        if !view.issue.labels.iter().any(|on| on == label) {
+            return Ok(None);
+        }
+        let issue = &self.run.issue;
+        match self.engine.trust_in(&self.config, issue, view, label).await {
+            Trust::Trusted { by, at, .. } => {
+                Ok(Some(Permitted { label: label.to_owned(), by, at }))
+            }
+            Trust::Refused { why } if why.is_unknown() => {
+                Err(PortError::transient(format!("the label {label} allows nothing yet: {why}")))
+            }
+            Trust::Refused { why } => {
+                tracing::info!(run.id = %self.run.id, label, %why, "the label allows nothing");
+                Ok(None)
             }
         }
     }
@@ -116,18 +162,68 @@ impl Pass<'_> {
 
     async fn change(&self, candidate: &Candidate) -> PortResult<Change> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
-        let policy =
-            self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
-        let diff = self.diff(&candidate.base, &candidate.commit).await?;
+        let policy = self.policy(&candidate.base).await?;
         let commits = git.commits(repo, &candidate.base, &candidate.head).await?;
-        let first = match commits.last() {
-            Some(first) => self.first_alone(&candidate.base, &first.id).await?,
+        let base = self.base_without_own(&candidate.base, &candidate.commit).await?;
+        let diff = self.diff(&base, &candidate.commit).await?;
+        let since = if base == candidate.base {
+            None
+        } else {
+            Some(self.diff(&candidate.base, &candidate.commit).await?)
+        };
+        let first = match self.first_commit(candidate, &commits).await? {
+            Some(first) => self.first_alone(&base, &first).await?,
             None => None,
         };
         let mut wanted = diff.blobs();
-        wanted.extend(first.iter().flat_map(Diff::blobs));
+        wanted.extend(first.iter().chain(&since).flat_map(Diff::blobs));
         let blobs = git.blobs(repo, &wanted, READ_LIMIT).await?;
-        Ok(Change { policy, diff, first, blobs, commits })
+        Ok(Change { policy, base, diff, since, first, blobs, commits })
+    }
+
+    /// The repo's policy; files to which the commands' names are links in `base` are protected,
+    /// too.
+    async fn policy(&self, base: &Oid) -> PortResult<ProofPolicy> {
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let mut policy =
+            self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
+        let mut open: BTreeSet<TreePath> = policy.named().cloned().collect();
+        for _ in 0..MAX_LINKS {
+            // A folder on the way may be the link.
+            let folders: Vec<TreePath> =
+                open.iter().flat_map(|path| path.folders().filter_map(TreePath::new)).collect();
+            let mut all = open.clone();
+            all.extend(folders);
+            let links = git.links(repo, base, &all).await?;
+            let mut found = BTreeSet::new();
+            for path in &open {
+                let targets = links.iter().filter_map(|(link, target)| path.through(link, target));
+                found.extend(targets.filter(|to| !policy.is_protected(to)));
+            }
+            if found.is_empty() {
+                break;
+            }
+            for path in &found {
+                policy.name(path.clone());
+            }
+            open = found;
+        }
+        Ok(policy)
+    }
+
+    /// The commit whose lines may be the test where tests are among the code: the agent's first.
+    async fn first_commit(
+        &self,
+        candidate: &Candidate,
+        commits: &[CommitText],
+    ) -> PortResult<Option<Oid>> {
+        let landed = self.run.landed_before(&candidate.commit);
+        let Some(first) = landed.first() else {
+            return Ok(commits.last().map(|commit| commit.id.clone()));
+        };
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let commits = git.commits(repo, &first.base, &first.head).await?;
+        Ok(commits.last().map(|commit| commit.id.clone()))
     }
 
     /// What the agent's first commit alone changes on the base; none if it does not merge.
@@ -143,22 +239,40 @@ impl Pass<'_> {
         Diff::parse(&raw).map_err(|error| PortError::permanent(error.to_string()))
     }
 
-    /// Whether every needed run has its result; starts those that do not.
+    /// Whether every needed run has its result; starts those that do not, as many side by side as
+    /// the machine has cores.
     async fn run_all(
         &self,
         candidate: &Candidate,
+        base: &Oid,
         wanted: Vec<Wanted>,
         results: &mut ProofResults,
     ) -> PortResult<bool> {
+        let mut absent = Vec::new();
+        let mut free = self.ports().jobs.side_by_side().max(1);
         let mut all = true;
         for run in wanted {
-            let tree = self.tree_for(candidate, &run, results).await?;
+            let tree = self.tree_for(candidate, base, &run, results).await?;
             let key = run.key(tree.clone());
-            match self.result(&run, &key, tree).await? {
+            match self.known(&key).await? {
                 Some(record) => {
                     results.runs.insert(key, record);
                 }
-                None => all = false,
+                None => absent.push((self.proof_job(&run, &key, tree), key)),
+            }
+        }
+        for (job, key) in absent {
+            // One that is over has its result, and takes no core.
+            let may_start = free > 0;
+            match self.job_unless(job.clone(), !may_start).await? {
+                Some(end) => {
+                    let record = self.ended(&job, &key, &end).await?;
+                    results.runs.insert(key, record);
+                }
+                None => {
+                    free = free.saturating_sub(1);
+                    all = false;
+                }
             }
         }
         Ok(all)
@@ -167,6 +281,7 @@ impl Pass<'_> {
     async fn tree_for(
         &self,
         candidate: &Candidate,
+        base: &Oid,
         run: &Wanted,
         results: &mut ProofResults,
     ) -> PortResult<Oid> {
@@ -175,7 +290,7 @@ impl Pass<'_> {
         }
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let start = match run.recipe.start {
-            StartTree::Base => git.tree(repo, &candidate.base).await?,
+            StartTree::Base => git.tree(repo, base).await?,
             StartTree::Candidate => candidate.tree.clone(),
         };
         let tree = git.compose(repo, &start, &run.recipe).await?;
@@ -183,22 +298,21 @@ impl Pass<'_> {
         Ok(tree)
     }
 
-    async fn result(
-        &self,
-        run: &Wanted,
-        key: &ResultKey,
-        tree: Oid,
-    ) -> PortResult<Option<RunRecord>> {
-        let store = &self.ports().store;
-        let memo = memo_key(key);
-        let known = store.recall(&memo).await?;
-        if let Some(record) = known.and_then(|known| serde_json::from_value(known).ok()) {
-            return Ok(Some(record));
-        }
+    /// A result that was remembered.
+    async fn known(&self, key: &ResultKey) -> PortResult<Option<RunRecord>> {
+        let known = self.ports().store.recall(&memo_key(key)).await?;
+        Ok(known.and_then(|known| serde_json::from_value(known).ok()))
+    }
+
+    fn proof_job(&self, run: &Wanted, key: &ResultKey, tree: Oid) -> Job {
         // The whole id: an agent could make two trees whose ids begin alike, so that one is judged
         // by the other's result.
-        let subject = format!("{tree}.{}", key.command.short());
-        let job = Job {
+        let nth = match key.kind {
+            RunKind::Verify(nth) if nth > 2 => format!(".{nth}"),
+            RunKind::Verify(_) | RunKind::Build => String::new(),
+        };
+        let subject = format!("{tree}.{}{nth}", key.command.short());
+        Job {
             key: JobKey::new(self.run.id, job_of(key.kind), &subject),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
@@ -206,19 +320,21 @@ impl Pass<'_> {
             argv: run.argv.clone(),
             timeout: Duration::from_secs(self.repo.verify_timeout_seconds),
             network: self.repo.network.verify,
-        };
-        let job_key = job.key.clone();
-        let Some(end) = self.job(job).await? else { return Ok(None) };
+        }
+    }
+
+    /// The record of a run that is over, which is remembered if it is worth it.
+    async fn ended(&self, job: &Job, key: &ResultKey, end: &JobEnd) -> PortResult<RunRecord> {
         let report = match &self.repo.proof.junit {
-            Some(file) => self.ports().jobs.left(self.run.id, &job_key, Path::new(file)).await?,
+            Some(file) => self.ports().jobs.left(self.run.id, &job.key, Path::new(file)).await?,
             None => None,
         };
-        let record = run_record(&end, report.as_deref());
+        let record = run_record(end, report.as_deref());
         if record.result.worth_remembering() {
             let value = serde_json::to_value(&record).map_err(PortError::permanent)?;
-            store.remember(&memo, &value, self.now()).await?;
+            self.ports().store.remember(&memo_key(key), &value, self.now()).await?;
         }
-        Ok(Some(record))
+        Ok(record)
     }
 }
 
@@ -236,7 +352,10 @@ fn run_record(end: &JobEnd, report: Option<&[u8]>) -> RunRecord {
     let report = report
         .and_then(|bytes| std::str::from_utf8(bytes).ok())
         .and_then(|text| JunitReport::parse(text).ok());
-    RunRecord { result, tail: end.tail.clone(), report }
+    let (started, ended) = end.span;
+    let millis = ended.duration_since(started).as_millis().max(0);
+    let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+    RunRecord { result, tail: end.tail.clone(), millis, report }
 }
 
 /// The refusal of a proof; none if it accepts.
@@ -262,10 +381,15 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
             why: CouldNotRun::NotExecutable | CouldNotRun::NotFound | CouldNotRun::Sandbox { .. },
             ..
         } => Refusal::Setup,
-        Why::BaseFails | Why::NoReport { .. } => Refusal::Setup,
+        Why::BaseFails | Why::NoReport { .. } | Why::NothingToTest { .. } => Refusal::Setup,
         Why::Protected { .. }
         | Why::DeletedTests { .. }
         | Why::NoTest
+        | Why::JudgeTurnsGreen { .. }
+        | Why::NotHeard { .. }
+        | Why::HidesFailures { .. }
+        | Why::ChangesTests { .. }
+        | Why::TooWeak { .. }
         | Why::NotSplit { .. }
         | Why::Vacuous { .. }
         | Why::Flaky { .. }
@@ -276,15 +400,18 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
 
 const fn job_of(kind: RunKind) -> JobOf {
     match kind {
-        RunKind::Verify => JobOf::Verify,
-        RunKind::VerifyAgain => JobOf::VerifyAgain,
+        RunKind::Verify(1) => JobOf::Verify,
+        RunKind::Verify(_) => JobOf::VerifyAgain,
         RunKind::Build => JobOf::VerifyBuild,
     }
 }
 
 fn memo_key(key: &ResultKey) -> MemoKey {
     MemoKey {
-        kind: job_of(key.kind).word().to_owned(),
+        kind: match key.kind {
+            RunKind::Verify(nth) if nth > 2 => format!("verify-{nth}"),
+            kind => job_of(kind).word().to_owned(),
+        },
         tree: key.tree.to_string(),
         command: key.command.to_string(),
     }

@@ -7,7 +7,7 @@
 use afk_core::ids::Oid;
 use afk_core::impediment::{Impediment, kept};
 use afk_core::message;
-use afk_core::plan::{RedCause, Refusal};
+use afk_core::plan::Refusal;
 use afk_core::run::{Candidate, Left, Refused, Transition};
 
 use super::{Acted, Pass};
@@ -197,11 +197,5 @@ impl Pass<'_> {
     /// The default branch; known once the workspace was created.
     pub(super) fn branch(&self) -> String {
         self.run.branch().to_owned()
-    }
-
-    /// Whether the newest attempt fixes a landed commit that went red. After a landing there are no
-    /// other attempts, even if the first fix was refused.
-    pub(super) fn is_corrective(&self) -> bool {
-        self.run.landed().is_some_and(|landed| landed.red == Some(RedCause::Ours))
     }
 }

@@ -362,11 +362,16 @@ impl Pass<'_> {
     /// None while it is running. A job that a halt stopped or that was lost with its host gave no
     /// result: it is forgotten, and the next pass starts it again.
     async fn job(&self, job: Job) -> PortResult<Option<JobEnd>> {
+        self.job_unless(job, false).await
+    }
+
+    /// The same; one that is not there is started later if it is to be `held`.
+    async fn job_unless(&self, job: Job, held: bool) -> PortResult<Option<JobEnd>> {
         let (jobs, key) = (&self.ports().jobs, &job.key);
         match jobs.observe(job.run, key).await? {
             JobState::Running => Ok(None),
             // A halt that came after this pass observed must keep it from starting more.
-            JobState::Absent if self.brake.halted() => Ok(None),
+            JobState::Absent if held || self.brake.halted() => Ok(None),
             JobState::Absent => {
                 jobs.start(&job).await?;
                 Ok(None)

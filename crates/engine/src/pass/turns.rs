@@ -12,8 +12,8 @@ use afk_core::elapsed::elapsed;
 use afk_core::ids::{JobKey, JobOf};
 use afk_core::impediment::{Impediment, kept};
 use afk_core::plan::{Refusal, TurnCause};
-use afk_core::prompt::{self, Cause, Opening};
-use afk_core::proof::Verify;
+use afk_core::prompt::{self, Cause, Judged, Opening};
+use afk_core::proof::{Permits, Verify};
 use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd};
 use afk_core::verdict::StageAnswer;
 
@@ -93,7 +93,12 @@ impl Pass<'_> {
         }
         let limits = self.config.limits(&self.repo);
         let used = elapsed(self.run.admitted_at, self.now(), &self.run.pauses);
-        let (prompt, anew) = self.prompts();
+        let permits = self.permits().await.unwrap_or_else(|error| {
+            // The proof reads them again: the agent only learns less.
+            tracing::warn!(run.id = %self.run.id, error = error.chain(), "permits unreadable");
+            self.config.permits()
+        });
+        let (prompt, anew) = self.prompts(&permits);
         let request = TurnRequest {
             key: self.run.turn_key(turn.n),
             run: self.run.id,
@@ -174,10 +179,21 @@ impl Pass<'_> {
     /// What the turn is asked, and the same on a thread that knows nothing. Rules and issue
     /// are said again where no turn before it came to its end, since the thread may not
     /// have them.
-    fn prompts(&self) -> (String, String) {
+    fn prompts(&self, permits: &Permits) -> (String, String) {
         let branch = self.branch();
         let additions = self.additions(&branch);
         let lands = self.run.checkout().lands();
+        let command = match &self.repo.verify {
+            Verify::None => String::new(),
+            Verify::Command(argv) => argv.join(" "),
+        };
+        let judged = Judged {
+            verify: (self.repo.verify != Verify::None).then_some(command.as_str()),
+            tests: &self.repo.proof.tests,
+            exempt: &self.repo.proof.exempt,
+            no_test_needed: permits.no_test_needed.is_some(),
+            tests_may_change: permits.tests_may_change.is_some(),
+        };
         let opening = Opening {
             run: self.run.id,
             issue: &self.run.issue,
@@ -185,14 +201,11 @@ impl Pass<'_> {
             body: &self.run.pinned.body,
             branch: &branch,
             lands,
+            judged,
             workflow: additions.as_deref(),
         };
         let told = self.run.told();
         let words = told.map_or_else(String::new, |told| self.run.words(told.about.n));
-        let command = match &self.repo.verify {
-            Verify::None => String::new(),
-            Verify::Command(argv) => argv.join(" "),
-        };
         let causes = [told.and_then(|told| told.broken), told.map(|told| told.about.cause)];
         let causes = causes.into_iter().flatten();
         let causes: Vec<_> =

@@ -1,8 +1,8 @@
 //! Mirrors, workspaces, candidates and the default branch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::change::Blobs;
+use afk_core::change::{Blobs, TreePath};
 use afk_core::ids::{At, IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use async_trait::async_trait;
@@ -172,6 +172,14 @@ pub trait Git: Send + Sync {
         path: &str,
         limit: u64,
     ) -> PortResult<FileAt>;
+    /// Those of `paths` that are symbolic links in a commit, with their targets as they are written
+    /// there.
+    async fn links(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>>;
     /// Merges `head` with `base`.
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
     /// Makes a commit.

@@ -232,6 +232,8 @@ pub trait Jobs: Send + Sync {
     /// Whether jobs could be run here: the sandbox is as strong as it must be, and the disk has
     /// room. Reads only, within a moment; an error says how to mend what is missing.
     async fn ready(&self) -> PortResult<()>;
+    /// How many jobs of one proof are run side by side. Touches nothing.
+    fn side_by_side(&self) -> usize;
     /// Starts the job, or finds it by its key.
     async fn start(&self, job: &Job) -> PortResult<()>;
     /// The state of the job.

@@ -3,8 +3,11 @@
 //! Guardrails and policy only see what comes from here: never a file system, never a textual diff,
 //! nothing that an attribute can change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 
+use afk_core::change::TreePath;
 use afk_core::ids::{Oid, RunId};
 
 use super::clone::head_ref;
@@ -18,6 +21,9 @@ const MAX_COMMITS: usize = 10_000;
 const MAX_COMMIT_BYTES: u64 = 1 << 20;
 /// Maximum size of all commits of one call, in bytes: an agent chooses how many and how large.
 const MAX_COMMITS_BYTES: u64 = 64 << 20;
+
+/// Maximum length of a link's target that is followed, in bytes.
+const LINK: u64 = 4 << 10;
 
 /// The limits for reading blobs.
 #[derive(Debug, Clone, Copy)]
@@ -129,6 +135,41 @@ impl Mirror {
             Some(Blob::TooLarge { size }) => Ok(BlobAt::TooLarge { size }),
             Some(Blob::NotABlob | Blob::Missing) | None => Err(unknown(&id)),
         }
+    }
+
+    /// Those of `paths` that are symbolic links in a commit, with their targets.
+    pub async fn links(
+        &self,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> Result<BTreeMap<TreePath, Vec<u8>>, GitError> {
+        if paths.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let call = self.call("ls-tree").args(["--full-tree", "-z", commit.as_str(), "--"]);
+        let listed =
+            paths.iter().fold(call, |call, path| call.arg(OsStr::from_bytes(path.bytes())));
+        let listed = listed.ok().await?;
+        let mut found = Vec::new();
+        for line in listed.split(|b| *b == 0) {
+            let mut halves = line.splitn(2, |b| *b == b'\t');
+            let (Some(meta), Some(path)) = (halves.next(), halves.next()) else { continue };
+            let Some(id) = meta.strip_prefix(b"120000 blob ") else { continue };
+            let id: Oid = String::from_utf8_lossy(id).parse().map_err(|_| {
+                let detail = "a link without an id".to_owned();
+                GitError::Unexpected { command: "ls-tree", detail }
+            })?;
+            found.extend(TreePath::new(path).map(|path| (path, id)));
+        }
+        let ids: Vec<Oid> = found.iter().map(|(_, id)| id.clone()).collect();
+        let limits = BlobLimits { each: LINK, total: LINK * ids.len() as u64 };
+        let targets = self.blobs(&ids, limits).await?;
+        let read = found.into_iter().zip(targets).filter_map(|((path, _), blob)| match blob {
+            Blob::Bytes(target) => Some((path, target)),
+            // Longer than a path can be: nothing is there.
+            Blob::TooLarge { .. } | Blob::NotABlob | Blob::Missing => None,
+        });
+        Ok(read.collect())
     }
 
     /// Mode and id of the entry at exactly `path`.

@@ -93,6 +93,12 @@ impl Mirror {
         one_oid("write-tree", &call("write-tree").ok().await?)
     }
 
+    /// Stores a content as a blob.
+    pub async fn write_blob(&self, content: &[u8]) -> Result<Oid, GitError> {
+        let call = self.call("hash-object").args(["-w", "--stdin"]).input(content.to_vec());
+        one_oid("hash-object", &call.ok().await?)
+    }
+
     /// Writes the files of `tree` into `dir` (absolute), which afterwards contains them and nothing
     /// else. An existing checkout of the same tree is left alone, with whatever was done in it: for
     /// a new one use a folder of another name.

@@ -1,10 +1,10 @@
 //! Long work and git, over the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use afk_core::ask::Answer;
-use afk_core::change::Blobs;
+use afk_core::change::{Blobs, TreePath};
 use afk_core::checkout::Checkout;
 use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
@@ -82,6 +82,10 @@ impl Executor for Sim {
 impl Jobs for Sim {
     async fn ready(&self) -> PortResult<()> {
         self.call("jobs.ready", |world| world.jobs_ready()).await
+    }
+
+    fn side_by_side(&self) -> usize {
+        2
     }
 
     async fn start(&self, job: &Job) -> PortResult<()> {
@@ -198,6 +202,15 @@ impl Git for Sim {
         limit: u64,
     ) -> PortResult<FileAt> {
         self.call("git.file_at", |world| world.file_at(commit, path, limit)).await
+    }
+
+    async fn links(
+        &self,
+        _repo: &RepoName,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>> {
+        self.call("git.links", |world| world.links(commit, paths)).await
     }
 
     async fn keep_head(

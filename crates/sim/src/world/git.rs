@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use afk_core::change::{Blob, Blobs};
+use afk_core::change::{Blob, Blobs, TreePath};
 use afk_core::digest::Digest;
 use afk_core::ids::{Oid, RepoName, RunId};
 use afk_core::message::{ATTEMPT_TRAILER, RUN_TRAILER, trailer};
@@ -16,6 +16,9 @@ use super::{Workspace, World};
 
 /// The name of every default branch here.
 pub(super) const BRANCH: &str = "main";
+
+/// What the text of a file begins with that stands for a symbolic link.
+pub(crate) const LINK: &str = "LINK-TO ";
 
 /// Paths and contents.
 pub type Files = BTreeMap<String, String>;
@@ -114,6 +117,13 @@ impl GitWorld {
         oid
     }
 
+    /// The blob of a text.
+    pub(super) fn put_blob(&mut self, text: &str) -> Oid {
+        let blob = oid(&format!("blob {text}"));
+        self.blobs.insert(blob.clone(), text.to_owned());
+        blob
+    }
+
     pub(super) fn put_files<'a>(
         &mut self,
         on: Option<&Oid>,
@@ -123,8 +133,7 @@ impl GitWorld {
         for (path, text) in files {
             match text {
                 Some(text) => {
-                    let blob = oid(&format!("blob {text}"));
-                    self.blobs.insert(blob.clone(), text.to_owned());
+                    let blob = self.put_blob(text);
                     entries.insert(path.to_owned(), blob);
                 }
                 None => {
@@ -205,6 +214,23 @@ impl World {
             Some(text) if text.len() as u64 > limit => FileAt::TooLarge { size: text.len() as u64 },
             Some(text) => FileAt::File(text.clone().into_bytes()),
         })
+    }
+
+    /// A file whose text begins with [`LINK`] stands for a symbolic link to what follows.
+    pub(crate) fn links(
+        &mut self,
+        commit: &Oid,
+        paths: &BTreeSet<TreePath>,
+    ) -> PortResult<BTreeMap<TreePath, Vec<u8>>> {
+        let Some(files) = self.git.files_of(commit) else {
+            return Err(self.complain(format!("no commit {commit}")));
+        };
+        let links = paths.iter().filter_map(|path| {
+            let name = String::from_utf8_lossy(path.bytes()).into_owned();
+            let target = files.get(&name)?.strip_prefix(LINK)?;
+            Some((path.clone(), target.trim_end().as_bytes().to_vec()))
+        });
+        Ok(links.collect())
     }
 
     pub(crate) fn merge(&mut self, base: &Oid, head: &Oid) -> PortResult<Merge> {
@@ -325,6 +351,11 @@ impl World {
                 Some(entry) => entries.insert(path, entry.oid.clone()),
                 None => entries.remove(&path),
             };
+        }
+        for (path, _, content) in &recipe.write {
+            let path = String::from_utf8_lossy(path.bytes()).into_owned();
+            let blob = self.git.put_blob(&String::from_utf8_lossy(content));
+            entries.insert(path, blob);
         }
         Ok(self.git.put_tree(entries))
     }

@@ -2,13 +2,15 @@
 //! steps.
 //!
 //! `verify` passes if every line `expect <path> <text>` of every file under `tests/` is true of its
-//! tree. A stage passes unless a file of its commit contains [`BREAKS`], and cannot run if one
+//! tree, and fails if one of these files is unreadable. It takes five seconds. A stage passes unless a file of its commit contains [`BREAKS`], and cannot run if one
 //! contains [`VOIDS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use afk_core::ids::{JobKey, Oid, RunId};
+use afk_core::proof::UNREADABLE;
 use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortError, PortResult};
+use jiff::SignedDuration;
 
 use super::{AgentTurn, TurnState, World};
 
@@ -16,6 +18,9 @@ use super::{AgentTurn, TurnState, World};
 pub(crate) const BREAKS: &str = "BREAKS-CI";
 /// What keeps a stage from running.
 pub(crate) const VOIDS: &str = "VOIDS-CI";
+
+/// How long every job takes.
+const TAKES: SignedDuration = SignedDuration::from_secs(5);
 
 /// A job and its state.
 #[derive(Debug, Clone)]
@@ -184,7 +189,11 @@ impl World {
     /// Whether `verify` passes on `tree`.
     pub(crate) fn verifies(&self, tree: &Oid) -> bool {
         let files = self.git.files(tree);
-        let tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
+        let tests: Vec<_> = files.iter().filter(|(path, _)| path.starts_with("tests/")).collect();
+        if tests.iter().any(|(_, text)| UNREADABLE.lines().any(|line| text.contains(line))) {
+            return false;
+        }
+        let tests = tests.into_iter();
         let lines = tests.flat_map(|(_, text)| text.lines());
         let expected = lines
             .filter_map(|line| line.strip_prefix("expect ").and_then(|rest| rest.split_once(' ')));
@@ -200,7 +209,7 @@ fn end(now: afk_core::ids::At, code: i32) -> JobEnd {
         stopped: false,
         stdout: Vec::new(),
         tail: if code == 0 { String::new() } else { format!("it failed with {code}") },
-        span: (now, now),
+        span: (now - TAKES, now),
         sandbox: "full".to_owned(),
     }
 }

@@ -30,7 +30,8 @@ fn protected_files_come_from_the_base_in_every_tree() {
         diff: &all,
         first: None,
         blobs: &blobs,
-        corrective: false,
+        since: None,
+        permits: &permits(),
         conditions: &Conditions::default(),
     };
     let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
@@ -61,32 +62,12 @@ fn a_split_takes_the_first_commit_but_nothing_that_judges() {
         diff: &all,
         first: Some(&first),
         blobs: &blobs,
-        corrective: false,
+        since: None,
+        permits: &permits(),
         conditions: &Conditions::default(),
     };
     let ProofStep::Run(wanted) = next(&inputs, &ProofResults::default()) else { panic!() };
     let split = &wanted.iter().find(|one| one.role == Split).unwrap().recipe;
     let taken: Vec<String> = split.take.iter().map(|(path, _)| path.to_string()).collect();
     assert_eq!(taken, ["src/lib.rs"]);
-}
-
-#[test]
-fn tests_may_not_be_deleted() {
-    let deleted = honest().set(|s| s.changes.push(("tests/old.rs", file("a\nb\n"), None)));
-    let paths = vec![path("tests/old.rs")];
-    check("deleted", &deleted, no(ProofRefusal::DeletedTests { paths }));
-    let moved = honest().set(|s| {
-        s.changes.push(("tests/old.rs", file("a\nb\n"), None));
-        s.changes.push(("tests/sub/old.rs", None, file("a\nb\n")));
-    });
-    check("moved", &moved, yes(Strength::Proven));
-    let allowed = deleted.set(|s| s.config.allow_deleted_tests = true);
-    check("allowed", &allowed, yes(Strength::Proven));
-    let report = allowed.play(|_| 0);
-    assert_eq!(report.deleted_tests, [path("tests/old.rs")]);
-    assert_eq!(report.removed_test_lines[0].count, 2);
-    let thinned = honest().set(|s| s.changes.push(("tests/a.rs", file("a\nb\n"), file("b\nc\n"))));
-    let report = thinned.play(|_| 0);
-    assert!(report.accepted());
-    assert_eq!(report.removed_test_lines[0].first, ["a"]);
 }

@@ -114,7 +114,7 @@ fn a_row_that_was_changed_is_named() {
         |rows| drop(rows.remove(7)),
         &[
             "row 8 is missing",
-            r#"/proof: stated {"deleted_tests":[],"outcome":{"accepted":"proven"},"red_kind":null,"red_tests":[],"removed_test_lines":[],"runs":[]}, but the rows give null"#,
+            r#"/proof: stated {"outcome":{"accepted":"proven"},"red_kind":null,"red_tests":[],"removed_test_lines":[],"runs":[]}, but the rows give null"#,
         ],
     );
     check(

@@ -175,7 +175,9 @@ fn proof(outcome: ProofOutcome) -> Transition {
         red_kind: None,
         red_tests: Vec::new(),
         runs: Vec::new(),
-        deleted_tests: Vec::new(),
+        reservations: Vec::new(),
+        no_red: None,
+        paths: Vec::new(),
         removed_test_lines: Vec::new(),
     };
     Transition::Proved { report: Box::new(report) }

@@ -149,7 +149,9 @@ pub(super) fn proved(run: &mut Run) {
             red_kind: None,
             red_tests: Vec::new(),
             runs: Vec::new(),
-            deleted_tests: Vec::new(),
+            reservations: Vec::new(),
+            no_red: None,
+            paths: Vec::new(),
             removed_test_lines: Vec::new(),
         });
     }

@@ -1,0 +1,313 @@
+//! What a path means to the proof, by its name alone.
+//!
+//! A `protected` or `judge` pattern that matches a folder covers its contents; `tests` and `exempt`
+//! match files only, because matching more there would weaken the proof. A word of a command
+//! protects the file at that path and nothing below it: `npm test` beside a folder `test/` says
+//! nothing about the tests.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::ProofPolicyConfig;
+use crate::change::TreePath;
+use crate::globs::{GlobError, Globs};
+
+/// What a path means to the proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathClass {
+    /// The operator's own rules; in every proof run it comes from the base.
+    Protected,
+    /// It decides what `verify` does: a make file, a runner's settings, a manifest.
+    Judge,
+    /// It is a test.
+    Test,
+    /// It is none of these, and needs no test.
+    Exempt,
+    /// It is code.
+    Code,
+}
+
+impl PathClass {
+    /// Its word, as in the evidence.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Protected => "protected",
+            Self::Judge => "judge",
+            Self::Test => "test",
+            Self::Exempt => "exempt",
+            Self::Code => "code",
+        }
+    }
+}
+
+/// The compiled patterns of a policy.
+#[derive(Debug, Clone)]
+pub(super) struct Classes {
+    protected: Globs,
+    judge: Globs,
+    tests: Globs,
+    exempt: Globs,
+    /// Files that `verify` or a stage names.
+    named: BTreeSet<TreePath>,
+    /// New names that would be run in place of what `verify` names.
+    shadows: BTreeSet<TreePath>,
+}
+
+impl Classes {
+    /// The classes for a repo whose `verify` and stages run `commands`, `verify` first.
+    pub(super) fn compile<'a>(
+        config: &ProofPolicyConfig,
+        verify: &[String],
+        stages: impl IntoIterator<Item = &'a [String]>,
+    ) -> Result<Self, GlobError> {
+        let mut named = files_named_in(verify);
+        named.extend(stages.into_iter().flat_map(files_named_in));
+        Ok(Self {
+            protected: Globs::compile("proof.protected", &config.protected)?,
+            judge: Globs::compile("proof.judge", &config.judge)?,
+            tests: Globs::compile("proof.tests", &config.tests)?,
+            exempt: Globs::compile("proof.exempt", &config.exempt)?,
+            shadows: shadows_of(verify),
+            named,
+        })
+    }
+
+    /// The class of `path`: the first that matches, in their order.
+    pub(super) fn class(&self, path: &TreePath) -> PathClass {
+        if self.is_protected(path) {
+            PathClass::Protected
+        } else if self.judge.covers(path) || self.shadows.contains(path) {
+            PathClass::Judge
+        } else if self.tests.matches(path) {
+            PathClass::Test
+        } else if self.exempt.matches(path) {
+            PathClass::Exempt
+        } else {
+            PathClass::Code
+        }
+    }
+
+    pub(super) fn is_protected(&self, path: &TreePath) -> bool {
+        self.named.contains(path) || self.protected.covers(path)
+    }
+
+    /// The files that commands name.
+    pub(super) fn named(&self) -> impl Iterator<Item = &TreePath> {
+        self.named.iter()
+    }
+
+    /// Protects one more file, to which a named one is a link.
+    pub(super) fn name(&mut self, path: TreePath) {
+        self.named.insert(path);
+    }
+}
+
+/// Words after which a command's relative paths start in another folder.
+const CHANGES_FOLDER: &[&str] =
+    &["cd", "pushd", "-C", "--prefix", "--directory", "--cwd", "--dir", "--chdir", "-w"];
+
+/// The files that a command may name, also inside `sh -c` scripts and `--key=file`.
+///
+/// A word that is not a file of the tree (a program, a verb, a folder) matches nothing. Words after
+/// `cd app` and its like are also looked for below `app`.
+fn files_named_in(argv: &[String]) -> BTreeSet<TreePath> {
+    let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
+    let words: Vec<&str> =
+        argv.iter().flat_map(|arg| arg.split(cut)).filter(|word| !word.is_empty()).collect();
+    let mut found: BTreeSet<TreePath> = words.iter().filter_map(|word| file_at("", word)).collect();
+    for (at, pair) in words.windows(2).enumerate() {
+        if let [how, folder] = pair
+            && CHANGES_FOLDER.contains(how)
+        {
+            let later = words.iter().skip(at + 2);
+            found.extend(later.filter_map(|word| file_at(folder, word)));
+        }
+    }
+    found
+}
+
+/// The path in the tree that a word spells from `folder`, if it may be a file's.
+fn file_at(folder: &str, word: &str) -> Option<TreePath> {
+    if word.starts_with(['/', '-']) || word.ends_with('/') || folder.starts_with(['/', '-']) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for part in folder.split('/').chain(word.split('/')) {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    TreePath::new(parts.join("/").as_bytes())
+}
+
+/// New files that an interpreter would take for what the command names: `unittest.py` for
+/// `python -m unittest`, a program of the tree's own for one on the search path.
+fn shadows_of(verify: &[String]) -> BTreeSet<TreePath> {
+    let cut = |c: char| c.is_whitespace() || ";&|()<>\"'`=,".contains(c);
+    let plain = |word: &&str| {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
+    };
+    let words = verify.iter().flat_map(|arg| arg.split(cut)).filter(plain);
+    let names = words.flat_map(|word| {
+        // A dotted module is shadowed by its first part.
+        let module = word.split('.').next().unwrap_or(word);
+        [
+            format!("{module}.py"),
+            format!("{module}/__init__.py"),
+            format!("{module}/__main__.py"),
+            format!("node_modules/.bin/{word}"),
+            format!("node_modules/{word}/package.json"),
+        ]
+    });
+    names.filter_map(|name| TreePath::new(name.as_bytes())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ProofPolicy, Verify};
+    use super::*;
+
+    fn argv(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn policy(verify: &[&str]) -> ProofPolicy {
+        let verify = Verify::Command(argv(verify));
+        ProofPolicy::compile(ProofPolicyConfig::default(), verify, []).unwrap()
+    }
+
+    fn path(text: &str) -> TreePath {
+        TreePath::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_word_of_a_command_protects_a_file_and_no_folder() {
+        let check = |words: &[&str], named: &str, expected: bool| {
+            let (config, command) = (ProofPolicyConfig::default, argv(words));
+            let named = path(named);
+            assert_eq!(policy(words).is_protected(&named), expected, "verify {words:?}: {named}");
+            let stages = [&command[..]];
+            let by_stage = ProofPolicy::compile(config(), Verify::None, stages).unwrap();
+            assert_eq!(by_stage.is_protected(&named), expected, "stage {words:?}: {named}");
+        };
+        check(&["npm", "test"], "test/calc.test.js", false);
+        check(&["npm", "test"], "test", true);
+        check(&["pytest", "tests"], "tests/test_calc.py", false);
+        check(&["pytest", "tests/unit"], "tests/unit/a.py", false);
+        check(&["pytest", "tests/a.py"], "tests/a.py", true);
+        check(&["pytest", "tests/a.py"], "tests/b.py", false);
+        check(&["sh", "test.sh"], "test.sh", true);
+        check(&["sh", "./tools//run.sh"], "tools/run.sh", true);
+        check(&["sh", "tools/../run.sh"], "run.sh", true);
+        check(&["sh", "tools/../run.sh"], "tools/run.sh", false);
+        check(&["sh", "../run.sh"], "run.sh", false);
+        check(&["sh", "/run.sh"], "run.sh", false);
+        check(&["pytest", "tests/", "tests"], "tests/a.py", false);
+        check(&["sh", "-c", "cd x && ./check.sh --rc=tools/py.ini"], "check.sh", true);
+        check(&["sh", "-c", "cd x && ./check.sh --rc=tools/py.ini"], "x/check.sh", true);
+        check(&["sh", "-c", "cd x && ./check.sh --rc=tools/py.ini"], "tools/py.ini", true);
+        check(&["sh", "-c", "cd x; sh ../run.sh"], "run.sh", true);
+        check(&["make", "-C", "app", "check"], "app/check", true);
+        check(&["make", "-C", "app", "check"], "other/check", false);
+        check(&["ls", "src/*.rs", "."], "src/main.rs", false);
+    }
+
+    #[test]
+    fn paths_are_classed_by_the_defaults() {
+        use PathClass::{Code, Exempt, Judge, Protected, Test};
+        let words = ["sh", "-c", "./ci/check.sh && pytest --cfg=tools/py.ini tests/unit"];
+        let policy = policy(&words);
+        for (name, expected) in [
+            ("tests/a.rs", Test),
+            ("test/calc.test.js", Test),
+            ("crates/x/tests/deep/a.rs", Test),
+            ("src/__tests__/a.ts", Test),
+            ("pkg/a_test.go", Test),
+            ("test_a.py", Test),
+            ("src/a.spec.ts", Test),
+            ("src/main/FooTest.java", Test),
+            ("src/FooIT.kt", Test),
+            ("tests/notes.md", Test),
+            ("tests/unit/a.py", Test),
+            ("conftest.py", Judge),
+            ("tests/conftest.py", Judge),
+            ("Makefile", Judge),
+            ("sub/GNUmakefile", Judge),
+            ("rules.mk", Judge),
+            ("justfile", Judge),
+            ("Taskfile.yml", Judge),
+            ("package.json", Judge),
+            ("web/package-lock.json", Judge),
+            (".npmrc", Judge),
+            ("vite.config.ts", Judge),
+            (".mocharc.cjs", Judge),
+            ("Cargo.toml", Judge),
+            ("crates/a/Cargo.lock", Judge),
+            ("build.rs", Judge),
+            (".cargo/config.toml", Judge),
+            ("rust-toolchain.toml", Judge),
+            (".config/nextest.toml", Judge),
+            ("pyproject.toml", Judge),
+            ("setup.cfg", Judge),
+            ("sub/sitecustomize.py", Judge),
+            ("requirements-dev.txt", Judge),
+            ("go.mod", Judge),
+            ("build.gradle.kts", Judge),
+            ("pom.xml", Judge),
+            ("CMakeLists.txt", Judge),
+            ("meson.build", Judge),
+            ("BUILD.bazel", Judge),
+            ("Rakefile", Judge),
+            (".rspec", Judge),
+            ("phpunit.xml.dist", Judge),
+            ("mix.exs", Judge),
+            (".env.test", Judge),
+            (".envrc", Judge),
+            ("pytest.py", Judge),
+            ("pytest/__init__.py", Judge),
+            ("node_modules/.bin/pytest", Judge),
+            ("README.md", Exempt),
+            ("docs/a/b.rs", Exempt),
+            ("infra/main.tf", Exempt),
+            ("src/testing.rs", Code),
+            ("src/latest.rs", Code),
+            ("test_support/lib.rs", Code),
+            ("src/contest.java", Code),
+            ("src/Makefile.rs", Code),
+            ("CLAUDE.md", Protected),
+            ("sub/AGENTS.md", Protected),
+            (".claude/settings.json", Protected),
+            (".mcp.json", Protected),
+            (".circleci/config.yml", Protected),
+            ("Jenkinsfile", Protected),
+            ("azure-pipelines.yml", Protected),
+            ("CODEOWNERS", Protected),
+            (".github/workflows/a.yml", Protected),
+            (".woodpecker.yml", Protected),
+            (".woodpecker/tests/a.yml", Protected),
+            (".gitattributes", Protected),
+            ("sub/.gitattributes", Protected),
+            (".gitmodules", Protected),
+            (".afk/WORKFLOW.md", Protected),
+            ("ci/check.sh", Protected),
+            ("tools/py.ini", Protected),
+        ] {
+            assert_eq!(policy.class(&path(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_module_that_verify_names_is_not_shadowed_unseen() {
+        let judge =
+            |words: &[&str], name: &str| policy(words).class(&path(name)) == PathClass::Judge;
+        assert!(judge(&["python3", "-m", "unittest", "discover", "-q"], "unittest.py"));
+        assert!(judge(&["python3", "-m", "nose2.main"], "nose2/__init__.py"));
+        assert!(judge(&["npx", "jest"], "node_modules/.bin/jest"));
+        assert!(!judge(&["python3", "-m", "unittest"], "calc.py"));
+        assert!(!judge(&["python3", "-m", "unittest"], "src/unittest.py"));
+    }
+}

@@ -1,0 +1,59 @@
+//! What trusted people allowed for one issue, by labels on it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Actor, At};
+
+/// What a label can allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Permit {
+    /// The change may land though no test fails without it.
+    NoTestNeeded,
+    /// The change may remove and skip tests, and change what runs them.
+    TestsMayChange,
+}
+
+/// A label that allows something, put on by somebody trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permitted {
+    /// The label.
+    pub label: String,
+    /// Who put it on.
+    pub by: Actor,
+    /// When they did.
+    pub at: At,
+}
+
+impl fmt::Display for Permitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (label {})", self.by.login, self.label)
+    }
+}
+
+/// The permits of one issue, and the labels that give them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permits {
+    /// The label for [`Permit::NoTestNeeded`].
+    pub no_test_label: String,
+    /// The label for [`Permit::TestsMayChange`].
+    pub tests_label: String,
+    /// Who allowed a change without a test.
+    pub no_test_needed: Option<Permitted>,
+    /// Who allowed a change of what tests demand.
+    pub tests_may_change: Option<Permitted>,
+}
+
+impl Permits {
+    /// No permit, with the labels that would give one.
+    pub fn none(no_test_label: &str, tests_label: &str) -> Self {
+        Self {
+            no_test_label: no_test_label.to_owned(),
+            tests_label: tests_label.to_owned(),
+            no_test_needed: None,
+            tests_may_change: None,
+        }
+    }
+}

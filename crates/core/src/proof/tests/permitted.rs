@@ -1,0 +1,102 @@
+//! Changes that no test can fail for, and by whose word they land.
+
+use super::*;
+
+fn by(label: &str) -> Permitted {
+    let by = crate::ids::Actor { id: "42".into(), login: "ann".into(), bot: false };
+    Permitted { label: label.to_owned(), by, at: crate::ids::At::UNIX_EPOCH }
+}
+
+fn only(changes: &[(&'static str, Side<'static>, Side<'static>)]) -> Story {
+    honest().set(|s| s.changes = changes.to_vec())
+}
+
+fn untestable(what: Untestable) -> ProofOutcome {
+    no(ProofRefusal::NothingToTest { what, label: "no-test-needed".to_owned() })
+}
+
+#[test]
+fn what_cannot_be_tested_lands_by_somebodys_word() {
+    let docs = || only(&[("docs/a.md", file("a"), file("b"))]);
+    check("docs", &docs(), untestable(Untestable::Exempt));
+    assert_eq!(docs().play(|_| 0).runs, [], "nothing is run for what is refused anyway");
+    let closes = docs().set(|s| s.config.exempt_closes = true);
+    check("docs close issues", &closes, yes(Strength::NoRed));
+    assert_eq!(closes.play(|_| 0).no_red, Some(NoRed::ExemptCloses));
+    let make = || only(&[("Makefile", file("a"), file("b"))]);
+    check("make file", &make(), untestable(Untestable::Judge));
+    let with_test = make().set(|s| s.changes.push(("tests/a.rs", None, file("a\n"))));
+    check("make file and tests", &with_test, untestable(Untestable::Judge));
+    let code = || only(&[CODE]);
+    check("refactoring", &code(), no(ProofRefusal::NoTest));
+    for story in [docs(), make(), code()] {
+        let refused = story.play(|_| 0).outcome;
+        let ProofOutcome::Refused(refusal) = refused else { panic!("{refused:?}") };
+        assert_eq!(refusal.permit(), Some(Permit::NoTestNeeded));
+        let allowed = story.set(|s| s.permits.no_test_needed = Some(by("no-test-needed")));
+        check("allowed", &allowed, yes(Strength::NoRed));
+        let report = allowed.play(|_| 0);
+        assert!(report.headline().contains("ann (label no-test-needed) allowed it"));
+        let broken = allowed.always(Candidate, FAIL);
+        check("allowed, and broken", &broken, no(ProofRefusal::CandidateFails));
+    }
+    let always = docs().set(|s| s.config.require_red_proof = RequireRedProof::Always);
+    check("docs, always", &always, no(ProofRefusal::NoTest));
+}
+
+#[test]
+fn a_permit_for_no_test_is_none_for_hiding_tests() {
+    let gutted = honest().set(|s| {
+        s.changes = vec![CODE, ("tests/old.rs", file("a\nb\n"), None)];
+        s.permits.no_test_needed = Some(by("no-test-needed"));
+    });
+    let gutted = gutted.always(Kept, FAIL);
+    let (paths, label) = (vec![path("tests/old.rs")], "tests-may-change".to_owned());
+    let refusal = ProofRefusal::HidesFailures { paths, label };
+    assert_eq!(refusal.permit(), Some(Permit::TestsMayChange));
+    check("gutted", &gutted, no(refusal));
+    let both = gutted.set(|s| s.permits.tests_may_change = Some(by("tests-may-change")));
+    check("both", &both, yes(Strength::NoRed));
+    let headline = both.play(|_| 0).headline();
+    assert!(headline.contains("ann (label tests-may-change) allowed"), "{headline}");
+}
+
+#[test]
+fn tests_alone_need_no_code() {
+    let tests = || only(&[("tests/a.rs", file("a\n"), file("a\nb\n"))]);
+    check("tests alone", &tests(), yes(Strength::NoRed));
+    assert_eq!(tests().play(|_| 0).no_red, Some(NoRed::OnlyTests));
+    check("failing", &tests().always(Candidate, FAIL), no(ProofRefusal::CandidateFails));
+    let gutted = only(&[("tests/a.rs", file("a\n"), file(""))]);
+    let paths = vec![path("tests/a.rs")];
+    check("gutted", &gutted, no(ProofRefusal::DeletedTests { paths }));
+    let allowed = gutted.set(|s| s.permits.tests_may_change = Some(by("tests-may-change")));
+    check("allowed", &allowed, yes(Strength::NoRed));
+    let dependency = tests().set(|s| s.changes.push(("Cargo.lock", file("a"), file("b"))));
+    check("with a dependency of theirs", &dependency, yes(Strength::NoRed));
+}
+
+#[test]
+fn a_policy_may_ask_for_no_red() {
+    let untested = || {
+        honest().set(|s| {
+            s.changes.truncate(1);
+            s.config.require_red_proof = RequireRedProof::Never;
+        })
+    };
+    check("never", &untested(), yes(Strength::NoRed));
+    assert_eq!(untested().play(|_| 0).no_red, Some(NoRed::Policy));
+    let red = untested().always(Candidate, FAIL);
+    check("never, red", &red, no(ProofRefusal::CandidateFails));
+    let cases = |other| [("old", TestOutcome::Failed), ("other", other)];
+    let as_before = untested()
+        .set(|s| s.config.junit = Some("junit.xml".into()))
+        .report(Base, FAIL, &cases(TestOutcome::Passed))
+        .report(Candidate, FAIL, &cases(TestOutcome::Passed));
+    check("as red as before", &as_before, yes(Strength::NoRed));
+    let worse = as_before.report(Candidate, FAIL, &cases(TestOutcome::Failed));
+    let tests = vec!["other".to_owned()];
+    check("redder than before", &worse, no(ProofRefusal::Breaks { tests }));
+    let none = honest().set(|s| s.verify = Verify::None);
+    check("no verify", &none, yes(Strength::NoVerify));
+}
