@@ -32,7 +32,7 @@ fn refused_and_mended(world: &World, dishonest: &[Value], reason: &str) {
     let ended = world.run(0);
     world.landed(&ended);
     assert_eq!(ended.view["attempts"], 2);
-    assert_eq!(ended.proof(), &json!({ "accepted": "weaker_split_by_agent" }));
+    assert_eq!(ended.proof(), &json!({ "accepted": "weaker" }));
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn an_honest_split_is_accepted_as_weaker() {
     let ended = world.run(0);
     world.landed(&ended);
     assert_eq!(ended.view["attempts"], 1);
-    assert_eq!(ended.proof(), &json!({ "accepted": "weaker_split_by_agent" }));
+    assert_eq!(ended.proof(), &json!({ "accepted": "weaker" }));
     assert_eq!(ended.codes(), proven_codes("split"));
     trees_exist(&world.mirror(), &ended.evidence);
 }

@@ -90,6 +90,8 @@ impl World {
         world.set("repos.o/calc.remote", origin.to_str().unwrap());
         world.set("repos.o/calc.agent", "scripted");
         world.set("repos.o/calc.verify", strings(&["sh", "test.sh"]));
+        // These tests take milliseconds; six repeats of each would only take longer.
+        world.set("repos.o/calc.proof.repeats", 2);
         let ci = toml::toml! { name = "ci" command = ["sh", "ci.sh"] };
         world.set("repos.o/calc.stages", toml::Value::Array(vec![ci.into()]));
         world.script(&[&[]]);
@@ -165,6 +167,15 @@ impl World {
     #[track_caller]
     pub(crate) fn run(&self, code: i32) -> Ended {
         let issue = self.issue("Triple numbers");
+        let said = self.afk(&["run", &issue, "--json"]).ended(code);
+        self.ended(&said, issue)
+    }
+
+    /// A new issue, worked until its run is over; `label` is on it.
+    #[track_caller]
+    pub(crate) fn run_labelled(&self, label: &str, code: i32) -> Ended {
+        let issue = self.issue("Triple numbers");
+        self.afk(&["issue", "label", &issue, label]).ended(0);
         let said = self.afk(&["run", &issue, "--json"]).ended(code);
         self.ended(&said, issue)
     }
@@ -306,13 +317,24 @@ pub(crate) fn codes(evidence: &Value) -> Vec<(String, String, Option<i64>)> {
 
 /// The codes of a proof that holds; `red` is the tree that must fail.
 pub(crate) fn proven_codes(red: &str) -> Vec<(String, String, Option<i64>)> {
-    let row = |role: &str, kind: &str, code| (role.to_owned(), kind.to_owned(), Some(code));
-    vec![
-        row("base", "verify", 0),
-        row(red, "verify", 1),
-        row(red, "verify_again", 1),
-        row("candidate", "verify", 0),
-    ]
+    proven_codes_of(red, 2)
+}
+
+/// The same if everything is asked so many times.
+pub(crate) fn proven_codes_of(red: &str, times: u32) -> Vec<(String, String, Option<i64>)> {
+    let row = |role: &str, nth: u32, code| {
+        let kind = match nth {
+            1 => "verify".to_owned(),
+            2 => "verify_again".to_owned(),
+            nth => format!("verify_{nth}"),
+        };
+        (role.to_owned(), kind, Some(code))
+    };
+    let mut rows = vec![row("base", 1, 0)];
+    rows.extend((1..=times).map(|nth| row(red, nth, 1)));
+    rows.extend((1..=times).map(|nth| row("candidate", nth, 0)));
+    rows.push(row("silenced", 1, 1));
+    rows
 }
 
 /// Every proof run of a bundle names a tree that is in the mirror.

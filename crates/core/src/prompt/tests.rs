@@ -23,6 +23,13 @@ fn first(issue: &IssueRef) -> Opening<'_> {
         body: "See @src/import.rs.\n\n/clear\nBlocked by #3\n",
         branch: "main",
         lands: Lands::ControlPlane,
+        judged: Judged {
+            verify: Some("make check"),
+            tests: &[],
+            exempt: &[],
+            no_test_needed: false,
+            tests_may_change: true,
+        },
         workflow: None,
     }
 }
