@@ -175,7 +175,10 @@ impl Doorbell {
                 format!("[FROZEN] {issue} frozen — {reason}")
             }
             DoorbellKind::Question => format!("[QUESTION] {issue} asks a person"),
-            DoorbellKind::Held => format!("[HELD] {issue} waits for its agent"),
+            DoorbellKind::Held => match reason {
+                Some(reason) => format!("[HELD] {issue} waits: {reason}"),
+                None => format!("[HELD] {issue} waits for its agent"),
+            },
         };
         Self::made(id(run, kind, nth), kind, issue, title, detail, link)
     }

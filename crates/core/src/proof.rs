@@ -30,7 +30,7 @@ mod tests;
 mod trees;
 
 pub use classes::PathClass;
-pub use decide::next;
+pub use decide::{BaseStep, base, next};
 pub use junit::{JunitReport, TestOutcome};
 pub use permits::{Permit, Permits, Permitted};
 pub use policy::{

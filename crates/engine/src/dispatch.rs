@@ -22,6 +22,7 @@ use afk_core::plan::Gates;
 use afk_core::run::{LabelsSeen, Pinned, Release, Run};
 use afk_core::text::clean;
 use afk_core::trust::{Ground, Trust};
+pub(crate) use facts::{BaseFailed, base_memo};
 use facts::{FACTS, unreadable};
 use futures_util::future::join_all;
 use jiff::SignedDuration;
@@ -287,7 +288,11 @@ impl Engine {
         self.look_at_machine(&config, &mut fleet, &live, &[&issue.repo], Look::OfLate).await;
         let view = self.ports.tracker.issue(issue).await?;
         let remote = self.remote_facts(&config, issue, brake, Look::OfLate).await;
-        let remote = remote.unwrap_or_else(|error| unreadable(&error));
+        let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
+        if dispatcher == Dispatcher::Person {
+            // Whoever asks for a run asks the base again.
+            remote.base_fails = None;
+        }
         Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
     }
 
@@ -303,7 +308,9 @@ impl Engine {
             self.look_at_machine(config, &mut fleet, &live, &[&run.issue.repo], Look::Anew).await;
             let view = self.ports.tracker.issue(&run.issue).await?;
             let remote = self.remote_facts(config, &run.issue, brake, Look::Anew).await;
-            let remote = remote.unwrap_or_else(|error| unreadable(&error));
+            let mut remote = remote.unwrap_or_else(|error| unreadable(&error));
+            // The run asks its base by itself, before its first turn.
+            remote.base_fails = None;
             let said = explain(&policy(config), &fleet, run.dispatcher, &view.issue, Some(&remote));
             let pinned = pin(&view.issue).digest == run.pinned.digest;
             PortResult::Ok((said, pinned))
@@ -349,6 +356,7 @@ impl Engine {
             enrolled: config.allowlist.contains(&issue.repo),
             budget: config.budget(repo),
             start: None,
+            base_fails: None,
             attempts: Vec::new(),
             first_red_at: None,
             labels_seen: LabelsSeen { ready: has(&config.ready_label), in_progress: false },

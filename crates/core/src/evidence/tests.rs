@@ -31,6 +31,7 @@ fn proof() -> ProofReport {
             millis: 1_500,
         }],
         reservations: vec![],
+        permit: None,
         no_red: None,
         paths: vec![PathReport {
             path: TreePath::new(b"src/lib.rs").unwrap(),

@@ -153,6 +153,7 @@ pub(super) enum Why<'a> {
     BaseRecorded,
     BaseNotRed,
     BaseRed,
+    BaseFails(&'a str),
     BaseNotRead,
     Unreadable(&'a str),
     NotLookedAt,
@@ -288,6 +289,9 @@ impl<'a> Case<'a> {
     }
 
     fn base_health(&self) -> Finding<'a> {
+        if let Some(why) = self.remote.and_then(|remote| remote.base_fails.as_deref()) {
+            return failed(Why::BaseFails(why));
+        }
         match self.policy.base_health {
             BaseHealth::Attribute => passed(Why::BaseRecorded),
             BaseHealth::Wait => self.remote(|remote| match &remote.base {
@@ -408,6 +412,7 @@ impl fmt::Display for Why<'_> {
             Self::BaseRecorded => f.write_str("a red default branch is recorded, not waited for"),
             Self::BaseNotRed => f.write_str("the default branch is not red"),
             Self::BaseRed => f.write_str("the default branch is red"),
+            Self::BaseFails(why) => f.write_str(why),
             Self::BaseNotRead => f.write_str("the default branch's verdict was not read"),
             Self::Unreadable(why) => write!(f, "could not be read: {why}"),
             Self::NotLookedAt => f.write_str("not checked"),

@@ -151,6 +151,9 @@ pub struct RemoteFacts {
     pub trust: Fact<Trust>,
     /// The issues that block it, by its body and by the forge's own relations.
     pub blockers: Fact<Vec<(IssueRef, BlockerState)>>,
+    /// Why `verify` fails on the default branch's head, if that was found out of late.
+    #[serde(default)]
+    pub base_fails: Option<String>,
     /// The verdict on the default branch's head; none if the policy does not need it.
     pub base: Option<Fact<Verdict>>,
 }

@@ -58,6 +58,7 @@ fn trusted() -> Trust {
 
 fn remote() -> RemoteFacts {
     RemoteFacts {
+        base_fails: None,
         remote: Needed::There,
         foreign_lock: Fact::Known(None),
         trust: Fact::Known(trusted()),

@@ -54,6 +54,36 @@ pub fn next(inputs: &ProofInputs<'_>, results: &ProofResults) -> ProofStep {
     }
 }
 
+/// What the base alone comes to, before there is a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseStep {
+    /// This run is needed.
+    Run(Box<Wanted>),
+    /// `verify` passes on it, or nothing is run.
+    Passes,
+    /// It fails, each time; with the end of its output.
+    Fails(RunResult, String),
+}
+
+/// Whether `verify` passes on a base, from what is known so far: asked again where it fails.
+pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
+    let Verify::Command(verify) = inputs.policy.verify() else { return BaseStep::Passes };
+    let (tests, runners) = (Vec::new(), Vec::new());
+    let proof = Proof { inputs, results, verify, tests, runners };
+    let failed = |record: &RunRecord| BaseStep::Fails(record.result.clone(), record.tail.clone());
+    match proof.asked(TreeRole::Base, 1) {
+        Ok(Asked::Passes(_)) => BaseStep::Passes,
+        Ok(Asked::Fails(record)) => failed(record),
+        Ok(Asked::CouldNotRun(why)) => {
+            BaseStep::Fails(RunResult::CouldNotRun { why: why.clone() }, String::new())
+        }
+        Err(runs) => match runs.first() {
+            Some((role, kind)) => BaseStep::Run(Box::new(proof.wanted(*role, *kind))),
+            None => BaseStep::Passes,
+        },
+    }
+}
+
 /// A decision, or the runs that it still needs, the most telling first.
 type Step<T> = Result<T, Vec<(TreeRole, RunKind)>>;
 
@@ -821,7 +851,12 @@ impl<'a> Proof<'a> {
                 })
             })
         });
+        let permit = match &decision.outcome {
+            ProofOutcome::Accepted(_) => None,
+            ProofOutcome::Refused(refusal) => refusal.permit(),
+        };
         ProofReport {
+            permit: permit.map(|permit| self.inputs.permits.label(permit).to_owned()),
             outcome: decision.outcome,
             red_kind: decision.red_kind,
             red_tests: decision.red_tests,

@@ -56,4 +56,12 @@ impl Permits {
             tests_may_change: None,
         }
     }
+
+    /// The label that gives `permit`.
+    pub fn label(&self, permit: Permit) -> &str {
+        match permit {
+            Permit::NoTestNeeded => &self.no_test_label,
+            Permit::TestsMayChange => &self.tests_label,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::permits::{Permit, Permitted};
+use super::permits::Permitted;
 use super::refusal::ProofRefusal;
 use super::result::{RunKind, RunResult, TreeRole};
 use super::test_changes::{TestChange, TestFate};
@@ -33,6 +33,9 @@ pub struct ProofReport {
     /// What makes it weaker.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reservations: Vec<Reservation>,
+    /// If it is refused: the label with which a trusted person lets it land as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit: Option<String>,
     /// Why it was not asked to fail without the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_red: Option<NoRed>,
@@ -237,14 +240,6 @@ impl ProofReport {
         match self.outcome {
             ProofOutcome::Accepted(_) => true,
             ProofOutcome::Refused(_) => false,
-        }
-    }
-
-    /// What a trusted person could allow, so that a refused change may land as it is.
-    pub fn permit(&self) -> Option<Permit> {
-        match &self.outcome {
-            ProofOutcome::Accepted(_) => None,
-            ProofOutcome::Refused(refusal) => refusal.permit(),
         }
     }
 

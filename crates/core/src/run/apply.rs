@@ -21,6 +21,7 @@ impl Run {
         match transition {
             Transition::Admitted { run } => *self = *run,
             Transition::Opened { start } => self.open(start),
+            Transition::BaseFails { why } => self.base_fails = Some(why),
             Transition::TurnBegun { cause, reserved, attempt } => {
                 self.begin_turn(at, cause, reserved, attempt);
             }

@@ -57,11 +57,11 @@ impl Run {
     }
 
     fn let_go_because(&self) -> String {
-        match &self.cancel {
-            Some(cancel) => cancel.how.sentence(),
-            None => "a gate closed before the first turn",
+        match (&self.cancel, &self.base_fails) {
+            (Some(cancel), _) => cancel.how.sentence().to_owned(),
+            (None, Some(why)) => why.clone(),
+            (None, None) => "a gate closed before the first turn".to_owned(),
         }
-        .to_owned()
     }
 
     /// Why a person has to take over, in the order of the plan's rows.
@@ -147,10 +147,21 @@ impl Run {
             }
             plan::CandidateState::Refused(_) => {
                 let refused = self.attempt().and_then(|attempt| attempt.refused.as_ref());
-                refused.map(|refused| match self.refusals() {
+                let why = refused.map(|refused| match self.refusals() {
                     0 | 1 => refused.detail.clone(),
                     n => format!("{} (refused {n} times)", refused.detail),
-                })
+                });
+                let proof = self.candidate().and_then(|one| one.proof.as_ref());
+                let label = proof.and_then(|proof| proof.permit.as_deref());
+                match label.filter(|label| why.as_ref().is_some_and(|why| !why.contains(*label))) {
+                    Some(label) => why.map(|why| {
+                        format!(
+                            "{why}; to let it land as it is, put the label {label} on the issue \
+                             and retry"
+                        )
+                    }),
+                    None => why,
+                }
             }
             plan::CandidateState::Pushed { .. } => self.unanswered(limits),
             plan::CandidateState::Excused { .. } => self.never_mended(limits),

@@ -79,6 +79,9 @@ pub struct Run {
     pub budget: Usd,
     /// Where its work starts from; known once the workspace was created.
     pub start: Option<Start>,
+    /// Why the head that it starts from is not fit to be worked on, if that was found out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_fails: Option<String>,
     /// Its attempts, oldest first.
     pub attempts: Vec<Attempt>,
     /// When a landed commit first went red by our fault: the start of the fix-forward clock.

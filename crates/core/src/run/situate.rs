@@ -141,7 +141,11 @@ impl Run {
 
     fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
         let Some((attempt, turn)) = self.attempt().zip(self.turn()) else {
-            return plan::TurnState::None { gates: seen.gates.unwrap_or(Gates::Unreadable) };
+            let gates = match &self.base_fails {
+                Some(_) => Gates::Refused,
+                None => seen.gates.unwrap_or(Gates::Unreadable),
+            };
+            return plan::TurnState::None { gates };
         };
         match &turn.ended {
             None => self.under_way(turn, seen, limits, now),

@@ -30,6 +30,11 @@ pub enum Transition {
         /// Where the work starts from.
         start: Start,
     },
+    /// The verify command fails on the head that the work would start from: nothing is begun.
+    BaseFails {
+        /// Why, in a sentence for people.
+        why: String,
+    },
     /// A turn is about to be started: from here on it can be found by its key.
     TurnBegun {
         /// Why.
@@ -219,6 +224,7 @@ impl Transition {
         match self {
             Self::Admitted { .. } => "admitted",
             Self::Opened { .. } => "opened",
+            Self::BaseFails { .. } => "base_fails",
             Self::TurnBegun { .. } => "turn_begun",
             Self::Reset { .. } => "reset",
             Self::TurnInterrupted { .. } => "turn_interrupted",

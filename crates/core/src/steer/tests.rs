@@ -33,6 +33,7 @@ fn run(issue: &str, second: i64) -> Run {
         enrolled: true,
         budget: Usd::dollars(10),
         start: None,
+        base_fails: None,
         attempts: Vec::new(),
         first_red_at: None,
         labels_seen: LabelsSeen { ready: true, in_progress: false },

@@ -4,10 +4,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use afk_core::blockers::{MOST, blockers};
-use afk_core::config::Policy;
+use afk_core::config::{Policy, Repo};
+use afk_core::digest::Digest;
 use afk_core::gates::{BaseHealth, Fact, Fleet, Needed, Pause, RemoteFacts, RepoFacts, Switch};
-use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
+use afk_core::ids::{Actor, At, IssueRef, Oid, RepoName};
 use afk_core::issue::{BlockerState, Permission};
+use afk_core::proof::Verify;
 use afk_core::request::Request;
 use afk_core::run::Run;
 use afk_core::trust::{OnBehalf, Trust, trust};
@@ -15,18 +17,40 @@ use afk_core::usd::Usd;
 use afk_core::verdict::Verdict;
 
 use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
 
 use super::machine::Look;
 use super::{Listed, day_start, stopped};
 use crate::Engine;
 use crate::bounds::within;
-use crate::ports::{Filter, IssueView, PortError, PortResult, Spent, StoredRun, Switches};
+use crate::ports::{Filter, IssueView, MemoKey, PortError, PortResult, Spent, StoredRun, Switches};
 use crate::switches::Brake;
 
 /// Time limit for the facts about one issue.
 pub(super) const FACTS: SignedDuration = SignedDuration::from_mins(1);
 /// How many of a repo's newest runs are searched for a verdict on its default branch.
 const RECENT: u32 = 20;
+
+/// For how long a head on which `verify` fails is not asked about again.
+const BASE_FAILS: SignedDuration = SignedDuration::from_mins(30);
+
+/// That `verify` fails on a head.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BaseFailed {
+    /// When that was found out.
+    pub(crate) at: At,
+    /// Why, in a sentence for people.
+    pub(crate) why: String,
+}
+
+/// Where it is remembered that `verify` of `repo` fails on `head`.
+pub(crate) fn base_memo(repo: &Repo, head: &Oid) -> MemoKey {
+    let command = match &repo.verify {
+        Verify::None => Digest::of_list::<String>(&[]),
+        Verify::Command(argv) => Digest::of_list(argv),
+    };
+    MemoKey { kind: "base-fails".to_owned(), tree: head.to_string(), command: command.to_string() }
+}
 
 impl Engine {
     /// The local facts: configuration, switches, live runs, spending; of all repos, or of `only`
@@ -166,17 +190,33 @@ impl Engine {
             BaseHealth::Wait => Look::Anew,
         };
         let remote = self.look_at_remote(&issue.repo, brake, look).await;
-        let base = match (config.base_health, remote.head) {
-            (BaseHealth::Wait, Some(head)) => Some(self.health(config, &issue.repo, &head).await),
+        let base = match (config.base_health, &remote.head) {
+            (BaseHealth::Wait, Some(head)) => Some(self.health(config, &issue.repo, head).await),
             (BaseHealth::Attribute, _) | (BaseHealth::Wait, None) => None,
         };
+        let base_fails = match &remote.head {
+            Some(head) => self.base_fails(config, &issue.repo, head).await,
+            None => None,
+        };
         RemoteFacts {
+            base_fails,
             remote: remote.needed,
             foreign_lock: self.foreign_lock(config, issue).await,
             trust: self.trust(config, issue, view).await,
             blockers: self.states(blocking).await,
             base,
         }
+    }
+
+    /// Why `verify` fails on `head`, if a run found that out a moment ago. It is asked again after
+    /// a while, and at once by a person: it may have been chance, or the machine.
+    async fn base_fails(&self, config: &Policy, repo: &RepoName, head: &Oid) -> Option<String> {
+        let table = config.repos.get(repo)?;
+        let memo = base_memo(table, head);
+        let known = self.ports.store.recall(&memo).await.ok()??;
+        let known: BaseFailed = serde_json::from_value(known).ok()?;
+        let age = self.ports.clock.now().duration_since(known.at);
+        (age < BASE_FAILS).then_some(known.why)
     }
 
     /// What runs of this store found out about the default branch's `head`. Command stages only
@@ -294,6 +334,7 @@ impl Engine {
 pub(super) fn unreadable(error: &PortError) -> RemoteFacts {
     let why = error.chain();
     RemoteFacts {
+        base_fails: None,
         remote: Needed::Unknown(why.clone()),
         foreign_lock: Fact::Unreadable(why.clone()),
         trust: Fact::Unreadable(why.clone()),

@@ -90,7 +90,7 @@ impl Pass<'_> {
             };
             match proof::next(&inputs, &results) {
                 // The tracker is read only where somebody's word could change the answer.
-                ProofStep::Decided(report) if report.permit().is_some() && !asked_people => {
+                ProofStep::Decided(report) if report.permit.is_some() && !asked_people => {
                     permits = self.permits().await?;
                     asked_people = true;
                 }
@@ -241,7 +241,7 @@ impl Pass<'_> {
 
     /// Whether every needed run has its result; starts those that do not, as many side by side as
     /// the machine has cores.
-    async fn run_all(
+    pub(super) async fn run_all(
         &self,
         candidate: &Candidate,
         base: &Oid,

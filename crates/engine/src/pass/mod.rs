@@ -8,6 +8,7 @@
 mod act;
 mod answer;
 mod base_check;
+mod base_gate;
 mod brought;
 mod comment;
 mod conclude;

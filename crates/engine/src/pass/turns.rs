@@ -52,6 +52,12 @@ impl Pass<'_> {
                 Some(Err(why)) => return self.impede(Impediment::Hook { error: kept(&why) }).await,
             }
         }
+        if !self.base_passes().await? {
+            return Ok(match self.run.base_fails {
+                Some(_) => Acted::Again,
+                None => Acted::wait(Watch::Jobs, None),
+            });
+        }
         self.begin_turn(TurnCause::Opening).await
     }
 

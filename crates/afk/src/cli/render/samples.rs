@@ -44,6 +44,7 @@ pub(crate) fn admitted() -> Run {
         enrolled: true,
         budget: Usd::dollars(20),
         start: None,
+        base_fails: None,
         attempts: Vec::new(),
         first_red_at: None,
         labels_seen: LabelsSeen::default(),

@@ -150,6 +150,7 @@ pub(super) fn proved(run: &mut Run) {
             red_tests: Vec::new(),
             runs: Vec::new(),
             reservations: Vec::new(),
+            permit: None,
             no_red: None,
             paths: Vec::new(),
             removed_test_lines: Vec::new(),

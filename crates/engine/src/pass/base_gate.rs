@@ -1,0 +1,104 @@
+//! A look before spending: `verify` must pass on the head that the work starts from, before the
+//! first turn is paid for.
+//!
+//! It is the first run of every proof, so it is remembered by tree, and most runs find it. Where it
+//! fails each time, no change could be proved: the run is let go, its issue stays ready, and no
+//! other is begun on the same head for a while. Where test reports tell failures apart, the work
+//! may begin.
+
+use afk_core::change::{Blobs, Diff};
+use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
+use afk_core::ids::Oid;
+use afk_core::proof::{self, BaseStep, CouldNotRun, ProofInputs, ProofResults, RunResult, Verify};
+use afk_core::run::{Candidate, Transition};
+
+use super::Pass;
+use crate::dispatch::{BaseFailed, base_memo};
+use crate::ports::{PortError, PortResult};
+
+/// What the doorbell's title says.
+const REASON: &str = "verify fails on the default branch";
+
+impl Pass<'_> {
+    /// Whether the work may begin. False while that is being found out, and if the base fails:
+    /// then the run's record says why.
+    pub(super) async fn base_passes(&mut self) -> PortResult<bool> {
+        if self.repo.verify == Verify::None || self.repo.proof.junit.is_some() {
+            return Ok(true);
+        }
+        let Some(base) = self.run.start.as_ref().map(|start| start.base.clone()) else {
+            return Ok(false);
+        };
+        match self.ask_base(&base).await? {
+            None => Ok(false),
+            Some(BaseStep::Fails(result, tail)) => {
+                self.base_fails(&base, &result, &tail).await?;
+                Ok(false)
+            }
+            Some(BaseStep::Passes | BaseStep::Run(_)) => Ok(true),
+        }
+    }
+
+    /// The answer of `verify` on `base`; none while it runs.
+    async fn ask_base(&self, base: &Oid) -> PortResult<Option<BaseStep>> {
+        let policy =
+            self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
+        let (permits, conditions) = (self.config.permits(), self.config.conditions(&self.repo));
+        let inputs = ProofInputs {
+            policy: &policy,
+            diff: &Diff::default(),
+            since: None,
+            first: None,
+            blobs: &Blobs::default(),
+            permits: &permits,
+            conditions: &conditions,
+        };
+        let tree = self.ports().git.tree(&self.run.issue.repo, base).await?;
+        // Only the base of it is looked at.
+        let candidate =
+            Candidate::new(base.clone(), base.clone(), base.clone(), tree, self.run.admitted_at);
+        let mut results = ProofResults::default();
+        loop {
+            match proof::base(&inputs, &results) {
+                BaseStep::Run(wanted) => {
+                    if !self.run_all(&candidate, base, vec![*wanted], &mut results).await? {
+                        return Ok(None);
+                    }
+                }
+                step @ (BaseStep::Passes | BaseStep::Fails(..)) => return Ok(Some(step)),
+            }
+        }
+    }
+
+    /// Lets the run go, and tells people once a head.
+    async fn base_fails(&mut self, base: &Oid, result: &RunResult, tail: &str) -> PortResult<()> {
+        if let RunResult::CouldNotRun { why: CouldNotRun::Sandbox { detail } } = result {
+            return Err(PortError::transient(format!("verify could not be run: {detail}")));
+        }
+        let (store, now) = (&self.ports().store, self.now());
+        let memo = base_memo(&self.repo, base);
+        let told = store.recall(&memo).await?.is_some();
+        let why = format!(
+            "verify {result} on {} at {}, before any change: fix the default branch; nothing was \
+             spent, and the issue stays ready",
+            self.branch(),
+            base.short(),
+        );
+        let known = BaseFailed { at: now, why: why.clone() };
+        let value = serde_json::to_value(&known).map_err(PortError::permanent)?;
+        let detail = format!("{why}\n\n{}", tail.trim());
+        let bell = Doorbell::new(&Ring {
+            run: self.run.id,
+            issue: &self.run.issue,
+            kind: DoorbellKind::Held,
+            reason: Some(REASON),
+            detail: &detail,
+            link: None,
+            nth: 0,
+        });
+        let bells = if told { Vec::new() } else { vec![bell] };
+        self.commit_with(Transition::BaseFails { why }, bells, None).await?;
+        // Afterwards, so that a crash before it rings rather than never.
+        self.ports().store.remember(&memo, &value, now).await
+    }
+}
