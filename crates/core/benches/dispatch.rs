@@ -75,6 +75,7 @@ fn fleet() -> Fleet {
 fn look(issue: &Issue) -> RemoteFacts {
     let named = blockers(&issue.body, &issue.issue.repo);
     RemoteFacts {
+        base_fails: None,
         remote: Needed::There,
         foreign_lock: Fact::Known(None),
         trust: Fact::Known(Trust::Trusted {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, StopSignal};
-use afk_agent::sandbox::{Access, BoxSpec};
+use afk_agent::sandbox::{Access, Bind, BoxSpec};
 use afk_core::ids::{JobKey, Oid, RunId};
 use afk_engine::ports::{Job, JobEnd, JobKind, JobState, Jobs, PortError, PortResult, ResetStep};
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ const STDOUT: usize = 4 << 20;
 const TAIL: usize = 6 << 10;
 /// Maximum size of a kept file.
 const KEPT: u64 = 8 << 20;
+/// Where a tree that is judged stands in its box.
+const JUDGED: &str = "/afk/tree";
 /// How often a running job is polled: at first, and later.
 const LOOK: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(250)];
 /// How long jobs must be untouched to count as leftovers: another process may have admitted their
@@ -88,11 +90,29 @@ impl LocalJobs {
                 spec.network = network(job.network);
                 (spec, Some(lock))
             }
-            JobKind::Judge { tree } => {
+            JobKind::Judge { tree, history } => {
                 let dir = self.folder_of(job.run, &job.key);
-                mirror.checkout(tree, &dir).await.map_err(fault)?;
-                let mut spec =
-                    put(job.argv.clone(), &dir, Cache::ProofRead)?.bind(&dir, Access::ReadWrite);
+                match history {
+                    None => mirror.checkout(tree, &dir).await.map_err(fault)?,
+                    Some(base) => {
+                        mirror.checkout_with_history(tree, base, &dir).await.map_err(fault)?;
+                    }
+                }
+                // A report that stands in the tree is none that this run wrote.
+                if let Some(report) = &repo.proof.junit {
+                    remove_below(&dir, Path::new(report)).map_err(io)?;
+                }
+                // Every tree at the same path, so that code cannot tell one run from another.
+                let inside = match self.local.sandbox.found().bubblewrap {
+                    Ok(_) => PathBuf::from(JUDGED),
+                    Err(_) => dir.clone(),
+                };
+                let mut spec = put(job.argv.clone(), &inside, Cache::ProofRead)?;
+                let (source, target) = (dir, inside);
+                spec.binds.push(Bind { source, target, access: Access::ReadWrite });
+                if history.is_some() {
+                    spec = spec.bind(mirror.objects(), Access::ReadOnly);
+                }
                 spec.network = network(job.network);
                 (spec, None)
             }
@@ -362,6 +382,23 @@ fn unread(folder: &Path, error: &std::io::Error) -> PortError {
 
 fn io(error: std::io::Error) -> PortError {
     PortError::transient(error)
+}
+
+/// Removes a file below `folder`, where one is there: no symlink on the way is followed.
+fn remove_below(folder: &Path, file: &Path) -> std::io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, openat, openat2, unlinkat};
+    let Some(name) = file.file_name() else { return Ok(()) };
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY;
+    let root = openat(CWD, folder, flags, Mode::empty())?;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let parent = parent.unwrap_or(Path::new("."));
+    let Ok(parent) = openat2(root, parent, flags, Mode::empty(), beneath) else { return Ok(()) };
+    match unlinkat(parent, name, AtFlags::empty()) {
+        // A folder is no report either.
+        Ok(()) | Err(rustix::io::Errno::NOENT | rustix::io::Errno::ISDIR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A regular file below `folder`, which a job has written: no symlink on the way is followed.

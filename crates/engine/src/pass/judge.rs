@@ -258,7 +258,7 @@ impl Pass<'_> {
                 Some(record) => {
                     results.runs.insert(key, record);
                 }
-                None => absent.push((self.proof_job(&run, &key, tree), key)),
+                None => absent.push((self.proof_job(base, &run, &key, tree), key)),
             }
         }
         for (job, key) in absent {
@@ -304,7 +304,7 @@ impl Pass<'_> {
         Ok(known.and_then(|known| serde_json::from_value(known).ok()))
     }
 
-    fn proof_job(&self, run: &Wanted, key: &ResultKey, tree: Oid) -> Job {
+    fn proof_job(&self, base: &Oid, run: &Wanted, key: &ResultKey, tree: Oid) -> Job {
         // The whole id: an agent could make two trees whose ids begin alike, so that one is judged
         // by the other's result.
         let nth = match key.kind {
@@ -316,7 +316,7 @@ impl Pass<'_> {
             key: JobKey::new(self.run.id, job_of(key.kind), &subject),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
-            kind: JobKind::Judge { tree },
+            kind: JobKind::Judge { tree, history: self.repo.proof.git.then(|| base.clone()) },
             argv: run.argv.clone(),
             timeout: Duration::from_secs(self.repo.verify_timeout_seconds),
             network: self.repo.network.verify,

@@ -136,6 +136,8 @@ pub enum JobKind {
     Judge {
         /// The tree.
         tree: Oid,
+        /// The commit whose history and tags stand beside it; none if it has no `.git`.
+        history: Option<Oid>,
     },
     /// Runs a stage on a clean clone of a commit.
     Stage {

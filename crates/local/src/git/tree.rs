@@ -2,12 +2,13 @@
 //!
 //! [`Mirror::compose`] makes the tree of a red proof; [`Mirror::checkout`] writes the files for a
 //! proof. No filter runs (none is configured), symlinks are written as they are, and a checkout has
-//! no `.git`.
+//! no `.git` unless it is asked for.
 
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::Oid;
 
+use super::landing::Identity;
 use super::error::GitError;
 use super::lock::beside;
 use super::mirror::{Mirror, one_oid, publish};
@@ -103,6 +104,21 @@ impl Mirror {
     /// else. An existing checkout of the same tree is left alone, with whatever was done in it: for
     /// a new one use a folder of another name.
     pub async fn checkout(&self, tree: &Oid, dir: &Path) -> Result<(), GitError> {
+        self.write_out(tree, None, dir).await
+    }
+
+    /// The same with a `.git` in which `tree` is one commit on top of `base`, whose history and tags
+    /// it has. Every tree on the same base looks alike to tools that ask for them.
+    pub async fn checkout_with_history(
+        &self,
+        tree: &Oid,
+        base: &Oid,
+        dir: &Path,
+    ) -> Result<(), GitError> {
+        self.write_out(tree, Some(base), dir).await
+    }
+
+    async fn write_out(&self, tree: &Oid, base: Option<&Oid>, dir: &Path) -> Result<(), GitError> {
         let stamp = beside(dir, ".tree");
         let there = dir.symlink_metadata().is_ok_and(|m| m.is_dir());
         if there && std::fs::read(&stamp).is_ok_and(|s| s == tree.as_str().as_bytes()) {
@@ -120,9 +136,48 @@ impl Mirror {
         };
         call("read-tree").arg(tree.as_str()).ok().await?;
         call("checkout-index").args(["--all", "--quiet"]).ok().await?;
+        if let Some(base) = base {
+            self.add_history(tree, base, &index, &making.join(".git")).await?;
+        }
         // The stamp is written before the name, so that a name always has its stamp.
         std::fs::write(&stamp, tree.as_str()).map_err(|e| GitError::io("stamp", &stamp, e))?;
         publish(&making, dir)
+    }
+
+    /// A repository that borrows the mirror's objects. No configuration of anybody's is in it.
+    async fn add_history(
+        &self,
+        tree: &Oid,
+        base: &Oid,
+        index: &Path,
+        dir: &Path,
+    ) -> Result<(), GitError> {
+        let (by, message) = (Identity::new("afk", "afk@localhost"), b"The tree that is judged\n");
+        let parents = std::slice::from_ref(base);
+        let commit = self.commit_tree(tree, parents, message, &by, &by, 0).await?;
+        let format = "--format=%(objectname) %(refname)";
+        let tags = self.call("for-each-ref").args([format, "refs/tags/"]).ok().await?;
+        let mut objects = self.objects().into_os_string().into_encoded_bytes();
+        objects.push(b'\n');
+        let config = match base.as_str().len() {
+            64 => "[core]\n\trepositoryformatversion = 1\n[extensions]\n\tobjectformat = sha256\n",
+            _ => "[core]\n\trepositoryformatversion = 0\n",
+        };
+        for folder in ["objects/info", "refs/heads"] {
+            let folder = dir.join(folder);
+            std::fs::create_dir_all(&folder).map_err(|e| GitError::io("create", &folder, e))?;
+        }
+        for (name, content) in [
+            ("HEAD", format!("{commit}\n").into_bytes()),
+            ("config", config.as_bytes().to_vec()),
+            ("packed-refs", tags),
+            ("objects/info/alternates", objects),
+        ] {
+            let file = dir.join(name);
+            std::fs::write(&file, content).map_err(|e| GitError::io("write", &file, e))?;
+        }
+        let to = dir.join("index");
+        std::fs::copy(index, &to).map(drop).map_err(|e| GitError::io("write", &to, e))
     }
 
     /// A separate folder for an index and its lock.

@@ -68,7 +68,7 @@ impl World {
             JobKind::Status | JobKind::Reset { .. } | JobKind::Hook => {
                 self.git.workspaces.contains_key(&job.run)
             }
-            JobKind::Judge { tree } => self.git.trees.contains_key(tree),
+            JobKind::Judge { tree, history: _ } => self.git.trees.contains_key(tree),
             JobKind::Stage { commit, landed } => {
                 if *landed && !self.git.has_landed(commit) {
                     let what =
@@ -176,7 +176,7 @@ impl World {
                 }
                 JobEnd { stdout, ..end(now, 0) }
             }
-            JobKind::Judge { tree } => end(now, i32::from(!self.verifies(tree))),
+            JobKind::Judge { tree, history: _ } => end(now, i32::from(!self.verifies(tree))),
             JobKind::Stage { commit, landed: _ } => {
                 let files = self.git.files_of(commit).unwrap_or_default();
                 let holds = |what| files.values().any(|text| text.contains(what));

@@ -34,6 +34,7 @@ fn describe(transition: &Transition) -> String {
             let (branch, base) = (line(&start.branch, 60), start.base.short());
             format!("workspace created from {branch} at {base}{policy}")
         }
+        Transition::BaseFails { why } => line(why, 200),
         Transition::TurnBegun { cause: why, reserved, .. } => {
             format!("turn begun ({}), {reserved} reserved", cause(*why))
         }

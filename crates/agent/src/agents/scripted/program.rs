@@ -39,9 +39,14 @@ fn run(args: &Args, prompt: impl Read, out: impl Write) -> i32 {
         Ok(script) => script,
         Err(error) => return refuse(&error),
     };
+    // A turn that nobody wrote is a turn that fails: the agent itself is there.
+    let unwritten;
     let turn = match script.turn(args.turn) {
         Ok(turn) => turn,
-        Err(error) => return refuse(&error),
+        Err(error) => {
+            unwritten = Turn { steps: vec![Step::Fail { message: error.to_string() }] };
+            &unwritten
+        }
     };
     let mut text = Vec::new();
     if let Err(error) = prompt.take(MAX_PROMPT).read_to_end(&mut text) {
