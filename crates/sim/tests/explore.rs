@@ -164,6 +164,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::FarTurnBelievedDead => "an outcome while",
         Bad::AgentLandingUnproved => "was closed without its evidence",
         Bad::AgentLandingUnread => "does not know of it",
+        Bad::SpendsOnARedBase => "although verify fails on its base",
     }
 }
 

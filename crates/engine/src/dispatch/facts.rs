@@ -31,16 +31,29 @@ pub(super) const FACTS: SignedDuration = SignedDuration::from_mins(1);
 /// How many of a repo's newest runs are searched for a verdict on its default branch.
 const RECENT: u32 = 20;
 
-/// For how long a head on which `verify` fails is not asked about again.
-const BASE_FAILS: SignedDuration = SignedDuration::from_mins(30);
+/// For how long a head on which `verify` fails is not asked about again: the first time, and at
+/// most; it doubles each time.
+const BASE_FAILS: [SignedDuration; 2] =
+    [SignedDuration::from_mins(30), SignedDuration::from_hours(12)];
 
 /// That `verify` fails on a head.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BaseFailed {
-    /// When that was found out.
+    /// When that was found out last.
     pub(crate) at: At,
+    /// How often.
+    pub(crate) times: u32,
     /// Why, in a sentence for people.
     pub(crate) why: String,
+}
+
+impl BaseFailed {
+    /// For how long it is believed.
+    fn holds(&self) -> SignedDuration {
+        let [first, most] = BASE_FAILS;
+        let doubled = first.checked_mul(1 << self.times.saturating_sub(1).min(16));
+        doubled.map_or(most, |doubled| doubled.min(most))
+    }
 }
 
 /// Where it is remembered that `verify` of `repo` fails on `head`.
@@ -216,7 +229,7 @@ impl Engine {
         let known = self.ports.store.recall(&memo).await.ok()??;
         let known: BaseFailed = serde_json::from_value(known).ok()?;
         let age = self.ports.clock.now().duration_since(known.at);
-        (age < BASE_FAILS).then_some(known.why)
+        (age < known.holds()).then_some(known.why)
     }
 
     /// What runs of this store found out about the default branch's `head`. Command stages only

@@ -77,14 +77,16 @@ impl Pass<'_> {
         }
         let (store, now) = (&self.ports().store, self.now());
         let memo = base_memo(&self.repo, base);
-        let told = store.recall(&memo).await?.is_some();
+        let before = store.recall(&memo).await?;
+        let before: Option<BaseFailed> = before.and_then(|one| serde_json::from_value(one).ok());
+        let times = before.as_ref().map_or(0, |before| before.times) + 1;
         let why = format!(
             "verify {result} on {} at {}, before any change: fix the default branch; nothing was \
              spent, and the issue stays ready",
             self.branch(),
             base.short(),
         );
-        let known = BaseFailed { at: now, why: why.clone() };
+        let known = BaseFailed { at: now, times, why: why.clone() };
         let value = serde_json::to_value(&known).map_err(PortError::permanent)?;
         let detail = format!("{why}\n\n{}", tail.trim());
         let bell = Doorbell::new(&Ring {
@@ -96,7 +98,7 @@ impl Pass<'_> {
             link: None,
             nth: 0,
         });
-        let bells = if told { Vec::new() } else { vec![bell] };
+        let bells = if before.is_some() { Vec::new() } else { vec![bell] };
         self.commit_with(Transition::BaseFails { why }, bells, None).await?;
         // Afterwards, so that a crash before it rings rather than never.
         self.ports().store.remember(&memo, &value, now).await

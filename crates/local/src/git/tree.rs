@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use afk_core::ids::Oid;
 
-use super::landing::Identity;
 use super::error::GitError;
+use super::landing::Identity;
 use super::lock::beside;
 use super::mirror::{Mirror, one_oid, publish};
 use super::paths::remove_tree;

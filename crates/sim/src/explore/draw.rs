@@ -45,6 +45,8 @@ impl Scenario {
         let mut acts: Vec<_> =
             acts.into_iter().map(|(step, act)| (When::Step(step), act)).collect();
         acts.extend(before_a_push(&mut Rng::new(seed, 9), repos));
+        acts.extend(red_base(&mut Rng::new(seed, 11), repos));
+        acts.extend(permits(&mut Rng::new(seed, 12), repos));
         let mut far = Rng::new(seed, 10);
         let (is_far, lingering) = (far.chance(25), far.chance(50));
         let mut drawn = setting(&mut Rng::new(seed, 2), repos);
@@ -113,6 +115,34 @@ fn before_a_push(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
         _ => return None,
     };
     Some((when, act))
+}
+
+/// Sometimes somebody breaks the default branch for `verify`, and mostly mends it later.
+fn red_base(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
+    if !rng.chance(15) {
+        return Vec::new();
+    }
+    let (repo, from) = (rng.pick(repos).to_owned(), rng.below(STEPS / 2));
+    let push =
+        |path: &str, text: &str| Happens::Push(repo.clone(), path.to_owned(), text.to_owned());
+    let broken = push("tests/theirs", "expect src/theirs whole");
+    let mut acts = vec![(When::Step(from), broken)];
+    if rng.chance(80) {
+        let to = from + 1 + rng.below(STEPS / 2);
+        acts.push((When::Step(to), push("src/theirs", "whole")));
+    }
+    acts
+}
+
+/// Sometimes somebody says by a label that a change needs no test.
+fn permits(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
+    if !rng.chance(25) {
+        return None;
+    }
+    let issue = format!("{}#{}", rng.pick(repos), 1 + rng.below(3));
+    let who = rng.pick(&["ann", "ann", "mallory"]).to_owned();
+    let label = rng.pick(&["no-test-needed", "tests-may-change"]).to_owned();
+    Some((When::Step(rng.below(STEPS)), Happens::Label(issue, label, true, who)))
 }
 
 /// People decide on what is open then.

@@ -60,9 +60,11 @@ impl Truth {
     }
 }
 
-/// Whether every gate of `issue` itself is open now.
+/// Whether every gate of `issue` itself is open now, and `verify` passes on its base.
 pub(super) fn all_open(world: &World, issue: &IssueRef, record: &IssueRecord) -> bool {
-    gates(world, issue, record).into_iter().all(|open| open)
+    let head = world.git.remotes.get(&issue.repo).and_then(|head| world.git.commits.get(head));
+    let verified = head.is_none_or(|head| world.verifies(&head.tree));
+    verified && gates(world, issue, record).into_iter().all(|open| open)
 }
 
 fn gates(world: &World, issue: &IssueRef, record: &IssueRecord) -> [bool; GATES.len()] {

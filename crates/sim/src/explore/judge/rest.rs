@@ -80,7 +80,9 @@ impl Judge {
                 world.store.requests.iter().filter(|(run, request)| {
                     request.asked.what == Request::Release && of_issue(run)
                 });
-            let (asked, count) = (asked.count(), runs.len());
+            // A base that fails is asked again now and then, by a run that spends nothing.
+            let begun = runs.iter().filter(|run| run.base_fails.is_none());
+            let (asked, count) = (asked.count(), begun.count());
             let on = IssueChange::Labeled { label: world.config.ready_label.clone() };
             let put = record.events.iter().filter(|event| event.what == on && by_us(event));
             if put.count() > asked {

@@ -32,6 +32,11 @@ impl Judge {
                     self.wrong.push(format!("{key} was started against the gate {gate}"));
                 }
             }
+            let base = run.and_then(|run| run.start.as_ref()).map(|start| &start.base);
+            let base = base.and_then(|base| world.git.commits.get(base));
+            if first && base.is_some_and(|base| !world.verifies(&base.tree)) {
+                self.wrong.push(format!("{key} was started although verify fails on its base"));
+            }
             let recorded = run.and_then(Run::turn).is_some_and(|t| t.n == request.n);
             if !recorded {
                 self.wrong.push(format!("{key} was started and is not recorded"));

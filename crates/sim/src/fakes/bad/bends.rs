@@ -6,6 +6,7 @@ use afk_core::change::Tally;
 use afk_core::checkout::Checkout;
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::guardrails::GuardrailReport;
+use afk_core::ids::RunId;
 use afk_core::issue::IssueChange;
 use afk_core::plan::{End, TurnCause};
 use afk_core::proof::{ProofOutcome, ProofReport, Strength};
@@ -291,6 +292,21 @@ pub(super) fn proves_again<T>(world: &mut World, act: impl FnOnce(&mut World) ->
         }
     }
     act(world)
+}
+
+/// What was judged for a run without a turn is seen to have passed.
+pub(super) fn bases_pass<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let runs = world.store.runs.iter().filter(|(_, kept)| kept.run.attempts.is_empty());
+    let fresh: Vec<_> = runs.map(|(id, _)| *id).collect();
+    let bend = |jobs: &mut BTreeMap<(RunId, _), JobRecord>| {
+        for ((run, _), record) in jobs {
+            let JobState::Ended(end) = &mut record.state else { continue };
+            if fresh.contains(run) && matches!(record.job.kind, JobKind::Judge { .. }) {
+                end.code = Some(0);
+            }
+        }
+    };
+    bending(world, |world| &mut world.jobs.jobs, bend, act)
 }
 
 /// Stages that ended with this code are seen to have passed.

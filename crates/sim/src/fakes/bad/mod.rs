@@ -136,11 +136,13 @@ pub enum Bad {
     AgentLandingUnproved,
     /// What an agent lands by itself is not looked for.
     AgentLandingUnread,
+    /// A base is taken to pass before the first turn is paid for.
+    SpendsOnARedBase,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -201,6 +203,7 @@ impl Bad {
         Self::FarTurnBelievedDead,
         Self::AgentLandingUnproved,
         Self::AgentLandingUnread,
+        Self::SpendsOnARedBase,
     ];
 
     /// The configuration as this loop sees it.

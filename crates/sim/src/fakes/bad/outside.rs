@@ -8,7 +8,7 @@ use afk_core::run::{Run, TurnEnd};
 use afk_engine::ports::TurnRequest;
 
 use super::Bad;
-use super::bends::{bending, proves_again, stages_pass, undoing};
+use super::bends::{bases_pass, bending, proves_again, stages_pass, undoing};
 use crate::world::{TurnState, World, own};
 
 impl Bad {
@@ -27,6 +27,7 @@ impl Bad {
                 undoing(world, |world| &mut world.git.branches, act)
             }
             (Self::ProvesForEver, "jobs.observe") => proves_again(world, act),
+            (Self::SpendsOnARedBase, "jobs.observe") => bases_pass(world, act),
             (Self::VoidIsGreen, "jobs.observe") => stages_pass(world, 127, act),
             (Self::RedIsGreen, "jobs.observe") => stages_pass(world, 1, act),
             (Self::ConcludesOverTheLiving, "jobs.alive") => {
