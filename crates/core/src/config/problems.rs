@@ -168,6 +168,8 @@ impl Repo {
             (["proof", "exempt"], &self.proof.exempt),
             (["proof", "protected"], &self.proof.protected),
             (["guardrails", "deny"], &self.guardrails.deny),
+            (["guardrails", "uncounted"], &self.guardrails.uncounted),
+            (["guardrails", "test_material"], &self.guardrails.test_material),
         ];
         found.extend(lists.into_iter().filter_map(|(key, list)| patterns.mistake(key, list)));
         found

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use afk_core::change::{Blobs, Diff};
-use afk_core::guardrails::{Guardrails, Message, MessageOf};
 use afk_core::ids::{JobKey, JobOf, Oid};
 use afk_core::plan::Refusal;
 use afk_core::proof::{
@@ -21,15 +20,15 @@ use super::{Acted, Pass, Watch};
 use crate::ports::{CommitText, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
 
 /// Larger blobs are judged by their size only.
-const READ_LIMIT: u64 = 4 << 20;
+pub(super) const READ_LIMIT: u64 = 4 << 20;
 
 /// The candidate's change, as the core judges it.
-struct Change {
-    policy: ProofPolicy,
-    diff: Diff,
+pub(super) struct Change {
+    pub(super) policy: ProofPolicy,
+    pub(super) diff: Diff,
     first: Option<Diff>,
-    blobs: Blobs,
-    commits: Vec<CommitText>,
+    pub(super) blobs: Blobs,
+    pub(super) commits: Vec<CommitText>,
 }
 
 impl Pass<'_> {
@@ -85,24 +84,6 @@ impl Pass<'_> {
                 }
             }
         }
-    }
-
-    async fn guard(&mut self, candidate: &Candidate, change: &Change) -> PortResult<Acted> {
-        let guardrails = Guardrails::compile(self.repo.guardrails.clone())
-            .map_err(|error| PortError::permanent(error.to_string()))?;
-        let repo = &self.run.issue.repo;
-        let landing = self.ports().git.message(repo, &candidate.commit).await?;
-        let own = change.commits.iter().map(|commit| Message {
-            of: MessageOf::Commit(commit.id.clone()),
-            text: commit.message.clone(),
-        });
-        let messages: Vec<Message> =
-            std::iter::once(Message { of: MessageOf::Candidate, text: landing })
-                .chain(own)
-                .collect();
-        let report = guardrails.check(&change.policy, &change.diff, &change.blobs, &messages);
-        self.commit(Transition::Guarded { report }).await?;
-        Ok(Acted::Again)
     }
 
     async fn proved(&mut self, report: ProofReport) -> PortResult<Acted> {

@@ -171,6 +171,9 @@ impl GitWorld {
             parents: commit.parents.clone(),
             author: commit.author.clone(),
             message: commit.message.clone(),
+            is_text: true,
+            header: Some(header(commit)),
+            masked: false,
         })
     }
 
@@ -392,6 +395,15 @@ impl World {
         since.sort_by_key(|oid| oid != candidate);
         Ok(since.into_iter().find(ours))
     }
+}
+
+/// A commit's header as git writes it.
+fn header(commit: &GitCommit) -> String {
+    let parents: String =
+        commit.parents.iter().map(|parent| format!("parent {parent}\n")).collect();
+    let (name, address) = &commit.author;
+    let who = format!("{name} <{address}> 0 +0000");
+    format!("tree {}\n{parents}author {who}\ncommitter {who}", commit.tree)
 }
 
 fn oid(content: &str) -> Oid {
