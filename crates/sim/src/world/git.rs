@@ -399,11 +399,12 @@ impl World {
 
 /// A commit's header as git writes it.
 fn header(commit: &GitCommit) -> String {
-    let parents: String =
-        commit.parents.iter().map(|parent| format!("parent {parent}\n")).collect();
     let (name, address) = &commit.author;
     let who = format!("{name} <{address}> 0 +0000");
-    format!("tree {}\n{parents}author {who}\ncommitter {who}", commit.tree)
+    let mut lines = vec![format!("tree {}", commit.tree)];
+    lines.extend(commit.parents.iter().map(|parent| format!("parent {parent}")));
+    lines.extend([format!("author {who}"), format!("committer {who}")]);
+    lines.join("\n")
 }
 
 fn oid(content: &str) -> Oid {

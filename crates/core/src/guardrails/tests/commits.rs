@@ -23,7 +23,10 @@ fn own(message: &str) -> Own {
     Own { header: Some(HEADER), message, known: false, root: false, lands_itself: false }
 }
 
-fn judge_own(commits: &[(Own, &[(&str, Side<'_>, Side<'_>)])]) -> GuardrailReport {
+/// Paths with what was and what is there.
+type Changes<'a> = &'a [(&'a str, Side<'a>, Side<'a>)];
+
+fn judge_own(commits: &[(Own, Changes<'_>)]) -> GuardrailReport {
     let (rails, proof) = (rails(GuardrailPolicy::default()), proof(false));
     let mut judging = rails.judge(&proof, run());
     judging.end(&Diff::default(), &Blobs::default(), "Add it");
