@@ -128,6 +128,15 @@ impl Diff {
         Ok(Self { changes: changes.into_values().collect() })
     }
 
+    /// Of this diff, the changes at paths that `other` changes, too: what a merge has of its own,
+    /// when it is compared with each of its parents.
+    #[must_use]
+    pub fn also_in(mut self, other: &Self) -> Self {
+        let at = |change: &Change| other.changes.binary_search_by(|c| c.path.cmp(&change.path));
+        self.changes.retain(|change| at(change).is_ok());
+        self
+    }
+
     /// Every blob that judging this diff may read, each once.
     pub fn blobs(&self) -> BTreeSet<Oid> {
         let sides = self.changes.iter().flat_map(|c| [&c.old, &c.new]);
@@ -330,6 +339,15 @@ mod tests {
         ] {
             assert!(Diff::parse(bad.as_bytes()).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_merge_has_of_its_own_what_no_parent_has() {
+        let file = testing::file;
+        let (ours, _) = testing::diff(&[("a", None, file("1")), ("b", file("1"), file("2"))]);
+        let (theirs, _) = testing::diff(&[("b", None, file("2")), ("c", None, file("1"))]);
+        let own: Vec<_> = ours.also_in(&theirs).changes.into_iter().map(|c| c.path).collect();
+        assert_eq!(own, [TreePath::new(b"b").unwrap()]);
     }
 
     proptest! {

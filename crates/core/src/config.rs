@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ask::Permissions;
+use crate::author::Author;
 use crate::doorbell::{DoorbellKind, DoorbellPriority};
 use crate::gates::{BaseHealth, TrustPolicy};
 use crate::guardrails::GuardrailPolicy;
@@ -139,6 +140,10 @@ pub struct Repo {
     /// What the landed history looks like.
     #[serde(default)]
     pub history: History,
+    /// The author of the commits that land, as "Name <address>"; what the agent wrote is its
+    /// claim, and decides nothing.
+    #[serde(default)]
+    pub author: Author,
     /// The stages that a landed commit must pass, in order; a repo without any is an error.
     pub stages: Vec<Stage>,
     /// How a change must be proved.

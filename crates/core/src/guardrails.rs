@@ -1,50 +1,44 @@
 //! The guardrails: what a change may never contain, however well it is proved.
 //!
-//! Applied to the exact candidate before it lands. They judge raw trees and blobs and every
-//! message, and fail closed: content that cannot be read is a breach. A breach names the kind, the
-//! path and the line, never the secret. Whether a change is *proved* is decided by `proof`.
+//! Applied before landing to everything that would be in the default branch's history: to the
+//! exact candidate and, where the agent's own commits are kept, to each of them. They judge raw
+//! trees and blobs, messages and headers, and fail closed: content that cannot be read is a breach.
+//! A breach names the kind, the commit, the path and the line, never the secret. Whether a change
+//! is *proved* is decided by `proof`.
 
 mod breach;
-mod messages;
+mod header;
+mod judging;
 mod paths;
+mod policy;
 
 pub use crate::secrets::SecretKind;
-pub use breach::{Breach, MessageOf};
+pub use breach::{Breach, HeaderField, MessageOf};
+pub use judging::{Judging, MAX_COMMITS, OwnCommit};
+pub use policy::GuardrailPolicy;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::OnceLock;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::change::{Blob, Blobs, Change, Diff, Entry, Mode, Tally, TreePath, tally};
 use crate::globs::{GlobError, Globs};
-use crate::proof::ProofPolicy;
-use crate::secrets::SecretShapes;
-use messages::MessageRules;
+use crate::message::words::Words;
+use crate::proof::{PathClass, ProofPolicy};
+use crate::secrets::{Found, SecretShapes};
 use paths::LinkFault;
 
 /// Maximum number of breaches in a report; more do not help a person.
 const MAX_BREACHES: usize = 50;
 
-/// The limits and the deny list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct GuardrailPolicy {
-    /// Maximum size of a file in a change, in bytes.
-    pub max_file_bytes: u64,
-    /// Maximum number of lines that a change adds and removes together.
-    pub max_diff_lines: u64,
-    /// Patterns of further paths that a change may not touch; a folder covers its contents.
-    pub deny: Vec<String>,
-}
-
-impl Default for GuardrailPolicy {
-    fn default() -> Self {
-        Self { max_file_bytes: 1 << 20, max_diff_lines: 2_000, deny: Vec::new() }
-    }
-}
+/// Maximum size of a file that does not count for the size of a change, in bytes.
+const MAX_UNCOUNTED_FILE: u64 = 4 << 20;
+/// Maximum number of bytes that a change adds to such files together.
+const MAX_UNCOUNTED_BYTES: u64 = 32 << 20;
+/// Maximum number of such files in a change.
+const MAX_UNCOUNTED_FILES: u64 = 1_000;
 
 /// Guardrails that cannot be compiled.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,6 +56,8 @@ pub enum GuardrailError {
 pub struct Guardrails {
     policy: GuardrailPolicy,
     deny: Globs,
+    uncounted: Globs,
+    test_material: Globs,
     built_in: &'static BuiltIn,
 }
 
@@ -70,9 +66,10 @@ pub struct Guardrails {
 struct BuiltIn {
     credentials: Globs,
     no_credentials: Globs,
+    settings: Globs,
     volume: regex::bytes::Regex,
     npm_login: regex::bytes::Regex,
-    messages: MessageRules,
+    words: &'static Words,
     secrets: &'static SecretShapes,
 }
 
@@ -86,21 +83,13 @@ impl BuiltIn {
         Ok(Self {
             credentials: Globs::compile_any_case("credential files", paths::CREDENTIAL_FILES)?,
             no_credentials: Globs::compile_any_case("no credentials", paths::NO_CREDENTIAL_FILES)?,
+            settings: Globs::compile_any_case("settings", paths::SETTINGS_FILES)?,
             volume: regex::bytes::Regex::new(VOLUME)?,
             npm_login: regex::bytes::Regex::new(NPM_LOGIN)?,
-            messages: MessageRules::compile()?,
+            words: Words::get()?,
             secrets: SecretShapes::get()?,
         })
     }
-}
-
-/// A message that would be published with the change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Whose.
-    pub of: MessageOf,
-    /// The whole message.
-    pub text: String,
 }
 
 /// What the guardrails found.
@@ -120,11 +109,24 @@ impl GuardrailReport {
         self.breaches.is_empty()
     }
 
+    /// Whether there are breaches, and the agent can mend each by writing messages anew.
+    pub fn is_of_words(&self) -> bool {
+        !self.passed() && self.breaches.iter().all(Breach::is_of_words)
+    }
+
     fn add(&mut self, breach: Breach) {
+        if self.breaches.contains(&breach) {
+            return;
+        }
         if self.breaches.len() < MAX_BREACHES {
             self.breaches.push(breach);
-        } else {
-            self.further += 1;
+            return;
+        }
+        self.further += 1;
+        // What is not named must not look as if it could be mended with what is.
+        let of_words = self.breaches.iter_mut().rev().find(|known| known.is_of_words());
+        if let Some(known) = of_words.filter(|_| !breach.is_of_words()) {
+            *known = breach;
         }
     }
 }
@@ -132,7 +134,7 @@ impl GuardrailReport {
 impl fmt::Display for GuardrailReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.passed() {
-            let Tally { files, added, removed } = self.stats;
+            let Tally { files, added, removed, bytes: _ } = self.stats;
             return write!(f, "no guardrail breached ({files} files, +{added} −{removed})");
         }
         for (at, breach) in self.breaches.iter().enumerate() {
@@ -153,65 +155,121 @@ const NPM_LOGIN: &str = r"(?m-u)^\s*(?:[^=\s]*:)?_(?:authToken|auth|password)\s*
 impl Guardrails {
     /// Compiles a policy.
     pub fn compile(policy: GuardrailPolicy) -> Result<Self, GuardrailError> {
-        let deny = Globs::compile("guardrails.deny", &policy.deny)?;
-        Ok(Self { policy, deny, built_in: BuiltIn::get()? })
+        Ok(Self {
+            deny: Globs::compile("guardrails.deny", &policy.deny)?,
+            uncounted: Globs::compile("guardrails.uncounted", &policy.uncounted)?,
+            test_material: Globs::compile("guardrails.test_material", &policy.test_material)?,
+            policy,
+            built_in: BuiltIn::get()?,
+        })
     }
 
-    /// Judges a change and its messages. Protected paths are judged by `proof`, which also knows
-    /// whether they may be touched.
-    pub fn check(
+    /// Judges a change between two trees; answers its whole size. Protected paths are judged by
+    /// `proof`, which also knows whether they may be touched.
+    fn check_diff(
         &self,
         proof: &ProofPolicy,
         diff: &Diff,
         blobs: &Blobs,
-        messages: &[Message],
-    ) -> GuardrailReport {
-        let mut report = GuardrailReport::default();
-        for message in messages {
-            self.check_message(message, &mut report);
-        }
+        report: &mut GuardrailReport,
+    ) -> Tally {
         // A secret that only moved is not new.
-        let old = diff.changes.iter().filter_map(|c| c.old.as_ref());
+        let old = diff.changes.iter().filter_map(|c| Some((&c.path, c.old.as_ref()?)));
         let before: BTreeSet<&[u8]> = old
-            .filter_map(|entry| blobs.content(entry))
-            .flat_map(|content| {
-                let found = self.built_in.secrets.find(content).into_iter();
+            .filter_map(|(path, entry)| Some((path, blobs.content(entry)?)))
+            .flat_map(|(path, content)| {
+                let found = self.secrets_in(path, content).into_iter();
                 found.filter_map(|f| content.get(f.at))
             })
             .collect();
+        let (mut counted, mut uncounted) = (Tally::default(), Tally::default());
         for change in &diff.changes {
-            report.stats += tally(change, blobs);
-            self.check_path(proof, change, blobs, &mut report);
+            let size = tally(change, blobs);
+            if self.uncounted.matches(&change.path) {
+                uncounted += size;
+            } else {
+                counted += size;
+            }
+            self.check_path(proof, change, blobs, report);
             if let Some(new) = &change.new {
-                self.check_entry(change, new, blobs, &before, &mut report);
+                self.check_entry(proof, change, new, blobs, &before, report);
             }
         }
-        let (lines, limit) = (report.stats.lines(), self.policy.max_diff_lines);
+        let (lines, limit) = (counted.lines(), self.policy.max_diff_lines);
         if lines > limit {
             report.add(Breach::DiffTooLarge { lines, limit });
         }
-        report
+        for (bytes, limit) in [
+            (counted.bytes, self.policy.max_diff_bytes),
+            (uncounted.bytes, self.policy.max_diff_bytes.max(MAX_UNCOUNTED_BYTES)),
+        ] {
+            if bytes > limit {
+                report.add(Breach::DiffTooManyBytes { bytes, limit });
+            }
+        }
+        for (files, limit) in [
+            (counted.files, self.policy.max_files),
+            (uncounted.files, self.policy.max_files.max(MAX_UNCOUNTED_FILES)),
+        ] {
+            if files > limit {
+                report.add(Breach::TooManyFiles { files, limit });
+            }
+        }
+        counted += uncounted;
+        counted
     }
 
-    fn check_message(&self, message: &Message, report: &mut GuardrailReport) {
-        let of = || message.of.clone();
-        if let Some(token) = self.built_in.messages.skips_ci(&message.text) {
-            report.add(Breach::SkipsCi { of: of(), token: token.to_owned() });
-        }
-        if let Some(words) = self.built_in.messages.closes(&message.text) {
-            let words = if self.built_in.secrets.find_shapes(words.as_bytes()).is_empty() {
+    /// Judges the words of a message. `speaks` says whether a line of that key and value may not
+    /// stand in it.
+    fn check_message(
+        &self,
+        of: &MessageOf,
+        text: &str,
+        speaks: &dyn Fn(&str, &str) -> bool,
+        report: &mut GuardrailReport,
+    ) {
+        let BuiltIn { words, secrets, .. } = self.built_in;
+        let shown = |words: &str| {
+            if secrets.find_shapes(words.as_bytes()).is_empty() {
                 words.chars().take(120).collect()
             } else {
                 "(masked)".to_owned()
-            };
-            report.add(Breach::ClosesIssue { of: of(), words });
+            }
+        };
+        if let Some(token) = words.skips_ci(text) {
+            report.add(Breach::SkipsCi { of: of.clone(), token: shown(&text[token]) });
         }
-        let text = message.text.as_bytes();
-        let mut lines = Lines::of(text);
-        for found in self.built_in.secrets.find(text) {
+        if let Some(closing) = words.closes(text) {
+            // To the end of the word that names the issue, whose beginning was found.
+            let rest = text[closing.whole.end..].find(char::is_whitespace);
+            let end = rest.map_or(text.len(), |rest| closing.whole.end + rest);
+            let words = shown(&text[closing.whole.start..end]);
+            report.add(Breach::ClosesIssue { of: of.clone(), words });
+        }
+        for line in text.lines() {
+            if let Some((key, _)) = words.speaks_for(line).filter(|(k, v)| speaks(k, v)) {
+                report.add(Breach::SpeaksFor { of: of.clone(), key: shown(&key) });
+            }
+        }
+        let mut lines = Lines::of(text.as_bytes());
+        for found in secrets.find(text.as_bytes()) {
             let line = lines.at(found.at.start);
-            report.add(Breach::SecretInMessage { of: of(), kind: found.kind, line });
+            report.add(Breach::SecretInMessage { of: of.clone(), kind: found.kind, line });
         }
+    }
+
+    /// What looks like a secret in a file, read as its name suggests.
+    fn secrets_in(&self, path: &TreePath, content: &[u8]) -> Vec<Found> {
+        if self.built_in.settings.matches(path) {
+            self.built_in.secrets.find_in_settings(content)
+        } else {
+            self.built_in.secrets.find(content)
+        }
+    }
+
+    /// Whether the operator allows the file to look like a key: it is listed, and it is a test's.
+    fn is_test_material(&self, proof: &ProofPolicy, path: &TreePath) -> bool {
+        self.test_material.matches(path) && proof.class(path) == PathClass::Test
     }
 
     /// Checks that only need the path, or that also apply to a deletion.
@@ -243,7 +301,7 @@ impl Guardrails {
             && either(&|content| self.built_in.npm_login.is_match(content));
         let named = self.built_in.credentials.matches(&change.path)
             && !self.built_in.no_credentials.matches(&change.path);
-        if named || npm_login {
+        if (named || npm_login) && !self.is_test_material(proof, &change.path) {
             report.add(Breach::CredentialFile { path: path() });
         }
         if is_manifest(change.path.file_name())
@@ -256,6 +314,7 @@ impl Guardrails {
     /// Checks of the new entry at the path.
     fn check_entry(
         &self,
+        proof: &ProofPolicy,
         change: &Change,
         new: &Entry,
         blobs: &Blobs,
@@ -264,13 +323,20 @@ impl Guardrails {
     ) {
         let path = || self.masked(&change.path);
         if new.mode == Mode::Submodule {
-            let known = change.old.as_ref().is_some_and(|old| old.mode == Mode::Submodule);
-            if !known {
-                report.add(Breach::Submodule { path: path() });
-            }
+            // What is at the other end was read by nobody, wherever the link led before.
+            let moved = change.old.as_ref().is_some_and(|old| old.mode == Mode::Submodule);
+            report.add(if moved {
+                Breach::SubmoduleMoved { path: path() }
+            } else {
+                Breach::Submodule { path: path() }
+            });
             return;
         }
-        let limit = self.policy.max_file_bytes;
+        let limit = if self.uncounted.matches(&change.path) {
+            self.policy.max_file_bytes.max(MAX_UNCOUNTED_FILE)
+        } else {
+            self.policy.max_file_bytes
+        };
         let blob = blobs.get(new);
         if let Some(bytes) = blob.map(Blob::size).filter(|bytes| *bytes > limit) {
             report.add(Breach::FileTooLarge { path: path(), bytes, limit });
@@ -290,8 +356,11 @@ impl Guardrails {
                 Some(LinkFault::IntoGit) => report.add(Breach::LinkIntoGit { path: path() }),
             }
         }
+        if self.is_test_material(proof, &change.path) {
+            return;
+        }
         let mut lines = Lines::of(content);
-        for found in self.built_in.secrets.find(content) {
+        for found in self.secrets_in(&change.path, content) {
             let secret = content.get(found.at.clone()).unwrap_or_default();
             if !before.contains(secret) {
                 let line = lines.at(found.at.start);

@@ -7,6 +7,7 @@
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 pub mod ask;
+pub mod author;
 pub mod blockers;
 pub mod chain;
 pub mod change;

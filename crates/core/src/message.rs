@@ -2,10 +2,16 @@
 //!
 //! The message is the agent's: subject and body of its newest commit, then the subjects of the
 //! others. Only the control plane says which run it was: trailers of that kind written by the agent
-//! are removed wherever they are, and ours are added at the end. Nothing is judged here; that is up
-//! to `guardrails`.
+//! are removed wherever they are, and ours are added at the end. So is what may not land in a
+//! message of ours: words that close an issue or skip CI, trailers of other people, secrets
+//! ([`mend`]). Nothing is judged here; that is up to `guardrails`.
+
+mod mend;
+pub(crate) mod words;
 
 use crate::ids::RunId;
+use mend::mended;
+use words::Words;
 
 /// The trailer that names the run.
 pub const RUN_TRAILER: &str = "AFK-Run";
@@ -15,14 +21,23 @@ pub const ATTEMPT_TRAILER: &str = "AFK-Attempt";
 /// Maximum length of a landing message's text before the trailers, in characters.
 const MAX_CHARS: usize = 20_000;
 const MAX_SUBJECT: usize = 200;
+/// Maximum number of further commits that are named in it.
+const MAX_OTHERS: usize = 1_000;
+/// How much is read of the message of each of them, in characters.
+const MAX_OTHER: usize = 4_000;
 
 /// The message for landing the commits of a run, newest first.
 ///
 /// Equal inputs give equal bytes, so that equal candidates have equal ids.
 pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> String {
-    let mut parts = newest_first.iter().map(|message| Parts::of(message, issue));
-    let newest = parts.next().unwrap_or_default();
-    let rest: Vec<Parts> = parts.collect();
+    let of = |message: &str, chars| {
+        let message: String = message.chars().take(chars).collect();
+        Parts::of(&mended(&message), issue)
+    };
+    // Of the others only the subjects and trailers count, and no more than fit.
+    let others = newest_first.iter().skip(1).take(MAX_OTHERS).map(|other| of(other, MAX_OTHER));
+    let newest = newest_first.first().map(|newest| of(newest, MAX_CHARS)).unwrap_or_default();
+    let rest: Vec<Parts> = others.collect();
     let subject = if newest.subject.is_empty() {
         format!("Work on #{issue}")
     } else {
@@ -53,7 +68,18 @@ pub fn landing(newest_first: &[&str], issue: u64, run: RunId, attempt: u32) -> S
     let refs = format!("Refs #{issue}");
     let sections = [subject.as_str(), text.trim_end(), &refs, &trailers.join("\n")];
     let sections: Vec<&str> = sections.into_iter().filter(|s| !s.is_empty()).collect();
-    sections.join("\n\n") + "\n"
+    let message = sections.join("\n\n") + "\n";
+    // Where the joints of two harmless texts make a harmful one, none of them is kept.
+    if newest_first.is_empty() || is_harmless(&message) {
+        message
+    } else {
+        landing(&[], issue, run, attempt)
+    }
+}
+
+fn is_harmless(message: &str) -> bool {
+    Words::get()
+        .is_ok_and(|words| words.skips_ci(message).is_none() && words.closes(message).is_none())
 }
 
 /// The value of a trailer, the last if there are several. Read as git reads it: only from the last
@@ -175,21 +201,51 @@ mod tests {
         check(&["C", "B", "A"], "C\n\n* A\n* B\n\n");
         check(&[], "Work on #7\n\n");
         check(&["\n\n"], "Work on #7\n\n");
-        check(&["a\0b\r\n\r\nc\u{1b}[1m"], "ab\n\nc[1m\n\n");
+        check(&["a\0b\r\n\r\nc\u{1b}[1m"], "ab\n\nc\n\n");
         check(&["Add it\n\nRefs #12\nrefs: #7"], "Add it\n\nRefs #12\n\n");
         check(&["#\na: :"], "#\n\na: :\n\n");
     }
 
     #[test]
-    fn no_run_is_forged_and_other_trailers_stay() {
+    fn nobody_is_spoken_for_and_other_trailers_stay() {
         let message = land(&[
             "Add it\n\nafk-run: someone-else\nText\n AFK-Attempt: 9\n\nCo-authored-by: A <a@b>\nAFK-Run: x",
-            "Test it\n\nCo-authored-by: A <a@b>\nSigned-off-by: C <c@d>",
+            "Test it\n\nChange-Id: I1\nSigned-off-by: C <c@d>",
+            "Reviewed-by: B <b@x>",
         ]);
-        let expected = "Add it\n\nText\n\n* Test it\n\nRefs #7\n\nCo-authored-by: A <a@b>\n\
-            Signed-off-by: C <c@d>\nAFK-Run: 01900000-0000-7000-8000-000000000001\nAFK-Attempt: 2\n";
+        let expected = "Add it\n\nText\n\n* Test it\n\nRefs #7\n\nChange-Id: I1\n\
+            AFK-Run: 01900000-0000-7000-8000-000000000001\nAFK-Attempt: 2\n";
         assert_eq!(message, expected);
         assert_eq!(trailer(&message, "afk-run"), Some("01900000-0000-7000-8000-000000000001"));
+    }
+
+    #[test]
+    fn what_does_something_at_a_forge_does_not_land() {
+        let check = |messages: &[&str], expected: &str| {
+            let message = land(messages);
+            assert_eq!(message, format!("{expected}{END}"), "{messages:?}");
+            assert!(is_harmless(&message));
+            assert_eq!(land(&[&message]), message);
+        };
+        check(&["Triple numbers\n\nFixes #7"], "Triple numbers\n\n");
+        check(&["Triple numbers, closes #7"], "Triple numbers, refs #7\n\n");
+        check(
+            &["Triple numbers [skip ci]", "Test it [ci skip]"],
+            "Triple numbers\n\n* Test it\n\n",
+        );
+        check(&["Closes #7"], "Work on #7\n\n");
+        check(&["***NO_CI***\n\nskip-checks:true"], "Work on #7\n\n");
+        check(&["Add it\n\nReopens #4"], "Add it\n\nRefs #4\n\n");
+        check(&["\u{200b}Add\u{202e} it"], "Add it\n\n");
+        check(&["Add it [skip", "x", "CI]"], "Add it [skip\n\n* CI]\n* x\n\n");
+    }
+
+    #[test]
+    fn a_joint_that_does_harm_leaves_nothing_of_either_side() {
+        // Each part is harmless, and together they are not.
+        let plain = format!("Work on #7\n\n{END}");
+        assert_eq!(land(&["To fix\n\nAFK-Run: x\n\n#8 and others"]), plain);
+        assert_eq!(land(&["Add it\n\nto fix", "#8"]), plain);
     }
 
     #[test]

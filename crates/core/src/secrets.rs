@@ -1,9 +1,15 @@
 //! Finds what looks like a secret, without ever repeating it.
 //!
-//! Known shapes (cloud keys, forge tokens, private key blocks) are found anywhere; a secret without
-//! a shape only if it is a long random-looking value assigned to a name such as `password`.
-//! Placeholders are ignored. `guardrails` uses this to refuse a change, `text::Mask` to mask
+//! Known shapes (cloud keys, forge tokens, private key blocks) are found anywhere, and so are
+//! passwords in addresses; a secret without a shape only if it is a long random-looking value
+//! assigned to a name such as `password`, or, in a file of settings, whatever is not just words.
+//! Placeholders are ignored. Why these rules are our own: ADR 23. `guardrails` uses this to refuse a change, `text::Mask` to mask
 //! secrets in text.
+
+mod passwords;
+mod shapes;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::ops::Range;
@@ -11,6 +17,9 @@ use std::sync::LazyLock;
 
 use regex::bytes::{Regex, RegexSet};
 use serde::{Deserialize, Serialize};
+
+use passwords::Passwords;
+use shapes::SHAPES;
 
 /// What a secret looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,8 +45,12 @@ pub enum SecretKind {
     NpmToken,
     /// A token of Vault.
     VaultToken,
+    /// A token of another service, known by its prefix.
+    ServiceToken,
     /// A private key.
     PrivateKey,
+    /// A password in an address, such as a database's.
+    AddressPassword,
     /// A random-looking value assigned to a name such as `password`.
     Assigned,
 }
@@ -55,7 +68,9 @@ impl fmt::Display for SecretKind {
             Self::StripeKey => "a live Stripe key",
             Self::NpmToken => "an npm token",
             Self::VaultToken => "a Vault token",
+            Self::ServiceToken => "a service's token",
             Self::PrivateKey => "a private key",
+            Self::AddressPassword => "a password in an address",
             Self::Assigned => "a literal secret",
         })
     }
@@ -66,34 +81,6 @@ pub(crate) struct Found {
     pub(crate) kind: SecretKind,
     pub(crate) at: Range<usize>,
 }
-
-/// The known shapes; all but a private key start at the beginning of a word.
-const SHAPES: &[(SecretKind, &str)] = &[
-    (SecretKind::AwsKey, r"(?-u)(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
-    (
-        SecretKind::GithubToken,
-        r"(?-u)gh[pousr]_[A-Za-z0-9]{36}|ghs_[A-Za-z0-9._-]{36}|github_pat_[A-Za-z0-9_]{22}",
-    ),
-    (SecretKind::GitlabToken, r"(?-u)glpat-[A-Za-z0-9_-]{20}"),
-    (
-        SecretKind::SlackToken,
-        r"(?-u)xox[abeoprs]-[A-Za-z0-9-]{10}|hooks\.slack\.com/services/T[A-Z0-9]+/B[A-Z0-9]+/[A-Za-z0-9]{16}",
-    ),
-    (SecretKind::AnthropicKey, r"(?-u)sk-ant-[A-Za-z0-9_-]{20}"),
-    (
-        SecretKind::OpenAiKey,
-        r"(?-u)sk-(?:(?:proj|svcacct|admin)-[A-Za-z0-9_-]{32}|[A-Za-z0-9]{40})",
-    ),
-    (SecretKind::GoogleKey, r"(?-u)AIza[0-9A-Za-z_-]{35}"),
-    (SecretKind::StripeKey, r"(?-u)[rs]k_live_[0-9A-Za-z]{20}"),
-    (SecretKind::NpmToken, r"(?-u)npm_[A-Za-z0-9]{36}"),
-    (SecretKind::VaultToken, r"(?-u)hvs\.[A-Za-z0-9_-]{24}"),
-    // A header alone does not count: some of the key must follow.
-    (
-        SecretKind::PrivateKey,
-        r"(?s-u)-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----.{1,300}?[A-Za-z0-9+/]{40}",
-    ),
-];
 
 /// The end of a private key.
 const KEY_END: &str = r"(?-u)-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----";
@@ -127,6 +114,7 @@ pub(crate) struct SecretShapes {
     assigned: Regex,
     assigned_in_output: Regex,
     stand_ins: Regex,
+    passwords: Passwords,
 }
 
 impl SecretShapes {
@@ -150,22 +138,41 @@ impl SecretShapes {
             assigned: Regex::new(ASSIGNED)?,
             assigned_in_output: Regex::new(ASSIGNED_IN_OUTPUT)?,
             stand_ins: Regex::new(STAND_INS)?,
+            passwords: Passwords::compile()?,
         })
     }
 
     /// Everything in `content` that looks like a secret, in order of position.
     pub(crate) fn find(&self, content: &[u8]) -> Vec<Found> {
+        self.find_with(content, Vec::new())
+    }
+
+    /// The same in a file of settings, where every value of a telling name may be one.
+    pub(crate) fn find_in_settings(&self, content: &[u8]) -> Vec<Found> {
+        self.find_with(content, self.passwords.in_settings(content))
+    }
+
+    fn find_with(&self, content: &[u8], settings: Vec<Range<usize>>) -> Vec<Found> {
         let mut found = self.find_shapes(content);
-        let shaped = merged(found.iter().map(|f| f.at.clone()).collect());
-        for captures in self.assigned.captures_iter(content) {
-            let value = captures.iter().skip(1).flatten().next();
-            if let Some(value) = value.filter(|v| self.looks_random(v.as_bytes())) {
-                let at = value.range();
-                let next = shaped.partition_point(|shape| shape.end <= at.start);
-                if shaped.get(next).is_none_or(|shape| at.end <= shape.start) {
-                    found.push(Found { kind: SecretKind::Assigned, at });
-                }
-            }
+        let assigned = self.assigned.captures_iter(content);
+        let assigned = assigned.filter_map(|captures| captures.iter().skip(1).flatten().next());
+        let assigned = assigned.filter(|value| self.looks_random(value.as_bytes()));
+        let assigned: Vec<_> = assigned.map(|value| value.range()).collect();
+        let addresses = self.passwords.in_addresses(content);
+        for (kind, places) in [
+            (SecretKind::AddressPassword, addresses),
+            (SecretKind::Assigned, assigned),
+            (SecretKind::Assigned, settings),
+        ] {
+            // What was found already is not found again as something less certain.
+            let known = merged(found.iter().map(|f| f.at.clone()).collect());
+            let new = places.into_iter().filter(|at| {
+                let next = known.partition_point(|known| known.end <= at.start);
+                let free = known.get(next).is_none_or(|known| at.end <= known.start);
+                let value = content.get(at.clone()).unwrap_or_default();
+                free && !self.stand_ins.is_match(value)
+            });
+            found.extend(new.map(|at| Found { kind, at }));
         }
         found.sort_by_key(|f| f.at.start);
         found
@@ -199,6 +206,7 @@ impl SecretShapes {
         let mut found: Vec<_> = shaped.map(|found| self.whole(content, &found)).collect();
         let assigned = self.assigned_in_output.captures_iter(content);
         let values = assigned.filter_map(|captures| captures.get(1));
+        found.extend(self.passwords.in_addresses(content));
         found.extend(values.filter(|v| self.looks_random(v.as_bytes())).map(|v| v.range()));
         found
     }
@@ -266,10 +274,15 @@ pub(crate) fn merged(mut ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges
 }
 
+/// The key of every storage emulator of Azure, as documented.
+const EMULATOR: &[u8] = b"Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1";
+
 /// A documented example key, or one repeated letter.
 fn is_stand_in(secret: &[u8]) -> bool {
     let tail = secret.get(secret.len().saturating_sub(16)..).unwrap_or_default();
-    secret.windows(7).any(|w| w.eq_ignore_ascii_case(b"example")) || entropy(tail) < 2.0
+    secret.windows(7).any(|w| w.eq_ignore_ascii_case(b"example"))
+        || secret.windows(EMULATOR.len()).any(|w| w == EMULATOR)
+        || entropy(tail) < 2.0
 }
 
 /// Shannon's entropy in bits a byte.
@@ -281,101 +294,4 @@ fn entropy(bytes: &[u8]) -> f64 {
     let all = bytes.len() as f64;
     let shares = counts.iter().filter(|n| **n > 0).map(|n| f64::from(*n) / all);
     shares.map(|p| -p * p.log2()).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn kinds(content: &str) -> Vec<SecretKind> {
-        let shapes = SecretShapes::get().unwrap();
-        shapes.find(content.as_bytes()).into_iter().map(|f| f.kind).collect()
-    }
-
-    /// Joined at run time, so that no file of ours contains what looks like a secret.
-    fn join(parts: &[&str]) -> String {
-        parts.concat()
-    }
-
-    const RANDOM: &str = "q7Zk2Wm9Xc4Vb8Nn3Ls6Pd1Rf5Tg0Hj";
-
-    #[test]
-    fn known_shapes_are_found() {
-        use SecretKind as K;
-        let pem = join(&["-----BEGIN RSA ", "PRIVATE KEY-----\n", RANDOM, RANDOM, "\n"]);
-        for (content, kind) in [
-            (join(&["AK", "IAQ7ZK2WM9XC4VB8NN"]), K::AwsKey),
-            (join(&["AK", "IAQ7ZKQ7ZKQ7ZKQ7ZK"]), K::AwsKey),
-            (join(&["x = \"gh", "p_", RANDOM, "AbC12\""]), K::GithubToken),
-            (join(&["github", "_pat_", RANDOM]), K::GithubToken),
-            (join(&["gh", "s_123_eyJhbGciOiJSUzI1NiJ9.", RANDOM, ".x"]), K::GithubToken),
-            (join(&["\\nAK", "IAQ7ZK2WM9XC4VB8NN"]), K::AwsKey),
-            (join(&["\x1b[1;32msk-", "ant-api03-", RANDOM]), K::AnthropicKey),
-            (join(&["zsk-ant-sk-", "ant-api03-", RANDOM]), K::AnthropicKey),
-            (join(&["gl", "pat-", RANDOM]), K::GitlabToken),
-            (join(&["xo", "xb-1203920391-", RANDOM]), K::SlackToken),
-            (join(&["sk-", "ant-api03-", RANDOM]), K::AnthropicKey),
-            (join(&["sk-", "proj-", RANDOM, "Ab"]), K::OpenAiKey),
-            (join(&["AI", "za", RANDOM, "AbCd"]), K::GoogleKey),
-            (join(&["sk_", "live_", RANDOM]), K::StripeKey),
-            (join(&["np", "m_", RANDOM, "AbC12"]), K::NpmToken),
-            (join(&["hv", "s.", RANDOM]), K::VaultToken),
-            (pem, K::PrivateKey),
-            (format!("db_password = \"{RANDOM}\""), K::Assigned),
-            (format!("export API_KEY={RANDOM}\n"), K::Assigned),
-            (format!("{{\"clientSecret\": \"{RANDOM}\"}}"), K::Assigned),
-            (format!("token: '{}'", "0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c"), K::Assigned),
-        ] {
-            assert_eq!(kinds(&content), [kind]);
-        }
-    }
-
-    #[test]
-    fn plain_text_is_left_alone() {
-        for content in [
-            "let token = next_token_from_the_stream(&mut input);",
-            "password = \"correct-horse-battery-staple\"",
-            "api_key: \"YOUR_API_KEY_GOES_HERE_0123\"",
-            "secret = \"${VAULT_SECRET_DATABASE_PASSWORD}\"",
-            "token = process.env.SOME_VERY_LONG_NAME_2",
-            "token: tokenFromTheRequestHeader",
-            "secret_name = \"my-service/database/credentials-v2\"",
-            "checksum = \"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"",
-            "secret = \"QwErTyUiOpAsDfGhJkLzXcVb\"",
-            "token: '0f9e8d7c6b5a4f3e2d1c0b9a'",
-            "secret = \"q7zk2wm9xc4vb8nn3ls6pd1rf5tg0hj\"",
-            "secret = \"Q7ZK2WM9XC4VB8NN3LS6PD1RF5TG0HJ\"",
-            "secret = \"Aa1Aa1Aa1Aa1Aa1Aa1Aa1Aa1\"",
-            "AKIAIOSFODNN7EXAMPLE",
-            "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
-            "starts with -----BEGIN RSA PRIVATE KEY----- and nothing else",
-            "the sk-ant- prefix, xoxb- and ghp_ are looked for",
-            "task-antics-and-other-things-that-are-long",
-            "disk-0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e",
-        ] {
-            assert_eq!(kinds(content), [], "{content}");
-        }
-    }
-
-    #[test]
-    fn a_value_is_found_once() {
-        let content = join(&["token = \"gh", "p_", RANDOM, "AbC12\""]);
-        assert_eq!(kinds(&content), [SecretKind::GithubToken]);
-        let other = join(&["secret = \"", RANDOM, "\""]);
-        let assigned = SecretKind::Assigned;
-        let between = [content.as_str(), &other, &content, &other].join("\n");
-        let github = SecretKind::GithubToken;
-        assert_eq!(kinds(&between), [github, assigned, github, assigned]);
-    }
-
-    #[test]
-    fn ranges_that_touch_are_one() {
-        let check = |ranges: &[Range<usize>], expected: &[Range<usize>]| {
-            assert_eq!(merged(ranges.to_vec()), expected, "{ranges:?}");
-        };
-        check(&[], &[]);
-        check(&[5..9, 0..3], &[0..3, 5..9]);
-        check(&[0..3, 3..4, 5..6], &[0..4, 5..6]);
-        check(&[0..9, 2..4, 8..10, 12..13], &[0..10, 12..13]);
-    }
 }

@@ -55,6 +55,19 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(the_repo(&config).guardrails.max_diff_lines, 2000);
     assert!(the_repo(&config).freeze_repo);
     assert_eq!(the_repo(&config).guardrails.max_file_bytes, 1 << 20);
+    assert_eq!(the_repo(&config).guardrails.max_diff_bytes, 10 << 20);
+    assert_eq!(the_repo(&config).guardrails.max_files, 300);
+    assert_eq!(the_repo(&config).author.to_string(), "afk <afk@localhost>");
+}
+
+#[test]
+fn the_author_is_a_name_and_an_address() {
+    let config = with(|table| table["author"] = "The bot <bot@acme.io>".into());
+    assert_eq!(the_repo(&config).author.name(), "The bot");
+    let mut table = good();
+    table["author"] = "hunter2".into();
+    let error = serde_json::from_value::<Repo>(table).unwrap_err().to_string();
+    assert!(error.contains("Name <address>") && !error.contains("hunter2"), "{error}");
 }
 
 #[test]
@@ -155,8 +168,10 @@ fn problems_are_named_by_their_keys() {
     let proof = |value: serde_json::Value| with(|table| table["proof"] = value);
     check(&proof(serde_json::json!({ "tests": ["["] })), &["proof.tests.0: "]);
     check(&proof(serde_json::json!({ "red": "assertion" })), &["proof.red: "]);
-    let guardrails = with(|table| table["guardrails"] = serde_json::json!({ "deny": ["["] }));
-    check(&guardrails, &["guardrails.deny.0: "]);
+    for list in ["deny", "uncounted", "test_material"] {
+        let guardrails = with(|table| table["guardrails"] = serde_json::json!({ list: ["["] }));
+        check(&guardrails, &[&format!("guardrails.{list}.0: ")]);
+    }
 }
 
 #[test]

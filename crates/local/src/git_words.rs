@@ -10,11 +10,16 @@ use super::git::{self, GitError};
 /// to find.
 pub(super) fn text_of(commit: git::Commit, mask: &Mask) -> CommitText {
     let known = |text: &str| mask.known(text).into_owned();
+    let message = String::from_utf8_lossy(&commit.message);
+    let header = String::from_utf8_lossy(&commit.header);
     CommitText {
+        masked: known(&message) != message || known(&header) != header,
+        is_text: str::from_utf8(&commit.message).is_ok(),
+        header: str::from_utf8(&commit.header).ok().map(known),
         id: commit.id,
         parents: commit.parents,
         author: (known(&commit.author.name), known(&commit.author.email)),
-        message: known(&String::from_utf8_lossy(&commit.message)),
+        message: known(&message),
     }
 }
 

@@ -39,8 +39,8 @@ async fn an_agent_that_gives_up_is_handed_to_a_person() {
 async fn a_breached_guardrail_lands_nothing_and_is_named() {
     let mut work = good_work();
     work.acts.push(Act::Commit {
-        message: "Skip the checks [skip ci]",
-        files: vec![("src/other", Some("x"))],
+        message: "Help CI",
+        files: vec![(".github/workflows/ci.yml", Some("on:"))],
     });
     let story = Story::new().with_issue(vec![work]);
     story.settle().await;

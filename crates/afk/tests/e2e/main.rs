@@ -14,6 +14,7 @@ mod dispatch;
 mod inline_tests;
 mod machine_trouble;
 mod proof;
+mod rails;
 mod red;
 mod replay;
 mod secrets;

@@ -311,39 +311,6 @@ fn an_edited_judge_is_a_breach_and_no_turn_is_spent_on_it() {
 }
 
 #[test]
-fn a_ci_skip_token_in_any_message_is_a_breach() {
-    let world = World::new();
-    let honest = honest();
-    let skip = |message: &str, at: usize| {
-        let mut steps = honest.clone();
-        steps[at] = commit(message, &[["", "tests/triple.sh", "", "lib.sh"][at]]);
-        steps
-    };
-    for (message, at) in [
-        ("Triple numbers [skip ci]", 3),
-        ("Test triple [CI Skip]", 1),
-        ("Triple numbers\n\nskip-checks: true", 3),
-    ] {
-        world.script(&[&skip(message, at), &honest]);
-        let ended = world.run(4);
-        world.handed_over(&ended, &["guardrail", "skip"]);
-        world.nothing_landed();
-        assert_eq!(ended.view["attempts"], 1, "{message}");
-    }
-}
-
-#[test]
-fn a_closing_keyword_never_reaches_the_default_branch() {
-    let world = World::new();
-    let mut closes = honest();
-    closes[3] = commit("Triple numbers, closes #1", &["lib.sh"]);
-    world.script(&[&closes]);
-    let ended = world.run(4);
-    world.handed_over(&ended, &["guardrail", "clos"]);
-    world.nothing_landed();
-}
-
-#[test]
 fn a_change_of_documents_alone_lands_where_the_operator_says_so() {
     let mut world = World::new();
     let steps = [write_step("README.md", "# calc\n"), commit("Say what it is", &["README.md"])];

@@ -20,6 +20,9 @@ pub struct Tally {
     pub added: u64,
     /// Lines removed.
     pub removed: u64,
+    /// Bytes added.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Tally {
@@ -34,19 +37,33 @@ impl AddAssign for Tally {
         self.files = self.files.saturating_add(other.files);
         self.added = self.added.saturating_add(other.added);
         self.removed = self.removed.saturating_add(other.removed);
+        self.bytes = self.bytes.saturating_add(other.bytes);
     }
 }
 
-/// The size of one change. Content that is not text, or was not read, counts one line for each KiB.
+/// How many bytes of a line, or of content without lines, count as one line.
+const LINE: u64 = 1024;
+
+/// The size of one change. A line counts once for each KiB of it, and so does content that is not
+/// text, or was not read: nobody can read a megabyte because it has no line ends.
 pub fn tally(change: &Change, blobs: &Blobs) -> Tally {
     let side = |entry: &Option<super::Entry>| entry.as_ref().and_then(|e| blobs.get(e));
     let (old, new) = (side(&change.old), side(&change.new));
     let (removed, added) = match (text(old), text(new)) {
-        (Some(old), Some(new)) => (missing(old, new).len() as u64, missing(new, old).len() as u64),
-        _ if change.old.as_ref().map(|e| &e.oid) == change.new.as_ref().map(|e| &e.oid) => (0, 0),
+        (Some(old), Some(new)) => (weight(&missing(old, new)), weight(&missing(new, old))),
+        _ if change.old.as_ref().map(|e| &e.oid) == change.new.as_ref().map(|e| &e.oid) => {
+            ((0, 0), (0, 0))
+        }
         _ => (whole(old), whole(new)),
     };
-    Tally { files: 1, added, removed }
+    Tally { files: 1, added: added.0, removed: removed.0, bytes: added.1 }
+}
+
+/// As how many lines these count, and their bytes with their ends.
+fn weight(lines: &[&[u8]]) -> (u64, u64) {
+    let weights = lines.iter().map(|line| (line.len() as u64).div_ceil(LINE).max(1));
+    let bytes: u64 = lines.iter().map(|line| line.len() as u64 + 1).sum();
+    (weights.sum(), bytes)
 }
 
 /// The lines of a content, without line ends; a last line without one counts too.
@@ -115,11 +132,11 @@ fn text(blob: Option<&Blob>) -> Option<&[u8]> {
     }
 }
 
-fn whole(blob: Option<&Blob>) -> u64 {
+fn whole(blob: Option<&Blob>) -> (u64, u64) {
     match (blob, text(blob)) {
-        (_, Some(text)) => lines(text).len() as u64,
-        (Some(blob), None) => blob.size().div_ceil(1024),
-        (None, None) => 0,
+        (_, Some(text)) => weight(&lines(text)),
+        (Some(blob), None) => (blob.size().div_ceil(LINE), blob.size()),
+        (None, None) => (0, 0),
     }
 }
 
@@ -146,6 +163,23 @@ mod tests {
         check(Some((Mode::Regular, &[0; 3000])), Some((Mode::Executable, &[0; 3000])), (0, 0));
         check(Some((Mode::Regular, &[0; 3000])), file("a\n"), (1, 3));
         check(None, Some((Mode::Submodule, b"x")), (0, 0));
+        let long = "x".repeat(1024);
+        check(None, file(&long), (1, 0));
+        check(file("a\n"), file(&format!("a\n{long}x\nb\n")), (3, 0));
+        check(file(&long.repeat(5)), file("x"), (1, 5));
+    }
+
+    #[test]
+    fn counts_the_bytes_that_came() {
+        let check = |old: Side<'_>, new: Side<'_>, expected: u64| {
+            let (diff, blobs) = diff(&[("a", old, new)]);
+            assert_eq!(tally(&diff.changes[0], &blobs).bytes, expected, "{old:?} {new:?}");
+        };
+        check(None, file("a\nbc\n"), 5);
+        check(file("a\nb\n"), file("a\nccc\n"), 4);
+        check(file("a\nb\n"), None, 0);
+        check(None, Some((Mode::Regular, &[0; 3000])), 3000);
+        check(Some((Mode::Regular, &[0; 9])), Some((Mode::Executable, &[0; 9])), 0);
     }
 
     #[test]

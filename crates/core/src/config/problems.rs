@@ -172,6 +172,8 @@ impl Repo {
             (["proof", "protected"], &self.proof.protected),
             (["proof", "judge"], &self.proof.judge),
             (["guardrails", "deny"], &self.guardrails.deny),
+            (["guardrails", "uncounted"], &self.guardrails.uncounted),
+            (["guardrails", "test_material"], &self.guardrails.test_material),
         ];
         found.extend(lists.into_iter().filter_map(|(key, list)| patterns.mistake(key, list)));
         found

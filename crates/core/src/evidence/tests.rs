@@ -59,7 +59,7 @@ fn whole() -> Evidence {
         base: Some(oid("a")),
         candidate: Some(oid("b")),
         landed: Some(oid("b")),
-        diff: Some(Tally { files: 2, added: 10, removed: 1 }),
+        diff: Some(Tally { files: 2, added: 10, removed: 1, bytes: 99 }),
         guardrails: Some(GuardrailReport::default()),
         proof: Some(proof()),
         stages: vec![StageEvidence {

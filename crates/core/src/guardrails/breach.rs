@@ -29,6 +29,28 @@ impl fmt::Display for MessageOf {
     }
 }
 
+/// A part of a commit's header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeaderField {
+    /// Who wrote it.
+    Author,
+    /// Who committed it.
+    Committer,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for HeaderField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Author => "the author's name or address",
+            Self::Committer => "the committer's name or address",
+            Self::Other => "the header",
+        })
+    }
+}
+
 /// Something that a change may not contain. Paths that look like secrets are masked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "breach", rename_all = "snake_case")]
@@ -55,6 +77,52 @@ pub enum Breach {
         kind: SecretKind,
         /// Its line, from 1.
         line: u64,
+    },
+    /// A message that speaks for other people or for another run.
+    SpeaksFor {
+        /// Whose message.
+        of: MessageOf,
+        /// The trailer's key, in lower case.
+        key: String,
+    },
+    /// A message that is not UTF-8.
+    MessageNotText {
+        /// Whose message.
+        of: MessageOf,
+    },
+    /// A message or header with one of the secrets that the control plane knows.
+    KnownSecret,
+    /// A commit's header that is not UTF-8.
+    HeaderNotText,
+    /// A commit's header that declares another encoding.
+    HeaderEncoding,
+    /// A part of a commit's header with characters that nobody sees.
+    HeaderControl {
+        /// Which part.
+        field: HeaderField,
+    },
+    /// A part of a commit's header that holds what looks like a secret.
+    SecretInHeader {
+        /// Which part.
+        field: HeaderField,
+        /// What it looks like.
+        kind: SecretKind,
+    },
+    /// A commit without a parent: another history.
+    OtherHistory,
+    /// Something in a commit below the one that would land, which is published with it.
+    InCommit {
+        /// The commit.
+        commit: Oid,
+        /// What.
+        what: Box<Breach>,
+    },
+    /// More commits than can be judged.
+    TooManyCommits {
+        /// How many there are.
+        commits: u64,
+        /// The limit.
+        limit: u64,
     },
     /// A manifest of a persistent volume or a claim.
     PersistentVolume {
@@ -97,6 +165,11 @@ pub enum Breach {
         /// Where.
         path: TreePath,
     },
+    /// A link to another repository that was moved to another commit of it.
+    SubmoduleMoved {
+        /// Where.
+        path: TreePath,
+    },
     /// A symbolic link to an absolute path.
     AbsoluteLink {
         /// Where.
@@ -133,6 +206,27 @@ pub enum Breach {
         /// The limit.
         limit: u64,
     },
+    /// A change that adds too many bytes.
+    DiffTooManyBytes {
+        /// Bytes added.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A change that touches too many files.
+    TooManyFiles {
+        /// Files touched.
+        files: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Commits that together add too many bytes, whatever is left of them at the end.
+    HistoryTooLarge {
+        /// Bytes added by all commits.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
     /// Content that could not be read, and so not judged.
     Unreadable {
         /// Where.
@@ -150,6 +244,24 @@ impl fmt::Display for Breach {
             Self::SecretInMessage { of, kind, line } => {
                 write!(f, "{of} holds what looks like {kind}, line {line}")
             }
+            Self::SpeaksFor { of, key } => {
+                write!(f, "{of} speaks for others or for another run: {key:?}")
+            }
+            Self::MessageNotText { of } => write!(f, "{of} is not UTF-8"),
+            Self::KnownSecret => f.write_str("it holds a secret of the control plane"),
+            Self::HeaderNotText => f.write_str("the header is not UTF-8"),
+            Self::HeaderEncoding => f.write_str("the header says that the message is not UTF-8"),
+            Self::HeaderControl { field } => {
+                write!(f, "{field} holds characters that nobody sees")
+            }
+            Self::SecretInHeader { field, kind } => {
+                write!(f, "{field} holds what looks like {kind}")
+            }
+            Self::OtherHistory => f.write_str("it has no parent, and begins another history"),
+            Self::InCommit { commit, what } => write!(f, "in commit {}: {what}", commit.short()),
+            Self::TooManyCommits { commits, limit } => {
+                write!(f, "the change has {commits} commits, more than {limit}")
+            }
             Self::PersistentVolume { path } => {
                 write!(f, "{path} is a manifest of a persistent volume or a claim")
             }
@@ -163,6 +275,9 @@ impl fmt::Display for Breach {
                 write!(f, "the name of {path} holds what looks like {kind}")
             }
             Self::Submodule { path } => write!(f, "{path} is a new submodule link"),
+            Self::SubmoduleMoved { path } => {
+                write!(f, "{path} is a submodule link to another commit than before")
+            }
             Self::AbsoluteLink { path } => write!(f, "{path} is a link to an absolute path"),
             Self::EscapingLink { path } => write!(f, "{path} is a link that can leave the tree"),
             Self::LinkIntoGit { path } => write!(f, "{path} is a link into .git"),
@@ -173,7 +288,59 @@ impl fmt::Display for Breach {
             Self::DiffTooLarge { lines, limit } => {
                 write!(f, "the change adds and removes {lines} lines, more than {limit}")
             }
+            Self::DiffTooManyBytes { bytes, limit } => {
+                write!(f, "the change adds {bytes} bytes, more than {limit}")
+            }
+            Self::TooManyFiles { files, limit } => {
+                write!(f, "the change touches {files} files, more than {limit}")
+            }
+            Self::HistoryTooLarge { bytes, limit } => {
+                write!(f, "the commits add {bytes} bytes together, more than {limit}")
+            }
             Self::Unreadable { path } => write!(f, "the content of {path} could not be read"),
+        }
+    }
+}
+
+impl Breach {
+    /// Whether the agent can mend it by writing the message of a commit of its own anew: nothing
+    /// that had to stay secret was written, and nothing was smuggled.
+    pub fn is_of_words(&self) -> bool {
+        match self {
+            Self::SkipsCi { of, .. }
+            | Self::ClosesIssue { of, .. }
+            | Self::SpeaksFor { of, .. } => match of {
+                MessageOf::Commit(_) => true,
+                MessageOf::Candidate => false,
+            },
+            Self::SecretInMessage { .. }
+            | Self::MessageNotText { .. }
+            | Self::KnownSecret
+            | Self::HeaderNotText
+            | Self::HeaderEncoding
+            | Self::HeaderControl { .. }
+            | Self::SecretInHeader { .. }
+            | Self::OtherHistory
+            | Self::InCommit { .. }
+            | Self::TooManyCommits { .. }
+            | Self::PersistentVolume { .. }
+            | Self::CredentialFile { .. }
+            | Self::Protected { .. }
+            | Self::Denied { .. }
+            | Self::Secret { .. }
+            | Self::SecretInPath { .. }
+            | Self::Submodule { .. }
+            | Self::SubmoduleMoved { .. }
+            | Self::AbsoluteLink { .. }
+            | Self::EscapingLink { .. }
+            | Self::LinkIntoGit { .. }
+            | Self::UnsafePath { .. }
+            | Self::FileTooLarge { .. }
+            | Self::DiffTooLarge { .. }
+            | Self::DiffTooManyBytes { .. }
+            | Self::TooManyFiles { .. }
+            | Self::HistoryTooLarge { .. }
+            | Self::Unreadable { .. } => false,
         }
     }
 }

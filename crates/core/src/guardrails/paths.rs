@@ -23,8 +23,21 @@ pub(super) const CREDENTIAL_FILES: &[&str] = &[
 ];
 
 /// Files that look like credentials and are meant to be shared.
-pub(super) const NO_CREDENTIAL_FILES: &[&str] =
-    &["**/.env.{example,sample,template,dist,defaults}", "**/*.pub"];
+pub(super) const NO_CREDENTIAL_FILES: &[&str] = &[
+    "**/.env.{example,sample,template,dist,defaults}",
+    "**/.env.*.{example,sample,template,dist,defaults}",
+    "**/*.pub",
+];
+
+/// Files of settings, in which what stands behind a name is a value and never code.
+pub(super) const SETTINGS_FILES: &[&str] = &[
+    "**/{.env,.envrc,env,environment}",
+    "**/{.env,env,environment,secrets,credentials}.*",
+    "**/*.env",
+    "**/*.env.*",
+    "**/*.{ini,cfg,conf,cnf,properties,tfvars,yaml,yml,toml}",
+    "**/docker-compose*",
+];
 
 /// Why a link's target is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

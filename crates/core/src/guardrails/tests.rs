@@ -1,5 +1,7 @@
 //! Every rule with what breaks it and its honest counterpart.
 
+mod commits;
+
 use super::*;
 use crate::change::testing::{Side, diff, file};
 use crate::proof::{ProofPolicyConfig, Verify};
@@ -15,10 +17,35 @@ fn token() -> String {
     ["gh", "p_", SECRET].concat()
 }
 
-fn judge(changes: &[(&str, Side<'_>, Side<'_>)]) -> GuardrailReport {
-    let policy = GuardrailPolicy { deny: vec!["vendor".into()], ..GuardrailPolicy::default() };
+fn run() -> crate::ids::RunId {
+    "01900000-0000-7000-8000-000000000001".parse().unwrap()
+}
+
+fn rails(policy: GuardrailPolicy) -> Guardrails {
+    Guardrails::compile(policy).unwrap()
+}
+
+/// The report on a landing that ends so.
+fn at_its_end(
+    policy: GuardrailPolicy,
+    proof: &ProofPolicy,
+    (diff, blobs): (&Diff, &Blobs),
+    message: &str,
+) -> GuardrailReport {
+    let rails = rails(policy);
+    let mut judging = rails.judge(proof, run());
+    judging.end(diff, blobs, message);
+    judging.report()
+}
+
+fn judge_by(policy: GuardrailPolicy, changes: &[(&str, Side<'_>, Side<'_>)]) -> GuardrailReport {
     let (diff, blobs) = diff(changes);
-    Guardrails::compile(policy).unwrap().check(&proof(false), &diff, &blobs, &[])
+    at_its_end(policy, &proof(false), (&diff, &blobs), "Add it")
+}
+
+fn judge(changes: &[(&str, Side<'_>, Side<'_>)]) -> GuardrailReport {
+    let deny = vec!["vendor".into()];
+    judge_by(GuardrailPolicy { deny, ..GuardrailPolicy::default() }, changes)
 }
 
 /// The breaches of one change, as people read them.
@@ -127,7 +154,8 @@ fn links_and_submodules() {
     let module = |id: &'static str| Some((Mode::Submodule, id.as_bytes()));
     check("m", None, module("1"), &["m is a new submodule link"]);
     check("m", file("a"), module("1"), &["m is a new submodule link"]);
-    check("m", module("1"), module("2"), &[]);
+    let moved = ["m is a submodule link to another commit than before"];
+    check("m", module("1"), module("2"), &moved);
     check("m", module("1"), None, &[]);
     check("a/../b", None, file("a"), &["a/../b is not a safe path"]);
     check("x/.GIT/config", None, file("a"), &["x/.GIT/config is not a safe path"]);
@@ -145,7 +173,107 @@ fn sizes_have_limits_that_may_be_reached() {
     let large = ["a has 1048577 bytes, more than 1048576"];
     check("a", None, Some((Mode::Regular, &bytes((1 << 20) + 1))), &large);
     let report = judge(&[("a", None, file("1\n2\n")), ("b", file("1\n"), None)]);
-    assert_eq!(report.stats, Tally { files: 2, added: 2, removed: 1 });
+    assert_eq!(report.stats, Tally { files: 2, added: 2, removed: 1, bytes: 4 });
+}
+
+#[test]
+fn a_line_is_no_way_around_the_limits() {
+    let long = "x".repeat(1000 << 10);
+    check("a", None, file(&long), &[]);
+    let paths: Vec<String> = (0..12).map(|n| format!("a{n:02}")).collect();
+    let three: Vec<_> = paths[..3].iter().map(|p| (p.as_str(), None, file(&long))).collect();
+    let told = "- the change adds and removes 3000 lines, more than 2000";
+    assert_eq!(judge(&three).to_string(), told);
+    let policy = || GuardrailPolicy { max_diff_lines: 100_000, ..GuardrailPolicy::default() };
+    let all: Vec<_> = paths.iter().map(|p| (p.as_str(), None, file(&long))).collect();
+    let told = "- the change adds 12288012 bytes, more than 10485760";
+    assert_eq!(judge_by(policy(), &all).to_string(), told);
+    assert!(judge_by(policy(), &all[..10]).passed());
+    let gone: Vec<_> = paths.iter().map(|p| (p.as_str(), file(&long), None)).collect();
+    assert!(judge_by(policy(), &gone).passed(), "what is removed takes no room");
+}
+
+#[test]
+fn empty_files_count_too() {
+    let paths: Vec<String> = (0..301).map(|n| format!("e/{n:03}")).collect();
+    let all: Vec<_> = paths.iter().map(|p| (p.as_str(), None, file(""))).collect();
+    let told = "- the change touches 301 files, more than 300";
+    assert_eq!(judge(&all).to_string(), told);
+    assert!(judge(&all[1..]).passed());
+}
+
+#[test]
+fn lock_files_do_not_count_and_have_a_bound_of_their_own() {
+    let lines = "  \"node_modules/x\": {},\n".repeat(60_000);
+    for path in ["package-lock.json", "web/yarn.lock", "a/b/Cargo.lock", "go.sum", "uv.lock"] {
+        check(path, None, file(&lines), &[]);
+    }
+    let report = judge(&[("Cargo.lock", None, file("a\n"))]);
+    assert_eq!(report.stats.added, 1, "they are told all the same");
+    let large = vec![b'x'; (4 << 20) + 1];
+    let told = ["go.sum has 4194305 bytes, more than 4194304"];
+    check("go.sum", None, Some((Mode::Regular, &large)), &told);
+    let large = vec![b'x'; 4 << 20];
+    let paths: Vec<String> = (0..9).map(|n| format!("{n}/go.sum")).collect();
+    let side = Some((Mode::Regular, &large[..]));
+    let all: Vec<_> = paths.iter().map(|p| (p.as_str(), None, side)).collect();
+    let told = "- the change adds 37748745 bytes, more than 33554432";
+    assert_eq!(judge(&all).to_string(), told);
+    assert!(judge(&all[..7]).passed());
+    let paths: Vec<String> = (0..1001).map(|n| format!("{n}/go.sum")).collect();
+    let all: Vec<_> = paths.iter().map(|p| (p.as_str(), None, file(""))).collect();
+    let told = "- the change touches 1001 files, more than 1000";
+    assert_eq!(judge(&all).to_string(), told);
+    let secret = format!("{}\n", token());
+    let told = ["go.sum holds what looks like a GitHub token, line 1"];
+    check("go.sum", None, file(&secret), &told);
+    let policy = GuardrailPolicy { uncounted: Vec::new(), ..GuardrailPolicy::default() };
+    assert!(!judge_by(policy, &[("go.sum", None, file(&lines))]).passed());
+}
+
+#[test]
+fn settings_are_read_as_settings() {
+    let lines = "DB_PASSWORD=Tr0ub4dor-and-3-horses\nS3_SECRET=hunter2hunter2\n";
+    let told = |path: &str| {
+        [1, 2].map(|line| format!("{path} holds what looks like a literal secret, line {line}"))
+    };
+    for path in ["env/env.test", ".envrc", "deploy/prod.env", "settings.ini", "app.properties"] {
+        let told = told(path);
+        check(path, None, file(lines), &told.each_ref().map(String::as_str));
+    }
+    check("src/a.rs", None, file(lines), &[]);
+    let address = "url = \"postgres://app:p4Ssw0rd9xKq2@db.internal:5432/app\"\n";
+    for path in ["settings.ini", "src/a.rs"] {
+        let told = format!("{path} holds what looks like a password in an address, line 1");
+        check(path, None, file(address), &[&told]);
+    }
+    // It was there before, in another file of settings.
+    let moved = judge(&[("a.ini", file(lines), None), ("b.ini", None, file(lines))]);
+    assert!(moved.passed(), "{moved}");
+}
+
+#[test]
+fn test_material_may_look_like_a_key_where_it_is_listed_and_a_test() {
+    let token = token();
+    let pem = format!("a\n{token}\n");
+    let policy = |list: &[&str]| GuardrailPolicy {
+        test_material: list.iter().map(|p| (*p).to_owned()).collect(),
+        ..GuardrailPolicy::default()
+    };
+    let check = |list: &[&str], path: &str, expected: usize| {
+        let report = judge_by(policy(list), &[(path, None, file(&pem))]);
+        assert_eq!(report.breaches.len(), expected, "{path}: {report}");
+    };
+    check(&["tests/fixtures/**"], "tests/fixtures/server.key", 0);
+    check(&["tests/fixtures/**"], "tests/fixtures/token.txt", 0);
+    check(&["**"], "tests/fixtures/server.key", 0);
+    // Listed, and no test; a test, and not listed.
+    check(&["**"], "src/server.key", 2);
+    check(&["tests/fixtures/**"], "tests/other/server.key", 2);
+    check(&[], "tests/fixtures/server.key", 2);
+    // The rest is judged as ever.
+    let report = judge_by(policy(&["**"]), &[("tests/l", None, link("/etc"))]);
+    assert_eq!(report.to_string(), "- tests/l is a link to an absolute path");
 }
 
 #[test]
@@ -162,13 +290,13 @@ fn a_file_of_nothing_but_secrets_is_read_once() {
 
 #[test]
 fn what_cannot_be_read_is_not_let_through() {
-    let (diff, _) = diff(&[("a", None, file("a"))]);
-    let rails = Guardrails::compile(GuardrailPolicy::default()).unwrap();
-    let report = rails.check(&proof(false), &diff, &Blobs::default(), &[]);
+    let (diff, none) = (diff(&[("a", None, file("a"))]).0, Blobs::default());
+    let policy = GuardrailPolicy::default;
+    let report = at_its_end(policy(), &proof(false), (&diff, &none), "");
     assert_eq!(report.to_string(), "- the content of a could not be read");
     let oid = diff.changes[0].new.as_ref().unwrap().oid.clone();
     let large = [(oid, Blob::Oversize(9 << 20))].into_iter().collect();
-    let report = rails.check(&proof(false), &diff, &large, &[]);
+    let report = at_its_end(policy(), &proof(false), (&diff, &large), "");
     let expected = "- a has 9437184 bytes, more than 1048576\n\
                     - the change adds and removes 9216 lines, more than 2000";
     assert_eq!(report.to_string(), expected);
@@ -177,30 +305,35 @@ fn what_cannot_be_read_is_not_let_through() {
 #[test]
 fn protected_paths_may_be_allowed() {
     let (diff, blobs) = diff(&[(".github/workflows/a.yml", None, file("a"))]);
-    let rails = Guardrails::compile(GuardrailPolicy::default()).unwrap();
-    assert!(!rails.check(&proof(false), &diff, &blobs, &[]).passed());
-    assert!(rails.check(&proof(true), &diff, &blobs, &[]).passed());
+    let policy = GuardrailPolicy::default;
+    assert!(!at_its_end(policy(), &proof(false), (&diff, &blobs), "").passed());
+    assert!(at_its_end(policy(), &proof(true), (&diff, &blobs), "").passed());
 }
 
 #[test]
-fn every_message_is_read() {
-    let rails = Guardrails::compile(GuardrailPolicy::default()).unwrap();
-    let commit = || MessageOf::Commit("a".repeat(40).parse().unwrap());
-    let messages = [
-        Message { of: MessageOf::Candidate, text: "Add it\n\nRefs #7\n".into() },
-        Message { of: commit(), text: "Add it [ci skip]\n\nFixes: o/r#7".into() },
-        Message { of: commit(), text: format!("Fixes {}/r#7", token()) },
-        Message { of: commit(), text: format!("Add it\n\nuse {}\n", token()) },
-    ];
-    let report = rails.check(&proof(false), &Diff::default(), &Blobs::default(), &messages);
-    assert!(!report.to_string().contains(SECRET));
-    insta::assert_snapshot!(report, @r#"
-    - the message of commit aaaaaaaa makes CI skip it: "[ci skip]"
-    - the message of commit aaaaaaaa would close an issue before any verdict: "Fixes: o/r#7"
-    - the message of commit aaaaaaaa would close an issue before any verdict: "(masked)"
-    - the message of commit aaaaaaaa holds what looks like a GitHub token, line 1
-    - the message of commit aaaaaaaa holds what looks like a GitHub token, line 3
-    "#);
+fn the_message_that_lands_is_read() {
+    let check = |text: &str, expected: &[&str]| {
+        let nothing = (&Diff::default(), &Blobs::default());
+        let report = at_its_end(GuardrailPolicy::default(), &proof(false), nothing, text);
+        let shown: Vec<String> = report.breaches.iter().map(ToString::to_string).collect();
+        let of = "the message of the commit that would land";
+        let expected: Vec<String> = expected.iter().map(|said| format!("{of} {said}")).collect();
+        assert_eq!(shown, expected, "{text:?}");
+        assert!(!report.is_of_words(), "it is ours, and no agent can mend it");
+        assert!(!report.to_string().contains(SECRET));
+    };
+    let own = format!("Add it\n\nRefs #7\n\nAFK-Run: {}\nAFK-Attempt: 1\n", run());
+    check(&own, &[]);
+    check("Add it\n\nCo-authored-by: A person who merged it <a@b>\n", &[]);
+    check("Add it [ci skip]", &["makes CI skip it: \"[ci skip]\""]);
+    let closes = "would close an issue before any verdict: \"Fixes: o/r#7\"";
+    check("Add it\n\nFixes: o/r#7", &[closes]);
+    let another = "speaks for others or for another run: \"afk-run\"";
+    check("Add it\n\nAFK-Run: x", &[another]);
+    let kind = "holds what looks like a GitHub token, line";
+    check(&format!("Add it\n\nuse {}\n", token()), &[&format!("{kind} 3")]);
+    let masked = "would close an issue before any verdict: \"(masked)\"";
+    check(&format!("Fixes {}/r#7", token()), &[masked, &format!("{kind} 1")]);
 }
 
 #[test]

@@ -26,7 +26,7 @@
 //! | 11a | finished, nothing undecided, a person's message waits | a turn with the message |
 //! | 12 | finished, workspace dirty | one turn to commit or discard |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
-//! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
+//! | 14 | new head, refused (the first time for its messages, too) | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
 //! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
 //! | 16 | new head, nothing against it | integrate, judge, run stages on a branch first if so configured, land; a frozen repo waits for a person |
 //! | 17 | finished, no new head, nothing landed | escalate before push |
@@ -290,7 +290,11 @@ fn by_candidate(now: &Situation, candidate: CandidateState) -> Plan {
     match candidate {
         CandidateState::Breached | CandidateState::Refused(Refusal::Setup) => give_up(now),
         CandidateState::Refused(
-            Refusal::Conflict | Refusal::Verify | Refusal::Proof | Refusal::Stage,
+            Refusal::Conflict
+            | Refusal::Verify
+            | Refusal::Proof
+            | Refusal::Stage
+            | Refusal::Message,
         ) => refused(now),
         CandidateState::Untried if now.frozen => Plan::Wait { reason: Waiting::Freeze },
         CandidateState::Untried => Plan::Try,

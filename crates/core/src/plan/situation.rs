@@ -280,6 +280,9 @@ pub enum Refusal {
     Proof,
     /// A stage that must pass before landing fails on it.
     Stage,
+    /// Messages of the agent's own commits, which would land with it, skip CI, close an issue or
+    /// speak for others.
+    Message,
     /// Something that no agent can fix: the base fails already, or the command that judges cannot
     /// run.
     Setup,

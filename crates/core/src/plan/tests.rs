@@ -291,6 +291,7 @@ fn rows_15_and_16_a_candidate_waits_or_lands() {
     check(offering(CandidateState::Pushed { overdue: false }), Plan::AskCandidate);
     check(offering(CandidateState::Pushed { overdue: true }), ends(End::NeedsHuman));
     check(offering(CandidateState::Refused(Refusal::Stage)), turn(TurnCause::Refused));
+    check(offering(CandidateState::Refused(Refusal::Message)), turn(TurnCause::Refused));
     // A base that is red costs no refusal, and is waited out.
     let excused = |overdue| offering(CandidateState::Excused { overdue });
     check(excused(false), Plan::AskBase);

@@ -75,6 +75,11 @@ pub enum Cause<'a> {
         /// The end of the output that shows it.
         output: &'a str,
     },
+    /// The messages of its commits may not land.
+    Messages {
+        /// What is wrong with which.
+        why: &'a str,
+    },
     /// A stage that must pass before landing failed.
     Stage {
         /// Which, and on what.
@@ -253,6 +258,14 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
              as it was and pass with your change. The reason: {}\n\nMend that, and commit.\n\n{}",
             one_line(why, REASON),
             tail("output", output),
+        ),
+        Cause::Messages { why } => format!(
+            "Your commits were not landed: they would keep their messages, and some of those may \
+             not stand on the default branch. A message must not make CI skip a commit, must not \
+             close or reopen an issue (write `Refs #<n>`), and must not speak for other people or \
+             for another run. Write these messages anew (`git rebase`, `git commit --amend`), and \
+             leave the contents as they are. The next such message is handed to a person.\n\n{}",
+            outside(run, "breaches", why, REASON, Keep::Head),
         ),
         Cause::Stage { why, log } => format!(
             "Your commits were not landed: {}, which is your work merged with the default branch, \

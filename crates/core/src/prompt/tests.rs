@@ -42,6 +42,7 @@ fn with_all_causes(then: &mut dyn FnMut(&str, &Cause<'_>)) {
     let all = [
         ("verify", Cause::Verify { command: "cargo test", output }),
         ("proof", Cause::Proof { why: "no test fails without the change", output }),
+        ("messages", Cause::Messages { why: "- the message of commit 0123abcd skips CI" }),
         ("stage", Cause::Stage { why: "stage checks fails on 0123abcd", log: output }),
         ("conflict", Cause::Conflict { base: &oid, paths: &paths }),
         ("dirty", Cause::Dirty { paths: &paths }),
@@ -141,6 +142,7 @@ fn no_prompt_is_longer_than_the_limit() {
         for cause in [
             Cause::Verify { command: &long, output: &long },
             Cause::Proof { why: &long, output: &long },
+            Cause::Messages { why: &long },
             Cause::Stage { why: &long, log: &long },
             Cause::Conflict { base: &oid, paths: &paths },
             Cause::Red { commit: &oid, stage: &long, link: Some(&long), log: &long },

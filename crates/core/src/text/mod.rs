@@ -13,6 +13,12 @@ pub use clean::{Cleaned, Dropped, Hidden, SAMPLE, clean};
 pub use mask::{MASKED, Mask, REACH};
 pub use plain::{AT, Keep, SLASH, bounded, line, neutral, plain, quote, visible};
 
+/// Whether nobody sees the character, or it changes what others look like. Line ends and tabs are
+/// seen.
+pub(crate) fn is_hidden(c: char) -> bool {
+    clean::hidden(c).is_some()
+}
+
 /// Text made of the interesting pieces, and of anything.
 #[cfg(test)]
 fn outside() -> impl proptest::strategy::Strategy<Value = String> {

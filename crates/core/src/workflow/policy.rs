@@ -59,6 +59,12 @@ pub struct RepoGuardrails {
     /// Maximum number of lines that a change adds and removes together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_diff_lines: Option<u64>,
+    /// Maximum number of bytes that a change adds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_diff_bytes: Option<u64>,
+    /// Maximum number of files that a change touches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_files: Option<u64>,
     /// Patterns of further paths that a change may not touch. They only deny: further *protected*
     /// paths could exempt code from its proof.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -141,10 +147,13 @@ pub fn tighten(config: &Policy, repo: &Shared<Repo>, policy: &RepoPolicy) -> Tig
     let verify = &mut repo.verify_timeout_seconds;
     least(ignored, "verify_timeout_seconds", verify, *verify_timeout_seconds);
 
-    let RepoGuardrails { max_file_bytes, max_diff_lines, deny } = guardrails;
+    let RepoGuardrails { max_file_bytes, max_diff_lines, max_diff_bytes, max_files, deny } =
+        guardrails;
     let ours = &mut repo.guardrails;
     least(ignored, "guardrails.max_file_bytes", &mut ours.max_file_bytes, *max_file_bytes);
     least(ignored, "guardrails.max_diff_lines", &mut ours.max_diff_lines, *max_diff_lines);
+    least(ignored, "guardrails.max_diff_bytes", &mut ours.max_diff_bytes, *max_diff_bytes);
+    least(ignored, "guardrails.max_files", &mut ours.max_files, *max_files);
     for pattern in deny {
         if !ours.deny.contains(pattern) {
             ours.deny.push(pattern.clone());

@@ -202,7 +202,13 @@ fn policies() -> impl Strategy<Value = RepoPolicy> {
         executor_retries_max: s.2,
         run_timeout_seconds: n.2,
         verify_timeout_seconds: n.3,
-        guardrails: RepoGuardrails { max_file_bytes: n.4, max_diff_lines: n.5, deny: c.2 },
+        guardrails: RepoGuardrails {
+            max_file_bytes: n.4,
+            max_diff_lines: n.5,
+            max_diff_bytes: n.0,
+            max_files: n.1,
+            deny: c.2,
+        },
         proof: RepoProof {
             red: c.0,
             require_red_proof: c.1,
@@ -227,6 +233,10 @@ fn assert_never_looser(before: &(Policy, Shared<Repo>), after: &(Policy, Shared<
     assert!(nf.verify_timeout_seconds <= of.verify_timeout_seconds);
     assert!(nf.guardrails.max_file_bytes <= of.guardrails.max_file_bytes);
     assert!(nf.guardrails.max_diff_lines <= of.guardrails.max_diff_lines);
+    assert!(nf.guardrails.max_diff_bytes <= of.guardrails.max_diff_bytes);
+    assert!(nf.guardrails.max_files <= of.guardrails.max_files);
+    assert_eq!(nf.guardrails.uncounted, of.guardrails.uncounted);
+    assert_eq!(nf.guardrails.test_material, of.guardrails.test_material);
     assert!(of.guardrails.deny.iter().all(|pattern| nf.guardrails.deny.contains(pattern)));
     assert!(nf.proof.allow_protected <= of.proof.allow_protected);
     assert!(nf.proof.allow_deleted_tests <= of.proof.allow_deleted_tests);

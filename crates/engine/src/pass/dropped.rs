@@ -5,6 +5,7 @@
 //! landed, otherwise escalated. What needs the table is left as it is: the workspace, and branches
 //! on the remote.
 
+use afk_core::author::Author;
 use afk_core::config::{History, Hooks, Landing, NetworkPolicy, Repo};
 use afk_core::guardrails::GuardrailPolicy;
 use afk_core::ids::AdapterName;
@@ -18,6 +19,7 @@ pub(super) fn stand_in() -> Repo {
         tracker: AdapterName::known("none"),
         landing: Landing::default(),
         history: History::default(),
+        author: Author::default(),
         stages: Vec::new(),
         proof: ProofPolicyConfig::default(),
         guardrails: GuardrailPolicy::default(),

@@ -9,7 +9,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use afk_core::change::{Blobs, Diff, TreePath};
-use afk_core::guardrails::{Guardrails, Message, MessageOf};
 use afk_core::ids::{JobKey, JobOf, Oid};
 use afk_core::plan::Refusal;
 use afk_core::proof::{
@@ -24,21 +23,28 @@ use super::{Acted, Pass, Watch};
 use crate::ports::{CommitText, IssueView, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
 
 /// Larger blobs are judged by their size only.
-const READ_LIMIT: u64 = 4 << 20;
+pub(super) const READ_LIMIT: u64 = 4 << 20;
 /// How many links in a row are followed from a named file.
 const MAX_LINKS: u32 = 8;
 
 /// The candidate's change, as the core judges it.
-struct Change {
-    policy: ProofPolicy,
+pub(super) struct Change {
+    pub(super) policy: ProofPolicy,
     /// The head that the whole of the run's work is compared with.
     base: Oid,
     diff: Diff,
     /// What the newest change alone changes, if the run landed before.
     since: Option<Diff>,
     first: Option<Diff>,
-    blobs: Blobs,
-    commits: Vec<CommitText>,
+    pub(super) blobs: Blobs,
+    pub(super) commits: Vec<CommitText>,
+}
+
+impl Change {
+    /// What the newest change alone changes.
+    pub(super) fn newest(&self) -> &Diff {
+        self.since.as_ref().unwrap_or(&self.diff)
+    }
 }
 
 impl Pass<'_> {
@@ -131,24 +137,6 @@ impl Pass<'_> {
                 Ok(None)
             }
         }
-    }
-
-    async fn guard(&mut self, candidate: &Candidate, change: &Change) -> PortResult<Acted> {
-        let guardrails = Guardrails::compile(self.repo.guardrails.clone())
-            .map_err(|error| PortError::permanent(error.to_string()))?;
-        let repo = &self.run.issue.repo;
-        let landing = self.ports().git.message(repo, &candidate.commit).await?;
-        let own = change.commits.iter().map(|commit| Message {
-            of: MessageOf::Commit(commit.id.clone()),
-            text: commit.message.clone(),
-        });
-        let messages: Vec<Message> =
-            std::iter::once(Message { of: MessageOf::Candidate, text: landing })
-                .chain(own)
-                .collect();
-        let report = guardrails.check(&change.policy, &change.diff, &change.blobs, &messages);
-        self.commit(Transition::Guarded { report }).await?;
-        Ok(Acted::Again)
     }
 
     async fn proved(&mut self, report: ProofReport) -> PortResult<Acted> {

@@ -69,10 +69,9 @@ impl Pass<'_> {
         let commits = self.ports().git.commits(repo, &base, &left.head).await?;
         let texts: Vec<&str> = commits.iter().map(|commit| commit.message.as_str()).collect();
         let message = message::landing(&texts, self.run.issue.number, self.run.id, attempt);
-        let author = commits.first().map_or_else(
-            || (COMMITTER.0.to_owned(), COMMITTER.1.to_owned()),
-            |commit| commit.author.clone(),
-        );
+        // The operator's word: what the agent's commits claim may be anybody's name.
+        let author = &self.repo.author;
+        let author = (author.name().to_owned(), author.address().to_owned());
         let at = self.now();
         let parents = match self.repo.history {
             afk_core::config::History::Squash => vec![base.clone()],

@@ -289,6 +289,7 @@ fn against<'a>(refused: &'a Refused, command: &'a str) -> Cause<'a> {
         Refused { why: Refusal::Stage, detail, output, .. } => {
             Cause::Stage { why: detail, log: output }
         }
+        Refused { why: Refusal::Message, detail, .. } => Cause::Messages { why: detail },
         Refused { detail, output, .. } => Cause::Proof { why: detail, output },
     }
 }

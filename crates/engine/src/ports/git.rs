@@ -106,7 +106,7 @@ pub struct Tried<'a> {
     pub base: &'a Oid,
 }
 
-/// A commit's message as its author wrote it.
+/// A commit's header and message as its author wrote them, with our own secrets masked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitText {
     /// The commit.
@@ -117,6 +117,12 @@ pub struct CommitText {
     pub author: (String, String),
     /// The message, lossily as UTF-8.
     pub message: String,
+    /// Whether the message is UTF-8 as it stands.
+    pub is_text: bool,
+    /// The header as it stands in the object; none where it is not UTF-8.
+    pub header: Option<String>,
+    /// Whether something in it was masked.
+    pub masked: bool,
 }
 
 /// The control plane's git. Long calls stop when `cancel` says so.

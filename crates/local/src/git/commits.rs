@@ -18,6 +18,8 @@ pub struct Commit {
     pub author: Signature,
     /// Who committed it.
     pub committer: Signature,
+    /// The header, byte for byte, without its last line end.
+    pub header: Vec<u8>,
     /// The message, byte for byte.
     pub message: Vec<u8>,
 }
@@ -65,6 +67,7 @@ impl Commit {
             parents,
             author: author?,
             committer: committer?,
+            header: head.to_vec(),
             message: message.to_vec(),
         })
     }
@@ -132,6 +135,7 @@ mod tests {
         assert_eq!((commit.author.name.as_str(), commit.author.seconds), ("A <b>", 12));
         assert_eq!(commit.committer.email, "c@d");
         assert_eq!(commit.parents.len(), 1);
+        assert!(commit.header.starts_with(b"tree ") && commit.header.ends_with(b"1 +0000"));
         assert!(Commit::parse(&commit.id, b"blob of text").is_none());
     }
 

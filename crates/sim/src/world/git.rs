@@ -180,6 +180,9 @@ impl GitWorld {
             parents: commit.parents.clone(),
             author: commit.author.clone(),
             message: commit.message.clone(),
+            is_text: true,
+            header: Some(header(commit)),
+            masked: false,
         })
     }
 
@@ -423,6 +426,16 @@ impl World {
         since.sort_by_key(|oid| oid != candidate);
         Ok(since.into_iter().find(ours))
     }
+}
+
+/// A commit's header as git writes it.
+fn header(commit: &GitCommit) -> String {
+    let (name, address) = &commit.author;
+    let who = format!("{name} <{address}> 0 +0000");
+    let mut lines = vec![format!("tree {}", commit.tree)];
+    lines.extend(commit.parents.iter().map(|parent| format!("parent {parent}")));
+    lines.extend([format!("author {who}"), format!("committer {who}")]);
+    lines.join("\n")
 }
 
 fn oid(content: &str) -> Oid {

@@ -35,6 +35,7 @@ swept! {
     straight: plots::STRAIGHT;
     fix_forward: plots::FIX_FORWARD;
     refused_once: plots::REFUSED_ONCE;
+    reworded: plots::REWORDED;
     a_descendant_speaks: plots::DESCENDANT;
     tested: plots::TESTED;
     tested_red: plots::TESTED_RED;

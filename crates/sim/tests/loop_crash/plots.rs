@@ -2,7 +2,7 @@
 //! when nothing goes wrong.
 
 use afk_core::ask::Permissions;
-use afk_core::config::Policy;
+use afk_core::config::{History, Policy};
 use afk_core::ids::Actor;
 use afk_core::plan::End;
 use afk_core::request::{PersonRequest, Request};
@@ -69,6 +69,25 @@ pub(super) const FIX_FORWARD: Plot = Plot {
 };
 pub(super) const REFUSED_ONCE: Plot =
     Plot { name: "refused once", scripts: || vec![untested_work(), tests()], turns: 2, ..DONE };
+pub(super) const REWORDED: Plot = Plot {
+    name: "the messages of commits that are kept are written anew",
+    scripts: || {
+        let (mut hasty, mut anew) = (good_work(), good_work());
+        hasty.acts.push(Act::Commit {
+            message: "Quick [skip ci]",
+            files: vec![("src/note", Some("fine"))],
+        });
+        anew.acts.insert(0, Act::Follow);
+        vec![hasty, anew]
+    },
+    configure: |config| {
+        for table in config.repos.values_mut() {
+            table.history = History::Merge;
+        }
+    },
+    turns: 2,
+    ..DONE
+};
 pub(super) const DESCENDANT: Plot = Plot {
     name: "a descendant speaks",
     scripts: || vec![voiding_work()],
@@ -327,10 +346,11 @@ pub(super) const LET_GO: Plot = Plot {
 };
 
 /// All of them.
-pub(super) const ALL: [&Plot; 22] = [
+pub(super) const ALL: [&Plot; 23] = [
     &STRAIGHT,
     &FIX_FORWARD,
     &REFUSED_ONCE,
+    &REWORDED,
     &DESCENDANT,
     &TESTED,
     &TESTED_RED,

@@ -84,19 +84,27 @@ async fn fault_18_a_verdict_has_a_base_line_and_knows_what_could_not_run() {
 
 #[tokio::test]
 async fn fault_22_guardrails_are_enforced_whatever_the_agent_does() {
-    let breaches = [
-        Act::Commit { message: "Help CI", files: vec![(".github/workflows/ci.yml", Some("on:"))] },
-        Act::Commit { message: "Quiet [skip ci]", files: vec![("src/other", Some("x"))] },
-        Act::Commit { message: "Closes #7", files: vec![("src/other", Some("x"))] },
-    ];
-    for breach in breaches {
-        let named = format!("{breach:?}");
+    let with = |breach: Act| {
         let mut work = good_work();
         work.acts.push(breach);
-        let story = Story::new().with_issue(vec![work]);
+        work
+    };
+    let flow = ".github/workflows/ci.yml";
+    let work = with(Act::Commit { message: "Help CI", files: vec![(flow, Some("on:"))] });
+    let story = Story::new().with_issue(vec![work]);
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(story.count("git.push"), 0);
+    story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 1));
+    // We write the message that lands, without what does something.
+    for message in ["Quiet [skip ci]", "Closes #7"] {
+        let files = vec![("src/other", Some("x"))];
+        let story = Story::new().with_issue(vec![with(Act::Commit { message, files })]);
         story.settle().await;
-        story.ended(End::NeedsHuman);
-        assert_eq!(story.count("git.push"), 0, "{named}");
-        story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 1, "{named}"));
+        story.ended(End::Done);
+        story.sim.with(|world| {
+            let landed = &world.git.history(&repo("o/r"))[0].message;
+            assert!(!landed.contains("skip ci") && !landed.contains("Closes"), "{landed}");
+        });
     }
 }

@@ -24,6 +24,7 @@ fn every_turn() -> Vec<TurnState> {
         Work::New(CandidateState::Refused(Refusal::Proof)),
         Work::New(CandidateState::Refused(Refusal::Setup)),
         Work::New(CandidateState::Refused(Refusal::Stage)),
+        Work::New(CandidateState::Refused(Refusal::Message)),
         Work::New(CandidateState::Untried),
         Work::New(CandidateState::Clear),
         Work::New(CandidateState::PullRequestOpen),

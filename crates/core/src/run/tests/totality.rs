@@ -61,6 +61,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Refusal::Proof,
         Refusal::Setup,
         Refusal::Stage,
+        Refusal::Message,
     ]);
     let seconds = 0..9_000_i64;
     prop_oneof![

@@ -89,6 +89,9 @@ impl Judge {
         if !clear || !passes {
             self.wrong.push(format!("{id} landed on {repo} unproved"));
         }
+        if world.git.commits.get(id).is_some_and(|commit| commit.message.contains("[skip ci]")) {
+            self.wrong.push(format!("{id} landed on {repo} and makes CI skip it"));
+        }
         if asked_before(world, repo) && brings_red(world, id) {
             self.wrong.push(format!("{id} landed on {repo} although its candidate was not green"));
         }

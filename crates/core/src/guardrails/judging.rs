@@ -1,0 +1,134 @@
+//! Judges a landing step by step: its end, then each commit that is published below it.
+//!
+//! The caller reads one commit's blobs at a time, so that no history is in memory as a whole.
+//! Where the agent's commits are squashed, only the end counts: nobody ever sees the rest.
+
+use super::breach::{Breach, MessageOf};
+use super::header;
+use super::{GuardrailReport, Guardrails};
+use crate::change::{Blobs, Diff};
+use crate::ids::{Oid, RunId};
+use crate::message::{ATTEMPT_TRAILER, RUN_TRAILER};
+use crate::proof::ProofPolicy;
+
+/// Maximum number of commits below a landing that are judged; more are a breach.
+pub const MAX_COMMITS: usize = 500;
+
+/// A commit that is published below the one that lands.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnCommit<'a> {
+    /// Which.
+    pub id: &'a Oid,
+    /// Its parents.
+    pub parents: &'a [Oid],
+    /// Its header as it stands in the object; none where it is not UTF-8.
+    pub header: Option<&'a str>,
+    /// Its message; none where it is not UTF-8.
+    pub message: Option<&'a str>,
+    /// Whether it holds a secret that the control plane knows.
+    pub holds_known_secret: bool,
+}
+
+/// A landing that is being judged.
+#[derive(Debug)]
+pub struct Judging<'a> {
+    rails: &'a Guardrails,
+    proof: &'a ProofPolicy,
+    run: RunId,
+    report: GuardrailReport,
+    published: u64,
+}
+
+impl Guardrails {
+    /// Begins to judge what `run` would land.
+    pub fn judge<'a>(&'a self, proof: &'a ProofPolicy, run: RunId) -> Judging<'a> {
+        let report = GuardrailReport::default();
+        Judging { rails: self, proof, run, report, published: 0 }
+    }
+}
+
+impl Judging<'_> {
+    /// Judges what the landing changes on its base, and the message of the commit that lands.
+    pub fn end(&mut self, diff: &Diff, blobs: &Blobs, message: &str) {
+        let run = self.run.to_string();
+        let of_another = |key: &str, value: &str| {
+            let ours = key.eq_ignore_ascii_case(RUN_TRAILER) && value == run
+                || key.eq_ignore_ascii_case(ATTEMPT_TRAILER);
+            key.starts_with("afk-") && !ours
+        };
+        self.rails.check_message(&MessageOf::Candidate, message, &of_another, &mut self.report);
+        self.report.stats = self.rails.check_diff(self.proof, diff, blobs, &mut self.report);
+    }
+
+    /// Whether so many commits can be judged one by one; a breach where not.
+    pub fn takes(&mut self, commits: usize) -> bool {
+        let (commits, limit) = (commits as u64, MAX_COMMITS as u64);
+        if commits > limit {
+            self.report.add(Breach::TooManyCommits { commits, limit });
+        }
+        commits <= limit
+    }
+
+    /// Judges one commit below the landing.
+    ///
+    /// `diff` is against its first parent; of a merge it is what differs from *every* parent
+    /// ([`Diff::also_in`]): a path that is as in one of the parents came from there, and that
+    /// parent is in the base's history, or is judged by itself.
+    ///
+    /// `lands_itself` says whether the agent puts its commits on the default branch by itself and so
+    /// has to name the run in them.
+    pub fn commit(
+        &mut self,
+        commit: &OwnCommit<'_>,
+        diff: &Diff,
+        blobs: &Blobs,
+        lands_itself: bool,
+    ) {
+        let mut own = GuardrailReport::default();
+        let of = MessageOf::Commit(commit.id.clone());
+        let author = commit.header.and_then(header::author_address);
+        let run = self.run.to_string();
+        let speaks = |key: &str, value: &str| {
+            if key.starts_with("afk-") {
+                !(lands_itself && key.eq_ignore_ascii_case(RUN_TRAILER) && value == run)
+            } else {
+                // The author may sign off, and has nobody else's word.
+                !author.is_some_and(|author| value.contains(&format!("<{author}>")))
+            }
+        };
+        match commit.message {
+            Some(text) => self.rails.check_message(&of, text, &speaks, &mut own),
+            None => own.add(Breach::MessageNotText { of }),
+        }
+        // What a message breaches names its commit already.
+        for breach in std::mem::take(&mut own.breaches) {
+            self.report.add(breach);
+        }
+        for fault in header::faults(commit.header, self.rails.built_in.secrets) {
+            own.add(fault);
+        }
+        if commit.holds_known_secret {
+            own.add(Breach::KnownSecret);
+        }
+        if commit.parents.is_empty() {
+            own.add(Breach::OtherHistory);
+        }
+        let size = self.rails.check_diff(self.proof, diff, blobs, &mut own);
+        self.published = self.published.saturating_add(size.bytes);
+        for what in own.breaches {
+            let commit = commit.id.clone();
+            self.report.add(Breach::InCommit { commit, what: Box::new(what) });
+        }
+        self.report.further += own.further;
+    }
+
+    /// What was found.
+    pub fn report(mut self) -> GuardrailReport {
+        let limit = self.rails.policy.max_diff_bytes.max(super::MAX_UNCOUNTED_BYTES);
+        let bytes = self.published;
+        if bytes > limit {
+            self.report.add(Breach::HistoryTooLarge { bytes, limit });
+        }
+        self.report
+    }
+}

@@ -1,0 +1,44 @@
+//! What the operator sets for the guardrails, with the shipped defaults.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The limits and the lists of paths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardrailPolicy {
+    /// Maximum size of a file in a change, in bytes.
+    pub max_file_bytes: u64,
+    /// Maximum number of lines that a change adds and removes together; a line counts once for
+    /// each KiB of it.
+    pub max_diff_lines: u64,
+    /// Maximum number of bytes that a change adds.
+    pub max_diff_bytes: u64,
+    /// Maximum number of files that a change touches.
+    pub max_files: u64,
+    /// Patterns of files that tools write, such as lock files: they do not count for the lines,
+    /// bytes and files of a change, and each may have 4 MiB.
+    pub uncounted: Vec<String>,
+    /// Patterns of further paths that a change may not touch; a folder covers its contents.
+    pub deny: Vec<String>,
+    /// Patterns of test files that may hold what looks like a key. They must be tests by
+    /// `proof.tests`, too.
+    pub test_material: Vec<String>,
+}
+
+/// Lock files of package managers, at any depth.
+const UNCOUNTED: &str = "**/{package-lock.json,npm-shrinkwrap.json,yarn.lock,pnpm-lock.yaml,bun.lock,Cargo.lock,poetry.lock,pdm.lock,uv.lock,Pipfile.lock,composer.lock,Gemfile.lock,go.sum,mix.lock,flake.lock,pubspec.lock,Podfile.lock,gradle.lockfile,packages.lock.json}";
+
+impl Default for GuardrailPolicy {
+    fn default() -> Self {
+        Self {
+            max_file_bytes: 1 << 20,
+            max_diff_lines: 2_000,
+            max_diff_bytes: 10 << 20,
+            max_files: 300,
+            uncounted: vec![UNCOUNTED.to_owned()],
+            deny: Vec::new(),
+            test_material: Vec::new(),
+        }
+    }
+}

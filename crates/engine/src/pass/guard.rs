@@ -1,0 +1,87 @@
+//! Guardrails of the candidate: all that would be in the default branch's history.
+//!
+//! Where the agent's commits are kept (`history = "merge"`, or an agent that lands by itself), each
+//! of them is read and judged, one after the other, so that no history is in memory as a whole.
+
+use afk_core::change::Diff;
+use afk_core::config::History;
+use afk_core::guardrails::{Guardrails, Judging, OwnCommit};
+use afk_core::ids::Oid;
+use afk_core::plan::Refusal;
+use afk_core::run::{Candidate, Refused, Transition};
+
+use super::judge::{Change, READ_LIMIT};
+use super::{Acted, Pass};
+use crate::ports::{CommitText, PortError, PortResult};
+
+impl Pass<'_> {
+    /// Judges the candidate. Messages of the agent's own commits that it can write anew get one
+    /// corrective turn; every other breach is for people, and so is the second of these.
+    pub(super) async fn guard(
+        &mut self,
+        candidate: &Candidate,
+        change: &Change,
+    ) -> PortResult<Acted> {
+        let guardrails = Guardrails::compile(self.repo.guardrails.clone())
+            .map_err(|error| PortError::permanent(error.to_string()))?;
+        let message = self.ports().git.message(&self.run.issue.repo, &candidate.commit).await?;
+        let mut judging = guardrails.judge(&change.policy, self.run.id);
+        judging.end(change.newest(), &change.blobs, &message);
+        if self.publishes_commits() && judging.takes(change.commits.len()) {
+            for commit in &change.commits {
+                self.guard_commit(&mut judging, commit).await?;
+            }
+        }
+        let report = judging.report();
+        if report.is_of_words() && self.run.candidate().is_some() && !self.was_told_of_messages() {
+            let (why, detail) = (Refusal::Message, report.to_string());
+            return self
+                .refuse(Refused { why, detail, output: String::new(), conflict: None })
+                .await;
+        }
+        self.commit(Transition::Guarded { report }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Whether the agent's own commits are in the history that lands.
+    fn publishes_commits(&self) -> bool {
+        match self.repo.history {
+            History::Merge => true,
+            History::Squash => self.run.agent_lands(),
+        }
+    }
+
+    fn was_told_of_messages(&self) -> bool {
+        let refused = self.run.attempts.iter().filter_map(|attempt| attempt.refused.as_ref());
+        refused.into_iter().any(|refused| refused.why == Refusal::Message)
+    }
+
+    async fn guard_commit(&self, judging: &mut Judging<'_>, commit: &CommitText) -> PortResult<()> {
+        let diff = self.own_part(&commit.id, &commit.parents).await?;
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let blobs = git.blobs(repo, &diff.blobs(), READ_LIMIT).await?;
+        let own = OwnCommit {
+            id: &commit.id,
+            parents: &commit.parents,
+            header: commit.header.as_deref(),
+            message: commit.is_text.then_some(&commit.message),
+            holds_known_secret: commit.masked,
+        };
+        judging.commit(&own, &diff, &blobs, self.run.agent_lands());
+        Ok(())
+    }
+
+    /// What a commit changes that none of its parents has. One without parents is a breach by
+    /// itself, and compared with nothing.
+    async fn own_part(&self, commit: &Oid, parents: &[Oid]) -> PortResult<Diff> {
+        let mut own: Option<Diff> = None;
+        for parent in parents {
+            let diff = self.diff(parent, commit).await?;
+            own = Some(match own {
+                None => diff,
+                Some(own) => own.also_in(&diff),
+            });
+        }
+        Ok(own.unwrap_or_default())
+    }
+}
