@@ -69,6 +69,18 @@ async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
     Ok(Prepared { branch, base })
 }
 
+fn merge_of(merged: MergeOutcome) -> Merge {
+    match merged {
+        MergeOutcome::Clean { tree } => Merge::Clean { tree },
+        MergeOutcome::Conflict { paths } => Merge::Conflict {
+            paths: paths.iter().map(|path| String::from_utf8_lossy(path).into()).collect(),
+        },
+        MergeOutcome::Unrelated => {
+            Merge::Conflict { paths: vec!["(the histories have no commit in common)".to_owned()] }
+        }
+    }
+}
+
 #[async_trait]
 impl Git for LocalGit {
     fn remote(&self, repo: &RepoName) -> String {
@@ -180,15 +192,22 @@ impl Git for LocalGit {
 
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {
         let merged = self.local.mirror(repo)?.merge(base, head).await.map_err(fault)?;
-        Ok(match merged {
-            MergeOutcome::Clean { tree } => Merge::Clean { tree },
-            MergeOutcome::Conflict { paths } => Merge::Conflict {
-                paths: paths.iter().map(|path| String::from_utf8_lossy(path).into()).collect(),
-            },
-            MergeOutcome::Unrelated => Merge::Conflict {
-                paths: vec!["(the histories have no commit in common)".to_owned()],
-            },
-        })
+        Ok(merge_of(merged))
+    }
+
+    async fn transplant(
+        &self,
+        repo: &RepoName,
+        onto: &Oid,
+        from: &Oid,
+        head: &Oid,
+    ) -> PortResult<Merge> {
+        let made = self.local.mirror(repo)?.transplant(onto, from, head).await.map_err(fault)?;
+        Ok(merge_of(made))
+    }
+
+    async fn contains(&self, repo: &RepoName, commit: &Oid, below: &Oid) -> PortResult<bool> {
+        self.local.mirror(repo)?.stands_on(commit, below).await.map_err(fault)
     }
 
     async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid> {
@@ -310,7 +329,7 @@ impl Git for LocalGit {
             PushOutcome::Refused(why) => Push::Refused { why: why.to_string() },
             PushOutcome::Unknown { why } => {
                 tracing::warn!(repo = %repo, why, "no answer to the push: reading the remote");
-                Push::Unknown
+                Push::Unknown { why }
             }
         })
     }

@@ -164,6 +164,8 @@ fn says(bad: Bad) -> &'static str {
         Bad::FarTurnBelievedDead => "an outcome while",
         Bad::AgentLandingUnproved => "was closed without its evidence",
         Bad::AgentLandingUnread => "does not know of it",
+        Bad::ClosesOnADroppedCommit => "had been taken out again",
+        Bad::MergesAPurgedBase => "which was taken out",
     }
 }
 

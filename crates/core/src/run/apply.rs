@@ -2,7 +2,7 @@
 
 use super::{
     AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
-    Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
+    Missed, Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn, Unpushed,
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
@@ -56,6 +56,7 @@ impl Run {
                 one.tried.get_or_insert(Tried { begun_at: at, pushed_at: None, removed_at: None });
             }),
             Transition::TryPushed => self.on_candidate(|candidate| {
+                candidate.unpushed = None;
                 if let Some(tried) = &mut candidate.tried {
                     tried.pushed_at.get_or_insert(at);
                 }
@@ -72,6 +73,14 @@ impl Run {
                 self.on_candidate(|candidate| candidate.sent_at = None);
                 self.was_read(at);
             }
+            Transition::Unpushed { branch, why, how } => self.on_candidate(|one| {
+                match how {
+                    Missed::Refused => one.sent_at = None,
+                    Missed::Lost | Missed::Taken => {}
+                }
+                let known = one.unpushed.as_ref();
+                one.unpushed = Some(Unpushed::after(known, branch, &why, how, at));
+            }),
             Transition::Found { candidate } => {
                 self.on_attempt(|attempt| {
                     let landed_at = Some(at);

@@ -30,6 +30,12 @@ impl Run {
             let branch = self.branch();
             format!("it is not known whether {sent} landed on {branch}: look there first")
         });
+        let unread = (now.unread && !now.sent && self.landed().is_some()).then(|| {
+            let landed = self.landed().map_or("", |landed| landed.commit.short());
+            let branch = self.branch();
+            format!("it could not be read whether {landed} still stands on {branch}")
+        });
+        let unknown = unknown.or(unread);
         let unanswered = now.landed == (Landed::Pending { overdue: true });
         let late = (now.spent && self.spent() < self.budget) || unanswered;
         let late = late && end.is_handed_back();
@@ -53,7 +59,9 @@ impl Run {
             | TurnEnd::Finished { .. } => None,
         };
         let of_pass = seen.unread.clone().or_else(|| seen.broke_off.clone());
-        of_pass.or_else(|| self.impediment().map(Impediment::sentence)).or_else(turn)
+        let impediment = || self.impediment().map(Impediment::sentence);
+        let push = || self.unpushed().map(|(what, _)| what);
+        of_pass.or_else(impediment).or_else(push).or_else(turn)
     }
 
     fn let_go_because(&self) -> String {

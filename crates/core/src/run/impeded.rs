@@ -32,10 +32,11 @@ impl Run {
         (now.duration_since(since) >= QUIET).then_some(what)
     }
 
-    /// What holds it up now, in a sentence, and since when: an impediment of its passes, or an
-    /// agent that cannot work.
+    /// What holds it up now, in a sentence, and since when: an impediment of its passes, a push
+    /// that does not arrive, or an agent that cannot work.
     pub fn held_up(&self, now: At) -> Option<(String, At)> {
         let impeded = self.impeded().map(|impeded| (impeded.by.sentence(), impeded.since));
+        let impeded = impeded.or_else(|| self.unpushed());
         let agent = || self.waits_for_agent(now);
         impeded.or_else(|| agent().map(|found| (found.message.to_owned(), found.since)))
     }
@@ -69,6 +70,7 @@ impl Run {
     pub(super) fn obstacle(&self) -> Obstacle {
         match self.impediment() {
             Some(Impediment::Forged { .. }) => Obstacle::Forged,
+            Some(Impediment::TakenOut { .. }) => Obstacle::TakenOut,
             Some(other) if other.needs_a_person() => Obstacle::NeedsAPerson,
             Some(_) | None => Obstacle::Nothing,
         }

@@ -14,6 +14,7 @@ mod evidence;
 mod impeded;
 mod look;
 mod pull;
+mod race;
 mod record;
 mod situate;
 mod stage;
@@ -23,11 +24,13 @@ mod told;
 mod transition;
 mod turn;
 mod unavailable;
+mod unpushed;
 
 pub use asks::{Given, Question, Wants};
 pub use brought::{Brought, Pushed, brought};
 pub use look::Look;
 pub use pull::{Pull, PullSeen, PullState, pull_text};
+pub use race::Race;
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
 pub use situate::Limits;
 pub use stage::Stage;
@@ -35,6 +38,7 @@ pub use told::Told;
 pub use transition::Transition;
 pub use turn::{AgentNeed, Ended, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
 pub use unavailable::Unavailable;
+pub use unpushed::{Missed, Unpushed};
 
 use serde::{Deserialize, Serialize};
 
@@ -312,6 +316,13 @@ pub struct Candidate {
     /// The newest check of the last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_asked: Option<BaseAsked>,
+    /// Pushes of it that did not arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpushed: Option<Unpushed>,
+    /// The commit that its head stands on, if the default branch has it no longer: the change from
+    /// there to the head was put on the base, and nothing else of the head's history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt_from: Option<Oid>,
 }
 
 impl Candidate {
@@ -334,7 +345,14 @@ impl Candidate {
             attributed: None,
             red_bases: Vec::new(),
             base_asked: None,
+            unpushed: None,
+            rebuilt_from: None,
         }
+    }
+
+    /// The commit from which on the commits of its head are the run's own.
+    pub fn since(&self) -> &Oid {
+        self.rebuilt_from.as_ref().unwrap_or(&self.base)
     }
 }
 

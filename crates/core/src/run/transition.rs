@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cancel, Candidate, LabelsSeen, Left, PullSeen, Refused, Reset, Run, Stage, Start, TurnEnd,
+    Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Run, Stage, Start, TurnEnd,
     TurnFacts,
 };
 use crate::ask::{self, Answer};
@@ -109,6 +109,15 @@ pub enum Transition {
     Found {
         /// All of it as one change that has landed.
         candidate: Box<Candidate>,
+    },
+    /// A push of the newest candidate did not arrive, and the remote is as it was before.
+    Unpushed {
+        /// The branch.
+        branch: String,
+        /// What the remote said.
+        why: String,
+        /// What became of it.
+        how: Missed,
     },
     /// The newest candidate was found on the default branch.
     Landed {
@@ -236,6 +245,7 @@ impl Transition {
             Self::PushBegun => "push_begun",
             Self::NotLanded => "not_landed",
             Self::Found { .. } => "found",
+            Self::Unpushed { .. } => "unpushed",
             Self::Landed { .. } => "landed",
             Self::PullBegun => "pull_begun",
             Self::PullSeen { .. } => "pull_seen",

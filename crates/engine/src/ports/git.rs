@@ -48,7 +48,7 @@ pub enum Merge {
 pub enum Push {
     /// The remote took it.
     Landed,
-    /// The default branch moved meanwhile.
+    /// The branch has commits that the pushed one does not contain.
     Moved,
     /// The remote refused it.
     Refused {
@@ -56,7 +56,10 @@ pub enum Push {
         why: String,
     },
     /// Nobody knows: read the remote.
-    Unknown,
+    Unknown {
+        /// What happened instead of an answer.
+        why: String,
+    },
 }
 
 /// An entry at a path of a commit, for files that configure us.
@@ -174,6 +177,17 @@ pub trait Git: Send + Sync {
     ) -> PortResult<FileAt>;
     /// Merges `head` with `base`.
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
+    /// Puts the change from `from` to `head` on `onto`, as if it had been made there: whatever else
+    /// `head` has of the history of `from` stays behind.
+    async fn transplant(
+        &self,
+        repo: &RepoName,
+        onto: &Oid,
+        from: &Oid,
+        head: &Oid,
+    ) -> PortResult<Merge>;
+    /// Whether `commit` stands on `below`, or is it; false where the mirror has not got both.
+    async fn contains(&self, repo: &RepoName, commit: &Oid, below: &Oid) -> PortResult<bool>;
     /// Makes a commit.
     async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid>;
     /// Keeps a commit under a name of the run's own, until the run is released.

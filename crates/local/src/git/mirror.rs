@@ -172,6 +172,15 @@ impl Mirror {
         self.yes_or_no(self.call("merge-base").args(args)).await
     }
 
+    /// Whether `commit` stands on `below`, or is it; false where the mirror does not have both.
+    pub async fn stands_on(&self, commit: &Oid, below: &Oid) -> Result<bool, GitError> {
+        if !(self.has(commit).await? && self.has(below).await?) {
+            return Ok(false);
+        }
+        let args = ["--is-ancestor", below.as_str(), commit.as_str()];
+        self.yes_or_no(self.call("merge-base").args(args)).await
+    }
+
     /// Whether the mirror has that commit.
     pub async fn has(&self, commit: &Oid) -> Result<bool, GitError> {
         Ok(self.resolve(&format!("{commit}^{{commit}}")).await?.is_some())

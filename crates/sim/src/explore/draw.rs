@@ -47,6 +47,9 @@ impl Scenario {
         acts.extend(before_a_push(&mut Rng::new(seed, 9), repos));
         let mut far = Rng::new(seed, 10);
         let (is_far, lingering) = (far.chance(25), far.chance(50));
+        if !is_far && !pulls {
+            acts.extend(rewrites(&mut Rng::new(seed, 11), repos));
+        }
         let mut drawn = setting(&mut Rng::new(seed, 2), repos);
         if is_far {
             for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
@@ -113,6 +116,32 @@ fn before_a_push(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
         _ => return None,
     };
     Some((when, act))
+}
+
+/// Sometimes people rewrite a default branch, mostly while something of it is worked on or right
+/// after a landing; and sometimes a remote refuses pushes for a while.
+fn rewrites(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
+    let mut acts = Vec::new();
+    if rng.chance(25) {
+        let repo = rng.pick(repos).to_owned();
+        let n = 1 + rng.below(3);
+        let when = match rng.below(4) {
+            0 => When::Step(rng.below(STEPS)),
+            1 => When::After("executor.start".to_owned(), n),
+            _ => When::After("git.push".to_owned(), n),
+        };
+        // There must be something above the first commit that can be taken out.
+        let own = ("src/other".to_owned(), "fine".to_owned());
+        acts.push((When::Step(0), Happens::Push(repo.clone(), own.0, own.1)));
+        acts.push((when, Happens::Rewind(repo)));
+    }
+    if rng.chance(15) {
+        let (repo, from) = (rng.pick(repos).to_owned(), rng.below(STEPS));
+        acts.push((When::Step(from), Happens::RefusePushes(repo.clone(), true)));
+        let until = from + rng.below(STEPS);
+        acts.push((When::Step(until), Happens::RefusePushes(repo, false)));
+    }
+    acts
 }
 
 /// People decide on what is open then.

@@ -46,6 +46,15 @@ impl Happens {
             Self::Push(name, path, text) => {
                 world.somebody_lands(&repo(name), &[(path, text)]);
             }
+            Self::Rewind(name) => {
+                world.somebody_rewinds(&repo(name));
+            }
+            Self::RefusePushes(name, true) => {
+                world.git.refusing.insert(repo(name), "the branch is locked".to_owned());
+            }
+            Self::RefusePushes(name, false) => {
+                world.git.refusing.remove(&repo(name));
+            }
             Self::Forge(name) => {
                 world.somebody_forges(&repo(name));
             }

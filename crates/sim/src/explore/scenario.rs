@@ -191,6 +191,10 @@ pub enum Happens {
     Ask(String, String),
     /// Somebody else pushes a file and its text.
     Push(String, String, String),
+    /// Somebody takes the newest commit out of the default branch by force.
+    Rewind(String),
+    /// The remote refuses every push, or takes them again.
+    RefusePushes(String, bool),
     /// Somebody else pushes a commit with the trailers of a repo's run.
     Forge(String),
     /// Everything is halted, or the halt is lifted.

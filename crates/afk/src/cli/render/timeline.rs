@@ -77,6 +77,9 @@ fn describe(transition: &Transition) -> String {
             let (commit, base) = (candidate.commit.short(), candidate.base.short());
             format!("landed as {commit} on {base}, by the agent itself")
         }
+        Transition::Unpushed { branch, why, .. } => {
+            format!("the push to {} did not arrive: {}", line(branch, 80), line(why, 200))
+        }
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::PullBegun => "about to open a pull request".to_owned(),
         Transition::PullSeen { seen } => pull(seen),

@@ -257,6 +257,7 @@ fn limits() -> Limits {
         candidate: Duration::from_mins(10),
         before_landing: None,
         pull_request: false,
+        race: Duration::from_mins(30),
     }
 }
 

@@ -81,6 +81,7 @@ fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     world.stages.says.clear();
     world.pulls.merging = true;
     world.git.fates.clear();
+    world.git.refusing.clear();
     world.agents.stubborn = false;
     world.agents.missing = false;
     for repo in repos {

@@ -136,11 +136,15 @@ pub enum Bad {
     AgentLandingUnproved,
     /// What an agent lands by itself is not looked for.
     AgentLandingUnread,
+    /// That what landed was taken out again is not seen.
+    ClosesOnADroppedCommit,
+    /// That the default branch was rewritten is not seen.
+    MergesAPurgedBase,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 62] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -201,6 +205,8 @@ impl Bad {
         Self::FarTurnBelievedDead,
         Self::AgentLandingUnproved,
         Self::AgentLandingUnread,
+        Self::ClosesOnADroppedCommit,
+        Self::MergesAPurgedBase,
     ];
 
     /// The configuration as this loop sees it.
