@@ -65,6 +65,15 @@ pub enum Impediment {
         /// Why the change cannot be put there.
         why: NotRebuilt,
     },
+    /// Another branch is the default one than when the run began.
+    Switched {
+        /// Which was.
+        from: String,
+        /// Which is.
+        to: String,
+        /// The remote.
+        remote: String,
+    },
     /// What the run landed is not on the default branch any more.
     TakenOut {
         /// The commit that had landed.
@@ -171,6 +180,7 @@ impl Impediment {
             | Self::Workspace { .. }
             | Self::Overtaken { .. }
             | Self::Rewritten { .. }
+            | Self::Switched { .. }
             | Self::TakenOut { .. }
             | Self::PushRefused { .. }
             | Self::TryTaken { .. }
@@ -213,6 +223,11 @@ impl Impediment {
                     head.short()
                 )
             }
+            Self::Switched { from, to, remote } => format!(
+                "the default branch of {remote} is {to} now, and was {from} when the run began: the \
+                 work was released, made and judged for {from}, so that nothing was pushed; label \
+                 the issue again to have it done on {to}"
+            ),
             Self::TakenOut { commit, branch } => format!(
                 "{} landed on {branch}, and somebody took it out again: it is not on {branch} any \
                  more, so that the issue is not done",

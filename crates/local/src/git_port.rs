@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use afk_core::change::{Blob, Blobs};
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
+use afk_core::run::Unfinished;
 use afk_engine::ports::{
     CommitSpec, CommitText, Fetched, FileAt, Git, Merge, PortError, PortResult, Prepared, Push,
     Tried,
@@ -69,6 +70,11 @@ async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
     Ok(Prepared { branch, base })
 }
 
+/// Whether the run has no clone yet.
+fn is_new(clone: &std::path::Path) -> bool {
+    clone.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
 fn merge_of(merged: MergeOutcome) -> Merge {
     match merged {
         MergeOutcome::Clean { tree } => Merge::Clean { tree },
@@ -99,11 +105,20 @@ impl Git for LocalGit {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         self.local.workspaces.require_space(FREE).map_err(fault)?;
         let folders = self.local.workspaces.prepare(run).map_err(fault)?;
-        let Prepared { branch, base } = newest(&mirror).await?;
-        if let Some(file) = mirror.git_crypt(&base).await.map_err(fault)? {
+        let Prepared { branch, base } = match newest(&mirror).await {
+            // Before the run has a clone nobody borrows from the mirror: no other run of the repo
+            // is live beside it.
+            Err(error) if is_new(&folders.clone) && mirror.is_damaged().await => {
+                tracing::warn!(repo = %repo, error = error.chain(), "mirror damaged: made anew");
+                mirror.remake(None).await.map_err(fault)?;
+                newest(&mirror).await?
+            }
+            newest => newest?,
+        };
+        if let Some(found) = mirror.unsupported(&base).await.map_err(fault)? {
+            let (name, mend) = (found.name(), found.mend());
             return Err(PortError::permanent(format!(
-                "{repo} sends files through git-crypt ({file}), which stay encrypted in a local \
-                 workspace: choose an executor that has the key"
+                "{repo} cannot be worked because of {name}: {found}; {mend}"
             )));
         }
         let name = branch_name(issue.number, run);
@@ -136,11 +151,21 @@ impl Git for LocalGit {
         let shown = clone.advertised(&mirror, &upload_pack).await.map_err(of_clone)?;
         let head =
             clone.fetch_head(&mirror, run, &n.to_string(), &upload_pack).await.map_err(of_clone)?;
-        let elsewhere = shown.elsewhere(&clone.base);
         let mask = self.local.mask().await;
+        let unfinished = clone.unfinished(&mirror, run, &shown).await.map_err(fault)?;
+        let masked = |one| match one {
+            Unfinished::Branch { branch } => {
+                Unfinished::Branch { branch: mask.text(&branch).into_owned() }
+            }
+            other @ (Unfinished::OwnBranch { .. }
+            | Unfinished::Operation { .. }
+            | Unfinished::Stash) => other,
+        };
+        let unfinished = unfinished.into_iter().map(masked).collect();
+        let elsewhere = shown.elsewhere(&clone.base);
         let elsewhere = elsewhere.into_iter().map(|(name, _)| mask.text(name).into_owned());
         let elsewhere = elsewhere.collect();
-        Ok(Fetched { head, elsewhere })
+        Ok(Fetched { head, elsewhere, unfinished })
     }
 
     async fn keep_head(

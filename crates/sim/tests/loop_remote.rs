@@ -277,3 +277,39 @@ async fn what_is_taken_out_the_moment_it_lands_is_not_pushed_again() {
     assert_eq!(story.count("git.push"), 1);
     assert!(story.why().contains("somebody took it out again"), "{}", story.why());
 }
+
+#[tokio::test]
+async fn another_default_branch_than_the_run_began_with_is_handed_over() {
+    for at in ["executor.start", "git.keep", "git.landed"] {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.sim.with(|world| world.broken.insert("git.push"));
+        story.until("so far", |world| world.calls.contains(&at)).await;
+        story.sim.with(|world| {
+            world.git.switched.insert(repo("o/r"), "trunk".to_owned());
+            world.broken.clear();
+        });
+        story.settle().await;
+        story.ended(End::NeedsHuman);
+        let why = story.why();
+        assert!(why.contains("is trunk now, and was main"), "{at}: {why}");
+        story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 1, "{at}"));
+    }
+}
+
+#[tokio::test]
+async fn a_remote_that_is_away_for_a_moment_is_waited_for() {
+    for (away, end) in [(5, End::Done), (15, End::NeedsHuman)] {
+        let story = Story::new().with_issue(vec![good_work()]);
+        story.marked().await;
+        story.sim.with(|world| world.git.gone.insert(repo("o/r")));
+        for _ in 0..away {
+            story.sim.advance(jiff::SignedDuration::from_secs(59));
+            story.rounds(1).await;
+        }
+        story.sim.with(|world| world.git.gone.clear());
+        story.settle().await;
+        story.ended(end);
+        let why = story.why();
+        assert!(end == End::Done || why.contains("no git repository at"), "{why}");
+    }
+}

@@ -25,7 +25,7 @@
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
 //! | 11a | finished, nothing undecided, a person's message waits | a turn with the message |
-//! | 12 | finished, workspace dirty | one turn to commit or discard |
+//! | 12 | finished, workspace dirty, or something of git's unfinished in it | one turn to commit, finish or discard; what HEAD is not the end of after that: as row 13 |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
 //! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
@@ -310,6 +310,7 @@ fn by_turn(now: &Situation) -> Plan {
         TurnState::Finished { workspace: WorkspaceState::Dirty { asked: false }, .. } => {
             Plan::Turn { cause: TurnCause::CommitOrDiscard }
         }
+        TurnState::Finished { workspace: WorkspaceState::Unfinished, .. } => give_up(now),
         TurnState::Finished {
             workspace: WorkspaceState::Clean | WorkspaceState::Dirty { asked: true },
             work,

@@ -218,11 +218,14 @@ pub enum Gates {
 pub enum WorkspaceState {
     /// Nothing is left uncommitted.
     Clean,
-    /// Something is.
+    /// Something is, or is not finished.
     Dirty {
-        /// The agent was asked once to commit or discard it.
+        /// The agent was asked once to commit, finish or discard it.
         asked: bool,
     },
+    /// Something of git's is under way in it, and the agent was asked to finish it: what HEAD names
+    /// is not the work.
+    Unfinished,
     /// It is not known yet.
     Unreadable,
 }

@@ -234,6 +234,14 @@ fn row_12_uncommitted_work_is_asked_about_once() {
     check(left(WorkspaceState::Unreadable), waits(Waiting::Workspace));
     check(left(WorkspaceState::Dirty { asked: false }), turn(TurnCause::CommitOrDiscard));
     check(left(WorkspaceState::Dirty { asked: true }), ends(End::NeedsHuman));
+    // Half of a work does not land.
+    let half = |work| Situation {
+        turn: TurnState::Finished { workspace: WorkspaceState::Unfinished, work },
+        ..left(WorkspaceState::Clean)
+    };
+    check(half(Work::New(CandidateState::Unmerged)), ends(End::NeedsHuman));
+    check(half(Work::Nothing), ends(End::NeedsHuman));
+    check(Situation { landed: RED, ..half(Work::Nothing) }, ends(End::Frozen));
 }
 
 #[test]

@@ -247,6 +247,7 @@ impl Run {
                 last.turns.push(turn);
                 if let Some(left) = last.left.take() {
                     last.dirty = left.dirty;
+                    last.unfinished = left.unfinished;
                 }
             }
             Some(_) | None => {
@@ -258,6 +259,7 @@ impl Run {
                     turns: vec![turn],
                     left: None,
                     dirty: Vec::new(),
+                    unfinished: Vec::new(),
                     candidates: Vec::new(),
                     refused: None,
                 });

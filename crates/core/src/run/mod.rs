@@ -24,6 +24,7 @@ mod told;
 mod transition;
 mod turn;
 mod unavailable;
+mod unfinished;
 mod unpushed;
 
 pub use asks::{Given, Question, Wants};
@@ -38,6 +39,7 @@ pub use told::Told;
 pub use transition::Transition;
 pub use turn::{AgentNeed, Ended, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
 pub use unavailable::Unavailable;
+pub use unfinished::Unfinished;
 pub use unpushed::{Missed, Unpushed};
 
 use serde::{Deserialize, Serialize};
@@ -239,6 +241,9 @@ pub struct Attempt {
     pub left: Option<Left>,
     /// Paths that the agent was asked to commit or discard.
     pub dirty: Vec<String>,
+    /// What it was asked to finish or drop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Unfinished>,
     /// The merges of that head with the default head, newest last.
     pub candidates: Vec<Candidate>,
     /// Why it was refused, which ends it.
@@ -271,6 +276,9 @@ pub struct Left {
     pub dirty: Vec<String>,
     /// Branches with commits that HEAD does not reach: they do not count.
     pub elsewhere: Vec<String>,
+    /// What of git's is not at its end there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Unfinished>,
 }
 
 /// The exact commit that would be landed, recorded before anything is done with it.

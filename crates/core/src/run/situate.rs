@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
+use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, TurnSeen, Unfinished};
 use crate::ask::Asked;
 use crate::elapsed::{deadline, elapsed};
 use crate::ids::At;
@@ -219,10 +219,18 @@ impl Run {
             // Of a checkout that is not ours nothing counts but what was pushed.
             None if self.agent_lands() => WorkspaceState::Clean,
             None => WorkspaceState::Unreadable,
-            Some(left) if left.dirty.is_empty() => WorkspaceState::Clean,
-            Some(_) => WorkspaceState::Dirty {
-                asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
-            },
+            Some(left) if left.dirty.is_empty() && left.unfinished.is_empty() => {
+                WorkspaceState::Clean
+            }
+            Some(left) => {
+                let asks = |turn: &Turn| turn.cause == TurnCause::CommitOrDiscard;
+                let asked = attempt.turns.iter().any(asks);
+                if asked && left.unfinished.iter().any(Unfinished::holds) {
+                    WorkspaceState::Unfinished
+                } else {
+                    WorkspaceState::Dirty { asked }
+                }
+            }
         }
     }
 

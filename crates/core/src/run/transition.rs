@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Run, Stage, Start, TurnEnd,
-    TurnFacts,
+    Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Run, Stage, Start,
+    TurnEnd, TurnFacts,
 };
 use crate::ask::{self, Answer};
 use crate::guardrails::GuardrailReport;

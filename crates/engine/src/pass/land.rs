@@ -17,6 +17,14 @@ use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push
 /// The committer of a landing.
 pub(super) const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
 
+/// What the remote says of its default branch.
+enum Now {
+    /// It is the one that the run began with, and this is its head.
+    Head(Oid),
+    /// It is another, which is recorded.
+    Switched(Acted),
+}
+
 impl Pass<'_> {
     /// Merges the attempt's head with the default head and records the intent.
     pub(super) async fn integrate(&mut self) -> PortResult<Acted> {
@@ -28,7 +36,10 @@ impl Pass<'_> {
             return Ok(acted);
         }
         let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
-        let base = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
+        let base = match self.default_now().await? {
+            Now::Head(base) => base,
+            Now::Switched(acted) => return Ok(acted),
+        };
         if self.run.landed().is_some()
             && let Some(acted) = self.confirm().await?
         {
@@ -164,8 +175,10 @@ impl Pass<'_> {
         }
         // Also a branch that was put back behind the candidate's base would take it, and with it
         // what was taken out.
-        if self.has_moved(&candidate).await? {
-            return self.integrate().await;
+        match self.default_now().await? {
+            Now::Head(head) if head == candidate.base => {}
+            Now::Head(_) => return self.integrate().await,
+            Now::Switched(acted) => return Ok(acted),
         }
         if candidate.sent_at.is_none() {
             self.commit(Transition::PushBegun).await?;
@@ -184,6 +197,19 @@ impl Pass<'_> {
             return self.integrate().await;
         }
         self.unpushed(branch, pushed).await
+    }
+
+    /// The head of the default branch now. Another default branch than the run began with hands it
+    /// over: its policy, its tests and its people's release are those of the old one.
+    async fn default_now(&mut self) -> PortResult<Now> {
+        let (repo, from) = (self.run.issue.repo.clone(), self.branch());
+        let now = self.ports().git.prepare_mirror(&repo, &self.token()).await?;
+        if now.branch == from {
+            return Ok(Now::Head(now.base));
+        }
+        let remote = self.ports().git.remote(&repo);
+        let by = Impediment::Switched { from, to: now.branch, remote };
+        self.impede(by).await.map(Now::Switched)
     }
 
     /// Whether somebody else pushed to the default branch since the candidate was made.
@@ -221,9 +247,7 @@ impl Pass<'_> {
     ) -> PortResult<Option<Acted>> {
         let Some(unpushed) = &candidate.unpushed else { return Ok(None) };
         match unpushed.again() {
-            Some(again) if self.now() < again => {
-                Ok(Some(Acted::wait(Watch::Nothing, Some(again))))
-            }
+            Some(again) if self.now() < again => Ok(Some(Acted::wait(Watch::Nothing, Some(again)))),
             Some(_) if unpushed.taken => {
                 self.unpushed(unpushed.branch.clone(), Push::Landed).await.map(Some)
             }

@@ -201,8 +201,7 @@ impl Pass<'_> {
             self.note(error, "requests not answered");
         }
         // The remote is read for a push between the grace and the end.
-        let stopping =
-            matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find | Plan::Confirm);
+        let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find | Plan::Confirm);
         if self.run.stopping_since.is_some() && !stopping {
             // The next thing that is stopped has its own grace.
             self.commit(Transition::Stopped).await?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use afk_core::change::Blobs;
 use afk_core::ids::{At, IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
+use afk_core::run::Unfinished;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,8 @@ pub struct Fetched {
     pub head: Oid,
     /// Other branches there that HEAD does not reach.
     pub elsewhere: Vec<String>,
+    /// What of git's is not at its end there.
+    pub unfinished: Vec<Unfinished>,
 }
 
 /// Two heads merged in the mirror, without a work tree.

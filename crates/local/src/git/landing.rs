@@ -184,13 +184,37 @@ impl Mirror {
         };
         let stdout = String::from_utf8_lossy(&output.stdout);
         if let Some(outcome) = judge(&stdout, &output.stderr) {
-            return Ok(outcome);
+            let PushOutcome::Refused(Rejection::Other { message }) = outcome else {
+                return Ok(outcome);
+            };
+            let message = match self.in_the_way(branch, credential).await? {
+                Some(name) => format!(
+                    "the branch {name} is in the way of {branch}: rename or delete it ({message})"
+                ),
+                None => message,
+            };
+            return Ok(PushOutcome::Refused(Rejection::Other { message }));
         }
         match GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr) {
             // Refused before anything was sent.
             error @ (GitError::AuthFailed { .. } | GitError::NotARepository { .. }) => Err(error),
             other => Ok(PushOutcome::Unknown { why: other.to_string() }),
         }
+    }
+
+    /// A branch of the remote whose name is a folder of `branch`, so that both cannot be.
+    async fn in_the_way(
+        &self,
+        branch: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Option<String>, GitError> {
+        for (end, _) in branch.match_indices('/') {
+            let folder = branch.get(..end).unwrap_or_default();
+            if self.head(folder, credential).await?.is_some() {
+                return Ok(Some(folder.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes a branch below `afk/try/` from the remote; no error if it does not exist.

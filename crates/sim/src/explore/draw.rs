@@ -47,6 +47,7 @@ impl Scenario {
         acts.extend(before_a_push(&mut Rng::new(seed, 9), repos));
         let mut far = Rng::new(seed, 10);
         let (is_far, lingering) = (far.chance(25), far.chance(50));
+        acts.extend(flakes(&mut Rng::new(seed, 12)));
         if !is_far && !pulls {
             acts.extend(rewrites(&mut Rng::new(seed, 11), repos));
         }
@@ -54,6 +55,12 @@ impl Scenario {
         if is_far {
             for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
                 turn.unmarked = far.chance(8);
+            }
+        }
+        let mut rebases = Rng::new(seed, 13);
+        for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
+            if turn.does == Does::LeavesDirt && rebases.chance(50) {
+                turn.does = Does::LeavesRebase;
             }
         }
         Self {
@@ -116,6 +123,18 @@ fn before_a_push(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
         _ => return None,
     };
     Some((when, act))
+}
+
+/// Sometimes a stage fails by chance, mostly right after a landing.
+fn flakes(rng: &mut Rng) -> Vec<(When, Happens)> {
+    if !rng.chance(20) {
+        return Vec::new();
+    }
+    let when = match rng.below(3) {
+        0 => When::Step(rng.below(STEPS)),
+        _ => When::After("git.push".to_owned(), 1 + rng.below(2)),
+    };
+    vec![(when, Happens::Flake)]
 }
 
 /// Sometimes people rewrite a default branch, mostly while something of it is worked on or right

@@ -115,6 +115,7 @@ impl Happens {
                 let until = world.now + SignedDuration::from_secs(*seconds);
                 world.tracker.limited.insert(repo(name), until);
             }
+            Self::Flake => world.jobs.flakes += 1,
             Self::HangStages(on) => put(&mut world.jobs.hanging, *on),
             Self::NoStages(on) => put(&mut world.jobs.absent, *on),
             Self::Permit(on) => {

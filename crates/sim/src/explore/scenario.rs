@@ -231,6 +231,8 @@ pub enum Happens {
     Mute(String, bool),
     /// A tracker answers nothing for so many seconds, and says so.
     Limit(String, i64),
+    /// The next stage fails by chance.
+    Flake,
     /// Stages hang, or go on.
     HangStages(bool),
     /// Stages cannot be run, or can again.

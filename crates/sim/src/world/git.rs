@@ -69,6 +69,10 @@ pub struct GitWorld {
     pub remotes: BTreeMap<RepoName, Oid>,
     /// Repos whose remote denies access.
     pub shut: BTreeSet<RepoName>,
+    /// Repos whose remote is not there.
+    pub gone: BTreeSet<RepoName>,
+    /// Repos whose remote has another default branch now, and which.
+    pub switched: BTreeMap<RepoName, String>,
     /// Repos whose remote refuses every push, and what it says.
     pub refusing: BTreeMap<RepoName, String>,
     /// Other branches of the remotes.
@@ -232,6 +236,10 @@ impl World {
     }
 
     pub(crate) fn default_head(&mut self, repo: &RepoName, branch: &str) -> PortResult<Oid> {
+        if self.git.gone.contains(repo) {
+            let why = format!("no git repository at the remote of {repo}");
+            return Err(PortError::new(PortErrorKind::NotFound, why));
+        }
         match self.git.remotes.get(repo) {
             Some(head) if branch == BRANCH => Ok(head.clone()),
             Some(_) | None => Err(self.complain(format!("{repo} has no branch {branch:?}"))),

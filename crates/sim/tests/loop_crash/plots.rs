@@ -136,6 +136,22 @@ pub(super) const RACED: Plot = Plot {
     ..DONE
 };
 
+pub(super) const PURGED: Plot = Plot {
+    name: "the commit that the work stands on is purged, and the first push is refused",
+    world: |world| {
+        world.somebody_lands(&repo("o/r"), &[("src/other", "not for everybody")]);
+        world.git.fates = [PushFate::Refused("the branch is locked")].into();
+    },
+    people: |world, done| {
+        if *done == 0 && at_work(world) {
+            world.somebody_rewinds(&repo("o/r"));
+            *done = 1;
+        }
+    },
+    part: Part::FromCandidate,
+    ..DONE
+};
+
 pub(super) const FAR: Plot = Plot {
     name: "an agent far away lands by itself, and mends what was red",
     scripts: || vec![breaking_work(), mending_work()],
@@ -327,7 +343,7 @@ pub(super) const LET_GO: Plot = Plot {
 };
 
 /// All of them.
-pub(super) const ALL: [&Plot; 22] = [
+pub(super) const ALL: [&Plot; 23] = [
     &STRAIGHT,
     &FIX_FORWARD,
     &REFUSED_ONCE,
@@ -338,6 +354,7 @@ pub(super) const ALL: [&Plot; 22] = [
     &PULLED,
     &TAKEN_BACK,
     &RACED,
+    &PURGED,
     &FAR,
     &FAR_STOPPED,
     &LIMITED,

@@ -4,7 +4,7 @@ use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::plan::RedCause;
-use afk_core::run::{PullSeen, PullState, Transition};
+use afk_core::run::{PullSeen, PullState, Transition, Unfinished};
 use afk_engine::ports::JournalRow;
 
 use super::show::{ended, verb};
@@ -44,6 +44,10 @@ fn describe(transition: &Transition) -> String {
         Transition::TurnInterrupted { stalled: true } => "turn stopped: it had stalled".to_owned(),
         Transition::TurnInterrupted { stalled: false } => "turn stopped".to_owned(),
         Transition::TurnEnded { how, .. } => format!("turn {}", ended(how)),
+        Transition::Inspected { left } if !left.unfinished.is_empty() => {
+            let what = left.unfinished.iter().map(Unfinished::sentence).collect::<Vec<_>>();
+            format!("workspace at {}, {}", left.head.short(), line(&what.join(", "), 200))
+        }
         Transition::Inspected { left } if left.dirty.is_empty() => {
             format!("workspace at {}", left.head.short())
         }

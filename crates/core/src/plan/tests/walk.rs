@@ -48,6 +48,7 @@ fn every_turn() -> Vec<TurnState> {
     let spaces = [
         WorkspaceState::Clean,
         WorkspaceState::Unreadable,
+        WorkspaceState::Unfinished,
         WorkspaceState::Dirty { asked: false },
         WorkspaceState::Dirty { asked: true },
     ];

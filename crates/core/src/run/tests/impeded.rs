@@ -207,3 +207,22 @@ fn a_run_that_fails_to_look_waits() {
     assert_eq!(situation.landed, Landed::Nothing);
     assert_eq!(plan(&situation), Plan::Wait { reason: Waiting::Ports });
 }
+
+#[test]
+fn what_a_run_has_used_before_may_be_away_for_a_moment() {
+    let counts = |steps: &[(i64, Transition)], fault, now| run(steps).fault_at(fault, at(now));
+    let open = [(0, opened())];
+    // A remote that was never there is a mistake of the configuration.
+    assert_eq!(counts(&[], Fault::NotFound, 50), Fault::NotFound);
+    for fault in [Fault::NotFound, Fault::Auth] {
+        assert_eq!(counts(&open, fault, 50), Fault::Transient);
+        let since = with(open.to_vec(), vec![(50, impeded(Fault::Transient))]);
+        assert_eq!(counts(&since, fault, 649), Fault::Transient);
+        assert_eq!(counts(&since, fault, 650), fault);
+        let better = with(since, vec![(640, Transition::Unimpeded)]);
+        assert_eq!(counts(&better, fault, 650), Fault::Transient);
+    }
+    for fault in [Fault::Transient, Fault::RateLimited, Fault::Permanent] {
+        assert_eq!(counts(&open, fault, 50), fault);
+    }
+}

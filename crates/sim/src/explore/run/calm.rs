@@ -78,6 +78,7 @@ fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
     world.jobs.hanging.clear();
     world.jobs.absent.clear();
+    world.jobs.flakes = 0;
     world.stages.says.clear();
     world.pulls.merging = true;
     world.git.fates.clear();

@@ -341,7 +341,8 @@ pub(super) fn bells_for_ever<T>(world: &mut World, act: impl FnOnce(&mut World) 
 pub(super) fn landings_back<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
     let live = world.store.runs.values().map(|kept| &kept.run);
     let live = live.filter(|run| run.conclusion.is_none());
-    let landed = live.filter_map(|run| Some((run.issue.repo.clone(), run.landed()?.commit.clone())));
+    let landed =
+        live.filter_map(|run| Some((run.issue.repo.clone(), run.landed()?.commit.clone())));
     let purged = &world.git.purged;
     let back: Vec<_> = landed.filter(|(_, commit)| purged.contains(commit)).collect();
     bending(world, |world| &mut world.git.remotes, |remotes| remotes.extend(back), act)

@@ -8,9 +8,7 @@ use afk_core::run::{Run, TurnEnd};
 use afk_engine::ports::TurnRequest;
 
 use super::Bad;
-use super::bends::{
-    bending, landings_back, on_everything, proves_again, stages_pass, undoing,
-};
+use super::bends::{bending, landings_back, on_everything, proves_again, stages_pass, undoing};
 use crate::world::{TurnState, World, own};
 
 impl Bad {
