@@ -394,12 +394,11 @@ async fn a_stage_that_hangs_by_our_change_is_mended_forward() {
         }
     });
     // Only what landed hangs: its base is asked when the hang is over.
-    let landed = |world: &mut World| world.store.all().iter().any(|run| run.landed().is_some());
-    story.until("landed", landed).await;
     story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
     let red = |world: &mut World| {
-        let run = world.store.all().remove(0);
-        run.landed().and_then(|landed| landed.stage("ci")).is_some_and(|stage| stage.is_red())
+        let runs = world.store.all();
+        let landed = runs.first().and_then(|run| run.landed());
+        landed.and_then(|landed| landed.stage("ci")).is_some_and(|stage| stage.is_red())
     };
     story.until("it failed twice", red).await;
     story.sim.with(|world| world.jobs.hanging.clear());

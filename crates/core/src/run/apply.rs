@@ -2,7 +2,7 @@
 
 use super::{
     AnsweredRequest, Attempt, Cancel, CancelHow, Candidate, Conclusion, Ended, Given, Interrupt,
-    Missed, Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn, Unpushed,
+    Posted, PullSeen, PullState, Run, Stage, Start, Transition, Tried, Turn,
 };
 use crate::elapsed::Pause;
 use crate::ids::{At, Oid};
@@ -55,12 +55,7 @@ impl Run {
             Transition::TryBegun => self.on_candidate(|one| {
                 one.tried.get_or_insert(Tried { begun_at: at, pushed_at: None, removed_at: None });
             }),
-            Transition::TryPushed => self.on_candidate(|candidate| {
-                candidate.unpushed = None;
-                if let Some(tried) = &mut candidate.tried {
-                    tried.pushed_at.get_or_insert(at);
-                }
-            }),
+            Transition::TryPushed => self.on_candidate(|one| one.arrived_on_its_branch(at)),
             Transition::CandidateAnswered { stage } => {
                 self.on_candidate(|candidate| candidate.record_answer(stage));
             }
@@ -73,14 +68,9 @@ impl Run {
                 self.on_candidate(|candidate| candidate.sent_at = None);
                 self.was_read(at);
             }
-            Transition::Unpushed { branch, why, how } => self.on_candidate(|one| {
-                match how {
-                    Missed::Refused => one.sent_at = None,
-                    Missed::Lost | Missed::Taken => {}
-                }
-                let known = one.unpushed.as_ref();
-                one.unpushed = Some(Unpushed::after(known, branch, &why, how, at));
-            }),
+            Transition::Unpushed { branch, why, how } => {
+                self.on_candidate(|one| one.did_not_arrive(branch, &why, how, at));
+            }
             Transition::Found { candidate } => {
                 self.on_attempt(|attempt| {
                     let landed_at = Some(at);

@@ -44,7 +44,7 @@ impl Unfinished {
         match self {
             Self::Operation { what } => format!("{what} is under way"),
             Self::OwnBranch { branch } => {
-                format!("your branch {branch} has commits that HEAD does not have")
+                format!("the run's own branch {branch} has commits that HEAD does not have")
             }
             Self::Branch { branch } => {
                 format!("the branch {branch} has commits that HEAD does not have")

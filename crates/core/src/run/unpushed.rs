@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Run;
+use super::{Candidate, Run};
 use crate::ids::At;
 use crate::impediment;
 
@@ -64,6 +64,27 @@ impl Unpushed {
         let since = known.map_or(at, |known| known.since);
         let taken = how == Missed::Taken;
         Self { branch, times, since, at, why: impediment::kept(why), taken }
+    }
+}
+
+impl Candidate {
+    /// A push of it to `branch` did not arrive.
+    pub(super) fn did_not_arrive(&mut self, branch: String, why: &str, how: Missed, at: At) {
+        match how {
+            // It is not on its way any more.
+            Missed::Refused => self.sent_at = None,
+            Missed::Lost | Missed::Taken => {}
+        }
+        let next = Unpushed::after(self.unpushed.as_ref(), branch, why, how, at);
+        self.unpushed = Some(next);
+    }
+
+    /// It was found on the branch of its own: what was in the way of that is not any more.
+    pub(super) fn arrived_on_its_branch(&mut self, at: At) {
+        self.unpushed = None;
+        if let Some(tried) = &mut self.tried {
+            tried.pushed_at.get_or_insert(at);
+        }
     }
 }
 

@@ -311,8 +311,8 @@ fn a_branch_is_raced_for_a_time_with_pauses_that_grow() {
     assert_eq!(race(slow(3), 1_899), Race::From(at(1_882)));
     assert_eq!(race(slow(3), 1_900), Race::Lost { times: 3, minutes: 30 });
     // No clock goes on while a person is waited for.
-    let paused = with(slow(3), vec![(1_895, Transition::Away { from: at(200), to: at(210) })]);
-    assert_eq!(race(paused, 1_900), Race::From(at(1_882)));
+    let stood = with(slow(3), vec![(1_895, Transition::Away { from: at(200), to: at(210) })]);
+    assert_eq!(race(stood, 1_900), Race::From(at(1_882)));
     // One that waited for the base to be mended was not overtaken.
     let red = (150, Transition::BaseRed { commit: oid('b') });
     let mended = with(with(lost(1, 0), vec![red]), vec![made(9_000, '3'), made(9_010, '4')]);
