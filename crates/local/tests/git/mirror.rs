@@ -413,7 +413,7 @@ async fn what_git_has_not_finished_in_a_clone_is_seen() {
         world.work(&clone, "c", "1");
         world.must(&clone.dir, &["checkout", "-q", "-"]);
         let side = Unfinished::Branch { branch: "side".to_owned() };
-        assert_eq!(look("3").await, [side.clone()]);
+        assert_eq!(look("3").await, std::slice::from_ref(&side));
         write(&clone.dir.join("a"), "2");
         world.must(&clone.dir, &["stash", "-q"]);
         assert_eq!(look("4").await, [side, Unfinished::Stash]);
