@@ -85,6 +85,9 @@ pub struct Policy {
     pub question_timeout_seconds: u64,
     /// Seconds that a whole run may take.
     pub run_timeout_seconds: u64,
+    /// Seconds for which a default branch is raced to which others push more often than a change
+    /// is judged.
+    pub race_timeout_seconds: u64,
     /// Seconds between two polls of the trackers.
     pub poll_seconds: u64,
     /// Seconds after which a freeze rings again, until somebody acknowledges it; 0 rings once.
@@ -322,6 +325,7 @@ impl Default for Policy {
             stage_timeout_seconds: 60 * 60,
             question_timeout_seconds: 60 * 60,
             run_timeout_seconds: 12 * 60 * 60,
+            race_timeout_seconds: 30 * 60,
             poll_seconds: 30,
             page_again_seconds: 3600,
             sandbox: SandboxRequirement::default(),
@@ -356,6 +360,7 @@ impl Policy {
             candidate: Duration::from_mins(10),
             before_landing: repo.before_landing(),
             pull_request: repo.landing == Landing::PullRequest,
+            race: Duration::from_secs(self.race_timeout_seconds),
         }
     }
 

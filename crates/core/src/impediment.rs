@@ -45,10 +45,41 @@ pub enum Impediment {
         /// What could not be done, and why.
         error: String,
     },
-    /// The default branch moved so often that no candidate of the attempt could land.
+    /// The default branch moved before each candidate of the attempt could land, for so long that
+    /// the race is given up.
     Overtaken {
         /// How often.
         times: u32,
+        /// For how many minutes; 0 in records from when only the number counted.
+        #[serde(default)]
+        minutes: u64,
+    },
+    /// The default branch was rewritten, and the run's change cannot be put on what it is now.
+    Rewritten {
+        /// The branch.
+        branch: String,
+        /// The commit that the work stands on, and that the branch no longer has.
+        gone: Oid,
+        /// Its head now.
+        head: Oid,
+        /// Why the change cannot be put there.
+        why: NotRebuilt,
+    },
+    /// Another branch is the default one than when the run began.
+    Switched {
+        /// Which was.
+        from: String,
+        /// Which is.
+        to: String,
+        /// The remote.
+        remote: String,
+    },
+    /// What the run landed is not on the default branch any more.
+    TakenOut {
+        /// The commit that had landed.
+        commit: Oid,
+        /// The branch.
+        branch: String,
     },
     /// The remote refuses a push.
     PushRefused {
@@ -60,6 +91,9 @@ pub enum Impediment {
         remote: String,
         /// What the remote said.
         why: String,
+        /// How often it was tried; 0 in records from when it was tried once.
+        #[serde(default)]
+        times: u32,
     },
     /// The branch on which a candidate is to be tested holds a commit that this run did not push.
     TryTaken {
@@ -78,6 +112,19 @@ pub enum Impediment {
         /// The default branch.
         branch: String,
     },
+}
+
+/// Why a change cannot be put on a default branch that was rewritten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum NotRebuilt {
+    /// It conflicts in these paths.
+    Conflict {
+        /// The paths, for people.
+        paths: Vec<String>,
+    },
+    /// The repo keeps the agent's own commits, and these bring back what was taken out.
+    KeepsHistory,
 }
 
 /// The kind of failure of a port.
@@ -132,6 +179,9 @@ impl Impediment {
             | Self::Hook { .. }
             | Self::Workspace { .. }
             | Self::Overtaken { .. }
+            | Self::Rewritten { .. }
+            | Self::Switched { .. }
+            | Self::TakenOut { .. }
             | Self::PushRefused { .. }
             | Self::TryTaken { .. }
             | Self::Forged { .. } => true,
@@ -149,11 +199,46 @@ impl Impediment {
                 "the repository's policy at {} cannot be used, so nothing was begun: {error}",
                 base.short()
             ),
-            Self::Overtaken { times } => {
+            Self::Overtaken { times, minutes: 0 } => {
                 format!("the default branch moved {times} times while the change was being judged")
             }
-            Self::PushRefused { commit, branch, remote, why } => {
-                format!("{remote} refused the push of {} to {branch}: {why}", commit.short())
+            Self::Overtaken { times, minutes } => format!(
+                "the default branch moved {times} times within {minutes} min, each time before \
+                 the change on top of it was judged: label the issue again when fewer people push, \
+                 or make verify faster"
+            ),
+            Self::Rewritten { branch, gone, head, why } => {
+                let why = match why {
+                    NotRebuilt::Conflict { paths } => {
+                        format!("the change conflicts with it in: {}", paths.join(", "))
+                    }
+                    NotRebuilt::KeepsHistory => "history = \"merge\" keeps the agent's commits, \
+                                                 and these would bring back what was taken out"
+                        .to_owned(),
+                };
+                format!(
+                    "{branch} was rewritten: it no longer has {}, on which the work stands, and is \
+                     {} now; nothing was pushed, because {why}",
+                    gone.short(),
+                    head.short()
+                )
+            }
+            Self::Switched { from, to, remote } => format!(
+                "the default branch of {remote} is {to} now, and was {from} when the run began: the \
+                 work was released, made and judged for {from}, so that nothing was pushed; label \
+                 the issue again to have it done on {to}"
+            ),
+            Self::TakenOut { commit, branch } => format!(
+                "{} landed on {branch}, and somebody took it out again: it is not on {branch} any \
+                 more, so that the issue is not done",
+                commit.short()
+            ),
+            Self::PushRefused { commit, branch, remote, why, times } => {
+                let times = match times {
+                    0 | 1 => String::new(),
+                    n => format!(" (tried {n} times)"),
+                };
+                format!("{remote} refused the push of {} to {branch}{times}: {why}", commit.short())
             }
             Self::TryTaken { branch, remote, head } => {
                 format!(

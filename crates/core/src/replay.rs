@@ -97,6 +97,7 @@ impl Context {
             | Plan::AskBase
             | Plan::Land
             | Plan::Find
+            | Plan::Confirm
             | Plan::OpenPullRequest
             | Plan::Adopt
             | Plan::AskStages

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::change::{Blob, Blobs, TreePath};
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
+use afk_core::run::Unfinished;
 use afk_engine::ports::{
     CommitSpec, CommitText, Fetched, FileAt, Git, Merge, PortError, PortResult, Prepared, Push,
     Tried,
@@ -69,6 +70,23 @@ async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
     Ok(Prepared { branch, base })
 }
 
+/// Whether the run has no clone yet.
+fn is_new(clone: &std::path::Path) -> bool {
+    clone.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+fn merge_of(merged: MergeOutcome) -> Merge {
+    match merged {
+        MergeOutcome::Clean { tree } => Merge::Clean { tree },
+        MergeOutcome::Conflict { paths } => Merge::Conflict {
+            paths: paths.iter().map(|path| String::from_utf8_lossy(path).into()).collect(),
+        },
+        MergeOutcome::Unrelated => {
+            Merge::Conflict { paths: vec!["(the histories have no commit in common)".to_owned()] }
+        }
+    }
+}
+
 #[async_trait]
 impl Git for LocalGit {
     fn remote(&self, repo: &RepoName) -> String {
@@ -87,11 +105,20 @@ impl Git for LocalGit {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         self.local.workspaces.require_space(FREE).map_err(fault)?;
         let folders = self.local.workspaces.prepare(run).map_err(fault)?;
-        let Prepared { branch, base } = newest(&mirror).await?;
-        if let Some(file) = mirror.git_crypt(&base).await.map_err(fault)? {
+        let Prepared { branch, base } = match newest(&mirror).await {
+            // Before the run has a clone nobody borrows from the mirror: no other run of the repo
+            // is live beside it.
+            Err(error) if is_new(&folders.clone) && mirror.is_damaged().await => {
+                tracing::warn!(repo = %repo, error = error.chain(), "mirror damaged: made anew");
+                mirror.remake(None).await.map_err(fault)?;
+                newest(&mirror).await?
+            }
+            newest => newest?,
+        };
+        if let Some(found) = mirror.unsupported(&base).await.map_err(fault)? {
+            let (name, mend) = (found.name(), found.mend());
             return Err(PortError::permanent(format!(
-                "{repo} sends files through git-crypt ({file}), which stay encrypted in a local \
-                 workspace: choose an executor that has the key"
+                "{repo} cannot be worked because of {name}: {found}; {mend}"
             )));
         }
         let name = branch_name(issue.number, run);
@@ -124,11 +151,21 @@ impl Git for LocalGit {
         let shown = clone.advertised(&mirror, &upload_pack).await.map_err(of_clone)?;
         let head =
             clone.fetch_head(&mirror, run, &n.to_string(), &upload_pack).await.map_err(of_clone)?;
-        let elsewhere = shown.elsewhere(&clone.base);
         let mask = self.local.mask().await;
+        let unfinished = clone.unfinished(&mirror, run, &shown).await.map_err(fault)?;
+        let masked = |one| match one {
+            Unfinished::Branch { branch } => {
+                Unfinished::Branch { branch: mask.text(&branch).into_owned() }
+            }
+            other @ (Unfinished::OwnBranch { .. }
+            | Unfinished::Operation { .. }
+            | Unfinished::Stash) => other,
+        };
+        let unfinished = unfinished.into_iter().map(masked).collect();
+        let elsewhere = shown.elsewhere(&clone.base);
         let elsewhere = elsewhere.into_iter().map(|(name, _)| mask.text(name).into_owned());
         let elsewhere = elsewhere.collect();
-        Ok(Fetched { head, elsewhere })
+        Ok(Fetched { head, elsewhere, unfinished })
     }
 
     async fn keep_head(
@@ -189,15 +226,22 @@ impl Git for LocalGit {
 
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge> {
         let merged = self.local.mirror(repo)?.merge(base, head).await.map_err(fault)?;
-        Ok(match merged {
-            MergeOutcome::Clean { tree } => Merge::Clean { tree },
-            MergeOutcome::Conflict { paths } => Merge::Conflict {
-                paths: paths.iter().map(|path| String::from_utf8_lossy(path).into()).collect(),
-            },
-            MergeOutcome::Unrelated => Merge::Conflict {
-                paths: vec!["(the histories have no commit in common)".to_owned()],
-            },
-        })
+        Ok(merge_of(merged))
+    }
+
+    async fn transplant(
+        &self,
+        repo: &RepoName,
+        onto: &Oid,
+        from: &Oid,
+        head: &Oid,
+    ) -> PortResult<Merge> {
+        let made = self.local.mirror(repo)?.transplant(onto, from, head).await.map_err(fault)?;
+        Ok(merge_of(made))
+    }
+
+    async fn contains(&self, repo: &RepoName, commit: &Oid, below: &Oid) -> PortResult<bool> {
+        self.local.mirror(repo)?.stands_on(commit, below).await.map_err(fault)
     }
 
     async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid> {
@@ -326,7 +370,7 @@ impl Git for LocalGit {
             PushOutcome::Refused(why) => Push::Refused { why: why.to_string() },
             PushOutcome::Unknown { why } => {
                 tracing::warn!(repo = %repo, why, "no answer to the push: reading the remote");
-                Push::Unknown
+                Push::Unknown { why }
             }
         })
     }

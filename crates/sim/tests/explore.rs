@@ -165,6 +165,8 @@ fn says(bad: Bad) -> &'static str {
         Bad::AgentLandingUnproved => "was closed without its evidence",
         Bad::AgentLandingUnread => "does not know of it",
         Bad::SpendsOnARedBase => "although verify fails on its base",
+        Bad::ClosesOnADroppedCommit => "had been taken out again",
+        Bad::MergesAPurgedBase => "which was taken out",
     }
 }
 

@@ -32,7 +32,7 @@ fn comment(story: &Story) -> String {
 
 #[tokio::test]
 async fn an_error_that_repeats_is_shown_while_it_lasts() {
-    for broken in ["git.fetch_head", "git.default_head"] {
+    for broken in ["git.fetch_head", "git.prepare_mirror"] {
         let story = Story::new().with_issue(vec![good_work()]);
         story.sim.with(|world| world.broken.insert(broken));
         minutes_pass(&story, 12).await;

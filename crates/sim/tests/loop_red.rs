@@ -371,3 +371,58 @@ async fn what_our_own_commit_closed_is_open_again_for_a_person() {
     story.ended(End::Frozen);
     story.handed_over(DoorbellKind::Frozen);
 }
+
+#[tokio::test]
+async fn a_stage_that_fails_by_chance_costs_nothing_and_is_told() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.jobs.flakes = 1);
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+    let limits = story.sim.with(|world| world.config.limits(&world.config.repos[&repo("o/r")]));
+    assert!(run.evidence(limits.stages.as_ref()).stages.iter().any(|stage| stage.flaky));
+}
+
+#[tokio::test]
+async fn a_stage_that_hangs_by_our_change_is_mended_forward() {
+    let story = Story::new().with_issue(vec![good_work(), mending_work()]);
+    let story = story.configure(|config| {
+        for table in config.repos.values_mut() {
+            for stage in &mut table.stages {
+                stage.timeout_seconds = Some(20);
+            }
+        }
+    });
+    // Only what landed hangs: its base is asked when the hang is over.
+    story.sim.with(|world| world.jobs.hanging.insert("ci".to_owned()));
+    let red = |world: &mut World| {
+        let runs = world.store.all();
+        let landed = runs.first().and_then(|run| run.landed());
+        landed.and_then(|landed| landed.stage("ci")).is_some_and(|stage| stage.is_red())
+    };
+    story.until("it failed twice", red).await;
+    story.sim.with(|world| world.jobs.hanging.clear());
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::FixForward]);
+}
+
+#[tokio::test]
+async fn a_stage_that_is_down_for_the_base_too_is_asked_again_until_it_is_back() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    story.sim.with(|world| world.jobs.failing.insert("ci".to_owned()));
+    let blameless = |world: &mut World| {
+        world.store.all()[0].landed().is_some_and(|one| one.red == Some(RedCause::NotOurs))
+    };
+    story.until("attributed", |world| !world.store.all().is_empty() && blameless(world)).await;
+    story.rounds(100).await;
+    let asked = story.sim.with(|world| {
+        let stages = world.jobs.started.iter().filter(|key| key.of() == Some(JobOf::Stage));
+        stages.count()
+    });
+    assert!((4..20).contains(&asked), "{asked} askings in 100 s");
+    story.sim.with(|world| world.jobs.failing.clear());
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+}

@@ -133,3 +133,33 @@ async fn a_proof_is_remembered_with_what_its_runs_could_reach() {
     assert!(closed.is_disjoint(&open), "{closed:?} {open:?}");
     assert_eq!(remembered(|_| {}).await, closed, "and found again under the same");
 }
+
+/// Good work whose agent stops in the middle of a rebase, and what it does when it is asked.
+async fn rebasing(then: Vec<Act>) -> Story {
+    let mut work = good_work();
+    work.acts.push(Act::Begin("a rebase"));
+    let story = Story::new().with_issue(vec![work, afk_sim::world::Script::acts(then)]);
+    story.settle().await;
+    story.sim.with(|world| {
+        let turns = world.agents.turns_of(&repo("o/r"));
+        assert_eq!(turns.len(), 2, "asked once");
+        let prompt = &turns[1].request.prompt;
+        assert!(prompt.contains("a rebase is under way"), "{prompt}");
+    });
+    story
+}
+
+#[tokio::test]
+async fn what_git_has_under_way_is_asked_about_and_lands_when_it_is_finished() {
+    rebasing(vec![Act::Finish]).await.ended(End::Done);
+}
+
+#[tokio::test]
+async fn half_a_work_does_not_land_and_stays_for_a_person() {
+    let story = rebasing(Vec::new()).await;
+    story.ended(End::NeedsHuman);
+    assert!(story.why().contains("a rebase is under way"), "{}", story.why());
+    assert_eq!(story.count("git.push"), 0);
+    let run = story.run().id;
+    story.sim.with(|world| assert!(world.git.forensics.contains(&run), "its workspace is kept"));
+}

@@ -134,20 +134,6 @@ async fn a_moved_default_branch_means_a_new_candidate_and_a_new_proof() {
 }
 
 #[tokio::test]
-async fn a_branch_that_always_moves_is_not_chased_for_ever() {
-    const TEXTS: [&str; 12] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11"];
-    let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| {
-        for text in TEXTS {
-            world.git.fates.push_back(PushFate::Overtaken(vec![("src/other", text)]));
-        }
-    });
-    story.settle().await;
-    story.ended(End::NeedsHuman);
-    assert!(story.why().contains("moved 10 times"), "{}", story.why());
-}
-
-#[tokio::test]
 async fn a_push_whose_answer_was_lost_is_found_or_made_again() {
     for fate in [PushFate::LandedUnknown, PushFate::LostUnknown] {
         let story = Story::new().with_issue(vec![good_work()]);
@@ -156,19 +142,6 @@ async fn a_push_whose_answer_was_lost_is_found_or_made_again() {
         story.ended(End::Done);
         story.sim.with(|world| assert_eq!(world.git.history(&repo("o/r")).len(), 2));
     }
-}
-
-#[tokio::test]
-async fn a_refused_push_needs_a_person() {
-    let story = Story::new().with_issue(vec![good_work()]);
-    story.sim.with(|world| world.git.fates.push_back(PushFate::Refused("protected branch")));
-    story.settle().await;
-    story.ended(End::NeedsHuman);
-    assert!(story.why().contains("protected branch"), "{}", story.why());
-    story.sim.with(|world| {
-        let comment = &world.tracker.issues[&seven()].comments[0].body;
-        assert!(comment.contains("(1 turn): a candidate that did not land"), "{comment}");
-    });
 }
 
 #[tokio::test]

@@ -115,7 +115,7 @@ fn a_sound_installation_has_no_failure() {
         (REPO, "programs"),
         (REPO, "policy"),
         (REPO, "tests"),
-        (REPO, "git-crypt"),
+        (REPO, "workable"),
     ] {
         assert_eq!(finding(&report, group, about)["state"], "ok", "{group} {about}");
     }
@@ -140,7 +140,7 @@ fn what_is_missing_is_named_with_its_mending() {
         ("machine", "Claude CLI", "/nowhere/claude", None),
         (REPO, "programs", "no-such-program", Some("`read`")),
         (REPO, "policy", ".afk/WORKFLOW.md:2: unknown field `bugdet_usd`", Some("default branch")),
-        (REPO, "git-crypt", ".gitattributes", Some("allowlist")),
+        (REPO, "workable", ".gitattributes sends files through git-crypt", Some("allowlist")),
     ] {
         let found = finding(&report, group, about);
         assert_eq!(found["state"], "failure", "{found}");

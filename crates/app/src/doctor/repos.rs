@@ -89,21 +89,18 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
         all.push(found("mirror", State::Failure, error.to_string()));
         return all;
     }
-    all.push(encrypted(&mirror, name, &head).await);
+    all.push(workable(&mirror, name, &head).await);
     all.push(policy(app, &mirror, name, repo, &head).await);
     all.push(tests(&mirror, name, repo, &head).await);
     all
 }
 
-async fn encrypted(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
-    let found = |state, says: String| Finding::new(name.as_str(), "git-crypt", state, says);
-    match mirror.git_crypt(head).await {
-        Ok(None) => found(State::Ok, "not used".to_owned()),
-        Ok(Some(file)) => found(
-            State::Failure,
-            format!("{file} sends files through git-crypt, which stay encrypted in a workspace"),
-        )
-        .mend("this repository cannot be worked: take it off the allowlist"),
+/// Whether a workspace of ours can have all of it.
+async fn workable(mirror: &Mirror, name: &RepoName, head: &Oid) -> Finding {
+    let found = |state, says: String| Finding::new(name.as_str(), "workable", state, says);
+    match mirror.unsupported(head).await {
+        Ok(None) => found(State::Ok, "no submodules, LFS or git-crypt".to_owned()),
+        Ok(Some(why)) => found(State::Failure, why.to_string()).mend(why.mend()),
         Err(error) => found(State::Failure, error.to_string()),
     }
 }

@@ -2,10 +2,12 @@
 //! done.
 
 mod lock;
+mod remote;
 mod requests;
 mod switches;
 
 pub use lock::{LockReleased, release_lock};
+pub use remote::unworkable;
 pub use requests::{RequestMade, Retried, find_live, request, retry};
 pub use switches::{
     Acknowledged, Resumed, Stopped, acknowledge, resume, stop_all, throw, unfreeze,

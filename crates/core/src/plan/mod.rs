@@ -10,6 +10,7 @@
 //! | 1 | an outcome is committed | ensure its effects, look at nothing else |
 //! | 1a | not everything could be observed, and no impediment that only a person can fix | wait, under a halt interrupt; once the run's time is up, what is unknown counts as alive and unanswered |
 //! | 1b | a commit with the run's trailers that the control plane did not push | interrupt, freeze |
+//! | 1c | what landed was taken out of the default branch, not halted | interrupt, escalate |
 //! | 2 | cancelled, and no impediment to what landed | nothing landed: interrupt, release; landed and not halted: no more turns, green succeeds, red freezes |
 //! | 3 | halted | interrupt, start nothing, keep the lock |
 //! | 3a | an impediment that only a person can fix | interrupt, escalate; freeze if the landed commit is red, or its stages never answered |
@@ -24,7 +25,7 @@
 //! | 10 | turn unknown | wait; row 6 bounds it |
 //! | 11 | turn errored, lost or stalled | retries left: resume with backoff; else escalate, or freeze if the landed commit is red |
 //! | 11a | finished, nothing undecided, a person's message waits | a turn with the message |
-//! | 12 | finished, workspace dirty | one turn to commit or discard |
+//! | 12 | finished, workspace dirty, or something of git's unfinished in it | one turn to commit, finish or discard; what HEAD is not the end of after that: as row 13 |
 //! | 13 | new head, guardrail breached | escalate, or freeze if the landed commit is red |
 //! | 14 | new head, refused (the first time for its messages, too) | refusals left: corrective turn; else escalate, or freeze if the landed commit is red |
 //! | 15 | new head, candidate waits elsewhere | run its stages to their deadline; red: as refused; red as its base is: wait for a fixed base, at the deadline escalate; by pull request: open it and wait; merged: landed; closed: row 2 |
@@ -36,6 +37,7 @@
 //!
 //! Before any row that would leave a push behind of which nobody knows what became, be it the
 //! control plane's or that of an agent that lands by itself, the remote is read; where it cannot be read until the run's time is over, that is as row 3a.
+//! Before what landed closes the issue, freezes the repo as red or is worked on, the default branch is read again: others may have taken it out.
 //!
 //! Every end of every run is decided here, and [`Run::ended_because`] gives the reason; the engine
 //! has no other way to end a run.
@@ -61,6 +63,7 @@ pub fn plan(now: &Situation) -> Plan {
     let next = settled(now)
         .or_else(|| unseen(now))
         .or_else(|| forged(now))
+        .or_else(|| taken_out(now))
         .or_else(|| cancelled(now))
         .or_else(|| halted(now))
         .or_else(|| impeded(now))
@@ -70,9 +73,61 @@ pub fn plan(now: &Situation) -> Plan {
     // What is forged was found by reading the remote.
     let asks = now.sent && now.obstacle != Obstacle::Forged && leaves_a_push(next);
     match (asks, now.unread) {
-        (false, _) => next,
+        (false, _) => confirmed(now, next),
         (true, false) => Plan::Find,
         (true, true) => conclude(now, left_behind(now)),
+    }
+}
+
+/// `next`, once the default branch was read and has what `next` takes for landed.
+fn confirmed(now: &Situation, next: Plan) -> Plan {
+    if now.stands || !takes_for_landed(now, next) {
+        return next;
+    }
+    if now.unread { conclude(now, left_behind(now)) } else { Plan::Confirm }
+}
+
+/// Whether `next` would be wrong if people had taken out what landed: the issue would be closed,
+/// the repo frozen for a commit that it does not have, or a turn paid to mend that.
+fn takes_for_landed(now: &Situation, next: Plan) -> bool {
+    let landed = now.landed != Landed::Nothing;
+    let alone = now.obstacle == Obstacle::Nothing && now.alive == Alive::Nothing;
+    match next {
+        Plan::Conclude { end: End::Done } => landed,
+        Plan::Conclude { end: End::Frozen } => landed && alone,
+        Plan::Turn { cause: TurnCause::FixForward } => landed,
+        Plan::Conclude { end: End::NeedsHuman | End::Released }
+        | Plan::Turn {
+            cause:
+                TurnCause::Opening
+                | TurnCause::Retry
+                | TurnCause::Interrupted
+                | TurnCause::LimitReset
+                | TurnCause::AgentBack
+                | TurnCause::CommitOrDiscard
+                | TurnCause::Refused
+                | TurnCause::Said,
+        }
+        | Plan::Settle
+        | Plan::Interrupt
+        | Plan::Open
+        | Plan::Reset
+        | Plan::StartTurn
+        | Plan::Answer
+        | Plan::Integrate
+        | Plan::Judge
+        | Plan::Try
+        | Plan::AskCandidate
+        | Plan::AskBase
+        | Plan::Land
+        | Plan::Find
+        | Plan::Confirm
+        | Plan::OpenPullRequest
+        | Plan::Adopt
+        | Plan::AskStages
+        | Plan::AskDescendants
+        | Plan::ProveLanded
+        | Plan::Wait { .. } => false,
     }
 }
 
@@ -85,6 +140,7 @@ fn leaves_a_push(next: Plan) -> bool {
         | Plan::Interrupt
         | Plan::Land
         | Plan::Find
+        | Plan::Confirm
         | Plan::OpenPullRequest
         | Plan::Adopt => false,
         Plan::Wait { reason } => reason == Waiting::Freeze,
@@ -121,11 +177,17 @@ fn forged(now: &Situation) -> Option<Plan> {
     (now.obstacle == Obstacle::Forged).then(|| conclude(now, End::Frozen))
 }
 
+/// Row 1c. Neither its verdict nor its proof says anything about the branch any more.
+fn taken_out(now: &Situation) -> Option<Plan> {
+    let gone = now.obstacle == Obstacle::TakenOut && !now.halted;
+    gone.then(|| conclude(now, End::NeedsHuman))
+}
+
 /// Row 2. A green landing without a proof is proved by row 5, as without a cancel; under a halt or
 /// with an obstacle, rows 3 and 3a apply to what landed.
 fn cancelled(now: &Situation) -> Option<Plan> {
     let unproved = matches!(now.landed, Landed::Green { evidence: EvidenceState::Missing { .. } });
-    let held = now.halted || now.obstacle == Obstacle::NeedsAPerson;
+    let held = now.halted || now.obstacle != Obstacle::Nothing;
     let stands_still = held && now.landed != Landed::Nothing;
     (now.cancelled && !unproved && !stands_still).then(|| let_go(now))
 }
@@ -202,6 +264,7 @@ fn held(now: &Situation, next: Plan) -> Plan {
         | Plan::AskBase
         | Plan::Land
         | Plan::Find
+        | Plan::Confirm
         | Plan::OpenPullRequest
         | Plan::Adopt
         | Plan::AskStages
@@ -247,6 +310,7 @@ fn by_turn(now: &Situation) -> Plan {
         TurnState::Finished { workspace: WorkspaceState::Dirty { asked: false }, .. } => {
             Plan::Turn { cause: TurnCause::CommitOrDiscard }
         }
+        TurnState::Finished { workspace: WorkspaceState::Unfinished, .. } => give_up(now),
         TurnState::Finished {
             workspace: WorkspaceState::Clean | WorkspaceState::Dirty { asked: true },
             work,

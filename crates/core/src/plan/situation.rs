@@ -32,9 +32,13 @@ pub struct Situation {
     /// nobody has read since whether it landed.
     #[serde(default)]
     pub sent: bool,
-    /// The result of that push cannot be read, and the time to wait for it is up.
+    /// What cannot be read is the remote: the result of that push, or whether it has what landed;
+    /// and the time to wait for it is up.
     #[serde(default)]
     pub unread: bool,
+    /// The default branch was read in this pass, and has the newest landed commit.
+    #[serde(default)]
+    pub stands: bool,
     /// A person's message waits to be given to the agent.
     pub said: bool,
     /// Not everything could be observed, and it is too early to go on without.
@@ -64,6 +68,8 @@ pub enum Obstacle {
     /// A commit with the run's trailers that the control plane did not push: whoever did may push
     /// more.
     Forged,
+    /// What landed was taken out of the default branch by people.
+    TakenOut,
 }
 
 /// Whether a turn or a job of the run is alive.
@@ -212,11 +218,14 @@ pub enum Gates {
 pub enum WorkspaceState {
     /// Nothing is left uncommitted.
     Clean,
-    /// Something is.
+    /// Something is, or is not finished.
     Dirty {
-        /// The agent was asked once to commit or discard it.
+        /// The agent was asked once to commit, finish or discard it.
         asked: bool,
     },
+    /// Something of git's is under way in it, and the agent was asked to finish it: what HEAD names
+    /// is not the work.
+    Unfinished,
     /// It is not known yet.
     Unreadable,
 }

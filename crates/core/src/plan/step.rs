@@ -45,6 +45,8 @@ pub enum Plan {
     /// Look whether the push that was begun put the candidate on the default branch, or what
     /// an agent that lands by itself brought to it.
     Find,
+    /// Read whether the default branch still has what landed.
+    Confirm,
     /// Open the candidate's pull request, or find that it is there.
     OpenPullRequest,
     /// A pull request was merged by people: record what landed.

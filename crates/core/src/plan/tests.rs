@@ -17,6 +17,7 @@ const RUNNING: Situation = Situation {
     fixes_left: true,
     sent: false,
     unread: false,
+    stands: true,
     said: false,
     blind: false,
     obstacle: Obstacle::Nothing,
@@ -233,6 +234,14 @@ fn row_12_uncommitted_work_is_asked_about_once() {
     check(left(WorkspaceState::Unreadable), waits(Waiting::Workspace));
     check(left(WorkspaceState::Dirty { asked: false }), turn(TurnCause::CommitOrDiscard));
     check(left(WorkspaceState::Dirty { asked: true }), ends(End::NeedsHuman));
+    // Half of a work does not land.
+    let half = |work| Situation {
+        turn: TurnState::Finished { workspace: WorkspaceState::Unfinished, work },
+        ..left(WorkspaceState::Clean)
+    };
+    check(half(Work::New(CandidateState::Unmerged)), ends(End::NeedsHuman));
+    check(half(Work::Nothing), ends(End::NeedsHuman));
+    check(Situation { landed: RED, ..half(Work::Nothing) }, ends(End::Frozen));
 }
 
 #[test]
@@ -411,4 +420,44 @@ fn what_became_of_a_push_is_read_before_anything_goes_on_without_it() {
     check(unread(Situation { spent: true, ..clear }), ends(End::NeedsHuman));
     check(unread(Situation { spent: true, ..landed(RED) }), ends(End::Frozen));
     check(unread(Situation { cancelled: true, landed: NOT_OURS, ..clear }), ends(End::NeedsHuman));
+}
+
+#[test]
+fn what_landed_is_looked_for_once_more_before_anything_follows_from_it() {
+    let unseen = |now: Situation| Situation { stands: false, ..now };
+    check(unseen(landed(GREEN)), Plan::Confirm);
+    check(unseen(Situation { cancelled: true, ..landed(GREEN) }), Plan::Confirm);
+    check(unseen(Situation { spent: true, ..landed(GREEN) }), Plan::Confirm);
+    // Nobody is paid to mend it, and no repo frozen for it, if it is not there.
+    check(unseen(landed(RED)), Plan::Confirm);
+    check(unseen(Situation { fixes_left: false, ..landed(RED) }), Plan::Confirm);
+    check(unseen(landed(Landed::Pending { overdue: true })), Plan::Confirm);
+    // What is alive is stopped first; what cannot be stopped freezes whatever is there.
+    check(unseen(Situation { landed: GREEN, ..RUNNING }), Plan::Interrupt);
+    let alive = Alive::Something { grace_over: true };
+    check(unseen(Situation { spent: true, landed: RED, alive, ..RUNNING }), ends(End::Frozen));
+    // What only waits reads nothing, nor does an end that claims nothing.
+    check(unseen(landed(UNPROVED)), Plan::ProveLanded);
+    check(unseen(landed(NOT_OURS)), Plan::AskDescendants);
+    check(unseen(landed(Landed::Void { overdue: true })), ends(End::NeedsHuman));
+    check(unseen(landed(Landed::Nothing)), ends(End::NeedsHuman));
+    // It cannot be read, and that is waited for no longer.
+    let unread = |now: Situation| unseen(Situation { unread: true, ..now });
+    check(unread(landed(GREEN)), ends(End::NeedsHuman));
+    check(unread(Situation { spent: true, ..landed(RED) }), ends(End::Frozen));
+}
+
+#[test]
+fn row_1c_what_was_taken_out_again_is_handed_over() {
+    let gone = |now: Situation| Situation { obstacle: Obstacle::TakenOut, stands: false, ..now };
+    check(gone(RUNNING), Plan::Interrupt);
+    for now in [landed(GREEN), landed(RED), landed(Landed::Pending { overdue: true })] {
+        check(gone(now), ends(End::NeedsHuman));
+        check(gone(Situation { cancelled: true, ..now }), ends(End::NeedsHuman));
+        check(gone(Situation { spent: true, ..now }), ends(End::NeedsHuman));
+        check(gone(Situation { halted: true, ..now }), waits(Waiting::Halt));
+        check(gone(Situation { halted: true, cancelled: true, ..now }), waits(Waiting::Halt));
+        // A fix of it that was pushed may be there.
+        check(gone(Situation { sent: true, ..now }), Plan::Find);
+    }
 }

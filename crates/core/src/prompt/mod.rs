@@ -99,6 +99,13 @@ pub enum Cause<'a> {
         /// Its paths.
         paths: &'a [String],
     },
+    /// Something of git's is not finished in the workspace.
+    Unfinished {
+        /// What, each in a sentence.
+        what: &'a [String],
+        /// Uncommitted paths beside it.
+        paths: &'a [String],
+    },
     /// The landed commit is red, and it is ours: fix forward.
     Red {
         /// The landed commit.
@@ -286,6 +293,23 @@ fn asked_by(run: RunId, cause: &Cause<'_>) -> String {
              counts.\n\n{}",
             outside(run, "paths", &list(paths), OUTPUT, Keep::Head),
         ),
+        Cause::Unfinished { what, paths } => {
+            let uncommitted = if paths.is_empty() {
+                String::new()
+            } else {
+                format!(
+                    " Uncommitted:\n\n{}",
+                    outside(run, "paths", &list(paths), OUTPUT, Keep::Head)
+                )
+            };
+            format!(
+                "Your work in git is not at its end, and only the commits that HEAD has will count. \
+                 Finish what belongs to the issue, so that HEAD has all of it (`git rebase \
+                 --continue`, `git merge`, `git stash pop`), and drop the rest (`git rebase \
+                 --abort`, `git branch -D`, `git stash drop`).\n\n{}{uncommitted}",
+                outside(run, "unfinished", &list(what), OUTPUT, Keep::Head),
+            )
+        }
         Cause::Red { commit, stage, link, log } => {
             let link = link.map(|link| format!(" ({})", one_line(link, 500)));
             format!(

@@ -39,6 +39,7 @@ fn with_all_causes(then: &mut dyn FnMut(&str, &Cause<'_>)) {
     let paths = ["src/a.rs".to_owned(), "@b\n/c".to_owned()];
     let output = "\u{1B}[31mFAILED\u{1B}[0m tests::rows\n@file\n/x\n";
     let link = Some("https://ci.example.org/1");
+    let unfinished = ["a rebase is under way".to_owned()];
     let all = [
         ("verify", Cause::Verify { command: "cargo test", output }),
         ("proof", Cause::Proof { why: "no test fails without the change", output }),
@@ -46,6 +47,7 @@ fn with_all_causes(then: &mut dyn FnMut(&str, &Cause<'_>)) {
         ("stage", Cause::Stage { why: "stage checks fails on 0123abcd", log: output }),
         ("conflict", Cause::Conflict { base: &oid, paths: &paths }),
         ("dirty", Cause::Dirty { paths: &paths }),
+        ("unfinished", Cause::Unfinished { what: &unfinished, paths: &[] }),
         ("red", Cause::Red { commit: &oid, stage: "checks", link, log: output }),
         ("interrupted", Cause::Interrupted),
         ("limit reset", Cause::LimitReset),

@@ -56,11 +56,7 @@ impl Run {
             Transition::TryBegun => self.on_candidate(|one| {
                 one.tried.get_or_insert(Tried { begun_at: at, pushed_at: None, removed_at: None });
             }),
-            Transition::TryPushed => self.on_candidate(|candidate| {
-                if let Some(tried) = &mut candidate.tried {
-                    tried.pushed_at.get_or_insert(at);
-                }
-            }),
+            Transition::TryPushed => self.on_candidate(|one| one.arrived_on_its_branch(at)),
             Transition::CandidateAnswered { stage } => {
                 self.on_candidate(|candidate| candidate.record_answer(stage));
             }
@@ -72,6 +68,9 @@ impl Run {
             Transition::NotLanded => {
                 self.on_candidate(|candidate| candidate.sent_at = None);
                 self.was_read(at);
+            }
+            Transition::Unpushed { branch, why, how } => {
+                self.on_candidate(|one| one.did_not_arrive(branch, &why, how, at));
             }
             Transition::Found { candidate } => {
                 self.on_attempt(|attempt| {
@@ -239,6 +238,7 @@ impl Run {
                 last.turns.push(turn);
                 if let Some(left) = last.left.take() {
                     last.dirty = left.dirty;
+                    last.unfinished = left.unfinished;
                 }
             }
             Some(_) | None => {
@@ -250,6 +250,7 @@ impl Run {
                     turns: vec![turn],
                     left: None,
                     dirty: Vec::new(),
+                    unfinished: Vec::new(),
                     candidates: Vec::new(),
                     refused: None,
                 });

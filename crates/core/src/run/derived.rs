@@ -83,6 +83,19 @@ impl Run {
         self.attempts.iter().rev().find_map(Attempt::landed)
     }
 
+    /// The newest landed commit, with the number of its attempt.
+    pub fn newest_landing(&self) -> Option<(u32, &Candidate)> {
+        self.attempts.iter().rev().find_map(|attempt| Some((attempt.n, attempt.landed()?)))
+    }
+
+    /// The commits of the default branch, as it was then, that its agent was given to work on,
+    /// newest first: where the workspace began, what it was reset to, and heads that it was told of
+    /// because its work conflicted with them.
+    pub fn given(&self) -> Vec<&Oid> {
+        let later = self.attempts.iter().rev().flat_map(Attempt::given);
+        later.chain(self.start.as_ref().map(|start| &start.base)).collect()
+    }
+
     /// The history below this run's `commit`, whose parent is `base`: the newest commit that is not
     /// the run's own, and what the run had landed on top of that, oldest first.
     pub fn base_under<'a>(&'a self, base: &'a Oid, commit: &Oid) -> (&'a Oid, Vec<&'a Candidate>) {
@@ -240,6 +253,13 @@ impl Attempt {
     /// The commit of it that landed.
     fn landed(&self) -> Option<&Candidate> {
         self.candidates.iter().rev().find(|candidate| candidate.landed_at.is_some())
+    }
+
+    /// Heads of the default branch that its agent, or that of the next one, was given, newest first.
+    fn given(&self) -> impl Iterator<Item = &Oid> {
+        let conflict = self.refused.as_ref().and_then(|refused| refused.conflict.as_ref());
+        let told = conflict.map(|(head, _)| head);
+        told.into_iter().chain(self.reset.as_ref().map(|reset| &reset.onto))
     }
 
     /// The commit that it sets for the next work to be compared with.

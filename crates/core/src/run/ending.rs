@@ -4,11 +4,12 @@
 //! How it ends is decided by the plan. Both follow from the record and from what the pass saw, so
 //! that a replay gives them again.
 
-use super::{Candidate, Limits, Run, Seen, TurnEnd};
+use super::{Candidate, Limits, Run, Seen, TurnEnd, Unfinished};
 use crate::impediment::Impediment;
 use crate::message::RUN_TRAILER;
 use crate::plan::{
     self, Alive, End, EvidenceState, Gates, Landed, Obstacle, Situation, TurnState, Work,
+    WorkspaceState,
 };
 use crate::verdict::StageAnswer;
 
@@ -30,6 +31,12 @@ impl Run {
             let branch = self.branch();
             format!("it is not known whether {sent} landed on {branch}: look there first")
         });
+        let unread = (now.unread && !now.sent && self.landed().is_some()).then(|| {
+            let landed = self.landed().map_or("", |landed| landed.commit.short());
+            let branch = self.branch();
+            format!("it could not be read whether {landed} still stands on {branch}")
+        });
+        let unknown = unknown.or(unread);
         let unanswered = now.landed == (Landed::Pending { overdue: true });
         let late = (now.spent && self.spent() < self.budget) || unanswered;
         let late = late && end.is_handed_back();
@@ -53,7 +60,9 @@ impl Run {
             | TurnEnd::Finished { .. } => None,
         };
         let of_pass = seen.unread.clone().or_else(|| seen.broke_off.clone());
-        of_pass.or_else(|| self.impediment().map(Impediment::sentence)).or_else(turn)
+        let impediment = || self.impediment().map(Impediment::sentence);
+        let push = || self.unpushed().map(|(what, _)| what);
+        of_pass.or_else(impediment).or_else(push).or_else(turn)
     }
 
     fn let_go_because(&self) -> String {
@@ -94,6 +103,9 @@ impl Run {
             TurnState::Failed { .. }
             | TurnState::Limited { .. }
             | TurnState::Unavailable { .. } => self.turn_because(),
+            TurnState::Finished { workspace: WorkspaceState::Unfinished, .. } => {
+                self.unfinished_because()
+            }
             TurnState::Finished { work: Work::New(candidate), .. } => {
                 self.candidate_because(candidate, limits, now)
             }
@@ -105,6 +117,18 @@ impl Run {
             | TurnState::Interrupted
             | TurnState::Finished { work: Work::Nothing, .. } => self.landed_because(limits, now),
         }
+    }
+
+    /// What of git's the agent left under way although it was asked about it.
+    fn unfinished_because(&self) -> String {
+        let left = self.attempt().and_then(|attempt| attempt.left.as_ref());
+        let left = left.map_or(&[][..], |left| left.unfinished.as_slice());
+        let what: Vec<_> = left.iter().map(Unfinished::sentence).collect();
+        format!(
+            "the agent was asked to finish its work in git or to drop it, and did neither ({}); \
+             nothing of it landed, and its workspace is kept",
+            what.join(", ")
+        )
     }
 
     fn turn_because(&self) -> String {

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 
 use super::{Run, Transition};
 use crate::ids::At;
-use crate::impediment::{Impeded, Impediment};
+use crate::impediment::{Fault, Impeded, Impediment};
 use crate::plan::Obstacle;
 
 /// How long after an impediment that passed by itself another one is not recorded, and how long one
@@ -12,7 +12,27 @@ use crate::plan::Obstacle;
 /// people's inboxes.
 const QUIET: SignedDuration = SignedDuration::from_mins(5);
 
+/// How long a remote that was there before, and now says that it is not or lets nobody in, may be
+/// away for a moment: a disk that is mounted again, a forge that answers wrongly, a key agent that
+/// is restarted.
+const AWAY: SignedDuration = SignedDuration::from_mins(10);
+
 impl Run {
+    /// How a failed port call counts at `now`: for a while, what the run has used before may come
+    /// back by itself.
+    pub fn fault_at(&self, fault: Fault, now: At) -> Fault {
+        let since = self.impeded().map_or(now, |impeded| impeded.since);
+        let short = now.duration_since(since) < AWAY;
+        match fault {
+            Fault::NotFound | Fault::Auth if self.start.is_some() && short => Fault::Transient,
+            Fault::NotFound
+            | Fault::Auth
+            | Fault::Transient
+            | Fault::RateLimited
+            | Fault::Permanent => fault,
+        }
+    }
+
     /// The current impediment, and since when.
     pub fn impeded(&self) -> Option<&Impeded> {
         self.impeded.as_ref().filter(|impeded| impeded.over.is_none())
@@ -32,10 +52,11 @@ impl Run {
         (now.duration_since(since) >= QUIET).then_some(what)
     }
 
-    /// What holds it up now, in a sentence, and since when: an impediment of its passes, or an
-    /// agent that cannot work.
+    /// What holds it up now, in a sentence, and since when: an impediment of its passes, a push
+    /// that does not arrive, or an agent that cannot work.
     pub fn held_up(&self, now: At) -> Option<(String, At)> {
         let impeded = self.impeded().map(|impeded| (impeded.by.sentence(), impeded.since));
+        let impeded = impeded.or_else(|| self.unpushed());
         let agent = || self.waits_for_agent(now);
         impeded.or_else(|| agent().map(|found| (found.message.to_owned(), found.since)))
     }
@@ -69,6 +90,7 @@ impl Run {
     pub(super) fn obstacle(&self) -> Obstacle {
         match self.impediment() {
             Some(Impediment::Forged { .. }) => Obstacle::Forged,
+            Some(Impediment::TakenOut { .. }) => Obstacle::TakenOut,
             Some(other) if other.needs_a_person() => Obstacle::NeedsAPerson,
             Some(_) | None => Obstacle::Nothing,
         }

@@ -14,6 +14,7 @@ mod evidence;
 mod impeded;
 mod look;
 mod pull;
+mod race;
 mod record;
 mod situate;
 mod stage;
@@ -23,11 +24,14 @@ mod told;
 mod transition;
 mod turn;
 mod unavailable;
+mod unfinished;
+mod unpushed;
 
 pub use asks::{Given, Question, Wants};
 pub use brought::{Brought, Pushed, brought};
 pub use look::Look;
 pub use pull::{Pull, PullSeen, PullState, pull_text};
+pub use race::Race;
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
 pub use situate::Limits;
 pub use stage::Stage;
@@ -35,6 +39,8 @@ pub use told::Told;
 pub use transition::Transition;
 pub use turn::{AgentNeed, Ended, Interrupt, Turn, TurnCost, TurnEnd, TurnFacts};
 pub use unavailable::Unavailable;
+pub use unfinished::Unfinished;
+pub use unpushed::{Missed, Unpushed};
 
 use serde::{Deserialize, Serialize};
 
@@ -238,6 +244,9 @@ pub struct Attempt {
     pub left: Option<Left>,
     /// Paths that the agent was asked to commit or discard.
     pub dirty: Vec<String>,
+    /// What it was asked to finish or drop.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Unfinished>,
     /// The merges of that head with the default head, newest last.
     pub candidates: Vec<Candidate>,
     /// Why it was refused, which ends it.
@@ -270,6 +279,9 @@ pub struct Left {
     pub dirty: Vec<String>,
     /// Branches with commits that HEAD does not reach: they do not count.
     pub elsewhere: Vec<String>,
+    /// What of git's is not at its end there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<Unfinished>,
 }
 
 /// The exact commit that would be landed, recorded before anything is done with it.
@@ -315,6 +327,13 @@ pub struct Candidate {
     /// The newest check of the last of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_asked: Option<BaseAsked>,
+    /// Pushes of it that did not arrive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpushed: Option<Unpushed>,
+    /// The commit that its head stands on, if the default branch has it no longer: the change from
+    /// there to the head was put on the base, and nothing else of the head's history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rebuilt_from: Option<Oid>,
 }
 
 impl Candidate {
@@ -337,7 +356,14 @@ impl Candidate {
             attributed: None,
             red_bases: Vec::new(),
             base_asked: None,
+            unpushed: None,
+            rebuilt_from: None,
         }
+    }
+
+    /// The commit from which on the commits of its head are the run's own.
+    pub fn since(&self) -> &Oid {
+        self.rebuilt_from.as_ref().unwrap_or(&self.base)
     }
 }
 

@@ -48,8 +48,11 @@ pub struct Seen {
     /// Why the observation broke off; everything after that is unknown. None if it was complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broke_off: Option<String>,
-    /// Why it cannot be read whether the push that was begun landed; none if it can, or was not
-    /// tried.
+    /// The default branch was read, and has the newest landed commit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stands: bool,
+    /// Why the remote cannot be read about the push that was begun, or about what landed; none if
+    /// it can, or was not tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<String>,
 }

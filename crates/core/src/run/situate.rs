@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, TurnSeen};
+use super::{Attempt, Candidate, PullState, Run, Seen, Stage, Turn, TurnEnd, TurnSeen, Unfinished};
 use crate::ask::Asked;
 use crate::elapsed::{deadline, elapsed};
 use crate::ids::At;
@@ -44,6 +44,13 @@ pub struct Limits {
     /// Whether people decide by a pull request.
     #[serde(default)]
     pub pull_request: bool,
+    /// How long a default branch that moves before each candidate lands is raced.
+    #[serde(default = "half_an_hour")]
+    pub race: Duration,
+}
+
+const fn half_an_hour() -> Duration {
+    Duration::from_mins(30)
 }
 
 /// Consecutive usage limits after which the run no longer waits for a reset: some hours of limits
@@ -72,6 +79,7 @@ impl Run {
             fixes_left: self.fix_forwards() < limits.fix_forwards && clock,
             sent: self.sent().is_some() || self.is_unread(seen),
             held: seen.frozen && self.agent_lands(),
+            stands: seen.stands,
             unread: seen.unread.is_some() && (seen.dropped || self.is_over(limits, now)),
             said: self.unsaid().next().is_some(),
             blind: seen.broke_off.is_some() && !self.is_over(limits, now),
@@ -215,10 +223,18 @@ impl Run {
             // Of a checkout that is not ours nothing counts but what was pushed.
             None if self.agent_lands() => WorkspaceState::Clean,
             None => WorkspaceState::Unreadable,
-            Some(left) if left.dirty.is_empty() => WorkspaceState::Clean,
-            Some(_) => WorkspaceState::Dirty {
-                asked: attempt.turns.iter().any(|turn| turn.cause == TurnCause::CommitOrDiscard),
-            },
+            Some(left) if left.dirty.is_empty() && left.unfinished.is_empty() => {
+                WorkspaceState::Clean
+            }
+            Some(left) => {
+                let asks = |turn: &Turn| turn.cause == TurnCause::CommitOrDiscard;
+                let asked = attempt.turns.iter().any(asks);
+                if asked && left.unfinished.iter().any(Unfinished::holds) {
+                    WorkspaceState::Unfinished
+                } else {
+                    WorkspaceState::Dirty { asked }
+                }
+            }
         }
     }
 

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cancel, Candidate, LabelsSeen, Left, PullSeen, Refused, Reset, Run, Stage, Start, TurnEnd,
-    TurnFacts,
+    Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Run, Stage, Start,
+    TurnEnd, TurnFacts,
 };
 use crate::ask::{self, Answer};
 use crate::guardrails::GuardrailReport;
@@ -114,6 +114,15 @@ pub enum Transition {
     Found {
         /// All of it as one change that has landed.
         candidate: Box<Candidate>,
+    },
+    /// A push of the newest candidate did not arrive, and the remote is as it was before.
+    Unpushed {
+        /// The branch.
+        branch: String,
+        /// What the remote said.
+        why: String,
+        /// What became of it.
+        how: Missed,
     },
     /// The newest candidate was found on the default branch.
     Landed {
@@ -242,6 +251,7 @@ impl Transition {
             Self::PushBegun => "push_begun",
             Self::NotLanded => "not_landed",
             Self::Found { .. } => "found",
+            Self::Unpushed { .. } => "unpushed",
             Self::Landed { .. } => "landed",
             Self::PullBegun => "pull_begun",
             Self::PullSeen { .. } => "pull_seen",

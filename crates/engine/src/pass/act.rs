@@ -36,6 +36,8 @@ impl Pass<'_> {
             Plan::AskBase => self.check_base_again().await,
             Plan::Land => self.land().await,
             Plan::Find => self.find().await,
+            // The pass reads it before it acts on an answer.
+            Plan::Confirm => Ok(Acted::Again),
             Plan::AskStages => self.check_stages().await,
             Plan::AskDescendants => self.check_descendants().await,
             Plan::Wait { reason } => self.rest(reason).await,

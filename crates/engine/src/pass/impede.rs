@@ -43,7 +43,8 @@ impl Pass<'_> {
         if error.kind == PortErrorKind::Cancelled {
             return Ok(Acted::Rest(self.soon()));
         }
-        let by = error.fault().map(|fault| Impediment::port(fault, &error.chain()));
+        let fault = error.fault().map(|fault| self.run.fault_at(fault, self.now()));
+        let by = fault.map(|fault| Impediment::port(fault, &error.chain()));
         let Some(transition) = by.and_then(|by| self.run.impeded_by(by, self.now())) else {
             return Err(error);
         };

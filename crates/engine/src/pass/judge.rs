@@ -151,7 +151,7 @@ impl Pass<'_> {
     async fn change(&self, candidate: &Candidate) -> PortResult<Change> {
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let policy = self.policy(&candidate.base).await?;
-        let commits = git.commits(repo, &candidate.base, &candidate.head).await?;
+        let commits = git.commits(repo, candidate.since(), &candidate.head).await?;
         let base = self.base_without_own(&candidate.base, &candidate.commit).await?;
         let diff = self.diff(&base, &candidate.commit).await?;
         let since = if base == candidate.base {

@@ -4,19 +4,26 @@
 //! equal commit id, so that after a crash the remote shows whether the commit is there already. The
 //! beginning of a push is recorded first, so that whatever the run does next reads the remote.
 
+use afk_core::config::History;
 use afk_core::ids::Oid;
-use afk_core::impediment::{Impediment, kept};
+use afk_core::impediment::{Impediment, NotRebuilt};
 use afk_core::message;
 use afk_core::plan::Refusal;
-use afk_core::run::{Candidate, Left, Refused, Transition};
+use afk_core::run::{Candidate, Left, Missed, Race, Refused, Transition};
 
-use super::{Acted, Pass};
+use super::{Acted, Pass, Watch};
 use crate::ports::{CommitSpec, Merge, PortError, PortErrorKind, PortResult, Push, Tried};
 
-/// Maximum number of candidates within one attempt, each for a default branch that moved.
-const MAX_CANDIDATES: usize = 10;
 /// The committer of a landing.
 pub(super) const COMMITTER: (&str, &str) = ("afk", "afk@localhost");
+
+/// What the remote says of its default branch.
+enum Now {
+    /// It is the one that the run began with, and this is its head.
+    Head(Oid),
+    /// It is another, which is recorded.
+    Switched(Acted),
+}
 
 impl Pass<'_> {
     /// Merges the attempt's head with the default head and records the intent.
@@ -25,15 +32,41 @@ impl Pass<'_> {
         else {
             return Ok(Acted::Again);
         };
-        let tried = self.run.attempt().map_or(0, |attempt| attempt.candidates.len());
-        if tried >= MAX_CANDIDATES {
-            return self.impede(Impediment::Overtaken { times: tried as u32 }).await;
+        if let Some(acted) = self.race().await? {
+            return Ok(acted);
         }
-        let repo = self.run.issue.repo.clone();
-        let branch = self.branch();
-        let base = self.ports().git.default_head(&repo, &branch, &self.token()).await?;
-        match self.ports().git.merge(&repo, &base, &left.head).await? {
+        let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
+        let base = match self.default_now().await? {
+            Now::Head(base) => base,
+            Now::Switched(acted) => return Ok(acted),
+        };
+        if self.run.landed().is_some()
+            && let Some(acted) = self.confirm().await?
+        {
+            // A correction of what people took out is worth nothing without it.
+            return Ok(acted);
+        }
+        let git = self.ports().git.clone();
+        let from = self.stands_on(&left.head).await?;
+        let gone = match from {
+            Some(from) if !git.contains(&repo, &base, &from).await? => Some(from),
+            Some(_) | None => None,
+        };
+        let merged = match &gone {
+            None => git.merge(&repo, &base, &left.head).await?,
+            Some(from) => match self.repo.history {
+                History::Squash => git.transplant(&repo, &base, from, &left.head).await?,
+                History::Merge => {
+                    return self.rewritten(from, base, NotRebuilt::KeepsHistory).await;
+                }
+            },
+        };
+        match merged {
             Merge::Conflict { paths } => {
+                if let Some(from) = gone {
+                    // What it conflicts with may have been taken out for a reason.
+                    return self.rewritten(&from, base, NotRebuilt::Conflict { paths }).await;
+                }
                 let detail = format!(
                     "the change conflicts with {branch} at {} in: {}",
                     base.short(),
@@ -43,19 +76,56 @@ impl Pass<'_> {
                 let output = String::new();
                 self.refuse(Refused { why, detail, output, conflict: Some((base, paths)) }).await
             }
-            Merge::Clean { tree } if tree == self.ports().git.tree(&repo, &base).await? => {
+            Merge::Clean { tree } if tree == git.tree(&repo, &base).await? => {
                 let detail = format!("the commits change nothing that {branch} does not have");
                 let (why, output) = (Refusal::Proof, String::new());
                 self.refuse(Refused { why, detail, output, conflict: None }).await
             }
             Merge::Clean { tree } => {
-                let candidate = Box::new(self.candidate(attempt, &left, base, tree).await?);
-                let name = format!("candidate-{attempt}-{}", tried + 1);
-                self.ports().git.keep(&repo, self.run.id, &name, &candidate.commit).await?;
+                let made = self.run.attempt().map_or(0, |attempt| attempt.candidates.len());
+                let since = gone.as_ref().unwrap_or(&base).clone();
+                let candidate = self.candidate(attempt, &left, base, tree, &since).await?;
+                let candidate = Box::new(Candidate { rebuilt_from: gone, ..candidate });
+                let name = format!("candidate-{attempt}-{}", made + 1);
+                git.keep(&repo, self.run.id, &name, &candidate.commit).await?;
                 self.commit(Transition::Integrated { candidate }).await?;
                 Ok(Acted::Again)
             }
         }
+    }
+
+    /// Waits before another candidate of the attempt, or gives the race with the branch up; none
+    /// where it may be made now.
+    async fn race(&mut self) -> PortResult<Option<Acted>> {
+        let (limits, now) = (self.config.limits(&self.repo), self.now());
+        let race = self.run.attempt().map(|one| one.race(&limits, now, &self.run.pauses));
+        match race {
+            Some(Race::Lost { times, minutes }) => {
+                self.impede(Impediment::Overtaken { times, minutes }).await.map(Some)
+            }
+            Some(Race::From(from)) if now < from => {
+                Ok(Some(Acted::wait(Watch::Nothing, Some(from))))
+            }
+            Some(Race::From(_)) | None => Ok(None),
+        }
+    }
+
+    /// The newest commit of the default branch, as it was once, that `head` stands on.
+    async fn stands_on(&self, head: &Oid) -> PortResult<Option<Oid>> {
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let given = self.run.given();
+        for commit in &given {
+            if git.contains(repo, head, commit).await? {
+                return Ok(Some((*commit).clone()));
+            }
+        }
+        // An agent that began a history of its own changed what it was given all the same.
+        Ok(given.last().map(|start| (*start).clone()))
+    }
+
+    async fn rewritten(&mut self, gone: &Oid, head: Oid, why: NotRebuilt) -> PortResult<Acted> {
+        let (branch, gone) = (self.branch(), gone.clone());
+        self.impede(Impediment::Rewritten { branch, gone, head, why }).await
     }
 
     async fn candidate(
@@ -64,9 +134,10 @@ impl Pass<'_> {
         left: &Left,
         base: Oid,
         tree: Oid,
+        since: &Oid,
     ) -> PortResult<Candidate> {
         let repo = &self.run.issue.repo;
-        let commits = self.ports().git.commits(repo, &base, &left.head).await?;
+        let commits = self.ports().git.commits(repo, since, &left.head).await?;
         let texts: Vec<&str> = commits.iter().map(|commit| commit.message.as_str()).collect();
         let message = message::landing(&texts, self.run.issue.number, self.run.id, attempt);
         // The operator's word: what the agent's commits claim may be anybody's name.
@@ -91,11 +162,22 @@ impl Pass<'_> {
     /// Puts the candidate on the default branch, or finds that it is there.
     ///
     /// The remote is read before and after the push: whatever happened in between, or to the
-    /// previous process, only what it shows counts.
+    /// previous process, only what it shows counts. The branch has moved if its head is another
+    /// than the candidate's base, whatever was answered to the push.
     pub(super) async fn land(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         if let Some(acted) = self.found(&candidate).await? {
             return Ok(acted);
+        }
+        if let Some(acted) = self.after_unpushed(&candidate).await? {
+            return Ok(acted);
+        }
+        // Also a branch that was put back behind the candidate's base would take it, and with it
+        // what was taken out.
+        match self.default_now().await? {
+            Now::Head(head) if head == candidate.base => {}
+            Now::Head(_) => return self.integrate().await,
+            Now::Switched(acted) => return Ok(acted),
         }
         if candidate.sent_at.is_none() {
             self.commit(Transition::PushBegun).await?;
@@ -103,32 +185,107 @@ impl Pass<'_> {
         if !self.may_push().await? {
             return Ok(Acted::Again);
         }
-        let repo = self.run.issue.repo.clone();
+        let (repo, branch) = (self.run.issue.repo.clone(), self.branch());
         let pushed =
-            self.ports().git.push(&repo, &self.branch(), &candidate.commit, &self.token()).await?;
+            self.ports().git.push(&repo, &branch, &candidate.commit, &self.token()).await?;
         if let Some(acted) = self.found(&candidate).await? {
             return Ok(acted);
         }
-        match pushed {
-            Push::Moved => self.integrate().await,
-            Push::Refused { why } => self.push_refused(&candidate, self.branch(), &why).await,
-            Push::Landed | Push::Unknown => Err(PortError::transient(format!(
-                "{} was pushed, but the default branch does not show it yet",
-                candidate.commit.short()
-            ))),
+        let taken = matches!(pushed, Push::Landed);
+        if !taken && self.has_moved(&candidate).await? {
+            return self.integrate().await;
+        }
+        self.unpushed(branch, pushed).await
+    }
+
+    /// The head of the default branch now. Another default branch than the run began with hands it
+    /// over: its policy, its tests and its people's release are those of the old one.
+    async fn default_now(&mut self) -> PortResult<Now> {
+        let (repo, from) = (self.run.issue.repo.clone(), self.branch());
+        let now = self.ports().git.prepare_mirror(&repo, &self.token()).await?;
+        if now.branch == from {
+            return Ok(Now::Head(now.base));
+        }
+        let remote = self.ports().git.remote(&repo);
+        let by = Impediment::Switched { from, to: now.branch, remote };
+        self.impede(by).await.map(Now::Switched)
+    }
+
+    /// Whether somebody else pushed to the default branch since the candidate was made.
+    async fn has_moved(&self, candidate: &Candidate) -> PortResult<bool> {
+        let (repo, branch) = (&self.run.issue.repo, self.branch());
+        let head = self.ports().git.default_head(repo, &branch, &self.token()).await?;
+        Ok(head != candidate.base)
+    }
+
+    /// Records that a push to `branch` did not arrive, although the remote could be read since: it
+    /// is tried again later.
+    pub(super) async fn unpushed(&mut self, branch: String, pushed: Push) -> PortResult<Acted> {
+        let (why, how) = match pushed {
+            Push::Refused { why } => (why, Missed::Refused),
+            Push::Moved => {
+                (format!("it said that {branch} had moved, but it has not"), Missed::Refused)
+            }
+            Push::Landed => {
+                (format!("it took the push, but does not show it on {branch}"), Missed::Taken)
+            }
+            Push::Unknown { why } => (why, Missed::Lost),
+        };
+        if self.brake.halted() {
+            // The halt may have stopped it.
+            return Err(PortError::transient(why));
+        }
+        self.commit(Transition::Unpushed { branch, why, how }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// Waits to try a push again that did not arrive, or gives it up; none where it may be tried.
+    pub(super) async fn after_unpushed(
+        &mut self,
+        candidate: &Candidate,
+    ) -> PortResult<Option<Acted>> {
+        let Some(unpushed) = &candidate.unpushed else { return Ok(None) };
+        match unpushed.again() {
+            Some(again) if self.now() < again => Ok(Some(Acted::wait(Watch::Nothing, Some(again)))),
+            Some(_) if unpushed.taken => {
+                self.unpushed(unpushed.branch.clone(), Push::Landed).await.map(Some)
+            }
+            Some(_) => Ok(None),
+            None if unpushed.taken && unpushed.branch == self.branch() => {
+                let (commit, branch) = (candidate.commit.clone(), self.branch());
+                self.impede(Impediment::TakenOut { commit, branch }).await.map(Some)
+            }
+            None => {
+                let remote = self.ports().git.remote(&self.run.issue.repo);
+                let (commit, branch) = (candidate.commit.clone(), unpushed.branch.clone());
+                let (why, times) = (unpushed.why.clone(), unpushed.times);
+                let by = Impediment::PushRefused { commit, branch, remote, why, times };
+                self.impede(by).await.map(Some)
+            }
         }
     }
 
-    /// The remote refuses the candidate.
-    pub(super) async fn push_refused(
-        &mut self,
-        candidate: &Candidate,
-        branch: String,
-        why: &str,
-    ) -> PortResult<Acted> {
-        let remote = self.ports().git.remote(&self.run.issue.repo);
-        let commit = candidate.commit.clone();
-        self.impede(Impediment::PushRefused { commit, branch, remote, why: kept(why) }).await
+    /// Reads whether the default branch still has the newest landed commit, or a commit with its
+    /// trailers in its place; records that it was taken out where it has not. None where it has.
+    pub(super) async fn confirm(&mut self) -> PortResult<Option<Acted>> {
+        let Some((attempt, landed)) = self.run.newest_landing() else {
+            return Ok(Some(Acted::Again));
+        };
+        let (commit, base) = (landed.commit.clone(), landed.base.clone());
+        let (repo, run, branch) = (self.run.issue.repo.clone(), self.run.id, self.branch());
+        let git = self.ports().git.clone();
+        let stands = if self.run.agent_lands() {
+            let head = git.default_head(&repo, &branch, &self.token()).await?;
+            git.contains(&repo, &head, &commit).await?
+        } else {
+            let since = self.run.start.as_ref().map_or(&base, |start| &start.base);
+            let tried = Tried { run, attempt, candidate: &commit, base: since };
+            git.landed(&repo, &branch, &tried, &self.token()).await?.is_some()
+        };
+        if stands {
+            return Ok(None);
+        }
+        self.impede(Impediment::TakenOut { commit, branch }).await.map(Some)
     }
 
     /// Reads what became of a push that was begun, or that the agent may have made by itself,

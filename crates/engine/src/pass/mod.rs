@@ -203,7 +203,7 @@ impl Pass<'_> {
             self.note(error, "requests not answered");
         }
         // The remote is read for a push between the grace and the end.
-        let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find);
+        let stopping = matches!(plan, Plan::Interrupt | Plan::Settle | Plan::Find | Plan::Confirm);
         if self.run.stopping_since.is_some() && !stopping {
             // The next thing that is stopped has its own grace.
             self.commit(Transition::Stopped).await?;
@@ -214,12 +214,25 @@ impl Pass<'_> {
         }
         self.keep_clocks(plan).await?;
         self.keep_shown(&seen).await?;
-        match self.act(plan, &situation, &seen).await {
-            Err(error) if plan == Plan::Find && error.kind != PortErrorKind::Cancelled => {
+        let acted = if plan == Plan::Confirm {
+            match self.confirm().await {
+                Ok(Some(acted)) => return Ok(acted),
+                Ok(None) => {
+                    seen.stands = true;
+                    let (situation, plan) = self.decide(&seen)?;
+                    return self.act(plan, &situation, &seen).await;
+                }
+                Err(error) => Err(error),
+            }
+        } else {
+            self.act(plan, &situation, &seen).await
+        };
+        match acted {
+            Err(error) if reads(plan) && error.kind != PortErrorKind::Cancelled => {
                 // Whether to keep waiting for that is planned as well.
                 seen.unread = Some(impediment::kept(&error.chain()));
                 let (situation, plan) = self.decide(&seen)?;
-                if plan == Plan::Find {
+                if reads(plan) {
                     return Err(error);
                 }
                 self.act(plan, &situation, &seen).await
@@ -310,6 +323,7 @@ impl Pass<'_> {
             | Plan::AskBase
             | Plan::Land
             | Plan::Find
+            | Plan::Confirm
             | Plan::OpenPullRequest
             | Plan::Adopt
             | Plan::AskStages
@@ -403,4 +417,9 @@ impl Pass<'_> {
     fn token(&self) -> CancellationToken {
         self.brake.token()
     }
+}
+
+/// Whether the step only reads the remote, so that the next is planned without its answer.
+fn reads(plan: Plan) -> bool {
+    matches!(plan, Plan::Find | Plan::Confirm)
 }

@@ -6,7 +6,7 @@ use afk_core::impediment::kept;
 use afk_core::run::{IssueSeen, Left, Names, Seen, TurnEnd, TurnSeen};
 
 use super::Pass;
-use crate::ports::{JobState, PortError, PortResult};
+use crate::ports::{Fetched, JobState, PortError, PortResult};
 
 /// Maximum number of paths in the record of a dirty workspace.
 const NAMED_PATHS: usize = 20;
@@ -152,7 +152,8 @@ impl Pass<'_> {
         } else {
             vec![format!("git status failed: {}", end.tail.trim())]
         };
-        Ok(Some(Left { head: fetched.head, dirty, elsewhere: fetched.elsewhere }))
+        let Fetched { head, elsewhere, unfinished } = fetched;
+        Ok(Some(Left { head, dirty, elsewhere, unfinished }))
     }
 
     /// The key of the job that lists what turn `n` left uncommitted.

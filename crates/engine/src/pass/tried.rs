@@ -14,7 +14,7 @@ use afk_core::verdict::StageAnswer;
 
 use super::stages::{StageStatus, recorded};
 use super::{Acted, Pass, Watch};
-use crate::ports::{JobState, PortError, PortResult, Push};
+use crate::ports::{JobState, PortResult};
 
 impl Pass<'_> {
     /// Pushes the candidate to its own branch, or finds that it is there.
@@ -28,22 +28,23 @@ impl Pass<'_> {
         if let Some(acted) = self.is_tried(&name, &candidate).await? {
             return Ok(acted);
         }
+        if let Some(acted) = self.after_unpushed(&candidate).await? {
+            return Ok(acted);
+        }
+        let (git, repo) = (self.ports().git.clone(), self.run.issue.repo.clone());
+        let head = git.default_head(&repo, &self.branch(), &self.token()).await?;
+        if !git.contains(&repo, &head, &candidate.base).await? {
+            // The branch was rewritten: what was taken out must not come back beside it.
+            return self.integrate().await;
+        }
         if !self.may_push().await? {
             return Ok(Acted::Again);
         }
-        let repo = self.run.issue.repo.clone();
-        let pushed = self.ports().git.push(&repo, &name, &candidate.commit, &self.token()).await?;
+        let pushed = git.push(&repo, &name, &candidate.commit, &self.token()).await?;
         if let Some(acted) = self.is_tried(&name, &candidate).await? {
             return Ok(acted);
         }
-        match pushed {
-            Push::Refused { why } => self.push_refused(&candidate, name, &why).await,
-            Push::Moved => self.push_refused(&candidate, name, "it moved meanwhile").await,
-            Push::Landed | Push::Unknown => Err(PortError::transient(format!(
-                "{} was pushed to {name}, but the remote does not show it yet",
-                candidate.commit.short()
-            ))),
-        }
+        self.unpushed(name, pushed).await
     }
 
     /// Runs or polls the first marked stage that has not passed, again if it could not run; its

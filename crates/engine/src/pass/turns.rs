@@ -14,7 +14,7 @@ use afk_core::impediment::{Impediment, kept};
 use afk_core::plan::{Refusal, TurnCause};
 use afk_core::prompt::{self, Cause, Judged, Opening};
 use afk_core::proof::{Permits, Verify};
-use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd};
+use afk_core::run::{Candidate, Ended, Refused, Start, Transition, TurnEnd, Unfinished};
 use afk_core::verdict::StageAnswer;
 
 use super::{Acted, Pass, Watch};
@@ -214,8 +214,10 @@ impl Pass<'_> {
         let words = told.map_or_else(String::new, |told| self.run.words(told.about.n));
         let causes = [told.and_then(|told| told.broken), told.map(|told| told.about.cause)];
         let causes = causes.into_iter().flatten();
-        let causes: Vec<_> =
-            causes.filter_map(|cause| self.cause(cause, &words, &command)).collect();
+        let unfinished = self.run.attempt().map_or(&[][..], |one| one.unfinished.as_slice());
+        let unfinished: Vec<_> = unfinished.iter().map(Unfinished::sentence).collect();
+        let causes = causes.filter_map(|cause| self.cause(cause, &words, &command, &unfinished));
+        let causes: Vec<_> = causes.collect();
         let anew = if causes.is_empty() {
             prompt::opening(&opening)
         } else {
@@ -234,6 +236,7 @@ impl Pass<'_> {
         cause: TurnCause,
         words: &'a str,
         command: &'a str,
+        unfinished: &'a [String],
     ) -> Option<Cause<'a>> {
         match cause {
             TurnCause::Opening => None,
@@ -243,9 +246,14 @@ impl Pass<'_> {
                 Some(Cause::Retry { error: self.last_error() })
             }
             TurnCause::Said => Some(Cause::Said { text: words }),
-            TurnCause::CommitOrDiscard => Some(Cause::Dirty {
-                paths: self.run.attempt().map_or(&[], |attempt| attempt.dirty.as_slice()),
-            }),
+            TurnCause::CommitOrDiscard => {
+                let paths = self.run.attempt().map_or(&[][..], |one| one.dirty.as_slice());
+                Some(if unfinished.is_empty() {
+                    Cause::Dirty { paths }
+                } else {
+                    Cause::Unfinished { what: unfinished, paths }
+                })
+            }
             TurnCause::Refused => {
                 let refused = self.run.attempts.iter().rev().find_map(|a| a.refused.as_ref());
                 refused.map(|refused| against(refused, command))

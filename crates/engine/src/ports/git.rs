@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use afk_core::change::{Blobs, TreePath};
 use afk_core::ids::{At, IssueRef, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
+use afk_core::run::Unfinished;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,8 @@ pub struct Fetched {
     pub head: Oid,
     /// Other branches there that HEAD does not reach.
     pub elsewhere: Vec<String>,
+    /// What of git's is not at its end there.
+    pub unfinished: Vec<Unfinished>,
 }
 
 /// Two heads merged in the mirror, without a work tree.
@@ -48,7 +51,7 @@ pub enum Merge {
 pub enum Push {
     /// The remote took it.
     Landed,
-    /// The default branch moved meanwhile.
+    /// The branch has commits that the pushed one does not contain.
     Moved,
     /// The remote refused it.
     Refused {
@@ -56,7 +59,10 @@ pub enum Push {
         why: String,
     },
     /// Nobody knows: read the remote.
-    Unknown,
+    Unknown {
+        /// What happened instead of an answer.
+        why: String,
+    },
 }
 
 /// An entry at a path of a commit, for files that configure us.
@@ -188,6 +194,17 @@ pub trait Git: Send + Sync {
     ) -> PortResult<BTreeMap<TreePath, Vec<u8>>>;
     /// Merges `head` with `base`.
     async fn merge(&self, repo: &RepoName, base: &Oid, head: &Oid) -> PortResult<Merge>;
+    /// Puts the change from `from` to `head` on `onto`, as if it had been made there: whatever else
+    /// `head` has of the history of `from` stays behind.
+    async fn transplant(
+        &self,
+        repo: &RepoName,
+        onto: &Oid,
+        from: &Oid,
+        head: &Oid,
+    ) -> PortResult<Merge>;
+    /// Whether `commit` stands on `below`, or is it; false where the mirror has not got both.
+    async fn contains(&self, repo: &RepoName, commit: &Oid, below: &Oid) -> PortResult<bool>;
     /// Makes a commit.
     async fn commit(&self, repo: &RepoName, spec: &CommitSpec) -> PortResult<Oid>;
     /// Keeps a commit under a name of the run's own, until the run is released.

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use afk_core::ids::{Oid, RunId};
+use afk_core::run::Unfinished;
 
 use super::error::GitError;
 use super::landing::Identity;
@@ -39,9 +40,25 @@ pub struct Advertised {
     pub head: Option<Oid>,
     /// The branch that `HEAD` names; `None` if detached or unborn.
     pub branch: Option<String>,
+    /// What `git stash` put aside last.
+    pub stash: Option<Oid>,
     /// Every branch with its commit. Names are lossy text, and untrusted.
     pub branches: BTreeMap<String, Oid>,
 }
+
+/// Maximum number of branches that are looked at.
+const MAX_BRANCHES: usize = 100;
+
+/// What git writes while an operation is under way, and what it is.
+const OPERATIONS: [(&str, &str); 7] = [
+    ("rebase-merge", "a rebase"),
+    ("rebase-apply", "a rebase"),
+    ("CHERRY_PICK_HEAD", "a cherry-pick"),
+    ("REVERT_HEAD", "a revert"),
+    ("sequencer", "a cherry-pick or revert of several commits"),
+    ("MERGE_HEAD", "a merge"),
+    ("BISECT_LOG", "a bisect"),
+];
 
 /// How `upload-pack` is run: the caller's command, to which git appends the folder.
 #[derive(Debug, Clone)]
@@ -122,6 +139,10 @@ impl RunClone {
             .args(["--hard", "--quiet", base.as_str(), "--"])
             .ok()
             .await?;
+        let tags = mirror.tags_below(base).await?;
+        if !tags.is_empty() {
+            git.call("update-ref").git_dir(&inside).arg("--stdin").input(tags).ok().await?;
+        }
         publish(&making, dir)?;
         Ok(Self { dir: dir.to_owned(), base: base.clone() })
     }
@@ -156,7 +177,7 @@ impl RunClone {
         let call = mirror.git().call("ls-remote").remote(&url, None).output(MAX_ADVERTISED);
         let lines = call
             .args(["--symref", &format!("--upload-pack={}", upload_pack.text()?), "--"])
-            .args([url.as_str(), "HEAD", "refs/heads/*"])
+            .args([url.as_str(), "HEAD", "refs/stash", "refs/heads/*"])
             .ok()
             .await?;
         Ok(Advertised::parse(&lines))
@@ -203,6 +224,37 @@ impl RunClone {
         }
     }
 
+    /// What of git's is not at its end, once HEAD was fetched: a commit that the mirror does not have
+    /// is one that HEAD does not reach. Of the clone only the names of files are looked at.
+    pub async fn unfinished(
+        &self,
+        mirror: &Mirror,
+        run: RunId,
+        shown: &Advertised,
+    ) -> Result<Vec<Unfinished>, GitError> {
+        let inside = self.dir.join(".git");
+        let there = |name: &&(&str, &str)| inside.join(name.0).symlink_metadata().is_ok();
+        let under_way = OPERATIONS.iter().find(there);
+        let mut found: Vec<_> = under_way
+            .map(|(_, what)| Unfinished::Operation { what: (*what).to_owned() })
+            .into_iter()
+            .collect();
+        for (name, commit) in shown.branches.iter().take(MAX_BRANCHES) {
+            if !mirror.has(commit).await? {
+                let branch = name.clone();
+                found.push(if is_own(name, run) {
+                    Unfinished::OwnBranch { branch }
+                } else {
+                    Unfinished::Branch { branch }
+                });
+            }
+        }
+        if shown.stash.is_some() {
+            found.push(Unfinished::Stash);
+        }
+        Ok(found)
+    }
+
     /// Always a url: git would interpret a plain path itself (as a bundle, for one).
     fn url(&self) -> Result<RemoteUrl, GitError> {
         RemoteUrl::local(&self.dir.join(".git"))
@@ -230,6 +282,7 @@ impl Advertised {
                     }
                     None => seen.head = what.parse().ok(),
                 },
+                Some((oid, "refs/stash")) => seen.stash = oid.parse().ok(),
                 Some((oid, name)) => {
                     if let (Some(name), Ok(oid)) = (name.strip_prefix("refs/heads/"), oid.parse()) {
                         seen.branches.insert(name.to_owned(), oid);
@@ -246,6 +299,13 @@ impl Advertised {
         let other = |oid: &Oid| Some(oid) != self.head.as_ref() && oid != base;
         self.branches.iter().filter(|(_, oid)| other(oid)).map(|(n, o)| (n.as_str(), o)).collect()
     }
+}
+
+/// Whether `branch` has a name of [`branch_name`] for `run`.
+fn is_own(branch: &str, run: RunId) -> bool {
+    let any = branch_name(0, run);
+    let end = any.split_once('-').map_or("", |(_, end)| end);
+    branch.starts_with("afk/") && branch.rsplit_once('-').is_some_and(|(_, of)| of == end)
 }
 
 /// The branch of a run: `afk/<issue>-<the run's last eight digits>`.

@@ -102,6 +102,27 @@ impl Mirror {
         }
     }
 
+    /// Puts the change from `from` to `head` on `onto`.
+    ///
+    /// Three commits of their trees are merged that share nothing but the tree of `from`, so that
+    /// nothing of the history of `from` that `onto` does not have comes back. (`merge-tree
+    /// --merge-base` does the same, but needs git 2.40.)
+    pub async fn transplant(
+        &self,
+        onto: &Oid,
+        from: &Oid,
+        head: &Oid,
+    ) -> Result<MergeOutcome, GitError> {
+        let nobody = Identity::new("", "");
+        let bare = async |of: &Oid, parents: &[Oid]| {
+            let tree = self.tree_of(of).await?;
+            self.commit_tree(&tree, parents, b"", &nobody, &nobody, 0).await
+        };
+        let from = [bare(from, &[]).await?];
+        let (onto, head) = (bare(onto, &from).await?, bare(head, &from).await?);
+        self.merge(&onto, &head).await
+    }
+
     /// Makes a commit of `tree`. Its id depends on these arguments only.
     ///
     /// No ref points to it yet: [`Mirror::keep`] adds one, once the intent is recorded.
@@ -163,13 +184,37 @@ impl Mirror {
         };
         let stdout = String::from_utf8_lossy(&output.stdout);
         if let Some(outcome) = judge(&stdout, &output.stderr) {
-            return Ok(outcome);
+            let PushOutcome::Refused(Rejection::Other { message }) = outcome else {
+                return Ok(outcome);
+            };
+            let message = match self.in_the_way(branch, credential).await? {
+                Some(name) => format!(
+                    "the branch {name} is in the way of {branch}: rename or delete it ({message})"
+                ),
+                None => message,
+            };
+            return Ok(PushOutcome::Refused(Rejection::Other { message }));
         }
         match GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr) {
             // Refused before anything was sent.
             error @ (GitError::AuthFailed { .. } | GitError::NotARepository { .. }) => Err(error),
             other => Ok(PushOutcome::Unknown { why: other.to_string() }),
         }
+    }
+
+    /// A branch of the remote whose name is a folder of `branch`, so that both cannot be.
+    async fn in_the_way(
+        &self,
+        branch: &str,
+        credential: Option<&Credential>,
+    ) -> Result<Option<String>, GitError> {
+        for (end, _) in branch.match_indices('/') {
+            let folder = branch.get(..end).unwrap_or_default();
+            if self.head(folder, credential).await?.is_some() {
+                return Ok(Some(folder.to_owned()));
+            }
+        }
+        Ok(None)
     }
 
     /// Removes a branch below `afk/try/` from the remote; no error if it does not exist.
@@ -213,10 +258,9 @@ fn judge(stdout: &str, stderr: &str) -> Option<PushOutcome> {
     if flag != "!" {
         return None;
     }
-    let says = |needles: &[&str]| needles.iter().any(|n| summary.contains(n));
-    if summary.starts_with("[rejected]")
-        || says(&["cannot lock ref", "failed to update ref", "incorrect old value", "fetch first"])
-    {
+    // Before anything was sent. What the remote itself says of a ref that it could not update may
+    // also be a lock that somebody left there, or a name in the way.
+    if summary.starts_with("[rejected]") {
         return Some(PushOutcome::Moved);
     }
     if !summary.starts_with("[remote rejected]") {
@@ -264,8 +308,16 @@ mod tests {
             let line = format!("!\taa:refs/heads/main\t[rejected] ({why})");
             check(&line, "", Some(&PushOutcome::Moved));
         }
-        let race = "!\taa:refs/heads/main\t[remote rejected] (cannot lock ref 'x': is at a but expected b)";
-        check(race, "", Some(&PushOutcome::Moved));
+        // Also where others were faster: whether it moved, only its head says.
+        check(
+            "!\taa:refs/heads/main\t[remote rejected] (failed to update ref)",
+            "remote: error: cannot lock ref 'refs/heads/main': Unable to create '/r/refs/heads/main.lock': File exists.\n",
+            Some(&refused(Rejection::Other {
+                message: own(
+                    "error: cannot lock ref 'refs/heads/main': Unable to create '/r/refs/heads/main.lock': File exists.",
+                ),
+            })),
+        );
         check(
             "!\taa:refs/heads/main\t[remote rejected] (pre-receive hook declined)",
             "remote: no thanks  \nremote: \nremote: ask ops\n",

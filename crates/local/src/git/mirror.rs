@@ -1,7 +1,7 @@
 //! The control plane's bare mirror of a repo.
 //!
-//! `refs/heads/*` are the remote's heads, `refs/afk/<run>/*` are ours and keep what a run needs. No
-//! tags, notes or pull requests, no work tree. Its `HEAD` names no branch, so that no checked-out
+//! `refs/heads/*` and `refs/tags/*` are the remote's, `refs/afk/<run>/*` are ours and keep what a run
+//! needs. No notes or pull requests, no work tree. Its `HEAD` names no branch, so that no checked-out
 //! state can affect an answer.
 //!
 //! Objects: a live clone borrows from here, and git in a clone writes no object that it can borrow,
@@ -25,6 +25,9 @@ use super::tree::sweep_scratch;
 
 /// Time limit of a check of a remote that only decides whether to begin.
 const LOOK: Duration = Duration::from_secs(20);
+
+/// Maximum number of tags that a clone gets.
+const MAX_TAGS: usize = 1_000;
 
 /// Maximum number of packs before a mirror is repacked.
 const PACKS: usize = 20;
@@ -87,22 +90,38 @@ impl Mirror {
         let heads = self.remote_heads(credential).await?;
         let making = beside(&self.dir, ".making");
         remove_tree(&making)?;
-        let format = match heads.heads.values().next().map(|oid| oid.as_str().len()) {
-            Some(64) => "sha256",
-            Some(_) | None => "sha1",
-        };
-        self.git
-            .call("init")
-            .args(["--quiet", "--bare", "--template=", "--initial-branch=afk/no-branch"])
-            .arg(format!("--object-format={format}"))
-            .arg("--")
-            .arg(&making)
-            .ok()
-            .await?;
+        self.init(&making, heads.heads.values().next()).await?;
         let mut staged = self.clone();
         staged.dir.clone_from(&making);
         staged.fetch_heads(credential, &lock).await?;
         publish(&making, &self.dir)
+    }
+
+    /// A new repository in `dir` for objects like `one`.
+    async fn init(&self, dir: &Path, one: Option<&Oid>) -> Result<(), GitError> {
+        let format = match one.map(|oid| oid.as_str().len()) {
+            Some(64) => "sha256",
+            Some(_) | None => "sha1",
+        };
+        let args = ["--quiet", "--bare", "--template=", "--initial-branch=afk/no-branch"];
+        let call = self.git.call("init").args(args).arg(format!("--object-format={format}"));
+        call.arg("--").arg(dir).ok().await.map(drop)
+    }
+
+    /// Makes it with nothing but the newest commit of the default branch, for a look at that.
+    pub(crate) async fn fetch_newest(&self) -> Result<Oid, GitError> {
+        let head = self.remote_head(None).await?;
+        self.init(&self.dir, Some(&head)).await?;
+        self.call("fetch")
+            .remote(&self.remote, None)
+            .args(["--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"])
+            .args(["--no-auto-maintenance", "--no-recurse-submodules", "--"])
+            .args([self.remote.as_str(), "+HEAD:refs/heads/newest"])
+            .ok()
+            .await?;
+        self.known_head("newest")
+            .await?
+            .ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
     /// Brings `refs/heads/*` to the remote's state; heads that are gone there are removed here.
@@ -172,6 +191,15 @@ impl Mirror {
         self.yes_or_no(self.call("merge-base").args(args)).await
     }
 
+    /// Whether `commit` stands on `below`, or is it; false where the mirror does not have both.
+    pub async fn stands_on(&self, commit: &Oid, below: &Oid) -> Result<bool, GitError> {
+        if !(self.has(commit).await? && self.has(below).await?) {
+            return Ok(false);
+        }
+        let args = ["--is-ancestor", below.as_str(), commit.as_str()];
+        self.yes_or_no(self.call("merge-base").args(args)).await
+    }
+
     /// Whether the mirror has that commit.
     pub async fn has(&self, commit: &Oid) -> Result<bool, GitError> {
         Ok(self.resolve(&format!("{commit}^{{commit}}")).await?.is_some())
@@ -197,6 +225,58 @@ impl Mirror {
         let args = ["--format=delete %(refname)", "--", &prefix];
         let refs = self.call("for-each-ref").args(args).ok().await?;
         self.call("update-ref").args(["--no-deref", "--stdin"]).input(refs).ok().await.map(drop)
+    }
+
+    /// The tags on what `commit` stands on, each with what it names, as input for `update-ref
+    /// --stdin`: at most so many, newest first.
+    pub(crate) async fn tags_below(&self, commit: &Oid) -> Result<Vec<u8>, GitError> {
+        let args = ["--format=create %(refname) %(objectname)", "--sort=-creatordate"];
+        let call = self.call("for-each-ref").args(args).arg(format!("--count={MAX_TAGS}"));
+        call.arg(format!("--merged={commit}")).args(["--", "refs/tags/"]).ok().await
+    }
+
+    /// Whether objects or refs of it are damaged, as far as git can tell by following all refs.
+    pub async fn is_damaged(&self) -> bool {
+        let args = ["--connectivity-only", "--no-dangling", "--no-reflogs", "--no-progress"];
+        let long = self.git.limits().network;
+        match self.call("fsck").args(args).timeout(long).run().await {
+            Ok(output) => output.code != 0,
+            Err(_) => false,
+        }
+    }
+
+    /// Makes it anew from the remote. Only while nobody borrows from it: a clone would lose what it
+    /// has not got itself.
+    pub async fn remake(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+        let aside = beside(&self.dir, ".damaged");
+        {
+            let _lock = MirrorLock::take(&self.git, &self.dir).await?;
+            remove_tree(&aside)?;
+            match std::fs::rename(&self.dir, &aside) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                moved => moved.map_err(|error| GitError::io("move", &self.dir, error))?,
+            }
+        }
+        self.ensure(credential).await?;
+        remove_tree(&aside)
+    }
+
+    /// The work tree on this machine whose checked-out branch is the remote's default one, if git
+    /// there refuses pushes to it, as it does unless it was told otherwise.
+    pub async fn checked_out(&self) -> Result<Option<PathBuf>, GitError> {
+        let Some(dir) = self.remote.folder() else { return Ok(None) };
+        let inside = dir.join(".git");
+        let Ok(head) = std::fs::read_to_string(inside.join("HEAD")) else { return Ok(None) };
+        if !head.starts_with("ref: refs/heads/") {
+            return Ok(None);
+        }
+        let config = inside.join("config");
+        let args = ["--file".as_ref(), config.as_os_str()];
+        let call = self.git.call("config").args(args).args(["--get", "receive.denyCurrentBranch"]);
+        let told = call.run().await?;
+        let told = String::from_utf8_lossy(&told.stdout).trim().to_ascii_lowercase();
+        let takes = matches!(told.as_str(), "updateinstead" | "ignore" | "warn" | "false");
+        Ok((!takes).then_some(dir))
     }
 
     /// Whether packing is worth it.
@@ -283,9 +363,10 @@ impl Mirror {
             .under_lock(lock)
             .remote(&self.remote, credential)
             .config("fetch.unpackLimit=1")
+            // By their own refspec, for tools in clones that ask git for a version.
             .args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head"])
             .args(["--no-auto-maintenance", "--no-recurse-submodules", "--"])
-            .args([self.remote.as_str(), "+refs/heads/*:refs/heads/*"])
+            .args([self.remote.as_str(), "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
             .ok()
             .await
             .map(drop)

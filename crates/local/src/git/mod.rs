@@ -22,6 +22,7 @@ mod remote;
 pub mod reset;
 mod status;
 mod tree;
+mod unsupported;
 mod workspaces;
 
 pub use clone::{Advertised, RunClone, UploadPack, branch_name, head_ref};
@@ -35,4 +36,5 @@ pub use read::{Blob, BlobAt, BlobLimits};
 pub use remote::{Credential, RemoteUrl};
 pub use status::Status;
 pub use tree::{Entry, Mode};
+pub use unsupported::{Unsupported, look_at};
 pub use workspaces::{Kept, RunFolders, Workspaces};

@@ -278,28 +278,6 @@ impl Mirror {
         Ok(commits)
     }
 
-    /// The first `.gitattributes` of a commit that uses git-crypt: such a repo cannot be worked
-    /// here, because its files stay encrypted.
-    pub async fn git_crypt(&self, commit: &Oid) -> Result<Option<String>, GitError> {
-        let call = self.call("ls-tree").args(["-r", "-z", "--full-tree"]);
-        let listing = call.arg(commit.as_str()).output(256 << 20).ok().await?;
-        let mut files = Vec::new();
-        for entry in listing.split(|b| *b == 0) {
-            let text = String::from_utf8_lossy(entry);
-            let Some((meta, path)) = text.split_once('\t') else { continue };
-            let name = path.rsplit('/').next().unwrap_or(path);
-            if name == ".gitattributes"
-                && let Some(Ok(id)) = meta.split(' ').nth(2).map(str::parse::<Oid>)
-            {
-                files.push((path.to_owned(), id));
-            }
-        }
-        let ids: Vec<Oid> = files.iter().map(|(_, id)| id.clone()).collect();
-        let limits = BlobLimits { each: 1 << 20, total: 16 << 20 };
-        let blobs = self.blobs(&ids, limits).await?;
-        Ok(files.into_iter().zip(blobs).find(|(_, blob)| encrypts(blob)).map(|((path, _), _)| path))
-    }
-
     async fn since(&self, branch: &str, since: &Oid) -> Result<Vec<Commit>, GitError> {
         match self.resolve(&head_ref(branch)?).await? {
             Some(head) => self.commits(since, &head).await,
@@ -354,17 +332,6 @@ impl Mirror {
 
 fn lines(ids: &[Oid]) -> Vec<u8> {
     ids.iter().flat_map(|id| id.as_str().bytes().chain([b'\n'])).collect()
-}
-
-fn encrypts(blob: &Blob) -> bool {
-    match blob {
-        Blob::Bytes(bytes) => String::from_utf8_lossy(bytes)
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('#'))
-            .flat_map(str::split_whitespace)
-            .any(|word| word.starts_with("filter=git-crypt")),
-        Blob::TooLarge { .. } | Blob::NotABlob | Blob::Missing => false,
-    }
 }
 
 fn unknown(id: &Oid) -> GitError {

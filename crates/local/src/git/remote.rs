@@ -79,6 +79,22 @@ impl RemoteUrl {
         &self.text
     }
 
+    /// The folder on this machine that it names, if it does.
+    pub(crate) fn folder(&self) -> Option<std::path::PathBuf> {
+        let path = self.text.strip_prefix("file://").filter(|_| self.protocol == "file")?;
+        let mut bytes = Vec::new();
+        let mut rest = path.bytes();
+        while let Some(byte) = rest.next() {
+            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
+            match byte {
+                b'%' => bytes.push((digit(rest.next())? * 16 + digit(rest.next())?) as u8),
+                other => bytes.push(other),
+            }
+        }
+        let text = std::ffi::OsString::from(String::from_utf8(bytes).ok()?);
+        Some(text.into())
+    }
+
     /// Git's name for the one transport that it needs.
     pub(crate) fn protocol(&self) -> &'static str {
         self.protocol

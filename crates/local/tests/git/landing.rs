@@ -163,3 +163,61 @@ async fn a_push_obeys_no_hook_of_the_mirror_or_the_clone() {
         write(&world.path("done"), "");
     }
 }
+
+#[tokio::test]
+async fn a_change_is_put_on_a_rewritten_branch_without_what_was_purged() {
+    for git in gits() {
+        let world = World::new(&git).await;
+        let kept = world.oid(&world.seed, "HEAD");
+        let purged = world.commit("customers", "all of them\n", "by mistake");
+        world.mirror.ensure(None).await.unwrap();
+        let clone = world.clone().await;
+        world.work(&clone, "new", "x");
+        let upload = world.boxed_upload_pack(&clone);
+        let head = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
+        assert!(world.mirror.stands_on(&head, &purged).await.unwrap());
+
+        world.must(&world.seed, &["push", "-q", "-f", "origin", "HEAD~1:main"]);
+        world.mirror.fetch(None).await.unwrap();
+        let now = world.mirror.known_head("main").await.unwrap().unwrap();
+        assert_eq!(now, kept);
+        assert!(!world.mirror.stands_on(&now, &purged).await.unwrap());
+        let MergeOutcome::Clean { tree } =
+            world.mirror.transplant(&now, &purged, &head).await.unwrap()
+        else {
+            panic!("it does not conflict")
+        };
+        let files = world.must(world.mirror.dir(), &["ls-tree", "--name-only", tree.as_str()]);
+        assert_eq!(files, "README\nnew");
+
+        // What only makes sense with what was purged conflicts.
+        world.work(&clone, "customers", "none\n");
+        let head = clone.fetch_head(&world.mirror, run_id(), "2", &upload).await.unwrap();
+        let outcome = world.mirror.transplant(&now, &purged, &head).await.unwrap();
+        assert_eq!(outcome, MergeOutcome::Conflict { paths: vec![b"customers".to_vec()] });
+    }
+}
+
+#[tokio::test]
+async fn a_lock_or_a_name_in_the_way_of_a_push_is_a_refusal_that_names_it() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        world.work(&clone, "new", "x");
+        let (_, ours) = candidate(&world, &clone).await;
+        let said = async |branch: &str| match world.mirror.push(&ours, branch, None).await.unwrap()
+        {
+            PushOutcome::Refused(why) => why.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let lock = world.origin.join("refs/heads/main.lock");
+        std::fs::write(&lock, "").unwrap();
+        let why = said("main").await;
+        assert!(why.contains("main.lock"), "{why}");
+        std::fs::remove_file(&lock).unwrap();
+
+        world.must(&world.seed, &["push", "-q", "origin", "HEAD:refs/heads/afk"]);
+        let why = said("afk/try/1/1").await;
+        assert!(why.contains("the branch afk is in the way"), "{why}");
+    }
+}

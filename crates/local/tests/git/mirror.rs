@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use afk_core::run::Unfinished;
 use afk_local::git::{
     Blob, BlobAt, BlobLimits, Git, GitError, Limits, Mirror, RemoteUrl, RunClone, Status,
+    Unsupported,
 };
 
 use crate::fixture::{World, agent, gits, run_id, script, write};
@@ -36,7 +38,7 @@ async fn a_mirror_is_made_once_and_follows_the_remote() {
         assert!(!world.mirror.contains(&second, "old/new").await.unwrap());
         assert!(!world.mirror.contains(&"1".repeat(40).parse().unwrap(), "main").await.unwrap());
         let refs = world.must(world.mirror.dir(), &["for-each-ref", "--format=%(refname)"]);
-        assert_eq!(refs, "refs/heads/main\nrefs/heads/old/new");
+        assert_eq!(refs, "refs/heads/main\nrefs/heads/old/new\nrefs/tags/v1");
     }
 }
 
@@ -139,12 +141,11 @@ async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
         assert_eq!(commits.len(), 1);
         assert_eq!(commits[0].message, b"more\n\nAFK-Run: not one\n");
         assert_eq!(commits[0].parents, vec![base]);
-        assert_eq!(world.mirror.git_crypt(&head).await.unwrap(), None);
         let head =
             world.commit("sub/.gitattributes", "*.key filter=git-crypt diff=git-crypt\n", "c");
         world.mirror.fetch(None).await.unwrap();
-        let found = world.mirror.git_crypt(&head).await.unwrap();
-        assert_eq!(found.as_deref(), Some("sub/.gitattributes"));
+        let found = world.mirror.unsupported(&head).await.unwrap();
+        assert_eq!(found, Some(Unsupported::Submodule { path: "module".to_owned() }));
     }
 }
 
@@ -309,5 +310,123 @@ async fn a_branch_with_a_dash_is_a_branch_and_no_option() {
         let odd = world.mirror.head(&evil, None).await;
         assert!(matches!(odd, Ok(None) | Err(GitError::BadName { .. })), "{odd:?}");
         assert!(!world.fired());
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_worked_is_told_by_its_name() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let head = world.oid(&world.seed, "HEAD");
+        assert_eq!(world.mirror.unsupported(&head).await.unwrap(), None);
+        let with = async |path: &str, text: &str| {
+            let head = world.commit(path, text, "more");
+            world.mirror.fetch(None).await.unwrap();
+            world.mirror.unsupported(&head).await.unwrap()
+        };
+        // A comment, and another attribute.
+        assert_eq!(with(".gitattributes", "# a filter=lfs\n*.sh text eol=lf\n").await, None);
+        let file = || "sub/.gitattributes".to_owned();
+        let crypt = with(&file(), "*.key filter=git-crypt diff=git-crypt\n").await;
+        assert_eq!(crypt, Some(Unsupported::GitCrypt { file: file() }));
+        let lfs = with(&file(), "*.dat filter=lfs diff=lfs merge=lfs -text\n").await;
+        assert_eq!(lfs, Some(Unsupported::Lfs { file: file() }));
+        let module = with(".gitmodules", "[submodule]\n").await;
+        assert_eq!(module, Some(Unsupported::Submodule { path: ".gitmodules".to_owned() }));
+
+        // A person's own work tree.
+        let remote = RemoteUrl::parse(world.seed.to_str().unwrap()).unwrap();
+        let mirror = Mirror::new(world.git.clone(), world.path("other.git"), remote);
+        let folder = world.seed.clone();
+        assert_eq!(mirror.checked_out().await.unwrap(), Some(folder));
+        let follow = ["config", "receive.denyCurrentBranch", "updateInstead"];
+        world.must(&world.seed, &follow);
+        assert_eq!(mirror.checked_out().await.unwrap(), None);
+        assert_eq!(world.mirror.checked_out().await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_clone_has_the_tags_of_what_it_stands_on() {
+    for git in gits() {
+        let world = World::new(&git).await;
+        world.must(&world.seed, &["tag", "-a", "v1.0", "-m", "v1.0"]);
+        world.commit("a", "1", "on top");
+        world.must(&world.seed, &["checkout", "-q", "-b", "side"]);
+        world.must(&world.seed, &["commit", "-q", "--allow-empty", "-m", "elsewhere"]);
+        world.must(&world.seed, &["tag", "v2.0"]);
+        world.must(&world.seed, &["push", "-q", "origin", "v1.0", "v2.0"]);
+        world.mirror.ensure(None).await.unwrap();
+        let clone = world.clone().await;
+        let version = world.must(&clone.dir, &["describe", "--tags"]);
+        assert!(version.starts_with("v1.0-1-g"), "{version}");
+        assert_eq!(world.must(&clone.dir, &["tag"]), "v1.0", "not what it has not got");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_mirror_is_told_and_made_anew() {
+    type Damage = fn(&std::path::Path);
+    let empty: Damage = |mirror| {
+        std::fs::remove_dir_all(mirror).unwrap();
+        std::fs::create_dir(mirror).unwrap();
+    };
+    let packs: Damage = |mirror| {
+        for pack in std::fs::read_dir(mirror.join("objects/pack")).unwrap() {
+            std::fs::remove_file(pack.unwrap().path()).unwrap();
+        }
+    };
+    let head: Damage = |mirror| write(&mirror.join("refs/heads/main"), "");
+    for git in gits() {
+        for damage in [empty, packs, head] {
+            let world = World::ready(&git).await;
+            assert!(!world.mirror.is_damaged().await);
+            damage(world.mirror.dir());
+            assert!(world.mirror.is_damaged().await);
+            let tip = world.commit("b", "1", "meanwhile");
+            world.mirror.remake(None).await.unwrap();
+            assert!(!world.mirror.is_damaged().await);
+            assert_eq!(world.mirror.known_head("main").await.unwrap(), Some(tip));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_git_has_not_finished_in_a_clone_is_seen() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        world.work(&clone, "a", "1");
+        world.work(&clone, "b", "1");
+        let upload = world.boxed_upload_pack(&clone);
+        let look = async |name: &str| {
+            let shown = clone.advertised(&world.mirror, &upload).await.unwrap();
+            clone.fetch_head(&world.mirror, run_id(), name, &upload).await.unwrap();
+            clone.unfinished(&world.mirror, run_id(), &shown).await.unwrap()
+        };
+        assert_eq!(look("1").await, []);
+        // A branch that is behind, or where HEAD is, is no work that would be lost.
+        world.must(&clone.dir, &["branch", "behind", "HEAD~1"]);
+        world.must(&clone.dir, &["branch", "same"]);
+        assert_eq!(look("2").await, []);
+        world.must(&clone.dir, &["checkout", "-q", "-b", "side"]);
+        world.work(&clone, "c", "1");
+        world.must(&clone.dir, &["checkout", "-q", "-"]);
+        let side = Unfinished::Branch { branch: "side".to_owned() };
+        assert_eq!(look("3").await, std::slice::from_ref(&side));
+        write(&clone.dir.join("a"), "2");
+        world.must(&clone.dir, &["stash", "-q"]);
+        assert_eq!(look("4").await, [side, Unfinished::Stash]);
+        world.must(&clone.dir, &["stash", "drop", "-q"]);
+        world.must(&clone.dir, &["branch", "-q", "-D", "side"]);
+        // In the middle of a rebase, HEAD has a part of the run's own branch.
+        world.work(&clone, "d", "1");
+        let edit = ["-c", "sequence.editor=sed -i 1abreak", "rebase", "-q", "-i", "HEAD~2"];
+        world.must(&clone.dir, &edit);
+        let rebase = Unfinished::Operation { what: "a rebase".to_owned() };
+        let own = Unfinished::OwnBranch { branch: "afk/7-000000aa".to_owned() };
+        assert_eq!(look("5").await, [rebase, own]);
+        world.must(&clone.dir, &["rebase", "--continue"]);
+        assert_eq!(look("6").await, []);
     }
 }

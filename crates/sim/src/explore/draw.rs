@@ -49,10 +49,20 @@ impl Scenario {
         acts.extend(permits(&mut Rng::new(seed, 12), repos));
         let mut far = Rng::new(seed, 10);
         let (is_far, lingering) = (far.chance(25), far.chance(50));
+        acts.extend(flakes(&mut Rng::new(seed, 14)));
+        if !is_far && !pulls {
+            acts.extend(rewrites(&mut Rng::new(seed, 13), repos));
+        }
         let mut drawn = setting(&mut Rng::new(seed, 2), repos);
         if is_far {
             for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
                 turn.unmarked = far.chance(8);
+            }
+        }
+        let mut rebases = Rng::new(seed, 13);
+        for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
+            if turn.does == Does::LeavesDirt && rebases.chance(50) {
+                turn.does = Does::LeavesRebase;
             }
         }
         Self {
@@ -130,6 +140,44 @@ fn red_base(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
     if rng.chance(80) {
         let to = from + 1 + rng.below(STEPS / 2);
         acts.push((When::Step(to), push("src/theirs", "whole")));
+    }
+    acts
+}
+
+/// Sometimes a stage fails by chance, mostly right after a landing.
+fn flakes(rng: &mut Rng) -> Vec<(When, Happens)> {
+    if !rng.chance(20) {
+        return Vec::new();
+    }
+    let when = match rng.below(3) {
+        0 => When::Step(rng.below(STEPS)),
+        _ => When::After("git.push".to_owned(), 1 + rng.below(2)),
+    };
+    vec![(when, Happens::Flake)]
+}
+
+/// Sometimes people rewrite a default branch, mostly while something of it is worked on or right
+/// after a landing; and sometimes a remote refuses pushes for a while.
+fn rewrites(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
+    let mut acts = Vec::new();
+    if rng.chance(25) {
+        let repo = rng.pick(repos).to_owned();
+        let n = 1 + rng.below(3);
+        let when = match rng.below(4) {
+            0 => When::Step(rng.below(STEPS)),
+            1 => When::After("executor.start".to_owned(), n),
+            _ => When::After("git.push".to_owned(), n),
+        };
+        // There must be something above the first commit that can be taken out.
+        let own = ("src/other".to_owned(), "fine".to_owned());
+        acts.push((When::Step(0), Happens::Push(repo.clone(), own.0, own.1)));
+        acts.push((when, Happens::Rewind(repo)));
+    }
+    if rng.chance(15) {
+        let (repo, from) = (rng.pick(repos).to_owned(), rng.below(STEPS));
+        acts.push((When::Step(from), Happens::RefusePushes(repo.clone(), true)));
+        let until = from + rng.below(STEPS);
+        acts.push((When::Step(until), Happens::RefusePushes(repo, false)));
     }
     acts
 }

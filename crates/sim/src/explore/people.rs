@@ -43,11 +43,8 @@ impl Happens {
                 }
             }
             Self::Ask(issue, words) => ask(world, issue, words),
-            Self::Push(name, path, text) => {
-                world.somebody_lands(&repo(name), &[(path, text)]);
-            }
-            Self::Forge(name) => {
-                world.somebody_forges(&repo(name));
+            Self::Push(..) | Self::Forge(_) | Self::Rewind(_) | Self::RefusePushes(..) => {
+                self.on_remote(world);
             }
             Self::Halt(on) => throw(world, &Switch::Halt, *on),
             Self::Pause(on) => throw(world, &Switch::Pause, *on),
@@ -106,6 +103,7 @@ impl Happens {
                 let until = world.now + SignedDuration::from_secs(*seconds);
                 world.tracker.limited.insert(repo(name), until);
             }
+            Self::Flake => world.jobs.flakes += 1,
             Self::HangStages(on) => put(&mut world.jobs.hanging, *on),
             Self::NoStages(on) => put(&mut world.jobs.absent, *on),
             Self::Permit(on) => {
@@ -114,6 +112,28 @@ impl Happens {
             }
             // These happen to control planes and to time, not to the world.
             Self::Jump(_) | Self::Crash(_) => {}
+        }
+    }
+
+    /// Does what happens to a remote.
+    fn on_remote(&self, world: &mut World) {
+        match self {
+            Self::Push(name, path, text) => {
+                world.somebody_lands(&repo(name), &[(path, text)]);
+            }
+            Self::Rewind(name) => {
+                world.somebody_rewinds(&repo(name));
+            }
+            Self::RefusePushes(name, true) => {
+                world.git.refusing.insert(repo(name), "the branch is locked".to_owned());
+            }
+            Self::RefusePushes(name, false) => {
+                world.git.refusing.remove(&repo(name));
+            }
+            Self::Forge(name) => {
+                world.somebody_forges(&repo(name));
+            }
+            _ => {}
         }
     }
 }

@@ -191,6 +191,10 @@ pub enum Happens {
     Ask(String, String),
     /// Somebody else pushes a file and its text.
     Push(String, String, String),
+    /// Somebody takes the newest commit out of the default branch by force.
+    Rewind(String),
+    /// The remote refuses every push, or takes them again.
+    RefusePushes(String, bool),
     /// Somebody else pushes a commit with the trailers of a repo's run.
     Forge(String),
     /// Everything is halted, or the halt is lifted.
@@ -227,6 +231,8 @@ pub enum Happens {
     Mute(String, bool),
     /// A tracker answers nothing for so many seconds, and says so.
     Limit(String, i64),
+    /// The next stage fails by chance.
+    Flake,
     /// Stages hang, or go on.
     HangStages(bool),
     /// Stages cannot be run, or can again.

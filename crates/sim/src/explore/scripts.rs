@@ -57,6 +57,8 @@ pub enum Does {
     Limited,
     /// Good work, and something uncommitted.
     LeavesDirt,
+    /// Good work, in the middle of a rebase.
+    LeavesRebase,
     /// It discards its changes, and makes CI skip the commit.
     SkipsCi,
     /// Nothing.
@@ -105,8 +107,9 @@ impl Work {
             Does::BreaksOff => Script::ends(good, failed("it broke off")),
             Does::Limited => Script::ends(Vec::new(), TurnEnd::Limited { resets_at: None }),
             Does::LeavesDirt => Script::acts(with(Act::Dirty("src/left"))),
+            Does::LeavesRebase => Script::acts(with(Act::Begin("a rebase"))),
             Does::SkipsCi => Script::acts(vec![Act::Discard, commit("Skip it [skip ci]", code)]),
-            Does::Nothing => Script::acts(Vec::new()),
+            Does::Nothing => Script::acts(vec![Act::Finish]),
         };
         script.cost = Usd::micros(self.cost);
         script.unmarked = self.unmarked;

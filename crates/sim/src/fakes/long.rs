@@ -194,6 +194,20 @@ impl Git for Sim {
         self.call("git.fetch_head", |world| world.fetch_head(run)).await
     }
 
+    async fn transplant(
+        &self,
+        _repo: &RepoName,
+        onto: &Oid,
+        from: &Oid,
+        head: &Oid,
+    ) -> PortResult<Merge> {
+        self.call("git.transplant", |world| world.transplant(onto, from, head)).await
+    }
+
+    async fn contains(&self, _repo: &RepoName, commit: &Oid, below: &Oid) -> PortResult<bool> {
+        self.call("git.contains", |world| Ok(world.git.contains(commit, below))).await
+    }
+
     async fn file_at(
         &self,
         _repo: &RepoName,

@@ -29,6 +29,10 @@ pub enum Act {
     Dirty(&'static str),
     /// Discards what is uncommitted.
     Discard,
+    /// Leaves an operation of git under way.
+    Begin(&'static str),
+    /// Finishes or drops what is under way.
+    Finish,
     /// Puts the workspace on the default branch's head.
     Follow,
 }

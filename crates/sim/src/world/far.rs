@@ -56,7 +56,8 @@ impl World {
     /// The agent of `run` has a checkout, off the default branch as it is now.
     pub(super) fn check_out(&mut self, repo: &RepoName, run: RunId) {
         if let Some(head) = self.git.remotes.get(repo).cloned() {
-            let made = Workspace { repo: repo.clone(), head, dirty: BTreeSet::new() };
+            let (repo, dirty, unfinished) = (repo.clone(), BTreeSet::new(), Vec::new());
+            let made = Workspace { repo, head, dirty, unfinished };
             self.agents.checkouts.insert(run, made);
         }
     }

@@ -14,11 +14,16 @@ use afk_engine::ports::{
 
 use super::{Workspace, World};
 
+/// What is known of a push whose answer was lost.
+const LOST: &str = "the connection broke";
+
 /// The name of every default branch here.
 pub(super) const BRANCH: &str = "main";
 
 /// What the text of a file begins with that stands for a symbolic link.
 pub(crate) const LINK: &str = "LINK-TO ";
+/// What a tree has at its paths.
+type Entries = BTreeMap<String, Oid>;
 
 /// Paths and contents.
 pub type Files = BTreeMap<String, String>;
@@ -47,6 +52,8 @@ pub enum PushFate {
     LandedUnknown,
     /// It does not land, and the answer is lost.
     LostUnknown,
+    /// It lands, and people take it out again at once.
+    TakenOut,
     /// The remote refuses.
     Refused(&'static str),
 }
@@ -64,8 +71,16 @@ pub struct GitWorld {
     pub remotes: BTreeMap<RepoName, Oid>,
     /// Repos whose remote denies access.
     pub shut: BTreeSet<RepoName>,
+    /// Repos whose remote is not there.
+    pub gone: BTreeSet<RepoName>,
+    /// Repos whose remote has another default branch now, and which.
+    pub switched: BTreeMap<RepoName, String>,
+    /// Repos whose remote refuses every push, and what it says.
+    pub refusing: BTreeMap<RepoName, String>,
     /// Other branches of the remotes.
     pub branches: BTreeMap<(RepoName, String), Oid>,
+    /// Commits that people took out of a default branch.
+    pub purged: BTreeSet<Oid>,
     /// Every commit that a default branch ever named, oldest first.
     pub heads_ever: Vec<Oid>,
     /// The workspaces.
@@ -106,9 +121,10 @@ impl GitWorld {
         found
     }
 
-    /// Whether a default branch has the commit.
+    /// Whether a default branch has the commit, or had it.
     pub(super) fn has_landed(&self, commit: &Oid) -> bool {
-        self.remotes.values().any(|head| self.ancestors(head).contains(commit))
+        self.purged.contains(commit)
+            || self.remotes.values().any(|head| self.ancestors(head).contains(commit))
     }
 
     pub(super) fn put_tree(&mut self, entries: BTreeMap<String, Oid>) -> Oid {
@@ -163,6 +179,35 @@ impl GitWorld {
         found
     }
 
+    /// What the commits that people took out had brought, as far as it was theirs, and `commit`
+    /// brings back. That it was itself taken out between its push and the next look nobody can see.
+    pub(crate) fn brings_back(&self, commit: &Oid) -> Option<String> {
+        let parent = self.commits.get(commit)?.parents.first()?.clone();
+        let before = self.ancestors(&parent);
+        let back = |id: &Oid| id != commit && self.purged.contains(id) && !before.contains(id);
+        if let Some(old) = self.ancestors(commit).into_iter().find(back) {
+            return Some(format!("the commit {old}"));
+        }
+        let (now, was) = (self.entries(commit)?, self.entries(&parent)?);
+        let theirs = self.purged.iter().filter(|id| {
+            let message = self.commits.get(id).map(|one| one.message.as_str());
+            message.is_some_and(|message| trailer(message, RUN_TRAILER).is_none())
+        });
+        for id in theirs {
+            let below = self.commits.get(id).and_then(|one| one.parents.first());
+            let below = below.and_then(|below| self.entries(below)).unwrap_or_default();
+            let brought = self.entries(id)?.into_iter();
+            let brought = brought.filter(|(path, blob)| below.get(path) != Some(blob));
+            for (path, blob) in brought {
+                let holds = |entries: &Entries| entries.get(&path) == Some(&blob);
+                if holds(&now) && !holds(&was) {
+                    return Some(path);
+                }
+            }
+        }
+        None
+    }
+
     /// Whether `of` stands on `below`, or is it.
     pub(crate) fn contains(&self, of: &Oid, below: &Oid) -> bool {
         self.ancestors(of).contains(below)
@@ -202,6 +247,10 @@ impl World {
     }
 
     pub(crate) fn default_head(&mut self, repo: &RepoName, branch: &str) -> PortResult<Oid> {
+        if self.git.gone.contains(repo) {
+            let why = format!("no git repository at the remote of {repo}");
+            return Err(PortError::new(PortErrorKind::NotFound, why));
+        }
         match self.git.remotes.get(repo) {
             Some(head) if branch == BRANCH => Ok(head.clone()),
             Some(_) | None => Err(self.complain(format!("{repo} has no branch {branch:?}"))),
@@ -242,9 +291,23 @@ impl World {
         let sides = common.and_then(|common| {
             Some((self.git.entries(&common)?, self.git.entries(base)?, self.git.entries(head)?))
         });
-        let Some((old, ours, theirs)) = sides else {
+        let Some(sides) = sides else {
             return Err(self.complain(format!("{base} and {head} have nothing in common")));
         };
+        Ok(self.three_way(sides))
+    }
+
+    pub(crate) fn transplant(&mut self, onto: &Oid, from: &Oid, head: &Oid) -> PortResult<Merge> {
+        let of = |commit| self.git.entries(commit);
+        let sides = of(from).zip(of(onto)).zip(of(head));
+        let Some(((from, onto), head)) = sides else {
+            return Err(self.complain(format!("no change from {from} to {head}, or no {onto}")));
+        };
+        Ok(self.three_way((from, onto, head)))
+    }
+
+    /// Merges by path: what both started from, and what each has.
+    fn three_way(&mut self, (old, ours, theirs): (Entries, Entries, Entries)) -> Merge {
         let paths: BTreeSet<&String> = old.keys().chain(ours.keys()).chain(theirs.keys()).collect();
         let (mut merged, mut conflicts) = (BTreeMap::new(), Vec::new());
         for path in paths {
@@ -262,9 +325,9 @@ impl World {
             }
         }
         if conflicts.is_empty() {
-            Ok(Merge::Clean { tree: self.git.put_tree(merged) })
+            Merge::Clean { tree: self.git.put_tree(merged) }
         } else {
-            Ok(Merge::Conflict { paths: conflicts })
+            Merge::Conflict { paths: conflicts }
         }
     }
 
@@ -369,6 +432,9 @@ impl World {
     }
 
     pub(crate) fn push(&mut self, repo: &RepoName, branch: &str, commit: &Oid) -> Push {
+        if let Some(why) = self.git.refusing.get(repo) {
+            return Push::Refused { why: why.clone() };
+        }
         if branch != BRANCH {
             let at = (repo.clone(), branch.to_owned());
             let head = self.git.branches.get(&at).cloned();
@@ -383,9 +449,9 @@ impl World {
             Some(PushFate::Overtaken(files)) => {
                 self.somebody_lands(repo, files);
             }
-            Some(PushFate::LostUnknown) => return Push::Unknown,
+            Some(PushFate::LostUnknown) => return Push::Unknown { why: LOST.to_owned() },
             Some(PushFate::Refused(why)) => return Push::Refused { why: (*why).to_owned() },
-            Some(PushFate::LandedUnknown | PushFate::Followed(_)) | None => {}
+            Some(PushFate::LandedUnknown | PushFate::Followed(_) | PushFate::TakenOut) | None => {}
         }
         let head = self.git.remotes.get(repo).cloned();
         let forward = head.is_some_and(|head| self.git.ancestors(commit).contains(&head));
@@ -397,7 +463,14 @@ impl World {
         if let Some(PushFate::Followed(files)) = &fate {
             self.somebody_lands(repo, files);
         }
-        if matches!(fate, Some(PushFate::LandedUnknown)) { Push::Unknown } else { Push::Landed }
+        if matches!(fate, Some(PushFate::TakenOut)) {
+            self.somebody_rewinds(repo);
+        }
+        if matches!(fate, Some(PushFate::LandedUnknown)) {
+            Push::Unknown { why: LOST.to_owned() }
+        } else {
+            Push::Landed
+        }
     }
 
     pub(crate) fn landed(

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::ids::{JobKey, Oid, RunId};
+use afk_core::ids::{At, JobKey, Oid, RunId};
 use afk_core::proof::UNREADABLE;
 use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortError, PortResult};
 use jiff::SignedDuration;
@@ -29,6 +29,8 @@ pub struct JobRecord {
     pub job: Job,
     /// Its state.
     pub state: JobState,
+    /// When it was started.
+    pub since: At,
 }
 
 /// All jobs.
@@ -40,6 +42,8 @@ pub struct JobWorld {
     pub unfit: Option<String>,
     /// Programs that hang.
     pub hanging: BTreeSet<String>,
+    /// How many of the next stages fail by chance.
+    pub flakes: u32,
     /// Programs that cannot be run.
     pub absent: BTreeSet<String>,
     /// Programs that fail, whatever they work on.
@@ -90,7 +94,9 @@ impl World {
             return Err(self.complain(format!("{} resets under a turn", job.key)));
         }
         self.jobs.started.push(job.key.clone());
-        self.jobs.jobs.insert(at, JobRecord { job: job.clone(), state: JobState::Running });
+        self.jobs
+            .jobs
+            .insert(at, JobRecord { job: job.clone(), state: JobState::Running, since: self.now });
         Ok(())
     }
 
@@ -139,20 +145,30 @@ impl World {
         }
     }
 
-    /// Ends every job that does not hang.
+    /// Ends every job that does not hang, or whose time is up.
     pub(super) fn step_jobs(&mut self) {
         let running = |(at, job): (&(RunId, JobKey), &JobRecord)| {
-            matches!(job.state, JobState::Running).then(|| (at.clone(), job.job.clone()))
+            matches!(job.state, JobState::Running).then(|| (at.clone(), job.job.clone(), job.since))
         };
         let running: Vec<_> = self.jobs.jobs.iter().filter_map(running).collect();
-        for (at, job) in running {
-            if job.argv.first().is_some_and(|program| self.jobs.hanging.contains(program)) {
+        for (at, job, since) in running {
+            let hangs = job.argv.first().is_some_and(|program| self.jobs.hanging.contains(program));
+            let late = self.now.duration_since(since).unsigned_abs() >= job.timeout;
+            if hangs && !late {
                 continue;
             }
             if let JobKind::Reset { step } = &job.kind {
                 self.reset(job.run, step);
             }
-            let end = self.end_of(&job);
+            let end = if hangs {
+                let why = Some("it exceeded its time limit".to_owned());
+                JobEnd { code: None, could_not_run: why, timed_out: true, ..end(self.now, 1) }
+            } else if matches!(job.kind, JobKind::Stage { .. }) && self.jobs.flakes > 0 {
+                self.jobs.flakes -= 1;
+                end(self.now, 1)
+            } else {
+                self.end_of(&job)
+            };
             if let Some(job) = self.jobs.jobs.get_mut(&at) {
                 job.state = JobState::Ended(end);
             }
@@ -201,7 +217,7 @@ impl World {
     }
 }
 
-fn end(now: afk_core::ids::At, code: i32) -> JobEnd {
+fn end(now: At, code: i32) -> JobEnd {
     JobEnd {
         code: Some(code),
         could_not_run: None,

@@ -23,6 +23,16 @@ impl World {
         oid
     }
 
+    /// Somebody takes the newest commit out of a repo's default branch by force; the first one stays.
+    /// Returns it.
+    pub fn somebody_rewinds(&mut self, repo: &RepoName) -> Option<Oid> {
+        let head = self.git.remotes.get(repo)?.clone();
+        let parent = self.git.commits.get(&head)?.parents.first()?.clone();
+        self.git.purged.insert(head.clone());
+        self.git.remotes.insert(repo.clone(), parent);
+        Some(head)
+    }
+
     /// Puts a commit by somebody else on a repo's default branch that has the trailers of the
     /// repo's live run; returns whether there is one.
     pub fn somebody_forges(&mut self, repo: &RepoName) -> bool {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use afk_core::checkout::Checkout;
 use afk_core::ids::{IssueRef, Oid, RepoName, RunId};
+use afk_core::run::Unfinished;
 use afk_engine::ports::{Fetched, PortResult, Prepared, ResetStep};
 
 use super::git::BRANCH;
@@ -19,6 +20,8 @@ pub struct Workspace {
     pub head: Oid,
     /// What is not committed.
     pub dirty: BTreeSet<String>,
+    /// What of git's is not at its end.
+    pub unfinished: Vec<Unfinished>,
 }
 
 impl World {
@@ -42,6 +45,11 @@ impl World {
                 w.dirty.insert((*path).to_owned());
             }),
             Act::Discard => self.on_workspace(run, |workspace| workspace.dirty.clear()),
+            Act::Begin(what) => {
+                let operation = Unfinished::Operation { what: (*what).to_owned() };
+                self.on_workspace(run, |workspace| workspace.unfinished.push(operation));
+            }
+            Act::Finish => self.on_workspace(run, |workspace| workspace.unfinished.clear()),
             Act::Follow => {
                 if let Some(head) = self.git.remotes.get(&workspace.repo).cloned() {
                     self.on_workspace(run, |workspace| workspace.head = head);
@@ -64,7 +72,8 @@ impl World {
 
     pub(crate) fn prepare_mirror(&mut self, repo: &RepoName) -> PortResult<Prepared> {
         let base = self.default_head(repo, BRANCH)?;
-        Ok(Prepared { branch: BRANCH.to_owned(), base })
+        let other = self.git.switched.get(repo).cloned();
+        Ok(Prepared { branch: other.unwrap_or_else(|| BRANCH.to_owned()), base })
     }
 
     pub(crate) fn prepare(
@@ -79,14 +88,23 @@ impl World {
         if self.agents.checkout(repo) == Checkout::Own {
             return Err(self.complain(format!("a clone is made of {repo}, whose agent needs none")));
         }
-        let made = Workspace { repo: repo.clone(), head: base.clone(), dirty: BTreeSet::new() };
+        let made = Workspace {
+            repo: repo.clone(),
+            head: base.clone(),
+            dirty: BTreeSet::new(),
+            unfinished: Vec::new(),
+        };
         self.git.workspaces.entry(run).or_insert(made);
         Ok(Prepared { branch: BRANCH.to_owned(), base })
     }
 
     pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {
         match self.git.workspaces.get(&run) {
-            Some(workspace) => Ok(Fetched { head: workspace.head.clone(), elsewhere: Vec::new() }),
+            Some(workspace) => Ok(Fetched {
+                head: workspace.head.clone(),
+                elsewhere: Vec::new(),
+                unfinished: workspace.unfinished.clone(),
+            }),
             None => Err(self.complain(format!("run {run} has no workspace"))),
         }
     }
@@ -99,7 +117,8 @@ impl World {
     pub(super) fn reset(&mut self, run: RunId, step: &ResetStep) {
         let Some(workspace) = self.git.workspaces.get(&run).cloned() else { return };
         match step {
-            ResetStep::Unlock | ResetStep::Abandon | ResetStep::Add => {}
+            ResetStep::Unlock | ResetStep::Add => {}
+            ResetStep::Abandon => self.on_workspace(run, |w| w.unfinished.clear()),
             ResetStep::Commit => {
                 let on = self.git.commits.get(&workspace.head).map(|c| c.tree.clone());
                 let left = workspace.dirty.iter().map(|path| (path.as_str(), Some("left over")));

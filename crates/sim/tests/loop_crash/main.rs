@@ -43,6 +43,7 @@ swept! {
     pulled: plots::PULLED;
     taken_back: plots::TAKEN_BACK;
     somebody_else_lands_first: plots::RACED;
+    purged_and_refused: plots::PURGED;
     far: plots::FAR;
     far_stopped: plots::FAR_STOPPED;
     a_usage_limit: plots::LIMITED;

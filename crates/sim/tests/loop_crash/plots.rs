@@ -155,6 +155,22 @@ pub(super) const RACED: Plot = Plot {
     ..DONE
 };
 
+pub(super) const PURGED: Plot = Plot {
+    name: "the commit that the work stands on is purged, and the first push is refused",
+    world: |world| {
+        world.somebody_lands(&repo("o/r"), &[("src/other", "not for everybody")]);
+        world.git.fates = [PushFate::Refused("the branch is locked")].into();
+    },
+    people: |world, done| {
+        if *done == 0 && at_work(world) {
+            world.somebody_rewinds(&repo("o/r"));
+            *done = 1;
+        }
+    },
+    part: Part::FromCandidate,
+    ..DONE
+};
+
 pub(super) const FAR: Plot = Plot {
     name: "an agent far away lands by itself, and mends what was red",
     scripts: || vec![breaking_work(), mending_work()],
@@ -346,7 +362,7 @@ pub(super) const LET_GO: Plot = Plot {
 };
 
 /// All of them.
-pub(super) const ALL: [&Plot; 23] = [
+pub(super) const ALL: [&Plot; 24] = [
     &STRAIGHT,
     &FIX_FORWARD,
     &REFUSED_ONCE,
@@ -358,6 +374,7 @@ pub(super) const ALL: [&Plot; 23] = [
     &PULLED,
     &TAKEN_BACK,
     &RACED,
+    &PURGED,
     &FAR,
     &FAR_STOPPED,
     &LIMITED,

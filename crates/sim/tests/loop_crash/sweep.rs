@@ -23,6 +23,8 @@ pub(super) enum Part {
     All,
     /// From its first look at the remote to the end, or to the next turn.
     Try,
+    /// From its first candidate on.
+    FromCandidate,
     /// From its first push on.
     FromPush,
     /// Up to the start of this turn.
@@ -40,6 +42,7 @@ impl Part {
                 let next = calls.iter().skip(from).position(|call| *call == "executor.start");
                 from..next.map_or(end, |next| from + next + 1)
             }
+            Self::FromCandidate => first("git.contains").expect("a candidate")..end,
             Self::FromPush => first("git.push").expect("a push")..end,
             Self::UntilTurn(n) => {
                 let starts =

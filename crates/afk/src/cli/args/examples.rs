@@ -6,7 +6,7 @@ use super::super::exit;
 pub(super) const SHORT: &str = "\
 Start here:
   afk demo                               see the whole loop work, from nothing
-  afk enroll o/web --remote . --verify 'cargo test'
+  afk enroll o/web --remote git@host:o/web.git --verify 'cargo test'
   afk issue new o/web 'Add a door' --ready
   afk run o/web#1                        land it now
   afk status                             what runs, what waits and why
@@ -190,8 +190,8 @@ Examples:
 pub(super) const ENROLL: &str = "\
 Examples:
   afk enroll o/web                                      a repository with a table
-  afk enroll o/web --remote . --verify 'cargo test'     one without
-  afk enroll o/web --remote . --verify '[\"make\", \"check all\"]' --ci 'sh ci.sh'";
+  afk enroll o/web --remote git@host:o/web.git --verify 'cargo test'     one without
+  afk enroll o/web --remote git@host:o/web.git --verify '[\"make\", \"check all\"]' --ci 'sh ci.sh'";
 
 pub(super) const PAUSE: &str = "\
 Examples:

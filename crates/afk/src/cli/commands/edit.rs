@@ -8,6 +8,7 @@ use afk_app::Error;
 use afk_app::adapters::RemoteUrl;
 use afk_app::config::edit::{self, Edited, NewRepo};
 use afk_app::config::{Config, Loaded, default_file, include_dir, included, load, warn_once};
+use afk_app::operations::unworkable;
 use afk_app::operator::{not_configured, repo};
 use afk_core::ids::RepoName;
 use serde_json::json;
@@ -35,7 +36,7 @@ pub(super) fn kill_switch(context: &Context<'_>, on: bool) -> Answer {
     done(context, &path, edited, config.as_ref(), &format!("the kill switch is {word}"))
 }
 
-pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
+pub(super) async fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
     let mut path = file(context);
     let before = in_force(context);
     let repo = named(&args.repo, before.as_ref())?;
@@ -54,6 +55,15 @@ pub(super) fn enroll(context: &Context<'_>, args: &EnrollArgs) -> Answer {
             let remote = absolute(remote);
             RemoteUrl::parse(&remote)
                 .map_err(|error| Error::invalid(format!("--remote: {}", error.reason())))?;
+            match unworkable(&remote).await {
+                Ok(None) => {}
+                Ok(Some(why)) => {
+                    return Err(Error::invalid(format!("{repo} cannot be worked: {why}")));
+                }
+                Err(why) => context.out.note(format!(
+                    "the remote could not be looked at now ({why}): `afk doctor` looks again"
+                )),
+            }
             edit::enroll_new(&path, &repo, &NewRepo { remote, verify, ci })?
         }
         // A listed repo without a table would make the whole file invalid.

@@ -100,7 +100,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Issue { command } => issue::run(context, command).await,
         Command::Arm => edit::kill_switch(context, false),
         Command::Disarm => edit::kill_switch(context, true),
-        Command::Enroll(args) => edit::enroll(context, &args),
+        Command::Enroll(args) => edit::enroll(context, &args).await,
         Command::Unenroll(args) => edit::unenroll(context, &args.repo),
         Command::Pause { why } => switch::pause(context, &why).await,
         Command::Resume => switch::resume(context).await,

@@ -82,7 +82,12 @@ fn finished_turn(message: &str) -> Transition {
 
 fn left() -> Transition {
     Transition::Inspected {
-        left: Left { head: oid('b'), dirty: Vec::new(), elsewhere: Vec::new() },
+        left: Left {
+            head: oid('b'),
+            dirty: Vec::new(),
+            elsewhere: Vec::new(),
+            unfinished: Vec::new(),
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::plan::RedCause;
-use afk_core::run::{PullSeen, PullState, Transition};
+use afk_core::run::{Left, PullSeen, PullState, Transition, Unfinished};
 use afk_engine::ports::JournalRow;
 
 use super::show::{ended, verb};
@@ -45,13 +45,7 @@ fn describe(transition: &Transition) -> String {
         Transition::TurnInterrupted { stalled: true } => "turn stopped: it had stalled".to_owned(),
         Transition::TurnInterrupted { stalled: false } => "turn stopped".to_owned(),
         Transition::TurnEnded { how, .. } => format!("turn {}", ended(how)),
-        Transition::Inspected { left } if left.dirty.is_empty() => {
-            format!("workspace at {}", left.head.short())
-        }
-        Transition::Inspected { left } => {
-            let dirty = many(left.dirty.len(), "path");
-            format!("workspace at {}, {dirty} not committed", left.head.short())
-        }
+        Transition::Inspected { left } => inspected(left),
         Transition::Integrated { candidate } => {
             format!("candidate {} on {}", candidate.commit.short(), candidate.base.short())
         }
@@ -77,6 +71,9 @@ fn describe(transition: &Transition) -> String {
         Transition::Found { candidate } => {
             let (commit, base) = (candidate.commit.short(), candidate.base.short());
             format!("landed as {commit} on {base}, by the agent itself")
+        }
+        Transition::Unpushed { branch, why, .. } => {
+            format!("the push to {} did not arrive: {}", line(branch, 80), line(why, 200))
         }
         Transition::Landed { commit } => format!("landed as {}", commit.short()),
         Transition::PullBegun => "about to open a pull request".to_owned(),
@@ -124,6 +121,19 @@ fn describe(transition: &Transition) -> String {
         Transition::Concluded { end, why } => format!("{}: {}", outcome(*end), line(why, 200)),
         Transition::Settled => "settled: the issue is up to date".to_owned(),
     }
+}
+
+/// How a turn left the workspace.
+fn inspected(left: &Left) -> String {
+    let head = left.head.short();
+    if !left.unfinished.is_empty() {
+        let what: Vec<_> = left.unfinished.iter().map(Unfinished::sentence).collect();
+        return format!("workspace at {head}, {}", line(&what.join(", "), 200));
+    }
+    if left.dirty.is_empty() {
+        return format!("workspace at {head}");
+    }
+    format!("workspace at {head}, {} not committed", many(left.dirty.len(), "path"))
 }
 
 /// How a pull request ended.

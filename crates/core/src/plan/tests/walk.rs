@@ -49,6 +49,7 @@ fn every_turn() -> Vec<TurnState> {
     let spaces = [
         WorkspaceState::Clean,
         WorkspaceState::Unreadable,
+        WorkspaceState::Unfinished,
         WorkspaceState::Dirty { asked: false },
         WorkspaceState::Dirty { asked: true },
     ];
@@ -60,13 +61,15 @@ fn every_turn() -> Vec<TurnState> {
 
 /// What may be in the way: of what was seen, of the run, of reading the remote; and whether the
 /// agent lands by itself.
-const WAYS: [(bool, Obstacle, bool, bool); 8] = [
+const WAYS: [(bool, Obstacle, bool, bool); 10] = [
     (false, Obstacle::Nothing, false, false),
     (false, Obstacle::Nothing, false, true),
     (true, Obstacle::Nothing, false, false),
     (false, Obstacle::NeedsAPerson, false, false),
     (true, Obstacle::NeedsAPerson, false, false),
     (false, Obstacle::Forged, false, false),
+    (false, Obstacle::TakenOut, false, false),
+    (false, Obstacle::TakenOut, true, false),
     (false, Obstacle::Nothing, true, false),
     (false, Obstacle::NeedsAPerson, true, false),
 ];
@@ -102,6 +105,8 @@ fn every_situation(mut check: impl FnMut(Situation)) -> u32 {
                         blind,
                         obstacle,
                         unread,
+                        // What is known of the remote is known in one pass.
+                        stands: bits.count_ones() % 2 == 0,
                         concluded: flag(0),
                         cancelled: flag(1),
                         halted: flag(2),
@@ -138,7 +143,8 @@ fn later(now: Situation) -> Situation {
         Alive::Stages { .. } => Alive::Stages { grace_over: true },
         Alive::Something { .. } => Alive::Something { grace_over: true },
     };
-    Situation { spent: true, blind: false, unread: now.sent, landed, alive, ..now }
+    let unread = now.sent || now.landed != Landed::Nothing;
+    Situation { spent: true, blind: false, unread, landed, alive, ..now }
 }
 
 #[test]
@@ -196,6 +202,8 @@ fn in_every_situation_the_promises_hold() {
         if let Plan::Conclude { end } = plan {
             if end == End::Done {
                 assert_eq!(now.landed, GREEN, "done without green and evidence: {now:#?}");
+                assert!(now.stands, "done without a look whether it is there: {now:#?}");
+                assert!(now.obstacle != Obstacle::TakenOut, "done without it: {now:#?}");
             }
             if end == End::Released {
                 assert_eq!(now.landed, Landed::Nothing, "let go of: {now:#?}");

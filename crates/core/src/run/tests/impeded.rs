@@ -79,11 +79,45 @@ fn only_what_needs_a_person_is_an_obstacle() {
     assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::Nothing);
     let by = Impediment::Forged { commit: oid('f'), branch: "main".to_owned() };
     assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::Forged);
+    let by = Impediment::TakenOut { commit: oid('f'), branch: "main".to_owned() };
+    assert_eq!(obstacle(&[(1, Transition::Impeded { by })]), Obstacle::TakenOut);
 }
 
 /// A candidate whose push was begun.
 fn sent() -> Vec<(i64, Transition)> {
     with(to_landing()[..7].to_vec(), vec![(60, Transition::PushBegun)])
+}
+
+/// A push of its candidate did not arrive.
+fn unpushed(branch: &str, how: Missed) -> Transition {
+    Transition::Unpushed { branch: branch.to_owned(), why: "no entry".to_owned(), how }
+}
+
+#[test]
+fn a_push_that_does_not_arrive_is_shown_while_it_is_tried_again() {
+    let shown = |steps: &[(i64, Transition)]| run(steps).held_up(at(99)).map(|(what, _)| what);
+    assert_eq!(shown(&sent()), None);
+    let once = with(sent(), vec![(61, unpushed("main", Missed::Refused))]);
+    let short = oid('c').short().to_owned();
+    let what = format!("the push of {short} to main did not arrive: no entry");
+    assert_eq!(shown(&once), Some(what));
+    let twice = with(once.clone(), vec![(75, unpushed("main", Missed::Lost))]);
+    let what = format!("the push of {short} to main did not arrive, 2 times: no entry");
+    assert_eq!(shown(&twice), Some(what.clone()));
+    // It is why the run ends, if its time is up meanwhile.
+    let why = format!("the run's deadline has passed; the last error was: {what}");
+    assert_eq!(ending(&twice, &Seen::default(), 43_200), (End::NeedsHuman, why));
+    // A refused push is not on its way any more; one whose answer was lost may be.
+    let is_sent = |steps: &[(i64, Transition)]| run(steps).sent().is_some();
+    assert!(is_sent(&sent()) && !is_sent(&once));
+    let begun = with(once, vec![(75, Transition::PushBegun), (76, unpushed("main", Missed::Lost))]);
+    assert!(is_sent(&begun));
+    // What arrived is no trouble any more.
+    assert_eq!(shown(&with(twice.clone(), vec![(99, landed('c'))])), None);
+    let tried = with(sent(), vec![(61, unpushed("afk/try/1", Missed::Refused))]);
+    assert_eq!(shown(&with(tried, vec![(70, Transition::TryPushed)])), None);
+    // Nor is what another candidate replaced.
+    assert_eq!(shown(&with(twice, vec![(99, integrated('1', 'd'))])), None);
 }
 
 /// A look that broke off, and with `unread` a push that cannot be read about.
@@ -155,7 +189,7 @@ fn why_a_run_ends_names_what_was_in_its_way() {
     let lasts = [(10, impeded(Fault::Auth))];
     check(&lasts, &nothing, 50, End::NeedsHuman, "no way to the remote");
     check(&lasts, &nothing, over, End::NeedsHuman, "no way to the remote");
-    let by = Impediment::Overtaken { times: 10 };
+    let by = Impediment::Overtaken { times: 10, minutes: 0 };
     let overtaken = [(10, Transition::Impeded { by })];
     let moved = "the default branch moved 10 times while the change was being judged";
     check(&overtaken, &nothing, 50, End::NeedsHuman, moved);
@@ -172,4 +206,23 @@ fn a_run_that_fails_to_look_waits() {
     let situation = run(&[]).situation(&broken(false), &limits(), at(50));
     assert_eq!(situation.landed, Landed::Nothing);
     assert_eq!(plan(&situation), Plan::Wait { reason: Waiting::Ports });
+}
+
+#[test]
+fn what_a_run_has_used_before_may_be_away_for_a_moment() {
+    let counts = |steps: &[(i64, Transition)], fault, now| run(steps).fault_at(fault, at(now));
+    let open = [(0, opened())];
+    // A remote that was never there is a mistake of the configuration.
+    assert_eq!(counts(&[], Fault::NotFound, 50), Fault::NotFound);
+    for fault in [Fault::NotFound, Fault::Auth] {
+        assert_eq!(counts(&open, fault, 50), Fault::Transient);
+        let since = with(open.to_vec(), vec![(50, impeded(Fault::Transient))]);
+        assert_eq!(counts(&since, fault, 649), Fault::Transient);
+        assert_eq!(counts(&since, fault, 650), fault);
+        let better = with(since, vec![(640, Transition::Unimpeded)]);
+        assert_eq!(counts(&better, fault, 650), Fault::Transient);
+    }
+    for fault in [Fault::Transient, Fault::RateLimited, Fault::Permanent] {
+        assert_eq!(counts(&open, fault, 50), fault);
+    }
 }

@@ -282,3 +282,59 @@ fn a_commit_stands_on_what_is_not_the_runs_own() {
     check(&run(&next), 'd', '4', ('a', &['c']));
     check(&run(&next), 'f', '4', ('f', &['c', 'd']));
 }
+
+#[test]
+fn a_branch_is_raced_for_a_time_with_pauses_that_grow() {
+    use crate::run::Race;
+    let made = |second: i64, commit: char| {
+        let one = Candidate::new(oid('b'), oid('1'), oid(commit), oid('e'), at(second));
+        (second, Transition::Integrated { candidate: Box::new(one) })
+    };
+    let race = |candidates: Vec<(i64, Transition)>, now: i64| {
+        let run = run(&with(vec![(1, begun(TurnCause::Opening))], candidates));
+        run.attempts[0].race(&limits(), at(now), &run.pauses)
+    };
+    let digits = ['2', '3', '4', '5', '6', '7', '8', '9', 'a', 'c'];
+    let lost = |n: usize, apart: i64| -> Vec<_> {
+        (0..).zip(digits).take(n).map(|(i, digit)| made(100 + i * apart, digit)).collect()
+    };
+    assert_eq!(race(lost(0, 0), 100), Race::From(at(100)));
+    // The first is made again at once, then after a second, two, four.
+    let pauses = [0, 1, 2, 4, 8, 16, 32, 60, 60];
+    for (n, pause) in (1..).zip(pauses) {
+        let newest = 100 + (i64::try_from(n).unwrap() - 1) * 10;
+        assert_eq!(race(lost(n, 10), newest), Race::From(at(newest + pause)), "{n}");
+    }
+    // Half an hour, and no fewer than three candidates.
+    let slow = |n| lost(n, 890);
+    assert_eq!(race(slow(2), 1_900), Race::From(at(991)));
+    assert_eq!(race(slow(3), 1_899), Race::From(at(1_882)));
+    assert_eq!(race(slow(3), 1_900), Race::Lost { times: 3, minutes: 30 });
+    // No clock goes on while a person is waited for.
+    let stood = with(slow(3), vec![(1_895, Transition::Away { from: at(200), to: at(210) })]);
+    assert_eq!(race(stood, 1_900), Race::From(at(1_882)));
+    // One that waited for the base to be mended was not overtaken.
+    let red = (150, Transition::BaseRed { commit: oid('b') });
+    let mended = with(with(lost(1, 0), vec![red]), vec![made(9_000, '3'), made(9_010, '4')]);
+    assert_eq!(race(mended, 9_010), Race::From(at(9_011)));
+}
+
+#[test]
+fn a_run_knows_on_which_commits_of_the_branch_its_work_may_stand() {
+    let given = |steps: &[(i64, Transition)]| {
+        let all = run(steps);
+        all.given().into_iter().cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(given(&[]), []);
+    assert_eq!(given(&to_landing()), [oid('b')]);
+    let fix = with(to_landing(), vec![(200, begun(TurnCause::FixForward)), (201, reset('d'))]);
+    assert_eq!(given(&fix), [oid('d'), oid('b')]);
+    let conflict = Refused {
+        why: Refusal::Conflict,
+        detail: String::new(),
+        output: String::new(),
+        conflict: Some((oid('4'), vec!["a".to_owned()])),
+    };
+    let told = with(fix, vec![(210, Transition::Refused { refused: conflict })]);
+    assert_eq!(given(&told), [oid('4'), oid('d'), oid('b')]);
+}

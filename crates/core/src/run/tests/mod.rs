@@ -156,7 +156,9 @@ fn paid(dollars: u64, n: u32) -> Transition {
 
 fn left(head: char, dirty: &[&str]) -> Transition {
     let dirty = dirty.iter().map(|path| (*path).to_owned()).collect();
-    Transition::Inspected { left: Left { head: oid(head), dirty, elsewhere: Vec::new() } }
+    Transition::Inspected {
+        left: Left { head: oid(head), dirty, elsewhere: Vec::new(), unfinished: Vec::new() },
+    }
 }
 
 /// A candidate of `head` whose commit is `commit`.
@@ -261,6 +263,7 @@ fn limits() -> Limits {
         candidate: Duration::from_mins(10),
         before_landing: None,
         pull_request: false,
+        race: Duration::from_mins(30),
     }
 }
 

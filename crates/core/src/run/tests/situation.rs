@@ -315,3 +315,36 @@ fn switches_and_outcomes_are_passed_on() {
     let end = Transition::Concluded { end: End::Released, why: String::new() };
     assert!(situation(&[(1, end)], 2).concluded);
 }
+
+#[test]
+fn what_git_has_not_finished_is_asked_about_and_half_a_work_does_not_land() {
+    let leaving = |unfinished: &[Unfinished]| Transition::Inspected {
+        left: Left {
+            head: oid('1'),
+            dirty: Vec::new(),
+            elsewhere: Vec::new(),
+            unfinished: unfinished.to_vec(),
+        },
+    };
+    let state = |steps: &[(i64, Transition)]| match situation(steps, 90).turn {
+        plan::TurnState::Finished { workspace, .. } => workspace,
+        other => panic!("{other:?}"),
+    };
+    let opening = vec![(0, opened()), (1, begun(TurnCause::Opening)), (5, finished())];
+    let asked = |first: &[Unfinished], then: &[Unfinished]| {
+        let first = with(opening.clone(), vec![(6, leaving(first))]);
+        assert_eq!(state(&first), WorkspaceState::Dirty { asked: false });
+        let ask = vec![(7, begun(TurnCause::CommitOrDiscard)), (8, finished()), (9, leaving(then))];
+        state(&with(first, ask))
+    };
+    let rebase = [Unfinished::Operation { what: "a rebase".to_owned() }];
+    let own = [Unfinished::OwnBranch { branch: "afk/7-1".to_owned() }];
+    let beside = [Unfinished::Branch { branch: "try".to_owned() }, Unfinished::Stash];
+    assert_eq!(asked(&rebase, &[]), WorkspaceState::Clean);
+    assert_eq!(asked(&rebase, &rebase), WorkspaceState::Unfinished);
+    assert_eq!(asked(&rebase, &own), WorkspaceState::Unfinished);
+    assert_eq!(asked(&beside, &beside), WorkspaceState::Dirty { asked: true });
+    // What it is asked about is kept.
+    let steps = [(6, leaving(&rebase)), (7, begun(TurnCause::CommitOrDiscard))];
+    assert_eq!(run(&with(opening, steps.to_vec())).attempts[0].unfinished, rebase);
+}

@@ -92,6 +92,9 @@ fn transitions() -> impl Strategy<Value = Transition> {
         }),
         Just(Transition::PushBegun),
         Just(Transition::NotLanded),
+        prop::sample::select(vec![Missed::Refused, Missed::Lost, Missed::Taken]).prop_map(|how| {
+            Transition::Unpushed { branch: "main".to_owned(), why: "no entry".to_owned(), how }
+        }),
         Just(Transition::TryBegun),
         Just(Transition::TryPushed),
         Just(Transition::BaseRed { commit: oid('b') }),

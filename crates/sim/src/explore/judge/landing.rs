@@ -14,8 +14,13 @@ impl Judge {
             if before.as_ref() == Some(head) {
                 continue;
             }
+            if let Some(before) = before.as_ref().filter(|before| !world.git.contains(head, before))
+            {
+                self.taken_out(world, head, before);
+            }
+            let old = |id: &Oid| before.as_ref().is_some_and(|old| world.git.contains(old, id));
             let mut at = Some(head.clone());
-            while let Some(id) = at.filter(|id| Some(id) != before.as_ref()) {
+            while let Some(id) = at.filter(|id| !old(id)) {
                 let Some(commit) = world.git.commits.get(&id) else { break };
                 let of = trailer(&commit.message, RUN_TRAILER)
                     .zip(trailer(&commit.message, ATTEMPT_TRAILER));
@@ -32,6 +37,44 @@ impl Judge {
                 }
                 at = commit.parents.first().cloned();
             }
+        }
+    }
+
+    /// People rewrote a default branch: what they took out may land again, and nobody has to know
+    /// that it ever did.
+    fn taken_out(&mut self, world: &World, head: &Oid, before: &Oid) {
+        let mut at = Some(before.clone());
+        while let Some(id) = at.filter(|id| !world.git.contains(head, id)) {
+            let Some(commit) = world.git.commits.get(&id) else { break };
+            let of = trailer(&commit.message, RUN_TRAILER)
+                .zip(trailer(&commit.message, ATTEMPT_TRAILER));
+            if let Some((run, attempt)) = of {
+                self.landings.remove(&(run.to_owned(), attempt.to_owned()));
+            }
+            self.pushed.remove(&id);
+            at = commit.parents.first().cloned();
+        }
+    }
+
+    /// Records when each landed commit was last seen on its default branch.
+    pub(super) fn stands(&mut self, world: &World, step: u64) {
+        let landed = |run: &Run| {
+            let head = world.git.remotes.get(&run.issue.repo)?;
+            let landed = run.landed()?.commit.clone();
+            world.git.contains(head, &landed).then_some(landed)
+        };
+        let landed: Vec<Oid> = self.live().filter_map(landed).collect();
+        self.stood.extend(landed.into_iter().map(|landed| (landed, step)));
+    }
+
+    /// Nothing is done whose commit was taken out before anybody who ended it looked.
+    pub(super) fn done(&mut self, world: &World, run: &Run, by: Option<By>) {
+        let Some((landed, by)) = run.landed().zip(by) else { return };
+        let purged = world.git.purged.contains(&landed.commit);
+        let stood = self.stood.get(&landed.commit).is_some_and(|stood| *stood >= by.tick);
+        if purged && !stood {
+            let commit = &landed.commit;
+            self.wrong.push(format!("{} is done and {commit} had been taken out again", run.id));
         }
     }
 
@@ -91,6 +134,9 @@ impl Judge {
         }
         if world.git.commits.get(id).is_some_and(|commit| commit.message.contains("[skip ci]")) {
             self.wrong.push(format!("{id} landed on {repo} and makes CI skip it"));
+        }
+        if let Some(what) = world.git.brings_back(id) {
+            self.wrong.push(format!("{id} brought {what} back to {repo}, which was taken out"));
         }
         if asked_before(world, repo) && brings_red(world, id) {
             self.wrong.push(format!("{id} landed on {repo} although its candidate was not green"));

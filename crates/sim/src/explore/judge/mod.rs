@@ -74,6 +74,8 @@ pub(super) struct Judge {
     frozen: BTreeMap<RepoName, At>,
     /// Commits that no loop pushed, with the run whose trailers they carry.
     forged: BTreeMap<Oid, RunId>,
+    /// The last step at which each landed commit was on its default branch.
+    stood: BTreeMap<Oid, u64>,
     /// What a run pushed that had its lease.
     pushed: BTreeMap<Oid, RunId>,
     bells: usize,
@@ -102,6 +104,7 @@ impl Judge {
         self.truth.look(world, step);
         self.switches(world, step, by);
         self.leases(world, step);
+        self.stands(world, step);
         self.rows(world, by);
         self.turns(world, by);
         self.jobs(world, by);

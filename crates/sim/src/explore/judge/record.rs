@@ -85,6 +85,9 @@ impl Judge {
             }
             Transition::Concluded { end, why } => {
                 self.concluded(world, run, at, *end, why);
+                if *end == End::Done {
+                    self.done(world, run, by);
+                }
                 self.none_open(world, run, why);
                 self.kept_frozen(world, run, *end);
                 let events = world.tracker.issues.get(&run.issue).map(|one| one.events.len());

@@ -85,6 +85,10 @@ impl Judge {
             self.wrong.push(format!("{issue} was closed without its evidence"));
             return;
         };
+        if world.git.purged.contains(&landed.commit) {
+            // Whether it was there when the run ended is judged there.
+            return;
+        }
         // Really green: the landed commit, or a later one.
         let mut at = world.git.remotes.get(&issue.repo);
         let (mut green, mut there) = (false, false);

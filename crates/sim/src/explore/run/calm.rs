@@ -78,9 +78,11 @@ fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
     world.jobs.hanging.clear();
     world.jobs.absent.clear();
+    world.jobs.flakes = 0;
     world.stages.says.clear();
     world.pulls.merging = true;
     world.git.fates.clear();
+    world.git.refusing.clear();
     world.agents.stubborn = false;
     world.agents.missing = false;
     for repo in repos {

@@ -15,7 +15,7 @@ use afk_core::verdict::StageAnswer;
 use afk_engine::ports::{DoorbellSend, JobKind, JobState};
 use jiff::SignedDuration;
 
-use crate::world::{IssueRecord, JobRecord, Kept, Lease, Send, World, own};
+use crate::world::{GitCommit, IssueRecord, JobRecord, Kept, Lease, Send, World, own};
 
 /// `act` on a world in which `part` is changed; it is restored afterwards, whatever `act` did to
 /// it.
@@ -354,4 +354,29 @@ pub(super) fn bells_for_ever<T>(world: &mut World, act: impl FnOnce(&mut World) 
         send.given_up = false;
     }
     answer
+}
+
+/// `act` on a world in which every branch still has what live runs landed on it.
+pub(super) fn landings_back<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let live = world.store.runs.values().map(|kept| &kept.run);
+    let live = live.filter(|run| run.conclusion.is_none());
+    let landed =
+        live.filter_map(|run| Some((run.issue.repo.clone(), run.landed()?.commit.clone())));
+    let purged = &world.git.purged;
+    let back: Vec<_> = landed.filter(|(_, commit)| purged.contains(commit)).collect();
+    bending(world, |world| &mut world.git.remotes, |remotes| remotes.extend(back), act)
+}
+
+/// `act` on a world in which every default head stands on everything.
+pub(super) fn on_everything<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let heads: Vec<_> = world.git.remotes.values().cloned().collect();
+    let all: Vec<_> = world.git.commits.keys().cloned().collect();
+    let bend = |commits: &mut BTreeMap<_, GitCommit>| {
+        for head in &heads {
+            if let Some(commit) = commits.get_mut(head) {
+                commit.parents.extend(all.iter().cloned());
+            }
+        }
+    };
+    bending(world, |world| &mut world.git.commits, bend, act)
 }

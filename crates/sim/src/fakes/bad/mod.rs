@@ -138,11 +138,15 @@ pub enum Bad {
     AgentLandingUnread,
     /// A base is taken to pass before the first turn is paid for.
     SpendsOnARedBase,
+    /// That what landed was taken out again is not seen.
+    ClosesOnADroppedCommit,
+    /// That the default branch was rewritten is not seen.
+    MergesAPurgedBase,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 63] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -204,6 +208,8 @@ impl Bad {
         Self::AgentLandingUnproved,
         Self::AgentLandingUnread,
         Self::SpendsOnARedBase,
+        Self::ClosesOnADroppedCommit,
+        Self::MergesAPurgedBase,
     ];
 
     /// The configuration as this loop sees it.

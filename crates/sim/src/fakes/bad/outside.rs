@@ -8,7 +8,9 @@ use afk_core::run::{Run, TurnEnd};
 use afk_engine::ports::TurnRequest;
 
 use super::Bad;
-use super::bends::{bases_pass, bending, proves_again, stages_pass, undoing};
+use super::bends::{
+    bases_pass, bending, landings_back, on_everything, proves_again, stages_pass, undoing,
+};
 use crate::world::{TurnState, World, own};
 
 impl Bad {
@@ -22,6 +24,8 @@ impl Bad {
             (Self::MachineIgnored, "executor.ready" | "executor.start") => {
                 bending(world, |world| &mut world.agents.missing, |missing| *missing = false, act)
             }
+            (Self::ClosesOnADroppedCommit, "git.landed") => landings_back(world, act),
+            (Self::MergesAPurgedBase, "git.contains") => on_everything(world, act),
             (Self::BundleLost, "archive.keep") => undoing(world, |world| &mut world.archive, act),
             (Self::TriesLeft, "git.remove_branch") => {
                 undoing(world, |world| &mut world.git.branches, act)

@@ -1,0 +1,135 @@
+//! Pushes that did not arrive although the remote could be read, and when to try again.
+//!
+//! Neither a branch that moved (its head differs: a new candidate) nor a remote that cannot be read
+//! (waited for): the remote is as it was before the push. It may be a hook, a permission, a lock
+//! that a killed process left, or a name in the way. Some of these pass by themselves, so that it
+//! is tried a few times.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Candidate, Run};
+use crate::ids::At;
+use crate::impediment;
+
+/// How often a push is tried that does not arrive.
+const PUSHES: u32 = 4;
+
+/// Pushes of a candidate to one branch that did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpushed {
+    /// The branch.
+    pub branch: String,
+    /// How often.
+    pub times: u32,
+    /// When the first did not arrive.
+    pub since: At,
+    /// When the newest did not arrive.
+    pub at: At,
+    /// What the remote said to that.
+    pub why: String,
+    /// It said that it had taken it: it is not pushed again, because people may have taken it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken: bool,
+}
+
+/// What became of a push that did not arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// The remote refused it.
+    Refused,
+    /// Its answer was lost, so that it may still arrive.
+    Lost,
+    /// The remote took it, and does not show it.
+    Taken,
+}
+
+impl Unpushed {
+    /// When to try again; none if it was tried often enough.
+    pub fn again(&self) -> Option<At> {
+        let next = self.at.checked_add(Run::backoff(self.times)).unwrap_or(At::MAX);
+        (self.times < PUSHES).then_some(next)
+    }
+
+    /// One more after `known`, which was to the same branch or does not count.
+    pub(super) fn after(
+        known: Option<&Self>,
+        branch: String,
+        why: &str,
+        how: Missed,
+        at: At,
+    ) -> Self {
+        let known = known.filter(|known| known.branch == branch);
+        let times = known.map_or(1, |known| known.times + 1);
+        let since = known.map_or(at, |known| known.since);
+        let taken = how == Missed::Taken;
+        Self { branch, times, since, at, why: impediment::kept(why), taken }
+    }
+}
+
+impl Candidate {
+    /// A push of it to `branch` did not arrive.
+    pub(super) fn did_not_arrive(&mut self, branch: String, why: &str, how: Missed, at: At) {
+        match how {
+            // It is not on its way any more.
+            Missed::Refused => self.sent_at = None,
+            Missed::Lost | Missed::Taken => {}
+        }
+        let next = Unpushed::after(self.unpushed.as_ref(), branch, why, how, at);
+        self.unpushed = Some(next);
+    }
+
+    /// It was found on the branch of its own: what was in the way of that is not any more.
+    pub(super) fn arrived_on_its_branch(&mut self, at: At) {
+        self.unpushed = None;
+        if let Some(tried) = &mut self.tried {
+            tried.pushed_at.get_or_insert(at);
+        }
+    }
+}
+
+impl Run {
+    /// The push that is tried again, for people, and since when.
+    pub(super) fn unpushed(&self) -> Option<(String, At)> {
+        let candidate = self.candidate()?;
+        let unpushed = candidate.unpushed.as_ref()?;
+        let Unpushed { branch, times, since, why, .. } = unpushed;
+        let commit = candidate.commit.short();
+        let often = if *times > 1 { format!(", {times} times") } else { String::new() };
+        let what = format!("the push of {commit} to {branch} did not arrive{often}: {why}");
+        Some((what, *since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> At {
+        At::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_push_is_tried_again_after_pauses_that_grow_and_not_for_ever() {
+        let mut known: Option<Unpushed> = None;
+        let mut tried = Vec::new();
+        let mut now = at(0);
+        loop {
+            let (main, how) = ("main".to_owned(), Missed::Refused);
+            let next = Unpushed::after(known.as_ref(), main, "locked", how, now);
+            tried.push(now.as_second());
+            let again = next.again();
+            known = Some(next);
+            let Some(again) = again else { break };
+            now = again;
+        }
+        assert_eq!(tried, [0, 10, 30, 70]);
+        let known = known.unwrap();
+        assert_eq!((known.times, known.since), (4, at(0)));
+        // Another branch is another push.
+        let (other, how) = ("afk/try/1".to_owned(), Missed::Taken);
+        let other = Unpushed::after(Some(&known), other, "no", how, at(99));
+        assert!(other.taken && !known.taken);
+        assert_eq!((other.times, other.since, other.again()), (1, at(99), Some(at(109))));
+    }
+}

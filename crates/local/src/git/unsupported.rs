@@ -1,0 +1,170 @@
+//! What a repository may have that cannot be worked in a workspace of ours, by name: it is refused
+//! before anything is spent, at enrolment, by `doctor` and before the first turn.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use afk_core::ids::Oid;
+
+use super::command::Git;
+use super::error::GitError;
+use super::mirror::Mirror;
+use super::read::{Blob, BlobLimits};
+use super::remote::RemoteUrl;
+
+/// Why a repository cannot be worked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsupported {
+    /// Files go through git-crypt, and stay encrypted in a workspace.
+    GitCrypt {
+        /// The `.gitattributes` that says so.
+        file: String,
+    },
+    /// Files are in git LFS: a workspace has pointers instead, and what an agent adds lands without
+    /// its content.
+    Lfs {
+        /// The `.gitattributes` that says so.
+        file: String,
+    },
+    /// It has a submodule, whose files no workspace has.
+    Submodule {
+        /// Where.
+        path: String,
+    },
+    /// The remote is a work tree that has the default branch checked out, and refuses pushes to it.
+    CheckedOut {
+        /// The work tree.
+        folder: PathBuf,
+    },
+}
+
+impl Unsupported {
+    /// What it is called.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::GitCrypt { .. } => "git-crypt",
+            Self::Lfs { .. } => "git LFS",
+            Self::Submodule { .. } => "submodules",
+            Self::CheckedOut { .. } => "checked-out branch",
+        }
+    }
+
+    /// What to do about it.
+    pub fn mend(&self) -> String {
+        match self {
+            Self::GitCrypt { .. } => {
+                "this repository cannot be worked on this machine: take it off the allowlist, or \
+                 choose an executor that has the key"
+                    .to_owned()
+            }
+            Self::Lfs { .. } => {
+                "this repository cannot be worked: take it off the allowlist, or move the files \
+                 out of LFS (git lfs migrate export)"
+                    .to_owned()
+            }
+            Self::Submodule { .. } => {
+                "this repository cannot be worked: take it off the allowlist, or vendor what the \
+                 submodule brings"
+                    .to_owned()
+            }
+            Self::CheckedOut { folder } => {
+                let folder = folder.display();
+                format!(
+                    "use a bare repository as the remote (git clone --bare {folder} NAME.git), or \
+                     let the work tree follow pushes (git -C {folder} config \
+                     receive.denyCurrentBranch updateInstead)"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GitCrypt { file } => write!(
+                f,
+                "{file} sends files through git-crypt, which stay encrypted in a workspace"
+            ),
+            Self::Lfs { file } => write!(
+                f,
+                "{file} keeps files in git LFS, of which a workspace would only have pointers"
+            ),
+            Self::Submodule { path } => {
+                write!(f, "{path} is a submodule, of which a workspace would have no files")
+            }
+            Self::CheckedOut { folder } => write!(
+                f,
+                "{} is a work tree that has the default branch checked out, and refuses pushes to \
+                 it",
+                folder.display()
+            ),
+        }
+    }
+}
+
+/// What of a repository cannot be worked, told from its remote alone: `folder` is for what has to be
+/// fetched for that, which is the newest commit without its history.
+pub async fn look_at(
+    git: &Git,
+    remote: RemoteUrl,
+    folder: &Path,
+) -> Result<Option<Unsupported>, GitError> {
+    let mirror = Mirror::new(git.clone(), folder.join("look.git"), remote);
+    if let Some(folder) = mirror.checked_out().await? {
+        return Ok(Some(Unsupported::CheckedOut { folder }));
+    }
+    let head = mirror.fetch_newest().await?;
+    mirror.unsupported(&head).await
+}
+
+impl Mirror {
+    /// Why the repository cannot be worked as it is at `commit`; none if it can.
+    pub async fn unsupported(&self, commit: &Oid) -> Result<Option<Unsupported>, GitError> {
+        if let Some(folder) = self.checked_out().await? {
+            return Ok(Some(Unsupported::CheckedOut { folder }));
+        }
+        let call = self.call("ls-tree").args(["-r", "-z", "--full-tree"]);
+        let listing = call.arg(commit.as_str()).output(256 << 20).ok().await?;
+        let mut files = Vec::new();
+        for entry in listing.split(|b| *b == 0) {
+            let text = String::from_utf8_lossy(entry);
+            let Some((meta, path)) = text.split_once('\t') else { continue };
+            let name = path.rsplit('/').next().unwrap_or(path);
+            if meta.starts_with("160000 ") || path == ".gitmodules" {
+                return Ok(Some(Unsupported::Submodule { path: path.to_owned() }));
+            }
+            if name == ".gitattributes"
+                && let Some(Ok(id)) = meta.split(' ').nth(2).map(str::parse::<Oid>)
+            {
+                files.push((path.to_owned(), id));
+            }
+        }
+        let ids: Vec<Oid> = files.iter().map(|(_, id)| id.clone()).collect();
+        let limits = BlobLimits { each: 1 << 20, total: 16 << 20 };
+        let blobs = self.blobs(&ids, limits).await?;
+        let mut all = files.into_iter().zip(blobs);
+        Ok(all.find_map(|((file, _), blob)| {
+            if filters(&blob, "git-crypt") {
+                Some(Unsupported::GitCrypt { file })
+            } else if filters(&blob, "lfs") {
+                Some(Unsupported::Lfs { file })
+            } else {
+                None
+            }
+        }))
+    }
+}
+
+/// Whether a line of these attributes sends files through a filter whose name begins so.
+fn filters(blob: &Blob, filter: &str) -> bool {
+    match blob {
+        Blob::Bytes(bytes) => String::from_utf8_lossy(bytes)
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .flat_map(str::split_whitespace)
+            .filter_map(|word| word.strip_prefix("filter="))
+            .any(|name| name.starts_with(filter)),
+        Blob::TooLarge { .. } | Blob::NotABlob | Blob::Missing => false,
+    }
+}
