@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::Evidence;
 use crate::chain::{self, Link};
 use crate::digest::Digest;
-use crate::ids::At;
+use crate::ids::{At, IssueRef, RunId};
 use crate::replay::Body;
 use crate::run::{Run, Transition};
 use crate::verdict::Stages;
@@ -122,6 +122,48 @@ impl fmt::Display for Flaw {
     }
 }
 
+/// How a bundle differs from what was asked for, or from the journal that it was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "differs", rename_all = "snake_case")]
+pub enum Stray {
+    /// It is another run's.
+    Run {
+        /// Whose it is.
+        is: RunId,
+        /// Whose was asked for.
+        asked: RunId,
+    },
+    /// It is of another issue.
+    Issue {
+        /// Of which.
+        is: IssueRef,
+        /// Which was asked for.
+        asked: IssueRef,
+    },
+    /// The store's journal has another row in a row's place.
+    Row {
+        /// The first such row.
+        row: u64,
+    },
+    /// The store's journal ends earlier.
+    Short {
+        /// Its last row; 0 if it has none.
+        ends: u64,
+    },
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { is, asked } => write!(f, "it is of run {is}, not of run {asked}"),
+            Self::Issue { is, asked } => write!(f, "it is of issue {is}, not of {asked}"),
+            Self::Row { row } => write!(f, "row {row} is another one in the store's journal"),
+            Self::Short { ends: 0 } => f.write_str("the store's journal has no rows"),
+            Self::Short { ends } => write!(f, "the store's journal ends after row {ends}"),
+        }
+    }
+}
+
 /// The result of checking a bundle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
@@ -168,6 +210,42 @@ impl Bundle {
             return Err(NotABundle::Schema(shape.schema));
         }
         serde_json::from_slice(bytes).map_err(refused)
+    }
+
+    /// Whether it is of the run, and of the issue where that is known too, that was asked for.
+    pub fn of(&self, run: RunId, issue: Option<&IssueRef>) -> Vec<Stray> {
+        let mut strays = Vec::new();
+        if self.evidence.run != run {
+            strays.push(Stray::Run { is: self.evidence.run, asked: run });
+        }
+        if let Some(asked) = issue.filter(|issue| **issue != self.evidence.issue) {
+            let (is, asked) = (self.evidence.issue.clone(), asked.clone());
+            strays.push(Stray::Issue { is, asked });
+        }
+        strays
+    }
+
+    /// Compares its rows with those of the store, which go on after the bundle was made.
+    pub fn against(&self, stored: &[Link]) -> Option<Stray> {
+        let rows = self.journal.iter().flat_map(|journal| &journal.rows);
+        let mut at = stored.iter();
+        let mut ends = 0;
+        for row in rows {
+            match at.next() {
+                None => return Some(Stray::Short { ends }),
+                Some(other) if other != row => return Some(Stray::Row { row: row.seq }),
+                Some(other) => ends = other.seq,
+            }
+        }
+        None
+    }
+
+    /// Whether a version of this program made it that did not keep how long runs of the proof took,
+    /// and rendered bundles differently. The rows tell, which are linked.
+    pub fn predates_durations(&self) -> bool {
+        let runs = self.evidence.proof.iter().flat_map(|proof| &proof.runs);
+        let mut runs = runs.peekable();
+        runs.peek().is_some() && runs.all(|run| run.millis == 0)
     }
 
     /// Checks a bundle that was read from `bytes`: the chain of its rows, and each statement
