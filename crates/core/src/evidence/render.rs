@@ -190,14 +190,11 @@ fn groups(runs: &[RunReport]) -> Vec<Group<'_>> {
         let same = |one: &&RunReport| {
             command(one) == command(run) && one.argv == run.argv && one.result == run.result
         };
-        let found = groups.iter_mut().find(|group| group.runs.first().is_some_and(same));
-        match found {
-            Some(group) => group.runs.push(run),
-            None => {
-                let differs =
-                    runs.iter().any(|one| command(one) == command(run) && one.result != run.result);
-                groups.push(Group { runs: vec![run], differs });
-            }
+        if let Some(group) = groups.iter_mut().find(|group| group.runs.first().is_some_and(same)) {
+            group.runs.push(run);
+        } else {
+            let other = |one: &RunReport| command(one) == command(run) && one.result != run.result;
+            groups.push(Group { runs: vec![run], differs: runs.iter().any(other) });
         }
     }
     groups

@@ -92,6 +92,6 @@ impl Bundle {
 
 /// The tree of the candidate, as the proof names it.
 fn judged_tree(evidence: &Evidence) -> Option<&Oid> {
-    let runs = evidence.proof.iter().flat_map(|proof| &proof.runs);
-    runs.filter(|run| run.role == TreeRole::Candidate).map(|run| &run.tree).next()
+    let mut runs = evidence.proof.iter().flat_map(|proof| &proof.runs);
+    runs.find(|run| run.role == TreeRole::Candidate).map(|run| &run.tree)
 }

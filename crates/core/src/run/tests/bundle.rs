@@ -200,6 +200,13 @@ fn a_bundle_from_before_durations_were_kept_is_as_sound_as_it_was() {
     assert!(!String::from_utf8(bytes.clone()).unwrap().contains("millis"));
     assert_eq!(told(&bytes), Ok(vec![]));
     assert!(old.predates_durations());
+    let mut exempt = Bundle::read(&bytes).unwrap();
+    exempt.evidence.proof.as_mut().unwrap().outcome =
+        ProofOutcome::Accepted(crate::proof::Strength::NoRed);
+    let text = String::from_utf8(exempt.to_bytes().unwrap()).unwrap();
+    let text = text.replace("\"accepted\": \"no_red\"", "\"accepted\": \"exempt\"");
+    let flaws = told(text.as_bytes()).unwrap();
+    assert!(matches!(flaws.as_slice(), [Flaw::Statement { .. }]), "no flaw of the text: {flaws:?}");
     assert!(!with(7).predates_durations());
     assert!(!bundle().predates_durations(), "nothing was run");
 }
