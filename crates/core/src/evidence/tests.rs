@@ -188,7 +188,7 @@ fn people_can_read_it() {
 /// A run of the proof's command that took so long.
 fn run(role: TreeRole, nth: u32, result: RunResult, millis: u64) -> RunReport {
     let (kind, tail) = (RunKind::Verify(nth), format!("output {nth}\n"));
-    RunReport { role, kind, result, millis, tail, ..proof().runs[0].clone() }
+    RunReport { role, kind, result, tail, millis, ..proof().runs[0].clone() }
 }
 
 #[test]

@@ -146,7 +146,7 @@ fn a_bundle_in_the_place_of_another_is_told() {
     assert_eq!(bundle.of(run, None), []);
     let asked = "01900000-0000-7000-8000-0000000000ff".parse().unwrap();
     let strayed = Stray::Run { is: run, asked };
-    assert_eq!(bundle.of(asked, Some(&issue)), [strayed.clone()]);
+    assert_eq!(bundle.of(asked, Some(&issue)), std::slice::from_ref(&strayed));
     assert_eq!(strayed.to_string(), format!("it is of run {run}, not of run {asked}"));
     let other: crate::ids::IssueRef = "o/other#9".parse().unwrap();
     let both = [strayed, Stray::Issue { is: issue.clone(), asked: other.clone() }];
