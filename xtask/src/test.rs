@@ -37,10 +37,16 @@ struct Need {
     trouble: fn() -> Option<String>,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 4] = [
     Need { what: "git", packages: &["git"], only_in_ci: false, trouble: git },
     Need { what: "bubblewrap", packages: &["bubblewrap"], only_in_ci: false, trouble: bubblewrap },
     Need { what: "npm", packages: &["nodejs", "npm"], only_in_ci: true, trouble: npm },
+    Need {
+        what: "Python",
+        packages: &["python3", "python3-venv"],
+        only_in_ci: true,
+        trouble: python,
+    },
 ];
 
 /// Runs every test.
@@ -154,6 +160,12 @@ fn bubblewrap() -> Option<String> {
 
 fn npm() -> Option<String> {
     probe(&["npm", "--version"]).is_none().then(|| "not installed".to_owned())
+}
+
+/// Tests make an environment of their own, with pip in it.
+fn python() -> Option<String> {
+    let able = probe(&["python3", "-c", "import venv, ensurepip"]).is_some();
+    (!able).then(|| "not installed, or without venv and pip".to_owned())
 }
 
 fn is_root() -> bool {

@@ -6,5 +6,7 @@
 pub use afk_local::ask::{ask, on_path};
 pub use afk_local::git::RemoteUrl;
 pub use afk_local::owner::Holder;
-pub use afk_local::{Claude, Transcripts, find_claude};
+pub use afk_local::{
+    Claude, PublicKey, Transcripts, envelope_beside, find_claude, statement_beside,
+};
 pub use afk_store::local_tracker::{LocalTracker, TrackerError, check_label};

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use afk_core::ids::{Actor, IdError, IssueRef, RepoName, RunId};
-use afk_engine::ports::{Filter, Store as _, StoredRun};
+use afk_engine::ports::{Filter, Secrets as _, Store as _, StoredRun};
+use afk_local::{LocalSecrets, PublicKey, SigningKey};
 use afk_store::Store;
 use afk_store::local_tracker::LocalTracker;
 
@@ -112,6 +113,16 @@ impl Operator {
         };
         found.ok_or_else(|| Error::invalid(format!("no run in this store begins with {text}")))
     }
+}
+
+/// The public key of the configured key that signs evidence; none if none is configured.
+pub async fn evidence_key(config: &Config) -> Result<Option<PublicKey>, Error> {
+    let Some(source) = &config.local.evidence_key else { return Ok(None) };
+    let pem = LocalSecrets::default().read(source).await;
+    let pem = pem.map_err(|error| Error::invalid(format!("evidence_key: {}", error.chain())))?;
+    let key = SigningKey::from_pem(&pem).and_then(|key| key.public());
+    key.map(Some)
+        .map_err(|why| Error::invalid(format!("evidence_key: the secret from {source} {why}")))
 }
 
 /// Where the bundle of a run is kept, once the run has settled.

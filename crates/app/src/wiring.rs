@@ -125,8 +125,15 @@ impl App {
         let transcripts = Transcripts::new(data_dir.join("transcripts"));
         let evidence = data_dir.join(EVIDENCE);
         let journals = Arc::new(store.clone());
-        let archive = FileArchive::new(evidence, journals, transcripts.clone(), files.local());
         let known = KnownSecrets::default();
+        let secrets = Arc::new(LocalSecrets::new(known.clone()));
+        let archive = FileArchive::new(
+            evidence,
+            journals,
+            secrets.clone(),
+            transcripts.clone(),
+            files.local(),
+        );
         let local = Local {
             workspaces: Arc::new(workspaces),
             git,
@@ -135,7 +142,7 @@ impl App {
             sandbox,
             settings: settings.clone(),
             own: files.local(),
-            secrets: Arc::new(LocalSecrets::new(known.clone())),
+            secrets,
             known,
             transcripts,
         };

@@ -6,7 +6,9 @@
 //! and put on one line.
 
 pub mod bundle;
+pub mod dsse;
 mod render;
+pub mod statement;
 
 use std::fmt;
 

@@ -32,6 +32,9 @@ pub struct LocalSettings {
     /// Disk space for compressed transcripts of runs whose workspace is gone, in MiB; the oldest
     /// are removed first.
     pub kept_transcripts_mib: u64,
+    /// Where the key comes from that signs evidence: an Ed25519 private key in PEM (PKCS#8); none
+    /// signs nothing. While it cannot be read no run settles.
+    pub evidence_key: Option<SecretSource>,
     /// The agents, by the names that repos choose them by. "claude" and "scripted" exist without a
     /// table.
     #[schemars(schema_with = "agents_schema")]
@@ -108,6 +111,7 @@ impl Default for LocalSettings {
             data_dir: None,
             kept_workspaces_gib: 20,
             kept_transcripts_mib: 1024,
+            evidence_key: None,
             agents: BTreeMap::new(),
             repos: BTreeMap::new(),
         }

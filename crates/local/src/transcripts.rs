@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ use afk_agent::agents::AgentKind;
 use afk_core::digest::Digest;
 use afk_core::ids::RunId;
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -45,6 +45,9 @@ pub struct KeptTurn {
     pub sha256: Digest,
     /// How many of them were cut out of the middle.
     pub cut: u64,
+    /// The digest of what is kept; none in folders from before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Digest>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -87,15 +90,17 @@ impl Transcripts {
         let Some(turn) = index.turns.into_iter().find(|turn| turn.n == n) else {
             return Ok(None);
         };
-        let mut bytes = Vec::new();
-        let file = File::open(folder.join(file_name(n)))?;
-        // A note marks the cut.
-        GzDecoder::new(file).take(TURN as u64 + 4096).read_to_end(&mut bytes)?;
-        let whole = turn.cut > 0 || Digest::of(&bytes) == turn.sha256;
-        whole.then_some(()).ok_or_else(|| {
+        let file = folder.join(file_name(n));
+        let bytes = decompressed(&file)?;
+        let digest = Digest::of(&bytes);
+        let same = match &turn.kept {
+            Some(kept) => *kept == digest && (turn.cut > 0 || turn.sha256 == digest),
+            None => turn.cut > 0 || turn.sha256 == digest,
+        };
+        if !same {
             let text = format!("turn {n} in {} is not what was kept", folder.display());
-            io::Error::new(io::ErrorKind::InvalidData, text)
-        })?;
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         Ok(Some((turn, bytes)))
     }
 
@@ -147,7 +152,8 @@ impl Draft {
         let mut gz = GzEncoder::new(create(&self.part.join(file_name(n)))?, Compression::default());
         gz.write_all(&body)?;
         gz.finish()?.sync_all()?;
-        self.index.turns.push(KeptTurn { n, agent, bytes, sha256, cut });
+        let kept = Some(Digest::of(&body));
+        self.index.turns.push(KeptTurn { n, agent, bytes, sha256, cut, kept });
         Ok(())
     }
 
@@ -228,6 +234,31 @@ impl Written {
     }
 }
 
+/// What a file contains, which must be one whole compressed stream and nothing else.
+fn decompressed(path: &Path) -> io::Result<Vec<u8>> {
+    let odd = |what: &str| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{} {what}", path.display()))
+    };
+    let mut gz = GzDecoder::new(BufReader::new(File::open(path)?));
+    let mut bytes = Vec::new();
+    // A note marks the cut.
+    let most = TURN as u64 + 4096;
+    gz.by_ref().take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(odd("contains more than is ever kept of a turn"));
+    }
+    let bare = gz.header().is_some_and(|header| {
+        (header.filename(), header.extra(), header.comment()) == (None, None, None)
+    });
+    if !bare {
+        return Err(odd("has a heading that was not written here"));
+    }
+    if !gz.into_inner().fill_buf()?.is_empty() {
+        return Err(odd("goes on behind its end: something was put there"));
+    }
+    Ok(bytes)
+}
+
 fn file_name(n: u32) -> String {
     format!("turn-{n}.jsonl.gz")
 }
@@ -292,11 +323,50 @@ mod tests {
             assert_eq!(mode(&entry.unwrap().path()), 0o600);
         }
         assert!(!kept.root.join(format!("{}.part", run(1))).exists());
+    }
 
-        let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
-        gz.write_all(b"another").unwrap();
-        fs::write(kept.path(run(1)).join(file_name(1)), gz.finish().unwrap()).unwrap();
-        let error = kept.read(run(1), 1).unwrap_err().to_string();
+    #[test]
+    fn a_file_that_is_not_what_was_kept_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Transcripts::new(folder.path().to_owned());
+        keep(&kept, run(1), &[b"{\"a\":1}\n"]);
+        let file = kept.path(run(1)).join(file_name(1));
+        let whole = fs::read(&file).unwrap();
+        let member = |text: &[u8]| {
+            let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+            gz.write_all(text).unwrap();
+            gz.finish().unwrap()
+        };
+        let named = || {
+            let gz = flate2::GzBuilder::new().comment("hidden");
+            let mut gz = gz.write(Vec::new(), Compression::fast());
+            gz.write_all(b"{\"a\":1}\n").unwrap();
+            gz.finish().unwrap()
+        };
+        let check = |bytes: Vec<u8>, expected: &str| {
+            fs::write(&file, bytes).unwrap();
+            let error = kept.read(run(1), 1).unwrap_err().to_string();
+            assert!(error.contains(expected), "{expected:?}: {error}");
+        };
+        check(member(b"another"), "is not what was kept");
+        check([whole.as_slice(), b"x"].concat(), "goes on behind its end");
+        check([whole.as_slice(), &[0]].concat(), "goes on behind its end");
+        // Which a decompressor joins to the first one.
+        check([whole.clone(), member(b"more\n")].concat(), "goes on behind its end");
+        check([whole.clone(), member(b"")].concat(), "goes on behind its end");
+        check(named(), "has a heading that was not written here");
+        check(member(&vec![b'x'; TURN + 4097]), "more than is ever kept");
+        check(whole[..whole.len() - 1].to_vec(), "");
+        fs::write(&file, &whole).unwrap();
+        assert!(kept.read(run(1), 1).unwrap().is_some());
+
+        // Of a turn whose middle was cut the digest of the rest is known.
+        keep(&kept, run(2), &[&vec![b'x'; LIMIT * 2]]);
+        let file = kept.path(run(2)).join(file_name(1));
+        let (_, mut bytes) = kept.read(run(2), 1).unwrap().unwrap();
+        bytes[0] = b'y';
+        fs::write(&file, member(&bytes)).unwrap();
+        let error = kept.read(run(2), 1).unwrap_err().to_string();
         assert!(error.contains("is not what was kept"), "{error}");
     }
 

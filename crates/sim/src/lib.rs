@@ -9,4 +9,6 @@ pub mod fakes;
 pub mod model_api;
 pub mod sites;
 pub mod story;
+pub mod test_tools;
+pub mod verifier;
 pub mod world;

@@ -25,7 +25,7 @@ pub(super) use color::ColorChoice;
 pub(super) use commands::Command;
 pub(super) use config::ConfigCommand;
 pub(super) use demo::{DemoAgent, DemoArgs};
-pub(super) use evidence::{EvidenceArgs, EvidenceCommand, VerifyArgs};
+pub(super) use evidence::{EvidenceArgs, EvidenceCommand, EvidenceFormat, VerifyArgs};
 pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;

@@ -286,7 +286,8 @@ impl World {
         assert_eq!(ids.len(), bells, "doorbells by id: {ids:?}");
         self.ok(&["evidence", ISSUE]);
         let kept = fs::read_dir(self.path("data/evidence")).unwrap().flatten();
-        let bundles = kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "json"));
+        // Beside it lie its Markdown and its statement.
+        let bundles = kept.filter(|entry| entry.path().extension().is_some_and(|e| e == "md"));
         assert_eq!(bundles.count(), 1, "one run, one bundle");
     }
 }

@@ -8,7 +8,7 @@ use afk_core::proof::{ProofOutcome, Strength};
 use serde_json::Value;
 
 use crate::support::{Said, afk, finish};
-use crate::world::World;
+use crate::world::{Ended, World, honest};
 
 /// A bundle in a data folder of its own, and a home where no configuration is.
 struct Kept {
@@ -100,7 +100,7 @@ fn a_kept_bundle_is_sound_and_each_change_of_it_is_named() {
     named(&said, &format!("row {} is in the place of row {}", landed + 1, proved + 1));
     let weak = ProofOutcome::Accepted(Strength::NoRed);
     let said = kept.after(|one| one.evidence.proof.as_mut().unwrap().outcome = weak);
-    named(&said, "/proof/outcome/accepted: stated \"exempt\", but the rows give \"proven\"");
+    named(&said, "/proof/outcome/accepted: stated \"no_red\", but the rows give \"proven\"");
     let said = kept.after(|one| one.evidence.stages_configured.clear());
     named(&said, "/stages_configured: stated [], but the rows give [\"ci\"]");
     let said = kept.after(|one| one.journal = None);
@@ -126,22 +126,10 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
 
     // Made anew as a whole it says of itself that it is sound; the known hash tells.
     let mut other = Bundle::read(&kept.bytes).unwrap();
-    let run = other.evidence.run.to_string();
-    let journal = other.journal.as_mut().unwrap();
-    let mut prev = String::new();
-    for row in &mut journal.rows {
-        row.at += 1_000_000;
-        row.prev_hash = prev;
-        let (at, kind, body) = (row.at, &row.kind, &row.body);
-        row.hash = afk_core::chain::hash(&run, row.seq, at, kind, body, &row.prev_hash);
-        prev = row.hash.clone();
-    }
-    journal.head = prev;
-    // Its times stand in the statements, too.
-    let checked = other.check(&other.to_bytes().unwrap());
-    other.evidence = checked.run.unwrap().evidence(stages(&other).as_ref());
+    rewritten(&mut other);
     std::fs::write(&json, other.to_bytes().unwrap()).unwrap();
     std::fs::write(kept.file("md"), other.evidence.to_markdown()).unwrap();
+    std::fs::write(kept.file("intoto.json"), other.statement().unwrap().unwrap()).unwrap();
     kept.verify(&json, &[]).ended(0);
     let said = kept.verify(&json, &["--head", &head]).ended(1).out;
     assert!(said.contains("broken its last hash is the given one"), "{said}");
@@ -150,6 +138,9 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
     let said = kept.verify(&json, &[]).ended(1).out;
     assert!(said.contains("it differs"), "{said}");
     std::fs::remove_file(kept.file("md")).unwrap();
+    let said = kept.verify(&json, &[]).ended(1).out;
+    assert!(said.contains("intoto.json matches"), "{said}");
+    std::fs::remove_file(kept.file("intoto.json")).unwrap();
     kept.verify(&json, &[]).ended(0);
 
     let transcript = kept.root.path().join("data/transcripts").join(&kept.run);
@@ -165,6 +156,74 @@ fn what_lies_beside_a_bundle_and_a_hash_that_is_known_are_held_against_it() {
         "{told}"
     );
     assert_eq!((&said["sound"], &said["flaws"]), (&false.into(), &Value::Array(vec![])));
+}
+
+/// Makes a bundle anew as a whole: each row a second later, its hashes, and the statements.
+pub(crate) fn rewritten(bundle: &mut Bundle) {
+    let run = bundle.evidence.run.to_string();
+    let journal = bundle.journal.as_mut().unwrap();
+    let mut prev = String::new();
+    for row in &mut journal.rows {
+        row.at += 1_000_000;
+        row.prev_hash = prev;
+        let (at, kind, body) = (row.at, &row.kind, &row.body);
+        row.hash = afk_core::chain::hash(&run, row.seq, at, kind, body, &row.prev_hash);
+        prev = row.hash.clone();
+    }
+    journal.head = prev;
+    // Its times stand in the statements, too.
+    let checked = bundle.check(&bundle.to_bytes().unwrap());
+    bundle.evidence = checked.run.unwrap().evidence(stages(bundle).as_ref());
+}
+
+#[test]
+fn what_was_put_in_its_place_or_behind_its_end_is_told() {
+    let world = World::new();
+    world.script(&[&honest()]);
+    let (first, second) = (world.run(0), world.run_next());
+    let file = |ended: &Ended, ending: &str| {
+        let run = ended.view["run"].as_str().unwrap();
+        world.path("data/evidence").join(format!("{run}.{ending}"))
+    };
+    let by_issue = |code| world.afk(&["evidence", "verify", &second.issue]).ended(code).out;
+    let named = |said: &str, told: &str| assert!(said.contains(told), "no {told:?}: {said}");
+    named(&by_issue(0), "ok its rows are those of the store's journal");
+
+    // The first run's bundle, under the name of the second's.
+    let (json, md) = (file(&second, "json"), file(&second, "md"));
+    let own = [&json, &md].map(|file| std::fs::read(file).unwrap());
+    std::fs::copy(file(&first, "json"), &json).unwrap();
+    std::fs::copy(file(&first, "md"), &md).unwrap();
+    let said = by_issue(1);
+    named(&said, &format!("it is of run {}, not of run", first.view["run"].as_str().unwrap()));
+    named(&said, &format!("it is of issue {}, not of {}", first.issue, second.issue));
+    let said = world.afk(&["evidence", "verify", json.to_str().unwrap()]).ended(1).out;
+    named(&said, "broken it is of the run that its file is named after");
+    let refused = world.afk(&["evidence", &second.issue]).ended(1);
+    refused.complains(&["another bundle was put in its place"]);
+    // With its names replaced, its hashes do not match.
+    let text = String::from_utf8(std::fs::read(&json).unwrap()).unwrap();
+    let run = |ended: &Ended| ended.view["run"].as_str().unwrap().to_owned();
+    let text = text.replace(&run(&first), &run(&second)).replace(&first.issue, &second.issue);
+    std::fs::write(&json, text).unwrap();
+    named(&by_issue(1), "row 1 was edited");
+    for (file, bytes) in [&json, &md].into_iter().zip(own) {
+        std::fs::write(file, bytes).unwrap();
+    }
+    by_issue(0);
+
+    // Bytes behind the end of what is kept of a turn, which programs that read it may show or not.
+    let turn = world.path("data/transcripts").join(run(&second)).join("turn-1.jsonl.gz");
+    let whole = std::fs::read(&turn).unwrap();
+    let told = "goes on behind its end";
+    for behind in [b"x".as_slice(), &[0], &whole] {
+        std::fs::write(&turn, [whole.as_slice(), behind].concat()).unwrap();
+        named(&by_issue(1), told);
+    }
+    std::fs::remove_file(&turn).unwrap();
+    named(&by_issue(1), "broken the transcript of turn 1");
+    std::fs::write(&turn, &whole).unwrap();
+    by_issue(0);
 }
 
 /// The stages that a bundle says were configured.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 mod agent_trouble;
+mod attested;
 mod bad_input;
 mod bundle;
 mod demo;

@@ -87,6 +87,9 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
     let said = world.afk(&["replay", &ended.issue]).ended(1).out;
     assert!(said.contains("the journal is intact"), "{said}");
     assert!(said.contains(&format!("row {row}: the situation differs: spent was true")), "{said}");
+    // The kept bundle has the row as it was.
+    let kept = format!("the kept bundle differs: row {row} is another one");
+    assert!(said.contains(&kept), "{said}");
 
     // Without them it is torn out of the chain.
     with_store(&store, async |raw| {
@@ -98,6 +101,30 @@ fn a_real_run_is_decided_again_and_an_edited_row_is_named() {
     let said = world.afk(&["replay", &ended.issue]).ended(1).out;
     assert!(said.contains("broken the journal's row"), "{said}");
     assert!(said.contains("it was edited"), "{said}");
+}
+
+/// Takes the last rows out of a run's journal, and lets the run's own row end where they were cut.
+async fn cut_short(raw: &mut SqliteConnection, rows: i64) {
+    let cut = "DELETE FROM journal WHERE run_seq > (SELECT max(run_seq) FROM journal) - ?";
+    assert!(sqlx::query(cut).bind(rows).execute(&mut *raw).await.unwrap().rows_affected() > 0);
+    let end = "UPDATE runs SET version = (SELECT max(run_seq) FROM journal), journal_hash = \
+               (SELECT hash FROM journal ORDER BY run_seq DESC LIMIT 1)";
+    sqlx::query(end).execute(raw).await.unwrap();
+}
+
+#[test]
+fn a_journal_that_was_cut_together_with_its_end_is_told_by_the_kept_bundle() {
+    let world = World::new();
+    world.script(&[&honest()]);
+    let ended = world.run(0);
+    let store = world.path("data/afk.db");
+    let rows = world.json(&["replay", &ended.issue])["replayed"]["rows"].as_i64().unwrap();
+    with_store(&store, async |raw| cut_short(raw, 3).await);
+    let told = format!("the store's journal ends after row {}", rows - 3);
+    let said = world.afk(&["replay", &ended.issue]).ended(1).out;
+    assert!(said.contains("ok the journal is intact") && said.contains(&told), "{said}");
+    let said = world.afk(&["evidence", "verify", &ended.issue]).ended(1).out;
+    assert!(said.contains(&told), "{said}");
 }
 
 #[test]

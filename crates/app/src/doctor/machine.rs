@@ -8,6 +8,7 @@ use afk_agent::host::{EndHow, Hosts, Job, JobKey, JobSpec, JobState};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Refusal, Requirement, Strength};
 use afk_core::config::SandboxRequirement;
 use afk_core::ids::{At, RunId};
+use afk_core::secret::SecretSource;
 use afk_core::spend::is_measured;
 use afk_engine::ports::{Filter, Secrets as _};
 use afk_local::ask::ask;
@@ -18,10 +19,13 @@ use futures_util::future::join_all;
 
 use super::{Finding, MACHINE, State, within};
 use crate::config::Config;
+use crate::operator::evidence_key;
 use crate::{App, data_dir};
 
 /// Free space below this is reported.
 const LITTLE_FREE: u64 = 4 << 30;
+/// The name of the check of the key that signs evidence.
+const EVIDENCE_KEY: &str = "evidence key";
 /// Time limit of a box that does nothing.
 const HOST: Duration = Duration::from_secs(30);
 /// A clock that shows a time before this, in seconds, is wrong.
@@ -29,14 +33,15 @@ const OLDEST: i64 = 1_735_689_600;
 
 /// All checks, in a fixed order.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
-    let (git, store, boxes, host, agent) = tokio::join!(
+    let (git, store, boxes, host, agent, key) = tokio::join!(
         within(MACHINE, "git", git()),
         within(MACHINE, "store", store(config)),
         within(MACHINE, "sandbox", sandbox(config)),
         within(MACHINE, "hosts", host(config)),
         within(MACHINE, "Claude CLI", claude(config)),
+        within(MACHINE, EVIDENCE_KEY, signing(config)),
     );
-    [git, store, boxes, host, agent, clock(At::now())].concat()
+    [git, store, boxes, host, agent, key, clock(At::now())].concat()
 }
 
 async fn git() -> Vec<Finding> {
@@ -241,6 +246,39 @@ async fn claude_of(config: &Claude, missing: State) -> Vec<Finding> {
         }
     });
     all
+}
+
+/// The key that signs evidence: none is needed, but a configured one must be usable, because no run
+/// settles without it.
+async fn signing(config: &Config) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, EVIDENCE_KEY, state, says);
+    match evidence_key(config).await {
+        Ok(None) => {
+            let says = "none: evidence is kept unsigned".to_owned();
+            vec![found(State::Note, says).mend(
+                "`openssl genpkey -algorithm ed25519 -out KEY.pem` makes one for evidence_key, if \
+                 others are to verify it",
+            )]
+        }
+        Ok(Some(key)) => {
+            let mut all = vec![found(State::Ok, format!("Ed25519, key id {}", key.id()))];
+            if let Some(SecretSource::File(file)) = &config.local.evidence_key {
+                all.extend(key_open_to_others(file));
+            }
+            all
+        }
+        Err(error) => vec![found(State::Failure, error.to_string()).mend(
+            "correct evidence_key, or provide the source it names; no run settles until then",
+        )],
+    }
+}
+
+/// A key that others can read signs for them, too.
+fn key_open_to_others(file: &Path) -> Option<Finding> {
+    let mode = file.metadata().ok()?.permissions().mode() & 0o777;
+    let says = format!("{} can be read by others (mode {mode:04o})", file.display());
+    let found = Finding::new(MACHINE, EVIDENCE_KEY, State::Warning, says);
+    (mode & 0o077 != 0).then(|| found.mend(format!("chmod 600 {}", file.display())))
 }
 
 fn clock(now: At) -> Vec<Finding> {

@@ -10,7 +10,7 @@ mod status;
 
 pub use doorbells::SilentDoorbell;
 pub use explain::Explained;
-pub use replay::{Chain, ReplayPage};
+pub use replay::{Chain, KeptRows, ReplayPage};
 pub use run::{AskView, ErrorView, RunView, branch, cause, outcome};
 pub use show::{Kept, RunPage, journal};
 pub use status::{HandedBack, Held, Status};

@@ -1,15 +1,24 @@
 //! A run's decisions made again from its journal. Only reads.
+//!
+//! The run's own row in the store fixes the end of its journal. Whoever rewrites both in the store
+//! leaves the rows that the kept bundle has, so these are compared, too.
 
+use std::io::{self, Read as _};
+
+use afk_core::evidence::bundle::Bundle;
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::replay::{Replayed, Row, replay};
 use afk_core::run::Run;
-use afk_engine::ports::JournalRow;
+use afk_engine::ports::{JournalRow, Journals as _};
 use afk_store::{JournalFault, JournalReport};
 use serde::Serialize;
 
 use super::show::journal;
 use crate::Error;
-use crate::operator::Operator;
+use crate::operator::{Operator, bundle_file};
+
+/// How large a bundle may be, bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// A run's decisions made again.
 #[derive(Debug, Serialize)]
@@ -20,8 +29,28 @@ pub struct ReplayPage {
     pub issue: IssueRef,
     /// Whether its rows are unedited and complete.
     pub chain: Chain,
+    /// What its kept bundle says of the rows; none if none is kept.
+    pub kept: Option<KeptRows>,
     /// Its decisions, made again; none where the rows cannot be read.
     pub replayed: Option<Replayed>,
+}
+
+/// The rows in a kept bundle, compared with those of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kept", rename_all = "lowercase")]
+pub enum KeptRows {
+    /// They are the same.
+    Same,
+    /// They are not.
+    Differs {
+        /// How.
+        why: String,
+    },
+    /// The bundle cannot be read.
+    Unreadable {
+        /// Why.
+        why: String,
+    },
 }
 
 /// The hash chain of a journal.
@@ -43,7 +72,8 @@ impl ReplayPage {
     /// Whether journal and decisions are as stored.
     pub fn same(&self) -> bool {
         let none = self.replayed.as_ref().is_some_and(|one| one.differences.is_empty());
-        none && self.chain == Chain::Whole
+        let kept = self.kept.as_ref().is_none_or(|kept| *kept == KeptRows::Same);
+        none && kept && self.chain == Chain::Whole
     }
 
     /// Makes the decisions of `run` again.
@@ -63,8 +93,30 @@ impl ReplayPage {
             Err(error) if chain == Chain::Whole => return Err(error.into()),
             Err(_) => None,
         };
-        Ok(Self { run: run.id, issue: run.issue, chain, replayed })
+        let kept = kept(operator, &run).await?;
+        Ok(Self { run: run.id, issue: run.issue, chain, kept, replayed })
     }
+}
+
+/// What the run's kept bundle says of the store's rows.
+async fn kept(operator: &Operator, run: &Run) -> Result<Option<KeptRows>, Error> {
+    let file = bundle_file(&operator.config, run.id)?;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(&file)
+        .and_then(|opened| opened.take(LARGEST).read_to_end(&mut bytes).map(drop));
+    let bundle = match read {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => Err(format!("cannot be read: {error}")),
+        Ok(()) => Bundle::read(&bytes).map_err(|why| why.to_string()),
+    };
+    let bundle = match bundle {
+        Ok(bundle) => bundle,
+        Err(why) => return Ok(Some(KeptRows::Unreadable { why })),
+    };
+    let rows = operator.store.chain(run.id).await?;
+    let stray = bundle.of(run.id, Some(&run.issue)).into_iter().next();
+    let stray = stray.or_else(|| bundle.against(&rows)).map(|stray| stray.to_string());
+    Ok(Some(stray.map_or(KeptRows::Same, |why| KeptRows::Differs { why })))
 }
 
 const fn describe(fault: JournalFault) -> &'static str {

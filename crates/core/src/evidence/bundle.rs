@@ -5,6 +5,7 @@
 //! that somebody rewrote as a whole passes, too: that is only detected if the last hash is known
 //! from elsewhere.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -13,11 +14,18 @@ use serde_json::Value;
 use super::Evidence;
 use crate::chain::{self, Link};
 use crate::digest::Digest;
-use crate::ids::At;
+use crate::ids::{At, IssueRef, RunId};
 use crate::replay::Body;
 use crate::run::{Run, Transition};
 use crate::verdict::Stages;
 
+/// Words for a proof's strength that are no longer written, and those that are in their place.
+const STRENGTHS_BEFORE: [(&str, &str); 4] = [
+    ("weaker_split_by_agent", "weaker"),
+    ("red_verdict", "no_red"),
+    ("exempt", "no_red"),
+    ("not_required", "no_red"),
+];
 /// Maximum length of a value in a message, in characters.
 const SHOWN: usize = 200;
 
@@ -122,6 +130,48 @@ impl fmt::Display for Flaw {
     }
 }
 
+/// How a bundle differs from what was asked for, or from the journal that it was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "differs", rename_all = "snake_case")]
+pub enum Stray {
+    /// It is another run's.
+    Run {
+        /// Whose it is.
+        is: RunId,
+        /// Whose was asked for.
+        asked: RunId,
+    },
+    /// It is of another issue.
+    Issue {
+        /// Of which.
+        is: IssueRef,
+        /// Which was asked for.
+        asked: IssueRef,
+    },
+    /// The store's journal has another row in a row's place.
+    Row {
+        /// The first such row.
+        row: u64,
+    },
+    /// The store's journal ends earlier.
+    Short {
+        /// Its last row; 0 if it has none.
+        ends: u64,
+    },
+}
+
+impl fmt::Display for Stray {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Run { is, asked } => write!(f, "it is of run {is}, not of run {asked}"),
+            Self::Issue { is, asked } => write!(f, "it is of issue {is}, not of {asked}"),
+            Self::Row { row } => write!(f, "row {row} is another one in the store's journal"),
+            Self::Short { ends: 0 } => f.write_str("the store's journal has no rows"),
+            Self::Short { ends } => write!(f, "the store's journal ends after row {ends}"),
+        }
+    }
+}
+
 /// The result of checking a bundle.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
@@ -170,6 +220,42 @@ impl Bundle {
         serde_json::from_slice(bytes).map_err(refused)
     }
 
+    /// Whether it is of the run, and of the issue where that is known too, that was asked for.
+    pub fn of(&self, run: RunId, issue: Option<&IssueRef>) -> Vec<Stray> {
+        let mut strays = Vec::new();
+        if self.evidence.run != run {
+            strays.push(Stray::Run { is: self.evidence.run, asked: run });
+        }
+        if let Some(asked) = issue.filter(|issue| **issue != self.evidence.issue) {
+            let (is, asked) = (self.evidence.issue.clone(), asked.clone());
+            strays.push(Stray::Issue { is, asked });
+        }
+        strays
+    }
+
+    /// Compares its rows with those of the store, which go on after the bundle was made.
+    pub fn against(&self, stored: &[Link]) -> Option<Stray> {
+        let rows = self.journal.iter().flat_map(|journal| &journal.rows);
+        let mut at = stored.iter();
+        let mut ends = 0;
+        for row in rows {
+            match at.next() {
+                None => return Some(Stray::Short { ends }),
+                Some(other) if other != row => return Some(Stray::Row { row: row.seq }),
+                Some(other) => ends = other.seq,
+            }
+        }
+        None
+    }
+
+    /// Whether a version of this program made it that did not keep how long runs of the proof took,
+    /// and rendered bundles differently. The rows tell, which are linked.
+    pub fn predates_durations(&self) -> bool {
+        let runs = self.evidence.proof.iter().flat_map(|proof| &proof.runs);
+        let mut runs = runs.peekable();
+        runs.peek().is_some() && runs.all(|run| run.millis == 0)
+    }
+
     /// Checks a bundle that was read from `bytes`: the chain of its rows, and each statement
     /// against the rows.
     pub fn check(&self, bytes: &[u8]) -> Checked {
@@ -195,12 +281,26 @@ impl Bundle {
             }
         }
         let written = self.to_bytes().unwrap_or_default();
-        if written != bytes {
-            let same = written.iter().zip(bytes).take_while(|(one, other)| one == other).count();
+        let bytes = in_words_of_today(bytes);
+        if written != *bytes {
+            let same = written.iter().zip(&*bytes).take_while(|(one, other)| one == other).count();
             flaws.push(Flaw::Text { byte: same });
         }
         Checked { run, flaws }
     }
+}
+
+/// The text with an accepted proof's strength in the word that is written today, so that a bundle
+/// from before words were joined is compared with what would be written of it. Which word the rows
+/// have is their own matter: their text is quoted, and never has this form.
+fn in_words_of_today(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let line = |word: &str| format!("\"accepted\": \"{word}\"");
+    let Ok(text) = std::str::from_utf8(bytes) else { return bytes.into() };
+    let found = STRENGTHS_BEFORE.iter().find(|(before, _)| text.contains(&line(before)));
+    found.map_or_else(
+        || bytes.into(),
+        |(before, now)| text.replacen(&line(before), &line(now), 1).into_bytes().into(),
+    )
 }
 
 /// The record made from rows.

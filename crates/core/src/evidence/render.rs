@@ -1,11 +1,11 @@
 //! The bundle for people: Markdown that also reads well as plain text.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use super::{Evidence, ReleasedBy};
 use crate::ids::Oid;
 use crate::issue::Permission;
-use crate::proof::RunKind;
+use crate::proof::{NoRed, Permitted, ProofReport, Reservation, RunKind, RunReport};
 
 /// How many characters of an output are shown, from its end.
 const TAIL_CHARS: usize = 2_000;
@@ -88,33 +88,28 @@ impl Evidence {
             out.push_str("- not made\n");
             return;
         };
-        let _ = write!(out, "{proof}");
-        if !proof.paths.is_empty() {
-            out.push_str("\nPaths of the whole change:\n\n");
+        let _ = writeln!(out, "{}", proof.headline());
+        let groups = groups(&proof.runs);
+        if !groups.is_empty() {
+            out.push_str("\nWhat was run:\n\n");
         }
-        for path in &proof.paths {
-            let fate = path.fate.map(|fate| format!(", {}", fate.word())).unwrap_or_default();
-            let _ = writeln!(
-                out,
-                "- {} ({}{fate}): +{} −{}",
-                path.path,
-                path.class.word(),
-                path.added,
-                path.removed
-            );
+        for group in &groups {
+            let _ = writeln!(out, "- {group}");
         }
-        for run in &proof.runs {
-            let kind = match run.kind {
-                RunKind::Verify(1) => String::new(),
-                RunKind::Verify(2) => ", again".to_owned(),
-                RunKind::Verify(nth) => format!(", time {nth}"),
-                RunKind::Build => ", build".to_owned(),
-            };
-            let _ = writeln!(
-                out,
-                "\nOn {}{kind} (tree {}), {:?}: {}\n",
-                run.role, run.tree, run.argv, run.result
-            );
+        if !proof.red_tests.is_empty() {
+            let names: Vec<String> = proof.red_tests.iter().map(|name| word(name)).collect();
+            let _ = writeln!(out, "- fixed: {}", names.join(", "));
+        }
+        for role in proof.flaky() {
+            let _ = writeln!(out, "- flaky: {role} failed and passed");
+        }
+        write_permits(out, proof);
+        write_paths(out, proof);
+        for group in &groups {
+            let Some(run) = group.runs.first() else { continue };
+            let (role, which) = (run.role, group.which());
+            let _ =
+                writeln!(out, "\nOutput on {role}{which}, tree {}, {:?}:\n", run.tree, run.argv);
             for line in tail(&run.tail).lines() {
                 let _ = writeln!(out, "    {line}");
             }
@@ -177,6 +172,128 @@ impl Evidence {
         }
         let sandbox = self.sandbox.map_or_else(|| "not recorded".to_owned(), |s| s.to_string());
         let _ = writeln!(out, "- sandbox: {sandbox}");
+    }
+}
+
+/// Runs of one command on one tree with one result.
+struct Group<'a> {
+    runs: Vec<&'a RunReport>,
+    /// Whether other runs of the same command on the same tree had another result.
+    differs: bool,
+}
+
+/// The runs of a proof, those that say the same together, in the order of the first of each.
+fn groups(runs: &[RunReport]) -> Vec<Group<'_>> {
+    let command = |run: &RunReport| (run.role, run.kind == RunKind::Build, run.tree.clone());
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for run in runs {
+        let same = |one: &&RunReport| {
+            command(one) == command(run) && one.argv == run.argv && one.result == run.result
+        };
+        if let Some(group) = groups.iter_mut().find(|group| group.runs.first().is_some_and(same)) {
+            group.runs.push(run);
+        } else {
+            let other = |one: &RunReport| command(one) == command(run) && one.result != run.result;
+            groups.push(Group { runs: vec![run], differs: runs.iter().any(other) });
+        }
+    }
+    groups
+}
+
+impl Group<'_> {
+    /// Which of the runs on the tree these are, if that is not all of them.
+    fn which(&self) -> String {
+        let nth = |run: &&RunReport| match run.kind {
+            RunKind::Verify(nth) => Some(nth.to_string()),
+            RunKind::Build => None,
+        };
+        match self.runs.first().map(|run| run.kind) {
+            Some(RunKind::Build) => " (build)".to_owned(),
+            Some(RunKind::Verify(_)) if self.differs => {
+                let times: Vec<String> = self.runs.iter().filter_map(nth).collect();
+                format!(" (time {})", times.join(", "))
+            }
+            Some(RunKind::Verify(_)) | None => String::new(),
+        }
+    }
+}
+
+impl fmt::Display for Group<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(run) = self.runs.first() else { return Ok(()) };
+        write!(f, "{}{}: {}", run.role, self.which(), run.result)?;
+        match self.runs.len() {
+            1 => {}
+            2 => f.write_str(", twice")?,
+            times => write!(f, ", {times} times")?,
+        }
+        // Older records do not have it.
+        let took: Vec<u64> = self.runs.iter().map(|run| run.millis).filter(|ms| *ms > 0).collect();
+        match (took.iter().min(), took.iter().max()) {
+            (Some(least), Some(most)) if seconds(*least) == seconds(*most) => {
+                write!(f, ", in {}", seconds(*most))?;
+            }
+            (Some(least), Some(most)) => {
+                write!(f, ", in {} to {}", seconds(*least), seconds(*most))?;
+            }
+            (None, _) | (_, None) => {}
+        }
+        write!(f, " (tree {})", run.tree.short())
+    }
+}
+
+/// A duration for people: tenths of a second, or whole ones if they are many.
+fn seconds(millis: u64) -> String {
+    if millis < 60_000 {
+        let tenths = millis.div_ceil(100);
+        return format!("{}.{} s", tenths / 10, tenths % 10);
+    }
+    format!("{} s", millis.div_ceil(1_000))
+}
+
+/// What trusted people allowed, by whom and when.
+fn write_permits(out: &mut String, proof: &ProofReport) {
+    let asked = match &proof.no_red {
+        Some(NoRed::Permitted(by)) => Some(("no test that fails without the change", by)),
+        Some(NoRed::Policy | NoRed::ExemptCloses | NoRed::OnlyTests) | None => None,
+    };
+    let hidden = proof.reservations.iter().filter_map(|one| match one {
+        Reservation::HidingAllowed { by: Some(by), .. } => {
+            Some(("to remove tests, or change what runs them", by))
+        }
+        Reservation::HidingAllowed { by: None, .. }
+        | Reservation::SplitByAgent
+        | Reservation::BaseFails
+        | Reservation::ChangesTests { .. }
+        | Reservation::RemovesTests { .. } => None,
+    });
+    let permits: Vec<_> = asked.into_iter().chain(hidden).collect();
+    if permits.is_empty() {
+        return;
+    }
+    out.push_str("\nPermits:\n\n");
+    for (what, Permitted { label, by, at }) in permits {
+        let (label, login, id) = (word(label), word(&by.login), word(&by.id));
+        let _ = writeln!(out, "- {what}: by {login} (account {id}), by the label {label}, at {at}");
+    }
+}
+
+/// Every path, and what was taken out of the tests among them.
+fn write_paths(out: &mut String, proof: &ProofReport) {
+    if !proof.paths.is_empty() {
+        out.push_str("\nPaths of the whole change:\n\n");
+    }
+    for path in &proof.paths {
+        let fate = path.fate.map(|fate| format!(", {}", fate.word())).unwrap_or_default();
+        let class = path.class.word();
+        let (added, removed) = (path.added, path.removed);
+        let _ = writeln!(out, "- {} ({class}{fate}): +{added} −{removed}", path.path);
+    }
+    if !proof.removed_test_lines.is_empty() {
+        out.push_str("\nLines removed from tests:\n\n");
+    }
+    for removed in &proof.removed_test_lines {
+        let _ = writeln!(out, "- {}: {}", removed.path, removed.count);
     }
 }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::change::TreePath;
 use crate::guardrails::Breach;
 use crate::proof::{
-    PathClass, PathReport, ProofOutcome, ProofRefusal, RunKind, RunReport, RunResult, Strength,
-    TreeRole,
+    NoRed, PathClass, PathReport, Permitted, ProofOutcome, ProofRefusal, RemovedLines, Reservation,
+    RunKind, RunReport, RunResult, Strength, TestFate, TreeRole,
 };
 
 fn oid(digit: &str) -> Oid {
@@ -172,14 +172,119 @@ fn people_can_read_it() {
          - ann (account 42, permission write), by the label ready-for-agent, \
          at 2026-03-01T10:00:00Z\n- pinned text: sha256 {pinned}\n\n## Change\n\n\
          - base {a}\n- candidate {b}\n- landed {b}\n- 2 files, +10 −1\n\
-         - guardrails: none breached\n\n## Proof\n\n{}\
-         \nOn the candidate (tree {c}), [\"make\", \"check\"]: passes\n\n    ok[0m\n    2 passed\n\
+         - guardrails: none breached\n\n## Proof\n\n\
+         proven: the base passes, its tests fail without the change and pass with it\n\n\
+         What was run:\n\n- the candidate: passes, in 1.5 s (tree cccccccc)\n\n\
+         Paths of the whole change:\n\n- src/lib.rs (code): +3 −1\n\n\
+         Output on the candidate, tree {c}, [\"make\", \"check\"]:\n\n    ok[0m\n    2 passed\n\
          \n## Verdict\n\n- checks: success for bbbbbbbb at 2026-03-01T10:00:00Z, \
          https://ci.example/1\n- red: dddddddd at 2026-03-01T10:00:00Z (checks, ours), \
          fixed by attempt 2\n\n## Effort\n\n- 2 turns, $1.23 (partly estimated), 600 s\n\
          - tokens: 10 read, 5 written, 3 read from the cache, 1 put into it\n\
-         - transcript: sha256 {transcript}\n- sandbox: full\n",
-        proof()
+         - transcript: sha256 {transcript}\n- sandbox: full\n"
     );
     assert_eq!(whole().to_markdown(), expected);
+}
+
+/// A run of the proof's command that took so long.
+fn run(role: TreeRole, nth: u32, result: RunResult, millis: u64) -> RunReport {
+    let (kind, tail) = (RunKind::Verify(nth), format!("output {nth}\n"));
+    RunReport { role, kind, result, tail, millis, ..proof().runs[0].clone() }
+}
+
+#[test]
+fn runs_that_say_the_same_are_one_line_and_permits_name_who_gave_them() {
+    use RunResult::{Failed, Passed};
+    let mut evidence = whole();
+    let proof = evidence.proof.as_mut().unwrap();
+    proof.runs = vec![
+        run(TreeRole::Base, 1, Passed, 0),
+        run(TreeRole::Red, 1, Failed { code: 1 }, 210),
+        run(TreeRole::Red, 2, Failed { code: 1 }, 390),
+        RunReport { kind: RunKind::Build, ..run(TreeRole::Red, 1, Passed, 59_990) },
+        run(TreeRole::Candidate, 1, Failed { code: 2 }, 60_001),
+        run(TreeRole::Candidate, 2, Passed, 100),
+        run(TreeRole::Candidate, 3, Passed, 100),
+    ];
+    let permitted = |label: &str| {
+        let by = Actor { id: "42".into(), login: "ann".into(), bot: false };
+        Permitted { label: label.into(), by, at: at() }
+    };
+    let gone = TreePath::new(b"tests/old.rs").unwrap();
+    proof.no_red = Some(NoRed::Permitted(permitted("no-test-needed")));
+    proof.reservations = vec![
+        Reservation::BaseFails,
+        Reservation::HidingAllowed {
+            paths: vec![gone.clone()],
+            by: Some(permitted("tests-may-change")),
+        },
+    ];
+    proof.red_tests = vec!["it\u{7} works".into()];
+    proof.paths[0].fate = Some(TestFate::Deleted);
+    proof.removed_test_lines = vec![RemovedLines { path: gone, count: 3, first: vec!["x".into()] }];
+    let text = evidence.to_markdown();
+    let (_, section) = text.split_once("\nWhat was run:\n\n").unwrap();
+    let (section, _) = section.split_once("\n## Verdict").unwrap();
+    let c = oid("c");
+    let expected = format!(
+        "- the base: passes (tree cccccccc)\n\
+         - the base with only the change's tests: fails (exit code 1), twice, in 0.3 s to 0.4 s \
+         (tree cccccccc)\n\
+         - the base with only the change's tests (build): passes, in 60.0 s (tree cccccccc)\n\
+         - the candidate (time 1): fails (exit code 2), in 61 s (tree cccccccc)\n\
+         - the candidate (time 2, 3): passes, twice, in 0.1 s (tree cccccccc)\n\
+         - fixed: it works\n- flaky: the candidate failed and passed\n\n\
+         Permits:\n\n\
+         - no test that fails without the change: by ann (account 42), by the label \
+         no-test-needed, at 2026-03-01T10:00:00Z\n\
+         - to remove tests, or change what runs them: by ann (account 42), by the label \
+         tests-may-change, at 2026-03-01T10:00:00Z\n\n\
+         Paths of the whole change:\n\n- src/lib.rs (code, deleted): +3 −1\n\n\
+         Lines removed from tests:\n\n- tests/old.rs: 3\n\n\
+         Output on the base, tree {c}, [\"make\", \"check\"]:\n\n    output 1\n\n\
+         Output on the base with only the change's tests, tree {c}, [\"make\", \"check\"]:\n\n    \
+         output 1\n\n\
+         Output on the base with only the change's tests (build), tree {c}, [\"make\", \
+         \"check\"]:\n\n    output 1\n\n\
+         Output on the candidate (time 1), tree {c}, [\"make\", \"check\"]:\n\n    output 1\n\n\
+         Output on the candidate (time 2, 3), tree {c}, [\"make\", \"check\"]:\n\n    output 2\n"
+    );
+    assert_eq!(section, expected);
+}
+
+/// The statement of a bundle with this evidence.
+fn statement(evidence: Evidence) -> Option<serde_json::Value> {
+    let head = "5d057f88".to_owned();
+    let journal = Some(bundle::Journal { count: 9, head, rows: vec![] });
+    let bytes = bundle::Bundle { evidence, journal }.statement().unwrap()?;
+    assert!(bytes.ends_with(b"}\n"));
+    Some(serde_json::from_slice(&bytes).unwrap())
+}
+
+#[test]
+fn the_statement_is_about_what_landed_and_says_all_of_it() {
+    let mut expected = serde_json::to_value(whole()).unwrap();
+    let more = serde_json::json!({
+        "complete": true,
+        "missing": [],
+        "journal": { "count": 9, "head": "5d057f88" },
+    });
+    expected.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let subject = serde_json::json!([
+        { "name": "o/r", "digest": { "gitCommit": oid("b") } },
+        { "name": "o/r^{tree}", "digest": { "gitTree": oid("c") } },
+    ]);
+    let made = statement(whole()).unwrap();
+    assert_eq!(made["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(made["predicateType"], "https://afk.dev/evidence/v1");
+    assert_eq!(made["subject"], subject);
+    assert_eq!(made["predicate"], expected);
+    assert_eq!(made.as_object().unwrap().len(), 4);
+
+    // What may not be closed on is stated as such.
+    let made = statement(Evidence { proof: None, ..whole() }).unwrap();
+    assert_eq!(made["predicate"]["complete"], false);
+    assert_eq!(made["predicate"]["missing"], serde_json::json!([{ "lacks": "proof" }]));
+    assert_eq!(made["subject"].as_array().unwrap().len(), 1);
+    assert_eq!(statement(Evidence { landed: None, ..whole() }), None);
 }

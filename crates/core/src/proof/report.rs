@@ -218,9 +218,15 @@ pub struct RunReport {
     pub result: RunResult,
     /// The end of its output.
     pub tail: String,
-    /// How long it took, in milliseconds.
-    #[serde(default)]
+    /// How long it took, in milliseconds; 0 in reports from before it was kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub millis: u64,
+}
+
+/// A record that never had the number is written again as it was read.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(millis: &u64) -> bool {
+    *millis == 0
 }
 
 /// Lines that a change removes from a test file.

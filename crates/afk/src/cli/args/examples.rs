@@ -139,6 +139,7 @@ pub(super) const EVIDENCE: &str = "\
 Examples:
   afk evidence o/web#7 > evidence.md
   afk evidence o/web#7 --json | jq .proof
+  afk evidence o/web#7 --format dsse > web-7.intoto.dsse.json
   afk evidence verify o/web#7               that it was not edited";
 
 pub(super) const EVIDENCE_VERIFY: &str = "\
@@ -146,6 +147,7 @@ Examples:
   afk evidence verify o/web#7               the file that the data folder has
   afk evidence verify bundle.json           one that lies anywhere
   afk evidence verify bundle.json --head 5d057f88…
+  afk evidence verify bundle.json --key evidence.pub.pem
   afk evidence verify bundle.json --json | jq -r '.flaws[].flaw'";
 
 pub(super) const DOCTOR: &str = "\

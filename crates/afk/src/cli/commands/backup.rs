@@ -11,7 +11,7 @@ use crate::cli::words::count;
 const WITHOUT: [&str; 4] = [
     "the configuration and the secrets that it names",
     "mirrors, workspaces and caches (work/)",
-    "evidence bundles as files (evidence/); the store can regenerate them",
+    "evidence bundles as files (evidence/); the store can regenerate all but their signatures",
     "transcripts (transcripts/, and work/ of runs whose workspace is kept)",
 ];
 

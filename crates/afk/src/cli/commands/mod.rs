@@ -15,6 +15,7 @@ mod replay;
 mod serve;
 mod settings;
 mod shell;
+mod signatures;
 mod steer;
 mod switch;
 mod verify;
@@ -92,8 +93,8 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Evidence(EvidenceArgs { command: Some(command), .. }) => match command {
             EvidenceCommand::Verify(args) => verify::run(context, &args).await,
         },
-        Command::Evidence(EvidenceArgs { run, command: None }) => {
-            evidence::run(context, &run.unwrap_or_default()).await
+        Command::Evidence(EvidenceArgs { run, format, command: None }) => {
+            evidence::run(context, &run.unwrap_or_default(), format).await
         }
         Command::Replay { run } => replay::run(context, &run).await,
         Command::Presence { command } => presence::run(context, command).await,

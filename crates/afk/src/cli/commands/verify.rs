@@ -1,5 +1,6 @@
 //! `evidence verify`: checks a kept bundle by itself. Reads the file and what lies beside it in the
-//! data folder; opens store and configuration only to find the file of a named run.
+//! data folder; opens store and configuration only for a named run: to find its file, the rows that
+//! it was made from, and the key that signs evidence.
 
 use std::fs;
 use std::io;
@@ -8,18 +9,22 @@ use std::path::{Path, PathBuf};
 use afk_app::Error;
 use afk_app::adapters::Transcripts;
 use afk_app::operator::bundle_file;
+use afk_core::chain::Link;
 use afk_core::digest::Digest;
-use afk_core::evidence::bundle::{Bundle, Checked, Flaw};
-use afk_core::ids::RunId;
+use afk_core::evidence::bundle::{Bundle, Checked, Flaw, Stray};
+use afk_core::ids::{IssueRef, RunId};
+use afk_engine::ports::Journals as _;
 
 use super::Context;
 use super::evidence::read;
+use super::signatures::{self, Key};
 use crate::cli::args::VerifyArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::render::{self, Check, State, VerifyPage};
 
 pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
-    let file = &named(context, &args.bundle).await?;
+    let asked = asked(context, args).await?;
+    let file = &asked.file;
     let unread = |what: String| Error::invalid(format!("{}: {what}", file.display()));
     let bytes = read(file).map_err(|error| {
         unread(match error.kind() {
@@ -32,13 +37,16 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     let bundle = Bundle::read(&bytes).map_err(|why| unread(why.to_string()))?;
     let checked = bundle.check(&bytes);
     let head = bundle.journal.as_ref().map(|journal| journal.head.clone());
-    let mut checks = made(&bundle, &checked);
+    let mut checks: Vec<Check> = identity(&asked, &bundle).into_iter().collect();
+    checks.extend(made(&bundle, &checked));
     if let Some(known) = &args.head {
         let told = (head.as_ref() != Some(known))
             .then(|| format!("it is {}, not {known}", head.as_deref().unwrap_or("not there")));
         checks.push(Check::of("its last hash is the given one", told));
     }
     checks.extend(markdown(file, &bundle));
+    let (signed, signed_by) = signatures::checks(file, &bundle, &asked.key);
+    checks.extend(signed);
     checks.extend(transcripts(file, bundle.evidence.run, &checked));
     let complete = bundle.evidence.is_complete().map_err(|missing| missing.to_string()).err();
     let page = VerifyPage {
@@ -46,6 +54,7 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
         issue: bundle.evidence.issue,
         run: bundle.evidence.run,
         head,
+        signed_by,
         sound: checks.iter().all(|check| check.state != State::Broken),
         incomplete: complete,
         checks,
@@ -55,22 +64,70 @@ pub(super) async fn run(context: &Context<'_>, args: &VerifyArgs) -> Answer {
     Ok(if page.sound { Exit::Done } else { Exit::Failure })
 }
 
-/// The file that is meant: an existing path is used as it is, without opening anything else; a run
+/// What was asked for, and what is known of it from elsewhere.
+struct Asked {
+    /// The bundle's file.
+    file: PathBuf,
+    /// The run that it must be of, and its issue; none if only a file was named.
+    run: Option<(RunId, IssueRef)>,
+    /// The rows of the run's journal in the store, or why they cannot be read.
+    rows: Option<Result<Vec<Link>, String>>,
+    /// The key that must have signed it.
+    key: Key,
+}
+
+/// Resolves the argument: an existing path is used as it is, without opening anything else; a run
 /// or issue means its bundle in the data folder.
-async fn named(context: &Context<'_>, what: &Path) -> Answer<PathBuf> {
+async fn asked(context: &Context<'_>, args: &VerifyArgs) -> Answer<Asked> {
+    let given = args.key.as_deref().map(signatures::given).transpose()?;
+    let what: &Path = &args.bundle;
     let text = what.to_str().filter(|text| !what.exists() && may_name_a_run(text));
-    let Some(text) = text else { return Ok(what.to_owned()) };
+    let Some(text) = text else {
+        let key = given.map_or(Key::Unknown, Key::Given);
+        return Ok(Asked { file: what.to_owned(), run: None, rows: None, key });
+    };
     let operator = context.operator_to_look().await?;
-    let run = operator.run(text).await?.run.id;
-    let file = bundle_file(&operator.config, run)?;
+    let run = operator.run(text).await?.run;
+    let file = bundle_file(&operator.config, run.id)?;
+    let rows = operator.store.chain(run.id).await.map_err(|error| error.chain());
+    let key = match given {
+        Some(given) => Key::Given(given),
+        None => Key::configured(&operator.config).await,
+    };
     operator.store.close().await;
     if file.is_file() {
-        return Ok(file);
+        return Ok(Asked { file, run: Some((run.id, run.issue)), rows: Some(rows), key });
     }
-    let folder = file.parent().unwrap_or(&file).display();
+    let (run, folder) = (run.id, file.parent().unwrap_or(&file).display());
     Err(Error::invalid(format!(
         "run {run} has no kept bundle in {folder} yet; bundles are written when a run settles"
     )))
+}
+
+/// Whether it is the bundle that was asked for, and made from the rows that the store has.
+fn identity(asked: &Asked, bundle: &Bundle) -> Vec<Check> {
+    let told = |strays: Vec<Stray>| strays.into_iter().map(|stray| stray.to_string());
+    let mut checks = Vec::new();
+    if let Some((run, issue)) = &asked.run {
+        let what = format!("it is of run {run} on {issue}, as asked");
+        checks.push(Check::of(what, told(bundle.of(*run, Some(issue)))));
+    } else if let Some(run) = named_after(&asked.file) {
+        let what = "it is of the run that its file is named after";
+        checks.push(Check::of(what, told(bundle.of(run, None))));
+    }
+    if let Some(rows) = &asked.rows {
+        let differs = match rows {
+            Ok(rows) => bundle.against(rows).map(|stray| stray.to_string()),
+            Err(error) => Some(format!("they cannot be read: {error}")),
+        };
+        checks.push(Check::of("its rows are those of the store's journal", differs));
+    }
+    checks
+}
+
+/// The run that a kept bundle's file is named after; none if it has another name.
+fn named_after(file: &Path) -> Option<RunId> {
+    file.file_stem()?.to_str()?.parse().ok()
 }
 
 /// Whether the argument looks like an issue, or a run's id or a prefix of one.
@@ -109,10 +166,13 @@ fn markdown(file: &Path, bundle: &Bundle) -> Option<Check> {
     match fs::read_to_string(&beside) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => Some(Check::of(what, Some(format!("it cannot be read: {error}")))),
-        Ok(text) => {
-            let same = text == bundle.evidence.to_markdown();
-            Some(Check::of(what, (!same).then(|| "it differs".to_owned())))
-        }
+        Ok(text) if text == bundle.evidence.to_markdown() => Some(Check::of(what, None)),
+        // Its bundle is as sound as it was; only the text for people reads differently.
+        Ok(_) if bundle.predates_durations() => Some(Check::unknown(
+            what,
+            "an older version wrote it, which rendered bundles differently",
+        )),
+        Ok(_) => Some(Check::of(what, Some("it differs".to_owned()))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The result of replaying a run.
 
-use afk_app::views::{Chain, ReplayPage};
+use afk_app::views::{Chain, KeptRows, ReplayPage};
 
 use crate::cli::style::Paint;
 use crate::cli::words::{line, many};
@@ -14,6 +14,15 @@ pub(crate) fn replayed(page: &ReplayPage, paint: Paint) -> String {
             format!("{} the journal's row {row}: {why}", paint.bad("broken"))
         }
     });
+    out.extend(page.kept.as_ref().map(|kept| match kept {
+        KeptRows::Same => format!("{} its rows are those of the kept bundle", paint.good("ok")),
+        KeptRows::Differs { why } => {
+            format!("{} the kept bundle differs: {}", paint.bad("broken"), line(why, 600))
+        }
+        KeptRows::Unreadable { why } => {
+            format!("{} the kept bundle: {}", paint.bad("broken"), line(why, 600))
+        }
+    }));
     match &page.replayed {
         None => out.push("its rows cannot be read, so nothing was replayed".to_owned()),
         Some(replayed) => {
@@ -41,8 +50,13 @@ mod tests {
     #[test]
     fn a_run_that_replays_and_one_that_does_not() {
         let run = samples::admitted();
-        let page =
-            |chain, replayed| ReplayPage { run: run.id, issue: run.issue.clone(), chain, replayed };
+        let page = |chain, kept, replayed| ReplayPage {
+            run: run.id,
+            issue: run.issue.clone(),
+            chain,
+            kept,
+            replayed,
+        };
         let differs = [
             Difference { seq: 3, what: Differs::Plan { stored: Plan::Land, now: Plan::Judge } },
             Difference { seq: 9, what: Differs::Record },
@@ -52,11 +66,19 @@ mod tests {
         };
         let why = "it was edited: its content does not match its hash";
         let pages = [
-            page(Chain::Whole, of(&[])),
-            page(Chain::Whole, of(&differs)),
-            page(Chain::Broken { row: 4, why }, None),
+            page(Chain::Whole, None, of(&[])),
+            page(Chain::Whole, None, of(&differs)),
+            page(Chain::Broken { row: 4, why }, None, None),
+            page(Chain::Whole, Some(KeptRows::Same), of(&[])),
+            page(Chain::Whole, Some(KeptRows::Differs { why: "row 4".to_owned() }), of(&[])),
+            page(
+                Chain::Whole,
+                Some(KeptRows::Unreadable { why: "is \u{7}torn".to_owned() }),
+                of(&[]),
+            ),
         ];
-        assert_eq!(pages.each_ref().map(ReplayPage::same), [true, false, false]);
+        let same = pages.each_ref().map(ReplayPage::same);
+        assert_eq!(same, [true, false, false, true, false, false]);
         let shown = pages.map(|page| replayed(&page, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use afk_core::digest::Digest;
 use afk_core::evidence::bundle::Flaw;
 use afk_core::ids::{IssueRef, RunId};
 use serde::Serialize;
@@ -23,6 +24,8 @@ pub(crate) struct VerifyPage {
     pub(crate) run: RunId,
     /// The last hash of its journal, according to the bundle.
     pub(crate) head: Option<String>,
+    /// The key that has signed what it states, if that was checked.
+    pub(crate) signed_by: Option<Digest>,
     /// Whether no check found a difference.
     pub(crate) sound: bool,
     /// What it lacks for the issue to be closed on it, according to the bundle.
@@ -88,10 +91,13 @@ pub(crate) fn verified(page: &VerifyPage, paint: Paint) -> String {
     if let Some(head) = &page.head {
         out.push(format!("last hash: {}", line(head, DETAIL)));
     }
-    out.push(if page.sound {
-        format!("{}, unless somebody rewrote the whole bundle: see the help", paint.good("sound"))
-    } else {
-        paint.bad("not sound")
+    out.push(match &page.signed_by {
+        _ if !page.sound => paint.bad("not sound"),
+        Some(key) => format!("{}, and signed by the key {key}", paint.good("sound")),
+        None => {
+            let unless = "unless somebody rewrote the whole bundle: see the help";
+            format!("{}, {unless}", paint.good("sound"))
+        }
     });
     out.join("\n")
 }
@@ -104,11 +110,12 @@ mod tests {
     #[test]
     fn a_sound_bundle_and_one_that_is_not() {
         let run = samples::admitted();
-        let page = |checks: Vec<Check>, incomplete: Option<String>| VerifyPage {
+        let page = |checks: Vec<Check>, incomplete: Option<String>, by: Option<&str>| VerifyPage {
             file: "/tmp/bundle.json".into(),
             issue: run.issue.clone(),
             run: run.id,
             head: Some("5d057f88".to_owned()),
+            signed_by: by.map(Digest::of),
             sound: checks.iter().all(|check| check.state != State::Broken),
             incomplete,
             checks,
@@ -127,7 +134,13 @@ mod tests {
             Check::of("its text matches", None),
         ];
         let lacks = Some("the evidence lacks the proof".to_owned());
-        let shown = [page(sound, None), page(broken, lacks)].map(|p| verified(&p, Paint::PLAIN));
+        let signed = vec![Check::of("it is signed by the key that it names", None)];
+        let pages = [
+            page(sound, None, None),
+            page(broken, lacks, Some("key")),
+            page(signed, None, Some("key")),
+        ];
+        let shown = pages.map(|page| verified(&page, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"), @r"
         o/web#7  run 0199d3c2-0000-7000-8000-000000000007
         ok the 9 rows of its journal are linked by their hashes
@@ -144,6 +157,11 @@ mod tests {
         not complete: the evidence lacks the proof
         last hash: 5d057f88
         not sound
+        ----
+        o/web#7  run 0199d3c2-0000-7000-8000-000000000007
+        ok it is signed by the key that it names
+        last hash: 5d057f88
+        sound, and signed by the key 2c70e12b7a0646f92279f427c7b38e7334d8e5389cff167a1dc30e73f826b683
         ");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::chain::{self, Link};
-use crate::evidence::bundle::{Bundle, Flaw, NotABundle};
+use crate::evidence::bundle::{Bundle, Flaw, NotABundle, Stray};
 
 /// The run of a small journal, from its admission to its end.
 fn steps() -> Vec<Transition> {
@@ -136,6 +136,79 @@ fn a_row_that_was_changed_is_named() {
     let other = after(|b| rows(b, |rows| rows[7].body = rows[7].body.replace("proven", "exempt")));
     assert_eq!(other[0], "row 8 was edited: its at, kind or body does not match its hash");
     assert!(other[1..].iter().any(|flaw| flaw.contains("row 8") || flaw.contains("/proof")));
+}
+
+#[test]
+fn a_bundle_in_the_place_of_another_is_told() {
+    let bundle = bundle();
+    let (run, issue) = (bundle.evidence.run, bundle.evidence.issue.clone());
+    assert_eq!(bundle.of(run, Some(&issue)), []);
+    assert_eq!(bundle.of(run, None), []);
+    let asked = "01900000-0000-7000-8000-0000000000ff".parse().unwrap();
+    let strayed = Stray::Run { is: run, asked };
+    assert_eq!(bundle.of(asked, Some(&issue)), std::slice::from_ref(&strayed));
+    assert_eq!(strayed.to_string(), format!("it is of run {run}, not of run {asked}"));
+    let other: crate::ids::IssueRef = "o/other#9".parse().unwrap();
+    let both = [strayed, Stray::Issue { is: issue.clone(), asked: other.clone() }];
+    assert_eq!(bundle.of(asked, Some(&other)), both);
+    assert_eq!(both[1].to_string(), format!("it is of issue {issue}, not of o/other#9"));
+}
+
+#[test]
+fn rows_that_the_store_does_not_have_are_told() {
+    let bundle = bundle();
+    let stored = rows(&steps());
+    let check = |change: fn(&mut Vec<Link>), expected: Option<&str>| {
+        let mut stored = stored.clone();
+        change(&mut stored);
+        let told = bundle.against(&stored).map(|stray| stray.to_string());
+        assert_eq!(told.as_deref(), expected);
+    };
+    check(|_| {}, None);
+    // The journal goes on after the bundle was made.
+    check(|rows| rows.push(Link { seq: 12, ..rows[10].clone() }), None);
+    check(|rows| drop(rows.pop()), Some("the store's journal ends after row 10"));
+    check(Vec::clear, Some("the store's journal has no rows"));
+    check(|rows| rows[7].body.push(' '), Some("row 8 is another one in the store's journal"));
+    check(|rows| drop(rows.remove(0)), Some("row 1 is another one in the store's journal"));
+}
+
+#[test]
+fn a_bundle_from_before_durations_were_kept_is_as_sound_as_it_was() {
+    use crate::proof::{RunReport, RunResult, TreeRole};
+    let report = |millis| RunReport {
+        role: TreeRole::Candidate,
+        kind: crate::proof::RunKind::FIRST,
+        tree: oid('e'),
+        argv: vec!["true".to_owned()],
+        result: RunResult::Passed,
+        tail: String::new(),
+        millis,
+    };
+    let with = |millis| {
+        let mut steps = steps();
+        let Transition::Proved { report: proof, .. } = &mut steps[7] else { panic!() };
+        proof.runs = vec![report(millis)];
+        let mut run = admitted();
+        for (second, step) in (1..).zip(&steps) {
+            run.apply(at(second), step.clone());
+        }
+        Bundle::new(run.evidence(None), rows(&steps))
+    };
+    let old = with(0);
+    let bytes = old.to_bytes().unwrap();
+    assert!(!String::from_utf8(bytes.clone()).unwrap().contains("millis"));
+    assert_eq!(told(&bytes), Ok(vec![]));
+    assert!(old.predates_durations());
+    let mut exempt = Bundle::read(&bytes).unwrap();
+    exempt.evidence.proof.as_mut().unwrap().outcome =
+        ProofOutcome::Accepted(crate::proof::Strength::NoRed);
+    let text = String::from_utf8(exempt.to_bytes().unwrap()).unwrap();
+    let text = text.replace("\"accepted\": \"no_red\"", "\"accepted\": \"exempt\"");
+    let flaws = told(text.as_bytes()).unwrap();
+    assert!(matches!(flaws.as_slice(), [Flaw::Statement { .. }]), "no flaw of the text: {flaws:?}");
+    assert!(!with(7).predates_durations());
+    assert!(!bundle().predates_durations(), "nothing was run");
 }
 
 #[test]
