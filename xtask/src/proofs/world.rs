@@ -1,0 +1,247 @@
+//! A repository, a configuration and a script in a folder of their own, and `afk` at work on them.
+//!
+//! What came of it is read from outside: the run at a glance, the evidence that was kept, and the
+//! default branch itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::{Value, json};
+
+use super::change::Files;
+use super::kind::Kind;
+
+/// The repository's name.
+const REPO: &str = "o/r";
+/// Longest time of a run.
+const BOUND: Duration = Duration::from_mins(20);
+
+/// A folder with everything that one run needs.
+pub(crate) struct World {
+    folder: PathBuf,
+    afk: PathBuf,
+    keep: bool,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    /// The run's outcome: `done`, `needs-human`, `frozen`.
+    pub(crate) outcome: String,
+    pub(crate) attempts: u64,
+    pub(crate) why: String,
+    /// The strength of an accepted proof.
+    pub(crate) strength: Option<String>,
+    /// Why the proof, or a guardrail before it, refused the change.
+    pub(crate) refusal: Option<String>,
+    /// How many commits the default branch has more than before.
+    pub(crate) commits: usize,
+    /// The kept bundle.
+    pub(crate) evidence: Value,
+}
+
+impl World {
+    /// A new repository of `kind` with `files`, and keys of its own for its proof.
+    pub(crate) fn new(
+        folder: PathBuf,
+        afk: &Path,
+        keep: bool,
+        (kind, files): (Kind, &Files),
+        proof: &str,
+    ) -> anyhow::Result<Self> {
+        let verify: Vec<&str> = kind.verify().to_vec();
+        Self::with_verify(folder, afk, keep, (&verify, &kind.read(), files), proof)
+    }
+
+    /// The same with a command of its own, and folders that the sandbox shows.
+    pub(crate) fn with_verify(
+        folder: PathBuf,
+        afk: &Path,
+        keep: bool,
+        (verify, read, files): (&[&str], &[String], &Files),
+        proof: &str,
+    ) -> anyhow::Result<Self> {
+        let world = Self { folder, afk: afk.to_owned(), keep };
+        for name in ["home", "data", "seed"] {
+            fs::create_dir_all(world.at(name))?;
+        }
+        let (origin, seed) = (world.text("origin.git")?, world.at("seed"));
+        world.git(&world.folder, &["init", "-q", "--bare", "--initial-branch=main", &origin])?;
+        world.git(&seed, &["init", "-q", "--initial-branch=main"])?;
+        for (path, text) in files {
+            let path = seed.join(path);
+            fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+            fs::write(path, text)?;
+        }
+        world.git(&seed, &["add", "--all"])?;
+        world.git(&seed, &["commit", "-q", "-m", "Begin"])?;
+        world.git(&seed, &["push", "-q", &origin, "main"])?;
+        // A JSON string or list is one of TOML, too.
+        let config = format!(
+            "kill_switch = false\nallowlist = [\"{REPO}\"]\npoll_seconds = 1\nbudget_usd = 5\n\
+             executor_retries_max = 0\nlanding_refusals_max = 1\nfix_forward_max_attempts = 1\n\
+             data_dir = {}\n\n[agents.scripted]\nscript = {}\n\n[repos.\"{REPO}\"]\nremote = {}\n\
+             agent = \"scripted\"\nverify = {}\nread = {}\n\n[repos.\"{REPO}\".proof]\n{proof}\n\n\
+             [[repos.\"{REPO}\".stages]]\nname = \"ci\"\ncommand = [\"sh\", \"ci.sh\"]\n",
+            json!(world.text("data")?),
+            json!(world.text("script.json")?),
+            json!(origin),
+            json!(verify),
+            json!(read),
+        );
+        fs::write(world.at("afk.toml"), config)?;
+        Ok(world)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    fn text(&self, name: &str) -> anyhow::Result<String> {
+        let path = self.at(name);
+        path.to_str().map(str::to_owned).context("the temporary folder's path is not text")
+    }
+
+    /// The folder of the clone that the base was pushed from.
+    pub(crate) fn seed(&self) -> PathBuf {
+        self.at("seed")
+    }
+
+    /// An issue with `title`, worked to its end by an agent that does `turns`.
+    pub(crate) fn work(&self, title: &str, turns: &[Vec<Value>]) -> anyhow::Result<Ended> {
+        let turns: Vec<Value> = turns.iter().map(|steps| json!({ "steps": steps })).collect();
+        fs::write(self.at("script.json"), json!({ "turns": turns }).to_string())?;
+        let before = self.commits()?;
+        let new = ["issue", "new", REPO, title, "--body", "As said.", "--ready", "--json"];
+        let issue = self.afk(&new)?;
+        ensure!(issue.status.success(), "no issue: {}", said(&issue));
+        let issue: Value = serde_json::from_slice(&issue.stdout).context("`afk issue new`")?;
+        let issue = issue["issue"].as_str().context("an issue without a name")?.to_owned();
+        let ran = self.afk(&["run", &issue, "--json"])?;
+        let view: Value = serde_json::from_slice(&ran.stdout)
+            .with_context(|| format!("`afk run` told no result: {}", said(&ran)))?;
+        let word = |key: &str| view[key].as_str().unwrap_or_default().to_owned();
+        let bundle = self.at("data/evidence").join(word("run")).with_extension("json");
+        let evidence: Value = match fs::read_to_string(&bundle) {
+            Ok(text) => serde_json::from_str(&text).context("the evidence is no JSON")?,
+            Err(_) => Value::Null,
+        };
+        let why = word("why");
+        Ok(Ended {
+            outcome: word("outcome"),
+            attempts: view["attempts"].as_u64().unwrap_or_default(),
+            strength: strength(&evidence),
+            refusal: refusal(&evidence, &why),
+            why,
+            commits: self.commits()?.saturating_sub(before),
+            evidence,
+        })
+    }
+
+    fn commits(&self) -> anyhow::Result<usize> {
+        let count = self.git(&self.at("origin.git"), &["rev-list", "--count", "main"])?;
+        count.trim().parse().context("git counts no commits")
+    }
+
+    fn afk(&self, args: &[&str]) -> anyhow::Result<Output> {
+        let mut command = self.clean(self.afk.as_os_str().as_ref(), &self.at("home"));
+        command.args(args).arg("--config").arg(self.at("afk.toml"));
+        bounded(command, &self.at("afk.out"), &self.at("afk.err"))
+    }
+
+    fn git(&self, folder: &Path, args: &[&str]) -> anyhow::Result<String> {
+        let mut command = self.clean(Path::new("git"), folder);
+        let output = command
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .args(["-c", "user.name=dev", "-c", "user.email=dev@example.org"])
+            .args(args)
+            .output()
+            .context("cannot run git")?;
+        ensure!(output.status.success(), "git {} failed: {}", args.join(" "), said(&output));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A command with nothing of this machine in its environment but the search path.
+    fn clean(&self, program: &Path, folder: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.at("home"))
+            .env("USER", "ann")
+            .current_dir(folder)
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.keep {
+            return;
+        }
+        // Caches are kept read-only; what cannot be removed is in the temporary folder anyway.
+        let _ = Command::new("chmod").args(["-R", "u+w"]).arg(&self.folder).status();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The output of a command that ends in time.
+fn bounded(mut command: Command, out: &Path, err: &Path) -> anyhow::Result<Output> {
+    let mut child = command
+        .stdout(fs::File::create(out)?)
+        .stderr(fs::File::create(err)?)
+        .spawn()
+        .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+    let deadline = Instant::now() + BOUND;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            bail!("it did not end in {} minutes", BOUND.as_secs() / 60);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    Ok(Output { status, stdout: fs::read(out)?, stderr: fs::read(err)? })
+}
+
+fn said(output: &Output) -> String {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last: Vec<&str> = text.lines().rev().take(3).collect();
+    format!("{}: {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join(" / "))
+}
+
+fn strength(evidence: &Value) -> Option<String> {
+    evidence["proof"]["outcome"]["accepted"].as_str().map(str::to_owned)
+}
+
+/// Why it was refused: the proof's reason, or a guardrail's words.
+fn refusal(evidence: &Value, why: &str) -> Option<String> {
+    let refused = &evidence["proof"]["outcome"]["refused"];
+    let reason = refused["reason"].as_str().map(str::to_owned);
+    reason.or_else(|| why.contains("guardrail").then(|| "guardrail".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_proofs_or_a_guardrails() {
+        let refused = json!({ "proof": { "outcome": { "refused": { "reason": "vacuous" } } } });
+        assert_eq!(refusal(&refused, "x").as_deref(), Some("vacuous"));
+        assert_eq!(refusal(&Value::Null, "the guardrails say no").as_deref(), Some("guardrail"));
+        assert_eq!(refusal(&Value::Null, "the agent did not start"), None);
+        assert_eq!(strength(&refused), None);
+        let accepted = json!({ "proof": { "outcome": { "accepted": "weaker" } } });
+        assert_eq!(strength(&accepted).as_deref(), Some("weaker"));
+        assert_eq!(refusal(&accepted, ""), None);
+    }
+}
