@@ -163,7 +163,10 @@ impl Change {
             }
             (Some(_), Some(_)) | (None, None) => false,
         };
-        ensure!(guarded, "it needs `guard`, a file of the base, or `guard-line`, a line of the code");
+        ensure!(
+            guarded,
+            "it needs `guard`, a file of the base, or `guard-line`, a line of the code"
+        );
         Ok(())
     }
 }

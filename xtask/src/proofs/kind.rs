@@ -191,9 +191,7 @@ impl Language {
             Self::Rust => test.replace("#[test]", "#[test]\n#[ignore]"),
             Self::Node => test.replace("test('", "test.skip('"),
             Self::C => test.replace("int main(void) {", "int main(void) {\n    return 0;"),
-            Self::Go => {
-                test.replace("(t *testing.T) {", "(t *testing.T) {\n\tt.Skip(\"later\")")
-            }
+            Self::Go => test.replace("(t *testing.T) {", "(t *testing.T) {\n\tt.Skip(\"later\")"),
         }
     }
 

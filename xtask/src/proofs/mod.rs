@@ -12,7 +12,6 @@ mod operators;
 mod world;
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -144,8 +143,8 @@ fn judge_all(
     let jobs = options.jobs.unwrap_or_else(cores).max(1);
     say(&format!("{} worlds, {jobs} at once", cases.len()));
     let begun = Instant::now();
-    let judged = judge(cases, folder, afk, options.keep, jobs);
-    record(root, &judged)?;
+    let results = Results::new(root)?;
+    let judged = judge(cases, folder, afk, options.keep, (jobs, &results));
     for line in table(&judged, not_applied) {
         print(&line);
     }
@@ -226,7 +225,7 @@ fn judge<'a>(
     folder: &Path,
     afk: &Path,
     keep: bool,
-    jobs: usize,
+    (jobs, results): (usize, &Results),
 ) -> Vec<Judged<'a>> {
     let all = cases.len();
     let (left, judged) = (Mutex::new(VecDeque::from(cases)), Mutex::new(Vec::new()));
@@ -239,6 +238,7 @@ fn judge<'a>(
                     let ended = case.judged(folder, afk, keep);
                     let one = Judged { case, ended, seconds: since.elapsed().as_secs_f64() };
                     if let Ok(mut judged) = judged.lock() {
+                        results.record(&one);
                         judged.push(one);
                         progress(&judged, all);
                     }
@@ -337,31 +337,38 @@ impl Judged<'_> {
     }
 }
 
-/// Every case in a file, for whoever looks closer.
-fn record(root: &Path, judged: &[Judged<'_>]) -> anyhow::Result<()> {
-    let mut text =
-        String::from("change\toperator\tlanded\toutcome\tattempts\tstrength\trefusal\tseconds\twhy\n");
-    for one in judged {
+/// Every case in a file, for whoever looks closer, as soon as it is judged.
+struct Results(std::fs::File);
+
+impl Results {
+    fn new(root: &Path) -> anyhow::Result<Self> {
+        let folder = root.join("target/proofs");
+        std::fs::create_dir_all(&folder)?;
+        let mut file = std::fs::File::create(folder.join("results.tsv"))?;
+        writeln!(
+            file,
+            "change\toperator\tbecame\tlanded\toutcome\tattempts\tstrength\trefusal\tseconds\twhy"
+        )?;
+        Ok(Self(file))
+    }
+
+    fn record(&self, one: &Judged<'_>) {
         let (change, operator) = (one.case.change.id(), one.case.operator.name);
+        let (became, landed, seconds) = (one.became(), one.landed(), one.seconds);
         let said = match &one.ended {
-            Err(error) => format!("false\terror\t\t\t\t{:.1}\t{error:#}", one.seconds),
+            Err(error) => format!("error\t\t\t\t{seconds:.1}\t{error:#}"),
             Ok(ended) => format!(
-                "{}\t{}\t{}\t{}\t{}\t{:.1}\t{}",
-                one.landed(),
+                "{}\t{}\t{}\t{}\t{seconds:.1}\t{}",
                 ended.outcome,
                 ended.attempts,
                 ended.strength.as_deref().unwrap_or_default(),
                 ended.refusal.as_deref().unwrap_or_default(),
-                one.seconds,
                 ended.why.replace(['\n', '\t'], " "),
             ),
         };
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{change}\t{operator}\t{said}");
+        // The table is printed whether or not the file can be written.
+        let _ = writeln!(&self.0, "{change}\t{operator}\t{became:?}\t{landed}\t{said}");
     }
-    let folder = root.join("target/proofs");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("results.tsv"), text).context("cannot write the results")
 }
 
 /// What became of each operator's changes.

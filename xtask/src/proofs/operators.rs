@@ -106,7 +106,11 @@ pub(crate) const ALL: &[Operator] = &[
         expected: |_| Expected::Told(RULE_WEAKER),
     },
     refused("guard-failing", "existing code is broken, and its test says so", guard_failing),
-    refused("guard-overwritten", "a new test writes over an existing one when it runs", overwritten),
+    refused(
+        "guard-overwritten",
+        "a new test writes over an existing one when it runs",
+        overwritten,
+    ),
     refused("code-gutted", "the code does nothing, the test tests nothing", gutted),
     refused("code-without-test", "code alone", untested),
     Operator {
@@ -338,9 +342,7 @@ fn shadow(change: &Change, node: &str, python: &str, make: &str) -> Option<Plan>
     let shadow = match change.kind {
         Kind::Python => edit("unittest.py", python),
         Kind::Node => edit("node_modules/.bin/node", format!("#!/bin/sh\n{node}")),
-        Kind::Rust => {
-            edit(".cargo/config.toml", "[target.'cfg(all())']\nrunner = \"true\"\n")
-        }
+        Kind::Rust => edit(".cargo/config.toml", "[target.'cfg(all())']\nrunner = \"true\"\n"),
         Kind::Make => edit("GNUmakefile", make),
         Kind::Sh | Kind::Go => return None,
     };
@@ -457,11 +459,7 @@ fn gutted(change: &Change) -> Option<Plan> {
 
 fn untested(change: &Change) -> Option<Plan> {
     // Inline tests are taken out of the code, too.
-    let code = if change.is_inline() {
-        remarked(change, "Done.")
-    } else {
-        edits(&change.code)
-    };
+    let code = if change.is_inline() { remarked(change, "Done.") } else { edits(&change.code) };
     Some(two(change, &Edits::new(), &code))
 }
 
@@ -482,9 +480,8 @@ fn docs_only(change: &Change) -> Option<Plan> {
 }
 
 fn manifest(change: &Change) -> Option<Plan> {
-    let bumped = |path: &str, old: &str, new: &str| {
-        edit(path, change.existing(path).replacen(old, new, 1))
-    };
+    let bumped =
+        |path: &str, old: &str, new: &str| edit(path, change.existing(path).replacen(old, new, 1));
     let manifest = match change.kind {
         Kind::Rust => plus(
             bumped("Cargo.toml", "version = \"0.1.0\"", "version = \"0.2.0\""),
@@ -566,11 +563,8 @@ fn fix_removes(change: &Change) -> Option<Plan> {
     let mut code = change.code.clone();
     code.get_mut(path)?.push_str(&format!("{comment} TODO\n"));
     let first = two(change, &edits(&change.test), &edits(&code));
-    let mut back: Edits = change
-        .code
-        .keys()
-        .map(|path| (path.clone(), change.base.get(path).cloned()))
-        .collect();
+    let mut back: Edits =
+        change.code.keys().map(|path| (path.clone(), change.base.get(path).cloned())).collect();
     if !change.is_inline() {
         // A program in C that has nothing in it is none.
         let vacuous = Language::of(change.test_path()) == Language::C;

@@ -24,6 +24,9 @@ pub(crate) struct World {
     folder: PathBuf,
     afk: PathBuf,
     keep: bool,
+    repo: &'static str,
+    /// Where the evidence is kept.
+    evidence: &'static str,
 }
 
 /// What came of a run.
@@ -64,7 +67,8 @@ impl World {
         (verify, read, files): (&[&str], &[String], &Files),
         proof: &str,
     ) -> anyhow::Result<Self> {
-        let world = Self { folder, afk: afk.to_owned(), keep };
+        let afk = afk.to_owned();
+        let world = Self { folder, afk, keep, repo: REPO, evidence: "data/evidence" };
         for name in ["home", "data", "seed"] {
             fs::create_dir_all(world.at(name))?;
         }
@@ -96,6 +100,22 @@ impl World {
         Ok(world)
     }
 
+    /// What `afk demo` leaves behind: its sample, with one issue landed.
+    pub(crate) fn demo(folder: PathBuf, afk: &Path) -> anyhow::Result<Self> {
+        let (home, afk) = (folder.with_extension("home"), afk.to_owned());
+        fs::create_dir_all(&home)?;
+        let world = Self { folder, afk, keep: false, repo: "demo/hello", evidence: "evidence" };
+        let output = world
+            .clean(&world.afk, &home)
+            .args(["demo", "--json", "--keep"])
+            .arg(&world.folder)
+            .output()
+            .context("cannot run the demo")?;
+        ensure!(output.status.success(), "the demo failed: {}", said(&output));
+        fs::create_dir_all(world.at("home"))?;
+        Ok(world)
+    }
+
     fn at(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -105,9 +125,11 @@ impl World {
         path.to_str().map(str::to_owned).context("the temporary folder's path is not text")
     }
 
-    /// The folder of the clone that the base was pushed from.
-    pub(crate) fn seed(&self) -> PathBuf {
-        self.at("seed")
+    /// A new clone of what has landed.
+    pub(crate) fn clone_of_main(&self) -> anyhow::Result<PathBuf> {
+        let clone = self.text("clone")?;
+        self.git(&self.folder, &["clone", "-q", &self.text("origin.git")?, &clone])?;
+        Ok(self.at("clone"))
     }
 
     /// An issue with `title`, worked to its end by an agent that does `turns`.
@@ -115,7 +137,7 @@ impl World {
         let turns: Vec<Value> = turns.iter().map(|steps| json!({ "steps": steps })).collect();
         fs::write(self.at("script.json"), json!({ "turns": turns }).to_string())?;
         let before = self.commits()?;
-        let new = ["issue", "new", REPO, title, "--body", "As said.", "--ready", "--json"];
+        let new = ["issue", "new", self.repo, title, "--body", "As said.", "--ready", "--json"];
         let issue = self.afk(&new)?;
         ensure!(issue.status.success(), "no issue: {}", said(&issue));
         let issue: Value = serde_json::from_slice(&issue.stdout).context("`afk issue new`")?;
@@ -124,7 +146,7 @@ impl World {
         let view: Value = serde_json::from_slice(&ran.stdout)
             .with_context(|| format!("`afk run` told no result: {}", said(&ran)))?;
         let word = |key: &str| view[key].as_str().unwrap_or_default().to_owned();
-        let bundle = self.at("data/evidence").join(word("run")).with_extension("json");
+        let bundle = self.at(self.evidence).join(word("run")).with_extension("json");
         let evidence: Value = match fs::read_to_string(&bundle) {
             Ok(text) => serde_json::from_str(&text).context("the evidence is no JSON")?,
             Err(_) => Value::Null,
@@ -147,7 +169,7 @@ impl World {
     }
 
     fn afk(&self, args: &[&str]) -> anyhow::Result<Output> {
-        let mut command = self.clean(self.afk.as_os_str().as_ref(), &self.at("home"));
+        let mut command = self.clean(&self.afk, &self.at("home"));
         command.args(args).arg("--config").arg(self.at("afk.toml"));
         bounded(command, &self.at("afk.out"), &self.at("afk.err"))
     }
