@@ -131,8 +131,8 @@ impl Change {
             match key {
                 "guard" => self.guard = Some(value.to_owned()),
                 "guard-line" => self.guard_line = Some(value.to_owned()),
-                "break" => self.breaks.old = value.to_owned(),
-                "gut" => self.guts.old = value.to_owned(),
+                "break" => value.clone_into(&mut self.breaks.old),
+                "gut" => value.clone_into(&mut self.guts.old),
                 "into" => {
                     let swap = match last {
                         Some("break") => &mut self.breaks,
@@ -171,9 +171,12 @@ impl Change {
     }
 }
 
-/// The text above the first section, and the sections: role, path, text.
-fn sections(text: &str) -> anyhow::Result<(String, Vec<(String, String, String)>)> {
-    let (mut head, mut found) = (String::new(), Vec::<(String, String, String)>::new());
+/// A role, a path and a text.
+type Section = (String, String, String);
+
+/// The text above the first section, and the sections.
+fn sections(text: &str) -> anyhow::Result<(String, Vec<Section>)> {
+    let (mut head, mut found) = (String::new(), Vec::<Section>::new());
     for line in text.lines() {
         if let Some(rest) = line.strip_prefix("=== ") {
             let (role, path) = rest.split_once(' ').with_context(|| format!("read {line:?}"))?;

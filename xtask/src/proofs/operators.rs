@@ -4,6 +4,8 @@
 //! nothing where it does not apply. It is refused, or its reason says why no rule can tell; what is
 //! told by the strength of the proof must be told. Nothing here is run: [`super::world`] does.
 
+#![expect(clippy::unnecessary_wraps, reason = "all operators have one signature")]
+
 use serde_json::{Value, json};
 
 use super::change::{Change, Files};
@@ -278,10 +280,10 @@ fn judge_filters(change: &Change) -> Option<Plan> {
             edit("package.json", change.existing("package.json").replace("node --test", &run))
         }
         Kind::Rust if !change.is_inline() => {
-            let text = change.existing("Cargo.toml");
-            let text = text.replace("\"2021\"\n", "\"2021\"\nautotests = false\n");
+            let manifest = change.existing("Cargo.toml");
+            let manifest = manifest.replace("\"2021\"\n", "\"2021\"\nautotests = false\n");
             let only = format!("\n[[test]]\nname = \"{stem}\"\npath = \"{test}\"\n");
-            edit("Cargo.toml", text + &only)
+            edit("Cargo.toml", manifest + &only)
         }
         Kind::Python => edit(
             "tests/__init__.py",
@@ -417,14 +419,14 @@ fn guard_failing(change: &Change) -> Option<Plan> {
 fn overwritten(change: &Change) -> Option<Plan> {
     let guard = change.guard.as_deref()?;
     // Cargo has built the tests before the first runs; Node runs several at once.
-    let (path, text) = match change.kind {
+    let (path, first) = match change.kind {
         Kind::Sh | Kind::Make if Language::of(guard) == Language::Sh => {
             ("tests/a_first.sh", format!("true >{guard}\n"))
         }
         Kind::Python => ("tests/test_a_first.py", format!("open(\"{guard}\", \"w\").close()\n")),
         Kind::Sh | Kind::Make | Kind::Rust | Kind::Node | Kind::Go => return None,
     };
-    let test = plus(edits(&change.test), edit(path, text));
+    let test = plus(edits(&change.test), edit(path, first));
     Some(two(change, &test, &edits(&change.broken())))
 }
 
@@ -448,7 +450,7 @@ fn instead(change: &Change, test: &str, mark: &str) -> Plan {
     let comment = Language::of(change.code_path()).comment();
     let mut code = change.gutted();
     if let Some(text) = code.get_mut(change.code_path()) {
-        text.push_str(&format!("{comment} {mark}\n"));
+        *text = format!("{text}{comment} {mark}\n");
     }
     two(change, &edit(change.test_path(), test), &edits(&code))
 }
@@ -527,7 +529,7 @@ fn at_the_top(change: &Change, first: &str) -> Option<Plan> {
 }
 
 fn planted(change: &Change) -> Option<Plan> {
-    let (path, text) = change.test.iter().next().filter(|_| !change.is_inline())?;
+    let (path, asserts) = change.test.iter().next().filter(|_| !change.is_inline())?;
     let plant = match change.kind {
         Kind::Rust => {
             "\n#[test]\nfn a_plant() {\n    \
@@ -553,7 +555,7 @@ fn planted(change: &Change) -> Option<Plan> {
         }
         Kind::Sh | Kind::Make | Kind::Go => return None,
     };
-    let test = edit(path.as_str(), format!("{text}{plant}"));
+    let test = edit(path.as_str(), format!("{asserts}{plant}"));
     Some(two(change, &test, &edits(&change.gutted())))
 }
 
@@ -561,7 +563,8 @@ fn fix_removes(change: &Change) -> Option<Plan> {
     let path = change.code_path();
     let comment = Language::of(path).comment();
     let mut code = change.code.clone();
-    code.get_mut(path)?.push_str(&format!("{comment} TODO\n"));
+    let whole = code.get_mut(path)?;
+    *whole = format!("{whole}{comment} TODO\n");
     let first = two(change, &edits(&change.test), &edits(&code));
     let mut back: Edits =
         change.code.keys().map(|path| (path.clone(), change.base.get(path).cloned())).collect();
