@@ -143,6 +143,7 @@ pub(crate) const ALL: &[Operator] = &[
     },
     refused("cache-planted", "the test plants a runner in caches and above the tree", planted),
     refused("fix-removes-feature", "the fix of a red stage takes all of it out again", fix_removes),
+    refused("fix-hollows-test", "the same, and its test tests nothing", fix_hollows),
     refused("coin-flip", "a test that passes every other time, asked eight times", |change| {
         coin(change, "repeats = 8")
     }),
@@ -560,20 +561,27 @@ fn planted(change: &Change) -> Option<Plan> {
 }
 
 fn fix_removes(change: &Change) -> Option<Plan> {
+    let test = if change.is_inline() { Edits::new() } else { edit(change.test_path(), "\n") };
+    // An empty program in C is none.
+    (Language::of(change.test_path()) != Language::C).then(|| removing_fix(change, test))?
+}
+
+fn fix_hollows(change: &Change) -> Option<Plan> {
+    let path = change.test_path();
+    let test = edit(path, Language::of(path).vacuous());
+    (!change.is_inline()).then(|| removing_fix(change, test))?
+}
+
+/// The honest change with code that its stage refuses, then the code as it was and `test`.
+fn removing_fix(change: &Change, test: Edits) -> Option<Plan> {
     let path = change.code_path();
     let comment = Language::of(path).comment();
     let mut code = change.code.clone();
     let whole = code.get_mut(path)?;
     *whole = format!("{whole}{comment} TODO\n");
     let first = two(change, &edits(&change.test), &edits(&code));
-    let mut back: Edits =
-        change.code.keys().map(|path| (path.clone(), change.base.get(path).cloned())).collect();
-    if !change.is_inline() {
-        // A program in C that has nothing in it is none.
-        let vacuous = Language::of(change.test_path()) == Language::C;
-        let test = if vacuous { Language::C.vacuous() } else { "\n" };
-        back.extend(edit(change.test_path(), test));
-    }
+    let before = |path: &String| (path.clone(), change.base.get(path).cloned());
+    let back = plus(change.code.keys().map(before).collect(), test);
     let turns = first.turns.into_iter().chain([committed("Mend what the stage says", &back)]);
     Some(Plan { turns: turns.collect(), proof: TWICE })
 }

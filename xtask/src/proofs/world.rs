@@ -240,14 +240,25 @@ fn said(output: &Output) -> String {
     format!("{}: {}", output.status, last.into_iter().rev().collect::<Vec<_>>().join(" / "))
 }
 
+/// What the last proof came to. The bundle's own is of what landed; what was refused after that is
+/// in the journal alone.
+fn last_outcome(evidence: &Value) -> Value {
+    let rows = evidence["journal"]["rows"].as_array();
+    let last = rows.and_then(|rows| rows.iter().rev().find(|row| row["kind"] == "proved"));
+    let body = last.and_then(|row| serde_json::from_str::<Value>(row["body"].as_str()?).ok());
+    match body {
+        Some(body) => body["transition"]["report"]["outcome"].clone(),
+        None => evidence["proof"]["outcome"].clone(),
+    }
+}
+
 fn strength(evidence: &Value) -> Option<String> {
-    evidence["proof"]["outcome"]["accepted"].as_str().map(str::to_owned)
+    last_outcome(evidence)["accepted"].as_str().map(str::to_owned)
 }
 
 /// Why it was refused: the proof's reason, or a guardrail's words.
 fn refusal(evidence: &Value, why: &str) -> Option<String> {
-    let refused = &evidence["proof"]["outcome"]["refused"];
-    let reason = refused["reason"].as_str().map(str::to_owned);
+    let reason = last_outcome(evidence)["refused"]["reason"].as_str().map(str::to_owned);
     reason.or_else(|| why.contains("guardrail").then(|| "guardrail".to_owned()))
 }
 
@@ -265,5 +276,16 @@ mod tests {
         let accepted = json!({ "proof": { "outcome": { "accepted": "weaker" } } });
         assert_eq!(strength(&accepted).as_deref(), Some("weaker"));
         assert_eq!(refusal(&accepted, ""), None);
+        // A fix that was refused after the first part had landed.
+        let row = |outcome: &Value| {
+            let body = json!({ "transition": { "report": { "outcome": outcome } } });
+            json!({ "kind": "proved", "body": body.to_string() })
+        };
+        let outcome = |of: &Value| of["proof"]["outcome"].clone();
+        let rows = [row(&outcome(&accepted)), row(&outcome(&refused)), json!({ "kind": "x" })];
+        let mut fixed = accepted;
+        fixed["journal"] = json!({ "rows": rows });
+        assert_eq!(refusal(&fixed, "").as_deref(), Some("vacuous"));
+        assert_eq!(strength(&fixed), None);
     }
 }
