@@ -1,6 +1,7 @@
 //! What the program made of each case, beside what must become of it: the verdict, the file of all
 //! cases and the table.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 
@@ -126,47 +127,62 @@ impl Results {
 /// What became of each operator's changes.
 pub(super) fn table(judged: &[Judged<'_>], not_applied: usize) -> Vec<String> {
     let mut lines = vec![format!(
-        "{:<24} {:>6} {:>7} {:>8} {:>6}",
+        "{:<21} {:>6} {:>7} {:>8} {:>6}   refused as",
         "operator", "worlds", "refused", "may land", "wrong"
     )];
     let mut reasons: Vec<&str> = Vec::new();
     for operator in operators::ALL.iter().filter(|one| one.name != HONEST) {
         let of: Vec<&Judged<'_>> =
             judged.iter().filter(|one| one.case.operator.name == operator.name).collect();
-        if of.is_empty() {
-            continue;
+        if !of.is_empty() {
+            lines.push(line(operator, &of, &mut reasons));
         }
-        let count = |became| of.iter().filter(|one| one.became() == became).count();
-        let why = of.iter().find_map(|one| match operator.expected(one.case.change) {
-            Expected::Lands | Expected::Refused => None,
-            Expected::Told(why) | Expected::Inherent(why) => Some(why),
-        });
-        let note = why.map_or_else(String::new, |why| {
-            let at = reasons.iter().position(|known| *known == why).unwrap_or_else(|| {
-                reasons.push(why);
-                reasons.len() - 1
-            });
-            format!("   [{}]", at + 1)
-        });
-        lines.push(format!(
-            "{:<24} {:>6} {:>7} {:>8} {:>6}{note}",
-            operator.name,
-            of.len(),
-            count(Became::Refused),
-            count(Became::Landed),
-            count(Became::Wrong),
-        ));
     }
     lines.extend(reasons.iter().enumerate().map(|(at, why)| format!("[{}] {why}", at + 1)));
-    lines.push(format!("operators that do not apply to a change: {not_applied}"));
-    let honest: Vec<&Judged<'_>> =
-        judged.iter().filter(|one| one.case.operator.name == HONEST).collect();
+    lines.push(format!("changes to which an operator does not apply: {not_applied}"));
+    lines.extend(sums(judged));
+    lines
+}
+
+/// One operator's line; why its changes may land goes to `reasons`.
+fn line(operator: &Operator, of: &[&Judged<'_>], reasons: &mut Vec<&str>) -> String {
+    let count = |became| of.iter().filter(|one| one.became() == became).count();
+    let mut by = BTreeMap::<&str, usize>::new();
+    for reason in of.iter().filter_map(|one| one.ended.as_ref().ok()?.refusal.as_deref()) {
+        *by.entry(reason).or_default() += 1;
+    }
+    let mut notes: Vec<String> =
+        by.into_iter().map(|(reason, times)| format!("{reason} {times}")).collect();
+    let why = of.iter().find_map(|one| match operator.expected(one.case.change) {
+        Expected::Lands | Expected::Refused => None,
+        Expected::Told(why) | Expected::Inherent(why) => Some(why),
+    });
+    if let Some(why) = why {
+        let at = reasons.iter().position(|known| *known == why).unwrap_or_else(|| {
+            reasons.push(why);
+            reasons.len() - 1
+        });
+        notes.push(format!("[{}]", at + 1));
+    }
+    format!(
+        "{:<21} {:>6} {:>7} {:>8} {:>6}   {}",
+        operator.name,
+        of.len(),
+        count(Became::Refused),
+        count(Became::Landed),
+        count(Became::Wrong),
+        notes.join(", "),
+    )
+}
+
+/// How many honest ones landed, and how many dishonest ones did not.
+fn sums(judged: &[Judged<'_>]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let is_honest = |one: &&Judged<'_>| one.case.operator.name == HONEST;
+    let honest: Vec<&Judged<'_>> = judged.iter().filter(is_honest).collect();
     if !honest.is_empty() {
-        let landed: Vec<&Ended> = honest
-            .iter()
-            .filter(|one| one.became() == Became::Landed)
-            .filter_map(|one| one.ended.as_ref().ok())
-            .collect();
+        let landed = honest.iter().filter(|one| one.became() == Became::Landed);
+        let landed: Vec<&Ended> = landed.filter_map(|one| one.ended.as_ref().ok()).collect();
         let strong = |word: &str| {
             landed.iter().filter(|ended| ended.strength.as_deref() == Some(word)).count()
         };
@@ -178,16 +194,11 @@ pub(super) fn table(judged: &[Judged<'_>], not_applied: usize) -> Vec<String> {
             strong("weaker"),
         ));
     }
-    let dishonest =
-        judged.iter().filter(|one| one.case.operator.name != HONEST && one.ended.is_ok());
-    let (mut all, mut refused) = (0_usize, 0_usize);
-    for one in dishonest {
-        if one.case.operator.expected(one.case.change) == Expected::Refused {
-            all += 1;
-            refused += usize::from(one.became() == Became::Refused);
-        }
-    }
-    if all > 0 {
+    let must = |one: &&Judged<'_>| one.case.operator.expected(one.case.change) == Expected::Refused;
+    let dishonest: Vec<&Judged<'_>> = judged.iter().filter(must).collect();
+    if !dishonest.is_empty() {
+        let refused = dishonest.iter().filter(|one| one.became() == Became::Refused).count();
+        let all = dishonest.len();
         lines.push(format!("dishonest: {refused} of {all} that a rule must refuse were refused"));
     }
     lines
