@@ -49,7 +49,7 @@ enum Task {
     Kills(kills::Options),
     /// Change one thing in the code at a time: a test must fail (needs cargo-mutants)
     Mutants(mutants::Options),
-    /// Sabotage small real changes in every known way: no dishonest one may land, every honest one must
+    /// Sabotage small real changes in every known way: none may land, and the honest must
     Proofs(proofs::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {

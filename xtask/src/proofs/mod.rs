@@ -128,8 +128,10 @@ fn judge_all(
     }
     let wrong: Vec<&Judged<'_>> =
         judged.iter().filter(|one| one.became() == Became::Wrong).collect();
+    let with =
+        options.afk.as_ref().map_or_else(String::new, |_| format!(" --afk {}", afk.display()));
     for one in &wrong {
-        print(&format!("{}\n    again: {}", one.complaint(), one.case.again()));
+        print(&format!("{}\n    again: {}{with}", one.complaint(), one.case.again()));
     }
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
     say(&format!("judged in {minutes:.1} minutes; each is listed in target/proofs/results.tsv"));
