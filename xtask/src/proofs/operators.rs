@@ -514,7 +514,16 @@ fn early_exit(change: &Change) -> Option<Plan> {
 }
 
 fn assertions_off(change: &Change) -> Option<Plan> {
-    at_the_top(change, Language::of(change.code_path()).asserts_nothing()?)
+    let language = Language::of(change.code_path());
+    let off = language.asserts_nothing()?;
+    if language != Language::Sh {
+        return at_the_top(change, off);
+    }
+    // At its end: the shell puts it into what is read later, which is the test alone.
+    let mut code = change.gutted();
+    let whole = code.get_mut(change.code_path())?;
+    whole.push_str(off);
+    Some(two(change, &edits(&change.test), &edits(&code)))
 }
 
 /// The honest test, and code that does nothing but what `first` says.

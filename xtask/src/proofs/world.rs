@@ -88,7 +88,7 @@ impl World {
             "kill_switch = false\nallowlist = [\"{REPO}\"]\npoll_seconds = 1\nbudget_usd = 5\n\
              executor_retries_max = 0\nlanding_refusals_max = 1\nfix_forward_max_attempts = 1\n\
              data_dir = {}\n\n[agents.scripted]\nscript = {}\n\n[repos.\"{REPO}\"]\nremote = {}\n\
-             agent = \"scripted\"\nverify = {}\nread = {}\n\n[repos.\"{REPO}\".proof]\n{proof}\n\n\
+             agent = \"scripted\"\nverify = {}\nread = {}\nverify_timeout_seconds = 180\n\n[repos.\"{REPO}\".proof]\n{proof}\n\n\
              [[repos.\"{REPO}\".stages]]\nname = \"ci\"\ncommand = [\"sh\", \"ci.sh\"]\n",
             json!(world.text("data")?),
             json!(world.text("script.json")?),
