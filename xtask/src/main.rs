@@ -10,6 +10,7 @@ mod kills;
 mod lint;
 mod metadata;
 mod mutants;
+mod proofs;
 mod run;
 mod scale;
 mod sim;
@@ -48,6 +49,8 @@ enum Task {
     Kills(kills::Options),
     /// Change one thing in the code at a time: a test must fail (needs cargo-mutants)
     Mutants(mutants::Options),
+    /// Sabotage small real changes in every known way: none may land, and the honest must
+    Proofs(proofs::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -65,6 +68,7 @@ fn main() -> ExitCode {
             Task::Sim(options) => sim::sim(&root, &options),
             Task::Kills(options) => kills::kills(&root, &options),
             Task::Mutants(options) => mutants::mutants(&root, &options),
+            Task::Proofs(options) => proofs::proofs(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {
