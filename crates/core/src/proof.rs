@@ -13,12 +13,14 @@
 //!
 //! [`classes`]: PathClass
 
+mod by_report;
 mod classes;
 mod decide;
 pub mod junit;
 mod manifest;
 pub mod permits;
 pub mod policy;
+mod question;
 pub mod recipe;
 mod refusal;
 pub mod report;

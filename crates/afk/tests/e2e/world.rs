@@ -339,6 +339,9 @@ pub(crate) fn proven_codes_of(red: &str, times: u32) -> Vec<(String, String, Opt
     let mut rows = vec![row("base", 1, 0)];
     rows.extend((1..=times).map(|nth| row(red, nth, 1)));
     rows.extend((1..=times).map(|nth| row("candidate", nth, 0)));
+    if red == "red" {
+        rows.push(row("kept", 1, 0));
+    }
     rows.push(row("silenced", 1, 1));
     rows
 }

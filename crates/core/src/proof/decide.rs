@@ -1,24 +1,24 @@
 //! The rules of the proof, in order: which runs are needed next, or the decision.
 //!
-//! First the checks that need no run, which also say what has to be found out ([`Question`]). Then
+//! First the checks that need no run, which also say what has to be found out (`question`). Then
 //! the first run of each tree; a change that fails there needs no more. Then everything that may
 //! still speak against it: the rest of the repeats, the judge's own changes, the tests as they
 //! were, the tests made unreadable, the reports.
 
 use std::collections::BTreeSet;
 
-use super::junit::{JunitReport, TestOutcome};
 use super::manifest::is_runner;
 use super::permits::Permitted;
-use super::policy::{ExistingTests, Least, RedMeans, RequireRedProof, Verify};
-use super::refusal::{ProofRefusal, Untestable};
+use super::policy::{ExistingTests, Least, RedMeans, Verify};
+use super::question::Question;
+use super::refusal::ProofRefusal;
 use super::report::{
     self, NoRed, ProofOutcome, ProofReport, RedKind, Reservation, RunReport, Strength,
 };
 use super::result::{CouldNotRun, ResultKey, RunKind, RunRecord, RunResult};
 use super::test_changes::{TestChange, TestFate, test_changes};
 use super::trees::Trees;
-use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted, split};
+use super::{PathClass, ProofInputs, ProofResults, ProofStep, TreeRole, Wanted};
 use crate::change::TreePath;
 use crate::digest::Digest;
 
@@ -87,18 +87,6 @@ pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
 /// A decision, or the runs that it still needs, the most telling first.
 type Step<T> = Result<T, Vec<(TreeRole, RunKind)>>;
 
-/// What has to be found out by running.
-enum Question {
-    /// Nothing.
-    Answered(ProofOutcome),
-    /// Whether the candidate passes, and what was tested before still holds.
-    Green { no_red: NoRed },
-    /// Whether `red` fails and the candidate passes.
-    RedGreen { red: TreeRole },
-    /// Whether code alone mends a test that fails on the base; if not, why it is refused.
-    Mends { or: ProofRefusal },
-}
-
 struct Decision {
     outcome: ProofOutcome,
     red_kind: Option<RedKind>,
@@ -139,15 +127,15 @@ enum Asked<'r> {
     CouldNotRun(&'r CouldNotRun),
 }
 
-struct Proof<'a> {
-    inputs: &'a ProofInputs<'a>,
+pub(super) struct Proof<'a> {
+    pub(super) inputs: &'a ProofInputs<'a>,
     results: &'a ProofResults,
     /// Empty only if nothing is run.
-    verify: &'a [String],
+    pub(super) verify: &'a [String],
     /// The tests that the newest change touches.
     tests: Vec<TestChange<'a>>,
     /// What of the newest change may steer the tests.
-    runners: Vec<TreePath>,
+    pub(super) runners: Vec<TreePath>,
 }
 
 impl<'a> Proof<'a> {
@@ -159,72 +147,6 @@ impl<'a> Proof<'a> {
             Question::Mends { or } => self.mends(or)?,
         };
         Ok(self.strong_enough(decision))
-    }
-
-    fn question(&self) -> Question {
-        let (policy, config) = (self.inputs.policy, self.inputs.policy.config());
-        let diff = self.inputs.diff;
-        let refused = |refusal| Question::Answered(ProofOutcome::Refused(refusal));
-        let protected: Vec<TreePath> =
-            policy.of_class(diff, PathClass::Protected).map(|c| c.path.clone()).collect();
-        if !protected.is_empty() && !config.allow_protected {
-            return refused(ProofRefusal::Protected { paths: protected });
-        }
-        if self.verify.is_empty() {
-            return Question::Answered(ProofOutcome::Accepted(Strength::NoVerify));
-        }
-        if let Some(permitted) = &self.inputs.permits.no_test_needed {
-            return Question::Green { no_red: NoRed::Permitted(permitted.clone()) };
-        }
-        let has = |class| policy.of_class(diff, class).next().is_some();
-        let (code, tests, judge) =
-            (has(PathClass::Code), has(PathClass::Test), has(PathClass::Judge));
-        let needs_label = |what| {
-            let label = self.inputs.permits.no_test_label.clone();
-            refused(ProofRefusal::NothingToTest { what, label })
-        };
-        match config.require_red_proof {
-            RequireRedProof::Never => return Question::Green { no_red: NoRed::Policy },
-            RequireRedProof::Always if !code => return refused(ProofRefusal::NoTest),
-            RequireRedProof::Always | RequireRedProof::WhenCodeChanges => {}
-        }
-        match (code, tests, judge) {
-            (true, true, _) => Question::RedGreen { red: TreeRole::Red },
-            (true, false, _) => match self.split() {
-                Some(Ok(())) => Question::RedGreen { red: TreeRole::Split },
-                Some(Err(fault)) => self.or_mends(ProofRefusal::NotSplit { fault }),
-                None => self.or_mends(ProofRefusal::NoTest),
-            },
-            // A dependency of the tests may come with them; what runs them may not.
-            (false, true, _) if self.runners.is_empty() => {
-                let removed = self.removed_tests();
-                if removed.is_empty() || self.tests_may_change().is_some() {
-                    Question::Green { no_red: NoRed::OnlyTests }
-                } else {
-                    refused(ProofRefusal::DeletedTests { paths: removed })
-                }
-            }
-            (false, true, _) | (false, false, true) => needs_label(Untestable::Judge),
-            (false, false, false) if config.exempt_closes => {
-                Question::Green { no_red: NoRed::ExemptCloses }
-            }
-            (false, false, false) => needs_label(Untestable::Exempt),
-        }
-    }
-
-    /// Whether the agent's first commit can serve as the test; none if there is no such commit.
-    fn split(&self) -> Option<Result<(), split::SplitFault>> {
-        let first = self.inputs.first?;
-        let inputs = self.inputs;
-        Some(split::check(inputs.policy, first, inputs.diff, inputs.blobs))
-    }
-
-    fn or_mends(&self, or: ProofRefusal) -> Question {
-        if self.inputs.policy.config().junit.is_some() {
-            Question::Mends { or }
-        } else {
-            Question::Answered(ProofOutcome::Refused(or))
-        }
     }
 
     /// The candidate passes, and so do the tests as they were; if the base fails too, the
@@ -506,8 +428,7 @@ impl<'a> Proof<'a> {
         &self,
         missing: &mut Vec<(TreeRole, RunKind)>,
     ) -> Result<Vec<Reservation>, ProofRefusal> {
-        let old = self.tests.iter().any(|test| test.fate != TestFate::Added);
-        if !old && self.runners.is_empty() {
+        if self.tests.is_empty() && self.runners.is_empty() {
             return Ok(Vec::new());
         }
         let asked = match self.asked(TreeRole::Kept, 1) {
@@ -543,7 +464,14 @@ impl<'a> Proof<'a> {
             };
         }
         let edited = |test: &&TestChange<'_>| test.fate != TestFate::Added;
-        let paths = self.tests.iter().filter(edited).map(|t| t.change.path.clone()).collect();
+        let paths: Vec<TreePath> =
+            self.tests.iter().filter(edited).map(|t| t.change.path.clone()).collect();
+        if paths.is_empty() {
+            // Only beside the new tests do the old ones pass.
+            let paths = self.tests.iter().map(|test| test.change.path.clone()).collect();
+            let label = self.inputs.permits.tests_label.clone();
+            return Err(ProofRefusal::HidesFailures { paths, label });
+        }
         if must_hold {
             Err(ProofRefusal::ChangesTests { paths })
         } else {
@@ -573,13 +501,13 @@ impl<'a> Proof<'a> {
         }
     }
 
-    fn removed_tests(&self) -> Vec<TreePath> {
+    pub(super) fn removed_tests(&self) -> Vec<TreePath> {
         let removes = self.tests.iter().filter(|test| test.fate.removes());
         removes.map(|test| test.change.path.clone()).collect()
     }
 
     /// Who allowed that tests are removed: a person by a label, or the configuration.
-    fn tests_may_change(&self) -> Option<Option<Permitted>> {
+    pub(super) fn tests_may_change(&self) -> Option<Option<Permitted>> {
         let by = self.inputs.permits.tests_may_change.clone();
         let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;
         allowed.then_some(by)
@@ -616,76 +544,6 @@ impl<'a> Proof<'a> {
                 }
             },
         }
-    }
-
-    /// The tests that fail each time without the change and pass with it, if there are reports;
-    /// that nothing passes on the base alone is part of it.
-    fn by_reports(
-        &self,
-        red: TreeRole,
-        reds: &[&RunRecord],
-        (base, base_fails): (&RunRecord, bool),
-        candidate: &RunRecord,
-    ) -> Result<Vec<String>, ProofRefusal> {
-        if self.inputs.policy.config().junit.is_none() {
-            return if base_fails { Err(ProofRefusal::BaseFails) } else { Ok(Vec::new()) };
-        }
-        let (base, candidate) = self.reports(base, candidate)?;
-        self.breaks_nothing(base, candidate)?;
-        let reports: Option<Vec<&JunitReport>> =
-            reds.iter().map(|record| record.report.as_ref()).collect();
-        let passes = |test: &str| candidate.outcome(test) == Some(TestOutcome::Passed);
-        let Some((first, rest)) = reports.as_ref().and_then(|all| all.split_first()) else {
-            // Tests that do not build leave no report; on a base that passes the exit code tells.
-            return if base_fails {
-                Err(ProofRefusal::NoReport { role: red })
-            } else {
-                let new = candidate.with(TestOutcome::Passed);
-                Ok(new.filter(|test| base.outcome(test).is_none()).map(str::to_owned).collect())
-            };
-        };
-        let each = |test: &str| {
-            rest.iter().all(|report| report.outcome(test) == Some(TestOutcome::Failed))
-        };
-        let failed = first.with(TestOutcome::Failed);
-        let tests: Vec<String> =
-            failed.filter(|test| each(test) && passes(test)).map(str::to_owned).collect();
-        if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
-    }
-
-    /// The reports of base and candidate.
-    fn reports<'r>(
-        &self,
-        base: &'r RunRecord,
-        candidate: &'r RunRecord,
-    ) -> Result<(&'r JunitReport, &'r JunitReport), ProofRefusal> {
-        if self.inputs.policy.config().junit.is_none() {
-            return Err(ProofRefusal::BaseFails);
-        }
-        let missing = |role| ProofRefusal::NoReport { role };
-        let base = base.report.as_ref().ok_or_else(|| missing(TreeRole::Base))?;
-        let candidate = candidate.report.as_ref().ok_or_else(|| missing(TreeRole::Candidate))?;
-        Ok((base, candidate))
-    }
-
-    /// Whether everything that passes on the base passes with the candidate.
-    fn breaks_nothing(
-        &self,
-        base: &JunitReport,
-        candidate: &JunitReport,
-    ) -> Result<(), ProofRefusal> {
-        let lost_is_fine = self.tests_may_change().is_some();
-        let tests: Vec<String> = base
-            .with(TestOutcome::Passed)
-            .filter(|test| match candidate.outcome(test) {
-                Some(TestOutcome::Passed) => false,
-                Some(TestOutcome::Failed) => true,
-                // A missing test may have been lost in a crash.
-                Some(TestOutcome::Skipped) | None => !lost_is_fine,
-            })
-            .map(ToOwned::to_owned)
-            .collect();
-        if tests.is_empty() { Ok(()) } else { Err(ProofRefusal::Breaks { tests }) }
     }
 
     /// What keeps a failing tree from being red: it gave no result. Where the same command passes

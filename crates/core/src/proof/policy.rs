@@ -98,6 +98,7 @@ const JUDGE: &[&str] = &[
     "**/tsconfig*.json",
     "**/*.config.{js,cjs,mjs,ts,cts,mts}",
     "**/.{mocharc,babelrc,jestrc,nycrc,c8rc,taprc,swcrc}*",
+    "**/node_modules/.bin/**",
     // Rust
     "**/{Cargo.toml,Cargo.lock,build.rs}",
     "**/.cargo/**",

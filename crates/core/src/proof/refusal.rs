@@ -39,6 +39,8 @@ pub enum ProofRefusal {
         #[serde(flatten)]
         fault: SplitFault,
     },
+    /// A fix takes back the code that the run had landed: nothing of it is left to be proved.
+    TakenBack,
     /// The candidate fails, and the base does not.
     CandidateFails,
     /// The base fails already, and nothing distinguishes the two.
@@ -142,6 +144,7 @@ impl ProofRefusal {
                 Some(Permit::TestsMayChange)
             }
             Self::Protected { .. }
+            | Self::TakenBack
             | Self::CandidateFails
             | Self::BaseFails
             | Self::Flaky { .. }
@@ -164,6 +167,7 @@ impl ProofRefusal {
             | Self::DeletedTests { .. }
             | Self::NoTest
             | Self::NotSplit { .. }
+            | Self::TakenBack
             | Self::CandidateFails
             | Self::BaseFails
             | Self::Vacuous { .. }
@@ -190,6 +194,7 @@ impl ProofRefusal {
             | Self::NoTest
             | Self::NothingToTest { .. }
             | Self::NotSplit { .. }
+            | Self::TakenBack
             | Self::CandidateFails
             | Self::Vacuous { .. }
             | Self::Flaky { .. }
@@ -214,6 +219,7 @@ impl ProofRefusal {
             | Self::NoTest
             | Self::NothingToTest { .. }
             | Self::NotSplit { .. }
+            | Self::TakenBack
             | Self::TooWeak { .. } => None,
             Self::CandidateFails | Self::NoRedTest | Self::Breaks { .. } => {
                 first(TreeRole::Candidate)
@@ -266,6 +272,10 @@ impl fmt::Display for ProofRefusal {
                 f,
                 "the tests are among the code, and {fault}; commit the test alone and first, \
                  let that commit only add lines, and keep them",
+            ),
+            Self::TakenBack => f.write_str(
+                "the fix takes back the code that this run had landed, so that nothing is left \
+                 that does what the issue asks for; fix it instead",
             ),
             Self::CandidateFails => {
                 f.write_str("the candidate fails while the base passes; fix what it broke")

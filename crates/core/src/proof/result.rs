@@ -27,7 +27,7 @@ pub enum TreeRole {
     RedJudge,
     /// What would land (C), judged by the base's protected files.
     Candidate,
-    /// The candidate with the tests, and what runs them, as they were before (K).
+    /// The candidate with exactly the tests, and what runs them, that there were before (K).
     Kept,
     /// The candidate with the change's tests made unreadable (S).
     Silenced,

@@ -1,9 +1,10 @@
 //! What a change does to the tests of a repo: which it adds, edits, empties, deletes, moves, and
 //! which it marks to be skipped.
 //!
-//! A deleted file whose content stands mostly in a new test file was moved. A file is emptied if
-//! nothing but blank lines and comments is left of it. Skip marks are those of the common test
-//! runners: an added line that has one means that fewer tests are run than before.
+//! A deleted file whose lines stand mostly in a new test file was moved; lines that every test file
+//! has count for nothing. A file is emptied if nothing but blank lines and comments is left of it.
+//! Skip marks are those of the common test runners, and of hooks that choose which tests run: an
+//! added line that has one means that fewer tests are run than before.
 
 use std::sync::OnceLock;
 
@@ -74,7 +75,7 @@ pub(super) fn test_changes<'a>(
         tests.iter().copied().filter(|c| c.old.is_none() && c.new.is_some()).collect();
     let fates = tests.into_iter().map(|change| {
         let (fate, moved_to) = match (&change.old, &change.new) {
-            (None, _) => (TestFate::Added, None),
+            (None, _) => (added(change, blobs), None),
             (Some(_), Some(_)) => (edited(change, blobs), None),
             (Some(old), None) => match moved_to(old, &mut free, blobs) {
                 Some(to) => (TestFate::Moved, Some(to)),
@@ -84,6 +85,13 @@ pub(super) fn test_changes<'a>(
         TestChange { change, fate, moved_to }
     });
     fates.collect()
+}
+
+/// A new file may choose which tests run, too.
+fn added(change: &Change, blobs: &Blobs) -> TestFate {
+    let content = change.new.as_ref().and_then(|entry| blobs.content(entry));
+    let chooses = content.is_some_and(|content| lines(content).into_iter().any(chooses_tests));
+    if chooses { TestFate::SkipMarked } else { TestFate::Added }
 }
 
 fn edited(change: &Change, blobs: &Blobs) -> TestFate {
@@ -105,18 +113,56 @@ fn moved_to<'a>(old: &Entry, free: &mut Vec<&'a Change>, blobs: &Blobs) -> Optio
     let new = |change: &&Change| change.new.clone();
     let same = free.iter().position(|c| new(c).is_some_and(|entry| entry.oid == old.oid));
     let alike = || {
-        let old = blobs.content(old)?;
+        let old = telling(blobs.content(old)?);
         let shared = |change: &&Change| {
-            let new = blobs.content(change.new.as_ref()?)?;
-            let most = lines(old).len().max(lines(new).len());
-            let common = common_lines(old, new);
-            (!says_nothing(new) && common * 2 >= most).then_some(common)
+            let new = telling(blobs.content(change.new.as_ref()?)?);
+            let common = common_lines(&old, &new);
+            (common > 0 && common * 5 >= lines(&old).len() * 3).then_some(common)
         };
         let best = free.iter().enumerate().filter_map(|(n, c)| Some((shared(c)?, n)));
         best.max_by_key(|(common, n)| (*common, std::cmp::Reverse(*n))).map(|(_, n)| n)
     };
     let at = same.or_else(alike)?;
     Some(&free.remove(at).path)
+}
+
+/// The lines of a test file that tell it from another: not what is blank, a bracket, an import, or
+/// the frame around tests.
+fn telling(content: &[u8]) -> Vec<u8> {
+    const FRAMES: &[&[u8]] = &[
+        b"import ",
+        b"from ",
+        b"use ",
+        b"#include",
+        b"package ",
+        b"require",
+        b"const ",
+        b"class ",
+        b"@",
+        b"#[",
+        b"if __name__",
+        b"unittest.main",
+        b"mod ",
+        b"func main",
+        b"int main",
+        b"fn main",
+        b"def setUp",
+        b"describe(",
+        b"set -",
+        b"#!",
+        b". ",
+    ];
+    let mut kept = Vec::new();
+    for line in lines(content) {
+        let text = line.trim_ascii();
+        let frame = FRAMES.iter().any(|frame| text.starts_with(frame));
+        let bare = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count() < 2;
+        if !frame && !bare {
+            kept.extend_from_slice(text);
+            kept.push(b'\n');
+        }
+    }
+    kept
 }
 
 /// Whether a content is only blank lines and comments of the common kinds.
@@ -152,7 +198,22 @@ const SKIPS: &str = r#"(?x-u)
   | ^\s*(?:exit|return)\s*(?:0\s*)?(?:;|$|\#) | \b(?:os\._exit|sys\.exit|process\.exit|std::process::exit|os\.Exit|System\.exit)\s*\(
 "#;
 
+/// Hooks by which a test file chooses which tests of a folder run.
+fn chooses_tests(line: &[u8]) -> bool {
+    let hooks = [
+        &b"load_tests"[..],
+        b"collect_ignore",
+        b"pytest_collection_modifyitems",
+        b"pytest_ignore_collect",
+        b"pytest_collect_file",
+    ];
+    hooks.iter().any(|hook| line.windows(hook.len()).any(|window| window == *hook))
+}
+
 fn is_skip_mark(line: &[u8]) -> bool {
+    if chooses_tests(line) {
+        return true;
+    }
     static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
     // One of our own patterns; a test compiles it.
     SHAPE.get_or_init(|| Regex::new(SKIPS).ok()).as_ref().is_some_and(|shape| shape.is_match(line))
@@ -204,6 +265,15 @@ mod tests {
         assert_eq!(moved("one\ntwo\nthree\nfour\n"), [(Moved, to()), (Added, None)]);
         assert_eq!(moved("one\n2\nthree\nfour\n"), [(Moved, to()), (Added, None)]);
         assert_eq!(moved("one\n2\n3\n4\n"), [(Deleted, None), (Added, None)]);
+        // What every test file has makes no other file of the same.
+        let frame = |test: &str| {
+            format!(
+                "import unittest, calc\nclass T(unittest.TestCase):\n    {test}\nunittest.main()\n"
+            )
+        };
+        let (one, other) = (frame("def test_one(self): pass"), frame("def test_two(self): pass"));
+        let found = fates(&[("tests/a.py", file(&one), None), ("tests/b.py", None, file(&other))]);
+        assert_eq!(found.iter().map(|(_, fate, _)| *fate).collect::<Vec<_>>(), [Deleted, Added]);
         // One new file is the new place of one old file alone, of the one most like it.
         let found = fates(&[
             ("tests/a.sh", file("one\ntwo\n"), None),
@@ -229,6 +299,8 @@ mod tests {
             "    pytest.skip('later')",
             "        self.skipTest('x')",
             "raise unittest.SkipTest",
+            "def load_tests(loader, tests, pattern):",
+            "collect_ignore = ['a.py']",
             "pytestmark = pytest.mark.skip",
             "__test__ = False",
             "it.skip('adds', () => {",
@@ -281,6 +353,9 @@ mod tests {
         }
         let found = fates(&[("tests/a.py", file("a\n"), file("@pytest.mark.skip\na\n"))]);
         assert_eq!(found[0].1, TestFate::SkipMarked);
+        let hook = "def load_tests(loader, tests, pattern):\n";
+        let found = fates(&[("tests/__init__.py", None, file(hook))]);
+        assert_eq!(found[0].1, TestFate::SkipMarked, "a new file may choose, too");
         // One that was there before, moved or not, hides nothing new.
         let marked = "@pytest.mark.skip\na\n";
         let found = fates(&[("tests/a.py", file(marked), file("b\n@pytest.mark.skip\na\n"))]);

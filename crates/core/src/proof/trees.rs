@@ -1,7 +1,7 @@
 //! The recipes of a proof's trees: which files each has from the base and which from the change.
 
 use super::recipe::{Side, StartTree, TreeRecipe};
-use super::test_changes::{TestChange, TestFate};
+use super::test_changes::TestChange;
 use super::{PathClass, ProofInputs, TreeRole, split};
 use crate::change::{Entry, Mode, TreePath};
 
@@ -66,14 +66,13 @@ impl Trees<'_> {
         })
     }
 
-    /// The candidate with the tests, and what runs them, as they were before the newest change.
+    /// The candidate with exactly the tests, and what runs them, that there were before the newest
+    /// change. A new test could write over an old one.
     fn kept(&self) -> TreeRecipe {
         let mut recipe =
             TreeRecipe::taking(StartTree::Candidate, Side::Old, self.inputs.newest(), |path| {
-                let old = |test: &TestChange<'_>| {
-                    test.fate != TestFate::Added && test.change.path == *path
-                };
-                self.tests.iter().any(old) || self.runners.contains(path)
+                self.tests.iter().any(|test| test.change.path == *path)
+                    || self.runners.contains(path)
             });
         recipe.add(self.candidate());
         recipe

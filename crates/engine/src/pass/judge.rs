@@ -374,6 +374,7 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
         | Why::DeletedTests { .. }
         | Why::NoTest
         | Why::JudgeTurnsGreen { .. }
+        | Why::TakenBack
         | Why::NotHeard { .. }
         | Why::HidesFailures { .. }
         | Why::ChangesTests { .. }

@@ -33,10 +33,11 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
     check("deselects the old tests", &deselects, hides(&["Makefile"]));
     let once = with(MAKE).with(Kept, Judge(1), FAIL);
     check("failed once by chance", &once, yes(Strength::Proven));
-    // A lock file steers nothing: it is taken along for the red, and stays as it is in the rest.
+    // A lock file steers nothing: it is only taken along for the red.
     let lock = with(("package-lock.json", file("a"), file("b")));
     check("lock file", &lock, yes(Strength::Proven));
-    assert!(lock.play(|_| 0).runs.iter().all(|run| run.role != Kept));
+    let deaf = with(("package-lock.json", file("a"), file("b"))).always(Kept, FAIL);
+    check("lock file, old tests fail", &deaf, hides(&["tests/new.rs"]));
     let turned = lock.with(RedJudge, Judge(1), PASS);
     let paths = vec![path("package-lock.json")];
     check("a dependency that passes", &turned, no(ProofRefusal::JudgeTurnsGreen { paths }));
@@ -84,6 +85,13 @@ fn what_was_tested_before_still_holds() {
 }
 
 #[test]
+fn old_tests_hold_without_the_new_ones() {
+    // The new test writes over the old one when it runs.
+    let overwrites = honest().always(Kept, FAIL);
+    check("overwritten", &overwrites, hides(&["tests/new.rs"]));
+}
+
+#[test]
 fn a_moved_test_is_heard_where_it_is_now() {
     let moved = || {
         honest().set(|s| {
@@ -118,6 +126,12 @@ fn a_fix_proves_the_whole_of_the_runs_work() {
         s.since = Some(vec![("tests/first.rs", OLD, file("\n"))]);
     });
     check("under cover", &covered.always(Kept, FAIL), hides(&["tests/first.rs"]));
+    // Only tests are left, and they pass without anything.
+    let hollow = honest().set(|s| {
+        s.changes = vec![("tests/new.rs", None, file("true\n"))];
+        s.since = Some(vec![CODE, ("tests/new.rs", file("test\n"), file("true\n"))]);
+    });
+    check("hollow", &hollow, no(ProofRefusal::TakenBack));
     let mended = honest().set(|s| s.since = Some(vec![CODE]));
     check("mended", &mended, yes(Strength::Proven));
 }

@@ -55,7 +55,7 @@ proptest! {
         prop_assert!(ran(red, false) >= repeats && ran(red, true) == 0);
         prop_assert!(!judge || ran(RedJudge, true) == 0 && ran(RedJudge, false) == 1);
         prop_assert!(ran(Silenced, true) == 0 && ran(Silenced, false) == 1);
-        prop_assert!(!judge || ran(Kept, true) >= 1);
+        prop_assert!((split && !judge) || edits || ran(Kept, true) >= 1);
         prop_assert!(!(edits && ran(Kept, true) == 0) || report.outcome == yes(Strength::Weaker));
     }
 }

@@ -1,0 +1,79 @@
+//! What test reports say: results compared test by test.
+
+use super::TreeRole;
+use super::decide::Proof;
+use super::junit::{JunitReport, TestOutcome};
+use super::refusal::ProofRefusal;
+use super::result::RunRecord;
+
+impl Proof<'_> {
+    /// The tests that fail each time without the change and pass with it, if there are reports;
+    /// that nothing passes on the base alone is part of it.
+    pub(super) fn by_reports(
+        &self,
+        red: TreeRole,
+        reds: &[&RunRecord],
+        (base, base_fails): (&RunRecord, bool),
+        candidate: &RunRecord,
+    ) -> Result<Vec<String>, ProofRefusal> {
+        if self.inputs.policy.config().junit.is_none() {
+            return if base_fails { Err(ProofRefusal::BaseFails) } else { Ok(Vec::new()) };
+        }
+        let (base, candidate) = self.reports(base, candidate)?;
+        self.breaks_nothing(base, candidate)?;
+        let reports: Option<Vec<&JunitReport>> =
+            reds.iter().map(|record| record.report.as_ref()).collect();
+        let passes = |test: &str| candidate.outcome(test) == Some(TestOutcome::Passed);
+        let Some((first, rest)) = reports.as_ref().and_then(|all| all.split_first()) else {
+            // Tests that do not build leave no report; on a base that passes the exit code tells.
+            return if base_fails {
+                Err(ProofRefusal::NoReport { role: red })
+            } else {
+                let new = candidate.with(TestOutcome::Passed);
+                Ok(new.filter(|test| base.outcome(test).is_none()).map(str::to_owned).collect())
+            };
+        };
+        let each = |test: &str| {
+            rest.iter().all(|report| report.outcome(test) == Some(TestOutcome::Failed))
+        };
+        let failed = first.with(TestOutcome::Failed);
+        let tests: Vec<String> =
+            failed.filter(|test| each(test) && passes(test)).map(str::to_owned).collect();
+        if tests.is_empty() { Err(ProofRefusal::NoRedTest) } else { Ok(tests) }
+    }
+
+    /// The reports of base and candidate.
+    pub(super) fn reports<'r>(
+        &self,
+        base: &'r RunRecord,
+        candidate: &'r RunRecord,
+    ) -> Result<(&'r JunitReport, &'r JunitReport), ProofRefusal> {
+        if self.inputs.policy.config().junit.is_none() {
+            return Err(ProofRefusal::BaseFails);
+        }
+        let missing = |role| ProofRefusal::NoReport { role };
+        let base = base.report.as_ref().ok_or_else(|| missing(TreeRole::Base))?;
+        let candidate = candidate.report.as_ref().ok_or_else(|| missing(TreeRole::Candidate))?;
+        Ok((base, candidate))
+    }
+
+    /// Whether everything that passes on the base passes with the candidate.
+    pub(super) fn breaks_nothing(
+        &self,
+        base: &JunitReport,
+        candidate: &JunitReport,
+    ) -> Result<(), ProofRefusal> {
+        let lost_is_fine = self.tests_may_change().is_some();
+        let tests: Vec<String> = base
+            .with(TestOutcome::Passed)
+            .filter(|test| match candidate.outcome(test) {
+                Some(TestOutcome::Passed) => false,
+                Some(TestOutcome::Failed) => true,
+                // A missing test may have been lost in a crash.
+                Some(TestOutcome::Skipped) | None => !lost_is_fine,
+            })
+            .map(ToOwned::to_owned)
+            .collect();
+        if tests.is_empty() { Ok(()) } else { Err(ProofRefusal::Breaks { tests }) }
+    }
+}

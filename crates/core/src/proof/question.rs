@@ -1,0 +1,96 @@
+//! What has to be found out about a change by running it: the checks that need no run.
+
+use super::decide::Proof;
+use super::policy::RequireRedProof;
+use super::refusal::{ProofRefusal, Untestable};
+use super::report::{NoRed, ProofOutcome, Strength};
+use super::{PathClass, TreeRole, split};
+use crate::change::TreePath;
+
+/// What has to be found out by running.
+pub(super) enum Question {
+    /// Nothing.
+    Answered(ProofOutcome),
+    /// Whether the candidate passes, and what was tested before still holds.
+    Green { no_red: NoRed },
+    /// Whether `red` fails and the candidate passes.
+    RedGreen { red: TreeRole },
+    /// Whether code alone mends a test that fails on the base; if not, why it is refused.
+    Mends { or: ProofRefusal },
+}
+
+impl Proof<'_> {
+    pub(super) fn question(&self) -> Question {
+        let (policy, config) = (self.inputs.policy, self.inputs.policy.config());
+        let diff = self.inputs.diff;
+        let refused = |refusal| Question::Answered(ProofOutcome::Refused(refusal));
+        let protected: Vec<TreePath> =
+            policy.of_class(diff, PathClass::Protected).map(|c| c.path.clone()).collect();
+        if !protected.is_empty() && !config.allow_protected {
+            return refused(ProofRefusal::Protected { paths: protected });
+        }
+        if self.verify.is_empty() {
+            return Question::Answered(ProofOutcome::Accepted(Strength::NoVerify));
+        }
+        if let Some(permitted) = &self.inputs.permits.no_test_needed {
+            return Question::Green { no_red: NoRed::Permitted(permitted.clone()) };
+        }
+        let has = |class| policy.of_class(diff, class).next().is_some();
+        let (code, tests, judge) =
+            (has(PathClass::Code), has(PathClass::Test), has(PathClass::Judge));
+        let needs_label = |what| {
+            let label = self.inputs.permits.no_test_label.clone();
+            refused(ProofRefusal::NothingToTest { what, label })
+        };
+        match config.require_red_proof {
+            RequireRedProof::Never => return Question::Green { no_red: NoRed::Policy },
+            RequireRedProof::Always if !code => return refused(ProofRefusal::NoTest),
+            RequireRedProof::Always | RequireRedProof::WhenCodeChanges => {}
+        }
+        if !code
+            && self
+                .inputs
+                .since
+                .is_some_and(|since| policy.of_class(since, PathClass::Code).next().is_some())
+        {
+            return refused(ProofRefusal::TakenBack);
+        }
+        match (code, tests, judge) {
+            (true, true, _) => Question::RedGreen { red: TreeRole::Red },
+            (true, false, _) => match self.split() {
+                Some(Ok(())) => Question::RedGreen { red: TreeRole::Split },
+                Some(Err(fault)) => self.or_mends(ProofRefusal::NotSplit { fault }),
+                None => self.or_mends(ProofRefusal::NoTest),
+            },
+            // A dependency of the tests may come with them; what runs them may not.
+            (false, true, _) if self.runners.is_empty() => {
+                let removed = self.removed_tests();
+                if removed.is_empty() || self.tests_may_change().is_some() {
+                    Question::Green { no_red: NoRed::OnlyTests }
+                } else {
+                    refused(ProofRefusal::DeletedTests { paths: removed })
+                }
+            }
+            (false, true, _) | (false, false, true) => needs_label(Untestable::Judge),
+            (false, false, false) if config.exempt_closes => {
+                Question::Green { no_red: NoRed::ExemptCloses }
+            }
+            (false, false, false) => needs_label(Untestable::Exempt),
+        }
+    }
+
+    /// Whether the agent's first commit can serve as the test; none if there is no such commit.
+    pub(super) fn split(&self) -> Option<Result<(), split::SplitFault>> {
+        let first = self.inputs.first?;
+        let inputs = self.inputs;
+        Some(split::check(inputs.policy, first, inputs.diff, inputs.blobs))
+    }
+
+    fn or_mends(&self, or: ProofRefusal) -> Question {
+        if self.inputs.policy.config().junit.is_some() {
+            Question::Mends { or }
+        } else {
+            Question::Answered(ProofOutcome::Refused(or))
+        }
+    }
+}
