@@ -146,18 +146,7 @@ impl App {
             known,
             transcripts,
         };
-        let webhooks = Webhooks::new(local.secrets.clone());
-        let webhooks = Arc::new(webhooks.map_err(|e| AppError::Adapter(e.chain()))?);
-        files.feed({
-            let webhooks = webhooks.clone();
-            move |config| webhooks.configure(config.remote.clone())
-        });
-        let doorbells: Adapters<dyn Doorbells> = [
-            (AdapterName::known(TERMINAL), Arc::new(Terminal::default()) as _),
-            (AdapterName::known(WEBHOOK), webhooks as _),
-        ]
-        .into();
-        let doorbells = Arc::new(Router::new("kind of doorbell", doorbells));
+        let doorbells = Arc::new(Router::new("kind of doorbell", doorbells(&local, &files)?));
         let trackers: Adapters<dyn Tracker> = TRACKERS
             .map(|name| {
                 (AdapterName::known(name), Arc::new(TrackerPort::new(tracker.clone())) as _)
@@ -216,6 +205,21 @@ impl App {
         brake.read(self.engine.ports()).await;
         brake
     }
+}
+
+/// Every kind of doorbell, which follows its own settings.
+fn doorbells(local: &Local, files: &FileSettings) -> Result<Adapters<dyn Doorbells>, AppError> {
+    let webhooks = Webhooks::new(local.secrets.clone());
+    let webhooks = Arc::new(webhooks.map_err(|e| AppError::Adapter(e.chain()))?);
+    files.feed({
+        let webhooks = webhooks.clone();
+        move |config| webhooks.configure(config.remote.clone())
+    });
+    Ok([
+        (AdapterName::known(TERMINAL), Arc::new(Terminal::default()) as _),
+        (AdapterName::known(WEBHOOK), webhooks as _),
+    ]
+    .into())
 }
 
 /// Where store and workspaces are: `data_dir`, or the platform's data folder.

@@ -398,7 +398,7 @@ async fn a_stage_that_hangs_by_our_change_is_mended_forward() {
     let red = |world: &mut World| {
         let runs = world.store.all();
         let landed = runs.first().and_then(|run| run.landed());
-        landed.and_then(|landed| landed.stage("ci")).is_some_and(|stage| stage.is_red())
+        landed.and_then(|landed| landed.stage("ci")).is_some_and(afk_core::run::Stage::is_red)
     };
     story.until("it failed twice", red).await;
     story.sim.with(|world| world.jobs.hanging.clear());

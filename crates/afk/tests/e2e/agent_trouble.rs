@@ -72,7 +72,8 @@ fn commits_on_another_branch_do_not_count_and_are_named() {
     let mut steps = vec![json!({ "checkout": { "branch": "sidetrack" } })];
     steps.extend(honest());
     steps.push(run(&["git", "switch", "--quiet", "-"]));
-    world.script(&[&steps]);
+    // It is asked once to bring them in, and does not.
+    world.script(&[&steps, &[expect_prompt("sidetrack")]]);
     let ended = world.run(4);
     world.handed_over(&ended, &["without a commit", "sidetrack does not count"]);
     world.nothing_landed();

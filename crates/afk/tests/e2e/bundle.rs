@@ -165,10 +165,10 @@ pub(crate) fn rewritten(bundle: &mut Bundle) {
     let mut prev = String::new();
     for row in &mut journal.rows {
         row.at += 1_000_000;
-        row.prev_hash = prev;
+        row.prev_hash.clone_from(&prev);
         let (at, kind, body) = (row.at, &row.kind, &row.body);
         row.hash = afk_core::chain::hash(&run, row.seq, at, kind, body, &row.prev_hash);
-        prev = row.hash.clone();
+        prev.clone_from(&row.hash);
     }
     journal.head = prev;
     // Its times stand in the statements, too.

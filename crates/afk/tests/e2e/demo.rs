@@ -178,7 +178,7 @@ fn success_lands_one_commit_and_closes_the_issue_with_evidence() {
     let said = finish(afk(nowhere.path(), &verify)).ended(0).json();
     let states: Vec<&Value> =
         said["checks"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
-    assert_eq!(states, ["holds"; 5], "{said:#}");
+    assert_eq!(states, ["holds"; 7], "{said:#}");
     assert_eq!((&said["sound"], &said["run"]), (&json!(true), &demo.report["run"]));
     assert_eq!(std::fs::read_dir(nowhere.path()).unwrap().count(), 0, "something was made");
 }

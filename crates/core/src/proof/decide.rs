@@ -117,6 +117,11 @@ impl From<ProofRefusal> for Decision {
     }
 }
 
+/// That something is allowed, by a person's label or by the configuration.
+pub(super) struct Allowed {
+    by: Option<Permitted>,
+}
+
 /// What the runs of one tree come to.
 enum Asked<'r> {
     /// It passes; `record` is one that did.
@@ -199,13 +204,10 @@ impl<'a> Proof<'a> {
             Asked::CouldNotRun(why) => return Ok(could_not_run(TreeRole::Base, why)),
             Asked::Fails(record) => record,
         };
-        Ok(match self.reports(base, candidate).and_then(|(b, c)| self.breaks_nothing(b, c)) {
-            Err(refusal) => refusal.into(),
-            Ok(()) => {
-                let decision = Decision::accepted(Strength::NoRed);
-                Decision { no_red: Some(no_red), ..decision }
-            }
-        })
+        let broken =
+            self.reports(base, candidate).and_then(|(b, c)| self.breaks_nothing(b, c)).err();
+        let decision = Decision::accepted(Strength::NoRed);
+        Ok(broken.map_or(Decision { no_red: Some(no_red), ..decision }, Into::into))
     }
 
     /// The base passes, `red` fails each time, the candidate passes each time, and nothing of the
@@ -247,7 +249,7 @@ impl<'a> Proof<'a> {
                 Ok(ProofRefusal::Vacuous { role: red }.into())
             };
         }
-        if let Some(why) = self.no_result(red_first, base.1) {
+        if let Some(why) = no_result(red_first, base.1) {
             return Ok(could_not_run(red, why));
         }
         self.red_green_rest(red, red_first, base)
@@ -279,7 +281,7 @@ impl<'a> Proof<'a> {
         if passed(first) {
             return Ok(ProofRefusal::Vacuous { role: red }.into());
         }
-        if let Some(why) = self.no_result(first, true) {
+        if let Some(why) = no_result(first, true) {
             return Ok(could_not_run(red, why));
         }
         self.red_green_rest(red, first, (base, true))
@@ -306,7 +308,7 @@ impl<'a> Proof<'a> {
             self.later(Candidate, self.repeats(), &mut missing)
         };
         let judges = self.judges();
-        let judged = if judges.is_empty() {
+        let with_judges = if judges.is_empty() {
             None
         } else {
             self.or_missing(TreeRole::RedJudge, RunKind::FIRST, &mut missing)
@@ -322,7 +324,7 @@ impl<'a> Proof<'a> {
         }
         let mut reds = vec![first];
         for record in again.into_iter().flatten() {
-            if let Some(why) = self.no_result(record, base_fails) {
+            if let Some(why) = no_result(record, base_fails) {
                 return Ok(could_not_run(red, why));
             }
             reds.push(record);
@@ -332,11 +334,11 @@ impl<'a> Proof<'a> {
             Some(Asked::CouldNotRun(why)) => return Ok(could_not_run(Candidate, why)),
             Some(Asked::Fails(_)) | None => return Ok(ProofRefusal::CandidateFails.into()),
         };
-        if let Some(record) = judged {
+        if let Some(record) = with_judges {
             if passed(record) {
                 return Ok(ProofRefusal::JudgeTurnsGreen { paths: judges }.into());
             }
-            if let Some(why) = self.no_result(record, base_fails) {
+            if let Some(why) = no_result(record, base_fails) {
                 return Ok(could_not_run(TreeRole::RedJudge, why));
             }
         }
@@ -418,7 +420,7 @@ impl<'a> Proof<'a> {
                 let paths = paths.into_iter().map(|(path, _, _)| path).collect();
                 Err(ProofRefusal::NotHeard { paths })
             }
-            Some(record) => self.sandbox_held(role, record),
+            Some(record) => sandbox_held(role, record),
             None => Ok(()),
         }
     }
@@ -455,12 +457,11 @@ impl<'a> Proof<'a> {
         hiding.extend(removed);
         hiding.extend(self.unheard_moves(missing)?);
         if !hiding.is_empty() {
-            return match self.tests_may_change() {
-                Some(by) => Ok(vec![Reservation::HidingAllowed { paths: hiding, by }]),
-                None => {
-                    let label = self.inputs.permits.tests_label.clone();
-                    Err(ProofRefusal::HidesFailures { paths: hiding, label })
-                }
+            return if let Some(allowed) = self.tests_may_change() {
+                Ok(vec![Reservation::HidingAllowed { paths: hiding, by: allowed.by }])
+            } else {
+                let label = self.inputs.permits.tests_label.clone();
+                Err(ProofRefusal::HidesFailures { paths: hiding, label })
             };
         }
         let edited = |test: &&TestChange<'_>| test.fate != TestFate::Added;
@@ -496,7 +497,7 @@ impl<'a> Proof<'a> {
         let role = TreeRole::MovedSilenced;
         match self.or_missing(role, RunKind::FIRST, missing) {
             Some(record) if passed(record) => Ok(moved),
-            Some(record) => self.sandbox_held(role, record).map(|()| Vec::new()),
+            Some(record) => sandbox_held(role, record).map(|()| Vec::new()),
             None => Ok(Vec::new()),
         }
     }
@@ -506,11 +507,11 @@ impl<'a> Proof<'a> {
         removes.map(|test| test.change.path.clone()).collect()
     }
 
-    /// Who allowed that tests are removed: a person by a label, or the configuration.
-    pub(super) fn tests_may_change(&self) -> Option<Option<Permitted>> {
+    /// That tests may be removed, if a person or the configuration allows it.
+    pub(super) fn tests_may_change(&self) -> Option<Allowed> {
         let by = self.inputs.permits.tests_may_change.clone();
         let allowed = by.is_some() || self.inputs.policy.config().allow_deleted_tests;
-        allowed.then_some(by)
+        allowed.then_some(Allowed { by })
     }
 
     /// The judge files that the whole change touches beside its code.
@@ -543,23 +544,6 @@ impl<'a> Proof<'a> {
                     Err(ProofRefusal::DoesNotBuild { role })
                 }
             },
-        }
-    }
-
-    /// What keeps a failing tree from being red: it gave no result. Where the same command passes
-    /// on the base, a crash, a hang or a missing function is as red as any failure.
-    fn no_result<'r>(&self, record: &'r RunRecord, base_fails: bool) -> Option<&'r CouldNotRun> {
-        match &record.result {
-            RunResult::CouldNotRun { why: why @ CouldNotRun::Sandbox { .. } } => Some(why),
-            RunResult::CouldNotRun { why } => base_fails.then_some(why),
-            RunResult::Passed | RunResult::Failed { .. } => None,
-        }
-    }
-
-    fn sandbox_held(&self, role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
-        match self.no_result(record, false) {
-            Some(why) => Err(ProofRefusal::CouldNotRun { role, why: why.clone() }),
-            None => Ok(()),
         }
     }
 
@@ -724,6 +708,24 @@ impl<'a> Proof<'a> {
             paths: report::paths(self.inputs, &self.tests),
             removed_test_lines: report::removed_test_lines(&self.tests, self.inputs.blobs),
         }
+    }
+}
+
+/// What keeps a failing tree from being red: it gave no result. Where the same command passes on
+/// the base, a crash, a hang or a missing function is as red as any failure.
+fn no_result(record: &RunRecord, base_fails: bool) -> Option<&CouldNotRun> {
+    match &record.result {
+        RunResult::CouldNotRun { why: why @ CouldNotRun::Sandbox { .. } } => Some(why),
+        RunResult::CouldNotRun { why } => base_fails.then_some(why),
+        RunResult::Passed | RunResult::Failed { .. } => None,
+    }
+}
+
+/// A failing tree counts as heard unless it could not even be run.
+fn sandbox_held(role: TreeRole, record: &RunRecord) -> Result<(), ProofRefusal> {
+    match no_result(record, false) {
+        Some(why) => Err(ProofRefusal::CouldNotRun { role, why: why.clone() }),
+        None => Ok(()),
     }
 }
 

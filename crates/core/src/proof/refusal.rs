@@ -331,7 +331,7 @@ impl fmt::Display for ProofRefusal {
                 write!(f, "not proved: {role} could not be judged, {why}")
             }
             Self::NoReport { role } => {
-                write!(f, "{role} left no readable test report, which proof.junit asks for",)
+                write!(f, "{role} left no readable test report, which proof.junit asks for")
             }
             Self::NoRedTest => f.write_str(
                 "by the test reports, no test fails without the change and passes with it",

@@ -147,12 +147,11 @@ fn without_grown_imports(old: &[u8], new: &[u8]) -> Vec<u8> {
         } else {
             None
         };
-        match at {
-            Some(at) => drop(grown.remove(at)),
-            None => {
-                kept.extend_from_slice(line);
-                kept.push(b'\n');
-            }
+        if let Some(at) = at {
+            grown.remove(at);
+        } else {
+            kept.extend_from_slice(line);
+            kept.push(b'\n');
         }
     }
     kept

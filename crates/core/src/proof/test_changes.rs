@@ -211,12 +211,10 @@ fn chooses_tests(line: &[u8]) -> bool {
 }
 
 fn is_skip_mark(line: &[u8]) -> bool {
-    if chooses_tests(line) {
-        return true;
-    }
     static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
     // One of our own patterns; a test compiles it.
-    SHAPE.get_or_init(|| Regex::new(SKIPS).ok()).as_ref().is_some_and(|shape| shape.is_match(line))
+    let shape = SHAPE.get_or_init(|| Regex::new(SKIPS).ok());
+    chooses_tests(line) || shape.as_ref().is_some_and(|shape| shape.is_match(line))
 }
 
 #[cfg(test)]

@@ -80,16 +80,12 @@ impl Trees<'_> {
 
     /// The change's tests made unreadable: whole files, or the lines of its first commit.
     pub(super) fn silenced(&self, red: TreeRole) -> Vec<Written> {
-        match (red, self.inputs.first) {
-            (TreeRole::Split, Some(first)) => {
-                let inputs = self.inputs;
-                split::silenced(inputs.policy, first, inputs.diff, inputs.blobs)
-            }
-            _ => {
-                let touched = self.inputs.policy.of_class(self.inputs.diff, PathClass::Test);
-                touched.filter_map(|change| self.unreadable(&change.path)).collect()
-            }
+        if let (TreeRole::Split, Some(first)) = (red, self.inputs.first) {
+            let inputs = self.inputs;
+            return split::silenced(inputs.policy, first, inputs.diff, inputs.blobs);
         }
+        let touched = self.inputs.policy.of_class(self.inputs.diff, PathClass::Test);
+        touched.filter_map(|change| self.unreadable(&change.path)).collect()
     }
 
     /// The file that the change has at `path`, made unreadable; none if it has no plain file.

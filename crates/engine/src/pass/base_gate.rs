@@ -9,7 +9,7 @@
 use afk_core::change::{Blobs, Diff};
 use afk_core::doorbell::{Doorbell, DoorbellKind, Ring};
 use afk_core::ids::Oid;
-use afk_core::proof::{self, BaseStep, CouldNotRun, ProofInputs, ProofResults, RunResult, Verify};
+use afk_core::proof::{self, BaseStep, ProofInputs, ProofResults, RunResult, Verify};
 use afk_core::run::{Candidate, Transition};
 
 use super::Pass;
@@ -72,9 +72,6 @@ impl Pass<'_> {
 
     /// Lets the run go, and tells people once a head.
     async fn base_fails(&mut self, base: &Oid, result: &RunResult, tail: &str) -> PortResult<()> {
-        if let RunResult::CouldNotRun { why: CouldNotRun::Sandbox { detail } } = result {
-            return Err(PortError::transient(format!("verify could not be run: {detail}")));
-        }
         let (store, now) = (&self.ports().store, self.now());
         let memo = base_memo(&self.repo, base);
         let before = store.recall(&memo).await?;

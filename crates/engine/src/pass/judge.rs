@@ -252,15 +252,12 @@ impl Pass<'_> {
         for (job, key) in absent {
             // One that is over has its result, and takes no core.
             let may_start = free > 0;
-            match self.job_unless(job.clone(), !may_start).await? {
-                Some(end) => {
-                    let record = self.ended(&job, &key, &end).await?;
-                    results.runs.insert(key, record);
-                }
-                None => {
-                    free = free.saturating_sub(1);
-                    all = false;
-                }
+            if let Some(end) = self.job_unless(job.clone(), !may_start).await? {
+                let record = self.ended(&job, &key, &end).await?;
+                results.runs.insert(key, record);
+            } else {
+                free = free.saturating_sub(1);
+                all = false;
             }
         }
         Ok(all)
