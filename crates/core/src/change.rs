@@ -217,6 +217,11 @@ impl Blobs {
         self.0.insert(oid, blob);
     }
 
+    /// How many bytes are held in memory.
+    pub fn bytes(&self) -> usize {
+        self.0.values().filter_map(Blob::content).map(<[u8]>::len).sum()
+    }
+
     /// The blob of an entry; `None` if it has none or it was not read.
     pub fn get(&self, entry: &Entry) -> Option<&Blob> {
         if entry.mode.has_blob() { self.0.get(&entry.oid) } else { None }

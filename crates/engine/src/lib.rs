@@ -52,6 +52,8 @@ pub struct Engine {
     requests: Arc<NewestRequests>,
     /// The runs that this process works, and when it was awake.
     own: Arc<Mutex<OwnWork>>,
+    /// What was read of candidates that are being judged.
+    judged: Arc<Mutex<pass::Judged>>,
 }
 
 impl Engine {
@@ -70,6 +72,7 @@ impl Engine {
             comments_read: Arc::default(),
             requests: Arc::default(),
             own: Arc::default(),
+            judged: Arc::default(),
         }
     }
 
@@ -84,6 +87,10 @@ impl Engine {
 
     fn own(&self) -> MutexGuard<'_, OwnWork> {
         self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn judged(&self) -> MutexGuard<'_, pass::Judged> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn findings(&self) -> MutexGuard<'_, dispatch::Findings> {

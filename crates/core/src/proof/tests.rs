@@ -432,8 +432,23 @@ fn on_a_passing_base_reports_are_compared_too() {
 #[test]
 fn the_report_reads_well() {
     let proven = honest().set(|s| s.config.build = Some(vec!["make".into()])).play(|_| 0);
-    insta::assert_snapshot!(proven.to_string().trim_end(), @"");
+    insta::assert_snapshot!(proven.to_string().trim_end(), @r"
+    proven: the base passes, its tests fail without the change and pass with it (red: assertion)
+    - the base, tree 7b47361a: passes
+    - the base with only the change's tests, tree ba19e9c3: fails (exit code 1)
+    - the base with only the change's tests (again), tree ba19e9c3: fails (exit code 1)
+    - the base with only the change's tests (build), tree ba19e9c3: passes
+    - the candidate, tree b2452d1e: passes
+    - the candidate (again), tree b2452d1e: passes
+    - the candidate with the tests as they were, tree c159e746: passes
+    - the candidate with its tests made unreadable, tree 472d834b: fails (exit code 1)
+    ");
     let refused = honest().with(Red, Judge(1), PASS).play(|_| 0);
-    insta::assert_snapshot!(refused.to_string().trim_end(), @"");
+    insta::assert_snapshot!(refused.to_string().trim_end(), @r"
+    the tests pass without the change (the base with only the change's tests passes); write one that fails for the lack of it
+    - the base, tree 7b47361a: passes
+    - the base with only the change's tests, tree ba19e9c3: passes
+    - the candidate, tree b2452d1e: passes
+    ");
     assert_eq!(refused.telling_tail(), Some("ended 0"));
 }

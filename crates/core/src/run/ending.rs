@@ -175,7 +175,8 @@ impl Run {
                     0 | 1 => refused.detail.clone(),
                     n => format!("{} (refused {n} times)", refused.detail),
                 });
-                let proof = self.candidate().and_then(|one| one.proof.as_ref());
+                let newest = self.attempt().and_then(|attempt| attempt.candidates.last());
+                let proof = newest.and_then(|one| one.proof.as_ref());
                 let label = proof.and_then(|proof| proof.permit.as_deref());
                 match label.filter(|label| why.as_ref().is_some_and(|why| !why.contains(*label))) {
                     Some(label) => why.map(|why| {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::change::{Blobs, Diff, TreePath};
@@ -76,7 +77,7 @@ impl Pass<'_> {
     }
 
     async fn judge_commit(&mut self, candidate: &Candidate) -> PortResult<Acted> {
-        let change = self.change(candidate).await?;
+        let change = self.known_change(candidate).await?;
         if candidate.guardrails.is_none() {
             return self.guard(candidate, &change).await;
         }
@@ -146,6 +147,17 @@ impl Pass<'_> {
             None => Ok(Acted::Again),
             Some(refused) => self.refuse(refused).await,
         }
+    }
+
+    async fn known_change(&self, candidate: &Candidate) -> PortResult<Arc<Change>> {
+        let (run, commit) = (self.run.id, &candidate.commit);
+        let known = self.engine.judged().change(run, commit, &self.repo);
+        if let Some(change) = known {
+            return Ok(change);
+        }
+        let change = Arc::new(self.change(candidate).await?);
+        self.engine.judged().keep(run, commit.clone(), self.repo.clone(), &change);
+        Ok(change)
     }
 
     async fn change(&self, candidate: &Candidate) -> PortResult<Change> {
@@ -273,6 +285,11 @@ impl Pass<'_> {
         if let Some(tree) = results.trees.get(&run.role) {
             return Ok(tree.clone());
         }
+        let known = self.engine.judged().tree(self.run.id, &candidate.commit, &run.recipe);
+        if let Some(tree) = known {
+            results.trees.insert(run.role, tree.clone());
+            return Ok(tree);
+        }
         let (git, repo) = (&self.ports().git, &self.run.issue.repo);
         let start = match run.recipe.start {
             StartTree::Base => git.tree(repo, base).await?,
@@ -280,6 +297,8 @@ impl Pass<'_> {
         };
         let tree = git.compose(repo, &start, &run.recipe).await?;
         results.trees.insert(run.role, tree.clone());
+        let (commit, recipe) = (&candidate.commit, run.recipe.clone());
+        self.engine.judged().keep_tree(self.run.id, commit, recipe, tree.clone());
         Ok(tree)
     }
 

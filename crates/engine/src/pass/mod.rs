@@ -17,6 +17,7 @@ mod guard;
 mod hold;
 mod impede;
 mod judge;
+mod judged;
 mod land;
 mod observe;
 mod pull;
@@ -26,6 +27,8 @@ mod stages;
 mod tried;
 mod turns;
 mod workflow;
+
+pub(crate) use judged::Judged;
 
 use std::sync::Arc;
 

@@ -1,0 +1,76 @@
+//! What was read of candidates that are being judged.
+//!
+//! A proof takes several passes, and each needs the change and its trees again. Both follow from
+//! commits that never change, so they are kept in memory for the next pass; after a restart they are
+//! read again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use afk_core::config::Repo;
+use afk_core::ids::{Oid, RunId};
+use afk_core::proof::TreeRecipe;
+use afk_core::shared::Shared;
+
+use super::judge::Change;
+
+/// A change with more content is read again by each pass.
+const MOST_BYTES: usize = 8 << 20;
+/// For how many runs it is kept.
+const MOST_RUNS: usize = 16;
+
+/// By run, the newest of its candidates.
+#[derive(Default)]
+pub(crate) struct Judged(BTreeMap<RunId, One>);
+
+struct One {
+    commit: Oid,
+    /// The policy that it was read by.
+    repo: Shared<Repo>,
+    change: Arc<Change>,
+    trees: Vec<(TreeRecipe, Oid)>,
+}
+
+impl Judged {
+    /// The change that `commit` of `run` is, read by the policy of `repo`.
+    pub(super) fn change(
+        &self,
+        run: RunId,
+        commit: &Oid,
+        repo: &Shared<Repo>,
+    ) -> Option<Arc<Change>> {
+        let one = self.0.get(&run).filter(|one| one.commit == *commit && one.repo == *repo)?;
+        Some(Arc::clone(&one.change))
+    }
+
+    /// Keeps a change, unless it is large.
+    pub(super) fn keep(
+        &mut self,
+        run: RunId,
+        commit: Oid,
+        repo: Shared<Repo>,
+        change: &Arc<Change>,
+    ) {
+        if change.blobs.bytes() > MOST_BYTES {
+            return;
+        }
+        if self.0.len() >= MOST_RUNS {
+            self.0.clear();
+        }
+        let change = Arc::clone(change);
+        self.0.insert(run, One { commit, repo, change, trees: Vec::new() });
+    }
+
+    /// The tree that `recipe` makes of the candidate `commit` of `run`.
+    pub(super) fn tree(&self, run: RunId, commit: &Oid, recipe: &TreeRecipe) -> Option<Oid> {
+        let one = self.0.get(&run).filter(|one| one.commit == *commit)?;
+        one.trees.iter().find(|(known, _)| known == recipe).map(|(_, tree)| tree.clone())
+    }
+
+    /// Keeps a tree of a change that is kept.
+    pub(super) fn keep_tree(&mut self, run: RunId, commit: &Oid, recipe: TreeRecipe, tree: Oid) {
+        if let Some(one) = self.0.get_mut(&run).filter(|one| one.commit == *commit) {
+            one.trees.push((recipe, tree));
+        }
+    }
+}
