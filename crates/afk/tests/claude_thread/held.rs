@@ -14,7 +14,8 @@ use crate::common::{BOUND, Control, FIXED, ISSUE, NEW_TEST, Plan, World, until};
 /// of a dollar: they have other models by default.
 pub const VERSIONS: [(&str, u64); 2] = [(VERSION, 5_000), (OLD_VERSION, 6_250)];
 /// Verify waits for the gate `verify`.
-pub const HELD_VERIFY: &str = "while [ ! -e @GATE@/verify ]; do sleep 0.05; done";
+pub const HELD_VERIFY: &str =
+    "while [ -e tests/nobody.sh ] && [ ! -e @GATE@/verify ]; do sleep 0.05; done";
 /// Shell words with which a tool call of the agent waits for [`Thread::let_go`].
 pub const HOLD: &str = "touch ~/there; while [ ! -e ~/go ]; do sleep 0.05; done";
 
