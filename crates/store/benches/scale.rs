@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use afk_core::ids::RepoName;
 use afk_core::run::Run;
 use afk_engine::Engine;
-use afk_engine::ports::{Admission, AdmitLimits, Filter, Ports, Store as _};
+use afk_engine::ports::{Admission, AdmitLimits, Filter, Ports, Store as _, Tracker};
 use afk_sim::story::{Story, config, enroll, good_work};
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{Store, TrackerPort};
@@ -50,7 +50,8 @@ async fn measure(file: &Path) {
     println!("filled: {} s, {megabytes} MB", since.elapsed().as_secs());
 
     let store = Store::open(file).await.unwrap();
-    let tracker = LocalTracker::new(store.clone(), "user:ann", [].into());
+    let tracker: Arc<dyn Tracker> =
+        Arc::new(TrackerPort::new(LocalTracker::new(store.clone(), "user:ann", [].into())));
     let sim = told.sim;
     sim.with(|world| {
         world.config = config();
@@ -61,7 +62,7 @@ async fn measure(file: &Path) {
     let now = Timestamp::now();
     let ports = Ports {
         store: Arc::new(store.clone()),
-        tracker: Arc::new(TrackerPort::new(tracker)),
+        tracker: Arc::clone(&tracker),
         ..sim.ports()
     };
     let engine = Engine::new(ports, "bench");
@@ -82,7 +83,6 @@ async fn measure(file: &Path) {
     };
     show("quiet tick", &tick).await;
     let names: Vec<RepoName> = (0..REPOS).map(|n| repo(n).parse().unwrap()).collect();
-    let tracker = &engine.ports().tracker;
     let ready = async || {
         assert_eq!(
             tracker.ready_everywhere(&names, "ready").await.map(|all| all.len()),
