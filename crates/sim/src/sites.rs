@@ -69,6 +69,7 @@ pub const CALLS: &[(&str, Effect)] = &[
     ("jobs.left", Reads),
     ("jobs.observe", Reads),
     ("jobs.ready", Reads),
+    ("jobs.side_by_side", Unswept("asks no port outside the process")),
     ("jobs.renew", Writes),
     ("jobs.start", Writes),
     ("jobs.stop", Writes),

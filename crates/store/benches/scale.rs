@@ -60,11 +60,8 @@ async fn measure(file: &Path) {
         }
     });
     let now = Timestamp::now();
-    let ports = Ports {
-        store: Arc::new(store.clone()),
-        tracker: Arc::clone(&tracker),
-        ..sim.ports()
-    };
+    let ports =
+        Ports { store: Arc::new(store.clone()), tracker: Arc::clone(&tracker), ..sim.ports() };
     let engine = Engine::new(ports, "bench");
 
     let none = BTreeSet::new();

@@ -1,10 +1,15 @@
 //! What test reports say: results compared test by test.
 
+use std::collections::BTreeMap;
+
 use super::TreeRole;
 use super::decide::Proof;
 use super::junit::{JunitReport, TestOutcome};
 use super::refusal::ProofRefusal;
-use super::result::RunRecord;
+use super::result::{RunRecord, RunResult};
+
+/// The report of a repo without tests.
+static NO_TESTS: JunitReport = JunitReport(BTreeMap::new());
 
 impl Proof<'_> {
     /// The tests that fail each time without the change and pass with it, if there are reports;
@@ -52,7 +57,14 @@ impl Proof<'_> {
             return Err(ProofRefusal::BaseFails);
         }
         let missing = |role| ProofRefusal::NoReport { role };
-        let base = base.report.as_ref().ok_or_else(|| missing(TreeRole::Base))?;
+        let base = match (&base.report, &base.result) {
+            (Some(report), _) => report,
+            // It passes without a test: there was none yet.
+            (None, RunResult::Passed) => &NO_TESTS,
+            (None, RunResult::Failed { .. } | RunResult::CouldNotRun { .. }) => {
+                return Err(missing(TreeRole::Base));
+            }
+        };
         let candidate = candidate.report.as_ref().ok_or_else(|| missing(TreeRole::Candidate))?;
         Ok((base, candidate))
     }

@@ -204,16 +204,37 @@ impl World {
 
     /// Whether `verify` passes on `tree`.
     pub(crate) fn verifies(&self, tree: &Oid) -> bool {
+        self.tests(tree).into_iter().all(|(_, passes)| passes)
+    }
+
+    /// The tests of `tree`, and whether each passes.
+    fn tests(&self, tree: &Oid) -> Vec<(String, bool)> {
         let files = self.git.files(tree);
-        let tests: Vec<_> = files.iter().filter(|(path, _)| path.starts_with("tests/")).collect();
-        if tests.iter().any(|(_, text)| UNREADABLE.lines().any(|line| text.contains(line))) {
-            return false;
-        }
-        let tests = tests.into_iter();
-        let lines = tests.flat_map(|(_, text)| text.lines());
-        let expected = lines
-            .filter_map(|line| line.strip_prefix("expect ").and_then(|rest| rest.split_once(' ')));
-        expected.into_iter().all(|(path, text)| files.get(path).is_some_and(|f| f.contains(text)))
+        let tests = files.iter().filter(|(path, _)| path.starts_with("tests/"));
+        let expects = |line: &str| {
+            let expected = line.strip_prefix("expect ").and_then(|rest| rest.split_once(' '));
+            expected.is_none_or(|(path, text)| files.get(path).is_some_and(|f| f.contains(text)))
+        };
+        let passes = |text: &str| {
+            let unreadable = UNREADABLE.lines().any(|line| text.contains(line));
+            !unreadable && text.lines().all(expects)
+        };
+        tests.map(|(path, text)| (path.clone(), passes(text))).collect()
+    }
+
+    /// The report that a job which judged a tree left.
+    pub(crate) fn report_of(&self, run: RunId, key: &JobKey) -> Option<Vec<u8>> {
+        let record = self.jobs.jobs.get(&(run, key.clone()))?;
+        let (JobKind::Judge { tree, .. }, JobState::Ended(_)) = (&record.job.kind, &record.state)
+        else {
+            return None;
+        };
+        let case = |(name, passes): (String, bool)| {
+            let failure = if passes { "" } else { "<failure/>" };
+            format!("<testcase name=\"{name}\">{failure}</testcase>")
+        };
+        let cases: String = self.tests(tree).into_iter().map(case).collect();
+        Some(format!("<testsuite>{cases}</testsuite>").into_bytes())
     }
 }
 

@@ -162,7 +162,7 @@ pub(super) const PURGED: Plot = Plot {
         world.git.fates = [PushFate::Refused("the branch is locked")].into();
     },
     people: |world, done| {
-        if *done == 0 && at_work(world) {
+        if *done == 0 && !world.agents.turns.is_empty() {
             world.somebody_rewinds(&repo("o/r"));
             *done = 1;
         }
