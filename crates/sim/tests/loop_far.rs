@@ -81,8 +81,9 @@ async fn what_the_agent_lands_is_found_followed_and_proved_afterwards() {
     let run = story.settle().await;
     story.ended(End::Done);
     landed_by_its_agent(&story, &run);
-    let first = story.sim.with(|world| world.jobs.started[0].of());
-    assert_eq!(first, Some(JobOf::Stage), "nothing is proved before it is green");
+    // The first is the look at the base.
+    let second = story.sim.with(|world| world.jobs.started[1].of());
+    assert_eq!(second, Some(JobOf::Stage), "nothing is proved before it is green");
     let landed = run.landed().unwrap();
     assert!(landed.proof.as_ref().unwrap().accepted());
     assert!(landed.guardrails.as_ref().unwrap().passed());
@@ -133,7 +134,7 @@ async fn commits_that_do_not_name_the_run_are_nobodys_and_it_is_handed_over() {
     story.handed_over(DoorbellKind::NeedsHuman);
     let why = story.why();
     assert!(why.contains(&format!("no commit on main carries the trailer AFK-Run: {}", run.id)));
-    assert_eq!(judged(&story), 0);
+    assert_eq!(judged(&story), 1, "the base alone");
 }
 
 #[tokio::test]
@@ -158,7 +159,7 @@ async fn what_breaches_a_guardrail_after_it_landed_is_handed_over_without_a_proo
     story.ended(End::NeedsHuman);
     assert!(story.why().contains("guardrails that are not breached"), "{}", story.why());
     assert!(!run.landed().unwrap().guardrails.as_ref().unwrap().passed());
-    assert_eq!(judged(&story), 0);
+    assert_eq!(judged(&story), 1, "the base alone");
 }
 
 #[tokio::test]
