@@ -427,6 +427,7 @@ impl Repo {
     /// `verify` do, so they are protected too.
     pub fn proof_policy(&self) -> Result<ProofPolicy, ProofPolicyError> {
         let stages = self.stages.iter().map(|stage| &stage.command[..]);
+        let stages = stages.chain(self.proof.fetch.as_deref());
         ProofPolicy::compile(self.proof.clone(), self.verify.clone(), stages)
     }
 }

@@ -282,6 +282,16 @@ impl Oid {
     pub fn short(&self) -> &str {
         self.0.get(..8).unwrap_or(&self.0)
     }
+
+    /// The tree without any file, in the repository that this object is of: git knows it without
+    /// having it.
+    #[must_use]
+    pub fn empty_tree(&self) -> Self {
+        Self(match self.0.len() {
+            64 => "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321".into(),
+            _ => "4b825dc642cb6eb9a060e54bf8d69288fbee4904".into(),
+        })
+    }
 }
 
 impl FromStr for Oid {

@@ -16,6 +16,7 @@
 mod by_report;
 mod classes;
 mod decide;
+mod fetch;
 pub mod junit;
 mod manifest;
 pub mod permits;
@@ -33,6 +34,7 @@ mod trees;
 
 pub use classes::PathClass;
 pub use decide::{BaseStep, base, next};
+pub use fetch::Fetch;
 pub use junit::{JunitReport, TestOutcome};
 pub use permits::{Permit, Permits, Permitted};
 pub use policy::{

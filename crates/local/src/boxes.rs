@@ -14,16 +14,17 @@ use super::world::Local;
 
 /// The search path in a box, before the folders that a repo adds.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
-/// Which of a repo's caches a box gets, and whether it may write.
+/// Which of a repo's caches a box gets, writable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cache {
-    /// The agents' shared cache, writable.
+    /// None: package managers write to the box's own home, and it goes with the box. For proofs and
+    /// everything that runs before a commit has landed: whoever could write to what they read would
+    /// decide later ones.
+    None,
+    /// The one that agents share.
     Agent,
-    /// The cache filled by stages of landed commits, read-only: for proofs and everything that runs
-    /// before a commit has landed, because whoever could write there would decide later proofs.
-    ProofRead,
-    /// The same, writable: for stages of landed commits.
-    ProofFill,
+    /// The one that stages of landed commits share.
+    Landed,
 }
 
 /// A box for `argv` in `cwd`, with the repo's toolchains and a cache.
@@ -50,11 +51,11 @@ pub fn boxed(
     path.push(PATH.to_owned());
     spec.env.insert("PATH".to_owned(), path.join(":"));
     spec.env.insert("CI".to_owned(), "true".to_owned());
-    let [agent, proof] = local.workspaces.caches(name);
-    let (folder, access) = match cache {
-        Cache::Agent => (agent, Access::ReadWrite),
-        Cache::ProofRead => (proof, Access::ReadOnly),
-        Cache::ProofFill => (proof, Access::ReadWrite),
+    let caches = local.workspaces.caches(name);
+    let folder = match cache {
+        Cache::None => return Ok(spec),
+        Cache::Agent => caches.agent,
+        Cache::Landed => caches.landed,
     };
     std::fs::create_dir_all(&folder)?;
     for (variable, part) in [
@@ -69,7 +70,7 @@ pub fn boxed(
         make_folder(&part)?;
         spec.env.insert(variable.to_owned(), part.to_string_lossy().into_owned());
     }
-    Ok(spec.bind(folder, access))
+    Ok(spec.bind(folder, Access::ReadWrite))
 }
 
 /// Creates a part of a cache. Whatever an agent may have put in its place is removed.

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, StopSignal};
 use afk_agent::sandbox::{Access, Bind, BoxSpec};
-use afk_core::ids::{JobKey, Oid, RunId};
+use afk_core::digest::Digest;
+use afk_core::ids::{JobKey, Oid, RepoName, RunId};
 use afk_engine::ports::{Job, JobEnd, JobKind, JobState, Jobs, PortError, PortResult, ResetStep};
 use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::boxes::{Cache, boxed, network};
 use super::executor::{LocalExecutor, idle_too_long, is_thread, keep_transcripts};
+use super::fetched::{self, FetchFolder, lay_under};
 use super::git::{self, Identity, RunClone, Status};
 use super::git_words::fault;
 use super::world::{FREE, Local, blocking};
@@ -64,7 +66,7 @@ impl LocalJobs {
         Ok(match &job.kind {
             JobKind::Status => {
                 let argv = Status::argv().into_iter().map(str::to_owned).collect();
-                let spec = put(argv, &folders.clone, Cache::ProofRead)?
+                let spec = put(argv, &folders.clone, Cache::None)?
                     .bind(&folders.clone, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);
                 (spec, Some(lock))
@@ -78,7 +80,7 @@ impl LocalJobs {
                     ResetStep::Checkout { onto } => git::reset::checkout(onto),
                     ResetStep::Clean { .. } => git::reset::clean(),
                 };
-                let spec = put(argv, &folders.clone, Cache::ProofRead)?
+                let spec = put(argv, &folders.clone, Cache::None)?
                     .bind(&folders.clone, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);
                 (spec, Some(lock))
@@ -90,7 +92,7 @@ impl LocalJobs {
                 spec.network = network(job.network);
                 (spec, Some(lock))
             }
-            JobKind::Judge { tree, history } => {
+            JobKind::Judge { tree, history, fetched } => {
                 let dir = self.folder_of(job.run, &job.key);
                 match history {
                     None => mirror.checkout(tree, &dir).await.map_err(fault)?,
@@ -107,18 +109,41 @@ impl LocalJobs {
                     Ok(_) => PathBuf::from(JUDGED),
                     Err(_) => dir.clone(),
                 };
-                let mut spec = put(job.argv.clone(), &inside, Cache::ProofRead)?;
-                let (source, target) = (dir, inside);
+                let mut spec = put(job.argv.clone(), &inside, Cache::None)?;
+                let (source, target) = (dir.clone(), inside.clone());
                 spec.binds.push(Bind { source, target, access: Access::ReadWrite });
+                if let Some(key) = fetched {
+                    let kept = self.kept(&job.repo, key);
+                    let laid = blocking(move || lay_under(spec, &kept, &dir, &inside));
+                    spec = laid.await?.map_err(io)?;
+                }
                 if history.is_some() {
                     spec = spec.bind(mirror.objects(), Access::ReadOnly);
                 }
                 spec.network = network(job.network);
                 (spec, None)
             }
+            JobKind::Fetch { tree, reads, key: _ } => {
+                // Nothing else can show it at the path where it will be used.
+                self.local.sandbox.found().bubblewrap.as_ref().map_err(|why| {
+                    PortError::permanent(format!("proof.fetch needs bubblewrap: {why}"))
+                })?;
+                let dir = self.folder_of(job.run, &job.key);
+                std::fs::create_dir_all(&dir).map_err(io)?;
+                let (folder, reads) = (FetchFolder::new(dir), reads.clone());
+                mirror.checkout(tree, &folder.tree()).await.map_err(fault)?;
+                let spec = put(job.argv.clone(), Path::new(JUDGED), Cache::None)?;
+                let prepared = move || {
+                    folder.prepare(&reads)?;
+                    Ok(folder.lay(spec, PathBuf::from(JUDGED)))
+                };
+                let mut spec = blocking(prepared).await?.map_err(io)?;
+                spec.network = network(job.network);
+                (spec, None)
+            }
             JobKind::Stage { commit, landed } => {
                 let dir = self.clean_clone(job, commit).await?;
-                let cache = if *landed { Cache::ProofFill } else { Cache::ProofRead };
+                let cache = if *landed { Cache::Landed } else { Cache::None };
                 let mut spec = put(job.argv.clone(), &dir, cache)?
                     .bind(&dir, Access::ReadWrite)
                     .bind(mirror.objects(), Access::ReadOnly);
@@ -131,6 +156,11 @@ impl LocalJobs {
     /// The folder that a job works in, if it has one of its own.
     fn folder_of(&self, run: RunId, key: &JobKey) -> PathBuf {
         self.local.workspaces.run(run).checkouts.join(git::sanitise(key.as_str()))
+    }
+
+    /// Where what was fetched under `key` is kept.
+    fn kept(&self, repo: &RepoName, key: &Digest) -> PathBuf {
+        self.local.workspaces.caches(repo).fetched.join(key.as_str())
     }
 
     /// A clean clone of `commit`, under an id derived from run and commit, so that it has its own
@@ -246,8 +276,23 @@ impl Jobs for LocalJobs {
         Ok(left.map(|left| mask.bytes(&left).into_owned()))
     }
 
+    async fn fetched(&self, repo: &RepoName, key: &Digest) -> PortResult<bool> {
+        let kept = self.kept(repo, key);
+        blocking(move || kept.is_dir()).await
+    }
+
+    async fn keep_fetched(&self, job: &Job) -> PortResult<bool> {
+        let JobKind::Fetch { key, .. } = &job.kind else { return Ok(false) };
+        let folder = FetchFolder::new(self.folder_of(job.run, &job.key));
+        let target = self.kept(&job.repo, key);
+        blocking(move || folder.keep(&target)).await?.map_err(io)
+    }
+
     async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {
         let (mut swept, mut failed) = (0, None);
+        let folders = self.local.workspaces.all_fetched();
+        let unused = move || folders.iter().try_for_each(|folder| fetched::sweep(folder));
+        blocking(unused).await?.map_err(io)?;
         let (local, live) = (self.local.clone(), live.clone());
         for run in blocking(move || local.leftovers(&live, LEFTOVER)).await? {
             let alive = self.all_alive(run).await?;
@@ -324,10 +369,12 @@ impl Jobs for LocalJobs {
     }
 
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()> {
-        match self.hosted(run, key) {
-            Some(job) => job.remove().await.map_err(PortError::transient),
-            None => Ok(()),
+        if let Some(job) = self.hosted(run, key) {
+            job.remove().await.map_err(PortError::transient)?;
         }
+        // Whoever uses the key again must not find what a job that was stopped had begun.
+        let folder = self.folder_of(run, key);
+        blocking(move || git::remove_tree(&folder)).await?.map_err(fault)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod ask;
 mod boxes;
 mod clock;
 mod executor;
+mod fetched;
 pub mod git;
 mod git_port;
 mod git_words;

@@ -169,6 +169,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::SpendsOnARedBase => "although verify fails on its base",
         Bad::ClosesOnADroppedCommit => "had been taken out again",
         Bad::MergesAPurgedBase => "which was taken out",
+        Bad::JudgesUnfetched => "was started without what it needs",
     }
 }
 

@@ -210,7 +210,7 @@ async fn look_inside(
     let words = ["sh", "-c", MISSING, "sh"].map(str::to_owned);
     let argv = words.into_iter().chain(wanted.iter().cloned()).collect();
     let cwd: &Path = Path::new("/");
-    let spec = boxed(&app.local, name, repo, argv, cwd, Cache::ProofRead);
+    let spec = boxed(&app.local, name, repo, argv, cwd, Cache::None);
     let spec = spec.map_err(|error| error.to_string())?;
     let said = run_boxed(&app.local.hosts, folder.path(), spec).await?;
     Ok(said.lines().map(str::to_owned).collect())

@@ -163,6 +163,7 @@ impl Repo {
                 ProofPolicyError::NoVerify => "require_red_proof",
                 ProofPolicyError::Repeats(_) => "repeats",
                 ProofPolicyError::NoBuild | ProofPolicyError::Glob(_) => "red",
+                ProofPolicyError::EmptyFetch => "fetch",
             };
             found.push(Mistake::at(&["proof", key], error.to_string()));
         }

@@ -38,12 +38,14 @@ pub enum JobOf {
     VerifyAgain,
     /// The command that only builds a tree.
     VerifyBuild,
+    /// The command that brings what a tree needs from outside.
+    Fetch,
     /// A stage's command on a commit.
     Stage,
 }
 
 impl JobOf {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Turn,
         Self::Thread,
         Self::Status,
@@ -52,6 +54,7 @@ impl JobOf {
         Self::Verify,
         Self::VerifyAgain,
         Self::VerifyBuild,
+        Self::Fetch,
         Self::Stage,
     ];
 
@@ -66,14 +69,15 @@ impl JobOf {
             Self::Verify => "verify",
             Self::VerifyAgain => "verify-again",
             Self::VerifyBuild => "verify-build",
+            Self::Fetch => "fetch",
             Self::Stage => "stage",
         }
     }
 
-    /// Whether it judges a candidate.
+    /// Whether it judges a candidate, or prepares that.
     pub const fn judges(self) -> bool {
         match self {
-            Self::Verify | Self::VerifyAgain | Self::VerifyBuild => true,
+            Self::Verify | Self::VerifyAgain | Self::VerifyBuild | Self::Fetch => true,
             Self::Turn | Self::Thread | Self::Status | Self::Reset | Self::Hook | Self::Stage => {
                 false
             }

@@ -449,7 +449,15 @@ impl<'a> Proof<'a> {
                 (false, _) => Ok(vec![Reservation::RemovesTests { paths: removed }]),
             };
         }
-        if let Asked::CouldNotRun(why @ CouldNotRun::Sandbox { .. }) = asked {
+        // A runner as it was beside newer lock files may ask for what cannot be fetched: the
+        // change needs its own.
+        let of_change = |why: &CouldNotRun| {
+            matches!(why, CouldNotRun::NotFetched { .. }) && !self.runners.is_empty()
+        };
+        if let Asked::CouldNotRun(why) = asked
+            && why.was_not_begun()
+            && !of_change(why)
+        {
             let (role, why) = (TreeRole::Kept, why.clone());
             return Err(ProofRefusal::CouldNotRun { role, why });
         }
@@ -566,7 +574,8 @@ impl<'a> Proof<'a> {
             return Err(vec![(role, RunKind::FIRST)]);
         };
         if !passed(first) && self.run(role, RunKind::Verify(2)).is_none() {
-            if let RunResult::CouldNotRun { why: why @ CouldNotRun::Sandbox { .. } } = &first.result
+            if let RunResult::CouldNotRun { why } = &first.result
+                && why.was_not_begun()
             {
                 return Ok(Asked::CouldNotRun(why));
             }
@@ -716,8 +725,7 @@ impl<'a> Proof<'a> {
 /// the base, a crash, a hang or a missing function is as red as any failure.
 fn no_result(record: &RunRecord, base_fails: bool) -> Option<&CouldNotRun> {
     match &record.result {
-        RunResult::CouldNotRun { why: why @ CouldNotRun::Sandbox { .. } } => Some(why),
-        RunResult::CouldNotRun { why } => base_fails.then_some(why),
+        RunResult::CouldNotRun { why } => (base_fails || why.was_not_begun()).then_some(why),
         RunResult::Passed | RunResult::Failed { .. } => None,
     }
 }

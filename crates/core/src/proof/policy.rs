@@ -26,6 +26,10 @@ pub struct ProofPolicyConfig {
     /// Patterns of the files that decide what `verify` does: make files, runners' settings,
     /// manifests.
     pub judge: Vec<String>,
+    /// A command (argv) that brings what a tree needs from outside, such as `["cargo", "fetch",
+    /// "--locked"]`. It has the network and sees the content of `judge` and `protected` files only;
+    /// what it brings lies read-only under the runs that judge.
+    pub fetch: Option<Vec<String>>,
     /// A command (argv) that only builds the tests, to distinguish "does not build" from
     /// "assertion".
     pub build: Option<Vec<String>>,
@@ -139,6 +143,7 @@ impl Default for ProofPolicyConfig {
             exempt: list(EXEMPT),
             protected: list(PROTECTED),
             judge: list(JUDGE),
+            fetch: None,
             build: None,
             junit: None,
             red: RedMeans::default(),
@@ -266,6 +271,9 @@ pub enum ProofPolicyError {
     /// `build` is present but empty.
     #[error("build is an empty command: name a program, or omit it")]
     EmptyBuild,
+    /// `fetch` is present but empty.
+    #[error("fetch is an empty command: name a program, or omit it")]
+    EmptyFetch,
     /// `repeats` proves nothing, or more than anybody waits for.
     #[error("repeats = {0} is not between 2 and 20")]
     Repeats(u32),
@@ -291,6 +299,9 @@ impl ProofPolicyConfig {
                 return Err(ProofPolicyError::EmptyBuild);
             }
             (None, RedMeans::Any) | (Some(_), RedMeans::Any | RedMeans::Assertion) => {}
+        }
+        if self.fetch.as_ref().is_some_and(Vec::is_empty) {
+            return Err(ProofPolicyError::EmptyFetch);
         }
         if let Some(times) = self.repeats.filter(|times| !(2..=20).contains(times)) {
             return Err(ProofPolicyError::Repeats(times));
@@ -361,6 +372,7 @@ impl ProofPolicy {
     pub(super) fn digest(&self, argv: &[String], conditions: &Conditions) -> Digest {
         let mut all = argv.to_vec();
         all.push(format!("junit={}", self.config.junit.as_deref().unwrap_or("")));
+        all.extend(self.config.fetch.iter().flatten().map(|word| format!("fetch={word}")));
         all.extend(conditions.words());
         Digest::of_list(&all)
     }
@@ -381,6 +393,8 @@ mod tests {
         assert_eq!(check(assertion, cargo()), ProofPolicyError::NoBuild);
         let empty = ProofPolicyConfig { build: Some(vec![]), ..default() };
         assert_eq!(check(empty, cargo()), ProofPolicyError::EmptyBuild);
+        let fetch = ProofPolicyConfig { fetch: Some(vec![]), ..default() };
+        assert_eq!(check(fetch, cargo()), ProofPolicyError::EmptyFetch);
         for times in [0, 1, 21] {
             let repeats = ProofPolicyConfig { repeats: Some(times), ..default() };
             assert_eq!(check(repeats, cargo()), ProofPolicyError::Repeats(times));

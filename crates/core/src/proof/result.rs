@@ -167,6 +167,22 @@ pub enum CouldNotRun {
         /// What went wrong.
         detail: String,
     },
+    /// What the tree needs from outside could not be fetched.
+    NotFetched {
+        /// How the command ended.
+        detail: String,
+    },
+}
+
+impl CouldNotRun {
+    /// Whether the command was not even begun: then its tree was not judged at all, and it is no
+    /// failure of any kind.
+    pub const fn was_not_begun(&self) -> bool {
+        match self {
+            Self::Sandbox { .. } | Self::NotFetched { .. } => true,
+            Self::Timeout | Self::Signal { .. } | Self::NotExecutable | Self::NotFound => false,
+        }
+    }
 }
 
 impl fmt::Display for CouldNotRun {
@@ -177,6 +193,9 @@ impl fmt::Display for CouldNotRun {
             Self::NotExecutable => f.write_str("the command is not executable (exit code 126)"),
             Self::NotFound => f.write_str("the command was not found (exit code 127)"),
             Self::Sandbox { detail } => write!(f, "its sandbox could not be created: {detail}"),
+            Self::NotFetched { detail } => {
+                write!(f, "what it needs could not be fetched: {detail}")
+            }
         }
     }
 }

@@ -61,7 +61,8 @@ impl Pass<'_> {
         loop {
             match proof::base(&inputs, &results) {
                 BaseStep::Run(wanted) => {
-                    if !self.run_all(&candidate, base, vec![*wanted], &mut results).await? {
+                    if !self.run_all(&candidate, base, &policy, vec![*wanted], &mut results).await?
+                    {
                         return Ok(None);
                     }
                 }

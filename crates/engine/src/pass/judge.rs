@@ -10,16 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::change::{Blobs, Diff, TreePath};
+use afk_core::digest::Digest;
 use afk_core::ids::{JobKey, JobOf, Oid};
 use afk_core::plan::Refusal;
 use afk_core::proof::{
     self, CouldNotRun, JunitReport, Permits, Permitted, ProofInputs, ProofOutcome, ProofPolicy,
     ProofReport, ProofResults, ProofStep, ResultKey, RunKind, RunRecord, RunResult, StartTree,
-    Wanted,
+    TreeRole, Wanted,
 };
 use afk_core::run::{Candidate, Refused, Transition};
 use afk_core::trust::Trust;
 
+use super::fetch::Fetched;
 use super::{Acted, Pass, Watch};
 use crate::ports::{CommitText, IssueView, Job, JobEnd, JobKind, MemoKey, PortError, PortResult};
 
@@ -103,7 +105,8 @@ impl Pass<'_> {
                 }
                 ProofStep::Decided(report) => return self.proved(*report).await,
                 ProofStep::Run(wanted) => {
-                    if !self.run_all(candidate, &change.base, wanted, &mut results).await? {
+                    let (base, policy) = (&change.base, &change.policy);
+                    if !self.run_all(candidate, base, policy, wanted, &mut results).await? {
                         return Ok(Acted::wait(Watch::Jobs, None));
                     }
                 }
@@ -245,6 +248,7 @@ impl Pass<'_> {
         &self,
         candidate: &Candidate,
         base: &Oid,
+        policy: &ProofPolicy,
         wanted: Vec<Wanted>,
         results: &mut ProofResults,
     ) -> PortResult<bool> {
@@ -258,12 +262,26 @@ impl Pass<'_> {
                 Some(record) => {
                     results.runs.insert(key, record);
                 }
-                None => absent.push((self.proof_job(base, &run, &key, tree), key)),
+                None => absent.push((run, key, tree)),
             }
         }
-        for (job, key) in absent {
+        for (run, key, tree) in absent {
             // One that is over has its result, and takes no core.
             let may_start = free > 0;
+            let fetched = match self.fetched(candidate, policy, &tree, !may_start).await? {
+                Fetched::Nothing => None,
+                Fetched::Kept(kept) => Some(kept),
+                Fetched::Failed(record) => {
+                    results.runs.insert(key, record);
+                    continue;
+                }
+                Fetched::NotYet => {
+                    free = free.saturating_sub(1);
+                    all = false;
+                    continue;
+                }
+            };
+            let job = self.proof_job(base, &run, &key, tree, fetched);
             if let Some(end) = self.job_unless(job.clone(), !may_start).await? {
                 let record = self.ended(&job, &key, &end).await?;
                 results.runs.insert(key, record);
@@ -308,7 +326,14 @@ impl Pass<'_> {
         Ok(known.and_then(|known| serde_json::from_value(known).ok()))
     }
 
-    fn proof_job(&self, base: &Oid, run: &Wanted, key: &ResultKey, tree: Oid) -> Job {
+    fn proof_job(
+        &self,
+        base: &Oid,
+        run: &Wanted,
+        key: &ResultKey,
+        tree: Oid,
+        fetched: Option<Digest>,
+    ) -> Job {
         // The whole id: an agent could make two trees whose ids begin alike, so that one is judged
         // by the other's result.
         let nth = match key.kind {
@@ -320,7 +345,11 @@ impl Pass<'_> {
             key: JobKey::new(self.run.id, job_of(key.kind), &subject),
             run: self.run.id,
             repo: self.run.issue.repo.clone(),
-            kind: JobKind::Judge { tree, history: self.repo.proof.git.then(|| base.clone()) },
+            kind: JobKind::Judge {
+                tree,
+                history: self.repo.proof.git.then(|| base.clone()),
+                fetched,
+            },
             argv: run.argv.clone(),
             timeout: Duration::from_secs(self.repo.verify_timeout_seconds),
             network: self.repo.network.verify,
@@ -385,6 +414,17 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
             why: CouldNotRun::NotExecutable | CouldNotRun::NotFound | CouldNotRun::Sandbox { .. },
             ..
         } => Refusal::Setup,
+        // The default branch's was fetched before any turn: a lock file may not fit its manifest.
+        Why::CouldNotRun { why: CouldNotRun::NotFetched { .. }, role } => match role {
+            TreeRole::Base => Refusal::Setup,
+            TreeRole::Red
+            | TreeRole::Split
+            | TreeRole::RedJudge
+            | TreeRole::Candidate
+            | TreeRole::Kept
+            | TreeRole::Silenced
+            | TreeRole::MovedSilenced => Refusal::Verify,
+        },
         Why::BaseFails | Why::NoReport { .. } | Why::NothingToTest { .. } => Refusal::Setup,
         Why::Protected { .. }
         | Why::DeletedTests { .. }

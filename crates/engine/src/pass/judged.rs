@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use afk_core::config::Repo;
 use afk_core::ids::{Oid, RunId};
-use afk_core::proof::TreeRecipe;
+use afk_core::proof::{Fetch, TreeRecipe};
 use afk_core::shared::Shared;
 
 use super::judge::Change;
@@ -29,6 +29,7 @@ struct One {
     repo: Shared<Repo>,
     change: Arc<Change>,
     trees: Vec<(TreeRecipe, Oid)>,
+    fetches: Vec<(Oid, Fetch)>,
 }
 
 impl Judged {
@@ -58,13 +59,26 @@ impl Judged {
             self.0.clear();
         }
         let change = Arc::clone(change);
-        self.0.insert(run, One { commit, repo, change, trees: Vec::new() });
+        self.0.insert(run, One { commit, repo, change, trees: Vec::new(), fetches: Vec::new() });
     }
 
     /// The tree that `recipe` makes of the candidate `commit` of `run`.
     pub(super) fn tree(&self, run: RunId, commit: &Oid, recipe: &TreeRecipe) -> Option<Oid> {
         let one = self.0.get(&run).filter(|one| one.commit == *commit)?;
         one.trees.iter().find(|(known, _)| known == recipe).map(|(_, tree)| tree.clone())
+    }
+
+    /// What is fetched for a tree of the candidate `commit` of `run`.
+    pub(super) fn fetch(&self, run: RunId, commit: &Oid, tree: &Oid) -> Option<Fetch> {
+        let one = self.0.get(&run).filter(|one| one.commit == *commit)?;
+        one.fetches.iter().find(|(known, _)| known == tree).map(|(_, fetch)| fetch.clone())
+    }
+
+    /// Keeps what is fetched for a tree of a change that is kept.
+    pub(super) fn keep_fetch(&mut self, run: RunId, commit: &Oid, tree: &Oid, fetch: &Fetch) {
+        if let Some(one) = self.0.get_mut(&run).filter(|one| one.commit == *commit) {
+            one.fetches.push((tree.clone(), fetch.clone()));
+        }
     }
 
     /// Keeps a tree of a change that is kept.

@@ -13,6 +13,7 @@ mod brought;
 mod comment;
 mod conclude;
 mod dropped;
+mod fetch;
 mod guard;
 mod hold;
 mod impede;

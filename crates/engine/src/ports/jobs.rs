@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use afk_core::ask::{Answer, Asked};
+use afk_core::change::TreePath;
 use afk_core::checkout::Checkout;
+use afk_core::digest::Digest;
 use afk_core::ids::{At, JobKey, Oid, RepoName, RunId, ThreadId};
 use afk_core::run::TurnSeen;
 use afk_core::usd::Usd;
@@ -138,6 +140,18 @@ pub enum JobKind {
         tree: Oid,
         /// The commit whose history and tags stand beside it; none if it has no `.git`.
         history: Option<Oid>,
+        /// By which key what it needs from outside is kept, see [`Jobs::keep_fetched`].
+        fetched: Option<Digest>,
+    },
+    /// Brings what a tree needs from outside. It has a network, an empty home, and a checkout in
+    /// which only some files have their content, so that it runs no code of the repository.
+    Fetch {
+        /// The tree.
+        tree: Oid,
+        /// The files that have their content.
+        reads: BTreeSet<TreePath>,
+        /// By what its result is kept.
+        key: Digest,
     },
     /// Runs a stage on a clean clone of a commit.
     Stage {
@@ -242,6 +256,11 @@ pub trait Jobs: Send + Sync {
     async fn observe(&self, run: RunId, key: &JobKey) -> PortResult<JobState>;
     /// A file that the job left in its folder; none where there is no such plain file.
     async fn left(&self, run: RunId, key: &JobKey, file: &Path) -> PortResult<Option<Vec<u8>>>;
+    /// Whether what was fetched for `repo` under this key is kept.
+    async fn fetched(&self, repo: &RepoName, key: &Digest) -> PortResult<bool>;
+    /// Keeps what a [`JobKind::Fetch`] that is over has brought, but nothing that a program would
+    /// run because it lies in a cache. Fine to repeat. False if it is gone.
+    async fn keep_fetched(&self, job: &Job) -> PortResult<bool>;
     /// The keys of everything of `run` that is alive on this machine, turns included.
     async fn alive(&self, run: RunId) -> PortResult<Vec<JobKey>>;
     /// Stops everything of `run` that is alive on this machine; returns when it was told.
@@ -250,8 +269,8 @@ pub trait Jobs: Send + Sync {
     async fn renew(&self, run: RunId) -> PortResult<()>;
     /// Returns when something of `run` may have ended, or after `at_most`.
     async fn changed(&self, run: RunId, at_most: Duration);
-    /// Removes what is left of jobs of runs that are neither `live` nor kept; gives of how
-    /// many runs.
+    /// Removes what is left of jobs of runs that are neither `live` nor kept, and what was fetched
+    /// and not used for long; gives of how many runs.
     async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32>;
     /// Forgets a job that is over, so that its key may be used again.
     async fn forget(&self, run: RunId, key: &JobKey) -> PortResult<()>;

@@ -37,4 +37,4 @@ pub use remote::{Credential, RemoteUrl};
 pub use status::Status;
 pub use tree::{Entry, Mode};
 pub use unsupported::{Unsupported, look_at};
-pub use workspaces::{Kept, RunFolders, Workspaces};
+pub use workspaces::{Caches, Kept, RunFolders, Workspaces};

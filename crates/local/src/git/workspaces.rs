@@ -7,7 +7,8 @@
 //! root/runs/<run>/checkouts/<name>   files for proofs
 //! root/runs/<run>/kept.json          what a run that is over takes here, and whose it is
 //! root/caches/<repo>/agent           build caches that agents fill
-//! root/caches/<repo>/proof           build caches that only runs of landed trees fill
+//! root/caches/<repo>/landed          build caches of stages of landed commits
+//! root/caches/<repo>/fetched/<key>   what trees with the same manifests need from outside
 //! ```
 //!
 //! Blocking: async callers move it off their thread. The caller says which runs are live; refs of a
@@ -63,6 +64,17 @@ pub struct Note {
     pub bytes: u64,
 }
 
+/// The folders of what is cached for a repo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caches {
+    /// Build caches that agents share.
+    pub agent: PathBuf,
+    /// Build caches that stages of landed commits share.
+    pub landed: PathBuf,
+    /// What was fetched for trees, by key.
+    pub fetched: PathBuf,
+}
+
 impl Workspaces {
     /// Opens the root (absolute), creating it if necessary; only the owner may enter it. Its
     /// contents are created when needed.
@@ -103,10 +115,20 @@ impl Workspaces {
         self.root.join("jobs").join(run.to_string())
     }
 
-    /// The cache that agents of a repo share, and that of its proofs.
-    pub fn caches(&self, repo: &RepoName) -> [PathBuf; 2] {
+    /// What is cached for a repo.
+    pub fn caches(&self, repo: &RepoName) -> Caches {
         let dir = self.root.join("caches").join(sanitise(repo.as_str()));
-        [dir.join("agent"), dir.join("proof")]
+        Caches {
+            agent: dir.join("agent"),
+            landed: dir.join("landed"),
+            fetched: dir.join("fetched"),
+        }
+    }
+
+    /// What was fetched, of every repo.
+    pub fn all_fetched(&self) -> Vec<PathBuf> {
+        let repos = std::fs::read_dir(self.root.join("caches")).into_iter().flatten().flatten();
+        repos.map(|repo| repo.path().join("fetched")).collect()
     }
 
     /// Creates a run's folders; existing ones stay.
@@ -298,9 +320,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let spaces = Workspaces::open(root.path()).unwrap();
         let repo: RepoName = "o.x/r..".parse().unwrap();
-        for path in
-            [spaces.mirror(&repo), spaces.run(run(1)).clone].into_iter().chain(spaces.caches(&repo))
-        {
+        for path in [spaces.mirror(&repo), spaces.run(run(1)).clone, spaces.caches(&repo).fetched] {
             assert!(path.starts_with(spaces.root()), "{path:?}");
             assert!(!path.components().any(|c| c == std::path::Component::ParentDir));
         }

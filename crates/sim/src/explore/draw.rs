@@ -75,6 +75,7 @@ impl Scenario {
                 pulls,
                 far: is_far,
                 lingering: is_far && lingering,
+                fetches: Rng::new(seed, 15).chance(25),
                 says: if polled { says(&mut Rng::new(seed, 7)) } else { Vec::new() },
                 dead_webhook: Rng::new(seed, 6).chance(3),
                 ..drawn
@@ -93,6 +94,7 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         merge: rng.chance(20),
         alone: rng.chance(15),
         tested: rng.chance(25),
+        fetches: false,
         hooks: rng.chance(15),
         unruly: rng.chance(20),
         buries: false,

@@ -71,6 +71,9 @@ pub struct Setting {
     /// What the stage says at its first polls, whatever they are about.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub says: Vec<Says>,
+    /// What trees need from outside is fetched.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fetches: bool,
     /// Every hook is set.
     #[serde(default)]
     pub hooks: bool,
@@ -332,6 +335,9 @@ impl Setting {
         for repo in config.repos.values_mut() {
             repo.verify_timeout_seconds = 60;
             repo.freeze_repo = !self.alone;
+            if self.fetches {
+                repo.proof.fetch = Some(vec!["fetch".to_owned()]);
+            }
             if self.merge {
                 repo.history = History::Merge;
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use afk_core::ask::Answer;
 use afk_core::change::{Blobs, TreePath};
 use afk_core::checkout::Checkout;
+use afk_core::digest::Digest;
 use afk_core::ids::{IssueRef, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::TreeRecipe;
 use afk_core::run::PullSeen;
@@ -103,6 +104,14 @@ impl Jobs for Sim {
         _file: &std::path::Path,
     ) -> PortResult<Option<Vec<u8>>> {
         self.call("jobs.left", |world| Ok(world.report_of(run, key))).await
+    }
+
+    async fn fetched(&self, repo: &RepoName, key: &Digest) -> PortResult<bool> {
+        self.call("jobs.fetched", |world| Ok(world.is_fetched(repo, key))).await
+    }
+
+    async fn keep_fetched(&self, job: &Job) -> PortResult<bool> {
+        self.call("jobs.keep_fetched", |world| world.keep_fetched(job)).await
     }
 
     async fn sweep(&self, live: &BTreeSet<RunId>) -> PortResult<u32> {

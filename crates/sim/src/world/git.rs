@@ -232,6 +232,9 @@ impl GitWorld {
     }
 
     fn entries(&self, of: &Oid) -> Option<BTreeMap<String, Oid>> {
+        if *of == of.empty_tree() {
+            return Some(BTreeMap::new());
+        }
         let tree = self.commits.get(of).map_or(of, |commit| &commit.tree);
         self.trees.get(tree).cloned()
     }

@@ -7,7 +7,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::ids::{At, JobKey, Oid, RunId};
+use afk_core::digest::Digest;
+use afk_core::ids::{At, JobKey, Oid, RepoName, RunId};
 use afk_core::proof::UNREADABLE;
 use afk_engine::ports::{Job, JobEnd, JobKind, JobState, PortError, PortResult};
 use jiff::SignedDuration;
@@ -16,6 +17,8 @@ use super::{AgentTurn, TurnState, World};
 
 /// What fails a stage.
 pub(crate) const BREAKS: &str = "BREAKS-CI";
+/// What a fetch cannot bring.
+pub(crate) const UNFETCHABLE: &str = "UNFETCHABLE";
 /// What keeps a stage from running.
 pub(crate) const VOIDS: &str = "VOIDS-CI";
 
@@ -48,6 +51,10 @@ pub struct JobWorld {
     pub absent: BTreeSet<String>,
     /// Programs that fail, whatever they work on.
     pub failing: BTreeSet<String>,
+    /// What was fetched and is kept.
+    pub fetched: BTreeSet<(RepoName, Digest)>,
+    /// Whatever is asked for is said to be kept.
+    pub(crate) all_fetched: bool,
     /// Every start, forgotten ones included.
     pub started: Vec<JobKey>,
     /// The runs whose jobs the last sweep had to leave.
@@ -72,7 +79,21 @@ impl World {
             JobKind::Status | JobKind::Reset { .. } | JobKind::Hook => {
                 self.git.workspaces.contains_key(&job.run)
             }
-            JobKind::Judge { tree, history: _ } => self.git.trees.contains_key(tree),
+            JobKind::Judge { tree, history: _, fetched } => {
+                let needed = fetched.as_ref().map(|key| (job.repo.clone(), key.clone()));
+                if needed.is_some_and(|needed| !self.jobs.fetched.contains(&needed)) {
+                    let what = format!("{} was started without what it needs", job.key);
+                    return Err(self.complain(what));
+                }
+                self.git.trees.contains_key(tree)
+            }
+            JobKind::Fetch { tree, reads: _, key } => {
+                if self.jobs.fetched.contains(&(job.repo.clone(), key.clone())) {
+                    let what = format!("{} fetches what is kept already", job.key);
+                    return Err(self.complain(what));
+                }
+                self.git.trees.contains_key(tree)
+            }
             JobKind::Stage { commit, landed } => {
                 if *landed && !self.git.has_landed(commit) {
                     let what =
@@ -145,6 +166,26 @@ impl World {
         }
     }
 
+    pub(crate) fn is_fetched(&self, repo: &RepoName, key: &Digest) -> bool {
+        self.jobs.all_fetched || self.jobs.fetched.contains(&(repo.clone(), key.clone()))
+    }
+
+    pub(crate) fn keep_fetched(&mut self, job: &Job) -> PortResult<bool> {
+        let JobKind::Fetch { key, .. } = &job.kind else {
+            return Err(self.complain(format!("{} fetches nothing", job.key)));
+        };
+        let at = (job.run, job.key.clone());
+        let passed = |record: &JobRecord| matches!(&record.state, JobState::Ended(end) if end.code == Some(0));
+        match self.jobs.jobs.get(&at).map(passed) {
+            Some(true) => {
+                self.jobs.fetched.insert((job.repo.clone(), key.clone()));
+                Ok(true)
+            }
+            Some(false) => Err(self.complain(format!("{} has brought nothing", job.key))),
+            None => Ok(false),
+        }
+    }
+
     /// Ends every job that does not hang, or whose time is up.
     pub(super) fn step_jobs(&mut self) {
         let running = |(at, job): (&(RunId, JobKey), &JobRecord)| {
@@ -192,7 +233,11 @@ impl World {
                 }
                 JobEnd { stdout, ..end(now, 0) }
             }
-            JobKind::Judge { tree, history: _ } => end(now, i32::from(!self.verifies(tree))),
+            JobKind::Judge { tree, .. } => end(now, i32::from(!self.verifies(tree))),
+            JobKind::Fetch { tree, .. } => {
+                let files = self.git.files(tree);
+                end(now, i32::from(files.values().any(|text| text.contains(UNFETCHABLE))))
+            }
             JobKind::Stage { commit, landed: _ } => {
                 let files = self.git.files_of(commit).unwrap_or_default();
                 let holds = |what| files.values().any(|text| text.contains(what));

@@ -261,11 +261,12 @@ pub(super) const HALTED: Plot = Plot {
 };
 
 pub(super) const CAPPED: Plot = Plot {
-    name: "caps, a blocker that is closed, tests that report, a host that dies",
+    name: "caps, a blocker that is closed, packages, tests that report, a host that dies",
     configure: |config| {
         config.day_budget_usd = Some(Usd::dollars(500));
         for table in config.repos.values_mut() {
             table.proof.junit = Some("report.xml".to_owned());
+            table.proof.fetch = Some(vec!["fetch".to_owned()]);
         }
     },
     world: |world| {

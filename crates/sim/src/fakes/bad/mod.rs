@@ -142,11 +142,13 @@ pub enum Bad {
     ClosesOnADroppedCommit,
     /// That the default branch was rewritten is not seen.
     MergesAPurgedBase,
+    /// What a tree needs from outside is taken to be there.
+    JudgesUnfetched,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 64] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -210,6 +212,7 @@ impl Bad {
         Self::SpendsOnARedBase,
         Self::ClosesOnADroppedCommit,
         Self::MergesAPurgedBase,
+        Self::JudgesUnfetched,
     ];
 
     /// The configuration as this loop sees it.

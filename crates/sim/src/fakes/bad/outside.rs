@@ -32,6 +32,9 @@ impl Bad {
             }
             (Self::ProvesForEver, "jobs.observe") => proves_again(world, act),
             (Self::SpendsOnARedBase, "jobs.observe") => bases_pass(world, act),
+            (Self::JudgesUnfetched, "jobs.fetched") => {
+                bending(world, |world| &mut world.jobs.all_fetched, |all| *all = true, act)
+            }
             (Self::VoidIsGreen, "jobs.observe") => stages_pass(world, 127, act),
             (Self::RedIsGreen, "jobs.observe") => stages_pass(world, 1, act),
             (Self::ConcludesOverTheLiving, "jobs.alive") => {

@@ -1,0 +1,97 @@
+//! What a tree needs from outside: the command that brings it, and the files that it may read.
+//!
+//! A command with a network must not run code of the repository, and what it brings must be the
+//! same for every tree that asks for the same. So it sees the content of manifests, lock files and
+//! settings only (the classes `judge` and `protected`); every other file is there, and empty. What
+//! it brought is kept by the digest of what it could read.
+
+use std::collections::BTreeSet;
+
+use super::PathClass;
+use super::policy::ProofPolicy;
+use super::result::Conditions;
+use crate::change::{Diff, TreePath};
+use crate::digest::Digest;
+
+/// What is fetched for a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// The command.
+    pub argv: Vec<String>,
+    /// The files whose content it may read.
+    pub reads: BTreeSet<TreePath>,
+    /// What it brought is kept by this: any tree with the same files finds it.
+    pub key: Digest,
+}
+
+impl ProofPolicy {
+    /// What is fetched for the tree that has these `files`, given as its difference from the empty
+    /// tree; none if nothing is.
+    pub fn fetch(&self, files: &Diff, conditions: &Conditions) -> Option<Fetch> {
+        let argv = self.config().fetch.clone()?;
+        let mut words = argv.clone();
+        words.extend(conditions.words());
+        let mut reads = BTreeSet::new();
+        for change in &files.changes {
+            let Some(entry) = &change.new else { continue };
+            match self.class(&change.path) {
+                PathClass::Protected | PathClass::Judge => {}
+                PathClass::Test | PathClass::Exempt | PathClass::Code => continue,
+            }
+            let mode = entry.mode.octal().to_owned();
+            words.extend([change.path.to_string(), mode, entry.oid.to_string()]);
+            reads.insert(change.path.clone());
+        }
+        Some(Fetch { argv, reads, key: Digest::of_list(&words) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ProofPolicyConfig, Verify};
+    use super::*;
+    use crate::change::testing::{Side, diff, file};
+
+    fn policy(fetch: Option<&[&str]>) -> ProofPolicy {
+        let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let config = ProofPolicyConfig { fetch: fetch.map(argv), ..ProofPolicyConfig::default() };
+        ProofPolicy::compile(config, Verify::Command(argv(&["npm", "test"])), []).unwrap()
+    }
+
+    fn of(policy: &ProofPolicy, files: &[(&str, &str)], conditions: &Conditions) -> Fetch {
+        let added: Vec<(&str, Side<'_>, Side<'_>)> =
+            files.iter().map(|(path, text)| (*path, None, file(text))).collect();
+        policy.fetch(&diff(&added).0, conditions).unwrap()
+    }
+
+    #[test]
+    fn it_is_kept_by_what_it_could_read() {
+        let npm = policy(Some(&["npm", "ci", "--ignore-scripts"]));
+        let none = Conditions::default();
+        let files = [("package.json", "{}"), ("web/package-lock.json", "1"), ("src/a.js", "a")];
+        let first = of(&npm, &files, &none);
+        let reads: Vec<_> = first.reads.iter().map(ToString::to_string).collect();
+        assert_eq!(reads, ["package.json", "web/package-lock.json"]);
+        assert_eq!(first.argv, ["npm", "ci", "--ignore-scripts"]);
+
+        let same = [
+            [("package.json", "{}"), ("web/package-lock.json", "1"), ("src/a.js", "b")],
+            [("package.json", "{}"), ("web/package-lock.json", "1"), ("test/a.js", "a")],
+        ];
+        for files in same {
+            assert_eq!(of(&npm, &files, &none).key, first.key, "{files:?}");
+        }
+        let others = [
+            [("package.json", "{}"), ("web/package-lock.json", "2"), ("src/a.js", "a")],
+            [("package.json", "{}"), ("package-lock.json", "1"), ("src/a.js", "a")],
+            [("package.json", "{}"), ("web/package-lock.json", "1"), (".npmrc", "a")],
+        ];
+        for files in others {
+            assert_ne!(of(&npm, &files, &none).key, first.key, "{files:?}");
+        }
+        let elsewhere = Conditions { read: vec!["/opt/node".into()], ..Conditions::default() };
+        assert_ne!(of(&npm, &files, &elsewhere).key, first.key);
+        assert_ne!(of(&policy(Some(&["npm", "ci"])), &files, &none).key, first.key);
+        assert_eq!(policy(None).fetch(&Diff::default(), &none), None);
+    }
+}

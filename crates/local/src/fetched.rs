@@ -1,0 +1,446 @@
+//! What trees need from outside: how it is fetched, kept, and laid under the runs that judge.
+//!
+//! A fetch works on a checkout in which all files but a few are empty. What it brings is of two
+//! kinds. Package managers fill folders of their own (`CARGO_HOME`, `GOMODCACHE`), of which only
+//! the parts that hold packages are kept: a `config.toml` or a `bin` there would run in every later
+//! proof. And they write beside the files of the tree (`node_modules`, `vendor`, `.venv`): whatever
+//! is there afterwards and was not before. Both are kept by the digest of what the fetch could read,
+//! and are later bound read-only, at the same paths as when they were fetched.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use afk_agent::sandbox::{Access, Bind, BoxSpec};
+use afk_core::change::TreePath;
+
+use super::git::remove_tree;
+
+/// Where the folders of package managers stand in a box.
+const INSIDE: &str = "/afk/fetched";
+/// How long it is kept without being used.
+const UNUSED: Duration = Duration::from_hours(30 * 24);
+
+/// A folder that a package manager fills.
+struct Part {
+    /// The variable that names it.
+    variable: &'static str,
+    /// Its name here.
+    name: &'static str,
+    /// What of it is kept; none if all of it holds packages.
+    kept: Option<&'static [&'static str]>,
+}
+
+const PARTS: [Part; 2] = [
+    Part { variable: "CARGO_HOME", name: "cargo", kept: Some(&["git", "registry"]) },
+    Part { variable: "GOMODCACHE", name: "go", kept: None },
+];
+
+/// Settings under which package managers run no code of packages while they fetch.
+const NO_SCRIPTS: [(&str, &str); 2] =
+    [("npm_config_ignore_scripts", "true"), ("YARN_ENABLE_SCRIPTS", "false")];
+/// Settings under which they take what was fetched, and ask no network.
+const OFFLINE: [(&str, &str); 2] = [("CARGO_NET_OFFLINE", "true"), ("GOPROXY", "off")];
+
+/// The folder that a fetch works in.
+pub(super) struct FetchFolder(PathBuf);
+
+impl FetchFolder {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self(dir)
+    }
+
+    /// Where the tree is to be checked out.
+    pub(super) fn tree(&self) -> PathBuf {
+        self.0.join("tree")
+    }
+
+    fn parts(&self) -> PathBuf {
+        self.0.join("parts")
+    }
+
+    /// What is to be kept, once it was collected.
+    fn kept(&self) -> PathBuf {
+        self.0.join("kept")
+    }
+
+    fn before(&self) -> PathBuf {
+        self.0.join("before")
+    }
+
+    /// Prepares a checkout: empties all its files but those in `reads`, and notes what is there.
+    pub(super) fn prepare(&self, reads: &BTreeSet<TreePath>) -> io::Result<()> {
+        for part in &PARTS {
+            std::fs::create_dir_all(self.parts().join(part.name))?;
+        }
+        if self.before().exists() {
+            return Ok(());
+        }
+        let mut before = Vec::new();
+        let tree = self.tree();
+        walk(&tree, &mut |path, is_folder| {
+            before.extend_from_slice(path.as_os_str().as_bytes());
+            before.push(0);
+            let known = TreePath::new(path.as_os_str().as_bytes());
+            if !is_folder && !known.is_some_and(|path| reads.contains(&path)) {
+                empty(&tree.join(path))?;
+            }
+            Ok(is_folder)
+        })?;
+        // At the end, so that a preparation that was cut is repeated.
+        std::fs::write(self.before(), before)
+    }
+
+    /// The box's view of it: the tree at `inside`, and the folders of package managers.
+    pub(super) fn lay(&self, mut spec: BoxSpec, inside: PathBuf) -> BoxSpec {
+        let access = Access::ReadWrite;
+        spec.binds.push(Bind { source: self.tree(), target: inside, access });
+        for part in &PARTS {
+            let target = Path::new(INSIDE).join(part.name);
+            set(&mut spec, part.variable, &target.to_string_lossy());
+            spec.binds.push(Bind { source: self.parts().join(part.name), target, access });
+        }
+        for (variable, value) in NO_SCRIPTS {
+            set(&mut spec, variable, value);
+        }
+        spec
+    }
+
+    /// Moves what the fetch brought to `target`. False if there is nothing of it any more. Fine to
+    /// repeat, wherever it was cut.
+    pub(super) fn keep(&self, target: &Path) -> io::Result<bool> {
+        if target.is_dir() {
+            return Ok(true);
+        }
+        if !self.kept().join(INDEX).exists() {
+            if !self.before().exists() {
+                return Ok(false);
+            }
+            self.note_brought()?;
+        }
+        self.collect()?;
+        if let Some(folder) = target.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        match std::fs::rename(self.kept(), target) {
+            // Another process was faster.
+            Err(_) if target.is_dir() => Ok(true),
+            moved => moved.map(|()| true),
+        }
+    }
+
+    /// Notes the topmost paths in the tree that were not there before.
+    fn note_brought(&self) -> io::Result<()> {
+        let before = std::fs::read(self.before())?;
+        let before: BTreeSet<&[u8]> = before.split(|byte| *byte == 0).collect();
+        let mut brought = Vec::new();
+        walk(&self.tree(), &mut |path, is_folder| {
+            let bytes = path.as_os_str().as_bytes();
+            if before.contains(bytes) {
+                return Ok(is_folder);
+            }
+            // A link could lead anywhere.
+            if !self.tree().join(path).symlink_metadata()?.is_symlink() {
+                brought.extend_from_slice(bytes);
+                brought.push(0);
+            }
+            Ok(false)
+        })?;
+        std::fs::create_dir_all(self.kept())?;
+        let making = self.kept().join("making");
+        std::fs::write(&making, brought)?;
+        std::fs::rename(making, self.kept().join(INDEX))
+    }
+
+    /// Moves what was noted, and the parts, to where they are kept. What is missing was moved
+    /// before.
+    fn collect(&self) -> io::Result<()> {
+        let kept = self.kept();
+        for (n, path) in index(&kept)?.into_iter().enumerate() {
+            move_to(&self.tree().join(path), &kept.join(n.to_string()))?;
+        }
+        for part in &PARTS {
+            let (from, to) = (self.parts().join(part.name), kept.join(part.name));
+            match part.kept {
+                None => move_to(&from, &to)?,
+                Some(inner) => {
+                    std::fs::create_dir_all(&to)?;
+                    for name in inner {
+                        move_to(&from.join(name), &to.join(name))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names of what was brought beside the tree's files: the nth lies in the folder `n`.
+const INDEX: &str = "brought";
+
+fn index(kept: &Path) -> io::Result<Vec<PathBuf>> {
+    let text = std::fs::read(kept.join(INDEX))?;
+    let paths = text.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+    Ok(paths.map(|path| std::ffi::OsString::from_vec(path.to_vec()).into()).collect())
+}
+
+/// Adds to a box what is kept in `kept`, read-only; `checkout` is the tree's folder, which the box
+/// sees at `inside`. What the tree has in its place is covered.
+pub(super) fn lay_under(
+    mut spec: BoxSpec,
+    kept: &Path,
+    checkout: &Path,
+    inside: &Path,
+) -> io::Result<BoxSpec> {
+    // Noted as used, for the sweep.
+    std::fs::File::open(kept)?.set_modified(SystemTime::now())?;
+    let access = Access::ReadOnly;
+    for (n, path) in index(kept)?.into_iter().enumerate() {
+        let source = kept.join(n.to_string());
+        let Ok(found) = source.symlink_metadata() else { continue };
+        make_place(checkout, &path, found.is_dir())?;
+        spec.binds.push(Bind { source, target: inside.join(path), access });
+    }
+    for part in &PARTS {
+        let (source, target) = (kept.join(part.name), Path::new(INSIDE).join(part.name));
+        if source.is_dir() {
+            set(&mut spec, part.variable, &target.to_string_lossy());
+            spec.binds.push(Bind { source, target, access });
+        }
+    }
+    for (variable, value) in OFFLINE {
+        set(&mut spec, variable, value);
+    }
+    Ok(spec)
+}
+
+/// Removes what was kept in `folder` and not used for long.
+pub(super) fn sweep(folder: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        read => read?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let used = entry.metadata()?.modified()?;
+        if used.elapsed().is_ok_and(|since| since >= UNUSED) {
+            remove_tree(&entry.path()).map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
+
+fn set(spec: &mut BoxSpec, variable: &str, value: &str) {
+    spec.env.insert(variable.to_owned(), value.to_owned());
+}
+
+/// Calls `visit` with every path below `root`, relative to it, and whether it is a folder; goes
+/// into the folders for which it says so. Follows no link.
+fn walk(root: &Path, visit: &mut dyn FnMut(&Path, bool) -> io::Result<bool>) -> io::Result<()> {
+    let mut open = vec![PathBuf::new()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(root.join(&folder))? {
+            let entry = entry?;
+            let path = folder.join(entry.file_name());
+            if visit(&path, entry.file_type()?.is_dir())? {
+                open.push(path);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Empties a file; removes a link.
+fn empty(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_symlink() {
+        return std::fs::remove_file(path);
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
+    std::fs::OpenOptions::new().write(true).truncate(true).open(path).map(drop)
+}
+
+/// Renames; fine where there is nothing.
+fn move_to(from: &Path, to: &Path) -> io::Result<()> {
+    match from.symlink_metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        // Only its owner's own may be bound later.
+        Ok(found) if found.is_symlink() => return Ok(()),
+        Ok(_) => {}
+    }
+    // A folder that its owner cannot write cannot be moved.
+    if from.is_dir() {
+        std::fs::set_permissions(from, std::fs::Permissions::from_mode(0o755))?;
+    }
+    std::fs::rename(from, to)
+}
+
+/// Makes the place in a checkout where something is to be bound: folders on the way to it, and an
+/// empty file or folder. A link or file on the way is removed, because it could lead out of the
+/// checkout.
+fn make_place(checkout: &Path, path: &Path, folder: bool) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let mut at = openat(CWD, checkout, flags, Mode::empty())?;
+    let names: Vec<&OsStr> = path.iter().collect();
+    for (n, name) in names.iter().enumerate() {
+        let last = n + 1 == names.len();
+        if last && !folder {
+            match unlinkat(&at, *name, AtFlags::empty()) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+            openat(&at, *name, create, Mode::from_raw_mode(0o644))?;
+            return Ok(());
+        }
+        at = match openat(&at, *name, flags, Mode::empty()) {
+            Ok(next) => next,
+            Err(error) => {
+                if error != rustix::io::Errno::NOENT {
+                    unlinkat(&at, *name, AtFlags::empty())?;
+                }
+                mkdirat(&at, *name, Mode::from_raw_mode(0o755))?;
+                openat(&at, *name, flags, Mode::empty())?
+            }
+        };
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn write(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn prepared(dir: &Path, reads: &[&str]) -> FetchFolder {
+        let folder = FetchFolder::new(dir.join("job"));
+        write(&folder.tree().join("package.json"), "{}");
+        write(&folder.tree().join("src/a.js"), "run()");
+        write(&folder.tree().join("web/package.json"), "{ }");
+        symlink("/etc/passwd", folder.tree().join("src/link")).unwrap();
+        let reads = reads.iter().map(|path| TreePath::new(path.as_bytes()).unwrap()).collect();
+        folder.prepare(&reads).unwrap();
+        folder
+    }
+
+    fn read(path: &Path) -> String {
+        fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn a_fetch_sees_manifests_and_no_code() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = prepared(dir.path(), &["package.json", "web/package.json"]);
+        let tree = folder.tree();
+        assert_eq!(read(&tree.join("package.json")), "{}");
+        assert_eq!(read(&tree.join("web/package.json")), "{ }");
+        assert_eq!(read(&tree.join("src/a.js")), "");
+        assert!(tree.join("src/link").symlink_metadata().is_err());
+    }
+
+    #[test]
+    fn what_it_brought_is_kept_but_nothing_that_a_cache_would_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = prepared(dir.path(), &["package.json", "web/package.json"]);
+        write(&folder.tree().join("node_modules/x/index.js"), "x");
+        write(&folder.tree().join("web/node_modules/y/index.js"), "y");
+        write(&folder.tree().join(".pnp.cjs"), "pnp");
+        write(&folder.tree().join("src/a.js"), "changed");
+        symlink("/etc", folder.tree().join("vendor")).unwrap();
+        write(&folder.parts().join("cargo/registry/a.crate"), "a");
+        write(&folder.parts().join("cargo/config.toml"), "[build]\nrustc = \"evil\"");
+        write(&folder.parts().join("cargo/bin/cargo-x"), "evil");
+        write(&folder.parts().join("go/cache/m.zip"), "m");
+        let target = dir.path().join("caches/fetched/key");
+        assert!(folder.keep(&target).unwrap());
+        assert!(folder.keep(&target).unwrap(), "again");
+        let mut names: Vec<_> =
+            index(&target).unwrap().into_iter().map(|p| p.to_string_lossy().into_owned()).collect();
+        names.sort();
+        assert_eq!(names, [".pnp.cjs", "node_modules", "web/node_modules"]);
+        assert_eq!(read(&target.join("cargo/registry/a.crate")), "a");
+        assert_eq!(read(&target.join("go/cache/m.zip")), "m");
+        assert!(!target.join("cargo/config.toml").exists());
+        assert!(!target.join("cargo/bin").exists());
+        // Its folder is gone, and so is the result: it has to be fetched anew.
+        remove_tree(&target).unwrap();
+        assert!(!FetchFolder::new(dir.path().join("none")).keep(&target).unwrap());
+    }
+
+    #[test]
+    fn a_keeping_that_was_cut_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = prepared(dir.path(), &["package.json"]);
+        write(&folder.tree().join("a/x"), "x");
+        write(&folder.tree().join("b/y"), "y");
+        folder.note_brought().unwrap();
+        let first = index(&folder.kept()).unwrap()[0].clone();
+        move_to(&folder.tree().join(&first), &folder.kept().join("0")).unwrap();
+        let target = dir.path().join("key");
+        assert!(folder.keep(&target).unwrap());
+        assert_eq!(index(&target).unwrap().len(), 2);
+        assert!(target.join("0").is_dir() && target.join("1").is_dir());
+    }
+
+    #[test]
+    fn it_is_laid_over_what_the_tree_has_there_and_leads_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = prepared(dir.path(), &["package.json"]);
+        write(&folder.tree().join("node_modules/x/index.js"), "x");
+        write(&folder.tree().join("web/node_modules/y/index.js"), "y");
+        write(&folder.tree().join("lib.lock"), "l");
+        let kept = dir.path().join("key");
+        folder.keep(&kept).unwrap();
+        // A tree with links in the way.
+        let (checkout, outside) = (dir.path().join("checkout"), dir.path().join("outside"));
+        fs::create_dir_all(&checkout).unwrap();
+        fs::create_dir_all(&outside).unwrap();
+        symlink(&outside, checkout.join("web")).unwrap();
+        symlink(&outside, checkout.join("node_modules")).unwrap();
+        write(&outside.join("file"), "theirs");
+        symlink(outside.join("file"), checkout.join("lib.lock")).unwrap();
+        let inside = Path::new("/afk/tree");
+        let spec = lay_under(BoxSpec::new(["true"], inside), &kept, &checkout, inside).unwrap();
+        assert!(checkout.join("web/node_modules").is_dir());
+        assert!(!checkout.join("web").is_symlink() && !checkout.join("lib.lock").is_symlink());
+        assert!(!outside.join("node_modules").exists());
+        assert_eq!(read(&outside.join("file")), "theirs");
+        assert!(spec.binds.iter().all(|bind| bind.access == Access::ReadOnly));
+        let mut targets: Vec<_> = spec.binds.iter().map(|bind| bind.target.clone()).collect();
+        targets.sort();
+        let expected = [
+            "/afk/fetched/cargo",
+            "/afk/tree/lib.lock",
+            "/afk/tree/node_modules",
+            "/afk/tree/web/node_modules",
+        ];
+        let go = PathBuf::from("/afk/fetched/go");
+        targets.retain(|target| *target != go);
+        assert_eq!(targets, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn what_nobody_uses_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        write(&old.join("brought"), "");
+        write(&new.join("brought"), "");
+        let long_ago = SystemTime::now() - UNUSED;
+        fs::File::open(&old).unwrap().set_modified(long_ago).unwrap();
+        sweep(dir.path()).unwrap();
+        assert!(!old.exists() && new.exists());
+        sweep(&dir.path().join("none")).unwrap();
+    }
+}
