@@ -64,7 +64,7 @@ async fn an_agent_is_told_what_could_not_be_fetched_for_its_change() {
     story.ended(End::Done);
     assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Refused]);
     let refused = run.attempts[0].refused.as_ref().unwrap();
-    assert_eq!(refused.why, Refusal::Verify);
+    assert_eq!(refused.why, Refusal::Proof);
     assert!(refused.detail.contains("`fetch` fails (exit code 1)"), "{}", refused.detail);
     assert_eq!(refused.output, "it failed with 1");
 }

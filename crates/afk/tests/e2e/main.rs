@@ -12,6 +12,7 @@ mod bad_input;
 mod bundle;
 mod demo;
 mod dispatch;
+mod fetch;
 mod inline_tests;
 mod machine_trouble;
 mod proof;

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::support::{Said, finish, git, until, write};
-use crate::world::{Ended, World, commit, honest, strings, write_step};
+use crate::world::{Ended, World, append, commit, honest, strings, write_step};
 
 const CI: &str = "! grep -qs broken *";
 
@@ -142,18 +142,17 @@ fn a_fix_that_mends_nothing_is_ours_on_whatever_it_stands() {
 }
 
 #[test]
-fn only_stages_of_landed_commits_write_the_cache_that_proofs_read() {
-    let check = |before_landing: bool, expected: bool| {
-        let plant = "echo runner > \"$CARGO_HOME/config.toml\" || true";
-        let world = world_with(&[], before_landing, plant);
-        world.script(&[&honest()]);
-        world.landed(&world.run(0));
-        let mut caches = std::fs::read_dir(world.path("data/work/caches")).unwrap();
-        let cache = caches.next().unwrap().unwrap().path().join("proof/cargo");
-        assert!(cache.is_dir(), "{} is not the cache", cache.display());
-        let planted = cache.join("config.toml").exists();
-        assert_eq!(planted, expected, "stages before landing: {before_landing}");
-    };
-    check(true, false);
-    check(false, true);
+fn no_proof_finds_what_a_stage_left_in_a_cache() {
+    let plant = "echo runner > \"$CARGO_HOME/config.toml\" || true";
+    let world = world_with(&[], false, plant);
+    world.script(&[&honest()]);
+    world.landed(&world.run(0));
+    let looks = "[ ! -e \"${CARGO_HOME:-$HOME/.cargo}/config.toml\" ]\n";
+    world.script(&[&[
+        write_step("tests/cache.sh", &format!(". ./lib.sh\n{looks}[ \"$(halve 6)\" = 3 ]\n")),
+        commit("Test halve", &["tests/cache.sh"]),
+        append("lib.sh", "halve() { echo $(($1 / 2)); }\n"),
+        commit("Halve numbers", &["lib.sh"]),
+    ]]);
+    world.landed(&world.run(0));
 }

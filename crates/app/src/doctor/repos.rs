@@ -188,6 +188,7 @@ fn wanted(repo: &Repo) -> Vec<String> {
     let commands = verify
         .into_iter()
         .chain(&repo.proof.build)
+        .chain(&repo.proof.fetch)
         .chain(repo.stages.iter().map(|stage| &stage.command))
         .chain(hooks.into_iter().flatten());
     let mut wanted: Vec<String> = Vec::new();
@@ -265,8 +266,9 @@ mod tests {
                 { "name": "own", "command": ["/opt/x"] },
             ],
             "hooks": { "before_run": ["npm", "ci"] },
+            "proof": { "fetch": ["cargo", "fetch"] },
         });
         let repo: Repo = serde_json::from_value(table).unwrap();
-        assert_eq!(wanted(&repo), ["make", "/opt/x", "npm"]);
+        assert_eq!(wanted(&repo), ["make", "cargo", "/opt/x", "npm"]);
     }
 }

@@ -16,8 +16,9 @@ pub struct Proposal {
     pub build: Option<Vec<String>>,
     /// The command (argv) that a landed commit must pass.
     pub ci: Vec<String>,
-    /// Whether `verify` must download dependencies.
-    pub network: bool,
+    /// The command (argv) that brings what `verify` needs from outside, where there is something.
+    /// The stage brings it by itself, over the network.
+    pub fetch: Option<Vec<String>>,
     /// Programs that must exist inside a box.
     pub programs: Vec<&'static str>,
 }
@@ -26,39 +27,52 @@ pub struct Proposal {
 pub fn proposal(files: &BTreeMap<String, String>) -> Option<Proposal> {
     let has = |name: &str| files.contains_key(name);
     let says = |name: &str, what: &str| files.get(name).is_some_and(|text| text.contains(what));
-    let kind = |by, verify: &[&str], build: Option<&[&str]>, network, programs: &[&'static str]| {
-        let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let kind = |by, verify: &[&str], programs: &[&'static str]| {
         let verify = argv(verify);
         let ci = if has("ci.sh") { argv(&["sh", "ci.sh"]) } else { verify.clone() };
-        Some(Proposal {
-            by,
-            verify,
-            build: build.map(argv),
-            ci,
-            network,
-            programs: programs.to_vec(),
-        })
+        Proposal { by, verify, build: None, ci, fetch: None, programs: programs.to_vec() }
+    };
+    // What the stage must do by itself before its tests.
+    let ci_after = |ci: Vec<String>, script: &str| {
+        if has("ci.sh") { ci } else { argv(&["sh", "-c", script]) }
     };
     if has("Cargo.toml") {
-        let build: &[&str] = &["cargo", "test", "--quiet", "--no-run"];
-        let vendored = has("vendor");
-        let verify = &["cargo", "test", "--quiet"];
-        return kind("Cargo.toml", verify, Some(build), !vendored, &["cargo", "cc"]);
+        let base = kind("Cargo.toml", &["cargo", "test", "--quiet"], &["cargo", "cc"]);
+        let fetch: &[&str] = match has("Cargo.lock") {
+            true => &["cargo", "fetch", "--locked"],
+            false => &["cargo", "fetch"],
+        };
+        let fetch = (!has("vendor")).then(|| argv(fetch));
+        let build = Some(argv(&["cargo", "test", "--quiet", "--no-run"]));
+        return Some(Proposal { build, fetch, ..base });
     }
     if has("go.mod") {
-        let build: &[&str] = &["go", "test", "-run=^$", "./..."];
-        return kind("go.mod", &["go", "test", "./..."], Some(build), has("go.sum"), &["go"]);
+        let base = kind("go.mod", &["go", "test", "./..."], &["go"]);
+        let fetch = has("go.sum").then(|| argv(&["go", "mod", "download"]));
+        let build = Some(argv(&["go", "test", "-run=^$", "./..."]));
+        return Some(Proposal { build, fetch, ..base });
     }
     if has("package.json") && says("package.json", "\"test\"") {
-        let locked = has("package-lock.json");
-        let both: &[&str] = &["sh", "-c", "npm ci --prefer-offline --no-audit && npm test"];
-        let verify: &[&str] = if locked { both } else { &["npm", "test"] };
-        return kind("package.json", verify, None, locked, &["npm", "node"]);
+        let base = kind("package.json", &["npm", "test"], &["npm", "node"]);
+        if !has("package-lock.json") {
+            return Some(base);
+        }
+        let fetch = Some(argv(&["npm", "ci", "--ignore-scripts", "--no-audit"]));
+        let ci = ci_after(base.ci, "npm ci --no-audit && npm test");
+        return Some(Proposal { fetch, ci, ..base });
     }
     let python = ["pytest.ini", "conftest.py", "tox.ini", "setup.cfg", "pyproject.toml"];
     if let Some(by) = python.into_iter().find(|name| has(name)) {
-        let verify = &["python3", "-m", "pytest", "-q"];
-        return kind(by, verify, None, false, &["python3"]);
+        if !has("requirements.txt") {
+            return Some(kind(by, &["python3", "-m", "pytest", "-q"], &["python3"]));
+        }
+        let test = "PYTHONPATH=.packages python3 -m pytest -q";
+        let install = "python3 -m pip install -q --target .packages -r requirements.txt";
+        let base = kind(by, &["sh", "-c", test], &["python3"]);
+        let fetch = Some(install.split(' ').map(str::to_owned).collect());
+        let ci = ci_after(base.ci, &format!("{install} && {test}"));
+        return Some(Proposal { fetch, ci, ..base });
     }
     for name in ["Makefile", "makefile", "GNUmakefile"] {
         let target = |target: &str| {
@@ -68,13 +82,10 @@ pub fn proposal(files: &BTreeMap<String, String>) -> Option<Proposal> {
             })
         };
         if let Some(target) = ["test", "check"].into_iter().find(|word| target(word)) {
-            return kind("Makefile", &["make", target], None, false, &["make"]);
+            return Some(kind("Makefile", &["make", target], &["make"]));
         }
     }
-    if has("test.sh") {
-        return kind("test.sh", &["sh", "test.sh"], None, false, &["sh"]);
-    }
-    None
+    has("test.sh").then(|| kind("test.sh", &["sh", "test.sh"], &["sh"]))
 }
 
 /// Files whose content says more than their name.
@@ -91,23 +102,30 @@ mod tests {
 
     #[test]
     fn each_kind_of_project_is_told_by_its_files() {
-        let check = |files: &[(&str, &str)], verify: &[&str], network: bool| {
+        let check = |files: &[(&str, &str)], verify: &[&str], fetch: &str| {
             let found = of(files).unwrap_or_else(|| panic!("nothing for {files:?}"));
-            assert_eq!((found.verify.as_slice(), found.network), (&*own(verify), network));
+            assert_eq!(found.verify, own(verify));
+            assert_eq!(found.fetch.unwrap_or_default().join(" "), fetch, "{files:?}");
         };
-        let npm = "npm ci --prefer-offline --no-audit && npm test";
         let package = ("package.json", "{\"scripts\": {\"test\": \"node --test\"}}");
-        check(&[("Cargo.toml", "")], &["cargo", "test", "--quiet"], true);
-        check(&[("Cargo.toml", ""), ("vendor", "")], &["cargo", "test", "--quiet"], false);
-        check(&[("go.mod", "")], &["go", "test", "./..."], false);
-        check(&[package], &["npm", "test"], false);
-        check(&[package, ("package-lock.json", "")], &["sh", "-c", npm], true);
-        check(&[("pyproject.toml", "")], &["python3", "-m", "pytest", "-q"], false);
-        check(&[("Makefile", "all:\n\ntest: all\n\tx\n")], &["make", "test"], false);
-        check(&[("Makefile", "tests:\ncheck :\n")], &["make", "check"], false);
-        check(&[("test.sh", "")], &["sh", "test.sh"], false);
+        let cargo = ["cargo", "test", "--quiet"];
+        check(&[("Cargo.toml", "")], &cargo, "cargo fetch");
+        check(&[("Cargo.toml", ""), ("Cargo.lock", "")], &cargo, "cargo fetch --locked");
+        check(&[("Cargo.toml", ""), ("vendor", "")], &cargo, "");
+        check(&[("go.mod", "")], &["go", "test", "./..."], "");
+        check(&[("go.mod", ""), ("go.sum", "")], &["go", "test", "./..."], "go mod download");
+        check(&[package], &["npm", "test"], "");
+        let npm = "npm ci --ignore-scripts --no-audit";
+        check(&[package, ("package-lock.json", "")], &["npm", "test"], npm);
+        check(&[("pyproject.toml", "")], &["python3", "-m", "pytest", "-q"], "");
+        let pip = "python3 -m pip install -q --target .packages -r requirements.txt";
+        let pytest = ["sh", "-c", "PYTHONPATH=.packages python3 -m pytest -q"];
+        check(&[("pyproject.toml", ""), ("requirements.txt", "")], &pytest, pip);
+        check(&[("Makefile", "all:\n\ntest: all\n\tx\n")], &["make", "test"], "");
+        check(&[("Makefile", "tests:\ncheck :\n")], &["make", "check"], "");
+        check(&[("test.sh", "")], &["sh", "test.sh"], "");
         // The language's own tests before a wrapper around them.
-        check(&[("Makefile", "test:\n"), ("go.mod", "")], &["go", "test", "./..."], false);
+        check(&[("Makefile", "test:\n"), ("go.mod", "")], &["go", "test", "./..."], "");
     }
 
     #[test]
@@ -124,6 +142,9 @@ mod tests {
         let with = of(&[("test.sh", ""), ("ci.sh", "")]).unwrap();
         assert_eq!(with.ci, own(&["sh", "ci.sh"]));
         assert_eq!(of(&[("test.sh", "")]).unwrap().ci, own(&["sh", "test.sh"]));
+        // A stage has nothing that was fetched for proofs.
+        let npm = [("package.json", "\"test\""), ("package-lock.json", "")];
+        assert_eq!(of(&npm).unwrap().ci, own(&["sh", "-c", "npm ci --no-audit && npm test"]));
     }
 
     fn own(words: &[&str]) -> Vec<String> {

@@ -78,16 +78,22 @@ fn table(out: &mut String, repo: &FoundRepo) {
         let paths: Vec<String> = repo.read.iter().map(|p| p.display().to_string()).collect();
         let _ = writeln!(body, "read = {}", list(&paths));
     }
-    let open = repo.proposal.as_ref().is_some_and(|proposal| proposal.network);
+    let proposal = repo.proposal.as_ref();
+    let fetch = proposal.and_then(|proposal| proposal.fetch.as_ref());
+    let open = fetch.is_some();
     if open {
-        body.push_str(
-            "# `verify` downloads dependencies. To close the network again, vendor them.\n",
-        );
+        body.push_str("# The stage downloads what it needs; `verify` finds what was fetched.\n");
     }
-    let _ = writeln!(body, "network = {{ agent = true, verify = {open}, stages = {open} }}");
-    if let Some(build) = repo.proposal.as_ref().and_then(|proposal| proposal.build.as_ref()) {
+    let _ = writeln!(body, "network = {{ agent = true, verify = false, stages = {open} }}");
+    if let Some(fetch) = fetch {
+        body.push_str(
+            "# Brings packages before a tree is judged: with a network, but without the code.\n",
+        );
+        let _ = writeln!(body, "proof.fetch = {}", list(fetch));
+    }
+    if let Some(build) = proposal.and_then(|proposal| proposal.build.as_ref()) {
         let _ = writeln!(body, "# Distinguishes a failing test from one that does not build.");
-        let _ = writeln!(body, "proof = {{ build = {} }}", list(build));
+        let _ = writeln!(body, "proof.build = {}", list(build));
     }
     let _ = writeln!(body, "\n# What a landed commit must pass, in order.");
     let _ = writeln!(body, "[[repos.\"{}\".stages]]", repo.name);
@@ -171,6 +177,7 @@ mod tests {
             assert_eq!(repo.verify, afk_core::proof::Verify::Command(proposal.verify));
             assert_eq!(repo.stages[0].command, proposal.ci);
             assert_eq!(repo.proof.build, proposal.build);
+            assert_eq!(repo.proof.fetch, proposal.fetch);
             assert_eq!(repo.read, [PathBuf::from("/home/you/a \"quoted\" folder")]);
         }
     }

@@ -48,6 +48,8 @@ pub struct Opening<'a> {
 pub struct Judged<'a> {
     /// The verify command; none if nothing is run.
     pub verify: Option<&'a str>,
+    /// The command that brings what it needs from outside; none if nothing is fetched.
+    pub fetch: Option<&'a str>,
     /// The patterns of tests.
     pub tests: &'a [String],
     /// The patterns of files that need no test.
@@ -234,6 +236,14 @@ fn write_judged(out: &mut String, judged: &Judged<'_>) {
         patterns(judged.tests),
         patterns(judged.exempt),
     );
+    if let Some(fetch) = judged.fetch {
+        let _ = writeln!(
+            out,
+            "- Before it runs, `{}` brings the packages that it needs. That command sees the \
+             content of manifests and lock files only: commit both when you add a package.",
+            one_line(fetch, REASON),
+        );
+    }
     if judged.no_test_needed {
         out.push_str("- A trusted person allowed this change to come without a test.\n");
     }

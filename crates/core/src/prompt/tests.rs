@@ -25,6 +25,7 @@ fn first(issue: &IssueRef) -> Opening<'_> {
         lands: Lands::ControlPlane,
         judged: Judged {
             verify: Some("make check"),
+            fetch: Some("npm ci"),
             tests: &[],
             exempt: &[],
             no_test_needed: false,

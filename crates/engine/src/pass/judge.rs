@@ -423,7 +423,7 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
             | TreeRole::Candidate
             | TreeRole::Kept
             | TreeRole::Silenced
-            | TreeRole::MovedSilenced => Refusal::Verify,
+            | TreeRole::MovedSilenced => Refusal::Proof,
         },
         Why::BaseFails | Why::NoReport { .. } | Why::NothingToTest { .. } => Refusal::Setup,
         Why::Protected { .. }

@@ -193,8 +193,10 @@ impl Pass<'_> {
             Verify::None => String::new(),
             Verify::Command(argv) => argv.join(" "),
         };
+        let fetch = self.repo.proof.fetch.as_ref().map(|argv| argv.join(" "));
         let judged = Judged {
             verify: (self.repo.verify != Verify::None).then_some(command.as_str()),
+            fetch: fetch.as_deref(),
             tests: &self.repo.proof.tests,
             exempt: &self.repo.proof.exempt,
             no_test_needed: permits.no_test_needed.is_some(),
