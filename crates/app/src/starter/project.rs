@@ -39,10 +39,8 @@ pub fn proposal(files: &BTreeMap<String, String>) -> Option<Proposal> {
     };
     if has("Cargo.toml") {
         let base = kind("Cargo.toml", &["cargo", "test", "--quiet"], &["cargo", "cc"]);
-        let fetch: &[&str] = match has("Cargo.lock") {
-            true => &["cargo", "fetch", "--locked"],
-            false => &["cargo", "fetch"],
-        };
+        let fetch: &[&str] =
+            if has("Cargo.lock") { &["cargo", "fetch", "--locked"] } else { &["cargo", "fetch"] };
         let fetch = (!has("vendor")).then(|| argv(fetch));
         let build = Some(argv(&["cargo", "test", "--quiet", "--no-run"]));
         return Some(Proposal { build, fetch, ..base });
@@ -60,7 +58,7 @@ pub fn proposal(files: &BTreeMap<String, String>) -> Option<Proposal> {
         }
         let fetch = Some(argv(&["npm", "ci", "--ignore-scripts", "--no-audit"]));
         let ci = ci_after(base.ci, "npm ci --no-audit && npm test");
-        return Some(Proposal { fetch, ci, ..base });
+        return Some(Proposal { ci, fetch, ..base });
     }
     let python = ["pytest.ini", "conftest.py", "tox.ini", "setup.cfg", "pyproject.toml"];
     if let Some(by) = python.into_iter().find(|name| has(name)) {
@@ -72,7 +70,7 @@ pub fn proposal(files: &BTreeMap<String, String>) -> Option<Proposal> {
         let base = kind(by, &["sh", "-c", test], &["python3"]);
         let fetch = Some(install.split(' ').map(str::to_owned).collect());
         let ci = ci_after(base.ci, &format!("{install} && {test}"));
-        return Some(Proposal { fetch, ci, ..base });
+        return Some(Proposal { ci, fetch, ..base });
     }
     for name in ["Makefile", "makefile", "GNUmakefile"] {
         let target = |target: &str| {
