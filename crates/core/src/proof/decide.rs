@@ -700,6 +700,7 @@ impl<'a> Proof<'a> {
         };
         ProofReport {
             permit: permit.map(|permit| self.inputs.permits.label(permit).to_owned()),
+            unheeded: None,
             outcome: decision.outcome,
             red_kind: decision.red_kind,
             red_tests: decision.red_tests,
