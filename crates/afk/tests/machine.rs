@@ -149,7 +149,23 @@ async fn a_remote_that_is_none_keeps_no_other_repo_from_being_cleaned() {
     git(&["init", "-q", "--bare"]);
     let tree = git(&["hash-object", "-w", "-t", "tree", "/dev/null"]);
     git(&["update-ref", &format!("refs/afk/{run}/1"), tree.trim()]);
-    LocalGit::new(local.clone()).clean(&BTreeSet::new()).await.unwrap();
+    let none = BTreeSet::new();
+    LocalGit::new(local.clone()).clean(&none, &none).await.unwrap();
     assert!(!kept.dir.exists());
     assert_eq!(git(&["for-each-ref"]), "", "the run's refs are gone");
+
+    // Of a run that can be retried the commits stay, for as long as it can.
+    let kept = local.workspaces.prepare(run).unwrap();
+    fs::write(kept.home.join("file"), "x").unwrap();
+    local.workspaces.keep(run, &"b/r".parse().unwrap());
+    git(&["update-ref", &format!("refs/afk/{run}/1"), tree.trim()]);
+    for _ in 0..2 {
+        let retriable = BTreeSet::from([run]);
+        LocalGit::new(local.clone()).clean(&none, &retriable).await.unwrap();
+        assert!(!kept.home.exists(), "the limit applies");
+        assert!(git(&["for-each-ref"]).contains(&run.to_string()), "its head can be gone on from");
+    }
+    LocalGit::new(local.clone()).clean(&none, &none).await.unwrap();
+    assert!(!kept.dir.exists());
+    assert_eq!(git(&["for-each-ref"]), "", "another run took its place");
 }

@@ -32,6 +32,9 @@ pub struct Progress {
     pub phase: Phase,
     /// How many corrective turns a red landed commit has had.
     pub fix_forwards: u32,
+    /// What it goes on from, in a sentence, if it did not begin from scratch, or was not to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<String>,
     /// The error of its passes, once it has persisted for a while.
     pub error: Option<String>,
     /// Answers to comments that the run did not carry out, oldest first, a line each.
@@ -68,6 +71,9 @@ fn heading(end: End) -> &'static str {
 /// The whole comment.
 pub fn render(progress: &Progress) -> String {
     let mut out = checklist(progress);
+    if let Some(goes_on) = &progress.goes_on {
+        let _ = writeln!(out, "\n_A retry: {}._", line(goes_on, TRIED_LINE));
+    }
     if let Some(closing) = &progress.closing {
         out.push('\n');
         out.push_str(&closing_text(closing));
@@ -246,6 +252,7 @@ mod tests {
             branch: "master".into(),
             phase,
             fix_forwards: 0,
+            goes_on: None,
             error: None,
             told: Vec::new(),
             closing: None,

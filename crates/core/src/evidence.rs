@@ -20,6 +20,7 @@ use crate::guardrails::GuardrailReport;
 use crate::ids::{Actor, At, IssueRef, Oid, RunId};
 use crate::issue::Permission;
 use crate::proof::ProofReport;
+use crate::run::Resumed;
 use crate::spend::Usage;
 use crate::usd::Usd;
 use crate::verdict::StageAnswer;
@@ -57,9 +58,12 @@ pub struct Evidence {
     pub stages: Vec<StageEvidence>,
     /// Every red verdict, and what was done about it.
     pub reds: Vec<RedEvidence>,
+    /// The ended run from whose head this one went on, and how that head was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
     /// What the agent's work took.
     pub effort: Option<Effort>,
-    /// The digest of the agent's transcript.
+    /// The digest of the agent's transcript, with that of the run that this one went on from.
     pub transcript: Option<Digest>,
     /// How strong the sandbox was.
     pub sandbox: Option<SandboxStrength>,
@@ -290,6 +294,7 @@ impl Evidence {
             stages_configured: Vec::new(),
             stages: Vec::new(),
             reds: Vec::new(),
+            resumed: None,
             effort: None,
             transcript: None,
             sandbox: None,

@@ -139,7 +139,7 @@ pub fn again(run: RunId, newest: RunId, issue: &Issue, put: Put, ready: &str) ->
 }
 
 /// The answer to a request for another release that was granted.
-const RELEASED: &str = "the issue is released again";
+pub const RELEASED: &str = "the issue is released again";
 
 /// Which comments were read already, of those that are listed again because of the overlap.
 #[derive(Debug, Clone, Default)]

@@ -171,6 +171,11 @@ impl fmt::Display for Part {
 }
 
 impl ReleaseRefusal {
+    /// Why, for a label other than the ready one.
+    pub fn about(&self, label: &str) -> String {
+        self.to_string().replace("the ready label", &format!("the label {label}"))
+    }
+
     /// Refused only because something could not be read: waiting may help.
     pub fn is_unknown(&self) -> bool {
         match self {

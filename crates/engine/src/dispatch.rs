@@ -19,7 +19,7 @@ use afk_core::gates::{self, DispatchPolicy, Dispatcher, Explanation, Fact, GateV
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_core::issue::Issue;
 use afk_core::plan::Gates;
-use afk_core::run::{LabelsSeen, Pinned, Release, Run};
+use afk_core::run::{LabelsSeen, Leaves, Pinned, Release, Run};
 use afk_core::text::clean;
 use afk_core::trust::{Ground, Trust};
 pub(crate) use facts::{BaseFailed, base_memo};
@@ -34,7 +34,8 @@ pub(crate) use machine::{Findings, agent_of};
 use crate::Engine;
 use crate::bounds::within;
 use crate::ports::{
-    Admission, AdmitLimits, AdmitRefusal, ByRepo, PortError, PortResult, StoredRun, Switches,
+    Admission, AdmitLimits, AdmitRefusal, ByRepo, Filter, PortError, PortResult, StoredRun,
+    Switches,
 };
 use crate::switches::Brake;
 
@@ -44,6 +45,11 @@ const CLEAN: SignedDuration = SignedDuration::from_mins(1);
 const SLOW: SignedDuration = SignedDuration::from_secs(10);
 /// Time limit of one look at a home. Each call has a shorter one.
 const LOOK: SignedDuration = SignedDuration::from_mins(10);
+
+/// How many of an issue's newest runs are searched for one that was asked for a retry.
+const EARLIER: u32 = 20;
+/// How many runs that were handed over keep their work for a retry: the newest ones.
+const RETRIABLE: u32 = 500;
 
 /// What was dispatched.
 #[derive(Debug, Clone, Default)]
@@ -213,7 +219,10 @@ impl Engine {
                     // Without the switches nobody knows which workspaces a freeze holds.
                     if let Some(switches) = brake.switches() {
                         let needed = needed(&live, &switches);
-                        let clean = self.ports.git.clean(&needed);
+                        let clean = async {
+                            let retriable = self.retriable(&live).await?;
+                            self.ports.git.clean(&needed, &retriable).await
+                        };
                         if let Err(error) = within(clock, CLEAN, "cleaning", clean).await {
                             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
                         }
@@ -293,7 +302,18 @@ impl Engine {
             // Whoever asks for a run asks the base again.
             remote.base_fails = None;
         }
-        Ok(explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote)))
+        let mut said = explain(&policy(&config), &fleet, dispatcher, &view.issue, Some(&remote));
+        if let Ok(release) = released(&config, issue, remote.trust) {
+            let left = self.left_for(issue, &release, &pin(&view.issue)).await?;
+            said.goes_on = left.map(|(run, left)| {
+                let head = left.head.short();
+                format!(
+                    "a retry: its run goes on from {head}, the head that run {run} left, without \
+                     another turn for it"
+                )
+            });
+        }
+        Ok(said)
     }
 
     /// The gates of an admitted run that has not begun, queried live.
@@ -343,6 +363,8 @@ impl Engine {
         let repo = config.repos.get(&issue.repo).ok_or_else(|| not_configured(&issue.repo))?;
         let view = self.ports.tracker.issue(issue).await?;
         let release = released(config, issue, self.trust(config, issue, &view).await)?;
+        let pinned = pin(&view.issue);
+        let resumes = self.left_for(issue, &release, &pinned).await?.map(|(run, _)| run);
         let now = self.ports.clock.now();
         let has = |label: &str| view.issue.labels.iter().any(|other| other == label);
         let run = Run {
@@ -350,11 +372,12 @@ impl Engine {
             issue: issue.clone(),
             dispatcher,
             release: Some(release),
-            pinned: pin(&view.issue),
+            pinned,
             admitted_at: now,
             last_event: view.events.last().cloned(),
             enrolled: config.allowlist.contains(&issue.repo),
             budget: config.budget(repo),
+            resumes,
             start: None,
             base_fails: None,
             attempts: Vec::new(),
@@ -382,6 +405,49 @@ impl Engine {
             }
             Admission::Refused(why) => Ok(Err(why)),
         }
+    }
+}
+
+impl Engine {
+    /// The ended run of `issue` of which `release` is a retry, and what it left; none if it left
+    /// nothing, or if the text has changed since: that work was for another one.
+    async fn left_for(
+        &self,
+        issue: &IssueRef,
+        release: &Release,
+        pinned: &Pinned,
+    ) -> PortResult<Option<(RunId, Leaves)>> {
+        let store = &self.ports.store;
+        let (repo, number) = (Some(issue.repo.clone()), Some(issue.number));
+        let earlier = Filter { repo, issue: number, limit: EARLIER, ..Filter::default() };
+        for stored in store.runs(&earlier).await? {
+            // A run that was let go before it began leaves what it was to go on from.
+            let asked_of = stored.run.id;
+            let run = match stored.run.resumes.filter(|_| stored.run.attempts.is_empty()) {
+                Some(before) => match store.load(before).await? {
+                    Some(before) => before.run,
+                    None => continue,
+                },
+                None => stored.run,
+            };
+            let Some(left) = run.leaves().filter(|_| run.settled_at.is_some()) else { continue };
+            let requests = store.requests(asked_of).await?;
+            if requests.iter().any(|request| release.is_for(&request.asked)) {
+                let same = run.pinned.digest == pinned.digest;
+                return Ok(same.then_some((run.id, left)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs whose work a retry could go on from: those that `live` ones are about to, and the newest
+    /// of their issue that were handed over.
+    pub(crate) async fn retriable(&self, live: &[StoredRun]) -> PortResult<BTreeSet<RunId>> {
+        let handed_back = Filter { handed_back: true, limit: RETRIABLE, ..Filter::default() };
+        let ended = self.ports.store.runs(&handed_back).await?;
+        let ended = ended.iter().filter(|stored| stored.run.leaves().is_some());
+        let ended = ended.map(|stored| stored.run.id);
+        Ok(ended.chain(live.iter().filter_map(|stored| stored.run.resumes)).collect())
     }
 }
 

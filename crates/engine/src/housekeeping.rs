@@ -100,7 +100,11 @@ impl Engine {
         let (stored, switches) = within(clock, CHORE, "reading the store", facts).await?;
         // Without the switches nobody knows which workspaces a freeze holds.
         let live = needed(&stored, &switches);
-        if let Err(error) = within(clock, CHORE, "cleaning", ports.git.clean(&live)).await {
+        let clean = async {
+            let retriable = self.retriable(&stored).await?;
+            ports.git.clean(&live, &retriable).await
+        };
+        if let Err(error) = within(clock, CHORE, "cleaning", clean).await {
             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
             done.failed += 1;
         }

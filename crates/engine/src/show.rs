@@ -28,7 +28,9 @@ impl Wanted {
     /// The wanted state of the issue of `run`; none while the issue has not been read.
     pub(crate) fn of(run: &Run, config: &Policy, seen: &Seen) -> Option<Self> {
         // A turn whose end nobody saw still counts if there is a comment.
+        // A head that is gone on from is at work, too, though no agent is.
         let started = run.posted.is_some()
+            || run.resumed().is_some()
             || run.ends().any(Ended::started)
             || matches!(seen.turn, Some(TurnSeen::Running { .. } | TurnSeen::Ended { .. }));
         let mut wanted = wanted(run, config, seen.issue.as_ref()?, started);
@@ -169,6 +171,7 @@ pub fn progress(run: &Run) -> Progress {
             .map_or_else(|| "master".to_owned(), |start| start.branch.clone()),
         phase: run.phase(),
         fix_forwards: run.fix_forwards(),
+        goes_on: run.goes_on(),
         error: None,
         told: Vec::new(),
         closing,
@@ -198,6 +201,8 @@ fn tried(attempt: &Attempt) -> String {
         | TurnCause::Said => "attempt",
     };
     let turns = attempt.turns.len();
+    let from = attempt.resumed.as_ref().map(|resumed| format!(", of run {}", resumed.from));
+    let from = from.unwrap_or_default();
     let came = match (attempt.candidates.last(), &attempt.refused) {
         (_, Some(refused)) => format!("refused: {}", refused.detail),
         (Some(candidate), None) if candidate.landed_at.is_some() => {
@@ -206,7 +211,8 @@ fn tried(attempt: &Attempt) -> String {
         (Some(_), None) => "a candidate that did not land".to_owned(),
         (None, None) => "no new commit".to_owned(),
     };
-    format!("{what} {} ({turns} {}): {came}", attempt.n, if turns == 1 { "turn" } else { "turns" })
+    let plural = if turns == 1 { "turn" } else { "turns" };
+    format!("{what} {} ({turns} {plural}{from}): {came}", attempt.n)
 }
 
 /// The end of the output that shows the failure.

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::executor::keep_transcripts;
 use super::git::{
-    self, BlobLimits, Entry, GitError, Identity, Kept, MergeOutcome, Mirror, Mode, PushOutcome,
-    RunClone, UploadPack, branch_name,
+    self, At, BlobLimits, Entry, GitError, Identity, MergeOutcome, Mirror, Mode, Note, PushOutcome,
+    RunClone, UploadPack, Workspaces, branch_name,
 };
 use super::git_words::{blocking, fault, of_clone, text_of};
 use super::jobs::stage_id;
@@ -26,6 +26,8 @@ use super::world::{FREE, Local};
 const ALL_BLOBS: u64 = 256 << 20;
 /// How long a push that is in progress when a halt comes may still take.
 const PUSH_GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+/// The name under which a run keeps the head of an ended one that it goes on from.
+const RESUMED: &str = "resumed";
 /// The author of the agent's commits, unless it sets another.
 const AGENT: (&str, &str) = ("afk agent", "agent@afk.invalid");
 
@@ -67,7 +69,26 @@ async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
     let base = head.ok_or_else(|| {
         PortError::permanent(format!("{} has no branch {branch}", mirror.remote()))
     })?;
-    Ok(Prepared { branch, base })
+    Ok(Prepared { branch, base, on: None })
+}
+
+/// The commit that the workspace of `run` stands on instead of `base`. Once that is decided it is
+/// kept under a name of the run's own, which a repetition finds.
+async fn standing_on(
+    mirror: &Mirror,
+    run: RunId,
+    is_new: bool,
+    base: &Oid,
+    on: &Oid,
+) -> Result<Option<Oid>, GitError> {
+    if let Some(kept) = mirror.run_ref(run, RESUMED).await? {
+        return Ok(Some(kept));
+    }
+    if !is_new || !mirror.has(on).await? || mirror.stands_on(base, on).await? {
+        return Ok(None);
+    }
+    mirror.keep(run, RESUMED, on).await?;
+    Ok(Some(on.clone()))
 }
 
 /// Whether the run has no clone yet.
@@ -100,12 +121,13 @@ impl Git for LocalGit {
         repo: &RepoName,
         issue: &IssueRef,
         run: RunId,
+        on: Option<&Oid>,
         cancel: &CancellationToken,
     ) -> PortResult<Prepared> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
         self.local.workspaces.require_space(FREE).map_err(fault)?;
         let folders = self.local.workspaces.prepare(run).map_err(fault)?;
-        let Prepared { branch, base } = match newest(&mirror).await {
+        let Prepared { branch, base, .. } = match newest(&mirror).await {
             // Before the run has a clone nobody borrows from the mirror: no other run of the repo
             // is live beside it.
             Err(error) if is_new(&folders.clone) && mirror.is_damaged().await => {
@@ -123,10 +145,16 @@ impl Git for LocalGit {
         }
         let name = branch_name(issue.number, run);
         let agent = Identity::new(AGENT.0, AGENT.1);
-        let clone = RunClone::create(&mirror, run, &folders.clone, &base, &name, &agent)
+        let on = match on {
+            Some(on) => standing_on(&mirror, run, is_new(&folders.clone), &base, on).await,
+            None => Ok(None),
+        };
+        let on = on.map_err(fault)?;
+        let at = At { base: &base, head: on.as_ref().unwrap_or(&base) };
+        let clone = RunClone::create_at(&mirror, run, &folders.clone, at, &name, &agent)
             .await
             .map_err(fault)?;
-        Ok(Prepared { branch, base: clone.base })
+        Ok(Prepared { branch, base: clone.base, on })
     }
 
     async fn prepare_mirror(
@@ -448,16 +476,34 @@ impl Git for LocalGit {
         mirror.forget(run).await.map_err(fault)
     }
 
-    async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
+    async fn clean(&self, live: &BTreeSet<RunId>, retriable: &BTreeSet<RunId>) -> PortResult<()> {
         let limit = self.local.own().kept_workspaces_gib << 30;
         let (workspaces, live) = (self.local.workspaces.clone(), live.clone());
-        let surplus = blocking(move || workspaces.surplus(&live, limit)).await?;
-        for Kept { run, note } in surplus {
+        let kept = blocking(move || workspaces.kept(&live)).await?;
+        let surplus = Workspaces::surplus(&kept, limit);
+        let spent = kept.iter().filter(|one| one.note.commits_alone);
+        let spent = spent.filter(|one| !retriable.contains(&one.run));
+        let gone: BTreeMap<RunId, Note> =
+            surplus.iter().chain(spent).map(|one| (one.run, one.note.clone())).collect();
+        for (run, note) in gone {
+            let stays = note.repo.clone().filter(|_| retriable.contains(&run));
+            if stays.is_some() && note.commits_alone {
+                continue;
+            }
             if let Err(error) = keep_transcripts(&self.local, run).await {
                 // The limit applies all the same.
                 tracing::warn!(run.id = %run, error = error.chain(), "transcript not kept");
             }
             let (workspaces, jobs) = (self.local.workspaces.clone(), self.local.jobs(run));
+            if let Some(repo) = stays {
+                blocking(move || {
+                    git::remove_tree(&jobs)?;
+                    workspaces.strip(run, &repo)
+                })
+                .await?;
+                tracing::info!(run.id = %run, "kept workspace removed: the limit is reached; its commits stay for a retry");
+                continue;
+            }
             blocking(move || {
                 workspaces.remove_run(run)?;
                 git::remove_tree(&jobs)

@@ -212,6 +212,62 @@ fn a_refactoring_lands_by_a_trusted_persons_word() {
     assert_eq!(ended.evidence["proof"]["no_red"]["label"], "no-test-needed");
 }
 
+/// What the hand-over says: the label, and a retry that costs no turn.
+#[test]
+fn a_label_and_a_retry_land_the_head_that_was_left() {
+    let world = World::new();
+    let steps = [write_step("README.md", "# calc\n"), commit("Say what it is", &["README.md"])];
+    world.script(&[&steps]);
+    let ended = world.run(4);
+    world.handed_over(&ended, &["no-test-needed", "`/afk retry` goes on from the same head"]);
+    let old = ended.view["run"].as_str().unwrap();
+    let head = git(&world.mirror(), &["rev-parse", &format!("refs/afk/{old}/1")]);
+    world.afk(&["issue", "label", &ended.issue, "no-test-needed"]).ended(0);
+    let retried = world.json(&["retry", &ended.issue]);
+    assert_eq!(retried["goes_on_from"], head);
+    let goes_on = format!("goes on from {}, the head that run {old} left", &head[..8]);
+    assert!(world.afk(&["explain", &ended.issue]).out.contains(&goes_on));
+    // Nobody has anything to say in it.
+    world.script(&[]);
+    let said = world.afk(&["run", &ended.issue, "--json"]).ended(0);
+    let landed = world.ended(&said, ended.issue.clone());
+    assert_eq!(landed.view["outcome"], "done", "{:?}", landed.view["why"]);
+    assert_eq!((&landed.view["turns"], &landed.view["cost_usd"]), (&json!(0), &json!("0")));
+    assert_eq!(landed.view["landed"], world.head());
+    assert_eq!(world.landed_file("README.md"), "# calc");
+    assert_eq!(landed.evidence["resumed"]["from"], old);
+    assert_eq!(landed.evidence["resumed"]["head"], head);
+    let trailer = git(&world.origin(), &["log", "-1", "--format=%(trailers:key=AFK-Run)"]);
+    assert_eq!(trailer, format!("AFK-Run: {}", landed.view["run"].as_str().unwrap()));
+    assert!(world.afk(&["show", &ended.issue]).ended(0).out.contains(&goes_on));
+    world.afk(&["evidence", "verify", &ended.issue]).ended(0);
+    world.afk(&["replay", landed.view["run"].as_str().unwrap()]).ended(0);
+    world.goes_on();
+}
+
+/// The head is refused for another reason: its agent goes on from it.
+#[test]
+fn a_retried_head_that_conflicts_since_is_mended_where_it_stands() {
+    let world = World::new();
+    let steps = [write_step("README.md", "# calc\n"), commit("Say what it is", &["README.md"])];
+    world.script(&[&steps]);
+    let ended = world.run(4);
+    world.land_by_hand("README.md", "# Calculator\n");
+    world.afk(&["issue", "label", &ended.issue, "no-test-needed"]).ended(0);
+    world.afk(&["retry", &ended.issue]).ended(0);
+    world.script(&[&[
+        expect_prompt("README.md"),
+        run(&["sh", "-c", "grep -qx '# calc' README.md"]),
+        delete("README.md"),
+        commit("Leave it", &["README.md"]),
+        write_step("USAGE.md", "# calc\n"),
+        commit("Say it elsewhere", &["USAGE.md"]),
+    ]]);
+    let said = world.afk(&["run", &ended.issue, "--json"]).ended(0);
+    let landed = world.ended(&said, ended.issue.clone());
+    assert_eq!((&landed.view["turns"], &landed.view["attempts"]), (&json!(1), &json!(2)));
+}
+
 #[test]
 fn code_without_a_test_is_refused_and_mended() {
     let world = World::new();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{Said, afk, clean, finish, git, write};
-use crate::world::{REPO, World, strings};
+use crate::world::{REPO, World, honest, strings};
 
 /// A folder with an empty home and a repository that has these files.
 fn project(remote: &str, files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -153,6 +153,50 @@ fn what_is_missing_is_named_with_its_mending() {
     let report = doctor(&world, 6);
     assert_eq!(finding(&report, REPO, "remote")["state"], "failure");
     world.at_rest();
+}
+
+/// `verify` on the default branch: it passes and is remembered, it fails, it hangs.
+#[test]
+fn the_doctor_runs_verify_as_the_loop_does() {
+    let mut world = World::new();
+    let verified = |world: &World, code: i32, more: &[&str]| {
+        let args = [&["doctor", "--json", "--verify"], more].concat();
+        finding(&world.afk(&args).ended(code).json(), REPO, "verify")
+    };
+    let head = world.head();
+    let passes = verified(&world, 0, &[]);
+    let says = passes["says"].as_str().unwrap();
+    assert_eq!(passes["state"], "ok", "{passes}");
+    assert!(says.starts_with(&format!("passes on main at {} in ", &head[..8])), "{says}");
+    assert!(passes["seconds"].as_f64().unwrap() > 0.0);
+    let again = verified(&world, 0, &[REPO]);
+    assert!(again["says"].as_str().unwrap().ends_with("as it did before"), "{again}");
+    assert_eq!(again["seconds"], passes["seconds"], "it was not run again");
+    world.script(&[&honest()]);
+    let ended = world.run(0);
+    world.landed(&ended);
+    world.at_rest();
+
+    world.land_anew("tests/bad.sh", "echo this is why; exit 1\n");
+    let fails = verified(&world, 6, &[REPO]);
+    assert_eq!(fails["state"], "failure");
+    assert!(fails["says"].as_str().unwrap().starts_with("fails (exit code 1) on main at"));
+    assert!(fails["output"].as_str().unwrap().contains("this is why"), "{fails}");
+    assert!(fails["mend"].as_str().unwrap().contains("mend the default branch"), "{fails}");
+    let shown = world.afk(&["doctor", "--verify"]).ended(6);
+    assert!(shown.out.contains("│ this is why"), "{}", shown.out);
+    assert!(shown.err.contains("o/calc: verify"), "{}", shown.err);
+
+    world.set_repo("verify", strings(&["sh", "-c", "sleep 1000"]));
+    world.set_repo("verify_timeout_seconds", 1);
+    let hangs = verified(&world, 6, &[]);
+    assert!(hangs["says"].as_str().unwrap().contains("could not run"), "{hangs}");
+    assert!(hangs["mend"].as_str().unwrap().contains("verify_timeout_seconds"), "{hangs}");
+    world.afk(&["doctor", "--verify", "o/other"]).ended(2).complains(&["o/other"]);
+    world.at_rest();
+    let left =
+        |name: &str| std::fs::read_dir(world.path("data").join(name)).map_or(0, Iterator::count);
+    assert_eq!((left("work/jobs"), left("work/runs")), (0, 0), "nothing lies about");
 }
 
 #[test]

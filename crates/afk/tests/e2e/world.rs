@@ -216,6 +216,24 @@ impl World {
         git(&self.origin(), &["show", &format!("main:{path}")])
     }
 
+    /// A person puts a file on the default branch.
+    #[track_caller]
+    pub(crate) fn land_by_hand(&self, name: &str, text: &str) {
+        let seed = self.path("seed");
+        write(&seed.join(name), text);
+        git(&seed, &["add", "--all"]);
+        git(&seed, &["commit", "-q", "-m", "By hand"]);
+        git(&seed, &["push", "-q", self.origin().to_str().unwrap(), "main"]);
+    }
+
+    /// The same, on top of what has landed since.
+    #[track_caller]
+    pub(crate) fn land_anew(&self, name: &str, text: &str) {
+        let (seed, origin) = (self.path("seed"), self.origin());
+        git(&seed, &["pull", "-q", "--ff-only", origin.to_str().unwrap(), "main"]);
+        self.land_by_hand(name, text);
+    }
+
     /// Nothing of it landed: the default branch has its one commit.
     #[track_caller]
     pub(crate) fn nothing_landed(&self) {

@@ -1,11 +1,14 @@
 //! Checks everything the loop needs and says how to fix what is missing: `afk doctor`.
 //!
-//! Small checks, made side by side, each with a time limit. Nothing is decided about runs and no
-//! model is called. The store is opened and the mirrors are fetched, as for a run; nothing else
+//! Small checks, made side by side, each with a time limit; on request `verify`, too, which has its
+//! own. Nothing is decided about runs and no model is called. The store is opened and the mirrors are fetched, as for a run; nothing else
 //! changes. A check that cannot be made is reported, not skipped.
 
 mod machine;
 mod repos;
+mod verify;
+
+pub use verify::Verifying;
 
 use std::future::Future;
 use std::time::Duration;
@@ -38,7 +41,7 @@ pub enum State {
 }
 
 /// The result of one check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Finding {
     /// What it is about: the configuration, the machine, or a repository.
     pub group: String,
@@ -50,10 +53,16 @@ pub struct Finding {
     pub says: String,
     /// How to fix it.
     pub mend: Option<String>,
+    /// How long what was run took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// The end of its output, if it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output: Option<String>,
 }
 
 /// All findings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// In the order of the groups.
     pub findings: Vec<Finding>,
@@ -71,7 +80,8 @@ impl Report {
 impl Finding {
     fn new(group: &str, about: &str, state: State, says: impl Into<String>) -> Self {
         let (group, about) = (group.to_owned(), about.to_owned());
-        Self { group, about, state, says: says.into(), mend: None }
+        let says = says.into();
+        Self { group, about, state, says, mend: None, seconds: None, output: None }
     }
 
     fn mend(self, how: impl Into<String>) -> Self {
@@ -79,8 +89,8 @@ impl Finding {
     }
 }
 
-/// Makes all checks. With `fix`, creates what a tracker lacks.
-pub async fn examine(sources: Sources, fix: bool) -> Report {
+/// Makes all checks. With `fix`, creates what a tracker lacks; with `verifying`, runs `verify`.
+pub async fn examine(sources: Sources, fix: bool, verifying: Option<&Verifying<'_>>) -> Report {
     const CONFIG: &str = "configuration";
     let file = sources.file.as_ref().map(|path| path.display().to_string());
     let mut findings = Vec::new();
@@ -133,6 +143,12 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
                 findings.extend(machine::leftovers(&app).await);
                 findings.extend(doorbells(&app).await);
                 findings.extend(repos::examine(&app, fix).await);
+                if let Some(verifying) = verifying {
+                    let told = verify::examine(&app, verifying).await;
+                    findings.extend(told);
+                    // Beside what else is said of each repository.
+                    findings = by_group(findings);
+                }
             }
             // The machine's findings say why, unless it is this error.
             Err(error) if findings.iter().all(|finding| finding.state != State::Failure) => {
@@ -147,6 +163,21 @@ pub async fn examine(sources: Sources, fix: bool) -> Report {
         }
     }
     Report { findings, unusable }
+}
+
+/// The same findings, those of a group together, in the order of the first of each.
+fn by_group(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut groups: Vec<Vec<Finding>> = Vec::new();
+    for finding in findings {
+        let of = |group: &&mut Vec<Finding>| {
+            group.first().is_some_and(|first| first.group == finding.group)
+        };
+        match groups.iter_mut().find(of) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    groups.concat()
 }
 
 /// The switches and the allowlist, which are a person's; a closed gate is not a fault.

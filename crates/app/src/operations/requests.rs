@@ -1,8 +1,9 @@
 //! Requests to a run: recorded in the store, and carried out by whoever works it. Also releases an
 //! issue again whose run has ended, in the person's name.
 
-use afk_core::ids::{At, IssueRef, RunId};
+use afk_core::ids::{At, IssueRef, Oid, RunId};
 use afk_core::request::{self, PersonRequest, Request, Unclear};
+use afk_core::steer::RELEASED;
 use afk_engine::ports::{Store as _, StoredRun};
 use serde::Serialize;
 
@@ -29,7 +30,12 @@ pub enum Retried {
     /// The run is live: the request was recorded.
     Requested(Box<RequestMade>),
     /// The run had ended: the issue is released again.
-    Released(IssueRef),
+    Released {
+        /// The issue.
+        issue: IssueRef,
+        /// The head that its next run goes on from; none if there is nothing to go on from.
+        goes_on_from: Option<Oid>,
+    },
 }
 
 /// The live run that `text` names.
@@ -75,12 +81,13 @@ pub async fn retry(operator: &Operator, text: &str, now: At) -> Result<Retried, 
              again"
         )));
     }
-    release(operator, issue, now).await?;
-    Ok(Retried::Released(issue.clone()))
+    let goes_on_from = release(operator, issue, now).await?;
+    Ok(Retried::Released { issue: issue.clone(), goes_on_from })
 }
 
-/// Releases an issue again: the gates judge whoever puts the label on.
-async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<(), Error> {
+/// Releases an issue again: the gates judge whoever puts the label on. Returns the head that the
+/// newest run left to go on from.
+async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<Option<Oid>, Error> {
     let newest = operator.run(&issue.to_string()).await?.run;
     if newest.settled_at.is_none() {
         return Err(Error::invalid(format!(
@@ -94,12 +101,18 @@ async fn release(operator: &Operator, issue: &IssueRef, now: At) -> Result<(), E
             "{issue} is closed: `afk issue reopen {issue}`, then try again"
         )));
     }
+    // First: the next run looks for the request, and goes on from what that run left. It is answered
+    // at once, so that nobody else carries it out.
+    let id = format!("cli:{}:{}", newest.id, uuid::Uuid::now_v7());
+    let asked = PersonRequest { id, by: person.clone(), at: now, what: Request::Release };
+    operator.store.ask(newest.id, &asked).await?;
+    operator.store.answer(&asked.id, RELEASED, now).await?;
     let (human, ready) = (&operator.config.policy.human_label, &operator.config.policy.ready_label);
     tracker.unlabel(issue, human, person, now).await?;
     // Put on anew: a release covers the text as it was at that moment.
     tracker.unlabel(issue, ready, person, now).await?;
     tracker.label(issue, ready, person, now).await?;
-    Ok(())
+    Ok(newest.leaves().map(|left| left.head))
 }
 
 impl From<Unclear> for Error {

@@ -40,6 +40,9 @@ pub struct RunView {
     pub elapsed_seconds: u64,
     /// Attempts so far.
     pub attempts: u32,
+    /// What it goes on from, in a sentence, if it did not begin from scratch, or was not to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<String>,
     /// Turns so far.
     pub turns: u32,
     /// Corrective turns on a landed commit.
@@ -152,6 +155,7 @@ impl RunView {
             landed: run.landed().map(|landed| landed.commit.to_string()),
             elapsed_seconds: between(run.admitted_at, end).as_secs(),
             attempts: run.attempts.len() as u32,
+            goes_on: run.goes_on(),
             turns: run.turn().map_or(0, |turn| turn.n),
             fix_forwards: run.fix_forwards(),
             tokens_in,
@@ -220,6 +224,9 @@ fn waits_for(run: &Run) -> String {
         } else {
             format!("{word}: the issue to show it")
         };
+    }
+    if run.stands_as_left() {
+        return run.candidate().map_or("the next decision", judged).to_owned();
     }
     let Some(turn) = run.turn() else {
         return if run.start.is_some() { "the agent to start" } else { "the workspace" }.to_owned();

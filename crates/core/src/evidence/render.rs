@@ -6,6 +6,7 @@ use super::{Evidence, ReleasedBy};
 use crate::ids::Oid;
 use crate::issue::Permission;
 use crate::proof::{NoRed, Permitted, ProofReport, Reservation, RunKind, RunReport};
+use crate::run::Resumed;
 
 /// How many characters of an output are shown, from its end.
 const TAIL_CHARS: usize = 2_000;
@@ -151,6 +152,16 @@ impl Evidence {
 
     fn write_effort(&self, out: &mut String) {
         out.push_str("\n## Effort\n\n");
+        if let Some(resumed) = &self.resumed {
+            let Resumed { from, head, base, transcript, sandbox } = resumed;
+            let _ = writeln!(
+                out,
+                "- resumed from run {from}: its head {} on {}, transcript sha256 {transcript}, \
+                 sandbox {sandbox}",
+                head.short(),
+                base.short(),
+            );
+        }
         if let Some(effort) = &self.effort {
             let estimated = if effort.estimated { " (partly estimated)" } else { "" };
             let tokens = &effort.tokens;

@@ -32,6 +32,7 @@ fn proof() -> ProofReport {
         }],
         reservations: vec![],
         permit: None,
+        unheeded: None,
         no_red: None,
         paths: vec![PathReport {
             path: TreePath::new(b"src/lib.rs").unwrap(),

@@ -35,6 +35,10 @@ pub struct Explanation {
     pub gates: Vec<GateResult>,
     /// What of its title and body is hidden from the agent, because people cannot see it.
     pub dropped: Vec<Dropped>,
+    /// What its run would go on from, in a sentence, if it was released by a retry and an ended run
+    /// left something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<String>,
 }
 
 impl Explanation {
@@ -74,6 +78,7 @@ pub fn explain(
         priority: priority(&issue.labels).or(policy.default_priority),
         gates: Gate::ALL.map(ask).into(),
         dropped,
+        goes_on: None,
     }
 }
 
@@ -88,6 +93,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "{})", if self.open { "" } else { ", closed" })?;
         for GateResult { gate, verdict, why } in &self.gates {
             writeln!(f, "  {verdict:<9}  {gate:<11}  {why}")?;
+        }
+        if let Some(goes_on) = &self.goes_on {
+            writeln!(f, "  {goes_on}")?;
         }
         for dropped in &self.dropped {
             writeln!(f, "  hidden from the agent: {dropped}")?;

@@ -75,7 +75,9 @@ pub fn base(inputs: &ProofInputs<'_>, results: &ProofResults) -> BaseStep {
         Ok(Asked::Passes(_)) => BaseStep::Passes,
         Ok(Asked::Fails(record)) => failed(record),
         Ok(Asked::CouldNotRun(why)) => {
-            BaseStep::Fails(RunResult::CouldNotRun { why: why.clone() }, String::new())
+            let first = proof.run(TreeRole::Base, RunKind::FIRST);
+            let tail = first.map(|record| record.tail.clone()).unwrap_or_default();
+            BaseStep::Fails(RunResult::CouldNotRun { why: why.clone() }, tail)
         }
         Err(runs) => match runs.first() {
             Some((role, kind)) => BaseStep::Run(Box::new(proof.wanted(*role, *kind))),
@@ -709,6 +711,7 @@ impl<'a> Proof<'a> {
         };
         ProofReport {
             permit: permit.map(|permit| self.inputs.permits.label(permit).to_owned()),
+            unheeded: None,
             outcome: decision.outcome,
             red_kind: decision.red_kind,
             red_tests: decision.red_tests,

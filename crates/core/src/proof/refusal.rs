@@ -260,13 +260,12 @@ impl fmt::Display for ProofRefusal {
             Self::NothingToTest { what: Untestable::Exempt, label } => write!(
                 f,
                 "the change touches only documents and the like, so no test shows that it does \
-                 what the issue asks for; if it does, put the label {label} on the issue and \
-                 retry",
+                 what the issue asks for; if it does, put the label {label} on the issue",
             ),
             Self::NothingToTest { what: Untestable::Judge, label } => write!(
                 f,
                 "the change touches only what runs the tests, so no test can show what it does; \
-                 if it is right, put the label {label} on the issue and retry",
+                 if it is right, put the label {label} on the issue",
             ),
             Self::NotSplit { fault } => write!(
                 f,

@@ -36,6 +36,9 @@ pub struct ProofReport {
     /// If it is refused: the label with which a trusted person lets it land as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permit: Option<String>,
+    /// Why that label, which is on the issue, allows nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unheeded: Option<String>,
     /// Why it was not asked to fail without the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_red: Option<NoRed>,

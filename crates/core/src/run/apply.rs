@@ -22,6 +22,7 @@ impl Run {
             Transition::Admitted { run } => *self = *run,
             Transition::Opened { start } => self.open(start),
             Transition::BaseFails { why } => self.base_fails = Some(why),
+            Transition::Resumed { resumed } => self.resume(resumed),
             Transition::TurnBegun { cause, reserved, attempt } => {
                 self.begin_turn(at, cause, reserved, attempt);
             }
@@ -243,17 +244,7 @@ impl Run {
             }
             Some(_) | None => {
                 let n = self.attempts.len() as u32 + 1;
-                self.attempts.push(Attempt {
-                    n,
-                    cause,
-                    reset: None,
-                    turns: vec![turn],
-                    left: None,
-                    dirty: Vec::new(),
-                    unfinished: Vec::new(),
-                    candidates: Vec::new(),
-                    refused: None,
-                });
+                self.attempts.push(Attempt { turns: vec![turn], ..Attempt::new(n, cause) });
             }
         }
     }

@@ -255,11 +255,14 @@ impl Attempt {
         self.candidates.iter().rev().find(|candidate| candidate.landed_at.is_some())
     }
 
-    /// Heads of the default branch that its agent, or that of the next one, was given, newest first.
+    /// Heads of the default branch that its agent, or that of the next one, was given, newest first;
+    /// also what the head of an ended run stands on.
     fn given(&self) -> impl Iterator<Item = &Oid> {
         let conflict = self.refused.as_ref().and_then(|refused| refused.conflict.as_ref());
         let told = conflict.map(|(head, _)| head);
-        told.into_iter().chain(self.reset.as_ref().map(|reset| &reset.onto))
+        let reset = self.reset.as_ref().map(|reset| &reset.onto);
+        let resumed = self.resumed.as_ref().map(|resumed| &resumed.base);
+        told.into_iter().chain(reset).chain(resumed)
     }
 
     /// The commit that it sets for the next work to be compared with.

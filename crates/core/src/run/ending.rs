@@ -177,16 +177,10 @@ impl Run {
                 });
                 let newest = self.attempt().and_then(|attempt| attempt.candidates.last());
                 let proof = newest.and_then(|one| one.proof.as_ref());
-                let label = proof.and_then(|proof| proof.permit.as_deref());
-                match label.filter(|label| why.as_ref().is_some_and(|why| !why.contains(*label))) {
-                    Some(label) => why.map(|why| {
-                        format!(
-                            "{why}; to let it land as it is, put the label {label} on the issue \
-                             and retry"
-                        )
-                    }),
+                why.map(|why| match proof.and_then(|proof| Some((proof, proof.permit.as_ref()?))) {
+                    Some((proof, label)) => permitted_by(why, label, proof.unheeded.as_deref()),
                     None => why,
-                }
+                })
             }
             plan::CandidateState::Pushed { .. } => self.unanswered(limits),
             plan::CandidateState::Excused { .. } => self.never_mended(limits),
@@ -298,6 +292,20 @@ impl Run {
     pub fn branch(&self) -> &str {
         self.start.as_ref().map_or("", |start| &start.branch)
     }
+}
+
+/// `why`, and what a trusted person can do about it with `label`; `unheeded` says why the label that
+/// is on the issue allows nothing.
+fn permitted_by(why: String, label: &str, unheeded: Option<&str>) -> String {
+    let how = match unheeded {
+        Some(unheeded) => format!(
+            "; the label {label} is on the issue and allows nothing, because {unheeded}: a trusted \
+             person has to put it on"
+        ),
+        None if why.contains(label) => String::new(),
+        None => format!("; to let it land as it is, put the label {label} on the issue"),
+    };
+    format!("{why}{how}; then `/afk retry` goes on from the same head without another paid turn")
 }
 
 /// The first stage that must pass before landing and has not.

@@ -32,9 +32,10 @@ impl Run {
             bundle.stages.extend(stage_answers(candidate));
             bundle.reds.extend(self.red(attempt, candidate));
         }
-        if self.ends().next().is_some() {
+        if self.ends().next().is_some() || self.resumed().is_some() {
             bundle.effort = Some(self.effort());
         }
+        bundle.resumed = self.resumed().cloned();
         bundle.transcript = self.transcript();
         bundle.sandbox = self.weakest_sandbox();
         bundle
@@ -97,23 +98,24 @@ impl Run {
         }
     }
 
-    /// One digest for all transcripts; none if a finished turn has none. A turn that was stopped
-    /// before it began has none.
-    fn transcript(&self) -> Option<Digest> {
+    /// One digest for all transcripts, those of the run that it goes on from included; none if a
+    /// finished turn has none. A turn that was stopped before it began has none.
+    pub(super) fn transcript(&self) -> Option<Digest> {
         let lacks = |end: &Ended| {
             matches!(end.how, TurnEnd::Finished { .. }) && end.facts.transcript.is_none()
         };
-        let each: Vec<&str> = self
-            .ends()
-            .filter_map(|end| end.facts.transcript.as_ref().map(Digest::as_str))
-            .collect();
+        let own = self.ends().filter_map(|end| end.facts.transcript.as_ref());
+        let before = self.resumed().map(|resumed| &resumed.transcript);
+        let each: Vec<&str> = before.into_iter().chain(own).map(Digest::as_str).collect();
         let whole = !each.is_empty() && !self.ends().any(lacks);
         whole.then(|| Digest::of_list(&each))
     }
 
-    /// The weakest sandbox that any turn ran in.
-    fn weakest_sandbox(&self) -> Option<SandboxStrength> {
-        self.ends().filter_map(|end| end.facts.sandbox).min_by_key(|strength| match strength {
+    /// The weakest sandbox that any turn ran in, those of the run that it goes on from included.
+    pub(super) fn weakest_sandbox(&self) -> Option<SandboxStrength> {
+        let before = self.resumed().map(|resumed| resumed.sandbox);
+        let all = before.into_iter().chain(self.ends().filter_map(|end| end.facts.sandbox));
+        all.min_by_key(|strength| match strength {
             SandboxStrength::None => 0,
             SandboxStrength::Partial => 1,
             SandboxStrength::Full => 2,

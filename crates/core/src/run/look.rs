@@ -8,8 +8,8 @@ use super::{Ended, Run, TurnEnd, TurnSeen};
 pub struct Look {
     /// The issue: labels, events, comment. For every run that is not settled.
     pub issue: bool,
-    /// Every gate, live: queried until the first turn is begun, and after that while
-    /// [`Run::is_unstarted`].
+    /// Every gate, live: queried until the first turn is begun, or the head of an ended run is gone
+    /// on from, and after that while [`Run::is_unstarted`].
     pub gates: bool,
     /// The turn with this number.
     pub turn: Option<u32>,
@@ -38,7 +38,7 @@ impl Run {
         let inspected = inspected || self.agent_lands();
         Look {
             issue: true,
-            gates: turn.is_none(),
+            gates: turn.is_none() && !self.stands_as_left(),
             turn: turn.filter(|turn| turn.ended.is_none()).map(|turn| turn.n),
             workspace: turn.filter(|_| finished && !inspected).map(|turn| turn.n),
         }

@@ -16,6 +16,7 @@ mod look;
 mod pull;
 mod race;
 mod record;
+mod resumed;
 mod situate;
 mod stage;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use look::Look;
 pub use pull::{Pull, PullSeen, PullState, pull_text};
 pub use race::Race;
 pub use record::{IssueSeen, Names, Seen, TurnSeen, record};
+pub use resumed::{Leaves, Resumed};
 pub use situate::Limits;
 pub use stage::Stage;
 pub use told::Told;
@@ -83,6 +85,10 @@ pub struct Run {
     pub enrolled: bool,
     /// What was reserved of the spending caps for it.
     pub budget: Usd,
+    /// The ended run of the issue that it is to go on from, because a person asked for a retry and
+    /// that run left a head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<RunId>,
     /// Where its work starts from; known once the workspace was created.
     pub start: Option<Start>,
     /// Why the head that it starts from is not fit to be worked on, if that was found out.
@@ -153,6 +159,10 @@ pub struct Start {
     /// Where its agent works.
     #[serde(default)]
     pub checkout: Checkout,
+    /// The commit that its workspace stands on instead of the base: the head of the ended run that
+    /// it goes on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Oid>,
 }
 
 /// Labels of ours that this run has seen on its issue.
@@ -236,6 +246,9 @@ pub struct Attempt {
     pub n: u32,
     /// Why its first turn was begun.
     pub cause: TurnCause,
+    /// The head of an ended run that it began with instead of a turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
     /// The reset of its workspace before the first turn, if the previous attempt landed.
     pub reset: Option<Reset>,
     /// Its turns: the first, and the retries and clean-ups that followed.
@@ -251,6 +264,24 @@ pub struct Attempt {
     pub candidates: Vec<Candidate>,
     /// Why it was refused, which ends it.
     pub refused: Option<Refused>,
+}
+
+impl Attempt {
+    /// Attempt `n`, before anything of it happened.
+    pub(super) fn new(n: u32, cause: TurnCause) -> Self {
+        Self {
+            n,
+            cause,
+            resumed: None,
+            reset: None,
+            turns: Vec::new(),
+            left: None,
+            dirty: Vec::new(),
+            unfinished: Vec::new(),
+            candidates: Vec::new(),
+            refused: None,
+        }
+    }
 }
 
 /// A reset of the idle workspace to the default head: the agent's own commits landed as another

@@ -148,6 +148,12 @@ impl Run {
     }
 
     fn turn_now(&self, seen: &Seen, limits: &Limits, now: At) -> plan::TurnState {
+        if let Some(attempt) = self.attempt().filter(|attempt| attempt.stands_as_left()) {
+            return plan::TurnState::Finished {
+                workspace: self.workspace(attempt),
+                work: self.work(attempt, seen, limits, now),
+            };
+        }
         let Some((attempt, turn)) = self.attempt().zip(self.turn()) else {
             let gates = match &self.base_fails {
                 Some(_) => Gates::Refused,

@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Run, Stage, Start,
-    TurnEnd, TurnFacts,
+    Cancel, Candidate, LabelsSeen, Left, Missed, PullSeen, Refused, Reset, Resumed, Run, Stage,
+    Start, TurnEnd, TurnFacts,
 };
 use crate::ask::{self, Answer};
 use crate::guardrails::GuardrailReport;
@@ -34,6 +34,12 @@ pub enum Transition {
     BaseFails {
         /// Why, in a sentence for people.
         why: String,
+    },
+    /// The run goes on from the head that an ended run left: its first attempt has that head and no
+    /// turn.
+    Resumed {
+        /// From what.
+        resumed: Resumed,
     },
     /// A turn is about to be started: from here on it can be found by its key.
     TurnBegun {
@@ -234,6 +240,7 @@ impl Transition {
             Self::Admitted { .. } => "admitted",
             Self::Opened { .. } => "opened",
             Self::BaseFails { .. } => "base_fails",
+            Self::Resumed { .. } => "resumed",
             Self::TurnBegun { .. } => "turn_begun",
             Self::Reset { .. } => "reset",
             Self::TurnInterrupted { .. } => "turn_interrupted",

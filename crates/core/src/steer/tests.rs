@@ -32,6 +32,7 @@ fn run(issue: &str, second: i64) -> Run {
         last_event: None,
         enrolled: true,
         budget: Usd::dollars(10),
+        resumes: None,
         start: None,
         base_fails: None,
         attempts: Vec::new(),

@@ -31,16 +31,19 @@ impl Pass<'_> {
         };
         match self.ask_base(&base).await? {
             None => Ok(false),
-            Some(BaseStep::Fails(result, tail)) => {
+            Some((BaseStep::Fails(result, tail), _)) => {
                 self.base_fails(&base, &result, &tail).await?;
                 Ok(false)
             }
-            Some(BaseStep::Passes | BaseStep::Run(_)) => Ok(true),
+            Some((BaseStep::Passes | BaseStep::Run(_), _)) => Ok(true),
         }
     }
 
-    /// The answer of `verify` on `base`; none while it runs.
-    async fn ask_base(&self, base: &Oid) -> PortResult<Option<BaseStep>> {
+    /// The answer of `verify` on `base`, and what it follows from; none while it runs.
+    pub(super) async fn ask_base(
+        &self,
+        base: &Oid,
+    ) -> PortResult<Option<(BaseStep, ProofResults)>> {
         let policy =
             self.repo.proof_policy().map_err(|error| PortError::permanent(error.to_string()))?;
         let (permits, conditions) = (self.config.permits(), self.config.conditions(&self.repo));
@@ -66,7 +69,9 @@ impl Pass<'_> {
                         return Ok(None);
                     }
                 }
-                step @ (BaseStep::Passes | BaseStep::Fails(..)) => return Ok(Some(step)),
+                step @ (BaseStep::Passes | BaseStep::Fails(..)) => {
+                    return Ok(Some((step, results)));
+                }
             }
         }
     }

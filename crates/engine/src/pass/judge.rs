@@ -4,7 +4,7 @@
 //! job on a fresh checkout of its tree, keyed by tree and command, so that it is found again, and
 //! its result is remembered, so that the base is run once for all its runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Pass<'_> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
         if let Some(report) = &candidate.proof {
             // The process died after the proof and before the refusal was recorded.
-            return match refusal(report) {
+            return match self.refusal(report) {
                 Some(refused) => self.refuse(refused).await,
                 None => Ok(Acted::Again),
             };
@@ -87,6 +87,7 @@ impl Pass<'_> {
         let mut permits = self.config.permits();
         let mut results = ProofResults::default();
         let mut asked_people = false;
+        let mut unheeded = BTreeMap::new();
         loop {
             let inputs = ProofInputs {
                 policy: &change.policy,
@@ -100,10 +101,14 @@ impl Pass<'_> {
             match proof::next(&inputs, &results) {
                 // The tracker is read only where somebody's word could change the answer.
                 ProofStep::Decided(report) if report.permit.is_some() && !asked_people => {
-                    permits = self.permits().await?;
+                    (permits, unheeded) = self.permits_and_others().await?;
                     asked_people = true;
                 }
-                ProofStep::Decided(report) => return self.proved(*report).await,
+                ProofStep::Decided(mut report) => {
+                    report.unheeded =
+                        report.permit.as_ref().and_then(|label| unheeded.remove(label));
+                    return self.proved(*report).await;
+                }
                 ProofStep::Run(wanted) => {
                     let (base, policy) = (&change.base, &change.policy);
                     if !self.run_all(candidate, base, policy, wanted, &mut results).await? {
@@ -116,15 +121,25 @@ impl Pass<'_> {
 
     /// What trusted people allow for the run's issue, by its labels now.
     pub(super) async fn permits(&self) -> PortResult<Permits> {
-        let issue = &self.run.issue;
-        let view = self.ports().tracker.issue(issue).await?;
-        let mut permits = self.config.permits();
-        permits.no_test_needed = self.permitted(&view, &permits.no_test_label).await?;
-        permits.tests_may_change = self.permitted(&view, &permits.tests_label).await?;
-        Ok(permits)
+        Ok(self.permits_and_others().await?.0)
     }
 
-    async fn permitted(&self, view: &IssueView, label: &str) -> PortResult<Option<Permitted>> {
+    /// The same, and by label why one that is on the issue allows nothing.
+    async fn permits_and_others(&self) -> PortResult<(Permits, BTreeMap<String, String>)> {
+        let issue = &self.run.issue;
+        let view = self.ports().tracker.issue(issue).await?;
+        let (mut permits, mut others) = (self.config.permits(), BTreeMap::new());
+        permits.no_test_needed = self.permitted(&view, &permits.no_test_label, &mut others).await?;
+        permits.tests_may_change = self.permitted(&view, &permits.tests_label, &mut others).await?;
+        Ok((permits, others))
+    }
+
+    async fn permitted(
+        &self,
+        view: &IssueView,
+        label: &str,
+        others: &mut BTreeMap<String, String>,
+    ) -> PortResult<Option<Permitted>> {
         if !view.issue.labels.iter().any(|on| on == label) {
             return Ok(None);
         }
@@ -138,18 +153,29 @@ impl Pass<'_> {
             }
             Trust::Refused { why } => {
                 tracing::info!(run.id = %self.run.id, label, %why, "the label allows nothing");
+                others.insert(label.to_owned(), why.about(label));
                 Ok(None)
             }
         }
     }
 
     async fn proved(&mut self, report: ProofReport) -> PortResult<Acted> {
-        let refused = refusal(&report).filter(|_| self.run.candidate().is_some());
+        let refused = self.refusal(&report).filter(|_| self.run.candidate().is_some());
         self.commit(Transition::Proved { report: Box::new(report) }).await?;
         match refused {
             None => Ok(Acted::Again),
             Some(refused) => self.refuse(refused).await,
         }
+    }
+
+    /// The refusal of a proof; none if it accepts. A head that was handed over for want of a
+    /// person's word, and comes back with a word that does not count, is theirs again: no turn is
+    /// paid for that.
+    fn refusal(&self, report: &ProofReport) -> Option<Refused> {
+        let refused = refusal(report)?;
+        let theirs = report.unheeded.is_some() && self.run.stands_as_left();
+        let why = if theirs { Refusal::Setup } else { refused.why };
+        Some(Refused { why, ..refused })
     }
 
     async fn known_change(&self, candidate: &Candidate) -> PortResult<Arc<Change>> {

@@ -9,6 +9,7 @@ mod act;
 mod answer;
 mod base_check;
 mod base_gate;
+mod base_told;
 mod brought;
 mod comment;
 mod conclude;
@@ -24,11 +25,13 @@ mod observe;
 mod pull;
 mod requests;
 mod reset;
+mod resume;
 mod stages;
 mod tried;
 mod turns;
 mod workflow;
 
+pub use base_told::{BaseAnswer, BaseTold};
 pub(crate) use judged::Judged;
 
 use std::sync::Arc;

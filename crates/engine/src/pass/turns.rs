@@ -29,9 +29,12 @@ impl Pass<'_> {
         let (repo, issue) = (self.run.issue.repo.clone(), self.run.issue.clone());
         if self.run.start.is_none() {
             let checkout = self.ports().executor.checkout(&repo)?;
+            let left = self.left_behind().await?.map(|(_, left)| left.head);
             let (git, token) = (&self.ports().git, self.token());
-            let Prepared { branch, base } = match checkout {
-                Checkout::Ours => git.prepare(&repo, &issue, self.run.id, &token).await?,
+            let Prepared { branch, base, on: head } = match checkout {
+                Checkout::Ours => {
+                    git.prepare(&repo, &issue, self.run.id, left.as_ref(), &token).await?
+                }
                 Checkout::Own => git.prepare_mirror(&repo, &token).await?,
             };
             let workflow = match self.read_workflow(&base).await? {
@@ -41,7 +44,7 @@ impl Pass<'_> {
                     return self.impede(Impediment::Policy { base, error }).await;
                 }
             };
-            let start = Start { branch, base, workflow, checkout };
+            let start = Start { branch, base, workflow, checkout, head };
             self.commit(Transition::Opened { start }).await?;
             return Ok(Acted::Again);
         }
@@ -57,6 +60,9 @@ impl Pass<'_> {
                 Some(_) => Acted::Again,
                 None => Acted::wait(Watch::Jobs, None),
             });
+        }
+        if self.run.start.as_ref().is_some_and(|start| start.head.is_some()) {
+            return self.resume().await;
         }
         self.begin_turn(TurnCause::Opening).await
     }

@@ -18,6 +18,8 @@ pub struct Prepared {
     pub branch: String,
     /// Its head, which the run's workspace, where it has one, stands on.
     pub base: Oid,
+    /// The commit that the workspace stands on instead, if it was to and does.
+    pub on: Option<Oid>,
 }
 
 /// The head of a run, brought into the mirror.
@@ -134,12 +136,15 @@ pub struct CommitText {
 /// The control plane's git. Long calls stop when `cancel` says so.
 #[async_trait]
 pub trait Git: Send + Sync {
-    /// Ensures mirror and workspace for the run, off the latest default branch.
+    /// Ensures mirror and workspace for the run, off the latest default branch. A new workspace
+    /// stands on the commit `on` instead, if the mirror still has it and the default branch does
+    /// not; from then on it is kept for this run, too.
     async fn prepare(
         &self,
         repo: &RepoName,
         issue: &IssueRef,
         run: RunId,
+        on: Option<&Oid>,
         cancel: &CancellationToken,
     ) -> PortResult<Prepared>;
     /// The same for a run whose agent has a checkout of its own: ensures the mirror alone.
@@ -272,8 +277,9 @@ pub trait Git: Send + Sync {
         forensics: bool,
     ) -> PortResult<()>;
     /// Removes workspaces that were kept for forensics, oldest first, past the limit that
-    /// is configured; never one of `live`.
-    async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()>;
+    /// is configured; never one of `live`. The commits of `retriable` runs stay, so that their
+    /// work can be gone on from.
+    async fn clean(&self, live: &BTreeSet<RunId>, retriable: &BTreeSet<RunId>) -> PortResult<()>;
     /// Packs the mirror of `repo` and drops what nothing needs, where that is worth it;
     /// whether it was. What a clone may borrow stays.
     async fn tidy(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<bool>;

@@ -33,6 +33,15 @@ pub struct RunClone {
     pub base: Oid,
 }
 
+/// Where a new clone begins.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    /// The commit of the default branch that its work is compared with.
+    pub base: &'a Oid,
+    /// The commit that is checked out.
+    pub head: &'a Oid,
+}
+
 /// What a repository advertises to a client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Advertised {
@@ -111,6 +120,19 @@ impl RunClone {
         branch: &str,
         agent: &Identity,
     ) -> Result<Self, GitError> {
+        Self::create_at(mirror, run, dir, At { base, head: base }, branch, agent).await
+    }
+
+    /// The same; `branch` stands on another commit than the base.
+    pub async fn create_at(
+        mirror: &Mirror,
+        run: RunId,
+        dir: &Path,
+        at: At<'_>,
+        branch: &str,
+        agent: &Identity,
+    ) -> Result<Self, GitError> {
+        let At { base, head } = at;
         head_ref(branch)?;
         if let Some(made) = Self::find(mirror, run, dir).await? {
             return Ok(made);
@@ -136,10 +158,10 @@ impl RunClone {
             .git_dir(&inside)
             .work_tree(&making)
             .timeout(git.limits().network)
-            .args(["--hard", "--quiet", base.as_str(), "--"])
+            .args(["--hard", "--quiet", head.as_str(), "--"])
             .ok()
             .await?;
-        let tags = mirror.tags_below(base).await?;
+        let tags = mirror.tags_below(head).await?;
         if !tags.is_empty() {
             git.call("update-ref").git_dir(&inside).arg("--stdin").input(tags).ok().await?;
         }

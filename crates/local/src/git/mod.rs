@@ -25,7 +25,7 @@ mod tree;
 mod unsupported;
 mod workspaces;
 
-pub use clone::{Advertised, RunClone, UploadPack, branch_name, head_ref};
+pub use clone::{Advertised, At, RunClone, UploadPack, branch_name, head_ref};
 pub use command::{Git, Limits};
 pub use commits::{Commit, Signature, Trailers};
 pub use error::{GitError, Rejection};
@@ -37,4 +37,4 @@ pub use remote::{Credential, RemoteUrl};
 pub use status::Status;
 pub use tree::{Entry, Mode};
 pub use unsupported::{Unsupported, look_at};
-pub use workspaces::{Caches, Kept, RunFolders, Workspaces};
+pub use workspaces::{Caches, Kept, Note, RunFolders, Workspaces};

@@ -62,6 +62,9 @@ pub struct Note {
     pub repo: Option<RepoName>,
     /// Its size on disk, in bytes.
     pub bytes: u64,
+    /// Only the run's commits are left, in the mirror.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub commits_alone: bool,
 }
 
 /// The folders of what is cached for a repo.
@@ -146,6 +149,17 @@ impl Workspaces {
         remove_tree(&self.run(run).dir)
     }
 
+    /// Removes everything of an ended run of `repo` but the note that says that its commits stay.
+    pub fn strip(&self, run: RunId, repo: &RepoName) -> Result<(), GitError> {
+        let RunFolders { dir, clone, home, checkouts } = self.run(run);
+        for path in [&clone, &home, &checkouts] {
+            remove_tree(path)?;
+        }
+        // Last: an interrupted removal counts as it did before.
+        write(&dir, &Note { repo: Some(repo.clone()), bytes: 0, commits_alone: true });
+        Ok(())
+    }
+
     /// Fails if fewer than `bytes` are free under the root, or files run out.
     pub fn require_space(&self, bytes: u64) -> Result<(), GitError> {
         let stat = rustix::fs::statvfs(&self.root)
@@ -206,10 +220,8 @@ impl Workspaces {
         Ok(kept)
     }
 
-    /// The workspaces of runs that are not `live` that must be removed so that the rest takes at
-    /// most `bytes`: oldest first.
-    pub fn surplus(&self, live: &BTreeSet<RunId>, bytes: u64) -> Result<Vec<Kept>, GitError> {
-        let kept = self.kept(live)?;
+    /// Those of `kept`, oldest first, that must be removed so that the rest takes at most `bytes`.
+    pub fn surplus(kept: &[Kept], bytes: u64) -> Vec<Kept> {
         let mut total: u64 = kept.iter().map(|k| k.note.bytes).sum();
         let mut surplus = Vec::new();
         for old in kept {
@@ -217,20 +229,24 @@ impl Workspaces {
                 break;
             }
             total = total.saturating_sub(old.note.bytes);
-            surplus.push(old);
+            surplus.push(old.clone());
         }
-        Ok(surplus)
+        surplus
     }
 }
 
 /// Measures a run's folder and records its size. If that cannot be written, as on a full disk, it
 /// is measured again the next time.
 fn measure(dir: &Path, repo: Option<RepoName>) -> Note {
-    let note = Note { repo, bytes: disk_usage(dir) };
-    if let Ok(text) = serde_json::to_vec(&note) {
+    let note = Note { repo, bytes: disk_usage(dir), commits_alone: false };
+    write(dir, &note);
+    note
+}
+
+fn write(dir: &Path, note: &Note) {
+    if let Ok(text) = serde_json::to_vec(note) {
         let _ = std::fs::write(dir.join(NOTE), text);
     }
-    note
 }
 
 /// Bytes on disk under a folder; symlinks are not followed, and what cannot be read counts as zero.
@@ -270,12 +286,12 @@ mod tests {
             filled(&spaces, n, 1 << 20);
         }
         let live = BTreeSet::from([run(1)]);
-        let surplus = spaces.surplus(&live, (5 << 20) / 2).unwrap();
+        let surplus = Workspaces::surplus(&spaces.kept(&live).unwrap(), (5 << 20) / 2);
         assert_eq!(surplus.iter().map(|k| k.run).collect::<Vec<_>>(), [run(2)]);
         spaces.remove_run(run(2)).unwrap();
         let left: Vec<_> = spaces.kept(&live).unwrap().into_iter().map(|k| k.run).collect();
         assert_eq!(left, vec![run(3), run(4)]);
-        assert_eq!(spaces.surplus(&live, u64::MAX).unwrap(), vec![]);
+        assert_eq!(Workspaces::surplus(&spaces.kept(&live).unwrap(), u64::MAX), vec![]);
         spaces.remove_run(run(3)).unwrap();
         spaces.remove_run(run(3)).unwrap();
     }
@@ -303,6 +319,22 @@ mod tests {
         assert!(!spaces.run(run(3)).dir.join(NOTE).exists());
         spaces.keep(run(1), &repo);
         assert!(spaces.kept(&live).unwrap()[0].note.bytes > first[0].note.bytes);
+    }
+
+    #[test]
+    fn of_a_stripped_workspace_only_the_note_is_left() {
+        let root = tempfile::tempdir().unwrap();
+        let spaces = Workspaces::open(root.path()).unwrap();
+        let repo: RepoName = "o/r".parse().unwrap();
+        filled(&spaces, 1, 1 << 20);
+        spaces.keep(run(1), &repo);
+        for _ in 0..2 {
+            spaces.strip(run(1), &repo).unwrap();
+            let kept = spaces.kept(&BTreeSet::new()).unwrap();
+            let note = Note { repo: Some(repo.clone()), bytes: 0, commits_alone: true };
+            assert_eq!(kept, [Kept { run: run(1), note }]);
+            assert!(!spaces.run(run(1)).home.exists());
+        }
     }
 
     #[test]

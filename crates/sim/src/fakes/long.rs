@@ -180,9 +180,10 @@ impl Git for Sim {
         repo: &RepoName,
         issue: &IssueRef,
         run: RunId,
+        on: Option<&Oid>,
         _cancel: &CancellationToken,
     ) -> PortResult<Prepared> {
-        self.call("git.prepare", |world| world.prepare(repo, issue, run)).await
+        self.call("git.prepare", |world| world.prepare(repo, issue, run, on)).await
     }
 
     async fn prepare_mirror(
@@ -387,9 +388,10 @@ impl Git for Sim {
         .await
     }
 
-    async fn clean(&self, live: &BTreeSet<RunId>) -> PortResult<()> {
+    async fn clean(&self, live: &BTreeSet<RunId>, retriable: &BTreeSet<RunId>) -> PortResult<()> {
         self.call("git.clean", |world| {
             world.git.spared.clone_from(live);
+            world.git.retriable.clone_from(retriable);
             Ok(())
         })
         .await

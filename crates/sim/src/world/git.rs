@@ -91,6 +91,10 @@ pub struct GitWorld {
     pub forensics: BTreeSet<RunId>,
     /// Runs whose workspaces had to stay at the last cleanup.
     pub spared: BTreeSet<RunId>,
+    /// Runs whose commits had to stay at the last cleanup.
+    pub retriable: BTreeSet<RunId>,
+    /// Commits that the mirrors have lost.
+    pub lost: BTreeSet<Oid>,
     /// Mirrors that were checked for packing, in order.
     pub tidied: Vec<RepoName>,
     /// How the next pushes end.

@@ -73,7 +73,7 @@ impl World {
     pub(crate) fn prepare_mirror(&mut self, repo: &RepoName) -> PortResult<Prepared> {
         let base = self.default_head(repo, BRANCH)?;
         let other = self.git.switched.get(repo).cloned();
-        Ok(Prepared { branch: other.unwrap_or_else(|| BRANCH.to_owned()), base })
+        Ok(Prepared { branch: other.unwrap_or_else(|| BRANCH.to_owned()), base, on: None })
     }
 
     pub(crate) fn prepare(
@@ -81,6 +81,7 @@ impl World {
         repo: &RepoName,
         issue: &IssueRef,
         run: RunId,
+        on: Option<&Oid>,
     ) -> PortResult<Prepared> {
         let Some(base) = self.git.remotes.get(repo).cloned() else {
             return Err(self.complain(format!("{issue} has no remote")));
@@ -88,14 +89,21 @@ impl World {
         if self.agents.checkout(repo) == Checkout::Own {
             return Err(self.complain(format!("a clone is made of {repo}, whose agent needs none")));
         }
+        if let Some(unknown) = on.filter(|on| !self.git.commits.contains_key(*on)) {
+            return Err(
+                self.complain(format!("run {run} is to begin at {unknown}, which nobody made"))
+            );
+        }
+        let there = |on: &&Oid| !self.git.lost.contains(*on) && !self.git.contains(&base, on);
         let made = Workspace {
             repo: repo.clone(),
-            head: base.clone(),
+            head: on.filter(there).unwrap_or(&base).clone(),
             dirty: BTreeSet::new(),
             unfinished: Vec::new(),
         };
-        self.git.workspaces.entry(run).or_insert(made);
-        Ok(Prepared { branch: BRANCH.to_owned(), base })
+        let head = &self.git.workspaces.entry(run).or_insert(made).head;
+        let on = on.filter(|on| *on == head).cloned();
+        Ok(Prepared { branch: BRANCH.to_owned(), base, on })
     }
 
     pub(crate) fn fetch_head(&mut self, run: RunId) -> PortResult<Fetched> {

@@ -37,13 +37,20 @@ pub(in crate::cli) enum Command {
     ///
     /// Checks the configuration, store, disk, git, sandbox, hosts, the agent's CLI and its sign-in,
     /// and for each repository its remote, its commands inside the sandbox, its policy and its
-    /// tests. Calls no model. Exits with 0 if nothing fails, 2 if the configuration does, otherwise
+    /// tests; with --verify, whether these pass. Calls no model. Exits with 0 if nothing fails, 2 if the configuration does, otherwise
     /// 6.
     #[command(after_help = examples::DOCTOR)]
     Doctor {
         /// Create labels that a tracker lacks
         #[arg(long)]
         fix: bool,
+        /// Run `verify` on the default branch of these repositories, or of all enrolled ones
+        ///
+        /// As the loop does before it pays for a turn: the same tree, in the same sandbox. It is
+        /// run up to three times if it fails. What passes is remembered, and not run again on that
+        /// tree.
+        #[arg(long, value_name = "REPO", num_args = 0..)]
+        verify: Option<Vec<String>>,
     },
     /// Land one issue now, in the foreground
     ///

@@ -153,6 +153,7 @@ Examples:
 pub(super) const DOCTOR: &str = "\
 Examples:
   afk doctor
+  afk doctor --verify o/web                 whether its tests pass before any change
   afk doctor --json | jq '.findings[] | select(.state == \"failure\")'";
 
 pub(super) const INIT: &str = "\

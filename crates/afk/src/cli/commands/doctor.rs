@@ -1,18 +1,90 @@
 //! `doctor`: shows what was found, and how to fix it.
 
-use afk_app::doctor::{State, examine};
+use std::time::Duration;
+
+use afk_app::Error;
+use afk_app::config::{Config, load};
+use afk_app::doctor::{State, Verifying, examine};
+use afk_app::operator::configured;
+use afk_core::ids::RepoName;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Context;
 use crate::cli::exit::{Answer, Exit};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::out::Out;
 use crate::cli::render;
 use crate::cli::sources::sources;
 
-pub(super) async fn run(context: &Context<'_>, fix: bool) -> Answer {
-    let report = Box::pin(examine(sources(context.config()), fix)).await;
-    context.out.result(&report, |paint| render::doctor(&report, paint))?;
+/// How often the spinner turns.
+const TICK: Duration = Duration::from_millis(120);
+
+pub(super) async fn run(context: &Context<'_>, fix: bool, verify: Option<Vec<String>>) -> Answer {
+    let out = context.out;
+    let report = match verify {
+        None => Box::pin(examine(sources(context.config()), fix, None)).await,
+        Some(names) => {
+            let repos = named(context, &names)?;
+            let interrupt = Interrupt::new()?;
+            let spinner = Spinner::new(out);
+            let begins = |repo: &RepoName| spinner.begins(repo);
+            let verifying = Verifying { repos, begins: &begins, cancel: interrupt.token() };
+            let work = Box::pin(examine(sources(context.config()), fix, Some(&verifying)));
+            let (report, _) = interrupt.around(out, work).await;
+            spinner.bar.finish_and_clear();
+            report
+        }
+    };
+    out.result(&report, |paint| render::doctor(&report, paint))?;
     Ok(match report.worst() {
         State::Failure if report.unusable => Exit::Usage,
         State::Failure => Exit::Missing,
         State::Ok | State::Note | State::Warning => Exit::Done,
     })
+}
+
+/// The repositories as typed. What is wrong with the configuration the doctor says.
+fn named(context: &Context<'_>, names: &[String]) -> Answer<Vec<RepoName>> {
+    let sources = sources(context.config());
+    let config = load::<Config>(&sources).map(|loaded| loaded.config).ok();
+    let mut repos = Vec::new();
+    for name in names {
+        let repo: RepoName =
+            name.parse().map_err(|error| Error::invalid(format!("{name:?}: {error}")))?;
+        if let Some(config) = &config {
+            configured(&repo, config, sources.file.as_deref())?;
+        }
+        repos.push(repo);
+    }
+    Ok(repos)
+}
+
+/// Which repository's command runs: a spinner on a terminal, otherwise a line.
+struct Spinner<'a> {
+    out: &'a Out,
+    bar: ProgressBar,
+}
+
+impl<'a> Spinner<'a> {
+    fn new(out: &'a Out) -> Self {
+        let bar = if out.live {
+            let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
+            let bar = out.progress.add(ProgressBar::no_length());
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            bar
+        } else {
+            ProgressBar::hidden()
+        };
+        Self { out, bar }
+    }
+
+    fn begins(&self, repo: &RepoName) {
+        if self.out.live {
+            self.bar.set_message(format!("{repo}: verify"));
+            self.bar.reset_elapsed();
+            self.bar.enable_steady_tick(TICK);
+        } else {
+            self.out.note(format!("{repo}: verify"));
+        }
+    }
 }

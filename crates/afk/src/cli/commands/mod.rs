@@ -72,7 +72,7 @@ impl Context<'_> {
 pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
     match command {
         Command::Demo(args) => work::demo(context, args).await,
-        Command::Doctor { fix } => doctor::run(context, fix).await,
+        Command::Doctor { fix, verify } => doctor::run(context, fix, verify).await,
         Command::Init { print } => init::run(context, print).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,

@@ -55,14 +55,22 @@ pub(super) async fn retry(context: &Context<'_>, run: &str) -> Answer {
     let operator = context.operator().await?;
     match operations::retry(&operator, run, now()).await? {
         Retried::Requested(requested) => show(context, &operator, &requested).await,
-        Retried::Released(issue) => {
+        Retried::Released { issue, goes_on_from } => {
             let by = &operator.person;
-            let document = json!({ "issue": issue, "released": true, "by": by });
+            let document = json!({
+                "issue": issue, "released": true, "by": by, "goes_on_from": goes_on_from,
+            });
             context.out.result(&document, |_| {
-                format!(
-                    "{issue} is released again by {}; `afk explain {issue}` shows its gates",
-                    by.login
-                )
+                let released = format!("{issue} is released again by {}", by.login);
+                let goes_on = goes_on_from.as_ref().map(|head| {
+                    let head = head.short();
+                    format!(
+                        "; its next run goes on from {head}, without another turn for it, if the \
+                         issue's text is still the same"
+                    )
+                });
+                let goes_on = goes_on.unwrap_or_default();
+                format!("{released}{goes_on}; `afk explain {issue}` shows its gates")
             })?;
             operator.store.close().await;
             Ok(Exit::Done)

@@ -3,10 +3,12 @@
 use afk_app::doctor::{Finding, Report, State};
 
 use crate::cli::style::{Mark, Paint};
-use crate::cli::words::{line, many};
+use crate::cli::words::{line, many, printable};
 
 /// Width of the column of names.
 const NAMES: usize = 12;
+/// How many lines of an output are shown.
+const OUTPUT_LINES: usize = 12;
 
 /// The list, and a summary line.
 pub(crate) fn doctor(report: &Report, paint: Paint) -> String {
@@ -43,6 +45,14 @@ fn lines(finding: &Finding, paint: Paint) -> Vec<String> {
     };
     let about = format!("{:<NAMES$}", line(&finding.about, 40));
     let mut out = vec![format!("  {mark} {about} {}", line(&finding.says, 600))];
+    if let Some(output) = &finding.output {
+        let bar = paint.faint('│');
+        let text = printable(output);
+        let all: Vec<&str> = text.lines().collect();
+        let from = all.len().saturating_sub(OUTPUT_LINES);
+        let shown = all.get(from..).unwrap_or_default();
+        out.extend(shown.iter().map(|text| format!("    {:NAMES$} {bar} {text}", "")));
+    }
     if let Some(mend) = &finding.mend {
         let mend = line(mend, 800);
         out.push(format!("    {:NAMES$} {}", "", paint.faint(format!("→ {mend}"))));
@@ -57,7 +67,8 @@ mod tests {
     fn finding(group: &str, about: &str, state: State, mend: Option<&str>) -> Finding {
         let says = format!("what was found of {about}\u{1b}[2J");
         let mend = mend.map(str::to_owned);
-        Finding { group: group.to_owned(), about: about.to_owned(), state, says, mend }
+        let (group, about) = (group.to_owned(), about.to_owned());
+        Finding { group, about, state, says, mend, seconds: None, output: None }
     }
 
     #[test]
@@ -68,6 +79,11 @@ mod tests {
             finding("machine", "git", State::Failure, Some("install it")),
             finding("machine", "sandbox", State::Warning, None),
             finding("o/web", "remote", State::Failure, Some("make it")),
+            Finding {
+                output: Some("ok   one\nFAIL two".to_owned()),
+                seconds: Some(1.5),
+                ..finding("o/web", "verify", State::Failure, Some("mend it"))
+            },
         ];
         let shown = [sound, broken]
             .map(|findings| doctor(&Report { findings, unusable: false }, Paint::PLAIN));

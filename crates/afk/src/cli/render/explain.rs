@@ -12,6 +12,10 @@ pub(crate) fn explanation(said: &Explanation, title: &str, paint: Paint) -> Stri
     for gate in &said.gates {
         lines.push(format!("  {}", row(gate, paint)));
     }
+    if let Some(goes_on) = &said.goes_on {
+        lines.push(String::new());
+        lines.push(format!("  {}", line(goes_on, 300)));
+    }
     if !said.dropped.is_empty() {
         lines.push(String::new());
         lines.push(paint.warn("  Not shown to the agent, because people cannot see it:"));
@@ -79,6 +83,7 @@ mod tests {
             priority: Some(2),
             gates: gates.into(),
             dropped: clean(body).dropped,
+            goes_on: None,
         }
     }
 

@@ -21,6 +21,9 @@ pub(crate) fn page(page: &RunPage, paint: Paint) -> String {
     let (run, view) = (&page.run, &page.summary);
     let mut out = vec![format!("{}  {}", paint.strong(&run.issue), line(&view.title, 120))];
     out.push(paint.faint(format!("run {}, admitted {}", run.id, moment(run.admitted_at))));
+    if let Some(goes_on) = &view.goes_on {
+        out.push(format!("a retry: {}", line(goes_on, 300)));
+    }
     out.push(String::new());
     out.extend(checklist(view, paint));
     out.push(String::new());
@@ -142,7 +145,11 @@ fn named(ask: Option<u32>) -> String {
 
 fn attempt(attempt: &Attempt, open: &str, paint: Paint) -> String {
     let turns = many(attempt.turns.len(), "turn");
-    let mut out = vec![format!("  {}. {}, {turns}", attempt.n, cause(attempt.cause))];
+    let began = match &attempt.resumed {
+        Some(resumed) => format!("from {}, the head of run {}", resumed.head.short(), resumed.from),
+        None => cause(attempt.cause).to_owned(),
+    };
+    let mut out = vec![format!("  {}. {began}, {turns}", attempt.n)];
     if let Some(reset) = &attempt.reset {
         let kept = reset.leftovers.as_ref().map(|kept| {
             format!(", leftovers kept as {} ({})", Reset::name(attempt.n), kept.short())

@@ -237,6 +237,7 @@ mod tests {
             priority: None,
             gates: failed.iter().map(|g| gate(*g, GateVerdict::Failed)).collect(),
             dropped: Vec::new(),
+            goes_on: None,
         };
         let held = |n: u64, gates: Result<Explanation, &str>| Held {
             issue: format!("o/web#{n}").parse().unwrap(),

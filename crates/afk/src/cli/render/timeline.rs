@@ -35,6 +35,13 @@ fn describe(transition: &Transition) -> String {
             format!("workspace created from {branch} at {base}{policy}")
         }
         Transition::BaseFails { why } => line(why, 200),
+        Transition::Resumed { resumed } => {
+            format!(
+                "goes on from {}, the head that run {} left",
+                resumed.head.short(),
+                resumed.from
+            )
+        }
         Transition::TurnBegun { cause: why, reserved, .. } => {
             format!("turn begun ({}), {reserved} reserved", cause(*why))
         }

@@ -8,6 +8,7 @@ mod landing;
 mod record;
 mod replay;
 mod requests;
+mod resumed;
 mod situation;
 mod told;
 mod totality;
@@ -66,6 +67,7 @@ fn admitted() -> Run {
         last_event: None,
         enrolled: true,
         budget: Usd::dollars(10),
+        resumes: None,
         start: None,
         base_fails: None,
         attempts: Vec::new(),
@@ -98,6 +100,7 @@ fn opened() -> Transition {
             base: oid('b'),
             workflow: None,
             checkout: Checkout::Ours,
+            head: None,
         },
     }
 }
@@ -180,6 +183,7 @@ fn proof(outcome: ProofOutcome) -> Transition {
         runs: Vec::new(),
         reservations: Vec::new(),
         permit: None,
+        unheeded: None,
         no_red: None,
         paths: Vec::new(),
         removed_test_lines: Vec::new(),

@@ -79,6 +79,15 @@ fn transitions() -> impl Strategy<Value = Transition> {
         Just(disproved()),
         refusals.prop_map(refused),
         digits.clone().prop_map(reset),
+        digits.clone().prop_map(|head| Transition::Resumed {
+            resumed: Resumed {
+                from: admitted().id,
+                head: oid(head),
+                base: oid('a'),
+                transcript: Digest::of("transcript"),
+                sandbox: SandboxStrength::Full,
+            }
+        }),
         digits.prop_map(landed),
         (prop::sample::select(vec!["ci", "more"]), answers, seconds.clone())
             .prop_map(|(name, answer, second)| stage(name, answer, second)),

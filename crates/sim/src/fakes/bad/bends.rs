@@ -152,6 +152,7 @@ pub(super) fn proved(run: &mut Run) {
             runs: Vec::new(),
             reservations: Vec::new(),
             permit: None,
+            unheeded: None,
             no_red: None,
             paths: Vec::new(),
             removed_test_lines: Vec::new(),

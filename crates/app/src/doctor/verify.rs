@@ -1,0 +1,95 @@
+//! Runs `verify` on the default branch as the loop does before it pays for a turn: `afk doctor
+//! --verify`. One repository after another, so that each has the machine for itself.
+
+use std::time::Duration;
+
+use afk_core::ids::RepoName;
+use afk_engine::pass::{BaseAnswer, BaseTold};
+use tokio_util::sync::CancellationToken;
+
+use super::{Finding, State};
+use crate::App;
+
+/// Whose command is run, and who is told.
+pub struct Verifying<'a> {
+    /// The repositories; all enrolled ones if there are none.
+    pub repos: Vec<RepoName>,
+    /// Called before each.
+    pub begins: &'a (dyn Fn(&RepoName) + Send + Sync),
+    /// Stops it.
+    pub cancel: CancellationToken,
+}
+
+/// A finding for each repository.
+pub(super) async fn examine(app: &App, verifying: &Verifying<'_>) -> Vec<Finding> {
+    let enrolled = || app.config.policy.allowlist.iter().cloned().collect();
+    let repos: Vec<RepoName> =
+        if verifying.repos.is_empty() { enrolled() } else { verifying.repos.clone() };
+    if repos.is_empty() {
+        let says = "not run: no repository is enrolled";
+        let none = Finding::new(super::MACHINE, "verify", State::Warning, says);
+        return vec![none.mend("name one: `afk doctor --verify OWNER/NAME`")];
+    }
+    let mut found = Vec::new();
+    for repo in &repos {
+        if verifying.cancel.is_cancelled() {
+            found.push(Finding::new(repo.as_str(), "verify", State::Failure, "not run: stopped"));
+            continue;
+        }
+        (verifying.begins)(repo);
+        found.push(match app.engine.tell_base(repo, &verifying.cancel).await {
+            Ok(told) => {
+                let table = app.config.policy.repos.get(repo);
+                let by_report = table.is_some_and(|table| table.proof.junit.is_some());
+                finding(repo, told, by_report)
+            }
+            Err(error) => {
+                let says = format!("could not be run: {}", error.chain());
+                Finding::new(repo.as_str(), "verify", State::Failure, says)
+            }
+        });
+    }
+    found
+}
+
+/// What is said of an answer; with `by_report` failures are told apart, so that a base that fails
+/// may be worked on.
+fn finding(repo: &RepoName, told: BaseTold, by_report: bool) -> Finding {
+    let BaseTold { branch, head, answer } = told;
+    let at = format!("on {branch} at {}", head.short());
+    let found = |state, says: String| Finding::new(repo.as_str(), "verify", state, says);
+    match answer {
+        BaseAnswer::NoCommand => found(State::Warning, "not run: there is no command".to_owned())
+            .mend("add tests, and set verify to the command that runs them"),
+        BaseAnswer::Passes { took, remembered, flaky } => {
+            let before = if remembered { ", as it did before" } else { "" };
+            let says = format!("passes {at} in {}{before}", seconds(took));
+            let passes = if flaky {
+                found(State::Warning, format!("{says}; it failed before it passed"))
+                    .mend("mend the tests that fail by chance: each one costs attempts")
+            } else {
+                found(State::Ok, says)
+            };
+            Finding { seconds: Some(took.as_secs_f64()), ..passes }
+        }
+        BaseAnswer::Fails { result, tail, took } => {
+            let says = format!("{result} {at}, each time, after {}", seconds(took));
+            let fails = if by_report {
+                found(State::Warning, format!("{says}; test reports tell failures apart"))
+                    .mend("mend the default branch: a change on it is proved by reports alone")
+            } else {
+                found(State::Failure, says).mend(
+                    "no issue is worked until it passes: mend the default branch, or what the \
+                     command needs in the sandbox (no network unless `network.verify`, an empty \
+                     home, only what `read` shows), or raise verify_timeout_seconds",
+                )
+            };
+            let output = Some(tail.trim().to_owned()).filter(|tail| !tail.is_empty());
+            Finding { seconds: Some(took.as_secs_f64()), output, ..fails }
+        }
+    }
+}
+
+fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}

@@ -1,0 +1,144 @@
+//! Going on from what an ended run left, without another turn.
+//!
+//! A run that was handed over before it landed anything leaves a finished head. Once a person has
+//! changed what spoke against it (a label, the base, the configuration) that very head can be judged
+//! again: a retry admits another run of the issue, whose first attempt has the old head and no turn.
+//! Whether there is something to go on from is decided here, from the old run's record; whether the
+//! mirror still has the head only git can say.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Attempt, Left, Release, Run};
+use crate::digest::Digest;
+use crate::evidence::SandboxStrength;
+use crate::ids::{Oid, RunId};
+use crate::impediment::Impediment;
+use crate::plan::End;
+use crate::request::{PersonRequest, Request};
+
+/// What a run goes on from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// The ended run.
+    pub from: RunId,
+    /// The head that it left.
+    pub head: Oid,
+    /// The commit of the default branch, as it was then, that the head stands on.
+    pub base: Oid,
+    /// The digest of the transcripts of the turns that made the head.
+    pub transcript: Digest,
+    /// The weakest sandbox that these turns ran in.
+    pub sandbox: SandboxStrength,
+}
+
+/// What an ended run left that another can go on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaves {
+    /// Its head.
+    pub head: Oid,
+    /// The digest of its transcripts.
+    pub transcript: Digest,
+    /// Its weakest sandbox.
+    pub sandbox: SandboxStrength,
+}
+
+impl Release {
+    /// Whether the issue was released by `asked`. A label that a person put on by a command has the
+    /// time of the request, as exactly as trackers tell time.
+    pub fn is_for(&self, asked: &PersonRequest) -> bool {
+        asked.what == Request::Release
+            && match &self.asked {
+                Some(id) => *id == asked.id,
+                None => asked.by.id == self.by.id && asked.at.as_second() == self.at.as_second(),
+            }
+    }
+}
+
+impl Run {
+    /// What another run of the issue may go on from: the head of a run that was handed over with
+    /// nothing landed, that was refused or that nothing spoke against. None if it is not known
+    /// what became of a push, if a guardrail is breached, which the same head would breach again,
+    /// if the history below it was rewritten, or if it is not known how the head was made.
+    pub fn leaves(&self) -> Option<Leaves> {
+        let end = self.conclusion.as_ref().map(|conclusion| conclusion.end);
+        let handed_over = end == Some(End::NeedsHuman) && self.cancel.is_none();
+        let elsewhere = self.agent_lands() || self.landed().is_some() || self.sent().is_some();
+        if !handed_over || elsewhere {
+            return None;
+        }
+        let attempt = self.attempt()?;
+        let left = attempt.left.as_ref().filter(|left| left.unfinished.is_empty())?;
+        let newest = attempt.candidates.last();
+        let breached = newest
+            .and_then(|one| one.guardrails.as_ref())
+            .is_some_and(|guardrails| !guardrails.passed());
+        let cleared = newest.is_some_and(|one| {
+            one.head == left.head && one.proof.as_ref().is_some_and(|proof| proof.accepted())
+        });
+        let rewritten = matches!(
+            self.impeded.as_ref().map(|impeded| &impeded.by),
+            Some(Impediment::Rewritten { .. })
+        );
+        if breached || rewritten || !(attempt.refused.is_some() || cleared) {
+            return None;
+        }
+        let (transcript, sandbox) = (self.transcript()?, self.weakest_sandbox()?);
+        Some(Leaves { head: left.head.clone(), transcript, sandbox })
+    }
+
+    /// The head of an ended run that it goes on from, if it does.
+    pub fn resumed(&self) -> Option<&Resumed> {
+        self.attempts.first()?.resumed.as_ref()
+    }
+
+    /// Whether its newest attempt is the head of an ended run as it was left, with no turn since.
+    pub fn stands_as_left(&self) -> bool {
+        self.attempt().is_some_and(Attempt::stands_as_left)
+    }
+
+    /// What it goes on from, in a sentence for people; also if it was to and could not. None if it
+    /// began like any.
+    pub fn goes_on(&self) -> Option<String> {
+        if let Some(Resumed { from, head, .. }) = self.resumed() {
+            let head = head.short();
+            return Some(format!(
+                "it goes on from {head}, the head that run {from} left, without another turn for it"
+            ));
+        }
+        let from = self.resumes?;
+        match &self.start {
+            None => Some(format!("it is to go on from the head that run {from} left")),
+            Some(start) if start.head.is_some() && self.attempts.is_empty() => {
+                Some(format!("it is to go on from the head that run {from} left"))
+            }
+            Some(_) => Some(format!(
+                "it could not go on from the head that run {from} left, which is gone or landed, \
+                 and began from scratch"
+            )),
+        }
+    }
+
+    pub(super) fn resume(&mut self, resumed: Resumed) {
+        if self.start.is_none() || !self.attempts.is_empty() {
+            return;
+        }
+        let left = Left {
+            head: resumed.head.clone(),
+            dirty: Vec::new(),
+            elsewhere: Vec::new(),
+            unfinished: Vec::new(),
+        };
+        self.attempts.push(Attempt {
+            resumed: Some(resumed),
+            left: Some(left),
+            ..Attempt::new(1, crate::plan::TurnCause::Opening)
+        });
+    }
+}
+
+impl Attempt {
+    /// Whether it is the head of an ended run as it was left, with no turn since.
+    pub(super) fn stands_as_left(&self) -> bool {
+        self.resumed.is_some() && self.turns.is_empty()
+    }
+}

@@ -1,0 +1,213 @@
+//! A person asks whether `verify` passes on a repo's default branch: the look of the base gate,
+//! without a run.
+//!
+//! The same tree, box and conditions, found again by the same key: what passes is remembered, so
+//! that the first run need not ask again, and a head that was held because it failed is held no
+//! longer. The jobs have the id of a run that is never admitted. What is left of one whose asker
+//! died is removed as that of any ended run.
+
+use std::time::Duration;
+
+use afk_core::checkout::Checkout;
+use afk_core::digest::Digest;
+use afk_core::gates::Dispatcher;
+use afk_core::ids::{At, IssueRef, Oid, RepoName};
+use afk_core::proof::{BaseStep, ProofResults, RunResult, Verify};
+use afk_core::run::{LabelsSeen, Pinned, Run, Start};
+use tokio_util::sync::CancellationToken;
+
+use super::{Pass, workflow};
+use crate::Engine;
+use crate::dispatch::{BaseFailed, base_memo};
+use crate::ports::{PortError, PortErrorKind, PortResult, Prepared};
+use crate::switches::Brake;
+
+/// How soon the jobs are looked at again, and renewed.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What `verify` says of the head of a default branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseTold {
+    /// The default branch.
+    pub branch: String,
+    /// Its head.
+    pub head: Oid,
+    /// What it says.
+    pub answer: BaseAnswer,
+}
+
+/// The answer of `verify`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaseAnswer {
+    /// There is no command.
+    NoCommand,
+    /// It passes.
+    Passes {
+        /// How long that took.
+        took: Duration,
+        /// It had passed on this tree before, and was not run again.
+        remembered: bool,
+        /// It failed before it passed.
+        flaky: bool,
+    },
+    /// It fails each time.
+    Fails {
+        /// How.
+        result: RunResult,
+        /// The end of its output.
+        tail: String,
+        /// How long one run took, at most.
+        took: Duration,
+    },
+}
+
+impl Engine {
+    /// Runs `verify` on the default head of `repo` and waits for it, unless it is known to pass
+    /// there. Stops when `cancel` says so, or under a halt.
+    pub async fn tell_base(
+        &self,
+        repo: &RepoName,
+        cancel: &CancellationToken,
+    ) -> PortResult<BaseTold> {
+        let (config, _) = self.ports.settings.current();
+        let table = config.repos.get(repo).cloned();
+        let table = table.ok_or_else(|| {
+            PortError::permanent(format!("{repo} is not configured: add a table for it"))
+        })?;
+        let brake = Brake::new(cancel.clone());
+        brake.read(&self.ports).await;
+        let Prepared { branch, base, .. } = self.ports.git.prepare_mirror(repo, cancel).await?;
+        let run = self.asker(repo, &branch, &base);
+        let mut pass = Pass {
+            engine: self,
+            brake: &brake,
+            config: config.clone(),
+            repo: table.clone(),
+            dropped: false,
+            run,
+            version: 0,
+            generation: 0,
+            context: serde_json::Value::Null,
+            noted: None,
+        };
+        let policy = pass.read_workflow(&base).await?;
+        let policy = policy.map_err(|error| PortError::permanent(error.to_string()))?;
+        if let Some(start) = &mut pass.run.start {
+            start.workflow = policy.map(Box::new);
+        }
+        (pass.config, pass.repo) = workflow::in_force(config, table, &pass.run);
+        if pass.repo.verify == Verify::None {
+            return Ok(BaseTold { branch, head: base, answer: BaseAnswer::NoCommand });
+        }
+        let answer = pass.wait_for_base(&base, cancel).await;
+        // Whatever came of it, nothing of it may go on or lie about.
+        let id = pass.run.id;
+        if answer.is_err() {
+            self.ports.jobs.stop(id).await?;
+        }
+        if let Err(error) = self.ports.git.release(repo, id, &[], false).await {
+            tracing::warn!(repo = %repo, error = error.chain(), "leftovers of verify not removed");
+        }
+        let answer = answer?;
+        if let BaseAnswer::Passes { .. } = answer {
+            pass.no_longer_held(&base).await?;
+        }
+        Ok(BaseTold { branch, head: base, answer })
+    }
+
+    /// The record of nobody's run: never stored.
+    fn asker(&self, repo: &RepoName, branch: &str, base: &Oid) -> Run {
+        Run {
+            id: self.ports.ids.run(),
+            issue: IssueRef { repo: repo.clone(), number: 0 },
+            dispatcher: Dispatcher::Person,
+            release: None,
+            pinned: Pinned { title: String::new(), body: String::new(), digest: Digest::of("") },
+            admitted_at: self.ports.clock.now(),
+            last_event: None,
+            enrolled: false,
+            budget: afk_core::usd::Usd::ZERO,
+            resumes: None,
+            start: Some(Start {
+                branch: branch.to_owned(),
+                base: base.clone(),
+                workflow: None,
+                checkout: Checkout::Ours,
+                head: None,
+            }),
+            base_fails: None,
+            attempts: Vec::new(),
+            first_red_at: None,
+            labels_seen: LabelsSeen::default(),
+            cancel: None,
+            heard: Vec::new(),
+            posted: None,
+            stopping_since: None,
+            pauses: Vec::new(),
+            impeded: None,
+            conclusion: None,
+            settled_at: None,
+        }
+    }
+}
+
+impl Pass<'_> {
+    async fn wait_for_base(
+        &self,
+        base: &Oid,
+        cancel: &CancellationToken,
+    ) -> PortResult<BaseAnswer> {
+        let (jobs, run) = (&self.ports().jobs, self.run.id);
+        let mut ran = false;
+        loop {
+            if self.brake.halted() {
+                let why = "everything is halted: `afk resume` lifts it";
+                return Err(PortError::new(PortErrorKind::Cancelled, why));
+            }
+            if let Some((step, results)) = self.ask_base(base).await? {
+                return Ok(told(step, &results, ran));
+            }
+            ran = true;
+            jobs.renew(run).await?;
+            tokio::select! {
+                () = jobs.changed(run, LOOK) => {}
+                () = cancel.cancelled() => {
+                    return Err(PortError::new(PortErrorKind::Cancelled, "stopped"));
+                }
+            }
+            self.brake.read(self.ports()).await;
+        }
+    }
+
+    /// A failure that was found out before does not hold issues any more.
+    async fn no_longer_held(&self, base: &Oid) -> PortResult<()> {
+        let (store, memo) = (&self.ports().store, base_memo(&self.repo, base));
+        if store.recall(&memo).await?.is_some() {
+            let passed = BaseFailed { at: At::UNIX_EPOCH, times: 0, why: String::new() };
+            let value = serde_json::to_value(&passed).map_err(PortError::permanent)?;
+            store.remember(&memo, &value, self.now()).await?;
+        }
+        Ok(())
+    }
+}
+
+fn told(step: BaseStep, results: &ProofResults, ran: bool) -> BaseAnswer {
+    let records = || results.runs.values();
+    let took = |passed: bool| {
+        let of = records().filter(|one| (one.result == RunResult::Passed) == passed);
+        Duration::from_millis(of.map(|one| one.millis).max().unwrap_or(0))
+    };
+    match step {
+        BaseStep::Passes | BaseStep::Run(_) => BaseAnswer::Passes {
+            took: took(true),
+            remembered: !ran,
+            flaky: records().any(|one| one.result != RunResult::Passed),
+        },
+        BaseStep::Fails(result, tail) => {
+            let said = records().map(|one| one.tail.trim()).find(|tail| !tail.is_empty());
+            let tail =
+                if tail.trim().is_empty() { said.unwrap_or_default().to_owned() } else { tail };
+            BaseAnswer::Fails { result, tail, took: took(false) }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Goes on from the head that an ended run of the issue left: the run's first attempt is that head,
+//! and the next step judges it.
+//!
+//! The workspace stands on the head already ([`crate::ports::Git::prepare`]), so that a corrective
+//! turn, should the head be refused again, goes on from there. Everything is read again by a pass
+//! that follows a crash: the ended run does not change any more.
+
+use afk_core::ids::Oid;
+use afk_core::plan::TurnCause;
+use afk_core::run::{Leaves, Resumed, Run, Transition};
+
+use super::{Acted, Pass};
+use crate::ports::PortResult;
+
+impl Pass<'_> {
+    /// The ended run that this one is to go on from, and what it left; none if there is none.
+    pub(super) async fn left_behind(&self) -> PortResult<Option<(Run, Leaves)>> {
+        let Some(from) = self.run.resumes else { return Ok(None) };
+        let stored = self.ports().store.load(from).await?;
+        Ok(stored.and_then(|stored| {
+            let left = stored.run.leaves()?;
+            Some((stored.run, left))
+        }))
+    }
+
+    /// Records the first attempt, in which nothing is paid for.
+    pub(super) async fn resume(&mut self) -> PortResult<Acted> {
+        let Some((old, left)) = self.left_behind().await? else {
+            return self.begin_turn(TurnCause::Opening).await;
+        };
+        let Leaves { head, transcript, sandbox } = left;
+        let Some(base) = self.stood_on(&old, &head).await? else {
+            return self.begin_turn(TurnCause::Opening).await;
+        };
+        let resumed = Resumed { from: old.id, head, base, transcript, sandbox };
+        self.commit(Transition::Resumed { resumed }).await?;
+        Ok(Acted::Again)
+    }
+
+    /// The newest commit of the default branch, as it was for `old`, that its `head` stands on; if
+    /// it stands on none of them, what it began with. None for a run that never began.
+    async fn stood_on(&self, old: &Run, head: &Oid) -> PortResult<Option<Oid>> {
+        let (git, repo) = (&self.ports().git, &self.run.issue.repo);
+        let given = old.given();
+        for commit in &given {
+            if git.contains(repo, head, commit).await? {
+                return Ok(Some((*commit).clone()));
+            }
+        }
+        Ok(given.last().map(|start| (*start).clone()))
+    }
+}
