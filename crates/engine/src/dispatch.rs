@@ -219,16 +219,16 @@ impl Engine {
                     // Without the switches nobody knows which workspaces a freeze holds.
                     if let Some(switches) = brake.switches() {
                         let needed = needed(&live, &switches);
-                        let clean = async {
+                        let clean = Box::pin(async {
                             let retriable = self.retriable(&live).await?;
                             self.ports.git.clean(&needed, &retriable).await
-                        };
+                        });
                         if let Err(error) = within(clock, CLEAN, "cleaning", clean).await {
                             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
                         }
                     }
                     for issue in issues {
-                        let admit = self.admit(&config, &issue, Dispatcher::Loop);
+                        let admit = Box::pin(self.admit(&config, &issue, Dispatcher::Loop));
                         match within(clock, FACTS, format!("admitting {issue}"), admit).await {
                             Ok(Ok(run)) => done.admitted.push(run),
                             Ok(Err(why)) => tracing::info!(%issue, ?why, "not admitted"),

@@ -100,10 +100,10 @@ impl Engine {
         let (stored, switches) = within(clock, CHORE, "reading the store", facts).await?;
         // Without the switches nobody knows which workspaces a freeze holds.
         let live = needed(&stored, &switches);
-        let clean = async {
+        let clean = Box::pin(async {
             let retriable = self.retriable(&stored).await?;
             ports.git.clean(&live, &retriable).await
-        };
+        });
         if let Err(error) = within(clock, CHORE, "cleaning", clean).await {
             tracing::warn!(error = error.chain(), "kept workspaces not cleaned");
             done.failed += 1;

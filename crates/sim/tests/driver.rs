@@ -53,7 +53,8 @@ async fn it_works_an_issue_to_its_end_and_stops_when_idle() {
 async fn a_port_that_fails_once_ends_no_driver() {
     for call in (0..160).step_by(7) {
         for when in [When::Before, When::After] {
-            let story = Story::new().with_issue(vec![good_work()]);
+            // A switch that cannot be read at work stops the turn, and another one goes on.
+            let story = Story::new().with_issue(vec![good_work(), good_work()]);
             // The first calls are the start, which says what is wrong and ends.
             let fault = Fault { call: call + 3, when, kills: false };
             story.sim.with(|world| world.fault = Some(fault));

@@ -119,6 +119,29 @@ async fn what_a_label_allows_lands_without_another_turn() {
     });
 }
 
+/// Nothing spoke against the work: only the remote would not have it.
+#[tokio::test]
+async fn what_the_remote_refused_lands_once_it_takes_it() {
+    let story = Story::new().with_issue(vec![good_work()]);
+    let refuse = |on: bool| {
+        story.sim.with(|world| {
+            world.git.refusing.clear();
+            if on {
+                world.git.refusing.insert(repo("o/r"), "main is closed".to_owned());
+            }
+        });
+    };
+    refuse(true);
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert!(story.why().contains("main is closed"), "{}", story.why());
+    refuse(false);
+    write(&story, "/afk retry", &person("ann"));
+    let run = another(&story, 1).await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), []);
+}
+
 /// The same for a change that could have been tested, after the agent was told so often enough.
 #[tokio::test]
 async fn code_that_needs_no_test_lands_without_another_turn() {

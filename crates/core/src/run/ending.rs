@@ -178,7 +178,7 @@ impl Run {
                 let newest = self.attempt().and_then(|attempt| attempt.candidates.last());
                 let proof = newest.and_then(|one| one.proof.as_ref());
                 why.map(|why| match proof.and_then(|proof| Some((proof, proof.permit.as_ref()?))) {
-                    Some((proof, label)) => permitted_by(why, label, proof.unheeded.as_deref()),
+                    Some((proof, label)) => permitted_by(&why, label, proof.unheeded.as_deref()),
                     None => why,
                 })
             }
@@ -296,7 +296,7 @@ impl Run {
 
 /// `why`, and what a trusted person can do about it with `label`; `unheeded` says why the label that
 /// is on the issue allows nothing.
-fn permitted_by(why: String, label: &str, unheeded: Option<&str>) -> String {
+fn permitted_by(why: &str, label: &str, unheeded: Option<&str>) -> String {
     let how = match unheeded {
         Some(unheeded) => format!(
             "; the label {label} is on the issue and allows nothing, because {unheeded}: a trusted \

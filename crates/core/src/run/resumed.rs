@@ -13,7 +13,8 @@ use crate::digest::Digest;
 use crate::evidence::SandboxStrength;
 use crate::ids::{Oid, RunId};
 use crate::impediment::Impediment;
-use crate::plan::End;
+use crate::plan::{End, TurnCause};
+use crate::proof::ProofReport;
 use crate::request::{PersonRequest, Request};
 
 /// What a run goes on from.
@@ -73,7 +74,7 @@ impl Run {
             .and_then(|one| one.guardrails.as_ref())
             .is_some_and(|guardrails| !guardrails.passed());
         let cleared = newest.is_some_and(|one| {
-            one.head == left.head && one.proof.as_ref().is_some_and(|proof| proof.accepted())
+            one.head == left.head && one.proof.as_ref().is_some_and(ProofReport::accepted)
         });
         let rewritten = matches!(
             self.impeded.as_ref().map(|impeded| &impeded.by),
@@ -131,7 +132,7 @@ impl Run {
         self.attempts.push(Attempt {
             resumed: Some(resumed),
             left: Some(left),
-            ..Attempt::new(1, crate::plan::TurnCause::Opening)
+            ..Attempt::new(1, TurnCause::Opening)
         });
     }
 }

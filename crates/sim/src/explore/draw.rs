@@ -47,6 +47,7 @@ impl Scenario {
         acts.extend(before_a_push(&mut Rng::new(seed, 9), repos));
         acts.extend(red_base(&mut Rng::new(seed, 11), repos));
         acts.extend(permits(&mut Rng::new(seed, 12), repos));
+        acts.extend(retries(&mut Rng::new(seed, 15), repos));
         let mut far = Rng::new(seed, 10);
         let (is_far, lingering) = (far.chance(25), far.chance(50));
         acts.extend(flakes(&mut Rng::new(seed, 14)));
@@ -193,6 +194,27 @@ fn permits(rng: &mut Rng, repos: &[&str]) -> Option<(When, Happens)> {
     let who = rng.pick(&["ann", "ann", "mallory"]).to_owned();
     let label = rng.pick(&["no-test-needed", "tests-may-change"]).to_owned();
     Some((When::Step(rng.below(STEPS)), Happens::Label(issue, label, true, who)))
+}
+
+/// Sometimes what a run left is asked for again and again, with or without a word that allows it.
+fn retries(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
+    if !rng.chance(30) {
+        return Vec::new();
+    }
+    let issue = format!("{}#{}", rng.pick(repos), 1 + rng.below(3));
+    let mut step = rng.below(STEPS / 2);
+    let mut acts = Vec::new();
+    if rng.chance(60) {
+        let label = "no-test-needed".to_owned();
+        let by = rng.pick(&["ann", "ann", "mallory"]).to_owned();
+        acts.push((When::Step(step), Happens::Label(issue.clone(), label, true, by)));
+    }
+    for _ in 0..3 {
+        step += rng.below(STEPS / 6);
+        let said = Happens::Comment(issue.clone(), "/afk retry".to_owned(), "ann".to_owned());
+        acts.push((When::Step(step), said));
+    }
+    acts
 }
 
 /// People decide on what is open then.

@@ -4,7 +4,7 @@ use afk_app::views::{cause, outcome};
 use afk_core::ask::Answer;
 use afk_core::ids::At;
 use afk_core::plan::RedCause;
-use afk_core::run::{Left, PullSeen, PullState, Transition, Unfinished};
+use afk_core::run::{Left, PullSeen, PullState, Resumed, Transition, Unfinished};
 use afk_engine::ports::JournalRow;
 
 use super::show::{ended, verb};
@@ -24,6 +24,10 @@ fn transition(row: &JournalRow) -> Option<Transition> {
     serde_json::from_value(inner.unwrap_or(&row.body).clone()).ok()
 }
 
+fn goes_on(resumed: &Resumed) -> String {
+    format!("goes on from {}, the head that run {} left", resumed.head.short(), resumed.from)
+}
+
 /// What happened, in a line.
 fn describe(transition: &Transition) -> String {
     match transition {
@@ -35,13 +39,7 @@ fn describe(transition: &Transition) -> String {
             format!("workspace created from {branch} at {base}{policy}")
         }
         Transition::BaseFails { why } => line(why, 200),
-        Transition::Resumed { resumed } => {
-            format!(
-                "goes on from {}, the head that run {} left",
-                resumed.head.short(),
-                resumed.from
-            )
-        }
+        Transition::Resumed { resumed } => goes_on(resumed),
         Transition::TurnBegun { cause: why, reserved, .. } => {
             format!("turn begun ({}), {reserved} reserved", cause(*why))
         }

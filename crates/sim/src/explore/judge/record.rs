@@ -83,6 +83,13 @@ impl Judge {
                 }
                 self.turn_begun(world, run, at, *cause, by);
             }
+            Transition::Resumed { .. } => {
+                let shut = self.truth.shut(&run.issue, by.map_or(0, |by| by.tick));
+                let wrong = shut
+                    .iter()
+                    .map(|gate| format!("{} goes on from a head against the gate {gate}", run.id));
+                self.wrong.extend(wrong);
+            }
             Transition::Concluded { end, why } => {
                 self.concluded(world, run, at, *end, why);
                 if *end == End::Done {
