@@ -7,7 +7,7 @@
 //! is there afterwards and was not before. Both are kept by the digest of what the fetch could read,
 //! and are later bound read-only, at the same paths as when they were fetched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -72,8 +72,9 @@ impl FetchFolder {
         self.0.join("before")
     }
 
-    /// Prepares a checkout: empties all its files but those in `reads`, and notes what is there.
-    pub(super) fn prepare(&self, reads: &BTreeSet<TreePath>) -> io::Result<()> {
+    /// Prepares a checkout: empties all its files but those in `reads`, of which only some may be
+    /// run, and notes what is there.
+    pub(super) fn prepare(&self, reads: &BTreeMap<TreePath, bool>) -> io::Result<()> {
         for part in &PARTS {
             std::fs::create_dir_all(self.parts().join(part.name))?;
         }
@@ -85,9 +86,13 @@ impl FetchFolder {
         walk(&tree, &mut |path, is_folder| {
             before.extend_from_slice(path.as_os_str().as_bytes());
             before.push(0);
-            let known = TreePath::new(path.as_os_str().as_bytes());
-            if !is_folder && !known.is_some_and(|path| reads.contains(&path)) {
-                empty(&tree.join(path))?;
+            if !is_folder {
+                let known = TreePath::new(path.as_os_str().as_bytes());
+                match known.and_then(|path| reads.get(&path)) {
+                    None => empty(&tree.join(path))?,
+                    Some(false) => not_to_be_run(&tree.join(path))?,
+                    Some(true) => {}
+                }
             }
             Ok(is_folder)
         })?;
@@ -259,8 +264,16 @@ fn empty(path: &Path) -> io::Result<()> {
     if path.symlink_metadata()?.is_symlink() {
         return std::fs::remove_file(path);
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))?;
+    not_to_be_run(path)?;
     std::fs::OpenOptions::new().write(true).truncate(true).open(path).map(drop)
+}
+
+/// Takes the right to be run off a file; a link leads to one that has none, or is empty.
+fn not_to_be_run(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_symlink() {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
 }
 
 /// Renames; fine where there is nothing.
@@ -324,13 +337,24 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
+    /// A file of the operator's.
+    fn own() -> TreePath {
+        TreePath::new(b"ci/fetch.sh").unwrap()
+    }
+
     fn prepared(dir: &Path, reads: &[&str]) -> FetchFolder {
         let folder = FetchFolder::new(dir.join("job"));
         write(&folder.tree().join("package.json"), "{}");
         write(&folder.tree().join("src/a.js"), "run()");
         write(&folder.tree().join("web/package.json"), "{ }");
+        write(&folder.tree().join("ci/fetch.sh"), "fetch");
+        for runs in ["package.json", "ci/fetch.sh"] {
+            let all = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(folder.tree().join(runs), all).unwrap();
+        }
         symlink("/etc/passwd", folder.tree().join("src/link")).unwrap();
-        let reads = reads.iter().map(|path| TreePath::new(path.as_bytes()).unwrap()).collect();
+        let reads = reads.iter().map(|path| TreePath::new(path.as_bytes()).unwrap());
+        let reads = reads.map(|path| (path, false)).chain([(own(), true)]).collect();
         folder.prepare(&reads).unwrap();
         folder
     }
@@ -348,6 +372,8 @@ mod tests {
         assert_eq!(read(&tree.join("web/package.json")), "{ }");
         assert_eq!(read(&tree.join("src/a.js")), "");
         assert!(tree.join("src/link").symlink_metadata().is_err());
+        let runs = |path: &str| tree.join(path).metadata().unwrap().permissions().mode() & 0o111;
+        assert_eq!((runs("package.json"), runs("ci/fetch.sh")), (0, 0o111));
     }
 
     #[test]

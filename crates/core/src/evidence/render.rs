@@ -276,7 +276,8 @@ fn write_permits(out: &mut String, proof: &ProofReport) {
         | Reservation::SplitByAgent
         | Reservation::BaseFails
         | Reservation::ChangesTests { .. }
-        | Reservation::RemovesTests { .. } => None,
+        | Reservation::RemovesTests { .. }
+        | Reservation::OwnRunner { .. } => None,
     });
     let permits: Vec<_> = asked.into_iter().chain(hidden).collect();
     if permits.is_empty() {

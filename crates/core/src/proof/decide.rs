@@ -173,7 +173,7 @@ impl<'a> Proof<'a> {
         let repeats = if only_tests { self.repeats() } else { 1 };
         let candidate = self.later(TreeRole::Candidate, repeats, &mut missing);
         let heard = only_tests.then(|| self.heard(TreeRole::Red, &mut missing));
-        let kept = self.kept(&mut missing);
+        let kept = self.as_before(TreeRole::Red, &mut missing);
         if !missing.is_empty() {
             return Err(missing);
         }
@@ -316,7 +316,7 @@ impl<'a> Proof<'a> {
             self.or_missing(TreeRole::RedJudge, RunKind::FIRST, &mut missing)
         };
         let heard = self.heard(red, &mut missing);
-        let kept = if base_fails { Ok(Vec::new()) } else { self.kept(&mut missing) };
+        let kept = if base_fails { Ok(Vec::new()) } else { self.as_before(red, &mut missing) };
         // A red that was by chance needs no more runs.
         if again.iter().flatten().any(|record| passed(record)) {
             return Ok(ProofRefusal::Flaky { role: red }.into());
@@ -424,6 +424,53 @@ impl<'a> Proof<'a> {
             }
             Some(record) => sandbox_held(role, record),
             None => Ok(()),
+        }
+    }
+
+    /// Whether what was tested before still holds, judged as before, and the change's own tests
+    /// hold so, too; with what it costs the proof.
+    fn as_before(
+        &self,
+        red: TreeRole,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Result<Vec<Reservation>, ProofRefusal> {
+        let kept = self.kept(missing);
+        let by_old_runner = self.by_old_runner(red, missing);
+        let mut reservations = kept?;
+        reservations.extend(by_old_runner?);
+        Ok(reservations)
+    }
+
+    /// Whether the change's own tests pass with what ran the tests before: a runner of its own could
+    /// tell one tree from another, and run nothing. Where the old one does not hear them, the proof
+    /// is weaker.
+    fn by_old_runner(
+        &self,
+        red: TreeRole,
+        missing: &mut Vec<(TreeRole, RunKind)>,
+    ) -> Result<Option<Reservation>, ProofRefusal> {
+        if self.runners.is_empty() || self.trees().silenced(red).is_empty() {
+            return Ok(None);
+        }
+        let asked = self.later(TreeRole::OldRunner, 1, missing);
+        let silenced = self.or_missing(TreeRole::OldRunnerSilenced, RunKind::FIRST, missing);
+        let (Some(asked), Some(silenced)) = (asked, silenced) else { return Ok(None) };
+        let paths = self.runners.clone();
+        match asked {
+            Asked::CouldNotRun(why @ CouldNotRun::Sandbox { .. }) => {
+                let (role, why) = (TreeRole::OldRunner, why.clone());
+                Err(ProofRefusal::CouldNotRun { role, why })
+            }
+            Asked::Fails(_) | Asked::CouldNotRun(_) if self.tests_may_change().is_none() => {
+                let label = self.inputs.permits.tests_label.clone();
+                Err(ProofRefusal::NeedsItsRunner { paths, label })
+            }
+            Asked::Passes(_) if !passed(silenced) => {
+                sandbox_held(TreeRole::OldRunnerSilenced, silenced).map(|()| None)
+            }
+            Asked::Passes(_) | Asked::Fails(_) | Asked::CouldNotRun(_) => {
+                Ok(Some(Reservation::OwnRunner { paths }))
+            }
         }
     }
 

@@ -2,10 +2,11 @@
 //!
 //! A command with a network must not run code of the repository, and what it brings must be the
 //! same for every tree that asks for the same. So it sees the content of manifests, lock files and
-//! settings only (the classes `judge` and `protected`); every other file is there, and empty. What
-//! it brought is kept by the digest of what it could read.
+//! settings only (the classes `judge` and `protected`); every other file is there, and empty. Of
+//! these it can run the operator's own alone, because settings may name programs. What it brought is
+//! kept by the digest of what it could read.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::PathClass;
 use super::policy::ProofPolicy;
@@ -18,8 +19,8 @@ use crate::digest::Digest;
 pub struct Fetch {
     /// The command.
     pub argv: Vec<String>,
-    /// The files whose content it may read.
-    pub reads: BTreeSet<TreePath>,
+    /// The files whose content it may read, and whether it may also run them.
+    pub reads: BTreeMap<TreePath, bool>,
     /// What it brought is kept by this: any tree with the same files finds it.
     pub key: Digest,
 }
@@ -31,16 +32,17 @@ impl ProofPolicy {
         let argv = self.config().fetch.clone()?;
         let mut words = argv.clone();
         words.extend(conditions.words());
-        let mut reads = BTreeSet::new();
+        let mut reads = BTreeMap::new();
         for change in &files.changes {
             let Some(entry) = &change.new else { continue };
-            match self.class(&change.path) {
-                PathClass::Protected | PathClass::Judge => {}
+            let runs = match self.class(&change.path) {
+                PathClass::Protected => true,
+                PathClass::Judge => false,
                 PathClass::Test | PathClass::Exempt | PathClass::Code => continue,
-            }
+            };
             let mode = entry.mode.octal().to_owned();
             words.extend([change.path.to_string(), mode, entry.oid.to_string()]);
-            reads.insert(change.path.clone());
+            reads.insert(change.path.clone(), runs);
         }
         Some(Fetch { argv, reads, key: Digest::of_list(&words) })
     }
@@ -70,8 +72,10 @@ mod tests {
         let none = Conditions::default();
         let files = [("package.json", "{}"), ("web/package-lock.json", "1"), ("src/a.js", "a")];
         let first = of(&npm, &files, &none);
-        let reads: Vec<_> = first.reads.iter().map(ToString::to_string).collect();
+        let reads: Vec<_> = first.reads.keys().map(ToString::to_string).collect();
         assert_eq!(reads, ["package.json", "web/package-lock.json"]);
+        let own = of(&npm, &[("package.json", "{}"), (".github/fetch.sh", "")], &none);
+        assert_eq!(own.reads.into_values().collect::<Vec<_>>(), [true, false]);
         assert_eq!(first.argv, ["npm", "ci", "--ignore-scripts"]);
 
         let same = [

@@ -19,6 +19,13 @@ pub enum ProofRefusal {
         /// Where.
         paths: Vec<TreePath>,
     },
+    /// Its tests pass only with what runs them changed, too.
+    NeedsItsRunner {
+        /// What runs them.
+        paths: Vec<TreePath>,
+        /// The label with which a trusted person allows it.
+        label: String,
+    },
     /// It removes tests, and nothing else of it shows that they are not needed.
     DeletedTests {
         /// Which.
@@ -140,9 +147,10 @@ impl ProofRefusal {
             }
             // A refactoring whose tests pass before and after it.
             Self::Vacuous { .. } => Some(Permit::NoTestNeeded),
-            Self::DeletedTests { .. } | Self::HidesFailures { .. } | Self::Breaks { .. } => {
-                Some(Permit::TestsMayChange)
-            }
+            Self::DeletedTests { .. }
+            | Self::HidesFailures { .. }
+            | Self::NeedsItsRunner { .. }
+            | Self::Breaks { .. } => Some(Permit::TestsMayChange),
             Self::Protected { .. }
             | Self::TakenBack
             | Self::CandidateFails
@@ -176,6 +184,7 @@ impl ProofRefusal {
             | Self::JudgeTurnsGreen { .. }
             | Self::NotHeard { .. }
             | Self::HidesFailures { .. }
+            | Self::NeedsItsRunner { .. }
             | Self::ChangesTests { .. }
             | Self::TooWeak { .. }
             | Self::CouldNotRun { .. }
@@ -202,6 +211,7 @@ impl ProofRefusal {
             | Self::JudgeTurnsGreen { .. }
             | Self::NotHeard { .. }
             | Self::HidesFailures { .. }
+            | Self::NeedsItsRunner { .. }
             | Self::ChangesTests { .. }
             | Self::TooWeak { .. }
             | Self::NoReport { .. }
@@ -231,6 +241,7 @@ impl ProofRefusal {
             Self::Flaky { role } => Some((*role, RunKind::Verify(2))),
             Self::DoesNotBuild { role } => Some((*role, RunKind::Build)),
             Self::JudgeTurnsGreen { .. } => first(TreeRole::RedJudge),
+            Self::NeedsItsRunner { .. } => first(TreeRole::OldRunner),
             Self::NotHeard { .. } => first(TreeRole::Silenced),
             Self::HidesFailures { .. } | Self::ChangesTests { .. } => first(TreeRole::Kept),
         }
@@ -315,6 +326,13 @@ impl fmt::Display for ProofRefusal {
                 "with the tests as they were, the candidate fails, and the change removes, skips \
                  or reconfigures them ({}); fix the code instead, or, if the tests are wrong, a \
                  trusted person puts the label {label} on the issue",
+                list(paths)
+            ),
+            Self::NeedsItsRunner { paths, label } => write!(
+                f,
+                "the tests pass only because the change touches what runs them ({}); make them \
+                 pass without that, or, if it is right, a trusted person puts the label {label} on \
+                 the issue",
                 list(paths)
             ),
             Self::ChangesTests { paths } => write!(

@@ -113,6 +113,11 @@ pub enum Reservation {
         /// Which.
         paths: Vec<TreePath>,
     },
+    /// Only what the change itself made of the tests' runner hears its tests.
+    OwnRunner {
+        /// What runs them.
+        paths: Vec<TreePath>,
+    },
     /// Existing tests fail as they were; removing them, or changing what runs them, was allowed.
     HidingAllowed {
         /// Tests and judge files.
@@ -134,6 +139,9 @@ impl fmt::Display for Reservation {
             }
             Self::RemovesTests { paths } => {
                 write!(f, "removes or skips tests that pass ({})", list(paths))
+            }
+            Self::OwnRunner { paths } => {
+                write!(f, "its tests are heard only as it changed what runs them ({})", list(paths))
             }
             Self::HidingAllowed { paths, by } => {
                 write!(f, "existing tests fail as they were ({}), which ", list(paths))?;

@@ -29,6 +29,10 @@ pub enum TreeRole {
     Candidate,
     /// The candidate with exactly the tests, and what runs them, that there were before (K).
     Kept,
+    /// The candidate with what runs the tests as it was, and its own tests.
+    OldRunner,
+    /// The same with the change's tests made unreadable.
+    OldRunnerSilenced,
     /// The candidate with the change's tests made unreadable (S).
     Silenced,
     /// The candidate with the tests that it moved made unreadable.
@@ -37,13 +41,15 @@ pub enum TreeRole {
 
 impl TreeRole {
     /// All of them, in the order in which a report shows them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Base,
         Self::Red,
         Self::Split,
         Self::RedJudge,
         Self::Candidate,
         Self::Kept,
+        Self::OldRunner,
+        Self::OldRunnerSilenced,
         Self::Silenced,
         Self::MovedSilenced,
     ];
@@ -58,6 +64,10 @@ impl fmt::Display for TreeRole {
             Self::RedJudge => "the base with only the change's tests and what runs them",
             Self::Candidate => "the candidate",
             Self::Kept => "the candidate with the tests as they were",
+            Self::OldRunner => "the candidate with what runs its tests as it was",
+            Self::OldRunnerSilenced => {
+                "the candidate with what runs its tests as it was, and its tests made unreadable"
+            }
             Self::Silenced => "the candidate with its tests made unreadable",
             Self::MovedSilenced => "the candidate with the tests that it moved made unreadable",
         })

@@ -8,7 +8,10 @@ mod totality;
 use std::collections::BTreeMap;
 
 use super::RunKind::{Build, Verify as Judge};
-use super::TreeRole::{Base, Candidate, Kept, MovedSilenced, Red, RedJudge, Silenced, Split};
+use super::TreeRole::{
+    Base, Candidate, Kept, MovedSilenced, OldRunner, OldRunnerSilenced, Red, RedJudge, Silenced,
+    Split,
+};
 use super::*;
 use crate::change::TreePath;
 use crate::change::testing::{Side, diff, file, oid};
@@ -49,8 +52,9 @@ const CODE: (&str, Side<'static>, Side<'static>) = (
 /// How the runs of an honest change end: each as it must.
 fn as_it_must(role: TreeRole, kind: RunKind) -> i32 {
     match (role, kind) {
-        (_, Build) | (Base | Candidate | Kept, Judge(_)) => PASS,
-        (Red | Split | RedJudge | Silenced | MovedSilenced, Judge(_)) => FAIL,
+        (_, Build) | (Base | Candidate | Kept | OldRunner, Judge(_)) => PASS,
+        (Red | Split | RedJudge, Judge(_)) => FAIL,
+        (Silenced | OldRunnerSilenced | MovedSilenced, Judge(_)) => FAIL,
     }
 }
 

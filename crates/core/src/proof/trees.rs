@@ -30,6 +30,10 @@ impl Trees<'_> {
             TreeRole::RedJudge => self.red(red, true),
             TreeRole::Candidate => self.candidate(),
             TreeRole::Kept => self.kept(),
+            TreeRole::OldRunner => self.old_runner(),
+            TreeRole::OldRunnerSilenced => {
+                TreeRecipe { write: self.silenced(red), ..self.old_runner() }
+            }
             TreeRole::Silenced => TreeRecipe { write: self.silenced(red), ..self.candidate() },
             TreeRole::MovedSilenced => {
                 let moved = self.tests.iter().filter_map(|test| test.moved_to);
@@ -74,6 +78,16 @@ impl Trees<'_> {
                 self.tests.iter().any(|test| test.change.path == *path)
                     || self.runners.contains(path)
             });
+        recipe.add(self.candidate());
+        recipe
+    }
+
+    /// The candidate with what runs the tests as it was before the newest change.
+    fn old_runner(&self) -> TreeRecipe {
+        let newest = self.inputs.newest();
+        let mut recipe = TreeRecipe::taking(StartTree::Candidate, Side::Old, newest, |path| {
+            self.runners.contains(path)
+        });
         recipe.add(self.candidate());
         recipe
     }

@@ -449,6 +449,8 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
             | TreeRole::Candidate
             | TreeRole::Kept
             | TreeRole::Silenced
+            | TreeRole::OldRunner
+            | TreeRole::OldRunnerSilenced
             | TreeRole::MovedSilenced => Refusal::Proof,
         },
         Why::BaseFails | Why::NoReport { .. } | Why::NothingToTest { .. } => Refusal::Setup,
@@ -459,6 +461,7 @@ fn refused_as(refusal: &proof::ProofRefusal) -> Refusal {
         | Why::TakenBack
         | Why::NotHeard { .. }
         | Why::HidesFailures { .. }
+        | Why::NeedsItsRunner { .. }
         | Why::ChangesTests { .. }
         | Why::TooWeak { .. }
         | Why::NotSplit { .. }

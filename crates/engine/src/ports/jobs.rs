@@ -3,7 +3,7 @@
 //! Started or attached to by key, never twice. A job outlives the control plane
 //! that started it; whoever comes next finds it by the same key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -148,8 +148,8 @@ pub enum JobKind {
     Fetch {
         /// The tree.
         tree: Oid,
-        /// The files that have their content.
-        reads: BTreeSet<TreePath>,
+        /// The files that have their content, and whether they may be run.
+        reads: BTreeMap<TreePath, bool>,
         /// By what its result is kept.
         key: Digest,
     },

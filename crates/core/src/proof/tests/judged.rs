@@ -44,6 +44,30 @@ fn a_judge_of_the_changes_own_turns_nothing_green() {
 }
 
 #[test]
+fn a_runner_of_the_changes_own_is_not_the_only_one_that_hears_its_tests() {
+    let paths = || vec![path("Makefile")];
+    // It looks at the tree, and runs nothing; run as before, the new test fails.
+    let tells = with(MAKE).always(OldRunner, FAIL);
+    let label = "tests-may-change".to_owned();
+    let refused = ProofRefusal::NeedsItsRunner { paths: paths(), label };
+    check("tells trees apart", &tells, no(refused));
+    let allowed = tells.set(|s| s.config.allow_deleted_tests = true);
+    check("allowed", &allowed, yes(Strength::Weaker));
+    let once = with(MAKE).with(OldRunner, Judge(1), FAIL);
+    check("failed once by chance", &once, yes(Strength::Proven));
+    // A folder of tests that the old one did not know.
+    let new = with(MAKE).with(OldRunnerSilenced, Judge(1), PASS);
+    check("heard by its own alone", &new, yes(Strength::Weaker));
+    assert_eq!(new.play(|_| 0).reservations, [Reservation::OwnRunner { paths: paths() }]);
+    let least = new.set(|s| s.config.least = Least::Proven);
+    let why = vec![Reservation::OwnRunner { paths: paths() }.to_string()];
+    check("too weak", &least, no(ProofRefusal::TooWeak { why }));
+    // A manifest that steers nothing is no runner.
+    let lock = with(("package-lock.json", file("a"), file("b"))).always(OldRunner, FAIL);
+    check("lock file", &lock, yes(Strength::Proven));
+}
+
+#[test]
 fn tests_that_nobody_hears_prove_nothing() {
     let deaf = honest().with(Silenced, Judge(1), PASS);
     let paths = vec![path("tests/new.rs")];

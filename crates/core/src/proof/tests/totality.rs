@@ -28,7 +28,10 @@ proptest! {
         if judge { story.changes.push(("Makefile", file("a\n"), file("b\n"))); }
         let split = split && !edits;
         let nths = (1..=7).map(Judge);
-        let runs = [Base, Red, Candidate, Kept, Silenced, RedJudge, Split].into_iter();
+        let roles = [
+            Base, Red, Candidate, Kept, OldRunner, OldRunnerSilenced, Silenced, RedJudge, Split,
+        ];
+        let runs = roles.into_iter();
         let runs: Vec<_> = runs.flat_map(|role| nths.clone().map(move |nth| (role, nth))).collect();
         for (run, code) in runs.into_iter().zip(codes.iter().cycle()) {
             story = story.with(run.0, run.1, *code);
@@ -54,6 +57,8 @@ proptest! {
         prop_assert!(ran(Candidate, true) >= repeats && ran(Candidate, false) <= 1);
         prop_assert!(ran(red, false) >= repeats && ran(red, true) == 0);
         prop_assert!(!judge || ran(RedJudge, true) == 0 && ran(RedJudge, false) == 1);
+        let heard = ran(OldRunner, true) >= 1 && ran(OldRunnerSilenced, false) >= 1;
+        prop_assert!(!judge || heard || report.outcome == yes(Strength::Weaker));
         prop_assert!(ran(Silenced, true) == 0 && ran(Silenced, false) == 1);
         prop_assert!((split && !judge) || edits || ran(Kept, true) >= 1);
         prop_assert!(!(edits && ran(Kept, true) == 0) || report.outcome == yes(Strength::Weaker));
