@@ -16,7 +16,7 @@ use afk_sim::fakes::Bad;
 use afk_sim::sites::CALLS;
 
 /// Seeds that are always told.
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 120;
 
 /// The story that is kept in `path`, under `seeds/`.
 fn kept(path: &Path) -> Scenario {

@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_words_on_disk_are_these() {
         let words = JobOf::ALL.map(JobOf::word).join(" ");
-        let expected = "turn thread status reset hook verify verify-again verify-build stage";
+        let expected = "turn thread status reset hook verify verify-again verify-build fetch stage";
         assert_eq!(words, expected);
         let run = RunId::new(Uuid::nil());
         for other in ["turns.1", "verify-.x", "stage", "", "hook"] {
@@ -158,7 +158,7 @@ mod tests {
             assert_eq!(key.of(), None, "{other:?}");
         }
         let judges = JobOf::ALL.into_iter().filter(|of| of.judges()).map(JobOf::word);
-        assert_eq!(judges.collect::<Vec<_>>(), ["verify", "verify-again", "verify-build"]);
+        assert_eq!(judges.collect::<Vec<_>>(), ["verify", "verify-again", "verify-build", "fetch"]);
         // Words in a subject are not a kind.
         let hook = JobKey::new(run, JobOf::Hook, "after_run.stage.verify");
         assert_eq!(hook.of(), Some(JobOf::Hook));
