@@ -268,15 +268,10 @@ impl fmt::Display for ProofRefusal {
                 "the change comes without a test; add one that fails without it, \
                  in a commit of its own, first",
             ),
-            Self::NothingToTest { what: Untestable::Exempt, label } => write!(
+            Self::NothingToTest { what, label } => write!(
                 f,
-                "the change touches only documents and the like, so no test shows that it does \
-                 what the issue asks for; if it does, put the label {label} on the issue",
-            ),
-            Self::NothingToTest { what: Untestable::Judge, label } => write!(
-                f,
-                "the change touches only what runs the tests, so no test can show what it does; \
-                 if it is right, put the label {label} on the issue",
+                "the change touches only {what}, so no test can show what it does; \
+                 if it does what the issue asks for, put the label {label} on the issue",
             ),
             Self::NotSplit { fault } => write!(
                 f,
@@ -353,13 +348,20 @@ impl fmt::Display for ProofRefusal {
             Self::NoRedTest => f.write_str(
                 "by the test reports, no test fails without the change and passes with it",
             ),
-            Self::Breaks { tests } => {
-                write!(
-                    f,
-                    "tests that pass on the base do not pass with the change: {}",
-                    list(tests)
-                )
-            }
+            Self::Breaks { tests } => write!(
+                f,
+                "tests that pass on the base do not pass with the change: {}",
+                list(tests)
+            ),
         }
+    }
+}
+
+impl fmt::Display for Untestable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Exempt => "documents and the like",
+            Self::Judge => "what runs the tests",
+        })
     }
 }
