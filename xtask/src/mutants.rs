@@ -94,12 +94,8 @@ impl Which {
             Self::Engine => &[
                 "--package=afk-engine",
                 "--test-package=afk-sim",
-                "-C=--test=loop_*",
-                "-C=--test=predecessor",
+                "-C=--test=stories",
                 "-C=--test=explore",
-                "-C=--test=driver",
-                "-C=--test=house",
-                "-C=--test=replay",
             ],
         }
     }

@@ -1,0 +1,37 @@
+//! Stories of the loop in the simulated world, one module a subject: what it does with an
+//! issue, with people's words, with trouble of every kind, and after a crash at every call.
+//!
+//! One binary, since each would be linked with the whole engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod again;
+mod asks;
+mod base;
+mod cancel;
+mod comments;
+mod crash;
+mod driver;
+mod ends;
+mod far;
+mod fetch;
+mod fleet;
+mod freeze;
+mod gates;
+mod halt;
+mod housekeeping;
+mod impeded;
+mod people;
+mod polled;
+mod predecessor;
+mod pulls;
+mod push;
+mod rails;
+mod red;
+mod remote;
+mod replay;
+mod retry;
+mod success;
+mod tested;
+mod trouble;
+mod workflow;

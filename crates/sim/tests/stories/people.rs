@@ -1,0 +1,260 @@
+//! The loop where people steer: what they ask of a run is taken once and followed.
+
+use afk_core::plan::{End, TurnCause};
+use afk_core::request::Request;
+use afk_core::run::{CancelHow, Transition, TurnEnd};
+use afk_core::usd::Usd;
+use afk_engine::ports::Switch;
+use afk_sim::story::{Story, ask, causes, good_work, repo, seven, story_of};
+use afk_sim::world::{Fault, Script, When, World, person};
+use jiff::SignedDuration;
+
+fn say(text: &str) -> Request {
+    Request::Say { text: text.to_owned() }
+}
+
+fn answers(story: &Story) -> Vec<Option<String>> {
+    story.sim.with(|world| {
+        let all = world.store.requests.iter().map(|(_, request)| request.answered.clone());
+        all.map(|answered| answered.map(|(_, text)| text)).collect()
+    })
+}
+
+#[tokio::test]
+async fn a_stop_in_the_middle_of_a_turn_lets_the_issue_go() {
+    let story = Story::new().with_issue(vec![Script::hangs()]);
+    story.marked().await;
+    story.sim.with(|world| ask(world, "a", Request::Stop));
+    let run = story.settle().await;
+    story.ended(End::Released);
+    let cancel = run.cancel.expect("a cancel");
+    assert_eq!((cancel.how, cancel.by), (CancelHow::Stopped, Some(person("ann"))));
+    assert_eq!(answers(&story), [Some("stopped".to_owned())]);
+    story.sim.with(|world| {
+        assert!(world.tracker.issues[&seven()].issue.labels.is_empty(), "and is not taken again");
+        assert!(world.rung().is_empty());
+    });
+}
+
+#[tokio::test]
+async fn a_stop_is_obeyed_under_a_pause() {
+    let story = Story::new().with_issue(vec![Script::hangs()]);
+    story.marked().await;
+    story.switch(&Switch::Pause, true);
+    story.sim.with(|world| ask(world, "a", Request::Stop));
+    story.settle().await;
+    story.ended(End::Released);
+}
+
+#[tokio::test]
+async fn what_is_said_during_a_turn_is_one_free_turn_before_anything_is_decided() {
+    let heard = Script::acts(vec![afk_sim::world::Act::Commit {
+        message: "Say it louder",
+        files: vec![("src/loud", Some("two!"))],
+    }]);
+    let story = Story::new().with_issue(vec![Script::hangs(), heard]);
+    story.marked().await;
+    story.sim.with(|world| ask(world, "a", say("Louder.")));
+    story.sim.with(|world| ask(world, "b", say("And @everybody.")));
+    story.rounds(3).await;
+    assert_eq!(causes(&story.run()), [TurnCause::Opening], "the turn is not cut short");
+    story.sim.with(|world| {
+        let turn = world.agents.turns.values_mut().next().expect("a turn");
+        turn.script = good_work();
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said]);
+    assert_eq!((run.attempts.len(), run.refusals(), run.fix_forwards()), (1, 0, 0));
+    story.sim.with(|world| {
+        let prompt = &world.agents.turns_of(&repo("o/r"))[1].request.prompt;
+        assert!(prompt.contains("Louder.\n\nAnd ＠everybody."), "{prompt}");
+        assert_eq!(world.git.history(&repo("o/r")).len(), 2, "one landing of both turns' work");
+    });
+    assert!(answers(&story).iter().all(Option::is_some));
+}
+
+#[tokio::test]
+async fn words_that_bring_no_commit_lose_no_work() {
+    let story = Story::new().with_issue(vec![good_work(), Script::acts(Vec::new())]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| ask(world, "a", say("Well done.")));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said]);
+}
+
+#[tokio::test]
+async fn words_that_a_halt_cut_off_are_said_again() {
+    let story = Story::new().with_issue(vec![good_work(), Script::hangs()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| ask(world, "a", say("Mind the hinges.")));
+    story.until("it is told", |world| world.agents.turns.len() == 2).await;
+    story.switch(&Switch::Halt, true);
+    story.rounds(2).await;
+    story.switch(&Switch::Halt, false);
+    story.sim.with(|world| {
+        let idle = || Script::acts(Vec::new());
+        world.agents.scripts.insert(repo("o/r"), vec![idle(), idle()].into());
+    });
+    let run = story.settle().await;
+    story.ended(End::Done);
+    let expected = [TurnCause::Opening, TurnCause::Said, TurnCause::Interrupted];
+    assert_eq!(causes(&run), expected);
+    story.sim.with(|world| {
+        let prompt = &world.agents.turns_of(&repo("o/r"))[2].request.prompt;
+        assert!(prompt.contains("You were interrupted"), "{prompt}");
+        assert!(prompt.contains("Mind the hinges."), "{prompt}");
+    });
+}
+
+#[tokio::test]
+async fn a_budget_raised_in_time_lets_the_run_go_on() {
+    let dear = |mut script: Script| {
+        script.cost = Usd::dollars(60);
+        script
+    };
+    let failed = TurnEnd::Failed { message: "overloaded".to_owned() };
+    let works = || vec![dear(Script::ends(Vec::new(), failed.clone())), dear(good_work())];
+    // Without more the second turn's work is never landed.
+    let story = Story::new().with_issue(works());
+    story.settle().await;
+    story.ended(End::NeedsHuman);
+
+    let story = Story::new().with_issue(works());
+    story.until("the second turn", |world| world.agents.turns.len() == 2).await;
+    story.sim.with(|world| ask(world, "a", Request::Budget { usd: Usd::dollars(130) }));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(run.budget, Usd::dollars(130));
+    assert!(answers(&story)[0].as_ref().is_some_and(|text| text.contains("130")));
+}
+
+#[tokio::test]
+async fn a_budget_raised_during_the_turn_that_spends_it_lets_the_run_go_on() {
+    // How an agent ends that is stopped at its cap.
+    let capped = || {
+        let message = "the turn cost more than its budget".to_owned();
+        let mut script = Script::ends(Vec::new(), TurnEnd::Failed { message });
+        script.cost = Usd::dollars(100);
+        script
+    };
+    let story = Story::new().with_issue(vec![capped(), good_work()]);
+    story.until("a turn", |world| !world.agents.turns.is_empty()).await;
+    story.sim.with(|world| ask(world, "a", Request::Budget { usd: Usd::dollars(130) }));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Retry]);
+    // Raised by nobody, it is spent, and not tried again.
+    let story = Story::new().with_issue(vec![capped(), good_work()]);
+    let run = story.settle().await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(causes(&run), [TurnCause::Opening]);
+}
+
+#[tokio::test]
+async fn a_retry_does_not_wait_for_the_limit_to_reset() {
+    let resets_at = afk_sim::story::start().checked_add(SignedDuration::from_hours(5)).ok();
+    let limited = Script::ends(Vec::new(), TurnEnd::Limited { resets_at });
+    let story = Story::new().with_issue(vec![limited, good_work()]);
+    story
+        .until("the limit", |world| {
+            let runs = world.store.all();
+            runs.iter().any(|run| run.pauses.iter().any(|pause| pause.to.is_none()))
+        })
+        .await;
+    story.rounds(20).await;
+    assert_eq!(causes(&story.run()).len(), 1, "it waits");
+    story.sim.with(|world| ask(world, "a", Request::Retry));
+    let run = story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::LimitReset]);
+}
+
+#[tokio::test]
+async fn what_is_asked_of_an_ended_run_is_answered_and_changes_nothing() {
+    let story = Story::new().with_issue(Vec::new());
+    story.settle().await;
+    story.sim.with(|world| ask(world, "a", Request::Stop));
+    story.rounds(3).await;
+    story.ended(End::NeedsHuman);
+    assert_eq!(story.run().cancel, None);
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_be_stopped_is_given_up_on_by_one_shot_ticks_of_new_processes() {
+    let mut story = Story::new().with_issue(vec![Script::hangs()]);
+    story.marked().await;
+    story.sim.with(|world| world.agents.stubborn = true);
+    story.sim.with(|world| ask(world, "a", Request::Stop));
+    for n in 0..120 {
+        story = story.restarted(&format!("process {n}"));
+        let _ = story.round().await;
+    }
+    story.ended(End::Frozen);
+}
+
+#[tokio::test]
+async fn a_halt_that_ended_leaves_no_grace_behind() {
+    let story = Story::new().with_issue(vec![Script::hangs(), Script::hangs()]);
+    story.marked().await;
+    story.switch(&Switch::Halt, true);
+    story.rounds(2).await;
+    story.switch(&Switch::Halt, false);
+    story.rounds(2).await;
+    assert_eq!(story.run().stopping_since, None);
+    let run = story.run().id;
+    let rows = story.sim.with(|world| world.store.transitions(run));
+    let kinds: Vec<_> = rows.iter().map(|(_, row)| row.kind()).collect();
+    assert!(rows.iter().any(|(_, row)| *row == Transition::Stopping), "{kinds:?}");
+}
+
+/// Every call of a story with words in it fails once, or the process dies of it: the
+/// words are told all the same, and each request is taken once.
+#[tokio::test]
+async fn any_call_may_fail_while_words_are_told() {
+    let begin = || Story::new().with_issue(vec![good_work(), Script::acts(Vec::new())]);
+    let settled = |world: &mut World| {
+        let runs = world.store.all();
+        !runs.is_empty() && runs.iter().all(|run| run.settled_at.is_some()) && world.all_rung()
+    };
+    let tell = async |mut story: Story| {
+        for _ in 0..300 {
+            if story.sim.with(settled) {
+                break;
+            }
+            story.sim.with(|world| {
+                if !world.agents.turns.is_empty() {
+                    ask(world, "a", say("Mind the hinges."));
+                    ask(world, "b", Request::Budget { usd: Usd::dollars(50) });
+                }
+            });
+            if story.deadly_round().await {
+                story = story.restarted("second");
+            }
+        }
+        story
+    };
+    let calls = tell(begin()).await.sim.with(|world| world.calls.len());
+    for call in 0..calls {
+        for (when, kills) in [(When::Before, false), (When::After, false), (When::After, true)] {
+            let story = begin();
+            story.sim.with(|world| world.fault = Some(Fault { call, when, kills }));
+            let story = tell(story).await;
+            story.ended(End::Done);
+            let run = story.run();
+            let what = story.sim.with(|world| {
+                format!(
+                    "{:?} (call {call}) {when:?} {kills}\n{}",
+                    world.calls[call],
+                    story_of(world)
+                )
+            });
+            assert_eq!(causes(&run), [TurnCause::Opening, TurnCause::Said], "{what}");
+            assert_eq!((run.heard.len(), run.budget), (2, Usd::dollars(50)), "{what}");
+            let answered = answers(&story).iter().all(Option::is_some);
+            assert!(answered, "{what}");
+        }
+    }
+    println!("{calls} calls, {} faults", 3 * calls);
+}
