@@ -326,6 +326,7 @@ impl Engine {
             let mut fleet =
                 self.fleet(config, pickup.as_ref(), brake.switches(), &live, only, own).await?;
             self.look_at_machine(config, &mut fleet, &live, &[&run.issue.repo], Look::Anew).await;
+            self.ports.tracker.forget(&run.issue);
             let view = self.ports.tracker.issue(&run.issue).await?;
             let remote = self.remote_facts(config, &run.issue, brake, Look::Anew).await;
             let mut remote = remote.unwrap_or_else(|error| unreadable(&error));

@@ -21,9 +21,11 @@ mod requests;
 pub mod router;
 pub mod show;
 pub mod switches;
+mod wakes;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use afk_core::ids::RepoName;
 use afk_core::steer::CommentsRead;
 use afk_core::trouble::Troubles;
 use driver::OwnWork;
@@ -31,6 +33,7 @@ use limits::Limited;
 use paced::Paced;
 use ports::Ports;
 use requests::NewestRequests;
+use wakes::Wakes;
 
 /// The loop, over one set of ports.
 #[derive(Clone)]
@@ -48,6 +51,8 @@ pub struct Engine {
     trackers: Arc<Limited>,
     /// Comments that were read already.
     comments_read: Arc<Mutex<CommentsRead>>,
+    /// Repos that something happened in, which ends waits.
+    wakes: Arc<Wakes>,
     /// Requests, which end waits.
     requests: Arc<NewestRequests>,
     /// The runs that this process works, and when it was awake.
@@ -70,9 +75,19 @@ impl Engine {
             findings: Arc::default(),
             trackers,
             comments_read: Arc::default(),
+            wakes: Arc::default(),
             requests: Arc::default(),
             own: Arc::default(),
             judged: Arc::default(),
+        }
+    }
+
+    /// Something happened in `repo`: whatever waits for it reads now. Cheap, and may be called as
+    /// often as anybody likes.
+    pub fn wake(&self, repo: &RepoName) {
+        let (config, _) = self.ports.settings.current();
+        if config.repos.contains_key(repo) {
+            self.wakes.wake(repo);
         }
     }
 

@@ -163,6 +163,10 @@ impl Tracker for Limited {
         self.call(repo, self.tracker.labelled(repo, label)).await
     }
 
+    fn forget(&self, issue: &IssueRef) {
+        self.tracker.forget(issue);
+    }
+
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
         self.call(&issue.repo, self.tracker.issue(issue)).await
     }
@@ -171,9 +175,9 @@ impl Tracker for Limited {
         self.call(repo, self.tracker.permission(repo, actor)).await
     }
 
-    async fn blocker(&self, issue: &IssueRef) -> BlockerState {
-        let state = async { PortResult::Ok(self.tracker.blocker(issue).await) };
-        self.call(&issue.repo, state).await.unwrap_or(BlockerState::Unreadable)
+    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState {
+        let state = async { PortResult::Ok(self.tracker.blocker(repo, issue).await) };
+        self.call(repo, state).await.unwrap_or(BlockerState::Unreadable)
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {

@@ -161,7 +161,7 @@ impl Engine {
             return Ok(Rung { rung: 1, ..Rung::default() });
         };
         // A receiver may say anything, and people are shown it.
-        let (told, mask) = (error.chain(), Mask::default());
+        let (told, until, mask) = (error.chain(), error.reset(), Mask::default());
         let (error, id, attempts) = (mask.text(&told), &send.id, send.attempts + 1);
         let (now, title) = (clock.now(), &send.doorbell.title);
         if attempts >= MOST_ATTEMPTS {
@@ -170,7 +170,8 @@ impl Engine {
             return Ok(Rung { given_up: 1, ..Rung::default() });
         }
         tracing::warn!(doorbell = id, %error, "doorbell not rung, will try again");
-        let again = later(now, backoff(send.attempts));
+        // Before a limit ends, another attempt gets the same answer.
+        let again = later(now, backoff(send.attempts)).max(until.unwrap_or(now));
         store.not_rung(id, &self.owner, &error, Some(again), now).await?;
         Ok(Rung { not_rung: 1, ..Rung::default() })
     }

@@ -28,7 +28,7 @@ pub use git::{CommitSpec, CommitText, Fetched, FileAt, Git, Merge, Prepared, Pus
 pub use jobs::{
     Executor, Job, JobEnd, JobKind, JobState, Jobs, ResetStep, Transcript, TurnReport, TurnRequest,
 };
-pub use pulls::{NoPullRequests, PullRequests, PullSpec};
+pub use pulls::{PullRequests, PullSpec};
 pub use stages::{StageQuery, StageReport, Stages};
 pub use store::{
     Admission, AdmitLimits, AdmitRefusal, Commit, Committed, DoorbellSend, Filter, Freeze,
@@ -80,6 +80,22 @@ pub trait Archive: Send + Sync {
 pub trait Journals: Send + Sync {
     /// Every row of the run's journal, oldest first.
     async fn chain(&self, run: RunId) -> PortResult<Vec<Link>>;
+}
+
+/// What an adapter keeps between processes, such as the thread that it opened for a run. All of it
+/// is derived and may vanish: whoever finds nothing makes it again.
+#[async_trait]
+pub trait Notes: Send + Sync {
+    /// The note of that key, if there is one. A kind belongs to one adapter.
+    async fn read(&self, kind: &str, key: &str) -> PortResult<Option<serde_json::Value>>;
+    /// Writes the note, replacing an older one.
+    async fn write(
+        &self,
+        kind: &str,
+        key: &str,
+        value: &serde_json::Value,
+        now: At,
+    ) -> PortResult<()>;
 }
 
 /// Where secrets come from. Each is read when it is used, so that a rotated one takes effect at

@@ -159,7 +159,7 @@ fn says(bad: Bad) -> &'static str {
         Bad::PendingIsGreen => "was closed and what landed is not green",
         Bad::BelievesOneFailure => "that it saw only once",
         Bad::PollsAllTheTime => "again at once",
-        Bad::OpensAnotherPull => "an attempt has two pull requests",
+        Bad::OpensAnotherPull => "a candidate has two pull requests",
         Bad::PullForgotten => "ends and its pull request is open",
         Bad::PushesUnderAFreeze => "was pushed under a freeze",
         Bad::PushesWithoutALease => "had lost its lease",

@@ -97,7 +97,7 @@ impl Tracker for Notebook {
         Ok(if *actor == account("ann") { Permission::Write } else { Permission::None })
     }
 
-    async fn blocker(&self, issue: &IssueRef) -> BlockerState {
+    async fn blocker(&self, _: &RepoName, issue: &IssueRef) -> BlockerState {
         match self.change(issue, |view, _| view.issue.open) {
             Ok(true) => BlockerState::Open,
             Ok(false) => BlockerState::Closed,

@@ -12,8 +12,8 @@ use afk_core::request::PersonRequest;
 use afk_core::run::Run;
 use afk_engine::ports::{
     self, Admission, AdmitLimits, Commit, Committed, DoorbellSend, Filter, Freeze, JournalRow,
-    Journals, LiveRun, Looked, MemoKey, OpenRequest, Outgoing, Page, PortError, PortErrorKind,
-    PortResult, Requested, Spent, StoredRun, Switch, SwitchState, Switches,
+    Journals, LiveRun, Looked, MemoKey, Notes, OpenRequest, Outgoing, Page, PortError,
+    PortErrorKind, PortResult, Requested, Spent, StoredRun, Switch, SwitchState, Switches,
 };
 use async_trait::async_trait;
 use jiff::SignedDuration;
@@ -189,6 +189,28 @@ impl Journals for Store {
     async fn chain(&self, run: RunId) -> PortResult<Vec<Link>> {
         self.in_kind(journal::chain(self, run).await)
     }
+}
+
+/// Notes are results without a command.
+#[async_trait]
+impl Notes for Store {
+    async fn read(&self, kind: &str, key: &str) -> PortResult<Option<serde_json::Value>> {
+        self.in_kind(memo::recall(self, &note(kind, key)).await)
+    }
+
+    async fn write(
+        &self,
+        kind: &str,
+        key: &str,
+        value: &serde_json::Value,
+        now: At,
+    ) -> PortResult<()> {
+        self.in_kind(memo::remember(self, &note(kind, key), value, now).await)
+    }
+}
+
+fn note(kind: &str, key: &str) -> MemoKey {
+    MemoKey { kind: kind.to_owned(), tree: key.to_owned(), command: String::new() }
 }
 
 /// The kinds that the loop distinguishes: unless it is clearly missing, or clearly needs a person,

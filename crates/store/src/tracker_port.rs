@@ -67,7 +67,7 @@ impl Tracker for TrackerPort {
         Ok(self.tracker.permission(&actor.id))
     }
 
-    async fn blocker(&self, issue: &IssueRef) -> BlockerState {
+    async fn blocker(&self, _repo: &RepoName, issue: &IssueRef) -> BlockerState {
         self.tracker.blocker(issue).await
     }
 

@@ -56,9 +56,9 @@ impl Candidate {
 }
 
 impl Run {
-    /// The key of the pull request of the newest attempt.
-    pub fn pull_key(&self) -> String {
-        format!("{}/{}", self.id, self.attempt().map_or(0, |attempt| attempt.n))
+    /// The branch of the pull request of the newest candidate, by which it is found again.
+    pub fn pull_branch(&self) -> String {
+        self.try_branch(self.candidates().last().map_or(0, |(n, _)| n))
     }
 }
 

@@ -216,7 +216,7 @@ impl Engine {
             remote: remote.needed,
             foreign_lock: self.foreign_lock(config, issue).await,
             trust: self.trust(config, issue, view).await,
-            blockers: self.states(blocking).await,
+            blockers: self.states(&issue.repo, blocking).await,
             base,
         }
     }
@@ -246,13 +246,17 @@ impl Engine {
         }
     }
 
-    async fn states(&self, blocking: Vec<IssueRef>) -> Fact<Vec<(IssueRef, BlockerState)>> {
+    async fn states(
+        &self,
+        repo: &RepoName,
+        blocking: Vec<IssueRef>,
+    ) -> Fact<Vec<(IssueRef, BlockerState)>> {
         if blocking.len() > MOST {
             return Fact::Unreadable(format!("it names more than {MOST} issues as blockers"));
         }
         let mut states = Vec::new();
         for blocker in blocking {
-            let state = self.ports.tracker.blocker(&blocker).await;
+            let state = self.ports.tracker.blocker(repo, &blocker).await;
             states.push((blocker, state));
         }
         Fact::Known(states)

@@ -2,12 +2,14 @@
 //!
 //! Each home has a task of its own. Dispatch waits a moment for all of them, so that the most
 //! urgent issue goes first, but no longer: what a slow home answers later is dispatched then, and a
-//! home that hangs is not looked at a second time meanwhile.
+//! home that hangs is not looked at a second time meanwhile. A repo that wakes us is looked at by
+//! itself, at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use afk_core::config::Policy;
+use afk_core::ids::RepoName;
 use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinSet};
@@ -17,6 +19,8 @@ use crate::Engine;
 use crate::bounds::later;
 use crate::dispatch::Listed;
 use crate::ports::{PortError, PortErrorKind, PortResult};
+use crate::switches::Brake;
+use crate::wakes::Due;
 
 /// How long dispatch waits for homes that answer slowly.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
@@ -96,6 +100,7 @@ impl Engine {
         let Shared { drive, brake, looks, .. } = shared;
         let (clock, settings) = (&*self.ports.clock, &*self.ports.settings);
         let mut requests = looks.0.requested.subscribe();
+        let (mut wakes, mut due) = (self.wakes.subscribe(), Due::default());
         let (mut tasks, mut looking) = (JoinSet::new(), HashMap::<Id, Looking>::new());
         let mut found = Found::default();
         let (mut next, mut in_force) = (clock.now(), settings.current());
@@ -110,19 +115,36 @@ impl Engine {
             }
             let requested = *requests.borrow_and_update();
             if now >= next || requested > request {
+                let polls = requested == request;
                 request = requested;
                 let poll = in_force.0.poll_seconds;
-                next = later(now, SignedDuration::from_secs(poll.cast_signed()));
+                let poll = SignedDuration::from_secs(poll.cast_signed());
+                next = later(now, poll);
                 looks.0.begun.send_modify(|nth| *nth += 1);
+                due.forget_others(|repo| in_force.0.repos.contains_key(repo));
                 for (home, repos) in self.homes() {
                     if looking.values().any(|one| one.home == home) {
                         continue;
                     }
-                    let (engine, brake, dispatch) = (self.clone(), brake.clone(), drive.dispatch);
-                    let look = async move { engine.look(&brake, &repos, dispatch).await };
-                    looking.insert(tasks.spawn(look).id(), Looking { home, request });
+                    let repos = if polls { due.stretch(repos, poll, now) } else { repos };
+                    let id = self.begin_look(&mut tasks, brake, repos, drive.dispatch);
+                    looking.insert(id, Looking { home, request });
                 }
                 patience = Some(later(now, PATIENCE));
+            }
+            due.take(&wakes.borrow_and_update(), now);
+            due.tick(now);
+            if due.is_some() {
+                for (home, repos) in self.homes() {
+                    if looking.values().any(|one| one.home == home) {
+                        continue;
+                    }
+                    let woken = due.of(&repos, now);
+                    if !woken.is_empty() {
+                        let id = self.begin_look(&mut tasks, brake, woken, drive.dispatch);
+                        looking.insert(id, Looking { home, request });
+                    }
+                }
             }
             let awaited = looking.values().any(|one| one.request == request);
             let decides = match patience {
@@ -144,7 +166,8 @@ impl Engine {
                 let complete = looking.is_empty();
                 looks.0.newest.send_replace(Look { request, complete, admitted, error });
             }
-            let wake = later(clock.now(), BEAT);
+            let beat = later(clock.now(), BEAT);
+            let wake = due.next().map_or(beat, |at| at.min(beat));
             tokio::select! {
                 biased;
                 Some(done) = tasks.join_next_with_id() => {
@@ -159,9 +182,24 @@ impl Engine {
                     }
                 }
                 Ok(()) = requests.changed() => {}
+                Ok(()) = wakes.changed() => {}
                 () = clock.sleep_until(wake) => {}
             }
         }
+    }
+}
+
+impl Engine {
+    /// Begins a look at `repos`, which share a home.
+    fn begin_look(
+        &self,
+        tasks: &mut JoinSet<PortResult<Listed>>,
+        brake: &Brake,
+        repos: BTreeSet<RepoName>,
+        dispatch: bool,
+    ) -> Id {
+        let (engine, brake) = (self.clone(), brake.clone());
+        tasks.spawn(async move { engine.look(&brake, &repos, dispatch).await }).id()
     }
 }
 

@@ -16,9 +16,16 @@ use crate::pass::{Next, Wait, Watch};
 use crate::ports::{LiveRun, PortResult};
 use crate::requests::RequestWatch;
 use crate::switches::Brake;
+use crate::wakes::WakeWatch;
 
 /// How often a lease is renewed.
 const RENEW: SignedDuration = SignedDuration::from_secs(10);
+
+/// What ends a run's wait from outside.
+struct Woken {
+    requests: RequestWatch,
+    wakes: WakeWatch,
+}
 
 impl Engine {
     /// Starts a task for every live run that neither a task here nor another control plane works.
@@ -49,9 +56,11 @@ impl Engine {
     /// Works `run` pass by pass until it is settled, the lease is lost or we shut down.
     async fn work(&self, run: RunId, issue: &IssueRef, mut generation: u64, brake: &Brake) {
         let (repo, issue) = (&issue.repo, issue.number);
-        let (mut failures, mut requests) = (0, self.requests.watch(run));
+        let mut failures = 0;
+        let mut woken = Woken { requests: self.requests.watch(run), wakes: self.wakes.watch(repo) };
         loop {
-            requests.mark_read();
+            woken.requests.mark_read();
+            woken.wakes.mark_read();
             let wait = match self.pass_leased(run, generation, brake).await {
                 None | Some(Ok(Next::Settled)) => break,
                 Some(Ok(Next::Wait(wait))) => {
@@ -71,7 +80,7 @@ impl Engine {
                     Wait { until: Some(until), watch: Watch::Nothing }
                 }
             };
-            if self.wait(run, &wait, brake, &mut requests).await.is_break() {
+            if self.wait(run, &wait, brake, &mut woken).await.is_break() {
                 break;
             }
             self.settle_sleep().await;
@@ -111,14 +120,14 @@ impl Engine {
         }
     }
 
-    /// Waits for what the pass waits for; a changed switch ends every wait, and a request the wait
-    /// of its run.
+    /// Waits for what the pass waits for; a changed switch ends every wait, and a request or news of
+    /// its repo the wait of a run.
     async fn wait(
         &self,
         run: RunId,
         wait: &Wait,
         brake: &Brake,
-        requests: &mut RequestWatch,
+        woken: &mut Woken,
     ) -> ControlFlow<()> {
         let mut switched = brake.subscribe();
         let now = self.ports.clock.now();
@@ -140,7 +149,8 @@ impl Engine {
             () = changed => ControlFlow::Continue(()),
             () = self.ports.clock.sleep_until(until) => ControlFlow::Continue(()),
             _ = switched.changed() => ControlFlow::Continue(()),
-            () = requests.changed() => ControlFlow::Continue(()),
+            () = woken.requests.changed() => ControlFlow::Continue(()),
+            () = woken.wakes.changed() => ControlFlow::Continue(()),
             () = shutdown.cancelled() => ControlFlow::Break(()),
         }
     }

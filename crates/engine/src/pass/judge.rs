@@ -127,6 +127,7 @@ impl Pass<'_> {
     /// The same, and by label why one that is on the issue allows nothing.
     async fn permits_and_others(&self) -> PortResult<(Permits, BTreeMap<String, String>)> {
         let issue = &self.run.issue;
+        self.ports().tracker.forget(issue);
         let view = self.ports().tracker.issue(issue).await?;
         let (mut permits, mut others) = (self.config.permits(), BTreeMap::new());
         permits.no_test_needed = self.permitted(&view, &permits.no_test_label, &mut others).await?;

@@ -19,7 +19,6 @@ impl Pass<'_> {
     /// Opens the candidate's pull request, or finds that it is there.
     pub(super) async fn open_pull(&mut self) -> PortResult<Acted> {
         let Some(candidate) = self.run.candidate().cloned() else { return Ok(Acted::Again) };
-        let Some((n, _)) = self.run.candidates().last() else { return Ok(Acted::Again) };
         if candidate.sent_at.is_none() {
             self.commit(Transition::PullBegun).await?;
         }
@@ -31,8 +30,7 @@ impl Pass<'_> {
         let (title, body) = pull_text(&message);
         let spec = PullSpec {
             repo,
-            key: self.run.pull_key(),
-            branch: self.run.try_branch(n),
+            branch: self.run.pull_branch(),
             commit: candidate.commit,
             onto: self.branch(),
             title,
@@ -45,7 +43,7 @@ impl Pass<'_> {
 
     /// Reads what people decided so far.
     pub(super) async fn look_at_pull(&mut self) -> PortResult<Acted> {
-        let seen = self.ports().pulls.look(&self.run.issue.repo, &self.run.pull_key()).await?;
+        let seen = self.ports().pulls.look(&self.run.issue.repo, &self.run.pull_branch()).await?;
         let known = self.run.candidate().and_then(|one| one.pull.as_ref()?.seen.as_ref());
         if known == Some(&seen) {
             return Ok(Acted::wait(Watch::Nothing, Some(later(self.now(), LOOK))));
@@ -65,11 +63,11 @@ impl Pass<'_> {
     /// merged meanwhile has landed.
     pub(super) async fn find_pull(&mut self) -> PortResult<Acted> {
         let (pulls, repo) = (self.ports().pulls.clone(), self.run.issue.repo.clone());
-        let key = self.run.pull_key();
-        let mut seen = pulls.look(&repo, &key).await;
+        let branch = self.run.pull_branch();
+        let mut seen = pulls.look(&repo, &branch).await;
         if matches!(&seen, Ok(PullSeen { state: PullState::Open, .. })) {
-            pulls.close(&repo, &key).await?;
-            seen = pulls.look(&repo, &key).await;
+            pulls.close(&repo, &branch).await?;
+            seen = pulls.look(&repo, &branch).await;
         }
         match seen {
             Ok(PullSeen { state: PullState::Merged { commit }, .. }) => {

@@ -49,12 +49,16 @@ pub trait Tracker: Send + Sync {
     }
     /// Open issues of `repo` that carry `label`, ready or not: locks that people see.
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>>;
-    /// One issue, live.
+    /// Drops what an adapter keeps of `issue`, so that the next read of it is live: something is
+    /// about to be decided on it. Does no I/O.
+    fn forget(&self, _issue: &IssueRef) {}
+    /// One issue, as it is now: as it was read last, where the tracker has shown since that it did
+    /// not change.
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView>;
     /// What `actor` may do on `repo`, live or cached briefly.
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission>;
-    /// Whether `issue` still blocks.
-    async fn blocker(&self, issue: &IssueRef) -> BlockerState;
+    /// Whether `issue` still blocks an issue of `repo`.
+    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState;
     /// Our own account there.
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor>;
     /// Adds and removes labels.

@@ -56,6 +56,12 @@ impl Tracker for RoutedTracker {
         self.of(repo)?.labelled(repo, label).await
     }
 
+    fn forget(&self, issue: &IssueRef) {
+        if let Ok(tracker) = self.of(&issue.repo) {
+            tracker.forget(issue);
+        }
+    }
+
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
         self.of(&issue.repo)?.issue(issue).await
     }
@@ -64,9 +70,12 @@ impl Tracker for RoutedTracker {
         self.of(repo)?.permission(repo, actor).await
     }
 
-    async fn blocker(&self, issue: &IssueRef) -> BlockerState {
-        match self.of(&issue.repo) {
-            Ok(tracker) => tracker.blocker(issue).await,
+    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState {
+        // A repo that is not ours is where the issues are that it blocks.
+        let (policy, _) = self.settings.current();
+        let home = if policy.repos.contains_key(&issue.repo) { &issue.repo } else { repo };
+        match self.of(home) {
+            Ok(tracker) => tracker.blocker(repo, issue).await,
             Err(_) => BlockerState::Unreadable,
         }
     }

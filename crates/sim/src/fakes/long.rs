@@ -160,12 +160,12 @@ impl PullRequests for Sim {
         self.call("pullrequests.open", |world| world.open_pull(pull)).await
     }
 
-    async fn look(&self, repo: &RepoName, key: &str) -> PortResult<PullSeen> {
-        self.call("pullrequests.look", |world| world.look_at_pull(repo, key)).await
+    async fn look(&self, repo: &RepoName, branch: &str) -> PortResult<PullSeen> {
+        self.call("pullrequests.look", |world| world.look_at_pull(repo, branch)).await
     }
 
-    async fn close(&self, repo: &RepoName, key: &str) -> PortResult<()> {
-        self.call("pullrequests.close", |world| world.close_pull(repo, key)).await
+    async fn close(&self, repo: &RepoName, branch: &str) -> PortResult<()> {
+        self.call("pullrequests.close", |world| world.close_pull(repo, branch)).await
     }
 }
 

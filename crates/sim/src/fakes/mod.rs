@@ -4,6 +4,7 @@
 //! world. No decision is taken here.
 
 mod bad;
+mod beside;
 mod gate;
 mod long;
 mod outside;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, Ports};
 pub use bad::Bad;
+pub use beside::{Jumping, MemoryNotes, MemorySecrets};
 use gate::Door;
 pub use gate::{Fate, Gate, Waiting};
 use jiff::SignedDuration;

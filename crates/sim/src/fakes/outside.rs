@@ -121,8 +121,8 @@ impl Tracker for Sim {
         self.call("tracker.permission", |world| world.permission_of(repo, actor)).await
     }
 
-    async fn blocker(&self, issue: &IssueRef) -> BlockerState {
-        self.tracker_hangs(&issue.repo).await;
+    async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState {
+        self.tracker_hangs(repo).await;
         let state = self.call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await;
         state.unwrap_or(BlockerState::Unreadable)
     }

@@ -155,7 +155,7 @@ impl World {
         self.tracker.mute = repos.into_iter().collect::<BTreeSet<_>>();
     }
 
-    fn complain(&mut self, what: String) -> afk_engine::ports::PortError {
+    pub(crate) fn complain(&mut self, what: String) -> afk_engine::ports::PortError {
         self.wrong.push(what.clone());
         afk_engine::ports::PortError::permanent(what)
     }

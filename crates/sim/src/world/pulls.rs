@@ -21,9 +21,9 @@ pub struct PullRecord {
 /// Every pull request.
 #[derive(Debug, Clone, Default)]
 pub struct PullWorld {
-    /// By repo and key.
+    /// By repo and branch.
     pub pulls: BTreeMap<(RepoName, String), PullRecord>,
-    /// The key of each that was ever opened.
+    /// The branch of each that was ever opened.
     pub opened: Vec<String>,
     /// People merge whatever is open.
     pub merging: bool,
@@ -35,35 +35,34 @@ impl World {
         if self.git.branches.get(&at) != Some(&spec.commit) {
             return Err(self.complain(format!("{} is not on {}", spec.commit, spec.branch)));
         }
-        let at = (spec.repo.clone(), spec.key.clone());
         if let Entry::Vacant(none) = self.pulls.pulls.entry(at) {
             none.insert(PullRecord { spec: spec.clone(), state: PullState::Open });
-            self.pulls.opened.push(spec.key.clone());
+            self.pulls.opened.push(spec.branch.clone());
         }
-        self.look_at_pull(&spec.repo, &spec.key)
+        self.look_at_pull(&spec.repo, &spec.branch)
     }
 
-    pub(crate) fn look_at_pull(&mut self, repo: &RepoName, key: &str) -> PortResult<PullSeen> {
-        let known = self.pulls.pulls.get(&(repo.clone(), key.to_owned()));
+    pub(crate) fn look_at_pull(&mut self, repo: &RepoName, branch: &str) -> PortResult<PullSeen> {
+        let known = self.pulls.pulls.get(&(repo.clone(), branch.to_owned()));
         let Some(known) = known else {
-            let what = format!("no pull request {key}");
+            let what = format!("no pull request for {branch}");
             return Err(PortError::new(PortErrorKind::NotFound, what));
         };
         Ok(PullSeen {
-            link: format!("https://forge.test/{repo}/{key}"),
+            link: format!("https://forge.test/{repo}/{branch}"),
             state: known.state.clone(),
         })
     }
 
-    pub(crate) fn close_pull(&mut self, repo: &RepoName, key: &str) -> PortResult<()> {
-        self.look_at_pull(repo, key)?;
-        self.decide(repo, key, &PullState::Closed);
+    pub(crate) fn close_pull(&mut self, repo: &RepoName, branch: &str) -> PortResult<()> {
+        self.look_at_pull(repo, branch)?;
+        self.decide(repo, branch, &PullState::Closed);
         Ok(())
     }
 
     /// Somebody closes what is open, by name.
-    fn decide(&mut self, repo: &RepoName, key: &str, state: &PullState) {
-        if let Some(known) = self.pulls.pulls.get_mut(&(repo.clone(), key.to_owned()))
+    fn decide(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
+        if let Some(known) = self.pulls.pulls.get_mut(&(repo.clone(), branch.to_owned()))
             && known.state == PullState::Open
         {
             known.state = state.clone();
@@ -72,18 +71,20 @@ impl World {
 
     /// People close what is open on `repo`, or replace it by another.
     pub fn people_close(&mut self, repo: &RepoName, state: &PullState) {
-        for key in self.open_pulls(repo) {
-            self.decide(repo, &key, state);
+        for branch in self.open_pulls(repo) {
+            self.decide(repo, &branch, state);
         }
     }
 
     /// People merge what is open on `repo`, as one commit on top of the default head.
     pub fn people_merge(&mut self, repo: &RepoName) {
-        for key in self.open_pulls(repo) {
-            let Some(record) = self.pulls.pulls.get(&(repo.clone(), key.clone())) else { continue };
+        for branch in self.open_pulls(repo) {
+            let Some(record) = self.pulls.pulls.get(&(repo.clone(), branch.clone())) else {
+                continue;
+            };
             let commit = record.spec.commit.clone();
             if let Some(commit) = self.merged(repo, &commit) {
-                self.decide(repo, &key, &PullState::Merged { commit });
+                self.decide(repo, &branch, &PullState::Merged { commit });
             }
         }
     }

@@ -19,6 +19,12 @@ const LAG: SignedDuration = SignedDuration::from_secs(SETTLES.as_secs() - ANSWER
 pub struct IssueRecord {
     /// As it stands.
     pub issue: Issue,
+    /// Who filed it.
+    pub author: Actor,
+    /// When it was filed.
+    pub created: At,
+    /// When it or one of its comments last changed.
+    pub updated: At,
     /// What happened to it.
     pub events: Vec<IssueEvent>,
     /// The tracker's own dependency relations.
@@ -73,13 +79,17 @@ pub(crate) fn own() -> Actor {
 }
 
 impl World {
-    /// Files an issue by `by`, with `labels` added by them too.
+    /// Files an issue by `by`, with `labels` added by them, too.
     pub fn file(&mut self, name: &str, body: &str, labels: &[&str], by: &str) -> IssueRef {
         let issue: IssueRef = match name.parse() {
             Ok(issue) => issue,
             Err(error) => panic!("a test names a bad issue: {error}"),
         };
+        let at = self.tracker_now();
         let record = IssueRecord {
+            author: person(by),
+            created: at,
+            updated: at,
             issue: Issue {
                 issue: issue.clone(),
                 title: format!("Work on {name}"),
@@ -137,6 +147,33 @@ impl World {
         if let Some(record) = self.tracker.issues.get_mut(issue) {
             body.clone_into(&mut record.issue.body);
             record.happened(at, by, IssueChange::Edited);
+        }
+    }
+
+    /// Replaces an issue's title.
+    pub fn set_title(&mut self, issue: &IssueRef, title: &str, by: &Actor) {
+        let at = self.tracker_now();
+        if let Some(record) = self.tracker.issues.get_mut(issue) {
+            title.clone_into(&mut record.issue.title);
+            record.happened(at, by, IssueChange::Renamed);
+        }
+    }
+
+    /// Renames a label of `repo`, which is no event of the issues that carry it.
+    pub fn rename_label(&mut self, repo: &RepoName, from: &str, to: &str) {
+        for (issue, record) in &mut self.tracker.issues {
+            if issue.repo == *repo {
+                let labels = record.issue.labels.iter_mut().filter(|label| *label == from);
+                labels.for_each(|label| to.clone_into(label));
+            }
+        }
+    }
+
+    /// Deletes a label of `repo`: every issue loses it.
+    pub fn delete_label(&mut self, repo: &RepoName, label: &str, by: &Actor) {
+        let of_repo = self.tracker.issues.keys().filter(|issue| issue.repo == *repo);
+        for issue in of_repo.cloned().collect::<Vec<_>>() {
+            self.set_label(&issue, label, false, by);
         }
     }
 
@@ -251,7 +288,9 @@ impl World {
             at: self.tracker_now(),
             body: body.to_owned(),
         };
-        self.record(issue)?.comments.push(comment);
+        let record = self.record(issue)?;
+        record.updated = comment.at;
+        record.comments.push(comment);
         Ok(id)
     }
 
@@ -261,10 +300,12 @@ impl World {
         id: &str,
         body: &str,
     ) -> PortResult<()> {
-        let comments = &mut self.record(issue)?.comments;
-        match comments.iter_mut().find(|comment| comment.id == id) {
+        let at = self.tracker_now();
+        let record = self.record(issue)?;
+        match record.comments.iter_mut().find(|comment| comment.id == id) {
             Some(comment) if comment.author.as_ref() == Some(&own()) => {
                 body.clone_into(&mut comment.body);
+                record.updated = at;
                 Ok(())
             }
             Some(_) => Err(self.complain(format!("comment {id} on {issue} is somebody else's"))),
@@ -293,7 +334,7 @@ impl World {
     }
 
     /// The time of the trackers' clock.
-    fn tracker_now(&self) -> At {
+    pub(crate) fn tracker_now(&self) -> At {
         self.now.checked_add(self.tracker.skew).unwrap_or(self.now)
     }
 
@@ -315,6 +356,7 @@ impl World {
 
 impl IssueRecord {
     fn happened(&mut self, at: At, by: &Actor, what: IssueChange) {
+        self.updated = at;
         self.events.push(IssueEvent { at, actor: Some(by.clone()), what });
     }
 

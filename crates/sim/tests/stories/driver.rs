@@ -1,5 +1,7 @@
 //! The driver: tasks side by side, of which none holds up another, until all is settled.
 
+use std::cell::Cell;
+
 use afk_core::plan::End;
 use afk_core::request::{PersonRequest, Request};
 use afk_core::run::Transition;
@@ -13,7 +15,17 @@ use tokio_util::sync::CancellationToken;
 
 /// Drives the story while the world goes on, half a second at a time, until the
 /// driver ends by itself or `stop` says so.
-async fn drive(story: &Story, until: Until, mut stop: impl FnMut(&mut World) -> bool) -> bool {
+async fn drive(story: &Story, until: Until, stop: impl FnMut(&mut World) -> bool) -> bool {
+    drive_and(story, until, stop, || ()).await
+}
+
+/// The same, and `beside` happens each time after `stop` was asked.
+async fn drive_and(
+    story: &Story,
+    until: Until,
+    mut stop: impl FnMut(&mut World) -> bool,
+    mut beside: impl FnMut(),
+) -> bool {
     let shutdown = CancellationToken::new();
     let (engine, token) = (story.engine.clone(), shutdown.clone());
     let driving =
@@ -30,6 +42,7 @@ async fn drive(story: &Story, until: Until, mut stop: impl FnMut(&mut World) -> 
         if story.sim.with(&mut stop) {
             shutdown.cancel();
         }
+        beside();
         story.sim.with(World::step);
         story.sim.advance(SignedDuration::from_millis(500));
     }
@@ -67,6 +80,75 @@ async fn a_port_that_fails_once_ends_no_driver() {
             });
         }
     }
+}
+
+/// Fault 14 of other bots: a thousand webhooks of one repo held up the news of another.
+#[tokio::test]
+async fn a_wake_up_is_followed_at_once_whatever_wakes_beside_it() {
+    let story = Story::new().configure(|config| {
+        config.poll_seconds = 3600;
+        enroll(config, "o/loud");
+    });
+    let (mut filed_at, mut looks) = (None, 0);
+    let wakes = Cell::new(false);
+    let stop = |world: &mut World| {
+        let listed = world.calls.iter().filter(|call| **call == "tracker.ready").count();
+        if filed_at.is_none() && listed == 0 {
+            // The first look, at both repos, finds nothing.
+            return false;
+        }
+        let since = *filed_at.get_or_insert_with(|| {
+            looks = listed;
+            world.file("o/r#7", "Do it.", &["ready-for-agent"], "ann");
+            wakes.set(true);
+            world.now
+        });
+        let waited = world.now.duration_since(since);
+        assert!(waited <= SignedDuration::from_secs(1), "not dispatched after {waited}");
+        !world.store.all().is_empty()
+    };
+    drive_and(&story, Until::Shutdown, stop, || {
+        if wakes.take() {
+            story.engine.wake(&repo("o/r"));
+            (0..1000).for_each(|_| story.engine.wake(&repo("o/loud")));
+            // Of a repo that is not ours nothing is read.
+            story.engine.wake(&repo("o/stranger"));
+        }
+    })
+    .await;
+    let listed = story.count("tracker.ready") - looks;
+    assert!(listed <= 4, "a flood was read {listed} times");
+}
+
+/// What a tracker shows right after a webhook may be what was there before.
+#[tokio::test]
+async fn a_wake_up_is_read_again_because_the_first_answer_may_be_old() {
+    let story = Story::new().configure(|config| config.poll_seconds = 3600);
+    let (mut woken_at, mut filed) = (None, false);
+    let wakes = Cell::new(false);
+    let stop = |world: &mut World| {
+        if woken_at.is_none() && !world.calls.contains(&"tracker.ready") {
+            return false;
+        }
+        let since = *woken_at.get_or_insert_with(|| {
+            wakes.set(true);
+            world.now
+        });
+        let waited = world.now.duration_since(since);
+        if waited >= SignedDuration::from_secs(2) && !filed {
+            // Only now does the tracker show what it woke us for.
+            world.file("o/r#7", "Do it.", &["ready-for-agent"], "ann");
+            filed = true;
+        }
+        assert!(waited <= SignedDuration::from_secs(5), "not dispatched after {waited}");
+        !world.store.all().is_empty()
+    };
+    drive_and(&story, Until::Shutdown, stop, || {
+        if wakes.take() {
+            story.engine.wake(&repo("o/r"));
+        }
+    })
+    .await;
 }
 
 /// A waiting run looks by itself each half minute; a request does not wait for that.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use afk_core::usd::Usd;
 use afk_engine::ports::{
     Admission, AdmitLimits, AdmitRefusal, Committed, DoorbellSend, Filter, Journals as _, MemoKey,
-    PortErrorKind, Store as _, Switch, SwitchState,
+    Notes as _, PortErrorKind, Store as _, Switch, SwitchState,
 };
 use afk_store::*;
 
@@ -342,4 +342,19 @@ async fn a_result_is_remembered_by_its_key() {
     store.remember(&key("d1"), &2.into(), at(1)).await.unwrap();
     assert_eq!(store.recall(&key("d1")).await.unwrap(), Some(2.into()));
     assert_eq!(store.recall(&key("d2")).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_note_is_kept_by_its_kind_and_key_and_is_no_result() {
+    let home = Home::new();
+    let store = home.open().await;
+    store.write("bell", "k", &1.into(), at(0)).await.unwrap();
+    store.write("bell", "k", &serde_json::json!({ "ts": "2" }), at(1)).await.unwrap();
+    let again = home.open().await;
+    let read = async |kind, key| again.read(kind, key).await.unwrap();
+    assert_eq!(read("bell", "k").await, Some(serde_json::json!({ "ts": "2" })));
+    assert_eq!(read("bell", "other").await, None);
+    assert_eq!(read("other", "k").await, None);
+    let result = MemoKey { kind: "bell".to_owned(), tree: "k".to_owned(), command: "d".to_owned() };
+    assert_eq!(again.recall(&result).await.unwrap(), None);
 }

@@ -1,4 +1,4 @@
-//! Judges pull requests: one for each attempt, and none left behind.
+//! Judges pull requests: one for each candidate, and none left behind.
 
 use std::collections::BTreeSet;
 
@@ -9,19 +9,19 @@ use super::Judge;
 use crate::world::World;
 
 impl Judge {
-    /// No attempt has two.
+    /// No candidate has two.
     pub(super) fn pulls(&mut self, world: &World) {
         let opened = &world.pulls.opened;
         if opened.len() != opened.iter().collect::<BTreeSet<_>>().len() {
-            self.wrong.push("an attempt has two pull requests".to_owned());
+            self.wrong.push("a candidate has two pull requests".to_owned());
         }
     }
 
     /// A pull request that is open when a run ends may be merged, and nobody would follow it.
     pub(super) fn none_open(&mut self, world: &World, run: &Run, why: &str) {
-        let own = format!("{}/", run.id);
+        let own = format!("afk/try/{}/", run.id);
         let mut all = world.pulls.pulls.values();
-        let open = all.any(|one| one.state == PullState::Open && one.spec.key.starts_with(&own));
+        let open = all.any(|one| one.state == PullState::Open && one.spec.branch.starts_with(&own));
         if open && !why.contains("it is not known whether") {
             self.wrong.push(format!("{} ends and its pull request is open", run.id));
         }

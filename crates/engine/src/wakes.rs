@@ -1,0 +1,226 @@
+//! Wakes what waits for a repo when its tracker or CI says that something happened there.
+//!
+//! A wake-up carries no facts: whoever is woken reads. Those of one repo that come before anybody
+//! has read count once, so that a flood of them costs as much as one, and delays no other repo. What
+//! is read right after a wake-up may still be what was there before it, so that the repo is read
+//! again a little later, twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afk_core::ids::{At, RepoName};
+use jiff::SignedDuration;
+use tokio::sync::watch;
+
+use crate::bounds::later;
+
+/// How long after a wake-up a repo is read again.
+const AGAIN: [SignedDuration; 2] = [SignedDuration::from_secs(3), SignedDuration::from_secs(15)];
+/// How much longer the poll leaves out a repo that has woken us by itself.
+const STRETCH: i32 = 6;
+/// For how long a repo that has woken us is expected to do so again.
+const EXPECTED: SignedDuration = SignedDuration::from_hours(24);
+
+/// How often each repo has woken us.
+#[derive(Debug, Default)]
+pub(crate) struct Wakes {
+    of: watch::Sender<BTreeMap<RepoName, u64>>,
+}
+
+/// The wake-ups of one repo, as one task has seen them.
+pub(crate) struct WakeWatch {
+    repo: RepoName,
+    newest: watch::Receiver<BTreeMap<RepoName, u64>>,
+    known: Option<u64>,
+}
+
+impl Wakes {
+    /// Something happened in `repo`.
+    pub(crate) fn wake(&self, repo: &RepoName) {
+        self.of.send_modify(|all| *all.entry(repo.clone()).or_default() += 1);
+    }
+
+    /// Watches for wake-ups of `repo` from now on.
+    pub(crate) fn watch(&self, repo: &RepoName) -> WakeWatch {
+        WakeWatch { repo: repo.clone(), newest: self.of.subscribe(), known: None }
+    }
+
+    /// Notifies of every wake-up.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<BTreeMap<RepoName, u64>> {
+        self.of.subscribe()
+    }
+}
+
+impl WakeWatch {
+    /// Everything so far is about to be read: only later wake-ups count.
+    pub(crate) fn mark_read(&mut self) {
+        self.known = self.newest.borrow().get(&self.repo).copied();
+    }
+
+    /// Returns when the repo has woken us since.
+    pub(crate) async fn changed(&mut self) {
+        let (repo, known) = (&self.repo, self.known);
+        let other = |all: &BTreeMap<RepoName, u64>| all.get(repo).copied() != known;
+        let nobody_tells = self.newest.wait_for(other).await.is_err();
+        if nobody_tells {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Which repos are to be read because they woke us, or at all.
+#[derive(Debug, Default)]
+pub(crate) struct Due {
+    /// Wake-ups that were taken in.
+    counted: BTreeMap<RepoName, u64>,
+    /// Repos to be read as soon as their home is free.
+    now: BTreeSet<RepoName>,
+    /// Repos to be read again, by when.
+    again: BTreeMap<At, BTreeSet<RepoName>>,
+    /// When each repo woke us last.
+    woke: BTreeMap<RepoName, At>,
+    /// When each of those was read last.
+    read: BTreeMap<RepoName, At>,
+}
+
+impl Due {
+    /// Takes in the wake-ups so far.
+    pub(crate) fn take(&mut self, all: &BTreeMap<RepoName, u64>, now: At) {
+        for (repo, count) in all {
+            if self.counted.get(repo) != Some(count) {
+                self.counted.insert(repo.clone(), *count);
+                self.now.insert(repo.clone());
+                self.woke.insert(repo.clone(), now);
+                for pause in AGAIN {
+                    self.again.entry(later(now, pause)).or_default().insert(repo.clone());
+                }
+            }
+        }
+    }
+
+    /// Moves what is to be read again by now to what is to be read.
+    pub(crate) fn tick(&mut self, now: At) {
+        while let Some(due) = self.again.first_entry().filter(|due| *due.key() <= now) {
+            self.now.extend(due.remove());
+        }
+    }
+
+    /// When something is to be read again, at the earliest.
+    pub(crate) fn next(&self) -> Option<At> {
+        self.again.keys().next().copied()
+    }
+
+    /// Takes those of `repos` that are to be read because they woke us.
+    pub(crate) fn of(&mut self, repos: &BTreeSet<RepoName>, now: At) -> BTreeSet<RepoName> {
+        let due: BTreeSet<RepoName> = self.now.intersection(repos).cloned().collect();
+        self.note_read(&due, now);
+        due
+    }
+
+    /// Whether something is to be read.
+    pub(crate) fn is_some(&self) -> bool {
+        !self.now.is_empty()
+    }
+
+    /// Drops what is to be read of repos that are not configured.
+    pub(crate) fn forget_others(&mut self, known: impl Fn(&RepoName) -> bool) {
+        self.now.retain(&known);
+    }
+
+    /// Leaves out of `repos`, which are about to be polled, those that wake us by themselves and
+    /// were read not long ago.
+    pub(crate) fn stretch(
+        &mut self,
+        mut repos: BTreeSet<RepoName>,
+        poll: SignedDuration,
+        now: At,
+    ) -> BTreeSet<RepoName> {
+        let long = poll.checked_mul(STRETCH).unwrap_or(SignedDuration::MAX);
+        repos.retain(|repo| {
+            let since = |at: Option<&At>| at.map(|at| now.duration_since(*at));
+            let expected = since(self.woke.get(repo)).is_some_and(|age| age < EXPECTED);
+            let recent =
+                since(self.read.get(repo)).is_some_and(|age| !age.is_negative() && age < long);
+            self.now.contains(repo) || !expected || !recent
+        });
+        self.note_read(&repos, now);
+        repos
+    }
+
+    fn note_read(&mut self, repos: &BTreeSet<RepoName>, now: At) {
+        for repo in repos {
+            self.now.remove(repo);
+            if self.woke.contains_key(repo) {
+                self.read.insert(repo.clone(), now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(n: i64) -> At {
+        At::from_second(1_800_000_000 + n).unwrap()
+    }
+
+    fn repos(names: &[&str]) -> BTreeSet<RepoName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    fn woken(counts: &[(&str, u64)]) -> BTreeMap<RepoName, u64> {
+        counts.iter().map(|(name, n)| (name.parse().unwrap(), *n)).collect()
+    }
+
+    #[test]
+    fn a_flood_counts_once_and_is_read_again_twice() {
+        let mut due = Due::default();
+        due.take(&woken(&[("o/a", 1000), ("o/b", 1)]), at(0));
+        assert!(due.is_some());
+        assert_eq!(due.of(&repos(&["o/a", "o/c"]), at(0)), repos(&["o/a"]));
+        assert_eq!(due.of(&repos(&["o/b"]), at(0)), repos(&["o/b"]));
+        assert!(!due.is_some());
+        due.take(&woken(&[("o/a", 1000), ("o/b", 1)]), at(1));
+        assert!(!due.is_some(), "nothing new");
+        for later in [3, 15] {
+            assert_eq!(due.next(), Some(at(later)));
+            due.tick(at(later - 1));
+            assert!(!due.is_some());
+            due.tick(at(later));
+            assert_eq!(due.of(&repos(&["o/a", "o/b"]), at(later)), repos(&["o/a", "o/b"]));
+        }
+        assert_eq!(due.next(), None);
+    }
+
+    #[test]
+    fn repos_that_wake_us_are_polled_less_often() {
+        let poll = SignedDuration::from_secs(30);
+        let all = repos(&["o/a", "o/b"]);
+        let mut due = Due::default();
+        assert_eq!(due.stretch(all.clone(), poll, at(0)), all);
+        assert_eq!(due.stretch(all.clone(), poll, at(30)), all, "neither has ever woken us");
+        due.take(&woken(&[("o/a", 1)]), at(40));
+        assert_eq!(due.stretch(all.clone(), poll, at(60)), all, "it has woken us just now");
+        assert_eq!(due.stretch(all.clone(), poll, at(90)), repos(&["o/b"]));
+        assert_eq!(due.stretch(all.clone(), poll, at(239)), repos(&["o/b"]));
+        assert_eq!(due.stretch(all.clone(), poll, at(240)), all);
+        // What was not heard of for a day may have lost its webhook.
+        assert_eq!(due.stretch(all.clone(), poll, at(40 + 86_400)), all);
+        assert_eq!(due.stretch(all.clone(), poll, at(70 + 86_400)), all);
+    }
+
+    #[tokio::test]
+    async fn a_task_is_woken_for_its_own_repo_alone() {
+        let wakes = Wakes::default();
+        let mut watch = wakes.watch(&"o/a".parse().unwrap());
+        watch.mark_read();
+        wakes.wake(&"o/b".parse().unwrap());
+        let none = tokio::time::timeout(std::time::Duration::from_millis(1), watch.changed()).await;
+        assert!(none.is_err());
+        wakes.wake(&"o/a".parse().unwrap());
+        watch.changed().await;
+        watch.mark_read();
+        let none = tokio::time::timeout(std::time::Duration::from_millis(1), watch.changed()).await;
+        assert!(none.is_err());
+    }
+}

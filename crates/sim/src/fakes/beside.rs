@@ -1,0 +1,75 @@
+//! What adapters need beside their system, for tests: notes, secrets, and a clock that waits for
+//! nobody.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use afk_core::ids::At;
+use afk_core::secret::SecretSource;
+use afk_engine::ports::{Clock, Notes, PortError, PortErrorKind, PortResult, Secrets};
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::Sim;
+
+/// Notes in memory: whoever shares them finds what another process noted.
+#[derive(Debug, Default)]
+pub struct MemoryNotes(Mutex<BTreeMap<(String, String), Value>>);
+
+#[async_trait]
+impl Notes for MemoryNotes {
+    async fn read(&self, kind: &str, key: &str) -> PortResult<Option<Value>> {
+        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(notes.get(&(kind.to_owned(), key.to_owned())).cloned())
+    }
+
+    async fn write(&self, kind: &str, key: &str, value: &Value, _now: At) -> PortResult<()> {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.insert((kind.to_owned(), key.to_owned()), value.clone());
+        Ok(())
+    }
+}
+
+/// Secrets by the environment variable that would hold them.
+#[derive(Debug, Default)]
+pub struct MemorySecrets(Mutex<BTreeMap<String, String>>);
+
+impl MemorySecrets {
+    /// From now on the variable holds that.
+    pub fn set(&self, variable: &str, secret: &str) {
+        let mut secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.insert(variable.to_owned(), secret.to_owned());
+    }
+}
+
+#[async_trait]
+impl Secrets for MemorySecrets {
+    async fn read(&self, source: &SecretSource) -> PortResult<SecretString> {
+        let secrets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = match source {
+            SecretSource::Env(variable) => secrets.get(variable),
+            SecretSource::File(_) | SecretSource::Command(_) | SecretSource::Vault(_) => None,
+        };
+        let missing = || PortError::new(PortErrorKind::Auth, format!("{source} holds nothing"));
+        found.map(|secret| SecretString::from(secret.clone())).ok_or_else(missing)
+    }
+}
+
+/// The world's clock, which jumps where somebody waits for a time.
+#[derive(Clone)]
+pub struct Jumping(pub Sim);
+
+#[async_trait]
+impl Clock for Jumping {
+    fn now(&self) -> At {
+        self.0.now()
+    }
+
+    async fn sleep_until(&self, at: At) {
+        let wait = at.duration_since(self.0.now());
+        if wait.is_positive() {
+            self.0.advance(wait);
+        }
+    }
+}
