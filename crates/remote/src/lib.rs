@@ -1,9 +1,22 @@
-//! The engine's ports that are reached over HTTP.
+//! The engine's ports that are reached over HTTP, and the secrets that are.
 //!
 //! Each adapter knows only its port and its own system.
 
+mod doorbells;
+mod forges;
+mod github;
+mod http;
 mod settings;
-mod webhook;
+mod stages;
+#[cfg(test)]
+mod stand_in;
+mod vault;
 
-pub use settings::{DoorbellTable, RemoteSettings};
-pub use webhook::{WEBHOOK, Webhooks};
+pub use doorbells::{NTFY, NtfyDoorbells, SLACK, SlackDoorbells, WEBHOOK, Webhooks};
+pub use forges::{
+    AppLogin, FORGES, ForgeFinding, ForgeLimits, ForgeTable, Forges, GitToken, Heard, LARGEST_HOOK,
+    Needs, NotHeard, Severity,
+};
+pub use settings::{DoorbellTable, RemoteRepo, RemoteSettings};
+pub use stages::{Ancestry, PolledStages, STAGES, StageTable};
+pub use vault::{KubernetesLogin, VaultSecrets, VaultSettings};

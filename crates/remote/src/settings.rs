@@ -1,15 +1,22 @@
-//! What of the configuration is this crate's: where the doorbells are that it rings.
+//! What of the configuration is this crate's: the doorbells that it rings, the forges, how stages are
+//! polled, and how it gets to secrets elsewhere.
 //!
 //! Read off the one document beside what decides (`afk_core::config`); keys of others are
-//! passed over.
+//! passed over. What a kind of doorbell needs of its table is read beside that doorbell, what Vault
+//! needs beside Vault.
+
+use std::collections::BTreeMap;
 
 use afk_core::config::{Mistake, doorbell_names};
-use afk_core::ids::AdapterName;
+use afk_core::ids::{AdapterName, RepoName};
 use afk_core::secret::SecretSource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::webhook::WEBHOOK;
+use crate::doorbells;
+use crate::forges::ForgeTable;
+use crate::stages::StageTable;
+use crate::vault::VaultSettings;
 
 /// What is configured of systems that are reached over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +24,24 @@ use crate::webhook::WEBHOOK;
 pub struct RemoteSettings {
     /// The doorbells.
     pub notify: Vec<DoorbellTable>,
+    /// How Vault or `OpenBao` is reached, for secrets whose source is `vault`.
+    pub vault: Option<VaultSettings>,
+    /// The accounts at forges, by the names that repos choose them by.
+    pub forges: BTreeMap<AdapterName, ForgeTable>,
+    /// What is said of each repo, by `owner/name`.
+    pub repos: BTreeMap<RepoName, RemoteRepo>,
+}
+
+/// What of a repo's table is for systems that are reached over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RemoteRepo {
+    /// The forge on which its pull requests are opened, if not its tracker.
+    pub forge: Option<AdapterName>,
+    /// Its name on forges where it has another one, by the forge: `{ github = "Acme/Site" }`.
+    pub names: BTreeMap<AdapterName, RepoName>,
+    /// The stages that a landed commit must pass, in order.
+    pub stages: Vec<StageTable>,
 }
 
 /// A doorbell, of whatever kind.
@@ -29,98 +54,115 @@ pub struct DoorbellTable {
     /// What rings.
     #[schemars(skip)]
     pub kind: AdapterName,
-    /// Where a webhook posts to.
+    /// Where a webhook posts to, or the server of ntfy (default `https://ntfy.sh`).
     #[serde(default)]
     pub url: Option<String>,
     /// The key of a webhook's signature (HMAC-SHA256 of the body, `X-Afk-Signature-256`).
     #[serde(default)]
     pub secret: Option<SecretSource>,
+    /// The URL of an incoming webhook of Slack: whoever knows it may post, so it is a secret.
+    #[serde(default)]
+    pub webhook: Option<SecretSource>,
+    /// The token of a bot of Slack, in place of a webhook, or an access token of ntfy.
+    #[serde(default)]
+    pub token: Option<SecretSource>,
+    /// The channel that a bot of Slack posts to: its id, or its name.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// The topic of ntfy.
+    #[serde(default)]
+    pub topic: Option<String>,
 }
 
 impl RemoteSettings {
-    /// The webhook of that name: where it posts to, and what signs it.
-    pub(crate) fn webhook(&self, name: &str) -> Option<(&str, &SecretSource)> {
+    /// The doorbell of that name, if it is of `kind`.
+    pub(crate) fn doorbell(&self, name: &str, kind: &str) -> Option<&DoorbellTable> {
         let given = self.notify.iter().map(|one| (one.name.as_ref(), &one.kind));
         let nth = doorbell_names(given).iter().position(|known| known.as_str() == name)?;
-        let table = self.notify.get(nth).filter(|table| table.is_webhook())?;
-        table.url.as_deref().zip(table.secret.as_ref())
+        self.notify.get(nth).filter(|table| table.kind.as_str() == kind)
+    }
+
+    /// The stage of that name of a repo, if it is polled here.
+    pub(crate) fn stage(&self, repo: &RepoName, name: &str) -> Option<&StageTable> {
+        let stages = &self.repos.get(repo)?.stages;
+        stages.iter().find(|stage| stage.name.as_deref() == Some(name))
+    }
+
+    /// The forge on which pull requests of `repo` are opened, whose tracker is `tracker`.
+    pub fn forge_of<'a>(
+        &'a self,
+        repo: &RepoName,
+        tracker: &'a AdapterName,
+    ) -> Option<&'a AdapterName> {
+        let named = self.repos.get(repo).and_then(|table| table.forge.as_ref()).unwrap_or(tracker);
+        self.forges.contains_key(named).then_some(named)
+    }
+
+    /// The repos that have another name on this forge.
+    pub(crate) fn places_at(&self, forge: &AdapterName) -> BTreeMap<RepoName, RepoName> {
+        let named = |(repo, table): (&RepoName, &RemoteRepo)| {
+            Some((repo.clone(), table.names.get(forge)?.clone()))
+        };
+        self.repos.iter().filter_map(named).collect()
     }
 
     /// What is wrong with it beyond its shape.
     pub fn mistakes(&self) -> Vec<Mistake> {
         let tables = self.notify.iter().enumerate();
-        let found = tables.flat_map(|(n, table)| {
+        let doorbells = tables.flat_map(|(n, table)| {
             let below = move |mistake: Mistake| mistake.below(&["notify", &n.to_string()]);
-            table.mistakes().into_iter().map(below)
+            doorbells::mistakes(table).into_iter().map(below)
         });
-        found.collect()
-    }
-}
-
-impl DoorbellTable {
-    fn is_webhook(&self) -> bool {
-        self.kind.as_str() == WEBHOOK
-    }
-
-    fn mistakes(&self) -> Vec<Mistake> {
-        let keys = [("url", self.url.is_some()), ("secret", self.secret.is_some())];
-        let wrong = keys.into_iter().filter(|(_, given)| *given != self.is_webhook());
-        let told = wrong.map(|(key, given)| {
-            if given {
-                let what = "says something to a doorbell of kind \"webhook\" alone; leave it out";
-                Mistake::at(&[key], what)
-            } else {
-                // The key is not there, so that the table's place is told.
-                Mistake::at(&[], format!("a webhook needs a {key}; add it"))
+        let vault = self.vault.iter().flat_map(VaultSettings::mistakes);
+        let vault = vault.map(|mistake| mistake.below(&["vault"]));
+        let mut found: Vec<Mistake> = doorbells.chain(vault).collect();
+        for (name, forge) in &self.forges {
+            let below = |mistake: Mistake| mistake.below(&["forges", name.as_str()]);
+            found.extend(forge.mistakes(name).into_iter().map(below));
+        }
+        for (repo, table) in &self.repos {
+            let named = table.forge.iter().map(|forge| ("forge", forge));
+            let named = named.chain(table.names.keys().map(|forge| ("names", forge)));
+            for (key, _) in named.filter(|(_, forge)| !self.forges.contains_key(*forge)) {
+                // A value is never told: it may be a misplaced secret.
+                let what = "speaks of a forge that is not among [forges]";
+                found.push(Mistake::at(&["repos", repo.as_str(), key], what));
             }
-        });
-        told.collect()
+        }
+        for (repo, table) in &self.repos {
+            for (n, stage) in table.stages.iter().enumerate() {
+                let nth = n.to_string();
+                let key = ["repos", repo.as_str(), "stages", &nth];
+                let unknown = stage.forge.as_ref().filter(|name| !self.forges.contains_key(*name));
+                let unknown = unknown.map(|_| Mistake::at(&["forge"], "is not among [forges]"));
+                let wrong = stage.mistakes(repo).into_iter().chain(unknown);
+                found.extend(wrong.map(|mistake| mistake.below(&key)));
+            }
+        }
+        found
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn settings(text: &str) -> RemoteSettings {
-        serde_json::from_str(text).unwrap()
-    }
+    use crate::doorbells::WEBHOOK;
 
     #[test]
-    fn a_webhook_is_found_by_its_name() {
-        let found = settings(
+    fn a_doorbell_is_found_by_its_name() {
+        let found: RemoteSettings = serde_json::from_str(
             r#"{ "notify": [
                 { "kind": "webhook", "url": "http://a/", "secret": { "env": "A" } },
                 { "kind": "terminal" },
                 { "kind": "webhook", "url": "http://b/", "secret": { "env": "B" } },
                 { "kind": "webhook", "name": "ops", "url": "http://c/", "secret": { "env": "C" } }
             ] }"#,
-        );
+        )
+        .unwrap();
         assert_eq!(found.mistakes(), []);
-        let url = |name: &str| found.webhook(name).map(|(url, _)| url.to_owned());
+        let url = |name: &str| found.doorbell(name, WEBHOOK).and_then(|table| table.url.clone());
         let urls = ["webhook", "webhook-2", "ops", "webhook-3", "terminal"].map(url);
         let expected = [Some("http://a/"), Some("http://b/"), Some("http://c/"), None, None];
         assert_eq!(urls, expected.map(|url| url.map(str::to_owned)));
-    }
-
-    #[test]
-    fn keys_that_are_missing_or_another_kinds_are_mistakes() {
-        let check = |text: &str, expected: &[&str]| {
-            let found = settings(&format!(r#"{{ "notify": [{text}] }}"#)).mistakes();
-            let told: Vec<_> = found.iter().map(ToString::to_string).collect();
-            assert_eq!(told, expected, "{text}");
-        };
-        check(r#"{ "kind": "terminal" }"#, &[]);
-        check(
-            r#"{ "kind": "webhook" }"#,
-            &[
-                "notify.0: a webhook needs a url; add it",
-                "notify.0: a webhook needs a secret; add it",
-            ],
-        );
-        check(
-            r#"{ "kind": "terminal", "url": "http://a/" }"#,
-            &["notify.0.url: says something to a doorbell of kind \"webhook\" alone; leave it out"],
-        );
     }
 }

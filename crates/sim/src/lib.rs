@@ -6,7 +6,9 @@
 pub mod claude_cli;
 pub mod explore;
 pub mod fakes;
+pub mod github;
 pub mod model_api;
+pub mod openbao;
 pub mod sites;
 pub mod story;
 pub mod test_tools;

@@ -1,0 +1,59 @@
+//! What an examination of a forge finds, for `doctor`.
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// In order.
+    Fine,
+    /// The loop works, but not as well as it could.
+    Warning,
+    /// The loop cannot work.
+    Failure,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForgeFinding {
+    /// What was looked at.
+    pub about: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found.
+    pub says: String,
+    /// How to mend it.
+    pub mend: Option<String>,
+}
+
+impl ForgeFinding {
+    pub(crate) fn fine(about: &'static str, says: impl Into<String>) -> Self {
+        Self { about, severity: Severity::Fine, says: says.into(), mend: None }
+    }
+
+    pub(crate) fn warning(about: &'static str, says: impl Into<String>) -> Self {
+        Self { about, severity: Severity::Warning, says: says.into(), mend: None }
+    }
+
+    pub(crate) fn failure(about: &'static str, says: impl Into<String>) -> Self {
+        Self { about, severity: Severity::Failure, says: says.into(), mend: None }
+    }
+
+    #[must_use]
+    pub(crate) fn mend(self, how: impl Into<String>) -> Self {
+        Self { mend: Some(how.into()), ..self }
+    }
+}
+
+/// What the loop needs of a repo on its forge.
+#[derive(Debug, Clone)]
+pub struct Needs {
+    /// Labels that people and the loop put on issues, each with what it means.
+    pub labels: Vec<(String, &'static str)>,
+    /// Whether the loop pushes to the default branch by itself.
+    pub pushes: bool,
+    /// Whether it opens pull requests.
+    pub opens_pulls: bool,
+    /// Where the forge sends its webhooks, if they are wanted.
+    pub webhook: Option<String>,
+    /// Whether what is missing is to be made: labels and the webhook.
+    pub make: bool,
+}

@@ -1,0 +1,188 @@
+//! Webhooks: whether one is a forge's own, and which repo it is about.
+//!
+//! Nothing else is taken from it: it wakes, and whoever is woken reads.
+
+use std::collections::{HashSet, VecDeque};
+
+use afk_core::ids::RepoName;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use sha2::Sha256;
+
+/// The largest webhook that is read; forges send none over 25 MB, and all that is read of it is a
+/// name.
+pub const LARGEST_HOOK: usize = 8 << 20;
+/// How many deliveries are remembered, to know repeats.
+const REMEMBERED: usize = 4096;
+/// The longest id of a delivery that is remembered.
+const LONGEST_ID: usize = 128;
+
+/// Headers that carry the signature of the body, HMAC-SHA256 in hex.
+const SIGNATURES: [&str; 3] = ["x-hub-signature-256", "x-forgejo-signature", "x-gitea-signature"];
+/// Headers that carry the delivery's id.
+const DELIVERIES: [&str; 3] = ["x-github-delivery", "x-forgejo-delivery", "x-gitea-delivery"];
+
+/// What a webhook says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// Something happened in this repo.
+    Woke(RepoName),
+    /// It is about no repo, as the one that a forge sends to try the address.
+    NoRepo,
+    /// It came before.
+    Repeated,
+}
+
+/// Why a webhook is not believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotHeard {
+    /// No forge of that name takes webhooks.
+    #[error("no forge of that name takes webhooks: set its webhook_secret")]
+    Unknown,
+    /// Its secret cannot be read.
+    #[error("the webhook's secret cannot be read")]
+    NoSecret,
+    /// It carries no signature.
+    #[error("it carries no signature: set the webhook's secret on the forge")]
+    Unsigned,
+    /// The signature is another.
+    #[error("its signature is wrong: the secret on the forge is another one")]
+    WrongSignature,
+    /// It is not JSON.
+    #[error("it is not JSON: set the webhook's content type to application/json")]
+    NotJson,
+}
+
+/// The headers of a webhook, by their names in lower case.
+pub(crate) type Header<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// Checks the signature of the raw body.
+pub(crate) fn verify(
+    header: Header<'_>,
+    body: &[u8],
+    secret: &SecretString,
+) -> Result<(), NotHeard> {
+    let given = SIGNATURES.iter().find_map(|name| header(name)).unwrap_or_default();
+    let given = given.trim();
+    let given = given.strip_prefix("sha256=").unwrap_or(given);
+    let secret = secret.expose_secret();
+    // A forge without a secret sends an empty signature.
+    if given.is_empty() || secret.is_empty() {
+        return Err(NotHeard::Unsigned);
+    }
+    let given = bytes(given).ok_or(NotHeard::WrongSignature)?;
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NotHeard::WrongSignature)?;
+    mac.update(body);
+    // In constant time.
+    mac.verify_slice(&given).map_err(|_| NotHeard::WrongSignature)
+}
+
+/// The name of the repo that the webhook is about, on its forge.
+pub(crate) fn place(body: &[u8]) -> Result<Option<RepoName>, NotHeard> {
+    #[derive(Deserialize)]
+    struct Hook {
+        repository: Option<Repository>,
+    }
+    #[derive(Deserialize)]
+    struct Repository {
+        full_name: Option<String>,
+    }
+    let hook: Hook = serde_json::from_slice(body).map_err(|_| NotHeard::NotJson)?;
+    let name = hook.repository.and_then(|repository| repository.full_name);
+    Ok(name.and_then(|name| name.parse().ok()))
+}
+
+/// The id of the delivery, which a repetition keeps.
+pub(crate) fn delivery(header: Header<'_>) -> Option<String> {
+    let id = DELIVERIES.iter().find_map(|name| header(name))?;
+    (!id.is_empty() && id.len() <= LONGEST_ID).then_some(id)
+}
+
+/// The newest deliveries.
+#[derive(Debug, Default)]
+pub(crate) struct Deliveries {
+    known: HashSet<String>,
+    order: VecDeque<String>,
+}
+
+impl Deliveries {
+    /// Notes a delivery; false if it is known.
+    pub(crate) fn is_new(&mut self, id: String) -> bool {
+        if !self.known.insert(id.clone()) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// The bytes of a hexadecimal text.
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u32>> = hex.chars().map(|digit| digit.to_digit(16)).collect();
+    let digits = digits.filter(|digits| digits.len() == 64)?;
+    Some(digits.chunks(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of GitHub's documentation.
+    const SECRET: &str = "It's a Secret to Everybody";
+    const BODY: &[u8] = b"Hello, World!";
+    const SIGNATURE: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+
+    fn check(name: &str, value: &str, secret: &str, expected: Result<(), NotHeard>) {
+        let header = |asked: &str| (asked == name).then(|| value.to_owned());
+        let secret = SecretString::from(secret.to_owned());
+        assert_eq!(verify(&header, BODY, &secret), expected, "{name}: {value}");
+    }
+
+    #[test]
+    fn only_a_signature_of_the_raw_body_is_believed() {
+        let (github, forgejo) = ("x-hub-signature-256", "x-forgejo-signature");
+        check(github, &format!("sha256={SIGNATURE}"), SECRET, Ok(()));
+        check(forgejo, SIGNATURE, SECRET, Ok(()));
+        check("x-gitea-signature", SIGNATURE, SECRET, Ok(()));
+        check(github, &format!("sha256={}", SIGNATURE.to_uppercase()), SECRET, Ok(()));
+        let wrong = Err(NotHeard::WrongSignature);
+        check(github, &format!("sha256={SIGNATURE}"), "another", wrong);
+        check(github, &format!("sha256={}", &SIGNATURE[2..]), SECRET, wrong);
+        check(github, &format!("sha1={}", &SIGNATURE[..40]), SECRET, wrong);
+        check(github, &format!("sha256={}é", &SIGNATURE[1..]), SECRET, wrong);
+        check(forgejo, "", SECRET, Err(NotHeard::Unsigned));
+        check("x-other", SIGNATURE, SECRET, Err(NotHeard::Unsigned));
+        // Whoever signs with an empty secret is anybody.
+        check(github, &format!("sha256={SIGNATURE}"), "", Err(NotHeard::Unsigned));
+    }
+
+    #[test]
+    fn only_the_repos_name_is_taken() {
+        let told = |body: &str| place(body.as_bytes());
+        let repo = |name: &str| Ok(Some(name.parse().unwrap()));
+        assert_eq!(told(r#"{"repository":{"full_name":"o/r"},"action":7}"#), repo("o/r"));
+        assert_eq!(told(r#"{"zen":"Keep it logically awesome."}"#), Ok(None));
+        assert_eq!(told(r#"{"repository":null}"#), Ok(None));
+        assert_eq!(told(r#"{"repository":{"full_name":"../../etc"}}"#), Ok(None));
+        assert_eq!(told("payload=%7B%7D"), Err(NotHeard::NotJson));
+    }
+
+    #[test]
+    fn a_repetition_is_known_as_long_as_it_is_remembered() {
+        let mut known = Deliveries::default();
+        assert!(known.is_new("a".into()));
+        assert!(!known.is_new("a".into()));
+        for n in 0..REMEMBERED {
+            assert!(known.is_new(n.to_string()));
+        }
+        assert!(known.is_new("a".into()), "forgotten by now");
+        assert_eq!(known.known.len(), REMEMBERED);
+    }
+}

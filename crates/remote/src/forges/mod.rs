@@ -1,0 +1,251 @@
+//! The forges of the configuration: accounts at GitHub, by name, as trackers and as what opens pull
+//! requests.
+//!
+//! A forge keeps what it has seen as long as its own table stays the same; when the configuration
+//! changes, the others are made anew.
+
+mod finding;
+mod hooks;
+mod places;
+mod settings;
+mod stages;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+
+use afk_core::config::Policy;
+use afk_core::ids::{AdapterName, At, RepoName};
+use afk_core::run::PullSeen;
+use afk_engine::ports::{
+    Clock, Notes, PortError, PortResult, PullRequests, PullSpec, Secrets, Tracker,
+};
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::github::{GitHub, Parts};
+use crate::http::{self, Limits};
+use crate::settings::RemoteSettings;
+pub use finding::{ForgeFinding, Needs, Severity};
+use hooks::Deliveries;
+pub use hooks::{Heard, LARGEST_HOOK, NotHeard};
+pub(crate) use places::Places;
+pub(crate) use settings::Login;
+pub use settings::{AppLogin, FORGES, ForgeTable};
+
+/// Every forge of the configuration.
+pub struct Forges {
+    client: reqwest::Client,
+    clock: Arc<dyn Clock>,
+    secrets: Arc<dyn Secrets>,
+    notes: Arc<dyn Notes>,
+    state: RwLock<State>,
+    /// Webhooks that were heard.
+    heard: Mutex<Deliveries>,
+}
+
+#[derive(Default)]
+struct State {
+    forges: BTreeMap<AdapterName, Made>,
+    /// Which forge opens a repo's pull requests, and is asked for its checks.
+    pulls: BTreeMap<RepoName, AdapterName>,
+}
+
+/// A forge, and the table that it was made from.
+#[derive(Clone)]
+struct Made {
+    table: ForgeTable,
+    places: Places,
+    forge: Arc<GitHub>,
+}
+
+impl Forges {
+    /// None yet.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        secrets: Arc<dyn Secrets>,
+        notes: Arc<dyn Notes>,
+    ) -> PortResult<Self> {
+        Ok(Self {
+            client: http::client()?,
+            clock,
+            secrets,
+            notes,
+            state: RwLock::default(),
+            heard: Mutex::default(),
+        })
+    }
+
+    /// Follows the configuration. A table that no forge can be made from is one of its mistakes,
+    /// and has none.
+    pub fn configure(&self, settings: &RemoteSettings, policy: &Policy) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut forges = BTreeMap::new();
+        for (name, table) in &settings.forges {
+            let known = state.forges.get(name).filter(|made| made.table == *table).cloned();
+            let Some(made) = known.or_else(|| self.make(name, table)) else { continue };
+            made.places.replace(settings.places_at(name));
+            forges.insert(name.clone(), made);
+        }
+        let pulls = policy.repos.iter().filter_map(|(repo, table)| {
+            let forge = settings.forge_of(repo, &table.tracker)?;
+            forges.contains_key(forge).then(|| (repo.clone(), forge.clone()))
+        });
+        *state = State { pulls: pulls.collect(), forges };
+    }
+
+    fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn make(&self, name: &AdapterName, table: &ForgeTable) -> Option<Made> {
+        let places = Places::default();
+        let parts = Parts {
+            client: self.client.clone(),
+            clock: self.clock.clone(),
+            secrets: self.secrets.clone(),
+            notes: self.notes.clone(),
+            places: places.clone(),
+        };
+        let forge = GitHub::new(name.as_str(), table, parts).ok()?;
+        Some(Made { table: table.clone(), places, forge: Arc::new(forge) })
+    }
+
+    /// Each as a tracker, under its name.
+    pub fn trackers(&self) -> BTreeMap<AdapterName, Arc<dyn Tracker>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let trackers = state.forges.iter().map(|(name, made)| {
+            let tracker: Arc<dyn Tracker> = made.forge.clone();
+            (name.clone(), tracker)
+        });
+        trackers.collect()
+    }
+
+    /// Hears a webhook that came for the forge of that name: checks that it is the forge's own, and
+    /// has what is read next of its repo read anew.
+    pub async fn hear(
+        &self,
+        forge: &AdapterName,
+        header: &(dyn Fn(&str) -> Option<String> + Sync),
+        body: &[u8],
+    ) -> Result<Heard, NotHeard> {
+        let source = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.forges.get(forge).and_then(|made| made.table.webhook_secret.clone())
+        };
+        let secret = self.secrets.read(&source.ok_or(NotHeard::Unknown)?).await;
+        hooks::verify(header, body, &secret.map_err(|_| NotHeard::NoSecret)?)?;
+        let Some(place) = hooks::place(body)? else { return Ok(Heard::NoRepo) };
+        if let Some(id) = hooks::delivery(header) {
+            let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            if !heard.is_new(format!("{forge} {id}")) {
+                return Ok(Heard::Repeated);
+            }
+        }
+        self.woken(forge, &place).map(Heard::Woke).ok_or(NotHeard::Unknown)
+    }
+
+    /// Something happened to the repo that the forge of that name calls `place`: what is read next
+    /// is read anew. Returns the repo's own name.
+    pub fn woken(&self, forge: &AdapterName, place: &RepoName) -> Option<RepoName> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let made = state.forges.get(forge)?;
+        let repo = made.places.at(place);
+        made.forge.woken(&repo);
+        Some(repo)
+    }
+
+    /// Looks at everything that the loop needs of `repo` on the forge that is its tracker; none if
+    /// that is no forge.
+    pub async fn examine(
+        &self,
+        repo: &RepoName,
+        tracker: &AdapterName,
+        needs: &Needs,
+    ) -> Option<Vec<ForgeFinding>> {
+        let forge = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.forges.get(tracker)?.forge.clone()
+        };
+        Some(forge.examine(repo, needs).await)
+    }
+
+    /// What each forge last said of its account's limits, by the forge's name.
+    pub async fn limits(&self) -> Vec<ForgeLimits> {
+        let forges: Vec<_> = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            state.forges.iter().map(|(name, made)| (name.clone(), made.forge.clone())).collect()
+        };
+        let mut all = Vec::new();
+        for (name, forge) in forges {
+            let Limits { quota, until } = forge.known_limits().await;
+            let until = until.filter(|until| *until > self.clock.now());
+            let left = quota.map(|quota| (quota.remaining, quota.limit, quota.reset));
+            all.push(ForgeLimits { name, left, until });
+        }
+        all
+    }
+
+    /// The forges that take webhooks.
+    pub fn hearing(&self) -> Vec<AdapterName> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let hearing = state.forges.iter().filter(|(_, made)| made.table.webhook_secret.is_some());
+        hearing.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What opens the git of `repo` at `host`: the account of its forge, if that is there.
+    pub fn opens(&self, repo: &RepoName, host: &str) -> Option<GitToken> {
+        let forge = self.of(repo).ok().filter(|forge| forge.is_at(host))?;
+        Some(GitToken { forge, repo: repo.clone() })
+    }
+
+    fn of(&self, repo: &RepoName) -> PortResult<Arc<GitHub>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        let made = state.pulls.get(repo).and_then(|name| state.forges.get(name));
+        made.map(|made| made.forge.clone()).ok_or_else(|| {
+            PortError::permanent(format!(
+                "no forge opens pull requests on {repo}; set its tracker or its forge to one of \
+                 [forges]"
+            ))
+        })
+    }
+}
+
+/// What is known of the limits of a forge's account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForgeLimits {
+    /// The forge.
+    pub name: AdapterName,
+    /// Requests that are left, of how many, and when they are given anew.
+    pub left: Option<(u64, u64, At)>,
+    /// Until when it is not asked at all.
+    pub until: Option<At>,
+}
+
+/// The token that opens a repo's git.
+pub struct GitToken {
+    forge: Arc<GitHub>,
+    repo: RepoName,
+}
+
+impl GitToken {
+    /// The token, as it is now.
+    pub async fn read(&self) -> PortResult<Option<SecretString>> {
+        self.forge.git_token(&self.repo).await
+    }
+}
+
+#[async_trait]
+impl PullRequests for Forges {
+    async fn open(&self, pull: &PullSpec) -> PortResult<PullSeen> {
+        self.of(&pull.repo)?.open(pull).await
+    }
+
+    async fn look(&self, repo: &RepoName, branch: &str) -> PortResult<PullSeen> {
+        self.of(repo)?.look(repo, branch).await
+    }
+
+    async fn close(&self, repo: &RepoName, branch: &str) -> PortResult<()> {
+        PullRequests::close(&*self.of(repo)?, repo, branch).await
+    }
+}

@@ -1,0 +1,114 @@
+//! What is configured of an account at a forge.
+
+use afk_core::config::Mistake;
+use afk_core::ids::AdapterName;
+use afk_core::secret::SecretSource;
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The kinds of forges.
+pub const FORGES: [&str; 1] = [GITHUB];
+/// GitHub, or GitHub Enterprise.
+pub(crate) const GITHUB: &str = "github";
+
+/// One account at one forge. Repos name it as their tracker.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForgeTable {
+    /// What it is: "github". Without it, the table's own name says so.
+    pub kind: Option<AdapterName>,
+    /// Where its API is, if not where the kind's public one is; for GitHub Enterprise
+    /// `https://ghe.example/api/v3`.
+    pub url: Option<String>,
+    /// The token of the account that acts.
+    pub token: Option<SecretSource>,
+    /// The GitHub App that acts, in the place of a token.
+    pub app: Option<AppLogin>,
+    /// What its webhooks are signed with; without it none is listened to.
+    pub webhook_secret: Option<SecretSource>,
+}
+
+/// A GitHub App.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AppLogin {
+    /// Its id.
+    pub id: u64,
+    /// Its private key, as GitHub gave it: RSA, in PEM.
+    pub key: SecretSource,
+    /// Its installation; only needed if it has several.
+    #[serde(default)]
+    pub installation: Option<u64>,
+}
+
+/// What authenticates at a forge.
+pub(crate) enum Login<'a> {
+    /// A token.
+    Token(&'a SecretSource),
+    /// An app.
+    App(&'a AppLogin),
+}
+
+impl ForgeTable {
+    /// Its kind, for a table of this name.
+    pub(crate) fn kind<'a>(&'a self, name: &'a AdapterName) -> &'a str {
+        self.kind.as_ref().unwrap_or(name).as_str()
+    }
+
+    /// What authenticates; a table that is valid has one.
+    pub(crate) fn login(&self) -> Option<Login<'_>> {
+        let app = self.app.as_ref().map(Login::App);
+        app.or(self.token.as_ref().map(Login::Token))
+    }
+
+    /// Where its API is: the public one of its kind, if it does not say.
+    pub(crate) fn api_url(&self, public: &str) -> Result<Url, String> {
+        let text = self.url.as_deref().unwrap_or(public);
+        let url = Url::parse(text).map_err(|error| format!("is no address: {error}"))?;
+        match url.scheme() {
+            "https" => Ok(url),
+            // A token in the clear goes no further than this machine.
+            "http" if is_loopback(&url) => Ok(url),
+            "http" => Err("is not https: the token could be read on its way".to_owned()),
+            other => Err(format!("is of the scheme {other}; write https://…")),
+        }
+    }
+
+    /// What is wrong with the table of that name.
+    pub(crate) fn mistakes(&self, name: &AdapterName) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        let kind = self.kind(name);
+        if !FORGES.contains(&kind) {
+            let key: &[&str] = if self.kind.is_some() { &["kind"] } else { &[] };
+            let what = format!("is of no known kind; set kind to one of {}", FORGES.join(", "));
+            found.push(Mistake::at(key, what));
+        }
+        match (&self.token, &self.app) {
+            (Some(_), None) | (None, Some(_)) => {}
+            (None, None) => {
+                let what = "needs a token, such as token = { env = \"GITHUB_TOKEN\" }, or an app";
+                found.push(Mistake::at(&[], what));
+            }
+            (Some(_), Some(_)) => {
+                found.push(Mistake::at(&["token"], "is not used beside an app; leave one out"));
+            }
+        }
+        if let Some(Err(what)) = self.url.is_some().then(|| self.api_url("")) {
+            found.push(Mistake::at(&["url"], what));
+        }
+        found
+    }
+}
+
+/// Whether the address is on this machine.
+fn is_loopback(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+        }
+        None => false,
+    }
+}

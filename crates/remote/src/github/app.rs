@@ -1,0 +1,249 @@
+//! A GitHub App's tokens: the app signs for itself with its key, and gets a token of its
+//! installation, which lasts an hour and is replaced before it ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use afk_core::ids::At;
+use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult, Secrets};
+use async_trait::async_trait;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::SignedDuration;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::api::App;
+use crate::forges::AppLogin;
+use crate::http::{Account, Method, Request, Scheme, Sign, Signature};
+
+/// How long what the app signs for itself holds; GitHub allows ten minutes.
+const OWN: SignedDuration = SignedDuration::from_mins(8);
+/// GitHub's clock may be behind ours.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+/// How long before its end a token is replaced.
+const EARLY: SignedDuration = SignedDuration::from_mins(5);
+/// For so long after it was made, a token may be unknown to some of GitHub's servers.
+const LAG: SignedDuration = SignedDuration::from_secs(30);
+
+/// What the loop needs of a repo: nothing else is asked for, whatever the app may do.
+const PERMISSIONS: [(&str, &str); 7] = [
+    ("actions", "read"),
+    ("checks", "read"),
+    ("contents", "write"),
+    ("issues", "write"),
+    ("metadata", "read"),
+    ("pull_requests", "write"),
+    ("statuses", "read"),
+];
+
+/// The tokens of one app.
+pub(super) struct AppTokens {
+    installation: Option<u64>,
+    account: Account,
+    rest: Vec<String>,
+    clock: Arc<dyn Clock>,
+    /// The newest token of the whole installation.
+    token: Mutex<Option<Minted>>,
+    /// The newest tokens for the git of single repos.
+    git: Mutex<BTreeMap<String, Minted>>,
+}
+
+/// A token, and when it was made and ends.
+#[derive(Clone)]
+struct Minted {
+    token: SecretString,
+    made: At,
+    ends: At,
+}
+
+impl Minted {
+    /// Whether it will be accepted for a while. A clock that was set back makes a new one.
+    fn holds(&self, now: At) -> bool {
+        now >= self.made && self.ends.duration_since(now) > EARLY
+    }
+}
+
+#[derive(Deserialize)]
+struct Answered {
+    token: String,
+    expires_at: At,
+}
+
+#[derive(Deserialize)]
+struct Installation {
+    id: u64,
+    account: Option<Owner>,
+}
+
+#[derive(Deserialize)]
+struct Owner {
+    login: String,
+}
+
+/// The app, as it signs for itself.
+pub(super) struct OwnKey {
+    pub(super) login: AppLogin,
+    pub(super) secrets: Arc<dyn Secrets>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Sign for OwnKey {
+    async fn sign(&self) -> PortResult<Signature> {
+        let pem = self.secrets.read(&self.login.key).await?;
+        let key = rsa_key(pem.expose_secret().as_bytes()).ok_or_else(|| {
+            let why = "the app's key is no RSA key in PEM; download one on the app's page";
+            PortError::new(PortErrorKind::Auth, why)
+        })?;
+        let now = self.clock.now().as_second();
+        let claims = json!({
+            "iss": self.login.id.to_string(),
+            "iat": now - SKEW.as_secs(),
+            "exp": now + OWN.as_secs(),
+        });
+        let token = jwt(&key, &claims).map_err(|why| PortError::new(PortErrorKind::Auth, why))?;
+        Signature::new(Scheme::Bearer, &SecretString::from(token))
+    }
+}
+
+/// The key in this PEM: PKCS#1, as GitHub gives it, or PKCS#8.
+fn rsa_key(pem: &[u8]) -> Option<RsaKeyPair> {
+    match PrivateKeyDer::from_pem_slice(pem).ok()? {
+        PrivateKeyDer::Pkcs1(der) => RsaKeyPair::from_der(der.secret_pkcs1_der()).ok(),
+        PrivateKeyDer::Pkcs8(der) => RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).ok(),
+        _ => None,
+    }
+}
+
+/// The claims, signed with RS256 (RFC 7515 and 7518).
+fn jwt(key: &RsaKeyPair, claims: &Value) -> Result<String, &'static str> {
+    let header = json!({ "alg": "RS256", "typ": "JWT" });
+    let part = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    let signed = format!("{}.{}", part(&header), part(claims));
+    let mut signature = vec![0; key.public_modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+        .map_err(|_| "the app's key does not sign")?;
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+impl AppTokens {
+    /// The tokens of the app that `account` signs for.
+    pub(super) fn new(
+        installation: Option<u64>,
+        account: Account,
+        rest: Vec<String>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { installation, account, rest, clock, token: Mutex::default(), git: Mutex::default() }
+    }
+
+    /// A token for the git of one repo, by its bare name, and for nothing else.
+    pub(super) async fn for_git(&self, name: &str) -> PortResult<SecretString> {
+        let mut kept = self.git.lock().await;
+        let now = self.clock.now();
+        kept.retain(|_, minted| minted.holds(now));
+        if let Some(minted) = kept.get(name) {
+            return Ok(minted.token.clone());
+        }
+        let asked =
+            |permissions: Value| json!({ "repositories": [name], "permissions": permissions });
+        // A push that changes workflows needs that permission, which not every app has.
+        let wide = self.mint(&asked(json!({ "contents": "write", "workflows": "write" }))).await;
+        let minted = match wide {
+            Err(error) if error.kind == PortErrorKind::Permanent => {
+                self.mint(&asked(json!({ "contents": "write" }))).await?
+            }
+            minted => minted?,
+        };
+        let token = minted.token.clone();
+        kept.insert(name.to_owned(), minted);
+        Ok(token)
+    }
+
+    async fn token(&self) -> PortResult<SecretString> {
+        let mut kept = self.token.lock().await;
+        let now = self.clock.now();
+        if let Some(minted) = kept.as_ref().filter(|minted| minted.holds(now)) {
+            return Ok(minted.token.clone());
+        }
+        let permissions: Value = PERMISSIONS.iter().copied().collect();
+        let minted = self.mint(&json!({ "permissions": permissions })).await?;
+        let token = minted.token.clone();
+        *kept = Some(minted);
+        Ok(token)
+    }
+
+    async fn mint(&self, body: &Value) -> PortResult<Minted> {
+        let id = self.installation().await?.to_string();
+        let path = ["app", "installations", &id, "access_tokens"].map(str::to_owned);
+        let path = self.rest.iter().cloned().chain(path);
+        let request = Request::new(Method::Post, path).json(body.clone());
+        let made = self.clock.now();
+        let Answered { token, expires_at } = self.account.json(&request).await?;
+        Ok(Minted { token: SecretString::from(token), made, ends: expires_at })
+    }
+
+    /// The app's name in addresses; its account is called so, with `[bot]` after it.
+    pub(super) async fn slug(&self) -> PortResult<String> {
+        let path = self.rest.iter().cloned().chain(["app".to_owned()]);
+        let App { slug, .. } = self.account.json(&Request::get(path)).await?;
+        slug.ok_or_else(|| PortError::transient("GitHub does not say what the app is called"))
+    }
+
+    async fn installation(&self) -> PortResult<u64> {
+        if let Some(id) = self.installation {
+            return Ok(id);
+        }
+        let path = self.rest.iter().cloned().chain(["app", "installations"].map(str::to_owned));
+        let all: Vec<Installation> =
+            self.account.pages(&Request::get(path).with("per_page", 100)).await?;
+        match all.as_slice() {
+            [one] => Ok(one.id),
+            [] => Err(PortError::new(
+                PortErrorKind::Auth,
+                "the app is installed nowhere; install it for the repos' owner",
+            )),
+            many => {
+                let name = |one: &Installation| {
+                    let owner = one.account.as_ref().map_or("?", |owner| owner.login.as_str());
+                    format!("{} ({owner})", one.id)
+                };
+                let names: Vec<String> = many.iter().take(20).map(name).collect();
+                let names = names.join(", ");
+                let why = format!("the app has several installations, {names}; set installation");
+                Err(PortError::new(PortErrorKind::Auth, why))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Sign for Arc<AppTokens> {
+    async fn sign(&self) -> PortResult<Signature> {
+        Signature::new(Scheme::Bearer, &self.token().await?)
+    }
+
+    async fn refused(&self, refused: &Signature) -> bool {
+        let mut kept = self.token.lock().await;
+        let Some(minted) = &*kept else { return true };
+        let is_this = Signature::new(Scheme::Bearer, &minted.token)
+            .is_ok_and(|signature| signature.is_same_as(refused));
+        if !is_this {
+            // Another request has replaced it meanwhile.
+            return true;
+        }
+        if self.clock.now().duration_since(minted.made).abs() < LAG {
+            // Not known everywhere yet.
+            return true;
+        }
+        *kept = None;
+        true
+    }
+}

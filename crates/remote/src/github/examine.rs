@@ -1,0 +1,362 @@
+//! What `doctor` asks of GitHub about a repo: whether the credential may do what the loop does, and
+//! whether the repo lets it.
+
+use afk_core::ids::RepoName;
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, Tracker as _};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::GitHub;
+use crate::forges::{ForgeFinding, Needs};
+use crate::http::{Method, Request};
+
+/// The colour of labels that are made.
+const COLOUR: &str = "5319e7";
+/// What wakes the loop.
+const EVENTS: [&str; 9] = [
+    "issues",
+    "issue_comment",
+    "issue_dependencies",
+    "label",
+    "push",
+    "pull_request",
+    "check_suite",
+    "status",
+    "workflow_run",
+];
+
+/// A repo, as the credential sees it.
+#[derive(Debug, Deserialize)]
+struct Repository {
+    full_name: String,
+    default_branch: String,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default = "yes")]
+    has_issues: bool,
+    #[serde(default)]
+    permissions: Permissions,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Permissions {
+    admin: bool,
+    push: bool,
+    triage: bool,
+}
+
+/// A rule that is in force on a branch.
+#[derive(Debug, Deserialize)]
+struct Rule {
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Branch {
+    #[serde(default)]
+    protected: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Hook {
+    #[serde(default)]
+    active: bool,
+    #[serde(default)]
+    config: HookConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct HookConfig {
+    url: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl GitHub {
+    /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
+    pub(crate) async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+        let answer = match self.account.send(&self.get(repo, &[])).await {
+            Ok(answer) => answer,
+            Err(error) => return vec![unreachable(&error)],
+        };
+        let scopes = answer.header("x-oauth-scopes").map(str::to_owned);
+        let found: Repository = match answer.json() {
+            Ok(found) => found,
+            Err(error) => return vec![unreachable(&error)],
+        };
+        let mut all = credential(repo, &found, scopes.as_deref(), needs, &self.places.of(repo));
+        if all.is_empty() {
+            let says = format!("{} opens {}", self.account.home(), found.full_name);
+            all.push(ForgeFinding::fine("credential", says));
+        }
+        all.extend(self.labels(repo, needs).await);
+        all.push(self.permissions_of_others(repo).await);
+        if needs.pushes {
+            all.push(self.branch(repo, &found.default_branch).await);
+        }
+        if let Some(url) = &needs.webhook {
+            all.push(self.webhook(repo, url, needs.make).await);
+        }
+        all
+    }
+
+    async fn labels(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+        let mut all = Vec::new();
+        for (label, meaning) in &needs.labels {
+            let known = self.account.send(&self.get(repo, &["labels", label])).await;
+            let missing = match known {
+                Ok(_) => continue,
+                Err(error) if error.kind == PortErrorKind::NotFound => true,
+                Err(_) => false,
+            };
+            let about = "labels";
+            if !missing {
+                all.push(ForgeFinding::failure(about, format!("{label} cannot be read")));
+                continue;
+            }
+            if !needs.make {
+                let says = format!("there is no label {label}");
+                all.push(ForgeFinding::failure(about, says).mend("`afk doctor --fix` makes it"));
+                continue;
+            }
+            let body = json!({ "name": label, "color": COLOUR, "description": meaning });
+            let request = Request::new(Method::Post, self.path(repo, &["labels"])).json(body);
+            all.push(match self.account.send(&request).await {
+                Ok(_) => ForgeFinding::fine(about, format!("made the label {label}")),
+                Err(error) => ForgeFinding::failure(about, error.chain())
+                    .mend("let the credential write issues, or make the label by hand"),
+            });
+        }
+        if all.is_empty() {
+            all.push(ForgeFinding::fine("labels", "all are there"));
+        }
+        all
+    }
+
+    /// Whether the permissions of those who label can be read: nobody is trusted otherwise.
+    async fn permissions_of_others(&self, repo: &RepoName) -> ForgeFinding {
+        let about = "permissions";
+        let read = async {
+            let own = self.own_account(repo).await?;
+            // A bot is no user there; the answer is a "no" that could be read.
+            let path = ["collaborators", &own.login, "permission"];
+            match self.account.send(&self.get(repo, &path)).await {
+                Err(error) if error.kind != PortErrorKind::NotFound => Err(error),
+                _ => PortResult::Ok(own.login),
+            }
+        };
+        match read.await {
+            Ok(login) => ForgeFinding::fine(about, format!("can be read by {login}")),
+            Err(error) => ForgeFinding::failure(about, error.chain()).mend(
+                "who labels an issue is trusted by their permission: let the credential read \
+                 collaborators (metadata: read; for a classic token the scope repo)",
+            ),
+        }
+    }
+
+    /// Whether the default branch takes our pushes.
+    async fn branch(&self, repo: &RepoName, branch: &str) -> ForgeFinding {
+        let rules = async {
+            let path = ["rules", "branches", branch];
+            let rules: Vec<Rule> = match self.account.pages(&self.get(repo, &path)).await {
+                // Servers without rulesets.
+                Err(error) if error.kind == PortErrorKind::NotFound => Vec::new(),
+                rules => rules?,
+            };
+            let found: Branch = self.account.json(&self.get(repo, &["branches", branch])).await?;
+            PortResult::Ok((rules, found.protected))
+        };
+        match rules.await {
+            Ok((rules, protected)) => rules_of(branch, &rules, protected),
+            Err(error) => ForgeFinding::warning("branch", error.chain()),
+        }
+    }
+
+    async fn webhook(&self, repo: &RepoName, url: &str, make: bool) -> ForgeFinding {
+        const ABOUT: &str = "webhook";
+        let hooks = self.account.pages::<Hook>(&self.get(repo, &["hooks"])).await;
+        let hooks = match hooks {
+            Ok(hooks) => hooks,
+            Err(error) => {
+                return ForgeFinding::warning(ABOUT, error.chain()).mend(
+                    "only who administers the repo sees its webhooks; without one, it is polled",
+                );
+            }
+        };
+        match hooks.iter().find(|hook| hook.config.url == url) {
+            Some(hook) if hook.active => ForgeFinding::fine(ABOUT, format!("sends to {url}")),
+            Some(_) => ForgeFinding::warning(ABOUT, format!("the one to {url} is switched off"))
+                .mend("switch it on in the repo's settings"),
+            None if make => match self.make_webhook(repo, url).await {
+                Ok(()) => ForgeFinding::fine(ABOUT, format!("made one to {url}")),
+                Err(error) => ForgeFinding::warning(ABOUT, error.chain())
+                    .mend("make it by hand, or let the credential administer the repo"),
+            },
+            None => ForgeFinding::warning(ABOUT, format!("none sends to {url}"))
+                .mend("`afk doctor --fix` makes it; without it, the repo is polled"),
+        }
+    }
+
+    async fn make_webhook(&self, repo: &RepoName, url: &str) -> PortResult<()> {
+        let secret = self.webhook_secret.as_ref().ok_or_else(|| {
+            PortError::permanent("a webhook needs a secret: set webhook_secret of the forge")
+        })?;
+        let secret = secret.secret().await?;
+        let config = json!({
+            "url": url,
+            "content_type": "json",
+            "insecure_ssl": "0",
+            "secret": secret.expose_secret(),
+        });
+        let body = json!({ "name": "web", "active": true, "events": EVENTS, "config": config });
+        let request = Request::new(Method::Post, self.path(repo, &["hooks"])).json(body);
+        self.account.send(&request).await.map(drop)
+    }
+}
+
+fn unreachable(error: &PortError) -> ForgeFinding {
+    let mend = match error.kind {
+        PortErrorKind::Auth => "make a new token, or correct where it comes from",
+        PortErrorKind::NotFound => {
+            "check the repo's name on the forge (names), and that the credential may see it"
+        }
+        PortErrorKind::RateLimited { .. } => "wait, or use a credential with a quota of its own",
+        PortErrorKind::Transient | PortErrorKind::Permanent | PortErrorKind::Cancelled => {
+            "check the forge's url, and whether it can be reached from here"
+        }
+    };
+    ForgeFinding::failure("credential", error.chain()).mend(mend)
+}
+
+/// What the credential may not do that the loop must.
+fn credential(
+    repo: &RepoName,
+    found: &Repository,
+    scopes: Option<&str>,
+    needs: &Needs,
+    place: &RepoName,
+) -> Vec<ForgeFinding> {
+    const ABOUT: &str = "credential";
+    let mut all = Vec::new();
+    if !found.full_name.eq_ignore_ascii_case(place.as_str()) {
+        let says = format!("{repo} is called {} there now", found.full_name);
+        all.push(ForgeFinding::failure(ABOUT, says).mend("correct its entry in names"));
+    }
+    if found.archived {
+        let says = format!("{} is archived, and takes neither issues nor pushes", found.full_name);
+        all.push(ForgeFinding::failure(ABOUT, says).mend("unarchive it, or remove it"));
+    }
+    if !found.has_issues {
+        let says = format!("{} has no issues", found.full_name);
+        all.push(ForgeFinding::failure(ABOUT, says).mend("switch issues on in its settings"));
+    }
+    // A classic token says what it may; others are told by what the repo allows them.
+    let classic = scopes.filter(|scopes| !scopes.is_empty());
+    if let Some(scopes) = classic {
+        let has = |scope: &str| scopes.split(',').any(|one| one.trim() == scope);
+        if !has("repo") && !has("public_repo") {
+            let says = format!("the token has the scopes {scopes}, and not repo");
+            all.push(ForgeFinding::failure(ABOUT, says).mend("make one with the scope repo"));
+        } else if needs.pushes && !has("workflow") {
+            let says =
+                "the token lacks the scope workflow: pushes that change workflows are refused";
+            all.push(ForgeFinding::warning(ABOUT, says).mend("make one with the scope workflow"));
+        }
+    }
+    let Permissions { admin, push, triage } = found.permissions;
+    if !(admin || push || triage) {
+        let says = "the account may not label issues";
+        let mend = "give it the role write, or triage if people merge its pull requests";
+        all.push(ForgeFinding::failure(ABOUT, says).mend(mend));
+    } else if (needs.pushes || needs.opens_pulls) && !(admin || push) {
+        let says = "the account may not push";
+        all.push(ForgeFinding::failure(ABOUT, says).mend("give it the role write"));
+    }
+    all
+}
+
+/// What the rules of the default branch say about a push.
+fn rules_of(branch: &str, rules: &[Rule], protected: bool) -> ForgeFinding {
+    const ABOUT: &str = "branch";
+    let refuses = rules.iter().find_map(|rule| match rule.kind.as_str() {
+        "pull_request" => Some("asks for a pull request"),
+        "merge_queue" => Some("takes commits from its merge queue alone"),
+        "update" => Some("may be updated by a few alone"),
+        "required_signatures" => Some("takes signed commits alone"),
+        "required_status_checks" => Some("asks for checks before a push"),
+        _ => None,
+    });
+    let mend = "let the account bypass the rule, or set landing = \"pull-request\"";
+    match refuses {
+        Some(how) => ForgeFinding::failure(ABOUT, format!("{branch} {how}")).mend(mend),
+        None if protected => {
+            let says = format!("{branch} is protected, which may refuse our push");
+            ForgeFinding::warning(ABOUT, says).mend(mend)
+        }
+        None => ForgeFinding::fine(ABOUT, format!("{branch} takes pushes")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forges::Severity;
+
+    fn needs(pushes: bool) -> Needs {
+        Needs { labels: vec![], pushes, opens_pulls: false, webhook: None, make: false }
+    }
+
+    fn check(repository: &serde_json::Value, scopes: Option<&str>, expected: &[&str]) {
+        let mut whole = json!({
+            "full_name": "o/r", "default_branch": "main", "has_issues": true, "archived": false,
+            "permissions": { "admin": false, "push": true, "triage": true },
+        });
+        for (key, value) in repository.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let found: Repository = serde_json::from_value(whole).unwrap();
+        let name: RepoName = "o/r".parse().unwrap();
+        let all = credential(&name, &found, scopes, &needs(true), &name);
+        assert_eq!(all.len(), expected.len(), "{all:?}");
+        for (found, expected) in all.iter().zip(expected) {
+            assert!(found.says.contains(expected), "{found:?}");
+            assert!(found.mend.is_some(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_credential_may_not_do_is_told() {
+        check(&json!({}), None, &[]);
+        check(&json!({}), Some("repo, workflow"), &[]);
+        check(&json!({}), Some("repo"), &["lacks the scope workflow"]);
+        check(&json!({}), Some("gist"), &["and not repo"]);
+        check(&json!({ "archived": true }), None, &["archived"]);
+        check(&json!({ "has_issues": false }), None, &["no issues"]);
+        check(&json!({ "full_name": "o/new" }), None, &["is called o/new there now"]);
+        check(&json!({ "permissions": { "triage": true } }), None, &["may not push"]);
+        check(&json!({ "permissions": {} }), None, &["may not label"]);
+    }
+
+    #[test]
+    fn rules_that_refuse_a_push_are_told() {
+        let check = |kinds: &[&str], protected, severity, says: &str| {
+            let rules: Vec<Rule> =
+                kinds.iter().map(|kind| Rule { kind: (*kind).to_owned() }).collect();
+            let found = rules_of("main", &rules, protected);
+            assert_eq!(found.severity, severity, "{found:?}");
+            assert!(found.says.contains(says), "{found:?}");
+        };
+        check(&[], false, Severity::Fine, "takes pushes");
+        check(&["deletion", "non_fast_forward"], false, Severity::Fine, "takes pushes");
+        check(&["pull_request"], false, Severity::Failure, "pull request");
+        check(&["merge_queue"], true, Severity::Failure, "merge queue");
+        check(&["required_signatures"], false, Severity::Failure, "signed");
+        check(&[], true, Severity::Warning, "protected");
+    }
+}

@@ -1,0 +1,380 @@
+//! What a repo's issues look like, as far as the loop asks: kept between reads, and brought up to
+//! date by one conditional request.
+//!
+//! The probe is the first page of the list of all issues, sorted by their last update and filtered
+//! by nothing: whatever happens to any issue brings it to the front. An entry that differs from the
+//! one that is known is an issue that changed; everything that is kept about it is dropped and read
+//! again when it is asked for. Nothing here does I/O.
+
+use std::collections::BTreeMap;
+
+use afk_core::digest::Digest;
+use afk_core::ids::{At, IssueRef};
+use afk_core::issue::{Comment, Issue, IssueEvent};
+use serde::{Deserialize, Serialize};
+
+use crate::http::Validator;
+
+/// How many entries of the probe's pages are remembered.
+const REMEMBERED: usize = 300;
+/// How many issues are kept as they were read.
+const READ: usize = 1000;
+
+/// What is kept about a repo. It can be lost at any time.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Seen {
+    /// Of the probe's answer.
+    pub(super) probe: Option<Validator>,
+    /// The newest entries as they were last answered, by the issue's number.
+    entries: BTreeMap<u64, Known>,
+    /// Issues with a label that the loop lists, by the label.
+    lists: BTreeMap<String, List>,
+    /// Issues as they were read whole.
+    views: BTreeMap<u64, View>,
+    /// Comments as they were read, by the issue's number.
+    comments: BTreeMap<u64, Vec<Comment>>,
+    /// The newest comments of the whole repo.
+    newest_comments: Option<NewestComments>,
+    /// Whether issues are open that others wait for.
+    open: BTreeMap<u64, bool>,
+}
+
+/// An entry of the probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Known {
+    updated: At,
+    entry: Digest,
+}
+
+/// The open issues with one label.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct List {
+    issues: BTreeMap<u64, Issue>,
+    /// When the whole list was last read: a label that is renamed touches no issue.
+    swept: Option<At>,
+}
+
+/// An issue, its events and its blockers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct View {
+    pub(super) issue: Issue,
+    pub(super) events: Vec<IssueEvent>,
+    pub(super) blockers: Vec<IssueRef>,
+    /// When it was last updated.
+    pub(super) updated: At,
+    /// When it was read.
+    pub(super) at: At,
+}
+
+/// The comments since a time, unless anything changed since.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct NewestComments {
+    since: At,
+    comments: Vec<(IssueRef, Comment)>,
+}
+
+/// An entry of the list of issues.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    /// The issue; pull requests are entries, too.
+    pub(super) issue: Issue,
+    /// Whether it is a pull request.
+    pub(super) pull: bool,
+    /// When it was last updated.
+    pub(super) updated: At,
+    /// Of the whole entry as it was answered.
+    pub(super) entry: Digest,
+}
+
+/// Whether a page of the probe was enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    /// Everything that changed is known.
+    Enough,
+    /// Older entries may have changed, too.
+    More,
+}
+
+impl Seen {
+    /// Takes a page of the probe, newest first. `last` says that there is no further one.
+    pub(super) fn take(&mut self, page: Vec<Listed>, last: bool) -> Page {
+        let first_look = self.entries.is_empty();
+        let mut reached = last || first_look;
+        for listed in page {
+            let number = listed.issue.issue.number;
+            let known = Known { updated: listed.updated, entry: listed.entry.clone() };
+            if self.entries.get(&number) == Some(&known) {
+                // Entries below one that is unchanged were there before, in the same order.
+                reached = true;
+                continue;
+            }
+            self.entries.insert(number, known);
+            self.changed(&listed);
+        }
+        if reached { Page::Enough } else { Page::More }
+    }
+
+    /// Forgets what is older than what is needed to tell changes.
+    pub(super) fn trim(&mut self) {
+        if self.views.len().max(self.comments.len()) > READ {
+            self.views.clear();
+            self.comments.clear();
+        }
+        if self.entries.len() <= REMEMBERED {
+            return;
+        }
+        let mut times: Vec<At> = self.entries.values().map(|known| known.updated).collect();
+        times.sort_unstable_by(|a, b| b.cmp(a));
+        let oldest = times[REMEMBERED - 1];
+        self.entries.retain(|_, known| known.updated >= oldest);
+    }
+
+    /// Forgets everything but the labels that are listed: more changed than is followed.
+    pub(super) fn reset(&mut self) {
+        let labels = std::mem::take(&mut self.lists).into_keys();
+        *self = Self {
+            lists: labels.map(|label| (label, List::default())).collect(),
+            ..Self::default()
+        };
+    }
+
+    fn changed(&mut self, listed: &Listed) {
+        let number = listed.issue.issue.number;
+        self.forget(number);
+        self.newest_comments = None;
+        self.open.remove(&number);
+        for (label, list) in &mut self.lists {
+            if !listed.pull && listed.issue.open && has(&listed.issue, label) {
+                list.issues.insert(number, listed.issue.clone());
+            } else {
+                list.issues.remove(&number);
+            }
+        }
+    }
+
+    /// Drops what was read of an issue: the next read is live.
+    pub(super) fn forget(&mut self, number: u64) {
+        self.views.remove(&number);
+        self.comments.remove(&number);
+    }
+
+    /// The issue's entry: whoever reads details keeps them only if it is still the same afterwards.
+    pub(super) fn entry(&self, number: u64) -> Option<Digest> {
+        self.entries.get(&number).map(|known| known.entry.clone())
+    }
+
+    /// Whether the list has shown a later update of the issue than this one. Then the list is read
+    /// anew, so that neither is believed for good.
+    pub(super) fn is_ahead_of(&mut self, number: u64, updated: At) -> bool {
+        let ahead = self.entries.get(&number).is_some_and(|known| known.updated > updated);
+        if ahead {
+            self.entries.remove(&number);
+            self.probe = None;
+        }
+        ahead
+    }
+
+    /// The open issues with `label`, if the whole list was read at `oldest` or later.
+    pub(super) fn list(&self, label: &str, oldest: At) -> Option<Vec<Issue>> {
+        let list = self.lists.get(label).filter(|list| list.swept >= Some(oldest))?;
+        Some(list.issues.values().cloned().collect())
+    }
+
+    /// Keeps a whole list that was read at `at`.
+    pub(super) fn swept(&mut self, label: &str, issues: Vec<Issue>, at: At) {
+        let before = self.lists.remove(label).unwrap_or_default();
+        let issues: BTreeMap<u64, Issue> =
+            issues.into_iter().map(|issue| (issue.issue.number, issue)).collect();
+        // What the sweep changes was changed by something that no entry shows.
+        let differ = before.issues.keys().chain(issues.keys());
+        let differ: Vec<u64> =
+            differ.filter(|n| before.issues.get(n) != issues.get(n)).copied().collect();
+        for number in differ {
+            self.forget(number);
+        }
+        self.lists.insert(label.to_owned(), List { issues, swept: Some(at) });
+    }
+
+    /// An issue as it was read at `oldest` or later and has not changed since.
+    pub(super) fn view(&self, number: u64, oldest: At) -> Option<&View> {
+        self.views.get(&number).filter(|view| view.at >= oldest)
+    }
+
+    /// Keeps an issue that was read.
+    pub(super) fn viewed(&mut self, view: View) {
+        self.views.insert(view.issue.issue.number, view);
+    }
+
+    /// Whether an issue is open, if that was read and has not changed since.
+    pub(super) fn open(&self, number: u64) -> Option<bool> {
+        self.open.get(&number).copied()
+    }
+
+    /// Keeps whether an issue is open.
+    pub(super) fn known_open(&mut self, number: u64, open: bool) {
+        self.open.insert(number, open);
+    }
+
+    /// The comments of an issue, if they were read and have not changed since.
+    pub(super) fn comments(&self, number: u64) -> Option<&[Comment]> {
+        self.comments.get(&number).map(Vec::as_slice)
+    }
+
+    /// Keeps the comments of an issue.
+    pub(super) fn commented(&mut self, number: u64, comments: Vec<Comment>) {
+        self.comments.insert(number, comments);
+    }
+
+    /// The repo's comments since `since`, if nothing changed after they were read.
+    pub(super) fn comments_since(&self, since: At) -> Option<Vec<(IssueRef, Comment)>> {
+        let newest = self.newest_comments.as_ref().filter(|newest| newest.since <= since)?;
+        Some(newest.comments.iter().filter(|(_, comment)| comment.at >= since).cloned().collect())
+    }
+
+    /// Keeps the repo's comments since `since`.
+    pub(super) fn commented_since(&mut self, since: At, comments: Vec<(IssueRef, Comment)>) {
+        self.newest_comments = Some(NewestComments { since, comments });
+    }
+}
+
+/// Whether the issue has the label; trackers ignore its case.
+pub(super) fn has(issue: &Issue, label: &str) -> bool {
+    issue.labels.iter().any(|one| one.eq_ignore_ascii_case(label))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(n: i64) -> At {
+        At::from_second(1_800_000_000 + n).unwrap()
+    }
+
+    fn issue(number: u64, labels: &[&str]) -> Issue {
+        Issue {
+            issue: format!("o/r#{number}").parse().unwrap(),
+            title: "t".into(),
+            body: String::new(),
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            open: true,
+        }
+    }
+
+    fn listed(number: u64, updated: i64, labels: &[&str]) -> Listed {
+        let entry = Digest::of(format!("{number} {updated} {labels:?}"));
+        Listed { issue: issue(number, labels), pull: false, updated: at(updated), entry }
+    }
+
+    fn view(number: u64) -> View {
+        let issue = issue(number, &["ready"]);
+        View { issue, events: vec![], blockers: vec![], updated: at(10), at: at(50) }
+    }
+
+    /// Three issues, of which two are ready and one was read whole.
+    fn known() -> Seen {
+        let mut seen = Seen::default();
+        let page = vec![listed(3, 30, &["ready"]), listed(2, 20, &[]), listed(1, 10, &["ready"])];
+        assert_eq!(seen.take(page, false), Page::Enough);
+        seen.swept("ready", vec![issue(1, &["ready"]), issue(3, &["ready"])], at(40));
+        seen.viewed(view(1));
+        seen.commented_since(at(0), vec![]);
+        seen
+    }
+
+    fn ready(seen: &Seen) -> Vec<u64> {
+        let list = seen.list("ready", at(40)).unwrap();
+        list.into_iter().map(|issue| issue.issue.number).collect()
+    }
+
+    #[test]
+    fn what_did_not_change_stays_known() {
+        let mut seen = known();
+        let page = vec![listed(3, 30, &["ready"]), listed(2, 20, &[]), listed(1, 10, &["ready"])];
+        assert_eq!(seen.take(page, false), Page::Enough);
+        assert_eq!(ready(&seen), [1, 3]);
+        assert!(seen.view(1, at(50)).is_some());
+        assert!(seen.view(1, at(51)).is_none(), "older than what is asked for");
+        assert!(seen.comments_since(at(5)).is_some());
+        assert!(seen.list("ready", at(41)).is_none(), "swept too long ago");
+    }
+
+    #[test]
+    fn what_changed_is_dropped_and_listed_anew() {
+        let mut seen = known();
+        let page = vec![
+            listed(4, 45, &["Ready"]),
+            listed(1, 44, &[]),
+            listed(3, 30, &["ready"]),
+            listed(2, 20, &[]),
+        ];
+        assert_eq!(seen.take(page, false), Page::Enough);
+        assert_eq!(ready(&seen), [3, 4]);
+        assert!(seen.view(1, at(0)).is_none());
+        assert!(seen.comments_since(at(5)).is_none());
+    }
+
+    #[test]
+    fn a_change_within_the_second_is_a_change() {
+        let mut seen = known();
+        // The same time, other labels.
+        assert_eq!(seen.take(vec![listed(3, 30, &[]), listed(2, 20, &[])], false), Page::Enough);
+        assert_eq!(ready(&seen), [1]);
+    }
+
+    #[test]
+    fn a_page_of_nothing_but_changes_is_followed_by_another() {
+        let mut seen = known();
+        let page = vec![listed(9, 90, &[]), listed(8, 80, &["ready"])];
+        assert_eq!(seen.take(page, false), Page::More);
+        assert_eq!(
+            seen.take(vec![listed(1, 60, &[]), listed(3, 30, &["ready"])], false),
+            Page::Enough
+        );
+        assert_eq!(ready(&seen), [3, 8]);
+        let mut seen = known();
+        assert_eq!(seen.take(vec![listed(9, 90, &[])], true), Page::Enough);
+        seen.reset();
+        assert!(seen.list("ready", At::MIN).is_none());
+        assert_eq!(seen.take(vec![listed(9, 90, &[])], false), Page::Enough);
+    }
+
+    #[test]
+    fn closed_issues_and_pull_requests_are_not_listed() {
+        let mut seen = known();
+        let closed =
+            Listed { issue: Issue { open: false, ..issue(1, &["ready"]) }, ..listed(1, 60, &[]) };
+        let pull = Listed { pull: true, ..listed(7, 61, &["ready"]) };
+        assert_eq!(seen.take(vec![pull, closed, listed(3, 30, &["ready"])], false), Page::Enough);
+        assert_eq!(ready(&seen), [3]);
+    }
+
+    #[test]
+    fn details_from_a_copy_that_is_behind_the_list_are_told_from_others() {
+        let mut seen = known();
+        assert!(!seen.is_ahead_of(1, at(10)) && !seen.is_ahead_of(1, at(11)));
+        assert!(!seen.is_ahead_of(9, at(0)), "not listed");
+        let before = seen.entry(1);
+        assert!(seen.is_ahead_of(1, at(9)));
+        assert!(!seen.is_ahead_of(1, at(9)), "it is asked anew who is right");
+        assert_ne!(seen.entry(1), before);
+    }
+
+    #[test]
+    fn a_sweep_finds_what_no_entry_shows() {
+        let mut seen = known();
+        // The label of issue 1 was renamed.
+        seen.swept("ready", vec![issue(3, &["ready"])], at(90));
+        assert_eq!(ready(&seen), [3]);
+        assert!(seen.view(1, at(0)).is_none());
+    }
+
+    #[test]
+    fn only_the_newest_entries_are_remembered() {
+        let mut seen = Seen::default();
+        let page: Vec<Listed> = (1..=400_u32).map(|n| listed(n.into(), n.into(), &[])).collect();
+        seen.take(page, true);
+        seen.trim();
+        assert_eq!(seen.entries.len(), REMEMBERED);
+        assert!(seen.entries.contains_key(&400) && !seen.entries.contains_key(&100));
+    }
+}

@@ -1,0 +1,505 @@
+//! One credential at one home.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use afk_core::digest::Digest;
+use afk_core::ids::At;
+use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
+use backon::{ExponentialBuilder, Retryable as _};
+use jiff::SignedDuration;
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use reqwest::{StatusCode, Url};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use super::answer::{Answer, refused};
+use super::limits::{Quota, limited};
+use super::{Request, Sign, Signature, link, tail};
+
+/// The largest answer that is read.
+const LARGEST: usize = 16 << 20;
+/// How many requests of one account are under way at once.
+const AT_ONCE: usize = 8;
+/// How many pages are read at most: a list that is longer is an error, never cut short.
+const PAGES: usize = 200;
+/// How often a read is repeated whose answer is missing.
+const REPEATS: usize = 2;
+
+/// What an account is made of.
+pub(crate) struct Spec {
+    /// The home as people know it, such as `github.com`; for errors.
+    pub(crate) home: String,
+    /// What paths are below of.
+    pub(crate) base: Url,
+    /// What authenticates; nothing is sent without if it is given.
+    pub(crate) sign: Option<Box<dyn Sign>>,
+    /// Headers of every request.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
+    /// How long to wait at least between two writes.
+    pub(crate) between_writes: SignedDuration,
+}
+
+/// One credential at one home, with that account's limits.
+pub(crate) struct Account {
+    client: reqwest::Client,
+    clock: Arc<dyn Clock>,
+    spec: Spec,
+    state: Mutex<State>,
+    at_once: Semaphore,
+    /// When the last write ended.
+    wrote: tokio::sync::Mutex<Option<At>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Until when nothing is sent.
+    until: Option<At>,
+    /// Limits met in a row.
+    strikes: u32,
+    quota: Option<Quota>,
+    /// How far the home's clock is ahead of ours, as its last answer said.
+    ahead: SignedDuration,
+}
+
+/// What is known of an account's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Limits {
+    /// What is left of the quota.
+    pub(crate) quota: Option<Quota>,
+    /// Until when nothing is sent.
+    pub(crate) until: Option<At>,
+}
+
+/// By what a home can tell that an answer has not changed, and by what we can.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Validator {
+    etag: Option<String>,
+    /// Of the credential: a tag given to one is unknown to the home for another.
+    credential: Digest,
+    body: Digest,
+}
+
+/// The result of a conditional read.
+#[derive(Debug)]
+pub(crate) enum Changed {
+    /// The same as when the validator was made; a new one where the home gave a whole answer.
+    No(Option<Validator>),
+    /// A different answer.
+    Yes(Answer, Validator),
+}
+
+impl Account {
+    pub(crate) fn new(client: reqwest::Client, clock: Arc<dyn Clock>, spec: Spec) -> Self {
+        Self {
+            client,
+            clock,
+            spec,
+            state: Mutex::default(),
+            at_once: Semaphore::new(AT_ONCE),
+            wrote: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Sends it; an answer that says no is an error.
+    pub(crate) async fn send(&self, request: &Request) -> PortResult<Answer> {
+        self.exchange(request, &self.url(request)?, None).await.map(|(answer, _)| answer)
+    }
+
+    /// Sends it, and reads the answer as JSON.
+    pub(crate) async fn json<T: DeserializeOwned>(&self, request: &Request) -> PortResult<T> {
+        self.send(request).await?.json()
+    }
+
+    /// Reads what is at `url`, an address of this home. An answer that says no is an error, with its
+    /// status.
+    pub(crate) async fn read(&self, url: &Url) -> Result<Answer, (Option<u16>, PortError)> {
+        let request = Request::get(url.path_segments().into_iter().flatten());
+        if url.origin() != self.spec.base.origin() {
+            let why = format!("{request}: the address is not at {}", self.spec.home);
+            return Err((None, PortError::permanent(why)));
+        }
+        let answer = self.exchange_failing(&request, url, None).await;
+        answer.map(|(answer, _)| answer).map_err(|failed| (failed.status, failed.error))
+    }
+
+    /// Every entry of a list, to its last page.
+    pub(crate) async fn pages<T: DeserializeOwned>(&self, request: &Request) -> PortResult<Vec<T>> {
+        self.pages_of(request, |page: Vec<T>| page).await
+    }
+
+    /// The same for a list that is part of each page, from where `list` takes it.
+    pub(crate) async fn pages_of<P: DeserializeOwned, T>(
+        &self,
+        request: &Request,
+        list: impl Fn(P) -> Vec<T>,
+    ) -> PortResult<Vec<T>> {
+        self.pages_or_status(request, list).await.map_err(|(_, error)| error)
+    }
+
+    /// The same; an answer that says no is an error with its status.
+    pub(crate) async fn pages_or_status<P: DeserializeOwned, T>(
+        &self,
+        request: &Request,
+        list: impl Fn(P) -> Vec<T>,
+    ) -> Result<Vec<T>, (Option<u16>, PortError)> {
+        let mut all = Vec::new();
+        for answer in self.answers_or_status(request).await? {
+            all.extend(list(answer.json().map_err(|error| (None, error))?));
+        }
+        Ok(all)
+    }
+
+    /// Every page of a list, as the answers' links name them.
+    pub(crate) async fn answers(&self, request: &Request) -> PortResult<Vec<Answer>> {
+        self.answers_or_status(request).await.map_err(|(_, error)| error)
+    }
+
+    async fn answers_or_status(
+        &self,
+        request: &Request,
+    ) -> Result<Vec<Answer>, (Option<u16>, PortError)> {
+        let none = |error| (None, error);
+        let mut url = self.url(request).map_err(none)?;
+        let mut all = Vec::new();
+        for _ in 0..PAGES {
+            let answer = self.exchange_failing(request, &url, None).await;
+            let (answer, _) = answer.map_err(|failed| (failed.status, failed.error))?;
+            let next = self.next(&answer).map_err(none)?;
+            all.push(answer);
+            match next {
+                Some(next) => url = next,
+                None => return Ok(all),
+            }
+        }
+        let why = format!("{request}: the list has more than {PAGES} pages");
+        Err((None, PortError::permanent(why)))
+    }
+
+    /// Reads unless nothing has changed since `known`.
+    pub(crate) async fn changed(
+        &self,
+        request: &Request,
+        known: Option<&Validator>,
+    ) -> PortResult<Changed> {
+        let (answer, credential) = self.exchange(request, &self.url(request)?, known).await?;
+        if answer.status == StatusCode::NOT_MODIFIED {
+            return Ok(Changed::No(None));
+        }
+        let etag = answer.header("etag").map(str::to_owned);
+        let validator = Validator { etag, credential, body: Digest::of(&answer.body) };
+        // A new credential gets a whole answer, which may be the one that is known.
+        Ok(if known.is_some_and(|known| known.body == validator.body) {
+            Changed::No(Some(validator))
+        } else {
+            Changed::Yes(answer, validator)
+        })
+    }
+
+    /// What the answers so far said about limits.
+    pub(crate) fn limits(&self) -> Limits {
+        let state = self.state();
+        Limits { quota: state.quota, until: state.until }
+    }
+
+    /// The time by the home's own clock, in which it dates things, as far as it has told it.
+    pub(crate) fn time_there(&self) -> At {
+        let ahead = self.state().ahead;
+        later(self.clock.now(), ahead)
+    }
+
+    /// The end of a long text, of at most `most` bytes.
+    ///
+    /// The home may answer with a redirect to where the text is kept. That one is followed, once
+    /// and without the credential: the address itself is what permits to read it.
+    pub(crate) async fn tail(&self, request: &Request, most: usize) -> PortResult<Vec<u8>> {
+        let _permit = self.at_once.acquire().await.map_err(PortError::permanent)?;
+        let failed = |failed: Failed| failed.error;
+        let (building, _) =
+            self.building(request, &self.url(request)?, None).await.map_err(failed)?;
+        let sent = building.send().await;
+        let sent = sent.map_err(|error| self.unanswered(request, error).error)?;
+        let (status, headers) = (sent.status(), sent.headers().clone());
+        if status.is_success() {
+            return tail::end_of(sent, most).await.map_err(|e| self.unanswered(request, e).error);
+        }
+        if status.is_redirection() {
+            let elsewhere = tail::target(&headers, &self.spec.base)
+                .map_err(|why| PortError::permanent(format!("{request}: {why}")))?;
+            let sent = self
+                .client
+                .get(elsewhere)
+                .send()
+                .await
+                .and_then(reqwest::Response::error_for_status);
+            let sent = sent.map_err(|error| self.unanswered(request, error).error)?;
+            return tail::end_of(sent, most).await.map_err(|e| self.unanswered(request, e).error);
+        }
+        let body = self.body(request, sent).await.map_err(failed)?;
+        let limit = self.note(request, status, &headers, &body, self.clock.now());
+        Err(limit.unwrap_or_else(|| {
+            refused(&request.to_string(), &self.spec.home, status, &headers, &body)
+        }))
+    }
+
+    /// Takes in what another process with the same account was told.
+    pub(crate) fn was_told(&self, limits: Limits) {
+        let mut state = self.state();
+        state.until = state.until.max(limits.until);
+        state.quota = state.quota.or(limits.quota);
+    }
+
+    /// The host, with its port if the address has one.
+    pub(crate) fn host(&self) -> String {
+        let host = self.spec.base.host_str().unwrap_or_default();
+        self.spec.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    /// The home, for errors.
+    pub(crate) fn home(&self) -> &str {
+        &self.spec.home
+    }
+
+    fn url(&self, request: &Request) -> PortResult<Url> {
+        let mut url = self.spec.base.clone();
+        {
+            let segments = url.path_segments_mut();
+            let mut segments =
+                segments.map_err(|()| PortError::permanent("the url of the API has no path"))?;
+            segments.pop_if_empty().extend(&request.segments);
+        }
+        if !request.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(&request.query);
+        }
+        Ok(url)
+    }
+
+    fn next(&self, answer: &Answer) -> PortResult<Option<Url>> {
+        link::next(&answer.headers, &self.spec.base)
+            .map_err(|why| PortError::permanent(format!("{}: {why}", answer.request)))
+    }
+
+    /// One exchange, within the account's limits; a credential that may be accepted in a moment is
+    /// tried once more.
+    async fn exchange(
+        &self,
+        request: &Request,
+        url: &Url,
+        known: Option<&Validator>,
+    ) -> PortResult<(Answer, Digest)> {
+        self.exchange_failing(request, url, known).await.map_err(|failed| failed.error)
+    }
+
+    async fn exchange_failing(
+        &self,
+        request: &Request,
+        url: &Url,
+        known: Option<&Validator>,
+    ) -> Result<(Answer, Digest), Failed> {
+        let _permit = self.at_once.acquire().await.map_err(PortError::permanent)?;
+        if request.method.reads() {
+            let once = || self.once(request, url, known);
+            let backoff = ExponentialBuilder::default()
+                .with_min_delay(Duration::from_millis(200))
+                .with_max_times(REPEATS)
+                .with_jitter();
+            return once.retry(backoff).when(|failed| failed.missing).await;
+        }
+        let mut wrote = self.wrote.lock().await;
+        if let Some(at) = *wrote {
+            let next = at.checked_add(self.spec.between_writes).unwrap_or(at);
+            // A clock that was set back does not hold writes up.
+            if self.clock.now() >= at && self.clock.now() < next {
+                self.clock.sleep_until(next).await;
+            }
+        }
+        let answer = self.once(request, url, known).await;
+        *wrote = Some(self.clock.now());
+        answer
+    }
+
+    async fn once(
+        &self,
+        request: &Request,
+        url: &Url,
+        known: Option<&Validator>,
+    ) -> Result<(Answer, Digest), Failed> {
+        match self.try_once(request, url, known).await {
+            Err(Failed { refused: true, .. }) => {
+                // Whoever signs knows that another attempt may help.
+                self.clock.sleep_until(later(self.clock.now(), SignedDuration::from_secs(1))).await;
+                self.try_once(request, url, known).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn try_once(
+        &self,
+        request: &Request,
+        url: &Url,
+        known: Option<&Validator>,
+    ) -> Result<(Answer, Digest), Failed> {
+        let (mut building, signature) = self.building(request, url, known).await?;
+        let credential = signature.as_ref().map_or_else(|| Digest::of(""), |s| s.digest.clone());
+        if !self.spec.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(ACCEPT.as_str())) {
+            building = building.header(ACCEPT, "application/json");
+        }
+        let sent = building.send().await.map_err(|error| self.unanswered(request, error))?;
+        let (status, headers) = (sent.status(), sent.headers().clone());
+        let body = self.body(request, sent).await?;
+        let now = self.clock.now();
+        if let Some(error) = self.note(request, status, &headers, &body, now) {
+            return Err(error.into());
+        }
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            let answer = Answer { request: request.to_string(), status, headers, body };
+            return Ok((answer, credential));
+        }
+        let error = refused(&request.to_string(), &self.spec.home, status, &headers, &body);
+        let again = match (&self.spec.sign, &signature) {
+            (Some(sign), Some(signature)) if status == StatusCode::UNAUTHORIZED => {
+                sign.refused(signature).await
+            }
+            _ => false,
+        };
+        let missing = matches!(status.as_u16(), 502..=504);
+        Err(Failed { error, status: Some(status.as_u16()), missing, refused: again })
+    }
+
+    /// The request with its credential, once limits allow it.
+    async fn building(
+        &self,
+        request: &Request,
+        url: &Url,
+        known: Option<&Validator>,
+    ) -> Result<(reqwest::RequestBuilder, Option<Signature>), Failed> {
+        self.may_send(request)?;
+        let signature = match &self.spec.sign {
+            Some(sign) => Some(sign.sign().await?),
+            None => None,
+        };
+        let credential = signature.as_ref().map_or_else(|| Digest::of(""), |s| s.digest.clone());
+        let mut building = self.client.request(request.method.verb(), url.clone());
+        for (name, value) in self.spec.headers {
+            building = building.header(*name, *value);
+        }
+        if let Some(signature) = &signature {
+            building = building.header(&signature.name, &signature.value);
+        }
+        let tag = known.filter(|known| known.credential == credential);
+        let tag = tag.and_then(|known| HeaderValue::from_str(known.etag.as_ref()?).ok());
+        if let Some(tag) = tag {
+            building = building.header(IF_NONE_MATCH, tag);
+        }
+        if let Some(body) = &request.body {
+            building = building.header("content-type", "application/json").body(body.to_string());
+        }
+        Ok((building, signature))
+    }
+
+    /// An error while a limit is waited out.
+    fn may_send(&self, request: &Request) -> PortResult<()> {
+        let mut state = self.state();
+        let Some(until) = state.until else { return Ok(()) };
+        let now = self.clock.now();
+        if now >= until {
+            state.until = None;
+            return Ok(());
+        }
+        Err(self.wait(request, until))
+    }
+
+    fn wait(&self, request: &Request, until: At) -> PortError {
+        let home = &self.spec.home;
+        let why = format!("{request}: {home} limits how often this account asks: again at {until}");
+        PortError::new(PortErrorKind::RateLimited { until }, why)
+    }
+
+    /// Notes what an answer says about limits; an error if it is nothing but a limit.
+    fn note(
+        &self,
+        request: &Request,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: At,
+    ) -> Option<PortError> {
+        let mut state = self.state();
+        if let Some(date) = Answer::date(headers) {
+            state.ahead = date.duration_since(now);
+        }
+        if let Some(quota) = Quota::of(headers, now) {
+            state.quota = Some(quota);
+        }
+        let Some(until) = limited(status, headers, body, state.strikes, now) else {
+            state.strikes = 0;
+            return None;
+        };
+        state.until = Some(until);
+        // The last request of a quota was answered all the same.
+        let answered = status == StatusCode::NOT_MODIFIED
+            || (status.is_success() && state.quota.is_some_and(|quota| quota.remaining == 0));
+        if answered {
+            return None;
+        }
+        state.strikes += 1;
+        Some(self.wait(request, until))
+    }
+
+    async fn body(
+        &self,
+        request: &Request,
+        mut sent: reqwest::Response,
+    ) -> Result<Vec<u8>, Failed> {
+        let mut body = Vec::new();
+        while let Some(chunk) = sent.chunk().await.map_err(|e| self.unanswered(request, e))? {
+            if body.len() + chunk.len() > LARGEST {
+                let mib = LARGEST >> 20;
+                let why = format!("{request}: the answer is larger than {mib} MiB");
+                return Err(PortError::permanent(why).into());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+
+    fn unanswered(&self, request: &Request, error: reqwest::Error) -> Failed {
+        let home = &self.spec.home;
+        // A time limit is not repeated: the caller has one of its own.
+        let missing = !error.is_timeout();
+        let error = error.without_url();
+        let why = if error.is_timeout() {
+            format!("{request}: {home} did not answer in time")
+        } else {
+            format!("{request}: {home} did not answer: {}", PortError::transient(error).chain())
+        };
+        Failed { error: PortError::transient(why), status: None, missing, refused: false }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A failed exchange.
+struct Failed {
+    error: PortError,
+    /// The answer's, if there was one.
+    status: Option<u16>,
+    /// Whether there was no answer, or none of the home's own.
+    missing: bool,
+    /// Whether the credential was refused and may be accepted in a moment.
+    refused: bool,
+}
+
+impl From<PortError> for Failed {
+    fn from(error: PortError) -> Self {
+        Self { error, status: None, missing: false, refused: false }
+    }
+}
+
+fn later(now: At, by: SignedDuration) -> At {
+    now.checked_add(by).unwrap_or(now)
+}

@@ -1,0 +1,56 @@
+//! One HTTP client for every system that is reached over HTTP.
+//!
+//! An [`Account`] is one credential at one home. It sends [`Request`]s with that credential to its
+//! own home and nowhere else, follows no redirect, limits time and size of every answer, keeps to
+//! the limits that the home names ([`limits`]), and turns whatever goes wrong into the kinds of
+//! [`PortError`] that the loop acts on. Errors name the request and the home, and never a
+//! credential.
+//!
+//! Only reads are repeated here, and only where an answer is missing; everything else is left to
+//! the loop, which asks again.
+
+mod account;
+mod answer;
+mod limits;
+mod link;
+mod request;
+mod sign;
+mod tail;
+
+pub(crate) use account::{Account, Changed, Limits, Spec, Validator};
+pub(crate) use answer::Answer;
+pub(crate) use limits::retry_at;
+pub(crate) use request::{Method, Request};
+pub(crate) use sign::{Scheme, Sign, Signature, Token};
+
+use std::time::Duration;
+
+use afk_engine::ports::{PortError, PortResult};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long a whole exchange may take, the body included.
+const EXCHANGE: Duration = Duration::from_secs(25);
+
+/// A client that follows no redirect: credentials and bodies are for the configured home alone.
+pub(crate) fn client() -> PortResult<reqwest::Client> {
+    builder().build().map_err(PortError::permanent)
+}
+
+/// The same, for a home whose certificate one of `authorities` (PEM) has signed, and no other.
+pub(crate) fn client_trusting(authorities: &[u8]) -> PortResult<reqwest::Client> {
+    let authorities = reqwest::Certificate::from_pem_bundle(authorities);
+    let authorities = authorities.map_err(PortError::permanent)?;
+    if authorities.is_empty() {
+        return Err(PortError::permanent("the file of authorities contains no certificate"));
+    }
+    builder().tls_certs_only(authorities).build().map_err(PortError::permanent)
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .timeout(EXCHANGE)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("afk/", env!("CARGO_PKG_VERSION")))
+}

@@ -1,0 +1,83 @@
+//! What is sent: a method, a path below the home's base, and perhaps a body.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    /// Reads.
+    Get,
+    /// Reads by a query in the body, as GraphQL does.
+    Query,
+    /// Creates, or starts something.
+    Post,
+    /// Changes what is named in the body.
+    Patch,
+    /// Removes.
+    Delete,
+}
+
+impl Method {
+    /// Whether it only reads, so that it may be repeated.
+    pub(crate) const fn reads(self) -> bool {
+        matches!(self, Self::Get | Self::Query)
+    }
+
+    pub(super) const fn verb(self) -> reqwest::Method {
+        match self {
+            Self::Get => reqwest::Method::GET,
+            Self::Query | Self::Post => reqwest::Method::POST,
+            Self::Patch => reqwest::Method::PATCH,
+            Self::Delete => reqwest::Method::DELETE,
+        }
+    }
+}
+
+/// A request to a home.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Request {
+    pub(super) method: Method,
+    /// Each is encoded, so that a label with a slash stays one segment.
+    pub(super) segments: Vec<String>,
+    pub(super) query: Vec<(&'static str, String)>,
+    pub(super) body: Option<Value>,
+}
+
+impl Request {
+    /// A request for the path of these segments.
+    pub(crate) fn new<S: Into<String>>(
+        method: Method,
+        segments: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let segments = segments.into_iter().map(Into::into).collect();
+        Self { method, segments, query: Vec::new(), body: None }
+    }
+
+    /// A read of the path of these segments.
+    pub(crate) fn get<S: Into<String>>(segments: impl IntoIterator<Item = S>) -> Self {
+        Self::new(Method::Get, segments)
+    }
+
+    /// The same with one more parameter.
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: impl fmt::Display) -> Self {
+        self.query.push((name, value.to_string()));
+        self
+    }
+
+    /// The same with a body.
+    #[must_use]
+    pub(crate) fn json(mut self, body: Value) -> Self {
+        self.body = Some(body);
+        self
+    }
+}
+
+/// The request as errors name it: without parameters, which may be long.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} /{}", self.method.verb(), self.segments.join("/"))
+    }
+}

@@ -1,0 +1,327 @@
+//! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
+
+use afk_engine::ports::{Labels, PortErrorKind, PullRequests, PullSpec};
+use afk_sim::fakes::Sim;
+use afk_sim::github::{Fault, GitHubFake, Login, Route};
+use afk_sim::world::person;
+
+use crate::support::{Home, READY, TOKEN, repo, run, said, world};
+
+fn statuses(home: &Home, route: Route) -> Vec<u16> {
+    let of_route = home.requests().into_iter().filter(|one| one.route == Some(route));
+    of_route.map(|one| one.status).collect()
+}
+
+#[tokio::test]
+async fn a_read_without_an_answer_is_asked_again() {
+    let home = Home::new();
+    let issue = home.released("o/r#1");
+    home.fake.fail(Route::Issues, Fault::Status(502));
+    home.fake.fail(Route::Issues, Fault::Broken);
+    assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
+    let (first, second) = (Some(&502), Some(&200));
+    let seen = statuses(&home, Route::Issues);
+    assert_eq!((seen.first(), seen.get(1), seen.get(2)), (first, second, second), "{seen:?}");
+    home.fake.fail(Route::Timeline, Fault::Status(503));
+    home.fake.fail(Route::GraphQl, Fault::Status(504));
+    assert_eq!(home.tracker().issue(&issue).await.unwrap().events.len(), 1);
+    home.done("a_read_without_an_answer_is_asked_again");
+}
+
+#[tokio::test]
+async fn an_answer_that_stays_away_is_an_error_that_passes() {
+    let home = Home::new();
+    home.released("o/r#1");
+    (0..3).for_each(|_| home.fake.fail(Route::Issues, Fault::Status(503)));
+    let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Transient, "{}", said(&error));
+    home.fake.fail(Route::Issues, Fault::Status(500));
+    let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Transient, "{}", said(&error));
+    assert!(error.chain().contains("GET /repos/o/r/issues"), "{}", said(&error));
+    assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
+    home.done("an_answer_that_stays_away_is_an_error_that_passes");
+}
+
+#[tokio::test]
+async fn what_is_not_json_is_never_an_empty_list() {
+    let home = Home::new();
+    let issue = home.released("o/r#1");
+    for fault in [Fault::Html, Fault::Truncated] {
+        home.later(90);
+        home.sim.with(|world| world.set_title(&issue, &format!("{fault:?}"), &person("ann")));
+        home.fake.fail(Route::Issues, fault);
+        let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Transient, "{fault:?}");
+        // The probe that could not be read does not count as one.
+        assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
+    }
+    for route in [Route::Issue, Route::Timeline, Route::GraphQl, Route::BlockedBy] {
+        for fault in [Fault::Html, Fault::Truncated] {
+            home.fake.fail(route, fault);
+            home.tracker().forget(&issue);
+            let error = home.tracker().issue(&issue).await.unwrap_err();
+            assert_eq!(error.kind, PortErrorKind::Transient, "{route:?} {fault:?}");
+        }
+    }
+    assert_eq!(home.tracker().issue(&issue).await.unwrap().events.len(), 3);
+    home.done("what_is_not_json_is_never_an_empty_list");
+}
+
+#[tokio::test]
+async fn a_write_is_never_sent_twice_by_itself() {
+    let home = Home::new();
+    let issue = home.released("o/r#1");
+    home.tracker().own_account(&issue.repo).await.unwrap();
+    for fault in [Fault::Status(502), Fault::Lost(502), Fault::Broken, Fault::Html] {
+        home.fake.fail(Route::EditIssue, fault);
+        let before = home.fake.requests().len();
+        let error = home.tracker().close(&issue).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Transient, "{fault:?}: {}", said(&error));
+        assert_eq!(home.fake.requests().len(), before + 1, "{fault:?}");
+    }
+    home.tracker().close(&issue).await.unwrap();
+    home.done("a_write_is_never_sent_twice_by_itself");
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_comment_leaves_one_comment() {
+    let home = Home::new();
+    let issue = home.released("o/r#1");
+    let body = format!("ours\n{}", afk_core::comment::marker(run()));
+    home.fake.fail(Route::PostComment, Fault::Lost(502));
+    let tracker = home.tracker();
+    assert!(tracker.comment(&issue, run(), &body).await.is_err());
+    let id = tracker.comment(&issue, run(), &body).await.unwrap();
+    let comments = tracker.comments(&issue).await.unwrap();
+    assert_eq!(comments.iter().map(|one| one.id.clone()).collect::<Vec<_>>(), [id]);
+    home.done("a_lost_answer_to_a_comment_leaves_one_comment");
+}
+
+#[tokio::test]
+async fn a_wrong_credential_is_an_error_that_a_person_mends_and_a_rotated_one_counts_at_once() {
+    let home = Home::new();
+    home.released("o/r#1");
+    home.fake.rotate("ghp_another");
+    let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Auth, "{}", said(&error));
+    assert!(!error.chain().contains(TOKEN), "{}", error.chain());
+    home.secrets.set("TOKEN", "ghp_another");
+    assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
+    home.done("a_wrong_credential");
+}
+
+#[tokio::test]
+async fn a_new_token_costs_a_whole_answer_and_changes_nothing() {
+    let home = Home::new();
+    let issue = home.released("o/r#1");
+    let tracker = home.tracker();
+    tracker.ready(&issue.repo, READY).await.unwrap();
+    tracker.issue(&issue).await.unwrap();
+    home.fake.rotate("ghp_another");
+    home.secrets.set("TOKEN", "ghp_another");
+    home.requests();
+    for expected in [200, 304] {
+        home.later(90);
+        tracker.ready(&issue.repo, READY).await.unwrap();
+        tracker.issue(&issue).await.unwrap();
+        assert_eq!(statuses(&home, Route::Issues), [expected]);
+    }
+    home.done("a_new_token_costs_a_whole_answer_and_changes_nothing");
+}
+
+#[tokio::test]
+async fn a_spent_quota_is_waited_out_and_not_asked_in_vain() {
+    let home = Home::new();
+    home.released("o/r#1");
+    home.fake.leave(1);
+    // The last request is answered all the same.
+    let tracker = home.tracker();
+    let error = tracker.ready(&repo("o/r"), READY).await.unwrap_err();
+    let reset = error.reset().unwrap_or_else(|| panic!("{}", said(&error)));
+    assert_eq!(home.requests().len(), 1);
+    assert!(tracker.ready(&repo("o/other"), READY).await.is_err());
+    assert_eq!(home.requests().len(), 0, "the quota is the whole account's");
+    home.sim.advance(reset.duration_since(home.now()));
+    assert_eq!(tracker.ready(&repo("o/r"), READY).await.unwrap().len(), 1);
+    home.done("a_spent_quota_is_waited_out_and_not_asked_in_vain");
+}
+
+#[tokio::test]
+async fn a_limit_that_names_a_time_is_kept_to_it() {
+    let home = Home::new();
+    home.released("o/r#1");
+    home.fake.fail(Route::Issues, Fault::RetryAfter(37));
+    let before = home.now();
+    let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
+    let wait = error.reset().map(|until| until.duration_since(before).as_secs());
+    assert_eq!(wait, Some(37), "{}", said(&error));
+    home.later(36);
+    assert!(home.tracker().ready(&repo("o/r"), READY).await.is_err());
+    assert_eq!(home.requests().len(), 1);
+    home.later(1);
+    assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
+    home.done("a_limit_that_names_a_time_is_kept_to_it");
+}
+
+#[tokio::test]
+async fn a_list_is_read_to_its_last_page() {
+    let home = Home::new();
+    let issue = home.released("o/r#1");
+    home.sim.with(|world| {
+        for n in 2..=230 {
+            world.file(&format!("o/r#{n}"), "More.", &[READY], "ann");
+        }
+        for n in 0..250 {
+            world.write_comment(&issue, &format!("comment {n}"), &person("eve"));
+        }
+        world.set_label(&issue, READY, false, &person("bea"));
+    });
+    home.later(90);
+    let tracker = home.tracker();
+    let ready = tracker.ready(&issue.repo, READY).await.unwrap();
+    assert_eq!(ready.len(), 229);
+    assert_eq!(tracker.comments(&issue).await.unwrap().len(), 250);
+    let since = home.now() - jiff::SignedDuration::from_secs(600);
+    assert_eq!(tracker.comments_since(&issue.repo, since).await.unwrap().len(), 250);
+    let events = tracker.issue(&issue).await.unwrap().events;
+    assert_eq!(events.len(), 2, "the second one is on the last of three pages");
+    home.sim.with(|world| {
+        for n in 0..210 {
+            world.set_body(&issue, &format!("edit {n}"), &person("bea"));
+        }
+    });
+    home.later(90);
+    // The text that was there before the first edit is a revision, too.
+    assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 2 + 211);
+    home.done("a_list_is_read_to_its_last_page");
+}
+
+#[tokio::test]
+async fn many_changes_at_once_are_all_seen() {
+    let home = Home::new();
+    let tracker = home.tracker();
+    home.sim.with(|world| {
+        for n in 1..=400 {
+            world.file(&format!("o/r#{n}"), "More.", &[READY], "ann");
+        }
+    });
+    assert_eq!(tracker.ready(&repo("o/r"), READY).await.unwrap().len(), 400);
+    for changed in [60, 180, 390] {
+        home.later(90);
+        home.sim.with(|world| {
+            for n in 1..=changed {
+                let issue = format!("o/r#{n}").parse().unwrap();
+                world.set_label(&issue, READY, false, &person("bea"));
+                world.set_label(&issue, "bug", true, &person("bea"));
+            }
+        });
+        let ready = tracker.ready(&repo("o/r"), READY).await.unwrap();
+        assert_eq!(ready.len(), 400 - changed);
+    }
+    home.done("many_changes_at_once_are_all_seen");
+}
+
+#[tokio::test]
+async fn an_issue_that_was_deleted_or_moved_is_not_read() {
+    let home = Home::new();
+    let (one, two) = (home.released("o/r#1"), home.released("o/r#2"));
+    let tracker = home.tracker();
+    tracker.issue(&one).await.unwrap();
+    home.sim.with(|world| world.delete_issue(&one));
+    home.fake.transfer(&two, &"o/other#7".parse().unwrap());
+    home.later(1000);
+    let error = tracker.issue(&one).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound, "{}", said(&error));
+    let error = tracker.issue(&two).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Permanent, "{}", said(&error));
+    assert!(error.chain().contains("moved"), "{}", said(&error));
+    let labels = Labels { add: vec![READY.to_owned()], remove: vec![] };
+    assert!(tracker.label(&two, &labels).await.is_err());
+    home.done("an_issue_that_was_deleted_or_moved_is_not_read");
+}
+
+#[tokio::test]
+async fn enterprise_server_has_its_apis_below_one_address() {
+    let mut home = Home::new();
+    home.table["url"] = home.fake.enterprise_url().into();
+    let forges = home.restarted();
+    let tracker = crate::support::tracker(&forges);
+    home.sim.with(|world| {
+        for n in 1..=130 {
+            world.file(&format!("o/r#{n}"), "More.", &[READY], "ann");
+        }
+    });
+    assert_eq!(tracker.ready(&repo("o/r"), READY).await.unwrap().len(), 130);
+    assert_eq!(tracker.issue(&"o/r#7".parse().unwrap()).await.unwrap().events.len(), 1);
+    assert!(home.requests().iter().all(|one| one.target.starts_with("/api/")));
+    home.done("enterprise_server_has_its_apis_below_one_address");
+}
+
+#[tokio::test]
+async fn a_pull_request_is_not_opened_twice_where_the_first_answer_was_lost() {
+    let home = Home::new();
+    let spec = home.sim.with(|world| {
+        let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
+        world.somebody_lands(&repo, &[("README.md", "hello")]);
+        let commit = world.git.remotes[&repo].clone();
+        world.git.branches.insert((repo.clone(), branch.clone()), commit.clone());
+        let (title, body, onto) = ("Say".to_owned(), "It says.".to_owned(), "main".to_owned());
+        PullSpec { repo, branch, commit, onto, title, body }
+    });
+    home.fake.fail(Route::OpenPull, Fault::Lost(502));
+    assert!(home.forges.open(&spec).await.is_err());
+    home.forges.open(&spec).await.unwrap();
+    assert_eq!(home.sim.with(|world| world.pulls.opened.len()), 1);
+    home.done("a_pull_request_is_not_opened_twice");
+}
+
+/// The fake itself: a check that cannot fail is none.
+#[test]
+fn what_nobody_may_send_is_refused() {
+    let check = |request: &str, expected: &str| {
+        let sim = Sim::new(world());
+        let fake = GitHubFake::start(&sim, Login::Token(TOKEN.to_owned())).unwrap();
+        let address = fake.url().replace("http://", "");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let whole = format!("{request}\r\nhost: x\r\nconnection: close\r\n\r\n");
+        std::io::Write::write_all(&mut stream, whole.as_bytes()).unwrap();
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+        let wrong = sim.with(|world| std::mem::take(&mut world.wrong));
+        assert!(wrong.iter().any(|one| one.contains(expected)), "{request}: {wrong:?}");
+    };
+    let good = format!(
+        "user-agent: x\r\naccept: application/vnd.github+json\r\nauthorization: Bearer {TOKEN}"
+    );
+    let version = "x-github-api-version: 2022-11-28";
+    check(&format!("GET /user HTTP/1.1\r\n{good}"), "version");
+    check(&format!("GET /teams HTTP/1.1\r\n{good}\r\n{version}"), "no such operation");
+    check(
+        &format!("GET /repos/o/r/issues?status=open HTTP/1.1\r\n{good}\r\n{version}"),
+        "no parameter status",
+    );
+    check(
+        &format!(
+            "GET /user HTTP/1.1\r\nuser-agent: x\r\naccept: application/vnd.github+json\r\n{version}"
+        ),
+        "no credential",
+    );
+    let body = r#"{"labels":[]}"#;
+    check(
+        &format!(
+            "PATCH /repos/o/r/issues/1 HTTP/1.1\r\n{good}\r\n{version}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        "no field labels",
+    );
+}
+
+#[tokio::test]
+async fn a_home_that_is_gone_may_come_back() {
+    let home = Home::new();
+    let tracker = home.tracker();
+    drop(home);
+    let error = tracker.ready(&repo("o/r"), READY).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Transient, "{}", said(&error));
+}

@@ -1,0 +1,368 @@
+//! What every tracker and everything that opens pull requests must do: the fake of the simulator by
+//! itself, and the adapter over HTTP. Each test is told once and run at both doors.
+//!
+//! Accounts are compared by name: their ids are the system's own.
+
+use std::sync::Arc;
+
+use afk_core::comment::marker;
+use afk_core::issue::{BlockerState, IssueChange, Permission};
+use afk_core::run::PullState;
+use afk_engine::ports::{Clock as _, Labels, PortErrorKind, PullRequests, PullSpec, Tracker};
+use afk_sim::fakes::Sim;
+use afk_sim::world::{World, person};
+use jiff::SignedDuration;
+
+use crate::support::{Home, READY, login, repo, run, world};
+
+/// A way to the world.
+struct Door {
+    sim: Sim,
+    tracker: Arc<dyn Tracker>,
+    pulls: Arc<dyn PullRequests>,
+}
+
+impl Door {
+    fn in_memory() -> Self {
+        let sim = Sim::new(world());
+        let ports = sim.ports();
+        Self { sim, tracker: ports.tracker, pulls: ports.pulls }
+    }
+
+    /// Changes the world, and lets so much time pass that every reader looks again.
+    fn change<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        let changed = self.sim.with(change);
+        self.sim.advance(SignedDuration::from_secs(90));
+        changed
+    }
+
+    /// Everything has happened that was done to the issue so far, in words.
+    async fn events(&self, name: &str) -> Vec<String> {
+        let view = self.tracker.issue(&name.parse().unwrap()).await.unwrap();
+        let told = view.events.iter().map(|event| {
+            let what = match &event.what {
+                IssueChange::Labeled { label } => format!("+{label}"),
+                IssueChange::Unlabeled { label } => format!("-{label}"),
+                other => format!("{other:?}"),
+            };
+            format!("{what} {}", login(event.actor.as_ref()))
+        });
+        told.collect()
+    }
+}
+
+macro_rules! contract {
+    ($($name:ident)*) => {
+        mod in_memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&super::Door::in_memory()).await;
+            })*
+        }
+        mod over_http {
+            $(#[tokio::test]
+            async fn $name() {
+                let mut home = crate::support::Home::new();
+                super::$name(&super::over_http(&mut home)).await;
+                home.done(stringify!($name));
+            })*
+        }
+    };
+}
+
+fn over_http(home: &mut Home) -> Door {
+    let tracker = home.tracker();
+    let pulls = Arc::new(home.restarted());
+    Door { sim: home.sim.clone(), tracker, pulls }
+}
+
+contract! {
+    open_issues_with_the_label_are_ready
+    an_issue_is_shown_with_what_happened_to_it
+    an_issue_that_is_not_there_is_not_found
+    permissions_are_the_repos
+    a_permission_that_cannot_be_read_is_an_error
+    blockers_are_open_closed_or_unreadable
+    labels_are_put_and_taken_once
+    comments_are_in_the_order_in_which_they_were_written
+    comments_of_a_repo_begin_with_the_time_that_is_named
+    our_own_comment_is_found_and_edited
+    an_issue_is_closed_and_opened_once
+    a_pull_request_is_opened_once_and_found_by_its_branch
+    a_pull_request_is_closed_once
+    a_merged_pull_request_names_its_commit
+}
+
+async fn open_issues_with_the_label_are_ready(door: &Door) {
+    door.change(|world| {
+        world.file("o/r#1", "One.", &[READY], "ann");
+        world.file("o/r#2", "Two.", &["bug"], "ann");
+        world.file("o/r#3", "Three.", &[READY, "bug"], "ann");
+        world.file("o/other#4", "Four.", &[READY], "ann");
+        let closed = world.file("o/r#5", "Five.", &[READY], "ann");
+        world.set_open(&closed, false, &person("ann"));
+    });
+    let ready = async |label: &str| {
+        let mut ready = door.tracker.ready(&repo("o/r"), label).await.unwrap();
+        ready.sort_by_key(|issue| issue.issue.number);
+        let labelled = door.tracker.labelled(&repo("o/r"), label).await.unwrap();
+        assert_eq!(labelled.len(), ready.len());
+        ready.iter().map(|issue| (issue.issue.number, issue.body.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(ready(READY).await, [(1, "One.".into()), (3, "Three.".into())]);
+    assert_eq!(ready("nobody-has-it").await, []);
+    door.change(|world| {
+        world.set_label(&"o/r#1".parse().unwrap(), READY, false, &person("ann"));
+        world.set_label(&"o/r#2".parse().unwrap(), READY, true, &person("ann"));
+        world.set_open(&"o/r#5".parse().unwrap(), true, &person("ann"));
+    });
+    assert_eq!(ready(READY).await.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [2, 3, 5]);
+}
+
+async fn an_issue_is_shown_with_what_happened_to_it(door: &Door) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    door.change(|world| world.file("o/r#2", "Two.", &[], "ann"));
+    door.change(|world| world.set_title(&issue, "Other work", &person("bea")));
+    door.change(|world| world.set_label(&issue, READY, false, &person("tim")));
+    door.change(|world| world.set_label(&issue, READY, true, &person("mel")));
+    door.change(|world| {
+        world.tracker.issues.get_mut(&issue).unwrap().blockers = vec!["o/r#2".parse().unwrap()];
+    });
+    door.change(|world| world.set_label(&issue, "bug", true, &person("rea")));
+    let view = door.tracker.issue(&issue).await.unwrap();
+    assert_eq!((view.issue.title.as_str(), view.issue.body.as_str()), ("Other work", "One."));
+    assert_eq!((view.issue.labels, view.issue.open), (vec![READY.to_owned(), "bug".into()], true));
+    assert_eq!(view.native_blockers, ["o/r#2".parse().unwrap()]);
+    let times: Vec<_> = view.events.iter().map(|event| event.at.as_second()).collect();
+    assert!(times.is_sorted() && times.len() == 5, "{times:?}");
+    assert_eq!(
+        door.events("o/r#1").await,
+        [
+            format!("+{READY} ann"),
+            "Renamed bea".into(),
+            format!("-{READY} tim"),
+            format!("+{READY} mel"),
+            "+bug rea".into(),
+        ]
+    );
+    // Somebody edits the body: that is among what happened, with who did it.
+    door.change(|world| world.set_body(&issue, "Another one.", &person("bea")));
+    let view = door.tracker.issue(&issue).await.unwrap();
+    assert_eq!(view.issue.body, "Another one.");
+    let last = view.events.last().unwrap();
+    assert_eq!((&last.what, login(last.actor.as_ref())), (&IssueChange::Edited, "bea"));
+}
+
+async fn an_issue_that_is_not_there_is_not_found(door: &Door) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    assert!(door.tracker.issue(&issue).await.is_ok());
+    door.change(|world| world.delete_issue(&issue));
+    door.tracker.forget(&issue);
+    let error = door.tracker.issue(&issue).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+    let error = door.tracker.comments(&issue).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::NotFound);
+}
+
+async fn permissions_are_the_repos(door: &Door) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[], "ann"));
+    let all = [
+        ("ann", Permission::Write),
+        ("bea", Permission::Admin),
+        ("mel", Permission::Maintain),
+        ("tim", Permission::Triage),
+        ("rea", Permission::Read),
+        ("eve", Permission::None),
+    ];
+    for (who, _) in all {
+        door.change(|world| world.set_label(&issue, who, true, &person(who)));
+    }
+    let view = door.tracker.issue(&issue).await.unwrap();
+    for (event, (who, expected)) in view.events.iter().zip(all) {
+        let actor = event.actor.as_ref().unwrap();
+        let permission = door.tracker.permission(&repo("o/r"), actor).await.unwrap();
+        assert_eq!((permission, actor.bot), (expected, false), "{who}");
+    }
+}
+
+async fn a_permission_that_cannot_be_read_is_an_error(door: &Door) {
+    let issue = door.change(|world| {
+        world.tracker.unknown.insert("ann".to_owned());
+        world.file("o/r#1", "One.", &[READY], "ann")
+    });
+    let view = door.tracker.issue(&issue).await.unwrap();
+    let ann = view.events[0].actor.clone().unwrap();
+    assert!(door.tracker.permission(&repo("o/r"), &ann).await.is_err());
+}
+
+async fn blockers_are_open_closed_or_unreadable(door: &Door) {
+    door.change(|world| {
+        world.file("o/r#1", "One.", &[], "ann");
+        let two = world.file("o/r#2", "Two.", &[], "ann");
+        world.file("o/other#3", "Three.", &[], "ann");
+        world.set_open(&two, false, &person("ann"));
+    });
+    let state = async |name: &str| door.tracker.blocker(&repo("o/r"), &name.parse().unwrap()).await;
+    assert_eq!(state("o/r#1").await, BlockerState::Open);
+    assert_eq!(state("o/r#2").await, BlockerState::Closed);
+    assert_eq!(state("o/other#3").await, BlockerState::Open);
+    assert_eq!(state("o/r#9").await, BlockerState::Unreadable);
+    door.change(|world| {
+        world.set_open(&"o/r#1".parse().unwrap(), false, &person("ann"));
+        world.set_open(&"o/other#3".parse().unwrap(), false, &person("ann"));
+        world.set_open(&"o/r#2".parse().unwrap(), true, &person("ann"));
+    });
+    assert_eq!(state("o/r#1").await, BlockerState::Closed);
+    assert_eq!(state("o/r#2").await, BlockerState::Open);
+    assert_eq!(state("o/other#3").await, BlockerState::Closed);
+}
+
+async fn labels_are_put_and_taken_once(door: &Door) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    let own = door.tracker.own_account(&repo("o/r")).await.unwrap();
+    let labels = Labels {
+        add: vec!["agent-in-progress".into(), "a b/c".into()],
+        remove: vec![READY.into(), "never there".into()],
+    };
+    for _ in 0..2 {
+        door.tracker.label(&issue, &labels).await.unwrap();
+        door.sim.advance(SignedDuration::from_secs(90));
+    }
+    let expected = [
+        format!("+{READY} ann"),
+        format!("+agent-in-progress {}", own.login),
+        format!("+a b/c {}", own.login),
+        format!("-{READY} {}", own.login),
+    ];
+    assert_eq!(door.events("o/r#1").await, expected);
+    let view = door.tracker.issue(&issue).await.unwrap();
+    assert_eq!(view.issue.labels, ["agent-in-progress", "a b/c"]);
+    let nothing = Labels::default();
+    door.tracker.label(&issue, &nothing).await.unwrap();
+}
+
+async fn comments_are_in_the_order_in_which_they_were_written(door: &Door) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    assert_eq!(door.tracker.comments(&issue).await.unwrap(), []);
+    door.change(|world| world.write_comment(&issue, "first", &person("ann")));
+    door.change(|world| world.write_comment(&issue, "second", &person("eve")));
+    let told = async || {
+        let comments = door.tracker.comments(&issue).await.unwrap();
+        let told =
+            comments.iter().map(|one| format!("{} {}", login(one.author.as_ref()), one.body));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, ["ann first", "eve second"]);
+    door.change(|world| world.write_comment(&issue, "third", &person("bea")));
+    assert_eq!(told().await, ["ann first", "eve second", "bea third"]);
+}
+
+async fn comments_of_a_repo_begin_with_the_time_that_is_named(door: &Door) {
+    let (one, two) = door.change(|world| {
+        let other = world.file("o/other#3", "Three.", &[], "ann");
+        world.write_comment(&other, "elsewhere", &person("ann"));
+        (world.file("o/r#1", "One.", &[], "ann"), world.file("o/r#2", "Two.", &[], "ann"))
+    });
+    door.change(|world| world.write_comment(&one, "long ago", &person("ann")));
+    // Within the second that is named.
+    let since = door.sim.now();
+    door.sim.advance(SignedDuration::from_millis(200));
+    door.change(|world| world.write_comment(&two, "in the second", &person("ann")));
+    door.change(|world| world.write_comment(&one, "later", &person("eve")));
+    let told = async |since| {
+        let all = door.tracker.comments_since(&repo("o/r"), since).await.unwrap();
+        let told = all.iter().map(|(issue, comment)| format!("{issue} {}", comment.body));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(told(since).await, ["o/r#2 in the second", "o/r#1 later"]);
+    // The answer is kept, and it is still right for a later time.
+    assert_eq!(told(since + SignedDuration::from_secs(60)).await, ["o/r#1 later"]);
+    door.change(|world| world.write_comment(&two, "last", &person("bea")));
+    assert_eq!(told(since).await, ["o/r#2 in the second", "o/r#1 later", "o/r#2 last"]);
+    let first = told(since - SignedDuration::from_secs(600)).await;
+    assert_eq!(first.first().map(String::as_str), Some("o/r#1 long ago"));
+}
+
+async fn our_own_comment_is_found_and_edited(door: &Door) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    let text = |what: &str| format!("{what}\n{}\n", marker(run()));
+    door.change(|world| world.write_comment(&issue, &text("not ours"), &person("eve")));
+    let id = door.tracker.comment(&issue, run(), &text("ours")).await.unwrap();
+    door.sim.advance(SignedDuration::from_secs(90));
+    door.tracker.edit_comment(&issue, &id, &text("edited")).await.unwrap();
+    let own = door.tracker.own_account(&repo("o/r")).await.unwrap();
+    let comments = door.tracker.comments(&issue).await.unwrap();
+    let found = afk_core::comment::find(&comments, run(), &own.id).unwrap();
+    assert_eq!((found.id.clone(), found.body.clone()), (id, text("edited")));
+    assert_eq!(comments.len(), 2);
+}
+
+async fn an_issue_is_closed_and_opened_once(door: &Door) {
+    let issue = door.change(|world| world.file("o/r#1", "One.", &[], "ann"));
+    let own = door.tracker.own_account(&repo("o/r")).await.unwrap().login;
+    for _ in 0..2 {
+        door.tracker.close(&issue).await.unwrap();
+        door.sim.advance(SignedDuration::from_secs(90));
+    }
+    assert!(!door.tracker.issue(&issue).await.unwrap().issue.open);
+    for _ in 0..2 {
+        door.tracker.reopen(&issue).await.unwrap();
+        door.sim.advance(SignedDuration::from_secs(90));
+    }
+    assert!(door.tracker.issue(&issue).await.unwrap().issue.open);
+    assert_eq!(door.events("o/r#1").await, [format!("Closed {own}"), format!("Reopened {own}")]);
+}
+
+/// A branch with a commit to ask for.
+fn pushed(door: &Door) -> PullSpec {
+    let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
+    let commit = door.change(|world| {
+        world.somebody_lands(&repo, &[("README.md", "hello")]);
+        let commit = world.git.remotes[&repo].clone();
+        world.git.branches.insert((repo.clone(), branch.clone()), commit.clone());
+        commit
+    });
+    let (title, body) = ("Say two".to_owned(), "It says two.".to_owned());
+    PullSpec { repo, branch, commit, onto: "main".to_owned(), title, body }
+}
+
+async fn a_pull_request_is_opened_once_and_found_by_its_branch(door: &Door) {
+    let spec = pushed(door);
+    let missing = door.pulls.look(&spec.repo, &spec.branch).await.unwrap_err();
+    assert_eq!(missing.kind, PortErrorKind::NotFound);
+    let opened = door.pulls.open(&spec).await.unwrap();
+    assert_eq!(opened.state, PullState::Open);
+    assert!(opened.link.starts_with("https://"), "{}", opened.link);
+    door.sim.advance(SignedDuration::from_secs(90));
+    assert_eq!(door.pulls.open(&spec).await.unwrap(), opened);
+    assert_eq!(door.pulls.look(&spec.repo, &spec.branch).await.unwrap(), opened);
+    let opened = door.sim.with(|world| world.pulls.opened.clone());
+    assert_eq!(opened, std::slice::from_ref(&spec.branch));
+    // It is no issue.
+    door.change(|world| world.file("o/r#1", "One.", &[READY], "ann"));
+    assert_eq!(door.tracker.ready(&spec.repo, READY).await.unwrap().len(), 1);
+}
+
+async fn a_pull_request_is_closed_once(door: &Door) {
+    let spec = pushed(door);
+    door.pulls.open(&spec).await.unwrap();
+    for _ in 0..2 {
+        door.pulls.close(&spec.repo, &spec.branch).await.unwrap();
+        let seen = door.pulls.look(&spec.repo, &spec.branch).await.unwrap();
+        assert_eq!(seen.state, PullState::Closed);
+    }
+    // What was decided is not opened again.
+    assert_eq!(door.pulls.open(&spec).await.unwrap().state, PullState::Closed);
+}
+
+async fn a_merged_pull_request_names_its_commit(door: &Door) {
+    let spec = pushed(door);
+    door.pulls.open(&spec).await.unwrap();
+    door.change(|world| world.people_merge(&spec.repo));
+    let merged = door.sim.with(|world| world.git.remotes[&spec.repo].clone());
+    let seen = door.pulls.look(&spec.repo, &spec.branch).await.unwrap();
+    assert_eq!(seen.state, PullState::Merged { commit: merged });
+    door.pulls.close(&spec.repo, &spec.branch).await.unwrap();
+    let after = door.pulls.look(&spec.repo, &spec.branch).await.unwrap();
+    assert_eq!(after, seen, "what landed stays landed");
+}

@@ -1,0 +1,101 @@
+//! What quiet costs: one conditional request a repo, answered with 304, and nothing else.
+
+use afk_core::ids::RepoName;
+use afk_engine::ports::Tracker;
+use afk_sim::world::person;
+use jiff::SignedDuration;
+
+use crate::support::{Home, READY, repo, tracker};
+
+const REPOS: usize = 100;
+const ISSUES: usize = 20;
+
+/// A hundred repos with twenty ready issues each, in two of which runs are alive.
+fn installation(home: &Home) -> Vec<RepoName> {
+    let repos: Vec<RepoName> = (0..REPOS).map(|n| repo(&format!("o/r{n}"))).collect();
+    home.sim.with(|world| {
+        for repo in &repos {
+            for n in 1..=ISSUES {
+                world.file(&format!("{repo}#{n}"), "Do it.", &[READY], "ann");
+            }
+            let first = format!("{repo}#1").parse().unwrap();
+            world.write_comment(&first, "hello", &person("eve"));
+        }
+    });
+    home.fake.leave(100_000);
+    repos
+}
+
+/// What the loop asks at every look.
+async fn poll(home: &Home, tracker: &dyn Tracker, repos: &[RepoName]) {
+    let since = home.now() - SignedDuration::from_secs(600);
+    for repo in repos {
+        assert_eq!(tracker.ready(repo, READY).await.unwrap().len(), ISSUES);
+        tracker.comments_since(repo, since).await.unwrap();
+    }
+    for repo in &repos[..2] {
+        let issue = format!("{repo}#1").parse().unwrap();
+        assert!(!tracker.issue(&issue).await.unwrap().events.is_empty());
+        assert_eq!(tracker.comments(&issue).await.unwrap().len(), 1);
+    }
+}
+
+/// How many requests came, and whether each was answered with "not modified".
+fn count(home: &Home) -> (usize, bool) {
+    let requests = home.requests();
+    (requests.len(), requests.iter().all(|one| one.status == 304))
+}
+
+#[tokio::test]
+async fn a_quiet_poll_of_a_hundred_repos_costs_a_hundred_free_requests() {
+    let home = Home::new();
+    let repos = installation(&home);
+    let tracker = home.tracker();
+    poll(&home, &*tracker, &repos).await;
+    let (first, _) = count(&home);
+    let left = home.fake.left();
+    for _ in 0..2 {
+        home.later(60);
+        poll(&home, &*tracker, &repos).await;
+        assert_eq!(count(&home), (REPOS, true));
+    }
+    assert_eq!(home.fake.left(), left, "not modified is free");
+    println!(
+        "{REPOS} repos, {ISSUES} ready issues each: first poll {first} requests, then {REPOS}"
+    );
+    home.done("a_quiet_poll");
+}
+
+#[tokio::test]
+async fn another_process_with_the_same_notes_pays_the_same() {
+    let home = Home::new();
+    let repos = installation(&home);
+    poll(&home, &*home.tracker(), &repos).await;
+    home.requests();
+    for _ in 0..2 {
+        home.later(60);
+        let forges = home.restarted();
+        poll(&home, &*tracker(&forges), &repos).await;
+        assert_eq!(count(&home), (REPOS, true));
+    }
+    home.done("another_process");
+}
+
+#[tokio::test]
+async fn one_change_costs_what_changed() {
+    let home = Home::new();
+    let repos = installation(&home);
+    let tracker = home.tracker();
+    poll(&home, &*tracker, &repos).await;
+    home.requests();
+    home.later(60);
+    let issue = format!("{}#1", repos[0]).parse().unwrap();
+    home.sim.with(|world| world.set_body(&issue, "Do it well.", &person("ann")));
+    poll(&home, &*tracker, &repos).await;
+    let requests = home.requests();
+    let whole: Vec<_> = requests.iter().filter(|one| one.status != 304).collect();
+    // The list, the repo's comments, the issue with its four parts, and its comments.
+    assert_eq!(whole.len(), 7, "{whole:#?}");
+    assert_eq!(requests.len(), REPOS + 6);
+    home.done("one_change");
+}

@@ -1,0 +1,142 @@
+//! A fake GitHub over a world, and the adapter that talks to it.
+
+use std::sync::Arc;
+
+use afk_core::config::{Policy, Repo};
+use afk_core::ids::{Actor, AdapterName, At, IssueRef, RepoName, RunId};
+use afk_core::issue::Permission;
+use afk_engine::ports::{Clock, PortError, Tracker};
+use afk_remote::{Forges, RemoteSettings};
+use afk_sim::fakes::{Jumping, MemoryNotes, MemorySecrets, Sim};
+use afk_sim::github::{GitHubFake, Login, Recorded};
+use afk_sim::world::World;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+/// The token that the loop has.
+pub(crate) const TOKEN: &str = "ghp_thetokenthatnobodyelsehas";
+/// The label that releases.
+pub(crate) const READY: &str = "ready-for-agent";
+
+/// One adapter at one fake.
+pub(crate) struct Home {
+    pub(crate) sim: Sim,
+    pub(crate) fake: GitHubFake,
+    pub(crate) notes: Arc<MemoryNotes>,
+    pub(crate) secrets: Arc<MemorySecrets>,
+    pub(crate) table: Value,
+    pub(crate) forges: Forges,
+}
+
+/// A world in which `ann` may write, `mel` maintain and `tim` triage, at a time between two seconds.
+pub(crate) fn world() -> World {
+    let mut world = World::new(Policy::default(), "2026-11-02T10:00:00.25Z".parse().unwrap());
+    let may = [
+        ("ann", Permission::Write),
+        ("bea", Permission::Admin),
+        ("mel", Permission::Maintain),
+        ("tim", Permission::Triage),
+        ("rea", Permission::Read),
+    ];
+    for (who, permission) in may {
+        world.tracker.permissions.insert(who.to_owned(), permission);
+    }
+    world
+}
+
+impl Home {
+    /// Logged in with a token.
+    pub(crate) fn new() -> Self {
+        Self::of(world(), Login::Token(TOKEN.to_owned()), json!({ "token": { "env": "TOKEN" } }))
+    }
+
+    /// Logged in like that, by this table without its address.
+    pub(crate) fn of(world: World, login: Login, table: Value) -> Self {
+        let sim = Sim::new(world);
+        let fake = GitHubFake::start(&sim, login).unwrap();
+        let secrets = Arc::new(MemorySecrets::default());
+        secrets.set("TOKEN", TOKEN);
+        let notes = Arc::new(MemoryNotes::default());
+        let mut table = table;
+        if table["url"].is_null() {
+            table["url"] = fake.url().into();
+        }
+        let forges = made(&sim, &secrets, &notes, &table);
+        Self { sim, fake, notes, secrets, table, forges }
+    }
+
+    /// What another process has, which shares the notes.
+    pub(crate) fn restarted(&self) -> Forges {
+        made(&self.sim, &self.secrets, &self.notes, &self.table)
+    }
+
+    pub(crate) fn tracker(&self) -> Arc<dyn Tracker> {
+        tracker(&self.forges)
+    }
+
+    /// Files an issue that `ann` released.
+    pub(crate) fn released(&self, name: &str) -> IssueRef {
+        self.sim.with(|world| world.file(name, "Do it.", &[READY], "ann"))
+    }
+
+    /// Lets time pass.
+    pub(crate) fn later(&self, seconds: i64) {
+        self.sim.advance(SignedDuration::from_secs(seconds));
+    }
+
+    pub(crate) fn now(&self) -> At {
+        self.sim.now()
+    }
+
+    /// The methods, paths and statuses since it was asked last.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.fake.take_requests()
+    }
+
+    /// Everything was in order, and as GitHub describes it.
+    pub(crate) fn done(self, test: &str) {
+        assert_eq!(self.fake.faults_left(), 0, "{test}: a fault was never met");
+        self.fake.check(test);
+    }
+}
+
+fn made(
+    sim: &Sim,
+    secrets: &Arc<MemorySecrets>,
+    notes: &Arc<MemoryNotes>,
+    table: &Value,
+) -> Forges {
+    let clock = Arc::new(Jumping(sim.clone()));
+    let forges = Forges::new(clock, secrets.clone(), notes.clone()).unwrap();
+    let settings = json!({ "forges": { "github": table } });
+    let settings: RemoteSettings = serde_json::from_value(settings).unwrap();
+    assert_eq!(settings.mistakes(), []);
+    let mut policy = Policy::default();
+    let table = json!({ "tracker": "github", "verify": ["verify"], "stages": [] });
+    let table: Repo = serde_json::from_value(table).unwrap();
+    policy.repos.insert(repo("o/r"), table.into());
+    forges.configure(&settings, &policy);
+    forges
+}
+
+pub(crate) fn tracker(forges: &Forges) -> Arc<dyn Tracker> {
+    let name: AdapterName = "github".parse().unwrap();
+    forges.trackers().remove(&name).unwrap()
+}
+
+pub(crate) fn repo(name: &str) -> RepoName {
+    name.parse().unwrap()
+}
+
+pub(crate) fn run() -> RunId {
+    "01920000-0000-7000-8000-000000000001".parse().unwrap()
+}
+
+pub(crate) fn login(actor: Option<&Actor>) -> &str {
+    actor.map_or("nobody", |actor| &actor.login)
+}
+
+/// An error as a test names it.
+pub(crate) fn said(error: &PortError) -> String {
+    format!("{:?}: {}", error.kind, error.chain())
+}
