@@ -162,6 +162,16 @@ fn problems_are_named_by_their_keys() {
     );
     let bare = serde_json::json!([{ "name": "ci", "command": [] }]);
     check(&stages(bare), &["stages.0: needs a name and a command"]);
+    let polled = serde_json::json!([
+        { "name": "ci", "kind": "checks", "command": ["ci"], "timeout_seconds": 5 },
+    ]);
+    check(
+        &stages(polled),
+        &[
+            "stages.0.command: only applies to stages of kind \"command\"",
+            "stages.0.timeout_seconds: only applies",
+        ],
+    );
     let hook = |argv: serde_json::Value| with(|table| table["hooks"] = argv);
     check(&hook(serde_json::json!({ "before_run": [] })), &["hooks.before_run"]);
     check(&hook(serde_json::json!({ "after_run": [""] })), &["hooks.after_run"]);
@@ -225,7 +235,7 @@ fn tested_landing_and_stages_before_it_go_together() {
         }
     };
     check(&landing("tested", false), &["landing", "before_landing = true"]);
-    check(&landing("pull-request", false), &["landing", "no adapter opens pull requests"]);
+    assert_eq!(landing("pull-request", false).mistakes(), []);
     check(
         &landing("direct", true),
         &["stages.0.before_landing", "landing = \"tested\"", "remove it"],

@@ -200,6 +200,16 @@ impl Repo {
             {
                 wrong("needs a name and a command");
             }
+            if !stage.is_run() {
+                let keys = [
+                    ("command", !stage.command.is_empty()),
+                    ("timeout_seconds", stage.timeout_seconds.is_some()),
+                ];
+                found.extend(keys.into_iter().filter(|(_, given)| *given).map(|(key, _)| {
+                    let what = "only applies to stages of kind \"command\"; omit it";
+                    Mistake::at(&["stages", &nth, key], what)
+                }));
+            }
         }
         let marked = self.stages.iter().position(|stage| stage.before_landing);
         match (self.landing, marked) {
@@ -208,16 +218,11 @@ impl Repo {
                 "\"tested\" needs a stage that must pass before landing; mark one with \
                  before_landing = true",
             )),
-            (Landing::Direct, Some(n)) => found.push(Mistake::at(
+            (Landing::Direct | Landing::PullRequest, Some(n)) => found.push(Mistake::at(
                 &["stages", &n.to_string(), "before_landing"],
-                "is true, but with landing = \"direct\" no stage runs before landing; set \
-                 landing = \"tested\", or remove it",
+                "is true, but no stage runs before landing; set landing = \"tested\", or remove it",
             )),
-            (Landing::PullRequest, _) => found.push(Mistake::at(
-                &["landing"],
-                "no adapter opens pull requests; set \"direct\" or \"tested\"",
-            )),
-            (Landing::Tested, Some(_)) | (Landing::Direct, None) => {}
+            (Landing::Tested, Some(_)) | (Landing::Direct | Landing::PullRequest, None) => {}
         }
         found
     }

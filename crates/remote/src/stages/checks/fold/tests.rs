@@ -1,0 +1,229 @@
+//! What GitHub's checks say together, in tables.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::stages::set::State::{Failure, Pending, Success, Void};
+
+const SHA: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f80912345678";
+
+fn time(minute: u32) -> String {
+    format!("2026-11-01T10:{minute:02}:00Z")
+}
+
+/// A check run of Actions, in the suite of that number.
+fn check_run(id: u64, suite: u64, name: &str, status: &str, conclusion: Option<&str>) -> Value {
+    let ended = conclusion.map(|_| time(5));
+    json!({
+        "id": id, "name": name, "node_id": "n", "head_sha": SHA, "external_id": "", "url": "u",
+        "html_url": format!("https://github.example/you/web/actions/runs/1/job/{id}"),
+        "details_url": null, "status": status, "conclusion": conclusion,
+        "started_at": time(1), "completed_at": ended,
+        "output": { "title": null, "summary": null, "text": null, "annotations_count": 0,
+                    "annotations_url": "u" },
+        "check_suite": { "id": suite }, "app": { "id": 15368, "slug": "github-actions" },
+        "pull_requests": [],
+    })
+}
+
+/// A workflow run whose checks are in the suite of that number.
+fn run(id: u64, workflow: u64, suite: u64, status: &str, conclusion: Option<&str>) -> Value {
+    json!({
+        "id": id, "name": "CI", "workflow_id": workflow, "check_suite_id": suite, "event": "push",
+        "status": status, "conclusion": conclusion, "head_sha": SHA, "run_attempt": 1,
+        "run_started_at": time(1), "updated_at": time(6),
+        "html_url": format!("https://github.example/you/web/actions/runs/{id}"),
+    })
+}
+
+fn seen(checks: Value, runs: Value) -> Seen {
+    Seen {
+        checks: Some(serde_json::from_value(checks).unwrap()),
+        runs: serde_json::from_value(runs).unwrap(),
+        ..Seen::default()
+    }
+}
+
+#[track_caller]
+fn check(seen: &Seen, expected: &[(&str, State)]) {
+    let mut found: Vec<_> = seen.set().into_iter().map(|(one, _)| (one.name, one.state)).collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    let expected: Vec<_> = expected.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn each_conclusion_has_its_state() {
+    let check = |status, conclusion, expected| {
+        let all = seen(json!([check_run(1, 7, "a", status, conclusion)]), json!([]));
+        check(&all, &[("a", expected)]);
+    };
+    for waiting in ["queued", "in_progress", "waiting", "requested", "pending", "of next year"] {
+        check(waiting, None, Pending);
+        // Nothing counts before its end.
+        check(waiting, Some("success"), Pending);
+    }
+    check("completed", Some("success"), Success);
+    check("completed", Some("neutral"), Success);
+    check("completed", Some("skipped"), Success);
+    check("completed", Some("failure"), Failure);
+    check("completed", Some("timed_out"), Failure);
+    check("completed", Some("action_required"), Failure);
+    check("completed", Some("startup_failure"), Failure);
+    check("completed", Some("cancelled"), Void);
+    check("completed", Some("stale"), Void);
+    check("completed", Some("of next year"), Pending);
+    check("completed", None, Pending);
+}
+
+#[test]
+fn a_skipped_check_passed_only_if_its_run_did_not_fail() {
+    let skipped = json!([check_run(1, 7, "a", "completed", Some("skipped"))]);
+    let with =
+        |status, conclusion| seen(skipped.clone(), json!([run(1, 1, 7, status, conclusion)]));
+    check(&with("completed", Some("success")), &[("a", Success)]);
+    // A required job whose needs failed is skipped, and green by its name.
+    check(&with("completed", Some("failure")), &[("a", Failure)]);
+    check(&with("completed", Some("cancelled")), &[("a", Void)]);
+    check(&with("in_progress", None), &[("a", Pending)]);
+}
+
+#[test]
+fn the_newest_of_each_app_suite_and_name_counts() {
+    // A rerun is of the same suite.
+    let rerun = json!([
+        check_run(2, 7, "a", "completed", Some("success")),
+        check_run(1, 7, "a", "completed", Some("failure")),
+    ]);
+    check(&seen(rerun, json!([])), &[("a", Success)]);
+    // A job of the same name in another workflow is another one.
+    let siblings = json!([
+        check_run(2, 8, "a", "in_progress", None),
+        check_run(1, 7, "a", "completed", Some("failure")),
+    ]);
+    check(&seen(siblings, json!([])), &[("a", Failure), ("a", Pending)]);
+}
+
+#[test]
+fn a_run_that_another_replaced_does_not_count() {
+    let checks = json!([
+        check_run(1, 7, "a", "completed", Some("cancelled")),
+        check_run(2, 8, "a", "completed", Some("success")),
+    ]);
+    let runs = json!([
+        run(20, 1, 8, "completed", Some("success")),
+        run(10, 1, 7, "completed", Some("cancelled")),
+    ]);
+    check(&seen(checks, runs), &[("a", Success)]);
+    let nightly = json!([{
+        "id": 30, "workflow_id": 2, "check_suite_id": 9, "event": "schedule",
+        "status": "completed", "conclusion": "failure",
+    }]);
+    let checks = json!([check_run(3, 9, "nightly", "completed", Some("failure"))]);
+    check(&seen(checks, nightly), &[]);
+}
+
+#[test]
+fn a_failure_before_the_attempt_under_way_is_pending() {
+    let failed = json!([check_run(1, 7, "a", "completed", Some("failure"))]);
+    let with = |status: &str, started: u32| {
+        let mut run = run(1, 1, 7, status, (status == "completed").then_some("failure"));
+        run["run_attempt"] = 2.into();
+        run["run_started_at"] = time(started).into();
+        seen(failed.clone(), json!([run]))
+    };
+    check(&with("queued", 9), &[("a", Pending)]);
+    check(&with("in_progress", 1), &[("a", Failure)]);
+    check(&with("completed", 9), &[("a", Failure)]);
+}
+
+#[test]
+fn a_run_that_failed_without_a_job_is_a_failure() {
+    let all = seen(json!([]), json!([run(5, 1, 7, "completed", Some("startup_failure"))]));
+    check(&all, &[("workflow run 5", Failure)]);
+    let all = seen(json!([]), json!([run(5, 1, 7, "in_progress", None)]));
+    check(&all, &[]);
+}
+
+#[test]
+fn the_newest_status_of_each_context_counts() {
+    let status = |id: u64, context: &str, state: &str| {
+        json!({
+            "id": id, "context": context, "state": state, "description": null, "target_url": null,
+            "created_at": time(1), "updated_at": time(2), "url": "u", "node_id": "n",
+            "avatar_url": null, "creator": null,
+        })
+    };
+    let mut statuses: Vec<_> = (0..50).map(|n| status(n, &format!("c{n}"), "success")).collect();
+    statuses.push(status(100, "c7", "error"));
+    let statuses = serde_json::from_value(Value::Array(statuses)).unwrap();
+    let all = Seen { statuses, checks: Some(Vec::new()), ..Seen::default() };
+    let failed: Vec<_> = all
+        .set()
+        .into_iter()
+        .filter(|(one, _)| one.state == Failure)
+        .map(|(o, _)| o.name)
+        .collect();
+    assert_eq!(failed, ["c7"]);
+    let one = |state| {
+        let statuses = serde_json::from_value(json!([status(1, "c", state)])).unwrap();
+        Seen { statuses, checks: Some(Vec::new()), ..Seen::default() }
+    };
+    check(&one("failure"), &[("c", Failure)]);
+    check(&one("pending"), &[("c", Pending)]);
+    check(&one("of next year"), &[("c", Pending)]);
+}
+
+#[test]
+fn jobs_stand_in_for_check_runs_that_may_not_be_read() {
+    let job = |id: u64, name: &str, conclusion: &str| {
+        json!({
+            "id": id, "name": name, "status": "completed", "conclusion": conclusion,
+            "started_at": time(1), "completed_at": time(5), "html_url": "u", "run_id": 5,
+            "check_run_url": format!("https://api.github.example/repos/you/web/check-runs/{id}"),
+        })
+    };
+    let jobs = json!([job(1, "build", "failure"), job(2, "test", "skipped")]);
+    let all = Seen {
+        runs: serde_json::from_value(json!([run(5, 1, 7, "completed", Some("failure"))])).unwrap(),
+        jobs: [(5, serde_json::from_value(jobs).unwrap())].into(),
+        ..Seen::default()
+    };
+    check(&all, &[("build", Failure), ("test", Failure)]);
+}
+
+#[test]
+fn rules_and_classic_protection_both_require() {
+    let rules = json!([
+        { "type": "deletion" },
+        { "type": "required_status_checks", "ruleset_id": 1, "parameters": {
+            "strict_required_status_checks_policy": false,
+            "required_status_checks": [
+                { "context": "test", "integration_id": 15368 }, { "context": "lint" },
+            ],
+        } },
+        { "type": "of_next_year", "parameters": { "x": 1 } },
+    ]);
+    let branch = json!({ "name": "main", "protected": true, "protection": {
+        "enabled": true,
+        "required_status_checks": {
+            "enforcement_level": "everyone", "contexts": ["docs", "old", "ci/other"],
+            "checks": [{ "context": "docs", "app_id": 7 }, { "context": "old", "app_id": null },
+                       { "context": "any", "app_id": -1 }],
+        },
+    } });
+    let rules: Vec<Rule> = serde_json::from_value(rules).unwrap();
+    let branch: Branch = serde_json::from_value(branch).unwrap();
+    let found: Vec<_> = required(&rules, &branch).into_iter().map(|r| (r.name, r.app)).collect();
+    let expected = [
+        ("any", None),
+        ("ci/other", None),
+        ("docs", Some(7)),
+        ("lint", None),
+        ("old", None),
+        ("test", Some(15368)),
+    ];
+    assert_eq!(found, expected.map(|(name, app)| (name.to_owned(), app)));
+    let bare = serde_json::from_value(json!({ "name": "main", "protected": false })).unwrap();
+    assert!(required(&[], &bare).is_empty());
+}

@@ -1,0 +1,237 @@
+//! Forgejo's and Gitea's commit statuses and Actions runs as one set of checks, as a pure function
+//! of what the server sent.
+//!
+//! The server's own combination is not used: older ones rank a warning above what is pending.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afk_core::ids::At;
+use serde::Deserialize;
+
+use crate::stages::set::{Check, Required, State};
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Status {
+    pub(super) id: u64,
+    #[serde(rename = "status")]
+    pub(super) state: String,
+    pub(super) context: String,
+    pub(super) description: Option<String>,
+    pub(super) target_url: Option<String>,
+    pub(super) updated_at: Option<At>,
+}
+
+/// A run of Actions. Forgejo has one word for how it stands, Gitea has two, as GitHub has.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Run {
+    pub(super) id: u64,
+    pub(super) status: String,
+    pub(super) conclusion: Option<String>,
+    pub(super) html_url: String,
+    #[serde(alias = "trigger_event")]
+    pub(super) event: String,
+    #[serde(alias = "updated_at")]
+    pub(super) updated: Option<At>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) status: String,
+    pub(super) conclusion: Option<String>,
+    pub(super) attempt: u32,
+}
+
+/// A branch, with what its protection requires.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Branch {
+    pub(super) enable_status_check: bool,
+    pub(super) status_check_contexts: Option<Vec<String>>,
+}
+
+impl Branch {
+    /// The contexts that must have passed; they are patterns there, too.
+    pub(super) fn required(&self) -> BTreeSet<Required> {
+        let contexts = self.status_check_contexts.iter().flatten();
+        let contexts = contexts.filter(|_| self.enable_status_check);
+        contexts.map(|name| Required::named(name)).collect()
+    }
+}
+
+/// How a run or a job ended; none while it has not.
+pub(super) fn outcome(status: &str, conclusion: Option<&str>) -> Option<State> {
+    let word = match status {
+        "completed" => conclusion.unwrap_or_default(),
+        other => other,
+    };
+    match word {
+        "success" | "skipped" => Some(State::Success),
+        "failure" => Some(State::Failure),
+        "cancelled" => Some(State::Void),
+        _ => None,
+    }
+}
+
+/// Everything that the server has about a commit.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) statuses: Vec<Status>,
+    pub(super) runs: Vec<Run>,
+}
+
+impl Seen {
+    /// The set of checks: the newest status of each context.
+    pub(super) fn set(&self) -> Vec<(Check, &Status)> {
+        let mut newest: BTreeMap<&str, &Status> = BTreeMap::new();
+        for status in &self.statuses {
+            let known = newest.entry(&status.context).or_insert(status);
+            if status.id > known.id {
+                *known = status;
+            }
+        }
+        let check = |status: &Status| Check {
+            name: status.context.clone(),
+            app: None,
+            state: self.state(status),
+            at: status.updated_at,
+        };
+        newest.into_values().map(|status| (check(status), status)).collect()
+    }
+
+    fn state(&self, status: &Status) -> State {
+        let run = self.run(status).map(|run| outcome(&run.status, run.conclusion.as_deref()));
+        match status.state.as_str() {
+            "success" | "warning" => State::Success,
+            // One whose needs failed is skipped, too: its run knows.
+            "skipped" => match run {
+                None | Some(Some(State::Success)) => State::Success,
+                Some(None) => State::Pending,
+                Some(Some(other)) => other,
+            },
+            // A cancelled job is written as a failed one.
+            "failure" | "error" if run == Some(Some(State::Void)) => State::Void,
+            "failure" | "error" => State::Failure,
+            _ => State::Pending,
+        }
+    }
+
+    /// The run that a status is of, by the number in its address.
+    pub(super) fn run(&self, status: &Status) -> Option<&Run> {
+        let number = number(status.target_url.as_deref()?)?;
+        self.runs.iter().find(|run| self::number(&run.html_url) == Some(number))
+    }
+
+    /// The runs that count: one by a schedule happens to stand on the commit.
+    pub(super) fn current(&self) -> impl Iterator<Item = &Run> {
+        self.runs.iter().filter(|run| run.event != "schedule")
+    }
+}
+
+/// The number of a run in the address of a page about it.
+fn number(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("/actions/runs/")?;
+    rest.split(['/', '?', '#']).next().filter(|number| !number.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[track_caller]
+    fn check(statuses: Value, runs: Value, expected: &[(&str, State)]) {
+        let statuses = serde_json::from_value(statuses).unwrap();
+        let seen = Seen { statuses, runs: serde_json::from_value(runs).unwrap() };
+        let found: Vec<_> = seen.set().into_iter().map(|(one, _)| (one.name, one.state)).collect();
+        let expected: Vec<_> = expected.iter().map(|(n, s)| ((*n).to_owned(), *s)).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn status(id: u64, context: &str, status: &str) -> Value {
+        json!({
+            "id": id, "status": status, "context": context, "description": "Has a word",
+            "target_url": "/you/web/actions/runs/12/jobs/0",
+            "created_at": "2026-11-01T10:00:00Z", "updated_at": "2026-11-01T10:00:00Z",
+        })
+    }
+
+    fn run(status: &str) -> Value {
+        json!([{
+            "id": 400, "index_in_repo": 12, "status": status, "trigger_event": "push",
+            "html_url": "https://forge.example/you/web/actions/runs/12",
+            "updated": "2026-11-01T10:00:00Z",
+        }])
+    }
+
+    #[test]
+    fn the_newest_status_of_a_context_counts() {
+        use State::{Failure, Pending, Success};
+        let all = json!([
+            status(3, "a", "success"),
+            status(1, "a", "failure"),
+            status(2, "b", "success"),
+            status(4, "b", "pending"),
+            status(5, "c", "error"),
+            status(6, "d", "warning"),
+            status(7, "e", "of next year"),
+        ]);
+        let expected =
+            [("a", Success), ("b", Pending), ("c", Failure), ("d", Success), ("e", Pending)];
+        check(all, json!([]), &expected);
+    }
+
+    #[test]
+    fn a_run_tells_cancelled_from_failed_and_skipped_from_passed() {
+        use State::{Failure, Pending, Success, Void};
+        let one = |word| json!([status(1, "a", word)]);
+        check(one("failure"), run("cancelled"), &[("a", Void)]);
+        check(one("failure"), run("failure"), &[("a", Failure)]);
+        check(one("failure"), run("running"), &[("a", Failure)]);
+        check(one("failure"), json!([]), &[("a", Failure)]);
+        check(one("skipped"), run("success"), &[("a", Success)]);
+        check(one("skipped"), run("failure"), &[("a", Failure)]);
+        check(one("skipped"), run("running"), &[("a", Pending)]);
+        check(one("skipped"), json!([]), &[("a", Success)]);
+        let other = json!([{ "html_url": "https://forge.example/you/web/actions/runs/1" }]);
+        check(one("failure"), other, &[("a", Failure)]);
+    }
+
+    #[test]
+    fn both_servers_words_are_read() {
+        let check = |status, conclusion, expected| {
+            assert_eq!(outcome(status, conclusion), expected, "{status} {conclusion:?}");
+        };
+        check("success", None, Some(State::Success));
+        check("completed", Some("success"), Some(State::Success));
+        check("completed", Some("failure"), Some(State::Failure));
+        check("cancelled", None, Some(State::Void));
+        check("running", None, None);
+        check("blocked", None, None);
+        check("in_progress", None, None);
+        check("completed", None, None);
+        let read: Run = serde_json::from_value(run("success")[0].clone()).unwrap();
+        assert_eq!((read.event.as_str(), read.updated.is_some()), ("push", true));
+    }
+
+    #[test]
+    fn a_branch_requires_what_its_protection_lists() {
+        let check = |branch: Value, expected: &[&str]| {
+            let branch: Branch = serde_json::from_value(branch).unwrap();
+            let names: Vec<_> = branch.required().into_iter().map(|one| one.name).collect();
+            assert_eq!(names, expected);
+        };
+        let contexts = json!(["ci / *"]);
+        check(
+            json!({ "enable_status_check": true, "status_check_contexts": contexts }),
+            &["ci / *"],
+        );
+        check(json!({ "enable_status_check": false, "status_check_contexts": contexts }), &[]);
+        check(json!({ "enable_status_check": true, "status_check_contexts": null }), &[]);
+    }
+}

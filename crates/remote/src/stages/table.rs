@@ -1,0 +1,287 @@
+//! A stage's table in the configuration: the keys that say how it is polled.
+//!
+//! The same table as `afk_core::config::Stage`, which has what decides. Read once for its mistakes,
+//! and again at each poll, so that a changed key takes effect with the next one.
+
+use afk_core::config::Mistake;
+use afk_core::ids::{AdapterName, RepoName};
+use afk_core::secret::SecretSource;
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{checks, endpoint, rollout, woodpecker};
+
+/// How one stage is polled. Its kind decides which keys apply.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct StageTable {
+    /// Its name.
+    #[schemars(skip)]
+    pub name: Option<String>,
+    /// Its kind; none runs a command.
+    #[schemars(skip)]
+    pub kind: Option<AdapterName>,
+    /// Of "woodpecker": the server. Of "rollout": the cluster's API server; none is the cluster
+    /// that afk itself runs in. Of "http": what is asked, in which `{commit}` and `{short}` stand
+    /// for the commit.
+    pub url: Option<String>,
+    /// Where the token comes from that is sent to the url.
+    pub token: Option<SecretSource>,
+    /// Of "checks" and "forgejo-status": the forge that is asked, by its name; none is the repo's own
+    /// forge, or its tracker.
+    pub forge: Option<AdapterName>,
+    /// Where the repo lives on that CI or forge, as `owner/name`; none is its own name, or where
+    /// the forge has it.
+    pub repo: Option<RepoName>,
+    /// Of "woodpecker": the events whose pipelines count; none counts "push", "manual" and
+    /// "deployment".
+    pub events: Option<Vec<String>>,
+    /// Of "woodpecker": the variable of a pipeline that names the commit which it builds or
+    /// deploys; none is `IMAGE_TAG`.
+    pub variable: Option<String>,
+    /// Whether a pipeline or a workflow run that failed is started once more before it is believed;
+    /// true if not given.
+    pub restart: Option<bool>,
+    /// Of "checks" and "forgejo-status": checks that must have passed, by their names, besides
+    /// those that the forge requires; none anywhere requires all. A `*` stands for any text.
+    pub required: Option<Vec<String>>,
+    /// Of "checks" and "forgejo-status": for how long nothing must have changed before all checks
+    /// are taken to be there; 60 if not given.
+    pub settle_seconds: Option<u64>,
+    /// Of "rollout": what is rolled out, such as "deployment/web".
+    pub workload: Option<String>,
+    /// Of "rollout": its namespace; none is "default".
+    pub namespace: Option<String>,
+    /// Of "rollout": the container whose image counts; none is any.
+    pub container: Option<String>,
+    /// Of "rollout": a PEM file of the authorities that may have signed the API server's
+    /// certificate; none with a url are those of the system.
+    pub ca: Option<std::path::PathBuf>,
+    /// Of "http": the text that the answer must contain, in which `{commit}` and `{short}` stand
+    /// for the commit; none is `{short}`.
+    pub expect: Option<String>,
+    /// Of "http": where in a JSON answer the text stands alone, as a JSON pointer such as
+    /// "/build/commit".
+    pub pointer: Option<String>,
+    /// Of "http": the statuses, such as 500, with which the commit has failed; none is the
+    /// commit's fault if not given.
+    pub failure_statuses: Option<Vec<u16>>,
+}
+
+/// The kinds of stages that are polled here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Checks,
+    ForgejoStatus,
+    Woodpecker,
+    Rollout,
+    Http,
+}
+
+impl Kind {
+    const ALL: [Self; 5] =
+        [Self::Checks, Self::ForgejoStatus, Self::Woodpecker, Self::Rollout, Self::Http];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Checks => "checks",
+            Self::ForgejoStatus => "forgejo-status",
+            Self::Woodpecker => "woodpecker",
+            Self::Rollout => "rollout",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// The names of the kinds of stages that are polled here, as far as there is what they poll: no
+/// forge of the configuration is one of Forgejo yet.
+pub const STAGES: [&str; 4] =
+    [Kind::Checks.name(), Kind::Woodpecker.name(), Kind::Rollout.name(), Kind::Http.name()];
+
+/// A stage's table as its kind reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Polled {
+    Checks(checks::Settings),
+    ForgejoStatus(checks::Settings),
+    Woodpecker(woodpecker::Settings),
+    Rollout(rollout::Settings),
+    Http(endpoint::Settings),
+}
+
+/// A key: its name, whether it is given, and the kinds that it applies to.
+type Key = (&'static str, bool, &'static [Kind]);
+
+impl StageTable {
+    fn kind(&self) -> Option<Kind> {
+        let name = self.kind.as_ref()?.as_str();
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    fn keys(&self) -> [Key; 16] {
+        use Kind::{Checks, ForgejoStatus, Http, Rollout, Woodpecker};
+        [
+            ("url", self.url.is_some(), &[Woodpecker, Rollout, Http]),
+            ("token", self.token.is_some(), &[Woodpecker, Rollout, Http]),
+            ("forge", self.forge.is_some(), &[Checks, ForgejoStatus]),
+            ("repo", self.repo.is_some(), &[Checks, ForgejoStatus, Woodpecker]),
+            ("events", self.events.is_some(), &[Woodpecker]),
+            ("variable", self.variable.is_some(), &[Woodpecker]),
+            ("restart", self.restart.is_some(), &[Checks, ForgejoStatus, Woodpecker]),
+            ("required", self.required.is_some(), &[Checks, ForgejoStatus]),
+            ("settle_seconds", self.settle_seconds.is_some(), &[Checks, ForgejoStatus]),
+            ("workload", self.workload.is_some(), &[Rollout]),
+            ("namespace", self.namespace.is_some(), &[Rollout]),
+            ("container", self.container.is_some(), &[Rollout]),
+            ("ca", self.ca.is_some(), &[Rollout]),
+            ("expect", self.expect.is_some(), &[Http]),
+            ("pointer", self.pointer.is_some(), &[Http]),
+            ("failure_statuses", self.failure_statuses.is_some(), &[Http]),
+        ]
+    }
+
+    /// What is wrong with it beyond its types.
+    pub(crate) fn mistakes(&self, repo: &RepoName) -> Vec<Mistake> {
+        let kind = self.kind();
+        if kind.is_none() && self.kind.as_ref().is_some_and(|kind| kind.as_str() != "command") {
+            // Another adapter's, or unknown, which is told elsewhere.
+            return Vec::new();
+        }
+        let keys = self.keys();
+        let others = keys
+            .iter()
+            .filter(|(_, given, kinds)| *given && kind.is_none_or(|kind| !kinds.contains(&kind)));
+        let mut found: Vec<_> = others
+            .map(|(key, _, kinds)| {
+                let kinds: Vec<_> = kinds.iter().map(|kind| format!("{:?}", kind.name())).collect();
+                let what = format!("only applies to stages of kind {}; omit it", either(&kinds));
+                Mistake::at(&[key], what)
+            })
+            .collect();
+        if kind.is_some()
+            && let Err(mistake) = self.polled(repo)
+        {
+            found.push(mistake);
+        }
+        found
+    }
+
+    /// The table as its kind reads it, for a repo of that name; or the first mistake.
+    pub(super) fn polled(&self, repo: &RepoName) -> Result<Polled, Mistake> {
+        match self.kind() {
+            Some(Kind::Checks) => checks::Settings::read(self).map(Polled::Checks),
+            Some(Kind::ForgejoStatus) => checks::Settings::read(self).map(Polled::ForgejoStatus),
+            Some(Kind::Woodpecker) => {
+                woodpecker::Settings::read(self, repo).map(Polled::Woodpecker)
+            }
+            Some(Kind::Rollout) => rollout::Settings::read(self).map(Polled::Rollout),
+            Some(Kind::Http) => endpoint::Settings::read(self).map(Polled::Http),
+            None => Err(Mistake::at(&["kind"], "is not polled over HTTP")),
+        }
+    }
+
+    /// A key that the kind needs. The mistake names the table: the key is not there.
+    pub(super) fn needed<'t, T>(&self, key: &str, value: Option<&'t T>) -> Result<&'t T, Mistake> {
+        value.ok_or_else(|| {
+            let kind = self.kind.as_ref().map_or("", AdapterName::as_str);
+            Mistake::at(&[], format!("a stage of kind {kind:?} needs a {key}; add it"))
+        })
+    }
+
+    /// The key `url` as the base of an API.
+    pub(super) fn base(&self) -> Result<Option<Url>, Mistake> {
+        let Some(text) = &self.url else { return Ok(None) };
+        let url = web(text)?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(Mistake::at(&["url"], "must end with its path: no \"?\", no \"#\""));
+        }
+        Ok(Some(url))
+    }
+}
+
+/// An address on the web, without a credential in it.
+pub(super) fn web(text: &str) -> Result<Url, Mistake> {
+    let wrong = |what: &str| Mistake::at(&["url"], what);
+    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+    let url = url.ok_or_else(|| wrong("must be an address such as \"https://ci.example\""))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("contains a credential; say with token where it comes from"));
+    }
+    Ok(url)
+}
+
+/// Words as alternatives: "a", "b" or "c".
+fn either(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(table: &str, expected: &[&str]) {
+        let table: StageTable = serde_json::from_str(table).unwrap();
+        let found = table.mistakes(&"o/r".parse().unwrap());
+        let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(told, expected, "{table:?}");
+    }
+
+    #[test]
+    fn keys_of_another_kind_are_mistakes() {
+        check(r#"{ "name": "ci" }"#, &[]);
+        check(r#"{ "kind": "command", "command": ["ci"] }"#, &[]);
+        check(
+            r#"{ "name": "ci", "url": "https://a/" }"#,
+            &[
+                "url: only applies to stages of kind \"woodpecker\", \"rollout\" or \"http\"; omit it",
+            ],
+        );
+        check(r#"{ "kind": "woodpecker", "url": "https://a/", "token": { "env": "T" } }"#, &[]);
+        check(
+            r#"{ "kind": "http", "url": "https://a/", "workload": "deployment/web" }"#,
+            &["workload: only applies to stages of kind \"rollout\"; omit it"],
+        );
+        check(
+            r#"{ "kind": "checks", "forge": "github", "required": ["a"], "settle_seconds": 5 }"#,
+            &[],
+        );
+        check(
+            r#"{ "kind": "checks", "required": [" "] }"#,
+            &["required: contains a blank name; leave it out"],
+        );
+        check(
+            r#"{ "kind": "forgejo-status", "settle_seconds": 86400, "url": "https://a/" }"#,
+            &[
+                "url: only applies to stages of kind \"woodpecker\", \"rollout\" or \"http\"; omit it",
+                "settle_seconds: is more than an hour",
+            ],
+        );
+        // Whose kind it is knows its keys.
+        check(r#"{ "kind": "other", "url": "x" }"#, &[]);
+    }
+
+    #[test]
+    fn keys_that_are_missing_or_wrong_are_mistakes_that_quote_no_value() {
+        check(
+            r#"{ "kind": "woodpecker" }"#,
+            &[": a stage of kind \"woodpecker\" needs a url; add it"],
+        );
+        check(
+            r#"{ "kind": "woodpecker", "url": "ci.example", "token": { "env": "T" } }"#,
+            &["url: must be an address such as \"https://ci.example\""],
+        );
+        check(
+            r#"{ "kind": "http", "url": "https://me:hunter2@a/" }"#,
+            &["url: contains a credential; say with token where it comes from"],
+        );
+        check(
+            r#"{ "kind": "woodpecker", "url": "https://a/?x", "token": { "env": "T" } }"#,
+            &["url: must end with its path: no \"?\", no \"#\""],
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! For tests: a home on loopback that answers as it is told and keeps what it was asked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use afk_core::config;
+use afk_core::ids::{AdapterName, At, RepoName, RunId};
+use afk_core::secret::SecretSource;
+use afk_engine::ports::{
+    Clock, PortError, PortResult, Secrets, StageQuery, StageReport, Stages as _,
+};
+use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::forges::{Forge, ForgesOfStages};
+use super::homes::Homes;
+use super::{Ancestry, PolledStages};
+use crate::http::{Account, Scheme};
+use crate::settings::RemoteSettings;
+
+/// The commit that tests ask about.
+pub(crate) const COMMIT: &str = "1a2b3c4d5e6f708192a3b4c5d6e7f80912345678";
+/// The credential that tests ask with.
+pub(crate) const TOKEN: &str = "token-of-the-test";
+
+/// One answer of the home.
+#[derive(Debug, Clone)]
+pub(crate) struct Says {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+}
+
+impl Says {
+    pub(crate) fn json(body: &Value) -> Self {
+        Self::text(200, &body.to_string()).with("content-type", "application/json")
+    }
+
+    pub(crate) fn text(status: u16, body: &str) -> Self {
+        Self { status, headers: Vec::new(), body: Bytes::from(body.to_owned()) }
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+/// What the home was asked: `GET /path?query`, and with what credential.
+pub(crate) type Asked = (String, Option<String>);
+
+#[derive(Default)]
+struct Told {
+    /// By `GET /path?query`, or without the query.
+    says: BTreeMap<String, Vec<Says>>,
+    asked: Vec<Asked>,
+}
+
+/// A home on loopback.
+pub(crate) struct Home {
+    /// Its address, without a slash at the end.
+    pub(crate) url: String,
+    told: Arc<Mutex<Told>>,
+}
+
+impl Home {
+    /// One that knows nothing yet: everything is 404.
+    pub(crate) async fn open() -> Self {
+        let told = Arc::new(Mutex::new(Told::default()));
+        let app = axum::Router::new().fallback(answer).with_state(told.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, told }
+    }
+
+    /// What it says to `request` from now on: one after the other, the last again and again.
+    pub(crate) fn says(&self, request: &str, answers: impl Into<Vec<Says>>) {
+        let mut answers: Vec<_> = answers.into();
+        answers.reverse();
+        self.told.lock().unwrap().says.insert(request.to_owned(), answers);
+    }
+
+    /// The same for one answer in JSON.
+    pub(crate) fn gives(&self, request: &str, body: &Value) {
+        self.says(request, [Says::json(body)]);
+    }
+
+    /// What it was asked since the last time.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.asked_with().into_iter().map(|(request, _)| request).collect()
+    }
+
+    /// The same, with the credentials.
+    pub(crate) fn asked_with(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.told.lock().unwrap().asked)
+    }
+}
+
+async fn answer(State(told): State<Arc<Mutex<Told>>>, request: Request) -> Response {
+    let uri = request.uri().clone();
+    let whole = format!("{} {uri}", request.method());
+    let plain = format!("{} {}", request.method(), uri.path());
+    let credential = request.headers().get("authorization");
+    let credential = credential.map(|value| value.to_str().unwrap().to_owned());
+    let mut told = told.lock().unwrap();
+    told.asked.push((whole.clone(), credential));
+    let key = if told.says.contains_key(&whole) { whole } else { plain };
+    let said = told.says.get_mut(&key).and_then(|answers| match answers.len() {
+        0 | 1 => answers.first().cloned(),
+        _ => answers.pop(),
+    });
+    let Some(said) = said else { return StatusCode::NOT_FOUND.into_response() };
+    let headers: HeaderMap = said
+        .headers
+        .iter()
+        .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+        .collect();
+    (StatusCode::from_u16(said.status).unwrap(), headers, said.body).into_response()
+}
+
+/// The time, and every secret, for tests; commits that begin with `d` are descendants.
+pub(crate) struct Here;
+
+#[async_trait]
+impl Clock for Here {
+    fn now(&self) -> At {
+        At::now()
+    }
+    async fn sleep_until(&self, _at: At) {}
+}
+
+#[async_trait]
+impl Secrets for Here {
+    async fn read(&self, _source: &SecretSource) -> PortResult<SecretString> {
+        Ok(TOKEN.into())
+    }
+}
+
+#[async_trait]
+impl Ancestry for Here {
+    async fn is_descendant(&self, _: &StageQuery, digits: &str) -> PortResult<bool> {
+        Ok(digits.starts_with('d'))
+    }
+}
+
+struct NoForge;
+
+impl ForgesOfStages for NoForge {
+    fn forge(&self, _: Option<&AdapterName>, _: &RepoName) -> PortResult<Forge> {
+        Err(PortError::permanent("no forge"))
+    }
+}
+
+struct OneForge(Arc<Account>);
+
+impl ForgesOfStages for OneForge {
+    fn forge(&self, name: Option<&AdapterName>, repo: &RepoName) -> PortResult<Forge> {
+        assert_eq!(name, None);
+        let root = ["api", "v3"].map(str::to_owned).into();
+        Ok(Forge { account: self.0.clone(), root, repo: repo.clone() })
+    }
+}
+
+/// A stage under test, of the repo `you/web`.
+pub(crate) struct Stage {
+    stages: PolledStages,
+    table: config::Stage,
+    run: RunId,
+}
+
+impl Stage {
+    /// The stage of this table, which must have no mistakes.
+    pub(crate) fn new(table: Value) -> Self {
+        let here = Arc::new(Here);
+        let stages = PolledStages::asking(here.clone(), here.clone(), here, Arc::new(NoForge));
+        Self::of(stages, table)
+    }
+
+    /// The same, where `home` is the forge that tracks the repo, with its API below `/api/v3`.
+    pub(crate) fn at(home: &Home, table: Value) -> Self {
+        let here = Arc::new(Here);
+        let source = SecretSource::Env("TOKEN".to_owned());
+        let account = Homes::new(here.clone(), here.clone())
+            .account(&home.url.parse().unwrap(), Some((&source, Scheme::Bearer)))
+            .unwrap();
+        let forges = Arc::new(OneForge(account));
+        Self::of(PolledStages::asking(here.clone(), here.clone(), here, forges), table)
+    }
+
+    fn of(stages: PolledStages, mut table: Value) -> Self {
+        table["name"] = "it".into();
+        let whole = json!({ "repos": { "you/web": { "stages": [table] } } });
+        let settings: RemoteSettings = serde_json::from_value(whole).unwrap();
+        assert_eq!(settings.mistakes(), []);
+        stages.configure(Arc::new(settings));
+        let stage = serde_json::from_value(table).unwrap();
+        Self { stages, table: stage, run: RunId::new(uuid::Uuid::nil()) }
+    }
+
+    /// What it says about [`COMMIT`], asked for the nth time again.
+    pub(crate) async fn poll(&self, again: u32) -> PortResult<StageReport> {
+        let query = StageQuery {
+            run: self.run,
+            repo: "you/web".parse().unwrap(),
+            stage: self.table.clone(),
+            commit: COMMIT.parse().unwrap(),
+            landed: true,
+            again,
+        };
+        self.stages.poll(&query).await
+    }
+
+    /// The same, which must work.
+    pub(crate) async fn says(&self, again: u32) -> StageReport {
+        self.poll(again).await.unwrap_or_else(|error| panic!("{}", error.chain()))
+    }
+
+    /// Why it cannot tell.
+    pub(crate) async fn fails(&self) -> String {
+        self.poll(0).await.map(|report| panic!("{report:?}")).unwrap_err().chain()
+    }
+}
