@@ -200,9 +200,8 @@ pub enum History {
     Merge,
 }
 
-/// One stage that a landed commit must pass.
+/// What of a stage that a landed commit must pass decides; the rest is its adapter's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Stage {
     /// Its name, unique among the repo's stages.
     pub name: String,
@@ -213,7 +212,7 @@ pub struct Stage {
     /// The command (argv), run in a clean clone of the commit; its exit code is the answer.
     #[serde(default)]
     pub command: Vec<String>,
-    /// Time limit in seconds; none uses `stage_timeout_seconds`.
+    /// Time limit of a command in seconds; none uses `stage_timeout_seconds`.
     #[serde(default)]
     pub timeout_seconds: Option<u64>,
     /// Whether it must pass before a commit lands; needs `landing = "tested"`.

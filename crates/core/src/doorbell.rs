@@ -1,6 +1,7 @@
 //! What a doorbell says, and the id it keeps.
 //!
-//! Rung from the outbox at least once, for the end of a run and for what waits for a person.
+//! Rung from the outbox at least once, for the end of a run and for what waits for a person; and
+//! once without it, when a person tries whether it rings.
 //! An unknown kind is an error, never a message that nobody understands. How it is delivered
 //! is the adapters' business.
 
@@ -28,11 +29,13 @@ pub enum DoorbellKind {
     Question,
     /// Dispatch is held: an agent cannot work, or the machine lacks what runs need.
     Held,
+    /// A person tries whether the doorbell rings.
+    Test,
 }
 
 /// A word that is not a kind of doorbell.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no kind of doorbell: it is done, needs-human, frozen, question or held")]
+#[error("{0:?} is no kind of doorbell: it is done, needs-human, frozen, question, held or test")]
 pub struct UnknownKind(String);
 
 impl DoorbellKind {
@@ -44,13 +47,14 @@ impl DoorbellKind {
             Self::Frozen => "frozen",
             Self::Question => "question",
             Self::Held => "held",
+            Self::Test => "test",
         }
     }
 
     /// How urgent it is.
     pub fn priority(self) -> DoorbellPriority {
         match self {
-            Self::Done => DoorbellPriority::Low,
+            Self::Done | Self::Test => DoorbellPriority::Low,
             Self::NeedsHuman | Self::Frozen | Self::Question | Self::Held => DoorbellPriority::High,
         }
     }
@@ -63,6 +67,7 @@ impl DoorbellKind {
             Self::Frozen => &["afk", "escalation", "frozen"],
             Self::Question => &["afk", "question"],
             Self::Held => &["afk", "held"],
+            Self::Test => &["afk", "test"],
         }
     }
 }
@@ -76,7 +81,8 @@ impl fmt::Display for DoorbellKind {
 impl FromStr for DoorbellKind {
     type Err = UnknownKind;
     fn from_str(text: &str) -> Result<Self, UnknownKind> {
-        let all = [Self::Done, Self::NeedsHuman, Self::Frozen, Self::Question, Self::Held];
+        let all =
+            [Self::Done, Self::NeedsHuman, Self::Frozen, Self::Question, Self::Held, Self::Test];
         let found = all.into_iter().find(|kind| kind.as_str() == text);
         found.ok_or_else(|| UnknownKind(line(text, 60)))
     }
@@ -112,8 +118,11 @@ pub struct Doorbell {
     pub id: Uuid,
     /// Why it rings.
     pub kind: DoorbellKind,
-    /// The issue.
-    pub issue_ref: IssueRef,
+    /// The run; null for what no run has found out.
+    #[serde(default)]
+    pub run: Option<RunId>,
+    /// The issue; null for a test.
+    pub issue_ref: Option<IssueRef>,
     /// One line.
     pub title: String,
     /// The details, and a line with the thread's link if there is one.
@@ -162,6 +171,16 @@ pub struct HoldRing<'a> {
 /// The most that a doorbell's detail may say, in bytes.
 const DETAIL: usize = 4_000;
 
+/// What is before the link in the last line of a body.
+const THREAD: &str = "Thread: ";
+
+/// What a doorbell is about.
+#[derive(Debug, Clone, Copy, Default)]
+struct About<'a> {
+    run: Option<RunId>,
+    issue: Option<&'a IssueRef>,
+}
+
 impl Doorbell {
     /// Makes the doorbell; equal rings make equal doorbells.
     pub fn new(ring: &Ring<'_>) -> Self {
@@ -175,12 +194,14 @@ impl Doorbell {
                 format!("[FROZEN] {issue} frozen — {reason}")
             }
             DoorbellKind::Question => format!("[QUESTION] {issue} asks a person"),
+            DoorbellKind::Test => format!("[TEST] {issue}"),
             DoorbellKind::Held => match reason {
                 Some(reason) => format!("[HELD] {issue} waits: {reason}"),
                 None => format!("[HELD] {issue} waits for its agent"),
             },
         };
-        Self::made(id(run, kind, nth), kind, issue, title, detail, link)
+        let about = About { run: Some(run), issue: Some(issue) };
+        Self::made(id(run, kind, nth), kind, about, title, detail, link)
     }
 
     /// Makes the doorbell of a hold that no run has found out; equal rings make equal doorbells.
@@ -202,13 +223,29 @@ impl Doorbell {
         );
         let name = format!("afk-hold:{cause}:{issue}:{}", since.as_microsecond());
         let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
-        Self::made(id, DoorbellKind::Held, issue, title, &detail, None)
+        let about = About { run: None, issue: Some(issue) };
+        Self::made(id, DoorbellKind::Held, about, title, &detail, None)
+    }
+
+    /// Makes the doorbell that a person rings for a test; `id` is new for each.
+    pub fn of_test(id: Uuid) -> Self {
+        let title = "[TEST] this doorbell rings".to_owned();
+        let detail = "A person tries with `afk doorbell test` whether it does. It is about no \
+                      issue, and there is nothing to do.";
+        Self::made(id, DoorbellKind::Test, About::default(), title, detail, None)
+    }
+
+    /// The body without the line that has the link, for receivers that show the link themselves.
+    pub fn detail(&self) -> &str {
+        let Some(link) = &self.link else { return &self.body };
+        let rest = self.body.strip_suffix(link.as_str()).and_then(|r| r.strip_suffix(THREAD));
+        rest.map_or(&self.body, |rest| rest.strip_suffix('\n').unwrap_or(rest))
     }
 
     fn made(
         id: Uuid,
         kind: DoorbellKind,
-        issue: &IssueRef,
+        about: About<'_>,
         title: String,
         detail: &str,
         link: Option<&str>,
@@ -218,13 +255,14 @@ impl Doorbell {
             if !body.is_empty() {
                 body.push('\n');
             }
-            body.push_str("Thread: ");
+            body.push_str(THREAD);
             body.push_str(link);
         }
         Self {
             id,
             kind,
-            issue_ref: issue.clone(),
+            run: about.run,
+            issue_ref: about.issue.cloned(),
             title,
             body,
             link: link.map(str::to_owned),
@@ -259,11 +297,33 @@ mod tests {
         ring(kind.parse().unwrap(), |ring| {
             let json = serde_json::to_value(Doorbell::new(&ring)).unwrap();
             let expected = serde_json::json!({
-                "id": id(ring.run, ring.kind, 0), "kind": kind, "issue_ref": "owner/repo#7",
+                "id": id(ring.run, ring.kind, 0), "kind": kind, "run": ring.run,
+                "issue_ref": "owner/repo#7",
                 "title": title, "body": "CI failed, see ＠octocat.\nThread: https://x/t/1",
                 "link": "https://x/t/1", "priority": priority, "tags": tags,
             });
             assert_eq!(json, expected);
+            assert_eq!(Doorbell::new(&ring).detail(), "CI failed, see ＠octocat.");
+        });
+    }
+
+    #[test]
+    fn a_test_says_that_it_is_one() {
+        let bell = Doorbell::of_test(Uuid::nil());
+        assert_eq!((bell.kind, bell.priority), (DoorbellKind::Test, DoorbellPriority::Low));
+        assert!(bell.title.contains("TEST") && bell.body.contains("nothing to do"), "{bell:?}");
+        assert_eq!(bell.detail(), bell.body);
+        let json = serde_json::to_value(&bell).unwrap();
+        assert!(json["run"].is_null() && json["issue_ref"].is_null(), "{json}");
+    }
+
+    #[test]
+    fn a_doorbell_of_before_it_named_its_run_is_still_read() {
+        ring(DoorbellKind::Done, |ring| {
+            let mut old = serde_json::to_value(Doorbell::new(&ring)).unwrap();
+            old.as_object_mut().unwrap().remove("run");
+            let read: Doorbell = serde_json::from_value(old).unwrap();
+            assert_eq!(read, Doorbell { run: None, ..Doorbell::new(&ring) });
         });
     }
 
@@ -311,6 +371,7 @@ mod tests {
                 told.body
             );
             assert!(told.body.contains(says), "{}", told.body);
+            assert_eq!((told.run, told.issue_ref.as_ref()), (None, Some(&issue)));
             assert_eq!(told, bell(cause, 1));
             assert_ne!(told.id, bell(cause, 2).id, "another hold is another ring");
         }
@@ -332,7 +393,7 @@ mod tests {
         let error = "mystery".parse::<DoorbellKind>().unwrap_err().to_string();
         assert_eq!(
             error,
-            r#""mystery" is no kind of doorbell: it is done, needs-human, frozen, question or held"#
+            r#""mystery" is no kind of doorbell: it is done, needs-human, frozen, question, held or test"#
         );
         assert!(serde_json::from_str::<DoorbellKind>(r#""Done""#).is_err());
     }

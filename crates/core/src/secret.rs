@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error as _, MapAccess, Unexpected, Visitor};
+use serde::de::{Error as _, Expected, MapAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// The source of a secret.
@@ -23,11 +24,90 @@ pub enum SecretSource {
     File(PathBuf),
     /// The command (argv) that prints it; no shell.
     Command(Vec<String>),
+    /// The place in Vault or `OpenBao` (KV version 2) that holds it.
+    Vault(VaultPlace),
+}
+
+/// A field of a secret in Vault or `OpenBao`, written as `mount/path#field`.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(into = "String")]
+#[schemars(with = "String")]
+pub struct VaultPlace {
+    /// The mount of the KV engine.
+    mount: String,
+    /// The path below it: one segment or more.
+    path: String,
+    /// The field.
+    field: String,
+}
+
+/// Text that names no place in Vault. Says nothing of it, which may be the secret itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a place in Vault is mount/path#field, such as secret/afk/slack#token")]
+pub struct NoVaultPlace;
+
+/// The most characters of a place in Vault.
+const LONGEST_PLACE: usize = 512;
+
+impl VaultPlace {
+    /// The mount of the KV engine.
+    pub fn mount(&self) -> &str {
+        &self.mount
+    }
+
+    /// The segments of the path below the mount.
+    pub fn path(&self) -> impl Iterator<Item = &str> {
+        self.path.split('/')
+    }
+
+    /// The field.
+    pub fn field(&self) -> &str {
+        &self.field
+    }
+}
+
+impl FromStr for VaultPlace {
+    type Err = NoVaultPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoVaultPlace> {
+        let is_part = |part: &str| {
+            let is_seen = |c: char| !c.is_whitespace() && !c.is_control() && !"#?%\\".contains(c);
+            !part.is_empty() && part != "." && part != ".." && part.chars().all(is_seen)
+        };
+        let (place, field) = text.split_once('#').ok_or(NoVaultPlace)?;
+        let (mount, path) = place.split_once('/').ok_or(NoVaultPlace)?;
+        let good = text.len() <= LONGEST_PLACE
+            && is_part(mount)
+            && path.split('/').all(is_part)
+            && is_part(field);
+        let owned = || (mount.to_owned(), path.to_owned(), field.to_owned());
+        let (mount, path, field) = good.then(owned).ok_or(NoVaultPlace)?;
+        Ok(Self { mount, path, field })
+    }
+}
+
+impl fmt::Display for VaultPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}#{}", self.mount, self.path, self.field)
+    }
+}
+
+impl fmt::Debug for VaultPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl From<VaultPlace> for String {
+    fn from(place: VaultPlace) -> Self {
+        place.to_string()
+    }
 }
 
 /// What a source looks like, for an error.
-const SHAPE: &str = "one of { env = \"NAME\" }, { file = \"/path\" } and \
-    { command = [\"program\"] }: a secret is not written in the configuration";
+const SHAPE: &str = "one of { env = \"NAME\" }, { file = \"/path\" }, \
+    { command = [\"program\"] } and { vault = \"mount/path#field\" }: a secret is not written in the \
+    configuration";
 
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,6 +118,7 @@ impl fmt::Display for SecretSource {
             Self::Command(argv) => {
                 write!(f, "command {}", argv.first().map_or("", String::as_str))
             }
+            Self::Vault(place) => write!(f, "Vault {place}"),
         }
     }
 }
@@ -75,31 +156,33 @@ impl<'de> Visitor<'de> for SourceVisitor {
             env: Option<String>,
             file: Option<PathBuf>,
             command: Option<Vec<String>>,
+            vault: Option<String>,
         }
         // Nested errors may quote it, too: the shape says enough.
         let read = Table::deserialize(MapAccessDeserializer::new(map));
-        let wrong = |_| A::Error::invalid_value(Unexpected::Other("something else"), &self);
-        match read.map_err(wrong)? {
-            Table { env: Some(env), file: None, command: None } if is_name(&env) => {
-                Ok(SecretSource::Env(env))
+        let unlike = |shape: &dyn Expected| {
+            A::Error::invalid_value(Unexpected::Other("something else"), shape)
+        };
+        match read.map_err(|_| unlike(&self))? {
+            Table { env: Some(env), file: None, command: None, vault: None } => {
+                if is_name(&env) {
+                    Ok(SecretSource::Env(env))
+                } else {
+                    Err(unlike(&VARIABLE))
+                }
             }
-            Table { env: Some(_), file: None, command: None } => {
-                Err(A::Error::invalid_value(Unexpected::Other("something else"), &VARIABLE))
+            Table { env: None, file: Some(file), command: None, vault: None } => {
+                if file.is_absolute() { Ok(SecretSource::File(file)) } else { Err(unlike(&FILE)) }
             }
-            Table { env: None, file: Some(file), command: None } if file.is_absolute() => {
-                Ok(SecretSource::File(file))
-            }
-            Table { env: None, file: Some(_), command: None } => {
-                Err(A::Error::invalid_value(Unexpected::Other("something else"), &FILE))
-            }
-            Table { env: None, file: None, command: Some(command) }
+            Table { env: None, file: None, command: Some(command), vault: None }
                 if command.first().is_some_and(|program| !program.is_empty()) =>
             {
                 Ok(SecretSource::Command(command))
             }
-            Table { .. } => {
-                Err(A::Error::invalid_value(Unexpected::Other("something else"), &self))
+            Table { env: None, file: None, command: None, vault: Some(place) } => {
+                place.parse().map(SecretSource::Vault).map_err(|_| unlike(&VAULT))
             }
+            Table { .. } => Err(unlike(&self)),
         }
     }
 }
@@ -109,6 +192,9 @@ const VARIABLE: &str = "the name of an environment variable: letters, digits and
     in { env = \"NAME\" }";
 /// What `file` must be.
 const FILE: &str = "the absolute path of a file, as in { file = \"/path\" }";
+/// What `vault` must be.
+const VAULT: &str = "a place in Vault, as in { vault = \"secret/afk/slack#token\" }: the mount of the KV \
+    engine, the path without \"data\", and the field";
 
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -132,13 +218,30 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_one_of_three_and_no_error_repeats_what_stood_there() {
+    fn a_source_is_one_of_four_and_no_error_repeats_what_stood_there() {
         check(&json!({ "env": "TOKEN" }), Some(&SecretSource::Env("TOKEN".into())));
         check(&json!({ "file": "/run/token" }), Some(&SecretSource::File("/run/token".into())));
         let command = SecretSource::Command(vec!["pass".into(), "x".into()]);
         check(&json!({ "command": ["pass", "x"] }), Some(&command));
+        let place = "secret/afk/slack#token";
+        let vault = SecretSource::Vault(place.parse().unwrap());
+        check(&json!({ "vault": place }), Some(&vault));
         for wrong in [
             json!("hunter2"),
+            json!({ "vault": "hunter2" }),
+            json!({ "vault": "hunter2/x" }),
+            json!({ "vault": "hunter2#x" }),
+            json!({ "vault": "/hunter2#x" }),
+            json!({ "vault": "secret/#hunter2" }),
+            json!({ "vault": "secret/hunter2/#x" }),
+            json!({ "vault": "secret/hunter2#" }),
+            json!({ "vault": "secret/../hunter2#x" }),
+            json!({ "vault": "secret/hunter2?version=1#x" }),
+            json!({ "vault": "secret/a hunter2#x" }),
+            json!({ "vault": "secret/x#hunter2#y" }),
+            json!({ "vault": format!("secret/{}#hunter2", "x".repeat(600)) }),
+            json!({ "vault": ["secret/hunter2#x"] }),
+            json!({ "vault": "secret/x#y", "env": "HUNTER2" }),
             json!(["hunter2"]),
             json!({ "value": "hunter2" }),
             json!({ "env": "" }),
@@ -157,11 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn a_place_in_vault_has_a_mount_a_path_and_a_field() {
+        let place: VaultPlace = "kv/team-1/afk/slack#bot_token".parse().unwrap();
+        assert_eq!((place.mount(), place.field()), ("kv", "bot_token"));
+        assert_eq!(place.path().collect::<Vec<_>>(), ["team-1", "afk", "slack"]);
+        assert_eq!(format!("{place} {place:?}"), "kv/team-1/afk/slack#bot_token ".repeat(2).trim());
+    }
+
+    #[test]
     fn a_source_is_read_as_it_was_written_and_shows_no_argument() {
         for source in [
             SecretSource::Env("TOKEN".into()),
             SecretSource::File("/run/token".into()),
             SecretSource::Command(vec!["vault".into(), "--token=hunter2".into()]),
+            SecretSource::Vault("secret/afk/slack#token".parse().unwrap()),
         ] {
             let text = serde_json::to_string(&source).unwrap();
             assert_eq!(serde_json::from_str::<SecretSource>(&text).unwrap(), source);

@@ -1,11 +1,13 @@
 //! What a person can do, as functions for every interface: they check, act, and return what was
 //! done.
 
+mod doorbells;
 mod lock;
 mod remote;
 mod requests;
 mod switches;
 
+pub use doorbells::{DoorbellTested, test_doorbells};
 pub use lock::{LockReleased, release_lock};
 pub use remote::unworkable;
 pub use requests::{RequestMade, Retried, find_live, request, retry};

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{
-    AskArg, BackupArgs, ConfigCommand, DemoArgs, EnrollArgs, EvidenceArgs, IssueCommand, LogsArgs,
-    PresenceCommand, RepoArgs, ServeArgs, examples,
+    AskArg, BackupArgs, ConfigCommand, DemoArgs, DoorbellCommand, EnrollArgs, EvidenceArgs,
+    IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, examples,
 };
 
 /// The commands.
@@ -51,6 +51,11 @@ pub(in crate::cli) enum Command {
         /// tree.
         #[arg(long, value_name = "REPO", num_args = 0..)]
         verify: Option<Vec<String>>,
+    },
+    /// Try the doorbells, which tell people how runs end and what waits for them
+    Doorbell {
+        #[command(subcommand)]
+        command: DoorbellCommand,
     },
     /// Land one issue now, in the foreground
     ///

@@ -33,6 +33,11 @@ Examples:
   afk demo --keep /tmp/afk-demo             and look around afterwards
   afk demo --agent claude                   a real agent instead of a script";
 
+pub(super) const DOORBELL_TEST: &str = "\
+Examples:
+  afk doorbell test                         all of them
+  afk doorbell test slack-2 --json          one, and the result as JSON";
+
 pub(super) const RUN: &str = "\
 Examples:
   afk run o/web#7

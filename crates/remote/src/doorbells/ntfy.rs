@@ -1,0 +1,241 @@
+//! The doorbells of ntfy: JSON to the root of the server, since its headers carry no text beyond
+//! ASCII.
+//!
+//! A message of more than 4,096 bytes would become an attachment, and the whole document may be
+//! twice as long: longer ones are shortened. A topic is what a password is elsewhere, so it is in no
+//! error.
+
+use std::sync::Arc;
+
+use afk_core::config::Mistake;
+use afk_core::digest::Digest;
+use afk_core::doorbell::{Doorbell, DoorbellPriority};
+use afk_core::secret::SecretSource;
+use afk_core::text::{Keep, bounded};
+use afk_engine::ports::{Clock, Doorbells, PortResult, Secrets};
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use reqwest::Url;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Named, address, missing, web_link};
+use crate::http::{self, Account, Method, Request, Scheme, Sign, Spec, Token};
+use crate::settings::{DoorbellTable, RemoteSettings};
+
+/// The kind of these doorbells in the configuration.
+pub const NTFY: &str = "ntfy";
+
+/// The server where none is configured.
+const SERVER: &str = "https://ntfy.sh/";
+/// The most that a message may say, in bytes, the longest first: what escapes need counts, too.
+const MESSAGES: [usize; 4] = [4_000, 3_000, 2_000, 1_000];
+/// The most that the whole document may say, in bytes; a server takes 8,192.
+const DOCUMENT: usize = 8_000;
+/// The longest topic.
+const TOPIC: usize = 64;
+
+/// A topic at a server.
+#[derive(Debug, PartialEq)]
+pub(super) struct Target {
+    url: Url,
+    topic: String,
+    token: Option<SecretSource>,
+}
+
+impl Target {
+    /// What the table says, or what is wrong with it.
+    pub(super) fn read(table: &DoorbellTable) -> Result<Self, Vec<Mistake>> {
+        let url = address(table.url.as_deref().unwrap_or(SERVER));
+        let topic = match &table.topic {
+            None => Err(missing("ntfy needs a topic; add it")),
+            Some(topic) if is_topic(topic) => Ok(topic.clone()),
+            Some(_) => {
+                let what = "has 1 to 64 characters: letters, digits, - and _";
+                Err(Mistake::at(&["topic"], what))
+            }
+        };
+        match (url, topic) {
+            (Ok(url), Ok(topic)) => Ok(Self { url, topic, token: table.token.clone() }),
+            (url, topic) => Err(url.err().into_iter().chain(topic.err()).collect()),
+        }
+    }
+}
+
+fn is_topic(text: &str) -> bool {
+    let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=TOPIC).contains(&text.len()) && text.bytes().all(is_part)
+}
+
+/// The doorbells that publish to ntfy.
+pub struct NtfyDoorbells {
+    client: reqwest::Client,
+    secrets: Arc<dyn Secrets>,
+    clock: Arc<dyn Clock>,
+    named: Named<Account>,
+}
+
+/// What a server answers to a message that it took.
+#[derive(Deserialize)]
+struct Published {
+    #[serde(rename = "id")]
+    _id: String,
+}
+
+impl NtfyDoorbells {
+    /// None yet; their tokens are what `secrets` reads.
+    pub fn new(secrets: Arc<dyn Secrets>, clock: Arc<dyn Clock>) -> PortResult<Self> {
+        Ok(Self { client: http::client()?, secrets, clock, named: Named::new(NTFY) })
+    }
+
+    /// Puts `settings` in the place of those that there are.
+    pub fn configure(&self, settings: Arc<RemoteSettings>) {
+        self.named.configure(settings);
+    }
+
+    fn account(&self, target: &Target) -> Account {
+        let token = target.token.clone().map(|source| {
+            Box::new(Token::new(self.secrets.clone(), source, Scheme::Bearer)) as Box<dyn Sign>
+        });
+        let spec = Spec {
+            home: target.url.host_str().unwrap_or(NTFY).to_owned(),
+            base: target.url.clone(),
+            sign: token,
+            headers: &[],
+            between_writes: SignedDuration::ZERO,
+        };
+        Account::new(self.client.clone(), self.clock.clone(), spec)
+    }
+}
+
+#[async_trait]
+impl Doorbells for NtfyDoorbells {
+    async fn ring(&self, name: &str, doorbell: &Doorbell) -> PortResult<()> {
+        let target = self.named.target(name, Target::read)?;
+        let of = Digest::of(json!([target.url.as_str(), target.token]).to_string());
+        let account = self.named.kept(name, of, || self.account(&target));
+        let request = Request::new(Method::Post, [""; 0]).json(message(&target.topic, doorbell));
+        account.json::<Published>(&request).await.map(drop)
+    }
+}
+
+/// The document that publishes `doorbell`.
+fn message(topic: &str, doorbell: &Doorbell) -> Value {
+    let click = web_link(doorbell.link.as_deref());
+    let priority = match doorbell.priority {
+        DoorbellPriority::Low => 2,
+        DoorbellPriority::High => 4,
+    };
+    let text = if click.is_some() { doorbell.detail() } else { &doorbell.body };
+    // An empty message would be shown as "triggered".
+    let text = if text.is_empty() { &doorbell.title } else { text };
+    let made = |most: usize| {
+        let mut document = json!({
+            "topic": topic,
+            "title": doorbell.title,
+            "message": bounded(text, most, Keep::Head),
+            "tags": doorbell.tags,
+            "priority": priority,
+        });
+        if let Some(click) = &click {
+            document["click"] = click.as_str().into();
+        }
+        document
+    };
+    let fits = |document: &Value| document.to_string().len() <= DOCUMENT;
+    let [most, less @ ..] = MESSAGES;
+    less.into_iter().fold(made(most), |known, most| if fits(&known) { known } else { made(most) })
+}
+
+#[cfg(test)]
+mod tests {
+    use afk_core::doorbell::{DoorbellKind, Ring};
+    use afk_engine::ports::PortErrorKind;
+
+    use super::*;
+    use crate::stand_in::{self, SetSecrets, StandIn, StillClock};
+
+    fn bell(kind: DoorbellKind, detail: &str, link: Option<&str>) -> Doorbell {
+        let run = "0199c0de-0000-7000-8000-000000000001".parse().unwrap();
+        let issue = "o/web#7".parse().unwrap();
+        Doorbell::new(&Ring { run, issue: &issue, kind, reason: None, detail, link, nth: 0 })
+    }
+
+    #[test]
+    fn a_doorbell_is_a_document_with_numbers_and_a_click() {
+        let bell =
+            bell(DoorbellKind::NeedsHuman, "CI failed – ünlucky", Some("https://t/?x=1&y=2"));
+        let expected = json!({
+            "topic": "builds",
+            "title": "[NEEDS-HUMAN] o/web#7 needs a human",
+            "message": "CI failed – ünlucky",
+            "tags": ["afk", "escalation", "needs-human"],
+            "priority": 4,
+            "click": "https://t/?x=1&y=2",
+        });
+        assert_eq!(message("builds", &bell), expected);
+    }
+
+    #[test]
+    fn nothing_to_say_and_a_link_that_no_browser_opens() {
+        let told = message("t", &bell(DoorbellKind::Done, "", Some("javascript:alert(1)")));
+        assert_eq!(told["message"], "Thread: javascript:alert(1)");
+        assert_eq!((&told["click"], &told["priority"]), (&Value::Null, &json!(2)));
+        let told = message("t", &bell(DoorbellKind::Done, "", None));
+        assert_eq!(told["message"], "[DONE] o/web#7 landed");
+    }
+
+    #[test]
+    fn a_long_message_stays_a_message() {
+        for long in ["x".repeat(9_000), "\"".repeat(9_000), "\n– ü".repeat(3_000)] {
+            let told = message("t", &bell(DoorbellKind::Frozen, &long, None));
+            assert!(told["message"].as_str().unwrap().len() <= 4_096);
+            assert!(told.to_string().len() <= DOCUMENT, "{}", told.to_string().len());
+            assert!(told["message"].as_str().unwrap().contains("omitted"));
+        }
+    }
+
+    /// What the server of ntfy refuses, as its documentation describes the document.
+    fn checked(document: &Value) {
+        let fields = document.as_object().unwrap();
+        let known = ["topic", "message", "title", "tags", "priority", "click"];
+        assert!(fields.keys().all(|field| known.contains(&field.as_str())), "{document}");
+        let text = |field: &str| fields[field].as_str().unwrap();
+        assert!(is_topic(text("topic")) && !text("message").is_empty(), "{document}");
+        assert!(text("message").len() <= 4_096 && document.to_string().len() <= 8_192);
+        assert!(fields["tags"].as_array().unwrap().iter().all(Value::is_string), "{document}");
+        assert!((1..=5).contains(&fields["priority"].as_i64().unwrap()), "{document}");
+        assert!(fields.get("click").is_none_or(Value::is_string), "{document}");
+    }
+
+    #[tokio::test]
+    async fn it_is_published_to_the_root_with_the_token() {
+        let published = json!({ "id": "x", "time": 1, "event": "message", "topic": "builds" });
+        let server = StandIn::start([stand_in::json(200, published)]).await;
+        let secrets = Arc::<SetSecrets>::default();
+        secrets.set("TOKEN", "tk_1");
+        let ntfy = NtfyDoorbells::new(secrets, StillClock::new()).unwrap();
+        let settings = json!({ "notify": [{
+            "kind": "ntfy", "url": server.url.as_str(), "topic": "builds", "token": { "env": "TOKEN" },
+        }] });
+        ntfy.configure(Arc::new(serde_json::from_value(settings).unwrap()));
+        let bell = bell(DoorbellKind::Done, &"long ".repeat(900), Some("https://t/1"));
+        ntfy.ring("ntfy", &bell).await.unwrap();
+        let asked = server.asked().remove(0);
+        assert_eq!((asked.line.as_str(), asked.header("authorization")), ("POST /", "Bearer tk_1"));
+        checked(&asked.body);
+
+        let refusal = json!({ "code": 40301, "http": 403, "error": "forbidden" });
+        server.answers([stand_in::json(403, refusal)]);
+        let error = ntfy.ring("ntfy", &bell).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Auth);
+        assert!(error.chain().contains("127.0.0.1 answered 403: forbidden"), "{}", error.chain());
+        assert!(!error.chain().contains("builds"), "{}", error.chain());
+        let page = (200, vec![("content-type", "text/html".to_owned())], "<html>".to_owned());
+        server.answers([page]);
+        let error = ntfy.ring("ntfy", &bell).await.unwrap_err();
+        assert!(error.chain().contains("does the url name the API?"), "{}", error.chain());
+        let error = ntfy.ring("other", &bell).await.unwrap_err();
+        assert!(error.chain().contains("no ntfy doorbell named \"other\""), "{}", error.chain());
+    }
+}
