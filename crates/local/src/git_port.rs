@@ -62,9 +62,9 @@ impl LocalGit {
 
 /// The mirror brought up to date: the default branch of its remote, and the head of that.
 async fn newest(mirror: &Mirror) -> PortResult<Prepared> {
-    mirror.ensure(None).await.map_err(fault)?;
-    let branch = mirror.default_branch(None).await.map_err(fault)?;
-    mirror.fetch(None).await.map_err(fault)?;
+    mirror.ensure().await.map_err(fault)?;
+    let branch = mirror.default_branch().await.map_err(fault)?;
+    mirror.fetch().await.map_err(fault)?;
     let head = mirror.known_head(&branch).await.map_err(fault)?;
     let base = head.ok_or_else(|| {
         PortError::permanent(format!("{} has no branch {branch}", mirror.remote()))
@@ -132,7 +132,7 @@ impl Git for LocalGit {
             // is live beside it.
             Err(error) if is_new(&folders.clone) && mirror.is_damaged().await => {
                 tracing::warn!(repo = %repo, error = error.chain(), "mirror damaged: made anew");
-                mirror.remake(None).await.map_err(fault)?;
+                mirror.remake().await.map_err(fault)?;
                 newest(&mirror).await?
             }
             newest => newest?,
@@ -211,7 +211,7 @@ impl Git for LocalGit {
 
     async fn remote_head(&self, repo: &RepoName, cancel: &CancellationToken) -> PortResult<Oid> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
-        mirror.remote_head(None).await.map_err(fault)
+        mirror.remote_head().await.map_err(fault)
     }
 
     async fn default_head(
@@ -221,7 +221,7 @@ impl Git for LocalGit {
         cancel: &CancellationToken,
     ) -> PortResult<Oid> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
-        mirror.fetch(None).await.map_err(fault)?;
+        mirror.fetch().await.map_err(fault)?;
         mirror.known_head(branch).await.map_err(fault)?.ok_or_else(|| {
             PortError::permanent(format!("{} no longer has a branch {branch}", mirror.remote()))
         })
@@ -380,7 +380,7 @@ impl Git for LocalGit {
         // A push in progress when a halt comes has a moment to end by itself.
         let late = CancellationToken::new();
         let mirror = self.local.mirror(repo)?.under(late.clone());
-        let push = mirror.push(commit, branch, None);
+        let push = mirror.push(commit, branch);
         tokio::pin!(push);
         let pushed = tokio::select! {
             pushed = &mut push => pushed,
@@ -410,7 +410,7 @@ impl Git for LocalGit {
         cancel: &CancellationToken,
     ) -> PortResult<Option<Oid>> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
-        mirror.head(branch, None).await.map_err(fault)
+        mirror.head(branch).await.map_err(fault)
     }
 
     async fn remove_branch(
@@ -420,7 +420,7 @@ impl Git for LocalGit {
         cancel: &CancellationToken,
     ) -> PortResult<()> {
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
-        mirror.remove_try(branch, None).await.map_err(fault)
+        mirror.remove_try(branch).await.map_err(fault)
     }
 
     async fn landed(
@@ -432,7 +432,7 @@ impl Git for LocalGit {
     ) -> PortResult<Option<Oid>> {
         let Tried { run, attempt, candidate, base } = *tried;
         let mirror = self.local.mirror(repo)?.under(cancel.clone());
-        mirror.fetch(None).await.map_err(fault)?;
+        mirror.fetch().await.map_err(fault)?;
         if mirror.contains(candidate, branch).await.map_err(fault)? {
             return Ok(Some(candidate.clone()));
         }

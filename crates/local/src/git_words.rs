@@ -26,6 +26,7 @@ pub(super) fn text_of(commit: git::Commit, mask: &Mask) -> CommitText {
 /// A git failure, in the kinds that the loop distinguishes.
 pub(super) fn fault(error: GitError) -> PortError {
     let kind = match &error {
+        GitError::NoCredential(error) => error.kind,
         GitError::Cancelled { .. } => PortErrorKind::Cancelled,
         GitError::AuthFailed { .. } => PortErrorKind::Auth,
         GitError::NotARepository { .. } => PortErrorKind::NotFound,

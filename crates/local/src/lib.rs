@@ -40,4 +40,4 @@ pub use secret::LocalSecrets;
 pub use settings::{Agent, AgentTable, Claude, LocalRepo, LocalSettings, Scripted};
 pub use signing::{KeyError, PublicKey, SigningKey};
 pub use transcripts::Transcripts;
-pub use world::{FREE, Local};
+pub use world::{ANY_USER, FREE, Local, Logins, NoLogins};

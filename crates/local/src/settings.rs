@@ -48,6 +48,12 @@ pub struct LocalSettings {
 pub struct LocalRepo {
     /// Its git remote: a URL or a path.
     pub remote: String,
+    /// The token that opens it over https; none uses the account of the forge where it is.
+    #[serde(default)]
+    pub remote_token: Option<SecretSource>,
+    /// The user of that token, where the remote cares.
+    #[serde(default)]
+    pub remote_user: Option<String>,
 }
 
 /// How an agent is run. Its kind decides which keys apply.

@@ -13,12 +13,14 @@ use afk_agent::host::Hosts;
 use afk_agent::sandbox::Requirement;
 use afk_core::config::{Repo, SandboxRequirement};
 use afk_core::ids::{JobKey, RepoName, RunId};
+use afk_core::secret::SecretSource;
 use afk_core::shared::Shared;
 use afk_engine::ports::{PortError, PortResult, Secrets, Settings};
+use async_trait::async_trait;
 
 use tokio::sync::watch;
 
-use super::git::{Git, Mirror, RemoteUrl, Workspaces};
+use super::git::{Credential, Git, Login, Mirror, RemoteUrl, Workspaces};
 use super::known::KnownSecrets;
 use super::sandbox::Sandbox;
 use super::settings::{Agent, LocalSettings};
@@ -50,6 +52,43 @@ pub struct Local {
     pub known: KnownSecrets,
     /// Transcripts that outlive their workspaces.
     pub transcripts: Transcripts,
+    /// What opens remotes over HTTP.
+    pub logins: Arc<dyn Logins>,
+}
+
+/// What opens the remotes of repos over HTTP: what the configuration names, or the forge's account
+/// where the remote is.
+pub trait Logins: Send + Sync {
+    /// What knows the credential of `repo`, whose remote is `remote`; none if nothing does.
+    fn of(&self, repo: &RepoName, remote: &RemoteUrl) -> Option<Arc<dyn Login>>;
+}
+
+/// Opens nothing: for installations in which no remote needs it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoLogins;
+
+impl Logins for NoLogins {
+    fn of(&self, _: &RepoName, _: &RemoteUrl) -> Option<Arc<dyn Login>> {
+        None
+    }
+}
+
+/// The user of a token, for forges that look at the token alone.
+pub const ANY_USER: &str = "x-access-token";
+
+/// The token that a repo's table names for its remote.
+struct OwnToken {
+    secrets: Arc<dyn Secrets>,
+    token: SecretSource,
+    user: String,
+}
+
+#[async_trait]
+impl Login for OwnToken {
+    async fn credential(&self) -> PortResult<Option<Credential>> {
+        let secret = self.secrets.read(&self.token).await?;
+        Ok(Some(Credential { username: self.user.clone(), secret }))
+    }
 }
 
 impl Local {
@@ -78,7 +117,15 @@ impl Local {
         let own = self.own();
         let table = own.repos.get(name).ok_or_else(|| not_configured(name))?;
         let remote = RemoteUrl::parse(&table.remote).map_err(PortError::permanent)?;
-        Ok(Mirror::new(self.git.clone(), self.workspaces.mirror(name), remote))
+        let mirror = Mirror::new(self.git.clone(), self.workspaces.mirror(name), remote.clone());
+        let own = table.remote_token.as_ref().map(|token| -> Arc<dyn Login> {
+            let user = table.remote_user.clone().unwrap_or_else(|| ANY_USER.to_owned());
+            Arc::new(OwnToken { secrets: self.secrets.clone(), token: token.clone(), user })
+        });
+        Ok(match own.or_else(|| self.logins.of(name, &remote)) {
+            Some(login) => mirror.opened_by(login),
+            None => mirror,
+        })
     }
 
     /// The folder that holds the jobs of a run.

@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use afk_engine::ports::PortError;
+
 /// Why a git operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
@@ -47,6 +49,9 @@ pub enum GitError {
         /// What the remote said, trimmed.
         detail: String,
     },
+    /// The credential of the remote cannot be had.
+    #[error("the remote's credential cannot be had")]
+    NoCredential(#[source] PortError),
     /// The command did not end in time; its whole process group was killed.
     #[error("git {command} did not end within {after:?} and was killed")]
     Timeout {

@@ -9,7 +9,6 @@ use afk_core::ids::Oid;
 use super::clone::head_ref;
 use super::error::{GitError, Rejection};
 use super::mirror::{Mirror, one_oid};
-use super::remote::Credential;
 
 /// Prefix of the branches of candidates: the only ones that are ever removed.
 pub(super) const TRY_PREFIX: &str = "afk/try/";
@@ -159,18 +158,14 @@ impl Mirror {
     ///
     /// An error means that nothing was pushed. Cancelling (through [`Mirror::under`]) or exceeding
     /// the time limit during the push gives [`PushOutcome::Unknown`].
-    pub async fn push(
-        &self,
-        commit: &Oid,
-        branch: &str,
-        credential: Option<&Credential>,
-    ) -> Result<PushOutcome, GitError> {
+    pub async fn push(&self, commit: &Oid, branch: &str) -> Result<PushOutcome, GitError> {
         let full = head_ref(branch)?;
         if self.git().cancel().is_cancelled() {
             return Err(GitError::Cancelled { command: "push" });
         }
         let url = self.remote();
-        let call = self.call("push").remote(url, credential);
+        let credential = self.credential().await?;
+        let call = self.call("push").remote(url, credential.as_ref());
         let args = ["--porcelain", "--no-verify", "--no-follow-tags", "--no-signed"];
         let call = call.args(args).args(["--no-force", "--recurse-submodules=no", "--"]);
         let output = match call.args([url.as_str(), &format!("{commit}:{full}")]).run().await {
@@ -187,7 +182,7 @@ impl Mirror {
             let PushOutcome::Refused(Rejection::Other { message }) = outcome else {
                 return Ok(outcome);
             };
-            let message = match self.in_the_way(branch, credential).await? {
+            let message = match self.in_the_way(branch).await? {
                 Some(name) => format!(
                     "the branch {name} is in the way of {branch}: rename or delete it ({message})"
                 ),
@@ -203,14 +198,10 @@ impl Mirror {
     }
 
     /// A branch of the remote whose name is a folder of `branch`, so that both cannot be.
-    async fn in_the_way(
-        &self,
-        branch: &str,
-        credential: Option<&Credential>,
-    ) -> Result<Option<String>, GitError> {
+    async fn in_the_way(&self, branch: &str) -> Result<Option<String>, GitError> {
         for (end, _) in branch.match_indices('/') {
             let folder = branch.get(..end).unwrap_or_default();
-            if self.head(folder, credential).await?.is_some() {
+            if self.head(folder).await?.is_some() {
                 return Ok(Some(folder.to_owned()));
             }
         }
@@ -220,25 +211,22 @@ impl Mirror {
     /// Removes a branch below `afk/try/` from the remote; no error if it does not exist.
     ///
     /// Refuses to remove any other branch.
-    pub async fn remove_try(
-        &self,
-        branch: &str,
-        credential: Option<&Credential>,
-    ) -> Result<(), GitError> {
+    pub async fn remove_try(&self, branch: &str) -> Result<(), GitError> {
         if !branch.starts_with(TRY_PREFIX) {
             let why = "only a candidate's branch may be removed";
             return Err(GitError::bad_name("the branch", branch, why));
         }
-        if self.head(branch, credential).await?.is_none() {
+        if self.head(branch).await?.is_none() {
             return Ok(());
         }
         let url = self.remote();
         let args = ["--porcelain", "--no-verify", "--no-follow-tags", "--no-signed"];
-        let call = self.call("push").remote(url, credential).args(args);
+        let credential = self.credential().await?;
+        let call = self.call("push").remote(url, credential.as_ref()).args(args);
         let call = call.args(["--no-force", "--recurse-submodules=no", "--"]);
         let output = call.args([url.as_str(), &format!(":{}", head_ref(branch)?)]).run().await?;
         // Whatever the answer: somebody else may have removed it meanwhile.
-        if output.code == 0 || self.head(branch, credential).await?.is_none() {
+        if output.code == 0 || self.head(branch).await?.is_none() {
             return Ok(());
         }
         Err(GitError::from_stderr("push", Some(url.as_str()), output.code, &output.stderr))

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use afk_core::ids::{Oid, RunId};
@@ -20,7 +21,7 @@ use super::command::{Call, Git};
 use super::error::GitError;
 use super::lock::{MirrorLock, beside};
 use super::paths::remove_tree;
-use super::remote::{Credential, RemoteUrl};
+use super::remote::{Credential, Login, RemoteUrl};
 use super::tree::sweep_scratch;
 
 /// Time limit of a check of a remote that only decides whether to begin.
@@ -35,11 +36,12 @@ const PACKS: usize = 20;
 const LOOSE: usize = 4096;
 
 /// A repo's bare mirror, in a folder that only the control plane writes.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Mirror {
     git: Git,
     dir: PathBuf,
     remote: RemoteUrl,
+    login: Option<Arc<dyn Login>>,
 }
 
 /// The heads of a remote and which of them is the default.
@@ -54,7 +56,13 @@ pub struct RemoteHeads {
 impl Mirror {
     /// The mirror at `dir` (absolute); does no I/O.
     pub fn new(git: Git, dir: PathBuf, remote: RemoteUrl) -> Self {
-        Self { git, dir, remote }
+        Self { git, dir, remote, login: None }
+    }
+
+    /// The same mirror, whose remote is opened by `login`.
+    #[must_use]
+    pub fn opened_by(self, login: Arc<dyn Login>) -> Self {
+        Self { login: Some(login), ..self }
     }
 
     /// The same mirror, whose commands are killed when `cancel` is.
@@ -79,7 +87,7 @@ impl Mirror {
     }
 
     /// Creates the mirror unless it exists, atomically: it is built under another name and renamed.
-    pub async fn ensure(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+    pub async fn ensure(&self) -> Result<(), GitError> {
         if self.is_made() {
             return Ok(());
         }
@@ -87,13 +95,13 @@ impl Mirror {
         if self.is_made() {
             return Ok(());
         }
-        let heads = self.remote_heads(credential).await?;
+        let heads = self.remote_heads().await?;
         let making = beside(&self.dir, ".making");
         remove_tree(&making)?;
         self.init(&making, heads.heads.values().next()).await?;
         let mut staged = self.clone();
         staged.dir.clone_from(&making);
-        staged.fetch_heads(credential, &lock).await?;
+        staged.fetch_heads(&lock).await?;
         publish(&making, &self.dir)
     }
 
@@ -110,7 +118,7 @@ impl Mirror {
 
     /// Makes it with nothing but the newest commit of the default branch, for a look at that.
     pub(crate) async fn fetch_newest(&self) -> Result<Oid, GitError> {
-        let head = self.remote_head(None).await?;
+        let head = self.remote_head().await?;
         self.init(&self.dir, Some(&head)).await?;
         self.call("fetch")
             .remote(&self.remote, None)
@@ -125,17 +133,14 @@ impl Mirror {
     }
 
     /// Brings `refs/heads/*` to the remote's state; heads that are gone there are removed here.
-    pub async fn fetch(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+    pub async fn fetch(&self) -> Result<(), GitError> {
         let lock = MirrorLock::take(&self.git, &self.dir).await?;
-        self.fetch_heads(credential, &lock).await
+        self.fetch_heads(&lock).await
     }
 
     /// The remote's branches, read from the remote now.
-    pub async fn remote_heads(
-        &self,
-        credential: Option<&Credential>,
-    ) -> Result<RemoteHeads, GitError> {
-        let seen = self.ls_remote(credential, &["HEAD", "refs/heads/*"]).await?;
+    pub async fn remote_heads(&self) -> Result<RemoteHeads, GitError> {
+        let seen = self.ls_remote(&["HEAD", "refs/heads/*"]).await?;
         let url = || self.remote.to_string();
         match seen.branch {
             Some(default) if seen.branches.contains_key(&default) => {
@@ -146,31 +151,26 @@ impl Mirror {
     }
 
     /// The default branch's short name, read from the remote now.
-    pub async fn default_branch(
-        &self,
-        credential: Option<&Credential>,
-    ) -> Result<String, GitError> {
-        let seen = self.ls_remote(credential, &["HEAD"]).await?;
+    pub async fn default_branch(&self) -> Result<String, GitError> {
+        let seen = self.ls_remote(&["HEAD"]).await?;
         seen.branch.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
     /// The head of the default branch, read from the remote now, with a short time limit. Needs no
     /// mirror on disk.
-    pub async fn remote_head(&self, credential: Option<&Credential>) -> Result<Oid, GitError> {
-        let call = self.git.call("ls-remote").remote(&self.remote, credential).timeout(LOOK);
+    pub async fn remote_head(&self) -> Result<Oid, GitError> {
+        let credential = self.credential().await?;
+        let call =
+            self.git.call("ls-remote").remote(&self.remote, credential.as_ref()).timeout(LOOK);
         let seen = call.args(["--symref", "--", self.remote.as_str(), "HEAD"]).ok().await?;
         let head = Advertised::parse(&seen).head;
         head.ok_or_else(|| GitError::Empty { url: self.remote.to_string() })
     }
 
     /// The commit of a branch, read from the remote now; `None` if there is no such branch.
-    pub async fn head(
-        &self,
-        branch: &str,
-        credential: Option<&Credential>,
-    ) -> Result<Option<Oid>, GitError> {
+    pub async fn head(&self, branch: &str) -> Result<Option<Oid>, GitError> {
         let full = head_ref(branch)?;
-        let mut seen = self.ls_remote(credential, &[&full]).await?;
+        let mut seen = self.ls_remote(&[&full]).await?;
         Ok(seen.branches.remove(branch))
     }
 
@@ -247,7 +247,7 @@ impl Mirror {
 
     /// Makes it anew from the remote. Only while nobody borrows from it: a clone would lose what it
     /// has not got itself.
-    pub async fn remake(&self, credential: Option<&Credential>) -> Result<(), GitError> {
+    pub async fn remake(&self) -> Result<(), GitError> {
         let aside = beside(&self.dir, ".damaged");
         {
             let _lock = MirrorLock::take(&self.git, &self.dir).await?;
@@ -257,7 +257,7 @@ impl Mirror {
                 moved => moved.map_err(|error| GitError::io("move", &self.dir, error))?,
             }
         }
-        self.ensure(credential).await?;
+        self.ensure().await?;
         remove_tree(&aside)
     }
 
@@ -343,25 +343,19 @@ impl Mirror {
         }
     }
 
-    async fn ls_remote(
-        &self,
-        credential: Option<&Credential>,
-        patterns: &[&str],
-    ) -> Result<Advertised, GitError> {
-        let call = self.git.call("ls-remote").remote(&self.remote, credential);
+    async fn ls_remote(&self, patterns: &[&str]) -> Result<Advertised, GitError> {
+        let credential = self.credential().await?;
+        let call = self.git.call("ls-remote").remote(&self.remote, credential.as_ref());
         let args = ["--symref", "--", self.remote.as_str()];
         let lines = call.args(args).args(patterns).ok().await?;
         Ok(Advertised::parse(&lines))
     }
 
-    async fn fetch_heads(
-        &self,
-        credential: Option<&Credential>,
-        lock: &MirrorLock,
-    ) -> Result<(), GitError> {
+    async fn fetch_heads(&self, lock: &MirrorLock) -> Result<(), GitError> {
+        let credential = self.credential().await?;
         self.call("fetch")
             .under_lock(lock)
-            .remote(&self.remote, credential)
+            .remote(&self.remote, credential.as_ref())
             .config("fetch.unpackLimit=1")
             // By their own refspec, for tools in clones that ask git for a version.
             .args(["--quiet", "--prune", "--no-tags", "--no-write-fetch-head"])
@@ -370,6 +364,14 @@ impl Mirror {
             .ok()
             .await
             .map(drop)
+    }
+
+    /// What opens the remote now.
+    pub(super) async fn credential(&self) -> Result<Option<Credential>, GitError> {
+        match self.login.as_ref().filter(|_| self.remote.takes_credential()) {
+            Some(login) => login.credential().await.map_err(GitError::NoCredential),
+            None => Ok(None),
+        }
     }
 
     fn is_made(&self) -> bool {

@@ -33,7 +33,7 @@ pub use landing::{Identity, MergeOutcome, PushOutcome};
 pub use mirror::{Mirror, RemoteHeads};
 pub use paths::{remove_tree, sanitise};
 pub use read::{Blob, BlobAt, BlobLimits};
-pub use remote::{Credential, RemoteUrl};
+pub use remote::{Credential, Login, RemoteUrl};
 pub use status::Status;
 pub use tree::{Entry, Mode};
 pub use unsupported::{Unsupported, look_at};

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use afk_engine::ports::PortResult;
+use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::error::GitError;
@@ -95,6 +97,23 @@ impl RemoteUrl {
         Some(text.into())
     }
 
+    /// The host's name, with its port if the url has one.
+    pub fn host(&self) -> Option<&str> {
+        let (_, rest) = self.text.split_once("://")?;
+        rest.split('/').next().filter(|host| !host.is_empty())
+    }
+
+    /// Whether a credential may be sent there: never in the clear, except on this machine.
+    pub fn takes_credential(&self) -> bool {
+        let bare = self.host().unwrap_or_default();
+        let bare = bare.rsplit_once(':').map_or(bare, |(host, _)| host);
+        match self.protocol {
+            "https" => true,
+            "http" => matches!(bare, "localhost" | "127.0.0.1" | "[::1]"),
+            _ => false,
+        }
+    }
+
     /// Git's name for the one transport that it needs.
     pub(crate) fn protocol(&self) -> &'static str {
         self.protocol
@@ -122,6 +141,13 @@ pub struct Credential {
     pub username: String,
     /// The password or token.
     pub secret: SecretString,
+}
+
+/// What knows the credential of a remote at the moment it is used: tokens are rotated.
+#[async_trait]
+pub trait Login: Send + Sync {
+    /// The credential; none if the remote opens without one.
+    async fn credential(&self) -> PortResult<Option<Credential>>;
 }
 
 impl Credential {

@@ -107,7 +107,7 @@ impl World {
     /// A world whose mirror is made.
     pub(crate) async fn ready(binary: &Path) -> Self {
         let world = Self::new(binary).await;
-        world.mirror.ensure(None).await.unwrap();
+        world.mirror.ensure().await.unwrap();
         world
     }
 

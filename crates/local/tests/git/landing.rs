@@ -34,7 +34,7 @@ async fn a_change_is_merged_committed_pushed_and_seen_on_the_remote() {
         let clone = world.clone().await;
         world.work(&clone, "new", "x");
         world.commit("other", "y", "meanwhile");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let (base, first) = candidate(&world, &clone).await;
         let (_, second) = candidate(&world, &clone).await;
         assert_eq!(first, second);
@@ -43,24 +43,24 @@ async fn a_change_is_merged_committed_pushed_and_seen_on_the_remote() {
         assert!(raw.ends_with("\n\ndo it\n\nRefs #7"), "{raw}");
         assert_eq!(raw.matches("parent").count(), 1);
 
-        assert_eq!(world.mirror.push(&first, "main", None).await.unwrap(), PushOutcome::Landed);
-        assert_eq!(world.mirror.push(&first, "main", None).await.unwrap(), PushOutcome::Landed);
-        assert_eq!(world.mirror.head("main", None).await.unwrap(), Some(first.clone()));
-        world.mirror.fetch(None).await.unwrap();
+        assert_eq!(world.mirror.push(&first, "main").await.unwrap(), PushOutcome::Landed);
+        assert_eq!(world.mirror.push(&first, "main").await.unwrap(), PushOutcome::Landed);
+        assert_eq!(world.mirror.head("main").await.unwrap(), Some(first.clone()));
+        world.mirror.fetch().await.unwrap();
         assert!(world.mirror.contains(&first, "main").await.unwrap());
-        let tried = world.mirror.push(&first, "afk/try/1/1", None).await.unwrap();
+        let tried = world.mirror.push(&first, "afk/try/1/1").await.unwrap();
         assert_eq!(tried, PushOutcome::Landed);
-        assert_eq!(world.mirror.head("afk/try/1/1", None).await.unwrap(), Some(first.clone()));
+        assert_eq!(world.mirror.head("afk/try/1/1").await.unwrap(), Some(first.clone()));
         for _ in 0..2 {
-            world.mirror.remove_try("afk/try/1/1", None).await.unwrap();
-            assert_eq!(world.mirror.head("afk/try/1/1", None).await.unwrap(), None);
+            world.mirror.remove_try("afk/try/1/1").await.unwrap();
+            assert_eq!(world.mirror.head("afk/try/1/1").await.unwrap(), None);
         }
         for other in ["main", "afk/else", "../main", "afk/try/../../heads/main"] {
-            world.mirror.remove_try(other, None).await.unwrap_err();
+            world.mirror.remove_try(other).await.unwrap_err();
         }
-        assert_eq!(world.mirror.head("main", None).await.unwrap(), Some(first.clone()));
+        assert_eq!(world.mirror.head("main").await.unwrap(), Some(first.clone()));
         // Back is not forward, and there is no force.
-        assert_eq!(world.mirror.push(&base, "main", None).await.unwrap(), PushOutcome::Moved);
+        assert_eq!(world.mirror.push(&base, "main").await.unwrap(), PushOutcome::Moved);
     }
 }
 
@@ -71,7 +71,7 @@ async fn conflicts_name_their_paths_and_strangers_are_told() {
         let clone = world.clone().await;
         world.work(&clone, "README", "mine\n");
         let theirs = world.commit("README", "theirs\n", "meanwhile");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let upload = world.boxed_upload_pack(&clone);
         let head = clone.fetch_head(&world.mirror, run_id(), "1", &upload).await.unwrap();
         let outcome = world.mirror.merge(&theirs, &head).await.unwrap();
@@ -94,16 +94,16 @@ async fn a_refusal_says_why_and_a_race_is_a_race() {
         let (_, ours) = candidate(&world, &clone).await;
         let hook = world.origin.join("hooks/pre-receive");
         script(&hook, "echo tickets are closed on fridays >&2; exit 1");
-        let outcome = world.mirror.push(&ours, "main", None).await.unwrap();
+        let outcome = world.mirror.push(&ours, "main").await.unwrap();
         let message = "tickets are closed on fridays".to_owned();
         assert_eq!(outcome, PushOutcome::Refused(Rejection::Hook { message }));
         std::fs::remove_file(&hook).unwrap();
 
         world.commit("other", "y", "somebody was faster");
-        assert_eq!(world.mirror.push(&ours, "main", None).await.unwrap(), PushOutcome::Moved);
+        assert_eq!(world.mirror.push(&ours, "main").await.unwrap(), PushOutcome::Moved);
 
         std::fs::rename(&world.origin, world.path("elsewhere")).unwrap();
-        let gone = world.mirror.push(&ours, "main", None).await.unwrap_err();
+        let gone = world.mirror.push(&ours, "main").await.unwrap_err();
         assert!(gone.to_string().starts_with("no git repository at file:///"), "{gone}");
     }
 }
@@ -121,19 +121,19 @@ async fn a_push_that_is_cut_off_is_unknown_and_leaves_nothing_running() {
 
         let cancel = CancellationToken::new();
         let under = world.mirror.under(cancel.clone());
-        let (outcome, ()) = tokio::join!(under.push(&ours, "main", None), async {
+        let (outcome, ()) = tokio::join!(under.push(&ours, "main"), async {
             crate::limits::until("the push is under way", || started.exists()).await;
             cancel.cancel();
         });
         assert!(matches!(outcome, Ok(PushOutcome::Unknown { .. })), "{outcome:?}");
-        assert!(under.push(&ours, "main", None).await.is_err(), "a halt starts no push");
+        assert!(under.push(&ours, "main").await.is_err(), "a halt starts no push");
 
         let limits = Limits { network: Duration::from_millis(700), ..Limits::default() };
         let short = Git::bounded(&world.git, limits);
         let mirror = Mirror::new(short, world.mirror.dir().into(), world.mirror.remote().clone());
-        let outcome = mirror.push(&ours, "main", None).await.unwrap();
+        let outcome = mirror.push(&ours, "main").await.unwrap();
         assert!(matches!(outcome, PushOutcome::Unknown { .. }), "{outcome:?}");
-        assert_ne!(world.mirror.head("main", None).await.unwrap(), Some(ours));
+        assert_ne!(world.mirror.head("main").await.unwrap(), Some(ours));
         let hook = world.origin.to_str().unwrap().to_owned();
         crate::limits::until("nothing is left of it", || !crate::limits::alive(&hook)).await;
     }
@@ -156,8 +156,8 @@ async fn a_push_obeys_no_hook_of_the_mirror_or_the_clone() {
         let spec = format!("{ours}:refs/heads/plain");
         world.must(world.mirror.dir(), &["push", "-q", url, &spec]);
         assert!(world.fired(), "plain git runs the hook, so that this test can fail");
-        assert_eq!(world.mirror.push(&ours, "main", None).await.unwrap(), PushOutcome::Landed);
-        world.mirror.fetch(None).await.unwrap();
+        assert_eq!(world.mirror.push(&ours, "main").await.unwrap(), PushOutcome::Landed);
+        world.mirror.fetch().await.unwrap();
         world.mirror.keep(run_id(), "candidate", &ours).await.unwrap();
         assert!(!world.fired());
         write(&world.path("done"), "");
@@ -170,7 +170,7 @@ async fn a_change_is_put_on_a_rewritten_branch_without_what_was_purged() {
         let world = World::new(&git).await;
         let kept = world.oid(&world.seed, "HEAD");
         let purged = world.commit("customers", "all of them\n", "by mistake");
-        world.mirror.ensure(None).await.unwrap();
+        world.mirror.ensure().await.unwrap();
         let clone = world.clone().await;
         world.work(&clone, "new", "x");
         let upload = world.boxed_upload_pack(&clone);
@@ -178,7 +178,7 @@ async fn a_change_is_put_on_a_rewritten_branch_without_what_was_purged() {
         assert!(world.mirror.stands_on(&head, &purged).await.unwrap());
 
         world.must(&world.seed, &["push", "-q", "-f", "origin", "HEAD~1:main"]);
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let now = world.mirror.known_head("main").await.unwrap().unwrap();
         assert_eq!(now, kept);
         assert!(!world.mirror.stands_on(&now, &purged).await.unwrap());
@@ -205,8 +205,7 @@ async fn a_lock_or_a_name_in_the_way_of_a_push_is_a_refusal_that_names_it() {
         let clone = world.clone().await;
         world.work(&clone, "new", "x");
         let (_, ours) = candidate(&world, &clone).await;
-        let said = async |branch: &str| match world.mirror.push(&ours, branch, None).await.unwrap()
-        {
+        let said = async |branch: &str| match world.mirror.push(&ours, branch).await.unwrap() {
             PushOutcome::Refused(why) => why.to_string(),
             other => panic!("{other:?}"),
         };

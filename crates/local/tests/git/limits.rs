@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use afk_engine::ports::PortResult;
 use afk_local::git::{
-    Credential, Git, GitError, Limits, Mirror, RemoteUrl, UploadPack, Workspaces, remove_tree,
+    Credential, Git, GitError, Limits, Login, Mirror, RemoteUrl, UploadPack, Workspaces,
+    remove_tree,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -91,7 +93,7 @@ async fn a_flood_is_cut_off() {
         for n in 0..20 {
             world.commit(&format!("f{n}"), "x", "more");
         }
-        mirror.fetch(None).await.unwrap();
+        mirror.fetch().await.unwrap();
         let head = mirror.known_head("main").await.unwrap().unwrap();
         let large = mirror.raw_diff(&clone.base, &head).await.unwrap_err();
         assert!(matches!(large, GitError::TooLarge { limit: 100, .. }), "{large:?}");
@@ -166,7 +168,7 @@ async fn a_control_plane_that_fetches() {
     let git = Git::open(&root.join("slow-git"), &root.join("bin-2"), env, Limits::default()).await;
     let remote = RemoteUrl::parse(root.join("origin.git").to_str().unwrap()).unwrap();
     let mirror = Workspaces::open(&root.join("work")).unwrap().mirror(&"o/r".parse().unwrap());
-    Mirror::new(git.unwrap(), mirror, remote).fetch(None).await.unwrap();
+    Mirror::new(git.unwrap(), mirror, remote).fetch().await.unwrap();
 }
 
 #[tokio::test]
@@ -236,9 +238,18 @@ async fn a_full_disk_is_said_and_leaves_nothing_half_made() {
         assert!(matches!(short, GitError::DiskFull { .. }), "{short:?}");
         let dir = spaces.mirror(&"o/r".parse().unwrap());
         let mirror = Mirror::new(world.git.clone(), dir.clone(), world.mirror.remote().clone());
-        let full = mirror.ensure(None).await.unwrap_err();
+        let full = mirror.ensure().await.unwrap_err();
         assert!(matches!(full, GitError::DiskFull { .. }), "{full:?}");
         assert!(!dir.exists());
+    }
+}
+
+struct Fixed(Credential);
+
+#[async_trait::async_trait]
+impl Login for Fixed {
+    async fn credential(&self) -> PortResult<Option<Credential>> {
+        Ok(Some(self.0.clone()))
     }
 }
 
@@ -268,10 +279,11 @@ async fn a_secret_reaches_git_and_no_message_or_command_line() {
         let mirror = Mirror::new(world.git.clone(), world.path("m.git"), remote);
         let secret = "canary-secret".to_owned();
         let credential = Credential { username: "x-token".into(), secret: secret.into() };
-        let refused = mirror.ensure(Some(&credential)).await.unwrap_err();
+        let opened = mirror.clone().opened_by(std::sync::Arc::new(Fixed(credential)));
+        let refused = opened.ensure().await.unwrap_err();
         assert!(matches!(refused, GitError::AuthFailed { .. }), "{refused:?}");
         assert!(!format!("{refused} {refused:?}").contains("canary"), "{refused}");
-        let anonymous = mirror.ensure(None).await.unwrap_err();
+        let anonymous = mirror.ensure().await.unwrap_err();
         assert!(matches!(anonymous, GitError::AuthFailed { .. }), "{anonymous:?}");
         forge.abort();
         let mut heads = Vec::new();

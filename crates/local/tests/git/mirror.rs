@@ -20,19 +20,19 @@ async fn a_mirror_is_made_once_and_follows_the_remote() {
         world.must(&world.seed, &["push", "-q", "origin", "v1", "old"]);
         // What a killed process left behind.
         write(&world.mirror.dir().with_extension("git.making").join("half"), "x");
-        world.mirror.ensure(None).await.unwrap();
-        world.mirror.ensure(None).await.unwrap();
+        world.mirror.ensure().await.unwrap();
+        world.mirror.ensure().await.unwrap();
         let first = world.mirror.known_head("main").await.unwrap();
         assert_eq!(first, Some(world.oid(&world.seed, "HEAD")));
-        assert_eq!(world.mirror.default_branch(None).await.unwrap(), "main");
+        assert_eq!(world.mirror.default_branch().await.unwrap(), "main");
 
         world.must(&world.seed, &["push", "-q", "origin", ":old"]);
         world.must(&world.seed, &["push", "-q", "origin", "HEAD:refs/heads/old/new"]);
         let second = world.commit("a", "1", "second");
         assert_eq!(world.mirror.known_head("main").await.unwrap(), first);
-        assert_eq!(world.mirror.head("main", None).await.unwrap(), Some(second.clone()));
-        assert_eq!(world.mirror.head("none", None).await.unwrap(), None);
-        world.mirror.fetch(None).await.unwrap();
+        assert_eq!(world.mirror.head("main").await.unwrap(), Some(second.clone()));
+        assert_eq!(world.mirror.head("none").await.unwrap(), None);
+        world.mirror.fetch().await.unwrap();
         assert_eq!(world.mirror.known_head("main").await.unwrap(), Some(second.clone()));
         assert!(world.mirror.contains(&second, "main").await.unwrap());
         assert!(!world.mirror.contains(&second, "old/new").await.unwrap());
@@ -46,13 +46,13 @@ async fn a_mirror_is_made_once_and_follows_the_remote() {
 async fn many_fetch_at_once_and_a_killed_ones_locks_are_swept() {
     for git in gits() {
         let world = World::new(&git).await;
-        let ensure = || async { world.mirror.ensure(None).await };
+        let ensure = || async { world.mirror.ensure().await };
         let (a, b, c) = tokio::join!(ensure(), ensure(), ensure());
         a.and(b).and(c).unwrap();
         let head = world.commit("a", "1", "second");
         write(&world.mirror.dir().join("refs/heads/main.lock"), "");
         write(&world.mirror.dir().join("packed-refs.lock"), "");
-        let fetch = || async { world.mirror.fetch(None).await };
+        let fetch = || async { world.mirror.fetch().await };
         let (a, b, c, d) = tokio::join!(fetch(), fetch(), fetch(), fetch());
         a.and(b).and(c).and(d).unwrap();
         assert_eq!(world.mirror.known_head("main").await.unwrap(), Some(head));
@@ -67,11 +67,11 @@ async fn what_is_wrong_with_git_or_the_remote_is_named() {
             let url = RemoteUrl::parse(path.to_str().unwrap()).unwrap();
             Mirror::new(world.git.clone(), world.path("other.git"), url)
         };
-        let gone = at(&world.path("gone")).ensure(None).await.unwrap_err();
+        let gone = at(&world.path("gone")).ensure().await.unwrap_err();
         assert!(matches!(gone, GitError::NotARepository { .. }), "{gone:?}");
         let empty = world.path("empty");
         world.must(&world.seed, &["init", "-q", "--bare", empty.to_str().unwrap()]);
-        let none = at(&empty).ensure(None).await.unwrap_err();
+        let none = at(&empty).ensure().await.unwrap_err();
         assert!(matches!(none, GitError::Empty { .. }), "{none:?}");
         assert!(!world.path("other.git").exists());
 
@@ -105,7 +105,7 @@ async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
         std::fs::create_dir(world.seed.join("module")).unwrap();
         world.must(&world.seed, &["update-index", "--add", "--cacheinfo", &module]);
         let head = world.commit("odd\n\"name", "x", "more\n\nAFK-Run: not one\n");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
 
         let raw = world.mirror.raw_diff(&base, &head).await.unwrap();
         let raw = String::from_utf8(raw).unwrap();
@@ -143,7 +143,7 @@ async fn objects_are_read_raw_and_policy_only_from_a_plain_blob() {
         assert_eq!(commits[0].parents, vec![base]);
         let head =
             world.commit("sub/.gitattributes", "*.key filter=git-crypt diff=git-crypt\n", "c");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let found = world.mirror.unsupported(&head).await.unwrap();
         assert_eq!(found, Some(Unsupported::Submodule { path: "module".to_owned() }));
     }
@@ -159,7 +159,7 @@ async fn a_runs_commits_are_found_by_their_trailers() {
         let theirs = "0198c0de-0000-7000-8000-0000000000bb";
         let foreign = world.commit("a", "2", &format!("s\n\nAFK-Run: {theirs}\nAFK-Attempt: 1"));
         world.commit("a", "3", "plain");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let find = async |n, since| world.mirror.find_trailer("main", run, n, since).await.unwrap();
         assert_eq!(find(2, &base).await, Some(ours.clone()));
         assert_eq!(find(1, &base).await, None);
@@ -191,7 +191,7 @@ async fn a_clone_is_made_once_borrows_and_cannot_push() {
         // Asked again it is the same clone, with what was done in it, off its own base.
         let work = world.work(&clone, "new", "x");
         world.commit("b", "1", "moved");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let again = world.clone().await;
         assert_eq!(again, clone);
         assert_eq!(world.oid(&clone.dir, "HEAD"), work);
@@ -200,7 +200,7 @@ async fn a_clone_is_made_once_borrows_and_cannot_push() {
         world.must(&world.seed, &["checkout", "-q", "--orphan", "fresh"]);
         world.must(&world.seed, &["commit", "-q", "-m", "rewritten"]);
         world.must(&world.seed, &["push", "-q", "-f", "origin", "HEAD:main"]);
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         world.mirror.tidy().await.unwrap();
         world.must(&clone.dir, &["fsck", "--full", "--strict"]);
 
@@ -298,16 +298,16 @@ async fn a_branch_with_a_dash_is_a_branch_and_no_option() {
         let full = "refs/heads/-x";
         world.must(&world.seed, &["push", "-q", "origin", &format!("HEAD:{full}")]);
         world.must(&world.origin, &["symbolic-ref", "HEAD", full]);
-        world.mirror.fetch(None).await.unwrap();
-        assert_eq!(world.mirror.default_branch(None).await.unwrap(), "-x");
+        world.mirror.fetch().await.unwrap();
+        assert_eq!(world.mirror.default_branch().await.unwrap(), "-x");
         let head = world.mirror.known_head("-x").await.unwrap().unwrap();
-        assert_eq!(world.mirror.head("-x", None).await.unwrap(), Some(head.clone()));
+        assert_eq!(world.mirror.head("-x").await.unwrap(), Some(head.clone()));
         let dir = world.spaces.prepare(run_id()).unwrap().clone;
         let bad = RunClone::create(&world.mirror, run_id(), &dir, &head, "a b", &agent()).await;
         assert!(matches!(bad, Err(GitError::BadName { .. })));
         let made = RunClone::create(&world.mirror, run_id(), &dir, &head, "-y", &agent()).await;
         assert_eq!(made.unwrap().base, head);
-        let odd = world.mirror.head(&evil, None).await;
+        let odd = world.mirror.head(&evil).await;
         assert!(matches!(odd, Ok(None) | Err(GitError::BadName { .. })), "{odd:?}");
         assert!(!world.fired());
     }
@@ -321,7 +321,7 @@ async fn what_cannot_be_worked_is_told_by_its_name() {
         assert_eq!(world.mirror.unsupported(&head).await.unwrap(), None);
         let with = async |path: &str, text: &str| {
             let head = world.commit(path, text, "more");
-            world.mirror.fetch(None).await.unwrap();
+            world.mirror.fetch().await.unwrap();
             world.mirror.unsupported(&head).await.unwrap()
         };
         // A comment, and another attribute.
@@ -356,7 +356,7 @@ async fn a_clone_has_the_tags_of_what_it_stands_on() {
         world.must(&world.seed, &["commit", "-q", "--allow-empty", "-m", "elsewhere"]);
         world.must(&world.seed, &["tag", "v2.0"]);
         world.must(&world.seed, &["push", "-q", "origin", "v1.0", "v2.0"]);
-        world.mirror.ensure(None).await.unwrap();
+        world.mirror.ensure().await.unwrap();
         let clone = world.clone().await;
         let version = world.must(&clone.dir, &["describe", "--tags"]);
         assert!(version.starts_with("v1.0-1-g"), "{version}");
@@ -384,7 +384,7 @@ async fn a_damaged_mirror_is_told_and_made_anew() {
             damage(world.mirror.dir());
             assert!(world.mirror.is_damaged().await);
             let tip = world.commit("b", "1", "meanwhile");
-            world.mirror.remake(None).await.unwrap();
+            world.mirror.remake().await.unwrap();
             assert!(!world.mirror.is_damaged().await);
             assert_eq!(world.mirror.known_head("main").await.unwrap(), Some(tip));
         }

@@ -44,10 +44,10 @@ fn status(world: &World, clone: &RunClone) -> Status {
 async fn moved(world: &World) -> (RunClone, Oid) {
     world.commit(".gitignore", "built\n", "ignore");
     world.commit("edited", "old\n", "edited");
-    world.mirror.fetch(None).await.unwrap();
+    world.mirror.fetch().await.unwrap();
     let clone = world.clone().await;
     let onto = world.commit("theirs", "landed\n", "what landed");
-    world.mirror.fetch(None).await.unwrap();
+    world.mirror.fetch().await.unwrap();
     (clone, onto)
 }
 
@@ -194,7 +194,7 @@ async fn who_comes_after_a_commit_is_told_by_first_parents_oldest_first() {
         world.must(&world.seed, &["merge", "-q", "--no-ff", "-m", "merged", "side"]);
         let merged = world.oid(&world.seed, "HEAD");
         let last = world.commit("last", "1", "last");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let after = async |commit: &Oid, at_most| {
             let found = world.mirror.descendants("main", commit, at_most).await.unwrap();
             found.into_iter().map(|commit| commit.id).collect::<Vec<_>>()

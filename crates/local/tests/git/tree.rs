@@ -17,7 +17,7 @@ async fn a_tree_is_composed_with_an_index_of_its_own() {
         script(&world.seed.join("file/inside"), "true");
         write(&world.seed.join("src/a"), "changed\n");
         let head = world.commit("tests/t", "new\n", "head");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let id = |path: &str| world.oid(&world.seed, &format!("{head}:{path}"));
         let put = |path: &str, mode| Entry { path: path.into(), object: Some((mode, id(path))) };
         let entries = [
@@ -59,7 +59,7 @@ async fn a_checkout_holds_the_tree_and_nothing_else() {
         script(&world.seed.join("bin/run"), "true");
         std::os::unix::fs::symlink("/etc/passwd", world.seed.join("link")).unwrap();
         let head = world.commit("a b\n", "x\n", "content");
-        world.mirror.fetch(None).await.unwrap();
+        world.mirror.fetch().await.unwrap();
         let tree = world.mirror.tree_of(&head).await.unwrap();
         let dir = world.spaces.root().join("runs/check/one");
         // A half-written one, and one that was stamped for another tree.
