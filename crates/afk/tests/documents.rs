@@ -21,6 +21,17 @@ fn the_example_loads_and_is_disarmed() {
 }
 
 #[test]
+fn the_example_of_stages_loads() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/example/stages.toml");
+    let loaded = load::<Config>(&Sources { file: Some(file), ..Sources::default() }).unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert_eq!(loaded.config.mistakes(), []);
+    let stages = loaded.config.policy.repos.values().flat_map(|repo| &repo.stages);
+    let kinds: Vec<_> = stages.map(|stage| stage.kind.as_str()).collect();
+    assert_eq!(kinds, ["checks", "woodpecker", "rollout", "http"]);
+}
+
+#[test]
 fn the_readme_shows_the_example() {
     assert!(README.contains(&format!("```toml\n{EXAMPLE}```")));
 }

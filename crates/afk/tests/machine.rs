@@ -15,7 +15,9 @@ use afk_core::config::Policy;
 use afk_core::ids::{JobKey, JobOf, RunId};
 use afk_engine::ports::{Git as _, JobEnd, JobState, Jobs as _, Settings};
 use afk_local::git::{self, Limits, Workspaces};
-use afk_local::{KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, Sandbox, Transcripts};
+use afk_local::{
+    KnownSecrets, Local, LocalGit, LocalJobs, LocalSecrets, NoLogins, Sandbox, Transcripts,
+};
 
 /// Reached only by a failing test.
 const BOUND: Duration = Duration::from_mins(1);
@@ -63,6 +65,7 @@ impl Bench {
             secrets: Arc::new(LocalSecrets::new(known.clone())),
             known,
             transcripts: Transcripts::new(at("transcripts")),
+            logins: Arc::new(NoLogins),
         };
         let run: RunId = "0198c0de-0000-7000-8000-0000000000aa".parse().unwrap();
         local.make_jobs(run).unwrap();

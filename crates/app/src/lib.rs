@@ -5,12 +5,15 @@
 //! answers. Nothing here prints, and nothing here decides what a run does next.
 
 pub mod adapters;
+mod ancestry;
 pub mod config;
 pub mod doctor;
 mod error;
+mod logins;
 pub mod operations;
 pub mod operator;
 pub mod presence;
+mod secrets;
 pub mod serve;
 pub mod settings;
 pub mod starter;

@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use afk_core::ids::{Actor, IdError, IssueRef, RepoName, RunId};
-use afk_engine::ports::{Filter, Secrets as _, Store as _, StoredRun};
-use afk_local::{LocalSecrets, PublicKey, SigningKey};
+use afk_engine::ports::{Filter, Store as _, StoredRun};
+use afk_local::{PublicKey, SigningKey};
 use afk_store::Store;
 use afk_store::local_tracker::LocalTracker;
 
 use crate::config::Sources;
+use crate::secrets::read_secret;
 use crate::settings::FileSettings;
 use crate::wiring::open_store;
 use crate::{EVIDENCE, Error, data_dir, store_is_there, user_name};
@@ -118,7 +119,7 @@ impl Operator {
 /// The public key of the configured key that signs evidence; none if none is configured.
 pub async fn evidence_key(config: &Config) -> Result<Option<PublicKey>, Error> {
     let Some(source) = &config.local.evidence_key else { return Ok(None) };
-    let pem = LocalSecrets::default().read(source).await;
+    let pem = read_secret(config, source).await;
     let pem = pem.map_err(|error| Error::invalid(format!("evidence_key: {}", error.chain())))?;
     let key = SigningKey::from_pem(&pem).and_then(|key| key.public());
     key.map(Some)

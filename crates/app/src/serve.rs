@@ -22,6 +22,8 @@ const KEY: &str = "serve";
 const LEASE: Duration = Duration::from_secs(30);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(10);
+/// How often what reads secrets elsewhere is kept alive.
+const TEND: Duration = Duration::from_mins(1);
 /// Time limit of a stop: the driver's own limit, and some margin.
 const STOP_BOUND: Duration = Duration::from_secs(12);
 
@@ -81,12 +83,14 @@ async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bo
     let lost = CancellationToken::new();
     let beside = guard(app, stop, &lost);
     tokio::pin!(beside);
+    let tended = tend(app, stop);
+    tokio::pin!(tended);
     let bound = async {
         stop.cancelled().await;
         sleep(STOP_BOUND).await;
     };
     tokio::pin!(bound);
-    let mut resting = false;
+    let (mut resting, mut untended) = (false, false);
     loop {
         tokio::select! {
             driven = &mut drive => {
@@ -94,6 +98,7 @@ async fn work(app: &App, stop: &CancellationToken) -> (Result<(), PortError>, bo
                 return (driven, lost.is_cancelled());
             }
             () = &mut beside, if !resting => resting = true,
+            () = &mut tended, if !untended => untended = true,
             () = &mut bound => {
                 tracing::warn!("unfinished work is left as it is: the next start continues it");
                 return (Ok(()), lost.is_cancelled());
@@ -126,6 +131,16 @@ async fn guard(app: &App, stop: &CancellationToken, lost: &CancellationToken) {
             Err(error) => {
                 tracing::warn!(error = error.chain(), "lease not renewed, will try again");
             }
+        }
+    }
+}
+
+/// Keeps alive what reads secrets elsewhere, until `stop`.
+async fn tend(app: &App, stop: &CancellationToken) {
+    loop {
+        tokio::select! {
+            () = sleep(TEND) => app.secrets.tend().await,
+            () = stop.cancelled() => return,
         }
     }
 }

@@ -11,20 +11,27 @@ use afk_agent::host::Hosts;
 use afk_agent::sandbox::Capabilities;
 use afk_core::ids::AdapterName;
 use afk_engine::Engine;
-use afk_engine::ports::{Doorbells, Executor, NoPullRequests, Ports, Settings, Tracker};
+use afk_engine::ports::{
+    Clock, Doorbells, Executor, Git, Notes, PortError, Ports, Settings, Stages, Tracker,
+};
 use afk_engine::router::{RoutedDoorbells, RoutedExecutor, RoutedStages, RoutedTracker, Router};
 use afk_engine::switches::Brake;
-use afk_local::git::{Git, GitError, Limits, Workspaces};
+use afk_local::git::{self, GitError, Limits, Workspaces};
 use afk_local::{
-    FileArchive, FreshIds, KnownSecrets, Local, LocalExecutor, LocalGit, LocalJobs, LocalSecrets,
-    Sandbox, SystemClock, Transcripts, owner,
+    FileArchive, FreshIds, KnownSecrets, Local, LocalExecutor, LocalGit, LocalJobs, Sandbox,
+    SystemClock, Transcripts, owner,
 };
-use afk_remote::{WEBHOOK, Webhooks};
+use afk_remote::{
+    Forges, NTFY, NtfyDoorbells, PolledStages, SLACK, STAGES, SlackDoorbells, WEBHOOK, Webhooks,
+};
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ConfigErrors, Sources, TRACKERS};
+use crate::ancestry::Mirrored;
+use crate::config::{Config, ConfigErrors, LOCAL_TRACKER, Sources};
+use crate::logins::ForgeLogins;
+use crate::secrets::AllSecrets;
 use crate::settings::FileSettings;
 use crate::terminal::{TERMINAL, Terminal};
 
@@ -53,8 +60,12 @@ pub struct App {
     pub settings: Arc<FileSettings>,
     /// The name that this process uses in its leases.
     pub owner: String,
+    /// The forges.
+    pub forges: Arc<Forges>,
     /// The loop.
     pub engine: Engine,
+    /// Every source of secrets.
+    pub(crate) secrets: Arc<AllSecrets>,
 }
 
 /// Why the control plane cannot start.
@@ -111,14 +122,8 @@ impl App {
         let tracker = LocalTracker::new(store.clone(), keeper(), BTreeMap::new());
         let program = std::env::current_exe().map_err(AppError::NoProgram)?;
         let workspaces = Workspaces::open(&data_dir.join("work"))?;
-        let git = Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
-        let trial = {
-            let program = program.clone();
-            move || Capabilities::detect(&program)
-        };
-        let capabilities = tokio::task::spawn_blocking(trial.clone()).await;
-        let capabilities = capabilities.map_err(|e| AppError::Adapter(e.to_string()))?;
-        let sandbox = Sandbox::new(capabilities, trial);
+        let git = git::Git::open(Path::new("git"), &data_dir, proxies(), Limits::default()).await?;
+        let sandbox = sandbox(&program).await?;
         let capabilities = sandbox.found();
         let files = settings;
         let settings: Arc<dyn Settings> = files.clone();
@@ -126,7 +131,13 @@ impl App {
         let evidence = data_dir.join(EVIDENCE);
         let journals = Arc::new(store.clone());
         let known = KnownSecrets::default();
-        let secrets = Arc::new(LocalSecrets::new(known.clone()));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let secrets = AllSecrets::new(known.clone(), clock.clone());
+        let secrets = Arc::new(secrets.map_err(|error| AppError::Adapter(error.chain()))?);
+        files.feed({
+            let secrets = secrets.clone();
+            move |config| secrets.configure(config)
+        });
         let archive = FileArchive::new(
             evidence,
             journals,
@@ -134,6 +145,11 @@ impl App {
             transcripts.clone(),
             files.local(),
         );
+        // What adapters keep between processes.
+        let notes: Arc<dyn Notes> = Arc::new(store.clone());
+        let forges = Forges::new(clock.clone(), secrets.clone(), notes.clone());
+        let forges = Arc::new(forges.map_err(|error| AppError::Adapter(error.chain()))?);
+        let trackers = trackers(&forges, &files, &tracker);
         let local = Local {
             workspaces: Arc::new(workspaces),
             git,
@@ -142,32 +158,21 @@ impl App {
             sandbox,
             settings: settings.clone(),
             own: files.local(),
-            secrets,
+            secrets: secrets.clone(),
             known,
             transcripts,
+            logins: Arc::new(ForgeLogins(forges.clone())),
         };
-        let doorbells = Arc::new(Router::new("kind of doorbell", doorbells(&local, &files)?));
-        let trackers: Adapters<dyn Tracker> = TRACKERS
-            .map(|name| {
-                (AdapterName::known(name), Arc::new(TrackerPort::new(tracker.clone())) as _)
-            })
-            .into();
-        let trackers = Arc::new(Router::new("tracker", trackers));
-        let stages = Arc::new(Router::new("kind of stage", BTreeMap::new()));
-        let executors = Arc::new(Router::new("executor", BTreeMap::new()));
-        let here: Arc<dyn Executor> = Arc::new(LocalExecutor::new(local.clone()));
-        files.feed({
-            // Not stored: the executor itself holds the settings.
-            let (executors, here) = (Arc::downgrade(&executors), Arc::downgrade(&here));
-            move |config| {
-                if let (Some(executors), Some(here)) = (executors.upgrade(), here.upgrade()) {
-                    let named = config.local.executors().map(|name| (name, here.clone()));
-                    executors.replace(named.collect());
-                }
-            }
-        });
+        let doorbells = doorbells(&local, &files, &notes, &clock);
+        let doorbells = doorbells.map_err(|error| AppError::Adapter(error.chain()))?;
+        let doorbells = Arc::new(Router::new("kind of doorbell", doorbells));
+        let git: Arc<dyn Git> = Arc::new(LocalGit::new(local.clone()));
+        let ancestry = Mirrored::new(git.clone(), Arc::new(store.clone()), clock.clone());
+        let polled = stages(&local, &files, clock.clone(), ancestry, forges.clone());
+        let stages = Arc::new(Router::new("kind of stage", polled));
+        let executors = executors(&local, &files);
         let ports = Ports {
-            clock: Arc::new(SystemClock),
+            clock,
             ids: Arc::new(FreshIds),
             settings: settings.clone(),
             store: Arc::new(store.clone()),
@@ -175,8 +180,8 @@ impl App {
             executor: Arc::new(RoutedExecutor::new(settings.clone(), executors)),
             jobs: Arc::new(LocalJobs::new(local.clone())),
             stages: Arc::new(RoutedStages::new(stages)),
-            pulls: Arc::new(NoPullRequests),
-            git: Arc::new(LocalGit::new(local.clone())),
+            pulls: forges.clone(),
+            git,
             doorbells: Arc::new(RoutedDoorbells::new(settings.clone(), doorbells)),
             archive: Arc::new(archive.clone()),
         };
@@ -193,7 +198,9 @@ impl App {
             local,
             settings: files,
             owner,
+            forges,
             engine,
+            secrets,
         })
     }
 }
@@ -207,19 +214,98 @@ impl App {
     }
 }
 
-/// Every kind of doorbell, which follows its own settings.
-fn doorbells(local: &Local, files: &FileSettings) -> Result<Adapters<dyn Doorbells>, AppError> {
-    let webhooks = Webhooks::new(local.secrets.clone());
-    let webhooks = Arc::new(webhooks.map_err(|e| AppError::Adapter(e.chain()))?);
+/// What this machine can enforce, tried now and again when it is asked for.
+async fn sandbox(program: &Path) -> Result<Sandbox, AppError> {
+    let trial = {
+        let program = program.to_owned();
+        move || Capabilities::detect(&program)
+    };
+    let capabilities = tokio::task::spawn_blocking(trial.clone()).await;
+    let capabilities = capabilities.map_err(|e| AppError::Adapter(e.to_string()))?;
+    Ok(Sandbox::new(capabilities, trial))
+}
+
+/// The executors: the agents of this machine, by their names.
+fn executors(local: &Local, files: &FileSettings) -> Arc<Router<dyn Executor>> {
+    let executors = Arc::new(Router::new("executor", BTreeMap::new()));
+    let here: Arc<dyn Executor> = Arc::new(LocalExecutor::new(local.clone()));
     files.feed({
-        let webhooks = webhooks.clone();
-        move |config| webhooks.configure(config.remote.clone())
+        // Weak, because the executor itself holds the settings.
+        let routed = Arc::downgrade(&executors);
+        let weak = Arc::downgrade(&here);
+        move |config| {
+            if let (Some(executors), Some(here)) = (routed.upgrade(), weak.upgrade()) {
+                let named = config.local.executors().map(|name| (name, here.clone()));
+                executors.replace(named.collect());
+            }
+        }
+    });
+    executors
+}
+
+/// All trackers: the forges, and the one of this machine.
+fn trackers(
+    forges: &Arc<Forges>,
+    files: &FileSettings,
+    tracker: &LocalTracker,
+) -> Arc<Router<dyn Tracker>> {
+    let trackers = Arc::new(Router::new("tracker", BTreeMap::new()));
+    files.feed({
+        let here: Arc<dyn Tracker> = Arc::new(TrackerPort::new(tracker.clone()));
+        let (forges, trackers) = (forges.clone(), trackers.clone());
+        move |config| {
+            forges.configure(&config.remote, &config.policy);
+            let mut all = forges.trackers();
+            all.insert(AdapterName::known(LOCAL_TRACKER), here.clone());
+            trackers.replace(all);
+        }
+    });
+    trackers
+}
+
+/// Every kind of doorbell, which follows its own settings.
+fn doorbells(
+    local: &Local,
+    files: &FileSettings,
+    notes: &Arc<dyn Notes>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Adapters<dyn Doorbells>, PortError> {
+    let (secrets, clock) = (&local.secrets, || clock.clone());
+    let webhooks = Arc::new(Webhooks::new(secrets.clone(), clock())?);
+    let slack = Arc::new(SlackDoorbells::new(secrets.clone(), notes.clone(), clock())?);
+    let ntfy = Arc::new(NtfyDoorbells::new(secrets.clone(), clock())?);
+    files.feed({
+        let (webhooks, slack, ntfy) = (webhooks.clone(), slack.clone(), ntfy.clone());
+        move |config| {
+            webhooks.configure(config.remote.clone());
+            slack.configure(config.remote.clone());
+            ntfy.configure(config.remote.clone());
+        }
     });
     Ok([
         (AdapterName::known(TERMINAL), Arc::new(Terminal::default()) as _),
         (AdapterName::known(WEBHOOK), webhooks as _),
+        (AdapterName::known(SLACK), slack as _),
+        (AdapterName::known(NTFY), ntfy as _),
     ]
     .into())
+}
+
+/// Every kind of stage that is polled, by one adapter, which follows its own settings.
+fn stages(
+    local: &Local,
+    files: &FileSettings,
+    clock: Arc<dyn Clock>,
+    ancestry: Mirrored,
+    forges: Arc<Forges>,
+) -> Adapters<dyn Stages> {
+    let polled = PolledStages::new(local.secrets.clone(), clock, Arc::new(ancestry), forges);
+    let polled = Arc::new(polled);
+    files.feed({
+        let polled = polled.clone();
+        move |config| polled.configure(config.remote.clone())
+    });
+    STAGES.map(|kind| (AdapterName::known(kind), polled.clone() as _)).into()
 }
 
 /// Where store and workspaces are: `data_dir`, or the platform's data folder.

@@ -246,7 +246,7 @@ fn a_secret_in_the_wrong_place_is_not_shown() {
         let told = bad(file, env);
         assert!(!told.contains("hunter2"), "{told}");
     }
-    insta::assert_snapshot!(bad("[forge]\ntoken = 'hunter2'", &[]), @r#"afk.toml:2:9: forge.token: must be one of { env = "NAME" }, { file = "/path" } and { command = ["program"] }: a secret is not written in the configuration"#);
+    insta::assert_snapshot!(bad("[forge]\ntoken = 'hunter2'", &[]), @r#"afk.toml:2:9: forge.token: must be one of { env = "NAME" }, { file = "/path" }, { command = ["program"] } and { vault = "mount/path#field" }: a secret is not written in the configuration"#);
     insta::assert_snapshot!(bad("", &[("AFK_GITHUB_TOKEN", "hunter2")]), @r#"environment variable AFK_GITHUB_TOKEN: forge.token: must be a TOML inline table, such as { env = "NAME" }"#);
 }
 

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[allow(unreachable_pub, reason = "other tests have it as a library")]
+#[path = "../common/bell.rs"]
+mod bell;
 mod config;
 mod kept_evidence;
 mod processes;

@@ -6,6 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::bell::Bell;
 use crate::processes::{eventually, git};
 use crate::{Machine, REPO, said_by};
 
@@ -103,6 +104,39 @@ fn a_doorbell_is_json_where_json_was_asked_for() {
     let rung: Vec<&Value> = lines.iter().filter(|line| !line["doorbell"].is_null()).collect();
     assert_eq!(rung.len(), 1, "{}", said.err);
     assert_eq!(rung[0]["doorbell"]["kind"], "needs-human");
+}
+
+#[test]
+fn each_doorbell_is_rung_for_a_test_and_says_what_is_wrong() {
+    let machine = Machine::new();
+    let bell = Bell::start();
+    let key = machine.path("key");
+    std::fs::write(&key, "a key of ours").unwrap();
+    let webhook = |name: &str, url: &str| {
+        let secret = format!("{{ file = '{}' }}", key.display());
+        format!("{{ kind = 'webhook', name = '{name}', url = '{url}', secret = {secret} }}")
+    };
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (good, bad) = (webhook("ops", bell.url()), webhook("dead", &format!("http://{free}/")));
+    machine.config(&format!("notify = [{{ kind = 'terminal' }}, {good}, {bad}]"));
+
+    // Disarmed, as it is shipped.
+    let said = machine.afk(&["doorbell", "test", "terminal", "ops"]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    assert!(said.out.contains("✓ ops") && said.out.contains(" s\n"), "{}", said.out);
+    assert!(said.err.contains("[TEST]"), "the terminal is rung, too: {}", said.err);
+    let rung: Value = serde_json::from_str(&bell.rung()[0].body).unwrap();
+    assert_eq!((&rung["kind"], &rung["issue_ref"]), (&"test".into(), &Value::Null));
+
+    let said = machine.afk(&["doorbell", "test"]);
+    assert_eq!(said.code, 1, "{}{}", said.out, said.err);
+    assert!(said.out.contains("✗ dead") && said.out.contains("→ "), "{}", said.out);
+    assert_eq!(bell.ids().len(), 2, "each test is a ring of its own");
+    let (code, told) = machine.json(&["doorbell", "test", "dead", "ops"]);
+    assert_eq!((code, told.as_array().unwrap().len()), (1, 2), "{told:#}");
+    assert_eq!((&told[0]["name"], &told[0]["error"]), (&"ops".into(), &Value::Null), "{told:#}");
+    assert!(told[1]["error"].is_string() && told[1]["mend"].is_string(), "{told:#}");
+    machine.refused(&["doorbell", "test", "nobody"], 2, &["\"nobody\"", "terminal, ops, dead"]);
 }
 
 #[test]

@@ -1,17 +1,18 @@
 //! The whole configuration: each crate's part, read from one document.
 //!
 //! A new adapter's keys come in here by a part of their own, and its names by a line in
-//! [`Config::executors`], [`TRACKERS`], [`STAGES`] or [`DOORBELLS`].
+//! [`Config::executors`], [`Config::trackers`], [`stages`] or [`DOORBELLS`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use afk_core::config::{Mistake, Policy, Repo};
+use afk_core::config::{Landing, Mistake, Policy, Repo};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::shared::Shared;
 use afk_local::LocalSettings;
-use afk_remote::{RemoteSettings, WEBHOOK};
+use afk_remote::{NTFY, RemoteSettings, SLACK, WEBHOOK};
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -23,14 +24,21 @@ use crate::terminal::TERMINAL;
 /// Maximum number of different tables that are compared in search of equal ones.
 const ALIKE: usize = 64;
 
-/// The known trackers.
-pub const TRACKERS: [&str; 1] = ["local"];
+/// The tracker of this machine; each forge is one, too.
+pub const LOCAL_TRACKER: &str = "local";
 
 /// The known kinds of stages: those that run a command, and those that are polled.
-pub const STAGES: [&str; 1] = ["command"];
+pub fn stages() -> impl Iterator<Item = &'static str> {
+    [COMMAND].into_iter().chain(afk_remote::STAGES)
+}
+
+/// The kind of stages that run a command.
+const COMMAND: &str = "command";
+/// The kind of stages that ask a forge of the configuration.
+const CHECKS: &str = "checks";
 
 /// The kinds of doorbells that there are.
-pub const DOORBELLS: [&str; 2] = [TERMINAL, WEBHOOK];
+pub const DOORBELLS: [&str; 4] = [TERMINAL, WEBHOOK, SLACK, NTFY];
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -58,6 +66,20 @@ pub struct AppSettings {
     /// completed from it.
     #[schemars(skip)]
     pub repos_like: BTreeMap<String, Value>,
+    /// What `afk serve` serves over HTTP.
+    pub http: HttpSettings,
+}
+
+/// What `afk serve` serves over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpSettings {
+    /// Where it listens, such as "127.0.0.1:8790"; without it, nothing is served. Takes effect at
+    /// the next start.
+    #[schemars(with = "Option<String>")]
+    pub listen: Option<SocketAddr>,
+    /// How others reach it, such as `https://afk.example`: what webhooks are made with.
+    pub url: Option<String>,
 }
 
 impl Compose for Config {
@@ -72,6 +94,7 @@ impl Compose for Config {
         for part in parts {
             merge(&mut whole, part.to_value());
         }
+        join_stages(&mut whole);
         // A pattern may supply what a repo's own table omits.
         for part in ["Repo", "LocalRepo"] {
             if let Some(part) = whole["$defs"][part].as_object_mut() {
@@ -107,6 +130,12 @@ impl Config {
         self.local.executors().collect()
     }
 
+    /// The names that a repo's `tracker` may be.
+    pub fn trackers(&self) -> BTreeSet<AdapterName> {
+        let here = std::iter::once(AdapterName::known(LOCAL_TRACKER));
+        here.chain(self.remote.forges.keys().cloned()).collect()
+    }
+
     /// Whether `repo` is configured, or would be if it were enrolled.
     pub fn knows(&self, repo: &RepoName) -> bool {
         let like = |pattern: &String| is_like(pattern, repo.as_str());
@@ -124,10 +153,17 @@ impl Config {
             Mistake::at(&["agents", name.as_str()], what)
         }));
         found.extend(self.remote.mistakes());
+        if self.remote.forges.contains_key(LOCAL_TRACKER) {
+            let what = "is the name of the tracker of this machine; give the forge another one";
+            found.push(Mistake::at(&["forges", LOCAL_TRACKER], what));
+        }
+        if self.remote.vault.is_none() {
+            found.extend(self.without_vault());
+        }
         let known = |names: &[&'static str]| -> BTreeSet<_> {
             names.iter().copied().map(AdapterName::known).collect()
         };
-        let (trackers, stages) = (known(&TRACKERS), known(&STAGES));
+        let (trackers, stages) = (self.trackers(), stages().map(AdapterName::known).collect());
         let doorbells = known(&DOORBELLS);
         for (n, doorbell) in self.policy.notify.iter().enumerate() {
             found.extend(unknown(&["notify", &n.to_string(), "kind"], &doorbell.kind, &doorbells));
@@ -139,11 +175,65 @@ impl Config {
             };
             found.extend(unknown(&["agent"], &repo.agent, &executors));
             found.extend(unknown(&["tracker"], &repo.tracker, &trackers));
+            let own = self.remote.forge_of(name, &repo.tracker);
+            if repo.landing == Landing::PullRequest && own.is_none() {
+                let what = "\"pull-request\" needs a forge to open them on: set tracker or forge to \
+                            one of [forges], or landing to \"direct\" or \"tested\"";
+                found.push(Mistake::at(&["repos", name.as_str(), "landing"], what));
+            }
             for (n, stage) in repo.stages.iter().enumerate() {
-                found.extend(unknown(&["stages", &n.to_string(), "kind"], &stage.kind, &stages));
+                let nth = n.to_string();
+                found.extend(unknown(&["stages", &nth, "kind"], &stage.kind, &stages));
+                let named = self.remote.repos.get(name).and_then(|table| table.stages.get(n));
+                let named = named.is_some_and(|stage| stage.forge.is_some());
+                if stage.kind.as_str() == CHECKS && !named && own.is_none() {
+                    let what = "asks no forge: set its forge, or the repo's tracker, to one of \
+                                [forges]";
+                    found.push(Mistake::at(&["repos", name.as_str(), "stages", &nth], what));
+                }
             }
         }
         found
+    }
+}
+
+impl Config {
+    /// What comes from Vault, although none is configured.
+    fn without_vault(&self) -> Vec<Mistake> {
+        let parts = [
+            ("notify", serde_json::to_value(&self.remote.notify)),
+            ("forges", serde_json::to_value(&self.remote.forges)),
+            ("agents", serde_json::to_value(&self.local.agents)),
+            ("evidence_key", serde_json::to_value(&self.local.evidence_key)),
+        ];
+        let mut found = Vec::new();
+        for (key, part) in parts {
+            vault_sources(&part.unwrap_or_default(), &mut vec![key.to_owned()], &mut found);
+        }
+        found
+    }
+}
+
+/// A mistake for each source that is in Vault.
+fn vault_sources(part: &Value, key: &mut Vec<String>, found: &mut Vec<Mistake>) {
+    let mut below = |word: String, part: &Value| {
+        key.push(word);
+        vault_sources(part, key, found);
+        key.pop();
+    };
+    match part {
+        Value::Object(table)
+            if table.len() == 1 && table.get("vault").is_some_and(Value::is_string) =>
+        {
+            let what = "comes from Vault, which is not configured; add a table `vault` with its url, \
+                        and a token or kubernetes";
+            found.push(Mistake { key: key.clone(), what: what.to_owned() });
+        }
+        Value::Object(table) => table.iter().for_each(|(word, part)| below(word.clone(), part)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(n, part)| below(n.to_string(), part));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -164,6 +254,14 @@ fn share(policy: &mut Policy) {
             None => {}
         }
     }
+}
+
+/// A stage is what two parts say of it, so that only the keys of both together are known.
+fn join_stages(whole: &mut Value) {
+    let stages = whole["$defs"]["RemoteRepo"]["properties"].as_object_mut();
+    let Some(theirs) = stages.and_then(|keys| keys.remove("stages")) else { return };
+    let items = json!({ "items": theirs["items"] });
+    merge(&mut whole["$defs"]["Repo"]["properties"]["stages"], items);
 }
 
 /// Adds what another part of the schema says. Where both speak of the entries of one table,
@@ -209,8 +307,11 @@ mod tests {
         assert_eq!(keys.len(), written.as_object().unwrap().len());
         assert_eq!(schema["additionalProperties"], false);
         let repo = &keys["repos"]["additionalProperties"];
-        assert_eq!(repo["allOf"].as_array().unwrap().len(), 2, "{repo}");
+        assert_eq!(repo["allOf"].as_array().unwrap().len(), 3, "{repo}");
         assert_eq!(repo["unevaluatedProperties"], false);
+        let stage = &schema["$defs"]["Repo"]["properties"]["stages"]["items"];
+        assert_eq!(stage["allOf"].as_array().unwrap().len(), 2, "{stage}");
+        assert_eq!(stage["unevaluatedProperties"], false);
         let doorbell = &keys["notify"]["items"];
         assert_eq!(doorbell["allOf"].as_array().unwrap().len(), 2, "{doorbell}");
         assert_eq!(doorbell["unevaluatedProperties"], false);
@@ -238,13 +339,36 @@ mod tests {
         );
         check(&repo("tracker = 'forge'"), &["repos.\"o/r\".tracker: is unknown; known are local"]);
         check(
+            &repo("").replace("command = ['ci']", "kind = 'smoke'"),
+            &[
+                "repos.\"o/r\".stages.0.kind: is unknown; known are checks, command, http, rollout, woodpecker",
+            ],
+        );
+        check(
             &repo("").replace("command = ['ci']", "kind = 'checks'"),
-            &["repos.\"o/r\".stages.0.kind: is unknown; known are command"],
+            &[
+                "repos.\"o/r\".stages.0: asks no forge: set its forge, or the repo's tracker, to one \
+               of [forges]",
+            ],
+        );
+        check(
+            &repo("").replace("command = ['ci']", "kind = 'checks', forge = 'hub'"),
+            &["repos.\"o/r\".stages.0.forge: is not among [forges]"],
+        );
+        check(
+            &repo("").replace("command = ['ci']", "command = ['ci'], url = 'https://a'"),
+            &["repos.\"o/r\".stages.0.url: only applies to stages of kind \"woodpecker\", \
+               \"rollout\" or \"http\"; omit it"],
+        );
+        check(
+            &repo("").replace("command", "kind = 'http', url = 'https://a', command"),
+            &["repos.\"o/r\".stages.0.command: only applies to stages of kind \"command\"; \
+               omit it"],
         );
         check("notify = [{ kind = 'terminal', name = 'here' }]", &[]);
         check(
             "notify = [{ kind = 'terminal' }, { kind = 'smoke' }]",
-            &["notify.1.kind: is unknown; known are terminal, webhook"],
+            &["notify.1.kind: is unknown; known are ntfy, slack, terminal, webhook"],
         );
         check(
             "notify = [{ kind = 'webhook' }]",
@@ -252,6 +376,28 @@ mod tests {
                 "notify.0: a webhook needs a url; add it",
                 "notify.0: a webhook needs a secret; add it",
             ],
+        );
+        check("notify = [{ kind = 'slack', webhook = { env = 'W' } }]", &[]);
+        check("notify = [{ kind = 'ntfy', topic = 'builds', token = { env = 'T' } }]", &[]);
+        let from_vault = "notify = [{ kind = 'slack', webhook = { vault = 'secret/afk#hook' } }]\n\
+                          evidence_key = { vault = 'secret/afk#key' }\n";
+        let missing = "comes from Vault, which is not configured; add a table `vault` with its url, \
+                       and a token or kubernetes";
+        check(
+            from_vault,
+            &[&format!("notify.0.webhook: {missing}"), &format!("evidence_key: {missing}")],
+        );
+        check(
+            &format!("{from_vault}[vault]\nurl = 'https://v:8200'\nkubernetes.role = 'afk'"),
+            &[],
+        );
+        check(
+            &format!("{from_vault}[vault]\nurl = 'https://v:8200'"),
+            &["vault: needs a token, or kubernetes with a role; add one"],
+        );
+        check(
+            "notify = [{ kind = 'slack' }]",
+            &["notify.0: slack needs a webhook, or a token and a channel; add them"],
         );
         check(
             "notify = [{ kind = 'terminal' }, { kind = 'terminal', name = 'terminal' }]",

@@ -10,16 +10,17 @@ use afk_core::config::SandboxRequirement;
 use afk_core::ids::{At, RunId};
 use afk_core::secret::SecretSource;
 use afk_core::spend::is_measured;
-use afk_engine::ports::{Filter, Secrets as _};
+use afk_engine::ports::Filter;
 use afk_local::ask::ask;
 use afk_local::git::{Git, Limits};
-use afk_local::{Claude, FREE, LocalSecrets, find_claude};
+use afk_local::{Claude, FREE, find_claude};
 use afk_store::Store;
 use futures_util::future::join_all;
 
 use super::{Finding, MACHINE, State, within};
 use crate::config::Config;
 use crate::operator::evidence_key;
+use crate::secrets::{read_secret, try_vault};
 use crate::{App, data_dir};
 
 /// Free space below this is reported.
@@ -33,15 +34,16 @@ const OLDEST: i64 = 1_735_689_600;
 
 /// All checks, in a fixed order.
 pub(super) async fn examine(config: &Config) -> Vec<Finding> {
-    let (git, store, boxes, host, agent, key) = tokio::join!(
+    let (git, store, boxes, host, agent, key, vault) = tokio::join!(
         within(MACHINE, "git", git()),
         within(MACHINE, "store", store(config)),
         within(MACHINE, "sandbox", sandbox(config)),
         within(MACHINE, "hosts", host(config)),
         within(MACHINE, "Claude CLI", claude(config)),
         within(MACHINE, EVIDENCE_KEY, signing(config)),
+        within(MACHINE, "Vault", vault(config)),
     );
-    [git, store, boxes, host, agent, key, clock(At::now())].concat()
+    [git, store, boxes, host, agent, key, vault, clock(At::now())].concat()
 }
 
 async fn git() -> Vec<Finding> {
@@ -195,14 +197,14 @@ async fn claude(config: &Config) -> Vec<Finding> {
     let used = config.local.claudes(&config.policy);
     if used.is_empty() {
         // If no repository uses it, its absence blocks nothing.
-        return claude_of(&config.local.shipped_claude(), State::Note).await;
+        return claude_of(config, &config.local.shipped_claude(), State::Note).await;
     }
-    let asked = used.iter().map(|claude| claude_of(claude, State::Failure));
+    let asked = used.iter().map(|claude| claude_of(config, claude, State::Failure));
     join_all(asked).await.concat()
 }
 
 /// Whether the CLI can be run as configured, and why not.
-async fn claude_of(config: &Claude, missing: State) -> Vec<Finding> {
+async fn claude_of(whole: &Config, config: &Claude, missing: State) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(MACHINE, about, state, says);
     let program = match find_claude(config) {
         Ok(program) => program,
@@ -230,7 +232,7 @@ async fn claude_of(config: &Claude, missing: State) -> Vec<Finding> {
     });
     let sign_in = |state, says: String| found("sign-in", state, says);
     all.push(if let Some(source) = &config.api_key {
-        match LocalSecrets::default().read(source).await {
+        match read_secret(whole, source).await {
             Ok(_) => sign_in(State::Ok, "the API key can be read".to_owned()),
             Err(error) => sign_in(missing, error.to_string())
                 .mend("correct agents.claude.api_key, or provide the source it names"),
@@ -271,6 +273,17 @@ async fn signing(config: &Config) -> Vec<Finding> {
             "correct evidence_key, or provide the source it names; no run settles until then",
         )],
     }
+}
+
+/// Whether Vault lets us in; nothing if none is configured.
+async fn vault(config: &Config) -> Vec<Finding> {
+    let found = |state, says: String| Finding::new(MACHINE, "Vault", state, says);
+    let tried = try_vault(config).await.map(|tried| match tried {
+        Ok(()) => found(State::Ok, "lets us in".to_owned()),
+        Err(error) => found(State::Failure, error.chain())
+            .mend("correct the table `vault`; what comes from there is missing until then"),
+    });
+    tried.into_iter().collect()
 }
 
 /// A key that others can read signs for them, too.

@@ -215,7 +215,13 @@ async fn doorbells(app: &App) -> Vec<Finding> {
     match SilentDoorbell::look(app).await {
         Err(error) => vec![found(State::Failure, error.to_string())],
         Ok(silent) if silent.is_empty() => {
-            vec![found(State::Ok, format!("{}: nothing was given up", names.join(", ")))]
+            vec![found(
+                State::Ok,
+                format!(
+                    "{}: nothing was given up; `afk doorbell test` rings each once",
+                    names.join(", ")
+                ),
+            )]
         }
         Ok(silent) => silent
             .into_iter()

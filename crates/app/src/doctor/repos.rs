@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use afk_core::change::Diff;
-use afk_core::config::Repo;
+use afk_core::config::{Landing, Repo};
 use afk_core::gates::{Dispatcher, Gate, GateVerdict};
 use afk_core::ids::{Oid, RepoName};
 use afk_core::proof::{PathClass, Verify};
@@ -12,6 +12,7 @@ use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
 use afk_local::git::{BlobAt, Mirror};
 use afk_local::{Agent, Cache, boxed};
+use afk_remote::{Needs, Severity};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -71,7 +72,7 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
         Ok(mirror) => mirror,
         Err(error) => return failed(error.chain()),
     };
-    let heads = match mirror.remote_heads(None).await {
+    let heads = match mirror.remote_heads().await {
         Ok(heads) => heads,
         Err(error) => return failed(error.to_string()),
     };
@@ -82,8 +83,8 @@ async fn remote(app: &App, name: &RepoName, repo: &Shared<Repo>) -> Vec<Finding>
     let says = format!("{} at {}", heads.default, head.short());
     let mut all = vec![found("remote", State::Ok, says)];
     let fetched = async {
-        mirror.ensure(None).await?;
-        mirror.fetch(None).await
+        mirror.ensure().await?;
+        mirror.fetch().await
     };
     if let Err(error) = fetched.await {
         all.push(found("mirror", State::Failure, error.to_string()));
@@ -217,14 +218,49 @@ async fn look_inside(
     Ok(said.lines().map(str::to_owned).collect())
 }
 
+/// What the forge says that tracks the repo; none if the local tracker does.
+async fn forge(app: &App, name: &RepoName, fix: bool) -> Option<Vec<Finding>> {
+    let policy = &app.config.policy;
+    let repo = policy.repos.get(name)?;
+    let labels = [
+        (&policy.ready_label, "afk may implement it"),
+        (&policy.in_progress_label, "afk is at work on it"),
+        (&policy.human_label, "afk has handed it to a person"),
+        (&policy.no_test_label, "afk may land it without a test that fails before"),
+        (&policy.tests_label, "afk may change, remove or skip existing tests"),
+    ];
+    let webhook = app.config.own.http.url.as_ref();
+    let webhook = webhook.filter(|_| app.forges.hearing().contains(&repo.tracker));
+    let needs = Needs {
+        labels: labels.map(|(label, meaning)| (label.clone(), meaning)).to_vec(),
+        pushes: repo.landing != Landing::PullRequest,
+        opens_pulls: repo.landing == Landing::PullRequest,
+        webhook: webhook
+            .map(|url| format!("{}/webhooks/{}", url.trim_end_matches('/'), repo.tracker)),
+        make: fix,
+    };
+    let all = app.forges.examine(name, &repo.tracker, &needs).await?;
+    let told = all.into_iter().map(|one| {
+        let state = match one.severity {
+            Severity::Fine => State::Ok,
+            Severity::Warning => State::Warning,
+            Severity::Failure => State::Failure,
+        };
+        Finding { mend: one.mend, ..Finding::new(name.as_str(), one.about, state, one.says) }
+    });
+    Some(told.collect())
+}
+
 /// The labels, and whether those who released the ready issues are trusted.
 async fn labels(app: &App, name: &RepoName, brake: &Brake, fix: bool) -> Vec<Finding> {
     let found = |about: &str, state, says: String| Finding::new(name.as_str(), about, state, says);
-    // The only tracker, the local one, accepts any label; a forge's labels would be checked and
-    // created.
-    let made = if fix { "; there are none to create" } else { "" };
-    let says = format!("the local tracker creates labels as they are used{made}");
-    let mut all = vec![found("labels", State::Ok, says)];
+    let mut all = if let Some(found) = forge(app, name, fix).await {
+        found
+    } else {
+        let made = if fix { "; there are none to create" } else { "" };
+        let says = format!("the local tracker creates labels as they are used{made}");
+        vec![found("labels", State::Ok, says)]
+    };
     let ready = app.engine.ports().tracker.ready(name, &app.config.policy.ready_label).await;
     let ready = match ready {
         Ok(ready) => ready,

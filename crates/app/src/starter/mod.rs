@@ -45,6 +45,17 @@ pub struct FoundRepo {
     pub proposal: Option<Proposal>,
     /// Folders of its toolchain that a box would not show.
     pub read: Vec<PathBuf>,
+    /// Whether its remote is on github.com, where its issues and checks are then looked for.
+    pub github: bool,
+    /// Whether it has workflows that GitHub runs.
+    pub workflows: bool,
+}
+
+/// Whether a remote is on github.com.
+pub fn is_on_github(remote: &str) -> bool {
+    let rest = remote.split_once("://").map_or(remote, |(_, rest)| rest);
+    let host = rest.split(['/', ':']).next().unwrap_or_default();
+    host.rsplit('@').next().is_some_and(|host| host.eq_ignore_ascii_case("github.com"))
 }
 
 /// `owner/name`, guessed from a remote's last two segments, or from the folder.
@@ -71,6 +82,20 @@ fn named(owner: &str, name: &str) -> Option<RepoName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn github_is_told_by_the_host() {
+        for yes in
+            ["git@github.com:you/web", "https://github.com/you/web", "ssh://git@GitHub.com/a/b"]
+        {
+            assert!(is_on_github(yes), "{yes}");
+        }
+        for no in
+            ["https://github.com.evil.example/a/b", "/srv/github.com/a", "git@forge:github.com/a"]
+        {
+            assert!(!is_on_github(no), "{no}");
+        }
+    }
 
     #[test]
     fn a_repository_is_named_after_its_remote() {

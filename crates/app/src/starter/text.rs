@@ -21,6 +21,13 @@ pub fn text(found: &Found) -> String {
          \n",
     );
     claude(&mut out, found);
+    if found.repo.as_ref().is_some_and(|repo| repo.github) {
+        out.push_str(
+            "\n# Its issues, pull requests and checks; the token needs the scopes repo and workflow.\n\
+             [forges.github]\n\
+             token = { env = \"GITHUB_TOKEN\" }\n",
+        );
+    }
     match &found.repo {
         Some(repo) => table(&mut out, repo),
         None => out.push_str(
@@ -65,6 +72,11 @@ fn table(out: &mut String, repo: &FoundRepo) {
     let _ = writeln!(body, "[repos.\"{}\"]", repo.name);
     let _ = writeln!(body, "remote = {}", Value::from(remote));
     body.push_str("agent = \"claude\"\n");
+    if repo.github {
+        body.push_str(
+            "tracker = \"github\"           # \"local\" keeps its issues on this machine\n",
+        );
+    }
     let unknown = vec!["make".to_owned(), "test".to_owned()];
     let (verify, ci) = repo
         .proposal
@@ -97,7 +109,13 @@ fn table(out: &mut String, repo: &FoundRepo) {
     }
     let _ = writeln!(body, "\n# What a landed commit must pass, in order.");
     let _ = writeln!(body, "[[repos.\"{}\".stages]]", repo.name);
-    let _ = writeln!(body, "name = \"ci\"\ncommand = {}", list(ci));
+    if repo.github && repo.workflows {
+        body.push_str(
+            "name = \"ci\"\nkind = \"checks\"              # what GitHub says of the commit\n",
+        );
+    } else {
+        let _ = writeln!(body, "name = \"ci\"\ncommand = {}", list(ci));
+    }
     out.push('\n');
     let missing = match (&repo.remote, &repo.proposal) {
         (Some(_), Some(_)) => {
@@ -129,6 +147,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
+    use super::super::is_on_github;
     use super::super::project::proposal;
     use super::*;
     use crate::config::{Config, Loaded, Sources, load};
@@ -141,6 +160,8 @@ mod tests {
             remote: remote.map(str::to_owned),
             proposal: proposal(&files),
             read: vec![PathBuf::from("/home/you/a \"quoted\" folder")],
+            github: remote.is_some_and(is_on_github),
+            workflows: true,
         };
         Found { repo: Some(repo), claude: Some("/opt/claude".into()), sign_in: SignIn::Home }
     }
@@ -180,6 +201,21 @@ mod tests {
             assert_eq!(repo.proof.fetch, proposal.fetch);
             assert_eq!(repo.read, [PathBuf::from("/home/you/a \"quoted\" folder")]);
         }
+    }
+
+    #[test]
+    fn a_clone_of_github_is_tracked_there() {
+        let found = found(Some(("Cargo.toml", "")), Some("git@github.com:you/web.git"));
+        let config = loaded(&text(&found));
+        let repo = &config.policy.repos[&"you/web".parse().unwrap()];
+        assert_eq!((repo.tracker.as_str(), repo.stages[0].kind.as_str()), ("github", "checks"));
+        let own = Found {
+            repo: found.repo.map(|repo| FoundRepo { workflows: false, ..repo }),
+            ..Found::default()
+        };
+        let config = loaded(&text(&own));
+        let repo = &config.policy.repos[&"you/web".parse().unwrap()];
+        assert_eq!((repo.tracker.as_str(), repo.stages[0].kind.as_str()), ("github", "command"));
     }
 
     #[test]

@@ -43,8 +43,8 @@ impl SilentDoorbell {
                 "no doorbell has this name any more, and what was for it is not rung: rename one, \
                  or let it be"
             } else {
-                "correct its entry in `notify`: the next doorbell tries it again; what was given up \
-                 is not rung again, but `afk runs` lists what it was about"
+                "correct its entry in `notify`, and try it with `afk doorbell test`; what was given \
+                 up is not rung again, but `afk runs` lists what it was about"
             };
             Self {
                 name,

@@ -8,6 +8,7 @@ mod run;
 mod show;
 mod status;
 
+pub use afk_remote::ForgeLimits;
 pub use doorbells::SilentDoorbell;
 pub use explain::Explained;
 pub use replay::{Chain, KeptRows, ReplayPage};

@@ -8,6 +8,7 @@ use afk_core::gates::{Dispatcher, Explanation};
 use afk_core::ids::{At, IssueRef, RepoName, RunId};
 use afk_engine::ports::{Filter, Settings as _, StoredRun, Switches};
 use afk_local::owner::Holder;
+use afk_remote::ForgeLimits;
 use futures_util::future;
 use futures_util::stream::{self, StreamExt as _};
 use serde::Serialize;
@@ -51,6 +52,8 @@ pub struct Status {
     pub ready: Vec<Held>,
     /// Repos whose issues could not be read, and why.
     pub unreadable: Vec<(RepoName, String)>,
+    /// What the forges said of their accounts' limits.
+    pub forges: Vec<ForgeLimits>,
     /// Doorbells that do not ring.
     pub silent_doorbells: Vec<SilentDoorbell>,
     /// The daemon that works this store; none where none runs.
@@ -120,6 +123,7 @@ impl Status {
             handed_back,
             ready,
             unreadable,
+            forges: app.forges.limits().await,
             silent_doorbells: SilentDoorbell::look(app).await?,
             serving: crate::serve::serving(&app.store).await?,
             looked_at: app.store.last_beat().await?,

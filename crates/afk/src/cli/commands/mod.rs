@@ -3,6 +3,7 @@
 
 mod backup;
 mod doctor;
+mod doorbell;
 mod edit;
 mod evidence;
 mod init;
@@ -73,6 +74,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
     match command {
         Command::Demo(args) => work::demo(context, args).await,
         Command::Doctor { fix, verify } => doctor::run(context, fix, verify).await,
+        Command::Doorbell { command } => doorbell::run(context, command).await,
         Command::Init { print } => init::run(context, print).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use afk_api::{Bound, Doors};
 use afk_app::App;
 use afk_app::Error;
 use afk_app::serve::serve as daemon;
@@ -24,7 +25,28 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     let mut signals = Signals::new()?;
     let app = App::open(sources(context.config())).await?;
     let shutdown = CancellationToken::new();
-    let work = daemon(&app, say_start(&app), &shutdown);
+    // Before anything is leased: a port that is taken stops the start.
+    let server = match app.config.own.http.listen {
+        Some(address) => {
+            Some(Bound::bind(address).await.map_err(|e| Error::failed(e.to_string()))?)
+        }
+        None => None,
+    };
+    let work = async {
+        let stop = shutdown.child_token();
+        let driven = async {
+            let done = daemon(&app, say_start(&app, server.as_ref()), &shutdown).await;
+            stop.cancel();
+            done
+        };
+        let http = async {
+            if let Some(server) = &server {
+                let doors = Doors { engine: app.engine.clone(), forges: app.forges.clone() };
+                server.serve(doors, &stop).await;
+            }
+        };
+        tokio::join!(driven, http).0
+    };
     tokio::pin!(work);
     let mut told = None;
     let done = loop {
@@ -51,7 +73,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
 }
 
 /// One line that says what is served and whether it is armed.
-async fn say_start(app: &App) {
+async fn say_start(app: &App, server: Option<&Bound>) {
     let config = app.config_path.as_ref().map(|path| path.display().to_string());
     let switches = app.engine.ports().store.switches().await;
     // A switch that cannot be read counts as on.
@@ -69,6 +91,12 @@ async fn say_start(app: &App) {
         sandbox = %app.capabilities,
         "serving"
     );
+    if let Some(server) = server {
+        for forge in app.forges.hearing() {
+            let url = format!("http://{}/webhooks/{forge}", server.address());
+            tracing::info!(%forge, url, "webhooks are heard");
+        }
+    }
     if let Some(how) = disarmed(&app.config) {
         tracing::info!(how, "disarmed: nothing new is dispatched");
     }

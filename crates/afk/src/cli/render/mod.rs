@@ -5,6 +5,7 @@
 
 mod demo;
 mod doctor;
+mod doorbells;
 mod explain;
 mod issue;
 mod live;
@@ -21,6 +22,7 @@ pub(super) mod samples;
 
 pub(super) use demo::demo;
 pub(super) use doctor::doctor;
+pub(super) use doorbells::doorbells;
 pub(super) use explain::explanation;
 pub(super) use issue::{issue, issues};
 pub(super) use live::{board, news};

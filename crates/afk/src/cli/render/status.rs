@@ -21,6 +21,7 @@ pub(crate) fn status(now: &Status, paint: Paint) -> String {
     handed_back(now, &mut out);
     ready(now, paint, &mut out);
     silent_doorbells(now, paint, &mut out);
+    forges(now, paint, &mut out);
     out.push(String::new());
     let serving = now.serving.as_ref().map(|holder| line(&holder.to_string(), 160));
     let serving =
@@ -124,6 +125,19 @@ fn silent_doorbells(now: &Status, paint: Paint, out: &mut Vec<String>) {
     }
 }
 
+fn forges(now: &Status, paint: Paint, out: &mut Vec<String>) {
+    for forge in &now.forges {
+        let name = &forge.name;
+        if let Some(until) = forge.until {
+            let (mark, until) = (paint.mark(Mark::No), moment(until));
+            out.push(format!("{mark} {name} limits its account: it is asked again at {until}"));
+        } else if let Some((left, of, reset)) = forge.left {
+            let of = if of == 0 { String::new() } else { format!(" of {of}") };
+            out.push(format!("{name}: {left}{of} requests left until {}", moment(reset)));
+        }
+    }
+}
+
 fn handed_back(now: &Status, out: &mut Vec<String>) {
     let rows: Vec<_> = now
         .handed_back
@@ -182,7 +196,7 @@ mod tests {
     use afk_core::gates::{Explanation, GateResult};
 
     use afk_app::adapters::Holder;
-    use afk_app::views::{HandedBack, Held, SilentDoorbell};
+    use afk_app::views::{ForgeLimits, HandedBack, Held, SilentDoorbell};
     use afk_engine::ports::{Freeze, Switches};
 
     use super::super::samples;
@@ -199,6 +213,7 @@ mod tests {
             handed_back: Vec::new(),
             ready: Vec::new(),
             unreadable: Vec::new(),
+            forges: Vec::new(),
             silent_doorbells: Vec::new(),
             serving: None,
             looked_at: None,
@@ -274,6 +289,18 @@ mod tests {
                 held(12, Err("the tracker did not answer")),
             ],
             unreadable: vec![(repo("o/api"), "no such host".to_owned())],
+            forges: vec![
+                ForgeLimits {
+                    name: "ghe".parse().unwrap(),
+                    left: Some((0, 5000, samples::at(900))),
+                    until: Some(samples::at(900)),
+                },
+                ForgeLimits {
+                    name: "github".parse().unwrap(),
+                    left: Some((4312, 5000, samples::at(1200))),
+                    until: None,
+                },
+            ],
             silent_doorbells: [("ops", 3), ("webhook", 1)]
                 .map(|(name, given_up)| SilentDoorbell {
                     name: name.to_owned(),

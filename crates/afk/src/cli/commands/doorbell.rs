@@ -1,0 +1,20 @@
+//! `doorbell`: whether what tells people rings.
+
+use afk_app::App;
+use afk_app::operations::test_doorbells;
+
+use super::Context;
+use crate::cli::args::DoorbellCommand;
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::render;
+use crate::cli::sources::sources;
+
+pub(super) async fn run(context: &Context<'_>, command: DoorbellCommand) -> Answer {
+    let DoorbellCommand::Test { names } = command;
+    let app = App::open(sources(context.config())).await?;
+    let tested = test_doorbells(&app, &names).await?;
+    context.out.result(&tested, |paint| render::doorbells(&tested, paint))?;
+    app.store.close().await;
+    let all_rang = tested.iter().all(|one| one.error.is_none());
+    Ok(if all_rang { Exit::Done } else { Exit::Failure })
+}
