@@ -219,10 +219,18 @@ impl Story<'_> {
     /// A tick from its current state to its end.
     fn whole_tick(&mut self, plane: usize) {
         self.tick(plane);
+        // A call that was let through and does not go on: its tick waits for another one first.
+        let mut stays = None;
         for _ in 0..CIRCLES {
-            let waiting = self.gate.waiting();
-            let Some(one) = waiting.into_iter().find(|one| one.plane == plane) else { break };
+            let mut waiting = self.gate.waiting().into_iter().filter(|one| one.plane == plane);
+            let Some(one) = waiting.find(|one| Some(one.ticket) != stays) else { break };
             self.let_through(one);
+            stays = self
+                .gate
+                .waiting()
+                .iter()
+                .any(|now| now.ticket == one.ticket)
+                .then_some(one.ticket);
             if !self.sound() {
                 return;
             }
