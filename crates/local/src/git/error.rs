@@ -176,6 +176,14 @@ pub enum Rejection {
         /// What the remote said.
         message: String,
     },
+    /// The account may push, but not what this push changes: workflows, at GitHub.
+    #[error(
+        "the account's credential lacks a permission; give it that, or keep such changes for people: {message}"
+    )]
+    Permission {
+        /// What the remote said.
+        message: String,
+    },
     /// Some other refusal.
     #[error("{message}")]
     Other {

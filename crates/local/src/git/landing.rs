@@ -269,6 +269,8 @@ fn judge(stdout: &str, stderr: &str) -> Option<PushOutcome> {
     };
     Some(PushOutcome::Refused(if protected(&reason) || words.iter().any(|w| protected(w)) {
         Rejection::Protected { message }
+    } else if [&reason, &message].iter().any(|text| text.contains("refusing to allow")) {
+        Rejection::Permission { message }
     } else if reason.contains("hook declined") {
         Rejection::Hook { message }
     } else {
@@ -316,6 +318,14 @@ mod tests {
             "!\taa:refs/heads/main\t[remote rejected] (protected branch hook declined)",
             "remote: error: GH006: Protected branch update failed\n",
             Some(&refused(Rejection::Protected { message })),
+        );
+        // As GitHub says it, of tokens and of apps.
+        let workflow = "(refusing to allow a Personal Access Token to create or update workflow \
+                        `.github/workflows/ci.yml` without `workflow` scope)";
+        check(
+            &format!("!\taa:refs/heads/main\t[remote rejected] {workflow}"),
+            "",
+            Some(&refused(Rejection::Permission { message: own(workflow) })),
         );
         check(
             "!\taa:refs/heads/main\t[remote rejected] (unpacker error)",
