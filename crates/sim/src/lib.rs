@@ -6,6 +6,7 @@
 pub mod claude_cli;
 pub mod explore;
 pub mod fakes;
+pub mod forgejo;
 pub mod github;
 pub mod model_api;
 pub mod openbao;

@@ -1,0 +1,244 @@
+//! Statuses of commits, and runs of Actions with their jobs and logs, as tests plant them.
+//!
+//! Gitea's runs are of another shape, which Forgejo's description does not have: as Gitea the fake
+//! is a server without an API for them, which older ones are.
+
+use std::collections::BTreeMap;
+
+use afk_core::ids::{At, Oid, RepoName};
+use serde_json::{Value, json};
+
+use super::answers::{Answered, Asked, Content, Forge, Paging, Refused, missing, refuse, window};
+use super::payloads::WEB;
+use super::state::Kind;
+
+/// A status that somebody gave to a commit.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// What it is about.
+    pub context: String,
+    /// `pending`, `success`, `error`, `failure`, `warning` or `skipped`.
+    pub state: String,
+    /// What it says.
+    pub description: String,
+    /// The run of Actions that it is of.
+    pub run: Option<u64>,
+}
+
+/// A run of Actions.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its number in its repo, by which its page is named.
+    pub number: u64,
+    /// How it stands, in Forgejo's one word: `waiting`, `running`, `success`, `failure`,
+    /// `cancelled`, `skipped` or `blocked`.
+    pub status: String,
+    /// What started it.
+    pub event: String,
+    /// Its jobs.
+    pub jobs: Vec<Job>,
+}
+
+/// A job of a run.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its name.
+    pub name: String,
+    /// How it stands.
+    pub status: String,
+    /// What it wrote.
+    pub log: String,
+}
+
+/// Everything about commits.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    statuses: BTreeMap<(RepoName, Oid), Vec<(At, Status)>>,
+    runs: BTreeMap<RepoName, Vec<Known>>,
+}
+
+/// A run, and what the server knows of it.
+#[derive(Debug, Clone)]
+struct Known {
+    commit: Oid,
+    run: Run,
+    updated: At,
+    attempt: u64,
+}
+
+impl Checks {
+    pub(super) fn give(&mut self, repo: &RepoName, commit: &Oid, status: Status, at: At) {
+        self.statuses.entry((repo.clone(), commit.clone())).or_default().push((at, status));
+    }
+
+    /// A run is there, in place of the one of the same number.
+    pub(super) fn put(&mut self, repo: &RepoName, commit: &Oid, run: Run, at: At) {
+        let runs = self.runs.entry(repo.clone()).or_default();
+        let attempt = runs.iter().find(|one| one.run.number == run.number).map(|one| one.attempt);
+        runs.retain(|one| one.run.number != run.number);
+        let attempt = attempt.unwrap_or(1);
+        runs.push(Known { commit: commit.clone(), run, updated: at, attempt });
+        runs.sort_by_key(|one| one.run.number);
+    }
+
+    /// How often each run was started, by its number.
+    pub(super) fn attempts(&self, repo: &RepoName) -> BTreeMap<u64, u64> {
+        let runs = self.runs.get(repo).into_iter().flatten();
+        runs.map(|one| (one.run.number, one.attempt)).collect()
+    }
+}
+
+impl Forge<'_> {
+    /// The statuses of a commit. One that is not there has none.
+    pub(super) fn statuses(&mut self, asked: &Asked) -> Answered {
+        let repo = Self::repo(asked)?;
+        let Some(commit) = asked.open.get(2).and_then(|name| name.parse::<Oid>().ok()) else {
+            return self.wrong("statuses are asked for by the whole name of a commit");
+        };
+        Ok(self.statuses_of(asked, &repo, &commit))
+    }
+
+    /// The same by any name of a commit, which must be there.
+    pub(super) fn ref_statuses(&mut self, asked: &Asked) -> Answered {
+        let repo = Self::repo(asked)?;
+        let name = asked.open.get(2).cloned().unwrap_or_default();
+        let there = |commit: &Oid| self.world.git.commits.contains_key(commit);
+        let commit = name.parse::<Oid>().ok().filter(there);
+        let Some(commit) = commit.or_else(|| self.world.head(&repo, &name)) else {
+            return missing();
+        };
+        Ok(self.statuses_of(asked, &repo, &commit))
+    }
+
+    fn statuses_of(&mut self, asked: &Asked, repo: &RepoName, commit: &Oid) -> Content {
+        let key = (repo.clone(), commit.clone());
+        let all = self.state.checks.statuses.get(&key).cloned().unwrap_or_default();
+        let wanted = asked.query.get("state");
+        let own = self.state.own();
+        let creator = self.state.user(&own);
+        let shown = all
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, status))| wanted.is_none_or(|wanted| *wanted == status.state));
+        let shown = shown.map(|(nth, (at, status))| {
+            // An address without its host, as Actions write it.
+            let page = status.run.map(|run| format!("/{repo}/actions/runs/{run}/jobs/0"));
+            let at = self.state.time(*at);
+            json!({
+                "context": status.context, "created_at": at, "creator": creator,
+                "description": status.description, "id": nth + 1, "status": status.state,
+                "target_url": page.unwrap_or_default(), "updated_at": at,
+                "url": format!("{}/statuses/{commit}", self.state.repo_url(repo)),
+            })
+        });
+        let mut shown: Vec<Value> = shown.collect();
+        if asked.query.get("sort").is_none_or(|sort| sort != "leastindex") {
+            shown.reverse();
+        }
+        Content::List(shown, Paging::LINKED_IF_ASKED)
+    }
+
+    pub(super) fn runs(&mut self, asked: &Asked) -> Answered {
+        let repo = Self::repo(asked)?;
+        let all = self.known_runs(&repo)?;
+        let commit = asked.query.get("head_sha");
+        let of_commit = all.iter().rev();
+        let of_commit = of_commit.filter(|one| commit.is_none_or(|id| id == one.commit.as_str()));
+        let of_commit: Vec<&Known> = of_commit.collect();
+        let window = window(asked, false);
+        let page = of_commit.iter().skip(window.skip).take(window.take);
+        let page: Vec<Value> = page.map(|one| self.run(&repo, one)).collect();
+        let answer = json!({ "total_count": of_commit.len(), "workflow_runs": page });
+        Ok(Content::One(200, answer))
+    }
+
+    pub(super) fn run_jobs(&mut self, asked: &Asked) -> Answered {
+        let (repo, one) = self.run_asked(asked)?;
+        let run_id = self.run_id(&repo, one.run.number);
+        let repo_id = self.state.repo_id(&repo);
+        let number = one.run.number;
+        let mut jobs = Vec::new();
+        for (nth, job) in one.run.jobs.iter().enumerate() {
+            jobs.push(json!({
+                "attempt": one.attempt, "handle": format!("{run_id}-{nth}-{}", one.attempt),
+                "html_url": format!("{WEB}/{repo}/actions/runs/{number}/jobs/{nth}"),
+                "id": self.job_id(&repo, number, nth), "name": job.name, "needs": null,
+                "owner_id": 0, "repo_id": repo_id, "run_id": run_id, "runs_on": ["docker"],
+                "status": job.status, "steps": null, "task_id": 0,
+            }));
+        }
+        Ok(Content::One(200, jobs.into()))
+    }
+
+    pub(super) fn job_log(&mut self, asked: &Asked) -> Answered {
+        let repo = Self::repo(asked)?;
+        let wanted: Option<u64> = asked.open.get(2).and_then(|id| id.parse().ok());
+        for one in self.known_runs(&repo)? {
+            for (nth, job) in one.run.jobs.iter().enumerate() {
+                if Some(self.job_id(&repo, one.run.number, nth)) == wanted {
+                    return Ok(Content::Text(job.log.clone()));
+                }
+            }
+        }
+        missing()
+    }
+
+    /// Starts a run again, if it has ended.
+    pub(super) fn rerun(&mut self, asked: &Asked) -> Answered {
+        let (repo, one) = self.run_asked(asked)?;
+        if matches!(one.run.status.as_str(), "waiting" | "running" | "blocked") {
+            return refuse(400, "run is not done");
+        }
+        let now = self.world.tracker_now();
+        let runs = self.state.checks.runs.entry(repo).or_default();
+        for run in runs.iter_mut().filter(|run| run.run.number == one.run.number) {
+            run.attempt += 1;
+            run.updated = now;
+            "waiting".clone_into(&mut run.run.status);
+            run.run.jobs.iter_mut().for_each(|job| "waiting".clone_into(&mut job.status));
+        }
+        Ok(Content::Empty(204))
+    }
+
+    /// The runs of a repo, if the server has an API for them.
+    fn known_runs(&self, repo: &RepoName) -> Result<Vec<Known>, Refused> {
+        match self.state.settings.kind {
+            Kind::Forgejo => Ok(self.state.checks.runs.get(repo).cloned().unwrap_or_default()),
+            Kind::Gitea => missing(),
+        }
+    }
+
+    /// The run of the request.
+    fn run_asked(&mut self, asked: &Asked) -> Result<(RepoName, Known), Refused> {
+        let repo = Self::repo(asked)?;
+        let wanted: Option<u64> = asked.open.get(2).and_then(|id| id.parse().ok());
+        let mut runs = self.known_runs(&repo)?.into_iter();
+        let found = runs.find(|one| Some(self.run_id(&repo, one.run.number)) == wanted);
+        found.map_or_else(missing, |found| Ok((repo, found)))
+    }
+
+    fn run_id(&mut self, repo: &RepoName, number: u64) -> u64 {
+        self.state.id(&format!("run {repo} {number}"))
+    }
+
+    fn job_id(&mut self, repo: &RepoName, run: u64, nth: usize) -> u64 {
+        self.state.id(&format!("job {repo} {run} {nth}"))
+    }
+
+    fn run(&mut self, repo: &RepoName, one: &Known) -> Value {
+        let Run { number, status, event, .. } = &one.run;
+        let at = self.state.time(one.updated);
+        let own = self.state.own();
+        json!({
+            "ScheduleID": 0, "approved_by": 0, "commit_sha": one.commit, "created": at,
+            "duration": 1_000_000_000, "event": event, "event_payload": "{}",
+            "html_url": format!("{WEB}/{repo}/actions/runs/{number}"),
+            "id": self.run_id(repo, *number), "index_in_repo": number,
+            "is_fork_pull_request": false, "is_ref_deleted": false, "need_approval": false,
+            "prettyref": self.default_branch(repo), "repository": self.repository(repo),
+            "started": at, "status": status, "stopped": at, "title": "what was pushed",
+            "trigger_event": event, "trigger_user": self.state.user(&own), "updated": at,
+            "workflow_id": "ci.yml",
+        })
+    }
+}

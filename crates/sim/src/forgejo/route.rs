@@ -1,0 +1,320 @@
+//! What the fake serves: each operation with its address, the parameters that it takes and the
+//! fields of its body. Everything else is a mistake of the client, and so is a value that no server
+//! knows: real ones ignore it in silence.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::Kind;
+
+/// An operation, named by what it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Route {
+    /// The server's version.
+    Version,
+    /// The account that asks.
+    User,
+    /// A repo.
+    Repo,
+    /// The issues of a repo, pull requests among them.
+    Issues,
+    /// One issue.
+    Issue,
+    /// Changes an issue.
+    EditIssue,
+    /// What happened to an issue.
+    Timeline,
+    /// The comments on an issue.
+    IssueComments,
+    /// Comments on an issue.
+    PostComment,
+    /// The comments on every issue of a repo.
+    RepoComments,
+    /// Replaces a comment's text.
+    EditComment,
+    /// The labels of an issue.
+    IssueLabels,
+    /// Adds labels to an issue.
+    AddLabels,
+    /// Removes a label from an issue.
+    RemoveLabel,
+    /// What issues an issue waits for.
+    Dependencies,
+    /// What an account may do on a repo.
+    Permission,
+    /// The labels of a repo.
+    Labels,
+    /// Makes a label.
+    CreateLabel,
+    /// The webhooks of a repo.
+    Hooks,
+    /// Makes a webhook.
+    CreateHook,
+    /// A branch.
+    Branch,
+    /// The rules that protect branches of a repo.
+    BranchProtections,
+    /// The pull requests of a repo.
+    Pulls,
+    /// Opens a pull request.
+    OpenPull,
+    /// Changes a pull request.
+    EditPull,
+    /// The statuses of a commit.
+    Statuses,
+    /// The statuses of what a name of a commit stands for.
+    RefStatuses,
+    /// The runs of Actions.
+    Runs,
+    /// The jobs of a run.
+    RunJobs,
+    /// What a job wrote.
+    JobLog,
+    /// Starts a run again.
+    Rerun,
+}
+
+/// An operation's address and what may be given to it.
+pub(super) struct Operation {
+    pub(super) route: Route,
+    pub(super) method: &'static str,
+    pub(super) template: &'static str,
+    query: &'static [&'static str],
+    body: &'static [&'static str],
+}
+
+const fn read(route: Route, template: &'static str, query: &'static [&'static str]) -> Operation {
+    Operation { route, method: "GET", template, query, body: &[] }
+}
+
+const fn write(
+    route: Route,
+    method: &'static str,
+    template: &'static str,
+    body: &'static [&'static str],
+) -> Operation {
+    Operation { route, method, template, query: &[], body }
+}
+
+/// Where the API begins.
+pub(super) const ROOT: &str = "/api/v1";
+
+const ISSUES: &str = "/repos/{owner}/{repo}/issues";
+const ISSUE: &str = "/repos/{owner}/{repo}/issues/{index}";
+const COMMENTS: &str = "/repos/{owner}/{repo}/issues/{index}/comments";
+const ISSUE_LABELS: &str = "/repos/{owner}/{repo}/issues/{index}/labels";
+const LABELS: &str = "/repos/{owner}/{repo}/labels";
+const HOOKS: &str = "/repos/{owner}/{repo}/hooks";
+const PULLS: &str = "/repos/{owner}/{repo}/pulls";
+const PAGES: &[&str] = &["page", "limit"];
+const SORTED_PAGES: &[&str] = &["sort", "state", "page", "limit"];
+const SPAN: &[&str] = &["since", "before"];
+const SPAN_AND_PAGES: &[&str] = &["since", "before", "page", "limit"];
+
+/// Every operation. An address that begins like another's is before it where both would fit.
+pub(super) const OPERATIONS: &[Operation] = &[
+    read(Route::Version, "/version", &[]),
+    read(Route::User, "/user", &[]),
+    read(Route::Repo, "/repos/{owner}/{repo}", &[]),
+    read(
+        Route::Issues,
+        ISSUES,
+        &["state", "labels", "type", "since", "before", "page", "limit", "sort"],
+    ),
+    read(Route::RepoComments, "/repos/{owner}/{repo}/issues/comments", SPAN_AND_PAGES),
+    write(Route::EditComment, "PATCH", "/repos/{owner}/{repo}/issues/comments/{id}", &["body"]),
+    read(Route::Issue, ISSUE, &[]),
+    write(Route::EditIssue, "PATCH", ISSUE, &["state"]),
+    read(Route::Timeline, "/repos/{owner}/{repo}/issues/{index}/timeline", SPAN_AND_PAGES),
+    read(Route::IssueComments, COMMENTS, SPAN),
+    write(Route::PostComment, "POST", COMMENTS, &["body"]),
+    read(Route::IssueLabels, ISSUE_LABELS, &[]),
+    write(Route::AddLabels, "POST", ISSUE_LABELS, &["labels"]),
+    write(
+        Route::RemoveLabel,
+        "DELETE",
+        "/repos/{owner}/{repo}/issues/{index}/labels/{identifier}",
+        &[],
+    ),
+    read(Route::Dependencies, "/repos/{owner}/{repo}/issues/{index}/dependencies", PAGES),
+    read(Route::Permission, "/repos/{owner}/{repo}/collaborators/{collaborator}/permission", &[]),
+    read(Route::Labels, LABELS, PAGES),
+    write(Route::CreateLabel, "POST", LABELS, &["name", "color", "description", "exclusive"]),
+    read(Route::Hooks, HOOKS, PAGES),
+    write(Route::CreateHook, "POST", HOOKS, &["type", "config", "events", "active"]),
+    read(Route::Branch, "/repos/{owner}/{repo}/branches/{branch}", &[]),
+    read(Route::BranchProtections, "/repos/{owner}/{repo}/branch_protections", &[]),
+    read(Route::Pulls, PULLS, &["state", "sort", "base", "head", "page", "limit"]),
+    write(Route::OpenPull, "POST", PULLS, &["title", "body", "head", "base"]),
+    write(
+        Route::EditPull,
+        "PATCH",
+        "/repos/{owner}/{repo}/pulls/{index}",
+        &["state", "title", "body"],
+    ),
+    read(Route::Statuses, "/repos/{owner}/{repo}/statuses/{sha}", SORTED_PAGES),
+    read(Route::RefStatuses, "/repos/{owner}/{repo}/commits/{ref}/statuses", SORTED_PAGES),
+    read(Route::Runs, "/repos/{owner}/{repo}/actions/runs", &["head_sha", "page", "limit"]),
+    read(Route::RunJobs, "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs", &[]),
+    read(Route::JobLog, "/repos/{owner}/{repo}/actions/jobs/{job_id}/logs", &[]),
+    write(Route::Rerun, "POST", "/repos/{owner}/{repo}/actions/runs/{run_id}/rerun", &[]),
+];
+
+impl Route {
+    /// Its operation.
+    pub(super) fn operation(self) -> &'static Operation {
+        let found = OPERATIONS.iter().find(|operation| operation.route == self);
+        found.unwrap_or_else(|| panic!("{self:?} has no operation"))
+    }
+
+    /// Whether it belongs to a repo.
+    pub(super) fn is_a_repos(self) -> bool {
+        self.operation().template.starts_with("/repos/")
+    }
+
+    /// Whether only a repo's administrators may ask that.
+    pub(super) const fn is_the_admins(self) -> bool {
+        matches!(self, Self::Hooks | Self::CreateHook | Self::BranchProtections)
+    }
+
+    /// Whether it writes what nobody may write to an archived repo. Labels are not guarded.
+    pub(super) const fn spares_archives(self) -> bool {
+        matches!(
+            self,
+            Self::EditIssue
+                | Self::PostComment
+                | Self::EditComment
+                | Self::OpenPull
+                | Self::EditPull
+        )
+    }
+
+    /// The words that a parameter may have; none if it may have any.
+    fn words(self, name: &str) -> Option<&'static [&'static str]> {
+        const TIMES: &[&str] = &["latest", "oldest", "recentupdate", "leastupdate"];
+        match (self, name) {
+            (Self::Issues | Self::Pulls, "state") => Some(&["open", "closed", "all"]),
+            (Self::Issues, "type") => Some(&["issues", "pulls"]),
+            (Self::Issues, "sort") => Some(TIMES),
+            (Self::Pulls, "sort") => Some(&TIMES[1..]),
+            (_, "sort") => Some(&["leastindex", "highestindex"]),
+            (_, "state") => Some(&["pending", "success", "error", "failure", "warning"]),
+            _ => None,
+        }
+    }
+}
+
+impl Operation {
+    /// The parts of `path` that the template leaves open, if the path is one of the template's.
+    fn matches(&self, path: &[&str]) -> Option<Vec<String>> {
+        let template: Vec<&str> = self.template.trim_start_matches('/').split('/').collect();
+        if template.len() != path.len() {
+            return None;
+        }
+        let mut open = Vec::new();
+        for (part, given) in template.into_iter().zip(path) {
+            if part.starts_with('{') {
+                open.push(percent_decode_str(given).decode_utf8_lossy().into_owned());
+            } else if part != *given {
+                return None;
+            }
+        }
+        Some(open)
+    }
+
+    /// What is wrong with a request beyond its address.
+    pub(super) fn mistakes(
+        &self,
+        kind: Kind,
+        query: &BTreeMap<String, String>,
+        body: &Value,
+    ) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (name, value) in query {
+            // Gitea has its one order whatever it is asked: who counts on another is mistaken.
+            let unknown = kind == Kind::Gitea && self.route == Route::Issues && name == "sort";
+            if !self.query.contains(&name.as_str()) || unknown {
+                wrong.push(format!("knows no parameter {name}"));
+            } else if self.route.words(name).is_some_and(|words| !words.contains(&value.as_str())) {
+                wrong.push(format!("knows no {name} {value}"));
+            } else if PAGES.contains(&name.as_str()) && !value.parse::<u32>().is_ok_and(|n| n > 0) {
+                wrong.push(format!("takes a number from 1 as {name}"));
+            }
+        }
+        match body {
+            Value::Null if self.body.is_empty() => {}
+            Value::Object(fields) => {
+                let unknown = fields.keys().filter(|name| !self.body.contains(&name.as_str()));
+                wrong.extend(unknown.map(|name| format!("knows no field {name}")));
+            }
+            _ => wrong.push("takes an object as its body, or none".to_owned()),
+        }
+        wrong
+    }
+}
+
+/// The operation of a request, and the open parts of its address.
+pub(super) fn find(method: &str, path: &str) -> Option<(&'static Operation, Vec<String>)> {
+    let parts: Vec<&str> = path.strip_prefix(ROOT)?.strip_prefix('/')?.split('/').collect();
+    let mut of_method = OPERATIONS.iter().filter(|operation| operation.method == method);
+    of_method.find_map(|operation| Some((operation, operation.matches(&parts)?)))
+}
+
+/// A query's parameters.
+pub(super) fn query(text: &str) -> BTreeMap<String, String> {
+    form_urlencoded::parse(text.as_bytes())
+        .map(|(name, value): (Cow<'_, str>, Cow<'_, str>)| (name.into_owned(), value.into_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_address_has_one_operation() {
+        let check = |method: &str, path: &str, expected: Option<(Route, &[&str])>| {
+            let found = find(method, path).map(|(operation, open)| (operation.route, open));
+            let expected = expected
+                .map(|(route, open)| (route, open.iter().map(|s| (*s).to_owned()).collect()));
+            assert_eq!(found, expected, "{method} {path}");
+        };
+        check("GET", "/api/v1/version", Some((Route::Version, &[])));
+        check("GET", "/api/v1/repos/o/r/issues/7", Some((Route::Issue, &["o", "r", "7"])));
+        check("GET", "/api/v1/repos/o/r/issues/comments", Some((Route::RepoComments, &["o", "r"])));
+        check(
+            "DELETE",
+            "/api/v1/repos/o/r/issues/7/labels/needs%20a%2Fb",
+            Some((Route::RemoveLabel, &["o", "r", "7", "needs a/b"])),
+        );
+        check("DELETE", "/api/v1/repos/o/r/issues/7", None);
+        check("GET", "/version", None);
+        check("GET", "/api/v1", None);
+        check("GET", "/api/v1/", None);
+    }
+
+    #[test]
+    fn what_it_does_not_know_is_a_mistake() {
+        let check = |route: Route, kind: Kind, asked: &str, body: Value, expected: &[&str]| {
+            let mistakes = route.operation().mistakes(kind, &query(asked), &body);
+            assert_eq!(mistakes, expected, "{route:?} {kind:?} {asked} {body}");
+        };
+        let (forgejo, gitea, none) = (Kind::Forgejo, Kind::Gitea, Value::Null);
+        check(Route::Issues, forgejo, "state=all&labels=a+b&sort=oldest", none.clone(), &[]);
+        check(Route::Issues, forgejo, "q=x", none.clone(), &["knows no parameter q"]);
+        check(Route::Issues, gitea, "sort=oldest", none.clone(), &["knows no parameter sort"]);
+        check(Route::Pulls, gitea, "head=x", none.clone(), &[]);
+        check(Route::Pulls, forgejo, "head=x&sort=latest", none.clone(), &["knows no sort latest"]);
+        check(Route::Issues, forgejo, "state=opened", none.clone(), &["knows no state opened"]);
+        check(Route::Issues, gitea, "page=0", none.clone(), &["takes a number from 1 as page"]);
+        check(Route::EditIssue, forgejo, "", json!({ "title": "x" }), &["knows no field title"]);
+        let object = "takes an object as its body, or none";
+        check(Route::EditIssue, forgejo, "", none, &[object]);
+        check(Route::PostComment, forgejo, "", "no JSON".into(), &[object]);
+    }
+}
