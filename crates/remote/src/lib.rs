@@ -3,9 +3,12 @@
 //! Each adapter knows only its port and its own system.
 
 mod doorbells;
+mod forgejo;
 mod forges;
 mod github;
 mod http;
+mod issues;
+mod pulls;
 mod settings;
 mod stages;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use afk_core::config::{Mistake, doorbell_names};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::secret::SecretSource;
+use afk_core::shared::Shared;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +20,7 @@ use crate::stages::StageTable;
 use crate::vault::VaultSettings;
 
 /// What is configured of systems that are reached over HTTP.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RemoteSettings {
     /// The doorbells.
@@ -29,7 +30,7 @@ pub struct RemoteSettings {
     /// The accounts at forges, by the names that repos choose them by.
     pub forges: BTreeMap<AdapterName, ForgeTable>,
     /// What is said of each repo, by `owner/name`.
-    pub repos: BTreeMap<RepoName, RemoteRepo>,
+    pub repos: BTreeMap<RepoName, Shared<RemoteRepo>>,
 }
 
 /// What of a repo's table is for systems that are reached over HTTP.
@@ -100,7 +101,7 @@ impl RemoteSettings {
 
     /// The repos that have another name on this forge.
     pub(crate) fn places_at(&self, forge: &AdapterName) -> BTreeMap<RepoName, RepoName> {
-        let named = |(repo, table): (&RepoName, &RemoteRepo)| {
+        let named = |(repo, table): (&RepoName, &Shared<RemoteRepo>)| {
             Some((repo.clone(), table.names.get(forge)?.clone()))
         };
         self.repos.iter().filter_map(named).collect()

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use afk_core::config::{Landing, Mistake, Policy, Repo};
+use afk_core::config::{Landing, Mistake, Policy};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::shared::Shared;
 use afk_local::LocalSettings;
@@ -34,8 +34,8 @@ pub fn stages() -> impl Iterator<Item = &'static str> {
 
 /// The kind of stages that run a command.
 const COMMAND: &str = "command";
-/// The kind of stages that ask a forge of the configuration.
-const CHECKS: &str = "checks";
+/// The kinds of stages that ask a forge of the configuration.
+const CHECKS: [&str; 2] = ["checks", "forgejo-status"];
 
 /// The kinds of doorbells that there are.
 pub const DOORBELLS: [&str; 4] = [TERMINAL, WEBHOOK, SLACK, NTFY];
@@ -113,12 +113,13 @@ impl Compose for Config {
     }
 
     fn compose(tree: &Value) -> Result<Self, PartError> {
-        let mut policy: Policy = part(tree)?;
-        share(&mut policy);
+        let (mut policy, mut remote): (Policy, RemoteSettings) = (part(tree)?, part(tree)?);
+        share(&mut policy.repos);
+        share(&mut remote.repos);
         Ok(Self {
             policy: Arc::new(policy),
             local: Arc::new(part(tree)?),
-            remote: Arc::new(part(tree)?),
+            remote: Arc::new(remote),
             own: part(tree)?,
         })
     }
@@ -186,7 +187,7 @@ impl Config {
                 found.extend(unknown(&["stages", &nth, "kind"], &stage.kind, &stages));
                 let named = self.remote.repos.get(name).and_then(|table| table.stages.get(n));
                 let named = named.is_some_and(|stage| stage.forge.is_some());
-                if stage.kind.as_str() == CHECKS && !named && own.is_none() {
+                if CHECKS.contains(&stage.kind.as_str()) && !named && own.is_none() {
                     let what = "asks no forge: set its forge, or the repo's tracker, to one of \
                                 [forges]";
                     found.push(Mistake::at(&["repos", name.as_str(), "stages", &nth], what));
@@ -239,15 +240,17 @@ fn vault_sources(part: &Value, key: &mut Vec<String>, found: &mut Vec<Mistake>) 
 
 /// A name that none of those has that are known.
 fn unknown(key: &[&str], chosen: &AdapterName, known: &BTreeSet<AdapterName>) -> Option<Mistake> {
+    if known.contains(chosen) {
+        return None;
+    }
     let names: Vec<_> = known.iter().map(AdapterName::as_str).collect();
-    let what = format!("is unknown; known are {}", names.join(", "));
-    (!known.contains(chosen)).then(|| Mistake::at(key, what))
+    Some(Mistake::at(key, format!("is unknown; known are {}", names.join(", "))))
 }
 
 /// Lets repos that are alike share one table: a fleet of thousands says a few things.
-fn share(policy: &mut Policy) {
-    let mut known: Vec<Shared<Repo>> = Vec::new();
-    for table in policy.repos.values_mut() {
+fn share<T: PartialEq>(repos: &mut BTreeMap<RepoName, Shared<T>>) {
+    let mut known: Vec<Shared<T>> = Vec::new();
+    for table in repos.values_mut() {
         match known.iter().find(|other| *other == table) {
             Some(other) => *table = other.clone(),
             None if known.len() < ALIKE => known.push(table.clone()),
@@ -341,7 +344,7 @@ mod tests {
         check(
             &repo("").replace("command = ['ci']", "kind = 'smoke'"),
             &[
-                "repos.\"o/r\".stages.0.kind: is unknown; known are checks, command, http, rollout, woodpecker",
+                "repos.\"o/r\".stages.0.kind: is unknown; known are checks, command, forgejo-status, http, rollout, woodpecker",
             ],
         );
         check(

@@ -81,8 +81,10 @@ impl<T: DeserializeOwned + JsonSchema> Compose for T {
 }
 
 /// Reads the keys that `T` knows, and ignores the others.
+///
+/// Following the path costs as much again as reading: only where something is wrong is it done.
 pub(super) fn part<T: DeserializeOwned>(tree: &Value) -> Result<T, PartError> {
-    serde_path_to_error::deserialize(tree)
+    T::deserialize(tree).or_else(|_| serde_path_to_error::deserialize(tree))
 }
 
 /// Loads the configuration, or returns everything that is wrong with it.

@@ -1,5 +1,7 @@
 //! What an examination of a forge finds, for `doctor`.
 
+use afk_engine::ports::{PortError, PortErrorKind};
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -35,6 +37,23 @@ impl ForgeFinding {
 
     pub(crate) fn failure(about: &'static str, says: impl Into<String>) -> Self {
         Self { about, severity: Severity::Failure, says: says.into(), mend: None }
+    }
+
+    /// The repo cannot be read at all.
+    pub(crate) fn unreachable(error: &PortError) -> Self {
+        let mend = match error.kind {
+            PortErrorKind::Auth => "make a new token, or correct where it comes from",
+            PortErrorKind::NotFound => {
+                "check the repo's name on the forge (names), and that the credential may see it"
+            }
+            PortErrorKind::RateLimited { .. } => {
+                "wait, or use a credential with a quota of its own"
+            }
+            PortErrorKind::Transient | PortErrorKind::Permanent | PortErrorKind::Cancelled => {
+                "check the forge's url, and whether it can be reached from here"
+            }
+        };
+        Self::failure("credential", error.chain()).mend(mend)
     }
 
     #[must_use]

@@ -1,9 +1,10 @@
-//! The forges of the configuration: accounts at GitHub, by name, as trackers and as what opens pull
-//! requests.
+//! The forges of the configuration: accounts at GitHub, Forgejo and Gitea, by name, as trackers and
+//! as what opens pull requests.
 //!
 //! A forge keeps what it has seen as long as its own table stays the same; when the configuration
 //! changes, the others are made anew.
 
+mod api;
 mod finding;
 mod hooks;
 mod places;
@@ -23,15 +24,20 @@ use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use crate::github::{GitHub, Parts};
+use crate::forgejo::Forgejo;
+use crate::github::GitHub;
 use crate::http::{self, Limits};
+use crate::issues::Issues;
+use crate::pulls;
 use crate::settings::RemoteSettings;
+pub(crate) use api::ForgeApi;
 pub use finding::{ForgeFinding, Needs, Severity};
 use hooks::Deliveries;
 pub use hooks::{Heard, LARGEST_HOOK, NotHeard};
 pub(crate) use places::Places;
 pub(crate) use settings::Login;
 pub use settings::{AppLogin, FORGES, ForgeTable};
+use settings::{FORGEJO, GITEA, GITHUB};
 
 /// Every forge of the configuration.
 pub struct Forges {
@@ -56,7 +62,17 @@ struct State {
 struct Made {
     table: ForgeTable,
     places: Places,
-    forge: Arc<GitHub>,
+    forge: Arc<dyn ForgeApi>,
+    issues: Arc<Issues>,
+}
+
+/// What a forge is made with.
+pub(crate) struct Parts {
+    pub(crate) client: reqwest::Client,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) notes: Arc<dyn Notes>,
+    pub(crate) places: Places,
 }
 
 impl Forges {
@@ -107,15 +123,21 @@ impl Forges {
             notes: self.notes.clone(),
             places: places.clone(),
         };
-        let forge = GitHub::new(name.as_str(), table, parts).ok()?;
-        Some(Made { table: table.clone(), places, forge: Arc::new(forge) })
+        let forge: Arc<dyn ForgeApi> = match table.kind(name) {
+            GITHUB => Arc::new(GitHub::new(table, parts).ok()?),
+            FORGEJO | GITEA => Arc::new(Forgejo::new(name.as_str(), table, parts).ok()?),
+            _ => return None,
+        };
+        let (clock, notes) = (self.clock.clone(), self.notes.clone());
+        let issues = Issues::new(name.as_str(), forge.clone(), clock, notes, places.clone());
+        Some(Made { table: table.clone(), places, forge, issues: Arc::new(issues) })
     }
 
     /// Each as a tracker, under its name.
     pub fn trackers(&self) -> BTreeMap<AdapterName, Arc<dyn Tracker>> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let trackers = state.forges.iter().map(|(name, made)| {
-            let tracker: Arc<dyn Tracker> = made.forge.clone();
+            let tracker: Arc<dyn Tracker> = made.issues.clone();
             (name.clone(), tracker)
         });
         trackers.collect()
@@ -151,7 +173,7 @@ impl Forges {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let made = state.forges.get(forge)?;
         let repo = made.places.at(place);
-        made.forge.woken(&repo);
+        made.issues.woken(&repo);
         Some(repo)
     }
 
@@ -174,11 +196,11 @@ impl Forges {
     pub async fn limits(&self) -> Vec<ForgeLimits> {
         let forges: Vec<_> = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            state.forges.iter().map(|(name, made)| (name.clone(), made.forge.clone())).collect()
+            state.forges.iter().map(|(name, made)| (name.clone(), made.issues.clone())).collect()
         };
         let mut all = Vec::new();
-        for (name, forge) in forges {
-            let Limits { quota, until } = forge.known_limits().await;
+        for (name, issues) in forges {
+            let Limits { quota, until } = issues.known_limits().await;
             let until = until.filter(|until| *until > self.clock.now());
             let left = quota.map(|quota| (quota.remaining, quota.limit, quota.reset));
             all.push(ForgeLimits { name, left, until });
@@ -199,7 +221,7 @@ impl Forges {
         Some(GitToken { forge, repo: repo.clone() })
     }
 
-    fn of(&self, repo: &RepoName) -> PortResult<Arc<GitHub>> {
+    fn of(&self, repo: &RepoName) -> PortResult<Arc<dyn ForgeApi>> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let made = state.pulls.get(repo).and_then(|name| state.forges.get(name));
         made.map(|made| made.forge.clone()).ok_or_else(|| {
@@ -224,7 +246,7 @@ pub struct ForgeLimits {
 
 /// The token that opens a repo's git.
 pub struct GitToken {
-    forge: Arc<GitHub>,
+    forge: Arc<dyn ForgeApi>,
     repo: RepoName,
 }
 
@@ -238,14 +260,14 @@ impl GitToken {
 #[async_trait]
 impl PullRequests for Forges {
     async fn open(&self, pull: &PullSpec) -> PortResult<PullSeen> {
-        self.of(&pull.repo)?.open(pull).await
+        pulls::open(&*self.of(&pull.repo)?, pull).await
     }
 
     async fn look(&self, repo: &RepoName, branch: &str) -> PortResult<PullSeen> {
-        self.of(repo)?.look(repo, branch).await
+        pulls::look(&*self.of(repo)?, repo, branch).await
     }
 
     async fn close(&self, repo: &RepoName, branch: &str) -> PortResult<()> {
-        PullRequests::close(&*self.of(repo)?, repo, branch).await
+        pulls::close(&*self.of(repo)?, repo, branch).await
     }
 }

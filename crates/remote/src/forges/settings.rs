@@ -8,22 +8,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The kinds of forges.
-pub const FORGES: [&str; 1] = [GITHUB];
+pub const FORGES: [&str; 3] = [GITHUB, FORGEJO, GITEA];
 /// GitHub, or GitHub Enterprise.
 pub(crate) const GITHUB: &str = "github";
+/// Forgejo.
+pub(crate) const FORGEJO: &str = "forgejo";
+/// Gitea, which is asked in the same way.
+pub(crate) const GITEA: &str = "gitea";
 
 /// One account at one forge. Repos name it as their tracker.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ForgeTable {
-    /// What it is: "github". Without it, the table's own name says so.
+    /// What it is: "github", "forgejo" or "gitea". Without it, the table's own name says so.
     pub kind: Option<AdapterName>,
-    /// Where its API is, if not where the kind's public one is; for GitHub Enterprise
-    /// `https://ghe.example/api/v3`.
+    /// Of "forgejo" and "gitea": the server, such as `https://code.example`. Of "github": where its
+    /// API is, if not at github.com; for GitHub Enterprise `https://ghe.example/api/v3`.
     pub url: Option<String>,
     /// The token of the account that acts.
     pub token: Option<SecretSource>,
-    /// The GitHub App that acts, in the place of a token.
+    /// Of "github": the App that acts, in the place of a token.
     pub app: Option<AppLogin>,
     /// What its webhooks are signed with; without it none is listened to.
     pub webhook_secret: Option<SecretSource>,
@@ -92,6 +96,16 @@ impl ForgeTable {
             }
             (Some(_), Some(_)) => {
                 found.push(Mistake::at(&["token"], "is not used beside an app; leave one out"));
+            }
+        }
+        if [FORGEJO, GITEA].contains(&kind) {
+            if self.app.is_some() {
+                let what = format!("is only for forges of kind \"{GITHUB}\"; use a token");
+                found.push(Mistake::at(&["app"], what));
+            }
+            if self.url.is_none() {
+                let what = "needs the url of the server, such as url = \"https://code.example\"";
+                found.push(Mistake::at(&[], what));
             }
         }
         if let Some(Err(what)) = self.url.is_some().then(|| self.api_url("")) {

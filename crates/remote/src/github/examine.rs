@@ -2,7 +2,7 @@
 //! whether the repo lets it.
 
 use afk_core::ids::RepoName;
-use afk_engine::ports::{PortError, PortErrorKind, PortResult, Tracker as _};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 use serde_json::json;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::GitHub;
 use crate::forges::{ForgeFinding, Needs};
 use crate::http::{Method, Request};
+use crate::issues::IssuesApi as _;
 
 /// The colour of labels that are made.
 const COLOUR: &str = "5319e7";
@@ -80,15 +81,15 @@ fn yes() -> bool {
 
 impl GitHub {
     /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
-    pub(crate) async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+    pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
         let answer = match self.account.send(&self.get(repo, &[])).await {
             Ok(answer) => answer,
-            Err(error) => return vec![unreachable(&error)],
+            Err(error) => return vec![ForgeFinding::unreachable(&error)],
         };
         let scopes = answer.header("x-oauth-scopes").map(str::to_owned);
         let found: Repository = match answer.json() {
             Ok(found) => found,
-            Err(error) => return vec![unreachable(&error)],
+            Err(error) => return vec![ForgeFinding::unreachable(&error)],
         };
         let mut all = credential(repo, &found, scopes.as_deref(), needs, &self.places.of(repo));
         if all.is_empty() {
@@ -143,7 +144,7 @@ impl GitHub {
     async fn permissions_of_others(&self, repo: &RepoName) -> ForgeFinding {
         let about = "permissions";
         let read = async {
-            let own = self.own_account(repo).await?;
+            let own = self.own_account().await?;
             // A bot is no user there; the answer is a "no" that could be read.
             let path = ["collaborators", &own.login, "permission"];
             match self.account.send(&self.get(repo, &path)).await {
@@ -218,20 +219,6 @@ impl GitHub {
         let request = Request::new(Method::Post, self.path(repo, &["hooks"])).json(body);
         self.account.send(&request).await.map(drop)
     }
-}
-
-fn unreachable(error: &PortError) -> ForgeFinding {
-    let mend = match error.kind {
-        PortErrorKind::Auth => "make a new token, or correct where it comes from",
-        PortErrorKind::NotFound => {
-            "check the repo's name on the forge (names), and that the credential may see it"
-        }
-        PortErrorKind::RateLimited { .. } => "wait, or use a credential with a quota of its own",
-        PortErrorKind::Transient | PortErrorKind::Permanent | PortErrorKind::Cancelled => {
-            "check the forge's url, and whether it can be reached from here"
-        }
-    };
-    ForgeFinding::failure("credential", error.chain()).mend(mend)
 }
 
 /// What the credential may not do that the loop must.

@@ -1,34 +1,27 @@
 //! GitHub: issues, pull requests and checks of the repos of one account.
 //!
 //! [`GitHub`] is one entry of `forges` in the configuration: a token or an app at one GitHub. It
-//! reads through what one conditional request a repo has seen ([`seen`]), so that a repo in which
-//! nothing happens costs that request and nothing else.
+//! answers live; [`crate::issues`] keeps what it answered.
 
 mod api;
 mod app;
 mod examine;
 mod history;
+mod issues;
 mod pulls;
-mod repo;
-mod seen;
-mod shared;
-mod tracker;
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use afk_core::ids::{Actor, At, RepoName};
-use afk_core::issue::Permission;
-use afk_engine::ports::{Clock, Notes, PortError, PortResult, Secrets};
+use afk_core::ids::RepoName;
+use afk_engine::ports::{Clock, PortError, PortResult};
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use crate::forges::{ForgeTable, Login, Places};
+use crate::forges::{ForgeApi, ForgeFinding, ForgeTable, Login, Needs, Parts, Places};
 use crate::http::{Account, Request, Scheme, Sign, Spec, Token};
 use app::{AppTokens, OwnKey};
-use repo::RepoState;
-use shared::Shared;
 
 /// Headers of every request: the version that GitHub's fields are taken from.
 const HEADERS: &[(&str, &str)] =
@@ -37,13 +30,9 @@ const HEADERS: &[(&str, &str)] =
 const BETWEEN_WRITES: SignedDuration = SignedDuration::from_secs(1);
 /// Where github.com's API is.
 const API: &str = "https://api.github.com";
-/// How long a permission that was read is believed.
-const PERMISSION_HOLDS: SignedDuration = SignedDuration::from_mins(5);
 
 /// One account at one GitHub.
 pub(crate) struct GitHub {
-    /// Its name in the configuration.
-    name: String,
     account: Arc<Account>,
     /// What the paths of REST begin with: GraphQL is beside them.
     rest: Vec<String>,
@@ -52,27 +41,13 @@ pub(crate) struct GitHub {
     /// What webhooks that are made are signed with.
     webhook_secret: Option<Token>,
     clock: Arc<dyn Clock>,
-    notes: Arc<dyn Notes>,
-    shared: Shared,
     places: Places,
-    repos: Mutex<BTreeMap<RepoName, Arc<RepoState>>>,
-    permissions: Mutex<HashMap<(RepoName, String), (Permission, At)>>,
-    own: tokio::sync::OnceCell<Actor>,
-}
-
-/// What a forge is made with.
-pub(crate) struct Parts {
-    pub(crate) client: reqwest::Client,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) secrets: Arc<dyn Secrets>,
-    pub(crate) notes: Arc<dyn Notes>,
-    pub(crate) places: Places,
 }
 
 impl GitHub {
-    /// The account of `table`, which is named `name` in the configuration.
-    pub(crate) fn new(name: &str, table: &ForgeTable, parts: Parts) -> PortResult<Self> {
-        let Parts { client, clock, secrets, notes, places } = parts;
+    /// The account of `table`.
+    pub(crate) fn new(table: &ForgeTable, parts: Parts) -> PortResult<Self> {
+        let Parts { client, clock, secrets, notes: _, places } = parts;
         let (base, rest) = split(table.api_url(API).map_err(PortError::permanent)?);
         let home = base.host_str().unwrap_or("GitHub").to_owned();
         let spec = |sign| Spec {
@@ -103,31 +78,14 @@ impl GitHub {
             None => None,
         };
         Ok(Self {
-            name: name.to_owned(),
             account: Arc::new(Account::new(client, clock.clone(), spec(sign))),
             rest,
             app,
             token,
             webhook_secret,
             clock,
-            notes,
-            shared: Shared::default(),
             places,
-            repos: Mutex::default(),
-            permissions: Mutex::default(),
-            own: tokio::sync::OnceCell::new(),
         })
-    }
-
-    /// The account, and what the paths of its REST API begin with.
-    pub(crate) fn api(&self) -> (Arc<Account>, Vec<String>) {
-        (self.account.clone(), self.rest.clone())
-    }
-
-    /// What is kept about `repo`.
-    fn repo(&self, repo: &RepoName) -> Arc<RepoState> {
-        let mut repos = self.repos.lock().unwrap_or_else(PoisonError::into_inner);
-        repos.entry(repo.clone()).or_default().clone()
     }
 
     /// A read below `repos/<owner>/<name>`.
@@ -147,33 +105,31 @@ impl GitHub {
     fn top(&self, below: &[&str]) -> Vec<String> {
         self.rest.iter().cloned().chain(below.iter().map(|part| (*part).to_owned())).collect()
     }
+}
 
-    /// Whether repositories are at this host, too: github.com has its API elsewhere.
-    pub(crate) fn is_at(&self, host: &str) -> bool {
+#[async_trait]
+impl ForgeApi for GitHub {
+    fn root(&self) -> &[String] {
+        &self.rest
+    }
+
+    /// At github.com the API has a host of its own.
+    fn is_at(&self, host: &str) -> bool {
         let api = self.account.host();
         host == api.strip_prefix("api.").filter(|host| *host == "github.com").unwrap_or(&api)
     }
 
-    /// The token that opens the git of `repo`.
-    pub(crate) async fn git_token(&self, repo: &RepoName) -> PortResult<Option<SecretString>> {
+    async fn git_token(&self, repo: &RepoName) -> PortResult<Option<SecretString>> {
         let place = self.places.of(repo);
         match (&self.app, &self.token) {
-            (Some(app), _) => {
-                let name = place.as_str().split_once('/').map_or("", |(_, name)| name);
-                app.for_git(name).await.map(Some)
-            }
+            (Some(app), _) => app.for_git(place.name()).await.map(Some),
             (None, Some(token)) => token.secret().await.map(Some),
             (None, None) => Ok(None),
         }
     }
 
-    /// Something happened in `repo`.
-    pub(crate) fn woken(&self, repo: &RepoName) {
-        self.repo(repo).wake(self.now());
-    }
-
-    fn now(&self) -> At {
-        self.clock.now()
+    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+        self.examined(repo, needs).await
     }
 }
 

@@ -14,6 +14,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 pub(crate) enum Scheme {
     /// `Authorization: Bearer …`.
     Bearer,
+    /// `Authorization: token …`, as Forgejo and Gitea have it.
+    Token,
     /// A header of its own.
     Header(&'static str),
 }
@@ -35,6 +37,7 @@ impl Signature {
         let secret = secret.expose_secret();
         let (name, text) = match scheme {
             Scheme::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+            Scheme::Token => (AUTHORIZATION, format!("token {secret}")),
             Scheme::Header(name) => (HeaderName::from_static(name), secret.to_owned()),
         };
         // The error would not quote the value, but it says nothing else either.

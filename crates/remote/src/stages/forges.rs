@@ -13,8 +13,19 @@ pub(crate) trait ForgesOfStages: Send + Sync {
     fn forge(&self, name: Option<&AdapterName>, repo: &RepoName) -> PortResult<Forge>;
 }
 
+/// The kind of stage that reads a forge's checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChecksOf {
+    /// `checks`.
+    GitHub,
+    /// `forgejo-status`.
+    Forgejo,
+}
+
 /// A repo at a forge.
 pub(crate) struct Forge {
+    /// Which kind of stage can ask it.
+    pub(crate) checks: ChecksOf,
     /// The account that asks.
     pub(crate) account: Arc<Account>,
     /// What the paths of the API begin with.

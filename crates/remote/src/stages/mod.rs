@@ -27,7 +27,7 @@ use afk_engine::ports::{Clock, PortError, PortResult, Secrets, StageQuery, Stage
 use async_trait::async_trait;
 
 use crate::settings::RemoteSettings;
-pub(crate) use forges::{Forge, ForgesOfStages};
+pub(crate) use forges::{ChecksOf, Forge, ForgesOfStages};
 use homes::Homes;
 use started::Started;
 use table::Polled;

@@ -94,10 +94,14 @@ impl Kind {
     }
 }
 
-/// The names of the kinds of stages that are polled here, as far as there is what they poll: no
-/// forge of the configuration is one of Forgejo yet.
-pub const STAGES: [&str; 4] =
-    [Kind::Checks.name(), Kind::Woodpecker.name(), Kind::Rollout.name(), Kind::Http.name()];
+/// The names of the kinds of stages that are polled here.
+pub const STAGES: [&str; 5] = [
+    Kind::Checks.name(),
+    Kind::ForgejoStatus.name(),
+    Kind::Woodpecker.name(),
+    Kind::Rollout.name(),
+    Kind::Http.name(),
+];
 
 /// A stage's table as its kind reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use super::forges::{Forge, ForgesOfStages};
+use super::forges::{ChecksOf, Forge, ForgesOfStages};
 use super::homes::Homes;
 use super::{Ancestry, PolledStages};
 use crate::http::{Account, Scheme};
@@ -157,13 +157,13 @@ impl ForgesOfStages for NoForge {
     }
 }
 
-struct OneForge(Arc<Account>);
+struct OneForge(Arc<Account>, ChecksOf);
 
 impl ForgesOfStages for OneForge {
     fn forge(&self, name: Option<&AdapterName>, repo: &RepoName) -> PortResult<Forge> {
         assert_eq!(name, None);
         let root = ["api", "v3"].map(str::to_owned).into();
-        Ok(Forge { account: self.0.clone(), root, repo: repo.clone() })
+        Ok(Forge { checks: self.1, account: self.0.clone(), root, repo: repo.clone() })
     }
 }
 
@@ -189,7 +189,11 @@ impl Stage {
         let account = Homes::new(here.clone(), here.clone())
             .account(&home.url.parse().unwrap(), Some((&source, Scheme::Bearer)))
             .unwrap();
-        let forges = Arc::new(OneForge(account));
+        let checks = match table["kind"].as_str() {
+            Some("forgejo-status") => ChecksOf::Forgejo,
+            _ => ChecksOf::GitHub,
+        };
+        let forges = Arc::new(OneForge(account, checks));
         Self::of(PolledStages::asking(here.clone(), here.clone(), here, forges), table)
     }
 

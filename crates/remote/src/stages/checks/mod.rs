@@ -13,13 +13,13 @@ use std::sync::{Mutex, PoisonError};
 use afk_core::config::Mistake;
 use afk_core::ids::{AdapterName, At, RepoName};
 use afk_core::verdict::StageAnswer;
-use afk_engine::ports::{Clock, PortErrorKind, PortResult, StageQuery, StageReport};
+use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult, StageQuery, StageReport};
 use jiff::SignedDuration;
 use serde::Deserialize;
 
 use fold::{Branch, CheckRun, Job, Rule, Seen, Source, Status, WorkflowRun};
 
-use super::forges::{Forge, ForgesOfStages};
+use super::forges::{ChecksOf, Forge, ForgesOfStages};
 use super::set::{self, Required, Said, Terms};
 use super::started::Started;
 use super::table::StageTable;
@@ -71,13 +71,24 @@ impl Settings {
         })
     }
 
-    /// The repo at its forge.
+    /// The repo at its forge, which must be one that a stage of this kind can ask.
     pub(super) fn forge(
         &self,
         forges: &dyn ForgesOfStages,
         query: &StageQuery,
+        checks: ChecksOf,
     ) -> PortResult<Forge> {
         let forge = forges.forge(self.forge.as_ref(), &query.repo)?;
+        if forge.checks != checks {
+            let (is, kind) = match forge.checks {
+                ChecksOf::GitHub => ("GitHub", "checks"),
+                ChecksOf::Forgejo => ("Forgejo or Gitea", "forgejo-status"),
+            };
+            let (name, home) = (&query.stage.name, forge.account.home());
+            return Err(PortError::permanent(format!(
+                "the stage {name:?} asks {home}, which is {is}: make it one of kind {kind:?}"
+            )));
+        }
         Ok(match &self.repo {
             Some(repo) => Forge { repo: repo.clone(), ..forge },
             None => forge,
@@ -106,7 +117,7 @@ pub(super) async fn poll(
     settings: &Settings,
     query: &StageQuery,
 ) -> PortResult<StageReport> {
-    let forge = settings.forge(with.forges, query)?;
+    let forge = settings.forge(with.forges, query, ChecksOf::GitHub)?;
     let Some(seen) = see(&forge, query).await? else { return Ok(nothing_there()) };
     let required = required(with, settings, &forge, query).await?;
     let (checks, sources): (Vec<_>, Vec<_>) = seen.set().into_iter().unzip();

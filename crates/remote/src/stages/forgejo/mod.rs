@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use fold::{Branch, Job, Run, Seen, Status};
 
 use super::checks::{Settings, With};
-use super::forges::Forge;
+use super::forges::{ChecksOf, Forge};
 use super::set::{self, Required, State, Terms};
 use super::{nothing_there, tail};
 use crate::http::{Method, Request};
@@ -30,7 +30,7 @@ pub(super) async fn poll(
     settings: &Settings,
     query: &StageQuery,
 ) -> PortResult<StageReport> {
-    let forge = settings.forge(with.forges, query)?;
+    let forge = settings.forge(with.forges, query, ChecksOf::Forgejo)?;
     let Some(seen) = see(&forge, query).await? else { return Ok(nothing_there()) };
     let mut required = of_branch(&forge).await?;
     required.extend(settings.required.iter().cloned());

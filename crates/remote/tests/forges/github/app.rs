@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 
-use crate::support::{Home, READY, repo, run, said, world};
+use crate::support::{OnGitHub, READY, repo, run, said, world};
 
 /// The app's key, in PEM, and what verifies it.
 static KEY: LazyLock<(String, Vec<u8>)> = LazyLock::new(|| {
@@ -34,11 +34,11 @@ fn verified(token: &str) -> Option<Value> {
     jsonwebtoken::decode::<Value>(token, &key, &validation).ok().map(|data| data.claims)
 }
 
-fn home(installations: Vec<u64>) -> Home {
+fn home(installations: Vec<u64>) -> OnGitHub {
     let app =
         AppAccount { id: 4711, slug: "afk".into(), installations, verify: Arc::new(verified) };
     let table = json!({ "app": { "id": 4711, "key": { "env": "KEY" } } });
-    let home = Home::of(world(), Login::App(app), table);
+    let home = OnGitHub::of(world(), Login::App(app), table);
     home.secrets.set("KEY", &KEY.0);
     home
 }

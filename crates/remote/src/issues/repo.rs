@@ -1,24 +1,15 @@
-//! One repo as it was seen, and the probe that keeps it up to date.
+//! One repo as it was seen, and when it is looked at again.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
-use afk_core::digest::Digest;
-use afk_core::ids::{At, IssueRef, RepoName};
-use afk_core::issue;
+use afk_core::ids::{At, RepoName};
 use afk_engine::ports::{PortError, PortResult};
 use jiff::SignedDuration;
-use serde_json::value::RawValue;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::seen::{Listed, Page, Seen};
-use super::{GitHub, api};
-use crate::http::{Answer, Changed};
+use super::{Issues, Seen};
 
-/// How many entries the probe asks for.
-const ENTRIES: usize = 50;
-/// How many pages of changes are followed; beyond, everything is read again.
-const PAGES: u32 = 6;
 /// How old the probe may be for a pass over a run: the next poll brings a newer one.
 pub(super) const FOR_A_PASS: SignedDuration = SignedDuration::from_secs(60);
 /// How old it may be for whoever polls: several calls of one poll share one.
@@ -29,7 +20,7 @@ const AFTER_A_WAKE: SignedDuration = SignedDuration::from_secs(20);
 const WOKEN: SignedDuration = SignedDuration::from_secs(2);
 
 /// What is kept in the notes.
-const KIND: &str = "github";
+const KIND: &str = "issues";
 
 /// One repo.
 #[derive(Default)]
@@ -75,13 +66,13 @@ impl RepoState {
     }
 }
 
-impl GitHub {
+impl Issues {
     /// The repo as it was seen no longer ago than `at_most`. Whoever comes while it is probed
     /// waits for that probe.
     pub(super) async fn seen<'a>(
         &self,
         repo: &RepoName,
-        state: &'a super::RepoState,
+        state: &'a RepoState,
         at_most: SignedDuration,
     ) -> PortResult<MutexGuard<'a, Kept>> {
         let mut kept = state.seen.lock().await;
@@ -104,9 +95,12 @@ impl GitHub {
             kept.recalled = true;
         }
         self.known_limits().await;
-        let probed = self.probe(repo, &mut kept).await;
+        let changed = self.forge.changes(repo, &mut kept.seen).await;
         self.share_limits().await;
-        probed?;
+        if changed? {
+            kept.seen.trim();
+            self.note(repo, &kept).await?;
+        }
         kept.probed = Some(now);
         Ok(kept)
     }
@@ -119,65 +113,5 @@ impl GitHub {
 
     fn note_key(&self, repo: &RepoName) -> String {
         format!("{}/{}", self.name, self.places.of(repo))
-    }
-
-    async fn probe(&self, repo: &RepoName, kept: &mut Kept) -> PortResult<()> {
-        let request = self
-            .get(repo, &["issues"])
-            .with("state", "all")
-            .with("sort", "updated")
-            .with("direction", "desc")
-            .with("per_page", ENTRIES);
-        let changed = self.account.changed(&request, kept.seen.probe.as_ref()).await?;
-        let (answer, validator) = match changed {
-            Changed::No(None) => return Ok(()),
-            Changed::No(Some(validator)) => {
-                kept.seen.probe = Some(validator);
-                return self.note(repo, kept).await;
-            }
-            Changed::Yes(answer, validator) => (answer, validator),
-        };
-        // Only kept once every page has been followed: otherwise the next probe would skip them.
-        kept.seen.probe = None;
-        let mut page = listed(repo, &answer)?;
-        let mut number = 1;
-        loop {
-            let last = page.len() < ENTRIES;
-            if kept.seen.take(page, last) == Page::Enough {
-                break;
-            }
-            if number >= PAGES {
-                kept.seen.reset();
-                break;
-            }
-            number += 1;
-            page = listed(repo, &self.account.send(&request.clone().with("page", number)).await?)?;
-        }
-        kept.seen.trim();
-        kept.seen.probe = Some(validator);
-        self.note(repo, kept).await
-    }
-}
-
-/// The entries of a page of the list of issues.
-pub(super) fn listed(repo: &RepoName, answer: &Answer) -> PortResult<Vec<Listed>> {
-    let entries: Vec<&RawValue> = answer.borrowed()?;
-    let listed = entries.into_iter().map(|raw| {
-        let entry: api::Issue = serde_json::from_str(raw.get()).map_err(|e| answer.odd(&e))?;
-        let (pull, updated) = (entry.pull_request.is_some(), entry.updated_at);
-        let issue = issue_of(repo, entry);
-        Ok(Listed { issue, pull, updated, entry: Digest::of(raw.get()) })
-    });
-    listed.collect()
-}
-
-/// The issue as the loop knows it.
-pub(super) fn issue_of(repo: &RepoName, entry: api::Issue) -> issue::Issue {
-    issue::Issue {
-        issue: IssueRef { repo: repo.clone(), number: entry.number },
-        title: entry.title,
-        body: entry.body.unwrap_or_default(),
-        labels: entry.labels.into_iter().filter_map(api::Label::name).collect(),
-        open: entry.state == "open",
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use afk_core::ids::At;
 use jiff::SignedDuration;
 
-use super::GitHub;
+use super::Issues;
 use crate::http::Limits;
 
 /// What is kept in the notes.
@@ -28,23 +28,23 @@ impl Shared {
     }
 }
 
-impl GitHub {
+impl Issues {
     /// What this process or another one was told last. A note that cannot be read is none.
     pub(crate) async fn known_limits(&self) -> Limits {
-        let now = self.now();
+        let (now, account) = (self.now(), self.forge.account());
         if self.shared.get().is_none() {
             let noted = self.notes.read(KIND, &self.name).await.ok().flatten();
             let noted = noted.and_then(|noted| serde_json::from_value(noted).ok());
             let noted: Limits = noted.unwrap_or_default();
-            self.account.was_told(noted);
+            account.was_told(noted);
             self.shared.set(noted, now);
         }
-        self.account.limits()
+        account.limits()
     }
 
     /// Notes what was told since, if it is worth it.
     pub(super) async fn share_limits(&self) {
-        let (now, limits) = (self.now(), self.account.limits());
+        let (now, limits) = (self.now(), self.forge.account().limits());
         let worth = self.shared.get().is_none_or(|(noted, at)| {
             let age = now.duration_since(at);
             noted.until != limits.until || (noted != limits && (age.is_negative() || age >= EVERY))

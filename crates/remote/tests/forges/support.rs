@@ -1,4 +1,4 @@
-//! A fake GitHub over a world, and the adapter that talks to it.
+//! A fake forge over a world, and the adapter that talks to it.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use afk_core::issue::Permission;
 use afk_engine::ports::{Clock, PortError, Tracker};
 use afk_remote::{Forges, RemoteSettings};
 use afk_sim::fakes::{Jumping, MemoryNotes, MemorySecrets, Sim};
+use afk_sim::forgejo::{ForgejoFake, Kind, Settings};
 use afk_sim::github::{GitHubFake, Login, Recorded};
 use afk_sim::world::World;
 use jiff::SignedDuration;
@@ -18,15 +19,51 @@ pub(crate) const TOKEN: &str = "ghp_thetokenthatnobodyelsehas";
 /// The label that releases.
 pub(crate) const READY: &str = "ready-for-agent";
 
+/// A fake forge.
+pub(crate) trait Fake {
+    fn url(&self) -> String;
+    fn faults_left(&self) -> usize;
+    fn check(&self, test: &str);
+}
+
+impl Fake for GitHubFake {
+    fn url(&self) -> String {
+        self.url()
+    }
+    fn faults_left(&self) -> usize {
+        self.faults_left()
+    }
+    fn check(&self, test: &str) {
+        self.check(test);
+    }
+}
+
+impl Fake for ForgejoFake {
+    fn url(&self) -> String {
+        self.url()
+    }
+    fn faults_left(&self) -> usize {
+        self.faults_left()
+    }
+    fn check(&self, test: &str) {
+        self.check(test);
+    }
+}
+
 /// One adapter at one fake.
-pub(crate) struct Home {
+pub(crate) struct Home<F> {
     pub(crate) sim: Sim,
-    pub(crate) fake: GitHubFake,
+    pub(crate) fake: F,
     pub(crate) notes: Arc<MemoryNotes>,
     pub(crate) secrets: Arc<MemorySecrets>,
     pub(crate) table: Value,
     pub(crate) forges: Forges,
 }
+
+/// At GitHub.
+pub(crate) type OnGitHub = Home<GitHubFake>;
+/// At Forgejo, or at Gitea.
+pub(crate) type OnForgejo = Home<ForgejoFake>;
 
 /// A world in which `ann` may write, `mel` maintain and `tim` triage, at a time between two seconds.
 pub(crate) fn world() -> World {
@@ -44,7 +81,7 @@ pub(crate) fn world() -> World {
     world
 }
 
-impl Home {
+impl OnGitHub {
     /// Logged in with a token.
     pub(crate) fn new() -> Self {
         Self::of(world(), Login::Token(TOKEN.to_owned()), json!({ "token": { "env": "TOKEN" } }))
@@ -54,6 +91,50 @@ impl Home {
     pub(crate) fn of(world: World, login: Login, table: Value) -> Self {
         let sim = Sim::new(world);
         let fake = GitHubFake::start(&sim, login).unwrap();
+        let mut table = table;
+        table["kind"] = "github".into();
+        Self::at(sim, fake, table)
+    }
+
+    /// The methods, paths and statuses since it was asked last.
+    pub(crate) fn requests(&self) -> Vec<Recorded> {
+        self.fake.take_requests()
+    }
+}
+
+impl OnForgejo {
+    /// Logged in with the token of an administrator.
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self::of(world(), kind, true)
+    }
+
+    /// Logged in with a token, whose account may administer every repo or none.
+    pub(crate) fn of(world: World, kind: Kind, admin: bool) -> Self {
+        let sim = Sim::new(world);
+        let settings = Settings { token: TOKEN.to_owned(), kind, admin };
+        let fake = ForgejoFake::start(&sim, settings).unwrap();
+        let kind = match kind {
+            Kind::Forgejo => "forgejo",
+            Kind::Gitea => "gitea",
+        };
+        Self::at(sim, fake, json!({ "kind": kind, "token": { "env": "TOKEN" } }))
+    }
+}
+
+impl OnForgejo {
+    /// The same, where webhooks are signed with `s`.
+    pub(crate) fn hooked(kind: Kind) -> Self {
+        let home = Self::new(kind);
+        home.secrets.set("HOOK", "s");
+        let mut table = home.table.clone();
+        table["webhook_secret"] = json!({ "env": "HOOK" });
+        let forges = made(&home.sim, &home.secrets, &home.notes, &table);
+        Self { table, forges, ..home }
+    }
+}
+
+impl<F: Fake> Home<F> {
+    fn at(sim: Sim, fake: F, table: Value) -> Self {
         let secrets = Arc::new(MemorySecrets::default());
         secrets.set("TOKEN", TOKEN);
         let notes = Arc::new(MemoryNotes::default());
@@ -88,12 +169,7 @@ impl Home {
         self.sim.now()
     }
 
-    /// The methods, paths and statuses since it was asked last.
-    pub(crate) fn requests(&self) -> Vec<Recorded> {
-        self.fake.take_requests()
-    }
-
-    /// Everything was in order, and as GitHub describes it.
+    /// Everything was in order, and as the forge describes itself.
     pub(crate) fn done(self, test: &str) {
         assert_eq!(self.fake.faults_left(), 0, "{test}: a fault was never met");
         self.fake.check(test);
@@ -108,11 +184,11 @@ fn made(
 ) -> Forges {
     let clock = Arc::new(Jumping(sim.clone()));
     let forges = Forges::new(clock, secrets.clone(), notes.clone()).unwrap();
-    let settings = json!({ "forges": { "github": table } });
+    let settings = json!({ "forges": { "home": table } });
     let settings: RemoteSettings = serde_json::from_value(settings).unwrap();
     assert_eq!(settings.mistakes(), []);
     let mut policy = Policy::default();
-    let table = json!({ "tracker": "github", "verify": ["verify"], "stages": [] });
+    let table = json!({ "tracker": "home", "verify": ["verify"], "stages": [] });
     let table: Repo = serde_json::from_value(table).unwrap();
     policy.repos.insert(repo("o/r"), table.into());
     forges.configure(&settings, &policy);
@@ -120,7 +196,7 @@ fn made(
 }
 
 pub(crate) fn tracker(forges: &Forges) -> Arc<dyn Tracker> {
-    let name: AdapterName = "github".parse().unwrap();
+    let name: AdapterName = "home".parse().unwrap();
     forges.trackers().remove(&name).unwrap()
 }
 

@@ -1,10 +1,10 @@
 //! What a repo's issues look like, as far as the loop asks: kept between reads, and brought up to
 //! date by one conditional request.
 //!
-//! The probe is the first page of the list of all issues, sorted by their last update and filtered
-//! by nothing: whatever happens to any issue brings it to the front. An entry that differs from the
-//! one that is known is an issue that changed; everything that is kept about it is dropped and read
-//! again when it is asked for. Nothing here does I/O.
+//! The probe answers with entries of the list of all issues, those that were updated last: whatever
+//! happens to any issue brings it among them. An entry that differs from the one that is known is an
+//! issue that changed; everything that is kept about it is dropped and read again when it is asked
+//! for. Nothing here does I/O.
 
 use std::collections::BTreeMap;
 
@@ -22,9 +22,9 @@ const READ: usize = 1000;
 
 /// What is kept about a repo. It can be lost at any time.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     /// Of the probe's answer.
-    pub(super) probe: Option<Validator>,
+    pub(crate) probe: Option<Validator>,
     /// The newest entries as they were last answered, by the issue's number.
     entries: BTreeMap<u64, Known>,
     /// Issues with a label that the loop lists, by the label.
@@ -56,14 +56,14 @@ struct List {
 
 /// An issue, its events and its blockers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct View {
-    pub(super) issue: Issue,
-    pub(super) events: Vec<IssueEvent>,
-    pub(super) blockers: Vec<IssueRef>,
+pub(crate) struct View {
+    pub(crate) issue: Issue,
+    pub(crate) events: Vec<IssueEvent>,
+    pub(crate) blockers: Vec<IssueRef>,
     /// When it was last updated.
-    pub(super) updated: At,
+    pub(crate) updated: At,
     /// When it was read.
-    pub(super) at: At,
+    pub(crate) at: At,
 }
 
 /// The comments since a time, unless anything changed since.
@@ -75,20 +75,20 @@ struct NewestComments {
 
 /// An entry of the list of issues.
 #[derive(Debug, Clone)]
-pub(super) struct Listed {
+pub(crate) struct Listed {
     /// The issue; pull requests are entries, too.
-    pub(super) issue: Issue,
+    pub(crate) issue: Issue,
     /// Whether it is a pull request.
-    pub(super) pull: bool,
+    pub(crate) pull: bool,
     /// When it was last updated.
-    pub(super) updated: At,
+    pub(crate) updated: At,
     /// Of the whole entry as it was answered.
-    pub(super) entry: Digest,
+    pub(crate) entry: Digest,
 }
 
 /// Whether a page of the probe was enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Page {
+pub(crate) enum Page {
     /// Everything that changed is known.
     Enough,
     /// Older entries may have changed, too.
@@ -96,8 +96,13 @@ pub(super) enum Page {
 }
 
 impl Seen {
+    /// When the newest entry that is known was last updated.
+    pub(crate) fn newest(&self) -> Option<At> {
+        self.entries.values().map(|known| known.updated).max()
+    }
+
     /// Takes a page of the probe, newest first. `last` says that there is no further one.
-    pub(super) fn take(&mut self, page: Vec<Listed>, last: bool) -> Page {
+    pub(crate) fn take(&mut self, page: Vec<Listed>, last: bool) -> Page {
         let first_look = self.entries.is_empty();
         let mut reached = last || first_look;
         for listed in page {
@@ -115,7 +120,7 @@ impl Seen {
     }
 
     /// Forgets what is older than what is needed to tell changes.
-    pub(super) fn trim(&mut self) {
+    pub(crate) fn trim(&mut self) {
         if self.views.len().max(self.comments.len()) > READ {
             self.views.clear();
             self.comments.clear();
@@ -130,7 +135,7 @@ impl Seen {
     }
 
     /// Forgets everything but the labels that are listed: more changed than is followed.
-    pub(super) fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         let labels = std::mem::take(&mut self.lists).into_keys();
         *self = Self {
             lists: labels.map(|label| (label, List::default())).collect(),
@@ -153,19 +158,19 @@ impl Seen {
     }
 
     /// Drops what was read of an issue: the next read is live.
-    pub(super) fn forget(&mut self, number: u64) {
+    pub(crate) fn forget(&mut self, number: u64) {
         self.views.remove(&number);
         self.comments.remove(&number);
     }
 
     /// The issue's entry: whoever reads details keeps them only if it is still the same afterwards.
-    pub(super) fn entry(&self, number: u64) -> Option<Digest> {
+    pub(crate) fn entry(&self, number: u64) -> Option<Digest> {
         self.entries.get(&number).map(|known| known.entry.clone())
     }
 
     /// Whether the list has shown a later update of the issue than this one. Then the list is read
     /// anew, so that neither is believed for good.
-    pub(super) fn is_ahead_of(&mut self, number: u64, updated: At) -> bool {
+    pub(crate) fn is_ahead_of(&mut self, number: u64, updated: At) -> bool {
         let ahead = self.entries.get(&number).is_some_and(|known| known.updated > updated);
         if ahead {
             self.entries.remove(&number);
@@ -175,13 +180,13 @@ impl Seen {
     }
 
     /// The open issues with `label`, if the whole list was read at `oldest` or later.
-    pub(super) fn list(&self, label: &str, oldest: At) -> Option<Vec<Issue>> {
+    pub(crate) fn list(&self, label: &str, oldest: At) -> Option<Vec<Issue>> {
         let list = self.lists.get(label).filter(|list| list.swept >= Some(oldest))?;
         Some(list.issues.values().cloned().collect())
     }
 
     /// Keeps a whole list that was read at `at`.
-    pub(super) fn swept(&mut self, label: &str, issues: Vec<Issue>, at: At) {
+    pub(crate) fn swept(&mut self, label: &str, issues: Vec<Issue>, at: At) {
         let before = self.lists.remove(label).unwrap_or_default();
         let issues: BTreeMap<u64, Issue> =
             issues.into_iter().map(|issue| (issue.issue.number, issue)).collect();
@@ -196,49 +201,49 @@ impl Seen {
     }
 
     /// An issue as it was read at `oldest` or later and has not changed since.
-    pub(super) fn view(&self, number: u64, oldest: At) -> Option<&View> {
+    pub(crate) fn view(&self, number: u64, oldest: At) -> Option<&View> {
         self.views.get(&number).filter(|view| view.at >= oldest)
     }
 
     /// Keeps an issue that was read.
-    pub(super) fn viewed(&mut self, view: View) {
+    pub(crate) fn viewed(&mut self, view: View) {
         self.views.insert(view.issue.issue.number, view);
     }
 
     /// Whether an issue is open, if that was read and has not changed since.
-    pub(super) fn open(&self, number: u64) -> Option<bool> {
+    pub(crate) fn open(&self, number: u64) -> Option<bool> {
         self.open.get(&number).copied()
     }
 
     /// Keeps whether an issue is open.
-    pub(super) fn known_open(&mut self, number: u64, open: bool) {
+    pub(crate) fn known_open(&mut self, number: u64, open: bool) {
         self.open.insert(number, open);
     }
 
     /// The comments of an issue, if they were read and have not changed since.
-    pub(super) fn comments(&self, number: u64) -> Option<&[Comment]> {
+    pub(crate) fn comments(&self, number: u64) -> Option<&[Comment]> {
         self.comments.get(&number).map(Vec::as_slice)
     }
 
     /// Keeps the comments of an issue.
-    pub(super) fn commented(&mut self, number: u64, comments: Vec<Comment>) {
+    pub(crate) fn commented(&mut self, number: u64, comments: Vec<Comment>) {
         self.comments.insert(number, comments);
     }
 
     /// The repo's comments since `since`, if nothing changed after they were read.
-    pub(super) fn comments_since(&self, since: At) -> Option<Vec<(IssueRef, Comment)>> {
+    pub(crate) fn comments_since(&self, since: At) -> Option<Vec<(IssueRef, Comment)>> {
         let newest = self.newest_comments.as_ref().filter(|newest| newest.since <= since)?;
         Some(newest.comments.iter().filter(|(_, comment)| comment.at >= since).cloned().collect())
     }
 
     /// Keeps the repo's comments since `since`.
-    pub(super) fn commented_since(&mut self, since: At, comments: Vec<(IssueRef, Comment)>) {
+    pub(crate) fn commented_since(&mut self, since: At, comments: Vec<(IssueRef, Comment)>) {
         self.newest_comments = Some(NewestComments { since, comments });
     }
 }
 
 /// Whether the issue has the label; trackers ignore its case.
-pub(super) fn has(issue: &Issue, label: &str) -> bool {
+pub(crate) fn has(issue: &Issue, label: &str) -> bool {
     issue.labels.iter().any(|one| one.eq_ignore_ascii_case(label))
 }
 

@@ -5,13 +5,13 @@ use afk_engine::ports::Tracker;
 use afk_sim::world::person;
 use jiff::SignedDuration;
 
-use crate::support::{Home, READY, repo, tracker};
+use crate::support::{OnGitHub, READY, repo, tracker};
 
 const REPOS: usize = 100;
 const ISSUES: usize = 20;
 
 /// A hundred repos with twenty ready issues each, in two of which runs are alive.
-fn installation(home: &Home) -> Vec<RepoName> {
+fn installation(home: &OnGitHub) -> Vec<RepoName> {
     let repos: Vec<RepoName> = (0..REPOS).map(|n| repo(&format!("o/r{n}"))).collect();
     home.sim.with(|world| {
         for repo in &repos {
@@ -27,7 +27,7 @@ fn installation(home: &Home) -> Vec<RepoName> {
 }
 
 /// What the loop asks at every look.
-async fn poll(home: &Home, tracker: &dyn Tracker, repos: &[RepoName]) {
+async fn poll(home: &OnGitHub, tracker: &dyn Tracker, repos: &[RepoName]) {
     let since = home.now() - SignedDuration::from_secs(600);
     for repo in repos {
         assert_eq!(tracker.ready(repo, READY).await.unwrap().len(), ISSUES);
@@ -41,14 +41,14 @@ async fn poll(home: &Home, tracker: &dyn Tracker, repos: &[RepoName]) {
 }
 
 /// How many requests came, and whether each was answered with "not modified".
-fn count(home: &Home) -> (usize, bool) {
+fn count(home: &OnGitHub) -> (usize, bool) {
     let requests = home.requests();
     (requests.len(), requests.iter().all(|one| one.status == 304))
 }
 
 #[tokio::test]
 async fn a_quiet_poll_of_a_hundred_repos_costs_a_hundred_free_requests() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let repos = installation(&home);
     let tracker = home.tracker();
     poll(&home, &*tracker, &repos).await;
@@ -68,7 +68,7 @@ async fn a_quiet_poll_of_a_hundred_repos_costs_a_hundred_free_requests() {
 
 #[tokio::test]
 async fn another_process_with_the_same_notes_pays_the_same() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let repos = installation(&home);
     poll(&home, &*home.tracker(), &repos).await;
     home.requests();
@@ -83,7 +83,7 @@ async fn another_process_with_the_same_notes_pays_the_same() {
 
 #[tokio::test]
 async fn one_change_costs_what_changed() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let repos = installation(&home);
     let tracker = home.tracker();
     poll(&home, &*tracker, &repos).await;

@@ -8,7 +8,7 @@ use afk_sim::github::{Fault, Route, bot};
 use afk_sim::world::person;
 use jiff::SignedDuration;
 
-use crate::support::{Home, READY, login, repo, run, said};
+use crate::support::{OnGitHub, READY, login, repo, run, said};
 
 /// Whether the release of the issue is trusted, as the loop would decide on what it reads.
 async fn decided(tracker: &dyn Tracker, name: &str) -> Trust {
@@ -31,7 +31,7 @@ fn is_trusted(trust: &Trust) -> bool {
 
 #[tokio::test]
 async fn fault_1_a_labeller_who_is_not_a_user_does_not_pass() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     home.sim.with(|world| {
         world.tracker.permissions.insert("ghost".to_owned(), Permission::Admin);
         world.tracker.permissions.insert("helper[bot]".to_owned(), Permission::Admin);
@@ -53,7 +53,7 @@ async fn fault_1_a_labeller_who_is_not_a_user_does_not_pass() {
 
 #[tokio::test]
 async fn fault_2_an_own_comment_on_the_third_page_is_not_posted_again() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     let chatter = |from: u32, to: u32| {
@@ -75,7 +75,7 @@ async fn fault_2_an_own_comment_on_the_third_page_is_not_posted_again() {
 
 #[tokio::test]
 async fn fault_3_a_list_that_omits_an_issue_says_nothing_about_it() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let (issue, other) = (home.released("o/r#1"), home.released("o/r#2"));
     let tracker = home.tracker();
     assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 2);
@@ -90,7 +90,7 @@ async fn fault_3_a_list_that_omits_an_issue_says_nothing_about_it() {
 
 #[tokio::test]
 async fn fault_5_a_secondary_limit_with_quota_left_pauses_the_whole_account() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     home.fake.fail(Route::Issues, Fault::SecondaryLimit);
@@ -109,7 +109,7 @@ async fn fault_5_a_secondary_limit_with_quota_left_pauses_the_whole_account() {
 
 #[tokio::test]
 async fn fault_5_a_limit_of_graphql_under_200_pauses_the_whole_account() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     home.fake.fail(Route::GraphQl, Fault::GraphLimit);
@@ -125,7 +125,7 @@ async fn fault_5_a_limit_of_graphql_under_200_pauses_the_whole_account() {
 
 #[tokio::test]
 async fn fault_10_a_write_to_a_renamed_repo_goes_nowhere() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     tracker.own_account(&issue.repo).await.unwrap();
@@ -152,7 +152,7 @@ async fn fault_10_a_write_to_a_renamed_repo_goes_nowhere() {
 
 #[tokio::test]
 async fn fault_11_a_label_renamed_to_the_ready_label_releases_nothing() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let tracker = home.tracker();
     home.sim.with(|world| {
         world.file("o/r#1", "One.", &["later"], "ann");
@@ -175,7 +175,7 @@ async fn fault_11_a_label_renamed_to_the_ready_label_releases_nothing() {
 
 #[tokio::test]
 async fn fault_12_an_unknown_event_between_two_labels_hides_neither() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     home.later(5);
     home.fake.odd_entry(&issue);
@@ -191,10 +191,10 @@ async fn fault_12_an_unknown_event_between_two_labels_hides_neither() {
 
 #[tokio::test]
 async fn fault_15_the_first_read_after_a_wake_may_be_old_and_is_repeated() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
-    let forge = "github".parse().unwrap();
+    let forge = "home".parse().unwrap();
     assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
     assert_eq!(tracker.issue(&issue).await.unwrap().events.len(), 1);
     home.later(3);
@@ -210,7 +210,7 @@ async fn fault_15_the_first_read_after_a_wake_may_be_old_and_is_repeated() {
 
 #[tokio::test]
 async fn fault_15_an_issue_older_than_the_list_is_not_believed() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     assert_eq!(tracker.issue(&issue).await.unwrap().issue.labels, [READY]);
@@ -226,7 +226,7 @@ async fn fault_15_an_issue_older_than_the_list_is_not_believed() {
 
 #[tokio::test]
 async fn fault_16_another_host_sees_no_credential() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     tracker.own_account(&issue.repo).await.unwrap();

@@ -5,16 +5,16 @@ use afk_sim::fakes::Sim;
 use afk_sim::github::{Fault, GitHubFake, Login, Route};
 use afk_sim::world::person;
 
-use crate::support::{Home, READY, TOKEN, repo, run, said, world};
+use crate::support::{OnGitHub, READY, TOKEN, repo, run, said, world};
 
-fn statuses(home: &Home, route: Route) -> Vec<u16> {
+fn statuses(home: &OnGitHub, route: Route) -> Vec<u16> {
     let of_route = home.requests().into_iter().filter(|one| one.route == Some(route));
     of_route.map(|one| one.status).collect()
 }
 
 #[tokio::test]
 async fn a_read_without_an_answer_is_asked_again() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     home.fake.fail(Route::Issues, Fault::Status(502));
     home.fake.fail(Route::Issues, Fault::Broken);
@@ -30,7 +30,7 @@ async fn a_read_without_an_answer_is_asked_again() {
 
 #[tokio::test]
 async fn an_answer_that_stays_away_is_an_error_that_passes() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     home.released("o/r#1");
     (0..3).for_each(|_| home.fake.fail(Route::Issues, Fault::Status(503)));
     let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
@@ -45,7 +45,7 @@ async fn an_answer_that_stays_away_is_an_error_that_passes() {
 
 #[tokio::test]
 async fn what_is_not_json_is_never_an_empty_list() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     for fault in [Fault::Html, Fault::Truncated] {
         home.later(90);
@@ -70,7 +70,7 @@ async fn what_is_not_json_is_never_an_empty_list() {
 
 #[tokio::test]
 async fn a_write_is_never_sent_twice_by_itself() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     home.tracker().own_account(&issue.repo).await.unwrap();
     for fault in [Fault::Status(502), Fault::Lost(502), Fault::Broken, Fault::Html] {
@@ -86,7 +86,7 @@ async fn a_write_is_never_sent_twice_by_itself() {
 
 #[tokio::test]
 async fn a_lost_answer_to_a_comment_leaves_one_comment() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let body = format!("ours\n{}", afk_core::comment::marker(run()));
     home.fake.fail(Route::PostComment, Fault::Lost(502));
@@ -100,7 +100,7 @@ async fn a_lost_answer_to_a_comment_leaves_one_comment() {
 
 #[tokio::test]
 async fn a_wrong_credential_is_an_error_that_a_person_mends_and_a_rotated_one_counts_at_once() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     home.released("o/r#1");
     home.fake.rotate("ghp_another");
     let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
@@ -113,7 +113,7 @@ async fn a_wrong_credential_is_an_error_that_a_person_mends_and_a_rotated_one_co
 
 #[tokio::test]
 async fn a_new_token_costs_a_whole_answer_and_changes_nothing() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     let tracker = home.tracker();
     tracker.ready(&issue.repo, READY).await.unwrap();
@@ -132,7 +132,7 @@ async fn a_new_token_costs_a_whole_answer_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_spent_quota_is_waited_out_and_not_asked_in_vain() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     home.released("o/r#1");
     home.fake.leave(1);
     // The last request is answered all the same.
@@ -149,7 +149,7 @@ async fn a_spent_quota_is_waited_out_and_not_asked_in_vain() {
 
 #[tokio::test]
 async fn a_limit_that_names_a_time_is_kept_to_it() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     home.released("o/r#1");
     home.fake.fail(Route::Issues, Fault::RetryAfter(37));
     let before = home.now();
@@ -166,7 +166,7 @@ async fn a_limit_that_names_a_time_is_kept_to_it() {
 
 #[tokio::test]
 async fn a_list_is_read_to_its_last_page() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let issue = home.released("o/r#1");
     home.sim.with(|world| {
         for n in 2..=230 {
@@ -199,7 +199,7 @@ async fn a_list_is_read_to_its_last_page() {
 
 #[tokio::test]
 async fn many_changes_at_once_are_all_seen() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let tracker = home.tracker();
     home.sim.with(|world| {
         for n in 1..=400 {
@@ -224,7 +224,7 @@ async fn many_changes_at_once_are_all_seen() {
 
 #[tokio::test]
 async fn an_issue_that_was_deleted_or_moved_is_not_read() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let (one, two) = (home.released("o/r#1"), home.released("o/r#2"));
     let tracker = home.tracker();
     tracker.issue(&one).await.unwrap();
@@ -243,7 +243,7 @@ async fn an_issue_that_was_deleted_or_moved_is_not_read() {
 
 #[tokio::test]
 async fn enterprise_server_has_its_apis_below_one_address() {
-    let mut home = Home::new();
+    let mut home = OnGitHub::new();
     home.table["url"] = home.fake.enterprise_url().into();
     let forges = home.restarted();
     let tracker = crate::support::tracker(&forges);
@@ -260,7 +260,7 @@ async fn enterprise_server_has_its_apis_below_one_address() {
 
 #[tokio::test]
 async fn a_pull_request_is_not_opened_twice_where_the_first_answer_was_lost() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let spec = home.sim.with(|world| {
         let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
         world.somebody_lands(&repo, &[("README.md", "hello")]);
@@ -319,7 +319,7 @@ fn what_nobody_may_send_is_refused() {
 
 #[tokio::test]
 async fn a_home_that_is_gone_may_come_back() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     let tracker = home.tracker();
     drop(home);
     let error = tracker.ready(&repo("o/r"), READY).await.unwrap_err();

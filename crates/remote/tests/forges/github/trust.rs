@@ -14,7 +14,7 @@ use afk_sim::github::{bot, through};
 use afk_sim::world::{World, person};
 use jiff::SignedDuration;
 
-use crate::support::{Home, READY};
+use crate::support::{OnGitHub, READY};
 
 /// Somebody who acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,7 +128,7 @@ fn expected(steps: &[Step]) -> bool {
 }
 
 /// Does it to the world.
-fn play(home: &Home, issue: &IssueRef, steps: &[Step]) {
+fn play(home: &OnGitHub, issue: &IssueRef, steps: &[Step]) {
     for step in steps {
         let act = |act: &dyn Fn(&mut World, &Actor), who: Who| {
             home.sim.with(|world| {
@@ -211,7 +211,7 @@ fn stories() -> Vec<Vec<Step>> {
 
 #[tokio::test]
 async fn every_release_is_trusted_or_refused_as_a_person_would() {
-    let home = Home::new();
+    let home = OnGitHub::new();
     home.fake.leave(100_000);
     home.sim.with(|world| {
         world.tracker.permissions.insert("hid".to_owned(), Permission::Admin);

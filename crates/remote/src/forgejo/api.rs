@@ -1,0 +1,119 @@
+//! Forgejo's and Gitea's payloads, with the fields that are used. Go writes what is empty as null;
+//! fields that are not named are ignored.
+
+use afk_core::ids::{Actor, At};
+use serde::Deserialize;
+
+/// The account in whose place deleted ones are shown.
+const GHOST: i64 = -1;
+
+/// An account. Those that the server itself acts as have ids below zero.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct User {
+    pub(super) id: i64,
+    pub(super) login: String,
+}
+
+impl User {
+    /// The account as the loop knows it; none of one that was deleted.
+    pub(super) fn actor(self) -> Option<Actor> {
+        let actor = || Actor { id: self.id.to_string(), login: self.login, bot: self.id < 0 };
+        (self.id != GHOST).then(actor)
+    }
+}
+
+/// A label.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Label {
+    pub(super) id: u64,
+    pub(super) name: String,
+}
+
+/// The repo of an issue.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct RepositoryMeta {
+    pub(super) full_name: String,
+}
+
+/// An issue, or a pull request among issues.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Issue {
+    pub(super) number: u64,
+    pub(super) title: String,
+    #[serde(default)]
+    pub(super) body: Option<String>,
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) user: Option<User>,
+    #[serde(default)]
+    pub(super) labels: Option<Vec<Label>>,
+    pub(super) created_at: At,
+    pub(super) updated_at: At,
+    /// There if it is a pull request.
+    #[serde(default)]
+    pub(super) pull_request: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
+    pub(super) repository: Option<RepositoryMeta>,
+}
+
+/// An entry of an issue's timeline, of one of the kinds that decide.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Entry {
+    #[serde(default)]
+    pub(super) user: Option<User>,
+    pub(super) created_at: At,
+    #[serde(default)]
+    pub(super) label: Option<Label>,
+    /// Of a label: "1" if it was added, nothing if it was removed.
+    #[serde(default)]
+    pub(super) body: Option<String>,
+}
+
+/// A comment on an issue or a pull request.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Comment {
+    pub(super) id: u64,
+    #[serde(default)]
+    pub(super) user: Option<User>,
+    pub(super) created_at: At,
+    #[serde(default)]
+    pub(super) body: Option<String>,
+    #[serde(default)]
+    pub(super) issue_url: Option<String>,
+}
+
+impl Comment {
+    /// The number of the issue, from its address; none on a pull request.
+    pub(super) fn issue_number(&self) -> Option<u64> {
+        self.issue_url.as_ref()?.rsplit('/').next()?.parse().ok()
+    }
+}
+
+/// What an account may do on a repo.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Collaborator {
+    pub(super) permission: String,
+    #[serde(default)]
+    pub(super) user: Option<User>,
+}
+
+/// A pull request.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Pull {
+    pub(super) number: u64,
+    pub(super) html_url: String,
+    pub(super) state: String,
+    #[serde(default)]
+    pub(super) merged: bool,
+    #[serde(default)]
+    pub(super) merge_commit_sha: Option<String>,
+    pub(super) head: PullHead,
+}
+
+/// The branch that a pull request asks to merge.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct PullHead {
+    #[serde(rename = "ref")]
+    pub(super) branch: String,
+    pub(super) sha: String,
+}

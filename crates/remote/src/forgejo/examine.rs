@@ -1,0 +1,285 @@
+//! What `doctor` asks of Forgejo about a repo: whether the token may do what the loop does, and
+//! whether the repo lets it.
+
+use afk_core::ids::RepoName;
+use afk_engine::ports::{PortError, PortResult};
+use secrecy::ExposeSecret as _;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Forgejo, api};
+use crate::forges::{ForgeFinding, Needs};
+use crate::http::{Method, Request};
+
+/// The colour of labels that are made.
+const COLOUR: &str = "#5319e7";
+/// What wakes the loop.
+const EVENTS: [&str; 5] = ["issues", "issue_label", "issue_comment", "push", "pull_request"];
+
+/// A repo, as the token's account sees it.
+#[derive(Debug, Deserialize)]
+struct Repository {
+    full_name: String,
+    default_branch: String,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default)]
+    mirror: bool,
+    #[serde(default = "yes")]
+    has_issues: bool,
+    #[serde(default = "yes")]
+    has_pull_requests: bool,
+    #[serde(default)]
+    permissions: Option<Permissions>,
+}
+
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default)]
+struct Permissions {
+    admin: bool,
+    push: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Branch {
+    #[serde(default)]
+    protected: bool,
+    #[serde(default = "yes")]
+    user_can_push: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Hook {
+    #[serde(default)]
+    active: bool,
+    #[serde(default)]
+    config: HookConfig,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct HookConfig {
+    url: String,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Forgejo {
+    /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
+    pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+        let found: Repository = match self.account.json(&self.get(repo, &[])).await {
+            Ok(found) => found,
+            Err(error) => return vec![ForgeFinding::unreachable(&error)],
+        };
+        let mut all = credential(repo, &found, needs, &self.places.of(repo));
+        if all.is_empty() {
+            let says = format!("{} opens {}", self.account.home(), found.full_name);
+            all.push(ForgeFinding::fine("credential", says));
+        }
+        all.extend(self.examined_labels(repo, needs).await);
+        all.push(permissions_of_others(found.permissions.unwrap_or_default()));
+        if needs.pushes {
+            all.push(self.examined_branch(repo, &found.default_branch).await);
+        }
+        if let Some(url) = &needs.webhook {
+            all.push(self.examined_webhook(repo, url, needs.make).await);
+        }
+        all
+    }
+
+    async fn examined_labels(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+        const ABOUT: &str = "labels";
+        let there = match self.all::<api::Label>(&self.get(repo, &["labels"])).await {
+            Ok(there) => there,
+            Err(error) => {
+                let mend = "let the token read issues (scope read:issue)";
+                return vec![ForgeFinding::failure(ABOUT, error.chain()).mend(mend)];
+            }
+        };
+        let is_there = |label: &str| there.iter().any(|one| one.name.eq_ignore_ascii_case(label));
+        let mut all = Vec::new();
+        for (label, meaning) in needs.labels.iter().filter(|(label, _)| !is_there(label)) {
+            if !needs.make {
+                let says = format!("there is no label {label}");
+                all.push(ForgeFinding::failure(ABOUT, says).mend("`afk doctor --fix` makes it"));
+                continue;
+            }
+            let body = json!({ "name": label, "color": COLOUR, "description": meaning });
+            let request = Request::new(Method::Post, self.path(repo, &["labels"])).json(body);
+            all.push(match self.account.send(&request).await {
+                Ok(_) => ForgeFinding::fine(ABOUT, format!("made the label {label}")),
+                Err(error) => ForgeFinding::failure(ABOUT, error.chain())
+                    .mend("let the token write issues (scope write:issue), or make it by hand"),
+            });
+        }
+        if all.is_empty() {
+            all.push(ForgeFinding::fine(ABOUT, "all are there"));
+        }
+        all
+    }
+
+    /// Whether the default branch takes our pushes.
+    async fn examined_branch(&self, repo: &RepoName, branch: &str) -> ForgeFinding {
+        const ABOUT: &str = "branch";
+        let read = self.account.json(&self.get(repo, &["branches", branch])).await;
+        let found: Branch = match read {
+            Ok(found) => found,
+            Err(error) => {
+                return ForgeFinding::warning(ABOUT, error.chain())
+                    .mend("check that the default branch has a commit");
+            }
+        };
+        let mend = "let the account push in the branch's protection, or set landing = \
+                    \"pull-request\"";
+        if !found.user_can_push {
+            let says = format!("{branch} refuses our pushes");
+            return ForgeFinding::failure(ABOUT, says).mend(mend);
+        }
+        let says = if found.protected { "is protected, and takes" } else { "takes" };
+        ForgeFinding::fine(ABOUT, format!("{branch} {says} our pushes"))
+    }
+
+    async fn examined_webhook(&self, repo: &RepoName, url: &str, make: bool) -> ForgeFinding {
+        const ABOUT: &str = "webhook";
+        let hooks: Vec<Hook> = match self.all(&self.get(repo, &["hooks"])).await {
+            Ok(hooks) => hooks,
+            Err(error) => {
+                return ForgeFinding::warning(ABOUT, error.chain()).mend(
+                    "only who administers the repo sees its webhooks; without one, it is polled",
+                );
+            }
+        };
+        match hooks.iter().find(|hook| hook.config.url == url) {
+            Some(hook) if hook.active => ForgeFinding::fine(ABOUT, format!("sends to {url}")),
+            Some(_) => ForgeFinding::warning(ABOUT, format!("the one to {url} is switched off"))
+                .mend("switch it on in the repo's settings"),
+            None if make => match self.make_webhook(repo, url).await {
+                Ok(()) => ForgeFinding::fine(
+                    ABOUT,
+                    format!(
+                        "made one to {url}; if that is a private address, the server must list it \
+                         in webhook.ALLOWED_HOST_LIST"
+                    ),
+                ),
+                Err(error) => ForgeFinding::warning(ABOUT, error.chain())
+                    .mend("make it by hand, or let the token's account administer the repo"),
+            },
+            None => ForgeFinding::warning(ABOUT, format!("none sends to {url}"))
+                .mend("`afk doctor --fix` makes it; without it, the repo is polled"),
+        }
+    }
+
+    async fn make_webhook(&self, repo: &RepoName, url: &str) -> PortResult<()> {
+        let secret = self.webhook_secret.as_ref().ok_or_else(|| {
+            PortError::permanent("a webhook needs a secret: set webhook_secret of the forge")
+        })?;
+        let secret = secret.secret().await?;
+        let config = json!({
+            "url": url, "content_type": "json", "secret": secret.expose_secret(),
+        });
+        // Both servers know this type, and sign it the same.
+        let body = json!({ "type": "gitea", "active": true, "events": EVENTS, "config": config });
+        let request = Request::new(Method::Post, self.path(repo, &["hooks"])).json(body);
+        self.account.send(&request).await.map(drop)
+    }
+}
+
+/// What the token's account may not do that the loop must.
+fn credential(
+    repo: &RepoName,
+    found: &Repository,
+    needs: &Needs,
+    place: &RepoName,
+) -> Vec<ForgeFinding> {
+    const ABOUT: &str = "credential";
+    let fail = |says: String, mend: &str| ForgeFinding::failure(ABOUT, says).mend(mend);
+    let mut all = Vec::new();
+    let name = &found.full_name;
+    if !name.eq_ignore_ascii_case(place.as_str()) {
+        let says = format!("{repo} is called {name} there now");
+        all.push(fail(says, "correct its entry in names"));
+    }
+    if found.archived {
+        let says = format!("{name} is archived, and takes neither issues nor pushes");
+        all.push(fail(says, "unarchive it, or remove it"));
+    }
+    if found.mirror && needs.pushes {
+        let says = format!("{name} is a mirror, and takes no pushes");
+        all.push(fail(says, "set remote to the repository that it mirrors"));
+    }
+    if !found.has_issues {
+        all.push(fail(format!("{name} has no issues"), "switch issues on in its settings"));
+    }
+    if needs.opens_pulls && !found.has_pull_requests {
+        let says = format!("{name} has no pull requests");
+        all.push(fail(says, "switch them on in its settings, or choose another landing"));
+    }
+    let Permissions { admin, push } = found.permissions.unwrap_or_default();
+    if (needs.pushes || needs.opens_pulls) && !(admin || push) {
+        let says = "the account may not push".to_owned();
+        all.push(fail(says, "give it the permission to write, and the token write:repository"));
+    }
+    all
+}
+
+/// Whether the permissions of those who label can be read: nobody is trusted by permission
+/// otherwise.
+fn permissions_of_others(own: Permissions) -> ForgeFinding {
+    const ABOUT: &str = "permissions";
+    if own.admin {
+        return ForgeFinding::fine(ABOUT, "can be read: the account administers the repo");
+    }
+    ForgeFinding::failure(ABOUT, "only who administers the repo can read others' permissions").mend(
+        "make the token's account an administrator of the repo, or list by id whom you trust \
+         (trust.allow_ids)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(repository: &serde_json::Value, opens_pulls: bool, expected: &[&str]) {
+        let mut whole = json!({
+            "full_name": "o/r", "default_branch": "main", "has_issues": true, "archived": false,
+            "mirror": false, "has_pull_requests": true,
+            "permissions": { "admin": false, "push": true, "pull": true },
+        });
+        for (key, value) in repository.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let found: Repository = serde_json::from_value(whole).unwrap();
+        let name: RepoName = "o/r".parse().unwrap();
+        let needs =
+            Needs { labels: vec![], pushes: !opens_pulls, opens_pulls, webhook: None, make: false };
+        let all = credential(&name, &found, &needs, &name);
+        assert_eq!(all.len(), expected.len(), "{all:?}");
+        for (found, expected) in all.iter().zip(expected) {
+            assert!(found.says.contains(expected), "{found:?}");
+            assert!(found.mend.is_some(), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_account_may_not_do_is_told() {
+        check(&json!({}), false, &[]);
+        check(&json!({ "archived": true }), false, &["archived"]);
+        check(&json!({ "mirror": true }), false, &["takes no pushes"]);
+        check(&json!({ "has_issues": false }), false, &["no issues"]);
+        check(&json!({ "has_pull_requests": false }), true, &["no pull requests"]);
+        check(&json!({ "has_pull_requests": false }), false, &[]);
+        check(&json!({ "full_name": "o/new" }), false, &["is called o/new there now"]);
+        check(&json!({ "permissions": null }), false, &["may not push"]);
+    }
+
+    #[test]
+    fn only_an_administrator_reads_the_permissions_of_others() {
+        use crate::forges::Severity;
+        let severity = |admin| permissions_of_others(Permissions { admin, push: true }).severity;
+        assert_eq!(severity(true), Severity::Fine);
+        assert_eq!(severity(false), Severity::Failure);
+    }
+}

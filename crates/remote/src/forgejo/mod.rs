@@ -1,0 +1,206 @@
+//! Forgejo and Gitea: issues, pull requests and checks of the repos of one account.
+//!
+//! [`Forgejo`] is one entry of `forges` in the configuration: a token at one server. It answers
+//! live; [`crate::issues`] keeps what it answered. What both servers have in common is all that is
+//! asked for, so that nothing depends on which of them it is, nor much on how old it is.
+
+mod api;
+mod examine;
+mod history;
+mod issues;
+mod labels;
+mod pulls;
+mod texts;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use afk_core::ids::RepoName;
+use afk_engine::ports::{Clock, Notes, PortError, PortResult};
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use reqwest::Url;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::forges::{ForgeApi, ForgeFinding, ForgeTable, Login, Needs, Parts, Places};
+use crate::http::{Account, Answer, Request, Scheme, Sign, Spec, Token};
+use labels::Labels;
+use texts::Texts;
+
+/// What the paths of the API begin with, below the server's address.
+const ROOT: [&str; 2] = ["api", "v1"];
+/// Servers limit nothing by themselves; this is a courtesy.
+const BETWEEN_WRITES: SignedDuration = SignedDuration::from_millis(100);
+/// Entries of one page: servers give no more.
+const PAGE: usize = 50;
+/// How many pages are read at most: a list that is longer is an error, never cut short.
+const PAGES: usize = 400;
+
+/// One account at one Forgejo or Gitea.
+pub(crate) struct Forgejo {
+    /// Its name in the configuration.
+    name: String,
+    account: Arc<Account>,
+    /// What the paths of the API begin with.
+    root: Vec<String>,
+    token: Option<Token>,
+    /// What webhooks that are made are signed with.
+    webhook_secret: Option<Token>,
+    clock: Arc<dyn Clock>,
+    notes: Arc<dyn Notes>,
+    places: Places,
+    /// What is known of repos that the server does not tell, once it was read from the notes.
+    known: Mutex<BTreeMap<RepoName, Arc<tokio::sync::Mutex<Option<Known>>>>>,
+}
+
+/// What is known of a repo because it was seen, and because the server does not tell it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Known {
+    /// Since when issues have the texts that they have.
+    texts: Texts,
+    /// Since when labels have their names.
+    labels: Labels,
+}
+
+impl Forgejo {
+    /// The account of `table`, which is named `name` in the configuration.
+    pub(crate) fn new(name: &str, table: &ForgeTable, parts: Parts) -> PortResult<Self> {
+        let Parts { client, clock, secrets, notes, places } = parts;
+        let base = root_of(table.api_url("").map_err(PortError::permanent)?);
+        let token = match table.login() {
+            Some(Login::Token(source)) => {
+                Some(Token::new(secrets.clone(), source.clone(), Scheme::Token))
+            }
+            Some(Login::App(_)) | None => None,
+        };
+        let hook = table.webhook_secret.as_ref();
+        let webhook_secret = hook.map(|source| Token::new(secrets, source.clone(), Scheme::Token));
+        let spec = Spec {
+            home: base.host_str().unwrap_or("the forge").to_owned(),
+            base,
+            sign: token.clone().map(|token| Box::new(token) as Box<dyn Sign>),
+            headers: &[],
+            between_writes: BETWEEN_WRITES,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            account: Arc::new(Account::new(client, clock.clone(), spec)),
+            root: ROOT.map(str::to_owned).to_vec(),
+            token,
+            webhook_secret,
+            clock,
+            notes,
+            places,
+            known: Mutex::default(),
+        })
+    }
+
+    /// A read below `repos/<owner>/<name>`.
+    fn get(&self, repo: &RepoName, below: &[&str]) -> Request {
+        Request::get(self.path(repo, below))
+    }
+
+    /// The segments of the path below `repos/<owner>/<name>`.
+    fn path(&self, repo: &RepoName, below: &[&str]) -> Vec<String> {
+        let place = self.places.of(repo);
+        self.top(&[&["repos", place.owner(), place.name()], below].concat())
+    }
+
+    /// The segments of a path that belongs to no repo.
+    fn top(&self, below: &[&str]) -> Vec<String> {
+        self.root.iter().cloned().chain(below.iter().map(|part| (*part).to_owned())).collect()
+    }
+
+    /// Every page of a list.
+    ///
+    /// Links are not followed: they name the server as its users know it, which may not be the
+    /// address that we have. A short page proves nothing, since some servers give fewer entries a
+    /// page than they are asked for: the total does that they say with each page, or an empty page.
+    async fn pages(&self, request: &Request) -> PortResult<Vec<Answer>> {
+        let (mut all, mut entries) = (Vec::new(), 0);
+        for page in 1..=PAGES {
+            let request = request.clone().with("limit", PAGE).with("page", page);
+            let answer = self.account.send(&request).await?;
+            let here = list_of::<serde::de::IgnoredAny>(&answer)?.len();
+            let total = answer.header("x-total-count").and_then(|total| total.parse().ok());
+            entries += here;
+            all.push(answer);
+            if here == 0 || total.is_some_and(|total: usize| total <= entries) {
+                return Ok(all);
+            }
+        }
+        let why = format!("{request}: the list has more than {PAGES} pages");
+        Err(PortError::permanent(why))
+    }
+
+    /// Every entry of a list.
+    async fn all<T: DeserializeOwned>(&self, request: &Request) -> PortResult<Vec<T>> {
+        let mut all = Vec::new();
+        for answer in self.pages(request).await? {
+            all.extend(list_of::<T>(&answer)?);
+        }
+        Ok(all)
+    }
+
+    /// Where what is known of a repo is kept.
+    fn known_of(&self, repo: &RepoName) -> Arc<tokio::sync::Mutex<Option<Known>>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(repo.clone()).or_default().clone()
+    }
+}
+
+#[async_trait]
+impl ForgeApi for Forgejo {
+    fn root(&self) -> &[String] {
+        &self.root
+    }
+
+    fn is_at(&self, host: &str) -> bool {
+        host == self.account.host()
+    }
+
+    async fn git_token(&self, _repo: &RepoName) -> PortResult<Option<SecretString>> {
+        match &self.token {
+            Some(token) => token.secret().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+        self.examined(repo, needs).await
+    }
+}
+
+/// The entries of a list: Go writes some lists without an entry as null.
+fn list_of<'a, T: Deserialize<'a>>(answer: &'a Answer) -> PortResult<Vec<T>> {
+    Ok(answer.borrowed::<Option<Vec<T>>>()?.unwrap_or_default())
+}
+
+/// The server's own address: the API's may have been given.
+fn root_of(url: Url) -> Url {
+    let mut root = url;
+    let path = root.path().trim_end_matches('/').to_owned();
+    if let Some(above) = path.strip_suffix("/api/v1") {
+        root.set_path(above);
+    }
+    root
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_the_server_or_of_its_api_is_the_same() {
+        let check = |url: &str, root: &str| {
+            assert_eq!(root_of(Url::parse(url).unwrap()).as_str(), root);
+        };
+        check("https://code.example", "https://code.example/");
+        check("https://code.example/api/v1/", "https://code.example/");
+        check("https://example.org/git", "https://example.org/git");
+        check("https://example.org/git/api/v1", "https://example.org/git");
+    }
+}

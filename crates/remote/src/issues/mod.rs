@@ -1,0 +1,292 @@
+//! The issues of the repos at one forge, as the loop's tracker.
+//!
+//! [`Issues`] is the same for every forge. It reads through what one probe of a repo has seen
+//! ([`seen`]), so that a repo in which nothing happens costs that request and nothing else; what has
+//! changed is asked for once, of the forge itself ([`IssuesApi`]).
+
+mod api;
+mod limits;
+mod repo;
+mod seen;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use afk_core::comment::find;
+use afk_core::ids::{Actor, At, IssueRef, RepoName, RunId};
+use afk_core::issue::{BlockerState, Comment, Issue, Permission};
+use afk_engine::ports::{Clock, IssueView, Labels, Notes, PortError, PortResult, Tracker};
+use async_trait::async_trait;
+use jiff::SignedDuration;
+
+use crate::forges::Places;
+pub(crate) use api::IssuesApi;
+use limits::Shared;
+use repo::{FOR_A_PASS, FOR_A_POLL, RepoState};
+pub(crate) use seen::{Listed, Page, Seen, View};
+
+/// How long a whole list is believed before it is read again: a renamed label touches no issue.
+const SWEPT: SignedDuration = SignedDuration::from_hours(6);
+/// How long an issue that was read is believed, though nothing shows that it changed: a dependency
+/// that is removed may touch neither.
+const VIEWED: SignedDuration = SignedDuration::from_mins(15);
+/// How long a permission that was read is believed.
+const PERMISSION_HOLDS: SignedDuration = SignedDuration::from_mins(5);
+
+/// The issues of the repos at one forge.
+pub(crate) struct Issues {
+    /// The forge's name in the configuration.
+    name: String,
+    forge: Arc<dyn IssuesApi>,
+    clock: Arc<dyn Clock>,
+    notes: Arc<dyn Notes>,
+    places: Places,
+    shared: Shared,
+    repos: Mutex<BTreeMap<RepoName, Arc<RepoState>>>,
+    permissions: Mutex<HashMap<(RepoName, String), (Permission, At)>>,
+    own: tokio::sync::OnceCell<Actor>,
+}
+
+impl Issues {
+    /// The issues of `forge`, which is named `name` in the configuration.
+    pub(crate) fn new(
+        name: &str,
+        forge: Arc<dyn IssuesApi>,
+        clock: Arc<dyn Clock>,
+        notes: Arc<dyn Notes>,
+        places: Places,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            forge,
+            clock,
+            notes,
+            places,
+            shared: Shared::default(),
+            repos: Mutex::default(),
+            permissions: Mutex::default(),
+            own: tokio::sync::OnceCell::new(),
+        }
+    }
+
+    /// Something happened in `repo`.
+    pub(crate) fn woken(&self, repo: &RepoName) {
+        self.repo(repo).wake(self.now());
+    }
+
+    /// What is kept about `repo`.
+    fn repo(&self, repo: &RepoName) -> Arc<RepoState> {
+        let mut repos = self.repos.lock().unwrap_or_else(PoisonError::into_inner);
+        repos.entry(repo.clone()).or_default().clone()
+    }
+
+    fn now(&self) -> At {
+        self.clock.now()
+    }
+
+    /// The open issues with `label`, as the newest probe shows them.
+    async fn list(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
+        let state = self.repo(repo);
+        let mut kept = self.seen(repo, &state, FOR_A_POLL).await?;
+        let now = self.now();
+        if let Some(list) = kept.seen.list(label, earlier(now, SWEPT)) {
+            return Ok(list);
+        }
+        let mut issues = self.forge.labelled(repo, label).await?;
+        issues.retain(|issue| issue.open && seen::has(issue, label));
+        kept.seen.swept(label, issues.clone(), now);
+        self.note(repo, &kept).await?;
+        Ok(issues)
+    }
+
+    /// What was written to `issue` may have changed it, whatever came of the request: what was read
+    /// before is read again.
+    async fn written<T>(&self, issue: &IssueRef, result: PortResult<T>) -> PortResult<T> {
+        self.repo(&issue.repo).kept().await.seen.forget(issue.number);
+        result
+    }
+}
+
+#[async_trait]
+impl Tracker for Issues {
+    fn home(&self, _repo: &RepoName) -> String {
+        self.forge.account().home().to_owned()
+    }
+
+    async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
+        self.list(repo, label).await
+    }
+
+    async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
+        let issues = self.list(repo, label).await?;
+        Ok(issues.into_iter().map(|issue| issue.issue).collect())
+    }
+
+    async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
+        let state = self.repo(&issue.repo);
+        let oldest = earlier(self.now(), VIEWED);
+        let (view, before) = {
+            let kept = self.seen(&issue.repo, &state, FOR_A_PASS).await?;
+            let view = kept.seen.view(issue.number, oldest).cloned();
+            (view, kept.seen.entry(issue.number))
+        };
+        let view = if let Some(view) = view {
+            view
+        } else {
+            let view = self.forge.view(issue).await?;
+            let mut kept = state.kept().await;
+            if kept.seen.is_ahead_of(issue.number, view.updated) {
+                let why = format!("{issue} was answered older than the list of issues shows it");
+                return Err(PortError::transient(why));
+            }
+            // What changed meanwhile may be in it or not; right after a webhook, some of what was
+            // read may come from a copy that is behind.
+            if kept.seen.entry(issue.number) == before && !state.is_woken(self.now()) {
+                kept.seen.viewed(view.clone());
+                self.note(&issue.repo, &kept).await?;
+            }
+            view
+        };
+        Ok(IssueView { issue: view.issue, events: view.events, native_blockers: view.blockers })
+    }
+
+    fn forget(&self, issue: &IssueRef) {
+        self.repo(&issue.repo).forget(issue.number);
+    }
+
+    async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission> {
+        if actor.bot {
+            // A bot is no user of a forge; who trusts one lists it.
+            return Ok(Permission::None);
+        }
+        let key = (repo.clone(), actor.id.clone());
+        let now = self.now();
+        let known = {
+            let known = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+            known.get(&key).copied()
+        };
+        if let Some((permission, at)) = known
+            && (at..later(at, PERMISSION_HOLDS)).contains(&now)
+        {
+            return Ok(permission);
+        }
+        let permission = self.forge.permission(repo, actor).await?;
+        let mut known = self.permissions.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (_, at)| now.duration_since(*at) < PERMISSION_HOLDS);
+        known.insert(key, (permission, now));
+        Ok(permission)
+    }
+
+    async fn blocker(&self, _repo: &RepoName, issue: &IssueRef) -> BlockerState {
+        let state = self.repo(&issue.repo);
+        let (open, before) = {
+            match self.seen(&issue.repo, &state, FOR_A_POLL).await {
+                Ok(kept) => (kept.seen.open(issue.number), kept.seen.entry(issue.number)),
+                Err(_) => return BlockerState::Unreadable,
+            }
+        };
+        let open = if let Some(open) = open {
+            open
+        } else {
+            let Ok(open) = self.forge.is_open(issue).await else {
+                return BlockerState::Unreadable;
+            };
+            let mut kept = state.kept().await;
+            if kept.seen.entry(issue.number) == before {
+                kept.seen.known_open(issue.number, open);
+                // A note that is not taken costs a request, and nothing else.
+                let _ = self.note(&issue.repo, &kept).await;
+            }
+            open
+        };
+        if open { BlockerState::Open } else { BlockerState::Closed }
+    }
+
+    async fn own_account(&self, _repo: &RepoName) -> PortResult<Actor> {
+        self.own.get_or_try_init(|| self.forge.own_account()).await.cloned()
+    }
+
+    async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()> {
+        if !labels.add.is_empty() {
+            let added = self.forge.add_labels(issue, &labels.add).await;
+            self.written(issue, added).await?;
+        }
+        for label in &labels.remove {
+            let removed = self.forge.remove_label(issue, label).await;
+            self.written(issue, removed).await?;
+        }
+        Ok(())
+    }
+
+    async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
+        let state = self.repo(&issue.repo);
+        let before = {
+            let kept = self.seen(&issue.repo, &state, FOR_A_PASS).await?;
+            if let Some(comments) = kept.seen.comments(issue.number) {
+                return Ok(comments.to_vec());
+            }
+            kept.seen.entry(issue.number)
+        };
+        let comments = self.forge.comments(issue).await?;
+        let mut kept = state.kept().await;
+        if kept.seen.entry(issue.number) == before {
+            kept.seen.commented(issue.number, comments.clone());
+            self.note(&issue.repo, &kept).await?;
+        }
+        Ok(comments)
+    }
+
+    async fn comments_since(
+        &self,
+        repo: &RepoName,
+        since: At,
+    ) -> PortResult<Vec<(IssueRef, Comment)>> {
+        // Forges give whole seconds: what was written in the one that `since` is in counts.
+        let since = At::from_second(since.as_second()).unwrap_or(since);
+        let state = self.repo(repo);
+        let mut kept = self.seen(repo, &state, FOR_A_POLL).await?;
+        if let Some(known) = kept.seen.comments_since(since) {
+            return Ok(known);
+        }
+        let mut comments = self.forge.comments_since(repo, since).await?;
+        // They go by the last change: older comments that were edited are among them, too.
+        comments.retain(|(_, comment)| comment.at >= since);
+        comments.sort_by_key(|(_, comment)| comment.at);
+        kept.seen.commented_since(since, comments.clone());
+        self.note(repo, &kept).await?;
+        Ok(comments)
+    }
+
+    async fn comment(&self, issue: &IssueRef, run: RunId, body: &str) -> PortResult<String> {
+        let own = self.own_account(&issue.repo).await?;
+        // Live, to the last page: a second comment would stay there for good.
+        if let Some(there) = find(&self.forge.comments(issue).await?, run, &own.id) {
+            return Ok(there.id.clone());
+        }
+        let posted = self.forge.post_comment(issue, body).await;
+        self.written(issue, posted).await
+    }
+
+    async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
+        let edited = self.forge.edit_comment(issue, id, body).await;
+        self.written(issue, edited).await
+    }
+
+    async fn close(&self, issue: &IssueRef) -> PortResult<()> {
+        let closed = self.forge.set_open(issue, false).await;
+        self.written(issue, closed).await
+    }
+
+    async fn reopen(&self, issue: &IssueRef) -> PortResult<()> {
+        let opened = self.forge.set_open(issue, true).await;
+        self.written(issue, opened).await
+    }
+}
+
+fn earlier(now: At, by: SignedDuration) -> At {
+    now.checked_sub(by).unwrap_or(At::MIN)
+}
+
+fn later(at: At, by: SignedDuration) -> At {
+    at.checked_add(by).unwrap_or(At::MAX)
+}

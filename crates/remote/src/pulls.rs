@@ -1,0 +1,125 @@
+//! Pull requests at any forge, found again by the branch that they ask to merge: it is the run's own.
+
+use afk_core::ids::{Oid, RepoName};
+use afk_core::run::{PullSeen, PullState};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, PullSpec};
+use async_trait::async_trait;
+
+/// A pull request as a forge shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pull {
+    pub(crate) number: u64,
+    /// Its page.
+    pub(crate) link: String,
+    pub(crate) open: bool,
+    pub(crate) merged: bool,
+    /// The commit that it was merged as.
+    pub(crate) commit: Option<Oid>,
+    /// The commit that it asks to merge.
+    pub(crate) head: String,
+}
+
+/// The pull requests of the repos that one account sees, live.
+#[async_trait]
+pub(crate) trait PullsApi: Send + Sync {
+    /// The pull requests of `branch`, newest first.
+    async fn of_branch(&self, repo: &RepoName, branch: &str) -> PortResult<Vec<Pull>>;
+
+    /// Opens one.
+    async fn open_pull(&self, pull: &PullSpec) -> PortResult<Pull>;
+
+    /// Closes one unmerged.
+    async fn close_pull(&self, repo: &RepoName, number: u64) -> PortResult<()>;
+}
+
+/// The branch's pull request, which is opened unless there is one.
+pub(crate) async fn open(forge: &dyn PullsApi, pull: &PullSpec) -> PortResult<PullSeen> {
+    let known = forge.of_branch(&pull.repo, &pull.branch).await?;
+    if let Some(known) = decisive(&known) {
+        return seen(known);
+    }
+    let opened = forge.open_pull(pull).await?;
+    if opened.head != pull.commit.as_str() {
+        let link = &opened.link;
+        return Err(PortError::transient(format!("{link} does not show the pushed commit yet")));
+    }
+    seen(&opened)
+}
+
+/// What became of the branch's pull request.
+pub(crate) async fn look(
+    forge: &dyn PullsApi,
+    repo: &RepoName,
+    branch: &str,
+) -> PortResult<PullSeen> {
+    let known = forge.of_branch(repo, branch).await?;
+    decisive(&known).map(seen).transpose()?.ok_or_else(|| {
+        let why = format!("{repo} has no pull request for {branch}");
+        PortError::new(PortErrorKind::NotFound, why)
+    })
+}
+
+/// Closes whatever is open of the branch's pull requests.
+pub(crate) async fn close(forge: &dyn PullsApi, repo: &RepoName, branch: &str) -> PortResult<()> {
+    for pull in forge.of_branch(repo, branch).await?.iter().filter(|pull| pull.open) {
+        forge.close_pull(repo, pull.number).await?;
+    }
+    Ok(())
+}
+
+/// What people decided about it.
+fn seen(pull: &Pull) -> PortResult<PullSeen> {
+    let state = match (pull.merged, pull.open) {
+        (true, _) => {
+            let commit = pull.commit.clone().ok_or_else(|| {
+                let link = &pull.link;
+                PortError::transient(format!("{link} was merged, but no commit is named yet"))
+            })?;
+            PullState::Merged { commit }
+        }
+        (false, true) => PullState::Open,
+        (false, false) => PullState::Closed,
+    };
+    Ok(PullSeen { link: pull.link.clone(), state })
+}
+
+/// The one that counts among those of one branch, newest first: what was merged has landed,
+/// whatever came after it.
+fn decisive(pulls: &[Pull]) -> Option<&Pull> {
+    let merged = pulls.iter().find(|pull| pull.merged);
+    merged.or_else(|| pulls.iter().find(|pull| pull.open)).or(pulls.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pull(open: bool, merged: bool, commit: Option<&str>) -> Pull {
+        let link = "https://forge.example/o/r/pulls/7".to_owned();
+        let commit = commit.map(|commit| commit.parse().unwrap());
+        Pull { number: 7, link, open, merged, commit, head: "a".repeat(40) }
+    }
+
+    #[test]
+    fn a_pull_request_says_what_people_decided() {
+        let commit = "b".repeat(40);
+        let state = |pull: &Pull| seen(pull).map(|seen| seen.state).ok();
+        assert_eq!(state(&pull(true, false, Some(&commit))), Some(PullState::Open));
+        assert_eq!(state(&pull(false, false, None)), Some(PullState::Closed));
+        let merged = Some(PullState::Merged { commit: commit.parse().unwrap() });
+        assert_eq!(state(&pull(false, true, Some(&commit))), merged);
+        assert_eq!(state(&pull(false, true, None)), None, "not named yet");
+    }
+
+    #[test]
+    fn what_was_merged_counts_whatever_came_after() {
+        let commit = "b".repeat(40);
+        let (merged, open) = (pull(false, true, Some(&commit)), pull(true, false, None));
+        let closed = pull(false, false, None);
+        let which = |pulls: &[Pull]| decisive(pulls).map(|pull| (pull.open, pull.merged));
+        assert_eq!(which(&[open.clone(), merged]), Some((false, true)));
+        assert_eq!(which(&[closed.clone(), open]), Some((true, false)));
+        assert_eq!(which(&[closed]), Some((false, false)));
+        assert_eq!(which(&[]), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
+
+use afk_engine::ports::{PortErrorKind, PullRequests, PullSpec};
+use afk_sim::forgejo::{Fault, Kind, Route};
+use afk_sim::world::person;
+
+use crate::support::{OnForgejo, READY, TOKEN, repo, run, said};
+
+#[tokio::test]
+async fn what_is_not_json_is_never_an_empty_list() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let issue = home.released("o/r#1");
+    for route in [Route::Issues, Route::Issue, Route::Timeline, Route::Dependencies] {
+        for fault in [Fault::Html, Fault::Truncated] {
+            home.later(90);
+            home.fake.fail(route, fault);
+            home.tracker().forget(&issue);
+            let error = home.tracker().issue(&issue).await.unwrap_err();
+            assert_eq!(error.kind, PortErrorKind::Transient, "{route:?} {fault:?}");
+        }
+    }
+    assert_eq!(home.tracker().issue(&issue).await.unwrap().events.len(), 1);
+    home.done("what_is_not_json");
+}
+
+#[tokio::test]
+async fn a_write_is_never_sent_twice_by_itself() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let issue = home.released("o/r#1");
+    for fault in [Fault::Status(502), Fault::Lost(502), Fault::Broken, Fault::Html] {
+        home.fake.fail(Route::EditIssue, fault);
+        let before = home.fake.requests().len();
+        let error = home.tracker().close(&issue).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Transient, "{fault:?}: {}", said(&error));
+        assert_eq!(home.fake.requests().len(), before + 1, "{fault:?}");
+    }
+    home.tracker().close(&issue).await.unwrap();
+    home.done("a_write_is_never_sent_twice");
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_comment_leaves_one_comment() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let issue = home.released("o/r#1");
+    let body = format!("ours\n{}", afk_core::comment::marker(run()));
+    home.fake.fail(Route::PostComment, Fault::Lost(502));
+    let tracker = home.tracker();
+    assert!(tracker.comment(&issue, run(), &body).await.is_err());
+    let id = tracker.comment(&issue, run(), &body).await.unwrap();
+    let comments = tracker.comments(&issue).await.unwrap();
+    assert_eq!(comments.iter().map(|one| one.id.clone()).collect::<Vec<_>>(), [id]);
+    home.done("a_lost_answer_to_a_comment");
+}
+
+#[tokio::test]
+async fn a_wrong_token_is_an_error_that_a_person_mends_and_a_rotated_one_counts_at_once() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    home.released("o/r#1");
+    home.fake.rotate("another");
+    let error = home.tracker().ready(&repo("o/r"), READY).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Auth, "{}", said(&error));
+    assert!(!error.chain().contains(TOKEN), "{}", error.chain());
+    home.secrets.set("TOKEN", "another");
+    assert_eq!(home.tracker().ready(&repo("o/r"), READY).await.unwrap().len(), 1);
+    home.done("a_wrong_token");
+}
+
+#[tokio::test]
+async fn another_host_sees_no_token() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let issue = home.released("o/r#1");
+    for status in [301, 302, 307] {
+        home.later(90);
+        home.fake.fail(Route::Issues, Fault::Elsewhere(status));
+        let error = home.tracker().ready(&issue.repo, READY).await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Permanent, "{}", said(&error));
+    }
+    assert_eq!(home.fake.strayed(), []);
+    home.done("another_host");
+}
+
+#[tokio::test]
+async fn a_limit_pauses_the_account_and_ends() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let issue = home.released("o/r#1");
+    home.fake.fail(Route::Issues, Fault::RetryAfter(30));
+    let tracker = home.tracker();
+    let error = tracker.ready(&issue.repo, READY).await.unwrap_err();
+    assert!(matches!(error.kind, PortErrorKind::RateLimited { .. }), "{}", said(&error));
+    let before = home.fake.requests().len();
+    assert!(tracker.ready(&repo("o/other"), READY).await.is_err());
+    assert_eq!(home.fake.requests().len(), before, "nothing is sent meanwhile");
+    home.later(40);
+    assert_eq!(tracker.ready(&issue.repo, READY).await.unwrap().len(), 1);
+    home.done("a_limit");
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_says_why() {
+    let home = OnForgejo::new(Kind::Forgejo);
+    let (one, two) = (home.released("o/r#1"), home.released("o/r#2"));
+    let tracker = home.tracker();
+    // It waits for another issue.
+    home.fake.depend(&one, &two, true, &person("ann"));
+    let error = tracker.close(&one).await.unwrap_err();
+    assert!(error.chain().contains("open dependencies"), "{}", said(&error));
+    home.fake.lock(&two);
+    let error = tracker.close(&two).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Auth, "{}", said(&error));
+    assert!(error.chain().contains("locked"), "{}", said(&error));
+    let three = home.released("o/old#3");
+    home.fake.archive(&three.repo);
+    let error = tracker.comment(&three, run(), "hello").await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Permanent, "{}", said(&error));
+    assert!(error.chain().contains("423"), "{}", said(&error));
+    home.done("what_the_server_refuses");
+}
+
+#[tokio::test]
+async fn permissions_need_an_administrator() {
+    let home = OnForgejo::of(crate::support::world(), Kind::Forgejo, false);
+    let issue = home.released("o/r#1");
+    let tracker = home.tracker();
+    let view = tracker.issue(&issue).await.unwrap();
+    let ann = view.events[0].actor.clone().unwrap();
+    let error = tracker.permission(&issue.repo, &ann).await.unwrap_err();
+    assert_eq!(error.kind, PortErrorKind::Auth, "{}", said(&error));
+    home.done("permissions_need_an_administrator");
+}
+
+#[tokio::test]
+async fn a_lost_answer_to_a_pull_request_opens_one() {
+    let home = OnForgejo::new(Kind::Gitea);
+    let (repo, branch) = (repo("o/r"), "afk/try/1/1".to_owned());
+    let commit = home.sim.with(|world| {
+        world.somebody_lands(&repo, &[("README.md", "hello")]);
+        let commit = world.git.remotes[&repo].clone();
+        world.git.branches.insert((repo.clone(), branch.clone()), commit.clone());
+        commit
+    });
+    let (title, body) = ("Say two".to_owned(), String::new());
+    let spec = PullSpec { repo, branch, commit, onto: "main".to_owned(), title, body };
+    home.fake.fail(Route::OpenPull, Fault::Lost(502));
+    assert!(home.forges.open(&spec).await.is_err());
+    let opened = home.forges.open(&spec).await.unwrap();
+    assert!(opened.link.contains("/pulls/"), "{}", opened.link);
+    home.sim.with(|world| assert_eq!(world.pulls.opened.len(), 1));
+    home.done("a_lost_answer_to_a_pull_request");
+}

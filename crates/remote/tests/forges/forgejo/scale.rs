@@ -1,0 +1,70 @@
+//! What quiet costs: one request a repo, which nothing else follows.
+
+use afk_engine::ports::Tracker;
+use afk_sim::forgejo::{Kind, Route};
+use afk_sim::world::person;
+use jiff::SignedDuration;
+
+use crate::support::{OnForgejo, READY, repo, tracker};
+
+const ISSUES: usize = 60;
+
+/// What the loop asks at every look.
+async fn poll(home: &OnForgejo, tracker: &dyn Tracker) {
+    let repo = repo("o/r");
+    let since = home.now() - SignedDuration::from_secs(600);
+    assert_eq!(tracker.ready(&repo, READY).await.unwrap().len(), ISSUES);
+    tracker.comments_since(&repo, since).await.unwrap();
+    for n in 1..=2 {
+        let issue = format!("o/r#{n}").parse().unwrap();
+        assert!(!tracker.issue(&issue).await.unwrap().events.is_empty());
+        assert_eq!(tracker.comments(&issue).await.unwrap().len(), 1);
+    }
+}
+
+fn routes(home: &OnForgejo) -> Vec<Option<Route>> {
+    home.fake.take_requests().into_iter().map(|one| one.route).collect()
+}
+
+#[tokio::test]
+async fn a_quiet_poll_costs_one_request_and_a_change_what_it_changed() {
+    for kind in [Kind::Forgejo, Kind::Gitea] {
+        let home = OnForgejo::new(kind);
+        for n in 1..=ISSUES {
+            home.sim.with(|world| world.file(&format!("o/r#{n}"), "Do it.", &[READY], "ann"));
+            home.later(5);
+        }
+        home.sim.with(|world| {
+            for n in 1..=2 {
+                let issue = format!("o/r#{n}").parse().unwrap();
+                world.write_comment(&issue, "hello", &person("eve"));
+            }
+        });
+        let tracker = home.tracker();
+        poll(&home, &*tracker).await;
+        let first = routes(&home).len();
+        for _ in 0..2 {
+            home.later(60);
+            poll(&home, &*tracker).await;
+            assert_eq!(routes(&home), [Some(Route::Issues)]);
+        }
+        // Another process on the same store.
+        let other = home.restarted();
+        home.later(60);
+        poll(&home, &*self::tracker(&other)).await;
+        assert_eq!(routes(&home), [Some(Route::Issues)]);
+        // Only the issue that changed is read again.
+        home.later(60);
+        home.sim.with(|world| {
+            world.set_label(&"o/r#1".parse().unwrap(), "bug", true, &person("ann"));
+        });
+        poll(&home, &*tracker).await;
+        let mut asked = routes(&home);
+        asked.sort_by_key(|route| format!("{route:?}"));
+        println!("{kind:?}: first {first} requests, quiet 1, after a change {}", asked.len());
+        let issues = [Route::Dependencies, Route::Issue, Route::IssueComments, Route::Issues];
+        let expected = issues.into_iter().chain([Route::RepoComments, Route::Timeline]);
+        assert_eq!(asked, expected.map(Some).collect::<Vec<_>>());
+        home.done(&format!("quiet_{kind:?}"));
+    }
+}

@@ -1,0 +1,8 @@
+//! The adapters of forges over real HTTP, through their public door, against strict fakes.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+mod contract;
+mod forgejo;
+mod github;
+mod support;
