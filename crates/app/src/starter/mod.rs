@@ -45,17 +45,83 @@ pub struct FoundRepo {
     pub proposal: Option<Proposal>,
     /// Folders of its toolchain that a box would not show.
     pub read: Vec<PathBuf>,
-    /// Whether its remote is on github.com, where its issues and checks are then looked for.
-    pub github: bool,
-    /// Whether it has workflows that GitHub runs.
+    /// The forge that its remote is on, where its issues and checks are then looked for.
+    pub forge: Option<FoundForge>,
+}
+
+/// A forge that a remote is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundForge {
+    /// What it is.
+    pub kind: ForgeKind,
+    /// Its host.
+    pub host: String,
+    /// Whether the repository has workflows that the forge runs.
     pub workflows: bool,
 }
 
-/// Whether a remote is on github.com.
-pub fn is_on_github(remote: &str) -> bool {
-    let rest = remote.split_once("://").map_or(remote, |(_, rest)| rest);
-    let host = rest.split(['/', ':']).next().unwrap_or_default();
-    host.rsplit('@').next().is_some_and(|host| host.eq_ignore_ascii_case("github.com"))
+/// A kind of forge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForgeKind {
+    /// github.com.
+    GitHub,
+    /// A Forgejo.
+    Forgejo,
+    /// A Gitea.
+    Gitea,
+}
+
+impl ForgeKind {
+    /// Those whose workflows are looked for, each with their folder.
+    const FOLDERS: [(Self, &str); 3] = [
+        (Self::Forgejo, ".forgejo/workflows"),
+        (Self::Gitea, ".gitea/workflows"),
+        (Self::GitHub, ".github/workflows"),
+    ];
+
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GitHub => "github",
+            Self::Forgejo => "forgejo",
+            Self::Gitea => "gitea",
+        }
+    }
+}
+
+/// The forge that a remote is on. It is told by its host, or by the workflows that only one kind of
+/// forge runs; nobody is asked. `has` says whether a folder of the repository has files.
+pub fn forge_of(remote: &str, has: &dyn Fn(&str) -> bool) -> Option<FoundForge> {
+    let host = host_of(remote)?;
+    let by_workflows = || {
+        let folders = ForgeKind::FOLDERS.iter().filter(|(kind, _)| *kind != ForgeKind::GitHub);
+        let found = folders.into_iter().find(|(_, folder)| has(folder));
+        found.map(|(kind, _)| *kind)
+    };
+    let kind = match host.as_str() {
+        "github.com" => ForgeKind::GitHub,
+        "codeberg.org" => ForgeKind::Forgejo,
+        "gitea.com" => ForgeKind::Gitea,
+        _ => by_workflows()?,
+    };
+    let workflows = ForgeKind::FOLDERS.iter().any(|(of, folder)| *of == kind && has(folder));
+    Some(FoundForge { kind, host, workflows })
+}
+
+/// The host of a remote that is not on this machine.
+fn host_of(remote: &str) -> Option<String> {
+    let (rest, is_url) = match remote.split_once("://") {
+        Some(("file", _)) => return None,
+        Some((_, rest)) => (rest, true),
+        None => (remote, false),
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    // `host:path`, as ssh has it, begins with no slash before the colon.
+    if !is_url && !authority.contains(':') {
+        return None;
+    }
+    let host = authority.rsplit('@').next()?.split(':').next()?;
+    (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
 /// `owner/name`, guessed from a remote's last two segments, or from the folder.
@@ -84,16 +150,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn github_is_told_by_the_host() {
-        for yes in
-            ["git@github.com:you/web", "https://github.com/you/web", "ssh://git@GitHub.com/a/b"]
-        {
-            assert!(is_on_github(yes), "{yes}");
-        }
-        for no in
-            ["https://github.com.evil.example/a/b", "/srv/github.com/a", "git@forge:github.com/a"]
-        {
-            assert!(!is_on_github(no), "{no}");
+    fn a_forge_is_told_by_its_host_or_by_its_workflows() {
+        let check = |remote: &str, folders: &[&str], expected: Option<(ForgeKind, &str, bool)>| {
+            let found = forge_of(remote, &|folder| folders.contains(&folder));
+            let found = found.as_ref().map(|one| (one.kind, one.host.as_str(), one.workflows));
+            assert_eq!(found, expected, "{remote} {folders:?}");
+        };
+        use ForgeKind::{Forgejo, GitHub, Gitea};
+        let github = Some((GitHub, "github.com", false));
+        check("git@github.com:you/web", &[], github);
+        check("https://github.com/you/web", &[".forgejo/workflows"], github);
+        check(
+            "ssh://git@GitHub.com/a/b",
+            &[".github/workflows"],
+            Some((GitHub, "github.com", true)),
+        );
+        check("https://codeberg.org/a/b.git", &[], Some((Forgejo, "codeberg.org", false)));
+        let own = Some((Forgejo, "code.example", true));
+        check("ssh://git@code.example:2222/a/b", &[".forgejo/workflows"], own);
+        check("git@code.example:a/b", &[".forgejo/workflows", ".github/workflows"], own);
+        check(
+            "https://me@code.example:3000/a/b",
+            &[".gitea/workflows"],
+            Some((Gitea, "code.example", true)),
+        );
+        // Nobody knows what this is.
+        check("https://code.example/a/b", &[".github/workflows"], None);
+        check("https://github.com.evil.example/a/b", &[], None);
+        for here in ["/srv/github.com/a", "file:///srv/github.com/a", "web", "../web"] {
+            check(here, &[".forgejo/workflows"], None);
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use toml_edit::Value;
 
-use super::{Found, FoundRepo, SignIn};
+use super::{ForgeKind, Found, FoundForge, FoundRepo, SignIn};
 
 /// The text of the file.
 pub fn text(found: &Found) -> String {
@@ -21,12 +21,8 @@ pub fn text(found: &Found) -> String {
          \n",
     );
     claude(&mut out, found);
-    if found.repo.as_ref().is_some_and(|repo| repo.github) {
-        out.push_str(
-            "\n# Its issues, pull requests and checks; the token needs the scopes repo and workflow.\n\
-             [forges.github]\n\
-             token = { env = \"GITHUB_TOKEN\" }\n",
-        );
+    if let Some(forge) = found.repo.as_ref().and_then(|repo| repo.forge.as_ref()) {
+        forge_table(&mut out, forge);
     }
     match &found.repo {
         Some(repo) => table(&mut out, repo),
@@ -39,6 +35,23 @@ pub fn text(found: &Found) -> String {
         ),
     }
     out
+}
+
+fn forge_table(out: &mut String, forge: &FoundForge) {
+    let needs = match forge.kind {
+        ForgeKind::GitHub => "repo and workflow",
+        ForgeKind::Forgejo | ForgeKind::Gitea => "write:issue, write:repository and read:user",
+    };
+    let name = forge.kind.name();
+    let _ = writeln!(
+        out,
+        "\n# Its issues, pull requests and checks; the token needs the scopes {needs}."
+    );
+    let _ = writeln!(out, "[forges.{name}]");
+    if forge.kind != ForgeKind::GitHub {
+        let _ = writeln!(out, "url = {}", Value::from(format!("https://{}", forge.host)));
+    }
+    let _ = writeln!(out, "token = {{ env = \"{}_TOKEN\" }}", name.to_ascii_uppercase());
 }
 
 fn claude(out: &mut String, found: &Found) {
@@ -72,10 +85,9 @@ fn table(out: &mut String, repo: &FoundRepo) {
     let _ = writeln!(body, "[repos.\"{}\"]", repo.name);
     let _ = writeln!(body, "remote = {}", Value::from(remote));
     body.push_str("agent = \"claude\"\n");
-    if repo.github {
-        body.push_str(
-            "tracker = \"github\"           # \"local\" keeps its issues on this machine\n",
-        );
+    if let Some(forge) = &repo.forge {
+        let tracker = format!("tracker = \"{}\"", forge.kind.name());
+        let _ = writeln!(body, "{tracker:<29}# \"local\" keeps its issues on this machine");
     }
     let unknown = vec!["make".to_owned(), "test".to_owned()];
     let (verify, ci) = repo
@@ -109,12 +121,16 @@ fn table(out: &mut String, repo: &FoundRepo) {
     }
     let _ = writeln!(body, "\n# What a landed commit must pass, in order.");
     let _ = writeln!(body, "[[repos.\"{}\".stages]]", repo.name);
-    if repo.github && repo.workflows {
-        body.push_str(
+    match repo.forge.as_ref().filter(|forge| forge.workflows).map(|forge| forge.kind) {
+        Some(ForgeKind::GitHub) => body.push_str(
             "name = \"ci\"\nkind = \"checks\"              # what GitHub says of the commit\n",
-        );
-    } else {
-        let _ = writeln!(body, "name = \"ci\"\ncommand = {}", list(ci));
+        ),
+        Some(ForgeKind::Forgejo | ForgeKind::Gitea) => body.push_str(
+            "name = \"ci\"\nkind = \"forgejo-status\"      # what the forge says of the commit\n",
+        ),
+        None => {
+            let _ = writeln!(body, "name = \"ci\"\ncommand = {}", list(ci));
+        }
     }
     out.push('\n');
     let missing = match (&repo.remote, &repo.proposal) {
@@ -147,7 +163,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::PathBuf;
 
-    use super::super::is_on_github;
+    use super::super::forge_of;
     use super::super::project::proposal;
     use super::*;
     use crate::config::{Config, Loaded, Sources, load};
@@ -160,8 +176,11 @@ mod tests {
             remote: remote.map(str::to_owned),
             proposal: proposal(&files),
             read: vec![PathBuf::from("/home/you/a \"quoted\" folder")],
-            github: remote.is_some_and(is_on_github),
-            workflows: true,
+            forge: remote.and_then(|remote| {
+                forge_of(remote, &|folder| {
+                    folder == ".github/workflows" || remote.contains("code.")
+                })
+            }),
         };
         Found { repo: Some(repo), claude: Some("/opt/claude".into()), sign_in: SignIn::Home }
     }
@@ -204,21 +223,6 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_of_github_is_tracked_there() {
-        let found = found(Some(("Cargo.toml", "")), Some("git@github.com:you/web.git"));
-        let config = loaded(&text(&found));
-        let repo = &config.policy.repos[&"you/web".parse().unwrap()];
-        assert_eq!((repo.tracker.as_str(), repo.stages[0].kind.as_str()), ("github", "checks"));
-        let own = Found {
-            repo: found.repo.map(|repo| FoundRepo { workflows: false, ..repo }),
-            ..Found::default()
-        };
-        let config = loaded(&text(&own));
-        let repo = &config.policy.repos[&"you/web".parse().unwrap()];
-        assert_eq!((repo.tracker.as_str(), repo.stages[0].kind.as_str()), ("github", "command"));
-    }
-
-    #[test]
     fn what_is_not_known_is_left_to_a_person() {
         for found in [
             found(None, Some("/srv/web.git")),
@@ -238,6 +242,20 @@ mod tests {
             table.push('\n');
         }
         assert_eq!(loaded(&format!("{}\n{}", &text[..from], table)).policy.repos.len(), 1);
+    }
+
+    #[test]
+    fn a_forges_checks_are_proposed_where_it_runs_workflows() {
+        let check = |remote: &str, tracker: &str, stage: &str| {
+            let config = loaded(&text(&found(Some(("Cargo.toml", "")), Some(remote))));
+            let repo = &config.policy.repos[&"you/web".parse().unwrap()];
+            assert_eq!((repo.tracker.as_str(), repo.stages[0].kind.as_str()), (tracker, stage));
+        };
+        check("git@github.com:you/web.git", "github", "checks");
+        check("https://gitea.com/you/web", "gitea", "command");
+        check("ssh://git@code.example:2222/you/web", "forgejo", "forgejo-status");
+        check("https://codeberg.org/you/web", "forgejo", "command");
+        check("/srv/web.git", "local", "command");
     }
 
     #[test]

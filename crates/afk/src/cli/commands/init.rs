@@ -10,7 +10,7 @@ use afk_app::adapters::{Claude, RemoteUrl, ask, find_claude, on_path};
 use afk_app::config::default_file;
 use afk_app::starter::project::{READ, proposal};
 use afk_app::starter::text::text;
-use afk_app::starter::{Found, FoundRepo, SignIn, is_on_github, name_of};
+use afk_app::starter::{Found, FoundRepo, SignIn, forge_of, name_of};
 use serde_json::json;
 
 use super::Context;
@@ -124,10 +124,11 @@ async fn repository(top: &Path) -> Option<FoundRepo> {
             read.push(folder);
         }
     }
-    let github = remote.as_deref().is_some_and(is_on_github);
-    let workflows = std::fs::read_dir(top.join(".github/workflows"));
-    let workflows = workflows.is_ok_and(|mut entries| entries.next().is_some());
-    Some(FoundRepo { name, remote, proposal, read, github, workflows })
+    let has = |folder: &str| {
+        std::fs::read_dir(top.join(folder)).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let forge = remote.as_deref().and_then(|remote| forge_of(remote, &has));
+    Some(FoundRepo { name, remote, proposal, read, forge })
 }
 
 /// A local path is written as absolute, because afk may run from any folder.
