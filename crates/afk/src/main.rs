@@ -3,6 +3,11 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+/// Reading the configuration of 10,000 repositories takes half the time with it, and less of the
+/// memory stays with the process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     // Before anything opens a file or starts a thread: a host closes inherited files.
