@@ -87,6 +87,7 @@ impl Engine {
     pub fn wake(&self, repo: &RepoName) {
         let (config, _) = self.ports.settings.current();
         if config.repos.contains_key(repo) {
+            self.stages.wake(repo);
             self.wakes.wake(repo);
         }
     }

@@ -1,13 +1,14 @@
 //! Polled stages are not polled again before a pause is over, however often a pass asks.
 //!
 //! The pause is 5 s and doubles to 60 s while the answer stays the same, unless the stage names
-//! one. Meanwhile the last answer is returned. Kept in memory only: after a start each is polled
-//! once.
+//! one. Meanwhile the last answer is returned. When something happened in the repo the pause is the
+//! first one again, but not shorter, so that a flood of wake-ups costs no more than that. Kept in
+//! memory only: after a start each is polled once.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use afk_core::ids::{At, Oid, RunId};
+use afk_core::ids::{At, Oid, RepoName, RunId};
 use afk_core::trouble;
 use jiff::SignedDuration;
 
@@ -33,6 +34,7 @@ pub(crate) enum Polled {
 
 /// The last answer about a commit.
 struct Known {
+    repo: RepoName,
     again: u32,
     /// Polls since the answer changed.
     polls: u32,
@@ -79,10 +81,18 @@ impl Paced {
                 .map_or_else(|| later(now, pause), |at| trouble::again(1, Some(at), now)),
         };
         let said = answer.map_err(|error| (error.kind, error.chain()));
-        let known = Known { again: query.again, polls: polls + 1, said, asked: now, until };
+        let (repo, again) = (query.repo.clone(), query.again);
+        let known = Known { repo, again, polls: polls + 1, said, asked: now, until };
         let given = known.given(query.again);
         all.insert(key, known);
         given
+    }
+
+    /// Something happened in `repo`: what was said about its commits may be old.
+    pub(crate) fn wake(&self, repo: &RepoName) {
+        for known in self.known().values_mut().filter(|known| known.repo == *repo) {
+            known.wake();
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<Key, Known>> {
@@ -94,6 +104,15 @@ impl Known {
     /// Whether the stage must not be polled at `now`. A clock that was set back ends the pause.
     fn holds(&self, now: At) -> bool {
         (self.asked..self.until).contains(&now)
+    }
+
+    /// Ends the pause as soon as the first one would have; a limit stays.
+    fn wake(&mut self) {
+        if !matches!(self.said, Err((PortErrorKind::RateLimited { .. }, _))) {
+            self.until = self.until.min(later(self.asked, FIRST));
+            // What is read next may still be what was there before.
+            self.polls = 0;
+        }
     }
 
     fn given(&self, again: u32) -> PortResult<Polled> {
@@ -162,12 +181,25 @@ mod tests {
     /// Polls at each second, with each number; expects the answer, or none if it is too early, and
     /// the next poll. All prepared answers must be used up in the end.
     async fn check(says: Vec<PortResult<StageReport>>, asked: &[(i64, u32, Option<&str>, i64)]) {
+        check_woken(says, asked, &[]).await;
+    }
+
+    /// The same, where something happens in the repo at these seconds.
+    async fn check_woken(
+        says: Vec<PortResult<StageReport>>,
+        asked: &[(i64, u32, Option<&str>, i64)],
+        woken: &[i64],
+    ) {
         let world = Arc::new(World { says: Mutex::new(says.into()), ..World::default() });
         let paced = Paced::new(world.clone(), world.clone());
         let stage = serde_json::from_value(serde_json::json!({ "name": "ci", "kind": "checks" }));
         let stage: config::Stage = stage.unwrap();
         for (now, again, expected, next) in asked {
             *world.now.lock().unwrap() = *now;
+            if woken.contains(now) {
+                paced.wake(&"o/other".parse().unwrap());
+                paced.wake(&"o/r".parse().unwrap());
+            }
             let query = StageQuery {
                 run: RunId::new(uuid::Uuid::nil()),
                 repo: "o/r".parse().unwrap(),
@@ -237,6 +269,35 @@ mod tests {
         check(
             vec![Ok(says(Failure, None)), Ok(says(Success, None))],
             &[(0, 0, Some("failure"), 5), (1, 1, None, 5), (5, 1, Some("success"), 10)],
+        )
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_happens_in_the_repo_ends_a_long_pause_and_no_limit() {
+        use StageAnswer::{Pending, Success};
+        let (pending, waits) = (|| Ok(says(Pending, None)), Some("pending"));
+        check_woken(
+            vec![pending(), pending(), pending(), pending(), Ok(says(Success, None))],
+            &[
+                (0, 0, waits, 5),
+                // As long as the first pause it waits, however often it is woken.
+                (1, 0, waits, 5),
+                (2, 0, waits, 5),
+                (5, 0, waits, 10),
+                (10, 0, waits, 20),
+                // Old at first: it is read again before long.
+                (16, 0, waits, 21),
+                (21, 0, Some("success"), 26),
+            ],
+            &[1, 2, 16],
+        )
+        .await;
+        let limited = PortErrorKind::RateLimited { until: at(300) };
+        check_woken(
+            vec![fails(limited)],
+            &[(0, 0, Some("no way there"), 300), (9, 0, Some("no way there"), 300)],
+            &[9],
         )
         .await;
     }
