@@ -32,8 +32,12 @@ pub(super) enum Content {
     One(u16, Value),
     /// A list, before it is cut into pages.
     Many(Vec<Value>),
+    /// The same as a field of each page, which counts all.
+    Within(&'static str, Vec<Value>),
     /// A list's page, which is its only one.
     Page(Value),
+    /// It is somewhere else: a redirect.
+    Elsewhere(String),
 }
 
 /// A refusal.
@@ -76,6 +80,15 @@ impl Forge<'_> {
             Route::Pulls => self.pulls(asked),
             Route::OpenPull => self.open_pull(asked),
             Route::EditPull => self.edit_pull(asked),
+            Route::Repo => self.whole_repository(asked),
+            Route::Branch => self.branch(asked),
+            Route::BranchRules => self.rules(asked),
+            Route::CheckRuns => self.check_runs(asked),
+            Route::Statuses => self.statuses(asked),
+            Route::WorkflowRuns => self.workflow_runs(asked),
+            Route::Jobs => self.jobs(asked),
+            Route::JobLog => self.log(asked),
+            Route::StartAgain => self.start_again(asked),
             Route::User => self.user(),
             Route::UserByName => self.user_by_name(asked),
             Route::App => self.own_app(),

@@ -5,12 +5,20 @@
 //! client may send (another address, parameter or field, no version, a wrong credential) is refused
 //! and recorded in [`World::wrong`](crate::world::World). What it takes and answers is checked
 //! against GitHub's official description ([`GitHubFake::check`]), so that it invents nothing. It
-//! keeps the world's time, and changes nothing by itself but what is written through it.
+//! keeps the world's time, or the real one, and changes nothing by itself but what is written through
+//! it.
 //!
 //! Names of accounts are the world's; their numbers are its own, as GitHub's are. [`Fault`]s are
 //! given to it one request at a time.
+//!
+//! A repo may have a real git remote ([`GitHubFake::on_git`]): then its branches are read there, and
+//! what people merge is merged there. What checks say about commits is set by whoever plays CI
+//! ([`GitHubFake::begin_run`]).
 
 mod answers;
+mod bare;
+mod checks;
+mod ci;
 mod faults;
 mod graphql;
 mod issues;
@@ -30,6 +38,8 @@ use afk_core::ids::{Actor, IssueRef, RepoName};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+pub use bare::MergeAs;
+pub use ci::Unfinished;
 pub use faults::Fault;
 pub use route::Route;
 use state::State;
@@ -85,6 +95,11 @@ impl GitHubFake {
         let (stop, stopped) = oneshot::channel();
         let thread = server::spawn(api, other, shared.clone(), stopped)?;
         Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The world's time is the real one from now on, whenever somebody asks.
+    pub fn live(&self) {
+        self.shared.state().live = true;
     }
 
     /// Where its API is.

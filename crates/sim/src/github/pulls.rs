@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use afk_core::ids::RepoName;
+use afk_core::ids::{Oid, RepoName};
 use afk_core::run::PullState;
 use afk_engine::ports::PullSpec;
 use serde_json::{Value, json};
@@ -14,10 +14,12 @@ use crate::world::PullRecord;
 
 /// Where the numbers of pull requests begin: tests choose those of issues.
 const FIRST: u64 = 10_001;
+/// The default branch of every repo.
+pub(super) const DEFAULT_BRANCH: &str = "main";
 
 impl Forge<'_> {
     /// The repo's pull requests, newest first.
-    fn pulls_of(&mut self, repo: &RepoName) -> Vec<(PullMeta, PullRecord)> {
+    pub(super) fn pulls_of(&mut self, repo: &RepoName) -> Vec<(PullMeta, PullRecord)> {
         let now = self.world.tracker_now();
         let of_repo = self.world.pulls.pulls.iter().filter(|((of, _), _)| of == repo);
         let mut all = Vec::new();
@@ -31,8 +33,38 @@ impl Forge<'_> {
         all
     }
 
+    /// The pull request of a branch.
+    pub(super) fn pull_of(
+        &mut self,
+        repo: &RepoName,
+        branch: &str,
+    ) -> Option<(PullMeta, PullRecord)> {
+        self.pulls_of(repo).into_iter().find(|(_, record)| record.spec.branch == branch)
+    }
+
+    /// The open pull request of a branch is decided on.
+    pub(super) fn decided(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
+        self.world.decide(repo, branch, state);
+        self.touched(repo, branch);
+    }
+
+    /// The branch of a pull request has another head.
+    pub(super) fn pushed(&mut self, repo: &RepoName, branch: &str, head: &Oid) {
+        if let Some(record) = self.world.pulls.pulls.get_mut(&(repo.clone(), branch.to_owned())) {
+            record.spec.commit = head.clone();
+        }
+        self.touched(repo, branch);
+    }
+
+    fn touched(&mut self, repo: &RepoName, branch: &str) {
+        if let Some(meta) = self.state.pulls.get_mut(&(repo.clone(), branch.to_owned())) {
+            meta.updated = self.world.tracker_now();
+        }
+    }
+
     pub(super) fn pulls(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
+        self.read_git(&repo)?;
         let owner = asked.open.first().cloned().unwrap_or_default();
         let state = asked.query.get("state").map_or("open", String::as_str).to_owned();
         let head = asked.query.get("head").cloned();
@@ -53,6 +85,7 @@ impl Forge<'_> {
 
     pub(super) fn open_pull(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
+        self.read_git(&repo)?;
         let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();
         let (title, body, onto) = (text("title"), text("body"), text("base"));
         let branch = text("head");
@@ -73,8 +106,7 @@ impl Forge<'_> {
         if self.world.open_pull(&spec).is_err() {
             return refuse(422, "Validation Failed");
         }
-        let all = self.pulls_of(&repo);
-        match all.into_iter().find(|(_, record)| record.spec.branch == branch) {
+        match self.pull_of(&repo, &branch) {
             Some((meta, record)) => Ok(Content::One(201, self.whole_pull(meta, &record))),
             None => refuse(422, "Validation Failed"),
         }
@@ -82,6 +114,7 @@ impl Forge<'_> {
 
     pub(super) fn edit_pull(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
+        self.read_git(&repo)?;
         let number: Option<u64> = asked.open.get(2).and_then(|number| number.parse().ok());
         let found = self.pulls_of(&repo).into_iter().find(|(meta, _)| Some(meta.number) == number);
         let Some((_, record)) = found else { return refuse(404, "Not Found") };
@@ -92,9 +125,7 @@ impl Forge<'_> {
         if self.world.close_pull(&repo, &branch).is_err() {
             return refuse(404, "Not Found");
         }
-        if let Some(meta) = self.state.pulls.get_mut(&(repo.clone(), branch)) {
-            meta.updated = self.world.tracker_now();
-        }
+        self.touched(&repo, &branch);
         let found = self.pulls_of(&repo).into_iter().find(|(meta, _)| Some(meta.number) == number);
         match found {
             Some((meta, record)) => Ok(Content::One(200, self.whole_pull(meta, &record))),
@@ -221,7 +252,7 @@ impl Forge<'_> {
     }
 
     /// A repo as other things show it.
-    fn repository(&mut self, repo: &RepoName) -> Value {
+    pub(super) fn repository(&mut self, repo: &RepoName) -> Value {
         /// What is below a repo's address, by the name of its field.
         const BELOW: &str = "archive:/{archive_format}{/ref} assignees:/assignees{/user} \
             blobs:/git/blobs{/sha} branches:/branches{/branch} \
@@ -250,7 +281,7 @@ impl Forge<'_> {
             "watchers_count": 0, "language": null, "has_issues": true, "has_projects": false,
             "has_downloads": true, "has_wiki": false, "has_pages": false, "forks_count": 0,
             "mirror_url": null, "archived": false, "disabled": false, "open_issues_count": 0,
-            "license": null, "forks": 0, "open_issues": 0, "watchers": 0, "default_branch": "main",
+            "license": null, "forks": 0, "open_issues": 0, "watchers": 0, "default_branch": DEFAULT_BRANCH,
             "created_at": null, "updated_at": null, "pushed_at": null,
         });
         for (field, below) in BELOW.split_whitespace().filter_map(|one| one.split_once(':')) {

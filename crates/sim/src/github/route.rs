@@ -40,6 +40,24 @@ pub enum Route {
     OpenPull,
     /// Changes a pull request.
     EditPull,
+    /// A repo.
+    Repo,
+    /// A branch of a repo, with its classic protection.
+    Branch,
+    /// The rules that are in force on a branch.
+    BranchRules,
+    /// The check runs of a commit.
+    CheckRuns,
+    /// The statuses of a commit.
+    Statuses,
+    /// The workflow runs of a repo.
+    WorkflowRuns,
+    /// The jobs of a workflow run.
+    Jobs,
+    /// The log of a job.
+    JobLog,
+    /// Starts the failed jobs of a workflow run again.
+    StartAgain,
     /// The account that asks.
     User,
     /// An account by its name.
@@ -82,6 +100,8 @@ const COMMENTS: &str = "/repos/{owner}/{repo}/issues/{issue_number}/comments";
 const LABELS: &str = "/repos/{owner}/{repo}/issues/{issue_number}/labels";
 const PULLS: &str = "/repos/{owner}/{repo}/pulls";
 const PAGES: &[&str] = &["per_page", "page"];
+/// The same, of all there are or of the newest of each kind.
+const FILTERED: &[&str] = &["filter", "per_page", "page"];
 
 /// Every operation. An address that begins like another's is before it where both would fit.
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -126,6 +146,24 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "PATCH",
         "/repos/{owner}/{repo}/pulls/{pull_number}",
         &["state", "title", "body"],
+    ),
+    read(Route::Repo, "/repos/{owner}/{repo}", &[]),
+    read(Route::Branch, "/repos/{owner}/{repo}/branches/{branch}", &[]),
+    read(Route::BranchRules, "/repos/{owner}/{repo}/rules/branches/{branch}", PAGES),
+    read(Route::CheckRuns, "/repos/{owner}/{repo}/commits/{ref}/check-runs", FILTERED),
+    read(Route::Statuses, "/repos/{owner}/{repo}/commits/{ref}/statuses", PAGES),
+    read(
+        Route::WorkflowRuns,
+        "/repos/{owner}/{repo}/actions/runs",
+        &["head_sha", "per_page", "page"],
+    ),
+    read(Route::Jobs, "/repos/{owner}/{repo}/actions/runs/{run_id}/jobs", FILTERED),
+    read(Route::JobLog, "/repos/{owner}/{repo}/actions/jobs/{job_id}/logs", &[]),
+    write(
+        Route::StartAgain,
+        "POST",
+        "/repos/{owner}/{repo}/actions/runs/{run_id}/rerun-failed-jobs",
+        &[],
     ),
     read(Route::User, "/user", &[]),
     read(Route::UserByName, "/users/{username}", &[]),
@@ -227,6 +265,9 @@ mod tests {
             "/repos/o/r/issues/7/labels/needs%20a%2Fb",
             Some((Route::RemoveLabel, &["o", "r", "7", "needs a/b"])),
         );
+        check("GET", "/repos/o/r", Some((Route::Repo, &["o", "r"])));
+        check("GET", "/repos/o/r/branches/a%2Fb", Some((Route::Branch, &["o", "r", "a/b"])));
+        check("GET", "/repos/o/r/actions/runs", Some((Route::WorkflowRuns, &["o", "r"])));
         check("DELETE", "/repos/o/r/issues/7", None);
         check("GET", "/", None);
     }

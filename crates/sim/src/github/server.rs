@@ -88,15 +88,15 @@ pub(super) fn spawn(
     })
 }
 
-/// Another host, which would be glad to get a credential.
-async fn stray(
-    Extracted(shared): Extracted<Arc<Shared>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> &'static str {
+/// Another host, which would be glad to get a credential. It keeps the logs of jobs.
+async fn stray(Extracted(shared): Extracted<Arc<Shared>>, uri: Uri, headers: HeaderMap) -> String {
     let credential = headers.contains_key(header::AUTHORIZATION);
-    shared.state().strayed.push((uri.path().to_owned(), credential));
-    "what another host has to say"
+    let mut state = shared.state();
+    state.strayed.push((uri.path().to_owned(), credential));
+    let job = uri.path().strip_prefix("/logs/").and_then(|id| id.parse::<u64>().ok());
+    let mut jobs = state.ci.runs.iter().flat_map(|run| &run.jobs);
+    let log = jobs.find(|one| Some(one.id) == job).map(|job| job.log.clone());
+    log.unwrap_or_else(|| "what another host has to say".to_owned())
 }
 
 async fn answer(
@@ -107,6 +107,9 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let reply = shared.sim.with(|world| {
+        if shared.state().live {
+            world.now = At::now();
+        }
         let request = Incoming::new(&shared, &method, &uri, &headers, &body);
         request.answer(world)
     });
@@ -392,6 +395,18 @@ impl<'a> Incoming<'a> {
         let (status, mut body, link) = match content {
             Content::One(status, body) => (status, body, None),
             Content::Page(body) => (200, body, None),
+            Content::Elsewhere(to) => {
+                let (route, query) = (asked.route, self.query.keys().cloned().collect());
+                let (request, response) = (self.body.clone(), Value::Null);
+                let exchange = Exchange { route, query, request, status: 302, response };
+                self.shared.state().keep(exchange);
+                let headers = vec![("location", to)];
+                return Reply { status: 302, headers, body: Vec::new(), breaks: false };
+            }
+            Content::Within(field, all) => {
+                let (page, link) = self.page(asked, &all);
+                (200, json!({ "total_count": all.len(), field: page }), link)
+            }
             Content::Many(mut all) => {
                 if let Some(Fault::Omits(number)) = fault {
                     all.retain(|entry| entry["number"] != number);
@@ -488,7 +503,13 @@ fn needs(operation: &Operation) -> (&'static str, &'static str) {
     let level = if operation.method == "GET" { "read" } else { "write" };
     match operation.route {
         Route::Pulls | Route::OpenPull | Route::EditPull => ("pull_requests", level),
-        Route::Permission | Route::User | Route::UserByName => ("metadata", "read"),
+        Route::Permission | Route::User | Route::UserByName | Route::Repo | Route::BranchRules => {
+            ("metadata", "read")
+        }
+        Route::Branch => ("contents", "read"),
+        Route::CheckRuns => ("checks", level),
+        Route::Statuses => ("statuses", level),
+        Route::WorkflowRuns | Route::Jobs | Route::JobLog | Route::StartAgain => ("actions", level),
         Route::GraphQl => ("issues", "read"),
         _ => ("issues", level),
     }

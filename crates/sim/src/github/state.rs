@@ -9,6 +9,8 @@ use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use super::bare::Bare;
+use super::ci::Ci;
 use super::faults::Faults;
 use super::{Recorded, Route};
 use crate::world::own;
@@ -84,6 +86,8 @@ pub(super) struct State {
     /// Another host.
     pub(super) elsewhere: String,
     pub(super) login: Login,
+    /// Whether the world's time is the real one.
+    pub(super) live: bool,
     pub(super) minted: Vec<Minted>,
     pub(super) faults: Faults,
     pub(super) quota: Quota,
@@ -103,6 +107,10 @@ pub(super) struct State {
     /// Accounts that GitHub calls no users.
     pub(super) no_users: BTreeSet<String>,
     pub(super) pulls: BTreeMap<(RepoName, String), PullMeta>,
+    /// The real git remotes of repos that have one.
+    pub(super) gits: BTreeMap<RepoName, Bare>,
+    /// What checks say about commits.
+    pub(super) ci: Ci,
     /// The last whole answers, by address and credential.
     pub(super) last: BTreeMap<(String, Digest), Value>,
     pub(super) requests: Vec<Recorded>,
@@ -129,6 +137,7 @@ impl State {
             base,
             elsewhere,
             login,
+            live: false,
             minted: Vec::new(),
             faults: Faults::default(),
             quota,
@@ -141,6 +150,8 @@ impl State {
             deleted_revisions: BTreeSet::new(),
             no_users: BTreeSet::new(),
             pulls: BTreeMap::new(),
+            gits: BTreeMap::new(),
+            ci: Ci::default(),
             last: BTreeMap::new(),
             requests: Vec::new(),
             strayed: Vec::new(),
@@ -155,6 +166,12 @@ impl State {
     pub(super) fn id(&mut self, key: &str) -> u64 {
         let next = 1001 + self.ids.len() as u64;
         *self.ids.entry(key.to_owned()).or_insert(next)
+    }
+
+    /// A number that nothing else has, higher than all before it.
+    pub(super) fn fresh_id(&mut self, of: &str) -> u64 {
+        let nth = self.ids.len();
+        self.id(&format!("{of} after {nth}"))
     }
 
     /// The number of an account.

@@ -61,7 +61,7 @@ impl World {
     }
 
     /// Somebody closes what is open, by name.
-    fn decide(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
+    pub(crate) fn decide(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
         if let Some(known) = self.pulls.pulls.get_mut(&(repo.clone(), branch.to_owned()))
             && known.state == PullState::Open
         {

@@ -2,6 +2,8 @@
 
 mod answers;
 mod app;
+mod branches;
+mod checks;
 mod known_faults;
 mod scale;
 mod trust;

@@ -1,0 +1,151 @@
+//! The stage `checks` of a commit, against what GitHub itself would answer.
+
+use std::sync::Arc;
+
+use afk_core::config;
+use afk_core::ids::Oid;
+use afk_core::verdict::StageAnswer;
+use afk_engine::ports::{PortResult, StageQuery, StageReport, Stages as _};
+use afk_remote::{Ancestry, PolledStages, RemoteSettings};
+use afk_sim::fakes::Jumping;
+use async_trait::async_trait;
+use serde_json::json;
+
+use crate::support::{OnGitHub, repo, run};
+
+struct NoGit;
+
+#[async_trait]
+impl Ancestry for NoGit {
+    async fn is_descendant(&self, _: &StageQuery, _: &str) -> PortResult<bool> {
+        Ok(false)
+    }
+}
+
+/// The stage on one commit of `o/r`.
+struct Stage {
+    home: OnGitHub,
+    stages: PolledStages,
+    table: config::Stage,
+    commit: Oid,
+}
+
+impl Stage {
+    fn new() -> Self {
+        let home = OnGitHub::new();
+        let commit = home.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("a", "b")]));
+        let (secrets, clock) = (home.secrets.clone(), Arc::new(Jumping(home.sim.clone())));
+        let forges = Arc::new(home.restarted());
+        let stages = PolledStages::new(secrets, clock, Arc::new(NoGit), forges);
+        let table = json!({ "name": "ci", "kind": "checks" });
+        let settings = json!({ "repos": { "o/r": { "stages": [table] } } });
+        let settings: RemoteSettings = serde_json::from_value(settings).unwrap();
+        stages.configure(Arc::new(settings));
+        Self { home, stages, table: serde_json::from_value(table).unwrap(), commit }
+    }
+
+    async fn of(&self, commit: &Oid, again: u32) -> StageReport {
+        let query = StageQuery {
+            run: run(),
+            repo: repo("o/r"),
+            stage: self.table.clone(),
+            commit: commit.clone(),
+            landed: true,
+            again,
+        };
+        self.stages.poll(&query).await.unwrap_or_else(|error| panic!("{}", error.chain()))
+    }
+
+    async fn says(&self, again: u32) -> StageAnswer {
+        self.of(&self.commit, again).await.answer
+    }
+
+    /// Each job that has not ended ends like that.
+    fn end(&self, how: &str, log: &str) -> usize {
+        let unfinished = self.home.fake.unfinished();
+        for job in &unfinished {
+            self.home.fake.end_job(job, how, log);
+        }
+        unfinished.len()
+    }
+}
+
+#[tokio::test]
+async fn what_a_ruleset_requires_must_have_passed() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    home.fake.require(&repo, &["test"]);
+    home.fake.protect(&repo, &["docs"]);
+    assert_eq!(stage.of(&"f".repeat(40).parse().unwrap(), 0).await.answer, StageAnswer::None);
+    assert_eq!(stage.says(0).await, StageAnswer::None);
+    home.fake.begin_run(&repo, "main", &stage.commit, &["test"]);
+    assert_eq!(stage.says(0).await, StageAnswer::Pending);
+    // Of another app: not what the ruleset means.
+    home.fake.set_check(&repo, &stage.commit, (7, "test"), Some("success"), "");
+    home.fake.set_status(&repo, &stage.commit, "docs", "pending", "");
+    assert_eq!(stage.end("success", ""), 1);
+    assert_eq!(stage.says(0).await, StageAnswer::Pending);
+    for n in 0..120 {
+        home.fake.set_status(&repo, &stage.commit, &format!("other {n}"), "failure", "");
+    }
+    home.fake.set_status(&repo, &stage.commit, "docs", "success", "");
+    assert_eq!(stage.says(0).await, StageAnswer::Success);
+    stage.home.done("checks_required");
+}
+
+#[tokio::test]
+async fn without_rules_all_must_have_passed_and_be_still() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    home.fake.begin_run(&repo, "main", &stage.commit, &["lint", "test"]);
+    stage.end("success", "");
+    assert_eq!(stage.says(0).await, StageAnswer::Pending);
+    home.later(61);
+    assert_eq!(stage.says(0).await, StageAnswer::Success);
+    home.fake.set_check(&repo, &stage.commit, (7, "scan"), Some("failure"), "3 holes");
+    let said = stage.of(&stage.commit, 0).await;
+    assert_eq!((said.answer, said.tail.as_deref()), (StageAnswer::Failure, Some("scan\n3 holes")));
+    stage.home.done("checks_all");
+}
+
+#[tokio::test]
+async fn what_failed_is_started_again_and_shows_its_log() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    home.fake.require(&repo, &["test"]);
+    home.fake.begin_run(&repo, "main", &stage.commit, &["test"]);
+    assert_eq!(stage.end("failure", "\u{1b}[31m1 failed\u{1b}[0m\n"), 1);
+    let said = stage.of(&stage.commit, 0).await;
+    assert_eq!(said.answer, StageAnswer::Failure);
+    assert_eq!(said.tail.as_deref(), Some("1 failed\n\njob test failed"));
+    assert!(said.link.unwrap().contains("/actions/runs/"));
+    // Who keeps the log saw no credential.
+    let strayed = home.fake.strayed();
+    assert_eq!(strayed.len(), 1);
+    assert!(strayed.iter().all(|(path, with)| path.starts_with("/logs/") && !with), "{strayed:?}");
+    assert_eq!(stage.says(1).await, StageAnswer::Pending);
+    let again = home.fake.unfinished();
+    assert_eq!(again.iter().map(|job| job.attempt).collect::<Vec<_>>(), [2]);
+    assert_eq!(stage.says(1).await, StageAnswer::Pending);
+    assert_eq!(stage.end("success", ""), 1);
+    assert_eq!(stage.says(1).await, StageAnswer::Success);
+    stage.home.done("checks_again");
+}
+
+#[tokio::test]
+async fn a_workflow_without_jobs_and_a_token_without_checks_are_told() {
+    let stage = Stage::new();
+    let (home, repo) = (&stage.home, repo("o/r"));
+    home.fake.begin_run(&repo, "main", &stage.commit, &[]);
+    assert_eq!(stage.says(0).await, StageAnswer::Failure);
+    home.fake.hide_checks();
+    home.fake.require(&repo, &["test"]);
+    home.later(301);
+    home.fake.begin_run(&repo, "main", &stage.commit, &["test"]);
+    assert_eq!(stage.says(0).await, StageAnswer::Pending);
+    assert_eq!(stage.end("success", ""), 1);
+    let said = stage.of(&stage.commit, 0).await;
+    assert_eq!(said.answer, StageAnswer::Success);
+    assert!(said.tail.unwrap().contains("may not read check runs"));
+    stage.home.done("checks_hidden");
+}

@@ -1,0 +1,301 @@
+//! What CI says about commits, as people and their CI set it: workflow runs of Actions with their
+//! jobs, commit statuses, checks of other apps, and what a branch requires.
+//!
+//! Nothing runs by itself: whoever plays CI asks what is unfinished and ends it. A failed run that
+//! the loop starts again is unfinished once more. What the API answers of it is in `checks`.
+
+use std::collections::BTreeMap;
+
+use afk_core::ids::{At, Oid, RepoName};
+
+use super::GitHubFake;
+
+/// The app that the checks of Actions are by.
+pub(super) const ACTIONS: u64 = 15_368;
+
+/// A job that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The workflow run that it belongs to.
+    pub run: u64,
+    /// The repo.
+    pub repo: RepoName,
+    /// The commit.
+    pub commit: Oid,
+    /// Its name.
+    pub job: String,
+    /// Which attempt of the run this is, from 1.
+    pub attempt: u32,
+}
+
+/// Everything that is known of checks.
+#[derive(Debug, Default)]
+pub(super) struct Ci {
+    pub(super) runs: Vec<Run>,
+    pub(super) statuses: Vec<Status>,
+    pub(super) checks: Vec<Check>,
+    /// What rules require of the default branch, by names.
+    pub(super) ruled: BTreeMap<RepoName, Vec<String>>,
+    /// What its classic protection requires.
+    pub(super) protected: BTreeMap<RepoName, Vec<String>>,
+    /// Nobody may read check runs, as with a fine-grained token.
+    pub(super) hides_checks: bool,
+}
+
+/// A workflow run.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    pub(super) id: u64,
+    pub(super) repo: RepoName,
+    pub(super) commit: Oid,
+    pub(super) branch: String,
+    pub(super) began: At,
+    /// When its newest attempt began.
+    pub(super) started: At,
+    pub(super) updated: At,
+    pub(super) attempt: u32,
+    /// Those of every attempt; the newest of a name counts.
+    pub(super) jobs: Vec<Job>,
+}
+
+/// A job of a workflow run, which is a check, too.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) id: u64,
+    pub(super) name: String,
+    pub(super) attempt: u32,
+    pub(super) started: At,
+    /// When and how it ended.
+    pub(super) ended: Option<(At, String)>,
+    pub(super) log: String,
+}
+
+/// A commit status.
+#[derive(Debug, Clone)]
+pub(super) struct Status {
+    pub(super) id: u64,
+    pub(super) repo: RepoName,
+    pub(super) commit: Oid,
+    pub(super) context: String,
+    pub(super) state: String,
+    pub(super) description: String,
+    pub(super) at: At,
+}
+
+/// A check of another app.
+#[derive(Debug, Clone)]
+pub(super) struct Check {
+    pub(super) id: u64,
+    pub(super) repo: RepoName,
+    pub(super) commit: Oid,
+    pub(super) app: u64,
+    pub(super) name: String,
+    pub(super) at: At,
+    pub(super) conclusion: Option<String>,
+    pub(super) summary: String,
+}
+
+impl Run {
+    /// The jobs that count: the newest of each name.
+    pub(super) fn newest(&self) -> Vec<&Job> {
+        let mut by_name: BTreeMap<&str, &Job> = BTreeMap::new();
+        for job in &self.jobs {
+            by_name.insert(&job.name, job);
+        }
+        by_name.into_values().collect()
+    }
+
+    /// How it ended; none while it has not. One without any job could not even begin.
+    pub(super) fn conclusion(&self) -> Option<&str> {
+        let newest = self.newest();
+        if newest.is_empty() {
+            return Some("startup_failure");
+        }
+        let ends: Option<Vec<&str>> =
+            newest.iter().map(|job| job.ended.as_ref().map(|(_, how)| how.as_str())).collect();
+        let ends = ends?;
+        let worst = ["failure", "timed_out", "action_required", "cancelled"];
+        Some(worst.into_iter().find(|bad| ends.contains(bad)).unwrap_or("success"))
+    }
+
+    /// Starts the jobs again that failed.
+    pub(super) fn start_again(&mut self, now: At, mut id: impl FnMut() -> u64) {
+        self.attempt += 1;
+        (self.started, self.updated) = (now, now);
+        let failed = |job: &&Job| job.ended.as_ref().is_some_and(|(_, how)| how != "success");
+        let names: Vec<String> =
+            self.newest().into_iter().filter(failed).map(|job| job.name.clone()).collect();
+        for name in names {
+            self.jobs.push(Job::new(id(), &name, self.attempt, now));
+        }
+    }
+}
+
+impl Job {
+    fn new(id: u64, name: &str, attempt: u32, started: At) -> Self {
+        Self { id, name: name.to_owned(), attempt, started, ended: None, log: String::new() }
+    }
+}
+
+impl GitHubFake {
+    /// A workflow begins on the head of a branch, with these jobs; returns the run's number.
+    /// Without any job its file is wrong, and the run has failed.
+    pub fn begin_run(&self, repo: &RepoName, branch: &str, commit: &Oid, jobs: &[&str]) -> u64 {
+        let now = self.shared.sim.with(|world| world.tracker_now());
+        let mut state = self.shared.state();
+        let id = state.fresh_id("run");
+        let jobs = jobs.iter().map(|name| Job::new(state.fresh_id("job"), name, 1, now)).collect();
+        state.ci.runs.push(Run {
+            id,
+            repo: repo.clone(),
+            commit: commit.clone(),
+            branch: branch.to_owned(),
+            began: now,
+            started: now,
+            updated: now,
+            attempt: 1,
+            jobs,
+        });
+        id
+    }
+
+    /// The jobs that have not ended, in the order in which they began.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let state = self.shared.state();
+        let jobs = state.ci.runs.iter().flat_map(|run| {
+            let open = run.jobs.iter().filter(|job| job.ended.is_none());
+            open.map(|job| Unfinished {
+                run: run.id,
+                repo: run.repo.clone(),
+                commit: run.commit.clone(),
+                job: job.name.clone(),
+                attempt: job.attempt,
+            })
+        });
+        jobs.collect()
+    }
+
+    /// A job ends in one of GitHub's words, such as `success` or `failure`, with this log; its run
+    /// ends with the last of its jobs.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such job that has not ended.
+    pub fn end_job(&self, of: &Unfinished, conclusion: &str, log: &str) {
+        let now = self.shared.sim.with(|world| world.tracker_now());
+        let mut state = self.shared.state();
+        let run = state.ci.runs.iter_mut().find(|run| run.id == of.run);
+        let job = run.and_then(|run| {
+            run.updated = now;
+            run.jobs.iter_mut().find(|job| job.name == of.job && job.ended.is_none())
+        });
+        let Some(job) = job else { panic!("{of:?} has ended") };
+        job.ended = Some((now, conclusion.to_owned()));
+        log.clone_into(&mut job.log);
+    }
+
+    /// Somebody sets a status of a commit, in one of GitHub's words.
+    pub fn set_status(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        context: &str,
+        state: &str,
+        description: &str,
+    ) {
+        let at = self.shared.sim.with(|world| world.tracker_now());
+        let mut known = self.shared.state();
+        let id = known.fresh_id("status");
+        known.ci.statuses.push(Status {
+            id,
+            repo: repo.clone(),
+            commit: commit.clone(),
+            context: context.to_owned(),
+            state: state.to_owned(),
+            description: description.to_owned(),
+            at,
+        });
+    }
+
+    /// An app other than Actions checks a commit; without a conclusion it is at work.
+    pub fn set_check(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        (app, name): (u64, &str),
+        conclusion: Option<&str>,
+        summary: &str,
+    ) {
+        let at = self.shared.sim.with(|world| world.tracker_now());
+        let mut state = self.shared.state();
+        let id = state.fresh_id("job");
+        state.ci.checks.push(Check {
+            id,
+            repo: repo.clone(),
+            commit: commit.clone(),
+            app,
+            name: name.to_owned(),
+            at,
+            conclusion: conclusion.map(str::to_owned),
+            summary: summary.to_owned(),
+        });
+    }
+
+    /// A ruleset requires these checks of Actions on the default branch.
+    pub fn require(&self, repo: &RepoName, checks: &[&str]) {
+        let names = checks.iter().map(|name| (*name).to_owned()).collect();
+        self.shared.state().ci.ruled.insert(repo.clone(), names);
+    }
+
+    /// The default branch's classic protection requires these checks, by whoever gives them.
+    pub fn protect(&self, repo: &RepoName, checks: &[&str]) {
+        let names = checks.iter().map(|name| (*name).to_owned()).collect();
+        self.shared.state().ci.protected.insert(repo.clone(), names);
+    }
+
+    /// The token is a fine-grained one: it may not read check runs.
+    pub fn hide_checks(&self) {
+        self.shared.state().ci.hides_checks = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_ends_with_its_last_job_and_what_failed_is_started_again() {
+        let at = |second| At::from_second(second).unwrap();
+        let mut ids = 0;
+        let mut id = || {
+            ids += 1;
+            ids
+        };
+        let mut run = Run {
+            id: 1,
+            repo: "o/r".parse().unwrap(),
+            commit: "a".repeat(40).parse().unwrap(),
+            branch: "main".to_owned(),
+            began: at(1),
+            started: at(1),
+            updated: at(1),
+            attempt: 1,
+            jobs: ["lint", "test"].map(|name| Job::new(id(), name, 1, at(1))).into(),
+        };
+        let end = |run: &mut Run, name: &str, how: &str| {
+            let mut open = run.jobs.iter_mut().filter(|job| job.ended.is_none());
+            open.find(|job| job.name == name).unwrap().ended = Some((at(2), how.to_owned()));
+        };
+        assert_eq!(run.conclusion(), None);
+        end(&mut run, "test", "failure");
+        assert_eq!(run.conclusion(), None);
+        end(&mut run, "lint", "success");
+        assert_eq!(run.conclusion(), Some("failure"));
+        run.start_again(at(3), &mut id);
+        assert_eq!((run.conclusion(), run.attempt, run.jobs.len()), (None, 2, 3));
+        end(&mut run, "test", "skipped");
+        assert_eq!(run.conclusion(), Some("success"));
+        run.jobs.clear();
+        assert_eq!(run.conclusion(), Some("startup_failure"));
+    }
+}
