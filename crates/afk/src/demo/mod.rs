@@ -6,7 +6,7 @@
 
 mod restart;
 mod run;
-mod sample;
+pub mod sample;
 mod setup;
 
 use std::path::PathBuf;

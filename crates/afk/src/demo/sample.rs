@@ -1,4 +1,5 @@
-//! The sample project and the demo's issues: texts and files only.
+//! The sample project and the demo's issues: texts and files only. Tests show the same scenarios on
+//! trackers of their own.
 //!
 //! The project needs only `sh` and git. Its tests are separate files, so that the proof can tell
 //! them from the code by path.
@@ -11,10 +12,10 @@ use super::Scenario;
 const THINKING_MS: u64 = 2500;
 
 /// The sample's repo.
-pub(super) const REPO: &str = "demo/hello";
+pub const REPO: &str = "demo/hello";
 
 /// The files of the first commit: path, content, executable.
-pub(super) const FILES: [(&str, &str, bool); 5] = [
+pub const FILES: [(&str, &str, bool); 5] = [
     (
         "README.md",
         "# hello\n\nGreets people. `sh test.sh` runs the tests, `sh ci.sh` what CI runs.\n",
@@ -74,28 +75,28 @@ sh test.sh
 "#;
 
 /// The issue's title.
-pub(super) const TITLE: &str = "greet without a name prints an empty greeting";
+pub const TITLE: &str = "greet without a name prints an empty greeting";
 
 /// The issue's body.
-pub(super) const BODY: &str = "\
+pub const BODY: &str = "\
 `greet` without a name prints `Hello, !`.
 
 It should greet the world: `Hello, world!`. A name that is given is greeted as before.
 ";
 
 /// The body of an issue that is blocked by issue `blocker`.
-pub(super) fn blocked_body(blocker: u64) -> String {
+pub fn blocked_body(blocker: u64) -> String {
     format!("{BODY}\nBlocked by #{blocker}.\n")
 }
 
 /// The title of the issue that blocks.
-pub(super) const BLOCKER_TITLE: &str = "decide which languages hello speaks";
+pub const BLOCKER_TITLE: &str = "decide which languages hello speaks";
 
 /// The title of the second issue, in scenarios that have one.
-pub(super) const NEXT_TITLE: &str = "say goodbye, too";
+pub const NEXT_TITLE: &str = "say goodbye, too";
 
 /// Its body.
-pub(super) const NEXT_BODY: &str = "\
+pub const NEXT_BODY: &str = "\
 `part NAME` should print `Goodbye, NAME!`, in the same style as `greet`.
 ";
 
@@ -111,7 +112,7 @@ part() {
 "#;
 
 /// Configuration lines that a scenario needs beyond the usual.
-pub(super) fn bounds(scenario: Scenario) -> &'static str {
+pub fn bounds(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Frozen => {
             "# Two fix-forwards instead of five, to come to the end soon.\nfix_forward_max_attempts = 2\n"
@@ -128,7 +129,7 @@ pub(super) fn bounds(scenario: Scenario) -> &'static str {
 }
 
 /// How a change lands and which stages it must pass.
-pub(super) fn landing(scenario: Scenario) -> &'static str {
+pub fn landing(scenario: Scenario) -> &'static str {
     match scenario {
         Scenario::Tested => concat!(
             "landing = \"tested\"\n",
@@ -146,7 +147,7 @@ pub(super) fn landing(scenario: Scenario) -> &'static str {
 }
 
 /// What the scripted agent does in a scenario.
-pub(super) fn script(scenario: Scenario) -> Script {
+pub fn script(scenario: Scenario) -> Script {
     let turns = match scenario {
         Scenario::Success | Scenario::Blocked | Scenario::Untrusted => vec![work()],
         Scenario::CiRed | Scenario::Tested => {
@@ -176,7 +177,7 @@ pub(super) fn script(scenario: Scenario) -> Script {
 }
 
 /// What the scripted agent does on the second issue, once it may be worked.
-pub(super) fn next_script(scenario: Scenario) -> Option<Script> {
+pub fn next_script(scenario: Scenario) -> Option<Script> {
     (scenario == Scenario::Frozen).then(|| {
         let steps = vec![
             write("tests/part.sh", TEST_PART),

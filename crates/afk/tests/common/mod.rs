@@ -52,6 +52,10 @@ pub struct Plan {
     pub config: String,
     /// The agent's turns.
     pub turns: Vec<Vec<Step>>,
+    /// The project's files, in place of the usual ones.
+    pub files: Vec<(&'static str, &'static str)>,
+    /// Lines of the repo's own table, in place of its one stage.
+    pub keys: String,
     /// Run everything as this user and group, with files of their own.
     pub user: Option<u32>,
 }
@@ -85,7 +89,7 @@ impl World {
         }
         world.seed(plan);
         world.script(&plan.turns);
-        fs::write(world.path("afk.toml"), world.config(&plan.config)).unwrap();
+        fs::write(world.path("afk.toml"), world.config(plan)).unwrap();
         if let Some(user) = plan.user {
             // The build's own folder may be closed to that user.
             let copy = world.path("afk-binary");
@@ -136,6 +140,13 @@ impl World {
         );
         let stage = plan.stage.replace("@GATE@", &gate);
         put("ci.sh", format!("set -e\n{stage}\nsh -n hello.sh\n"));
+        if !plan.files.is_empty() {
+            fs::remove_dir_all(self.path("seed")).unwrap();
+            fs::create_dir_all(self.path("seed/tests")).unwrap();
+        }
+        for (name, text) in &plan.files {
+            put(name, (*text).to_owned());
+        }
         let (seed, origin) = (self.path("seed"), self.path("origin.git"));
         git(self.dir.path(), &["init", "-q", "--bare", "--initial-branch=main", "origin.git"]);
         git(&seed, &["init", "-q", "--initial-branch=main"]);
@@ -144,7 +155,8 @@ impl World {
         git(&seed, &["push", "-q", &origin.to_string_lossy(), "main"]);
     }
 
-    fn config(&self, extra: &str) -> String {
+    fn config(&self, plan: &Plan) -> String {
+        let extra = plan.config.as_str();
         let path = |name: &str| toml::Value::String(self.path(name).to_string_lossy().into());
         let defaults = [
             ("kill_switch", "false".to_owned()),
@@ -162,11 +174,13 @@ impl World {
             .collect();
         let agent = if extra.contains("[agents.claude]") { "claude" } else { "scripted" };
         let (head, tables) = extra.split_once("\n[").unwrap_or((extra, ""));
+        let usual = "stages = [{ name = \"ci\", command = [\"sh\", \"ci.sh\"] }]";
+        let keys = if plan.keys.is_empty() { usual } else { &plan.keys };
         text.push_str(&format!(
             "{head}\nnotify = [{{ kind = \"webhook\", url = {url:?}, secret = {{ env = \
              \"AFK_E2E_BELL\" }} }}]\n\n[repos.{REPO:?}]\nremote = {origin}\nverify = [\"sh\", \
-             \"test.sh\"]\nagent = \"{agent}\"\nread = [{gate}]\nstages = [{{ name = \"ci\", command \
-             = [\"sh\", \"ci.sh\"] }}]\n\n[agents.scripted]\nscript = {script}\n",
+             \"test.sh\"]\nagent = \"{agent}\"\nread = [{gate}]\n{keys}\n\n[agents.scripted]\nscript \
+             = {script}\n",
             url = self.bell.url(),
             origin = path("origin.git"),
             gate = path("gate"),

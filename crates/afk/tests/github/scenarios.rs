@@ -1,0 +1,218 @@
+//! The demo's scenarios on issues that live on GitHub.
+
+use afk::demo::{Scenario, sample};
+use afk_agent::agents::scripted::script::Step;
+use afk_core::ids::IssueRef;
+use afk_sim::world::person;
+use serde_json::{Value, json};
+
+use crate::common::{BOUND, until, wait_for};
+use crate::support::{OnGitHub, Plot, READY, Woken};
+
+/// CI before landing, read from GitHub's checks.
+const TESTED: &str = "landing = \"tested\"\n\
+                      stages = [{ name = \"ci\", kind = \"checks\", before_landing = true }]";
+
+/// What makes the loop look in a scenario; a new one is decided on here, and has a test below.
+const fn woken(scenario: Scenario) -> Woken {
+    match scenario {
+        Scenario::Success
+        | Scenario::CiRed
+        | Scenario::Restart
+        | Scenario::Guardrail
+        | Scenario::Untrusted => Woken::Never,
+        Scenario::Tested | Scenario::Frozen | Scenario::NeedsHuman | Scenario::Blocked => {
+            Woken::Always
+        }
+    }
+}
+
+fn of(scenario: Scenario) -> OnGitHub {
+    let (scenario, woken) = (Some(scenario), woken(scenario));
+    OnGitHub::new(Plot { scenario, woken, ..Plot::default() })
+}
+
+/// The issue, once it is closed by the daemon.
+fn closed(here: &OnGitHub, issue: &IssueRef) {
+    let serve = here.serve();
+    until("the issue is closed", BOUND, || here.is_closed(issue).then_some(()));
+    here.settled(issue);
+    drop(serve);
+}
+
+/// Lines of a file that end with blanks, which CI refuses.
+fn blanks(file: &str) -> usize {
+    file.lines().filter(|line| line.ends_with(' ')).count()
+}
+
+fn attempts(page: &Value) -> &[Value] {
+    page["run"]["attempts"].as_array().unwrap()
+}
+
+#[test]
+fn success() {
+    let here = of(Scenario::Success);
+    let issue = here.file("ann");
+    closed(&here, &issue);
+    here.landed_once(&issue);
+    assert!(here.world.landed_file("hello.sh").contains("${1:-world}"));
+    here.done("e2e_success");
+}
+
+#[test]
+fn tested() {
+    let (scenario, woken) = (Some(Scenario::Tested), woken(Scenario::Tested));
+    let here = OnGitHub::new(Plot { scenario, woken, keys: Some(TESTED.to_owned()), ci: true });
+    let issue = here.file("ann");
+    closed(&here, &issue);
+    let page = here.landed(&issue);
+    assert_eq!(here.world.landed().len(), 2);
+    assert_eq!(blanks(&here.world.landed_file("hello.sh")), 0);
+    let [first, second] = attempts(&page) else { panic!("{page:#}") };
+    // Red on its own branch twice, by the same workflow run, and nowhere near the default one.
+    assert_eq!(first["refused"]["why"]["refusal"], "stage", "{first:#}");
+    let red = &first["candidates"][0]["stages"][0];
+    assert_eq!((&red["answer"], &red["again"]), (&json!("failure"), &json!(1)), "{red:#}");
+    assert!(red["link"].as_str().unwrap().contains("/actions/runs/"), "{red:#}");
+    assert!(red["tail"].as_str().unwrap().contains("blanks at the end of a line"), "{red:#}");
+    assert_eq!(second["candidates"][0]["stages"][0]["answer"], "success", "{second:#}");
+    here.rings(&["done"]);
+    here.done("e2e_tested");
+}
+
+#[test]
+fn ci_red() {
+    let here = of(Scenario::CiRed);
+    let issue = here.file("ann");
+    closed(&here, &issue);
+    let page = here.landed(&issue);
+    assert_eq!((here.world.landed().len(), attempts(&page).len()), (3, 2));
+    assert_eq!(blanks(&here.world.landed_file("hello.sh")), 0);
+    let comment = here.shows(&issue, false, &[]);
+    assert!(comment.contains("_Fix-forward: 1 attempt._"), "{comment}");
+    here.rings(&["done"]);
+    here.done("e2e_ci_red");
+}
+
+#[test]
+fn frozen_until_a_person_lifts_it_on_the_issue() {
+    let here = of(Scenario::Frozen);
+    let issue = here.file("ann");
+    let next = here.file_as("acme/hello#2", sample::NEXT_TITLE, sample::NEXT_BODY, "ann");
+    let serve = here.serve();
+    let page = here.settled(&issue);
+    assert_eq!(page["summary"]["outcome"], "frozen", "{page:#}");
+    let broken = here.world.landed();
+    assert_eq!((broken.len(), attempts(&page).len()), (4, 3));
+    assert_eq!(blanks(&here.world.landed_file("hello.sh")), 1, "it stays in place");
+    let comment = here.shows(&issue, true, &["ready-for-human"]);
+    assert!(comment.contains("_Fix-forward: 2 attempts._"), "{comment}");
+    here.waits_at(&next, "freeze", "the repo is frozen");
+    // Nobody without write permission lifts it.
+    here.sim.with(|there| there.write_comment(&issue, "/afk unfreeze", &person("tim")));
+    here.world.ok(&["tick", "--poll"]);
+    here.waits_at(&next, "freeze", "the repo is frozen");
+    let turns = sample::next_script(Scenario::Frozen).unwrap().turns;
+    here.world.script(&turns.into_iter().map(|turn| turn.steps).collect::<Vec<_>>());
+    here.sim.with(|there| there.write_comment(&issue, "/afk unfreeze", &person("ann")));
+    until("the next issue is closed", BOUND, || here.is_closed(&next).then_some(()));
+    here.landed(&next);
+    assert_eq!(here.world.landed()[1..], broken);
+    here.rings(&["frozen", "done"]);
+    drop(serve);
+    here.done("e2e_frozen");
+}
+
+#[test]
+fn restart() {
+    let here = of(Scenario::Restart);
+    // The agent thinks until it may go on, so that it is killed in the middle on any machine.
+    let mut turns = sample::script(Scenario::Restart).turns;
+    for step in turns.iter_mut().flat_map(|turn| &mut turn.steps) {
+        if matches!(step, Step::Wait { .. }) {
+            *step = wait_for(here.world.path("gate/thought"));
+        }
+    }
+    here.world.script(&turns.into_iter().map(|turn| turn.steps).collect::<Vec<_>>());
+    let issue = here.file("ann");
+    let serve = here.serve();
+    let turn = here.world.job("turn");
+    until("the agent says something", BOUND, || {
+        std::fs::read_to_string(turn.dir.join("stdout")).ok()?.contains("think").then_some(())
+    });
+    // Killed while it posts, the next one could not tell for two minutes whether it did.
+    until("the comment", BOUND, || (!here.record(&issue).comments.is_empty()).then_some(()));
+    serve.kill();
+    assert!(turn.host.is_alive(), "the agent goes on without it");
+    let serve = here.serve();
+    until("the other one serves", BOUND, || serve.said().contains("\"serving\"").then_some(()));
+    here.world.open("thought");
+    until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
+    let page = here.landed_once(&issue);
+    let turns = attempts(&page)[0]["turns"].as_array().map(Vec::len);
+    assert_eq!(turns, Some(1), "one agent ever");
+    drop(serve);
+    here.done("e2e_restart");
+}
+
+#[test]
+fn needs_human() {
+    let here = of(Scenario::NeedsHuman);
+    let issue = here.file("ann");
+    let serve = here.serve();
+    here.handed_over(&issue, "which greeting is wanted");
+    drop(serve);
+    here.done("e2e_needs_human");
+}
+
+#[test]
+fn guardrail() {
+    let here = of(Scenario::Guardrail);
+    let issue = here.file("ann");
+    let serve = here.serve();
+    here.handed_over(&issue, "ci.sh is protected");
+    drop(serve);
+    here.done("e2e_guardrail");
+}
+
+#[test]
+fn blocked_until_the_blocker_is_closed() {
+    let here = of(Scenario::Blocked);
+    let title = sample::BLOCKER_TITLE;
+    let blocker = here.sim.with(|there| {
+        let issue = there.file("acme/hello#1", "", &[], "ann");
+        there.set_title(&issue, title, &person("ann"));
+        issue
+    });
+    let body = sample::blocked_body(blocker.number);
+    let issue = here.file_as("acme/hello#2", sample::TITLE, &body, "ann");
+    here.world.ok(&["tick", "--poll"]);
+    here.waits_at(&issue, "blockers", "acme/hello#1 is open");
+    here.fake.take_requests();
+    let serve = here.serve();
+    until("the first look", BOUND, || (!here.fake.take_requests().is_empty()).then_some(()));
+    assert_eq!(here.world.json(&["status"])["runs"], json!([]));
+    here.sim.with(|there| there.set_open(&blocker, false, &person("ann")));
+    until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
+    here.landed_once(&issue);
+    drop(serve);
+    here.done("e2e_blocked");
+}
+
+#[test]
+fn untrusted() {
+    let here = of(Scenario::Untrusted);
+    let issue = here.file("mallory");
+    here.world.ok(&["tick", "--poll"]);
+    here.waits_at(&issue, "trust", "mallory");
+    assert_eq!(here.world.json(&["status"])["runs"], json!([]));
+    assert_eq!(here.world.landed().len(), 1);
+    // The same label by somebody who may.
+    here.sim.with(|there| {
+        there.set_label(&issue, READY, false, &person("mallory"));
+        there.set_label(&issue, READY, true, &person("ann"));
+    });
+    closed(&here, &issue);
+    here.landed_once(&issue);
+    here.done("e2e_untrusted");
+}

@@ -1,0 +1,442 @@
+//! A repository on GitHub: its issues and pull requests on the fake, its branches in a real git
+//! folder, and beside them what goes on by itself there: time, webhooks, and CI.
+//!
+//! CI is the project's own `ci.sh`, run on every commit that any branch ever had; GitHub shows it as
+//! a job of a workflow. A webhook tells that something changed, as soon as it did, and nothing else:
+//! afk takes nothing but the repository's name from one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use afk::demo::{Scenario, sample};
+use afk_core::config::Policy;
+use afk_core::ids::{At, IssueRef, Oid, RepoName};
+use afk_core::issue::Permission;
+use afk_sim::fakes::Sim;
+use afk_sim::github::{GitHubFake, Login, Unfinished};
+use afk_sim::world::{IssueRecord, person};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::common::{BOUND, Control, ISSUE, Plan, REPO, World, git, until};
+
+/// The token that the loop has.
+const TOKEN: &str = "ghp_thetokenthatnobodyelsehas";
+/// What webhooks are signed with.
+pub(crate) const HOOK: &str = "a secret of webhooks";
+/// The label that releases an issue.
+pub(crate) const READY: &str = "ready-for-agent";
+/// The job of CI, which is a check of that name.
+pub(crate) const CI: &str = "ci";
+
+/// What wakes the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Woken {
+    /// Its own poll alone, each second.
+    #[default]
+    Never,
+    /// Webhooks, each time that something happens on GitHub: its own poll would come in an hour.
+    Always,
+    /// The test's webhooks, likewise.
+    ByHand,
+}
+
+/// What differs between repositories.
+#[derive(Default)]
+pub(crate) struct Plot {
+    /// The demo's scenario, whose project and scripts are used; none is `success`.
+    pub(crate) scenario: Option<Scenario>,
+    pub(crate) woken: Woken,
+    /// How it lands and which stages it has, in place of the scenario's.
+    pub(crate) keys: Option<String>,
+    /// Whether CI runs, and a ruleset requires it.
+    pub(crate) ci: bool,
+}
+
+/// A repository on GitHub.
+pub(crate) struct OnGitHub {
+    pub(crate) world: World,
+    pub(crate) sim: Sim,
+    pub(crate) fake: Arc<GitHubFake>,
+    /// The commits that CI has passed.
+    pub(crate) passed: Arc<Mutex<Vec<Oid>>>,
+    woken: Woken,
+    hooks: Arc<Hooks>,
+    beside: Beside,
+}
+
+/// What goes on beside the test.
+#[derive(Default)]
+struct Beside {
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Beside {
+    /// Does it every so often.
+    fn always(&mut self, pause: Duration, mut act: impl FnMut() + Send + 'static) {
+        let over = self.over.clone();
+        self.threads.push(std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                act();
+                std::thread::sleep(pause);
+            }
+        }));
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            // What went wrong beside the test is the test's failure.
+            if let Err(panic) = thread.join()
+                && !std::thread::panicking()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+impl OnGitHub {
+    pub(crate) fn new(plot: Plot) -> Self {
+        let Plot { scenario, woken, keys, ci } = plot;
+        let scenario = scenario.unwrap_or(Scenario::Success);
+        let mut there = afk_sim::world::World::new(Policy::default(), At::now());
+        for (who, permission) in [("ann", Permission::Write), ("tim", Permission::Triage)] {
+            there.tracker.permissions.insert(who.to_owned(), permission);
+        }
+        let sim = Sim::new(there);
+        let fake = Arc::new(GitHubFake::start(&sim, Login::Token(TOKEN.to_owned())).unwrap());
+        let world = world(scenario, woken, keys, &fake.url());
+        fake.on_git(&repo(), &world.path("origin.git"));
+        let mut beside = Beside::default();
+        beside.always(Duration::from_millis(20), {
+            let sim = sim.clone();
+            move || sim.with(|there| there.now = At::now())
+        });
+        let passed = Arc::new(Mutex::new(Vec::new()));
+        let hooks = Arc::new(Hooks::default());
+        if woken == Woken::Always {
+            beside.always(Duration::from_millis(50), {
+                let (sim, fake, hooks) = (sim.clone(), fake.clone(), hooks.clone());
+                move || hooks.tell(seen(&sim, &fake))
+            });
+        }
+        if ci {
+            fake.require(&repo(), &[CI]);
+            let (fake, passed, mut known) = (fake.clone(), passed.clone(), BTreeSet::new());
+            let origin = world.path("origin.git");
+            beside.always(Duration::from_millis(50), move || {
+                for (branch, head) in fake.heads(&repo()) {
+                    if known.insert(head.clone()) {
+                        fake.begin_run(&repo(), &branch, &head, &[CI]);
+                    }
+                }
+                for job in fake.unfinished() {
+                    let (conclusion, log) = ran(&origin, &job);
+                    fake.end_job(&job, conclusion, &log);
+                    if conclusion == "success" {
+                        passed.lock().unwrap().push(job.commit);
+                    }
+                }
+            });
+        }
+        Self { world, sim, fake, passed, woken, hooks, beside }
+    }
+
+    /// Does something beside the test, every so often.
+    pub(crate) fn always(&mut self, pause: Duration, act: impl FnMut() + Send + 'static) {
+        self.beside.always(pause, act);
+    }
+
+    /// The daemon, which hears webhooks if there are any.
+    pub(crate) fn serve(&self) -> Control {
+        let serve = self.world.start(&["serve"]);
+        if self.woken == Woken::Always {
+            *self.hooks.to.lock().unwrap() = Some(hears(&serve));
+        }
+        serve
+    }
+
+    /// Files the demo's issue and releases it.
+    pub(crate) fn file(&self, by: &str) -> IssueRef {
+        self.file_as(ISSUE, sample::TITLE, sample::BODY, by)
+    }
+
+    /// Files an issue and releases it.
+    pub(crate) fn file_as(&self, name: &str, title: &str, body: &str, by: &str) -> IssueRef {
+        self.sim.with(|there| {
+            let issue = there.file(name, body, &[], by);
+            there.set_title(&issue, title, &person(by));
+            there.set_label(&issue, READY, true, &person(by));
+            issue
+        })
+    }
+
+    pub(crate) fn record(&self, issue: &IssueRef) -> IssueRecord {
+        self.sim.with(|there| there.tracker.issues[issue].clone())
+    }
+
+    pub(crate) fn is_closed(&self, issue: &IssueRef) -> bool {
+        !self.record(issue).issue.open
+    }
+
+    /// The newest run on the issue, once nothing is left to do for it.
+    pub(crate) fn settled(&self, issue: &IssueRef) -> Value {
+        until("the run is settled", BOUND, || {
+            let afk = self.world.afk(&["show", &issue.to_string(), "--json"]);
+            let page: Value = serde_json::from_slice(&afk.stdout).ok()?;
+            (page["summary"]["settled"] == true).then_some(page)
+        })
+    }
+
+    /// The issue was landed in the end and is closed; the page of its run.
+    #[track_caller]
+    pub(crate) fn landed(&self, issue: &IssueRef) -> Value {
+        let page = self.settled(issue);
+        assert_eq!(page["summary"]["outcome"], "done", "{page:#}");
+        assert_eq!(page["summary"]["landed"], self.world.landed()[0].as_str());
+        let comment = self.shows(issue, false, &[]);
+        assert_eq!(comment.matches("- [x] ").count(), 7, "{comment}");
+        assert_eq!(self.refs(), ["refs/heads/main"], "no branch of ours is left");
+        self.world.ok(&["evidence", &issue.to_string()]);
+        page
+    }
+
+    /// The same, with one commit on top of the first and one doorbell.
+    #[track_caller]
+    pub(crate) fn landed_once(&self, issue: &IssueRef) -> Value {
+        let page = self.landed(issue);
+        assert_eq!(self.world.landed().len(), 2);
+        assert_eq!(page["run"]["attempts"].as_array().map(Vec::len), Some(1));
+        self.rings(&["done"]);
+        page
+    }
+
+    /// The issue was handed to a person with nothing landed; its comment says why.
+    #[track_caller]
+    pub(crate) fn handed_over(&self, issue: &IssueRef, why: &str) {
+        let page = self.settled(issue);
+        assert_eq!(page["summary"]["outcome"], "needs-human", "{page:#}");
+        let comment = self.shows(issue, true, &["ready-for-human"]);
+        assert!(comment.contains(why), "{comment}");
+        assert_eq!(git(&self.world.path("origin.git"), &["rev-list", "--all", "--count"]), "1\n");
+        self.rings(&["needs-human"]);
+    }
+
+    /// The issue is as told on GitHub, with one comment, by the loop; its text.
+    #[track_caller]
+    pub(crate) fn shows(&self, issue: &IssueRef, open: bool, labels: &[&str]) -> String {
+        let record = self.record(issue);
+        assert_eq!(record.issue.open, open, "{issue}");
+        assert_eq!(record.issue.labels, labels, "{issue}");
+        let own: Vec<_> =
+            record.comments.iter().filter(|one| one.body.contains("AFK run progress")).collect();
+        let [comment] = own.as_slice() else { panic!("not one comment: {own:?}") };
+        comment.body.clone()
+    }
+
+    /// Nobody touched the issue, and `gate` refuses it for a reason that has these words.
+    #[track_caller]
+    pub(crate) fn waits_at(&self, issue: &IssueRef, gate: &str, why: &str) {
+        let said = self.world.json(&["explain", &issue.to_string()]);
+        let gates = said["gates"].as_array().unwrap();
+        let failed: Vec<&Value> = gates.iter().filter(|one| one["verdict"] == "failed").collect();
+        let [only] = failed.as_slice() else { panic!("not one gate: {said:#}") };
+        assert_eq!(only["gate"], gate, "{said:#}");
+        assert!(only.to_string().contains(why), "{only:#}");
+        let record = self.record(issue);
+        assert!(record.comments.is_empty() && record.issue.labels == [READY], "{record:?}");
+    }
+
+    /// These doorbells ring, by their kinds, in this order, each under an id of its own.
+    #[track_caller]
+    pub(crate) fn rings(&self, kinds: &[&str]) {
+        until("the doorbells", BOUND, || (self.rung().len() >= kinds.len()).then_some(()));
+        assert_eq!(self.rung(), kinds);
+    }
+
+    fn rung(&self) -> Vec<String> {
+        let mut seen = BTreeSet::new();
+        let rung = self.world.bell.rung().into_iter().filter(|one| seen.insert(one.id.clone()));
+        rung.map(|one| {
+            let body: Value = serde_json::from_str(&one.body).unwrap();
+            body["kind"].as_str().unwrap().to_owned()
+        })
+        .collect()
+    }
+
+    /// What the remote has beside tags.
+    pub(crate) fn refs(&self) -> Vec<String> {
+        let refs = git(&self.world.path("origin.git"), &["for-each-ref", "--format=%(refname)"]);
+        refs.lines().map(str::to_owned).collect()
+    }
+
+    /// GitHub was used as it describes itself, and webhooks were taken.
+    #[track_caller]
+    pub(crate) fn done(self, test: &str) {
+        let Self { fake, hooks, beside, .. } = self;
+        drop(beside);
+        fake.check(test);
+        assert!(fake.strayed().iter().all(|(_, with)| !with), "a token went astray");
+        let told = hooks.told.lock().unwrap();
+        let bad: Vec<_> = told.iter().filter(|(_, status)| !matches!(status, 200 | 202)).collect();
+        assert!(bad.is_empty(), "{bad:?}");
+        let woken = hooks.to.lock().unwrap().is_some();
+        assert_eq!(woken, !told.is_empty(), "{told:?}");
+    }
+}
+
+/// Where the daemon hears webhooks.
+pub(crate) fn hears(serve: &Control) -> String {
+    until("webhooks are heard", BOUND, || {
+        let said = serve.said();
+        let at = said.find("http://127.0.0.1:")? + "http://".len();
+        let address = said[at..].split("/webhooks/github").next()?.to_owned();
+        (address.len() < 30).then_some(address)
+    })
+}
+
+pub(crate) fn repo() -> RepoName {
+    REPO.parse().unwrap()
+}
+
+/// The demo's project, configured for a fake at that address.
+fn world(scenario: Scenario, woken: Woken, keys: Option<String>, url: &str) -> World {
+    let mut config = sample::bounds(scenario).to_owned();
+    if woken != Woken::Never {
+        config.push_str("poll_seconds = 3600\nhttp.listen = \"127.0.0.1:0\"\n");
+    }
+    writeln!(
+        config,
+        "forges.github = {{ url = {url:?}, token = {{ env = \"AFK_E2E_GITHUB\" }}, webhook_secret \
+         = {{ env = \"AFK_E2E_HOOK\" }} }}"
+    )
+    .unwrap();
+    let keys = keys.unwrap_or_else(|| sample::landing(scenario).to_owned());
+    let turns = sample::script(scenario).turns.into_iter().map(|turn| turn.steps).collect();
+    let mut world = World::new(&Plan {
+        turns,
+        config,
+        files: sample::FILES.iter().map(|(name, text, _)| (*name, *text)).collect(),
+        keys: format!("tracker = \"github\"\n{keys}"),
+        ..Plan::default()
+    });
+    for (name, value) in [("AFK_E2E_GITHUB", TOKEN), ("AFK_E2E_HOOK", HOOK)] {
+        world.env.push((name.to_owned(), value.to_owned()));
+    }
+    world
+}
+
+/// Runs CI on the job's commit: how it ends, and its log.
+fn ran(origin: &Path, job: &Unfinished) -> (&'static str, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let tar = folder.path().join("tree.tar");
+    let out = format!("--output={}", tar.display());
+    git(origin, &["archive", "--format=tar", &out, job.commit.as_str()]);
+    let unpacked = Command::new("tar").arg("-xf").arg(&tar).current_dir(folder.path()).status();
+    assert!(unpacked.unwrap().success());
+    let said = Command::new("sh")
+        .arg("ci.sh")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let log = [said.stdout, said.stderr].concat();
+    let conclusion = if said.status.success() { "success" } else { "failure" };
+    (conclusion, String::from_utf8_lossy(&log).into_owned())
+}
+
+/// What a webhook is sent for, by the event and what it is about, in a form that changes when it
+/// does.
+fn seen(sim: &Sim, fake: &GitHubFake) -> BTreeMap<(&'static str, String), String> {
+    let mut all = BTreeMap::new();
+    let heads = format!("{:?}", fake.heads(&repo()));
+    all.insert(("push", String::new()), heads);
+    for job in fake.unfinished() {
+        all.insert(("workflow_run", format!("{} of {}", job.attempt, job.run)), String::new());
+    }
+    sim.with(|there| {
+        for (issue, record) in &there.tracker.issues {
+            let (of, events) = (issue.to_string(), record.events.len());
+            all.insert(("issues", of.clone()), events.to_string());
+            let texts: Vec<_> = record.comments.iter().map(|one| &one.body).collect();
+            all.insert(("issue_comment", of), format!("{texts:?}"));
+        }
+        for ((_, branch), record) in &there.pulls.pulls {
+            all.insert(("pull_request", branch.clone()), format!("{:?}", record.state));
+        }
+    });
+    all
+}
+
+/// GitHub's webhooks.
+#[derive(Default)]
+struct Hooks {
+    /// Where they go, once somebody hears them.
+    to: Mutex<Option<String>>,
+    known: Mutex<BTreeMap<(&'static str, String), String>>,
+    /// Each that was answered, with the status.
+    told: Mutex<Vec<(&'static str, u16)>>,
+}
+
+impl Hooks {
+    /// Tells what is not as it was. Nobody tells again what was not heard.
+    fn tell(&self, seen: BTreeMap<(&'static str, String), String>) {
+        let to = self.to.lock().unwrap().clone();
+        let mut known = self.known.lock().unwrap();
+        let keys: BTreeSet<_> = seen.keys().chain(known.keys()).cloned().collect();
+        for key in keys.into_iter().filter(|key| seen.get(key) != known.get(key)) {
+            let Some(to) = &to else { continue };
+            let mut told = self.told.lock().unwrap();
+            let (event, delivery) = (key.0, format!("delivery-{}", told.len()));
+            let body = json!({ "action": "edited", "repository": { "full_name": REPO } });
+            let status = post(to, event, &body.to_string(), HOOK, &delivery);
+            told.extend(status.map(|status| (event, status)));
+        }
+        *known = seen;
+    }
+}
+
+/// Posts a webhook, and gives the status of the answer; none if nobody hears it.
+pub(crate) fn post(
+    address: &str,
+    event: &str,
+    body: &str,
+    secret: &str,
+    delivery: &str,
+) -> Option<u16> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(body.as_bytes());
+    let mut signature = String::new();
+    for byte in mac.finalize().into_bytes() {
+        write!(signature, "{byte:02x}").unwrap();
+    }
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(
+        stream,
+        "POST /webhooks/github HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         x-github-event: {event}\r\nx-github-delivery: {delivery}\r\n\
+         x-hub-signature-256: sha256={signature}\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}
