@@ -10,6 +10,8 @@
 //!   landing waits for (checks of a branch, of the default branch, people) comes by either. Its
 //!   stage is GitHub's checks; the scenarios have the demo's command, but for `tested`, whose red
 //!   check goes the long way: its log, the same run once more, the base.
+//! - `homes` has the predecessor's repository, whose tracker, git, CI, deployment and cluster are
+//!   five places.
 //! - `release` has who may release an issue, and what a webhook may do.
 //!
 //! Pull requests without webhooks are looked at by `afk tick`, as a scheduler runs it: the daemon
@@ -20,7 +22,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod homes;
 mod landing;
 mod release;
 mod scenarios;
+mod stand;
 mod support;
