@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+/// How long an installation may take.
+const INSTALL_BOUND: Duration = Duration::from_mins(10);
+
 /// Why there is no tool to test with.
 #[derive(Debug)]
 pub struct Skip {
@@ -43,6 +46,28 @@ pub(crate) fn found_or_skipped(
             None
         }
     }
+}
+
+/// A file of a package from npm, such as `left-pad@1.3.0`; none, with a visible line, if it is not
+/// available.
+///
+/// # Panics
+///
+/// If it is not available although `CI` is set.
+pub fn from_npm(test: &str, package: &str, file: &str) -> Option<PathBuf> {
+    let name = package.rsplit_once('@').map_or(package, |(name, _)| name);
+    let folder = package.replace(['@', '/'], "-");
+    let installed = under_lock(folder.trim_matches('-'), |folder| {
+        let file = folder.join("node_modules").join(name).join(file);
+        if !file.is_file() {
+            let mut npm = Command::new("npm");
+            npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--prefix"]);
+            npm.arg(folder).arg(package);
+            run(npm, INSTALL_BOUND)?;
+        }
+        Ok(file)
+    });
+    found_or_skipped(test, package, "CI", installed)
 }
 
 /// What `ensure` makes of the folder of this name, alone.

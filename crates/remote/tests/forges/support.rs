@@ -96,6 +96,11 @@ impl OnGitHub {
         Self::at(sim, fake, table)
     }
 
+    /// The same, where webhooks are signed with that.
+    pub(crate) fn hooked(secret: &str) -> Self {
+        Self::new().with_webhooks(secret)
+    }
+
     /// The methods, paths and statuses since it was asked last.
     pub(crate) fn requests(&self) -> Vec<Recorded> {
         self.fake.take_requests()
@@ -106,6 +111,11 @@ impl OnForgejo {
     /// Logged in with the token of an administrator.
     pub(crate) fn new(kind: Kind) -> Self {
         Self::of(world(), kind, true)
+    }
+
+    /// The same, where webhooks are signed with that.
+    pub(crate) fn hooked(kind: Kind, secret: &str) -> Self {
+        Self::new(kind).with_webhooks(secret)
     }
 
     /// Logged in with a token, whose account may administer every repo or none.
@@ -121,18 +131,6 @@ impl OnForgejo {
     }
 }
 
-impl OnForgejo {
-    /// The same, where webhooks are signed with `s`.
-    pub(crate) fn hooked(kind: Kind) -> Self {
-        let home = Self::new(kind);
-        home.secrets.set("HOOK", "s");
-        let mut table = home.table.clone();
-        table["webhook_secret"] = json!({ "env": "HOOK" });
-        let forges = made(&home.sim, &home.secrets, &home.notes, &table);
-        Self { table, forges, ..home }
-    }
-}
-
 impl<F: Fake> Home<F> {
     fn at(sim: Sim, fake: F, table: Value) -> Self {
         let secrets = Arc::new(MemorySecrets::default());
@@ -144,6 +142,14 @@ impl<F: Fake> Home<F> {
         }
         let forges = made(&sim, &secrets, &notes, &table);
         Self { sim, fake, notes, secrets, table, forges }
+    }
+
+    fn with_webhooks(self, secret: &str) -> Self {
+        self.secrets.set("HOOK", secret);
+        let mut table = self.table.clone();
+        table["webhook_secret"] = json!({ "env": "HOOK" });
+        let forges = made(&self.sim, &self.secrets, &self.notes, &table);
+        Self { table, forges, ..self }
     }
 
     /// What another process has, which shares the notes.

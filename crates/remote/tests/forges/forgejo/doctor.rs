@@ -95,7 +95,7 @@ async fn who_is_no_administrator_is_told_what_that_gives_up() {
 
 #[tokio::test]
 async fn what_is_missing_is_made() {
-    let home = OnForgejo::hooked(Kind::Forgejo);
+    let home = OnForgejo::hooked(Kind::Forgejo, "s");
     home.sim.with(|world| world.somebody_lands(&repo("o/r"), &[("README.md", "hello")]));
     let found = examined(&home, &needs(true)).await;
     assert!(found.iter().all(|one| one.severity == Severity::Fine), "{found:#?}");

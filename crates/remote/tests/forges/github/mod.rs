@@ -7,3 +7,4 @@ mod checks;
 mod known_faults;
 mod scale;
 mod trust;
+mod webhooks;
