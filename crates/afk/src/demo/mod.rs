@@ -2,8 +2,10 @@
 //!
 //! Creates a bare origin, a project with tests and a CI script, an issue, and a configuration that
 //! is armed for that folder only; then runs the engine as for any repo. Only the agent is a script
-//! in place of a model, and it says so.
+//! in place of a model, and the forge, if there is one, a fake; each says so.
 
+mod forge;
+mod issues;
 mod restart;
 mod run;
 pub mod sample;
@@ -16,6 +18,7 @@ use afk_core::ids::{IssueRef, Oid, RunId};
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use forge::{Forge, ForgeSeen};
 pub use restart::Restart;
 pub use setup::{Demo, DemoError, DemoOptions};
 
@@ -70,6 +73,33 @@ impl Scenario {
     }
 }
 
+/// What the demo's issue lives on, if not in afk's own tracker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForgeKind {
+    /// A fake GitHub in this program
+    Github,
+}
+
+impl ForgeKind {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Github => "github",
+        }
+    }
+
+    /// Its name for people.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Github => "GitHub",
+        }
+    }
+}
+
+/// The label that releases an issue.
+const READY: &str = "ready-for-agent";
+
 /// How a demo ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -105,6 +135,8 @@ pub struct DemoReport {
     pub commit: Option<Oid>,
     /// Attempts that were made.
     pub attempts: u32,
+    /// The forge that the issue lived on.
+    pub forge: Option<ForgeSeen>,
     /// The next issue, which a frozen repo holds.
     pub held: Option<Held>,
     /// The kill in mid-turn, and which process continued.

@@ -96,10 +96,12 @@ impl Demo {
         command.spawn().map_err(|e| trouble(format!("{} did not start: {e}", program.display())))
     }
 
-    /// Returns when the first turn runs, or when `control` has ended.
+    /// Returns when the first turn runs and the issue shows it, or when `control` has ended. Who is
+    /// killed while a comment is on its way leaves the next one to wait until it is sure to be seen.
     async fn turn_begun(&self, control: &mut Child) -> Result<bool, DemoError> {
         loop {
-            if self.turn_runs().await? {
+            let shown = || self.forge.as_ref().is_none_or(|forge| forge.is_commented(&self.issue));
+            if self.turn_runs().await? && shown() {
                 return Ok(true);
             }
             if control.try_wait().map_err(|e| trouble(e.to_string()))?.is_some() {

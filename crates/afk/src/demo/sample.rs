@@ -9,7 +9,9 @@ use afk_agent::agents::scripted::script::{Script, Step, Turn};
 use super::Scenario;
 
 /// How long the agent pauses, in milliseconds, when the control plane is to be killed in mid-turn.
-const THINKING_MS: u64 = 2500;
+pub const THINKING_MS: u64 = 2500;
+/// The same on a forge, where the loop writes to the issue once a second at most.
+pub const THINKING_ON_FORGE_MS: u64 = 8000;
 
 /// The sample's repo.
 pub const REPO: &str = "demo/hello";
@@ -146,8 +148,8 @@ pub fn landing(scenario: Scenario) -> &'static str {
     }
 }
 
-/// What the scripted agent does in a scenario.
-pub fn script(scenario: Scenario) -> Script {
+/// What the scripted agent does in a scenario; where it pauses, for so long.
+pub fn script(scenario: Scenario, thinking_ms: u64) -> Script {
     let turns = match scenario {
         Scenario::Success | Scenario::Blocked | Scenario::Untrusted => vec![work()],
         Scenario::CiRed | Scenario::Tested => {
@@ -158,7 +160,7 @@ pub fn script(scenario: Scenario) -> Script {
             std::iter::once(work_with(&blanks_after(3), vec![])).chain(fixes).collect()
         }
         Scenario::Restart => {
-            let thinking = Step::Wait { until_file: None, ms: Some(THINKING_MS) };
+            let thinking = Step::Wait { until_file: None, ms: Some(thinking_ms) };
             vec![work_with(FIXED_HELLO, vec![say("I think for a while."), thinking])]
         }
         Scenario::NeedsHuman => vec![vec![say(

@@ -5,13 +5,18 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use afk_agent::agents::scripted::script::Script;
-use afk_app::adapters::{LocalTracker, TrackerError, on_path};
+use afk_app::adapters::{TrackerError, on_path};
 use afk_app::config::Sources;
-use afk_app::{App, AppError, Error, ErrorKind, user_name};
+use afk_app::{App, AppError, Error, ErrorKind};
 use afk_core::ids::{IssueRef, RepoName};
 use afk_engine::ports::PortError;
 
-use super::{Scenario, sample};
+use super::forge::{self, Forge};
+use super::issues::Issues;
+use super::{ForgeKind, Scenario, sample};
+
+/// The file of the token that opens the fake forge.
+const TOKEN_FILE: &str = "forge-token";
 
 /// Options of a demo.
 #[derive(Debug, Clone)]
@@ -20,6 +25,8 @@ pub struct DemoOptions {
     pub scenario: Scenario,
     /// Use the Claude CLI in place of the scripted agent.
     pub claude: bool,
+    /// The forge that the issue lives on; none is afk's own tracker.
+    pub forge: Option<ForgeKind>,
     /// The folder to create. None creates one in the temporary directory.
     pub keep: Option<PathBuf>,
 }
@@ -34,6 +41,8 @@ pub struct Demo {
     pub folder: PathBuf,
     /// The control plane, armed for this folder only.
     pub app: App,
+    /// The forge that the issues live on. It ends with the demo.
+    pub forge: Option<Forge>,
     /// The issue that is labelled ready.
     pub issue: IssueRef,
     /// The second issue, also labelled ready.
@@ -70,6 +79,12 @@ pub enum DemoError {
     /// The issue cannot be made.
     #[error(transparent)]
     Tracker(#[from] TrackerError),
+    /// The fake forge cannot be started.
+    #[error("the demo's forge cannot be started on loopback: {what}; omit --forge")]
+    Forge {
+        /// What went wrong.
+        what: String,
+    },
     /// The loop failed.
     #[error("{}", .0.chain())]
     Loop(#[from] PortError),
@@ -93,6 +108,7 @@ impl From<DemoError> for Error {
             }
             error @ (DemoError::Git { .. }
             | DemoError::Make { .. }
+            | DemoError::Forge { .. }
             | DemoError::ControlPlane { .. }) => Self::failed(error.to_string()),
         }
     }
@@ -104,14 +120,32 @@ impl Demo {
         let begun = std::time::Instant::now();
         let folder = folder(options.keep.as_deref())?;
         seed_origin(&folder).await?;
-        write_script(&folder, &sample::script(options.scenario))?;
-        write(&folder.join("afk.toml"), configuration(&folder, options).as_bytes())?;
+        let thinking_ms = match options.forge {
+            Some(_) => sample::THINKING_ON_FORGE_MS,
+            None => sample::THINKING_MS,
+        };
+        write_script(&folder, &sample::script(options.scenario, thinking_ms))?;
+        let repo: RepoName = sample::REPO.parse().map_err(|error| DemoError::Git {
+            what: "name".to_owned(),
+            detail: format!("{error}"),
+        })?;
+        let forge = match options.forge {
+            Some(kind) => {
+                write(&folder.join(TOKEN_FILE), forge::TOKEN.as_bytes())?;
+                let origin = folder.join("origin.git");
+                Some(Forge::start(kind, &repo, &origin)?)
+            }
+            None => None,
+        };
+        let config = configuration(&folder, options, forge.as_ref());
+        write(&folder.join("afk.toml"), config.as_bytes())?;
         let app = App::open(sources(&folder)).await?;
-        let issue = make_issue(&app.tracker, options.scenario).await?;
-        let next_issue = make_next(&app.tracker, options.scenario, &issue).await?;
+        let issues = forge.as_ref().map_or(Issues::Own(&app.tracker), Issues::On);
+        let issue = issues.first(&repo, options.scenario).await?;
+        let next_issue = issues.next(&repo, options.scenario).await?;
         let setup_ms = begun.elapsed().as_millis() as u64;
         let (scenario, claude) = (options.scenario, options.claude);
-        Ok(Self { scenario, claude, folder, app, issue, next_issue, begun, setup_ms })
+        Ok(Self { scenario, claude, folder, app, forge, issue, next_issue, begun, setup_ms })
     }
 
     /// Gives the scripted agent another script.
@@ -190,7 +224,7 @@ async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), 
 }
 
 /// The configuration, as a person would write it.
-fn configuration(folder: &Path, options: &DemoOptions) -> String {
+fn configuration(folder: &Path, options: &DemoOptions, forge: Option<&Forge>) -> String {
     let claude = options.claude;
     let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into()).to_string();
     let agent = if claude { "claude" } else { "scripted" };
@@ -207,18 +241,28 @@ budget_usd = 5
 remote = {origin}
 verify = ["sh", "test.sh"]
 agent = "{agent}"
-{landing}
+{tracker}{landing}
 
 [agents.scripted]
 script = {script}
 "#,
         repo = sample::REPO,
         bounds = sample::bounds(options.scenario),
+        tracker = forge
+            .map_or_else(String::new, |forge| { format!("tracker = \"{}\"\n", forge.kind.name()) }),
         landing = sample::landing(options.scenario),
         data = quoted(folder),
         origin = quoted(&folder.join("origin.git")),
         script = quoted(&folder.join("script.json")),
     );
+    if let Some(forge) = forge {
+        let (name, title) = (forge.kind.name(), forge.kind.title());
+        let (url, token) = (forge.url(), quoted(&folder.join(TOKEN_FILE)));
+        text.extend([
+            format!("\n# A fake of {title} in the demo's own process, which ended with it.\n"),
+            format!("[forges.{name}]\nurl = \"{url}\"\ntoken = {{ file = {token} }}\n"),
+        ]);
+    }
     if claude && std::env::var_os("ANTHROPIC_API_KEY").is_some() {
         text.push_str("\n[agents.claude]\napi_key = { env = \"ANTHROPIC_API_KEY\" }\n");
         if let Ok(url) = std::env::var("ANTHROPIC_BASE_URL") {
@@ -237,58 +281,6 @@ fn sources(folder: &Path) -> Sources {
         Some((name, value.into_string().ok()?))
     });
     Sources { file: Some(folder.join("afk.toml")), env: env.collect(), ..Sources::default() }
-}
-
-async fn make_issue(tracker: &LocalTracker, scenario: Scenario) -> Result<IssueRef, DemoError> {
-    let repo: RepoName = sample::REPO
-        .parse()
-        .map_err(|error| DemoError::Git { what: "name".to_owned(), detail: format!("{error}") })?;
-    let (person, now) = (LocalTracker::user(&user_name()), jiff::Timestamp::now());
-    let body = match scenario {
-        Scenario::Blocked => {
-            let title = sample::BLOCKER_TITLE;
-            let blocker = tracker.create(&repo, title, "", &person, now).await?;
-            sample::blocked_body(blocker.number)
-        }
-        Scenario::Success
-        | Scenario::Tested
-        | Scenario::CiRed
-        | Scenario::Frozen
-        | Scenario::Restart
-        | Scenario::NeedsHuman
-        | Scenario::Guardrail
-        | Scenario::Untrusted => sample::BODY.to_owned(),
-    };
-    let issue = tracker.create(&repo, sample::TITLE, &body, &person, now).await?;
-    let labeller = match scenario {
-        Scenario::Untrusted => LocalTracker::user("mallory"),
-        Scenario::Success
-        | Scenario::Tested
-        | Scenario::CiRed
-        | Scenario::Frozen
-        | Scenario::Restart
-        | Scenario::NeedsHuman
-        | Scenario::Guardrail
-        | Scenario::Blocked => person,
-    };
-    tracker.label(&issue, "ready-for-agent", &labeller, jiff::Timestamp::now()).await?;
-    Ok(issue)
-}
-
-/// A second issue, released by the same person, in scenarios that show how it waits.
-async fn make_next(
-    tracker: &LocalTracker,
-    scenario: Scenario,
-    first: &IssueRef,
-) -> Result<Option<IssueRef>, DemoError> {
-    if scenario != Scenario::Frozen {
-        return Ok(None);
-    }
-    let (person, now) = (LocalTracker::user(&user_name()), jiff::Timestamp::now());
-    let (title, body) = (sample::NEXT_TITLE, sample::NEXT_BODY);
-    let issue = tracker.create(&first.repo, title, body, &person, now).await?;
-    tracker.label(&issue, "ready-for-agent", &person, now).await?;
-    Ok(Some(issue))
 }
 
 fn write_script(folder: &Path, script: &Script) -> Result<(), DemoError> {

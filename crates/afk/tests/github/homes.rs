@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use afk_core::ids::Oid;
+use afk_sim::github::{Recorded, Route};
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus,
 };
@@ -22,7 +23,7 @@ use serde_json::{Value, json};
 
 use crate::common::{BOUND, git, until};
 use crate::stand::{Answer, Asked, Stand};
-use crate::support::{OnGitHub, Plot, Woken, repo};
+use crate::support::{OnGitHub, Plot, repo};
 
 /// What the homes are asked with.
 const TOKEN: &str = "a token of the other homes";
@@ -142,6 +143,12 @@ impl Cluster {
         *now = Rollout { tag: tag.to_owned(), generation: now.generation + 1, looked: 0 };
     }
 
+    /// The tag of its image, and how often it was looked at since it has it.
+    fn seen(&self) -> (String, u32) {
+        let now = self.0.lock().unwrap();
+        (now.tag.clone(), now.looked)
+    }
+
     fn answer(&self, asked: &Asked) -> Answer {
         if (asked.method.as_str(), asked.path.as_str())
             != ("GET", "/apis/apps/v1/namespaces/shop/deployments/web")
@@ -227,7 +234,7 @@ fn what_the_predecessor_had() {
         move |asked| cluster.answer(asked)
     });
     let keys = Some(stages(&ci.url, &kubernetes.url));
-    let mut here = OnGitHub::new(Plot { keys, woken: Woken::Always, ci: true, ..Plot::default() });
+    let mut here = OnGitHub::new(Plot { keys, ci: true, ..Plot::default() });
     here.world.env.push(("AFK_E2E_HOMES".to_owned(), TOKEN.to_owned()));
 
     // The mirror, which is two seconds behind, and has our branches only where they are landed.
@@ -287,7 +294,13 @@ fn what_the_predecessor_had() {
     assert_eq!(woodpecker.all().again, 1);
     assert_eq!(woodpecker.all().all.len(), 3);
     let landed: Oid = here.world.landed()[0].parse().unwrap();
-    assert_eq!(cluster.0.lock().unwrap().tag, short(&landed));
+    let (tag, looked) = cluster.seen();
+    assert_eq!(tag, short(&landed));
+    assert!(looked >= 3, "it was believed before it was over");
+    // The mirror was behind when the build was asked for.
+    let asked = here.fake.requests();
+    let behind = |one: &Recorded| one.route == Some(Route::CheckRuns) && one.status == 422;
+    assert!(asked.iter().any(behind), "{asked:#?}");
     assert_eq!((ci.wrong(), kubernetes.wrong()), (Vec::new(), Vec::new()));
     assert_eq!(woodpecker.all().all[0]["commit"], INFRA);
     drop(serve);

@@ -12,6 +12,7 @@
 //!   check goes the long way: its log, the same run once more, the base.
 //! - `homes` has the predecessor's repository, whose tracker, git, CI, deployment and cluster are
 //!   five places.
+//! - `demo` is `afk demo --forge` itself, where there is no network.
 //! - `release` has who may release an issue, and what a webhook may do.
 //!
 //! Pull requests without webhooks are looked at by `afk tick`, as a scheduler runs it: the daemon
@@ -22,6 +23,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod demo;
 mod homes;
 mod landing;
 mod release;

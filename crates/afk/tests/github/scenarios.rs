@@ -127,7 +127,7 @@ fn frozen_until_a_person_lifts_it_on_the_issue() {
 fn restart() {
     let here = of(Scenario::Restart);
     // The agent thinks until it may go on, so that it is killed in the middle on any machine.
-    let mut turns = sample::script(Scenario::Restart).turns;
+    let mut turns = sample::script(Scenario::Restart, 0).turns;
     for step in turns.iter_mut().flat_map(|turn| &mut turn.steps) {
         if matches!(step, Step::Wait { .. }) {
             *step = wait_for(here.world.path("gate/thought"));

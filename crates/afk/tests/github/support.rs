@@ -325,7 +325,11 @@ fn world(scenario: Scenario, woken: Woken, keys: Option<String>, url: &str) -> W
     )
     .unwrap();
     let keys = keys.unwrap_or_else(|| sample::landing(scenario).to_owned());
-    let turns = sample::script(scenario).turns.into_iter().map(|turn| turn.steps).collect();
+    let turns = sample::script(scenario, sample::THINKING_MS)
+        .turns
+        .into_iter()
+        .map(|turn| turn.steps)
+        .collect();
     let mut world = World::new(&Plan {
         turns,
         config,

@@ -17,7 +17,8 @@ pub(in crate::cli) enum Command {
     /// Creates a sample repository with a remote, a local issue and its own configuration, and runs
     /// the real loop on it: git, tests, sandbox, landing, stages, evidence. Reads and changes
     /// nothing of yours. The agent is a script, and labelled as one, unless `--agent claude` is
-    /// given.
+    /// given. With `--forge` the issue lives on a fake forge, which is a part of this program and
+    /// speaks on loopback only: nothing is sent to the real one.
     ///
     /// Exits with 0 if the scenario ended as intended.
     #[command(after_help = examples::DEMO)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::demo::Scenario;
+use crate::demo::{ForgeKind, Scenario};
 
 /// What the demo shows.
 #[derive(Debug, Clone, Args)]
@@ -15,6 +15,10 @@ pub(in crate::cli) struct DemoArgs {
     /// Who writes the code
     #[arg(long, value_enum, default_value = "scripted")]
     pub(in crate::cli) agent: DemoAgent,
+    /// Where the issue lives: on a fake forge in this program, on loopback; without this in afk's
+    /// own tracker
+    #[arg(long, value_enum)]
+    pub(in crate::cli) forge: Option<ForgeKind>,
     /// Work in this folder, which must not exist yet, instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) keep: Option<PathBuf>,

@@ -30,6 +30,7 @@ Examples:
   afk demo                                  the way to green
   afk demo --scenario ci-red                red after landing, mended forward
   afk demo --scenario guardrail             a change that must not land
+  afk demo --forge github                   the issue on a fake GitHub, on this machine
   afk demo --keep /tmp/afk-demo             and look around afterwards
   afk demo --agent claude                   a real agent instead of a script";
 

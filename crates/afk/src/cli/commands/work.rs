@@ -209,15 +209,26 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
     }
     let interrupt = Interrupt::new()?;
     let claude = args.agent == DemoAgent::Claude;
-    let options = DemoOptions { scenario: args.scenario, claude, keep: args.keep };
+    let DemoArgs { scenario, forge, keep, .. } = args;
+    let options = DemoOptions { scenario, claude, forge, keep };
     let demo = Demo::set_up(&options).await?;
     out.note(format!(
         "a sample repository and an issue, {}, in {}",
         demo.issue,
         demo.folder.display()
     ));
+    if let Some(forge) = &demo.forge {
+        let (title, url) = (forge.kind.title(), forge.url());
+        out.note(format!(
+            "the issue is on a fake {title}, which is a part of this program, at {url}: nothing is \
+             sent to the real one"
+        ));
+    }
     if !claude {
         out.note("the agent is a script with fixed steps; no model is called");
+    }
+    if demo.forge.is_some() && !claude {
+        out.note("nothing leaves this machine");
     }
     let token = interrupt.token();
     let watch = EngineWatch::new(demo.app.engine.clone(), None);

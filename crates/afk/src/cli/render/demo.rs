@@ -1,7 +1,7 @@
 //! How a demo ended.
 
 use crate::cli::style::{Mark, Paint};
-use crate::cli::words::{columns, printable};
+use crate::cli::words::{columns, many, printable};
 use crate::demo::{DemoReport, Outcome};
 
 /// The report, and where to look next.
@@ -17,6 +17,14 @@ pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
     ];
     let mut rows = vec![["agent".to_owned(), agent(report.agent)]];
     let mut row = |name: &str, value: String| rows.push([name.to_owned(), value]);
+    if let Some(seen) = &report.forge {
+        let (title, url) = (seen.kind.title(), &seen.url);
+        let asked = many(seen.requests, "request");
+        row("forge", format!("a fake {title} at {url}, {asked}; it ended with this demo"));
+        for mistake in &seen.mistakes {
+            row("mistake", printable(mistake));
+        }
+    }
     row("sandbox", report.sandbox.clone());
     if let Some(commit) = &report.commit {
         row("landed", commit.to_string());
@@ -43,11 +51,16 @@ pub(crate) fn demo(report: &DemoReport, paint: Paint) -> String {
     out.extend(columns(None, &rows).into_iter().map(|line| format!("  {line}")));
     out.push(String::new());
     let config = report.folder.join("afk.toml");
-    let look = if report.run.is_some() { "show" } else { "explain" };
     let issue = &report.issue;
+    let look = match (report.run.is_some(), report.forge.is_some()) {
+        (true, _) => format!("show {issue}"),
+        (false, false) => format!("explain {issue}"),
+        // The issue is gone with its forge.
+        (false, true) => "status".to_owned(),
+    };
     let afk = format!("afk --config {}", config.display());
-    out.push(paint.faint(format!("Look around: {afk} {look} {issue}")));
-    if report.outcome == Outcome::Frozen && report.held.is_some() {
+    out.push(paint.faint(format!("Look around: {afk} {look}")));
+    if report.outcome == Outcome::Frozen && report.held.is_some() && report.forge.is_none() {
         let repo = &issue.repo;
         out.push(paint.faint(format!(
             "Lift the freeze: {afk} unfreeze {repo}, then {afk} tick --poll --watch"
@@ -80,7 +93,7 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::{Held, PhaseTime, Restart, Scenario};
+    use crate::demo::{ForgeKind, ForgeSeen, Held, PhaseTime, Restart, Scenario};
 
     #[test]
     fn demos_that_went_well_and_one_that_did_not() {
@@ -93,6 +106,7 @@ mod tests {
             issue: "demo/hello#1".parse().unwrap(),
             commit: "e".repeat(40).parse().ok(),
             attempts: 1,
+            forge: None,
             held: None,
             restart: None,
             evidence: Some("/tmp/d/evidence/x.json".into()),
@@ -131,7 +145,17 @@ mod tests {
             restart: Some(Restart { killed: 41, went_on: 42, agent_went_on: true }),
             ..good.clone()
         };
-        let shown = [good, bad, frozen, restart].map(|report| demo(&report, Paint::PLAIN));
+        let seen = ForgeSeen {
+            kind: ForgeKind::Github,
+            url: "http://127.0.0.1:4711".to_owned(),
+            requests: 57,
+            mistakes: Vec::new(),
+        };
+        let on_forge = DemoReport { forge: Some(seen.clone()), ..good.clone() };
+        let misused = ForgeSeen { mistakes: vec!["GET /x: no such operation".to_owned()], ..seen };
+        let misused = DemoReport { forge: Some(misused), ..bad.clone() };
+        let shown = [good, bad, frozen, restart, on_forge, misused]
+            .map(|report| demo(&report, Paint::PLAIN));
         insta::assert_snapshot!(shown.join("\n----\n"));
     }
 }

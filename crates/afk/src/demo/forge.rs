@@ -1,0 +1,109 @@
+//! The forge of a demo: a fake of GitHub in this process, on loopback.
+//!
+//! It is the strict fake of the tests, which refuses what GitHub would refuse. It knows the demo's
+//! repository and two people, and ends with the process. Whoever talks to it does so over HTTP, as
+//! with the real one: the loop, and the control planes that a scenario starts.
+
+use std::path::Path;
+
+use afk_core::config::Policy;
+use afk_core::ids::{At, IssueRef, RepoName};
+use afk_core::issue::Permission;
+use afk_sim::fakes::Sim;
+use afk_sim::github::{GitHubFake, Login};
+use afk_sim::world::{World, person};
+use serde::Serialize;
+
+use super::setup::DemoError;
+use super::{ForgeKind, READY};
+
+/// The token that the loop logs in with. It opens nothing but this fake.
+pub(super) const TOKEN: &str = "token-of-the-demo";
+
+/// The person who watches the demo, and may write.
+pub(super) const YOU: &str = "you";
+
+/// A running fake.
+pub struct Forge {
+    /// What it is a fake of.
+    pub kind: ForgeKind,
+    sim: Sim,
+    fake: GitHubFake,
+}
+
+/// How a demo's forge was used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ForgeSeen {
+    /// What it was a fake of.
+    pub kind: ForgeKind,
+    /// Where it was.
+    pub url: String,
+    /// How many requests it answered.
+    pub requests: usize,
+    /// What the real one would not have taken; there should be nothing.
+    pub mistakes: Vec<String>,
+}
+
+impl Forge {
+    /// Starts a fake that has `repo`, whose branches are those of the folder `origin`.
+    pub(super) fn start(
+        kind: ForgeKind,
+        repo: &RepoName,
+        origin: &Path,
+    ) -> Result<Self, DemoError> {
+        let mut world = World::new(Policy::default(), At::now());
+        world.tracker.permissions.insert(YOU.to_owned(), Permission::Write);
+        let sim = Sim::new(world);
+        let fake = match kind {
+            ForgeKind::Github => GitHubFake::start(&sim, Login::Token(TOKEN.to_owned())),
+        };
+        let fake = fake.map_err(|error| DemoError::Forge { what: error.to_string() })?;
+        fake.live();
+        fake.on_git(repo, origin);
+        Ok(Self { kind, sim, fake })
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> String {
+        self.fake.url()
+    }
+
+    /// Somebody files an issue.
+    pub(super) fn file(&self, repo: &RepoName, title: &str, body: &str, by: &str) -> IssueRef {
+        self.sim.with(|world| {
+            world.now = At::now();
+            let number = world.tracker.issues.len() as u64 + 1;
+            let issue = IssueRef { repo: repo.clone(), number };
+            world.file(&issue.to_string(), body, &[], by);
+            if let Some(record) = world.tracker.issues.get_mut(&issue) {
+                title.clone_into(&mut record.issue.title);
+            }
+            issue
+        })
+    }
+
+    /// Somebody puts the ready label on an issue.
+    pub(super) fn release(&self, issue: &IssueRef, by: &str) {
+        self.sim.with(|world| {
+            world.now = At::now();
+            world.set_label(issue, READY, true, &person(by));
+        });
+    }
+
+    /// Whether somebody has commented on the issue.
+    pub(super) fn is_commented(&self, issue: &IssueRef) -> bool {
+        self.sim.with(|world| {
+            world.tracker.issues.get(issue).is_some_and(|record| !record.comments.is_empty())
+        })
+    }
+
+    /// How it was used so far.
+    pub(super) fn seen(&self) -> ForgeSeen {
+        ForgeSeen {
+            kind: self.kind,
+            url: self.url(),
+            requests: self.fake.requests().len(),
+            mistakes: self.sim.with(|world| world.wrong.clone()),
+        }
+    }
+}
