@@ -151,12 +151,12 @@ mod tests {
 
     #[test]
     fn a_forge_is_told_by_its_host_or_by_its_workflows() {
+        use ForgeKind::{Forgejo, GitHub, Gitea};
         let check = |remote: &str, folders: &[&str], expected: Option<(ForgeKind, &str, bool)>| {
             let found = forge_of(remote, &|folder| folders.contains(&folder));
             let found = found.as_ref().map(|one| (one.kind, one.host.as_str(), one.workflows));
             assert_eq!(found, expected, "{remote} {folders:?}");
         };
-        use ForgeKind::{Forgejo, GitHub, Gitea};
         let github = Some((GitHub, "github.com", false));
         check("git@github.com:you/web", &[], github);
         check("https://github.com/you/web", &[".forgejo/workflows"], github);
