@@ -10,7 +10,7 @@ use std::mem::discriminant;
 use std::path::Path;
 
 use afk_core::plan::End;
-use afk_sim::explore::scenario::{Call, Error, Fault, When};
+use afk_sim::explore::scenario::{Call, Delivery, Error, Fault, When};
 use afk_sim::explore::{Scenario, explore, run, run_bad, shrink};
 use afk_sim::fakes::Bad;
 use afk_sim::sites::CALLS;
@@ -40,10 +40,13 @@ fn kept(path: &Path) -> Scenario {
 fn no_seed_breaks_an_invariant() {
     let (mut failed, mut suffered, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     let (mut runs, mut faults, mut crashes) = (0, 0, 0);
+    let (mut heard, mut astray, mut limited) = (0, 0, 0);
     for seed in 0..SEEDS {
         let told = explore(seed);
         (runs, faults) = (runs + told.runs, faults + told.faults);
         crashes += told.crashes;
+        (heard, astray) = (heard + told.heard, astray + told.astray);
+        limited += told.limited;
         suffered.extend(told.suffered);
         ends.extend(told.ends);
         if let Some(wrong) = told.wrong {
@@ -58,6 +61,10 @@ fn no_seed_breaks_an_invariant() {
     assert!(
         runs > 0 && faults > 0 && crashes > 0,
         "{runs} runs, {faults} faults, {crashes} crashes"
+    );
+    assert!(
+        heard > 0 && astray > 0 && limited > 0,
+        "{heard} webhooks, {astray} astray, {limited} calls refused because of a limit"
     );
     for end in [End::Done, End::NeedsHuman, End::Frozen, End::Released] {
         assert!(ends.contains(&end), "no run ends as {end:?}");
@@ -92,6 +99,25 @@ fn no_kept_story_breaks_an_invariant() {
         }
     }
     assert!(told > 0, "no story is kept");
+}
+
+/// Fault 13 of other bots: what three webhooks cause depended on their order.
+#[test]
+fn three_webhooks_in_every_order_cause_the_same() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let story = kept(&folder.join("three-webhooks.json"));
+    let told = |late: [u64; 3]| {
+        let hooks = (0..).zip(late.map(Delivery::Late)).collect();
+        let report = run(&Scenario { hooks, ..story.clone() });
+        assert_eq!(report.wrong, None, "{late:?}\n{}", report.tail);
+        assert_eq!(report.astray, 3, "{late:?}");
+        (report.runs, report.ends)
+    };
+    let first = told([1, 2, 3]);
+    assert_eq!(first, (1, vec![End::Done]));
+    for late in [[1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
+        assert_eq!(told(late), first, "{late:?}");
+    }
 }
 
 #[test]
@@ -169,6 +195,10 @@ fn says(bad: Bad) -> &'static str {
         Bad::SpendsOnARedBase => "although verify fails on its base",
         Bad::ClosesOnADroppedCommit => "had been taken out again",
         Bad::MergesAPurgedBase => "which was taken out",
+        Bad::WebhookBelieved => "against the gate",
+        Bad::PollsNoMore => "and no poll finds it",
+        Bad::LimitIgnored => "was called before the time it was told",
+        Bad::LimitIsAbsence => "is withdrawn as Closed, which nobody did",
         Bad::JudgesUnfetched => "was started without what it needs",
     }
 }

@@ -5,8 +5,8 @@
 
 use super::rng::Rng;
 use super::scenario::{
-    Call, Decided, Error, Fault, Happens, IssueSetting, Pushed, RepoSetting, Scenario, Setting,
-    When,
+    Call, Decided, Delivery, Error, Fault, Happens, IssueSetting, Pushed, RepoSetting, Scenario,
+    Setting, When,
 };
 use super::scripts::{Does, Work};
 use crate::fakes::{FAR, LATE, MANY};
@@ -15,6 +15,9 @@ use afk_core::verdict::StageAnswer;
 
 /// Steps in which people act and ports fail; after them nothing does.
 pub(super) const STEPS: u64 = 700;
+
+/// Webhooks of a flood.
+pub(super) const FLOOD: u64 = 1_000;
 
 const REPOS: [&str; 3] = ["o/r", "o/s", "p/q"];
 
@@ -60,6 +63,13 @@ impl Scenario {
                 turn.unmarked = far.chance(8);
             }
         }
+        acts.extend(limits(&mut Rng::new(seed, 17), repos));
+        let mut hears = Audience::new(&mut Rng::new(seed, 16), repos, planes);
+        if hears.quiet {
+            // Then what must happen within a time can be judged.
+            acts.retain(|(_, act)| !act.disturbs());
+        }
+        acts.append(&mut hears.acts);
         let mut rebases = Rng::new(seed, 13);
         for turn in drawn.repos.iter_mut().flat_map(|repo| &mut repo.turns) {
             if turn.does == Does::LeavesDirt && rebases.chance(50) {
@@ -71,6 +81,8 @@ impl Scenario {
             seed: Some(seed),
             planes,
             setting: Setting {
+                daemon: hears.daemon,
+                hears: hears.hears,
                 buries: Rng::new(seed, 5).chance(50),
                 polled,
                 pulls,
@@ -82,9 +94,91 @@ impl Scenario {
                 ..drawn
             },
             acts,
-            faults,
+            faults: if hears.quiet { Vec::new() } else { faults },
+            hooks: hears.hooks,
         }
     }
+}
+
+/// What is drawn about webhooks, and about who hears them.
+struct Audience {
+    daemon: bool,
+    hears: bool,
+    quiet: bool,
+    acts: Vec<(When, Happens)>,
+    hooks: Vec<(u64, Delivery)>,
+}
+
+impl Audience {
+    fn new(rng: &mut Rng, repos: &[&str], planes: usize) -> Self {
+        let daemon = rng.chance(20);
+        let hears = daemon && rng.chance(90) || rng.chance(25);
+        let quiet = daemon && rng.chance(50);
+        let mut drawn = Self { daemon, hears, quiet, acts: Vec::new(), hooks: Vec::new() };
+        if hears {
+            drawn.hooks = (0..rng.below(12)).map(|_| (rng.below(40), delivery(rng))).collect();
+            drawn.acts = (0..rng.below(4)).map(|_| forged(rng, repos)).collect();
+            if rng.chance(20) {
+                let (plane, from) = (rng.below(planes as u64) as usize, rng.below(STEPS));
+                let until = from + rng.below(STEPS);
+                drawn.acts.push((When::Step(from), Happens::Deaf(plane, true)));
+                drawn.acts.push((When::Step(until), Happens::Deaf(plane, false)));
+            }
+        }
+        if rng.chance(60) {
+            drawn.acts.extend(released_late(rng, repos));
+        }
+        drawn
+    }
+}
+
+fn delivery(rng: &mut Rng) -> Delivery {
+    match rng.below(3) {
+        0 => Delivery::Lost,
+        1 => Delivery::Late(rng.below(20)),
+        _ => Delivery::Twice(rng.below(20)),
+    }
+}
+
+/// Somebody sends webhooks, now and then a flood of them.
+fn forged(rng: &mut Rng, repos: &[&str]) -> (When, Happens) {
+    let repo = rng.pick(repos);
+    let about = match rng.below(4) {
+        0 => "x/stranger".to_owned(),
+        1 => repo.to_owned(),
+        _ => format!("{repo}#{}", 1 + rng.below(3)),
+    };
+    let count = rng.pick(&[1, 1, 3, FLOOD]);
+    (When::Step(rng.below(STEPS)), Happens::Hook(about, count))
+}
+
+/// An issue that is not released at first, and mostly is later.
+fn released_late(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
+    let issue = format!("{}#{}", rng.pick(repos), 1 + rng.below(3));
+    let ready =
+        |on| Happens::Label(issue.clone(), "ready-for-agent".to_owned(), on, "ann".to_owned());
+    let mut acts = vec![(When::Step(0), ready(false))];
+    if rng.chance(70) {
+        acts.push((When::Step(1 + rng.below(STEPS)), ready(true)));
+    }
+    acts
+}
+
+/// Sometimes an account asks too much: its quota is spent, or it asked too fast.
+fn limits(rng: &mut Rng, repos: &[&str]) -> Vec<(When, Happens)> {
+    if !rng.chance(25) {
+        return Vec::new();
+    }
+    let one = |rng: &mut Rng| {
+        let repo = rng.pick(repos).to_owned();
+        let act = if rng.chance(60) {
+            Happens::Quota(repo, rng.below(30), rng.pick(&[10, 60, 200]))
+        } else {
+            Happens::Slow(repo)
+        };
+        (When::Step(rng.below(STEPS)), act)
+    };
+    (0..=rng.below(2)).map(|_| one(rng)).collect()
 }
 
 fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
@@ -98,6 +192,8 @@ fn setting(rng: &mut Rng, repos: &[&str]) -> Setting {
         fetches: false,
         hooks: rng.chance(15),
         unruly: rng.chance(20),
+        daemon: false,
+        hears: false,
         buries: false,
         polled: false,
         pulls: false,

@@ -36,10 +36,7 @@ impl Happens {
             Self::Comment(issue, body, who) => {
                 let there = named(issue).filter(|issue| world.tracker.issues.contains_key(issue));
                 if let Some(issue) = there.filter(|it| !world.tracker.mute.contains(&it.repo)) {
-                    // Only our account is limited, not people's.
-                    let limited = std::mem::take(&mut world.tracker.limited);
-                    world.write_comment(&issue, body, &person(who));
-                    world.tracker.limited = limited;
+                    world.unlimited(|world| world.write_comment(&issue, body, &person(who)));
                 }
             }
             Self::Ask(issue, words) => ask(world, issue, words),
@@ -103,6 +100,12 @@ impl Happens {
                 let until = world.now + SignedDuration::from_secs(*seconds);
                 world.tracker.limited.insert(repo(name), until);
             }
+            Self::Quota(name, calls, seconds) => {
+                let home = world.tracker.home(&repo(name));
+                let window = SignedDuration::from_secs(*seconds);
+                world.tracker.limits.quotas.insert(home, (*calls, window));
+            }
+            Self::Slow(name) => world.limit_for_a_minute(&repo(name)),
             Self::Flake => world.jobs.flakes += 1,
             Self::HangStages(on) => put(&mut world.jobs.hanging, *on),
             Self::NoStages(on) => put(&mut world.jobs.absent, *on),
@@ -111,7 +114,7 @@ impl Happens {
                 world.tracker.permissions.insert("ann".to_owned(), may);
             }
             // These happen to control planes and to time, not to the world.
-            Self::Jump(_) | Self::Crash(_) => {}
+            Self::Jump(_) | Self::Crash(_) | Self::Hook(..) | Self::Deaf(..) => {}
         }
     }
 

@@ -34,6 +34,9 @@ pub struct Scenario {
     /// What calls suffer.
     #[serde(default)]
     pub faults: Vec<(Call, Fault)>,
+    /// What webhooks suffer, by their number, from 0; the others are heard at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<(u64, Delivery)>,
 }
 
 /// The world at the start.
@@ -80,6 +83,12 @@ pub struct Setting {
     /// Interrupted agents end in their own way.
     #[serde(default)]
     pub unruly: bool,
+    /// Control planes are daemons, which look by themselves, instead of ticks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub daemon: bool,
+    /// Forges send webhooks.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hears: bool,
     /// A dead control plane is known to be dead: its leases are not waited out.
     #[serde(default)]
     pub buries: bool,
@@ -164,6 +173,18 @@ pub enum Fault {
     DiesLate,
 }
 
+/// How a webhook comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Not at all.
+    Lost,
+    /// So many seconds later.
+    Late(u64),
+    /// At once, and again so many seconds later.
+    Twice(u64),
+}
+
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -234,6 +255,15 @@ pub enum Happens {
     Mute(String, bool),
     /// A tracker answers nothing for so many seconds, and says so.
     Limit(String, i64),
+    /// A tracker answers so many calls more, and then nothing for so many seconds.
+    Quota(String, u64, i64),
+    /// A tracker answers nothing until nobody has asked it for a minute.
+    Slow(String),
+    /// Somebody sends so many webhooks about a repo, or that an issue was released; the control
+    /// planes take them for the forge's.
+    Hook(String, u64),
+    /// No webhook reaches a control plane any more, or they do again.
+    Deaf(usize, bool),
     /// The next stage fails by chance.
     Flake,
     /// Stages hang, or go on.

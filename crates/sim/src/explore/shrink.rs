@@ -13,12 +13,15 @@ pub fn shrink(scenario: &Scenario, bad: Option<Bad>) -> (Scenario, Report) {
     let mut again = report.wrong.is_some();
     while again {
         again = false;
-        for n in (0..small.acts.len() + small.faults.len()).rev() {
+        let (acts, faults) = (small.acts.len(), small.faults.len());
+        for n in (0..acts + faults + small.hooks.len()).rev() {
             let mut less = small.clone();
-            if n < less.acts.len() {
+            if n < acts {
                 less.acts.remove(n);
+            } else if n < acts + faults {
+                less.faults.remove(n - acts);
             } else {
-                less.faults.remove(n - less.acts.len());
+                less.hooks.remove(n - acts - faults);
             }
             again |= keep(less, bad, &mut small, &mut report);
         }
@@ -73,6 +76,7 @@ fn smaller(scenario: &Scenario) -> Vec<Scenario> {
         }
     };
     without(&|less| less.planes = 1);
+    without(&|less| less.setting.daemon = false);
     for n in 0..scenario.setting.repos.len() {
         without(&|less| drop(less.setting.repos.remove(n)));
         for i in 0..scenario.setting.repos[n].issues.len() {

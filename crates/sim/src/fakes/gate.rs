@@ -45,6 +45,8 @@ pub struct Waiting {
     pub name: &'static str,
     /// When it was made.
     pub since: At,
+    /// The task that made it, if tasks do: they are numbered as they begin.
+    pub task: u64,
 }
 
 /// The gate that all doors share.
@@ -67,7 +69,7 @@ impl Gate {
     /// determined by the seed.
     pub fn waiting(&self) -> Vec<Waiting> {
         let mut waiting: Vec<Waiting> = self.lock().waiting.iter().map(|(one, _)| *one).collect();
-        waiting.sort_by_key(|one| (one.plane, one.name, one.since, one.ticket));
+        waiting.sort_by_key(|one| (one.plane, one.name, one.since, one.task, one.ticket));
         waiting
     }
 
@@ -129,7 +131,7 @@ impl Future for Enter {
             let ticket = state.tickets;
             this.ticket = Some(ticket);
             let (plane, name, since) = (this.door.plane, this.name, this.since);
-            let waiting = Waiting { ticket, plane, name, since };
+            let waiting = Waiting { ticket, plane, name, since, task: task() };
             state.waiting.push((waiting, context.waker().clone()));
             return Poll::Pending;
         };
@@ -148,6 +150,11 @@ impl Future for Enter {
             }
         }
     }
+}
+
+/// The number of the current task; 0 outside of any.
+fn task() -> u64 {
+    tokio::task::try_id().and_then(|id| id.to_string().parse().ok()).unwrap_or_default()
 }
 
 impl Drop for Enter {

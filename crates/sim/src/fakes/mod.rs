@@ -9,16 +9,18 @@ mod gate;
 mod long;
 mod outside;
 mod store;
+mod ticks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use afk_core::ids::RepoName;
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, Ports};
 pub use bad::Bad;
 pub use beside::{Jumping, MemoryNotes, MemorySecrets};
 use gate::Door;
 pub use gate::{Fate, Gate, Waiting};
 use jiff::SignedDuration;
-use tokio::sync::watch;
+use ticks::Ticks;
 
 use crate::world::{Fault, When, World};
 
@@ -31,11 +33,13 @@ pub struct Killed;
 pub struct Sim {
     world: Arc<Mutex<World>>,
     /// Counts the steps of time, for those who sleep.
-    ticks: Arc<watch::Sender<u64>>,
+    ticks: Ticks,
     /// Where calls wait to be let through, if somebody lets them.
     door: Option<Door>,
     /// Effects that come after their call broke off.
     late: Arc<Mutex<Vec<Effect>>>,
+    /// The repo whose tracker is called.
+    about: Option<RepoName>,
 }
 
 /// An effect that has not come yet.
@@ -76,18 +80,23 @@ impl Fate {
 impl Sim {
     /// Shares `world`.
     pub fn new(world: World) -> Self {
-        let (ticks, _) = watch::channel(0);
         Self {
             world: Arc::new(Mutex::new(world)),
-            ticks: Arc::new(ticks),
+            ticks: Ticks::default(),
             door: None,
             late: Arc::default(),
+            about: None,
         }
     }
 
     /// The same world for control plane `plane`, whose calls wait at `gate`.
     pub fn behind(&self, gate: &Gate, plane: usize) -> Self {
         Self { door: Some(Door { gate: gate.clone(), plane }), ..self.clone() }
+    }
+
+    /// The same world, called about `repo`.
+    fn about(&self, repo: &RepoName) -> Self {
+        Self { about: Some(repo.clone()), ..self.clone() }
     }
 
     /// The ports over it.
@@ -117,7 +126,7 @@ impl Sim {
     /// Lets time pass, and wakes who sleeps.
     pub fn advance(&self, by: SignedDuration) {
         self.lock().advance(by);
-        self.ticks.send_modify(|ticks| *ticks += 1);
+        self.ticks.pass();
     }
 
     fn lock(&self) -> MutexGuard<'_, World> {
@@ -131,9 +140,26 @@ impl Sim {
         act: impl FnOnce(&mut World) -> PortResult<T>,
     ) -> PortResult<T> {
         self.hang(name).await;
-        let Some(door) = &self.door else { return self.call_now(name, act) };
+        let Some(door) = &self.door else {
+            return self.noted(0, name, || self.call_now(name, act));
+        };
         let fate = door.enter(name, self.with(|world| world.now)).await;
         self.suffer(door, fate, name, act).await
+    }
+
+    /// A call whose arrival at a tracker is written down, if it goes to one.
+    fn noted<T>(
+        &self,
+        plane: usize,
+        name: &'static str,
+        call: impl FnOnce() -> PortResult<T>,
+    ) -> PortResult<T> {
+        let Some(repo) = &self.about else { return call() };
+        self.with(|world| world.asks(repo));
+        let answer = call();
+        let reset = answer.as_ref().err().and_then(PortError::reset);
+        self.with(|world| world.asked(plane, name, reset));
+        answer
     }
 
     /// Goes on when the call `name` is not among those that hang.
@@ -151,7 +177,9 @@ impl Sim {
         act: impl FnOnce(&mut World) -> PortResult<T> + Send + 'static,
     ) -> PortResult<T> {
         self.hang(name).await;
-        let Some(door) = &self.door else { return self.call_now(name, act) };
+        let Some(door) = &self.door else {
+            return self.noted(0, name, || self.call_now(name, act));
+        };
         let fate = door.enter(name, self.with(|world| world.now)).await;
         if matches!(fate, Fate::Late | Fate::DiesLate) && LATE.contains(&name) {
             // Whatever it will answer is lost.
@@ -180,7 +208,14 @@ impl Sim {
         name: &'static str,
         act: impl FnOnce(&mut World) -> PortResult<T>,
     ) -> PortResult<T> {
-        match fate {
+        if matches!(fate, Fate::DiesBefore | Fate::DiesAfter | Fate::DiesLate) {
+            if fate != Fate::DiesBefore {
+                let _ = self.call_now(name, act);
+            }
+            door.die().await;
+            return Err(PortError::transient("the process died"));
+        }
+        self.noted(door.plane, name, || match fate {
             Fate::Stale if FAR.contains(&name) => {
                 self.with(World::swap_stale);
                 let answer = self.call_now(name, act);
@@ -193,7 +228,6 @@ impl Sim {
                 self.with(|world| world.tracker.twice = false);
                 answer
             }
-            Fate::Done | Fate::Stale => self.call_now(name, act),
             Fate::Before(kind) => Err(PortError::new(kind, format!("{name} failed"))),
             Fate::After(_) | Fate::Late => {
                 let kind = match fate {
@@ -204,14 +238,10 @@ impl Sim {
                 let _ = self.call_now(name, act);
                 Err(PortError::new(kind, format!("the answer of {name} was lost")))
             }
-            Fate::DiesBefore | Fate::DiesAfter | Fate::DiesLate => {
-                if fate != Fate::DiesBefore {
-                    let _ = self.call_now(name, act);
-                }
-                door.die().await;
-                Err(PortError::transient("the process died"))
+            Fate::Done | Fate::Stale | Fate::DiesBefore | Fate::DiesAfter | Fate::DiesLate => {
+                self.call_now(name, act)
             }
-        }
+        })
     }
 
     fn call_now<T>(

@@ -22,11 +22,12 @@ impl Clock for Sim {
     }
 
     async fn sleep_until(&self, at: At) {
-        let mut ticks = self.ticks.subscribe();
-        while self.now() < at {
-            if ticks.changed().await.is_err() {
+        loop {
+            let tick = self.ticks.next();
+            if self.now() >= at {
                 return;
             }
+            tick.await;
         }
     }
 }
@@ -34,8 +35,7 @@ impl Clock for Sim {
 impl Sim {
     /// Returns when time passes next.
     pub(super) async fn next_tick(&self) {
-        // The sender lives as long as we do.
-        let _ = self.ticks.subscribe().changed().await;
+        self.ticks.next().await;
     }
 }
 
@@ -100,56 +100,59 @@ impl Tracker for Sim {
 
     async fn ready(&self, repo: &RepoName, label: &str) -> PortResult<Vec<Issue>> {
         self.tracker_hangs(repo).await;
-        self.call("tracker.ready", |world| world.issues_of(repo, label)).await
+        self.about(repo).call("tracker.ready", |world| world.issues_of(repo, label)).await
     }
 
     async fn labelled(&self, repo: &RepoName, label: &str) -> PortResult<Vec<IssueRef>> {
         self.tracker_hangs(repo).await;
-        self.call("tracker.labelled", |world| {
-            Ok(world.issues_of(repo, label)?.into_iter().map(|issue| issue.issue).collect())
-        })
-        .await
+        self.about(repo)
+            .call("tracker.labelled", |world| {
+                Ok(world.issues_of(repo, label)?.into_iter().map(|issue| issue.issue).collect())
+            })
+            .await
     }
 
     async fn issue(&self, issue: &IssueRef) -> PortResult<IssueView> {
         self.tracker_hangs(&issue.repo).await;
-        self.call("tracker.issue", |world| world.view(issue)).await
+        self.about(&issue.repo).call("tracker.issue", |world| world.view(issue)).await
     }
 
     async fn permission(&self, repo: &RepoName, actor: &Actor) -> PortResult<Permission> {
         self.tracker_hangs(repo).await;
-        self.call("tracker.permission", |world| world.permission_of(repo, actor)).await
+        self.about(repo).call("tracker.permission", |world| world.permission_of(repo, actor)).await
     }
 
     async fn blocker(&self, repo: &RepoName, issue: &IssueRef) -> BlockerState {
         self.tracker_hangs(repo).await;
-        let state = self.call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await;
+        let sim = self.about(repo);
+        let state = sim.call("tracker.blocker", |world| Ok(world.blocker_state(issue))).await;
         state.unwrap_or(BlockerState::Unreadable)
     }
 
     async fn own_account(&self, repo: &RepoName) -> PortResult<Actor> {
         self.tracker_hangs(repo).await;
-        self.call("tracker.own_account", |_| Ok(own())).await
+        self.about(repo).call("tracker.own_account", |_| Ok(own())).await
     }
 
     async fn label(&self, issue: &IssueRef, labels: &Labels) -> PortResult<()> {
         self.tracker_hangs(&issue.repo).await;
-        self.call("tracker.label", |world| {
-            world.record(issue)?;
-            for label in &labels.add {
-                world.set_label(issue, label, true, &own());
-            }
-            for label in &labels.remove {
-                world.set_label(issue, label, false, &own());
-            }
-            Ok(())
-        })
-        .await
+        self.about(&issue.repo)
+            .call("tracker.label", |world| {
+                world.record(issue)?;
+                for label in &labels.add {
+                    world.set_label(issue, label, true, &own());
+                }
+                for label in &labels.remove {
+                    world.set_label(issue, label, false, &own());
+                }
+                Ok(())
+            })
+            .await
     }
 
     async fn comments(&self, issue: &IssueRef) -> PortResult<Vec<Comment>> {
         self.tracker_hangs(&issue.repo).await;
-        self.call("tracker.comments", |world| world.comments_of(issue)).await
+        self.about(&issue.repo).call("tracker.comments", |world| world.comments_of(issue)).await
     }
 
     async fn comments_since(
@@ -158,37 +161,44 @@ impl Tracker for Sim {
         since: At,
     ) -> PortResult<Vec<(IssueRef, Comment)>> {
         self.tracker_hangs(repo).await;
-        self.call("tracker.comments_since", |world| world.comments_since(repo, since)).await
+        self.about(repo)
+            .call("tracker.comments_since", |world| world.comments_since(repo, since))
+            .await
     }
 
     async fn comment(&self, issue: &IssueRef, _run: RunId, body: &str) -> PortResult<String> {
         self.tracker_hangs(&issue.repo).await;
         let (issue, body) = (issue.clone(), body.to_owned());
-        self.effect("tracker.comment", move |world| world.add_comment(&issue, &body, &own())).await
+        let sim = self.about(&issue.repo);
+        sim.effect("tracker.comment", move |world| world.add_comment(&issue, &body, &own())).await
     }
 
     async fn edit_comment(&self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
         self.tracker_hangs(&issue.repo).await;
-        self.call("tracker.edit_comment", |world| world.change_comment(issue, id, body)).await
+        self.about(&issue.repo)
+            .call("tracker.edit_comment", |world| world.change_comment(issue, id, body))
+            .await
     }
 
     async fn close(&self, issue: &IssueRef) -> PortResult<()> {
         self.tracker_hangs(&issue.repo).await;
-        self.call("tracker.close", |world| {
-            world.record(issue)?;
-            world.set_open(issue, false, &own());
-            Ok(())
-        })
-        .await
+        self.about(&issue.repo)
+            .call("tracker.close", |world| {
+                world.record(issue)?;
+                world.set_open(issue, false, &own());
+                Ok(())
+            })
+            .await
     }
 
     async fn reopen(&self, issue: &IssueRef) -> PortResult<()> {
         self.tracker_hangs(&issue.repo).await;
-        self.call("tracker.reopen", |world| {
-            world.record(issue)?;
-            world.set_open(issue, true, &own());
-            Ok(())
-        })
-        .await
+        self.about(&issue.repo)
+            .call("tracker.reopen", |world| {
+                world.record(issue)?;
+                world.set_open(issue, true, &own());
+                Ok(())
+            })
+            .await
     }
 }

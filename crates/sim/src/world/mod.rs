@@ -9,7 +9,9 @@
 mod agents;
 mod far;
 mod git;
+mod hooks;
 mod jobs;
+mod limits;
 mod others;
 mod outbox;
 mod pulls;
@@ -27,8 +29,10 @@ use jiff::SignedDuration;
 
 pub use agents::{Act, AgentTurn, Agents, Asks, Script, TurnState};
 pub use git::{Files, GitCommit, GitWorld, PushFate};
+pub use hooks::{Heard, Hook, HookWorld};
 pub(crate) use jobs::{BREAKS, VOIDS};
 pub use jobs::{JobRecord, JobWorld};
+pub use limits::{Asked, Limits};
 pub use outbox::{Doorbells, Hold, Send};
 pub use pulls::{PullRecord, PullWorld};
 pub use stages::{Poll, Says, StageWorld};
@@ -50,6 +54,8 @@ pub struct World {
     pub store: StoreWorld,
     /// Every repo's issues.
     pub tracker: TrackerWorld,
+    /// What forges tell by themselves.
+    pub hooks: HookWorld,
     /// The agents and their turns.
     pub agents: Agents,
     /// Long work other than turns.
@@ -112,6 +118,7 @@ impl World {
             bad_config: None,
             store: StoreWorld::default(),
             tracker: TrackerWorld::default(),
+            hooks: HookWorld::default(),
             agents: Agents::default(),
             jobs: JobWorld::default(),
             stages: StageWorld::default(),

@@ -10,6 +10,7 @@ use afk_engine::ports::{IssueView, PortError, PortErrorKind, PortResult};
 use jiff::SignedDuration;
 
 use super::World;
+use super::limits::{Asked, Limits};
 
 /// How far a tracker that answers from a copy is behind with comments, at most.
 const LAG: SignedDuration = SignedDuration::from_secs(SETTLES.as_secs() - ANSWERS.as_secs());
@@ -52,6 +53,10 @@ pub struct TrackerWorld {
     pub homes: BTreeMap<RepoName, String>,
     /// Repos whose account gets no answer before a time, and is told so.
     pub limited: BTreeMap<RepoName, At>,
+    /// Other limits of accounts.
+    pub limits: Limits,
+    /// Every call about a repo that reached its tracker, oldest first.
+    pub asked: Vec<Asked>,
     /// The issues as a late replica has them.
     pub replica: BTreeMap<IssueRef, IssueRecord>,
     /// How far the trackers' clock is ahead of ours.
@@ -229,6 +234,7 @@ impl World {
     pub(crate) fn blocker_state(&mut self, issue: &IssueRef) -> BlockerState {
         match self.tracker.issues.get(issue) {
             Some(_) if self.tracker.mute.contains(&issue.repo) => BlockerState::Unreadable,
+            Some(_) if self.limited_until(&issue.repo).is_some() => BlockerState::Unreadable,
             Some(record) if record.issue.open => BlockerState::Open,
             Some(_) => BlockerState::Closed,
             None => BlockerState::Unreadable,
@@ -338,15 +344,8 @@ impl World {
         self.now.checked_add(self.tracker.skew).unwrap_or(self.now)
     }
 
-    fn tracker_answers(&self, repo: &RepoName) -> PortResult<()> {
-        let home = self.tracker.home(repo);
-        let mut limited = self.tracker.limited.iter();
-        let limit =
-            limited.find(|(other, until)| self.now < **until && self.tracker.home(other) == home);
-        if let Some((_, until)) = limit {
-            let kind = PortErrorKind::RateLimited { until: *until };
-            return Err(PortError::new(kind, "too many requests"));
-        }
+    fn tracker_answers(&mut self, repo: &RepoName) -> PortResult<()> {
+        self.within_limits(repo)?;
         if self.tracker.mute.contains(repo) {
             return Err(PortError::transient(format!("the tracker of {repo} does not answer")));
         }

@@ -5,12 +5,14 @@
 //! one judges one thing.
 
 mod landing;
+mod limits;
 mod pulls;
 mod record;
 mod rest;
 mod stages;
 mod tick;
 mod tracker;
+mod wakes;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +96,10 @@ pub(super) struct Judge {
     /// Since which step an issue has shown what is not true of its run.
     untrue: BTreeMap<IssueRef, (String, u64)>,
     halted: BTreeMap<usize, At>,
+    /// Calls of trackers.
+    calls: limits::Calls,
+    /// Issues that could be dispatched.
+    waits: wakes::Waits,
     /// The clock was set back: a row may be older than the time it was decided at.
     back: bool,
 }
@@ -116,6 +122,7 @@ impl Judge {
         self.tracker(world);
         self.shown(world, step);
         self.holds(world, by);
+        self.calls(world, step, by);
         for (name, bell) in world.doorbells.rung.iter().skip(self.bells) {
             if !world.store.outbox.contains_key(&format!("{}:{name}", bell.id)) {
                 self.wrong.push(format!("a bell rang before its outcome was kept: {}", bell.title));
@@ -155,6 +162,7 @@ impl Judge {
     pub(super) fn died(&mut self, plane: usize) {
         self.halted.remove(&plane);
         self.polled.retain(|(of, ..), _| *of != plane);
+        self.calls.died(plane);
     }
 
     fn switches(&mut self, world: &World, step: u64, by: Option<By>) {

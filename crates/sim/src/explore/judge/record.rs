@@ -92,6 +92,7 @@ impl Judge {
             }
             Transition::Concluded { end, why } => {
                 self.concluded(world, run, at, *end, why);
+                self.not_limited(run.id, why);
                 if *end == End::Done {
                     self.done(world, run, by);
                 }
@@ -111,6 +112,7 @@ impl Judge {
             Transition::Asked { asked, .. } if asked.by.id != "ann" => {
                 self.wrong.push(format!("{} does what {} asks", run.id, asked.by.id));
             }
+            Transition::Cancelled { cancel } => self.withdrawn(world, run, cancel.how),
             Transition::Settled => self.settled(world, run),
             Transition::Attributed { .. } => {
                 if let Some(landed) = run.landed() {

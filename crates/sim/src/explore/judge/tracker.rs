@@ -70,6 +70,25 @@ impl Judge {
         untold.into_iter().find(|(is, _)| *is).map(|(_, what)| what)
     }
 
+    /// A run is withdrawn only for what somebody did to its issue, whatever a webhook said and
+    /// whatever could not be read.
+    pub(super) fn withdrawn(&mut self, world: &World, run: &Run, how: CancelHow) {
+        let Some(record) = world.tracker.issues.get(&run.issue) else { return };
+        let off = IssueChange::Unlabeled { label: world.config.ready_label.clone() };
+        let undone = |what: &IssueChange| record.events.iter().any(|event| event.what == *what);
+        let grounded = match how {
+            CancelHow::Closed => !record.issue.open || undone(&IssueChange::Closed),
+            CancelHow::Unreadied => !record.has(&world.config.ready_label) || undone(&off),
+            CancelHow::Unlocked
+            | CancelHow::Unenrolled
+            | CancelHow::Stopped
+            | CancelHow::PullClosed => true,
+        };
+        if !grounded {
+            self.wrong.push(format!("{} is withdrawn as {how:?}, which nobody did", run.id));
+        }
+    }
+
     fn of(&self, run: RunId, issue: &IssueRef) -> bool {
         self.live().any(|live| live.id == run && live.issue == *issue)
     }

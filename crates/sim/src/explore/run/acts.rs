@@ -32,7 +32,17 @@ impl Story<'_> {
         for plane in &mut self.planes {
             plane.whole = None;
         }
+        if act.disturbs() {
+            self.disturbed();
+        }
         match act {
+            Happens::Hook(about, times) => self.forges(about, *times),
+            Happens::Deaf(plane, true) => {
+                self.deaf.insert(*plane);
+            }
+            Happens::Deaf(plane, false) => {
+                self.deaf.remove(plane);
+            }
             Happens::Crash(plane) => self.crash(*plane),
             Happens::Jump(seconds) => {
                 let by = SignedDuration::from_secs(*seconds);
@@ -48,6 +58,25 @@ impl Story<'_> {
             self.limited = self.limited.max(until);
         }
         self.look(None);
+    }
+}
+
+impl Happens {
+    /// Whether what must happen within a time may take longer after it.
+    pub(in super::super) fn disturbs(&self) -> bool {
+        !matches!(
+            self,
+            Self::Label(..)
+                | Self::Open(..)
+                | Self::Edit(..)
+                | Self::Comment(..)
+                | Self::Limit(..)
+                | Self::Quota(..)
+                | Self::Slow(_)
+                | Self::Hook(..)
+                | Self::Deaf(..)
+                | Self::Decide(..)
+        )
     }
 }
 

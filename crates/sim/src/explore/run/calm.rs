@@ -24,10 +24,15 @@ impl Story<'_> {
         let repos = self.scenario.setting.repos();
         let dead = self.scenario.setting.dead_webhook;
         self.sim.with(|world| calmed(world, &repos, dead));
+        self.disturbed();
         self.note("calm");
         for round in 0..CALM {
-            for plane in 0..self.planes.len() {
-                self.whole_tick(plane);
+            if self.scenario.setting.daemon {
+                self.serve();
+            } else {
+                for plane in 0..self.planes.len() {
+                    self.whole_tick(plane);
+                }
             }
             if !self.sound() {
                 return;
@@ -75,6 +80,8 @@ fn calmed(world: &mut World, repos: &[RepoName], dead: bool) {
     world.doorbells.broken.retain(|name| dead && name == "webhook");
     world.tracker.mute.clear();
     world.tracker.limited.clear();
+    world.tracker.limits.quotas.clear();
+    world.tracker.limits.secondary.clear();
     world.tracker.permissions.insert("ann".to_owned(), Permission::Write);
     world.jobs.hanging.clear();
     world.jobs.absent.clear();

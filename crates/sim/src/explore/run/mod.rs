@@ -7,30 +7,28 @@
 
 mod acts;
 mod calm;
+mod daemon;
+mod hooks;
+mod plane;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll, Wake, Waker};
 
 use afk_core::ids::At;
 use afk_core::plan::End;
 use afk_core::trouble;
 use afk_engine::Engine;
-use afk_engine::driver::Ticked;
-use afk_engine::ports::{PortErrorKind, PortResult};
+use afk_engine::ports::PortErrorKind;
 use jiff::SignedDuration;
-use tokio_util::sync::CancellationToken;
 
 use super::draw::STEPS;
-use super::judge::{By, Judge, Whole};
+use super::judge::{By, Judge};
 use super::rng::Rng;
 use super::scenario::{Call, Fault, Happens, Scenario, When};
 use crate::fakes::{Bad, Fate, Gate, Sim, Waiting};
 use crate::story::story_of;
-use crate::world::World;
+use crate::world::{Hook, World};
+use plane::Plane;
 
 /// Calls of one tick after which it counts as going in circles: the longest of a good loop have a
 /// few hundred.
@@ -61,26 +59,18 @@ pub struct Report {
     pub ends: Vec<End>,
     /// The faults that calls suffered.
     pub suffered: Vec<Fault>,
+    /// Webhooks that were heard.
+    pub heard: u32,
+    /// Those that came late, twice or not at all.
+    pub astray: u32,
+    /// Calls of trackers that were refused because of a limit.
+    pub limited: u32,
     /// The end of the story, for people; only if something is wrong.
     pub tail: String,
     /// Where each fault of the scenario fell, by name and count.
     pub fell: Vec<(usize, Call)>,
     /// After which call each act of the scenario was done.
     pub done: Vec<(usize, When)>,
-}
-
-type Ticking = Pin<Box<dyn Future<Output = PortResult<Ticked>>>>;
-
-struct Plane {
-    engine: Engine,
-    owner: String,
-    ticking: Option<Ticking>,
-    /// The step at which the tick began, or of the oldest answer that it got.
-    began: u64,
-    /// The same, as long as nothing has disturbed it.
-    whole: Option<u64>,
-    /// Its result, when that is to be judged.
-    ticked: Option<Whole>,
 }
 
 struct Story<'a> {
@@ -95,6 +85,14 @@ struct Story<'a> {
     wild: bool,
     /// Until when a tracker has asked not to be called.
     limited: At,
+    /// Webhooks that are still to come: when, and who hears them.
+    posted: Vec<(At, usize, Hook)>,
+    /// How many were sent.
+    sent: u64,
+    /// Control planes that hear none.
+    deaf: BTreeSet<usize>,
+    /// Calls of trackers that were looked at.
+    refusals: usize,
     /// Acts that are still to come.
     acts: Vec<(usize, &'a When, &'a Happens)>,
     /// How often each call was made, and the newest one.
@@ -125,6 +123,9 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         runs: 0,
         ends: Vec::new(),
         suffered: Vec::new(),
+        heard: 0,
+        astray: 0,
+        limited: 0,
         tail: String::new(),
         fell: Vec::new(),
         done: Vec::new(),
@@ -140,6 +141,10 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         replicated: 0,
         wild: true,
         limited: At::MIN,
+        posted: Vec::new(),
+        sent: 0,
+        deaf: BTreeSet::new(),
+        refusals: 0,
         acts: (0..).zip(&scenario.acts).map(|(n, (when, act))| (n, when, act)).collect(),
         made: BTreeMap::new(),
         newest: None,
@@ -147,12 +152,16 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
         report,
         lines: Vec::new(),
     };
+    // What is there at the start is no news.
+    story.sim.with(|world| drop(world.webhooks()));
     for plane in 0..scenario.planes {
         let new = story.new_plane(plane);
         story.planes.push(new);
     }
     story.look(None);
-    if scenario.seed.is_some() {
+    if scenario.setting.daemon {
+        story.daemons();
+    } else if scenario.seed.is_some() {
         story.wild();
     } else {
         story.in_turn();
@@ -161,22 +170,12 @@ pub fn run_bad(scenario: &Scenario, bad: Option<Bad>) -> Report {
     story.end()
 }
 
-/// Notes that a tick is to be polled again.
-#[derive(Default)]
-struct Woken(AtomicBool);
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Relaxed);
-    }
-}
-
 impl Story<'_> {
     fn new_plane(&self, plane: usize) -> Plane {
         let ports = self.sim.behind(&self.gate, plane).ports();
         let owner = format!("plane-{plane}-{}", self.step);
         let engine = Engine::new(ports, &owner);
-        Plane { engine, owner, ticking: None, began: self.step, whole: None, ticked: None }
+        Plane::new(engine, owner, self.step, self.scenario.setting.daemon)
     }
 
     fn wild(&mut self) {
@@ -235,16 +234,14 @@ impl Story<'_> {
                 return;
             }
         }
-        if self.planes[plane].ticking.is_some() {
+        if self.planes[plane].ticks() {
             self.judge.wrong.push("a tick neither ends nor makes a call".to_owned());
         }
     }
 
     fn tick(&mut self, plane: usize) {
-        if self.planes[plane].ticking.is_none() {
-            let engine = self.planes[plane].engine.clone();
-            self.planes[plane].ticking =
-                Some(Box::pin(async move { engine.tick(true, &CancellationToken::new()).await }));
+        if self.planes[plane].rests() {
+            self.planes[plane].tick();
             self.planes[plane].began = self.step;
             let alone = self.planes.len() == 1;
             let limited = self.sim.with(|world| world.now < self.limited);
@@ -280,6 +277,7 @@ impl Story<'_> {
         self.note(&format!("{} {} {fate:?}", one.plane, one.name));
         if fate != Fate::Done {
             self.planes[one.plane].whole = None;
+            self.disturbed();
         }
         if let Fate::Before(kind) | Fate::After(kind) = fate
             && let PortErrorKind::RateLimited { until } = kind
@@ -289,14 +287,18 @@ impl Story<'_> {
             self.limited = self.limited.max(trouble::again(1, Some(until), now));
         }
         self.gate.grant(one.ticket, fate);
-        let tick = self.planes[one.plane].began;
+        let tick = self.planes[one.plane].tick_of(self.scenario.setting.daemon);
         self.poll(one.plane);
+        self.refused();
         if self.gate.take_died() {
             self.crash(one.plane);
         }
         let answered = fate == Fate::Done;
-        let Waiting { plane, name: call, since, ticket } = one;
+        let Waiting { plane, name: call, since, ticket, .. } = one;
         let made = self.asked.remove(&ticket).unwrap_or(self.step);
+        if call == "store.switches" && answered {
+            self.planes[plane].switches = made;
+        }
         if call == "executor.start" {
             self.sim.with(acts::capped);
         }
@@ -312,21 +314,42 @@ impl Story<'_> {
     }
 
     fn poll(&mut self, plane: usize) {
-        let Some(ticking) = &mut self.planes[plane].ticking else { return };
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(woken.clone());
-        let mut context = Context::from_waker(&waker);
-        let mut polled = ticking.as_mut().poll(&mut context);
-        // One part of a tick may have woken another that was polled before it.
-        while polled.is_pending() && woken.0.swap(false, Relaxed) {
-            polled = ticking.as_mut().poll(&mut context);
+        if self.planes[plane].poll() {
+            // It could not begin, and is started again.
+            self.crash(plane);
         }
-        if let Poll::Ready(done) = polled {
+        if !self.gate.waiting().iter().any(|one| one.plane == plane) {
+            let began = self.step;
             let plane = &mut self.planes[plane];
-            plane.ticking = None;
-            let whole = plane.whole.zip(done.ok());
-            plane.ticked = whole.map(|(began, done)| Whole { began, passed: done.passed });
+            if !plane.ticks() {
+                plane.began = began;
+            }
         }
+    }
+
+    /// A call that was refused because of a limit disturbs every tick.
+    fn refused(&mut self) {
+        let told = self.sim.with(|world| {
+            let newest = world.tracker.asked.get(self.refusals..).unwrap_or_default();
+            self.refusals = world.tracker.asked.len();
+            let told = newest.iter().filter_map(|asked| asked.told);
+            self.report.limited += told.clone().count() as u32;
+            let told = told.max();
+            told.map(|until| trouble::again(1, Some(until), world.now))
+        });
+        if let Some(until) = told {
+            self.limited = self.limited.max(until);
+            for plane in &mut self.planes {
+                plane.whole = None;
+            }
+        }
+    }
+
+    /// What must happen within a time may take longer now.
+    fn disturbed(&mut self) {
+        let until = self.limited;
+        let now = self.sim.with(|world| world.now);
+        self.judge.disturbed(now.max(until));
     }
 
     fn crash(&mut self, plane: usize) {
@@ -371,6 +394,7 @@ impl Story<'_> {
         let (step, mut judge) = (self.step, std::mem::take(&mut self.judge));
         self.sim.with(|world| judge.look(world, step, by));
         self.judge = judge;
+        self.hooks();
     }
 
     fn sound(&self) -> bool {

@@ -144,11 +144,19 @@ pub enum Bad {
     MergesAPurgedBase,
     /// What a tree needs from outside is taken to be there.
     JudgesUnfetched,
+    /// What a webhook says of a label is believed.
+    WebhookBelieved,
+    /// A repo that has sent a webhook is read only after webhooks.
+    PollsNoMore,
+    /// That a tracker's account is limited is not noticed.
+    LimitIgnored,
+    /// An issue that cannot be read because of a limit counts as closed by somebody.
+    LimitIsAbsence,
 }
 
 impl Bad {
     /// All of them.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 68] = [
         Self::DispatchBeforeRecord,
         Self::LabelBeforeThread,
         Self::CorrectiveTurnEveryPass,
@@ -213,6 +221,10 @@ impl Bad {
         Self::ClosesOnADroppedCommit,
         Self::MergesAPurgedBase,
         Self::JudgesUnfetched,
+        Self::WebhookBelieved,
+        Self::PollsNoMore,
+        Self::LimitIgnored,
+        Self::LimitIsAbsence,
     ];
 
     /// The configuration as this loop sees it.

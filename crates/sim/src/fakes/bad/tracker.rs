@@ -1,14 +1,18 @@
 //! What the known-bad loops see and do of the tracker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use afk_core::issue::Permission;
+use afk_core::issue::{IssueChange, IssueEvent, Permission};
 use afk_core::plan::End;
 use afk_core::run::Run;
+use jiff::SignedDuration;
 
 use super::Bad;
 use super::bends::{bending, ready_left_on};
-use crate::world::{IssueRecord, World, own};
+use crate::world::{IssueRecord, World, own, person};
+
+/// For how long a webhook is followed.
+const OF_LATE: SignedDuration = SignedDuration::from_secs(16);
 
 impl Bad {
     pub(super) fn around_tracker<T>(
@@ -49,6 +53,20 @@ impl Bad {
             | (Self::DispatchesNothing, "tracker.ready") => {
                 bending(world, |world| &mut world.tracker.issues, BTreeMap::clear, act)
             }
+            (Self::WebhookBelieved, "tracker.ready" | "tracker.issue") => as_told(world, act),
+            (Self::PollsNoMore, "tracker.ready") if is_quiet(world) => {
+                bending(world, |world| &mut world.tracker.issues, BTreeMap::clear, act)
+            }
+            (Self::LimitIgnored, _) => bending(
+                world,
+                |world| &mut world.tracker.limits.unread,
+                |unread| *unread = true,
+                act,
+            ),
+            (Self::LimitIsAbsence, "tracker.issue") if is_limited(world) => {
+                world.unlimited(|world| bent(world, closed, act))
+            }
+            (Self::LimitIsAbsence, _) => world.unlimited(act),
             (Self::ReleasesForEver, "tracker.issue")
                 if world.store.requests.iter().any(|(_, one)| one.answered.is_none()) =>
             {
@@ -124,6 +142,41 @@ fn bent<T>(
 ) -> T {
     let all = |issues: &mut BTreeMap<_, _>| issues.values_mut().for_each(&mut bend);
     bending(world, |world| &mut world.tracker.issues, all, act)
+}
+
+/// `act` on a world in which ann released every issue of which a webhook says that it was.
+fn as_told<T>(world: &mut World, act: impl FnOnce(&mut World) -> T) -> T {
+    let told = world.hooks.heard.iter().filter_map(|heard| heard.hook.released.clone());
+    let told: BTreeSet<_> = told.collect();
+    let ready = world.config.ready_label.clone();
+    let bend = |record: &mut IssueRecord| {
+        if told.contains(&record.issue.issue) && !record.has(&ready) {
+            record.issue.labels.push(ready.clone());
+            let what = IssueChange::Labeled { label: ready.clone() };
+            record.events.push(IssueEvent { at: record.updated, actor: Some(person("ann")), what });
+        }
+    };
+    bent(world, bend, act)
+}
+
+/// Somebody seems to have closed it.
+fn closed(record: &mut IssueRecord) {
+    record.issue.open = false;
+    let (at, what) = (record.updated, IssueChange::Closed);
+    record.events.push(IssueEvent { at, actor: None, what });
+}
+
+/// Whether the account of the repo that is read is limited.
+fn is_limited(world: &World) -> bool {
+    let about = world.tracker.limits.about.as_ref();
+    about.is_some_and(|repo| world.limited_until(repo).is_some())
+}
+
+/// Whether the repo that is read has sent webhooks, but none of late.
+fn is_quiet(world: &World) -> bool {
+    let about = world.tracker.limits.about.as_ref();
+    let mut of_repo = world.hooks.heard.iter().filter(|heard| Some(&heard.hook.repo) == about);
+    of_repo.next_back().is_some_and(|heard| world.now.duration_since(heard.at) > OF_LATE)
 }
 
 /// `act` on a world in which these may do everything.

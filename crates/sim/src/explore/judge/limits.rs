@@ -1,0 +1,71 @@
+//! Judges calls of trackers: no account that asked to be left alone is called before the time that
+//! it named, no repo is read without end, and no run ends because of a limit.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use afk_core::ids::{At, RepoName, RunId};
+use afk_core::trouble;
+use jiff::SignedDuration;
+
+use super::{By, Judge};
+use crate::world::World;
+
+/// In what time listings of a repo are counted.
+const WHILE: SignedDuration = SignedDuration::from_secs(20);
+/// How often a repo is listed in that time at most: all that wakes a control plane in it, and reads
+/// it three times, is less.
+const LISTINGS: usize = 200;
+
+/// What was seen of the calls of trackers.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// How many were judged.
+    judged: usize,
+    /// By control plane and account: until when it was told to wait, and at which step.
+    told: BTreeMap<(usize, String), (At, u64)>,
+    /// By control plane and repo: when it was listed of late.
+    listed: BTreeMap<(usize, RepoName), VecDeque<At>>,
+}
+
+impl Calls {
+    /// A control plane died: what it was told is forgotten.
+    pub(super) fn died(&mut self, plane: usize) {
+        self.told.retain(|(of, _), _| *of != plane);
+    }
+}
+
+impl Judge {
+    pub(super) fn calls(&mut self, world: &World, step: u64, by: Option<By>) {
+        self.calls.told.retain(|_, (until, _)| world.now < *until);
+        for asked in world.tracker.asked.iter().skip(self.calls.judged) {
+            let account = (asked.plane, world.tracker.home(&asked.repo));
+            let told = self.calls.told.get(&account);
+            // What was under way when the answer came cannot be taken back.
+            if told.is_some_and(|(_, since)| by.is_some_and(|by| by.made > *since)) {
+                let (call, repo) = (asked.call, &asked.repo);
+                self.wrong.push(format!("{call} of {repo} was called before the time it was told"));
+            }
+            if let Some(reset) = asked.told {
+                let until = trouble::again(1, Some(reset), asked.at);
+                self.calls.told.insert(account, (until, step));
+            }
+            if asked.call == "tracker.ready" {
+                let of = (asked.plane, asked.repo.clone());
+                let listed = self.calls.listed.entry(of).or_default();
+                listed.push_back(asked.at);
+                listed.retain(|at| asked.at.duration_since(*at) < WHILE);
+                if listed.len() > LISTINGS {
+                    self.wrong.push(format!("{} is read without end", asked.repo));
+                }
+            }
+        }
+        self.calls.judged = world.tracker.asked.len();
+    }
+
+    /// A limit is waited out, whatever it is of.
+    pub(super) fn not_limited(&mut self, run: RunId, why: &str) {
+        if why.contains("too many requests") || why.contains("limits how often it is called") {
+            self.wrong.push(format!("{run} ends because its tracker is limited: {why}"));
+        }
+    }
+}
