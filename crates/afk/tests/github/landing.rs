@@ -26,8 +26,7 @@ fn here(keys: &str, woken: Woken) -> OnGitHub {
 /// The daemon lands the change by itself, and CI has seen what landed.
 fn lands(keys: &str, woken: Woken, test: &str) {
     let here = here(keys, woken);
-    let issue = here.file("ann");
-    let serve = here.serve();
+    let (issue, serve) = here.begin();
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     let page = here.landed_once(&issue);
     let stage = &page["run"]["attempts"][0]["candidates"][0]["stages"][0];
@@ -89,8 +88,7 @@ fn merged(here: &OnGitHub, pull: &PullRecord, as_: MergeAs) -> String {
 #[test]
 fn by_a_pull_request_woken() {
     let here = here(BY_PEOPLE, Woken::Always);
-    let issue = here.file("ann");
-    let serve = here.serve();
+    let (issue, serve) = here.begin();
     let pull = until("a pull request", BOUND, || opened(&here));
     asks_people(&here, &pull);
     let commit = merged(&here, &pull, MergeAs::Merge);
@@ -132,8 +130,7 @@ fn by_a_pull_request_under_a_scheduler() {
 #[test]
 fn a_pull_request_that_people_close_ends_the_run() {
     let here = here(BY_PEOPLE, Woken::Always);
-    let issue = here.file("ann");
-    let serve = here.serve();
+    let (issue, serve) = here.begin();
     until("a pull request", BOUND, || opened(&here));
     here.sim.with(|there| there.people_close(&repo(), &PullState::Closed));
     let page = here.settled(&issue);

@@ -26,7 +26,7 @@ fn a_webhook_wakes_at_once_and_a_forged_one_does_not() {
     let serve = here.serve();
     let address = hears(&serve);
     // The first look found nothing.
-    until("the first look", BOUND, || (!here.fake.take_requests().is_empty()).then_some(()));
+    here.has_looked();
     let issue = here.file("ann");
     let body = json!({ "action": "labeled", "repository": { "full_name": "acme/hello" } });
     let body = body.to_string();

@@ -32,12 +32,13 @@ fn of(scenario: Scenario) -> OnGitHub {
     OnGitHub::new(Plot { scenario, woken, ..Plot::default() })
 }
 
-/// The issue, once it is closed by the daemon.
-fn closed(here: &OnGitHub, issue: &IssueRef) {
-    let serve = here.serve();
-    until("the issue is closed", BOUND, || here.is_closed(issue).then_some(()));
-    here.settled(issue);
+/// The demo's issue, once the daemon has closed it.
+fn closed(here: &OnGitHub) -> IssueRef {
+    let (issue, serve) = here.begin();
+    until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
+    here.settled(&issue);
     drop(serve);
+    issue
 }
 
 /// Lines of a file that end with blanks, which CI refuses.
@@ -52,8 +53,7 @@ fn attempts(page: &Value) -> &[Value] {
 #[test]
 fn success() {
     let here = of(Scenario::Success);
-    let issue = here.file("ann");
-    closed(&here, &issue);
+    let issue = closed(&here);
     here.landed_once(&issue);
     assert!(here.world.landed_file("hello.sh").contains("${1:-world}"));
     here.done("e2e_success");
@@ -63,8 +63,7 @@ fn success() {
 fn tested() {
     let (scenario, woken) = (Some(Scenario::Tested), woken(Scenario::Tested));
     let here = OnGitHub::new(Plot { scenario, woken, keys: Some(TESTED.to_owned()), ci: true });
-    let issue = here.file("ann");
-    closed(&here, &issue);
+    let issue = closed(&here);
     let page = here.landed(&issue);
     assert_eq!(here.world.landed().len(), 2);
     assert_eq!(blanks(&here.world.landed_file("hello.sh")), 0);
@@ -83,8 +82,7 @@ fn tested() {
 #[test]
 fn ci_red() {
     let here = of(Scenario::CiRed);
-    let issue = here.file("ann");
-    closed(&here, &issue);
+    let issue = closed(&here);
     let page = here.landed(&issue);
     assert_eq!((here.world.landed().len(), attempts(&page).len()), (3, 2));
     assert_eq!(blanks(&here.world.landed_file("hello.sh")), 0);
@@ -97,9 +95,8 @@ fn ci_red() {
 #[test]
 fn frozen_until_a_person_lifts_it_on_the_issue() {
     let here = of(Scenario::Frozen);
-    let issue = here.file("ann");
+    let (issue, serve) = here.begin();
     let next = here.file_as("acme/hello#2", sample::NEXT_TITLE, sample::NEXT_BODY, "ann");
-    let serve = here.serve();
     let page = here.settled(&issue);
     assert_eq!(page["summary"]["outcome"], "frozen", "{page:#}");
     let broken = here.world.landed();
@@ -158,8 +155,7 @@ fn restart() {
 #[test]
 fn needs_human() {
     let here = of(Scenario::NeedsHuman);
-    let issue = here.file("ann");
-    let serve = here.serve();
+    let (issue, serve) = here.begin();
     here.handed_over(&issue, "which greeting is wanted");
     drop(serve);
     here.done("e2e_needs_human");
@@ -168,8 +164,7 @@ fn needs_human() {
 #[test]
 fn guardrail() {
     let here = of(Scenario::Guardrail);
-    let issue = here.file("ann");
-    let serve = here.serve();
+    let (issue, serve) = here.begin();
     here.handed_over(&issue, "ci.sh is protected");
     drop(serve);
     here.done("e2e_guardrail");
@@ -212,7 +207,9 @@ fn untrusted() {
         there.set_label(&issue, READY, false, &person("mallory"));
         there.set_label(&issue, READY, true, &person("ann"));
     });
-    closed(&here, &issue);
+    let serve = here.serve();
+    until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     here.landed_once(&issue);
+    drop(serve);
     here.done("e2e_untrusted");
 }

@@ -169,6 +169,25 @@ impl OnGitHub {
         serve
     }
 
+    /// The daemon, and the demo's issue, which `ann` has released. Where webhooks wake it, it has
+    /// looked before and found nothing, so that it learns of the issue by a webhook or in an hour.
+    pub(crate) fn begin(&self) -> (IssueRef, Control) {
+        if self.woken == Woken::Never {
+            return (self.file("ann"), self.serve());
+        }
+        let serve = self.serve();
+        self.has_looked();
+        (self.file("ann"), serve)
+    }
+
+    /// Waits until the daemon's first look has been told what is released.
+    pub(crate) fn has_looked(&self) {
+        until("the first look", BOUND, || {
+            let asked = self.fake.requests();
+            asked.iter().any(|one| one.target.contains("labels=ready-for-agent")).then_some(())
+        });
+    }
+
     /// Files the demo's issue and releases it.
     pub(crate) fn file(&self, by: &str) -> IssueRef {
         self.file_as(ISSUE, sample::TITLE, sample::BODY, by)
