@@ -15,8 +15,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use afk_sim::claude_cli;
-use afk_sim::model_api::{ModelApi, Reply, Script};
+use afk_stand_ins::claude_cli;
+use afk_stand_ins::model_api::{ModelApi, Reply, Script};
 use common::{Control, FIXED, ISSUE, NEW_TEST, Plan, World, texts, until};
 use serde_json::Value;
 

@@ -12,8 +12,8 @@ use afk_agent::agents::claude::command::{self, Access, Credential, ProcessReques
 use afk_agent::agents::claude::session::{SessionId, SessionUse, after_refusal};
 use afk_agent::agents::claude::text::neutralise;
 use afk_agent::agents::{AgentEvent, AgentKind, FailReason, Invocation, TurnOutcome};
-use afk_sim::claude_cli;
-use afk_sim::model_api::{ModelApi, Reply, Script};
+use afk_stand_ins::claude_cli;
+use afk_stand_ins::model_api::{ModelApi, Reply, Script};
 use running::{BOUND, Done, Running};
 use rustix::process::Signal;
 
@@ -398,6 +398,7 @@ fn a_leading_slash_runs_no_command_of_the_cli() {
     let line = String::from_utf8(invocation.stdin).unwrap();
     invocation.stdin = line.replace("\"x\"", "\"/context\"").into_bytes();
     stage.start(&invocation).finish(false);
-    let asked = stage.api.requests()[before..].iter().any(afk_sim::model_api::Recorded::is_of_turn);
+    let asked =
+        stage.api.requests()[before..].iter().any(afk_stand_ins::model_api::Recorded::is_of_turn);
     assert!(!asked, "the guard may be needless now");
 }

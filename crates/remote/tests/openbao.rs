@@ -12,7 +12,7 @@ use afk_core::ids::At;
 use afk_core::secret::SecretSource;
 use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult, Secrets};
 use afk_remote::{RemoteSettings, VaultSecrets};
-use afk_sim::openbao::{self, ROOT, Server};
+use afk_stand_ins::openbao::{self, ROOT, Server};
 use async_trait::async_trait;
 use axum::Json;
 use base64::Engine as _;

@@ -9,8 +9,8 @@ use std::path::Path;
 use afk_core::config::Policy;
 use afk_core::ids::{At, IssueRef, RepoName};
 use afk_core::issue::Permission;
+use afk_fakes::github::{GitHubFake, Login};
 use afk_sim::fakes::Sim;
-use afk_sim::github::{GitHubFake, Login};
 use afk_sim::world::{World, person};
 use serde::Serialize;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use afk_sim::model_api::{Reply, Script};
+use afk_stand_ins::model_api::{Reply, Script};
 use serde_json::{Value, json};
 
 use crate::common::{BOUND, Control, FIXED, ISSUE, Plan, texts, until};

@@ -1,7 +1,7 @@
 //! What a run that has spent 99 % of its budget can still spend: the one call that the
 //! CLI cannot stop, whichever way it counts and whichever process takes the next turn.
 
-use afk_sim::model_api::{Reply, Script, Tokens};
+use afk_stand_ins::model_api::{Reply, Script, Tokens};
 use rustix::process::Signal;
 
 use crate::common::{BOUND, ISSUE, Plan, until};

@@ -1,7 +1,7 @@
 //! Killed hosts, killed control planes, halts: the conversation goes on, in one agent,
 //! and nothing is said to it twice.
 
-use afk_sim::model_api::{Reply, Script};
+use afk_stand_ins::model_api::{Reply, Script};
 use rustix::process::Signal;
 
 use crate::common::{BOUND, Control, FIXED, Found, Plan, until};

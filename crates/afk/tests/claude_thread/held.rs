@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use afk_sim::claude_cli::{OLD_VERSION, VERSION, of_version};
-use afk_sim::model_api::{ModelApi, Reply, Script};
+use afk_stand_ins::claude_cli::{OLD_VERSION, VERSION, of_version};
+use afk_stand_ins::model_api::{ModelApi, Reply, Script};
 use serde_json::Value;
 
 use crate::common::{BOUND, Control, FIXED, ISSUE, NEW_TEST, Plan, World, until};

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use afk_sim::claude_cli::of_version;
-use afk_sim::model_api::{Reply, Script};
+use afk_stand_ins::claude_cli::of_version;
+use afk_stand_ins::model_api::{Reply, Script};
 use serde_json::json;
 
 use crate::common::{BOUND, FIXED, Plan, until};

@@ -2,7 +2,7 @@
 //! told as its own part of the output.
 
 use afk_core::digest::Digest;
-use afk_sim::model_api::{Reply, Script};
+use afk_stand_ins::model_api::{Reply, Script};
 use serde_json::Value;
 
 use crate::common::{Control, FIXED, ISSUE, NEW_TEST, Plan};

@@ -108,7 +108,8 @@ fn what_landed_is_stated_signed_and_verified_by_others() {
     let key = json["signed_by"].as_str().unwrap();
     named(&world.afk(&["doctor"]).out, &format!("Ed25519, key id {key}"));
 
-    let Some(python) = afk_sim::verifier::for_test("what_landed_is_stated_signed_and_verified")
+    let Some(python) =
+        afk_stand_ins::verifier::for_test("what_landed_is_stated_signed_and_verified")
     else {
         return;
     };

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use afk_core::ids::Oid;
-use afk_sim::github::{Recorded, Route};
+use afk_fakes::github::{Recorded, Route};
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus,
 };

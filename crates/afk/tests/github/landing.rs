@@ -3,7 +3,7 @@
 
 use afk_core::ids::Oid;
 use afk_core::run::PullState;
-use afk_sim::github::MergeAs;
+use afk_fakes::github::MergeAs;
 use afk_sim::world::PullRecord;
 use serde_json::json;
 

@@ -11,8 +11,8 @@ use afk_core::ids::IssueRef;
 use afk_core::issue::{BlockerState, IssueChange, Permission};
 use afk_core::run::PullState;
 use afk_engine::ports::{Clock as _, Labels, PortErrorKind, PullRequests, PullSpec, Tracker};
+use afk_fakes::forgejo::{ForgejoFake, Kind};
 use afk_sim::fakes::Sim;
-use afk_sim::forgejo::{ForgejoFake, Kind};
 use afk_sim::world::{World, person};
 use jiff::SignedDuration;
 

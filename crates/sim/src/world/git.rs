@@ -433,7 +433,8 @@ impl World {
         Ok(self.git.put_tree(entries))
     }
 
-    pub(crate) fn head(&self, repo: &RepoName, branch: &str) -> Option<Oid> {
+    /// The newest commit of a branch; none if there is no such branch.
+    pub fn head(&self, repo: &RepoName, branch: &str) -> Option<Oid> {
         let other = || self.git.branches.get(&(repo.clone(), branch.to_owned()));
         if branch == BRANCH { self.git.remotes.get(repo) } else { other() }.cloned()
     }

@@ -37,7 +37,7 @@ pub use outbox::{Doorbells, Hold, Send};
 pub use pulls::{PullRecord, PullWorld};
 pub use stages::{Poll, Says, StageWorld};
 pub use store::{Kept, Lease, Row, StoreWorld};
-pub(crate) use tracker::own;
+pub use tracker::own;
 pub use tracker::{IssueRecord, TrackerWorld, person};
 pub use workspaces::Workspace;
 

@@ -30,7 +30,8 @@ pub struct PullWorld {
 }
 
 impl World {
-    pub(crate) fn open_pull(&mut self, spec: &PullSpec) -> PortResult<PullSeen> {
+    /// Opens a pull request; one that the branch has already stays as it is.
+    pub fn open_pull(&mut self, spec: &PullSpec) -> PortResult<PullSeen> {
         let at = (spec.repo.clone(), spec.branch.clone());
         if self.git.branches.get(&at) != Some(&spec.commit) {
             return Err(self.complain(format!("{} is not on {}", spec.commit, spec.branch)));
@@ -54,14 +55,15 @@ impl World {
         })
     }
 
-    pub(crate) fn close_pull(&mut self, repo: &RepoName, branch: &str) -> PortResult<()> {
+    /// Closes the pull request of a branch without merging it.
+    pub fn close_pull(&mut self, repo: &RepoName, branch: &str) -> PortResult<()> {
         self.look_at_pull(repo, branch)?;
         self.decide(repo, branch, &PullState::Closed);
         Ok(())
     }
 
     /// Somebody closes what is open, by name.
-    pub(crate) fn decide(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
+    pub fn decide(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
         if let Some(known) = self.pulls.pulls.get_mut(&(repo.clone(), branch.to_owned()))
             && known.state == PullState::Open
         {

@@ -79,7 +79,7 @@ pub fn person(id: &str) -> Actor {
 }
 
 /// The account that the loop writes as.
-pub(crate) fn own() -> Actor {
+pub fn own() -> Actor {
     Actor { bot: true, ..person("afk") }
 }
 
@@ -279,12 +279,8 @@ impl World {
         assert!(written.is_ok(), "a test comments where nobody can: {written:?}");
     }
 
-    pub(crate) fn add_comment(
-        &mut self,
-        issue: &IssueRef,
-        body: &str,
-        by: &Actor,
-    ) -> PortResult<String> {
+    /// Adds a comment by `by`, and returns its id.
+    pub fn add_comment(&mut self, issue: &IssueRef, body: &str, by: &Actor) -> PortResult<String> {
         self.record(issue)?;
         self.tracker.comments += 1;
         let id = self.tracker.comments.to_string();
@@ -300,12 +296,8 @@ impl World {
         Ok(id)
     }
 
-    pub(crate) fn change_comment(
-        &mut self,
-        issue: &IssueRef,
-        id: &str,
-        body: &str,
-    ) -> PortResult<()> {
+    /// Changes a comment of the loop's own account; nobody may change another's.
+    pub fn change_comment(&mut self, issue: &IssueRef, id: &str, body: &str) -> PortResult<()> {
         let at = self.tracker_now();
         let record = self.record(issue)?;
         match record.comments.iter_mut().find(|comment| comment.id == id) {
@@ -340,7 +332,7 @@ impl World {
     }
 
     /// The time of the trackers' clock.
-    pub(crate) fn tracker_now(&self) -> At {
+    pub fn tracker_now(&self) -> At {
         self.now.checked_add(self.tracker.skew).unwrap_or(self.now)
     }
 

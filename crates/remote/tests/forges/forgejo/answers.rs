@@ -1,7 +1,7 @@
 //! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
 
 use afk_engine::ports::{PortErrorKind, PullRequests, PullSpec};
-use afk_sim::forgejo::{Fault, Kind, Route};
+use afk_fakes::forgejo::{Fault, Kind, Route};
 use afk_sim::world::person;
 
 use crate::support::{OnForgejo, READY, TOKEN, repo, run, said};

@@ -1,7 +1,7 @@
 //! What `doctor` asks of the forge, with each fault planted: it is named, with how to mend it.
 
+use afk_fakes::forgejo::{Hook, Kind, Protection};
 use afk_remote::{ForgeFinding, Needs, Severity};
-use afk_sim::forgejo::{Hook, Kind, Protection};
 
 use crate::support::{OnForgejo, READY, TOKEN, repo, world};
 

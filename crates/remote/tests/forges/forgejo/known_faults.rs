@@ -2,7 +2,7 @@
 
 use afk_core::issue::{BlockerState, IssueChange};
 use afk_engine::ports::PortErrorKind;
-use afk_sim::forgejo::Kind;
+use afk_fakes::forgejo::Kind;
 use afk_sim::world::person;
 use jiff::SignedDuration;
 

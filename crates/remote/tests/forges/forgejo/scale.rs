@@ -1,7 +1,7 @@
 //! What quiet costs: one request a repo, which nothing else follows.
 
 use afk_engine::ports::Tracker;
-use afk_sim::forgejo::{Kind, Route};
+use afk_fakes::forgejo::{Kind, Route};
 use afk_sim::world::person;
 use jiff::SignedDuration;
 

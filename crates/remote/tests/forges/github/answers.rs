@@ -1,8 +1,8 @@
 //! Bad answers: each must be an error of the right kind, or be asked again, and lose nothing.
 
 use afk_engine::ports::{Labels, PortErrorKind, PullRequests, PullSpec};
+use afk_fakes::github::{Fault, GitHubFake, Login, Route};
 use afk_sim::fakes::Sim;
-use afk_sim::github::{Fault, GitHubFake, Login, Route};
 use afk_sim::world::person;
 
 use crate::support::{OnGitHub, READY, TOKEN, repo, run, said, world};

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use afk_engine::ports::PortErrorKind;
-use afk_sim::github::{AppAccount, Fault, Login, Route};
+use afk_fakes::github::{AppAccount, Fault, Login, Route};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;

@@ -4,7 +4,7 @@ use afk_core::comment::marker;
 use afk_core::issue::Permission;
 use afk_core::trust::{OnBehalf, ReleaseRefusal, Trust, TrustPolicy, trust};
 use afk_engine::ports::{Labels, PortErrorKind, Tracker};
-use afk_sim::github::{Fault, Route, bot};
+use afk_fakes::github::{Fault, Route, bot};
 use afk_sim::world::person;
 use jiff::SignedDuration;
 

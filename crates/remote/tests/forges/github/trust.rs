@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use afk_core::ids::{Actor, IssueRef};
 use afk_core::issue::Permission;
 use afk_core::trust::{OnBehalf, Trust, TrustPolicy, trust};
-use afk_sim::github::{bot, through};
+use afk_fakes::github::{bot, through};
 use afk_sim::world::{World, person};
 use jiff::SignedDuration;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use afk_remote::{Heard, NotHeard};
-use afk_sim::test_tools::from_npm;
+use afk_stand_ins::tools::from_npm;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::Value;
 use sha2::Sha256;

@@ -1,0 +1,159 @@
+//! A strict Forgejo over the [`World`](afk_sim::world::World), as an HTTP server on loopback: for
+//! tests of the adapter and of whatever is above it. It can be a Gitea, too, which has less.
+//!
+//! It serves what the adapter asks for and nothing else, with the pages, counts and traps of real
+//! servers. What no client may send (another address, parameter or field, no token) is refused and
+//! recorded in [`World::wrong`](afk_sim::world::World), and so is what real servers take in silence
+//! without doing it. What it takes and answers is checked against Forgejo's official description
+//! ([`ForgejoFake::check`]), so that it invents nothing. It keeps the world's time, and changes
+//! nothing by itself but what is written through it.
+//!
+//! Names of accounts are the world's; their numbers are its own. Every repo that is asked about
+//! exists, unless a test hides it. [`Fault`]s are given to it one request at a time, and what
+//! people do on the server that the world does not know is in `plant.rs`.
+//!
+//! Where files of the server are named, they are those of <https://codeberg.org/forgejo/forgejo>
+//! and, in Gitea's case, of <https://github.com/go-gitea/gitea>.
+
+mod answers;
+mod checks;
+mod faults;
+mod hooks;
+mod issues;
+mod labels;
+mod payloads;
+mod plant;
+mod pulls;
+mod route;
+mod schema;
+mod server;
+mod state;
+#[cfg(test)]
+mod tests;
+mod timeline;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
+
+pub use checks::{Job, Run, Status};
+pub use faults::Fault;
+pub use hooks::Hook;
+pub use route::Route;
+use state::State;
+pub use state::{Kind, Protection, Settings};
+
+use afk_sim::fakes::Sim;
+
+/// A request as it came, and the answer's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its operation; none if there is no such one.
+    pub route: Option<Route>,
+    /// Its method.
+    pub method: String,
+    /// Its path with the query.
+    pub target: String,
+    /// The status that it was answered with.
+    pub status: u16,
+}
+
+/// A running fake. Dropping it ends the server.
+pub struct ForgejoFake {
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the server and the test share.
+struct Shared {
+    sim: Sim,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ForgejoFake {
+    /// Serves the world of `sim` by these settings, on a free port of loopback.
+    pub fn start(sim: &Sim, settings: Settings) -> io::Result<Self> {
+        let listen = || {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            io::Result::Ok((listener, format!("http://{address}")))
+        };
+        let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
+        let state = Mutex::new(State::new(base, elsewhere, settings));
+        let shared = Arc::new(Shared { sim: sim.clone(), state });
+        let (stop, stopped) = oneshot::channel();
+        let thread = server::spawn(api, other, shared.clone(), stopped)?;
+        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Where it is; its API is below `/api/v1`.
+    pub fn url(&self) -> String {
+        self.shared.state().base.clone()
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.state().requests.clone()
+    }
+
+    /// The requests since the last time that this was asked.
+    pub fn take_requests(&self) -> Vec<Recorded> {
+        std::mem::take(&mut self.shared.state().requests)
+    }
+
+    /// What another host was asked, to which the fake redirected: the path, and whether a
+    /// credential came with it.
+    pub fn strayed(&self) -> Vec<(String, bool)> {
+        self.shared.state().strayed.clone()
+    }
+
+    /// The next request of that route goes wrong; several go wrong in this order.
+    pub fn fail(&self, route: Route, fault: Fault) {
+        self.shared.state().faults.push(route, fault);
+    }
+
+    /// How many faults no request has met.
+    pub fn faults_left(&self) -> usize {
+        self.shared.state().faults.left()
+    }
+
+    /// Another token counts from now on; the former one is refused.
+    pub fn rotate(&self, token: &str) {
+        token.clone_into(&mut self.shared.state().settings.token);
+    }
+
+    /// Judges everything that was asked and answered so far: nothing may be wrong, and where the
+    /// official description is at hand it must agree.
+    ///
+    /// # Panics
+    ///
+    /// If something is wrong.
+    pub fn check(&self, test: &str) {
+        let wrong = self.shared.sim.with(|world| world.wrong.clone());
+        assert!(wrong.is_empty(), "{test}: {wrong:#?}");
+        let exchanges = std::mem::take(&mut self.shared.state().exchanges);
+        schema::check(test, &exchanges);
+    }
+}
+
+impl Drop for ForgejoFake {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

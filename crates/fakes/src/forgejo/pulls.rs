@@ -1,0 +1,229 @@
+//! Pull requests, also as entries of the list of issues.
+
+use std::cmp::Reverse;
+
+use afk_core::ids::{IssueRef, RepoName};
+use afk_core::run::PullState;
+use afk_engine::ports::PullSpec;
+use serde_json::{Value, json};
+
+use super::answers::{Answered, Asked, Content, Forge, Paging, missing, refuse};
+use super::issues::Entry;
+use super::payloads::{WEB, join};
+use super::state::{Kind, PullMeta};
+use afk_sim::world::PullRecord;
+
+/// Where the numbers of pull requests begin: tests choose those of issues.
+const FIRST: u64 = 10_001;
+
+impl Forge<'_> {
+    /// The repo's pull requests, newest first.
+    fn pulls_of(&mut self, repo: &RepoName) -> Vec<(PullMeta, PullRecord)> {
+        let now = self.world.tracker_now();
+        let of_repo = self.world.pulls.pulls.iter().filter(|((of, _), _)| of == repo);
+        let mut all = Vec::new();
+        for (key, record) in of_repo {
+            let next = FIRST + self.state.pulls.len() as u64;
+            let new = PullMeta { number: next, created: now, updated: now };
+            let meta = *self.state.pulls.entry(key.clone()).or_insert(new);
+            all.push((meta, record.clone()));
+        }
+        all.sort_by_key(|(meta, _)| Reverse(meta.number));
+        all
+    }
+
+    pub(super) fn pulls(&mut self, asked: &Asked) -> Answered {
+        let repo = Self::repo(asked)?;
+        let get = |name: &str| asked.query.get(name).map(String::as_str);
+        let state = get("state").unwrap_or("open");
+        // Gitea lists everything, whatever branches it is asked for.
+        let filters = self.state.settings.kind == Kind::Forgejo;
+        let wants =
+            |name: &str, branch: &str| !filters || get(name).is_none_or(|wanted| wanted == branch);
+        let mut found = self.pulls_of(&repo);
+        found.retain(|(_, record)| {
+            let (spec, is_open) = (&record.spec, record.state == PullState::Open);
+            let in_state = state == "all" || is_open == (state == "open");
+            in_state && wants("head", &spec.branch) && wants("base", &spec.onto)
+        });
+        let by =
+            |meta: &PullMeta| (meta.updated.as_second(), meta.created.as_second(), meta.number);
+        match get("sort") {
+            Some("oldest") => found.reverse(),
+            Some("recentupdate") => found.sort_by_key(|(meta, _)| Reverse(by(meta))),
+            Some("leastupdate") => found.sort_by_key(|(meta, _)| by(meta)),
+            _ => {}
+        }
+        let all = found.iter().map(|(meta, record)| self.pull(*meta, record)).collect();
+        Ok(Content::List(all, Paging::LINKED))
+    }
+
+    pub(super) fn open_pull(&mut self, asked: &Asked) -> Answered {
+        let repo = Self::repo(asked)?;
+        let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();
+        let (title, body, onto, head) = (text("title"), text("body"), text("base"), text("head"));
+        for (field, text) in [("Head", &head), ("Base", &onto), ("Title", &title)] {
+            if text.is_empty() {
+                return refuse(422, format!("[{field}]: Required"));
+            }
+        }
+        let branch = head.rsplit_once(':').map_or(head.as_str(), |(_, branch)| branch).to_owned();
+        if branch == onto {
+            let why = "Invalid PullRequest: There are no changes between the head and the base";
+            return refuse(422, why);
+        }
+        let key = (repo.clone(), branch.clone());
+        let commit = self.world.git.branches.get(&key).cloned();
+        let (Some(commit), Some(_)) = (commit, self.world.head(&repo, &onto)) else {
+            return missing();
+        };
+        if let Some(known) = self.world.pulls.pulls.get(&key).map(|known| known.state.clone()) {
+            if known == PullState::Open {
+                let number = self.state.pulls.get(&key).map_or(FIRST, |meta| meta.number);
+                return refuse(
+                    409,
+                    format!(
+                        "pull request already exists for these targets [id: {number}, issue_id: \
+                         {number}, head_repo_id: 1, base_repo_id: 1, head_branch: {branch}, \
+                         base_branch: {onto}]"
+                    ),
+                );
+            }
+            return self.wrong(format!("{branch} has a pull request, which was decided on"));
+        }
+        let spec =
+            PullSpec { repo: repo.clone(), branch: branch.clone(), commit, onto, title, body };
+        if self.world.open_pull(&spec).is_err() {
+            return missing();
+        }
+        self.shown_pull(&repo, |_, record| record.spec.branch == branch)
+    }
+
+    pub(super) fn edit_pull(&mut self, asked: &Asked) -> Answered {
+        let repo = Self::repo(asked)?;
+        let number: Option<u64> = asked.open.get(2).and_then(|number| number.parse().ok());
+        let found = self.pulls_of(&repo).into_iter().find(|(meta, _)| Some(meta.number) == number);
+        let Some((_, record)) = found else { return missing() };
+        if asked.body["state"] != "closed" {
+            return self.wrong("a pull request is only ever closed");
+        }
+        if merged(&record) {
+            let why = "cannot change state of this pull request, it was already merged";
+            return refuse(412, why);
+        }
+        let branch = record.spec.branch;
+        if self.world.close_pull(&repo, &branch).is_err() {
+            return missing();
+        }
+        if let Some(meta) = self.state.pulls.get_mut(&(repo.clone(), branch)) {
+            meta.updated = self.world.tracker_now();
+        }
+        self.shown_pull(&repo, |meta, _| Some(meta.number) == number)
+    }
+
+    /// The pull request for which that holds, as writes answer it.
+    fn shown_pull(
+        &mut self,
+        repo: &RepoName,
+        is_it: impl Fn(&PullMeta, &PullRecord) -> bool,
+    ) -> Answered {
+        let all = self.pulls_of(repo);
+        match all.into_iter().find(|(meta, record)| is_it(meta, record)) {
+            Some((meta, record)) => Ok(Content::One(201, self.pull(meta, &record))),
+            None => missing(),
+        }
+    }
+
+    /// The pull requests as entries of the list of issues, of those whose being open or not counts.
+    pub(super) fn pulls_among_issues(
+        &mut self,
+        repo: &RepoName,
+        counts: &dyn Fn(bool) -> bool,
+    ) -> Vec<Entry> {
+        let mut all = Vec::new();
+        for (meta, record) in self.pulls_of(repo) {
+            if counts(record.state == PullState::Open) {
+                let PullMeta { number, created, updated } = meta;
+                let shown = self.as_issue(meta, &record);
+                all.push(Entry { created, updated, number, shown });
+            }
+        }
+        all
+    }
+
+    /// The pull request of that number as an issue, if there is one.
+    pub(super) fn pull_as_issue(&mut self, issue: &IssueRef) -> Option<Value> {
+        let mut all = self.pulls_of(&issue.repo).into_iter();
+        let (meta, record) = all.find(|(meta, _)| meta.number == issue.number)?;
+        Some(self.as_issue(meta, &record))
+    }
+
+    fn as_issue(&mut self, meta: PullMeta, record: &PullRecord) -> Value {
+        let (repo, number) = (&record.spec.repo, meta.number);
+        let pull = self.pull(meta, record);
+        let mut issue = json!({
+            "assets": [], "id": pull["id"], "original_author": "", "original_author_id": 0,
+            "pull_request": {
+                "draft": false, "html_url": pull["html_url"], "merged": pull["merged"],
+                "merged_at": pull["merged_at"],
+            },
+            "ref": "", "repository": self.state.meta(repo),
+            "url": format!("{}/issues/{number}", self.state.repo_url(repo)),
+        });
+        let shared = "assignee assignees body closed_at comments created_at due_date html_url \
+            is_locked labels milestone number pin_order state title updated_at user";
+        for field in shared.split_whitespace() {
+            issue[field] = pull[field].clone();
+        }
+        issue
+    }
+
+    /// A pull request.
+    fn pull(&mut self, meta: PullMeta, record: &PullRecord) -> Value {
+        let spec = &record.spec;
+        let (repo, number) = (&spec.repo, meta.number);
+        let web = format!("{WEB}/{repo}/pulls/{number}");
+        let own = self.state.own();
+        let user = self.state.user(&own);
+        let is_open = record.state == PullState::Open;
+        let updated = self.state.time(meta.updated);
+        let ended = |is: bool| if is { updated.clone() } else { Value::Null };
+        let (is_merged, commit) = match &record.state {
+            PullState::Merged { commit } => (true, Value::from(commit.as_str())),
+            PullState::Open | PullState::Closed | PullState::Superseded => (false, Value::Null),
+        };
+        let head = self.world.head(repo, &spec.onto);
+        let base = head.as_ref().unwrap_or(&spec.commit).as_str().to_owned();
+        let (repository, repo_id) = (self.repository(repo), self.state.repo_id(repo));
+        let side = |branch: &str, commit: &str| {
+            json!({
+                "label": branch, "ref": branch, "repo": repository, "repo_id": repo_id,
+                "sha": commit,
+            })
+        };
+        let mut whole = json!({
+            "additions": 1, "allow_maintainer_edit": false, "assignee": null, "assignees": null,
+            "base": side(&spec.onto, &base), "body": spec.body, "changed_files": 1,
+            "closed_at": ended(!is_open), "comments": 0,
+            "created_at": self.state.time(meta.created), "deletions": 0,
+            "diff_url": format!("{web}.diff"), "draft": false, "due_date": null, "flow": 0,
+            "head": side(&spec.branch, spec.commit.as_str()), "html_url": web,
+            "id": self.state.id(&format!("pull {repo}#{number}")), "is_locked": false,
+            "labels": [], "merge_base": base, "merge_commit_sha": commit, "mergeable": true,
+        });
+        let more = json!({
+            "merged": is_merged, "merged_at": ended(is_merged),
+            "merged_by": if is_merged { user.clone() } else { Value::Null }, "milestone": null,
+            "number": number, "patch_url": format!("{web}.patch"), "pin_order": 0,
+            "requested_reviewers": null, "requested_reviewers_teams": null, "review_comments": 0,
+            "state": if is_open { "open" } else { "closed" }, "title": spec.title,
+            "updated_at": updated, "url": web, "user": user,
+        });
+        join(&mut whole, more);
+        whole
+    }
+}
+
+fn merged(record: &PullRecord) -> bool {
+    matches!(record.state, PullState::Merged { .. })
+}

@@ -1,0 +1,407 @@
+//! From a request to its answer: what every operation has in common.
+//!
+//! In the server's order: the credential, the repo, what was given, then the operation itself and
+//! its pages. A fault takes the place of one of these steps.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use afk_core::ids::RepoName;
+use axum::body::{Body, Bytes};
+use axum::extract::State as Extracted;
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use super::answers::{Asked, Content, Forge, Paging, Refused, window};
+use super::faults::Fault;
+use super::route::{self, Operation, ROOT};
+use super::state::Exchange;
+use super::{Recorded, Route, Shared};
+use afk_sim::world::World;
+
+/// An answer before it is sent.
+#[derive(Debug, Clone)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Vec<u8>,
+    /// Whether the connection breaks after the body.
+    breaks: bool,
+}
+
+impl Reply {
+    fn of(status: u16, kind: &str, body: Vec<u8>) -> Self {
+        let headers = vec![("content-type", kind.to_owned())];
+        Self { status, headers, body, breaks: false }
+    }
+
+    fn empty(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Vec::new(), breaks: false }
+    }
+
+    fn json(status: u16, body: &Value) -> Self {
+        Self::of(status, "application/json;charset=utf-8", body.to_string().into_bytes())
+    }
+}
+
+/// Serves until it is stopped.
+pub(super) fn spawn(
+    api: TcpListener,
+    other: TcpListener,
+    shared: Arc<Shared>,
+    stopped: oneshot::Receiver<()>,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("forgejo".to_owned()).spawn(move || {
+        runtime.block_on(async move {
+            let (Ok(api), Ok(other)) =
+                (tokio::net::TcpListener::from_std(api), tokio::net::TcpListener::from_std(other))
+            else {
+                return;
+            };
+            let app = axum::Router::new().fallback(answer).with_state(shared.clone());
+            let elsewhere = axum::Router::new().fallback(stray).with_state(shared);
+            tokio::select! {
+                _ = stopped => {}
+                _ = axum::serve(api, app) => {}
+                _ = axum::serve(other, elsewhere) => {}
+            }
+        });
+    })
+}
+
+/// Another host, which would be glad to get a credential.
+async fn stray(
+    Extracted(shared): Extracted<Arc<Shared>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> &'static str {
+    let credential = headers.contains_key(header::AUTHORIZATION);
+    shared.state().strayed.push((uri.path().to_owned(), credential));
+    "what another host has to say"
+}
+
+async fn answer(
+    Extracted(shared): Extracted<Arc<Shared>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let reply = shared.sim.with(|world| {
+        let request = Incoming::new(&shared, &method, &uri, &headers, &body);
+        request.answer(world)
+    });
+    let mut response = Response::builder()
+        .status(StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR));
+    for (name, value) in &reply.headers {
+        response = response.header(*name, value);
+    }
+    let body = if reply.breaks {
+        let half = stream::iter([Ok(Bytes::from(reply.body))]);
+        let end = stream::once(async {
+            // So that the half is sent before.
+            tokio::task::yield_now().await;
+            Err(io::Error::other("the connection breaks"))
+        });
+        Body::from_stream(half.chain(end))
+    } else {
+        Body::from(reply.body)
+    };
+    response.body(body).unwrap_or_default()
+}
+
+/// A request.
+struct Incoming<'a> {
+    shared: &'a Shared,
+    method: &'a Method,
+    target: String,
+    path: String,
+    query: BTreeMap<String, String>,
+    headers: &'a HeaderMap,
+    body: Value,
+}
+
+impl<'a> Incoming<'a> {
+    fn new(
+        shared: &'a Shared,
+        method: &'a Method,
+        uri: &Uri,
+        headers: &'a HeaderMap,
+        body: &Bytes,
+    ) -> Self {
+        let target = uri.path_and_query().map_or_else(String::new, ToString::to_string);
+        let query = route::query(uri.query().unwrap_or_default());
+        let body = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(body).unwrap_or_else(|_| "no JSON".into())
+        };
+        Self { shared, method, target, path: uri.path().to_owned(), query, headers, body }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    fn answer(&self, world: &mut World) -> Reply {
+        let found = route::find(self.method.as_str(), &self.path);
+        let route = found.as_ref().map(|(operation, _)| operation.route);
+        let mut reply = match self.in_order(world, found.as_ref()) {
+            Ok((operation, open)) => self.exchange(world, operation, open),
+            Err(reply) => reply,
+        };
+        let private = "max-age=0, private, must-revalidate, no-transform";
+        reply.headers.push(("cache-control", private.to_owned()));
+        self.shared.state().requests.push(Recorded {
+            route,
+            method: self.method.to_string(),
+            target: self.target.clone(),
+            status: reply.status,
+        });
+        reply
+    }
+
+    /// The error that the server would send.
+    fn error(&self, status: u16, message: &str) -> Reply {
+        self.refused(&Refused::new(status, message)).1
+    }
+
+    /// A refusal, and its body.
+    fn refused(&self, refused: &Refused) -> (Value, Reply) {
+        let Some(message) = &refused.message else {
+            return (Value::Null, Reply::empty(refused.status));
+        };
+        let docs = format!("{}/api/swagger", self.shared.state().base);
+        let mut body = json!({ "message": message, "url": docs });
+        if let Some(errors) = &refused.errors {
+            body["errors"] = errors.clone().into();
+        }
+        let reply = Reply::json(refused.status, &body);
+        (body, reply)
+    }
+
+    /// The operation and the open parts of its address, if the request is in order.
+    fn in_order(
+        &self,
+        world: &mut World,
+        found: Option<&(&'static Operation, Vec<String>)>,
+    ) -> Result<(&'static Operation, Vec<String>), Reply> {
+        let asked = format!("{} {}", self.method, self.target);
+        let mut wrong = |what: &str| {
+            world.wrong.push(format!("{asked}: {what}"));
+            Err(self.error(400, what))
+        };
+        let Some((operation, open)) = found else { return wrong("no such operation") };
+        // Forgejo answers some requests otherwise then (`AcceptsGithubResponse`).
+        if self.header("accept").is_some_and(|accept| accept.contains("github")) {
+            return wrong("asks for the media type of another forge");
+        }
+        let kind = self.header("content-type").unwrap_or_default();
+        if !self.body.is_null() && !kind.starts_with("application/json") {
+            return wrong("the body's content type is not application/json");
+        }
+        let server = self.shared.state().settings.kind;
+        let mistakes = operation.mistakes(server, &self.query, &self.body);
+        if !mistakes.is_empty() {
+            return wrong(&mistakes.join("; "));
+        }
+        Ok((operation, open.clone()))
+    }
+
+    /// Why the credential does not count.
+    fn unauthorized(&self, world: &mut World) -> Option<Reply> {
+        let given = self.header("authorization").and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            let known = ["token", "bearer"].iter().any(|one| scheme.eq_ignore_ascii_case(one));
+            known.then_some(token)
+        });
+        let Some(given) = given else {
+            world.wrong.push(format!("{} {}: no token", self.method, self.target));
+            return Some(self.error(401, "token is required"));
+        };
+        let known = self.shared.state().settings.token == given;
+        (!known).then(|| self.error(401, "invalid username, password or token"))
+    }
+
+    /// The answer of an operation, with whatever goes wrong.
+    fn exchange(
+        &self,
+        world: &mut World,
+        operation: &'static Operation,
+        open: Vec<String>,
+    ) -> Reply {
+        let route = operation.route;
+        let fault = self.shared.state().faults.take(route);
+        if let Some(reply) = fault.and_then(|fault| self.before(fault)) {
+            return reply;
+        }
+        if let Some(reply) = self.unauthorized(world) {
+            return reply;
+        }
+        if let Some(reply) = self.moved(operation, &open) {
+            return reply;
+        }
+        let (query, body) = (self.query.clone(), self.body.clone());
+        let asked = Asked { route, open, query, body };
+        let answered = {
+            let mut state = self.shared.state();
+            Forge { state: &mut state, world }.answer(&asked)
+        };
+        let mut reply = match answered {
+            Ok(content) => self.shaped(&asked, content, fault),
+            Err(refused) => {
+                let (response, reply) = self.refused(&refused);
+                self.keep(&asked, refused.status, response);
+                reply
+            }
+        };
+        match fault {
+            Some(Fault::Lost(status)) => self.error(status, "Internal Server Error"),
+            Some(Fault::Truncated) => {
+                reply.body.truncate(reply.body.len() / 2);
+                reply
+            }
+            Some(Fault::Broken) => {
+                reply.body.truncate(reply.body.len() / 2);
+                Reply { breaks: true, ..reply }
+            }
+            _ => reply,
+        }
+    }
+
+    /// The answer of a fault that comes before anything happens.
+    fn before(&self, fault: Fault) -> Option<Reply> {
+        let html = |status: u16, title: &str| {
+            let page = format!("<!DOCTYPE html><title>{title}</title>");
+            Reply::of(status, "text/html; charset=utf-8", page.into_bytes())
+        };
+        let reply = match fault {
+            Fault::Status(status) => self.error(status, "Internal Server Error"),
+            Fault::Html => html(200, "Forgejo: Beyond coding. We forge."),
+            Fault::Elsewhere(status) => {
+                let mut reply = Reply::empty(status);
+                let elsewhere = self.shared.state().elsewhere.clone();
+                reply.headers.push(("location", format!("{elsewhere}{}", self.path)));
+                reply
+            }
+            Fault::Unauthorized => self.error(401, "invalid username, password or token"),
+            // What limits is a proxy: it has no words of the server.
+            Fault::RetryAfter(seconds) => {
+                let mut reply = html(429, "429 Too Many Requests");
+                reply.headers.push(("retry-after", seconds.to_string()));
+                reply
+            }
+            Fault::Lost(_) | Fault::Truncated | Fault::Broken | Fault::Stale | Fault::Omits(_) => {
+                return None;
+            }
+        };
+        Some(reply)
+    }
+
+    /// The answer of a repo that has another name now: to whatever is asked, and to an address
+    /// without a host (`RedirectToRepo` in `services/context/repo.go`).
+    fn moved(&self, operation: &Operation, open: &[String]) -> Option<Reply> {
+        if !operation.route.is_a_repos() {
+            return None;
+        }
+        let [owner, name, ..] = open else { return None };
+        let repo: RepoName = format!("{owner}/{name}").parse().ok()?;
+        let now = self.shared.state().renamed.get(&repo).cloned()?;
+        let (before, after) = (format!("{ROOT}/repos/{repo}"), format!("{ROOT}/repos/{now}"));
+        let mut reply = Reply::empty(307);
+        reply.headers.push(("location", self.target.replacen(&before, &after, 1)));
+        Some(reply)
+    }
+
+    fn keep(&self, asked: &Asked, status: u16, response: Value) {
+        let query = self.query.keys().cloned().collect();
+        let (route, request) = (asked.route, self.body.clone());
+        self.shared.state().keep(Exchange { route, query, request, status, response });
+    }
+
+    /// The answer as it is sent: a page of a list, and how long that is.
+    fn shaped(&self, asked: &Asked, content: Content, fault: Option<Fault>) -> Reply {
+        let mut headers = Vec::new();
+        let (status, body) = match content {
+            Content::One(status, body) => (status, body),
+            Content::Empty(status) => (status, Value::Null),
+            Content::Text(text) => (200, text.into()),
+            Content::Counted(body, count) => {
+                headers.push(("x-total-count", count.to_string()));
+                (200, body)
+            }
+            Content::List(mut all, paging) => {
+                if let Some(Fault::Omits(number)) = fault {
+                    all.retain(|entry| entry["number"] != number);
+                }
+                (200, self.page(asked, all, paging, &mut headers))
+            }
+        };
+        let mut reply = match (asked.route, &body) {
+            (_, Value::Null) if status != 200 => Reply::empty(status),
+            (Route::JobLog, Value::String(log)) => {
+                Reply::of(status, "text/plain; charset=utf-8", log.clone().into_bytes())
+            }
+            _ => Reply::json(status, &body),
+        };
+        reply.headers.extend(headers);
+        if self.method == Method::GET {
+            let mut state = self.shared.state();
+            match state.last.get(&self.target) {
+                Some(before) if fault == Some(Fault::Stale) => return before.clone(),
+                _ => drop(state.last.insert(self.target.clone(), reply.clone())),
+            }
+        }
+        if !matches!(fault, Some(Fault::Stale | Fault::Omits(_))) {
+            self.keep(asked, status, body);
+        }
+        reply
+    }
+
+    /// One page of a list, and what headers say of it.
+    fn page(
+        &self,
+        asked: &Asked,
+        all: Vec<Value>,
+        paging: Paging,
+        headers: &mut Vec<(&'static str, String)>,
+    ) -> Value {
+        if paging.counted {
+            headers.push(("x-total-count", all.len().to_string()));
+        }
+        if paging.linked {
+            headers.extend(self.links(asked, all.len()).map(|links| ("link", links)));
+        }
+        let window = window(asked, paging.always);
+        all.into_iter().skip(window.skip).take(window.take).collect()
+    }
+
+    /// Where the other pages are, in the server's order.
+    fn links(&self, asked: &Asked, total: usize) -> Option<String> {
+        let (page, size) = asked.page();
+        let last = total.div_ceil(size).max(1);
+        let page = page.unwrap_or(1).min(last);
+        let base = self.shared.state().base.clone();
+        let link = |page: usize, rel: &str| {
+            let mut query = form_urlencoded::Serializer::new(String::new());
+            let others = asked.query.iter().filter(|(name, _)| *name != "page");
+            query.extend_pairs(others).append_pair("page", &page.to_string());
+            format!("<{base}{}?{}>; rel=\"{rel}\"", self.path, query.finish())
+        };
+        let mut links = Vec::new();
+        if page < last {
+            links.extend([link(page + 1, "next"), link(last, "last")]);
+        }
+        if page > 1 {
+            links.extend([link(1, "first"), link(page - 1, "prev")]);
+        }
+        (!links.is_empty()).then(|| links.join(","))
+    }
+}

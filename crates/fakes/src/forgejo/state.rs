@@ -1,0 +1,325 @@
+//! What the fake knows beside the world: the server's own numbers for everything, what tests plant,
+//! and what was asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use afk_core::digest::Digest;
+use afk_core::ids::{Actor, At, IssueRef, RepoName};
+use afk_core::issue::IssueChange;
+use serde_json::Value;
+
+use super::checks::Checks;
+use super::faults::Faults;
+use super::hooks::Hook;
+use super::server::Reply;
+use super::{Recorded, Route};
+use afk_sim::world::{World, own};
+
+/// Which server it is, and as whom the loop asks.
+#[derive(Clone)]
+pub struct Settings {
+    /// The token.
+    pub token: String,
+    /// Which server.
+    pub kind: Kind,
+    /// Whether the token's account administers every repo: it may then read what others may do, and
+    /// see webhooks and protected branches.
+    pub admin: bool,
+}
+
+/// Servers of the same API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Forgejo.
+    Forgejo,
+    /// Gitea, which lacks some of its parameters and routes.
+    Gitea,
+}
+
+impl Kind {
+    /// What the server says of its version.
+    pub(super) const fn version(self) -> &'static str {
+        match self {
+            Self::Forgejo => "17.0.0+gitea-1.22.0",
+            Self::Gitea => "1.25.2",
+        }
+    }
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) id: i64,
+    pub(super) login: String,
+}
+
+/// A label of a repo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label {
+    pub(super) id: u64,
+    pub(super) color: String,
+    pub(super) description: String,
+    pub(super) exclusive: bool,
+}
+
+/// Something in an issue's timeline that is no event of the world's.
+#[derive(Debug, Clone)]
+pub(super) enum More {
+    /// A dependency came or went; the other issue has such an entry, too.
+    Dependency { added: bool, other: IssueRef, by: Actor },
+    /// Another issue refers to this one.
+    Referred { from: IssueRef, by: Actor },
+    /// Something of a kind that nobody has heard of.
+    Odd,
+    /// What the server could not load: null, in place of an entry.
+    Null,
+    /// A reference from a repo that the account may not see: it is counted when pages are cut, and
+    /// then left out.
+    Hidden,
+}
+
+/// How the default branch of a repo is protected.
+#[derive(Debug, Clone, Default)]
+pub struct Protection {
+    /// Whether our account may push to it.
+    pub may_push: bool,
+    /// The contexts of statuses that must have passed; none if none has to.
+    pub contexts: Option<Vec<String>>,
+    /// How many people must approve.
+    pub approvals: u64,
+}
+
+/// What the server adds to a pull request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PullMeta {
+    pub(super) number: u64,
+    pub(super) created: At,
+    pub(super) updated: At,
+}
+
+/// An exchange that the official description has something to say about.
+pub(super) struct Exchange {
+    pub(super) route: Route,
+    pub(super) query: Vec<String>,
+    pub(super) request: Value,
+    pub(super) status: u16,
+    pub(super) response: Value,
+}
+
+/// Everything but the world.
+pub(super) struct State {
+    /// Where the server is.
+    pub(super) base: String,
+    /// Another host.
+    pub(super) elsewhere: String,
+    pub(super) settings: Settings,
+    pub(super) faults: Faults,
+    /// When comments were edited.
+    pub(super) edited: BTreeMap<String, At>,
+    /// Repos that have another name now.
+    pub(super) renamed: BTreeMap<RepoName, RepoName>,
+    /// Repos that nobody may write to.
+    pub(super) archived: BTreeSet<RepoName>,
+    /// Repos that the account cannot see.
+    pub(super) hidden: BTreeSet<RepoName>,
+    /// Issues on which our account counts as one that may not write.
+    pub(super) locked: BTreeSet<IssueRef>,
+    /// The labels of each repo, by name.
+    labels: BTreeMap<RepoName, BTreeMap<String, Label>>,
+    /// Events that went with their label, by their place among the issue's.
+    pub(super) dropped: BTreeSet<(IssueRef, usize)>,
+    /// What else is in timelines.
+    pub(super) more: BTreeMap<IssueRef, Vec<(At, More)>>,
+    pub(super) protections: BTreeMap<RepoName, Protection>,
+    pub(super) hooks: BTreeMap<RepoName, Vec<Hook>>,
+    /// How many webhooks were sent.
+    pub(super) deliveries: u64,
+    pub(super) checks: Checks,
+    pub(super) pulls: BTreeMap<(RepoName, String), PullMeta>,
+    /// The last whole answers, by address.
+    pub(super) last: BTreeMap<String, Reply>,
+    pub(super) requests: Vec<Recorded>,
+    /// What another host was asked: the path, and whether a credential came with it.
+    pub(super) strayed: Vec<(String, bool)>,
+    pub(super) exchanges: Vec<Exchange>,
+    known_exchanges: BTreeSet<Digest>,
+    ids: BTreeMap<String, u64>,
+}
+
+impl State {
+    pub(super) fn new(base: String, elsewhere: String, settings: Settings) -> Self {
+        Self {
+            base,
+            elsewhere,
+            settings,
+            faults: Faults::default(),
+            edited: BTreeMap::new(),
+            renamed: BTreeMap::new(),
+            archived: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            locked: BTreeSet::new(),
+            labels: BTreeMap::new(),
+            dropped: BTreeSet::new(),
+            more: BTreeMap::new(),
+            protections: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            deliveries: 0,
+            checks: Checks::default(),
+            pulls: BTreeMap::new(),
+            last: BTreeMap::new(),
+            requests: Vec::new(),
+            strayed: Vec::new(),
+            exchanges: Vec::new(),
+            known_exchanges: BTreeSet::new(),
+            ids: BTreeMap::new(),
+        }
+    }
+
+    /// Whatever is known of a repo is known of it by another name now, and has the same numbers.
+    pub(super) fn rename(&mut self, from: &RepoName, to: &RepoName) {
+        fn moved<V>(all: &mut BTreeMap<RepoName, V>, from: &RepoName, to: &RepoName) {
+            if let Some(known) = all.remove(from) {
+                all.insert(to.clone(), known);
+            }
+        }
+        let there = |mut issue: IssueRef| {
+            if issue.repo == *from {
+                issue.repo = to.clone();
+            }
+            issue
+        };
+        moved(&mut self.labels, from, to);
+        moved(&mut self.protections, from, to);
+        moved(&mut self.hooks, from, to);
+        for repos in [&mut self.archived, &mut self.hidden] {
+            if repos.remove(from) {
+                repos.insert(to.clone());
+            }
+        }
+        let more = std::mem::take(&mut self.more).into_iter();
+        self.more = more.map(|(issue, more)| (there(issue), more)).collect();
+        let dropped = std::mem::take(&mut self.dropped).into_iter();
+        self.dropped = dropped.map(|(issue, nth)| (there(issue), nth)).collect();
+        self.locked = std::mem::take(&mut self.locked).into_iter().map(there).collect();
+        let word = |word: &str| match word.strip_prefix(from.as_str()) {
+            Some(rest) if rest.is_empty() || rest.starts_with('#') => format!("{to}{rest}"),
+            Some(_) | None => word.to_owned(),
+        };
+        let ids = std::mem::take(&mut self.ids).into_iter();
+        let ids = ids.map(|(key, id)| {
+            let words: Vec<String> = key.split(' ').map(word).collect();
+            (words.join(" "), id)
+        });
+        self.ids = ids.collect();
+        self.renamed.insert(from.clone(), to.clone());
+    }
+
+    /// The server's number for what this key names; the same at each call.
+    pub(super) fn id(&mut self, key: &str) -> u64 {
+        // Comments are numbered by the world, from 1.
+        let next = 100_001 + self.ids.len() as u64;
+        *self.ids.entry(key.to_owned()).or_insert(next)
+    }
+
+    /// The number of an account.
+    pub(super) fn account_id(&mut self, login: &str) -> u64 {
+        self.id(&format!("account {login}"))
+    }
+
+    /// Whether an account of this name was ever shown.
+    pub(super) fn knows_account(&self, login: &str) -> bool {
+        self.ids.contains_key(&format!("account {login}"))
+    }
+
+    /// The number of a repo.
+    pub(super) fn repo_id(&mut self, repo: &RepoName) -> u64 {
+        self.id(&format!("repo {repo}"))
+    }
+
+    pub(super) fn account(&mut self, login: &str) -> Account {
+        Account { id: self.account_id(login).cast_signed(), login: login.to_owned() }
+    }
+
+    /// The account that the loop writes as.
+    pub(super) fn own(&mut self) -> Account {
+        self.account(&own().login)
+    }
+
+    /// Who acted. Whoever deleted the account is shown as a ghost (`NewGhostUser` in
+    /// `models/user/user_system.go`).
+    pub(super) fn acted(&mut self, actor: Option<&Actor>) -> Account {
+        match actor {
+            Some(actor) => self.account(&actor.login),
+            None => Account { id: -1, login: "Ghost".to_owned() },
+        }
+    }
+
+    /// Takes in the labels that people made by putting them on issues of `repo`.
+    pub(super) fn learn(&mut self, world: &World, repo: &RepoName) {
+        let mut seen = BTreeSet::new();
+        for (issue, record) in world.tracker.issues.iter().filter(|(issue, _)| issue.repo == *repo)
+        {
+            seen.extend(record.issue.labels.iter().cloned());
+            for (nth, event) in record.events.iter().enumerate() {
+                if let IssueChange::Labeled { label } | IssueChange::Unlabeled { label } =
+                    &event.what
+                    && !self.dropped.contains(&(issue.clone(), nth))
+                {
+                    seen.insert(label.clone());
+                }
+            }
+        }
+        for name in seen {
+            self.label(repo, &name);
+        }
+    }
+
+    /// A label of a repo, which is made if there is none.
+    pub(super) fn label(&mut self, repo: &RepoName, name: &str) -> Label {
+        if let Some(label) = self.labels_of(repo).and_then(|labels| labels.get(name)) {
+            return label.clone();
+        }
+        let label = Label {
+            // One that is deleted and made again is another one.
+            id: self.id(&format!("label {}", self.ids.len())),
+            color: "ededed".to_owned(),
+            description: String::new(),
+            exclusive: false,
+        };
+        self.put_label(repo, name, label.clone());
+        label
+    }
+
+    pub(super) fn put_label(&mut self, repo: &RepoName, name: &str, label: Label) {
+        self.labels.entry(repo.clone()).or_default().insert(name.to_owned(), label);
+    }
+
+    pub(super) fn take_label(&mut self, repo: &RepoName, name: &str) -> Option<Label> {
+        self.labels.get_mut(repo)?.remove(name)
+    }
+
+    /// The labels of a repo, by name.
+    pub(super) fn labels_of(&self, repo: &RepoName) -> Option<&BTreeMap<String, Label>> {
+        self.labels.get(repo)
+    }
+
+    /// Whether a repo has a label of that name: case counts.
+    pub(super) fn has_label(&self, repo: &RepoName, name: &str) -> bool {
+        self.labels_of(repo).is_some_and(|labels| labels.contains_key(name))
+    }
+
+    /// The name of a repo's label by its number.
+    pub(super) fn label_by_id(&self, repo: &RepoName, id: u64) -> Option<String> {
+        let labels = self.labels_of(repo)?;
+        labels.iter().find(|(_, label)| label.id == id).map(|(name, _)| name.clone())
+    }
+
+    /// Keeps an exchange for the check against the official description, unless it is kept already.
+    pub(super) fn keep(&mut self, exchange: Exchange) {
+        let Exchange { route, query, request, status, response } = &exchange;
+        let digest = Digest::of(format!("{route:?} {query:?} {status} {request} {response}"));
+        if self.known_exchanges.insert(digest) {
+            self.exchanges.push(exchange);
+        }
+    }
+}

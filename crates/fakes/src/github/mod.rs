@@ -1,0 +1,247 @@
+//! A strict GitHub over the [`World`](afk_sim::world::World), as an HTTP server on loopback: for tests
+//! of the adapter and of whatever is above it.
+//!
+//! It serves what the adapter asks for and nothing else, with real pages, tags and limits. What no
+//! client may send (another address, parameter or field, no version, a wrong credential) is refused
+//! and recorded in [`World::wrong`](afk_sim::world::World). What it takes and answers is checked
+//! against GitHub's official description ([`GitHubFake::check`]), so that it invents nothing. It
+//! keeps the world's time, or the real one, and changes nothing by itself but what is written through
+//! it.
+//!
+//! Names of accounts are the world's; their numbers are its own, as GitHub's are. [`Fault`]s are
+//! given to it one request at a time.
+//!
+//! A repo may have a real git remote ([`GitHubFake::on_git`]): then its branches are read there, and
+//! what people merge is merged there. What checks say about commits is set by whoever plays CI
+//! ([`GitHubFake::begin_run`]).
+
+mod answers;
+mod bare;
+mod checks;
+mod ci;
+mod faults;
+mod graphql;
+mod issues;
+mod payloads;
+mod pulls;
+mod route;
+mod schema;
+mod server;
+mod state;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use afk_core::ids::{Actor, IssueRef, RepoName};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+pub use bare::MergeAs;
+pub use ci::Unfinished;
+pub use faults::Fault;
+pub use route::Route;
+use state::State;
+pub use state::{AppAccount, Login, Verify};
+
+use afk_sim::fakes::Sim;
+
+/// A request as it came, and the answer's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its operation; none if there is no such one.
+    pub route: Option<Route>,
+    /// Its method.
+    pub method: String,
+    /// Its path with the query.
+    pub target: String,
+    /// The status that it was answered with.
+    pub status: u16,
+}
+
+/// A running fake. Dropping it ends the server.
+pub struct GitHubFake {
+    shared: Arc<Shared>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the server and the test share.
+struct Shared {
+    sim: Sim,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GitHubFake {
+    /// Serves the world of `sim` to whoever logs in like that, on a free port of loopback.
+    pub fn start(sim: &Sim, login: Login) -> io::Result<Self> {
+        let listen = || {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            let address = listener.local_addr()?;
+            io::Result::Ok((listener, format!("http://{address}")))
+        };
+        let ((api, base), (other, elsewhere)) = (listen()?, listen()?);
+        let now = sim.with(|world| world.now);
+        let state = Mutex::new(State::new(base, elsewhere, login, now));
+        let shared = Arc::new(Shared { sim: sim.clone(), state });
+        let (stop, stopped) = oneshot::channel();
+        let thread = server::spawn(api, other, shared.clone(), stopped)?;
+        Ok(Self { shared, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// The world's time is the real one from now on, whenever somebody asks.
+    pub fn live(&self) {
+        self.shared.state().live = true;
+    }
+
+    /// Where its API is.
+    pub fn url(&self) -> String {
+        self.shared.state().base.clone()
+    }
+
+    /// Where its API is as Enterprise Server has it.
+    pub fn enterprise_url(&self) -> String {
+        format!("{}/api/v3", self.url())
+    }
+
+    /// The requests so far.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.state().requests.clone()
+    }
+
+    /// The requests since the last time that this was asked.
+    pub fn take_requests(&self) -> Vec<Recorded> {
+        std::mem::take(&mut self.shared.state().requests)
+    }
+
+    /// What another host was asked, to which the fake redirected: the path, and whether a
+    /// credential came with it.
+    pub fn strayed(&self) -> Vec<(String, bool)> {
+        self.shared.state().strayed.clone()
+    }
+
+    /// The next request of that route goes wrong; several go wrong in this order.
+    pub fn fail(&self, route: Route, fault: Fault) {
+        self.shared.state().faults.push(route, fault);
+    }
+
+    /// How many faults no request has met.
+    pub fn faults_left(&self) -> usize {
+        self.shared.state().faults.left()
+    }
+
+    /// Another token counts from now on; the former one is refused.
+    pub fn rotate(&self, token: &str) {
+        self.shared.state().login = Login::Token(token.to_owned());
+    }
+
+    /// Every token of an installation is refused from now on.
+    pub fn revoke_tokens(&self) {
+        self.shared.state().minted.clear();
+    }
+
+    /// What the tokens of the app were narrowed to when they were made, as permissions and repos.
+    pub fn minted(&self) -> Vec<(Value, Option<Vec<String>>)> {
+        let state = self.shared.state();
+        let minted = state.minted.iter();
+        minted.map(|one| (one.permissions.clone(), one.repositories.clone())).collect()
+    }
+
+    /// So many requests are left until the quota begins anew.
+    pub fn leave(&self, left: u64) {
+        let quota = &mut self.shared.state().quota;
+        quota.limit = quota.limit.max(left);
+        quota.used = quota.limit - left;
+    }
+
+    /// How much is left of the quota.
+    pub fn left(&self) -> u64 {
+        self.shared.state().quota.left()
+    }
+
+    /// A repo gets another name: its issues move there, and the former name is redirected.
+    pub fn rename(&self, from: &RepoName, to: &RepoName) {
+        self.shared.sim.with(|world| {
+            self.shared.state().renamed.insert(from.clone(), to.clone());
+            for (mut issue, mut record) in std::mem::take(&mut world.tracker.issues) {
+                if issue.repo == *from {
+                    issue.repo = to.clone();
+                    record.issue.issue = issue.clone();
+                }
+                world.tracker.issues.insert(issue, record);
+            }
+        });
+    }
+
+    /// An issue becomes another repo's.
+    pub fn transfer(&self, from: &IssueRef, to: &IssueRef) {
+        self.shared.state().transferred.insert(from.clone(), to.clone());
+    }
+
+    /// Somebody deletes the text of an edit; `nth` counts what happened to the issue, from 0.
+    pub fn delete_revision(&self, issue: &IssueRef, nth: usize) {
+        self.shared.state().deleted_revisions.insert((issue.clone(), nth));
+    }
+
+    /// GitHub says of the account that it is no user.
+    pub fn is_no_user(&self, login: &str) {
+        self.shared.state().no_users.insert(login.to_owned());
+    }
+
+    /// An entry of a kind that nobody has heard of comes into the issue's timeline, now.
+    pub fn odd_entry(&self, issue: &IssueRef) {
+        let now = self.shared.sim.with(|world| world.tracker_now());
+        let entry = json!({
+            "event": "moved_to_mars", "created_at": null, "label": 7, "actor": { "login": [] },
+        });
+        self.shared.state().odd.entry(issue.clone()).or_default().push((now, entry));
+    }
+
+    /// GitHub's number of an account.
+    pub fn account_id(&self, login: &str) -> String {
+        self.shared.state().account_id(login).to_string()
+    }
+
+    /// Judges everything that was asked and answered so far: nothing may be wrong, and where the
+    /// official description is at hand it must agree.
+    ///
+    /// # Panics
+    ///
+    /// If something is wrong.
+    pub fn check(&self, test: &str) {
+        let wrong = self.shared.sim.with(|world| world.wrong.clone());
+        assert!(wrong.is_empty(), "{test}: {wrong:#?}");
+        let exchanges = std::mem::take(&mut self.shared.state().exchanges);
+        schema::check(test, &exchanges);
+    }
+}
+
+impl Drop for GitHubFake {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A person who acts through an app.
+pub fn through(person: &str, app: u64, slug: &str) -> Actor {
+    Actor { id: format!("app/{app}"), login: format!("{person} by {slug}"), bot: true }
+}
+
+/// An app's own account.
+pub fn bot(slug: &str) -> Actor {
+    let login = format!("{slug}[bot]");
+    Actor { id: login.clone(), login, bot: true }
+}

@@ -1,0 +1,13 @@
+//! What tests need of the outside world: stand-ins for the APIs of models, and real tools, pinned
+//! and installed once into the target folder.
+//!
+//! Knows nothing of afk, so that the tests of every crate can use it.
+
+// Support for tests, in which a panic is a verdict.
+#![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
+
+pub mod claude_cli;
+pub mod model_api;
+pub mod openbao;
+pub mod tools;
+pub mod verifier;
