@@ -2,6 +2,12 @@
 //!
 //! `*` does not cross a `/`, `**` does. Patterns match a path's bytes. Used by `guardrails` and
 //! `proof`, which decide whether a matched folder covers its contents.
+//!
+//! Compiling a set takes milliseconds, and most repos have the same few: a set is compiled once for
+//! the whole process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use globset::{Candidate, ErrorKind, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -19,9 +25,20 @@ pub struct GlobError {
     pub why: String,
 }
 
+/// How many compiled sets are kept.
+const KEPT: usize = 256;
+
 /// Compiled patterns.
 #[derive(Debug, Clone)]
-pub(crate) struct Globs(GlobSet);
+pub(crate) struct Globs(Arc<GlobSet>);
+
+/// Sets by their patterns and whether case is ignored.
+type Compiled = HashMap<(bool, Vec<String>), Globs>;
+
+fn compiled() -> std::sync::MutexGuard<'static, Compiled> {
+    static COMPILED: OnceLock<Mutex<Compiled>> = OnceLock::new();
+    COMPILED.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Globs {
     /// Compiles the patterns of the setting `list`.
@@ -45,6 +62,10 @@ impl Globs {
         patterns: &[T],
         any_case: bool,
     ) -> Result<Self, GlobError> {
+        let key = (any_case, patterns.iter().map(|one| one.as_ref().to_owned()).collect());
+        if let Some(known) = compiled().get(&key) {
+            return Ok(known.clone());
+        }
         let mut set = GlobSetBuilder::new();
         for (nth, pattern) in patterns.iter().enumerate() {
             let glob = GlobBuilder::new(pattern.as_ref())
@@ -59,7 +80,13 @@ impl Globs {
             let nth = patterns.iter().position(is_it).unwrap_or_default();
             GlobError { list, nth, why: why(error.kind()) }
         })?;
-        Ok(Self(set))
+        let globs = Self(Arc::new(set));
+        let mut kept = compiled();
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(key, globs.clone());
+        Ok(globs)
     }
 
     /// Whether the path itself matches.

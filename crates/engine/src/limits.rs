@@ -126,7 +126,9 @@ impl Limited {
         if let Some(reset) = answer.as_ref().err().and_then(PortError::reset) {
             let until = trouble::again(1, Some(reset), self.clock.now());
             let mut limits = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-            limits.insert(self.tracker.home(repo), until);
+            // Of several calls that were on their way, the one that must wait longest counts.
+            let known = limits.entry(self.tracker.home(repo)).or_insert(until);
+            *known = until.max(*known);
         }
         answer
     }

@@ -7,5 +7,12 @@
 // Support for tests, in which a panic is a verdict.
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
+mod bare;
+mod forge;
 pub mod forgejo;
 pub mod github;
+mod hmac;
+mod pulls;
+
+pub use bare::MergeAs;
+pub use forge::{Delivery, ForgeFake, Unfinished};

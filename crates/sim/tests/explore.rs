@@ -15,6 +15,9 @@ use afk_sim::explore::{Scenario, explore, run, run_bad, shrink};
 use afk_sim::fakes::Bad;
 use afk_sim::sites::CALLS;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that are always told.
 const SEEDS: u64 = 120;
 

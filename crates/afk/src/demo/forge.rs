@@ -1,14 +1,17 @@
-//! The forge of a demo: a fake of GitHub in this process, on loopback.
+//! The forge of a demo: a fake in this process, on loopback.
 //!
-//! It is the strict fake of the tests, which refuses what GitHub would refuse. It knows the demo's
+//! It is the strict fake of the tests, which refuses what the real one would refuse. It knows the demo's
 //! repository and two people, and ends with the process. Whoever talks to it does so over HTTP, as
 //! with the real one: the loop, and the control planes that a scenario starts.
 
+use std::io;
 use std::path::Path;
 
 use afk_core::config::Policy;
 use afk_core::ids::{At, IssueRef, RepoName};
 use afk_core::issue::Permission;
+use afk_fakes::ForgeFake;
+use afk_fakes::forgejo::{self, ForgejoFake};
 use afk_fakes::github::{GitHubFake, Login};
 use afk_sim::fakes::Sim;
 use afk_sim::world::{World, person};
@@ -28,7 +31,7 @@ pub struct Forge {
     /// What it is a fake of.
     pub kind: ForgeKind,
     sim: Sim,
-    fake: GitHubFake,
+    fake: Box<dyn ForgeFake>,
 }
 
 /// How a demo's forge was used.
@@ -54,9 +57,7 @@ impl Forge {
         let mut world = World::new(Policy::default(), At::now());
         world.tracker.permissions.insert(YOU.to_owned(), Permission::Write);
         let sim = Sim::new(world);
-        let fake = match kind {
-            ForgeKind::Github => GitHubFake::start(&sim, Login::Token(TOKEN.to_owned())),
-        };
+        let fake = start(kind, &sim, repo);
         let fake = fake.map_err(|error| DemoError::Forge { what: error.to_string() })?;
         fake.live();
         fake.on_git(repo, origin);
@@ -102,8 +103,26 @@ impl Forge {
         ForgeSeen {
             kind: self.kind,
             url: self.url(),
-            requests: self.fake.requests().len(),
+            requests: self.fake.targets().len(),
             mistakes: self.sim.with(|world| world.wrong.clone()),
         }
+    }
+}
+
+fn start(kind: ForgeKind, sim: &Sim, repo: &RepoName) -> io::Result<Box<dyn ForgeFake>> {
+    let forgejo = |kind| {
+        let settings = forgejo::Settings { token: TOKEN.to_owned(), kind, admin: true };
+        let fake = ForgejoFake::start(sim, settings)?;
+        // There a label that does not exist can be put on no issue.
+        let policy = Policy::default();
+        for label in [&policy.in_progress_label, &policy.human_label] {
+            fake.add_label(repo, label);
+        }
+        io::Result::Ok(Box::new(fake) as Box<dyn ForgeFake>)
+    };
+    match kind {
+        ForgeKind::Github => Ok(Box::new(GitHubFake::start(sim, Login::Token(TOKEN.to_owned()))?)),
+        ForgeKind::Forgejo => forgejo(forgejo::Kind::Forgejo),
+        ForgeKind::Gitea => forgejo(forgejo::Kind::Gitea),
     }
 }

@@ -79,6 +79,10 @@ impl Scenario {
 pub enum ForgeKind {
     /// A fake GitHub in this program
     Github,
+    /// A fake Forgejo in this program
+    Forgejo,
+    /// A fake Gitea in this program
+    Gitea,
 }
 
 impl ForgeKind {
@@ -86,6 +90,8 @@ impl ForgeKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Github => "github",
+            Self::Forgejo => "forgejo",
+            Self::Gitea => "gitea",
         }
     }
 
@@ -93,6 +99,8 @@ impl ForgeKind {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Github => "GitHub",
+            Self::Forgejo => "Forgejo",
+            Self::Gitea => "Gitea",
         }
     }
 }

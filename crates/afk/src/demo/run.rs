@@ -1,7 +1,5 @@
 //! Runs a demo to its end and reports the result.
 
-use std::time::{Duration, Instant};
-
 use afk_core::gates::Gate;
 use afk_core::ids::{IssueRef, RunId};
 use afk_core::plan::End;
@@ -13,11 +11,6 @@ use tokio_util::sync::CancellationToken;
 use super::forge::Forge;
 use super::setup::{Demo, DemoError};
 use super::{DemoReport, Held, Outcome, PhaseTime, Scenario, sample};
-
-/// For how long at most what a forge showed is believed.
-const BELIEVED: Duration = Duration::from_secs(20);
-/// How often it is looked at again.
-const BEAT: Duration = Duration::from_millis(500);
 
 impl Demo {
     /// Lets the loop work until nothing is left to do; reports the demo's own steps to `say`.
@@ -47,7 +40,7 @@ impl Demo {
             None => self.held(&self.issue).await?.why,
         };
         let held = match &self.next_issue {
-            Some(next) => Some(self.held_after(next).await?),
+            Some(next) => Some(self.held(next).await?),
             None => None,
         };
         let run = newest.map(|stored| stored.run);
@@ -70,20 +63,6 @@ impl Demo {
             self.write_script(&script)?;
         }
         Ok(DemoReport { forge, held, restart, ..report })
-    }
-
-    /// Why the issue is not dispatched after the run has ended. What a forge showed is believed for
-    /// a few seconds, the label of a run that has just ended included.
-    async fn held_after(&self, issue: &IssueRef) -> Result<Held, DemoError> {
-        let deadline = Instant::now() + BELIEVED;
-        loop {
-            let held = self.held(issue).await?;
-            let is_old = self.forge.is_some() && held.gates.contains(&Gate::RepoLock);
-            if !is_old || Instant::now() >= deadline {
-                return Ok(held);
-            }
-            tokio::time::sleep(BEAT).await;
-        }
     }
 
     /// Why the issue is not dispatched.

@@ -295,6 +295,7 @@ impl Forge<'_> {
     fn branch(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
         let Some(name) = asked.open.get(2).cloned() else { return missing() };
+        self.read_git(&repo)?;
         let head = self.world.head(&repo, &name);
         let Some(head) = head else { return missing() };
         let rule = self.state.protections.get(&repo).filter(|_| self.default_branch(&repo) == name);

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::answers::{Answered, Asked, Content, Forge, Paging, Refused, missing, refuse, window};
 use super::payloads::WEB;
 use super::state::Kind;
+use crate::forge::Unfinished;
 
 /// A status that somebody gave to a commit.
 #[derive(Debug, Clone)]
@@ -81,6 +82,24 @@ impl Checks {
         runs.sort_by_key(|one| one.run.number);
     }
 
+    /// The jobs of runs that wait or are at work.
+    pub(super) fn waiting(&self) -> Vec<Unfinished> {
+        let mut all = Vec::new();
+        for (repo, runs) in &self.runs {
+            for Known { commit, run, attempt, .. } in runs {
+                let open = run.jobs.iter().filter(|job| is_open(&job.status));
+                all.extend(open.map(|job| Unfinished {
+                    run: run.number,
+                    repo: repo.clone(),
+                    commit: commit.clone(),
+                    job: job.name.clone(),
+                    attempt: u32::try_from(*attempt).unwrap_or(u32::MAX),
+                }));
+            }
+        }
+        all
+    }
+
     /// How often each run was started, by its number.
     pub(super) fn attempts(&self, repo: &RepoName) -> BTreeMap<u64, u64> {
         let runs = self.runs.get(repo).into_iter().flatten();
@@ -102,7 +121,11 @@ impl Forge<'_> {
     pub(super) fn ref_statuses(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
-        let there = |commit: &Oid| self.world.git.commits.contains_key(commit);
+        self.read_git(&repo)?;
+        let there = |commit: &Oid| match self.state.pulls.git(&repo) {
+            Some(bare) => bare.has(commit.as_str()),
+            None => self.world.git.commits.contains_key(commit),
+        };
         let commit = name.parse::<Oid>().ok().filter(there);
         let Some(commit) = commit.or_else(|| self.world.head(&repo, &name)) else {
             return missing();
@@ -186,7 +209,7 @@ impl Forge<'_> {
     /// Starts a run again, if it has ended.
     pub(super) fn rerun(&mut self, asked: &Asked) -> Answered {
         let (repo, one) = self.run_asked(asked)?;
-        if matches!(one.run.status.as_str(), "waiting" | "running" | "blocked") {
+        if is_open(&one.run.status) {
             return refuse(400, "run is not done");
         }
         let now = self.world.tracker_now();
@@ -241,4 +264,9 @@ impl Forge<'_> {
             "workflow_id": "ci.yml",
         })
     }
+}
+
+/// Whether a run or a job has not ended.
+fn is_open(status: &str) -> bool {
+    matches!(status, "waiting" | "running" | "blocked")
 }

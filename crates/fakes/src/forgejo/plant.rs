@@ -1,6 +1,7 @@
 //! What tests plant: what people do on the server, and how it stands, beyond what the world knows.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use afk_core::ids::{Actor, At, IssueRef, Oid, RepoName};
 use afk_core::issue::IssueChange;
@@ -8,11 +9,44 @@ use afk_core::issue::IssueChange;
 use super::answers::Forge;
 use super::state::More;
 use super::{ForgejoFake, Hook, Protection, Run, State, Status};
-use afk_sim::world::World;
+use crate::bare::{Bare, MergeAs};
+use crate::forge::Unfinished;
+use afk_sim::world::{PullRecord, World};
 
 impl ForgejoFake {
     fn with<T>(&self, act: impl FnOnce(&mut World, &mut State) -> T) -> T {
         self.shared.sim.with(|world| act(world, &mut self.shared.state()))
+    }
+
+    /// The world's time is the real one from now on, whenever somebody asks.
+    pub fn live(&self) {
+        self.with(|_, state| state.live = true);
+    }
+
+    /// The repo's branches are those of a bare git folder from now on.
+    pub fn on_git(&self, repo: &RepoName, path: &Path) {
+        self.with(|_, state| state.pulls.on_git(repo, Bare::at(path)));
+    }
+
+    /// The branches of a repo's git folder with their heads.
+    ///
+    /// # Panics
+    ///
+    /// If it has none, or git does not work.
+    pub fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid> {
+        self.with(|_, state| state.pulls.heads(repo))
+    }
+
+    /// A person merges the open pull request of `branch`, and the remote has it.
+    ///
+    /// # Panics
+    ///
+    /// If it is not open, or does not merge.
+    pub fn merge_pull(&self, repo: &RepoName, branch: &str, as_: MergeAs) -> Oid {
+        let message = |number: u64, pull: &PullRecord| merge_message(number, pull, as_);
+        let merged =
+            self.with(|world, state| state.pulls.merge(world, (repo, branch), as_, message));
+        merged.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// A repo gets another name: its issues move there, and the former name is redirected.
@@ -180,6 +214,29 @@ impl ForgejoFake {
         self.with(|_, state| state.hooks.get(repo).cloned().unwrap_or_default())
     }
 
+    /// Webhooks of the repo are signed with that from now on.
+    pub(crate) fn sign_with(&self, repo: &RepoName, secret: &str) {
+        self.with(|_, state| {
+            let hooks = state.hooks.entry(repo.clone()).or_default();
+            let secret = Some(secret.to_owned());
+            match hooks.iter_mut().find(|hook| hook.active) {
+                Some(hook) => hook.secret = secret,
+                None => hooks.push(Hook {
+                    url: String::new(),
+                    secret,
+                    events: Vec::new(),
+                    active: true,
+                    content_type: "json".to_owned(),
+                }),
+            }
+        });
+    }
+
+    /// The jobs of runs that wait or are at work.
+    pub(crate) fn waiting(&self) -> Vec<Unfinished> {
+        self.with(|_, state| state.checks.waiting())
+    }
+
     /// What the server would send of an event such as `push`, `issues`, `issue_label`,
     /// `issue_comment` or `pull_request` in a repo: headers and body, signed with the secret of the
     /// repo's first active hook that has one. Each call is another delivery.
@@ -211,6 +268,18 @@ impl ForgejoFake {
     /// The server's number of an account.
     pub fn account_id(&self, login: &str) -> String {
         self.with(|_, state| state.account_id(login).to_string())
+    }
+}
+
+/// What the server proposes to say about what is merged.
+fn merge_message(number: u64, record: &PullRecord, as_: MergeAs) -> String {
+    let spec = &record.spec;
+    match as_ {
+        MergeAs::Merge => {
+            let (title, branch, onto) = (&spec.title, &spec.branch, &spec.onto);
+            format!("Merge pull request '{title}' (#{number}) from {branch} into {onto}")
+        }
+        MergeAs::Squash => format!("{} (#{number})\n\n{}", spec.title, spec.body),
     }
 }
 

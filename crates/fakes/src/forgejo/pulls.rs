@@ -7,33 +7,28 @@ use afk_core::run::PullState;
 use afk_engine::ports::PullSpec;
 use serde_json::{Value, json};
 
-use super::answers::{Answered, Asked, Content, Forge, Paging, missing, refuse};
+use super::answers::{Answered, Asked, Content, Forge, Paging, Refused, missing, refuse};
 use super::issues::Entry;
 use super::payloads::{WEB, join};
-use super::state::{Kind, PullMeta};
+use super::state::Kind;
+use crate::pulls::{FIRST, PullMeta};
 use afk_sim::world::PullRecord;
-
-/// Where the numbers of pull requests begin: tests choose those of issues.
-const FIRST: u64 = 10_001;
 
 impl Forge<'_> {
     /// The repo's pull requests, newest first.
     fn pulls_of(&mut self, repo: &RepoName) -> Vec<(PullMeta, PullRecord)> {
-        let now = self.world.tracker_now();
-        let of_repo = self.world.pulls.pulls.iter().filter(|((of, _), _)| of == repo);
-        let mut all = Vec::new();
-        for (key, record) in of_repo {
-            let next = FIRST + self.state.pulls.len() as u64;
-            let new = PullMeta { number: next, created: now, updated: now };
-            let meta = *self.state.pulls.entry(key.clone()).or_insert(new);
-            all.push((meta, record.clone()));
-        }
-        all.sort_by_key(|(meta, _)| Reverse(meta.number));
-        all
+        self.state.pulls.of_repo(self.world, repo)
+    }
+
+    /// Takes in what was pushed to the repo's git remote, if it has one.
+    pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refused> {
+        let read = self.state.pulls.read_git(self.world, repo);
+        read.or_else(|why| self.wrong(why))
     }
 
     pub(super) fn pulls(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
+        self.read_git(&repo)?;
         let get = |name: &str| asked.query.get(name).map(String::as_str);
         let state = get("state").unwrap_or("open");
         // Gitea lists everything, whatever branches it is asked for.
@@ -60,6 +55,7 @@ impl Forge<'_> {
 
     pub(super) fn open_pull(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
+        self.read_git(&repo)?;
         let text = |name: &str| asked.body[name].as_str().unwrap_or_default().to_owned();
         let (title, body, onto, head) = (text("title"), text("body"), text("base"), text("head"));
         for (field, text) in [("Head", &head), ("Base", &onto), ("Title", &title)] {
@@ -79,7 +75,8 @@ impl Forge<'_> {
         };
         if let Some(known) = self.world.pulls.pulls.get(&key).map(|known| known.state.clone()) {
             if known == PullState::Open {
-                let number = self.state.pulls.get(&key).map_or(FIRST, |meta| meta.number);
+                let known = self.state.pulls.of_branch(self.world, &repo, &branch);
+                let number = known.map_or(FIRST, |(meta, _)| meta.number);
                 return refuse(
                     409,
                     format!(
@@ -101,6 +98,7 @@ impl Forge<'_> {
 
     pub(super) fn edit_pull(&mut self, asked: &Asked) -> Answered {
         let repo = Self::repo(asked)?;
+        self.read_git(&repo)?;
         let number: Option<u64> = asked.open.get(2).and_then(|number| number.parse().ok());
         let found = self.pulls_of(&repo).into_iter().find(|(meta, _)| Some(meta.number) == number);
         let Some((_, record)) = found else { return missing() };
@@ -115,9 +113,7 @@ impl Forge<'_> {
         if self.world.close_pull(&repo, &branch).is_err() {
             return missing();
         }
-        if let Some(meta) = self.state.pulls.get_mut(&(repo.clone(), branch)) {
-            meta.updated = self.world.tracker_now();
-        }
+        self.state.pulls.touch(self.world, &repo, &branch);
         self.shown_pull(&repo, |meta, _| Some(meta.number) == number)
     }
 

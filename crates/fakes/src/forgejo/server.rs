@@ -9,7 +9,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use afk_core::ids::RepoName;
+use afk_core::ids::{At, RepoName};
 use axum::body::{Body, Bytes};
 use axum::extract::State as Extracted;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
@@ -95,6 +95,9 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let reply = shared.sim.with(|world| {
+        if shared.state().live {
+            world.now = At::now();
+        }
         let request = Incoming::new(&shared, &method, &uri, &headers, &body);
         request.answer(world)
     });

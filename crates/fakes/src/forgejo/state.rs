@@ -13,6 +13,7 @@ use super::faults::Faults;
 use super::hooks::Hook;
 use super::server::Reply;
 use super::{Recorded, Route};
+use crate::pulls::Pulls;
 use afk_sim::world::{World, own};
 
 /// Which server it is, and as whom the loop asks.
@@ -89,14 +90,6 @@ pub struct Protection {
     pub approvals: u64,
 }
 
-/// What the server adds to a pull request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PullMeta {
-    pub(super) number: u64,
-    pub(super) created: At,
-    pub(super) updated: At,
-}
-
 /// An exchange that the official description has something to say about.
 pub(super) struct Exchange {
     pub(super) route: Route,
@@ -135,7 +128,9 @@ pub(super) struct State {
     /// How many webhooks were sent.
     pub(super) deliveries: u64,
     pub(super) checks: Checks,
-    pub(super) pulls: BTreeMap<(RepoName, String), PullMeta>,
+    pub(super) pulls: Pulls,
+    /// Whether the world's time is the real one.
+    pub(super) live: bool,
     /// The last whole answers, by address.
     pub(super) last: BTreeMap<String, Reply>,
     pub(super) requests: Vec<Recorded>,
@@ -165,7 +160,8 @@ impl State {
             hooks: BTreeMap::new(),
             deliveries: 0,
             checks: Checks::default(),
-            pulls: BTreeMap::new(),
+            pulls: Pulls::default(),
+            live: false,
             last: BTreeMap::new(),
             requests: Vec::new(),
             strayed: Vec::new(),

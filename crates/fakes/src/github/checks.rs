@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::answers::{Answered, Asked, Content, Forge, Refused, refuse};
 use super::ci::{ACTIONS, Check, Job, Run, Status};
 use super::payloads::{join, time};
-use super::pulls::DEFAULT_BRANCH;
+use crate::pulls::DEFAULT_BRANCH;
 
 impl Forge<'_> {
     /// The commit of the request; 422 where the repo has none of that name.
     fn commit(&mut self, asked: &Asked) -> Result<(RepoName, Oid), Refused> {
         let repo = Self::repo(asked)?;
         let name = asked.open.get(2).cloned().unwrap_or_default();
-        let known = match self.state.gits.get(&repo) {
+        let known = match self.state.pulls.git(&repo) {
             Some(bare) => bare.has(&name),
             None => self.world.git.commits.keys().any(|commit| commit.as_str() == name),
         };

@@ -9,24 +9,10 @@ use std::collections::BTreeMap;
 use afk_core::ids::{At, Oid, RepoName};
 
 use super::GitHubFake;
+use crate::Unfinished;
 
 /// The app that the checks of Actions are by.
 pub(super) const ACTIONS: u64 = 15_368;
-
-/// A job that has not ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfinished {
-    /// The workflow run that it belongs to.
-    pub run: u64,
-    /// The repo.
-    pub repo: RepoName,
-    /// The commit.
-    pub commit: Oid,
-    /// Its name.
-    pub job: String,
-    /// Which attempt of the run this is, from 1.
-    pub attempt: u32,
-}
 
 /// Everything that is known of checks.
 #[derive(Debug, Default)]

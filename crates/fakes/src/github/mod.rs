@@ -16,7 +16,6 @@
 //! ([`GitHubFake::begin_run`]).
 
 mod answers;
-mod bare;
 mod checks;
 mod ci;
 mod faults;
@@ -29,23 +28,25 @@ mod schema;
 mod server;
 mod state;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use afk_core::ids::{Actor, IssueRef, RepoName};
+use afk_core::ids::{Actor, IssueRef, Oid, RepoName};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-pub use bare::MergeAs;
-pub use ci::Unfinished;
 pub use faults::Fault;
 pub use route::Route;
 use state::State;
 pub use state::{AppAccount, Login, Verify};
 
+use crate::bare::{Bare, MergeAs};
 use afk_sim::fakes::Sim;
+use afk_sim::world::PullRecord;
 
 /// A request as it came, and the answer's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +106,39 @@ impl GitHubFake {
     /// Where its API is.
     pub fn url(&self) -> String {
         self.shared.state().base.clone()
+    }
+
+    /// The repo's branches are those of a bare git folder from now on.
+    pub fn on_git(&self, repo: &RepoName, path: &Path) {
+        self.shared.state().pulls.on_git(repo, Bare::at(path));
+    }
+
+    /// The branches of a repo's git folder with their heads.
+    ///
+    /// # Panics
+    ///
+    /// If it has none, or git does not work.
+    pub fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid> {
+        self.shared.state().pulls.heads(repo)
+    }
+
+    /// The id of another webhook.
+    pub(crate) fn fresh_delivery(&self) -> String {
+        format!("delivery-{}", self.shared.state().fresh_id("delivery"))
+    }
+
+    /// A person merges the open pull request of `branch`, and the remote has it.
+    ///
+    /// # Panics
+    ///
+    /// If it is not open, or does not merge.
+    pub fn merge_pull(&self, repo: &RepoName, branch: &str, as_: MergeAs) -> Oid {
+        let message = |number: u64, pull: &PullRecord| merge_message(number, pull, as_);
+        let merged = self
+            .shared
+            .sim
+            .with(|world| self.shared.state().pulls.merge(world, (repo, branch), as_, message));
+        merged.unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// Where its API is as Enterprise Server has it.
@@ -232,6 +266,18 @@ impl Drop for GitHubFake {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+/// What GitHub proposes to say about what is merged.
+fn merge_message(number: u64, record: &PullRecord, as_: MergeAs) -> String {
+    let spec = &record.spec;
+    match as_ {
+        MergeAs::Merge => {
+            let (owner, branch, title) = (spec.repo.owner(), &spec.branch, &spec.title);
+            format!("Merge pull request #{number} from {owner}/{branch}\n\n{title}")
+        }
+        MergeAs::Squash => format!("{} (#{number})\n\n{}", spec.title, spec.body),
     }
 }
 

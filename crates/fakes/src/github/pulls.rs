@@ -1,65 +1,26 @@
 //! Pull requests, also as entries of the list of issues.
 
-use std::cmp::Reverse;
-
-use afk_core::ids::{Oid, RepoName};
+use afk_core::ids::RepoName;
 use afk_core::run::PullState;
 use afk_engine::ports::PullSpec;
 use serde_json::{Value, json};
 
 use super::answers::{Answered, Asked, Content, Forge, Refused, refuse};
 use super::payloads::{join, time};
-use super::state::{Account, PullMeta};
+use super::state::Account;
+use crate::pulls::{DEFAULT_BRANCH, PullMeta};
 use afk_sim::world::PullRecord;
-
-/// Where the numbers of pull requests begin: tests choose those of issues.
-const FIRST: u64 = 10_001;
-/// The default branch of every repo.
-pub(super) const DEFAULT_BRANCH: &str = "main";
 
 impl Forge<'_> {
     /// The repo's pull requests, newest first.
     pub(super) fn pulls_of(&mut self, repo: &RepoName) -> Vec<(PullMeta, PullRecord)> {
-        let now = self.world.tracker_now();
-        let of_repo = self.world.pulls.pulls.iter().filter(|((of, _), _)| of == repo);
-        let mut all = Vec::new();
-        for (key, record) in of_repo {
-            let next = FIRST + self.state.pulls.len() as u64;
-            let new = PullMeta { number: next, created: now, updated: now };
-            let meta = *self.state.pulls.entry(key.clone()).or_insert(new);
-            all.push((meta, record.clone()));
-        }
-        all.sort_by_key(|(meta, _)| Reverse(meta.number));
-        all
+        self.state.pulls.of_repo(self.world, repo)
     }
 
-    /// The pull request of a branch.
-    pub(super) fn pull_of(
-        &mut self,
-        repo: &RepoName,
-        branch: &str,
-    ) -> Option<(PullMeta, PullRecord)> {
-        self.pulls_of(repo).into_iter().find(|(_, record)| record.spec.branch == branch)
-    }
-
-    /// The open pull request of a branch is decided on.
-    pub(super) fn decided(&mut self, repo: &RepoName, branch: &str, state: &PullState) {
-        self.world.decide(repo, branch, state);
-        self.touched(repo, branch);
-    }
-
-    /// The branch of a pull request has another head.
-    pub(super) fn pushed(&mut self, repo: &RepoName, branch: &str, head: &Oid) {
-        if let Some(record) = self.world.pulls.pulls.get_mut(&(repo.clone(), branch.to_owned())) {
-            record.spec.commit = head.clone();
-        }
-        self.touched(repo, branch);
-    }
-
-    fn touched(&mut self, repo: &RepoName, branch: &str) {
-        if let Some(meta) = self.state.pulls.get_mut(&(repo.clone(), branch.to_owned())) {
-            meta.updated = self.world.tracker_now();
-        }
+    /// Takes in what was pushed to the repo's git remote, if it has one.
+    pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refused> {
+        let read = self.state.pulls.read_git(self.world, repo);
+        read.or_else(|why| self.wrong(why))
     }
 
     pub(super) fn pulls(&mut self, asked: &Asked) -> Answered {
@@ -106,7 +67,7 @@ impl Forge<'_> {
         if self.world.open_pull(&spec).is_err() {
             return refuse(422, "Validation Failed");
         }
-        match self.pull_of(&repo, &branch) {
+        match self.state.pulls.of_branch(self.world, &repo, &branch) {
             Some((meta, record)) => Ok(Content::One(201, self.whole_pull(meta, &record))),
             None => refuse(422, "Validation Failed"),
         }
@@ -125,7 +86,7 @@ impl Forge<'_> {
         if self.world.close_pull(&repo, &branch).is_err() {
             return refuse(404, "Not Found");
         }
-        self.touched(&repo, &branch);
+        self.state.pulls.touch(self.world, &repo, &branch);
         let found = self.pulls_of(&repo).into_iter().find(|(meta, _)| Some(meta.number) == number);
         match found {
             Some((meta, record)) => Ok(Content::One(200, self.whole_pull(meta, &record))),

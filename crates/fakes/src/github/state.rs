@@ -9,10 +9,10 @@ use afk_core::ids::{Actor, At, IssueRef, RepoName};
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use super::bare::Bare;
 use super::ci::Ci;
 use super::faults::Faults;
 use super::{Recorded, Route};
+use crate::pulls::Pulls;
 use afk_sim::world::own;
 
 /// How many requests an account has in a period.
@@ -106,9 +106,7 @@ pub(super) struct State {
     pub(super) deleted_revisions: BTreeSet<(IssueRef, usize)>,
     /// Accounts that GitHub calls no users.
     pub(super) no_users: BTreeSet<String>,
-    pub(super) pulls: BTreeMap<(RepoName, String), PullMeta>,
-    /// The real git remotes of repos that have one.
-    pub(super) gits: BTreeMap<RepoName, Bare>,
+    pub(super) pulls: Pulls,
     /// What checks say about commits.
     pub(super) ci: Ci,
     /// The last whole answers, by address and credential.
@@ -120,14 +118,6 @@ pub(super) struct State {
     pub(super) known_exchanges: BTreeSet<Digest>,
     ids: BTreeMap<String, u64>,
     tokens: u64,
-}
-
-/// What GitHub adds to a pull request.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PullMeta {
-    pub(super) number: u64,
-    pub(super) created: At,
-    pub(super) updated: At,
 }
 
 impl State {
@@ -149,8 +139,7 @@ impl State {
             odd: BTreeMap::new(),
             deleted_revisions: BTreeSet::new(),
             no_users: BTreeSet::new(),
-            pulls: BTreeMap::new(),
-            gits: BTreeMap::new(),
+            pulls: Pulls::default(),
             ci: Ci::default(),
             last: BTreeMap::new(),
             requests: Vec::new(),

@@ -214,6 +214,7 @@ impl Tracker for Issues {
         for label in &labels.remove {
             let removed = self.forge.remove_label(issue, label).await;
             self.written(issue, removed).await?;
+            self.repo(&issue.repo).kept().await.seen.unlabelled(issue.number, label);
         }
         Ok(())
     }

@@ -157,6 +157,14 @@ impl Seen {
         }
     }
 
+    /// We took a label from an issue: it is not listed until the probe shows it with that label.
+    pub(crate) fn unlabelled(&mut self, number: u64, label: &str) {
+        let lists = self.lists.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case(label));
+        for (_, list) in lists {
+            list.issues.remove(&number);
+        }
+    }
+
     /// Drops what was read of an issue: the next read is live.
     pub(crate) fn forget(&mut self, number: u64) {
         self.views.remove(&number);
@@ -316,6 +324,18 @@ mod tests {
         assert_eq!(ready(&seen), [3, 4]);
         assert!(seen.view(1, at(0)).is_none());
         assert!(seen.comments_since(at(5)).is_none());
+    }
+
+    #[test]
+    fn a_label_that_we_took_is_gone_before_the_probe_shows_it() {
+        let mut seen = known();
+        seen.unlabelled(1, "Ready");
+        assert_eq!(ready(&seen), [3]);
+        // An answer from before changes nothing; one that has it again does.
+        assert_eq!(seen.take(vec![listed(3, 30, &["ready"])], true), Page::Enough);
+        assert_eq!(ready(&seen), [3]);
+        assert_eq!(seen.take(vec![listed(1, 50, &["ready"])], true), Page::Enough);
+        assert_eq!(ready(&seen), [1, 3]);
     }
 
     #[test]

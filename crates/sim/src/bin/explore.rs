@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 use afk_sim::explore::{Report, Scenario, explore, run_bad, shrink};
 use afk_sim::fakes::Bad;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Number of threads.
 const THREADS: usize = 2;
 /// Number of failing seeds after which no further one is started.

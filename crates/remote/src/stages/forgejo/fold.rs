@@ -30,10 +30,17 @@ pub(super) struct Run {
     pub(super) status: String,
     pub(super) conclusion: Option<String>,
     pub(super) html_url: String,
-    #[serde(alias = "trigger_event")]
     pub(super) event: String,
+    /// Forgejo alone has it: a scheduled run's `event` is what its schedule was read at.
+    pub(super) trigger_event: String,
     #[serde(alias = "updated_at")]
     pub(super) updated: Option<At>,
+}
+
+impl Run {
+    fn is_scheduled(&self) -> bool {
+        [&self.event, &self.trigger_event].into_iter().any(|event| event == "schedule")
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -128,7 +135,7 @@ impl Seen {
 
     /// The runs that count: one by a schedule happens to stand on the commit.
     pub(super) fn current(&self) -> impl Iterator<Item = &Run> {
-        self.runs.iter().filter(|run| run.event != "schedule")
+        self.runs.iter().filter(|run| !run.is_scheduled())
     }
 }
 
@@ -163,7 +170,8 @@ mod tests {
 
     fn run(status: &str) -> Value {
         json!([{
-            "id": 400, "index_in_repo": 12, "status": status, "trigger_event": "push",
+            "id": 400, "index_in_repo": 12, "status": status, "event": "push",
+            "trigger_event": "push",
             "html_url": "https://forge.example/you/web/actions/runs/12",
             "updated": "2026-11-01T10:00:00Z",
         }])
@@ -217,6 +225,19 @@ mod tests {
         check("completed", None, None);
         let read: Run = serde_json::from_value(run("success")[0].clone()).unwrap();
         assert_eq!((read.event.as_str(), read.updated.is_some()), ("push", true));
+    }
+
+    #[test]
+    fn a_scheduled_run_is_told_by_either_word() {
+        let check = |event: Value, expected: bool| {
+            let run: Run = serde_json::from_value(event).unwrap();
+            assert_eq!(run.is_scheduled(), expected, "{run:?}");
+        };
+        check(json!({ "event": "push", "trigger_event": "push" }), false);
+        check(json!({ "event": "push", "trigger_event": "schedule" }), true);
+        // Gitea has one word.
+        check(json!({ "event": "push" }), false);
+        check(json!({ "event": "schedule" }), true);
     }
 
     #[test]

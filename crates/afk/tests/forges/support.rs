@@ -1,8 +1,8 @@
-//! A repository on GitHub: its issues and pull requests on the fake, its branches in a real git
+//! A repository on a forge: its issues and pull requests on the fake, its branches in a real git
 //! folder, and beside them what goes on by itself there: time, webhooks, and CI.
 //!
-//! CI is the project's own `ci.sh`, run on every commit that any branch ever had; GitHub shows it as
-//! a job of a workflow. A webhook tells that something changed, as soon as it did, and nothing else:
+//! CI is the project's own `ci.sh`, run on every commit that any branch ever had; the forge shows it
+//! as a job of a workflow. A webhook tells that something changed, as soon as it did, and nothing else:
 //! afk takes nothing but the repository's name from one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +20,12 @@ use afk::demo::{Scenario, sample};
 use afk_core::config::Policy;
 use afk_core::ids::{At, IssueRef, Oid, RepoName};
 use afk_core::issue::Permission;
-use afk_fakes::github::{GitHubFake, Login, Unfinished};
+use afk_fakes::forgejo::{self, ForgejoFake};
+use afk_fakes::github::{GitHubFake, Login};
+use afk_fakes::{Delivery, ForgeFake, Unfinished};
 use afk_sim::fakes::Sim;
 use afk_sim::world::{IssueRecord, person};
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use serde_json::{Value, json};
-use sha2::Sha256;
+use serde_json::Value;
 
 use crate::common::{BOUND, Control, ISSUE, Plan, REPO, World, git, until};
 
@@ -38,13 +38,60 @@ pub(crate) const READY: &str = "ready-for-agent";
 /// The job of CI, which is a check of that name.
 pub(crate) const CI: &str = "ci";
 
+/// Which forge it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Kind {
+    #[default]
+    GitHub,
+    Forgejo,
+}
+
+impl Kind {
+    /// Its name in the configuration, and in the address of webhooks.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::GitHub => "github",
+            Self::Forgejo => "forgejo",
+        }
+    }
+
+    /// The kind of the stage that reads what CI says there.
+    pub(crate) const fn stage(self) -> &'static str {
+        match self {
+            Self::GitHub => "checks",
+            Self::Forgejo => "forgejo-status",
+        }
+    }
+
+    fn start(self, sim: &Sim) -> Arc<dyn ForgeFake> {
+        match self {
+            Self::GitHub => {
+                Arc::new(GitHubFake::start(sim, Login::Token(TOKEN.to_owned())).unwrap())
+            }
+            Self::Forgejo => {
+                let settings = forgejo::Settings {
+                    token: TOKEN.to_owned(),
+                    kind: forgejo::Kind::Forgejo,
+                    admin: true,
+                };
+                let fake = ForgejoFake::start(sim, settings).unwrap();
+                // There a label that does not exist can be put on no issue.
+                for label in ["agent-in-progress", "ready-for-human"] {
+                    fake.add_label(&repo(), label);
+                }
+                Arc::new(fake)
+            }
+        }
+    }
+}
+
 /// What wakes the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Woken {
     /// Its own poll alone, each second.
     #[default]
     Never,
-    /// Webhooks, each time that something happens on GitHub: its own poll would come in an hour.
+    /// Webhooks, each time that something happens on the forge: its own poll would come in an hour.
     Always,
     /// The test's webhooks, likewise.
     ByHand,
@@ -53,20 +100,22 @@ pub(crate) enum Woken {
 /// What differs between repositories.
 #[derive(Default)]
 pub(crate) struct Plot {
+    pub(crate) kind: Kind,
     /// The demo's scenario, whose project and scripts are used; none is `success`.
     pub(crate) scenario: Option<Scenario>,
     pub(crate) woken: Woken,
     /// How it lands and which stages it has, in place of the scenario's.
     pub(crate) keys: Option<String>,
-    /// Whether CI runs, and a ruleset requires it.
+    /// Whether CI runs, and the default branch requires it.
     pub(crate) ci: bool,
 }
 
-/// A repository on GitHub.
-pub(crate) struct OnGitHub {
+/// A repository on a forge.
+pub(crate) struct OnForge {
     pub(crate) world: World,
     pub(crate) sim: Sim,
-    pub(crate) fake: Arc<GitHubFake>,
+    pub(crate) fake: Arc<dyn ForgeFake>,
+    kind: Kind,
     /// The commits that CI has passed.
     pub(crate) passed: Arc<Mutex<Vec<Oid>>>,
     woken: Woken,
@@ -108,17 +157,17 @@ impl Drop for Beside {
     }
 }
 
-impl OnGitHub {
+impl OnForge {
     pub(crate) fn new(plot: Plot) -> Self {
-        let Plot { scenario, woken, keys, ci } = plot;
+        let Plot { kind, scenario, woken, keys, ci } = plot;
         let scenario = scenario.unwrap_or(Scenario::Success);
         let mut there = afk_sim::world::World::new(Policy::default(), At::now());
         for (who, permission) in [("ann", Permission::Write), ("tim", Permission::Triage)] {
             there.tracker.permissions.insert(who.to_owned(), permission);
         }
         let sim = Sim::new(there);
-        let fake = Arc::new(GitHubFake::start(&sim, Login::Token(TOKEN.to_owned())).unwrap());
-        let world = world(scenario, woken, keys, &fake.url());
+        let fake = kind.start(&sim);
+        let world = world(kind, scenario, woken, keys, &fake.url());
         fake.on_git(&repo(), &world.path("origin.git"));
         let mut beside = Beside::default();
         beside.always(Duration::from_millis(20), {
@@ -126,33 +175,33 @@ impl OnGitHub {
             move || sim.with(|there| there.now = At::now())
         });
         let passed = Arc::new(Mutex::new(Vec::new()));
-        let hooks = Arc::new(Hooks::default());
+        let hooks = Arc::new(Hooks { kind, ..Hooks::default() });
         if woken == Woken::Always {
             beside.always(Duration::from_millis(50), {
                 let (sim, fake, hooks) = (sim.clone(), fake.clone(), hooks.clone());
-                move || hooks.tell(seen(&sim, &fake))
+                move || hooks.tell(seen(&sim, &*fake), &*fake)
             });
         }
         if ci {
-            fake.require(&repo(), &[CI]);
+            fake.require(&repo(), CI);
             let (fake, passed, mut known) = (fake.clone(), passed.clone(), BTreeSet::new());
             let origin = world.path("origin.git");
             beside.always(Duration::from_millis(50), move || {
                 for (branch, head) in fake.heads(&repo()) {
                     if known.insert(head.clone()) {
-                        fake.begin_run(&repo(), &branch, &head, &[CI]);
+                        fake.begin_job(&repo(), &branch, &head, CI);
                     }
                 }
                 for job in fake.unfinished() {
-                    let (conclusion, log) = ran(&origin, &job);
-                    fake.end_job(&job, conclusion, &log);
-                    if conclusion == "success" {
+                    let (has_passed, log) = ran(&origin, &job);
+                    fake.end_job(&job, has_passed, &log);
+                    if has_passed {
                         passed.lock().unwrap().push(job.commit);
                     }
                 }
             });
         }
-        Self { world, sim, fake, passed, woken, hooks, beside }
+        Self { world, sim, fake, kind, passed, woken, hooks, beside }
     }
 
     /// Does something beside the test, every so often.
@@ -164,7 +213,7 @@ impl OnGitHub {
     pub(crate) fn serve(&self) -> Control {
         let serve = self.world.start(&["serve"]);
         if self.woken == Woken::Always {
-            *self.hooks.to.lock().unwrap() = Some(hears(&serve));
+            *self.hooks.to.lock().unwrap() = Some(hears(&serve, self.kind));
         }
         serve
     }
@@ -183,8 +232,8 @@ impl OnGitHub {
     /// Waits until the daemon's first look has been told what is released.
     pub(crate) fn has_looked(&self) {
         until("the first look", BOUND, || {
-            let asked = self.fake.requests();
-            asked.iter().any(|one| one.target.contains("labels=ready-for-agent")).then_some(())
+            let asked = self.fake.targets();
+            asked.iter().any(|one| one.contains("labels=ready-for-agent")).then_some(())
         });
     }
 
@@ -254,7 +303,7 @@ impl OnGitHub {
         self.rings(&["needs-human"]);
     }
 
-    /// The issue is as told on GitHub, with one comment, by the loop; its text.
+    /// The issue is as told on the forge, with one comment, by the loop; its text.
     #[track_caller]
     pub(crate) fn shows(&self, issue: &IssueRef, open: bool, labels: &[&str]) -> String {
         let record = self.record(issue);
@@ -302,13 +351,13 @@ impl OnGitHub {
         refs.lines().map(str::to_owned).collect()
     }
 
-    /// GitHub was used as it describes itself, and webhooks were taken.
+    /// The forge was used as it describes itself, and webhooks were taken.
     #[track_caller]
     pub(crate) fn done(self, test: &str) {
         let Self { fake, hooks, beside, .. } = self;
         drop(beside);
         fake.check(test);
-        assert!(fake.strayed().iter().all(|(_, with)| !with), "a token went astray");
+        assert!(!fake.leaked(), "a token went astray");
         let told = hooks.told.lock().unwrap();
         let bad: Vec<_> = told.iter().filter(|(_, status)| !matches!(status, 200 | 202)).collect();
         assert!(bad.is_empty(), "{bad:?}");
@@ -318,11 +367,12 @@ impl OnGitHub {
 }
 
 /// Where the daemon hears webhooks.
-pub(crate) fn hears(serve: &Control) -> String {
+pub(crate) fn hears(serve: &Control, kind: Kind) -> String {
+    let path = format!("/webhooks/{}", kind.name());
     until("webhooks are heard", BOUND, || {
         let said = serve.said();
         let at = said.find("http://127.0.0.1:")? + "http://".len();
-        let address = said[at..].split("/webhooks/github").next()?.to_owned();
+        let address = said[at..].split(&path).next()?.to_owned();
         (address.len() < 30).then_some(address)
     })
 }
@@ -332,15 +382,16 @@ pub(crate) fn repo() -> RepoName {
 }
 
 /// The demo's project, configured for a fake at that address.
-fn world(scenario: Scenario, woken: Woken, keys: Option<String>, url: &str) -> World {
+fn world(kind: Kind, scenario: Scenario, woken: Woken, keys: Option<String>, url: &str) -> World {
     let mut config = sample::bounds(scenario).to_owned();
     if woken != Woken::Never {
         config.push_str("poll_seconds = 3600\nhttp.listen = \"127.0.0.1:0\"\n");
     }
     writeln!(
         config,
-        "forges.github = {{ url = {url:?}, token = {{ env = \"AFK_E2E_GITHUB\" }}, webhook_secret \
-         = {{ env = \"AFK_E2E_HOOK\" }} }}"
+        "forges.{name} = {{ url = {url:?}, token = {{ env = \"AFK_E2E_FORGE\" }}, webhook_secret \
+         = {{ env = \"AFK_E2E_HOOK\" }} }}",
+        name = kind.name(),
     )
     .unwrap();
     let keys = keys.unwrap_or_else(|| sample::landing(scenario).to_owned());
@@ -353,17 +404,17 @@ fn world(scenario: Scenario, woken: Woken, keys: Option<String>, url: &str) -> W
         turns,
         config,
         files: sample::FILES.iter().map(|(name, text, _)| (*name, *text)).collect(),
-        keys: format!("tracker = \"github\"\n{keys}"),
+        keys: format!("tracker = \"{}\"\n{keys}", kind.name()),
         ..Plan::default()
     });
-    for (name, value) in [("AFK_E2E_GITHUB", TOKEN), ("AFK_E2E_HOOK", HOOK)] {
+    for (name, value) in [("AFK_E2E_FORGE", TOKEN), ("AFK_E2E_HOOK", HOOK)] {
         world.env.push((name.to_owned(), value.to_owned()));
     }
     world
 }
 
-/// Runs CI on the job's commit: how it ends, and its log.
-fn ran(origin: &Path, job: &Unfinished) -> (&'static str, String) {
+/// Runs CI on the job's commit: whether it passes, and its log.
+fn ran(origin: &Path, job: &Unfinished) -> (bool, String) {
     let folder = tempfile::tempdir().unwrap();
     let tar = folder.path().join("tree.tar");
     let out = format!("--output={}", tar.display());
@@ -379,13 +430,12 @@ fn ran(origin: &Path, job: &Unfinished) -> (&'static str, String) {
         .output()
         .unwrap();
     let log = [said.stdout, said.stderr].concat();
-    let conclusion = if said.status.success() { "success" } else { "failure" };
-    (conclusion, String::from_utf8_lossy(&log).into_owned())
+    (said.status.success(), String::from_utf8_lossy(&log).into_owned())
 }
 
 /// What a webhook is sent for, by the event and what it is about, in a form that changes when it
 /// does.
-fn seen(sim: &Sim, fake: &GitHubFake) -> BTreeMap<(&'static str, String), String> {
+fn seen(sim: &Sim, fake: &dyn ForgeFake) -> BTreeMap<(&'static str, String), String> {
     let mut all = BTreeMap::new();
     let heads = format!("{:?}", fake.heads(&repo()));
     all.insert(("push", String::new()), heads);
@@ -406,9 +456,10 @@ fn seen(sim: &Sim, fake: &GitHubFake) -> BTreeMap<(&'static str, String), String
     all
 }
 
-/// GitHub's webhooks.
+/// The forge's webhooks.
 #[derive(Default)]
 struct Hooks {
+    kind: Kind,
     /// Where they go, once somebody hears them.
     to: Mutex<Option<String>>,
     known: Mutex<BTreeMap<(&'static str, String), String>>,
@@ -418,47 +469,34 @@ struct Hooks {
 
 impl Hooks {
     /// Tells what is not as it was. Nobody tells again what was not heard.
-    fn tell(&self, seen: BTreeMap<(&'static str, String), String>) {
+    fn tell(&self, seen: BTreeMap<(&'static str, String), String>, fake: &dyn ForgeFake) {
         let to = self.to.lock().unwrap().clone();
         let mut known = self.known.lock().unwrap();
         let keys: BTreeSet<_> = seen.keys().chain(known.keys()).cloned().collect();
         for key in keys.into_iter().filter(|key| seen.get(key) != known.get(key)) {
             let Some(to) = &to else { continue };
-            let mut told = self.told.lock().unwrap();
-            let (event, delivery) = (key.0, format!("delivery-{}", told.len()));
-            let body = json!({ "action": "edited", "repository": { "full_name": REPO } });
-            let status = post(to, event, &body.to_string(), HOOK, &delivery);
-            told.extend(status.map(|status| (event, status)));
+            let Some(delivery) = fake.delivery(key.0, &repo(), HOOK) else { continue };
+            let status = post(to, self.kind, &delivery);
+            self.told.lock().unwrap().extend(status.map(|status| (key.0, status)));
         }
         *known = seen;
     }
 }
 
 /// Posts a webhook, and gives the status of the answer; none if nobody hears it.
-pub(crate) fn post(
-    address: &str,
-    event: &str,
-    body: &str,
-    secret: &str,
-    delivery: &str,
-) -> Option<u16> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(body.as_bytes());
-    let mut signature = String::new();
-    for byte in mac.finalize().into_bytes() {
-        write!(signature, "{byte:02x}").unwrap();
-    }
+pub(crate) fn post(address: &str, kind: Kind, delivery: &Delivery) -> Option<u16> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    write!(
-        stream,
-        "POST /webhooks/github HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
-         x-github-event: {event}\r\nx-github-delivery: {delivery}\r\n\
-         x-hub-signature-256: sha256={signature}\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n{body}",
-        body.len()
-    )
-    .ok()?;
+    let mut head = format!(
+        "POST /webhooks/{} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\nconnection: close\r\n",
+        kind.name(),
+        delivery.body.len()
+    );
+    for (name, value) in &delivery.headers {
+        write!(head, "{name}: {value}\r\n").unwrap();
+    }
+    head.push_str("\r\n");
+    stream.write_all(&[head.as_bytes(), &delivery.body].concat()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.split(' ').nth(1)?.parse().ok()

@@ -1,15 +1,15 @@
 //! The whole loop on issues that live on a forge: the real binary, a real git remote, and the strict
-//! fake of GitHub, whose every answer is checked against GitHub's own description.
+//! fakes of GitHub and of Forgejo, whose every answer is checked against the forge's own description.
 //!
 //! A run takes seconds of two cores, so that not everything is combined with everything:
 //!
-//! - `scenarios` shows each of the demo's scenarios once, with the demo's own project and scripts.
-//!   Every other one is woken by webhooks, with a poll of an hour: whatever needs a poll hangs. The
-//!   others are polled, and GitHub sends no webhook at all.
+//! - `scenarios` shows each of the demo's scenarios once on each forge, with the demo's own project
+//!   and scripts. On one forge it is woken by webhooks, with a poll of an hour: whatever needs a poll
+//!   hangs. On the other it is polled, and no webhook is sent at all.
 //! - `landing` lands the demo's change in each of the three ways, woken and polled: what a
 //!   landing waits for (checks of a branch, of the default branch, people) comes by either. Its
-//!   stage is GitHub's checks; the scenarios have the demo's command, but for `tested`, whose red
-//!   check goes the long way: its log, the same run once more, the base.
+//!   stage is what CI says on the forge; the scenarios have the demo's command, but for `tested`,
+//!   whose red check goes the long way: its log, the same run once more, the base.
 //! - `homes` has the predecessor's repository, whose tracker, git, CI, deployment and cluster are
 //!   five places.
 //! - `demo` is `afk demo --forge` itself, where there is no network.
@@ -22,6 +22,18 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+/// Tests that each are run on both forges.
+macro_rules! on_each_forge {
+    ($($name:ident),* $(,)?) => {
+        mod github {
+            $(#[test] fn $name() { super::$name(super::Kind::GitHub); })*
+        }
+        mod forgejo {
+            $(#[test] fn $name() { super::$name(super::Kind::Forgejo); })*
+        }
+    };
+}
 
 mod demo;
 mod homes;

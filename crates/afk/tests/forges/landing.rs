@@ -3,29 +3,49 @@
 
 use afk_core::ids::Oid;
 use afk_core::run::PullState;
-use afk_fakes::github::MergeAs;
+use afk_fakes::MergeAs;
 use afk_sim::world::PullRecord;
 use serde_json::json;
 
 use crate::common::{BOUND, git, until};
-use crate::support::{OnGitHub, Plot, Woken, repo};
+use crate::support::{Kind, OnForge, Plot, Woken, repo};
 
-/// Every commit that lands must pass GitHub's checks.
-const DIRECT: &str = "stages = [{ name = \"ci\", kind = \"checks\" }]";
-/// It must have passed them before.
-const TESTED: &str = "landing = \"tested\"\n\
-                      stages = [{ name = \"ci\", kind = \"checks\", before_landing = true }]";
-/// People merge it.
-const BY_PEOPLE: &str = "landing = \"pull-request\"\n\
-                         stages = [{ name = \"ci\", kind = \"checks\" }]";
+/// A way to land.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// At once: what has landed must pass CI.
+    Direct,
+    /// Once it has passed CI on a branch.
+    Tested,
+    /// By people, who merge a pull request.
+    ByPeople,
+}
 
-fn here(keys: &str, woken: Woken) -> OnGitHub {
-    OnGitHub::new(Plot { keys: Some(keys.to_owned()), woken, ci: true, ..Plot::default() })
+on_each_forge!(
+    at_once_polled,
+    at_once_woken,
+    tested_polled,
+    tested_woken,
+    by_a_pull_request_woken,
+    by_a_pull_request_under_a_scheduler,
+    a_pull_request_that_people_close_ends_the_run,
+);
+
+fn here(kind: Kind, way: Way, woken: Woken) -> OnForge {
+    let stage = format!("name = \"ci\", kind = \"{}\"", kind.stage());
+    let keys = match way {
+        Way::Direct => format!("stages = [{{ {stage} }}]"),
+        Way::Tested => {
+            format!("landing = \"tested\"\nstages = [{{ {stage}, before_landing = true }}]")
+        }
+        Way::ByPeople => format!("landing = \"pull-request\"\nstages = [{{ {stage} }}]"),
+    };
+    OnForge::new(Plot { kind, keys: Some(keys), woken, ci: true, ..Plot::default() })
 }
 
 /// The daemon lands the change by itself, and CI has seen what landed.
-fn lands(keys: &str, woken: Woken, test: &str) {
-    let here = here(keys, woken);
+fn lands(kind: Kind, way: Way, woken: Woken, test: &str) {
+    let here = here(kind, way, woken);
     let (issue, serve) = here.begin();
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     let page = here.landed_once(&issue);
@@ -34,38 +54,34 @@ fn lands(keys: &str, woken: Woken, test: &str) {
     let landed: Oid = here.world.landed()[0].parse().unwrap();
     assert!(here.passed.lock().unwrap().contains(&landed), "CI has not seen what landed");
     drop(serve);
-    here.done(test);
+    here.done(&format!("{test}_{}", kind.name()));
 }
 
-#[test]
-fn at_once_polled() {
-    lands(DIRECT, Woken::Never, "e2e_direct_polled");
+fn at_once_polled(kind: Kind) {
+    lands(kind, Way::Direct, Woken::Never, "e2e_direct_polled");
 }
 
-#[test]
-fn at_once_woken() {
-    lands(DIRECT, Woken::Always, "e2e_direct_woken");
+fn at_once_woken(kind: Kind) {
+    lands(kind, Way::Direct, Woken::Always, "e2e_direct_woken");
 }
 
-#[test]
-fn tested_polled() {
-    lands(TESTED, Woken::Never, "e2e_tested_polled");
+fn tested_polled(kind: Kind) {
+    lands(kind, Way::Tested, Woken::Never, "e2e_tested_polled");
 }
 
-#[test]
-fn tested_woken() {
-    lands(TESTED, Woken::Always, "e2e_tested_woken");
+fn tested_woken(kind: Kind) {
+    lands(kind, Way::Tested, Woken::Always, "e2e_tested_woken");
 }
 
 /// The pull request that is open.
-fn opened(here: &OnGitHub) -> Option<PullRecord> {
+fn opened(here: &OnForge) -> Option<PullRecord> {
     let mut pulls = here.sim.with(|there| there.pulls.pulls.clone()).into_values();
     pulls.find(|pull| pull.state == PullState::Open)
 }
 
 /// The pull request asks for exactly what was proved, and nothing is on the default branch yet.
 #[track_caller]
-fn asks_people(here: &OnGitHub, pull: &PullRecord) {
+fn asks_people(here: &OnForge, pull: &PullRecord) {
     let spec = &pull.spec;
     assert_eq!((spec.repo.clone(), spec.onto.as_str()), (repo(), "main"));
     assert_eq!(here.fake.heads(&repo())[&spec.branch], spec.commit);
@@ -76,7 +92,7 @@ fn asks_people(here: &OnGitHub, pull: &PullRecord) {
 
 /// What a person merged has landed, whatever commit that is.
 #[track_caller]
-fn merged(here: &OnGitHub, pull: &PullRecord, as_: MergeAs) -> String {
+fn merged(here: &OnForge, pull: &PullRecord, as_: MergeAs) -> String {
     let commit = here.fake.merge_pull(&repo(), &pull.spec.branch, as_);
     let origin = here.world.path("origin.git");
     let parents = git(&origin, &["log", "-1", "--format=%P", commit.as_str()]);
@@ -85,9 +101,8 @@ fn merged(here: &OnGitHub, pull: &PullRecord, as_: MergeAs) -> String {
     commit.to_string()
 }
 
-#[test]
-fn by_a_pull_request_woken() {
-    let here = here(BY_PEOPLE, Woken::Always);
+fn by_a_pull_request_woken(kind: Kind) {
+    let here = here(kind, Way::ByPeople, Woken::Always);
     let (issue, serve) = here.begin();
     let pull = until("a pull request", BOUND, || opened(&here));
     asks_people(&here, &pull);
@@ -97,12 +112,11 @@ fn by_a_pull_request_woken() {
     assert_eq!(page["summary"]["landed"], commit.as_str());
     here.rings(&["done"]);
     drop(serve);
-    here.done("e2e_pull_woken");
+    here.done(&format!("e2e_pull_woken_{}", kind.name()));
 }
 
-#[test]
-fn by_a_pull_request_under_a_scheduler() {
-    let here = here(BY_PEOPLE, Woken::Never);
+fn by_a_pull_request_under_a_scheduler(kind: Kind) {
+    let here = here(kind, Way::ByPeople, Woken::Never);
     let issue = here.file("ann");
     let ticked = || here.world.ok(&["tick", "--poll"]);
     let pull = until("a pull request", BOUND, || {
@@ -124,12 +138,11 @@ fn by_a_pull_request_under_a_scheduler() {
     });
     let page = here.landed_once(&issue);
     assert_eq!(page["summary"]["landed"], commit.as_str());
-    here.done("e2e_pull_ticked");
+    here.done(&format!("e2e_pull_ticked_{}", kind.name()));
 }
 
-#[test]
-fn a_pull_request_that_people_close_ends_the_run() {
-    let here = here(BY_PEOPLE, Woken::Always);
+fn a_pull_request_that_people_close_ends_the_run(kind: Kind) {
+    let here = here(kind, Way::ByPeople, Woken::Always);
     let (issue, serve) = here.begin();
     until("a pull request", BOUND, || opened(&here));
     here.sim.with(|there| there.people_close(&repo(), &PullState::Closed));
@@ -138,5 +151,5 @@ fn a_pull_request_that_people_close_ends_the_run() {
     assert_eq!((here.world.landed().len(), here.is_closed(&issue)), (1, false));
     here.rings(&[]);
     drop(serve);
-    here.done("e2e_pull_closed");
+    here.done(&format!("e2e_pull_closed_{}", kind.name()));
 }

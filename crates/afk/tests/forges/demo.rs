@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 
 use crate::common::{git, texts};
 
-/// A demo on a fake GitHub, with these arguments besides: what it said, and what it told.
+/// A demo on that fake forge, with these arguments besides: what it said, and what it told.
 #[track_caller]
-fn shown(folder: &Path, args: &[&str]) -> (String, String) {
+fn shown(folder: &Path, forge: &str, args: &[&str]) -> (String, String) {
     let mut command = Command::new("bwrap");
     command
         .args(["--unshare-net", "--dev-bind", "/", "/", "--die-with-parent", "--"])
         .arg(env!("CARGO_BIN_EXE_afk"))
-        .args(["demo", "--forge", "github", "--keep"])
+        .args(["demo", "--forge", forge, "--keep"])
         .arg(folder.join("kept"))
         .args(args)
         .env_clear()
@@ -32,14 +32,14 @@ fn shown(folder: &Path, args: &[&str]) -> (String, String) {
     (out, err)
 }
 
-/// The report of a demo that ended as intended, and asked nothing that GitHub does not know.
+/// The report of a demo that ended as intended, and asked nothing that the forge does not know.
 #[track_caller]
-fn reported(folder: &Path, scenario: &str) -> Value {
-    let (out, _) = shown(folder, &["--scenario", scenario, "--json"]);
+fn reported(folder: &Path, kind: &str, scenario: &str) -> Value {
+    let (out, _) = shown(folder, kind, &["--scenario", scenario, "--json"]);
     let report: Value = serde_json::from_str(out.trim()).unwrap();
     assert_eq!(report["as_expected"], true, "{report:#}");
     let forge = &report["forge"];
-    assert_eq!((&forge["kind"], &forge["mistakes"]), (&json!("github"), &json!([])), "{report:#}");
+    assert_eq!((&forge["kind"], &forge["mistakes"]), (&json!(kind), &json!([])), "{report:#}");
     assert!(forge["url"].as_str().unwrap().starts_with("http://127.0.0.1:"), "{report:#}");
     assert!(forge["requests"].as_u64().unwrap() > 2, "{report:#}");
     report
@@ -48,7 +48,7 @@ fn reported(folder: &Path, scenario: &str) -> Value {
 #[test]
 fn a_newcomer_is_told_that_the_forge_is_a_fake() {
     let folder = tempfile::tempdir().unwrap();
-    let (out, err) = shown(folder.path(), &[]);
+    let (out, err) = shown(folder.path(), "github", &[]);
     for words in ["a fake GitHub", "http://127.0.0.1:", "nothing is sent to the real one"] {
         assert!(err.contains(words), "{words:?} is not in {err}");
     }
@@ -75,14 +75,14 @@ fn a_newcomer_is_told_that_the_forge_is_a_fake() {
 #[test]
 fn another_control_plane_finds_the_same_forge() {
     let folder = tempfile::tempdir().unwrap();
-    let report = reported(folder.path(), "restart");
+    let report = reported(folder.path(), "github", "restart");
     assert_eq!(report["restart"]["agent_went_on"], true, "{report:#}");
 }
 
 #[test]
 fn what_a_stranger_released_waits_there_too() {
     let folder = tempfile::tempdir().unwrap();
-    let report = reported(folder.path(), "untrusted");
+    let report = reported(folder.path(), "forgejo", "untrusted");
     assert_eq!(report["outcome"], "waiting", "{report:#}");
     assert!(report["why"].as_str().unwrap().contains("mallory"), "{report:#}");
 }
@@ -90,7 +90,7 @@ fn what_a_stranger_released_waits_there_too() {
 #[test]
 fn a_frozen_repository_holds_the_next_issue_there_too() {
     let folder = tempfile::tempdir().unwrap();
-    let report = reported(folder.path(), "frozen");
+    let report = reported(folder.path(), "gitea", "frozen");
     assert_eq!((&report["outcome"], &report["attempts"]), (&json!("frozen"), &json!(3)));
     assert_eq!(report["held"]["gates"], json!(["freeze"]), "{report:#}");
 }

@@ -1,4 +1,4 @@
-//! The demo's scenarios on issues that live on GitHub.
+//! The demo's scenarios on issues that live on a forge: each on GitHub and on Forgejo.
 
 use afk::demo::{Scenario, sample};
 use afk_agent::agents::scripted::script::Step;
@@ -7,15 +7,21 @@ use afk_sim::world::person;
 use serde_json::{Value, json};
 
 use crate::common::{BOUND, until, wait_for};
-use crate::support::{OnGitHub, Plot, READY, Woken};
+use crate::support::{Kind, OnForge, Plot, READY, Woken};
 
-/// CI before landing, read from GitHub's checks.
-const TESTED: &str = "landing = \"tested\"\n\
-                      stages = [{ name = \"ci\", kind = \"checks\", before_landing = true }]";
+/// CI before landing, read from the forge.
+fn tested_keys(kind: Kind) -> String {
+    let stage = kind.stage();
+    format!(
+        "landing = \"tested\"\nstages = [{{ name = \"ci\", kind = \"{stage}\", before_landing = \
+         true }}]"
+    )
+}
 
 /// What makes the loop look in a scenario; a new one is decided on here, and has a test below.
-const fn woken(scenario: Scenario) -> Woken {
-    match scenario {
+/// On Forgejo it is the other way round.
+fn woken(kind: Kind, scenario: Scenario) -> Woken {
+    let on_github = match scenario {
         Scenario::Success
         | Scenario::CiRed
         | Scenario::Restart
@@ -24,16 +30,33 @@ const fn woken(scenario: Scenario) -> Woken {
         Scenario::Tested | Scenario::Frozen | Scenario::NeedsHuman | Scenario::Blocked => {
             Woken::Always
         }
+    };
+    match (kind, on_github) {
+        (Kind::GitHub, woken) => woken,
+        (Kind::Forgejo, Woken::Never) => Woken::Always,
+        (Kind::Forgejo, Woken::Always | Woken::ByHand) => Woken::Never,
     }
 }
 
-fn of(scenario: Scenario) -> OnGitHub {
-    let (scenario, woken) = (Some(scenario), woken(scenario));
-    OnGitHub::new(Plot { scenario, woken, ..Plot::default() })
+on_each_forge!(
+    success,
+    tested,
+    ci_red,
+    frozen_until_a_person_lifts_it_on_the_issue,
+    restart,
+    needs_human,
+    guardrail,
+    blocked_until_the_blocker_is_closed,
+    untrusted
+);
+
+fn of(kind: Kind, scenario: Scenario) -> OnForge {
+    let (scenario, woken) = (Some(scenario), woken(kind, scenario));
+    OnForge::new(Plot { kind, scenario, woken, ..Plot::default() })
 }
 
 /// The demo's issue, once the daemon has closed it.
-fn closed(here: &OnGitHub) -> IssueRef {
+fn closed(here: &OnForge) -> IssueRef {
     let (issue, serve) = here.begin();
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     here.settled(&issue);
@@ -50,19 +73,18 @@ fn attempts(page: &Value) -> &[Value] {
     page["run"]["attempts"].as_array().unwrap()
 }
 
-#[test]
-fn success() {
-    let here = of(Scenario::Success);
+fn success(kind: Kind) {
+    let here = of(kind, Scenario::Success);
     let issue = closed(&here);
     here.landed_once(&issue);
     assert!(here.world.landed_file("hello.sh").contains("${1:-world}"));
-    here.done("e2e_success");
+    here.done(&format!("e2e_success_{}", kind.name()));
 }
 
-#[test]
-fn tested() {
-    let (scenario, woken) = (Some(Scenario::Tested), woken(Scenario::Tested));
-    let here = OnGitHub::new(Plot { scenario, woken, keys: Some(TESTED.to_owned()), ci: true });
+fn tested(kind: Kind) {
+    let (scenario, woken) = (Some(Scenario::Tested), woken(kind, Scenario::Tested));
+    let keys = Some(tested_keys(kind));
+    let here = OnForge::new(Plot { kind, scenario, woken, keys, ci: true });
     let issue = closed(&here);
     let page = here.landed(&issue);
     assert_eq!(here.world.landed().len(), 2);
@@ -76,12 +98,11 @@ fn tested() {
     assert!(red["tail"].as_str().unwrap().contains("blanks at the end of a line"), "{red:#}");
     assert_eq!(second["candidates"][0]["stages"][0]["answer"], "success", "{second:#}");
     here.rings(&["done"]);
-    here.done("e2e_tested");
+    here.done(&format!("e2e_tested_{}", kind.name()));
 }
 
-#[test]
-fn ci_red() {
-    let here = of(Scenario::CiRed);
+fn ci_red(kind: Kind) {
+    let here = of(kind, Scenario::CiRed);
     let issue = closed(&here);
     let page = here.landed(&issue);
     assert_eq!((here.world.landed().len(), attempts(&page).len()), (3, 2));
@@ -89,12 +110,11 @@ fn ci_red() {
     let comment = here.shows(&issue, false, &[]);
     assert!(comment.contains("_Fix-forward: 1 attempt._"), "{comment}");
     here.rings(&["done"]);
-    here.done("e2e_ci_red");
+    here.done(&format!("e2e_ci_red_{}", kind.name()));
 }
 
-#[test]
-fn frozen_until_a_person_lifts_it_on_the_issue() {
-    let here = of(Scenario::Frozen);
+fn frozen_until_a_person_lifts_it_on_the_issue(kind: Kind) {
+    let here = of(kind, Scenario::Frozen);
     let (issue, serve) = here.begin();
     let next = here.file_as("acme/hello#2", sample::NEXT_TITLE, sample::NEXT_BODY, "ann");
     let page = here.settled(&issue);
@@ -117,12 +137,11 @@ fn frozen_until_a_person_lifts_it_on_the_issue() {
     assert_eq!(here.world.landed()[1..], broken);
     here.rings(&["frozen", "done"]);
     drop(serve);
-    here.done("e2e_frozen");
+    here.done(&format!("e2e_frozen_{}", kind.name()));
 }
 
-#[test]
-fn restart() {
-    let here = of(Scenario::Restart);
+fn restart(kind: Kind) {
+    let here = of(kind, Scenario::Restart);
     // The agent thinks until it may go on, so that it is killed in the middle on any machine.
     let mut turns = sample::script(Scenario::Restart, 0).turns;
     for step in turns.iter_mut().flat_map(|turn| &mut turn.steps) {
@@ -149,30 +168,27 @@ fn restart() {
     let turns = attempts(&page)[0]["turns"].as_array().map(Vec::len);
     assert_eq!(turns, Some(1), "one agent ever");
     drop(serve);
-    here.done("e2e_restart");
+    here.done(&format!("e2e_restart_{}", kind.name()));
 }
 
-#[test]
-fn needs_human() {
-    let here = of(Scenario::NeedsHuman);
+fn needs_human(kind: Kind) {
+    let here = of(kind, Scenario::NeedsHuman);
     let (issue, serve) = here.begin();
     here.handed_over(&issue, "which greeting is wanted");
     drop(serve);
-    here.done("e2e_needs_human");
+    here.done(&format!("e2e_needs_human_{}", kind.name()));
 }
 
-#[test]
-fn guardrail() {
-    let here = of(Scenario::Guardrail);
+fn guardrail(kind: Kind) {
+    let here = of(kind, Scenario::Guardrail);
     let (issue, serve) = here.begin();
     here.handed_over(&issue, "ci.sh is protected");
     drop(serve);
-    here.done("e2e_guardrail");
+    here.done(&format!("e2e_guardrail_{}", kind.name()));
 }
 
-#[test]
-fn blocked_until_the_blocker_is_closed() {
-    let here = of(Scenario::Blocked);
+fn blocked_until_the_blocker_is_closed(kind: Kind) {
+    let here = of(kind, Scenario::Blocked);
     let title = sample::BLOCKER_TITLE;
     let blocker = here.sim.with(|there| {
         let issue = there.file("acme/hello#1", "", &[], "ann");
@@ -183,20 +199,19 @@ fn blocked_until_the_blocker_is_closed() {
     let issue = here.file_as("acme/hello#2", sample::TITLE, &body, "ann");
     here.world.ok(&["tick", "--poll"]);
     here.waits_at(&issue, "blockers", "acme/hello#1 is open");
-    here.fake.take_requests();
+    here.fake.take_targets();
     let serve = here.serve();
-    until("the first look", BOUND, || (!here.fake.take_requests().is_empty()).then_some(()));
+    until("the first look", BOUND, || (!here.fake.take_targets().is_empty()).then_some(()));
     assert_eq!(here.world.json(&["status"])["runs"], json!([]));
     here.sim.with(|there| there.set_open(&blocker, false, &person("ann")));
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     here.landed_once(&issue);
     drop(serve);
-    here.done("e2e_blocked");
+    here.done(&format!("e2e_blocked_{}", kind.name()));
 }
 
-#[test]
-fn untrusted() {
-    let here = of(Scenario::Untrusted);
+fn untrusted(kind: Kind) {
+    let here = of(kind, Scenario::Untrusted);
     let issue = here.file("mallory");
     here.world.ok(&["tick", "--poll"]);
     here.waits_at(&issue, "trust", "mallory");
@@ -211,5 +226,5 @@ fn untrusted() {
     until("the issue is closed", BOUND, || here.is_closed(&issue).then_some(()));
     here.landed_once(&issue);
     drop(serve);
-    here.done("e2e_untrusted");
+    here.done(&format!("e2e_untrusted_{}", kind.name()));
 }

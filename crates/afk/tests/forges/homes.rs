@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use afk_core::ids::Oid;
-use afk_fakes::github::{Recorded, Route};
 use k8s_openapi::api::apps::v1::{
     Deployment, DeploymentCondition, DeploymentSpec, DeploymentStatus,
 };
@@ -23,7 +22,7 @@ use serde_json::{Value, json};
 
 use crate::common::{BOUND, git, until};
 use crate::stand::{Answer, Asked, Stand};
-use crate::support::{OnGitHub, Plot, repo};
+use crate::support::{OnForge, Plot, repo};
 
 /// What the homes are asked with.
 const TOKEN: &str = "a token of the other homes";
@@ -234,7 +233,7 @@ fn what_the_predecessor_had() {
         move |asked| cluster.answer(asked)
     });
     let keys = Some(stages(&ci.url, &kubernetes.url));
-    let mut here = OnGitHub::new(Plot { keys, ci: true, ..Plot::default() });
+    let mut here = OnForge::new(Plot { keys, ci: true, ..Plot::default() });
     here.world.env.push(("AFK_E2E_HOMES".to_owned(), TOKEN.to_owned()));
 
     // The mirror, which is two seconds behind, and has our branches only where they are landed.
@@ -298,9 +297,7 @@ fn what_the_predecessor_had() {
     assert_eq!(tag, short(&landed));
     assert!(looked >= 3, "it was believed before it was over");
     // The mirror was behind when the build was asked for.
-    let asked = here.fake.requests();
-    let behind = |one: &Recorded| one.route == Some(Route::CheckRuns) && one.status == 422;
-    assert!(asked.iter().any(behind), "{asked:#?}");
+    assert!(here.fake.refused("/check-runs", 422), "{:#?}", here.fake.targets());
     assert_eq!((ci.wrong(), kubernetes.wrong()), (Vec::new(), Vec::new()));
     assert_eq!(woodpecker.all().all[0]["commit"], INFRA);
     drop(serve);

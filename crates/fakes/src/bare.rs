@@ -1,20 +1,13 @@
-//! The real git remote behind a repo: a bare folder, which plain git reads and writes.
-//!
-//! A repo that has one has its branches there and not in the world: whatever was pushed is what the
-//! fake shows, and what people merge is merged in it. Nobody's configuration and none of the
-//! folder's hooks take part.
+//! The real git remote behind a repo of a fake forge: a bare folder, which plain git reads and
+//! writes. Nobody's configuration and none of the folder's hooks take part.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use afk_core::ids::{Oid, RepoName};
-use afk_core::run::PullState;
+use afk_core::ids::Oid;
 
-use super::GitHubFake;
-use super::answers::{Forge, Refused};
 use super::pulls::DEFAULT_BRANCH;
-use afk_sim::world::PullRecord;
 
 /// How a person merges a pull request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,15 +20,15 @@ pub enum MergeAs {
 
 /// A bare git folder.
 #[derive(Debug, Clone)]
-pub(super) struct Bare(PathBuf);
+pub(crate) struct Bare(PathBuf);
 
 impl Bare {
-    pub(super) fn at(path: &Path) -> Self {
+    pub(crate) fn at(path: &Path) -> Self {
         Self(path.to_owned())
     }
 
     /// Every branch with its head.
-    pub(super) fn heads(&self) -> Result<BTreeMap<String, Oid>, String> {
+    pub(crate) fn heads(&self) -> Result<BTreeMap<String, Oid>, String> {
         let format = "--format=%(objectname) %(refname:strip=2)";
         let said = self.git(&["for-each-ref", format, "refs/heads"])?;
         let head = |line: &str| {
@@ -46,13 +39,13 @@ impl Bare {
     }
 
     /// Whether the commit is there.
-    pub(super) fn has(&self, commit: &str) -> bool {
+    pub(crate) fn has(&self, commit: &str) -> bool {
         let name = format!("{commit}^{{commit}}");
         !commit.starts_with('-') && self.git(&["cat-file", "-e", &name]).is_ok()
     }
 
     /// Merges `branch` into the default branch as `as_` says, and returns the commit that this made.
-    fn merge(&self, branch: &str, as_: MergeAs, message: &str) -> Result<Oid, String> {
+    pub(crate) fn merge(&self, branch: &str, as_: MergeAs, message: &str) -> Result<Oid, String> {
         let heads = self.heads()?;
         let head = |name: &str| heads.get(name).ok_or(format!("there is no branch {name}"));
         let (onto, from) = (head(DEFAULT_BRANCH)?, head(branch)?);
@@ -78,8 +71,8 @@ impl Bare {
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("GIT_AUTHOR_NAME", "Ann")
             .env("GIT_AUTHOR_EMAIL", "ann@people.test")
-            .env("GIT_COMMITTER_NAME", "GitHub")
-            .env("GIT_COMMITTER_EMAIL", "noreply@github.test")
+            .env("GIT_COMMITTER_NAME", "The forge")
+            .env("GIT_COMMITTER_EMAIL", "noreply@forge.test")
             .stdin(Stdio::null());
         let said = command.output().map_err(|error| format!("git cannot be started: {error}"))?;
         if said.status.success() {
@@ -89,87 +82,6 @@ impl Bare {
         let (out, err) = (&said.stdout, &said.stderr);
         let (out, err) = (String::from_utf8_lossy(out), String::from_utf8_lossy(err));
         Err(format!("git {word} in {}: {out}{err}", self.0.display()))
-    }
-}
-
-impl GitHubFake {
-    /// The repo's branches are those of a bare git folder from now on.
-    pub fn on_git(&self, repo: &RepoName, path: &Path) {
-        self.shared.state().gits.insert(repo.clone(), Bare::at(path));
-    }
-
-    /// The branches of a repo's git folder with their heads.
-    ///
-    /// # Panics
-    ///
-    /// If it has none, or git does not work.
-    pub fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid> {
-        let bare = self.shared.state().gits[repo].clone();
-        bare.heads().unwrap_or_else(|why| panic!("{why}"))
-    }
-
-    /// A person merges the open pull request of `branch`, and the remote has it.
-    ///
-    /// # Panics
-    ///
-    /// If it is not open, or does not merge.
-    pub fn merge_pull(&self, repo: &RepoName, branch: &str, as_: MergeAs) -> Oid {
-        self.shared.sim.with(|world| {
-            let mut state = self.shared.state();
-            let bare = state.gits[repo].clone();
-            let mut forge = Forge { state: &mut state, world };
-            if let Err(refused) = forge.read_git(repo) {
-                panic!("{}", refused.message);
-            }
-            let Some((meta, record)) = forge.pull_of(repo, branch) else {
-                panic!("{branch} has no pull request");
-            };
-            assert_eq!(record.state, PullState::Open, "{branch}");
-            let message = message(meta.number, &record, as_);
-            let commit = bare.merge(branch, as_, &message).unwrap_or_else(|why| panic!("{why}"));
-            forge.decided(repo, branch, &PullState::Merged { commit: commit.clone() });
-            commit
-        })
-    }
-}
-
-/// What GitHub proposes to say about what is merged.
-fn message(number: u64, record: &PullRecord, as_: MergeAs) -> String {
-    let spec = &record.spec;
-    match as_ {
-        MergeAs::Merge => {
-            let (owner, branch, title) = (spec.repo.owner(), &spec.branch, &spec.title);
-            format!("Merge pull request #{number} from {owner}/{branch}\n\n{title}")
-        }
-        MergeAs::Squash => format!("{} (#{number})\n\n{}", spec.title, spec.body),
-    }
-}
-
-impl Forge<'_> {
-    /// Brings what the world has of the repo's branches up to what its git folder has, if it has
-    /// one, and its pull requests with them: one shows the head of its branch, and is closed where
-    /// the branch is gone.
-    pub(super) fn read_git(&mut self, repo: &RepoName) -> Result<(), Refused> {
-        let Some(bare) = self.state.gits.get(repo) else { return Ok(()) };
-        let mut heads = match bare.heads() {
-            Ok(heads) => heads,
-            Err(why) => return self.wrong(why),
-        };
-        let pulls = self.pulls_of(repo).into_iter();
-        for (_, PullRecord { spec, .. }) in pulls.filter(|(_, one)| one.state == PullState::Open) {
-            match heads.get(&spec.branch) {
-                Some(head) if *head == spec.commit => {}
-                Some(head) => self.pushed(repo, &spec.branch, head),
-                None => self.decided(repo, &spec.branch, &PullState::Closed),
-            }
-        }
-        let git = &mut self.world.git;
-        if let Some(head) = heads.remove(DEFAULT_BRANCH) {
-            git.remotes.insert(repo.clone(), head);
-        }
-        git.branches.retain(|(of, _), _| of != repo);
-        git.branches.extend(heads.into_iter().map(|(name, head)| ((repo.clone(), name), head)));
-        Ok(())
     }
 }
 

@@ -1,0 +1,288 @@
+//! What tests and the demo do with a fake forge, whichever it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use afk_core::ids::{Oid, RepoName};
+
+use crate::bare::MergeAs;
+use crate::forgejo::{self, ForgejoFake, Protection};
+use crate::github::GitHubFake;
+use crate::hmac::hmac;
+
+/// A job of CI that has not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfinished {
+    /// The workflow run that it belongs to.
+    pub run: u64,
+    /// The repo.
+    pub repo: RepoName,
+    /// The commit.
+    pub commit: Oid,
+    /// Its name.
+    pub job: String,
+    /// Which attempt of the run this is, from 1.
+    pub attempt: u32,
+}
+
+/// A webhook as it is sent.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Its headers, apart from those of the connection.
+    pub headers: Vec<(String, String)>,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// A fake forge.
+pub trait ForgeFake: Send + Sync {
+    /// Where it is.
+    fn url(&self) -> String;
+
+    /// The world's time is the real one from now on, whenever somebody asks.
+    fn live(&self);
+
+    /// The repo's branches are those of a bare git folder from now on.
+    fn on_git(&self, repo: &RepoName, path: &Path);
+
+    /// The branches of a repo's git folder with their heads.
+    ///
+    /// # Panics
+    ///
+    /// If it has none, or git does not work.
+    fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid>;
+
+    /// A person merges the open pull request of `branch`, and the remote has it.
+    ///
+    /// # Panics
+    ///
+    /// If it is not open, or does not merge.
+    fn merge_pull(&self, repo: &RepoName, branch: &str, as_: MergeAs) -> Oid;
+
+    /// A workflow begins on the head of a branch, with one job.
+    fn begin_job(&self, repo: &RepoName, branch: &str, commit: &Oid, job: &str);
+
+    /// The jobs that have not ended, in the order in which they began.
+    fn unfinished(&self) -> Vec<Unfinished>;
+
+    /// A job ends, with this log, and its run with it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such job that has not ended.
+    fn end_job(&self, job: &Unfinished, passed: bool, log: &str);
+
+    /// The default branch requires that this job has passed.
+    fn require(&self, repo: &RepoName, job: &str);
+
+    /// What was asked so far, by path and query.
+    fn targets(&self) -> Vec<String>;
+
+    /// The same, since the last time that this was asked.
+    fn take_targets(&self) -> Vec<String>;
+
+    /// Whether something at an address with these words was answered with this status.
+    fn refused(&self, words: &str, status: u16) -> bool;
+
+    /// Whether a credential was ever given to another host.
+    fn leaked(&self) -> bool;
+
+    /// The webhook of an event in a repo, signed; none if the forge has no webhook for it. Events
+    /// are named as GitHub names them.
+    fn delivery(&self, event: &str, repo: &RepoName, secret: &str) -> Option<Delivery>;
+
+    /// Judges everything that was asked and answered so far: nothing may be wrong, and where the
+    /// official description is at hand it must agree.
+    ///
+    /// # Panics
+    ///
+    /// If something is wrong.
+    fn check(&self, test: &str);
+}
+
+impl ForgeFake for GitHubFake {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn live(&self) {
+        self.live();
+    }
+
+    fn on_git(&self, repo: &RepoName, path: &Path) {
+        self.on_git(repo, path);
+    }
+
+    fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid> {
+        self.heads(repo)
+    }
+
+    fn merge_pull(&self, repo: &RepoName, branch: &str, as_: MergeAs) -> Oid {
+        self.merge_pull(repo, branch, as_)
+    }
+
+    fn begin_job(&self, repo: &RepoName, branch: &str, commit: &Oid, job: &str) {
+        self.begin_run(repo, branch, commit, &[job]);
+    }
+
+    fn unfinished(&self) -> Vec<Unfinished> {
+        self.unfinished()
+    }
+
+    fn end_job(&self, job: &Unfinished, passed: bool, log: &str) {
+        self.end_job(job, if passed { "success" } else { "failure" }, log);
+    }
+
+    fn require(&self, repo: &RepoName, job: &str) {
+        self.require(repo, &[job]);
+    }
+
+    fn targets(&self) -> Vec<String> {
+        self.requests().into_iter().map(|one| one.target).collect()
+    }
+
+    fn take_targets(&self) -> Vec<String> {
+        self.take_requests().into_iter().map(|one| one.target).collect()
+    }
+
+    fn refused(&self, words: &str, status: u16) -> bool {
+        self.requests().iter().any(|one| one.status == status && one.target.contains(words))
+    }
+
+    fn leaked(&self) -> bool {
+        self.strayed().iter().any(|(_, with)| *with)
+    }
+
+    /// Of its body only what says where it is from: the adapter takes nothing else from one.
+    fn delivery(&self, event: &str, repo: &RepoName, secret: &str) -> Option<Delivery> {
+        let body = serde_json::json!({ "action": "edited", "repository": { "full_name": repo } });
+        let body = body.to_string().into_bytes();
+        let signature = format!("sha256={}", hmac(secret.as_bytes(), &body));
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-github-event", event),
+            ("x-github-delivery", &self.fresh_delivery()),
+            ("x-hub-signature-256", &signature),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Some(Delivery { headers, body })
+    }
+
+    fn check(&self, test: &str) {
+        self.check(test);
+    }
+}
+
+/// How Forgejo names a job of the workflow `ci.yml` in the status of a commit.
+fn context(job: &str) -> String {
+    format!("ci / {job} (push)")
+}
+
+impl ForgeFake for ForgejoFake {
+    fn url(&self) -> String {
+        self.url()
+    }
+
+    fn live(&self) {
+        self.live();
+    }
+
+    fn on_git(&self, repo: &RepoName, path: &Path) {
+        self.on_git(repo, path);
+    }
+
+    fn heads(&self, repo: &RepoName) -> BTreeMap<String, Oid> {
+        self.heads(repo)
+    }
+
+    fn merge_pull(&self, repo: &RepoName, branch: &str, as_: MergeAs) -> Oid {
+        self.merge_pull(repo, branch, as_)
+    }
+
+    fn begin_job(&self, repo: &RepoName, _branch: &str, commit: &Oid, job: &str) {
+        let number = self.attempts(repo).keys().max().map_or(1, |last| last + 1);
+        self.stands(repo, commit, number, job, "waiting", "");
+    }
+
+    fn unfinished(&self) -> Vec<Unfinished> {
+        self.waiting()
+    }
+
+    fn end_job(&self, of: &Unfinished, passed: bool, log: &str) {
+        assert!(self.waiting().contains(of), "{of:?} has ended");
+        let status = if passed { "success" } else { "failure" };
+        self.stands(&of.repo, &of.commit, of.run, &of.job, status, log);
+    }
+
+    fn require(&self, repo: &RepoName, job: &str) {
+        let contexts = Some(vec![context(job)]);
+        self.protect(repo, Protection { may_push: true, contexts, approvals: 0 });
+    }
+
+    fn targets(&self) -> Vec<String> {
+        self.requests().into_iter().map(|one| one.target).collect()
+    }
+
+    fn take_targets(&self) -> Vec<String> {
+        self.take_requests().into_iter().map(|one| one.target).collect()
+    }
+
+    fn refused(&self, words: &str, status: u16) -> bool {
+        self.requests().iter().any(|one| one.status == status && one.target.contains(words))
+    }
+
+    fn leaked(&self) -> bool {
+        self.strayed().iter().any(|(_, with)| *with)
+    }
+
+    fn delivery(&self, event: &str, repo: &RepoName, secret: &str) -> Option<Delivery> {
+        // Nothing tells of runs of Actions.
+        if event == "workflow_run" {
+            return None;
+        }
+        self.sign_with(repo, secret);
+        let (headers, body) = self.hook(event, repo);
+        Some(Delivery { headers, body })
+    }
+
+    fn check(&self, test: &str) {
+        self.check(test);
+    }
+}
+
+impl ForgejoFake {
+    /// A run with one job is there, and its status on the commit.
+    fn stands(
+        &self,
+        repo: &RepoName,
+        commit: &Oid,
+        number: u64,
+        job: &str,
+        status: &str,
+        log: &str,
+    ) {
+        let job_ =
+            forgejo::Job { name: job.to_owned(), status: status.to_owned(), log: log.to_owned() };
+        let (status_, event) = (status.to_owned(), "push".to_owned());
+        self.put_run(
+            repo,
+            commit,
+            forgejo::Run { number, status: status_, event, jobs: vec![job_] },
+        );
+        let (state, description) = match status {
+            "success" => ("success", "Successful in 1s"),
+            "failure" => ("failure", "Failing after 1s"),
+            _ => ("pending", "Waiting to run"),
+        };
+        self.give_status(
+            repo,
+            commit,
+            forgejo::Status {
+                context: context(job),
+                state: state.to_owned(),
+                description: description.to_owned(),
+                run: Some(number),
+            },
+        );
+    }
+}
