@@ -4,12 +4,14 @@
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
 pub mod claude_cli;
+pub mod codex_cli;
 pub mod explore;
 pub mod fakes;
 pub mod forgejo;
 pub mod github;
 pub mod model_api;
 pub mod openbao;
+pub mod responses_api;
 pub mod sites;
 pub mod story;
 pub mod test_tools;

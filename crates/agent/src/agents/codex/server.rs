@@ -1,0 +1,545 @@
+//! The dialogue with `codex app-server` over one turn.
+//!
+//! `initialize`, then a thread is resumed by its id or started, then one turn. Codex waits for an
+//! answer to each of its own requests: approvals are answered by policy or by a person, whatever
+//! this side cannot do is refused at once. Messages are read leniently: items and notifications
+//! that are not known are passed over. Codex leaves out the member `jsonrpc`, and so do we.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::errors;
+use crate::agents::ask::{Access, Ask, QUESTION, Reply};
+use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, TurnUsage, summarise};
+use crate::agents::outcome::FailReason;
+use crate::agents::relay::dialogue::{Codec, Progress, Step};
+use crate::agents::relay::wire::{Conversation, RelayRequest};
+
+/// Our requests' ids.
+const INITIALIZE: u64 = 1;
+const RESUME: u64 = 2;
+const START: u64 = 3;
+const TURN: u64 = 4;
+const INTERRUPT: u64 = 5;
+/// What is said of an end without an answer.
+const NO_ANSWER: &str = "it ended its turn without an answer: the model refused or said nothing";
+
+/// The dialogue's state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct CodexServer {
+    /// The thread's and the turn's ids.
+    thread: String,
+    turn: Option<String>,
+    /// Whether the thread was there before.
+    resumed: bool,
+    model: String,
+    version: String,
+    /// What the thread had used when the turn began, once that is known.
+    before: Option<TokenUsage>,
+    /// Whether the turn has an answer.
+    answered: bool,
+    retries: u32,
+    /// When the account's exhausted windows reset.
+    resets_at: Option<Timestamp>,
+    /// Codex's requests that are open.
+    pending: Vec<Pending>,
+    denied: Vec<String>,
+}
+
+/// A request of Codex that waits for an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Pending {
+    /// The id of our question about it.
+    ask: String,
+    /// Codex's own id, which the answer repeats.
+    id: Value,
+    kind: Kind,
+    /// The permissions that are asked for.
+    permissions: Value,
+}
+
+/// What a request of Codex is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    /// A command or a change of files.
+    Approval,
+    /// The same in the words of older versions.
+    OldApproval,
+    /// More permissions than the session has.
+    Permissions,
+    /// Questions to a person.
+    Question,
+    /// A form of an MCP server.
+    Elicitation,
+}
+
+impl Codec for CodexServer {
+    fn begin(&mut self, _: &RelayRequest, _: &mut Progress, step: &mut Step) {
+        let info = json!({"name": "afk", "title": "afk", "version": env!("CARGO_PKG_VERSION")});
+        step.send.push(request(INITIALIZE, "initialize", &json!({"clientInfo": info})));
+    }
+
+    fn message(
+        &mut self,
+        asked: &RelayRequest,
+        message: &Value,
+        progress: &mut Progress,
+        step: &mut Step,
+    ) {
+        let method = message.get("method").and_then(Value::as_str);
+        let params = message.get("params").unwrap_or(&Value::Null);
+        match (method, message.get("id")) {
+            (Some(method), Some(id)) => {
+                self.requested(asked.access, method, id, params, progress, step);
+            }
+            (Some(method), None) => self.notified(method, params, progress, step),
+            (None, Some(id)) => self.responded(asked, id.as_u64(), message, progress, step),
+            (None, None) => {}
+        }
+    }
+
+    fn answer(&mut self, ask: &Ask, reply: &Reply, step: &mut Step) {
+        let Some(at) = self.pending.iter().position(|pending| pending.ask == ask.id) else {
+            return;
+        };
+        let pending = self.pending.remove(at);
+        if pending.kind != Kind::Question && *reply != Reply::Allow {
+            self.denied.push(ask.tool.clone());
+        }
+        step.send.push(pending.reply(&ask.input, reply));
+        // Codex has no room for words beside a refusal, so that they are said in the turn.
+        let words = match reply {
+            Reply::Deny(words) | Reply::Say(words) if pending.kind != Kind::Question => words,
+            Reply::Allow | Reply::Deny(_) | Reply::Say(_) => return,
+        };
+        if let Some(turn) = &self.turn {
+            let params = json!({
+                "threadId": self.thread,
+                "expectedTurnId": turn,
+                "input": [{"type": "text", "text": words}],
+            });
+            // Its response is of no interest, so that one id serves all.
+            step.send.push(request(INTERRUPT + 1, "turn/steer", &params));
+        }
+    }
+
+    fn cancel(&mut self, progress: &mut Progress, step: &mut Step) {
+        for pending in std::mem::take(&mut self.pending) {
+            step.send.push(pending.cancelled());
+        }
+        match &self.turn {
+            Some(turn) => {
+                let params = json!({"threadId": self.thread, "turnId": turn});
+                step.send.push(request(INTERRUPT, "turn/interrupt", &params));
+            }
+            // Nothing was begun that could be interrupted.
+            None => progress.over = true,
+        }
+    }
+}
+
+impl CodexServer {
+    /// Takes the response to a request of ours.
+    fn responded(
+        &mut self,
+        asked: &RelayRequest,
+        id: Option<u64>,
+        message: &Value,
+        progress: &mut Progress,
+        step: &mut Step,
+    ) {
+        if progress.over || progress.cancelled {
+            return;
+        }
+        let error = message.get("error");
+        match (id, error) {
+            (Some(INITIALIZE), None) => {
+                step.send.push(json!({"method": "initialized"}));
+                match &asked.earlier {
+                    Some(earlier) => {
+                        self.before = Some(earlier.tokens);
+                        let mut params = thread_params(asked);
+                        params["threadId"] = json!(earlier.id);
+                        // Without its history, which can be very long.
+                        params["excludeTurns"] = json!(true);
+                        step.send.push(request(RESUME, "thread/resume", &params));
+                    }
+                    None => step.send.push(request(START, "thread/start", &thread_params(asked))),
+                }
+            }
+            // Whatever keeps the thread from going on would keep it from going on next time.
+            (Some(RESUME), Some(_)) => {
+                progress.unknown = true;
+                self.before = None;
+                step.send.push(request(START, "thread/start", &thread_params(asked)));
+            }
+            (Some(RESUME | START), None) => {
+                self.opened(asked, id == Some(RESUME), message, progress, step);
+            }
+            (Some(TURN), None) => {
+                let turn = message.pointer("/result/turn/id").and_then(Value::as_str);
+                self.turn = turn.map(str::to_owned);
+                progress.started = true;
+            }
+            (Some(INITIALIZE | START), Some(error)) => {
+                progress.fail(FailReason::StartFailed, &error_text(error), step);
+            }
+            (Some(TURN), Some(error)) => {
+                let text = error_text(error);
+                progress.fail(errors::of_text(&text), &text, step);
+            }
+            (Some(_) | None, _) => {}
+        }
+    }
+
+    /// A thread is there: the turn begins.
+    fn opened(
+        &mut self,
+        asked: &RelayRequest,
+        resumed: bool,
+        message: &Value,
+        progress: &mut Progress,
+        step: &mut Step,
+    ) {
+        let text = |path: &str| {
+            message.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        self.thread = text("/result/thread/id");
+        if self.thread.is_empty() {
+            progress.fail(FailReason::StartFailed, "it opened a thread without an id", step);
+            return;
+        }
+        self.resumed = resumed;
+        self.model = text("/result/model");
+        self.version = text("/result/thread/cliVersion");
+        progress.unknown = false;
+        let earlier = asked.earlier.clone().filter(|_| resumed);
+        progress.conversation =
+            Some(Conversation { id: self.thread.clone(), ..earlier.unwrap_or_default() });
+        step.events.push(AgentEvent::Started {
+            session: self.thread.clone(),
+            model: self.model.clone(),
+            version: self.version.clone(),
+        });
+        let input = json!([{"type": "text", "text": asked.told(resumed)}]);
+        let params = json!({"threadId": self.thread, "input": input});
+        step.send.push(request(TURN, "turn/start", &params));
+    }
+
+    fn notified(&mut self, method: &str, params: &Value, progress: &mut Progress, step: &mut Step) {
+        let turn = params.get("turnId").or_else(|| params.pointer("/turn/id"));
+        let turn = turn.and_then(Value::as_str);
+        if method == "turn/started" && self.turn.is_none() && progress.conversation.is_some() {
+            self.turn = turn.map(str::to_owned);
+            progress.started = true;
+            if progress.cancelled {
+                self.cancel(progress, step);
+            }
+            return;
+        }
+        if method == "account/rateLimits/updated" {
+            self.resets_at = exhausted_until(params).or(self.resets_at);
+            return;
+        }
+        // A resumed thread tells what it had used, in the name of an earlier turn; threads of
+        // agents below this one are not this turn.
+        if turn.is_none() || turn != self.turn.as_deref() {
+            return;
+        }
+        match method {
+            "item/started" => item(params, false, self, progress, step),
+            "item/completed" => item(params, true, self, progress, step),
+            "thread/tokenUsage/updated" => self.used(params, progress, step),
+            "error" if params.get("willRetry") == Some(&Value::Bool(true)) => {
+                self.retries += 1;
+                step.events.push(AgentEvent::Retrying {
+                    attempt: self.retries,
+                    max: self.retries,
+                    delay_ms: 0,
+                    status: None,
+                });
+            }
+            "turn/completed" => self.completed(params, progress, step),
+            _ => {}
+        }
+    }
+
+    fn used(&mut self, params: &Value, progress: &mut Progress, step: &mut Step) {
+        let Some(usage) = params.get("tokenUsage") else { return };
+        let (total, last) = (tokens(usage.get("total")), tokens(usage.get("last")));
+        let before = *self.before.get_or_insert_with(|| less(total, last));
+        if let Some(conversation) = &mut progress.conversation {
+            conversation.tokens = total;
+        }
+        progress.count(less(total, before), step);
+    }
+
+    fn completed(&mut self, params: &Value, progress: &mut Progress, step: &mut Step) {
+        let Some(turn) = params.get("turn") else { return };
+        let status = turn.get("status").and_then(Value::as_str).unwrap_or_default();
+        let error = turn.get("error").filter(|error| !error.is_null());
+        if let Some(error) = error {
+            let text = error_text(error);
+            let info = error.get("codexErrorInfo").unwrap_or(&Value::Null);
+            let reason = errors::of_info(info, self.resets_at);
+            progress.fail(reason.unwrap_or_else(|| errors::of_text(&text)), &text, step);
+            return;
+        }
+        match status {
+            "completed" if self.answered => {
+                let usage = TurnUsage {
+                    tokens: progress.tokens,
+                    num_turns: 1,
+                    duration_ms: turn.get("durationMs").and_then(Value::as_u64).unwrap_or(0),
+                    ..TurnUsage::default()
+                };
+                let end = TurnEnd {
+                    kind: "completed".to_owned(),
+                    text: Some(progress.text.clone()),
+                    denied_tools: self.denied.clone(),
+                    usage,
+                    ..TurnEnd::default()
+                };
+                progress.finish(end, None, step);
+            }
+            "completed" => progress.fail(FailReason::NoResult, NO_ANSWER, step),
+            "interrupted" => progress.fail(FailReason::Aborted, "the turn was interrupted", step),
+            _ => progress.fail(FailReason::AgentError, "the turn failed", step),
+        }
+    }
+
+    /// Takes a request of Codex, which waits for its answer.
+    fn requested(
+        &mut self,
+        access: Access,
+        method: &str,
+        id: &Value,
+        params: &Value,
+        progress: &mut Progress,
+        step: &mut Step,
+    ) {
+        let kind = match method {
+            "item/commandExecution/requestApproval" | "item/fileChange/requestApproval" => {
+                Kind::Approval
+            }
+            "execCommandApproval" | "applyPatchApproval" => Kind::OldApproval,
+            "item/permissions/requestApproval" => Kind::Permissions,
+            "item/tool/requestUserInput" => Kind::Question,
+            "mcpServer/elicitation/request" => Kind::Elicitation,
+            // Sign-ins are refreshed elsewhere, and this side has no tools.
+            _ => {
+                let error =
+                    json!({"code": -32601, "message": format!("{method} is not supported")});
+                step.send.push(json!({"id": id, "error": error}));
+                return;
+            }
+        };
+        let pending = Pending {
+            ask: format!("codex-{id}"),
+            id: id.clone(),
+            kind,
+            permissions: params.get("permissions").cloned().unwrap_or_else(|| json!({})),
+        };
+        let ask = Ask {
+            id: pending.ask.clone(),
+            tool: if kind == Kind::Question { QUESTION } else { tool_of(method) }.to_owned(),
+            call: params.get("itemId").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            input: input_of(kind, params),
+        };
+        let by_policy = match (kind, access) {
+            (Kind::Elicitation, _) => Some(Reply::Deny(String::new())),
+            (Kind::Question, _) => None,
+            (Kind::Approval | Kind::OldApproval | Kind::Permissions, Access::Full) => {
+                Some(Reply::Allow)
+            }
+            (Kind::Approval | Kind::OldApproval | Kind::Permissions, Access::Ask) => None,
+        };
+        let reply = match by_policy {
+            Some(reply) => reply,
+            None if progress.cancelled || progress.over => {
+                step.send.push(pending.cancelled());
+                return;
+            }
+            None if progress.ask(ask.clone()) => {
+                self.pending.push(pending);
+                return;
+            }
+            None => Reply::Deny("too many questions are open".to_owned()),
+        };
+        step.send.push(pending.reply(&ask.input, &reply));
+    }
+}
+
+impl Pending {
+    /// The response that carries an answer.
+    fn reply(&self, input: &Value, reply: &Reply) -> Value {
+        let allowed = *reply == Reply::Allow;
+        let result = match self.kind {
+            Kind::Approval => json!({"decision": if allowed { "accept" } else { "decline" }}),
+            Kind::OldApproval => json!({"decision": if allowed { "approved" } else { "denied" }}),
+            Kind::Permissions if allowed => json!({"permissions": self.permissions}),
+            Kind::Permissions => json!({"permissions": {}}),
+            Kind::Elicitation => json!({"action": "decline"}),
+            Kind::Question => {
+                let words = match reply {
+                    Reply::Allow => "Decide it yourself.",
+                    Reply::Deny(words) | Reply::Say(words) => words,
+                };
+                let asked = input.get("questions").and_then(Value::as_array).into_iter().flatten();
+                let answers = asked.filter_map(|question| {
+                    let id = question.get("id")?.as_str()?.to_owned();
+                    Some((id, json!({"answers": [words]})))
+                });
+                json!({"answers": answers.collect::<serde_json::Map<_, _>>()})
+            }
+        };
+        json!({"id": self.id, "result": result})
+    }
+
+    /// The response if the turn is to end.
+    fn cancelled(&self) -> Value {
+        let result = match self.kind {
+            Kind::Approval => json!({"decision": "cancel"}),
+            Kind::OldApproval => json!({"decision": "abort"}),
+            Kind::Permissions => json!({"permissions": {}}),
+            Kind::Elicitation => json!({"action": "cancel"}),
+            Kind::Question => json!({"answers": {}}),
+        };
+        json!({"id": self.id, "result": result})
+    }
+}
+
+fn request(id: u64, method: &str, params: &Value) -> Value {
+    json!({"id": id, "method": method, "params": params})
+}
+
+/// What a thread is started or resumed with. Codex's own sandbox is off inside ours, where it could
+/// not start.
+fn thread_params(asked: &RelayRequest) -> Value {
+    let policy = match asked.access {
+        Access::Full => "never",
+        Access::Ask => "untrusted",
+    };
+    let mut params = json!({
+        "cwd": asked.cwd,
+        "approvalPolicy": policy,
+        "sandbox": "danger-full-access",
+    });
+    if let Some(model) = &asked.model {
+        params["model"] = json!(model);
+    }
+    params
+}
+
+fn error_text(error: &Value) -> String {
+    let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+    match (text("message"), text("additionalDetails")) {
+        (message, "") => message.to_owned(),
+        (message, details) => format!("{message}: {details}"),
+    }
+}
+
+fn tool_of(method: &str) -> &'static str {
+    match method {
+        "item/commandExecution/requestApproval" | "execCommandApproval" => "command",
+        "item/fileChange/requestApproval" | "applyPatchApproval" => "edit",
+        _ => "permissions",
+    }
+}
+
+/// What a person sees of a request.
+fn input_of(kind: Kind, params: &Value) -> Value {
+    let of = |name: &str| params.get(name).filter(|value| !value.is_null());
+    match kind {
+        Kind::Question => json!({"questions": of("questions")}),
+        Kind::Approval | Kind::OldApproval | Kind::Permissions | Kind::Elicitation => {
+            let names = ["command", "cwd", "reason", "grantRoot", "fileChanges", "permissions"];
+            let shown =
+                names.iter().filter_map(|name| Some(((*name).to_owned(), of(name)?.clone())));
+            Value::Object(shown.collect())
+        }
+    }
+}
+
+/// An item that began or is complete.
+fn item(
+    params: &Value,
+    complete: bool,
+    codec: &mut CodexServer,
+    progress: &mut Progress,
+    step: &mut Step,
+) {
+    let Some(item) = params.get("item") else { return };
+    let text = |name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (id, kind) = (text("id"), text("type"));
+    match kind {
+        "agentMessage" if complete && !text("text").trim().is_empty() => {
+            codec.answered = true;
+            progress.say(text("text"), step);
+        }
+        "agentMessage" | "userMessage" | "hookPrompt" | "plan" | "reasoning" | "" => {}
+        _ => {
+            let (name, about) = match kind {
+                "commandExecution" => ("command", text("command").to_owned()),
+                "fileChange" => ("edit", paths(item)),
+                "mcpToolCall" | "dynamicToolCall" => (text("tool"), String::new()),
+                "webSearch" => ("search", text("query").to_owned()),
+                other => (other, String::new()),
+            };
+            progress.tool_started(id, name, summarise(&about), step);
+            if complete {
+                let status = text("status");
+                let code = item.get("exitCode").and_then(Value::as_i64).unwrap_or(0);
+                if status == "declined" {
+                    step.events.push(AgentEvent::PermissionDenied { tool: name.to_owned() });
+                }
+                let failed = matches!(status, "failed" | "declined") || code != 0;
+                progress.tool_ended(id, failed, step);
+            }
+        }
+    }
+}
+
+/// The paths of a change of files.
+pub(super) fn paths(item: &Value) -> String {
+    let changes = item.get("changes").and_then(Value::as_array).into_iter().flatten();
+    let paths: Vec<&str> = changes.filter_map(|change| change.get("path")?.as_str()).collect();
+    paths.join(" ")
+}
+
+/// Tokens in our kinds: Codex counts cached input as input, too.
+fn tokens(usage: Option<&Value>) -> TokenUsage {
+    let number =
+        |name: &str| usage.and_then(|usage| usage.get(name)).and_then(Value::as_u64).unwrap_or(0);
+    let (read, write) = (number("cachedInputTokens"), number("cacheWriteInputTokens"));
+    TokenUsage {
+        input: number("inputTokens").saturating_sub(read).saturating_sub(write),
+        output: number("outputTokens"),
+        cache_read: read,
+        cache_write: write,
+    }
+}
+
+/// What came on top of `before`.
+pub(super) fn less(total: TokenUsage, before: TokenUsage) -> TokenUsage {
+    TokenUsage {
+        input: total.input.saturating_sub(before.input),
+        output: total.output.saturating_sub(before.output),
+        cache_read: total.cache_read.saturating_sub(before.cache_read),
+        cache_write: total.cache_write.saturating_sub(before.cache_write),
+    }
+}
+
+/// When the last of the exhausted windows of an account resets.
+fn exhausted_until(params: &Value) -> Option<Timestamp> {
+    let limits = params.get("rateLimits")?;
+    let resets = ["primary", "secondary"].iter().filter_map(|name| {
+        let window = limits.get(name)?;
+        let used = window.get("usedPercent")?.as_i64()?;
+        let at = window.get("resetsAt")?.as_i64()?;
+        (used >= 100).then(|| Timestamp::from_second(at).ok())?
+    });
+    resets.max()
+}
