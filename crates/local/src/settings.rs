@@ -390,7 +390,7 @@ fn agents_schema(generator: &mut SchemaGenerator) -> Schema {
     let table = generator.subschema_for::<AgentTable>();
     json_schema!({
         "type": "object",
-        "properties": { CLAUDE: table, CODEX: table, SCRIPTED: table },
+        "properties": { ACP: table, CLAUDE: table, CODEX: table, COMMAND: table, SCRIPTED: table },
         "additionalProperties": table,
     })
 }

@@ -3,6 +3,7 @@
 // Support for tests, in which a panic is a verdict.
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
+pub mod acp_adapters;
 pub mod claude_cli;
 pub mod codex_cli;
 pub mod explore;

@@ -75,6 +75,11 @@ impl Running {
         }
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Says a line more.
     pub(crate) fn say(&mut self, line: &[u8]) {
         self.stdin.as_mut().unwrap().write_all(line).unwrap();

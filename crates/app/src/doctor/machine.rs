@@ -7,7 +7,7 @@ use std::time::Duration;
 use afk_agent::host::{EndHow, Hosts, Job, JobKey, JobSpec, JobState};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Refusal, Requirement, Strength};
 use afk_core::config::SandboxRequirement;
-use afk_core::ids::{At, RunId};
+use afk_core::ids::{AdapterName, At, RunId};
 use afk_core::secret::SecretSource;
 use afk_core::spend::is_measured;
 use afk_engine::ports::Filter;

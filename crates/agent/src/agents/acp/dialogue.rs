@@ -481,7 +481,9 @@ impl Acp {
     /// What the turn used; the agent's counter of cost goes over all turns of the session.
     fn usage(&self, tokens: TokenUsage) -> TurnUsage {
         let own = self.cost.map(|cost| {
-            let cost_usd = (cost - self.cost_before).max(0.0);
+            // A counter that went back started over.
+            let before = if cost < self.cost_before { 0.0 } else { self.cost_before };
+            let cost_usd = cost - before;
             BTreeMap::from([(self.model.clone(), ModelUsage { tokens, cost_usd })])
         });
         TurnUsage {

@@ -44,7 +44,7 @@ pub(crate) fn of_info(info: &Value, resets_at: Option<Timestamp>) -> Option<Fail
 /// what has been seen is told apart; anything else is an error that a person must see.
 pub(crate) fn of_text(text: &str) -> FailReason {
     let says = |words: &str| text.contains(words);
-    if says("hit your usage limit") {
+    if says("hit your usage limit") || says("Quota exceeded") {
         return FailReason::UsageLimit { resets_at: None };
     }
     if let Some(status) = status_in(text) {

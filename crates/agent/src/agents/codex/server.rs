@@ -543,3 +543,187 @@ fn exhausted_until(params: &Value) -> Option<Timestamp> {
     });
     resets.max()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agents::relay::wire::{Entry, Protocol};
+    use crate::agents::relay::{Dialogue, dialogue::Step};
+
+    fn asked(access: Access, earlier: Option<Conversation>) -> RelayRequest {
+        RelayRequest {
+            protocol: Protocol::CodexServer,
+            argv: Vec::new(),
+            cwd: "/clone".into(),
+            earlier,
+            prompt: "go on".into(),
+            anew: "all of it".into(),
+            access,
+            model: None,
+            mode: None,
+            auth_method: None,
+            start_ms: 1,
+            grace_ms: 1,
+        }
+    }
+
+    fn hear(dialogue: &mut Dialogue, message: Value) -> Step {
+        dialogue.take(&Entry::Agent(message))
+    }
+
+    /// A dialogue whose turn has begun.
+    fn begun(access: Access) -> Dialogue {
+        let (mut dialogue, step) = Dialogue::begin(asked(access, None));
+        assert_eq!(step.send[0]["method"], "initialize");
+        let step = hear(&mut dialogue, json!({"id": INITIALIZE, "result": {}}));
+        let methods: Vec<&str> =
+            step.send.iter().map(|sent| sent["method"].as_str().unwrap()).collect();
+        assert_eq!(methods, ["initialized", "thread/start"]);
+        let thread = json!({"thread": {"id": "t-1", "cliVersion": "0.1"}, "model": "m"});
+        let step = hear(&mut dialogue, json!({"id": START, "result": thread}));
+        assert_eq!(step.send[0]["params"]["input"][0]["text"], "all of it");
+        let turn = json!({"turn": {"id": "u-1"}});
+        hear(&mut dialogue, json!({"id": TURN, "result": turn}));
+        assert!(dialogue.progress().started());
+        dialogue
+    }
+
+    fn completed(error: &Value, status: &str) -> Value {
+        json!({"method": "turn/completed", "params": {"threadId": "t-1",
+            "turn": {"id": "u-1", "status": status, "error": error}}})
+    }
+
+    fn says(text: &str) -> Value {
+        json!({"method": "item/completed", "params": {"turnId": "u-1", "item":
+            {"type": "agentMessage", "id": "i-1", "text": text}}})
+    }
+
+    #[test]
+    fn ends() {
+        fn check(messages: &[Value], expected: Option<&FailReason>) {
+            let mut dialogue = begun(Access::Full);
+            for message in messages {
+                hear(&mut dialogue, message.clone());
+            }
+            assert!(dialogue.progress().over(), "{messages:?}");
+            assert_eq!(dialogue.progress().failure(), expected, "{messages:?}");
+            assert_eq!(dialogue.progress().end().unwrap().is_error, expected.is_some());
+        }
+        let error = |info: &str| json!({"message": "x", "codexErrorInfo": info});
+        let limits = |used: u32| {
+            json!({"method": "account/rateLimits/updated", "params": {"rateLimits":
+                {"primary": {"usedPercent": used, "resetsAt": 4_000_000_000_u64}}}})
+        };
+        let limited = completed(&error("usageLimitExceeded"), "failed");
+        let limit = |resets_at| FailReason::UsageLimit { resets_at };
+        check(&[says("done"), completed(&Value::Null, "completed")], None);
+        check(&[completed(&Value::Null, "completed")], Some(&FailReason::NoResult));
+        check(&[says(" "), completed(&Value::Null, "completed")], Some(&FailReason::NoResult));
+        check(&[completed(&Value::Null, "interrupted")], Some(&FailReason::Aborted));
+        check(&[limited.clone()], Some(&limit(None)));
+        let at = Timestamp::from_second(4_000_000_000).ok();
+        check(&[limits(100), limited.clone()], Some(&limit(at)));
+        // A window that is not used up does not say when the limit resets.
+        check(&[limits(60), limited], Some(&limit(None)));
+        let status = Some(401);
+        let api = FailReason::ApiError { status };
+        check(&[says("x"), completed(&error("unauthorized"), "failed")], Some(&api));
+        check(&[completed(&error("new"), "failed")], Some(&FailReason::AgentError));
+    }
+
+    #[test]
+    fn every_request_of_codex_is_answered() {
+        fn check(method: &str, params: &Value, access: Access, expected: Option<&Value>) {
+            let mut dialogue = begun(access);
+            let request = json!({"id": 0, "method": method, "params": params});
+            let step = hear(&mut dialogue, request);
+            match expected {
+                Some(expected) => {
+                    assert_eq!(&step.send[0]["result"], expected, "{method}");
+                    assert_eq!(step.send[0]["id"], 0);
+                }
+                None => assert_eq!(dialogue.progress().asks().len(), 1, "{method}"),
+            }
+        }
+        let none = json!({});
+        let (command, edit) =
+            ("item/commandExecution/requestApproval", "item/fileChange/requestApproval");
+        check(command, &none, Access::Full, Some(&json!({"decision": "accept"})));
+        check(edit, &none, Access::Full, Some(&json!({"decision": "accept"})));
+        check("execCommandApproval", &none, Access::Full, Some(&json!({"decision": "approved"})));
+        let wanted = json!({"permissions": {"network": {"enabled": true}}});
+        check("item/permissions/requestApproval", &wanted, Access::Full, Some(&wanted));
+        check(
+            "mcpServer/elicitation/request",
+            &none,
+            Access::Ask,
+            Some(&json!({"action": "decline"})),
+        );
+        check(command, &none, Access::Ask, None);
+        check("item/tool/requestUserInput", &none, Access::Full, None);
+        let mut dialogue = begun(Access::Full);
+        for method in ["account/chatgptAuthTokens/refresh", "item/tool/call", "of/a/later/version"]
+        {
+            let step = hear(&mut dialogue, json!({"id": "s", "method": method, "params": {}}));
+            assert_eq!(step.send[0]["error"]["code"], -32601, "{method}");
+        }
+    }
+
+    #[test]
+    fn a_question_is_answered_by_its_own_id() {
+        let mut dialogue = begun(Access::Full);
+        let question = json!({"id": "q", "header": "h", "question": "Which?",
+            "options": [{"label": "one", "description": ""}]});
+        let params = json!({"questions": [question]});
+        let method = "item/tool/requestUserInput";
+        hear(&mut dialogue, json!({"id": 3, "method": method, "params": params}));
+        let ask = dialogue.progress().asks()[0].clone();
+        assert_eq!(ask.question().as_deref(), Some("Which? (one)"));
+        let answer = Entry::Answer { id: ask.id, reply: Reply::Say("one".into()) };
+        let step = dialogue.take(&answer);
+        let expected = json!({"id": 3, "result": {"answers": {"q": {"answers": ["one"]}}}});
+        assert_eq!(step.send, [expected]);
+        // The second answer comes too late.
+        assert_eq!(dialogue.take(&answer), Step::default());
+    }
+
+    #[test]
+    fn what_an_earlier_turn_used_is_not_this_turn_s() {
+        let earlier = Conversation {
+            id: "t-1".into(),
+            tokens: TokenUsage { input: 60, output: 20, cache_read: 40, cache_write: 0 },
+            cost_usd: 0.0,
+        };
+        let (mut dialogue, _) = Dialogue::begin(asked(Access::Full, Some(earlier)));
+        let step = hear(&mut dialogue, json!({"id": INITIALIZE, "result": {}}));
+        assert_eq!(step.send[1]["method"], "thread/resume");
+        let step = hear(&mut dialogue, json!({"id": RESUME, "result": {"thread": {"id": "t-1"}}}));
+        assert_eq!(step.send[0]["params"]["input"][0]["text"], "go on");
+        hear(&mut dialogue, json!({"id": TURN, "result": {"turn": {"id": "u-2"}}}));
+        let usage = |turn: &str, input: u64, output: u64| {
+            let total =
+                json!({"inputTokens": input, "cachedInputTokens": 0, "outputTokens": output});
+            json!({"method": "thread/tokenUsage/updated", "params": {"turnId": turn,
+                "tokenUsage": {"total": total, "last": total}}})
+        };
+        hear(&mut dialogue, usage("u-1", 60, 20));
+        assert!(dialogue.progress().tokens().is_zero());
+        hear(&mut dialogue, usage("u-2", 90, 25));
+        let own = TokenUsage { input: 30, output: 5, ..TokenUsage::default() };
+        assert_eq!(dialogue.progress().tokens(), own);
+    }
+
+    #[test]
+    fn a_cancel_answers_what_is_open_and_interrupts_the_turn() {
+        let mut dialogue = begun(Access::Ask);
+        let method = "item/commandExecution/requestApproval";
+        hear(&mut dialogue, json!({"id": 9, "method": method, "params": {}}));
+        let step = dialogue.take(&Entry::Cancel {});
+        assert_eq!(step.send[0], json!({"id": 9, "result": {"decision": "cancel"}}));
+        assert_eq!(step.send[1]["method"], "turn/interrupt");
+        assert!(dialogue.progress().asks().is_empty());
+        let (mut early, _) = Dialogue::begin(asked(Access::Full, None));
+        assert_eq!(early.take(&Entry::Cancel {}), Step::default());
+        assert!(early.progress().over());
+    }
+}

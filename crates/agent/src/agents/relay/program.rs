@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::signal::unix::SignalKind;
@@ -28,9 +28,11 @@ use crate::agents::lines::{LinePosition, LineReader};
 const MAX_INPUT: u64 = 4 * MAX_PROMPT as u64;
 /// How many writes to the agent may wait for it to read.
 const WAITING: usize = 256;
-/// How long the rest of an agent's output is awaited once its process is gone: what it left behind
-/// may hold the pipe.
+/// How long the rest of an agent's output and of its group is awaited once its process is gone: what
+/// it left behind may hold the pipe.
 const REST: Duration = Duration::from_millis(500);
+/// How often the group is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Exit codes: no request, an agent that ended without an end of its turn, and a cancelled turn.
 const NO_REQUEST: i32 = 2;
@@ -300,12 +302,21 @@ impl Relay {
         }
     }
 
+    fn group_lives(&self) -> bool {
+        self.group.is_some_and(|group| test_kill_process_group(group).is_ok())
+    }
+
     fn grace(&self) -> Duration {
         Duration::from_millis(self.dialogue.request().grace_ms)
     }
 
     /// Leaves nothing of the group behind, and says how the agent ended.
     async fn finish(&mut self) -> i32 {
+        // What the agent itself started may still write down what it must remember.
+        let bound = Instant::now() + REST;
+        while !self.ended && self.group_lives() && Instant::now() < bound {
+            tokio::time::sleep(LOOK).await;
+        }
         self.signal(Signal::KILL);
         let status = match self.exited {
             Some(status) => Some(status),
