@@ -136,6 +136,10 @@ impl Agent {
 
     fn turn(&mut self) -> Option<u8> {
         match self.behaviour.as_str() {
+            "hangs-after" => {
+                self.work();
+                return None;
+            }
             "hangs" | "deaf" => {
                 self.words("working");
                 return None;

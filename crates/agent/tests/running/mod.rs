@@ -139,7 +139,9 @@ impl Running {
         let mut events = reader.feed(&self.output.lock().unwrap());
         events.extend(reader.finish());
         let errors = String::from_utf8_lossy(&self.errors.lock().unwrap()).into_owned();
-        Done { outcome: reader.outcome(&exit, &errors, interrupted_by_us), events, reader }
+        let output = std::mem::take(&mut *self.output.lock().unwrap());
+        let outcome = reader.outcome(&exit, &errors, interrupted_by_us);
+        Done { outcome, events, reader, output }
     }
 }
 
@@ -185,6 +187,8 @@ pub(crate) struct Done {
     pub(crate) outcome: TurnOutcome,
     pub(crate) events: Vec<AgentEvent>,
     pub(crate) reader: TurnReader,
+    /// All that it wrote.
+    pub(crate) output: Vec<u8>,
 }
 
 impl Done {
