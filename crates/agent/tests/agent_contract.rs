@@ -102,10 +102,9 @@ fn script(task: Task) -> Script {
     };
     if task == Task::Fail {
         // What an agent asks its model besides fails, too.
-        script.turns.push(afk_sim::model_api::Turn {
-            when: None,
-            replies: vec![Reply::Status(401); 30],
-        });
+        script
+            .turns
+            .push(afk_sim::model_api::Turn { when: None, replies: vec![Reply::Status(401); 30] });
     }
     script
 }
@@ -154,6 +153,7 @@ impl Stage {
                     ("ANTHROPIC_API_KEY".into(), "sk-ant-x".into()),
                     ("ANTHROPIC_BASE_URL".into(), api.url().into()),
                     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC".into(), "1".into()),
+                    ("CLAUDE_CODE_MAX_RETRIES".into(), "1".into()),
                     ("IS_SANDBOX".into(), "1".into()),
                 ];
                 models.0 = Some(api);
@@ -185,8 +185,7 @@ impl Stage {
                 let work = home.path().join("work.sh");
                 std::fs::write(&work, "echo x > made").unwrap();
                 let argv = vec![env!("CARGO_BIN_EXE_scripted-acp").into(), behaviour.into()];
-                let env =
-                    vec![("HOME".into(), text(home.path())), ("SCRIPT".into(), text(&work))];
+                let env = vec![("HOME".into(), text(home.path())), ("SCRIPT".into(), text(&work))];
                 relayed(Protocol::Acp, argv, repo.path(), env)
             }
             Agent::Command => {

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use afk_agent::agents::ask::Access as AgentAccess;
+use afk_agent::agents::claude::command::DEFAULT_RETRIES;
 use afk_agent::agents::codex::command::{self as codex, CodexCommand};
 use afk_agent::agents::relay;
 use afk_agent::agents::relay::wire::{Conversation, Protocol, RelayRequest};
@@ -268,15 +269,17 @@ async fn process(
     }
     let plain = |name: &str, value: &str| (name.to_owned(), SecretString::from(value));
     env.push(plain("HOME", &home.to_string_lossy()));
+    env.extend(process.env.iter().map(|(name, value)| plain(name, value)));
     env.push(plain("LANG", "C.UTF-8"));
-    // Prompt text must not pull files into the request of a Claude behind an adapter.
+    // For a Claude behind an adapter: prompt text must not pull files into its request.
     env.push(plain("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"));
     env.push(plain("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1"));
     env.push(plain("DISABLE_AUTOUPDATER", "1"));
+    // By default a refused key is tried again for minutes.
+    env.push(plain("CLAUDE_CODE_MAX_RETRIES", &DEFAULT_RETRIES.to_string()));
     if request.access == AgentAccess::Full {
         env.push(plain("IS_SANDBOX", "1"));
     }
-    env.extend(process.env.iter().map(|(name, value)| plain(name, value)));
     env.extend(env_of(&spec));
     Ok(relayed(local, spec, request, env))
 }
