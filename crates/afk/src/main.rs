@@ -21,6 +21,10 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == afk_agent::agents::scripted::command::SUBCOMMAND => {
             return afk::scripted::main(rest);
         }
+        Some((word, [])) if word == afk_agent::agents::relay::command::SUBCOMMAND => {
+            let code = afk_agent::agents::relay::main();
+            return u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
         Some(_) | None => {}
     }
     afk::cli::main(args)

@@ -1,5 +1,5 @@
 //! The box and the command of an agent's process: one turn of the scripted agent, or a thread of
-//! the Claude CLI.
+//! the Claude CLI. Agents that the relay speaks to are in [`super::relayed`].
 //!
 //! The agent sees its clone and its home, both writable, the mirror's objects, its repo's cache,
 //! and its own program. It gets the model's credential and no other secret.
@@ -137,7 +137,7 @@ pub(super) fn scripted_ready(config: &Scripted) -> PortResult<()> {
     Err(PortError::new(PortErrorKind::NotFound, why))
 }
 
-fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
+pub(super) fn not_let_in(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PortError {
     PortError::new(PortErrorKind::Auth, source)
 }
 
@@ -149,7 +149,7 @@ pub(super) fn shape(config: &Claude, network: bool) -> String {
 }
 
 /// The box of an agent, and its home.
-fn agent_box(local: &Local, turn: &TurnRequest) -> PortResult<(BoxSpec, PathBuf)> {
+pub(super) fn agent_box(local: &Local, turn: &TurnRequest) -> PortResult<(BoxSpec, PathBuf)> {
     let repo = local.repo(&turn.repo)?;
     let folders = local.workspaces.prepare(turn.run).map_err(PortError::transient)?;
     let mirror = local.mirror(&turn.repo)?;
@@ -163,7 +163,7 @@ fn agent_box(local: &Local, turn: &TurnRequest) -> PortResult<(BoxSpec, PathBuf)
     Ok((spec, folders.home))
 }
 
-fn invoked(mut spec: BoxSpec, made: Invocation) -> Invoked {
+pub(super) fn invoked(mut spec: BoxSpec, made: Invocation) -> Invoked {
     spec.argv = std::iter::once(made.program.into_os_string())
         .chain(made.args)
         .map(|word| word.to_string_lossy().into_owned())

@@ -5,7 +5,7 @@
 //! agent are read before the first mask is made ([`Local::mask`]).
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use afk_core::secret::SecretSource;
 use afk_core::text::Mask;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::settings::Claude;
+use super::settings::{Acp, Agent, Command};
 use super::sign_in;
 use super::world::Local;
 
@@ -87,32 +87,53 @@ impl KnownSecrets {
 impl Local {
     /// The mask for what agents and jobs write.
     pub(super) async fn mask(&self) -> Arc<Mask> {
-        for claude in self.own().all_claudes() {
-            self.learn_of(&claude).await;
+        for agent in self.own().all_agents() {
+            self.learn_of(&agent).await;
         }
         self.known.mask()
     }
 
     /// Learns the credentials that an agent may have been given.
-    async fn learn_of(&self, claude: &Claude) {
-        if let Some(source) = &claude.api_key {
-            if self.known.is_due(&Origin::Source(source.clone())) {
-                match self.secrets.read(source).await {
-                    Ok(value) => self.known.learn_from(source, &value),
-                    // No agent starts without it; a running one was given it before.
-                    Err(error) => tracing::debug!(%error, "a secret cannot be masked by its value"),
+    async fn learn_of(&self, agent: &Agent) {
+        match agent {
+            Agent::Claude(claude) => match &claude.api_key {
+                Some(source) => self.learn_source(source).await,
+                None => self.learn_sign_in(sign_in::home(claude), sign_in::values).await,
+            },
+            Agent::Codex(codex) => {
+                let home = sign_in::codex_home(codex.home.as_deref());
+                match &codex.api_key {
+                    Some(source) => self.learn_source(source).await,
+                    None => self.learn_sign_in(home, sign_in::codex_values).await,
                 }
             }
-        } else {
-            let home = sign_in::home(claude);
-            let origin = Origin::SignIn(home.clone());
-            if self.known.is_due(&origin) {
-                let values = tokio::task::spawn_blocking(move || sign_in::values(&home)).await;
-                for value in values.unwrap_or_default() {
-                    self.known.learn(&value);
+            Agent::Acp(Acp { process, .. }) | Agent::Command(Command { process, .. }) => {
+                for source in process.secret_env.values() {
+                    self.learn_source(source).await;
                 }
-                self.known.state().sources.insert(origin, Tried::Read);
             }
+            Agent::Scripted(_) => {}
+        }
+    }
+
+    async fn learn_source(&self, source: &SecretSource) {
+        if self.known.is_due(&Origin::Source(source.clone())) {
+            match self.secrets.read(source).await {
+                Ok(value) => self.known.learn_from(source, &value),
+                // No agent starts without it; a running one was given it before.
+                Err(error) => tracing::debug!(%error, "a secret cannot be masked by its value"),
+            }
+        }
+    }
+
+    async fn learn_sign_in(&self, home: PathBuf, read: fn(&Path) -> Vec<SecretString>) {
+        let origin = Origin::SignIn(home.clone());
+        if self.known.is_due(&origin) {
+            let values = tokio::task::spawn_blocking(move || read(&home)).await;
+            for value in values.unwrap_or_default() {
+                self.known.learn(&value);
+            }
+            self.known.state().sources.insert(origin, Tried::Read);
         }
     }
 }

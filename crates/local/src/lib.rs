@@ -19,6 +19,7 @@ mod jobs;
 mod known;
 mod output;
 pub mod owner;
+mod relayed;
 mod sandbox;
 pub mod secret;
 mod settings;
@@ -35,9 +36,12 @@ pub use git_port::LocalGit;
 pub use invocations::find_claude;
 pub use jobs::LocalJobs;
 pub use known::KnownSecrets;
+pub use relayed::{find_codex, find_process};
 pub use sandbox::Sandbox;
 pub use secret::LocalSecrets;
-pub use settings::{Agent, AgentTable, Claude, LocalRepo, LocalSettings, Scripted};
+pub use settings::{
+    Acp, Agent, AgentTable, Claude, Codex, Command, LocalRepo, LocalSettings, Process, Scripted,
+};
 pub use signing::{KeyError, PublicKey, SigningKey};
 pub use transcripts::Transcripts;
 pub use world::{ANY_USER, FREE, Local, Logins, NoLogins};

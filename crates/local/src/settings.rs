@@ -20,6 +20,14 @@ use crate::git::RemoteUrl;
 const CLAUDE: &str = "claude";
 /// The kind of the scripted agent, and its name without a table.
 const SCRIPTED: &str = "scripted";
+/// The kind of Codex, and its name without a table.
+const CODEX: &str = "codex";
+/// The kind of agents that speak the Agent Client Protocol.
+const ACP: &str = "acp";
+/// The kind of any other program.
+const COMMAND: &str = "command";
+/// All kinds.
+const KINDS: [&str; 5] = [CLAUDE, CODEX, ACP, COMMAND, SCRIPTED];
 
 /// The configuration of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,8 +43,8 @@ pub struct LocalSettings {
     /// Where the key comes from that signs evidence: an Ed25519 private key in PEM (PKCS#8); none
     /// signs nothing. While it cannot be read no run settles.
     pub evidence_key: Option<SecretSource>,
-    /// The agents, by the names that repos choose them by. "claude" and "scripted" exist without a
-    /// table.
+    /// The agents, by the names that repos choose them by. "claude", "codex" and "scripted" exist
+    /// without a table.
     #[schemars(schema_with = "agents_schema")]
     pub agents: BTreeMap<AdapterName, AgentTable>,
     /// The repos, by `owner/name`.
@@ -60,11 +68,11 @@ pub struct LocalRepo {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct AgentTable {
-    /// "claude" or "scripted"; none takes the table's name.
+    /// "claude", "codex", "acp", "command" or "scripted"; none takes the table's name.
     pub kind: Option<AdapterName>,
-    /// The program of the Claude CLI; none uses `claude` on the path.
+    /// The program of the Claude CLI or of Codex; none looks for it on the path.
     pub program: Option<PathBuf>,
-    /// The model; none uses the CLI's own default.
+    /// The model; none uses the agent's own default.
     pub model: Option<String>,
     /// Where its API key comes from; none copies the sign-in of `home`.
     pub api_key: Option<SecretSource>,
@@ -76,6 +84,21 @@ pub struct AgentTable {
     pub permissions: Option<Permissions>,
     /// The script of a scripted agent.
     pub script: Option<PathBuf>,
+    /// The program of an "acp" or "command" agent, which is an absolute path, and its arguments. A
+    /// command agent reads the prompt on its standard input, or in the file whose path stands where
+    /// an argument has `{prompt_file}`.
+    pub command: Vec<String>,
+    /// The mode of an "acp" agent's session, in the agent's own words; none chooses by
+    /// `permissions`.
+    pub mode: Option<String>,
+    /// How an "acp" agent signs in if it wants that: the id of a method that it offers.
+    pub auth_method: Option<String>,
+    /// Variables for an "acp" or "command" agent.
+    pub env: BTreeMap<String, String>,
+    /// Variables for it that are secret, and where they come from. The agent can read them.
+    pub secret_env: BTreeMap<String, SecretSource>,
+    /// Folders and files that it sees beside its program, such as its interpreter.
+    pub read: Vec<PathBuf>,
 }
 
 /// A local agent.
@@ -83,8 +106,68 @@ pub struct AgentTable {
 pub enum Agent {
     /// The Claude CLI.
     Claude(Claude),
+    /// Codex.
+    Codex(Codex),
+    /// An agent that speaks the Agent Client Protocol.
+    Acp(Acp),
+    /// Any other program.
+    Command(Command),
     /// The scripted agent for demo and tests, which calls no model.
     Scripted(Scripted),
+}
+
+/// Codex.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Codex {
+    /// The program, which may be npm's script around it; none uses `codex` on the path.
+    pub program: Option<PathBuf>,
+    /// The model; none uses Codex's own default.
+    pub model: Option<String>,
+    /// Where its API key comes from; none copies the sign-in of `home`.
+    pub api_key: Option<SecretSource>,
+    /// The folder with its sign-in; none uses `.codex` in the home of whoever runs afk.
+    pub home: Option<PathBuf>,
+    /// Another URL for the Responses API, up to its `/v1`.
+    pub base_url: Option<String>,
+    /// What it may do without asking.
+    pub permissions: Permissions,
+}
+
+/// An agent that speaks the Agent Client Protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Acp {
+    /// How it is started.
+    pub process: Process,
+    /// The model, in the agent's own words; none uses its default.
+    pub model: Option<String>,
+    /// The mode of its sessions, in its own words; none chooses by `permissions`.
+    pub mode: Option<String>,
+    /// How it signs in if it wants that: the id of a method that it offers.
+    pub auth_method: Option<String>,
+    /// What it may do without asking.
+    pub permissions: Permissions,
+}
+
+/// Any other program.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Command {
+    /// How it is started.
+    pub process: Process,
+    /// The model that its use is priced as, and nothing else.
+    pub model: Option<String>,
+}
+
+/// How an agent is started that is configured in full.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Process {
+    /// Its program and arguments.
+    pub command: Vec<String>,
+    /// Its variables.
+    pub env: BTreeMap<String, String>,
+    /// Its secret variables.
+    pub secret_env: BTreeMap<String, SecretSource>,
+    /// What it sees beside its program.
+    pub read: Vec<PathBuf>,
 }
 
 /// The Claude CLI.
@@ -128,7 +211,7 @@ impl LocalSettings {
     /// The names of the executors that are local agents.
     pub fn executors(&self) -> impl Iterator<Item = AdapterName> {
         let named = self.agents.iter().filter(|(name, table)| table.is_ours(name));
-        let shipped = [CLAUDE, SCRIPTED].map(AdapterName::known);
+        let shipped = [CLAUDE, CODEX, SCRIPTED].map(AdapterName::known);
         let shipped = shipped.into_iter().filter(|name| !self.agents.contains_key(name));
         named.map(|(name, _)| name.clone()).chain(shipped)
     }
@@ -145,30 +228,19 @@ impl LocalSettings {
     pub fn shipped_claude(&self) -> Claude {
         match self.agent(&AdapterName::known(CLAUDE)) {
             Some(Agent::Claude(claude)) => claude,
-            Some(Agent::Scripted(_)) | None => Claude::default(),
+            Some(_) | None => Claude::default(),
         }
     }
 
-    /// Every configured Claude CLI, including the one that exists without a table.
-    pub fn all_claudes(&self) -> Vec<Claude> {
-        let agents = self.executors().filter_map(|name| self.agent(&name));
-        let claude = |agent| match agent {
-            Agent::Claude(claude) => Some(claude),
-            Agent::Scripted(_) => None,
-        };
-        agents.filter_map(claude).collect()
+    /// Every configured agent, including those that exist without a table.
+    pub fn all_agents(&self) -> Vec<Agent> {
+        self.executors().filter_map(|name| self.agent(&name)).collect()
     }
 
-    /// The Claude CLIs that repos of `policy` use.
-    pub fn claudes(&self, policy: &Policy) -> Vec<Claude> {
-        let mut names: Vec<_> = policy.repos.values().map(|repo| &repo.agent).collect();
-        names.sort_unstable();
-        names.dedup();
-        let used = names.into_iter().filter_map(|name| match self.agent(name) {
-            Some(Agent::Claude(claude)) => Some(claude),
-            Some(Agent::Scripted(_)) | None => None,
-        });
-        used.collect()
+    /// The agents that repos of `policy` use, by their names.
+    pub fn agents_of(&self, policy: &Policy) -> BTreeMap<AdapterName, Agent> {
+        let names = policy.repos.values().map(|repo| &repo.agent);
+        names.filter_map(|name| Some((name.clone(), self.agent(name)?))).collect()
     }
 
     /// What is wrong with it beyond its types, for repos that choose their agents according to
@@ -203,7 +275,7 @@ impl AgentTable {
     }
 
     fn is_ours(&self, name: &AdapterName) -> bool {
-        matches!(self.kind(name), CLAUDE | SCRIPTED)
+        KINDS.contains(&self.kind(name))
     }
 
     fn agent(&self, name: &AdapterName) -> Option<Agent> {
@@ -216,34 +288,99 @@ impl AgentTable {
                 base_url: self.base_url.clone(),
                 permissions: self.permissions.unwrap_or_default(),
             })),
+            CODEX => Some(Agent::Codex(Codex {
+                program: self.program.clone(),
+                model: self.model.clone(),
+                api_key: self.api_key.clone(),
+                home: self.home.clone(),
+                base_url: self.base_url.clone(),
+                permissions: self.permissions.unwrap_or_default(),
+            })),
+            ACP => Some(Agent::Acp(Acp {
+                process: self.process(),
+                model: self.model.clone(),
+                mode: self.mode.clone(),
+                auth_method: self.auth_method.clone(),
+                permissions: self.permissions.unwrap_or_default(),
+            })),
+            COMMAND => {
+                let (process, model) = (self.process(), self.model.clone());
+                Some(Agent::Command(Command { process, model }))
+            }
             SCRIPTED => Some(Agent::Scripted(Scripted { script: self.script.clone() })),
             _ => None,
         }
     }
 
-    /// Keys that do not apply to an agent of this kind.
+    fn process(&self) -> Process {
+        Process {
+            command: self.command.clone(),
+            env: self.env.clone(),
+            secret_env: self.secret_env.clone(),
+            read: self.read.clone(),
+        }
+    }
+
+    /// Keys that do not apply to an agent of this kind, and a command that cannot be run.
     fn mistakes(&self, name: &AdapterName) -> Vec<Mistake> {
-        let claude = [
-            ("program", self.program.is_some()),
-            ("model", self.model.is_some()),
-            ("api_key", self.api_key.is_some()),
-            ("home", self.home.is_some()),
-            ("base_url", self.base_url.is_some()),
-            ("permissions", self.permissions.is_some()),
+        const CLI: &[&str] = &[CLAUDE, CODEX];
+        const PROCESS: &[&str] = &[ACP, COMMAND];
+        let keys: [(&str, bool, &[&str]); 13] = [
+            ("program", self.program.is_some(), CLI),
+            ("model", self.model.is_some(), &[CLAUDE, CODEX, ACP, COMMAND]),
+            ("api_key", self.api_key.is_some(), CLI),
+            ("home", self.home.is_some(), CLI),
+            ("base_url", self.base_url.is_some(), CLI),
+            ("permissions", self.permissions.is_some(), &[CLAUDE, CODEX, ACP]),
+            ("script", self.script.is_some(), &[SCRIPTED]),
+            ("command", !self.command.is_empty(), PROCESS),
+            ("mode", self.mode.is_some(), &[ACP]),
+            ("auth_method", self.auth_method.is_some(), &[ACP]),
+            ("env", !self.env.is_empty(), PROCESS),
+            ("secret_env", !self.secret_env.is_empty(), PROCESS),
+            ("read", !self.read.is_empty(), PROCESS),
         ];
-        let scripted = [("script", self.script.is_some())];
-        let (others, kind): (&[(&str, bool)], &str) = match self.kind(name) {
-            CLAUDE => (&scripted, SCRIPTED),
-            SCRIPTED => (&claude, CLAUDE),
-            _ => return Vec::new(),
-        };
-        let given = others.iter().filter(|(_, given)| *given);
-        given
-            .map(|(key, _)| {
-                let what = format!("only applies to agents of kind {kind:?}; omit it");
+        let kind = self.kind(name);
+        if !KINDS.contains(&kind) {
+            return Vec::new();
+        }
+        let others = keys.iter().filter(|(_, given, kinds)| *given && !kinds.contains(&kind));
+        let mut found: Vec<Mistake> = others
+            .map(|(key, _, kinds)| {
+                let kinds: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
+                let what = format!("only applies to agents of kind {}; omit it", kinds.join(", "));
                 Mistake::at(&[key], what)
             })
-            .collect()
+            .collect();
+        if PROCESS.contains(&kind) {
+            found.extend(self.process_mistakes());
+        }
+        found
+    }
+
+    fn process_mistakes(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        match self.command.first() {
+            None => found.push(Mistake::at(&["command"], "is missing: name the agent's program")),
+            Some(program) if !PathBuf::from(program).is_absolute() => {
+                found
+                    .push(Mistake::at(&["command"], "must begin with the program's absolute path"));
+            }
+            Some(_) => {}
+        }
+        let names = self.env.keys().map(|name| ("env", name));
+        for (key, name) in names.chain(self.secret_env.keys().map(|name| ("secret_env", name))) {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                found.push(Mistake::at(&[key, name], "is not the name of a variable"));
+            }
+        }
+        for name in self.secret_env.keys().filter(|name| self.env.contains_key(*name)) {
+            found.push(Mistake::at(&["secret_env", name], "is in env, too; omit one"));
+        }
+        if self.read.iter().any(|path| !path.is_absolute()) {
+            found.push(Mistake::at(&["read"], "must be absolute paths"));
+        }
+        found
     }
 }
 
@@ -253,7 +390,7 @@ fn agents_schema(generator: &mut SchemaGenerator) -> Schema {
     let table = generator.subschema_for::<AgentTable>();
     json_schema!({
         "type": "object",
-        "properties": { CLAUDE: table, SCRIPTED: table },
+        "properties": { ACP: table, CLAUDE: table, CODEX: table, COMMAND: table, SCRIPTED: table },
         "additionalProperties": table,
     })
 }
@@ -267,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_what_its_kind_says_and_two_are_there_without_a_table() {
+    fn an_agent_is_what_its_kind_says_and_three_are_there_without_a_table() {
         let name = |text: &str| text.parse::<AdapterName>().unwrap();
         let given = settings(
             r#"{ "agents": {
@@ -277,7 +414,7 @@ mod tests {
             } }"#,
         );
         let names: Vec<_> = given.executors().map(String::from).collect();
-        assert_eq!(names, ["claude", "strong", "scripted"]);
+        assert_eq!(names, ["claude", "strong", "codex", "scripted"]);
         let model = |agent| match agent {
             Some(Agent::Claude(Claude { model, .. })) => model,
             other => panic!("{other:?}"),
@@ -301,6 +438,21 @@ mod tests {
         check(script, &["agents.a.script"]);
         let model = r#"{ "agents": { "scripted": { "script": "/x", "model": "x" } } }"#;
         check(model, &["agents.scripted.model"]);
+        check(
+            r#"{ "agents": { "codex": { "script": "/x", "mode": "m" } } }"#,
+            &["agents.codex.script", "agents.codex.mode"],
+        );
+        let acp = |keys: &str| format!(r#"{{ "agents": {{ "a": {{ "kind": "acp"{keys} }} }} }}"#);
+        check(&acp(""), &["agents.a.command"]);
+        check(&acp(r#", "command": ["gemini"]"#), &["agents.a.command"]);
+        check(&acp(r#", "command": ["/bin/x", "--acp"], "mode": "m", "env": { "A": "b" }"#), &[]);
+        let both =
+            r#", "command": ["/x"], "env": { "A": "b" }, "secret_env": { "A": { "env": "B" } }"#;
+        check(&acp(both), &["agents.a.secret_env.A"]);
+        check(&acp(r#", "command": ["/x"], "env": { "A=": "b" }"#), &["agents.a.env.A="]);
+        check(&acp(r#", "command": ["/x"], "read": ["y"]"#), &["agents.a.read"]);
+        let command = r#"{ "agents": { "command": { "command": ["/x"], "permissions": "ask" } } }"#;
+        check(command, &["agents.command.permissions"]);
         check(r#"{ "repos": { "o/r": { "remote": "relative" } } }"#, &["repos.o/r.remote"]);
     }
 }

@@ -23,6 +23,9 @@ const SUBSCRIPTION: [&str; 2] = [".credentials.json", "claudeAiOauth"];
 /// A key of the console: this file beside [`FOLDER`], this key.
 const CONSOLE: [&str; 2] = [".claude.json", "primaryApiKey"];
 
+/// Codex's sign-in in its own folder.
+const CODEX: &str = "auth.json";
+
 /// Minimum length of a token, bytes.
 const TOKEN: usize = 20;
 
@@ -57,6 +60,61 @@ pub(super) fn values(from: &Path) -> Vec<SecretString> {
         collect(&kept.unwrap_or_default(), &mut found);
     }
     found
+}
+
+/// The folder of Codex's sign-in: the configured one, or that of whoever runs afk.
+pub(super) fn codex_home(config: Option<&Path>) -> PathBuf {
+    let default = || std::env::home_dir().unwrap_or_default().join(".codex");
+    config.map_or_else(default, Path::to_owned)
+}
+
+/// Whether the folder `from` has a sign-in that [`prepare_codex`] would find.
+pub(super) fn has_codex(from: &Path) -> bool {
+    codex_sign_in(from).is_some()
+}
+
+/// Makes Codex's folder `to` in a run's home, with the sign-in of the folder `from`, if one is
+/// given, and without one otherwise. Returns its tokens, which must be masked.
+pub(super) fn prepare_codex(from: Option<&Path>, to: &Path) -> Result<Vec<SecretString>> {
+    let (Some(home), Some(name)) = (to.parent(), to.file_name().and_then(|name| name.to_str()))
+    else {
+        return Ok(Vec::new());
+    };
+    let root = openat(CWD, home, FOLDER_ONLY, Mode::empty())?;
+    let folder = real_folder(root.as_fd(), name)?;
+    let kept = from.and_then(codex_sign_in);
+    match &kept {
+        Some(kept) => put(folder.as_fd(), CODEX, &kept.to_string())?,
+        // The run may have had one before it was given a key.
+        None => match unlinkat(folder.as_fd(), CODEX, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        },
+    }
+    let mut found = Vec::new();
+    collect(&kept.unwrap_or_default(), &mut found);
+    Ok(found)
+}
+
+/// The tokens of the Codex sign-in in the folder `from`, which must be masked.
+pub(super) fn codex_values(from: &Path) -> Vec<SecretString> {
+    let mut found = Vec::new();
+    collect(&codex_sign_in(from).unwrap_or_default(), &mut found);
+    found
+}
+
+/// A sign-in without its refresh token. That can be used once: spent in a box, it would sign the
+/// operator out; so the operator's own Codex renews the sign-in, and a run takes what there is.
+fn codex_sign_in(from: &Path) -> Option<Value> {
+    let mut found: Value = serde_json::from_slice(&std::fs::read(from.join(CODEX)).ok()?).ok()?;
+    let has = |value: Option<&Value>| value.is_some_and(|value| !value.is_null());
+    if !has(found.get("OPENAI_API_KEY")) && !has(found.pointer("/tokens/access_token")) {
+        return None;
+    }
+    if let Some(token) = found.pointer_mut("/tokens/refresh_token") {
+        *token = Value::from("");
+    }
+    Some(found)
 }
 
 /// Texts long enough for a token: other values are short.
@@ -179,6 +237,34 @@ mod tests {
             values(&from).iter().map(|value| value.expose_secret().to_owned()).collect();
         assert_eq!(found, [token, "one-key-of-the-console"]);
         assert!(values(Path::new("/nowhere")).is_empty());
+    }
+
+    #[test]
+    fn a_run_cannot_spend_the_refresh_token_of_codex() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, home) = (dir.path().join("from"), dir.path().join("home"));
+        fs::create_dir(&from).unwrap();
+        fs::create_dir(&home).unwrap();
+        let to = home.join(".codex");
+        let auth = |text: &str| fs::write(from.join("auth.json"), text).unwrap();
+        assert!(!has_codex(&from));
+        auth(r#"{"OPENAI_API_KEY": null, "tokens": null}"#);
+        assert!(!has_codex(&from));
+        auth(
+            r#"{"OPENAI_API_KEY": null, "last_refresh": "2026-11-01T00:00:00Z",
+                "tokens": {"access_token": "the-access-token-of-somebody", "account_id": "a",
+                "refresh_token": "CANARY-of-a-refresh-token"}}"#,
+        );
+        assert!(has_codex(&from));
+        let tokens = prepare_codex(Some(&from), &to).unwrap();
+        let written = fs::read_to_string(to.join("auth.json")).unwrap();
+        assert!(written.contains("the-access-token-of-somebody") && !written.contains("CANARY"));
+        assert!(!tokens.is_empty() && tokens.len() == codex_values(&from).len());
+        let mode = fs::metadata(to.join("auth.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // With a key of its own it has no sign-in.
+        assert!(prepare_codex(None, &to).unwrap().is_empty());
+        assert!(!to.join("auth.json").exists());
     }
 
     #[test]

@@ -6,8 +6,11 @@
 // Support for tests, in which a panic is a verdict.
 #![allow(clippy::missing_panics_doc, clippy::return_self_not_must_use)]
 
+pub mod acp_adapters;
 pub mod claude_cli;
+pub mod codex_cli;
 pub mod model_api;
 pub mod openbao;
+pub mod responses_api;
 pub mod tools;
 pub mod verifier;

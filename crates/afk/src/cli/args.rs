@@ -25,7 +25,7 @@ pub(super) use backup::BackupArgs;
 pub(super) use color::ColorChoice;
 pub(super) use commands::Command;
 pub(super) use config::ConfigCommand;
-pub(super) use demo::{DemoAgent, DemoArgs};
+pub(super) use demo::DemoArgs;
 pub(super) use doorbell::DoorbellCommand;
 pub(super) use evidence::{EvidenceArgs, EvidenceCommand, EvidenceFormat, VerifyArgs};
 pub(super) use issue::{IssueCommand, IssueText};

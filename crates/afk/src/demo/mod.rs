@@ -4,6 +4,7 @@
 //! is armed for that folder only; then runs the engine as for any repo. Only the agent is a script
 //! in place of a model, and the forge, if there is one, a fake; each says so.
 
+mod agents;
 mod forge;
 mod issues;
 mod restart;
@@ -18,6 +19,7 @@ use afk_core::ids::{IssueRef, Oid, RunId};
 use clap::ValueEnum;
 use serde::Serialize;
 
+pub use agents::{DemoAgent, NoAgent};
 pub use forge::{Forge, ForgeSeen};
 pub use restart::Restart;
 pub use setup::{Demo, DemoError, DemoOptions};

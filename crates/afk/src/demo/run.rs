@@ -91,7 +91,7 @@ impl Demo {
             scenario: self.scenario,
             outcome,
             as_expected: outcome == self.scenario.expected(),
-            agent: if self.claude { "claude" } else { "scripted" },
+            agent: self.agent.name(),
             run: run.map(|run| run.id),
             issue: self.issue.clone(),
             commit: run.and_then(Run::landed).map(|landed| landed.commit.clone()),

@@ -11,6 +11,7 @@ use afk_app::{App, AppError, Error, ErrorKind};
 use afk_core::ids::{IssueRef, RepoName};
 use afk_engine::ports::PortError;
 
+use super::agents::{DemoAgent, NoAgent};
 use super::forge::{self, Forge};
 use super::issues::Issues;
 use super::{ForgeKind, Scenario, sample};
@@ -23,8 +24,8 @@ const TOKEN_FILE: &str = "forge-token";
 pub struct DemoOptions {
     /// The scenario.
     pub scenario: Scenario,
-    /// Use the Claude CLI in place of the scripted agent.
-    pub claude: bool,
+    /// Who writes the code.
+    pub agent: DemoAgent,
     /// The forge that the issue lives on; none is afk's own tracker.
     pub forge: Option<ForgeKind>,
     /// The folder to create. None creates one in the temporary directory.
@@ -35,8 +36,8 @@ pub struct DemoOptions {
 pub struct Demo {
     /// The scenario.
     pub scenario: Scenario,
-    /// Whether the Claude CLI works on it.
-    pub claude: bool,
+    /// Who works on it.
+    pub agent: DemoAgent,
     /// The folder that contains everything.
     pub folder: PathBuf,
     /// The control plane, armed for this folder only.
@@ -85,6 +86,9 @@ pub enum DemoError {
         /// What went wrong.
         what: String,
     },
+    /// There is no such agent on this machine.
+    #[error(transparent)]
+    NoAgent(#[from] NoAgent),
     /// The loop failed.
     #[error("{}", .0.chain())]
     Loop(#[from] PortError),
@@ -102,6 +106,7 @@ impl From<DemoError> for Error {
             DemoError::App(error) => error.into(),
             DemoError::Tracker(error) => error.into(),
             DemoError::Loop(error) => error.into(),
+            DemoError::NoAgent(error) => Self::new(ErrorKind::Missing, error.to_string()),
             error @ DemoError::Exists(_) => Self::invalid(error.to_string()),
             error @ DemoError::Git { .. } if on_path("git").is_none() => {
                 Self::new(ErrorKind::Missing, error.to_string())
@@ -137,15 +142,15 @@ impl Demo {
             }
             None => None,
         };
-        let config = configuration(&folder, options, forge.as_ref());
+        let config = configuration(&folder, options, forge.as_ref())?;
         write(&folder.join("afk.toml"), config.as_bytes())?;
         let app = App::open(sources(&folder)).await?;
         let issues = forge.as_ref().map_or(Issues::Own(&app.tracker), Issues::On);
         let issue = issues.first(&repo, options.scenario).await?;
         let next_issue = issues.next(&repo, options.scenario).await?;
         let setup_ms = begun.elapsed().as_millis() as u64;
-        let (scenario, claude) = (options.scenario, options.claude);
-        Ok(Self { scenario, claude, folder, app, forge, issue, next_issue, begun, setup_ms })
+        let (scenario, agent) = (options.scenario, options.agent);
+        Ok(Self { scenario, agent, folder, app, forge, issue, next_issue, begun, setup_ms })
     }
 
     /// Gives the scripted agent another script.
@@ -224,10 +229,12 @@ async fn git(dir: &Path, args: &[&str], target: Option<OsString>) -> Result<(), 
 }
 
 /// The configuration, as a person would write it.
-fn configuration(folder: &Path, options: &DemoOptions, forge: Option<&Forge>) -> String {
-    let claude = options.claude;
+fn configuration(
+    folder: &Path,
+    options: &DemoOptions,
+    forge: Option<&Forge>,
+) -> Result<String, NoAgent> {
     let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into()).to_string();
-    let agent = if claude { "claude" } else { "scripted" };
     let mut text = format!(
         r#"# The demo's own configuration: armed for this folder alone.
 kill_switch = false
@@ -247,6 +254,7 @@ agent = "{agent}"
 script = {script}
 "#,
         repo = sample::REPO,
+        agent = options.agent.name(),
         bounds = sample::bounds(options.scenario),
         tracker = forge
             .map_or_else(String::new, |forge| { format!("tracker = \"{}\"\n", forge.kind.name()) }),
@@ -263,14 +271,8 @@ script = {script}
             format!("[forges.{name}]\nurl = \"{url}\"\ntoken = {{ file = {token} }}\n"),
         ]);
     }
-    if claude && std::env::var_os("ANTHROPIC_API_KEY").is_some() {
-        text.push_str("\n[agents.claude]\napi_key = { env = \"ANTHROPIC_API_KEY\" }\n");
-        if let Ok(url) = std::env::var("ANTHROPIC_BASE_URL") {
-            let url = toml::Value::String(url);
-            text.extend(["base_url = ", &url.to_string(), "\n"]);
-        }
-    }
-    text
+    text.push_str(&options.agent.table()?);
+    Ok(text)
 }
 
 /// The demo's file, and only the environment variables that concern the agents: the others are

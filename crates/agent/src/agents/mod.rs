@@ -2,14 +2,19 @@
 //!
 //! Everything here is a translation without I/O: a request becomes an [`Invocation`], output bytes
 //! become [`AgentEvent`]s, and the last of them together with the end of the process becomes a
-//! [`TurnOutcome`]. The host runs the process. The one exception is the scripted agent's own
-//! program, which the binary re-executes as a hidden subcommand.
+//! [`TurnOutcome`]. The host runs the process. The exceptions are the scripted agent's own
+//! program and the relay's, which the binary re-executes as hidden subcommands.
 
+pub mod acp;
+pub mod ask;
 pub mod claude;
+pub mod codex;
 pub mod event;
+pub mod generic;
 pub mod invocation;
 pub mod lines;
 pub mod outcome;
+pub mod relay;
 pub mod scripted;
 pub mod turn;
 

@@ -197,7 +197,7 @@ impl std::fmt::Display for FailReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NotSignedIn => f.write_str(
-                "the agent is not signed in: run `claude` once in its home and type /login, or set ANTHROPIC_API_KEY",
+                "the agent is not signed in: sign in by hand (`claude` and /login, `codex login`), or name a key in its table in [agents]",
             ),
             Self::ApiError { status } => api_error(*status, f),
             Self::BudgetExceeded => f.write_str(
@@ -249,16 +249,16 @@ impl std::fmt::Display for FailReason {
 fn api_error(status: Option<u16>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
     match status {
         None => f.write_str(
-            "the model's API could not be reached: check the network and ANTHROPIC_BASE_URL",
+            "the model's API could not be reached: check the network, and base_url if the agent's table has one",
         ),
         Some(401) => f.write_str(
-            "the model's API refused the credential (401): renew ANTHROPIC_API_KEY, or run `claude` in the agent's home and type /login",
+            "the model's API refused the credential (401): renew the key that the agent's table names, or sign in again by hand (`claude` and /login, `codex login`)",
         ),
         Some(403) => f.write_str(
             "the model's API forbids this (403): check what the account and its key may use",
         ),
         Some(404) => f.write_str(
-            "the model's API does not know this (404): check the model's name and ANTHROPIC_BASE_URL",
+            "the model's API does not know this (404): check the model's name, and base_url if the agent's table has one",
         ),
         Some(429) => f.write_str(
             "the model's API limits the rate (429): retry later, or run fewer agents at once",
@@ -303,7 +303,7 @@ mod tests {
         let api = |status| FailReason::ApiError { status };
         let later = Recovery::Later;
         check(&FailReason::NotSignedIn, later(Lack::SignIn), "/login");
-        check(&api(None), later(Lack::Model), "ANTHROPIC_BASE_URL");
+        check(&api(None), later(Lack::Model), "base_url");
         check(&api(Some(400)), Recovery::Person, "will not help");
         check(&api(Some(401)), later(Lack::SignIn), "renew");
         check(&api(Some(403)), later(Lack::SignIn), "forbids");

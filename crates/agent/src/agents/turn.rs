@@ -6,11 +6,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claude::control::Ask;
+use super::ask::Ask;
 use super::claude::{self, stream::ClaudeState};
 use super::event::{AgentEvent, TokenUsage, TurnEnd};
 use super::lines::{LinePosition, LineReader};
 use super::outcome::{Exit, TurnOutcome};
+use super::relay::RelayState;
+use super::relay::wire::Conversation;
 use super::scripted::{self, stream::ScriptedState};
 
 /// Which agent runs a turn.
@@ -21,20 +23,33 @@ pub enum AgentKind {
     Claude,
     /// The scripted agent: a real process without a model, for trials and tests.
     Scripted,
+    /// An agent that speaks the Agent Client Protocol, through the relay.
+    Acp,
+    /// Codex, through the relay.
+    Codex,
+    /// Any other program, through the relay.
+    Command,
 }
 
 impl AgentKind {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Claude, Self::Scripted, Self::Acp, Self::Codex, Self::Command];
+
     /// Its name where its lines are stored and passed on.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Claude => "claude",
             Self::Scripted => "scripted",
+            Self::Acp => "acp",
+            Self::Codex => "codex",
+            Self::Command => "command",
         }
     }
 
     /// The kind with that name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Claude, Self::Scripted].into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -58,6 +73,7 @@ pub struct Checkpoint {
 enum State {
     Claude(ClaudeState),
     Scripted(ScriptedState),
+    Relayed(RelayState),
 }
 
 impl Checkpoint {
@@ -73,6 +89,9 @@ impl TurnReader {
         let state = match agent {
             AgentKind::Claude => State::Claude(ClaudeState::default()),
             AgentKind::Scripted => State::Scripted(ScriptedState::default()),
+            AgentKind::Acp | AgentKind::Codex | AgentKind::Command => {
+                State::Relayed(RelayState::default())
+            }
         };
         Self { lines: LineReader::new(LinePosition::default()), state }
     }
@@ -111,6 +130,7 @@ impl TurnReader {
         match &self.state {
             State::Claude(state) => state.tool_open(),
             State::Scripted(state) => state.tool_open(),
+            State::Relayed(state) => state.tool_open(),
         }
     }
 
@@ -119,6 +139,7 @@ impl TurnReader {
         match &self.state {
             State::Claude(state) => state.end(),
             State::Scripted(state) => state.end(),
+            State::Relayed(state) => state.end(),
         }
     }
 
@@ -126,7 +147,24 @@ impl TurnReader {
     pub fn asks(&self) -> &[Ask] {
         match &self.state {
             State::Claude(state) => state.asks(),
+            State::Relayed(state) => state.asks(),
             State::Scripted(_) => &[],
+        }
+    }
+
+    /// The conversation that a later turn can go on with, where the relay knows it.
+    pub fn conversation(&self) -> Option<&Conversation> {
+        match &self.state {
+            State::Claude(_) | State::Scripted(_) => None,
+            State::Relayed(state) => state.conversation(),
+        }
+    }
+
+    /// Whether the agent did not know the conversation that it was to go on with.
+    pub fn conversation_unknown(&self) -> bool {
+        match &self.state {
+            State::Claude(_) | State::Scripted(_) => false,
+            State::Relayed(state) => state.unknown(),
         }
     }
 
@@ -134,7 +172,7 @@ impl TurnReader {
     pub fn echoed(&self) -> Option<&str> {
         match &self.state {
             State::Claude(state) => state.echoed(),
-            State::Scripted(_) => None,
+            State::Scripted(_) | State::Relayed(_) => None,
         }
     }
 
@@ -142,7 +180,7 @@ impl TurnReader {
     pub fn cut_off(&self) -> TokenUsage {
         match &self.state {
             State::Claude(state) => state.cut_off(),
-            State::Scripted(_) => TokenUsage::default(),
+            State::Scripted(_) | State::Relayed(_) => TokenUsage::default(),
         }
     }
 
@@ -151,6 +189,7 @@ impl TurnReader {
         let streamed = match &self.state {
             State::Claude(state) => state.streamed(),
             State::Scripted(state) => state.streamed(),
+            State::Relayed(state) => state.streamed(),
         };
         match self.end() {
             Some(end) => end.usage.best_tokens(streamed),
@@ -163,6 +202,7 @@ impl TurnReader {
         let garbage = match &self.state {
             State::Claude(state) => state.garbage(),
             State::Scripted(state) => state.garbage(),
+            State::Relayed(state) => state.garbage(),
         };
         garbage + self.lines.position().skipped
     }
@@ -187,6 +227,7 @@ impl TurnReader {
                 stderr_tail,
                 interrupted_by_us,
             ),
+            State::Relayed(state) => state.fold(exit, stderr_tail, interrupted_by_us),
         }
     }
 }
@@ -196,6 +237,7 @@ impl State {
         match self {
             Self::Claude(state) => state.line(line, events),
             Self::Scripted(state) => state.line(line, events),
+            Self::Relayed(state) => state.line(line, events),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use afk_agent::agents::ask::Ask;
 use afk_agent::agents::{
     AgentEvent, AgentKind, Exit, FailReason, Invocation, TurnOutcome, TurnReader,
 };
@@ -23,6 +24,8 @@ pub(crate) const BOUND: Duration = Duration::from_mins(2);
 pub(crate) struct Running {
     agent: AgentKind,
     child: Child,
+    /// Its input, where more may be said.
+    stdin: Option<std::process::ChildStdin>,
     output: Arc<Mutex<Vec<u8>>>,
     stdout: Option<JoinHandle<()>>,
     stderr: Option<JoinHandle<()>>,
@@ -31,6 +34,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(agent: AgentKind, invocation: &Invocation, folder: &Path) -> Self {
+        let mut running = Self::start_talking(agent, invocation, folder);
+        running.stdin = None;
+        running
+    }
+
+    /// The same with an input that stays open after the first bytes.
+    pub(crate) fn start_talking(agent: AgentKind, invocation: &Invocation, folder: &Path) -> Self {
         let mut child = Command::new(&invocation.program)
             .args(&invocation.args)
             .env_clear()
@@ -45,12 +55,56 @@ impl Running {
         let mut stdin = child.stdin.take().unwrap();
         // A program that does not read its input must not stall or fail the test here.
         let bytes = invocation.stdin.clone();
-        std::thread::spawn(move || stdin.write_all(&bytes));
+        let written = std::thread::spawn(move || {
+            let _ = stdin.write_all(&bytes);
+            stdin
+        });
         let output = Arc::default();
         let errors = Arc::default();
         let stdout = drain(child.stdout.take().unwrap(), &output);
         let stderr = drain(child.stderr.take().unwrap(), &errors);
-        Self { agent, child, output, stdout: Some(stdout), stderr: Some(stderr), errors }
+        let written = bounded(written);
+        Self {
+            agent,
+            child,
+            stdin: written,
+            output,
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            errors,
+        }
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Says a line more.
+    pub(crate) fn say(&mut self, line: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(line).unwrap();
+    }
+
+    /// Waits for an open question.
+    pub(crate) fn wait_for_ask(&self) -> Ask {
+        self.wait_for_ask_after("")
+    }
+
+    /// Waits for an open question other than `id`.
+    pub(crate) fn wait_for_ask_after(&self, id: &str) -> Ask {
+        let mut found = None;
+        wait_until("a question", || {
+            let mut reader = TurnReader::new(self.agent);
+            let _ = reader.feed(&self.output.lock().unwrap());
+            found = reader.asks().iter().find(|ask| ask.id != id).cloned();
+            found.is_some()
+        });
+        found.unwrap()
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn written(&self) -> String {
+        String::from_utf8_lossy(&self.output.lock().unwrap()).into_owned()
     }
 
     /// Sends a signal to the whole group.
@@ -85,7 +139,9 @@ impl Running {
         let mut events = reader.feed(&self.output.lock().unwrap());
         events.extend(reader.finish());
         let errors = String::from_utf8_lossy(&self.errors.lock().unwrap()).into_owned();
-        Done { outcome: reader.outcome(&exit, &errors, interrupted_by_us), events, reader }
+        let output = std::mem::take(&mut *self.output.lock().unwrap());
+        let outcome = reader.outcome(&exit, &errors, interrupted_by_us);
+        Done { outcome, events, reader, output }
     }
 }
 
@@ -96,6 +152,15 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+/// The input of a program that took its first bytes within a moment; none if it reads none.
+fn bounded(written: JoinHandle<std::process::ChildStdin>) -> Option<std::process::ChildStdin> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !written.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    written.is_finished().then(|| written.join().unwrap())
 }
 
 /// Polls until something holds; fails the test past the bound.
@@ -122,6 +187,8 @@ pub(crate) struct Done {
     pub(crate) outcome: TurnOutcome,
     pub(crate) events: Vec<AgentEvent>,
     pub(crate) reader: TurnReader,
+    /// All that it wrote.
+    pub(crate) output: Vec<u8>,
 }
 
 impl Done {

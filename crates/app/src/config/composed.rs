@@ -150,7 +150,8 @@ impl Config {
         let executors = self.executors();
         let nameless = self.local.agents.keys().filter(|name| !executors.contains(*name));
         found.extend(nameless.map(|name| {
-            let what = "is of an unknown kind; set kind to \"claude\" or \"scripted\"";
+            let what = "is of an unknown kind; set kind to \"claude\", \"codex\", \"acp\", \
+                        \"command\" or \"scripted\"";
             Mistake::at(&["agents", name.as_str()], what)
         }));
         found.extend(self.remote.mistakes());
@@ -338,7 +339,7 @@ mod tests {
         check(&repo("agent = 'strong'\n[agents.strong]\nkind = 'claude'"), &[]);
         check(
             &repo("agent = 'strong'"),
-            &["repos.\"o/r\".agent: is unknown; known are claude, scripted"],
+            &["repos.\"o/r\".agent: is unknown; known are claude, codex, scripted"],
         );
         check(&repo("tracker = 'forge'"), &["repos.\"o/r\".tracker: is unknown; known are local"]);
         check(

@@ -7,13 +7,15 @@ use std::time::Duration;
 use afk_agent::host::{EndHow, Hosts, Job, JobKey, JobSpec, JobState};
 use afk_agent::sandbox::{Access, BoxSpec, Capabilities, Refusal, Requirement, Strength};
 use afk_core::config::SandboxRequirement;
-use afk_core::ids::{At, RunId};
+use afk_core::ids::{AdapterName, At, RunId};
 use afk_core::secret::SecretSource;
 use afk_core::spend::is_measured;
 use afk_engine::ports::Filter;
 use afk_local::ask::ask;
 use afk_local::git::{Git, Limits};
-use afk_local::{Claude, FREE, find_claude};
+use afk_local::{
+    Acp, Agent, Claude, Codex, Command, FREE, Process, find_claude, find_codex, find_process,
+};
 use afk_store::Store;
 use futures_util::future::join_all;
 
@@ -39,7 +41,7 @@ pub(super) async fn examine(config: &Config) -> Vec<Finding> {
         within(MACHINE, "store", store(config)),
         within(MACHINE, "sandbox", sandbox(config)),
         within(MACHINE, "hosts", host(config)),
-        within(MACHINE, "Claude CLI", claude(config)),
+        within(MACHINE, "agents", agents(config)),
         within(MACHINE, EVIDENCE_KEY, signing(config)),
         within(MACHINE, "Vault", vault(config)),
     );
@@ -193,14 +195,81 @@ pub(super) async fn run_boxed(
     }
 }
 
-async fn claude(config: &Config) -> Vec<Finding> {
-    let used = config.local.claudes(&config.policy);
-    if used.is_empty() {
+/// Whether the agents that repositories use can be run as configured.
+async fn agents(config: &Config) -> Vec<Finding> {
+    let used = config.local.agents_of(&config.policy);
+    let asked = used.iter().map(|(name, agent)| async move {
+        match agent {
+            Agent::Claude(claude) => claude_of(config, claude, State::Failure).await,
+            Agent::Codex(codex) => codex_of(config, codex).await,
+            Agent::Acp(Acp { process, .. }) | Agent::Command(Command { process, .. }) => {
+                process_of(config, name, process).await
+            }
+            Agent::Scripted(_) => Vec::new(),
+        }
+    });
+    let mut all = join_all(asked).await.concat();
+    if !used.values().any(|agent| matches!(agent, Agent::Claude(_) | Agent::Codex(_))) {
         // If no repository uses it, its absence blocks nothing.
-        return claude_of(config, &config.local.shipped_claude(), State::Note).await;
+        all.extend(claude_of(config, &config.local.shipped_claude(), State::Note).await);
     }
-    let asked = used.iter().map(|claude| claude_of(config, claude, State::Failure));
-    join_all(asked).await.concat()
+    all
+}
+
+/// Whether Codex can be run as configured, and why not.
+async fn codex_of(whole: &Config, config: &Codex) -> Vec<Finding> {
+    let found = |about: &str, state, says: String| Finding::new(MACHINE, about, state, says);
+    let program = match find_codex(config) {
+        Ok(program) => program,
+        Err(error) => return vec![found("Codex", State::Failure, error.chain())],
+    };
+    let mut all = vec![match ask(&program, &["--version"], &std::env::temp_dir()).await {
+        Some(version) => found("Codex", State::Ok, format!("{version} at {}", program.display())),
+        None => {
+            let says = format!("{} does not print its version", program.display());
+            found("Codex", State::Failure, says).mend("run it by hand and see what it prints")
+        }
+    }];
+    all.push(if let Some(source) = &config.api_key {
+        match read_secret(whole, source).await {
+            Ok(_) => found("sign-in", State::Ok, "the API key can be read".to_owned()),
+            Err(error) => found("sign-in", State::Failure, error.to_string())
+                .mend("correct agents.codex.api_key, or provide the source it names"),
+        }
+    } else {
+        let default = || std::env::home_dir().unwrap_or_default().join(".codex");
+        let file = config.home.clone().unwrap_or_else(default).join("auth.json");
+        if std::fs::File::open(&file).is_ok() {
+            found("sign-in", State::Ok, format!("of {}", file.display()))
+        } else {
+            found("sign-in", State::Failure, format!("{} cannot be read", file.display()))
+                .mend("run `codex login`, or set agents.codex.api_key")
+        }
+    });
+    all
+}
+
+/// Whether an agent that is configured in full can be run.
+async fn process_of(whole: &Config, name: &AdapterName, process: &Process) -> Vec<Finding> {
+    let about = format!("agent {name}");
+    let found = |state, says: String| Finding::new(MACHINE, about.as_str(), state, says);
+    let mut all = vec![match find_process(process) {
+        Ok(program) => found(State::Ok, program.display().to_string()),
+        Err(error) => found(State::Failure, error.chain()),
+    }];
+    for (variable, source) in &process.secret_env {
+        if let Err(error) = read_secret(whole, source).await {
+            let mend = format!(
+                "correct agents.{name}.secret_env.{variable}, or provide the source it names"
+            );
+            all.push(found(State::Failure, error.to_string()).mend(mend));
+        }
+    }
+    for path in process.read.iter().filter(|path| !path.exists()) {
+        let says = format!("{} does not exist", path.display());
+        all.push(found(State::Failure, says).mend(format!("correct agents.{name}.read")));
+    }
+    all
 }
 
 /// Whether the CLI can be run as configured, and why not.

@@ -1,31 +1,90 @@
-//! One process for each turn: the scripted agent. The turn's folder is its job's.
+//! One process for each turn: the scripted agent, and every agent that the relay speaks to. The
+//! turn's folder is its job's; `agent.json` in it says whose turn it is.
+//!
+//! A conversation of a relayed agent is the agent's own. Its id stands in the log of the turn that
+//! opened it, from where a later turn takes it.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use afk_agent::agents::relay::wire::{Conversation, InputLine, answered};
 use afk_agent::agents::{AgentKind, Exit};
 use afk_agent::host::{self, EndHow, Job as Hosted, JobSpec, KilledBy, Stdin, StopSignal};
-use afk_core::ids::{At, JobKey, RepoName};
+use afk_core::ask::{Answer, Asked};
+use afk_core::ids::{AdapterName, At, JobKey, JobOf, RepoName};
 use afk_core::spend::TurnKey;
-use afk_engine::ports::{PortError, PortResult, Transcript, TurnReport, TurnRequest};
+use afk_engine::ports::{
+    PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
+};
+use serde::{Deserialize, Serialize};
 
-use super::super::invocations::{Invoked, scripted};
-use super::super::settings::Scripted;
+use super::super::invocations::scripted;
+use super::super::relayed;
+use super::super::settings::Agent;
 use super::report::{Over, Reading, absent, at_work, exit, written};
+use super::talk::{LOOK, STATUS, asked, input, reply_of, say};
+use super::thread::put;
 use super::{CHUNK, GRACE, LocalExecutor, STDERR, run_and_turn};
 
+/// Whose turn it is, written before its process is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Whose {
+    /// The kind of agent, by which its output is read.
+    kind: AgentKind,
+    /// The agent's name: another one does not know its conversations.
+    agent: AdapterName,
+}
+
 impl LocalExecutor {
-    pub(super) async fn start_fresh(&self, agent: &Scripted, turn: &TurnRequest) -> PortResult<()> {
-        let Invoked { boxed, secrets, stdin } = scripted(&self.local, agent, turn)?;
+    pub(super) async fn start_fresh(&self, agent: &Agent, turn: &TurnRequest) -> PortResult<()> {
+        let (config, _) = self.local.settings.current();
+        let kind = match agent {
+            Agent::Claude(_) => AgentKind::Claude,
+            Agent::Codex(_) => AgentKind::Codex,
+            Agent::Acp(_) => AgentKind::Acp,
+            Agent::Command(_) => AgentKind::Command,
+            Agent::Scripted(_) => AgentKind::Scripted,
+        };
+        let whose = Whose { kind, agent: config.executor_of(&turn.repo).clone() };
+        let invoked = match agent {
+            Agent::Codex(codex) => {
+                let earlier = self.conversation(turn, &whose).await?;
+                relayed::of_codex(&self.local, codex, turn, earlier).await?
+            }
+            Agent::Acp(acp) => {
+                let earlier = self.conversation(turn, &whose).await?;
+                relayed::of_acp(&self.local, acp, turn, earlier).await?
+            }
+            Agent::Command(command) => relayed::of_command(&self.local, command, turn).await?,
+            Agent::Scripted(agent) => scripted(&self.local, agent, turn)?,
+            Agent::Claude(_) => return self.start_thread(turn).await,
+        };
         self.local.make_jobs(turn.run)?;
         let folders = self.local.workspaces.run(turn.run);
         let key = host::JobKey::new(turn.key.as_str());
-        let mut spec = JobSpec::new(key, self.local.job(turn.run, &turn.key), boxed);
-        spec.secrets = secrets;
-        spec.stdin = Stdin::Bytes(stdin);
+        let mut spec = JobSpec::new(key, self.local.job(turn.run, &turn.key), invoked.boxed);
+        spec.secrets = invoked.secrets;
         spec.timeout = turn.deadline.max(Duration::from_secs(1));
+        spec.stdin = match kind {
+            AgentKind::Scripted => Stdin::Bytes(invoked.stdin),
+            AgentKind::Claude | AgentKind::Codex | AgentKind::Acp | AgentKind::Command => {
+                // The run's deadline stops while people decide; this one does not.
+                spec.timeout *= 2;
+                Stdin::Pipe(invoked.stdin)
+            }
+        };
         spec.lock = Some(folders.dir.join("workspace.lock"));
+        if self.whose(&turn.key)?.is_none() {
+            let body = serde_json::to_vec(&whose).map_err(PortError::permanent)?;
+            put(&self.whose_path(&turn.key)?, body).await?;
+        }
         self.local.hosts.ensure(&spec).await.map_err(PortError::transient)?;
         Ok(())
+    }
+
+    /// Whether `key` was begun as a process of its own.
+    pub(super) fn is_fresh(&self, key: &JobKey) -> PortResult<bool> {
+        Ok(self.fresh(key)?.is_some())
     }
 
     pub(super) async fn observe_fresh(
@@ -42,9 +101,9 @@ impl LocalExecutor {
             job.remove().await.map_err(PortError::transient)?;
             return Ok(absent());
         }
-        let new = || Reading::new(AgentKind::Scripted);
+        let kind = self.kind_of(key)?;
         let ended = matches!(state, host::JobState::Ended(_) | host::JobState::Lost);
-        let reading = self.read((key.clone(), n), new, &job, ended).await?;
+        let reading = self.read((key.clone(), n), || Reading::new(kind), &job, ended).await?;
         let mut reading = reading.lock().await;
         let end = match &state {
             host::JobState::Starting => {
@@ -52,8 +111,8 @@ impl LocalExecutor {
             }
             host::JobState::Running { .. } => {
                 let last = written(&job.dir()).unwrap_or_else(SystemTime::now);
-                let seen = at_work(last, reading.reader.tool_open(), Vec::new());
-                return Ok(reading.running(seen));
+                let asks = open_asks(&reading, &job, last).await?;
+                return Ok(reading.running(at_work(last, reading.reader.tool_open(), asks)));
             }
             host::JobState::Ended(end) => Some(end),
             host::JobState::Lost => None,
@@ -79,6 +138,31 @@ impl LocalExecutor {
         ))
     }
 
+    /// Passes an answer on once, however often this is called.
+    pub(super) async fn answer_fresh(
+        &self,
+        key: &JobKey,
+        request: &str,
+        answer: &Answer,
+    ) -> PortResult<()> {
+        let over = || PortError::new(PortErrorKind::NotFound, format!("{key} is not at work"));
+        let Some(job) = self.fresh(key)? else { return Err(over()) };
+        let state = job.status().await.map_err(PortError::transient)?;
+        if !matches!(state, host::JobState::Running { .. }) {
+            return Err(over());
+        }
+        let (_, n) = run_and_turn(key)?;
+        let kind = self.kind_of(key)?;
+        let reading = self.read((key.clone(), n), || Reading::new(kind), &job, false).await?;
+        let reading = reading.lock().await;
+        let open = open_asks(&reading, &job, SystemTime::now()).await?;
+        if open.iter().all(|ask| ask.id != request) {
+            return Ok(());
+        }
+        let line = InputLine::Answer { id: request.to_owned(), reply: reply_of(answer) };
+        say(&job, &line.line()).await
+    }
+
     pub(super) async fn interrupt_fresh(&self, key: &JobKey) -> PortResult<()> {
         match self.fresh(key)? {
             Some(job) => job
@@ -89,10 +173,44 @@ impl LocalExecutor {
         }
     }
 
+    /// Returns when the turn is over or asks a new question, or after `at_most`.
     pub(super) async fn fresh_changed(&self, key: &JobKey, at_most: Duration) {
-        let Ok(Some(job)) = self.fresh(key) else { return };
-        // Its end or its loss; the next pass looks into errors.
-        let _ = job.wait(at_most).await;
+        let (Ok(Some(job)), Ok(kind)) = (self.fresh(key), self.kind_of(key)) else { return };
+        if kind == AgentKind::Scripted {
+            // It asks nothing. Its end or its loss; the next pass looks into errors.
+            let _ = job.wait(at_most).await;
+            return;
+        }
+        let Ok((_, n)) = run_and_turn(key) else { return };
+        let bound = tokio::time::Instant::now() + at_most;
+        let path = job.dir().join("stdout");
+        let (mut looked, mut len) = (None::<tokio::time::Instant>, 0);
+        while tokio::time::Instant::now() < bound {
+            let now = path.metadata().map_or(0, |data| data.len());
+            if now != len {
+                len = now;
+                let new = || Reading::new(kind);
+                let Ok(reading) = self.read((key.clone(), n), new, &job, false).await else {
+                    return;
+                };
+                let mut reading = reading.lock().await;
+                let asks: Vec<String> =
+                    reading.reader.asks().iter().map(|ask| ask.id.clone()).collect();
+                if asks.into_iter().filter(|id| reading.woken.insert(id.clone())).count() > 0 {
+                    return;
+                }
+            }
+            if looked.is_none_or(|looked| looked.elapsed() >= STATUS) {
+                looked = Some(tokio::time::Instant::now());
+                let at_work = |state: &_| {
+                    matches!(state, host::JobState::Starting | host::JobState::Running { .. })
+                };
+                if !job.status().await.is_ok_and(|state| at_work(&state)) {
+                    return;
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     pub(super) async fn fresh_transcript(
@@ -104,11 +222,72 @@ impl LocalExecutor {
         let state = job.status().await.map_err(PortError::transient)?;
         let ended = matches!(state, host::JobState::Ended(_) | host::JobState::Lost);
         let bytes = self.local.output(&job).await.stdout(offset, CHUNK, ended).await?;
-        Ok(Some(Transcript { agent: AgentKind::Scripted.name().to_owned(), bytes, cut: 0 }))
+        let agent = self.kind_of(key)?.name().to_owned();
+        Ok(Some(Transcript { agent, bytes, cut: 0 }))
     }
 
     fn fresh(&self, key: &JobKey) -> PortResult<Option<Hosted>> {
         let (run, _) = run_and_turn(key)?;
         Ok(Hosted::open(self.local.job(run, key)))
     }
+
+    /// The conversation that `turn` goes on with: the newest that an earlier turn of the same agent
+    /// had. None opens one, as after a turn whose conversation the agent did not know.
+    async fn conversation(
+        &self,
+        turn: &TurnRequest,
+        whose: &Whose,
+    ) -> PortResult<Option<Conversation>> {
+        for n in (1..turn.n).rev() {
+            let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
+            if self.whose(&key)?.as_ref() != Some(whose) {
+                continue;
+            }
+            let Some(job) = self.fresh(&key)? else { continue };
+            let new = || Reading::new(whose.kind);
+            let reading = self.read((key, n), new, &job, true).await?;
+            let reader = &reading.lock().await.reader;
+            if let Some(known) = reader.conversation() {
+                return Ok(Some(known.clone()));
+            }
+            if reader.conversation_unknown() {
+                return Ok(None);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whose turn it is; none if it was not begun, or by a version that only had one agent.
+    fn whose(&self, key: &JobKey) -> PortResult<Option<Whose>> {
+        let path = self.whose_path(key)?;
+        let cannot = |error: &dyn std::fmt::Display| {
+            PortError::transient(format!("cannot use {}: {error}", path.display()))
+        };
+        match std::fs::read(&path) {
+            Ok(body) => serde_json::from_slice(&body).map(Some).map_err(|error| cannot(&error)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(cannot(&error)),
+        }
+    }
+
+    fn kind_of(&self, key: &JobKey) -> PortResult<AgentKind> {
+        Ok(self.whose(key)?.map_or(AgentKind::Scripted, |whose| whose.kind))
+    }
+
+    fn whose_path(&self, key: &JobKey) -> PortResult<PathBuf> {
+        let (run, _) = run_and_turn(key)?;
+        Ok(self.local.job(run, key).join("agent.json"))
+    }
+}
+
+/// The agent's unanswered questions.
+async fn open_asks(reading: &Reading, job: &Hosted, last: SystemTime) -> PortResult<Vec<Asked>> {
+    if reading.reader.asks().is_empty() {
+        return Ok(Vec::new());
+    }
+    let answered = answered(&input(job).await?);
+    let open = reading.reader.asks().iter().filter(|ask| !answered.contains(&ask.id));
+    // While it waits for an answer, the question is its last output.
+    let since = At::try_from(last).unwrap_or(At::UNIX_EPOCH);
+    Ok(open.map(|ask| asked(ask, since)).collect())
 }

@@ -1,7 +1,7 @@
 //! The engine's executor for agents that run on this machine, in a box, under a host.
 //!
 //! Output is read through [`super::output`], which masks the secrets in it. The Claude CLI is a
-//! living thread ([`thread`]): one process serves turn after turn. The scripted agent is a new
+//! living thread ([`thread`]): one process serves turn after turn. Every other agent is a new
 //! process for each turn ([`fresh`]). A turn's folder shows which of the two it is. Conversations
 //! are the agent's own, in a home that the run keeps.
 
@@ -20,15 +20,13 @@ use afk_core::ask::Answer;
 use afk_core::checkout::Checkout;
 use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
 use afk_core::spend::PriceTable;
-use afk_engine::ports::{
-    Executor, PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
-};
+use afk_engine::ports::{Executor, PortError, PortResult, Transcript, TurnReport, TurnRequest};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use super::invocations;
 use super::settings::{Agent, Claude};
 use super::world::Local;
+use super::{invocations, relayed};
 pub(super) use keep::keep_transcripts;
 use report::Reading;
 pub(super) use thread::{idle_too_long, is_thread};
@@ -74,7 +72,9 @@ impl LocalExecutor {
     fn claude(&self, repo: &RepoName) -> PortResult<Claude> {
         Ok(match self.local.agent(repo)? {
             Agent::Claude(claude) => claude,
-            Agent::Scripted(_) => self.local.own().shipped_claude(),
+            Agent::Codex(_) | Agent::Acp(_) | Agent::Command(_) | Agent::Scripted(_) => {
+                self.local.own().shipped_claude()
+            }
         })
     }
 
@@ -122,16 +122,21 @@ impl Executor for LocalExecutor {
     async fn ready(&self, repo: &RepoName) -> PortResult<()> {
         match self.local.agent(repo)? {
             Agent::Claude(claude) => invocations::claude_ready(&self.local, &claude).await,
+            Agent::Codex(codex) => relayed::codex_ready(&self.local, &codex).await,
+            Agent::Acp(acp) => relayed::process_ready(&self.local, &acp.process).await,
+            Agent::Command(command) => relayed::process_ready(&self.local, &command.process).await,
             Agent::Scripted(scripted) => invocations::scripted_ready(&scripted),
         }
     }
 
     async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
+        // A turn stays with the agent that it was begun with, whatever the repo names by now.
         let begun = self.begun(&turn.key).await?.is_some();
         match self.local.agent(&turn.repo)? {
+            Agent::Claude(_) if self.is_fresh(&turn.key)? => Ok(()),
             Agent::Claude(_) => self.start_thread(turn).await,
-            Agent::Scripted(_) if begun => self.start_thread(turn).await,
-            Agent::Scripted(scripted) => self.start_fresh(&scripted, turn).await,
+            _ if begun => self.start_thread(turn).await,
+            agent => self.start_fresh(&agent, turn).await,
         }
     }
 
@@ -151,9 +156,7 @@ impl Executor for LocalExecutor {
     ) -> PortResult<()> {
         match self.begun(key).await? {
             Some(begun) => self.answer_thread(key, &begun, request, answer).await,
-            None => {
-                Err(PortError::new(PortErrorKind::NotFound, format!("{key} has no open question")))
-            }
+            None => self.answer_fresh(key, request, answer).await,
         }
     }
 

@@ -164,6 +164,9 @@ impl Reading {
         let told = usage.and_then(|usage| {
             Usd::from_f64(usage.turn_cost_usd().unwrap_or(usage.cost_usd_cumulative))
         });
+        // An agent that tells no cost is not one that costs nothing.
+        let tells = matches!(self.kind, AgentKind::Claude | AgentKind::Scripted);
+        let told = told.filter(|told| tells || *told > Usd::ZERO);
         TurnReport {
             seen,
             tokens: (tokens.input + tokens.cache_read + tokens.cache_write, tokens.output),

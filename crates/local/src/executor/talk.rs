@@ -3,7 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use afk_agent::agents::claude::control::{self, Ask, Reply};
+use afk_agent::agents::ask::{Ask, Reply};
+use afk_agent::agents::claude::control;
 use afk_agent::agents::claude::session::SessionId;
 use afk_agent::agents::event::bounded_line;
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
@@ -21,9 +22,9 @@ use super::{GRACE, LocalExecutor, STDERR, run_and_turn};
 /// How long a started process may take to report that it is ready.
 const READY: Duration = Duration::from_mins(1);
 /// How often output is checked for growth.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 /// How often the process itself is checked meanwhile.
-const STATUS: Duration = Duration::from_millis(500);
+pub(super) const STATUS: Duration = Duration::from_millis(500);
 /// How long an interrupt may take to show before the caller goes on.
 const MOMENT: Duration = Duration::from_millis(300);
 /// How long a turn may take to end by itself when everything is being stopped. Only its result says
@@ -117,12 +118,7 @@ impl LocalExecutor {
             return Ok(());
         }
         let ask = as_written(&job, begun, request).await?;
-        let reply = match answer {
-            Answer::Allow => Reply::Allow,
-            Answer::Deny { why } => Reply::Deny(why.clone()),
-            Answer::Say { text } => Reply::Say(text.clone()),
-        };
-        say(&job, &control::answer(&ask, &reply)).await
+        say(&job, &control::answer(&ask, &reply_of(answer))).await
     }
 
     /// Ends the turn and keeps the process; called again after the grace, ends that too.
@@ -243,7 +239,16 @@ async fn as_written(job: &Hosted, begun: &Begun, request: &str) -> PortResult<As
     }
 }
 
-fn asked(ask: &Ask, since: At) -> Asked {
+/// An answer in the agents' words.
+pub(super) fn reply_of(answer: &Answer) -> Reply {
+    match answer {
+        Answer::Allow => Reply::Allow,
+        Answer::Deny { why } => Reply::Deny(why.clone()),
+        Answer::Say { text } => Reply::Say(text.clone()),
+    }
+}
+
+pub(super) fn asked(ask: &Ask, since: At) -> Asked {
     let what = match ask.question() {
         Some(question) => question,
         None => format!("{}: {}", ask.tool, ask.input),
@@ -258,19 +263,24 @@ fn asked(ask: &Ask, since: At) -> Asked {
 
 /// The ids of all lines that the process was sent.
 async fn said(job: &Hosted) -> PortResult<std::collections::BTreeSet<String>> {
+    Ok(control::said(&input(job).await?))
+}
+
+/// All input of a process so far.
+pub(super) async fn input(job: &Hosted) -> PortResult<Vec<u8>> {
     let mut log = Vec::new();
     loop {
         let part =
             job.read_stdin(log.len() as u64, super::CHUNK).await.map_err(PortError::transient)?;
         if part.is_empty() {
-            return Ok(control::said(&log));
+            return Ok(log);
         }
         log.extend(part);
     }
 }
 
 /// Adds a line to the process's input. A process that has ended gets nothing more.
-async fn say(job: &Hosted, line: &[u8]) -> PortResult<()> {
+pub(super) async fn say(job: &Hosted, line: &[u8]) -> PortResult<()> {
     let end = match job.stdin_len().await {
         Ok(end) => end,
         Err(HostError::Over { .. }) => return Ok(()),

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use crate::demo::{ForgeKind, Scenario};
+use crate::demo::{DemoAgent, ForgeKind, Scenario};
 
 /// What the demo shows.
 #[derive(Debug, Clone, Args)]
@@ -22,13 +22,4 @@ pub(in crate::cli) struct DemoArgs {
     /// Work in this folder, which must not exist yet, instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(in crate::cli) keep: Option<PathBuf>,
-}
-
-/// Who writes the demo's code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum DemoAgent {
-    /// A script with fixed steps, no model
-    Scripted,
-    /// The Claude CLI of this machine, signed in
-    Claude,
 }

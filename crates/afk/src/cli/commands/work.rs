@@ -13,14 +13,14 @@ use afk_engine::ports::{AdmitRefusal, Filter, PortError};
 use serde_json::json;
 
 use super::Context;
-use crate::cli::args::{DemoAgent, DemoArgs};
+use crate::cli::args::DemoArgs;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::live::{EngineWatch, beside};
 use crate::cli::render;
 use crate::cli::sources::sources;
 use crate::cli::words::many;
-use crate::demo::{Demo, DemoOptions};
+use crate::demo::{Demo, DemoAgent, DemoOptions};
 
 pub(super) async fn run(context: &Context<'_>, text: &str) -> Answer {
     let out = context.out;
@@ -208,9 +208,9 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
         return Err(Error::invalid("the demo uses its own configuration: omit --config"));
     }
     let interrupt = Interrupt::new()?;
-    let claude = args.agent == DemoAgent::Claude;
-    let DemoArgs { scenario, forge, keep, .. } = args;
-    let options = DemoOptions { scenario, claude, forge, keep };
+    let DemoArgs { scenario, agent, forge, keep } = args;
+    let scripted = agent == DemoAgent::Scripted;
+    let options = DemoOptions { scenario, agent, forge, keep };
     let demo = Demo::set_up(&options).await?;
     out.note(format!(
         "a sample repository and an issue, {}, in {}",
@@ -224,10 +224,10 @@ pub(super) async fn demo(context: &Context<'_>, args: DemoArgs) -> Answer {
              sent to the real one"
         ));
     }
-    if !claude {
+    if scripted {
         out.note("the agent is a script with fixed steps; no model is called");
     }
-    if demo.forge.is_some() && !claude {
+    if demo.forge.is_some() && scripted {
         out.note("nothing leaves this machine");
     }
     let token = interrupt.token();

@@ -31,26 +31,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
 
 use super::control;
 use super::session::{SessionId, SessionUse};
+pub use crate::agents::ask::Access;
 use crate::agents::invocation::Invocation;
 
 /// Maximum number of times the CLI retries a request to the model's API.
 pub const DEFAULT_RETRIES: u32 = 5;
 /// Maximum length of a prompt, in bytes; far more than a model reads.
 pub const MAX_PROMPT: usize = 4 * 1024 * 1024;
-
-/// What the agent may do without asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Access {
-    /// Everything; the sandbox is the limit.
-    Full,
-    /// What a person allows when it asks.
-    Ask,
-}
 
 /// The credential for the model's API.
 #[derive(Debug, Clone)]

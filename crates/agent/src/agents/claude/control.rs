@@ -8,72 +8,11 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::command::{CommandError, MAX_PROMPT};
 use super::text::guard_start;
-
-/// The tool with which the model asks a person.
-pub const QUESTION: &str = "AskUserQuestion";
-
-/// A question that the CLI waits on: whether a tool may run, or an open question to a person.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Ask {
-    /// Its id, which the answer refers to.
-    pub id: String,
-    /// The tool; [`QUESTION`] for an open question.
-    pub tool: String,
-    /// The tool call's id.
-    pub call: String,
-    /// The tool's input, which the answer must return.
-    pub input: Value,
-}
-
-/// An answer to the CLI.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// Permission granted.
-    Allow,
-    /// Permission refused, or no answer; the text goes to the model.
-    Deny(String),
-    /// A person's own words.
-    Say(String),
-}
-
-impl Ask {
-    /// Whether it is an open question; otherwise it asks for a permission.
-    pub fn is_question(&self) -> bool {
-        self.tool == QUESTION
-    }
-
-    /// The question with its options; none if it asks for a permission.
-    pub fn question(&self) -> Option<String> {
-        if !self.is_question() {
-            return None;
-        }
-        let asked = self.input.get("questions").and_then(Value::as_array).into_iter().flatten();
-        let texts = asked.filter_map(|one| {
-            let text = one.get("question")?.as_str()?;
-            let options = one.get("options").and_then(Value::as_array).into_iter().flatten();
-            let labels: Vec<&str> =
-                options.filter_map(|option| option.get("label")?.as_str()).collect();
-            let choice = if labels.is_empty() {
-                String::new()
-            } else {
-                format!(" ({})", labels.join(" / "))
-            };
-            Some(format!("{text}{choice}"))
-        });
-        Some(texts.collect::<Vec<_>>().join(" "))
-    }
-
-    /// The questions' own texts.
-    fn questions(&self) -> impl Iterator<Item = &str> {
-        let questions = self.input.get("questions").and_then(Value::as_array);
-        questions.into_iter().flatten().filter_map(|one| one.get("question")?.as_str())
-    }
-}
+use crate::agents::ask::{Ask, Reply};
 
 /// The line that checks whether the CLI is ready.
 pub fn initialize() -> Vec<u8> {
@@ -169,6 +108,7 @@ fn lines(log: &[u8]) -> impl Iterator<Item = Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::ask::QUESTION;
 
     fn ask(tool: &str, input: Value) -> Ask {
         Ask { id: "r-1".into(), tool: tool.into(), call: "t-1".into(), input }

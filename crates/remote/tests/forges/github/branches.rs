@@ -6,7 +6,7 @@ use std::process::Command;
 use afk_core::ids::Oid;
 use afk_core::run::PullState;
 use afk_engine::ports::{PullRequests as _, PullSpec};
-use afk_fakes::github::MergeAs;
+use afk_fakes::MergeAs;
 
 use crate::support::{OnGitHub, repo};
 

@@ -1,0 +1,271 @@
+//! Agents that the relay speaks to, driven by the real `afk`: the real Codex, and both adapters of
+//! the Agent Client Protocol around the real CLIs, each against a stand-in for its model.
+//!
+//! That a run lands with each, and what a person is told where one is missing. Where a program
+//! cannot be had a visible line says so, and with `CI` set that is a failure.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]
+
+mod common;
+
+use std::fs;
+
+use afk_stand_ins::acp_adapters::{self, Adapter};
+use afk_stand_ins::codex_cli;
+use afk_stand_ins::model_api::{ModelApi, Reply, Script};
+use afk_stand_ins::responses_api::ResponsesApi;
+use common::{Control, FIXED, ISSUE, NEW_TEST, Plan, World, texts};
+use serde_json::{Value, json};
+
+/// The key; nothing else may look like it.
+const KEY: &str = "sk-canary-2d9f61c07be94a63";
+
+/// The work in the shell: a test, then the fix, each in a commit.
+fn steps() -> [String; 2] {
+    [
+        format!(
+            "cat > tests/nobody.sh <<'END'\n{NEW_TEST}END\ngit add tests/nobody.sh && git commit -q \
+             -m 'Test a greeting without a name' -m 'It prints an empty name today.'"
+        ),
+        format!(
+            "cat > hello.sh <<'END'\n{FIXED}END\ngit add hello.sh && git commit -q -m \
+             'Greet the world when no name is given' -m 'An empty name made an empty greeting.'"
+        ),
+    ]
+}
+
+/// The same as what a model says. The adapters ask theirs for titles, too, so that the turn is found
+/// by a word of the issue.
+fn work() -> Script {
+    let mut replies: Vec<Reply> = steps().map(Reply::bash).to_vec();
+    replies.push(Reply::text("The test fails without the fix and passes with it."));
+    Script::default().when("Hello, !", replies)
+}
+
+/// A world in which the agent `name` is configured by `table`.
+fn world(name: &str, table: &str) -> World {
+    let config = format!("\n[agents.{name}]\n{table}\n");
+    let mut world = World::new(&Plan { config, ..Plan::default() });
+    let file = world.path("afk.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("agent = \"scripted\"", &format!("agent = {name:?}"))).unwrap();
+    world.env.push(("MODEL_KEY".to_owned(), KEY.to_owned()));
+    world
+}
+
+#[test]
+fn an_issue_lands_with_the_real_codex() {
+    let Some(binary) = codex_cli::for_test("an_issue_lands_with_the_real_codex") else { return };
+    let api = ResponsesApi::start(work()).unwrap();
+    let world = world(
+        "codex",
+        &format!(
+            "program = {:?}\napi_key = {{ env = \"MODEL_KEY\" }}\nmodel = \"standin\"\nbase_url = \
+             {:?}",
+            binary.canonicalize().unwrap(),
+            api.url()
+        ),
+    );
+    world.issue("It prints `Hello, !`.");
+    world.ok(&["run", ISSUE]);
+    world.assert_done_once();
+    assert!(!api.everything_sent().contains(KEY));
+    assert_eq!(api.requests()[0].authorization, format!("Bearer {KEY}"));
+}
+
+/// The table of an adapter, with these variables.
+fn adapter_table(adapter: &Adapter, env: &[(&str, String)], key: &str) -> String {
+    let env: Vec<String> = env
+        .iter()
+        .map(|(name, value)| format!("{name} = {}", toml::Value::String(value.clone())))
+        .collect();
+    format!(
+        "kind = \"acp\"\ncommand = {:?}\nread = [{:?}]\nenv = {{ {} }}\nsecret_env = {{ {key} = {{ \
+         env = \"MODEL_KEY\" }} }}",
+        adapter.command(),
+        adapter.packages,
+        env.join(", ")
+    )
+}
+
+/// The configuration that points the adapter's Codex to a stand-in.
+fn codex_config(url: &str) -> String {
+    json!({
+        "model": "standin",
+        "model_provider": "standin",
+        "model_providers": {"standin": {
+            "name": "standin", "base_url": url, "env_key": "CODEX_API_KEY",
+            "wire_api": "responses", "request_max_retries": 0, "stream_max_retries": 0,
+        }},
+    })
+    .to_string()
+}
+
+#[test]
+fn an_issue_lands_through_the_adapter_of_claude() {
+    let test = "an_issue_lands_through_the_adapter_of_claude";
+    let Some(adapter) = acp_adapters::claude(test) else { return };
+    let api = ModelApi::start(work()).unwrap();
+    let env = [
+        ("ANTHROPIC_BASE_URL", api.url()),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+    ];
+    let world = world("ada", &adapter_table(&adapter, &env, "ANTHROPIC_API_KEY"));
+    world.issue("It prints `Hello, !`.");
+    world.ok(&["run", ISSUE]);
+    world.assert_done_once();
+    assert!(!api.everything_sent().contains(KEY));
+}
+
+#[test]
+fn an_issue_lands_through_the_adapter_of_codex() {
+    let test = "an_issue_lands_through_the_adapter_of_codex";
+    let Some(adapter) = acp_adapters::codex(test) else { return };
+    let api = ResponsesApi::start(work()).unwrap();
+    let env =
+        [("CODEX_CONFIG", codex_config(&api.url())), ("MODEL_PROVIDER", "standin".to_owned())];
+    let world = world("cody", &adapter_table(&adapter, &env, "CODEX_API_KEY"));
+    world.issue("It prints `Hello, !`.");
+    world.ok(&["run", ISSUE]);
+    world.assert_done_once();
+    assert_eq!(api.requests()[0].authorization, format!("Bearer {KEY}"));
+}
+
+/// An agent that speaks ACP, as somebody may have one: the loop knows nothing of it.
+const SOME_AGENT: &str = r#"
+while IFS= read -r line; do
+  id=$(printf '%s' "$line" | sed -n 's/.*"id":\([0-9]*\).*/\1/p')
+  answer() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
+  case $line in
+    *'"method":"initialize"'*)
+      answer '{"protocolVersion":1,"agentCapabilities":{}}' ;;
+    *'"method":"session/new"'*)
+      [ -n "$SOME_KEY" ] || exit 9
+      answer '{"sessionId":"s-1"}' ;;
+    *'"method":"session/prompt"'*)
+      sh "$WORK" >&2
+      printf '%s\n' '{"jsonrpc":"2.0","method":"session/update","params":{"sessionId":"s-1","update":{"sessionUpdate":"agent_message_chunk","content":{"type":"text","text":"It is done."}}}}'
+      answer '{"stopReason":"end_turn"}' ;;
+  esac
+done
+"#;
+
+/// A folder that the agent sees, with its program and its work.
+fn installed() -> tempfile::TempDir {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let acp = dir.path().join("some-agent");
+    fs::write(&acp, format!("#!/bin/sh\n{SOME_AGENT}")).unwrap();
+    let plain = dir.path().join("plain-agent");
+    fs::write(&plain, "#!/bin/sh\ngrep -q 'Hello, !' \"$1\" && sh \"$WORK\" && echo It is done.\n")
+        .unwrap();
+    fs::write(dir.path().join("work.sh"), steps().join("\n")).unwrap();
+    for program in [&acp, &plain] {
+        fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn another_agent_is_configuration_alone() {
+    let dir = installed();
+    let path = |name: &str| dir.path().join(name);
+    let rest = format!(
+        "read = [{:?}]\nenv = {{ WORK = {:?} }}\nsecret_env = {{ SOME_KEY = {{ env = \"MODEL_KEY\" }} }}",
+        dir.path(),
+        path("work.sh")
+    );
+    for (kind, command) in [
+        ("acp", format!("[{:?}]", path("some-agent"))),
+        ("command", format!("[{:?}, \"{{prompt_file}}\"]", path("plain-agent"))),
+    ] {
+        let world = world("mine", &format!("kind = {kind:?}\ncommand = {command}\n{rest}"));
+        world.issue("It prints `Hello, !`.");
+        world.ok(&["run", ISSUE]);
+        world.assert_done_once();
+    }
+}
+
+#[test]
+fn what_an_agent_lacks_is_told_before_anything_starts() {
+    for (name, table, words) in [
+        ("codex", "program = \"/nowhere/codex\"", "agents.codex.program"),
+        ("mine", "kind = \"acp\"\ncommand = [\"/nowhere/agent\"]", "/nowhere/agent"),
+        (
+            "mine",
+            "kind = \"acp\"\ncommand = [\"/bin/sh\"]\nsecret_env = { A = { env = \"NO_KEY\" } }",
+            "NO_KEY",
+        ),
+    ] {
+        let world = world(name, table);
+        world.issue("It prints `Hello, !`.");
+        let output = world.afk(&["run", ISSUE]);
+        let (out, err) = texts(&output);
+        assert_eq!(output.status.code(), Some(6), "{out}\n{err}");
+        assert!(err.contains(words), "{err}");
+        assert!(world.runs().is_empty());
+        let (found, _) = texts(&world.afk(&["doctor"]));
+        assert!(found.contains(words), "{found}");
+    }
+}
+
+/// A demo with an agent of this machine, with these variables; its report.
+fn demo(agent: &str, env: &[(&str, String)]) -> Value {
+    let mut world = World::new(&Plan::default());
+    world.env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+    let dir = world.path("demo");
+    let args = ["demo", "--agent", agent, "--json", "--keep", dir.to_str().unwrap()];
+    let mut command = world.command(&args);
+    command.env_remove("AFK_CONFIG");
+    let output = Control::start(command, &world.path("out")).wait(common::BOUND);
+    let (out, err) = texts(&output);
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    let report: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&report["outcome"], &report["agent"]),
+        (&"done".into(), &agent.into()),
+        "{report:#}"
+    );
+    println!("demo with {agent}: {} ms", report["wall_ms"]);
+    report
+}
+
+#[test]
+fn the_demo_lands_with_codex() {
+    let Some(binary) = codex_cli::for_test("the_demo_lands_with_codex") else { return };
+    let api = ResponsesApi::start(work()).unwrap();
+    let binary = binary.canonicalize().unwrap().to_string_lossy().into_owned();
+    let report = demo(
+        "codex",
+        &[
+            ("AFK_AGENTS__CODEX__PROGRAM", binary),
+            ("AFK_AGENTS__CODEX__BASE_URL", api.url()),
+            ("AFK_AGENTS__CODEX__MODEL", "standin".to_owned()),
+            ("CODEX_API_KEY", KEY.to_owned()),
+        ],
+    );
+    let bundle = fs::read(report["evidence"].as_str().unwrap());
+    assert!(bundle.is_err() || !String::from_utf8_lossy(&bundle.unwrap()).contains(KEY));
+}
+
+#[test]
+fn the_demo_lands_with_an_agent_of_the_protocol() {
+    let test = "the_demo_lands_with_an_agent_of_the_protocol";
+    let Some(adapter) = acp_adapters::claude(test) else { return };
+    let api = ModelApi::start(work()).unwrap();
+    let list = |paths: &[String]| format!("{paths:?}");
+    demo(
+        "acp",
+        &[
+            ("AFK_AGENTS__ACP__COMMAND", list(&adapter.command())),
+            ("AFK_AGENTS__ACP__READ", list(&[adapter.packages.to_string_lossy().into_owned()])),
+            ("AFK_AGENTS__ACP__ENV", format!("{{ ANTHROPIC_BASE_URL = \"{}\" }}", api.url())),
+            (
+                "AFK_AGENTS__ACP__SECRET_ENV",
+                "{ ANTHROPIC_API_KEY = { env = \"MODEL_KEY\" } }".to_owned(),
+            ),
+            ("MODEL_KEY", KEY.to_owned()),
+        ],
+    );
+}

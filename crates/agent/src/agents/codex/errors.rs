@@ -1,0 +1,114 @@
+//! What Codex's errors mean: typed ones of the app server, and texts of `codex exec`.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::agents::outcome::FailReason;
+
+/// The meaning of a `codexErrorInfo`; none if it has none of its own.
+pub(crate) fn of_info(info: &Value, resets_at: Option<Timestamp>) -> Option<FailReason> {
+    let api = |status| Some(FailReason::ApiError { status });
+    if let Some(fields) = info.as_object() {
+        let (name, detail) = fields.iter().next()?;
+        let status = detail.get("httpStatusCode").and_then(Value::as_u64);
+        let status = status.and_then(|status| u16::try_from(status).ok());
+        return match name.as_str() {
+            "httpConnectionFailed"
+            | "responseStreamConnectionFailed"
+            | "responseStreamDisconnected"
+            | "responseTooManyFailedAttempts" => api(status),
+            _ => None,
+        };
+    }
+    match info.as_str()? {
+        "usageLimitExceeded" => Some(FailReason::UsageLimit { resets_at }),
+        "rateLimitExceeded" => api(Some(429)),
+        "serverOverloaded" | "flexUnavailable" | "policyCapacityUnavailable" => api(Some(503)),
+        "internalServerError" => api(Some(500)),
+        "unauthorized" => api(Some(401)),
+        "badRequest" => api(Some(400)),
+        "modelNotFound" => api(Some(404)),
+        "sessionBudgetExceeded" => Some(FailReason::BudgetExceeded),
+        "contextWindowExceeded"
+        | "cyberPolicy"
+        | "bioPolicy"
+        | "misalignmentPolicyViolation"
+        | "tooManyDenials"
+        | "inferenceHookDenied"
+        | "sandboxError" => Some(FailReason::AgentError),
+        _ => None,
+    }
+}
+
+/// The meaning of an error's text, where nothing else tells. Texts differ between versions, so only
+/// what has been seen is told apart; anything else is an error that a person must see.
+pub(crate) fn of_text(text: &str) -> FailReason {
+    let says = |words: &str| text.contains(words);
+    if says("hit your usage limit") || says("Quota exceeded") {
+        return FailReason::UsageLimit { resets_at: None };
+    }
+    if let Some(status) = status_in(text) {
+        return FailReason::ApiError { status: Some(status) };
+    }
+    if says("stream disconnected before completion") || says("error sending request") {
+        return FailReason::ApiError { status: None };
+    }
+    if says("high demand") {
+        return FailReason::ApiError { status: Some(500) };
+    }
+    if says("model is at capacity") {
+        return FailReason::ApiError { status: Some(503) };
+    }
+    if says("rate limit exceeded") {
+        return FailReason::ApiError { status: Some(429) };
+    }
+    FailReason::AgentError
+}
+
+/// The HTTP status in `unexpected status 401 …` or `last status: 429 …`.
+fn status_in(text: &str) -> Option<u16> {
+    let after = ["unexpected status ", "last status: "]
+        .iter()
+        .find_map(|words| text.split_once(words).map(|(_, after)| after))?;
+    let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok().filter(|status| (100..600).contains(status))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn typed_errors() {
+        fn check(info: &Value, expected: Option<FailReason>) {
+            assert_eq!(of_info(info, None), expected, "{info}");
+        }
+        let api = |status| Some(FailReason::ApiError { status });
+        check(&json!("usageLimitExceeded"), Some(FailReason::UsageLimit { resets_at: None }));
+        check(&json!("unauthorized"), api(Some(401)));
+        check(&json!("internalServerError"), api(Some(500)));
+        check(&json!("contextWindowExceeded"), Some(FailReason::AgentError));
+        check(&json!({"responseTooManyFailedAttempts": {"httpStatusCode": 429}}), api(Some(429)));
+        check(&json!({"responseStreamDisconnected": {"httpStatusCode": null}}), api(None));
+        check(&json!({"activeTurnNotSteerable": {"turnKind": "review"}}), None);
+        check(&json!("other"), None);
+        check(&json!("of a later version"), None);
+        check(&Value::Null, None);
+    }
+
+    #[test]
+    fn texts() {
+        fn check(text: &str, expected: FailReason) {
+            assert_eq!(of_text(text), expected, "{text}");
+        }
+        let api = |status| FailReason::ApiError { status };
+        check("unexpected status 401 Unauthorized: boom, url: http://x", api(Some(401)));
+        check("exceeded retry limit, last status: 429 Too Many Requests", api(Some(429)));
+        check("stream disconnected before completion: it broke", api(None));
+        check("You’ve hit your usage limit. Visit", FailReason::UsageLimit { resets_at: None });
+        check("unexpected status 99999 x", FailReason::AgentError);
+        check("something else", FailReason::AgentError);
+    }
+}

@@ -1,0 +1,343 @@
+//! The machine behind a relayed turn: entries of the log in, and out of them events, the next
+//! messages to the agent, open questions and the turn's end.
+//!
+//! Run by the relay to act and by [`RelayState`](super::RelayState) to read, over the same entries.
+//! It has no clock and no I/O, so both come to the same result. Each protocol is a [`Codec`] in its
+//! agent's folder; what all of them keep is [`Progress`].
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::wire::{Conversation, Entry, Protocol, RelayRequest};
+use crate::agents::acp::dialogue::Acp;
+use crate::agents::ask::{Ask, Reply};
+use crate::agents::codex::exec::CodexExec;
+use crate::agents::codex::server::CodexServer;
+use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, bounded_line};
+use crate::agents::generic::Generic;
+use crate::agents::outcome::FailReason;
+
+/// How many calls are tracked at once.
+const MAX_TRACKED: usize = 1024;
+/// Maximum number of open questions.
+pub(crate) const MAX_ASKS: usize = 64;
+/// The longest error text that is kept, in characters.
+const ERROR_CHARS: usize = 2000;
+/// How much of a last text is kept, in bytes.
+const TEXT_BYTES: usize = 64 << 10;
+
+/// What an entry leads to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Step {
+    /// What the agent did or said.
+    pub events: Vec<AgentEvent>,
+    /// Messages to the agent, in order.
+    pub send: Vec<Value>,
+    /// Plain text for the agent's input.
+    pub feed: Option<String>,
+    /// Whether the agent's input ends here.
+    pub close: bool,
+    /// Whether the agent is to be told by a signal to stop, because its protocol has no word for it.
+    pub terminate: bool,
+}
+
+/// What was read of a turn so far, whatever the protocol.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The conversation, with what all its turns used.
+    pub(crate) conversation: Option<Conversation>,
+    /// Whether the agent did not know the conversation that it was to go on with.
+    pub(crate) unknown: bool,
+    /// Whether the agent works on the prompt.
+    pub(crate) started: bool,
+    /// Whether the turn was cancelled.
+    pub(crate) cancelled: bool,
+    /// Whether nothing more is awaited from the agent.
+    pub(crate) over: bool,
+    /// The turn's tokens.
+    pub(crate) tokens: TokenUsage,
+    /// The last text.
+    pub(crate) text: String,
+    asks: Vec<Ask>,
+    open_tools: BTreeSet<String>,
+    end: Option<TurnEnd>,
+    failure: Option<FailReason>,
+    garbage: u64,
+}
+
+/// One protocol. Methods are called with entries in the order of the log.
+pub(crate) trait Codec {
+    /// The agent's process runs.
+    fn begin(&mut self, request: &RelayRequest, progress: &mut Progress, step: &mut Step);
+    /// A message came.
+    fn message(
+        &mut self,
+        request: &RelayRequest,
+        message: &Value,
+        progress: &mut Progress,
+        step: &mut Step,
+    );
+    /// A line came that is not a message.
+    fn text(&mut self, _text: &str, progress: &mut Progress, _step: &mut Step) {
+        progress.garbage += 1;
+    }
+    /// An open question was answered; it is closed already.
+    fn answer(&mut self, _ask: &Ask, _reply: &Reply, _step: &mut Step) {}
+    /// The turn is to end.
+    fn cancel(&mut self, progress: &mut Progress, step: &mut Step);
+    /// The process ended without a word on its turn. Returns whether that was its end.
+    fn exited(&mut self, _code: Option<i32>, _progress: &mut Progress, _step: &mut Step) -> bool {
+        false
+    }
+}
+
+/// A turn's dialogue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Dialogue {
+    request: RelayRequest,
+    codec: AnyCodec,
+    progress: Progress,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum AnyCodec {
+    Acp(Box<Acp>),
+    CodexServer(Box<CodexServer>),
+    CodexExec(CodexExec),
+    Command(Generic),
+}
+
+impl Dialogue {
+    /// A turn that begins, and its first messages.
+    pub fn begin(request: RelayRequest) -> (Self, Step) {
+        let codec = match request.protocol {
+            Protocol::Acp => AnyCodec::Acp(Box::default()),
+            Protocol::CodexServer => AnyCodec::CodexServer(Box::default()),
+            Protocol::CodexExec => AnyCodec::CodexExec(CodexExec::default()),
+            Protocol::Command => AnyCodec::Command(Generic::default()),
+        };
+        let mut begun = Self { request, codec, progress: Progress::default() };
+        let mut step = Step::default();
+        begun.codec.get().begin(&begun.request, &mut begun.progress, &mut step);
+        (begun, step)
+    }
+
+    /// Takes the next entry.
+    pub fn take(&mut self, entry: &Entry) -> Step {
+        let mut step = Step::default();
+        let (codec, progress) = (self.codec.get(), &mut self.progress);
+        match entry {
+            Entry::Agent(message) => codec.message(&self.request, message, progress, &mut step),
+            Entry::Text(text) => codec.text(text, progress, &mut step),
+            Entry::Cut {} => progress.garbage += 1,
+            Entry::Answer { id, reply } => {
+                if let Some(at) = progress.asks.iter().position(|ask| ask.id == *id) {
+                    let ask = progress.asks.remove(at);
+                    codec.answer(&ask, reply, &mut step);
+                }
+            }
+            Entry::Cancel {} if !progress.cancelled && !progress.over => {
+                progress.cancelled = true;
+                codec.cancel(progress, &mut step);
+                progress.asks.clear();
+            }
+            Entry::Late { after_ms } => {
+                let said = format!("it did not begin within {} s", after_ms.div_ceil(1000));
+                progress.fail(FailReason::StartFailed, &said, &mut step);
+            }
+            Entry::NotStarted { message } => {
+                progress.fail(FailReason::StartFailed, message, &mut step);
+            }
+            Entry::Exited { code, signal, ours } => {
+                if !progress.over && !codec.exited(*code, progress, &mut step) {
+                    progress.ended_early(*code, *signal, *ours, &mut step);
+                }
+                progress.over = true;
+                progress.asks.clear();
+                progress.open_tools.clear();
+            }
+            Entry::Begun(_) | Entry::Client(_) | Entry::Fed { .. } | Entry::Cancel {} => {}
+        }
+        step
+    }
+
+    /// Its request.
+    pub fn request(&self) -> &RelayRequest {
+        &self.request
+    }
+
+    /// What was read so far.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+}
+
+impl AnyCodec {
+    fn get(&mut self) -> &mut dyn Codec {
+        match self {
+            Self::Acp(codec) => codec.as_mut(),
+            Self::CodexServer(codec) => codec.as_mut(),
+            Self::CodexExec(codec) => codec,
+            Self::Command(codec) => codec,
+        }
+    }
+}
+
+impl Progress {
+    /// Whether the agent works on the prompt, or has.
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Whether nothing more is awaited from the agent.
+    pub fn over(&self) -> bool {
+        self.over
+    }
+
+    /// The agent's open questions.
+    pub fn asks(&self) -> &[Ask] {
+        &self.asks
+    }
+
+    /// Whether a tool call is open.
+    pub fn tool_open(&self) -> bool {
+        !self.open_tools.is_empty()
+    }
+
+    /// The turn's end, once it came.
+    pub fn end(&self) -> Option<&TurnEnd> {
+        self.end.as_ref()
+    }
+
+    /// Why the turn failed, if it did.
+    pub fn failure(&self) -> Option<&FailReason> {
+        self.failure.as_ref()
+    }
+
+    /// The turn's tokens so far.
+    pub fn tokens(&self) -> TokenUsage {
+        self.tokens
+    }
+
+    /// Lines that were not messages, or too long.
+    pub fn garbage(&self) -> u64 {
+        self.garbage
+    }
+
+    /// The conversation that the next turn goes on with; none if there is none.
+    pub fn conversation(&self) -> Option<&Conversation> {
+        self.conversation.as_ref().filter(|_| !self.unknown)
+    }
+
+    /// Whether the conversation that was to go on is not known to the agent.
+    pub fn unknown(&self) -> bool {
+        self.unknown
+    }
+
+    pub(crate) fn tool_started(&mut self, id: &str, name: &str, summary: String, step: &mut Step) {
+        if self.open_tool(id) {
+            let (id, name) = (id.to_owned(), bounded_line(name, 200));
+            step.events.push(AgentEvent::ToolStarted { id, name, summary });
+        }
+    }
+
+    /// Counts a call as open without an event; false if it was open.
+    pub(crate) fn open_tool(&mut self, id: &str) -> bool {
+        self.open_tools.len() < MAX_TRACKED && self.open_tools.insert(id.to_owned())
+    }
+
+    /// Ends a call that is open.
+    pub(crate) fn tool_ended(&mut self, id: &str, is_error: bool, step: &mut Step) {
+        if self.open_tools.remove(id) {
+            step.events.push(AgentEvent::ToolEnded { id: id.to_owned(), is_error });
+        }
+    }
+
+    pub(crate) fn say(&mut self, text: &str, step: &mut Step) {
+        if text.trim().is_empty() {
+            return;
+        }
+        let from = text.ceil_char_boundary(text.len().saturating_sub(TEXT_BYTES));
+        text.get(from..).unwrap_or_default().clone_into(&mut self.text);
+        step.events.push(AgentEvent::Text { text: text.to_owned() });
+    }
+
+    /// Asks a person; false if too many questions are open.
+    pub(crate) fn ask(&mut self, ask: Ask) -> bool {
+        let fits = self.asks.len() < MAX_ASKS;
+        if fits {
+            self.asks.push(ask);
+        }
+        fits
+    }
+
+    pub(crate) fn count(&mut self, tokens: TokenUsage, step: &mut Step) {
+        if tokens != self.tokens {
+            self.tokens = tokens;
+            step.events.push(AgentEvent::Usage(tokens));
+        }
+    }
+
+    /// Ends the turn, once.
+    pub(crate) fn finish(&mut self, end: TurnEnd, failure: Option<FailReason>, step: &mut Step) {
+        self.over = true;
+        self.asks.clear();
+        if self.end.is_some() {
+            return;
+        }
+        if let Some(FailReason::UsageLimit { resets_at }) = failure {
+            step.events.push(AgentEvent::UsageLimit { resets_at });
+        }
+        for id in std::mem::take(&mut self.open_tools) {
+            step.events.push(AgentEvent::ToolEnded { id, is_error: true });
+        }
+        step.events.push(AgentEvent::Ended(end.clone()));
+        self.end = Some(end);
+        self.failure = failure;
+    }
+
+    /// Ends the turn as failed, once.
+    pub(crate) fn fail(&mut self, reason: FailReason, message: &str, step: &mut Step) {
+        let limit = match &reason {
+            FailReason::UsageLimit { resets_at } => {
+                Some(crate::agents::event::LimitHit { resets_at: *resets_at })
+            }
+            _ => None,
+        };
+        let end = TurnEnd {
+            is_error: true,
+            kind: "failed".to_owned(),
+            errors: vec![bounded_line(message, ERROR_CHARS)],
+            api_status: match &reason {
+                FailReason::ApiError { status } => *status,
+                _ => None,
+            },
+            limit,
+            usage: crate::agents::event::TurnUsage { tokens: self.tokens, ..Default::default() },
+            ..TurnEnd::default()
+        };
+        self.finish(end, Some(reason), step);
+    }
+
+    fn ended_early(&mut self, code: Option<i32>, signal: Option<i32>, ours: bool, step: &mut Step) {
+        if ours && self.cancelled {
+            // Whoever cancelled it knows; there is no word of the agent.
+            return;
+        }
+        let reason = match (signal, self.started) {
+            (Some(signal), _) => FailReason::Killed { signal },
+            (None, true) => FailReason::NoResult,
+            (None, false) if self.garbage > 0 => FailReason::Garbage { lines: self.garbage },
+            (None, false) => FailReason::StartFailed,
+        };
+        let said = match (code, signal) {
+            (Some(code), _) => format!("exit code {code}"),
+            (None, Some(signal)) => format!("signal {signal}"),
+            (None, None) => "end unknown".to_owned(),
+        };
+        self.fail(reason, &said, step);
+    }
+}

@@ -1,0 +1,398 @@
+//! The relay's process: one turn of an agent that is spoken to.
+//!
+//! Called by the binary's hidden subcommand. It starts the agent in a process group of its own,
+//! passes lines on, carries out what the [`Dialogue`] says, and logs every entry on standard output
+//! before it acts on it. Everything that it waits for has a limit, but for the turn itself, which
+//! the host limits. SIGTERM cancels the turn in the agent's own way; after the grace, and always at
+//! the end, the agent's group is killed. Standard error is the agent's.
+
+use std::io::{BufRead as _, Read as _, Write};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::signal::unix::SignalKind;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::dialogue::{Dialogue, Step};
+use super::wire::{Entry, InputLine, MAX_MESSAGE, PROMPT_FILE, RelayRequest};
+use crate::agents::claude::command::MAX_PROMPT;
+use crate::agents::lines::{LinePosition, LineReader};
+
+/// Maximum length of a line of input, in bytes: two prompts, escaped.
+const MAX_INPUT: u64 = 4 * MAX_PROMPT as u64;
+/// How many writes to the agent may wait for it to read.
+const WAITING: usize = 256;
+/// How long the rest of an agent's output and of its group is awaited once its process is gone: what
+/// it left behind may hold the pipe.
+const REST: Duration = Duration::from_millis(500);
+/// How often the group is looked for meanwhile.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Exit codes: no request, an agent that ended without an end of its turn, and a cancelled turn.
+const NO_REQUEST: i32 = 2;
+const NO_END: i32 = 1;
+const CANCELLED: i32 = 143;
+
+/// Runs one turn: the request on standard input, the log on standard output. Returns the exit code.
+pub fn main() -> i32 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let Ok(runtime) = runtime else { return complain("cannot start its runtime") };
+    let code = runtime.block_on(turn());
+    // A thread that still reads standard input is left behind.
+    runtime.shutdown_background();
+    code
+}
+
+async fn turn() -> i32 {
+    // First of all: from here on SIGTERM is a request.
+    let Ok(mut term) = tokio::signal::unix::signal(SignalKind::terminate()) else {
+        return complain("cannot listen for signals");
+    };
+    let mut input = input();
+    let first = tokio::select! {
+        first = input.recv() => first,
+        _ = term.recv() => return CANCELLED,
+    };
+    let request = first.and_then(|line| serde_json::from_slice::<RelayRequest>(&line).ok());
+    let Some(request) = request else { return complain("standard input has no request") };
+    let mut relay = match Relay::start(request) {
+        Ok(relay) => relay,
+        Err(code) => return code,
+    };
+    relay.run(&mut input, &mut term).await
+}
+
+fn complain(what: &str) -> i32 {
+    let _ = writeln!(std::io::stderr(), "agent relay: {what}");
+    NO_REQUEST
+}
+
+/// The lines of standard input, from a thread of its own.
+fn input() -> mpsc::Receiver<Vec<u8>> {
+    let (sender, lines) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        let mut stdin = std::io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut stdin).take(MAX_INPUT).read_until(b'\n', &mut line);
+            if !matches!(read, Ok(1..)) || sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// A turn under way.
+struct Relay {
+    dialogue: Dialogue,
+    child: Child,
+    group: Option<Pid>,
+    stdin: Option<mpsc::Sender<Vec<u8>>>,
+    stdout: Option<ChildStdout>,
+    exited: Option<ExitStatus>,
+    /// Whether its group was told to end by us.
+    ended: bool,
+    cancelled: bool,
+    deadline: Option<Instant>,
+}
+
+impl Relay {
+    /// Starts the agent; otherwise says so in the log, and returns an exit code.
+    fn start(request: RelayRequest) -> Result<Self, i32> {
+        let argv = match with_prompt_file(&request) {
+            Ok(argv) => argv,
+            Err(error) => {
+                return not_started(&request, &format!("cannot write the prompt's file: {error}"));
+            }
+        };
+        let Some((program, rest)) = argv.split_first() else {
+            return not_started(&request, "the agent has no command");
+        };
+        let spawned = Command::new(program)
+            .args(rest)
+            .current_dir(&request.cwd)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) => return not_started(&request, &format!("{program}: {error}")),
+        };
+        let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let (input, output) = (child.stdin.take().map(writer), child.stdout.take());
+        let deadline = Instant::now() + Duration::from_millis(request.start_ms);
+        log(&Entry::Begun(Box::new(request.without_prompts())).line());
+        let (dialogue, step) = Dialogue::begin(request);
+        let mut relay = Self {
+            dialogue,
+            child,
+            group,
+            stdin: input,
+            stdout: output,
+            exited: None,
+            ended: false,
+            cancelled: false,
+            deadline: Some(deadline),
+        };
+        relay.carry_out(step);
+        Ok(relay)
+    }
+
+    async fn run(
+        &mut self,
+        input: &mut mpsc::Receiver<Vec<u8>>,
+        term: &mut tokio::signal::unix::Signal,
+    ) -> i32 {
+        let mut lines = LineReader::with_limit(LinePosition::default(), MAX_MESSAGE);
+        let mut chunk = vec![0; 64 << 10];
+        let mut more_input = true;
+        loop {
+            if self.exited.is_some() && self.stdout.is_none() {
+                break;
+            }
+            tokio::select! {
+                read = read(self.stdout.as_mut(), &mut chunk) => match read {
+                    0 => {
+                        self.stdout = None;
+                        let mut last = None;
+                        lines.finish(|line| last = Some(line.to_owned()));
+                        self.hear(last.into_iter().collect());
+                        // An agent that says nothing more has ended, or must.
+                        self.closing();
+                    }
+                    count => {
+                        let cut = lines.position().skipped;
+                        let mut heard = Vec::new();
+                        lines.feed(&chunk[..count], |line| heard.push(line.to_owned()));
+                        self.hear(heard);
+                        for _ in cut..lines.position().skipped {
+                            self.enter(&Entry::Cut {});
+                        }
+                    }
+                },
+                status = self.child.wait(), if self.exited.is_none() => {
+                    self.exited = Some(status.unwrap_or_else(|_| ExitStatus::from_raw(-1)));
+                    self.deadline = Some(Instant::now() + REST);
+                }
+                line = input.recv(), if more_input => match line {
+                    Some(line) => self.told(&line),
+                    None => more_input = false,
+                },
+                _ = term.recv() => self.cancel(),
+                () = until(self.deadline) => if self.late() { break },
+            }
+        }
+        self.finish().await
+    }
+
+    /// Takes lines of the agent.
+    fn hear(&mut self, lines: Vec<String>) {
+        let protocol = self.dialogue.request().protocol;
+        for line in lines {
+            let (entry, bytes) = Entry::of_agent(&line, protocol);
+            log(&bytes);
+            let step = self.dialogue.take(&entry);
+            self.carry_out(step);
+        }
+    }
+
+    /// Takes a line of the control plane; what is not one of its lines is passed over.
+    fn told(&mut self, line: &[u8]) {
+        if let Ok(InputLine::Answer { id, reply }) = serde_json::from_slice(line) {
+            self.enter(&Entry::Answer { id, reply });
+        }
+    }
+
+    fn cancel(&mut self) {
+        if !self.cancelled {
+            self.cancelled = true;
+            self.deadline = Some(Instant::now() + self.grace());
+            self.enter(&Entry::Cancel {});
+        }
+    }
+
+    fn enter(&mut self, entry: &Entry) {
+        log(&entry.line());
+        let step = self.dialogue.take(entry);
+        self.carry_out(step);
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        for message in step.send {
+            let mut line = message.to_string().into_bytes();
+            line.push(b'\n');
+            log(&Entry::Client(message).line());
+            self.write(line);
+        }
+        if let Some(text) = step.feed {
+            log(&Entry::Fed { bytes: text.len() }.line());
+            self.write(text.into_bytes());
+        }
+        if step.terminate {
+            self.signal(Signal::TERM);
+        }
+        if step.close {
+            self.stdin = None;
+        }
+        if self.dialogue.progress().started() && !self.cancelled && self.stdin.is_some() {
+            self.deadline = None;
+        }
+        if step.close && self.exited.is_none() && !self.cancelled {
+            self.deadline = None;
+        }
+        if self.dialogue.progress().over() {
+            self.closing();
+        }
+    }
+
+    /// Passes a line to the agent. One that reads nothing any more is ended.
+    fn write(&mut self, bytes: Vec<u8>) {
+        let full = self.stdin.as_ref().is_some_and(|stdin| {
+            matches!(stdin.try_send(bytes), Err(mpsc::error::TrySendError::Full(_)))
+        });
+        if full {
+            self.end();
+        }
+    }
+
+    /// Ends the agent's input, and gives it the grace to exit.
+    fn closing(&mut self) {
+        let open = self.stdin.take().is_some();
+        if (open || self.deadline.is_none()) && self.exited.is_none() {
+            self.deadline = Some(Instant::now() + self.grace());
+        }
+    }
+
+    /// The deadline has passed. Returns whether nothing more is awaited.
+    fn late(&mut self) -> bool {
+        let progress = self.dialogue.progress();
+        if self.exited.is_some() {
+            return true;
+        }
+        if !self.cancelled && !progress.started() && !progress.over() && self.stdin.is_some() {
+            let after_ms = self.dialogue.request().start_ms;
+            self.enter(&Entry::Late { after_ms });
+        }
+        self.end();
+        // From here on its exit is awaited, and then its rest.
+        self.deadline = Some(Instant::now() + self.grace());
+        false
+    }
+
+    /// Kills the agent's group.
+    fn end(&mut self) {
+        self.ended = true;
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.group {
+            // No error: it may be gone.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    fn group_lives(&self) -> bool {
+        self.group.is_some_and(|group| test_kill_process_group(group).is_ok())
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.dialogue.request().grace_ms)
+    }
+
+    /// Leaves nothing of the group behind, and says how the agent ended.
+    async fn finish(&mut self) -> i32 {
+        // What the agent itself started may still write down what it must remember.
+        let bound = Instant::now() + REST;
+        while !self.ended && self.group_lives() && Instant::now() < bound {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.signal(Signal::KILL);
+        let status = match self.exited {
+            Some(status) => Some(status),
+            None => self.child.wait().await.ok(),
+        };
+        let exited = Entry::Exited {
+            code: status.and_then(|status| status.code()),
+            signal: status.and_then(|status| status.signal()),
+            ours: self.ended,
+        };
+        self.enter(&exited);
+        match self.dialogue.progress().end() {
+            Some(end) if !end.is_error => 0,
+            _ if self.cancelled => CANCELLED,
+            Some(_) | None => NO_END,
+        }
+    }
+}
+
+fn not_started<T>(request: &RelayRequest, message: &str) -> Result<T, i32> {
+    log(&Entry::Begun(Box::new(request.without_prompts())).line());
+    log(&Entry::NotStarted { message: message.to_owned() }.line());
+    Err(NO_END)
+}
+
+/// The agent's command, with the prompt in a file of the agent's home if the command names one.
+fn with_prompt_file(request: &RelayRequest) -> std::io::Result<Vec<String>> {
+    if !request.argv.iter().any(|word| word.contains(PROMPT_FILE)) {
+        return Ok(request.argv.clone());
+    }
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let file = home.join("prompt.txt");
+    // Not a link that an earlier turn may have left.
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut made = std::fs::File::create_new(&file)?;
+    made.write_all(request.told(false).as_bytes())?;
+    let file = file.to_string_lossy();
+    Ok(request.argv.iter().map(|word| word.replace(PROMPT_FILE, &file)).collect())
+}
+
+/// Writes to the agent's input on a task of its own, so that an agent that writes before it reads
+/// cannot block.
+fn writer(mut stdin: ChildStdin) -> mpsc::Sender<Vec<u8>> {
+    let (sender, mut lines) = mpsc::channel::<Vec<u8>>(WAITING);
+    tokio::spawn(async move {
+        while let Some(line) = lines.recv().await {
+            // An agent that closed its input shows that by its output's end.
+            if stdin.write_all(&line).await.is_err() || stdin.flush().await.is_err() {
+                return;
+            }
+        }
+    });
+    sender
+}
+
+/// The next bytes of the agent; 0 at the end. Without an output it never returns.
+async fn read(stdout: Option<&mut ChildStdout>, chunk: &mut [u8]) -> usize {
+    match stdout {
+        Some(stdout) => stdout.read(chunk).await.unwrap_or(0),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Appends to the log. Whoever reads it is the host, which always does; without it nobody is left
+/// to work for, and the next signal ends this.
+fn log(line: &[u8]) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(line).and_then(|()| stdout.flush());
+}

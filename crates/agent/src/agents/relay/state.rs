@@ -1,0 +1,121 @@
+//! Reads a relay's log and judges the turn's end.
+//!
+//! The same machine that the relay ran goes over the log again. Called by
+//! [`TurnReader`](crate::agents::TurnReader).
+
+use serde::{Deserialize, Serialize};
+
+use super::dialogue::{Dialogue, Progress};
+use super::wire::{Conversation, Entry};
+use crate::agents::ask::Ask;
+use crate::agents::event::{AgentEvent, TokenUsage, TurnEnd, bounded_line};
+use crate::agents::outcome::{Exit, FailReason, TurnOutcome};
+
+/// Maximum length of a failure's message, in characters.
+const MESSAGE_CHARS: usize = 500;
+
+/// What was read of a turn so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RelayState {
+    dialogue: Option<Box<Dialogue>>,
+    /// Lines that are not entries.
+    garbage: u64,
+}
+
+impl RelayState {
+    /// Takes one line and appends its events.
+    pub fn line(&mut self, line: &str, events: &mut Vec<AgentEvent>) {
+        match (serde_json::from_str(line), &mut self.dialogue) {
+            (Ok(Entry::Begun(request)), None) => {
+                let (dialogue, step) = Dialogue::begin(*request);
+                self.dialogue = Some(Box::new(dialogue));
+                events.extend(step.events);
+            }
+            (Ok(entry), Some(dialogue)) => events.extend(dialogue.take(&entry).events),
+            (Ok(_), None) | (Err(_), _) => self.garbage += 1,
+        }
+    }
+
+    fn progress(&self) -> Option<&Progress> {
+        self.dialogue.as_ref().map(|dialogue| dialogue.progress())
+    }
+
+    /// Whether a tool call is open.
+    pub fn tool_open(&self) -> bool {
+        self.progress().is_some_and(Progress::tool_open)
+    }
+
+    /// The turn's end, once it came.
+    pub fn end(&self) -> Option<&TurnEnd> {
+        self.progress().and_then(Progress::end)
+    }
+
+    /// The agent's open questions.
+    pub fn asks(&self) -> &[Ask] {
+        self.progress().map_or(&[], Progress::asks)
+    }
+
+    /// The turn's tokens so far.
+    pub fn streamed(&self) -> TokenUsage {
+        self.progress().map(Progress::tokens).unwrap_or_default()
+    }
+
+    /// Lines of relay or agent that could not be read.
+    pub fn garbage(&self) -> u64 {
+        self.garbage + self.progress().map_or(0, Progress::garbage)
+    }
+
+    /// The conversation that a later turn can go on with. None if the turn had none; a turn that
+    /// found its conversation unknown and opened no other says so by [`RelayState::unknown`].
+    pub fn conversation(&self) -> Option<&Conversation> {
+        self.progress().and_then(Progress::conversation)
+    }
+
+    /// Whether the agent did not know the conversation, so that the next turn must open one.
+    pub fn unknown(&self) -> bool {
+        self.progress().is_some_and(Progress::unknown)
+    }
+
+    /// Decides the outcome of the turn.
+    pub fn fold(&self, exit: &Exit, stderr_tail: &str, interrupted_by_us: bool) -> TurnOutcome {
+        let end = self.end();
+        if let Some(end) = end.filter(|end| !end.is_error) {
+            return TurnOutcome::Finished { text: end.text.clone().unwrap_or_default() };
+        }
+        if interrupted_by_us {
+            return TurnOutcome::Interrupted;
+        }
+        let failed = |reason, message: &str| TurnOutcome::Failed {
+            reason,
+            message: bounded_line(message, MESSAGE_CHARS),
+        };
+        let last = stderr_tail.lines().map(str::trim).rfind(|line| !line.is_empty());
+        if let Some(end) = end {
+            let reason = self.progress().and_then(Progress::failure).cloned();
+            let reason = reason.unwrap_or(FailReason::AgentError);
+            let mut said = end.errors.clone();
+            // The agent's own last words explain an end without any.
+            if matches!(
+                reason,
+                FailReason::NoResult | FailReason::StartFailed | FailReason::Killed { .. }
+            ) {
+                said.extend(last.map(str::to_owned));
+            }
+            return failed(reason, &said.join("; "));
+        }
+        match exit {
+            Exit::Lost => TurnOutcome::Lost,
+            Exit::NotStarted { message } => failed(FailReason::StartFailed, message),
+            Exit::Exited { .. } | Exit::Signalled { .. } => {
+                let reason = match exit.signal() {
+                    Some(signal) => FailReason::Killed { signal },
+                    None if self.progress().is_some_and(Progress::started) => FailReason::NoResult,
+                    None if self.garbage() > 0 => FailReason::Garbage { lines: self.garbage() },
+                    None => FailReason::StartFailed,
+                };
+                let said = last.map_or_else(|| exit.to_string(), |last| format!("{exit}; {last}"));
+                failed(reason, &said)
+            }
+        }
+    }
+}

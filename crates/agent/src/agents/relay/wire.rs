@@ -1,0 +1,261 @@
+//! The lines between the control plane, the relay and the agent.
+//!
+//! The relay reads a [`RelayRequest`] as the first line of its standard input and [`InputLine`]s
+//! after it; every line of its standard output is an [`Entry`]. The log of entries is complete:
+//! whoever replays it makes every decision that the relay made. Messages of the agent stand in it
+//! as they came. Written by the executor and the relay, read by
+//! [`TurnReader`](crate::agents::TurnReader).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agents::ask::{Access, Reply};
+use crate::agents::event::TokenUsage;
+use crate::agents::lines::MAX_LINE;
+
+/// Maximum length of a message that is passed on, in bytes: its entry is a line that the control
+/// plane reads.
+pub const MAX_MESSAGE: usize = MAX_LINE - 64;
+/// Maximum length of a line of plain text that is passed on, in bytes: escaped it may be six times
+/// as long.
+pub const MAX_TEXT: usize = MAX_LINE / 8;
+/// Stands in an argument of a command agent for the path of a file with the prompt.
+pub const PROMPT_FILE: &str = "{prompt_file}";
+
+/// How the agent is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// The Agent Client Protocol.
+    Acp,
+    /// The protocol of `codex app-server`.
+    CodexServer,
+    /// The events of `codex exec --json`.
+    CodexExec,
+    /// Plain text: the prompt in, words out, and an exit code.
+    Command,
+}
+
+/// One turn to be run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RelayRequest {
+    /// How the agent is spoken to.
+    pub protocol: Protocol,
+    /// The agent's program and arguments.
+    pub argv: Vec<String>,
+    /// Where it works, absolute.
+    pub cwd: String,
+    /// The conversation to go on with; none opens one.
+    pub earlier: Option<Conversation>,
+    /// The prompt if the conversation goes on.
+    pub prompt: String,
+    /// The prompt if a conversation is opened.
+    pub anew: String,
+    /// What the agent may do without asking.
+    pub access: Access,
+    /// The model; none for the agent's own default.
+    pub model: Option<String>,
+    /// The mode of the session, in the agent's own words; none chooses by `access`.
+    pub mode: Option<String>,
+    /// How to sign in if the agent wants that, by the id of one of the methods that it offers.
+    #[serde(default)]
+    pub auth_method: Option<String>,
+    /// How long the agent may take until it works on the prompt, in milliseconds.
+    pub start_ms: u64,
+    /// How long it may take to end a turn that is cancelled, and to exit after a turn, in
+    /// milliseconds.
+    pub grace_ms: u64,
+}
+
+/// A conversation as its last turn left it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// The agent's own id of it.
+    pub id: String,
+    /// What its turns used, where the agent counts them together.
+    pub tokens: TokenUsage,
+    /// What they cost in US dollars, where the agent says so.
+    pub cost_usd: f64,
+}
+
+/// A later line of the relay's input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputLine {
+    /// A person or a policy answers a question.
+    Answer {
+        /// The question's id.
+        id: String,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// The turn's request, without the prompts.
+    Begun(Box<RelayRequest>),
+    /// A message of the agent.
+    Agent(Value),
+    /// A line of the agent that is not a message.
+    Text(String),
+    /// A line of the agent that was too long and is not here.
+    Cut {},
+    /// A message to the agent.
+    Client(Value),
+    /// Plain text was written to the agent.
+    Fed {
+        /// How much, in bytes.
+        bytes: usize,
+    },
+    /// A question was answered.
+    Answer {
+        /// The question's id.
+        id: String,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The relay was told to end the turn.
+    Cancel {},
+    /// The agent did not begin in time.
+    Late {
+        /// How long it was waited for, in milliseconds.
+        after_ms: u64,
+    },
+    /// The agent's program could not be started.
+    NotStarted {
+        /// Why not.
+        message: String,
+    },
+    /// The agent's process ended.
+    Exited {
+        /// Its exit code; none if a signal ended it.
+        code: Option<i32>,
+        /// The signal that ended it.
+        signal: Option<i32>,
+        /// Whether the relay had ended it.
+        ours: bool,
+    },
+}
+
+impl RelayRequest {
+    /// The first line of the relay's input.
+    pub fn line(&self) -> Vec<u8> {
+        line_of(self)
+    }
+
+    /// The request as the log has it: prompts are in the messages to the agent.
+    #[must_use]
+    pub fn without_prompts(&self) -> Self {
+        Self { prompt: String::new(), anew: String::new(), ..self.clone() }
+    }
+
+    /// What the agent is told: the short prompt if the conversation goes on.
+    pub fn told(&self, goes_on: bool) -> &str {
+        if goes_on { &self.prompt } else { &self.anew }
+    }
+}
+
+impl InputLine {
+    /// It as a line.
+    pub fn line(&self) -> Vec<u8> {
+        line_of(self)
+    }
+}
+
+/// The ids of all questions that a log of the relay's input answers.
+pub fn answered(log: &[u8]) -> std::collections::BTreeSet<String> {
+    let lines = log.split(|byte| *byte == b'\n').skip(1);
+    let id = |line| match serde_json::from_slice(line) {
+        Ok(InputLine::Answer { id, .. }) => Some(id),
+        Err(_) => None,
+    };
+    lines.filter_map(id).collect()
+}
+
+impl Entry {
+    /// The entry for a line of the agent, and the line of the log: a message stands there byte for
+    /// byte.
+    pub fn of_agent(text: &str, protocol: Protocol) -> (Self, Vec<u8>) {
+        let message = match protocol {
+            Protocol::Acp | Protocol::CodexServer | Protocol::CodexExec => {
+                serde_json::from_str::<Value>(text).ok().filter(Value::is_object)
+            }
+            Protocol::Command => None,
+        };
+        if let Some(message) = message {
+            let line = [b"{\"agent\":", text.as_bytes(), b"}\n"].concat();
+            return (Self::Agent(message), line);
+        }
+        let end = text.floor_char_boundary(MAX_TEXT);
+        let entry = Self::Text(text.get(..end).unwrap_or_default().to_owned());
+        let line = entry.line();
+        (entry, line)
+    }
+
+    /// It as a line of the log.
+    pub fn line(&self) -> Vec<u8> {
+        line_of(self)
+    }
+}
+
+fn line_of(value: &impl Serialize) -> Vec<u8> {
+    // None of these types can fail to become JSON.
+    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_stands_in_the_log_as_it_came() {
+        let text = r#"{"z":1, "a":1.50}"#;
+        let (entry, line) = Entry::of_agent(text, Protocol::CodexServer);
+        assert_eq!(String::from_utf8(line.clone()).unwrap(), format!("{{\"agent\":{text}}}\n"));
+        assert_eq!(serde_json::from_slice::<Entry>(&line).unwrap(), entry);
+    }
+
+    #[test]
+    fn what_is_no_message_is_text() {
+        for (text, protocol) in [
+            ("panic", Protocol::CodexServer),
+            ("[1]", Protocol::CodexServer),
+            ("3", Protocol::CodexExec),
+            ("{}", Protocol::Command),
+        ] {
+            let (entry, line) = Entry::of_agent(text, protocol);
+            assert_eq!(entry, Entry::Text(text.into()));
+            assert_eq!(serde_json::from_slice::<Entry>(&line).unwrap(), entry);
+        }
+        let long = "\u{1}".repeat(2 * MAX_TEXT);
+        let (_, line) = Entry::of_agent(&long, Protocol::Command);
+        assert!(line.len() < MAX_LINE, "{}", line.len());
+    }
+
+    #[test]
+    fn a_log_of_the_input_tells_what_was_answered() {
+        let request = RelayRequest {
+            protocol: Protocol::CodexServer,
+            argv: vec!["agent".into()],
+            cwd: "/".into(),
+            earlier: None,
+            prompt: "{\"answer\":{\"id\":\"no\",\"reply\":\"allow\"}}".into(),
+            anew: String::new(),
+            access: Access::Ask,
+            model: None,
+            mode: None,
+            auth_method: None,
+            start_ms: 1,
+            grace_ms: 1,
+        };
+        let mut log = request.line();
+        log.extend(InputLine::Answer { id: "a".into(), reply: Reply::Allow }.line());
+        log.extend(b"{\"answer\":{\"id\":\"cut");
+        assert_eq!(answered(&log).into_iter().collect::<Vec<_>>(), ["a"]);
+    }
+}

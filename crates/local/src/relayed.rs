@@ -1,0 +1,340 @@
+//! The box and the request of one turn of an agent that the relay speaks to: Codex, agents that
+//! speak ACP, and other programs.
+//!
+//! Called by the executor. The agent gets its model's credential and no other secret; the relay
+//! hands its environment on.
+
+use std::path::{Path, PathBuf};
+
+use afk_agent::agents::ask::Access as AgentAccess;
+use afk_agent::agents::claude::command::DEFAULT_RETRIES;
+use afk_agent::agents::codex::command::{self as codex, CodexCommand};
+use afk_agent::agents::relay;
+use afk_agent::agents::relay::wire::{Conversation, Protocol, RelayRequest};
+use afk_agent::sandbox::{Access, BoxSpec};
+use afk_core::ask::Permissions;
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
+use secrecy::SecretString;
+
+use super::ask::{ask, on_path};
+use super::boxes::home_of_program;
+use super::invocations::{Invoked, agent_box, invoked, not_let_in};
+use super::settings::{Acp, Codex, Command, Process};
+use super::sign_in;
+use super::world::Local;
+
+/// How long an agent may take until it works on a prompt, in milliseconds.
+const START: u64 = 60_000;
+/// How long it may take to end a cancelled turn, in milliseconds: less than the executor gives the
+/// relay.
+const GRACE: u64 = 2_000;
+
+/// The box and the request of one turn of Codex, which goes on with `earlier`.
+pub(super) async fn of_codex(
+    local: &Local,
+    config: &Codex,
+    turn: &TurnRequest,
+    earlier: Option<Conversation>,
+) -> PortResult<Invoked> {
+    let (spec, home) = agent_box(local, turn)?;
+    let binary = find_codex(config)?;
+    let folder = home.join(codex::HOME);
+    let key = match &config.api_key {
+        Some(source) => Some(local.secrets.read(source).await.map_err(not_let_in)?),
+        None => None,
+    };
+    let from = config.api_key.is_none().then(|| sign_in::codex_home(config.home.as_deref()));
+    let prepared =
+        tokio::task::spawn_blocking(move || sign_in::prepare_codex(from.as_deref(), &folder));
+    for token in prepared.await.map_err(PortError::transient)?.map_err(PortError::transient)? {
+        local.known.learn(&token);
+    }
+    let protocol = protocol_of(&binary).await;
+    let access = access(config.permissions);
+    let argv = codex::argv(&CodexCommand {
+        binary: binary.clone(),
+        protocol,
+        model: config.model.clone(),
+        base_url: config.base_url.clone(),
+        access,
+        thread: earlier.as_ref().map(|earlier| earlier.id.clone()),
+        cwd: spec.cwd.clone(),
+    });
+    let request = RelayRequest {
+        access,
+        model: config.model.clone(),
+        ..request(protocol, argv.map_err(PortError::permanent)?, &spec, turn, earlier)
+    };
+    let mut env = codex::env(&home, key.as_ref());
+    env.extend(env_of(&spec));
+    Ok(relayed(local, spec.bind(folder_of(&binary), Access::ReadOnly), &request, env))
+}
+
+/// The box and the request of one turn of an agent that speaks ACP.
+pub(super) async fn of_acp(
+    local: &Local,
+    config: &Acp,
+    turn: &TurnRequest,
+    earlier: Option<Conversation>,
+) -> PortResult<Invoked> {
+    let (spec, home) = agent_box(local, turn)?;
+    let access = access(config.permissions);
+    let request = RelayRequest {
+        access,
+        model: config.model.clone(),
+        mode: config.mode.clone(),
+        auth_method: config.auth_method.clone(),
+        ..request(Protocol::Acp, config.process.command.clone(), &spec, turn, earlier)
+    };
+    process(local, &config.process, spec, &home, &request).await
+}
+
+/// The box and the request of one turn of another program.
+pub(super) async fn of_command(
+    local: &Local,
+    config: &Command,
+    turn: &TurnRequest,
+) -> PortResult<Invoked> {
+    let (spec, home) = agent_box(local, turn)?;
+    let request = RelayRequest {
+        model: config.model.clone(),
+        ..request(Protocol::Command, config.process.command.clone(), &spec, turn, None)
+    };
+    process(local, &config.process, spec, &home, &request).await
+}
+
+/// Whether Codex could be started: it exists, and is signed in.
+pub(super) async fn codex_ready(local: &Local, config: &Codex) -> PortResult<()> {
+    find_codex(config)?;
+    if let Some(source) = &config.api_key {
+        return local.secrets.read(source).await.map(drop).map_err(not_let_in);
+    }
+    let home = sign_in::codex_home(config.home.as_deref());
+    if sign_in::has_codex(&home) {
+        return Ok(());
+    }
+    Err(not_let_in(format!(
+        "Codex is not signed in: {} contains no sign-in; run `codex login`, or set \
+         agents.codex.api_key",
+        home.display()
+    )))
+}
+
+/// Whether an agent that is configured in full could be started: its program exists, and its
+/// secrets can be read.
+pub(super) async fn process_ready(local: &Local, process: &Process) -> PortResult<()> {
+    find_process(process)?;
+    for source in process.secret_env.values() {
+        local.secrets.read(source).await.map_err(not_let_in)?;
+    }
+    Ok(())
+}
+
+/// The program of an agent that is configured in full.
+pub fn find_process(process: &Process) -> PortResult<PathBuf> {
+    let program = process.command.first().map(PathBuf::from).unwrap_or_default();
+    if program.is_file() {
+        return Ok(program);
+    }
+    let why = format!(
+        "the agent's program is not at {}: correct command in its table in [agents]",
+        program.display()
+    );
+    Err(PortError::new(PortErrorKind::NotFound, why))
+}
+
+/// Codex's native binary: the configured one, or the first `codex` on the path; npm's script stands
+/// for the binary that it would start.
+pub fn find_codex(config: &Codex) -> PortResult<PathBuf> {
+    let found = match &config.program {
+        Some(program) => Some(program.clone()).filter(|program| program.is_file()),
+        None => on_path("codex"),
+    };
+    let missing = |why: String| PortError::new(PortErrorKind::NotFound, why);
+    let Some(found) = found.and_then(|file| file.canonicalize().ok()) else {
+        return Err(missing(match &config.program {
+            Some(program) => {
+                format!("Codex is not at {}: correct agents.codex.program", program.display())
+            }
+            None => {
+                "Codex was not found on PATH: install it (npm install -g @openai/codex) or set \
+                     agents.codex.program"
+                    .to_owned()
+            }
+        }));
+    };
+    if found.extension().is_none_or(|extension| extension != "js") {
+        return Ok(found);
+    }
+    native(&found).ok_or_else(|| {
+        missing(format!(
+            "{} is npm's script, and the binary for this machine is not beside it: install \
+             @openai/codex again with its optional dependencies, or set agents.codex.program",
+            found.display()
+        ))
+    })
+}
+
+/// The binary that npm's script starts: in the platform's package, beside its own or within it.
+fn native(script: &Path) -> Option<PathBuf> {
+    let package = script.parent()?.parent()?;
+    let scopes = [package.parent()?.to_owned(), package.join("node_modules/@openai")];
+    let entries = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let packages = scopes
+        .into_iter()
+        .flat_map(entries)
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with("codex-")));
+    let mut found: Vec<PathBuf> = packages
+        .flat_map(|package| entries(package.path().join("vendor")))
+        .map(|target| target.path().join("bin/codex"))
+        .filter(|file| file.is_file())
+        .collect();
+    found.sort();
+    found.into_iter().next()?.canonicalize().ok()
+}
+
+/// What of Codex's installation its binary needs: helpers are in folders beside it.
+fn folder_of(binary: &Path) -> PathBuf {
+    let installed = binary.parent().and_then(Path::parent);
+    let whole = installed.filter(|folder| folder.join("codex-package.json").is_file());
+    whole.unwrap_or(binary).to_owned()
+}
+
+/// How this Codex is spoken to: versions without an app server have `exec` alone.
+async fn protocol_of(binary: &Path) -> Protocol {
+    let help = ask(binary, &["app-server", "--help"], Path::new("/")).await;
+    if help.is_some_and(|help| help.contains("app-server")) {
+        Protocol::CodexServer
+    } else {
+        Protocol::CodexExec
+    }
+}
+
+fn access(permissions: Permissions) -> AgentAccess {
+    match permissions {
+        Permissions::FullAccess => AgentAccess::Full,
+        Permissions::Ask => AgentAccess::Ask,
+    }
+}
+
+fn request(
+    protocol: Protocol,
+    argv: Vec<String>,
+    spec: &BoxSpec,
+    turn: &TurnRequest,
+    earlier: Option<Conversation>,
+) -> RelayRequest {
+    RelayRequest {
+        protocol,
+        argv,
+        cwd: spec.cwd.to_string_lossy().into_owned(),
+        earlier,
+        prompt: turn.prompt.clone(),
+        anew: turn.anew.clone(),
+        access: AgentAccess::Full,
+        model: None,
+        mode: None,
+        auth_method: None,
+        start_ms: START,
+        grace_ms: GRACE,
+    }
+}
+
+fn env_of(spec: &BoxSpec) -> Vec<(String, SecretString)> {
+    spec.env.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect()
+}
+
+/// The box of an agent that is configured in full, with its relay.
+async fn process(
+    local: &Local,
+    process: &Process,
+    mut spec: BoxSpec,
+    home: &Path,
+    request: &RelayRequest,
+) -> PortResult<Invoked> {
+    let program = find_process(process)?;
+    if let Some(program) = home_of_program(&program) {
+        spec = spec.bind(program, Access::ReadOnly);
+    }
+    // What a program's path leads over must be there, too, where it is a link.
+    if !program.is_symlink() && home_of_program(&program).is_some_and(|real| real != program) {
+        spec = spec.bind(&program, Access::ReadOnly);
+    }
+    for path in &process.read {
+        spec = spec.bind(path, Access::ReadOnly);
+    }
+    let mut env: Vec<(String, SecretString)> = Vec::new();
+    for (name, source) in &process.secret_env {
+        env.push((name.clone(), local.secrets.read(source).await.map_err(not_let_in)?));
+    }
+    let plain = |name: &str, value: &str| (name.to_owned(), SecretString::from(value));
+    env.push(plain("HOME", &home.to_string_lossy()));
+    env.extend(process.env.iter().map(|(name, value)| plain(name, value)));
+    env.push(plain("LANG", "C.UTF-8"));
+    // For a Claude behind an adapter: prompt text must not pull files into its request.
+    env.push(plain("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1"));
+    env.push(plain("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1"));
+    env.push(plain("DISABLE_AUTOUPDATER", "1"));
+    // By default a refused key is tried again for minutes.
+    env.push(plain("CLAUDE_CODE_MAX_RETRIES", &DEFAULT_RETRIES.to_string()));
+    if request.access == AgentAccess::Full {
+        env.push(plain("IS_SANDBOX", "1"));
+    }
+    env.extend(env_of(&spec));
+    Ok(relayed(local, spec, request, env))
+}
+
+/// The relay in the box. Of two variables of one name the first counts.
+fn relayed(
+    local: &Local,
+    spec: BoxSpec,
+    request: &RelayRequest,
+    env: Vec<(String, SecretString)>,
+) -> Invoked {
+    let mut all: Vec<(String, SecretString)> = Vec::new();
+    for (name, value) in env {
+        if !all.iter().any(|(known, _)| *known == name) {
+            all.push((name, value));
+        }
+    }
+    let made = relay::command::turn(local.program.clone(), request, all);
+    invoked(spec.bind(&local.program, Access::ReadOnly), made)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn npm_s_script_stands_for_the_binary_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap().join("node_modules/@openai");
+        let script = root.join("codex/bin/codex.js");
+        std::fs::create_dir_all(script.parent().unwrap()).unwrap();
+        std::fs::write(&script, "").unwrap();
+        let config = Codex { program: Some(script.clone()), ..Codex::default() };
+        let error = find_codex(&config).unwrap_err().to_string();
+        assert!(error.contains("optional dependencies"), "{error}");
+        for folder in ["codex-linux-x64", "codex/node_modules/@openai/codex-linux-x64"] {
+            let binary = root.join(folder).join("vendor/some-target/bin/codex");
+            std::fs::create_dir_all(binary.parent().unwrap()).unwrap();
+            std::fs::write(&binary, "").unwrap();
+            assert_eq!(find_codex(&config).unwrap(), binary);
+            assert_eq!(folder_of(&binary), binary);
+            let whole = root.join(folder).join("vendor/some-target");
+            std::fs::write(whole.join("codex-package.json"), "{}").unwrap();
+            assert_eq!(folder_of(&binary), whole);
+            std::fs::remove_dir_all(root.join(folder)).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_what_mends_it() {
+        let nowhere = Some(PathBuf::from("/nowhere/codex"));
+        let error = find_codex(&Codex { program: nowhere, ..Codex::default() }).unwrap_err();
+        assert!(error.to_string().contains("agents.codex.program"), "{error}");
+        let process = Process { command: vec!["/nowhere/agent".into()], ..Process::default() };
+        let error = find_process(&process).unwrap_err().to_string();
+        assert!(error.contains("/nowhere/agent") && error.contains("[agents]"), "{error}");
+    }
+}

@@ -1,0 +1,59 @@
+//! The two adapters of the Agent Client Protocol, pinned, for tests, and the Node that they want.
+//!
+//! For the tests of `agent` and `afk` that drive them, around the real CLIs, against stand-ins for
+//! their models. Installed from npm once into the target folder; nothing is installed for the user.
+
+use std::path::PathBuf;
+
+use crate::tools::from_npm;
+
+/// The version of the adapter of Claude that the tests are about.
+pub const CLAUDE_VERSION: &str = "0.101.0";
+/// The version of the adapter of Codex.
+pub const CODEX_VERSION: &str = "2.6.0";
+/// The version of Node: the machine's own may be too old for them.
+const NODE_VERSION: &str = "24.21.0";
+
+/// An adapter as a command.
+#[derive(Debug, Clone)]
+pub struct Adapter {
+    /// The interpreter.
+    pub node: PathBuf,
+    /// The script.
+    pub script: PathBuf,
+    /// The folder with all its packages.
+    pub packages: PathBuf,
+}
+
+impl Adapter {
+    /// Its program and arguments.
+    pub fn command(&self) -> Vec<String> {
+        [&self.node, &self.script].map(|path| path.to_string_lossy().into_owned()).to_vec()
+    }
+}
+
+/// The adapter of Claude; none, with a visible line, if it is not available.
+///
+/// # Panics
+///
+/// If it is not available although `CI` is set.
+pub fn claude(test: &str) -> Option<Adapter> {
+    adapter(test, "claude-agent-acp", CLAUDE_VERSION)
+}
+
+/// The adapter of Codex, with a Codex of its own.
+///
+/// # Panics
+///
+/// As [`claude`] does.
+pub fn codex(test: &str) -> Option<Adapter> {
+    adapter(test, "codex-acp", CODEX_VERSION)
+}
+
+fn adapter(test: &str, name: &str, version: &str) -> Option<Adapter> {
+    let node = from_npm(test, &format!("node@{NODE_VERSION}"), "bin/node")?.canonicalize().ok()?;
+    let package = format!("@agentclientprotocol/{name}@{version}");
+    let script = from_npm(test, &package, "dist/index.js")?.canonicalize().ok()?;
+    let packages = script.ancestors().find(|folder| folder.ends_with("node_modules"))?.to_owned();
+    Some(Adapter { node, script, packages })
+}
