@@ -243,7 +243,7 @@ fn claude_request(binary: PathBuf, home: &Path, url: String) -> ProcessRequest {
         binary,
         home: home.to_owned(),
         path: PATH.into(),
-        session: SessionId::of_thread("a thread"),
+        session: SessionId::of_thread("a thread", 1),
         session_use: SessionUse::Open,
         prompt: "the task".into(),
         message: uuid::Uuid::now_v7().to_string(),

@@ -44,7 +44,7 @@ impl Stage {
             binary: self.binary.clone(),
             home: self.home.path().to_owned(),
             path: "/usr/local/bin:/usr/bin:/bin".into(),
-            session: SessionId::of_thread("a thread"),
+            session: SessionId::of_thread("a thread", 1),
             session_use: SessionUse::Open,
             prompt: prompt.into(),
             message: uuid::Uuid::now_v7().to_string(),
@@ -102,7 +102,7 @@ fn a_turn_with_tools_changes_files_and_finishes() {
         panic!("{:?}", done.events[0]);
     };
     assert_eq!(version, claude_cli::VERSION);
-    assert_eq!(*session, SessionId::of_thread("a thread").to_string());
+    assert_eq!(*session, SessionId::of_thread("a thread", 1).to_string());
     // Three answers, and each claims 1000 and 50.
     let tokens = done.reader.tokens();
     assert_eq!((tokens.input, tokens.output), (3000, 150));
@@ -298,7 +298,7 @@ fn hooks_settings_and_guidance_of_the_repository_are_not_loaded() {
         std::fs::write(repo.join(".claude/settings.json"), settings.to_string()).unwrap();
         std::fs::write(repo.join("CLAUDE.md"), "GUIDANCE-CANARY").unwrap();
         let request = ProcessRequest {
-            session: SessionId::of_thread(&format!("hooks {with_protection}")),
+            session: SessionId::of_thread(&format!("hooks {with_protection}"), 1),
             ..stage.request(&format!("hooks {with_protection}"))
         };
         let mut invocation = command::process(&request).unwrap();
@@ -329,7 +329,8 @@ const CANARY: &str = "CANARY-7f3a91";
 
 fn canary_reaches_the_model(stage: &Stage, name: &str, prompt: &str, env_off: bool) -> bool {
     let before = stage.api.requests().len();
-    let request = ProcessRequest { session: SessionId::of_thread(name), ..stage.request(prompt) };
+    let request =
+        ProcessRequest { session: SessionId::of_thread(name, 1), ..stage.request(prompt) };
     let mut invocation = command::process(&request).unwrap();
     if env_off {
         let switches = ["CLAUDE_CODE_DISABLE_ATTACHMENTS", "CLAUDE_CODE_DISABLE_FILE_MENTIONS"];
@@ -393,7 +394,7 @@ fn a_leading_slash_runs_no_command_of_the_cli() {
     // The check can fail: unguarded, the command answers and no model is asked.
     let before = stage.api.requests().len();
     let request =
-        ProcessRequest { session: SessionId::of_thread("unguarded"), ..stage.request("x") };
+        ProcessRequest { session: SessionId::of_thread("unguarded", 1), ..stage.request("x") };
     let mut invocation = command::process(&request).unwrap();
     let line = String::from_utf8(invocation.stdin).unwrap();
     invocation.stdin = line.replace("\"x\"", "\"/context\"").into_bytes();

@@ -79,6 +79,9 @@ pub struct Policy {
     pub executor_retries_max: u32,
     /// Seconds of silence, with no open tool call, after which a turn is interrupted.
     pub stall_timeout_seconds: u64,
+    /// Seconds of silence during a tool call, such as a long build, after which a turn is
+    /// interrupted.
+    pub tool_timeout_seconds: u64,
     /// Seconds that one stage may take to answer.
     pub stage_timeout_seconds: u64,
     /// Seconds that an agent's question waits for a person.
@@ -321,6 +324,7 @@ impl Default for Policy {
             fix_forward_max_seconds: 3600,
             executor_retries_max: 3,
             stall_timeout_seconds: 30 * 60,
+            tool_timeout_seconds: 2 * 60 * 60,
             stage_timeout_seconds: 60 * 60,
             question_timeout_seconds: 60 * 60,
             run_timeout_seconds: 12 * 60 * 60,
@@ -346,6 +350,7 @@ impl Policy {
             fix_forward_clock: Duration::from_secs(self.fix_forward_max_seconds),
             executor_retries: self.executor_retries_max,
             stall: Duration::from_secs(self.stall_timeout_seconds),
+            tool: Duration::from_secs(self.tool_timeout_seconds),
             stage: Duration::from_secs(self.stage_timeout_seconds),
             question: match self.permissions(repo) {
                 // Under full access nobody is waited for.

@@ -49,12 +49,13 @@ pub(super) fn fault(error: GitError) -> PortError {
 }
 
 /// A failure to read a run's clone. It is the agent's and on this machine: trying again does not
-/// help.
+/// help, not even if git waited in vain, as on a named pipe among its files.
 pub(super) fn of_clone(error: GitError) -> PortError {
     match error {
-        GitError::Failed { .. } | GitError::Unexpected { .. } => {
-            PortError::permanent(BrokenClone(error))
-        }
+        GitError::Failed { .. }
+        | GitError::Unexpected { .. }
+        | GitError::Timeout { .. }
+        | GitError::NotARepository { .. } => PortError::permanent(BrokenClone(error)),
         other => fault(other),
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Invoked {
 
 /// How a process of the Claude CLI enters its thread.
 pub(super) struct Enter {
+    /// The conversation.
+    pub(super) session: SessionId,
     /// Opens or resumes the conversation.
     pub(super) session_use: SessionUse,
     /// The id of its first turn's line.
@@ -83,7 +85,7 @@ pub(super) async fn claude(
         binary,
         home,
         path: spec.env.get("PATH").cloned().unwrap_or_default(),
-        session: SessionId::of_thread(&turn.thread.to_string()),
+        session: enter.session,
         session_use: enter.session_use,
         prompt: match enter.session_use {
             SessionUse::Open => turn.anew.clone(),

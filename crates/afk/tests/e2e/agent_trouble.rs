@@ -81,6 +81,25 @@ fn commits_on_another_branch_do_not_count_and_are_named() {
 }
 
 #[test]
+fn a_git_folder_that_is_none_ends_the_run() {
+    let world = World::new();
+    for spoil in [
+        "rm -rf .git",
+        "rm -rf .git; ln -s /nonexistent/git .git",
+        "rm -rf .git; ln -s . .git",
+        "rm .git/HEAD; mkdir .git/HEAD",
+    ] {
+        let mut steps = honest();
+        steps.push(run(&["sh", "-c", spoil]));
+        world.script(&[&steps]);
+        let ended = world.run(4);
+        world.handed_over(&ended, &["unreadable git repository"]);
+        world.nothing_landed();
+    }
+    world.goes_on();
+}
+
+#[test]
 fn what_is_checked_out_at_the_end_counts_whatever_its_branch() {
     let world = World::new();
     let mut steps = vec![json!({ "checkout": { "branch": "sidetrack" } })];

@@ -98,6 +98,8 @@ pub enum FailReason {
     SessionInUse,
     /// The conversation was to be resumed, but the agent does not know it.
     UnknownSession,
+    /// The conversation has become too long to go on.
+    StuckConversation,
     /// The named agent definition does not exist.
     UnknownAgent,
     /// Tools were refused, so the agent could not do what it wanted.
@@ -136,6 +138,8 @@ pub enum Recovery {
     Resume,
     /// The same turn now, opening the conversation instead of resuming it.
     Open,
+    /// The same turn again in a new conversation, with the whole prompt.
+    Anew,
     /// The same turn again once what the agent needs is available: the sign-in, the model's API or
     /// the program. Nobody says when, so it is tried at growing intervals. Other turns of the same
     /// agent would fail meanwhile.
@@ -163,6 +167,8 @@ impl FailReason {
             Self::ApiError { status: Some(401 | 403) } | Self::NotSignedIn => {
                 Recovery::Later(Lack::SignIn)
             }
+            // Malformed or too large: the next request in this conversation has the same history.
+            Self::ApiError { status: Some(400 | 413) } | Self::StuckConversation => Recovery::Anew,
             Self::StartFailed => Recovery::Later(Lack::Program),
             Self::Killed { .. } | Self::Aborted | Self::NoResult => Recovery::Retry,
             // The budget may have been raised meanwhile; otherwise nothing is left for a retry.
@@ -215,6 +221,9 @@ impl std::fmt::Display for FailReason {
             ),
             Self::UnknownSession => f.write_str(
                 "the agent does not know the conversation: open it instead, and keep the agent's home between turns",
+            ),
+            Self::StuckConversation => f.write_str(
+                "the conversation has become too long to go on: begin a new one",
             ),
             Self::UnknownAgent => f.write_str(
                 "the agent definition does not exist: correct its name, or put it into the agent's home",
@@ -324,6 +333,7 @@ mod tests {
         );
         check(&FailReason::SessionInUse, Recovery::Resume, "resume");
         check(&FailReason::UnknownSession, Recovery::Open, "open it");
+        check(&FailReason::StuckConversation, Recovery::Anew, "begin a new one");
         check(&FailReason::UnknownAgent, Recovery::Person, "name");
         check(
             &FailReason::PermissionDenied { tools: vec!["Bash".into(), "Write".into()] },

@@ -27,6 +27,8 @@ pub struct Limits {
     pub executor_retries: u32,
     /// Maximum silence of a turn without an open tool call.
     pub stall: Duration,
+    /// Silence during a tool call after which it is interrupted.
+    pub tool: Duration,
     /// Time limit of a stage.
     pub stage: Duration,
     /// How long the agent's question may wait for a person.
@@ -217,7 +219,9 @@ impl Run {
             Some(TurnSeen::Running { last_event_at, tool_open, .. }) => {
                 // A machine that slept slept with its agents.
                 let silent = elapsed((*last_event_at).max(turn.begun_at), now, &self.pauses);
-                plan::TurnState::Running { stalled: !tool_open && silent >= limits.stall }
+                // A tool is given longer, and never less.
+                let most = if *tool_open { limits.tool.max(limits.stall) } else { limits.stall };
+                plan::TurnState::Running { stalled: silent >= most }
             }
             // `record` records an end before anything is planned.
             Some(TurnSeen::Ended { .. } | TurnSeen::Unknown) | None => plan::TurnState::Unknown,

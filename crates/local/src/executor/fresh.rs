@@ -123,6 +123,9 @@ impl LocalExecutor {
         let ours = end.is_some_and(|end| {
             matches!(end.how, EndHow::Killed(KilledBy::Halt | KilledBy::Interrupt))
         });
+        let exit = end.map_or(Exit::Lost, |end| exit(&end.how));
+        let stderr = String::from_utf8_lossy(&stderr);
+        self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
         Ok(reading.over(
             &self.prices,
             Over {
@@ -131,8 +134,8 @@ impl LocalExecutor {
                 key: TurnKey { session: run.thread().to_string(), process: n, turn: 1 },
                 at: end.map_or(At::UNIX_EPOCH, |end| end.started_at.unwrap_or(end.ended_at)),
                 sandbox: end.and_then(|end| end.sandbox),
-                exit: end.map_or(Exit::Lost, |end| exit(&end.how)),
-                stderr: &String::from_utf8_lossy(&stderr),
+                exit,
+                stderr: &stderr,
                 ours,
             },
         ))
@@ -242,6 +245,9 @@ impl LocalExecutor {
             let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
             if self.whose(&key)?.as_ref() != Some(whose) {
                 continue;
+            }
+            if self.is_stuck(&key)? {
+                return Ok(None);
             }
             let Some(job) = self.fresh(&key)? else { continue };
             let new = || Reading::new(whose.kind);

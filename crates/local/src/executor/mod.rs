@@ -8,6 +8,7 @@
 mod fresh;
 mod keep;
 mod report;
+mod stuck;
 mod talk;
 mod thread;
 

@@ -185,6 +185,7 @@ impl Reading {
     /// The report of a turn that is over and sealed.
     pub(super) fn over(&mut self, prices: &PriceTable, over: Over<'_>) -> TurnReport {
         let outcome = self.outcome(&over.exit, over.stderr, over.ours);
+        let how = turn_end(outcome);
         let transcript = self.sealed.clone();
         let facts = TurnFacts {
             usage: usage(self.reader.tokens()),
@@ -192,7 +193,7 @@ impl Reading {
             sandbox: over.sandbox.map(strength),
             cost: self.cost(prices, over),
         };
-        let seen = TurnSeen::Ended { how: turn_end(outcome), facts: Box::new(facts) };
+        let seen = TurnSeen::Ended { how, facts: Box::new(facts) };
         self.report(seen, transcript.map(|digest| digest.to_string()))
     }
 
@@ -270,8 +271,10 @@ fn turn_end(outcome: TurnOutcome) -> TurnEnd {
             Recovery::WaitUntil(resets_at) => TurnEnd::Limited { resets_at },
             Recovery::Later(lack) => TurnEnd::Unavailable { what: need(lack), message: said },
             Recovery::Person => TurnEnd::Hopeless { message },
-            // The next turn enters the conversation the other way.
-            Recovery::Retry | Recovery::Resume | Recovery::Open => TurnEnd::Failed { message },
+            // The next turn enters the conversation the other way, or begins another.
+            Recovery::Retry | Recovery::Resume | Recovery::Open | Recovery::Anew => {
+                TurnEnd::Failed { message }
+            }
         },
     }
 }

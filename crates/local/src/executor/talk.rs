@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use afk_agent::agents::ask::{Ask, Reply};
 use afk_agent::agents::claude::control;
-use afk_agent::agents::claude::session::SessionId;
+use afk_agent::agents::claude::session::{SessionId, after_refusal};
 use afk_agent::agents::event::bounded_line;
 use afk_agent::agents::{AgentKind, Exit, TurnReader};
 use afk_agent::host::{EndHow, HostError, Job as Hosted, JobState, KilledBy, StopSignal};
@@ -61,6 +61,11 @@ impl LocalExecutor {
                 return running(&reading, &job).await;
             }
             JobState::Starting | JobState::Lost => (None, None),
+            // Once it has ended, another process takes the turn.
+            JobState::Running { .. } if is_refused(&reading) => {
+                stop(&job).await?;
+                return running(&reading, &job).await;
+            }
             JobState::Running { sandbox, .. } => (None, Some(*sandbox)),
             JobState::Ended(end) => (Some(end), end.sandbox),
         };
@@ -70,21 +75,26 @@ impl LocalExecutor {
         let killed = |by| end.is_some_and(|end| end.how == EndHow::Killed(by));
         let told = self.interrupted(key)?.is_some();
         let silent = killed(KilledBy::Interrupt) && !told && reading.offset == 0;
+        let session = SessionId::of_thread(&run.thread().to_string(), begun.conversation);
+        let exit = end.map_or(Exit::Lost, |end| exit(&end.how));
+        let stderr = String::from_utf8_lossy(&stderr);
+        let ours = told || killed(KilledBy::Halt) || killed(KilledBy::Interrupt);
+        self.note_stuck(key, &reading.outcome(&exit, &stderr, ours)).await?;
         let mut report = reading.over(
             &self.prices,
             Over {
                 run,
                 repo,
                 key: TurnKey {
-                    session: SessionId::of_thread(&run.thread().to_string()).to_string(),
+                    session: session.to_string(),
                     process: begun.process,
                     turn: begun.of_process,
                 },
                 at: begun.at,
                 sandbox,
-                exit: end.map_or(Exit::Lost, |end| exit(&end.how)),
-                stderr: &String::from_utf8_lossy(&stderr),
-                ours: told || killed(KilledBy::Halt) || killed(KilledBy::Interrupt),
+                exit,
+                stderr: &stderr,
+                ours,
             },
         );
         if let (true, TurnSeen::Ended { how, .. }) = (silent, &mut report.seen) {
@@ -200,6 +210,13 @@ impl LocalExecutor {
         let path = self.begun_path(key)?.with_file_name("interrupted");
         Ok(path.metadata().and_then(|data| data.modified()).ok())
     }
+}
+
+/// Whether the process says that it could not enter the conversation.
+fn is_refused(reading: &Reading) -> bool {
+    // The outcome does not depend on how the process ends: its result was read.
+    let outcome = reading.reader.outcome(&Exit::Exited { code: 1 }, "", false);
+    after_refusal(&outcome).is_some()
 }
 
 /// A turn in progress, with its open questions.

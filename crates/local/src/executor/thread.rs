@@ -5,6 +5,9 @@
 //! turn's line goes, where in its output the turn begins. So after a crash the same line is sent to
 //! the same place, which the host accepts once.
 //!
+//! A conversation that cannot go on (nobody can enter it, or the model's API refuses its history) is
+//! followed by another one, which has an id of its own and gets the whole prompt.
+//!
 //! A process is reused while it is idle, was started with the current configuration, and its own
 //! cap matches the remaining budget; otherwise it is ended and the conversation resumed in a new
 //! one, which begins only after the old one's whole process group is gone. `thread.lock` keeps two
@@ -68,6 +71,26 @@ pub(super) struct Begun {
     session_use: SessionUse,
     /// Whether that is the opposite of the first try.
     switched: bool,
+    /// Which of the thread's conversations it is in, from 1.
+    #[serde(default = "first")]
+    pub(super) conversation: u32,
+    /// Whether this turn was to begin it because nobody could enter the one before.
+    #[serde(default)]
+    anew: bool,
+}
+
+const fn first() -> u32 {
+    1
+}
+
+/// How a turn's next process enters the thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// This way.
+    Use(SessionUse),
+    /// With a new conversation: the present one can neither be opened nor resumed, as after its file
+    /// was cut off.
+    Anew,
 }
 
 /// How far a recorded turn has come.
@@ -78,17 +101,17 @@ pub(super) enum Standing {
     Unsent,
     /// It cannot be sent, and nothing of it was done: another process must take it, and enter the
     /// conversation this way, if that is known.
-    Void(Option<SessionUse>),
+    Void(Option<Entry>),
 }
 
 impl LocalExecutor {
     pub(super) async fn start_thread(&self, turn: &TurnRequest) -> PortResult<()> {
         let begun = match self.begun(&turn.key).await? {
-            None => self.bind(turn, None).await?,
+            None => self.bind(turn, None, None).await?,
             Some(begun) => match self.standing(&turn.key, &begun).await? {
                 Standing::Sent(..) => return Ok(()),
                 Standing::Unsent => begun,
-                Standing::Void(enter) => self.bind(turn, enter).await?,
+                Standing::Void(enter) => self.bind(turn, Some(&begun), enter).await?,
             },
         };
         if begun.of_process == 1 {
@@ -127,10 +150,11 @@ impl LocalExecutor {
                 job.remove().await.map_err(PortError::transient)?;
                 Ok(Standing::Unsent)
             }
-            JobState::Ended(end) if !begun.switched => {
+            JobState::Ended(end) if !begun.anew => {
                 let refused = self.refused(&job, &super::report::exit(&end.how)).await?;
                 Ok(match refused {
-                    Some(enter) => Standing::Void(Some(enter)),
+                    Some(_) if begun.switched => Standing::Void(Some(Entry::Anew)),
+                    Some(enter) => Standing::Void(Some(Entry::Use(enter))),
                     None => Standing::Sent(job, state),
                 })
             }
@@ -171,29 +195,42 @@ impl LocalExecutor {
         Ok(begun.map(|begun| (key, begun)))
     }
 
-    /// Decides where `turn` goes, and writes that down.
-    async fn bind(&self, turn: &TurnRequest, enter: Option<SessionUse>) -> PortResult<Begun> {
+    /// Decides where `turn` goes, and writes that down. `own` is where it went before, in vain.
+    async fn bind(
+        &self,
+        turn: &TurnRequest,
+        own: Option<&Begun>,
+        enter: Option<Entry>,
+    ) -> PortResult<Begun> {
+        let (conversation, is_new) = match (own, enter) {
+            (Some(own), Some(Entry::Anew)) => (own.conversation + 1, true),
+            (Some(own), Some(Entry::Use(_)) | None) => (own.conversation, false),
+            (None, _) => self.next_conversation(turn).await?,
+        };
         let last = self.last_process(turn.run).await?;
-        let session = SessionId::of_thread(&turn.thread.to_string());
+        let session = SessionId::of_thread(&turn.thread.to_string(), conversation);
         let mut refused = None;
         if let Some(job) = self.process(turn.run, last) {
             // The first check after its host died makes sure that nothing of it is left.
             match job.status().await.map_err(PortError::transient)? {
                 JobState::Starting | JobState::Running { .. } => {
-                    let next = self.usable(turn, last, &job, session).await?;
-                    if let Some(begun) = next {
+                    if !is_new && let Some(begun) = self.usable(turn, last, &job, session).await? {
                         return self.write(&turn.key, begun).await;
                     }
                     retire(&job).await?;
                 }
-                JobState::Ended(end) => {
+                JobState::Ended(end) if !is_new => {
                     refused = self.refused(&job, &super::report::exit(&end.how)).await?;
                 }
-                JobState::Lost => {}
+                JobState::Ended(_) | JobState::Lost => {}
             }
         }
         let process = last + 1;
-        let usual = if process == 1 { SessionUse::Open } else { SessionUse::Resume };
+        let switched = match enter {
+            Some(Entry::Use(other)) => Some(other),
+            Some(Entry::Anew) | None => None,
+        };
+        let usual = if is_new || process == 1 { SessionUse::Open } else { SessionUse::Resume };
         let begun = Begun {
             process,
             of_process: 1,
@@ -205,10 +242,25 @@ impl LocalExecutor {
             cap: turn.budget,
             counter: None,
             shape: self.shape(turn)?,
-            session_use: enter.or(refused).unwrap_or(usual),
-            switched: enter.is_some(),
+            session_use: switched.or(refused).unwrap_or(usual),
+            switched: switched.or(refused).is_some(),
+            conversation,
+            anew: enter == Some(Entry::Anew),
         };
         self.write(&turn.key, begun).await
+    }
+
+    /// Which of the thread's conversations a turn is in that was not begun yet, and whether it is to
+    /// open it: the one of the turn before, unless that could not go on.
+    async fn next_conversation(&self, turn: &TurnRequest) -> PortResult<(u32, bool)> {
+        for n in (1..turn.n).rev() {
+            let key = JobKey::new(turn.run, JobOf::Turn, &n.to_string());
+            if let Some(before) = self.begun(&key).await? {
+                let stuck = self.is_stuck(&key)?;
+                return Ok((before.conversation + u32::from(stuck), stuck));
+            }
+        }
+        Ok((1, false))
     }
 
     /// The place of `turn` in a living process; none if it needs a new one.
@@ -264,7 +316,9 @@ impl LocalExecutor {
 
     /// Starts the process that `begun` names, or attaches to it.
     async fn launch(&self, turn: &TurnRequest, begun: &Begun) -> PortResult<()> {
-        let enter = Enter { session_use: begun.session_use, message: begun.message.clone() };
+        let session = SessionId::of_thread(&turn.thread.to_string(), begun.conversation);
+        let (session_use, message) = (begun.session_use, begun.message.clone());
+        let enter = Enter { session, session_use, message };
         let claude = self.claude(&turn.repo)?;
         let invoked = invocations::claude(&self.local, &claude, turn, enter).await?;
         let key = process_key(turn.run, begun.process);

@@ -198,6 +198,8 @@ impl RunClone {
         let url = self.url()?;
         let call = mirror.git().call("ls-remote").remote(&url, None).output(MAX_ADVERTISED);
         let lines = call
+            // It is on this machine: what takes longer waits for something that never comes.
+            .timeout(mirror.git().limits().local)
             .args(["--symref", &format!("--upload-pack={}", upload_pack.text()?), "--"])
             .args([url.as_str(), "HEAD", "refs/stash", "refs/heads/*"])
             .ok()

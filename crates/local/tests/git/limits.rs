@@ -37,6 +37,23 @@ fn hanging(world: &World) -> UploadPack {
 }
 
 #[tokio::test]
+async fn a_named_pipe_among_a_clones_files_is_not_waited_for() {
+    for git in gits() {
+        let world = World::ready(&git).await;
+        let clone = world.clone().await;
+        let head = clone.dir.join(".git/packed-refs");
+        let made = std::process::Command::new("mkfifo").arg(&head).status().unwrap();
+        assert!(made.success());
+        let limits = Limits { local: Duration::from_millis(500), ..Limits::default() };
+        let short = Git::bounded(&world.git, limits);
+        let mirror = Mirror::new(short, world.mirror.dir().into(), world.mirror.remote().clone());
+        let upload = World::bare_upload_pack();
+        let late = clone.advertised(&mirror, &upload).await.unwrap_err();
+        assert!(matches!(late, GitError::Timeout { command: "ls-remote", .. }), "{late:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_clone_that_never_answers_is_killed_whole() {
     for git in gits() {
         let world = World::ready(&git).await;

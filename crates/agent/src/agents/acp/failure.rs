@@ -30,7 +30,7 @@ pub(super) fn typed(
     };
     let reason = match text("category") {
         // A context that is full, or a budget of the agent's own.
-        "limit" if helps("new_session") => FailReason::AgentError,
+        "limit" if helps("new_session") => FailReason::StuckConversation,
         "limit" if helps("retry") => FailReason::ApiError { status: Some(429) },
         "limit" => FailReason::UsageLimit { resets_at },
         "access" => FailReason::NotSignedIn,

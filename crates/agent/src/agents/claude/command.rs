@@ -213,7 +213,7 @@ mod tests {
             binary: "/opt/claude".into(),
             home: "/run/home".into(),
             path: "/usr/bin:/bin".into(),
-            session: SessionId::of_thread("run-1"),
+            session: SessionId::of_thread("run-1", 1),
             session_use: SessionUse::Open,
             prompt: "do it\nnow".into(),
             message: "m".into(),

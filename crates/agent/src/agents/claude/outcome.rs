@@ -79,6 +79,9 @@ fn reason_of_end(end: &TurnEnd) -> FailReason {
     if end.kind == "error_max_budget_usd" {
         return FailReason::BudgetExceeded;
     }
+    if texts().any(|text| text.starts_with("Prompt is too long")) {
+        return FailReason::StuckConversation;
+    }
     if let Some(status) = end.api_status {
         return FailReason::ApiError { status: Some(status) };
     }

@@ -1,21 +1,26 @@
 //! The CLI's conversations: their ids, and how a turn enters one.
 //!
 //! Used by the executor around the [command](super::command) of each process. The id is derived
-//! from the thread, so that a repeated start never makes a second conversation.
+//! from the thread, so that a repeated start never makes a second conversation. A thread whose
+//! conversation cannot go on has another one, with the next number.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::agents::outcome::{FailReason, TurnOutcome};
 
-/// The id of a conversation, always the same for the same thread.
+/// The id of a conversation, always the same for the same thread and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SessionId(Uuid);
 
 impl SessionId {
-    /// The id for a thread, derived from its name.
-    pub fn of_thread(thread: &str) -> Self {
-        let name = format!("afk-thread:{thread}");
+    /// The id for a thread's conversation, derived from the thread's name and the conversation's
+    /// number, from 1.
+    pub fn of_thread(thread: &str, conversation: u32) -> Self {
+        let name = match conversation {
+            ..=1 => format!("afk-thread:{thread}"),
+            nth => format!("afk-thread:{thread}:{nth}"),
+        };
         Self(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
     }
 
@@ -63,10 +68,11 @@ mod tests {
 
     #[test]
     fn a_thread_has_one_id() {
-        let id = SessionId::of_thread("run-1");
+        let id = SessionId::of_thread("run-1", 1);
         assert_eq!(id.to_string(), "7e674577-4fbf-50f9-937c-3e61c906d863");
-        assert_eq!(id, SessionId::of_thread("run-1"));
-        assert_ne!(id, SessionId::of_thread("run-2"));
+        assert_eq!(id, SessionId::of_thread("run-1", 1));
+        assert_ne!(id, SessionId::of_thread("run-2", 1));
+        assert_ne!(id, SessionId::of_thread("run-1", 2));
     }
 
     #[test]
@@ -83,10 +89,10 @@ mod tests {
 
     #[test]
     fn each_turn_of_a_thread_has_a_message_of_its_own() {
-        let session = SessionId::of_thread("run-1");
+        let session = SessionId::of_thread("run-1", 1);
         assert_eq!(session.message(2, 1), session.message(2, 1));
         assert_ne!(session.message(1, 1), session.message(2, 1));
         assert_ne!(session.message(2, 1), session.message(2, 2));
-        assert_ne!(session.message(1, 1), SessionId::of_thread("run-2").message(1, 1));
+        assert_ne!(session.message(1, 1), SessionId::of_thread("run-2", 1).message(1, 1));
     }
 }

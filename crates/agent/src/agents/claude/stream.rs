@@ -24,6 +24,9 @@ const MAX_TRACKED: usize = 1024;
 /// The longest name, id or error text that is kept, in characters.
 const NAME_CHARS: usize = 200;
 const ERROR_CHARS: usize = 2000;
+/// Tools that start another agent. That one works aloud, so while it is silent nothing is at work:
+/// such a call is no open tool.
+const SUBAGENTS: [&str; 2] = ["Agent", "Task"];
 /// Maximum number of open questions.
 const MAX_ASKS: usize = 64;
 /// Maximum size of a tool's input that is kept for the answer, in bytes.
@@ -86,7 +89,7 @@ impl ClaudeState {
         self.started
     }
 
-    /// Whether a tool call is open.
+    /// Whether a tool call is open, which may be silent for long. Calls of other agents are none.
     pub fn tool_open(&self) -> bool {
         !self.open_tools.is_empty()
     }
@@ -171,7 +174,7 @@ impl ClaudeState {
                 wire::Block::Text { text } => events.push(AgentEvent::Text { text }),
                 wire::Block::ToolUse { id, name: tool, input } => {
                     let id = name(&id);
-                    if self.open_tools.len() < MAX_TRACKED {
+                    if !SUBAGENTS.contains(&tool.as_str()) && self.open_tools.len() < MAX_TRACKED {
                         self.open_tools.insert(id.clone());
                     }
                     events.push(AgentEvent::ToolStarted {

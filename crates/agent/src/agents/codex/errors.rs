@@ -29,8 +29,8 @@ pub(crate) fn of_info(info: &Value, resets_at: Option<Timestamp>) -> Option<Fail
         "badRequest" => api(Some(400)),
         "modelNotFound" => api(Some(404)),
         "sessionBudgetExceeded" => Some(FailReason::BudgetExceeded),
-        "contextWindowExceeded"
-        | "cyberPolicy"
+        "contextWindowExceeded" => Some(FailReason::StuckConversation),
+        "cyberPolicy"
         | "bioPolicy"
         | "misalignmentPolicyViolation"
         | "tooManyDenials"
@@ -89,7 +89,7 @@ mod tests {
         check(&json!("usageLimitExceeded"), Some(FailReason::UsageLimit { resets_at: None }));
         check(&json!("unauthorized"), api(Some(401)));
         check(&json!("internalServerError"), api(Some(500)));
-        check(&json!("contextWindowExceeded"), Some(FailReason::AgentError));
+        check(&json!("contextWindowExceeded"), Some(FailReason::StuckConversation));
         check(&json!({"responseTooManyFailedAttempts": {"httpStatusCode": 429}}), api(Some(429)));
         check(&json!({"responseStreamDisconnected": {"httpStatusCode": null}}), api(None));
         check(&json!({"activeTurnNotSteerable": {"turnKind": "review"}}), None);

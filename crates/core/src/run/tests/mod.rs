@@ -259,6 +259,7 @@ fn limits() -> Limits {
         fix_forward_clock: Duration::from_hours(1),
         executor_retries: 3,
         stall: Duration::from_mins(30),
+        tool: Duration::from_hours(2),
         stage: Duration::from_mins(10),
         question: Duration::from_mins(5),
         run: Duration::from_hours(12),

@@ -195,7 +195,8 @@ fn a_turn_under_way_is_as_it_was_seen() {
     check(&steps, None, 20, plan::TurnState::Unknown);
     check(&steps, running(100, false), 1899, stalled(false));
     check(&steps, running(100, false), 1900, stalled(true));
-    check(&steps, running(100, true), 99_999, stalled(false));
+    check(&steps, running(100, true), 7299, stalled(false));
+    check(&steps, running(100, true), 7300, stalled(true));
     // An event from before the turn is none of it.
     check(&steps, running(-5000, false), 1809, stalled(false));
     check(&steps, running(-5000, false), 1810, stalled(true));

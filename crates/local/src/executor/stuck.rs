@@ -1,0 +1,41 @@
+//! Conversations that cannot go on because the model's API refuses their history: too long, or with
+//! something in it that is not accepted.
+//!
+//! The next turn, which counts as a retry, begins another conversation with the whole prompt. That a
+//! turn got stuck is written into its folder before it is reported, so that the next one knows it.
+
+use std::path::PathBuf;
+
+use afk_agent::agents::{Recovery, TurnOutcome};
+use afk_core::ids::JobKey;
+use afk_engine::ports::PortResult;
+
+use super::thread::put;
+use super::{LocalExecutor, run_and_turn};
+
+impl LocalExecutor {
+    /// Writes down whether the turn, which ended like that, got stuck.
+    pub(super) async fn note_stuck(&self, key: &JobKey, outcome: &TurnOutcome) -> PortResult<()> {
+        match outcome {
+            TurnOutcome::Failed { reason, .. }
+                if reason.recovery() == Recovery::Anew && !self.is_stuck(key)? =>
+            {
+                put(&self.stuck_path(key)?, Vec::new()).await
+            }
+            TurnOutcome::Failed { .. }
+            | TurnOutcome::Finished { .. }
+            | TurnOutcome::Interrupted
+            | TurnOutcome::Lost => Ok(()),
+        }
+    }
+
+    /// Whether the turn got stuck, and the next one is to begin another conversation.
+    pub(super) fn is_stuck(&self, key: &JobKey) -> PortResult<bool> {
+        Ok(self.stuck_path(key)?.exists())
+    }
+
+    fn stuck_path(&self, key: &JobKey) -> PortResult<PathBuf> {
+        let (run, _) = run_and_turn(key)?;
+        Ok(self.local.job(run, key).join("stuck"))
+    }
+}
