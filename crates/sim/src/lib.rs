@@ -17,4 +17,5 @@ pub mod sites;
 pub mod story;
 pub mod test_tools;
 pub mod verifier;
+pub mod wire_schema;
 pub mod world;
