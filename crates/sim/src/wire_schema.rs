@@ -4,13 +4,13 @@
 //! to the agent agrees. Codex makes the schema of its own version; that of the Agent Client Protocol
 //! comes with the adapters. Node checks; nothing is installed for the user.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::acp_adapters::Adapter;
-use crate::test_tools::{run, skip, under_lock};
+use crate::test_tools::{Skip, found_or_skipped, run, skip, under_lock};
 
 const AJV: &str = "ajv@8.20.0";
 const CHECK: &str = include_str!("wire_schema/check.mjs");
@@ -25,12 +25,17 @@ const ACP: &str = "@agentclientprotocol/sdk/schema/v1/schema.json";
 ///
 /// If a message does not agree, or if the checker cannot be had although `CI` is set.
 pub fn of_codex(binary: &Path, log: &[u8]) -> Option<usize> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut codex = Command::new(binary);
-    codex.args(["app-server", "generate-json-schema", "--out"]).arg(folder.path());
-    codex.env("CODEX_HOME", folder.path());
-    run(codex, BOUND).expect("Codex makes its schema");
-    judge("codex", folder.path(), log)
+    let made = || -> Result<_, Skip> {
+        let folder = tempfile::tempdir().map_err(|error| skip(error.to_string()))?;
+        let mut codex = Command::new(binary);
+        codex.args(["app-server", "generate-json-schema", "--out"]).arg(folder.path());
+        codex.env("CODEX_HOME", folder.path());
+        run(codex, BOUND).map(|_| folder)
+    };
+    match made() {
+        Ok(folder) => judge("codex", folder.path(), log),
+        Err(why) => panic!("{} does not make its schema: {why}", binary.display()),
+    }
 }
 
 /// The same for an agent of the Agent Client Protocol, version 1.
@@ -43,8 +48,17 @@ pub fn of_acp(adapter: &Adapter, log: &[u8]) -> Option<usize> {
 }
 
 fn judge(protocol: &str, schema: &Path, log: &[u8]) -> Option<usize> {
-    static LOGS: AtomicU64 = AtomicU64::new(0);
-    let folder = under_lock("wire-schema", |folder| {
+    let test = format!("schema of {protocol}");
+    let folder = found_or_skipped(&test, "ajv", "CI", ensure())?;
+    match judged(&folder, protocol, schema, log) {
+        Ok(count) => Some(count),
+        Err(why) => panic!("{test}: {why}"),
+    }
+}
+
+/// The folder with the checker.
+fn ensure() -> Result<PathBuf, Skip> {
+    under_lock("wire-schema", |folder| {
         if !folder.join("node_modules/ajv").is_dir() {
             let mut npm = Command::new("npm");
             npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--prefix"]);
@@ -52,20 +66,21 @@ fn judge(protocol: &str, schema: &Path, log: &[u8]) -> Option<usize> {
             run(npm, BOUND)?;
         }
         let script = folder.join("check.mjs");
-        std::fs::write(&script, CHECK).map_err(|error| skip(error.to_string()))?;
+        if std::fs::read_to_string(&script).ok().as_deref() != Some(CHECK) {
+            std::fs::write(&script, CHECK).map_err(|error| skip(error.to_string()))?;
+        }
         Ok(folder.to_owned())
-    });
-    let test = format!("schema of {protocol}");
-    let folder = crate::test_tools::found_or_skipped(&test, "ajv", "CI", folder)?;
+    })
+}
+
+fn judged(folder: &Path, protocol: &str, schema: &Path, log: &[u8]) -> Result<usize, Skip> {
+    static LOGS: AtomicU64 = AtomicU64::new(0);
     let nth = LOGS.fetch_add(1, Ordering::Relaxed);
     let file = folder.join(format!("log-{}-{nth}.jsonl", std::process::id()));
-    std::fs::write(&file, log).expect("the log is written");
+    std::fs::write(&file, log).map_err(|error| skip(error.to_string()))?;
     let mut node = Command::new("node");
     node.arg(folder.join("check.mjs")).arg(protocol).arg(schema).arg(&file);
-    let judged = run(node, BOUND);
+    let count = run(node, BOUND);
     let _ = std::fs::remove_file(&file);
-    match judged {
-        Ok(count) => Some(count.trim().parse().expect("a count")),
-        Err(why) => panic!("{test}: {why}"),
-    }
+    count?.trim().parse().map_err(|_| skip("the checker does not count"))
 }
