@@ -54,6 +54,7 @@ impl Agent {
             }
             Some("session/new") => self.session(id),
             Some("session/resume" | "session/load") => self.resume(id, &message["params"]),
+            Some("session/set_mode") if self.is("dies-early") => return Some(4),
             Some("session/set_mode" | "session/set_model") => answer(id, &json!({})),
             Some("session/prompt") => {
                 self.prompt = Some(id.clone());

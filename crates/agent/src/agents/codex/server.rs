@@ -31,8 +31,6 @@ pub struct CodexServer {
     /// The thread's and the turn's ids.
     thread: String,
     turn: Option<String>,
-    /// Whether the thread was there before.
-    resumed: bool,
     model: String,
     version: String,
     /// What the thread had used when the turn began, once that is known.
@@ -211,10 +209,8 @@ impl CodexServer {
             progress.fail(FailReason::StartFailed, "it opened a thread without an id", step);
             return;
         }
-        self.resumed = resumed;
         self.model = text("/result/model");
         self.version = text("/result/thread/cliVersion");
-        progress.unknown = false;
         let earlier = asked.earlier.clone().filter(|_| resumed);
         progress.conversation =
             Some(Conversation { id: self.thread.clone(), ..earlier.unwrap_or_default() });
