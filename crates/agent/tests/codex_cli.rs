@@ -193,7 +193,7 @@ fn an_unknown_thread_is_opened_anew_and_not_tried_again() {
 
 #[test]
 fn ends_are_told_apart() {
-    fn check(reply: Reply, server: &FailReason, exec: &FailReason) {
+    fn check(reply: &Reply, server: &FailReason, exec: &FailReason) {
         for (protocol, expected) in BOTH.into_iter().zip([server, exec]) {
             let script = Script::turns([vec![reply.clone(); 8]]);
             let Some(stage) = Stage::new("ends_are_told_apart", protocol, script) else { return };
@@ -204,16 +204,16 @@ fn ends_are_told_apart() {
     let api = |status| FailReason::ApiError { status };
     let at = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
     let limit = |resets_at| FailReason::UsageLimit { resets_at };
-    check(Reply::Status(401), &api(Some(401)), &api(Some(401)));
-    check(Reply::Status(400), &FailReason::AgentError, &FailReason::AgentError);
-    check(Reply::Empty, &FailReason::NoResult, &FailReason::NoResult);
-    check(Reply::Refusal("no".into()), &FailReason::NoResult, &FailReason::NoResult);
+    check(&Reply::Status(401), &api(Some(401)), &api(Some(401)));
+    check(&Reply::Status(400), &FailReason::AgentError, &FailReason::AgentError);
+    check(&Reply::Empty, &FailReason::NoResult, &FailReason::NoResult);
+    check(&Reply::Refusal("no".into()), &FailReason::NoResult, &FailReason::NoResult);
     // With a reset only the app server says when.
     let resets = Reply::UsageLimit { resets_at: Some(4_000_000_000) };
-    check(resets, &limit(Some(at(4_000_000_000))), &limit(None));
-    check(Reply::UsageLimit { resets_at: None }, &limit(None), &limit(None));
+    check(&resets, &limit(Some(at(4_000_000_000))), &limit(None));
+    check(&Reply::UsageLimit { resets_at: None }, &limit(None), &limit(None));
     let code = "context_length_exceeded";
-    check(Reply::failed(code), &FailReason::AgentError, &FailReason::AgentError);
+    check(&Reply::failed(code), &FailReason::AgentError, &FailReason::AgentError);
 }
 
 #[test]

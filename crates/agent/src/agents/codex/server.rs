@@ -616,7 +616,7 @@ mod tests {
         check(&[completed(&Value::Null, "completed")], Some(&FailReason::NoResult));
         check(&[says(" "), completed(&Value::Null, "completed")], Some(&FailReason::NoResult));
         check(&[completed(&Value::Null, "interrupted")], Some(&FailReason::Aborted));
-        check(&[limited.clone()], Some(&limit(None)));
+        check(std::slice::from_ref(&limited), Some(&limit(None)));
         let at = Timestamp::from_second(4_000_000_000).ok();
         check(&[limits(100), limited.clone()], Some(&limit(at)));
         // A window that is not used up does not say when the limit resets.
