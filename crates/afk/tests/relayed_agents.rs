@@ -14,8 +14,8 @@ use std::fs;
 use afk_stand_ins::acp_adapters::{self, Adapter};
 use afk_stand_ins::codex_cli;
 use afk_stand_ins::model_api::{ModelApi, Reply, Script};
-use afk_stand_ins::responses_api::ResponsesApi;
-use common::{Control, FIXED, ISSUE, NEW_TEST, Plan, World, texts};
+use afk_stand_ins::responses_api::{Reply as CodexReply, ResponsesApi, Script as CodexScript};
+use common::{Control, FIXED, ISSUE, NEW_TEST, Plan, World, texts, until};
 use serde_json::{Value, json};
 
 /// The key; nothing else may look like it.
@@ -45,7 +45,12 @@ fn work() -> Script {
 
 /// A world in which the agent `name` is configured by `table`.
 fn world(name: &str, table: &str) -> World {
-    let config = format!("\n[agents.{name}]\n{table}\n");
+    world_with("", name, table)
+}
+
+/// The same with lines at the head of the configuration.
+fn world_with(head: &str, name: &str, table: &str) -> World {
+    let config = format!("{head}\n[agents.{name}]\n{table}\n");
     let mut world = World::new(&Plan { config, ..Plan::default() });
     let file = world.path("afk.toml");
     let text = fs::read_to_string(&file).unwrap();
@@ -72,6 +77,139 @@ fn an_issue_lands_with_the_real_codex() {
     world.assert_done_once();
     assert!(!api.everything_sent().contains(KEY));
     assert_eq!(api.requests()[0].authorization, format!("Bearer {KEY}"));
+}
+
+/// A world whose agent is the real Codex, and an issue in it; none where it cannot be had.
+fn codex_world(test: &str, head: &str, keys: &str, api: &ResponsesApi) -> Option<World> {
+    let binary = codex_cli::for_test(test)?.canonicalize().unwrap();
+    let table = format!(
+        "program = {binary:?}\napi_key = {{ env = \"MODEL_KEY\" }}\nmodel = \"standin\"\nbase_url = \
+         {:?}\n{keys}",
+        api.url()
+    );
+    let world = world_with(head, "codex", &table);
+    world.issue("It prints `Hello, !`.");
+    Some(world)
+}
+
+/// A control plane that works on the issue.
+fn attached(world: &World) -> Control {
+    let mut control = world.start(&["tick", "--poll", "--watch", "--verbose"]);
+    until("a control plane that shows the run", common::BOUND, || {
+        assert!(control.over().is_none(), "it ended: {}", control.said());
+        control.said().contains(ISSUE).then_some(())
+    });
+    control
+}
+
+/// Causes, ends and output tokens of the turns of the newest run.
+fn story(world: &World) -> Vec<(String, String, u64)> {
+    let page = world.show();
+    let attempts = page["run"]["attempts"].as_array().unwrap().clone();
+    let turns = attempts.iter().flat_map(|one| one["turns"].as_array().unwrap().clone());
+    let text = |turn: &Value, at: &str| {
+        turn.pointer(at).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let told = |turn: Value| {
+        let output = turn.pointer("/ended/facts/usage/output").and_then(Value::as_u64);
+        (text(&turn, "/cause"), text(&turn, "/ended/how/end"), output.unwrap_or(0))
+    };
+    turns.map(told).collect()
+}
+
+/// How often the words of the first prompt stand in the newest request of a model.
+fn said_in_newest(api: &ResponsesApi) -> usize {
+    api.requests().pop().unwrap().body.to_string().matches("Hello, !`").count()
+}
+
+#[test]
+fn a_usage_limit_is_waited_out_and_the_thread_goes_on() {
+    let resets_at = jiff::Timestamp::now().as_second() + 12;
+    let mut replies: Vec<CodexReply> = steps().map(CodexReply::Command).to_vec();
+    replies.push(CodexReply::text("Done."));
+    let limit = CodexReply::UsageLimit { resets_at: Some(resets_at) };
+    let api = ResponsesApi::start(CodexScript::turns([vec![limit], replies])).unwrap();
+    let head = "executor_retries_max = 0";
+    let Some(world) = codex_world("a_usage_limit_is_waited_out", head, "", &api) else { return };
+    attached(&world).done();
+    world.assert_done_once();
+    assert!(jiff::Timestamp::now().as_second() >= resets_at);
+    let told = story(&world);
+    let told: Vec<(&str, &str, u64)> =
+        told.iter().map(|(cause, end, output)| (&**cause, &**end, *output)).collect();
+    // Three answers of 20 tokens, and none of the refused one.
+    assert_eq!(told, [("opening", "limited", 0), ("limit_reset", "finished", 60)]);
+    // Both turns are in one thread.
+    assert!(said_in_newest(&api) >= 2, "{:?}", api.requests().pop());
+}
+
+#[test]
+fn a_second_turn_of_a_thread_is_told_and_counted_alone() {
+    // Without a test nothing lands, so that a second turn is asked for one.
+    let [test, fix] = steps();
+    let api = ResponsesApi::start(CodexScript::turns([
+        vec![CodexReply::Command(fix), CodexReply::text("Fixed.")],
+        vec![CodexReply::Command(test), CodexReply::text("Tested.")],
+    ]))
+    .unwrap();
+    let Some(world) = codex_world("a_second_turn_of_a_thread", "", "", &api) else { return };
+    attached(&world).done();
+    world.assert_done_once();
+    let told = story(&world);
+    let outputs: Vec<u64> = told.iter().map(|(_, _, output)| *output).collect();
+    assert_eq!(outputs, [40, 40], "{told:?}");
+    let first = api.requests()[0].body["prompt_cache_key"].clone();
+    let last = api.requests().pop().unwrap().body["prompt_cache_key"].clone();
+    assert!(first.is_string() && first == last, "one thread: {first} {last}");
+}
+
+#[test]
+fn a_person_allows_what_codex_asks() {
+    let mut replies: Vec<CodexReply> = steps().map(CodexReply::Command).to_vec();
+    replies.push(CodexReply::text("Done."));
+    let api = ResponsesApi::start(CodexScript::turns([replies])).unwrap();
+    let (head, keys) = ("question_timeout_seconds = 600", "permissions = \"ask\"");
+    let Some(world) = codex_world("a_person_allows_what_codex_asks", head, keys, &api) else {
+        return;
+    };
+    let control = attached(&world);
+    for n in 1..=2 {
+        let asked = until("a run that asks", common::BOUND, || {
+            let status = world.json(&["status"]);
+            let asks = status["runs"].get(0)?["asks"].as_array()?.clone();
+            asks.into_iter().find(|ask| ask["n"] == n)
+        });
+        assert!(asked["what"].as_str().unwrap().starts_with("command: "), "{asked:#}");
+        world.ok(&["allow", ISSUE, "--ask", &n.to_string()]);
+    }
+    control.done();
+    assert_eq!(world.show()["summary"]["outcome"], "done");
+    assert_eq!(world.landed().len(), 2);
+}
+
+#[test]
+fn a_killed_control_plane_changes_nothing_for_the_agent() {
+    let [test, fix] = steps();
+    let hold = "touch ~/there; while [ ! -e ~/go ]; do sleep 0.05; done";
+    let api = ResponsesApi::start(CodexScript::turns([vec![
+        CodexReply::command(hold),
+        CodexReply::Command(test),
+        CodexReply::Command(fix),
+        CodexReply::text("Done."),
+    ]]))
+    .unwrap();
+    let Some(world) = codex_world("a_killed_control_plane", "", "", &api) else { return };
+    let control = attached(&world);
+    let home = until("the held command", common::BOUND, || {
+        let runs = fs::read_dir(world.path("data/work/runs")).ok()?.flatten();
+        runs.map(|run| run.path().join("home")).find(|home| home.join("there").exists())
+    });
+    control.kill();
+    fs::write(home.join("go"), "").unwrap();
+    attached(&world).done();
+    world.assert_done_once();
+    assert_eq!(story(&world).len(), 1, "one turn, found again");
+    assert_eq!(api.requests().len(), 4, "nothing was asked twice");
 }
 
 /// The table of an adapter, with these variables.

@@ -13,6 +13,7 @@ use afk_agent::agents::{AgentEvent, AgentKind, FailReason, TurnOutcome};
 use afk_stand_ins::acp_adapters::{self, Adapter};
 use afk_stand_ins::model_api::{ModelApi, Reply, Script};
 use afk_stand_ins::responses_api::ResponsesApi;
+use afk_stand_ins::wire_schema;
 use running::{Done, Running};
 use rustix::process::Signal;
 
@@ -120,6 +121,24 @@ impl Stage {
     }
 }
 
+/// What was sent agrees with the protocol's schema; so many messages at least.
+fn agrees(stage: &Stage, done: &Done, at_least: usize) {
+    if let Some(judged) = wire_schema::of_acp(&stage.adapter, &done.output) {
+        assert!(judged >= at_least, "{judged} messages");
+    }
+}
+
+#[test]
+#[should_panic(expected = "session/new")]
+fn a_message_that_disagrees_with_the_schema_is_noticed() {
+    let Some(adapter) = acp_adapters::claude("a_message_that_disagrees") else {
+        panic!("session/new cannot be judged without the adapter");
+    };
+    let message = r#"{"jsonrpc":"2.0","id":1,"method":"session/new","params":{"cwd":7}}"#;
+    let log = format!(r#"{{"client":{message}}}"#);
+    assert_eq!(wire_schema::of_acp(&adapter, log.as_bytes()), None, "session/new");
+}
+
 /// The configuration that points the adapter's Codex to a stand-in.
 fn codex_config(url: &str) -> String {
     serde_json::json!({
@@ -165,6 +184,8 @@ fn a_turn_with_commands_changes_files_and_its_session_goes_on() {
         let now = second.reader.conversation().unwrap();
         assert_eq!(now.id, earlier.id, "{name}");
         assert!(!stage.sent().contains("anew: go further"), "{name}");
+        agrees(&stage, &first, 4);
+        agrees(&stage, &second, 3);
         // One answer, not the session's three.
         let usage = &second.reader.end().unwrap().usage;
         if name == "claude" {
@@ -222,6 +243,7 @@ fn a_turn_is_cancelled() {
         running.signal(Signal::TERM);
         let done = running.finish(true);
         assert_eq!(done.outcome, TurnOutcome::Interrupted, "{}", stage.name());
+        agrees(&stage, &done, 4);
         assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
         assert!(done.reader.conversation().is_some());
     }
@@ -237,6 +259,8 @@ fn a_person_allows_what_claude_asks() {
     let ask = running.wait_for_ask();
     assert!(ask.input.to_string().contains("touch allowed"), "{ask:?}");
     running.say(&InputLine::Answer { id: ask.id, reply: Answer::Allow }.line());
-    assert_eq!(running.finish(false).finished(), "did what was allowed");
+    let done = running.finish(false);
+    assert_eq!(done.finished(), "did what was allowed");
+    agrees(&stage, &done, 4);
     assert!(stage.repo.path().join("allowed").exists());
 }

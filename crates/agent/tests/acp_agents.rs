@@ -103,6 +103,14 @@ fn sessions_that_cannot_go_on_are_opened_anew_with_the_whole_prompt() {
 }
 
 #[test]
+fn a_session_that_was_never_told_anything_is_not_gone_on_with() {
+    let done = Stage::new("dies-early").run();
+    assert_eq!(done.reason(), &FailReason::StartFailed);
+    assert_eq!(done.reader.conversation(), None);
+    assert!(!done.reader.conversation_unknown());
+}
+
+#[test]
 fn a_session_that_is_loaded_tells_nothing_of_its_past() {
     let stage = Stage::new("loads");
     let earlier = stage.run().reader.conversation().unwrap().clone();

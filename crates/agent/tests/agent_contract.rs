@@ -177,46 +177,8 @@ impl Stage {
                 models.1 = Some(api);
                 relayed(Protocol::Acp, adapter.command(), repo.path(), env)
             }
-            Agent::AcpScripted => {
-                let behaviour = match task {
-                    Task::Well => "works",
-                    Task::Fail => "fails",
-                    Task::Hang => "hangs-after",
-                };
-                let work = home.path().join("work.sh");
-                std::fs::write(&work, "echo x > made").unwrap();
-                let argv = vec![env!("CARGO_BIN_EXE_scripted-acp").into(), behaviour.into()];
-                let env = vec![("HOME".into(), text(home.path())), ("SCRIPT".into(), text(&work))];
-                relayed(Protocol::Acp, argv, repo.path(), env)
-            }
-            Agent::Command => {
-                let work = match task {
-                    Task::Well => "grep -q 'the task' \"$0\" && echo x > made && echo made it",
-                    Task::Fail => "echo it did not work; exit 3",
-                    Task::Hang => "echo x > made; sleep 1000",
-                };
-                let argv = ["/bin/sh", "-c", work, PROMPT_FILE].map(str::to_owned).to_vec();
-                let env = vec![("HOME".into(), text(home.path()))];
-                relayed(Protocol::Command, argv, repo.path(), env)
-            }
-            Agent::Scripted => {
-                let steps = match task {
-                    Task::Well => json!([{"write": {"path": "made", "content": "x\n"}}]),
-                    Task::Fail => json!([{"fail": {"message": "it did not work"}}]),
-                    Task::Hang => {
-                        json!([{"write": {"path": "made", "content": "x\n"}}, {"silence": {}}])
-                    }
-                };
-                let script = home.path().join("script.json");
-                std::fs::write(&script, json!({"turns": [{"steps": steps}]}).to_string()).unwrap();
-                scripted::turn(&scripted::TurnRequest {
-                    binary: env!("CARGO_BIN_EXE_scripted-agent").into(),
-                    script,
-                    turn: 1,
-                    session: "a session".into(),
-                    prompt: "the task".into(),
-                    env: vec![("PATH".into(), PATH.into())],
-                })
+            Agent::AcpScripted | Agent::Command | Agent::Scripted => {
+                without_model(agent, task, home.path(), repo.path())
             }
         };
         Some(Self { agent, invocation, repo, _home: home, _models: models })
@@ -235,6 +197,53 @@ impl Stage {
 
     fn made(&self) -> bool {
         self.repo.path().join("made").is_file()
+    }
+}
+
+/// An agent that calls no model.
+fn without_model(agent: Agent, task: Task, home: &Path, repo: &Path) -> Invocation {
+    match agent {
+        Agent::AcpScripted => {
+            let behaviour = match task {
+                Task::Well => "works",
+                Task::Fail => "fails",
+                Task::Hang => "hangs-after",
+            };
+            let work = home.join("work.sh");
+            std::fs::write(&work, "echo x > made").unwrap();
+            let argv = vec![env!("CARGO_BIN_EXE_scripted-acp").into(), behaviour.into()];
+            let env = vec![("HOME".into(), text(home)), ("SCRIPT".into(), text(&work))];
+            relayed(Protocol::Acp, argv, repo, env)
+        }
+        Agent::Command => {
+            let work = match task {
+                Task::Well => "grep -q 'the task' \"$0\" && echo x > made && echo made it",
+                Task::Fail => "echo it did not work; exit 3",
+                Task::Hang => "echo x > made; sleep 1000",
+            };
+            let argv = ["/bin/sh", "-c", work, PROMPT_FILE].map(str::to_owned).to_vec();
+            let env = vec![("HOME".into(), text(home))];
+            relayed(Protocol::Command, argv, repo, env)
+        }
+        _ => {
+            let steps = match task {
+                Task::Well => json!([{"write": {"path": "made", "content": "x\n"}}]),
+                Task::Fail => json!([{"fail": {"message": "it did not work"}}]),
+                Task::Hang => {
+                    json!([{"write": {"path": "made", "content": "x\n"}}, {"silence": {}}])
+                }
+            };
+            let script = home.join("script.json");
+            std::fs::write(&script, json!({"turns": [{"steps": steps}]}).to_string()).unwrap();
+            scripted::turn(&scripted::TurnRequest {
+                binary: env!("CARGO_BIN_EXE_scripted-agent").into(),
+                script,
+                turn: 1,
+                session: "a session".into(),
+                prompt: "the task".into(),
+                env: vec![("PATH".into(), PATH.into())],
+            })
+        }
     }
 }
 

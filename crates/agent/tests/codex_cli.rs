@@ -16,6 +16,7 @@ use afk_agent::agents::relay::wire::{Conversation, InputLine, Protocol, RelayReq
 use afk_agent::agents::{AgentEvent, AgentKind, FailReason, Invocation, TurnOutcome};
 use afk_stand_ins::codex_cli;
 use afk_stand_ins::responses_api::{Reply, ResponsesApi, Script};
+use afk_stand_ins::wire_schema;
 use running::{Done, Running};
 use rustix::process::Signal;
 
@@ -89,6 +90,25 @@ impl Stage {
     }
 }
 
+/// What was sent agrees with the schema of this very Codex; so many messages at least.
+fn agrees(stage: &Stage, done: &Done, at_least: usize) {
+    if let Some(judged) = wire_schema::of_codex(&stage.binary, &done.output) {
+        assert!(judged >= at_least, "{judged} messages");
+    }
+}
+
+#[test]
+#[should_panic(expected = "thread/start")]
+fn a_message_that_disagrees_with_the_schema_is_noticed() {
+    let test = "a_message_that_disagrees";
+    let Some(stage) = Stage::new(test, Protocol::CodexServer, Script::default()) else {
+        panic!("thread/start cannot be judged without Codex");
+    };
+    let params = r#"{"sandbox": "no-such-mode"}"#;
+    let log = format!(r#"{{"client":{{"id":1,"method":"thread/start","params":{params}}}}}"#);
+    assert_eq!(wire_schema::of_codex(&stage.binary, log.as_bytes()), None, "thread/start");
+}
+
 const BOTH: [Protocol; 2] = [Protocol::CodexServer, Protocol::CodexExec];
 
 #[test]
@@ -140,6 +160,10 @@ fn a_thread_goes_on_and_is_counted_once() {
         assert_eq!(second.reader.tokens().output, 20, "{protocol:?}");
         let now = second.reader.conversation().unwrap();
         assert_eq!((&now.id, now.tokens.output), (&earlier.id, 60));
+        if protocol == Protocol::CodexServer {
+            agrees(&stage, &first, 4);
+            agrees(&stage, &second, 4);
+        }
         let last = stage.api.requests().pop().unwrap().body.to_string();
         assert!(last.contains("anew: one") && last.contains("\"two\""), "{last}");
     }
@@ -169,7 +193,7 @@ fn an_unknown_thread_is_opened_anew_and_not_tried_again() {
 
 #[test]
 fn ends_are_told_apart() {
-    fn check(reply: Reply, server: &FailReason, exec: &FailReason) {
+    fn check(reply: &Reply, server: &FailReason, exec: &FailReason) {
         for (protocol, expected) in BOTH.into_iter().zip([server, exec]) {
             let script = Script::turns([vec![reply.clone(); 8]]);
             let Some(stage) = Stage::new("ends_are_told_apart", protocol, script) else { return };
@@ -180,16 +204,16 @@ fn ends_are_told_apart() {
     let api = |status| FailReason::ApiError { status };
     let at = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
     let limit = |resets_at| FailReason::UsageLimit { resets_at };
-    check(Reply::Status(401), &api(Some(401)), &api(Some(401)));
-    check(Reply::Status(400), &FailReason::AgentError, &FailReason::AgentError);
-    check(Reply::Empty, &FailReason::NoResult, &FailReason::NoResult);
-    check(Reply::Refusal("no".into()), &FailReason::NoResult, &FailReason::NoResult);
+    check(&Reply::Status(401), &api(Some(401)), &api(Some(401)));
+    check(&Reply::Status(400), &FailReason::AgentError, &FailReason::AgentError);
+    check(&Reply::Empty, &FailReason::NoResult, &FailReason::NoResult);
+    check(&Reply::Refusal("no".into()), &FailReason::NoResult, &FailReason::NoResult);
     // With a reset only the app server says when.
     let resets = Reply::UsageLimit { resets_at: Some(4_000_000_000) };
-    check(resets, &limit(Some(at(4_000_000_000))), &limit(None));
-    check(Reply::UsageLimit { resets_at: None }, &limit(None), &limit(None));
+    check(&resets, &limit(Some(at(4_000_000_000))), &limit(None));
+    check(&Reply::UsageLimit { resets_at: None }, &limit(None), &limit(None));
     let code = "context_length_exceeded";
-    check(Reply::failed(code), &FailReason::AgentError, &FailReason::AgentError);
+    check(&Reply::failed(code), &FailReason::AgentError, &FailReason::AgentError);
 }
 
 #[test]
@@ -203,6 +227,9 @@ fn an_interrupt_ends_the_turn_within_the_grace() {
         running.signal(Signal::TERM);
         let done = running.finish(true);
         assert_eq!(done.outcome, TurnOutcome::Interrupted, "{protocol:?}");
+        if protocol == Protocol::CodexServer {
+            agrees(&stage, &done, 5);
+        }
         assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
         assert!(done.reader.conversation().is_some());
     }
@@ -227,4 +254,6 @@ fn a_person_allows_and_refuses_commands() {
     assert_eq!(done.finished(), "tried both");
     assert!(stage.repo.path().join("allowed").exists());
     assert!(!stage.repo.path().join("refused").exists());
+    // Two answers, and words beside the second one.
+    agrees(&stage, &done, 7);
 }

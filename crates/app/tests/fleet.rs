@@ -160,7 +160,7 @@ fn what_is_wrong_with_a_pattern_is_told_once_and_there() {
     check(
         &format!("{whole}stages = [{{ name = 'ci', command = ['ci'] }}]\nagent = 'x'\n"),
         "afk.toml:6:9: repos_like.\"acme/*\".agent: is unknown; known are claude, \
-         scripted",
+         codex, scripted",
     );
     check(
         &format!("{whole}stages = [{{ name = 'ci', command = ['ci'] }}]\nbudget_usd = true\n"),

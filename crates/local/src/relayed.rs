@@ -86,7 +86,7 @@ pub(super) async fn of_acp(
         auth_method: config.auth_method.clone(),
         ..request(Protocol::Acp, config.process.command.clone(), &spec, turn, earlier)
     };
-    process(local, &config.process, spec, &home, &request).await
+    process(local, &config.process, spec, &home, request).await
 }
 
 /// The box and the request of one turn of another program.
@@ -100,7 +100,7 @@ pub(super) async fn of_command(
         model: config.model.clone(),
         ..request(Protocol::Command, config.process.command.clone(), &spec, turn, None)
     };
-    process(local, &config.process, spec, &home, &request).await
+    process(local, &config.process, spec, &home, request).await
 }
 
 /// Whether Codex could be started: it exists, and is signed in.
@@ -250,15 +250,13 @@ async fn process(
     process: &Process,
     mut spec: BoxSpec,
     home: &Path,
-    request: &RelayRequest,
+    mut request: RelayRequest,
 ) -> PortResult<Invoked> {
     let program = find_process(process)?;
-    if let Some(program) = home_of_program(&program) {
-        spec = spec.bind(program, Access::ReadOnly);
-    }
-    // What a program's path leads over must be there, too, where it is a link.
-    if !program.is_symlink() && home_of_program(&program).is_some_and(|real| real != program) {
-        spec = spec.bind(&program, Access::ReadOnly);
+    if let (Some(real), Some(first)) = (home_of_program(&program), request.argv.first_mut()) {
+        // By its own path: what links to it is not in the box.
+        *first = real.to_string_lossy().into_owned();
+        spec = spec.bind(real, Access::ReadOnly);
     }
     for path in &process.read {
         spec = spec.bind(path, Access::ReadOnly);
@@ -281,7 +279,7 @@ async fn process(
         env.push(plain("IS_SANDBOX", "1"));
     }
     env.extend(env_of(&spec));
-    Ok(relayed(local, spec, request, env))
+    Ok(relayed(local, spec, &request, env))
 }
 
 /// The relay in the box. Of two variables of one name the first counts.

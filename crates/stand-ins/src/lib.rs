@@ -14,3 +14,4 @@ pub mod openbao;
 pub mod responses_api;
 pub mod tools;
 pub mod verifier;
+pub mod wire_schema;

@@ -5,6 +5,7 @@
 //! process goes on with them, and writes what it is told into `told.jsonl` there.
 
 use std::io::{BufRead as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -53,6 +54,7 @@ impl Agent {
             }
             Some("session/new") => self.session(id),
             Some("session/resume" | "session/load") => self.resume(id, &message["params"]),
+            Some("session/set_mode") if self.is("dies-early") => return Some(4),
             Some("session/set_mode" | "session/set_model") => answer(id, &json!({})),
             Some("session/prompt") => {
                 self.prompt = Some(id.clone());
@@ -137,7 +139,7 @@ impl Agent {
     fn turn(&mut self) -> Option<u8> {
         match self.behaviour.as_str() {
             "hangs-after" => {
-                self.work();
+                work();
                 return None;
             }
             "hangs" | "deaf" => {
@@ -189,7 +191,6 @@ impl Agent {
                 let _ = rustix::io::fcntl_setfd(std::io::stdout(), rustix::io::FdFlags::CLOEXEC);
                 let mut next = Command::new("sleep");
                 next.arg("987").stdout(Stdio::null()).stdin(Stdio::null());
-                use std::os::unix::process::CommandExt as _;
                 let _ = next.exec();
             }
             "asks" | "works" => {
@@ -207,7 +208,7 @@ impl Agent {
         if message["id"] == 8 && self.prompt.is_some() {
             let allowed = message["result"]["outcome"]["optionId"] == "yes";
             if allowed && self.is("works") {
-                self.work();
+                work();
             }
             let status = if allowed { "completed" } else { "failed" };
             self.update(&json!({"sessionUpdate": "tool_call_update", "toolCallId": "c-8",
@@ -216,13 +217,6 @@ impl Agent {
             self.finish();
         }
         None
-    }
-
-    /// Runs the shell script that the variable `SCRIPT` names, in its working folder.
-    fn work(&self) {
-        let script = std::env::var("SCRIPT").unwrap_or_default();
-        let mut shell = Command::new("sh");
-        let _ = shell.arg(script).stdin(Stdio::null()).stdout(Stdio::null()).status();
     }
 
     fn ask(&self, id: u32, what: &str) {
@@ -290,6 +284,13 @@ impl Agent {
             let _ = writeln!(file, "{line}");
         }
     }
+}
+
+/// Runs the shell script that the variable `SCRIPT` names, in the working folder.
+fn work() {
+    let script = std::env::var("SCRIPT").unwrap_or_default();
+    let mut shell = Command::new("sh");
+    let _ = shell.arg(script).stdin(Stdio::null()).stdout(Stdio::null()).status();
 }
 
 fn answer(id: &Value, result: &Value) {

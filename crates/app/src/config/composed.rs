@@ -409,8 +409,8 @@ mod tests {
         );
         check(
             "[agents.strong]\nmodel = 'x'",
-            &["agents.strong: is of an unknown kind; set kind to \"claude\" or \
-               \"scripted\""],
+            &["agents.strong: is of an unknown kind; set kind to \"claude\", \"codex\", \"acp\", \
+               \"command\" or \"scripted\""],
         );
     }
 }

@@ -223,12 +223,12 @@ async fn codex_of(whole: &Config, config: &Codex) -> Vec<Finding> {
         Ok(program) => program,
         Err(error) => return vec![found("Codex", State::Failure, error.chain())],
     };
-    let mut all = vec![match ask(&program, &["--version"], &std::env::temp_dir()).await {
-        Some(version) => found("Codex", State::Ok, format!("{version} at {}", program.display())),
-        None => {
-            let says = format!("{} does not print its version", program.display());
-            found("Codex", State::Failure, says).mend("run it by hand and see what it prints")
-        }
+    let version = ask(&program, &["--version"], &std::env::temp_dir()).await;
+    let mut all = vec![if let Some(version) = version {
+        found("Codex", State::Ok, format!("{version} at {}", program.display()))
+    } else {
+        let says = format!("{} does not print its version", program.display());
+        found("Codex", State::Failure, says).mend("run it by hand and see what it prints")
     }];
     all.push(if let Some(source) = &config.api_key {
         match read_secret(whole, source).await {

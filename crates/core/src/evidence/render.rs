@@ -109,8 +109,8 @@ impl Evidence {
         for group in &groups {
             let Some(run) = group.runs.first() else { continue };
             let (role, which) = (run.role, group.which());
-            let _ =
-                writeln!(out, "\nOutput on {role}{which}, tree {}, {:?}:\n", run.tree, run.argv);
+            let (tree, argv) = (&run.tree, &run.argv);
+            let _ = writeln!(out, "\nOn {role}{which} (tree {tree}), {argv:?} printed:\n");
             for line in tail(&run.tail).lines() {
                 let _ = writeln!(out, "    {line}");
             }

@@ -177,7 +177,7 @@ fn people_can_read_it() {
          proven: the base passes, its tests fail without the change and pass with it\n\n\
          What was run:\n\n- the candidate: passes, in 1.5 s (tree cccccccc)\n\n\
          Paths of the whole change:\n\n- src/lib.rs (code): +3 −1\n\n\
-         Output on the candidate, tree {c}, [\"make\", \"check\"]:\n\n    ok[0m\n    2 passed\n\
+         On the candidate (tree {c}), [\"make\", \"check\"] printed:\n\n    ok[0m\n    2 passed\n\
          \n## Verdict\n\n- checks: success for bbbbbbbb at 2026-03-01T10:00:00Z, \
          https://ci.example/1\n- red: dddddddd at 2026-03-01T10:00:00Z (checks, ours), \
          fixed by attempt 2\n\n## Effort\n\n- 2 turns, $1.23 (partly estimated), 600 s\n\
@@ -242,13 +242,13 @@ fn runs_that_say_the_same_are_one_line_and_permits_name_who_gave_them() {
          tests-may-change, at 2026-03-01T10:00:00Z\n\n\
          Paths of the whole change:\n\n- src/lib.rs (code, deleted): +3 −1\n\n\
          Lines removed from tests:\n\n- tests/old.rs: 3\n\n\
-         Output on the base, tree {c}, [\"make\", \"check\"]:\n\n    output 1\n\n\
-         Output on the base with only the change's tests, tree {c}, [\"make\", \"check\"]:\n\n    \
+         On the base (tree {c}), [\"make\", \"check\"] printed:\n\n    output 1\n\n\
+         On the base with only the change's tests (tree {c}), [\"make\", \"check\"] printed:\n\n    \
          output 1\n\n\
-         Output on the base with only the change's tests (build), tree {c}, [\"make\", \
-         \"check\"]:\n\n    output 1\n\n\
-         Output on the candidate (time 1), tree {c}, [\"make\", \"check\"]:\n\n    output 1\n\n\
-         Output on the candidate (time 2, 3), tree {c}, [\"make\", \"check\"]:\n\n    output 2\n"
+         On the base with only the change's tests (build) (tree {c}), [\"make\", \
+         \"check\"] printed:\n\n    output 1\n\n\
+         On the candidate (time 1) (tree {c}), [\"make\", \"check\"] printed:\n\n    output 1\n\n\
+         On the candidate (time 2, 3) (tree {c}), [\"make\", \"check\"] printed:\n\n    output 2\n"
     );
     assert_eq!(section, expected);
 }

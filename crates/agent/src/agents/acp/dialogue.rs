@@ -301,7 +301,6 @@ impl Acp {
         };
         self.resumed = resumed;
         self.cost_before = earlier.as_ref().map_or(0.0, |earlier| earlier.cost_usd);
-        progress.unknown = false;
         progress.conversation =
             Some(Conversation { id: id.clone(), ..earlier.unwrap_or_default() });
         let current = option(result, "model").and_then(|model| model.get("currentValue"));

@@ -82,16 +82,19 @@ mod tests {
 
     #[test]
     fn typed_errors() {
-        fn check(info: &Value, expected: Option<FailReason>) {
-            assert_eq!(of_info(info, None), expected, "{info}");
+        fn check(info: &Value, expected: Option<&FailReason>) {
+            assert_eq!(of_info(info, None).as_ref(), expected, "{info}");
         }
-        let api = |status| Some(FailReason::ApiError { status });
-        check(&json!("usageLimitExceeded"), Some(FailReason::UsageLimit { resets_at: None }));
-        check(&json!("unauthorized"), api(Some(401)));
-        check(&json!("internalServerError"), api(Some(500)));
-        check(&json!("contextWindowExceeded"), Some(FailReason::StuckConversation));
-        check(&json!({"responseTooManyFailedAttempts": {"httpStatusCode": 429}}), api(Some(429)));
-        check(&json!({"responseStreamDisconnected": {"httpStatusCode": null}}), api(None));
+        let api = |status| FailReason::ApiError { status };
+        check(&json!("usageLimitExceeded"), Some(&FailReason::UsageLimit { resets_at: None }));
+        check(&json!("unauthorized"), Some(&api(Some(401))));
+        check(&json!("internalServerError"), Some(&api(Some(500))));
+        check(&json!("contextWindowExceeded"), Some(&FailReason::StuckConversation));
+        check(
+            &json!({"responseTooManyFailedAttempts": {"httpStatusCode": 429}}),
+            Some(&api(Some(429))),
+        );
+        check(&json!({"responseStreamDisconnected": {"httpStatusCode": null}}), Some(&api(None)));
         check(&json!({"activeTurnNotSteerable": {"turnKind": "review"}}), None);
         check(&json!("other"), None);
         check(&json!("of a later version"), None);
@@ -100,15 +103,15 @@ mod tests {
 
     #[test]
     fn texts() {
-        fn check(text: &str, expected: FailReason) {
-            assert_eq!(of_text(text), expected, "{text}");
+        fn check(text: &str, expected: &FailReason) {
+            assert_eq!(&of_text(text), expected, "{text}");
         }
         let api = |status| FailReason::ApiError { status };
-        check("unexpected status 401 Unauthorized: boom, url: http://x", api(Some(401)));
-        check("exceeded retry limit, last status: 429 Too Many Requests", api(Some(429)));
-        check("stream disconnected before completion: it broke", api(None));
-        check("You’ve hit your usage limit. Visit", FailReason::UsageLimit { resets_at: None });
-        check("unexpected status 99999 x", FailReason::AgentError);
-        check("something else", FailReason::AgentError);
+        check("unexpected status 401 Unauthorized: boom, url: http://x", &api(Some(401)));
+        check("exceeded retry limit, last status: 429 Too Many Requests", &api(Some(429)));
+        check("stream disconnected before completion: it broke", &api(None));
+        check("You’ve hit your usage limit. Visit", &FailReason::UsageLimit { resets_at: None });
+        check("unexpected status 99999 x", &FailReason::AgentError);
+        check("something else", &FailReason::AgentError);
     }
 }

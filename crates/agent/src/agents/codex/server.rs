@@ -31,8 +31,6 @@ pub struct CodexServer {
     /// The thread's and the turn's ids.
     thread: String,
     turn: Option<String>,
-    /// Whether the thread was there before.
-    resumed: bool,
     model: String,
     version: String,
     /// What the thread had used when the turn began, once that is known.
@@ -211,10 +209,8 @@ impl CodexServer {
             progress.fail(FailReason::StartFailed, "it opened a thread without an id", step);
             return;
         }
-        self.resumed = resumed;
         self.model = text("/result/model");
         self.version = text("/result/thread/cliVersion");
-        progress.unknown = false;
         let earlier = asked.earlier.clone().filter(|_| resumed);
         progress.conversation =
             Some(Conversation { id: self.thread.clone(), ..earlier.unwrap_or_default() });
@@ -620,7 +616,7 @@ mod tests {
         check(&[completed(&Value::Null, "completed")], Some(&FailReason::NoResult));
         check(&[says(" "), completed(&Value::Null, "completed")], Some(&FailReason::NoResult));
         check(&[completed(&Value::Null, "interrupted")], Some(&FailReason::Aborted));
-        check(&[limited.clone()], Some(&limit(None)));
+        check(std::slice::from_ref(&limited), Some(&limit(None)));
         let at = Timestamp::from_second(4_000_000_000).ok();
         check(&[limits(100), limited.clone()], Some(&limit(at)));
         // A window that is not used up does not say when the limit resets.

@@ -227,14 +227,16 @@ impl Progress {
         self.garbage
     }
 
-    /// The conversation that the next turn goes on with; none if there is none.
+    /// The conversation that the next turn goes on with. None before the prompt was sent: one that
+    /// was opened and never told anything knows nothing of the task.
     pub fn conversation(&self) -> Option<&Conversation> {
-        self.conversation.as_ref().filter(|_| !self.unknown)
+        self.conversation.as_ref().filter(|_| self.started)
     }
 
-    /// Whether the conversation that was to go on is not known to the agent.
+    /// Whether the conversation that was to go on is not known to the agent, and no other one has
+    /// taken its place.
     pub fn unknown(&self) -> bool {
-        self.unknown
+        self.unknown && !self.started
     }
 
     pub(crate) fn tool_started(&mut self, id: &str, name: &str, summary: String, step: &mut Step) {
