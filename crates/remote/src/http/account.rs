@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use super::answer::{Answer, refused};
+use super::answer::{Answer, refused, said};
 use super::limits::{Quota, limited};
+use super::request::Body;
 use super::{Request, Sign, Signature, link, tail};
 
 /// The largest answer that is read.
@@ -90,6 +91,17 @@ pub(crate) enum Changed {
     Yes(Answer, Validator),
 }
 
+/// An answer that says no, or none at all.
+#[derive(Debug)]
+pub(crate) struct No {
+    /// The answer's, if there was one.
+    pub(crate) status: Option<u16>,
+    /// What its body says, for whoever knows the home's words.
+    pub(crate) said: String,
+    /// What the loop does about it.
+    pub(crate) error: PortError,
+}
+
 impl Account {
     pub(crate) fn new(client: reqwest::Client, clock: Arc<dyn Clock>, spec: Spec) -> Self {
         Self {
@@ -105,6 +117,17 @@ impl Account {
     /// Sends it; an answer that says no is an error.
     pub(crate) async fn send(&self, request: &Request) -> PortResult<Answer> {
         self.exchange(request, &self.url(request)?, None).await.map(|(answer, _)| answer)
+    }
+
+    /// The same; an answer that says no is told with its status and its word.
+    pub(crate) async fn send_or_no(&self, request: &Request) -> Result<Answer, No> {
+        let no = |failed: Failed| {
+            let Failed { error, status, said, .. } = failed;
+            No { status, said, error }
+        };
+        let url = self.url(request).map_err(|error| no(error.into()))?;
+        let answer = self.exchange_failing(request, &url, None).await;
+        answer.map(|(answer, _)| answer).map_err(no)
     }
 
     /// Sends it, and reads the answer as JSON.
@@ -250,6 +273,11 @@ impl Account {
         state.quota = state.quota.or(limits.quota);
     }
 
+    /// What paths are below of.
+    pub(crate) fn base(&self) -> &Url {
+        &self.spec.base
+    }
+
     /// The host, with its port if the address has one.
     pub(crate) fn host(&self) -> String {
         let host = self.spec.base.host_str().unwrap_or_default();
@@ -365,7 +393,8 @@ impl Account {
             _ => false,
         };
         let missing = matches!(status.as_u16(), 502..=504);
-        Err(Failed { error, status: Some(status.as_u16()), missing, refused: again })
+        let said = said(&body);
+        Err(Failed { error, status: Some(status.as_u16()), said, missing, refused: again })
     }
 
     /// The request with its credential, once limits allow it.
@@ -393,8 +422,17 @@ impl Account {
         if let Some(tag) = tag {
             building = building.header(IF_NONE_MATCH, tag);
         }
-        if let Some(body) = &request.body {
-            building = building.header("content-type", "application/json").body(body.to_string());
+        match &request.body {
+            None => {}
+            Some(Body::Json(body)) => {
+                building =
+                    building.header("content-type", "application/json").body(body.to_string());
+            }
+            Some(Body::Form(body)) => {
+                building = building
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(body.clone());
+            }
         }
         Ok((building, signature))
     }
@@ -475,7 +513,8 @@ impl Account {
         } else {
             format!("{request}: {home} did not answer: {}", PortError::transient(error).chain())
         };
-        Failed { error: PortError::transient(why), status: None, missing, refused: false }
+        let error = PortError::transient(why);
+        Failed { error, status: None, said: String::new(), missing, refused: false }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -488,6 +527,8 @@ struct Failed {
     error: PortError,
     /// The answer's, if there was one.
     status: Option<u16>,
+    /// What its body says.
+    said: String,
     /// Whether there was no answer, or none of the home's own.
     missing: bool,
     /// Whether the credential was refused and may be accepted in a moment.
@@ -496,7 +537,7 @@ struct Failed {
 
 impl From<PortError> for Failed {
     fn from(error: PortError) -> Self {
-        Self { error, status: None, missing: false, refused: false }
+        Self { error, status: None, said: String::new(), missing: false, refused: false }
     }
 }
 
