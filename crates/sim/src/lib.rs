@@ -12,6 +12,7 @@ pub mod model_api;
 pub mod openbao;
 pub mod sites;
 pub mod story;
+pub mod t3;
 pub mod test_tools;
 pub mod verifier;
 pub mod world;
