@@ -8,11 +8,16 @@ use afk_core::ids::At;
 use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
 use backon::{ExponentialBuilder, Retryable as _};
 use jiff::SignedDuration;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{
+    ACCEPT, CONNECTION, HeaderMap, HeaderValue, IF_NONE_MATCH, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::answer::{Answer, refused, said};
 use super::limits::{Quota, limited};
@@ -128,6 +133,43 @@ impl Account {
         let url = self.url(request).map_err(|error| no(error.into()))?;
         let answer = self.exchange_failing(request, &url, None).await;
         answer.map(|(answer, _)| answer).map_err(no)
+    }
+
+    /// Opens a `WebSocket` at that address; what is behind it is for whoever speaks over it. Its time
+    /// is the caller's to limit.
+    pub(crate) async fn upgrade(&self, request: &Request) -> Result<reqwest::Upgraded, No> {
+        let no = |failed: Failed| {
+            let Failed { error, status, said, .. } = failed;
+            No { status, said, error }
+        };
+        let of = |error: PortError| no(error.into());
+        let _permit =
+            self.at_once.acquire().await.map_err(|error| of(PortError::permanent(error)))?;
+        let url = self.url(request).map_err(of)?;
+        let (building, _) = self.building(request, &url, None).await.map_err(no)?;
+        let key = generate_key();
+        let building = building
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, &key);
+        let sent = building.send().await.map_err(|error| no(self.unanswered(request, error)))?;
+        let (status, headers) = (sent.status(), sent.headers().clone());
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let body = self.body(request, sent).await.map_err(no)?;
+            let limit = self.note(request, status, &headers, &body, self.clock.now());
+            let home = &self.spec.home;
+            let error = limit
+                .unwrap_or_else(|| refused(&request.to_string(), home, status, &headers, &body));
+            return Err(No { status: Some(status.as_u16()), said: said(&body), error });
+        }
+        let accepted = headers.get(SEC_WEBSOCKET_ACCEPT).and_then(|value| value.to_str().ok());
+        if accepted != Some(derive_accept_key(key.as_bytes()).as_str()) {
+            let home = &self.spec.home;
+            let why = format!("{request}: {home} does not speak over a WebSocket as it should");
+            return Err(of(PortError::transient(why)));
+        }
+        sent.upgrade().await.map_err(|error| no(self.unanswered(request, error)))
     }
 
     /// Sends it, and reads the answer as JSON.

@@ -124,7 +124,9 @@ impl T3Executor {
             }
             let now = self.clock.now().as_millisecond();
             let id = |what: &str| ids::command(run, &format!("{what}-{thread}-{now}"));
-            self.tell(&met, id("stop"), What::StopSession { thread }).await?;
+            if met.protocol.stops_sessions() {
+                self.tell(&met, id("stop"), What::StopSession { thread }).await?;
+            }
             self.tell(&met, id("delete"), What::Delete { thread }).await?;
             deleted += 1;
         }

@@ -154,6 +154,8 @@ impl T3Executor {
         let usage = Usage { input, output, ..Usage::default() };
         let digest = Digest::of(&view.lines);
         let ran = !matches!(view.standing, Standing::NeverStarted { .. });
+        // Nothing was counted where nothing is told of it.
+        let ran = ran && view.tokens != (0, 0);
         let cost = run_and_turn(key).ok().filter(|_| ran).map(|(run, n)| TurnCost {
             key: TurnKey { session: ids::thread(run, found.generation), process: n, turn: 1 },
             entry: Entry {
@@ -219,7 +221,7 @@ impl T3Executor {
         let now = self.clock.now().as_millisecond();
         let id = |what: &str| ids::command(run, &format!("{what}-{thread}-{now}"));
         self.tell(&met, id("interrupt"), What::Interrupt { thread, active }).await?;
-        if again {
+        if again && met.protocol.stops_sessions() {
             self.tell(&met, id("stop"), What::StopSession { thread }).await?;
         }
         Ok(())

@@ -20,6 +20,7 @@ mod protocol;
 mod server;
 mod settings;
 mod start;
+mod two;
 mod view;
 
 use std::collections::BTreeMap;

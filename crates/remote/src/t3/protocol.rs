@@ -10,8 +10,8 @@ use afk_engine::ports::{PortError, PortResult};
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::one;
 use super::view::{AtWork, View};
+use super::{one, two};
 
 /// A server, by its protocol.
 #[async_trait]
@@ -24,6 +24,8 @@ pub(super) trait Protocol: Send + Sync {
     async fn send(&self, command: &Command<'_>) -> Result<u64, Refusal>;
     /// How often its threads may be read while somebody waits.
     fn pace(&self) -> jiff::SignedDuration;
+    /// Whether the process of an agent can be ended beside its turn.
+    fn stops_sessions(&self) -> bool;
 }
 
 /// How fresh a read must be.
@@ -66,6 +68,8 @@ pub(super) struct Looked {
 pub(super) enum Conversation {
     /// Of protocol 1.
     One(one::Thread),
+    /// Of protocol 2.
+    Two(two::Thread),
 }
 
 impl Conversation {
@@ -73,6 +77,7 @@ impl Conversation {
     pub(super) fn view(&self, message: &str, now: At) -> View {
         match self {
             Self::One(thread) => one::view(thread, message, now),
+            Self::Two(thread) => two::view(thread, message, now),
         }
     }
 
@@ -80,6 +85,7 @@ impl Conversation {
     pub(super) fn asked(&self) -> Vec<&str> {
         match self {
             Self::One(thread) => one::asked(thread),
+            Self::Two(thread) => two::asked(thread),
         }
     }
 
@@ -87,6 +93,7 @@ impl Conversation {
     pub(super) fn at_work(&self) -> Option<AtWork> {
         match self {
             Self::One(thread) => one::at_work(thread),
+            Self::Two(thread) => two::at_work(thread),
         }
     }
 
@@ -94,6 +101,7 @@ impl Conversation {
     pub(super) fn is_deleted(&self) -> bool {
         match self {
             Self::One(thread) => one::is_deleted(thread),
+            Self::Two(thread) => two::is_deleted(thread),
         }
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use super::one::One;
 use super::protocol::Protocol;
 use super::settings::T3Table;
+use super::two::{self, Two};
 use crate::http::{self, Account, Request, Scheme, Sign, Spec, Token};
 
 /// How long what a server says of itself is believed.
@@ -28,6 +29,7 @@ pub(super) const SCOPES: [&str; 2] = ["orchestration:read", "orchestration:opera
 pub(super) struct Server {
     account: Arc<Account>,
     clock: Arc<dyn Clock>,
+    patience: Duration,
     /// What it said, and when.
     known: Mutex<Option<(At, Met)>>,
 }
@@ -80,11 +82,12 @@ impl Server {
             home,
             base,
             sign: token.map(|token| Box::new(token) as Box<dyn Sign>),
-            headers: &[],
+            // Servers of protocol 1 pass it over.
+            headers: two::HEADERS,
             between_writes: SignedDuration::ZERO,
         };
         let account = Account::new(http::client_within(patience)?, clock.clone(), spec);
-        Ok(Self { account: Arc::new(account), clock, known: Mutex::default() })
+        Ok(Self { account: Arc::new(account), clock, patience, known: Mutex::default() })
     }
 
     /// The server, as it says that it is.
@@ -109,6 +112,10 @@ impl Server {
             (None, 1) => {
                 let light = self.has(&["api", "orchestration", "shell"]).await?;
                 Arc::new(One::new(self.account.clone(), self.clock.clone(), light)) as _
+            }
+            (None, 2) => {
+                let clock = self.clock.clone();
+                Arc::new(Two::new(self.account.clone(), clock, self.patience)) as _
             }
             (None, _) => {
                 let (home, version) = (self.account.home(), &about.server_version);

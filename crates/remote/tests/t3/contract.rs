@@ -22,6 +22,12 @@ macro_rules! contract {
                 super::$name(super::Flavour::V33).await;
             })*
         }
+        mod two {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(super::Flavour::Two).await;
+            })*
+        }
     };
 }
 
@@ -120,7 +126,8 @@ async fn a_turn_that_is_interrupted_ends_so(flavour: Flavour) {
 async fn a_permission_is_asked_for_and_answered(flavour: Flavour) {
     let home = Home::with(flavour, &json!({ "permissions": "ask" }));
     home.start(1, "RUN:touch mark").await.unwrap();
-    home.until(1, "asks Bash: touch mark anew").await;
+    let tool = if flavour == Flavour::Two { "command" } else { "Bash" };
+    home.until(1, &format!("asks {tool}: touch mark anew")).await;
     let asks = home.observe(1).await.asks().to_vec();
     assert!(!asks[0].question);
     let (repo, key) = (repo(), key(1));
@@ -134,7 +141,11 @@ async fn a_permission_is_asked_for_and_answered(flavour: Flavour) {
 async fn a_question_is_asked_and_answered(flavour: Flavour) {
     let home = Home::new(flavour);
     home.start(1, "ASK:Which one?").await.unwrap();
-    home.until(1, "asks Which one? anew (Alpha, Beta)").await;
+    let shown = match flavour {
+        Flavour::V27 | Flavour::V33 => "asks Which one? anew (Alpha, Beta)",
+        Flavour::Two => "asks user_input: Which one? anew",
+    };
+    home.until(1, shown).await;
     let asks = home.observe(1).await.asks().to_vec();
     assert!(asks[0].question);
     let answer = Answer::Say { text: "Beta".to_owned() };
@@ -144,7 +155,8 @@ async fn a_question_is_asked_and_answered(flavour: Flavour) {
 
 async fn a_project_is_found_by_its_folder(flavour: Flavour) {
     let home = Home::new(flavour);
-    let url = format!("{}api/orchestration/dispatch", home.fake.url());
+    let path = if flavour == Flavour::Two { "projects/mutate" } else { "orchestration/dispatch" };
+    let url = format!("{}api/{path}", home.fake.url());
     let command = json!({
         "type": "project.create", "commandId": "c", "projectId": "by-hand", "title": "r",
         "workspaceRoot": "/data/o__r", "createdAt": "2026-11-02T10:00:00.000Z",
@@ -206,13 +218,12 @@ async fn an_agent_that_we_land_for_works_in_our_workspace(flavour: Flavour) {
     // The server cannot see it.
     home.later(1000);
     let told = home.told(1).await;
-    assert!(
-        ["failed the turn was never", "lacks Prog"].iter().any(|one| told.starts_with(one)),
-        "{told}"
-    );
+    assert!(told.starts_with("failed") || told == "lacks Program", "{told}");
     home.fake.has_folder(&format!("/there/{}/clone", run()), true);
     home.start(2, "hello").await.unwrap();
-    home.until(2, "finished MOCK-REPLY: hello anew").await;
+    // A thread of protocol 2 can go on after such a failure.
+    let text = if flavour == Flavour::Two { "hello" } else { "hello anew" };
+    home.until(2, &format!("finished MOCK-REPLY: {text}")).await;
 }
 
 async fn a_transcript_is_there_at_the_end(flavour: Flavour) {
@@ -238,7 +249,12 @@ async fn the_doctor_says_what_is_there(flavour: Flavour) {
     };
     let all = told().await;
     assert!(all[0].starts_with("t3 token: Fine"), "{all:?}");
-    assert!(all[1].contains("protocol 1") && all[1].contains("Fine"), "{all:?}");
+    let shown = match flavour {
+        Flavour::V27 | Flavour::V33 => "protocol 1",
+        Flavour::Two => "protocol 2: untested with this version",
+    };
+    assert!(all[1].ends_with(shown), "{all:?}");
+    assert_eq!(all[1].contains("Fine"), flavour != Flavour::Two, "{all:?}");
     assert!(all[2].contains("none yet: the first run makes it of /data/o__r"), "{all:?}");
     assert!(all[3].contains("the agent pushes by itself"), "{all:?}");
     home.start(1, "hello").await.unwrap();

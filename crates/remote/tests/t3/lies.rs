@@ -5,7 +5,7 @@ use afk_engine::ports::PortErrorKind;
 use afk_sim::t3::{Fault, Flavour};
 use serde_json::json;
 
-use crate::support::{ALL, Home, key, repo, run};
+use crate::support::{ALL, Home, ONE, key, repo, run};
 
 const DISPATCH: &str = "dispatch";
 
@@ -58,7 +58,11 @@ async fn a_turn_without_git_ends_all_the_same() {
 /// An interrupted turn is called failed or completed: that we did it only we know.
 #[tokio::test]
 async fn an_interrupt_is_ours_by_our_own_record() {
-    let checks = [(Flavour::V27, "failed [ede_diagnostic]"), (Flavour::V33, "finished . . . .")];
+    let checks = [
+        (Flavour::V27, "failed [ede_diagnostic]"),
+        (Flavour::V33, "finished . . . ."),
+        (Flavour::Two, "interrupted"),
+    ];
     for (flavour, shown) in checks {
         let home = Home::new(flavour);
         home.start(1, "SLEEP:600").await.unwrap();
@@ -86,7 +90,7 @@ async fn an_unknown_agent_never_starts_and_says_why() {
 /// second turn is started.
 #[tokio::test]
 async fn a_killed_server_leaves_a_turn_that_nobody_knows_of() {
-    for flavour in ALL {
+    for flavour in ONE {
         let home = Home::new(flavour);
         home.start(1, "SLEEP:600").await.unwrap();
         home.later(1000);
@@ -118,7 +122,7 @@ async fn a_killed_server_leaves_a_turn_that_nobody_knows_of() {
 /// stopped.
 #[tokio::test]
 async fn an_interrupt_that_settles_nothing_is_insisted_on() {
-    for flavour in ALL {
+    for flavour in ONE {
         let home = Home::new(flavour);
         home.fake.is_deaf();
         home.start(1, "SLEEP:600").await.unwrap();
@@ -138,7 +142,7 @@ async fn an_interrupt_that_settles_nothing_is_insisted_on() {
 /// Fault 3: accepted and never started.
 #[tokio::test]
 async fn what_is_accepted_and_never_started_is_over_after_two_minutes() {
-    for flavour in ALL {
+    for flavour in ONE {
         let home = Home::new(flavour);
         home.fake.starts_nothing();
         home.start(1, "hello").await.unwrap();
@@ -153,7 +157,7 @@ async fn what_is_accepted_and_never_started_is_over_after_two_minutes() {
 /// Fault 4: a thread that cannot go on is left for a new one, once for each turn.
 #[tokio::test]
 async fn a_thread_that_cannot_start_is_left_for_a_new_one() {
-    for flavour in ALL {
+    for flavour in ONE {
         let home = Home::with(flavour, &json!({ "provider": "nope" }));
         for n in 1..=3 {
             home.start(n, "hello").await.unwrap();
@@ -219,7 +223,7 @@ async fn a_command_that_was_taken_and_forgotten_is_found_out() {
 /// Fault 7: no snapshot in a poll loop, where there is a lighter read; where there is none, seldom.
 #[tokio::test]
 async fn snapshots_are_not_polled() {
-    for (flavour, most) in [(Flavour::V27, 9), (Flavour::V33, 0)] {
+    for (flavour, most) in [(Flavour::V27, 9), (Flavour::V33, 0), (Flavour::Two, 0)] {
         let home = Home::new(flavour);
         home.start(1, "SLEEP:600").await.unwrap();
         for _ in 0..120 {
@@ -240,8 +244,9 @@ async fn a_lost_answer_makes_no_second_turn() {
             [Fault::BreaksBefore, Fault::BreaksAfter, Fault::Answers(500), Fault::Answers(502)]
         {
             let home = Home::new(flavour);
-            // One for each command: project, thread, turn.
-            for _ in 0..3 {
+            // One for each command: project, thread, turn. Protocol 2 makes projects elsewhere.
+            let commands = if flavour == Flavour::Two { 2 } else { 3 };
+            for _ in 0..commands {
                 home.fake.fails(DISPATCH, fault);
             }
             let mut tries = 0;
@@ -276,7 +281,7 @@ async fn silence_is_given_up() {
 /// A refused command stays refused: what was mended goes under another id.
 #[tokio::test]
 async fn what_was_refused_is_sent_under_another_id() {
-    for flavour in ALL {
+    for flavour in ONE {
         let home = Home::new(flavour);
         home.start(1, "hello").await.unwrap();
         home.until(1, "finished MOCK-REPLY: hello anew").await;
@@ -287,4 +292,38 @@ async fn what_was_refused_is_sent_under_another_id() {
         home.until(2, "finished MOCK-REPLY: again").await;
         assert_eq!(home.fake.turns(), 2);
     }
+}
+
+/// Protocol 2 calls what a killed server lost cancelled, while its agents may go on working: nobody
+/// knows for a while, and no second turn is started.
+#[tokio::test]
+async fn what_protocol_2_calls_cancelled_is_unknown_for_a_while() {
+    let home = Home::new(Flavour::Two);
+    home.start(1, "SLEEP:600").await.unwrap();
+    home.later(1000);
+    assert_eq!(home.told(1).await, "running");
+    home.fake.kill();
+    assert_eq!(home.told(1).await, "error: Transient");
+    home.fake.revive();
+    home.later(10_000);
+    assert_eq!(home.told(1).await, "unknown");
+    assert_eq!(home.alive().await, [key(1)]);
+    assert_eq!(home.start(2, "again").await.unwrap_err().kind, PortErrorKind::Transient);
+    home.later(15 * 60_000);
+    assert_eq!(home.told(1).await, "lost");
+    assert_eq!(home.alive().await, []);
+    home.start(2, "again").await.unwrap();
+    home.until(2, "finished MOCK-REPLY: again").await;
+    assert_eq!(home.fake.turns(), 2);
+}
+
+/// A used id of a thread would overwrite that: it is looked for first.
+#[tokio::test]
+async fn protocol_2_is_not_given_a_used_thread() {
+    let home = Home::new(Flavour::Two);
+    home.start(1, "SLEEP:5").await.unwrap();
+    home.forgetful().start(&crate::support::request(1, "SLEEP:5")).await.unwrap();
+    let asked = home.fake.take_requests();
+    assert_eq!(asked.iter().filter(|one| *one == "thread.create").count(), 1, "{asked:?}");
+    assert_eq!(home.fake.turns(), 1);
 }

@@ -17,8 +17,10 @@ use serde_json::{Value, json};
 /// The bearer that the adapter has.
 pub(crate) const TOKEN: &str = "the-bearer-of-nobody-else";
 
-/// The versions that the fake knows.
-pub(crate) const ALL: [Flavour; 2] = [Flavour::V27, Flavour::V33];
+/// The versions of protocol 1 that the fake knows.
+pub(crate) const ONE: [Flavour; 2] = [Flavour::V27, Flavour::V33];
+/// Every version that it knows.
+pub(crate) const ALL: [Flavour; 3] = [Flavour::V27, Flavour::V33, Flavour::Two];
 
 /// One adapter at one server.
 pub(crate) struct Home {

@@ -20,7 +20,7 @@ impl State {
         let Ok(command) = serde_json::from_slice::<Value>(body) else {
             return match self.flavour {
                 Flavour::V27 => (500, None),
-                Flavour::V33 => (400, None),
+                Flavour::V33 | Flavour::Two => (400, None),
             };
         };
         if !is_shaped(&command) {
@@ -75,7 +75,7 @@ impl State {
         let dated = command["createdAt"].as_str().and_then(|text| text.parse().ok());
         let at = match self.flavour {
             Flavour::V27 => dated.unwrap_or(now),
-            Flavour::V33 => now,
+            Flavour::V33 | Flavour::Two => now,
         };
         if kind == "project.create" {
             return self.create_project(command, at);
@@ -111,27 +111,7 @@ impl State {
         if !self.projects.iter().any(|one| one.id == project) {
             return false;
         }
-        self.threads.push(Thread {
-            id: text(command, "threadId"),
-            project,
-            title: text(command, "title"),
-            model: command["modelSelection"].clone(),
-            mode: text(command, "runtimeMode"),
-            interaction: text(command, "interactionMode"),
-            branch: command["branch"].clone(),
-            worktree: command["worktreePath"].as_str().map(str::to_owned),
-            created: at,
-            updated: at,
-            archived: None,
-            deleted: None,
-            latest: None,
-            session: None,
-            messages: Vec::new(),
-            activities: Vec::new(),
-            checkpoints: Vec::new(),
-            run: None,
-            orphan: None,
-        });
+        self.threads.push(Thread::of(command, at));
         self.sequence += 1;
         true
     }
@@ -267,7 +247,7 @@ impl State {
                 thread.session =
                     Some(Session { status: "ready", active, error: None, updated: now });
             }
-            Flavour::V33 => {
+            Flavour::V33 | Flavour::Two => {
                 thread.orphan = None;
                 if let Some(latest) = &mut thread.latest {
                     latest.state = "completed";

@@ -14,6 +14,7 @@ mod play;
 mod server;
 mod show;
 mod state;
+mod two;
 
 use std::io;
 use std::net::Ipv4Addr;

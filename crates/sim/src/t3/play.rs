@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::state::{Activity, Checkpoint, Flavour, Latest, Message, Session, State, Thread};
+use super::two::RequestRecord;
 
 /// A turn under way.
 pub(super) struct Run {
@@ -134,10 +135,19 @@ impl State {
     fn step(&mut self, thread: &mut Thread, now: At) -> bool {
         let Some(mut run) = thread.run.take() else { return false };
         let waited = ms(run.since, now);
+        if self.flavour.is_two() {
+            Self::record(thread, &run, now);
+        }
         let next = match run.step {
             Step::Accepted if self.idle || waited < i128::from(self.shows_after()) => None,
             Step::Accepted => {
                 if self.cannot_start(thread, &run, now) {
+                    if let Some(record) = thread.runs.iter_mut().find(|one| one.id == run.turn) {
+                        let failed = thread.activities.last();
+                        let why = failed.and_then(|one| one.payload["detail"].as_str());
+                        record.failure = Some(why.unwrap_or("it could not start").to_owned());
+                        (record.status, record.completed) = ("failed", Some(now));
+                    }
                     return false;
                 }
                 self.starting(thread, &run);
@@ -179,6 +189,41 @@ impl State {
         moved
     }
 
+    /// Puts down how far a run of protocol 2 is.
+    fn record(thread: &mut Thread, run: &Run, now: At) {
+        let Some(record) = thread.runs.iter_mut().find(|one| one.id == run.turn) else { return };
+        record.status = match run.step {
+            Step::Accepted => "preparing",
+            Step::Starting => "starting",
+            Step::Running => "running",
+            Step::Answered => "waiting",
+        };
+        let (kind, input) = match &run.script {
+            Script::Run(command) => ("command", command),
+            Script::Ask(question) => ("user_input", question),
+            Script::Say(_) | Script::Fail(..) | Script::Sleep(_) | Script::TooLong => return,
+        };
+        if let (Some(id), None) = (&run.request, &record.request) {
+            let (id, input) = (id.clone(), input.clone());
+            record.request =
+                Some(RequestRecord { id, kind, input, status: "pending", created: now });
+        }
+    }
+
+    /// Puts down how a run of protocol 2 ended.
+    fn record_end(&self, thread: &mut Thread, run: &Run, now: At) {
+        let Some(record) = thread.runs.iter_mut().find(|one| one.id == run.turn) else { return };
+        record.completed = Some(now);
+        record.status = match &run.script {
+            _ if run.interrupted.is_some() && !self.deaf => "interrupted",
+            Script::Fail(why, _) => {
+                record.failure = Some((*why).to_owned());
+                "failed"
+            }
+            _ => "completed",
+        };
+    }
+
     /// When a turn that was accepted is shown, in milliseconds.
     fn shows_after(&self) -> i64 {
         if self.flavour == Flavour::V27 { 100 } else { 50 }
@@ -198,7 +243,7 @@ impl State {
     fn lasts(&self, run: &Run) -> Option<At> {
         let (stops, works) = match self.flavour {
             Flavour::V27 => (20, 300),
-            Flavour::V33 => (1250, 1200),
+            Flavour::V33 | Flavour::Two => (1250, 1200),
         };
         if let (Some(at), false) = (run.interrupted, self.deaf) {
             return Some(after(at, stops));
@@ -247,7 +292,7 @@ impl State {
                  installer or specify a valid path with options.pathToClaudeCodeExecutable.",
                 thread.id
             ),
-            (Some("stopped"), Flavour::V33) => "Claude runtime stream failed.".to_owned(),
+            (Some("stopped"), _) => "Claude runtime stream failed.".to_owned(),
             _ => why.clone(),
         };
         let detail = json!({ "detail": why });
@@ -283,7 +328,7 @@ impl State {
                 thread.session =
                     Some(Session { status: "ready", active, error: None, updated: now });
             }
-            Flavour::V33 => {
+            Flavour::V33 | Flavour::Two => {
                 if let (Some(_), Some(latest)) = (thread.orphan.take(), &mut thread.latest) {
                     latest.state = "completed";
                     latest.completed.get_or_insert(now);
@@ -463,7 +508,7 @@ impl State {
                 self.note(thread, "tool", "tool.updated", name, payload, turn.clone(), now);
             }
             // Later versions keep only the last of an item.
-            Flavour::V33 => {
+            Flavour::V33 | Flavour::Two => {
                 let ours = run.turn.clone();
                 thread.activities.retain(|one| {
                     one.turn.as_ref() != Some(&ours)
@@ -477,6 +522,7 @@ impl State {
 
     /// The server puts the end down.
     fn over(&mut self, thread: &mut Thread, run: &Run, now: At) {
+        self.record_end(thread, run, now);
         let turn = Some(run.turn.clone());
         let stopped = run.interrupted.is_some() && !self.deaf;
         let answer = thread.messages.last().filter(|one| !one.user).map(|one| one.id.clone());
@@ -491,7 +537,7 @@ impl State {
                 "usedTokens": 18, "lastUsedTokens": 18, "inputTokens": 11, "outputTokens": 7,
                 "maxTokens": 200_000,
             })),
-            (Flavour::V33, _) => Some(json!({
+            (Flavour::V33 | Flavour::Two, _) => Some(json!({
                 "usedTokens": 1702, "lastUsedTokens": 1702, "maxTokens": 200_000,
                 "compactsAutomatically": true,
             })),
@@ -523,7 +569,7 @@ impl State {
             let status = match (stopped, self.flavour) {
                 (false, _) => "ready",
                 (true, Flavour::V27) => "error",
-                (true, Flavour::V33) => "missing",
+                (true, Flavour::V33 | Flavour::Two) => "missing",
             };
             let turn = run.turn.clone();
             thread.checkpoints.push(Checkpoint { turn, status, answer, completed: now });

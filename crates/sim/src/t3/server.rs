@@ -16,8 +16,8 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use super::Shared;
 use super::state::{Fault, Flavour, State};
+use super::{Shared, two};
 
 /// What a server says to an address that it does not know.
 const NO_PAGE: &str = "No static directory configured and no dev URL set.";
@@ -39,7 +39,10 @@ pub(super) fn spawn(
     std::thread::Builder::new().name("t3".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-            let app = axum::Router::new().fallback(answer).with_state(shared);
+            let app = axum::Router::new()
+                .route("/ws", axum::routing::get(two::socket))
+                .fallback(answer)
+                .with_state(shared);
             tokio::select! {
                 _ = stopped => {}
                 _ = axum::serve(listener, app) => {}
@@ -135,6 +138,7 @@ impl State {
             ("GET", "/.well-known/t3/environment") => return Reply::Json(200, self.descriptor()),
             ("GET", "/api/auth/session") => return Reply::Json(200, self.session(headers)),
             ("POST", "/oauth/token") => return self.exchange(body),
+            _ if self.flavour.is_two() => return self.reply_two(method, path, headers, body, now),
             _ => {}
         }
         let light = self.flavour != Flavour::V27;
@@ -174,20 +178,67 @@ impl State {
         }
     }
 
+    /// The same for protocol 2: the bearer is looked at first, then the gate.
+    fn reply_two(
+        &mut self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: At,
+    ) -> Reply {
+        let thread = path.strip_prefix("/api/orchestration/threads/");
+        let thread = thread.and_then(|rest| rest.strip_suffix("/bounded"));
+        let (scope, gated) = match (method.as_str(), path) {
+            ("GET", "/api/projects") => ("orchestration:read", false),
+            ("POST", "/api/projects/mutate") => ("orchestration:operate", false),
+            ("GET", "/api/orchestration/shell") => ("orchestration:read", true),
+            ("GET", _) if thread.is_some() => ("orchestration:read", true),
+            ("GET", _) => return Reply::Text(503, NO_PAGE),
+            _ => return Reply::Empty(404),
+        };
+        if let Err(refused) = self.may(headers, scope) {
+            return refused;
+        }
+        let named = headers.get("x-t3-orchestration-protocol").is_some_and(|value| value == "2");
+        if gated && !named {
+            return Reply::Empty(400);
+        }
+        match (path, thread) {
+            ("/api/projects", _) => Reply::Json(200, self.all_projects()),
+            ("/api/projects/mutate", _) => match self.mutate(body, now) {
+                (status, Some(body)) => Reply::Json(status, body),
+                (status, None) => Reply::Empty(status),
+            },
+            (_, Some(id)) => {
+                if let Some(thread) = self.bounded(id) {
+                    return Reply::Json(200, thread);
+                }
+                let tag = "EnvironmentResourceNotFoundError";
+                Reply::Json(404, self.error(tag, "not_found", "thread_not_found"))
+            }
+            (_, None) => Reply::Json(200, self.shell_two()),
+        }
+    }
+
     fn descriptor(&self) -> Value {
         let capabilities = match self.flavour {
             Flavour::V27 => json!({ "repositoryIdentity": true }),
-            Flavour::V33 => json!({
+            Flavour::V33 | Flavour::Two => json!({
                 "repositoryIdentity": true, "connectionProbe": true, "threadSettlement": true,
                 "threadSnooze": true, "threadPinning": true, "threadPinReorder": true,
                 "threadTitleRegeneration": true,
             }),
         };
-        json!({
+        let mut shown = json!({
             "environmentId": "3f93361e-3336-4c34-a4c8-795cd514e3cc", "label": "vm",
             "platform": { "os": "linux", "arch": "x64" },
             "serverVersion": self.flavour.version(), "capabilities": capabilities,
-        })
+        });
+        if self.flavour.is_two() {
+            shown["orchestrationProtocolVersion"] = 2.into();
+        }
+        shown
     }
 
     /// The scopes of whoever asks; none with a bearer that is unknown.

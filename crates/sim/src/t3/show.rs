@@ -63,7 +63,7 @@ impl State {
             if shell || self.flavour == Flavour::V27 {
                 shown["repositoryIdentity"] = Value::Null;
             }
-            if self.flavour == Flavour::V33 {
+            if self.flavour != Flavour::V27 {
                 shown["defaultThreadEnvMode"] = Value::Null;
                 shown["faviconPath"] = Value::Null;
             }
@@ -85,7 +85,7 @@ impl State {
             "archivedAt": thread.archived.map(time), "session": session(thread),
         });
         let mut more = Map::new();
-        if self.flavour == Flavour::V33 {
+        if self.flavour != Flavour::V27 {
             let keys = [
                 "settledOverride",
                 "settledAt",

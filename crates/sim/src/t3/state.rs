@@ -6,6 +6,7 @@ use afk_core::ids::At;
 use serde_json::Value;
 
 use super::play::Run;
+use super::two::RunRecord;
 
 /// Whose behaviour the server has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub enum Flavour {
     V27,
     /// Release 0.0.33, protocol 1.
     V33,
+    /// Protocol 2, with its gate.
+    Two,
 }
 
 impl Flavour {
@@ -21,8 +24,13 @@ impl Flavour {
     pub fn version(self) -> &'static str {
         match self {
             Self::V27 => "0.0.27",
-            Self::V33 => "0.0.33",
+            // Other servers call themselves so, too.
+            Self::V33 | Self::Two => "0.0.33",
         }
+    }
+
+    pub(super) fn is_two(self) -> bool {
+        self == Self::Two
     }
 }
 
@@ -68,10 +76,41 @@ pub(super) struct Thread {
     pub(super) messages: Vec<Message>,
     pub(super) activities: Vec<Activity>,
     pub(super) checkpoints: Vec<Checkpoint>,
+    /// What was run in it, as protocol 2 has it.
+    pub(super) runs: Vec<RunRecord>,
     /// What its agent does.
     pub(super) run: Option<Run>,
     /// The turn whose agent was orphaned when the server was killed.
     pub(super) orphan: Option<String>,
+}
+
+impl Thread {
+    /// The thread that a command makes.
+    pub(super) fn of(command: &Value, at: At) -> Self {
+        let text = |key: &str| command[key].as_str().unwrap_or_default().to_owned();
+        Self {
+            id: text("threadId"),
+            project: text("projectId"),
+            title: text("title"),
+            model: command["modelSelection"].clone(),
+            mode: text("runtimeMode"),
+            interaction: text("interactionMode"),
+            branch: command["branch"].clone(),
+            worktree: command["worktreePath"].as_str().map(str::to_owned),
+            created: at,
+            updated: at,
+            archived: None,
+            deleted: None,
+            latest: None,
+            session: None,
+            messages: Vec::new(),
+            activities: Vec::new(),
+            checkpoints: Vec::new(),
+            runs: Vec::new(),
+            run: None,
+            orphan: None,
+        }
+    }
 }
 
 /// What it shows as the latest turn.
@@ -146,6 +185,8 @@ pub(super) struct State {
     pub(super) away: bool,
     pub(super) deaf: bool,
     pub(super) idle: bool,
+    /// The next command is taken and forgotten.
+    pub(super) forget_next: bool,
     ids: u64,
 }
 
@@ -180,6 +221,7 @@ impl State {
             away: false,
             deaf: false,
             idle: false,
+            forget_next: false,
             ids: 0,
         }
     }
@@ -208,8 +250,18 @@ impl State {
         }
     }
 
-    /// Starts it again. These versions do not notice that anything was lost.
-    pub(super) fn revive(&mut self, _now: At) {
+    /// Starts it again. Servers of protocol 1 do not notice that anything was lost; one of protocol
+    /// 2 calls it cancelled, and asks nothing of it any more.
+    pub(super) fn revive(&mut self, now: At) {
         self.away = false;
+        for thread in &mut self.threads {
+            for run in thread.runs.iter_mut().filter(|run| run.completed.is_none()) {
+                (run.status, run.completed) = ("cancelled", Some(now));
+                if let Some(request) = &mut run.request {
+                    request.status = "expired";
+                }
+                thread.updated = now;
+            }
+        }
     }
 }

@@ -172,4 +172,8 @@ impl Protocol for One {
     fn pace(&self) -> SignedDuration {
         if self.light { LIGHT } else { HEAVY }
     }
+
+    fn stops_sessions(&self) -> bool {
+        true
+    }
 }
