@@ -424,7 +424,12 @@ mod tests {
         );
         let far = "[agents.far]\nkind = 't3'\nurl = 'http://127.0.0.1:3773'\nmodel = 'x'\n\
                    token = { env = 'T' }\npermissions = 'ask'\n";
-        check(&format!("{far}[repos.'o/r']\nremote = '/r'\nverify = 'none'\nagent = 'far'"), &[]);
+        check(
+            &format!(
+                "{far}[repos.'o/r']\nremote = '/r'\nverify = 'none'\nstages = []\nagent = 'far'"
+            ),
+            &[],
+        );
         check(
             &format!("{far}base_url = 'http://x'"),
             &["agents.far.base_url: does not apply to agents of kind \"t3\"; omit it"],
