@@ -426,7 +426,8 @@ mod tests {
                    token = { env = 'T' }\npermissions = 'ask'\n";
         check(
             &format!(
-                "{far}[repos.'o/r']\nremote = '/r'\nverify = 'none'\nstages = []\nagent = 'far'"
+                "{far}[repos.'o/r']\nremote = '/r'\nverify = 'none'\nagent = 'far'\n\
+                 stages = [{{ name = 'ci', command = ['true'] }}]"
             ),
             &[],
         );
