@@ -344,14 +344,37 @@ mod tests {
         assert_eq!(doorbell["unevaluatedProperties"], false);
     }
 
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let table: toml::Table = text.parse().unwrap();
+        let config = Config::compose(&serde_json::to_value(table).unwrap()).unwrap();
+        let told: Vec<_> = config.mistakes().iter().map(ToString::to_string).collect();
+        assert_eq!(told, expected, "{text}");
+    }
+
+    #[test]
+    fn a_t3_server_has_keys_of_its_own() {
+        let far = "[agents.far]\nkind = 't3'\nurl = 'http://127.0.0.1:3773'\nmodel = 'x'\n\
+                   token = { env = 'T' }\npermissions = 'ask'\n";
+        check(
+            &format!(
+                "{far}[repos.'o/r']\nremote = '/r'\nverify = 'none'\nagent = 'far'\n\
+                 stages = [{{ name = 'ci', command = ['true'] }}]"
+            ),
+            &[],
+        );
+        check(
+            &format!("{far}base_url = 'http://x'"),
+            &["agents.far.base_url: does not apply to agents of kind \"t3\"; omit it"],
+        );
+        check(
+            "[agents.claude]\nlands = 'agent'",
+            &["agents.claude.lands: only applies to agents of kind \"t3\"; omit it"],
+        );
+    }
+
     #[test]
     fn adapters_are_named_that_are_there() {
-        let check = |text: &str, expected: &[&str]| {
-            let table: toml::Table = text.parse().unwrap();
-            let config = Config::compose(&serde_json::to_value(table).unwrap()).unwrap();
-            let told: Vec<_> = config.mistakes().iter().map(ToString::to_string).collect();
-            assert_eq!(told, expected, "{text}");
-        };
         let repo = |more: &str| {
             format!(
                 "[repos.\"o/r\"]\nremote = '/srv/r'\nverify = ['true']\n\
@@ -421,23 +444,6 @@ mod tests {
         check(
             &format!("{from_vault}[vault]\nurl = 'https://v:8200'"),
             &["vault: needs a token, or kubernetes with a role; add one"],
-        );
-        let far = "[agents.far]\nkind = 't3'\nurl = 'http://127.0.0.1:3773'\nmodel = 'x'\n\
-                   token = { env = 'T' }\npermissions = 'ask'\n";
-        check(
-            &format!(
-                "{far}[repos.'o/r']\nremote = '/r'\nverify = 'none'\nagent = 'far'\n\
-                 stages = [{{ name = 'ci', command = ['true'] }}]"
-            ),
-            &[],
-        );
-        check(
-            &format!("{far}base_url = 'http://x'"),
-            &["agents.far.base_url: does not apply to agents of kind \"t3\"; omit it"],
-        );
-        check(
-            "[agents.claude]\nlands = 'agent'",
-            &["agents.claude.lands: only applies to agents of kind \"t3\"; omit it"],
         );
         check(
             "notify = [{ kind = 'slack' }]",
