@@ -34,6 +34,8 @@ use super::{Parts, WorkspacesHere};
 const TRIES: u32 = 8;
 /// How many turns of a run are looked for.
 const TURNS: u32 = 100;
+/// How many threads of a run are looked for.
+const GENERATIONS: u32 = 100;
 /// How much is answered of a transcript at once.
 const CHUNK: usize = 1 << 20;
 /// What transcripts of these agents are called.
@@ -180,9 +182,16 @@ impl T3Executor {
             .flat_map(|n| (0..TRIES).map(move |tried| (ids::message(run, n, tried), n)))
             .collect();
         let mut all = Vec::new();
-        for generation in 0..=self.kept.run(run).await?.generation {
+        let noted = self.kept.run(run).await?.generation;
+        for generation in 0..GENERATIONS {
             let id = ids::thread(run, generation);
-            let Some(thread) = met.protocol.look(&id, Fresh::Now).await?.thread else { continue };
+            let Some(thread) = met.protocol.look(&id, Fresh::Now).await?.thread else {
+                // Our notes may be lost, and the threads not.
+                if generation < noted {
+                    continue;
+                }
+                break;
+            };
             let asked = thread.asked();
             let newest = asked.iter().rev().find_map(|id| Some((*id, *known.get(*id)?)));
             let Some((message, n)) = newest else { continue };

@@ -163,6 +163,9 @@ async fn a_thread_that_cannot_start_is_left_for_a_new_one() {
             home.start(n, "hello").await.unwrap();
             home.until(n, "lacks Program").await;
         }
+        // Whoever has lost the notes sees all of them.
+        let other = home.forgetful();
+        assert_eq!(other.alive(&repo(), run()).await.unwrap(), []);
         // Each had the whole prompt, since its thread was new.
         assert_eq!(home.fake.turns(), 3);
         let made = home.fake.take_requests();

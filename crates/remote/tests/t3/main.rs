@@ -7,3 +7,4 @@ mod lies;
 mod live;
 mod recorded;
 mod support;
+mod whole;

@@ -105,6 +105,14 @@ impl Home {
     }
 }
 
+/// An executor for the world of `sim` on that server.
+pub(crate) fn on(sim: &Sim, fake: &T3Fake) -> Arc<dyn Executor> {
+    let table = json!({ "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" } });
+    let secrets = Arc::new(MemorySecrets::default());
+    secrets.set("TOKEN", TOKEN);
+    made(sim, &secrets, &Arc::new(MemoryNotes::default()), &table)
+}
+
 fn made(
     sim: &Sim,
     secrets: &Arc<MemorySecrets>,

@@ -186,7 +186,7 @@ impl State {
         }
         thread.updated = at;
         let turn = self.fresh();
-        thread.run = Some(Run::new(turn, at, now, &text));
+        thread.run = Some(Run::new(turn, at, now, self.script(&text)));
     }
 
     fn respond(&mut self, command: &Value, thread: &mut Thread, now: At) {

@@ -15,6 +15,7 @@ mod server;
 mod show;
 mod state;
 mod two;
+mod world;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -100,6 +101,11 @@ impl T3Fake {
     /// From now on no turn ends because it was interrupted.
     pub fn is_deaf(&self) {
         self.shared.state().deaf = true;
+    }
+
+    /// Its agents are the world's: they do what the scripts of the world say.
+    pub fn plays_world(&self) {
+        self.shared.state().over_world = true;
     }
 
     /// From now on turns are accepted and never started.

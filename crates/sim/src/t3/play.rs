@@ -36,6 +36,8 @@ pub(super) enum Script {
     Ask(String),
     /// The text is longer than the server takes.
     TooLong,
+    /// What an agent of the world does; what it said once it was done.
+    World(Option<String>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,11 +88,11 @@ impl Script {
 }
 
 impl Run {
-    pub(super) fn new(turn: String, requested: At, now: At, text: &str) -> Self {
+    pub(super) fn new(turn: String, requested: At, now: At, script: Script) -> Self {
         Self {
             turn,
             requested,
-            script: Script::of(text),
+            script,
             step: Step::Accepted,
             since: now,
             request: None,
@@ -105,6 +107,11 @@ fn ms(from: At, to: At) -> i128 {
 }
 
 impl State {
+    /// What its agent does about a text.
+    pub(super) fn script(&self, text: &str) -> Script {
+        if self.over_world { Script::World(None) } else { Script::of(text) }
+    }
+
     /// Lets every agent go on to `now`.
     pub(super) fn go_on(&mut self, now: At) {
         if self.away {
@@ -201,7 +208,11 @@ impl State {
         let (kind, input) = match &run.script {
             Script::Run(command) => ("command", command),
             Script::Ask(question) => ("user_input", question),
-            Script::Say(_) | Script::Fail(..) | Script::Sleep(_) | Script::TooLong => return,
+            Script::Say(_)
+            | Script::Fail(..)
+            | Script::Sleep(_)
+            | Script::TooLong
+            | Script::World(_) => return,
         };
         if let (Some(id), None) = (&run.request, &record.request) {
             let (id, input) = (id.clone(), input.clone());
@@ -252,7 +263,8 @@ impl State {
             Script::Say(_) => Some(after(run.since, works)),
             Script::Fail(..) => Some(after(run.since, works + 100)),
             Script::Sleep(seconds) => Some(after(run.since, seconds * 1000)),
-            Script::TooLong => None,
+            Script::TooLong | Script::World(None) => None,
+            Script::World(Some(_)) => Some(run.since),
             Script::Run(_) | Script::Ask(_) if run.request.is_none() => {
                 Some(after(run.since, works))
             }
@@ -369,7 +381,11 @@ impl State {
                 let input = json!({ "questions": questions(question, false) });
                 ("dynamic_tool_call", "AskUserQuestion", format!("AskUserQuestion: {input}"), true)
             }
-            Script::Say(_) | Script::Fail(..) | Script::Sleep(_) | Script::TooLong => return,
+            Script::Say(_)
+            | Script::Fail(..)
+            | Script::Sleep(_)
+            | Script::TooLong
+            | Script::World(_) => return,
         };
         let name = if tool == "Bash" { "Command run" } else { "Tool call" };
         let turn = Some(run.turn.clone());
@@ -454,6 +470,7 @@ impl State {
             _ if stopped => ". . . . ".to_owned(),
             Script::Say(text) => text.clone(),
             Script::Fail(text, _) => (*text).to_owned(),
+            Script::World(said) => said.clone().unwrap_or_default(),
             Script::Sleep(_) | Script::TooLong => "MOCK-REPLY: slept".to_owned(),
             Script::Run(command) => format!("MOCK-REPLY: tool done for RUN:{command}"),
             Script::Ask(question) => format!("MOCK-REPLY: tool done for ASK:{question}"),

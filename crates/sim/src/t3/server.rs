@@ -83,6 +83,7 @@ async fn answer(
         }
         Some(Fault::BreaksAfter) | None => {}
     }
+    shared.play_world();
     let reply = {
         let mut state = shared.state();
         state.go_on(now);

@@ -185,6 +185,8 @@ pub(super) struct State {
     pub(super) away: bool,
     pub(super) deaf: bool,
     pub(super) idle: bool,
+    /// Its agents are the world's.
+    pub(super) over_world: bool,
     /// The next command is taken and forgotten.
     pub(super) forget_next: bool,
     ids: u64,
@@ -221,6 +223,7 @@ impl State {
             away: false,
             deaf: false,
             idle: false,
+            over_world: false,
             forget_next: false,
             ids: 0,
         }

@@ -95,6 +95,7 @@ async fn serve(shared: Arc<Shared>, mut socket: WebSocket, token: String) {
             Some(Fault::Forgets) => shared.state().forget_next = true,
             Some(Fault::BreaksAfter) | None => {}
         }
+        shared.play_world();
         let answer = {
             let mut state = shared.state();
             state.go_on(now);
@@ -259,7 +260,7 @@ impl State {
             failure: None,
             request: None,
         });
-        thread.run = Some(Run::new(id, now, now, &text));
+        thread.run = Some(Run::new(id, now, now, self.script(&text)));
     }
 
     /// Makes a project, over HTTP.
