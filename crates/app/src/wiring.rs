@@ -22,7 +22,8 @@ use afk_local::{
     SystemClock, Transcripts, owner,
 };
 use afk_remote::{
-    Forges, NTFY, NtfyDoorbells, PolledStages, SLACK, STAGES, SlackDoorbells, WEBHOOK, Webhooks,
+    Forges, NTFY, NtfyDoorbells, PolledStages, SLACK, STAGES, SlackDoorbells, T3Executors, WEBHOOK,
+    Webhooks, WorkspacesHere,
 };
 use afk_store::local_tracker::LocalTracker;
 use afk_store::{OpenOptions, Store, StoreError, TrackerPort};
@@ -62,6 +63,8 @@ pub struct App {
     pub owner: String,
     /// The forges.
     pub forges: Arc<Forges>,
+    /// The T3 Code servers.
+    pub t3: Arc<T3Executors>,
     /// The loop.
     pub engine: Engine,
     /// Every source of secrets.
@@ -170,7 +173,8 @@ impl App {
         let ancestry = Mirrored::new(git.clone(), Arc::new(store.clone()), clock.clone());
         let polled = stages(&local, &files, clock.clone(), ancestry, forges.clone());
         let stages = Arc::new(Router::new("kind of stage", polled));
-        let executors = executors(&local, &files);
+        let t3 = Arc::new(t3(&local, &notes, &clock));
+        let executors = executors(&local, &files, &t3);
         let ports = Ports {
             clock,
             ids: Arc::new(FreshIds),
@@ -199,6 +203,7 @@ impl App {
             settings: files,
             owner,
             forges,
+            t3,
             engine,
             secrets,
         })
@@ -225,18 +230,31 @@ async fn sandbox(program: &Path) -> Result<Sandbox, AppError> {
     Ok(Sandbox::new(capabilities, trial))
 }
 
-/// The executors: the agents of this machine, by their names.
-fn executors(local: &Local, files: &FileSettings) -> Arc<Router<dyn Executor>> {
+/// T3 Code servers, as their tables have them.
+fn t3(local: &Local, notes: &Arc<dyn Notes>, clock: &Arc<dyn Clock>) -> T3Executors {
+    let workspaces = local.workspaces.clone();
+    let root = workspaces.root().to_owned();
+    let here = WorkspacesHere { root, of: Arc::new(move |run| workspaces.run(run).clone) };
+    T3Executors::new(clock.clone(), local.secrets.clone(), notes.clone(), here)
+}
+
+/// The executors by their names: the agents of this machine, and T3 Code servers.
+fn executors(
+    local: &Local,
+    files: &FileSettings,
+    t3: &Arc<T3Executors>,
+) -> Arc<Router<dyn Executor>> {
     let executors = Arc::new(Router::new("executor", BTreeMap::new()));
     let here: Arc<dyn Executor> = Arc::new(LocalExecutor::new(local.clone()));
     files.feed({
         // Weak, because the executor itself holds the settings.
         let routed = Arc::downgrade(&executors);
         let weak = Arc::downgrade(&here);
+        let t3 = t3.clone();
         move |config| {
             if let (Some(executors), Some(here)) = (routed.upgrade(), weak.upgrade()) {
                 let named = config.local.executors().map(|name| (name, here.clone()));
-                executors.replace(named.collect());
+                executors.replace(named.chain(t3.configure(&config.remote)).collect());
             }
         }
     });

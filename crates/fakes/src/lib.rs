@@ -13,6 +13,7 @@ pub mod forgejo;
 pub mod github;
 mod hmac;
 mod pulls;
+pub mod t3;
 
 pub use bare::MergeAs;
 pub use forge::{Delivery, ForgeFake, Unfinished};

@@ -13,13 +13,15 @@ mod settings;
 mod stages;
 #[cfg(test)]
 mod stand_in;
+mod t3;
 mod vault;
 
 pub use doorbells::{NTFY, NtfyDoorbells, SLACK, SlackDoorbells, WEBHOOK, Webhooks};
 pub use forges::{
-    AppLogin, FORGES, ForgeFinding, ForgeLimits, ForgeTable, Forges, GitToken, Heard, LARGEST_HOOK,
-    Needs, NotHeard, Severity,
+    AppLogin, FORGES, ForgeLimits, ForgeTable, Forges, GitToken, Heard, LARGEST_HOOK, Needs,
+    NotHeard, RemoteFinding, Severity,
 };
 pub use settings::{DoorbellTable, RemoteRepo, RemoteSettings};
 pub use stages::{Ancestry, PolledStages, STAGES, StageTable};
+pub use t3::{Checked, Paired, T3, T3Executors, T3Lands, T3Table, WorkspacesHere, pair as pair_t3};
 pub use vault::{KubernetesLogin, VaultSecrets, VaultSettings};

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::doorbells;
 use crate::forges::ForgeTable;
 use crate::stages::StageTable;
+use crate::t3::T3Table;
 use crate::vault::VaultSettings;
 
 /// What is configured of systems that are reached over HTTP.
@@ -29,6 +30,9 @@ pub struct RemoteSettings {
     pub vault: Option<VaultSettings>,
     /// The accounts at forges, by the names that repos choose them by.
     pub forges: BTreeMap<AdapterName, ForgeTable>,
+    /// The executors on other machines, by the names that repos choose them by; entries of other
+    /// kinds are read elsewhere.
+    pub agents: BTreeMap<AdapterName, T3Table>,
     /// What is said of each repo, by `owner/name`.
     pub repos: BTreeMap<RepoName, Shared<RemoteRepo>>,
 }
@@ -99,6 +103,12 @@ impl RemoteSettings {
         self.forges.contains_key(named).then_some(named)
     }
 
+    /// The names of the executors that are T3 Code servers.
+    pub fn t3_servers(&self) -> impl Iterator<Item = AdapterName> {
+        let named = self.agents.iter().filter(|(name, table)| table.is_t3(name));
+        named.map(|(name, _)| name.clone())
+    }
+
     /// The repos that have another name on this forge.
     pub(crate) fn places_at(&self, forge: &AdapterName) -> BTreeMap<RepoName, RepoName> {
         let named = |(repo, table): (&RepoName, &Shared<RemoteRepo>)| {
@@ -120,6 +130,10 @@ impl RemoteSettings {
         for (name, forge) in &self.forges {
             let below = |mistake: Mistake| mistake.below(&["forges", name.as_str()]);
             found.extend(forge.mistakes(name).into_iter().map(below));
+        }
+        for (name, table) in &self.agents {
+            let below = |mistake: Mistake| mistake.below(&["agents", name.as_str()]);
+            found.extend(table.mistakes(name).into_iter().map(below));
         }
         for (repo, table) in &self.repos {
             let named = table.forge.iter().map(|forge| ("forge", forge));

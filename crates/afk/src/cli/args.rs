@@ -16,6 +16,7 @@ mod logs;
 mod presence;
 mod repo;
 mod serve;
+mod t3;
 
 use std::path::PathBuf;
 
@@ -33,6 +34,7 @@ pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
 pub(super) use repo::{EnrollArgs, RepoArgs};
 pub(super) use serve::{LogFormat, ServeArgs};
+pub(super) use t3::T3Command;
 
 /// Lands an issue as tested, deployed code with nobody at the keyboard.
 ///

@@ -128,7 +128,7 @@ impl Compose for Config {
 impl Config {
     /// The names that a repo's `agent` may be.
     pub fn executors(&self) -> BTreeSet<AdapterName> {
-        self.local.executors().collect()
+        self.local.executors().chain(self.remote.t3_servers()).collect()
     }
 
     /// The names that a repo's `tracker` may be.
@@ -151,10 +151,11 @@ impl Config {
         let nameless = self.local.agents.keys().filter(|name| !executors.contains(*name));
         found.extend(nameless.map(|name| {
             let what = "is of an unknown kind; set kind to \"claude\", \"codex\", \"acp\", \
-                        \"command\" or \"scripted\"";
+                        \"command\", \"scripted\" or \"t3\"";
             Mistake::at(&["agents", name.as_str()], what)
         }));
         found.extend(self.remote.mistakes());
+        found.extend(self.beside_t3());
         if self.remote.forges.contains_key(LOCAL_TRACKER) {
             let what = "is the name of the tracker of this machine; give the forge another one";
             found.push(Mistake::at(&["forges", LOCAL_TRACKER], what));
@@ -200,12 +201,33 @@ impl Config {
 }
 
 impl Config {
+    /// Keys of local agents in tables of T3 Code servers.
+    fn beside_t3(&self) -> Vec<Mistake> {
+        const SHARED: [&str; 3] = ["kind", "model", "permissions"];
+        let mut found = Vec::new();
+        for name in self.remote.t3_servers() {
+            let table = self
+                .local
+                .agents
+                .get(&name)
+                .and_then(|table| serde_json::to_value(table).ok()?.as_object().cloned());
+            for (key, value) in table.into_iter().flatten() {
+                if !value.is_null() && !SHARED.contains(&key.as_str()) {
+                    let what = "does not apply to agents of kind \"t3\"; omit it";
+                    found.push(Mistake::at(&["agents", name.as_str(), &key], what));
+                }
+            }
+        }
+        found
+    }
+
     /// What comes from Vault, although none is configured.
     fn without_vault(&self) -> Vec<Mistake> {
         let parts = [
             ("notify", serde_json::to_value(&self.remote.notify)),
             ("forges", serde_json::to_value(&self.remote.forges)),
             ("agents", serde_json::to_value(&self.local.agents)),
+            ("agents", serde_json::to_value(&self.remote.agents)),
             ("evidence_key", serde_json::to_value(&self.local.evidence_key)),
         ];
         let mut found = Vec::new();
@@ -274,7 +296,9 @@ fn merge(whole: &mut Value, part: Value) {
     let (Value::Object(whole), Value::Object(part)) = (whole, part) else { return };
     for (key, theirs) in part {
         match (key.as_str(), whole.get_mut(&key)) {
-            ("properties" | "$defs" | "repos" | "notify", Some(ours)) => merge(ours, theirs),
+            ("properties" | "$defs" | "repos" | "agents" | "notify", Some(ours)) => {
+                merge(ours, theirs);
+            }
             ("additionalProperties" | "items", Some(ours)) => {
                 let mut all = ours["allOf"].as_array().cloned().unwrap_or_default();
                 if all.is_empty() {
@@ -321,14 +345,37 @@ mod tests {
         assert_eq!(doorbell["unevaluatedProperties"], false);
     }
 
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let table: toml::Table = text.parse().unwrap();
+        let config = Config::compose(&serde_json::to_value(table).unwrap()).unwrap();
+        let told: Vec<_> = config.mistakes().iter().map(ToString::to_string).collect();
+        assert_eq!(told, expected, "{text}");
+    }
+
+    #[test]
+    fn a_t3_server_has_keys_of_its_own() {
+        let far = "[agents.far]\nkind = 't3'\nurl = 'http://127.0.0.1:3773'\nmodel = 'x'\n\
+                   token = { env = 'T' }\npermissions = 'ask'\n";
+        check(
+            &format!(
+                "{far}[repos.'o/r']\nremote = '/r'\nverify = 'none'\nagent = 'far'\n\
+                 stages = [{{ name = 'ci', command = ['true'] }}]"
+            ),
+            &[],
+        );
+        check(
+            &format!("{far}base_url = 'http://x'"),
+            &["agents.far.base_url: does not apply to agents of kind \"t3\"; omit it"],
+        );
+        check(
+            "[agents.claude]\nlands = 'agent'",
+            &["agents.claude.lands: only applies to agents of kind \"t3\"; omit it"],
+        );
+    }
+
     #[test]
     fn adapters_are_named_that_are_there() {
-        let check = |text: &str, expected: &[&str]| {
-            let table: toml::Table = text.parse().unwrap();
-            let config = Config::compose(&serde_json::to_value(table).unwrap()).unwrap();
-            let told: Vec<_> = config.mistakes().iter().map(ToString::to_string).collect();
-            assert_eq!(told, expected, "{text}");
-        };
         let repo = |more: &str| {
             format!(
                 "[repos.\"o/r\"]\nremote = '/srv/r'\nverify = ['true']\n\
@@ -410,7 +457,7 @@ mod tests {
         check(
             "[agents.strong]\nmodel = 'x'",
             &["agents.strong: is of an unknown kind; set kind to \"claude\", \"codex\", \"acp\", \
-               \"command\" or \"scripted\""],
+               \"command\", \"scripted\" or \"t3\""],
         );
     }
 }

@@ -12,7 +12,7 @@ use afk_core::workflow::{self, Workflow};
 use afk_engine::switches::Brake;
 use afk_local::git::{BlobAt, Mirror};
 use afk_local::{Agent, Cache, boxed};
-use afk_remote::{Needs, Severity};
+use afk_remote::{Needs, RemoteFinding, Severity};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +39,8 @@ pub(super) async fn examine(app: &App, fix: bool) -> Vec<Finding> {
             within(name.as_str(), "programs", programs(app, name, repo)),
             within(name.as_str(), "labels", labels(app, name, brake, fix)),
         );
-        [settings(app, name, repo), git, programs, trust].concat()
+        let far = within(name.as_str(), "agent", t3(app, name, repo)).await;
+        [settings(app, name, repo), far, git, programs, trust].concat()
     });
     join_all(all).await.concat()
 }
@@ -240,15 +241,23 @@ async fn forge(app: &App, name: &RepoName, fix: bool) -> Option<Vec<Finding>> {
         make: fix,
     };
     let all = app.forges.examine(name, &repo.tracker, &needs).await?;
-    let told = all.into_iter().map(|one| {
-        let state = match one.severity {
-            Severity::Fine => State::Ok,
-            Severity::Warning => State::Warning,
-            Severity::Failure => State::Failure,
-        };
-        Finding { mend: one.mend, ..Finding::new(name.as_str(), one.about, state, one.says) }
-    });
-    Some(told.collect())
+    Some(all.into_iter().map(|one| found_there(name, one)).collect())
+}
+
+/// What the T3 Code server says that works on the repo; nothing if another executor does.
+async fn t3(app: &App, name: &RepoName, repo: &Repo) -> Vec<Finding> {
+    let all = app.t3.examine(&repo.agent, name).await.unwrap_or_default();
+    all.into_iter().map(|one| found_there(name, one)).collect()
+}
+
+/// What was found of the repo on another machine.
+fn found_there(name: &RepoName, one: RemoteFinding) -> Finding {
+    let state = match one.severity {
+        Severity::Fine => State::Ok,
+        Severity::Warning => State::Warning,
+        Severity::Failure => State::Failure,
+    };
+    Finding { mend: one.mend, ..Finding::new(name.as_str(), one.about, state, one.says) }
 }
 
 /// The labels, and whether those who released the ready issues are trusted.

@@ -6,6 +6,7 @@ mod lock;
 mod remote;
 mod requests;
 mod switches;
+mod t3;
 
 pub use doorbells::{DoorbellTested, test_doorbells};
 pub use lock::{LockReleased, release_lock};
@@ -14,3 +15,4 @@ pub use requests::{RequestMade, Retried, find_live, request, retry};
 pub use switches::{
     Acknowledged, Resumed, Stopped, acknowledge, resume, stop_all, throw, unfreeze,
 };
+pub use t3::{T3Checked, T3Paired, T3Step, check_t3, pair};

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Forgejo, api};
-use crate::forges::{ForgeFinding, Needs};
+use crate::forges::{Needs, RemoteFinding};
 use crate::http::{Method, Request};
 
 /// The colour of labels that are made.
@@ -68,15 +68,15 @@ fn yes() -> bool {
 
 impl Forgejo {
     /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
-    pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+    pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         let found: Repository = match self.account.json(&self.get(repo, &[])).await {
             Ok(found) => found,
-            Err(error) => return vec![ForgeFinding::unreachable(&error)],
+            Err(error) => return vec![RemoteFinding::unreachable(&error)],
         };
         let mut all = credential(repo, &found, needs, &self.places.of(repo));
         if all.is_empty() {
             let says = format!("{} opens {}", self.account.home(), found.full_name);
-            all.push(ForgeFinding::fine("credential", says));
+            all.push(RemoteFinding::fine("credential", says));
         }
         all.extend(self.examined_labels(repo, needs).await);
         all.push(permissions_of_others(found.permissions.unwrap_or_default()));
@@ -89,13 +89,13 @@ impl Forgejo {
         all
     }
 
-    async fn examined_labels(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+    async fn examined_labels(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         const ABOUT: &str = "labels";
         let there = match self.all::<api::Label>(&self.get(repo, &["labels"])).await {
             Ok(there) => there,
             Err(error) => {
                 let mend = "let the token read issues (scope read:issue)";
-                return vec![ForgeFinding::failure(ABOUT, error.chain()).mend(mend)];
+                return vec![RemoteFinding::failure(ABOUT, error.chain()).mend(mend)];
             }
         };
         let is_there = |label: &str| there.iter().any(|one| one.name.eq_ignore_ascii_case(label));
@@ -103,31 +103,31 @@ impl Forgejo {
         for (label, meaning) in needs.labels.iter().filter(|(label, _)| !is_there(label)) {
             if !needs.make {
                 let says = format!("there is no label {label}");
-                all.push(ForgeFinding::failure(ABOUT, says).mend("`afk doctor --fix` makes it"));
+                all.push(RemoteFinding::failure(ABOUT, says).mend("`afk doctor --fix` makes it"));
                 continue;
             }
             let body = json!({ "name": label, "color": COLOUR, "description": meaning });
             let request = Request::new(Method::Post, self.path(repo, &["labels"])).json(body);
             all.push(match self.account.send(&request).await {
-                Ok(_) => ForgeFinding::fine(ABOUT, format!("made the label {label}")),
-                Err(error) => ForgeFinding::failure(ABOUT, error.chain())
+                Ok(_) => RemoteFinding::fine(ABOUT, format!("made the label {label}")),
+                Err(error) => RemoteFinding::failure(ABOUT, error.chain())
                     .mend("let the token write issues (scope write:issue), or make it by hand"),
             });
         }
         if all.is_empty() {
-            all.push(ForgeFinding::fine(ABOUT, "all are there"));
+            all.push(RemoteFinding::fine(ABOUT, "all are there"));
         }
         all
     }
 
     /// Whether the default branch takes our pushes.
-    async fn examined_branch(&self, repo: &RepoName, branch: &str) -> ForgeFinding {
+    async fn examined_branch(&self, repo: &RepoName, branch: &str) -> RemoteFinding {
         const ABOUT: &str = "branch";
         let read = self.account.json(&self.get(repo, &["branches", branch])).await;
         let found: Branch = match read {
             Ok(found) => found,
             Err(error) => {
-                return ForgeFinding::warning(ABOUT, error.chain())
+                return RemoteFinding::warning(ABOUT, error.chain())
                     .mend("check that the default branch has a commit");
             }
         };
@@ -135,38 +135,38 @@ impl Forgejo {
                     \"pull-request\"";
         if !found.user_can_push {
             let says = format!("{branch} refuses our pushes");
-            return ForgeFinding::failure(ABOUT, says).mend(mend);
+            return RemoteFinding::failure(ABOUT, says).mend(mend);
         }
         let says = if found.protected { "is protected, and takes" } else { "takes" };
-        ForgeFinding::fine(ABOUT, format!("{branch} {says} our pushes"))
+        RemoteFinding::fine(ABOUT, format!("{branch} {says} our pushes"))
     }
 
-    async fn examined_webhook(&self, repo: &RepoName, url: &str, make: bool) -> ForgeFinding {
+    async fn examined_webhook(&self, repo: &RepoName, url: &str, make: bool) -> RemoteFinding {
         const ABOUT: &str = "webhook";
         let hooks: Vec<Hook> = match self.all(&self.get(repo, &["hooks"])).await {
             Ok(hooks) => hooks,
             Err(error) => {
-                return ForgeFinding::warning(ABOUT, error.chain()).mend(
+                return RemoteFinding::warning(ABOUT, error.chain()).mend(
                     "only who administers the repo sees its webhooks; without one, it is polled",
                 );
             }
         };
         match hooks.iter().find(|hook| hook.config.url == url) {
-            Some(hook) if hook.active => ForgeFinding::fine(ABOUT, format!("sends to {url}")),
-            Some(_) => ForgeFinding::warning(ABOUT, format!("the one to {url} is switched off"))
+            Some(hook) if hook.active => RemoteFinding::fine(ABOUT, format!("sends to {url}")),
+            Some(_) => RemoteFinding::warning(ABOUT, format!("the one to {url} is switched off"))
                 .mend("switch it on in the repo's settings"),
             None if make => match self.make_webhook(repo, url).await {
-                Ok(()) => ForgeFinding::fine(
+                Ok(()) => RemoteFinding::fine(
                     ABOUT,
                     format!(
                         "made one to {url}; if that is a private address, the server must list it \
                          in webhook.ALLOWED_HOST_LIST"
                     ),
                 ),
-                Err(error) => ForgeFinding::warning(ABOUT, error.chain())
+                Err(error) => RemoteFinding::warning(ABOUT, error.chain())
                     .mend("make it by hand, or let the token's account administer the repo"),
             },
-            None => ForgeFinding::warning(ABOUT, format!("none sends to {url}"))
+            None => RemoteFinding::warning(ABOUT, format!("none sends to {url}"))
                 .mend("`afk doctor --fix` makes it; without it, the repo is polled"),
         }
     }
@@ -192,9 +192,9 @@ fn credential(
     found: &Repository,
     needs: &Needs,
     place: &RepoName,
-) -> Vec<ForgeFinding> {
+) -> Vec<RemoteFinding> {
     const ABOUT: &str = "credential";
-    let fail = |says: String, mend: &str| ForgeFinding::failure(ABOUT, says).mend(mend);
+    let fail = |says: String, mend: &str| RemoteFinding::failure(ABOUT, says).mend(mend);
     let mut all = Vec::new();
     let name = &found.full_name;
     if !name.eq_ignore_ascii_case(place.as_str()) {
@@ -226,15 +226,16 @@ fn credential(
 
 /// Whether the permissions of those who label can be read: nobody is trusted by permission
 /// otherwise.
-fn permissions_of_others(own: Permissions) -> ForgeFinding {
+fn permissions_of_others(own: Permissions) -> RemoteFinding {
     const ABOUT: &str = "permissions";
     if own.admin {
-        return ForgeFinding::fine(ABOUT, "can be read: the account administers the repo");
+        return RemoteFinding::fine(ABOUT, "can be read: the account administers the repo");
     }
-    ForgeFinding::failure(ABOUT, "only who administers the repo can read others' permissions").mend(
-        "make the token's account an administrator of the repo, or list by id whom you trust \
+    RemoteFinding::failure(ABOUT, "only who administers the repo can read others' permissions")
+        .mend(
+            "make the token's account an administrator of the repo, or list by id whom you trust \
          (trust.allow_ids)",
-    )
+        )
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::forges::{ForgeApi, ForgeFinding, ForgeTable, Login, Needs, Parts, Places};
+use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, Places, RemoteFinding};
 use crate::http::{Account, Answer, Request, Scheme, Sign, Spec, Token};
 use labels::Labels;
 use texts::Texts;
@@ -169,7 +169,7 @@ impl ForgeApi for Forgejo {
         }
     }
 
-    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         self.examined(repo, needs).await
     }
 }

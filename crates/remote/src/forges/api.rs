@@ -5,7 +5,7 @@ use afk_engine::ports::PortResult;
 use async_trait::async_trait;
 use secrecy::SecretString;
 
-use super::{ForgeFinding, Needs};
+use super::{Needs, RemoteFinding};
 use crate::issues::IssuesApi;
 use crate::pulls::PullsApi;
 
@@ -22,5 +22,5 @@ pub(crate) trait ForgeApi: IssuesApi + PullsApi {
     async fn git_token(&self, repo: &RepoName) -> PortResult<Option<SecretString>>;
 
     /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
-    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding>;
+    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding>;
 }

@@ -1,4 +1,4 @@
-//! What an examination of a forge finds, for `doctor`.
+//! What an examination of a forge, or of an executor on another machine, finds, for `doctor`.
 
 use afk_engine::ports::{PortError, PortErrorKind};
 
@@ -15,7 +15,7 @@ pub enum Severity {
 
 /// One thing that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForgeFinding {
+pub struct RemoteFinding {
     /// What was looked at.
     pub about: &'static str,
     /// How bad it is.
@@ -26,7 +26,7 @@ pub struct ForgeFinding {
     pub mend: Option<String>,
 }
 
-impl ForgeFinding {
+impl RemoteFinding {
     pub(crate) fn fine(about: &'static str, says: impl Into<String>) -> Self {
         Self { about, severity: Severity::Fine, says: says.into(), mend: None }
     }

@@ -31,13 +31,13 @@ use crate::issues::Issues;
 use crate::pulls;
 use crate::settings::RemoteSettings;
 pub(crate) use api::ForgeApi;
-pub use finding::{ForgeFinding, Needs, Severity};
+pub use finding::{Needs, RemoteFinding, Severity};
 use hooks::Deliveries;
 pub use hooks::{Heard, LARGEST_HOOK, NotHeard};
 pub(crate) use places::Places;
-pub(crate) use settings::Login;
 pub use settings::{AppLogin, FORGES, ForgeTable};
 use settings::{FORGEJO, GITEA, GITHUB};
+pub(crate) use settings::{Login, is_loopback};
 
 /// Every forge of the configuration.
 pub struct Forges {
@@ -184,7 +184,7 @@ impl Forges {
         repo: &RepoName,
         tracker: &AdapterName,
         needs: &Needs,
-    ) -> Option<Vec<ForgeFinding>> {
+    ) -> Option<Vec<RemoteFinding>> {
         let forge = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             state.forges.get(tracker)?.forge.clone()

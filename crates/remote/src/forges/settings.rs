@@ -116,7 +116,7 @@ impl ForgeTable {
 }
 
 /// Whether the address is on this machine.
-fn is_loopback(url: &Url) -> bool {
+pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some("localhost") => true,
         Some(host) => {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::GitHub;
-use crate::forges::{ForgeFinding, Needs};
+use crate::forges::{Needs, RemoteFinding};
 use crate::http::{Method, Request};
 use crate::issues::IssuesApi as _;
 
@@ -81,20 +81,20 @@ fn yes() -> bool {
 
 impl GitHub {
     /// Looks at everything that the loop needs of `repo`, and makes what is missing if it is to.
-    pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+    pub(super) async fn examined(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         let answer = match self.account.send(&self.get(repo, &[])).await {
             Ok(answer) => answer,
-            Err(error) => return vec![ForgeFinding::unreachable(&error)],
+            Err(error) => return vec![RemoteFinding::unreachable(&error)],
         };
         let scopes = answer.header("x-oauth-scopes").map(str::to_owned);
         let found: Repository = match answer.json() {
             Ok(found) => found,
-            Err(error) => return vec![ForgeFinding::unreachable(&error)],
+            Err(error) => return vec![RemoteFinding::unreachable(&error)],
         };
         let mut all = credential(repo, &found, scopes.as_deref(), needs, &self.places.of(repo));
         if all.is_empty() {
             let says = format!("{} opens {}", self.account.home(), found.full_name);
-            all.push(ForgeFinding::fine("credential", says));
+            all.push(RemoteFinding::fine("credential", says));
         }
         all.extend(self.labels(repo, needs).await);
         all.push(self.permissions_of_others(repo).await);
@@ -107,7 +107,7 @@ impl GitHub {
         all
     }
 
-    async fn labels(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+    async fn labels(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         let mut all = Vec::new();
         for (label, meaning) in &needs.labels {
             let known = self.account.send(&self.get(repo, &["labels", label])).await;
@@ -118,30 +118,30 @@ impl GitHub {
             };
             let about = "labels";
             if !missing {
-                all.push(ForgeFinding::failure(about, format!("{label} cannot be read")));
+                all.push(RemoteFinding::failure(about, format!("{label} cannot be read")));
                 continue;
             }
             if !needs.make {
                 let says = format!("there is no label {label}");
-                all.push(ForgeFinding::failure(about, says).mend("`afk doctor --fix` makes it"));
+                all.push(RemoteFinding::failure(about, says).mend("`afk doctor --fix` makes it"));
                 continue;
             }
             let body = json!({ "name": label, "color": COLOUR, "description": meaning });
             let request = Request::new(Method::Post, self.path(repo, &["labels"])).json(body);
             all.push(match self.account.send(&request).await {
-                Ok(_) => ForgeFinding::fine(about, format!("made the label {label}")),
-                Err(error) => ForgeFinding::failure(about, error.chain())
+                Ok(_) => RemoteFinding::fine(about, format!("made the label {label}")),
+                Err(error) => RemoteFinding::failure(about, error.chain())
                     .mend("let the credential write issues, or make the label by hand"),
             });
         }
         if all.is_empty() {
-            all.push(ForgeFinding::fine("labels", "all are there"));
+            all.push(RemoteFinding::fine("labels", "all are there"));
         }
         all
     }
 
     /// Whether the permissions of those who label can be read: nobody is trusted otherwise.
-    async fn permissions_of_others(&self, repo: &RepoName) -> ForgeFinding {
+    async fn permissions_of_others(&self, repo: &RepoName) -> RemoteFinding {
         let about = "permissions";
         let read = async {
             let own = self.own_account().await?;
@@ -153,8 +153,8 @@ impl GitHub {
             }
         };
         match read.await {
-            Ok(login) => ForgeFinding::fine(about, format!("can be read by {login}")),
-            Err(error) => ForgeFinding::failure(about, error.chain()).mend(
+            Ok(login) => RemoteFinding::fine(about, format!("can be read by {login}")),
+            Err(error) => RemoteFinding::failure(about, error.chain()).mend(
                 "who labels an issue is trusted by their permission: let the credential read \
                  collaborators (metadata: read; for a classic token the scope repo)",
             ),
@@ -162,7 +162,7 @@ impl GitHub {
     }
 
     /// Whether the default branch takes our pushes.
-    async fn branch(&self, repo: &RepoName, branch: &str) -> ForgeFinding {
+    async fn branch(&self, repo: &RepoName, branch: &str) -> RemoteFinding {
         let rules = async {
             let path = ["rules", "branches", branch];
             let rules: Vec<Rule> = match self.account.pages(&self.get(repo, &path)).await {
@@ -175,31 +175,31 @@ impl GitHub {
         };
         match rules.await {
             Ok((rules, protected)) => rules_of(branch, &rules, protected),
-            Err(error) => ForgeFinding::warning("branch", error.chain()),
+            Err(error) => RemoteFinding::warning("branch", error.chain()),
         }
     }
 
-    async fn webhook(&self, repo: &RepoName, url: &str, make: bool) -> ForgeFinding {
+    async fn webhook(&self, repo: &RepoName, url: &str, make: bool) -> RemoteFinding {
         const ABOUT: &str = "webhook";
         let hooks = self.account.pages::<Hook>(&self.get(repo, &["hooks"])).await;
         let hooks = match hooks {
             Ok(hooks) => hooks,
             Err(error) => {
-                return ForgeFinding::warning(ABOUT, error.chain()).mend(
+                return RemoteFinding::warning(ABOUT, error.chain()).mend(
                     "only who administers the repo sees its webhooks; without one, it is polled",
                 );
             }
         };
         match hooks.iter().find(|hook| hook.config.url == url) {
-            Some(hook) if hook.active => ForgeFinding::fine(ABOUT, format!("sends to {url}")),
-            Some(_) => ForgeFinding::warning(ABOUT, format!("the one to {url} is switched off"))
+            Some(hook) if hook.active => RemoteFinding::fine(ABOUT, format!("sends to {url}")),
+            Some(_) => RemoteFinding::warning(ABOUT, format!("the one to {url} is switched off"))
                 .mend("switch it on in the repo's settings"),
             None if make => match self.make_webhook(repo, url).await {
-                Ok(()) => ForgeFinding::fine(ABOUT, format!("made one to {url}")),
-                Err(error) => ForgeFinding::warning(ABOUT, error.chain())
+                Ok(()) => RemoteFinding::fine(ABOUT, format!("made one to {url}")),
+                Err(error) => RemoteFinding::warning(ABOUT, error.chain())
                     .mend("make it by hand, or let the credential administer the repo"),
             },
-            None => ForgeFinding::warning(ABOUT, format!("none sends to {url}"))
+            None => RemoteFinding::warning(ABOUT, format!("none sends to {url}"))
                 .mend("`afk doctor --fix` makes it; without it, the repo is polled"),
         }
     }
@@ -228,20 +228,20 @@ fn credential(
     scopes: Option<&str>,
     needs: &Needs,
     place: &RepoName,
-) -> Vec<ForgeFinding> {
+) -> Vec<RemoteFinding> {
     const ABOUT: &str = "credential";
     let mut all = Vec::new();
     if !found.full_name.eq_ignore_ascii_case(place.as_str()) {
         let says = format!("{repo} is called {} there now", found.full_name);
-        all.push(ForgeFinding::failure(ABOUT, says).mend("correct its entry in names"));
+        all.push(RemoteFinding::failure(ABOUT, says).mend("correct its entry in names"));
     }
     if found.archived {
         let says = format!("{} is archived, and takes neither issues nor pushes", found.full_name);
-        all.push(ForgeFinding::failure(ABOUT, says).mend("unarchive it, or remove it"));
+        all.push(RemoteFinding::failure(ABOUT, says).mend("unarchive it, or remove it"));
     }
     if !found.has_issues {
         let says = format!("{} has no issues", found.full_name);
-        all.push(ForgeFinding::failure(ABOUT, says).mend("switch issues on in its settings"));
+        all.push(RemoteFinding::failure(ABOUT, says).mend("switch issues on in its settings"));
     }
     // A classic token says what it may; others are told by what the repo allows them.
     let classic = scopes.filter(|scopes| !scopes.is_empty());
@@ -249,27 +249,27 @@ fn credential(
         let has = |scope: &str| scopes.split(',').any(|one| one.trim() == scope);
         if !has("repo") && !has("public_repo") {
             let says = format!("the token has the scopes {scopes}, and not repo");
-            all.push(ForgeFinding::failure(ABOUT, says).mend("make one with the scope repo"));
+            all.push(RemoteFinding::failure(ABOUT, says).mend("make one with the scope repo"));
         } else if needs.pushes && !has("workflow") {
             let says =
                 "the token lacks the scope workflow: pushes that change workflows are refused";
-            all.push(ForgeFinding::warning(ABOUT, says).mend("make one with the scope workflow"));
+            all.push(RemoteFinding::warning(ABOUT, says).mend("make one with the scope workflow"));
         }
     }
     let Permissions { admin, push, triage } = found.permissions;
     if !(admin || push || triage) {
         let says = "the account may not label issues";
         let mend = "give it the role write, or triage if people merge its pull requests";
-        all.push(ForgeFinding::failure(ABOUT, says).mend(mend));
+        all.push(RemoteFinding::failure(ABOUT, says).mend(mend));
     } else if (needs.pushes || needs.opens_pulls) && !(admin || push) {
         let says = "the account may not push";
-        all.push(ForgeFinding::failure(ABOUT, says).mend("give it the role write"));
+        all.push(RemoteFinding::failure(ABOUT, says).mend("give it the role write"));
     }
     all
 }
 
 /// What the rules of the default branch say about a push.
-fn rules_of(branch: &str, rules: &[Rule], protected: bool) -> ForgeFinding {
+fn rules_of(branch: &str, rules: &[Rule], protected: bool) -> RemoteFinding {
     const ABOUT: &str = "branch";
     let refuses = rules.iter().find_map(|rule| match rule.kind.as_str() {
         "pull_request" => Some("asks for a pull request"),
@@ -281,12 +281,12 @@ fn rules_of(branch: &str, rules: &[Rule], protected: bool) -> ForgeFinding {
     });
     let mend = "let the account bypass the rule, or set landing = \"pull-request\"";
     match refuses {
-        Some(how) => ForgeFinding::failure(ABOUT, format!("{branch} {how}")).mend(mend),
+        Some(how) => RemoteFinding::failure(ABOUT, format!("{branch} {how}")).mend(mend),
         None if protected => {
             let says = format!("{branch} is protected, which may refuse our push");
-            ForgeFinding::warning(ABOUT, says).mend(mend)
+            RemoteFinding::warning(ABOUT, says).mend(mend)
         }
-        None => ForgeFinding::fine(ABOUT, format!("{branch} takes pushes")),
+        None => RemoteFinding::fine(ABOUT, format!("{branch} takes pushes")),
     }
 }
 

@@ -19,7 +19,7 @@ use jiff::SignedDuration;
 use reqwest::Url;
 use secrecy::SecretString;
 
-use crate::forges::{ForgeApi, ForgeFinding, ForgeTable, Login, Needs, Parts, Places};
+use crate::forges::{ForgeApi, ForgeTable, Login, Needs, Parts, Places, RemoteFinding};
 use crate::http::{Account, Request, Scheme, Sign, Spec, Token};
 use app::{AppTokens, OwnKey};
 
@@ -128,7 +128,7 @@ impl ForgeApi for GitHub {
         }
     }
 
-    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<ForgeFinding> {
+    async fn examine(&self, repo: &RepoName, needs: &Needs) -> Vec<RemoteFinding> {
         self.examined(repo, needs).await
     }
 }

@@ -8,14 +8,20 @@ use afk_core::ids::At;
 use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
 use backon::{ExponentialBuilder, Retryable as _};
 use jiff::SignedDuration;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{
+    ACCEPT, CONNECTION, HeaderMap, HeaderValue, IF_NONE_MATCH, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use reqwest::{StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::answer::{Answer, refused};
+use super::answer::{Answer, refused, said};
 use super::limits::{Quota, limited};
+use super::request::Body;
 use super::{Request, Sign, Signature, link, tail};
 
 /// The largest answer that is read.
@@ -90,6 +96,17 @@ pub(crate) enum Changed {
     Yes(Answer, Validator),
 }
 
+/// An answer that says no, or none at all.
+#[derive(Debug)]
+pub(crate) struct No {
+    /// The answer's, if there was one.
+    pub(crate) status: Option<u16>,
+    /// What its body says, for whoever knows the home's words.
+    pub(crate) said: String,
+    /// What the loop does about it.
+    pub(crate) error: PortError,
+}
+
 impl Account {
     pub(crate) fn new(client: reqwest::Client, clock: Arc<dyn Clock>, spec: Spec) -> Self {
         Self {
@@ -105,6 +122,54 @@ impl Account {
     /// Sends it; an answer that says no is an error.
     pub(crate) async fn send(&self, request: &Request) -> PortResult<Answer> {
         self.exchange(request, &self.url(request)?, None).await.map(|(answer, _)| answer)
+    }
+
+    /// The same; an answer that says no is told with its status and its word.
+    pub(crate) async fn send_or_no(&self, request: &Request) -> Result<Answer, No> {
+        let no = |failed: Failed| {
+            let Failed { error, status, said, .. } = failed;
+            No { status, said, error }
+        };
+        let url = self.url(request).map_err(|error| no(error.into()))?;
+        let answer = self.exchange_failing(request, &url, None).await;
+        answer.map(|(answer, _)| answer).map_err(no)
+    }
+
+    /// Opens a `WebSocket` at that address; what is behind it is for whoever speaks over it. Its time
+    /// is the caller's to limit.
+    pub(crate) async fn upgrade(&self, request: &Request) -> Result<reqwest::Upgraded, No> {
+        let no = |failed: Failed| {
+            let Failed { error, status, said, .. } = failed;
+            No { status, said, error }
+        };
+        let of = |error: PortError| no(error.into());
+        let _permit =
+            self.at_once.acquire().await.map_err(|error| of(PortError::permanent(error)))?;
+        let url = self.url(request).map_err(of)?;
+        let (building, _) = self.building(request, &url, None).await.map_err(no)?;
+        let key = generate_key();
+        let building = building
+            .header(CONNECTION, "Upgrade")
+            .header(UPGRADE, "websocket")
+            .header(SEC_WEBSOCKET_VERSION, "13")
+            .header(SEC_WEBSOCKET_KEY, &key);
+        let sent = building.send().await.map_err(|error| no(self.unanswered(request, error)))?;
+        let (status, headers) = (sent.status(), sent.headers().clone());
+        if status != StatusCode::SWITCHING_PROTOCOLS {
+            let body = self.body(request, sent).await.map_err(no)?;
+            let limit = self.note(request, status, &headers, &body, self.clock.now());
+            let home = &self.spec.home;
+            let error = limit
+                .unwrap_or_else(|| refused(&request.to_string(), home, status, &headers, &body));
+            return Err(No { status: Some(status.as_u16()), said: said(&body), error });
+        }
+        let accepted = headers.get(SEC_WEBSOCKET_ACCEPT).and_then(|value| value.to_str().ok());
+        if accepted != Some(derive_accept_key(key.as_bytes()).as_str()) {
+            let home = &self.spec.home;
+            let why = format!("{request}: {home} does not speak over a WebSocket as it should");
+            return Err(of(PortError::transient(why)));
+        }
+        sent.upgrade().await.map_err(|error| no(self.unanswered(request, error)))
     }
 
     /// Sends it, and reads the answer as JSON.
@@ -250,6 +315,11 @@ impl Account {
         state.quota = state.quota.or(limits.quota);
     }
 
+    /// What paths are below of.
+    pub(crate) fn base(&self) -> &Url {
+        &self.spec.base
+    }
+
     /// The host, with its port if the address has one.
     pub(crate) fn host(&self) -> String {
         let host = self.spec.base.host_str().unwrap_or_default();
@@ -365,7 +435,8 @@ impl Account {
             _ => false,
         };
         let missing = matches!(status.as_u16(), 502..=504);
-        Err(Failed { error, status: Some(status.as_u16()), missing, refused: again })
+        let said = said(&body);
+        Err(Failed { error, status: Some(status.as_u16()), said, missing, refused: again })
     }
 
     /// The request with its credential, once limits allow it.
@@ -393,8 +464,17 @@ impl Account {
         if let Some(tag) = tag {
             building = building.header(IF_NONE_MATCH, tag);
         }
-        if let Some(body) = &request.body {
-            building = building.header("content-type", "application/json").body(body.to_string());
+        match &request.body {
+            None => {}
+            Some(Body::Json(body)) => {
+                building =
+                    building.header("content-type", "application/json").body(body.to_string());
+            }
+            Some(Body::Form(body)) => {
+                building = building
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(body.clone());
+            }
         }
         Ok((building, signature))
     }
@@ -475,7 +555,8 @@ impl Account {
         } else {
             format!("{request}: {home} did not answer: {}", PortError::transient(error).chain())
         };
-        Failed { error: PortError::transient(why), status: None, missing, refused: false }
+        let error = PortError::transient(why);
+        Failed { error, status: None, said: String::new(), missing, refused: false }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -488,6 +569,8 @@ struct Failed {
     error: PortError,
     /// The answer's, if there was one.
     status: Option<u16>,
+    /// What its body says.
+    said: String,
     /// Whether there was no answer, or none of the home's own.
     missing: bool,
     /// Whether the credential was refused and may be accepted in a moment.
@@ -496,7 +579,7 @@ struct Failed {
 
 impl From<PortError> for Failed {
     fn from(error: PortError) -> Self {
-        Self { error, status: None, missing: false, refused: false }
+        Self { error, status: None, said: String::new(), missing: false, refused: false }
     }
 }
 

@@ -66,15 +66,23 @@ struct Said {
     /// Where it is the message; other homes have other things there.
     error: serde_json::Value,
     errors: Vec<serde_json::Value>,
+    /// A word of the home's own, where there is no message.
+    reason: serde_json::Value,
+    code: serde_json::Value,
 }
 
 /// The text of an error's body, for people: its message and the first of its reasons.
 pub(super) fn said(body: &[u8]) -> String {
-    let Ok(Said { mut message, error, errors }) = serde_json::from_slice(body) else {
+    let Ok(Said { mut message, error, errors, reason, code }) = serde_json::from_slice(body) else {
         return String::new();
     };
     if let (true, Some(error)) = (message.is_empty(), error.as_str()) {
         error.clone_into(&mut message);
+    }
+    if let (true, true, Some(word)) =
+        (message.is_empty(), errors.is_empty(), reason.as_str().or_else(|| code.as_str()))
+    {
+        word.clone_into(&mut message);
     }
     let reason = errors.first().and_then(|first| {
         first.as_str().or_else(|| first["message"].as_str()).or_else(|| first["code"].as_str())
@@ -160,6 +168,10 @@ mod tests {
             PortErrorKind::Permanent,
             "400: no role",
         );
+        let body = r#"{"_tag":"T","code":"internal_error","reason":"dispatch_failed"}"#;
+        check(500, body, PortErrorKind::Transient, "500: dispatch_failed");
+        let body = r#"{"code":"insufficient_scope"}"#;
+        check(403, body, PortErrorKind::Auth, "403: insufficient_scope");
         check(500, "<html>", PortErrorKind::Transient, "500");
         check(503, "", PortErrorKind::Transient, "503");
     }

@@ -37,6 +37,11 @@ pub(crate) fn client() -> PortResult<reqwest::Client> {
     builder().build().map_err(PortError::permanent)
 }
 
+/// The same, for a home that answers within `exchange` or not at all.
+pub(crate) fn client_within(exchange: Duration) -> PortResult<reqwest::Client> {
+    builder().timeout(exchange).build().map_err(PortError::permanent)
+}
+
 /// The same, for a home whose certificate one of `authorities` (PEM) has signed, and no other.
 pub(crate) fn client_trusting(authorities: &[u8]) -> PortResult<reqwest::Client> {
     let authorities = reqwest::Certificate::from_pem_bundle(authorities);

@@ -42,7 +42,16 @@ pub(crate) struct Request {
     /// Each is encoded, so that a label with a slash stays one segment.
     pub(super) segments: Vec<String>,
     pub(super) query: Vec<(&'static str, String)>,
-    pub(super) body: Option<Value>,
+    pub(super) body: Option<Body>,
+}
+
+/// What a request carries.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Body {
+    /// JSON.
+    Json(Value),
+    /// The fields of a form, encoded.
+    Form(String),
 }
 
 impl Request {
@@ -70,7 +79,16 @@ impl Request {
     /// The same with a body.
     #[must_use]
     pub(crate) fn json(mut self, body: Value) -> Self {
-        self.body = Some(body);
+        self.body = Some(Body::Json(body));
+        self
+    }
+
+    /// The same with the fields of a form.
+    #[must_use]
+    pub(crate) fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        let mut encoded = form_urlencoded::Serializer::new(String::new());
+        encoded.extend_pairs(fields);
+        self.body = Some(Body::Form(encoded.finish()));
         self
     }
 }

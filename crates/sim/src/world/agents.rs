@@ -157,7 +157,8 @@ impl World {
         Ok(())
     }
 
-    pub(crate) fn start_turn(&mut self, request: &TurnRequest) -> PortResult<()> {
+    /// Starts a turn; a repetition of the same request changes nothing.
+    pub fn start_turn(&mut self, request: &TurnRequest) -> PortResult<()> {
         if let Some(known) = self.agents.turns.get(&request.key) {
             let same = known.request.run == request.run
                 && known.request.prompt == request.prompt
@@ -231,7 +232,8 @@ impl World {
         }
     }
 
-    pub(crate) fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
+    /// Tells a turn to stop, which it may do late or not at all.
+    pub fn interrupt_turn(&mut self, key: &JobKey) -> PortResult<()> {
         let (stubborn, unruly) = (self.agents.stubborn, self.agents.unruly);
         let far = self.agents.turns.get(key).is_some_and(|turn| self.agents.is_far(turn));
         let lingers = far && self.agents.lingering;

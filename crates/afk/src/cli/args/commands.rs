@@ -6,7 +6,7 @@ use clap::Subcommand;
 
 use super::{
     AskArg, BackupArgs, ConfigCommand, DemoArgs, DoorbellCommand, EnrollArgs, EvidenceArgs,
-    IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, examples,
+    IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command, examples,
 };
 
 /// The commands.
@@ -57,6 +57,11 @@ pub(in crate::cli) enum Command {
     Doorbell {
         #[command(subcommand)]
         command: DoorbellCommand,
+    },
+    /// Try a T3 Code server, or get a token for it
+    T3 {
+        #[command(subcommand)]
+        command: T3Command,
     },
     /// Land one issue now, in the foreground
     ///

@@ -39,6 +39,14 @@ Examples:
   afk doorbell test                         all of them
   afk doorbell test slack-2 --json          one, and the result as JSON";
 
+pub(super) const T3_CHECK: &str = "\
+Examples:
+  afk t3 check you/web                      the server that works on you/web";
+
+pub(super) const T3_PAIR: &str = "\
+Examples:
+  afk t3 pair far < credential              a token for [agents.far]";
+
 pub(super) const RUN: &str = "\
 Examples:
   afk run o/web#7

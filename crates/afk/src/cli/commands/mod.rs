@@ -19,6 +19,7 @@ mod shell;
 mod signatures;
 mod steer;
 mod switch;
+mod t3;
 mod verify;
 mod work;
 
@@ -75,6 +76,7 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Demo(args) => work::demo(context, args).await,
         Command::Doctor { fix, verify } => doctor::run(context, fix, verify).await,
         Command::Doorbell { command } => doorbell::run(context, command).await,
+        Command::T3 { command } => t3::run(context, command).await,
         Command::Init { print } => init::run(context, print).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,

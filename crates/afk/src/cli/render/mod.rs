@@ -14,6 +14,7 @@ mod replay;
 mod runs;
 mod show;
 mod status;
+mod t3;
 mod timeline;
 mod verify;
 
@@ -31,4 +32,5 @@ pub(super) use replay::replayed;
 pub(super) use runs::runs;
 pub(super) use show::page;
 pub(super) use status::status;
+pub(super) use t3::{t3_checked, t3_paired};
 pub(super) use verify::{Check, State, VerifyPage, verified};

@@ -1,7 +1,7 @@
 //! What `doctor` asks of the forge, with each fault planted: it is named, with how to mend it.
 
 use afk_fakes::forgejo::{Hook, Kind, Protection};
-use afk_remote::{ForgeFinding, Needs, Severity};
+use afk_remote::{Needs, RemoteFinding, Severity};
 
 use crate::support::{OnForgejo, READY, TOKEN, repo, world};
 
@@ -27,7 +27,7 @@ fn sound(home: &OnForgejo) {
     home.fake.add_hook(&repo("o/r"), hook);
 }
 
-async fn examined(home: &OnForgejo, needs: &Needs) -> Vec<ForgeFinding> {
+async fn examined(home: &OnForgejo, needs: &Needs) -> Vec<RemoteFinding> {
     home.forges.examine(&repo("o/r"), &"home".parse().unwrap(), needs).await.unwrap()
 }
 

@@ -1,0 +1,322 @@
+//! Takes commands as strictly as the servers do: an unknown type, a missing field or one of another
+//! shape is answered with 400 and an empty body, unknown fields are passed over, and what a command
+//! id was answered with once it is answered with for good.
+
+use afk_core::ids::At;
+use serde_json::{Value, json};
+
+use super::play::Run;
+use super::state::{Flavour, Message, Project, Remembered, Session, State, Thread};
+
+/// An answer: status, and a body if there is one.
+pub(super) type Answer = (u16, Option<Value>);
+
+/// What is wrong with a command, before its id is looked at.
+const SHAPE: Answer = (400, None);
+
+impl State {
+    /// Takes a command at `now`.
+    pub(super) fn dispatch(&mut self, body: &[u8], now: At) -> Answer {
+        let Ok(command) = serde_json::from_slice::<Value>(body) else {
+            return match self.flavour {
+                Flavour::V27 => (500, None),
+                Flavour::V33 | Flavour::Two => (400, None),
+            };
+        };
+        if !is_shaped(&command) {
+            return SHAPE;
+        }
+        let id = text(&command, "commandId");
+        let kind = text(&command, "type");
+        if let Some(known) = self.commands.get(&id) {
+            return match known.clone() {
+                Remembered::Taken(sequence) => (200, Some(json!({ "sequence": sequence }))),
+                Remembered::Refused(status, body) => (status, Some(body)),
+            };
+        }
+        // An unusable folder is found before anything is remembered.
+        if kind == "project.create" && !self.may_make(&command) {
+            return (
+                400,
+                Some(self.error(
+                    "EnvironmentRequestInvalidError",
+                    "invalid_request",
+                    "invalid_command",
+                )),
+            );
+        }
+        if self.take_command(&kind, &command, now) {
+            self.commands.insert(id, Remembered::Taken(self.sequence));
+            return (200, Some(json!({ "sequence": self.sequence })));
+        }
+        let body = self.error(
+            "EnvironmentInternalError",
+            "internal_error",
+            "orchestration_dispatch_failed",
+        );
+        self.commands.insert(id, Remembered::Refused(500, body.clone()));
+        (500, Some(body))
+    }
+
+    /// The body of an error.
+    pub(super) fn error(&mut self, tag: &str, code: &str, reason: &str) -> Value {
+        let trace = self.fresh().replace('-', "");
+        json!({ "_tag": tag, "code": code, "reason": reason, "traceId": trace })
+    }
+
+    fn may_make(&self, command: &Value) -> bool {
+        let make = command["createWorkspaceRootIfMissing"].as_bool().unwrap_or(false);
+        make || self.folders.contains_key(&text(command, "workspaceRoot"))
+    }
+
+    /// Does what a command says; false if it is refused.
+    fn take_command(&mut self, kind: &str, command: &Value, now: At) -> bool {
+        // The earlier version believes whoever dates a command.
+        let dated = command["createdAt"].as_str().and_then(|text| text.parse().ok());
+        let at = match self.flavour {
+            Flavour::V27 => dated.unwrap_or(now),
+            Flavour::V33 | Flavour::Two => now,
+        };
+        if kind == "project.create" {
+            return self.create_project(command, at);
+        }
+        let id = text(command, "threadId");
+        let place = self.threads.iter().position(|one| one.id == id);
+        if kind == "thread.create" {
+            return place.is_none() && self.create_thread(command, at);
+        }
+        let Some(place) = place else { return false };
+        let mut thread = self.threads.remove(place);
+        let taken = self.take_thread_command(kind, command, &mut thread, (at, now));
+        self.threads.insert(place, thread);
+        taken
+    }
+
+    fn create_project(&mut self, command: &Value, at: At) -> bool {
+        let (id, root) = (text(command, "projectId"), text(command, "workspaceRoot"));
+        let known = self.projects.iter().any(|one| one.id == id);
+        let second =
+            self.flavour != Flavour::V27 && self.projects.iter().any(|one| one.root == root);
+        if known || second {
+            return false;
+        }
+        self.folders.entry(root.clone()).or_insert(false);
+        self.projects.push(Project { id, title: text(command, "title"), root, created: at });
+        self.sequence += 1;
+        true
+    }
+
+    fn create_thread(&mut self, command: &Value, at: At) -> bool {
+        let project = text(command, "projectId");
+        if !self.projects.iter().any(|one| one.id == project) {
+            return false;
+        }
+        self.threads.push(Thread::of(command, at));
+        self.sequence += 1;
+        true
+    }
+
+    fn take_thread_command(
+        &mut self,
+        kind: &str,
+        command: &Value,
+        thread: &mut Thread,
+        (at, now): (At, At),
+    ) -> bool {
+        self.sequence += 1;
+        match kind {
+            "thread.turn.start" => self.start_turn(command, thread, (at, now)),
+            "thread.turn.interrupt" => {
+                if let Some(run) = &mut thread.run {
+                    run.interrupted.get_or_insert(now);
+                }
+                // Of a turn that is named the state is rewritten, whether it has ended or not.
+                let named = command["turnId"].as_str();
+                if let Some(latest) = &mut thread.latest
+                    && named == Some(latest.turn.as_str())
+                {
+                    latest.state = "interrupted";
+                    latest.completed.get_or_insert(at);
+                }
+            }
+            "thread.session.stop" => {
+                thread.run = None;
+                let error = thread.session.take().and_then(|session| session.error);
+                let session = Session { status: "stopped", active: None, error, updated: now };
+                thread.session = Some(session);
+                if self.flavour == Flavour::V27 {
+                    thread.latest = None;
+                }
+                thread.updated = now;
+            }
+            "thread.approval.respond" | "thread.user-input.respond" => {
+                self.respond(command, thread, now);
+            }
+            "thread.archive" => {
+                thread.archived = Some(now);
+                thread.updated = now;
+            }
+            _ => {
+                thread.deleted = Some(now);
+                thread.updated = now;
+            }
+        }
+        true
+    }
+
+    fn start_turn(&mut self, command: &Value, thread: &mut Thread, (at, now): (At, At)) {
+        self.sequence += 1;
+        self.turns += 1;
+        let (id, text) =
+            (text(&command["message"], "messageId"), text(&command["message"], "text"));
+        match thread.messages.iter_mut().find(|one| one.id == id) {
+            // A used id overwrites what was asked, and starts a turn all the same.
+            Some(known) => {
+                known.text.clone_from(&text);
+                known.updated = at;
+            }
+            None => thread.messages.push(Message {
+                id,
+                user: true,
+                text: text.clone(),
+                turn: None,
+                created: at,
+                updated: at,
+            }),
+        }
+        thread.updated = at;
+        let turn = self.fresh();
+        thread.run = Some(Run::new(turn, at, now, self.script(&text)));
+    }
+
+    fn respond(&mut self, command: &Value, thread: &mut Thread, now: At) {
+        let request = text(command, "requestId");
+        let open = thread
+            .run
+            .as_mut()
+            .filter(|run| run.told.is_none() && run.request.as_ref() == Some(&request));
+        let Some(run) = open else {
+            let detail = format!(
+                "Stale pending approval request: {request}. Provider callback state does not \
+                 survive app restarts or recovered sessions. Restart the turn to continue."
+            );
+            let payload = json!({ "detail": detail, "requestId": request });
+            let (kind, summary) =
+                ("provider.approval.respond.failed", "Provider approval response failed");
+            self.note(thread, "error", kind, summary, payload, None, now);
+            self.wakes(thread, now);
+            return;
+        };
+        run.told = Some(now);
+        let turn = Some(run.turn.clone());
+        if text(command, "type") == "thread.approval.respond" {
+            let payload = json!({
+                "requestId": request, "requestKind": "command",
+                "requestType": "command_execution_approval", "decision": command["decision"],
+            });
+            self.note(
+                thread,
+                "approval",
+                "approval.resolved",
+                "Approval resolved",
+                payload,
+                turn,
+                now,
+            );
+        } else {
+            let payload = json!({ "requestId": request, "answers": command["answers"] });
+            self.note(
+                thread,
+                "info",
+                "user-input.resolved",
+                "User input submitted",
+                payload,
+                turn,
+                now,
+            );
+        }
+    }
+
+    /// An answer to a dead turn wakes its session, which then shows something else again.
+    fn wakes(&mut self, thread: &mut Thread, now: At) {
+        let Some(dead) = thread.orphan.clone() else { return };
+        thread.updated = now;
+        match self.flavour {
+            Flavour::V27 => {
+                let active = Some(dead);
+                thread.session =
+                    Some(Session { status: "ready", active, error: None, updated: now });
+            }
+            Flavour::V33 | Flavour::Two => {
+                thread.orphan = None;
+                if let Some(latest) = &mut thread.latest {
+                    latest.state = "completed";
+                    latest.completed = Some(now);
+                }
+                thread.session =
+                    Some(Session { status: "ready", active: None, error: None, updated: now });
+            }
+        }
+    }
+}
+
+fn text(value: &Value, key: &str) -> String {
+    value[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether a command has what its type needs.
+fn is_shaped(command: &Value) -> bool {
+    let id = |key: &str| command[key].as_str().is_some_and(|text| !text.trim().is_empty());
+    let time = || command["createdAt"].as_str().is_some_and(|text| text.parse::<At>().is_ok());
+    let one_of =
+        |key: &str, words: &[&str]| command[key].as_str().is_some_and(|w| words.contains(&w));
+    // It must be there, if only as null.
+    let nullable = |key: &str| command.get(key).is_some_and(|v| v.is_null() || v.is_string());
+    let mode = || {
+        one_of("runtimeMode", &["full-access", "approval-required", "auto-accept-edits"])
+            && one_of("interactionMode", &["default", "plan"])
+    };
+    let Some(kind) = command["type"].as_str() else { return false };
+    id("commandId")
+        && match kind {
+            "project.create" => id("projectId") && id("title") && id("workspaceRoot") && time(),
+            "thread.create" => {
+                let model = &command["modelSelection"];
+                id("threadId")
+                    && id("projectId")
+                    && id("title")
+                    && model["instanceId"].is_string()
+                    && model["model"].is_string()
+                    && mode()
+                    && nullable("branch")
+                    && nullable("worktreePath")
+                    && time()
+            }
+            "thread.turn.start" => {
+                let message = &command["message"];
+                id("threadId")
+                    && message["messageId"].as_str().is_some_and(|id| !id.is_empty())
+                    && message["role"] == "user"
+                    && message["text"].is_string()
+                    && message["attachments"].is_array()
+                    && mode()
+                    && time()
+            }
+            "thread.turn.interrupt" => {
+                let turn = command.get("turnId");
+                id("threadId") && turn.is_none_or(Value::is_string) && time()
+            }
+            "thread.session.stop" => id("threadId") && time(),
+            "thread.archive" | "thread.delete" => id("threadId"),
+            "thread.approval.respond" => {
+                id("threadId")
+                    && id("requestId")
+                    && one_of("decision", &["accept", "acceptForSession", "decline", "cancel"])
+                    && time()
+            }
+            "thread.user-input.respond" => {
+                id("threadId") && id("requestId") && command["answers"].is_object() && time()
+            }
+            _ => false,
+        }
+}

@@ -1,0 +1,150 @@
+//! Tries everything that the loop does with a server on that server itself, and deletes what it
+//! made: `afk t3 check`. It calls a model, for a few words.
+
+use std::time::Duration;
+
+use afk_core::ids::{At, JobKey, JobOf, RepoName, RunId};
+use afk_core::run::{TurnEnd, TurnSeen};
+use afk_core::usd::Usd;
+use afk_engine::ports::{Executor as _, PortError, PortResult, TurnRequest};
+use jiff::SignedDuration;
+
+use super::executor::T3Executor;
+use super::ids;
+use super::protocol::{Fresh, What};
+
+/// How long a turn of it may take.
+const TAKES: SignedDuration = SignedDuration::from_mins(3);
+
+/// A step of the check, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What was tried.
+    pub step: &'static str,
+    /// What was seen, or why it failed.
+    pub says: Result<String, String>,
+}
+
+impl T3Executor {
+    /// Tries the server on the project of `repo`, as run `run`, which is nobody else's.
+    pub(super) async fn check(&self, repo: &RepoName, run: RunId) -> Vec<Checked> {
+        let mut all = Vec::new();
+        let done = self.check_steps(repo, run, &mut all).await;
+        if let Err((step, error)) = done {
+            all.push(Checked { step, says: Err(error.chain()) });
+        }
+        let says = self.clean_up(run).await.map_err(|error| error.chain());
+        all.push(Checked { step: "clean up", says });
+        all
+    }
+
+    async fn check_steps(
+        &self,
+        repo: &RepoName,
+        run: RunId,
+        all: &mut Vec<Checked>,
+    ) -> Result<(), (&'static str, PortError)> {
+        let mut note = |step, says: String| all.push(Checked { step, says: Ok(says) });
+        let failed = |step: &'static str| move |error: PortError| (step, error);
+        self.ready(repo).await.map_err(failed("reach"))?;
+        let met = self.server.meet().await.map_err(failed("reach"))?;
+        let (about, tested) = (&met.about, if met.is_tested() { "" } else { ", untested so far" });
+        note("reach", format!("T3 Code {}, protocol {}{tested}", about.server_version, met.number));
+        let first = request(repo, run, 1, "Answer with the single word ready. Use no tools.");
+        self.start(&first).await.map_err(failed("start"))?;
+        self.start(&first).await.map_err(failed("start again"))?;
+        note("start", self.server.link(about, &ids::thread(run, 0)));
+        let said = self.ends(repo, &first).await.map_err(failed("end"))?;
+        note("end", said);
+        let second =
+            request(repo, run, 2, "Count from 1 to 2000, one number a line. Use no tools.");
+        self.start(&second).await.map_err(failed("second turn"))?;
+        self.until(repo, &second, |seen| !matches!(seen, TurnSeen::Absent))
+            .await
+            .map_err(failed("second turn"))?;
+        self.interrupt(repo, &second.key).await.map_err(failed("interrupt"))?;
+        let said = self.ends(repo, &second).await.map_err(failed("interrupt"))?;
+        note("interrupt", said);
+        let alive = self.alive(repo, run).await.map_err(failed("alive"))?;
+        let says = if alive.is_empty() { "nothing" } else { "the interrupted turn" };
+        note("at work after it", says.to_owned());
+        Ok(())
+    }
+
+    /// How the turn ends.
+    async fn ends(&self, repo: &RepoName, turn: &TurnRequest) -> PortResult<String> {
+        let over = |seen: &TurnSeen| matches!(seen, TurnSeen::Ended { .. });
+        let seen = self.until(repo, turn, over).await?;
+        let TurnSeen::Ended { how, .. } = seen else {
+            return Err(PortError::transient("it has not ended"));
+        };
+        match how {
+            TurnEnd::Finished { message } => Ok(format!("finished: {message}")),
+            TurnEnd::Interrupted => Ok("interrupted".to_owned()),
+            TurnEnd::Failed { message }
+            | TurnEnd::Hopeless { message }
+            | TurnEnd::Unavailable { message, .. } => Err(PortError::permanent(message)),
+            TurnEnd::Stalled | TurnEnd::Lost => Err(PortError::permanent("it was lost")),
+            TurnEnd::Limited { .. } => Err(PortError::permanent("a usage limit")),
+        }
+    }
+
+    /// The turn, once it is like that.
+    async fn until(
+        &self,
+        repo: &RepoName,
+        turn: &TurnRequest,
+        like: impl Fn(&TurnSeen) -> bool,
+    ) -> PortResult<TurnSeen> {
+        let until = self.clock.now().checked_add(TAKES).unwrap_or(At::MAX);
+        loop {
+            let seen = self.observe(repo, &turn.key).await?.seen;
+            if like(&seen) {
+                return Ok(seen);
+            }
+            if self.clock.now() >= until {
+                let minutes = TAKES.as_mins();
+                return Err(PortError::transient(format!(
+                    "turn {} is still {seen:?} after {minutes} minutes",
+                    turn.n
+                )));
+            }
+            self.changed(repo, &turn.key, Duration::from_secs(5)).await;
+        }
+    }
+
+    /// Deletes the threads that were made.
+    async fn clean_up(&self, run: RunId) -> PortResult<String> {
+        let met = self.server.meet().await?;
+        let mut deleted = 0;
+        for generation in 0..=self.kept.run(run).await?.generation {
+            let thread = &ids::thread(run, generation);
+            if met.protocol.look(thread, Fresh::Now).await?.thread.is_none() {
+                continue;
+            }
+            let now = self.clock.now().as_millisecond();
+            let id = |what: &str| ids::command(run, &format!("{what}-{thread}-{now}"));
+            if met.protocol.stops_sessions() {
+                self.tell(&met, id("stop"), What::StopSession { thread }).await?;
+            }
+            self.tell(&met, id("delete"), What::Delete { thread }).await?;
+            deleted += 1;
+        }
+        Ok(format!("deleted {deleted} threads"))
+    }
+}
+
+fn request(repo: &RepoName, run: RunId, n: u32, prompt: &str) -> TurnRequest {
+    TurnRequest {
+        key: JobKey::new(run, JobOf::Turn, &n.to_string()),
+        run,
+        repo: repo.clone(),
+        thread: run.thread(),
+        n,
+        prompt: prompt.to_owned(),
+        anew: prompt.to_owned(),
+        budget: Usd::dollars(1),
+        deadline: Duration::from_mins(10),
+        network: true,
+    }
+}

@@ -1,0 +1,92 @@
+//! Looks at everything that the loop needs of a server, for `doctor`; makes nothing.
+
+use afk_core::checkout::Checkout;
+use afk_core::ids::RepoName;
+use afk_engine::ports::PortErrorKind;
+
+use super::executor::T3Executor;
+use super::ids;
+use crate::forges::RemoteFinding;
+
+/// What is looked at.
+const SERVER: &str = "t3 server";
+const TOKEN: &str = "t3 token";
+const PROJECT: &str = "t3 project";
+const LANDING: &str = "t3 landing";
+
+impl T3Executor {
+    /// Looks at the server, and at what it has of `repo`.
+    pub(super) async fn examine(&self, repo: &RepoName) -> Vec<RemoteFinding> {
+        let mut all = Vec::new();
+        match self.server.authenticated().await {
+            Ok(()) => all.push(RemoteFinding::fine(TOKEN, "may read and operate threads")),
+            Err(error) if error.kind == PortErrorKind::Auth => {
+                let mend = "`t3 auth session issue --token-only` on the server's machine mints one";
+                return vec![RemoteFinding::failure(TOKEN, error.chain()).mend(mend)];
+            }
+            Err(error) => {
+                let mend = "start it there with `t3 serve --no-browser` (port 3773), or correct \
+                            the url";
+                return vec![RemoteFinding::failure(SERVER, error.chain()).mend(mend)];
+            }
+        }
+        let met = match self.server.meet().await {
+            Ok(met) => met,
+            Err(error) => {
+                all.push(RemoteFinding::failure(SERVER, error.chain()));
+                return all;
+            }
+        };
+        let (home, version) = (self.server.home(), &met.about.server_version);
+        let says = format!("{home}: T3 Code {version}, protocol {}", met.number);
+        all.push(if met.is_tested() {
+            RemoteFinding::fine(SERVER, says)
+        } else {
+            RemoteFinding::warning(SERVER, format!("{says}: untested with this version"))
+                .mend("`afk t3 check` tries everything that the loop does with it")
+        });
+        all.push(self.examined_project(&met, repo).await);
+        all.push(self.examined_landing());
+        all
+    }
+
+    async fn examined_project(&self, met: &super::server::Met, repo: &RepoName) -> RemoteFinding {
+        let root = self.table.root(repo);
+        let projects = match met.protocol.projects().await {
+            Ok(projects) => projects,
+            Err(error) => return RemoteFinding::failure(PROJECT, error.chain()),
+        };
+        let id = ids::project(repo);
+        let found = projects.iter().find(|one| one.id == id);
+        let found = found.or_else(|| projects.iter().find(|one| one.root == root));
+        match found {
+            Some(project) if project.root == root => RemoteFinding::fine(PROJECT, root),
+            Some(project) => {
+                let says = format!("is in {}, not in {root}", project.root);
+                RemoteFinding::warning(PROJECT, says).mend("correct base, or move the project")
+            }
+            None => {
+                let says = format!("none yet: the first run makes it of {root}");
+                RemoteFinding::warning(PROJECT, says)
+                    .mend(format!("clone {repo} there, with a credential that may push"))
+            }
+        }
+    }
+
+    /// What the way of landing gives up.
+    fn examined_landing(&self) -> RemoteFinding {
+        let says = match self.table.checkout() {
+            Checkout::Own => {
+                "the agent pushes by itself: its change is guarded and proved only after it is on \
+                 the default branch, it works outside of our sandbox with the server's own \
+                 credentials, and what it costs is an estimate"
+            }
+            Checkout::Ours => {
+                "the control plane lands, from a workspace that the agent works in outside of our \
+                 sandbox; what it costs is an estimate"
+            }
+        };
+        RemoteFinding::warning(LANDING, says)
+            .mend("only let repos use it whose readers and machine you trust with that")
+    }
+}

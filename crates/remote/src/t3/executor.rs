@@ -1,0 +1,401 @@
+//! One server as an executor: observes, interrupts and answers. Starting is in `start`.
+//!
+//! A turn is found by its message, in the thread of its run. Nothing here concludes by itself:
+//! what is read goes through `liveness` and `outcome`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use afk_core::ask::Answer;
+use afk_core::checkout::Checkout;
+use afk_core::digest::Digest;
+use afk_core::evidence::SandboxStrength;
+use afk_core::ids::{At, JobKey, JobOf, RepoName, RunId};
+use afk_core::run::{TurnCost, TurnEnd, TurnFacts, TurnSeen};
+use afk_core::spend::{Cost, Entry, PriceTable, TurnKey, Usage};
+use afk_core::text::line;
+use afk_engine::ports::{
+    Clock, Executor, PortError, PortErrorKind, PortResult, Transcript, TurnReport, TurnRequest,
+};
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use super::ids;
+use super::kept::{Kept, TurnNote};
+use super::outcome::{Beside, Came, came};
+use super::protocol::{Command, Conversation, Fresh, Looked, Refusal, What};
+use super::server::{Met, Server};
+use super::settings::T3Table;
+use super::view::{Standing, View};
+use super::{Parts, WorkspacesHere};
+
+/// How many tries of a turn are looked for.
+const TRIES: u32 = 8;
+/// How many turns of a run are looked for.
+const TURNS: u32 = 100;
+/// How many threads of a run are looked for.
+const GENERATIONS: u32 = 100;
+/// How much is answered of a transcript at once.
+const CHUNK: usize = 1 << 20;
+/// What transcripts of these agents are called.
+const AGENT: &str = "t3";
+
+/// A T3 Code server.
+pub(super) struct T3Executor {
+    pub(super) table: T3Table,
+    pub(super) server: Server,
+    pub(super) kept: Kept,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) workspaces: WorkspacesHere,
+    prices: PriceTable,
+}
+
+/// A turn in the thread where its message is, or would be.
+pub(super) struct Found {
+    /// The generation of that thread.
+    pub(super) generation: u32,
+    /// The thread as it was read.
+    pub(super) looked: Looked,
+    /// The message of the turn, if it is there.
+    pub(super) message: Option<String>,
+}
+
+impl Found {
+    /// What is shown of the turn.
+    pub(super) fn view(&self, now: At) -> View {
+        match (&self.looked.thread, &self.message) {
+            (Some(thread), Some(message)) => thread.view(message, now),
+            (_, None) | (None, _) => View::absent(),
+        }
+    }
+}
+
+impl T3Executor {
+    /// The server of `table`, which is named `name` in the configuration.
+    pub(super) fn new(name: &str, table: &T3Table, parts: Parts) -> PortResult<Self> {
+        let Parts { clock, secrets, notes, workspaces, patience } = parts;
+        Ok(Self {
+            table: table.clone(),
+            server: Server::new(table, clock.clone(), secrets, patience)?,
+            kept: Kept::new(notes, clock.clone(), name),
+            clock,
+            workspaces,
+            prices: PriceTable::default(),
+        })
+    }
+
+    /// Where the turn is. Where its message is nowhere, in the thread that the run goes on in.
+    pub(super) async fn find(
+        &self,
+        met: &Met,
+        (run, n): (RunId, u32),
+        note: Option<&TurnNote>,
+        fresh: Fresh,
+    ) -> PortResult<Found> {
+        let newest = self.kept.run(run).await?.generation;
+        let messages: Vec<String> = (0..TRIES).map(|tried| ids::message(run, n, tried)).collect();
+        let mut generation = note.map_or(newest, |note| note.generation);
+        let mut all: Vec<u32> = (0..=newest).rev().filter(|one| *one != generation).collect();
+        let mut first = None;
+        loop {
+            let looked = met.protocol.look(&ids::thread(run, generation), fresh).await?;
+            let asked = looked.thread.as_ref().map(Conversation::asked).unwrap_or_default();
+            let message = messages.iter().find(|id| asked.contains(&id.as_str())).cloned();
+            if message.is_some() {
+                return Ok(Found { generation, looked, message });
+            }
+            let here = Found { generation, looked, message };
+            first.get_or_insert(here);
+            match all.pop() {
+                // Our notes may be lost, and the threads not.
+                Some(next) if note.is_none() => generation = next,
+                Some(_) | None => break,
+            }
+        }
+        first.ok_or_else(|| PortError::transient("no thread was looked at"))
+    }
+
+    /// The note of a turn that is under way and whose server was `away` just now.
+    async fn was_away(&self, key: &JobKey) {
+        let Ok(Some(mut note)) = self.kept.turn(key).await else { return };
+        if note.taken.is_some() {
+            note.away = Some(self.clock.now());
+            // A note that cannot be written makes us less careful, not wrong.
+            if let Err(error) = self.kept.keep_turn(key, &note).await {
+                tracing::warn!(%key, error = error.chain(), "note not kept");
+            }
+        }
+    }
+
+    /// The turn as it is.
+    async fn look(&self, key: &JobKey, fresh: Fresh) -> PortResult<(Found, Option<TurnNote>)> {
+        let (run, n) = run_and_turn(key)?;
+        let read = async {
+            let note = self.kept.turn(key).await?;
+            let met = self.server.meet().await?;
+            let found = self.find(&met, (run, n), note.as_ref(), fresh).await?;
+            Ok((found, note))
+        };
+        let read = read.await;
+        if let Err(PortError { kind: PortErrorKind::Transient, .. }) = &read {
+            self.was_away(key).await;
+        }
+        read
+    }
+
+    fn report(
+        &self,
+        repo: &RepoName,
+        key: &JobKey,
+        found: &Found,
+        view: &View,
+        end: TurnEnd,
+    ) -> TurnReport {
+        let (input, output) = view.tokens;
+        let usage = Usage { input, output, ..Usage::default() };
+        let digest = Digest::of(&view.lines);
+        let ran = !matches!(view.standing, Standing::NeverStarted { .. });
+        // Nothing was counted where nothing is told of it.
+        let ran = ran && view.tokens != (0, 0);
+        let cost = run_and_turn(key).ok().filter(|_| ran).map(|(run, n)| TurnCost {
+            key: TurnKey { session: ids::thread(run, found.generation), process: n, turn: 1 },
+            entry: Entry {
+                run,
+                repo: repo.clone(),
+                at: view.began,
+                cli_version: String::new(),
+                cost: Cost::Estimated { amount: self.prices.estimate(self.table.model(), &usage) },
+            },
+        });
+        let transcript = Some(digest.clone());
+        let facts = TurnFacts { cost, usage, transcript, sandbox: Some(SandboxStrength::None) };
+        let seen = TurnSeen::Ended { how: end, facts: Box::new(facts) };
+        let transcript = Some(digest.to_string());
+        TurnReport { seen, tokens: view.tokens, cost: None, last: last(view), transcript }
+    }
+
+    /// The newest turn of each thread of `run` that may be at work, with what is at work.
+    async fn at_work(&self, run: RunId) -> PortResult<Vec<(JobKey, String, Option<String>)>> {
+        let met = self.server.meet().await?;
+        let known: BTreeMap<String, u32> = (1..=TURNS)
+            .flat_map(|n| (0..TRIES).map(move |tried| (ids::message(run, n, tried), n)))
+            .collect();
+        let mut all = Vec::new();
+        let noted = self.kept.run(run).await?.generation;
+        for generation in 0..GENERATIONS {
+            let id = ids::thread(run, generation);
+            let Some(thread) = met.protocol.look(&id, Fresh::Now).await?.thread else {
+                // Our notes may be lost, and the threads not.
+                if generation < noted {
+                    continue;
+                }
+                break;
+            };
+            let asked = thread.asked();
+            let newest = asked.iter().rev().find_map(|id| Some((*id, *known.get(*id)?)));
+            let Some((message, n)) = newest else { continue };
+            let key = JobKey::new(run, JobOf::Turn, &n.to_string());
+            let note = self.kept.turn(&key).await?.unwrap_or_default();
+            let now = self.server.now();
+            let works =
+                match (thread.at_work(), came(&thread.view(message, now), beside(&note), now)) {
+                    (Some(_), _) | (None, Came::Running | Came::Unknown) => true,
+                    (None, Came::Absent | Came::Over(_)) => false,
+                };
+            if works {
+                all.push((key, id, thread.at_work().and_then(|one| one.active)));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Sends a command that may be sent again.
+    pub(super) async fn tell(&self, met: &Met, id: String, what: What<'_>) -> PortResult<u64> {
+        let command = Command { id, at: self.clock.now(), what };
+        met.protocol.send(&command).await.map_err(|refusal| match refusal {
+            Refusal::Refused(error) | Refusal::Again(error) => error,
+        })
+    }
+
+    async fn tell_to_stop(
+        &self,
+        run: RunId,
+        thread: &str,
+        active: Option<&str>,
+        again: bool,
+    ) -> PortResult<()> {
+        let met = self.server.meet().await?;
+        // Another each time: one that was taken is never done again.
+        let now = self.clock.now().as_millisecond();
+        let id = |what: &str| ids::command(run, &format!("{what}-{thread}-{now}"));
+        self.tell(&met, id("interrupt"), What::Interrupt { thread, active }).await?;
+        if again && met.protocol.stops_sessions() {
+            self.tell(&met, id("stop"), What::StopSession { thread }).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Executor for T3Executor {
+    fn checkout(&self, _repo: &RepoName) -> PortResult<Checkout> {
+        Ok(self.table.checkout())
+    }
+
+    async fn ready(&self, _repo: &RepoName) -> PortResult<()> {
+        self.server.authenticated().await?;
+        self.server.meet().await.map(drop)
+    }
+
+    async fn start(&self, turn: &TurnRequest) -> PortResult<()> {
+        self.start_turn(turn).await
+    }
+
+    async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
+        let (found, note) = self.look(key, Fresh::Poll).await?;
+        let now = self.server.now();
+        let view = found.view(now);
+        let note = note.unwrap_or_default();
+        let seen = match came(&view, beside(&note), now) {
+            Came::Over(end) => return Ok(self.report(repo, key, &found, &view, end)),
+            Came::Running => TurnSeen::Running {
+                last_event_at: view.last.max(view.began),
+                tool_open: view.tool_open,
+                asks: view.asks.iter().map(|ask| ask.asked.clone()).collect(),
+            },
+            Came::Unknown => TurnSeen::Unknown,
+            Came::Absent => absent(&note, &found),
+        };
+        Ok(TurnReport {
+            seen,
+            tokens: view.tokens,
+            cost: None,
+            last: last(&view),
+            transcript: None,
+        })
+    }
+
+    async fn answer(
+        &self,
+        _repo: &RepoName,
+        key: &JobKey,
+        request: &str,
+        answer: &Answer,
+    ) -> PortResult<()> {
+        let (run, _) = run_and_turn(key)?;
+        let (found, _) = self.look(key, Fresh::Now).await?;
+        let view = found.view(self.server.now());
+        let Some(ask) = view.asks.iter().find(|ask| ask.asked.id == request) else {
+            // It is not open any more.
+            return Ok(());
+        };
+        let thread = &ids::thread(run, found.generation);
+        // The first answer counts: the second has the same id.
+        let id = ids::command(run, &format!("answer-{request}"));
+        let met = self.server.meet().await?;
+        let what = if ask.asked.question {
+            let text = match answer {
+                Answer::Allow => "Yes.",
+                Answer::Deny { why } => why,
+                Answer::Say { text } => text,
+            };
+            let answers: Map<String, Value> =
+                ask.questions.iter().map(|id| (id.clone(), text.into())).collect();
+            What::Reply { thread, request, answers }
+        } else {
+            What::Permit { thread, request, allow: *answer == Answer::Allow }
+        };
+        self.tell(&met, id, what).await.map(drop)
+    }
+
+    async fn interrupt(&self, _repo: &RepoName, key: &JobKey) -> PortResult<()> {
+        let (run, _) = run_and_turn(key)?;
+        let (found, note) = self.look(key, Fresh::Now).await?;
+        let mut note = note.unwrap_or_default();
+        let now = self.server.now();
+        let active = match found.view(now).standing {
+            Standing::Busy { active } => active,
+            // It may begin any moment.
+            Standing::Pending => None,
+            // Interrupting what has ended would rewrite how it ended.
+            Standing::Absent
+            | Standing::Ended(_)
+            | Standing::NeverStarted { .. }
+            | Standing::Unknown => return Ok(()),
+        };
+        let again = note.interrupted;
+        // Committed first: nothing else will say that it was us.
+        (note.interrupted, note.generation) = (true, found.generation);
+        self.kept.keep_turn(key, &note).await?;
+        let thread = ids::thread(run, found.generation);
+        self.tell_to_stop(run, &thread, active.as_deref(), again).await
+    }
+
+    async fn alive(&self, _repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
+        Ok(self.at_work(run).await?.into_iter().map(|(key, ..)| key).collect())
+    }
+
+    async fn stop(&self, _repo: &RepoName, run: RunId) -> PortResult<()> {
+        for (key, thread, active) in self.at_work(run).await? {
+            let mut note = self.kept.turn(&key).await?.unwrap_or_default();
+            let again = note.interrupted;
+            note.interrupted = true;
+            self.kept.keep_turn(&key, &note).await?;
+            self.tell_to_stop(run, &thread, active.as_deref(), again).await?;
+        }
+        Ok(())
+    }
+
+    async fn transcript(
+        &self,
+        _repo: &RepoName,
+        key: &JobKey,
+        offset: u64,
+    ) -> PortResult<Option<Transcript>> {
+        let (found, _) = self.look(key, Fresh::Poll).await?;
+        let view = found.view(self.server.now());
+        if view.standing == Standing::Absent {
+            return Ok(None);
+        }
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(view.lines.len());
+        let to = from.saturating_add(CHUNK).min(view.lines.len());
+        let bytes = view.lines.get(from..to).unwrap_or_default().to_vec();
+        Ok(Some(Transcript { agent: AGENT.to_owned(), bytes, cut: 0 }))
+    }
+
+    async fn changed(&self, _repo: &RepoName, _key: &JobKey, at_most: Duration) {
+        let pace = match self.server.meet().await {
+            Ok(met) => met.protocol.pace(),
+            Err(_) => jiff::SignedDuration::from_secs(5),
+        };
+        let at_most = jiff::SignedDuration::try_from(at_most).unwrap_or(pace);
+        let until = self.clock.now().checked_add(pace.min(at_most)).unwrap_or(At::MAX);
+        self.clock.sleep_until(until).await;
+    }
+}
+
+/// A turn whose message is not there. One that the server said to have taken is looked for until
+/// the server has come so far: only then its answer was false.
+fn absent(note: &TurnNote, found: &Found) -> TurnSeen {
+    match (note.taken, found.looked.sequence) {
+        (None, _) => TurnSeen::Absent,
+        (Some(taken), Some(read)) if read >= taken => TurnSeen::Absent,
+        (Some(_), _) => TurnSeen::Unknown,
+    }
+}
+
+pub(super) fn beside(note: &TurnNote) -> Beside {
+    Beside { interrupted: note.interrupted, away: note.away }
+}
+
+fn last(view: &View) -> Option<String> {
+    view.said.as_deref().map(|said| line(said, 120))
+}
+
+/// The run and the turn's number in a turn's key.
+pub(super) fn run_and_turn(key: &JobKey) -> PortResult<(RunId, u32)> {
+    let turn = key.parts().filter(|(_, of, _)| *of == JobOf::Turn);
+    let parts = turn.and_then(|(run, _, n)| Some((run, n.parse().ok()?)));
+    parts.ok_or_else(|| PortError::permanent(format!("{key} is not the key of a turn")))
+}

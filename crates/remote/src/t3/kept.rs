@@ -1,0 +1,105 @@
+//! What we note of runs and turns beside the server: what the server itself does not say, or only
+//! to whoever knows where to look. Any of it may be lost: then the server is asked.
+
+use std::sync::Arc;
+
+use afk_core::ids::{At, JobKey, RepoName, RunId};
+use afk_engine::ports::{Clock, Notes, PortResult};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// The kinds of our notes.
+const TURNS: &str = "t3-turn";
+const RUNS: &str = "t3-run";
+const REPOS: &str = "t3-repo";
+
+/// Of a turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct TurnNote {
+    /// The generation of its thread.
+    pub(super) generation: u32,
+    /// How often the server refused it.
+    pub(super) tried: u32,
+    /// The sequence at which the server took it.
+    pub(super) taken: Option<u64>,
+    /// We told it to stop.
+    pub(super) interrupted: bool,
+    /// When the server last did not answer while it was under way.
+    pub(super) away: Option<At>,
+}
+
+/// Of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct RunNote {
+    /// The generation of the thread that goes on.
+    pub(super) generation: u32,
+    /// How often the server refused to make that.
+    pub(super) tried: u32,
+    /// The server has made it.
+    pub(super) made: bool,
+}
+
+/// Of a repo.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct RepoNote {
+    /// Threads that are not put away yet.
+    pub(super) open: Vec<String>,
+    /// How often the server refused to make its project.
+    pub(super) tried: u32,
+}
+
+/// The notes of one server.
+pub(super) struct Kept {
+    notes: Arc<dyn Notes>,
+    clock: Arc<dyn Clock>,
+    /// The name of the server's table.
+    server: String,
+}
+
+impl Kept {
+    pub(super) fn new(notes: Arc<dyn Notes>, clock: Arc<dyn Clock>, server: &str) -> Self {
+        Self { notes, clock, server: server.to_owned() }
+    }
+
+    pub(super) async fn turn(&self, key: &JobKey) -> PortResult<Option<TurnNote>> {
+        self.read(TURNS, key.as_str()).await
+    }
+
+    pub(super) async fn keep_turn(&self, key: &JobKey, note: &TurnNote) -> PortResult<()> {
+        self.write(TURNS, key.as_str(), note).await
+    }
+
+    pub(super) async fn run(&self, run: RunId) -> PortResult<RunNote> {
+        Ok(self.read(RUNS, &run.to_string()).await?.unwrap_or_default())
+    }
+
+    pub(super) async fn keep_run(&self, run: RunId, note: &RunNote) -> PortResult<()> {
+        self.write(RUNS, &run.to_string(), note).await
+    }
+
+    pub(super) async fn repo(&self, repo: &RepoName) -> PortResult<RepoNote> {
+        Ok(self.read(REPOS, repo.as_str()).await?.unwrap_or_default())
+    }
+
+    pub(super) async fn keep_repo(&self, repo: &RepoName, note: &RepoNote) -> PortResult<()> {
+        self.write(REPOS, repo.as_str(), note).await
+    }
+
+    async fn read<T: DeserializeOwned>(&self, kind: &str, key: &str) -> PortResult<Option<T>> {
+        let found = self.notes.read(kind, &self.key(key)).await?;
+        // One that cannot be read is as good as lost.
+        Ok(found.and_then(|note| serde_json::from_value(note).ok()))
+    }
+
+    async fn write(&self, kind: &str, key: &str, note: &impl Serialize) -> PortResult<()> {
+        let note = serde_json::to_value(note).map_err(afk_engine::ports::PortError::permanent)?;
+        self.notes.write(kind, &self.key(key), &note, self.clock.now()).await
+    }
+
+    fn key(&self, key: &str) -> String {
+        format!("{} {key}", self.server)
+    }
+}

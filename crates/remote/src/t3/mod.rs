@@ -1,0 +1,128 @@
+//! T3 Code as the engine's executor: a cockpit on another machine that runs agents, and shows only
+//! what it started itself.
+//!
+//! [`T3Executors`] has one executor for each entry of `agents` whose kind is `t3`. What it does
+//! with a turn is in [`executor`] and [`start`]; what a server says is read in [`one`], and what
+//! that means is decided by `one::liveness` and [`outcome`], both total functions over data.
+//!
+//! Everything that is made has an id derived from the run ([`ids`]), and is looked for before it
+//! is made. What the server shows decides, not what it answered.
+
+mod check;
+mod examine;
+mod executor;
+mod ids;
+mod kept;
+mod one;
+mod outcome;
+mod pair;
+mod protocol;
+mod server;
+mod settings;
+mod start;
+mod two;
+mod view;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use afk_core::ids::{AdapterName, RepoName, RunId};
+use afk_engine::ports::{Clock, Executor, Notes, Secrets};
+
+use crate::forges::RemoteFinding;
+use crate::settings::RemoteSettings;
+pub use check::Checked;
+use executor::T3Executor;
+pub use pair::{Paired, pair};
+pub use settings::{T3, T3Lands, T3Table};
+
+/// How long an exchange may take. A server that is starting accepts requests and never answers
+/// some.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where workspaces are on this machine.
+#[derive(Clone)]
+pub struct WorkspacesHere {
+    /// The folder that has all of them.
+    pub root: PathBuf,
+    /// The one of a run, in that folder.
+    pub of: Arc<dyn Fn(RunId) -> PathBuf + Send + Sync>,
+}
+
+/// Every T3 Code server of the configuration.
+pub struct T3Executors {
+    parts: Parts,
+    made: Mutex<BTreeMap<AdapterName, (T3Table, Arc<T3Executor>)>>,
+}
+
+/// What an executor is made with.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) secrets: Arc<dyn Secrets>,
+    pub(crate) notes: Arc<dyn Notes>,
+    pub(crate) workspaces: WorkspacesHere,
+    pub(crate) patience: Duration,
+}
+
+impl T3Executors {
+    /// None yet.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        secrets: Arc<dyn Secrets>,
+        notes: Arc<dyn Notes>,
+        workspaces: WorkspacesHere,
+    ) -> Self {
+        let parts = Parts { clock, secrets, notes, workspaces, patience: PATIENCE };
+        Self { parts, made: Mutex::default() }
+    }
+
+    /// The same, for servers that answer within `patience` or not at all.
+    #[must_use]
+    pub fn answering_within(mut self, patience: Duration) -> Self {
+        self.parts.patience = patience;
+        self
+    }
+
+    /// Follows the configuration, and answers each as an executor, under its name. A table that
+    /// none can be made from is one of the configuration's mistakes, and has none.
+    pub fn configure(&self, settings: &RemoteSettings) -> BTreeMap<AdapterName, Arc<dyn Executor>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let tables = settings.agents.iter().filter(|(name, table)| table.is_t3(name));
+        let now = tables.filter_map(|(name, table)| {
+            let known = made.get(name).filter(|(known, _)| known == table).cloned();
+            let new = || {
+                let executor = T3Executor::new(name.as_str(), table, self.parts.clone()).ok()?;
+                Some((table.clone(), Arc::new(executor)))
+            };
+            Some((name.clone(), known.or_else(new)?))
+        });
+        *made = now.collect();
+        let all = made.iter().map(|(name, (_, executor))| (name.clone(), executor.clone() as _));
+        all.collect()
+    }
+
+    /// Looks at everything that the loop needs of the server of that name, and at what it has of
+    /// `repo`; none if there is no such server.
+    pub async fn examine(&self, name: &AdapterName, repo: &RepoName) -> Option<Vec<RemoteFinding>> {
+        Some(self.of(name)?.examine(repo).await)
+    }
+
+    /// Tries everything that the loop does on the server of that name, on the project of `repo`, as
+    /// run `run`, which must be fresh; none if there is no such server. Calls a model.
+    pub async fn check(
+        &self,
+        name: &AdapterName,
+        repo: &RepoName,
+        run: RunId,
+    ) -> Option<Vec<Checked>> {
+        Some(self.of(name)?.check(repo, run).await)
+    }
+
+    fn of(&self, name: &AdapterName) -> Option<Arc<T3Executor>> {
+        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.get(name).map(|(_, executor)| executor.clone())
+    }
+}

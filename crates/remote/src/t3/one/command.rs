@@ -1,0 +1,81 @@
+//! Commands as a server of protocol 1 takes them: the body of a request is the command.
+
+use afk_core::ids::At;
+use serde_json::{Value, json};
+
+use crate::t3::protocol::{Command, What};
+
+/// The body of a command.
+pub(super) fn body(command: &Command<'_>) -> Value {
+    let mut body = match &command.what {
+        What::CreateProject { project, title, root, make } => json!({
+            "type": "project.create", "projectId": project, "title": title,
+            "workspaceRoot": root, "createWorkspaceRootIfMissing": make,
+        }),
+        // A branch and a worktree must be told, if only as null.
+        What::CreateThread { thread, project, title, provider, model, mode, worktree } => json!({
+            "type": "thread.create", "threadId": thread, "projectId": project, "title": title,
+            "modelSelection": { "instanceId": provider, "model": model }, "runtimeMode": mode,
+            "interactionMode": "default", "branch": null, "worktreePath": worktree,
+        }),
+        What::StartTurn { thread, message, text, mode } => json!({
+            "type": "thread.turn.start", "threadId": thread,
+            "message": { "messageId": message, "role": "user", "text": text, "attachments": [] },
+            "runtimeMode": mode, "interactionMode": "default",
+        }),
+        What::Interrupt { thread, active } => {
+            let mut body = json!({ "type": "thread.turn.interrupt", "threadId": thread });
+            // Null is not the same as nothing.
+            if let Some(turn) = active {
+                body["turnId"] = (*turn).into();
+            }
+            body
+        }
+        What::Permit { thread, request, allow } => json!({
+            "type": "thread.approval.respond", "threadId": thread, "requestId": request,
+            "decision": if *allow { "accept" } else { "decline" },
+        }),
+        What::Reply { thread, request, answers } => json!({
+            "type": "thread.user-input.respond", "threadId": thread, "requestId": request,
+            "answers": answers,
+        }),
+        What::StopSession { thread } => {
+            json!({ "type": "thread.session.stop", "threadId": thread })
+        }
+        What::Archive { thread } => json!({ "type": "thread.archive", "threadId": thread }),
+        What::Delete { thread } => json!({ "type": "thread.delete", "threadId": thread }),
+    };
+    body["commandId"] = command.id.as_str().into();
+    if !matches!(command.what, What::Archive { .. } | What::Delete { .. }) {
+        body["createdAt"] = time(command.at).into();
+    }
+    body
+}
+
+/// A time as these servers write it: UTC, in milliseconds.
+fn time(at: At) -> String {
+    format!("{at:.3}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_in_milliseconds() {
+        let at: At = "2026-11-28T10:08:31.6909Z".parse().unwrap();
+        assert_eq!(time(at), "2026-11-28T10:08:31.690Z");
+        assert_eq!(time(At::UNIX_EPOCH), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn an_interrupt_names_a_turn_or_nothing() {
+        let of = |active| Command {
+            id: "c".to_owned(),
+            at: At::UNIX_EPOCH,
+            what: What::Interrupt { thread: "t", active },
+        };
+        assert_eq!(body(&of(Some("T")))["turnId"], "T");
+        assert!(body(&of(None)).get("turnId").is_none());
+    }
+}

@@ -1,0 +1,179 @@
+//! Protocol 1 (0.0.27 to 0.0.45): commands and reads over HTTP.
+//!
+//! Before 0.0.29 the only read is a snapshot of everything, which can take a busy server down: it
+//! is read seldom, and once for all who wait.
+
+mod command;
+mod liveness;
+mod show;
+mod wire;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use afk_core::ids::At;
+use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::protocol::{Command, Conversation, Fresh, Looked, Project, Protocol, Refusal};
+use crate::http::{Account, Method, Request};
+pub(super) use show::{asked, at_work, is_deleted, view};
+pub(super) use wire::Thread;
+use wire::{Snapshot, ThreadRead};
+
+/// How often a thread is read while somebody waits.
+const LIGHT: SignedDuration = SignedDuration::from_secs(5);
+/// How often everything is read, where there is no lighter read.
+const HEAVY: SignedDuration = SignedDuration::from_secs(20);
+/// How many turns of a thread are read, where the server knows how to cut.
+const TURNS: u32 = 10;
+/// How often one command is sent.
+const TRIES: usize = 3;
+/// How long is waited between two tries.
+const BETWEEN: SignedDuration = SignedDuration::from_millis(500);
+/// What a server says of a command that it refused, and of one that it failed at.
+const FAILED: &str = "orchestration_dispatch_failed";
+
+/// A server of protocol 1.
+pub(super) struct One {
+    account: Arc<Account>,
+    clock: Arc<dyn Clock>,
+    /// Whether threads can be read by themselves.
+    light: bool,
+    /// The newest snapshot, and when it was read.
+    snapshot: Mutex<Option<(At, Arc<Snapshot>)>>,
+    /// Something was sent since it was read.
+    sent: AtomicBool,
+}
+
+#[derive(Deserialize)]
+struct Taken {
+    sequence: u64,
+}
+
+impl One {
+    /// The server behind `account`, which can read threads by themselves or not.
+    pub(super) fn new(account: Arc<Account>, clock: Arc<dyn Clock>, light: bool) -> Self {
+        Self { account, clock, light, snapshot: Mutex::default(), sent: AtomicBool::new(false) }
+    }
+
+    /// Everything, as fresh as that.
+    async fn everything(&self, fresh: Fresh) -> PortResult<Arc<Snapshot>> {
+        let mut known = self.snapshot.lock().await;
+        let now = self.clock.now();
+        let may_use = fresh == Fresh::Poll && !self.sent.load(Ordering::Acquire);
+        if let Some((read, snapshot)) = known.as_ref().filter(|_| may_use)
+            && now.duration_since(*read) < HEAVY
+        {
+            return Ok(snapshot.clone());
+        }
+        self.sent.store(false, Ordering::Release);
+        let request = Request::get(["api", "orchestration", "snapshot"]);
+        let snapshot: Arc<Snapshot> = Arc::new(self.account.json(&request).await?);
+        *known = Some((self.clock.now(), snapshot.clone()));
+        Ok(snapshot)
+    }
+
+    /// Everything that is light.
+    async fn shell(&self) -> PortResult<Snapshot> {
+        self.account.json(&Request::get(["api", "orchestration", "shell"])).await
+    }
+
+    async fn try_send(&self, request: &Request) -> Result<u64, (bool, PortError)> {
+        let answer = self.account.send_or_no(request).await;
+        let answer = answer.map_err(|no| {
+            let refused = match no.status {
+                Some(400) => true,
+                Some(500) => no.said == FAILED,
+                _ => false,
+            };
+            let error = match no.status {
+                Some(400) if no.said.is_empty() => PortError::permanent(format!(
+                    "{}; the command is not what this version of T3 Code takes",
+                    no.error.chain()
+                )),
+                _ => no.error,
+            };
+            (refused, error)
+        })?;
+        answer.json::<Taken>().map(|taken| taken.sequence).map_err(|error| (false, error))
+    }
+}
+
+#[async_trait]
+impl Protocol for One {
+    async fn projects(&self) -> PortResult<Vec<Project>> {
+        let there = |project: &wire::Project| {
+            let project = project.clone();
+            project
+                .deleted_at
+                .is_none()
+                .then_some(Project { id: project.id, root: project.workspace_root })
+        };
+        Ok(if self.light {
+            self.shell().await?.projects.iter().filter_map(there).collect()
+        } else {
+            self.everything(Fresh::Now).await?.projects.iter().filter_map(there).collect()
+        })
+    }
+
+    async fn look(&self, thread: &str, fresh: Fresh) -> PortResult<Looked> {
+        if !self.light {
+            let all = self.everything(fresh).await?;
+            let found = all.threads.iter().find(|one| one.id == thread);
+            let thread = found.cloned().map(Conversation::One);
+            return Ok(Looked { sequence: Some(all.sequence), thread });
+        }
+        let request = Request::get(["api", "orchestration", "threads", thread]);
+        match self.account.json::<ThreadRead>(&request.with("turnLimit", TURNS)).await {
+            Ok(ThreadRead { sequence, thread }) => {
+                let thread = Some(Conversation::One(thread));
+                Ok(Looked { sequence: Some(sequence), thread })
+            }
+            // How far the server is says whether it should be there.
+            Err(error) if error.kind == PortErrorKind::NotFound => {
+                let sequence = Some(self.shell().await?.sequence);
+                Ok(Looked { sequence, thread: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send(&self, command: &Command<'_>) -> Result<u64, Refusal> {
+        let segments = ["api", "orchestration", "dispatch"];
+        let request = Request::new(Method::Post, segments).json(command::body(command));
+        self.sent.store(true, Ordering::Release);
+        let (mut tries, mut refusals) = (0, 0);
+        let sent = loop {
+            tries += 1;
+            let (refused, error) = match self.try_send(&request).await {
+                Ok(sequence) => break Ok(sequence),
+                Err(failed) => failed,
+            };
+            refusals += usize::from(refused);
+            // A server that fails at a command answers like one that refuses it, but not twice.
+            let certain = refused && (error.kind == PortErrorKind::Permanent || refusals > 1);
+            if certain {
+                break Err(Refusal::Refused(error));
+            }
+            if error.kind != PortErrorKind::Transient || tries >= TRIES {
+                break Err(Refusal::Again(error));
+            }
+            let next = self.clock.now().checked_add(BETWEEN).unwrap_or(At::MAX);
+            self.clock.sleep_until(next).await;
+        };
+        self.sent.store(true, Ordering::Release);
+        sent
+    }
+
+    fn pace(&self) -> SignedDuration {
+        if self.light { LIGHT } else { HEAVY }
+    }
+
+    fn stops_sessions(&self) -> bool {
+        true
+    }
+}

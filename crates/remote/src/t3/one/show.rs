@@ -1,0 +1,136 @@
+//! What a thread of protocol 1 shows of one of our turns, beside how that stands.
+
+use std::collections::BTreeSet;
+
+use afk_core::ask::Asked;
+use afk_core::ids::At;
+use afk_core::text::line;
+use serde_json::{Value, json};
+
+use super::liveness::{Place, busy, standing};
+use super::wire::{Activity, Role, Thread};
+use crate::t3::view::{Ask, AtWork, Standing, View};
+
+/// How much of a question is shown.
+const SHOWN: usize = 300;
+
+/// What `thread` shows of the turn of `message`, read at `now`.
+pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
+    let Some(place) = Place::find(thread, message) else { return View::absent() };
+    let standing = standing(thread, message, now);
+    let turn = place.turn(thread);
+    let ours = |one: &&Activity| turn.is_some() && one.turn_id.as_deref() == turn;
+    let activities: Vec<&Activity> = thread.activities.iter().filter(ours).collect();
+    let said = place.said.iter().rev().map(|one| one.text.trim()).find(|text| !text.is_empty());
+    let at_work = matches!(standing, Standing::Busy { .. });
+    let ended = matches!(standing, Standing::Ended(_));
+    View {
+        began: place.asked.created_at,
+        last: thread.updated_at,
+        said: said.map(str::to_owned),
+        tool_open: at_work && tool_open(&activities),
+        asks: if at_work { open_asks(&activities) } else { Vec::new() },
+        tokens: tokens(&activities),
+        lines: if ended { lines(&place, &activities) } else { Vec::new() },
+        standing,
+    }
+}
+
+/// What people asked in it, by the ids of their messages.
+pub(in crate::t3) fn asked(thread: &Thread) -> Vec<&str> {
+    let users = thread.messages.iter().filter(|one| one.role == Role::User);
+    users.map(|one| one.id.as_str()).collect()
+}
+
+/// What is at work in it.
+pub(in crate::t3) fn at_work(thread: &Thread) -> Option<AtWork> {
+    busy(thread.session.as_ref()?)
+}
+
+/// Whether it was deleted.
+pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
+    thread.deleted_at.is_some()
+}
+
+/// Whether the newest of what the agent did with tools has not come to its end.
+fn tool_open(activities: &[&Activity]) -> bool {
+    let tools = activities.iter().filter(|one| one.kind.starts_with("tool."));
+    // Entries of one moment come in any order: one that has ended is then the last.
+    let last = tools.max_by_key(|one| (one.created_at, one.kind == "tool.completed"));
+    last.is_some_and(|one| one.kind != "tool.completed")
+}
+
+/// What it waits to be told, oldest first. A request that the server cannot bring an answer to is
+/// not open any more.
+fn open_asks(activities: &[&Activity]) -> Vec<Ask> {
+    let is_end =
+        |one: &&&Activity| one.kind.ends_with(".resolved") || one.kind.ends_with(".respond.failed");
+    let closed: BTreeSet<&str> = activities
+        .iter()
+        .filter(is_end)
+        .filter_map(|one| one.payload["requestId"].as_str())
+        .collect();
+    let mut open: Vec<Ask> = activities
+        .iter()
+        .filter(|one| ["approval.requested", "user-input.requested"].contains(&one.kind.as_str()))
+        .filter_map(|one| ask(one))
+        .filter(|ask| !closed.contains(ask.asked.id.as_str()))
+        .collect();
+    open.sort_by_key(|ask| ask.asked.since);
+    open
+}
+
+fn ask(activity: &Activity) -> Option<Ask> {
+    let payload = &activity.payload;
+    let id = payload["requestId"].as_str()?.to_owned();
+    let questions = payload["questions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let question = activity.kind == "user-input.requested";
+    let what = if question {
+        questions.iter().map(words).collect::<Vec<_>>().join("; ")
+    } else {
+        payload["detail"].as_str().unwrap_or(&activity.summary).to_owned()
+    };
+    let ids = questions.iter().filter_map(|one| one["id"].as_str().map(str::to_owned));
+    let asked = Asked { id, question, what: line(&what, SHOWN), since: activity.created_at };
+    Some(Ask { asked, questions: ids.collect() })
+}
+
+/// A question with its choices.
+fn words(question: &Value) -> String {
+    let text = question["question"].as_str().unwrap_or_default();
+    let options = question["options"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let labels: Vec<&str> = options.iter().filter_map(|one| one["label"].as_str()).collect();
+    if labels.is_empty() { text.to_owned() } else { format!("{text} ({})", labels.join(", ")) }
+}
+
+/// The most that it counted. It counts what the model is shown, not what was paid for.
+fn tokens(activities: &[&Activity]) -> (u64, u64) {
+    let of = |name: &str| {
+        let counted = activities.iter().filter(|one| one.kind == "context-window.updated");
+        counted.filter_map(|one| one.payload[name].as_u64()).max()
+    };
+    let input = of("inputTokens").or_else(|| of("usedTokens"));
+    (input.unwrap_or(0), of("outputTokens").unwrap_or(0))
+}
+
+/// What was said and done, oldest first.
+fn lines(place: &Place<'_>, activities: &[&Activity]) -> Vec<u8> {
+    let said = place
+        .said
+        .iter()
+        .map(|one| (one.created_at, json!({ "at": one.created_at, "said": one.text })));
+    let done = activities.iter().map(|one| {
+        let line = json!({
+            "at": one.created_at, "kind": one.kind, "summary": one.summary, "payload": one.payload,
+        });
+        (one.created_at, line)
+    });
+    let mut all: Vec<_> = said.chain(done).collect();
+    all.sort_by_key(|(at, _)| *at);
+    let mut out = String::new();
+    for (_, line) in all {
+        out.push_str(&line.to_string());
+        out.push('\n');
+    }
+    out.into_bytes()
+}

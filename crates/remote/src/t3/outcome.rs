@@ -1,0 +1,276 @@
+//! What a turn's view means to the loop.
+//!
+//! "Completed" is not success: where the model's API fails, these servers call the turn completed
+//! and give the error as the agent's words. So the words are read where nothing else says it, and
+//! only those that the Claude CLI itself writes in the place of an answer.
+
+use afk_core::ids::At;
+use afk_core::run::{AgentNeed, TurnEnd};
+use afk_core::text::{Keep, bounded};
+use jiff::SignedDuration;
+
+use super::view::{How, Standing, View};
+
+/// How long the agents of a server that was ended may go on working: nothing says that they have
+/// stopped, so that nothing of them is believed to be over before.
+pub(super) const ORPHANS: SignedDuration = SignedDuration::from_mins(15);
+/// How much of what an agent said is kept.
+const WORDS: usize = 4_000;
+/// The longest answer that may be an error of the API.
+const ERROR: usize = 2_000;
+
+/// What a turn has come to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    /// It is not there.
+    Absent,
+    /// It is under way, or will be.
+    Running,
+    /// It is over.
+    Over(TurnEnd),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What we know of a turn beside its view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Beside {
+    /// We told it to stop.
+    pub(super) interrupted: bool,
+    /// When its server last did not answer while the turn was under way.
+    pub(super) away: Option<At>,
+}
+
+/// What the turn of `view` has come to at `now`.
+pub(super) fn came(view: &View, beside: Beside, now: At) -> Came {
+    let restarted = match view.standing {
+        Standing::Ended(How::Restarted { at }) => Some(at),
+        // A server that was away may have been ended without noticing: an agent that did not come
+        // to its end by itself may still be at work.
+        Standing::Ended(How::Interrupted | How::Failed { .. }) => beside.away,
+        Standing::Ended(How::Completed) => {
+            // A dead turn is called completed, too, once somebody has answered what it asked.
+            beside.away.filter(|_| beside.interrupted || view.said.is_none())
+        }
+        Standing::Absent
+        | Standing::Pending
+        | Standing::Busy { .. }
+        | Standing::NeverStarted { .. }
+        | Standing::Unknown => None,
+    };
+    if restarted.is_some_and(|at| now.duration_since(at) < ORPHANS) {
+        return Came::Unknown;
+    }
+    let ended = match &view.standing {
+        Standing::Absent => return Came::Absent,
+        Standing::Pending | Standing::Busy { .. } => return Came::Running,
+        Standing::Unknown => return Came::Unknown,
+        // However it ended: only our own record says that we did it.
+        Standing::Ended(_) | Standing::NeverStarted { .. } if beside.interrupted => {
+            TurnEnd::Interrupted
+        }
+        Standing::Ended(How::Completed) => completed(view.said.as_deref()),
+        Standing::Ended(How::Interrupted) => TurnEnd::Interrupted,
+        Standing::Ended(How::Failed { why }) => failed(why),
+        Standing::Ended(How::Restarted { .. }) => TurnEnd::Lost,
+        Standing::NeverStarted { why } => not_started(why),
+    };
+    Came::Over(ended)
+}
+
+/// Whether a turn that ended so may have been the last that its conversation can take.
+pub(super) fn is_burnt(view: &View) -> bool {
+    match &view.standing {
+        Standing::NeverStarted { .. } => true,
+        Standing::Ended(How::Failed { why }) => {
+            let why = why.to_lowercase();
+            why.contains("no conversation found") || why.contains("session not found")
+        }
+        Standing::Absent
+        | Standing::Pending
+        | Standing::Busy { .. }
+        | Standing::Unknown
+        | Standing::Ended(How::Completed | How::Interrupted | How::Restarted { .. }) => false,
+    }
+}
+
+fn completed(said: Option<&str>) -> TurnEnd {
+    let Some(said) = said else {
+        let message = "the turn ended without a word of the agent".to_owned();
+        return TurnEnd::Failed { message };
+    };
+    api_error(said).unwrap_or_else(|| TurnEnd::Finished {
+        message: bounded(said, WORDS, Keep::Tail).into_owned(),
+    })
+}
+
+fn failed(why: &str) -> TurnEnd {
+    let message = bounded(why, WORDS, Keep::Head).into_owned();
+    api_error(&message).or_else(|| no_program(&message)).unwrap_or(TurnEnd::Failed { message })
+}
+
+fn not_started(why: &str) -> TurnEnd {
+    match failed(why) {
+        TurnEnd::Failed { message } => {
+            TurnEnd::Failed { message: format!("the turn was never started: {message}") }
+        }
+        other => other,
+    }
+}
+
+/// What the Claude CLI says in the place of an answer, if this is such a text.
+fn api_error(said: &str) -> Option<TurnEnd> {
+    let said = said.trim();
+    if said.len() > ERROR {
+        return None;
+    }
+    let message = said.to_owned();
+    let begins = |words: &[&str]| words.iter().any(|word| said.starts_with(word));
+    let unavailable = |what| Some(TurnEnd::Unavailable { what, message: message.clone() });
+    if begins(&[
+        "Invalid API key",
+        "Please run /login",
+        "Not logged in",
+        "OAuth token has expired",
+        "Failed to authenticate",
+        "API Error: 401",
+        "API Error: 403",
+    ]) {
+        return unavailable(AgentNeed::SignIn);
+    }
+    if let Some(rest) = said.strip_prefix("Claude AI usage limit reached") {
+        let reset = rest.trim_start_matches('|').trim().parse().ok();
+        return Some(TurnEnd::Limited { resets_at: reset.and_then(|at| At::from_second(at).ok()) });
+    }
+    if begins(&["You've hit your", "You have hit your", "API Error: 429"]) {
+        return Some(TurnEnd::Limited { resets_at: None });
+    }
+    if begins(&["Credit balance is too low", "API Error: 5", "API Error: Connection error"]) {
+        return unavailable(AgentNeed::Model);
+    }
+    begins(&["API Error"]).then_some(TurnEnd::Failed { message })
+}
+
+/// What a server says where the agent's program is not there.
+fn no_program(why: &str) -> Option<TurnEnd> {
+    let missing = ["native binary not found", "unknown provider instance", "ENOENT"];
+    missing.iter().any(|words| why.contains(words)).then(|| TurnEnd::Unavailable {
+        what: AgentNeed::Program,
+        message: format!("{why}; set up that agent on the T3 server, or correct provider"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(standing: Standing, said: Option<&str>) -> View {
+        View { standing, said: said.map(str::to_owned), ..View::absent() }
+    }
+
+    fn told_to_stop(away: Option<At>) -> Beside {
+        Beside { interrupted: true, away }
+    }
+
+    fn at(second: i64) -> At {
+        At::from_second(second).unwrap()
+    }
+
+    #[track_caller]
+    fn check(said: &str, expected: &str) {
+        let view = view(Standing::Ended(How::Completed), Some(said));
+        let told = match came(&view, Beside::default(), at(0)) {
+            Came::Over(TurnEnd::Finished { .. }) => "finished".to_owned(),
+            Came::Over(TurnEnd::Unavailable { what, .. }) => format!("lacks {what:?}"),
+            Came::Over(TurnEnd::Limited { resets_at }) => {
+                format!("limited {:?}", resets_at.map(At::as_second))
+            }
+            Came::Over(TurnEnd::Failed { .. }) => "failed".to_owned(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(told, expected, "{said}");
+    }
+
+    #[test]
+    fn completed_is_read_by_its_words() {
+        check("Done.", "finished");
+        check("Invalid API key · Fix external API key", "lacks SignIn");
+        check("API Error: 401 x", "lacks SignIn");
+        check("API Error: 500 mock internal error. Try again.", "lacks Model");
+        check("API Error: 529 overloaded", "lacks Model");
+        check("API Error: 400 mock bad request", "failed");
+        check("API Error: 429 slow down", "limited None");
+        check("Claude AI usage limit reached|1800000000", "limited Some(1800000000)");
+        check("You've hit your limit · resets 3am", "limited None");
+        // Who speaks of an error has not failed.
+        check("I fixed it: API Error: 500 is handled now.", "finished");
+        check(&format!("API Error: 500{}", " and I explain it".repeat(200)), "finished");
+        let silent = view(Standing::Ended(How::Completed), None);
+        assert!(matches!(
+            came(&silent, Beside::default(), at(0)),
+            Came::Over(TurnEnd::Failed { .. })
+        ));
+    }
+
+    #[test]
+    fn what_we_interrupted_was_interrupted_however_it_ended() {
+        let why = || "[ede_diagnostic] result_type=user".to_owned();
+        for standing in [
+            Standing::Ended(How::Completed),
+            Standing::Ended(How::Interrupted),
+            Standing::Ended(How::Failed { why: why() }),
+            Standing::NeverStarted { why: why() },
+        ] {
+            let view = view(standing, Some("Half of"));
+            assert_eq!(came(&view, told_to_stop(None), at(0)), Came::Over(TurnEnd::Interrupted));
+        }
+        let alone = view(Standing::Ended(How::Failed { why: why() }), None);
+        assert!(matches!(
+            came(&alone, Beside::default(), at(0)),
+            Came::Over(TurnEnd::Failed { .. })
+        ));
+        let busy = view(Standing::Busy { active: None }, None);
+        assert_eq!(came(&busy, told_to_stop(None), at(0)), Came::Running);
+    }
+
+    #[test]
+    fn the_agents_of_a_server_that_was_ended_are_unknown_for_a_while() {
+        let lost = view(Standing::Ended(How::Restarted { at: at(0) }), None);
+        let orphans = ORPHANS.as_secs();
+        let (alone, stopped) = (Beside::default(), told_to_stop(None));
+        assert_eq!(came(&lost, alone, at(orphans - 1)), Came::Unknown);
+        assert_eq!(came(&lost, stopped, at(orphans - 1)), Came::Unknown);
+        assert_eq!(came(&lost, alone, at(orphans)), Came::Over(TurnEnd::Lost));
+        // Where the server did not notice, we did.
+        let away = told_to_stop(Some(at(10)));
+        for how in [How::Interrupted, How::Completed, How::Failed { why: "x".to_owned() }] {
+            let ended = view(Standing::Ended(how), Some("Half of"));
+            assert_eq!(came(&ended, away, at(orphans)), Came::Unknown);
+            assert_eq!(came(&ended, away, at(orphans + 10)), Came::Over(TurnEnd::Interrupted));
+        }
+        let silent = view(Standing::Ended(How::Completed), None);
+        let beside = Beside { away: Some(at(10)), interrupted: false };
+        assert_eq!(came(&silent, beside, at(orphans)), Came::Unknown);
+        // One that came to its end by itself has come to its end.
+        let done = view(Standing::Ended(How::Completed), Some("Done."));
+        assert!(matches!(came(&done, beside, at(11)), Came::Over(TurnEnd::Finished { .. })));
+    }
+
+    #[test]
+    fn a_start_that_failed_says_what_is_missing() {
+        let told = |why: &str| {
+            let view = view(Standing::NeverStarted { why: why.to_owned() }, None);
+            came(&view, Beside::default(), at(0))
+        };
+        let unknown = told("Thread 't' references unknown provider instance 'nope'.");
+        assert!(
+            matches!(&unknown, Came::Over(TurnEnd::Unavailable { what: AgentNeed::Program, .. })),
+            "{unknown:?}"
+        );
+        let other = told("ProviderAdapterSessionNotFoundError");
+        assert!(
+            matches!(&other, Came::Over(TurnEnd::Failed { message }) if message.contains("never started")),
+            "{other:?}"
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! A server: what it says of itself, and the protocol that it is spoken to with.
+//!
+//! The protocol is told by the descriptor's `orchestrationProtocolVersion`, never by the version
+//! of the server, which differs between builds that call themselves the same.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afk_core::ids::At;
+use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult, Secrets};
+use jiff::SignedDuration;
+use serde::Deserialize;
+use tokio::sync::Mutex;
+
+use super::one::One;
+use super::protocol::Protocol;
+use super::settings::T3Table;
+use super::two::{self, Two};
+use crate::http::{self, Account, Request, Scheme, Sign, Spec, Token};
+
+/// How long what a server says of itself is believed.
+const BELIEVED: SignedDuration = SignedDuration::from_mins(1);
+/// The versions that the adapter was tried with, for protocol 1.
+const TESTED: [&str; 2] = ["0.0.27", "0.0.33"];
+/// What a bearer must be allowed.
+pub(super) const SCOPES: [&str; 2] = ["orchestration:read", "orchestration:operate"];
+
+/// A server, as one table has it.
+pub(super) struct Server {
+    account: Arc<Account>,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+    /// What it said, and when.
+    known: Mutex<Option<(At, Met)>>,
+}
+
+/// A server that answered.
+#[derive(Clone)]
+pub(super) struct Met {
+    /// What it says of itself.
+    pub(super) about: Descriptor,
+    /// How it is spoken to.
+    pub(super) protocol: Arc<dyn Protocol>,
+    /// Which protocol that is.
+    pub(super) number: u32,
+}
+
+/// What a server says of itself to anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Descriptor {
+    /// Which server it is, over restarts.
+    pub(super) environment_id: String,
+    /// Its version, as it calls itself.
+    pub(super) server_version: String,
+    /// The protocol, where it names one.
+    #[serde(default)]
+    pub(super) orchestration_protocol_version: Option<u32>,
+}
+
+/// Who a bearer is to the server.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct SessionRead {
+    authenticated: bool,
+    #[serde(default)]
+    scopes: Vec<String>,
+}
+
+impl Server {
+    /// The server of `table`.
+    pub(super) fn new(
+        table: &T3Table,
+        clock: Arc<dyn Clock>,
+        secrets: Arc<dyn Secrets>,
+        patience: Duration,
+    ) -> PortResult<Self> {
+        let base = table.server().map_err(PortError::permanent)?;
+        let token = table.token.clone().map(|source| Token::new(secrets, source, Scheme::Bearer));
+        let home = base.host_str().unwrap_or("the T3 server").to_owned();
+        let home = base.port().map_or_else(|| home.clone(), |port| format!("{home}:{port}"));
+        let spec = Spec {
+            home,
+            base,
+            sign: token.map(|token| Box::new(token) as Box<dyn Sign>),
+            // Servers of protocol 1 pass it over.
+            headers: two::HEADERS,
+            between_writes: SignedDuration::ZERO,
+        };
+        let account = Account::new(http::client_within(patience)?, clock.clone(), spec);
+        Ok(Self { account: Arc::new(account), clock, patience, known: Mutex::default() })
+    }
+
+    /// The server, as it says that it is.
+    pub(super) async fn meet(&self) -> PortResult<Met> {
+        let mut known = self.known.lock().await;
+        let now = self.clock.now();
+        if let Some((at, met)) = known.as_ref()
+            && now.duration_since(*at) < BELIEVED
+        {
+            return Ok(met.clone());
+        }
+        let about: Descriptor =
+            self.account.json(&Request::get([".well-known", "t3", "environment"])).await?;
+        let number = match about.orchestration_protocol_version {
+            Some(number) => number,
+            None => self.unnamed_protocol().await?,
+        };
+        // What was read before is kept as long as it is read in the same way.
+        let same = known.take().filter(|(_, met)| met.about == about && met.number == number);
+        let protocol = match (same, number) {
+            (Some((_, met)), _) => met.protocol,
+            (None, 1) => {
+                let light = self.has(&["api", "orchestration", "shell"]).await?;
+                Arc::new(One::new(self.account.clone(), self.clock.clone(), light)) as _
+            }
+            (None, 2) => {
+                let clock = self.clock.clone();
+                Arc::new(Two::new(self.account.clone(), clock, self.patience)) as _
+            }
+            (None, _) => {
+                let (home, version) = (self.account.home(), &about.server_version);
+                return Err(PortError::permanent(format!(
+                    "{home} (T3 Code {version}) speaks protocol {number}, which this version of \
+                     afk does not know"
+                )));
+            }
+        };
+        let met = Met { about, protocol, number };
+        *known = Some((now, met.clone()));
+        Ok(met)
+    }
+
+    /// The protocol of a server that names none: early builds of 2 differ in what can be read.
+    async fn unnamed_protocol(&self) -> PortResult<u32> {
+        Ok(if self.has(&["api", "projects"]).await? { 2 } else { 1 })
+    }
+
+    /// Whether something can be read there. What does not know an address answers 404, or, before
+    /// 0.0.29, as if it were to serve a page.
+    async fn has(&self, path: &[&str]) -> PortResult<bool> {
+        match self.account.send_or_no(&Request::get(path.iter().copied())).await {
+            Ok(_) => Ok(true),
+            Err(no) if matches!(no.status, Some(404 | 503)) => Ok(false),
+            Err(no) => Err(no.error),
+        }
+    }
+
+    /// That the bearer may do what is needed.
+    pub(super) async fn authenticated(&self) -> PortResult<()> {
+        let session: SessionRead =
+            self.account.json(&Request::get(["api", "auth", "session"])).await?;
+        let home = self.account.home();
+        let denied = |why: String| PortError::new(PortErrorKind::Auth, why);
+        if !session.authenticated {
+            return Err(denied(format!(
+                "{home} does not know the token, or it has expired: get one there with `t3 auth \
+                 session issue --token-only`, or with `afk t3 pair`"
+            )));
+        }
+        let missing: Vec<&str> =
+            SCOPES.into_iter().filter(|scope| !session.scopes.iter().any(|s| s == scope)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing = missing.join(" and ");
+        Err(denied(format!("the token for {home} lacks the scope {missing}: get another one")))
+    }
+
+    /// The server's name for errors.
+    pub(super) fn home(&self) -> &str {
+        self.account.home()
+    }
+
+    /// Now, by whichever of both clocks is behind: what counts from a time that one of them set
+    /// counts rather less.
+    pub(super) fn now(&self) -> At {
+        self.clock.now().min(self.account.time_there())
+    }
+
+    /// Its address for people.
+    pub(super) fn link(&self, about: &Descriptor, thread: &str) -> String {
+        format!("{}{}/{thread}", self.account.base(), about.environment_id)
+    }
+}
+
+impl Met {
+    /// Whether the adapter was tried with such a server.
+    pub(super) fn is_tested(&self) -> bool {
+        self.number == 1 && TESTED.contains(&self.about.server_version.as_str())
+    }
+}

@@ -1,0 +1,200 @@
+//! What is configured of a T3 Code server: the entry of `agents` whose kind is `t3`.
+
+use afk_core::ask::Permissions;
+use afk_core::checkout::Checkout;
+use afk_core::config::Mistake;
+use afk_core::ids::{AdapterName, RepoName};
+use afk_core::secret::SecretSource;
+use reqwest::Url;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::forges::is_loopback;
+
+/// The kind of these executors.
+pub const T3: &str = "t3";
+
+/// Where projects are on the server's machine if the table does not say.
+const BASE: &str = "/data";
+/// The model if the table does not say.
+const MODEL: &str = "claude-sonnet-4-6";
+/// The server's own name of the agent if the table does not say.
+const PROVIDER: &str = "claudeAgent";
+
+/// A T3 Code server. Repos choose it by the table's name. Keys of other kinds of agents are read
+/// elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct T3Table {
+    /// "t3"; none takes the table's name.
+    #[schemars(skip)]
+    pub kind: Option<AdapterName>,
+    /// Where the server is, such as `http://127.0.0.1:3773`.
+    pub url: Option<String>,
+    /// The bearer, with the scopes `orchestration:read` and `orchestration:operate`.
+    pub token: Option<SecretSource>,
+    /// The folder on the server's machine that has a checkout of each repo, `owner__name`.
+    pub base: Option<String>,
+    /// The model.
+    #[schemars(skip)]
+    pub model: Option<String>,
+    /// The server's name of the agent that works (default `claudeAgent`).
+    pub provider: Option<String>,
+    /// Who puts commits on the default branch: "agent" (default) or "control-plane".
+    pub lands: Option<T3Lands>,
+    /// Of "control-plane": where the server's machine has the folder of our workspaces; none if
+    /// that is the same path there.
+    pub workspaces: Option<String>,
+    /// What the agent may do without asking: "full-access" or "ask".
+    #[schemars(skip)]
+    pub permissions: Option<Permissions>,
+}
+
+/// Who puts the commits of an agent on T3 Code on the default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum T3Lands {
+    /// The agent, from a checkout of its own.
+    #[default]
+    Agent,
+    /// The control plane, from the run's workspace, which the server can reach.
+    ControlPlane,
+}
+
+impl T3Table {
+    /// Whether the table of that name is of this kind.
+    pub fn is_t3(&self, name: &AdapterName) -> bool {
+        self.kind.as_ref().unwrap_or(name).as_str() == T3
+    }
+
+    /// Where the server is.
+    pub(crate) fn server(&self) -> Result<Url, &'static str> {
+        let text = self.url.as_deref().ok_or("needs a url, such as \"http://127.0.0.1:3773\"")?;
+        let mut url = Url::parse(text).map_err(|_| "is no address")?;
+        match url.scheme() {
+            "https" => {}
+            // A token in the clear goes no further than this machine.
+            "http" if is_loopback(&url) => {}
+            "http" => return Err("is not https: the token could be read on its way"),
+            _ => return Err("is of no known scheme; write https://…"),
+        }
+        if !url.path().ends_with('/') {
+            let path = format!("{}/", url.path());
+            url.set_path(&path);
+        }
+        Ok(url)
+    }
+
+    /// Where the project of `repo` is on the server's machine.
+    pub(crate) fn root(&self, repo: &RepoName) -> String {
+        let base = self.base.as_deref().unwrap_or(BASE).trim_end_matches('/');
+        format!("{base}/{}", repo.as_str().replace('/', "__"))
+    }
+
+    /// The model.
+    pub(crate) fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or(MODEL)
+    }
+
+    /// The server's name of the agent.
+    pub(crate) fn provider(&self) -> &str {
+        self.provider.as_deref().unwrap_or(PROVIDER)
+    }
+
+    /// The mode that its threads run in.
+    pub(crate) fn runtime_mode(&self) -> &'static str {
+        match self.permissions.unwrap_or_default() {
+            Permissions::FullAccess => "full-access",
+            Permissions::Ask => "approval-required",
+        }
+    }
+
+    /// Where its agents work.
+    pub(crate) fn checkout(&self) -> Checkout {
+        match self.lands.unwrap_or_default() {
+            T3Lands::Agent => Checkout::Own,
+            T3Lands::ControlPlane => Checkout::Ours,
+        }
+    }
+
+    /// What is wrong with the table of that name.
+    pub(crate) fn mistakes(&self, name: &AdapterName) -> Vec<Mistake> {
+        let ours = [
+            ("url", self.url.is_some()),
+            ("token", self.token.is_some()),
+            ("base", self.base.is_some()),
+            ("provider", self.provider.is_some()),
+            ("lands", self.lands.is_some()),
+            ("workspaces", self.workspaces.is_some()),
+        ];
+        if !self.is_t3(name) {
+            let given = ours.iter().filter(|(_, given)| *given);
+            let what = "only applies to agents of kind \"t3\"; omit it";
+            return given.map(|(key, _)| Mistake::at(&[key], what)).collect();
+        }
+        let mut found = Vec::new();
+        if let Err(what) = self.server() {
+            let key: &[&str] = if self.url.is_some() { &["url"] } else { &[] };
+            found.push(Mistake::at(key, what));
+        }
+        if self.token.is_none() {
+            let what =
+                "needs a token, such as token = { env = \"T3_TOKEN\" }; `afk t3 pair` gets one";
+            found.push(Mistake::at(&[], what));
+        }
+        let folders = [("base", &self.base), ("workspaces", &self.workspaces)];
+        for (key, folder) in folders {
+            if folder.as_deref().is_some_and(|folder| !folder.starts_with('/')) {
+                found.push(Mistake::at(&[key], "is a folder, from the root on: write /…"));
+            }
+        }
+        if self.workspaces.is_some() && self.checkout() == Checkout::Own {
+            let what = "is only for lands = \"control-plane\": the agent has a checkout of its own";
+            found.push(Mistake::at(&["workspaces"], what));
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: &[&str]) {
+        let table: T3Table = serde_json::from_str(text).unwrap();
+        let name: AdapterName = "far".parse().unwrap();
+        let told: Vec<_> = table.mistakes(&name).iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), expected.len(), "{text}: {told:?}");
+        for (told, expected) in told.iter().zip(expected) {
+            assert!(told.contains(expected), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_table_says_what_it_lacks() {
+        let token = r#""token": { "env": "T" }"#;
+        check(&format!(r#"{{ "kind": "t3", "url": "http://127.0.0.1:3773", {token} }}"#), &[]);
+        check(&format!(r#"{{ "kind": "t3", "url": "https://t3.example/x", {token} }}"#), &[]);
+        check(r#"{ "kind": "t3" }"#, &["needs a url", "needs a token"]);
+        check(
+            &format!(r#"{{ "kind": "t3", "url": "http://t3.example", {token} }}"#),
+            &["not https"],
+        );
+        check(&format!(r#"{{ "kind": "t3", "url": "ssh://t3.example", {token} }}"#), &["scheme"]);
+        check(&format!(r#"{{ "kind": "claude", {token} }}"#), &["only applies to agents of kind"]);
+        check(r#"{ "kind": "claude", "model": "x" }"#, &[]);
+        let ours = format!(r#""kind": "t3", "url": "http://localhost:1", {token}"#);
+        check(&format!(r#"{{ {ours}, "base": "data" }}"#), &["base: is a folder"]);
+        check(&format!(r#"{{ {ours}, "workspaces": "/w" }}"#), &["only for lands"]);
+        check(&format!(r#"{{ {ours}, "workspaces": "/w", "lands": "control-plane" }}"#), &[]);
+    }
+
+    #[test]
+    fn projects_are_where_they_were_found_before() {
+        let table: T3Table = serde_json::from_str("{}").unwrap();
+        let repo: RepoName = "o/r".parse().unwrap();
+        assert_eq!(table.root(&repo), "/data/o__r");
+        let table = T3Table { base: Some("/srv/t3/".to_owned()), ..table };
+        assert_eq!(table.root(&repo), "/srv/t3/o__r");
+    }
+}

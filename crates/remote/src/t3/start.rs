@@ -1,0 +1,301 @@
+//! Starts a turn: its project, its thread, its message, each looked for before it is made.
+//!
+//! A command that was not answered is sent again with the same id, now or by the next pass. One
+//! that was refused twice is noted, and the next pass sends it under another id. A second turn is
+//! never started beside one that may be at work.
+
+use std::path::Path;
+
+use afk_core::checkout::Checkout;
+use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
+use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
+
+use super::executor::{T3Executor, beside};
+use super::ids;
+use super::kept::{RunNote, TurnNote};
+use super::outcome::{Came, came, is_burnt};
+use super::protocol::{Command, Conversation, Fresh, Looked, Project, Refusal, What};
+use super::server::Met;
+use super::view::Standing;
+
+/// The longest text of a message, in characters.
+const LONGEST: usize = 120_000;
+/// How many threads are kept open after their runs, so that people can look at them.
+const OPEN: usize = 1;
+
+impl T3Executor {
+    /// Starts the turn, or finds it.
+    pub(super) async fn start_turn(&self, turn: &TurnRequest) -> PortResult<()> {
+        let met = self.server.meet().await?;
+        let note = self.kept.turn(&turn.key).await?;
+        let found = self.find(&met, (turn.run, turn.n), note.as_ref(), Fresh::Now).await?;
+        if found.message.is_some() {
+            return Ok(());
+        }
+        let mut note = note.unwrap_or_default();
+        if let Some(taken) = note.taken {
+            if found.looked.sequence.is_none_or(|read| read < taken) {
+                return Err(PortError::transient(format!(
+                    "{} has taken turn {} and does not show it yet",
+                    self.server.home(),
+                    turn.n
+                )));
+            }
+            // The server's answer was false, or its store was put back: the message is lost.
+            note = TurnNote { tried: note.tried + 1, taken: None, ..note };
+        }
+        let (generation, looked) = self.goes_on(&met, turn, found.generation, found.looked).await?;
+        note.generation = generation;
+        self.kept.keep_turn(&turn.key, &note).await?;
+        let thread = ids::thread(turn.run, generation);
+        let fresh = looked.thread.is_none();
+        if fresh {
+            self.make_thread(&met, turn, &thread).await?;
+        }
+        let opened = fresh || looked.thread.as_ref().is_some_and(|one| one.asked().is_empty());
+        let text = if opened { &turn.anew } else { &turn.prompt };
+        self.send_message(&met, turn, &thread, text, note).await
+    }
+
+    /// The generation of the thread that the run goes on in, as it is: another one if this cannot
+    /// take a turn any more. An error while something may be at work in it.
+    async fn goes_on(
+        &self,
+        met: &Met,
+        turn: &TurnRequest,
+        generation: u32,
+        looked: Looked,
+    ) -> PortResult<(u32, Looked)> {
+        let run = self.kept.run(turn.run).await?;
+        let Some(thread) = &looked.thread else {
+            // One that was made and is not there any more was deleted.
+            return if run.made && run.generation == generation {
+                self.next_thread(met, turn.run, generation).await
+            } else {
+                Ok((generation, looked))
+            };
+        };
+        let busy = || {
+            PortError::transient(format!(
+                "something may be at work in the run's thread on {}: no second turn is started \
+                 beside it",
+                self.server.home()
+            ))
+        };
+        if thread.at_work().is_some() {
+            return Err(busy());
+        }
+        let before = self.turn_before(turn, thread).await?;
+        let burnt = match before {
+            Some((Came::Running | Came::Unknown, _)) => return Err(busy()),
+            Some((Came::Absent | Came::Over(_), burnt)) => burnt,
+            None => false,
+        };
+        if !burnt && !thread.is_deleted() {
+            return Ok((generation, looked));
+        }
+        self.next_thread(met, turn.run, generation).await
+    }
+
+    /// The generation after this one.
+    async fn next_thread(
+        &self,
+        met: &Met,
+        run: RunId,
+        generation: u32,
+    ) -> PortResult<(u32, Looked)> {
+        let note = RunNote { generation: generation + 1, ..RunNote::default() };
+        self.kept.keep_run(run, &note).await?;
+        let looked = met.protocol.look(&ids::thread(run, note.generation), Fresh::Now).await?;
+        Ok((note.generation, looked))
+    }
+
+    /// What came of the turn before this one in its thread, and whether the thread is burnt by it.
+    async fn turn_before(
+        &self,
+        turn: &TurnRequest,
+        thread: &Conversation,
+    ) -> PortResult<Option<(Came, bool)>> {
+        let Some(message) = thread.asked().last().map(|id| (*id).to_owned()) else {
+            return Ok(None);
+        };
+        let before = turn.n.saturating_sub(1);
+        let key = JobKey::new(turn.run, JobOf::Turn, &before.to_string());
+        let note = self.kept.turn(&key).await?.unwrap_or_default();
+        let now = self.server.now();
+        let view = thread.view(&message, now);
+        let burnt = is_burnt(&view);
+        // One that was accepted and did not begin for long has never started.
+        let came = match view.standing {
+            Standing::NeverStarted { .. } => Came::Absent,
+            _ => came(&view, beside(&note), now),
+        };
+        Ok(Some((came, burnt)))
+    }
+
+    async fn make_thread(&self, met: &Met, turn: &TurnRequest, thread: &str) -> PortResult<()> {
+        let project = self.project(met, &turn.repo).await?;
+        self.put_away(met, &turn.repo, thread).await;
+        let worktree = match self.table.checkout() {
+            Checkout::Own => None,
+            Checkout::Ours => Some(self.workspace(turn.run)?),
+        };
+        let mut run = self.kept.run(turn.run).await?;
+        let command = Command {
+            id: ids::command(turn.run, &format!("create-{thread}-{}", run.tried)),
+            at: self.clock.now(),
+            what: What::CreateThread {
+                thread,
+                project: &project,
+                title: &format!("afk: {} {}", turn.repo, turn.run),
+                provider: self.table.provider(),
+                model: self.table.model(),
+                mode: self.table.runtime_mode(),
+                worktree: worktree.as_deref(),
+            },
+        };
+        match met.protocol.send(&command).await {
+            Ok(_) => {
+                run.made = true;
+                self.kept.keep_run(turn.run, &run).await
+            }
+            Err(Refusal::Again(error)) => Err(error),
+            Err(Refusal::Refused(error)) => {
+                // It may be there all the same, of a try whose answer was lost.
+                if met.protocol.look(thread, Fresh::Now).await?.thread.is_some() {
+                    return Ok(());
+                }
+                run.tried += 1;
+                self.kept.keep_run(turn.run, &run).await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn send_message(
+        &self,
+        met: &Met,
+        turn: &TurnRequest,
+        thread: &str,
+        text: &str,
+        mut note: TurnNote,
+    ) -> PortResult<()> {
+        if text.encode_utf16().count() > LONGEST {
+            return Err(PortError::permanent(format!(
+                "the prompt of turn {} is longer than the {LONGEST} characters that T3 Code takes",
+                turn.n
+            )));
+        }
+        let message = ids::message(turn.run, turn.n, note.tried);
+        let command = Command {
+            id: ids::command(turn.run, &format!("turn-{}-{}", turn.n, note.tried)),
+            at: self.clock.now(),
+            what: What::StartTurn {
+                thread,
+                message: &message,
+                text,
+                mode: self.table.runtime_mode(),
+            },
+        };
+        match met.protocol.send(&command).await {
+            Ok(sequence) => {
+                note.taken = Some(sequence);
+                self.kept.keep_turn(&turn.key, &note).await
+            }
+            Err(Refusal::Again(error)) => Err(error),
+            Err(Refusal::Refused(error)) => {
+                let there = met.protocol.look(thread, Fresh::Now).await?.thread;
+                if there.is_some_and(|thread| thread.asked().contains(&message.as_str())) {
+                    return Ok(());
+                }
+                note.tried += 1;
+                self.kept.keep_turn(&turn.key, &note).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The project of `repo`: the one with its id or its folder, or a new one.
+    async fn project(&self, met: &Met, repo: &RepoName) -> PortResult<String> {
+        let (id, root) = (ids::project(repo), self.table.root(repo));
+        let found = |all: Vec<Project>| {
+            let by_id = all.iter().position(|one| one.id == id);
+            let by_root = || all.iter().position(|one| one.root.trim_end_matches('/') == root);
+            by_id.or_else(by_root).and_then(|at| all.into_iter().nth(at))
+        };
+        if let Some(project) = found(met.protocol.projects().await?) {
+            return Ok(project.id);
+        }
+        let mut note = self.kept.repo(repo).await?;
+        let command = Command {
+            id: format!("{id}-{}", note.tried),
+            at: self.clock.now(),
+            what: What::CreateProject {
+                project: &id,
+                title: repo.as_str(),
+                root: &root,
+                // An empty folder is no checkout that an agent could work in.
+                make: self.table.checkout() == Checkout::Ours,
+            },
+        };
+        match met.protocol.send(&command).await {
+            Ok(_) => Ok(id),
+            Err(Refusal::Again(error)) => Err(error),
+            Err(Refusal::Refused(error)) => {
+                if let Some(project) = found(met.protocol.projects().await?) {
+                    return Ok(project.id);
+                }
+                note.tried += 1;
+                self.kept.keep_repo(repo, &note).await?;
+                let home = self.server.home();
+                Err(PortError::new(
+                    PortErrorKind::NotFound,
+                    format!(
+                        "{home} has no project for {repo}, and makes none of {root}: clone the \
+                         repo there ({})",
+                        error.chain()
+                    ),
+                ))
+            }
+        }
+    }
+
+    /// Puts away the threads of former runs of `repo`, and notes `thread` as the next. A thread that
+    /// stays open hurts nobody, so that nothing depends on it.
+    async fn put_away(&self, met: &Met, repo: &RepoName, thread: &str) {
+        let Ok(mut note) = self.kept.repo(repo).await else { return };
+        if note.open.iter().any(|open| open == thread) {
+            return;
+        }
+        while note.open.len() >= OPEN {
+            let old = note.open.remove(0);
+            let command = Command {
+                id: format!("archive-{old}"),
+                at: self.clock.now(),
+                what: What::Archive { thread: &old },
+            };
+            if let Err(Refusal::Again(error)) = met.protocol.send(&command).await {
+                tracing::warn!(%repo, thread = old, error = error.chain(), "thread not put away");
+                note.open.insert(0, old);
+                break;
+            }
+        }
+        note.open.push(thread.to_owned());
+        if let Err(error) = self.kept.keep_repo(repo, &note).await {
+            tracing::warn!(%repo, error = error.chain(), "note not kept");
+        }
+    }
+
+    /// The run's workspace, as the server's machine has it.
+    fn workspace(&self, run: RunId) -> PortResult<String> {
+        let mut path = (self.workspaces.of)(run);
+        if let Some(there) = &self.table.workspaces {
+            let below = path.strip_prefix(&self.workspaces.root).map_err(PortError::permanent)?;
+            path = Path::new(there).join(below);
+        }
+        let text = path.to_str().ok_or_else(|| {
+            PortError::permanent(format!("{} is no text, which T3 Code needs", path.display()))
+        })?;
+        Ok(text.to_owned())
+    }
+}

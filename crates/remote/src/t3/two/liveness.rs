@@ -1,0 +1,162 @@
+//! How a turn of ours stands in a thread of protocol 2: one total function over what was read.
+//!
+//! Here a turn is a run, found by the message that asked for it, and its status can be believed but
+//! for four things: `waiting` is a step on the way to the end and waits for nobody; a server that
+//! was ended calls what it lost `cancelled`, while its agents may go on working; the reason of a
+//! failure is not in the run but in an item of it; and a run that was launched may fail before it
+//! has begun.
+
+use afk_core::ids::At;
+use jiff::SignedDuration;
+
+use super::wire::{Run, RunStatus, Thread};
+use crate::t3::view::{How, Standing};
+
+/// How long a message may be there without a run.
+const STARTS: SignedDuration = SignedDuration::from_mins(2);
+
+/// The run that a message asked for: the newest, where there are several.
+pub(super) fn run<'a>(thread: &'a Thread, message: &str) -> Option<&'a Run> {
+    thread.runs.iter().rfind(|run| run.user_message_id.as_deref() == Some(message))
+}
+
+/// Whether a run is at work or will be.
+pub(super) const fn is_active(status: RunStatus) -> bool {
+    match status {
+        RunStatus::Preparing
+        | RunStatus::Queued
+        | RunStatus::Starting
+        | RunStatus::Running
+        | RunStatus::Waiting => true,
+        RunStatus::Completed
+        | RunStatus::Interrupted
+        | RunStatus::Failed
+        | RunStatus::Cancelled
+        | RunStatus::RolledBack
+        | RunStatus::Unheard => false,
+    }
+}
+
+/// How the turn of `message` stands in `thread`, read at `now`.
+pub(super) fn standing(thread: &Thread, message: &str, now: At) -> Standing {
+    let Some(run) = run(thread, message) else {
+        let asked = thread.messages.iter().find(|one| one.id == message && one.role == "user");
+        return match asked {
+            None => Standing::Absent,
+            Some(asked) if now.duration_since(asked.created_at) < STARTS => Standing::Pending,
+            Some(_) => Standing::NeverStarted {
+                why: "the server has its message, and began no run for two minutes".to_owned(),
+            },
+        };
+    };
+    match run.status {
+        RunStatus::Preparing
+        | RunStatus::Queued
+        | RunStatus::Starting
+        | RunStatus::Running
+        | RunStatus::Waiting => Standing::Busy { active: Some(run.id.clone()) },
+        RunStatus::Completed => Standing::Ended(How::Completed),
+        RunStatus::Interrupted => Standing::Ended(How::Interrupted),
+        RunStatus::Failed => {
+            let why = failure(thread, run).unwrap_or_else(|| "it failed, without a reason".into());
+            Standing::Ended(How::Failed { why })
+        }
+        RunStatus::Cancelled => {
+            Standing::Ended(How::Restarted { at: run.completed_at.unwrap_or(run.requested_at) })
+        }
+        RunStatus::RolledBack => {
+            Standing::Ended(How::Failed { why: "somebody rolled it back on the server".to_owned() })
+        }
+        RunStatus::Unheard => Standing::Unknown,
+    }
+}
+
+/// Why a run failed, as its items say.
+fn failure(thread: &Thread, run: &Run) -> Option<String> {
+    let ours = thread.turn_items.iter().filter(|one| one.run_id.as_ref() == Some(&run.id));
+    let mut said =
+        ours.filter_map(|one| one.failure.as_ref()).map(|failure| failure.message.trim());
+    said.rfind(|text| !text.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn thread(runs: &[(&str, &str)], failure: Option<&str>) -> Thread {
+        let at = |second: i64| At::from_second(1_800_000_000 + second).unwrap().to_string();
+        let run = |(n, (message, status)): (usize, &(&str, &str))| {
+            json!({
+                "id": format!("run-{n}"), "userMessageId": message, "status": status,
+                "requestedAt": at(10), "completedAt": at(20),
+            })
+        };
+        let runs: Vec<Value> = runs.iter().enumerate().map(run).collect();
+        let items: Vec<Value> = failure
+            .iter()
+            .map(|why| {
+                json!({
+                    "type": "error", "runId": "run-0", "updatedAt": at(20),
+                    "failure": { "class": "provider_error", "message": why },
+                })
+            })
+            .collect();
+        serde_json::from_value(json!({
+            "thread": { "updatedAt": at(20) }, "runs": runs, "turnItems": items,
+            "messages": [{ "id": "asked", "role": "user", "createdAt": at(10) }],
+        }))
+        .unwrap()
+    }
+
+    #[track_caller]
+    fn check(runs: &[(&str, &str)], failure: Option<&str>, second: i64, expected: &str) {
+        let now = At::from_second(1_800_000_000 + second).unwrap();
+        let message = if runs.is_empty() { "asked" } else { "ours" };
+        let told = match standing(&thread(runs, failure), message, now) {
+            Standing::Absent => "absent".to_owned(),
+            Standing::Pending => "pending".to_owned(),
+            Standing::Busy { active } => format!("busy {}", active.unwrap()),
+            Standing::Ended(How::Failed { why }) => format!("failed: {why}"),
+            Standing::Ended(how) => format!("{how:?}").split(' ').next().unwrap().to_lowercase(),
+            Standing::NeverStarted { .. } => "never started".to_owned(),
+            Standing::Unknown => "unknown".to_owned(),
+        };
+        assert_eq!(told, expected, "{runs:?}");
+    }
+
+    #[test]
+    fn each_status_has_its_standing() {
+        for status in ["preparing", "queued", "starting", "running", "waiting"] {
+            check(&[("ours", status)], None, 9_000, "busy run-0");
+        }
+        check(&[("ours", "completed")], None, 30, "completed");
+        check(&[("ours", "interrupted")], None, 30, "interrupted");
+        check(&[("ours", "failed")], Some("API Error: 500 x"), 30, "failed: API Error: 500 x");
+        check(&[("ours", "failed")], None, 30, "failed: it failed, without a reason");
+        check(&[("ours", "cancelled")], None, 30, "restarted");
+        check(
+            &[("ours", "rolled_back")],
+            None,
+            30,
+            "failed: somebody rolled it back on the server",
+        );
+        check(&[("ours", "paused")], None, 30, "unknown");
+    }
+
+    #[test]
+    fn another_run_does_not_speak_for_ours() {
+        check(&[("other", "running")], None, 30, "absent");
+        check(&[("other", "completed"), ("ours", "running")], None, 30, "busy run-1");
+        check(&[("ours", "completed"), ("other", "running")], None, 30, "completed");
+        // A used message id starts another run.
+        check(&[("ours", "completed"), ("ours", "running")], None, 30, "busy run-1");
+    }
+
+    #[test]
+    fn a_message_without_a_run_is_pending_for_two_minutes() {
+        check(&[], None, 129, "pending");
+        check(&[], None, 130, "never started");
+    }
+}

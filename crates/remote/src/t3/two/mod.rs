@@ -1,0 +1,131 @@
+//! Protocol 2 (nightlies of 0.0.46 on, and 0.1): threads are read over HTTP, commands go over a
+//! socket.
+//!
+//! Tried against recordings of the engine before its protocol had a gate, and of a reconstruction
+//! of that gate; no release of it was at hand.
+
+mod command;
+mod liveness;
+mod show;
+mod socket;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afk_core::ids::At;
+use afk_engine::ports::{Clock, PortError, PortErrorKind, PortResult};
+use async_trait::async_trait;
+use jiff::SignedDuration;
+use serde_json::json;
+
+use super::protocol::{Command, Conversation, Fresh, Looked, Project, Protocol, Refusal, What};
+use crate::http::{Account, Method, Request};
+pub(super) use show::{asked, at_work, is_deleted, view};
+pub(super) use wire::Thread;
+use wire::{Projects, Shell, ThreadRead};
+
+/// How often a thread is read while somebody waits.
+const PACE: SignedDuration = SignedDuration::from_secs(5);
+/// How often one command is sent.
+const TRIES: usize = 3;
+/// How long is waited between two tries.
+const BETWEEN: SignedDuration = SignedDuration::from_millis(500);
+/// What a server says of a project that it refuses to make.
+const FAILED: &str = "project_mutation_failed";
+
+/// A server of protocol 2.
+pub(super) struct Two {
+    account: Arc<Account>,
+    clock: Arc<dyn Clock>,
+    patience: Duration,
+}
+
+impl Two {
+    /// The server behind `account`, which answers a command within `patience`.
+    pub(super) fn new(account: Arc<Account>, clock: Arc<dyn Clock>, patience: Duration) -> Self {
+        Self { account, clock, patience }
+    }
+
+    async fn try_send(&self, command: &Command<'_>) -> Result<u64, Refusal> {
+        if let What::CreateProject { project, title, root, .. } = command.what {
+            let body = json!({
+                "type": "project.create", "commandId": command.id, "projectId": project,
+                "title": title, "workspaceRoot": root,
+            });
+            let request = Request::new(Method::Post, ["api", "projects", "mutate"]).json(body);
+            return match self.account.send_or_no(&request).await {
+                Ok(_) => Ok(0),
+                Err(no) if no.status == Some(400) || no.said == FAILED => {
+                    Err(Refusal::Refused(no.error))
+                }
+                Err(no) => Err(Refusal::Again(no.error)),
+            };
+        }
+        let payload = command::payload(command).ok_or_else(|| {
+            let why = "nothing of it can be named yet that could be stopped";
+            Refusal::Again(PortError::transient(why))
+        })?;
+        let value = socket::dispatch(&self.account, &payload, self.patience).await?;
+        value["sequence"].as_u64().ok_or_else(|| {
+            let why = format!("{}: the answer to a command has no sequence", self.account.home());
+            Refusal::Again(PortError::transient(why))
+        })
+    }
+}
+
+#[async_trait]
+impl Protocol for Two {
+    async fn projects(&self) -> PortResult<Vec<Project>> {
+        let read: Projects = self.account.json(&Request::get(["api", "projects"])).await?;
+        let there = read.projects.into_iter().filter(|one| one.deleted_at.is_none());
+        Ok(there.map(|one| Project { id: one.id, root: one.workspace_root }).collect())
+    }
+
+    async fn look(&self, thread: &str, _fresh: Fresh) -> PortResult<Looked> {
+        let request = Request::get(["api", "orchestration", "threads", thread, "bounded"]);
+        match self.account.json::<ThreadRead>(&request).await {
+            Ok(ThreadRead { sequence, projection }) => {
+                Ok(Looked { sequence: Some(sequence), thread: Some(Conversation::Two(projection)) })
+            }
+            // How far the server is says whether it should be there.
+            Err(error) if error.kind == PortErrorKind::NotFound => {
+                let request = Request::get(["api", "orchestration", "shell"]);
+                let shell: Shell = self.account.json(&request).await?;
+                Ok(Looked { sequence: Some(shell.sequence), thread: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn send(&self, command: &Command<'_>) -> Result<u64, Refusal> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let refusal = match self.try_send(command).await {
+                Ok(sequence) => return Ok(sequence),
+                Err(refusal) => refusal,
+            };
+            match refusal {
+                Refusal::Again(error)
+                    if error.kind == PortErrorKind::Transient && tries < TRIES =>
+                {
+                    let next = self.clock.now().checked_add(BETWEEN).unwrap_or(At::MAX);
+                    self.clock.sleep_until(next).await;
+                }
+                refusal => return Err(refusal),
+            }
+        }
+    }
+
+    fn pace(&self) -> SignedDuration {
+        PACE
+    }
+
+    fn stops_sessions(&self) -> bool {
+        false
+    }
+}
+
+/// Headers of every request to a server of this protocol.
+pub(super) const HEADERS: &[(&str, &str)] = &[("x-t3-orchestration-protocol", "2")];

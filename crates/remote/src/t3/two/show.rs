@@ -1,0 +1,104 @@
+//! What a thread of protocol 2 shows of one of our turns, beside how that stands.
+
+use afk_core::ask::Asked;
+use afk_core::ids::At;
+use afk_core::text::line;
+use serde_json::{Value, json};
+
+use super::liveness::{is_active, run, standing};
+use super::wire::{Item, Request, Thread};
+use crate::t3::view::{Ask, AtWork, Standing, View};
+
+/// How much of a question is shown.
+const SHOWN: usize = 300;
+/// The kind of a request that is a question; answering one was never seen.
+const QUESTION: &str = "user_input";
+
+/// What `thread` shows of the turn of `message`, read at `now`.
+pub(in crate::t3) fn view(thread: &Thread, message: &str, now: At) -> View {
+    let standing = standing(thread, message, now);
+    let run = run(thread, message);
+    let of_run = |id: &Option<String>| run.is_some_and(|run| id.as_ref() == Some(&run.id));
+    let said = thread.messages.iter().filter(|one| one.role == "assistant" && of_run(&one.run_id));
+    let said = said.map(|one| one.text.trim()).rfind(|text| !text.is_empty());
+    let items: Vec<&Item> = thread.turn_items.iter().filter(|one| of_run(&one.run_id)).collect();
+    let at_work = matches!(standing, Standing::Busy { .. });
+    let asked = thread.messages.iter().find(|one| one.id == message);
+    let began = run.map(|run| run.requested_at).or(asked.map(|one| one.created_at));
+    let tool = |one: &&Item| one.completed_at.is_none() && one.kind.ends_with("_execution");
+    let pending = thread.runtime_requests.iter().filter(|one| one.status == "pending");
+    View {
+        began: began.unwrap_or(At::UNIX_EPOCH),
+        last: thread.head.updated_at,
+        said: said.map(str::to_owned),
+        tool_open: at_work && items.iter().any(tool),
+        asks: if at_work { pending.map(|one| ask(one, &items)).collect() } else { Vec::new() },
+        // Not counted where it can be read.
+        tokens: (0, 0),
+        lines: if matches!(standing, Standing::Ended(_)) {
+            lines(thread, &items, |id| of_run(id))
+        } else {
+            Vec::new()
+        },
+        standing,
+    }
+}
+
+/// What people asked in it, by the ids of their messages.
+pub(in crate::t3) fn asked(thread: &Thread) -> Vec<&str> {
+    let messages = thread.messages.iter().filter(|one| one.role == "user");
+    let messages: Vec<&str> = messages.map(|one| one.id.as_str()).collect();
+    let of_runs = thread.runs.iter().filter_map(|run| run.user_message_id.as_deref());
+    let beside: Vec<&str> = of_runs.filter(|id| !messages.contains(id)).collect();
+    beside.into_iter().chain(messages).collect()
+}
+
+/// What is at work in it.
+pub(in crate::t3) fn at_work(thread: &Thread) -> Option<AtWork> {
+    let active = thread.runs.iter().find(|run| is_active(run.status))?;
+    Some(AtWork { active: Some(active.id.clone()) })
+}
+
+/// Whether it was deleted.
+pub(in crate::t3) fn is_deleted(thread: &Thread) -> bool {
+    thread.head.deleted_at.is_some()
+}
+
+/// A request, with what the tool was given that it is about.
+fn ask(request: &Request, items: &[&Item]) -> Ask {
+    let about = items.iter().filter(|one| {
+        one.native_item_ref.is_some() && one.native_item_ref == request.native_request_ref
+    });
+    let input = about.filter(|one| !one.input.is_null()).map(|one| match &one.input {
+        Value::String(text) => text.clone(),
+        input => input.to_string(),
+    });
+    let input: Vec<String> = input.collect();
+    let what = format!("{}: {}", request.kind, input.join(" "));
+    let question = request.kind == QUESTION;
+    let id = request.id.clone();
+    let asked = Asked { id, question, what: line(&what, SHOWN), since: request.created_at };
+    let questions = if question { vec![request.id.clone()] } else { Vec::new() };
+    Ask { asked, questions }
+}
+
+/// What was said and done, oldest first.
+fn lines(thread: &Thread, items: &[&Item], ours: impl Fn(&Option<String>) -> bool) -> Vec<u8> {
+    let said = thread.messages.iter().filter(|one| one.role == "assistant" && ours(&one.run_id));
+    let said = said.map(|one| (one.created_at, json!({ "at": one.created_at, "said": one.text })));
+    let done = items.iter().map(|one| {
+        let line = json!({
+            "at": one.updated_at, "kind": one.kind, "status": one.status, "title": one.title,
+            "input": one.input, "failure": one.failure.as_ref().map(|failure| &failure.message),
+        });
+        (one.updated_at, line)
+    });
+    let mut all: Vec<_> = said.chain(done).collect();
+    all.sort_by_key(|(at, _)| *at);
+    let mut out = String::new();
+    for (_, line) in all {
+        out.push_str(&line.to_string());
+        out.push('\n');
+    }
+    out.into_bytes()
+}

@@ -1,0 +1,332 @@
+//! What servers say that is not so, and what goes wrong with them: a test each of what is said and
+//! what is concluded.
+
+use afk_engine::ports::PortErrorKind;
+use afk_fakes::t3::{Fault, Flavour};
+use serde_json::json;
+
+use crate::support::{ALL, Home, ONE, key, repo, run};
+
+const DISPATCH: &str = "dispatch";
+
+/// "Completed" of the turn before is not ours.
+#[tokio::test]
+async fn completed_just_after_a_dispatch_is_the_turn_before() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.start(1, "one").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: one anew").await;
+        home.later(60_000);
+        home.start(2, "SLEEP:30").await.unwrap();
+        for _ in 0..20 {
+            assert_eq!(home.told(2).await, "running", "{flavour:?}");
+            home.later(50);
+        }
+    }
+}
+
+/// "Completed" with the error of the model's API as the agent's words is no success.
+#[tokio::test]
+async fn completed_with_an_error_as_its_words_is_no_success() {
+    for flavour in ALL {
+        for (text, expected) in [
+            ("HTTP500 x", "lacks Model"),
+            ("HTTP401 x", "lacks SignIn"),
+            ("FAIL x", "failed API Error: 400 mock failure"),
+        ] {
+            let home = Home::new(flavour);
+            home.start(1, text).await.unwrap();
+            home.until(1, expected).await;
+        }
+    }
+}
+
+/// No latest turn, for good, where there is no git: the answer and stillness end the turn.
+#[tokio::test]
+async fn a_turn_without_git_ends_all_the_same() {
+    for flavour in ALL {
+        let home = Home::with(flavour, &json!({ "base": "/plain" }));
+        home.fake.has_folder("/plain/o__r", false);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        home.start(2, "again").await.unwrap();
+        assert_eq!(home.told(2).await, "running");
+        home.until(2, "finished MOCK-REPLY: again").await;
+    }
+}
+
+/// An interrupted turn is called failed or completed: that we did it only we know.
+#[tokio::test]
+async fn an_interrupt_is_ours_by_our_own_record() {
+    let checks = [
+        (Flavour::V27, "failed [ede_diagnostic]"),
+        (Flavour::V33, "finished . . . ."),
+        (Flavour::Two, "interrupted"),
+    ];
+    for (flavour, shown) in checks {
+        let home = Home::new(flavour);
+        home.start(1, "SLEEP:600").await.unwrap();
+        home.later(1000);
+        home.executor.interrupt(&repo(), &key(1)).await.unwrap();
+        home.later(30_000);
+        assert_eq!(home.told(1).await, "interrupted", "{flavour:?}");
+        let seen = home.forgetful().observe(&repo(), &key(1)).await.unwrap().seen;
+        assert!(crate::support::word(&seen).starts_with(shown), "{flavour:?} {seen:?}");
+    }
+}
+
+/// An agent that cannot be started is told in an activity alone.
+#[tokio::test]
+async fn an_unknown_agent_never_starts_and_says_why() {
+    for flavour in ALL {
+        let home = Home::with(flavour, &json!({ "provider": "nope" }));
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "lacks Program").await;
+        assert_eq!(home.alive().await, []);
+    }
+}
+
+/// Fault 1: killed in mid-turn, it shows the dead turn as running, for good. Nobody knows, and no
+/// second turn is started.
+#[tokio::test]
+async fn a_killed_server_leaves_a_turn_that_nobody_knows_of() {
+    for flavour in ONE {
+        let home = Home::new(flavour);
+        home.start(1, "SLEEP:600").await.unwrap();
+        home.later(1000);
+        assert_eq!(home.told(1).await, "running");
+        home.fake.kill();
+        home.later(25_000);
+        assert_eq!(home.told(1).await, "error: Transient");
+        assert!(home.executor.alive(&repo(), run()).await.is_err());
+        assert_eq!(home.start(2, "again").await.unwrap_err().kind, PortErrorKind::Transient);
+        home.fake.revive();
+        home.later(25_000);
+        assert_eq!(home.told(1).await, "running");
+        home.later(24 * 3_600_000);
+        assert_eq!(home.told(1).await, "running");
+        assert_eq!(home.alive().await, [key(1)]);
+        let error = home.start(2, "again").await.unwrap_err();
+        assert!(error.chain().contains("no second turn"), "{}", error.chain());
+        // Its last event stays where it was: silence is what the loop goes by.
+        let afk_core::run::TurnSeen::Running { last_event_at, .. } = home.observe(1).await.seen
+        else {
+            panic!("not running")
+        };
+        assert!(home.sim.with(|world| world.now).duration_since(last_event_at).as_hours() >= 24);
+        assert_eq!(home.fake.turns(), 1);
+    }
+}
+
+/// Fault 2: an interrupt that settles nothing leaves the turn at work; asked again, the session is
+/// stopped.
+#[tokio::test]
+async fn an_interrupt_that_settles_nothing_is_insisted_on() {
+    for flavour in ONE {
+        let home = Home::new(flavour);
+        home.fake.is_deaf();
+        home.start(1, "SLEEP:600").await.unwrap();
+        home.later(1000);
+        home.executor.interrupt(&repo(), &key(1)).await.unwrap();
+        home.later(25_000);
+        assert_eq!(home.told(1).await, "running", "{flavour:?}");
+        assert_eq!(home.alive().await, [key(1)]);
+        home.fake.take_requests();
+        home.executor.interrupt(&repo(), &key(1)).await.unwrap();
+        assert!(home.fake.take_requests().contains(&"thread.session.stop".to_owned()));
+        home.later(25_000);
+        assert_eq!(home.told(1).await, "interrupted", "{flavour:?}");
+    }
+}
+
+/// Fault 3: accepted and never started.
+#[tokio::test]
+async fn what_is_accepted_and_never_started_is_over_after_two_minutes() {
+    for flavour in ONE {
+        let home = Home::new(flavour);
+        home.fake.starts_nothing();
+        home.start(1, "hello").await.unwrap();
+        home.later(119_000);
+        assert_eq!(home.told(1).await, "running");
+        home.later(21_000);
+        let told = home.told(1).await;
+        assert!(told.starts_with("failed the turn was never started"), "{told}");
+    }
+}
+
+/// Fault 4: a thread that cannot go on is left for a new one, once for each turn.
+#[tokio::test]
+async fn a_thread_that_cannot_start_is_left_for_a_new_one() {
+    for flavour in ONE {
+        let home = Home::with(flavour, &json!({ "provider": "nope" }));
+        for n in 1..=3 {
+            home.start(n, "hello").await.unwrap();
+            home.until(n, "lacks Program").await;
+        }
+        // Whoever has lost the notes sees all of them.
+        let other = home.forgetful();
+        assert_eq!(other.alive(&repo(), run()).await.unwrap(), []);
+        // Each had the whole prompt, since its thread was new.
+        assert_eq!(home.fake.turns(), 3);
+        let made = home.fake.take_requests();
+        assert_eq!(made.iter().filter(|one| *one == "thread.create").count(), 3);
+    }
+}
+
+/// A thread that a person deleted is left, too.
+#[tokio::test]
+async fn a_thread_that_was_deleted_is_left_for_a_new_one() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        let first = home.fake.open_threads();
+        home.fake.delete(&first[0]);
+        home.start(2, "again").await.unwrap();
+        home.until(2, "finished MOCK-REPLY: again anew").await;
+        assert_ne!(home.fake.open_threads(), first);
+    }
+}
+
+/// Fault 5: hung and silent, its last event stays where it was.
+#[tokio::test]
+async fn a_silent_turn_shows_its_silence() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.start(1, "SLEEP:100000").await.unwrap();
+        home.later(3_600_000);
+        let afk_core::run::TurnSeen::Running { last_event_at, tool_open, .. } =
+            home.observe(1).await.seen
+        else {
+            panic!("not running")
+        };
+        assert!(!tool_open);
+        assert!(home.sim.with(|world| world.now).duration_since(last_event_at).as_mins() >= 59);
+    }
+}
+
+/// Fault 6: a false 200. The message is looked for, and sent under another id once the server has
+/// come as far as it said.
+#[tokio::test]
+async fn a_command_that_was_taken_and_forgotten_is_found_out() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        home.fake.fails(DISPATCH, Fault::Forgets);
+        home.start(2, "again").await.unwrap();
+        home.later(25_000);
+        assert_eq!(home.told(2).await, "absent", "{flavour:?}");
+        home.start(2, "again").await.unwrap();
+        home.until(2, "finished MOCK-REPLY: again").await;
+        assert_eq!(home.fake.turns(), 2);
+    }
+}
+
+/// Fault 7: no snapshot in a poll loop, where there is a lighter read; where there is none, seldom.
+#[tokio::test]
+async fn snapshots_are_not_polled() {
+    for (flavour, most) in [(Flavour::V27, 9), (Flavour::V33, 0), (Flavour::Two, 0)] {
+        let home = Home::new(flavour);
+        home.start(1, "SLEEP:600").await.unwrap();
+        for _ in 0..120 {
+            assert_eq!(home.told(1).await, "running");
+            home.later(1000);
+        }
+        let asked = home.fake.take_requests();
+        let snapshots = asked.iter().filter(|one| one.ends_with("/snapshot")).count();
+        assert!(snapshots <= most, "{flavour:?}: {snapshots}");
+    }
+}
+
+/// A lost answer is asked for again with the same id.
+#[tokio::test]
+async fn a_lost_answer_makes_no_second_turn() {
+    for flavour in ALL {
+        for fault in
+            [Fault::BreaksBefore, Fault::BreaksAfter, Fault::Answers(500), Fault::Answers(502)]
+        {
+            let home = Home::new(flavour);
+            // One for each command: project, thread, turn. Protocol 2 makes projects elsewhere.
+            let commands = if flavour == Flavour::Two { 2 } else { 3 };
+            for _ in 0..commands {
+                home.fake.fails(DISPATCH, fault);
+            }
+            let mut tries = 0;
+            while home.start(1, "hello").await.is_err() {
+                tries += 1;
+                assert!(tries < 5, "{flavour:?} {fault:?}");
+            }
+            home.until(1, "finished MOCK-REPLY: hello anew").await;
+            assert_eq!(home.fake.turns(), 1, "{flavour:?} {fault:?}");
+            assert_eq!(home.fake.open_threads().len(), 1);
+            assert_eq!(home.fake.faults_left(), 0);
+        }
+    }
+}
+
+/// A server that is starting never answers some requests: they are given up, and asked again.
+#[tokio::test]
+async fn silence_is_given_up() {
+    for flavour in ALL {
+        let home = Home::new(flavour);
+        home.fake.fails("environment", Fault::Silent);
+        let error = home.start(1, "hello").await.unwrap_err();
+        assert_eq!(error.kind, PortErrorKind::Transient);
+        assert!(error.chain().contains("did not answer in time"), "{}", error.chain());
+        home.fake.fails(DISPATCH, Fault::Silent);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        assert_eq!(home.fake.turns(), 1);
+    }
+}
+
+/// A refused command stays refused: what was mended goes under another id.
+#[tokio::test]
+async fn what_was_refused_is_sent_under_another_id() {
+    for flavour in ONE {
+        let home = Home::new(flavour);
+        home.start(1, "hello").await.unwrap();
+        home.until(1, "finished MOCK-REPLY: hello anew").await;
+        home.fake.fails(DISPATCH, Fault::Answers(400));
+        let error = home.start(2, "again").await.unwrap_err();
+        assert!(error.chain().contains("not what this version of T3 Code takes"));
+        home.start(2, "again").await.unwrap();
+        home.until(2, "finished MOCK-REPLY: again").await;
+        assert_eq!(home.fake.turns(), 2);
+    }
+}
+
+/// Protocol 2 calls what a killed server lost cancelled, while its agents may go on working: nobody
+/// knows for a while, and no second turn is started.
+#[tokio::test]
+async fn what_protocol_2_calls_cancelled_is_unknown_for_a_while() {
+    let home = Home::new(Flavour::Two);
+    home.start(1, "SLEEP:600").await.unwrap();
+    home.later(1000);
+    assert_eq!(home.told(1).await, "running");
+    home.fake.kill();
+    assert_eq!(home.told(1).await, "error: Transient");
+    home.fake.revive();
+    home.later(10_000);
+    assert_eq!(home.told(1).await, "unknown");
+    assert_eq!(home.alive().await, [key(1)]);
+    assert_eq!(home.start(2, "again").await.unwrap_err().kind, PortErrorKind::Transient);
+    home.later(15 * 60_000);
+    assert_eq!(home.told(1).await, "lost");
+    assert_eq!(home.alive().await, []);
+    home.start(2, "again").await.unwrap();
+    home.until(2, "finished MOCK-REPLY: again").await;
+    assert_eq!(home.fake.turns(), 2);
+}
+
+/// A used id of a thread would overwrite that: it is looked for first.
+#[tokio::test]
+async fn protocol_2_is_not_given_a_used_thread() {
+    let home = Home::new(Flavour::Two);
+    home.start(1, "SLEEP:5").await.unwrap();
+    home.forgetful().start(&crate::support::request(1, "SLEEP:5")).await.unwrap();
+    let asked = home.fake.take_requests();
+    assert_eq!(asked.iter().filter(|one| *one == "thread.create").count(), 1, "{asked:?}");
+    assert_eq!(home.fake.turns(), 1);
+}

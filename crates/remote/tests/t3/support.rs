@@ -1,0 +1,184 @@
+//! A fake T3 server, and the adapter that talks to it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use afk_core::config::Policy;
+use afk_core::ids::{AdapterName, JobKey, JobOf, RepoName, RunId};
+use afk_core::run::{TurnEnd, TurnSeen};
+use afk_engine::ports::{Executor, PortResult, TurnReport, TurnRequest};
+use afk_fakes::t3::{Flavour, T3Fake};
+use afk_remote::{RemoteSettings, T3Executors, WorkspacesHere};
+use afk_sim::fakes::{Jumping, MemoryNotes, MemorySecrets, Sim};
+use afk_sim::world::World;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+/// The bearer that the adapter has.
+pub(crate) const TOKEN: &str = "the-bearer-of-nobody-else";
+
+/// The versions of protocol 1 that the fake knows.
+pub(crate) const ONE: [Flavour; 2] = [Flavour::V27, Flavour::V33];
+/// Every version that it knows.
+pub(crate) const ALL: [Flavour; 3] = [Flavour::V27, Flavour::V33, Flavour::Two];
+
+/// One adapter at one server.
+pub(crate) struct Home {
+    pub(crate) sim: Sim,
+    pub(crate) fake: T3Fake,
+    pub(crate) notes: Arc<MemoryNotes>,
+    pub(crate) secrets: Arc<MemorySecrets>,
+    pub(crate) executor: Arc<dyn Executor>,
+    pub(crate) table: Value,
+}
+
+impl Home {
+    pub(crate) fn new(flavour: Flavour) -> Self {
+        Self::with(flavour, &json!({}))
+    }
+
+    /// The same with more in its table.
+    pub(crate) fn with(flavour: Flavour, more: &Value) -> Self {
+        let now = "2026-11-02T10:00:00Z".parse().unwrap();
+        let sim = Sim::new(World::new(Policy::default(), now));
+        let fake = T3Fake::start(&sim, flavour, TOKEN).unwrap();
+        fake.has_folder("/data/o__r", true);
+        let mut table = json!({ "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" } });
+        table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let secrets = Arc::new(MemorySecrets::default());
+        secrets.set("TOKEN", TOKEN);
+        let notes = Arc::new(MemoryNotes::default());
+        let executor = made(&sim, &secrets, &notes, &table);
+        Self { sim, fake, notes, secrets, executor, table }
+    }
+
+    /// What another process has, which shares the notes.
+    pub(crate) fn restarted(&self) -> Arc<dyn Executor> {
+        made(&self.sim, &self.secrets, &self.notes, &self.table)
+    }
+
+    /// What a process has that lost them.
+    pub(crate) fn forgetful(&self) -> Arc<dyn Executor> {
+        made(&self.sim, &self.secrets, &Arc::new(MemoryNotes::default()), &self.table)
+    }
+
+    /// All servers of the configuration, which are this one.
+    pub(crate) fn servers(&self) -> T3Executors {
+        servers(&self.sim, &self.secrets, &self.notes, &self.table).0
+    }
+
+    pub(crate) fn later(&self, ms: i64) {
+        self.sim.advance(SignedDuration::from_millis(ms));
+    }
+
+    pub(crate) async fn start(&self, n: u32, prompt: &str) -> PortResult<()> {
+        self.executor.start(&request(n, prompt)).await
+    }
+
+    pub(crate) async fn observe(&self, n: u32) -> TurnReport {
+        self.executor.observe(&repo(), &key(n)).await.unwrap()
+    }
+
+    /// How the turn is, in a word or two.
+    pub(crate) async fn told(&self, n: u32) -> String {
+        match self.executor.observe(&repo(), &key(n)).await {
+            Ok(report) => word(&report.seen),
+            Err(error) => format!("error: {:?}", error.kind),
+        }
+    }
+
+    /// Lets time pass until the turn is told like that.
+    pub(crate) async fn until(&self, n: u32, expected: &str) {
+        let mut told = String::new();
+        for _ in 0..200 {
+            told = self.told(n).await;
+            if told == expected {
+                return;
+            }
+            self.later(500);
+        }
+        panic!("turn {n} never came to {expected}: {told}");
+    }
+
+    pub(crate) async fn alive(&self) -> Vec<JobKey> {
+        self.executor.alive(&repo(), run()).await.unwrap()
+    }
+}
+
+/// An executor for the world of `sim` on that server.
+pub(crate) fn on(sim: &Sim, fake: &T3Fake) -> Arc<dyn Executor> {
+    let table = json!({ "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" } });
+    let secrets = Arc::new(MemorySecrets::default());
+    secrets.set("TOKEN", TOKEN);
+    made(sim, &secrets, &Arc::new(MemoryNotes::default()), &table)
+}
+
+fn made(
+    sim: &Sim,
+    secrets: &Arc<MemorySecrets>,
+    notes: &Arc<MemoryNotes>,
+    table: &Value,
+) -> Arc<dyn Executor> {
+    servers(sim, secrets, notes, table).1
+}
+
+fn servers(
+    sim: &Sim,
+    secrets: &Arc<MemorySecrets>,
+    notes: &Arc<MemoryNotes>,
+    table: &Value,
+) -> (T3Executors, Arc<dyn Executor>) {
+    let clock = Arc::new(Jumping(sim.clone()));
+    let of = Arc::new(|run: RunId| format!("/work/{run}/clone").into());
+    let workspaces = WorkspacesHere { root: "/work".into(), of };
+    let servers = T3Executors::new(clock, secrets.clone(), notes.clone(), workspaces)
+        .answering_within(Duration::from_millis(500));
+    let settings = json!({ "agents": { "far": table } });
+    let settings: RemoteSettings = serde_json::from_value(settings).unwrap();
+    assert_eq!(settings.mistakes(), []);
+    let name: AdapterName = "far".parse().unwrap();
+    let executor = servers.configure(&settings).remove(&name).unwrap();
+    (servers, executor)
+}
+
+pub(crate) fn word(seen: &TurnSeen) -> String {
+    match seen {
+        TurnSeen::Absent => "absent".to_owned(),
+        TurnSeen::Running { asks, .. } if asks.is_empty() => "running".to_owned(),
+        TurnSeen::Running { asks, .. } => format!("asks {}", asks[0].what),
+        TurnSeen::Unknown => "unknown".to_owned(),
+        TurnSeen::Ended { how, .. } => match how {
+            TurnEnd::Finished { message } => format!("finished {message}"),
+            TurnEnd::Failed { message } => format!("failed {message}"),
+            TurnEnd::Unavailable { what, .. } => format!("lacks {what:?}"),
+            other => format!("{other:?}").to_lowercase(),
+        },
+    }
+}
+
+pub(crate) fn repo() -> RepoName {
+    "o/r".parse().unwrap()
+}
+
+pub(crate) fn run() -> RunId {
+    "01920000-0000-7000-8000-000000000001".parse().unwrap()
+}
+
+pub(crate) fn key(n: u32) -> JobKey {
+    JobKey::new(run(), JobOf::Turn, &n.to_string())
+}
+
+pub(crate) fn request(n: u32, prompt: &str) -> TurnRequest {
+    TurnRequest {
+        key: key(n),
+        run: run(),
+        repo: repo(),
+        thread: run().thread(),
+        n,
+        prompt: prompt.to_owned(),
+        anew: format!("{prompt} anew"),
+        budget: afk_core::usd::Usd::dollars(5),
+        deadline: Duration::from_hours(1),
+        network: true,
+    }
+}
