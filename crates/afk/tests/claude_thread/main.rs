@@ -10,6 +10,7 @@
 #![allow(clippy::unnecessary_debug_formatting, reason = "TOML quotes as Rust does")]
 #![allow(unreachable_pub, reason = "shared by the modules of a test")]
 
+mod anew;
 mod ask;
 mod budget;
 #[path = "../common/mod.rs"]

@@ -40,7 +40,7 @@ pub struct T3Table {
     pub model: Option<String>,
     /// The server's name of the agent that works (default `claudeAgent`).
     pub provider: Option<String>,
-    /// Who puts commits on the default branch: "agent" (default) or "control-plane".
+    /// Who puts commits on the default branch: "control-plane" (default) or "agent".
     pub lands: Option<T3Lands>,
     /// Of "control-plane": where the server's machine has the folder of our workspaces; none if
     /// that is the same path there.
@@ -54,10 +54,11 @@ pub struct T3Table {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum T3Lands {
-    /// The agent, from a checkout of its own.
-    #[default]
+    /// The agent, from a checkout of its own. That gives up what is checked before landing, so it is
+    /// never a default.
     Agent,
     /// The control plane, from the run's workspace, which the server can reach.
+    #[default]
     ControlPlane,
 }
 
@@ -149,7 +150,8 @@ impl T3Table {
             }
         }
         if self.workspaces.is_some() && self.checkout() == Checkout::Own {
-            let what = "is only for lands = \"control-plane\": the agent has a checkout of its own";
+            let what =
+                "is only for lands = \"control-plane\": here the agent has a checkout of its own";
             found.push(Mistake::at(&["workspaces"], what));
         }
         found
@@ -185,8 +187,12 @@ mod tests {
         check(r#"{ "kind": "claude", "model": "x" }"#, &[]);
         let ours = format!(r#""kind": "t3", "url": "http://localhost:1", {token}"#);
         check(&format!(r#"{{ {ours}, "base": "data" }}"#), &["base: is a folder"]);
-        check(&format!(r#"{{ {ours}, "workspaces": "/w" }}"#), &["only for lands"]);
+        check(
+            &format!(r#"{{ {ours}, "workspaces": "/w", "lands": "agent" }}"#),
+            &["only for lands"],
+        );
         check(&format!(r#"{{ {ours}, "workspaces": "/w", "lands": "control-plane" }}"#), &[]);
+        check(&format!(r#"{{ {ours}, "workspaces": "/w" }}"#), &[]);
     }
 
     #[test]

@@ -43,7 +43,9 @@ impl Home {
         let sim = Sim::new(World::new(Policy::default(), now));
         let fake = T3Fake::start(&sim, flavour, TOKEN).unwrap();
         fake.has_folder("/data/o__r", true);
-        let mut table = json!({ "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" } });
+        let mut table = json!({
+            "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" }, "lands": "agent",
+        });
         table.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let secrets = Arc::new(MemorySecrets::default());
         secrets.set("TOKEN", TOKEN);
@@ -107,7 +109,9 @@ impl Home {
 
 /// An executor for the world of `sim` on that server.
 pub(crate) fn on(sim: &Sim, fake: &T3Fake) -> Arc<dyn Executor> {
-    let table = json!({ "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" } });
+    let table = json!({
+        "kind": "t3", "url": fake.url(), "token": { "env": "TOKEN" }, "lands": "agent",
+    });
     let secrets = Arc::new(MemorySecrets::default());
     secrets.set("TOKEN", TOKEN);
     made(sim, &secrets, &Arc::new(MemoryNotes::default()), &table)
