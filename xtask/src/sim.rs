@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Show instead that each known-bad loop is caught, and how many seeds that takes
     #[arg(long, conflicts_with = "seed")]
     bad: bool,
+    /// Tell instead a story with every pair of deaths of its processes
+    #[arg(long, conflicts_with_all = ["seed", "bad"])]
+    pairs: bool,
     /// Write failures, reduced, as stories into this folder; by default a failing seed is kept in
     /// target/sim
     #[arg(long, value_name = "FOLDER")]
@@ -33,6 +36,9 @@ pub(crate) struct Options {
 
 /// Runs the seeds; fails if one broke an invariant, or the time was up first.
 pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
+    if options.pairs {
+        return pairs(root);
+    }
     let (from, seeds) = match options.seed {
         Some(seed) => (seed, 1),
         None => (options.from, options.seeds),
@@ -60,4 +66,12 @@ pub(crate) fn sim(root: &Path, options: &Options) -> anyhow::Result<()> {
     ];
     argv.extend(words.iter().map(String::as_str));
     show(root, &argv, &[])
+}
+
+/// The stories with two deaths.
+fn pairs(root: &Path) -> anyhow::Result<()> {
+    let cargo = cargo();
+    let test = ["test", "--locked", "--profile=sim", "--package=afk-sim", "--test=stories"];
+    let only = ["--", "--include-ignored", "crash::pairs::"];
+    show(root, &[&[cargo.as_str()], &test[..], &only[..]].concat(), &[])
 }

@@ -99,7 +99,8 @@ fn every_recorded_end_is_told_apart() {
     check("f_server_is_overloaded", Some(1), Some(&api(Some(503))));
     check("ulr", Some(1), Some(&FailReason::UsageLimit { resets_at: None }));
     check("f_insufficient_quota", Some(1), Some(&FailReason::UsageLimit { resets_at: None }));
-    for name in ["h400", "f_context_length_exceeded", "f_cyber_policy", "f_invalid_prompt", "uni"] {
+    check("f_context_length_exceeded", Some(1), Some(&FailReason::StuckConversation));
+    for name in ["h400", "f_cyber_policy", "f_invalid_prompt", "uni"] {
         check(name, Some(1), Some(&agent));
     }
     // Signals leave no event of an end.

@@ -235,7 +235,9 @@ fn t3(local: &Local, notes: &Arc<dyn Notes>, clock: &Arc<dyn Clock>) -> T3Execut
     let workspaces = local.workspaces.clone();
     let root = workspaces.root().to_owned();
     let here = WorkspacesHere { root, of: Arc::new(move |run| workspaces.run(run).clone) };
-    T3Executors::new(clock.clone(), local.secrets.clone(), notes.clone(), here)
+    let known = local.known.clone();
+    let masks = Arc::new(move || known.mask());
+    T3Executors::new(clock.clone(), local.secrets.clone(), notes.clone(), here, masks)
 }
 
 /// The executors by their names: the agents of this machine, and T3 Code servers.

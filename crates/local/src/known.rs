@@ -60,7 +60,8 @@ impl KnownSecrets {
         self.state().sources.insert(Origin::Source(source.clone()), Tried::Read);
     }
 
-    fn mask(&self) -> Arc<Mask> {
+    /// The mask for what is known now.
+    pub fn mask(&self) -> Arc<Mask> {
         self.state().mask.clone()
     }
 

@@ -49,7 +49,7 @@ pub(super) async fn of_codex(
     for token in prepared.await.map_err(PortError::transient)?.map_err(PortError::transient)? {
         local.known.learn(&token);
     }
-    let protocol = protocol_of(&binary).await;
+    let protocol = protocol_of(&binary).await?;
     let access = access(config.permissions);
     let argv = codex::argv(&CodexCommand {
         binary: binary.clone(),
@@ -200,13 +200,18 @@ fn folder_of(binary: &Path) -> PathBuf {
     whole.unwrap_or(binary).to_owned()
 }
 
-/// How this Codex is spoken to: versions without an app server have `exec` alone.
-async fn protocol_of(binary: &Path) -> Protocol {
-    let help = ask(binary, &["app-server", "--help"], Path::new("/")).await;
-    if help.is_some_and(|help| help.contains("app-server")) {
-        Protocol::CodexServer
-    } else {
-        Protocol::CodexExec
+/// How this Codex is spoken to: versions without an app server have `exec` alone. A program that
+/// does not answer at all, as on a machine that is too busy, is asked again in a later pass.
+async fn protocol_of(binary: &Path) -> PortResult<Protocol> {
+    let at = Path::new("/");
+    match ask(binary, &["app-server", "--help"], at).await {
+        Some(help) if help.contains("app-server") => Ok(Protocol::CodexServer),
+        Some(_) => Ok(Protocol::CodexExec),
+        None if ask(binary, &["--version"], at).await.is_some() => Ok(Protocol::CodexExec),
+        None => {
+            let why = format!("{} does not say its version", binary.display());
+            Err(PortError::transient(why))
+        }
     }
 }
 

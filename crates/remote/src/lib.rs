@@ -23,5 +23,7 @@ pub use forges::{
 };
 pub use settings::{DoorbellTable, RemoteRepo, RemoteSettings};
 pub use stages::{Ancestry, PolledStages, STAGES, StageTable};
-pub use t3::{Checked, Paired, T3, T3Executors, T3Lands, T3Table, WorkspacesHere, pair as pair_t3};
+pub use t3::{
+    Checked, Masks, Paired, T3, T3Executors, T3Lands, T3Table, WorkspacesHere, pair as pair_t3,
+};
 pub use vault::{KubernetesLogin, VaultSecrets, VaultSettings};

@@ -272,6 +272,10 @@ fn api_error(status: Option<u16>, f: &mut std::fmt::Formatter<'_>) -> std::fmt::
         Some(429) => f.write_str(
             "the model's API limits the rate (429): retry later, or run fewer agents at once",
         ),
+        Some(status @ (400 | 413)) => write!(
+            f,
+            "the model's API rejected the request ({status}): a new conversation may pass; if it does not, see its message"
+        ),
         Some(status) if status >= 500 => write!(
             f,
             "the model's API failed ({status}): retry later"
@@ -313,7 +317,9 @@ mod tests {
         let later = Recovery::Later;
         check(&FailReason::NotSignedIn, later(Lack::SignIn), "/login");
         check(&api(None), later(Lack::Model), "base_url");
-        check(&api(Some(400)), Recovery::Person, "will not help");
+        check(&api(Some(400)), Recovery::Anew, "new conversation");
+        check(&api(Some(413)), Recovery::Anew, "new conversation");
+        check(&api(Some(422)), Recovery::Person, "will not help");
         check(&api(Some(401)), later(Lack::SignIn), "renew");
         check(&api(Some(403)), later(Lack::SignIn), "forbids");
         check(&api(Some(404)), Recovery::Person, "model's name");

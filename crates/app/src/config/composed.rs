@@ -11,7 +11,7 @@ use std::sync::Arc;
 use afk_core::config::{Landing, Mistake, Policy};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::shared::Shared;
-use afk_local::LocalSettings;
+use afk_local::{AgentTable, LocalSettings};
 use afk_remote::{NTFY, RemoteSettings, SLACK, WEBHOOK};
 use schemars::{JsonSchema, schema_for};
 use serde::{Deserialize, Serialize};
@@ -204,15 +204,16 @@ impl Config {
     /// Keys of local agents in tables of T3 Code servers.
     fn beside_t3(&self) -> Vec<Mistake> {
         const SHARED: [&str; 3] = ["kind", "model", "permissions"];
+        let keys = |table: &AgentTable| {
+            let value = serde_json::to_value(table).unwrap_or_default();
+            value.as_object().cloned().unwrap_or_default()
+        };
+        let unset = keys(&AgentTable::default());
         let mut found = Vec::new();
         for name in self.remote.t3_servers() {
-            let table = self
-                .local
-                .agents
-                .get(&name)
-                .and_then(|table| serde_json::to_value(table).ok()?.as_object().cloned());
-            for (key, value) in table.into_iter().flatten() {
-                if !value.is_null() && !SHARED.contains(&key.as_str()) {
+            let given = self.local.agents.get(&name).map(keys).unwrap_or_default();
+            for (key, value) in given {
+                if !SHARED.contains(&key.as_str()) && unset.get(&key) != Some(&value) {
                     let what = "does not apply to agents of kind \"t3\"; omit it";
                     found.push(Mistake::at(&["agents", name.as_str(), &key], what));
                 }

@@ -106,6 +106,10 @@ impl LocalExecutor {
         let reading = self.read((key.clone(), n), || Reading::new(kind), &job, ended).await?;
         let mut reading = reading.lock().await;
         let end = match &state {
+            // Its starter died before there was a host: nothing was begun, and it is started again.
+            host::JobState::Starting if !job.dir().join("host.json").exists() => {
+                return Ok(absent());
+            }
             host::JobState::Starting => {
                 return Ok(reading.running(at_work(SystemTime::now(), false, Vec::new())));
             }

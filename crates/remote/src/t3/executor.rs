@@ -28,10 +28,10 @@ use super::protocol::{Command, Conversation, Fresh, Looked, Refusal, What};
 use super::server::{Met, Server};
 use super::settings::T3Table;
 use super::view::{Standing, View};
-use super::{Parts, WorkspacesHere};
+use super::{Masks, Parts, WorkspacesHere};
 
-/// How many tries of a turn are looked for.
-const TRIES: u32 = 8;
+/// How often a turn is tried on a server that refuses it, and so how many tries are looked for.
+pub(super) const TRIES: u32 = 8;
 /// How many turns of a run are looked for.
 const TURNS: u32 = 100;
 /// How many threads of a run are looked for.
@@ -48,6 +48,7 @@ pub(super) struct T3Executor {
     pub(super) kept: Kept,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) workspaces: WorkspacesHere,
+    masks: Masks,
     prices: PriceTable,
 }
 
@@ -74,13 +75,14 @@ impl Found {
 impl T3Executor {
     /// The server of `table`, which is named `name` in the configuration.
     pub(super) fn new(name: &str, table: &T3Table, parts: Parts) -> PortResult<Self> {
-        let Parts { clock, secrets, notes, workspaces, patience } = parts;
+        let Parts { clock, secrets, notes, workspaces, masks, patience } = parts;
         Ok(Self {
             table: table.clone(),
             server: Server::new(table, clock.clone(), secrets, patience)?,
             kept: Kept::new(notes, clock.clone(), name),
             clock,
             workspaces,
+            masks,
             prices: PriceTable::default(),
         })
     }
@@ -176,7 +178,11 @@ impl T3Executor {
     }
 
     /// The newest turn of each thread of `run` that may be at work, with what is at work.
-    async fn at_work(&self, run: RunId) -> PortResult<Vec<(JobKey, String, Option<String>)>> {
+    async fn at_work(
+        &self,
+        run: RunId,
+        fresh: Fresh,
+    ) -> PortResult<Vec<(JobKey, String, Option<String>)>> {
         let met = self.server.meet().await?;
         let known: BTreeMap<String, u32> = (1..=TURNS)
             .flat_map(|n| (0..TRIES).map(move |tried| (ids::message(run, n, tried), n)))
@@ -185,7 +191,7 @@ impl T3Executor {
         let noted = self.kept.run(run).await?.generation;
         for generation in 0..GENERATIONS {
             let id = ids::thread(run, generation);
-            let Some(thread) = met.protocol.look(&id, Fresh::Now).await?.thread else {
+            let Some(thread) = met.protocol.look(&id, fresh).await?.thread else {
                 // Our notes may be lost, and the threads not.
                 if generation < noted {
                     continue;
@@ -255,7 +261,7 @@ impl Executor for T3Executor {
     async fn observe(&self, repo: &RepoName, key: &JobKey) -> PortResult<TurnReport> {
         let (found, note) = self.look(key, Fresh::Poll).await?;
         let now = self.server.now();
-        let view = found.view(now);
+        let view = found.view(now).masked(&(self.masks)());
         let note = note.unwrap_or_default();
         let seen = match came(&view, beside(&note), now) {
             Came::Over(end) => return Ok(self.report(repo, key, &found, &view, end)),
@@ -333,11 +339,11 @@ impl Executor for T3Executor {
     }
 
     async fn alive(&self, _repo: &RepoName, run: RunId) -> PortResult<Vec<JobKey>> {
-        Ok(self.at_work(run).await?.into_iter().map(|(key, ..)| key).collect())
+        Ok(self.at_work(run, Fresh::Poll).await?.into_iter().map(|(key, ..)| key).collect())
     }
 
     async fn stop(&self, _repo: &RepoName, run: RunId) -> PortResult<()> {
-        for (key, thread, active) in self.at_work(run).await? {
+        for (key, thread, active) in self.at_work(run, Fresh::Now).await? {
             let mut note = self.kept.turn(&key).await?.unwrap_or_default();
             let again = note.interrupted;
             note.interrupted = true;
@@ -354,7 +360,7 @@ impl Executor for T3Executor {
         offset: u64,
     ) -> PortResult<Option<Transcript>> {
         let (found, _) = self.look(key, Fresh::Poll).await?;
-        let view = found.view(self.server.now());
+        let view = found.view(self.server.now()).masked(&(self.masks)());
         if view.standing == Standing::Absent {
             return Ok(None);
         }

@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use afk_core::ids::{AdapterName, RepoName, RunId};
+use afk_core::text::Mask;
 use afk_engine::ports::{Clock, Executor, Notes, Secrets};
 
 use crate::forges::RemoteFinding;
@@ -51,6 +52,9 @@ pub struct WorkspacesHere {
     pub of: Arc<dyn Fn(RunId) -> PathBuf + Send + Sync>,
 }
 
+/// The mask of the secrets that are known now, for what servers tell.
+pub type Masks = Arc<dyn Fn() -> Arc<Mask> + Send + Sync>;
+
 /// Every T3 Code server of the configuration.
 pub struct T3Executors {
     parts: Parts,
@@ -64,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) secrets: Arc<dyn Secrets>,
     pub(crate) notes: Arc<dyn Notes>,
     pub(crate) workspaces: WorkspacesHere,
+    pub(crate) masks: Masks,
     pub(crate) patience: Duration,
 }
 
@@ -74,8 +79,9 @@ impl T3Executors {
         secrets: Arc<dyn Secrets>,
         notes: Arc<dyn Notes>,
         workspaces: WorkspacesHere,
+        masks: Masks,
     ) -> Self {
-        let parts = Parts { clock, secrets, notes, workspaces, patience: PATIENCE };
+        let parts = Parts { clock, secrets, notes, workspaces, masks, patience: PATIENCE };
         Self { parts, made: Mutex::default() }
     }
 

@@ -16,6 +16,8 @@ use super::view::{How, Standing, View};
 pub(super) const ORPHANS: SignedDuration = SignedDuration::from_mins(15);
 /// How much of what an agent said is kept.
 const WORDS: usize = 4_000;
+/// What the Claude CLI says of a conversation that has become too long.
+const TOO_LONG: &str = "Prompt is too long";
 /// The longest answer that may be an error of the API.
 const ERROR: usize = 2_000;
 
@@ -70,7 +72,12 @@ pub(super) fn came(view: &View, beside: Beside, now: At) -> Came {
             TurnEnd::Interrupted
         }
         Standing::Ended(How::Completed) => completed(view.said.as_deref()),
-        Standing::Ended(How::Interrupted) => TurnEnd::Interrupted,
+        // A person in the cockpit, or the server: it counts as a failure, so that it is not begun
+        // again without end.
+        Standing::Ended(How::Interrupted) => {
+            let message = "somebody interrupted it on the T3 server".to_owned();
+            TurnEnd::Failed { message }
+        }
         Standing::Ended(How::Failed { why }) => failed(why),
         Standing::Ended(How::Restarted { .. }) => TurnEnd::Lost,
         Standing::NeverStarted { why } => not_started(why),
@@ -80,8 +87,14 @@ pub(super) fn came(view: &View, beside: Beside, now: At) -> Came {
 
 /// Whether a turn that ended so may have been the last that its conversation can take.
 pub(super) fn is_burnt(view: &View) -> bool {
+    // What the model's API refuses once, it refuses for good: it is in the history.
+    let is_refused = |said: &str| {
+        [TOO_LONG, "API Error: 400", "API Error: 413"].iter().any(|words| said.starts_with(words))
+    };
     match &view.standing {
         Standing::NeverStarted { .. } => true,
+        Standing::Ended(How::Completed) => view.said.as_deref().is_some_and(is_refused),
+        Standing::Ended(How::Failed { why }) if is_refused(why) => true,
         Standing::Ended(How::Failed { why }) => {
             let why = why.to_lowercase();
             why.contains("no conversation found") || why.contains("session not found")
@@ -90,7 +103,7 @@ pub(super) fn is_burnt(view: &View) -> bool {
         | Standing::Pending
         | Standing::Busy { .. }
         | Standing::Unknown
-        | Standing::Ended(How::Completed | How::Interrupted | How::Restarted { .. }) => false,
+        | Standing::Ended(How::Interrupted | How::Restarted { .. }) => false,
     }
 }
 
@@ -148,7 +161,7 @@ fn api_error(said: &str) -> Option<TurnEnd> {
     if begins(&["Credit balance is too low", "API Error: 5", "API Error: Connection error"]) {
         return unavailable(AgentNeed::Model);
     }
-    begins(&["API Error"]).then_some(TurnEnd::Failed { message })
+    begins(&["API Error", TOO_LONG]).then_some(TurnEnd::Failed { message })
 }
 
 /// What a server says where the agent's program is not there.
@@ -199,6 +212,7 @@ mod tests {
         check("API Error: 500 mock internal error. Try again.", "lacks Model");
         check("API Error: 529 overloaded", "lacks Model");
         check("API Error: 400 mock bad request", "failed");
+        check("Prompt is too long", "failed");
         check("API Error: 429 slow down", "limited None");
         check("Claude AI usage limit reached|1800000000", "limited Some(1800000000)");
         check("You've hit your limit · resets 3am", "limited None");
@@ -210,6 +224,28 @@ mod tests {
             came(&silent, Beside::default(), at(0)),
             Came::Over(TurnEnd::Failed { .. })
         ));
+    }
+
+    #[test]
+    fn what_somebody_else_interrupted_counts_as_a_failure() {
+        let stopped = view(Standing::Ended(How::Interrupted), Some("Half of"));
+        let came = came(&stopped, Beside::default(), at(0));
+        assert!(matches!(came, Came::Over(TurnEnd::Failed { .. })), "{came:?}");
+    }
+
+    #[test]
+    fn a_conversation_whose_history_is_refused_is_left() {
+        let check = |standing: Standing, said: &str, expected: bool| {
+            assert_eq!(is_burnt(&view(standing, Some(said))), expected, "{said}");
+        };
+        let failed = |why: &str| Standing::Ended(How::Failed { why: why.to_owned() });
+        check(Standing::Ended(How::Completed), "Prompt is too long", true);
+        check(Standing::Ended(How::Completed), "API Error: 400 unpaired tool use", true);
+        check(failed("API Error: 413 too large"), "", true);
+        check(Standing::Ended(How::Completed), "Done.", false);
+        check(Standing::Ended(How::Completed), "API Error: 500 x", false);
+        check(failed("API Error: 500 x"), "", false);
+        check(Standing::Ended(How::Interrupted), "Half of", false);
     }
 
     #[test]

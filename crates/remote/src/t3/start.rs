@@ -10,7 +10,7 @@ use afk_core::checkout::Checkout;
 use afk_core::ids::{JobKey, JobOf, RepoName, RunId};
 use afk_engine::ports::{PortError, PortErrorKind, PortResult, TurnRequest};
 
-use super::executor::{T3Executor, beside};
+use super::executor::{T3Executor, TRIES, beside};
 use super::ids;
 use super::kept::{RunNote, TurnNote};
 use super::outcome::{Came, came, is_burnt};
@@ -183,6 +183,13 @@ impl T3Executor {
         if text.encode_utf16().count() > LONGEST {
             return Err(PortError::permanent(format!(
                 "the prompt of turn {} is longer than the {LONGEST} characters that T3 Code takes",
+                turn.n
+            )));
+        }
+        if note.tried >= TRIES {
+            return Err(PortError::permanent(format!(
+                "{} refused turn {} {TRIES} times",
+                self.server.home(),
                 turn.n
             )));
         }

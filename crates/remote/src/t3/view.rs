@@ -2,6 +2,7 @@
 
 use afk_core::ask::Asked;
 use afk_core::ids::At;
+use afk_core::text::Mask;
 
 /// How a turn stands, as far as its server can be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,5 +96,64 @@ impl View {
             tokens: (0, 0),
             lines: Vec::new(),
         }
+    }
+
+    /// The same without the secrets that are known, and what looks like one: before anything of it is
+    /// kept or shown.
+    pub(super) fn masked(self, mask: &Mask) -> Self {
+        let masked = |text: String| mask.text(&text).into_owned();
+        let standing = match self.standing {
+            Standing::Ended(How::Failed { why }) => {
+                Standing::Ended(How::Failed { why: masked(why) })
+            }
+            Standing::NeverStarted { why } => Standing::NeverStarted { why: masked(why) },
+            other @ (Standing::Absent
+            | Standing::Pending
+            | Standing::Busy { .. }
+            | Standing::Ended(How::Completed | How::Interrupted | How::Restarted { .. })
+            | Standing::Unknown) => other,
+        };
+        let asks = self.asks.into_iter().map(|ask| {
+            let asked = Asked { what: masked(ask.asked.what), ..ask.asked };
+            Ask { asked, ..ask }
+        });
+        Self {
+            standing,
+            said: self.said.map(masked),
+            asks: asks.collect(),
+            lines: mask.bytes(&self.lines).into_owned(),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_server_tells_keeps_a_secret() {
+        let secret = "hunter2-hunter2-hunter2";
+        let asked = Asked {
+            id: "1".to_owned(),
+            question: true,
+            what: format!("Is {secret} right?"),
+            since: At::UNIX_EPOCH,
+        };
+        let told = View {
+            standing: Standing::Ended(How::Failed { why: format!("refused {secret}") }),
+            said: Some(format!("I found {secret}.")),
+            asks: vec![Ask { asked, questions: Vec::new() }],
+            lines: format!("{{\"text\":\"{secret}\"}}\n").into_bytes(),
+            ..View::absent()
+        };
+        let masked = told.masked(&Mask::new([secret]));
+        let lines = String::from_utf8(masked.lines.clone()).unwrap();
+        for text in [format!("{masked:?}"), lines] {
+            assert!(!text.contains(secret), "{text}");
+        }
+        let never = Standing::NeverStarted { why: secret.to_owned() };
+        let masked = View { standing: never, ..View::absent() }.masked(&Mask::new([secret]));
+        assert!(!format!("{masked:?}").contains(secret), "{masked:?}");
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use afk_core::ids::{AdapterName, RepoName, RunId};
+use afk_core::text::Mask;
 use afk_engine::ports::Clock;
 use afk_remote::{RemoteSettings, T3Executors, WorkspacesHere};
 use afk_sim::fakes::{MemoryNotes, MemorySecrets};
@@ -39,8 +40,8 @@ async fn a_real_server_does_what_the_loop_does_with_it() {
     let secrets = Arc::new(MemorySecrets::default());
     secrets.set("T3_TOKEN", &token);
     let here = WorkspacesHere { root: "/".into(), of: Arc::new(|_| "/".into()) };
-    let servers =
-        T3Executors::new(Arc::new(RealClock), secrets, Arc::new(MemoryNotes::default()), here);
+    let (notes, masks) = (Arc::new(MemoryNotes::default()), Arc::new(|| Arc::new(Mask::new([]))));
+    let servers = T3Executors::new(Arc::new(RealClock), secrets, notes, here, masks);
     let table = json!({ "kind": "t3", "url": url, "token": { "env": "T3_TOKEN" }, "base": base });
     let settings: RemoteSettings =
         serde_json::from_value(json!({ "agents": { "far": table } })).unwrap();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use afk_core::config::Policy;
 use afk_core::ids::{AdapterName, JobKey, JobOf, RepoName, RunId};
 use afk_core::run::{TurnEnd, TurnSeen};
+use afk_core::text::Mask;
 use afk_engine::ports::{Executor, PortResult, TurnReport, TurnRequest};
 use afk_fakes::t3::{Flavour, T3Fake};
 use afk_remote::{RemoteSettings, T3Executors, WorkspacesHere};
@@ -135,7 +136,8 @@ fn servers(
     let clock = Arc::new(Jumping(sim.clone()));
     let of = Arc::new(|run: RunId| format!("/work/{run}/clone").into());
     let workspaces = WorkspacesHere { root: "/work".into(), of };
-    let servers = T3Executors::new(clock, secrets.clone(), notes.clone(), workspaces)
+    let masks = Arc::new(|| Arc::new(Mask::new([])));
+    let servers = T3Executors::new(clock, secrets.clone(), notes.clone(), workspaces, masks)
         .answering_within(Duration::from_millis(500));
     let settings = json!({ "agents": { "far": table } });
     let settings: RemoteSettings = serde_json::from_value(settings).unwrap();

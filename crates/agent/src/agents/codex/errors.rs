@@ -47,6 +47,9 @@ pub(crate) fn of_text(text: &str) -> FailReason {
     if says("hit your usage limit") || says("Quota exceeded") {
         return FailReason::UsageLimit { resets_at: None };
     }
+    if says("ran out of room in the model's context window") {
+        return FailReason::StuckConversation;
+    }
     if let Some(status) = status_in(text) {
         return FailReason::ApiError { status: Some(status) };
     }

@@ -31,6 +31,9 @@ pub struct CodexServer {
     /// The thread's and the turn's ids.
     thread: String,
     turn: Option<String>,
+    /// Whether the turn was asked for.
+    #[serde(default)]
+    begun: bool,
     model: String,
     version: String,
     /// What the thread had used when the turn began, once that is known.
@@ -132,6 +135,8 @@ impl Codec for CodexServer {
                 let params = json!({"threadId": self.thread, "turnId": turn});
                 step.send.push(request(INTERRUPT, "turn/interrupt", &params));
             }
+            // It is interrupted as soon as its id is known.
+            None if self.begun => {}
             // Nothing was begun that could be interrupted.
             None => progress.over = true,
         }
@@ -222,6 +227,7 @@ impl CodexServer {
         let input = json!([{"type": "text", "text": asked.told(resumed)}]);
         let params = json!({"threadId": self.thread, "input": input});
         step.send.push(request(TURN, "turn/start", &params));
+        self.begun = true;
     }
 
     fn notified(&mut self, method: &str, params: &Value, progress: &mut Progress, step: &mut Step) {

@@ -244,10 +244,9 @@ impl Relay {
         if step.close {
             self.stdin = None;
         }
-        if self.dialogue.progress().started() && !self.cancelled && self.stdin.is_some() {
-            self.deadline = None;
-        }
-        if step.close && self.exited.is_none() && !self.cancelled {
+        // A turn under way has no deadline here; once the agent has exited, only its rest is awaited.
+        let under_way = self.dialogue.progress().started() && self.stdin.is_some();
+        if (under_way || step.close) && self.exited.is_none() && !self.cancelled {
             self.deadline = None;
         }
         if self.dialogue.progress().over() {

@@ -1,5 +1,6 @@
 //! Two deaths a story: the process dies at one site, and the one that goes on at another.
-//! Every pair of the shortest story, told in several tests that run side by side.
+//! Every pair of the shortest story, told in several tests that run side by side. The first of them
+//! is always run; `cargo xtask sim --pairs` runs all.
 
 use afk_sim::world::Fault;
 
@@ -36,31 +37,37 @@ async fn two_processes_may_die_one() {
 }
 
 #[tokio::test]
+#[ignore = "minutes: cargo xtask sim --pairs"]
 async fn two_processes_may_die_two() {
     pairs(&GIVES_UP, 1).await;
 }
 
 #[tokio::test]
+#[ignore = "minutes: cargo xtask sim --pairs"]
 async fn two_processes_may_die_three() {
     pairs(&GIVES_UP, 2).await;
 }
 
 #[tokio::test]
+#[ignore = "minutes: cargo xtask sim --pairs"]
 async fn two_processes_may_die_four() {
     pairs(&GIVES_UP, 3).await;
 }
 
 #[tokio::test]
+#[ignore = "minutes: cargo xtask sim --pairs"]
 async fn two_processes_may_die_five() {
     pairs(&GIVES_UP, 4).await;
 }
 
 #[tokio::test]
+#[ignore = "minutes: cargo xtask sim --pairs"]
 async fn two_processes_may_die_six() {
     pairs(&GIVES_UP, 5).await;
 }
 
 #[tokio::test]
+#[ignore = "minutes: cargo xtask sim --pairs"]
 async fn two_processes_may_die_seven() {
     pairs(&GIVES_UP, 6).await;
 }
