@@ -53,9 +53,13 @@ fn a_conversation_that_can_neither_be_opened_nor_resumed_is_followed_by_another(
             thread.remembered();
             // The agent dies, and of its conversation only this is left on the disk.
             for file in conversations(&thread) {
-                let text = fs::read_to_string(&file).unwrap();
-                let head: String = text.lines().take(2).map(|line| format!("{line}\n")).collect();
-                fs::write(&file, if matches!(left, Left::Head) { &head } else { "" }).unwrap();
+                let whole = fs::read_to_string(&file).unwrap();
+                let lines = match left {
+                    Left::Empty => 0,
+                    Left::Head => 2,
+                };
+                let head: Vec<&str> = whole.split_inclusive('\n').take(lines).collect();
+                fs::write(&file, head.concat()).unwrap();
             }
             thread.world.job("thread").root.unwrap().signal(Signal::KILL);
             until("the second turn", BOUND, || (thread.turns().len() == 2).then_some(()));

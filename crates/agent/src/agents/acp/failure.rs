@@ -29,7 +29,7 @@ pub(super) fn typed(
         actions.is_some_and(|actions| actions.iter().any(|known| known.as_str() == Some(action)))
     };
     let reason = match text("category") {
-        // A context that is full, or a budget of the agent's own.
+        // A conversation that is full, or has used up a budget of the agent's own.
         "limit" if helps("new_session") => FailReason::StuckConversation,
         "limit" if helps("retry") => FailReason::ApiError { status: Some(429) },
         "limit" => FailReason::UsageLimit { resets_at },
@@ -109,7 +109,7 @@ mod tests {
         let api = |status| FailReason::ApiError { status };
         check("limit", &[], &FailReason::UsageLimit { resets_at: None });
         check("limit", &["retry"], &api(Some(429)));
-        check("limit", &["new_session"], &FailReason::AgentError);
+        check("limit", &["new_session"], &FailReason::StuckConversation);
         check("service", &["retry", "new_session"], &api(Some(500)));
         check("connection", &["new_session"], &api(None));
         check("access", &["login"], &FailReason::NotSignedIn);
