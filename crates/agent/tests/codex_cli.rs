@@ -213,7 +213,8 @@ fn ends_are_told_apart() {
     check(&resets, &limit(Some(at(4_000_000_000))), &limit(None));
     check(&Reply::UsageLimit { resets_at: None }, &limit(None), &limit(None));
     let code = "context_length_exceeded";
-    check(&Reply::failed(code), &FailReason::AgentError, &FailReason::AgentError);
+    let stuck = FailReason::StuckConversation;
+    check(&Reply::failed(code), &stuck, &stuck);
 }
 
 #[test]
