@@ -16,7 +16,10 @@ fn hangs() -> Script {
 
 #[tokio::test]
 async fn a_run_ends_at_its_deadline() {
-    let story = Story::new().with_issue(vec![hangs()]);
+    let patient = 24 * 60 * 60;
+    let story = Story::new()
+        .with_issue(vec![hangs()])
+        .configure(|config| config.tool_timeout_seconds = patient);
     for _ in 0..90 {
         story.sim.advance(SignedDuration::from_mins(9));
         story.rounds(1).await;
@@ -25,6 +28,25 @@ async fn a_run_ends_at_its_deadline() {
     story.ended(End::NeedsHuman);
     assert!(story.why().contains("deadline"), "{}", story.why());
     story.sim.with(|world: &mut World| assert!(world.alive(world.store.all()[0].id).is_empty()));
+}
+
+#[tokio::test]
+async fn a_tool_that_never_ends_is_stopped_after_its_time_and_the_turn_tried_again() {
+    let story = Story::new().with_issue(vec![hangs(), good_work()]);
+    // Longer than an agent may be silent otherwise.
+    for _ in 0..10 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+    }
+    let turns = |story: &Story| story.run().attempts[0].turns.len();
+    assert_eq!(turns(&story), 1);
+    for _ in 0..10 {
+        story.sim.advance(SignedDuration::from_mins(9));
+        story.rounds(1).await;
+    }
+    story.settle().await;
+    story.ended(End::Done);
+    assert_eq!(turns(&story), 2);
 }
 
 #[tokio::test]
