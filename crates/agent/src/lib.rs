@@ -7,3 +7,4 @@
 pub mod agents;
 pub mod host;
 pub mod sandbox;
+pub mod tether;
