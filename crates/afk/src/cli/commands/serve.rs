@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use afk_api::{Bound, Doors};
+use afk_api::{Doors, LIMITS, routes};
 use afk_app::App;
 use afk_app::Error;
 use afk_app::serve::serve as daemon;
 use afk_app::settings::FileSettings;
 use afk_app::settings::RESTS;
 use afk_engine::ports::Settings as _;
+use afk_http::Bound;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +29,8 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
     // Before anything is leased: a port that is taken stops the start.
     let server = match app.config.own.http.listen {
         Some(address) => {
-            Some(Bound::bind(address).await.map_err(|e| Error::failed(e.to_string()))?)
+            let failed = |error| Error::failed(format!("http.listen: {error}"));
+            Some(Bound::bind(address).await.map_err(failed)?)
         }
         None => None,
     };
@@ -42,7 +44,7 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         let http = async {
             if let Some(server) = &server {
                 let doors = Doors { engine: app.engine.clone(), forges: app.forges.clone() };
-                server.serve(doors, &stop).await;
+                server.serve(&routes(doors), LIMITS, &stop).await;
             }
         };
         tokio::join!(driven, http).0
