@@ -16,8 +16,8 @@ use afk_agent::agents::claude::stream::ClaudeState;
 use afk_agent::agents::lines::{LinePosition, LineReader};
 use afk_agent::agents::{AgentEvent, Exit, FailReason, TokenUsage, TurnOutcome};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use crate::chat::chunks::Finish;
 
@@ -54,6 +54,9 @@ pub(crate) struct Verdict {
     pub(crate) tokens: TokenUsage,
     /// What it cost in US dollars, as far as the CLI says.
     pub(crate) cost_usd: f64,
+    /// What a caller is told if it failed: a line of standard error, else what the CLI said, else
+    /// how it ended.
+    pub(crate) detail: String,
 }
 
 #[derive(Deserialize)]
@@ -62,8 +65,7 @@ struct Line<'a> {
     kind: Cow<'a, str>,
     #[serde(borrow)]
     event: Option<Event<'a>>,
-    #[serde(borrow)]
-    parent_tool_use_id: Option<&'a RawValue>,
+    parent_tool_use_id: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +150,23 @@ impl Transcript {
             ),
             None => (read.state.streamed(), 0.0),
         };
-        Verdict { outcome, finish: read.finish.unwrap_or(Finish::Stop), tokens, cost_usd }
+        let finish = read.finish.unwrap_or(Finish::Stop);
+        let detail = self.detail(exit, stderr_tail);
+        Verdict { outcome, finish, tokens, cost_usd, detail }
+    }
+
+    fn detail(&self, exit: &Exit, stderr_tail: &str) -> String {
+        if let Some(line) = stderr_tail.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+            return line.to_owned();
+        }
+        let end = self.read.state.end();
+        let said = end.and_then(|end| end.text.as_ref().or(end.errors.first()));
+        match (said.filter(|said| !said.trim().is_empty()), exit) {
+            (Some(said), _) => said.clone(),
+            (None, Exit::Exited { code }) => format!("exit {code}"),
+            (None, Exit::Signalled { signal }) => format!("exit {}", 128 + signal),
+            (None, Exit::NotStarted { .. } | Exit::Lost) => exit.to_string(),
+        }
     }
 }
 
@@ -156,12 +174,9 @@ impl Read {
     fn line(&mut self, line: &str, each: &mut impl FnMut(&str)) {
         match serde_json::from_str::<Line<'_>>(line) {
             Ok(Line { kind, event: Some(event), parent_tool_use_id }) if kind == "stream_event" => {
-                let of_main = parent_tool_use_id.is_none_or(|parent| parent.get() == "null");
-                if of_main {
+                // What a subagent says is no answer.
+                if parent_tool_use_id.is_none() {
                     self.event(event, each);
-                }
-                if !matches!(line.as_bytes().first(), Some(b'{')) {
-                    self.plain(line);
                 }
             }
             Ok(Line { kind, .. }) => {

@@ -1,0 +1,43 @@
+//! The agent definitions that are shipped, and how they get to where the CLI looks.
+//!
+//! The gateway installs them in its own home at every start; `afk agents install` does the same in
+//! the home of a person.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::tokens::replace;
+
+/// The definitions: the file's name, and what is in it.
+const AGENTS: [(&str, &str); 1] = [("conversational.md", include_str!("../agents/conversational.md"))];
+
+/// Installs the definitions in a home, replacing older ones, and returns where they are.
+pub fn install(home: &Path) -> io::Result<Vec<PathBuf>> {
+    let folder = home.join(".claude/agents");
+    let mut installed = Vec::new();
+    for (name, text) in AGENTS {
+        let path = folder.join(name);
+        if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+            replace(&path, text.as_bytes())?;
+        }
+        installed.push(path);
+    }
+    Ok(installed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_agents_have_no_tools_and_are_installed_once() {
+        let home = tempfile::tempdir().unwrap();
+        let installed = install(home.path()).unwrap();
+        assert_eq!(installed, [home.path().join(".claude/agents/conversational.md")]);
+        let text = std::fs::read_to_string(&installed[0]).unwrap();
+        assert!(text.starts_with("---\nname: conversational\n") && text.contains("\ntools: \"\"\n"));
+        std::fs::write(&installed[0], "changed").unwrap();
+        install(home.path()).unwrap();
+        assert_eq!(std::fs::read_to_string(&installed[0]).unwrap(), text);
+    }
+}
