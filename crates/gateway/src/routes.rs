@@ -91,13 +91,12 @@ async fn only(allow: &'static str) -> ApiError {
 }
 
 /// Gives a request its id, counts it and logs it, without anything that its caller wrote.
-async fn observed(State(service): State<Shared>, mut request: Request, next: Next) -> Response {
+async fn observed(State(service): State<Shared>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let id = format!("req_{}", uuid::Uuid::new_v4().simple());
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
     let route = path.as_deref().map_or("other", known_route);
     let method = request.method().clone();
-    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = if service.is_stopping() && !route.starts_with("/health") {
         ApiError::Stopping.into_response()
     } else {
@@ -118,10 +117,6 @@ async fn observed(State(service): State<Shared>, mut request: Request, next: Nex
     }
     response
 }
-
-/// The id of a request, in logs and answers.
-#[derive(Debug, Clone)]
-struct RequestId(String);
 
 /// Whose request a response answers.
 #[derive(Debug, Clone)]
