@@ -24,7 +24,7 @@ const KEPT: Duration = Duration::from_secs(60);
 /// How many answers are kept at once.
 const MOST: usize = 512;
 /// How many streams are kept at once.
-const MOST_STREAMS: usize = 64;
+const MOST_STREAMS: usize = 256;
 
 /// What makes two requests the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,8 +55,8 @@ impl Same {
 /// How long a run goes on alone, by how often its client has retried already, where it says so (the
 /// official SDKs do). They wait half a second before the first retry and twice as long before each
 /// further one; who has never retried may have gone for good, and frees its place within a second.
-pub(crate) fn linger(retries: Option<u32>) -> Duration {
-    match retries.unwrap_or(0) {
+pub(crate) fn linger(retries: u32) -> Duration {
+    match retries {
         0 => Duration::from_millis(800),
         n => Duration::from_millis((500u64 << n.min(4)).min(8000) + 500),
     }
@@ -69,7 +69,8 @@ pub(crate) struct Attach<T>(Arc<Mutex<Inner<T>>>);
 #[derive(Debug)]
 struct Inner<T> {
     runs: HashMap<Same, Run<T>>,
-    streams: HashMap<Same, Arc<Outlet>>,
+    /// Streams that nobody has read anything of, and whether their client is gone.
+    streams: HashMap<Same, (Arc<Outlet>, bool)>,
     next: u64,
 }
 
@@ -152,23 +153,29 @@ impl<T: Clone + Send + Sync + 'static> Attach<T> {
         Joined { attach: self.clone(), same, number, answer, heard: false }
     }
 
-    /// Keeps a stream that nobody has read for a retry.
-    pub(crate) fn park(&self, same: Same, outlet: &Arc<Outlet>) {
+    /// Lets a stream be found: by any request that is the same if its client is `gone`, else only by
+    /// one that says itself that it is a retry.
+    pub(crate) fn park(&self, same: Same, outlet: &Arc<Outlet>, gone: bool) {
         let mut inner = self.lock();
-        if inner.streams.len() < MOST_STREAMS {
-            inner.streams.insert(same, Arc::clone(outlet));
+        if inner.streams.len() < MOST_STREAMS || inner.streams.contains_key(&same) {
+            inner.streams.insert(same, (Arc::clone(outlet), gone));
         }
     }
 
-    /// Takes a parked stream.
-    pub(crate) fn reclaim(&self, same: Same) -> Option<Arc<Outlet>> {
-        self.lock().streams.remove(&same)
+    /// Takes over the stream of the same request, if it is whole.
+    pub(crate) fn reclaim(&self, same: Same, is_retry: bool) -> Option<Arc<Outlet>> {
+        let mut inner = self.lock();
+        let (outlet, gone) = inner.streams.get(&same)?;
+        if !(outlet.is_whole() && (*gone || is_retry)) {
+            return None;
+        }
+        inner.streams.remove(&same).map(|(outlet, _)| outlet)
     }
 
-    /// Forgets a parked stream; false if somebody took it.
+    /// Forgets a stream; false if somebody took it over.
     pub(crate) fn unpark(&self, same: Same, outlet: &Arc<Outlet>) -> bool {
         let mut inner = self.lock();
-        let is_it = inner.streams.get(&same).is_some_and(|parked| Arc::ptr_eq(parked, outlet));
+        let is_it = inner.streams.get(&same).is_some_and(|(kept, _)| Arc::ptr_eq(kept, outlet));
         if is_it {
             inner.streams.remove(&same);
         }
@@ -272,10 +279,8 @@ mod tests {
 
     #[test]
     fn a_run_lingers_as_long_as_the_next_retry_takes() {
-        for (retries, millis) in
-            [(None, 800), (Some(0), 800), (Some(1), 1500), (Some(2), 2500), (Some(9), 8500)]
-        {
-            assert_eq!(linger(retries), Duration::from_millis(millis), "{retries:?}");
+        for (retries, millis) in [(0, 800), (1, 1500), (2, 2500), (9, 8500)] {
+            assert_eq!(linger(retries), Duration::from_millis(millis), "{retries}");
         }
     }
 
@@ -321,7 +326,7 @@ mod tests {
     async fn a_run_that_nobody_waits_for_is_stopped() {
         let attach = Attach::<u32>::new();
         let (tell, stopped) = oneshot::channel::<()>();
-        let first = attach.start(same("a"), linger(None), false, |stop| async move {
+        let first = attach.start(same("a"), linger(0), false, |stop| async move {
             stop.cancelled().await;
             let _ = tell.send(());
             0
@@ -332,13 +337,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_is_taken_over_once() {
+    async fn a_stream_is_taken_over_once_by_a_retry_or_when_its_client_is_gone() {
         let attach = Attach::<u32>::new();
         let outlet = Outlet::new();
-        attach.park(same("a"), &outlet);
-        assert!(attach.reclaim(same("b")).is_none());
-        assert!(Arc::ptr_eq(&attach.reclaim(same("a")).unwrap(), &outlet));
-        assert!(attach.reclaim(same("a")).is_none());
+        attach.park(same("a"), &outlet, false);
+        assert!(attach.reclaim(same("a"), false).is_none(), "another caller has its own");
+        attach.park(same("a"), &outlet, true);
+        assert!(attach.reclaim(same("b"), true).is_none());
+        assert!(Arc::ptr_eq(&attach.reclaim(same("a"), false).unwrap(), &outlet));
+        assert!(attach.reclaim(same("a"), true).is_none());
         assert!(!attach.unpark(same("a"), &outlet));
+        attach.park(same("a"), &outlet, false);
+        assert!(attach.reclaim(same("a"), true).is_some());
     }
 }

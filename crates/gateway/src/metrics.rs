@@ -73,7 +73,11 @@ impl Default for Metrics {
         };
         registry.register("requests", "Answered requests", metrics.requests.clone());
         registry.register("turns", "Turns that are over", metrics.turns.clone());
-        registry.register("starts", "Turns begun, by waiting and new processes", metrics.started.clone());
+        registry.register(
+            "starts",
+            "Turns begun, by waiting and new processes",
+            metrics.started.clone(),
+        );
         registry.register("deltas", "Pieces of streamed answers", metrics.deltas.clone());
         let lost = "Replacement characters that the CLI printed itself";
         registry.register("replacement_characters", lost, metrics.replaced.clone());
@@ -130,7 +134,6 @@ impl Metrics {
         text
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -40,8 +40,9 @@ struct State {
     closed: bool,
     /// Whether a client read something.
     taken: bool,
-    /// Whether there is a client.
-    attended: bool,
+    /// Readers that exist; the newest one is the client.
+    readers: usize,
+    newest: u64,
     /// Whether something was written since the last look.
     wrote: bool,
     waker: Option<Waker>,
@@ -64,7 +65,8 @@ impl Outlet {
                 head: Head::Open,
                 closed: false,
                 taken: false,
-                attended: false,
+                readers: 0,
+                newest: 0,
                 wrote: false,
                 waker: None,
             }),
@@ -73,11 +75,19 @@ impl Outlet {
         })
     }
 
-    /// A client's end; there is one at a time.
+    /// A client's end. Only the newest one gets anything.
     pub(crate) fn reader(self: &Arc<Self>) -> Reader {
-        self.lock().attended = true;
+        let mut state = self.lock();
+        state.readers += 1;
+        state.newest += 1;
+        let number = state.newest;
+        let older = state.waker.take();
+        drop(state);
         self.maker.notify_waiters();
-        Reader(Arc::clone(self))
+        if let Some(older) = older {
+            older.wake();
+        }
+        Reader { outlet: Arc::clone(self), number }
     }
 
     /// Writes.
@@ -155,17 +165,17 @@ impl Outlet {
 
     /// Waits until a client can take more, or is gone.
     pub(crate) async fn room(&self) {
-        self.until(|state| state.buffer.len() < HIGH || !state.attended).await;
+        self.until(|state| state.buffer.len() < HIGH || state.readers == 0).await;
     }
 
     /// Waits until there is no client.
     pub(crate) async fn unattended(&self) {
-        self.until(|state| !state.attended).await;
+        self.until(|state| state.readers == 0).await;
     }
 
     /// Waits until there is a client.
     pub(crate) async fn attended(&self) {
-        self.until(|state| state.attended).await;
+        self.until(|state| state.readers > 0).await;
     }
 
     /// Waits until a client has read something.
@@ -212,12 +222,15 @@ fn wake(mut state: MutexGuard<'_, State>) {
 
 /// A client's end: the body of its response.
 #[derive(Debug)]
-pub(crate) struct Reader(Arc<Outlet>);
+pub(crate) struct Reader {
+    outlet: Arc<Outlet>,
+    number: u64,
+}
 
 impl Reader {
     /// The maker's end.
     pub(crate) fn outlet(&self) -> &Arc<Outlet> {
-        &self.0
+        &self.outlet
     }
 }
 
@@ -229,14 +242,17 @@ impl Body for Reader {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let mut state = self.0.lock();
+        let mut state = self.outlet.lock();
+        if self.number != state.newest {
+            return Poll::Ready(None);
+        }
         if !state.buffer.is_empty() {
             let tell = !state.taken || state.buffer.len() >= HIGH;
             state.taken = true;
             let bytes = std::mem::take(&mut state.buffer).freeze();
             drop(state);
             if tell {
-                self.0.maker.notify_waiters();
+                self.outlet.maker.notify_waiters();
             }
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
@@ -250,11 +266,13 @@ impl Body for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.attended = false;
-        state.waker = None;
+        let mut state = self.outlet.lock();
+        state.readers -= 1;
+        if self.number == state.newest {
+            state.waker = None;
+        }
         drop(state);
-        self.0.maker.notify_waiters();
+        self.outlet.maker.notify_waiters();
     }
 }
 

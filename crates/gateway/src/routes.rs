@@ -53,7 +53,10 @@ impl Gateway {
         let jobs = Router::new()
             .route("/execute", post(execute).fallback(|| only("POST")))
             .route("/jobs", get(list_jobs).fallback(|| only("GET, HEAD")))
-            .route("/jobs/{id}", get(get_job).delete(cancel_job).fallback(|| only("GET, HEAD, DELETE")))
+            .route(
+                "/jobs/{id}",
+                get(get_job).delete(cancel_job).fallback(|| only("GET, HEAD, DELETE")),
+            )
             .route("/jobs/{id}/stream", get(stream_job).fallback(|| only("GET, HEAD")))
             .layer(scope(Scope::Jobs));
         let chat = Router::new()
@@ -144,8 +147,13 @@ fn known_route(path: &str) -> &'static str {
 }
 
 /// Lets in whoever has a token, before anything of the body is read.
-async fn authenticated(State(service): State<Shared>, mut request: Request, next: Next) -> Response {
-    let Some(caller) = afk_http::bearer(request.headers()).and_then(|token| service.tokens.caller(token))
+async fn authenticated(
+    State(service): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(caller) =
+        afk_http::bearer(request.headers()).and_then(|token| service.tokens.caller(token))
     else {
         return ApiError::Unauthorized.into_response();
     };
@@ -407,7 +415,8 @@ async fn chat(
     drop(body);
     let token = Arc::clone(&caller.name);
     if asked.stream {
-        let wanted = stream::Wanted { request: asked, model, token, same, linger };
+        let is_retry = shared.retries > 0;
+        let wanted = stream::Wanted { request: asked, model, token, same, linger, is_retry };
         let reader = stream::open(&service, wanted, counted).await?;
         return Ok(event_stream(Body::new(reader)));
     }
@@ -446,13 +455,14 @@ async fn conversational(
 struct SharedRun {
     key: Option<String>,
     linger: Duration,
+    retries: u32,
 }
 
 impl SharedRun {
     fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
         let retries = headers.get("x-stainless-retry-count");
-        let retries = retries.and_then(|count| count.to_str().ok()?.parse().ok());
-        Ok(Self { key: idempotency(headers)?, linger: linger(retries) })
+        let retries = retries.and_then(|count| count.to_str().ok()?.parse().ok()).unwrap_or(0);
+        Ok(Self { key: idempotency(headers)?, linger: linger(retries), retries })
     }
 
     fn with(&self, caller: &Caller, route: &str, body: &[u8]) -> (Same, Duration, bool) {

@@ -102,7 +102,8 @@ impl Gateway {
     /// Opens the state, ends what an earlier process left behind, and begins to start waiting
     /// processes. Serves nothing yet.
     pub async fn open(start: GatewayStart) -> Result<Self, GatewayError> {
-        let GatewayStart { settings, state, supervisor, token, credentials, path, sign_in, git } = start;
+        let GatewayStart { settings, state, supervisor, token, credentials, path, sign_in, git } =
+            start;
         if let Some((key, what)) = settings.mistakes().into_iter().next() {
             return Err(GatewayError::Setting(key, what));
         }
@@ -136,8 +137,7 @@ impl Gateway {
         let cli = Cli { supervisor, mark, around, scratch };
         let spend = std::fs::read(state.join("spend.json")).ok();
         let spend = spend.and_then(|bytes| serde_json::from_slice::<Spend>(&bytes).ok());
-        let bounds =
-            Bounds { capacity: settings.max_concurrency, depth: settings.max_queue_depth };
+        let bounds = Bounds { capacity: settings.max_concurrency, depth: settings.max_queue_depth };
         let admission = Admission::new(bounds);
         let jobs = Jobs::open(&state, &settings, git).map_err(failed(&state))?;
         let service = Service {
@@ -200,10 +200,9 @@ impl Service {
         let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
         match usage.enter(&caller.name, &caller.limits, Timestamp::now()) {
             Ok(()) => Ok(Counted { service: Arc::clone(self), token: Arc::clone(&caller.name) }),
-            Err(reached) => Err(ApiError::Limited {
-                what: reached.what,
-                retry_after: reached.retry_after,
-            }),
+            Err(reached) => {
+                Err(ApiError::Limited { what: reached.what, retry_after: reached.retry_after })
+            }
         }
     }
 

@@ -176,10 +176,16 @@ impl GatewaySettings {
             found.push(("max_concurrency", "is 0: at least one agent must run"));
         }
         if self.max_queue_depth < self.max_concurrency {
-            found.push(("max_queue_depth", "counts those that run, too: set it to max_concurrency or more"));
+            found.push((
+                "max_queue_depth",
+                "counts those that run, too: set it to max_concurrency or more",
+            ));
         }
         if !self.models.contains(&self.default_model) {
-            found.push(("default_model", "is not among models: add it there, or choose one of them"));
+            found.push((
+                "default_model",
+                "is not among models: add it there, or choose one of them",
+            ));
         }
         if !(self.chat_budget_usd.is_finite() && self.chat_budget_usd > 0.0) {
             found.push(("chat_budget_usd", "must be above 0"));
@@ -215,9 +221,8 @@ mod tests {
             ("FETCH_DEBOUNCE_SECONDS", "5"),
             ("CONVERSATIONAL_TIMEOUT_SECONDS", "90"),
         ];
-        let variable = |name: &str| {
-            Some(variables.iter().find(|(known, _)| *known == name)?.1.to_owned())
-        };
+        let variable =
+            |name: &str| Some(variables.iter().find(|(known, _)| *known == name)?.1.to_owned());
         let mut settings = GatewaySettings::default();
         settings.apply_variables(variable).unwrap();
         assert_eq!(settings.workspace_dir, Some("/srv/base".into()));

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::tokens::replace;
 
 /// The definitions: the file's name, and what is in it.
-const AGENTS: [(&str, &str); 1] = [("conversational.md", include_str!("../agents/conversational.md"))];
+const AGENTS: [(&str, &str); 1] =
+    [("conversational.md", include_str!("../agents/conversational.md"))];
 
 /// Installs the definitions in a home, replacing older ones, and returns where they are.
 pub fn install(home: &Path) -> io::Result<Vec<PathBuf>> {
@@ -35,7 +36,9 @@ mod tests {
         let installed = install(home.path()).unwrap();
         assert_eq!(installed, [home.path().join(".claude/agents/conversational.md")]);
         let text = std::fs::read_to_string(&installed[0]).unwrap();
-        assert!(text.starts_with("---\nname: conversational\n") && text.contains("\ntools: \"\"\n"));
+        assert!(
+            text.starts_with("---\nname: conversational\n") && text.contains("\ntools: \"\"\n")
+        );
         std::fs::write(&installed[0], "changed").unwrap();
         install(home.path()).unwrap();
         assert_eq!(std::fs::read_to_string(&installed[0]).unwrap(), text);

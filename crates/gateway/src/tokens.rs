@@ -149,7 +149,8 @@ impl TokenFile {
         if tokens.iter().any(|token| token.name == name) {
             return Err(TokenError::Taken(name.to_owned()));
         }
-        let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|part| part.simple().to_string());
+        let random =
+            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|part| part.simple().to_string());
         let token = format!("afk_{}", random.concat());
         let hash = TokenHash::of(&token);
         tokens.push(KeptToken { name: name.to_owned(), hash, scopes, limits, created_at: now });
@@ -277,11 +278,11 @@ mod tests {
         let kept = fs::read_to_string(folder.path().join("tokens.json")).unwrap();
         assert!(!kept.contains(token), "{kept}");
         let caller = tokens.caller(token).expect("known at once");
-        assert_eq!((&*caller.name, caller.scopes, caller.limits), ("budget", vec![Scope::Chat], limits));
-        assert!(matches!(
-            file.create("budget", vec![], limits, now()),
-            Err(TokenError::Taken(_))
-        ));
+        assert_eq!(
+            (&*caller.name, caller.scopes, caller.limits),
+            ("budget", vec![Scope::Chat], limits)
+        );
+        assert!(matches!(file.create("budget", vec![], limits, now()), Err(TokenError::Taken(_))));
         file.revoke("budget").unwrap();
         assert!(tokens.caller(token).is_none());
         assert!(matches!(file.revoke("budget"), Err(TokenError::Unknown(_))));

@@ -134,11 +134,8 @@ mod tests {
 
     #[test]
     fn requests_a_minute_and_at_once_are_bounded() {
-        let limits = TokenLimits {
-            requests_per_minute: Some(3),
-            concurrency: Some(2),
-            usd_per_day: None,
-        };
+        let limits =
+            TokenLimits { requests_per_minute: Some(3), concurrency: Some(2), usd_per_day: None };
         let mut usage = Usage::default();
         usage.enter("a", &limits, at(0)).unwrap();
         usage.enter("a", &limits, at(1)).unwrap();

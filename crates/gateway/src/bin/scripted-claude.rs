@@ -18,14 +18,17 @@ use serde_json::{Value, json};
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    if let Ok(mut starts) = fs::OpenOptions::new().create(true).append(true).open(home.join("starts")) {
+    if let Ok(mut starts) =
+        fs::OpenOptions::new().create(true).append(true).open(home.join("starts"))
+    {
         let _ = writeln!(starts, "{} {}", std::process::id(), args.join(" "));
     }
     if home.join("broken").exists() {
         eprintln!("it cannot start");
         return ExitCode::from(1);
     }
-    let has = |name: &str, value: &str| args.windows(2).any(|two| two[0] == name && two[1] == value);
+    let has =
+        |name: &str, value: &str| args.windows(2).any(|two| two[0] == name && two[1] == value);
     let value = |name: &str| args.windows(2).find(|two| two[0] == name).map(|two| two[1].clone());
     let streams = has("--output-format", "stream-json");
     let prompt = if has("--input-format", "stream-json") { line() } else { text() };
@@ -64,8 +67,11 @@ fn line() -> Option<String> {
         let line: Value = serde_json::from_str(&line.ok()?).ok()?;
         match line["type"].as_str() {
             Some("control_request") => {
-                println!("{}", json!({"type": "control_response", "response": {
-                    "subtype": "success", "request_id": line["request_id"], "response": {}}}));
+                println!(
+                    "{}",
+                    json!({"type": "control_response", "response": {
+                    "subtype": "success", "request_id": line["request_id"], "response": {}}})
+                );
             }
             Some("user") => {
                 return line["message"]["content"][0]["text"].as_str().map(str::to_owned);

@@ -14,8 +14,16 @@ const JSON_ONLY: &str = "Reply with one JSON object and nothing else: no code fe
 /// Between the system's words and the rest.
 const RULE: &str = "\n\n---\n\n";
 /// Names of roles, in lower case, with which a line of a message must not begin.
-const NAMES: [&str; 8] =
-    ["system instructions:", "system:", "request:", "user:", "human:", "assistant:", "tool:", "developer:"];
+const NAMES: [&str; 8] = [
+    "system instructions:",
+    "system:",
+    "request:",
+    "user:",
+    "human:",
+    "assistant:",
+    "tool:",
+    "developer:",
+];
 
 /// The prompt of a request that is answered in one piece: what the system and the user said.
 pub(crate) fn request(messages: &[Message], format: &Format) -> String {

@@ -140,7 +140,10 @@ fn refuse_what_cannot_be_done(fields: &Fields) -> Result<(), ApiError> {
         Some(_) => return Err(ApiError::invalid("n", "must be 1: there is one answer")),
     }
     if fields.get("logprobs") == Some(&Value::Bool(true)) {
-        return Err(ApiError::invalid("logprobs", "cannot be had: leave it out or set it to false"));
+        return Err(ApiError::invalid(
+            "logprobs",
+            "cannot be had: leave it out or set it to false",
+        ));
     }
     match fields.get("tool_choice") {
         None => {}

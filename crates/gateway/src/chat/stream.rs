@@ -40,6 +40,8 @@ pub(crate) struct Wanted {
     pub(crate) token: Arc<str>,
     pub(crate) same: Same,
     pub(crate) linger: Duration,
+    /// Whether the request says that it is a retry.
+    pub(crate) is_retry: bool,
 }
 
 /// Starts a stream, or takes over the one that a retry's first request began. Returns when its
@@ -49,12 +51,13 @@ pub(crate) async fn open(
     wanted: Wanted,
     counted: Counted,
 ) -> Result<Reader, ApiError> {
-    let reader = match service.attach.reclaim(wanted.same) {
+    let reader = match service.attach.reclaim(wanted.same, wanted.is_retry) {
         Some(outlet) => outlet.reader(),
         None => {
             let place = service.admission.enter(None).map_err(ApiError::GatewayFull)?;
             let outlet = Outlet::new();
             let reader = outlet.reader();
+            service.attach.park(wanted.same, &outlet, false);
             tokio::spawn(work(Arc::clone(service), wanted, outlet, place, counted));
             reader
         }
@@ -90,6 +93,7 @@ async fn work(
     if kept {
         unread(&service, &wanted, &outlet).await;
     }
+    service.attach.unpark(wanted.same, &outlet);
 }
 
 /// Keeps an answer that is complete for a retry, if its client went away before it read anything.
@@ -99,9 +103,8 @@ async fn unread(service: &Service, wanted: &Wanted, outlet: &Arc<Outlet>) {
         () = outlet.taken() => return,
         () = outlet.unattended() => {}
     }
-    service.attach.park(wanted.same, outlet);
+    service.attach.park(wanted.same, outlet, true);
     let _ = timeout(UNREAD, outlet.taken()).await;
-    service.attach.unpark(wanted.same, outlet);
 }
 
 /// Returns when the client has gone for good.
@@ -111,7 +114,7 @@ async fn abandoned(service: &Service, wanted: &Wanted, outlet: &Arc<Outlet>) {
         if !outlet.is_whole() {
             return;
         }
-        service.attach.park(wanted.same, outlet);
+        service.attach.park(wanted.same, outlet, true);
         if timeout(wanted.linger, outlet.attended()).await.is_err()
             && service.attach.unpark(wanted.same, outlet)
         {
@@ -193,7 +196,7 @@ async fn turn(
         over = progress == Progress::Over;
         room(service, outlet).await?;
     }
-    let verdict = live.judge(false).await;
+    let verdict = live.judge(cutter.is_done()).await;
     service.account(&wanted.token, &verdict);
     let (finish, rest) = if cutter.is_done() {
         // We cut it ourselves: nothing else can have gone wrong with what was shown.

@@ -136,9 +136,7 @@ impl Checkouts {
         ];
         let args: Vec<OsString> =
             OURS.iter().chain([&what]).chain(args).map(OsString::from).collect();
-        self.run(cli, folder, "git", &args)
-            .await
-            .map_err(|why| CheckoutError::Git { what, why })
+        self.run(cli, folder, "git", &args).await.map_err(|why| CheckoutError::Git { what, why })
     }
 
     async fn run(
@@ -161,17 +159,14 @@ impl Checkouts {
         ] {
             env.push((name.to_owned(), value.into()));
         }
-        let invocation = Invocation {
-            program: program.into(),
-            args: args.to_vec(),
-            env,
-            stdin: Vec::new(),
-        };
+        let invocation =
+            Invocation { program: program.into(), args: args.to_vec(), env, stdin: Vec::new() };
         let mut live = cli.spawn(&invocation, folder).map_err(|error| error.to_string())?;
-        live.write(Vec::new(), true);
+        live.write(Vec::new(), true).map_err(|error| error.to_string())?;
         let mut output = Vec::new();
         let reading = async {
-            while live.read_bytes(|bytes| output.extend_from_slice(bytes)).await == Progress::More {}
+            while live.read_bytes(|bytes| output.extend_from_slice(bytes)).await == Progress::More {
+            }
         };
         let in_time = timeout(GIT_LIMIT, reading).await.is_ok();
         let exit = if in_time { live.ended().await } else { Exit::Lost };

@@ -278,7 +278,11 @@ pub(crate) fn keep_house(service: &Arc<Service>) {
                     run_later(service, job, place);
                     continue;
                 }
-                Err(_) => job.end(Status::Error, Some("the queue was full after a restart".to_owned()), Timestamp::now()),
+                Err(_) => job.end(
+                    Status::Error,
+                    Some("the queue was full after a restart".to_owned()),
+                    Timestamp::now(),
+                ),
             },
             Status::Running => job.end(Status::Error, Some(RESTARTED.to_owned()), Timestamp::now()),
             Status::Completed | Status::Failed | Status::Timeout | Status::Error => {

@@ -211,9 +211,18 @@ mod tests {
         let shown = serde_json::to_value(job("0123456789ab")).unwrap();
         assert_eq!(shown["metadata"], json!({"k": [1, null]}));
         assert_eq!(shown["created_at"], "2027-01-15T08:00:00Z");
-        for name in ["status", "prompt", "agent", "started_at", "finished_at", "exit_code",
-            "output", "stderr", "error", "outcome"]
-        {
+        for name in [
+            "status",
+            "prompt",
+            "agent",
+            "started_at",
+            "finished_at",
+            "exit_code",
+            "output",
+            "stderr",
+            "error",
+            "outcome",
+        ] {
             assert!(shown.get(name).is_some(), "{name}");
         }
     }

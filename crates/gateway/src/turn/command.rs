@@ -86,12 +86,7 @@ pub(crate) fn is_agent_name(name: &str) -> bool {
 pub(crate) fn invocation(spec: &TurnSpec, around: &Surroundings) -> Invocation {
     let args = args(spec).into_iter().map(OsString::from).collect();
     let skips = matches!(spec.kind, TurnKind::Job { skip_permissions: true, .. });
-    Invocation {
-        program: around.program.clone(),
-        args,
-        env: env(around, skips),
-        stdin: Vec::new(),
-    }
+    Invocation { program: around.program.clone(), args, env: env(around, skips), stdin: Vec::new() }
 }
 
 /// How the process gets its prompt.
@@ -121,8 +116,12 @@ fn args(spec: &TurnSpec) -> Vec<String> {
     if let Some(model) = &spec.model {
         add(&["--model", model]);
     }
-    const LEAN: [&str; 4] =
-        ["--setting-sources", "user", "--exclude-dynamic-system-prompt-sections", "--strict-mcp-config"];
+    const LEAN: [&str; 4] = [
+        "--setting-sources",
+        "user",
+        "--exclude-dynamic-system-prompt-sections",
+        "--strict-mcp-config",
+    ];
     const STREAM: [&str; 4] =
         ["--output-format", "stream-json", "--include-partial-messages", "--verbose"];
     const WHOLE: [&str; 2] = ["--output-format", "json"];
@@ -281,7 +280,9 @@ mod tests {
             let has = |name: &str| {
                 made.env.iter().any(|(known, value)| known == name && value.expose_secret() == "1")
             };
-            assert!(has("CLAUDE_CODE_DISABLE_ATTACHMENTS") && has("CLAUDE_CODE_DISABLE_CLAUDE_MDS"));
+            assert!(
+                has("CLAUDE_CODE_DISABLE_ATTACHMENTS") && has("CLAUDE_CODE_DISABLE_CLAUDE_MDS")
+            );
             assert!(!has("IS_SANDBOX"));
             assert!(!format!("{made:?}").contains("sk-canary"));
         }

@@ -135,11 +135,10 @@ impl Pool {
                 }
             }
         }
-        let stock = |waiting: &Waiting| Stock {
-            idle: waiting.idle.len(),
-            starting: waiting.starting,
-        };
-        let stocks = models.iter().map(|(model, waiting)| (model.clone(), stock(waiting))).collect();
+        let stock =
+            |waiting: &Waiting| Stock { idle: waiting.idle.len(), starting: waiting.starting };
+        let stocks =
+            models.iter().map(|(model, waiting)| (model.clone(), stock(waiting))).collect();
         let mut started = Vec::new();
         for step in sizing.steps(&stocks, now) {
             match step {

@@ -17,6 +17,7 @@ use afk_agent::tether::{self, Tethered};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe::Receiver;
 use tokio::process::ChildStdin;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -53,6 +54,7 @@ pub(crate) struct Live {
     process: Tethered,
     stdout: Option<Receiver>,
     stdin: Option<ChildStdin>,
+    input: Option<mpsc::Sender<Vec<u8>>>,
     writer: Option<JoinHandle<()>>,
     stderr: Arc<Mutex<Vec<u8>>>,
     complaints: Option<JoinHandle<()>>,
@@ -73,7 +75,7 @@ impl Cli {
     pub(crate) fn start(&self, spec: &TurnSpec, prompt: &str, folder: &Path) -> io::Result<Live> {
         let mut live = self.spawn(&invocation(spec, &self.around), folder)?;
         match input(spec) {
-            Input::Text => live.write(prompt.as_bytes().to_vec(), true),
+            Input::Text => live.write(prompt.as_bytes().to_vec(), true)?,
             Input::Line => live.begin(prompt)?,
         }
         Ok(live)
@@ -82,7 +84,7 @@ impl Cli {
     /// Starts a process that waits for its prompt.
     pub(crate) fn start_warm(&self, spec: &TurnSpec) -> io::Result<Live> {
         let mut live = self.spawn(&invocation(spec, &self.around), &self.scratch)?;
-        live.write(control::initialize(), false);
+        live.write(control::initialize(), false)?;
         Ok(live)
     }
 
@@ -111,6 +113,7 @@ impl Cli {
             process,
             stdout: Some(stdout),
             stdin,
+            input: None,
             writer: None,
             stderr: kept,
             complaints,
@@ -125,33 +128,31 @@ impl Live {
     pub(crate) fn begin(&mut self, prompt: &str) -> io::Result<()> {
         let line = line(prompt).map_err(|error| io::Error::other(error.to_string()))?;
         self.transcript = Transcript::new();
-        self.write(line, false);
-        Ok(())
+        self.write(line, false)
     }
 
-    /// Writes on a task of its own: a process that reads late must not keep us from reading.
-    pub(crate) fn write(&mut self, bytes: Vec<u8>, close: bool) {
-        let Some(mut stdin) = self.stdin.take() else { return };
-        if !close && bytes.len() < 16 * 1024 && self.write_at_once(&mut stdin, &bytes) {
-            self.stdin = Some(stdin);
-            return;
+    /// Writes on a task of its own: a process that reads late must not keep us from reading. Its
+    /// input stays open until it is closed here or the process is ended.
+    pub(crate) fn write(&mut self, bytes: Vec<u8>, close: bool) -> io::Result<()> {
+        let gone = || io::Error::other("the process takes no more input");
+        if let Some(mut stdin) = self.stdin.take() {
+            let (pass, mut passed) = mpsc::channel::<Vec<u8>>(2);
+            self.input = Some(pass);
+            self.writer = Some(tokio::spawn(async move {
+                while let Some(bytes) = passed.recv().await {
+                    // A process that does not read says so by its end.
+                    if stdin.write_all(&bytes).await.is_err() || stdin.flush().await.is_err() {
+                        return;
+                    }
+                }
+            }));
         }
-        self.writer = Some(tokio::spawn(async move {
-            // A process that does not read says so by its end.
-            let _ = stdin.write_all(&bytes).await;
-            let _ = stdin.flush().await;
-            if !close {
-                std::future::pending::<()>().await;
-            }
-        }));
-    }
-
-    /// A short line fits into the pipe, if that is empty.
-    fn write_at_once(&self, stdin: &mut ChildStdin, bytes: &[u8]) -> bool {
-        let waker = std::task::Waker::noop();
-        let mut context = std::task::Context::from_waker(waker);
-        let write = tokio::io::AsyncWrite::poll_write(std::pin::Pin::new(stdin), &mut context, bytes);
-        matches!(write, std::task::Poll::Ready(Ok(written)) if written == bytes.len())
+        let input = self.input.as_ref().ok_or_else(gone)?;
+        input.try_send(bytes).map_err(|_| gone())?;
+        if close {
+            self.input = None;
+        }
+        Ok(())
     }
 
     /// Reads what there is, as soon as there is something, and passes on the answer's pieces.

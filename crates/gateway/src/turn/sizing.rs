@@ -205,7 +205,12 @@ mod tests {
             sizing.used("haiku", false, S(at + 10));
         }
         check(&mut sizing, &[], 20, &["+haiku", "+haiku", "+opus"]);
-        check(&mut sizing, &[("opus", 2, 0), ("sonnet", 1, 0)], 20, &["-opus", "-sonnet", "+haiku", "+haiku"]);
+        check(
+            &mut sizing,
+            &[("opus", 2, 0), ("sonnet", 1, 0)],
+            20,
+            &["-opus", "-sonnet", "+haiku", "+haiku"],
+        );
     }
 
     #[test]

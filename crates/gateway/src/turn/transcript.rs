@@ -175,8 +175,14 @@ impl Read {
         match serde_json::from_str::<Line<'_>>(line) {
             Ok(Line { kind, event: Some(event), parent_tool_use_id }) if kind == "stream_event" => {
                 // What a subagent says is no answer.
+                let counts = matches!(event.kind.as_ref(), "message_start" | "message_delta");
                 if parent_tool_use_id.is_none() {
                     self.event(event, each);
+                }
+                if counts {
+                    // Tokens of a turn that is cut off are known from these alone.
+                    self.state.line(line, &mut self.events);
+                    self.events.clear();
                 }
             }
             Ok(Line { kind, .. }) => {

@@ -18,7 +18,9 @@ async fn gateway_a_completion_in_one_piece_has_openai_s_shape_and_real_counts() 
     assert_eq!(body["usage"]["prompt_tokens"], 15);
     assert_eq!(body["usage"]["completion_tokens"], 5);
     assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 3);
-    assert!(body.get("error").is_none() && body["choices"][0]["message"].get("tool_calls").is_none());
+    assert!(
+        body.get("error").is_none() && body["choices"][0]["message"].get("tool_calls").is_none()
+    );
     stand.until_no_processes().await;
 }
 
@@ -61,13 +63,13 @@ async fn facts_a_stream_has_a_role_its_deltas_one_finish_usage_and_an_end() {
     let frames = frames(&response.text().await.unwrap());
     assert_eq!(frames.last().unwrap(), "[DONE]");
     assert_eq!(text(&frames), "a b c");
-    let chunks: Vec<Value> =
-        frames[..frames.len() - 1].iter().map(|frame| serde_json::from_str(frame).unwrap()).collect();
-    assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
-    let finishes: Vec<_> = chunks
+    let chunks: Vec<Value> = frames[..frames.len() - 1]
         .iter()
-        .filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str())
+        .map(|frame| serde_json::from_str(frame).unwrap())
         .collect();
+    assert_eq!(chunks[0]["choices"][0]["delta"]["role"], "assistant");
+    let finishes: Vec<_> =
+        chunks.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).collect();
     assert_eq!(finishes, ["stop"]);
     let usage = chunks.last().unwrap();
     assert_eq!((&usage["choices"], &usage["usage"]["total_tokens"]), (&json!([]), &json!(20)));
@@ -121,7 +123,8 @@ async fn facts_a_failure_before_the_first_delta_is_a_real_503() {
 #[tokio::test]
 async fn facts_a_failure_after_it_ends_as_an_error_frame_without_a_finish() {
     let stand = Stand::new(cold()).await;
-    for prompt in ["[[echo:half]][[die]]", "[[echo:half]][[exit:0]]", "[[echo:half]][[fail:gone]]"] {
+    for prompt in ["[[echo:half]][[die]]", "[[echo:half]][[exit:0]]", "[[echo:half]][[fail:gone]]"]
+    {
         let frames = stand.stream(prompt, json!({})).await;
         assert_eq!(frames.last().unwrap(), "[DONE]", "{prompt}");
         let error: Value = serde_json::from_str(&frames[frames.len() - 2]).unwrap();
@@ -160,13 +163,19 @@ async fn facts_an_answer_is_cut_at_its_stop_sequence() {
 #[tokio::test]
 async fn facts_fields_reach_the_command_line() {
     let stand = Stand::new(cold()).await;
-    let schema = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
+    let schema =
+        json!({"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}});
     let more = json!({"model": "opus", "reasoning_effort": "high", "response_format": schema});
     let (_, body) = answer(stand.chat("[[argv]]", more)).await;
     let argv = body["choices"][0]["message"]["content"].as_str().unwrap();
-    for words in ["--agent conversational", "--model opus", "--effort high",
-        "--json-schema {\"type\":\"object\"}", "--no-session-persistence", "--setting-sources user"]
-    {
+    for words in [
+        "--agent conversational",
+        "--model opus",
+        "--effort high",
+        "--json-schema {\"type\":\"object\"}",
+        "--no-session-persistence",
+        "--setting-sources user",
+    ] {
         assert!(argv.contains(words), "{words} in {argv}");
     }
     assert!(!argv.contains("[[argv]]"), "the prompt is no argument");
@@ -178,7 +187,14 @@ async fn gateway_an_unsupported_model_is_refused_before_anything_is_started() {
     let stand = Stand::new(cold()).await;
     let (status, body) = answer(stand.chat("hi", json!({"model": "gpt-4"}))).await;
     assert_eq!(status, 400);
-    let supported = json!(["claude-haiku-4-5", "claude-opus-4-7", "claude-sonnet-4-6", "haiku", "opus", "sonnet"]);
+    let supported = json!([
+        "claude-haiku-4-5",
+        "claude-opus-4-7",
+        "claude-sonnet-4-6",
+        "haiku",
+        "opus",
+        "sonnet"
+    ]);
     assert_eq!(body["supported"], supported);
     let (status, _) = answer(stand.chat("hi", json!({"n": 2}))).await;
     assert_eq!(status, 422);

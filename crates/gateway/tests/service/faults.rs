@@ -41,7 +41,8 @@ async fn read_until(stream: &mut TcpStream, until: &str) -> String {
 async fn faults_a_client_that_goes_frees_its_place_and_its_processes() {
     let stand = Stand::new(cold()).await;
     // In mid-stream.
-    let mut client = socket(&stand, "/v1/chat/completions", &chat("[[echo:a]][[hang]]", true)).await;
+    let mut client =
+        socket(&stand, "/v1/chat/completions", &chat("[[echo:a]][[hang]]", true)).await;
     read_until(&mut client, "\"content\":\"a\"").await;
     drop(client);
     stand.until_load(0, 0).await;
@@ -117,14 +118,16 @@ async fn facts_a_retry_with_the_same_body_joins_the_run() {
         let first = socket(&stand, path, &body).await;
         stand.until_load(1, 0).await;
         drop(first);
-        let response = stand.post(path, &body).send().await.unwrap();
+        let retry = stand.post(path, &body).header("x-stainless-retry-count", "1");
+        let response = retry.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert!(response.text().await.unwrap().contains("once"));
         assert_eq!(stand.starts().len() - before, 1, "{path}");
         stand.until_load(0, 0).await;
     }
     // Heard, so the same request is a new one.
-    let (status, _) = answer(stand.chat("[[sleep:700]][[echo:once]]", json!({"stream": false}))).await;
+    let (status, _) =
+        answer(stand.chat("[[sleep:700]][[echo:once]]", json!({"stream": false}))).await;
     assert_eq!((status, stand.starts().len()), (200, 4));
 }
 
@@ -184,8 +187,18 @@ async fn faults_thirty_clients_that_send_much_and_go_hold_up_nobody() {
     let stand = Stand::new(cold()).await;
     let mut clients = Vec::new();
     for n in 0..30 {
-        let prompt = format!("[[hang]]{n}{}", "x".repeat(5 << 20));
-        clients.push(socket(&stand, "/v1/chat/completions", &chat(&prompt, n % 2 == 0)).await);
+        let body = chat(&format!("[[hang]]{n}{}", "x".repeat(5 << 20)), n % 2 == 0).to_string();
+        let mut client = TcpStream::connect(stand.address).await.unwrap();
+        let head = format!(
+            "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {TOKEN}\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        // Some go in the middle of it.
+        let sent = if n % 3 == 0 { body.len() } else { body.len() - 1 };
+        client.write_all(&body.as_bytes()[..sent]).await.unwrap();
+        clients.push(client);
     }
     drop(clients);
     assert!(stand.load().await.0 <= 10);
@@ -223,8 +236,11 @@ async fn faults_a_killed_cli_or_supervisor_is_an_error_and_leaves_nothing() {
         found.sort_by_key(|process| process.id.pid);
         assert_eq!(found.len(), 2);
         // The supervisor is the parent of the other.
-        let (parent, child) =
-            if found[1].parent == found[0].id.pid { (found[0], found[1]) } else { (found[1], found[0]) };
+        let (parent, child) = if found[1].parent == found[0].id.pid {
+            (found[0], found[1])
+        } else {
+            (found[1], found[0])
+        };
         let killed = if supervisor { parent } else { child };
         killed.id.signal(rustix::process::Signal::KILL);
         let rest = read_until(&mut client, "[DONE]").await;
@@ -332,8 +348,10 @@ async fn faults_kill_9_of_the_server_leaves_no_process() {
     let post = |path: &str, body: Value| {
         client.post(format!("http://{address}{path}")).bearer_auth(TOKEN).body(body.to_string())
     };
-    let mut stream =
-        post("/v1/chat/completions", chat("[[fork:2]][[echo:a]][[hang]]", true)).send().await.unwrap();
+    let mut stream = post("/v1/chat/completions", chat("[[fork:2]][[echo:a]][[hang]]", true))
+        .send()
+        .await
+        .unwrap();
     stream.chunk().await.unwrap();
     let job = json!({"prompt": "[[hang]]", "agent": "a"});
     assert_eq!(post("/execute", job).send().await.unwrap().status(), 202);
@@ -353,11 +371,11 @@ async fn faults_kill_9_of_the_server_leaves_no_process() {
 }
 
 #[tokio::test]
-async fn faults_a_child_that_is_silent_lives_and_a_million_deltas_arrive() {
+async fn faults_a_child_that_is_silent_lives_and_many_deltas_arrive() {
     let stand = Stand::new(cold()).await;
-    let prompt = "[[sleep:3000]][[deltas:100000]]";
+    let prompt = "[[sleep:1000]][[deltas:50000]]";
     let response = stand.chat(prompt, with(json!({}), "stream", true)).send().await.unwrap();
     let body = response.text().await.unwrap();
-    assert_eq!(body.matches("\"content\":\"word \"").count(), 100_000);
+    assert_eq!(body.matches("\"content\":\"word \"").count(), 50_000);
     assert_eq!(frames(&body).last().unwrap(), "[DONE]");
 }

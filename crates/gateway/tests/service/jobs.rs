@@ -47,7 +47,9 @@ async fn gateway_a_job_is_told_by_its_exit_code_and_its_outcome() {
     assert_eq!((&job["outcome"], &job["stderr"]), (&json!("succeeded"), &json!("a word\n")));
     let lines: Vec<&str> =
         job["output"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
-    assert!(lines.concat().contains("\"result\":\"done\"") && lines.iter().all(|l| l.ends_with('\n')));
+    assert!(
+        lines.concat().contains("\"result\":\"done\"") && lines.iter().all(|l| l.ends_with('\n'))
+    );
     for time in ["created_at", "started_at", "finished_at"] {
         assert!(job[time].as_str().unwrap().ends_with('Z'), "{time}");
     }
@@ -82,7 +84,10 @@ async fn gateway_a_job_goes_on_without_its_caller_and_can_be_cancelled() {
         answer(stand.client.delete(path).bearer_auth(TOKEN))
     };
     let (status, job) = cancel(&waiting).await;
-    assert_eq!((status, &job["status"], &job["error"]), (200, &json!("error"), &json!("cancelled")));
+    assert_eq!(
+        (status, &job["status"], &job["error"]),
+        (200, &json!("error"), &json!("cancelled"))
+    );
     assert_eq!(stand.starts().len(), 1);
     let (status, job) = cancel(&running).await;
     assert_eq!((status, &job["status"]), (200, &json!("error")));
@@ -147,7 +152,10 @@ async fn gateway_a_job_can_be_followed_and_taken_up_again() {
         async move { request.send().await.unwrap().text().await.unwrap() }
     };
     let all = follow(None).await;
-    assert!(all.contains("id: 0\nevent: output\ndata: {\"line\":") && all.contains("event: end\n"), "{all}");
+    assert!(
+        all.contains("id: 0\nevent: output\ndata: {\"line\":") && all.contains("event: end\n"),
+        "{all}"
+    );
     assert_eq!(follow(None).await, all);
     let rest = follow(Some("0")).await;
     assert!(!rest.contains("event: output") && rest.contains("event: end\n"), "{rest}");
@@ -173,7 +181,14 @@ async fn faults_ten_jobs_leave_the_health_route_alone() {
 fn git(folder: &Path, args: &[&str]) -> String {
     let output = Command::new("git")
         .current_dir(folder)
-        .args(["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"])
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "-c",
+            "init.defaultBranch=main",
+        ])
         .args(args)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
@@ -185,7 +200,8 @@ fn git(folder: &Path, args: &[&str]) -> String {
 
 /// A remote with one commit, and a base clone of it.
 fn remote_and_base(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
-    let (work, remote, base) = (folder.join("work"), folder.join("remote.git"), folder.join("base"));
+    let (work, remote, base) =
+        (folder.join("work"), folder.join("remote.git"), folder.join("base"));
     std::fs::create_dir_all(&work).unwrap();
     git(&work, &["init", "-q"]);
     std::fs::write(work.join("a"), "first\n").unwrap();
@@ -201,11 +217,8 @@ fn remote_and_base(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
 async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
     let folder = tempfile::tempdir().unwrap();
     let (remote, base) = remote_and_base(folder.path());
-    let settings = GatewaySettings {
-        workspace_dir: Some(base.clone()),
-        fetch_debounce_seconds: 0,
-        ..cold()
-    };
+    let settings =
+        GatewaySettings { workspace_dir: Some(base.clone()), fetch_debounce_seconds: 0, ..cold() };
     let stand = Stand::at(folder, settings).await;
     let output = async |prompt: &str| {
         let id = submit(&stand, prompt, json!({})).await;
@@ -242,12 +255,15 @@ async fn gateway_a_checkout_is_unlocked_with_git_crypt() {
     let (_, base) = remote_and_base(folder.path());
     let work = folder.path().join("work");
     let crypt = |args: &[&str]| {
-        assert!(Command::new("git-crypt").current_dir(&work).args(args).status().unwrap().success());
+        assert!(
+            Command::new("git-crypt").current_dir(&work).args(args).status().unwrap().success()
+        );
     };
     let key = folder.path().join("key");
     crypt(&["init"]);
     crypt(&["export-key", key.to_str().unwrap()]);
-    std::fs::write(work.join(".gitattributes"), "secret filter=git-crypt diff=git-crypt\n").unwrap();
+    std::fs::write(work.join(".gitattributes"), "secret filter=git-crypt diff=git-crypt\n")
+        .unwrap();
     std::fs::write(work.join("secret"), "the unlocked secret\n").unwrap();
     git(&work, &["add", "."]);
     git(&work, &["commit", "-qm", "secret"]);

@@ -126,7 +126,11 @@ async fn gateway_bad_bodies_get_their_documented_answers() {
     for (body, status, says) in [
         (b"".to_vec(), 422, "the body is not JSON"),
         (b"{\"messages\": [".to_vec(), 422, "the body is not JSON"),
-        (b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}".to_vec(), 422, "not JSON"),
+        (
+            b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}".to_vec(),
+            422,
+            "not JSON",
+        ),
         (b"[1]".to_vec(), 422, "must be a JSON object"),
         (b"{\"model\":\"sonnet\"}".to_vec(), 422, "messages is missing"),
         (vec![b' '; 10_001], 413, "over 10000 bytes"),
@@ -209,9 +213,8 @@ async fn gateway_the_openapi_document_describes_every_route() {
         }
     }
     described.sort();
-    let templates = |path: &str| {
-        path.replace("0123456789ab", "{id}").replace("/models/sonnet", "/models/{id}")
-    };
+    let templates =
+        |path: &str| path.replace("0123456789ab", "{id}").replace("/models/sonnet", "/models/{id}");
     let probes = [("GET", "/health"), ("GET", "/healthz"), ("GET", "/readyz")];
     let mut served: Vec<(String, String)> = ROUTES
         .into_iter()
@@ -232,7 +235,8 @@ async fn gateway_the_openapi_document_describes_every_route() {
 #[tokio::test]
 async fn facts_a_request_has_an_id_and_no_token_or_prompt_is_kept() {
     let stand = Stand::new(cold()).await;
-    let response = stand.chat("[[echo:canary-answer]] canary-prompt", json!({})).send().await.unwrap();
+    let response =
+        stand.chat("[[echo:canary-answer]] canary-prompt", json!({})).send().await.unwrap();
     assert!(response.headers()["x-request-id"].to_str().unwrap().starts_with("req_"));
     response.text().await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), stand.until_load(0, 0)).await.unwrap();
@@ -243,7 +247,8 @@ async fn facts_a_request_has_an_id_and_no_token_or_prompt_is_kept() {
             if entry.file_type().unwrap().is_dir() {
                 folders.push(entry.path());
             } else {
-                let text = String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
+                let text =
+                    String::from_utf8_lossy(&std::fs::read(entry.path()).unwrap()).into_owned();
                 assert!(!text.contains("canary"), "{}", entry.path().display());
             }
         }

@@ -84,7 +84,11 @@ impl Stand {
         self.raw(path, body.to_string())
     }
 
-    pub(crate) fn raw(&self, path: &str, body: impl Into<reqwest::Body>) -> reqwest::RequestBuilder {
+    pub(crate) fn raw(
+        &self,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> reqwest::RequestBuilder {
         self.client.post(self.url(path)).bearer_auth(TOKEN).body(body)
     }
 

@@ -58,7 +58,8 @@ async fn faults_turns_of_one_session_run_one_after_the_other_and_starve_no_other
         turns.spawn(answer(request));
     }
     stand.until_load(1, 9).await;
-    let (status, body) = answer(stand.post("/v1/conversational", &turn("two", "[[echo:me]]"))).await;
+    let (status, body) =
+        answer(stand.post("/v1/conversational", &turn("two", "[[echo:me]]"))).await;
     assert_eq!((status, &body["reply"]), (200, &json!("me")));
     let (active, queued) = stand.load().await;
     assert!(active <= 1 && queued >= 5, "the other went first: {active} {queued}");
