@@ -31,14 +31,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_shipped_agents_have_no_tools_and_are_installed_once() {
+    fn the_shipped_agents_reach_nothing_and_are_installed_once() {
         let home = tempfile::tempdir().unwrap();
         let installed = install(home.path()).unwrap();
-        assert_eq!(installed, [home.path().join(".claude/agents/conversational.md")]);
+        let names = ["conversational.md", "structured.md"];
+        assert_eq!(installed, names.map(|name| home.path().join(".claude/agents").join(name)));
         let text = std::fs::read_to_string(&installed[0]).unwrap();
         assert!(
             text.starts_with("---\nname: conversational\n") && text.contains("\ntools: \"\"\n")
         );
+        let structured = std::fs::read_to_string(&installed[1]).unwrap();
+        assert!(structured.contains("\ntools: StructuredOutput\n"));
         std::fs::write(&installed[0], "changed").unwrap();
         install(home.path()).unwrap();
         assert_eq!(std::fs::read_to_string(&installed[0]).unwrap(), text);

@@ -14,8 +14,11 @@ use afk_agent::agents::claude::{command, control};
 use secrecy::SecretString;
 use serde_json::Value;
 
-/// The agent definition of lean turns; see [`crate::agents`].
-pub(crate) const CONVERSATIONAL: &str = "conversational";
+/// The agent definition of lean turns; see [`crate::shipped`].
+const CONVERSATIONAL: &str = "conversational";
+/// That of lean turns with a schema. The CLI answers those by a tool of its own, which an agent
+/// without tools does not have: it then ignores the schema in silence.
+const STRUCTURED: &str = "structured";
 /// How often the CLI retries a request to the model's API: a refused key is not tried for minutes.
 const RETRIES: &str = "2";
 
@@ -44,7 +47,6 @@ pub(crate) enum TurnKind {
         agent: Option<String>,
         budget_usd: f64,
         skip_permissions: bool,
-        /// Whether the CLI keeps the session.
         effort: Option<&'static str>,
         schema: Option<Value>,
     },
@@ -106,7 +108,10 @@ fn args(spec: &TurnSpec) -> Vec<String> {
     let mut args: Vec<String> = vec!["-p".to_owned()];
     let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
     match &spec.kind {
-        TurnKind::Lean { .. } | TurnKind::Conversation { .. } => add(&["--agent", CONVERSATIONAL]),
+        TurnKind::Lean { schema: Some(_), .. } => add(&["--agent", STRUCTURED]),
+        TurnKind::Lean { schema: None, .. } | TurnKind::Conversation { .. } => {
+            add(&["--agent", CONVERSATIONAL]);
+        }
         TurnKind::Job { agent, .. } => {
             if let Some(agent) = agent {
                 add(&["--agent", agent]);
@@ -241,7 +246,7 @@ mod tests {
         };
         check(
             shaped,
-            "-p --agent conversational --model opus --output-format stream-json \
+            "-p --agent structured --model opus --output-format stream-json \
              --include-partial-messages --verbose --setting-sources user \
              --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence \
              --effort low --json-schema {\"type\":\"object\"}",

@@ -169,7 +169,7 @@ async fn facts_fields_reach_the_command_line() {
     let (_, body) = answer(stand.chat("[[argv]]", more)).await;
     let argv = body["choices"][0]["message"]["content"].as_str().unwrap();
     for words in [
-        "--agent conversational",
+        "--agent structured",
         "--model opus",
         "--effort high",
         "--json-schema {\"type\":\"object\"}",
