@@ -100,10 +100,7 @@ impl Tethered {
     /// Waits for the end, which comes soon once [`Tethered::stdout`] has ended or was dropped.
     pub async fn wait(&mut self) -> Exit {
         use std::os::unix::process::ExitStatusExt as _;
-        let status = match self.supervisor.wait().await {
-            Ok(status) => status,
-            Err(_) => return Exit::Lost,
-        };
+        let Ok(status) = self.supervisor.wait().await else { return Exit::Lost };
         match (status.code(), status.signal()) {
             (Some(code), _) => Exit::Exited { code },
             (None, Some(signal)) => {
