@@ -32,6 +32,6 @@ mod turn;
 mod usage;
 
 pub use service::{Gateway, GatewayError, GatewayStart};
-pub use settings::{GatewaySettings, TOKEN_VARIABLE, VariableError, WarmSettings};
+pub use settings::{GatewayPart, GatewaySettings, TOKEN_VARIABLE, VariableError, WarmSettings};
 pub use shipped::install as install_agents;
 pub use tokens::{KeptToken, Scope, TokenError, TokenFile, TokenLimits};

@@ -47,8 +47,14 @@ type Shared = Arc<Service>;
 type Answer = Result<Response, ApiError>;
 
 impl Gateway {
-    /// The routes.
+    /// All routes.
     pub fn router(&self) -> Router {
+        let lives = get(|| async { "ok\n" }).fallback(|| only("GET, HEAD"));
+        self.routes().merge(Router::new().route("/healthz", lives))
+    }
+
+    /// The routes without `/healthz`, for a server that has one.
+    pub fn routes(&self) -> Router {
         let service = Arc::clone(&self.0);
         let jobs = Router::new()
             .route("/execute", post(execute).fallback(|| only("POST")))
@@ -81,7 +87,6 @@ impl Gateway {
             .layer(middleware::from_fn_with_state(Arc::clone(&service), authenticated));
         Router::new()
             .route("/health", get(health).fallback(|| only("GET, HEAD")))
-            .route("/healthz", get(|| async { "ok\n" }).fallback(|| only("GET, HEAD")))
             .route("/readyz", get(ready).fallback(|| only("GET, HEAD")))
             .merge(closed)
             .layer(middleware::from_fn_with_state(Arc::clone(&service), observed))

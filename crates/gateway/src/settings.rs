@@ -18,6 +18,14 @@ pub const TOKEN_VARIABLE: &str = "API_BEARER_TOKEN";
 const MODELS: [&str; 6] =
     ["haiku", "sonnet", "opus", "claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-7"];
 
+/// This crate's part of the one configuration.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct GatewayPart {
+    /// The agent as a service, for other programs.
+    pub gateway: GatewaySettings,
+}
+
 /// The agent as a service: jobs, chat completions, conversations.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
