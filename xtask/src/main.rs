@@ -5,6 +5,7 @@
 
 mod bench;
 mod deny;
+mod gateway;
 mod idle;
 mod kills;
 mod lint;

@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::tokens::replace;
 
 /// The definitions: the file's name, and what is in it.
-const AGENTS: [(&str, &str); 1] =
-    [("conversational.md", include_str!("../agents/conversational.md"))];
+const AGENTS: [(&str, &str); 2] = [
+    ("conversational.md", include_str!("../agents/conversational.md")),
+    ("structured.md", include_str!("../agents/structured.md")),
+];
 
 /// Installs the definitions in a home, replacing older ones, and returns where they are.
 pub fn install(home: &Path) -> io::Result<Vec<PathBuf>> {

@@ -94,18 +94,14 @@ async fn faults_no_file_of_the_machine_reaches_the_model_by_any_route() {
         format!("see @\"{secret}\" please"),
         format!("```\n@{secret}\n```"),
     ];
-    for (n, mention) in mentions.iter().enumerate() {
-        assert_eq!(answer(stand.chat(mention, json!({}))).await.0, 200);
-        stand.stream(mention, json!({})).await;
-        let turn = json!({"session_id": format!("s{n}"), "message": mention});
-        assert_eq!(answer(stand.post("/v1/conversational", &turn)).await.0, 200);
-    }
-    for command in ["/clear", "/context", "--help"] {
-        let (status, body) = answer(stand.chat(command, json!({}))).await;
-        assert_eq!((status, &body["choices"][0]["message"]["content"]), (200, &json!("ok")));
-        let turn = json!({"session_id": command, "message": command});
+    // All of them in one message, on each route.
+    let mention = mentions.join(" and ");
+    assert_eq!(answer(stand.chat(&mention, json!({}))).await.0, 200);
+    stand.stream(&mention, json!({})).await;
+    for message in [mention.as_str(), "/clear", "--help"] {
+        let turn = json!({"session_id": message, "message": message});
         let (status, body) = answer(stand.post("/v1/conversational", &turn)).await;
-        assert_eq!((status, &body["reply"]), (200, &json!("ok")), "{command}");
+        assert_eq!((status, &body["reply"]), (200, &json!("ok")), "{message}");
     }
     let sent = api.everything_sent();
     assert!(!sent.contains("canary-in-a-file") && !sent.contains("canary-in-instructions"));
@@ -151,13 +147,14 @@ async fn gateway_a_real_conversation_goes_on_and_heals() {
 async fn facts_failures_of_the_real_cli_are_told() {
     let script = Script { plain: Some(Reply::Status(400)), ..Script::default() };
     let Some((stand, _api)) = real("failures", script, cold()).await else { return };
-    for stream in [false, true] {
-        let response = stand.chat("fail now", json!({"stream": stream})).send().await.unwrap();
-        assert_eq!(response.status(), 503);
-        let body: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-        let detail = body["detail"].as_str().unwrap();
-        assert!(detail.contains("400"), "{detail}");
-    }
+    let (status, body) = answer(stand.chat("fail now", json!({}))).await;
+    assert_eq!(status, 503);
+    assert!(body["detail"].as_str().unwrap().contains("400"), "{body}");
+    // A slow start may have sent the status of a stream already; then a frame tells it.
+    let response = stand.chat("fail now", json!({"stream": true})).send().await.unwrap();
+    let text = response.text().await.unwrap();
+    assert!(text.contains("execution failed") && text.contains("400"), "{text}");
+    assert!(!text.contains("\"stop\""), "{text}");
 }
 
 #[tokio::test]
@@ -219,4 +216,43 @@ async fn facts_an_answer_to_a_schema_is_json() {
     assert_eq!(serde_json::from_str::<Value>(said).unwrap(), answer_to_schema);
     let frames = stand.stream("which colour", with(more, "seed", 1)).await;
     assert_eq!(serde_json::from_str::<Value>(&text(&frames)).unwrap(), answer_to_schema);
+}
+
+/// What waiting processes gain: prints the times to the first delta. Run by `cargo xtask bench
+/// gateway`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn warm_against_cold() {
+    let mut medians = Vec::new();
+    for waiting in [0, 1] {
+        let warm =
+            WarmSettings { least: waiting, per_model: waiting, total: waiting, max_age_seconds: 600 };
+        let settings = GatewaySettings { warm, ..cold() };
+        let Some((stand, _api)) = real("measure", says("one two"), settings).await else { return };
+        let mut times = Vec::new();
+        for n in 0..9 {
+            let line = format!("warm_processes {waiting}\n");
+            let deadline = Instant::now() + BOUND;
+            while !stand.get("/metrics").await.1.as_str().unwrap().contains(&line) {
+                assert!(Instant::now() < deadline);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            // What was started has settled.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let begun = Instant::now();
+            let more = json!({"stream": true});
+            let mut response = stand.chat(&format!("say {n}"), more).send().await.unwrap();
+            let mut seen = String::new();
+            while !seen.contains("\"content\":\"one") {
+                let chunk = response.chunk().await.unwrap().expect("a delta");
+                seen.push_str(&String::from_utf8_lossy(&chunk));
+            }
+            times.push(begun.elapsed());
+            response.text().await.unwrap();
+        }
+        times.sort();
+        medians.push(times[times.len() / 2]);
+    }
+    let ratio = medians[1].as_secs_f64() / medians[0].as_secs_f64();
+    println!("first delta: cold {:?}, warm {:?}, ratio {ratio:.2}", medians[0], medians[1]);
 }

@@ -114,6 +114,15 @@ impl Play {
                     }
                 }
                 "echo" => value.split_inclusive(' ').for_each(|word| self.delta(word)),
+                // For tests that count runs.
+                "note" => {
+                    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+                    let place = home.join("notes");
+                    let notes = fs::OpenOptions::new().create(true).append(true).open(place);
+                    if let Ok(mut notes) = notes {
+                        let _ = writeln!(notes, "{prompt}");
+                    }
+                }
                 "prompt" => self.delta(prompt),
                 "argv" => self.delta(&args.join(" ")),
                 "folder" => {
