@@ -52,8 +52,16 @@ pub(crate) fn gateway(root: &Path, target: &Path) -> anyhow::Result<()> {
         print(&line);
     }
     let measure = [
-        &cargo, "test", "--release", "--locked", "--package=afk-gateway", "--test=real_cli", "--",
-        "--ignored", "--nocapture", "warm_against_cold",
+        &cargo,
+        "test",
+        "--release",
+        "--locked",
+        "--package=afk-gateway",
+        "--test=real_cli",
+        "--",
+        "--ignored",
+        "--nocapture",
+        "warm_against_cold",
     ];
     show(root, &measure, &[])
 }

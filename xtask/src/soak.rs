@@ -19,8 +19,15 @@ pub(crate) fn soak(root: &Path, options: &Options) -> anyhow::Result<()> {
     let seconds = (options.minutes * 60).to_string();
     let cargo = cargo();
     let argv = [
-        &cargo, "test", "--release", "--locked", "--package=afk-gateway", "--test=soak", "--",
-        "--ignored", "--nocapture",
+        &cargo,
+        "test",
+        "--release",
+        "--locked",
+        "--package=afk-gateway",
+        "--test=soak",
+        "--",
+        "--ignored",
+        "--nocapture",
     ];
     show(root, &argv, &[("AFK_SOAK_SECONDS", &seconds)])
 }

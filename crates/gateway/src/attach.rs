@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::outlet::Outlet;
 
 /// How long an answer that nobody heard is kept.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 /// How many answers are kept at once.
 const MOST: usize = 512;
 /// How many streams are kept at once.
@@ -38,15 +38,12 @@ impl Same {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
-        match idempotency {
-            Some(key) => {
-                hash.update([1]);
-                hash.update(key.as_bytes());
-            }
-            None => {
-                hash.update([0]);
-                hash.update(body);
-            }
+        if let Some(key) = idempotency {
+            hash.update([1]);
+            hash.update(key.as_bytes());
+        } else {
+            hash.update([0]);
+            hash.update(body);
         }
         Self(hash.finalize().into())
     }

@@ -103,17 +103,16 @@ pub(crate) async fn answer(
     (same, linger, keep): (Same, Duration, bool),
     counted: Counted,
 ) -> Result<Arc<str>, ApiError> {
-    let joined = match service.attach.join(same, linger) {
-        Some(joined) => joined,
-        None => {
-            let key = conversation(&turn.session).to_string();
-            let place = service.admission.enter(Some(key)).map_err(ApiError::GatewayFull)?;
-            let service = Arc::clone(service);
-            let attach = service.attach.clone();
-            attach.start(same, linger, keep, |stop| async move {
-                run(&service, &turn, &token, place, stop, counted).await
-            })
-        }
+    let joined = if let Some(joined) = service.attach.join(same, linger) {
+        joined
+    } else {
+        let key = conversation(&turn.session).to_string();
+        let place = service.admission.enter(Some(key)).map_err(ApiError::GatewayFull)?;
+        let service = Arc::clone(service);
+        let attach = service.attach.clone();
+        attach.start(same, linger, keep, |stop| async move {
+            run(&service, &turn, &token, place, stop, counted).await
+        })
     };
     joined.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
 }

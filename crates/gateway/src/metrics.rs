@@ -125,9 +125,10 @@ impl Metrics {
 
     /// All of them as text.
     pub(crate) fn text(&self, load: Load, warm: usize) -> String {
-        self.active.set(load.active as i64);
-        self.queued.set(load.queued as i64);
-        self.warm.set(warm as i64);
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.active.set(number(load.active));
+        self.queued.set(number(load.queued));
+        self.warm.set(number(warm));
         let mut text = String::new();
         // Writing into a string cannot fail.
         let _ = encode(&mut text, &self.registry);

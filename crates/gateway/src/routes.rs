@@ -4,6 +4,7 @@
 //! its body is read; only the three probes are open to everybody. The document `/openapi.json`
 //! describes them, and a test holds it to this file.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -64,19 +65,19 @@ impl Gateway {
                 get(get_job).delete(cancel_job).fallback(|| only("GET, HEAD, DELETE")),
             )
             .route("/jobs/{id}/stream", get(stream_job).fallback(|| only("GET, HEAD")))
-            .layer(scope(Scope::Jobs));
+            .layer(middleware::from_fn_with_state(Scope::Jobs, scoped));
         let chat = Router::new()
             .route("/v1/chat/completions", post(chat).fallback(|| only("POST")))
             .route("/v1/models", get(list_models).fallback(|| only("GET, HEAD")))
             .route("/v1/models/{id}", get(get_model).fallback(|| only("GET, HEAD")))
             .route("/v1/responses", any(|| async { ApiError::NoResponsesApi }))
-            .layer(scope(Scope::Chat));
+            .layer(middleware::from_fn_with_state(Scope::Chat, scoped));
         let conversations = Router::new()
             .route("/v1/conversational", post(conversational).fallback(|| only("POST")))
-            .layer(scope(Scope::Conversations));
+            .layer(middleware::from_fn_with_state(Scope::Conversations, scoped));
         let metrics = Router::new()
             .route("/metrics", get(metrics).fallback(|| only("GET, HEAD")))
-            .layer(scope(Scope::Metrics));
+            .layer(middleware::from_fn_with_state(Scope::Metrics, scoped));
         let closed = Router::new()
             .merge(jobs)
             .merge(chat)
@@ -87,15 +88,15 @@ impl Gateway {
             .layer(middleware::from_fn_with_state(Arc::clone(&service), authenticated));
         Router::new()
             .route("/health", get(health).fallback(|| only("GET, HEAD")))
-            .route("/readyz", get(ready).fallback(|| only("GET, HEAD")))
+            .route("/readyz", get(is_ready).fallback(|| only("GET, HEAD")))
             .merge(closed)
             .layer(middleware::from_fn_with_state(Arc::clone(&service), observed))
             .with_state(service)
     }
 }
 
-async fn only(allow: &'static str) -> ApiError {
-    ApiError::Method { allow }
+fn only(allow: &'static str) -> Ready<ApiError> {
+    ready(ApiError::Method { allow })
 }
 
 /// Gives a request its id, counts it and logs it, without anything that its caller wrote.
@@ -169,26 +170,13 @@ async fn authenticated(
     response
 }
 
-/// A layer that asks for a scope.
-fn scope(
-    scope: Scope,
-) -> middleware::FromFnLayer<
-    impl Fn(Request, Next) -> std::pin::Pin<Box<dyn Future<Output = Response> + Send>> + Clone,
-    (),
-    (Request,),
-> {
-    middleware::from_fn(move |request: Request, next: Next| {
-        let may = request
-            .extensions()
-            .get::<Caller>()
-            .is_some_and(|caller| caller.scopes.contains(&scope));
-        let answer: std::pin::Pin<Box<dyn Future<Output = Response> + Send>> = if may {
-            Box::pin(next.run(request))
-        } else {
-            Box::pin(async move { ApiError::Forbidden { scope: scope.name() }.into_response() })
-        };
-        answer
-    })
+/// Lets on whoever has the scope.
+async fn scoped(State(scope): State<Scope>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>();
+    if caller.is_some_and(|caller| caller.scopes.contains(&scope)) {
+        return next.run(request).await;
+    }
+    ApiError::Forbidden { scope: scope.name() }.into_response()
 }
 
 async fn health(State(service): State<Shared>) -> Json<Value> {
@@ -203,7 +191,7 @@ async fn health(State(service): State<Shared>) -> Json<Value> {
 }
 
 /// Ready as long as it takes requests and its CLI is there.
-async fn ready(State(service): State<Shared>) -> Response {
+async fn is_ready(State(service): State<Shared>) -> Response {
     let has_cli = service.cli.around.program.is_file();
     if has_cli {
         "ready\n".into_response()
@@ -339,12 +327,9 @@ async fn stream_job(
         let following = async {
             loop {
                 outlet.room().await;
-                let next = match timeout(PING, service.jobs.follow(&id, seen)).await {
-                    Err(_) => {
-                        outlet.write(|out| out.extend_from_slice(b"event: ping\ndata: {}\n\n"));
-                        continue;
-                    }
-                    Ok(next) => next,
+                let Ok(next) = timeout(PING, service.jobs.follow(&id, seen)).await else {
+                    outlet.write(|out| out.extend_from_slice(b"event: ping\ndata: {}\n\n"));
+                    continue;
                 };
                 let (lines, over) = match next {
                     Ok(Some(Seen::More(lines))) => (lines, None),

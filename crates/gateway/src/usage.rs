@@ -48,8 +48,9 @@ pub(crate) struct Reached {
 impl Usage {
     /// Goes on with what was spent before a restart.
     pub(crate) fn resume(spend: &Spend) -> Self {
-        let used = |usd: &f64| Used { day: spend.day, usd: *usd, ..Used::default() };
-        Self { tokens: spend.usd.iter().map(|(name, usd)| (name.clone(), used(usd))).collect() }
+        let of_today = |usd: &f64| Used { day: spend.day, usd: *usd, ..Used::default() };
+        let tokens = spend.usd.iter().map(|(name, usd)| (name.clone(), of_today(usd)));
+        Self { tokens: tokens.collect() }
     }
 
     /// Counts a request in, or tells which limit it meets.
@@ -95,20 +96,20 @@ impl Usage {
     }
 
     /// Counts what a turn cost.
-    pub(crate) fn spent(&mut self, token: &str, usd: f64, now: Timestamp) {
+    pub(crate) fn spent(&mut self, token: &str, cost: f64, now: Timestamp) {
         let used = self.tokens.entry(token.to_owned()).or_default();
         used.turn_over(now.as_second());
-        if usd.is_finite() && usd > 0.0 {
-            used.usd += usd;
+        if cost.is_finite() && cost > 0.0 {
+            used.usd += cost;
         }
     }
 
     /// What is to be kept.
     pub(crate) fn spend(&self, now: Timestamp) -> Spend {
         let day = now.as_second().div_euclid(DAY);
-        let today = |used: &&Used| used.day == day && used.usd > 0.0;
-        let usd = self.tokens.iter().filter(|(_, used)| today(used));
-        Spend { day, usd: usd.map(|(name, used)| (name.clone(), used.usd)).collect() }
+        let is_today = |used: &&Used| used.day == day && used.usd > 0.0;
+        let costs = self.tokens.iter().filter(|(_, used)| is_today(used));
+        Spend { day, usd: costs.map(|(name, used)| (name.clone(), used.usd)).collect() }
     }
 }
 

@@ -225,8 +225,12 @@ async fn facts_an_answer_to_a_schema_is_json() {
 async fn warm_against_cold() {
     let mut medians = Vec::new();
     for waiting in [0, 1] {
-        let warm =
-            WarmSettings { least: waiting, per_model: waiting, total: waiting, max_age_seconds: 600 };
+        let warm = WarmSettings {
+            least: waiting,
+            per_model: waiting,
+            total: waiting,
+            max_age_seconds: 600,
+        };
         let settings = GatewaySettings { warm, ..cold() };
         let Some((stand, _api)) = real("measure", says("one two"), settings).await else { return };
         let mut times = Vec::new();

@@ -1,5 +1,5 @@
-//! Clients of others, as they are: OpenAI's SDKs for Python and Node, LiteLLM, and schemathesis on the
-//! OpenAPI document. They talk to a gateway over the scripted CLI.
+//! Clients of others, as they are: OpenAI's SDKs for Python and Node, `LiteLLM`, and schemathesis on the
+//! `OpenAPI` document. They talk to a gateway over the scripted CLI.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "service/stand.rs"]
@@ -17,7 +17,7 @@ use tokio::process::Command;
 /// Runs a client to its good end.
 async fn run(mut command: Command) -> String {
     command.stdin(Stdio::null()).kill_on_drop(true).env("NO_PROXY", "*").env("PYTHONUTF8", "1");
-    let output = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+    let output = tokio::time::timeout(Duration::from_mins(2), command.output()).await;
     let output = output.expect("in time").unwrap();
     let text = format!(
         "{}{}",

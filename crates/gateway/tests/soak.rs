@@ -23,7 +23,8 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as u32
     }
 }
@@ -89,10 +90,10 @@ async fn nothing_is_left_after_mixed_load() {
     while begun.elapsed() < length {
         let mut load = tokio::task::JoinSet::new();
         for _ in 0..24 {
-            let (what, n, gone) = (rng.next() % 8, rng.next(), rng.next() % 3 == 0);
+            let (what, n, gone) = (rng.next() % 8, rng.next(), rng.next().is_multiple_of(3));
             load.spawn(one(server.address, what, n, gone));
         }
-        if rng.next() % 4 == 0 {
+        if rng.next().is_multiple_of(4) {
             kill_one(&state, rng.next());
         }
         while let Some(done) = load.join_next().await {
@@ -137,14 +138,16 @@ async fn nothing_is_left_after_mixed_load() {
 async fn one(address: SocketAddr, what: u32, n: u32, gone: bool) -> (String, Option<String>) {
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build();
     let client = client.unwrap();
-    let chat = |prompt: String, stream: bool| {
-        json!({"messages": [{"role": "user", "content": prompt}], "stream": stream})
-    };
+    let chat = |prompt: String, stream: bool| json!({"messages": [{"role": "user", "content": prompt}], "stream": stream});
     let (path, body) = match what {
         0 => ("/v1/chat/completions", chat(format!("[[slow:{},10]]{n}", n % 20), true)),
         1 => ("/v1/chat/completions", chat(format!("[[deltas:{}]]{n}", n % 2000), true)),
-        2 => ("/v1/chat/completions", chat(format!("[[fork:2]][[echo:x]]{n}"), n % 2 == 0)),
-        3 => ("/v1/chat/completions", chat(format!("[[echo:half]][[die]]{n}"), n % 2 == 0)),
+        2 => {
+            ("/v1/chat/completions", chat(format!("[[fork:2]][[echo:x]]{n}"), n.is_multiple_of(2)))
+        }
+        3 => {
+            ("/v1/chat/completions", chat(format!("[[echo:half]][[die]]{n}"), n.is_multiple_of(2)))
+        }
         4 => ("/v1/chat/completions", chat(format!("[[sleep:{}]][[echo:x]]{n}", n % 300), false)),
         5 => (
             "/v1/conversational",
@@ -181,7 +184,7 @@ fn kill_one(state: &Path, n: u32) {
 /// Waits until nothing runs and nothing waits.
 async fn settle(server: &Server) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let mut quiet = 0;
     while quiet < 10 {
         let url = format!("http://{}/health", server.address);

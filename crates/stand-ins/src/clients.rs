@@ -1,4 +1,4 @@
-//! Clients of others for the gateway, pinned, for tests: a Python with OpenAI's SDK, LiteLLM and
+//! Clients of others for the gateway, pinned, for tests: a Python with OpenAI's SDK, `LiteLLM` and
 //! schemathesis, and OpenAI's SDK for Node.
 //!
 //! Uses the interpreter named by `AFK_TEST_CLIENTS`, which must have them, or installs them once from

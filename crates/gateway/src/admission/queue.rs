@@ -151,14 +151,11 @@ mod tests {
     fn check(bounds: Bounds, words: &str, active: &[u64], queued: usize) {
         let mut queue = Queue::new(bounds);
         for word in words.split_whitespace() {
-            match word.strip_prefix('<') {
-                Some(n) => {
-                    queue.leave(Ticket(n.parse().unwrap()));
-                }
-                None => {
-                    let key = (word != "-").then(|| word.to_owned());
-                    queue.enter(key);
-                }
+            if let Some(n) = word.strip_prefix('<') {
+                queue.leave(Ticket(n.parse().unwrap()));
+            } else {
+                let key = (word != "-").then(|| word.to_owned());
+                queue.enter(key);
             }
         }
         let running: Vec<u64> = queue.active.keys().map(|ticket| ticket.0).collect();

@@ -145,7 +145,7 @@ impl Play {
                 "hang" => {
                     self.flush();
                     loop {
-                        std::thread::sleep(Duration::from_secs(60));
+                        std::thread::sleep(Duration::from_mins(1));
                     }
                 }
                 // A grandchild that holds the output, in a session of its own.

@@ -29,9 +29,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// How long a client may take nothing while others wait for its place.
 const STALLED: Duration = Duration::from_secs(5);
 /// How long a client may take nothing at all.
-const STUCK: Duration = Duration::from_secs(60);
+const STUCK: Duration = Duration::from_mins(1);
 /// How long an answer that nobody read waits for a retry.
-const UNREAD: Duration = Duration::from_secs(60);
+const UNREAD: Duration = Duration::from_mins(1);
 
 /// What a stream is made from.
 pub(crate) struct Wanted {
@@ -51,16 +51,15 @@ pub(crate) async fn open(
     wanted: Wanted,
     counted: Counted,
 ) -> Result<Reader, ApiError> {
-    let reader = match service.attach.reclaim(wanted.same, wanted.is_retry) {
-        Some(outlet) => outlet.reader(),
-        None => {
-            let place = service.admission.enter(None).map_err(ApiError::GatewayFull)?;
-            let outlet = Outlet::new();
-            let reader = outlet.reader();
-            service.attach.park(wanted.same, &outlet, false);
-            tokio::spawn(work(Arc::clone(service), wanted, outlet, place, counted));
-            reader
-        }
+    let reader = if let Some(outlet) = service.attach.reclaim(wanted.same, wanted.is_retry) {
+        outlet.reader()
+    } else {
+        let place = service.admission.enter(None).map_err(ApiError::GatewayFull)?;
+        let outlet = Outlet::new();
+        let reader = outlet.reader();
+        service.attach.park(wanted.same, &outlet, false);
+        tokio::spawn(work(Arc::clone(service), wanted, outlet, place, counted));
+        reader
     };
     match timeout(HELD_BACK, reader.outlet().settled()).await {
         Ok(settled) => settled?,
@@ -247,9 +246,9 @@ fn start(
 async fn room(service: &Service, outlet: &Outlet) -> Result<(), ApiError> {
     let since = Instant::now();
     while timeout(Duration::from_secs(1), outlet.room()).await.is_err() {
-        let waited = since.elapsed();
-        let wanted = service.admission.load().queued > 0;
-        if waited >= STUCK || (wanted && waited >= STALLED) {
+        let stalled = since.elapsed();
+        let others_wait = service.admission.load().queued > 0;
+        if stalled >= STUCK || (others_wait && stalled >= STALLED) {
             return Err(ApiError::failed("the client does not read its answer"));
         }
     }

@@ -21,7 +21,7 @@ use crate::service::private_folder;
 use crate::turn::process::{Cli, Progress};
 
 /// Time limit of one git command.
-const GIT_LIMIT: Duration = Duration::from_secs(180);
+const GIT_LIMIT: Duration = Duration::from_mins(3);
 /// How checkouts' folders begin, so that left ones are recognised.
 const PREFIX: &str = "afk-job-";
 

@@ -136,7 +136,7 @@ impl Jobs {
         if let Some(key) = key {
             jobs.lock().keys.insert(key, id);
         }
-        run_later(service, job.clone(), place);
+        run_later(service, &job, place);
         Ok(job)
     }
 
@@ -275,7 +275,7 @@ pub(crate) fn keep_house(service: &Arc<Service>) {
         match job.status {
             Status::Queued => match service.admission.enter(None) {
                 Ok(place) => {
-                    run_later(service, job, place);
+                    run_later(service, &job, place);
                     continue;
                 }
                 Err(_) => job.end(
@@ -313,10 +313,10 @@ fn keep(jobs: &Jobs, job: &Job) {
     }
 }
 
-fn run_later(service: &Arc<Service>, job: Job, place: Place) {
+fn run_later(service: &Arc<Service>, job: &Job, place: Place) {
     let cancel = service.jobs.stop.child_token();
     let open = Arc::new(Open { job: Mutex::new(job.clone()), changed: Notify::new(), cancel });
-    service.jobs.add(&job, Some(Arc::clone(&open)));
+    service.jobs.add(job, Some(Arc::clone(&open)));
     let service = Arc::clone(service);
     service.jobs.tasks.clone().spawn(async move { run(&service, &open, place).await });
 }

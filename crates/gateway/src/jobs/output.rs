@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn the_whole_is_bounded_and_says_so() {
         let mut output = Output::default();
-        let chunk = [b'x'; 1024 * 1024];
+        let chunk = vec![b'x'; 1024 * 1024];
         let mut kept = 0;
         for _ in 0..10 {
             kept += output.push(&chunk).iter().map(String::len).sum::<usize>();

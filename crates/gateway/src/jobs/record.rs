@@ -56,6 +56,8 @@ pub(crate) struct Order {
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+// `job_id` is the name that callers know.
+#[allow(clippy::struct_field_names)]
 pub(crate) struct Job {
     pub(crate) job_id: String,
     pub(crate) status: Status,

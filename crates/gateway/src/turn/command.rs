@@ -22,6 +22,19 @@ const STRUCTURED: &str = "structured";
 /// How often the CLI retries a request to the model's API: a refused key is not tried for minutes.
 const RETRIES: &str = "2";
 
+/// What halves the context of a turn.
+const LEAN: [&str; 4] = [
+    "--setting-sources",
+    "user",
+    "--exclude-dynamic-system-prompt-sections",
+    "--strict-mcp-config",
+];
+/// Output as it comes.
+const STREAM: [&str; 4] =
+    ["--output-format", "stream-json", "--include-partial-messages", "--verbose"];
+/// Output at the end.
+const WHOLE: [&str; 2] = ["--output-format", "json"];
+
 /// A turn's process.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct TurnSpec {
@@ -121,15 +134,6 @@ fn args(spec: &TurnSpec) -> Vec<String> {
     if let Some(model) = &spec.model {
         add(&["--model", model]);
     }
-    const LEAN: [&str; 4] = [
-        "--setting-sources",
-        "user",
-        "--exclude-dynamic-system-prompt-sections",
-        "--strict-mcp-config",
-    ];
-    const STREAM: [&str; 4] =
-        ["--output-format", "stream-json", "--include-partial-messages", "--verbose"];
-    const WHOLE: [&str; 2] = ["--output-format", "json"];
     let shape = |effort: Option<&'static str>, schema: Option<&Value>| {
         let mut more = Vec::new();
         if let Some(effort) = effort {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::settings::WarmSettings;
 
 /// The longest pause after failures.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// What is known about the processes that wait, by model. Times are since any fixed moment.
 #[derive(Debug)]
