@@ -206,8 +206,15 @@ async fn metrics(State(service): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
-async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+/// The document, with the models that are served here.
+async fn openapi(State(service): State<Shared>) -> Answer {
+    let mut document: Value = serde_json::from_str(OPENAPI).map_err(|error| {
+        tracing::error!(%error, "the description of the routes is broken");
+        ApiError::failed("the document cannot be read")
+    })?;
+    let models = service.models().into_iter().map(Value::from).chain([Value::Null]);
+    document["components"]["schemas"]["ModelName"]["enum"] = models.collect();
+    Ok(Json(document).into_response())
 }
 
 async fn execute(

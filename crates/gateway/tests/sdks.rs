@@ -84,7 +84,7 @@ async fn gateway_schemathesis_finds_nothing() {
     let Some(python) = clients::python("schemathesis") else { return };
     let stand = Stand::new(cold()).await;
     let document = stand.folder.path().join("openapi.json");
-    std::fs::write(&document, include_str!("../openapi.json")).unwrap();
+    std::fs::write(&document, stand.get("/openapi.json").await.1.to_string()).unwrap();
     let mut command = Command::new(python.with_file_name("schemathesis"));
     command.arg("run").arg(&document).arg("--url").arg(stand.url(""));
     command.args(["--header", &format!("Authorization: Bearer {TOKEN}")]);
