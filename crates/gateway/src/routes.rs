@@ -469,10 +469,13 @@ impl SharedRun {
 }
 
 fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
-    match key.to_str() {
-        Ok(key) if (1..=ID_BYTES).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(ApiError::invalid("Idempotency-Key", "must be 1 to 1024 visible characters")),
+    let key = headers.get("idempotency-key").map(HeaderValue::as_bytes);
+    match key.filter(|key| !key.is_empty()) {
+        None => Ok(None),
+        Some(key) if key.len() <= ID_BYTES => Ok(Some(key.escape_ascii().to_string())),
+        Some(_) => {
+            Err(ApiError::invalid("Idempotency-Key", &format!("must be at most {ID_BYTES} bytes")))
+        }
     }
 }
 

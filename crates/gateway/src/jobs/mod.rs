@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use afk_agent::agents::claude::text::guard_start;
 use afk_agent::agents::{Exit, TurnOutcome};
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -406,7 +407,8 @@ async fn work(
             schema: None,
         },
     };
-    let started = service.cli.start(&spec, &order.prompt, checkout.path());
+    // Whoever orders a job may run anything, but by the agent: a slash starts no command of the CLI.
+    let started = service.cli.start(&spec, &guard_start(&order.prompt), checkout.path());
     let live = live.insert(started.map_err(|error| {
         let _ = not_started(&error);
         format!("the agent did not start: {error}")
