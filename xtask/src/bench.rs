@@ -11,7 +11,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 
 use crate::run::{self, cargo, print};
-use crate::{idle, scale};
+use crate::{gateway, idle, scale};
 
 /// Longest time of one dispatch decision over 10,000 issues, microseconds.
 const DISPATCH_GOAL: f64 = 1_000.0;
@@ -41,6 +41,8 @@ pub(crate) enum Goal {
 pub(crate) enum What {
     /// An idle daemon: a thousand repositories, no issue
     Idle(idle::Options),
+    /// The gateway: 32 streams at once, 1,000 silent ones, waiting processes against new ones
+    Gateway,
     /// A large installation: 10,000 repositories, 100,000 settled runs
     Scale,
 }
@@ -53,6 +55,11 @@ pub(crate) fn bench(root: &Path, what: Option<&What>) -> anyhow::Result<()> {
             let cargo = cargo();
             run::show(root, &[&cargo, "build", "--release", "--locked", "--package=afk"], &[])?;
             idle::idle(root, &binary(root), options)
+        }
+        Some(What::Gateway) => {
+            let binary = binary(root);
+            let target = binary.ancestors().nth(2).context("the target folder has no path")?;
+            gateway::gateway(root, target)
         }
         Some(What::Scale) => {
             let cargo = cargo();

@@ -5,6 +5,7 @@
 
 mod bench;
 mod deny;
+mod gateway;
 mod idle;
 mod kills;
 mod lint;
@@ -14,6 +15,7 @@ mod proofs;
 mod run;
 mod scale;
 mod sim;
+mod soak;
 mod test;
 mod tidy;
 
@@ -51,6 +53,8 @@ enum Task {
     Mutants(mutants::Options),
     /// Sabotage small real changes in every known way: none may land, and the honest must
     Proofs(proofs::Options),
+    /// Load the gateway for minutes, with clients that go, killed processes and restarts
+    Soak(soak::Options),
     /// Run the benches and the demo, and print each figure beside its goal
     Bench {
         #[command(subcommand)]
@@ -69,6 +73,7 @@ fn main() -> ExitCode {
             Task::Kills(options) => kills::kills(&root, &options),
             Task::Mutants(options) => mutants::mutants(&root, &options),
             Task::Proofs(options) => proofs::proofs(&root, &options),
+            Task::Soak(options) => soak::soak(&root, &options),
             Task::Bench { what } => bench::bench(&root, what.as_ref()),
         });
     match done {

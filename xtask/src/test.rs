@@ -37,9 +37,10 @@ struct Need {
     trouble: fn() -> Option<String>,
 }
 
-const NEEDS: [Need; 4] = [
+const NEEDS: [Need; 5] = [
     Need { what: "git", packages: &["git"], only_in_ci: false, trouble: git },
     Need { what: "bubblewrap", packages: &["bubblewrap"], only_in_ci: false, trouble: bubblewrap },
+    Need { what: "git-crypt", packages: &["git-crypt"], only_in_ci: false, trouble: git_crypt },
     Need { what: "npm", packages: &["nodejs", "npm"], only_in_ci: true, trouble: npm },
     Need {
         what: "Python",
@@ -156,6 +157,10 @@ fn bubblewrap() -> Option<String> {
         "installed, but it cannot create a sandbox: this kernel or container refuses user namespaces"
             .to_owned()
     })
+}
+
+fn git_crypt() -> Option<String> {
+    probe(&["git-crypt", "--version"]).is_none().then(|| "not installed".to_owned())
 }
 
 fn npm() -> Option<String> {

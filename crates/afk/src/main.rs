@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         Some((word, rest)) if word == afk_agent::sandbox::INIT_SUBCOMMAND => {
             return afk_agent::sandbox::init_main(rest);
         }
+        Some((word, rest)) if word == afk_agent::tether::SUBCOMMAND => {
+            return afk_agent::tether::main(rest);
+        }
         Some((word, rest)) if word == afk_agent::agents::scripted::command::SUBCOMMAND => {
             return afk::scripted::main(rest);
         }

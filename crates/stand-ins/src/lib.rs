@@ -8,6 +8,7 @@
 
 pub mod acp_adapters;
 pub mod claude_cli;
+pub mod clients;
 pub mod codex_cli;
 pub mod model_api;
 pub mod openbao;

@@ -29,6 +29,9 @@ use conversation::{Conversation, has_tools};
 pub struct Script {
     /// The turns. See [`Turn::when`] for how one is chosen.
     pub turns: Vec<Turn>,
+    /// The answer to every request without tools; none says a harmless text. Agents without tools
+    /// send no others.
+    pub plain: Option<Reply>,
     /// Tokens that every answer claims.
     pub usage: Tokens,
 }
@@ -88,6 +91,7 @@ impl Script {
     pub fn turns(turns: impl IntoIterator<Item = Vec<Reply>>) -> Self {
         Self {
             turns: turns.into_iter().map(|replies| Turn { when: None, replies }).collect(),
+            plain: None,
             usage: Tokens::default(),
         }
     }
@@ -253,7 +257,8 @@ impl Shared {
     /// The reply for this request.
     fn reply(&self, body: &Value) -> Reply {
         if !has_tools(body) {
-            return Reply::text("A scripted answer");
+            let plain = self.script.plain.clone();
+            return plain.unwrap_or_else(|| Reply::text("A scripted answer"));
         }
         let conversation = Conversation::read(body);
         let turn = self.turn_of(&conversation);

@@ -17,6 +17,7 @@ mod presence;
 mod repo;
 mod serve;
 mod t3;
+mod token;
 
 use std::path::PathBuf;
 
@@ -33,8 +34,9 @@ pub(super) use issue::{IssueCommand, IssueText};
 pub(super) use logs::LogsArgs;
 pub(super) use presence::PresenceCommand;
 pub(super) use repo::{EnrollArgs, RepoArgs};
-pub(super) use serve::{LogFormat, ServeArgs};
+pub(super) use serve::{LogFormat, Part, ServeArgs};
 pub(super) use t3::T3Command;
+pub(super) use token::{AgentsCommand, NewTokenArgs, ScopeArg, TokenCommand};
 
 /// Lands an issue as tested, deployed code with nobody at the keyboard.
 ///

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use afk_core::config::{Landing, Mistake, Policy};
 use afk_core::ids::{AdapterName, RepoName};
 use afk_core::shared::Shared;
+use afk_gateway::{GatewayPart, GatewaySettings};
 use afk_local::{AgentTable, LocalSettings};
 use afk_remote::{NTFY, RemoteSettings, SLACK, WEBHOOK};
 use schemars::{JsonSchema, schema_for};
@@ -49,6 +50,8 @@ pub struct Config {
     pub local: Arc<LocalSettings>,
     /// What is configured of systems that are reached over HTTP.
     pub remote: Arc<RemoteSettings>,
+    /// The gateway's part.
+    pub gateway: Arc<GatewaySettings>,
     /// What is ours.
     pub own: AppSettings,
 }
@@ -88,6 +91,7 @@ impl Compose for Config {
             schema_for!(Policy),
             schema_for!(LocalSettings),
             schema_for!(RemoteSettings),
+            schema_for!(GatewayPart),
             schema_for!(AppSettings),
         ];
         let mut whole = json!({});
@@ -120,6 +124,7 @@ impl Compose for Config {
             policy: Arc::new(policy),
             local: Arc::new(part(tree)?),
             remote: Arc::new(remote),
+            gateway: Arc::new(part::<GatewayPart>(tree)?.gateway),
             own: part(tree)?,
         })
     }
@@ -155,6 +160,8 @@ impl Config {
             Mistake::at(&["agents", name.as_str()], what)
         }));
         found.extend(self.remote.mistakes());
+        let of_gateway = self.gateway.mistakes().into_iter();
+        found.extend(of_gateway.map(|(key, what)| Mistake::at(&["gateway", key], what)));
         found.extend(self.beside_t3());
         if self.remote.forges.contains_key(LOCAL_TRACKER) {
             let what = "is the name of the tracker of this machine; give the forge another one";

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::Subcommand;
 
 use super::{
-    AskArg, BackupArgs, ConfigCommand, DemoArgs, DoorbellCommand, EnrollArgs, EvidenceArgs,
-    IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command, examples,
+    AgentsCommand, AskArg, BackupArgs, ConfigCommand, DemoArgs, DoorbellCommand, EnrollArgs,
+    EvidenceArgs, IssueCommand, LogsArgs, PresenceCommand, RepoArgs, ServeArgs, T3Command,
+    TokenCommand, examples,
 };
 
 /// The commands.
@@ -89,6 +90,16 @@ pub(in crate::cli) enum Command {
     /// is refused until the old lease has expired, at most 30 seconds.
     #[command(after_help = examples::SERVE)]
     Serve(ServeArgs),
+    /// Make, list and revoke the tokens of the gateway
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Install the agent definitions that are shipped
+    Agents {
+        #[command(subcommand)]
+        command: AgentsCommand,
+    },
     /// Do one pass over everything: admit new issues, continue live runs
     ///
     /// For schedulers such as cron. While disarmed it only reads the store. Without `--poll` it

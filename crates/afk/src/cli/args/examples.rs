@@ -56,8 +56,14 @@ Examples:
 pub(super) const SERVE: &str = "\
 Examples:
   afk serve                                 as systemd or a container starts it
+  afk serve --only gateway                  the agent as a service, without the loop
   afk serve --log-format json | jq 'select(.repo == \"o/web\")'
   systemctl reload afk                      SIGHUP: read the configuration again";
+
+pub(super) const TOKEN_NEW: &str = "\
+Examples:
+  afk token new voice --scope chat --scope conversations
+  afk token new nightly --scope jobs --concurrency 2 --usd-per-day 20";
 
 pub(super) const PRESENCE: &str = "\
 Examples:

@@ -5,9 +5,19 @@ use clap::{Args, ValueEnum};
 /// How the daemon logs.
 #[derive(Debug, Clone, Copy, Args)]
 pub(in crate::cli) struct ServeArgs {
+    /// Serve this part alone; `gateway` needs no repositories and no store
+    #[arg(long, value_enum, value_name = "PART")]
+    pub(in crate::cli) only: Option<Part>,
     /// Format of log lines: `json` unless standard output is a terminal
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(in crate::cli) log_format: Option<LogFormat>,
+}
+
+/// A part that can be served alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum Part {
+    /// The agent as a service: jobs, chat completions, conversations
+    Gateway,
 }
 
 /// Format of log lines.

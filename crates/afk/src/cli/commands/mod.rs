@@ -6,6 +6,7 @@ mod doctor;
 mod doorbell;
 mod edit;
 mod evidence;
+mod gateway;
 mod init;
 mod issue;
 mod logs;
@@ -20,6 +21,7 @@ mod signatures;
 mod steer;
 mod switch;
 mod t3;
+mod token;
 mod verify;
 mod work;
 
@@ -27,7 +29,7 @@ use std::path::Path;
 
 use afk_app::operator::Operator;
 
-use super::args::{Command, EvidenceArgs, EvidenceCommand, Global};
+use super::args::{Command, EvidenceArgs, EvidenceCommand, Global, Part, ServeArgs};
 use super::exit::Answer;
 use super::out::Out;
 use super::sources::sources;
@@ -80,7 +82,12 @@ pub(super) async fn run(command: Command, context: &Context<'_>) -> Answer {
         Command::Init { print } => init::run(context, print).await,
         Command::Run { issue } => work::run(context, &issue).await,
         Command::Tick { poll, watch } => work::tick(context, poll, watch).await,
-        Command::Serve(_) => serve::serve(context).await,
+        Command::Serve(ServeArgs { only: Some(Part::Gateway), .. }) => {
+            gateway::serve(context).await
+        }
+        Command::Serve(ServeArgs { only: None, .. }) => serve::serve(context).await,
+        Command::Token { command } => token::token(context, command),
+        Command::Agents { command } => token::agents(context, command),
         Command::Status => look::status(context).await,
         Command::Show { run } => look::show(context, &run).await,
         Command::Logs(args) => logs::run(context, &args).await,

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
+use super::gateway;
 use super::work::disarmed;
 use crate::cli::exit::{Answer, Exit};
 use crate::cli::sources::sources;
@@ -34,6 +35,22 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         }
         None => None,
     };
+    let gateway = match app.config.gateway.enabled {
+        true => Some(gateway::open(&app.config).await?),
+        false => None,
+    };
+    let apart = match (&gateway, app.config.gateway.listen) {
+        (Some(_), Some(address)) => {
+            let failed = |error| Error::failed(format!("gateway.listen: {error}"));
+            Some(Bound::bind(address).await.map_err(failed)?)
+        }
+        (Some(_), None) if server.is_none() => {
+            return Err(Error::invalid(
+                "the gateway is enabled and listens nowhere: set http.listen or gateway.listen",
+            ));
+        }
+        (Some(_) | None, _) => None,
+    };
     let work = async {
         let stop = shutdown.child_token();
         let driven = async {
@@ -44,10 +61,22 @@ pub(super) async fn serve(context: &Context<'_>) -> Answer {
         let http = async {
             if let Some(server) = &server {
                 let doors = Doors { engine: app.engine.clone(), forges: app.forges.clone() };
-                server.serve(&routes(doors), LIMITS, &stop).await;
+                let joins = gateway.as_ref().filter(|_| apart.is_none());
+                let limits = if joins.is_some() { gateway::LIMITS } else { LIMITS };
+                server.serve(&gateway::joined(routes(doors), joins), limits, &stop).await;
             }
         };
-        tokio::join!(driven, http).0
+        let beside = async {
+            if let (Some(server), Some(gateway)) = (&apart, &gateway) {
+                gateway::say(server);
+                server.serve(&gateway.router(), gateway::LIMITS, &stop).await;
+            }
+        };
+        let done = tokio::join!(driven, http, beside).0;
+        if let Some(gateway) = &gateway {
+            gateway.close().await;
+        }
+        done
     };
     tokio::pin!(work);
     let mut told = None;
@@ -115,14 +144,14 @@ fn reload(settings: Arc<FileSettings>) {
     });
 }
 
-struct Signals {
+pub(super) struct Signals {
     keyboard: Signal,
     term: Signal,
     hup: Signal,
 }
 
 impl Signals {
-    fn new() -> Answer<Self> {
+    pub(super) fn new() -> Answer<Self> {
         let on = |kind| {
             signal(kind).map_err(|e| Error::failed(format!("cannot watch for signals: {e}")))
         };
@@ -131,5 +160,13 @@ impl Signals {
             term: on(SignalKind::terminate())?,
             hup: on(SignalKind::hangup())?,
         })
+    }
+
+    /// Waits for a signal that ends the process.
+    pub(super) async fn ending(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.term.recv() => Exit::Done,
+            _ = self.keyboard.recv() => Exit::Interrupted,
+        }
     }
 }

@@ -1,0 +1,72 @@
+//! Options of `token` and `agents`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::examples;
+
+/// Commands on the gateway's tokens.
+#[derive(Debug, Clone, Subcommand)]
+pub(in crate::cli) enum TokenCommand {
+    /// Make a token and print it, once
+    ///
+    /// Only its hash is kept. A running gateway takes it with the next request.
+    #[command(after_help = examples::TOKEN_NEW)]
+    New(NewTokenArgs),
+    /// List the tokens, without the tokens themselves
+    List,
+    /// Revoke a token; a running gateway refuses it from the next request on
+    Revoke {
+        /// The token's name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// A token to be made.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct NewTokenArgs {
+    /// What it is called in lists and logs
+    #[arg(value_name = "NAME")]
+    pub(in crate::cli) name: String,
+    /// What it allows; give it more than once for more
+    #[arg(long = "scope", value_enum, value_name = "SCOPE", required = true)]
+    pub(in crate::cli) scopes: Vec<ScopeArg>,
+    /// Requests a minute at most
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) requests_per_minute: Option<u32>,
+    /// Requests at once at most
+    #[arg(long, value_name = "N")]
+    pub(in crate::cli) concurrency: Option<u32>,
+    /// US dollars a day (UTC) at most, by the costs that the CLI reports
+    #[arg(long, value_name = "USD")]
+    pub(in crate::cli) usd_per_day: Option<f64>,
+}
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ScopeArg {
+    /// Jobs: /execute and /jobs
+    Jobs,
+    /// Chat completions and models
+    Chat,
+    /// Conversations: /v1/conversational
+    Conversations,
+    /// /metrics
+    Metrics,
+}
+
+/// Commands on the agent definitions that are shipped.
+#[derive(Debug, Clone, Subcommand)]
+pub(in crate::cli) enum AgentsCommand {
+    /// Install the shipped agent definitions where the Claude CLI looks
+    ///
+    /// Writes them to `.claude/agents` in your home, replacing older ones of the same names. The
+    /// gateway has its own home and installs them there by itself.
+    Install {
+        /// Another home
+        #[arg(long, value_name = "FOLDER")]
+        home: Option<PathBuf>,
+    },
+}

@@ -1,0 +1,107 @@
+//! The gateway in `serve`: from the configuration and the environment to its routes.
+//!
+//! `serve --only gateway` runs it alone ([`serve`]), without store and loop; otherwise `serve` opens
+//! it beside the loop ([`open`]).
+
+use std::time::Duration;
+
+use afk_app::Error;
+use afk_app::config::{Config, load};
+use afk_app::data_dir;
+use afk_gateway::{Gateway, GatewayStart, TOKEN_VARIABLE};
+use afk_http::{Bound, Limits};
+use axum::Router;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::serve::Signals;
+use crate::cli::exit::{Answer, Exit};
+use crate::cli::sources::sources;
+
+/// Streams go on for long, and many are silent.
+pub(super) const LIMITS: Limits = Limits {
+    connections: 4096,
+    headers: Duration::from_secs(10),
+    connection: None,
+    drain: Duration::from_secs(3),
+};
+
+/// Variables with the model's credential, by the names of the Claude CLI.
+const CREDENTIALS: [&str; 3] =
+    ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN"];
+/// Variables that git needs to reach a remote.
+const GIT: [&str; 4] = ["HOME", "USER", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND"];
+
+/// Serves the gateway alone.
+pub(super) async fn serve(context: &Context<'_>) -> Answer {
+    let mut signals = Signals::new()?;
+    let config = load::<Config>(&sources(context.config()))?.config;
+    let address = config.gateway.listen.or(config.own.http.listen).ok_or_else(|| {
+        Error::invalid("the gateway listens nowhere: set gateway.listen, such as 127.0.0.1:8791")
+    })?;
+    let server = Bound::bind(address).await.map_err(|error| Error::failed(error.to_string()))?;
+    let gateway = open(&config).await?;
+    let (routes, stop) = (gateway.router(), CancellationToken::new());
+    say(&server);
+    let work = async {
+        server.serve(&routes, LIMITS, &stop).await;
+        gateway.close().await;
+    };
+    tokio::pin!(work);
+    let mut told = None;
+    loop {
+        let exit = tokio::select! {
+            () = &mut work => break,
+            exit = signals.ending() => exit,
+        };
+        if told.is_some() {
+            std::process::exit(i32::from(Exit::Interrupted.code()));
+        }
+        told = Some(exit);
+        tracing::info!("stopping");
+        gateway.stop();
+        stop.cancel();
+    }
+    tracing::info!("stopped");
+    Ok(told.unwrap_or(Exit::Done))
+}
+
+/// Opens the gateway of this configuration.
+pub(super) async fn open(config: &Config) -> Answer<Gateway> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let mut settings = (*config.gateway).clone();
+    settings.apply_variables(variable).map_err(|error| Error::invalid(error.to_string()))?;
+    let state = data_dir(config)?.join("gateway");
+    let supervisor = std::env::current_exe()
+        .map_err(|error| Error::failed(format!("this program is not found: {error}")))?;
+    let given = |names: &[&str]| -> Vec<(String, String)> {
+        let given = names.iter().filter_map(|name| Some(((*name).to_owned(), variable(name)?)));
+        given.collect()
+    };
+    let secret = |(name, value): (String, String)| (name, SecretString::from(value));
+    let start = GatewayStart {
+        settings,
+        state,
+        supervisor,
+        token: variable(TOKEN_VARIABLE).map(Into::into),
+        credentials: given(&CREDENTIALS).into_iter().map(secret).collect(),
+        path: variable("PATH").unwrap_or_default(),
+        sign_in: variable("HOME").map(Into::into),
+        git: given(&GIT),
+    };
+    Gateway::open(start).await.map_err(|error| Error::failed(error.to_string()))
+}
+
+/// The routes of the control plane with the gateway's.
+pub(super) fn joined(routes: Router, gateway: Option<&Gateway>) -> Router {
+    match gateway {
+        Some(gateway) => routes.merge(gateway.routes()),
+        None => routes,
+    }
+}
+
+pub(super) fn say(server: &Bound) {
+    let url = format!("http://{}", server.address());
+    tracing::info!(url, "the gateway is served");
+}

@@ -1,0 +1,220 @@
+//! A stand-in for the Claude CLI that says what its prompt asks for, at once.
+//!
+//! For tests and benches of the gateway, where the real CLI is too slow or too well-behaved. It
+//! prints the CLI's lines, serves both kinds of input, keeps conversations in its home, and notes
+//! each start there. The prompt's commands are words in double brackets, such as `[[deltas:500]]`.
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    if let Ok(mut starts) =
+        fs::OpenOptions::new().create(true).append(true).open(home.join("starts"))
+    {
+        let _ = writeln!(starts, "{} {}", std::process::id(), args.join(" "));
+    }
+    if home.join("broken").exists() {
+        eprintln!("it cannot start");
+        return ExitCode::from(1);
+    }
+    let has =
+        |name: &str, value: &str| args.windows(2).any(|two| two[0] == name && two[1] == value);
+    let value = |name: &str| args.windows(2).find(|two| two[0] == name).map(|two| two[1].clone());
+    let streams = has("--output-format", "stream-json");
+    let prompt = if has("--input-format", "stream-json") { line() } else { text() };
+    let Some(prompt) = prompt else { return ExitCode::SUCCESS };
+    let session = value("--session-id").or(value("--resume"));
+    if let Some(id) = &session {
+        let kept = home.join("sessions").join(id);
+        match (value("--resume").is_some(), kept.exists()) {
+            (true, false) => {
+                eprintln!("No conversation found with session ID: {id}");
+                return ExitCode::from(1);
+            }
+            (false, true) => {
+                eprintln!("Error: Session ID {id} is already in use.");
+                return ExitCode::from(1);
+            }
+            (true, true) | (false, false) => {
+                let _ = fs::create_dir_all(home.join("sessions"));
+                let _ = fs::write(kept, "");
+            }
+        }
+    }
+    Play { streams, said: String::new(), out: String::new() }.play(&prompt, &args)
+}
+
+/// The prompt of a process that reads text to its end.
+fn text() -> Option<String> {
+    let mut bytes = Vec::new();
+    io::stdin().read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The first prompt of a process that reads lines of JSON.
+fn line() -> Option<String> {
+    for line in io::stdin().lock().lines() {
+        let line: Value = serde_json::from_str(&line.ok()?).ok()?;
+        match line["type"].as_str() {
+            Some("control_request") => {
+                println!(
+                    "{}",
+                    json!({"type": "control_response", "response": {
+                    "subtype": "success", "request_id": line["request_id"], "response": {}}})
+                );
+            }
+            Some("user") => {
+                return line["message"]["content"][0]["text"].as_str().map(str::to_owned);
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+struct Play {
+    streams: bool,
+    said: String,
+    out: String,
+}
+
+impl Play {
+    fn play(mut self, prompt: &str, args: &[String]) -> ExitCode {
+        self.event(&json!({"type": "system", "subtype": "init", "session_id": "s",
+            "model": "scripted", "claude_code_version": "0"}));
+        let commands: Vec<(String, String)> = prompt
+            .split("[[")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("]]"))
+            .map(|(command, _)| command.split_once(':').unwrap_or((command, "")))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut reason = "end_turn".to_owned();
+        for (name, value) in commands {
+            let number = value.split(',').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            let second = value.split(',').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+            match name.as_str() {
+                "deltas" => (0..number).for_each(|_| self.delta("word ")),
+                "size" => self.delta(&"x".repeat(number as usize)),
+                "slow" => {
+                    for n in 0..number {
+                        self.delta(&format!("{n} "));
+                        self.flush();
+                        std::thread::sleep(Duration::from_millis(second));
+                    }
+                }
+                "echo" => value.split_inclusive(' ').for_each(|word| self.delta(word)),
+                // For tests that count runs.
+                "note" => {
+                    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+                    let place = home.join("notes");
+                    let notes = fs::OpenOptions::new().create(true).append(true).open(place);
+                    if let Ok(mut notes) = notes {
+                        let _ = writeln!(notes, "{prompt}");
+                    }
+                }
+                "prompt" => self.delta(prompt),
+                "argv" => self.delta(&args.join(" ")),
+                "folder" => {
+                    let folder = std::env::current_dir().unwrap_or_default();
+                    self.delta(&folder.display().to_string());
+                }
+                "read" => self.delta(&fs::read_to_string(&value).unwrap_or_else(|e| e.to_string())),
+                "bytes" => {
+                    self.delta("Здравейте, как сте?");
+                    let bytes = std::mem::take(&mut self.out).into_bytes();
+                    for byte in bytes {
+                        let _ = io::stdout().write_all(&[byte]);
+                        let _ = io::stdout().flush();
+                    }
+                }
+                "sleep" => {
+                    self.flush();
+                    std::thread::sleep(Duration::from_millis(number));
+                }
+                "hang" => {
+                    self.flush();
+                    loop {
+                        std::thread::sleep(Duration::from_mins(1));
+                    }
+                }
+                // A grandchild that holds the output, in a session of its own.
+                "fork" => {
+                    for _ in 0..number.max(1) {
+                        let _ = Command::new("setsid").args(["sleep", "1000"]).spawn();
+                    }
+                }
+                "reason" => reason = value,
+                "stderr" => eprintln!("{value}"),
+                "exit" => {
+                    self.flush();
+                    return ExitCode::from(u8::try_from(number).unwrap_or(1));
+                }
+                "die" => {
+                    self.flush();
+                    std::process::abort();
+                }
+                "raw" => {
+                    println!("{value}");
+                    return ExitCode::SUCCESS;
+                }
+                "fail" => {
+                    self.result(&value, true, &reason);
+                    return ExitCode::from(1);
+                }
+                _ => {}
+            }
+        }
+        let said = self.said.clone();
+        self.result(&said, false, &reason);
+        ExitCode::SUCCESS
+    }
+
+    fn delta(&mut self, text: &str) {
+        self.said.push_str(text);
+        if self.streams {
+            let text = Value::from(text);
+            let _ = writeln!(
+                self.out,
+                "{{\"type\":\"stream_event\",\"event\":{{\"type\":\"content_block_delta\",\"index\":0,\
+                 \"delta\":{{\"type\":\"text_delta\",\"text\":{text}}}}},\"session_id\":\
+                 \"23dfd852-e5a6-4236-bc52-cd6e9e016a7c\",\"parent_tool_use_id\":null,\"uuid\":\
+                 \"9775f9e7-f35f-42b8-886e-8a973d461bab\",\"api_message_id\":\"msg_51292a6d54084b8db2\"}}"
+            );
+        }
+        if self.out.len() > 1 << 20 {
+            self.flush();
+        }
+    }
+
+    fn event(&mut self, value: &Value) {
+        if self.streams {
+            let _ = writeln!(self.out, "{value}");
+        }
+    }
+
+    fn result(&mut self, text: &str, is_error: bool, reason: &str) {
+        let line = json!({"type": "result", "subtype": "success", "is_error": is_error,
+            "result": text, "stop_reason": reason, "num_turns": 1, "total_cost_usd": 0.01,
+            "usage": {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 3,
+                "cache_creation_input_tokens": 2}, "permission_denials": []});
+        let _ = writeln!(self.out, "{line}");
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let mut stdout = io::stdout();
+        let _ = stdout.write_all(std::mem::take(&mut self.out).as_bytes());
+        let _ = stdout.flush();
+    }
+}

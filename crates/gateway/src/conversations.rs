@@ -1,0 +1,201 @@
+//! `/v1/conversational`: turns of conversations that the CLI keeps itself.
+//!
+//! Turns of one conversation run one after the other: the admission queue has them under one key.
+//! Whether a conversation exists is remembered ([`Opened`]) but never believed: if the CLI says
+//! otherwise, it is entered the other way.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use afk_agent::agents::claude::session::{SessionUse, after_refusal};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::admission::Place;
+use crate::attach::Same;
+use crate::chat::prompt;
+use crate::error::ApiError;
+use crate::service::{Counted, Service, private_folder, text_of};
+use crate::turn::command::{TurnKind, TurnSpec};
+use crate::turn::process::Live;
+
+/// How many conversations are remembered; a forgotten one is found again by itself.
+const MOST: usize = 100_000;
+
+/// One turn.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn {
+    pub(crate) session: String,
+    pub(crate) message: String,
+    pub(crate) model: String,
+}
+
+/// The conversation of a caller's id: a UUID is itself, any other text is mapped to one, always the
+/// same.
+pub(crate) fn conversation(id: &str) -> Uuid {
+    Uuid::try_parse(id).unwrap_or_else(|_| {
+        Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("afk-conversation:{id}").as_bytes())
+    })
+}
+
+/// Which conversations were opened: an empty file each, so that a restart knows, too.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    folder: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    used: HashMap<Uuid, u64>,
+    clock: u64,
+}
+
+impl Opened {
+    pub(crate) fn open(state: &Path) -> Self {
+        let folder = state.join("conversations");
+        let mut known = Known::default();
+        // What cannot be read is found again by the CLI's own words.
+        let _ = private_folder(&folder);
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(id) = name.to_str().and_then(|name| Uuid::try_parse(name).ok()) else {
+                continue;
+            };
+            let used = entry.metadata().and_then(|file| file.modified()).ok();
+            let since = used.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+            known.used.insert(id, since.map_or(0, |since| since.as_secs()));
+        }
+        known.clock = known.used.values().max().copied().unwrap_or(0);
+        Self { folder, known: Mutex::new(known) }
+    }
+
+    fn is_open(&self, id: Uuid) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).used.contains_key(&id)
+    }
+
+    fn remember(&self, id: Uuid) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clock += 1;
+        let clock = known.clock;
+        let is_new = known.used.insert(id, clock).is_none();
+        if known.used.len() > MOST {
+            let oldest = known.used.iter().min_by_key(|(_, used)| **used).map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                known.used.remove(&oldest);
+                let _ = std::fs::remove_file(self.folder.join(oldest.to_string()));
+            }
+        }
+        if is_new && let Err(error) = std::fs::write(self.folder.join(id.to_string()), "") {
+            tracing::warn!(%error, "an opened conversation was not remembered");
+        }
+    }
+}
+
+/// Answers one turn, together with requests that are the same.
+pub(crate) async fn answer(
+    service: &Arc<Service>,
+    turn: Turn,
+    token: Arc<str>,
+    (same, linger, keep): (Same, Duration, bool),
+    counted: Counted,
+) -> Result<Arc<str>, ApiError> {
+    let joined = if let Some(joined) = service.attach.join(same, linger) {
+        joined
+    } else {
+        let key = conversation(&turn.session).to_string();
+        let place = service.admission.enter(Some(key)).map_err(ApiError::GatewayFull)?;
+        let service = Arc::clone(service);
+        let attach = service.attach.clone();
+        attach.start(same, linger, keep, |stop| async move {
+            run(&service, &turn, &token, place, stop, counted).await
+        })
+    };
+    joined.answer().await.unwrap_or_else(|| Err(ApiError::failed("the run broke off")))
+}
+
+async fn run(
+    service: &Service,
+    turn: &Turn,
+    token: &str,
+    mut place: Place,
+    stop: CancellationToken,
+    counted: Counted,
+) -> Result<Arc<str>, ApiError> {
+    let mut live = None;
+    let work = async {
+        place.ready().await;
+        enter(service, turn, token, &mut live).await
+    };
+    let reply = tokio::select! {
+        biased;
+        reply = work => reply,
+        () = stop.cancelled() => Err(ApiError::failed("nobody waited for the answer")),
+    };
+    if let Some(live) = live {
+        live.end().await;
+    }
+    drop((place, counted));
+    let body = json!({"session_id": turn.session, "reply": reply?});
+    Ok(body.to_string().into())
+}
+
+async fn enter(
+    service: &Service,
+    turn: &Turn,
+    token: &str,
+    live: &mut Option<Live>,
+) -> Result<String, ApiError> {
+    let session = conversation(&turn.session);
+    let prompt = prompt::turn(&turn.message);
+    let mut open = !service.opened.is_open(session);
+    let mut healed = false;
+    loop {
+        let kind = TurnKind::Conversation { session, open };
+        let spec = TurnSpec { model: Some(turn.model.clone()), kind };
+        let limit = service.settings.turn_timeout();
+        service.metrics.started(false);
+        let verdict = service.whole(&spec, &prompt, &service.cli.scratch, limit, live).await?;
+        service.account(token, &verdict);
+        if let Some(live) = live.take() {
+            live.end().await;
+        }
+        match after_refusal(&verdict.outcome).map(|entry| entry == SessionUse::Open) {
+            Some(other) if other != open && !healed => (open, healed) = (other, true),
+            Some(_) | None => {
+                let reply = text_of(&verdict)?;
+                service.opened.remember(session);
+                return Ok(reply);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_stable_text_names_one_conversation() {
+        let id = "3f2c9d1e-0000-4000-8000-00000000abcd";
+        assert_eq!(conversation(id).to_string(), id);
+        assert_eq!(conversation("kitchen"), conversation("kitchen"));
+        assert_ne!(conversation("kitchen"), conversation("Kitchen"));
+        assert_ne!(conversation(""), conversation(" "));
+    }
+
+    #[test]
+    fn opened_conversations_are_known_after_a_restart() {
+        let state = tempfile::tempdir().unwrap();
+        let opened = Opened::open(state.path());
+        let id = conversation("kitchen");
+        assert!(!opened.is_open(id));
+        opened.remember(id);
+        assert!(opened.is_open(id));
+        assert!(Opened::open(state.path()).is_open(id));
+        assert!(!Opened::open(state.path()).is_open(conversation("other")));
+    }
+}

@@ -1,0 +1,213 @@
+//! Throwaway checkouts: a local clone of a warm base clone, one for each job.
+//!
+//! The base is refreshed at most once in a while, however many jobs come; if that fails the last
+//! good state serves. The lock on the base is held while it is refreshed and cloned, never while an
+//! agent runs. Objects are hard links, so a clone costs little.
+//!
+//! git runs with our configuration alone: no hooks, no system or personal configuration, only the
+//! remote's own protocol. It is on a tether like every process here.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use afk_agent::agents::{Exit, Invocation};
+use secrecy::SecretString;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::service::private_folder;
+use crate::turn::process::{Cli, Progress};
+
+/// Time limit of one git command.
+const GIT_LIMIT: Duration = Duration::from_mins(3);
+/// How checkouts' folders begin, so that left ones are recognised.
+const PREFIX: &str = "afk-job-";
+
+/// Makes checkouts.
+#[derive(Debug)]
+pub(crate) struct Checkouts {
+    base: Option<PathBuf>,
+    folder: PathBuf,
+    key: Option<PathBuf>,
+    debounce: Duration,
+    variables: Vec<(String, String)>,
+    /// When the base was refreshed last, successfully or not.
+    refreshed: Mutex<Option<Instant>>,
+}
+
+/// One checkout. It is removed by [`Checkout::remove`], or in the background when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Checkout(Option<PathBuf>);
+
+/// Why there is no checkout.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckoutError {
+    #[error("cannot make the checkout {path}: {source}")]
+    Folder { path: PathBuf, source: io::Error },
+    #[error("git {what} failed: {why}")]
+    Git { what: &'static str, why: String },
+    #[error("git-crypt cannot unlock the checkout: {0}")]
+    Crypt(String),
+}
+
+impl Checkouts {
+    pub(crate) fn new(
+        base: Option<PathBuf>,
+        folder: PathBuf,
+        key: Option<PathBuf>,
+        debounce: Duration,
+        variables: Vec<(String, String)>,
+    ) -> Self {
+        Self { base, folder, key, debounce, variables, refreshed: Mutex::new(None) }
+    }
+
+    /// Removes what an earlier process left.
+    pub(crate) fn sweep(&self) -> io::Result<()> {
+        private_folder(&self.folder)?;
+        for entry in std::fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// A new checkout; an empty folder if there is no base.
+    pub(crate) async fn make(&self, cli: &Cli) -> Result<Checkout, CheckoutError> {
+        let path = self.folder.join(format!("{PREFIX}{}", uuid::Uuid::new_v4().simple()));
+        let checkout = Checkout(Some(path.clone()));
+        let Some(base) = &self.base else {
+            private_folder(&path)
+                .map_err(|source| CheckoutError::Folder { path: path.clone(), source })?;
+            return Ok(checkout);
+        };
+        let url = {
+            let mut refreshed = self.refreshed.lock().await;
+            if refreshed.is_none_or(|at| at.elapsed() >= self.debounce) {
+                if let Err(error) = self.refresh(cli, base).await {
+                    tracing::warn!(%error, "the base clone was not refreshed: its last state serves");
+                }
+                *refreshed = Some(Instant::now());
+            }
+            let url = self.git(cli, base, "remote", &["get-url", "origin"]).await?;
+            let into = path.to_string_lossy();
+            let from = base.to_string_lossy();
+            let local = ["--local", "--no-recurse-submodules", "--template=", "--", &from, &into];
+            self.git(cli, &self.folder, "clone", &local).await?;
+            url.trim().to_owned()
+        };
+        self.git(cli, &path, "remote", &["set-url", "origin", &url]).await?;
+        if let Some(key) = self.key.as_ref().filter(|key| key.is_file()) {
+            let unlock = [OsString::from("unlock"), key.clone().into()];
+            self.run(cli, &path, "git-crypt", &unlock).await.map_err(CheckoutError::Crypt)?;
+        }
+        Ok(checkout)
+    }
+
+    async fn refresh(&self, cli: &Cli, base: &Path) -> Result<(), CheckoutError> {
+        self.git(cli, base, "fetch", &["--prune", "--no-recurse-submodules", "origin"]).await?;
+        // Which branch is the default one may have changed; if the remote does not tell, what is
+        // known stays.
+        let _ = self.git(cli, base, "remote", &["set-head", "origin", "--auto"]).await;
+        self.git(cli, base, "reset", &["--hard", "refs/remotes/origin/HEAD"]).await?;
+        Ok(())
+    }
+
+    async fn git(
+        &self,
+        cli: &Cli,
+        folder: &Path,
+        what: &'static str,
+        args: &[&str],
+    ) -> Result<String, CheckoutError> {
+        // The base belongs to whoever configured it, and may be another user's.
+        const OURS: [&str; 8] = [
+            "-c",
+            "core.hooksPath=/dev/null",
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "safe.directory=*",
+            "-c",
+            "protocol.ext.allow=never",
+        ];
+        let args: Vec<OsString> =
+            OURS.iter().chain([&what]).chain(args).map(OsString::from).collect();
+        self.run(cli, folder, "git", &args).await.map_err(|why| CheckoutError::Git { what, why })
+    }
+
+    async fn run(
+        &self,
+        cli: &Cli,
+        folder: &Path,
+        program: &str,
+        args: &[OsString],
+    ) -> Result<String, String> {
+        let mut env: Vec<(String, SecretString)> = Vec::new();
+        for (name, value) in &self.variables {
+            env.push((name.clone(), value.as_str().into()));
+        }
+        for (name, value) in [
+            ("PATH", cli.around.path.as_str()),
+            ("LC_ALL", "C"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_TERMINAL_PROMPT", "0"),
+        ] {
+            env.push((name.to_owned(), value.into()));
+        }
+        let invocation =
+            Invocation { program: program.into(), args: args.to_vec(), env, stdin: Vec::new() };
+        let mut live = cli.spawn(&invocation, folder).map_err(|error| error.to_string())?;
+        live.write(Vec::new(), true).map_err(|error| error.to_string())?;
+        let mut output = Vec::new();
+        let reading = async {
+            while live.read_bytes(|bytes| output.extend_from_slice(bytes)).await == Progress::More {
+            }
+        };
+        let in_time = timeout(GIT_LIMIT, reading).await.is_ok();
+        let exit = if in_time { live.ended().await } else { Exit::Lost };
+        let complaint = live.complaint().await;
+        live.end().await;
+        match exit {
+            Exit::Exited { code: 0 } => Ok(String::from_utf8_lossy(&output).into_owned()),
+            _ if !in_time => Err(format!("it took over {} seconds", GIT_LIMIT.as_secs())),
+            Exit::Exited { code } if complaint.is_empty() => Err(format!("exit code {code}")),
+            _ => Err(complaint),
+        }
+    }
+}
+
+impl Checkout {
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.0.as_deref().unwrap_or(Path::new("/nonexistent"))
+    }
+
+    /// Removes it; its processes must be gone.
+    pub(crate) async fn remove(mut self) {
+        if let Some(path) = self.0.take() {
+            let _ = tokio::task::spawn_blocking(move || remove(&path)).await;
+        }
+    }
+}
+
+impl Drop for Checkout {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            std::thread::spawn(move || remove(&path));
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!(path = %path.display(), %error, "a checkout was not removed");
+        }
+        Ok(()) | Err(_) => {}
+    }
+}

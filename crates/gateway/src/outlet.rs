@@ -1,0 +1,352 @@
+//! A stream of bytes between the task that makes it and the client that reads it, however slowly.
+//!
+//! The maker writes whenever there is something; whatever has gathered when the connection can take
+//! more leaves as one frame. So a fast agent costs few frames, a slow client costs at most
+//! [`HIGH`] bytes, and a client who goes away is noticed by the maker at once.
+//!
+//! Until the first piece of the answer the status is not sent: a failure before that is a real
+//! error response ([`Outlet::refuse`]). A client who went away until then may be followed by its own
+//! retry, which reads the same stream ([`Outlet::reader`] again).
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use tokio::sync::Notify;
+
+use crate::chat::chunks::{COMMENT, Chunks};
+use crate::error::ApiError;
+
+/// How much may wait for a client before the maker pauses.
+const HIGH: usize = 256 * 1024;
+
+/// The maker's end; the client's is a [`Reader`].
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    state: Mutex<State>,
+    /// Something changed for the maker: room, a client gone or come.
+    maker: Notify,
+    /// Something changed for who waits for the head.
+    head: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    buffer: BytesMut,
+    head: Head,
+    closed: bool,
+    /// Whether a client read something.
+    taken: bool,
+    /// Readers that exist; the newest one is the client.
+    readers: usize,
+    newest: u64,
+    /// Whether something was written since the last look.
+    wrote: bool,
+    waker: Option<Waker>,
+}
+
+/// What is known of the response's head.
+#[derive(Debug, Clone)]
+enum Head {
+    Open,
+    /// It is, or may be, on the wire.
+    Sent,
+    Refused(ApiError),
+}
+
+impl Outlet {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::new(State {
+                buffer: BytesMut::new(),
+                head: Head::Open,
+                closed: false,
+                taken: false,
+                readers: 0,
+                newest: 0,
+                wrote: false,
+                waker: None,
+            }),
+            maker: Notify::new(),
+            head: Notify::new(),
+        })
+    }
+
+    /// A client's end. Only the newest one gets anything.
+    pub(crate) fn reader(self: &Arc<Self>) -> Reader {
+        let mut state = self.lock();
+        state.readers += 1;
+        state.newest += 1;
+        let number = state.newest;
+        let older = state.waker.take();
+        drop(state);
+        self.maker.notify_waiters();
+        if let Some(older) = older {
+            older.wake();
+        }
+        Reader { outlet: Arc::clone(self), number }
+    }
+
+    /// Writes.
+    pub(crate) fn write(&self, with: impl FnOnce(&mut BytesMut)) {
+        let mut state = self.lock();
+        with(&mut state.buffer);
+        state.wrote = true;
+        self.sent(&mut state);
+        wake(state);
+    }
+
+    /// The last write.
+    pub(crate) fn close(&self, with: impl FnOnce(&mut BytesMut)) {
+        let mut state = self.lock();
+        with(&mut state.buffer);
+        state.closed = true;
+        self.sent(&mut state);
+        wake(state);
+    }
+
+    /// Ends it badly: as a response of its own while nothing is sent, else as an error frame.
+    pub(crate) fn refuse(&self, error: ApiError) {
+        let mut state = self.lock();
+        if state.closed {
+            return;
+        }
+        state.closed = true;
+        match state.head {
+            Head::Open => {
+                state.head = Head::Refused(error);
+                // It is told; a retry is a new request.
+                state.taken = true;
+                self.head.notify_waiters();
+            }
+            Head::Sent | Head::Refused(_) => Chunks::fail(&error, &mut state.buffer),
+        }
+        wake(state);
+    }
+
+    /// Keeps a silent connection open, if nothing was written since the last call.
+    pub(crate) fn keep_alive(&self) {
+        let mut state = self.lock();
+        let silent = !std::mem::take(&mut state.wrote);
+        if silent && !state.closed && matches!(state.head, Head::Sent) && state.buffer.is_empty() {
+            state.buffer.extend_from_slice(COMMENT);
+            wake(state);
+        }
+    }
+
+    /// Waits until the status can be told: good, or what it was refused with.
+    pub(crate) async fn settled(&self) -> Result<(), ApiError> {
+        loop {
+            let changed = self.head.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            match &self.lock().head {
+                Head::Open => {}
+                Head::Sent => return Ok(()),
+                Head::Refused(error) => return Err(error.clone()),
+            }
+            changed.await;
+        }
+    }
+
+    /// Tells the status now, whatever comes.
+    pub(crate) fn commit(&self) -> Result<(), ApiError> {
+        let mut state = self.lock();
+        match &state.head {
+            Head::Refused(error) => return Err(error.clone()),
+            Head::Open | Head::Sent => {}
+        }
+        self.sent(&mut state);
+        Ok(())
+    }
+
+    /// Waits until a client can take more, or is gone.
+    pub(crate) async fn room(&self) {
+        self.until(|state| state.buffer.len() < HIGH || state.readers == 0).await;
+    }
+
+    /// Waits until there is no client.
+    pub(crate) async fn unattended(&self) {
+        self.until(|state| state.readers == 0).await;
+    }
+
+    /// Waits until there is a client.
+    pub(crate) async fn attended(&self) {
+        self.until(|state| state.readers > 0).await;
+    }
+
+    /// Waits until a client has read something.
+    pub(crate) async fn taken(&self) {
+        self.until(|state| state.taken).await;
+    }
+
+    /// Whether nobody has read anything, so that another client can have all of it.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.lock().taken
+    }
+
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
+        loop {
+            let changed = self.maker.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if holds(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn sent(&self, state: &mut State) {
+        if matches!(state.head, Head::Open) {
+            state.head = Head::Sent;
+            self.head.notify_waiters();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// A client's end: the body of its response.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    outlet: Arc<Outlet>,
+    number: u64,
+}
+
+impl Reader {
+    /// The maker's end.
+    pub(crate) fn outlet(&self) -> &Arc<Outlet> {
+        &self.outlet
+    }
+}
+
+impl Body for Reader {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let mut state = self.outlet.lock();
+        if self.number != state.newest {
+            return Poll::Ready(None);
+        }
+        if !state.buffer.is_empty() {
+            let tell = !state.taken || state.buffer.len() >= HIGH;
+            state.taken = true;
+            let bytes = std::mem::take(&mut state.buffer).freeze();
+            drop(state);
+            if tell {
+                self.outlet.maker.notify_waiters();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.outlet.lock();
+        state.readers -= 1;
+        if self.number == state.newest {
+            state.waker = None;
+        }
+        drop(state);
+        self.outlet.maker.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    async fn next(reader: &mut Reader) -> Option<Bytes> {
+        let frame = poll_fn(|context| Pin::new(&mut *reader).poll_frame(context)).await?;
+        frame.ok()?.into_data().ok()
+    }
+
+    #[tokio::test]
+    async fn what_gathered_leaves_as_one_frame() {
+        let outlet = Outlet::new();
+        let mut reader = outlet.reader();
+        outlet.write(|out| out.extend_from_slice(b"a"));
+        outlet.write(|out| out.extend_from_slice(b"b"));
+        assert_eq!(next(&mut reader).await.as_deref(), Some(&b"ab"[..]));
+        outlet.close(|out| out.extend_from_slice(b"c"));
+        assert_eq!(next(&mut reader).await.as_deref(), Some(&b"c"[..]));
+        assert_eq!(next(&mut reader).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_a_response_before_the_first_piece_and_a_frame_after_it() {
+        let error = ApiError::failed("x");
+        let early = Outlet::new();
+        early.refuse(error.clone());
+        assert_eq!(early.settled().await, Err(error.clone()));
+        assert_eq!(early.commit(), Err(error.clone()));
+
+        let late = Outlet::new();
+        let mut reader = late.reader();
+        assert_eq!(late.commit(), Ok(()));
+        late.refuse(error);
+        late.settled().await.unwrap();
+        let frame = next(&mut reader).await.unwrap();
+        assert!(frame.starts_with(b"data: {\"error\"") && frame.ends_with(b"[DONE]\n\n"));
+    }
+
+    #[tokio::test]
+    async fn the_maker_waits_for_a_slow_client_and_notices_one_that_goes() {
+        let outlet = Outlet::new();
+        let mut reader = outlet.reader();
+        outlet.room().await;
+        outlet.write(|out| out.resize(HIGH, b'x'));
+        let room = tokio::spawn({
+            let outlet = Arc::clone(&outlet);
+            async move { outlet.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!room.is_finished());
+        next(&mut reader).await.unwrap();
+        room.await.unwrap();
+        assert!(!outlet.is_whole());
+        drop(reader);
+        outlet.unattended().await;
+        let _again = outlet.reader();
+        outlet.attended().await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_gets_comments_once_its_head_is_sent() {
+        let outlet = Outlet::new();
+        let mut reader = outlet.reader();
+        outlet.keep_alive();
+        outlet.commit().unwrap();
+        outlet.keep_alive();
+        assert_eq!(next(&mut reader).await.as_deref(), Some(COMMENT));
+        outlet.write(|out| out.extend_from_slice(b"a"));
+        outlet.keep_alive();
+        assert_eq!(next(&mut reader).await.as_deref(), Some(&b"a"[..]));
+    }
+}

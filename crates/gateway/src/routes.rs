@@ -1,0 +1,510 @@
+//! The routes: who may call them, what they read, and which part answers.
+//!
+//! Every request gets an id, is counted and logged without its body, and is authenticated before
+//! its body is read; only the three probes are open to everybody. The document `/openapi.json`
+//! describes them, and a test holds it to this file.
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{MatchedPath, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+use axum::{Extension, Json, Router};
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::attach::{Same, linger};
+use crate::chat::request::Fields;
+use crate::chat::{request, stream, whole};
+use crate::conversations::{self, Turn};
+use crate::error::ApiError;
+use crate::jobs::record::Order;
+use crate::jobs::{Jobs, Seen};
+use crate::service::{Gateway, Service};
+use crate::tokens::{Caller, Scope};
+use crate::turn::command::is_agent_name;
+
+/// How long a client may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// How often a quiet stream of a job says something.
+const PING: Duration = Duration::from_secs(5);
+/// How many jobs are listed at once.
+const PAGE: usize = 50;
+const LARGEST_PAGE: usize = 200;
+/// When the served models were made, for clients that want a time.
+const MODELS_CREATED: i64 = 1_760_000_000;
+/// The longest session id and idempotency key.
+const ID_BYTES: usize = 1024;
+
+/// The description of all routes.
+const OPENAPI: &str = include_str!("../openapi.json");
+
+type Shared = Arc<Service>;
+type Answer = Result<Response, ApiError>;
+
+impl Gateway {
+    /// All routes.
+    pub fn router(&self) -> Router {
+        let lives = get(|| async { "ok\n" }).fallback(|| only("GET, HEAD"));
+        self.routes().merge(Router::new().route("/healthz", lives))
+    }
+
+    /// The routes without `/healthz`, for a server that has one.
+    pub fn routes(&self) -> Router {
+        let service = Arc::clone(&self.0);
+        let jobs = Router::new()
+            .route("/execute", post(execute).fallback(|| only("POST")))
+            .route("/jobs", get(list_jobs).fallback(|| only("GET, HEAD")))
+            .route(
+                "/jobs/{id}",
+                get(get_job).delete(cancel_job).fallback(|| only("GET, HEAD, DELETE")),
+            )
+            .route("/jobs/{id}/stream", get(stream_job).fallback(|| only("GET, HEAD")))
+            .layer(middleware::from_fn_with_state(Scope::Jobs, scoped));
+        let chat = Router::new()
+            .route("/v1/chat/completions", post(chat).fallback(|| only("POST")))
+            .route("/v1/models", get(list_models).fallback(|| only("GET, HEAD")))
+            .route("/v1/models/{id}", get(get_model).fallback(|| only("GET, HEAD")))
+            .route("/v1/responses", any(|| async { ApiError::NoResponsesApi }))
+            .layer(middleware::from_fn_with_state(Scope::Chat, scoped));
+        let conversations = Router::new()
+            .route("/v1/conversational", post(conversational).fallback(|| only("POST")))
+            .layer(middleware::from_fn_with_state(Scope::Conversations, scoped));
+        let metrics = Router::new()
+            .route("/metrics", get(metrics).fallback(|| only("GET, HEAD")))
+            .layer(middleware::from_fn_with_state(Scope::Metrics, scoped));
+        let closed = Router::new()
+            .merge(jobs)
+            .merge(chat)
+            .merge(conversations)
+            .merge(metrics)
+            .route("/openapi.json", get(openapi).fallback(|| only("GET, HEAD")))
+            .fallback(|| async { ApiError::NoRoute })
+            .layer(middleware::from_fn_with_state(Arc::clone(&service), authenticated));
+        Router::new()
+            .route("/health", get(health).fallback(|| only("GET, HEAD")))
+            .route("/readyz", get(is_ready).fallback(|| only("GET, HEAD")))
+            .merge(closed)
+            .layer(middleware::from_fn_with_state(Arc::clone(&service), observed))
+            .with_state(service)
+    }
+}
+
+fn only(allow: &'static str) -> Ready<ApiError> {
+    ready(ApiError::Method { allow })
+}
+
+/// Gives a request its id, counts it and logs it, without anything that its caller wrote.
+async fn observed(State(service): State<Shared>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let id = format!("req_{}", uuid::Uuid::new_v4().simple());
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = path.as_deref().map_or("other", known_route);
+    let method = request.method().clone();
+    let mut response = if service.is_stopping() && !route.starts_with("/health") {
+        ApiError::Stopping.into_response()
+    } else {
+        next.run(request).await
+    };
+    let status = response.status().as_u16();
+    service.metrics.answered(route, status);
+    let token = response.extensions().get::<Token>().map(|token| Arc::clone(&token.0));
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+    let duration_ms = begun.elapsed().as_millis() as u64;
+    if route.starts_with("/health") || route == "/readyz" {
+        tracing::debug!(request.id = %id, %method, route, status, duration_ms, "request");
+    } else {
+        let token = token.as_deref().unwrap_or("none");
+        tracing::info!(request.id = %id, %method, route, status, token, duration_ms, "request");
+    }
+    response
+}
+
+/// Whose request a response answers.
+#[derive(Debug, Clone)]
+struct Token(Arc<str>);
+
+fn known_route(path: &str) -> &'static str {
+    const ROUTES: [&str; 15] = [
+        "/health",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/openapi.json",
+        "/execute",
+        "/jobs",
+        "/jobs/{id}",
+        "/jobs/{id}/stream",
+        "/v1/models",
+        "/v1/models/{id}",
+        "/v1/chat/completions",
+        "/v1/conversational",
+        "/v1/responses",
+        "other",
+    ];
+    ROUTES.into_iter().find(|route| *route == path).unwrap_or("other")
+}
+
+/// Lets in whoever has a token, before anything of the body is read.
+async fn authenticated(
+    State(service): State<Shared>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Some(caller) =
+        afk_http::bearer(request.headers()).and_then(|token| service.tokens.caller(token))
+    else {
+        return ApiError::Unauthorized.into_response();
+    };
+    let name = Arc::clone(&caller.name);
+    request.extensions_mut().insert(caller);
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(Token(name));
+    response
+}
+
+/// Lets on whoever has the scope.
+async fn scoped(State(scope): State<Scope>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>();
+    if caller.is_some_and(|caller| caller.scopes.contains(&scope)) {
+        return next.run(request).await;
+    }
+    ApiError::Forbidden { scope: scope.name() }.into_response()
+}
+
+async fn health(State(service): State<Shared>) -> Json<Value> {
+    let load = service.admission.load();
+    Json(json!({
+        "status": "ok",
+        "busy": load.active >= load.capacity,
+        "active": load.active,
+        "queued": load.queued,
+        "capacity": load.capacity,
+    }))
+}
+
+/// Ready as long as it takes requests and its CLI is there.
+async fn is_ready(State(service): State<Shared>) -> Response {
+    let has_cli = service.cli.around.program.is_file();
+    if has_cli {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the Claude CLI is gone\n").into_response()
+    }
+}
+
+async fn metrics(State(service): State<Shared>) -> Response {
+    let text = service.metrics.text(service.admission.load(), service.pool.waiting());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// The document, with the models that are served here.
+async fn openapi(State(service): State<Shared>) -> Answer {
+    let mut document: Value = serde_json::from_str(OPENAPI).map_err(|error| {
+        tracing::error!(%error, "the description of the routes is broken");
+        ApiError::failed("the document cannot be read")
+    })?;
+    let models = service.models().into_iter().map(Value::from).chain([Value::Null]);
+    document["components"]["schemas"]["ModelName"]["enum"] = models.collect();
+    Ok(Json(document).into_response())
+}
+
+async fn execute(
+    State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Answer {
+    let key = idempotency(request.headers())?;
+    let body = body(&service, request).await?;
+    let order = order(&service, &body)?;
+    let _counted = service.count(&caller)?;
+    let job = Jobs::submit(&service, order, &caller.name, key.as_deref())?;
+    let told = json!({"job_id": job.job_id, "status": "queued"});
+    Ok((StatusCode::ACCEPTED, Json(told)).into_response())
+}
+
+fn order(service: &Service, body: &[u8]) -> Result<Order, ApiError> {
+    let fields = Fields::read(body)?;
+    let prompt = fields.needed("prompt")?;
+    if prompt.trim().is_empty() {
+        return Err(ApiError::invalid("prompt", "must not be empty"));
+    }
+    let agent = fields.needed("agent")?;
+    agent_name(&agent)?;
+    let model = fields.text("model")?;
+    if let Some(model) = &model {
+        service.model(Some(model))?;
+    }
+    Ok(Order {
+        prompt,
+        agent,
+        max_budget_usd: fields.amount("max_budget_usd", 5.0)?,
+        timeout_seconds: fields.amount("timeout_seconds", 2700.0)?,
+        model,
+        metadata: fields.get("metadata").cloned().unwrap_or(Value::Null),
+    })
+}
+
+fn agent_name(name: &str) -> Result<(), ApiError> {
+    if is_agent_name(name) {
+        return Ok(());
+    }
+    let what = "must be the name of an agent: up to 100 letters, digits and . _ - :";
+    Err(ApiError::invalid("agent", what))
+}
+
+async fn list_jobs(State(service): State<Shared>, uri: Uri) -> Answer {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let asked = |name: &str| {
+        let mut given = form_urlencoded::parse(query);
+        given.find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
+    };
+    let limit = match asked("limit").map(|limit| limit.parse::<usize>()) {
+        None => PAGE,
+        Some(Ok(limit @ 1..=LARGEST_PAGE)) => limit,
+        Some(_) => {
+            return Err(ApiError::invalid("limit", &format!("must be 1 to {LARGEST_PAGE}")));
+        }
+    };
+    let (ids, more) = service.jobs.list(asked("after").as_deref(), limit);
+    let mut jobs = Vec::with_capacity(ids.len());
+    for id in &ids {
+        if let Some(job) = find(&service, id).await? {
+            jobs.push(json!({
+                "job_id": job.job_id, "status": job.status, "agent": job.order.agent,
+                "metadata": job.order.metadata, "created_at": job.created_at,
+                "started_at": job.started_at, "finished_at": job.finished_at,
+                "exit_code": job.exit_code, "outcome": job.outcome,
+            }));
+        }
+    }
+    let next = ids.last().filter(|_| more);
+    Ok(Json(json!({"jobs": jobs, "next": next})).into_response())
+}
+
+async fn get_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+    let job = find(&service, &id).await?.ok_or(ApiError::JobNotFound)?;
+    Ok(Json(job).into_response())
+}
+
+async fn find(service: &Shared, id: &str) -> Result<Option<crate::jobs::record::Job>, ApiError> {
+    let (service, id) = (Arc::clone(service), id.to_owned());
+    let found = tokio::task::spawn_blocking(move || service.jobs.find(&id)).await;
+    match found {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a job cannot be read");
+            Err(ApiError::failed("the job cannot be read"))
+        }
+        Err(_) => Err(ApiError::Stopping),
+    }
+}
+
+async fn cancel_job(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+    let cancelled = service.jobs.cancel(&id).await.map_err(|error| {
+        tracing::error!(%error, "a job cannot be read");
+        ApiError::failed("the job cannot be read")
+    })?;
+    Ok(Json(cancelled.ok_or(ApiError::JobNotFound)?).into_response())
+}
+
+/// A job's output from the beginning, or after the line that the client has already, then live.
+async fn stream_job(
+    State(service): State<Shared>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    if find(&service, &id).await?.is_none() {
+        return Err(ApiError::JobNotFound);
+    }
+    let last = headers.get("last-event-id").and_then(|last| last.to_str().ok()?.parse().ok());
+    let outlet = crate::outlet::Outlet::new();
+    let reader = outlet.reader();
+    tokio::spawn(async move {
+        // Events are numbered from 0: who has event 0 has one line. An unknown number begins anew.
+        let mut seen = last.map_or(0, |last: usize| last.saturating_add(1));
+        let following = async {
+            loop {
+                outlet.room().await;
+                let Ok(next) = timeout(PING, service.jobs.follow(&id, seen)).await else {
+                    outlet.write(|out| out.extend_from_slice(b"event: ping\ndata: {}\n\n"));
+                    continue;
+                };
+                let (lines, over) = match next {
+                    Ok(Some(Seen::More(lines))) => (lines, None),
+                    Ok(Some(Seen::Over(_, job))) if seen > job.output.len() => {
+                        seen = 0;
+                        continue;
+                    }
+                    Ok(Some(Seen::Over(lines, job))) => (lines, Some(job)),
+                    // Evicted while it was read.
+                    Ok(None) | Err(_) => (Vec::new(), None),
+                };
+                if lines.is_empty() && over.is_none() {
+                    outlet.close(|_| {});
+                    return;
+                }
+                outlet.write(|out| {
+                    for line in lines {
+                        let event = json!({"line": line});
+                        let frame = format!("id: {seen}\nevent: output\ndata: {event}\n\n");
+                        out.extend_from_slice(frame.as_bytes());
+                        seen += 1;
+                    }
+                });
+                if let Some(job) = over {
+                    let end = json!({"status": job.status, "exit_code": job.exit_code,
+                        "error": job.error, "outcome": job.outcome});
+                    let frame = format!("event: end\ndata: {end}\n\n");
+                    outlet.close(|out| out.extend_from_slice(frame.as_bytes()));
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = following => {}
+            () = outlet.unattended() => {}
+        }
+    });
+    Ok(event_stream(Body::new(reader)))
+}
+
+async fn list_models(State(service): State<Shared>) -> Json<Value> {
+    let models: Vec<Value> = service.models().iter().map(|id| model(id)).collect();
+    Json(json!({"object": "list", "data": models}))
+}
+
+async fn get_model(State(service): State<Shared>, Path(id): Path<String>) -> Answer {
+    if service.models().contains(&id) {
+        return Ok(Json(model(&id)).into_response());
+    }
+    let mut answer = ApiError::UnsupportedModel { supported: service.models() }.into_response();
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    Ok(answer)
+}
+
+fn model(id: &str) -> Value {
+    json!({"id": id, "object": "model", "created": MODELS_CREATED, "owned_by": "anthropic"})
+}
+
+async fn chat(
+    State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Answer {
+    let shared = SharedRun::of(request.headers())?;
+    let body = body(&service, request).await?;
+    let asked = request::parse(&body)?;
+    if let Some(agent) = &asked.agent {
+        agent_name(agent)?;
+    }
+    let model = service.model(asked.model.as_deref())?;
+    let counted = service.count(&caller)?;
+    let (same, linger, keep) = shared.with(&caller, "chat", &body);
+    drop(body);
+    let token = Arc::clone(&caller.name);
+    if asked.stream {
+        let is_retry = shared.retries > 0;
+        let wanted = stream::Wanted { request: asked, model, token, same, linger, is_retry };
+        let reader = stream::open(&service, wanted, counted).await?;
+        return Ok(event_stream(Body::new(reader)));
+    }
+    let run = (same, linger, keep);
+    let answer = whole::answer(&service, asked, model, token, run, counted).await?;
+    Ok(json_text(&answer))
+}
+
+async fn conversational(
+    State(service): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Answer {
+    let shared = SharedRun::of(request.headers())?;
+    let body = body(&service, request).await?;
+    let fields = Fields::read(&body)?;
+    let session = fields.needed("session_id")?;
+    if session.is_empty() || session.len() > ID_BYTES {
+        let what = format!("must be 1 to {ID_BYTES} bytes");
+        return Err(ApiError::invalid("session_id", &what));
+    }
+    let message = fields.needed("message")?;
+    if message.trim().is_empty() {
+        return Err(ApiError::invalid("message", "must not be empty"));
+    }
+    let model = service.model(fields.text("model")?.as_deref())?;
+    let counted = service.count(&caller)?;
+    let run = shared.with(&caller, "conversational", &body);
+    let turn = Turn { session, message, model };
+    let token = Arc::clone(&caller.name);
+    let answer = conversations::answer(&service, turn, token, run, counted).await?;
+    Ok(json_text(&answer))
+}
+
+/// What tells whether a request is another one again.
+struct SharedRun {
+    key: Option<String>,
+    linger: Duration,
+    retries: u32,
+}
+
+impl SharedRun {
+    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+        let retries = headers.get("x-stainless-retry-count");
+        let retries = retries.and_then(|count| count.to_str().ok()?.parse().ok()).unwrap_or(0);
+        Ok(Self { key: idempotency(headers)?, linger: linger(retries), retries })
+    }
+
+    fn with(&self, caller: &Caller, route: &str, body: &[u8]) -> (Same, Duration, bool) {
+        let same = Same::new(&caller.name, route, self.key.as_deref(), body);
+        (same, self.linger, self.key.is_some())
+    }
+}
+
+fn idempotency(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let key = headers.get("idempotency-key").map(HeaderValue::as_bytes);
+    match key.filter(|key| !key.is_empty()) {
+        None => Ok(None),
+        Some(key) if key.len() <= ID_BYTES => Ok(Some(key.escape_ascii().to_string())),
+        Some(_) => {
+            Err(ApiError::invalid("Idempotency-Key", &format!("must be at most {ID_BYTES} bytes")))
+        }
+    }
+}
+
+/// The whole body, within bounds.
+async fn body(service: &Service, request: Request) -> Result<Bytes, ApiError> {
+    let limit = service.settings.max_body_bytes;
+    let told = request.headers().get(header::CONTENT_LENGTH);
+    let told = told.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if told.is_some_and(|length| length > limit) {
+        return Err(ApiError::TooLarge { limit });
+    }
+    match timeout(BODY_TIME, to_bytes(request.into_body(), limit)).await {
+        Err(_) => Err(ApiError::Slow),
+        Ok(Ok(body)) => Ok(body),
+        // The limit, or a connection that broke: then nobody reads this.
+        Ok(Err(_)) => Err(ApiError::TooLarge { limit }),
+    }
+}
+
+fn json_text(text: &Arc<str>) -> Response {
+    let body = Bytes::copy_from_slice(text.as_bytes());
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+fn event_stream(body: Body) -> Response {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}

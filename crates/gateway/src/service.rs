@@ -1,0 +1,319 @@
+//! The running service: what all routes share, and how one turn is run to its end.
+//!
+//! Made once by [`Gateway::open`]; the routes ([`crate::routes`]) hold it behind an `Arc`. Everything
+//! that runs for a caller holds a place of the [admission](crate::admission), and gives it up only
+//! when its processes are gone.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use afk_agent::agents::TurnOutcome;
+use afk_agent::tether;
+use jiff::Timestamp;
+use secrecy::SecretString;
+use tokio::time::timeout;
+
+use crate::admission::{Admission, Bounds};
+use crate::attach::Attach;
+use crate::conversations::Opened;
+use crate::error::ApiError;
+use crate::jobs::Jobs;
+use crate::metrics::Metrics;
+use crate::settings::GatewaySettings;
+use crate::shipped;
+use crate::tokens::{Caller, TokenFile, Tokens, replace};
+use crate::turn::command::{Surroundings, TurnSpec};
+use crate::turn::pool::Pool;
+use crate::turn::process::{Cli, Live, Progress};
+use crate::turn::transcript::Verdict;
+use crate::usage::{Spend, Usage};
+
+/// Everything that a gateway is started with.
+#[derive(Debug, Clone)]
+pub struct GatewayStart {
+    /// Its table of the configuration.
+    pub settings: GatewaySettings,
+    /// The folder that it keeps its state in.
+    pub state: PathBuf,
+    /// This program, which is the supervisor of every process, too ([`tether::main`]).
+    pub supervisor: PathBuf,
+    /// The predecessor's one token.
+    pub token: Option<SecretString>,
+    /// Variables with the model's credential.
+    pub credentials: Vec<(String, SecretString)>,
+    /// `PATH`, for the CLI and to find it.
+    pub path: String,
+    /// The home whose sign-in is copied if there are no credentials.
+    pub sign_in: Option<PathBuf>,
+    /// Variables for git where it talks to the remote: `HOME`, `SSH_AUTH_SOCK` and the like.
+    pub git: Vec<(String, String)>,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// A setting cannot work.
+    #[error("gateway.{0} {1}")]
+    Setting(&'static str, &'static str),
+    /// Another gateway uses the state's folder.
+    #[error("another gateway uses {0}: stop it, or give this one another data folder")]
+    InUse(PathBuf),
+    /// The state's folder cannot be used.
+    #[error("cannot use the gateway's folder {path}: {source}")]
+    State {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The CLI is not there.
+    #[error("the Claude CLI is not at {0}: install it, or set gateway.program")]
+    NoCli(PathBuf),
+}
+
+/// The agent as a service.
+#[derive(Debug, Clone)]
+pub struct Gateway(pub(crate) Arc<Service>);
+
+/// What all routes share.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) settings: GatewaySettings,
+    pub(crate) state: PathBuf,
+    pub(crate) admission: Admission,
+    pub(crate) cli: Cli,
+    pub(crate) pool: Pool,
+    pub(crate) tokens: Tokens,
+    pub(crate) attach: Attach<Result<Arc<str>, ApiError>>,
+    pub(crate) opened: Opened,
+    pub(crate) jobs: Jobs,
+    pub(crate) metrics: Metrics,
+    usage: Mutex<Usage>,
+    stopping: AtomicBool,
+    /// Held as long as the service lives.
+    _lock: File,
+}
+
+impl Gateway {
+    /// Opens the state, ends what an earlier process left behind, and begins to start waiting
+    /// processes. Serves nothing yet.
+    pub async fn open(start: GatewayStart) -> Result<Self, GatewayError> {
+        let GatewayStart { settings, state, supervisor, token, credentials, path, sign_in, git } =
+            start;
+        if let Some((key, what)) = settings.mistakes().into_iter().next() {
+            return Err(GatewayError::Setting(key, what));
+        }
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| GatewayError::State { path, source }
+        };
+        let scratch = state.join("scratch");
+        private_folder(&state).map_err(failed(&state))?;
+        private_folder(&scratch).map_err(failed(&scratch))?;
+        let state = state.canonicalize().map_err(failed(&state))?;
+        let scratch = state.join("scratch");
+        let lock = lock(&state)?;
+        let program = settings.program.clone().unwrap_or_else(|| "claude".into());
+        let program = on_path(&program, &path).ok_or(GatewayError::NoCli(program))?;
+        let home = settings.home.clone().unwrap_or_else(|| state.join("home"));
+        private_folder(&home).map_err(failed(&home))?;
+        shipped::install(&home).map_err(failed(&home))?;
+        if let Some(from) = sign_in.filter(|_| credentials.is_empty()) {
+            copy_sign_in(&from, &home).map_err(failed(&home))?;
+        }
+        // The folder is locked, so whatever carries its mark has lost its service.
+        let mark = state.to_string_lossy().into_owned();
+        let sweep = mark.clone();
+        let swept = tokio::task::spawn_blocking(move || tether::sweep(&sweep)).await.unwrap_or(0);
+        if swept > 0 {
+            tracing::warn!(processes = swept, "ended what a killed gateway had left");
+        }
+        let base_url = settings.base_url.clone();
+        let around = Surroundings { program, home, path, base_url, credentials };
+        let cli = Cli { supervisor, mark, around, scratch };
+        let spend = std::fs::read(state.join("spend.json")).ok();
+        let spend = spend.and_then(|bytes| serde_json::from_slice::<Spend>(&bytes).ok());
+        let bounds = Bounds { capacity: settings.max_concurrency, depth: settings.max_queue_depth };
+        let admission = Admission::new(bounds);
+        let jobs = Jobs::open(&state, &settings, git).map_err(failed(&state))?;
+        let service = Service {
+            pool: Pool::new(cli.clone(), settings.warm, &settings.default_model),
+            tokens: Tokens::new(TokenFile::new(&state), token.as_ref()),
+            attach: Attach::new(),
+            opened: Opened::open(&state),
+            jobs,
+            metrics: Metrics::default(),
+            usage: Mutex::new(Usage::resume(&spend.unwrap_or_default())),
+            stopping: AtomicBool::new(false),
+            admission,
+            cli,
+            state,
+            settings,
+            _lock: lock,
+        };
+        let service = Arc::new(service);
+        crate::jobs::keep_house(&service);
+        Ok(Self(service))
+    }
+
+    /// Refuses what comes from now on.
+    pub fn stop(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends everything that runs; to be called when no request is served any more.
+    pub async fn close(&self) {
+        self.stop();
+        self.0.jobs.close().await;
+        self.0.pool.close().await;
+    }
+}
+
+impl Service {
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// The model to use, if it is served.
+    pub(crate) fn model(&self, wanted: Option<&str>) -> Result<String, ApiError> {
+        let model = wanted.unwrap_or(&self.settings.default_model);
+        if self.settings.models.iter().any(|known| known == model) {
+            return Ok(model.to_owned());
+        }
+        Err(ApiError::UnsupportedModel { supported: self.models() })
+    }
+
+    /// The served models, sorted.
+    pub(crate) fn models(&self) -> Vec<String> {
+        let mut models = self.settings.models.clone();
+        models.sort();
+        models.dedup();
+        models
+    }
+
+    /// Counts a request of `caller` in, for as long as the result lives.
+    pub(crate) fn count(self: &Arc<Self>, caller: &Caller) -> Result<Counted, ApiError> {
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        match usage.enter(&caller.name, &caller.limits, Timestamp::now()) {
+            Ok(()) => Ok(Counted { service: Arc::clone(self), token: Arc::clone(&caller.name) }),
+            Err(reached) => {
+                Err(ApiError::Limited { what: reached.what, retry_after: reached.retry_after })
+            }
+        }
+    }
+
+    /// Counts what a turn cost.
+    pub(crate) fn account(&self, token: &str, verdict: &Verdict) {
+        self.metrics.turn(verdict);
+        if verdict.cost_usd <= 0.0 {
+            return;
+        }
+        let now = Timestamp::now();
+        let mut usage = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        usage.spent(token, verdict.cost_usd, now);
+        // Under the lock, so that an older state never replaces a newer one.
+        let spend = serde_json::to_vec(&usage.spend(now)).unwrap_or_default();
+        if let Err(error) = replace(&self.state.join("spend.json"), &spend) {
+            tracing::error!(%error, "today's spend was not kept");
+        }
+    }
+
+    /// Runs a turn that is read as a whole. Leaves its process in `live`, for the caller to end.
+    pub(crate) async fn whole(
+        &self,
+        spec: &TurnSpec,
+        prompt: &str,
+        folder: &Path,
+        limit: Duration,
+        live: &mut Option<Live>,
+    ) -> Result<Verdict, ApiError> {
+        let started = self.cli.start(spec, prompt, folder);
+        let running = live.insert(started.map_err(|error| not_started(&error))?);
+        finish(running, limit).await
+    }
+}
+
+/// Reads a turn to its end.
+pub(crate) async fn finish(live: &mut Live, limit: Duration) -> Result<Verdict, ApiError> {
+    let reading = async {
+        while live.read(|_| {}).await == Progress::More {}
+        live.judge(false).await
+    };
+    timeout(limit, reading).await.map_err(|_| timed_out())
+}
+
+/// The answer's text, or the failure as callers are told it.
+pub(crate) fn text_of(verdict: &Verdict) -> Result<String, ApiError> {
+    match &verdict.outcome {
+        TurnOutcome::Finished { text } => Ok(text.clone()),
+        TurnOutcome::Failed { .. } | TurnOutcome::Interrupted | TurnOutcome::Lost => {
+            Err(ApiError::failed(&verdict.detail))
+        }
+    }
+}
+
+/// A turn over its time limit.
+pub(crate) fn timed_out() -> ApiError {
+    ApiError::failed("agent timed out")
+}
+
+/// A process that could not be started.
+pub(crate) fn not_started(error: &io::Error) -> ApiError {
+    tracing::error!(%error, "a process of the CLI did not start");
+    ApiError::failed(&format!("the agent did not start: {error}"))
+}
+
+/// A request that counts against its token's limits.
+#[derive(Debug)]
+pub(crate) struct Counted {
+    service: Arc<Service>,
+    token: Arc<str>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.service.usage.lock().unwrap_or_else(PoisonError::into_inner).leave(&self.token);
+    }
+}
+
+fn lock(state: &Path) -> Result<File, GatewayError> {
+    let path = state.join("lock");
+    let failed = |source| GatewayError::State { path: path.clone(), source };
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(GatewayError::InUse(state.to_owned())),
+        Err(std::fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// A folder for us alone.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The program as an absolute path, looked for on the path if it is only a name.
+fn on_path(program: &Path, path: &str) -> Option<PathBuf> {
+    if program.components().count() > 1 {
+        return program.is_file().then(|| program.canonicalize().ok()).flatten();
+    }
+    let candidates = std::env::split_paths(path).map(|folder| folder.join(program));
+    candidates.into_iter().find(|candidate| candidate.is_absolute() && candidate.is_file())
+}
+
+/// Copies the sign-in, if there is one and it is newer than ours.
+fn copy_sign_in(from: &Path, home: &Path) -> io::Result<()> {
+    let name = Path::new(".claude/.credentials.json");
+    let (theirs, ours) = (from.join(name), home.join(name));
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+    let Some(newer) = changed(&theirs) else { return Ok(()) };
+    if changed(&ours).is_some_and(|ours| ours >= newer) {
+        return Ok(());
+    }
+    replace(&ours, &std::fs::read(&theirs)?)
+}

@@ -1,0 +1,323 @@
+//! Who may call: tokens with scopes and limits, of which only hashes are kept.
+//!
+//! The file `tokens.json` in the state's folder is written by `afk token` and read by the service,
+//! which notices a change with the next request. The predecessor's one token from the environment
+//! may do everything. Where there is no token at all nobody may do anything.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use afk_http::TokenHash;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+
+/// The largest token file that is read, in bytes.
+const FILE_BYTES: u64 = 4 * 1024 * 1024;
+/// The name of the token from the environment.
+const ENVIRONMENT: &str = "environment";
+
+/// What a token allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// `/execute` and `/jobs`.
+    Jobs,
+    /// `/v1/chat/completions` and `/v1/models`.
+    Chat,
+    /// `/v1/conversational`.
+    Conversations,
+    /// `/metrics`.
+    Metrics,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Jobs, Self::Chat, Self::Conversations, Self::Metrics];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Jobs => "jobs",
+            Self::Chat => "chat",
+            Self::Conversations => "conversations",
+            Self::Metrics => "metrics",
+        }
+    }
+
+    /// The scope with that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+/// What a token may use; none is without limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TokenLimits {
+    /// Requests a minute.
+    pub requests_per_minute: Option<u32>,
+    /// Requests at once.
+    pub concurrency: Option<u32>,
+    /// US dollars a day (UTC), by the costs that the CLI reports.
+    pub usd_per_day: Option<f64>,
+}
+
+/// A token as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct KeptToken {
+    /// What it is called by people and in logs; unique.
+    pub name: String,
+    /// Its hash.
+    pub hash: TokenHash,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// What it may use.
+    #[serde(default)]
+    pub limits: TokenLimits,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Why tokens cannot be read or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read or written.
+    #[error("cannot {what} the tokens in {path}: {source}")]
+    File {
+        /// Read or write.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is one of that name.
+    #[error("there is a token named {0:?} already: revoke it first, or choose another name")]
+    Taken(String),
+    /// There is none of that name.
+    #[error("there is no token named {0:?}: `afk token list` shows all")]
+    Unknown(String),
+    /// The name is not usable.
+    #[error("{0:?} is no name for a token: use up to 64 letters, digits and . _ -")]
+    Name(String),
+}
+
+/// The token file.
+#[derive(Debug, Clone)]
+pub struct TokenFile {
+    path: PathBuf,
+}
+
+impl TokenFile {
+    /// The file in the state's folder.
+    pub fn new(state: &Path) -> Self {
+        Self { path: state.join("tokens.json") }
+    }
+
+    /// All tokens, in the order in which they were made.
+    pub fn list(&self) -> Result<Vec<KeptToken>, TokenError> {
+        let failed = |source| TokenError::File { what: "read", path: self.path.clone(), source };
+        match fs::metadata(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed(error)),
+            Ok(file) if file.len() > FILE_BYTES => {
+                return Err(failed(io::Error::other("it is too large")));
+            }
+            Ok(_) => {}
+        }
+        let bytes = fs::read(&self.path).map_err(failed)?;
+        serde_json::from_slice(&bytes).map_err(|error| failed(error.into()))
+    }
+
+    /// Makes a token and returns it; afterwards nobody can tell it again.
+    pub fn create(
+        &self,
+        name: &str,
+        scopes: Vec<Scope>,
+        limits: TokenLimits,
+        now: Timestamp,
+    ) -> Result<SecretString, TokenError> {
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !(1..=64).contains(&name.len()) || !name.bytes().all(fine) || name == ENVIRONMENT {
+            return Err(TokenError::Name(name.chars().take(80).collect()));
+        }
+        let mut tokens = self.list()?;
+        if tokens.iter().any(|token| token.name == name) {
+            return Err(TokenError::Taken(name.to_owned()));
+        }
+        let random =
+            [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|part| part.simple().to_string());
+        let token = format!("afk_{}", random.concat());
+        let hash = TokenHash::of(&token);
+        tokens.push(KeptToken { name: name.to_owned(), hash, scopes, limits, created_at: now });
+        self.write(&tokens)?;
+        Ok(token.into())
+    }
+
+    /// Revokes a token; a running service refuses it from the next request on.
+    pub fn revoke(&self, name: &str) -> Result<(), TokenError> {
+        let mut tokens = self.list()?;
+        let before = tokens.len();
+        tokens.retain(|token| token.name != name);
+        if tokens.len() == before {
+            return Err(TokenError::Unknown(name.to_owned()));
+        }
+        self.write(&tokens)
+    }
+
+    fn write(&self, tokens: &[KeptToken]) -> Result<(), TokenError> {
+        let failed = |source| TokenError::File { what: "write", path: self.path.clone(), source };
+        let text = serde_json::to_vec_pretty(tokens).map_err(|error| failed(error.into()))?;
+        replace(&self.path, &text).map_err(failed)
+    }
+}
+
+/// Writes a file that is there whole or not at all, for us alone.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", uuid::Uuid::new_v4().simple()));
+    let beside = PathBuf::from(beside);
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_data());
+    let replaced = written.and_then(|()| fs::rename(&beside, path));
+    if replaced.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    replaced
+}
+
+/// Who calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The token's name.
+    pub(crate) name: Arc<str>,
+    pub(crate) scopes: Vec<Scope>,
+    pub(crate) limits: TokenLimits,
+}
+
+/// The tokens as the service knows them.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    file: TokenFile,
+    environment: Option<TokenHash>,
+    read: Mutex<Read>,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    changed: Option<(SystemTime, u64)>,
+    tokens: Vec<KeptToken>,
+}
+
+impl Tokens {
+    pub(crate) fn new(file: TokenFile, environment: Option<&SecretString>) -> Self {
+        let given = environment.map(SecretString::expose_secret).filter(|token| !token.is_empty());
+        Self { file, environment: given.map(TokenHash::of), read: Mutex::default() }
+    }
+
+    /// Who has this token; none if nobody.
+    pub(crate) fn caller(&self, token: &str) -> Option<Caller> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = fs::metadata(&self.file.path).ok();
+        let changed = now.and_then(|file| Some((file.modified().ok()?, file.len())));
+        if changed != read.changed {
+            // What cannot be read allows nothing.
+            read.tokens = self.file.list().unwrap_or_else(|error| {
+                tracing::error!(error = %error, "no token is valid");
+                Vec::new()
+            });
+            read.changed = changed;
+        }
+        // All of them are compared, whichever matches.
+        let mut found = None;
+        for kept in &read.tokens {
+            if kept.hash.matches(token) {
+                found = Some(Caller {
+                    name: kept.name.as_str().into(),
+                    scopes: kept.scopes.clone(),
+                    limits: kept.limits,
+                });
+            }
+        }
+        if self.environment.is_some_and(|hash| hash.matches(token)) {
+            found = Some(Caller {
+                name: ENVIRONMENT.into(),
+                scopes: Scope::ALL.to_vec(),
+                limits: TokenLimits::default(),
+            });
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_second(1_800_000_000).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_told_once_kept_as_a_hash_and_can_be_revoked() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(folder.path());
+        let tokens = Tokens::new(file.clone(), None);
+        assert!(tokens.caller("x").is_none() && tokens.caller("").is_none());
+        let limits = TokenLimits { concurrency: Some(2), ..TokenLimits::default() };
+        let token = file.create("budget", vec![Scope::Chat], limits, now()).unwrap();
+        let token = token.expose_secret();
+        let kept = fs::read_to_string(folder.path().join("tokens.json")).unwrap();
+        assert!(!kept.contains(token), "{kept}");
+        let caller = tokens.caller(token).expect("known at once");
+        assert_eq!(
+            (&*caller.name, caller.scopes, caller.limits),
+            ("budget", vec![Scope::Chat], limits)
+        );
+        assert!(matches!(file.create("budget", vec![], limits, now()), Err(TokenError::Taken(_))));
+        file.revoke("budget").unwrap();
+        assert!(tokens.caller(token).is_none());
+        assert!(matches!(file.revoke("budget"), Err(TokenError::Unknown(_))));
+    }
+
+    #[test]
+    fn the_token_of_the_environment_may_do_everything_unless_it_is_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(folder.path());
+        let tokens = Tokens::new(file.clone(), Some(&"secret".into()));
+        assert_eq!(tokens.caller("secret").unwrap().scopes, Scope::ALL);
+        assert!(tokens.caller("wrong").is_none() && tokens.caller("").is_none());
+        let none = Tokens::new(file, Some(&"".into()));
+        assert!(none.caller("").is_none());
+    }
+
+    #[test]
+    fn a_broken_file_allows_nothing_and_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(folder.path());
+        let token = file.create("a", Scope::ALL.to_vec(), TokenLimits::default(), now()).unwrap();
+        let tokens = Tokens::new(file.clone(), None);
+        assert!(tokens.caller(token.expose_secret()).is_some());
+        fs::write(folder.path().join("tokens.json"), "{").unwrap();
+        assert!(tokens.caller(token.expose_secret()).is_none());
+        assert!(file.list().unwrap_err().to_string().contains("cannot read the tokens"));
+    }
+
+    #[test]
+    fn names_that_are_no_names_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = TokenFile::new(folder.path());
+        for name in ["", "a b", "é", "environment", "x/y"] {
+            let made = file.create(name, vec![], TokenLimits::default(), now());
+            assert!(matches!(made, Err(TokenError::Name(_))), "{name}");
+        }
+    }
+}

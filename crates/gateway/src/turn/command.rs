@@ -1,0 +1,310 @@
+//! The command line of one turn: which flags, which input, which environment.
+//!
+//! Pure; [`super::process`] runs what comes out. Prompts go to standard input, never into an
+//! argument: they would be read as flags and show in the process list. No shell is involved.
+//!
+//! A lean turn has no tools, no checkout and little context. If it is *warm*, the process is
+//! started before its prompt is known and takes it as a line of JSON; a cold one reads text.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use afk_agent::agents::Invocation;
+use afk_agent::agents::claude::{command, control};
+use secrecy::SecretString;
+use serde_json::Value;
+
+/// The agent definition of lean turns; see [`crate::shipped`].
+const CONVERSATIONAL: &str = "conversational";
+/// That of lean turns with a schema. The CLI answers those by a tool of its own, which an agent
+/// without tools does not have: it then ignores the schema in silence.
+const STRUCTURED: &str = "structured";
+/// How often the CLI retries a request to the model's API: a refused key is not tried for minutes.
+const RETRIES: &str = "2";
+
+/// What halves the context of a turn.
+const LEAN: [&str; 4] = [
+    "--setting-sources",
+    "user",
+    "--exclude-dynamic-system-prompt-sections",
+    "--strict-mcp-config",
+];
+/// Output as it comes.
+const STREAM: [&str; 4] =
+    ["--output-format", "stream-json", "--include-partial-messages", "--verbose"];
+/// Output at the end.
+const WHOLE: [&str; 2] = ["--output-format", "json"];
+
+/// A turn's process.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct TurnSpec {
+    pub(crate) model: Option<String>,
+    pub(crate) kind: TurnKind,
+}
+
+/// What kind of turn.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum TurnKind {
+    /// Nothing is remembered.
+    Lean {
+        input: Input,
+        /// Whether deltas are wanted.
+        streamed: bool,
+        effort: Option<&'static str>,
+        schema: Option<Value>,
+    },
+    /// One turn of a conversation that the CLI keeps.
+    Conversation { session: uuid::Uuid, open: bool },
+    /// A job in a checkout.
+    Job {
+        agent: Option<String>,
+        budget_usd: f64,
+        skip_permissions: bool,
+        effort: Option<&'static str>,
+        schema: Option<Value>,
+    },
+}
+
+/// How a process gets its prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// Text, up to the end of standard input.
+    Text,
+    /// A line of JSON, any time.
+    Line,
+}
+
+/// What every process of a service shares.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    /// The CLI, absolute.
+    pub(crate) program: PathBuf,
+    /// The gateway's own home for it.
+    pub(crate) home: PathBuf,
+    /// `PATH`.
+    pub(crate) path: String,
+    /// Another address of the model's API.
+    pub(crate) base_url: Option<String>,
+    /// The model's credential, by the names of the CLI's variables.
+    pub(crate) credentials: Vec<(String, SecretString)>,
+}
+
+/// Whether a name can be the name of an agent definition: it is an argument, and a file's name.
+pub(crate) fn is_agent_name(name: &str) -> bool {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:".contains(&byte);
+    (1..=100).contains(&name.len())
+        && name.bytes().all(fine)
+        && name.as_bytes()[0].is_ascii_alphanumeric()
+}
+
+/// The invocation, without its prompt.
+pub(crate) fn invocation(spec: &TurnSpec, around: &Surroundings) -> Invocation {
+    let args = args(spec).into_iter().map(OsString::from).collect();
+    let skips = matches!(spec.kind, TurnKind::Job { skip_permissions: true, .. });
+    Invocation { program: around.program.clone(), args, env: env(around, skips), stdin: Vec::new() }
+}
+
+/// How the process gets its prompt.
+pub(crate) fn input(spec: &TurnSpec) -> Input {
+    match spec.kind {
+        TurnKind::Lean { input, .. } => input,
+        TurnKind::Conversation { .. } | TurnKind::Job { .. } => Input::Text,
+    }
+}
+
+/// The line that begins a warm process's one turn.
+pub(crate) fn line(prompt: &str) -> Result<Vec<u8>, command::CommandError> {
+    control::user(prompt, &uuid::Uuid::now_v7().to_string())
+}
+
+fn args(spec: &TurnSpec) -> Vec<String> {
+    let mut args: Vec<String> = vec!["-p".to_owned()];
+    let mut add = |words: &[&str]| args.extend(words.iter().map(|word| (*word).to_owned()));
+    match &spec.kind {
+        TurnKind::Lean { schema: Some(_), .. } => add(&["--agent", STRUCTURED]),
+        TurnKind::Lean { schema: None, .. } | TurnKind::Conversation { .. } => {
+            add(&["--agent", CONVERSATIONAL]);
+        }
+        TurnKind::Job { agent, .. } => {
+            if let Some(agent) = agent {
+                add(&["--agent", agent]);
+            }
+        }
+    }
+    if let Some(model) = &spec.model {
+        add(&["--model", model]);
+    }
+    let shape = |effort: Option<&'static str>, schema: Option<&Value>| {
+        let mut more = Vec::new();
+        if let Some(effort) = effort {
+            more.extend(["--effort".to_owned(), effort.to_owned()]);
+        }
+        if let Some(schema) = schema {
+            more.extend(["--json-schema".to_owned(), schema.to_string()]);
+        }
+        more
+    };
+    match &spec.kind {
+        TurnKind::Lean { input, streamed, effort, schema } => {
+            match input {
+                Input::Line => {
+                    add(&["--input-format", "stream-json"]);
+                    add(&STREAM);
+                }
+                Input::Text if *streamed => add(&STREAM),
+                Input::Text => add(&WHOLE),
+            }
+            add(&LEAN);
+            add(&["--no-session-persistence"]);
+            args.extend(shape(*effort, schema.as_ref()));
+        }
+        TurnKind::Conversation { session, open } => {
+            add(&WHOLE);
+            add(&LEAN);
+            add(&[if *open { "--session-id" } else { "--resume" }, &session.to_string()]);
+        }
+        TurnKind::Job { budget_usd, skip_permissions, effort, schema, .. } => {
+            if *skip_permissions {
+                add(&["--dangerously-skip-permissions"]);
+            }
+            add(&["--max-budget-usd", &budget_usd.to_string()]);
+            add(&WHOLE);
+            args.extend(shape(*effort, schema.as_ref()));
+        }
+    }
+    args
+}
+
+fn env(around: &Surroundings, skips: bool) -> Vec<(String, SecretString)> {
+    let mut env: Vec<(String, SecretString)> = Vec::new();
+    let mut set = |name: &str, value: &str| env.push((name.to_owned(), value.into()));
+    set("HOME", &around.home.to_string_lossy());
+    set("PATH", &around.path);
+    set("LANG", "C.UTF-8");
+    // Prompts come from outside: they must not pull files into the request, nor may a CLAUDE.md.
+    set("CLAUDE_CODE_DISABLE_ATTACHMENTS", "1");
+    set("CLAUDE_CODE_DISABLE_FILE_MENTIONS", "1");
+    if !skips {
+        set("CLAUDE_CODE_DISABLE_CLAUDE_MDS", "1");
+    }
+    set("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1");
+    set("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1");
+    set("DISABLE_AUTOUPDATER", "1");
+    set("CLAUDE_CODE_MAX_RETRIES", RETRIES);
+    if skips {
+        // As root the CLI refuses to skip permissions otherwise.
+        set("IS_SANDBOX", "1");
+    }
+    if let Some(url) = &around.base_url {
+        set("ANTHROPIC_BASE_URL", url);
+    }
+    env.extend(around.credentials.iter().cloned());
+    env
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+    use serde_json::json;
+
+    use super::*;
+
+    fn around() -> Surroundings {
+        Surroundings {
+            program: "/opt/claude".into(),
+            home: "/state/home".into(),
+            path: "/usr/bin".into(),
+            base_url: Some("http://127.0.0.1:1".into()),
+            credentials: vec![("ANTHROPIC_API_KEY".into(), "sk-canary".into())],
+        }
+    }
+
+    fn lean(input: Input, streamed: bool) -> TurnKind {
+        TurnKind::Lean { input, streamed, effort: None, schema: None }
+    }
+
+    #[track_caller]
+    fn check(kind: TurnKind, expected: &str) {
+        let spec = TurnSpec { model: Some("opus".into()), kind };
+        assert_eq!(args(&spec).join(" "), expected);
+    }
+
+    #[test]
+    fn the_command_lines() {
+        check(
+            lean(Input::Text, false),
+            "-p --agent conversational --model opus --output-format json --setting-sources user \
+             --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence",
+        );
+        check(
+            lean(Input::Line, true),
+            "-p --agent conversational --model opus --input-format stream-json --output-format \
+             stream-json --include-partial-messages --verbose --setting-sources user \
+             --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence",
+        );
+        let shaped = TurnKind::Lean {
+            input: Input::Text,
+            streamed: true,
+            effort: Some("low"),
+            schema: Some(json!({"type": "object"})),
+        };
+        check(
+            shaped,
+            "-p --agent structured --model opus --output-format stream-json \
+             --include-partial-messages --verbose --setting-sources user \
+             --exclude-dynamic-system-prompt-sections --strict-mcp-config --no-session-persistence \
+             --effort low --json-schema {\"type\":\"object\"}",
+        );
+        let session = uuid::Uuid::nil();
+        let turn = |open| TurnKind::Conversation { session, open };
+        let talk = "-p --agent conversational --model opus --output-format json --setting-sources \
+                    user --exclude-dynamic-system-prompt-sections --strict-mcp-config";
+        check(turn(true), &format!("{talk} --session-id {session}"));
+        check(turn(false), &format!("{talk} --resume {session}"));
+        let job = |agent: Option<&str>, skip_permissions| TurnKind::Job {
+            agent: agent.map(str::to_owned),
+            budget_usd: 5.0,
+            skip_permissions,
+            effort: None,
+            schema: None,
+        };
+        check(
+            job(Some("triage"), true),
+            "-p --agent triage --model opus --dangerously-skip-permissions --max-budget-usd 5 \
+             --output-format json",
+        );
+        check(job(None, false), "-p --model opus --max-budget-usd 5 --output-format json");
+    }
+
+    #[test]
+    fn turns_of_strangers_never_skip_permissions() {
+        for kind in [
+            lean(Input::Text, true),
+            lean(Input::Line, true),
+            TurnKind::Conversation { session: uuid::Uuid::nil(), open: true },
+        ] {
+            let spec = TurnSpec { model: None, kind };
+            let made = invocation(&spec, &around());
+            assert!(!made.args.iter().any(|arg| arg == "--dangerously-skip-permissions"));
+            let has = |name: &str| {
+                made.env.iter().any(|(known, value)| known == name && value.expose_secret() == "1")
+            };
+            assert!(
+                has("CLAUDE_CODE_DISABLE_ATTACHMENTS") && has("CLAUDE_CODE_DISABLE_CLAUDE_MDS")
+            );
+            assert!(!has("IS_SANDBOX"));
+            assert!(!format!("{made:?}").contains("sk-canary"));
+        }
+    }
+
+    #[test]
+    fn names_of_agents_are_no_flags_and_no_paths() {
+        for name in ["recruiter-triage", "a", "plugin:agent", "a.b_c"] {
+            assert!(is_agent_name(name), "{name}");
+        }
+        for name in ["", "-x", "--help", "a b", "../x", "a/b", "a\n", "ä", ".x"] {
+            assert!(!is_agent_name(name), "{name}");
+        }
+        assert!(!is_agent_name(&"x".repeat(101)));
+    }
+}

@@ -1,0 +1,214 @@
+//! Processes of the CLI that wait for a turn, so that it starts at once.
+//!
+//! Each is used once and thrown away: what it answered is in its memory. [`Pool::take`] never waits;
+//! where none is ready the caller starts a cold one. [`super::sizing`] decides how many there are.
+//! A process that fails or hangs while it starts is only ever missing here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::command::{Input, TurnKind, TurnSpec};
+use super::process::{Cli, Live, Progress};
+use super::sizing::{Sizing, Step, Stock};
+use crate::settings::WarmSettings;
+
+/// How long a process may take until it says that it is ready.
+const STARTING: Duration = Duration::from_secs(30);
+/// How often waiting processes are looked after.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The processes that wait.
+#[derive(Debug, Clone)]
+pub(crate) struct Pool(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    cli: Cli,
+    begun: Instant,
+    state: Mutex<State>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Debug)]
+struct State {
+    sizing: Sizing,
+    models: BTreeMap<String, Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// The oldest first.
+    idle: Vec<(Duration, Live)>,
+    starting: usize,
+}
+
+impl Pool {
+    /// A pool that begins to fill itself.
+    pub(crate) fn new(cli: Cli, settings: WarmSettings, default_model: &str) -> Self {
+        let shared = Shared {
+            cli,
+            begun: Instant::now(),
+            state: Mutex::new(State {
+                sizing: Sizing::new(settings, default_model),
+                models: BTreeMap::new(),
+            }),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        };
+        let pool = Self(Arc::new(shared));
+        let looking = pool.clone();
+        pool.0.tasks.spawn(async move {
+            while !looking.0.stop.is_cancelled() {
+                looking.look();
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = looking.0.stop.cancelled() => {}
+                }
+            }
+        });
+        pool
+    }
+
+    /// A process that is ready, if there is one.
+    pub(crate) fn take(&self, model: &str) -> Option<Live> {
+        let now = self.0.begun.elapsed();
+        let mut state = self.lock();
+        let State { sizing, models } = &mut *state;
+        let mut found = None;
+        if let Some(waiting) = models.get_mut(model) {
+            // The youngest, which is the warmest in memory.
+            while let Some((_, mut live)) = waiting.idle.pop() {
+                if live.is_waiting() {
+                    found = Some(live);
+                    break;
+                }
+                sizing.failed(now);
+            }
+        }
+        sizing.used(model, found.is_some(), now);
+        drop(state);
+        // Another one is started at once, beside the turn that took this one.
+        self.look();
+        found
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().models.values().map(|waiting| waiting.idle.len()).sum()
+    }
+
+    /// Ends all of them and starts no more.
+    pub(crate) async fn close(&self) {
+        self.0.stop.cancel();
+        let models = std::mem::take(&mut self.lock().models);
+        for (_, live) in models.into_values().flat_map(|waiting| waiting.idle) {
+            self.0.tasks.spawn(live.end());
+        }
+        self.0.tasks.close();
+        let _ = timeout(Duration::from_secs(5), self.0.tasks.wait()).await;
+    }
+
+    fn look(&self) {
+        if self.0.stop.is_cancelled() {
+            return;
+        }
+        let now = self.0.begun.elapsed();
+        let mut state = self.lock();
+        let State { sizing, models } = &mut *state;
+        let mut ended = Vec::new();
+        for waiting in models.values_mut() {
+            let idle = std::mem::take(&mut waiting.idle);
+            for (since, mut live) in idle {
+                if !live.is_waiting() {
+                    sizing.failed(now);
+                    ended.push(live);
+                } else if sizing.is_old(since, now) {
+                    ended.push(live);
+                } else {
+                    waiting.idle.push((since, live));
+                }
+            }
+        }
+        let stock =
+            |waiting: &Waiting| Stock { idle: waiting.idle.len(), starting: waiting.starting };
+        let stocks =
+            models.iter().map(|(model, waiting)| (model.clone(), stock(waiting))).collect();
+        let mut started = Vec::new();
+        for step in sizing.steps(&stocks, now) {
+            match step {
+                Step::Start(model) => {
+                    models.entry(model.clone()).or_default().starting += 1;
+                    started.push(model);
+                }
+                Step::End(model) => {
+                    if let Some(waiting) = models.get_mut(&model)
+                        && !waiting.idle.is_empty()
+                    {
+                        ended.push(waiting.idle.remove(0).1);
+                    }
+                }
+            }
+        }
+        models.retain(|_, waiting| waiting.starting > 0 || !waiting.idle.is_empty());
+        drop(state);
+        for live in ended {
+            self.0.tasks.spawn(live.end());
+        }
+        for model in started {
+            let pool = self.clone();
+            self.0.tasks.spawn(async move { pool.start(model).await });
+        }
+    }
+
+    /// Starts one and waits until it is ready.
+    async fn start(&self, model: String) {
+        let ready = tokio::select! {
+            ready = timeout(STARTING, ready(&self.0.cli, &model)) => ready.ok().flatten(),
+            () = self.0.stop.cancelled() => return,
+        };
+        let now = self.0.begun.elapsed();
+        let mut state = self.lock();
+        let State { sizing, models } = &mut *state;
+        let waiting = models.entry(model.clone()).or_default();
+        waiting.starting = waiting.starting.saturating_sub(1);
+        match ready {
+            Some(live) if !self.0.stop.is_cancelled() => {
+                sizing.succeeded();
+                waiting.idle.push((now, live));
+            }
+            Some(_) => {}
+            None => {
+                sizing.failed(now);
+                tracing::warn!(model, "a waiting process of the CLI did not start");
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The command of a process that waits.
+pub(crate) fn spec(model: &str) -> TurnSpec {
+    TurnSpec {
+        model: Some(model.to_owned()),
+        kind: TurnKind::Lean { input: Input::Line, streamed: true, effort: None, schema: None },
+    }
+}
+
+async fn ready(cli: &Cli, model: &str) -> Option<Live> {
+    let mut live = cli.start_warm(&spec(model)).ok()?;
+    while !live.transcript.is_ready() {
+        if live.read(|_| {}).await == Progress::Over {
+            return None;
+        }
+    }
+    Some(live)
+}

@@ -1,0 +1,403 @@
+//! What one turn of the CLI said: deltas as they come, and at the end its text, its cost and whether
+//! it succeeded.
+//!
+//! Pure: bytes in, calls out. Deltas are most of a stream, so those lines are read here with
+//! borrowed text and no intermediate tree; every other line goes to the reader that the whole
+//! workspace uses ([`ClaudeState`]). Where the CLI was asked for a single JSON document, or prints
+//! plain text, that is read, too.
+//!
+//! Invariant: a turn is only finished if a result says so, or if it ended with exit code 0 after
+//! printing something that is not the CLI's stream.
+
+use std::borrow::Cow;
+
+use afk_agent::agents::claude::outcome::{Evidence, fold};
+use afk_agent::agents::claude::stream::ClaudeState;
+use afk_agent::agents::lines::{LinePosition, LineReader};
+use afk_agent::agents::{AgentEvent, Exit, FailReason, TokenUsage, TurnOutcome};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use crate::chat::chunks::Finish;
+
+/// How much output that is not the CLI's stream is kept, in bytes.
+const PLAIN_BYTES: usize = 4 * 1024 * 1024;
+
+/// Reads one turn.
+#[derive(Debug)]
+pub(crate) struct Transcript {
+    lines: LineReader,
+    read: Read,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    state: ClaudeState,
+    plain: String,
+    finish: Option<Finish>,
+    structured: Option<String>,
+    replaced: u64,
+    deltas: u64,
+    ready: bool,
+    events: Vec<AgentEvent>,
+}
+
+/// A turn that is over.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Verdict {
+    /// Whether it succeeded; its text is the whole answer.
+    pub(crate) outcome: TurnOutcome,
+    /// Why the model stopped.
+    pub(crate) finish: Finish,
+    /// The turn's tokens.
+    pub(crate) tokens: TokenUsage,
+    /// What it cost in US dollars, as far as the CLI says.
+    pub(crate) cost_usd: f64,
+    /// What a caller is told if it failed: a line of standard error, else what the CLI said, else
+    /// how it ended.
+    pub(crate) detail: String,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    event: Option<Event<'a>>,
+    parent_tool_use_id: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    text: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    stop_reason: Option<Cow<'a, str>>,
+}
+
+impl Transcript {
+    pub(crate) fn new() -> Self {
+        Self { lines: LineReader::new(LinePosition::default()), read: Read::default() }
+    }
+
+    /// Takes the next bytes, cut anywhere, and passes each piece of the answer to `each`.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
+        let read = &mut self.read;
+        self.lines.feed(bytes, |line| read.line(line, &mut each));
+    }
+
+    /// Takes a last line without a newline, at the end of the output.
+    pub(crate) fn finish(&mut self, mut each: impl FnMut(&str)) {
+        let read = &mut self.read;
+        self.lines.finish(|line| read.line(line, &mut each));
+    }
+
+    /// Whether the turn is over by its own words.
+    pub(crate) fn has_result(&self) -> bool {
+        self.read.state.end().is_some()
+    }
+
+    /// Whether the process answered that it is ready.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.read.ready
+    }
+
+    /// Pieces so far.
+    pub(crate) fn deltas(&self) -> u64 {
+        self.read.deltas
+    }
+
+    /// Replacement characters that the CLI printed itself: bytes that were lost before us.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.read.replaced
+    }
+
+    /// Judges the turn, once it is over. `stopped` is whether we ended it.
+    pub(crate) fn judge(&self, exit: &Exit, stderr_tail: &str, stopped: bool) -> Verdict {
+        let read = &self.read;
+        let outcome = fold(&Evidence {
+            exit,
+            started: read.state.started(),
+            end: read.state.end(),
+            unread_lines: read.state.garbage() + self.lines.position().skipped,
+            stderr_tail,
+            interrupted_by_us: stopped,
+        });
+        let outcome = match (outcome, &read.structured) {
+            (TurnOutcome::Finished { .. }, Some(structured)) => {
+                TurnOutcome::Finished { text: structured.clone() }
+            }
+            (outcome @ TurnOutcome::Failed { .. }, _) if read.is_plain() && !stopped => {
+                plain(&read.plain, exit).unwrap_or(outcome)
+            }
+            (outcome, _) => outcome,
+        };
+        let (tokens, cost_usd) = match read.state.end() {
+            Some(end) => (
+                end.usage.best_tokens(read.state.streamed()),
+                end.usage.turn_cost_usd().unwrap_or(end.usage.cost_usd_cumulative),
+            ),
+            None => (read.state.streamed(), 0.0),
+        };
+        let finish = read.finish.unwrap_or(Finish::Stop);
+        let detail = self.detail(exit, stderr_tail);
+        Verdict { outcome, finish, tokens, cost_usd, detail }
+    }
+
+    fn detail(&self, exit: &Exit, stderr_tail: &str) -> String {
+        if let Some(line) = stderr_tail.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+            return line.to_owned();
+        }
+        let end = self.read.state.end();
+        let said = end.and_then(|end| end.text.as_ref().or(end.errors.first()));
+        match (said.filter(|said| !said.trim().is_empty()), exit) {
+            (Some(said), _) => said.clone(),
+            (None, Exit::Exited { code }) => format!("exit {code}"),
+            (None, Exit::Signalled { signal }) => format!("exit {}", 128 + signal),
+            (None, Exit::NotStarted { .. } | Exit::Lost) => exit.to_string(),
+        }
+    }
+}
+
+impl Read {
+    fn line(&mut self, line: &str, each: &mut impl FnMut(&str)) {
+        match serde_json::from_str::<Line<'_>>(line) {
+            Ok(Line { kind, event: Some(event), parent_tool_use_id }) if kind == "stream_event" => {
+                // What a subagent says is no answer.
+                let counts = matches!(event.kind.as_ref(), "message_start" | "message_delta");
+                if parent_tool_use_id.is_none() {
+                    self.event(event, each);
+                }
+                if counts {
+                    // Tokens of a turn that is cut off are known from these alone.
+                    self.state.line(line, &mut self.events);
+                    self.events.clear();
+                }
+            }
+            Ok(Line { kind, .. }) => {
+                match kind.as_ref() {
+                    "control_response" => self.ready = true,
+                    "result" => self.structure(line),
+                    _ => {}
+                }
+                self.state.line(line, &mut self.events);
+                self.events.clear();
+            }
+            Err(_) => {
+                // Not one of the CLI's lines. The reader counts what is not JSON at all.
+                self.state.line(line, &mut self.events);
+                self.events.clear();
+                self.plain(line);
+            }
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>, each: &mut impl FnMut(&str)) {
+        let Some(delta) = event.delta else { return };
+        if let Some(reason) = delta.stop_reason {
+            self.finish = Some(Finish::of(&reason));
+        }
+        if event.kind == "content_block_delta"
+            && delta.kind.as_deref() == Some("text_delta")
+            && let Some(text) = delta.text
+            && !text.is_empty()
+        {
+            self.deltas += 1;
+            self.replaced += text.matches('\u{fffd}').count() as u64;
+            each(&text);
+        }
+    }
+
+    /// What only the result's line tells: the answer to a schema, and why the model stopped.
+    fn structure(&mut self, line: &str) {
+        let Ok(result) = serde_json::from_str::<Value>(line) else { return };
+        if let Some(structured) = result.get("structured_output").filter(|value| !value.is_null()) {
+            self.structured = Some(structured.to_string());
+        }
+        if let (None, Some(reason)) = (self.finish, result["stop_reason"].as_str()) {
+            self.finish = Some(Finish::of(reason));
+        }
+    }
+
+    fn plain(&mut self, line: &str) {
+        if self.plain.len() + line.len() < PLAIN_BYTES {
+            if !self.plain.is_empty() {
+                self.plain.push('\n');
+            }
+            self.plain.push_str(line);
+        }
+    }
+
+    fn is_plain(&self) -> bool {
+        !self.state.started() && self.state.end().is_none() && !self.plain.is_empty()
+    }
+}
+
+/// The outcome of a program that does not print the CLI's stream: a document with the answer, or
+/// just the answer.
+fn plain(text: &str, exit: &Exit) -> Option<TurnOutcome> {
+    if *exit != (Exit::Exited { code: 0 }) {
+        return None;
+    }
+    let Ok(Value::Object(document)) = serde_json::from_str::<Value>(text) else {
+        return Some(TurnOutcome::Finished { text: text.to_owned() });
+    };
+    let said = ["result", "content", "text"].iter().find_map(|name| document.get(*name)?.as_str());
+    if document.get("is_error") == Some(&Value::Bool(true)) {
+        let message = said.unwrap_or_default().to_owned();
+        return Some(TurnOutcome::Failed { reason: FailReason::AgentError, message });
+    }
+    Some(TurnOutcome::Finished { text: said.unwrap_or(text).to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CODE: fn(i32) -> Exit = |code| Exit::Exited { code };
+
+    fn recorded(name: &str) -> Vec<u8> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../agent/tests/fixtures/claude");
+        std::fs::read(folder.join(format!("{name}.jsonl"))).unwrap()
+    }
+
+    fn read(bytes: &[u8], exit: &Exit) -> (String, Verdict) {
+        let (mut transcript, mut text) = (Transcript::new(), String::new());
+        transcript.feed(bytes, |piece| text.push_str(piece));
+        transcript.finish(|piece| text.push_str(piece));
+        let verdict = transcript.judge(exit, "", false);
+        (text, verdict)
+    }
+
+    #[track_caller]
+    fn finished(bytes: &[u8], exit: &Exit, deltas: &str, whole: &str) -> Verdict {
+        let (text, verdict) = read(bytes, exit);
+        assert_eq!(text, deltas);
+        assert_eq!(verdict.outcome, TurnOutcome::Finished { text: whole.to_owned() });
+        verdict
+    }
+
+    #[test]
+    fn recorded_streams_give_their_deltas_and_their_end() {
+        let verdict = finished(&recorded("new-stream"), &CODE(0), "one two three", "one two three");
+        assert_eq!((verdict.tokens.input, verdict.tokens.output), (1000, 50));
+        assert!((verdict.cost_usd - 0.005).abs() < 1e-9);
+        assert_eq!(verdict.finish, Finish::Stop);
+        finished(&recorded("old-stream"), &CODE(0), "one two three", "one two three");
+        finished(&recorded("new-thinking"), &CODE(0), "answer", "answer");
+        finished(&recorded("new-json"), &CODE(0), "", "pong");
+    }
+
+    #[test]
+    fn turns_without_a_good_result_are_failures() {
+        for (name, code) in [
+            ("new-http400", 1),
+            ("new-no-key", 1),
+            ("new-resume-unknown", 1),
+            ("new-session-id-reuse", 1),
+            ("new-budget-exceeded", 1),
+            ("new-SIGTERM-text", 143),
+        ] {
+            let (_, verdict) = read(&recorded(name), &CODE(code));
+            assert!(matches!(verdict.outcome, TurnOutcome::Failed { .. }), "{name}: {verdict:?}");
+        }
+    }
+
+    #[test]
+    fn documents_and_plain_text_are_answers_only_with_exit_0() {
+        finished(b"{\"result\":\"a\"}", &CODE(0), "", "a");
+        finished(b"{\"content\":\"b\"}\n", &CODE(0), "", "b");
+        finished(b"{\"text\":\"c\"}", &CODE(0), "", "c");
+        finished(b"just\nwords\n", &CODE(0), "", "just\nwords");
+        for (bytes, code) in [(&b"just words"[..], 1), (b"", 0), (b"{\"is_error\":true}", 0)] {
+            let (_, verdict) = read(bytes, &CODE(code));
+            assert!(matches!(verdict.outcome, TurnOutcome::Failed { .. }), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_reason_to_stop_and_an_answer_to_a_schema_come_with_the_result() {
+        let result = br#"{"type":"result","subtype":"success","is_error":false,"result":"x","stop_reason":"max_tokens","structured_output":{"a":1}}"#;
+        let verdict = finished(result, &CODE(0), "", "{\"a\":1}");
+        assert_eq!(verdict.finish, Finish::Length);
+        let refused = br#"{"type":"stream_event","event":{"type":"message_delta","delta":{"stop_reason":"refusal"}},"parent_tool_use_id":null}
+{"type":"result","is_error":false,"result":"","stop_reason":"end_turn"}"#;
+        assert_eq!(finished(refused, &CODE(0), "", "").finish, Finish::ContentFilter);
+    }
+
+    #[test]
+    fn another_agents_words_and_thoughts_are_no_deltas() {
+        let line = |parent: &str| {
+            format!(
+                "{{\"type\":\"stream_event\",\"event\":{{\"type\":\"content_block_delta\",\
+                 \"delta\":{{\"type\":\"text_delta\",\"text\":\"x\"}}}},\
+                 \"parent_tool_use_id\":{parent}}}\n"
+            )
+        };
+        assert_eq!(read(line("null").as_bytes(), &CODE(0)).0, "x");
+        assert_eq!(read(line("\"toolu_1\"").as_bytes(), &CODE(0)).0, "");
+    }
+
+    proptest! {
+        #[test]
+        fn wherever_bytes_are_cut_the_answer_is_the_same(cut in 0usize..3000) {
+            let line = "{\"type\":\"stream_event\",\"event\":{\"type\":\"content_block_delta\",\
+                        \"delta\":{\"type\":\"text_delta\",\"text\":\"Здравейте, как сте? \\u2028\\\"\"}}}\n";
+            let bytes = line.repeat(3).into_bytes();
+            let cut = cut % bytes.len();
+            let (mut transcript, mut text) = (Transcript::new(), String::new());
+            transcript.feed(&bytes[..cut], |piece| text.push_str(piece));
+            transcript.feed(&bytes[cut..], |piece| text.push_str(piece));
+            prop_assert_eq!(text, "Здравейте, как сте? \u{2028}\"".repeat(3));
+            prop_assert_eq!(transcript.replaced(), 0);
+        }
+
+        /// The recorded transcripts, cut and mangled: never a panic, and never a success without a
+        /// result that says so.
+        #[test]
+        fn a_mangled_stream_is_never_a_success(
+            which in 0usize..5,
+            cut in 0usize..20_000,
+            edits in proptest::collection::vec((0usize..20_000, any::<u8>()), 0..6),
+        ) {
+            let name = ["new-stream", "new-thinking", "old-stream", "new-SIGTERM-text", "new-tool-write"][which];
+            let mut bytes = recorded(name);
+            bytes.truncate(cut.min(bytes.len()));
+            for (at, byte) in edits {
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            let (_, verdict) = read(&bytes, &CODE(1));
+            let good = bytes.split(|byte| *byte == b'\n').any(|line| {
+                serde_json::from_slice::<Value>(line).is_ok_and(|line| {
+                    line["type"] == "result" && line["is_error"] == Value::Bool(false)
+                })
+            });
+            let lossy_good = String::from_utf8_lossy(&bytes).lines().any(|line| {
+                serde_json::from_str::<Value>(line.trim()).is_ok_and(|line| {
+                    line["type"] == "result" && line["is_error"] == Value::Bool(false)
+                })
+            });
+            if !good && !lossy_good {
+                let finished = matches!(verdict.outcome, TurnOutcome::Finished { .. });
+                prop_assert!(!finished, "{:?}", verdict);
+            }
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Jobs: what is kept of them, where they run, and what a restart makes of them.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use afk_gateway::GatewaySettings;
+use serde_json::{Value, json};
+
+use crate::stand::{BOUND, Stand, TOKEN, answer, cold};
+
+async fn submit(stand: &Stand, prompt: &str, more: Value) -> String {
+    let mut body = json!({"prompt": prompt, "agent": "worker"});
+    if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
+        body.extend(more);
+    }
+    let (status, told) = answer(stand.post("/execute", &body)).await;
+    assert_eq!((status, &told["status"]), (202, &json!("queued")), "{told}");
+    let id = told["job_id"].as_str().unwrap().to_owned();
+    assert!(id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    id
+}
+
+async fn until(stand: &Stand, id: &str, statuses: &[&str]) -> Value {
+    let deadline = Instant::now() + BOUND;
+    loop {
+        let (status, job) = stand.get(&format!("/jobs/{id}")).await;
+        assert_eq!(status, 200);
+        if statuses.contains(&job["status"].as_str().unwrap()) {
+            return job;
+        }
+        assert!(Instant::now() < deadline, "{job}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+const OVER: [&str; 4] = ["completed", "failed", "timeout", "error"];
+
+#[tokio::test]
+async fn gateway_a_job_is_told_by_its_exit_code_and_its_outcome() {
+    let stand = Stand::new(cold()).await;
+    let metadata = json!({"ticket": 7, "nested": [null, {"a": "b"}]});
+    let id = submit(&stand, "[[stderr:a word]][[echo:done]]", json!({"metadata": metadata})).await;
+    let job = until(&stand, &id, &OVER).await;
+    assert_eq!((&job["status"], &job["exit_code"]), (&json!("completed"), &json!(0)));
+    assert_eq!((&job["metadata"], &job["agent"]), (&metadata, &json!("worker")));
+    assert_eq!((&job["outcome"], &job["stderr"]), (&json!("succeeded"), &json!("a word\n")));
+    let lines: Vec<&str> =
+        job["output"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert!(
+        lines.concat().contains("\"result\":\"done\"") && lines.iter().all(|l| l.ends_with('\n'))
+    );
+    for time in ["created_at", "started_at", "finished_at"] {
+        assert!(job[time].as_str().unwrap().ends_with('Z'), "{time}");
+    }
+    let id = submit(&stand, "[[fail:API Error]]", json!({})).await;
+    let job = until(&stand, &id, &OVER).await;
+    assert_eq!((&job["status"], &job["exit_code"]), (&json!("failed"), &json!(1)));
+    assert_eq!(job["outcome"], "failed");
+    let id = submit(&stand, "[[hang]]", json!({"timeout_seconds": 0.3})).await;
+    let job = until(&stand, &id, &OVER).await;
+    assert_eq!((&job["status"], &job["outcome"]), (&json!("timeout"), &json!("stopped")));
+    stand.until_no_processes().await;
+}
+
+#[tokio::test]
+async fn gateway_a_job_s_command_line_is_the_known_one_and_has_no_prompt() {
+    let stand = Stand::new(cold()).await;
+    let id = submit(&stand, "--help [[argv]]", json!({"max_budget_usd": 1.5})).await;
+    let job = until(&stand, &id, &OVER).await;
+    let said = job["output"].to_string();
+    let argv = "-p --agent worker --dangerously-skip-permissions --max-budget-usd 1.5 --output-format json";
+    assert!(said.contains(argv), "{said}");
+}
+
+#[tokio::test]
+async fn gateway_a_job_goes_on_without_its_caller_and_can_be_cancelled() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let running = submit(&stand, "[[hang]]", json!({})).await;
+    until(&stand, &running, &["running"]).await;
+    let waiting = submit(&stand, "[[echo:x]]", json!({})).await;
+    let cancel = |id: &str| {
+        let path = stand.url(&format!("/jobs/{id}"));
+        answer(stand.client.delete(path).bearer_auth(TOKEN))
+    };
+    let (status, job) = cancel(&waiting).await;
+    assert_eq!(
+        (status, &job["status"], &job["error"]),
+        (200, &json!("error"), &json!("cancelled"))
+    );
+    assert_eq!(stand.starts().len(), 1);
+    let (status, job) = cancel(&running).await;
+    assert_eq!((status, &job["status"]), (200, &json!("error")));
+    stand.until_no_processes().await;
+    assert_eq!(cancel("0123456789ab").await.0, 404);
+    let done = submit(&stand, "[[echo:x]]", json!({})).await;
+    until(&stand, &done, &["completed"]).await;
+    assert_eq!(cancel(&done).await.1["status"], "completed");
+}
+
+#[tokio::test]
+async fn gateway_jobs_survive_a_restart() {
+    let stand = Stand::new(GatewaySettings { max_concurrency: 1, ..cold() }).await;
+    let done = submit(&stand, "[[echo:x]]", json!({})).await;
+    until(&stand, &done, &["completed"]).await;
+    let running = submit(&stand, "[[hang]]", json!({})).await;
+    until(&stand, &running, &["running"]).await;
+    let waiting = submit(&stand, "[[echo:later]]", json!({})).await;
+    let stand = Stand::at(stand.stop().await, cold()).await;
+    assert_eq!(until(&stand, &done, &OVER).await["status"], "completed");
+    let job = until(&stand, &running, &OVER).await;
+    assert_eq!(job["status"], "error");
+    assert!(job["error"].as_str().unwrap().contains("stopped while the job ran"), "{job}");
+    assert_eq!(until(&stand, &waiting, &OVER).await["status"], "completed");
+}
+
+#[tokio::test]
+async fn gateway_jobs_are_listed_by_pages_and_evicted_when_their_time_is_over() {
+    let stand = Stand::new(GatewaySettings { job_ttl_seconds: 1, ..cold() }).await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        ids.push(submit(&stand, &format!("[[sleep:300]][[echo:{n}]]"), json!({})).await);
+    }
+    ids.reverse();
+    let (_, first) = stand.get("/jobs?limit=2").await;
+    let listed = |page: &Value| -> Vec<String> {
+        let jobs = page["jobs"].as_array().unwrap();
+        jobs.iter().map(|job| job["job_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed(&first), ids[..2]);
+    let next = first["next"].as_str().unwrap();
+    let (_, second) = stand.get(&format!("/jobs?limit=3&after={next}")).await;
+    assert_eq!((listed(&second).as_slice(), &second["next"]), (&ids[2..], &Value::Null));
+    assert_eq!(stand.get("/jobs?limit=0").await.0, 422);
+    let deadline = Instant::now() + BOUND;
+    while stand.get(&format!("/jobs/{}", ids[0])).await.0 != 404 {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn gateway_a_job_can_be_followed_and_taken_up_again() {
+    let stand = Stand::new(cold()).await;
+    let id = submit(&stand, "[[sleep:300]][[echo:end]]", json!({})).await;
+    let path = stand.url(&format!("/jobs/{id}/stream"));
+    let follow = |last: Option<&str>| {
+        let mut request = stand.client.get(&path).bearer_auth(TOKEN);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last.to_owned());
+        }
+        async move { request.send().await.unwrap().text().await.unwrap() }
+    };
+    let all = follow(None).await;
+    assert!(
+        all.contains("id: 0\nevent: output\ndata: {\"line\":") && all.contains("event: end\n"),
+        "{all}"
+    );
+    assert_eq!(follow(None).await, all);
+    let rest = follow(Some("0")).await;
+    assert!(!rest.contains("event: output") && rest.contains("event: end\n"), "{rest}");
+    assert_eq!(follow(Some("99")).await, all);
+    assert_eq!(stand.get("/jobs/0123456789ab/stream").await.0, 404);
+}
+
+#[tokio::test]
+async fn faults_ten_jobs_leave_the_health_route_alone() {
+    let stand = Stand::new(cold()).await;
+    let mut ids = Vec::new();
+    for n in 0..10 {
+        ids.push(submit(&stand, &format!("[[slow:20,20]]{n}"), json!({})).await);
+    }
+    stand.until_load(10, 0).await;
+    let (_, health) = stand.get("/health").await;
+    assert_eq!(health["busy"], true);
+    for id in &ids {
+        assert_eq!(until(&stand, id, &OVER).await["status"], "completed");
+    }
+}
+
+fn git(folder: &Path, args: &[&str]) -> String {
+    let output = Command::new("git")
+        .current_dir(folder)
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "-c",
+            "init.defaultBranch=main",
+        ])
+        .args(args)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A remote with one commit, and a base clone of it.
+fn remote_and_base(folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+    let (work, remote, base) =
+        (folder.join("work"), folder.join("remote.git"), folder.join("base"));
+    std::fs::create_dir_all(&work).unwrap();
+    git(&work, &["init", "-q"]);
+    std::fs::write(work.join("a"), "first\n").unwrap();
+    git(&work, &["add", "a"]);
+    git(&work, &["commit", "-qm", "first"]);
+    git(folder, &["clone", "-q", "--bare", "work", "remote.git"]);
+    git(folder, &["clone", "-q", "remote.git", "base"]);
+    git(&work, &["remote", "add", "origin", "../remote.git"]);
+    (remote, base)
+}
+
+#[tokio::test]
+async fn gateway_each_job_has_a_fresh_checkout_of_a_refreshed_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let (remote, base) = remote_and_base(folder.path());
+    let settings =
+        GatewaySettings { workspace_dir: Some(base.clone()), fetch_debounce_seconds: 0, ..cold() };
+    let stand = Stand::at(folder, settings).await;
+    let output = async |prompt: &str| {
+        let id = submit(&stand, prompt, json!({})).await;
+        let job = until(&stand, &id, &OVER).await;
+        assert_eq!(job["status"], "completed", "{job}");
+        job["output"].to_string()
+    };
+    let said = output("[[read:a]][[read:.git/config]]").await;
+    assert!(said.contains("first"), "{said}");
+    assert!(said.contains(remote.to_str().unwrap()), "origin is the real remote: {said}");
+    let work = stand.folder.path().join("work");
+    std::fs::write(work.join("a"), "second\n").unwrap();
+    git(&work, &["commit", "-qam", "second"]);
+    git(&work, &["push", "-q", "origin", "HEAD:main"]);
+    // What a job or a person left in the base is gone.
+    std::fs::write(base.join("a"), "meddled\n").unwrap();
+    assert!(output("[[read:a]]").await.contains("second"));
+    // A remote that is gone: the last good state serves.
+    std::fs::rename(&remote, stand.folder.path().join("elsewhere.git")).unwrap();
+    assert!(output("[[read:a]] ").await.contains("second"));
+    let left = std::fs::read_dir(stand.folder.path().join("state/checkouts")).unwrap().count();
+    assert_eq!(left, 0);
+    stand.until_no_processes().await;
+}
+
+#[tokio::test]
+async fn gateway_a_checkout_is_unlocked_with_git_crypt() {
+    if Command::new("git-crypt").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "git-crypt is not installed");
+        eprintln!("SKIPPED gateway_a_checkout_is_unlocked_with_git_crypt: no git-crypt");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_, base) = remote_and_base(folder.path());
+    let work = folder.path().join("work");
+    let crypt = |args: &[&str]| {
+        assert!(
+            Command::new("git-crypt").current_dir(&work).args(args).status().unwrap().success()
+        );
+    };
+    let key = folder.path().join("key");
+    crypt(&["init"]);
+    crypt(&["export-key", key.to_str().unwrap()]);
+    std::fs::write(work.join(".gitattributes"), "secret filter=git-crypt diff=git-crypt\n")
+        .unwrap();
+    std::fs::write(work.join("secret"), "the unlocked secret\n").unwrap();
+    git(&work, &["add", "."]);
+    git(&work, &["commit", "-qm", "secret"]);
+    git(&work, &["push", "-q", "origin", "HEAD:main"]);
+    let settings = |git_crypt_key| GatewaySettings {
+        workspace_dir: Some(base.clone()),
+        git_crypt_key,
+        ..cold()
+    };
+    let stand = Stand::at(folder, settings(Some(key.clone()))).await;
+    let id = submit(&stand, "[[read:secret]]", json!({})).await;
+    let job = until(&stand, &id, &OVER).await;
+    assert!(job["output"].to_string().contains("the unlocked secret"), "{job}");
+    // A key file that is not there is no error.
+    let missing = stand.folder.path().join("missing");
+    let stand = Stand::at(stand.stop().await, settings(Some(missing))).await;
+    let id = submit(&stand, "[[read:secret]]", json!({})).await;
+    let job = until(&stand, &id, &OVER).await;
+    assert_eq!(job["status"], "completed", "{job}");
+    assert!(!job["output"].to_string().contains("the unlocked secret"));
+    // A wrong key is.
+    let wrong = stand.folder.path().join("wrong");
+    std::fs::write(&wrong, "no key").unwrap();
+    let stand = Stand::at(stand.stop().await, settings(Some(wrong))).await;
+    let id = submit(&stand, "[[read:secret]]", json!({})).await;
+    let job = until(&stand, &id, &OVER).await;
+    assert_eq!(job["status"], "error");
+    assert!(job["error"].as_str().unwrap().contains("git-crypt cannot unlock"), "{job}");
+}

@@ -1,0 +1,84 @@
+//! Conversations: their ids, their order, and how they heal.
+
+use serde_json::json;
+
+use crate::stand::{Stand, answer, cold};
+
+fn turn(session: &str, message: &str) -> serde_json::Value {
+    json!({"session_id": session, "message": message})
+}
+
+#[tokio::test]
+async fn gateway_a_conversation_is_opened_once_and_resumed_from_then_on() {
+    let stand = Stand::new(cold()).await;
+    let id = "3f2c9d1e-0000-4000-8000-00000000abcd";
+    let (status, body) = answer(stand.post("/v1/conversational", &turn(id, "[[argv]]"))).await;
+    assert_eq!((status, &body["session_id"]), (200, &json!(id)));
+    assert!(body["reply"].as_str().unwrap().contains(&format!("--session-id {id}")), "{body}");
+    let (_, body) = answer(stand.post("/v1/conversational", &turn(id, "[[argv]]"))).await;
+    assert!(body["reply"].as_str().unwrap().contains(&format!("--resume {id}")), "{body}");
+    // After a restart, too.
+    let folder = stand.stop().await;
+    let stand = Stand::at(folder, cold()).await;
+    let (_, body) = answer(stand.post("/v1/conversational", &turn(id, "[[argv]]"))).await;
+    assert!(body["reply"].as_str().unwrap().contains(&format!("--resume {id}")), "{body}");
+    assert_eq!(stand.starts().len(), 3);
+}
+
+#[tokio::test]
+async fn gateway_conversations_heal_both_ways() {
+    let stand = Stand::new(cold()).await;
+    let home = stand.folder.path().join("state/home");
+    // The CLI has it, the gateway does not know: it is in use, so it is resumed.
+    let id = "3f2c9d1e-0000-4000-8000-000000000001";
+    std::fs::create_dir_all(home.join("sessions")).unwrap();
+    std::fs::write(home.join("sessions").join(id), "").unwrap();
+    let (status, body) = answer(stand.post("/v1/conversational", &turn(id, "[[echo:a]]"))).await;
+    assert_eq!((status, &body["reply"]), (200, &json!("a")));
+    // The gateway knows it, the CLI has lost it: it is opened.
+    std::fs::remove_file(home.join("sessions").join(id)).unwrap();
+    let (status, body) = answer(stand.post("/v1/conversational", &turn(id, "[[echo:b]]"))).await;
+    assert_eq!((status, &body["reply"]), (200, &json!("b")));
+    assert_eq!(stand.starts().len(), 4);
+    // A first turn that failed leaves the id taken.
+    let (status, _) = answer(stand.post("/v1/conversational", &turn("x", "[[fail:no]]"))).await;
+    assert_eq!(status, 503);
+    let (status, body) = answer(stand.post("/v1/conversational", &turn("x", "[[echo:c]]"))).await;
+    assert_eq!((status, &body["reply"]), (200, &json!("c")));
+}
+
+#[tokio::test]
+async fn faults_turns_of_one_session_run_one_after_the_other_and_starve_no_other() {
+    let settings = afk_gateway::GatewaySettings { max_concurrency: 2, ..cold() };
+    let stand = Stand::new(settings).await;
+    let mut turns = tokio::task::JoinSet::new();
+    for n in 0..10 {
+        let request =
+            stand.post("/v1/conversational", &turn("one", &format!("[[sleep:100]][[echo:{n}]]")));
+        turns.spawn(answer(request));
+    }
+    stand.until_load(1, 9).await;
+    let (status, body) =
+        answer(stand.post("/v1/conversational", &turn("two", "[[echo:me]]"))).await;
+    assert_eq!((status, &body["reply"]), (200, &json!("me")));
+    let (active, queued) = stand.load().await;
+    assert!(active <= 1 && queued >= 5, "the other went first: {active} {queued}");
+    while let Some(done) = turns.join_next().await {
+        assert_eq!(done.unwrap().0, 200);
+    }
+}
+
+#[tokio::test]
+async fn gateway_what_is_missing_in_a_turn_is_named() {
+    let stand = Stand::new(cold()).await;
+    for (body, says) in [
+        (json!({"message": "x"}), "session_id is missing"),
+        (json!({"session_id": "s"}), "message is missing"),
+        (json!({"session_id": 1, "message": "x"}), "session_id must be a string"),
+        (json!({"session_id": "s", "message": " "}), "message must not be empty"),
+    ] {
+        let (status, answer) = answer(stand.post("/v1/conversational", &body)).await;
+        assert_eq!((status, &answer["detail"]), (422, &json!(says)));
+    }
+    assert!(stand.starts().is_empty());
+}

@@ -1,0 +1,197 @@
+//! The gateway under mixed load: streams, answers in one piece, conversations and jobs, clients that
+//! go at random, killed CLIs, a restart and a kill. At the end nothing is left: no process, no open
+//! file, no memory, and every job is told. Run by `cargo xtask soak`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "service/stand.rs"]
+#[allow(dead_code)]
+mod stand;
+
+use std::collections::BTreeMap;
+use std::io::BufRead as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use stand::TOKEN;
+
+/// Numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u32 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32
+    }
+}
+
+/// A gateway in a process of its own.
+struct Server {
+    process: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    fn start(state: &Path) -> Self {
+        let settings = json!({
+            "program": env!("CARGO_BIN_EXE_scripted-claude"),
+            "job_ttl_seconds": 36_000,
+            "warm": {"least": 1, "per_model": 2, "total": 3},
+        });
+        let mut process = Command::new(env!("CARGO_BIN_EXE_afk-gateway"))
+            .arg("serve")
+            .arg(state)
+            .arg(settings.to_string())
+            .env("API_BEARER_TOKEN", TOKEN)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let output = process.stdout.take().unwrap();
+        std::io::BufReader::new(output).read_line(&mut line).unwrap();
+        Self { process, address: line.trim().parse().unwrap() }
+    }
+
+    fn files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+    }
+
+    fn resident_kb(&self) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = text.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = rustix::process::Pid::from_child(&self.process);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes"]
+async fn nothing_is_left_after_mixed_load() {
+    let seconds = std::env::var("AFK_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
+    let length = Duration::from_secs(seconds.unwrap_or(60));
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let mut server = Server::start(&state);
+    let mut rng = Random(0x5eed);
+    let mut jobs: Vec<String> = Vec::new();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    // The first part warms up what stays; its figures are the start's.
+    let begun = Instant::now();
+    let mut start = None;
+    let mut restarts = 0;
+    while begun.elapsed() < length {
+        let mut load = tokio::task::JoinSet::new();
+        for _ in 0..24 {
+            let (what, n, gone) = (rng.next() % 8, rng.next(), rng.next().is_multiple_of(3));
+            load.spawn(one(server.address, what, n, gone));
+        }
+        if rng.next().is_multiple_of(4) {
+            kill_one(&state, rng.next());
+        }
+        while let Some(done) = load.join_next().await {
+            let (what, job) = done.unwrap();
+            *counts.entry(what).or_default() += 1;
+            jobs.extend(job);
+        }
+        let part = begun.elapsed().as_secs_f64() / length.as_secs_f64();
+        if restarts < 2 && part > 0.25 * f64::from(restarts + 1) {
+            let signal = if restarts == 0 { Signal::TERM } else { Signal::KILL };
+            server.signal(signal);
+            server.process.wait().unwrap();
+            server = Server::start(&state);
+            (restarts, start) = (restarts + 1, None);
+        }
+        if start.is_none() && part > 0.6 {
+            settle(&server).await;
+            start = Some((server.files(), server.resident_kb()));
+        }
+    }
+    settle(&server).await;
+    let (files, resident) = start.expect("it lasted long enough");
+    println!("{counts:?}, {} jobs, {restarts} restarts", jobs.len());
+    println!("open files {files} then {}", server.files());
+    println!("resident {resident} kB then {} kB", server.resident_kb());
+    assert!(server.files() <= files, "open files grew");
+    assert!(server.resident_kb() < resident + resident / 4 + 4096, "memory grew");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for id in &jobs {
+        let url = format!("http://{}/jobs/{id}", server.address);
+        let told = client.get(url).bearer_auth(TOKEN).send().await.unwrap().text().await.unwrap();
+        let job: Value = serde_json::from_str(&told).unwrap();
+        let status = job["status"].as_str().unwrap();
+        assert!(!matches!(status, "queued" | "running"), "{job}");
+    }
+    server.signal(Signal::TERM);
+    server.process.wait().unwrap();
+    stand::until_none(&folder).await;
+}
+
+/// One request; with `gone` its client does not wait for the end.
+async fn one(address: SocketAddr, what: u32, n: u32, gone: bool) -> (String, Option<String>) {
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build();
+    let client = client.unwrap();
+    let chat = |prompt: String, stream: bool| json!({"messages": [{"role": "user", "content": prompt}], "stream": stream});
+    let (path, body) = match what {
+        0 => ("/v1/chat/completions", chat(format!("[[slow:{},10]]{n}", n % 20), true)),
+        1 => ("/v1/chat/completions", chat(format!("[[deltas:{}]]{n}", n % 2000), true)),
+        2 => {
+            ("/v1/chat/completions", chat(format!("[[fork:2]][[echo:x]]{n}"), n.is_multiple_of(2)))
+        }
+        3 => {
+            ("/v1/chat/completions", chat(format!("[[echo:half]][[die]]{n}"), n.is_multiple_of(2)))
+        }
+        4 => ("/v1/chat/completions", chat(format!("[[sleep:{}]][[echo:x]]{n}", n % 300), false)),
+        5 => (
+            "/v1/conversational",
+            json!({"session_id": format!("s{}", n % 7), "message": format!("[[echo:hi]]{n}")}),
+        ),
+        6 => ("/execute", json!({"prompt": format!("[[slow:5,20]]{n}"), "agent": "a"})),
+        _ => ("/v1/chat/completions", json!({"messages": n})),
+    };
+    let url = format!("http://{address}{path}");
+    let request = client.post(url).bearer_auth(TOKEN).body(body.to_string()).send();
+    if gone && path != "/execute" {
+        // Goes at some moment of it.
+        let patience = Duration::from_millis(u64::from(n % 200));
+        let _ = tokio::time::timeout(patience, async { request.await?.text().await }).await;
+        return ("gone".to_owned(), None);
+    }
+    let Ok(response) = request.await else { return ("no answer".to_owned(), None) };
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap_or_default();
+    let job = serde_json::from_str::<Value>(&text).ok();
+    let job = job.and_then(|job| Some(job["job_id"].as_str()?.to_owned()));
+    (status.to_string(), job)
+}
+
+/// Kills one of the processes that the gateway started.
+fn kill_one(state: &Path, n: u32) {
+    let entry = format!("{}={}", afk_agent::tether::MARK, state.display());
+    let found = afk_agent::sandbox::processes::marked(&entry);
+    if let Some(process) = found.get(n as usize % found.len().max(1)) {
+        process.id.signal(Signal::KILL);
+    }
+}
+
+/// Waits until nothing runs and nothing waits.
+async fn settle(server: &Server) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let mut quiet = 0;
+    while quiet < 10 {
+        let url = format!("http://{}/health", server.address);
+        let text = client.get(url).send().await.unwrap().text().await.unwrap();
+        let health: Value = serde_json::from_str(&text).unwrap();
+        quiet = if health["active"] == 0 && health["queued"] == 0 { quiet + 1 } else { 0 };
+        assert!(Instant::now() < deadline, "{health}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
