@@ -62,7 +62,7 @@ export function preformatted(text, label) {
 export function scrolling(content, label) {
   const box = element("div", "scroll-x", content);
   box.tabIndex = 0;
-  box.setAttribute("role", "region");
+  box.setAttribute("role", "group");
   box.setAttribute("aria-label", label);
   return box;
 }

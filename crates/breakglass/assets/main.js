@@ -149,7 +149,7 @@ function render() {
   ui.welcome.hidden = !view.empty;
   ui.chips.hidden = view.empty;
   for (const preset of document.querySelectorAll("button[data-preset]")) {
-    if (preset instanceof HTMLButtonElement) preset.disabled = busy || sending;
+    preset.setAttribute("aria-disabled", String(busy || sending));
   }
   ui.prompt.placeholder = view.empty ? "What is wrong?" : "Message";
   renderWorking();
@@ -260,7 +260,7 @@ async function prompt(text) {
 async function send(text) {
   if (text.trim() === "" || sending) return;
   if (transcript.turn !== "idle") {
-    notice("other", "plain", "A turn is running. Your text is kept; send it when the turn is over.");
+    notice("other", "plain", "A turn is running. Send this when it is over, or stop it.");
     return;
   }
   sending = true;

@@ -248,7 +248,8 @@ function ending(found) {
 function outcomeBox(verb, found, took) {
   const good = found.exitCode === 0 && !found.rejected;
   const exit = element("span", good ? "exit good" : "exit bad", ending(found));
-  const box = element("div", "outcome", element("div", "outcome-head", exit, `after ${clock(took)}`));
+  const time = element("time", "", new Date().toLocaleTimeString());
+  const box = element("div", "outcome", element("div", "outcome-head", exit, time, took < 1000 ? "" : `after ${clock(took)}`));
   const stdout = found.stdout.trimEnd();
   const stderr = found.stderr.trimEnd();
   if (found.exitCode === null && !found.rejected) {
